@@ -1,0 +1,186 @@
+"""The contracts every domain fulfils: Source, Data, Asset, Batch, Tally, Task, ModelConfig.
+
+Data flows one way: ``Data.open`` -> ``Source[indices]`` -> columns -> ``Task.encode`` -> ragged or dense
+arrays -> the pipeline pads them into a ``Batch`` -> ``Task.loss`` or ``Task.predict`` (jitted) ->
+``Task.score`` and ``Task.decode`` (host). The trainer knows these names and no domain.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from flax import nnx
+
+Columns = Mapping[str, Any]
+"""Raw records by column: each value an array or list with a leading axis of one entry a record."""
+
+Batch = dict[str, Any]
+"""Model-ready arrays with a leading batch axis, plus ``mask`` (b,) bool: False rows are padding."""
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of different lengths, before padding.
+
+    Attributes:
+        values: (n, ...) all rows end to end.
+        lengths: (b,) rows' lengths; their sum is n.
+    """
+
+    values: np.ndarray
+    lengths: np.ndarray
+
+    def padded(self, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Dense (b, length, ...) values, zero after each row's end, and the (b, length) bool mask of what is real.
+
+        Rows longer than ``length`` are cut at their end.
+        """
+        mask = np.arange(length) < np.asarray(self.lengths)[:, None]
+        starts = np.concatenate([[0], np.cumsum(self.lengths)])[:-1]
+        dense = np.zeros((len(self.lengths), length, *self.values.shape[1:]), self.values.dtype)
+        dense[mask] = self.values[(starts[:, None] + np.arange(length))[mask]]
+        return dense, mask
+
+
+class Source(ABC):
+    """Records that can be read in any order, a batch of them at a time."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many records there are."""
+
+    @property
+    @abstractmethod
+    def schema(self) -> dict[str, str]:
+        """Column name -> what it holds: ``"text"``, ``"image"``, ``"class"``, ``"int"``, ``"float"``."""
+
+    @abstractmethod
+    def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
+        """The records at ``indices`` (b,), by column."""
+
+    @property
+    def classes(self) -> dict[str, list[str]]:
+        """Names of the values of each ``"class"`` column that carries them; a record then holds the integer."""
+        return {}
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Reason -> number of records that cleaning left out."""
+        return {}
+
+
+class Data(ABC):
+    """Where records come from: a frozen dataclass naming a file, a folder or a dataset, with its splits."""
+
+    @abstractmethod
+    def open(self, split: str) -> Source:
+        """The records of ``"train"``, ``"validation"`` or ``"test"``.
+
+        Raises:
+            InputError: there is nothing to read, or no such split.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asset(ABC):
+    """A part of preprocessing that is learnt once from the training split: tokenizer, statistics, label names.
+
+    It is stored as one file in the run folder, and its state is always read from that file, so training,
+    data workers, evaluation and serving hold the same thing.
+    """
+
+    suffix: ClassVar[str]
+    """Extension of the file."""
+    of: ClassVar[str]
+    """The field of the task that names the column this is learnt from."""
+
+    file: str = ""
+    """A file fitted before. Empty: fit on the training split."""
+
+    @abstractmethod
+    def fit(self, source: Source, column: str, path: Path) -> None:
+        """Learn from ``source[...][column]`` and write ``path``."""
+
+    @abstractmethod
+    def dims(self) -> dict[str, int]:
+        """Sizes that a model must agree with, by the name of the ModelConfig field: ``{"outputs": 10}``."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Tally:
+    """A sum and what to divide it by. Tallies add over batches, devices and hosts; divide once, at the end."""
+
+    total: Any
+    count: Any
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(self.total + other.total, self.count + other.count)
+
+    def value(self) -> float:
+        """total / count, nan over nothing."""
+        return float(self.total) / float(self.count) if float(self.count) else float("nan")
+
+
+class ModelConfig(ABC):
+    """A frozen dataclass that builds one model. A field left at 0 is taken from the task (see Asset.dims)."""
+
+    @abstractmethod
+    def build(self, *, rngs: nnx.Rngs) -> nnx.Module:
+        """Allocate the model's parameters."""
+
+    @property
+    @abstractmethod
+    def sharding(self) -> tuple[tuple[str, Any], ...]:
+        """The SHARDING table of the family: (regex on the parameter path, PartitionSpec); first match wins."""
+
+    def layer_of(self, path: str) -> int:
+        """Depth of a parameter for layer-wise learning rates: 0 is nearest the input, ``depth`` the head."""
+        return 0
+
+    @property
+    def depth(self) -> int:
+        """The largest value of ``layer_of``."""
+        return 0
+
+
+class Task(ABC):
+    """A kind of problem: a final, frozen dataclass with six batch-first methods.
+
+    A model is called as ``model(inputs..., rngs=rngs)``; dropout acts only where ``rngs`` is given.
+    """
+
+    primary: ClassVar[str]
+    """The field naming the column that a bare value stands for, e.g. the text in ``run.predict(["..."])``."""
+
+    @abstractmethod
+    def source(self, split: str) -> Source:
+        """Cleaned records of a split, as a user would write them. Host."""
+
+    @abstractmethod
+    def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """Model-ready rows: arrays (b, ...) or Ragged. Augments only when ``rng`` is given. Host.
+
+        The one preprocessing of training, evaluation and serving; a request is a batch of one. Where the
+        label column is absent (serving), the label is left out.
+        """
+
+    @abstractmethod
+    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
+        """The mean loss over unmasked rows, and tallies to log. Jitted."""
+
+    @abstractmethod
+    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+        """The model's outputs, each (b, ...). Jitted; evaluated, exported and served as it is."""
+
+    @abstractmethod
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
+        """Metrics of a batch over its unmasked rows, as sums in float64. Host."""
+
+    @abstractmethod
+    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+        """One JSON-able answer a record, that a person can read. Host."""

@@ -1,0 +1,145 @@
+"""Experiment: one typed value that says everything about a run. Objects, not files; fork, don't inherit."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from suite.base import ModelConfig, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim:
+    """The optimiser and its schedule."""
+
+    name: Literal["adamw", "sgd", "lion", "muon", "adafactor"] = "adamw"
+    """adamw, sgd (with Nesterov momentum), lion, muon (AdamW for what is no matrix) or adafactor."""
+    learning_rate: float = 1e-3
+    """Peak learning rate."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Course of the learning rate after warm-up."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises linearly from 0."""
+    end_fraction: float = 0.0
+    """Learning rate at the last step, as a fraction of the peak."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (for sgd: added to the gradient's direction in the same decoupled way)."""
+    no_decay: tuple[str, ...] = (r"bias$", r"scale$", r"embedding$")
+    """Regular expressions on parameter paths that weight decay leaves alone."""
+    clip_norm: float = 0.0
+    """Global gradient norm above which gradients are scaled down. 0: off."""
+    beta1: float = 0.9
+    """Decay of the first moment (momentum for sgd and muon)."""
+    beta2: float = 0.999
+    """Decay of the second moment."""
+    epsilon: float = 1e-8
+    """Added to the root of the second moment."""
+    layer_decay: float = 1.0
+    """Factor on the learning rate for each layer further from the head. 1: off."""
+    frozen: tuple[str, ...] = ()
+    """Regular expressions on parameter paths that training does not change."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """How long, how much at a time, and when to look."""
+
+    seed: int = 0
+    """Seeds initial parameters, order of examples, augmentation and dropout."""
+    steps: int = 0
+    """Optimiser steps. 0: from epochs."""
+    epochs: float = 1.0
+    """Passes over the training split, where steps is 0."""
+    batch_size: int = 128
+    """Examples a step, over all devices."""
+    accumulate: int = 1
+    """Micro-batches a step is split into, to save memory."""
+    steps_per_dispatch: int = 1
+    """Steps run by one call of the compiled program (lax.scan): more where a step takes under a millisecond."""
+    ema: float = 0.0
+    """Decay of the exponential moving average of the parameters that is evaluated and served. 0: off."""
+    eval_every: int = 0
+    """Steps between evaluations on the validation split. 0: once an epoch."""
+    eval_batch_size: int = 0
+    """Examples an evaluation batch. 0: as batch_size."""
+    log_every: int = 50
+    """Steps between lines of metrics.jsonl."""
+    best: str = "accuracy"
+    """Validation metric whose best checkpoint is kept and served; a leading minus means lower is better.
+    Empty: the last."""
+    patience: int = 0
+    """Stop after this many evaluations without a better one. 0: never."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """The input pipeline."""
+
+    workers: int = 0
+    """Processes that encode batches. 0: a thread of this process."""
+    prefetch: int = 4
+    """Batches prepared ahead."""
+    buckets: tuple[int, ...] = ()
+    """Padded lengths for ragged data, rising; each compiles once. Empty: multiples of 32 up to the longest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parallel:
+    """The device mesh. -1 for one axis: all devices left over."""
+
+    data: int = -1
+    """Devices that share a batch."""
+    fsdp: int = 1
+    """Devices that share the parameters too."""
+    tensor: int = 1
+    """Devices that share each matrix."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precision:
+    """Number formats. Parameters, optimiser state, norms, softmax and losses are always float32."""
+
+    compute: Literal["float32", "bfloat16"] = "float32"
+    """Format of matrix operands; bfloat16 products are summed in float32."""
+    dropout: Literal["hash", "threefry"] = "hash"
+    """Source of dropout masks: a hash of (seed, step, layer, index), fused into its user; or JAX's threefry."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What a loss of power costs."""
+
+    every: int = 0
+    """Steps between checkpoints. 0: at each evaluation."""
+    keep: int = 2
+    """Latest checkpoints kept; the best one is kept besides."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """The quality a recipe must reach."""
+
+    metric: str = "accuracy"
+    """Name of the metric; a leading minus means lower is better."""
+    at_least: float = 0.0
+    """Value to reach."""
+    on: str = "validation"
+    """Split it is measured on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Everything about a run."""
+
+    name: str
+    """Dotted name, as ``suite list`` prints it."""
+    task: Task
+    """What is learnt, from which data."""
+    model: ModelConfig
+    """The network."""
+    optim: Optim = field(default_factory=Optim)
+    train: Train = field(default_factory=Train)
+    pipeline: Pipeline = field(default_factory=Pipeline)
+    parallel: Parallel = field(default_factory=Parallel)
+    precision: Precision = field(default_factory=Precision)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    goal: Goal | None = None
+    """The quality to reach, or None."""

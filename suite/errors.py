@@ -1,0 +1,36 @@
+"""The one error a user's mistake raises, and how it reads."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used. Reads as: where, what is wrong, what was found, what to try.
+
+    Args:
+        where: the field, flag or file at fault, e.g. ``"field task.label"``.
+        problem: what is wrong with the value that was given, one sentence.
+        found: what is there instead (names, counts, a value); left out when empty.
+        fix: what the user can type or change; left out when empty.
+    """
+
+    def __init__(self, where: str, problem: str, *, found: str = "", fix: str = ""):
+        self.where, self.problem, self.found, self.fix = where, problem, found, fix
+        lines = [f"{where}: {problem}"]
+        if found:
+            lines.append(f"  found: {found}")
+        if fix:
+            lines.append(f"  try:   {fix}")
+        super().__init__("\n".join(lines))
+
+    def __reduce__(self):  # so that a data worker's error reaches the main process whole
+        return _rebuild, (self.where, self.problem, self.found, self.fix)
+
+
+def _rebuild(where: str, problem: str, found: str, fix: str) -> InputError:
+    return InputError(where, problem, found=found, fix=fix)
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """The known name most like ``name``, or ``""`` where none is near enough to be a typo of it."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), "")
