@@ -1,0 +1,68 @@
+"""The compilation cache and its watch."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from suite.compilation import CompileWatch, cache_folder, enable_cache
+
+SETTINGS = (
+    "jax_compilation_cache_dir",
+    "jax_persistent_cache_min_compile_time_secs",
+    "jax_persistent_cache_min_entry_size_bytes",
+)
+
+
+@pytest.fixture
+def settings():
+    from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+    before = {name: getattr(jax.config, name) for name in SETTINGS}
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    reset_cache()
+
+
+def test_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("SUITE_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path / "xla"
+    assert cache_folder("elsewhere").name == "elsewhere"
+    monkeypatch.setenv("SUITE_CACHE", "off")
+    assert cache_folder() is None and enable_cache() is None
+    monkeypatch.delenv("SUITE_CACHE")
+    assert cache_folder().parts[-3:] == (".cache", "suite", "xla")
+
+
+def test_a_small_program_is_read_back(settings, tmp_path):
+    jax.jit(lambda x: x - 1)(jnp.ones(3))  # jax has looked at its settings before
+    assert enable_cache(tmp_path) == tmp_path
+    x = jnp.ones((5, 3))
+    jax.clear_caches()
+    with CompileWatch() as first:
+        jax.jit(lambda x: jnp.tanh(x) * 3)(x).block_until_ready()
+    jax.clear_caches()
+    with CompileWatch() as second:
+        jax.jit(lambda x: jnp.tanh(x) * 3)(x).block_until_ready()
+    assert first.compilations == 1 and first.hits == 0 and first.misses == 1
+    assert second.compilations == 1 and second.hits == 1 and second.misses == 0
+    assert "1 from the cache" in second.summary()
+    assert second.counts()["compile/cache_hits"] == 1
+
+
+def test_recompilation_is_counted():
+    double = jax.jit(lambda x: x * 2)
+    small, large = jnp.ones(17), jnp.ones(19)
+    double(small)
+    with CompileWatch() as watch:
+        double(small)
+        assert watch.compilations == 0
+        double(large)
+        assert watch.compilations == 1 and "lambda" in watch.recent[-1]
+    double(jnp.ones(23))
+    assert watch.compilations == 1  # closed
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert enable_cache(tmp_path / "file" / "xla") is None
