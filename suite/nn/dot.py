@@ -1,0 +1,145 @@
+"""Matrix products under the precision policy: float32, or bfloat16 operands with float32 results.
+
+On every platform a bfloat16 product that returns float32 keeps the sum in float32. On a CPU it is also the only
+form that reaches the bfloat16 instructions: XLA first widens a product that *returns* bfloat16 to float32. The
+backward products must keep the same form, hence the custom derivatives. Each of them is written against the
+stored operand, never against a transpose of it: XLA folds a transpose into the product, and its CPU backend
+(jaxlib 0.10) has no kernel for some of the folded forms.
+
+Dims: i inputs, o outputs; "..." any leading axes.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+Compute = str
+"""``"float32"`` or ``"bfloat16"``, the format of the operands."""
+
+
+def dot(x: Float[Array, "... i"], w: Float[Array, "i o"], compute: Compute = "float32") -> Float[Array, "... o"]:
+    """``x @ w``, float32 whatever the format of the operands.
+
+    With ``compute="bfloat16"`` both operands are rounded to bfloat16, forward and backward, and every sum is
+    float32; derivatives have the formats of ``x`` and ``w``.
+    """
+    if compute == "bfloat16":
+        return _dot(x, w)
+    return jnp.matmul(x, w, preferred_element_type=jnp.float32)
+
+
+def dot_nt(x: Float[Array, "... i"], w: Float[Array, "o i"], compute: Compute = "float32") -> Float[Array, "... o"]:
+    """``x @ w.T`` in the manner of `dot`, for an output head that shares the matrix of an embedding."""
+    if compute == "bfloat16":
+        return _dot_nt(x, w)
+    return _contract(x, w, x.ndim - 1, 1)
+
+
+def einsum(spec: str, a: Float[Array, "..."], b: Float[Array, "..."], compute: Compute = "float32") -> Array:
+    """``jnp.einsum`` of two operands in the manner of `dot`.
+
+    ``spec`` is explicit (``"bqhk,bshk->bhqs"``) and each letter occurs in two of its three parts, so that the
+    derivatives are products of the same kind.
+    """
+    if compute == "bfloat16":
+        return _einsum(spec, a, b)
+    return jnp.einsum(spec, a, b, preferred_element_type=jnp.float32)
+
+
+def _narrow(x: Array) -> Array:
+    return x.astype(jnp.bfloat16)
+
+
+def _contract(x: Array, w: Array, x_axis: int, w_axis: int) -> Array:
+    """Sum of products over one axis of each operand, in float32."""
+    return lax.dot_general(x, w, (((x_axis,), (w_axis,)), ((), ())), preferred_element_type=jnp.float32)
+
+
+def _outer(x: Array, g: Array) -> Array:
+    """(i, o): the sum over all leading axes of x (..., i) times g (..., o), in float32."""
+    if x.ndim == 2 and x.shape[0] % 2 == 0:
+        # A product that contracts the first axis of two matrices misses the fast CPU kernel; over two axes it doesn't.
+        x, g = x.reshape(2, -1, x.shape[1]), g.reshape(2, -1, g.shape[1])
+    lead = tuple(range(x.ndim - 1))
+    return lax.dot_general(x, g, ((lead, lead), ((), ())), preferred_element_type=jnp.float32)
+
+
+# Residuals carry empty arrays for the formats of the operands: the operands themselves are kept in bfloat16.
+def _format(x: Array) -> Array:
+    return jnp.zeros((0,), x.dtype)
+
+
+@jax.custom_vjp
+def _dot(x: Array, w: Array) -> Array:
+    return _contract(_narrow(x), _narrow(w), x.ndim - 1, 0)
+
+
+def _dot_forward(x: Array, w: Array) -> tuple[Array, tuple]:
+    a, b = _narrow(x), _narrow(w)
+    return _contract(a, b, a.ndim - 1, 0), (a, b, _format(x), _format(w))
+
+
+def _dot_backward(kept: tuple, g: Array) -> tuple[Array, Array]:
+    a, b, x, w = kept
+    g = _narrow(g)
+    return _contract(g, b, g.ndim - 1, 1).astype(x.dtype), _outer(a, g).astype(w.dtype)
+
+
+_dot.defvjp(_dot_forward, _dot_backward)
+
+
+@jax.custom_vjp
+def _dot_nt(x: Array, w: Array) -> Array:
+    return _contract(_narrow(x), _narrow(w), x.ndim - 1, 1)
+
+
+def _dot_nt_forward(x: Array, w: Array) -> tuple[Array, tuple]:
+    a, b = _narrow(x), _narrow(w)
+    return _contract(a, b, a.ndim - 1, 1), (a, b, _format(x), _format(w))
+
+
+def _dot_nt_backward(kept: tuple, g: Array) -> tuple[Array, Array]:
+    a, b, x, w = kept
+    g = _narrow(g)
+    return _contract(g, b, g.ndim - 1, 0).astype(x.dtype), _outer(g, a).astype(w.dtype)
+
+
+_dot_nt.defvjp(_dot_nt_forward, _dot_nt_backward)
+
+
+def _product(spec: str, a: Array, b: Array) -> Array:
+    """The einsum of two bfloat16 arrays in float32. XLA's CPU backend lacks some batched forms, so there they widen."""
+
+    def wide(a: Array, b: Array) -> Array:
+        return jnp.einsum(spec, a.astype(jnp.float32), b.astype(jnp.float32))
+
+    def narrow(a: Array, b: Array) -> Array:
+        return jnp.einsum(spec, a, b, preferred_element_type=jnp.float32)
+
+    return lax.platform_dependent(a, b, cpu=wide, default=narrow)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _einsum(spec: str, a: Array, b: Array) -> Array:
+    return _product(spec, _narrow(a), _narrow(b))
+
+
+def _einsum_forward(spec: str, a: Array, b: Array) -> tuple[Array, tuple]:
+    x, y = _narrow(a), _narrow(b)
+    return _product(spec, x, y), (x, y, _format(a), _format(b))
+
+
+def _einsum_backward(spec: str, kept: tuple, g: Array) -> tuple[Array, Array]:
+    x, y, a, b = kept
+    operands, result = spec.split("->")
+    left, right = operands.split(",")
+    g = _narrow(g)
+    d_left = _product(f"{result},{right}->{left}", g, y)
+    d_right = _product(f"{result},{left}->{right}", g, x)
+    return d_left.astype(a.dtype), d_right.astype(b.dtype)
+
+
+_einsum.defvjp(_einsum_forward, _einsum_backward)

@@ -1,0 +1,47 @@
+"""The affine layer. Dims: i inputs, o outputs."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from suite.nn.dot import dot
+
+_LECUN = nnx.initializers.lecun_normal()
+
+
+class Linear(nnx.Module):
+    """``x @ kernel + bias``.
+
+    Attributes:
+        kernel: (inputs, outputs).
+        bias: (outputs,), zero at first; None where ``use_bias`` is False.
+        compute: format of the operands, see `suite.nn.dot.dot`.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        rngs: nnx.Rngs,
+        use_bias: bool = True,
+        init: Callable = _LECUN,
+    ):
+        self.kernel = nnx.Param(init(rngs.params(), (inputs, outputs), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros((outputs,))) if use_bias else None
+        self.compute = "float32"
+
+    def set_view(self, compute: str | None = None) -> None:
+        """Configure a view of the layer.
+
+        Args:
+          compute: format of matrix operands, "float32" or "bfloat16".
+        """
+        if compute is not None:
+            self.compute = compute
+
+    def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
+        y = dot(x, self.kernel[...], self.compute)
+        return y if self.bias is None else y + self.bias[...]
