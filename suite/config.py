@@ -1,9 +1,16 @@
 """Experiment: one typed value that says everything about a run. Objects, not files; fork, don't inherit."""
 
+import dataclasses
+import importlib
+import json
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from suite.base import ModelConfig, Task
+from suite.errors import InputError, closest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +118,8 @@ class Checkpoint:
     """Steps between checkpoints. 0: at each evaluation."""
     keep: int = 2
     """Latest checkpoints kept; the best one is kept besides."""
+    init_from: str = ""
+    """A run folder whose best parameters training starts from. Empty: fresh parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,3 +152,93 @@ class Experiment:
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     goal: Goal | None = None
     """The quality to reach, or None."""
+
+
+OWN_PACKAGES = ("suite", "tasks")
+"""Packages whose classes a stored experiment may name without being asked."""
+
+
+def replace(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
+    """The experiment with fields changed by dotted name: ``{"optim.learning_rate": 3e-5}``.
+
+    Raises:
+        InputError: there is no such field.
+    """
+    for name, value in changes.items():
+        experiment = _replaced(experiment, name, name.split("."), value)
+    return experiment
+
+
+def _replaced(node: Any, full: str, path: list[str], value: Any) -> Any:
+    names = [f.name for f in dataclasses.fields(node)] if dataclasses.is_dataclass(node) else []
+    if path[0] not in names:
+        near = closest(path[0], names)
+        better = ".".join([*full.split(".")[: -len(path)], near])
+        raise InputError(f"field {full}", f'"{path[0]}" is no field here.', found=", ".join(names) or repr(node),
+                         fix=better if near else "")  # fmt: skip
+    new = _replaced(getattr(node, path[0]), full, path[1:], value) if path[1:] else value
+    return dataclasses.replace(node, **{path[0]: new})
+
+
+def to_json(value: Any) -> Any:
+    """Dataclasses as ``{"class": "module.Name", field: value, ...}``, tuples as lists, scalars as they are."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        kind = type(value)
+        fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        return {"class": f"{kind.__module__}.{kind.__qualname__}", **fields}
+    if isinstance(value, tuple | list):
+        return [to_json(item) for item in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise InputError("experiment", f"{type(value).__name__} cannot be stored as JSON: {value!r:.60}",
+                     fix="write arrays to an .npz file and name it: suite.data.sources.ArrayFile(path=...)")  # fmt: skip
+
+
+def from_json(value: Any, allow: tuple[str, ...] = ()) -> Any:
+    """The inverse of ``to_json``. Only dataclasses of suite, tasks and the packages in ``allow`` are built.
+
+    Raises:
+        InputError: the JSON names another class, or fields the class does not have.
+    """
+    if isinstance(value, list):
+        return tuple(from_json(item, allow) for item in value)
+    if not isinstance(value, dict):
+        return value
+    kind = _class(value.get("class"), allow)
+    known = {f.name for f in dataclasses.fields(kind) if f.init}
+    unknown = sorted(value.keys() - known - {"class"})
+    if unknown:
+        raise InputError(f"experiment, {kind.__name__}", f"has no field {', '.join(unknown)}.",
+                         found=", ".join(sorted(known)), fix="write the run again with this version")  # fmt: skip
+    return kind(**{name: from_json(item, allow) for name, item in value.items() if name != "class"})
+
+
+def _class(name: Any, allow: tuple[str, ...]) -> type:
+    module, _, kind = str(name).rpartition(".")
+    if module.split(".")[0] not in (*OWN_PACKAGES, *allow):
+        raise InputError("experiment", f'names the class "{name}", which is not one of the suite\'s.',
+                         found=f"allowed packages: {', '.join((*OWN_PACKAGES, *allow))}",
+                         fix="if you trust it: --allow PACKAGE, or allow=(...) in Python")  # fmt: skip
+    try:
+        found = getattr(importlib.import_module(module), kind)
+    except (ImportError, AttributeError):
+        raise InputError("experiment", f'names the class "{name}", which does not exist.') from None
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+        raise InputError("experiment", f'names "{name}", which is no dataclass.')
+    return found
+
+
+def dump(experiment: Experiment, path: Path) -> None:
+    """Write the experiment as JSON, atomically."""
+    write_text(path, json.dumps(to_json(experiment), indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file so that a reader, or a loss of power, sees the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"partial-{os.getpid()}-{path.name}")
+    with open(partial, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

@@ -1,0 +1,33 @@
+"""Your own texts: a CSV, TSV, JSONL or Parquet file, or one folder a class.
+
+source:   your file, split 80/10/10 by a seeded hash where it has no splits
+data:     columns text and label, or others named by --task.text and --task.label
+expected: depends on the data
+time:     depends on the data
+command:  suite train text.classify --data reviews.csv --task.text review --task.label verdict
+"""
+
+from suite.config import Experiment, Optim, Train
+from suite.config import replace as changed
+from suite.data.sources import Table
+from suite.data.text import SentencePiece
+from suite.models import transformer
+from tasks.text.classification import TextClassification
+
+
+def experiment() -> Experiment:
+    return Experiment(
+        name="text.classify",
+        task=TextClassification(
+            data=Table(path=""), tokenizer=SentencePiece(vocab_size=4000), max_length=256, token_dropout=0.1
+        ),
+        model=transformer.Config(layers=2, width=128, heads=4, feed_forward=512, dropout=0.2),
+        optim=Optim(learning_rate=1e-3, warmup_steps=50, weight_decay=0.05, clip_norm=1.0),
+        train=Train(epochs=10, batch_size=32, patience=4),
+    )
+
+
+def smoke() -> Experiment:
+    return changed(experiment(), {"train.steps": 6, "train.log_every": 2, "optim.warmup_steps": 2,
+                                  "model.width": 32, "model.layers": 1, "model.feed_forward": 64,
+                                  "task.tokenizer.vocab_size": 200})  # fmt: skip

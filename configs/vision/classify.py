@@ -1,0 +1,33 @@
+"""Your own images: one folder a class.
+
+source:   your folder, split 80/10/10 by a seeded hash, or holding train/, validation/ and test/ itself
+data:     FOLDER/CLASS/picture.jpg (or .npz and idx arrays)
+expected: depends on the data
+time:     depends on the data
+command:  suite train vision.classify --data photos/
+"""
+
+from suite.config import Experiment, Optim, Train
+from suite.config import replace as changed
+from suite.data.image import Crop, Flip, PixelStatistics
+from suite.data.sources import Folder
+from suite.models import dnn
+from tasks.vision.classification import ImageClassification
+
+
+def experiment() -> Experiment:
+    return Experiment(
+        name="vision.classify",
+        task=ImageClassification(
+            data=Folder(path=""),
+            statistics=PixelStatistics(size=(32, 32), channels=3),
+            augment=(Flip(), Crop(padding=2)),
+        ),
+        model=dnn.Config(hidden=(256, 128), dropout=0.2),
+        optim=Optim(learning_rate=1e-3, warmup_steps=20, weight_decay=0.02),
+        train=Train(epochs=30, batch_size=64, patience=8),
+    )
+
+
+def smoke() -> Experiment:
+    return changed(experiment(), {"train.steps": 6, "train.log_every": 2, "optim.warmup_steps": 2})

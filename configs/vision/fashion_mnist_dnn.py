@@ -1,0 +1,30 @@
+"""Fashion-MNIST with the 784-128-10 network.
+
+source:   784-128-10, ReLU and softmax, as in the classic first example; benchmark table of zalandoresearch/fashion-mnist
+data:     Fashion-MNIST (TFDS fashion_mnist 3.0.1), 5 % of train held out for validation
+expected: test accuracy >= 89.0 %
+time:     under 3 minutes on 2 CPU cores
+command:  suite train vision.fashion_mnist_dnn
+"""
+
+from suite.config import Experiment, Goal, Optim, Train
+from suite.config import replace as changed
+from suite.data.sources import Tfds
+from suite.models import dnn
+from tasks.vision.classification import ImageClassification
+
+
+def experiment() -> Experiment:
+    return Experiment(
+        name="vision.fashion_mnist_dnn",
+        task=ImageClassification(data=Tfds(name="fashion_mnist", validation=0.05)),
+        model=dnn.Config(hidden=(128,), dropout=0.1),
+        optim=Optim(learning_rate=2e-3, warmup_steps=200, weight_decay=0.02),
+        train=Train(epochs=30, batch_size=128, steps_per_dispatch=50, ema=0.999, eval_batch_size=1000, log_every=200),
+        goal=Goal(metric="accuracy", at_least=0.89, on="test"),
+    )
+
+
+def smoke() -> Experiment:
+    return changed(experiment(), {"train.steps": 20, "train.steps_per_dispatch": 5, "train.log_every": 5,
+                                  "optim.warmup_steps": 2})  # fmt: skip

@@ -1,0 +1,33 @@
+"""A JAX model suite: one typed experiment, one trainer, four domains, from raw data to a served model.
+
+The names below are loaded on first use, so ``import suite`` costs milliseconds and starts no JAX backend.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from suite.config import Experiment, replace
+    from suite.doctor import doctor
+    from suite.errors import InputError
+    from suite.experiments import load
+    from suite.run import Run, open, resume, train
+
+_HOMES = {
+    "Experiment": "suite.config",
+    "InputError": "suite.errors",
+    "Run": "suite.run",
+    "doctor": "suite.doctor",
+    "load": "suite.experiments",
+    "open": "suite.run",
+    "replace": "suite.config",
+    "resume": "suite.run",
+    "train": "suite.run",
+}
+__all__ = ["Experiment", "InputError", "Run", "doctor", "load", "open", "replace", "resume", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'suite' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,76 @@
+"""Assets of a run: fitted once on the training split, kept as files, read back by every later verb."""
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+
+from suite.base import Asset, ModelConfig, Source, Task
+from suite.config import Experiment
+from suite.errors import InputError
+
+
+def assets_of(task: Task) -> dict[str, Asset]:
+    """The task's fields that are learnt from data, by field name."""
+    fields = {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}  # type: ignore[arg-type]
+    return {name: value for name, value in fields.items() if isinstance(value, Asset)}
+
+
+def asset_file(folder: Path, name: str, asset: Asset) -> Path:
+    """Where the run in ``folder`` keeps the asset of field ``name``."""
+    return folder / "assets" / f"{name}{asset.suffix}"
+
+
+def prepare(experiment: Experiment, folder: Path, train: Source) -> Experiment:
+    """Fit what is not fitted yet, then ``bind``. A file the user named is copied into the run folder."""
+    for name, asset in assets_of(experiment.task).items():
+        target = asset_file(folder, name, asset)
+        if target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name("partial-" + target.name)
+        if asset.file:
+            _copy(name, asset, partial)
+        else:
+            asset.fit(train, getattr(experiment.task, asset.of), partial)
+        os.replace(partial, target)
+    return bind(experiment, folder)
+
+
+def _copy(name: str, asset: Asset, target: Path) -> None:
+    if not Path(asset.file).is_file():
+        raise InputError(f"field task.{name}.file", f'"{asset.file}" is not a file.',
+                         fix=f"leave --task.{name}.file out to fit it on the training split")  # fmt: skip
+    shutil.copyfile(asset.file, target)
+
+
+def bind(experiment: Experiment, folder: Path) -> Experiment:
+    """The experiment with its assets read from ``folder`` and the model's open sizes filled from them."""
+    bound = {name: dataclasses.replace(asset, file=str(asset_file(folder, name, asset)))
+             for name, asset in assets_of(experiment.task).items()}  # fmt: skip
+    task = dataclasses.replace(experiment.task, **bound)  # type: ignore[type-var]
+    dims = {name: size for asset in bound.values() for name, size in asset.dims().items()}
+    return dataclasses.replace(experiment, task=task, model=fill(experiment.model, dims))
+
+
+def unbind(experiment: Experiment) -> Experiment:
+    """The experiment with no paths of a run folder in it: what ``experiment.json`` holds."""
+    free = {name: dataclasses.replace(asset, file="") for name, asset in assets_of(experiment.task).items()}
+    return dataclasses.replace(experiment, task=dataclasses.replace(experiment.task, **free))  # type: ignore[type-var]
+
+
+def fill(model: ModelConfig, dims: dict[str, int]) -> ModelConfig:
+    """Sizes the model left at 0, taken from the task's data.
+
+    Raises:
+        InputError: the recipe states another size than the data has.
+    """
+    open_sizes = {}
+    for name, size in dims.items():
+        stated = getattr(model, name, None)
+        if stated == 0:
+            open_sizes[name] = size
+        elif stated is not None and stated != size:
+            raise InputError(f"field model.{name}", f"is {stated}, but the data has {size}.",
+                             fix=f"--model.{name} 0 takes it from the data")  # fmt: skip
+    return dataclasses.replace(model, **open_sizes)  # type: ignore[type-var]

@@ -1,0 +1,120 @@
+"""Checkpoints: Orbax, asynchronous and atomic; the latest few and the best one are kept.
+
+A checkpoint holds the whole training state and ``progress``: the next batch of the input pipeline, the best
+score so far and how long ago it was. A step directory without its commit mark is never read.
+"""
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from suite.errors import InputError
+from suite.tree import paths
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, besides its arrays.
+
+    Attributes:
+        next_batch: the iterator state: global index of the first batch not yet trained on.
+        best: best value of the selection metric so far, higher is better; None before the first evaluation.
+        best_step: step it was reached at.
+        since_best: evaluations since.
+    """
+
+    next_batch: int = 0
+    best: float | None = None
+    best_step: int = 0
+    since_best: int = 0
+
+
+class Checkpoints:
+    """The ``checkpoints`` folder of a run. Use as a context manager: leaving waits for saves under way."""
+
+    def __init__(self, folder: Path, keep: int = 2):
+        from orbax.checkpoint.experimental import v1 as ocp
+
+        self.folder = folder.absolute()
+        policies = ocp.training.preservation_policies
+        best = policies.BestN(get_metric_fn=lambda m: m["best"], n=1, keep_checkpoints_without_metrics=False)
+        self._orbax = ocp.training.Checkpointer(
+            self.folder,
+            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(max(keep, 1)), best]),
+            cleanup_tmp_directories=True,
+        )
+        self._copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+        self._orbax.close()
+
+    @property
+    def latest(self) -> int | None:
+        """Step of the newest complete checkpoint, None where there is none."""
+        return self._orbax.latest.step if self._orbax.latest else None
+
+    @property
+    def best(self) -> int | None:
+        """Step of the checkpoint with the best score, else of the latest."""
+        scored = [c for c in self._orbax.checkpoints if c.metrics]
+        return max(scored, key=lambda c: (c.metrics["best"], -c.step)).step if scored else self.latest
+
+    def save(self, step: int, state: Any, progress: Progress, score: float | None = None) -> None:
+        """Begin to write; training goes on. ``score`` (higher is better) takes part in the choice of the best.
+
+        Raises:
+            OSError: the disk has no room; nothing was written.
+        """
+        self._check_room(state)
+        snapshot = self._copy(state)  # the state's own buffers are donated to the next step
+        self._orbax.save_checkpointables_async(
+            step,
+            {"state": snapshot, "progress": asdict(progress)},
+            metrics=None if score is None else {"best": score},
+            force=True,
+        )
+
+    def restore(self, step: int, abstract: Any) -> Any:
+        """The state saved at ``step``, in the shapes, dtypes and shardings of ``abstract``.
+
+        Leaves of ``abstract`` that are ``...`` are not read.
+
+        Raises:
+            InputError: the checkpoint is of another model.
+        """
+        self._check_same(step, abstract)
+        return self._orbax.load_checkpointables(step, {"state": abstract})["state"]
+
+    def progress(self, step: int) -> Progress:
+        """What was saved beside the state at ``step``."""
+        return Progress(**self._orbax.load_checkpointables(step, {"progress": None})["progress"])
+
+    def _check_room(self, state: Any) -> None:
+        need = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self.folder).free
+        if free < 1.2 * need + 2**20:
+            raise OSError(f"{free / 2**20:.0f} MiB free in {self.folder}, a checkpoint needs {1.2 * need / 2**20 + 1:.0f}")
+
+    def _check_same(self, step: int, abstract: Any) -> None:
+        saved = {name: tuple(leaf.shape) for name, leaf in paths(self._orbax.checkpointables_metadata(step)
+                 .metadata["state"]["params"]).items()}  # fmt: skip
+        wanted = {name: tuple(leaf.shape) for name, leaf in paths(abstract["params"]).items()}
+        if saved == wanted:
+            return
+        wrong = [f"{name} {saved.get(name, 'missing')} (the model: {wanted.get(name, 'none')})"
+                 for name in sorted(saved.keys() | wanted.keys()) if saved.get(name) != wanted.get(name)]  # fmt: skip
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise InputError(
+            f"checkpoint {self.folder / str(step)}",
+            "was written by another model.",
+            found="; ".join(wrong[:5]) + more,
+            fix="use the run folder's own experiment.json, or another --run-dir",
+        )

@@ -1,0 +1,226 @@
+"""The command line: each verb is a function of ``suite``, printed for people; ``result.json`` is for programs.
+
+Exit codes: 0 done, 1 the run failed, 2 the user's input was refused. Nothing heavy is imported before a verb
+is known, so ``suite --help`` answers at once.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from suite.errors import InputError, closest
+
+if TYPE_CHECKING:
+    from suite.config import Experiment
+
+HELP = """usage: suite VERB ...
+
+  list [text|vision|speech|recommendation]      experiments with expected metric, time, data
+  doctor                                        versions, devices, memory, data folders; the fix for each fault
+  data inspect EXPERIMENT | --data PATH         counts, balance, lengths, broken and duplicate records, samples
+  plan EXPERIMENT [--devices NAME]              parameters, FLOPs, memory a device, step time; what to change
+  train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR] | train --resume RUN
+  evaluate RUN [--split test] [--batch-size N]  metrics on a split
+  predict RUN --input TEXT|FILE|FOLDER|-        JSON lines out, one a record
+
+EXPERIMENT is a dotted name that `suite list` prints, or a path to a .py file with experiment().
+`suite VERB --help` lists the flags of a verb; `suite train EXPERIMENT --help` every field of that experiment."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Flags of a verb that are not fields of the experiment.
+
+    Attributes:
+        words: positional arguments.
+        named: flag name without dashes -> value.
+        rest: everything else, for tyro.
+    """
+
+    words: list[str]
+    named: dict[str, str]
+    rest: list[str]
+
+
+def split_options(arguments: list[str], flags: tuple[str, ...], switches: tuple[str, ...] = ()) -> Options:
+    """Take ``flags`` (with a value), ``switches`` (without) and leading words out of ``arguments``."""
+    words, named, rest = [], {}, []
+    items = iter(arguments)
+    for item in items:
+        name, has_value, value = item.removeprefix("--").partition("=")
+        name = name.replace("_", "-")
+        if item.startswith("--") and name in switches:
+            named[name] = "yes"
+        elif item.startswith("--") and name in flags:
+            named[name] = value if has_value else next(items, "")
+            if not named[name]:
+                raise InputError(f"flag --{name}", "needs a value.")
+        elif item.startswith("-") or rest:
+            rest.append(item)
+        else:
+            words.append(item)
+    return Options(words, named, rest)
+
+
+def resolve(name: str, options: Options, verb: str) -> "Experiment":
+    """The experiment ``name`` with ``--data`` and the ``--section.field`` flags applied."""
+    from suite import config, experiments
+
+    experiment = experiments.load(name, smoke="smoke" in options.named)
+    if "data" in options.named:
+        from suite.data.sources import from_path
+
+        experiment = config.replace(experiment, {"task.data": from_path(options.named["data"])})
+    return apply_flags(experiment, options.rest, f"suite {verb} {name}")
+
+
+def apply_flags(experiment: "Experiment", arguments: list[str], program: str) -> "Experiment":
+    """Fields set by typed flags; tyro prints help, and suggestions on a typo, and exits with 2."""
+    if not arguments:
+        return experiment
+    import tyro
+
+    from suite.config import Experiment
+
+    return tyro.cli(Experiment, default=experiment, args=arguments, prog=program,
+                    config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff), use_underscores=True)  # fmt: skip
+
+
+def train(arguments: list[str]) -> None:
+    """suite train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR] [--resume RUN] [--allow PACKAGE]"""
+    from suite import run
+
+    options = split_options(arguments, ("data", "run-dir", "resume", "allow"), ("smoke",))
+    if "resume" in options.named:
+        _no_more(options.words + options.rest, "train --resume RUN takes the experiment as it is stored")
+        made = run.resume(options.named["resume"], _allow(options))
+    else:
+        experiment = resolve(_word(options, "EXPERIMENT", "suite list"), options, "train")
+        made = run.train(experiment, options.named.get("run-dir", ""))
+    _finish(made)
+
+
+def evaluate(arguments: list[str]) -> None:
+    """suite evaluate RUN [--split test] [--batch-size N] [--allow PACKAGE]"""
+    from suite import run
+
+    options = split_options(arguments, ("split", "batch-size", "allow"))
+    _no_more(options.words[1:] + options.rest, "suite evaluate RUN [--split test] [--batch-size N]")
+    size = options.named.get("batch-size", "0")
+    if not size.isdecimal():
+        raise InputError("flag --batch-size", f'"{size}" is no number of rows.', fix="--batch-size 64")
+    opened = run.open(_word(options, "RUN", "the folder that suite train printed last"), _allow(options))
+    _finish(opened.evaluate(options.named.get("split", "test"), int(size)))
+
+
+def predict(arguments: list[str]) -> None:
+    """suite predict RUN --input TEXT|FILE|FOLDER|- [--allow PACKAGE]"""
+    from suite import run
+
+    options = split_options(arguments, ("input", "allow"))
+    _no_more(options.words[1:] + options.rest, 'suite predict RUN --input "some text"')
+    opened = run.open(_word(options, "RUN", "the folder that suite train printed last"), _allow(options))
+    if "input" not in options.named:
+        raise InputError("flag --input", "is missing.", fix='--input "some text", a file, a folder, or - for lines')
+    for line in run.predict_input(opened, options.named["input"]):
+        print(json.dumps(line, ensure_ascii=False))
+
+
+def plan(arguments: list[str]) -> None:
+    """suite plan EXPERIMENT [--devices NAME] [--section.field VALUE ...] [--data PATH]"""
+    from suite import planning
+
+    options = split_options(arguments, ("data", "devices"), ("smoke",))
+    experiment = resolve(_word(options, "EXPERIMENT", "suite list"), options, "plan")
+    print(planning.render(planning.plan(experiment, options.named.get("devices", ""))))
+
+
+def inspect(arguments: list[str]) -> None:
+    """suite data inspect EXPERIMENT | suite data inspect --data PATH"""
+    from suite.data.inspect import inspect as look
+    from suite.data.inspect import render
+    from suite.data.sources import from_path
+
+    if arguments[:1] != ["inspect"]:
+        raise InputError("suite data", "has one verb, inspect.", fix="suite data inspect vision.fashion_mnist_dnn")
+    options = split_options(arguments[1:], ("data",))
+    if "data" in options.named and not options.words:
+        print(render(look(from_path(options.named["data"]).open)))
+        return
+    experiment = resolve(_word(options, "EXPERIMENT", "suite data inspect --data PATH"), options, "data inspect")
+    print(render(look(experiment.task.data.open)))  # type: ignore[attr-defined]
+
+
+def list_(arguments: list[str]) -> None:
+    """suite list [text|vision|speech|recommendation]"""
+    from suite import experiments
+
+    _no_more(arguments[1:], "suite list [DOMAIN]")
+    for entry in experiments.describe(*arguments[:1]):
+        print(f"{entry['name']}\n    {entry['title']}")
+        for key in ("data", "expected", "time"):
+            print(f"    {key + ':':10}{entry.get(key, '')}")
+
+
+def doctor(arguments: list[str]) -> None:
+    """suite doctor"""
+    from suite.doctor import doctor as examine
+    from suite.doctor import render
+
+    _no_more(arguments, "suite doctor")
+    report = examine()
+    print(render(report))
+    if report["faults"]:
+        sys.exit(1)
+
+
+VERBS: dict[str, Callable[[list[str]], None]] = {
+    "list": list_, "doctor": doctor, "data": inspect, "plan": plan, "train": train, "evaluate": evaluate,
+    "predict": predict,
+}  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one verb. A refused input prints its one error and exits with 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP)
+        return
+    verb, rest = arguments[0], arguments[1:]
+    try:
+        if verb not in VERBS:
+            raise InputError(f'verb "{verb}"', "is unknown.", found=", ".join(VERBS), fix=closest(verb, VERBS) or "suite --help")
+        if rest and all(word in ("-h", "--help") for word in rest):
+            print(f"usage: {VERBS[verb].__doc__}")
+            return
+        VERBS[verb](rest)
+    except InputError as error:
+        print(f"suite {verb}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"suite {verb}: stopped; go on with suite train --resume RUN", file=sys.stderr)
+        sys.exit(1)
+
+
+def _word(options: Options, name: str, fix: str) -> str:
+    if not options.words:
+        raise InputError(name, "is missing.", fix=fix)
+    _no_more(options.words[1:], f"one {name}")
+    return options.words[0]
+
+
+def _no_more(extra: list[str], fix: str) -> None:
+    if extra:
+        raise InputError("arguments", f"{' '.join(extra)} is not understood.", fix=fix)
+
+
+def _allow(options: Options) -> tuple[str, ...]:
+    return tuple(filter(None, options.named.get("allow", "").split(",")))
+
+
+def _finish(made: Any) -> None:
+    for name, value in made.metrics.items():
+        print(f"{name:32} {value:.6g}")
+    print(made.folder)

@@ -1,0 +1,64 @@
+"""What tasks ask of columns: that they are there, and that empty or unreadable records are dropped and counted."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from suite.base import Columns, Data, Source
+from suite.data.image import is_readable
+from suite.data.sources import Subset
+from suite.data.text import clean_mask
+from suite.errors import InputError, closest
+
+
+def column(columns: Columns, field: str, name: str) -> Any:
+    """The column that the task's ``field`` names.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in columns:
+        raise missing_column(field, name, list(columns))
+    return columns[name]
+
+
+def missing_column(field: str, name: str, known: list[str], where: str = "the data") -> InputError:
+    """The error for a column that is not there, with the nearest name as the fix."""
+    near = closest(name, known) or next(iter(known), "NAME")
+    return InputError(f"field task.{field}", f'column "{name}" is not in {where}.', found=", ".join(known),
+                      fix=f"--task.{field} {near}")  # fmt: skip
+
+
+def origin(data: Data) -> str:
+    """How an error names where records come from: the file, the folder or the dataset."""
+    path = getattr(data, "path", "")
+    return Path(path).name if path else getattr(data, "name", "") or "the data"
+
+
+def require(source: Source, fields: Mapping[str, str], where: str) -> None:
+    """Every column named by ``fields`` (task field -> column) is in the source, or InputError."""
+    for field, name in fields.items():
+        if name not in source.schema:
+            raise missing_column(field, name, list(source.schema), where)
+
+
+def without_empty_texts(source: Source, name: str) -> Source:
+    """The records whose text column holds a text; the others are dropped and counted."""
+    keep, reasons = clean_mask(source[np.arange(len(source))][name])
+    if keep.all():
+        return source
+    return Subset(source, np.flatnonzero(keep), {**source.dropped, **{k: v for k, v in reasons.items() if v}})
+
+
+def without_broken_images(source: Source, name: str) -> Source:
+    """The records whose image can be decoded; the others are dropped and counted. Arrays need no look."""
+    first = source[np.arange(min(1, len(source)))][name]
+    if isinstance(first, np.ndarray) and first.dtype == np.uint8:
+        return source
+    chunks = (np.arange(i, min(i + 256, len(source))) for i in range(0, len(source), 256))
+    readable = np.array([is_readable(value) for chunk in chunks for value in source[chunk][name]], bool)
+    if readable.all():
+        return source
+    return Subset(source, np.flatnonzero(readable), {**source.dropped, "broken image": int((~readable).sum())})

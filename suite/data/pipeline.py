@@ -1,0 +1,230 @@
+"""The input pipeline: a batch plan, then gather -> encode -> pad, by Grain.
+
+Element i of the Grain dataset is *dispatch* i (the batches of one call of the compiled step), so Python
+runs once a dispatch and not once a record. The order is a pure function of seed, epoch and cached lengths;
+the whole iterator state is one integer, the next global batch.
+"""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+
+from suite.base import Batch, Ragged, Source, Task
+from suite.errors import InputError
+
+CHUNK = 4096
+"""Records encoded at a time where a whole split is walked."""
+
+
+def ragged_lengths(task: Task, source: Source, cache: Path | None = None) -> np.ndarray | None:
+    """Each record's encoded length (n,), or None where rows are of one shape. Encodes the split once; cached."""
+    if cache is not None and cache.exists():
+        stored = np.load(cache)
+        if len(stored) == len(source):
+            return stored
+    first = task.encode(source[np.arange(min(1, len(source)))])
+    if not any(isinstance(value, Ragged) for value in first.values()):
+        return None
+    chunks = [np.arange(i, min(i + CHUNK, len(source))) for i in range(0, len(source), CHUNK)]
+    lengths = np.concatenate([_lengths(task.encode(source[chunk])) for chunk in chunks]).astype(np.int32)
+    if cache is not None:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        np.save(cache, lengths)
+    return lengths
+
+
+def _lengths(encoded: dict[str, Any]) -> np.ndarray:
+    return np.max([value.lengths for value in encoded.values() if isinstance(value, Ragged)], axis=0)
+
+
+def default_buckets(lengths: np.ndarray) -> tuple[int, ...]:
+    """Padded lengths that waste little and compile seldom: about four, at multiples of 8 near the quantiles."""
+    quantiles = np.quantile(lengths, [0.4, 0.7, 0.9, 1.0])
+    return tuple(sorted({int(-(-max(q, 1) // 8) * 8) for q in quantiles}))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which records make up each batch.
+
+    Attributes:
+        size: records in the split.
+        batch_size: rows a batch.
+        seed: of the shuffle; None leaves the order as it is.
+        lengths: (size,) encoded lengths of ragged data, or None.
+        buckets: padded lengths, rising.
+    """
+
+    size: int
+    batch_size: int
+    seed: int | None = None
+    lengths: np.ndarray | None = None
+    buckets: tuple[int, ...] = ()
+
+    @functools.cached_property
+    def batches_per_epoch(self) -> int:
+        """Batches an epoch; the same for every epoch."""
+        return len(self._epoch(0)[0])
+
+    def batch(self, step: int) -> tuple[np.ndarray, int]:
+        """Record indices (batch_size,) of global batch ``step``, -1 where there is none, and its padded length."""
+        epoch, position = divmod(step, self.batches_per_epoch)
+        indices, lengths = self._epoch(epoch)
+        return indices[position], int(lengths[position])
+
+    def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        cached = self.__dict__.get("_cached")
+        if cached is None or cached[0] != epoch:
+            cached = (epoch, self._order(epoch))
+            self.__dict__["_cached"] = cached
+        return cached[1]
+
+    def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = None if self.seed is None else np.random.default_rng((self.seed, epoch))
+        order = np.arange(self.size) if rng is None else rng.permutation(self.size)
+        if self.lengths is None:
+            return _rows(order, self.batch_size), np.zeros(-(-self.size // self.batch_size), np.int64)
+        batches, lengths = self._bucketed(order)
+        if rng is not None:
+            shuffled = rng.permutation(len(batches))
+            batches, lengths = batches[shuffled], lengths[shuffled]
+        return batches, lengths
+
+    def _bucketed(self, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Full batches of each bucket; what is left over moves up a bucket, and the last batch may be short."""
+        assert self.lengths is not None
+        bucket_of = np.minimum(np.searchsorted(self.buckets, self.lengths[order]), len(self.buckets) - 1)
+        batches, lengths = [], []
+        carried = np.zeros(0, order.dtype)
+        top = int(bucket_of.max(initial=0))
+        for i in range(top + 1):
+            rows = np.concatenate([carried, order[bucket_of == i]])
+            whole = len(rows) if i == top else len(rows) // self.batch_size * self.batch_size
+            carried = rows[whole:]
+            made = _rows(rows[:whole], self.batch_size)
+            batches.append(made)
+            lengths.append(np.full(len(made), self.buckets[i]))
+        return np.concatenate(batches), np.concatenate(lengths)
+
+
+def _rows(order: np.ndarray, batch_size: int) -> np.ndarray:
+    """``order`` (n,) as (ceil(n / batch_size), batch_size), -1 behind the end."""
+    count = -(-len(order) // batch_size)
+    padded = np.full(count * batch_size, -1, np.int64)
+    padded[: len(order)] = order
+    return padded.reshape(count, batch_size)
+
+
+def make_plan(task: Task, source: Source, batch_size: int, *, seed: int | None, buckets: tuple[int, ...] = (),
+              cache: Path | None = None) -> Plan:  # fmt: skip
+    """The plan of a split: shuffled where ``seed`` is given, bucketed by length where rows are ragged."""
+    if len(source) == 0:
+        raise InputError("split", "has no records", fix="check the data's path, its splits and what cleaning dropped")
+    lengths = ragged_lengths(task, source, cache)
+    if lengths is not None and not buckets:
+        buckets = default_buckets(lengths)
+    return Plan(len(source), batch_size, seed, lengths, tuple(buckets))
+
+
+def pad(encoded: dict[str, Any], real: np.ndarray, length: int) -> Batch:
+    """Encoded rows (n, ...) as a batch of ``real.shape``, n being the number of True in ``real``.
+
+    Ragged ``x`` becomes ``x`` (..., length) and ``x_mask`` (..., length); ``mask`` marks real rows.
+    """
+    batch: Batch = {"mask": real}
+    for name, value in encoded.items():
+        if isinstance(value, Ragged):
+            dense, mask = value.padded(length)
+            batch[name], batch[f"{name}_mask"] = _spread(dense, real), _spread(mask, real)
+        else:
+            batch[name] = _spread(np.asarray(value), real)
+    return batch
+
+
+def _spread(rows: np.ndarray, real: np.ndarray) -> np.ndarray:
+    if real.all():
+        return rows.reshape(*real.shape, *rows.shape[1:])
+    spread = np.zeros((*real.shape, *rows.shape[1:]), rows.dtype)
+    spread[real] = rows
+    return spread
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """The input of one call of the compiled step.
+
+    Attributes:
+        first: global index of its first batch.
+        steps: batches in it.
+        indices: (steps, b) record indices, -1 for padding.
+        batch: arrays (steps, b, ...) on the host.
+    """
+
+    first: int
+    steps: int
+    indices: np.ndarray
+    batch: Batch
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Makes dispatches; what Grain maps over (first, steps), in this process or in workers."""
+
+    task: Task
+    source: Source
+    plan: Plan
+    augment: bool
+
+    def __call__(self, span: tuple[int, int]) -> dict[str, Any]:
+        first, steps = span
+        rows = [self.plan.batch(first + i) for i in range(steps)]
+        indices, length = np.stack([indices for indices, _ in rows]), max(length for _, length in rows)
+        real = indices >= 0
+        rng = np.random.default_rng((self.plan.seed or 0, first, 1)) if self.augment else None
+        encoded = self.task.encode(self.source[indices[real]], rng)
+        return {"span": np.asarray(span), "indices": indices, "batch": pad(encoded, real, length)}
+
+
+def spans(start: int, stop: int, steps: int) -> list[tuple[int, int]]:
+    """(first, count) of each dispatch from batch ``start`` to ``stop``; firsts are multiples of ``steps``."""
+    firsts = [start, *range((start // steps + 1) * steps, stop, steps)]
+    return [(first, min(end, stop) - first) for first, end in zip(firsts, [*firsts[1:], stop], strict=True)]
+
+
+def dispatches(encoder: Encoder, start: int, stop: int, steps: int = 1, *, workers: int = 0,
+               prefetch: int = 4) -> Iterator[Dispatch]:  # fmt: skip
+    """Dispatches that cover global batches ``start`` to ``stop``, the same with any number of workers."""
+    if start >= stop:
+        return
+    dataset = grain.MapDataset.source(spans(start, stop, steps)).map(encoder)
+    options = grain.ReadOptions(num_threads=0 if workers else 1, prefetch_buffer_size=prefetch)
+    iterable = dataset.to_iter_dataset(options)
+    if workers:
+        iterable = iterable.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=prefetch))
+    iterator = iter(iterable)
+    try:
+        for element in iterator:
+            first, count = (int(value) for value in element["span"])
+            yield Dispatch(first, count, element["indices"], element["batch"])
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()
+
+
+def to_device(items: Iterator[Dispatch], sharding: Any = None) -> Iterator[tuple[Dispatch, Batch]]:
+    """Each dispatch with its batch on the device(s), one ahead of the one in use."""
+    ahead: tuple[Dispatch, Batch] | None = None
+    for item in items:
+        placed = jax.device_put(item.batch, sharding)
+        if ahead is not None:
+            yield ahead
+        ahead = (item, placed)
+    if ahead is not None:
+        yield ahead

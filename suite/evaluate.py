@@ -1,0 +1,73 @@
+"""Evaluation of every record once, masked, and answers in the order of the records."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from suite import sharding
+from suite.base import Columns, Ragged, Source, Tally, Task
+from suite.data.pipeline import Dispatch, Encoder, Plan, dispatches, pad
+from suite.metrics import add
+
+Predict = Callable[[Any, Any, dict[str, Any]], dict[str, jax.Array]]
+
+
+def make_predict(graph: Any, task: Task) -> Predict:
+    """(params, rest, batch (b, ...)) -> outputs (b, ...), jitted."""
+
+    def predict(params: Any, rest: Any, batch: dict[str, Any]) -> dict[str, jax.Array]:
+        return task.predict(nnx.merge(graph, params, rest), batch)
+
+    return jax.jit(predict)
+
+
+def outputs(predict: Predict, params: Any, rest: Any, task: Task, source: Source, plan: Plan,
+            mesh: Mesh | None = None) -> Iterator[tuple[Dispatch, dict[str, np.ndarray]]]:  # fmt: skip
+    """Each batch of the split with the model's outputs on it, one batch computed ahead."""
+    several = mesh is not None and mesh.size > 1
+    if several:
+        sharding.check_divisible(plan.batch_size, 1, mesh, "train.eval_batch_size")
+    where = sharding.batch_sharding(mesh) if several else None
+    waiting: tuple[Dispatch, Any] | None = None
+    for item in dispatches(Encoder(task, source, plan, augment=False), 0, plan.batches_per_epoch):
+        batch = {name: value[0] for name, value in item.batch.items()}
+        made = (item, predict(params, rest, jax.device_put(batch, where)))
+        if waiting is not None:
+            yield waiting[0], jax.device_get(waiting[1])
+        waiting = made
+    if waiting is not None:
+        yield waiting[0], jax.device_get(waiting[1])
+
+
+def evaluate(predict: Predict, params: Any, rest: Any, task: Task, source: Source, plan: Plan,
+             mesh: Mesh | None = None) -> dict[str, float]:  # fmt: skip
+    """Metric name -> value over all records of the split; each counts once, whatever the batch size."""
+    sums: dict[str, Tally] = {}
+    for item, made in outputs(predict, params, rest, task, source, plan, mesh):
+        sums = add(sums, task.score(made, {name: value[0] for name, value in item.batch.items()}))
+    return {name: tally.value() for name, tally in sums.items()}
+
+
+def answer(predict: Predict, params: Any, rest: Any, task: Task, columns: Columns, buckets: tuple[int, ...],
+           batch_size: int = 64) -> list[dict[str, Any]]:  # fmt: skip
+    """One decoded answer a record of ``columns``, in order: the path of a request."""
+    count = len(next(iter(columns.values())))
+    answers: list[dict[str, Any]] = []
+    for start in range(0, count, batch_size):
+        rows = {name: values[start : start + batch_size] for name, values in columns.items()}
+        encoded = task.encode(rows)
+        size = min(count, batch_size)
+        real = np.arange(size) < len(next(iter(rows.values())))
+        made = jax.device_get(predict(params, rest, pad(encoded, real, _length(encoded, buckets))))
+        answers += task.decode({name: value[real] for name, value in made.items()})
+    return answers
+
+
+def _length(encoded: dict[str, Any], buckets: tuple[int, ...]) -> int:
+    """The smallest bucket that holds the rows; past the last, the rows' own length in eights."""
+    longest = max((int(v.lengths.max(initial=1)) for v in encoded.values() if isinstance(v, Ragged)), default=0)
+    return next((bucket for bucket in buckets if bucket >= longest), -(-longest // 8) * 8)

@@ -1,0 +1,76 @@
+"""Finding experiments: a dotted name under ``configs``, or any .py file with ``experiment()``."""
+
+import ast
+import importlib
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from suite.errors import InputError, closest
+
+if TYPE_CHECKING:
+    from suite.config import Experiment
+
+DOMAINS = ("text", "vision", "speech", "recommendation")
+
+
+def names() -> list[str]:
+    """Dotted names of all experiments that come with the suite."""
+    root = _root()
+    return sorted(".".join(path.relative_to(root).with_suffix("").parts) for path in root.glob("*/*.py")
+                  if not path.stem.startswith("_"))  # fmt: skip
+
+
+def describe(domain: str = "") -> list[dict[str, str]]:
+    """For each experiment: name, title and the ``key: value`` lines that open its file. Imports nothing of it."""
+    if domain and domain not in DOMAINS:
+        raise InputError("domain", f'"{domain}" is unknown.', found=", ".join(DOMAINS), fix=closest(domain, DOMAINS))
+    chosen = [name for name in names() if name.startswith(domain)]
+    return [{"name": name, **_header(_root() / Path(*name.split(".")).with_suffix(".py"))} for name in chosen]
+
+
+def load(name: str, smoke: bool = False) -> "Experiment":
+    """The experiment of a dotted name or a .py file; ``smoke`` gives the same recipe shrunk to seconds.
+
+    Raises:
+        InputError: no such experiment, or the file has no ``experiment()``.
+    """
+    module = _from_file(Path(name)) if name.endswith(".py") else _from_name(name)
+    function = "smoke" if smoke else "experiment"
+    if not hasattr(module, function):
+        raise InputError(f"experiment {name}", f"has no function {function}().",
+                         fix=f"def {function}() -> suite.config.Experiment: ...")  # fmt: skip
+    made: Experiment = getattr(module, function)()
+    return made
+
+
+def _root() -> Path:
+    import configs
+
+    return Path(configs.__path__[0])
+
+
+def _from_name(name: str) -> ModuleType:
+    known = names()
+    if name not in known:
+        near = closest(name, known)
+        raise InputError(f'experiment "{name}"', "is unknown.", found=", ".join(known),
+                         fix=near or "suite list")  # fmt: skip
+    return importlib.import_module(f"configs.{name}")
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise InputError(f'experiment "{path}"', "is not a file.", fix="suite list")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _header(path: Path) -> dict[str, str]:
+    lines = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines()
+    pairs = [line.partition(":") for line in lines[1:] if ":" in line and not line.startswith(" ")]
+    return {"title": lines[0] if lines else "", **{key.strip(): value.strip() for key, _, value in pairs}}

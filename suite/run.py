@@ -1,0 +1,218 @@
+"""The verbs: each a function that returns a Run (or a report), used by notebooks and by the command line."""
+
+import dataclasses
+import datetime
+import functools
+import importlib.metadata
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from flax import nnx
+
+from suite import config, experiments, precision
+from suite.assets import assets_of, asset_file, bind
+from suite.base import Columns, Source, Task
+from suite.compilation import enable_cache
+from suite.config import Experiment
+from suite.data.pipeline import default_buckets, make_plan
+from suite.data.sources import read_input
+from suite.errors import InputError
+from suite.evaluate import answer, evaluate
+from suite.log import history
+from suite.train import OnDispatch, Program, assemble, fit, read_weights
+
+PACKAGES = ("suite", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run folder: ``experiment.json``, ``result.json``, ``metrics.jsonl``, ``assets/``, ``checkpoints/``.
+
+    Attributes:
+        folder: its path.
+        experiment: the recipe, bound to the folder's assets.
+        metrics: ``"<split>/<metric>"`` -> value, of the verb that made this Run.
+    """
+
+    folder: Path
+    experiment: Experiment
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def history(self) -> dict[str, list[float | None]]:
+        """What was logged, as columns of equal length; ``step`` is one of them."""
+        return history(self.folder)
+
+    @functools.cached_property
+    def _program(self) -> Program:
+        precision.keep_memory()
+        enable_cache()
+        return assemble(self.experiment, max(self.experiment.train.steps, self.experiment.optim.warmup_steps + 1))
+
+    @functools.cached_property
+    def _weights(self) -> tuple[Any, Any]:
+        return read_weights(self._program, self.folder)
+
+    @functools.cached_property
+    def model(self) -> nnx.Module:
+        """The trained module, for a look inside."""
+        return nnx.merge(self._program.graph, *self._weights)
+
+    def evaluate(self, split: str = "test", batch_size: int = 0) -> "Run":
+        """This run with its metrics on ``split``; also written to ``result.json``."""
+        task, begun = self.experiment.task, time.perf_counter()
+        source = task.source(split)
+        plan = make_plan(task, source, batch_size or self.experiment.train.eval_batch_size
+                         or self.experiment.train.batch_size, seed=None, buckets=self._buckets)  # fmt: skip
+        found = evaluate(self._program.predict, *self._weights, task, source, plan, mesh=self._program.mesh)
+        seconds = time.perf_counter() - begun
+        metrics = {f"{split}/{name}": value for name, value in found.items()}
+        write_result(self.folder, "evaluate", self.experiment.name, metrics, seconds, len(source) / seconds)
+        return dataclasses.replace(self, metrics=metrics)
+
+    def predict(self, inputs: Sequence[Any] | Columns) -> list[dict[str, Any]]:
+        """One answer a record. ``inputs``: columns as in the data, or a list of bare values (texts, images)."""
+        if isinstance(inputs, str):
+            inputs = [inputs]
+        task = self.experiment.task
+        columns = inputs if isinstance(inputs, dict) else {getattr(task, task.primary): list(inputs)}
+        if not columns or not len(next(iter(columns.values()))):
+            return []
+        return answer(self._program.predict, *self._weights, task, columns, self._buckets)
+
+    @property
+    def _buckets(self) -> tuple[int, ...]:
+        """The padded lengths training used, so that a program compiled once serves every request."""
+        if self.experiment.pipeline.buckets:
+            return self.experiment.pipeline.buckets
+        import numpy as np
+
+        stored = self.folder / "assets" / "lengths-train.npy"
+        return default_buckets(np.load(stored)) if stored.exists() else ()
+
+
+def open(folder: str | Path, allow: tuple[str, ...] = ()) -> Run:
+    """The run in a folder.
+
+    Raises:
+        InputError: the folder is no run, or its experiment names a class that is not allowed.
+    """
+    folder = Path(folder)
+    stored = folder / "experiment.json"
+    if not stored.is_file():
+        inside = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        raise InputError(f'run folder "{folder}"', "is not one: it has no experiment.json.",
+                         found=", ".join(inside[:8]) or "nothing", fix="the folder that suite train printed last")  # fmt: skip
+    experiment = read_experiment(stored, allow)
+    missing = [name for name, asset in assets_of(experiment.task).items() if not asset_file(folder, name, asset).exists()]
+    if missing:
+        raise InputError(f'run folder "{folder}"', f"has no fitted {', '.join(missing)}: training did not begin.",
+                         fix=f"suite train --resume {folder}")  # fmt: skip
+    result = folder / "result.json"
+    metrics = json.loads(result.read_text())["metrics"] if result.exists() else {}
+    return Run(folder, bind(experiment, folder), metrics)
+
+
+def read_experiment(path: Path, allow: tuple[str, ...] = ()) -> Experiment:
+    """The experiment stored in a JSON file."""
+    try:
+        value = config.from_json(json.loads(path.read_text(encoding="utf-8")), allow)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(str(path), f"is not JSON: {error}", fix="train again, or restore the file") from None
+    if not isinstance(value, Experiment):
+        raise InputError(str(path), "does not hold an experiment.")
+    return value
+
+
+def train(experiment: Experiment, run_dir: str | Path = "", *, resume: bool = False,
+          on_dispatch: OnDispatch | None = None) -> Run:  # fmt: skip
+    """Train an experiment to its end; the Run holds the validation metrics of the best checkpoint.
+
+    Args:
+        experiment: the recipe.
+        run_dir: the run folder; by default ``runs/<date>-<name>``, numbered when taken.
+        resume: go on in ``run_dir`` from its newest checkpoint.
+        on_dispatch: called with each Dispatch before it is trained on.
+
+    Raises:
+        InputError: the input cannot be used, or the folder already holds a run and ``resume`` is False.
+    """
+    folder = Path(run_dir) if run_dir else new_folder(experiment.name)
+    if (folder / "experiment.json").exists() and not resume:
+        raise InputError(f'--run-dir "{folder}"', "already holds a run.", fix=f"suite train --resume {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
+    config.write_text(folder / "versions.json", json.dumps(versions(), indent=1) + "\n")
+    begun = time.perf_counter()
+    found = fit(experiment, folder, on_dispatch=on_dispatch)
+    rate = found.pop("train/examples_per_second")
+    write_result(folder, "train", experiment.name, found, time.perf_counter() - begun, rate)
+    return dataclasses.replace(open(folder, allow=_packages(experiment)), metrics=found)
+
+
+def _packages(experiment: Experiment) -> tuple[str, ...]:
+    """Packages of classes the caller itself put into the experiment, which are therefore allowed."""
+    return tuple({type(part).__module__.split(".")[0] for part in (experiment.task, experiment.model)})
+
+
+def resume(folder: str | Path, allow: tuple[str, ...] = ()) -> Run:
+    """Go on with the run in ``folder``, exactly where its newest checkpoint stands."""
+    open_folder = Path(folder)
+    if not (open_folder / "experiment.json").is_file():
+        open(open_folder)  # says what is wrong
+    return train(read_experiment(open_folder / "experiment.json", allow), open_folder, resume=True)
+
+
+def predict_input(run: Run, value: str) -> list[dict[str, Any]]:
+    """Answers for what ``--input`` names: a text, a file, a folder or ``-``; each carries its input."""
+    task = run.experiment.task
+    column = getattr(task, task.primary)
+    columns = read_input(value, column)
+    shown = columns.get("file", columns.get(column, []))
+    return [{"input": item if isinstance(item, str) else str(item), **made}
+            for item, made in zip(shown, run.predict(columns), strict=True)]  # fmt: skip
+
+
+def opener(task: Task) -> Callable[[str], Source]:
+    """split -> Source, for ``suite data inspect``."""
+    return task.source
+
+
+def new_folder(name: str) -> Path:
+    """A folder under ``runs`` that no run has taken."""
+    stem = f"{datetime.date.today().isoformat()}-{name.replace('.', '-')}"
+    candidates = (Path("runs") / (stem if i == 1 else f"{stem}-{i}") for i in range(1, 10_000))
+    return next(path for path in candidates if not path.exists())
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a run's numbers."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def revision() -> str:
+    """The git commit of the suite's own source, with ``+`` when it has changes; empty outside a checkout."""
+    root = Path(experiments.__file__).parent.parent
+    try:
+        head = subprocess.run(["git", "-C", str(root), "describe", "--always", "--dirty=+", "--exclude=*"],
+                              capture_output=True, text=True, timeout=5)  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return head.stdout.strip()
+
+
+def write_result(folder: Path, verb: str, name: str, metrics: dict[str, float], seconds: float, rate: float) -> None:
+    """``result.json``, the same form for every verb."""
+    result = {"verb": verb, "experiment": name, "metrics": metrics, "seconds": round(seconds, 3),
+              "examples_per_second": round(rate, 3), "versions": versions(), "revision": revision()}  # fmt: skip
+    config.write_text(folder / "result.json", json.dumps(result, indent=1) + "\n")

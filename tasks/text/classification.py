@@ -1,0 +1,75 @@
+"""Text classification: one of several classes for each text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from suite.base import Batch, Columns, Data, Source, Tally, Task
+from suite.data.labels import Labels
+from suite.data.columns import column, origin, require, without_empty_texts
+from suite.data.text import SentencePiece, clean, token_dropout
+from suite.metrics import class_answers, classification_scores, cross_entropy, masked_mean, tally
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextClassification(Task):
+    """Texts are cleaned, cut into pieces and padded to the length of their bucket."""
+
+    primary: ClassVar[str] = "text"
+
+    data: Data
+    """Where the texts come from."""
+    text: str = "text"
+    """Name of the text column."""
+    label: str = "label"
+    """Name of the label column."""
+    labels: Labels = field(default_factory=Labels)
+    """Class names, learnt from the training split."""
+    tokenizer: SentencePiece = field(default_factory=SentencePiece)
+    """Pieces, learnt from the training split."""
+    max_length: int = 128
+    """Tokens a text is cut at."""
+    token_dropout: float = 0.0
+    """Share of the tokens of a training text that is left out."""
+    sampling: float = 0.0
+    """Alpha of subword regularisation (arXiv 1804.10959) in training, 0.1 to 0.5. 0: off."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over all classes."""
+
+    def source(self, split: str) -> Source:
+        opened = self.data.open(split)
+        require(opened, {"text": self.text, "label": self.label}, origin(self.data))
+        return without_empty_texts(opened, self.text)
+
+    def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """``tokens`` int32 Ragged and ``label`` int32 (b,)."""
+        texts = [clean(text) for text in column(columns, "text", self.text)]
+        sample = rng if self.sampling else None
+        tokens = self.tokenizer.encode(texts, self.max_length, sample, self.sampling or 0.1)
+        if rng is not None and self.token_dropout:
+            tokens = token_dropout(tokens, self.token_dropout, rng)
+        encoded: dict[str, Any] = {"tokens": tokens}
+        if self.label in columns:
+            encoded["label"] = self.labels.encode(columns[self.label])
+        return encoded
+
+    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
+        logits = model(batch["tokens"], batch["tokens_mask"], rngs=rngs)
+        losses = cross_entropy(logits, batch["label"], self.label_smoothing)
+        right = (logits.argmax(-1) == batch["label"]).astype(jnp.float32)
+        tallies = {"loss": tally(losses, batch["mask"]), "accuracy": tally(right, batch["mask"])}
+        return masked_mean(losses, batch["mask"]), tallies
+
+    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+        return {"logits": model(batch["tokens"], batch["tokens_mask"])}
+
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
+        return classification_scores(outputs, batch)
+
+    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+        return class_answers(outputs["logits"], self.labels.names)

@@ -1,0 +1,84 @@
+"""Image classification: one of several classes for each image."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from suite.base import Batch, Columns, Data, Source, Tally, Task
+from suite.data.image import Augmentation, Mixup, PixelStatistics, decode_batch
+from suite.data.labels import Labels
+from suite.data.columns import column, origin, require, without_broken_images
+from suite.metrics import class_answers, classification_scores, cross_entropy, masked_mean, tally
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageClassification(Task):
+    """Images stay uint8 until they are on the device; ``loss`` and ``predict`` normalise them there, jitted."""
+
+    primary: ClassVar[str] = "image"
+
+    data: Data
+    """Where the images come from."""
+    image: str = "image"
+    """Name of the image column."""
+    label: str = "label"
+    """Name of the label column."""
+    labels: Labels = field(default_factory=Labels)
+    """Class names, learnt from the training split."""
+    statistics: PixelStatistics = field(default_factory=PixelStatistics)
+    """Image size, channels, mean and deviation, learnt from the training split."""
+    augment: tuple[Augmentation, ...] = ()
+    """Applied in order to training images."""
+    mixup: float = 0.0
+    """Alpha of mixup (arXiv 1710.09412). 0: off."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over all classes."""
+
+    def source(self, split: str) -> Source:
+        opened = self.data.open(split)
+        require(opened, {"image": self.image, "label": self.label}, origin(self.data))
+        return without_broken_images(opened, self.image)
+
+    def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """``image`` uint8 (b, h, w, c) and ``label`` int32 (b,); with mixup ``other_label`` and ``weight``."""
+        height, width, channels = self.statistics.shape
+        images = decode_batch(column(columns, "image", self.image), (height, width), channels)
+        encoded: dict[str, Any] = {}
+        if self.label in columns:
+            encoded["label"] = self.labels.encode(columns[self.label])
+        if rng is not None:
+            for augmentation in self.augment:
+                images = augmentation(images, rng)
+            if self.mixup:
+                mixed = Mixup(self.mixup).mix(images, encoded["label"], rng)
+                images, encoded["label"], encoded["other_label"], encoded["weight"] = mixed
+        return {"image": images, **encoded}
+
+    def normalise(self, images: jax.Array) -> jax.Array:
+        """uint8 (b, h, w, c) -> float32 of zero mean and unit deviation a channel over the training split."""
+        scale = 1 / (255 * self.statistics.std)
+        return images.astype(jnp.float32) * scale - self.statistics.mean / self.statistics.std
+
+    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
+        logits = model(self.normalise(batch["image"]), rngs=rngs)
+        losses = cross_entropy(logits, batch["label"], self.label_smoothing)
+        if "other_label" in batch:
+            other = cross_entropy(logits, batch["other_label"], self.label_smoothing)
+            losses = batch["weight"] * losses + (1 - batch["weight"]) * other
+        right = (logits.argmax(-1) == batch["label"]).astype(jnp.float32)
+        tallies = {"loss": tally(losses, batch["mask"]), "accuracy": tally(right, batch["mask"])}
+        return masked_mean(losses, batch["mask"]), tallies
+
+    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+        return {"logits": model(self.normalise(batch["image"]))}
+
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
+        return classification_scores(outputs, batch)
+
+    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+        return class_answers(outputs["logits"], self.labels.names)
