@@ -1,0 +1,98 @@
+"""The doctor's faults, each with its fix, on machines made up for the purpose."""
+
+import importlib.metadata
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from suite import doctor as module
+from suite.doctor import doctor, render
+
+
+@pytest.fixture(autouse=True)
+def plain_machine(monkeypatch, tmp_path):
+    """A machine without accelerators, data folders or a shared cache."""
+    monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "cache"))
+    for variable in ("TFDS_DATA_DIR", "SUITE_DATA"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(module, "gpu_present", lambda: False)
+    monkeypatch.setattr(module, "tpu_present", lambda: False)
+
+
+def faults(report):
+    return {row["fault"]: row["fix"] for row in report["faults"]}
+
+
+def test_report_is_complete_and_json():
+    report = doctor()
+    assert json.loads(json.dumps(report)) == report
+    text = render(report)
+    names = {row["name"] for row in report["packages"]}
+    assert {"jax", "flax", "orbax-checkpoint", "tyro"} <= names
+    assert {"cuda12", "tpu", "prepare", "test"} <= set(report["extras"])
+    assert all(name in text for name in names) and "cores" in text and "free in" in text
+    assert report["devices"]["found"]
+
+
+def test_requirements_without_an_installed_distribution(monkeypatch):
+    monkeypatch.setattr(module, "DISTRIBUTION", "no-such-distribution")
+    assert {"jax", "grain"} <= {row["name"] for row in doctor()["packages"]}
+
+
+def test_old_and_missing_packages(monkeypatch):
+    real = importlib.metadata.version
+
+    def version(name):
+        if name == "grain":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "0.4.1" if name == "jax" else real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    found = faults(doctor())
+    [jax_fault] = [fault for fault in found if fault.startswith("jax is version 0.4.1; needed: ")]
+    assert found[jax_fault].startswith("pip install -c constraints.txt 'jax")
+    assert any(fault.startswith("grain is missing") for fault in found)
+    assert "fault" in render(doctor())
+
+
+def test_python_too_new(monkeypatch):
+    monkeypatch.setattr(module, "sys", SimpleNamespace(version_info=(3, 15, 0)))
+    assert any("needed: 3.11 to 3.13" in fault for fault in faults(doctor()))
+
+
+def test_accelerators_that_jax_does_not_use(monkeypatch):
+    monkeypatch.setattr(module, "gpu_present", lambda: True)
+    monkeypatch.setattr(module, "tpu_present", lambda: True)
+    fixes = faults(doctor()).values()
+    if doctor()["devices"]["found"][0]["platform"] == "cpu":
+        assert "pip install 'suite[cuda12]'" in fixes and "pip install 'suite[tpu]'" in fixes
+
+
+def test_a_broken_backend(monkeypatch):
+    def devices():
+        raise RuntimeError("driver too old\nmore")
+
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(devices=devices))
+    report = doctor()
+    assert report["devices"]["found"] == []
+    assert "jax finds no device: driver too old" in faults(report)
+
+
+def test_full_disk(monkeypatch):
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: SimpleNamespace(free=2**20))
+    assert any(fault.startswith("only 0.0 GiB free") for fault in faults(doctor()))
+
+
+def test_data_folders(monkeypatch, tmp_path):
+    for path in ("glue/sst2/2.0.0", "fashion_mnist/3.0.1"):
+        (tmp_path / path).mkdir(parents=True)
+        (tmp_path / path / "dataset_info.json").write_text("{}")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("SUITE_DATA", str(tmp_path / "none"))
+    report = doctor()
+    assert report["data"][0]["prepared"] == ["fashion_mnist:3.0.1", "glue/sst2:2.0.0"]
+    [fault] = [fault for fault in faults(report) if "SUITE_DATA" in fault]
+    assert "which is no folder" in fault
+    assert "glue/sst2:2.0.0" in render(report)
