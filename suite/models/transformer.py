@@ -84,7 +84,8 @@ class Config(ModelConfig):
 
     @property
     def sharding(self) -> tuple[tuple[str, Any], ...]:
-        return SHARDING
+        # A rule that matches nothing is an error, and all but the first are about blocks.
+        return SHARDING if self.layers else SHARDING[:1]
 
     def layer_of(self, path: str) -> int:
         """0 embeddings, 1 to ``layers`` the blocks, ``layers + 1`` final norm, pooler and head."""
