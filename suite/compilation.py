@@ -1,6 +1,8 @@
 """The persistent compilation cache, and a watch on what the compiler does while a run lasts."""
 
+import functools
 import os
+import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -53,7 +55,7 @@ def enable_cache(directory: str | Path | None = None) -> Path | None:
 
 
 class CompileWatch:
-    """Counts compilations from ``start`` (or entering it as a context manager) until ``close``.
+    """Counts compilations from when it is made until ``close``; also a context manager.
 
     Attributes:
         compilations: programs made ready to run, those read from the cache among them.
@@ -71,29 +73,15 @@ class CompileWatch:
         self.seconds = 0.0
         self.seconds_saved = 0.0
         self.recent: list[str] = []
-        self._listening = False
-
-    def start(self) -> Self:
-        """Begin to listen to jax."""
-        import jax
-
-        if not self._listening:
-            jax.monitoring.register_event_listener(self._on_event)
-            jax.monitoring.register_event_duration_secs_listener(self._on_duration)
-            self._listening = True
-        return self
+        _listen()
+        _WATCHES.add(self)
 
     def close(self) -> None:
-        """Stop listening; the counts stay."""
-        import jax
-
-        if self._listening:
-            jax.monitoring.unregister_event_listener(self._on_event)
-            jax.monitoring.unregister_event_duration_listener(self._on_duration)
-            self._listening = False
+        """Stop counting; the counts stay."""
+        _WATCHES.discard(self)
 
     def __enter__(self) -> Self:
-        return self.start()
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -117,16 +105,33 @@ class CompileWatch:
             f"which saved {self.seconds_saved:.1f} s, {self.misses} new in it"
         )
 
-    def _on_event(self, event: str, **_: Any) -> None:
-        if event == _HIT:
-            self.hits += 1
-        elif event == _MISS:
-            self.misses += 1
 
-    def _on_duration(self, event: str, duration: float, **details: Any) -> None:
+_WATCHES: weakref.WeakSet[CompileWatch] = weakref.WeakSet()
+"""Watches that count. A watch that nobody holds any more leaves by itself, whereas jax would keep it for ever."""
+
+
+@functools.cache
+def _listen() -> None:
+    """Register with jax, once a process."""
+    import jax
+
+    jax.monitoring.register_event_listener(_on_event)
+    jax.monitoring.register_event_duration_secs_listener(_on_duration)
+
+
+def _on_event(event: str, **_: Any) -> None:
+    for watch in list(_WATCHES):
+        if event == _HIT:
+            watch.hits += 1
+        elif event == _MISS:
+            watch.misses += 1
+
+
+def _on_duration(event: str, duration: float, **details: Any) -> None:
+    for watch in list(_WATCHES):
         if event == _BUILT:
-            self.compilations += 1
-            self.seconds += duration
-            self.recent = [*self.recent, str(details.get("fun_name", ""))][-8:]
+            watch.compilations += 1
+            watch.seconds += duration
+            watch.recent = [*watch.recent, str(details.get("fun_name", ""))][-8:]
         elif event == _SAVED:
-            self.seconds_saved += duration
+            watch.seconds_saved += duration

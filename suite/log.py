@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-    from tensorboardX import SummaryWriter
 
 METRICS = "metrics.jsonl"
 PLAIN_SECONDS = 10.0
@@ -37,10 +36,12 @@ class Log:
         self.folder.mkdir(parents=True, exist_ok=True)
         if resume_step is not None:
             _cut(self.folder / METRICS, resume_step)
-        self._purge_step = None if resume_step is None else resume_step + 1
+        self._events: _Events | None = None
         self._file = (self.folder / METRICS).open("a", encoding="utf-8")
-        self._writer: SummaryWriter | None = None
+        self._resumed = resume_step or 0
+        self._pace = _Pace(total, self._resumed)
         self._bar: _Bar | _Lines | None = None
+        self._complained = False
 
     def __enter__(self) -> Self:
         return self
@@ -51,20 +52,26 @@ class Log:
         self.close()
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Append one line ``{"step": step, name: value, ...}``, and the same values to TensorBoard."""
+        """Append one line ``{"step": step, name: value, ...}``, and the same values to TensorBoard.
+
+        A full disk loses lines, says so once, and stops no training.
+        """
         numbers = {name: float(value) for name, value in values.items()}
-        self._file.write(json.dumps({"step": int(step), **numbers}) + "\n")
-        self._file.flush()
-        writer = self._tensorboard()
-        for name, value in numbers.items():
-            writer.add_scalar(name, value, step)
+        try:
+            self._file.write(json.dumps({"step": int(step), **numbers}) + "\n")
+            self._file.flush()
+            if self._events is None:
+                self._events = _Events(self.folder / "tensorboard", self._resumed)
+            self._events.write(int(step), numbers)
+        except OSError as error:
+            self._complain(error)
 
     def progress(self, step: int, loss: float, examples_per_second: float) -> None:
         """Show how far the run is; cheap to call at every step, as most calls draw nothing."""
         if self.quiet:
             return
         if self._bar is None:
-            self._bar = _Bar(self.total, step) if _interactive() else _Lines(self.total, step)
+            self._bar = _Bar(self._pace) if _interactive() else _Lines(self._pace)
         self._bar.show(step, loss, examples_per_second)
 
     def say(self, text: str) -> None:
@@ -81,17 +88,18 @@ class Log:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-        self._file.close()
+        for file in (self._events, self._file):
+            try:
+                if file is not None:
+                    file.close()
+            except OSError as error:
+                self._complain(error)
+        self._events = None
 
-    def _tensorboard(self) -> "SummaryWriter":
-        if self._writer is None:
-            from tensorboardX import SummaryWriter
-
-            self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self._purge_step)
-        return self._writer
+    def _complain(self, error: OSError) -> None:
+        if not self._complained:
+            self._complained = True
+            self.say(f"metrics cannot be written, training goes on: {error}")
 
 
 def history(folder: Path | str) -> dict[str, list[Any]]:
@@ -146,24 +154,54 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
-class _Pace:
-    """Time left, from the steps done since this process started."""
+class _Events:
+    """A TensorBoard event file, written in the calling thread.
 
-    def __init__(self, total: int, first: int) -> None:
-        self.total, self.first, self.start = total, max(first - 1, 0), time.monotonic()
+    tensorboardX's own SummaryWriter hands each value to a thread through a short queue; where the disk is full the
+    thread dies and the training loop waits for it for ever.
+    """
+
+    def __init__(self, folder: Path, resumed: int) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2, summary_pb2
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
+        # The file's name has whole seconds; a run resumed within one must not overwrite its first file.
+        self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
+        if resumed:  # hides what earlier files hold of the steps to come
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._writer.write_event(self._event(step=resumed + 1, session_log=start, wall_time=time.time()))
+
+    def write(self, step: int, numbers: Mapping[str, float]) -> None:
+        values = [self._summary.Value(tag=name, simple_value=number) for name, number in numbers.items()]
+        self._writer.write_event(self._event(step=step, wall_time=time.time(), summary=self._summary(value=values)))
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _Pace:
+    """Time left: from the steps since the first drawing, since what came before holds the compilation too."""
+
+    def __init__(self, total: int, resumed: int) -> None:
+        self.total = total
+        self._step, self._start, self._first = resumed, time.monotonic(), True
 
     def left(self, step: int) -> str:
-        done = step - self.first
-        if done <= 0:
-            return "?"
-        return _clock((time.monotonic() - self.start) / done * max(self.total - step, 0))
+        now = time.monotonic()
+        per_step = (now - self._start) / max(step - self._step, 1)
+        if self._first:
+            self._step, self._start, self._first = step, now, False
+        return _clock(per_step * max(self.total - step, 0))
 
 
 class _Lines:
     """Plain lines for a log file: the first, the last and one every few seconds."""
 
-    def __init__(self, total: int, first: int) -> None:
-        self._pace = _Pace(total, first)
+    def __init__(self, pace: _Pace) -> None:
+        self._pace = pace
         self._next = 0.0
 
     def show(self, step: int, loss: float, examples_per_second: float) -> None:
@@ -186,11 +224,11 @@ class _Lines:
 class _Bar:
     """A bar that redraws itself in a terminal or a notebook."""
 
-    def __init__(self, total: int, first: int) -> None:
-        self._pace = _Pace(total, first)
+    def __init__(self, pace: _Pace) -> None:
+        self._pace = pace
         self._next = 0.0
         self._progress = _rich_progress()
-        self._task = self._progress.add_task("", total=total, loss="", speed="", left="")
+        self._task = self._progress.add_task("", total=self._pace.total, loss="", speed="", left="")
         self._progress.start()
 
     def show(self, step: int, loss: float, examples_per_second: float) -> None:

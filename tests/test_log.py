@@ -83,6 +83,15 @@ def test_bar_on_a_terminal(tmp_path, monkeypatch):
     assert "1,000 examples/s" in text and "[a] line with brackets" in text
 
 
+def test_a_full_disk_stops_no_training(tmp_path, capsys):
+    with Log(tmp_path, 5) as run:
+        run._file.close()
+        run._file = open("/dev/full", "w")  # noqa: SIM115
+        for step in range(1, 4):
+            run.metrics(step, {"loss": 1.0})
+    assert capsys.readouterr().err.count("metrics cannot be written, training goes on: ") == 1
+
+
 def test_quiet(tmp_path, capsys):
     with Log(tmp_path, 5, quiet=True) as run:
         run.progress(1, 1.0, 1.0)
