@@ -1,0 +1,158 @@
+"""Changes to training images that leave the label as it is, and mixup, which mixes it.
+
+Dims: b images, h height, w width, c channels.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+class Augmentation(ABC):
+    """A random change to a batch of images."""
+
+    @abstractmethod
+    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """uint8 (b, h, w, c) -> uint8 (b, h, w, c). The images given stay as they are."""
+
+
+@dataclass(frozen=True)
+class Flip(Augmentation):
+    """Mirrors half of the images, left to right."""
+
+    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """uint8 (b, h, w, c) -> the same."""
+        mirrored = rng.random(len(images)) < 0.5
+        return np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+
+
+@dataclass(frozen=True)
+class Crop(Augmentation):
+    """Shifts each image by up to ``padding`` pixels along each axis; what moves in is black."""
+
+    padding: int = 4
+    """Largest shift, in pixels."""
+
+    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """uint8 (b, h, w, c) -> the same."""
+        count, height, width, _ = images.shape
+        edge = (self.padding, self.padding)
+        padded = np.pad(images, ((0, 0), edge, edge, (0, 0)))
+        top, left = rng.integers(0, 2 * self.padding + 1, (2, count))
+        rows = (top[:, None] + np.arange(height))[:, :, None]
+        columns = (left[:, None] + np.arange(width))[:, None, :]
+        return padded[np.arange(count)[:, None, None], rows, columns]
+
+
+@dataclass(frozen=True)
+class Cutout(Augmentation):
+    """Blackens one square of each image, centred anywhere, cut at the border (arXiv 1708.04552)."""
+
+    size: int
+    """Side of the square, in pixels."""
+
+    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """uint8 (b, h, w, c) -> the same."""
+        count, height, width, _ = images.shape
+        rows = self._hit(rng.integers(0, height, count), height)
+        columns = self._hit(rng.integers(0, width, count), width)
+        return np.where((rows[:, :, None] & columns[:, None, :])[..., None], np.uint8(0), images)
+
+    def _hit(self, centres: np.ndarray, length: int) -> np.ndarray:
+        starts = (centres - self.size // 2)[:, None]
+        places = np.arange(length)
+        return (places >= starts) & (places < starts + self.size)
+
+
+OPERATIONS = ("identity", "autocontrast", "equalize", "posterize", "solarize", "color", "contrast", "brightness")
+OPERATIONS += ("sharpness", "rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+"""The fourteen operations of RandAugment."""
+ENHANCERS = {"color": "Color", "contrast": "Contrast", "brightness": "Brightness", "sharpness": "Sharpness"}
+
+
+@dataclass(frozen=True)
+class RandAugment(Augmentation):
+    """A few random operations of one common strength on each image (arXiv 1909.13719). For 1 or 3 channels."""
+
+    layers: int = 2
+    """Operations an image."""
+    magnitude: int = 9
+    """Strength, 0 to 30."""
+
+    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """uint8 (b, h, w, c) -> the same."""
+        from PIL import Image
+
+        chosen = rng.integers(0, len(OPERATIONS), (len(images), self.layers))
+        signs = rng.choice((-1.0, 1.0), (len(images), self.layers))
+        changed = np.empty_like(images)
+        for place, array in enumerate(images):
+            image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
+            for operation, sign in zip(chosen[place], signs[place], strict=True):
+                image = _apply(image, OPERATIONS[operation], self.magnitude / 30, float(sign))
+            changed[place] = np.asarray(image).reshape(array.shape)
+        return changed
+
+
+def _apply(image: Any, operation: str, strength: float, sign: float) -> Any:
+    """One operation on a Pillow image; ``strength`` is 0..1, ``sign`` its direction where it has one."""
+    from PIL import ImageEnhance, ImageOps
+
+    if operation == "autocontrast":
+        return ImageOps.autocontrast(image)
+    if operation == "equalize":
+        return ImageOps.equalize(image)
+    if operation == "posterize":
+        return ImageOps.posterize(image, 8 - round(4 * strength))
+    if operation == "solarize":
+        return ImageOps.solarize(image, round(256 * (1 - strength)))
+    if operation in ENHANCERS:
+        return getattr(ImageEnhance, ENHANCERS[operation])(image).enhance(1 + sign * 0.9 * strength)
+    return _move(image, operation, sign * strength)
+
+
+def _move(image: Any, operation: str, amount: float) -> Any:
+    """Rotation up to 30 degrees, shear up to 0.3, shift up to 0.45 of the side; what moves in is black."""
+    from PIL import Image
+
+    if operation == "rotate":
+        return image.rotate(30 * amount)
+    matrices = {
+        "shear_x": (1, 0.3 * amount, -0.15 * amount * image.height, 0, 1, 0),
+        "shear_y": (1, 0, 0, 0.3 * amount, 1, -0.15 * amount * image.width),
+        "translate_x": (1, 0, 0.45 * amount * image.width, 0, 1, 0),
+        "translate_y": (1, 0, 0, 0, 1, 0.45 * amount * image.height),
+    }
+    if operation not in matrices:
+        return image
+    return image.transform(image.size, Image.Transform.AFFINE, matrices[operation])
+
+
+@dataclass(frozen=True)
+class Mixup:
+    """Convex mixtures of pairs of examples (arXiv 1710.09412), one weight a pair."""
+
+    alpha: float
+    """Both parameters of the beta distribution that weights are drawn from."""
+
+    def mix(
+        self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Each example mixed with another of the batch.
+
+        Args:
+            images: (b, h, w, c), of any scale.
+            labels: (b,).
+            rng: draws pairs and weights.
+
+        Returns:
+            Images float32 (b, h, w, c) on the scale given, labels (b,), the partners' labels (b,), and the weight of
+            ``labels`` float32 (b,), that of the partners' being 1 - weight.
+        """
+        partner = rng.permutation(len(images))
+        weight = rng.beta(self.alpha, self.alpha, len(images)).astype(np.float32)
+        share = weight.reshape(-1, *(1,) * (images.ndim - 1))
+        mixed = share * images.astype(np.float32) + (1 - share) * images[partner].astype(np.float32)
+        return mixed, labels, labels[partner], weight

@@ -1,0 +1,254 @@
+"""Records from files and folders that a user points at: tables, folders of images or texts, arrays, lines."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from suite.base import Data, Source
+from suite.data import arrays, tables, trees
+from suite.data.memory import ALIASES, SPLITS, Memory, Subset, check_split, not_empty, seeded_split
+from suite.data.reading import IMAGES, TABLES, existing, read_text, split_files
+from suite.errors import InputError
+
+
+def _keep(source: Memory, part: np.ndarray, split: str) -> Source:
+    return Subset(source, np.flatnonzero(part == SPLITS.index(split)))
+
+
+def _carve(
+    source: Memory, split: str, given: Sequence[str], where: str, carved: tuple[Sequence[Any], int, float]
+) -> Source:
+    """A split that has its own file, or its share of train where validation is carved from it."""
+    keys, seed, validation = carved
+    carving = "validation" not in given and validation > 0
+    check_split(split, where, [*given, *(["validation"] if carving else [])])
+    if not carving or split == "test":
+        return source
+    return _keep(source, seeded_split(keys, seed, (validation, 0.0)), split)
+
+
+def _stored(split: str, given: Sequence[str]) -> str:
+    """The split whose file is read for ``split``."""
+    return "train" if split == "validation" and split not in given else split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(Data):
+    """A CSV, TSV, JSONL or Parquet file (.gz too), or a folder with one file a split: train.*, dev.*, test.*.
+
+    Rows of a single file are split by a hash of their content: stable when rows are added, and equal rows share a
+    split. In tab-separated files quotes are literal. Rows with too many or too few fields are dropped and counted.
+    """
+
+    path: str
+    """The file or folder."""
+    validation: float = 0.1
+    """Share held out for validation where the data names no such split."""
+    test: float = 0.1
+    """Share held out for test where a single file names no splits."""
+    seed: int = 0
+    """Seeds what is held out."""
+    split: str = ""
+    """Column that names each row's split. Empty: none."""
+    header: tuple[str, ...] = ()
+    """Column names of a file that has no header line."""
+    delimiter: str = ""
+    """What separates fields. Empty: a tab in .tsv, otherwise judged by the first line."""
+
+    def open(self, split: str) -> Source:
+        """Records of a split.
+
+        Raises:
+            InputError: no such file or split, not UTF-8, nothing that can be read, or an empty split.
+        """
+        path = existing(self.path)
+        check_split(split, self.path)
+        files = split_files(path, TABLES) if path.is_dir() else {}
+        if path.is_dir() and "train" not in files:
+            found = ", ".join(sorted(item.name for item in path.iterdir())[:10]) or "an empty folder"
+            raise InputError(self.path, "no table named train.* in this folder", found=found, fix="name a file")
+        if files:
+            table = tables.load(files.get(_stored(split, list(files)), files["train"]), self.delimiter, self.header)
+            source = _carve(table, split, list(files), self.path, (tables.keys(table), self.seed, self.validation))
+        else:
+            table = tables.load(path, self.delimiter, self.header)
+            source = _keep(table, self._parts(table), split)
+        return not_empty(source, split, self.path, "add rows, or change the fractions or the column of splits")
+
+    def _parts(self, table: Memory) -> np.ndarray:
+        """(n,) position of each row's split in SPLITS; -1 where the column names another one."""
+        if not self.split:
+            return seeded_split(tables.keys(table), self.seed, (self.validation, self.test))
+        if self.split not in table.schema:
+            found = ", ".join(table.schema)
+            raise InputError("field data.split", f"there is no column '{self.split}' in {self.path}", found=found)
+        names = [str(name).strip().lower() for name in table[np.arange(len(table))][self.split]]
+        places = {name: SPLITS.index(ALIASES.get(name, name)) for name in (*SPLITS, *ALIASES)}
+        return np.array([places.get(name, -1) for name in names], np.int8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder(Data):
+    """Images or texts in one folder a class: ``path/<class>/file`` or ``path/<split>/<class>/file``.
+
+    The path may be a .tar, .tar.gz or .tar.xz of such a tree, or a folder of such archives; they are read in
+    place. Columns: ``image`` or ``text``; ``label``, the position in the sorted class names; ``file``, the name
+    relative to the path. Images are paths (bytes, from an archive) until they are encoded.
+    """
+
+    path: str
+    """The folder or archive."""
+    validation: float = 0.1
+    """Share held out for validation where there is no such folder."""
+    test: float = 0.1
+    """Share held out for test where there are no folders of splits."""
+    seed: int = 0
+    """Seeds what is held out, by a hash of the file name."""
+
+    def open(self, split: str) -> Source:
+        """Records of a split.
+
+        Raises:
+            InputError: no such path or split, no usable file, a text that is not UTF-8, or an empty split.
+        """
+        path = existing(self.path)
+        check_split(split, self.path)
+        tree = trees.scan(path)
+        given = tree.splits
+        if given:
+            carve = "validation" not in given and self.validation > 0
+            check_split(split, self.path, [*given, *(["validation"] if carve else [])])
+            items = [item for item in tree.items if item.split == _stored(split, given)]
+            held_out = self.validation if carve and split != "test" else 0.0
+            fractions = (held_out, 0.0)
+        else:
+            items, fractions = tree.items, (self.validation, self.test)
+        if not given or fractions[0]:
+            part = seeded_split([item.name for item in items], self.seed, fractions)
+            items = [item for item, place in zip(items, part.tolist(), strict=True) if SPLITS[place] == split]
+        source = Memory(*trees.columns(tree, items), dropped=tree.dropped)
+        return not_empty(source, split, self.path, "add files, or change the fractions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines(Data):
+    """Text, one record a line: column ``text``. A file, or a folder with one .txt file a split. Blank lines drop."""
+
+    path: str
+    """The file or folder."""
+    validation: float = 0.1
+    """Share held out for validation where there is no such file."""
+    test: float = 0.1
+    """Share held out for test where the path is one file."""
+    seed: int = 0
+    """Seeds what is held out, by a hash of the line."""
+
+    def open(self, split: str) -> Source:
+        """Records of a split. Raises InputError: no such file or split, not UTF-8, or an empty split."""
+        path = existing(self.path)
+        check_split(split, self.path)
+        files = split_files(path, (".txt",)) if path.is_dir() else {}
+        if path.is_dir() and "train" not in files:
+            raise InputError(self.path, "no train.txt in this folder", fix="name a file")
+        name = files.get(_stored(split, list(files)), files["train"]) if files else path
+        lines = read_text(name).splitlines()
+        kept = [line for line in lines if line.strip()]
+        source = Memory({"text": kept}, {"text": "text"}, dropped={"blank line": len(lines) - len(kept)})
+        if files:
+            chosen = _carve(source, split, list(files), self.path, (kept, self.seed, self.validation))
+        else:
+            chosen = _keep(source, seeded_split(kept, self.seed, (self.validation, self.test)), split)
+        return not_empty(chosen, split, self.path, "add lines, or change the fractions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayFile(Data):
+    """Arrays: an .npz file, or a folder of idx files such as ``train-images-idx3-ubyte.gz``.
+
+    In an .npz, ``x_train``, ``y_train``, ``x_test`` or ``train_<column>``, ``test_<column>`` name split and column;
+    other keys are columns of one set, split by a hash of each row. ``x`` becomes ``image`` where it is uint8 of
+    two or three axes a record (and ``x`` otherwise), ``y`` becomes ``label``. Pickled objects are refused.
+    """
+
+    path: str
+    """The file or folder."""
+    validation: float = 0.1
+    """Share held out for validation where there is no such split."""
+    test: float = 0.1
+    """Share held out for test where the arrays name no splits."""
+    seed: int = 0
+    """Seeds what is held out."""
+
+    def open(self, split: str) -> Source:
+        """Records of a split. Raises InputError: no such file or split, pickled objects, or an empty split."""
+        path = existing(self.path)
+        check_split(split, self.path)
+        splits = arrays.load_idx(path) if path.is_dir() else arrays.load_npz(path)
+        given = [name for name in SPLITS if name in splits]
+        source = Memory(splits[""] if not given else splits.get(_stored(split, given), {}))
+        if not given:
+            part = seeded_split(arrays.keys(source), self.seed, (self.validation, self.test))
+            return not_empty(_keep(source, part, split), split, self.path)
+        keys = range(len(source))
+        return not_empty(_carve(source, split, given, self.path, (keys, self.seed, self.validation)), split, self.path)
+
+
+def from_path(path: str) -> Data:
+    """The Data that reads what lies at ``path``, judged by its name and what it holds.
+
+    Raises:
+        InputError: nothing is there, or it is of no known kind.
+    """
+    file = existing(path)
+    if file.is_dir():
+        if "train" in split_files(file, TABLES):
+            return Table(path=path)
+        if "train" in split_files(file, (".txt",)):
+            return Lines(path=path)
+        return ArrayFile(path=path) if arrays.idx_files(file) else Folder(path=path)
+    name = file.name.lower()
+    if trees.is_archive(file):
+        return Folder(path=path)
+    if name.endswith(TABLES):
+        return Table(path=path)
+    if name.endswith((".npz", ".txt")):
+        return ArrayFile(path=path) if name.endswith(".npz") else Lines(path=path)
+    known = f"{' '.join(TABLES)} .npz .txt .tar .tar.gz .tar.xz, or a folder with one folder a class"
+    raise InputError(path, "this kind of file is not known", found=file.suffix or "no extension", fix=f"use {known}")
+
+
+def read_input(value: str, column: str) -> dict[str, Any]:
+    """Records to predict from what a user typed: a table, a text file, images, ``-`` for stdin, or the text itself.
+
+    Args:
+        value: what was typed.
+        column: the column that lines, images or a bare text stand for.
+
+    Raises:
+        InputError: a file that is not UTF-8, a table that cannot be read, or a folder without images.
+    """
+    if value == "-":
+        return {column: _lines(read_text(Path("-"), sys.stdin.buffer.read()))}
+    path = Path(value).expanduser()
+    if len(value) > 1024 or "\n" in value or not path.exists():
+        if path.name.lower().endswith((*IMAGES, *TABLES, ".txt")) and " " not in value:
+            existing(value)
+        return {column: [value]}
+    if path.is_dir() or path.suffix.lower() in IMAGES:
+        names = sorted(path.rglob("*")) if path.is_dir() else [path]
+        images = [str(name) for name in names if name.suffix.lower() in IMAGES]
+        if not images:
+            raise InputError(value, "no image in this folder", fix=f"use a folder with {' '.join(IMAGES)} files")
+        return {column: images, "file": images}
+    if path.name.lower().endswith(TABLES):
+        table = tables.load(path, "", ())
+        return table[np.arange(len(table))]
+    return {column: _lines(read_text(path))}
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]

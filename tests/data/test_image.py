@@ -1,0 +1,169 @@
+"""Images: decoding, augmentation, statistics; and labels."""
+
+import io
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from suite.data import image as images
+from suite.data.labels import Labels
+from suite.data.sources import Digits, Memory
+from suite.errors import InputError
+
+BATCH = np.random.default_rng(0).integers(1, 256, (16, 12, 10, 3), dtype=np.uint8)
+
+
+def png(array):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_decode_bytes_path_and_array_agree(tmp_path):
+    (tmp_path / "a.png").write_bytes(png(BATCH[0]))
+    for value in (png(BATCH[0]), tmp_path / "a.png", str(tmp_path / "a.png"), BATCH[0]):
+        np.testing.assert_array_equal(images.decode(value), BATCH[0])
+
+
+def test_decode_scales_and_converts():
+    assert images.decode(BATCH[0], (6, 5), 1).shape == (6, 5, 1)
+    assert images.decode(png(BATCH[0, ..., 0]), None, 3).shape == (12, 10, 3)
+    assert images.decode(png(BATCH[0, ..., 0])).shape == (12, 10, 1)
+
+
+def test_sixteen_bit_images_keep_their_brightness():
+    wide = BATCH[0, ..., 0].astype(np.uint16) << 8
+    np.testing.assert_array_equal(images.decode(png(wide))[..., 0], BATCH[0, ..., 0])
+
+
+def test_corrupt_image_names_the_file(tmp_path):
+    path = tmp_path / "bad.png"
+    path.write_bytes(b"no image at all")
+    with pytest.raises(InputError) as error:
+        images.decode(path)
+    assert str(error.value) == (
+        f"{path}: this image cannot be decoded\n"
+        f"  found: cannot identify image file {str(path)!r}\n"
+        "  try:   replace or remove the file"
+    )
+    path.write_bytes(png(BATCH[0])[:200])
+    with pytest.raises(InputError, match="bad.png: this image cannot be decoded"):
+        images.decode(path)
+    assert not images.is_readable(path) and images.is_readable(BATCH[0])
+
+
+def test_decompression_bomb_is_refused(monkeypatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", 100)
+    with pytest.raises(InputError, match="more than 100 pixels"):
+        images.decode(png(BATCH[0]))
+
+
+def test_batch_of_the_right_shape_is_not_copied():
+    assert images.decode_batch(BATCH, (12, 10), 3) is BATCH
+    assert images.decode_batch(BATCH, (6, 5), 1).shape == (16, 6, 5, 1)
+
+
+def test_batch_of_different_sizes_needs_a_size():
+    mixed = [BATCH[0], BATCH[1, :6]]
+    with pytest.raises(InputError, match="do not all have the same size"):
+        images.decode_batch(mixed, None, 3)
+    assert images.decode_batch(mixed, (8, 8), 3).shape == (2, 8, 8, 3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("augment", [images.Flip(), images.Crop(), images.Cutout(4), images.RandAugment()])
+def test_augmentations_are_seeded_and_leave_their_input_alone(augment, channels):
+    batch = np.ascontiguousarray(BATCH[..., :channels])
+    before = batch.copy()
+    first, again, other = (augment(batch, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(batch, before)
+    assert first.shape == batch.shape and first.dtype == np.uint8
+    assert (first != batch).any() and (first != other).any()
+
+
+def test_flip_mirrors_whole_images():
+    flipped = images.Flip()(BATCH, np.random.default_rng(0))
+    same = (flipped == BATCH).all((1, 2, 3))
+    assert ((flipped == BATCH[:, :, ::-1]).all((1, 2, 3)) ^ same).all() and 2 < same.sum() < 14
+
+
+def test_crop_shifts_each_image_within_its_padding():
+    padded = np.pad(BATCH, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    for place, shifted in enumerate(images.Crop(2)(BATCH, np.random.default_rng(0))):
+        windows = [padded[place, y : y + 12, x : x + 10] for y in range(5) for x in range(5)]
+        assert any((shifted == window).all() for window in windows)
+
+
+def test_cutout_blackens_at_most_its_square():
+    holes = (images.Cutout(4)(BATCH, np.random.default_rng(0)) == 0).all(-1).sum((1, 2))
+    assert holes.max() == 16 and holes.min() >= 4
+
+
+def test_strong_randaugment_changes_more():
+    changes = [
+        np.abs(images.RandAugment(2, m)(BATCH, np.random.default_rng(0)).astype(int) - BATCH).mean() for m in (1, 30)
+    ]
+    assert changes[0] < changes[1]
+
+
+def test_mixup_mixes_images_as_its_weights_say():
+    labels = np.arange(16)
+    mixed, first, other, weight = images.Mixup(0.4).mix(BATCH, labels, np.random.default_rng(0))
+    share = weight[:, None, None, None]
+    np.testing.assert_allclose(mixed, share * BATCH[first] + (1 - share) * BATCH[other], rtol=1e-5)
+    assert mixed.dtype == weight.dtype == np.float32 and weight.shape == (16,) and np.ptp(weight) > 0
+
+
+def test_statistics_are_those_of_the_whole_split(tmp_path):
+    source = Digits().open("train")
+    images.PixelStatistics().fit(source, "image", tmp_path / "s.json")
+    statistics = images.PixelStatistics(file=str(tmp_path / "s.json"))
+    pixels = source[np.arange(len(source))]["image"] / 255
+    np.testing.assert_allclose(statistics.mean, pixels.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(statistics.std, pixels.std((0, 1, 2)), rtol=1e-5)
+    assert statistics.dims() == {"inputs": 64, "height": 8, "width": 8, "channels": 1}
+    assert statistics.shape == (8, 8, 1) and len(pickle.dumps(statistics)) < 1000
+
+
+def test_statistics_of_different_sizes_need_a_size(tmp_path):
+    source = Memory({"image": [png(BATCH[0]), png(BATCH[0, :6])]}, {"image": "image"})
+    with pytest.raises(InputError, match="do not all have the same size"):
+        images.PixelStatistics().fit(source, "image", tmp_path / "s.json")
+    images.PixelStatistics(size=(4, 4), channels=1).fit(source, "image", tmp_path / "s.json")
+    assert images.PixelStatistics(file=str(tmp_path / "s.json")).shape == (4, 4, 1)
+
+
+def fitted(tmp_path, values, classes=None):
+    Labels().fit(Memory({"label": values}, classes=classes), "label", tmp_path / "l.json")
+    return Labels(file=str(tmp_path / "l.json"))
+
+
+def test_labels_are_learnt_from_values_or_classes(tmp_path):
+    words = fitted(tmp_path, ["spam", "ham", " ham"])
+    assert words.names == ["ham", "spam"] and words.encode(["spam", "ham "]).tolist() == [1, 0]
+    numbers = fitted(tmp_path, np.array([10, 2, 10]))
+    assert numbers.names == ["2", "10"] and numbers.encode(np.array([10, 2])).tolist() == [1, 0]
+    named = fitted(tmp_path, np.array([1, 0]), {"label": ["cat", "dog"]})
+    assert named.encode(np.array([1])).tolist() == [1] and named.encode(["dog"]).tolist() == [1]
+    assert named.dims() == {"outputs": 2} and named.encode(["cat"]).dtype == np.int32
+
+
+def test_unseen_label_message(tmp_path):
+    labels = fitted(tmp_path, ["spam", "ham"])
+    with pytest.raises(InputError) as error:
+        labels.encode(["ham", "spamm"])
+    assert str(error.value) == (
+        "column of labels: 'spamm' is not a class of the training split\n"
+        "  found: known classes: ham, spam\n"
+        "  try:   write 'spam', or correct or remove the record, or train on data that holds this class"
+    )
+    with pytest.raises(InputError, match="'-1' is not a class"):
+        fitted(tmp_path, np.array([1, 0]), {"label": ["cat", "dog"]}).encode(np.array([-1]))
+
+
+def test_one_class_is_refused(tmp_path):
+    with pytest.raises(InputError, match="there is only one class"):
+        fitted(tmp_path, ["a", "a"])

@@ -1,0 +1,55 @@
+"""The report on a dataset."""
+
+import numpy as np
+
+from suite.data.inspect import inspect, render
+from suite.data.sources import Digits, Memory
+from suite.errors import InputError
+
+SPLITS = {
+    "train": Memory(
+        {"text": ["a b", "a b", "c", "", None], "label": np.array([0, 0, 1, 1, 1])},
+        {"text": "text", "label": "class"},
+        {"label": ["no", "yes"]},
+        {"wrong number of fields": 3},
+    ),
+    "test": Memory({"text": ["c", "d e f"], "label": np.array([1, 0])}),
+}
+
+
+def opener(split):
+    if split not in SPLITS:
+        raise InputError("data", f"there is no split '{split}'")
+    return SPLITS[split]
+
+
+def test_report_counts_what_is_there():
+    report = inspect(opener)
+    train = report["splits"]["train"]
+    assert train["count"] == 5 and train["classes"] == {"label": {"yes": 3, "no": 2}}
+    assert train["dropped"] == {"wrong number of fields": 3}
+    assert train["broken"] == {"empty text": 1, "broken text": 1}
+    assert train["duplicates"] == 1 and report["shared"] == {"train/test": 1}
+    assert train["lengths"]["text"] == {"min": 0, "median": 1, "95%": 2, "max": 2}
+    assert len(train["samples"]) == 3 and train["samples"][0] == {"text": "a b", "label": "no"}
+
+
+def test_missing_split_does_not_stop_the_report():
+    report = inspect(opener)
+    assert report["splits"]["validation"]["missing"] == "data: there is no split 'validation'"
+    text = render(report)
+    assert "validation: not there\n  data: there is no split 'validation'" in text
+    assert "records of test that are also in train: 1" in text
+    assert "label: yes 3 (60.0%), no 2 (40.0%)" in text
+
+
+def test_images_are_measured():
+    report = inspect(Digits().open)
+    count = report["splits"]["test"]["count"]
+    assert report["splits"]["test"]["sizes"] == {"image": {"8x8x1": count}}
+    assert "image, sizes: 8x8x1" in render(report)
+
+
+def test_broken_images_are_counted():
+    source = Memory({"image": [b"no image"], "label": [1]}, {"image": "image", "label": "int"})
+    assert inspect(lambda split: source)["splits"]["train"]["broken"] == {"broken image": 1}
