@@ -63,7 +63,7 @@ def main() -> None:
 
 def run_one(name: str, smoke: bool, runs: str, console: Console) -> Row:
     """Train one experiment, evaluate it on the test split and show three answers."""
-    experiment = load(name, smoke=smoke)
+    experiment: Any = load(name, smoke=smoke)
     data, goal = experiment.task.data, experiment.goal
     origin = getattr(data, "origin", "real")
     if goal is None:
@@ -94,14 +94,16 @@ def show_answers(run: Any, console: Console, count: int = 3) -> None:
 
 def table(rows: list[Row]) -> Table:
     """What was reached."""
-    caption = "best: what no model can be expected to pass, where the data is made and so knows it"
-    made = Table(title=f"reached on the {SPLIT} split", caption=caption, box=box.SIMPLE, pad_edge=False)
+    caption = "best: what no model can be expected to pass, where known"
+    made = Table(
+        title=f"reached on the {SPLIT} split", caption=caption, box=box.SIMPLE, pad_edge=False, collapse_padding=True
+    )
     for column in ("experiment", "data", "metric"):
         made.add_column(column, no_wrap=True)
     for column in ("value", "goal", "best", "seconds"):
         made.add_column(column, justify="right", no_wrap=True)
     for row in rows:
-        best = "unknown" if row.best is None else f"{row.best:.4f}"
+        best = "-" if row.best is None else f"{row.best:.4f}"
         numbers = (f"{row.value:.4f}", f"{row.goal:.4f}", best, f"{row.seconds:.1f}")
         made.add_row(row.experiment, row.data, row.metric, *numbers)
     return made
