@@ -85,7 +85,7 @@ def _idx(file: Path) -> np.ndarray:
     """The array of one idx file (http://yann.lecun.com/exdb/mnist: big-endian sizes, then values)."""
     data = read_bytes(file)
     try:
-        zero, code, axes = struct.unpack_from(">HBB", data)
+        _, code, axes = struct.unpack_from(">HBB", data)
         shape = struct.unpack_from(f">{axes}I", data, 4)
         values = np.frombuffer(data, IDX_TYPES[code], offset=4 + 4 * axes).reshape(shape)
     except (struct.error, KeyError, ValueError) as error:

@@ -46,13 +46,15 @@ def decode(value: Any, size: tuple[int, int] | None = None, channels: int = 0) -
 def _opened(value: Any, name: str, size: tuple[int, int] | None, channels: int) -> np.ndarray:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # our own limit is checked below, before unpacking
+    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # Pillow's own limit, above ours
     try:
         with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 found = f"{image.height} x {image.width}"
                 raise InputError(name, f"this image has more than {MAX_PIXELS:,} pixels", found=found)
             return _array(ImageOps.exif_transpose(image), size, channels)
+    except bombs as error:
+        raise InputError(name, f"this image has more than {MAX_PIXELS:,} pixels", found=str(error)) from error
     except FileNotFoundError as error:
         raise InputError(name, "no such image file") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
@@ -60,8 +62,6 @@ def _opened(value: Any, name: str, size: tuple[int, int] | None, channels: int) 
             raise
         fix = "replace or remove the file"
         raise InputError(name, "this image cannot be decoded", found=str(error), fix=fix) from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _array(image: Any, size: tuple[int, int] | None, channels: int) -> np.ndarray:

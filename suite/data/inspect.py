@@ -128,7 +128,7 @@ def _sizes(images: Any) -> Counter[str]:
 
 
 def _spread(lengths: list[int]) -> dict[str, int]:
-    low, middle, most, high = np.percentile(lengths, [0, 50, 95, 100], method="nearest").astype(int).tolist()
+    low, middle, most, high = np.percentile(lengths, [0, 50, 95, 100], method="inverted_cdf").astype(int).tolist()
     return {"min": low, "median": middle, "95%": most, "max": high}
 
 

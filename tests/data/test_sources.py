@@ -341,7 +341,7 @@ def test_tfds_carves_validation_and_decodes_images(tmp_path, monkeypatch):
     data = sources.Tfds(name="fashion_mnist", data_dir=TFDS_DIR)
     test = data.open("test")
     assert test[np.array([5, 9])]["image"].shape == (2, 28, 28, 1) and len(test) == 10_000
-    with pytest.raises(InputError, match="set validation=0.1"):
+    with pytest.raises(InputError, match=r"set validation=0\.1"):
         data.open("validation")
 
 

@@ -24,7 +24,7 @@ def tokenizer(source, tmp_path_factory):
 
 
 def test_clean():
-    assert clean("a<br />b<BR>c\x00\u200b  \t d\n") == "a b cd"
+    assert clean("a<br />b<BR>c\x00\u200b  \t d\n") == "a b c d"
     assert clean("cafe\u0301") == "caf\u00e9"
 
 
