@@ -24,7 +24,7 @@ def size(model: nnx.Module) -> int:
 
 
 def tiny(**fields) -> transformer.Config:
-    sizes = dict(vocab_size=50, outputs=3, layers=2, width=16, heads=2, feed_forward=32, max_length=24)
+    sizes = dict(vocab_size=50, outputs=3, layers=1, width=16, heads=2, feed_forward=32, max_length=24)
     return transformer.Config(**{**sizes, **fields})
 
 
@@ -32,7 +32,7 @@ CONFIGS = {
     "dnn": dnn.Config(inputs=12, hidden=(8, 6), outputs=3, dropout=0.2),
     "linear": dnn.Config(inputs=12, hidden=(), outputs=3),
     "pre": tiny(),
-    "bert": tiny(norm="post", pooling="cls", embedding_norm=True, epsilon=1e-12),
+    "bert": tiny(layers=2, norm="post", pooling="cls", embedding_norm=True, epsilon=1e-12),
     "rotary swiglu": tiny(positions="rotary", activation="swiglu"),
     "sinusoidal": tiny(positions="sinusoidal", feed_forward=0),
     "no positions": tiny(positions="none", activation="relu"),
@@ -77,8 +77,9 @@ def test_bert_base_has_its_parameters():
     assert size(model) == 109_483_778 - 2 * 768
 
 
-@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    ("name", "compute"), [(name, "float32") for name in CONFIGS] + [("dnn", "bfloat16"), ("bert", "bfloat16")]
+)
 def test_gradients_are_finite_and_reach_every_parameter(name, compute):
     config = CONFIGS[name]
     model = precision.apply(config.build(rngs=nnx.Rngs(0)), Precision(compute=compute))
@@ -108,9 +109,8 @@ def test_dropout_acts_only_where_rngs_are_given(name):
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary", "none"])
-@pytest.mark.parametrize("norm", ["pre", "post"])
-def test_padding_changes_no_logits(pooling, positions, norm):
-    model = tiny(pooling=pooling, positions=positions, norm=norm).build(rngs=nnx.Rngs(0))
+def test_padding_changes_no_logits(pooling, positions):
+    model = tiny(pooling=pooling, positions=positions).build(rngs=nnx.Rngs(0))
     tokens = jax.random.randint(jax.random.key(0), (3, 8), 0, 50)
     lengths = jnp.array([8, 5, 1])
     mask = jnp.arange(8) < lengths[:, None]

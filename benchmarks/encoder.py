@@ -1,0 +1,160 @@
+"""BERT-mini (4 layers, width 256, 4 heads) as a classifier of 16 texts of 128 tokens: training step and inference.
+
+Training: dropout 0.1, AdamW, all parameters. Random weights. Peer: transformers' BertForSequenceClassification,
+eager and compiled. Both sides get the allocator setting of ``suite.precision.keep_memory`` where it helps them.
+Arithmetic is the same but for BERT's token types (two vectors of a table, all of type 0 here), which we don't have.
+
+    python -m benchmarks.encoder
+"""
+
+import ctypes
+
+import numpy as np
+
+from benchmarks.harness import main, variant
+
+BATCH, LENGTH, VOCAB = 16, 128, 30_522
+LAYERS, WIDTH, HEADS, FEED_FORWARD = 4, 256, 4, 1024
+
+
+def data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, VOCAB, (BATCH, LENGTH))
+    return tokens, np.ones((BATCH, LENGTH), bool), rng.integers(0, 2, (BATCH,))
+
+
+# Ours
+
+
+def ours(compute: str):
+    import jax
+    from flax import nnx
+
+    from suite import precision
+    from suite.config import Precision
+    from suite.models.transformer import Config
+
+    precision.keep_memory()
+    config = Config(
+        vocab_size=VOCAB, outputs=2, layers=LAYERS, width=WIDTH, heads=HEADS, feed_forward=FEED_FORWARD,
+        norm="post", pooling="cls", embedding_norm=True, epsilon=1e-12,
+    )  # fmt: skip
+    model = precision.apply(config.build(rngs=nnx.Rngs(0)), Precision(compute=compute))
+    graph, params = nnx.split(model, nnx.Param)
+    tokens, mask, labels = data()
+    return graph, nnx.to_pure_dict(params), tuple(map(jax.numpy.asarray, (tokens, mask, labels)))
+
+
+def our_training(compute: str):
+    import jax
+    import optax
+    from flax import nnx
+
+    graph, params, (tokens, mask, labels) = ours(compute)
+    tx = optax.adamw(1e-5)
+
+    def loss(params, key, tokens, mask, labels):
+        logits = nnx.merge(graph, params)(tokens, mask, rngs=nnx.Rngs(dropout=key))
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    def step(state, *batch):
+        i, params, opt = state
+        key = jax.random.fold_in(jax.random.key(0), i)
+        value, grads = jax.value_and_grad(loss)(params, key, *batch)
+        updates, opt = tx.update(grads, opt, params)
+        return (i + 1, optax.apply_updates(params, updates), opt), value
+
+    step = jax.jit(step, donate_argnums=0)
+    state = jax.numpy.int32(0), params, tx.init(params)
+
+    def run():
+        nonlocal state
+        state, value = step(state, tokens, mask, labels)
+        return float(value)
+
+    return run
+
+
+def our_inference(compute: str):
+    import jax
+    from flax import nnx
+
+    graph, params, (tokens, mask, _) = ours(compute)
+    if compute == "bfloat16":
+        # Matrices are rounded once, not at each call.
+        params = jax.tree.map(lambda a: a.astype(compute) if a.ndim > 1 else a, params)
+    predict = jax.jit(lambda params, tokens, mask: nnx.merge(graph, params)(tokens, mask))
+    return lambda: np.asarray(predict(params, tokens, mask))
+
+
+# Peer
+
+
+def torch_model(keep: bool):
+    if keep:
+        _keep_memory()
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=VOCAB, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+        intermediate_size=FEED_FORWARD,
+    )  # fmt: skip
+    tokens, mask, labels = map(torch.tensor, data())
+    return BertForSequenceClassification(config), dict(input_ids=tokens, attention_mask=mask.long()), labels
+
+
+def _keep_memory() -> None:
+    """As suite.precision.keep_memory, without importing JAX."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        for name, value in ((-4, 0), (-1, 2**31 - 1), (-8, 1)):
+            libc.mallopt(name, value)
+
+
+def torch_training(narrow: bool, compiled: bool, keep: bool):
+    model, inputs, labels = torch_model(keep)
+    import torch
+
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-5, weight_decay=1e-4, fused=True)
+    forward = torch.compile(model) if compiled else model
+
+    def run():
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+            loss = forward(**inputs, labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return run
+
+
+def torch_inference(narrow: bool, compiled: bool, keep: bool):
+    model, inputs, _ = torch_model(keep)
+    import torch
+
+    model.eval()
+    if narrow:
+        model.bfloat16()
+    forward = torch.compile(model) if compiled else model
+
+    def run():
+        with torch.inference_mode():
+            return forward(**inputs).logits.float().numpy()
+
+    return run
+
+
+for work, mine, peer in (("train", our_training, torch_training), ("inference", our_inference, torch_inference)):
+    for compute, narrow in (("float32", False), ("bfloat16", True)):
+        case = f"BERT-mini b16x128 {work} {compute}"
+        variant(case, "ours")(lambda mine=mine, compute=compute: mine(compute))
+        for compiled in (False, True):
+            for keep in (False, True):
+                name = ("torch.compile" if compiled else "torch eager") + (", keep" if keep else "")
+                variant(case, name)(lambda peer=peer, a=(narrow, compiled, keep): peer(*a))
+
+if __name__ == "__main__":
+    main()
