@@ -95,7 +95,7 @@ class _Process:
     """A variant at work in its own process."""
 
     def __init__(self, case: str, name: str):
-        self.log = tempfile.TemporaryFile("w+")
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
         command = [sys.executable, "-m", sys.modules["__main__"].__spec__.name, "--worker", case, name]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True
@@ -147,7 +147,11 @@ def _report(case: str, processes: dict[str, _Process]) -> list[dict[str, Any]]:
         noisy = sum(not turn["quiet"] for turn in process.turns)
         row = dict(case=case, name=name, ms=1e3 * statistics.median(process.times), ratio=statistics.median(ratios))
         row |= dict(low=min(ratios), high=max(ratios), first=process.first, peak=process.turns[-1]["peak"], noisy=noisy)
-        print("{name:44s} {ms:9.3f} {ratio:6.2f} {low:5.2f}..{high:<4.2f} {first:8.1f} {peak:8.2f} {noisy:5d}".format(**row))
+        print(
+            "{name:44s} {ms:9.3f} {ratio:6.2f} {low:5.2f}..{high:<4.2f} {first:8.1f} {peak:8.2f} {noisy:5d}".format(
+                **row
+            )
+        )
         rows.append(row)
     sys.stdout.flush()
     return rows

@@ -1,6 +1,6 @@
 """Seconds from starting Python to imported, and to the help text. Peers: import torch, import transformers.
 
-    python -m benchmarks.startup
+python -m benchmarks.startup
 """
 
 import subprocess

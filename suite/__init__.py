@@ -8,23 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from suite.config import Experiment, replace
-    from suite.doctor import doctor
+    from suite.diagnosis import doctor
     from suite.errors import InputError
     from suite.experiments import load
-    from suite.run import Run, open, resume, train
+    from suite.run import Run, evaluate, open, plan, predict, resume, train
 
 _HOMES = {
     "Experiment": "suite.config",
     "InputError": "suite.errors",
     "Run": "suite.run",
-    "doctor": "suite.doctor",
+    "doctor": "suite.diagnosis",
+    "evaluate": "suite.run",
     "load": "suite.experiments",
     "open": "suite.run",
+    "plan": "suite.run",
+    "predict": "suite.run",
     "replace": "suite.config",
     "resume": "suite.run",
     "train": "suite.run",
 }
-__all__ = ["Experiment", "InputError", "Run", "doctor", "load", "open", "replace", "resume", "train"]
+__all__ = ["Experiment", "InputError", "Run", "doctor", "evaluate", "load", "open", "plan", "predict", "replace", "resume",
+           "train"]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

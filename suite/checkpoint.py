@@ -1,6 +1,6 @@
 """Checkpoints: Orbax, asynchronous and atomic; the latest few and the best one are kept.
 
-A checkpoint holds the whole training state and ``progress``: the next batch of the input pipeline, the best
+A checkpoint holds the whole training state and its ``Progress``: the next batch of the input pipeline, the best
 score so far and how long ago it was. A step directory without its commit mark is never read.
 """
 
@@ -65,7 +65,7 @@ class Checkpoints:
     def best(self) -> int | None:
         """Step of the checkpoint with the best score, else of the latest."""
         scored = [c for c in self._orbax.checkpoints if c.metrics]
-        return max(scored, key=lambda c: (c.metrics["best"], -c.step)).step if scored else self.latest
+        return max(scored, key=lambda c: (c.metrics["best"], c.step)).step if scored else self.latest
 
     def save(self, step: int, state: Any, progress: Progress, score: float | None = None) -> None:
         """Begin to write; training goes on. ``score`` (higher is better) takes part in the choice of the best.
@@ -77,7 +77,8 @@ class Checkpoints:
         snapshot = self._copy(state)  # the state's own buffers are donated to the next step
         self._orbax.save_checkpointables_async(
             step,
-            {"state": snapshot, "progress": asdict(progress)},
+            {"state": snapshot},
+            custom_metadata=asdict(progress),
             metrics=None if score is None else {"best": score},
             force=True,
         )
@@ -95,7 +96,7 @@ class Checkpoints:
 
     def progress(self, step: int) -> Progress:
         """What was saved beside the state at ``step``."""
-        return Progress(**self._orbax.load_checkpointables(step, {"progress": None})["progress"])
+        return Progress(**self._orbax.checkpointables_metadata(step).custom_metadata)
 
     def _check_room(self, state: Any) -> None:
         need = sum(leaf.nbytes for leaf in jax.tree.leaves(state))

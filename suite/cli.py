@@ -130,11 +130,11 @@ def predict(arguments: list[str]) -> None:
 
 def plan(arguments: list[str]) -> None:
     """suite plan EXPERIMENT [--devices NAME] [--section.field VALUE ...] [--data PATH]"""
-    from suite import planning
+    from suite import planning, run
 
     options = split_options(arguments, ("data", "devices"), ("smoke",))
     experiment = resolve(_word(options, "EXPERIMENT", "suite list"), options, "plan")
-    print(planning.render(planning.plan(experiment, options.named.get("devices", ""))))
+    print(planning.render(run.plan(experiment, options.named.get("devices", ""))))
 
 
 def inspect(arguments: list[str]) -> None:
@@ -166,8 +166,8 @@ def list_(arguments: list[str]) -> None:
 
 def doctor(arguments: list[str]) -> None:
     """suite doctor"""
-    from suite.doctor import doctor as examine
-    from suite.doctor import render
+    from suite.diagnosis import doctor as examine
+    from suite.diagnosis import render
 
     _no_more(arguments, "suite doctor")
     report = examine()

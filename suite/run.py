@@ -7,24 +7,28 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 from flax import nnx
 
-from suite import config, experiments, precision
-from suite.assets import assets_of, asset_file, bind
-from suite.base import Columns, Source, Task
+from suite import config, experiments, planning, precision
+from suite.assets import asset_file, assets_of, bind, prepare
+from suite.base import Columns
 from suite.compilation import enable_cache
 from suite.config import Experiment
-from suite.data.pipeline import default_buckets, make_plan
+from suite.data.pipeline import Encoder, default_buckets, make_plan
 from suite.data.sources import read_input
 from suite.errors import InputError
-from suite.evaluate import answer, evaluate
+from suite.evaluation import answer
+from suite.evaluation import evaluate as evaluate_split
 from suite.log import history
-from suite.train import OnDispatch, Program, assemble, fit, read_weights
+from suite.trainer import OnDispatch, Program, assemble, fit, read_weights, total_steps
 
 PACKAGES = ("suite", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -69,7 +73,7 @@ class Run:
         source = task.source(split)
         plan = make_plan(task, source, batch_size or self.experiment.train.eval_batch_size
                          or self.experiment.train.batch_size, seed=None, buckets=self._buckets)  # fmt: skip
-        found = evaluate(self._program.predict, *self._weights, task, source, plan, mesh=self._program.mesh)
+        found = evaluate_split(self._program.predict, *self._weights, task, source, plan, mesh=self._program.mesh)
         seconds = time.perf_counter() - begun
         metrics = {f"{split}/{name}": value for name, value in found.items()}
         write_result(self.folder, "evaluate", self.experiment.name, metrics, seconds, len(source) / seconds)
@@ -90,8 +94,6 @@ class Run:
         """The padded lengths training used, so that a program compiled once serves every request."""
         if self.experiment.pipeline.buckets:
             return self.experiment.pipeline.buckets
-        import numpy as np
-
         stored = self.folder / "assets" / "lengths-train.npy"
         return default_buckets(np.load(stored)) if stored.exists() else ()
 
@@ -177,9 +179,38 @@ def predict_input(run: Run, value: str) -> list[dict[str, Any]]:
             for item, made in zip(shown, run.predict(columns), strict=True)]  # fmt: skip
 
 
-def opener(task: Task) -> Callable[[str], Source]:
-    """split -> Source, for ``suite data inspect``."""
-    return task.source
+def evaluate(folder: str | Path, split: str = "test", batch_size: int = 0, allow: tuple[str, ...] = ()) -> Run:
+    """The run in ``folder`` with its metrics on ``split``."""
+    return open(folder, allow).evaluate(split, batch_size)
+
+
+def predict(folder: str | Path, inputs: Sequence[Any] | Columns, allow: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """Answers of the run in ``folder``; see Run.predict."""
+    return open(folder, allow).predict(inputs)
+
+
+def plan(experiment: Experiment, devices: str = "") -> dict[str, Any]:
+    """What a training step of the experiment costs, compiled for shapes alone; ``planning.render`` prints it.
+
+    Args:
+        experiment: the recipe; its tokenizer and statistics are fitted in a temporary folder, to know sizes.
+        devices: hardware to plan for, e.g. ``"tpu-v5e-32"``; empty: this machine.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source = experiment.task.source("train")
+        bound = prepare(experiment, Path(folder), source)
+        train = bound.train
+        order = make_plan(bound.task, source, train.batch_size, seed=None, buckets=bound.pipeline.buckets)
+        longest = max(range(order.batches_per_epoch), key=lambda i: order.batch(i)[1])
+        batch = Encoder(bound.task, source, order, augment=True)((longest, 1))["batch"]
+        program = assemble(bound, total_steps(train, order))
+        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), batch)
+        cost = planning.plan_step(program.step, (program.abstract, shapes))
+    hardware, count = planning.hardware(devices)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(program.abstract.params))
+    return planning.report(cost, hardware, batch_size=train.batch_size, experiment=experiment.name,
+                           parameters=parameters, accumulate=train.accumulate, compute=bound.precision.compute,
+                           fsdp=bound.parallel.fsdp, devices=count)  # fmt: skip
 
 
 def new_folder(name: str) -> Path:

@@ -10,8 +10,8 @@ import numpy as np
 from flax import nnx
 
 from suite.base import Batch, Columns, Data, Source, Tally, Task
-from suite.data.labels import Labels
 from suite.data.columns import column, origin, require, without_empty_texts
+from suite.data.labels import Labels
 from suite.data.text import SentencePiece, clean, token_dropout
 from suite.metrics import class_answers, classification_scores, cross_entropy, masked_mean, tally
 

@@ -10,9 +10,9 @@ import numpy as np
 from flax import nnx
 
 from suite.base import Batch, Columns, Data, Source, Tally, Task
+from suite.data.columns import column, origin, require, without_broken_images
 from suite.data.image import Augmentation, Mixup, PixelStatistics, decode_batch
 from suite.data.labels import Labels
-from suite.data.columns import column, origin, require, without_broken_images
 from suite.metrics import class_answers, classification_scores, cross_entropy, masked_mean, tally
 
 

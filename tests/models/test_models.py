@@ -188,3 +188,54 @@ def test_layers_count_from_the_input_to_the_head(name):
 def test_values_that_cannot_be_are_refused_by_name(build, where):
     with pytest.raises(InputError, match=f"field {where}"):
         build()
+
+
+def bert_weights(theirs: dict[str, np.ndarray], layers: int) -> dict[str, np.ndarray]:
+    """Weights of transformers' BERT by our paths."""
+    names = {
+        "encoder/embedding_norm": "bert.embeddings.LayerNorm",
+        "pooler": "bert.pooler.dense",
+        "head": "classifier",
+    }
+    parts = {
+        "attention/query": "attention.self.query",
+        "attention/key": "attention.self.key",
+        "attention/value": "attention.self.value",
+        "attention/out": "attention.output.dense",
+        "attention_norm": "attention.output.LayerNorm",
+        "mlp/up": "intermediate.dense",
+        "mlp/down": "output.dense",
+        "mlp_norm": "output.LayerNorm",
+    }
+    for i in range(layers):
+        names |= {f"encoder/layers/{i}/{a}": f"bert.encoder.layer.{i}.{b}" for a, b in parts.items()}
+    table = "bert.embeddings.{}_embeddings.weight"
+    places = theirs[table.format("position")] + theirs[table.format("token_type")][0]
+    weights = {"encoder/tokens/embedding": theirs[table.format("word")], "encoder/positions/embedding": places}
+    for ours, name in names.items():
+        weights[f"{ours}/bias"] = theirs[f"{name}.bias"]
+        matrix = theirs[f"{name}.weight"]
+        weights[f"{ours}/{'scale' if matrix.ndim == 1 else 'kernel'}"] = matrix.T
+    return weights
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings("ignore")
+def test_post_norm_with_cls_is_bert():
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    sizes = transformers.BertConfig(
+        vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=24, num_labels=3, initializer_range=0.3,
+    )  # fmt: skip
+    bert = transformers.BertForSequenceClassification(sizes).eval()
+    model = CONFIGS["bert"].build(rngs=nnx.Rngs(0))
+    weights = bert_weights({name: value.numpy() for name, value in bert.state_dict().items()}, 2)
+    for path, param in nnx.to_flat_state(nnx.state(model)):
+        param[...] = jnp.asarray(weights.pop("/".join(map(str, path))))
+    nnx.update(model, nnx.state(model))
+    assert not weights
+    tokens, mask = inputs(CONFIGS["bert"])
+    with torch.no_grad():
+        expected = bert(torch.tensor(np.array(tokens)), torch.tensor(np.array(mask))).logits.numpy()
+    np.testing.assert_allclose(model(tokens, mask)[:3], expected[:3], atol=2e-5)

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from suite import doctor as module
-from suite.doctor import doctor, render
+from suite import diagnosis as module
+from suite.diagnosis import doctor, render
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from suite.compilation import CompileWatch, enable_cache
 from suite.config import Experiment, Train, dump
 from suite.data.pipeline import Dispatch, Encoder, Plan, dispatches, make_plan, to_device
 from suite.errors import InputError
-from suite.evaluate import evaluate, make_predict
+from suite.evaluation import evaluate, make_predict
 from suite.log import Log, history
 
 OnDispatch = Callable[[Dispatch], None]
@@ -91,9 +91,9 @@ def assemble(experiment: Experiment, total_steps: int) -> Program:
         return State(jnp.int32(0), params, rest, tx.init(params), ema)
 
     abstract = jax.eval_shape(init)
-    shardings = sharding.state_shardings(abstract, model_config.sharding, mesh) if mesh.size > 1 else None
-    if shardings is not None:
-        abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, shardings)
+    placed = sharding.state_shardings(abstract, model_config.sharding, mesh)
+    abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, placed)
+    shardings = placed if mesh.size > 1 else None  # on one device they would only cost time at each call
     step = make_step(graph, experiment.task, tx, train)
     return Program(
         graph=graph,
@@ -312,9 +312,11 @@ def _tend(loop: Loop, judge: "Judge", checkpoints: Checkpoints, log: Log, experi
 
 
 def _judged(progress: Progress, score: float, step: int) -> Progress:
+    """Of equal scores the later is kept, as Orbax keeps it, but only a higher one resets the patience."""
     if progress.best is None or score > progress.best:
         return dataclasses.replace(progress, best=score, best_step=step, since_best=0)
-    return dataclasses.replace(progress, since_best=progress.since_best + 1)
+    best_step = step if score == progress.best else progress.best_step
+    return dataclasses.replace(progress, best_step=best_step, since_best=progress.since_best + 1)
 
 
 class Judge:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from suite.errors import InputError
-from suite.plan import GIB, HARDWARE, Hardware, advice, estimate, fits, hardware, plan_step, render, report
+from suite.planning import GIB, HARDWARE, Hardware, advice, estimate, fits, hardware, plan_step, render, report
 
 
 def shape(*dims):

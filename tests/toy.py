@@ -1,0 +1,112 @@
+"""A task outside the suite's packages, of no domain: ragged integer rows whose sum is odd or even. For trainer tests."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from suite.base import Batch, Columns, ModelConfig, Ragged, Source, Tally, Task
+from suite.config import Experiment, Optim, Pipeline, Train
+from suite.metrics import class_answers, classification_scores, cross_entropy, masked_mean, tally
+from suite.nn import Dropout, Linear
+
+
+class Rows(Source):
+    """``n`` rows of 1 to 12 digits, made by a seed."""
+
+    def __init__(self, n: int, seed: int):
+        rng = np.random.default_rng(seed)
+        self.rows = [rng.integers(0, 4, rng.integers(1, 13)) for _ in range(n)]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def schema(self) -> dict[str, str]:
+        return {"digits": "int", "label": "int"}
+
+    def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
+        picked = [self.rows[i] for i in indices]
+        return {"digits": picked, "label": np.array([row.sum() % 2 for row in picked])}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ModelConfig):
+    """Embeds counts of digits; enough to be trained and to have dropout."""
+
+    width: int = 16
+    """Hidden width."""
+
+    def build(self, *, rngs: nnx.Rngs) -> "Net":
+        return Net(self, rngs=rngs)
+
+    @property
+    def sharding(self) -> tuple[tuple[str, Any], ...]:
+        return ()
+
+
+class Net(nnx.Module):
+    """Counts of each digit -> two logits."""
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        self.hidden = Linear(4, config.width, rngs=rngs)
+        self.head = Linear(config.width, 2, rngs=rngs)
+        self.dropout = Dropout(0.1)
+
+    def __call__(self, digits: jax.Array, mask: jax.Array, *, rngs: nnx.Rngs | None = None) -> jax.Array:
+        counts = (jax.nn.one_hot(digits, 4) * mask[..., None]).sum(1)
+        return self.head(self.dropout(jnp.sin(self.hidden(counts)), rngs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity(Task):
+    """Odd or even, from digits; training drops a digit's order by shuffling (harmless augmentation)."""
+
+    primary: ClassVar[str] = "digits"
+
+    digits: str = "digits"
+    """Name of the column."""
+    examples: int = 200
+    """Training rows."""
+
+    def source(self, split: str) -> Source:
+        return Rows(self.examples if split == "train" else 57, {"train": 0, "validation": 1, "test": 2}[split])
+
+    def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        rows = [np.asarray(row, np.int32) for row in columns["digits"]]
+        if rng is not None:
+            rows = [rng.permutation(row) for row in rows]
+        encoded: dict[str, Any] = {"digits": Ragged(np.concatenate(rows), np.array([len(row) for row in rows]))}
+        if "label" in columns:
+            encoded["label"] = np.asarray(columns["label"], np.int32)
+        return encoded
+
+    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
+        losses = cross_entropy(model(batch["digits"], batch["digits_mask"], rngs=rngs), batch["label"])
+        return masked_mean(losses, batch["mask"]), {"loss": tally(losses, batch["mask"])}
+
+    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+        return {"logits": model(batch["digits"], batch["digits_mask"])}
+
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
+        return classification_scores(outputs, batch)
+
+    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+        return class_answers(outputs["logits"], ["even", "odd"])
+
+
+def experiment(**train: Any) -> Experiment:
+    """200 rows, batches of 16 in two buckets: 13 steps an epoch, the last batches short."""
+    defaults = {"steps": 40, "batch_size": 16, "log_every": 5, "ema": 0.9, "eval_every": 10}
+    return Experiment(
+        name="toy.parity",
+        task=Parity(),
+        model=Config(),
+        optim=Optim(learning_rate=1e-2, warmup_steps=3, weight_decay=0.01, clip_norm=1.0),
+        train=Train(**{**defaults, **train}),
+        pipeline=Pipeline(buckets=(6, 12)),
+    )
