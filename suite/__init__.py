@@ -27,8 +27,20 @@ _HOMES = {
     "resume": "suite.run",
     "train": "suite.run",
 }
-__all__ = ["Experiment", "InputError", "Run", "doctor", "evaluate", "load", "open", "plan", "predict", "replace", "resume",
-           "train"]  # fmt: skip
+__all__ = [
+    "Experiment",
+    "InputError",
+    "Run",
+    "doctor",
+    "evaluate",
+    "load",
+    "open",
+    "plan",
+    "predict",
+    "replace",
+    "resume",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -102,7 +102,8 @@ class Checkpoints:
         need = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self.folder).free
         if free < 1.2 * need + 2**20:
-            raise OSError(f"{free / 2**20:.0f} MiB free in {self.folder}, a checkpoint needs {1.2 * need / 2**20 + 1:.0f}")
+            wanted = f"a checkpoint needs {1.2 * need / 2**20 + 1:.0f}"
+            raise OSError(f"{free / 2**20:.0f} MiB free in {self.folder}, {wanted}")
 
     def _check_same(self, step: int, abstract: Any) -> None:
         saved = {name: tuple(leaf.shape) for name, leaf in paths(self._orbax.checkpointables_metadata(step)

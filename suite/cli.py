@@ -46,7 +46,9 @@ class Options:
 
 def split_options(arguments: list[str], flags: tuple[str, ...], switches: tuple[str, ...] = ()) -> Options:
     """Take ``flags`` (with a value), ``switches`` (without) and leading words out of ``arguments``."""
-    words, named, rest = [], {}, []
+    words: list[str] = []
+    named: dict[str, str] = {}
+    rest: list[str] = []
     items = iter(arguments)
     for item in items:
         name, has_value, value = item.removeprefix("--").partition("=")
@@ -89,7 +91,7 @@ def apply_flags(experiment: "Experiment", arguments: list[str], program: str) ->
 
 
 def train(arguments: list[str]) -> None:
-    """suite train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR] [--resume RUN] [--allow PACKAGE]"""
+    """suite train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR] | train --resume RUN"""
     from suite import run
 
     options = split_options(arguments, ("data", "run-dir", "resume", "allow"), ("smoke",))
@@ -191,7 +193,8 @@ def main(arguments: list[str] | None = None) -> None:
     verb, rest = arguments[0], arguments[1:]
     try:
         if verb not in VERBS:
-            raise InputError(f'verb "{verb}"', "is unknown.", found=", ".join(VERBS), fix=closest(verb, VERBS) or "suite --help")
+            fix = closest(verb, VERBS) or "suite --help"
+            raise InputError(f'verb "{verb}"', "is unknown.", found=", ".join(VERBS), fix=fix)
         if rest and all(word in ("-h", "--help") for word in rest):
             print(f"usage: {VERBS[verb].__doc__}")
             return

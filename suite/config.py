@@ -190,8 +190,8 @@ def to_json(value: Any) -> Any:
         return [to_json(item) for item in value]
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    raise InputError("experiment", f"{type(value).__name__} cannot be stored as JSON: {value!r:.60}",
-                     fix="write arrays to an .npz file and name it: suite.data.sources.ArrayFile(path=...)")  # fmt: skip
+    fix = "write arrays to an .npz file and name it: suite.data.sources.ArrayFile(path=...)"
+    raise InputError("experiment", f"{type(value).__name__} cannot be stored as JSON: {value!r:.60}", fix=fix)
 
 
 def from_json(value: Any, allow: tuple[str, ...] = ()) -> Any:

@@ -108,10 +108,11 @@ def open(folder: str | Path, allow: tuple[str, ...] = ()) -> Run:
     stored = folder / "experiment.json"
     if not stored.is_file():
         inside = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-        raise InputError(f'run folder "{folder}"', "is not one: it has no experiment.json.",
-                         found=", ".join(inside[:8]) or "nothing", fix="the folder that suite train printed last")  # fmt: skip
+        found, fix = ", ".join(inside[:8]) or "nothing", "the folder that suite train printed last"
+        raise InputError(f'run folder "{folder}"', "is not one: it has no experiment.json.", found=found, fix=fix)
     experiment = read_experiment(stored, allow)
-    missing = [name for name, asset in assets_of(experiment.task).items() if not asset_file(folder, name, asset).exists()]
+    assets = assets_of(experiment.task)
+    missing = [name for name, asset in assets.items() if not asset_file(folder, name, asset).exists()]
     if missing:
         raise InputError(f'run folder "{folder}"', f"has no fitted {', '.join(missing)}: training did not begin.",
                          fix=f"suite train --resume {folder}")  # fmt: skip

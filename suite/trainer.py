@@ -243,7 +243,8 @@ def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None 
         loop, begun = Loop(state, progress), progress.next_batch
         with Log(folder, steps, resume_step=begun) as log:
             encoder = Encoder(experiment.task, source, plan, augment=True)
-            items = dispatches(encoder, begun, steps, train.steps_per_dispatch, workers=pipe.workers, prefetch=pipe.prefetch)
+            items = dispatches(encoder, begun, steps, train.steps_per_dispatch,
+                               workers=pipe.workers, prefetch=pipe.prefetch)  # fmt: skip
             where = sharding.batch_sharding(program.mesh, leading=1) if program.mesh.size > 1 else None
             shapes: set[Any] = set()
             start = time.perf_counter()
@@ -280,12 +281,12 @@ def _log(loop: Loop, log: Log, program: Program, step: int) -> None:
     now = time.perf_counter()
     rate = (loop.examples - loop.logged_examples) / max(now - loop.since, 1e-9)
     loop.since, loop.logged_examples = now, loop.examples
-    values = {f"train/{name}": value for name, value in totals.items()}
-    log.metrics(step, {**values, "train/learning_rate": float(program.learning_rate(step - 1)), "train/examples_per_second": rate})
+    totals_now = {**totals, "learning_rate": float(program.learning_rate(step - 1)), "examples_per_second": rate}
+    log.metrics(step, {f"train/{name}": value for name, value in totals_now.items()})
     log.progress(step, totals["loss"], rate)
     if not np.isfinite(totals["loss"]):
-        raise InputError("train", f"the loss is {totals['loss']} at step {step}.",
-                         fix="a lower --optim.learning_rate, --optim.clip_norm 1.0, or more --optim.warmup_steps")  # fmt: skip
+        fix = "a lower --optim.learning_rate, --optim.clip_norm 1.0, or more --optim.warmup_steps"
+        raise InputError("train", f"the loss is {totals['loss']} at step {step}.", fix=fix)
 
 
 def _tend(loop: Loop, judge: "Judge", checkpoints: Checkpoints, log: Log, experiment: Experiment,
@@ -328,8 +329,8 @@ class Judge:
         self._best = train.best.removeprefix("-")
         self._sign = -1.0 if train.best.startswith("-") else 1.0
         self._program, self._task, self._source = program, experiment.task, source
-        self._plan = make_plan(experiment.task, source, train.eval_batch_size or train.batch_size, seed=None,
-                               buckets=train_plan.buckets, cache=folder / "assets" / "lengths-validation.npy")  # fmt: skip
+        size, cache = train.eval_batch_size or train.batch_size, folder / "assets" / "lengths-validation.npy"
+        self._plan = make_plan(experiment.task, source, size, seed=None, buckets=train_plan.buckets, cache=cache)
 
     def __call__(self, state: State) -> dict[str, float]:
         weights = state.params if state.ema is None else state.ema

@@ -1,7 +1,7 @@
 """IMDB film reviews with a small transformer encoder from scratch: no published weights.
 
-source:   Large Movie Review Dataset (ACL P11-1015); a bidirectional LSTM reaches 87.8 % (keras-io/bidirectional-lstm-imdb)
-data:     the folder or archive aclImdb in $SUITE_DATA/imdb: 25,000 training reviews (5 % held out for validation), 25,000 test
+source:   Large Movie Review Dataset (ACL P11-1015); keras-io/bidirectional-lstm-imdb reaches 87.8 %
+data:     aclImdb, archive or folder, in $SUITE_DATA/imdb: 25,000 reviews (5 % held out for validation), 25,000 test
 expected: test accuracy >= 87.5 %
 time:     under 25 minutes on 2 CPU cores
 command:  suite train text.imdb_encoder
@@ -28,8 +28,9 @@ def experiment() -> Experiment:
             token_dropout=0.2,
             label_smoothing=0.1,
         ),
-        model=transformer.Config(layers=1, width=128, heads=4, feed_forward=256, dropout=0.3, attention_dropout=0.1,
-                                 max_length=512),  # fmt: skip
+        model=transformer.Config(
+            layers=1, width=128, heads=4, feed_forward=256, max_length=512, dropout=0.3, attention_dropout=0.1
+        ),
         optim=Optim(learning_rate=1e-3, warmup_steps=300, weight_decay=0.05, clip_norm=1.0),
         train=Train(epochs=6, batch_size=32, ema=0.999),
         pipeline=Pipeline(buckets=(128, 192, 256, 400)),
@@ -39,6 +40,7 @@ def experiment() -> Experiment:
 
 
 def smoke() -> Experiment:
-    return changed(experiment(), {"train.steps": 4, "train.eval_every": 4, "train.log_every": 2, "optim.warmup_steps": 2,
+    return changed(experiment(), {"train.steps": 4, "train.eval_every": 4, "train.log_every": 2,
+                                  "optim.warmup_steps": 2,
                                   "model.width": 32, "model.feed_forward": 64, "task.max_length": 64,
                                   "pipeline.buckets": (64,), "task.tokenizer.vocab_size": 1000})  # fmt: skip

@@ -1,6 +1,6 @@
 """Fashion-MNIST with the 784-128-10 network.
 
-source:   784-128-10, ReLU and softmax, as in the classic first example; benchmark table of zalandoresearch/fashion-mnist
+source:   784-128-10, ReLU and softmax; the table of zalandoresearch/fashion-mnist gives a larger MLP 88.3 %
 data:     Fashion-MNIST (TFDS fashion_mnist 3.0.1), 5 % of train held out for validation
 expected: test accuracy >= 89.0 %
 time:     under 3 minutes on 2 CPU cores

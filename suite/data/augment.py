@@ -60,14 +60,16 @@ class Cutout(Augmentation):
         columns = self._hit(rng.integers(0, width, count), width)
         return np.where((rows[:, :, None] & columns[:, None, :])[..., None], np.uint8(0), images)
 
-    def _hit(self, centres: np.ndarray, length: int) -> np.ndarray:
+    def _hit(self, centres: Any, length: int) -> np.ndarray:
         starts = (centres - self.size // 2)[:, None]
         places = np.arange(length)
         return (places >= starts) & (places < starts + self.size)
 
 
-OPERATIONS = ("identity", "autocontrast", "equalize", "posterize", "solarize", "color", "contrast", "brightness")
-OPERATIONS += ("sharpness", "rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+OPERATIONS: tuple[str, ...] = (
+    "identity", "autocontrast", "equalize", "posterize", "solarize", "color", "contrast", "brightness", "sharpness",
+    "rotate", "shear_x", "shear_y", "translate_x", "translate_y",
+)  # fmt: skip
 """The fourteen operations of RandAugment."""
 ENHANCERS = {"color": "Color", "contrast": "Contrast", "brightness": "Brightness", "sharpness": "Sharpness"}
 

@@ -206,7 +206,8 @@ def dispatches(encoder: Encoder, start: int, stop: int, steps: int = 1, *, worke
     options = grain.ReadOptions(num_threads=0 if workers else 1, prefetch_buffer_size=prefetch)
     iterable = dataset.to_iter_dataset(options)
     if workers:
-        iterable = iterable.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=prefetch))
+        several = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=prefetch)
+        iterable = iterable.mp_prefetch(several)
     iterator = iter(iterable)
     try:
         for element in iterator:

@@ -61,7 +61,7 @@ class Tfds(Data):
         check_split(split, where, [*known, *(["validation"] if carved else [])])
         stored = known["train"] if carved and split == "validation" else known[split]
         columns, schema, classes = cache.opened(folder, self.name, stored)
-        source = Memory(columns, schema, classes)
+        source: Source = Memory(columns, schema, classes)
         if carved and split in ("train", "validation"):
             part = seeded_split(range(len(source)), self.seed, (self.validation, 0.0))
             source = Subset(source, np.flatnonzero(part == SPLITS.index(split)))
@@ -110,8 +110,10 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     return images, loaded.target.astype(np.int64)
 
 
-SUBJECTS = ("the plot", "the film", "the acting", "the script", "the ending", "the cast", "the music", "the pacing")
-SUBJECTS += ("the dialogue", "the lead", "the camera work", "the story", "the second act", "the direction")
+SUBJECTS = (
+    "the plot", "the film", "the acting", "the script", "the ending", "the cast", "the music", "the pacing",
+    "the dialogue", "the lead", "the camera work", "the story", "the second act", "the direction",
+)  # fmt: skip
 POSITIVE = ("good", "wonderful", "moving", "clever", "funny", "brilliant", "charming", "gripping", "fresh", "superb")
 NEGATIVE = ("bad", "awful", "boring", "clumsy", "dull", "terrible", "tedious", "silly", "stale", "weak")
 DEGREES = ("", "", "really ", "very ", "quite ", "particularly ")

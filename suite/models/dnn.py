@@ -54,7 +54,9 @@ class Config(ModelConfig):
         return SHARDING
 
     def layer_of(self, path: str) -> int:
-        return int(re.search(r"layers\W(\d+)", path)[1])
+        found = re.search(r"layers\W(\d+)", path)
+        assert found, f"no layer in {path}"
+        return int(found[1])
 
     @property
     def depth(self) -> int:
