@@ -30,7 +30,7 @@ from typing import Any
 Make = Callable[[], Any]
 CASES: dict[str, dict[str, Make]] = {}
 
-_TURNS = 4
+_TURNS = 3
 """Times a disturbed turn is taken again before it is kept as it is."""
 
 
