@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from suite.errors import InputError, closest
+from suite.errors import InputError, RunError, closest
 
 if TYPE_CHECKING:
     from suite.config import Experiment
@@ -202,6 +202,9 @@ def main(arguments: list[str] | None = None) -> None:
     except InputError as error:
         print(f"suite {verb}: {error}", file=sys.stderr)
         sys.exit(2)
+    except RunError as error:
+        print(f"suite {verb}: {error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print(f"suite {verb}: stopped; go on with suite train --resume RUN", file=sys.stderr)
         sys.exit(1)
@@ -226,4 +229,8 @@ def _allow(options: Options) -> tuple[str, ...]:
 def _finish(made: Any) -> None:
     for name, value in made.metrics.items():
         print(f"{name:32} {value:.6g}")
+    goal = made.experiment.goal
+    reached = made.metrics.get(f"{goal.on}/{goal.metric}") if goal else None
+    if reached is not None:
+        print(f"goal {goal.on}/{goal.metric} >= {goal.at_least}: {'met' if reached >= goal.at_least else 'not met'}")
     print(made.folder)

@@ -27,6 +27,10 @@ class InputError(ValueError):
         return _rebuild, (self.where, self.problem, self.found, self.fix)
 
 
+class RunError(RuntimeError):
+    """A run that cannot go on, through no fault of its input: what happened, and what to do."""
+
+
 def _rebuild(where: str, problem: str, found: str, fix: str) -> InputError:
     return InputError(where, problem, found=found, fix=fix)
 

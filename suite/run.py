@@ -154,12 +154,7 @@ def train(experiment: Experiment, run_dir: str | Path = "", *, resume: bool = Fa
     found = fit(experiment, folder, on_dispatch=on_dispatch)
     rate = found.pop("train/examples_per_second")
     write_result(folder, "train", experiment.name, found, time.perf_counter() - begun, rate)
-    return dataclasses.replace(open(folder, allow=_packages(experiment)), metrics=found)
-
-
-def _packages(experiment: Experiment) -> tuple[str, ...]:
-    """Packages of classes the caller itself put into the experiment, which are therefore allowed."""
-    return tuple({type(part).__module__.split(".")[0] for part in (experiment.task, experiment.model)})
+    return Run(folder, bind(experiment, folder), found)
 
 
 def resume(folder: str | Path, allow: tuple[str, ...] = ()) -> Run:

@@ -21,7 +21,7 @@ from suite.checkpoint import Checkpoints, Progress
 from suite.compilation import CompileWatch, enable_cache
 from suite.config import Experiment, Train, dump
 from suite.data.pipeline import Dispatch, Encoder, Plan, dispatches, make_plan, to_device
-from suite.errors import InputError
+from suite.errors import InputError, RunError
 from suite.evaluation import evaluate, make_predict
 from suite.log import Log, history
 
@@ -285,8 +285,10 @@ def _log(loop: Loop, log: Log, program: Program, step: int) -> None:
     log.metrics(step, {f"train/{name}": value for name, value in totals_now.items()})
     log.progress(step, totals["loss"], rate)
     if not np.isfinite(totals["loss"]):
-        fix = "a lower --optim.learning_rate, --optim.clip_norm 1.0, or more --optim.warmup_steps"
-        raise InputError("train", f"the loss is {totals['loss']} at step {step}.", fix=fix)
+        raise RunError(
+            f"the loss is {totals['loss']} at step {step}.\n"
+            "  try:   a lower --optim.learning_rate, --optim.clip_norm 1.0, or more --optim.warmup_steps"
+        )
 
 
 def _tend(loop: Loop, judge: "Judge", checkpoints: Checkpoints, log: Log, experiment: Experiment,
