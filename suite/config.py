@@ -173,7 +173,7 @@ def _replaced(node: Any, full: str, path: list[str], value: Any) -> Any:
     names = [f.name for f in dataclasses.fields(node)] if dataclasses.is_dataclass(node) else []
     if path[0] not in names:
         near = closest(path[0], names)
-        better = ".".join([*full.split(".")[: -len(path)], near])
+        better = ".".join([*full.split(".")[: -len(path)], near, *path[1:]])
         raise InputError(f"field {full}", f'"{path[0]}" is no field here.', found=", ".join(names) or repr(node),
                          fix=better if near else "")  # fmt: skip
     new = _replaced(getattr(node, path[0]), full, path[1:], value) if path[1:] else value

@@ -157,12 +157,12 @@ def train(experiment: Experiment, run_dir: str | Path = "", *, resume: bool = Fa
     return Run(folder, bind(experiment, folder), found)
 
 
-def resume(folder: str | Path, allow: tuple[str, ...] = ()) -> Run:
-    """Go on with the run in ``folder``, exactly where its newest checkpoint stands."""
+def resume(folder: str | Path, allow: tuple[str, ...] = (), *, on_dispatch: OnDispatch | None = None) -> Run:
+    """Go on with the run in ``folder``, exactly where its newest checkpoint stands; ``on_dispatch`` as in ``train``."""
     open_folder = Path(folder)
     if not (open_folder / "experiment.json").is_file():
         open(open_folder)  # says what is wrong
-    return train(read_experiment(open_folder / "experiment.json", allow), open_folder, resume=True)
+    return train(read_experiment(open_folder / "experiment.json", allow), open_folder, resume=True, on_dispatch=on_dispatch)
 
 
 def predict_input(run: Run, value: str) -> list[dict[str, Any]]:

@@ -40,6 +40,8 @@ class Config(ModelConfig):
 
     width: int = 16
     """Hidden width."""
+    dropout: float = 0.1
+    """Share of the hidden values that training drops."""
 
     def build(self, *, rngs: nnx.Rngs) -> "Net":
         return Net(self, rngs=rngs)
@@ -55,7 +57,7 @@ class Net(nnx.Module):
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         self.hidden = Linear(4, config.width, rngs=rngs)
         self.head = Linear(config.width, 2, rngs=rngs)
-        self.dropout = Dropout(0.1)
+        self.dropout = Dropout(config.dropout)
 
     def __call__(self, digits: jax.Array, mask: jax.Array, *, rngs: nnx.Rngs | None = None) -> jax.Array:
         counts = (jax.nn.one_hot(digits, 4) * mask[..., None]).sum(1)

@@ -1,0 +1,59 @@
+"""What all tests share: a cache of their own, the repository on the path of child processes, a runner of commands."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Nothing is written to the home folder: compiled programs and decoded data of this session go to a folder of it."""
+    os.environ.setdefault("SUITE_CACHE", str(tmp_path_factory.mktemp("suite-cache")))
+
+
+@pytest.fixture
+def refused(capsys):
+    """Runs a command line that must be refused; returns what it printed to standard error."""
+
+    def run(*arguments):
+        from suite.cli import main
+
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        printed = capsys.readouterr().err
+        assert stop.value.code == 2, printed
+        assert "Traceback" not in printed
+        return printed
+
+    return run
+
+
+@pytest.fixture
+def command(capsys):
+    """Runs a command line that must succeed; returns what it printed to standard output."""
+
+    def run(*arguments):
+        from suite.cli import main
+
+        main([str(argument) for argument in arguments])
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def child():
+    """Runs Python code in a fresh process at the root of the repository; returns its standard output."""
+
+    def run(code, **environment):
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **environment},
+                              capture_output=True, text=True, timeout=300)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
