@@ -18,7 +18,9 @@ ALIASES = {"dev": "validation", "valid": "validation", "val": "validation"}
 
 def take(column: Any, indices: np.ndarray) -> Any:
     """Entries of a column at ``indices`` (b,): one gather for arrays, a list for everything else."""
-    if isinstance(column, np.ndarray | Packed):
+    if isinstance(column, np.ndarray):
+        return column.take(indices, axis=0)  # copies whole rows, where an index copies by element
+    if isinstance(column, Packed):
         return column[indices]
     return [column[i] for i in indices.tolist()]
 

@@ -186,9 +186,15 @@ class Encoder:
         rows = [self.plan.batch(first + i) for i in range(steps)]
         indices, length = np.stack([indices for indices, _ in rows]), max(length for _, length in rows)
         real = indices >= 0
+        wanted = indices.reshape(-1) if real.all() else indices[real]
         rng = np.random.default_rng((self.plan.seed or 0, first, 1)) if self.augment else None
-        encoded = self.task.encode(self.source[indices[real]], rng)
+        encoded = self.task.encode(self.source[wanted], rng)
         return {"span": np.asarray(span), "indices": indices, "batch": pad(encoded, real, length)}
+
+
+def _dispatch(element: dict[str, Any]) -> Dispatch:
+    first, count = (int(value) for value in element["span"])
+    return Dispatch(first, count, element["indices"], element["batch"])
 
 
 def spans(start: int, stop: int, steps: int) -> list[tuple[int, int]]:
@@ -202,21 +208,33 @@ def dispatches(encoder: Encoder, start: int, stop: int, steps: int = 1, *, worke
     """Dispatches that cover global batches ``start`` to ``stop``, the same with any number of workers."""
     if start >= stop:
         return
-    dataset = grain.MapDataset.source(spans(start, stop, steps)).map(encoder)
-    options = grain.ReadOptions(num_threads=0 if workers else 1, prefetch_buffer_size=prefetch)
-    iterable = dataset.to_iter_dataset(options)
+    wanted = spans(start, stop, steps)
     if workers:
+        _parse_flags()
+        # Arrays in nested dicts travel through shared memory.
         several = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=prefetch)
-        iterable = iterable.mp_prefetch(several)
+        dataset = grain.MapDataset.source(wanted).map(encoder)
+        read = grain.ReadOptions(num_threads=0, prefetch_buffer_size=prefetch)
+        iterable = dataset.to_iter_dataset(read).mp_prefetch(several).map(_dispatch)
+    else:
+        # One object a dispatch, as Grain measures every array of a tree that it passes on.
+        dataset = grain.MapDataset.range(len(wanted)).map(lambda i: _dispatch(encoder(wanted[i])))
+        iterable = dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=prefetch))
     iterator = iter(iterable)
     try:
-        for element in iterator:
-            first, count = (int(value) for value in element["span"])
-            yield Dispatch(first, count, element["indices"], element["batch"])
+        yield from iterator
     finally:
         close = getattr(iterator, "close", None)
         if close is not None:
             close()
+
+
+def _parse_flags() -> None:
+    """Grain's worker processes read absl flags, which stay unreadable where no absl app has parsed them."""
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
 
 
 def to_device(items: Iterator[Dispatch], sharding: Any = None) -> Iterator[tuple[Dispatch, Batch]]:
