@@ -98,12 +98,23 @@ class Checkpoints:
         """What was saved beside the state at ``step``."""
         return Progress(**self._orbax.checkpointables_metadata(step).custom_metadata)
 
+    def check_start(self, state: Any) -> None:
+        """To be called with the state's shapes before training.
+
+        Raises:
+            InputError: the disk has no room for one checkpoint.
+        """
+        try:
+            self._check_room(state)
+        except OSError as error:
+            raise InputError(f'disk of "{self.folder.parent}"', "has no room for a checkpoint.", found=str(error),
+                             fix="free some space, or --run-dir DIR on another disk") from None  # fmt: skip
+
     def _check_room(self, state: Any) -> None:
-        need = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        need = 1.2 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) + 2**20
         free = shutil.disk_usage(self.folder).free
-        if free < 1.2 * need + 2**20:
-            wanted = f"a checkpoint needs {1.2 * need / 2**20 + 1:.0f}"
-            raise OSError(f"{free / 2**20:.0f} MiB free in {self.folder}, {wanted}")
+        if free < need:
+            raise OSError(f"{free / 2**20:.1f} MiB free, a checkpoint needs {need / 2**20:.1f}")
 
     def _check_same(self, step: int, abstract: Any) -> None:
         saved = {name: tuple(leaf.shape) for name, leaf in paths(self._orbax.checkpointables_metadata(step)

@@ -6,6 +6,7 @@ import functools
 import importlib.metadata
 import json
 import platform
+import shutil
 import subprocess
 import tempfile
 import time
@@ -148,10 +149,16 @@ def train(experiment: Experiment, run_dir: str | Path = "", *, resume: bool = Fa
     folder = Path(run_dir) if run_dir else new_folder(experiment.name)
     if (folder / "experiment.json").exists() and not resume:
         raise InputError(f'--run-dir "{folder}"', "already holds a run.", fix=f"suite train --resume {folder}")
+    fresh = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     config.write_text(folder / "versions.json", json.dumps(versions(), indent=1) + "\n")
     begun = time.perf_counter()
-    found = fit(experiment, folder, on_dispatch=on_dispatch)
+    try:
+        found = fit(experiment, folder, on_dispatch=on_dispatch)
+    except InputError:
+        if fresh and not any(folder.glob("checkpoints/[0-9]*")):  # so that the corrected command finds no run there
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     rate = found.pop("train/examples_per_second")
     write_result(folder, "train", experiment.name, found, time.perf_counter() - begun, rate)
     return Run(folder, bind(experiment, folder), found)

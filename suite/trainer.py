@@ -239,6 +239,7 @@ def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None 
     program = assemble(experiment, steps)
     judge = Judge(experiment, program, held_out, folder, plan)
     with Checkpoints(folder / "checkpoints", experiment.checkpoint.keep) as checkpoints:
+        checkpoints.check_start(program.abstract)
         state, progress = restore(program, checkpoints, experiment.checkpoint.init_from)
         loop, begun = Loop(state, progress), progress.next_batch
         with Log(folder, steps, resume_step=begun) as log:

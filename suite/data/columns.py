@@ -25,8 +25,8 @@ def column(columns: Columns, field: str, name: str) -> Any:
 
 
 def missing_column(field: str, name: str, known: list[str], where: str = "the data") -> InputError:
-    """The error for a column that is not there, with the nearest name as the fix."""
-    near = closest(name, known) or next(iter(known), "NAME")
+    """The error for a column that is not there, with the usual or the nearest name as the fix."""
+    near = field if field in known else closest(name, known) or next(iter(known), "NAME")
     return InputError(f"field task.{field}", f'column "{name}" is not in {where}.', found=", ".join(known),
                       fix=f"--task.{field} {near}")  # fmt: skip
 
