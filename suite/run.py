@@ -169,7 +169,8 @@ def resume(folder: str | Path, allow: tuple[str, ...] = (), *, on_dispatch: OnDi
     open_folder = Path(folder)
     if not (open_folder / "experiment.json").is_file():
         open(open_folder)  # says what is wrong
-    return train(read_experiment(open_folder / "experiment.json", allow), open_folder, resume=True, on_dispatch=on_dispatch)
+    experiment = read_experiment(open_folder / "experiment.json", allow)
+    return train(experiment, open_folder, resume=True, on_dispatch=on_dispatch)
 
 
 def predict_input(run: Run, value: str) -> list[dict[str, Any]]:

@@ -193,7 +193,7 @@ def read_weights(program: Program, folder: Path) -> tuple[Any, Any]:
     Raises:
         InputError: there is no checkpoint, or it is of another model.
     """
-    with Checkpoints(folder / "checkpoints") as checkpoints:
+    with Checkpoints(folder / "checkpoints", clean=False) as checkpoints:
         step = checkpoints.best
         if step is None:
             raise InputError(f"run {folder}", "has no complete checkpoint.", fix=f"suite train --resume {folder}")
@@ -244,16 +244,19 @@ def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None 
         loop, begun = Loop(state, progress), progress.next_batch
         with Log(folder, steps, resume_step=begun) as log:
             encoder = Encoder(experiment.task, source, plan, augment=True)
-            items = dispatches(encoder, begun, steps, train.steps_per_dispatch,
+            end = begun if _out_of_patience(train, progress) else steps  # a run that stopped early stays stopped
+            items = dispatches(encoder, begun, end, train.steps_per_dispatch,
                                workers=pipe.workers, prefetch=pipe.prefetch)  # fmt: skip
             where = sharding.batch_sharding(program.mesh, leading=1) if program.mesh.size > 1 else None
             shapes: set[Any] = set()
-            start = time.perf_counter()
+            start = loop.since = time.perf_counter()
             for item, batch in to_device(items, where):
                 if on_dispatch is not None:
                     on_dispatch(item)
-                _warn_of_compilation(log, shapes, item, plan)
+                compiles, called = _compiles(log, shapes, item, plan), time.perf_counter()
                 loop.state, tallies = program.step(loop.state, batch)
+                if compiles:  # examples/s are those of training
+                    loop.since += time.perf_counter() - called
                 loop.pending.append(tallies)
                 loop.examples += int((item.indices >= 0).sum())
                 before, after = item.first, item.first + item.steps
@@ -299,20 +302,24 @@ def _tend(loop: Loop, judge: "Judge", checkpoints: Checkpoints, log: Log, experi
     every = experiment.checkpoint.every
     if not evaluating and not (every and _crossed(every, before, after)):
         return False
-    score = None
+    jax.block_until_ready(loop.state.step)  # what is still computed is time spent training
+    paused, score = time.perf_counter(), None
     if evaluating:
         metrics = judge(loop.state)
         log.metrics(after, metrics)
         score = judge.score(metrics)
         loop.progress = _judged(loop.progress, score, after)
         log.say(f"step {after}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
-        loop.since = time.perf_counter()
     try:
         checkpoints.save(after, _fields(loop.state), loop.progress, score)
     except OSError as error:
         log.say(f"checkpoint at step {after} not written, training goes on: {error}")
-    patience = experiment.train.patience
-    return bool(patience) and loop.progress.since_best >= patience
+    loop.since += time.perf_counter() - paused
+    return _out_of_patience(experiment.train, loop.progress)
+
+
+def _out_of_patience(train: Train, progress: Progress) -> bool:
+    return 0 < train.patience <= progress.since_best
 
 
 def _judged(progress: Progress, score: float, step: int) -> Progress:
@@ -360,12 +367,13 @@ def best_metrics(folder: Path, progress: Progress) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None} if rows else {}
 
 
-def _warn_of_compilation(log: Log, shapes: set[Any], item: Dispatch, plan: Plan) -> None:
+def _compiles(log: Log, shapes: set[Any], item: Dispatch, plan: Plan) -> bool:
     """Each new shape compiles once. Those of the buckets are expected; any other after the second step is news."""
     shape = tuple((name, value.shape) for name, value in sorted(item.batch.items()))
     if shape in shapes:
-        return
+        return False
     shapes.add(shape)
     expected = max(len(plan.buckets), 1) + 1  # and the shorter dispatch at the end
     if item.first >= 2 and len(shapes) > expected:
         log.say(f"warning: step {item.first} compiles again, for shapes {dict(shape)}")
+    return True
