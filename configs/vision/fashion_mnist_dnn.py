@@ -17,9 +17,9 @@ from tasks.vision.classification import ImageClassification
 def experiment() -> Experiment:
     return Experiment(
         name="vision.fashion_mnist_dnn",
-        task=ImageClassification(data=Tfds(name="fashion_mnist", validation=0.05)),
-        model=dnn.Config(hidden=(128,), dropout=0.2),
-        optim=Optim(learning_rate=2e-3, warmup_steps=200, weight_decay=0.02),
+        task=ImageClassification(data=Tfds(name="fashion_mnist", validation=0.05), label_smoothing=0.1),
+        model=dnn.Config(hidden=(128,), dropout=0.1),
+        optim=Optim(learning_rate=2e-3, warmup_steps=200, weight_decay=0.1),
         train=Train(epochs=25, batch_size=128, steps_per_dispatch=50, ema=0.999, eval_batch_size=1000, log_every=200),
         goal=Goal(metric="accuracy", at_least=0.89, on="test"),
     )
