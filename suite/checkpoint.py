@@ -4,6 +4,7 @@ A checkpoint holds the whole training state and its ``Progress``: the next batch
 score so far and how long ago it was. A step directory without its commit mark is never read.
 """
 
+import logging
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,11 @@ import jax.numpy as jnp
 
 from suite.errors import InputError
 from suite.tree import paths
+
+
+def _news(record: logging.LogRecord) -> bool:
+    """Waiting for the previous save is what a run of a few short epochs does; nobody need hear of it."""
+    return not record.getMessage().startswith("Waiting for previous save")
 
 
 @dataclass(frozen=True)
@@ -35,18 +41,23 @@ class Progress:
 
 
 class Checkpoints:
-    """The ``checkpoints`` folder of a run. Use as a context manager: leaving waits for saves under way."""
+    """The ``checkpoints`` folder of a run. Use as a context manager: leaving waits for saves under way.
 
-    def __init__(self, folder: Path, keep: int = 2):
+    ``clean``: remove, in a thread of its own, what a save that was cut short left behind. Not for readers, which may
+    end before that thread, and must not touch what another process is writing.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2, clean: bool = True):
         from orbax.checkpoint.experimental import v1 as ocp
 
+        logging.getLogger("absl").addFilter(_news)
         self.folder = folder.absolute()
         policies = ocp.training.preservation_policies
         best = policies.BestN(get_metric_fn=lambda m: m["best"], n=1, keep_checkpoints_without_metrics=False)
         self._orbax = ocp.training.Checkpointer(
             self.folder,
             preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(max(keep, 1)), best]),
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=clean,
         )
         self._copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
 

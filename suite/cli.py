@@ -146,7 +146,8 @@ def inspect(arguments: list[str]) -> None:
     from suite.data.sources import from_path
 
     if arguments[:1] != ["inspect"]:
-        raise InputError("suite data", "has one verb, inspect.", fix="suite data inspect vision.fashion_mnist_dnn")
+        given = " ".join(arguments[:1]) or "nothing"
+        raise InputError("verb", "data has one verb, inspect.", found=given, fix="suite data inspect --data PATH")
     options = split_options(arguments[1:], ("data",))
     if "data" in options.named and not options.words:
         print(render(look(from_path(options.named["data"]).open)))

@@ -102,7 +102,7 @@ class CompileWatch:
         """One line for people."""
         return (
             f"compiled {self.compilations} programs in {self.seconds:.1f} s: {self.hits} from the cache, "
-            f"which saved {self.seconds_saved:.1f} s, {self.misses} new in it"
+            f"which saved {max(self.seconds_saved, 0.0):.1f} s, {self.misses} new in it"
         )
 
 

@@ -19,6 +19,8 @@ def existing(path: str) -> Path:
     Raises:
         InputError: nothing is there; names the nearest match in that folder.
     """
+    if not path:
+        raise InputError("field task.data.path", "names no file or folder.", fix="--data PATH")
     file = Path(path).expanduser()
     if file.exists():
         return file
