@@ -23,6 +23,7 @@ def refused(capsys):
     def run(*arguments):
         from suite.cli import main
 
+        capsys.readouterr()
         with pytest.raises(SystemExit) as stop:
             main([str(argument) for argument in arguments])
         printed = capsys.readouterr().err

@@ -49,7 +49,8 @@ def without_empty_texts(source: Source, name: str) -> Source:
     keep, reasons = clean_mask(source[np.arange(len(source))][name])
     if keep.all():
         return source
-    return Subset(source, np.flatnonzero(keep), {**source.dropped, **{k: v for k, v in reasons.items() if v}})
+    dropped = {**source.dropped, **{reason: count for reason, count in reasons.items() if count}}
+    return _some_left(Subset(source, np.flatnonzero(keep), dropped), name, "no record has a text.")
 
 
 def without_broken_images(source: Source, name: str) -> Source:
@@ -61,4 +62,12 @@ def without_broken_images(source: Source, name: str) -> Source:
     readable = np.array([is_readable(value) for chunk in chunks for value in source[chunk][name]], bool)
     if readable.all():
         return source
-    return Subset(source, np.flatnonzero(readable), {**source.dropped, "broken image": int((~readable).sum())})
+    dropped = {**source.dropped, "broken image": int((~readable).sum())}
+    return _some_left(Subset(source, np.flatnonzero(readable), dropped), name, "no image can be decoded.")
+
+
+def _some_left(source: Source, name: str, problem: str) -> Source:
+    if not len(source):
+        found = ", ".join(f"{count} dropped: {reason}" for reason, count in source.dropped.items())
+        raise InputError(f"column {name}", problem, found=found, fix="check the data, or name another column")
+    return source

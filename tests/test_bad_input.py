@@ -1,0 +1,359 @@
+"""What a user's mistake looks like: one message that says where, what, what was found and what to try; exit code 2."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import suite
+from suite import config
+from suite.config import replace
+from suite.data.sources import Folder, Table
+from suite.errors import InputError
+from tests import toy
+
+
+def reviews(path, header="review,label,stars", rows=120):
+    lines = [f"the film number {i} was {('bad', 'good')[i % 2]},{('no', 'yes')[i % 2]},{i % 5}" for i in range(rows)]
+    path.write_text("\n".join([header, *lines]) + "\n")
+    return path
+
+
+def pictures(folder, count=30):
+    """Two classes of 8x8 images, dark and light."""
+    rng = np.random.default_rng(0)
+    for place, name in enumerate(("dark", "light")):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 100, (8, 8, 3)) + 150 * place
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory, so that messages and run folders have short names."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def toy_run(tmp_path_factory):
+    return suite.train(toy.experiment(steps=5), tmp_path_factory.mktemp("bad-input") / "run").folder
+
+
+TEXT = ("train", "text.classify", "--smoke", "--task.text", "review")
+
+
+def test_unknown_verb(refused):
+    assert refused("trian", "x") == (
+        'suite trian: verb "trian": is unknown.\n'
+        "  found: list, doctor, data, plan, train, evaluate, predict\n"
+        "  try:   train\n"
+    )  # fmt: skip
+
+
+def test_unknown_experiment(refused):
+    assert refused("train", "vision.digit_dnn") == (
+        'suite train: experiment "vision.digit_dnn": is unknown.\n'
+        f"  found: {', '.join(suite.experiments.names())}\n"
+        "  try:   vision.digits_dnn\n"
+    )
+
+
+def test_an_experiment_file_that_is_not_there(refused, here):
+    assert refused("train", "mine.py") == 'suite train: experiment "mine.py": is not a file.\n  try:   suite list\n'
+
+
+def test_an_experiment_file_without_an_experiment(refused, here):
+    (here / "mine.py").write_text("x = 1\n")
+    assert refused("train", "mine.py") == (
+        "suite train: experiment mine.py: has no function experiment().\n"
+        "  try:   def experiment() -> suite.config.Experiment: ...\n"
+    )
+
+
+def unboxed(text):
+    """Words of a message without its frame."""
+    return " ".join(re.sub(r"[─│╭╮╰╯+|]|-{3,}", " ", text).split())
+
+
+def test_unknown_flag(refused, here):
+    assert unboxed(refused("train", "vision.digits_dnn", "--optim.learning_rat", "1e-3")) == (
+        "Unrecognized options Unrecognized options: --optim.learning_rat, 1e-3 "
+        "Perhaps you meant: --optim.learning_rate FLOAT Peak learning rate. (default: 0.003) "
+        "For full helptext, run suite train vision.digits_dnn --help"
+    )
+    assert not list(here.iterdir())
+
+
+def test_a_flag_of_the_wrong_type(refused, here):
+    printed = unboxed(refused("train", "vision.digits_dnn", "--train.steps", "many"))
+    assert "Error parsing --train.steps: invalid literal for int() with base 10: 'many'" in printed
+
+
+def test_a_flag_without_its_value(refused):
+    assert refused("train", "vision.digits_dnn", "--data") == "suite train: flag --data: needs a value.\n"
+
+
+def test_missing_column(refused, here):
+    reviews(here / "reviews.csv")
+    assert refused(*TEXT, "--data", "reviews.csv", "--task.label", "verdict") == (
+        'suite train: field task.label: column "verdict" is not in reviews.csv.\n'
+        "  found: review, label, stars\n"
+        "  try:   --task.label label\n"
+    )
+    assert not list(here.glob("runs/*")), "a refused start leaves no run folder"
+
+
+def test_missing_column_with_a_near_name(refused, here):
+    reviews(here / "reviews.csv")
+    printed = refused("train", "text.classify", "--data", "reviews.csv", "--task.text", "reveiw")
+    assert printed.endswith("  try:   --task.text review\n")
+
+
+def test_a_missing_column_when_predicting(texts, refused):
+    folder, data = texts
+    (data / "questions.csv").write_text("comment,stars\nnice,1\n")
+    assert refused("predict", folder, "--input", data / "questions.csv") == (
+        'suite predict: field task.text: column "review" is not in the data.\n'
+        "  found: comment, stars\n"
+        "  try:   --task.text comment\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """A run on reviews, and the folder with its data."""
+    data = tmp_path_factory.mktemp("texts")
+    experiment = replace(suite.experiments.load("text.classify", smoke=True), {
+        "task.data": Table(path=str(reviews(data / "reviews.csv"))),
+        "task.text": "review", "task.tokenizer.vocab_size": 60, "pipeline.buckets": (32,), "train.steps": 3,
+    })  # fmt: skip
+    return suite.train(experiment, data / "run").folder, data
+
+
+def test_a_label_unseen_in_training(texts, refused, here):
+    folder, _ = texts
+    table = here / "more"
+    table.mkdir()
+    for split in ("train", "test"):
+        reviews(table / f"{split}.csv", rows=60)
+    (table / "dev.csv").write_text("review,label,stars\nso so,perhaps,3\n")
+    assert refused(*TEXT, "--data", "more", "--run-dir", "run", "--task.tokenizer.vocab_size", "60") == (
+        "suite train: column of labels: 'perhaps' is not a class of the training split\n"
+        "  found: known classes: no, yes\n"
+        "  try:   correct or remove the record, or train on data that holds this class\n"
+    )
+
+
+def test_an_empty_split(refused, here):
+    (here / "reviews.csv").write_text("review,label\n" + "".join(f"text {i},{i % 2}\n" for i in range(3)))
+    split = next(s for s in ("validation", "test") if is_empty(s))
+    assert split == "validation"
+    assert refused(*TEXT, "--data", "reviews.csv") == (
+        "suite train: reviews.csv: the validation split is empty\n"
+        "  found: 0 records\n"
+        "  try:   add rows, or change the fractions or the column of splits\n"
+    )
+
+
+def is_empty(split):
+    try:
+        return not len(Table(path="reviews.csv").open(split))
+    except InputError:
+        return True
+
+
+def test_a_column_of_empty_texts(refused, here):
+    (here / "reviews.csv").write_text("review,label\n" + "".join(f'"{" " * i}",{i % 2}\n' for i in range(50)))
+    assert re.fullmatch(
+        r"suite train: column review: no record has a text\.\n"
+        r"  found: \d+ dropped: empty\n"
+        r"  try:   check the data, or name another column\n",
+        refused(*TEXT, "--data", "reviews.csv"),
+    )
+
+
+def test_a_path_that_does_not_exist(refused, here):
+    reviews(here / "reviews.csv")
+    assert refused(*TEXT, "--data", "review.csv") == (
+        "suite train: review.csv: no such file or folder\n"
+        "  found: in .: reviews.csv\n"
+        "  try:   reviews.csv\n"
+    )  # fmt: skip
+
+
+def test_a_file_that_is_not_utf8(refused, here):
+    (here / "latin.csv").write_bytes("review,label\ncafé,1\n".encode("latin1"))
+    assert refused(*TEXT, "--data", "latin.csv") == (
+        "suite train: latin.csv: this file is not UTF-8 text\n"
+        "  found: byte 0xe9 at offset 16\n"
+        "  try:   iconv -f latin1 -t utf-8 latin.csv > latin.csv.utf8\n"
+    )
+
+
+def test_lines_to_predict_that_are_not_utf8(toy_run, refused, here):
+    (here / "lines.txt").write_bytes(b"good\n\xff\n")
+    assert refused("predict", toy_run, "--allow", "tests", "--input", "lines.txt") == (
+        "suite predict: lines.txt: this file is not UTF-8 text\n"
+        "  found: byte 0xff at offset 5\n"
+        "  try:   iconv -f latin1 -t utf-8 lines.txt > lines.txt.utf8\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A run on pictures of which one is corrupt, and the folder they lie in."""
+    data = tmp_path_factory.mktemp("images")
+    folder = pictures(data / "pictures")
+    whole = (folder / "dark" / "0.png").read_bytes()
+    (folder / "dark" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "light" / "text.png").write_bytes(b"no image at all")
+    experiment = replace(suite.experiments.load("vision.classify", smoke=True), {
+        "task.data": Folder(path=str(folder), validation=0.2, test=0.2), "model.hidden": (8,),
+    })  # fmt: skip
+    return suite.train(experiment, data / "run"), data
+
+
+def test_corrupt_images_are_dropped_and_counted(images):
+    run, data = images
+    task = run.experiment.task
+    kept = {split: task.source(split) for split in ("train", "validation", "test")}
+    assert sum(map(len, kept.values())) == 60
+    assert sum(source.dropped.get("broken image", 0) for source in kept.values()) == 2
+
+
+def test_a_corrupt_image_to_predict(images, refused, monkeypatch):
+    run, data = images
+    monkeypatch.chdir(data)
+    (data / "asked.png").write_bytes(b"no image at all")
+    assert refused("predict", run.folder, "--input", "asked.png") == (
+        "suite predict: asked.png: this image cannot be decoded\n"
+        "  found: cannot identify image file 'asked.png'\n"
+        "  try:   replace or remove the file\n"
+    )
+    assert refused("predict", run.folder, "--input", "nothing.png").startswith(
+        "suite predict: nothing.png: no such file or folder\n")  # fmt: skip
+
+
+def test_a_folder_that_is_no_run(refused, here):
+    (here / "notes").mkdir()
+    (here / "notes" / "todo.txt").write_text("")
+    for verb in (("evaluate", "notes"), ("predict", "notes", "--input", "x"), ("train", "--resume", "notes")):
+        assert refused(*verb) == (
+            f'suite {verb[0]}: run folder "notes": is not one: it has no experiment.json.\n'
+            "  found: todo.txt\n"
+            "  try:   the folder that suite train printed last\n"
+        )
+
+
+def test_a_run_of_a_class_that_is_not_allowed(toy_run, refused):
+    assert refused("evaluate", toy_run) == (
+        'suite evaluate: experiment: names the class "tests.toy.Parity", which is not one of the suite\'s.\n'
+        "  found: allowed packages: suite, tasks\n"
+        "  try:   if you trust it: --allow PACKAGE, or allow=(...) in Python\n"
+    )
+
+
+def test_a_run_without_a_checkpoint(refused, here):
+    config.dump(toy.experiment(), here / "run" / "experiment.json")
+    assert refused("evaluate", "run", "--allow", "tests") == (
+        "suite evaluate: run run: has no complete checkpoint.\n  try:   suite train --resume run\n"
+    )
+
+
+def test_a_run_folder_that_is_taken(toy_run, refused):
+    assert refused("train", "vision.digits_dnn", "--run-dir", toy_run) == (
+        f'suite train: --run-dir "{toy_run}": already holds a run.\n  try:   suite train --resume {toy_run}\n'
+    )
+
+
+def test_a_checkpoint_of_another_model(refused, here):
+    suite.train(toy.experiment(steps=5), "run")
+    config.dump(replace(toy.experiment(steps=5), {"model.width": 8}), Path("run/experiment.json"))
+    for verb in (("evaluate", "run"), ("train", "--resume", "run")):
+        assert refused(*verb, "--allow", "tests") == (
+            f"suite {verb[0]}: checkpoint {here}/run/checkpoints/5: was written by another model.\n"
+            "  found: head/kernel (16, 2) (the model: (8, 2)); hidden/bias (16,) (the model: (8,)); "
+            "hidden/kernel (4, 16) (the model: (4, 8))\n"
+            "  try:   use the run folder's own experiment.json, or another --run-dir\n"
+        )
+
+
+def test_a_batch_that_is_not_divisible(refused, here):
+    assert refused("train", "vision.digits_dnn", "--train.batch_size", "128", "--train.accumulate", "3") == (
+        "suite train: field train.batch_size: 128 rows cannot be split evenly over 3 parts.\n"
+        "  found: 1 devices that share a batch x 3 micro-batches\n"
+        "  try:   --train.batch_size 126\n"
+    )
+
+
+def test_predict_without_input(toy_run, refused):
+    assert refused("predict", toy_run, "--allow", "tests") == (
+        "suite predict: flag --input: is missing.\n"
+        '  try:   --input "some text", a file, a folder, or - for lines\n'
+    )  # fmt: skip
+
+
+def test_no_experiment_named(refused):
+    assert refused("train", "--train.steps", "3") == "suite train: EXPERIMENT: is missing.\n  try:   suite list\n"
+
+
+def test_an_unknown_split(texts, refused):
+    printed = refused("evaluate", texts[0], "--split", "tset")
+    assert printed.endswith("  found: train, validation, test\n  try:   use 'test'\n")
+
+
+def test_a_warm_up_longer_than_the_run(refused, here):
+    assert refused("train", "vision.digits_dnn", "--train.steps", "5", "--run-dir", "run") == (
+        "suite train: field optim.warmup_steps: the warm-up must end before the run does.\n"
+        "  found: warmup_steps 20, steps 5\n"
+        "  try:   --optim.warmup_steps 0\n"
+    )
+    assert not (here / "run").exists(), "the corrected command can use the same folder"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 6 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
+    if os.getuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_at_the_start(small_disk, refused):
+    """The state of the digits recipe: 9,610 parameters x (value + 2 moments), well under 1 MiB."""
+    (small_disk / "filler").write_bytes(bytes(5 * 2**20 + 2**19))
+    printed = refused("train", "vision.digits_dnn", "--smoke", "--run-dir", small_disk / "run")
+    assert re.fullmatch(
+        rf'suite train: disk of "{small_disk}/run": has no room for a checkpoint\.\n'
+        r"  found: 0\.\d MiB free, a checkpoint needs 1\.1\n"
+        r"  try:   free some space, or --run-dir DIR on another disk\n",
+        printed,
+    ), printed
+
+
+def test_a_disk_that_fills_up_while_training(small_disk, capsys):
+    """Saves are skipped with a message; training goes on, and the checkpoint before is served."""
+
+    def fill(item):
+        if item.first == 15:
+            with open(small_disk / "filler", "wb") as file:
+                file.write(bytes(os.statvfs(small_disk).f_bavail * 4096 - 2**19))
+
+    run = suite.train(toy.experiment(), small_disk / "run", on_dispatch=fill)
+    printed = capsys.readouterr().err
+    for step in (20, 30, 40):
+        assert re.search(rf"checkpoint at step {step} not written, training goes on: 0\.\d MiB free", printed)
+    assert run.metrics["train/steps"] == 40
+    assert [path.name for path in (small_disk / "run" / "checkpoints").iterdir() if path.name.isdecimal()] == ["10"]
+    assert len(run.predict([[1, 2], [3]])) == 2

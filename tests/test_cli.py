@@ -1,0 +1,118 @@
+"""The command line: quick to answer, and each verb prints what its function returns."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import suite
+from suite import cli, experiments
+from suite.config import replace
+from suite.errors import InputError
+from tests.conftest import ROOT
+
+HEAVY = ("jax", "flax", "optax", "orbax", "grain", "numpy", "tyro", "tensorflow", "torch", "sklearn", "PIL")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], [], ["help"], ["train", "--help"], ["list"], ["bogus"]])
+def test_nothing_heavy_is_loaded_before_it_is_needed(arguments, child):
+    code = f"""
+import sys
+from suite.cli import main
+try:
+    main({arguments!r})
+except SystemExit:
+    pass
+loaded = [name for name in {HEAVY!r} if name in sys.modules]
+print("loaded:", loaded)
+"""
+    assert child(code).splitlines()[-1] == "loaded: []"
+
+
+def test_both_ways_to_start_it():
+    for command in ([sys.executable, "-m", "suite"], [sys.executable, "-c", "from suite.cli import main; main()"]):
+        done = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout == cli.HELP + "\n"
+
+
+def test_help_names_every_verb():
+    named = {line.split()[0] for line in cli.HELP.splitlines() if line.startswith("  ")}
+    assert named == set(cli.VERBS)
+    for function in cli.VERBS.values():
+        assert function.__doc__.startswith("suite ")
+
+
+def test_help_of_an_experiment_lists_its_fields(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["train", "vision.digits_dnn", "--help"])
+    printed = capsys.readouterr().out
+    assert stop.value.code == 0
+    for text in ("--optim.learning_rate FLOAT", "Peak learning rate", "--model.hidden", "--task.label", "--train.ema FLOAT"):
+        assert text in printed
+
+
+def test_list(command):
+    printed = command("list")
+    for name in experiments.names():
+        assert f"\n{name}\n" in "\n" + printed
+    vision = command("list", "vision")
+    assert "vision.digits_dnn" in vision and "text." not in vision.replace("text.classify", "text.")
+    assert printed.count("expected:") == len(experiments.names())
+
+
+def test_plan(command):
+    printed = command("plan", "vision.digits_dnn", "--model.hidden", "32")
+    rows = dict(line.split(None, 1) for line in printed.splitlines() if line and not line.startswith(" "))
+    assert rows["experiment"] == "vision.digits_dnn"
+    assert rows["parameters"] == f"{64 * 32 + 32 + 32 * 10 + 10:,}"
+    assert rows["fits"] == "yes"
+
+
+def test_doctor_prints_what_is_needed(child):
+    code = "from suite.cli import main\ntry:\n    main(['doctor'])\nexcept SystemExit as stop:\n    assert stop.code == 1"
+    printed = child(code)
+    for text in ("jax", "flax", "python", "cpu"):
+        assert text in printed.lower()
+
+
+def test_inspect_prints_counts(command):
+    printed = command("data", "inspect", "vision.digits_dnn")
+    for split in ("train", "validation", "test"):
+        assert split in printed and f"{len(suite.load('vision.digits_dnn').task.source(split)):,}" in printed
+
+
+def test_inspect_of_a_path(command, tmp_path):
+    table = tmp_path / "mine.csv"
+    table.write_text("text,label\n" + "".join(f"text {i},{i % 2}\n" for i in range(200)))
+    printed = command("data", "inspect", "--data", table)
+    assert "train" in printed and "label" in printed
+
+
+def test_train_evaluate_predict(command, tmp_path):
+    folder = tmp_path / "run"
+    printed = command("train", "vision.digits_dnn", "--smoke", "--train.seed", "3", "--optim.learning_rate=1e-2",
+                      "--run-dir", folder).splitlines()  # fmt: skip
+    assert printed[-1] == str(folder) and any(line.startswith("validation/accuracy ") for line in printed)
+    made = suite.open(folder)
+    assert (made.experiment.train.seed, made.experiment.optim.learning_rate) == (3, 1e-2)
+    printed = command("evaluate", folder, "--split", "validation", "--batch-size", "7").splitlines()
+    result = json.loads((folder / "result.json").read_text())
+    assert result["verb"] == "evaluate" and printed[-1] == str(folder)
+    name, value = printed[0].split()
+    assert float(value) == pytest.approx(result["metrics"][name], rel=1e-5)
+
+
+def test_the_flags_are_the_fields():
+    experiment = experiments.load("text.sst2_encoder")
+    made = cli.apply_flags(experiment, ["--train.steps", "7", "--pipeline.buckets", "8", "16", "--train.best=-loss"], "suite")
+    assert made == replace(experiment, {"train.steps": 7, "pipeline.buckets": (8, 16), "train.best": "-loss"})
+
+
+def test_words_and_flags_are_told_apart():
+    options = cli.split_options(["name", "--data", "x.csv", "--run_dir=y", "--smoke", "--train.steps", "3"],
+                                ("data", "run-dir"), ("smoke",))  # fmt: skip
+    assert options.words == ["name"] and options.rest == ["--train.steps", "3"]
+    assert options.named == {"data": "x.csv", "run-dir": "y", "smoke": "yes"}
+    with pytest.raises(InputError, match="needs a value"):
+        cli.split_options(["--data"], ("data",))

@@ -1,0 +1,159 @@
+"""Every recipe on its data, shrunk to seconds; own data as the command line takes it; parameters that must not drift.
+
+UPDATE_GOLDEN=1 writes the tables of parameters in tests/golden anew.
+"""
+
+import dataclasses
+import difflib
+import json
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from PIL import Image
+
+import suite
+from suite import experiments
+from suite.assets import fill
+from suite.config import replace
+from suite.errors import InputError
+from suite.tree import paths
+
+GOLDEN = Path(__file__).parent / "golden"
+DIMS = {
+    "text.classify": {"vocab_size": 4000, "outputs": 3},
+    "text.imdb_encoder": {"vocab_size": 16000, "outputs": 2},
+    "text.sst2_encoder": {"vocab_size": 8000, "outputs": 2},
+    "text.synthetic_sentiment": {"vocab_size": 200, "outputs": 2},
+    "vision.classify": {"inputs": 32 * 32 * 3, "outputs": 5},
+    "vision.digits_dnn": {"inputs": 64, "outputs": 10},
+    "vision.fashion_mnist_dnn": {"inputs": 784, "outputs": 10},
+}
+"""What the data of each recipe gives the model: sizes and classes."""
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_parameters_are_those_of_the_golden_table(name):
+    dims = DIMS[name]
+    model = fill(experiments.load(name).model, dims)
+    state = nnx.state(nnx.eval_shape(lambda: model.build(rngs=nnx.Rngs(0))), nnx.Param)
+    leaves = paths(nnx.to_pure_dict(state))
+    lines = [f"{path} {'x'.join(map(str, leaf.shape))} {leaf.dtype}" for path, leaf in sorted(leaves.items())]
+    lines.append(f"total {sum(leaf.size for leaf in leaves.values())}")
+    file = GOLDEN / f"{name}.txt"
+    if os.environ.get("UPDATE_GOLDEN"):
+        file.write_text("\n".join(lines) + "\n")
+    stored = file.read_text().splitlines()
+    assert lines == stored, "\n".join(difflib.unified_diff(stored, lines, "golden", "now", lineterm=""))
+
+
+def test_no_golden_table_is_left_over():
+    assert {path.stem for path in GOLDEN.glob("*.txt")} == set(experiments.names())
+
+
+def smoke(name):
+    """The shrunk recipe; skips where its data is not on this machine."""
+    experiment = experiments.load(name, smoke=True)
+    if not getattr(experiment.task.data, "path", "none needed"):
+        pytest.skip("this recipe is for own data: tested below")
+    if name == "text.imdb_encoder" and "SUITE_DATA" not in os.environ:
+        pytest.skip("SUITE_DATA is unset: no IMDB")
+    try:
+        experiment.task.data.open("train")
+    except InputError as error:
+        if "it is not prepared" in error.problem or "no such file" in error.problem:
+            pytest.skip(f"the data is missing: {error.where}: {error.problem}")
+        raise
+    return experiment
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_a_recipe_trains_evaluates_and_predicts(name, tmp_path):
+    experiment = smoke(name)
+    run = suite.train(experiment, tmp_path / "run")
+    losses = [value for value in run.history["train/loss"] if value is not None]
+    assert losses and np.isfinite(losses).all()
+    assert run.metrics["train/steps"] == experiment.train.steps
+    metrics = run.evaluate(experiment.goal.on).metrics
+    assert 0 <= metrics[f"{experiment.goal.on}/{experiment.goal.metric}"] <= 1
+    task = suite.open(run.folder).experiment.task
+    values = list(task.source("validation")[np.arange(3)][getattr(task, task.primary)])
+    answers = run.predict(values)
+    assert len(answers) == 3 and all(answer["label"] in task.labels.names for answer in answers)
+    json.dumps(answers)
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(run._weights[0])}
+    assert dtypes == {np.dtype("float32")}  # also where it computes in bfloat16
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_a_recipe_says_what_it_is(name):
+    (entry,) = [entry for entry in experiments.describe() if entry["name"] == name]
+    assert {"title", "source", "data", "expected", "time", "command"} <= entry.keys()
+    assert entry["command"].startswith(f"suite train {name}")
+    made = experiments.load(name)
+    assert made.name == name == experiments.load(name, smoke=True).name
+    if made.goal is not None:
+        shown = f"{100 * made.goal.at_least:g}"
+        assert shown in entry["expected"] or "synthetic" in name
+        metric = made.goal.metric.removeprefix("-")
+        assert dataclasses.replace(made.goal, metric=metric).metric in entry["expected"]
+
+
+ADJECTIVES = {"good": ("superb", "moving", "clever", "charming"), "bad": ("dull", "clumsy", "tedious", "silly")}
+
+
+def test_own_texts(command, tmp_path):
+    """Opinions from templates: what the words say is the label, so a few steps must find it."""
+    rng = np.random.default_rng(0)
+    lines = ["review,stars,verdict"]
+    for i in range(600):
+        verdict = ("bad", "good")[i % 2]
+        subject = rng.choice(("the film", "this plot", "its cast", "the music"))
+        lines.append(f'"{subject} of part {i}, all in all, was {rng.choice(ADJECTIVES[verdict])}.",{i % 5},{verdict}')
+    data, folder = tmp_path / "my.csv", tmp_path / "run"
+    data.write_text("\n".join(lines) + "\n")
+    command("train", "text.classify", "--data", data, "--task.text", "review", "--task.label", "verdict",
+            "--run-dir", folder, "--smoke", "--train.steps", "60", "--train.eval_every", "30",
+            "--optim.learning_rate", "1e-2", "--pipeline.buckets", "32")  # fmt: skip
+    assert suite.evaluate(folder, "test").metrics["test/accuracy"] > 0.9
+    (tmp_path / "asked.txt").write_text("the film was superb.\n\nits cast was tedious.\n")
+    answers = [json.loads(line) for line in command("predict", folder, "--input", tmp_path / "asked.txt").splitlines()]
+    assert [answer["input"] for answer in answers] == ["the film was superb.", "its cast was tedious."]
+    assert [answer["label"] for answer in answers] == ["good", "bad"]
+    (alone,) = command("predict", folder, "--input", "the film was superb.").splitlines()
+    assert json.loads(alone)["label"] == "good"
+    from_table = command("predict", folder, "--input", data).splitlines()
+    assert len(from_table) == 600
+
+
+def test_own_images(command, tmp_path):
+    rng = np.random.default_rng(0)
+    photos, folder = tmp_path / "photos", tmp_path / "run"
+    for place, name in enumerate(("red", "green", "blue")):
+        (photos / name).mkdir(parents=True)
+        for i in range(40):
+            pixels = rng.integers(0, 120, (12, 10, 3), dtype=np.uint8)
+            pixels[..., place] += 120
+            Image.fromarray(pixels).save(photos / name / f"{i}.png")
+    command("train", "vision.classify", "--data", photos, "--run-dir", folder, "--smoke", "--train.steps", "30",
+            "--train.eval_every", "15", "--model.hidden", "16", "--task.statistics.size", "8", "8")  # fmt: skip
+    assert suite.evaluate(folder, "test").metrics["test/accuracy"] > 0.9
+    printed = command("predict", folder, "--input", photos / "green").splitlines()
+    answers = [json.loads(line) for line in printed]
+    assert len(answers) == 40 and sum(answer["label"] == "green" for answer in answers) >= 38
+    assert answers[0]["input"].endswith("0.png")
+    (one,) = command("predict", folder, "--input", photos / "blue" / "7.png").splitlines()
+    assert json.loads(one)["label"] == "blue"
+
+
+def test_an_experiment_of_ones_own(command, tmp_path):
+    """A .py file with experiment() is an experiment like any other."""
+    file = tmp_path / "mine.py"
+    file.write_text("from configs.vision.digits_dnn import smoke as experiment\n")
+    command("train", file, "--run-dir", tmp_path / "run", "--train.steps", "5")
+    assert suite.open(tmp_path / "run").experiment.train.steps == 5
+    assert replace(suite.load(str(file)), {"train.steps": 5}) == replace(
+        experiments.load("vision.digits_dnn", smoke=True), {"train.steps": 5})  # fmt: skip
