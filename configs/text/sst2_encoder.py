@@ -28,7 +28,9 @@ def experiment() -> Experiment:
         ),
         model=transformer.Config(layers=2, width=128, heads=4, feed_forward=512, dropout=0.3, attention_dropout=0.1),
         # The training phrases overlap, so an embedding is soon learnt by heart: it is decayed like any other matrix.
-        optim=Optim(learning_rate=7e-4, warmup_steps=500, weight_decay=0.3, clip_norm=1.0, no_decay=(r"bias$", r"scale$")),
+        optim=Optim(
+            learning_rate=7e-4, warmup_steps=500, weight_decay=0.3, clip_norm=1.0, no_decay=(r"bias$", r"scale$")
+        ),
         train=Train(epochs=2, batch_size=64, ema=0.999, eval_every=263),
         pipeline=Pipeline(buckets=(8, 16, 32, 64)),
         precision=Precision(compute="bfloat16"),
