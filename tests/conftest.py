@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
-    """Nothing is written to the home folder: compiled programs and decoded data of this session go to a folder of it."""
+    """Nothing is written to the home folder: compiled programs and decoded data go to a folder of this session."""
     os.environ.setdefault("SUITE_CACHE", str(tmp_path_factory.mktemp("suite-cache")))
 
 

@@ -137,8 +137,7 @@ def texts(tmp_path_factory):
     return suite.train(experiment, data / "run").folder, data
 
 
-def test_a_label_unseen_in_training(texts, refused, here):
-    folder, _ = texts
+def test_a_label_unseen_in_training(refused, here):
     table = here / "more"
     table.mkdir()
     for split in ("train", "test"):
@@ -221,7 +220,7 @@ def images(tmp_path_factory):
 
 
 def test_corrupt_images_are_dropped_and_counted(images):
-    run, data = images
+    run, _ = images
     task = run.experiment.task
     kept = {split: task.source(split) for split in ("train", "validation", "test")}
     assert sum(map(len, kept.values())) == 60

@@ -48,7 +48,7 @@ def test_help_of_an_experiment_lists_its_fields(capsys):
         cli.main(["train", "vision.digits_dnn", "--help"])
     printed = capsys.readouterr().out
     assert stop.value.code == 0
-    for text in ("--optim.learning_rate FLOAT", "Peak learning rate", "--model.hidden", "--task.label", "--train.ema FLOAT"):
+    for text in ("--optim.learning_rate FLOAT", "Peak learning rate", "--model.hidden", "--task.label", "--train.ema"):
         assert text in printed
 
 
@@ -70,8 +70,14 @@ def test_plan(command):
 
 
 def test_doctor_prints_what_is_needed(child):
-    code = "from suite.cli import main\ntry:\n    main(['doctor'])\nexcept SystemExit as stop:\n    assert stop.code == 1"
-    printed = child(code)
+    """On a machine with faults it ends with 1, on others with 0."""
+    printed = child("""
+from suite.cli import main
+try:
+    main(["doctor"])
+except SystemExit as stop:
+    assert stop.code == 1
+""")
     for text in ("jax", "flax", "python", "cpu"):
         assert text in printed.lower()
 
@@ -105,7 +111,8 @@ def test_train_evaluate_predict(command, tmp_path):
 
 def test_the_flags_are_the_fields():
     experiment = experiments.load("text.sst2_encoder")
-    made = cli.apply_flags(experiment, ["--train.steps", "7", "--pipeline.buckets", "8", "16", "--train.best=-loss"], "suite")
+    flags = ["--train.steps", "7", "--pipeline.buckets", "8", "16", "--train.best=-loss"]
+    made = cli.apply_flags(experiment, flags, "suite")
     assert made == replace(experiment, {"train.steps": 7, "pipeline.buckets": (8, 16), "train.best": "-loss"})
 
 

@@ -36,10 +36,11 @@ def test_a_refused_class_is_not_even_imported(tmp_path, monkeypatch):
     assert "evil_plugin" not in sys.modules
 
 
-@pytest.mark.parametrize("name", ["suite.run.subprocess", "suite.run.train", "suite.base.np.load", "suite.config.os.system",
-                                  "suite.errors.InputError", "suite.data.sources.Memory"])  # fmt: skip
+@pytest.mark.parametrize("name", ["suite.run.subprocess", "suite.run.train", "suite.base.np.load",
+                                  "suite.config.os.system", "suite.errors.InputError",
+                                  "suite.data.sources.Memory"])  # fmt: skip
 def test_only_dataclasses_are_built(name):
-    with pytest.raises(InputError, match="which is no dataclass|which does not exist"):
+    with pytest.raises(InputError, match=r"which is no dataclass|which does not exist"):
         from_json({"class": name})
 
 

@@ -86,7 +86,8 @@ def test_killed_and_resumed(workers, kills, in_writing, never_killed, tmp_path):
     with open(tmp_path / "log", "w") as log:
         for number in range(kills):
             process = start(folder, ids, workers, log)
-            caught += wait_and_kill(process, folder, ids, int(rng.integers(3, 40)), number % 3 == 0 and caught < in_writing)
+            while_writing = number % 3 == 0 and caught < in_writing
+            caught += wait_and_kill(process, folder, ids, int(rng.integers(3, 40)), while_writing)
         process = start(folder, ids, workers, log)
         assert process.wait(timeout=120) == 0, (tmp_path / "log").read_text()[-3000:]
     assert "Traceback" not in (tmp_path / "log").read_text()
@@ -106,4 +107,5 @@ def test_killed_and_resumed(workers, kills, in_writing, never_killed, tmp_path):
         assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
     history = suite.open(folder, allow=("tests",)).history
     assert history["step"] == sorted(history["step"])  # what was logged after the last save was cut off
-    assert [s for s, v in zip(history["step"], history["train/loss"], strict=True) if v is not None] == [*range(50, 601, 50)]
+    logged = [s for s, loss in zip(history["step"], history["train/loss"], strict=True) if loss is not None]
+    assert logged == list(range(50, 601, 50))

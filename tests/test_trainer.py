@@ -17,7 +17,7 @@ from suite.compilation import enable_cache
 from suite.config import Optim, replace
 from suite.data.pipeline import Encoder, dispatches, make_plan, to_device
 from suite.errors import InputError, RunError
-from suite.trainer import _fields, assemble, best_metrics, total_steps
+from suite.trainer import _fields, assemble, best_metrics
 from suite.tree import paths
 from tests import toy
 
@@ -60,7 +60,7 @@ def run(tmp_path_factory):
 
 
 def test_accumulation_changes_nothing():
-    """An epoch and a step, so that the last batch of it, which is short, is among them: some micro-batches are empty."""
+    """An epoch and a step, so that its short last batch is among them, of which some micro-batches are empty."""
     one, four = (trained(changed(train__accumulate=n, model__dropout=0.0), 14) for n in (1, 4))
     assert largest_difference(one.params, four.params) < 1e-6
 
@@ -106,8 +106,9 @@ def test_dropout_is_a_function_of_seed_and_step():
 def test_no_dropout_where_the_model_has_none():
     program, batches = program_of(changed(model__dropout=0.0))
     _, batch = next(batches())
-    losses = [program.step(dataclasses.replace(program.init(), step=jnp.int32(s)), batch)[1]["loss"].total for s in (0, 9)]
-    assert float(losses[0]) == float(losses[1])
+    states = [dataclasses.replace(program.init(), step=jnp.int32(step)) for step in (0, 9)]
+    losses = [float(program.step(state, batch)[1]["loss"].total) for state in states]
+    assert losses[0] == losses[1]
 
 
 def test_frozen_parameters_stay():
@@ -167,7 +168,8 @@ def test_the_best_checkpoint_is_served_with_averaged_parameters(tmp_path):
         stored = checkpoints.restore(best, _fields(program.abstract))
     assert largest_difference(stored["ema"], made._weights[0]) == 0
     assert largest_difference(stored["params"], stored["ema"]) > 0
-    assert best_metrics(folder, dataclasses.replace(progress_of(folder), best_step=best)).items() <= made.metrics.items()
+    assert progress_of(folder).best_step == best
+    assert best_metrics(folder, progress_of(folder)).items() <= made.metrics.items()
 
 
 def progress_of(folder):
@@ -240,31 +242,46 @@ def test_eight_devices_train_as_one(child, tmp_path):
 
 @pytest.mark.slow
 def test_the_loop_costs_at_most_five_percent_of_a_step_of_20_ms(tmp_path):
-    """Fastest of segments of ten steps, logging included, beside the bare compiled step on a batch on the device."""
+    """Ten steps of the loop, logging included, and ten of the bare compiled step on a batch that lies on the device,
+    in turn within one process, as other load comes and goes."""
     experiment = replace(experiments.load("vision.digits_dnn"), {
-        "train.steps": 150, "train.steps_per_dispatch": 1, "train.log_every": 10, "train.batch_size": 256,
-        "train.eval_every": 150, "model.hidden": (1024, 1024, 512),
+        "train.steps": 400, "train.steps_per_dispatch": 1, "train.log_every": 10, "train.batch_size": 256,
+        "train.eval_every": 400, "model.hidden": (1024, 1024, 512),
     })  # fmt: skip
-    ratios = []
-    for attempt in range(3):
-        stamps = []
-        folder = tmp_path / f"run{attempt}"
-        suite.train(experiment, folder, on_dispatch=lambda item, stamps=stamps: stamps.append(time.perf_counter()))
-        loop = min(np.diff(stamps[20::10])) / 10  # logging has just waited for the device at these
-        bound = prepare(experiment, folder, experiment.task.source("train"))
-        plan = make_plan(bound.task, bound.task.source("train"), 256, seed=0)
-        program = assemble(bound, total_steps(experiment.train, plan))
-        (_, batch), *_ = to_device(dispatches(Encoder(bound.task, bound.task.source("train"), plan, True), 0, 2))
-        state, bare = program.init(), []
-        for _ in range(13):
-            begun = time.perf_counter()
-            for _ in range(10):
-                state, tallies = program.step(state, batch)
-            jax.block_until_ready((state, tallies))
-            bare.append((time.perf_counter() - begun) / 10)
-        print(f"step {1e3 * min(bare):.2f} ms bare, {1e3 * loop:.2f} ms in the loop")
-        assert min(bare) >= 0.02, "the model is too small for this test"
-        ratios.append(loop / min(bare))
-        if ratios[-1] <= 1.05:
+    bare: list[float] = []
+    loop: list[float] = []
+    held: dict[str, object] = {}
+
+    def prepared():
+        bound = prepare(experiment, tmp_path / "run", experiment.task.source("train"))
+        source = bound.task.source("train")
+        plan = make_plan(bound.task, source, 256, seed=0)
+        program = assemble(bound, 400)
+        _, batch = next(to_device(dispatches(Encoder(bound.task, source, plan, True), 0, 2)))
+        held.update(program=program, batch=batch, state=program.init())
+
+    def ten_bare_steps():
+        begun = time.perf_counter()
+        for _ in range(10):
+            held["state"], tallies = held["program"].step(held["state"], held["batch"])
+        jax.block_until_ready((held["state"], tallies))
+        bare.append((time.perf_counter() - begun) / 10)
+
+    def in_turn(item):
+        """The loop has just logged, so nothing of it is still being computed."""
+        if item.first % 10:
             return
-    pytest.fail(f"loop over bare step: {ratios}")
+        if "since" in held:
+            loop.append((time.perf_counter() - held["since"]) / 10)
+        if not held:
+            prepared()
+        ten_bare_steps()
+        held["since"] = time.perf_counter()
+
+    suite.train(experiment, tmp_path / "run", on_dispatch=in_turn)
+    bare, loop = np.array(bare[2:-1]), np.array(loop[2:])
+    ratio = np.median(loop) / np.median(bare)
+    print(f"\nstep {1e3 * np.median(bare):.2f} ms bare, {1e3 * np.median(loop):.2f} ms in the loop: {ratio:.3f}, "
+          f"fastest {min(loop) / min(bare):.3f}, {len(loop)} segments")  # fmt: skip
+    assert np.median(bare) >= 0.02, "the model is too small for this test"
+    assert min(ratio, min(loop) / min(bare)) <= 1.05

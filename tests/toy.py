@@ -1,4 +1,4 @@
-"""A task outside the suite's packages, of no domain: ragged integer rows whose sum is odd or even. For trainer tests."""
+"""A task outside the suite's packages, of no domain: ragged integer rows whose sum is odd or even. For tests."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
