@@ -230,8 +230,11 @@ def _allow(options: Options) -> tuple[str, ...]:
 def _finish(made: Any) -> None:
     for name, value in made.metrics.items():
         print(f"{name:32} {value:.6g}")
+    origin = getattr(getattr(made.experiment.task, "data", None), "origin", "")
+    if origin:
+        print(f"data: {origin}")
     goal = made.experiment.goal
     reached = made.metrics.get(f"{goal.on}/{goal.metric}") if goal else None
-    if reached is not None:
+    if goal and reached is not None:
         print(f"goal {goal.on}/{goal.metric} >= {goal.at_least}: {'met' if reached >= goal.at_least else 'not met'}")
     print(made.folder)

@@ -127,7 +127,7 @@ class Goal:
     """The quality a recipe must reach."""
 
     metric: str = "accuracy"
-    """Name of the metric; a leading minus means lower is better."""
+    """Name of the metric, higher being better."""
     at_least: float = 0.0
     """Value to reach."""
     on: str = "validation"
