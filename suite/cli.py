@@ -86,7 +86,8 @@ def apply_flags(experiment: "Experiment", arguments: list[str], program: str) ->
 
     from suite.config import Experiment
 
-    return tyro.cli(Experiment, default=experiment, args=arguments, prog=program,
+    about = f"Every field of the experiment. Other flags: {' '.join(program.split()[:2])} --help."
+    return tyro.cli(Experiment, default=experiment, args=arguments, prog=program, description=about,
                     config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff), use_underscores=True)  # fmt: skip
 
 

@@ -17,6 +17,8 @@ PLAIN_SECONDS = 10.0
 """Seconds between progress lines where there is no terminal to redraw."""
 DRAW_SECONDS = 0.1
 """Seconds between redraws of the bar: a step may take half a millisecond, drawing takes longer."""
+EVENT_SECONDS = 2.0
+"""Seconds between writes of TensorBoard events to the disk: its flush waits for the disk, some milliseconds."""
 
 
 class Log:
@@ -169,6 +171,7 @@ class _Events:
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         # The file's name has whole seconds; a run resumed within one must not overwrite its first file.
         self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
+        self._next = 0.0
         if resumed:  # hides what earlier files hold of the steps to come
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._writer.write_event(self._event(step=resumed + 1, session_log=start, wall_time=time.time()))
@@ -176,7 +179,10 @@ class _Events:
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
         values = [self._summary.Value(tag=name, simple_value=number) for name, number in numbers.items()]
         self._writer.write_event(self._event(step=step, wall_time=time.time(), summary=self._summary(value=values)))
-        self._writer.flush()
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + EVENT_SECONDS
+            self._writer.flush()
 
     def close(self) -> None:
         self._writer.close()

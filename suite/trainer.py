@@ -102,7 +102,7 @@ def assemble(experiment: Experiment, total_steps: int) -> Program:
         init=jax.jit(init, out_shardings=shardings),
         step=jax.jit(step, donate_argnums=0, out_shardings=None if shardings is None else (shardings, None)),
         predict=make_predict(graph, experiment.task),
-        learning_rate=optim.schedule(experiment.optim, total_steps),
+        learning_rate=jax.jit(optim.schedule(experiment.optim, total_steps)),
     )
 
 
