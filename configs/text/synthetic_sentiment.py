@@ -18,7 +18,9 @@ from tasks.text.classification import TextClassification
 def experiment() -> Experiment:
     return Experiment(
         name="text.synthetic_sentiment",
-        task=TextClassification(data=SyntheticSentiment(), tokenizer=SentencePiece(kind="word", vocab_size=300), max_length=64),
+        task=TextClassification(
+            data=SyntheticSentiment(), tokenizer=SentencePiece(kind="word", vocab_size=300), max_length=64
+        ),
         model=transformer.Config(layers=2, width=64, heads=4, feed_forward=128, dropout=0.1),
         optim=Optim(learning_rate=1e-3, warmup_steps=50, weight_decay=0.05, clip_norm=1.0),
         train=Train(epochs=6, batch_size=64, ema=0.99),
