@@ -44,9 +44,15 @@ def einsum(spec: str, a: Float[Array, "..."], b: Float[Array, "..."], compute: C
     ``spec`` is explicit (``"bqhk,bshk->bhqs"``) and each letter occurs in two of its three parts, so that the
     derivatives are products of the same kind.
     """
+
+    def plain(a: Array, b: Array) -> Array:
+        return jnp.einsum(spec, a, b, preferred_element_type=jnp.float32)
+
     if compute == "bfloat16":
-        return _einsum(spec, a, b)
-    return jnp.einsum(spec, a, b, preferred_element_type=jnp.float32)
+        # XLA's CPU backend lacks some batched bfloat16 forms. Rounding operands only to widen them again would cost
+        # passes over memory, so there the product stays float32.
+        return lax.platform_dependent(a, b, cpu=plain, default=partial(_einsum, spec))
+    return plain(a, b)
 
 
 def _narrow(x: Array) -> Array:
@@ -111,15 +117,8 @@ _dot_nt.defvjp(_dot_nt_forward, _dot_nt_backward)
 
 
 def _product(spec: str, a: Array, b: Array) -> Array:
-    """The einsum of two bfloat16 arrays in float32. XLA's CPU backend lacks some batched forms, so there they widen."""
-
-    def wide(a: Array, b: Array) -> Array:
-        return jnp.einsum(spec, a.astype(jnp.float32), b.astype(jnp.float32))
-
-    def narrow(a: Array, b: Array) -> Array:
-        return jnp.einsum(spec, a, b, preferred_element_type=jnp.float32)
-
-    return lax.platform_dependent(a, b, cpu=wide, default=narrow)
+    """The einsum of two bfloat16 arrays in float32."""
+    return jnp.einsum(spec, a, b, preferred_element_type=jnp.float32)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
