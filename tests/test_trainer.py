@@ -246,7 +246,7 @@ def test_the_loop_costs_at_most_five_percent_of_a_step_of_20_ms(tmp_path):
     in turn within one process, as other load comes and goes."""
     experiment = replace(experiments.load("vision.digits_dnn"), {
         "train.steps": 400, "train.steps_per_dispatch": 1, "train.log_every": 10, "train.batch_size": 256,
-        "train.eval_every": 400, "model.hidden": (1024, 1024, 512),
+        "train.eval_every": 400, "model.hidden": (2048, 1024, 512),
     })  # fmt: skip
     bare: list[float] = []
     loop: list[float] = []
