@@ -2,7 +2,7 @@
 
 source:   Large Movie Review Dataset (ACL P11-1015); keras-io/bidirectional-lstm-imdb reaches 87.8 %
 data:     aclImdb, archive or folder, in $SUITE_DATA/imdb: 25,000 reviews (5 % held out for validation), 25,000 test
-expected: test accuracy 87.6 % (seed 0)
+expected: test accuracy 87.6 % (seed 0; goal 87.5 %)
 time:     5 minutes on 2 CPU cores
 command:  suite train text.imdb_encoder
 """
