@@ -10,7 +10,16 @@ import numpy as np
 
 from suite.base import Data, Source
 from suite.data import arrays, tables, trees
-from suite.data.memory import ALIASES, SPLITS, Memory, Subset, check_split, not_empty, seeded_split
+from suite.data.memory import (
+    ALIASES,
+    SPLITS,
+    Memory,
+    Subset,
+    carves_validation,
+    check_split,
+    not_empty,
+    seeded_split,
+)
 from suite.data.reading import IMAGES, TABLES, existing, read_text, split_files
 from suite.errors import InputError
 
@@ -24,9 +33,7 @@ def _carve(
 ) -> Source:
     """A split that has its own file, or its share of train where validation is carved from it."""
     keys, seed, validation = carved
-    carving = "validation" not in given and validation > 0
-    check_split(split, where, [*given, *(["validation"] if carving else [])])
-    if not carving or split == "test":
+    if not carves_validation(split, given, validation, where) or split == "test":
         return source
     return _keep(source, seeded_split(keys, seed, (validation, 0.0)), split)
 
@@ -120,8 +127,7 @@ class Folder(Data):
         tree = trees.scan(path)
         given = tree.splits
         if given:
-            carve = "validation" not in given and self.validation > 0
-            check_split(split, self.path, [*given, *(["validation"] if carve else [])])
+            carve = carves_validation(split, given, self.validation, self.path)
             items = [item for item in tree.items if item.split == _stored(split, given)]
             held_out = self.validation if carve and split != "test" else 0.0
             fractions = (held_out, 0.0)

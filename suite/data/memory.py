@@ -159,6 +159,17 @@ def check_split(split: str, where: str, known: Sequence[str] = SPLITS) -> None:
         raise InputError(where, f"there is no split '{split}'", found=", ".join(known) or "no split at all", fix=fix)
 
 
+def carves_validation(split: str, given: Sequence[str], validation: float, where: str) -> bool:
+    """Whether validation is a share of train, data having the splits ``given`` and none of that name.
+
+    Raises:
+        InputError: ``split`` is neither given nor carved.
+    """
+    carving = "validation" not in given and validation > 0
+    check_split(split, where, [*given, *(["validation"] if carving else [])])
+    return carving
+
+
 def not_empty(source: Source, split: str, where: str, fix: str = "") -> Source:
     """The source itself.
 

@@ -10,7 +10,7 @@ import numpy as np
 from suite.base import Data, Source
 from suite.data import cache
 from suite.data.files import ArrayFile, Folder, Lines, Table, from_path, read_input
-from suite.data.memory import ALIASES, SPLITS, Memory, Subset, check_split, not_empty, seeded_split
+from suite.data.memory import ALIASES, SPLITS, Memory, Subset, carves_validation, check_split, not_empty, seeded_split
 from suite.errors import InputError
 
 __all__ = [
@@ -54,11 +54,10 @@ class Tfds(Data):
         where = f"dataset {self.name}"
         folder = self._folder()
         known = {ALIASES.get(name, name): name for name in cache.split_names(folder)}
-        carved = "validation" not in known and self.validation > 0
-        if split == "validation" and "validation" not in known and not carved:
+        if split == "validation" and "validation" not in known and self.validation <= 0:
             fix = "set validation=0.1 to hold out a tenth of train"
             raise InputError(where, "there is no split 'validation'", found=", ".join(known), fix=fix)
-        check_split(split, where, [*known, *(["validation"] if carved else [])])
+        carved = carves_validation(split, list(known), self.validation, where)
         stored = known["train"] if carved and split == "validation" else known[split]
         columns, schema, classes = cache.opened(folder, self.name, stored)
         source: Source = Memory(columns, schema, classes)

@@ -27,14 +27,14 @@ def dot(x: Float[Array, "... i"], w: Float[Array, "i o"], compute: Compute = "fl
     float32; derivatives have the formats of ``x`` and ``w``.
     """
     if compute == "bfloat16":
-        return _dot(x, w)
+        return _dot(0, x, w)
     return jnp.matmul(x, w, preferred_element_type=jnp.float32)
 
 
 def dot_nt(x: Float[Array, "... i"], w: Float[Array, "o i"], compute: Compute = "float32") -> Float[Array, "... o"]:
     """``x @ w.T`` in the manner of `dot`, for an output head that shares the matrix of an embedding."""
     if compute == "bfloat16":
-        return _dot_nt(x, w)
+        return _dot(1, x, w)
     return _contract(x, w, x.ndim - 1, 1)
 
 
@@ -44,15 +44,11 @@ def einsum(spec: str, a: Float[Array, "..."], b: Float[Array, "..."], compute: C
     ``spec`` is explicit (``"bqhk,bshk->bhqs"``) and each letter occurs in two of its three parts, so that the
     derivatives are products of the same kind.
     """
-
-    def plain(a: Array, b: Array) -> Array:
-        return jnp.einsum(spec, a, b, preferred_element_type=jnp.float32)
-
     if compute == "bfloat16":
         # XLA's CPU backend lacks some batched bfloat16 forms. Rounding operands only to widen them again would cost
         # passes over memory, so there the product stays float32.
-        return lax.platform_dependent(a, b, cpu=plain, default=partial(_einsum, spec))
-    return plain(a, b)
+        return lax.platform_dependent(a, b, cpu=partial(_product, spec), default=partial(_einsum, spec))
+    return _product(spec, a, b)
 
 
 def _narrow(x: Array) -> Array:
@@ -78,46 +74,29 @@ def _format(x: Array) -> Array:
     return jnp.zeros((0,), x.dtype)
 
 
-@jax.custom_vjp
-def _dot(x: Array, w: Array) -> Array:
-    return _contract(_narrow(x), _narrow(w), x.ndim - 1, 0)
+# w_axis is the axis of w that is summed over: 0 for w (i, o), 1 for w (o, i).
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _dot(w_axis: int, x: Array, w: Array) -> Array:
+    return _contract(_narrow(x), _narrow(w), x.ndim - 1, w_axis)
 
 
-def _dot_forward(x: Array, w: Array) -> tuple[Array, tuple]:
+def _dot_forward(w_axis: int, x: Array, w: Array) -> tuple[Array, tuple]:
     a, b = _narrow(x), _narrow(w)
-    return _contract(a, b, a.ndim - 1, 0), (a, b, _format(x), _format(w))
+    return _contract(a, b, a.ndim - 1, w_axis), (a, b, _format(x), _format(w))
 
 
-def _dot_backward(kept: tuple, g: Array) -> tuple[Array, Array]:
+def _dot_backward(w_axis: int, kept: tuple, g: Array) -> tuple[Array, Array]:
     a, b, x, w = kept
     g = _narrow(g)
-    return _contract(g, b, g.ndim - 1, 1).astype(x.dtype), _outer(a, g).astype(w.dtype)
+    dw = _outer(a, g) if w_axis == 0 else _outer(g, a)
+    return _contract(g, b, g.ndim - 1, 1 - w_axis).astype(x.dtype), dw.astype(w.dtype)
 
 
 _dot.defvjp(_dot_forward, _dot_backward)
 
 
-@jax.custom_vjp
-def _dot_nt(x: Array, w: Array) -> Array:
-    return _contract(_narrow(x), _narrow(w), x.ndim - 1, 1)
-
-
-def _dot_nt_forward(x: Array, w: Array) -> tuple[Array, tuple]:
-    a, b = _narrow(x), _narrow(w)
-    return _contract(a, b, a.ndim - 1, 1), (a, b, _format(x), _format(w))
-
-
-def _dot_nt_backward(kept: tuple, g: Array) -> tuple[Array, Array]:
-    a, b, x, w = kept
-    g = _narrow(g)
-    return _contract(g, b, g.ndim - 1, 0).astype(x.dtype), _outer(g, a).astype(w.dtype)
-
-
-_dot_nt.defvjp(_dot_nt_forward, _dot_nt_backward)
-
-
 def _product(spec: str, a: Array, b: Array) -> Array:
-    """The einsum of two bfloat16 arrays in float32."""
+    """The einsum of two arrays of one format, in float32."""
     return jnp.einsum(spec, a, b, preferred_element_type=jnp.float32)
 
 
