@@ -15,6 +15,8 @@ import jax
 import numpy as np
 from flax import nnx
 
+from suite.errors import InputError
+
 Columns = Mapping[str, Any]
 """Raw records by column: each value an array or list with a leading axis of one entry a record."""
 
@@ -29,10 +31,13 @@ class Ragged:
     Attributes:
         values: (n, ...) all rows end to end.
         lengths: (b,) rows' lengths; their sum is n.
+        to: length that rows are padded to, for rows that run on a scale of their own, such as the transcript of a
+            recording. 0: the length of the batch's bucket, which these rows then decide.
     """
 
     values: np.ndarray
     lengths: np.ndarray
+    to: int = 0
 
     def padded(self, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Dense (b, length, ...) values, zero after each row's end, and the (b, length) bool mask of what is real.
@@ -143,15 +148,38 @@ class ModelConfig(ABC):
         return 0
 
     @property
+    def tables(self) -> dict[str, str]:
+        """Parameters of which a step touches only the rows its batch names: path -> key of the batch's row numbers.
+
+        The trainer puts the rows ``table[batch[key]]`` in the table's place while it differentiates, so that neither
+        the gradient nor the optimiser ever has the table's size. See `suite.rows`.
+        """
+        return {}
+
+    @property
     def depth(self) -> int:
         """The largest value of ``layer_of``."""
         return 0
+
+    def adopt(self, published: "ModelConfig") -> "ModelConfig":
+        """This configuration with what decides the shape of the body taken from ``published`` weights' own.
+
+        What training decides (classes, dropout, pooling) stays. Families that have published weights override it.
+
+        Raises:
+            InputError: ``published`` is of another family.
+        """
+        problem = f"{type(self).__module__} has no published weights to start from."
+        raise InputError("field checkpoint.init_from", problem, found=type(published).__module__,
+                         fix="a model of that family, or a run folder")  # fmt: skip
 
 
 class Task(ABC):
     """A kind of problem: a final, frozen dataclass with six batch-first methods.
 
-    A model is called as ``model(inputs..., rngs=rngs)``; dropout acts only where ``rngs`` is given.
+    A model is called as ``model(inputs..., rngs=rngs)``. It trains where ``rngs`` is given: dropout acts, and batch
+    statistics are those of the batch. A model of images is also given ``rows=batch["mask"]``, so that padding rows
+    stay out of the statistics.
     """
 
     primary: ClassVar[str]

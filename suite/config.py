@@ -43,6 +43,12 @@ class Optim:
     """Factor on the learning rate for each layer further from the head. 1: off."""
     frozen: tuple[str, ...] = ()
     """Regular expressions on parameter paths that training does not change."""
+    rates: tuple[tuple[str, float], ...] = ()
+    """Factors on the learning rate by regular expression on parameter paths, the first match counting; for a new head
+    on a trained body: (("head", 10.0),)."""
+    tables: Literal["adam", "adagrad", "dense"] = "adam"
+    """Optimiser of a model's row-sparse tables, which acts on the rows of the batch alone (lazily: other rows' moments
+    wait). dense: tables are parameters like any other, and a step costs their whole size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +125,29 @@ class Checkpoint:
     keep: int = 2
     """Latest checkpoints kept; the best one is kept besides."""
     init_from: str = ""
-    """A run folder whose best parameters training starts from. Empty: fresh parameters."""
+    """What training starts from: a run folder (its best parameters), or published weights, as a folder with
+    config.json and safetensors or as a name on the Hugging Face hub. Empty: fresh parameters."""
+    offline: bool = False
+    """Take names on the hub from the local cache only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetune:
+    """What of a model training changes, beyond ``optim.frozen``."""
+
+    kind: Literal["full", "head", "lora", "adapters"] = "full"
+    """full: everything; head: only what published weights don't carry; lora: low-rank additions to linear layers
+    (arXiv 2106.09685) and the head; adapters: small bottlenecks after them (arXiv 1902.00751) and the head."""
+    rank: int = 8
+    """Rank of the low-rank additions, or width of the adapters."""
+    alpha: float = 16.0
+    """Low-rank additions are scaled by alpha / rank."""
+    dropout: float = 0.0
+    """Fraction of the additions' inputs that training drops."""
+    targets: tuple[str, ...] = (r"(query|value)$",)
+    """Regular expressions on paths of the linear layers that get additions."""
+    trained: tuple[str, ...] = (r"^head", r"^pooler", r"^classifier")
+    """Regular expressions on parameter paths that are trained besides, whatever the kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +178,7 @@ class Experiment:
     parallel: Parallel = field(default_factory=Parallel)
     precision: Precision = field(default_factory=Precision)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    finetune: Finetune = field(default_factory=Finetune)
     goal: Goal | None = None
     """The quality to reach, or None."""
 

@@ -9,8 +9,8 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from suite import sharding
-from suite.base import Columns, Ragged, Source, Tally, Task
-from suite.data.pipeline import Dispatch, Encoder, Plan, dispatches, pad
+from suite.base import Columns, Source, Tally, Task
+from suite.data.pipeline import Dispatch, Encoder, Plan, decides_length, dispatches, pad
 from suite.metrics import add
 
 Predict = Callable[[Any, Any, dict[str, Any]], dict[str, jax.Array]]
@@ -69,5 +69,5 @@ def answer(predict: Predict, params: Any, rest: Any, task: Task, columns: Column
 
 def _length(encoded: dict[str, Any], buckets: tuple[int, ...]) -> int:
     """The smallest bucket that holds the rows; past the last, the rows' own length in eights."""
-    longest = max((int(v.lengths.max(initial=1)) for v in encoded.values() if isinstance(v, Ragged)), default=0)
+    longest = max((int(v.lengths.max(initial=1)) for v in encoded.values() if decides_length(v)), default=0)
     return next((bucket for bucket in buckets if bucket >= longest), -(-longest // 8) * 8)

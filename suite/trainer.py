@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from suite import optim, precision, sharding
+from suite import adaptation, optim, precision, pretrained, rows, sharding
 from suite.assets import prepare, unbind
 from suite.base import Batch, Source, Tally, Task
 from suite.checkpoint import Checkpoints, Progress
@@ -78,23 +77,30 @@ def assemble(experiment: Experiment, total_steps: int) -> Program:
     sharding.check_divisible(train.batch_size, train.accumulate, mesh)
 
     def build() -> nnx.Module:
-        return precision.apply(model_config.build(rngs=nnx.Rngs(train.seed)), experiment.precision)
+        rngs = nnx.Rngs(train.seed)
+        model = adaptation.attach(model_config.build(rngs=rngs), experiment.finetune, rngs)
+        return precision.apply(model, experiment.precision)
 
     graph, params, _ = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
-    tx = optim.build(experiment.optim, nnx.to_pure_dict(params), total_steps, model_config.layer_of, model_config.depth)
+    tables = {} if experiment.optim.tables == "dense" else model_config.tables
+    _check_tables(tables, train)
+    dense, _ = rows.split(nnx.to_pure_dict(params), tables)
+    settings = adaptation.freeze(experiment.optim, experiment.finetune, dense)
+    tx = optim.build(settings, dense, total_steps, model_config.layer_of, model_config.depth)
+    update = rows.updater(tx, tables, settings, optim.schedule(settings, total_steps))
 
     def init() -> State:
         _, params, rest = nnx.split(build(), nnx.Param, ...)
         params, rest = nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
         # Copies: two names for one buffer could not both be donated.
         ema = jax.tree.map(jnp.copy, params) if train.ema else None
-        return State(jnp.int32(0), params, rest, tx.init(params), ema)
+        return State(jnp.int32(0), params, rest, rows.init(tx, params, tables, settings), ema)
 
     abstract = jax.eval_shape(init)
     placed = sharding.state_shardings(abstract, model_config.sharding, mesh)
     abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, placed)
     shardings = placed if mesh.size > 1 else None  # on one device they would only cost time at each call
-    step = make_step(graph, experiment.task, tx, train)
+    step = make_step(graph, experiment.task, update, train, tables)
     return Program(
         graph=graph,
         abstract=abstract,
@@ -106,7 +112,17 @@ def assemble(experiment: Experiment, total_steps: int) -> Program:
     )
 
 
-def make_step(graph: Any, task: Task, tx: optax.GradientTransformation, train: Train) -> Callable[..., Any]:
+def _check_tables(tables: Mapping[str, str], train: Train) -> None:
+    """What would cost a table's whole size at each step is refused where tables are row-sparse."""
+    for name, value, off in (("ema", train.ema, 0.0), ("accumulate", train.accumulate, 1)):
+        if tables and value != off:
+            raise InputError(f"field train.{name}", f"is {value}, but {', '.join(tables)} is updated by rows.",
+                             found="optim.tables other than dense",
+                             fix=f"--train.{name} {off:g}, or --optim.tables dense")  # fmt: skip
+
+
+def make_step(graph: Any, task: Task, update: rows.Update, train: Train,
+              tables: Mapping[str, str]) -> Callable[..., Any]:  # fmt: skip
     """The pure step over (State, batches (steps, b, ...)): one optimiser step for each leading entry."""
 
     def loss(params: Any, rest: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, tuple[dict[str, Tally], Any]]:
@@ -135,9 +151,9 @@ def make_step(graph: Any, task: Task, tx: optax.GradientTransformation, train: T
     def step(state: State, batch: Batch) -> tuple[State, dict[str, Tally]]:
         key = jax.random.fold_in(jax.random.key(train.seed), state.step)
         differentiate = accumulated if train.accumulate > 1 else gradient
-        grads, (tallies, rest) = differentiate(state.params, state.rest, batch, key)
-        updates, opt = tx.update(grads, state.opt, state.params)
-        params = optax.apply_updates(state.params, updates)
+        picked = rows.pick(state.params, batch, tables)
+        grads, (tallies, rest) = differentiate(picked, state.rest, batch, key)
+        params, opt = update(grads, state.opt, state.params, batch, state.step)
         ema = _average(state.ema, params, state.step, train.ema) if train.ema else None
         return State(state.step + 1, params, rest, opt, ema), tallies
 
@@ -164,11 +180,11 @@ def total_steps(train: Train, plan: Plan) -> int:
     return steps
 
 
-def restore(program: Program, checkpoints: Checkpoints, init_from: str) -> tuple[State, Progress]:
+def restore(program: Program, checkpoints: Checkpoints, experiment: Experiment) -> tuple[State, Progress]:
     """The state to begin with. Precedence, first that applies:
 
     1. the newest complete checkpoint of this run folder (a resumed run);
-    2. fresh state, with the parameters of the best checkpoint of the run ``checkpoint.init_from``;
+    2. fresh state, with the parameters of ``init_from``: the best checkpoint of a run, or published weights;
     3. fresh state.
     """
     step = checkpoints.latest
@@ -176,10 +192,15 @@ def restore(program: Program, checkpoints: Checkpoints, init_from: str) -> tuple
         restored = checkpoints.restore(step, _fields(program.abstract))
         return State(**restored), checkpoints.progress(step)
     state = program.init()
+    init_from = experiment.checkpoint.init_from
     if init_from:
-        params, _ = read_weights(program, Path(init_from))
+        if (Path(init_from) / "experiment.json").is_file():
+            params, rest = read_weights(program, Path(init_from))
+        else:
+            params, rest = pretrained.fill(experiment.model, state.params, state.rest, init_from,
+                                           offline=experiment.checkpoint.offline)  # fmt: skip
         ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
-        state = dataclasses.replace(state, params=params, ema=ema)
+        state = dataclasses.replace(state, params=params, rest=rest, ema=ema)
     return state, Progress()
 
 
@@ -230,6 +251,7 @@ def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None 
     enable_cache()
     watch = CompileWatch()
     source, held_out = experiment.task.source("train"), experiment.task.source("validation")
+    experiment = pretrained.adopt(experiment)
     dump(unbind(experiment), folder / "experiment.json")
     experiment = prepare(experiment, folder, source)
     train, pipe = experiment.train, experiment.pipeline
@@ -240,7 +262,7 @@ def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None 
     judge = Judge(experiment, program, held_out, folder, plan)
     with Checkpoints(folder / "checkpoints", experiment.checkpoint.keep) as checkpoints:
         checkpoints.check_start(program.abstract)
-        state, progress = restore(program, checkpoints, experiment.checkpoint.init_from)
+        state, progress = restore(program, checkpoints, experiment)
         loop, begun = Loop(state, progress), progress.next_batch
         with Log(folder, steps, resume_step=begun) as log:
             encoder = Encoder(experiment.task, source, plan, augment=True)

@@ -59,8 +59,9 @@ def smoke(name):
     experiment = experiments.load(name, smoke=True)
     if not getattr(experiment.task.data, "path", "none needed"):
         pytest.skip("this recipe is for own data: tested below")
-    if name == "text.imdb_encoder" and "SUITE_DATA" not in os.environ:
-        pytest.skip("SUITE_DATA is unset: no IMDB")
+    path = getattr(experiment.task.data, "path", "")
+    if path and not Path(path).exists():
+        pytest.skip(f"the data is missing: {path}; SUITE_DATA names the folder of datasets")
     try:
         experiment.task.data.open("train")
     except InputError as error:
@@ -80,11 +81,13 @@ def test_a_recipe_trains_evaluates_and_predicts(name, tmp_path):
     assert losses and np.isfinite(losses).all()
     assert run.metrics["train/steps"] == experiment.train.steps
     metrics = run.evaluate(experiment.goal.on).metrics
-    assert 0 <= metrics[f"{experiment.goal.on}/{experiment.goal.metric}"] <= 1
+    assert np.isfinite(metrics[f"{experiment.goal.on}/{experiment.goal.metric.removeprefix('-')}"])
     task = suite.open(run.folder).experiment.task
     values = list(task.source("validation")[np.arange(3)][getattr(task, task.primary)])
     answers = run.predict(values)
-    assert len(answers) == 3 and all(answer["label"] in task.labels.names for answer in answers)
+    assert len(answers) == 3 and all(isinstance(answer, dict) and answer for answer in answers)
+    if hasattr(task, "labels"):
+        assert all(answer["label"] in task.labels.names for answer in answers)
     json.dumps(answers)
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(run._weights[0])}
     assert dtypes == {np.dtype("float32")}  # also where it computes in bfloat16

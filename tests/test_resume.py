@@ -59,7 +59,7 @@ def wait_and_kill(process, folder, ids, steps, while_writing):
 def final_state(folder, workers):
     program = assemble(experiment(workers), 600)
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        state, progress = restore(program, checkpoints, "")
+        state, progress = restore(program, checkpoints, experiment(workers))
     assert progress.next_batch == 600
     return state, progress
 

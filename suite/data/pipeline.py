@@ -29,7 +29,7 @@ def ragged_lengths(task: Task, source: Source, cache: Path | None = None) -> np.
         if len(stored) == len(source):
             return stored
     first = task.encode(source[np.arange(min(1, len(source)))])
-    if not any(isinstance(value, Ragged) for value in first.values()):
+    if not any(decides_length(value) for value in first.values()):
         return None
     chunks = [np.arange(i, min(i + CHUNK, len(source))) for i in range(0, len(source), CHUNK)]
     lengths = np.concatenate([_lengths(task.encode(source[chunk])) for chunk in chunks]).astype(np.int32)
@@ -39,8 +39,13 @@ def ragged_lengths(task: Task, source: Source, cache: Path | None = None) -> np.
     return lengths
 
 
+def decides_length(value: Any) -> bool:
+    """Whether these rows are padded to their batch's bucket."""
+    return isinstance(value, Ragged) and not value.to
+
+
 def _lengths(encoded: dict[str, Any]) -> np.ndarray:
-    return np.max([value.lengths for value in encoded.values() if isinstance(value, Ragged)], axis=0)
+    return np.max([value.lengths for value in encoded.values() if decides_length(value)], axis=0)
 
 
 def default_buckets(lengths: np.ndarray) -> tuple[int, ...]:
@@ -135,12 +140,13 @@ def make_plan(task: Task, source: Source, batch_size: int, *, seed: int | None, 
 def pad(encoded: dict[str, Any], real: np.ndarray, length: int) -> Batch:
     """Encoded rows (n, ...) as a batch of ``real.shape``, n being the number of True in ``real``.
 
-    Ragged ``x`` becomes ``x`` (..., length) and ``x_mask`` (..., length); ``mask`` marks real rows.
+    Ragged ``x`` becomes ``x`` (..., length) and ``x_mask`` (..., length), or ``x.to`` long where that is set;
+    ``mask`` marks real rows.
     """
     batch: Batch = {"mask": real}
     for name, value in encoded.items():
         if isinstance(value, Ragged):
-            dense, mask = value.padded(length)
+            dense, mask = value.padded(value.to or length)
             batch[name], batch[f"{name}_mask"] = _spread(dense, real), _spread(mask, real)
         else:
             batch[name] = _spread(np.asarray(value), real)

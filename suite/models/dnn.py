@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from flax import nnx
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from suite.base import ModelConfig
 from suite.errors import InputError
@@ -78,8 +78,11 @@ class DNN(nnx.Module):
         self.dropout = Dropout(config.dropout)
         self.activation = config.activation
 
-    def __call__(self, x: Float[Array, "b ..."], *, rngs: nnx.Rngs | None = None) -> Float[Array, "b o"]:
-        """Outputs of each example; dropout acts only where ``rngs`` is given."""
+    def __call__(
+        self, x: Float[Array, "b ..."], *, rows: Bool[Array, "b"] | None = None, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b o"]:
+        """Outputs of each example; dropout acts only where ``rngs`` is given. No example depends on other ``rows``."""
+        del rows
         x = x.reshape(x.shape[0], prod(x.shape[1:]))
         for layer in self.layers[:-1]:
             x = self.dropout(activate(self.activation, layer(x)), rngs)

@@ -65,7 +65,7 @@ class ImageClassification(Task):
         return images.astype(jnp.float32) * scale - self.statistics.mean / self.statistics.std
 
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
-        logits = model(self.normalise(batch["image"]), rngs=rngs)
+        logits = model(self.normalise(batch["image"]), rows=batch["mask"], rngs=rngs)
         losses = cross_entropy(logits, batch["label"], self.label_smoothing)
         if "other_label" in batch:
             other = cross_entropy(logits, batch["other_label"], self.label_smoothing)
