@@ -75,11 +75,15 @@ class Rule:
         source: published name, or names where several arrays make one of ours.
         path: path of our variable ("encoder/layers/{i}/mlp/up/kernel"), or paths where one array makes several.
         transform: how the arrays change.
+        bare: the published names never carry one of the Map's prefixes, like those of a head.
+        when: whether the rule counts for a model of this config (ours); None: for all.
     """
 
     source: str | tuple[str, ...]
     path: str | tuple[str, ...]
     transform: Transform = SAME
+    bare: bool = False
+    when: Callable[[Any], bool] | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -101,9 +105,16 @@ class Map:
         config: the published ``config.json`` (as a dict) to our ModelConfig.
             Raises InputError where it asks for something that the family cannot do.
         publish: our ModelConfig to what ``config.json`` must say for the original library to load it.
-        skip: regular expressions on published names that carry no weights of ours (position ids, counters).
+            Raises InputError where the format cannot hold such a model.
+        skip: regular expressions on published names that carry no weights of ours (position ids, counters). A name
+            that a rule matches too is skipped only where the model lacks the rule's paths (a pooler nobody asked for).
         prefixes: what may stand before every published name ("bert.", ""); export writes the first.
-        fresh: regular expressions on our paths that the published file may lack, such as a new head.
+        prefix: what export writes instead, of our config.
+        fresh: regular expressions on our paths that the published file may lack, such as a new head; when training
+            starts from it, also those whose published size differs.
+        renames: (regular expression, replacement) on published names, for older spellings; export writes the new.
+        tied: published name -> the one whose array it repeats (an output head tied to the embedding), both without
+            prefix; where the model has no parameter for it, it must be equal, and may stand for the other.
     """
 
     rules: tuple[Rule, ...]
@@ -111,7 +122,10 @@ class Map:
     publish: Callable[[Any], dict[str, Any]]
     skip: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ("",)
+    prefix: Callable[[Any], str] | None = None
     fresh: tuple[str, ...] = ()
+    renames: tuple[tuple[str, str], ...] = ()
+    tied: Mapping[str, str] = field(default_factory=dict)
     recognise: Callable[[Mapping[str, Any], Sequence[str]], bool] = field(default=lambda config, names: False)
     """Whether a folder with this ``config.json`` and these tensor names is of this format, where the key of the
     table is not its ``model_type``."""
