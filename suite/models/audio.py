@@ -1,0 +1,286 @@
+"""Conformer: convolution and attention over the frames of a recording.
+
+`Gulati et al., 2020 <https://arxiv.org/abs/2005.08100>`_: a convolutional stem that joins frames, then blocks of half
+a feed-forward layer, self-attention by distance, a convolution module and the other half. Padding never changes what
+comes out at a real frame, nor, with batch normalisation, the statistics.
+
+Dims: b batch, t frames in, u frames out, f features a frame, d width, k taps, o outputs.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Float
+
+from suite.base import ModelConfig
+from suite.errors import InputError
+from suite.nn import Dropout, LayerNorm, Linear, SelfAttention
+from suite.nn.conv1d import Conv1d, DepthwiseConv1d
+from suite.nn.relative import RelativeAttention
+
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "subsampling": (1, 2, 4, 8),
+    "positions": ("relative", "rotary", "none"),
+    "norm": ("layer",),
+    "pooling": ("none", "mean"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ModelConfig):
+    """A Conformer with a linear layer on top: for each frame, or for the mean of all."""
+
+    inputs: int = 0
+    """Features a frame. 0: from the task."""
+    outputs: int = 0
+    """Classes, for CTC with the blank. 0: from the task."""
+    layers: int = 4
+    """Blocks."""
+    width: int = 144
+    """Size of a frame's vector."""
+    heads: int = 4
+    """Attention heads; they divide the width."""
+    feed_forward: int = 0
+    """Width inside the feed-forward halves. 0: four times the width."""
+    kernel: int = 15
+    """Frames that the convolution of a block sees. The paper: 32."""
+    subsampling: int = 4
+    """Frames in that one frame out stands for: 1, 2, 4 or 8."""
+    positions: Literal["relative", "rotary", "none"] = "relative"
+    """How places enter the attention: scores by distance, as in the paper, turned queries and keys, or not."""
+    norm: Literal["layer"] = "layer"
+    """Normalisation inside the convolution module."""
+    pooling: Literal["none", "mean"] = "none"
+    """Outputs for each frame, or of the mean over a row's frames."""
+    dropout: float = 0.1
+    """Fraction of sublayer outputs that training drops."""
+    attention_dropout: float = 0.1
+    """Fraction of attention weights that training drops."""
+
+    def __post_init__(self):
+        _check(self)
+
+    def build(self, *, rngs: nnx.Rngs) -> "AudioEncoder":
+        for name in ("inputs", "outputs"):
+            if not getattr(self, name):
+                raise InputError(f"field model.{name}", "is 0, and the task did not give it", fix="set it by hand")
+        return AudioEncoder(self, rngs=rngs)
+
+    @property
+    def sharding(self) -> tuple[tuple[str, Any], ...]:
+        return SHARDING
+
+    def layer_of(self, path: str) -> int:
+        """0 the stem, 1 to ``layers`` the blocks, ``layers + 1`` the head."""
+        block = re.search(r"layers\W(\d+)", path)
+        if block:
+            return int(block[1]) + 1
+        return self.depth if re.search(r"head", path) else 0
+
+    @property
+    def depth(self) -> int:
+        return self.layers + 1
+
+
+def _check(config: Config) -> None:
+    for name in ("inputs", "outputs", "layers", "feed_forward"):
+        if getattr(config, name) < 0:
+            raise InputError(f"field model.{name}", "must not be negative", found=str(getattr(config, name)))
+    for name in ("width", "heads", "kernel"):
+        if getattr(config, name) < 1:
+            raise InputError(f"field model.{name}", "must be at least 1", found=str(getattr(config, name)))
+    width, heads = config.width, config.heads
+    if width % heads:
+        fits = [str(n) for n in range(1, min(width, 32) + 1) if width % n == 0]
+        raise InputError("field model.heads", "must divide width", found=f"{heads} heads of width {width}",
+                         fix=f"one of {', '.join(fits)}")  # fmt: skip
+    if config.positions == "rotary" and width // heads % 2:
+        raise InputError("field model.heads", "rotary positions need an even width a head", found=f"{width} / {heads}")
+    for name, known in _CHOICES.items():
+        if getattr(config, name) not in known:
+            raise InputError(f"field model.{name}", "no such choice", found=str(getattr(config, name)),
+                             fix=", ".join(map(str, known)))  # fmt: skip
+    for name in ("dropout", "attention_dropout"):
+        if not 0 <= getattr(config, name) < 1:
+            raise InputError(f"field model.{name}", "must be at least 0 and below 1", found=str(getattr(config, name)))
+
+
+def silence(x: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Float[Array, "b t d"]:
+    """Zeros where there is no frame: what a convolution sees beyond the end of a row that stands alone."""
+    return jnp.where(mask[..., None], x, 0)
+
+
+class Stem(nnx.Module):
+    """Convolutions of 3 frames, each but the first of ``subsampling`` 1 with stride 2, then a linear layer.
+
+    Attributes:
+        convs: `Conv1d` layers with a ReLU after each.
+        out: (width, width).
+    """
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        halvings = config.subsampling.bit_length() - 1
+        widths = [config.inputs] + [config.width] * max(halvings, 1)
+        stride, init = 2 if halvings else 1, nnx.initializers.he_normal()
+        self.convs = nnx.List(
+            [Conv1d(i, o, 3, stride=stride, padding=1, rngs=rngs, init=init)
+             for i, o in zip(widths, widths[1:], strict=False)]
+        )  # fmt: skip
+        self.out = Linear(config.width, config.width, rngs=rngs)
+        self.dropout = Dropout(config.dropout)
+
+    def __call__(
+        self, x: Float[Array, "b t f"], mask: Bool[Array, "b t"], rngs: nnx.Rngs | None
+    ) -> tuple[Float[Array, "b u d"], Bool[Array, "b u"]]:
+        for conv in self.convs:
+            x = jax.nn.relu(conv(silence(x, mask)))
+            mask = mask[:, :: conv.stride]
+        return self.dropout(self.out(x), rngs), mask
+
+
+class HalfFeedForward(nnx.Module):
+    """Norm, widen, swish, narrow; the caller adds half of it.
+
+    Attributes:
+        norm: of the input.
+        up: (d, feed-forward width).
+        down: (feed-forward width, d).
+    """
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        inner = config.feed_forward or 4 * config.width
+        self.norm = LayerNorm(config.width, epsilon=1e-5)
+        self.up = Linear(config.width, inner, rngs=rngs)
+        self.down = Linear(inner, config.width, rngs=rngs)
+        self.dropout = Dropout(config.dropout)
+
+    def __call__(self, x: Float[Array, "b t d"], rngs: nnx.Rngs | None) -> Float[Array, "b t d"]:
+        inner = self.dropout(jax.nn.silu(self.up(self.norm(x))), rngs)
+        return self.dropout(self.down(inner), rngs)
+
+
+class ConvModule(nnx.Module):
+    """Norm, gated pointwise layer, depthwise convolution, norm, swish, pointwise layer.
+
+    Attributes:
+        norm: of the input.
+        value, gate: (d, d), the halves of the gated linear unit.
+        depthwise: the convolution, ``kernel`` frames wide.
+        inner_norm: after it.
+        out: (d, d).
+    """
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        width = config.width
+        self.norm = LayerNorm(width, epsilon=1e-5)
+        self.value = Linear(width, width, rngs=rngs)
+        self.gate = Linear(width, width, rngs=rngs)
+        self.depthwise = DepthwiseConv1d(width, config.kernel, rngs=rngs)
+        self.inner_norm = LayerNorm(width, epsilon=1e-5)
+        self.out = Linear(width, width, rngs=rngs)
+        self.dropout = Dropout(config.dropout)
+
+    def __call__(
+        self, x: Float[Array, "b t d"], mask: Bool[Array, "b t"], rngs: nnx.Rngs | None
+    ) -> Float[Array, "b t d"]:
+        x = self.norm(x)
+        x = self.value(x) * jax.nn.sigmoid(self.gate(x))
+        x = self.inner_norm(self.depthwise(silence(x, mask)))
+        return self.dropout(self.out(jax.nn.silu(x)), rngs)
+
+
+class Block(nnx.Module):
+    """Half a feed-forward layer, attention, convolution, the other half; each on a residual, then a norm.
+
+    Attributes:
+        before, after: the feed-forward halves.
+        attention, attention_norm: attention and the norm of its input.
+        conv: the convolution module.
+        norm: of what the block returns.
+    """
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        width, heads, rate = config.width, config.heads, config.attention_dropout
+        self.before = HalfFeedForward(config, rngs=rngs)
+        self.attention_norm = LayerNorm(width, epsilon=1e-5)
+        self.attention: nnx.Module
+        if config.positions == "relative":
+            self.attention = RelativeAttention(width, heads, rngs=rngs, dropout=rate)
+        else:
+            self.attention = SelfAttention(width, heads, rngs=rngs, dropout=rate, turn=config.positions == "rotary")
+        self.conv = ConvModule(config, rngs=rngs)
+        self.after = HalfFeedForward(config, rngs=rngs)
+        self.norm = LayerNorm(width, epsilon=1e-5)
+        self.dropout = Dropout(config.dropout)
+
+    def __call__(
+        self, x: Float[Array, "b t d"], mask: Bool[Array, "b t"], rngs: nnx.Rngs | None
+    ) -> Float[Array, "b t d"]:
+        x = x + 0.5 * self.before(x, rngs)
+        x = x + self.dropout(self.attention(self.attention_norm(x), mask, rngs), rngs)
+        x = x + self.conv(x, mask, rngs)
+        return self.norm(x + 0.5 * self.after(x, rngs))
+
+
+class Encoder(nnx.Module):
+    """Features to one vector for each ``subsampling`` frames.
+
+    Attributes:
+        stem: joins frames.
+        layers: the blocks.
+    """
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        self.stem = Stem(config, rngs=rngs)
+        self.layers = nnx.List([Block(config, rngs=rngs) for _ in range(config.layers)])
+
+    def __call__(
+        self, features: Float[Array, "b t f"], mask: Bool[Array, "b t"], *, rngs: nnx.Rngs | None = None
+    ) -> tuple[Float[Array, "b u d"], Bool[Array, "b u"]]:
+        """Hidden vectors, and which of them are real; the others mean nothing."""
+        x, mask = self.stem(features, mask, rngs)
+        for block in self.layers:
+            x = block(x, mask, rngs)
+        return x, mask
+
+
+class AudioEncoder(nnx.Module):
+    """Encoder and linear head.
+
+    Attributes:
+        encoder: see `Encoder`.
+        head: (width, outputs).
+    """
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        self.encoder = Encoder(config, rngs=rngs)
+        self.head = Linear(config.width, config.outputs, rngs=rngs)
+        self.pooling = config.pooling
+
+    def __call__(
+        self, features: Float[Array, "b t f"], mask: Bool[Array, "b t"], *, rngs: nnx.Rngs | None = None
+    ) -> tuple[Float[Array, "b u o"], Bool[Array, "b u"]] | Float[Array, "b o"]:
+        """Outputs of each frame and which frames are real; with ``pooling="mean"``, logits of each row alone.
+
+        ``mask`` is True where a frame is real; a row's real frames come first. Dropout acts only where ``rngs`` is
+        given.
+        """
+        hidden, mask = self.encoder(features, mask, rngs=rngs)
+        if self.pooling == "none":
+            return self.head(hidden), mask
+        count = jnp.maximum(mask.sum(1, keepdims=True), 1)
+        return self.head(silence(hidden, mask).sum(1) / count)
+
+
+SHARDING = (
+    (r"(query|key|value|gate|up)\Wkernel$", P("fsdp", "tensor")),
+    (r"(query|key|value|gate|up)\Wbias$", P("tensor")),
+    (r"(attention\Wout|conv\Wout|down)\Wkernel$", P("tensor", "fsdp")),
+)
+
+IMPORTS: dict[str, Any] = {}

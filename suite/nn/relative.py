@@ -1,0 +1,84 @@
+"""Self-attention over sequences whose positions count by their distance.
+
+Dims: b batch, t = q = s frames (all, asking, answering), d width, h heads, k head width, r = 2t - 1 distances.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from suite.nn.dot import einsum
+from suite.nn.dropout import Dropout
+from suite.nn.linear import Linear
+
+_HIDDEN = -1e9
+"""Score of a key that is padding, as in `suite.nn.attention`."""
+
+
+class RelativeAttention(nnx.Module):
+    """Scores are sums of a part by content and a part by distance (`arXiv 1901.02860`__, section 3.3).
+
+    Any length will do, and shifting the input shifts the output. The softmax is float32.
+
+    __ https://arxiv.org/abs/1901.02860
+
+    Attributes:
+        query, key, value, out: the projections, each (width, width).
+        distance: projection of the sinusoids of a distance, (width, width), without bias.
+        content_bias, distance_bias: (heads, head width), what every query asks of contents and of distances.
+        dropout: acts on the attention weights.
+        compute: format of the operands of the products.
+    """
+
+    def __init__(self, width: int, heads: int, *, rngs: nnx.Rngs, dropout: float = 0.0):
+        self.query = Linear(width, width, rngs=rngs)
+        self.key = Linear(width, width, rngs=rngs)
+        self.value = Linear(width, width, rngs=rngs)
+        self.out = Linear(width, width, rngs=rngs)
+        self.distance = Linear(width, width, rngs=rngs, use_bias=False)
+        self.content_bias = nnx.Param(jnp.zeros((heads, width // heads)))
+        self.distance_bias = nnx.Param(jnp.zeros((heads, width // heads)))
+        self.dropout = Dropout(dropout)
+        self.heads = heads
+        self.compute = "float32"
+
+    def set_view(self, compute: str | None = None) -> None:
+        """Configure a view of the layer.
+
+        Args:
+          compute: format of matrix operands, "float32" or "bfloat16".
+        """
+        if compute is not None:
+            self.compute = compute
+
+    def __call__(
+        self, x: Float[Array, "b t d"], mask: Bool[Array, "b t"], rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b t d"]:
+        """``mask`` is True where a frame is real."""
+        q, k, v = (part(x).reshape(*x.shape[:2], self.heads, -1) for part in (self.query, self.key, self.value))
+        r = self.distance(distances(x.shape[1], x.shape[2])).reshape(-1, *q.shape[2:])
+        scale = q.shape[-1] ** -0.5
+        by_content = einsum("bqhk,bshk->bhqs", (q + self.content_bias[...]) * scale, k, self.compute)
+        by_distance = einsum("bqhk,rhk->bhqr", (q + self.distance_bias[...]) * scale, r, self.compute)
+        scores = by_content + align(by_distance)
+        weights = jax.nn.softmax(jnp.where(mask[:, None, None, :], scores, _HIDDEN), -1)
+        weights = self.dropout(weights, rngs)
+        return self.out(einsum("bhqs,bshk->bqhk", weights, v, self.compute).reshape(x.shape))
+
+
+def distances(length: int, width: int, base: float = 10_000.0) -> Float[Array, "r d"]:
+    """Sines at even channels and cosines at odd ones of the distances length - 1 down to 1 - length."""
+    distance = jnp.arange(length - 1, -length, -1.0)
+    angles = distance[:, None] * base ** -(jnp.arange(0, width, 2) / width)
+    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], -1).reshape(2 * length - 1, -1)[:, :width]
+
+
+def align(scores: Float[Array, "b h q r"]) -> Float[Array, "b h q s"]:
+    """``out[q, s] = scores[q, t - 1 - q + s]``: the score of the distance q - s for each pair.
+
+    Rows read one after another are cut a place later each time: no gather, whose derivative would be a scatter.
+    """
+    b, h, t, r = scores.shape
+    shifted = jnp.pad(scores, ((0, 0), (0, 0), (0, 0), (1, 0))).reshape(b, h, r + 1, t)[:, :, 1:]
+    return shifted.reshape(b, h, t, r)[..., :t]
