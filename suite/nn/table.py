@@ -1,0 +1,28 @@
+"""One table for all categorical fields. Dims: b batch, s values an example, n rows of the table, d width."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+_NORMAL = nnx.initializers.normal(0.01)
+
+
+class StackedTable(nnx.Module):
+    """The rows of all fields end to end, so that one gather serves them all; a value is its row number in the stack.
+
+    Training by rows (see `suite.rows`) puts the rows of the batch, already gathered, in the table's place; the call
+    then returns them as they are.
+
+    Attributes:
+        embedding: (rows, width), or (b, s, width) while training by rows.
+    """
+
+    def __init__(self, rows: int, width: int, *, rngs: nnx.Rngs, init: Callable = _NORMAL):
+        self.embedding = nnx.Param(init(rngs.params(), (rows, width), jnp.float32))
+
+    def __call__(self, ids: Int[Array, "b s"]) -> Float[Array, "b s d"]:
+        """Rows ``ids``. A number outside the table, as padding has, gives some row: its weight must be 0."""
+        table = self.embedding[...]
+        return table if table.ndim > 2 else table.at[ids].get(mode="clip")
