@@ -4,6 +4,7 @@ import dataclasses
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from suite.base import Asset, ModelConfig, Source, Task
 from suite.config import Experiment
@@ -59,8 +60,8 @@ def unbind(experiment: Experiment) -> Experiment:
     return dataclasses.replace(experiment, task=dataclasses.replace(experiment.task, **free))  # type: ignore[type-var]
 
 
-def fill(model: ModelConfig, dims: dict[str, int]) -> ModelConfig:
-    """Sizes the model left at 0, taken from the task's data.
+def fill(model: ModelConfig, dims: dict[str, Any]) -> ModelConfig:
+    """Sizes the model left at 0, or at () for several of them, taken from the task's data.
 
     Raises:
         InputError: the recipe states another size than the data has.
@@ -68,7 +69,7 @@ def fill(model: ModelConfig, dims: dict[str, int]) -> ModelConfig:
     open_sizes = {}
     for name, size in dims.items():
         stated = getattr(model, name, None)
-        if stated == 0:
+        if stated in (0, ()):
             open_sizes[name] = size
         elif stated is not None and stated != size:
             raise InputError(f"field model.{name}", f"is {stated}, but the data has {size}.",

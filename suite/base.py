@@ -67,6 +67,10 @@ class Source(ABC):
     def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
         """The records at ``indices`` (b,), by column."""
 
+    def column(self, name: str, indices: np.ndarray) -> Any:
+        """One column of the records at ``indices`` (b,); sources that need not read the others override it."""
+        return self[indices][name]
+
     @property
     def classes(self) -> dict[str, list[str]]:
         """Names of the values of each ``"class"`` column that carries them; a record then holds the integer."""
@@ -111,8 +115,13 @@ class Asset(ABC):
         """Learn from ``source[...][column]`` and write ``path``."""
 
     @abstractmethod
-    def dims(self) -> dict[str, int]:
-        """Sizes that a model must agree with, by the name of the ModelConfig field: ``{"outputs": 10}``."""
+    def dims(self) -> dict[str, Any]:
+        """Sizes, or tuples of sizes, that a model must agree with, by the name of the ModelConfig field:
+        ``{"outputs": 10}``."""
+
+    def describe(self, source: Source, column: str) -> str:
+        """What ``fit`` would make of the records, for a person to read; empty where there is nothing to decide."""
+        return ""
 
 
 @jax.tree_util.register_dataclass

@@ -85,6 +85,9 @@ class Memory(Source):
         indices = np.asarray(indices)
         return {name: take(column, indices) for name, column in self._columns.items()}
 
+    def column(self, name: str, indices: np.ndarray) -> Any:
+        return take(self._columns[name], np.asarray(indices))
+
 
 class Subset(Source):
     """Some records of another source, in the order of ``indices`` (n,).
@@ -118,6 +121,9 @@ class Subset(Source):
 
     def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
         return self._source[self._indices[np.asarray(indices)]]
+
+    def column(self, name: str, indices: np.ndarray) -> Any:
+        return self._source.column(name, self._indices[np.asarray(indices)])
 
 
 def seeded_split(keys: Sequence[bytes | str | int], seed: int, fractions: tuple[float, float]) -> np.ndarray:
