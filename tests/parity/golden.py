@@ -9,11 +9,15 @@ compares with ours: always with the stored file, and live where the marker ``pee
 """
 
 import importlib
+import importlib.machinery
+import importlib.util
 import json
 import pkgutil
+import re
 import sys
+import types
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 FOLDER = Path(__file__).parent / "golden"
+_KEPT: list[Any] = []
+"""A library of operators lives as long as it is held."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +111,50 @@ def load(name: str) -> Golden:
     return Golden(config=about["config"], shapes=shapes, **parts)
 
 
+def mend_torch() -> None:
+    """Let torchvision and torchaudio be imported where their compiled parts don't load, beside another PyTorch build.
+
+    No model calls those parts, but transformers imports both packages where it finds them.
+    """
+    _mend("torchvision", _name_operators)
+    _mend("torchaudio", _without_extension)
+
+
+def _mend(package: str, mend: Callable[[Path], None]) -> None:
+    spec = importlib.util.find_spec(package) if package not in sys.modules else None
+    if spec is None:
+        return
+    try:
+        importlib.import_module(package)
+    except (RuntimeError, OSError):
+        mend(Path(str(spec.origin)).parent)
+        importlib.import_module(package)
+
+
+def _name_operators(package: Path) -> None:
+    """torchvision asks that its operators have names."""
+    import torch
+
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    text = (package / "_meta_registrations.py").read_text()
+    for name in sorted(set(re.findall(r"torchvision::(\w+)|register_meta\(\"(\w+)\"", text))):
+        library.define(f"{''.join(name)}(Tensor x) -> Tensor")
+    _KEPT.append(library)
+
+
+def _without_extension(package: Path) -> None:
+    """torchaudio asks its extension what it can do."""
+    for name in ("torchaudio._extension", "torchaudio.lib", "torchaudio.lib._torchaudio"):
+        module: Any = types.ModuleType(name)
+        module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+        module.fail_if_no_align = lambda function: function
+        module._IS_RIR_AVAILABLE = module._IS_ALIGN_AVAILABLE = module._IS_TORCHAUDIO_EXT_AVAILABLE = False
+        sys.modules.setdefault(name, module)
+
+
 def cases() -> dict[str, Any]:
     """Name -> function that makes the case with the peer's code."""
+    mend_torch()
     found: dict[str, Any] = {}
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         if module.name.startswith("peers_"):
