@@ -96,6 +96,19 @@ class Rule:
         return (self.path,) if isinstance(self.path, str) else self.path
 
 
+def linear(
+    theirs: str, ours: str, *, bare: bool = False, when: Callable[[Any], bool] | None = None
+) -> tuple[Rule, ...]:
+    """The two rules of a PyTorch ``Linear`` with a bias."""
+    return (Rule(f"{theirs}.weight", f"{ours}/kernel", TRANSPOSED, bare, when),
+            Rule(f"{theirs}.bias", f"{ours}/bias", SAME, bare, when))  # fmt: skip
+
+
+def norm(theirs: str, ours: str) -> tuple[Rule, ...]:
+    """The two rules of a PyTorch ``LayerNorm``."""
+    return Rule(f"{theirs}.weight", f"{ours}/scale"), Rule(f"{theirs}.bias", f"{ours}/bias")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Map:
     """One published format of one family.

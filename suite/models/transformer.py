@@ -1,16 +1,20 @@
 """Transformer encoder and classifier (`Vaswani et al., 2017 <https://arxiv.org/abs/1706.03762>`_).
 
 With ``norm="post"``, learned positions, GELU, ``embedding_norm`` and CLS pooling it is BERT
-(`Devlin et al., 2018 <https://arxiv.org/abs/1810.04805>`_) to the last operation, save that the vector of BERT's
-token type 0, a constant, belongs to the positions.
+(`Devlin et al., 2018 <https://arxiv.org/abs/1810.04805>`_) and MiniLM
+(`Wang et al., 2020 <https://arxiv.org/abs/2002.10957>`_) with ``token_types=2``; RoBERTa
+(`Liu et al., 2019 <https://arxiv.org/abs/1907.11692>`_) with ``token_types=1, position_offset=2``; DistilBERT
+(`Sanh et al., 2019 <https://arxiv.org/abs/1910.01108>`_) with ``pooler="relu"``.
 
 Dims: b batch, t tokens, v vocabulary, d width, h heads, f feed-forward width, o outputs.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec as P
@@ -18,6 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from suite.base import ModelConfig
 from suite.errors import InputError
+from suite.imports import Map, Rule, linear, norm
 from suite.nn import Dropout, Embedding, FeedForward, LayerNorm, LearnedPositions, Linear, SelfAttention, sinusoidal
 
 _CHOICES = {
@@ -25,6 +30,7 @@ _CHOICES = {
     "positions": ("learned", "sinusoidal", "rotary", "none"),
     "activation": ("gelu", "relu", "swiglu"),
     "pooling": ("mean", "cls"),
+    "pooler": ("tanh", "relu"),
 }
 
 
@@ -35,7 +41,7 @@ class Config(ModelConfig):
     vocab_size: int = 0
     """Rows of the token table. 0: from the task."""
     outputs: int = 0
-    """Classes. 0: from the task."""
+    """Classes. 0: from the task; where it has none, the model returns the pooled vector."""
     layers: int = 4
     """Blocks of attention and feed-forward. 0: a classifier of the mean token vector."""
     width: int = 256
@@ -53,7 +59,13 @@ class Config(ModelConfig):
     activation: Literal["gelu", "relu", "swiglu"] = "gelu"
     """Function inside the feed-forward layer."""
     pooling: Literal["mean", "cls"] = "mean"
-    """What the classifier sees: the mean of all tokens, or the first token through a tanh layer, as in BERT."""
+    """What the classifier sees: the mean of all tokens, or the first token through a layer, as in BERT."""
+    pooler: Literal["tanh", "relu"] = "tanh"
+    """Function of that layer. tanh: BERT's and RoBERTa's; relu: DistilBERT's, which only a classifier has."""
+    token_types: int = 0
+    """Kinds of tokens (first text, second text) that have a vector of their own. 0: none."""
+    position_offset: int = 0
+    """Rows of the table of places before that of the first token. RoBERTa: 2."""
     dropout: float = 0.1
     """Fraction of embeddings, sublayer outputs and pooled vector that training drops."""
     attention_dropout: float = 0.1
@@ -77,9 +89,8 @@ class Config(ModelConfig):
                 )
 
     def build(self, *, rngs: nnx.Rngs) -> "TransformerClassifier":
-        for name in ("vocab_size", "outputs"):
-            if not getattr(self, name):
-                raise InputError(f"field model.{name}", "is 0, and the task did not give it", fix="set it by hand")
+        if not self.vocab_size:
+            raise InputError("field model.vocab_size", "is 0, and the task did not give it", fix="set it by hand")
         return TransformerClassifier(self, rngs=rngs)
 
     @property
@@ -92,15 +103,24 @@ class Config(ModelConfig):
         block = re.search(r"layers\W(\d+)", path)
         if block:
             return int(block[1]) + 1
-        return 0 if re.search(r"tokens|positions|embedding_norm", path) else self.depth
+        return 0 if re.search(r"tokens|token_types|positions|embedding_norm", path) else self.depth
 
     @property
     def depth(self) -> int:
         return self.layers + 1
 
+    def adopt(self, published: ModelConfig) -> "Config":
+        """``published`` with the classes, the pooling and the dropout of this configuration."""
+        if not isinstance(published, Config):
+            raise InputError("field checkpoint.init_from", f"names weights of {type(published).__module__}.",
+                             found=f"a model of {__name__}",
+                             fix="weights of BERT, MiniLM, RoBERTa or DistilBERT")  # fmt: skip
+        return replace(published, outputs=self.outputs, pooling=self.pooling, dropout=self.dropout,
+                       attention_dropout=self.attention_dropout)  # fmt: skip
+
 
 def _check_sizes(config: Config) -> None:
-    for name in ("vocab_size", "outputs", "layers", "feed_forward"):
+    for name in ("vocab_size", "outputs", "layers", "feed_forward", "token_types", "position_offset"):
         if getattr(config, name) < 0:
             raise InputError(f"field model.{name}", "must not be negative", found=str(getattr(config, name)))
     for name in ("width", "heads", "max_length"):
@@ -155,6 +175,7 @@ class Encoder(nnx.Module):
     Attributes:
         tokens: the token table.
         positions: the table of places, or None where they are not learned.
+        token_types: the table of kinds of tokens, or None where there is one kind.
         embedding_norm: norm of the embeddings, or None.
         layers: the blocks.
         norm: norm after the last block; None where each block ends in one.
@@ -164,22 +185,32 @@ class Encoder(nnx.Module):
         width, epsilon = config.width, config.epsilon
         self.tokens = Embedding(config.vocab_size, width, rngs=rngs)
         learned = config.positions == "learned"
-        self.positions = LearnedPositions(config.max_length, width, rngs=rngs) if learned else None
+        places = config.max_length + config.position_offset
+        self.positions = LearnedPositions(places, width, rngs=rngs) if learned else None
+        self.token_types = Embedding(config.token_types, width, rngs=rngs) if config.token_types else None
         self.embedding_norm = LayerNorm(width, epsilon=epsilon) if config.embedding_norm else None
         self.layers = nnx.List([Block(config, rngs=rngs) for _ in range(config.layers)])
         self.norm = LayerNorm(width, epsilon=epsilon) if config.norm == "pre" and config.layers else None
         self.dropout = Dropout(config.dropout)
         self.sinusoidal = config.positions == "sinusoidal"
+        self.offset = config.position_offset
 
     def __call__(
-        self, tokens: Int[Array, "b t"], mask: Bool[Array, "b t"], *, rngs: nnx.Rngs | None = None
+        self,
+        tokens: Int[Array, "b t"],
+        mask: Bool[Array, "b t"],
+        types: Int[Array, "b t"] | None = None,
+        *,
+        rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "b t d"]:
-        """Hidden vectors; those of padding (``mask`` False) mean nothing.
+        """Hidden vectors; those of padding (``mask`` False) mean nothing. ``types`` of tokens: None for all 0.
 
         Raises:
             ValueError: more tokens than learned positions.
         """
         x = self._embed(tokens)
+        if self.token_types is not None:
+            x = x + self.token_types(jnp.int32(0) if types is None else types)
         if self.embedding_norm is not None:
             x = self.embedding_norm(x)
         x = self.dropout(x, rngs)
@@ -190,7 +221,7 @@ class Encoder(nnx.Module):
     def _embed(self, tokens: Int[Array, "b t"]) -> Float[Array, "b t d"]:
         x = self.tokens(tokens)
         if self.positions is not None:
-            return x + self.positions(tokens.shape[1])
+            return x + self.positions(tokens.shape[1] + self.offset)[self.offset :]
         # Sines have size 1 and the table is small at first: the paper scales it by the root of the width.
         return x * x.shape[-1] ** 0.5 + sinusoidal(*x.shape[1:]) if self.sinusoidal else x
 
@@ -200,26 +231,36 @@ class TransformerClassifier(nnx.Module):
 
     Attributes:
         encoder: see `Encoder`.
-        pooler: the tanh layer of CLS pooling, or None.
-        head: (width, outputs).
+        pooler: the layer of CLS pooling, or None.
+        head: (width, outputs), or None where the model has no outputs of its own.
     """
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        pooler = config.pooling == "cls" and (config.pooler == "tanh" or config.outputs)
         self.encoder = Encoder(config, rngs=rngs)
-        self.pooler = Linear(config.width, config.width, rngs=rngs) if config.pooling == "cls" else None
+        self.pooler = Linear(config.width, config.width, rngs=rngs) if pooler else None
         self.dropout = Dropout(config.dropout)
-        self.head = Linear(config.width, config.outputs, rngs=rngs)
+        self.head = Linear(config.width, config.outputs, rngs=rngs) if config.outputs else None
+        self.first = config.pooling == "cls"
+        self.squash = jnp.tanh if config.pooler == "tanh" else jax.nn.relu
 
     def __call__(
-        self, tokens: Int[Array, "b t"], mask: Bool[Array, "b t"], *, rngs: nnx.Rngs | None = None
+        self,
+        tokens: Int[Array, "b t"],
+        mask: Bool[Array, "b t"],
+        types: Int[Array, "b t"] | None = None,
+        *,
+        rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "b o"]:
-        """Logits of each row; dropout acts only where ``rngs`` is given."""
-        hidden = self.encoder(tokens, mask, rngs=rngs)
+        """Logits of each row, or its pooled vector (b, d) where there is no head.
+
+        Dropout acts only where ``rngs`` is given. ``types`` of tokens: None for all 0.
+        """
+        hidden = self.encoder(tokens, mask, types, rngs=rngs)
+        pooled = hidden[:, 0] if self.first else masked_mean(hidden, mask)
         if self.pooler is not None:
-            pooled = jnp.tanh(self.pooler(hidden[:, 0]))
-        else:
-            pooled = masked_mean(hidden, mask)
-        return self.head(self.dropout(pooled, rngs))
+            pooled = self.squash(self.pooler(pooled))
+        return pooled if self.head is None else self.head(self.dropout(pooled, rngs))
 
 
 def masked_mean(x: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Float[Array, "b d"]:
@@ -235,4 +276,147 @@ SHARDING = (
     (r"(out|down)\Wkernel$", P("tensor", "fsdp")),
 )
 
-IMPORTS: dict[str, Any] = {}
+_SIZES = {
+    "vocab_size": "vocab_size", "layers": "num_hidden_layers", "width": "hidden_size", "heads": "num_attention_heads",
+    "feed_forward": "intermediate_size", "max_length": "max_position_embeddings", "token_types": "type_vocab_size",
+}  # fmt: skip
+_REST = {
+    "activation": "hidden_act", "dropout": "hidden_dropout_prob", "attention_dropout": "attention_probs_dropout_prob",
+    "epsilon": "layer_norm_eps",
+}  # fmt: skip
+_DISTIL_SIZES = {
+    "vocab_size": "vocab_size", "layers": "n_layers", "width": "dim", "heads": "n_heads", "feed_forward": "hidden_dim",
+    "max_length": "max_position_embeddings",
+}  # fmt: skip
+_DISTIL_REST = {"activation": "activation", "dropout": "dropout", "attention_dropout": "attention_dropout"}
+_POST = {"norm": "post", "positions": "learned", "embedding_norm": True}
+"""What BERT and its descendants share."""
+
+
+def _reader(sizes: dict[str, str], rest: dict[str, str], **fixed: Any) -> Callable[[Mapping[str, Any]], Config]:
+    """The function from a published config to ours. ``sizes`` must be stated, ``rest`` may be left to the default."""
+
+    def read(published: Mapping[str, Any]) -> Config:
+        missing = [theirs for theirs in sizes.values() if theirs not in published]
+        if missing:
+            raise InputError("config.json", f"does not state {', '.join(missing)}.", fix="the one that was published")
+        for name, known in (("position_embedding_type", "absolute"), ("is_decoder", False)):
+            if published.get(name, known) != known:
+                raise InputError(f"config.json, {name}", f'"{published[name]}" is not there.', fix=f'"{known}"')
+        classes = published.get("id2label") or range(published.get("num_labels", 2))
+        headed = any(name.endswith("SequenceClassification") for name in published.get("architectures") or ())
+        offset = published.get("pad_token_id", 1) + 1 if fixed.get("position_offset") else 0
+        values = {ours: published[theirs] for ours, theirs in (sizes | rest).items() if theirs in published}
+        return Config(**{"epsilon": 1e-12, **_POST, "pooling": "cls", **values, **fixed, "position_offset": offset,
+                         "outputs": len(classes) if headed else 0,
+                         "max_length": values["max_length"] - offset})  # fmt: skip
+
+    return read
+
+
+def _writer(kind: str, stem: str, sizes: dict[str, str], rest: dict[str, str],
+            **fixed: Any) -> Callable[[Config], dict[str, Any]]:  # fmt: skip
+    """The function from our config to a published one."""
+
+    def publish(config: Config) -> dict[str, Any]:
+        needed = {**_POST, **fixed, **({"pooling": "cls"} if config.outputs else {})}
+        wrong = [f"{name} {getattr(config, name)}, not {value}" for name, value in needed.items()
+                 if getattr(config, name) != value]  # fmt: skip
+        if config.activation == "swiglu":
+            wrong.append("activation swiglu")
+        if bool(config.token_types) != ("token_types" in sizes):
+            wrong.append(f"token_types {config.token_types}")
+        if wrong:
+            raise InputError("the model", f"has {', '.join(wrong)}.")
+        values = {theirs: getattr(config, ours) for ours, theirs in (sizes | rest).items()}
+        values[sizes["feed_forward"]] = config.feed_forward or 4 * config.width
+        values["max_position_embeddings"] += config.position_offset
+        labels = {str(i): f"LABEL_{i}" for i in range(config.outputs)}
+        head = {"id2label": labels, "label2id": {name: int(i) for i, name in labels.items()}} if labels else {}
+        return {"model_type": kind, "architectures": [stem + ("ForSequenceClassification" if labels else "Model")],
+                **values, **head, "pad_token_id": max(config.position_offset - 1, 0)}  # fmt: skip
+
+    return publish
+
+
+def _headed(config: Config) -> bool:
+    return config.outputs > 0
+
+
+def _headless(config: Config) -> bool:
+    return not config.outputs
+
+
+_BODY = (
+    Rule("embeddings.word_embeddings.weight", "encoder/tokens/embedding"),
+    Rule("embeddings.position_embeddings.weight", "encoder/positions/embedding"),
+    *norm("embeddings.LayerNorm", "encoder/embedding_norm"),
+)
+_BERT = (
+    *_BODY,
+    Rule("embeddings.token_type_embeddings.weight", "encoder/token_types/embedding"),
+    *linear("encoder.layer.{i}.attention.self.query", "encoder/layers/{i}/attention/query"),
+    *linear("encoder.layer.{i}.attention.self.key", "encoder/layers/{i}/attention/key"),
+    *linear("encoder.layer.{i}.attention.self.value", "encoder/layers/{i}/attention/value"),
+    *linear("encoder.layer.{i}.attention.output.dense", "encoder/layers/{i}/attention/out"),
+    *norm("encoder.layer.{i}.attention.output.LayerNorm", "encoder/layers/{i}/attention_norm"),
+    *linear("encoder.layer.{i}.intermediate.dense", "encoder/layers/{i}/mlp/up"),
+    *linear("encoder.layer.{i}.output.dense", "encoder/layers/{i}/mlp/down"),
+    *norm("encoder.layer.{i}.output.LayerNorm", "encoder/layers/{i}/mlp_norm"),
+)
+_DISTILBERT = (
+    *_BODY,
+    *linear("transformer.layer.{i}.attention.q_lin", "encoder/layers/{i}/attention/query"),
+    *linear("transformer.layer.{i}.attention.k_lin", "encoder/layers/{i}/attention/key"),
+    *linear("transformer.layer.{i}.attention.v_lin", "encoder/layers/{i}/attention/value"),
+    *linear("transformer.layer.{i}.attention.out_lin", "encoder/layers/{i}/attention/out"),
+    *norm("transformer.layer.{i}.sa_layer_norm", "encoder/layers/{i}/attention_norm"),
+    *linear("transformer.layer.{i}.ffn.lin1", "encoder/layers/{i}/mlp/up"),
+    *linear("transformer.layer.{i}.ffn.lin2", "encoder/layers/{i}/mlp/down"),
+    *norm("transformer.layer.{i}.output_layer_norm", "encoder/layers/{i}/mlp_norm"),
+)
+_FRESH = (r"^head/", r"^pooler/")
+_RENAMES = ((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias"))
+
+IMPORTS: dict[str, Map] = {
+    "bert": Map(
+        rules=(*_BERT, *linear("pooler.dense", "pooler"), *linear("classifier", "head", bare=True)),
+        config=_reader(_SIZES, _REST),
+        publish=_writer("bert", "Bert", _SIZES, _REST, pooler="tanh", position_offset=0),
+        skip=(r"^cls\.", r"position_ids$", r"pooler\."),
+        prefixes=("bert.", ""),
+        prefix=lambda config: "bert." if config.outputs else "",
+        fresh=_FRESH,
+        renames=_RENAMES,
+    ),
+    "roberta": Map(
+        rules=(
+            *_BERT,
+            *linear("pooler.dense", "pooler", when=_headless),
+            *linear("classifier.dense", "pooler", bare=True, when=_headed),
+            *linear("classifier.out_proj", "head", bare=True),
+        ),
+        config=_reader(_SIZES, _REST, position_offset=2),
+        publish=_writer("roberta", "Roberta", _SIZES, _REST, pooler="tanh"),
+        skip=(r"^lm_head\.", r"position_ids$", r"pooler\.", r"^classifier\.dense"),
+        prefixes=("roberta.", ""),
+        prefix=lambda config: "roberta." if config.outputs else "",
+        fresh=_FRESH,
+        renames=_RENAMES,
+    ),
+    "distilbert": Map(
+        rules=(
+            *_DISTILBERT,
+            *linear("pre_classifier", "pooler", bare=True),
+            *linear("classifier", "head", bare=True),
+        ),
+        config=_reader(_DISTIL_SIZES, _DISTIL_REST, pooler="relu"),
+        publish=_writer("distilbert", "DistilBert", _DISTIL_SIZES, _DISTIL_REST, pooler="relu", position_offset=0,
+                        epsilon=1e-12),
+        skip=(r"^vocab_", r"position_ids$", r"^pre_classifier\."),
+        prefixes=("distilbert.", ""),
+        prefix=lambda config: "distilbert." if config.outputs else "",
+        fresh=_FRESH,
+    ),
+}  # fmt: skip
+"""Published as ``model_type``; MiniLM is published as a BERT."""
