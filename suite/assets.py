@@ -3,11 +3,14 @@
 import dataclasses
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from suite import published
 from suite.base import Asset, ModelConfig, Source, Task
 from suite.config import Experiment
+from suite.data.tokenizers import Published, Tokenizer
 from suite.errors import InputError
 
 
@@ -33,9 +36,35 @@ def prepare(experiment: Experiment, folder: Path, train: Source) -> Experiment:
         if asset.file:
             _copy(name, asset, partial)
         else:
-            asset.fit(train, getattr(experiment.task, asset.of), partial)
+            _fit(name, asset, experiment, train, partial)
         os.replace(partial, target)
     return bind(experiment, folder)
+
+
+def _fit(name: str, asset: Asset, experiment: Experiment, train: Source, target: Path) -> None:
+    """Learn from the data; but a tokenizer is that of the weights training starts from, whose table it indexes."""
+    start = experiment.checkpoint.init_from
+    named = isinstance(asset, Published) and asset.source
+    if isinstance(asset, Tokenizer) and not named and start and (Path(start) / "experiment.json").is_file():
+        theirs = asset_file(Path(start), name, asset)
+        if not theirs.is_file():
+            found = ", ".join(sorted(path.name for path in theirs.parent.glob("*"))) or "nothing"
+            raise InputError(f"field task.{name}", f'the run "{start}" has no {theirs.name}.', found=found,
+                             fix="a recipe with the same kind of tokenizer")  # fmt: skip
+        shutil.copyfile(theirs, target)
+        return
+    if isinstance(asset, Published) and (asset.source or start):
+        local = _folder(asset.source or start, experiment.checkpoint.offline)
+        asset = dataclasses.replace(asset, source=str(local))
+    asset.fit(train, getattr(experiment.task, asset.of), target)
+
+
+def _folder(source: str, offline: bool) -> Path:
+    """The local folder of weights, which are fetched where it is a name on the hub."""
+    path = Path(source).expanduser()
+    if path.exists():
+        return path if path.is_dir() else path.parent
+    return published.open(source, offline).folder
 
 
 def _copy(name: str, asset: Asset, target: Path) -> None:
@@ -51,7 +80,8 @@ def bind(experiment: Experiment, folder: Path) -> Experiment:
              for name, asset in assets_of(experiment.task).items()}  # fmt: skip
     task = dataclasses.replace(experiment.task, **bound)  # type: ignore[type-var]
     dims = {name: size for asset in bound.values() for name, size in asset.dims().items()}
-    return dataclasses.replace(experiment, task=task, model=fill(experiment.model, dims))
+    roomy = {name for asset in bound.values() if isinstance(asset, Published) for name in asset.dims()}
+    return dataclasses.replace(experiment, task=task, model=fill(experiment.model, dims, roomy))
 
 
 def unbind(experiment: Experiment) -> Experiment:
@@ -60,8 +90,10 @@ def unbind(experiment: Experiment) -> Experiment:
     return dataclasses.replace(experiment, task=dataclasses.replace(experiment.task, **free))  # type: ignore[type-var]
 
 
-def fill(model: ModelConfig, dims: dict[str, Any]) -> ModelConfig:
+def fill(model: ModelConfig, dims: dict[str, Any], roomy: Collection[str] = ()) -> ModelConfig:
     """Sizes the model left at 0, or at () for several of them, taken from the task's data.
+
+    ``roomy``: sizes that the model may exceed, as published tables of tokens do to have round numbers of rows.
 
     Raises:
         InputError: the recipe states another size than the data has.
@@ -71,7 +103,10 @@ def fill(model: ModelConfig, dims: dict[str, Any]) -> ModelConfig:
         stated = getattr(model, name, None)
         if stated in (0, ()):
             open_sizes[name] = size
-        elif stated is not None and stated != size:
+        elif name in roomy and stated is not None and stated < size:
+            raise InputError(f"field model.{name}", f"is {stated}, but the tokenizer has {size} ids.",
+                             fix="the tokenizer that the weights were published with")  # fmt: skip
+        elif name not in roomy and stated is not None and stated != size:
             raise InputError(f"field model.{name}", f"is {stated}, but the data has {size}.",
                              fix=f"--model.{name} 0 takes it from the data")  # fmt: skip
     return dataclasses.replace(model, **open_sizes)  # type: ignore[type-var]

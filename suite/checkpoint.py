@@ -97,13 +97,32 @@ class Checkpoints:
     def restore(self, step: int, abstract: Any) -> Any:
         """The state saved at ``step``, in the shapes, dtypes and shardings of ``abstract``.
 
-        Leaves of ``abstract`` that are ``...`` are not read.
+        Raises:
+            InputError: the checkpoint is of another model.
+        """
+        self._check_same(step, abstract["params"])
+        return self._orbax.load_checkpointables(step, {"state": abstract})["state"]
+
+    def weights(self, step: int, params: Any, rest: Any) -> tuple[Any, Any]:
+        """(params, rest) saved at ``step``, the moving average where there is one; nothing else is read.
+
+        Args:
+            step: see ``best``.
+            params: shapes, dtypes and shardings. The run may have had another optimiser than the caller.
+            rest: the same.
 
         Raises:
             InputError: the checkpoint is of another model.
         """
-        self._check_same(step, abstract)
-        return self._orbax.load_checkpointables(step, {"state": abstract})["state"]
+        self._check_same(step, params)
+        abstract = jax.tree.map(lambda _: ..., self._saved(step))
+        served = "params" if abstract["ema"] is None else "ema"
+        restored = self._orbax.load_checkpointables(step, {"state": {**abstract, served: params, "rest": rest}})
+        return restored["state"][served], restored["state"]["rest"]
+
+    def parameters(self, step: int) -> dict[str, tuple[int, ...]]:
+        """Path -> shape of the parameters saved at ``step``."""
+        return {name: tuple(leaf.shape) for name, leaf in paths(self._saved(step)["params"]).items()}
 
     def progress(self, step: int) -> Progress:
         """What was saved beside the state at ``step``."""
@@ -127,10 +146,13 @@ class Checkpoints:
         if free < need:
             raise OSError(f"{free / 2**20:.1f} MiB free, a checkpoint needs {need / 2**20:.1f}")
 
-    def _check_same(self, step: int, abstract: Any) -> None:
-        saved = {name: tuple(leaf.shape) for name, leaf in paths(self._orbax.checkpointables_metadata(step)
-                 .metadata["state"]["params"]).items()}  # fmt: skip
-        wanted = {name: tuple(leaf.shape) for name, leaf in paths(abstract["params"]).items()}
+    def _saved(self, step: int) -> dict[str, Any]:
+        """What is known of the state saved at ``step`` without reading it."""
+        return dict(self._orbax.checkpointables_metadata(step).metadata["state"])
+
+    def _check_same(self, step: int, params: Any) -> None:
+        saved = self.parameters(step)
+        wanted = {name: tuple(leaf.shape) for name, leaf in paths(params).items()}
         if saved == wanted:
             return
         wrong = [f"{name} {saved.get(name, 'missing')} (the model: {wanted.get(name, 'none')})"

@@ -5,6 +5,7 @@ is known, so ``suite --help`` answers at once.
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,6 +87,7 @@ def apply_flags(experiment: "Experiment", arguments: list[str], program: str) ->
 
     from suite.config import Experiment
 
+    arguments = [re.sub(r"^--finetune(?==|$)", "--finetune.kind", argument) for argument in arguments]
     about = f"Every field of the experiment. Other flags: {' '.join(program.split()[:2])} --help."
     return tyro.cli(Experiment, default=experiment, args=arguments, prog=program, description=about,
                     config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff), use_underscores=True)  # fmt: skip

@@ -136,7 +136,7 @@ class Finetune:
     """What of a model training changes, beyond ``optim.frozen``."""
 
     kind: Literal["full", "head", "lora", "adapters"] = "full"
-    """full: everything; head: only what published weights don't carry; lora: low-rank additions to linear layers
+    """full: everything; head: only what ``trained`` names; lora: low-rank additions to linear layers
     (arXiv 2106.09685) and the head; adapters: small bottlenecks after them (arXiv 1902.00751) and the head."""
     rank: int = 8
     """Rank of the low-rank additions, or width of the adapters."""
@@ -144,10 +144,13 @@ class Finetune:
     """Low-rank additions are scaled by alpha / rank."""
     dropout: float = 0.0
     """Fraction of the additions' inputs that training drops."""
-    targets: tuple[str, ...] = (r"(query|value)$",)
-    """Regular expressions on paths of the linear layers that get additions."""
+    targets: tuple[str, ...] = ()
+    """Regular expressions on paths of the linear layers that get additions, e.g. "encoder" for all of them. Empty:
+    query and value for lora, the outputs of attention and feed-forward for adapters."""
     trained: tuple[str, ...] = (r"^head", r"^pooler", r"^classifier")
     """Regular expressions on parameter paths that are trained besides, whatever the kind."""
+    delta: str = ""
+    """A folder that suite convert --delta wrote: training goes on from what was trained there."""
 
 
 @dataclass(frozen=True, kw_only=True)

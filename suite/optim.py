@@ -1,12 +1,12 @@
 """Optimisers and learning-rate schedules, from ``Optim`` to one optax transformation.
 
-The chain is: clip -> scale_by_* -> decoupled weight decay -> layer-wise factor -> learning rate. Frozen parameters are
-outside it: their updates are zero, they hold no state and they don't count in the clipped norm.
+The chain is: clip -> scale_by_* -> decoupled weight decay -> factors by layer and by path -> learning rate. Frozen
+parameters are outside it: their updates are zero, they hold no state and they don't count in the clipped norm.
 """
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -67,10 +67,11 @@ def build(
         depth: the largest value of ``layer_of``.
 
     Raises:
-        InputError: a value is out of range, or a pattern of ``frozen`` matches no parameter.
+        InputError: a value is out of range, or a pattern of ``frozen`` or ``rates`` matches no parameter.
     """
     rate = schedule(optim, steps)
-    frozen = _frozen(optim, params)
+    frozen = frozen_paths(optim, params)
+    _check_named("rates", [pattern for pattern, _ in optim.rates], params)
     chain = [_direction(optim, params)]
     if optim.clip_norm:
         chain.insert(0, optax.clip_by_global_norm(optim.clip_norm))
@@ -78,8 +79,8 @@ def build(
         decayed = map_paths(lambda path, _: not _matches(optim.no_decay, path), params)
         # A function, since inside a partition the tree has holes where parameters are frozen.
         chain.append(optax.add_decayed_weights(optim.weight_decay, lambda tree: _like(decayed, tree)))
-    if optim.layer_decay != 1.0:
-        factors = map_paths(lambda path, _: optim.layer_decay ** (depth - layer_of(path)), params)
+    if optim.layer_decay != 1.0 or optim.rates:
+        factors = map_paths(lambda path, _: optim.layer_decay ** (depth - layer_of(path)) * _rate(optim, path), params)
         chain.append(_scale_by(factors))
     chain.append(optax.scale_by_learning_rate(rate))
     transform = optax.chain(*chain)
@@ -140,19 +141,33 @@ def _matches(patterns: tuple[str, ...], path: str) -> bool:
     return any(re.search(pattern, path) for pattern in patterns)
 
 
-def _frozen(optim: Optim, params: Mapping[Any, Any]) -> set[str]:
-    """Paths that training leaves alone."""
+def _rate(optim: Optim, path: str) -> float:
+    """Factor on the learning rate of a parameter: that of the first pattern that matches, else 1."""
+    return next((factor for pattern, factor in optim.rates if re.search(pattern, path)), 1.0)
+
+
+def frozen_paths(optim: Optim, params: Mapping[Any, Any]) -> set[str]:
+    """Paths that training leaves alone.
+
+    Raises:
+        InputError: a pattern matches no parameter.
+    """
+    _check_named("frozen", optim.frozen, params)
+    return {name for name in paths(params) if _matches(optim.frozen, name)}
+
+
+def _check_named(field: str, patterns: Sequence[str], params: Mapping[Any, Any]) -> None:
     names = list(paths(params))
-    for pattern in optim.frozen:
-        if not any(re.search(pattern, name) for name in names):
-            near = closest(pattern, names)
-            raise InputError(
-                "field optim.frozen",
-                f'"{pattern}" matches no parameter.',
-                found=", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else ""),
-                fix=f'--optim.frozen "{near}"' if near else "",
-            )
-    return {name for name in names if _matches(optim.frozen, name)}
+    for pattern in patterns:
+        if any(re.search(pattern, name) for name in names):
+            continue
+        near = closest(pattern, names)
+        raise InputError(
+            f"field optim.{field}",
+            f'"{pattern}" matches no parameter.',
+            found=", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else ""),
+            fix=f'--optim.{field} "{near}"' if near else "",
+        )
 
 
 def _check(optim: Optim, steps: int) -> None:
@@ -179,9 +194,13 @@ def _check(optim: Optim, steps: int) -> None:
             found=f"warmup_steps {optim.warmup_steps}, steps {steps}",
             fix=f"--optim.warmup_steps {steps // 10}",
         )
-    for name, patterns in (("no_decay", optim.no_decay), ("frozen", optim.frozen)):
+    named = {"no_decay": optim.no_decay, "frozen": optim.frozen, "rates": [pattern for pattern, _ in optim.rates]}
+    for name, patterns in named.items():
         for pattern in patterns:
             _check_pattern(name, pattern)
+    for pattern, factor in optim.rates:
+        if not 0 <= factor < math.inf:
+            raise InputError("field optim.rates", f'the factor of "{pattern}" must be at least 0.', found=str(factor))
 
 
 def _check_range(name: str, value: float, least: float, below: float = math.inf) -> None:

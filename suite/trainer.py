@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from suite.data.pipeline import Dispatch, Encoder, Plan, dispatches, make_plan, 
 from suite.errors import InputError, RunError
 from suite.evaluation import evaluate, make_predict
 from suite.log import Log, history
+from suite.tree import map_paths, paths
 
 OnDispatch = Callable[[Dispatch], None]
 
@@ -82,7 +83,8 @@ def assemble(experiment: Experiment, total_steps: int) -> Program:
         return precision.apply(model, experiment.precision)
 
     graph, params, _ = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
-    tables = {} if experiment.optim.tables == "dense" else model_config.tables
+    whole = experiment.finetune.kind == "full"  # else a table is frozen like the rest of the body
+    tables = model_config.tables if whole and experiment.optim.tables != "dense" else {}
     _check_tables(tables, train)
     dense, _ = rows.split(nnx.to_pure_dict(params), tables)
     settings = adaptation.freeze(experiment.optim, experiment.finetune, dense)
@@ -100,7 +102,7 @@ def assemble(experiment: Experiment, total_steps: int) -> Program:
     placed = sharding.state_shardings(abstract, model_config.sharding, mesh)
     abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, placed)
     shardings = placed if mesh.size > 1 else None  # on one device they would only cost time at each call
-    step = make_step(graph, experiment.task, update, train, tables)
+    step = make_step(graph, experiment.task, update, train, tables, optim.frozen_paths(settings, dense))
     return Program(
         graph=graph,
         abstract=abstract,
@@ -121,13 +123,17 @@ def _check_tables(tables: Mapping[str, str], train: Train) -> None:
                              fix=f"--train.{name} {off:g}, or --optim.tables dense")  # fmt: skip
 
 
-def make_step(graph: Any, task: Task, update: rows.Update, train: Train,
-              tables: Mapping[str, str]) -> Callable[..., Any]:  # fmt: skip
-    """The pure step over (State, batches (steps, b, ...)): one optimiser step for each leading entry."""
+def make_step(graph: Any, task: Task, update: rows.Update, train: Train, tables: Mapping[str, str],
+              frozen: Collection[str] = ()) -> Callable[..., Any]:  # fmt: skip
+    """The pure step over (State, batches (steps, b, ...)): one optimiser step for each leading entry.
+
+    The gradient of ``frozen`` parameters (by path) is used nowhere, so the compiler leaves out the work for it.
+    """
 
     def loss(params: Any, rest: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, tuple[dict[str, Tally], Any]]:
         model = nnx.merge(graph, params, rest)
-        value, tallies = task.loss(model, batch, nnx.Rngs(dropout=key))
+        with adaptation.training(key):
+            value, tallies = task.loss(model, batch, nnx.Rngs(dropout=key))
         return value, (tallies, nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param))))
 
     gradient = jax.grad(loss, has_aux=True)
@@ -154,7 +160,7 @@ def make_step(graph: Any, task: Task, update: rows.Update, train: Train,
         picked = rows.pick(state.params, batch, tables)
         grads, (tallies, rest) = differentiate(picked, state.rest, batch, key)
         params, opt = update(grads, state.opt, state.params, batch, state.step)
-        ema = _average(state.ema, params, state.step, train.ema) if train.ema else None
+        ema = _average(state.ema, params, state.step, train.ema, frozen) if train.ema else None
         return State(state.step + 1, params, rest, opt, ema), tallies
 
     def dispatch(state: State, batches: Batch) -> tuple[State, dict[str, Tally]]:
@@ -166,10 +172,11 @@ def make_step(graph: Any, task: Task, update: rows.Update, train: Train,
     return dispatch
 
 
-def _average(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
+def _average(ema: Any, params: Any, step: jax.Array, decay: float, frozen: Collection[str]) -> Any:
     """The moving average; early on its decay is (1 + step) / (10 + step), so that it forgets the initial values."""
     kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda e, p: e + (1 - kept) * (p - e), ema, params)
+    now = paths(params)
+    return map_paths(lambda name, e: e if name in frozen else e + (1 - kept) * (now[name] - e), ema)
 
 
 def total_steps(train: Train, plan: Plan) -> int:
@@ -184,7 +191,8 @@ def restore(program: Program, checkpoints: Checkpoints, experiment: Experiment) 
     """The state to begin with. Precedence, first that applies:
 
     1. the newest complete checkpoint of this run folder (a resumed run);
-    2. fresh state, with the parameters of ``init_from``: the best checkpoint of a run, or published weights;
+    2. fresh state, with the parameters of ``init_from``: the best checkpoint of a run, or published weights; what
+       fine-tuning adds to them is fresh, or that of ``finetune.delta``;
     3. fresh state.
     """
     step = checkpoints.latest
@@ -192,13 +200,15 @@ def restore(program: Program, checkpoints: Checkpoints, experiment: Experiment) 
         restored = checkpoints.restore(step, _fields(program.abstract))
         return State(**restored), checkpoints.progress(step)
     state = program.init()
-    init_from = experiment.checkpoint.init_from
+    init_from, finetune = experiment.checkpoint.init_from, experiment.finetune
     if init_from:
         if (Path(init_from) / "experiment.json").is_file():
-            params, rest = read_weights(program, Path(init_from))
+            params, rest = read_weights(program, Path(init_from), state.params)
         else:
             params, rest = pretrained.fill(experiment.model, state.params, state.rest, init_from,
                                            offline=experiment.checkpoint.offline)  # fmt: skip
+        if finetune.delta:
+            params, rest = adaptation.read_delta(params, rest, finetune, finetune.delta)
         ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
         state = dataclasses.replace(state, params=params, rest=rest, ema=ema)
     return state, Progress()
@@ -208,8 +218,10 @@ def _fields(state: State) -> dict[str, Any]:
     return {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
 
 
-def read_weights(program: Program, folder: Path) -> tuple[Any, Any]:
+def read_weights(program: Program, folder: Path, fresh: Any = None) -> tuple[Any, Any]:
     """(params, rest) to evaluate and serve from the run in ``folder``: of its best checkpoint, averaged if it has EMA.
+
+    ``fresh``: parameters that give the additions of fine-tuning, where the run in ``folder`` has none.
 
     Raises:
         InputError: there is no checkpoint, or it is of another model.
@@ -218,10 +230,12 @@ def read_weights(program: Program, folder: Path) -> tuple[Any, Any]:
         step = checkpoints.best
         if step is None:
             raise InputError(f"run {folder}", "has no complete checkpoint.", fix=f"suite train --resume {folder}")
-        abstract = _fields(program.abstract)
-        abstract["opt"] = jax.tree.map(lambda _: ..., abstract["opt"])
-        restored = checkpoints.restore(step, abstract)
-    return (restored["params"] if restored["ema"] is None else restored["ema"]), restored["rest"]
+        params = program.abstract.params
+        plain = adaptation.base(params)
+        if fresh is None or checkpoints.parameters(step).keys() != paths(plain).keys():
+            return checkpoints.weights(step, params, program.abstract.rest)
+        found, rest = checkpoints.weights(step, plain, program.abstract.rest)
+    return adaptation.with_additions(found, fresh), rest
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 import functools
 import io
-import itertools
 import logging
 import os
 import re
@@ -14,8 +13,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from suite.base import Asset, Ragged, Source
+from suite.base import Ragged, Source
 from suite.data.reading import changed
+from suite.data.tokenizers import Tokenizer, ragged
 from suite.errors import InputError
 
 PAD, UNKNOWN, BEGIN, END = 0, 1, 2, 3
@@ -64,14 +64,13 @@ def clean_mask(texts: Sequence[Any]) -> tuple[np.ndarray, dict[str, int]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SentencePiece(Asset):
+class SentencePiece(Tokenizer):
     """A subword tokenizer (arXiv 1808.06226). Rows begin with the id 2; 0 is padding, 1 unknown, 3 the end.
 
     A corpus too small for ``vocab_size`` gives the largest vocabulary that it allows; ``dims`` tells its size.
     """
 
     suffix: ClassVar[str] = ".model"
-    of: ClassVar[str] = "text"
 
     vocab_size: int = 8000
     """Most pieces to learn."""
@@ -149,9 +148,7 @@ class SentencePiece(Asset):
             sentencepiece.set_random_generator_seed(int(sample.integers(2**31)))
             options = {"enable_sampling": True, "alpha": alpha, "nbest_size": -1}
         rows = processor.encode(cleaned, out_type=int, add_bos=True, num_threads=1, **options) if cleaned else []
-        rows = [row[:max_length] for row in rows]
-        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-        return Ragged(np.fromiter(itertools.chain.from_iterable(rows), np.int32, int(lengths.sum())), lengths)
+        return ragged([row[:max_length] for row in rows])
 
     def decode(self, ids: Sequence[Sequence[int]] | np.ndarray) -> list[str]:
         """Text of each row of ids; padding and other control ids leave no trace."""
@@ -193,11 +190,16 @@ def _allowed(message: str, size: int, column: str) -> int:
     raise InputError(f"column {column}", "no tokenizer can be learnt from these texts", found=message.strip())
 
 
-def token_dropout(tokens: Ragged, rate: float, rng: np.random.Generator) -> Ragged:
-    """The tokens, each dropped with probability ``rate``; the first of a row always stays."""
+def token_dropout(tokens: Ragged, rate: float, rng: np.random.Generator, *, keep_last: bool = False) -> Ragged:
+    """The tokens, each dropped with probability ``rate``; the first of a row always stays.
+
+    ``keep_last``: so does the last, where it is the special token that closes a row.
+    """
     lengths = np.asarray(tokens.lengths)
     keep = rng.random(len(tokens.values)) >= rate
-    starts = np.cumsum(lengths) - lengths
-    keep[starts[lengths > 0]] = True
+    ends = np.cumsum(lengths)
+    keep[(ends - lengths)[lengths > 0]] = True
+    if keep_last:
+        keep[ends[lengths > 0] - 1] = True
     rows = np.repeat(np.arange(len(lengths)), lengths)
     return Ragged(tokens.values[keep], np.bincount(rows[keep], minlength=len(lengths)).astype(np.int64))

@@ -17,6 +17,7 @@ class Linear(nnx.Module):
     Attributes:
         kernel: (inputs, outputs).
         bias: (outputs,), zero at first; None where ``use_bias`` is False.
+        addition: what fine-tuning of part of a model adds, see `suite.nn.additions`; else None.
         compute: format of the operands, see `suite.nn.dot.dot`.
     """
 
@@ -31,6 +32,7 @@ class Linear(nnx.Module):
     ):
         self.kernel = nnx.Param(init(rngs.params(), (inputs, outputs), jnp.float32))
         self.bias = nnx.Param(jnp.zeros((outputs,))) if use_bias else None
+        self.addition: Callable | None = nnx.data(None)
         self.compute = "float32"
 
     def set_view(self, compute: str | None = None) -> None:
@@ -44,4 +46,6 @@ class Linear(nnx.Module):
 
     def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
         y = dot(x, self.kernel[...], self.compute)
-        return y if self.bias is None else y + self.bias[...]
+        if self.bias is not None:
+            y = y + self.bias[...]
+        return y if self.addition is None else self.addition(x, y)

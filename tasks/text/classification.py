@@ -13,6 +13,7 @@ from suite.base import Batch, Columns, Data, Source, Tally, Task
 from suite.data.columns import column, origin, require, without_empty_texts
 from suite.data.labels import Labels
 from suite.data.text import SentencePiece, clean, token_dropout
+from suite.data.tokenizers import Tokenizer
 from suite.metrics import class_answers, classification_scores, cross_entropy, masked_mean, tally
 
 
@@ -30,8 +31,8 @@ class TextClassification(Task):
     """Name of the label column."""
     labels: Labels = field(default_factory=Labels)
     """Class names, learnt from the training split."""
-    tokenizer: SentencePiece = field(default_factory=SentencePiece)
-    """Pieces, learnt from the training split."""
+    tokenizer: Tokenizer = field(default_factory=SentencePiece)
+    """Pieces: learnt from the training split, or those of published weights."""
     max_length: int = 128
     """Tokens a text is cut at."""
     token_dropout: float = 0.0
@@ -52,7 +53,7 @@ class TextClassification(Task):
         sample = rng if self.sampling else None
         tokens = self.tokenizer.encode(texts, self.max_length, sample, self.sampling or 0.1)
         if rng is not None and self.token_dropout:
-            tokens = token_dropout(tokens, self.token_dropout, rng)
+            tokens = token_dropout(tokens, self.token_dropout, rng, keep_last=self.tokenizer.closes)
         encoded: dict[str, Any] = {"tokens": tokens}
         if self.label in columns:
             encoded["label"] = self.labels.encode(columns[self.label])
