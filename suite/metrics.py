@@ -92,6 +92,9 @@ class CalibrationError(Tally):
         count: rows.
     """
 
+    def __add__(self, other: Tally) -> "CalibrationError":
+        return CalibrationError(self.total + other.total, self.count + other.count)
+
     def value(self) -> float:
         """The error, in 0..1; nan over nothing."""
         return float(np.abs(self.total).sum()) / float(self.count) if self.count else float("nan")

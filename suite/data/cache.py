@@ -16,6 +16,8 @@ from suite.errors import InputError
 
 CHUNK = 4096
 """Records decoded at a time."""
+FORMAT = 2
+"""Raised where what is decoded changes, so that older files are left alone."""
 Decoded = tuple[dict[str, Any], dict[str, str], dict[str, list[str]]]
 """Columns, schema and class names of a split."""
 
@@ -66,7 +68,7 @@ def opened(folder: Path, name: str, split: str) -> Decoded:
         InputError: the dataset is not stored in a format that can be read.
     """
     stamp = (folder / "dataset_info.json").stat().st_mtime_ns
-    tag = hashlib.blake2b(f"{folder.resolve()} {stamp}".encode(), digest_size=4).hexdigest()
+    tag = hashlib.blake2b(f"{folder.resolve()} {stamp} {FORMAT}".encode(), digest_size=4).hexdigest()
     plain = name.partition(":")[0].replace("/", "_")
     target = root() / f"{plain}-{folder.name}-{split}-{tag}"
     if (target / "meta.json").exists():
@@ -115,7 +117,7 @@ def _load(target: Path) -> Decoded:
 
 
 def _kinds(features: Any) -> dict[str, str]:
-    """Feature -> kind, for the features that are one value or one fixed array a record."""
+    """Feature -> kind, for the features that are one value or one fixed array a record, or a list of classes."""
     from tensorflow_datasets import features as kinds
 
     found: dict[str, str] = {}
@@ -125,15 +127,30 @@ def _kinds(features: Any) -> dict[str, str]:
             found[name] = "image"
         elif isinstance(feature, kinds.ClassLabel):
             found[name] = "class"
-        elif isinstance(feature, kinds.Text) or (feature.shape == () and dtype == np.object_):
+        elif isinstance(feature, kinds.Text) or _is_list_of_classes(feature) or _is_text(feature, dtype):
             found[name] = "text"
         elif type(feature) in (kinds.Scalar, kinds.Tensor) and None not in feature.shape and dtype != np.object_:
             found[name] = "float" if np.dtype(dtype).kind == "f" else "int"
     return found
 
 
+def _is_text(feature: Any, dtype: Any) -> bool:
+    return bool(feature.shape == () and dtype == np.object_)
+
+
+def _is_list_of_classes(feature: Any) -> bool:
+    from tensorflow_datasets import features as kinds
+
+    return isinstance(feature, kinds.Sequence) and isinstance(feature.feature, kinds.ClassLabel)
+
+
+def _joined(feature: Any, labels: np.ndarray) -> bytes:
+    """The names of a list of classes, as one text."""
+    return "|".join(feature.feature.int2str(int(label)) for label in labels).encode("utf-8")
+
+
 def _decode(folder: Path, name: str, split: str) -> Decoded:
-    """Decodes all records of a split. Images of no fixed size stay encoded."""
+    """Decodes all records of a split. Images of no fixed size stay encoded; lists of classes become their names."""
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(folder)
@@ -151,6 +168,8 @@ def _decode(folder: Path, name: str, split: str) -> Decoded:
         rows = records.__getitems__(list(range(start, min(start + CHUNK, len(records)))))
         for key in kinds:
             values = [row[key] for row in rows]
+            if _is_list_of_classes(features[key]):
+                values = [_joined(features[key], value) for value in values]
             chunks[key].append(values if key in packed else np.asarray(values, features[key].np_dtype))
     columns = {
         key: Packed.of([entry for chunk in parts for entry in chunk], kinds[key] == "text")

@@ -20,7 +20,8 @@ from suite.data.memory import (
     not_empty,
     seeded_split,
 )
-from suite.data.reading import IMAGES, TABLES, existing, read_text, split_files
+from suite.data.reading import AUDIO, IMAGES, TABLES, existing, read_text, split_files
+from suite.data.speech_sources import AudioManifest, LJSpeech, is_manifest
 from suite.errors import InputError
 
 
@@ -49,6 +50,7 @@ class Table(Data):
 
     Rows of a single file are split by a hash of their content: stable when rows are added, and equal rows share a
     split. In tab-separated files quotes are literal. Rows with too many or too few fields are dropped and counted.
+    A large CSV or Parquet file is never held in memory: its columns are written to the cache once, and mapped.
     """
 
     path: str
@@ -62,9 +64,13 @@ class Table(Data):
     split: str = ""
     """Column that names each row's split. Empty: none."""
     header: tuple[str, ...] = ()
-    """Column names of a file that has no header line."""
+    """Column names, for a file that has no header line; a line that says just them is left out."""
+    texts: tuple[str, ...] = ()
+    """Columns that are texts whatever they look like: codes such as 05e6."""
     delimiter: str = ""
     """What separates fields. Empty: a tab in .tsv, otherwise judged by the first line."""
+    in_memory: int = tables.LARGE
+    """Bytes of the largest CSV or Parquet file that is held in memory."""
 
     def open(self, split: str) -> Source:
         """Records of a split.
@@ -79,32 +85,41 @@ class Table(Data):
             found = ", ".join(sorted(item.name for item in path.iterdir())[:10]) or "an empty folder"
             raise InputError(self.path, "no table named train.* in this folder", found=found, fix="name a file")
         if files:
-            table = tables.load(files.get(_stored(split, list(files)), files["train"]), self.delimiter, self.header)
-            source = _carve(table, split, list(files), self.path, (tables.keys(table), self.seed, self.validation))
+            table = self._load(files.get(_stored(split, list(files)), files["train"]))
+            source = self._carved(table, split, list(files))
         else:
-            table = tables.load(path, self.delimiter, self.header)
+            table = self._load(path)
             source = _keep(table, self._parts(table), split)
         return not_empty(source, split, self.path, "add rows, or change the fractions or the column of splits")
+
+    def _carved(self, table: Memory, split: str, given: list[str]) -> Source:
+        """A split that has its own file, or its share of train where validation is carved from it."""
+        if not carves_validation(split, given, self.validation, self.path) or split == "test":
+            return table
+        return _keep(table, tables.parts(table, self.seed, (self.validation, 0.0)), split)
+
+    def _load(self, file: Path) -> Memory:
+        return tables.load(file, self.delimiter, self.header, self.texts, self.in_memory)
 
     def _parts(self, table: Memory) -> np.ndarray:
         """(n,) position of each row's split in SPLITS; -1 where the column names another one."""
         if not self.split:
-            return seeded_split(tables.keys(table), self.seed, (self.validation, self.test))
+            return tables.parts(table, self.seed, (self.validation, self.test))
         if self.split not in table.schema:
             found = ", ".join(table.schema)
             raise InputError("field data.split", f"there is no column '{self.split}' in {self.path}", found=found)
-        names = [str(name).strip().lower() for name in table[np.arange(len(table))][self.split]]
+        names = [str(name).strip().lower() for name in table.column(self.split, np.arange(len(table)))]
         places = {name: SPLITS.index(ALIASES.get(name, name)) for name in (*SPLITS, *ALIASES)}
         return np.array([places.get(name, -1) for name in names], np.int8)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Folder(Data):
-    """Images or texts in one folder a class: ``path/<class>/file`` or ``path/<split>/<class>/file``.
+    """Images, recordings or texts in one folder a class: ``path/<class>/file`` or ``path/<split>/<class>/file``.
 
     The path may be a .tar, .tar.gz or .tar.xz of such a tree, or a folder of such archives; they are read in
-    place. Columns: ``image`` or ``text``; ``label``, the position in the sorted class names; ``file``, the name
-    relative to the path. Images are paths (bytes, from an archive) until they are encoded.
+    place. Columns: ``image``, ``audio`` or ``text``; ``label``, the position in the sorted class names; ``file``, the name
+    relative to the path. Images and recordings are paths (bytes, from an archive) until they are encoded.
     """
 
     path: str
@@ -211,6 +226,8 @@ def from_path(path: str) -> Data:
     """
     file = existing(path)
     if file.is_dir():
+        if (file / "metadata.csv").is_file() and (file / "wavs").is_dir():
+            return LJSpeech(path=path)
         if "train" in split_files(file, TABLES):
             return Table(path=path)
         if "train" in split_files(file, (".txt",)):
@@ -219,6 +236,8 @@ def from_path(path: str) -> Data:
     name = file.name.lower()
     if trees.is_archive(file):
         return Folder(path=path)
+    if is_manifest(file):
+        return AudioManifest(path=path)
     if name.endswith(TABLES):
         return Table(path=path)
     if name.endswith((".npz", ".txt")):
@@ -228,28 +247,29 @@ def from_path(path: str) -> Data:
 
 
 def read_input(value: str, column: str) -> dict[str, Any]:
-    """Records to predict from what a user typed: a table, a text file, images, ``-`` for stdin, or the text itself.
+    """Records to predict from what a user typed: a table, a text file, images, recordings, ``-`` for stdin, or the text itself.
 
     Args:
         value: what was typed.
-        column: the column that lines, images or a bare text stand for.
+        column: the column that lines, images, recordings or a bare text stand for.
 
     Raises:
-        InputError: a file that is not UTF-8, a table that cannot be read, or a folder without images.
+        InputError: a file that is not UTF-8, a table that cannot be read, or a folder without images and recordings.
     """
     if value == "-":
         return {column: _lines(read_text(Path("-"), sys.stdin.buffer.read()))}
     path = Path(value).expanduser()
     if len(value) > 1024 or "\n" in value or not path.exists():
-        if path.name.lower().endswith((*IMAGES, *TABLES, ".txt")) and " " not in value:
+        if path.name.lower().endswith((*IMAGES, *AUDIO, *TABLES, ".txt")) and " " not in value:
             existing(value)
         return {column: [value]}
-    if path.is_dir() or path.suffix.lower() in IMAGES:
+    if path.is_dir() or path.suffix.lower() in (*IMAGES, *AUDIO):
         names = sorted(path.rglob("*")) if path.is_dir() else [path]
-        images = [str(name) for name in names if name.suffix.lower() in IMAGES]
-        if not images:
-            raise InputError(value, "no image in this folder", fix=f"use a folder with {' '.join(IMAGES)} files")
-        return {column: images, "file": images}
+        found = [str(name) for kind in (IMAGES, AUDIO) for name in names if name.suffix.lower() in kind]
+        if not found:
+            fix = f"use a folder with {' '.join((*IMAGES, *AUDIO))} files"
+            raise InputError(value, "no image and no recording in this folder", fix=fix)
+        return {column: found, "file": found}
     if path.name.lower().endswith(TABLES):
         table = tables.load(path, "", ())
         return table[np.arange(len(table))]

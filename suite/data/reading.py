@@ -7,10 +7,12 @@ from pathlib import Path
 from suite.data.memory import ALIASES, SPLITS
 from suite.errors import InputError, closest
 
-TABLES = (".csv", ".tsv", ".jsonl", ".parquet", ".csv.gz", ".tsv.gz", ".jsonl.gz")
+TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".csv.gz", ".tsv.gz", ".jsonl.gz")
 """Extensions of tables."""
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 """Extensions of images."""
+AUDIO = (".wav", ".flac", ".ogg", ".mp3")
+"""Extensions of recordings."""
 
 
 def existing(path: str) -> Path:

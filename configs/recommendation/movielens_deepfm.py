@@ -1,0 +1,32 @@
+"""MovieLens-100k as clicks with DeepFM: will this user like that film?
+
+source:   GroupLens, Harper & Konstan 2015; for research only, no redistribution: fetch it by tfds build
+data:     TFDS movielens/100k-ratings 0.1.1, each user's last tenth by time being test, the tenth before it validation
+expected: TODO
+time:     TODO
+command:  suite train recommendation.movielens_deepfm
+"""
+
+from suite.config import Experiment, Goal, Optim, Train
+from suite.config import replace as changed
+from suite.data.tabular import Fields
+from suite.data.tabular_clicks import MovieLens
+from suite.models import deepfm
+from tasks.recommendation.click import ClickPrediction
+
+
+def experiment() -> Experiment:
+    fields = Fields(categorical=("user", "movie", "year", "gender", "occupation", "zip"), lists=("genres",),
+                    dense=("age",), infer=False, min_count=2)  # fmt: skip
+    return Experiment(
+        name="recommendation.movielens_deepfm",
+        task=ClickPrediction(data=MovieLens(), label="click", fields=fields),
+        model=deepfm.Config(kind="deepfm", width=16, hidden=(64, 32), dropout=0.3),
+        optim=Optim(learning_rate=2e-3, weight_decay=0.1, schedule="constant", no_decay=(r"bias$",)),
+        train=Train(epochs=15, batch_size=512, eval_batch_size=4096, best="auc", patience=3),
+        goal=Goal(metric="auc", at_least=0.70, on="test"),
+    )
+
+
+def smoke() -> Experiment:
+    return changed(experiment(), {"train.steps": 20, "train.log_every": 5, "train.eval_every": 20})

@@ -1,0 +1,85 @@
+"""Click prediction: how likely an event is, from the columns of its record."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from flax import nnx
+
+from suite.base import Batch, Columns, Data, Source, Tally, Task
+from suite.data.columns import origin, require
+from suite.data.memory import Subset, not_empty
+from suite.data.tabular import CHUNK, Fields
+from suite.data.tabular_values import clicks, from_records
+from suite.metrics import RankingBound, binary_cross_entropy, click_scores, masked_mean, tally
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClickPrediction(Task):
+    """Every column but the label is a feature; ``fields`` says which are numbers, categories and lists."""
+
+    primary: ClassVar[str] = "record"
+
+    data: Data
+    """Where the records come from."""
+    label: str = "label"
+    """Name of the column that says whether there was a click."""
+    record: str = "record"
+    """Name of a column that holds whole records, as mappings or JSON: ``run.predict([{"price": 3.5}])``."""
+    positive: str = ""
+    """Value of the label that is a click, every other being none. Empty: 1, true or yes against 0, false or no."""
+    fields: Fields = field(default_factory=Fields)
+    """What the columns are, learnt from the training split."""
+    bootstrap: int = 0
+    """Samples of the bootstrap that bounds the AUC (95 %: auc_low, auc_high) in evaluations. 0: off."""
+
+    def source(self, split: str) -> Source:
+        opened = self.data.open(split)
+        require(opened, {"label": self.label}, origin(self.data))
+        starts = range(0, len(opened), CHUNK)
+        chunks = (np.arange(start, min(start + CHUNK, len(opened))) for start in starts)
+        labels = [clicks(opened.column(self.label, chunk), self.label, self.positive) for chunk in chunks]
+        known = ~np.isnan(np.concatenate(labels))
+        if known.all():
+            return opened
+        dropped = {**opened.dropped, "no label": int((~known).sum())}
+        kept = Subset(opened, np.flatnonzero(known), dropped)
+        return not_empty(kept, split, f"column {self.label}", "name another label column")
+
+    def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """``dense`` float32 (b, i), ``ids`` int32 (b, s), ``weights`` float32 (b, w) and ``label`` float32 (b,)."""
+        if self.record in columns:
+            columns = from_records(columns[self.record])
+        encoded: dict[str, Any] = self.fields.encode(columns)
+        if self.label in columns:
+            encoded["label"] = clicks(columns[self.label], self.label, self.positive)
+        return encoded
+
+    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
+        logits = model(batch["dense"], batch["ids"], batch["weights"], rngs=rngs)
+        losses = binary_cross_entropy(logits, batch["label"])
+        return masked_mean(losses, batch["mask"]), {"loss": tally(losses, batch["mask"])}
+
+    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+        unseen = (batch["ids"] == self.fields.unseen_rows).sum(-1)
+        return {"logits": model(batch["dense"], batch["ids"], batch["weights"]), "unseen": unseen}
+
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
+        """``auc``, ``loss``, ``calibration``, ``calibration_error``; ``unseen``: values a record that training had
+        not, or too rarely; ``auc_low`` and ``auc_high`` with a bootstrap."""
+        scores = click_scores(outputs, batch)
+        mask = np.asarray(batch["mask"])
+        scores["unseen"] = Tally(float(np.asarray(outputs["unseen"])[mask].sum()), int(mask.sum()))
+        if self.bootstrap:
+            rows = scores["auc"]
+            for name, quantile in (("auc_low", 0.025), ("auc_high", 0.975)):
+                scores[name] = RankingBound(rows.total, rows.count, quantile, self.bootstrap)
+        return scores
+
+    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+        """``{"probability", "unseen"}``: of a click, and the number of values that training had not."""
+        probabilities = np.exp(-np.logaddexp(0, -np.asarray(outputs["logits"], np.float64)))
+        return [{"probability": round(float(p), 6), "unseen": int(n)}
+                for p, n in zip(probabilities, outputs["unseen"], strict=True)]  # fmt: skip
