@@ -6,23 +6,26 @@ table would write its size in zeros, and Adam would then walk over all of it. So
 these rows in place: the cost of a step depends on the rows touched, not on the table.
 
 The update is lazy: moments of rows that no example touched neither decay nor move their row (as in PyTorch's
-``SparseAdam``). Dims: n rows of the table, d width, k rows picked (with repetitions).
+``SparseAdam``). An id outside the table, as padding has, and the ids of padding rows touch nothing.
+
+Dims: n rows of the table, d width, k rows picked (with repetitions).
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from suite.base import Batch
 from suite.config import Optim
 from suite.tree import nest, paths
 
-Update = Callable[[Any, Any, Any, Batch, jax.Array], tuple[Any, Any]]
-"""(gradients, optimiser state, parameters, batch, step) -> (parameters, optimiser state)."""
+Update = Callable[[Any, Any, Any, Any, Batch, jax.Array], tuple[Any, Any]]
+"""(gradients, optimiser state, parameters, the same as picked, batch, step) -> (parameters, optimiser state)."""
 
 
 def split(params: Mapping[Any, Any], tables: Mapping[str, str]) -> tuple[dict[Any, Any], dict[str, Any]]:
@@ -57,22 +60,30 @@ def init(tx: optax.GradientTransformation, params: Any, tables: Mapping[str, str
 
 def updater(tx: optax.GradientTransformation, tables: Mapping[str, str], optim: Optim,
             rate: Callable[[Any], Any]) -> Update:  # fmt: skip
-    """What applies one step's gradients. ``rate`` gives the learning rate of a step."""
+    """What applies one step's gradients. ``rate`` gives the learning rate of a step.
 
-    def dense_only(grads: Any, opt: Any, params: Any, batch: Batch, step: jax.Array) -> tuple[Any, Any]:
+    Weight decay reaches a row when the row is touched, unless ``optim.no_decay`` names its table. Clipping and the
+    factors of ``layer_decay`` and ``rates`` are about dense parameters alone.
+    """
+
+    def dense_only(grads: Any, opt: Any, params: Any, picked: Any, batch: Batch, step: jax.Array) -> tuple[Any, Any]:
         updates, opt = tx.update(grads, opt, params)
         return optax.apply_updates(params, updates), opt
 
-    def update(grads: Any, opt: Any, params: Any, batch: Batch, step: jax.Array) -> tuple[Any, Any]:
+    def update(grads: Any, opt: Any, params: Any, picked: Any, batch: Batch, step: jax.Array) -> tuple[Any, Any]:
         dense_grads, row_grads = split(grads, tables)
         dense, held = split(params, tables)
         updates, dense_state = tx.update(dense_grads, opt["dense"], dense)
         moved = paths(optax.apply_updates(dense, updates))
         state = {part: dict(paths(opt[part])) for part in opt if part != "dense"}
+        old = split(picked, tables)[1]
         for name, key in tables.items():
             own = {part: values[name] for part, values in state.items()}
-            moved[name], own = update_rows(held[name], own, batch[key], row_grads[name], batch["mask"], step, optim,
-                                           rate(step))  # fmt: skip
+            decayed = not any(re.search(pattern, name) for pattern in optim.no_decay)
+            moved[name], own = update_rows(
+                held[name], own, batch[key], old[name], row_grads[name], batch["mask"], step, optim,
+                rate=rate(step), decay=optim.weight_decay if decayed else 0.0,
+            )  # fmt: skip
             for part, value in own.items():
                 state[part][name] = value
         return nest(moved), {"dense": dense_state, **{part: nest(values) for part, values in state.items()}}
@@ -84,30 +95,43 @@ def update_rows(
     table: Float[Array, "n d"],
     state: Mapping[str, Array],
     ids: Int[Array, "b ..."],
+    picked: Float[Array, "b ... d"],
     grads: Float[Array, "b ... d"],
-    mask: Array,
-    step: Array,
+    mask: Bool[Array, "b"],
+    step: Int[Array, ""],
     optim: Optim,
+    *,
     rate: Any,
+    decay: float,
 ) -> tuple[Array, dict[str, Array]]:
-    """One lazy step of Adam (with decoupled weight decay) or Adagrad on the rows ``ids``.
+    """One lazy step of Adam (with decoupled weight decay) or Adagrad on the rows ``ids``: the table and its state.
 
-    ``owner`` is scratch space of n integers: every picked row writes its place k to its id and reads back who won, so
-    that repetitions find one another without a sort. Its content between steps means nothing.
+    Args:
+        table: all rows; changed in place where the caller donates it.
+        state: ``nu`` and, for Adam, ``mu``, of the table's shape; ``owner`` (n,) is scratch space: every picked row
+            writes its place to its id and reads back who won, so that repetitions find one another without a sort.
+            Its content between steps means nothing.
+        ids: rows of the table.
+        picked: ``table[ids]``.
+        grads: of ``picked``.
+        mask: False for padding rows.
+        step: steps taken before.
+        optim: the rule and its constants.
+        rate: learning rate.
+        decay: weight decay.
     """
     n, d = table.shape
     k = ids.size
-    real = jnp.broadcast_to(mask.reshape(-1, *[1] * (ids.ndim - 1)), ids.shape).reshape(-1)
-    ids = jnp.where(real, jnp.clip(ids.reshape(-1), 0, n - 1), n)
+    real = jnp.broadcast_to(mask.reshape(-1, *[1] * (ids.ndim - 1)), ids.shape) & (ids >= 0) & (ids < n)
+    real, ids = real.reshape(-1), jnp.where(real, ids, n).reshape(-1)  # n lies past the end: such writes are dropped
     place = jnp.arange(k, dtype=jnp.int32)
     owner = state["owner"].at[ids].set(place, mode="drop")
-    leader = owner.at[ids].get(mode="clip")
-    grad = jnp.zeros((k, d), grads.dtype).at[leader].add(jnp.where(real[:, None], grads.reshape(k, d), 0))
-    # Each distinct row is written once, by its leader; the others aim past the end, where writes are dropped.
-    target = jnp.where(real & (leader == place), ids, n)
-    old = table.at[ids].get(mode="clip")
+    leader = jnp.where(real, owner.at[ids].get(mode="clip"), k)
+    grad = jnp.zeros((k, d), grads.dtype).at[leader].add(grads.reshape(k, d), mode="drop")
+    # Each distinct row is written once, by its leader.
+    target = jnp.where(leader == place, ids, n)
+    old, made = picked.reshape(k, d), {"owner": owner}
     nu = state["nu"].at[ids].get(mode="clip")
-    made = {"owner": owner}
     if optim.tables == "adam":
         count = (step + 1).astype(jnp.float32)
         mu = optim.beta1 * state["mu"].at[ids].get(mode="clip") + (1 - optim.beta1) * grad
@@ -118,5 +142,5 @@ def update_rows(
         nu = nu + grad**2
         direction = grad / (jnp.sqrt(nu) + optim.epsilon)
     made["nu"] = state["nu"].at[target].set(nu, mode="drop")
-    new = old - rate * (direction + optim.weight_decay * old)
+    new = old - rate * (direction + decay * old)
     return table.at[target].set(new, mode="drop"), made

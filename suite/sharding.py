@@ -79,13 +79,14 @@ def _fits(shape: tuple[int, ...], spec: P, mesh: Mesh) -> bool:
 
 
 def state_shardings(state: Any, table: tuple[tuple[str, P], ...], mesh: Mesh) -> Any:
-    """Shardings for a whole training state: whatever has the path and shape of a parameter lives where it does."""
+    """Shardings for a whole training state: whatever has the path of a parameter, and its shape or the first axes
+    of it, lives where it does."""
     specs = param_specs(state.params, table, mesh)
     shapes = {name: leaf.shape for name, leaf in paths(state.params).items()}
 
     def of(path: Any, leaf: Any) -> NamedSharding:
         name = "/".join(str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path)
-        owner = next((n for n in shapes if name.endswith(n) and shapes[n] == leaf.shape), None)
-        return NamedSharding(mesh, specs[owner] if owner else P())
+        owner = next((n for n in shapes if name.endswith(n) and leaf.shape == shapes[n][: leaf.ndim]), None)
+        return NamedSharding(mesh, P(*specs[owner][: leaf.ndim]) if owner else P())
 
     return jax.tree_util.tree_map_with_path(of, state)

@@ -159,7 +159,7 @@ def make_step(graph: Any, task: Task, update: rows.Update, train: Train, tables:
         differentiate = accumulated if train.accumulate > 1 else gradient
         picked = rows.pick(state.params, batch, tables)
         grads, (tallies, rest) = differentiate(picked, state.rest, batch, key)
-        params, opt = update(grads, state.opt, state.params, batch, state.step)
+        params, opt = update(grads, state.opt, state.params, picked, batch, state.step)
         ema = _average(state.ema, params, state.step, train.ema, frozen) if train.ema else None
         return State(state.step + 1, params, rest, opt, ema), tallies
 
