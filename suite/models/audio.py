@@ -20,13 +20,14 @@ from jaxtyping import Array, Bool, Float
 from suite.base import ModelConfig
 from suite.errors import InputError
 from suite.nn import Dropout, LayerNorm, Linear, SelfAttention
+from suite.nn.batchnorm import BatchNorm
 from suite.nn.conv1d import Conv1d, DepthwiseConv1d
 from suite.nn.relative import RelativeAttention
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "subsampling": (1, 2, 4, 8),
     "positions": ("relative", "rotary", "none"),
-    "norm": ("layer",),
+    "norm": ("batch", "layer"),
     "pooling": ("none", "mean"),
 }
 
@@ -53,8 +54,8 @@ class Config(ModelConfig):
     """Frames in that one frame out stands for: 1, 2, 4 or 8."""
     positions: Literal["relative", "rotary", "none"] = "relative"
     """How places enter the attention: scores by distance, as in the paper, turned queries and keys, or not."""
-    norm: Literal["layer"] = "layer"
-    """Normalisation inside the convolution module."""
+    norm: Literal["batch", "layer"] = "batch"
+    """Normalisation inside the convolution module: over the real frames of a batch, as in the paper, or of a frame."""
     pooling: Literal["none", "mean"] = "none"
     """Outputs for each frame, or of the mean over a row's frames."""
     dropout: float = 0.1
@@ -63,12 +64,17 @@ class Config(ModelConfig):
     """Fraction of attention weights that training drops."""
 
     def __post_init__(self):
-        _check(self)
+        check_sizes(self, 0, "inputs", "outputs", "layers", "feed_forward")
+        check_sizes(self, 1, "width", "heads", "kernel")
+        check_choices(self, _CHOICES)
+        check_fractions(self, "dropout", "attention_dropout")
+        check_heads(self.width, self.heads)
+        if self.positions == "rotary" and self.width // self.heads % 2:
+            found = f"{self.width} / {self.heads}"
+            raise InputError("field model.heads", "rotary positions need an even width a head", found=found)
 
     def build(self, *, rngs: nnx.Rngs) -> "AudioEncoder":
-        for name in ("inputs", "outputs"):
-            if not getattr(self, name):
-                raise InputError(f"field model.{name}", "is 0, and the task did not give it", fix="set it by hand")
+        check_given(self, "inputs", "outputs")
         return AudioEncoder(self, rngs=rngs)
 
     @property
@@ -87,32 +93,52 @@ class Config(ModelConfig):
         return self.layers + 1
 
 
-def _check(config: Config) -> None:
-    for name in ("inputs", "outputs", "layers", "feed_forward"):
-        if getattr(config, name) < 0:
-            raise InputError(f"field model.{name}", "must not be negative", found=str(getattr(config, name)))
-    for name in ("width", "heads", "kernel"):
-        if getattr(config, name) < 1:
-            raise InputError(f"field model.{name}", "must be at least 1", found=str(getattr(config, name)))
-    width, heads = config.width, config.heads
+def check_sizes(config: ModelConfig, least: int, *names: str) -> None:
+    """InputError unless each of these fields is at least ``least``."""
+    for name in names:
+        if getattr(config, name) < least:
+            problem = "must not be negative" if least == 0 else f"must be at least {least}"
+            raise InputError(f"field model.{name}", problem, found=str(getattr(config, name)))
+
+
+def check_choices(config: ModelConfig, choices: dict[str, tuple[Any, ...]]) -> None:
+    """InputError unless each of these fields has one of its values."""
+    for name, known in choices.items():
+        if getattr(config, name) not in known:
+            raise InputError(f"field model.{name}", "no such choice", found=str(getattr(config, name)),
+                             fix=", ".join(map(str, known)))  # fmt: skip
+
+
+def check_fractions(config: ModelConfig, *names: str) -> None:
+    """InputError unless each of these fields is in [0, 1)."""
+    for name in names:
+        if not 0 <= getattr(config, name) < 1:
+            raise InputError(f"field model.{name}", "must be at least 0 and below 1", found=str(getattr(config, name)))
+
+
+def check_heads(width: int, heads: int) -> None:
+    """InputError unless ``heads`` divides ``width``."""
     if width % heads:
         fits = [str(n) for n in range(1, min(width, 32) + 1) if width % n == 0]
         raise InputError("field model.heads", "must divide width", found=f"{heads} heads of width {width}",
                          fix=f"one of {', '.join(fits)}")  # fmt: skip
-    if config.positions == "rotary" and width // heads % 2:
-        raise InputError("field model.heads", "rotary positions need an even width a head", found=f"{width} / {heads}")
-    for name, known in _CHOICES.items():
-        if getattr(config, name) not in known:
-            raise InputError(f"field model.{name}", "no such choice", found=str(getattr(config, name)),
-                             fix=", ".join(map(str, known)))  # fmt: skip
-    for name in ("dropout", "attention_dropout"):
-        if not 0 <= getattr(config, name) < 1:
-            raise InputError(f"field model.{name}", "must be at least 0 and below 1", found=str(getattr(config, name)))
+
+
+def check_given(config: ModelConfig, *names: str) -> None:
+    """InputError where one of these fields is still 0 when the model is built."""
+    for name in names:
+        if not getattr(config, name):
+            raise InputError(f"field model.{name}", "is 0, and the task did not give it", fix="set it by hand")
 
 
 def silence(x: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Float[Array, "b t d"]:
     """Zeros where there is no frame: what a convolution sees beyond the end of a row that stands alone."""
     return jnp.where(mask[..., None], x, 0)
+
+
+def frame_mean(x: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Float[Array, "b d"]:
+    """Mean over the real frames of each row; zero for a row without any."""
+    return silence(x, mask).sum(1) / jnp.maximum(mask.sum(1, keepdims=True), 1)
 
 
 class Stem(nnx.Module):
@@ -181,7 +207,7 @@ class ConvModule(nnx.Module):
         self.value = Linear(width, width, rngs=rngs)
         self.gate = Linear(width, width, rngs=rngs)
         self.depthwise = DepthwiseConv1d(width, config.kernel, rngs=rngs)
-        self.inner_norm = LayerNorm(width, epsilon=1e-5)
+        self.inner_norm = BatchNorm(width) if config.norm == "batch" else LayerNorm(width, epsilon=1e-5)
         self.out = Linear(width, width, rngs=rngs)
         self.dropout = Dropout(config.dropout)
 
@@ -190,7 +216,12 @@ class ConvModule(nnx.Module):
     ) -> Float[Array, "b t d"]:
         x = self.norm(x)
         x = self.value(x) * jax.nn.sigmoid(self.gate(x))
-        x = self.inner_norm(self.depthwise(silence(x, mask)))
+        x = self.depthwise(silence(x, mask))
+        if isinstance(self.inner_norm, BatchNorm):
+            frames = x.reshape(-1, 1, 1, x.shape[-1])
+            x = self.inner_norm(frames, mask.reshape(-1), training=rngs is not None).reshape(x.shape)
+        else:
+            x = self.inner_norm(x)
         return self.dropout(self.out(jax.nn.silu(x)), rngs)
 
 
@@ -271,10 +302,7 @@ class AudioEncoder(nnx.Module):
         given.
         """
         hidden, mask = self.encoder(features, mask, rngs=rngs)
-        if self.pooling == "none":
-            return self.head(hidden), mask
-        count = jnp.maximum(mask.sum(1, keepdims=True), 1)
-        return self.head(silence(hidden, mask).sum(1) / count)
+        return (self.head(hidden), mask) if self.pooling == "none" else self.head(frame_mean(hidden, mask))
 
 
 SHARDING = (

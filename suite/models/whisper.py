@@ -1,0 +1,279 @@
+"""The encoder of Whisper: from log-mel frames to vectors of 20 ms.
+
+`Radford et al., 2022 <https://arxiv.org/abs/2212.04356>`_. Two convolutions, fixed sinusoidal positions, and a
+transformer whose keys have no bias. The published model reads 30 s at a time, silence included: to do as it does, pad
+the features with those of silence and mark every frame as real. With a mask of real frames, padding is not read, and
+shorter inputs cost less; that is what to train with.
+
+Dims: b batch, t frames in, u frames out, f features a frame, d width, o outputs.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Float
+
+from suite.base import ModelConfig
+from suite.errors import InputError
+from suite.imports import CONV1D, TRANSPOSED, Map, Rule
+from suite.models.audio import (
+    check_choices,
+    check_fractions,
+    check_given,
+    check_heads,
+    check_sizes,
+    frame_mean,
+    silence,
+)
+from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention, gelu
+from suite.nn.conv1d import Conv1d
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ModelConfig):
+    """Whisper's encoder, with a linear layer on top or none; the defaults are those of the base model."""
+
+    inputs: int = 0
+    """Features a frame: 80, or 128 in large-v3. 0: from the task."""
+    outputs: int = 0
+    """Classes, for CTC with the blank. 0: from the task."""
+    layers: int = 6
+    """Blocks."""
+    width: int = 512
+    """Size of a frame's vector."""
+    heads: int = 8
+    """Attention heads; they divide the width."""
+    feed_forward: int = 2048
+    """Width inside the feed-forward layer."""
+    max_length: int = 1500
+    """Most frames out; twice as many come in."""
+    pooling: Literal["none", "mean", "hidden"] = "none"
+    """Outputs for each frame, or of the mean over a row's frames; or the hidden vectors, without a head."""
+    dropout: float = 0.0
+    """Fraction of sublayer outputs that training drops."""
+    attention_dropout: float = 0.0
+    """Fraction of attention weights that training drops."""
+
+    def __post_init__(self):
+        check_sizes(self, 0, "inputs", "outputs", "layers")
+        check_sizes(self, 1, "width", "heads", "feed_forward", "max_length")
+        check_choices(self, {"pooling": ("none", "mean", "hidden")})
+        check_fractions(self, "dropout", "attention_dropout")
+        check_heads(self.width, self.heads)
+        if self.width % 2:
+            raise InputError("field model.width", "must be even, for sines and cosines", found=str(self.width))
+
+    def build(self, *, rngs: nnx.Rngs) -> "SpeechModel":
+        check_given(self, "inputs", *([] if self.pooling == "hidden" else ["outputs"]))
+        return SpeechModel(self, rngs=rngs)
+
+    def adopt(self, published: ModelConfig) -> "Config":
+        if not isinstance(published, Config):
+            return super().adopt(published)  # type: ignore[return-value]  # raises
+        kept = ("outputs", "pooling", "dropout", "attention_dropout")
+        return replace(published, **{name: getattr(self, name) for name in kept})
+
+    @property
+    def sharding(self) -> tuple[tuple[str, Any], ...]:
+        return SHARDING
+
+    def layer_of(self, path: str) -> int:
+        """0 the convolutions, 1 to ``layers`` the blocks, ``layers + 1`` the last norm and the head."""
+        block = re.search(r"layers\W(\d+)", path)
+        if block:
+            return int(block[1]) + 1
+        return self.depth if re.search(r"^head|encoder\Wnorm", path) else 0
+
+    @property
+    def depth(self) -> int:
+        return self.layers + 1
+
+
+class Block(nnx.Module):
+    """Attention, then feed-forward, each normalised before and on a residual.
+
+    Attributes:
+        attention, attention_norm: first sublayer and its norm.
+        mlp, mlp_norm: second sublayer and its norm.
+    """
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        width = config.width
+        self.attention = SelfAttention(width, config.heads, rngs=rngs, dropout=config.attention_dropout)
+        # A bias of the keys would add the same to every score of a query.
+        self.attention.key = Linear(width, width, rngs=rngs, use_bias=False)
+        self.attention_norm = LayerNorm(width, epsilon=1e-5)
+        self.mlp = FeedForward(width, config.feed_forward, "gelu", rngs=rngs)
+        self.mlp_norm = LayerNorm(width, epsilon=1e-5)
+        self.dropout = Dropout(config.dropout)
+
+    def __call__(
+        self, x: Float[Array, "b u d"], mask: Bool[Array, "b u"], rngs: nnx.Rngs | None
+    ) -> Float[Array, "b u d"]:
+        x = x + self.dropout(self.attention(self.attention_norm(x), mask, rngs), rngs)
+        return x + self.dropout(self.mlp(self.mlp_norm(x)), rngs)
+
+
+class Encoder(nnx.Module):
+    """Features to one vector for every two frames.
+
+    Attributes:
+        first, second: the convolutions, the second with stride 2.
+        positions: (max_length, width) sines and cosines, which training leaves as they are.
+        layers: the blocks.
+        norm: norm after the last block.
+    """
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        width = config.width
+        self.first = Conv1d(config.inputs, width, 3, padding=1, rngs=rngs)
+        self.second = Conv1d(width, width, 3, stride=2, padding=1, rngs=rngs)
+        self.positions = nnx.Variable(sinusoids(config.max_length, width))
+        self.layers = nnx.List([Block(config, rngs=rngs) for _ in range(config.layers)])
+        self.norm = LayerNorm(width, epsilon=1e-5)
+        self.dropout = Dropout(config.dropout)
+
+    def __call__(
+        self, features: Float[Array, "b t f"], mask: Bool[Array, "b t"], *, rngs: nnx.Rngs | None = None
+    ) -> tuple[Float[Array, "b u d"], Bool[Array, "b u"]]:
+        """Hidden vectors, and which of them are real; the others mean nothing.
+
+        Raises:
+            ValueError: more frames than there are positions for.
+        """
+        x = gelu(self.first(silence(features, mask)))
+        x = gelu(self.second(silence(x, mask)))
+        mask = mask[:, ::2]
+        frames, limit = x.shape[1], self.positions.shape[0]
+        if frames > limit:
+            raise ValueError(
+                f"input of {features.shape[1]} frames, but the model has positions for {2 * limit}; cut it"
+            )
+        x = self.dropout(x + self.positions[:frames], rngs)
+        for block in self.layers:
+            x = block(x, mask, rngs)
+        return self.norm(x), mask
+
+
+class SpeechModel(nnx.Module):
+    """Encoder and linear head.
+
+    Attributes:
+        encoder: see `Encoder`.
+        head: (width, outputs), or None where hidden vectors are asked for.
+    """
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        self.encoder = Encoder(config, rngs=rngs)
+        self.head = None if config.pooling == "hidden" else Linear(config.width, config.outputs, rngs=rngs)
+        self.dropout = Dropout(config.dropout)
+        self.pooling = config.pooling
+
+    def __call__(
+        self, features: Float[Array, "b t f"], mask: Bool[Array, "b t"], *, rngs: nnx.Rngs | None = None
+    ) -> tuple[Float[Array, "b u o"], Bool[Array, "b u"]] | Float[Array, "b o"]:
+        """Outputs of each frame and which frames are real; with ``pooling="mean"``, logits of each row alone.
+
+        ``mask`` is True where a frame is real; a row's real frames come first. Dropout acts only where ``rngs`` is
+        given.
+        """
+        hidden, mask = self.encoder(features, mask, rngs=rngs)
+        if self.head is None:
+            return hidden, mask
+        hidden = self.dropout(hidden, rngs)
+        return (self.head(hidden), mask) if self.pooling == "none" else self.head(frame_mean(hidden, mask))
+
+
+def sinusoids(length: int, width: int) -> Float[Array, "u d"]:
+    """Sines, then cosines, of each place, at frequencies falling geometrically from 1 to exactly 1 / 10,000."""
+    frequency = 10_000.0 ** -(jnp.arange(width // 2) / max(width // 2 - 1, 1))
+    angles = jnp.arange(length)[:, None] * frequency
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], 1)
+
+
+SHARDING = (
+    (r"(query|key|value|up)\Wkernel$", P("fsdp", "tensor")),
+    (r"(query|value|up)\Wbias$", P("tensor")),
+    (r"(out|down)\Wkernel$", P("tensor", "fsdp")),
+)
+
+
+def _affine(theirs: str, ours: str) -> tuple[Rule, Rule]:
+    return Rule(f"{theirs}.weight", f"{ours}/kernel", TRANSPOSED), Rule(f"{theirs}.bias", f"{ours}/bias")
+
+
+def _norm(theirs: str, ours: str) -> tuple[Rule, Rule]:
+    return Rule(f"{theirs}.weight", f"{ours}/scale"), Rule(f"{theirs}.bias", f"{ours}/bias")
+
+
+_LAYER, _BLOCK = "encoder.layers.{i}.", "encoder/layers/{i}/"
+RULES = (
+    Rule("encoder.conv1.weight", "encoder/first/kernel", CONV1D),
+    Rule("encoder.conv1.bias", "encoder/first/bias"),
+    Rule("encoder.conv2.weight", "encoder/second/kernel", CONV1D),
+    Rule("encoder.conv2.bias", "encoder/second/bias"),
+    Rule("encoder.embed_positions.weight", "encoder/positions"),
+    *_affine(f"{_LAYER}self_attn.q_proj", f"{_BLOCK}attention/query"),
+    Rule(f"{_LAYER}self_attn.k_proj.weight", f"{_BLOCK}attention/key/kernel", TRANSPOSED),
+    *_affine(f"{_LAYER}self_attn.v_proj", f"{_BLOCK}attention/value"),
+    *_affine(f"{_LAYER}self_attn.out_proj", f"{_BLOCK}attention/out"),
+    *_norm(f"{_LAYER}self_attn_layer_norm", f"{_BLOCK}attention_norm"),
+    *_affine(f"{_LAYER}fc1", f"{_BLOCK}mlp/up"),
+    *_affine(f"{_LAYER}fc2", f"{_BLOCK}mlp/down"),
+    *_norm(f"{_LAYER}final_layer_norm", f"{_BLOCK}mlp_norm"),
+    *_norm("encoder.layer_norm", "encoder/norm"),
+)
+
+
+def _config(theirs: Mapping[str, Any]) -> Config:
+    activation = theirs.get("activation_function", "gelu")
+    if activation != "gelu":
+        raise InputError("config.json activation_function", "asks for what this family cannot do.", found=activation,
+                         fix="weights with activation_function gelu")  # fmt: skip
+    return Config(
+        inputs=theirs.get("num_mel_bins", 80),
+        layers=theirs.get("encoder_layers", 4),
+        width=theirs.get("d_model", 384),
+        heads=theirs.get("encoder_attention_heads", 6),
+        feed_forward=theirs.get("encoder_ffn_dim", 1536),
+        max_length=theirs.get("max_source_positions", 1500),
+        pooling="hidden",
+        dropout=theirs.get("dropout", 0.0),
+        attention_dropout=theirs.get("attention_dropout", 0.0),
+    )
+
+
+def _publish(config: Config) -> dict[str, Any]:
+    if config.pooling != "hidden":
+        raise InputError("field model.pooling", "has no published counterpart.", found=config.pooling, fix="hidden")
+    return {
+        "model_type": "whisper",
+        "architectures": ["WhisperModel"],
+        "activation_function": "gelu",
+        "num_mel_bins": config.inputs,
+        "encoder_layers": config.layers,
+        "d_model": config.width,
+        "encoder_attention_heads": config.heads,
+        "encoder_ffn_dim": config.feed_forward,
+        "max_source_positions": config.max_length,
+        "dropout": config.dropout,
+        "attention_dropout": config.attention_dropout,
+    }
+
+
+IMPORTS: dict[str, Map] = {
+    "whisper": Map(
+        rules=RULES,
+        config=_config,
+        publish=_publish,
+        skip=(r"^(model\.)?decoder\.", r"^proj_out\."),
+        prefixes=("model.", ""),
+        prefix=lambda config: "",
+        fresh=(r"^head/",),
+    )
+}
