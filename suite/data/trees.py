@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from suite.data.memory import ALIASES, SPLITS
-from suite.data.reading import IMAGES, check_utf8
+from suite.data.reading import AUDIO, IMAGES, check_utf8
 from suite.errors import InputError
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz")
@@ -58,7 +58,7 @@ def scan(path: Path) -> Tree:
     """The files below a folder, or within an archive or a folder of archives.
 
     Raises:
-        InputError: no image and no text lies in a folder of its class, or an archive is damaged.
+        InputError: no image, recording or text lies in a folder of its class, or an archive is damaged.
     """
     archives = [path] if path.is_file() else sorted(file for file in path.iterdir() if is_archive(file))
     inside = path.is_dir() and any(file.is_dir() for file in path.iterdir())
@@ -98,8 +98,10 @@ def _archived(path: str, changed: int) -> list[tuple[tuple[str, ...], str | byte
 
 
 def _kind(name: str) -> str:
-    """What a file holds, by its name: ``"image"``, ``"text"`` or nothing known."""
+    """What a file holds, by its name: ``"image"``, ``"audio"``, ``"text"`` or nothing known."""
     lower = name.lower()
+    if lower.endswith(AUDIO):
+        return "audio"
     return "image" if lower.endswith(IMAGES) else "text" if lower.endswith(".txt") else ""
 
 
@@ -110,12 +112,12 @@ def _tree(root: str, found: list[tuple[tuple[str, ...], str | bytes]]) -> Tree:
     placed = [_item(parts, value) for parts, value in found]
     items = [item for item in placed if item]
     kinds = [_kind(item.name) for item in items]
-    kind = max(("image", "text"), key=kinds.count)
+    kind = max(("image", "text", "audio"), key=kinds.count)
     chosen = [item for item, its in zip(items, kinds, strict=True) if its == kind]
     if not chosen:
         raise InputError(
             root,
-            "no image and no text lies in a folder named after its class",
+            "no image, recording or text lies in a folder named after its class",
             found=", ".join("/".join(parts) for parts, _ in found[:3]) or "no file",
             fix=f"arrange files as {root}/<class>/<file> or {root}/train/<class>/<file>",
         )

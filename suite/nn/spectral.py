@@ -257,7 +257,7 @@ class SpecAugment:
 
 
 def _stretches(key: Array, count: int, lengths: Array, widest: Array, size: int) -> Array:
-    """(b, size) bool: the union of ``count`` stretches a row, each of at most ``widest`` (b,) of its ``lengths`` (b,)."""
+    """(b, size) bool: the union of ``count`` stretches a row, of at most ``widest`` (b,) of its ``lengths`` (b,)."""
     width_key, start_key = jax.random.split(key)
     shape = (lengths.shape[0], count)
     widths = jnp.floor(jax.random.uniform(width_key, shape) * (widest[:, None] + 1))

@@ -68,7 +68,7 @@ def test_loss_and_gradient_are_those_of_pytorch(seed):
 
     logits, mask, labels, labels_mask = case(seed, frames=40 if seed else 12)
     losses, grads, fits = value_and_grad(logits, mask, labels, labels_mask)
-    x = torch.tensor(logits, requires_grad=True)
+    x = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
     made = torch.nn.functional.ctc_loss(
         x.log_softmax(-1).transpose(0, 1), torch.tensor(labels), torch.tensor(mask.sum(1)),
         torch.tensor(labels_mask.sum(1)), reduction="none", zero_infinity=True)  # fmt: skip

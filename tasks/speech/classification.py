@@ -1,0 +1,79 @@
+"""Audio classification: one of several classes for each recording, such as a keyword."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from suite.base import Batch, Columns, Data, Source, Tally, Task
+from suite.data.audio import AudioFeatures, Perturbation, without_unusable
+from suite.data.columns import column
+from suite.data.labels import Labels
+from suite.metrics import class_answers, classification_scores, cross_entropy, masked_mean, tally
+from suite.nn.spectral import SpecAugment
+from tasks.speech.recognition import require_audio
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioClassification(Task):
+    """Recordings are padded as samples, and become features on the device. The model gives logits a recording."""
+
+    primary: ClassVar[str] = "audio"
+
+    data: Data
+    """Where the recordings come from."""
+    audio: str = "audio"
+    """Name of the column of recordings."""
+    label: str = "label"
+    """Name of the label column."""
+    labels: Labels = field(default_factory=Labels)
+    """Class names, learnt from the training split."""
+    features: AudioFeatures = field(default_factory=AudioFeatures)
+    """Sample rate, front end, mean and deviation, learnt from the training split."""
+    augment: tuple[Perturbation, ...] = ()
+    """Applied in order to the samples of training recordings."""
+    spec_augment: SpecAugment | None = None
+    """Stretches of time and frequency that training hides."""
+    max_seconds: float = 30.0
+    """Longer recordings are left out, and refused in a request."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over all classes."""
+
+    def source(self, split: str) -> Source:
+        opened = self.data.open(split)
+        require_audio(opened, {"audio": self.audio, "label": self.label}, self.data)
+        return without_unusable(opened, self.audio, self.features, self.max_seconds)
+
+    def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """``audio`` float32 Ragged of samples or stored features, and ``label`` int32 (b,)."""
+        values = column(columns, "audio", self.audio)
+        encoded: dict[str, Any] = dict(self.features.encode(values, self.augment, rng, self.max_seconds))
+        if self.label in columns:
+            encoded["label"] = self.labels.encode(columns[self.label])
+        return encoded
+
+    def _logits(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> jax.Array:
+        frames, mask = self.features.frames(batch["audio"], batch["audio_mask"])
+        if rngs is not None and self.spec_augment is not None:
+            frames = self.spec_augment(frames, mask, rngs.dropout())
+        return model(frames, mask, rngs=rngs)
+
+    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
+        logits = self._logits(model, batch, rngs)
+        losses = cross_entropy(logits, batch["label"], self.label_smoothing)
+        right = (logits.argmax(-1) == batch["label"]).astype(jnp.float32)
+        tallies = {"loss": tally(losses, batch["mask"]), "accuracy": tally(right, batch["mask"])}
+        return masked_mean(losses, batch["mask"]), tallies
+
+    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+        return {"logits": self._logits(model, batch, None)}
+
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
+        return classification_scores(outputs, batch)
+
+    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+        return class_answers(outputs["logits"], self.labels.names)

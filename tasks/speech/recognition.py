@@ -1,0 +1,155 @@
+"""Speech recognition: what is said in each recording, by connectionist temporal classification."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from suite.base import Batch, Columns, Data, Source, Tally, Task
+from suite.data.audio import AudioFeatures, Perturbation, without_unusable
+from suite.data.columns import column, origin, require
+from suite.data.speech_text import Characters, Transcriber, with_transcripts
+from suite.decoding import Decoder, Greedy, NGrams, Vocabulary
+from suite.errors import InputError
+from suite.metrics import masked_mean, tally
+from suite.nn.ctc import ctc_loss
+from suite.nn.spectral import SpecAugment
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechRecognition(Task):
+    """Recordings are padded as samples, and become features on the device; transcripts are padded to ``max_text``.
+
+    The model gives log probabilities of symbols for each frame, of which the first is CTC's blank.
+    """
+
+    primary: ClassVar[str] = "audio"
+
+    data: Data
+    """Where the recordings come from."""
+    audio: str = "audio"
+    """Name of the column of recordings."""
+    text: str = "text"
+    """Name of the column of transcripts."""
+    features: AudioFeatures = field(default_factory=AudioFeatures)
+    """Sample rate, front end, mean and deviation, learnt from the training split."""
+    transcriber: Transcriber = field(default_factory=Characters)
+    """Symbols, learnt from the training split."""
+    augment: tuple[Perturbation, ...] = ()
+    """Applied in order to the samples of training recordings."""
+    spec_augment: SpecAugment | None = None
+    """Stretches of time and frequency that training hides."""
+    max_seconds: float = 30.0
+    """Longer recordings are left out, and refused in a request."""
+    max_text: int = 200
+    """Records with more characters are left out; transcripts are padded to this."""
+    decoder: Decoder = field(default_factory=Greedy)
+    """How transcripts are found."""
+    language_model: NGrams | None = None
+    """Words that a ``Beam`` expects."""
+
+    def source(self, split: str) -> Source:
+        opened = self.data.open(split)
+        require_audio(opened, {"audio": self.audio, "text": self.text}, self.data)
+        spoken = with_transcripts(opened, self.text, self.transcriber, self.max_text)
+        return without_unusable(spoken, self.audio, self.features, self.max_seconds)
+
+    def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """``audio`` float32 Ragged of samples or stored features, and ``symbols`` int32 Ragged."""
+        values = column(columns, "audio", self.audio)
+        encoded: dict[str, Any] = dict(self.features.encode(values, self.augment, rng, self.max_seconds))
+        texts = columns.get(self.text)
+        if texts is not None and all(text is not None for text in texts):
+            encoded["symbols"] = self.transcriber.encode(texts, self.max_text)
+        return encoded
+
+    def _log_probs(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, jax.Array]:
+        frames, mask = self.features.frames(batch["audio"], batch["audio_mask"])
+        if rngs is not None and self.spec_augment is not None:
+            frames = self.spec_augment(frames, mask, rngs.dropout())
+        logits, real = model(frames, mask, rngs=rngs)
+        return jax.nn.log_softmax(logits.astype(jnp.float32)), real
+
+    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
+        """Nats a symbol, averaged over rows. Recordings too short for their transcript count as ``too_short`` alone."""
+        log_probs, real = self._log_probs(model, batch, rngs)
+        losses, fits = ctc_loss(log_probs, real, batch["symbols"], batch["symbols_mask"])
+        losses = losses / jnp.maximum(batch["symbols_mask"].sum(1), 1)
+        counted, short = batch["mask"] & fits, (~fits).astype(jnp.float32)
+        return masked_mean(losses, counted), {"loss": tally(losses, counted), "too_short": tally(short, batch["mask"])}
+
+    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+        log_probs, real = self._log_probs(model, batch, None)
+        return {"log_probs": log_probs, "frames": real.sum(1)}
+
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
+        """``wer`` and ``cer``: edits a word and a character of the transcripts; ``loss``; ``too_short``, a share.
+
+        Where the decoder is not greedy, ``wer_greedy`` says what it is worth.
+        """
+        mask = np.asarray(batch["mask"])
+        symbols, symbols_mask = np.asarray(batch["symbols"])[mask], np.asarray(batch["symbols_mask"])[mask]
+        log_probs, frames = np.asarray(outputs["log_probs"])[mask], np.asarray(outputs["frames"])[mask]
+        said = [self.transcriber.spell(row[real]) for row, real in zip(symbols, symbols_mask, strict=True)]
+        heard = self._transcripts(log_probs, frames, self.decoder)
+        real = np.arange(log_probs.shape[1]) < frames[:, None]
+        losses, fits = (np.asarray(made) for made in _losses()(log_probs, real, symbols, symbols_mask))
+        losses = (losses.astype(np.float64) / np.maximum(symbols_mask.sum(1), 1))[fits]
+        made = {"wer": edits(said, heard, "words"), "cer": edits(said, heard, "characters"),
+                "loss": Tally(losses.sum(), len(losses)), "too_short": Tally(float((~fits).sum()), len(fits))}  # fmt: skip
+        if not isinstance(self.decoder, Greedy):
+            made["wer_greedy"] = edits(said, self._transcripts(log_probs, frames, Greedy()), "words")
+        return made
+
+    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+        texts = self._transcripts(np.asarray(outputs["log_probs"]), np.asarray(outputs["frames"]), self.decoder)
+        return [{"text": text} for text in texts]
+
+    def _transcripts(self, log_probs: np.ndarray, frames: np.ndarray, decoder: Decoder) -> list[str]:
+        words: Vocabulary | None = None
+        if self.language_model is not None:
+            words = self.language_model.model(fold=self.transcriber.lowercase)
+        return [self.transcriber.spell(row) for row in decoder(log_probs, frames, self.transcriber.units, words)]
+
+
+def require_audio(source: Source, fields: Mapping[str, str], data: Data) -> None:
+    """Every column named by ``fields`` is in the source, or InputError; says why TFDS gives no recordings."""
+    name = fields["audio"]
+    if name not in source.schema and type(data).__name__ == "Tfds":
+        raise InputError(f"field task.{'audio'}", f'the recordings "{name}" of {origin(data)} are not read.',
+                         found="TFDS decodes its Audio feature by TensorFlow, which is not loaded here",
+                         fix="write them as wav files with a manifest.jsonl, and --data manifest.jsonl")  # fmt: skip
+    require(source, fields, origin(data))
+
+
+@functools.cache
+def _losses() -> Any:
+    return jax.jit(ctc_loss)
+
+
+def edits(said: Sequence[str], heard: Sequence[str], unit: str) -> Tally:
+    """Least insertions, deletions and substitutions that turn ``heard`` into ``said``, and what ``said`` counts.
+
+    Args:
+        said: b transcripts, which may be empty.
+        heard: b answers.
+        unit: ``"words"`` or ``"characters"``.
+    """
+    try:
+        import jiwer
+    except ImportError as error:
+        fix = 'pip install "suite[speech]"'
+        raise InputError("package jiwer", "is needed for word error rates, and not installed.", fix=fix) from error
+    split = str.split if unit == "words" else list
+    wrong, count = sum(len(split(h)) for s, h in zip(said, heard, strict=True) if not s), sum(len(split(s)) for s in said)
+    pairs = [(s, h) for s, h in zip(said, heard, strict=True) if s]
+    if pairs:
+        compare = jiwer.process_words if unit == "words" else jiwer.process_characters
+        found = compare([s for s, _ in pairs], [h for _, h in pairs])
+        wrong += found.substitutions + found.deletions + found.insertions
+    return Tally(float(wrong), count)
