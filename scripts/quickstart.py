@@ -74,9 +74,9 @@ def run_one(name: str, smoke: bool, runs: str, console: Console) -> Row:
     metrics = run.evaluate(SPLIT).metrics
     seconds = time.perf_counter() - begun
     show_answers(run, console)
-    metric = goal.metric.removeprefix("-")
+    metric = goal.metric
     best = getattr(data, "best_accuracy", None)
-    return Row(name, origin.split()[0], metric, metrics[f"{SPLIT}/{metric}"], goal.at_least, best, seconds, run.folder)
+    return Row(name, origin.split()[0], metric, metrics[f"{SPLIT}/{metric}"], goal.bound, best, seconds, run.folder)
 
 
 def show_answers(run: Any, console: Console, count: int = 3) -> None:

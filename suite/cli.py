@@ -25,6 +25,7 @@ HELP = """usage: suite VERB ...
   train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR] | train --resume RUN
   evaluate RUN [--split test] [--batch-size N]  metrics on a split
   predict RUN --input TEXT|FILE|FOLDER|-        JSON lines out, one a record
+  convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights in the layout the original library reads
 
 EXPERIMENT is a dotted name that `suite list` prints, or a path to a .py file with experiment().
 `suite VERB --help` lists the flags of a verb; `suite train EXPERIMENT --help` every field of that experiment."""
@@ -133,6 +134,24 @@ def predict(arguments: list[str]) -> None:
         print(json.dumps(line, ensure_ascii=False))
 
 
+def convert(arguments: list[str]) -> None:
+    """suite convert RUN|FOLDER|OWNER/NAME --to FOLDER [--offline] [--allow PACKAGE]"""
+    from suite import run
+
+    options = split_options(arguments, ("to", "allow"), ("offline",))
+    usage = "suite convert RUN --to FOLDER"
+    _no_more(options.words[1:] + options.rest, usage)
+    source = _word(options, "RUN, FOLDER or OWNER/NAME", usage)
+    if "to" not in options.named:
+        raise InputError("flag --to", "is missing.", fix=usage)
+    made = run.convert(source, options.named["to"], offline="offline" in options.named, allow=_allow(options))
+    print(f"{made.format}: {made.tensors} tensors, {made.values:,} values")
+    print(f"files: {', '.join(made.files)}")
+    if made.left_out:
+        print(f"left out: {', '.join(made.left_out)}")
+    print(made.folder)
+
+
 def plan(arguments: list[str]) -> None:
     """suite plan EXPERIMENT [--devices NAME] [--section.field VALUE ...] [--data PATH]"""
     from suite import planning, run
@@ -184,7 +203,7 @@ def doctor(arguments: list[str]) -> None:
 
 VERBS: dict[str, Callable[[list[str]], None]] = {
     "list": list_, "doctor": doctor, "data": inspect, "plan": plan, "train": train, "evaluate": evaluate,
-    "predict": predict,
+    "predict": predict, "convert": convert,
 }  # fmt: skip
 
 
@@ -239,5 +258,5 @@ def _finish(made: Any) -> None:
     goal = made.experiment.goal
     reached = made.metrics.get(f"{goal.on}/{goal.metric}") if goal else None
     if goal and reached is not None:
-        print(f"goal {goal.on}/{goal.metric} >= {goal.at_least}: {'met' if reached >= goal.at_least else 'not met'}")
+        print(f"goal {goal}: {'met' if goal.met(reached) else 'not met'}")
     print(made.folder)
