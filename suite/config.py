@@ -158,11 +158,25 @@ class Goal:
     """The quality a recipe must reach."""
 
     metric: str = "accuracy"
-    """Name of the metric, higher being better."""
+    """Name of the metric."""
     at_least: float = 0.0
-    """Value to reach."""
+    """Value to reach, where higher is better."""
+    at_most: float | None = None
+    """Value not to pass, where lower is better; at_least then says nothing."""
     on: str = "validation"
     """Split it is measured on."""
+
+    @property
+    def bound(self) -> float:
+        """The value to reach, or not to pass."""
+        return self.at_least if self.at_most is None else self.at_most
+
+    def met(self, value: float) -> bool:
+        """Whether a value of the metric is good enough."""
+        return value >= self.at_least if self.at_most is None else value <= self.at_most
+
+    def __str__(self) -> str:
+        return f"{self.on}/{self.metric} {'>=' if self.at_most is None else '<='} {self.bound}"
 
 
 @dataclass(frozen=True, kw_only=True)
