@@ -1,0 +1,297 @@
+"""Residual networks (`He et al., 2015 <https://arxiv.org/abs/1512.03385>`_), for ImageNet and for small images.
+
+The stride of a bottleneck sits in its 3x3 convolution ("v1.5", as torchvision, timm and Hugging Face have it) or, as in
+the paper, in the first 1x1. The last norm of each block starts with a scale of zero
+(`Goyal et al., 2017 <https://arxiv.org/abs/1706.02677>`_).
+
+Dims: b images, h w height and width, c channels, i in, o out, d width of the last stage, n outputs.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Float
+
+from suite.base import ModelConfig
+from suite.errors import InputError
+from suite.imports import CONV2D, TRANSPOSED, Map, Rule
+from suite.nn import Dropout, Linear
+from suite.nn.batchnorm import BatchNorm, GroupNorm
+from suite.nn.conv import Conv, max_pool
+
+_CHOICES = {
+    "block": ("basic", "bottleneck"),
+    "shortcut": ("projection", "padding"),
+    "stride_in": ("3x3", "1x1"),
+    "norm": ("batch", "group"),
+}
+_NARROWING = 4
+"""How much narrower a bottleneck is than what it returns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ModelConfig):
+    """A residual network with a linear classifier. `resnet18`, `resnet50`, `cifar20` ... make the published ones."""
+
+    channels: int = 0
+    """Channels of an image. 0: from the task."""
+    outputs: int = 0
+    """Classes. 0: from the task."""
+    blocks: tuple[int, ...] = (2, 2, 2, 2)
+    """Blocks of each stage. All stages but the first begin with stride 2."""
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    """Channels that each stage returns."""
+    block: Literal["basic", "bottleneck"] = "basic"
+    """Two 3x3 convolutions, or 1x1, 3x3 and 1x1 with a quarter of the channels between them."""
+    stem_width: int = 64
+    """Channels after the first convolution."""
+    stem_kernel: int = 7
+    """Side of the first convolution's kernel: 7 for ImageNet, 3 for small images."""
+    stem_stride: int = 2
+    """Stride of the first convolution; 1 for small images."""
+    stem_pool: bool = True
+    """Max pooling, 3x3 with stride 2, after the first convolution."""
+    shortcut: Literal["projection", "padding"] = "projection"
+    """Where a block changes the shape: a 1x1 convolution beside it (option B), or zero channels added (option A)."""
+    stride_in: Literal["3x3", "1x1"] = "3x3"
+    """Which convolution of a bottleneck has the stride."""
+    norm: Literal["batch", "group"] = "batch"
+    """Batch normalisation, or group normalisation, which doesn't depend on the batch."""
+    groups: int = 32
+    """Groups of group normalisation; they divide every width."""
+    momentum: float = 0.1
+    """Share of a batch's statistics in the running ones."""
+    epsilon: float = 1e-5
+    """Added to variances."""
+    zero_init: bool = True
+    """Start the last norm of each block at zero, so that the block is the identity at first."""
+    dropout: float = 0.0
+    """Fraction of the pooled features that training drops."""
+
+    def __post_init__(self):
+        for name in ("channels", "outputs"):
+            if getattr(self, name) < 0:
+                raise InputError(f"field model.{name}", "must not be negative", found=str(getattr(self, name)))
+        for name, known in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in known:
+                raise InputError(f"field model.{name}", "no such choice", found=str(value), fix=", ".join(known))
+        if not self.blocks or len(self.blocks) != len(self.widths):
+            found = f"blocks {self.blocks}, widths {self.widths}"
+            raise InputError("field model.widths", "needs one width for each stage that blocks names", found=found)
+        sizes = (*self.blocks, *self.widths, self.stem_width, self.stem_kernel, self.stem_stride)
+        if min(sizes) < 1:
+            raise InputError("field model", "sizes must be at least 1", found=str(sizes))
+        if self.block == "bottleneck" and any(width % _NARROWING for width in self.widths):
+            raise InputError("field model.widths", f"bottlenecks need multiples of {_NARROWING}",
+                             found=str(self.widths))  # fmt: skip
+        if self.norm == "group" and any(width % self.groups for width in self._normed()):
+            raise InputError("field model.groups", "must divide every width that is normalised",
+                             found=f"{self.groups} groups of {sorted(set(self._normed()))}")  # fmt: skip
+        if not 0 <= self.dropout < 1:
+            raise InputError("field model.dropout", "must be at least 0 and below 1", found=str(self.dropout))
+
+    def _normed(self) -> list[int]:
+        inner = [width // _NARROWING for width in self.widths] if self.block == "bottleneck" else []
+        return [self.stem_width, *self.widths, *inner]
+
+    def build(self, *, rngs: nnx.Rngs) -> "ResNet":
+        for name in ("channels", "outputs"):
+            if not getattr(self, name):
+                raise InputError(f"field model.{name}", "is 0, and the task did not give it", fix="set it by hand")
+        return ResNet(self, rngs=rngs)
+
+    @property
+    def sharding(self) -> tuple[tuple[str, Any], ...]:
+        return SHARDING
+
+    def layer_of(self, path: str) -> int:
+        """0 the stem, 1 to ``sum(blocks)`` the blocks, and then the head."""
+        found = re.search(r"stages\W(\d+)\W(\d+)", path)
+        if found:
+            return sum(self.blocks[: int(found[1])]) + int(found[2]) + 1
+        return 0 if re.match(r"stem", path) else self.depth
+
+    @property
+    def depth(self) -> int:
+        return sum(self.blocks) + 1
+
+    def adopt(self, published: ModelConfig) -> "Config":
+        if not isinstance(published, Config):
+            raise InputError("field checkpoint.init_from", "these weights are of another family than resnet.",
+                             found=type(published).__module__, fix="weights of a ResNet")  # fmt: skip
+        own = {name: getattr(self, name) for name in ("outputs", "dropout", "momentum", "zero_init")}
+        return replace(published, **own)
+
+
+def _made(changes: Mapping[str, Any], **fields: Any) -> Config:
+    return Config(**{**fields, **changes})
+
+
+def resnet18(**changes: Any) -> Config:
+    """11.7 M parameters with 1,000 outputs."""
+    return _made(changes, blocks=(2, 2, 2, 2))
+
+
+def resnet34(**changes: Any) -> Config:
+    """21.8 M parameters with 1,000 outputs."""
+    return _made(changes, blocks=(3, 4, 6, 3))
+
+
+def _bottlenecks(blocks: tuple[int, ...], changes: Mapping[str, Any]) -> Config:
+    return _made(changes, blocks=blocks, widths=(256, 512, 1024, 2048), block="bottleneck")
+
+
+def resnet50(**changes: Any) -> Config:
+    """25.6 M parameters with 1,000 outputs."""
+    return _bottlenecks((3, 4, 6, 3), changes)
+
+
+def resnet101(**changes: Any) -> Config:
+    """44.5 M parameters with 1,000 outputs."""
+    return _bottlenecks((3, 4, 23, 3), changes)
+
+
+def resnet152(**changes: Any) -> Config:
+    """60.2 M parameters with 1,000 outputs."""
+    return _bottlenecks((3, 8, 36, 3), changes)
+
+
+def small(**changes: Any) -> Config:
+    """`resnet18` for images of some 32 pixels: 3x3 stem, no early reduction."""
+    return resnet18(**{"stem_kernel": 3, "stem_stride": 1, "stem_pool": False, **changes})
+
+
+def _cifar(n: int, changes: Mapping[str, Any]) -> Config:
+    return small(**{"blocks": (n, n, n), "widths": (16, 32, 64), "stem_width": 16, "shortcut": "padding", **changes})
+
+
+def cifar20(**changes: Any) -> Config:
+    """The paper's network of 6n + 2 layers for CIFAR-10 with n = 3: 0.27 M parameters."""
+    return _cifar(3, changes)
+
+
+def cifar32(**changes: Any) -> Config:
+    """n = 5: 0.46 M parameters."""
+    return _cifar(5, changes)
+
+
+def cifar56(**changes: Any) -> Config:
+    """n = 9: 0.85 M parameters."""
+    return _cifar(9, changes)
+
+
+def _norm(config: Config, channels: int, scale: float = 1.0) -> BatchNorm | GroupNorm:
+    if config.norm == "group":
+        return GroupNorm(channels, groups=config.groups, scale=scale, epsilon=config.epsilon)
+    return BatchNorm(channels, scale=scale, momentum=config.momentum, epsilon=config.epsilon)
+
+
+class ConvNorm(nnx.Module):
+    """A convolution without bias, then a norm.
+
+    Attributes:
+        conv, norm: see `suite.nn.conv.Conv`, `suite.nn.batchnorm`.
+    """
+
+    def __init__(self, config: Config, inputs: int, outputs: int, size: int, stride: int = 1, scale: float = 1.0, *,
+                 rngs: nnx.Rngs):  # fmt: skip
+        self.conv = Conv(inputs, outputs, size, stride=stride, rngs=rngs)
+        self.norm = _norm(config, outputs, scale)
+
+    def __call__(self, x: Float[Array, "b h w i"], rows: Bool[Array, "b"] | None, training: bool) -> Array:
+        return self.norm(self.conv(x), rows, training=training)
+
+
+class Block(nnx.Module):
+    """Convolutions with ReLU between them, added to their input, and a ReLU of the sum.
+
+    Attributes:
+        layers: two or three `ConvNorm`s.
+        shortcut: the projection of the input, or None where it needs none or is padded.
+    """
+
+    def __init__(self, config: Config, inputs: int, outputs: int, stride: int, *, rngs: nnx.Rngs):
+        last = 0.0 if config.zero_init else 1.0
+        if config.block == "basic":
+            plan = [(inputs, outputs, 3, stride, 1.0), (outputs, outputs, 3, 1, last)]
+        else:
+            inner = outputs // _NARROWING
+            first, middle = (stride, 1) if config.stride_in == "1x1" else (1, stride)
+            plan = [(inputs, inner, 1, first, 1.0), (inner, inner, 3, middle, 1.0), (inner, outputs, 1, 1, last)]
+        self.layers = nnx.List([ConvNorm(config, *row, rngs=rngs) for row in plan])
+        projected = config.shortcut == "projection" and (stride > 1 or inputs != outputs)
+        self.shortcut = ConvNorm(config, inputs, outputs, 1, stride, rngs=rngs) if projected else None
+        self.stride, self.added = stride, outputs - inputs
+
+    def __call__(
+        self, x: Float[Array, "b h w i"], rows: Bool[Array, "b"] | None, training: bool
+    ) -> Float[Array, "b y x o"]:
+        y = x
+        for layer in self.layers[:-1]:
+            y = jax.nn.relu(layer(y, rows, training))
+        y = self.layers[-1](y, rows, training)
+        return jax.nn.relu(y + self._beside(x, rows, training))
+
+    def _beside(self, x: Float[Array, "b h w i"], rows: Bool[Array, "b"] | None, training: bool) -> Array:
+        if self.shortcut is not None:
+            return self.shortcut(x, rows, training)
+        x = x[:, :: self.stride, :: self.stride] if self.stride > 1 else x
+        # Narrower than its input, a padded block keeps the first channels.
+        return jnp.pad(x, ((0, 0),) * 3 + ((0, self.added),)) if self.added > 0 else x[..., : x.shape[3] + self.added]
+
+
+class ResNet(nnx.Module):
+    """Stem, stages of blocks, mean over places, linear head.
+
+    Attributes:
+        stem: the first convolution and its norm.
+        stages: lists of `Block`.
+        head: (d, n).
+    """
+
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+        self.stem = ConvNorm(config, config.channels, config.stem_width, config.stem_kernel, config.stem_stride,
+                             rngs=rngs)  # fmt: skip
+        stages, width = [], config.stem_width
+        for place, (count, outputs) in enumerate(zip(config.blocks, config.widths, strict=True)):
+            made = []
+            for step in range(count):
+                made.append(Block(config, width, outputs, 2 if place and not step else 1, rngs=rngs))
+                width = outputs
+            stages.append(nnx.List(made))
+        self.stages = nnx.List(stages)
+        self.dropout = Dropout(config.dropout)
+        self.head = Linear(width, config.outputs, rngs=rngs)
+        self.pooled = config.stem_pool
+
+    def features(
+        self, images: Float[Array, "b h w c"], rows: Bool[Array, "b"] | None = None, *, training: bool = False
+    ) -> Float[Array, "b y x d"]:
+        """The last stage's feature maps."""
+        x = jax.nn.relu(self.stem(images, rows, training))
+        if self.pooled:
+            x = max_pool(x, 3, 2, 1)
+        for stage in self.stages:
+            for block in stage:
+                x = block(x, rows, training)
+        return x
+
+    def __call__(
+        self, images: Float[Array, "b h w c"], *, rows: Bool[Array, "b"] | None = None, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b n"]:
+        """Logits. Where ``rngs`` is given, norms use and keep the statistics of the batch's real ``rows``."""
+        x = self.features(images, rows, training=rngs is not None).mean((1, 2))
+        return self.head(self.dropout(x, rngs))
+
+
+SHARDING = (
+    (r"conv\Wkernel$", P(None, None, "fsdp", "tensor")),
+    (r"head\Wkernel$", P("fsdp", "tensor")),
+)
