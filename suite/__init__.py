@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from suite.diagnosis import doctor
     from suite.errors import InputError
     from suite.experiments import load
-    from suite.run import Run, evaluate, open, plan, predict, resume, train
+    from suite.run import Run, convert, evaluate, open, plan, predict, resume, train
 
 _HOMES = {
     "Experiment": "suite.config",
     "InputError": "suite.errors",
     "Run": "suite.run",
+    "convert": "suite.run",
     "doctor": "suite.diagnosis",
     "evaluate": "suite.run",
     "load": "suite.experiments",
@@ -31,6 +32,7 @@ __all__ = [
     "Experiment",
     "InputError",
     "Run",
+    "convert",
     "doctor",
     "evaluate",
     "load",

@@ -18,17 +18,20 @@ import jax
 import numpy as np
 from flax import nnx
 
-from suite import config, experiments, planning, precision
+from suite import adaptation, config, experiments, planning, precision, pretrained
 from suite.assets import asset_file, assets_of, bind, prepare
 from suite.base import Columns
 from suite.compilation import enable_cache
 from suite.config import Experiment
+from suite.data.labels import Labels
 from suite.data.pipeline import Encoder, default_buckets, make_plan
 from suite.data.sources import read_input
+from suite.data.tokenizers import Tokenizer
 from suite.errors import InputError
 from suite.evaluation import answer
 from suite.evaluation import evaluate as evaluate_split
 from suite.log import history
+from suite.pretrained import Written
 from suite.trainer import OnDispatch, Program, assemble, fit, read_weights, total_steps
 
 PACKAGES = ("suite", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -191,6 +194,37 @@ def evaluate(folder: str | Path, split: str = "test", batch_size: int = 0, allow
 def predict(folder: str | Path, inputs: Sequence[Any] | Columns, allow: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     """Answers of the run in ``folder``; see Run.predict."""
     return open(folder, allow).predict(inputs)
+
+
+def convert(source: str | Path, to: str | Path, *, offline: bool = False, allow: tuple[str, ...] = ()) -> Written:
+    """Weights in the layout that the original library publishes: ``config.json``, ``model.safetensors``, tokenizer.
+
+    Args:
+        source: a run folder, of which the best weights are taken, with what fine-tuning added folded in; or published
+            weights, as a folder or a name on the hub, which are read, written again and compared bit by bit.
+        to: a new or an empty folder.
+        offline: take names on the hub from the local cache only.
+        allow: packages whose classes the run's experiment may name.
+
+    Raises:
+        InputError: ``to`` is not empty, or the original library has no such model.
+    """
+    folder = Path(to)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(f'--to "{folder}"', "is there and not empty.", fix="--to NEW_FOLDER")
+    if not (Path(source) / "experiment.json").is_file():
+        return pretrained.rewrite(source, folder, offline=offline)
+    made = open(source, allow)
+    params, rest = made._weights
+    experiment, assets = made.experiment, assets_of(made.experiment.task)
+    labels = next((list(asset.names) for asset in assets.values() if isinstance(asset, Labels)), [])
+    about = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
+    pretrained.save(experiment.model, adaptation.fold(params, experiment.finetune), rest, folder,
+                    about=about if labels else None)  # fmt: skip
+    for asset in assets.values():
+        if isinstance(asset, Tokenizer):
+            shutil.copyfile(asset.file, folder / f"tokenizer{asset.suffix}")
+    return pretrained.report(folder)
 
 
 def plan(experiment: Experiment, devices: str = "") -> dict[str, Any]:
