@@ -75,7 +75,7 @@ class SelfAttention(nnx.Module):
             kernel: see `Kernel`.
         """
         size = head_width or width // heads
-        self.query = Linear(width, heads * size, rngs=rngs, use_bias=use_bias)
+        self.query = Linear(width, heads * size, rngs=rngs, use_bias=use_bias, init=_query_init(scaled, size))
         self.key = Linear(width, (kv_heads or heads) * size, rngs=rngs, use_bias=use_bias)
         self.value = Linear(width, (kv_heads or heads) * size, rngs=rngs, use_bias=use_bias)
         self.out = Linear(heads * size, width, rngs=rngs, use_bias=use_bias)
@@ -188,10 +188,11 @@ class CrossAttention(nnx.Module):
     ):
         """Arguments as those of `SelfAttention`."""
         self.size = head_width or width // heads
-        self.query, self.key, self.value = (
-            Linear(width, heads * self.size, rngs=rngs, use_bias=use_bias) for _ in range(3)
-        )
-        self.out = Linear(heads * self.size, width, rngs=rngs, use_bias=use_bias)
+        inside = heads * self.size
+        self.query = Linear(width, inside, rngs=rngs, use_bias=use_bias, init=_query_init(scaled, self.size))
+        self.key = Linear(width, inside, rngs=rngs, use_bias=use_bias)
+        self.value = Linear(width, inside, rngs=rngs, use_bias=use_bias)
+        self.out = Linear(inside, width, rngs=rngs, use_bias=use_bias)
         self.dropout = Dropout(dropout)
         self.scaled = scaled
         self.kernel = kernel
@@ -235,6 +236,11 @@ class CrossAttention(nnx.Module):
     @property
     def _scale(self) -> float:
         return self.size**-0.5 if self.scaled else 1.0
+
+
+def _query_init(scaled: bool, size: int) -> Callable:
+    """Initial values of the query's kernel: where scores are not scaled, they make up for it."""
+    return nnx.initializers.variance_scaling(1.0 if scaled else 1 / size, "fan_in", "truncated_normal")
 
 
 def _split(x: Float[Array, "b t hk"], size: int) -> Float[Array, "b t h k"]:
