@@ -25,7 +25,8 @@ HELP = """usage: suite VERB ...
   train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR] | train --resume RUN
   evaluate RUN [--split test] [--batch-size N]  metrics on a split
   predict RUN --input TEXT|FILE|FOLDER|-        JSON lines out, one a record
-  convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights in the layout the original library reads
+  convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights in the layout the original library reads; of a fine-tuned
+                                                RUN with --delta only what was trained
 
 EXPERIMENT is a dotted name that `suite list` prints, or a path to a .py file with experiment().
 `suite VERB --help` lists the flags of a verb; `suite train EXPERIMENT --help` every field of that experiment."""
@@ -135,15 +136,18 @@ def predict(arguments: list[str]) -> None:
 
 
 def convert(arguments: list[str]) -> None:
-    """suite convert RUN|FOLDER|OWNER/NAME --to FOLDER [--offline] [--allow PACKAGE]"""
+    """suite convert RUN|FOLDER|OWNER/NAME --to FOLDER [--offline] [--delta] [--allow PACKAGE]"""
     from suite import run
 
-    options = split_options(arguments, ("to", "allow"), ("offline",))
+    options = split_options(arguments, ("to", "allow"), ("offline", "delta"))
     usage = "suite convert RUN --to FOLDER"
     _no_more(options.words[1:] + options.rest, usage)
     source = _word(options, "RUN, FOLDER or OWNER/NAME", usage)
     if "to" not in options.named:
         raise InputError("flag --to", "is missing.", fix=usage)
+    if "delta" in options.named:
+        print(run.delta(source, options.named["to"], _allow(options)))
+        return
     made = run.convert(source, options.named["to"], offline="offline" in options.named, allow=_allow(options))
     print(f"{made.format}: {made.tensors} tensors, {made.values:,} values")
     print(f"files: {', '.join(made.files)}")

@@ -223,8 +223,16 @@ def convert(source: str | Path, to: str | Path, *, offline: bool = False, allow:
                     about=about if labels else None)  # fmt: skip
     for asset in assets.values():
         if isinstance(asset, Tokenizer):
-            shutil.copyfile(asset.file, folder / f"tokenizer{asset.suffix}")
+            asset.publish(folder)
     return pretrained.report(folder)
+
+
+def delta(folder: str | Path, to: str | Path, allow: tuple[str, ...] = ()) -> Path:
+    """What the run in ``folder`` trained, alone; ``--finetune.delta`` takes it. See `suite.adaptation.write_delta`."""
+    made, target = open(folder, allow), Path(to)
+    experiment = made.experiment
+    adaptation.write_delta(*made._weights, experiment.finetune, experiment.optim, experiment.checkpoint, target)
+    return target
 
 
 def plan(experiment: Experiment, devices: str = "") -> dict[str, Any]:
@@ -236,7 +244,7 @@ def plan(experiment: Experiment, devices: str = "") -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory() as folder:
         source = experiment.task.source("train")
-        bound = prepare(experiment, Path(folder), source)
+        bound = prepare(pretrained.adopt(experiment), Path(folder), source)
         train = bound.train
         order = make_plan(bound.task, source, train.batch_size, seed=None, buckets=bound.pipeline.buckets)
         longest = max(range(order.batches_per_epoch), key=lambda i: order.batch(i)[1])

@@ -110,6 +110,18 @@ def test_layer_decay_factors():
     assert found == [-0.125, -0.5, -1.0]
 
 
+def test_rates_are_factors_and_the_first_match_counts():
+    tree = params()
+    optim = Optim(name="sgd", beta1=0.0, learning_rate=1.0, schedule="constant", layer_decay=0.5,
+                  rates=(("head", 10.0), ("kernel", 3.0), ("layers/0/bias", 0.0)))  # fmt: skip
+    layers = {"embed": 0, "layers/0": 1, "layers/1": 2, "head": 3}
+    layer_of = lambda path: next(n for prefix, n in layers.items() if path.startswith(prefix))
+    updates, _ = step_once(build(optim, tree, 10, layer_of, 3), tree, jax.tree.map(jnp.ones_like, tree))
+    names = ("embed/embedding", "layers/0/kernel", "layers/0/bias", "layers/1/kernel", "head/kernel")
+    found = [float(paths(updates)[name].ravel()[0]) for name in names]
+    assert found == [-0.125, -0.75, 0.0, -1.5, -10.0]
+
+
 def test_schedule_values():
     optim = Optim(learning_rate=2.0, warmup_steps=10, end_fraction=0.1)
     for kind, middle, end in (("cosine", 1.1, 0.2), ("linear", 1.1, 0.2), ("constant", 2.0, 2.0)):
@@ -129,6 +141,10 @@ def test_schedule_values():
         ({"layer_decay": 0.0}, "layer_decay"),
         ({"frozen": ("(",)}, "frozen"),
         ({"frozen": ("hed",)}, "frozen"),
+        ({"rates": (("hed", 2.0),)}, "rates"),
+        ({"rates": (("(", 2.0),)}, "rates"),
+        ({"rates": (("head", -2.0),)}, "rates"),
+        ({"rates": (("head", float("nan")),)}, "rates"),
     ],
 )
 def test_refused(change, field):

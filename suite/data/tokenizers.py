@@ -10,6 +10,7 @@ import functools
 import itertools
 import json
 import os
+import shutil
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from suite.base import Asset, Ragged, Source
+from suite.config import write_text
 from suite.data.reading import changed, read_text
 from suite.errors import InputError
 
@@ -60,6 +62,10 @@ class Tokenizer(Asset):
     def closes(self) -> bool:
         """Whether each row ends with a special token."""
         return False
+
+    def publish(self, folder: Path) -> None:
+        """Write the tokenizer beside published weights, in a file that other libraries read."""
+        shutil.copyfile(self.file, folder / f"tokenizer{self.suffix}")
 
 
 def ragged(rows: Sequence[Sequence[int]]) -> Ragged:
@@ -115,6 +121,15 @@ class Published(Tokenizer):
     @property
     def closes(self) -> bool:
         return self._engine.closes
+
+    def publish(self, folder: Path) -> None:
+        about = json.loads(read_text(Path(self.file)))
+        if "sentencepiece" not in about:
+            super().publish(folder)
+            return
+        (folder / about["name"]).write_bytes(base64.b64decode(about["sentencepiece"]))
+        if about["vocab"] is not None:
+            write_text(folder / "vocab.json", json.dumps(about["vocab"], ensure_ascii=False) + "\n")
 
     @property
     def _engine(self) -> "_Fast | _Pieces":
@@ -247,7 +262,7 @@ def _from_pieces(folder: Path, name: str, settings: dict[str, Any]) -> str:
                          found=f'model_type "{kind}"', fix=fix)  # fmt: skip
     begins = settings.get("add_bos_token", kind in BEGINS)
     ends = settings.get("add_eos_token", kind in ENDS)
-    about = {"sentencepiece": base64.b64encode(content).decode(), "vocab": vocab,
+    about = {"sentencepiece": base64.b64encode(content).decode(), "name": name, "vocab": vocab,
              "prefix": [model.bos_id()] if begins else [], "suffix": [end] if ends else [],
              "unknown": model.unk_id() if vocab is None else vocab["<unk>"]}  # fmt: skip
     return json.dumps(about)

@@ -1,0 +1,233 @@
+"""Tokenizers of published weights: each layout, what stands around a row, where a run finds them."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sentencepiece
+
+from suite.assets import bind, fill, prepare
+from suite.base import Ragged
+from suite.config import Experiment, replace
+from suite.data.sources import Memory, SyntheticSentiment
+from suite.data.text import SentencePiece, token_dropout
+from suite.data.tokenizers import Published
+from suite.errors import InputError
+from suite.models import transformer
+from tasks.text.classification import TextClassification
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "film", "##s", "cafe", "fine", ".", "\u96fb", "not"]
+GPT2 = {"a": 0, "b": 1, "\u0120": 2, "ab": 3, "\u0120ab": 4, "<|endoftext|>": 5}
+MERGES = "#version: 0.2\na b\n\u0120 ab\n"
+
+
+def published(folder, **options):
+    """The tokenizer of a folder, as a run keeps it."""
+    file = folder / "run" / "tokenizer.json"
+    file.parent.mkdir(exist_ok=True)
+    Published(source=str(folder), **options).fit(Memory({"text": ["unused"]}), "text", file)
+    assert [path.name for path in file.parent.iterdir()] == ["tokenizer.json"]
+    return Published(file=str(file), **options)
+
+
+def rows(ids: Ragged):
+    return [row.tolist() for row in np.split(ids.values, np.cumsum(ids.lengths)[:-1])]
+
+
+@pytest.fixture
+def bert(tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+def test_vocab_txt(bert):
+    tokenizer = published(bert)
+    ids = tokenizer.encode(["A film.", "", "Caf\u00e9s, \u96fba films!"], 16)
+    assert ids.values.dtype == np.int32
+    assert rows(ids) == [[2, 5, 6, 10, 3], [2, 3], [2, 8, 7, 1, 11, 5, 6, 7, 1, 3]]
+    assert tokenizer.dims() == {"vocab_size": 13} and tokenizer.closes
+    assert tokenizer.decode(rows(ids)[:2]) == ["a film.", ""]
+
+
+def test_vocab_txt_that_keeps_case(bert):
+    (bert / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    assert rows(published(bert).encode(["A a"], 8)) == [[2, 1, 5, 3]]
+
+
+def test_a_row_is_cut_before_its_last_special_token(bert):
+    tokenizer = published(bert)
+    assert rows(tokenizer.encode(["a film a film a film", "a"], 5)) == [[2, 5, 6, 5, 3], [2, 5, 3]]
+    assert rows(tokenizer.encode(["a film a film a film"], 64)) == [[2, 5, 6, 5, 6, 5, 6, 3]]
+    assert tokenizer.encode([], 8).lengths.shape == (0,)
+
+
+def test_tokenizer_json_loses_its_own_padding_and_cut(bert):
+    stored = json.loads(Path(published(bert).file).read_text())
+    stored["truncation"] = {"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
+    stored["padding"] = {"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,
+                         "pad_type_id": 0, "pad_token": "[PAD]"}  # fmt: skip
+    (bert / "vocab.txt").unlink()
+    (bert / "tokenizer.json").write_text(json.dumps(stored))
+    assert rows(published(bert).encode(["a film a film"], 16)) == [[2, 5, 6, 5, 6, 3]]
+
+
+def test_byte_pairs_without_special_tokens(tmp_path):
+    (tmp_path / "vocab.json").write_text(json.dumps(GPT2))
+    (tmp_path / "merges.txt").write_text(MERGES, encoding="utf-8")
+    tokenizer = published(tmp_path)
+    assert rows(tokenizer.encode(["ab ab a", ""], 8)) == [[3, 4, 2, 0], []]
+    assert tokenizer.decode([[3, 4, 5]]) == ["ab ab"] and not tokenizer.closes
+
+
+def test_byte_pairs_between_special_tokens(tmp_path):
+    vocab = {"<s>": 0, "<pad>": 1, "</s>": 2, "a": 3, "b": 4, "\u0120": 5, "ab": 6, "\u0120ab": 7}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocab))
+    (tmp_path / "merges.txt").write_text(MERGES, encoding="utf-8")
+    assert rows(published(tmp_path).encode(["ab ab ab"], 4)) == [[0, 6, 7, 2]]
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory):
+    """A SentencePiece model with T5's ids: 0 padding, 1 the end, 2 unknown."""
+    prefix = tmp_path_factory.mktemp("spm") / "spiece"
+    texts = SyntheticSentiment(examples=500).open("train")[np.arange(300)]["text"]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts), model_prefix=str(prefix), vocab_size=70, pad_id=0, eos_id=1, unk_id=2,
+        bos_id=3, minloglevel=2,
+    )  # fmt: skip
+    return prefix.with_suffix(".model").read_bytes()
+
+
+def test_sentencepiece_rows_end_as_in_t5(pieces, tmp_path):
+    (tmp_path / "spiece.model").write_bytes(pieces)
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    tokenizer = published(tmp_path)
+    own = sentencepiece.SentencePieceProcessor(model_proto=pieces)
+    (row,) = rows(tokenizer.encode(["the film is good"], 64))
+    assert row == [*own.encode("the film is good"), 1] and tokenizer.closes
+    assert rows(tokenizer.encode(["the film is good"], 3)) == [[*row[:2], 1]]
+    assert tokenizer.decode([[*row, 0, 0]]) == ["the film is good"]
+    assert tokenizer.dims() == {"vocab_size": 70}
+
+
+def test_sentencepiece_rows_begin_as_in_llama(pieces, tmp_path):
+    (tmp_path / "tokenizer.model").write_bytes(pieces)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    tokenizer = published(tmp_path)
+    assert rows(tokenizer.encode(["the film"], 64))[0][0] == 3 and not tokenizer.closes
+    (tmp_path / "tokenizer_config.json").write_text('{"add_bos_token": false, "add_eos_token": true}')
+    (row,) = rows(published(tmp_path).encode(["the film"], 64))
+    assert row[0] != 3 and row[-1] == 1
+
+
+def test_sentencepiece_with_ids_of_its_own_as_in_marian(pieces, tmp_path):
+    own = sentencepiece.SentencePieceProcessor(model_proto=pieces)
+    known = sorted(own.encode("the film", out_type=str))
+    vocab = {"</s>": 0, "<unk>": 1, **{piece: 2 + i for i, piece in enumerate(known)}}
+    for side in ("source", "target"):
+        (tmp_path / f"{side}.spm").write_bytes(pieces)
+    (tmp_path / "vocab.json").write_text(json.dumps({**vocab, "<pad>": len(vocab)}))
+    (tmp_path / "config.json").write_text('{"model_type": "marian"}')
+    tokenizer = published(tmp_path, side="target")
+    (row,) = rows(tokenizer.encode(["the film"], 64))
+    assert row == [*(vocab[piece] for piece in own.encode("the film", out_type=str)), 0]
+    assert tokenizer.decode([[*row, len(vocab)]]) == ["the film"]
+    assert rows(tokenizer.encode(["zq"], 64))[0][-2:] == [1, 0]
+
+
+def test_it_is_written_as_it_was_published(pieces, bert, tmp_path):
+    for name, kind in (("spiece.model", "t5"), ("tokenizer.model", "llama")):
+        folder, out = tmp_path / kind, tmp_path / f"{kind}-out"
+        folder.mkdir()
+        out.mkdir()
+        (folder / name).write_bytes(pieces)
+        (folder / "config.json").write_text(json.dumps({"model_type": kind}))
+        tokenizer = published(folder)
+        tokenizer.publish(out)
+        assert [path.name for path in out.iterdir()] == [name] and (out / name).read_bytes() == pieces
+    out = tmp_path / "bert-out"
+    out.mkdir()
+    published(bert).publish(out)
+    assert rows(published(out).encode(["A film."], 16)) == [[2, 5, 6, 10, 3]]
+
+
+def test_it_pickles_as_its_path(bert):
+    tokenizer = published(bert)
+    tokenizer.encode(["a"], 8)
+    assert len(pickle.dumps(tokenizer)) < 1000
+
+
+def test_token_dropout_keeps_the_closing_token():
+    tokens = Ragged(np.arange(9), np.array([4, 0, 2, 3]))
+    kept = token_dropout(tokens, 1.0, np.random.default_rng(0), keep_last=True)
+    assert kept.values.tolist() == [0, 3, 4, 5, 6, 8] and kept.lengths.tolist() == [2, 0, 2, 2]
+
+
+# Where a run finds it
+
+
+def experiment(init_from="", **tokenizer):
+    task = TextClassification(data=SyntheticSentiment(examples=80), tokenizer=Published(**tokenizer))
+    made = Experiment(name="x", task=task, model=transformer.Config(layers=1, width=8, heads=1, feed_forward=8))
+    return replace(made, {"checkpoint.init_from": init_from})
+
+
+def test_a_run_takes_the_tokenizer_of_its_weights(bert, tmp_path):
+    source = SyntheticSentiment(examples=80).open("train")
+    made = prepare(experiment(str(bert)), tmp_path / "run", source)
+    assert made.model.vocab_size == 13 and made.task.tokenizer.closes
+    (bert / "vocab.txt").unlink()  # the run has its own copy
+    assert bind(experiment(str(bert)), tmp_path / "run").task.tokenizer.dims() == {"vocab_size": 13}
+
+
+def test_a_run_takes_the_tokenizer_of_the_run_it_starts_from(tmp_path):
+    task = TextClassification(data=SyntheticSentiment(examples=200), tokenizer=SentencePiece(vocab_size=100))
+    first = Experiment(name="x", task=task, model=transformer.Config(layers=1, width=8, heads=1, feed_forward=8))
+    prepare(first, tmp_path / "first", task.source("train"))
+    (tmp_path / "first" / "experiment.json").write_text("{}")
+    other = SyntheticSentiment(examples=80, seed=7).open("train")
+    prepare(replace(first, {"checkpoint.init_from": str(tmp_path / "first")}), tmp_path / "second", other)
+    one, two = ((tmp_path / name / "assets" / "tokenizer.model").read_bytes() for name in ("first", "second"))
+    assert one == two
+    with pytest.raises(InputError, match=r'^field task.tokenizer: the run ".*first" has no tokenizer.json'):
+        prepare(experiment(str(tmp_path / "first")), tmp_path / "third", other)
+
+
+def test_a_table_of_tokens_may_have_rows_to_spare():
+    config = transformer.Config(vocab_size=32)
+    assert fill(config, {"vocab_size": 30}, {"vocab_size"}).vocab_size == 32
+    with pytest.raises(InputError, match=r"^field model.vocab_size: is 32, but the tokenizer has 33 ids"):
+        fill(config, {"vocab_size": 33}, {"vocab_size"})
+    with pytest.raises(InputError, match=r"^field model.vocab_size: is 32, but the data has 30"):
+        fill(config, {"vocab_size": 30})
+
+
+def test_no_tokenizer_in_the_folder(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError) as error:
+        published(tmp_path)
+    assert error.value.where == "field task.tokenizer.source" and "has no tokenizer" in error.value.problem
+    assert "config.json" in error.value.found and "vocab.txt" in error.value.fix
+
+
+def test_no_weights_named():
+    with pytest.raises(InputError, match=r"^field task.tokenizer.source: is empty") as error:
+        Published().fit(Memory({"text": ["x"]}), "text", None)
+    assert "--checkpoint.init_from" in error.value.fix
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"model": 3}', '{"sentencepiece": "AAAA"}'])
+def test_a_damaged_file(tmp_path, content):
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(InputError, match=r"^tokenizer .*: cannot be read: "):
+        published(tmp_path)
+
+
+def test_what_a_published_tokenizer_cannot_do(bert):
+    tokenizer = published(bert)
+    with pytest.raises(InputError, match=r"^field task.sampling: "):
+        tokenizer.encode(["a"], 8, np.random.default_rng(0))
+    with pytest.raises(InputError, match=r"^field task.max_length: leaves no room beside 2 special tokens"):
+        tokenizer.encode(["a"], 2)
