@@ -167,6 +167,7 @@ def plan(arguments: list[str]) -> None:
 
 def inspect(arguments: list[str]) -> None:
     """suite data inspect EXPERIMENT | suite data inspect --data PATH"""
+    from suite.assets import assets_of
     from suite.data.inspect import inspect as look
     from suite.data.inspect import render
     from suite.data.sources import from_path
@@ -179,7 +180,12 @@ def inspect(arguments: list[str]) -> None:
         print(render(look(from_path(options.named["data"]).open)))
         return
     experiment = resolve(_word(options, "EXPERIMENT", "suite data inspect --data PATH"), options, "data inspect")
-    print(render(look(experiment.task.data.open)))  # type: ignore[attr-defined]
+    task = experiment.task
+    print(render(look(task.data.open)))  # type: ignore[attr-defined]
+    for asset in assets_of(task).values():
+        about = asset.describe(task.source("train"), getattr(task, asset.of))
+        if about:
+            print(about)
 
 
 def list_(arguments: list[str]) -> None:

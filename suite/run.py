@@ -181,7 +181,10 @@ def predict_input(run: Run, value: str) -> list[dict[str, Any]]:
     task = run.experiment.task
     column = getattr(task, task.primary)
     columns = read_input(value, column)
-    shown = columns.get("file", columns.get(column, []))
+    shown = columns.get("file", columns.get(column))
+    if shown is None:  # whole records
+        plain = [values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values()]
+        shown = [json.dumps(dict(zip(columns, row, strict=True))) for row in zip(*plain, strict=True)]
     return [{"input": item if isinstance(item, str) else str(item), **made}
             for item, made in zip(shown, run.predict(columns), strict=True)]  # fmt: skip
 
