@@ -87,11 +87,11 @@ def _search(field: str, pattern: str, name: str) -> bool:
 
 
 def _no_match(field: str, pattern: str, names: list[str], what: str) -> None:
-    # The last words of paths tell layers apart; numbers of blocks don't.
-    near = closest(pattern.strip("^$"), names) or closest(pattern.strip("^$"), {name.split("/")[-1] for name in names})
+    words = {word for name in names for word in name.split("/") if not word.isdecimal()}
+    near = closest(pattern.strip("^$"), names) or closest(pattern.strip("^$"), sorted(words))
     raise InputError(f"field finetune.{field}", f'"{pattern}" matches no {what}.',
                      found=", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else ""),
-                     fix=f'--finetune.{field} "{near}$"' if near else "")  # fmt: skip
+                     fix=f"--finetune.{field} {near}" if near else "")  # fmt: skip
 
 
 def freeze(optim: Optim, finetune: Finetune, params: Mapping[Any, Any]) -> Optim:

@@ -1,0 +1,273 @@
+"""Fine-tuning of part of a model: what is trained, what it costs, what can be folded, saved and put back."""
+
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import suite
+from suite import adaptation
+from suite.cli import apply_flags
+from suite.config import Checkpoint, Finetune, Optim, replace
+from suite.errors import InputError
+from suite.models import dnn, transformer
+from suite.nn.additions import training
+from suite.optim import frozen_paths
+from suite.trainer import assemble
+from suite.tree import paths
+from tests import toy
+
+ENCODER = transformer.Config(vocab_size=50, outputs=2, layers=2, width=16, heads=2, feed_forward=32, max_length=8)
+TOKENS = jnp.arange(24).reshape(3, 8), jnp.ones((3, 8), bool)
+
+
+def attached(finetune, config=ENCODER, scale=0.0):
+    """(graph, params, rest) of the model with additions; what starts as zero is drawn, times ``scale``."""
+    model = adaptation.attach(config.build(rngs=nnx.Rngs(0)), finetune, nnx.Rngs(1))
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+    flat, rng = paths(nnx.to_pure_dict(params)), np.random.default_rng(0)
+    for name, leaf in flat.items():
+        if "/addition/" in name and not np.any(leaf):
+            flat[name] = jnp.asarray(scale * rng.normal(size=leaf.shape), jnp.float32)
+    return graph, adaptation.nest(flat), nnx.to_pure_dict(rest)
+
+
+def answer(graph, params, rest, *inputs):
+    return nnx.merge(graph, params, rest)(*(inputs or TOKENS))
+
+
+LORA = Finetune(kind="lora", rank=4, alpha=6.0)
+ADAPTERS = Finetune(kind="adapters", rank=4)
+
+
+@pytest.mark.parametrize("finetune", [LORA, ADAPTERS])
+def test_additions_begin_as_nothing(finetune):
+    plain = ENCODER.build(rngs=nnx.Rngs(0))(*TOKENS)
+    np.testing.assert_array_equal(answer(*attached(finetune)), plain)
+    assert np.abs(answer(*attached(finetune, scale=1.0)) - plain).max() > 1e-2
+
+
+def test_lora_is_its_formula():
+    config = dnn.Config(inputs=5, hidden=(7,), outputs=3)
+    graph, params, rest = attached(replaced(LORA, targets=("layers/0",), trained=()), config, scale=1.0)
+    flat = {name: np.asarray(leaf) for name, leaf in paths(params).items()}
+    (layer,) = [name.removesuffix("/addition/a") for name in flat if name.endswith("/addition/a")]
+    x = np.random.default_rng(1).normal(size=(4, 5)).astype(np.float32)
+    a, b = flat[f"{layer}/addition/a"], flat[f"{layer}/addition/b"]
+    assert a.shape == (5, 4) and b.shape == (4, 7)
+    hidden = x @ flat[f"{layer}/kernel"] + flat[f"{layer}/bias"] + 6.0 / 4 * x @ a @ b
+    (head,) = [name.removesuffix("/kernel") for name in flat if name.endswith("/kernel") and layer not in name]
+    expected = np.maximum(hidden, 0) @ flat[f"{head}/kernel"] + flat[f"{head}/bias"]
+    np.testing.assert_allclose(answer(graph, params, rest, jnp.asarray(x)), expected, atol=1e-5)
+
+
+def replaced(finetune, **changes):
+    return replace(finetune, changes)
+
+
+def test_folded_low_rank_products_answer_the_same():
+    wide = replaced(LORA, targets=("encoder",))
+    graph, params, rest = attached(wide, scale=0.3)
+    folded = adaptation.fold(params, wide)
+    plain = nnx.split(ENCODER.build(rngs=nnx.Rngs(5)), nnx.Param, ...)[0]
+    assert paths(folded).keys() == paths(adaptation.base(params)).keys()
+    np.testing.assert_allclose(answer(plain, folded, {}), answer(graph, params, rest), atol=1e-5)
+    assert np.abs(answer(plain, adaptation.base(params), {}) - answer(graph, params, rest)).max() > 1e-2
+
+
+def test_layers_that_are_stacked_get_stacked_additions():
+    @nnx.vmap(in_axes=0, out_axes=0)
+    def build(key):
+        return suite.nn.linear.Linear(3, 4, rngs=nnx.Rngs(key))
+
+    class Stack(nnx.Module):
+        def __init__(self):
+            self.layers = build(jax.random.split(jax.random.key(0), 5))
+
+    model = adaptation.attach(Stack(), replaced(LORA, targets=("layers",)), nnx.Rngs(0))
+    assert model.layers.addition.a.shape == (5, 3, 4) and model.layers.addition.b.shape == (5, 4, 4)
+    finetune = replaced(LORA, targets=("layers",))
+    folded = adaptation.fold(nnx.to_pure_dict(nnx.state(model, nnx.Param)), finetune)
+    assert folded["layers"]["kernel"].shape == (5, 3, 4)
+
+
+# What is trained, and what the rest costs
+
+
+@pytest.mark.parametrize(
+    ("finetune", "expected"),
+    [
+        (LORA, r"addition|^head"),
+        (ADAPTERS, r"addition|^head"),
+        (Finetune(kind="head"), r"^head"),
+        (Finetune(kind="head", trained=("^head", "norm")), r"^head|norm"),
+        (Finetune(kind="lora", trained=()), r"addition"),
+    ],
+)
+def test_everything_else_is_frozen(finetune, expected):
+    params = attached(finetune)[1]
+    optim = adaptation.freeze(Optim(), finetune, params)
+    trained = paths(params).keys() - frozen_paths(optim, params)
+    assert trained == {name for name in paths(params) if re.search(expected, name)}
+    assert adaptation.freeze(Optim(), Finetune(), params) == Optim()
+
+
+def program(finetune, **changes):
+    """A step of the encoder on rows of 8 tokens, compiled."""
+    from suite.data.sources import SyntheticSentiment
+    from suite.data.text import SentencePiece
+    from tasks.text.classification import TextClassification
+
+    task = TextClassification(data=SyntheticSentiment(), tokenizer=SentencePiece())
+    model = transformer.Config(vocab_size=500, outputs=2, layers=1, width=64, heads=2, feed_forward=256, max_length=16)
+    made = suite.config.Experiment(name="x", task=task, model=model, finetune=finetune)
+    made = assemble(replace(made, {"train.batch_size": 32, **changes}), 10)
+    batch = {"tokens": ((1, 32, 16), jnp.int32), "tokens_mask": ((1, 32, 16), bool), "label": ((1, 32), jnp.int32),
+             "mask": ((1, 32), bool)}  # fmt: skip
+    shapes = {name: jax.ShapeDtypeStruct(*each) for name, each in batch.items()}
+    return made, made.step.lower(made.abstract, shapes).compile()
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_frozen_parameters_cost_no_gradient(accumulate):
+    full, head, lora = (program(Finetune(kind=kind), **{"train.accumulate": accumulate})
+                        for kind in ("full", "head", "lora"))  # fmt: skip
+    flops = [compiled.cost_analysis()["flops"] for _, compiled in (full, head, lora)]
+    assert flops[1] < 0.45 * flops[0]  # the forward pass is a third
+    assert flops[2] < 0.85 * flops[0]  # two thirds, and the additions
+    if accumulate > 1:  # no sums of gradients of what is frozen
+        assert head[1].memory_analysis().temp_size_in_bytes < 0.6 * full[1].memory_analysis().temp_size_in_bytes
+    states = [sum(leaf.size for leaf in jax.tree.leaves(made.abstract.opt)) for made, _ in (full, head)]
+    assert states[1] < 0.01 * states[0]
+
+
+def test_dropout_of_additions_acts_in_training_only():
+    graph, params, rest = attached(replaced(LORA, dropout=0.5), scale=1.0)
+    plain = answer(*attached(LORA, scale=1.0))
+    np.testing.assert_array_equal(answer(graph, params, rest), plain)
+    with training(jax.random.key(0)):
+        first, again = answer(graph, params, rest), answer(graph, params, rest)
+    with training(jax.random.key(1)):
+        other = answer(graph, params, rest)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - plain).max() > 1e-3 and np.abs(first - other).max() > 1e-3
+
+
+# Runs
+
+
+def tuned(**changes):
+    return replace(toy.experiment(), {"finetune": Finetune(kind="lora", rank=2, targets=("hidden",), dropout=0.1),
+                                      "train.steps": 20, "train.eval_every": 20, **changes})  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run of the whole model, and one that tunes it by another optimiser and without a moving average."""
+    folder = tmp_path_factory.mktemp("adaptation")
+    first = suite.train(toy.experiment(steps=30), folder / "first")
+    changes = {"checkpoint.init_from": str(first.folder), "optim.name": "sgd", "train.ema": 0.0}
+    return first, suite.train(tuned(**changes), folder / "second")
+
+
+def test_a_run_tunes_another_ones_model(runs):
+    first, second = (paths(run._weights[0]) for run in runs)
+    np.testing.assert_array_equal(first["hidden/kernel"], second["hidden/kernel"])
+    assert np.any(second["hidden/addition/b"]) and np.any(first["head/kernel"] != second["head/kernel"])
+
+
+def test_moving_averages_of_frozen_parameters_stand_still(runs, tmp_path):
+    run = suite.train(tuned(**{"checkpoint.init_from": str(runs[0].folder), "train.ema": 0.5}), tmp_path / "run")
+    first, averaged = (paths(made._weights[0]) for made in (runs[0], run))
+    np.testing.assert_array_equal(first["hidden/kernel"], averaged["hidden/kernel"])
+    assert np.any(averaged["hidden/addition/b"])
+
+
+def test_a_delta_goes_back_onto_its_base(runs, tmp_path):
+    first, second = runs
+    params, rest = second._weights
+    experiment = second.experiment
+    parts = experiment.finetune, experiment.optim
+    adaptation.write_delta(params, rest, *parts, experiment.checkpoint, tmp_path / "delta")
+    about = json.loads((tmp_path / "delta" / "delta.json").read_text())
+    assert about["base"] == str(first.folder) and about["kind"] == "lora"
+    assert (tmp_path / "delta" / "delta.safetensors").stat().st_size < 2000
+    fresh = adaptation.with_additions(first._weights[0], jax.tree.map(jnp.zeros_like, params))
+    made, _ = adaptation.read_delta(fresh, rest, experiment.finetune, tmp_path / "delta")
+    for name, leaf in paths(params).items():
+        np.testing.assert_array_equal(paths(made)[name], leaf, err_msg=name)
+    again = tuned(**{"checkpoint.init_from": str(first.folder), "finetune.delta": str(tmp_path / "delta"),
+                     "optim.learning_rate": 0.0})  # fmt: skip
+    run = suite.train(again, tmp_path / "again")
+    for name, leaf in paths(params).items():
+        np.testing.assert_array_equal(paths(run._weights[0])[name], leaf, err_msg=name)
+
+
+def test_the_command_line_has_a_short_form():
+    for arguments in (["--finetune", "lora"], ["--finetune=lora"], ["--finetune.kind", "lora"]):
+        made = apply_flags(toy.experiment(), [*arguments, "--finetune.rank", "3"], "suite train x")
+        assert made.finetune == Finetune(kind="lora", rank=3)
+
+
+# Refused
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rank": 0}, "field finetune.rank: must be at least 1.\n  found: 0\n  try:   --finetune.rank 8"),
+        ({"alpha": 0.0}, "field finetune.alpha: must be above 0.\n  found: 0.0"),
+        ({"dropout": 1.0}, "field finetune.dropout: must be at least 0 and below 1.\n  found: 1.0"),
+        ({"targets": ("quary$",)},
+         'field finetune.targets: "quary$" matches no linear layer.\n'
+         "  found: encoder/layers/0/attention/key, encoder/layers/0/attention/out, encoder/layers/0/attention/query, "
+         "encoder/layers/0/attention/value, encoder/layers/0/mlp/down, encoder/layers/0/mlp/up, "
+         "encoder/layers/1/attention/key, encoder/layers/1/attention/out and 5 more\n"
+         '  try:   --finetune.targets query'),
+        ({"targets": ("(",)}, "field finetune.targets: not a regular expression: "),
+    ],
+)  # fmt: skip
+def test_refused_additions(change, message):
+    with pytest.raises(InputError) as error:
+        attached(replaced(LORA, **change))
+    assert str(error.value).startswith(message)
+
+
+def test_refused_parts():
+    params = attached(Finetune())[1]
+    with pytest.raises(InputError, match=r'^field finetune.trained: "\^haed" matches no parameter') as error:
+        adaptation.freeze(Optim(), Finetune(kind="head", trained=("^haed",)), params)
+    assert error.value.fix == "--finetune.trained head"
+    with pytest.raises(InputError, match=r"^field finetune.trained: names nothing"):
+        adaptation.freeze(Optim(), Finetune(kind="head", trained=()), params)
+    with pytest.raises(InputError, match=r"^field finetune.kind: adapters are not linear"):
+        adaptation.fold(attached(ADAPTERS)[1], ADAPTERS)
+
+
+def test_refused_deltas(runs, tmp_path):
+    params, rest = runs[1]._weights
+    finetune, optim = runs[1].experiment.finetune, runs[1].experiment.optim
+    with pytest.raises(InputError, match=r'^field finetune.delta: ".*none" is not what suite convert --delta writes'):
+        adaptation.read_delta(params, rest, finetune, tmp_path / "none")
+    folder = tmp_path / "delta"
+    adaptation.write_delta(params, rest, finetune, optim, Checkpoint(), folder)
+    with pytest.raises(InputError, match=r"^field finetune.rank: is 3, but the delta was trained with 2"):
+        adaptation.read_delta(params, rest, replaced(finetune, rank=3), folder)
+    other = adaptation.base(params)
+    with pytest.raises(InputError, match=r"hidden/addition/a does not fit the model"):
+        adaptation.read_delta(other, rest, finetune, folder)
+    whole = (folder / "delta.safetensors").read_bytes()
+    (folder / "delta.safetensors").write_bytes(whole[:-10])
+    with pytest.raises(InputError, match="is damaged: "):
+        adaptation.read_delta(params, rest, finetune, folder)
+
+
+def test_weights_that_are_not_there(tmp_path):
+    missing = replace(toy.experiment(steps=2), {"checkpoint.init_from": str(tmp_path / "nowhere")})
+    with pytest.raises(InputError, match="nowhere"):
+        suite.train(missing, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
