@@ -164,7 +164,14 @@ def train(experiment: Experiment, run_dir: str | Path = "", *, resume: bool = Fa
         raise
     rate = found.pop("train/examples_per_second")
     write_result(folder, "train", experiment.name, found, time.perf_counter() - begun, rate)
-    return Run(folder, bind(experiment, folder), found)
+    return Run(folder, bind(_as_stored(experiment, folder), folder), found)
+
+
+def _as_stored(experiment: Experiment, folder: Path) -> Experiment:
+    """With the model's sizes as training took them from published weights."""
+    stored = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))["model"]
+    own = type(experiment.model).__module__.split(".")[0]
+    return dataclasses.replace(experiment, model=config.from_json(stored, (own,)))
 
 
 def resume(folder: str | Path, allow: tuple[str, ...] = (), *, on_dispatch: OnDispatch | None = None) -> Run:

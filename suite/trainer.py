@@ -265,7 +265,8 @@ def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None 
     enable_cache()
     watch = CompileWatch()
     source, held_out = experiment.task.source("train"), experiment.task.source("validation")
-    experiment = pretrained.adopt(experiment)
+    if not any(folder.glob("checkpoints/[0-9]*")):  # a resumed run has its sizes, and its source may be gone
+        experiment = pretrained.adopt(experiment)
     dump(unbind(experiment), folder / "experiment.json")
     experiment = prepare(experiment, folder, source)
     train, pipe = experiment.train, experiment.pipeline
