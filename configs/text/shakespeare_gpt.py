@@ -1,0 +1,42 @@
+"""Shakespeare, a character at a time, with a small GPT from scratch.
+
+source:   char-GPT of karpathy/nanoGPT: 6 layers of width 384, context 256, reaches 1.4697 nats a character on a GPU
+data:     $SUITE_DATA/tinyshakespeare: 1,115,394 characters, the last 10 % held out for validation
+expected: TODO
+time:     TODO
+command:  suite train text.shakespeare_gpt
+"""
+
+import os
+
+from suite.config import Experiment, Goal, Optim, Pipeline, Precision, Train
+from suite.config import replace as changed
+from suite.data.characters import Characters
+from suite.data.running import RunningText
+from suite.models import decoder
+from tasks.text.language_modelling import LanguageModelling
+
+
+def experiment() -> Experiment:
+    file = os.path.join(os.environ.get("SUITE_DATA", "data"), "tinyshakespeare", "input.txt")
+    return Experiment(
+        name="text.shakespeare_gpt",
+        task=LanguageModelling(data=RunningText(path=file), vocabulary=Characters(), context=128, overlap=8),
+        model=decoder.Config(
+            layers=4, width=192, heads=6, positions="rotary", activation="gelu", max_length=128,
+            dropout=0.1, attention_dropout=0.0,
+        ),
+        optim=Optim(learning_rate=2e-3, warmup_steps=100, end_fraction=0.05, weight_decay=0.1, beta2=0.99,
+                    clip_norm=1.0),
+        train=Train(steps=3000, batch_size=32, eval_every=500, eval_batch_size=64, best="-loss"),
+        pipeline=Pipeline(buckets=(129,)),
+        precision=Precision(compute="bfloat16"),
+        goal=Goal(metric="loss", at_most=1.6, on="validation"),
+    )  # fmt: skip
+
+
+def smoke() -> Experiment:
+    return changed(experiment(), {"train.steps": 4, "train.eval_every": 4, "train.log_every": 2,
+                                  "optim.warmup_steps": 2, "model.layers": 1, "model.heads": 2, "model.width": 32,
+                                  "task.decoding.tokens": 8, "task.context": 32,
+                                  "train.eval_batch_size": 512, "pipeline.buckets": (33,)})  # fmt: skip

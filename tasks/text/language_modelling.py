@@ -1,0 +1,117 @@
+"""Causal language modelling: the next token of running text, and continuations of a beginning."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from suite.base import Batch, Columns, Data, Ragged, Source, Tally, Task
+from suite.data.characters import Characters
+from suite.data.columns import column, origin, require
+from suite.data.running import RunningText, Stretches, joined
+from suite.data.sources import Lines
+from suite.data.text import SentencePiece
+from suite.errors import InputError
+from suite.generation import Decoding, generate
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelling(Task):
+    """Running text is cut into stretches; of each the model says every token from those before it.
+
+    A table or a folder of texts becomes one running text, a line a record; a plain text file is one already, of which
+    the end is held out. Asked with a beginning, the model continues it.
+    """
+
+    primary: ClassVar[str] = "text"
+
+    data: Data
+    """Where the text comes from."""
+    text: str = "text"
+    """Name of the text column."""
+    vocabulary: Characters | SentencePiece = field(default_factory=Characters)
+    """Tokens, learnt from the training split."""
+    context: int = 256
+    """Tokens the model reads at most."""
+    stretch: int = 0
+    """Characters a stretch is cut from. 0: context + 1, right where tokens are characters; about four times that fills
+    the context with pieces."""
+    overlap: int = 1
+    """Stretches of training begin this many times in the length of one, so that each token has several places."""
+    decoding: Decoding = field(default_factory=lambda: Decoding(tokens=64, temperature=0.8, top_k=40))
+    """How a beginning is continued."""
+    seed: int = 0
+    """Draws the tokens of a continuation."""
+
+    def __post_init__(self):
+        for name, least in (("context", 2), ("stretch", 0), ("overlap", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"field task.{name}", f"must be at least {least}", found=str(getattr(self, name)))
+        if self.decoding.tokens >= self.context:
+            raise InputError("field task.decoding.tokens", "leaves no room for the beginning",
+                             found=f"{self.decoding.tokens} of {self.context}",
+                             fix="fewer, or a longer context")  # fmt: skip
+
+    def source(self, split: str) -> Source:
+        data = self.data
+        if isinstance(data, Lines) and Path(data.path).expanduser().is_file():
+            data = RunningText(path=data.path, validation=data.validation)
+        opened = data.open(split)
+        require(opened, {"text": self.text}, origin(self.data))
+        length = self.stretch or self.context + 1
+        step = length - 1  # the last token of one is the first of the next: each is said once
+        stride = max(step // self.overlap, 1) if split == "train" else step
+        return Stretches(joined(opened, self.text), length, stride, self.text)
+
+    def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """``tokens`` int32 Ragged, at most context + 1; of a request ``prompt``, the last tokens that leave room."""
+        texts = column(columns, "text", self.text)
+        if "stretch" in columns:
+            return {"tokens": self.vocabulary.encode(texts, self.context + 1)}
+        return {"prompt": self._prompt([str(text) for text in texts])}
+
+    def _prompt(self, texts: Sequence[str]) -> Ragged:
+        room = self.context - self.decoding.tokens
+        whole = self.vocabulary.encode(texts, max(map(len, texts), default=0) + 1)
+        rows = [row[-room:] for row in np.split(whole.values, np.cumsum(whole.lengths)[:-1])]
+        # An empty beginning is one token of no character.
+        rows = [row if len(row) else np.ones(1, np.int32) for row in rows]
+        return Ragged(np.concatenate(rows).astype(np.int32), np.array([len(row) for row in rows]), to=room)
+
+    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
+        said = _said(model, batch, rngs)
+        total = Tally(said["nats"].sum(), said["count"].sum())
+        tallies = {"loss": total, "accuracy": Tally(said["right"].sum(), said["count"].sum())}
+        return total.total / jnp.maximum(total.count, 1), tallies
+
+    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+        if "tokens" in batch:
+            return _said(model, batch, None)
+        cache = model.cache(batch["prompt"].shape[0], self.context)
+        made = generate(model, cache, batch["prompt"], batch["prompt_mask"], self.decoding, jax.random.key(self.seed))
+        return {"continuation": made.tokens}
+
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
+        """``loss`` in nats a token and ``accuracy``, over all tokens."""
+        sums = {name: np.asarray(outputs[name], np.float64).sum() for name in ("nats", "count", "right")}
+        return {"loss": Tally(sums["nats"], sums["count"]), "accuracy": Tally(sums["right"], sums["count"])}
+
+    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+        return [{"continuation": text} for text in self.vocabulary.decode(outputs["continuation"])]
+
+
+def _said(model: Any, batch: Batch, rngs: nnx.Rngs | None) -> dict[str, jax.Array]:
+    """Of each row: nats of its tokens but the first, how many they are, and how many were the likeliest ones."""
+    given, wanted = batch["tokens"][:, :-1], batch["tokens"][:, 1:]
+    real = batch["tokens_mask"][:, 1:] & batch["mask"][:, None]
+    # Padding is at the end, which no token before it sees.
+    logits = model(given, rngs=rngs)
+    nats = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, wanted[..., None], -1)[..., 0]
+    right = (logits.argmax(-1) == wanted) & real
+    count = lambda x: x.sum(1).astype(jnp.float32)
+    return {"nats": jnp.where(real, nats, 0).sum(1), "count": count(real), "right": count(right)}
