@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float
 
 from suite.base import ModelConfig
 from suite.errors import InputError
-from suite.imports import CONV2D, TRANSPOSED, Map, Rule
+from suite.imports import CONV2D, Map, Rule, linear
 from suite.nn import Dropout, Linear
 from suite.nn.batchnorm import BatchNorm, GroupNorm
 from suite.nn.conv import Conv, max_pool
@@ -295,3 +295,129 @@ SHARDING = (
     (r"conv\Wkernel$", P(None, None, "fsdp", "tensor")),
     (r"head\Wkernel$", P("fsdp", "tensor")),
 )
+
+_NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "variance"}
+_CLASSIC = {"blocks": "layers", "widths": "channels", "channels": "in_chans"}
+"""Our fields as arguments of timm's model."""
+_NAMED = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50, "resnet101": resnet101,
+          "resnet152": resnet152}  # fmt: skip
+
+
+def _layer(conv: str, norm: str, ours: str) -> tuple[Rule, ...]:
+    """The rules of one convolution and its norm."""
+    return (Rule(f"{conv}.weight", f"{ours}/conv/kernel", CONV2D),
+            *(Rule(f"{norm}.{theirs}", f"{ours}/norm/{own}") for theirs, own in _NORM.items()))  # fmt: skip
+
+
+def _classic_stage(stage: int) -> tuple[Rule, ...]:
+    """torchvision and timm count stages and convolutions from 1."""
+    theirs, ours = f"layer{stage}.{{i}}", f"stages/{stage - 1}/{{i}}"
+    convs = [_layer(f"{theirs}.conv{n}", f"{theirs}.bn{n}", f"{ours}/layers/{n - 1}") for n in (1, 2, 3)]
+    beside = _layer(f"{theirs}.downsample.0", f"{theirs}.downsample.1", f"{ours}/shortcut")
+    return (*(rule for rules in convs for rule in rules), *beside)
+
+
+def _refuse(config: Config, **needed: Any) -> None:
+    """What no published ResNet has."""
+    needed = {"norm": "batch", "shortcut": "projection", "stem_kernel": 7, "stem_stride": 2, "stem_pool": True,
+              "epsilon": 1e-5, **needed}  # fmt: skip
+    wrong = [f"{name} {getattr(config, name)}, not {value}" for name, value in needed.items()
+             if getattr(config, name) != value]  # fmt: skip
+    if wrong:
+        raise InputError("the model", f"has {', '.join(wrong)}.")
+
+
+def _read(published: Mapping[str, Any]) -> Config:
+    """Hugging Face's ``resnet``."""
+    for name, known in (("hidden_act", "relu"), ("downsample_in_first_stage", False)):
+        if published.get(name, known) != known:
+            raise InputError(f"config.json, {name}", f'"{published[name]}" is not there.', fix=f'"{known}"')
+    missing = [name for name in ("depths", "hidden_sizes", "embedding_size") if name not in published]
+    if missing:
+        raise InputError("config.json", f"does not state {', '.join(missing)}.", fix="the one that was published")
+    return Config(
+        channels=published.get("num_channels", 3),
+        outputs=len(published.get("id2label") or range(published.get("num_labels", 2))),
+        blocks=tuple(published["depths"]),
+        widths=tuple(published["hidden_sizes"]),
+        stem_width=published["embedding_size"],
+        block=published.get("layer_type", "bottleneck"),
+        stride_in="1x1" if published.get("downsample_in_bottleneck") else "3x3",
+    )
+
+
+def _publish(config: Config) -> dict[str, Any]:
+    _refuse(config)
+    labels = {str(i): f"LABEL_{i}" for i in range(config.outputs)}
+    return {
+        "model_type": "resnet", "architectures": ["ResNetForImageClassification"], "num_channels": config.channels,
+        "embedding_size": config.stem_width, "hidden_sizes": list(config.widths), "depths": list(config.blocks),
+        "layer_type": config.block, "hidden_act": "relu", "downsample_in_first_stage": False,
+        "downsample_in_bottleneck": config.stride_in == "1x1", "id2label": labels,
+        "label2id": {name: int(i) for i, name in labels.items()},
+    }  # fmt: skip
+
+
+def _read_classic(published: Mapping[str, Any]) -> Config:
+    """timm's config.json, which a folder of torchvision's weights needs too: ``{"architecture": "resnet50"}``."""
+    name = str(published.get("architecture", "")).partition(".")[0]
+    if name not in _NAMED:
+        raise InputError("config.json, architecture", f'"{name}" is not there.', fix=", ".join(_NAMED))
+    said = published.get("model_args") or {}
+    changes = {ours: tuple(said[theirs]) if isinstance(said[theirs], list) else said[theirs]
+               for ours, theirs in _CLASSIC.items() if theirs in said}  # fmt: skip
+    config = _NAMED[name](**{"channels": 3, "outputs": published.get("num_classes", 1000)})
+    if config.block == "bottleneck" and "widths" in changes:  # timm states what is between
+        changes["widths"] = tuple(_NARROWING * width for width in changes["widths"])
+    return replace(config, **changes)
+
+
+def _publish_classic(config: Config) -> dict[str, Any]:
+    _refuse(config, stride_in="3x3", stem_width=64)
+    for name, make in _NAMED.items():
+        if make(channels=config.channels, outputs=config.outputs).blocks == config.blocks and (
+            (config.block == "bottleneck") == (make().block == "bottleneck")
+        ):
+            break
+    else:
+        name = "resnet50" if config.block == "bottleneck" else "resnet18"
+    inner = _NARROWING if config.block == "bottleneck" else 1
+    given = {"layers": list(config.blocks), "channels": [width // inner for width in config.widths],
+             "in_chans": config.channels}  # fmt: skip
+    return {"architecture": name, "num_classes": config.outputs, "model_args": given}
+
+
+def _is_classic(published: Mapping[str, Any], names: Sequence[str]) -> bool:
+    return "model_type" not in published and "layer1.0.conv1.weight" in names
+
+
+IMPORTS: dict[str, Map] = {
+    "resnet": Map(
+        rules=(
+            *_layer("embedder.embedder.convolution", "embedder.embedder.normalization", "stem"),
+            *_layer("encoder.stages.{i}.layers.{j}.layer.{k}.convolution",
+                    "encoder.stages.{i}.layers.{j}.layer.{k}.normalization", "stages/{i}/{j}/layers/{k}"),
+            *_layer("encoder.stages.{i}.layers.{j}.shortcut.convolution",
+                    "encoder.stages.{i}.layers.{j}.shortcut.normalization", "stages/{i}/{j}/shortcut"),
+            *linear("classifier.1", "head", bare=True),
+        ),
+        config=_read,
+        publish=_publish,
+        skip=(r"num_batches_tracked$",),
+        prefixes=("resnet.", ""),
+        fresh=(r"^head/",),
+    ),
+    "resnet-classic": Map(
+        rules=(
+            *_layer("conv1", "bn1", "stem"),
+            *(rule for stage in (1, 2, 3, 4) for rule in _classic_stage(stage)),
+            *linear("fc", "head"),
+        ),
+        config=_read_classic,
+        publish=_publish_classic,
+        skip=(r"num_batches_tracked$",),
+        fresh=(r"^head/",),
+        recognise=_is_classic,
+    ),
+}  # fmt: skip
+"""Hugging Face's ``model_type`` and, recognised by their tensors, torchvision's and timm's weights."""

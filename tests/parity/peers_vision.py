@@ -1,0 +1,159 @@
+"""ResNet of transformers, torchvision and timm, ViT of transformers and timm, tiny.
+
+The scalar whose gradients are stored is the sum of the squares of the logits, in evaluation mode. For residual networks
+``batch_logits`` are those of training mode, with the statistics of the batch, and ``updated`` the running averages of
+the first norm after it, the mean above the variance.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tests.parity.golden import Golden, draw
+
+SPELLED = (
+    (r"^vit\.layers\.", "vit.encoder.layer."), (r"attention\.([qkv])_proj", r"attention.attention.\1"),
+    (r"attention\.q\.", "attention.query."), (r"attention\.k\.", "attention.key."),
+    (r"attention\.v\.", "attention.value."), (r"attention\.o_proj", "attention.output.dense"),
+    (r"mlp\.fc1", "intermediate.dense"), (r"mlp\.fc2", "output.dense"),
+)  # fmt: skip
+"""How transformers 5 names the tensors of a ViT in memory, and how its files do."""
+
+
+def prepare() -> None:
+    """torchvision's compiled operators don't load beside a CPU build of PyTorch: declare what its import asks for."""
+    import torch
+    import transformers.utils
+
+    for module in (transformers.utils, transformers.utils.import_utils):
+        for name in ("torchvision", "torchaudio"):
+            setattr(module, f"is_{name}_available", lambda: False)
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
+        KEPT.append(library)
+
+
+KEPT: list[Any] = []
+"""Libraries go when nobody holds them."""
+
+
+def spelled(name: str) -> str:
+    """The name that a file would have."""
+    if name.startswith("vit."):
+        for pattern, better in SPELLED:
+            name = re.sub(pattern, better, name)
+    return name
+
+
+def images(side: int, count: int = 3, channels: int = 3) -> np.ndarray:
+    """(count, side, side, channels) of zero mean and unit deviation."""
+    return np.random.default_rng(0).standard_normal((count, side, side, channels)).astype(np.float32)
+
+
+def answers(model: Any, config: dict[str, Any], side: int, grads: tuple[str, ...], norm: str = "",
+            channels: int = 3) -> Golden:  # fmt: skip
+    """The model's answers and the gradients of the tensors ``grads``; in training mode too where ``norm`` is given."""
+    import torch
+
+    names = {spelled(name): tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in names.items()}
+    with torch.no_grad():
+        for name, tensor in names.items():
+            tensor.copy_(torch.from_numpy(draw(name, shapes[name])))
+    inputs = images(side, channels=channels)
+    x = torch.from_numpy(inputs).permute(0, 3, 1, 2).contiguous()
+    made = model.eval()(x)
+    logits = getattr(made, "logits", made)
+    logits.square().sum().backward()
+    parameters = {spelled(name): value for name, value in model.named_parameters()}
+    stored = {name: parameters[name].grad.numpy().copy() for name in grads}
+    outputs = {"logits": logits.detach().numpy().copy()}
+    if norm:
+        with torch.no_grad():
+            made = model.train()(x)
+        outputs["batch_logits"] = getattr(made, "logits", made).numpy().copy()
+        state = model.state_dict()
+        outputs["updated"] = np.stack([state[f"{norm}.running_mean"].numpy(), state[f"{norm}.running_var"].numpy()])
+    return Golden(config=config, shapes=shapes, inputs={"images": inputs}, outputs=outputs, grads=stored)
+
+
+def plain(config: Any, kind: type) -> dict[str, Any]:
+    """What config.json would say."""
+    said = {**config.to_dict(), "architectures": [kind.__name__]}
+    return {key: value for key, value in said.items() if isinstance(value, str | int | float | list | dict)}
+
+
+def resnet(layer_type: str, **more: Any) -> Golden:
+    prepare()
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[16, 24], depths=[1, 2], layer_type=layer_type, num_labels=4,
+                          **more)  # fmt: skip
+    grads = ("resnet.embedder.embedder.convolution.weight",
+             "resnet.encoder.stages.1.layers.0.layer.1.convolution.weight",
+             "resnet.encoder.stages.1.layers.0.shortcut.normalization.weight", "classifier.1.weight")  # fmt: skip
+    model = ResNetForImageClassification(config)
+    norm = "resnet.embedder.embedder.normalization"
+    return answers(model, plain(config, type(model)), 20, grads, norm)
+
+
+CLASSIC = ("conv1.weight", "layer2.0.downsample.1.weight", "fc.bias")
+
+
+def torchvision_resnet() -> Golden:
+    prepare()
+    from torchvision.models.resnet import BasicBlock, ResNet
+
+    config = {"architecture": "resnet18", "num_classes": 4, "model_args": {"layers": [1, 1, 1, 1]}}
+    return answers(ResNet(BasicBlock, [1, 1, 1, 1], num_classes=4), config, 33, CLASSIC, "bn1")
+
+
+def timm_resnet(name: str) -> Golden:
+    prepare()
+    import timm
+
+    said = {"layers": [1, 2, 1, 1], "channels": [8, 12, 16, 20], "in_chans": 1}
+    config = {"architecture": f"{name}.a1_in1k", "num_classes": 4, "model_args": said}
+    model = timm.create_model(name, num_classes=4, **said)
+    return answers(model, config, 32, (*CLASSIC, "layer2.1.conv2.weight"), "bn1", channels=1)
+
+
+def vit() -> Golden:
+    prepare()
+    from transformers import ViTConfig, ViTForImageClassification
+
+    config = ViTConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=24, image_size=12,
+                       patch_size=4, num_labels=4)  # fmt: skip
+    grads = ("vit.embeddings.cls_token", "vit.embeddings.patch_embeddings.projection.weight",
+             "vit.encoder.layer.0.attention.attention.key.weight", "vit.encoder.layer.1.output.dense.weight",
+             "vit.embeddings.position_embeddings")  # fmt: skip
+    model = ViTForImageClassification(config)
+    return answers(model, plain(config, type(model)), 12, grads)
+
+
+def timm_vit() -> Golden:
+    prepare()
+    import timm
+
+    said = {"embed_dim": 16, "depth": 2, "num_heads": 4, "patch_size": 4, "img_size": [12, 12], "mlp_ratio": 2.0}
+    config = {"architecture": "vit_tiny_patch16_224", "num_classes": 4, "model_args": said}
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=4, **{**said, "img_size": (12, 12)})
+    return answers(model, config, 12, ("cls_token", "blocks.1.attn.qkv.weight", "blocks.0.mlp.fc1.bias"))
+
+
+CASES: dict[str, Callable[[], Golden]] = {
+    "resnet_basic": lambda: resnet("basic"),
+    "resnet_bottleneck": lambda: resnet("bottleneck"),
+    "resnet_v1": lambda: resnet("bottleneck", downsample_in_bottleneck=True),
+    "resnet_torchvision": torchvision_resnet,
+    "resnet_timm": lambda: timm_resnet("resnet18"),
+    "resnet_timm_bottleneck": lambda: timm_resnet("resnet50"),
+    "vit": vit,
+    "vit_timm": timm_vit,
+}
