@@ -1,5 +1,6 @@
 """Click logs: MovieLens ratings as clicks, and the columns of the Criteo and Avazu logs."""
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -46,22 +47,28 @@ class MovieLens(Data):
             InputError: the dataset is not prepared, or there is no such split.
         """
         check_split(split, self.name)
-        raw = Tfds(name=self.name, data_dir=self.data_dir).open("train")
-        rated = raw[np.arange(len(raw))]
-        years = [_YEAR.search(title) for title in rated["movie_title"]]
-        columns = {
-            "user": rated["user_id"],
-            "movie": rated["movie_id"],
-            "genres": rated["movie_genres"],
-            "year": np.array([float(year[1]) if year else np.nan for year in years]),
-            "age": np.asarray(rated["raw_user_age"], np.float64),
-            "gender": np.asarray(rated["user_gender"], np.int64),
-            "occupation": rated["user_occupation_text"],
-            "zip": [code[:2] for code in rated["user_zip_code"]],
-            "click": (np.asarray(rated["user_rating"]) >= self.liked).astype(np.int64),
-        }
-        part = split_by_time(np.array(rated["user_id"]), np.asarray(rated["timestamp"]))
-        return not_empty(Subset(Memory(columns), np.flatnonzero(part == SPLITS.index(split))), split, self.name)
+        whole, part = _rated(self.name, self.data_dir, self.liked)
+        return not_empty(Subset(whole, np.flatnonzero(part == SPLITS.index(split))), split, self.name)
+
+
+@functools.lru_cache(maxsize=1)
+def _rated(name: str, data_dir: str, liked: float) -> tuple[Memory, np.ndarray]:
+    """All ratings, and the split (n,) of each."""
+    raw = Tfds(name=name, data_dir=data_dir).open("train")
+    rated = raw[np.arange(len(raw))]
+    years = [_YEAR.search(title) for title in rated["movie_title"]]
+    columns = {
+        "user": rated["user_id"],
+        "movie": rated["movie_id"],
+        "genres": rated["movie_genres"],
+        "year": np.array([float(year[1]) if year else np.nan for year in years]),
+        "age": np.asarray(rated["raw_user_age"], np.float64),
+        "gender": np.asarray(rated["user_gender"], np.int64),
+        "occupation": rated["user_occupation_text"],
+        "zip": [code[:2] for code in rated["user_zip_code"]],
+        "click": (np.asarray(rated["user_rating"]) >= liked).astype(np.int64),
+    }
+    return Memory(columns), split_by_time(np.array(rated["user_id"]), np.asarray(rated["timestamp"]))
 
 
 def split_by_time(users: np.ndarray, times: np.ndarray, share: float = 0.1) -> np.ndarray:

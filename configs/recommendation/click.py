@@ -1,0 +1,28 @@
+"""Your own clicks: a CSV, TSV, JSONL or Parquet file, a record a row.
+
+source:   your file, split 80/10/10 by a seeded hash where it has no splits
+data:     a label column of 1 and 0, named by --task.label; every other column is judged by its type and printed
+expected: depends on the data
+time:     depends on the data
+command:  suite train recommendation.click --data clicks.parquet --task.label clicked
+"""
+
+from suite.config import Experiment, Optim, Train
+from suite.config import replace as changed
+from suite.data.sources import Table
+from suite.models import deepfm
+from tasks.recommendation.click import ClickPrediction
+
+
+def experiment() -> Experiment:
+    return Experiment(
+        name="recommendation.click",
+        task=ClickPrediction(data=Table(path="")),
+        model=deepfm.Config(width=16, hidden=(128, 64), dropout=0.2),
+        optim=Optim(learning_rate=1e-3, weight_decay=0.05, schedule="constant", no_decay=(r"bias$",)),
+        train=Train(epochs=10, batch_size=512, eval_batch_size=4096, best="auc", patience=2),
+    )
+
+
+def smoke() -> Experiment:
+    return changed(experiment(), {"train.steps": 6, "train.log_every": 2, "model.hidden": (16,)})

@@ -1,0 +1,327 @@
+"""Tables: what columns are taken for, how they are encoded, and files that are larger than memory may be."""
+
+import json
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from suite.data import streamed, tables
+from suite.data.memory import Memory
+from suite.data.sources import Table
+from suite.data.tabular import MISSING, NO_ROW, UNSEEN, Fields
+from suite.data.tabular_clicks import CRITEO, MovieLens, split_by_time
+from suite.data.tabular_schema import guess
+from suite.data.tabular_values import clicks, items, numbers, texts
+from suite.errors import InputError
+
+
+def fitted(source, path, **settings):
+    """Fields as a run holds them: learnt, and read back from their file."""
+    made = Fields(**settings)
+    made.fit(source, "clicked", path / "fields.json")
+    return Fields(**settings, file=str(path / "fields.json"))
+
+
+def shop(count=400, seed=0):
+    rng = np.random.default_rng(seed)
+    tags = np.array(["new|sale", "sale", "", "new|red|sale"])
+    return Memory({
+        "city": [("Rome", "Oslo", "Lima")[i] for i in rng.integers(0, 3, count)],
+        "price": np.where(rng.random(count) < 0.1, np.nan, rng.random(count) * 10),
+        "views": rng.integers(0, 3000, count),
+        "stars": rng.integers(1, 6, count),
+        "tags": tags[rng.integers(0, 4, count)].tolist(),
+        "session_id": np.arange(count),
+        "comment": [f"visit {i}" for i in range(count)],
+        "shop": ["one"] * count,
+        "clicked": rng.integers(0, 2, count),
+    })  # fmt: skip
+
+
+def test_columns_are_judged_by_type_and_number_of_values():
+    found = {g.name: g.kind for g in guess(shop(), ("clicked",), {}, "|", infer=True)}
+    assert found == {"city": "categorical", "price": "dense", "views": "dense", "stars": "categorical",
+                     "tags": "list", "session_id": "ignored", "comment": "ignored", "shop": "ignored"}  # fmt: skip
+
+
+def test_what_is_stated_needs_no_guess(tmp_path):
+    made = fitted(shop(), tmp_path, categorical=("views",), dense=("stars",), infer=False)
+    assert [n.name for n in made.numbers] == ["stars"] and [f.name for f in made.fields] == ["views"]
+
+
+def test_the_schema_is_printed(tmp_path, capsys):
+    fitted(shop(), tmp_path)
+    printed = capsys.readouterr().err
+    assert "price       dense        fractions" in printed
+    assert "session_id  ignored      400 different numbers in 400 records: an identifier" in printed
+    assert printed.strip() == Fields().describe(shop(), "clicked")
+
+
+def test_numbers_are_normalised_by_the_training_split_with_an_indicator_of_gaps(tmp_path):
+    source = shop()
+    made = fitted(source, tmp_path)
+    encoded = made.encode(source[np.arange(400)])["dense"]
+    price, missing, views = encoded.T
+    assert [n.name for n in made.numbers] == ["price", "views"] and [n.gaps for n in made.numbers] == [True, False]
+    gaps = np.isnan(source[np.arange(400)]["price"])
+    assert (missing == gaps).all() and (price[gaps] == 0).all()
+    for column in (price[~gaps], views):
+        assert abs(column.mean()) < 1e-5 and abs(column.std() - 1) < 1e-5
+    assert made.dims()["inputs"] == 3
+
+
+def test_moments_do_not_depend_on_chunks(tmp_path, monkeypatch):
+    """A large mean would be lost in a difference of sums."""
+    rng = np.random.default_rng(0)
+    x = 1e8 + rng.standard_normal(1000)
+    source = Memory({"x": x, "clicked": np.zeros(1000)})
+    whole = fitted(source, tmp_path).numbers[0]
+    monkeypatch.setattr("suite.data.tabular.CHUNK", 7)
+    parts = fitted(source, tmp_path).numbers[0]
+    assert whole.std == pytest.approx(x.std(), rel=1e-6) and parts.std == pytest.approx(x.std(), rel=1e-6)
+    assert whole.mean == pytest.approx(x.mean()) and parts.mean == pytest.approx(x.mean())
+
+
+def test_long_tails_are_put_on_a_logarithmic_scale(tmp_path):
+    rng = np.random.default_rng(0)
+    source = Memory({"money": np.exp(3 * rng.standard_normal(2000)), "even": rng.random(2000), "clicked": [0] * 2000})
+    assert {n.name: n.log for n in fitted(source, tmp_path).numbers} == {"money": True, "even": False}
+    assert all(n.log for n in fitted(source, tmp_path, normalise="log").numbers)
+    assert not any(n.log for n in fitted(source, tmp_path, normalise="standard").numbers)
+
+
+def test_categories_get_rows_of_one_stack_and_the_rest_the_row_of_the_unseen(tmp_path):
+    source = Memory({"a": ["x"] * 3 + ["y"] * 2 + ["rare"], "b": [1, 1, 1, 2, 2, 2], "clicked": [0, 1] * 3})
+    made = fitted(source, tmp_path, categorical=("a", "b"))
+    first, second = made.fields
+    assert (first.start, first.size, first.values) == (0, 4, ("x", "y"))
+    assert (second.start, second.size, second.values) == (4, 4, ("1", "2"))
+    assert made.dims() == {"rows": 8, "fields": 2, "lists": (), "inputs": 0}
+    asked = {"a": ["x", "y", "rare", "never seen", None, ""], "b": [1, 2.0, "2", "two", float("nan"), None]}
+    unseen, missing = UNSEEN, MISSING
+    assert made.encode(asked)["ids"].T.tolist() == [[2, 3, unseen, unseen, missing, missing],
+                                                    [6, 7, 7, 4 + unseen, 4 + missing, 4 + missing]]  # fmt: skip
+    assert made.unseen_rows.tolist() == [0, 4]
+
+
+def test_hashed_categories_keep_to_their_rows_and_their_hash(tmp_path):
+    source = Memory({"a": [f"v{i}" for i in range(500)], "b": ["p", "q"] * 250, "clicked": [0, 1] * 250})
+    made = fitted(source, tmp_path, hashed=(("a", 100),), categorical=("b",))
+    assert [f.size for f in sorted(made.fields, key=lambda f: f.name)] == [100, 4]
+    (field,) = [f for f in made.fields if f.hashed]
+    rows = field.rows(texts([f"v{i}" for i in range(500)])) - field.start
+    assert rows.min() >= 2 and rows.max() < 100 and len(set(rows.tolist())) > 90
+    assert field.rows(["v7", None]).tolist() == [field.start + 66, field.start + MISSING]  # crc32, for all time
+
+
+def test_a_column_of_too_many_values_is_hashed(tmp_path, monkeypatch):
+    monkeypatch.setattr("suite.data.tabular.MOST_VALUES", 50)
+    source = Memory({"a": [f"v{i % 90}" for i in range(500)], "clicked": [0, 1] * 250})
+    (field,) = fitted(source, tmp_path).fields
+    assert field.hashed and field.size == 50
+
+
+def test_lists_are_padded_cut_and_weighted(tmp_path):
+    source = Memory({"tags": ["a|b", "a", "a|b|c|d", "b|c|d", ""] * 4, "clicked": [0, 1] * 10})
+    made = fitted(source, tmp_path, lists=("tags",), list_length=3)
+    encoded = made.encode({"tags": ["b| a", "zzz", None, "a|b|c|d"]})
+    row = {value: 2 + i for i, value in enumerate(made.fields[0].values)}
+    a, b, c = row["a"], row["b"], row["c"]
+    assert encoded["ids"].tolist() == [[b, a, NO_ROW], [UNSEEN, NO_ROW, NO_ROW], [MISSING, NO_ROW, NO_ROW], [a, b, c]]
+    third = np.float32(1 / 3)
+    assert encoded["weights"].tolist() == [[0.5, 0.5, 0], [1, 0, 0], [1, 0, 0], [third] * 3]
+    assert made.dims()["lists"] == (3,)
+    summed = Fields(lists=("tags",), list_length=3, pooling="sum", file=made.file)
+    assert summed.encode({"tags": ["a|b"]})["weights"].tolist() == [[1, 1, 0]]
+
+
+def test_lists_come_after_categories(tmp_path):
+    made = fitted(shop(), tmp_path)
+    assert [f.name for f in made.fields] == ["city", "stars", "tags"]
+    assert made.encode(shop()[np.arange(5)])["ids"].shape == (5, 2 + 3)
+
+
+def test_absent_columns_are_missing_but_not_all_of_them(tmp_path):
+    made = fitted(shop(), tmp_path)
+    encoded = made.encode({"city": ["Oslo"]})
+    assert encoded["dense"][0, 1] == 1 and encoded["ids"][0, 1] == made.fields[1].start + MISSING
+    with pytest.raises(InputError) as error:
+        made.encode({"town": ["Oslo"]})
+    assert str(error.value).splitlines() == [
+        "columns: none of those that the model was trained on is there", "  found: town",
+        "  try:   price, views, city, stars, tags"]  # fmt: skip
+
+
+def test_wrong_columns_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r'field task\.fields\.lists: column "tag" is not in the data') as error:
+        fitted(shop(), tmp_path, lists=("tag",))
+    assert error.value.fix == "tags"
+    with pytest.raises(InputError, match="no column is left to predict from"):
+        fitted(shop(), tmp_path, infer=False)
+    with pytest.raises(InputError, match=r'column price: holds a value that is no number\n  found: \'cheap\''):
+        fitted(shop(), tmp_path).encode({"price": ["cheap"]})
+
+
+def test_values_and_labels():
+    assert texts(np.array([1, 2])) == ["1", "2"] and texts([1.0, "", None, "x", True]) == ["1", None, None, "x", "True"]
+    assert texts(np.array([1.5, np.nan])) == ["1.5", None]
+    assert items(["a| b|", None, ["c", 4]], "|") == [["a", "b"], [], ["c", "4"]]
+    assert numbers(["1", None, " ", 2.5, np.inf], "x").tolist()[0::3] == [1, 2.5]
+    assert clicks(np.array([0, 1.0]), "y").tolist() == [0, 1] and clicks(["True", "no"], "y").tolist() == [1, 0]
+    assert np.isnan(clicks(np.array([np.nan, 1]), "y")).tolist() == [True, False]
+    assert clicks(["buy", "look", None], "y", "buy").tolist()[:2] == [1, 0]
+    for wrong in (np.array([0, 3]), ["3", "0"]):
+        with pytest.raises(InputError) as error:
+            clicks(wrong, "y")
+        assert str(error.value).splitlines() == [
+            "column y: holds a label that is neither 1 nor 0", "  found: 3",
+            "  try:   --task.positive 3 makes that value a click and every other none"]  # fmt: skip
+
+
+def test_split_by_time_takes_the_last_of_each_user():
+    users, times = np.array(["a"] * 10 + ["b"] * 20 + ["c"]), np.r_[np.arange(10)[::-1], np.arange(20), 0]
+    part = split_by_time(users, times)
+    assert part[:10].tolist() == [2, 1] + [0] * 8  # a's first rows are its latest
+    assert part[10:30].tolist() == [0] * 16 + [1, 1, 2, 2] and part[30] == 0
+
+
+def test_movielens_holds_every_rating_once_and_looks_at_no_later_one():
+    try:
+        parts = {split: MovieLens().open(split) for split in ("train", "validation", "test")}
+    except InputError as error:
+        pytest.skip(f"the data is missing: {error.problem}")
+    assert sum(map(len, parts.values())) == 100_000 and 9_000 < len(parts["test"]) < 10_000
+    first = parts["train"][np.arange(200)]
+    assert set("".join(first["genres"]).split("|")) and any("|" in genres for genres in first["genres"])
+    whole = np.concatenate([part[np.arange(len(part))]["click"] for part in parts.values()])
+    assert whole.sum() == 34_174 + 21_201  # fours and fives, as the source counts them
+
+
+# Files.
+
+
+def write_csv(path, rows=3000, ragged=0, late=""):
+    rng = np.random.default_rng(0)
+    lines = ["n,x,code,word,gap,clicked"]
+    for i in range(rows):
+        gap = "" if i % 7 else str(i)
+        lines.append(f"{i},{rng.random():.6f},0{i % 90},\"w, {i % 11}\",{gap},{i % 2}")
+    lines[-1] = late or lines[-1]
+    lines[5:5] = ["1,2"] * ragged
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def columns_of(source):
+    return {name: list(values) for name, values in source[np.arange(len(source))].items()}
+
+
+@pytest.mark.parametrize("late", ["", "1.5,2.5,x1,word,,0", "many,few,00,word,1.25,1"])
+def test_a_streamed_csv_is_the_one_that_is_read_whole(tmp_path, monkeypatch, late):
+    """Also where the last of many blocks has values that the first block's types don't hold."""
+    monkeypatch.setattr(streamed, "BLOCK", 4096)
+    file = write_csv(tmp_path / "t.csv", ragged=2, late=late)
+    whole = tables.load(file, "", (), ("code",))
+    mapped = tables.load(file, "", (), ("code",), most=0)
+    assert isinstance(mapped, streamed.Mapped) and not isinstance(whole, streamed.Mapped)
+    assert whole.schema == mapped.schema and whole.schema["code"] == "text"
+    assert whole.dropped == mapped.dropped == {"wrong number of fields": 2}
+    for name, values in columns_of(whole).items():
+        np.testing.assert_array_equal(values, columns_of(mapped)[name])
+    assert (tables.parts(whole, 0, (0.1, 0.1)) == tables.parts(mapped, 0, (0.1, 0.1))).all()
+    assert (tables.parts(mapped, 0, (0.1, 0.1)) == tables.parts(mapped, 0, (0.1, 0.1))).all()  # from its file
+
+
+def test_a_streamed_parquet_is_the_one_that_is_read_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(streamed, "ROWS", 50)
+    n = 1000
+    table = pa.table({"i": range(n), "gap": [None if i == 999 else i for i in range(n)], "x": [i / 3 for i in range(n)],
+                      "word": [f"w{i % 5}" for i in range(n)], "tags": [["a", "b"][: i % 3] for i in range(n)],
+                      "yes": [bool(i % 2) for i in range(n)]})  # fmt: skip
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=100)
+    whole, mapped = tables.load(tmp_path / "t.parquet", "", ()), tables.load(tmp_path / "t.parquet", "", (), most=0)
+    assert whole.schema == mapped.schema
+    for name, values in columns_of(whole).items():
+        np.testing.assert_array_equal(values, columns_of(mapped)[name])
+    assert columns_of(mapped)["tags"][:3] == ["", "a", "a|b"]
+    assert (tables.parts(whole, 0, (0.2, 0.1)) == tables.parts(mapped, 0, (0.2, 0.1))).all()
+
+
+def test_a_changed_file_is_read_anew(tmp_path):
+    file = write_csv(tmp_path / "t.csv", rows=10)
+    assert len(tables.load(file, "", (), most=0)) == 10
+    write_csv(file, rows=20)
+    assert len(tables.load(file, "", (), most=0)) == 20
+
+
+def test_a_large_file_that_is_no_table_is_refused(tmp_path):
+    (tmp_path / "t.parquet").write_bytes(b"PAR1" * 100)
+    with pytest.raises(InputError, match="this is not a Parquet file"):
+        tables.load(tmp_path / "t.parquet", "", (), most=0)
+    (tmp_path / "t.csv").write_bytes(b"a,b\n1,\xff\xfe\xff\n" * 10)
+    with pytest.raises(InputError, match="this table cannot be read"):
+        tables.load(tmp_path / "t.csv", "", (), most=0)
+
+
+MEASURE = """
+import os, resource, sys
+import numpy as np
+import pyarrow.csv, pyarrow.parquet
+from suite.data.sources import Table
+from suite.data import streamed
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+source = Table(path=PATH, in_memory=LIMIT).open("train")
+chunk = source[np.arange(0, len(source), 1 + len(source) // 1000)]
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def test_memory_is_bounded_where_a_file_is_large(tmp_path, child):
+    """30 MB of text: read whole it takes more than its size twice, streamed a few blocks."""
+    file = tmp_path / "big.csv"
+    line = ",".join(f"{j:01500d}" + "v" for j in range(2))
+    with open(file, "w") as out:
+        out.write("a,b\n")
+        out.writelines(f"{line}{i}\n" for i in range(10_000))
+    size = file.stat().st_size / 2**20
+    code = MEASURE.replace("PATH", repr(str(file)))
+    streamed_peak = float(child(code.replace("LIMIT", "0").replace("import streamed", "import streamed\n"
+                                "streamed.BLOCK = 1 << 20")))  # fmt: skip
+    whole_peak = float(child(code.replace("LIMIT", "1 << 40")))
+    assert streamed_peak < 1.5 * size < 2 * size < whole_peak
+
+
+# Real files.
+
+
+def test_criteo_and_avazu_as_their_files_are():
+    data = os.environ.get("SUITE_DATA", "")
+    if not os.path.isdir(os.path.join(data, "ctr_criteo")):
+        pytest.skip("the data is missing: SUITE_DATA names the folder of datasets")
+    from suite import load
+
+    criteo = load("recommendation.criteo_deepfm").task
+    train = criteo.source("train")
+    assert len(train) == 7200 and len(criteo.source("validation")) == 409 and len(criteo.source("test")) == 391
+    assert train.column("label", np.arange(7200)).sum() == 1549
+    assert train.schema["C1"] == "text" and tuple(train.schema) == CRITEO
+    avazu = load("recommendation.avazu_deepfm").task
+    assert [len(avazu.source(split)) for split in ("train", "validation", "test")] == [8087, 480, 432]
+    assert avazu.source("test").column("click", np.arange(432)).sum() == 80
+
+
+def test_a_list_of_objects_is_a_table(tmp_path):
+    rows = [{"a": 1, "b": "x"}, {"a": 2}]
+    (tmp_path / "t.json").write_text(json.dumps(rows, indent=1))
+    assert columns_of(tables.load(tmp_path / "t.json", "", ())) == {"a": [1, 2], "b": ["x", None]}
+
+
+def test_a_header_line_is_left_out_where_it_says_what_was_stated(tmp_path):
+    for name, text in (("train", "a,b\n1,2\n"), ("test", "3,4\n")):
+        (tmp_path / f"{name}.csv").write_text(text)
+    data = Table(path=str(tmp_path), header=("a", "b"), validation=0)
+    assert columns_of(data.open("train")) == {"a": [1], "b": [2]}
+    assert columns_of(data.open("test")) == {"a": [3], "b": [4]}
