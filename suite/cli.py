@@ -23,6 +23,7 @@ HELP = """usage: suite VERB ...
   data inspect EXPERIMENT | --data PATH         counts, balance, lengths, broken and duplicate records, samples
   plan EXPERIMENT [--devices NAME]              parameters, FLOPs, memory a device, step time; what to change
   train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR] | train --resume RUN
+      [--checkpoint.init_from RUN|FOLDER|OWNER/NAME [--offline]]
   evaluate RUN [--split test] [--batch-size N]  metrics on a split
   predict RUN --input TEXT|FILE|FOLDER|-        JSON lines out, one a record
   convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights in the layout the original library reads; of a fine-tuned
@@ -78,6 +79,8 @@ def resolve(name: str, options: Options, verb: str) -> "Experiment":
         from suite.data.sources import from_path
 
         experiment = config.replace(experiment, {"task.data": from_path(options.named["data"])})
+    if "offline" in options.named:
+        experiment = config.replace(experiment, {"checkpoint.offline": True})
     return apply_flags(experiment, options.rest, f"suite {verb} {name}")
 
 
@@ -99,7 +102,7 @@ def train(arguments: list[str]) -> None:
     """suite train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR] | train --resume RUN"""
     from suite import run
 
-    options = split_options(arguments, ("data", "run-dir", "resume", "allow"), ("smoke",))
+    options = split_options(arguments, ("data", "run-dir", "resume", "allow"), ("smoke", "offline"))
     if "resume" in options.named:
         _no_more(options.words + options.rest, "train --resume RUN takes the experiment as it is stored")
         made = run.resume(options.named["resume"], _allow(options))
@@ -160,7 +163,7 @@ def plan(arguments: list[str]) -> None:
     """suite plan EXPERIMENT [--devices NAME] [--section.field VALUE ...] [--data PATH]"""
     from suite import planning, run
 
-    options = split_options(arguments, ("data", "devices"), ("smoke",))
+    options = split_options(arguments, ("data", "devices"), ("smoke", "offline"))
     experiment = resolve(_word(options, "EXPERIMENT", "suite list"), options, "plan")
     print(planning.render(run.plan(experiment, options.named.get("devices", ""))))
 

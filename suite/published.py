@@ -64,7 +64,7 @@ def open(source: str | Path, offline: bool = False) -> Published:
     Raises:
         InputError: nothing there, pickles only, no ``config.json``, or a file that is cut short or tampered with.
     """
-    path = Path(source)
+    path = Path(source).expanduser()
     if path.suffix.lower() in PICKLES:
         raise _pickle(path.parent, path.name)
     if path.is_file():
@@ -80,15 +80,25 @@ def open(source: str | Path, offline: bool = False) -> Published:
     config = _config(path)
     if (path / INDEX).is_file():
         return Published(path, config, _shards(path))
-    files = [file for kind in (WEIGHTS, "*.safetensors", "*.npz") for file in sorted(path.glob(kind))]
+    files = (
+        [path / WEIGHTS] if (path / WEIGHTS).is_file() else sorted([*path.glob("*.safetensors"), *path.glob("*.npz")])
+    )
+    if len(files) > 1:
+        raise InputError(f'weights "{source}"', f"have several files of tensors and no {INDEX}.",
+                         found=", ".join(file.name for file in files), fix=f"name one: {files[0]}")  # fmt: skip
     if not files:
-        pickles = sorted(file.name for file in path.iterdir() if file.suffix.lower() in PICKLES)
-        if pickles:
-            raise _pickle(path, pickles[0])
-        raise InputError(f'weights "{source}"', f"have no {WEIGHTS}, no {INDEX} and no .npz file.",
-                         found=", ".join(sorted(file.name for file in path.iterdir())),
-                         fix="another revision or repository; those that hold pickles alone are refused")  # fmt: skip
+        raise _none(path, str(source))
     return Published(path, config, _tensors(files[0]))
+
+
+def _none(folder: Path, source: str) -> InputError:
+    names = sorted(file.name for file in folder.iterdir())
+    pickles = [name for name in names if Path(name).suffix.lower() in PICKLES]
+    if pickles:
+        return _pickle(folder, pickles[0])
+    return InputError(f'weights "{source}"', f"have no {WEIGHTS}, no {INDEX} and no .npz file.",
+                      found=", ".join(names),
+                      fix="another revision or repository; those that hold pickles alone are refused")  # fmt: skip
 
 
 def _fetch(name: str, offline: bool) -> Path:
@@ -189,13 +199,16 @@ def write(folder: Path, config: Mapping[str, Any], arrays: Callable[[], Iterable
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"partial-{os.getpid()}-{WEIGHTS}"
-    with partial.open("wb") as file:
-        file.write(_header(arrays()))
-        for _, array in arrays():
-            file.write(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, folder / WEIGHTS)
+    try:
+        with partial.open("wb") as file:
+            file.write(_header(arrays()))
+            for _, array in arrays():
+                file.write(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, folder / WEIGHTS)
+    finally:
+        partial.unlink(missing_ok=True)
     (folder / CONFIG).write_text(json.dumps(dict(config), indent=2) + "\n", encoding="utf-8")
 
 

@@ -1,7 +1,9 @@
 """Published weights, in and out: what is read, what is refused and how that reads."""
 
+import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +18,10 @@ from safetensors.numpy import load_file, save_file
 import suite
 from suite import pretrained, published
 from suite.config import Parallel, replace
+from suite.correspondence import Filling
 from suite.data.tokenizers import Published as PublishedTokenizer
 from suite.errors import InputError, RunError
+from suite.imports import Map, linear
 from suite.models import dnn, transformer
 from suite.sharding import make_mesh
 from suite.tree import paths
@@ -370,6 +374,87 @@ def test_neither_a_path_nor_a_name():
     )
 
 
+def test_several_files_of_tensors(folder):
+    (folder / "model.safetensors").rename(folder / "a.safetensors")
+    assert pretrained.load(folder)[0].outputs == 3
+    shutil.copyfile(folder / "a.safetensors", folder / "b.safetensors")
+    assert refusal(pretrained.load, folder) == (
+        f'weights "{folder}": have several files of tensors and no model.safetensors.index.json.\n'
+        "  found: a.safetensors, b.safetensors\n"
+        f"  try:   name one: {folder / 'a.safetensors'}"
+    )
+    assert pretrained.load(folder / "b.safetensors")[0].outputs == 3
+
+
+TOY = Map(
+    rules=(*linear("in", "layers/0"), *linear("out", "layers/1")),
+    config=lambda config: dnn.Config(inputs=3, hidden=(3,), outputs=3),
+    publish=lambda config: {},
+    tied={"again.weight": "in.weight"},
+)
+
+
+def toy_weights(**more):
+    names = ("in.weight", "in.bias", "out.weight", "out.bias")
+    shapes = {name: (3, 3) if name.endswith("weight") else (3,) for name in names}
+    tensors = golden.weights(shapes) | more
+    readers = {name: lambda value=value: value for name, value in tensors.items() if value is not None}
+    return published.Published(Path("toy"), {}, readers)
+
+
+def filled_toy(weights):
+    config = TOY.config({})
+    _, params, rest = pretrained.abstract(config)
+    return paths(Filling(TOY, config, weights, exact=True)(params, rest)[0])
+
+
+def test_a_tensor_that_repeats_another():
+    """An output head tied to the embedding may be there, be absent, or stand for both; but it must be the same."""
+    first = golden.draw("in.weight", (3, 3))
+    for weights in (toy_weights(), toy_weights(**{"again.weight": first}),
+                    toy_weights(**{"again.weight": first, "in.weight": None})):  # fmt: skip
+        np.testing.assert_array_equal(filled_toy(weights)["layers/0/kernel"], first.T)
+    assert refusal(filled_toy, toy_weights(**{"again.weight": first + 1})) == (
+        'weights "toy": don\'t fit suite.models.dnn.\n'
+        "  found: unused: again.weight (differs from in.weight, with which the model shares it)\n"
+        "  try:   tensors and config.json of one and the same model"
+    )
+
+
+def test_a_table_with_two_rules_for_one_name(monkeypatch):
+    monkeypatch.setattr("tests.test_pretrained.TOY", dataclasses.replace(TOY, rules=(*TOY.rules, *linear("in", "x"))))
+    assert "ambiguous: in.bias (fits in.bias, in.bias), in.weight (fits in.weight, in.weight)" in refusal(
+        filled_toy, toy_weights()
+    )
+
+
+def test_tensors_go_to_their_shards(child, folder):
+    """On two devices that share the parameters, each gets its half."""
+    child(
+        f"""
+import jax, numpy as np
+from flax import nnx
+from suite import pretrained, published, sharding
+from suite.config import Parallel
+from suite.tree import map_paths, paths
+config = pretrained.formats()["bert"].config(published.open({str(folder)!r}).config)
+_, params, rest = nnx.split(config.build(rngs=nnx.Rngs(0)), nnx.Param, ...)
+params, rest = nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+mesh = sharding.make_mesh(Parallel(fsdp=2))
+specs = sharding.param_specs(params, config.sharding, mesh)
+params = map_paths(lambda path, leaf: jax.device_put(leaf, jax.NamedSharding(mesh, specs[path])), params)
+before = {{path: leaf.sharding for path, leaf in paths(params).items()}}
+filled, _ = pretrained.fill(config, params, rest, {str(folder)!r})
+assert {{path: leaf.sharding for path, leaf in paths(filled).items()}} == before
+kernel = filled["encoder"]["layers"][0]["attention"]["query"]["kernel"]
+assert [shard.data.shape for shard in kernel.addressable_shards] == [(8, 16), (8, 16)]
+_, model = pretrained.load({str(folder)!r})
+np.testing.assert_array_equal(kernel, model.encoder.layers[0].attention.query.kernel[...])
+""",
+        XLA_FLAGS="--xla_force_host_platform_device_count=2",
+    )
+
+
 # The hub.
 
 
@@ -397,6 +482,13 @@ def test_a_name_that_is_not_cached(refused, tmp_path, monkeypatch):
     )
     assert said.endswith("  try:   once without --offline, or a local folder\n")
     assert not (tmp_path / "out").exists()
+
+
+def test_training_from_a_name_that_is_not_cached(refused, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    said = refused("train", "text.synthetic_sentiment", "--smoke", "--offline", "--checkpoint.init_from",
+                   "nobody/nothing", "--run-dir", tmp_path / "run")  # fmt: skip
+    assert said.startswith('suite train: weights "nobody/nothing": are not in the local cache of the Hugging Face hub.')
 
 
 def test_a_hub_out_of_reach(monkeypatch):
