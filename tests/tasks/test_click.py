@@ -1,0 +1,171 @@
+"""Click prediction: metrics that no batch size changes, own data from the command line, requests, resuming."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import suite
+from suite import metrics
+from suite.base import Tally
+from suite.data.sources import Table
+from suite.data.tabular_clicks import MovieLens
+from suite.errors import InputError
+from tasks.recommendation.click import ClickPrediction
+
+CITIES = ("Rome", "Oslo", "Lima", "Baku")
+
+
+def shop(count=1500, seed=0):
+    """Whether someone clicks is a matter of the city, of what is on offer and of the price."""
+    rng = np.random.default_rng(seed)
+    city, tag, price = rng.integers(0, 4, count), rng.integers(0, 3, count), rng.random(count) * 9
+    odds = np.array([2, -2, 1, -1])[city] + np.array([1.5, 0, -1.5])[tag] - 0.4 * (price - 4.5)
+    return {
+        "city": [CITIES[i] for i in city],
+        "tags": [("sale|red", "red", "new|red")[i] for i in tag],
+        "price": price,
+        "clicked": (rng.random(count) < 1 / (1 + np.exp(-odds))).astype(int),
+    }
+
+
+@pytest.fixture
+def parquet(tmp_path):
+    pq.write_table(pa.table(shop()), tmp_path / "clicks.parquet")
+    return tmp_path / "clicks.parquet"
+
+
+def test_auc_counts_pairs_ties_by_half():
+    rng = np.random.default_rng(0)
+    scores, labels = rng.integers(0, 8, 60) / 4.0, rng.integers(0, 2, 60)
+    ones, zeros = scores[labels == 1], scores[labels == 0]
+    pairs = [(a > b) + 0.5 * (a == b) for a in ones for b in zeros]
+    assert metrics.auc(scores, labels) == pytest.approx(np.mean(pairs), abs=1e-12)
+    assert metrics.auc(labels, labels) == 1 and metrics.auc(-labels, labels) == 0
+    assert np.isnan(metrics.auc(scores, np.ones(60)))
+
+
+def test_the_bootstrap_covers_the_area_and_narrows_with_more_rows():
+    rng = np.random.default_rng(0)
+    widths = []
+    for count in (200, 3200):
+        labels = rng.integers(0, 2, count)
+        scores = labels + 1.5 * rng.standard_normal(count)
+        areas = metrics.bootstrap_auc(scores, labels, draws=400)
+        low, high = np.quantile(areas, [0.025, 0.975])
+        assert low < metrics.auc(scores, labels) < high
+        widths.append(high - low)
+    assert 3 < widths[0] / widths[1] < 5  # the square root of 16
+
+
+def test_scores_of_parts_add_to_those_of_the_whole():
+    rng = np.random.default_rng(1)
+    logits, label = rng.standard_normal(50), rng.integers(0, 2, 50)
+    mask = np.arange(50) < 43
+
+    def scored(size):
+        sums: dict[str, Tally] = {}
+        for i in range(0, 50, size):
+            part = slice(i, i + size)
+            made = metrics.click_scores({"logits": logits[part]}, {"label": label[part], "mask": mask[part]})
+            sums = metrics.add(sums, made)
+        return {name: tally.value() for name, tally in sums.items()}
+
+    whole = scored(50)
+    for size in (1, 7):
+        assert scored(size) == pytest.approx(whole, abs=1e-12)
+    p = 1 / (1 + np.exp(-logits[mask]))
+    y = label[mask]
+    assert whole["auc"] == pytest.approx(metrics.auc(p, y))
+    assert whole["loss"] == pytest.approx(-(y * np.log(p) + (1 - y) * np.log(1 - p)).mean())
+    assert whole["calibration"] == pytest.approx(p.sum() / y.sum())
+    bins = [(p >= i / 20) & (p < (i + 1) / 20) for i in range(20)]
+    gaps = sum(b.sum() * abs(p[b].mean() - y[b].mean()) for b in bins if b.any())
+    assert whole["calibration_error"] == pytest.approx(gaps / len(p))
+
+
+def test_own_clicks(command, capsys, tmp_path, parquet):
+    """suite train recommendation.click --data clicks.parquet --task.label clicked, and what follows."""
+    folder = tmp_path / "run"
+    command("train", "recommendation.click", "--data", parquet, "--task.label", "clicked", "--run-dir", folder,
+            "--train.epochs", "6", "--train.batch_size", "64", "--model.hidden", "16",
+            "--optim.learning_rate", "1e-2", "--task.bootstrap", "100")  # fmt: skip
+    run = suite.evaluate(folder, "test")
+    found = run.metrics
+    assert found["test/auc"] > 0.8 and found["test/auc_low"] < found["test/auc"] < found["test/auc_high"]
+    assert 0.7 < found["test/calibration"] < 1.4 and found["test/calibration_error"] < 0.2
+    assert found["test/unseen"] == 0
+    for size in (1, 33):
+        assert run.evaluate("test", size).metrics == pytest.approx(found, rel=1e-5)
+    likely, unlikely = {"city": "Rome", "tags": "sale|red", "price": 0.5}, {"city": "Oslo", "tags": "new", "price": 9}
+    strange = {"city": "Atlantis", "tags": "sale", "price": None}
+    answers = run.predict([likely, unlikely, strange])
+    assert answers[0]["probability"] > 0.8 and answers[1]["probability"] < 0.2
+    assert [answer["unseen"] for answer in answers] == [0, 0, 1]
+    (tmp_path / "asked.json").write_text(json.dumps([likely, unlikely]))
+    (tmp_path / "asked.csv").write_text("city,price,tags\nRome,0.5,sale|red\nOslo,9,new\n")
+    for name in ("asked.json", "asked.csv"):
+        made = [json.loads(line) for line in command("predict", folder, "--input", tmp_path / name).splitlines()]
+        assert [answer["probability"] for answer in made] == [answer["probability"] for answer in answers[:2]]
+        assert json.loads(made[0]["input"])["city"] == "Rome"
+    (one,) = command("predict", folder, "--input", json.dumps(likely)).splitlines()
+    assert json.loads(one)["probability"] == answers[0]["probability"]
+    printed = command("data", "inspect", "recommendation.click", "--data", parquet, "--task.label", "clicked")
+    assert "tags   list         items between '|', 3 different" in printed
+
+
+def recipe(parquet, **changes):
+    made = suite.load("recommendation.click", smoke=True)
+    data = {"task.data": Table(path=str(parquet)), "task.label": "clicked", "train.batch_size": 32}
+    return suite.replace(made, {**data, **{name.replace("__", "."): value for name, value in changes.items()}})
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path, parquet):
+    class Stop(Exception):
+        pass
+
+    def stop(dispatch):
+        if dispatch.first == 5:
+            raise Stop
+
+    experiment = recipe(parquet, train__steps=8, checkpoint__every=2)
+    with pytest.raises(Stop):
+        suite.train(experiment, tmp_path / "stopped", on_dispatch=stop)
+    again = suite.resume(tmp_path / "stopped")
+    straight = suite.train(experiment, tmp_path / "straight")
+    assert again.metrics["validation/loss"] == straight.metrics["validation/loss"]
+
+
+def test_wrong_labels_and_columns_are_refused(refused, tmp_path, parquet):
+    printed = refused("train", "recommendation.click", "--data", parquet, "--task.label", "click", "--run-dir",
+                      tmp_path / "r")  # fmt: skip
+    assert printed.splitlines() == [
+        'suite train: field task.label: column "click" is not in clicks.parquet.',
+        "  found: city, tags, price, clicked", "  try:   --task.label clicked"]  # fmt: skip
+    printed = refused("train", "recommendation.click", "--data", parquet, "--task.label", "city", "--run-dir",
+                      tmp_path / "r")  # fmt: skip
+    assert "column city: holds a label that is neither 1 nor 0" in printed
+
+
+def test_records_without_a_label_are_dropped_and_counted(tmp_path):
+    rows = ["city,clicked"] + [f"{CITIES[i % 4]},{'' if i % 10 == 0 else i % 2}" for i in range(100)]
+    (tmp_path / "train.csv").write_text("\n".join(rows) + "\n")
+    task = ClickPrediction(data=Table(path=str(tmp_path), validation=0), label="clicked")
+    source = task.source("train")
+    assert len(source) == 90 and source.dropped["no label"] == 10
+
+
+@pytest.mark.slow
+def test_deepfm_beats_its_parts_on_movielens(tmp_path):
+    """The same protocol for all four; each part with its own best setting of the validation split."""
+    try:
+        MovieLens().open("train")
+    except InputError as error:
+        pytest.skip(f"the data is missing: {error.problem}")
+    found = {}
+    for kind in ("deepfm", "dnn", "fm", "lr"):
+        name = f"recommendation.movielens_{kind}"
+        found[kind] = suite.train(suite.load(name), tmp_path / kind).evaluate("test").metrics["test/auc"]
+    assert found["deepfm"] == max(found.values()), found
