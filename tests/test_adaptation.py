@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 import suite
-from suite import adaptation
+from suite import adaptation, pretrained
 from suite.cli import apply_flags
 from suite.config import Checkpoint, Finetune, Optim, replace
 from suite.errors import InputError
@@ -20,6 +20,7 @@ from suite.optim import frozen_paths
 from suite.trainer import assemble
 from suite.tree import paths
 from tests import toy
+from tests.parity import golden
 
 ENCODER = transformer.Config(vocab_size=50, outputs=2, layers=2, width=16, heads=2, feed_forward=32, max_length=8)
 TOKENS = jnp.arange(24).reshape(3, 8), jnp.ones((3, 8), bool)
@@ -211,6 +212,38 @@ def test_the_command_line_has_a_short_form():
     for arguments in (["--finetune", "lora"], ["--finetune=lora"], ["--finetune.kind", "lora"]):
         made = apply_flags(toy.experiment(), [*arguments, "--finetune.rank", "3"], "suite train x")
         assert made.finetune == Finetune(kind="lora", rank=3)
+
+
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "film", "was", "good", "bad", "not", "very", "."]
+
+
+def test_own_texts_from_a_published_folder(command, tmp_path):
+    """The verbs of a person with weights and texts of their own: train, predict, convert, convert --delta."""
+    weights, data, folder = tmp_path / "bert", tmp_path / "my.csv", tmp_path / "run"
+    golden.folder(golden.load("bert"), weights)
+    (weights / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    words = [f"the film {'very ' * (i % 3)}{('bad', 'good')[i % 2]} .,{('no', 'yes')[i % 2]}" for i in range(200)]
+    data.write_text("\n".join(["text,label", *words]) + "\n")
+    command("train", "text.finetune", "--data", data, "--checkpoint.init_from", weights, "--model.pooling", "cls",
+            "--finetune", "lora", "--finetune.targets", "encoder", "--task.max_length", "12", "--train.steps", "60",
+            "--train.eval_every", "60", "--optim.learning_rate", "1e-2", "--precision.compute", "float32",
+            "--pipeline.buckets", "12", "--run-dir", folder)  # fmt: skip
+    run = suite.open(folder)
+    assert run.metrics["validation/accuracy"] > 0.9
+    published = paths(nnx.to_pure_dict(nnx.state(pretrained.load(weights)[1], nnx.Param)))
+    tuned = paths(run._weights[0])
+    for name in published.keys() - {"pooler/kernel", "pooler/bias"}:
+        np.testing.assert_array_equal(tuned[name], published[name], err_msg=name)
+    texts = ["the film good .", "the film very bad ."]
+    assert [answer["label"] for answer in run.predict(texts)] == ["yes", "no"]
+
+    command("convert", folder, "--to", tmp_path / "delta", "--delta")
+    assert {path.name for path in (tmp_path / "delta").iterdir()} == {"delta.json", "delta.safetensors"}
+    printed = command("convert", folder, "--to", tmp_path / "merged")
+    assert "model.safetensors" in printed and (tmp_path / "merged" / "tokenizer.json").is_file()
+    model = pretrained.load(tmp_path / "merged")[1]
+    rows = run.experiment.task.encode({"text": texts})["tokens"].padded(12)
+    np.testing.assert_allclose(model(*rows), run.model(*rows), atol=1e-5)
 
 
 # Refused

