@@ -165,6 +165,39 @@ def test_token_dropout_keeps_the_closing_token():
     assert kept.values.tolist() == [0, 3, 4, 5, 6, 8] and kept.lengths.tolist() == [2, 0, 2, 2]
 
 
+TEXTS = [
+    "A moving film!",
+    "",
+    "Caf\u00e9 na\u00efve  \u00fcber \u96fb\u5f71\tx",
+    "don't   stop it's 3.14 <s>",
+    "the film is good",
+]
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("kind", ["bert", "t5", "gpt2", "roberta"])
+def test_ids_are_those_of_transformers(kind, tmp_path):
+    import transformers
+    from tokenizers import BertWordPieceTokenizer, ByteLevelBPETokenizer
+
+    source = SyntheticSentiment(examples=2000).open("train")[np.arange(1000)]["text"]
+    special = {"bert": WORDS[:5], "gpt2": ["<|endoftext|>"], "roberta": ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]}
+    if kind == "t5":
+        prefix = str(tmp_path / "spiece")
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(source), model_prefix=prefix, vocab_size=70,
+                                                 pad_id=0, eos_id=1, unk_id=2, bos_id=-1, minloglevel=2)  # fmt: skip
+    else:
+        trainer = BertWordPieceTokenizer() if kind == "bert" else ByteLevelBPETokenizer()
+        trainer.train_from_iterator(source, vocab_size=400, special_tokens=special[kind])
+        trainer.save_model(str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    names = {"bert": "BertTokenizer", "t5": "T5Tokenizer", "gpt2": "GPT2Tokenizer", "roberta": "RobertaTokenizer"}
+    theirs = getattr(transformers, names[kind]).from_pretrained(str(tmp_path))
+    for limit in (6, 64):
+        expected = theirs(TEXTS, truncation=True, max_length=limit)["input_ids"]
+        assert rows(published(tmp_path).encode(TEXTS, limit)) == expected
+
+
 # Where a run finds it
 
 
