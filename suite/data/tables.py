@@ -16,7 +16,7 @@ from suite.errors import InputError
 
 LARGE = 1 << 28
 """Bytes of a file above which its columns are mapped into memory rather than held there."""
-CHUNK = 100_000
+CHUNK = 8_192
 """Rows looked at together where all of a table is walked."""
 
 
@@ -73,8 +73,13 @@ def _has_header(text: str, delimiter: str, header: tuple[str, ...]) -> int:
 
 def keys(table: Memory) -> Iterator[bytes]:
     """One byte string a row that says all of its content."""
-    for start in range(0, len(table), CHUNK):
-        yield from _keys(table[np.arange(start, min(start + CHUNK, len(table)))])
+    for chunk in _chunks(table):
+        yield from chunk
+
+
+def _chunks(table: Memory) -> Iterator[list[bytes]]:
+    for start in range(0, max(len(table), 1), CHUNK):
+        yield _keys(table[np.arange(start, min(start + CHUNK, len(table)))])
 
 
 def _keys(columns: dict[str, Any]) -> list[bytes]:
@@ -86,9 +91,10 @@ def _keys(columns: dict[str, Any]) -> list[bytes]:
 def parts(table: Memory, seed: int, fractions: tuple[float, float]) -> np.ndarray:
     """(n,) split of each row by a hash of its content, see ``seeded_split``; kept beside a table that is mapped."""
     if not isinstance(table, streamed.Mapped):
-        return seeded_split(keys(table), seed, fractions)
+        return seeded_split(list(keys(table)), seed, fractions)
     name = f"split-{seed}-{fractions[0]:g}-{fractions[1]:g}.npy"
-    return table.kept(name, lambda: seeded_split(keys(table), seed, fractions))
+    return table.kept(name, lambda: np.concatenate(
+        [seeded_split(chunk, seed, fractions) for chunk in _chunks(table)]))  # fmt: skip
 
 
 def _sniff(name: str, text: str) -> str:

@@ -216,7 +216,7 @@ class Fields(Asset):
         Raises:
             InputError: none of the columns is there, or a number is none.
         """
-        names = [each.name for each in (*self.numbers, *self.fields)]
+        names = [number.name for number in self.numbers] + [field.name for field in self.fields]
         if not any(name in columns for name in names):
             raise InputError("columns", "none of those that the model was trained on is there",
                              found=", ".join(columns) or "none", fix=", ".join(names[:10]))  # fmt: skip

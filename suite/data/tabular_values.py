@@ -91,7 +91,7 @@ def clicks(values: Sequence[Any] | np.ndarray, column: str, positive: str = "") 
     written = texts(values)
     if positive:
         return np.array([math.nan if value is None else float(value == positive) for value in written], np.float32)
-    known = {None: math.nan, **dict.fromkeys(TRUE, 1.0), **dict.fromkeys(FALSE, 0.0)}
+    known: dict[str | None, float] = {None: math.nan, **dict.fromkeys(TRUE, 1.0), **dict.fromkeys(FALSE, 0.0)}
     small = [None if value is None else value.strip().lower() for value in written]
     wrong = next((value for value, key in zip(written, small, strict=True) if key not in known), None)
     if wrong is not None:

@@ -181,6 +181,7 @@ class DeepFM(nnx.Module):
             x = self.dropout(jax.nn.relu(layer(x)), rngs)
         if self.cross is not None:
             x = jnp.concatenate([self.cross(features), x], -1)
+        assert self.head is not None
         return self.head(x)[:, 0]
 
 
