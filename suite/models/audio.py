@@ -21,11 +21,14 @@ from suite.base import ModelConfig
 from suite.errors import InputError
 from suite.nn import Dropout, LayerNorm, Linear, SelfAttention
 from suite.nn.batchnorm import BatchNorm
+from suite.nn.conv import Conv
 from suite.nn.conv1d import Conv1d, DepthwiseConv1d
 from suite.nn.relative import RelativeAttention
 
+_HE = nnx.initializers.he_normal()
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "subsampling": (1, 2, 4, 8),
+    "stem": ("conv1d", "conv2d"),
     "positions": ("relative", "rotary", "none"),
     "norm": ("batch", "layer"),
     "pooling": ("none", "mean"),
@@ -52,6 +55,8 @@ class Config(ModelConfig):
     """Frames that the convolution of a block sees. The paper: 32."""
     subsampling: int = 4
     """Frames in that one frame out stands for: 1, 2, 4 or 8."""
+    stem: Literal["conv1d", "conv2d"] = "conv1d"
+    """Convolutions that join frames: over time, or over time and features as in the paper, which costs more."""
     positions: Literal["relative", "rotary", "none"] = "relative"
     """How places enter the attention: scores by distance, as in the paper, turned queries and keys, or not."""
     norm: Literal["batch", "layer"] = "batch"
@@ -69,6 +74,8 @@ class Config(ModelConfig):
         check_choices(self, _CHOICES)
         check_fractions(self, "dropout", "attention_dropout")
         check_heads(self.width, self.heads)
+        if self.stem == "conv2d" and self.subsampling == 1:
+            raise InputError("field model.subsampling", 'must be 2, 4 or 8 where the stem is "conv2d"', found="1")
         if self.positions == "rotary" and self.width // self.heads % 2:
             found = f"{self.width} / {self.heads}"
             raise InputError("field model.heads", "rotary positions need an even width a head", found=found)
@@ -131,9 +138,9 @@ def check_given(config: ModelConfig, *names: str) -> None:
             raise InputError(f"field model.{name}", "is 0, and the task did not give it", fix="set it by hand")
 
 
-def silence(x: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Float[Array, "b t d"]:
+def silence(x: Float[Array, "b t ..."], mask: Bool[Array, "b t"]) -> Float[Array, "b t ..."]:
     """Zeros where there is no frame: what a convolution sees beyond the end of a row that stands alone."""
-    return jnp.where(mask[..., None], x, 0)
+    return jnp.where(mask.reshape(*mask.shape, *[1] * (x.ndim - 2)), x, 0)
 
 
 def frame_mean(x: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Float[Array, "b d"]:
@@ -142,30 +149,38 @@ def frame_mean(x: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Float[Arra
 
 
 class Stem(nnx.Module):
-    """Convolutions of 3 frames, each but the first of ``subsampling`` 1 with stride 2, then a linear layer.
+    """Convolutions of 3 frames, each halving their number (but one where none are to be joined), and a linear layer.
 
     Attributes:
-        convs: `Conv1d` layers with a ReLU after each.
-        out: (width, width).
+        convs: with a ReLU after each; over time, all features being channels, or over time and features.
+        out: what a frame then holds to ``width``.
     """
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        halvings = config.subsampling.bit_length() - 1
-        widths = [config.inputs] + [config.width] * max(halvings, 1)
-        stride, init = 2 if halvings else 1, nnx.initializers.he_normal()
-        self.convs = nnx.List(
-            [Conv1d(i, o, 3, stride=stride, padding=1, rngs=rngs, init=init)
-             for i, o in zip(widths, widths[1:], strict=False)]
-        )  # fmt: skip
-        self.out = Linear(config.width, config.width, rngs=rngs)
+        halvings, width = config.subsampling.bit_length() - 1, config.width
+        self.plane = config.stem == "conv2d"
+        widths = [1 if self.plane else config.inputs] + [width] * (max(halvings, 1) - 1)
+        stride, held = 2 if halvings else 1, width
+        if self.plane:
+            held = width * -(-config.inputs // config.subsampling)
+
+        def conv(inputs: int) -> Conv | Conv1d:
+            if self.plane:
+                return Conv(inputs, width, 3, stride=2, padding=1, rngs=rngs, use_bias=True)
+            return Conv1d(inputs, width, 3, stride=stride, padding=1, rngs=rngs, init=_HE)
+
+        self.convs = nnx.List([conv(inputs) for inputs in widths])
+        self.out = Linear(held, width, rngs=rngs)
         self.dropout = Dropout(config.dropout)
 
     def __call__(
         self, x: Float[Array, "b t f"], mask: Bool[Array, "b t"], rngs: nnx.Rngs | None
     ) -> tuple[Float[Array, "b u d"], Bool[Array, "b u"]]:
+        x = x[..., None] if self.plane else x
         for conv in self.convs:
             x = jax.nn.relu(conv(silence(x, mask)))
             mask = mask[:, :: conv.stride]
+        x = x.reshape(*x.shape[:2], -1)
         return self.dropout(self.out(x), rngs), mask
 
 

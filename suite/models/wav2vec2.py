@@ -85,6 +85,8 @@ class Config(ModelConfig):
     """Fraction of sublayer outputs that training drops."""
     attention_dropout: float = 0.1
     """Fraction of attention weights that training drops."""
+    activation_dropout: float = 0.1
+    """Fraction of the values inside the feed-forward layer that training drops."""
     mask_time: float = 0.05
     """Share of the frames that training replaces by a learned vector, in spans (SpecAugment)."""
     mask_time_length: int = 10
@@ -99,7 +101,7 @@ class Config(ModelConfig):
         check_sizes(self, 1, "width", "heads", "feed_forward", "position_kernel", "position_groups",
                     "mask_time_length", "mask_features_length")  # fmt: skip
         check_choices(self, _CHOICES)
-        check_fractions(self, "dropout", "attention_dropout", "mask_time", "mask_features")
+        check_fractions(self, "dropout", "attention_dropout", "activation_dropout", "mask_time", "mask_features")
         check_heads(self.width, self.heads)
         if self.width % self.position_groups:
             raise InputError("field model.position_groups", "must divide width",
@@ -123,7 +125,7 @@ class Config(ModelConfig):
     def adopt(self, published: ModelConfig) -> "Config":
         if not isinstance(published, Config):
             return super().adopt(published)  # type: ignore[return-value]  # raises
-        kept = ("outputs", "pooling", "dropout", "attention_dropout", "padded_statistics",
+        kept = ("outputs", "pooling", "dropout", "attention_dropout", "activation_dropout", "padded_statistics",
                 "mask_time", "mask_time_length", "mask_features", "mask_features_length")  # fmt: skip
         return replace(published, **{name: getattr(self, name) for name in kept})
 
@@ -211,7 +213,7 @@ class Block(nnx.Module):
         width, epsilon = config.width, config.epsilon
         self.attention = SelfAttention(width, config.heads, rngs=rngs, dropout=config.attention_dropout)
         self.attention_norm = LayerNorm(width, epsilon=epsilon)
-        self.mlp = FeedForward(width, config.feed_forward, "gelu", rngs=rngs)
+        self.mlp = FeedForward(width, config.feed_forward, rngs=rngs, dropout=config.activation_dropout)
         self.mlp_norm = LayerNorm(width, epsilon=epsilon)
         self.dropout = Dropout(config.dropout)
         self.norm = config.norm
@@ -221,9 +223,9 @@ class Block(nnx.Module):
     ) -> Float[Array, "b t d"]:
         if self.norm == "pre":
             x = x + self.dropout(self.attention(self.attention_norm(x), mask, rngs), rngs)
-            return x + self.dropout(self.mlp(self.mlp_norm(x)), rngs)
+            return x + self.dropout(self.mlp(self.mlp_norm(x), rngs), rngs)
         x = self.attention_norm(x + self.dropout(self.attention(x, mask, rngs), rngs))
-        return self.mlp_norm(x + self.dropout(self.mlp(x), rngs))
+        return self.mlp_norm(x + self.dropout(self.mlp(x, rngs), rngs))
 
 
 class SpanMask(nnx.Module):
@@ -421,6 +423,7 @@ def _config(theirs: Mapping[str, Any]) -> Config:
         pooling="none" if headed else "hidden",
         dropout=get("hidden_dropout", "dropout"),
         attention_dropout=get("attention_dropout", "attention_dropout"),
+        activation_dropout=get("activation_dropout", "activation_dropout"),
         mask_time=get("mask_time_prob", "mask_time"),
         mask_time_length=get("mask_time_length", "mask_time_length"),
         mask_features=get("mask_feature_prob", "mask_features"),
@@ -450,6 +453,7 @@ def _published(config: Config) -> dict[str, Any]:
         "layer_norm_eps": config.epsilon,
         "hidden_dropout": config.dropout,
         "attention_dropout": config.attention_dropout,
+        "activation_dropout": config.activation_dropout,
         "mask_time_prob": config.mask_time,
         "mask_time_length": config.mask_time_length,
         "mask_feature_prob": config.mask_features,

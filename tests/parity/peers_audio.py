@@ -25,7 +25,6 @@ SMALL = {
 QUANTISER = {"codevector_dim": 8, "proj_codevector_dim": 8, "num_codevectors_per_group": 4}  # fmt: skip
 LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 LENGTHS = (700, 431)
-OLD = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
 
 
 def waves() -> dict[str, np.ndarray]:
@@ -57,18 +56,6 @@ def speech(model: str, fields: dict[str, Any], graded: tuple[str, ...]) -> Golde
     grads = {name: p.grad.numpy() for name, p in net.named_parameters() if name.endswith(graded)}
     outputs = {"padded": made.detach().numpy(), "alone": alone.detach().numpy()}
     return Golden(config=_said(config, model), shapes=shapes, inputs=inputs, outputs=outputs, grads=grads)
-
-
-def old_spelling(case: Golden) -> Golden:
-    """The case as files from before PyTorch 2 name the tensors of a weight norm. The weights are those of the new."""
-
-    def old(name: str) -> str:
-        for new, before in OLD.items():
-            name = name.replace(new, before)
-        return name
-
-    return Golden(config=case.config, shapes={old(name): shape for name, shape in case.shapes.items()},
-                  inputs=case.inputs, outputs=case.outputs)  # fmt: skip
 
 
 def _said(config: Any, model: str) -> dict[str, Any]:

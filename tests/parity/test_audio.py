@@ -21,7 +21,7 @@ SOURCES = ["stored", pytest.param("live", marks=LIVE)]
 
 
 def case(name, source):
-    return golden.load(name) if source == "stored" else peers_audio.CASES[name]()
+    return golden.load(name) if source == "stored" else golden.cases()[name]()
 
 
 def differs(a, b):
@@ -66,7 +66,7 @@ def test_speech_models_agree_with_transformers(name, source, tmp_path):
     for row, length in enumerate(lengths):
         assert int(real[row].sum()) == length
         assert differs(outputs[row, :length], expected[row, :length]) <= 2e-5
-    assert bool(made.grads) == name.endswith("ctc")
+    assert bool(made.grads) == (name not in ("wav2vec2_base", "wav2vec2_pretraining"))
     compare_gradients(made, grads)
 
 
@@ -168,6 +168,7 @@ def test_full_sizes_are_the_published_ones(name):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_full_sizes_are_those_of_transformers(name):
+    golden.mend_torch()
     import torch
     import transformers
 
@@ -189,6 +190,7 @@ def test_full_sizes_are_those_of_transformers(name):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["wav2vec2_base_ctc", "hubert_large"])
 def test_transformers_reads_what_we_write(name, tmp_path):
+    golden.mend_torch()
     import torch
     import transformers
 
