@@ -89,7 +89,7 @@ def load(source: str | Path, *, offline: bool = False, **changes: Any) -> tuple[
     """
     weights = published.open(source, offline)
     table = formats()[format_of(weights)]
-    config = dataclasses.replace(table.config(weights.config), **changes)  # type: ignore[type-var]
+    config = dataclasses.replace(_config(table, weights), **changes)  # type: ignore[type-var]
     graph, params, rest = abstract(config)
     return config, nnx.merge(graph, *Filling(table, config, weights, exact=True)(params, rest))
 
@@ -112,7 +112,7 @@ def fill(model: ModelConfig, params: Any, rest: Any, source: str | Path, *, offl
     """
     weights = published.open(source, offline)
     table = formats()[format_of(weights)]
-    theirs = table.config(weights.config)
+    theirs = _config(table, weights)
     if type(theirs) is not type(model):
         raise InputError(f'weights "{source}"', f"are of {type(theirs).__module__}, not {type(model).__module__}.",
                          fix="weights of the model's own family")  # fmt: skip
@@ -129,7 +129,7 @@ def adopt(experiment: Experiment) -> Experiment:
     if not source or (Path(source) / "experiment.json").is_file():
         return experiment
     weights = published.open(source, experiment.checkpoint.offline)
-    theirs = formats()[format_of(weights)].config(weights.config)
+    theirs = _config(formats()[format_of(weights)], weights)
     return dataclasses.replace(experiment, model=experiment.model.adopt(theirs))
 
 
@@ -172,7 +172,7 @@ def rewrite(source: str | Path, folder: str | Path, *, offline: bool = False) ->
     """
     weights = published.open(source, offline)
     name = format_of(weights)
-    config = formats()[name].config(weights.config)
+    config = _config(formats()[name], weights)
     _, params, rest = abstract(config)
     filling = Filling(formats()[name], config, weights, exact=True)
     params, rest = filling(params, rest)
@@ -199,6 +199,17 @@ def report(folder: str | Path, left_out: Sequence[str] = ()) -> Written:
     files = sorted(path.name for path in weights.folder.iterdir())
     return Written(weights.folder, format_of(weights), len(weights.readers), values, tuple(files),
                    tuple(sorted(left_out)))  # fmt: skip
+
+
+def _config(table: Map, weights: Published) -> ModelConfig:
+    """Our config of the published one; values of types that no library writes are refused like any other."""
+    try:
+        return table.config(weights.config)
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(str(weights.folder / published.CONFIG), "holds values that make no model.",
+                         found=f"{type(error).__name__}: {error}", fix="fetch it again") from None  # fmt: skip
 
 
 def _write(table: Map, model: ModelConfig, leaves: Mapping[str, Any], folder: Path, config: Mapping[str, Any],

@@ -305,7 +305,9 @@ def _reader(sizes: dict[str, str], rest: dict[str, str], **fixed: Any) -> Callab
                 raise InputError(f"config.json, {name}", f'"{published[name]}" is not there.', fix=f'"{known}"')
         classes = published.get("id2label") or range(published.get("num_labels", 2))
         headed = any(name.endswith("SequenceClassification") for name in published.get("architectures") or ())
-        offset = published.get("pad_token_id", 1) + 1 if fixed.get("position_offset") else 0
+        offset = 0
+        if fixed.get("position_offset"):  # RoBERTa counts places from the id of padding on
+            offset = 2 if published.get("pad_token_id") is None else published["pad_token_id"] + 1
         values = {ours: published[theirs] for ours, theirs in (sizes | rest).items() if theirs in published}
         return Config(**{"epsilon": 1e-12, **_POST, "pooling": "cls", **values, **fixed, "position_offset": offset,
                          "outputs": len(classes) if headed else 0,
@@ -314,9 +316,9 @@ def _reader(sizes: dict[str, str], rest: dict[str, str], **fixed: Any) -> Callab
     return read
 
 
-def _writer(kind: str, stem: str, sizes: dict[str, str], rest: dict[str, str],
+def _writer(kind: str, stem: str, sizes: dict[str, str], rest: dict[str, str], offset: bool = False,
             **fixed: Any) -> Callable[[Config], dict[str, Any]]:  # fmt: skip
-    """The function from our config to a published one."""
+    """The function from our config to a published one. ``offset``: places are counted from the id of padding on."""
 
     def publish(config: Config) -> dict[str, Any]:
         needed = {**_POST, **fixed, **({"pooling": "cls"} if config.outputs else {})}
@@ -326,6 +328,8 @@ def _writer(kind: str, stem: str, sizes: dict[str, str], rest: dict[str, str],
             wrong.append("activation swiglu")
         if bool(config.token_types) != ("token_types" in sizes):
             wrong.append(f"token_types {config.token_types}")
+        if bool(config.position_offset) != offset:
+            wrong.append(f"position_offset {config.position_offset}")
         if wrong:
             raise InputError("the model", f"has {', '.join(wrong)}.")
         values = {theirs: getattr(config, ours) for ours, theirs in (sizes | rest).items()}
@@ -382,7 +386,7 @@ IMPORTS: dict[str, Map] = {
     "bert": Map(
         rules=(*_BERT, *linear("pooler.dense", "pooler"), *linear("classifier", "head", bare=True)),
         config=_reader(_SIZES, _REST),
-        publish=_writer("bert", "Bert", _SIZES, _REST, pooler="tanh", position_offset=0),
+        publish=_writer("bert", "Bert", _SIZES, _REST, pooler="tanh"),
         skip=(r"^cls\.", r"position_ids$", r"pooler\."),
         prefixes=("bert.", ""),
         prefix=lambda config: "bert." if config.outputs else "",
@@ -397,7 +401,7 @@ IMPORTS: dict[str, Map] = {
             *linear("classifier.out_proj", "head", bare=True),
         ),
         config=_reader(_SIZES, _REST, position_offset=2),
-        publish=_writer("roberta", "Roberta", _SIZES, _REST, pooler="tanh"),
+        publish=_writer("roberta", "Roberta", _SIZES, _REST, offset=True, pooler="tanh"),
         skip=(r"^lm_head\.", r"position_ids$", r"pooler\.", r"^classifier\.dense"),
         prefixes=("roberta.", ""),
         prefix=lambda config: "roberta." if config.outputs else "",
@@ -411,8 +415,7 @@ IMPORTS: dict[str, Map] = {
             *linear("classifier", "head", bare=True),
         ),
         config=_reader(_DISTIL_SIZES, _DISTIL_REST, pooler="relu"),
-        publish=_writer("distilbert", "DistilBert", _DISTIL_SIZES, _DISTIL_REST, pooler="relu", position_offset=0,
-                        epsilon=1e-12),
+        publish=_writer("distilbert", "DistilBert", _DISTIL_SIZES, _DISTIL_REST, pooler="relu", epsilon=1e-12),
         skip=(r"^vocab_", r"position_ids$", r"^pre_classifier\."),
         prefixes=("distilbert.", ""),
         prefix=lambda config: "distilbert." if config.outputs else "",
