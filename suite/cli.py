@@ -26,8 +26,7 @@ HELP = """usage: suite VERB ...
       [--checkpoint.init_from RUN|FOLDER|OWNER/NAME [--offline]]
   evaluate RUN [--split test] [--batch-size N]  metrics on a split
   predict RUN --input TEXT|FILE|FOLDER|-        JSON lines out, one a record
-  convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights in the layout the original library reads; of a fine-tuned
-                                                RUN with --delta only what was trained
+  convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights as the original library reads them; --delta: what was trained
 
 EXPERIMENT is a dotted name that `suite list` prints, or a path to a .py file with experiment().
 `suite VERB --help` lists the flags of a verb; `suite train EXPERIMENT --help` every field of that experiment."""
