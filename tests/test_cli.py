@@ -37,7 +37,7 @@ def test_both_ways_to_start_it():
 
 
 def test_help_names_every_verb():
-    named = {line.split()[0] for line in cli.HELP.splitlines() if line.startswith("  ")}
+    named = {line.split()[0] for line in cli.HELP.splitlines() if line.startswith("  ") and line[2] != " "}
     assert named == set(cli.VERBS)
     for function in cli.VERBS.values():
         assert function.__doc__.startswith("suite ")
