@@ -9,9 +9,9 @@ command:  suite train vision.classify --data photos/
 
 from suite.config import Experiment, Optim, Train
 from suite.config import replace as changed
-from suite.data.image import Crop, Flip, PixelStatistics
+from suite.data.image import Flip, PixelStatistics, ResizedCrop
 from suite.data.sources import Folder
-from suite.models import dnn
+from suite.models import resnet
 from tasks.vision.classification import ImageClassification
 
 
@@ -20,11 +20,13 @@ def experiment() -> Experiment:
         name="vision.classify",
         task=ImageClassification(
             data=Folder(path=""),
-            statistics=PixelStatistics(size=(32, 32), channels=3),
-            augment=(Flip(), Crop(padding=2)),
+            statistics=PixelStatistics(size=(64, 64), channels=3),
+            augment=(Flip(), ResizedCrop(smallest=0.5)),
+            label_smoothing=0.1,
         ),
-        model=dnn.Config(hidden=(256, 128), dropout=0.2),
-        optim=Optim(learning_rate=1e-3, warmup_steps=20, weight_decay=0.02),
+        # 0.3 M parameters. Few pictures from scratch; from published weights: vision.finetune.
+        model=resnet.small(stem_stride=2, stem_width=32, blocks=(1, 1, 1), widths=(32, 64, 128), dropout=0.2),
+        optim=Optim(learning_rate=2e-3, warmup_steps=20, weight_decay=0.05),
         train=Train(epochs=30, batch_size=64, patience=8),
     )
 

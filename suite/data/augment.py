@@ -66,6 +66,35 @@ class Cutout(Augmentation):
         return (places >= starts) & (places < starts + self.size)
 
 
+@dataclass(frozen=True)
+class ResizedCrop(Augmentation):
+    """A part of each image, of random size, shape and place, scaled to the whole (arXiv 1409.4842). For 1, 3 or 4
+    channels."""
+
+    smallest: float = 0.08
+    """Least share of the area."""
+    widest: float = 4 / 3
+    """Most that width to height of the part exceeds that of the image, or falls short of it."""
+
+    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """uint8 (b, h, w, c) -> the same."""
+        from PIL import Image
+
+        count, height, width, _ = images.shape
+        area = rng.uniform(self.smallest, 1.0, count)
+        shape = np.exp(rng.uniform(-np.log(self.widest), np.log(self.widest), count))
+        # Shares of the sides; a part that would stick out is cut.
+        wide, high = np.minimum(np.sqrt(area * shape), 1.0), np.minimum(np.sqrt(area / shape), 1.0)
+        left, top = rng.random(count) * (1 - wide) * width, rng.random(count) * (1 - high) * height
+        changed = np.empty_like(images)
+        for place, array in enumerate(images):
+            box = (left[place], top[place], left[place] + wide[place] * width, top[place] + high[place] * height)
+            image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
+            part = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+            changed[place] = np.asarray(part).reshape(array.shape)
+        return changed
+
+
 OPERATIONS: tuple[str, ...] = (
     "identity", "autocontrast", "equalize", "posterize", "solarize", "color", "contrast", "brightness", "sharpness",
     "rotate", "shear_x", "shear_y", "translate_x", "translate_y",

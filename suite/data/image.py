@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from suite.base import Asset, Source
-from suite.data.augment import Augmentation, Crop, Cutout, Flip, Mixup, RandAugment
+from suite.data.augment import Augmentation, Crop, Cutout, Flip, Mixup, RandAugment, ResizedCrop
 from suite.data.reading import changed
 from suite.errors import InputError
 
-__all__ = ["Augmentation", "Crop", "Cutout", "Flip", "Mixup", "PixelStatistics", "RandAugment"]
+__all__ = ["Augmentation", "Crop", "Cutout", "Flip", "Mixup", "PixelStatistics", "RandAugment", "ResizedCrop"]
 __all__ += ["decode", "decode_batch", "is_readable"]
 
 MAX_PIXELS = 1 << 26

@@ -364,7 +364,7 @@ def _read_classic(published: Mapping[str, Any]) -> Config:
     if name not in _NAMED:
         raise InputError("config.json, architecture", f'"{name}" is not there.', fix=", ".join(_NAMED))
     said = published.get("model_args") or {}
-    changes = {ours: tuple(said[theirs]) if isinstance(said[theirs], list) else said[theirs]
+    changes: dict[str, Any] = {ours: tuple(said[theirs]) if isinstance(said[theirs], list) else said[theirs]
                for ours, theirs in _CLASSIC.items() if theirs in said}  # fmt: skip
     config = _NAMED[name](**{"channels": 3, "outputs": published.get("num_classes", 1000)})
     if config.block == "bottleneck" and "widths" in changes:  # timm states what is between
@@ -374,13 +374,8 @@ def _read_classic(published: Mapping[str, Any]) -> Config:
 
 def _publish_classic(config: Config) -> dict[str, Any]:
     _refuse(config, stride_in="3x3", stem_width=64)
-    for name, make in _NAMED.items():
-        if make(channels=config.channels, outputs=config.outputs).blocks == config.blocks and (
-            (config.block == "bottleneck") == (make().block == "bottleneck")
-        ):
-            break
-    else:
-        name = "resnet50" if config.block == "bottleneck" else "resnet18"
+    alike = [name for name, make in _NAMED.items() if make().block == config.block]
+    name = next((name for name in alike if _NAMED[name]().blocks == config.blocks), alike[0])
     inner = _NARROWING if config.block == "bottleneck" else 1
     given = {"layers": list(config.blocks), "channels": [width // inner for width in config.widths],
              "in_chans": config.channels}  # fmt: skip

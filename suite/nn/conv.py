@@ -95,7 +95,7 @@ def _outer(a: Array, b: Array) -> Array:
 
 
 def _windows(x: Array, taps: tuple[int, int], stride: int, pads: Pads) -> list[Array]:
-    """What the rows of a kernel of ``taps`` meet: (b, y, x, q i) for each of its p rows, or all in one (b, y, x, p q i).
+    """What the rows of a kernel of ``taps`` meet: (b, y, x, q i) for each of p rows, or all in one (b, y, x, p q i).
 
     A row's taps are consecutive in the last axis. Negative padding cuts.
     """

@@ -1,4 +1,4 @@
-"""Residual networks and vision transformers give what transformers, torchvision and timm give, and go back as they were."""
+"""Residual networks and vision transformers give what their peers give, and their weights come back as they were."""
 
 import jax
 import jax.numpy as jnp
@@ -28,10 +28,6 @@ FULL = {
 
 def case(name, source):
     return golden.load(name) if source == "stored" else peers_vision.CASES[name]()
-
-
-def table_of(config):
-    return {resnet.Config: "resnet", vit.Config: "vit"}[type(config)]
 
 
 def gradients(model, images):
@@ -64,7 +60,7 @@ def published_gradients(table, grads, wanted):
 def test_models_agree_with_their_peers(name, source, tmp_path):
     made = case(name, source)
     folder = golden.folder(made, tmp_path / "published")
-    config, model = pretrained.load(folder)
+    _, model = pretrained.load(folder)
     logits, grads = gradients(model, jnp.asarray(made.inputs["images"]))
     assert np.abs(logits - made.outputs["logits"]).max() <= 2e-5
     table = pretrained.formats()[pretrained.format_of(pretrained.published.open(folder))]

@@ -1,0 +1,35 @@
+"""CIFAR-10 with the paper's network of 20 layers, on a JPEG copy of the images.
+
+source:   arXiv 1512.03385: 8.75 % test error after 64,000 steps, on the lossless images
+data:     $SUITE_DATA/cifar10_jpeg, archives of 50,000 training images (5 % held out for validation) and 10,000 of test
+expected: not measured yet; test accuracy 90 % is the goal
+time:     an hour on 2 CPU cores, estimated
+command:  suite train vision.cifar10_resnet20
+"""
+
+import os
+
+from suite.config import Experiment, Goal, Optim, Precision, Train
+from suite.config import replace as changed
+from suite.data.image import Crop, Flip
+from suite.data.sources import Folder
+from suite.models import resnet
+from tasks.vision.classification import ImageClassification
+
+
+def experiment() -> Experiment:
+    folder = os.path.join(os.environ.get("SUITE_DATA", "data"), "cifar10_jpeg")
+    return Experiment(
+        name="vision.cifar10_resnet20",
+        task=ImageClassification(data=Folder(path=folder, validation=0.05), augment=(Flip(), Crop(padding=4))),
+        model=resnet.cifar20(),
+        optim=Optim(name="sgd", learning_rate=0.1, warmup_steps=400, weight_decay=5e-4),
+        precision=Precision(compute="bfloat16"),
+        train=Train(epochs=30, batch_size=128, ema=0.998, eval_batch_size=500, log_every=50),
+        goal=Goal(metric="accuracy", at_least=0.9, on="test"),
+    )
+
+
+def smoke() -> Experiment:
+    return changed(experiment(), {"train.steps": 2, "train.batch_size": 8, "train.log_every": 1,
+                                  "optim.warmup_steps": 1, "model.blocks": (1, 1, 1)})  # fmt: skip
