@@ -64,8 +64,8 @@ class Characters(Asset):
     def decode(self, ids: Sequence[Sequence[int]] | np.ndarray) -> list[str]:
         """Text of each row of ids; padding and other control ids leave no trace, unknown is U+FFFD."""
         names = self.names
-        known = lambda i: names[i - _FIRST] if i - _FIRST < len(names) else "\ufffd"
-        return ["".join(known(int(i)) if i >= _FIRST else "\ufffd" * (i == UNKNOWN) for i in row) for row in ids]
+        known = dict(enumerate(names, _FIRST)) | dict.fromkeys((PAD, BEGIN, END), "")
+        return ["".join(known.get(int(i), "\ufffd") for i in row) for row in ids]
 
 
 @functools.lru_cache(maxsize=16)

@@ -81,6 +81,7 @@ class SelfAttention(nnx.Module):
         self.out = Linear(heads * size, width, rngs=rngs, use_bias=use_bias)
         self.dropout = Dropout(dropout)
         self.size = size
+        self.kv_heads = kv_heads or heads
         self.turn = turn
         self.theta = theta
         self.causal = causal
@@ -148,7 +149,7 @@ class SelfAttention(nnx.Module):
 
     def empty(self, rows: int, length: int, dtype: str = "float32") -> Pair:
         """A cache for ``rows`` sequences of at most ``length`` tokens."""
-        shape = (rows, self.key.kernel.shape[1] // self.size, length, self.size)
+        shape = (rows, self.kv_heads, length, self.size)
         return jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
 
     @property
@@ -318,7 +319,7 @@ def _plain(
     h, g = q.shape[2], k.shape[layout.index("g")]
     # One letter for the heads where each has its own key: XLA then makes the two products as they are written.
     heads, keys = ("h", layout.replace("g", "h")) if h == g else ("gr", layout)
-    q = q * scale
+    q, k, v = q * scale, k.astype(q.dtype), v.astype(q.dtype)  # a cache may be bfloat16
     if h != g:
         q = q.reshape(*q.shape[:2], g, h // g, q.shape[3])
     scores = einsum(f"bq{heads}k,{keys}->b{heads}qs", q, k, compute)

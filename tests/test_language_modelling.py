@@ -1,0 +1,89 @@
+"""The language modelling task: what is said of which token, requests, and own text from the command line."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import suite
+from suite.data.characters import Characters
+from suite.data.memory import Memory
+from suite.data.pipeline import pad
+from suite.data.running import RunningText
+from suite.data.sources import Lines
+from suite.errors import InputError
+from suite.generation import Decoding
+from tasks.text.language_modelling import LanguageModelling
+
+
+@pytest.fixture
+def task(tmp_path):
+    (tmp_path / "my.txt").write_text("abcd" * 30)
+    Characters().fit(Memory({"text": ["abcd"]}), "text", tmp_path / "c.json")
+    return LanguageModelling(data=RunningText(path=str(tmp_path / "my.txt")), context=8, decoding=Decoding(tokens=3),
+                             vocabulary=Characters(file=str(tmp_path / "c.json")))  # fmt: skip
+
+
+class Next:
+    """Says with certainty that b follows a, c follows b, and so on."""
+
+    def __call__(self, tokens, rngs=None):
+        return 50.0 * jax.nn.one_hot((tokens - 3) % 4 + 4, 8)
+
+
+def batch_of(task, split):
+    source = task.source(split)
+    return pad(task.encode(source[np.arange(len(source))]), np.ones(len(source), bool), 9)
+
+
+def test_each_token_is_said_once(task):
+    batch = batch_of(task, "validation")
+    outputs = {name: np.asarray(value) for name, value in task.predict(Next(), batch).items()}
+    scores = {name: tally.value() for name, tally in task.score(outputs, batch).items()}
+    assert scores["accuracy"] == 1 and scores["loss"] < 1e-6
+    # 12 characters of validation in stretches of 9: the last one ends the text.
+    assert outputs["count"].tolist() == [8, 8] and batch["tokens"].shape == (2, 9)
+
+
+def test_padding_counts_nowhere(task):
+    batch = batch_of(task, "validation")
+    batch["tokens_mask"][:, 5:] = False
+    batch["mask"][1] = False
+    wrong = {**batch, "tokens": np.where(batch["tokens_mask"], batch["tokens"], 4)}
+    loss, tallies = task.loss(Next(), wrong, None)
+    assert float(tallies["loss"].count) == 4 and float(loss) < 1e-6
+
+
+def test_a_request_keeps_its_last_tokens(task):
+    encoded = task.encode({"text": ["abcdabcdab", "c", ""]})
+    rows = pad(encoded, np.ones(3, bool), 99)
+    assert rows["prompt"].shape == (3, 5)
+    assert task.vocabulary.decode(rows["prompt"])[:2] == ["bcdab"[-5:], "c"]
+    assert rows["prompt_mask"].sum(1).tolist() == [5, 1, 1]
+    assert task.decode({"continuation": rows["prompt"]})[1] == {"continuation": "c"}
+
+
+def test_lines_of_a_text_file_are_running_text(task, tmp_path):
+    lines = LanguageModelling(data=Lines(path=str(tmp_path / "my.txt")), context=8, decoding=Decoding(tokens=3))
+    both = [t.source("validation")[np.arange(1)]["text"] for t in (task, lines)]
+    assert both[0] == both[1]
+
+
+@pytest.mark.parametrize("fields", [{"context": 1}, {"overlap": 0}, {"decoding": Decoding(tokens=256)}])
+def test_what_cannot_be_is_refused(fields):
+    with pytest.raises(InputError, match="field task"):
+        LanguageModelling(data=RunningText(path=""), **fields)
+
+
+def test_own_text(command, tmp_path):
+    """The alphabet over and over, told from the command line: the model goes on with it."""
+    (tmp_path / "my.txt").write_text("abcdefghijklmnopqrstuvwxyz " * 400)
+    folder = tmp_path / "run"
+    command("train", "text.shakespeare_gpt", "--data", tmp_path / "my.txt", "--run-dir", folder, "--smoke",
+            "--train.steps", "60", "--train.eval_every", "60", "--optim.learning_rate", "1e-2",
+            "--task.decoding.temperature", "0")  # fmt: skip
+    run = suite.open(folder)
+    assert run.evaluate("validation").metrics["validation/accuracy"] > 0.9
+    (answer,) = [json.loads(line) for line in command("predict", folder, "--input", "lmnop").splitlines()]
+    assert answer["continuation"] == "qrstuvwx"
