@@ -21,7 +21,7 @@ from suite.data.memory import (
     seeded_split,
 )
 from suite.data.reading import AUDIO, IMAGES, TABLES, existing, read_text, split_files
-from suite.data.speech_sources import AudioManifest, LJSpeech, is_manifest
+from suite.data.speech_sources import AudioManifest, LJSpeech, is_manifest, read_manifest
 from suite.errors import InputError
 
 
@@ -118,8 +118,8 @@ class Folder(Data):
     """Images, recordings or texts in one folder a class: ``path/<class>/file`` or ``path/<split>/<class>/file``.
 
     The path may be a .tar, .tar.gz or .tar.xz of such a tree, or a folder of such archives; they are read in
-    place. Columns: ``image``, ``audio`` or ``text``; ``label``, the position in the sorted class names; ``file``, the name
-    relative to the path. Images and recordings are paths (bytes, from an archive) until they are encoded.
+    place. Columns: ``image``, ``audio`` or ``text``; ``label``, the position in the sorted class names; ``file``, the
+    name relative to the path. Images and recordings are paths (bytes, from an archive) until they are encoded.
     """
 
     path: str
@@ -247,7 +247,7 @@ def from_path(path: str) -> Data:
 
 
 def read_input(value: str, column: str) -> dict[str, Any]:
-    """Records to predict from what a user typed: a table, a text file, images, recordings, ``-`` for stdin, or the text itself.
+    """Records to predict from what a user typed: a table, a text file, images, recordings, ``-`` for stdin, or a text.
 
     Args:
         value: what was typed.
@@ -270,6 +270,8 @@ def read_input(value: str, column: str) -> dict[str, Any]:
             fix = f"use a folder with {' '.join((*IMAGES, *AUDIO))} files"
             raise InputError(value, "no image and no recording in this folder", fix=fix)
         return {column: found, "file": found}
+    if is_manifest(path):
+        return read_manifest(path)
     if path.name.lower().endswith(TABLES):
         table = tables.load(path, "", ())
         return table[np.arange(len(table))]

@@ -51,20 +51,28 @@ class AudioManifest(Data):
         """
         file = existing(self.path)
         check_split(split, self.path)
-        rows = [_row(line, f"{self.path}, line {number}") for number, line in enumerate(read_text(file).splitlines(), 1)
-                if line.strip()]  # fmt: skip
-        if not rows:
-            raise InputError(self.path, "this manifest has no line", fix='{"audio": "a.wav", "text": "what is said"}')
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in names}
-        paths = columns["audio"]
-        columns["audio"] = [str(file.parent / Path(path).expanduser()) for path in paths]
-        columns["file"] = paths
-        schema = {name: "audio" if name == "audio" else "text" for name in columns}
-        source = Memory(columns, schema)
+        columns = read_manifest(file)
+        source = Memory(columns, {name: "audio" if name == "audio" else "text" for name in columns})
         if "split" in columns:
             return not_empty(Subset(source, _named(columns["split"], split)), split, self.path, "name it in a line")
-        return _part(source, paths, split, self)
+        return _part(source, columns["file"], split, self)
+
+
+def read_manifest(file: Path) -> dict[str, Any]:
+    """All lines by column: ``audio``, now from where we are; ``file``, as it is written; and the other keys.
+
+    Raises:
+        InputError: not UTF-8, no line, or one that is no JSON object or names no recording.
+    """
+    lines = enumerate(read_text(file).splitlines(), 1)
+    rows = [_row(line, f"{file}, line {number}") for number, line in lines if line.strip()]
+    if not rows:
+        raise InputError(str(file), "this manifest has no line", fix='{"audio": "a.wav", "text": "what is said"}')
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in names}
+    columns["file"] = columns["audio"]
+    columns["audio"] = [str(file.parent / Path(path).expanduser()) for path in columns["file"]]
+    return columns
 
 
 def _named(values: list[Any], split: str) -> np.ndarray:
@@ -203,7 +211,8 @@ class SphinxFeatures(Data):
         stored = "test" if split == "test" else "train"
         ids = self._list(members, f"{self.name}_{stored}.fileids").split()
         lines = self._list(members, f"{self.name}_{stored}.transcription").splitlines()
-        said = dict(reversed(line.strip()[:-1].rsplit(" (", 1)) for line in lines if line.strip())
+        parts = [line.strip().removesuffix(")").rpartition(" (") for line in lines if line.strip()]
+        said = {name: text for text, _, name in parts}
         speakers = [identity.split("/")[-2] for identity in ids]
         if split != "test":
             part = seeded_split(speakers, self.seed, (self.validation, 0.0))

@@ -87,9 +87,9 @@ class Beam(Decoder):
                 total = _add(in_blank, in_symbol)
                 _put(found, prefix, total + frame[0], in_symbol + frame[prefix.symbol] if prefix.symbol else _NEVER)
                 for symbol, score in tried:
-                    longer = rules.extend(prefix, symbol)
+                    before = in_blank if symbol == prefix.symbol else total  # a blank parts two equal symbols
+                    longer = rules.extend(prefix, symbol) if before > _NEVER else None
                     if longer is not None:
-                        before = in_blank if symbol == prefix.symbol else total
                         _put(found, longer, _NEVER, before + score)
             if len(found) > self.width:
                 ranked = sorted(found, key=lambda prefix: _add(*found[prefix]) + prefix.bonus, reverse=True)

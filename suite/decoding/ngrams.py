@@ -22,6 +22,8 @@ UNKNOWNS = ("<unk>", "<UNK>")
 _LN10 = math.log(10)
 NEVER = -99.0
 """Log10 probability that ARPA files write for none."""
+Scores = dict[tuple[str, ...], tuple[float, float]]
+"""Words -> log10 probability of the last after those before it, and log10 weight of backing off from them."""
 
 
 class Vocabulary:
@@ -32,7 +34,7 @@ class Vocabulary:
         fold: lower the case of its words.
     """
 
-    def __init__(self, scores: dict[tuple[str, ...], tuple[float, float]], fold: bool = False):
+    def __init__(self, scores: Scores, fold: bool = False):
         special = {BEGIN, END, *UNKNOWNS}
         if fold:
             scores = {tuple(w if w in special else w.lower() for w in words): score for words, score in scores.items()}
@@ -83,7 +85,7 @@ def read_arpa(text: str, where: str, fold: bool = False) -> Vocabulary:
     if not any(line.strip() == "\\data\\" for _, line in lines):
         raise InputError(where, "this is no ARPA file: it has no line \\data\\", fix="name a file in ARPA format")
     counts: dict[int, int] = {}
-    scores: dict[tuple[str, ...], tuple[float, float]] = {}
+    scores: Scores = {}
     found: Counter[int] = Counter()
     order = 0
     for number, line in lines:
@@ -132,7 +134,7 @@ def count_ngrams(sentences: Iterable[Sequence[str]], order: int, unknown: float 
                 counts.setdefault(tuple(padded[place - size : place]), Counter())[padded[place]] += 1
     unigrams = counts.get((), Counter())
     total = sum(unigrams.values()) + unknown
-    scores = {(word,): (math.log10(n / total), 0.0) for word, n in unigrams.items()}
+    scores: Scores = {(word,): (math.log10(n / total), 0.0) for word, n in unigrams.items()}
     scores |= {("<unk>",): (math.log10(unknown / total), 0.0), (BEGIN,): (NEVER, 0.0)}
     for context in sorted((c for c in counts if c), key=len):
         seen = counts[context]
@@ -147,7 +149,7 @@ def count_ngrams(sentences: Iterable[Sequence[str]], order: int, unknown: float 
     return Vocabulary(scores)
 
 
-def _backed_off(scores: dict[tuple[str, ...], tuple[float, float]], context: tuple[str, ...], word: str) -> float:
+def _backed_off(scores: Scores, context: tuple[str, ...], word: str) -> float:
     """Log10 score from a table that is still growing."""
     found = scores.get((*context, word))
     if found is not None or not context:

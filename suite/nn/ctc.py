@@ -1,5 +1,6 @@
 """The loss of connectionist temporal classification. Dims: b batch, t frames, v symbols (0 is blank), u labels."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -38,7 +39,7 @@ def ctc_loss(
 @jax.custom_vjp
 def _loss(logits: Array, mask: Array, labels: Array, labels_mask: Array) -> Array:
     scores = _emissions(jax.nn.log_softmax(logits), labels)
-    return -_scan(*_forwards(scores, mask, labels, labels_mask), keep=False)[0]
+    return -_scan(_forwards(scores, mask, labels, labels_mask), keep=False)[0]
 
 
 def _loss_forward(logits: Array, mask: Array, labels: Array, labels_mask: Array) -> tuple[Array, Array]:
@@ -48,7 +49,7 @@ def _loss_forward(logits: Array, mask: Array, labels: Array, labels_mask: Array)
     flipped = jnp.flip(scores[0], 0), jnp.flip(scores[1], (0, 2))
     back = _forwards(flipped, jnp.flip(mask, 1), jnp.flip(labels, 1), jnp.flip(labels_mask, 1))
     both = [jnp.concatenate(pair, axis) for *pair, axis in zip(ahead, back, (1, 1, 1, 0, 0, 0), strict=True)]
-    log_likelihood, (blank, label) = _scan(*both, keep=True)
+    log_likelihood, (blank, label) = _scan(both, keep=True)
     rows = labels.shape[0]
     # alpha and beta both count the frame's own emission
     blank = blank[:, :rows] + jnp.flip(blank[:, rows:], (0, 2)) - scores[0][..., None]
@@ -92,12 +93,12 @@ def _forwards(scores: tuple[Array, Array], mask: Array, labels: Array, labels_ma
     return blank, label, mask.T, start, last, skips
 
 
-def _scan(blank: Array, label: Array, frames: Array, start: Array, last: Array, skips: Array,
-          keep: bool) -> tuple[Array, Any]:  # fmt: skip
+def _scan(lattice: Sequence[Array], keep: bool) -> tuple[Array, Any]:
     """Log likelihood (b,), and where ``keep`` the variables of blanks (t, b, u + 1) and labels (t, b, u) a frame.
 
     They carry the emission of their own frame, and are shifted so that the largest of a row is 0.
     """
+    blank, label, frames, start, last, skips = lattice
     skip = jnp.where(skips, 0.0, _NEVER)
 
     def step(carry: Any, frame: Any) -> Any:

@@ -5,7 +5,7 @@ Dims: b batch, n samples, t frames, k samples a window, f features (mel bins or 
 
 import functools
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -92,10 +92,11 @@ class LogMel:
         """Features a frame."""
         return self.cepstra or self.bins
 
-    def frames(self, samples: Array | int) -> Array | int:
-        """Frames that so many samples give."""
-        count = samples // self.hop + 1 if self.center else (samples - self.window) // self.hop + 1
-        return (jnp.maximum if isinstance(samples, jax.Array) else max)(count - self.drop_last, 0)
+    def frames(self, samples: Any) -> Any:
+        """Frames that so many samples give, an int or an array of them."""
+        count = (samples if self.center else samples - self.window) // self.hop + 1
+        count = count * (samples > 0)
+        return max(count - self.drop_last, 0) if isinstance(count, int) else jnp.maximum(count - self.drop_last, 0)
 
     def __call__(
         self, samples: Float[Array, "b n"], mask: Bool[Array, "b n"]

@@ -100,8 +100,12 @@ class SpeechRecognition(Task):
         real = np.arange(log_probs.shape[1]) < frames[:, None]
         losses, fits = (np.asarray(made) for made in _losses()(log_probs, real, symbols, symbols_mask))
         losses = (losses.astype(np.float64) / np.maximum(symbols_mask.sum(1), 1))[fits]
-        made = {"wer": edits(said, heard, "words"), "cer": edits(said, heard, "characters"),
-                "loss": Tally(losses.sum(), len(losses)), "too_short": Tally(float((~fits).sum()), len(fits))}  # fmt: skip
+        made = {
+            "wer": edits(said, heard, "words"),
+            "cer": edits(said, heard, "characters"),
+            "loss": Tally(losses.sum(), len(losses)),
+            "too_short": Tally(float((~fits).sum()), len(fits)),
+        }
         if not isinstance(self.decoder, Greedy):
             made["wer_greedy"] = edits(said, self._transcripts(log_probs, frames, Greedy()), "words")
         return made
@@ -121,7 +125,7 @@ def require_audio(source: Source, fields: Mapping[str, str], data: Data) -> None
     """Every column named by ``fields`` is in the source, or InputError; says why TFDS gives no recordings."""
     name = fields["audio"]
     if name not in source.schema and type(data).__name__ == "Tfds":
-        raise InputError(f"field task.{'audio'}", f'the recordings "{name}" of {origin(data)} are not read.',
+        raise InputError("field task.audio", f'the recordings "{name}" of {origin(data)} are not read.',
                          found="TFDS decodes its Audio feature by TensorFlow, which is not loaded here",
                          fix="write them as wav files with a manifest.jsonl, and --data manifest.jsonl")  # fmt: skip
     require(source, fields, origin(data))
@@ -146,7 +150,8 @@ def edits(said: Sequence[str], heard: Sequence[str], unit: str) -> Tally:
         fix = 'pip install "suite[speech]"'
         raise InputError("package jiwer", "is needed for word error rates, and not installed.", fix=fix) from error
     split = str.split if unit == "words" else list
-    wrong, count = sum(len(split(h)) for s, h in zip(said, heard, strict=True) if not s), sum(len(split(s)) for s in said)
+    wrong = sum(len(split(h)) for s, h in zip(said, heard, strict=True) if not s)
+    count = sum(len(split(s)) for s in said)
     pairs = [(s, h) for s, h in zip(said, heard, strict=True) if s]
     if pairs:
         compare = jiwer.process_words if unit == "words" else jiwer.process_characters

@@ -1,0 +1,303 @@
+"""Recordings: decoding, sources, cleaning, augmentation, features, transcripts; and the errors of bad ones."""
+
+import json
+import tarfile
+
+import numpy as np
+import pytest
+import soundfile
+
+from suite.base import Asset
+from suite.data import audio
+from suite.data.sources import Folder, Memory, from_path, read_input
+from suite.data.speech_sources import AudioManifest, LJSpeech, SphinxFeatures, SpokenDigits
+from suite.data.speech_text import UNKNOWN, Characters, Pieces, with_transcripts
+from suite.errors import InputError
+from suite.nn.spectral import LogMel
+
+RATE = 8000
+FRONT_END = LogMel(sample_rate=RATE, window=200, hop=80, fft=256, bins=12)
+
+
+def tone(seconds=0.2, rate=RATE, hertz=440.0):
+    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def write(path, samples=None, rate=RATE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, tone(rate=rate) if samples is None else samples, rate)
+    return str(path)
+
+
+def fitted(asset: Asset, tmp_path, values, name="audio"):
+    file = tmp_path / f"fitted{asset.suffix}"
+    asset.fit(Memory({name: values}, {name: name}), name, file)
+    return type(asset)(**{**asset.__dict__, "file": str(file)})
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac"])
+def test_files_bytes_and_arrays_agree(tmp_path, kind):
+    path = write(tmp_path / f"a.{kind}")
+    content = (tmp_path / f"a.{kind}").read_bytes()
+    for value in (path, tmp_path / f"a.{kind}", content, (tone() * 2**15).astype(np.int16)):
+        np.testing.assert_allclose(audio.decode(value, RATE), tone(), atol=1e-4)
+        assert audio.seconds(value, RATE, 80) == 0.2
+
+
+def test_channels_are_averaged_and_rates_changed(tmp_path):
+    both = np.stack([tone(0.5, 16_000), np.zeros(8000, np.float32)], 1)
+    made = audio.decode(write(tmp_path / "a.wav", both, 16_000), RATE)
+    assert made.dtype == np.float32 and len(made) == 4000
+    np.testing.assert_allclose(made[200:-200], 0.5 * tone(0.5)[200:-200], atol=2e-3)
+
+
+def test_a_wrong_header_is_refused(tmp_path):
+    path = tmp_path / "bad.wav"
+    path.write_bytes(b"RIFFxxxxWAVE, or so it says")
+    with pytest.raises(InputError) as error:
+        audio.decode(str(path), RATE)
+    lines = str(error.value).splitlines()
+    assert lines[0] == f"{path}: this recording cannot be decoded"
+    assert lines[1].startswith("  found: ") and "bad.wav" not in lines[1]
+    assert lines[2] == "  try:   replace or remove the file; .wav .flac .ogg .mp3 are read"
+
+
+def test_a_recording_without_samples_is_refused(tmp_path):
+    path = write(tmp_path / "empty.wav", np.zeros(0, np.float32))
+    with pytest.raises(InputError) as error:
+        audio.decode(path, RATE)
+    assert str(error.value) == f"{path}: this recording holds no samples\n  try:   replace or remove the file"
+    (tmp_path / "nothing.wav").write_bytes(b"")
+    with pytest.raises(InputError, match=r"nothing\.wav: this recording cannot be decoded"):
+        audio.decode(str(tmp_path / "nothing.wav"), RATE)
+    with pytest.raises(InputError, match=r"missing\.wav: no such recording"):
+        audio.decode(str(tmp_path / "missing.wav"), RATE)
+    with pytest.raises(InputError, match=r"must be float or int16 samples"):
+        audio.decode(np.zeros((2, 2), np.int16), RATE)
+
+
+def test_unusable_recordings_are_dropped_and_counted(tmp_path):
+    (tmp_path / "bad.wav").write_bytes(b"no header")
+    good = [write(tmp_path / "a.wav"), write(tmp_path / "b.wav")]
+    none, long = write(tmp_path / "none.wav", np.zeros(0)), write(tmp_path / "long.wav", tone(1.5))
+    paths = [good[0], str(tmp_path / "bad.wav"), none, str(tmp_path / "gone.wav"), long, good[1]]
+    features = audio.AudioFeatures(front_end=FRONT_END)
+    kept = audio.without_unusable(Memory({"audio": paths}), "audio", features, 1.0)
+    assert kept[np.arange(2)]["audio"] == [paths[0], paths[5]] and len(kept) == 2
+    assert kept.dropped == {"no such recording": 1, "broken recording": 1, "empty recording": 1, "longer than 1 s": 1}
+    with pytest.raises(InputError) as error:
+        audio.without_unusable(Memory({"audio": paths[1:2]}), "audio", features, 1.0)
+    assert str(error.value) == (
+        "column audio: no recording can be used.\n"
+        "  found: 1 dropped: broken recording\n"
+        "  try:   check the paths, or raise --task.max_seconds"
+    )
+
+
+def test_a_longer_recording_than_the_limit_is_refused(tmp_path):
+    path = write(tmp_path / "long.wav", tone(1.5))
+    with pytest.raises(InputError) as error:
+        audio.AudioFeatures(front_end=FRONT_END).encode([path], longest=1.0)
+    assert str(error.value) == (
+        f"{path}: this recording lasts 1.5 s, longer than the model takes.\n"
+        "  found: limit 1 s\n"
+        "  try:   cut it, or train with a larger --task.max_seconds"
+    )
+
+
+def manifest(tmp_path, rows):
+    path = tmp_path / "manifest.jsonl"
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows) + "\n")
+    return str(path)
+
+
+def test_manifest(tmp_path):
+    write(tmp_path / "wavs" / "0.wav")
+    rows = [{"audio": f"wavs/{i}.wav", "text": f"word {i}"} for i in range(40)]
+    data = from_path(manifest(tmp_path, rows))
+    asked = read_input(str(tmp_path / "manifest.jsonl"), "audio")
+    assert asked["audio"][7] == str(tmp_path / "wavs" / "7.wav") and asked["file"][7] == "wavs/7.wav"
+    assert data == AudioManifest(path=str(tmp_path / "manifest.jsonl"))
+    parts = {split: data.open(split) for split in ("train", "validation", "test")}
+    assert sum(map(len, parts.values())) == 40 and parts["train"].schema["audio"] == "audio"
+    columns = parts["train"][np.arange(2)]
+    assert columns["audio"][0] == str(tmp_path / columns["file"][0]) and columns["text"][0].startswith("word ")
+    named = manifest(tmp_path, [{"audio": "a.wav", "text": "x", "split": split} for split in ("train", "dev", "test")])
+    assert [len(from_path(named).open(split)) for split in ("train", "validation", "test")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("line", "problem"), [
+    ('{"audio": "a.wav"', "this is not JSON"),
+    ('{"text": "hello"}', 'names no recording under the key "audio"'),
+    ('["a.wav", "hello"]', 'names no recording under the key "audio"'),
+])  # fmt: skip
+def test_a_manifest_line_without_a_recording_is_refused(tmp_path, line, problem):
+    path = manifest(tmp_path, [{"audio": "a.wav", "text": "hello"}, line])
+    with pytest.raises(InputError) as error:
+        AudioManifest(path=path).open("train")
+    assert str(error.value).startswith(f"{path}, line 2: {problem}") and line in str(error.value)
+
+
+def test_manifest_lines_without_text_are_dropped_and_counted(tmp_path):
+    rows = [{"audio": "a.wav", "text": "hello", "split": "train"}, {"audio": "b.wav", "split": "train"},
+            {"audio": "c.wav", "text": " ... ", "split": "train"}, {"audio": "d.wav", "text": "too long " * 9,
+             "split": "train"}]  # fmt: skip
+    source = AudioManifest(path=manifest(tmp_path, rows)).open("train")
+    kept = with_transcripts(source, "text", Characters(), 20)
+    assert kept.dropped == {"no text": 2, "text longer than 20": 1} and len(kept) == 1
+    with pytest.raises(InputError) as error:
+        with_transcripts(Memory({"text": [None, ""]}), "text", Characters(), 20)
+    assert str(error.value) == (
+        "column text: no record has a transcript that can be used.\n  found: 2 dropped: no text"
+    )
+
+
+def test_ljspeech_layout(tmp_path):
+    (tmp_path / "wavs").mkdir()
+    lines = [f"LJ-{i}|Dr. {i}|doctor {i}" if i % 2 else f"LJ-{i}|plain {i}" for i in range(60)]
+    (tmp_path / "metadata.csv").write_text("\n".join(lines))
+    data = from_path(str(tmp_path))
+    assert isinstance(data, LJSpeech)
+    columns = data.open("train")[np.arange(len(data.open("train")))]
+    assert {text.split()[0] for text in columns["text"]} == {"doctor", "plain"}
+    assert columns["audio"][0] == str(tmp_path / "wavs" / f"{columns['file'][0]}.wav")
+    (tmp_path / "metadata.csv").write_text("LJ-0|a\nLJ-1 b\n")
+    with pytest.raises(InputError, match=r"metadata\.csv, line 2: holds no | between name and text"):
+        data.open("train")
+
+
+def test_one_folder_a_class(tmp_path):
+    for name in ("yes", "no"):
+        for i in range(8):
+            write(tmp_path / name / f"{i}.flac")
+    data = from_path(str(tmp_path))
+    assert isinstance(data, Folder)
+    source = data.open("train")
+    assert source.classes == {"label": ["no", "yes"]} and source.schema["audio"] == "audio"
+    with tarfile.open(tmp_path / "all.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "yes", "yes")
+        archive.add(tmp_path / "no", "no")
+    inside = from_path(str(tmp_path / "all.tar.gz")).open("train")[np.arange(1)]
+    np.testing.assert_allclose(audio.decode(inside["audio"][0], RATE), tone(), atol=1e-4)
+    assert read_input(str(tmp_path / "yes"), "audio")["audio"][7].endswith("7.flac")
+    assert read_input(str(tmp_path / "no" / "0.flac"), "audio")["audio"] == [str(tmp_path / "no" / "0.flac")]
+
+
+def test_spoken_digits_split(tmp_path):
+    for speaker in ("ann", "bob"):
+        for index in range(8):
+            write(tmp_path / "recordings" / f"3_{speaker}_{index}.wav")
+    data = SpokenDigits(path=str(tmp_path), validation=2)
+    assert [len(data.open(split)) for split in ("train", "validation", "test")] == [2, 4, 10]
+    assert data.open("train")[np.arange(1)]["text"] == ["three"]
+    held_out = SpokenDigits(path=str(tmp_path), validation=2, held_out="bob")
+    assert [len(held_out.open(split)) for split in ("train", "validation", "test")] == [1, 7, 8]
+    assert set(held_out.open("test")[np.arange(8)]["speaker"]) == {"bob"}
+    with pytest.raises(InputError, match='"eve" is no speaker\n  found: ann, bob'):
+        SpokenDigits(path=str(tmp_path), held_out="eve").open("test")
+
+
+def sphinx(tmp_path, broken=False):
+    root = tmp_path / "an4"
+    (root / "etc").mkdir(parents=True)
+    for split, count in (("train", 6), ("test", 2)):
+        names = [f"{split}/s{i}/{split}{i}" for i in range(count)]
+        (root / "etc" / f"an4_{split}.fileids").write_text("\n".join(names))
+        said = [f"<s> WORD {i} </s> ({name.split('/')[-1]})" for i, name in enumerate(names)]
+        (root / "etc" / f"an4_{split}.transcription").write_text("\n".join(said))
+        for i, name in enumerate(names):
+            values = np.arange(13 * (i + 1), dtype=">f4")
+            file = root / "feat" / f"{name}.mfc"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes((len(values) + broken).to_bytes(4, "big") + values.tobytes())
+    with tarfile.open(tmp_path / "an4.tar.gz", "w:gz") as archive:
+        archive.add(root, "an4")
+    return SphinxFeatures(path=str(tmp_path / "an4.tar.gz"), validation=0.4)
+
+
+def test_sphinx_features(tmp_path):
+    data = sphinx(tmp_path)
+    train, validation, test = (data.open(split) for split in ("train", "validation", "test"))
+    assert len(train) + len(validation) == 6 and len(test) == 2
+    columns = test[np.arange(2)]
+    assert columns["text"] == ["WORD 0", "WORD 1"] and columns["speaker"] == ["s0", "s1"]
+    np.testing.assert_array_equal(columns["audio"][1], np.arange(26.0).reshape(2, 13))
+    with pytest.raises(InputError, match="does not hold the values that its header counts"):
+        sphinx(tmp_path / "broken", broken=True).open("test")
+
+
+def test_features_are_scaled_over_the_training_split(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [rng.standard_normal(size).astype(np.float32) for size in (800, 1600, 1234)]
+    features = fitted(audio.AudioFeatures(front_end=FRONT_END), tmp_path, rows)
+    assert features.dims() == {"inputs": 12} and fitted(features, tmp_path, rows) == features
+    made = features.encode(rows)
+    assert list(made) == ["audio"] and made["audio"].lengths.tolist() == [800, 1600, 1234]
+    frames, mask = features.frames(*made["audio"].padded(2000))
+    chosen = np.asarray(frames)[np.asarray(mask)]
+    np.testing.assert_allclose(chosen.mean(0), 0, atol=1e-3)
+    np.testing.assert_allclose(chosen.std(0), 1, atol=1e-3)
+    alone = type(features)(**{**features.__dict__, "normalise": "recording"})
+    frames, mask = alone.frames(*made["audio"].padded(2000))
+    np.testing.assert_allclose(np.asarray(frames[1])[np.asarray(mask[1])].mean(0), 0, atol=1e-4)
+    samples = type(features)(**{**features.__dict__, "kind": "samples"})
+    frames, mask = samples.frames(*made["audio"].padded(2000))
+    assert samples.dims() == {} and mask.sum() == 3634
+    np.testing.assert_allclose(np.asarray(frames[0, :800]).std(), 1, atol=1e-3)
+
+
+def test_stored_features_skip_the_front_end(tmp_path):
+    rows = [np.random.default_rng(i).normal(3, 2, (20 + i, 5)).astype(np.float32) for i in range(4)]
+    features = fitted(audio.AudioFeatures(), tmp_path, rows)
+    made = features.encode(rows, [audio.Noise()], np.random.default_rng(0))["audio"]
+    np.testing.assert_array_equal(made.values, np.concatenate(rows))
+    frames, mask = features.frames(*made.padded(32))
+    np.testing.assert_allclose(np.asarray(frames)[np.asarray(mask)].mean(0), 0, atol=1e-3)
+    with pytest.raises(InputError, match="they are not all samples, or features of one size"):
+        features.encode([rows[0], np.ones(9, np.float32)])
+
+
+def test_speed_changes_length_and_pitch_and_buckets_hold_it():
+    slow = audio.resample(tone(0.5), 0.5)
+    assert abs(len(slow) - 8000) <= 2
+    peak = np.abs(np.fft.rfft(slow)).argmax() * RATE / len(slow)
+    assert abs(peak - 220) < 2
+    features, speed = audio.AudioFeatures(front_end=FRONT_END), audio.Speed(factors=(0.8, 1.25))
+    rows = [tone(0.1 * i) for i in range(1, 9)]
+    room = features.encode(rows, [speed])["room"]
+    made = features.encode(rows, [speed], np.random.default_rng(0))
+    assert "room" not in made and (made["audio"].lengths <= room.lengths).all()
+    assert set(np.round(made["audio"].lengths / [len(row) for row in rows], 2)) == {0.8, 1.25}
+    assert room.padded(9000)[0].nbytes == 0
+    again = features.encode(rows, [speed], np.random.default_rng(0))
+    np.testing.assert_array_equal(again["audio"].values, made["audio"].values)
+
+
+def test_noise_has_the_ratio_it_says(tmp_path):
+    signal, rng = tone(2.0), np.random.default_rng(0)
+    write(tmp_path / "noise" / "hum.wav", tone(0.3, hertz=50.0))
+    for noise in (audio.Noise(decibels=(20, 20)), audio.Noise(decibels=(20, 20), folder=str(tmp_path / "noise"))):
+        added = noise(signal, RATE, rng) - signal
+        ratio = 10 * np.log10(np.mean(signal**2) / np.mean(added**2))
+        assert abs(ratio - 20) < 0.1
+    assert audio.Noise(share=0.0)(signal, RATE, rng) is signal
+    with pytest.raises(InputError, match="no recording in this folder"):
+        audio.Noise(folder=str(tmp_path / "empty"))(signal, RATE, rng)
+
+
+def test_characters(tmp_path):
+    letters = fitted(Characters(), tmp_path, ["Isn\N{RIGHT SINGLE QUOTATION MARK}t it,  so?", "no: 7"], "text")
+    assert letters.units == ["", UNKNOWN, *" '7inost"] and letters.dims() == {"outputs": 10}
+    made = letters.encode(["It isn't!", "zoo"], 12)
+    assert made.to == 12 and made.lengths.tolist() == [8, 3] and made.values[8] == 1
+    assert letters.spell(made.values[:8]) == "it isn't" and letters.spell(made.values[8:]) == f"{UNKNOWN}oo"
+    assert Characters(lowercase=False, punctuation=True).normalise("A,  b") == "A, b"
+
+
+def test_pieces(tmp_path):
+    texts = [f"{a} {b}" for a in ("Seven", "eleven", "twelve") for b in ("apples", "people", "hello")] * 5
+    pieces = fitted(Pieces(vocab_size=30), tmp_path, texts, "text")
+    made = pieces.encode(["seven apples", "hello"], 40)
+    assert made.values.min() > 0 and pieces.spell(made.values[: made.lengths[0]]) == "seven apples"
+    assert pieces.dims()["outputs"] == len(pieces.units) <= 30
+    assert any(unit.startswith(" ") for unit in pieces.units)
