@@ -2,8 +2,8 @@
 
 source:   Avazu, under the rules of its competition; the first 9,000 rows, from Lapis-Hong/Wide-ResDNN
 data:     SUITE_DATA/ctr_avazu: 8,087 training, 480 validation and 432 test rows
-expected: TODO
-time:     TODO
+expected: test auc 0.738 (one seed; 95 % bootstrap interval 0.682 to 0.791; goal auc 0.7)
+time:     1 minute on 2 CPU cores
 command:  suite train recommendation.avazu_deepfm
 """
 

@@ -2,8 +2,8 @@
 
 source:   Criteo, under the rules of its challenge; the first 8,000 rows, from Lapis-Hong/Wide-ResDNN
 data:     SUITE_DATA/ctr_criteo: 7,200 training, 409 validation and 391 test rows
-expected: TODO
-time:     TODO
+expected: test auc 0.719 (one seed; 95 % bootstrap interval 0.657 to 0.776; goal auc 0.7)
+time:     1 minute on 2 CPU cores
 command:  suite train recommendation.criteo_deepfm
 """
 

@@ -1,0 +1,22 @@
+"""MovieLens-100k as clicks with a factorisation machine: the same protocol as movielens_deepfm, for comparison.
+
+source:   GroupLens, Harper & Konstan 2015; for research only, no redistribution: fetch it by tfds build
+data:     TFDS movielens/100k-ratings 0.1.1, split as in movielens_deepfm
+expected: TODO-fm
+time:     TODO
+command:  suite train recommendation.movielens_fm
+"""
+
+from configs.recommendation.movielens_deepfm import experiment as deepfm
+from suite.config import Experiment
+from suite.config import replace as changed
+
+CHANGES = {"name": "recommendation.movielens_fm", "model.kind": "fm", "optim.weight_decay": 0.1, "goal.at_least": 0.785}
+
+
+def experiment() -> Experiment:
+    return changed(deepfm(), CHANGES)
+
+
+def smoke() -> Experiment:
+    return changed(experiment(), {"train.steps": 20, "train.log_every": 5, "train.eval_every": 20})
