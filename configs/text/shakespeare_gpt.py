@@ -2,8 +2,8 @@
 
 source:   char-GPT of karpathy/nanoGPT: 6 layers of width 384, context 256, reaches 1.4697 nats a character on a GPU
 data:     $SUITE_DATA/tinyshakespeare: 1,115,394 characters, the last 10 % held out for validation
-expected: TODO
-time:     TODO
+expected: not yet measured to its end (goal: validation accuracy of the next character 50 %; the loss compares)
+time:     not yet measured
 command:  suite train text.shakespeare_gpt
 """
 
@@ -31,7 +31,7 @@ def experiment() -> Experiment:
         train=Train(steps=3000, batch_size=32, eval_every=500, eval_batch_size=64, best="-loss"),
         pipeline=Pipeline(buckets=(129,)),
         precision=Precision(compute="bfloat16"),
-        goal=Goal(metric="loss", at_most=1.6, on="validation"),
+        goal=Goal(metric="accuracy", at_least=0.5, on="validation"),
     )  # fmt: skip
 
 
