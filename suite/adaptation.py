@@ -97,6 +97,8 @@ def _no_match(field: str, pattern: str, names: list[str], what: str) -> None:
 def freeze(optim: Optim, finetune: Finetune, params: Mapping[Any, Any]) -> Optim:
     """``optim`` with ``frozen`` extended to all that ``finetune`` leaves alone.
 
+    What ``optim.frozen`` names stays frozen, but for additions: they are there to be trained.
+
     Raises:
         InputError: nothing but additions would be trained, or nothing at all: ``finetune.trained`` matches nothing.
     """
@@ -106,14 +108,14 @@ def freeze(optim: Optim, finetune: Finetune, params: Mapping[Any, Any]) -> Optim
     chosen = [name for name in names if any(_search("trained", pattern, name) for pattern in finetune.trained)]
     if finetune.trained and not chosen:
         _no_match("trained", " | ".join(finetune.trained), names, "parameter")
-    trained = [*chosen, *(name for name in names if _ADDITION in name)]
+    still = frozen_paths(optim, params)
+    trained = [name for name in names if _ADDITION in name or (name in chosen and name not in still)]
     if not trained:
         raise InputError("field finetune.trained", "names nothing, so nothing would be trained.",
                          fix='--finetune.trained "^head"')  # fmt: skip
-    if len(trained) == len(names):
-        return optim
     # One pattern for all the others: hundreds of them would be tried on hundreds of paths.
-    return dataclasses.replace(optim, frozen=(*optim.frozen, rf"^(?!(?:{'|'.join(map(re.escape, trained))})$)"))
+    others = rf"^(?!(?:{'|'.join(map(re.escape, trained))})$)"
+    return dataclasses.replace(optim, frozen=(others,) if len(trained) < len(names) else ())
 
 
 def base(params: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -117,6 +117,13 @@ def test_everything_else_is_frozen(finetune, expected):
     assert adaptation.freeze(Optim(), Finetune(), params) == Optim()
 
 
+def test_what_is_frozen_by_name_stays_so_but_for_additions():
+    params = attached(LORA)[1]
+    optim = adaptation.freeze(Optim(frozen=("layers/0", "bias$")), LORA, params)
+    trained = paths(params).keys() - frozen_paths(optim, params)
+    assert trained == {name for name in paths(params) if "addition" in name or name == "head/kernel"}
+
+
 def program(finetune, **changes):
     """A step of the encoder on rows of 8 tokens, compiled."""
     from suite.data.sources import SyntheticSentiment
