@@ -23,7 +23,7 @@ from suite.tree import paths
 
 GOLDEN = Path(__file__).parent / "golden"
 DIMS = {
-    "recommendation.avazu_deepfm": {"rows": 4000, "fields": 20, "lists": (), "inputs": 0},
+    "recommendation.avazu_deepfm": {"rows": 4000, "fields": 21, "lists": (), "inputs": 0},
     "recommendation.click": {"rows": 1000, "fields": 5, "lists": (3,), "inputs": 4},
     "recommendation.criteo_deepfm": {"rows": 9000, "fields": 26, "lists": (), "inputs": 25},
     "recommendation.movielens_deepfm": {"rows": 2700, "fields": 6, "lists": (6,), "inputs": 1},
