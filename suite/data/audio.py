@@ -8,7 +8,7 @@ import functools
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from suite.base import Asset, Ragged, Source
+from suite.base import Asset, Data, Ragged, Source
+from suite.data.columns import origin, require
 from suite.data.memory import Subset
 from suite.data.reading import AUDIO, changed
 from suite.errors import InputError
@@ -107,6 +108,16 @@ def seconds(value: Any, rate: int, hop: int) -> float:
     except (soundfile.LibsndfileError, OSError) as error:
         raise _undecodable(value, error) from error
     return about.frames / about.samplerate
+
+
+def require_audio(source: Source, fields: Mapping[str, str], data: Data) -> None:
+    """Every column named by ``fields`` is in the source, or InputError; says why TFDS gives no recordings."""
+    name = fields["audio"]
+    if name not in source.schema and type(data).__name__ == "Tfds":
+        raise InputError("field task.audio", f'the recordings "{name}" of {origin(data)} are not read.',
+                         found="TFDS decodes its Audio feature by TensorFlow, which is not loaded here",
+                         fix="write them as wav files with a manifest.jsonl, and --data manifest.jsonl")  # fmt: skip
+    require(source, fields, origin(data))
 
 
 def without_unusable(source: Source, name: str, features: "AudioFeatures", longest: float) -> Source:

@@ -10,12 +10,11 @@ import numpy as np
 from flax import nnx
 
 from suite.base import Batch, Columns, Data, Source, Tally, Task
-from suite.data.audio import AudioFeatures, Perturbation, without_unusable
+from suite.data.audio import AudioFeatures, Perturbation, require_audio, without_unusable
 from suite.data.columns import column
 from suite.data.labels import Labels
 from suite.metrics import class_answers, classification_scores, cross_entropy, masked_mean, tally
 from suite.nn.spectral import SpecAugment
-from tasks.speech.recognition import require_audio
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ import numpy as np
 from flax import nnx
 
 from suite.base import Batch, Columns, Data, Source, Tally, Task
-from suite.data.audio import AudioFeatures, Perturbation, without_unusable
-from suite.data.columns import column, origin, require
+from suite.data.audio import AudioFeatures, Perturbation, require_audio, without_unusable
+from suite.data.columns import column
 from suite.data.speech_text import Characters, Transcriber, with_transcripts
 from suite.decoding import Decoder, Greedy, NGrams, Vocabulary
 from suite.errors import InputError
@@ -119,16 +119,6 @@ class SpeechRecognition(Task):
         if self.language_model is not None:
             words = self.language_model.model(fold=self.transcriber.lowercase)
         return [self.transcriber.spell(row) for row in decoder(log_probs, frames, self.transcriber.units, words)]
-
-
-def require_audio(source: Source, fields: Mapping[str, str], data: Data) -> None:
-    """Every column named by ``fields`` is in the source, or InputError; says why TFDS gives no recordings."""
-    name = fields["audio"]
-    if name not in source.schema and type(data).__name__ == "Tfds":
-        raise InputError("field task.audio", f'the recordings "{name}" of {origin(data)} are not read.',
-                         found="TFDS decodes its Audio feature by TensorFlow, which is not loaded here",
-                         fix="write them as wav files with a manifest.jsonl, and --data manifest.jsonl")  # fmt: skip
-    require(source, fields, origin(data))
 
 
 @functools.cache
