@@ -5,12 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from PIL import Image
 from safetensors.numpy import load_file
 
-from suite import pretrained
+import suite
+from suite import experiments, pretrained
+from suite.config import replace
+from suite.data.sources import Folder
 from suite.errors import InputError
 from suite.imports import pattern
-from suite.models import resnet, vit
+from suite.models import resnet
 from suite.tree import paths
 from tests.parity import golden, peers_vision
 
@@ -138,3 +142,45 @@ def test_a_model_without_a_published_counterpart_is_not_written(changes, tmp_pat
     config = resnet.resnet18(channels=3, outputs=2, **changes)
     with pytest.raises(InputError, match="fits none of its published formats"):
         pretrained.save(config, {}, {}, tmp_path)
+
+
+def pictures(folder, side=24):
+    """Forty pictures of two classes, told apart by their colour, and not all of one size."""
+    rng = np.random.default_rng(0)
+    for place, name in enumerate(("red", "green")):
+        (folder / name).mkdir(parents=True)
+        for i in range(20):
+            pixels = rng.integers(0, 120, (side, side + i % 3, 3), dtype=np.uint8)
+            pixels[..., place] += 120
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+def test_fine_tuning_on_a_folder_of_images(tmp_path):
+    """Sizes come from the weights, the head from the folder; what is frozen stays as it was published."""
+    made = golden.load("resnet_basic")
+    published = golden.folder(made, tmp_path / "published")
+    experiment = replace(experiments.load("vision.finetune", smoke=True), {
+        "task.data": Folder(path=str(pictures(tmp_path / "photos"))), "task.statistics.size": (24, 24),
+        "checkpoint.init_from": str(published), "optim.frozen": ("^stem", "^stages/0"),
+        "train.batch_size": 8})  # fmt: skip
+    run = suite.train(experiment, tmp_path / "run")
+    model = run.model
+    assert run.experiment.model.widths == (16, 24) and run.experiment.model.outputs == 2
+    kernel = golden.draw("resnet.embedder.embedder.convolution.weight", (8, 3, 7, 7))
+    np.testing.assert_array_equal(model.stem.conv.kernel[...], kernel.transpose(2, 3, 1, 0))
+    name = "resnet.encoder.stages.1.layers.0.layer.0.convolution.weight"
+    changed = golden.draw(name, made.shapes[name]).transpose(2, 3, 1, 0)
+    moved = np.abs(np.asarray(model.stages[1][0].layers[0].conv.kernel[...]) - changed).max()
+    assert 0 < moved < 0.1
+
+
+def test_the_recipe_of_imagenet_on_generated_images(tmp_path):
+    """ImageNet itself is too large to be here: the same task, network and augmentation on a folder."""
+    photos = Folder(path=str(pictures(tmp_path / "photos", 40)))
+    experiment = experiments.load("vision.imagenet_resnet50", smoke=True)
+    experiment = replace(experiment, {"task.data": photos, "task.statistics.size": (40, 40)})
+    run = suite.train(experiment, tmp_path / "run")
+    losses = [value for value in run.history["train/loss"] if value is not None]
+    assert losses and np.isfinite(losses).all()
+    assert np.isfinite(run.metrics["validation/accuracy"])
