@@ -111,6 +111,7 @@ def test_own_recordings_are_recognised(recordings, tmp_path, command):
     assert run.predict([spoken("bb", np.random.default_rng(2))]) == [{"text": "bb"}]
 
 
+@pytest.mark.slow
 def test_a_recipe_runs_from_the_command_line(recordings, tmp_path, command):
     small = ("--task.features.front_end.sample_rate", RATE, "--task.features.front_end.bins", 16, "--smoke")
     command("train", "speech.recognize", "--data", recordings / "manifest.jsonl", "--run-dir", tmp_path / "run",
