@@ -76,6 +76,8 @@ def test_gradients_reach_every_parameter_and_no_form_changes_them(config):
     for path, grad in nnx.to_flat_state(grads):
         assert bool(jnp.isfinite(grad[...]).all()), path
         assert path[-2:] == ("key", "bias") or bool((grad[...] != 0).any()), path
+    if config.positions != "relative":  # one of them is enough for this
+        return
     others = jax.jit(jax.grad(lambda p: loss(p, scan_layers=True, remat="full")))(params)
     jax.tree.map(near, grads, others)
 
