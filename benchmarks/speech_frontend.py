@@ -1,7 +1,8 @@
 """The speech front end and the CTC loss beside PyTorch, float32.
 
-Log-mel, 80 bins, of 8 recordings of 10 s: torchaudio's MelSpectrogram and logarithm, and transformers' Whisper extractor
-on PyTorch, which normalises besides. CTC loss and gradient by the logits: 16 rows of 499 frames, 32 symbols, 60 labels.
+Log-mel, 80 bins, of 8 recordings of 10 s: torchaudio's MelSpectrogram and logarithm, and the Whisper extractor of
+transformers on PyTorch, which normalises besides. CTC loss and its gradient by the logits: 16 rows of 499 frames, 32
+symbols, 60 labels.
 
     python -m benchmarks.speech_frontend
 """

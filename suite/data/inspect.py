@@ -49,7 +49,7 @@ def _common(first: Counter[bytes], second: Counter[bytes]) -> int:
 def _split_report(source: Source) -> tuple[dict[str, Any], Counter[bytes]]:
     """The report on one split, and the hash of each record's content with its count."""
     schema = source.schema
-    content = [name for name, kind in schema.items() if kind in ("text", "image") and name != "file"]
+    content = [name for name, kind in schema.items() if kind in ("text", "image", "audio") and name != "file"]
     content = content or list(schema)
     labels: dict[str, Counter[str]] = {name: Counter() for name in schema if _is_label(name, schema[name])}
     words: dict[str, list[int]] = {name: [] for name in content if schema[name] == "text"}

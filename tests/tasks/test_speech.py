@@ -205,3 +205,27 @@ def test_specaugment_acts_in_training_alone(recordings, tmp_path):
     batch = pad(task.encode(columns), np.ones(1, bool), 3200)
     plain, again, hidden = (float(task.loss(model, batch, rngs)[0]) for rngs in (None, None, nnx.Rngs(dropout=0)))
     assert plain == again != hidden
+
+
+@pytest.mark.parametrize(("line", "message"), [
+    ('{"text": "hello"}', '{path}, line 2: names no recording under the key "audio"\n  found: {line}\n'),
+    ('{"audio": "a.wav", "text": "hello"', "{path}, line 2: this is not JSON"),
+])  # fmt: skip
+def test_a_bad_manifest_is_refused(tmp_path, refused, line, message):
+    path = tmp_path / "manifest.jsonl"
+    path.write_text('{"audio": "a.wav", "text": "hello"}\n' + line + "\n")
+    printed = refused("train", "speech.recognize", "--data", path, "--run-dir", tmp_path / "run")
+    assert printed.startswith("suite train: " + message.format(path=path, line=line))
+
+
+def test_broken_recordings_alone_are_refused(tmp_path, refused):
+    path = tmp_path / "manifest.jsonl"
+    rows = [{"audio": f"{i}.wav", "text": "hello", "split": split} for i, split in enumerate(("train", "test"))]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "0.wav").write_bytes(b"RIFF, and nothing after it")
+    printed = refused("train", "speech.recognize", "--data", path, "--run-dir", tmp_path / "run")
+    assert printed == (
+        "suite train: column audio: no recording can be used.\n"
+        "  found: 1 dropped: broken recording\n"
+        "  try:   check the paths, or raise --task.max_seconds\n"
+    )
