@@ -2,8 +2,8 @@
 
 source:   GroupLens, Harper & Konstan 2015; for research only, no redistribution: fetch it by tfds build
 data:     TFDS movielens/100k-ratings 0.1.1, split as in movielens_deepfm
-expected: TODO-fm
-time:     TODO
+expected: test auc 0.7906 (one seed; goal auc 0.785)
+time:     1 to 2 minutes on 2 CPU cores that are shared with other work
 command:  suite train recommendation.movielens_fm
 """
 
@@ -11,7 +11,7 @@ from configs.recommendation.movielens_deepfm import experiment as deepfm
 from suite.config import Experiment
 from suite.config import replace as changed
 
-CHANGES = {"name": "recommendation.movielens_fm", "model.kind": "fm", "optim.weight_decay": 0.1, "goal.at_least": 0.785}
+CHANGES = {"name": "recommendation.movielens_fm", "model.kind": "fm", "goal.at_least": 0.785}
 
 
 def experiment() -> Experiment:
