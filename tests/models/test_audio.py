@@ -1,6 +1,7 @@
 """Audio encoders: masks, batch statistics, shapes, errors, gradients, and tables that match their parameters."""
 
 import dataclasses
+import functools
 import re
 
 import jax
@@ -17,7 +18,8 @@ from suite.models import audio, wav2vec2, whisper
 from suite.tree import paths
 
 SHORT = {"conv_widths": (6, 6), "conv_kernels": (10, 3), "conv_strides": (5, 2), "layers": 1, "width": 16, "heads": 2,
-         "feed_forward": 24, "position_kernel": 8, "position_groups": 2, "outputs": 5}  # fmt: skip
+         "feed_forward": 24, "position_kernel": 8, "position_groups": 2, "outputs": 5,
+         "mask_time": 0.3, "mask_time_length": 2}  # fmt: skip
 CONFORMER = {"inputs": 8, "outputs": 5, "layers": 1, "width": 16, "heads": 2, "kernel": 5}
 CONFIGS = {
     "conformer": audio.Config(**CONFORMER),
@@ -31,6 +33,18 @@ CONFIGS = {
 LENGTHS = np.array([53, 30, 17])
 
 
+@functools.cache
+def built(config):
+    """The model, its initial values compiled in one go."""
+    return nnx.jit(lambda: config.build(rngs=nnx.Rngs(0)))()
+
+
+def parts(model):
+    """Graph, parameters and the rest, as the trainer holds them."""
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+    return graph, nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+
+
 def recording(config):
     """Features or waveforms, padding being noise too, and their mask."""
     tail = () if isinstance(config, wav2vec2.Config) else (8,)
@@ -41,7 +55,7 @@ def recording(config):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_padding_changes_no_output(name):
     config = CONFIGS[name]
-    model = nnx.jit(config.build(rngs=nnx.Rngs(0)))
+    model = nnx.jit(built(config))
     x, mask = recording(config)
     outputs, real = model(x, mask)
     assert outputs.dtype == jnp.float32 and real.dtype == bool and outputs.shape == (*real.shape, 5)
@@ -54,7 +68,7 @@ def test_padding_changes_no_output(name):
 @pytest.mark.parametrize("name", ["conformer", "wav2vec2"])
 def test_the_mean_is_of_real_frames(name):
     config = dataclasses.replace(CONFIGS[name], pooling="mean")
-    model = nnx.jit(config.build(rngs=nnx.Rngs(0)))
+    model = nnx.jit(built(config))
     x, mask = recording(config)
     logits = model(x, mask)
     assert logits.shape == (3, 5)
@@ -68,7 +82,7 @@ def test_the_mean_is_of_real_frames(name):
 def test_batch_statistics_are_of_real_frames():
     """What is behind the end of rows, and rows that fill up the batch, change neither outputs nor statistics."""
     config = dataclasses.replace(CONFIGS["conformer"], dropout=0.0, attention_dropout=0.0)
-    graph, params, rest = nnx.split(config.build(rngs=nnx.Rngs(0)), nnx.Param, ...)
+    graph, params, rest = parts(built(config))
 
     @jax.jit
     def train(x, mask):
@@ -100,13 +114,14 @@ def test_the_stem_rounds_frames_up(subsampling):
         assert x.shape == (2, -(-length // subsampling), 16) and real.shape == x.shape[:2]
 
 
-@pytest.mark.parametrize(("name", "compute"), [(name, "float32") for name in CONFIGS] + [("conformer", "bfloat16")])
+@pytest.mark.parametrize(("name", "compute"), [
+    ("conformer", "bfloat16"), ("conformer plane", "float32"), ("wav2vec2", "bfloat16"), ("wav2vec2 large", "float32"),
+    ("whisper", "float32"),
+])  # fmt: skip
 def test_gradients_are_finite_and_reach_every_parameter(name, compute):
     config = CONFIGS[name]
-    if isinstance(config, wav2vec2.Config):
-        config = dataclasses.replace(config, mask_time=0.3, mask_time_length=2)
-    model = precision.apply(config.build(rngs=nnx.Rngs(0)), Precision(compute=compute))
-    graph, params, rest = nnx.split(model, nnx.Param, ...)
+    model = precision.apply(built(config), Precision(compute=compute))
+    graph, params, rest = parts(model)
     x, mask = recording(config)
 
     def loss(params, key):
@@ -115,7 +130,7 @@ def test_gradients_are_finite_and_reach_every_parameter(name, compute):
 
     value, grads = jax.jit(jax.value_and_grad(loss))(params, jax.random.key(1))
     assert np.isfinite(value)
-    for path, grad in paths(nnx.to_pure_dict(grads)).items():
+    for path, grad in paths(grads).items():
         assert np.isfinite(grad).all() and grad.dtype == jnp.float32, path
         assert (grad != 0).any(), path
 
@@ -123,25 +138,26 @@ def test_gradients_are_finite_and_reach_every_parameter(name, compute):
 @pytest.mark.parametrize("name", ["conformer layer rotary", "wav2vec2", "whisper"])
 def test_dropout_acts_where_rngs_are_given(name):
     config = dataclasses.replace(CONFIGS[name], dropout=0.2)
-    model, args = config.build(rngs=nnx.Rngs(0)), recording(config)
+    model, args = built(config), recording(config)
     run = nnx.jit(lambda model, key: model(*args, rngs=nnx.Rngs(dropout=key))[0])
     assert (run(model, jax.random.key(1)) != run(model, jax.random.key(2))).any()
     np.testing.assert_array_equal(run(model, jax.random.key(1)), run(model, jax.random.key(1)))
 
 
 def test_spans_cover_the_share_that_is_asked_for():
-    config = wav2vec2.Config(**SHORT, mask_time=0.2, mask_time_length=10, mask_features=0.1, mask_features_length=3)
+    config = wav2vec2.Config(
+        width=16, heads=2, position_groups=2, mask_time=0.2, mask_features=0.1, mask_features_length=3
+    )
     layer = wav2vec2.SpanMask(config, rngs=nnx.Rngs(0))
     layer.vector[...] = jnp.full((16,), 7.0)
-    x = jnp.ones((40, 300, 16))
+    x = jnp.ones((400, 100, 16))
     y = np.asarray(layer(x, nnx.Rngs(dropout=0)))
     np.testing.assert_array_equal(layer(x, None), x)
     spared = (y != 0).any(1)  # channels that were not zeroed
     frames = (y == 7).any(2)
     # Spans overlap: 1 - (1 - 0.02) ** 10 of the frames, 1 - (1 - 0.1 / 3) ** 3 of the channels, fewer at the start.
-    assert 0.15 < frames.mean() < 0.20 and 0.05 < 1 - spared.mean() < 0.12
-    for row, channels in zip(frames, spared, strict=True):
-        assert (y[0] == y[0]).all() and channels.any()
+    assert 0.15 < frames.mean() < 0.20 and 0.07 < 1 - spared.mean() < 0.11
+    for row in frames:
         ends = np.flatnonzero(row[:-1] & ~row[1:])
         starts = np.flatnonzero(~row[:-1] & row[1:])
         for start in starts:
@@ -150,20 +166,20 @@ def test_spans_cover_the_share_that_is_asked_for():
 
 
 def test_a_conformer_learns_to_spell():
-    """Rows of tones, each lasting six frames: CTC has to find which, without being told where."""
+    """Rows of tones, each lasting six frames, no two alike in a row: CTC has to find which, not being told where."""
     rng = np.random.default_rng(0)
-    targets = rng.integers(1, 4, (16, 4))
+    targets = rng.integers(1, 3, (16, 4)).cumsum(1) % 3 + 1
     frames = np.repeat(np.eye(8)[targets], 6, 1) + 0.3 * rng.standard_normal((16, 24, 8))
     x, mask = jnp.asarray(frames, jnp.float32), jnp.ones((16, 24), bool)
     config = audio.Config(inputs=8, outputs=4, layers=1, width=32, heads=2, kernel=5, subsampling=2, dropout=0.0)
-    graph, params, rest = nnx.split(config.build(rngs=nnx.Rngs(0)), nnx.Param, ...)
+    graph, params, rest = parts(built(config))
     tx = optax.adam(3e-3)
 
     def loss(params, rest):
         model = nnx.merge(graph, params, rest)
         logits, real = model(x, mask, rngs=nnx.Rngs(dropout=0))
         value = optax.ctc_loss(logits, 1.0 - real, targets, jnp.zeros(targets.shape)).mean()
-        return value, nnx.state(model, nnx.Not(nnx.Param))
+        return value, nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))
 
     @jax.jit
     def step(params, rest, opt):
@@ -194,7 +210,7 @@ def test_tables_match_the_parameters(name):
 
 
 def test_adopting_published_weights_keeps_what_training_decides():
-    published = wav2vec2.Config(**{**SHORT, "outputs": 0}, pooling="hidden", norm="pre", mask_time=0.0)
+    published = wav2vec2.Config(**{**SHORT, "outputs": 0}, pooling="hidden", norm="pre")
     mine = wav2vec2.Config(outputs=29, dropout=0.3, mask_time=0.2)
     adopted = mine.adopt(published)
     assert (adopted.width, adopted.norm, adopted.conv_kernels) == (16, "pre", (10, 3))
@@ -233,10 +249,10 @@ def test_other_families_refuse_wrong_fields():
 
 
 def test_recordings_that_are_too_short_or_long_are_refused():
-    model = CONFIGS["wav2vec2"].build(rngs=nnx.Rngs(0))
+    model = built(CONFIGS["wav2vec2"])
     with pytest.raises(ValueError, match="recordings of 19 samples give not one frame"):
         jax.eval_shape(model, jnp.zeros((1, 19)), jnp.ones((1, 19), bool))
     assert model.encoder.config.frames(20) == 1 and list(model.encoder.config.frames(np.array([3, 30]))) == [0, 2]
-    model = CONFIGS["whisper"].build(rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match="input of 61 frames, but there are positions for 60"):
+    model = built(CONFIGS["whisper"])
+    with pytest.raises(ValueError, match="input of 61 frames, but the model has positions for 60"):
         jax.eval_shape(model, jnp.zeros((1, 61, 8)), jnp.ones((1, 61), bool))

@@ -30,7 +30,7 @@ def agree(theirs, ours, x, w):
 
 
 @pytest.mark.parametrize(("frames", "taps", "inputs", "stride"), [
-    (37, 10, 1, 5), (41, 3, 7, 2), (40, 3, 100, 2), (20, 3, 100, 1), (21, 2, 200, 2), (9, 9, 40, 2), (12, 2, 3, 4),
+    (37, 10, 1, 5), (41, 3, 100, 2), (9, 9, 40, 2), (12, 2, 3, 4),
 ])  # fmt: skip
 def test_products_are_the_strided_convolution(frames, taps, inputs, stride):
     x, w = normal(0, 2, frames, inputs), normal(1, taps, inputs, 8)
@@ -42,15 +42,14 @@ def test_products_are_the_strided_convolution(frames, taps, inputs, stride):
     agree(lambda x, w: conv1d._as_convolution(stride, 1, "float32", x, w), ours, x, w)
 
 
-@pytest.mark.parametrize("taps", [1, 2, 5])
+@pytest.mark.parametrize("taps", [1, 5])
 def test_shifted_rows_are_the_depthwise_convolution(taps):
     x, w = normal(0, 2, 23, 6), normal(1, taps, 6)
     theirs = lambda x, w: conv1d._as_convolution(1, 6, "float32", x, w[:, None])
     agree(theirs, {conv1d._shifted: 2e-6, conv1d.depthwise_conv1d: 2e-6}, x, w)
 
 
-@pytest.mark.parametrize(("frames", "taps", "groups", "block"), [(50, 16, 4, 1), (16, 16, 2, 1), (81, 7, 1, 20),
-                                                                 (33, 1, 3, 256)])  # fmt: skip
+@pytest.mark.parametrize(("frames", "taps", "groups", "block"), [(50, 16, 4, 1), (16, 16, 2, 1), (81, 7, 1, 20)])
 def test_frequencies_are_the_grouped_convolution(frames, taps, groups, block):
     x, w = normal(0, 2, frames, 12), normal(1, taps, 12 // groups, 24)
     ours = {(lambda x, w: conv1d._by_frequency(block, x, w)): 3e-6, conv1d.grouped_conv1d: 3e-6}
