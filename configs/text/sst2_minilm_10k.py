@@ -2,8 +2,9 @@
 
 source:   sentence-transformers/all-MiniLM-L6-v2; PyTorch + transformers reach 86.5 % at best on this machine
 data:     TFDS glue/sst2 2.0.0: 10,000 of 67,349 training phrases, 872 validation sentences
-expected: validation accuracy 87 %
-time:     2 minutes on 2 CPU cores
+expected: validation accuracy 86.6 % (seed 0; 86.3 % at the last step), the goal being 87 %; settings chosen beforehand,
+          this is the first look at the validation split
+time:     6 minutes on 2 CPU cores that tests shared; not yet measured alone
 command:  suite train text.sst2_minilm_10k
 """
 
