@@ -2,8 +2,8 @@
 
 source:   GroupLens, Harper & Konstan 2015; for research only, no redistribution: fetch it by tfds build
 data:     TFDS movielens/100k-ratings 0.1.1, split as in movielens_deepfm
-expected: test auc 0.793 (seeds 0 and 1: 0.7925, 0.7937; goal auc 0.785)
-time:     1 to 2 minutes on 2 CPU cores that are shared with other work
+expected: test auc 0.793 (three seeds, 0.7919 to 0.7937; goal auc 0.785)
+time:     half a minute on 2 CPU cores, beside other work
 command:  suite train recommendation.movielens_dnn
 """
 
