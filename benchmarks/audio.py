@@ -198,8 +198,9 @@ def torch_features(narrow: bool, compiled: bool, keep: bool):
 
 def torch_positions(narrow: bool, compiled: bool, keep: bool):
     model = torch_speech(keep).wav2vec2.encoder.pos_conv_embed
-    model.activation = lambda x: x
     import torch
+
+    model.activation = torch.nn.Identity()
 
     x = torch.tensor(np.random.default_rng(0).standard_normal((BATCH, FRAMES, WIDTH)), dtype=torch.float32)
     x.requires_grad_()
