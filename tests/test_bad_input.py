@@ -214,7 +214,7 @@ def images(tmp_path_factory):
     (folder / "dark" / "cut.png").write_bytes(whole[: len(whole) // 2])
     (folder / "light" / "text.png").write_bytes(b"no image at all")
     experiment = replace(suite.experiments.load("vision.classify", smoke=True), {
-        "task.data": Folder(path=str(folder), validation=0.2, test=0.2), "model.hidden": (8,),
+        "task.data": Folder(path=str(folder), validation=0.2, test=0.2), "task.statistics.size": (16, 16),
     })  # fmt: skip
     return suite.train(experiment, data / "run"), data
 

@@ -32,4 +32,5 @@ def experiment() -> Experiment:
 
 
 def smoke() -> Experiment:
-    return changed(experiment(), {"train.steps": 6, "train.log_every": 2, "optim.warmup_steps": 2})
+    return changed(experiment(), {"train.steps": 6, "train.log_every": 2, "optim.warmup_steps": 2,
+                                  "model.stem_width": 16, "model.blocks": (1,), "model.widths": (16,)})  # fmt: skip

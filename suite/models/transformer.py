@@ -23,7 +23,18 @@ from jaxtyping import Array, Bool, Float, Int
 from suite.base import ModelConfig
 from suite.errors import InputError
 from suite.imports import Map, Rule, linear, norm
-from suite.nn import Dropout, Embedding, FeedForward, LayerNorm, LearnedPositions, Linear, SelfAttention, sinusoidal
+from suite.nn import (
+    Dropout,
+    Embedding,
+    FeedForward,
+    LayerNorm,
+    LearnedPositions,
+    Linear,
+    Remat,
+    SelfAttention,
+    run_layers,
+    sinusoidal,
+)
 
 _CHOICES = {
     "norm": ("pre", "post"),
@@ -31,6 +42,7 @@ _CHOICES = {
     "activation": ("gelu", "relu", "swiglu"),
     "pooling": ("mean", "cls"),
     "pooler": ("tanh", "relu"),
+    "remat": ("none", "full", "dots"),
 }
 
 
@@ -74,6 +86,10 @@ class Config(ModelConfig):
     """Normalise embeddings, as BERT does."""
     epsilon: float = 1e-6
     """Added to variances. BERT: 1e-12."""
+    remat: Remat = "none"
+    """What the backward pass computes again to save memory: nothing, each layer, or all but its products."""
+    scan_layers: bool = False
+    """Compile one layer and scan it: quicker to compile, slower on a CPU. Other dropout masks than unrolled."""
 
     def __post_init__(self):
         _check_sizes(self)
@@ -116,7 +132,8 @@ class Config(ModelConfig):
                              found=f"a model of {__name__}",
                              fix="weights of BERT, MiniLM, RoBERTa or DistilBERT")  # fmt: skip
         return replace(published, outputs=self.outputs, pooling=self.pooling, dropout=self.dropout,
-                       attention_dropout=self.attention_dropout)  # fmt: skip
+                       attention_dropout=self.attention_dropout, remat=self.remat,
+                       scan_layers=self.scan_layers)  # fmt: skip
 
 
 def _check_sizes(config: Config) -> None:
@@ -194,6 +211,7 @@ class Encoder(nnx.Module):
         self.dropout = Dropout(config.dropout)
         self.sinusoidal = config.positions == "sinusoidal"
         self.offset = config.position_offset
+        self.remat, self.scan_layers = config.remat, config.scan_layers
 
     def __call__(
         self,
@@ -214,8 +232,11 @@ class Encoder(nnx.Module):
         if self.embedding_norm is not None:
             x = self.embedding_norm(x)
         x = self.dropout(x, rngs)
-        for block in self.layers:
-            x = block(x, mask, rngs)
+        if self.remat != "none" or self.scan_layers:
+            x = run_layers(self.layers, x, mask, rngs=rngs, remat=self.remat, scan=self.scan_layers)
+        else:
+            for block in self.layers:
+                x = block(x, mask, rngs)
         return x if self.norm is None else self.norm(x)
 
     def _embed(self, tokens: Int[Array, "b t"]) -> Float[Array, "b t d"]:
