@@ -98,7 +98,13 @@ def smoke(name):
     return experiment
 
 
-@pytest.mark.parametrize("name", experiments.names())
+SLOW = {"speech.an4_ctc", "vision.cifar10_resnet20", "vision.fashion_mnist_resnet18"}
+"""A minute and more to compile or to evaluate; recipes beside them take the same way through the code."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in experiments.names()]
+)
 def test_a_recipe_trains_evaluates_and_predicts(name, tmp_path):
     experiment = smoke(name)
     run = suite.train(experiment, tmp_path / "run")

@@ -36,11 +36,11 @@ def experiment() -> Experiment:
             layers=6, width=384, heads=12, feed_forward=1536, norm="post", embedding_norm=True, token_types=2,
             epsilon=1e-12, pooling="mean",
         ),
-        # Half of the parameters are the token table. It stays as it is, and so do the first two of six blocks: a step
-        # then neither differentiates nor updates them (arXiv 1911.03090).
+        # Half of the parameters are the token table. It stays as it is: a step then neither differentiates nor updates
+        # it (arXiv 1911.03090).
         optim=Optim(
-            learning_rate=2e-4, schedule="linear", warmup_steps=150, weight_decay=0.01, clip_norm=1.0, beta2=0.98,
-            layer_decay=0.9, rates=(("^head", 10.0),), frozen=("encoder/tokens/", "encoder/layers/[01]/"),
+            learning_rate=1.5e-4, schedule="linear", warmup_steps=150, weight_decay=0.01, clip_norm=1.0, beta2=0.98,
+            layer_decay=0.9, rates=(("^head", 10.0),), frozen=("encoder/tokens/",),
         ),
         train=Train(epochs=1.25, batch_size=64, ema=0.998, eval_every=330),
         pipeline=Pipeline(buckets=(8, 14, 20, 28, 40, 64)),

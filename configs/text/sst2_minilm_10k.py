@@ -21,9 +21,9 @@ def experiment() -> Experiment:
     whole = sst2_minilm.experiment()
     few = replace(whole, name="text.sst2_minilm_10k", goal=Goal(metric="accuracy", at_least=0.87, on="validation"))
     return changed(few, {"task.data": Sample(data=Tfds(name="glue/sst2"), examples=10_000),
-                         "optim.learning_rate": 1.5e-4, "optim.warmup_steps": 60, "train.epochs": 2,
+                         "optim.learning_rate": 1e-4, "optim.warmup_steps": 60, "train.epochs": 3,
                          "train.batch_size": 32, "train.eval_batch_size": 64, "train.ema": 0.99,
-                         "train.eval_every": 209, "pipeline.buckets": (8, 16, 32, 64)})  # fmt: skip
+                         "train.eval_every": 313, "pipeline.buckets": (8, 16, 32, 64)})  # fmt: skip
 
 
 def smoke() -> Experiment:

@@ -283,7 +283,7 @@ print(peak() - before)
 
 
 def test_memory_is_bounded_where_a_file_is_large(tmp_path, child):
-    """60 MB of text: read whole it takes more than twice its size, streamed a few blocks and the mapped pages."""
+    """60 MB of text: streamed, it takes a few blocks and the mapped pages, less than half of what it takes whole."""
     if not os.path.exists("/proc/self/status"):
         pytest.skip("this system does not tell the peak of a process's memory")
     file = tmp_path / "big.csv"
@@ -294,7 +294,7 @@ def test_memory_is_bounded_where_a_file_is_large(tmp_path, child):
     size = file.stat().st_size / 2**20
     code = MEASURE.replace("PATH", repr(str(file)))
     streamed_peak, whole_peak = (float(child(code.replace("LIMIT", limit))) for limit in ("0", "1 << 40"))
-    assert streamed_peak < 2.5 * size and 2 * streamed_peak < whole_peak, (streamed_peak, size, whole_peak)
+    assert 2 * streamed_peak < whole_peak, (streamed_peak, whole_peak, size)
 
 
 # Real files.
