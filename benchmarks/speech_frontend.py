@@ -31,11 +31,13 @@ def _():
 
 
 def torch_mel(compiled: bool):
+    from tests.parity.golden import mend_torch
+
+    mend_torch()
     import torch
+    from torchaudio.transforms import MelSpectrogram
 
-    from tests.parity.peers_spectral import transforms
-
-    mel = transforms().MelSpectrogram(16_000, n_fft=400, hop_length=160, n_mels=80)
+    mel = MelSpectrogram(16_000, n_fft=400, hop_length=160, n_mels=80)
     samples = torch.tensor(recordings())
     log_mel = lambda x: mel(x).clamp(min=1e-10).log()
     log_mel = torch.compile(log_mel) if compiled else log_mel
@@ -53,9 +55,9 @@ variant(MEL, "torchaudio torch.compile")(lambda: torch_mel(True))
 
 @variant(MEL, "transformers Whisper extractor")
 def _():
-    from tests.parity.peers_spectral import transforms
+    from tests.parity.golden import mend_torch
 
-    transforms()  # so that transformers can import torchaudio
+    mend_torch()  # so that transformers can import torchaudio
     from transformers import WhisperFeatureExtractor
 
     extract, samples = WhisperFeatureExtractor(), recordings()

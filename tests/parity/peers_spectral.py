@@ -1,16 +1,13 @@
 """Features that torchaudio and the feature extractors of transformers make of the recordings of ``recordings()``.
 
-The compiled extension of torchaudio is left out: its transforms are written in Python.
+torchaudio's transforms are written in Python: its compiled extension is not needed.
 """
 
-import importlib.machinery
-import sys
-import types
 from typing import Any
 
 import numpy as np
 
-from tests.parity.golden import Golden
+from tests.parity.golden import Golden, mend_torch
 
 
 def recordings() -> list[np.ndarray]:
@@ -33,24 +30,11 @@ TORCHAUDIO: dict[str, dict[str, Any]] = {
 """Arguments of MelSpectrogram by case."""
 
 
-def transforms() -> Any:
-    """``torchaudio.transforms``, without its compiled extension."""
-    for name in ("torchaudio._extension", "torchaudio.lib", "torchaudio.lib._torchaudio"):
-        module = types.ModuleType(name)
-        module.__spec__ = importlib.machinery.ModuleSpec(name, None)
-        sys.modules.setdefault(name, module)
-    extension: Any = sys.modules["torchaudio._extension"]
-    extension.fail_if_no_align = lambda function: function
-    extension._IS_RIR_AVAILABLE = extension._IS_ALIGN_AVAILABLE = extension._IS_TORCHAUDIO_EXT_AVAILABLE = False
-    import torchaudio.transforms
-
-    return torchaudio.transforms
-
-
 def spectral() -> Golden:
     """Each case of each recording, by ``case/number``."""
-    made = transforms()
+    mend_torch()
     import torch
+    import torchaudio.transforms as made
     from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
     from transformers.models.audio_spectrogram_transformer import (
         feature_extraction_audio_spectrogram_transformer as ast,

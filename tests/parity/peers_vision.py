@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.parity.golden import Golden, draw
+from tests.parity.golden import Golden, draw, mend_torch
 
 SPELLED = (
     (r"^vit\.layers\.", "vit.encoder.layer."), (r"attention\.([qkv])_proj", r"attention.attention.\1"),
@@ -20,27 +20,6 @@ SPELLED = (
     (r"mlp\.fc1", "intermediate.dense"), (r"mlp\.fc2", "output.dense"),
 )  # fmt: skip
 """How transformers 5 names the tensors of a ViT in memory, and how its files do."""
-
-
-def prepare() -> None:
-    """torchvision's compiled operators don't load beside a CPU build of PyTorch: declare what its import asks for."""
-    import torch
-    import transformers.utils
-
-    for module in (transformers.utils, transformers.utils.import_utils):
-        for name in ("torchvision", "torchaudio"):
-            setattr(module, f"is_{name}_available", lambda: False)
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
-        KEPT.append(library)
-
-
-KEPT: list[Any] = []
-"""Libraries go when nobody holds them."""
 
 
 def spelled(name: str) -> str:
@@ -90,7 +69,7 @@ def plain(config: Any, kind: type) -> dict[str, Any]:
 
 
 def resnet(layer_type: str, **more: Any) -> Golden:
-    prepare()
+    mend_torch()
     from transformers import ResNetConfig, ResNetForImageClassification
 
     config = ResNetConfig(embedding_size=8, hidden_sizes=[16, 24], depths=[1, 2], layer_type=layer_type, num_labels=4,
@@ -107,7 +86,7 @@ CLASSIC = ("conv1.weight", "layer2.0.downsample.1.weight", "fc.bias")
 
 
 def torchvision_resnet() -> Golden:
-    prepare()
+    mend_torch()
     from torchvision.models.resnet import BasicBlock, ResNet
 
     config = {"architecture": "resnet18", "num_classes": 4, "model_args": {"layers": [1, 1, 1, 1]}}
@@ -115,7 +94,7 @@ def torchvision_resnet() -> Golden:
 
 
 def timm_resnet(name: str) -> Golden:
-    prepare()
+    mend_torch()
     import timm
 
     said = {"layers": [1, 2, 1, 1], "channels": [8, 12, 16, 20], "in_chans": 1}
@@ -125,7 +104,7 @@ def timm_resnet(name: str) -> Golden:
 
 
 def vit() -> Golden:
-    prepare()
+    mend_torch()
     from transformers import ViTConfig, ViTForImageClassification
 
     config = ViTConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=24, image_size=12,
@@ -138,7 +117,7 @@ def vit() -> Golden:
 
 
 def timm_vit() -> Golden:
-    prepare()
+    mend_torch()
     import timm
 
     said = {"embed_dim": 16, "depth": 2, "num_heads": 4, "patch_size": 4, "img_size": [12, 12], "mlp_ratio": 2.0}
