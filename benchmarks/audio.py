@@ -8,11 +8,9 @@ is the same; torchaudio's Conformer has no positions, so neither has ours here.
     python -m benchmarks.audio
 """
 
-import ctypes
-
 import numpy as np
 
-from benchmarks.harness import main, variant
+from benchmarks.harness import keep_pages, main, variant
 from tests.parity.golden import mend_torch
 
 BATCH, SAMPLES, CHARACTERS, TARGET = 2, 160_000, 32, 80
@@ -133,17 +131,9 @@ def our_positions(compute: str):
 # Peers
 
 
-def _keep_memory() -> None:
-    """As suite.precision.keep_memory, without importing JAX."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        for name, value in ((-4, 0), (-1, 2**31 - 1), (-8, 1)):
-            libc.mallopt(name, value)
-
-
 def torch_speech(keep: bool):
     if keep:
-        _keep_memory()
+        keep_pages()
     import torch
 
     mend_torch()
@@ -218,7 +208,7 @@ def torch_positions(narrow: bool, compiled: bool, keep: bool):
 
 def torch_conformer(narrow: bool, compiled: bool, keep: bool):
     if keep:
-        _keep_memory()
+        keep_pages()
     import torch
 
     mend_torch()

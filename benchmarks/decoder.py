@@ -9,8 +9,7 @@ continuation with its static cache). Both sides get the allocator setting of ``s
 
 import numpy as np
 
-from benchmarks.encoder import _keep_memory
-from benchmarks.harness import main, variant
+from benchmarks.harness import keep_pages, main, variant
 
 VOCAB, ROWS, LENGTH = 50_257, 2, 256
 PROMPT, NEW = 32, 64
@@ -91,7 +90,7 @@ def our_continuation(compute: str, rows: int):
 
 
 def torch_model():
-    _keep_memory()
+    keep_pages()
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 

@@ -7,11 +7,9 @@ Arithmetic is the same but for BERT's token types (two vectors of a table, all o
     python -m benchmarks.encoder
 """
 
-import ctypes
-
 import numpy as np
 
-from benchmarks.harness import main, variant
+from benchmarks.harness import keep_pages, main, variant
 
 BATCH, LENGTH, VOCAB = 16, 128, 30_522
 LAYERS, WIDTH, HEADS, FEED_FORWARD = 4, 256, 4, 1024
@@ -92,7 +90,7 @@ def our_inference(compute: str):
 
 def torch_model(keep: bool):
     if keep:
-        _keep_memory()
+        keep_pages()
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 
@@ -103,14 +101,6 @@ def torch_model(keep: bool):
     )  # fmt: skip
     tokens, mask, labels = map(torch.tensor, data())
     return BertForSequenceClassification(config), dict(input_ids=tokens, attention_mask=mask.long()), labels
-
-
-def _keep_memory() -> None:
-    """As suite.precision.keep_memory, without importing JAX."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        for name, value in ((-4, 0), (-1, 2**31 - 1), (-8, 1)):
-            libc.mallopt(name, value)
 
 
 def torch_training(narrow: bool, compiled: bool, keep: bool):

@@ -21,8 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.encoder import _keep_memory
-from benchmarks.harness import main, variant
+from benchmarks.harness import keep_pages, main, variant
 
 RECIPE = "text.sst2_minilm_10k"
 STEPS = 32
@@ -150,7 +149,7 @@ class Peer:
 
 
 def torch_steps(compiled: bool):
-    _keep_memory()
+    keep_pages()
     peer = Peer(0, epochs=1000, compiled=compiled)
     peer.model.train()
     batches = cycle(list(peer.batches(*peer.train, shuffle=True)))
@@ -163,7 +162,7 @@ def torch_steps(compiled: bool):
 
 
 def torch_training(seed: int) -> dict[str, float]:
-    _keep_memory()
+    keep_pages()
     peer, curve = Peer(seed), []
     start = time.perf_counter()
     peer.model.train()

@@ -16,6 +16,7 @@ A variant named "ours ..." is ours; every other is a peer.
 """
 
 import argparse
+import ctypes
 import json
 import os
 import resource
@@ -32,6 +33,14 @@ CASES: dict[str, dict[str, Make]] = {}
 
 _TURNS = 3
 """Times a disturbed turn is taken again before it is kept as it is."""
+
+
+def keep_pages() -> None:
+    """What suite.precision.keep_memory asks of the C library, without importing JAX: for the peers' processes."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        for name, value in ((-4, 0), (-1, 2**31 - 1), (-8, 1)):
+            libc.mallopt(name, value)
 
 
 def variant(case: str, name: str) -> Callable[[Make], Make]:

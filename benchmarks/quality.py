@@ -1,7 +1,7 @@
 """Quality of a recipe over seeds, and of number formats side by side: mean and spread of a metric on a split.
 
-    python benchmarks/quality.py vision.fashion_mnist_dnn --split test --seeds 3
-    python benchmarks/quality.py text.sst2_encoder --split validation --policies bfloat16+hash float32+threefry
+python benchmarks/quality.py vision.fashion_mnist_dnn --split test --seeds 3
+python benchmarks/quality.py text.sst2_encoder --split validation --policies bfloat16+hash float32+threefry
 """
 
 import argparse

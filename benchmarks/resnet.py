@@ -8,11 +8,9 @@ uses none.
     python -m benchmarks.resnet
 """
 
-import ctypes
-
 import numpy as np
 
-from benchmarks.harness import main, variant
+from benchmarks.harness import keep_pages, main, variant
 
 CASES = {"ResNet-18 32x32 b64": ("resnet18", 32, 64), "ResNet-50 224x224 b8": ("resnet50", 224, 8)}
 
@@ -96,10 +94,7 @@ def our_inference(name: str, side: int, batch: int, compute: str):
 
 
 def torch_model(name: str, side: int, batch: int):
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # as suite.precision.keep_memory, without importing JAX
-        for setting, value in ((-4, 0), (-1, 2**31 - 1), (-8, 1)):
-            libc.mallopt(setting, value)
+    keep_pages()
     import torch
 
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.parity.golden import Golden, mend_torch
+from tests.parity.golden import Golden
 
 
 def recordings() -> list[np.ndarray]:
@@ -32,7 +32,6 @@ TORCHAUDIO: dict[str, dict[str, Any]] = {
 
 def spectral() -> Golden:
     """Each case of each recording, by ``case/number``."""
-    mend_torch()
     import torch
     import torchaudio.transforms as made
     from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.parity.golden import Golden, draw, mend_torch
+from tests.parity.golden import Golden, draw
 
 SPELLED = (
     (r"^vit\.layers\.", "vit.encoder.layer."), (r"attention\.([qkv])_proj", r"attention.attention.\1"),
@@ -69,7 +69,6 @@ def plain(config: Any, kind: type) -> dict[str, Any]:
 
 
 def resnet(layer_type: str, **more: Any) -> Golden:
-    mend_torch()
     from transformers import ResNetConfig, ResNetForImageClassification
 
     config = ResNetConfig(embedding_size=8, hidden_sizes=[16, 24], depths=[1, 2], layer_type=layer_type, num_labels=4,
@@ -86,7 +85,6 @@ CLASSIC = ("conv1.weight", "layer2.0.downsample.1.weight", "fc.bias")
 
 
 def torchvision_resnet() -> Golden:
-    mend_torch()
     from torchvision.models.resnet import BasicBlock, ResNet
 
     config = {"architecture": "resnet18", "num_classes": 4, "model_args": {"layers": [1, 1, 1, 1]}}
@@ -94,7 +92,6 @@ def torchvision_resnet() -> Golden:
 
 
 def timm_resnet(name: str) -> Golden:
-    mend_torch()
     import timm
 
     said = {"layers": [1, 2, 1, 1], "channels": [8, 12, 16, 20], "in_chans": 1}
@@ -104,7 +101,6 @@ def timm_resnet(name: str) -> Golden:
 
 
 def vit() -> Golden:
-    mend_torch()
     from transformers import ViTConfig, ViTForImageClassification
 
     config = ViTConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=24, image_size=12,
@@ -117,7 +113,6 @@ def vit() -> Golden:
 
 
 def timm_vit() -> Golden:
-    mend_torch()
     import timm
 
     said = {"embed_dim": 16, "depth": 2, "num_heads": 4, "patch_size": 4, "img_size": [12, 12], "mlp_ratio": 2.0}
