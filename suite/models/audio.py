@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float
 
 from suite.base import ModelConfig
 from suite.errors import InputError
+from suite.models.checks import check_choices, check_fractions, check_given, check_heads, check_sizes
 from suite.nn import Dropout, LayerNorm, Linear, SelfAttention
 from suite.nn.batchnorm import BatchNorm
 from suite.nn.conv import Conv
@@ -98,44 +99,6 @@ class Config(ModelConfig):
     @property
     def depth(self) -> int:
         return self.layers + 1
-
-
-def check_sizes(config: ModelConfig, least: int, *names: str) -> None:
-    """InputError unless each of these fields is at least ``least``."""
-    for name in names:
-        if getattr(config, name) < least:
-            problem = "must not be negative" if least == 0 else f"must be at least {least}"
-            raise InputError(f"field model.{name}", problem, found=str(getattr(config, name)))
-
-
-def check_choices(config: ModelConfig, choices: dict[str, tuple[Any, ...]]) -> None:
-    """InputError unless each of these fields has one of its values."""
-    for name, known in choices.items():
-        if getattr(config, name) not in known:
-            raise InputError(f"field model.{name}", "no such choice", found=str(getattr(config, name)),
-                             fix=", ".join(map(str, known)))  # fmt: skip
-
-
-def check_fractions(config: ModelConfig, *names: str) -> None:
-    """InputError unless each of these fields is in [0, 1)."""
-    for name in names:
-        if not 0 <= getattr(config, name) < 1:
-            raise InputError(f"field model.{name}", "must be at least 0 and below 1", found=str(getattr(config, name)))
-
-
-def check_heads(width: int, heads: int) -> None:
-    """InputError unless ``heads`` divides ``width``."""
-    if width % heads:
-        fits = [str(n) for n in range(1, min(width, 32) + 1) if width % n == 0]
-        raise InputError("field model.heads", "must divide width", found=f"{heads} heads of width {width}",
-                         fix=f"one of {', '.join(fits)}")  # fmt: skip
-
-
-def check_given(config: ModelConfig, *names: str) -> None:
-    """InputError where one of these fields is still 0 when the model is built."""
-    for name in names:
-        if not getattr(config, name):
-            raise InputError(f"field model.{name}", "is 0, and the task did not give it", fix="set it by hand")
 
 
 def silence(x: Float[Array, "b t ..."], mask: Bool[Array, "b t"]) -> Float[Array, "b t ..."]:

@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from suite.base import ModelConfig
 from suite.errors import InputError
 from suite.imports import SAME, TRANSPOSED, Map, Rule, Split, Transform, linear, norm
+from suite.models.checks import check_choices, check_fractions, check_given, check_heads, check_sizes, divisors
 from suite.nn import (
     Cache,
     Dropout,
@@ -95,18 +96,11 @@ class Config(ModelConfig):
 
     def __post_init__(self):
         _check_sizes(self)
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                found = str(getattr(self, name))
-                raise InputError(f"field model.{name}", "no such choice", found=found, fix=", ".join(known))
-        for name in ("dropout", "attention_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                found = str(getattr(self, name))
-                raise InputError(f"field model.{name}", "must be at least 0 and below 1", found=found)
+        check_choices(self, _CHOICES)
+        check_fractions(self, "dropout", "attention_dropout")
 
     def build(self, *, rngs: nnx.Rngs) -> "Decoder":
-        if not self.vocab_size:
-            raise InputError("field model.vocab_size", "is 0, and the task did not give it", fix="set it by hand")
+        check_given(self, "vocab_size")
         return Decoder(self, rngs=rngs)
 
     @property
@@ -133,28 +127,19 @@ class Config(ModelConfig):
 
 
 def _check_sizes(config: Config) -> None:
-    for name in ("vocab_size", "kv_heads", "head_width", "feed_forward"):
-        if getattr(config, name) < 0:
-            raise InputError(f"field model.{name}", "must not be negative", found=str(getattr(config, name)))
-    for name in ("layers", "width", "heads", "max_length"):
-        if getattr(config, name) < 1:
-            raise InputError(f"field model.{name}", "must be at least 1", found=str(getattr(config, name)))
+    check_sizes(config, 0, "vocab_size", "kv_heads", "head_width", "feed_forward")
+    check_sizes(config, 1, "layers", "width", "heads", "max_length")
     width, heads = config.width, config.heads
-    if not config.head_width and width % heads:
-        raise InputError("field model.heads", "must divide width", found=f"{heads} heads of width {width}",
-                         fix=f"one of {_divisors(width)}")  # fmt: skip
+    if not config.head_width:
+        check_heads(width, heads)
     if config.kv_heads and heads % config.kv_heads:
         raise InputError("field model.kv_heads", "must divide heads", found=f"{config.kv_heads} of {heads} heads",
-                         fix=f"one of {_divisors(heads)}")  # fmt: skip
+                         fix=f"one of {divisors(heads)}")  # fmt: skip
     if config.positions == "rotary" and (config.head_width or width // heads) % 2:
         raise InputError("field model.heads", "rotary positions need an even width a head", found=f"{width} / {heads}")
     if config.epsilon <= 0 or config.theta <= 0:
         raise InputError("fields model.epsilon and model.theta", "must be above 0",
                          found=f"{config.epsilon}, {config.theta}")  # fmt: skip
-
-
-def _divisors(n: int) -> str:
-    return ", ".join(str(i) for i in range(1, min(n, 32) + 1) if n % i == 0)
 
 
 class Block(nnx.Module):

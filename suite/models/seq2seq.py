@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 from suite.base import ModelConfig
 from suite.errors import InputError
 from suite.imports import TRANSPOSED, Map, Rule, linear, norm
+from suite.models.checks import check_choices, check_fractions, check_given, check_heads, check_sizes
 from suite.models.decoder import ACTIVATIONS, fits, only, unknown
 from suite.nn import (
     Cache,
@@ -112,18 +113,11 @@ class Config(ModelConfig):
 
     def __post_init__(self):
         _check_sizes(self)
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                found = str(getattr(self, name))
-                raise InputError(f"field model.{name}", "no such choice", found=found, fix=", ".join(known))
-        for name in ("dropout", "attention_dropout", "feed_forward_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                found = str(getattr(self, name))
-                raise InputError(f"field model.{name}", "must be at least 0 and below 1", found=found)
+        check_choices(self, _CHOICES)
+        check_fractions(self, "dropout", "attention_dropout", "feed_forward_dropout")
 
     def build(self, *, rngs: nnx.Rngs) -> "Seq2Seq":
-        if not self.vocab_size:
-            raise InputError("field model.vocab_size", "is 0, and the task did not give it", fix="set it by hand")
+        check_given(self, "vocab_size")
         return Seq2Seq(self, rngs=rngs)
 
     @property
@@ -152,17 +146,10 @@ class Config(ModelConfig):
 
 
 def _check_sizes(config: Config) -> None:
-    for name in ("vocab_size", "decoder_layers", "head_width", "feed_forward", "start"):
-        if getattr(config, name) < 0:
-            raise InputError(f"field model.{name}", "must not be negative", found=str(getattr(config, name)))
-    for name in ("layers", "width", "heads", "max_length"):
-        if getattr(config, name) < 1:
-            raise InputError(f"field model.{name}", "must be at least 1", found=str(getattr(config, name)))
-    width, heads = config.width, config.heads
-    if not config.head_width and width % heads:
-        fits = ", ".join(str(n) for n in range(1, min(width, 32) + 1) if width % n == 0)
-        raise InputError("field model.heads", "must divide width", found=f"{heads} heads of width {width}",
-                         fix=f"one of {fits}")  # fmt: skip
+    check_sizes(config, 0, "vocab_size", "decoder_layers", "head_width", "feed_forward", "start")
+    check_sizes(config, 1, "layers", "width", "heads", "max_length")
+    if not config.head_width:
+        check_heads(config.width, config.heads)
     if config.buckets < 4 or config.furthest <= config.buckets // 2:
         raise InputError("field model.buckets", "must be at least 4, and below twice the furthest distance",
                          found=f"{config.buckets} buckets up to {config.furthest}")  # fmt: skip

@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 from suite.base import ModelConfig
 from suite.errors import InputError
 from suite.imports import Map, Rule, linear, norm
+from suite.models.checks import check_choices, check_fractions, check_given, check_heads, check_sizes
 from suite.nn import (
     Dropout,
     Embedding,
@@ -93,20 +94,11 @@ class Config(ModelConfig):
 
     def __post_init__(self):
         _check_sizes(self)
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                raise InputError(
-                    f"field model.{name}", "no such choice", found=str(getattr(self, name)), fix=", ".join(known)
-                )
-        for name in ("dropout", "attention_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(
-                    f"field model.{name}", "must be at least 0 and below 1", found=str(getattr(self, name))
-                )
+        check_choices(self, _CHOICES)
+        check_fractions(self, "dropout", "attention_dropout")
 
     def build(self, *, rngs: nnx.Rngs) -> "TransformerClassifier":
-        if not self.vocab_size:
-            raise InputError("field model.vocab_size", "is 0, and the task did not give it", fix="set it by hand")
+        check_given(self, "vocab_size")
         return TransformerClassifier(self, rngs=rngs)
 
     @property
@@ -137,20 +129,10 @@ class Config(ModelConfig):
 
 
 def _check_sizes(config: Config) -> None:
-    for name in ("vocab_size", "outputs", "layers", "feed_forward", "token_types", "position_offset"):
-        if getattr(config, name) < 0:
-            raise InputError(f"field model.{name}", "must not be negative", found=str(getattr(config, name)))
-    for name in ("width", "heads", "max_length"):
-        if getattr(config, name) < 1:
-            raise InputError(f"field model.{name}", "must be at least 1", found=str(getattr(config, name)))
+    check_sizes(config, 0, "vocab_size", "outputs", "layers", "feed_forward", "token_types", "position_offset")
+    check_sizes(config, 1, "width", "heads", "max_length")
     width, heads = config.width, config.heads
-    if width % heads:
-        raise InputError(
-            "field model.heads",
-            "must divide width",
-            found=f"{heads} heads of width {width}",
-            fix=f"one of {', '.join(str(n) for n in range(1, min(width, 32) + 1) if width % n == 0)}",
-        )
+    check_heads(width, heads)
     if config.positions == "rotary" and width // heads % 2:
         raise InputError("field model.heads", "rotary positions need an even width a head", found=f"{width} / {heads}")
     if config.epsilon <= 0:

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float
 from suite.base import ModelConfig
 from suite.errors import InputError
 from suite.imports import CONV2D, TRANSPOSED, Map, Rule, Split, linear, norm
+from suite.models.checks import check_fractions, check_given, check_sizes
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention
 from suite.nn.conv import Conv
 
@@ -55,12 +56,9 @@ class Config(ModelConfig):
     """Added to variances. Hugging Face: 1e-12."""
 
     def __post_init__(self):
-        for name in ("height", "width", "channels", "outputs", "feed_forward", "layers"):
-            if getattr(self, name) < 0:
-                raise InputError(f"field model.{name}", "must not be negative", found=str(getattr(self, name)))
-        for name in ("patch", "hidden", "heads"):
-            if getattr(self, name) < 1:
-                raise InputError(f"field model.{name}", "must be at least 1", found=str(getattr(self, name)))
+        check_sizes(self, 0, "height", "width", "channels", "outputs", "feed_forward", "layers")
+        check_sizes(self, 1, "patch", "hidden", "heads")
+        check_fractions(self, "dropout", "attention_dropout")
         if self.hidden % self.heads:
             found = f"{self.heads} heads of {self.hidden}"
             raise InputError("field model.heads", "must divide hidden", found=found)
@@ -70,15 +68,9 @@ class Config(ModelConfig):
             raise InputError("field model.patch", "must divide height and width of the images",
                              found=f"patch {self.patch}, images {self.height} x {self.width}",
                              fix=f"one of {', '.join(map(str, sides))}")  # fmt: skip
-        for name in ("dropout", "attention_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                found = str(getattr(self, name))
-                raise InputError(f"field model.{name}", "must be at least 0 and below 1", found=found)
 
     def build(self, *, rngs: nnx.Rngs) -> "ViT":
-        for name in ("height", "width", "channels", "outputs"):
-            if not getattr(self, name):
-                raise InputError(f"field model.{name}", "is 0, and the task did not give it", fix="set it by hand")
+        check_given(self, "height", "width", "channels", "outputs")
         return ViT(self, rngs=rngs)
 
     @property

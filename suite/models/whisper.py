@@ -21,15 +21,8 @@ from jaxtyping import Array, Bool, Float
 from suite.base import ModelConfig
 from suite.errors import InputError
 from suite.imports import CONV1D, TRANSPOSED, Map, Rule
-from suite.models.audio import (
-    check_choices,
-    check_fractions,
-    check_given,
-    check_heads,
-    check_sizes,
-    frame_mean,
-    silence,
-)
+from suite.models.audio import frame_mean, silence
+from suite.models.checks import check_choices, check_fractions, check_given, check_heads, check_sizes
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention, gelu
 from suite.nn.conv1d import Conv1d
 
