@@ -2,8 +2,8 @@
 
 source:   sentence-transformers/all-MiniLM-L6-v2; PyTorch + transformers reach 89.4 % after 2 epochs on this machine
 data:     TFDS glue/sst2 2.0.0: 67,349 training phrases, 872 validation sentences
-expected: not yet run to the end; the goal is a validation accuracy of 90 %
-time:     not yet measured
+expected: validation accuracy 89.4 % (seed 0; goal 90 %: not met yet)
+time:     13 minutes on 2 CPU cores that tests shared; not yet measured alone
 command:  suite train text.sst2_minilm
 """
 
