@@ -98,7 +98,7 @@ def smoke(name):
     return experiment
 
 
-SLOW = {"speech.an4_ctc", "vision.cifar10_resnet20", "vision.fashion_mnist_resnet18"}
+SLOW = {"speech.an4_ctc", "speech.fsdd_ctc", "vision.cifar10_resnet20", "vision.fashion_mnist_resnet18"}
 """A minute and more to compile or to evaluate; recipes beside them take the same way through the code."""
 
 
