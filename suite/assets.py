@@ -9,7 +9,7 @@ from typing import Any
 
 from suite import published
 from suite.base import Asset, ModelConfig, Source, Task
-from suite.config import Experiment
+from suite.config import Experiment, is_run
 from suite.data.tokenizers import Published, Tokenizer
 from suite.errors import InputError
 
@@ -45,7 +45,7 @@ def _fit(name: str, asset: Asset, experiment: Experiment, train: Source, target:
     """Learn from the data; but a tokenizer is that of the weights training starts from, whose table it indexes."""
     start = experiment.checkpoint.init_from
     named = isinstance(asset, Published) and asset.source
-    if isinstance(asset, Tokenizer) and not named and start and (Path(start) / "experiment.json").is_file():
+    if isinstance(asset, Tokenizer) and not named and start and is_run(start):
         theirs = asset_file(Path(start), name, asset)
         if not theirs.is_file():
             found = ", ".join(sorted(path.name for path in theirs.parent.glob("*"))) or "nothing"

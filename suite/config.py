@@ -226,6 +226,11 @@ def _replaced(node: Any, full: str, path: list[str], value: Any) -> Any:
     return dataclasses.replace(node, **{path[0]: new})
 
 
+def is_run(source: str | Path) -> bool:
+    """Whether ``source`` is a run folder, rather than published weights or nothing at all."""
+    return (Path(source) / "experiment.json").is_file()
+
+
 def to_json(value: Any) -> Any:
     """Dataclasses as ``{"class": "module.Name", field: value, ...}``, tuples as lists, scalars as they are."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

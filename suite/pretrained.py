@@ -18,7 +18,7 @@ from flax import nnx
 
 from suite import published
 from suite.base import ModelConfig
-from suite.config import Experiment
+from suite.config import Experiment, is_run
 from suite.correspondence import Filling, abstract, applications
 from suite.errors import InputError, RunError
 from suite.imports import Map
@@ -126,7 +126,7 @@ def adopt(experiment: Experiment) -> Experiment:
         InputError: the weights cannot be read, or are of another family.
     """
     source = experiment.checkpoint.init_from
-    if not source or (Path(source) / "experiment.json").is_file():
+    if not source or is_run(source):
         return experiment
     weights = published.open(source, experiment.checkpoint.offline)
     theirs = _config(formats()[format_of(weights)], weights)

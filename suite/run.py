@@ -177,7 +177,7 @@ def _as_stored(experiment: Experiment, folder: Path) -> Experiment:
 def resume(folder: str | Path, allow: tuple[str, ...] = (), *, on_dispatch: OnDispatch | None = None) -> Run:
     """Go on with the run in ``folder``, exactly where its newest checkpoint stands; ``on_dispatch`` as in ``train``."""
     open_folder = Path(folder)
-    if not (open_folder / "experiment.json").is_file():
+    if not config.is_run(open_folder):
         open(open_folder)  # says what is wrong
     experiment = read_experiment(open_folder / "experiment.json", allow)
     return train(experiment, open_folder, resume=True, on_dispatch=on_dispatch)
@@ -222,7 +222,7 @@ def convert(source: str | Path, to: str | Path, *, offline: bool = False, allow:
     folder = Path(to)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f'--to "{folder}"', "is there and not empty.", fix="--to NEW_FOLDER")
-    if not (Path(source) / "experiment.json").is_file():
+    if not config.is_run(source):
         return pretrained.rewrite(source, folder, offline=offline)
     made = open(source, allow)
     params, rest = made._weights

@@ -18,7 +18,7 @@ from suite.assets import prepare, unbind
 from suite.base import Batch, Source, Tally, Task
 from suite.checkpoint import Checkpoints, Progress
 from suite.compilation import CompileWatch, enable_cache
-from suite.config import Experiment, Train, dump
+from suite.config import Experiment, Train, dump, is_run
 from suite.data.pipeline import Dispatch, Encoder, Plan, dispatches, make_plan, to_device
 from suite.errors import InputError, RunError
 from suite.evaluation import evaluate, make_predict
@@ -202,7 +202,7 @@ def restore(program: Program, checkpoints: Checkpoints, experiment: Experiment) 
     state = program.init()
     init_from, finetune = experiment.checkpoint.init_from, experiment.finetune
     if init_from:
-        if (Path(init_from) / "experiment.json").is_file():
+        if is_run(init_from):
             params, rest = read_weights(program, Path(init_from), state.params)
         else:
             params, rest = pretrained.fill(experiment.model, state.params, state.rest, init_from,

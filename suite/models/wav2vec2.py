@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float
 
 from suite.base import ModelConfig
 from suite.errors import InputError
-from suite.imports import CONV1D, TRANSPOSED, Map, Rule
+from suite.imports import CONV1D, Map, Rule, linear, norm
 from suite.models.audio import frame_mean, silence
 from suite.models.checks import check_choices, check_fractions, check_given, check_heads, check_sizes
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention, gelu
@@ -350,37 +350,29 @@ SHARDING = (
 )
 
 
-def _affine(theirs: str, ours: str) -> tuple[Rule, Rule]:
-    return Rule(f"{theirs}.weight", f"{ours}/kernel", TRANSPOSED), Rule(f"{theirs}.bias", f"{ours}/bias")
-
-
-def _norm(theirs: str, ours: str) -> tuple[Rule, Rule]:
-    return Rule(f"{theirs}.weight", f"{ours}/scale"), Rule(f"{theirs}.bias", f"{ours}/bias")
-
-
 _CONV, _FEATURES = "feature_extractor.conv_layers.{i}.", "encoder/features/{i}/"
 _LAYER, _BLOCK = "encoder.layers.{i}.", "encoder/layers/{i}/"
 _POSITIONS = "encoder.pos_conv_embed.conv."
 RULES = (
     Rule(f"{_CONV}conv.weight", f"{_FEATURES}conv/kernel", CONV1D),
     Rule(f"{_CONV}conv.bias", f"{_FEATURES}conv/bias"),
-    *_norm(f"{_CONV}layer_norm", f"{_FEATURES}norm"),
-    *_norm("feature_projection.layer_norm", "encoder/projection_norm"),
-    *_affine("feature_projection.projection", "encoder/projection"),
+    *norm(f"{_CONV}layer_norm", f"{_FEATURES}norm"),
+    *norm("feature_projection.layer_norm", "encoder/projection_norm"),
+    *linear("feature_projection.projection", "encoder/projection"),
     Rule("masked_spec_embed", "encoder/masked/vector"),
     Rule(f"{_POSITIONS}parametrizations.weight.original0", "encoder/positions/gain", CONV1D),
     Rule(f"{_POSITIONS}parametrizations.weight.original1", "encoder/positions/direction", CONV1D),
     Rule(f"{_POSITIONS}bias", "encoder/positions/bias"),
-    *_norm("encoder.layer_norm", "encoder/norm"),
-    *_affine(f"{_LAYER}attention.q_proj", f"{_BLOCK}attention/query"),
-    *_affine(f"{_LAYER}attention.k_proj", f"{_BLOCK}attention/key"),
-    *_affine(f"{_LAYER}attention.v_proj", f"{_BLOCK}attention/value"),
-    *_affine(f"{_LAYER}attention.out_proj", f"{_BLOCK}attention/out"),
-    *_norm(f"{_LAYER}layer_norm", f"{_BLOCK}attention_norm"),
-    *_affine(f"{_LAYER}feed_forward.intermediate_dense", f"{_BLOCK}mlp/up"),
-    *_affine(f"{_LAYER}feed_forward.output_dense", f"{_BLOCK}mlp/down"),
-    *_norm(f"{_LAYER}final_layer_norm", f"{_BLOCK}mlp_norm"),
-    *(replace(rule, bare=True) for rule in _affine("lm_head", "head")),
+    *norm("encoder.layer_norm", "encoder/norm"),
+    *linear(f"{_LAYER}attention.q_proj", f"{_BLOCK}attention/query"),
+    *linear(f"{_LAYER}attention.k_proj", f"{_BLOCK}attention/key"),
+    *linear(f"{_LAYER}attention.v_proj", f"{_BLOCK}attention/value"),
+    *linear(f"{_LAYER}attention.out_proj", f"{_BLOCK}attention/out"),
+    *norm(f"{_LAYER}layer_norm", f"{_BLOCK}attention_norm"),
+    *linear(f"{_LAYER}feed_forward.intermediate_dense", f"{_BLOCK}mlp/up"),
+    *linear(f"{_LAYER}feed_forward.output_dense", f"{_BLOCK}mlp/down"),
+    *norm(f"{_LAYER}final_layer_norm", f"{_BLOCK}mlp_norm"),
+    *linear("lm_head", "head", bare=True),
 )
 _SPELLING = (r"(pos_conv_embed\.conv\.)weight_g$", r"\1parametrizations.weight.original0"), (
     r"(pos_conv_embed\.conv\.)weight_v$", r"\1parametrizations.weight.original1")  # fmt: skip

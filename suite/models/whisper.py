@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float
 
 from suite.base import ModelConfig
 from suite.errors import InputError
-from suite.imports import CONV1D, TRANSPOSED, Map, Rule
+from suite.imports import CONV1D, TRANSPOSED, Map, Rule, linear, norm
 from suite.models.audio import frame_mean, silence
 from suite.models.checks import check_choices, check_fractions, check_given, check_heads, check_sizes
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention, gelu
@@ -196,14 +196,6 @@ SHARDING = (
 )
 
 
-def _affine(theirs: str, ours: str) -> tuple[Rule, Rule]:
-    return Rule(f"{theirs}.weight", f"{ours}/kernel", TRANSPOSED), Rule(f"{theirs}.bias", f"{ours}/bias")
-
-
-def _norm(theirs: str, ours: str) -> tuple[Rule, Rule]:
-    return Rule(f"{theirs}.weight", f"{ours}/scale"), Rule(f"{theirs}.bias", f"{ours}/bias")
-
-
 _LAYER, _BLOCK = "encoder.layers.{i}.", "encoder/layers/{i}/"
 RULES = (
     Rule("encoder.conv1.weight", "encoder/first/kernel", CONV1D),
@@ -211,15 +203,15 @@ RULES = (
     Rule("encoder.conv2.weight", "encoder/second/kernel", CONV1D),
     Rule("encoder.conv2.bias", "encoder/second/bias"),
     Rule("encoder.embed_positions.weight", "encoder/positions"),
-    *_affine(f"{_LAYER}self_attn.q_proj", f"{_BLOCK}attention/query"),
+    *linear(f"{_LAYER}self_attn.q_proj", f"{_BLOCK}attention/query"),
     Rule(f"{_LAYER}self_attn.k_proj.weight", f"{_BLOCK}attention/key/kernel", TRANSPOSED),
-    *_affine(f"{_LAYER}self_attn.v_proj", f"{_BLOCK}attention/value"),
-    *_affine(f"{_LAYER}self_attn.out_proj", f"{_BLOCK}attention/out"),
-    *_norm(f"{_LAYER}self_attn_layer_norm", f"{_BLOCK}attention_norm"),
-    *_affine(f"{_LAYER}fc1", f"{_BLOCK}mlp/up"),
-    *_affine(f"{_LAYER}fc2", f"{_BLOCK}mlp/down"),
-    *_norm(f"{_LAYER}final_layer_norm", f"{_BLOCK}mlp_norm"),
-    *_norm("encoder.layer_norm", "encoder/norm"),
+    *linear(f"{_LAYER}self_attn.v_proj", f"{_BLOCK}attention/value"),
+    *linear(f"{_LAYER}self_attn.out_proj", f"{_BLOCK}attention/out"),
+    *norm(f"{_LAYER}self_attn_layer_norm", f"{_BLOCK}attention_norm"),
+    *linear(f"{_LAYER}fc1", f"{_BLOCK}mlp/up"),
+    *linear(f"{_LAYER}fc2", f"{_BLOCK}mlp/down"),
+    *norm(f"{_LAYER}final_layer_norm", f"{_BLOCK}mlp_norm"),
+    *norm("encoder.layer_norm", "encoder/norm"),
 )
 
 

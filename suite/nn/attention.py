@@ -13,7 +13,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from suite.nn.dot import einsum
+from suite.nn.dot import Computing, einsum
 from suite.nn.dropout import Dropout
 from suite.nn.embedding import rotary
 from suite.nn.linear import Linear
@@ -29,7 +29,7 @@ Pair = tuple[Array, Array]
 """Keys and values of one layer, as a cache holds them: (b, g, s, k) each."""
 
 
-class SelfAttention(nnx.Module):
+class SelfAttention(Computing):
     """Every token reads all tokens that it may see (`Vaswani et al., 2017 <https://arxiv.org/abs/1706.03762>`_).
 
     Query, key and value have kernels of their own: pretrained weights come that way, and each splits over devices
@@ -88,15 +88,6 @@ class SelfAttention(nnx.Module):
         self.scaled = scaled
         self.kernel = kernel
         self.compute = "float32"
-
-    def set_view(self, compute: str | None = None) -> None:
-        """Configure a view of the layer.
-
-        Args:
-          compute: format of matrix operands, "float32" or "bfloat16".
-        """
-        if compute is not None:
-            self.compute = compute
 
     def __call__(
         self,
@@ -166,7 +157,7 @@ class SelfAttention(nnx.Module):
         return self.out(mixed.reshape(*mixed.shape[:2], -1))
 
 
-class CrossAttention(nnx.Module):
+class CrossAttention(Computing):
     """Every token of a decoder reads all real tokens of a memory, which has no places of its own here.
 
     Attributes:
@@ -198,15 +189,6 @@ class CrossAttention(nnx.Module):
         self.scaled = scaled
         self.kernel = kernel
         self.compute = "float32"
-
-    def set_view(self, compute: str | None = None) -> None:
-        """Configure a view of the layer.
-
-        Args:
-          compute: format of matrix operands, "float32" or "bfloat16".
-        """
-        if compute is not None:
-            self.compute = compute
 
     def __call__(
         self,

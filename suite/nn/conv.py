@@ -18,6 +18,8 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
+from suite.nn.dot import Computing
+
 _FEW = 16
 """Below this many input channels all taps of the kernel make one product: those of one row would be too narrow."""
 _HE = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -209,7 +211,7 @@ def _convolution_back(
     return dx, dk
 
 
-class Conv(nnx.Module):
+class Conv(Computing):
     """`conv2d` with weights of its own.
 
     Attributes:
@@ -239,15 +241,6 @@ class Conv(nnx.Module):
         self.padding = size // 2 if padding is None else padding
         self.groups = groups
         self.compute = "float32"
-
-    def set_view(self, compute: str | None = None) -> None:
-        """Configure a view of the layer.
-
-        Args:
-          compute: format of the operands, "float32" or "bfloat16".
-        """
-        if compute is not None:
-            self.compute = compute
 
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b y x o"]:
         y = conv2d(x, self.kernel[...], self.stride, self.padding, self.groups, self.compute)

@@ -19,7 +19,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from suite.nn.dot import dot
+from suite.nn.dot import Computing, dot
 
 _LECUN = nnx.initializers.lecun_normal()
 _NARROW = 256
@@ -116,22 +116,7 @@ def _by_frequency(block: int, x: Array, w: Array) -> Array:
     return y[:, :frames]
 
 
-class _Computing(nnx.Module):
-    """A layer whose operands have a format that a view sets."""
-
-    compute: str
-
-    def set_view(self, compute: str | None = None) -> None:
-        """Configure a view of the layer.
-
-        Args:
-          compute: format of matrix operands, "float32" or "bfloat16".
-        """
-        if compute is not None:
-            self.compute = compute
-
-
-class Conv1d(_Computing):
+class Conv1d(Computing):
     """A convolution over time with ``padding`` frames of zeros on either side.
 
     Attributes:
@@ -173,7 +158,7 @@ class DepthwiseConv1d(nnx.Module):
         return y if self.bias is None else y + self.bias[...]
 
 
-class PositionalConv(_Computing):
+class PositionalConv(Computing):
     """A long grouped convolution whose output tells each frame where it is, with a weight norm over each tap.
 
     The relative positional embedding of wav2vec 2.0 (`Baevski et al., 2020 <https://arxiv.org/abs/2006.11477>`_); the

@@ -13,11 +13,27 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
 Compute = str
 """``"float32"`` or ``"bfloat16"``, the format of the operands."""
+
+
+class Computing(nnx.Module):
+    """A layer whose operands have a format that a view sets."""
+
+    compute: str
+
+    def set_view(self, compute: str | None = None) -> None:
+        """Configure a view of the layer.
+
+        Args:
+          compute: format of matrix operands, "float32" or "bfloat16".
+        """
+        if compute is not None:
+            self.compute = compute
 
 
 def dot(x: Float[Array, "... i"], w: Float[Array, "i o"], compute: Compute = "float32") -> Float[Array, "... o"]:

@@ -10,10 +10,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from suite.nn.dot import dot_nt
+from suite.nn.dot import Computing, dot_nt
 
 
-class Embedding(nnx.Module):
+class Embedding(Computing):
     """A table of vectors.
 
     Attributes:
@@ -24,15 +24,6 @@ class Embedding(nnx.Module):
     def __init__(self, size: int, width: int, *, rngs: nnx.Rngs):
         self.embedding = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (size, width), jnp.float32))
         self.compute = "float32"
-
-    def set_view(self, compute: str | None = None) -> None:
-        """Configure a view of the layer.
-
-        Args:
-          compute: format of matrix operands, "float32" or "bfloat16".
-        """
-        if compute is not None:
-            self.compute = compute
 
     def __call__(self, index: Int[Array, "..."]) -> Float[Array, "... d"]:
         """Rows ``index``; one past either end takes the row at that end."""

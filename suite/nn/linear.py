@@ -6,12 +6,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from suite.nn.dot import dot
+from suite.nn.dot import Computing, dot
 
 _LECUN = nnx.initializers.lecun_normal()
 
 
-class Linear(nnx.Module):
+class Linear(Computing):
     """``x @ kernel + bias``.
 
     Attributes:
@@ -34,15 +34,6 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros((outputs,))) if use_bias else None
         self.addition: Callable | None = nnx.data(None)
         self.compute = "float32"
-
-    def set_view(self, compute: str | None = None) -> None:
-        """Configure a view of the layer.
-
-        Args:
-          compute: format of matrix operands, "float32" or "bfloat16".
-        """
-        if compute is not None:
-            self.compute = compute
 
     def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
         y = dot(x, self.kernel[...], self.compute)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from suite.nn.dot import einsum
+from suite.nn.dot import Computing, einsum
 from suite.nn.dropout import Dropout
 from suite.nn.linear import Linear
 
@@ -16,7 +16,7 @@ _HIDDEN = -1e9
 """Score of a key that is padding, as in `suite.nn.attention`."""
 
 
-class RelativeAttention(nnx.Module):
+class RelativeAttention(Computing):
     """Scores are sums of a part by content and a part by distance (`arXiv 1901.02860`__, section 3.3).
 
     Any length will do, and shifting the input shifts the output. The softmax is float32.
@@ -42,15 +42,6 @@ class RelativeAttention(nnx.Module):
         self.dropout = Dropout(dropout)
         self.heads = heads
         self.compute = "float32"
-
-    def set_view(self, compute: str | None = None) -> None:
-        """Configure a view of the layer.
-
-        Args:
-          compute: format of matrix operands, "float32" or "bfloat16".
-        """
-        if compute is not None:
-            self.compute = compute
 
     def __call__(
         self, x: Float[Array, "b t d"], mask: Bool[Array, "b t"], rngs: nnx.Rngs | None = None
