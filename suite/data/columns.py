@@ -55,7 +55,7 @@ def without_empty_texts(source: Source, name: str) -> Source:
 
 
 def without_empty_pairs(source: Source, names: tuple[str, str]) -> Source:
-    """The records both of whose texts hold something; the others are dropped, and counted by the first that does not."""
+    """The records whose texts both hold something; the others are dropped, and counted by the first that doesn't."""
     columns, keep, dropped = source[np.arange(len(source))], np.ones(len(source), bool), dict(source.dropped)
     for name in names:
         places = np.flatnonzero(keep)

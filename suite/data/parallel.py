@@ -47,7 +47,7 @@ class ParallelLines(Data):
         pairs = {name: pair for name in SPLITS if (pair := self._pair(folder, name))}
         if "train" not in pairs:
             found = ", ".join(sorted(item.name for item in folder.iterdir())[:10]) if folder.is_dir() else "one file"
-            raise InputError(self.path, f"no train.{self.source} and train.{self.target} in this folder",
+            raise InputError(self.path, f"no train.{self.source} and train.{self.target} in this folder.",
                              found=found or "an empty folder",
                              fix="--task.data.source and --task.data.target say what the files end in")  # fmt: skip
         carved = carves_validation(split, list(pairs), self.validation, self.path) and split != "test"
@@ -71,7 +71,7 @@ class ParallelLines(Data):
             if there:
                 missing = next(name for name in wanted if name not in files)
                 raise InputError(
-                    str(files[there[0]]), f"has no counterpart {missing}", fix="add it, or remove this one"
+                    str(files[there[0]]), f"has no counterpart {missing}.", fix="add it, or remove this one"
                 )
         return None
 
@@ -100,8 +100,9 @@ def languages(folder: Path) -> tuple[str, ...]:
 def _read(source: Path, target: Path) -> Memory:
     said, same = _lines(source), _lines(target)
     if len(said) != len(same):
-        raise InputError(f"{source.name} and {target.name}", "line i of one must be the translation of line i of the other",
-                         found=f"{len(said)} and {len(same)} lines", fix="remove the lines that have no translation")  # fmt: skip
+        raise InputError(f"{source.name} and {target.name}", "line i of one must say what line i of the other says.",
+                         found=f"{len(said)} and {len(same)} lines",
+                         fix="remove the lines that have no translation")  # fmt: skip
     return Memory({"source": said, "target": same}, {"source": "text", "target": "text"})
 
 
