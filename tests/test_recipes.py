@@ -39,7 +39,7 @@ DIMS = {
     "text.finetune": {"vocab_size": 30522, "outputs": 3},
     "text.imdb_encoder": {"vocab_size": 16000, "outputs": 2},
     "text.language_model": {"vocab_size": 4000},
-    "text.multi30k_translation": {"vocab_size": 8000},
+    "text.multi30k_translation": {"vocab_size": 6000},
     "text.shakespeare_gpt": {"vocab_size": 69},
     "text.sst2_encoder": {"vocab_size": 8000, "outputs": 2},
     "text.sst2_minilm": {"vocab_size": 30522, "outputs": 2},

@@ -78,7 +78,7 @@ class ParallelLines(Data):
 
 def _by_name(folder: Path) -> dict[str, Path]:
     """Name without .txt and .gz -> file."""
-    found = {}
+    found: dict[str, Path] = {}
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():
         name = file.name.lower()
         for ending in _PACKED:
@@ -90,11 +90,10 @@ def _by_name(folder: Path) -> dict[str, Path]:
 
 def languages(folder: Path) -> tuple[str, ...]:
     """What the files named train end in, where there are just two and they are no tables: ``("de", "en")``."""
-    files = [file.name.lower() for file in _by_name(folder).values()]
-    names = [name for name in _by_name(folder) if name.startswith("train.")]
-    if len(names) != 2 or any(file.startswith("train.") and file.endswith((*TABLES, ".npz")) for file in files):
+    files = {name: file for name, file in _by_name(folder).items() if name.startswith("train.")}
+    if len(files) != 2 or any(file.name.lower().endswith((*TABLES, ".npz")) for file in files.values()):
         return ()
-    return tuple(name.removeprefix("train.") for name in names)
+    return tuple(name.removeprefix("train.") for name in files)
 
 
 def _read(source: Path, target: Path) -> Memory:
