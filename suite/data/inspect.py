@@ -73,7 +73,7 @@ def _split_report(source: Source) -> tuple[dict[str, Any], Counter[bytes]]:
         "classes": {
             name: dict(counter.most_common(100))
             for name, counter in labels.items()
-            if len(counter) <= _most_classes(len(source))
+            if len(counter) <= _most_classes(schema[name], len(source))
         },
         "lengths": {name: _spread(lengths) for name, lengths in words.items() if lengths},
         "sizes": {name: dict(counter.most_common(5)) for name, counter in sizes.items()},
@@ -89,9 +89,9 @@ def _is_label(name: str, kind: str) -> bool:
     return kind == "class" or name in ("label", "labels", "class", "target")
 
 
-def _most_classes(count: int) -> int:
-    """Distinct values above which a column called target holds no classes, but sentences, say."""
-    return min(1000, max(20, count // 2))
+def _most_classes(kind: str, count: int) -> int:
+    """Distinct values above which a column is not taken for classes: one called target may hold sentences."""
+    return 1000 if kind == "class" else min(1000, max(20, count // 2))
 
 
 def _names(values: Any, names: list[str] | None) -> list[str]:
