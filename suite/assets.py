@@ -10,6 +10,7 @@ from typing import Any
 from suite import published
 from suite.base import Asset, ModelConfig, Source, Task
 from suite.config import Experiment, is_run
+from suite.data.memory import Stacked
 from suite.data.tokenizers import Published, Tokenizer
 from suite.errors import InputError
 
@@ -56,7 +57,10 @@ def _fit(name: str, asset: Asset, experiment: Experiment, train: Source, target:
     if isinstance(asset, Published) and (asset.source or start):
         local = _folder(asset.source or start, experiment.checkpoint.offline)
         asset = dataclasses.replace(asset, source=str(local))
-    asset.fit(train, getattr(experiment.task, asset.of), target)
+    column = getattr(experiment.task, asset.of)
+    if isinstance(column, tuple):
+        train, column = Stacked(train, column), column[0]
+    asset.fit(train, column, target)
 
 
 def _folder(source: str, offline: bool) -> Path:

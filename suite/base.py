@@ -105,7 +105,8 @@ class Asset(ABC):
     suffix: ClassVar[str]
     """Extension of the file."""
     of: ClassVar[str]
-    """The field of the task that names the column this is learnt from."""
+    """The attribute of the task that names the column this is learnt from; a tuple names several, learnt from as
+    one."""
 
     file: str = ""
     """A file fitted before. Empty: fit on the training split."""

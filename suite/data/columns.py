@@ -8,6 +8,7 @@ import numpy as np
 
 from suite.base import Columns, Data, Source
 from suite.data.image import is_readable
+from suite.data.memory import take
 from suite.data.sources import Subset
 from suite.data.text import clean_mask
 from suite.errors import InputError, closest
@@ -51,6 +52,19 @@ def without_empty_texts(source: Source, name: str) -> Source:
         return source
     dropped = {**source.dropped, **{reason: count for reason, count in reasons.items() if count}}
     return _some_left(Subset(source, np.flatnonzero(keep), dropped), name, "no record has a text.")
+
+
+def without_empty_pairs(source: Source, names: tuple[str, str]) -> Source:
+    """The records whose texts both hold something; the others are dropped, and counted by the first that doesn't."""
+    columns, keep, dropped = source[np.arange(len(source))], np.ones(len(source), bool), dict(source.dropped)
+    for name in names:
+        places = np.flatnonzero(keep)
+        kept, reasons = clean_mask(take(columns[name], places))
+        keep[places[~kept]] = False
+        dropped.update({f"{reason} {name}": count for reason, count in reasons.items() if count})
+    if keep.all():
+        return source
+    return _some_left(Subset(source, np.flatnonzero(keep), dropped), " and ".join(names), "no record has both texts.")
 
 
 def without_broken_images(source: Source, name: str) -> Source:

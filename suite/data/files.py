@@ -20,6 +20,7 @@ from suite.data.memory import (
     not_empty,
     seeded_split,
 )
+from suite.data.parallel import ParallelLines, languages
 from suite.data.reading import AUDIO, IMAGES, TABLES, existing, read_text, split_files
 from suite.data.speech_sources import AudioManifest, LJSpeech, is_manifest, read_manifest
 from suite.errors import InputError
@@ -232,6 +233,8 @@ def from_path(path: str) -> Data:
             return Table(path=path)
         if "train" in split_files(file, (".txt",)):
             return Lines(path=path)
+        if spoken := languages(file):
+            return ParallelLines(path=path, source=spoken[0], target=spoken[1])
         return ArrayFile(path=path) if arrays.idx_files(file) else Folder(path=path)
     name = file.name.lower()
     if trees.is_archive(file):

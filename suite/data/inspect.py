@@ -70,7 +70,11 @@ def _split_report(source: Source) -> tuple[dict[str, Any], Counter[bytes]]:
     report = {
         "count": len(source),
         "columns": dict(schema),
-        "classes": {name: dict(counter.most_common(100)) for name, counter in labels.items() if len(counter) <= 1000},
+        "classes": {
+            name: dict(counter.most_common(100))
+            for name, counter in labels.items()
+            if len(counter) <= _most_classes(schema[name], len(source))
+        },
         "lengths": {name: _spread(lengths) for name, lengths in words.items() if lengths},
         "sizes": {name: dict(counter.most_common(5)) for name, counter in sizes.items()},
         "dropped": dict(source.dropped),
@@ -83,6 +87,11 @@ def _split_report(source: Source) -> tuple[dict[str, Any], Counter[bytes]]:
 
 def _is_label(name: str, kind: str) -> bool:
     return kind == "class" or name in ("label", "labels", "class", "target")
+
+
+def _most_classes(kind: str, count: int) -> int:
+    """Distinct values above which a column is not taken for classes: one called target may hold sentences."""
+    return 1000 if kind == "class" else min(1000, max(20, count // 2))
 
 
 def _names(values: Any, names: list[str] | None) -> list[str]:

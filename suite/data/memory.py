@@ -126,6 +126,33 @@ class Subset(Source):
         return self._source.column(name, self._indices[np.asarray(indices)])
 
 
+class Stacked(Source):
+    """Several columns of another source as one: all entries of the first, then all of the second.
+
+    What is learnt from texts is learnt so from the texts of both languages of a translation.
+    """
+
+    def __init__(self, source: Source, columns: Sequence[str]):
+        self._source, self._columns = source, tuple(columns)
+
+    def __len__(self) -> int:
+        return len(self._source) * len(self._columns)
+
+    @property
+    def schema(self) -> dict[str, str]:
+        """The first column's name and kind."""
+        return {self._columns[0]: self._source.schema[self._columns[0]]}
+
+    def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
+        which, rows = np.divmod(np.asarray(indices), len(self._source))
+        values: list[Any] = [None] * len(rows)
+        for place, name in enumerate(self._columns):
+            wanted = np.flatnonzero(which == place)
+            for at, value in zip(wanted.tolist(), self._source.column(name, rows[wanted]), strict=True):
+                values[at] = value
+        return {self._columns[0]: values}
+
+
 def seeded_split(keys: Sequence[bytes | str | int], seed: int, fractions: tuple[float, float]) -> np.ndarray:
     """Split of each key, by a hash of the key and the seed alone: equal keys share a split, whatever else is there.
 

@@ -11,6 +11,7 @@ from suite.base import Data, Source
 from suite.data import cache
 from suite.data.files import ArrayFile, Folder, Lines, Table, from_path, read_input
 from suite.data.memory import ALIASES, SPLITS, Memory, Subset, carves_validation, check_split, not_empty, seeded_split
+from suite.data.parallel import ParallelLines
 from suite.errors import InputError
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Folder",
     "Lines",
     "Memory",
+    "ParallelLines",
     "Subset",
     "SyntheticSentiment",
     "Table",

@@ -137,6 +137,22 @@ class SentencePiece(Tokenizer):
         Returns:
             int32 ids.
         """
+        return ragged([row[:max_length] for row in self._rows(texts, max_length, sample, alpha, add_bos=True)])
+
+    def targets(
+        self, texts: Sequence[str], max_length: int, sample: np.random.Generator | None = None, alpha: float = 0.1
+    ) -> Ragged:
+        """As `encode`, but no id in front and 3 at the end; a row that is cut has no end."""
+        return ragged([row[:max_length] for row in self._rows(texts, max_length, sample, alpha, add_eos=True)])
+
+    @property
+    def end(self) -> int:
+        return END
+
+    def _rows(
+        self, texts: Sequence[str], max_length: int, sample: np.random.Generator | None, alpha: float, **around: bool
+    ) -> list[list[int]]:
+        """Ids of each text, ``max_length`` of them and perhaps more."""
         processor = _processor(self.file, changed(self.file))
         cleaned = [clean(str(text)) for text in texts]
         if self.kind != "word":  # a piece has 16 characters at most: what lies further on is cut anyway
@@ -147,8 +163,7 @@ class SentencePiece(Tokenizer):
 
             sentencepiece.set_random_generator_seed(int(sample.integers(2**31)))
             options = {"enable_sampling": True, "alpha": alpha, "nbest_size": -1}
-        rows = processor.encode(cleaned, out_type=int, add_bos=True, num_threads=1, **options) if cleaned else []
-        return ragged([row[:max_length] for row in rows])
+        return processor.encode(cleaned, out_type=int, num_threads=1, **around, **options) if cleaned else []
 
     def decode(self, ids: Sequence[Sequence[int]] | np.ndarray) -> list[str]:
         """Text of each row of ids; padding and other control ids leave no trace."""

@@ -58,9 +58,20 @@ class Tokenizer(Asset):
     def decode(self, ids: Sequence[Sequence[int]] | np.ndarray) -> list[str]:
         """Text of each row of ids; special tokens leave no trace."""
 
+    @abstractmethod
+    def targets(
+        self, texts: Sequence[str], max_length: int, sample: np.random.Generator | None = None, alpha: float = 0.1
+    ) -> Ragged:
+        """As `encode`, rows that a decoder is to say: they close with ``end``."""
+
+    @property
+    @abstractmethod
+    def end(self) -> int:
+        """Id with which a decoder says that it is done."""
+
     @property
     def closes(self) -> bool:
-        """Whether each row ends with a special token."""
+        """Whether each row of `encode` ends with a special token."""
         return False
 
     def publish(self, folder: Path) -> None:
@@ -114,6 +125,25 @@ class Published(Tokenizer):
             raise InputError("field task.max_length", f"leaves no room beside {self._engine.specials} special tokens.",
                              found=str(max_length))  # fmt: skip
         return ragged(self._engine.encode([str(text) for text in texts], max_length) if len(texts) else [])
+
+    def targets(
+        self, texts: Sequence[str], max_length: int, sample: np.random.Generator | None = None, alpha: float = 0.1
+    ) -> Ragged:
+        """The rows of `encode`: published decoders say what published tokenizers make of a text."""
+        return self.encode(texts, max_length, sample, alpha)
+
+    @property
+    def end(self) -> int:
+        """The last id of each row.
+
+        Raises:
+            InputError: rows end with none of their own.
+        """
+        if not self.closes:
+            raise InputError("field task.tokenizer", "its rows end with no token of their own, so that a decoder would "
+                             "never be done.", found=self.source or self.file,
+                             fix="the tokenizer of an encoder-decoder, such as T5's or Marian's")  # fmt: skip
+        return self._engine.encode(["a"], self._engine.specials + 1)[0][-1]
 
     def decode(self, ids: Sequence[Sequence[int]] | np.ndarray) -> list[str]:
         return self._engine.decode([[int(i) for i in row] for row in ids])

@@ -53,3 +53,10 @@ def test_images_are_measured():
 def test_broken_images_are_counted():
     source = Memory({"image": [b"no image"], "label": [1]}, {"image": "image", "label": "int"})
     assert inspect(lambda split: source)["splits"]["train"]["broken"] == {"broken image": 1}
+
+
+def test_a_target_of_sentences_is_no_class():
+    source = Memory({"source": [f"dog {i}" for i in range(60)], "target": [f"Hund {i}" for i in range(60)]})
+    numbers = Memory({"target": [str(i % 3) for i in range(60)]})
+    assert inspect(lambda split: source)["splits"]["train"]["classes"] == {}
+    assert inspect(lambda split: numbers)["splits"]["train"]["classes"] == {"target": {"0": 20, "1": 20, "2": 20}}

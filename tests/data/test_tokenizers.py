@@ -264,3 +264,18 @@ def test_what_a_published_tokenizer_cannot_do(bert):
         tokenizer.encode(["a"], 8, np.random.default_rng(0))
     with pytest.raises(InputError, match=r"^field task.max_length: leaves no room beside 2 special tokens"):
         tokenizer.encode(["a"], 2)
+
+
+def test_targets_end_where_a_decoder_is_done(pieces, tmp_path):
+    """A learnt tokenizer has an end for targets only; a published one says what it always says."""
+    (tmp_path / "spiece.model").write_bytes(pieces)
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    theirs = published(tmp_path)
+    assert rows(theirs.targets(["the film"], 64)) == rows(theirs.encode(["the film"], 64)) and theirs.end == 1
+    source = Memory({"text": ["a bad film", "a good film"] * 20})
+    SentencePiece(vocab_size=30).fit(source, "text", tmp_path / "own.model")
+    own = SentencePiece(vocab_size=30, file=str(tmp_path / "own.model"))
+    (source_row,), (target_row,) = rows(own.encode(["a bad film"], 64)), rows(own.targets(["a bad film"], 64))
+    assert [*source_row[1:], own.end] == target_row and source_row[0] == 2 and own.end == 3
+    assert own.decode([target_row]) == ["a bad film"] and rows(own.targets(["a bad film"], 2)) == [target_row[:2]]
+    assert not own.targets([], 4).lengths.size

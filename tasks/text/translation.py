@@ -1,0 +1,157 @@
+"""Sequence to sequence: a text made of a text, such as its translation, by an encoder-decoder.
+
+Dims: b rows, m source tokens, t target tokens, v vocabulary.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from suite.base import Batch, Columns, Data, Ragged, Source, Tally, Task
+from suite.data.columns import column, origin, require, without_empty_pairs
+from suite.data.text import SentencePiece
+from suite.data.tokenizers import Published, Tokenizer
+from suite.errors import InputError
+from suite.generation import Decoding, generate, prompt
+from suite.metrics import sacrebleu_metrics, translation_scores
+
+_BYTES = 16
+"""Bytes of a reference that are kept for each token of ``max_length``: sentences have about five."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translation(Task):
+    """The decoder says each target token from the source and the target tokens before it; asked, it goes on alone.
+
+    Every evaluation translates every record as a request would be: BLEU and chrF are those of what is served, and may
+    choose the checkpoint (``train.best="bleu"``). Where that takes too long beside training, raise
+    ``train.eval_every``, hold out fewer records, or decode with one beam.
+    """
+
+    primary: ClassVar[str] = "source_text"
+
+    data: Data
+    """Where the pairs of texts come from."""
+    source_text: str = "source"
+    """Name of the column that is read."""
+    target_text: str = "target"
+    """Name of the column that is to be said."""
+    tokenizer: Tokenizer = field(default_factory=SentencePiece)
+    """Pieces of both columns: learnt from both in the training split, or those of published weights."""
+    target_tokenizer: Published | None = None
+    """Pieces of the target, where published weights have one tokenizer a language: Published(side="target")."""
+    max_length: int = 128
+    """Tokens that a source, and in training a target, is cut at."""
+    sampling: float = 0.0
+    """Alpha of subword regularisation (arXiv 1804.10959) of both texts in training, 0.1 to 0.5. 0: off."""
+    label_smoothing: float = 0.1
+    """Share of each target token that is spread over the vocabulary."""
+    decoding: Decoding = field(default_factory=lambda: Decoding(tokens=128, beams=4))
+    """How translations are sought; its ``end`` and ``pad`` are the tokenizer's."""
+    seed: int = 0
+    """Draws the tokens, where decoding has a temperature."""
+
+    def __post_init__(self):
+        if self.max_length < 2:
+            raise InputError("field task.max_length", "must be at least 2", found=str(self.max_length))
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError("field task.label_smoothing", "must be at least 0 and below 1",
+                             found=str(self.label_smoothing))  # fmt: skip
+
+    @property
+    def text(self) -> tuple[str, str]:
+        """Both columns: what the tokenizer is learnt from."""
+        return self.source_text, self.target_text
+
+    def source(self, split: str) -> Source:
+        sacrebleu_metrics()  # refuses before training what the first evaluation would
+        opened = self.data.open(split)
+        require(opened, {"source_text": self.source_text, "target_text": self.target_text}, origin(self.data))
+        return without_empty_pairs(opened, self.text)
+
+    def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """``source`` and ``target`` int32 Ragged, on one scale; of what is not trained on, ``reference``: the target
+        as it was written, UTF-8."""
+        texts = [str(text) for text in column(columns, "source_text", self.source_text)]
+        sample, alpha = (rng if self.sampling else None), self.sampling or 0.1
+        encoded: dict[str, Any] = {"source": self.tokenizer.encode(texts, self.max_length, sample, alpha)}
+        wanted = columns.get(self.target_text)
+        if wanted is None or any(text is None for text in wanted):
+            return encoded
+        wanted = [str(text) for text in wanted]
+        encoded["target"] = self._says.targets(wanted, self.max_length, sample, alpha)
+        if rng is None:
+            encoded["reference"] = _written(wanted, _BYTES * self.max_length)
+        return encoded
+
+    @property
+    def _says(self) -> Tokenizer:
+        return self.target_tokenizer or self.tokenizer
+
+    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
+        said = self._said(model, batch, rngs, self.label_smoothing)
+        total = Tally(said["nats"].sum(), said["count"].sum())
+        tallies = {"loss": total, "accuracy": Tally(said["right"].sum(), said["count"].sum())}
+        return total.total / jnp.maximum(total.count, 1), tallies
+
+    def _said(self, model: Any, batch: Batch, rngs: nnx.Rngs | None, smoothing: float) -> dict[str, jax.Array]:
+        """Of each row: nats of its target tokens, how many they are, and how many were the likeliest ones."""
+        target = batch["target"]
+        real = batch["target_mask"] & batch["mask"][:, None]
+        # Padding is at the end, which no token before it sees.
+        logits = model(batch["source"], batch["source_mask"], model.shifted(target), rngs=rngs)
+        nats = jnp.where(real, _nats(logits, target, smoothing), 0).sum(1)
+        count = lambda x: x.sum(1).astype(jnp.float32)
+        return {"nats": nats, "count": count(real), "right": count((logits.argmax(-1) == target) & real)}
+
+    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+        outputs = self._said(model, batch, None, 0.0) if "target" in batch else {}
+        # Rows that fill up a batch repeat its first one: the search ends when every row has ended.
+        row = batch["mask"][:, None]
+        source = jnp.where(row, batch["source"], batch["source"][:1])
+        mask = jnp.where(row, batch["source_mask"], batch["source_mask"][:1])
+        end = self._says.end
+        never = {*self.decoding.suppress, model.start} - {end}
+        decoding = replace(self.decoding, end=end, pad=end, suppress=tuple(sorted(never)))
+        cache = model.cache(source, mask, 1 + decoding.tokens)
+        made = generate(model, cache, **prompt(len(source), model.start), decoding=decoding,
+                        key=jax.random.key(self.seed))  # fmt: skip
+        return {**outputs, "translation": made.tokens}
+
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
+        """``bleu`` and ``chrf``, 0..100, of the translations; ``loss`` in nats a token and ``accuracy``, told the
+        target's tokens so far."""
+        mask = np.asarray(batch["mask"])
+        written, real = np.asarray(batch["reference"])[mask], np.asarray(batch["reference_mask"])[mask]
+        references = [row[there].tobytes().decode(errors="ignore") for row, there in zip(written, real, strict=True)]
+        made = self._says.decode(np.asarray(outputs["translation"])[mask])
+        sums = {name: np.asarray(outputs[name], np.float64)[mask].sum() for name in ("nats", "count", "right")}
+        return {
+            **translation_scores(made, references),
+            "loss": Tally(sums["nats"], sums["count"]),
+            "accuracy": Tally(sums["right"], sums["count"]),
+        }
+
+    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+        return [{"translation": text} for text in self._says.decode(np.asarray(outputs["translation"]))]
+
+
+def _nats(logits: Float[Array, "b t v"], target: Int[Array, "b t"], smoothing: float) -> Float[Array, "b t"]:
+    """Cross-entropy of each token, with label smoothing as in `suite.metrics.cross_entropy`."""
+    logits = logits.astype(jnp.float32)
+    picked = jnp.take_along_axis(logits, target[..., None], -1)[..., 0]
+    wanted = (1 - smoothing) * picked + smoothing * logits.mean(-1) if smoothing else picked
+    return jax.nn.logsumexp(logits, -1) - wanted
+
+
+def _written(texts: Sequence[str], most: int) -> Ragged:
+    """UTF-8 bytes of each text, at most ``most``, on a scale of their own."""
+    rows = [np.frombuffer(text.encode("utf-8", "replace"), np.uint8)[:most] for text in texts]
+    values = np.concatenate(rows) if rows else np.zeros(0, np.uint8)
+    return Ragged(values, np.array([len(row) for row in rows], np.int64), to=most)
