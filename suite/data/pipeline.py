@@ -6,7 +6,7 @@ the whole iterator state is one integer, the next global batch.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -210,7 +210,7 @@ def spans(start: int, stop: int, steps: int) -> list[tuple[int, int]]:
 
 
 def dispatches(encoder: Encoder, start: int, stop: int, steps: int = 1, *, workers: int = 0,
-               prefetch: int = 4) -> Iterator[Dispatch]:  # fmt: skip
+               prefetch: int = 4) -> Generator[Dispatch, None, None]:  # fmt: skip
     """Dispatches that cover global batches ``start`` to ``stop``, the same with any number of workers."""
     if start >= stop:
         return
