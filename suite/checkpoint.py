@@ -27,8 +27,9 @@ from suite.tree import paths
 
 
 def _news(record: logging.LogRecord) -> bool:
-    """Waiting for the previous save is what a run of a few short epochs does; nobody need hear of it."""
-    return not record.getMessage().startswith("Waiting for previous save")
+    """Waiting for the previous save is what a run of a few short epochs does; nobody need hear of it. Nor of the
+    errors of a save, each logged by several threads of Orbax on its way to ``Checkpoints``, which tells of it once."""
+    return not record.exc_info and not record.getMessage().startswith("Waiting for previous save")
 
 
 @dataclass(frozen=True)
