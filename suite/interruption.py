@@ -27,7 +27,6 @@ class Interruption:
     def __init__(self) -> None:
         self._requested = False
         self._distributed = False
-        self._calls = 0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -42,18 +41,21 @@ class Interruption:
         for number in list(self._before):
             self._restore(number)
 
-    def requested(self) -> bool:
-        """Whether to stop now. To be asked equally often on every host: hosts agree on the number of the question."""
-        if self._distributed and not self._requested and jax.config.jax_enable_preemption_service:
-            self._calls += 1
-            self._requested = multihost_utils.reached_preemption_sync_point(self._calls)
+    def after(self, before: int, step: int) -> bool:
+        """Whether to stop, having taken the steps from ``before`` to ``step``; the same on every host.
+
+        The service names the step to stop at and knows no dispatches, so it is asked about each step.
+        """
+        if self._distributed and jax.config.jax_enable_preemption_service:
+            reached = [multihost_utils.reached_preemption_sync_point(i) for i in range(before + 1, step + 1)]
+            self._requested = self._requested or any(reached)
         return self._requested
 
     def guard(self, predict: Callable[..., Any]) -> Callable[..., Any]:
-        """``predict`` that raises Left, before the next batch, once stopping was requested."""
+        """``predict`` that raises Left, before the next batch, once a signal came."""
 
         def guarded(*arguments: Any) -> Any:
-            if self.requested():
+            if self._requested:
                 raise Left
             return predict(*arguments)
 

@@ -320,7 +320,7 @@ def _train(loop: Loop, items: Iterator[Dispatch], plan: Plan, on_dispatch: OnDis
             loop.write()
         if loop.tend(before):
             return
-        if loop.interruption.requested() and after < loop.steps:
+        if loop.interruption.after(before, after) and after < loop.steps:
             loop.leave()
 
 

@@ -200,12 +200,40 @@ def test_control_c_once_saves_and_twice_kills(tmp_path):
         assert (folder / "checkpoints" / "4").exists() == (number == 1)
 
 
+PREEMPTED = """
+import os, signal, socket, time, jax
+with socket.socket() as free:
+    free.bind(("localhost", 0))
+    port = free.getsockname()[1]
+jax.distributed.initialize(f"localhost:{{port}}", 1, 0)
+import suite
+from tests.interruption_child import experiment
+
+def note(item):
+    time.sleep(0.03)
+    if item.first == 20:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+try:
+    suite.train(experiment(), {folder!r}, on_dispatch=note)
+except suite.Interrupted as error:
+    print(error.step, error.saved)
+"""
+
+
+def test_a_notice_of_preemption_where_hosts_run_together(child, tmp_path):
+    """It is JAX's service that takes the signal there and names the step, here of one host, in dispatches of two."""
+    step, saved = map(int, child(PREEMPTED.format(folder=str(tmp_path / "run"))).split())
+    assert 20 < step == saved < 300
+    assert (tmp_path / "run" / "checkpoints" / str(step)).is_dir()
+
+
 def test_signals_stay_as_they_are_outside_the_main_thread():
     found = []
 
     def enter():
         with Interruption() as interruption:
-            found.extend([signal.getsignal(signal.SIGTERM), interruption.requested()])
+            found.extend([signal.getsignal(signal.SIGTERM), interruption.after(0, 1)])
 
     thread = threading.Thread(target=enter)
     thread.start()
@@ -219,9 +247,9 @@ def test_an_ignored_control_c_stays_ignored():
     try:
         with Interruption() as interruption:
             os.kill(os.getpid(), signal.SIGINT)
-            assert not interruption.requested()
+            assert not interruption.after(0, 1)
             terminate()
-            assert interruption.requested()
+            assert interruption.after(0, 1)
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -363,8 +391,8 @@ def test_a_damaged_best_checkpoint_is_not_served(undisturbed, tmp_path, capsys):
     kept = sorted(os.listdir(folder / "checkpoints"))
     assert len(suite.predict(folder, [[1, 2], [3]], allow=("tests",))) == 2
     other = max(int(name) for name in kept if int(name) != best)
-    assert re.fullmatch(rf"checkpoint at step {best} is damaged: \S+: its checksum differs; going on from step {other}\n",
-                        capsys.readouterr().err)  # fmt: skip
+    line = rf"checkpoint at step {best} is damaged: \S+: its checksum differs; going on from step {other}\n"
+    assert re.fullmatch(line, capsys.readouterr().err)
     assert sorted(os.listdir(folder / "checkpoints")) == kept, "a reader changed the run"
 
 
