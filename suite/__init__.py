@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from suite.config import Experiment, replace
     from suite.diagnosis import doctor
-    from suite.errors import InputError
+    from suite.errors import InputError, Interrupted
     from suite.experiments import load
     from suite.run import Run, convert, evaluate, open, plan, predict, resume, train
 
 _HOMES = {
     "Experiment": "suite.config",
     "InputError": "suite.errors",
+    "Interrupted": "suite.errors",
     "Run": "suite.run",
     "convert": "suite.run",
     "doctor": "suite.diagnosis",
@@ -31,6 +32,7 @@ _HOMES = {
 __all__ = [
     "Experiment",
     "InputError",
+    "Interrupted",
     "Run",
     "convert",
     "doctor",

@@ -1,7 +1,7 @@
 """The command line: each verb is a function of ``suite``, printed for people; ``result.json`` is for programs.
 
-Exit codes: 0 done, 1 the run failed, 2 the user's input was refused. Nothing heavy is imported before a verb
-is known, so ``suite --help`` answers at once.
+Exit codes: 0 done, 1 the run failed, 2 the user's input was refused, 75 training was interrupted and can go on.
+Nothing heavy is imported before a verb is known, so ``suite --help`` answers at once.
 """
 
 import json
@@ -11,10 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from suite.errors import InputError, RunError, closest
+from suite.errors import InputError, Interrupted, RunError, closest
 
 if TYPE_CHECKING:
     from suite.config import Experiment
+
+INTERRUPTED = 75
+"""EX_TEMPFAIL of sysexits.h: what a scheduler may start again."""
 
 HELP = """usage: suite VERB ...
 
@@ -237,6 +240,9 @@ def main(arguments: list[str] | None = None) -> None:
     except InputError as error:
         print(f"suite {verb}: {error}", file=sys.stderr)
         sys.exit(2)
+    except Interrupted as error:
+        print(f"suite {verb}: {error}", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except RunError as error:
         print(f"suite {verb}: {error}", file=sys.stderr)
         sys.exit(1)

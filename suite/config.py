@@ -80,6 +80,9 @@ class Train:
     Empty: the last."""
     patience: int = 0
     """Stop after this many evaluations without a better one. 0: never."""
+    on_nan: Literal["stop", "skip"] = "stop"
+    """What a loss that is no number does. skip: a step whose loss or gradient is not finite changes nothing, and the
+    run stops when all steps between two lines of the log were such."""
 
 
 @dataclass(frozen=True, kw_only=True)

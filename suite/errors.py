@@ -1,7 +1,8 @@
-"""The one error a user's mistake raises, and how it reads."""
+"""The errors that read as a line and not as a traceback: a user's mistake, a run that failed, one that was stopped."""
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -29,6 +30,21 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """A run that cannot go on, through no fault of its input: what happened, and what to do."""
+
+
+class Interrupted(RuntimeError):
+    """A run that was asked to stop, and can go on.
+
+    Args:
+        folder: the run folder.
+        step: where it stopped.
+        saved: step of the checkpoint that it goes on from; None where there is none yet.
+    """
+
+    def __init__(self, folder: Path, step: int, saved: int | None):
+        self.folder, self.step, self.saved = folder, step, saved
+        lost = "" if saved == step else f", goes on from step {saved or 0}"
+        super().__init__(f"interrupted at step {step}{lost}; go on with: suite train --resume {folder}")
 
 
 def _rebuild(where: str, problem: str, found: str, fix: str) -> InputError:

@@ -1,28 +1,32 @@
 """The one training loop: a pure jitted step over split NNX state, and the loop around it. Knows no domain."""
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from suite import adaptation, optim, precision, pretrained, rows, sharding
+from suite import adaptation, optim, precision, pretrained, rows, sharding, skipping
 from suite.assets import prepare, unbind
-from suite.base import Batch, Source, Tally, Task
+from suite.base import Batch, Tally, Task
 from suite.checkpoint import Checkpoints, Progress
 from suite.compilation import CompileWatch, enable_cache
 from suite.config import Experiment, Train, dump, is_run
 from suite.data.pipeline import Dispatch, Encoder, Plan, dispatches, make_plan, to_device
-from suite.errors import InputError, RunError
-from suite.evaluation import evaluate, make_predict
-from suite.log import Log, history
+from suite.errors import InputError
+from suite.evaluation import make_predict
+from suite.interruption import Interruption
+from suite.interval import Interval
+from suite.judging import Judge, best_metrics
+from suite.log import Log
+from suite.loop import Loop, crossed
 from suite.tree import map_paths, paths
 
 OnDispatch = Callable[[Dispatch], None]
@@ -116,11 +120,13 @@ def assemble(experiment: Experiment, total_steps: int) -> Program:
 
 def _check_tables(tables: Mapping[str, str], train: Train) -> None:
     """What would cost a table's whole size at each step is refused where tables are row-sparse."""
-    for name, value, off in (("ema", train.ema, 0.0), ("accumulate", train.accumulate, 1)):
+    for name, off in (("ema", 0.0), ("accumulate", 1), ("on_nan", "stop")):
+        value = getattr(train, name)
         if tables and value != off:
+            plain = off if isinstance(off, str) else f"{off:g}"
             raise InputError(f"field train.{name}", f"is {value}, but {', '.join(tables)} is updated by rows.",
                              found="optim.tables other than dense",
-                             fix=f"--train.{name} {off:g}, or --optim.tables dense")  # fmt: skip
+                             fix=f"--train.{name} {plain}, or --optim.tables dense")  # fmt: skip
 
 
 def make_step(graph: Any, task: Task, update: rows.Update, train: Train, tables: Mapping[str, str],
@@ -161,7 +167,12 @@ def make_step(graph: Any, task: Task, update: rows.Update, train: Train, tables:
         grads, (tallies, rest) = differentiate(picked, state.rest, batch, key)
         params, opt = update(grads, state.opt, state.params, picked, batch, state.step)
         ema = _average(state.ema, params, state.step, train.ema, frozen) if train.ema else None
-        return State(state.step + 1, params, rest, opt, ema), tallies
+        changed = params, rest, opt, ema
+        if train.on_nan == "skip":
+            good = skipping.sound(tallies, grads, frozen)
+            changed = skipping.either(good, changed, (state.params, state.rest, state.opt, state.ema))
+            tallies = skipping.tallied(good, tallies)
+        return State(state.step + 1, *changed), tallies
 
     def dispatch(state: State, batches: Batch) -> tuple[State, dict[str, Tally]]:
         if batches["mask"].shape[0] == 1:
@@ -195,10 +206,9 @@ def restore(program: Program, checkpoints: Checkpoints, experiment: Experiment) 
        fine-tuning adds to them is fresh, or that of ``finetune.delta``;
     3. fresh state.
     """
-    step = checkpoints.latest
-    if step is not None:
-        restored = checkpoints.restore(step, _fields(program.abstract))
-        return State(**restored), checkpoints.progress(step)
+    newest = checkpoints.newest(_fields(program.abstract))
+    if newest is not None:
+        return State(**newest[0]), newest[1]
     state = program.init()
     init_from, finetune = experiment.checkpoint.init_from, experiment.finetune
     if init_from:
@@ -226,8 +236,8 @@ def read_weights(program: Program, folder: Path, fresh: Any = None) -> tuple[Any
     Raises:
         InputError: there is no checkpoint, or it is of another model.
     """
-    with Checkpoints(folder / "checkpoints", clean=False) as checkpoints:
-        step = checkpoints.best
+    with Checkpoints(folder / "checkpoints", writing=False) as checkpoints:
+        step = checkpoints.served
         if step is None:
             raise InputError(f"run {folder}", "has no complete checkpoint.", fix=f"suite train --resume {folder}")
         params = program.abstract.params
@@ -236,18 +246,6 @@ def read_weights(program: Program, folder: Path, fresh: Any = None) -> tuple[Any
             return checkpoints.weights(step, params, program.abstract.rest)
         found, rest = checkpoints.weights(step, plain, program.abstract.rest)
     return adaptation.with_additions(found, fresh), rest
-
-
-@dataclass
-class Loop:
-    """What the loop carries from dispatch to dispatch."""
-
-    state: State
-    progress: Progress
-    examples: int = 0
-    pending: list[dict[str, Tally]] = dataclasses.field(default_factory=list)
-    since: float = dataclasses.field(default_factory=time.perf_counter)
-    logged_examples: int = 0
 
 
 def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None = None) -> dict[str, float]:
@@ -260,6 +258,10 @@ def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None 
 
     Returns:
         ``"train/examples_per_second"``, ``"train/steps"`` and the validation metrics of the best checkpoint.
+
+    Raises:
+        Interrupted: the run was asked to stop; its state is saved.
+        RunError: the loss or a parameter is no number.
     """
     precision.keep_memory()
     enable_cache()
@@ -273,35 +275,23 @@ def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None 
     plan = make_plan(experiment.task, source, train.batch_size, seed=train.seed, buckets=pipe.buckets,
                      cache=folder / "assets" / "lengths-train.npy")  # fmt: skip
     steps = total_steps(train, plan)
-    program = assemble(experiment, steps)
-    judge = Judge(experiment, program, held_out, folder, plan)
-    with Checkpoints(folder / "checkpoints", experiment.checkpoint.keep) as checkpoints:
+    program, interruption = assemble(experiment, steps), Interruption()
+    judge = Judge(experiment, interruption.guard(program.predict), program.mesh, held_out, folder, plan)
+    with interruption, Checkpoints(folder / "checkpoints", experiment.checkpoint.keep) as checkpoints:
         checkpoints.check_start(program.abstract)
         state, progress = restore(program, checkpoints, experiment)
-        loop, begun = Loop(state, progress), progress.next_batch
-        with Log(folder, steps, resume_step=begun) as log:
-            encoder = Encoder(experiment.task, source, plan, augment=True)
-            end = begun if _out_of_patience(train, progress) else steps  # a run that stopped early stays stopped
-            items = dispatches(encoder, begun, end, train.steps_per_dispatch,
-                               workers=pipe.workers, prefetch=pipe.prefetch)  # fmt: skip
-            where = sharding.batch_sharding(program.mesh, leading=1) if program.mesh.size > 1 else None
-            shapes: set[Any] = set()
-            start = loop.since = time.perf_counter()
-            for item, batch in to_device(items, where):
-                if on_dispatch is not None:
-                    on_dispatch(item)
-                compiles, called = _compiles(log, shapes, item, plan), time.perf_counter()
-                loop.state, tallies = program.step(loop.state, batch)
-                if compiles:  # examples/s are those of training
-                    loop.since += time.perf_counter() - called
-                loop.pending.append(tallies)
-                loop.examples += int((item.indices >= 0).sum())
-                before, after = item.first, item.first + item.steps
-                loop.progress = dataclasses.replace(loop.progress, next_batch=after)
-                if _crossed(train.log_every, before, after) or after == steps:
-                    _log(loop, log, program, after)
-                if _tend(loop, judge, checkpoints, log, experiment, before, after, steps):
-                    break
+        with Log(folder, steps, resume_step=progress.next_batch) as log:
+            checkpoints.say = log.say
+            loop = Loop(experiment, folder, program, judge, checkpoints, log, interruption, steps, state, progress,
+                        Interval(progress.tallied))  # fmt: skip
+            if progress.due:
+                loop.save(loop.evaluate())
+            end = progress.next_batch if loop.out_of_patience() else steps  # a run that stopped early stays stopped
+            items = dispatches(Encoder(experiment.task, source, plan, augment=True), progress.next_batch, end,
+                               train.steps_per_dispatch, workers=pipe.workers, prefetch=pipe.prefetch)  # fmt: skip
+            start = time.perf_counter()
+            with contextlib.closing(items):
+                _train(loop, items, plan, on_dispatch)
             seconds = time.perf_counter() - start
             log.say(watch.summary())
     rate = loop.examples / seconds if loop.examples else 0.0
@@ -309,99 +299,29 @@ def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None 
             **best_metrics(folder, loop.progress)}  # fmt: skip
 
 
-def _crossed(every: int, before: int, after: int) -> bool:
-    """Whether a multiple of ``every`` lies in (before, after]."""
-    return before // every != after // every
-
-
-def _log(loop: Loop, log: Log, program: Program, step: int) -> None:
-    """Reading the tallies waits for the device, so this is done once in ``log_every`` steps."""
-    sums = jax.device_get(loop.pending)
-    loop.pending = []
-    totals = {name: sum((t[name] for t in sums[1:]), sums[0][name]).value() for name in sums[0]}
-    now = time.perf_counter()
-    rate = (loop.examples - loop.logged_examples) / max(now - loop.since, 1e-9)
-    loop.since, loop.logged_examples = now, loop.examples
-    totals_now = {**totals, "learning_rate": float(program.learning_rate(step - 1)), "examples_per_second": rate}
-    log.metrics(step, {f"train/{name}": value for name, value in totals_now.items()})
-    log.progress(step, totals["loss"], rate)
-    if not np.isfinite(totals["loss"]):
-        raise RunError(
-            f"the loss is {totals['loss']} at step {step}.\n"
-            "  try:   a lower --optim.learning_rate, --optim.clip_norm 1.0, or more --optim.warmup_steps"
-        )
-
-
-def _tend(loop: Loop, judge: "Judge", checkpoints: Checkpoints, log: Log, experiment: Experiment,
-          before: int, after: int, steps: int) -> bool:  # fmt: skip
-    """Evaluate and save when it is time; True when training should stop early."""
-    evaluating = _crossed(judge.every, before, after) or after == steps
-    every = experiment.checkpoint.every
-    if not evaluating and not (every and _crossed(every, before, after)):
-        return False
-    jax.block_until_ready(loop.state.step)  # what is still computed is time spent training
-    paused, score = time.perf_counter(), None
-    if evaluating:
-        metrics = judge(loop.state)
-        log.metrics(after, metrics)
-        score = judge.score(metrics)
-        loop.progress = _judged(loop.progress, score, after)
-        log.say(f"step {after}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
-    try:
-        checkpoints.save(after, _fields(loop.state), loop.progress, score)
-    except OSError as error:
-        log.say(f"checkpoint at step {after} not written, training goes on: {error}")
-    loop.since += time.perf_counter() - paused
-    return _out_of_patience(experiment.train, loop.progress)
-
-
-def _out_of_patience(train: Train, progress: Progress) -> bool:
-    return 0 < train.patience <= progress.since_best
-
-
-def _judged(progress: Progress, score: float, step: int) -> Progress:
-    """Of equal scores the later is kept, as Orbax keeps it, but only a higher one resets the patience."""
-    if progress.best is None or score > progress.best:
-        return dataclasses.replace(progress, best=score, best_step=step, since_best=0)
-    best_step = step if score == progress.best else progress.best_step
-    return dataclasses.replace(progress, best_step=best_step, since_best=progress.since_best + 1)
-
-
-class Judge:
-    """Evaluates the state on the validation split."""
-
-    def __init__(self, experiment: Experiment, program: Program, source: Source, folder: Path, train_plan: Plan):
-        train = experiment.train
-        self.every = train.eval_every or train_plan.batches_per_epoch
-        self._best = train.best.removeprefix("-")
-        self._sign = -1.0 if train.best.startswith("-") else 1.0
-        self._program, self._task, self._source = program, experiment.task, source
-        size, cache = train.eval_batch_size or train.batch_size, folder / "assets" / "lengths-validation.npy"
-        self._plan = make_plan(experiment.task, source, size, seed=None, buckets=train_plan.buckets, cache=cache)
-
-    def __call__(self, state: State) -> dict[str, float]:
-        weights = state.params if state.ema is None else state.ema
-        metrics = evaluate(self._program.predict, weights, state.rest, self._task, self._source, self._plan,
-                           mesh=self._program.mesh)  # fmt: skip
-        return {f"validation/{name}": value for name, value in metrics.items()}
-
-    def score(self, metrics: dict[str, float]) -> float:
-        """The selection metric, higher is better; without one, every evaluation is the best so far."""
-        if not self._best:
-            return time.time()
-        name = f"validation/{self._best}"
-        if name not in metrics:
-            raise InputError("field train.best", f'"{self._best}" is no metric of this task.',
-                             found=", ".join(n.removeprefix("validation/") for n in metrics))  # fmt: skip
-        return self._sign * metrics[name]
-
-
-def best_metrics(folder: Path, progress: Progress) -> dict[str, float]:
-    """The validation metrics logged at the best step."""
-    table = history(folder)
-    rows = [i for i, step in enumerate(table.get("step", [])) if step == progress.best_step]
-    found = {name: column[i] for i in rows for name, column in table.items() if name.startswith("validation/")}
-    return {name: value for name, value in found.items() if value is not None} if rows else {}
+def _train(loop: Loop, items: Iterator[Dispatch], plan: Plan, on_dispatch: OnDispatch | None) -> None:
+    """Until the items end, patience does, or the run is interrupted."""
+    program = loop.program
+    where = sharding.batch_sharding(program.mesh, leading=1) if program.mesh.size > 1 else None
+    shapes: set[Any] = set()
+    loop.since = time.perf_counter()
+    for item, batch in to_device(items, where):
+        if on_dispatch is not None:
+            on_dispatch(item)
+        compiles, called = _compiles(loop.log, shapes, item, plan), time.perf_counter()
+        loop.state, tallies = program.step(loop.state, batch)
+        if compiles:  # examples/s are those of training
+            loop.since += time.perf_counter() - called
+        loop.interval.add(item, tallies)
+        loop.examples += int((item.indices >= 0).sum())
+        before, after = item.first, item.first + item.steps
+        loop.progress = dataclasses.replace(loop.progress, next_batch=after)
+        if crossed(loop.experiment.train.log_every, before, after) or after == loop.steps:
+            loop.write()
+        if loop.tend(before):
+            return
+        if loop.interruption.after(before, after) and after < loop.steps:
+            loop.leave()
 
 
 def _compiles(log: Log, shapes: set[Any], item: Dispatch, plan: Plan) -> bool:

@@ -5,8 +5,9 @@ runs once a dispatch and not once a record. The order is a pure function of seed
 the whole iterator state is one integer, the next global batch.
 """
 
+import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import jax
 import numpy as np
 
 from suite.base import Batch, Ragged, Source, Task
+from suite.data.workers import in_workers
 from suite.errors import InputError
 
 CHUNK = 4096
@@ -210,37 +212,24 @@ def spans(start: int, stop: int, steps: int) -> list[tuple[int, int]]:
 
 
 def dispatches(encoder: Encoder, start: int, stop: int, steps: int = 1, *, workers: int = 0,
-               prefetch: int = 4) -> Iterator[Dispatch]:  # fmt: skip
+               prefetch: int = 4) -> Generator[Dispatch, None, None]:  # fmt: skip
     """Dispatches that cover global batches ``start`` to ``stop``, the same with any number of workers."""
     if start >= stop:
         return
     wanted = spans(start, stop, steps)
     if workers:
-        _parse_flags()
-        # Arrays in nested dicts travel through shared memory.
-        several = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=prefetch)
-        dataset = grain.MapDataset.source(wanted).map(encoder)
-        read = grain.ReadOptions(num_threads=0, prefetch_buffer_size=prefetch)
-        iterable = dataset.to_iter_dataset(read).mp_prefetch(several).map(_dispatch)
-    else:
-        # One object a dispatch, as Grain measures every array of a tree that it passes on.
-        dataset = grain.MapDataset.range(len(wanted)).map(lambda i: _dispatch(encoder(wanted[i])))
-        iterable = dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=prefetch))
-    iterator = iter(iterable)
+        with contextlib.closing(in_workers(encoder, wanted, workers, prefetch)) as made:
+            yield from map(_dispatch, made)
+        return
+    # One object a dispatch, as Grain measures every array of a tree that it passes on.
+    dataset = grain.MapDataset.range(len(wanted)).map(lambda i: _dispatch(encoder(wanted[i])))
+    iterator = iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=prefetch)))
     try:
         yield from iterator
     finally:
         close = getattr(iterator, "close", None)
         if close is not None:
             close()
-
-
-def _parse_flags() -> None:
-    """Grain's worker processes read absl flags, which stay unreadable where no absl app has parsed them."""
-    from absl import flags
-
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
 
 
 def to_device(items: Iterator[Dispatch], sharding: Any = None) -> Iterator[tuple[Dispatch, Batch]]:

@@ -1,0 +1,28 @@
+"""Leaves out a step whose loss or gradient is no number: nothing of it stays but that it was skipped."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from suite.base import Tally
+from suite.tree import paths
+
+
+def sound(tallies: Mapping[str, Tally], grads: Any, frozen: Collection[str]) -> jax.Array:
+    """() bool: the loss and the norm of the gradient are finite. ``frozen`` parameters have no gradient that counts."""
+    used = [value for name, value in paths(grads).items() if name not in frozen]
+    return jnp.isfinite(tallies["loss"].total) & jnp.isfinite(optax.global_norm(used))
+
+
+def either(good: jax.Array, new: Any, old: Any) -> Any:
+    """``new`` where ``good``, else ``old``; trees of equal structure."""
+    return jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
+
+
+def tallied(good: jax.Array, tallies: Mapping[str, Tally]) -> dict[str, Tally]:
+    """The tallies, zero where the step was skipped, and ``skipped``: the share of steps that were."""
+    kept = jax.tree.map(lambda t: jnp.where(good, t, jnp.zeros_like(t)), dict(tallies))
+    return {**kept, "skipped": Tally(1 - good.astype(jnp.float32), jnp.float32(1))}

@@ -1,0 +1,36 @@
+"""`suite train` as the command line runs it, a pause at each dispatch; run as a script by test_interruption.
+
+Appends each dispatch's ids to a file: ids, pause, then the arguments of the command line.
+"""
+
+import os
+import sys
+import time
+
+from suite import cli, run
+from suite.config import replace
+from tests import toy
+
+
+def experiment():
+    """Three hundred steps in dispatches of two; the recipe that the command line is given."""
+    return replace(toy.experiment(), {
+        "train.steps": 300, "train.steps_per_dispatch": 2, "train.eval_every": 100, "train.log_every": 30,
+    })  # fmt: skip
+
+
+def main(ids: str, pause: str, arguments: list[str]) -> None:
+    # One write a line, unbuffered: what is in the file was asked to be trained on, however the process ends.
+    file, train = os.open(ids, os.O_WRONLY | os.O_APPEND | os.O_CREAT), run.train
+
+    def note(item):
+        rows = [",".join(map(str, row)) for row in item.indices.tolist()]
+        os.write(file, "".join(f"{item.first + i} {row}\n" for i, row in enumerate(rows)).encode())
+        time.sleep(float(pause))
+
+    run.train = lambda *args, on_dispatch=None, **named: train(*args, on_dispatch=note, **named)
+    cli.main(arguments)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3:])
