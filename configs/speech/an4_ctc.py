@@ -2,9 +2,8 @@
 
 source:   AN4 (CMU census database) as 13 MFCC a frame, with the word list and language model of its archive
 data:     948 recordings of 74 speakers (0.7 h; the 138 of 11 speakers held out for validation), 130 test recordings
-expected: test wer of at most 30 % with the words of the archive is the goal (wer_greedy is without them); not run to
-          its end yet
-time:     not measured yet
+expected: test wer 13.3 % with the words of the archive, 18.4 % without (wer_greedy); seed 0, one run; goal wer 15 %
+time:     22 minutes on 2 CPU cores beside other trainings (14 minutes of CPU time)
 command:  suite train speech.an4_ctc
 """
 
@@ -42,7 +41,7 @@ def experiment() -> Experiment:
         train=Train(epochs=60, batch_size=16, ema=0.995, eval_every=520, eval_batch_size=32, best="-wer"),
         pipeline=Pipeline(buckets=(256, 384, 640)),
         precision=Precision(compute="bfloat16"),
-        goal=Goal(metric="wer", at_most=0.3, on="test"),
+        goal=Goal(metric="wer", at_most=0.15, on="test"),
     )
 
 
