@@ -4,6 +4,7 @@ Appends each dispatch's ids to a file: ids, pause, then the arguments of the com
 """
 
 import os
+import signal
 import sys
 import time
 
@@ -33,4 +34,6 @@ def main(ids: str, pause: str, arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    # What a shell starts in the background ignores Ctrl-C, and so would this process, started by tests that run there.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main(sys.argv[1], sys.argv[2], sys.argv[3:])
