@@ -2,14 +2,14 @@
 
 source:   arXiv 1512.03385; zalandoresearch/fashion-mnist lists 91.6 % for two convolutions, 94.9 % for a ResNet-18
 data:     Fashion-MNIST (TFDS fashion_mnist 3.0.1), 5 % of train held out for validation
-expected: not measured yet; test accuracy 93.5 % is the goal
-time:     half an hour on 2 CPU cores, estimated
+expected: test accuracy 93.47 % (seed 0; the goal, 93.5 %, is missed by 0.03)
+time:     46 minutes on 2 CPU cores beside other trainings, 48 minutes of CPU time; not measured alone
 command:  suite train vision.fashion_mnist_resnet
 """
 
 from suite.config import Experiment, Goal, Optim, Precision, Train
 from suite.config import replace as changed
-from suite.data.image import Crop, Flip
+from suite.data.image import Crop, Cutout, Flip
 from suite.data.sources import Tfds
 from suite.models import resnet
 from tasks.vision.classification import ImageClassification
@@ -20,14 +20,14 @@ def experiment() -> Experiment:
         name="vision.fashion_mnist_resnet",
         task=ImageClassification(
             data=Tfds(name="fashion_mnist", validation=0.05),
-            augment=(Flip(), Crop(padding=2)),
-            label_smoothing=0.05,
+            augment=(Flip(), Crop(padding=2), Cutout(size=8)),
+            label_smoothing=0.1,
         ),
         # 0.24 M parameters. Three quarters of the places go with the first stride, and their time with them.
         model=resnet.small(stem_stride=2, stem_width=32, blocks=(2, 3), widths=(32, 64)),
         optim=Optim(name="sgd", learning_rate=0.1, warmup_steps=800, weight_decay=5e-4),
         precision=Precision(compute="bfloat16"),
-        train=Train(epochs=20, batch_size=128, ema=0.998, eval_batch_size=500, log_every=100),
+        train=Train(epochs=28, batch_size=128, ema=0.998, eval_batch_size=500, log_every=100),
         goal=Goal(metric="accuracy", at_least=0.935, on="test"),
     )
 
