@@ -2,8 +2,8 @@
 
 source:   Free Spoken Digit Dataset (Jakobovski), official split: recordings 0 to 4 of each digit and speaker are test
 data:     3,000 recordings of 6 speakers, 8 kHz: 2,400 train, 300 validation (recordings 5 to 9), 300 test
-expected: test accuracy of 98 % is the goal; not run to its end yet
-time:     not measured yet; it is a smaller model than speech.fsdd_ctc, and runs fewer steps
+expected: test accuracy 98.0 % (seed 0; goal 98 %)
+time:     2 minutes on 2 CPU cores
 command:  suite train speech.fsdd_keyword
 """
 
