@@ -83,6 +83,7 @@ class Checkpoints:
         self._reader, self._orbax = ocp, None
         self._under_way: tuple[int, threading.Thread] | None = None
         self._failed: Exception | None = None
+        self._unwritten: set[int] = set()
         self._copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
         self._finite = jax.jit(_finite)
         if not writing:
@@ -104,6 +105,7 @@ class Checkpoints:
         if self._orbax is not None:
             self._settle()
             self._orbax.close()
+            self._discard()
 
     @property
     def latest(self) -> int | None:
@@ -183,16 +185,24 @@ class Checkpoints:
         step, thread = self._under_way
         thread.join()
         self._under_way, error, self._failed = None, self._failed, None
+        if error is not None:
+            self._unwritten.add(step)
+            with contextlib.suppress(Exception):  # Orbax raises it once more in this thread
+                self._orbax.wait()
+        self._discard()
         if error is None:
             return
-        with contextlib.suppress(Exception):  # Orbax raises it once more in this thread
-            self._orbax.wait()
-        for partial in self.folder.glob(f"{step}.orbax-checkpoint-tmp*"):
-            shutil.rmtree(partial, ignore_errors=True)
         self._put_back()
         self._orbax.reload()
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         self.say(f"checkpoint at step {step} not written, training goes on: {reason}")
+
+    def _discard(self) -> None:
+        """Remove what saves that failed have written. Repeated: the first error ends a save, and other threads of Orbax
+        may still be at their files then, which makes their folders anew."""
+        for step in self._unwritten:
+            for partial in self.folder.glob(f"{step}.orbax-checkpoint-tmp*"):
+                shutil.rmtree(partial, ignore_errors=True)
 
     def _put_back(self) -> None:
         """A checkpoint that was being replaced counts again, unless the new one is complete."""
