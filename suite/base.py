@@ -171,6 +171,11 @@ class ModelConfig(ABC):
         """The largest value of ``layer_of``."""
         return 0
 
+    @property
+    def shared_by_tensor(self) -> dict[str, int]:
+        """Sizes that ``parallel.tensor`` must divide, by field: attention heads, each of which stays on one device."""
+        return {}
+
     def adopt(self, published: "ModelConfig") -> "ModelConfig":
         """This configuration with what decides the shape of the body taken from ``published`` weights' own.
 
@@ -209,7 +214,11 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
-        """The mean loss over unmasked rows, and tallies to log. Jitted."""
+        """The mean loss, and tallies to log. Jitted.
+
+        The tally ``loss`` is what the mean is over: of the rows, or of their tokens. Means of parts of a batch are
+        joined by its count.
+        """
 
     @abstractmethod
     def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:

@@ -99,14 +99,20 @@ class Pipeline:
 
 @dataclass(frozen=True, kw_only=True)
 class Parallel:
-    """The device mesh. -1 for one axis: all devices left over."""
+    """The device mesh. -1 for one of data, fsdp and tensor: all devices left over."""
 
     data: int = -1
-    """Devices that share a batch."""
+    """Devices that share a batch, of each group where there are several (``dcn_data``)."""
     fsdp: int = 1
     """Devices that share the parameters too."""
     tensor: int = 1
-    """Devices that share each matrix."""
+    """Devices that share each matrix; they divide the attention heads."""
+    sequence: bool = False
+    """Between blocks, split activations along time over the devices of tensor, which divide the padded lengths."""
+    dcn_data: int = 1
+    """Groups of devices (slices of a TPU, hosts) that share a batch over a slower network."""
+    engine: Literal["jit", "pmap"] = "jit"
+    """jit over the mesh; or pmap, which shares out the batch and nothing else: the same numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)

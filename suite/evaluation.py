@@ -12,15 +12,17 @@ from suite import sharding
 from suite.base import Columns, Source, Tally, Task
 from suite.data.pipeline import Dispatch, Encoder, Plan, decides_length, dispatches, pad
 from suite.metrics import add
+from suite.nn.layout import Layout, laid_out
 
 Predict = Callable[[Any, Any, dict[str, Any]], dict[str, jax.Array]]
 
 
-def make_predict(graph: Any, task: Task) -> Predict:
+def make_predict(graph: Any, task: Task, layout: Layout = Layout()) -> Predict:
     """(params, rest, batch (b, ...)) -> outputs (b, ...), jitted."""
 
     def predict(params: Any, rest: Any, batch: dict[str, Any]) -> dict[str, jax.Array]:
-        return task.predict(nnx.merge(graph, params, rest), batch)
+        with laid_out(layout):
+            return task.predict(nnx.merge(graph, params, rest), batch)
 
     return jax.jit(predict)
 

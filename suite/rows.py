@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from suite.base import Batch
 from suite.config import Optim
+from suite.nn.layout import batch_rows, batch_sum
 from suite.tree import nest, paths
 
 Update = Callable[[Any, Any, Any, Any, Batch, jax.Array], tuple[Any, Any]]
@@ -43,6 +44,19 @@ def pick(params: Any, batch: Batch, tables: Mapping[str, str]) -> Any:
     picked = {name: leaf.at[batch[tables[name]]].get(mode="clip") if name in tables else leaf
               for name, leaf in paths(params).items()}  # fmt: skip
     return nest(picked)
+
+
+def whole(grads: Any, picked: Any, batch: Batch, tables: Mapping[str, str]) -> tuple[Any, Any, Batch]:
+    """Gradients, the parameters as picked, and what of the batch decides about rows, all of the whole batch.
+
+    Nothing changes but inside pmap, where each device knows its own rows: gradients are added up, those of picked rows
+    lined up.
+    """
+    dense, held = split(grads, tables)
+    decisive = {key: batch[key] for key in ("mask", *tables.values())}
+    joined = {**paths(batch_sum(dense)), **batch_rows(held)}
+    rows = {**paths(picked), **batch_rows(split(picked, tables)[1])}
+    return nest(joined), nest(rows), batch_rows(decisive)
 
 
 def init(tx: optax.GradientTransformation, params: Any, tables: Mapping[str, str], optim: Optim) -> Any:

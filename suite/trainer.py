@@ -27,6 +27,7 @@ from suite.interval import Interval
 from suite.judging import Judge, best_metrics
 from suite.log import Log
 from suite.loop import Loop, crossed
+from suite.nn.layout import Layout, batch_sum, laid_out, share
 from suite.tree import map_paths, paths
 
 OnDispatch = Callable[[Dispatch], None]
@@ -78,8 +79,8 @@ class Program:
 def assemble(experiment: Experiment, total_steps: int) -> Program:
     """The program of a bound experiment (see assets.bind)."""
     train, model_config = experiment.train, experiment.model
-    mesh = sharding.make_mesh(experiment.parallel)
-    sharding.check_divisible(train.batch_size, train.accumulate, mesh)
+    mesh = sharding.check(experiment)
+    layout = sharding.layout(experiment.parallel, mesh)
 
     def build() -> nnx.Module:
         rngs = nnx.Rngs(train.seed)
@@ -106,14 +107,18 @@ def assemble(experiment: Experiment, total_steps: int) -> Program:
     placed = sharding.state_shardings(abstract, model_config.sharding, mesh)
     abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, placed)
     shardings = placed if mesh.size > 1 else None  # on one device they would only cost time at each call
-    step = make_step(graph, experiment.task, update, train, tables, optim.frozen_paths(settings, dense))
+    replicated = experiment.parallel.engine == "pmap" and mesh.size > 1
+    step = make_step(graph, experiment.task, update, train, tables, optim.frozen_paths(settings, dense),
+                     Layout(axis=sharding.REPLICAS) if replicated else layout)  # fmt: skip
+    if replicated:
+        step = sharding.replicate(step, mesh)
     return Program(
         graph=graph,
         abstract=abstract,
         mesh=mesh,
         init=jax.jit(init, out_shardings=shardings),
         step=jax.jit(step, donate_argnums=0, out_shardings=None if shardings is None else (shardings, None)),
-        predict=make_predict(graph, experiment.task),
+        predict=make_predict(graph, experiment.task, layout),
         learning_rate=jax.jit(optim.schedule(experiment.optim, total_steps)),
     )
 
@@ -130,7 +135,7 @@ def _check_tables(tables: Mapping[str, str], train: Train) -> None:
 
 
 def make_step(graph: Any, task: Task, update: rows.Update, train: Train, tables: Mapping[str, str],
-              frozen: Collection[str] = ()) -> Callable[..., Any]:  # fmt: skip
+              frozen: Collection[str] = (), layout: Layout = Layout()) -> Callable[..., Any]:  # fmt: skip
     """The pure step over (State, batches (steps, b, ...)): one optimiser step for each leading entry.
 
     The gradient of ``frozen`` parameters (by path) is used nowhere, so the compiler leaves out the work for it.
@@ -140,32 +145,34 @@ def make_step(graph: Any, task: Task, update: rows.Update, train: Train, tables:
         model = nnx.merge(graph, params, rest)
         with adaptation.training(key):
             value, tallies = task.loss(model, batch, nnx.Rngs(dropout=key))
+        value = value * share(tallies["loss"].count)
         return value, (tallies, nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param))))
 
     gradient = jax.grad(loss, has_aux=True)
 
     def accumulated(params: Any, rest: Any, batch: Batch, key: jax.Array) -> Any:
-        """The gradient of the mean over the whole batch, from micro-batches weighted by their unmasked rows."""
+        """The gradient of the mean over the whole batch, from micro-batches weighted by what their means are over."""
         micro = jax.tree.map(lambda a: a.reshape(train.accumulate, -1, *a.shape[1:]), batch)
-        share = batch["mask"].sum().astype(jnp.float32)
 
         def add(carry: Any, item: Any) -> Any:
             total, rest = carry
             i, part = item
             grads, (tallies, rest) = gradient(params, rest, part, jax.random.fold_in(key, i))
-            weight = part["mask"].sum() / share
-            return (jax.tree.map(lambda t, g: t + weight * g, total, grads), rest), tallies
+            return (jax.tree.map(lambda t, g: t + tallies["loss"].count * g, total, grads), rest), tallies
 
         zero = jax.tree.map(jnp.zeros_like, params)
-        (grads, rest), tallies = jax.lax.scan(add, (zero, rest), (jnp.arange(train.accumulate), micro))
-        return grads, (jax.tree.map(lambda t: t.sum(0), tallies), rest)
+        (total, rest), tallies = jax.lax.scan(add, (zero, rest), (jnp.arange(train.accumulate), micro))
+        tallies = jax.tree.map(lambda t: t.sum(0), tallies)
+        return jax.tree.map(lambda t: t / jnp.maximum(tallies["loss"].count, 1), total), (tallies, rest)
 
     def step(state: State, batch: Batch) -> tuple[State, dict[str, Tally]]:
         key = jax.random.fold_in(jax.random.key(train.seed), state.step)
         differentiate = accumulated if train.accumulate > 1 else gradient
         picked = rows.pick(state.params, batch, tables)
         grads, (tallies, rest) = differentiate(picked, state.rest, batch, key)
-        params, opt = update(grads, state.opt, state.params, picked, batch, state.step)
+        tallies = batch_sum(tallies)
+        grads, picked, seen = rows.whole(grads, picked, batch, tables)
+        params, opt = update(grads, state.opt, state.params, picked, seen, state.step)
         ema = _average(state.ema, params, state.step, train.ema, frozen) if train.ema else None
         changed = params, rest, opt, ema
         if train.on_nan == "skip":
@@ -175,10 +182,11 @@ def make_step(graph: Any, task: Task, update: rows.Update, train: Train, tables:
         return State(state.step + 1, *changed), tallies
 
     def dispatch(state: State, batches: Batch) -> tuple[State, dict[str, Tally]]:
-        if batches["mask"].shape[0] == 1:
-            return step(state, jax.tree.map(lambda a: a[0], batches))
-        state, tallies = jax.lax.scan(step, state, batches)
-        return state, jax.tree.map(lambda t: t.sum(0), tallies)
+        with laid_out(layout):
+            if batches["mask"].shape[0] == 1:
+                return step(state, jax.tree.map(lambda a: a[0], batches))
+            state, tallies = jax.lax.scan(step, state, batches)
+            return state, jax.tree.map(lambda t: t.sum(0), tallies)
 
     return dispatch
 
@@ -263,6 +271,7 @@ def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None 
         Interrupted: the run was asked to stop; its state is saved.
         RunError: the loss or a parameter is no number.
     """
+    sharding.check(experiment)  # before data are read
     precision.keep_memory()
     enable_cache()
     watch = CompileWatch()

@@ -25,6 +25,8 @@ UNSEEN, MISSING = 0, 1
 """Rows that each field begins with: of values that were rare or absent in training, and of no value."""
 NO_ROW = -1
 """The id that fills up a list; no row is read or changed for it."""
+ROWS_MULTIPLE = 64
+"""Of which the rows of the table are a multiple."""
 CHUNK = 32_768
 """Records read at a time."""
 MOST_VALUES = 1_000_000
@@ -199,10 +201,13 @@ class Fields(Asset):
         return np.array([f.start + UNSEEN for f in self.fields for _ in range(max(f.length, 1))], np.int32)
 
     def dims(self) -> dict[str, Any]:
-        """``rows`` of the table, ``fields`` of one category, ``lists``: items of each list, ``inputs``: numbers."""
+        """``rows`` of the table, ``fields`` of one category, ``lists``: items of each list, ``inputs``: numbers.
+
+        A few rows more than are used, so that any usual number of devices can share the table by its rows.
+        """
         fields = self.fields
         return {
-            "rows": max(sum(field.size for field in fields), 1),
+            "rows": -(-max(sum(field.size for field in fields), 1) // ROWS_MULTIPLE) * ROWS_MULTIPLE,
             "fields": sum(not field.length for field in fields),
             "lists": tuple(field.length for field in fields if field.length),
             "inputs": sum(1 + number.gaps for number in self.numbers),

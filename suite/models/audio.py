@@ -24,6 +24,7 @@ from suite.nn import Dropout, LayerNorm, Linear, SelfAttention
 from suite.nn.batchnorm import BatchNorm
 from suite.nn.conv import Conv
 from suite.nn.conv1d import Conv1d, DepthwiseConv1d
+from suite.nn.layout import edge
 from suite.nn.relative import RelativeAttention
 
 _HE = nnx.initializers.he_normal()
@@ -99,6 +100,10 @@ class Config(ModelConfig):
     @property
     def depth(self) -> int:
         return self.layers + 1
+
+    @property
+    def shared_by_tensor(self) -> dict[str, int]:
+        return {"heads": self.heads}
 
 
 def silence(x: Float[Array, "b t ..."], mask: Bool[Array, "b t"]) -> Float[Array, "b t ..."]:
@@ -254,7 +259,7 @@ class Encoder(nnx.Module):
         """Hidden vectors, and which of them are real; the others mean nothing."""
         x, mask = self.stem(features, mask, rngs)
         for block in self.layers:
-            x = block(x, mask, rngs)
+            x = block(edge(x), mask, rngs)
         return x, mask
 
 

@@ -119,6 +119,10 @@ class Config(ModelConfig):
     def depth(self) -> int:
         return self.layers + 1
 
+    @property
+    def shared_by_tensor(self) -> dict[str, int]:
+        return {"heads": self.heads, "kv_heads": self.kv_heads or self.heads}
+
     def adopt(self, published: ModelConfig) -> "Config":
         if not isinstance(published, Config):
             return super().adopt(published)  # type: ignore[return-value]

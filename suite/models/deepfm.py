@@ -22,6 +22,7 @@ from suite.base import ModelConfig
 from suite.errors import InputError
 from suite.nn import Dropout, Linear
 from suite.nn.interaction import CrossNetwork, pairwise_sum
+from suite.nn.layout import edge
 from suite.nn.table import StackedTable
 
 Kind = Literal["deepfm", "lr", "fm", "dnn", "wide_deep", "dcn"]
@@ -178,7 +179,7 @@ class DeepFM(nnx.Module):
     def _deep(self, features: Float[Array, "b x"], rngs: nnx.Rngs | None) -> Float[Array, "b"]:
         x = self.dropout(features, rngs)
         for layer in self.layers:
-            x = self.dropout(jax.nn.relu(layer(x)), rngs)
+            x = edge(self.dropout(jax.nn.relu(layer(x)), rngs))
         if self.cross is not None:
             x = jnp.concatenate([self.cross(features), x], -1)
         assert self.head is not None

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 from suite.base import ModelConfig
 from suite.errors import InputError
 from suite.nn import Dropout, Linear, activate
+from suite.nn.layout import edge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ class DNN(nnx.Module):
         del rows
         x = x.reshape(x.shape[0], prod(x.shape[1:]))
         for layer in self.layers[:-1]:
-            x = self.dropout(activate(self.activation, layer(x)), rngs)
+            x = edge(self.dropout(activate(self.activation, layer(x)), rngs))
         return self.layers[-1](x)
 
 

@@ -24,6 +24,7 @@ from suite.imports import CONV2D, Map, Rule, linear
 from suite.nn import Dropout, Linear
 from suite.nn.batchnorm import BatchNorm, GroupNorm
 from suite.nn.conv import Conv, max_pool
+from suite.nn.layout import edge
 
 _CHOICES = {
     "block": ("basic", "bottleneck"),
@@ -280,7 +281,7 @@ class ResNet(nnx.Module):
             x = max_pool(x, 3, 2, 1)
         for stage in self.stages:
             for block in stage:
-                x = block(x, rows, training)
+                x = block(edge(x), rows, training)
         return x
 
     def __call__(

@@ -138,6 +138,10 @@ class Config(ModelConfig):
     def depth(self) -> int:
         return self.layers + (self.decoder_layers or self.layers) + 1
 
+    @property
+    def shared_by_tensor(self) -> dict[str, int]:
+        return {"heads": self.heads}
+
     def adopt(self, published: ModelConfig) -> "Config":
         if not isinstance(published, Config):
             return super().adopt(published)  # type: ignore[return-value]

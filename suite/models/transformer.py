@@ -36,6 +36,7 @@ from suite.nn import (
     run_layers,
     sinusoidal,
 )
+from suite.nn.layout import edge
 
 _CHOICES = {
     "norm": ("pre", "post"),
@@ -116,6 +117,10 @@ class Config(ModelConfig):
     @property
     def depth(self) -> int:
         return self.layers + 1
+
+    @property
+    def shared_by_tensor(self) -> dict[str, int]:
+        return {"heads": self.heads}
 
     def adopt(self, published: ModelConfig) -> "Config":
         """``published`` with the classes, the pooling and the dropout of this configuration."""
@@ -218,7 +223,7 @@ class Encoder(nnx.Module):
             x = run_layers(self.layers, x, mask, rngs=rngs, remat=self.remat, scan=self.scan_layers)
         else:
             for block in self.layers:
-                x = block(x, mask, rngs)
+                x = block(edge(x), mask, rngs)
         return x if self.norm is None else self.norm(x)
 
     def _embed(self, tokens: Int[Array, "b t"]) -> Float[Array, "b t d"]:

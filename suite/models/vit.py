@@ -22,6 +22,7 @@ from suite.imports import CONV2D, TRANSPOSED, Map, Rule, Split, linear, norm
 from suite.models.checks import check_fractions, check_given, check_sizes
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention
 from suite.nn.conv import Conv
+from suite.nn.layout import edge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,10 @@ class Config(ModelConfig):
     @property
     def depth(self) -> int:
         return self.layers + 1
+
+    @property
+    def shared_by_tensor(self) -> dict[str, int]:
+        return {"heads": self.heads}
 
     def adopt(self, published: ModelConfig) -> "Config":
         if not isinstance(published, Config):
@@ -178,7 +183,7 @@ class ViT(nnx.Module):
         first = jnp.broadcast_to(self.class_embedding[...], (x.shape[0], 1, x.shape[2]))
         x = self.dropout(jnp.concatenate([first, x], 1) + self.position_embedding[...], rngs)
         for block in self.layers:
-            x = block(x, rngs)
+            x = block(edge(x), rngs)
         return self.norm(x)
 
     def __call__(

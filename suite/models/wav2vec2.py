@@ -28,6 +28,7 @@ from suite.models.checks import check_choices, check_fractions, check_given, che
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention, gelu
 from suite.nn.conv1d import Conv1d, PositionalConv
 from suite.nn.dropout import keep_mask
+from suite.nn.layout import edge
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "feature_norm": ("group", "layer"),
@@ -142,6 +143,10 @@ class Config(ModelConfig):
     @property
     def depth(self) -> int:
         return self.layers + 1
+
+    @property
+    def shared_by_tensor(self) -> dict[str, int]:
+        return {"heads": self.heads}
 
 
 class TimeNorm(nnx.Module):
@@ -296,7 +301,7 @@ class Encoder(nnx.Module):
         x = x + gelu(self.positions(x))
         x = self.dropout(x if self.config.norm == "pre" else self.norm(x), rngs)
         for block in self.layers:
-            x = block(x, mask, rngs)
+            x = block(edge(x), mask, rngs)
         return (self.norm(x) if self.config.norm == "pre" else x), mask
 
     def _extract(self, waves: Float[Array, "b n"],

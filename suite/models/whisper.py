@@ -25,6 +25,7 @@ from suite.models.audio import frame_mean, silence
 from suite.models.checks import check_choices, check_fractions, check_given, check_heads, check_sizes
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention, gelu
 from suite.nn.conv1d import Conv1d
+from suite.nn.layout import edge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +86,10 @@ class Config(ModelConfig):
     @property
     def depth(self) -> int:
         return self.layers + 1
+
+    @property
+    def shared_by_tensor(self) -> dict[str, int]:
+        return {"heads": self.heads}
 
 
 class Block(nnx.Module):
@@ -149,7 +154,7 @@ class Encoder(nnx.Module):
             )
         x = self.dropout(x + self.positions[:frames], rngs)
         for block in self.layers:
-            x = block(x, mask, rngs)
+            x = block(edge(x), mask, rngs)
         return self.norm(x), mask
 
 

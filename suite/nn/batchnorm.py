@@ -8,14 +8,16 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from suite.nn.layout import batch_sum, replicas
+
 
 class BatchNorm(nnx.Module):
     """Zero mean and unit variance a channel over the batch, then scale and shift.
 
     `Ioffe & Szegedy, 2015 <https://arxiv.org/abs/1502.03167>`_, with PyTorch's conventions: in training the batch's own
     (biased) variance normalises, and the running averages, which evaluation uses, take the unbiased one. Rows that
-    are padding count in neither. Under a jitted step over several devices the sums run over the whole batch, so the
-    statistics are those of one device.
+    are padding count in neither. Over several devices the sums run over the whole batch, so the statistics are those of
+    one device.
 
     Attributes:
         scale: (channels,), one at first, or ``scale`` of the call: zero makes a residual branch start as nothing.
@@ -44,15 +46,16 @@ class BatchNorm(nnx.Module):
     def _update(self, x: Float[Array, "b h w c"], rows: Bool[Array, "b"] | None) -> tuple[Array, Array]:
         places = x.shape[1] * x.shape[2]
         if rows is None:
-            weight, count = jnp.float32(1), jnp.float32(x.shape[0] * places)
+            weight, count = jnp.float32(1), jnp.float32(x.shape[0] * places * replicas())
         else:
             weight = rows.astype(jnp.float32)[:, None, None, None]
-            count = jnp.maximum(weight.sum() * places, 1)
+            count = jnp.maximum(batch_sum(weight.sum()) * places, 1)
         # Around the running mean, near the batch's own, the difference of the moments hardly cancels; and both sums
         # are of one pass over x.
         around = lax.stop_gradient(self.mean[...])
         centred = (x - around) * weight
-        first, second = centred.sum((0, 1, 2)) / count, (centred * (x - around)).sum((0, 1, 2)) / count
+        sums = batch_sum((centred.sum((0, 1, 2)), (centred * (x - around)).sum((0, 1, 2))))
+        first, second = sums[0] / count, sums[1] / count
         mean, variance = around + first, jnp.maximum(second - first**2, 0)
         share, unbiased = self.momentum, variance * count / jnp.maximum(count - 1, 1)
         self.mean[...] += share * (lax.stop_gradient(mean) - self.mean[...])

@@ -14,6 +14,8 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, UInt32
 
+from suite.nn.layout import first_row, for_rows, replicas
+
 _GOLDEN = 0x9E3779B1
 
 
@@ -21,39 +23,50 @@ def _mix(h: UInt32[Array, "..."], multiplier: int) -> UInt32[Array, "..."]:
     return (h ^ (h >> 16)) * jnp.uint32(multiplier)
 
 
-def _index(shape: tuple[int, ...], axes: range) -> UInt32[Array, "..."]:
-    """The row-major index of each element of ``shape``, counted along ``axes`` only, modulo 2**32."""
+def _index(shape: tuple[int, ...], axes: range, first: Array | int) -> UInt32[Array, "..."]:
+    """The row-major index of each element of ``shape``, counted along ``axes`` only, modulo 2**32.
+
+    ``first``: the place that the first of axis 0 has.
+    """
     index, stride = jnp.zeros((), jnp.uint32), 1
     for axis in reversed(axes):
-        index = index + lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride % 2**32)
+        place = lax.broadcasted_iota(jnp.uint32, shape, axis)
+        if axis == 0 and not isinstance(first, int):
+            place = place + first.astype(jnp.uint32)
+        index = index + place * jnp.uint32(stride % 2**32)
         stride *= shape[axis]
     return index
 
 
-def hash_bits(word: UInt32[Array, ""], shape: tuple[int, ...]) -> UInt32[Array, "..."]:
+def hash_bits(
+    word: UInt32[Array, ""], shape: tuple[int, ...], first: Array | int = 0, rows: int = 0
+) -> UInt32[Array, "..."]:
     """32 well mixed bits for each element of ``shape``, a function of ``word`` and the element's index alone.
+
+    With ``rows``, those of a part of a larger array, which has so many rows: the part begins with row ``first``.
 
     Two rounds of the `lowbias32 <https://github.com/skeeto/hash-prospector>`_ multipliers. The seed enters before
     each round: entering once, two seeds would share stretches of bits. Leading axes beyond 2**32 elements enter
     through the seed, so large arrays don't repeat.
     """
-    split = len(shape)
-    while split and prod(shape[split - 1 :]) <= 2**32:
+    whole, split = (rows, *shape[1:]) if rows else shape, len(shape)
+    while split and prod(whole[split - 1 :]) <= 2**32:
         split -= 1
     second = _mix(_mix(word, 0x7FEB352D), 0x846CA68B)
     if split:
-        second = _mix(second ^ _index(shape, range(split)) * jnp.uint32(_GOLDEN), 0x7FEB352D)
-    h = _mix(_index(shape, range(split, len(shape))) * jnp.uint32(_GOLDEN) ^ word, 0x7FEB352D)
+        second = _mix(second ^ _index(shape, range(split), first) * jnp.uint32(_GOLDEN), 0x7FEB352D)
+    h = _mix(_index(shape, range(split, len(shape)), first) * jnp.uint32(_GOLDEN) ^ word, 0x7FEB352D)
     h = _mix(h + second, 0x846CA68B)
     return h ^ (h >> 15)
 
 
 def keep_mask(key: Array, rate: float, shape: tuple[int, ...], bits: str = "hash") -> Array:
-    """Bool ``shape``, False with probability ``rate``; ``bits`` is ``"hash"`` or ``"threefry"``."""
+    """Bool ``shape`` (b, ...), False with probability ``rate``; ``bits`` is ``"hash"`` or ``"threefry"``."""
     if bits == "threefry":
-        return jax.random.bernoulli(key, 1 - rate, shape)
-    word = jax.random.bits(key, (), jnp.uint32)
-    return hash_bits(word, shape) >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
+        return for_rows(lambda whole: jax.random.bernoulli(key, 1 - rate, whole), shape)
+    word, rows = jax.random.bits(key, (), jnp.uint32), shape[0] if shape else 1
+    drawn = hash_bits(word, shape, first_row(rows), rows * replicas())
+    return drawn >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
 
 
 class Dropout(nnx.Module):

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from suite.errors import InputError
+from suite.nn.layout import for_rows
 
 Scale = Literal["htk", "slaney", "kaldi"]
 
@@ -261,8 +262,9 @@ def _stretches(key: Array, count: int, lengths: Array, widest: Array, size: int)
     """(b, size) bool: the union of ``count`` stretches a row, of at most ``widest`` (b,) of its ``lengths`` (b,)."""
     width_key, start_key = jax.random.split(key)
     shape = (lengths.shape[0], count)
-    widths = jnp.floor(jax.random.uniform(width_key, shape) * (widest[:, None] + 1))
-    starts = jnp.floor(jax.random.uniform(start_key, shape) * (lengths[:, None] - widths + 1))
+    uniform = lambda key: for_rows(lambda whole: jax.random.uniform(key, whole), shape)
+    widths = jnp.floor(uniform(width_key) * (widest[:, None] + 1))
+    starts = jnp.floor(uniform(start_key) * (lengths[:, None] - widths + 1))
     places = jnp.arange(size)
     inside = (places >= starts[..., None]) & (places < (starts + widths)[..., None])
     return inside.any(1)

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from suite.nn.layout import edge
+
 Remat = Literal["none", "full", "dots"]
 """What the backward pass computes again: nothing; each layer, of which only the input is kept; or all but the
 results of products with a matrix of parameters."""
@@ -16,7 +18,7 @@ def run_layers(
     layers: Sequence[nnx.Module], x: Any, *args: Any, rngs: nnx.Rngs | None = None, remat: Remat = "none",
     scan: bool = False,
 ) -> Any:  # fmt: skip
-    """``x`` through ``layer(x, *args, rngs)`` for each layer.
+    """``x`` through ``layer(x, *args, rngs)`` for each layer; `edge` holds it where they meet.
 
     The numbers are the same in all forms. Scanning compiles one layer however many there are, and stacks their
     parameters in each call; on a CPU it runs slower than the unrolled form, which is the default.
@@ -34,10 +36,11 @@ def run_layers(
     keys = [None] * len(layers) if rngs is None else list(jax.random.split(rngs.dropout(), len(layers)))
     if not scan and remat == "none":
         for layer, key in zip(layers, keys, strict=True):
-            x = layer(x, *args, _rngs(key))
+            x = layer(edge(x), *args, _rngs(key))
         return x
     parts = [nnx.split(layer) for layer in layers]
-    apply = _checkpointed(lambda graph, state, x, key: nnx.merge(graph, state)(x, *args, _rngs(key)), remat)
+    inside = lambda graph, state, x, key: nnx.merge(graph, state)(edge(x), *args, _rngs(key))
+    apply = _checkpointed(inside, remat)
     if not scan:
         for (graph, state), key in zip(parts, keys, strict=True):
             x = apply(graph, state, x, key)

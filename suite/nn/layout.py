@@ -1,0 +1,109 @@
+"""How a step is spread over devices, as far as layers must know.
+
+Under the jitted engine a layer sees whole arrays, which XLA spreads by itself; layers only pin activations at the edges
+of blocks (`edge`). Under pmap a layer sees the rows of its own device: what is counted over a batch is summed over the
+devices (`batch_sum`), and what is drawn for a row depends on its place in the whole batch (`for_rows`). The trainer
+says which while it traces a step (`laid_out`); where nobody does, there is one device.
+
+Dims: b rows of the batch that the layer sees.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float
+
+ROWS = ("data", "fsdp")
+"""Mesh axes over which the rows of a batch are spread."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a step runs.
+
+    Attributes:
+        mesh: the mesh of the jitted engine; None for one device, and inside pmap.
+        sequence: between blocks, activations (b, t, d) are split along t over the mesh axis ``tensor``.
+        axis: inside pmap, the name of its axis.
+    """
+
+    mesh: Mesh | None = None
+    sequence: bool = False
+    axis: str | None = None
+
+
+_ONE_DEVICE = Layout()
+_LAYOUT: ContextVar[Layout] = ContextVar("layout", default=_ONE_DEVICE)
+
+
+@contextmanager
+def laid_out(layout: Layout) -> Iterator[None]:
+    """What is traced inside knows ``layout``."""
+    token = _LAYOUT.set(layout)
+    try:
+        yield
+    finally:
+        _LAYOUT.reset(token)
+
+
+def edge(x: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
+    """``x`` between two blocks: its rows are spread like the batch, the rest is whole on each device, or, with
+    ``sequence``, split along the second axis of three, if the devices divide it.
+
+    Where blocks meet is where the choice matters: left alone, the compiler may carry the split of one block's matrices
+    into the next (and jaxlib 0.10 then gave wrong gradients in a DNN over data 2, fsdp 2, tensor 2). Splitting along
+    time lets norms, dropout and residuals be done once instead of on every device that
+    shares a matrix (`Korthikanti et al., 2022 <https://arxiv.org/abs/2205.05198>`_).
+    """
+    layout = _LAYOUT.get()
+    if layout.mesh is None:
+        return x
+    split = layout.sequence and x.ndim == 3 and x.shape[1] % layout.mesh.shape["tensor"] == 0
+    spec = P(ROWS, "tensor") if split else P(ROWS)
+    return lax.with_sharding_constraint(x, NamedSharding(layout.mesh, spec))
+
+
+def batch_sum(tree: Any) -> Any:
+    """Sums over the rows that a layer sees -> sums over the whole batch."""
+    axis = _LAYOUT.get().axis
+    return tree if axis is None else lax.psum(tree, axis)
+
+
+def batch_rows(tree: Any) -> Any:
+    """Arrays (b, ...) of the rows that a layer sees -> those of all rows, in their order."""
+    axis = _LAYOUT.get().axis
+    return tree if axis is None else lax.all_gather(tree, axis, tiled=True)
+
+
+def share(count: Array) -> Array | float:
+    """The part that ``count`` has in its sum over the whole batch, by which a mean over these rows enters the mean."""
+    if _LAYOUT.get().axis is None:
+        return 1.0
+    return lax.stop_gradient(count / jnp.maximum(batch_sum(count), 1))
+
+
+def replicas() -> int:
+    """Devices of which each sees other rows of the batch, 1 where a layer sees all."""
+    axis = _LAYOUT.get().axis
+    return 1 if axis is None else lax.axis_size(axis)
+
+
+def first_row(rows: int) -> Array | int:
+    """Place in the whole batch of the first of the ``rows`` that a layer sees."""
+    axis = _LAYOUT.get().axis
+    return 0 if axis is None else lax.axis_index(axis) * rows
+
+
+def for_rows(draw: Callable[[tuple[int, ...]], Array], shape: tuple[int, ...]) -> Array:
+    """``draw`` of the shape of the whole batch, and of that the rows of ``shape`` (b, ...) that a layer sees."""
+    if _LAYOUT.get().axis is None:
+        return draw(shape)
+    whole = draw((replicas() * shape[0], *shape[1:]))
+    return lax.dynamic_slice_in_dim(whole, first_row(shape[0]), shape[0])
