@@ -55,18 +55,20 @@ def laid_out(layout: Layout) -> Iterator[None]:
 
 def edge(x: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
     """``x`` between two blocks: its rows are spread like the batch, the rest is whole on each device, or, with
-    ``sequence``, split along the second axis of three, if the devices divide it.
+    ``sequence``, split along the second axis of three. What the devices do not divide is left alone.
 
-    Where blocks meet is where the choice matters: left alone, the compiler may carry the split of one block's matrices
-    into the next (and jaxlib 0.10 then gave wrong gradients in a DNN over data 2, fsdp 2, tensor 2). Splitting along
-    time lets norms, dropout and residuals be done once instead of on every device that
-    shares a matrix (`Korthikanti et al., 2022 <https://arxiv.org/abs/2205.05198>`_).
+    Where blocks meet is where the choice matters: left to itself, the compiler may carry the split of one block's
+    matrices into the next (and jaxlib 0.10 then gave wrong gradients in a DNN over data 2, fsdp 2, tensor 2).
+    Splitting along time lets norms, dropout and residuals be done once instead of on every device that shares a matrix
+    (`Korthikanti et al., 2022 <https://arxiv.org/abs/2205.05198>`_).
     """
     layout = _LAYOUT.get()
     if layout.mesh is None:
         return x
-    split = layout.sequence and x.ndim == 3 and x.shape[1] % layout.mesh.shape["tensor"] == 0
-    spec = P(ROWS, "tensor") if split else P(ROWS)
+    sizes = layout.mesh.shape
+    rows = ROWS if x.shape[0] % (sizes["data"] * sizes["fsdp"]) == 0 else None
+    split = layout.sequence and x.ndim == 3 and x.shape[1] % sizes["tensor"] == 0
+    spec = P(rows, "tensor") if split else P(rows)
     return lax.with_sharding_constraint(x, NamedSharding(layout.mesh, spec))
 
 
