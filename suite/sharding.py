@@ -112,7 +112,8 @@ def replicate(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
     mapped = jax.pmap(step, REPLICAS, in_axes=(None, 1), out_axes=None, devices=list(mesh.devices.flat))
 
     def replicated(state: Any, batches: Any) -> Any:
-        return mapped(state, jax.tree.map(lambda a: a.reshape(a.shape[0], mesh.size, -1, *a.shape[2:]), batches))
+        split = lambda a: a.reshape(a.shape[0], mesh.size, a.shape[1] // mesh.size, *a.shape[2:])
+        return mapped(state, jax.tree.map(split, batches))
 
     return replicated
 

@@ -1,7 +1,7 @@
 """Gradients of a small model of every family on one device and over eight: data 2, fsdp 2, tensor 2.
 
-Prints one JSON object: family -> layout -> the largest difference of any parameter's gradient, relative to the largest
-value of that gradient.
+Dropout is on. Prints one JSON object: family -> layout -> the largest difference of any parameter's gradient, relative
+to the largest value of all gradients (some, as that of a bias of keys, are nothing but rounding).
 """
 
 import json
@@ -38,7 +38,7 @@ def families():
         "seq2seq": (seq2seq.Config(vocab_size=40, **body), (tokens, mask, tokens[:, ::2])),
         "vit": (vit.Config(height=8, width=8, channels=3, patch=4, outputs=5, layers=2, hidden=32, heads=4,
                            feed_forward=64), (normal(8, 8, 3),)),
-        "resnet": (resnet.small(blocks=(1, 1), widths=(8, 16), stem_width=8, height=8, width=8, channels=1,
+        "resnet": (resnet.small(blocks=(1, 1), widths=(8, 16), stem_width=8, channels=1,
                                 outputs=10), (normal(8, 8, 1),)),
         "audio": (audio.Config(inputs=20, outputs=10, layers=2, width=32, heads=4, kernel=5, pooling="mean"),
                   (normal(64, 20), frames)),
@@ -52,7 +52,7 @@ def families():
 
 def gradients(config, inputs, parallel):
     graph, params, rest = nnx.split(config.build(rngs=nnx.Rngs(0)), nnx.Param, ...)
-    params, layout = nnx.to_pure_dict(params), Layout()
+    params, rest, layout = nnx.to_pure_dict(params), nnx.to_pure_dict(rest), Layout()
     if parallel is not None:
         mesh = sharding.make_mesh(parallel)
         layout, specs = sharding.layout(parallel, mesh), sharding.param_specs(params, config.sharding, mesh)
@@ -61,7 +61,7 @@ def gradients(config, inputs, parallel):
 
     def loss(params):
         with laid_out(layout):
-            out = nnx.merge(graph, params, rest)(*inputs)
+            out = nnx.merge(graph, params, rest)(*inputs, rngs=nnx.Rngs(dropout=1))
             return jnp.sin(out).mean()
 
     return {path: np.asarray(leaf) for path, leaf in paths(jax.jit(jax.grad(loss))(params)).items()}
@@ -76,8 +76,8 @@ def main():
             if name == "sequence" and family in ("dnn", "resnet", "deepfm"):
                 continue
             other = gradients(config, inputs, parallel)
-            worst = max(float(np.abs(other[path] - one[path]).max() / (np.abs(one[path]).max() + 1e-6)) for path in one)
-            found.setdefault(family, {})[name] = worst
+            largest = max(float(np.abs(leaf).max()) for leaf in one.values())
+            found.setdefault(family, {})[name] = max(float(np.abs(other[p] - one[p]).max()) for p in one) / largest
     print(json.dumps(found))
 
 

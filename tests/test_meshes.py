@@ -15,7 +15,9 @@ from tests.families import FAMILIES, need_data, small
 
 
 def simulated(devices: int) -> dict[str, str]:
-    return {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
+    """The environment of a process with so many; its programs are compiled in haste, as each runs a few times."""
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
 
 
 def run(module, *arguments):
@@ -38,7 +40,8 @@ def test_twenty_steps_are_the_same_on_any_mesh(family):
         np.testing.assert_allclose(other["losses"], one["losses"], rtol=1e-5, err_msg=name)
         assert other["rest"].keys() == one["rest"].keys()
         for path, values in one["rest"].items():
-            np.testing.assert_allclose(other["rest"][path], values, rtol=1e-4, atol=1e-5, err_msg=f"{name} {path}")
+            near = 1e-5 * float(np.abs(values).max())
+            np.testing.assert_allclose(other["rest"][path], values, rtol=1e-5, atol=near, err_msg=f"{name} {path}")
 
 
 def test_gradients_are_the_same_on_any_mesh():
@@ -109,10 +112,11 @@ found = []
 for family, changes in (
     ("transformer", {"tensor": 8}),
     ("transformer", {"fsdp": 4, "engine": "pmap"}),
-    ("dnn", {"data": 5}),
+    ("dnn", {"data": 4, "fsdp": 2, "train__batch_size": 20}),
 ):
     try:
-        sharding.check(small(family, **{f"parallel__{name}": value for name, value in changes.items()}))
+        named = {name if "__" in name else f"parallel__{name}": value for name, value in changes.items()}
+        sharding.check(small(family, **named))
     except InputError as error:
         found.append(str(error))
 mesh = sharding.make_mesh(Parallel(fsdp=2, dcn_data=2))
@@ -129,5 +133,5 @@ def test_meshes_of_eight_devices(child):
         "  try:   --parallel.tensor 4",
     ]
     assert "pmap shares out the batch and nothing else" in pmap and "--parallel.engine jit" in pmap
-    assert "16 rows cannot be split evenly over 5 parts" in batch and "--train.batch_size 15" in batch
+    assert "20 rows cannot be split evenly over 8 parts" in batch and "--train.batch_size 16" in batch
     assert grouped == [[0, 1], [2, 3], [4, 5], [6, 7]]  # data 4, fsdp 2: devices 0 to 3 are the first group

@@ -285,7 +285,7 @@ class AudioEncoder(nnx.Module):
         given.
         """
         hidden, mask = self.encoder(features, mask, rngs=rngs)
-        return (self.head(hidden), mask) if self.pooling == "none" else self.head(frame_mean(hidden, mask))
+        return (self.head(edge(hidden)), mask) if self.pooling == "none" else self.head(edge(frame_mean(hidden, mask)))
 
 
 SHARDING = (

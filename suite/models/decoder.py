@@ -35,6 +35,7 @@ from suite.nn import (
     SelfAttention,
     run_layers,
 )
+from suite.nn.layout import edge
 
 Norm = LayerNorm | RMSNorm
 
@@ -263,7 +264,7 @@ class Decoder(nnx.Module):
         return self._logits(x[:, -1:])[:, 0], cache
 
     def _logits(self, x: Float[Array, "b q d"]) -> Float[Array, "b q v"]:
-        x = self.norm(x)
+        x = edge(self.norm(x))
         return self.tokens.attend(x) if self.head is None else self.head(x)
 
 

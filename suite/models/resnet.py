@@ -236,7 +236,7 @@ class Block(nnx.Module):
     ) -> Float[Array, "b y x o"]:
         y = x
         for layer in self.layers[:-1]:
-            y = jax.nn.relu(layer(y, rows, training))
+            y = edge(jax.nn.relu(layer(y, rows, training)))
         y = self.layers[-1](y, rows, training)
         return jax.nn.relu(y + self._beside(x, rows, training))
 
@@ -289,7 +289,7 @@ class ResNet(nnx.Module):
     ) -> Float[Array, "b n"]:
         """Logits. Where ``rngs`` is given, norms use and keep the statistics of the batch's real ``rows``."""
         x = self.features(images, rows, training=rngs is not None).mean((1, 2))
-        return self.head(self.dropout(x, rngs))
+        return self.head(edge(self.dropout(x, rngs)))
 
 
 SHARDING = (

@@ -39,6 +39,7 @@ from suite.nn import (
     run_layers,
     sinusoids,
 )
+from suite.nn.layout import edge
 
 _CHOICES = {
     "norm": ("layer", "rms"),
@@ -339,7 +340,7 @@ class Seq2Seq(nnx.Module):
         return x + sinusoids(places, x.shape[-1]) if self.sinusoidal else x
 
     def _logits(self, x: Float[Array, "b q d"]) -> Float[Array, "b q v"]:
-        x = x * self.output_factor
+        x = edge(x * self.output_factor)
         logits = self.tokens.attend(x) if self.head is None else self.head(x)
         return logits if self.output_bias is None else logits + self.output_bias[...]
 

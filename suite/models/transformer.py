@@ -268,7 +268,7 @@ class TransformerClassifier(nnx.Module):
         pooled = hidden[:, 0] if self.first else masked_mean(hidden, mask)
         if self.pooler is not None:
             pooled = self.squash(self.pooler(pooled))
-        return pooled if self.head is None else self.head(self.dropout(pooled, rngs))
+        return pooled if self.head is None else self.head(edge(self.dropout(pooled, rngs)))
 
 
 def masked_mean(x: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Float[Array, "b d"]:

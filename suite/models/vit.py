@@ -191,7 +191,7 @@ class ViT(nnx.Module):
     ) -> Float[Array, "b n"]:
         """Logits; dropout acts only where ``rngs`` is given. No image depends on other ``rows``."""
         del rows
-        return self.head(self.features(images, rngs)[:, 0])
+        return self.head(edge(self.features(images, rngs)[:, 0]))
 
 
 SHARDING = (

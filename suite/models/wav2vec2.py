@@ -345,7 +345,7 @@ class SpeechModel(nnx.Module):
         if self.head is None:
             return hidden, mask
         hidden = self.dropout(hidden, rngs)
-        return (self.head(hidden), mask) if self.pooling == "none" else self.head(frame_mean(hidden, mask))
+        return (self.head(edge(hidden)), mask) if self.pooling == "none" else self.head(edge(frame_mean(hidden, mask)))
 
 
 SHARDING = (

@@ -58,7 +58,8 @@ def edge(x: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
     ``sequence``, split along the second axis of three. What the devices do not divide is left alone.
 
     Where blocks meet is where the choice matters: left to itself, the compiler may carry the split of one block's
-    matrices into the next (and jaxlib 0.10 then gave wrong gradients in a DNN over data 2, fsdp 2, tensor 2).
+    matrices into the next. It must stand between any two matrices that are both split (fsdp, tensor): of
+    ``relu(x @ v) @ w``, rows of x split over data and fsdp, jaxlib 0.10 computes a wrong gradient by v without it.
     Splitting along time lets norms, dropout and residuals be done once instead of on every device that shares a matrix
     (`Korthikanti et al., 2022 <https://arxiv.org/abs/2205.05198>`_).
     """
