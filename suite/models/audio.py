@@ -189,7 +189,8 @@ class ConvModule(nnx.Module):
         self.norm = LayerNorm(width, epsilon=1e-5)
         self.value = Linear(width, width, rngs=rngs)
         self.gate = Linear(width, width, rngs=rngs)
-        self.depthwise = DepthwiseConv1d(width, config.kernel, rngs=rngs)
+        # A bias before batch normalisation is taken off again; all that could train it is rounding.
+        self.depthwise = DepthwiseConv1d(width, config.kernel, rngs=rngs, use_bias=config.norm != "batch")
         self.inner_norm = BatchNorm(width) if config.norm == "batch" else LayerNorm(width, epsilon=1e-5)
         self.out = Linear(width, width, rngs=rngs)
         self.dropout = Dropout(config.dropout)
