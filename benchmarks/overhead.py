@@ -4,14 +4,15 @@ The model and batch of text.sst2_encoder on texts in memory, each of 64 tokens. 
 moves and logs; the bare step is given one batch on the device again and again. The ratio is bare over trainer: 0.95
 is an overhead of 5 %.
 
-`devices` is about weak scaling: what the loop does outside the compiled step, on 1, 2, 4 and 8 simulated devices with
-as many rows each, in microseconds a step. Each number of devices has a process of its own, and they take turns.
+`devices` is about weak scaling: the loop beside its bare step on 1, 2, 4 and 8 simulated devices with as many rows
+each, and the share of a step that is spent outside the compiled step. Each number of devices has a process of its own,
+in which loop and bare steps take turns.
 
     python -m benchmarks.overhead
     python -m benchmarks.overhead devices
 """
 
-import dataclasses
+import json
 import os
 import statistics
 import subprocess
@@ -74,72 +75,83 @@ for compute in ("float32", "bfloat16"):
     variant(case, "ours, the trainer")(lambda compute=compute: paced(experiment(compute), STEPS))
     variant(case, "bare jitted step")(lambda compute=compute: bare(compute))
 
-ROWS, WINDOW, WINDOWS = 16, 20, 12
+ROWS, WINDOW, WINDOWS = 64, 10, 12
 """Rows a device; steps between two lines of the log, which a window lasts; windows that are measured."""
 
 
-def outside_the_step() -> list[float]:
-    """Seconds a step that the loop spends outside the compiled step on all devices of this process, window by window.
+def in_turn() -> tuple[list[float], list[float]]:
+    """Seconds a step on all devices of this process, of the bare compiled step and of the loop, window by window.
 
-    The compiled step is waited for, so that none of its work is left to what is measured.
+    The loop has just logged when a window of bare steps begins, so nothing of it is still being computed.
     """
     import jax
 
     import suite
     from suite import trainer
+    from suite.data.pipeline import dispatches, to_device
+    from suite.sharding import batch_sharding
 
-    inside, marks = 0.0, []
-    assemble = trainer.assemble
+    steps = WINDOW * (WINDOWS + 3)
+    changes = {"train.batch_size": ROWS * jax.device_count(), "train.steps": steps, "train.steps_per_dispatch": 1,
+               "train.log_every": WINDOW, "train.eval_every": steps, "model.hidden": (1024, 512)}  # fmt: skip
+    experiment = suite.replace(suite.load("vision.digits_dnn"), changes)
+    held: dict[str, Any] = {}
+    bare: list[float] = []
+    loop: list[float] = []
 
-    def timed(step: Any) -> Any:
-        def call(state: Any, batch: Any) -> Any:
-            nonlocal inside
-            jax.block_until_ready(batch)
-            begun = time.perf_counter()
-            made = jax.block_until_ready(step(state, batch))
-            inside += time.perf_counter() - begun
-            return made
+    def prepared(folder: Path) -> None:
+        from suite.assets import prepare
+        from suite.data.pipeline import Encoder, make_plan
 
-        return call
+        source = experiment.task.source("train")
+        bound = prepare(experiment, folder, source)
+        plan = make_plan(bound.task, source, bound.train.batch_size, seed=0)
+        program = trainer.assemble(bound, steps)
+        where = batch_sharding(program.mesh, leading=1) if program.mesh.size > 1 else None
+        _, batch = next(to_device(dispatches(Encoder(bound.task, source, plan, True), 0, 2), where))
+        held.update(program=program, batch=batch, state=program.init())
+
+    def bare_steps() -> None:
+        begun = time.perf_counter()
+        for _ in range(WINDOW):
+            held["state"], tallies = held["program"].step(held["state"], held["batch"])
+        jax.block_until_ready((held["state"], tallies))
+        bare.append((time.perf_counter() - begun) / WINDOW)
 
     def on_dispatch(item: Any) -> None:
-        if item.first % WINDOW == 0:
-            marks.append((time.perf_counter(), inside))
+        if item.first % WINDOW:
+            return
+        if "since" in held:
+            loop.append((time.perf_counter() - held["since"]) / WINDOW)
+        if not held:
+            prepared(Path(tempfile.mkdtemp()))
+        bare_steps()
+        held["since"] = time.perf_counter()
 
-    def with_a_timed_step(*arguments: Any) -> Any:
-        program = assemble(*arguments)
-        return dataclasses.replace(program, step=timed(program.step))
-
-    steps = WINDOW * (WINDOWS + 2)
-    changes = {"train.batch_size": ROWS * jax.device_count(), "train.steps": steps, "train.steps_per_dispatch": 1,
-               "train.log_every": WINDOW, "train.eval_every": steps, "model.hidden": (512, 512)}  # fmt: skip
-    trainer.assemble = with_a_timed_step
-    try:
-        trainer.fit(suite.replace(suite.load("vision.digits_dnn"), changes), Path(tempfile.mkdtemp()),
-                    on_dispatch=on_dispatch)  # fmt: skip
-    finally:
-        trainer.assemble = assemble
-    spans = [(b[0] - a[0]) - (b[1] - a[1]) for a, b in zip(marks[1:], marks[2:], strict=False)]
-    return [span / WINDOW for span in spans]
+    trainer.fit(experiment, Path(tempfile.mkdtemp()), on_dispatch=on_dispatch)
+    return bare[3:], loop[2:]
 
 
-def by_devices(counts: tuple[int, ...] = (1, 2, 4, 8), rounds: int = 3) -> dict[int, float]:
-    """Microseconds a step outside the compiled step, the median of all windows, for each number of devices."""
-    windows: dict[int, list[float]] = {count: [] for count in counts}
-    program = "from benchmarks.overhead import outside_the_step as f; print(*f())"
+def by_devices(counts: tuple[int, ...] = (1, 2, 4, 8), rounds: int = 2) -> dict[int, tuple[float, float]]:
+    """Milliseconds a step, bare and in the loop, for each number of devices: medians of all windows."""
+    windows: dict[int, list[list[float]]] = {count: [[], []] for count in counts}
+    program = "from benchmarks.overhead import in_turn as f; import json; print(json.dumps(f()))"
     for _ in range(rounds):
         for count in counts:
             environment = {**os.environ, "JAX_PLATFORMS": "cpu",
                            "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}  # fmt: skip
-            done = subprocess.run([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True,
+            done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True,
                                   check=True)  # fmt: skip
-            windows[count] += map(float, done.stdout.splitlines()[-1].split())
-    return {count: 1e6 * statistics.median(times) for count, times in windows.items()}
+            for held, times in zip(windows[count], json.loads(done.stdout.splitlines()[-1]), strict=True):
+                held += times
+    return {count: (1e3 * statistics.median(bare), 1e3 * statistics.median(loop))
+            for count, (bare, loop) in windows.items()}  # fmt: skip
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["devices"]:
-        for count, microseconds in by_devices().items():
-            print(f"{count} devices, {ROWS} rows each: {microseconds:.0f} µs a step outside the compiled step")
+        for count, (bare, loop) in by_devices().items():
+            print(f"{count} devices, {ROWS} rows each: a step takes {bare:.2f} ms bare, {loop:.2f} ms in the loop, "
+                  f"{100 * (1 - bare / loop):.1f} % of it outside the compiled step")  # fmt: skip
     else:
         main()

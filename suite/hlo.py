@@ -38,7 +38,7 @@ class Instruction:
         bytes: size of the result on one device, all parts of a tuple together.
         operands: names of instructions in the same computation.
         called: computations it runs, by role: ``"body"``, ``"condition"``, ``"calls"``, ``"to_apply"``, branches.
-        text: the rest of the line: attributes, and for a constant its value.
+        text: the rest of the line: attributes, and for a constant its value, for a parameter its number.
         root: whether it is the computation's result.
     """
 
@@ -130,7 +130,8 @@ def collectives(module: Module) -> dict[str, dict[str, float]]:
 
     ``count`` is how many there are; ``bytes`` how large what they make or take is on one device, whichever is larger
     (a gathered matrix is counted whole); ``sent`` what one device sends for them at the least: a group of n passes
-    (n - 1) / n of that on, an all-reduce twice as much.
+    (n - 1) / n of that on, an all-reduce twice as much. An all-reduce of which each device goes on with its own part
+    alone counts as the reduce-scatter that it amounts to, and that compilers for accelerators make of it.
     """
     found: dict[str, dict[str, float]] = {}
     for name, lines in module.computations.items():
@@ -139,13 +140,13 @@ def collectives(module: Module) -> dict[str, dict[str, float]]:
             size = _group(each, module.devices)
             if kind not in COLLECTIVES or not module.runs[name] or size < 2:
                 continue
-            given = sum(lines[operand].bytes for operand in each.operands if operand in lines)
-            whole = given * size if kind == "all-gather" else given
             factor = {"all-reduce": 2 * (size - 1) / size, "collective-permute": 1.0, "collective-broadcast": 1.0}
-            total = found.setdefault(kind, {"count": 0.0, "bytes": 0.0, "sent": 0.0})
-            total["count"] += module.runs[name]
-            total["bytes"] += module.runs[name] * whole
-            total["sent"] += module.runs[name] * whole * factor.get(kind, (size - 1) / size)
+            for seen, given in _by_kind(each, kind, size, lines, module).items():
+                whole = given * size if seen == "all-gather" else given
+                total = found.setdefault(seen, {"count": 0.0, "bytes": 0.0, "sent": 0.0})
+                total["count"] += module.runs[name]
+                total["bytes"] += module.runs[name] * whole
+                total["sent"] += module.runs[name] * whole * factor.get(seen, (size - 1) / size)
     return found
 
 
@@ -173,7 +174,7 @@ def _instruction(line: str) -> Instruction | None:
     operands = tuple(re.findall(r"%([\w.\-]+)", inside))
     plain = re.sub(r'"(?:[^"\\]|\\.)*"', '""', after)
     called = tuple((role, name) for role, names in _CALLED.findall(plain) for name in re.findall(r"[\w.\-]+", names))
-    text = inside + after if opcode[1] == "constant" else after
+    text = inside + after if opcode[1] in ("constant", "parameter") else after
     return Instruction(start[2], opcode[1], _size(shape), operands, called, text, bool(start[1]))
 
 
@@ -213,6 +214,44 @@ def _group(each: Instruction, devices: int) -> int:
     sizes = dict(re.findall(r"'([^']+)'=(\d+)", named[1]))
     axes = re.findall(r"'([^']+)'(?::\(\d+\)(\d+))?", named[2])  # a part of an axis states its own size
     return math.prod(int(part or sizes[axis]) for axis, part in axes)
+
+
+def _by_kind(each: Instruction, kind: str, size: int, lines: dict[str, Instruction],
+             module: Module) -> dict[str, float]:  # fmt: skip
+    """Kind -> bytes given to a collective; an all-reduce of several arrays may be of two kinds."""
+    given = [lines[operand].bytes for operand in each.operands]
+    if kind != "all-reduce":
+        return {kind: sum(given)}
+    results = [each.name]
+    if len(each.operands) > 1:
+        parts = {line.text.partition("index=")[2].split(",")[0]: line.name for line in lines.values()
+                 if line.opcode == "get-tuple-element" and line.operands == (each.name,)}  # fmt: skip
+        results = [parts.get(str(i), "") for i in range(len(given))]
+    found: dict[str, float] = {}
+    for whole, result in zip(given, results, strict=True):
+        scattered = 0 < _used(result, lines, module) <= whole / size
+        seen = "reduce-scatter" if scattered else kind
+        found[seen] = found.get(seen, 0.0) + whole
+    return found
+
+
+def _used(name: str, lines: dict[str, Instruction], module: Module) -> float:
+    """Bytes that the instructions of a computation read of ``name``, together."""
+    total = 0.0
+    for each in lines.values():
+        for i, operand in enumerate(each.operands):
+            if operand != name:
+                continue
+            inside = module.computations.get(dict(each.called).get("calls", ""), {})
+            parameter = next((line.name for line in inside.values()
+                              if line.opcode == "parameter" and line.text.startswith(f"({i})")), "")  # fmt: skip
+            if each.opcode == "fusion" and parameter:
+                total += _read(parameter, inside)
+            elif each.opcode in ("bitcast", "copy") or each.opcode.endswith("-done"):
+                total += _used(each.name, lines, module)
+            else:
+                total += each.bytes if each.opcode in _SLICES and i == 0 else lines[name].bytes
+    return total
 
 
 def _fused(module: Module) -> set[str]:

@@ -44,7 +44,7 @@ def step_cost(experiment: Experiment, shapes: Shapes, total_steps: int) -> dict[
     found = planning.plan_step(program.step, (program.abstract, batch))
     state = program.abstract
     rows = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), batch)
-    shards = {"parameters": state.params, "optimizer": state.opt, "other": (state.step, state.rest, state.ema),
+    shards = {"parameters": state.params, "optimizer": state.opt, "other": (state.rest, state.ema),
               "batch": rows}  # fmt: skip
     found["memory"] |= {name: _shard_bytes(tree) for name, tree in shards.items()}
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
@@ -90,11 +90,16 @@ def answer() -> None:
 
 
 def _environment(devices: int) -> dict[str, str]:
-    """This process's, but for what decides which devices JAX has."""
-    flags = re.sub(r"--xla_force_host_platform_device_count=\S+", "", os.environ.get("XLA_FLAGS", ""))
+    """This process's, but for what decides which devices JAX has, and how much thought goes into machine code.
+
+    Nobody runs that code. Memory and communication are settled before, so they don't depend on its quality.
+    """
+    own = {"xla_force_host_platform_device_count": devices, "xla_backend_optimization_level": 0}
+    flags = re.sub(rf"--({'|'.join(own)})=\S+", "", os.environ.get("XLA_FLAGS", ""))
+    flags = " ".join([flags, *(f"--{name}={value}" for name, value in own.items())]).strip()
     kept = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
     return {**kept, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={devices}".strip()}  # fmt: skip
+            "XLA_FLAGS": flags}  # fmt: skip
 
 
 def _shard_bytes(tree: Any) -> int:

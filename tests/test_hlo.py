@@ -39,6 +39,7 @@ def on_eight():
     ("sum", "all-reduce", 1, 4 * M, 2 * 4 * M * 7 / 8),
     ("sum by fours", "all-reduce", 1, 4 * M, 2 * 4 * M * 3 / 4),
     ("sum of two", "all-reduce", None, 4 * M + 4, 2 * (4 * M + 4) * 7 / 8),
+    ("fsdp gradient", "reduce-scatter", 1, 4 * M * M, 4 * M * M * 7 / 8),
     ("scatter", "reduce-scatter", 1, WHOLE, WHOLE * 7 / 8),
     ("exchange", "all-to-all", 1, WHOLE / 8, WHOLE / 8 * 7 / 8),
     ("pass on", "collective-permute", 1, WHOLE / 8, WHOLE / 8),
