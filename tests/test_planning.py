@@ -70,10 +70,11 @@ def test_donated_state_is_counted_once():
 def test_too_large_without_allocating():
     plan = plan_step(jax.jit(layer, donate_argnums=0), (shape(200_000, 200_000), shape(64, 200_000)))  # 160 GB
     device, count = hardware("tpu-v5e-32")
+    plan["memory"]["parameters"] = 4 * 200_000**2  # and as much for the gradient
     result = report(plan, device, batch_size=64, devices=count, parameters=200_000**2, mesh={"data": 32})
     assert not fits(plan, device) and not result["fits"]
     text = render(result)
-    assert "doesn't fit" in text and "--parallel.data 2 --parallel.fsdp 16" in text
+    assert "doesn't fit" in text and "--parallel.data 1 --parallel.fsdp 32" in text
 
 
 MEMORY = {"arguments": 4e9, "temporary": 40e9, "peak": 44e9}
@@ -104,9 +105,10 @@ def test_advice_for_parameters():
     plan = {**PLAN, "memory": memory}
     mesh = {"data": 4, "fsdp": 2}
     lines = advice(plan, HARDWARE["a100"], batch_size=64, mesh=mesh, devices=8)
-    assert lines == advice({**plan, "memory": {**memory, "temporary": 60e9}}, HARDWARE["h100"], batch_size=64,
-                           mesh=mesh, devices=8)  # fmt: skip
-    assert "--parallel.data 2 --parallel.fsdp 4" in lines[0]
+    assert "--parallel.data 2 --parallel.fsdp 4" in lines[0] and "adafactor" in lines[1]
+    more = advice({**plan, "memory": {**memory, "temporary": 60e9}}, HARDWARE["a100"], batch_size=64, mesh=mesh,
+                  devices=8)  # fmt: skip
+    assert "--parallel.data 1 --parallel.fsdp 8" in more[0]
     few = advice(plan, HARDWARE["l4"], batch_size=64, mesh=mesh, devices=8)
     assert "--devices l4-16 --parallel.data 1 --parallel.fsdp 16" in few[0]
     assert advice(plan, Hardware("cpu", 1e12, 1e12, 1e11, 24e9), batch_size=64, mesh=mesh) == few[1:]
@@ -132,10 +134,11 @@ def test_utilisation_and_notes():
     assert found["mfu"] == 3000 / (50 * 50 * 4)
     printed = render(found)
     for text in ("4 x x: data 4; 4 more are left idle", "all-reduce       2 of 200 B together, 200 B sent",
-                 "expected MFU       30 % at the most", "interconnect     50 s", "beyond lies a slower network",
+                 "expected MFU       30 % or so", "interconnect     50 s", "beyond lies a slower network",
                  "1 loops", "compiled for processors"):  # fmt: skip
         assert text in printed
-    unknown = report(plan, Hardware("y", 100.0, 50.0, 10.0, GIB), batch_size=8)
+    unknown = report({**plan, "platform": "gpu"}, Hardware("y", 100.0, 50.0, 10.0, GIB), batch_size=8)
+    assert "at the most" in render(unknown) and "compiled for" not in render(unknown)
     assert unknown["bound"] == "arithmetic" and "no rate is known" in render(unknown)
 
 
@@ -168,7 +171,8 @@ def recipe(tmp_path_factory):
 def on_eight(recipe):
     """What a process with eight devices finds: see planning_child.py."""
     program = Path(__file__).parent / "planning_child.py"
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"  # its speed is not the point
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags,
                    "PYTHONPATH": str(program.parent.parent)}  # fmt: skip
     command = [sys.executable, program, recipe.parent / "fitted", recipe]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
