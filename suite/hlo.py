@@ -79,6 +79,16 @@ class Module:
                         runs[called] += runs[name] * times
         return runs
 
+    @functools.cached_property
+    def users(self) -> dict[str, list[tuple[Instruction, int]]]:
+        """Instruction -> those that read it, and as which of their operands."""
+        users: dict[str, list[tuple[Instruction, int]]] = {}
+        for lines in self.computations.values():
+            for each in lines.values():
+                for i, operand in enumerate(each.operands):
+                    users.setdefault(operand, []).append((each, i))
+        return users
+
     def trips(self, loop: Instruction) -> int | None:
         """How often a loop's body runs: 1 for what is no loop, None where that isn't known before it runs."""
         if loop.opcode != "while":
@@ -224,33 +234,30 @@ def _by_kind(each: Instruction, kind: str, size: int, lines: dict[str, Instructi
         return {kind: sum(given)}
     results = [each.name]
     if len(each.operands) > 1:
-        parts = {line.text.partition("index=")[2].split(",")[0]: line.name for line in lines.values()
-                 if line.opcode == "get-tuple-element" and line.operands == (each.name,)}  # fmt: skip
+        users = [user for user, _ in module.users.get(each.name, ()) if user.opcode == "get-tuple-element"]
+        parts = {user.text.partition("index=")[2].split(",")[0]: user.name for user in users}
         results = [parts.get(str(i), "") for i in range(len(given))]
     found: dict[str, float] = {}
     for whole, result in zip(given, results, strict=True):
-        scattered = 0 < _used(result, lines, module) <= whole / size
+        scattered = 0 < _used(result, whole, module) <= whole / size
         seen = "reduce-scatter" if scattered else kind
         found[seen] = found.get(seen, 0.0) + whole
     return found
 
 
-def _used(name: str, lines: dict[str, Instruction], module: Module) -> float:
-    """Bytes that the instructions of a computation read of ``name``, together."""
+def _used(name: str, size: float, module: Module) -> float:
+    """Bytes that other instructions read of ``name``, together, which has ``size`` of them."""
     total = 0.0
-    for each in lines.values():
-        for i, operand in enumerate(each.operands):
-            if operand != name:
-                continue
-            inside = module.computations.get(dict(each.called).get("calls", ""), {})
-            parameter = next((line.name for line in inside.values()
-                              if line.opcode == "parameter" and line.text.startswith(f"({i})")), "")  # fmt: skip
-            if each.opcode == "fusion" and parameter:
-                total += _read(parameter, inside)
-            elif each.opcode in ("bitcast", "copy") or each.opcode.endswith("-done"):
-                total += _used(each.name, lines, module)
-            else:
-                total += each.bytes if each.opcode in _SLICES and i == 0 else lines[name].bytes
+    for each, i in module.users.get(name, ()):
+        inside = module.computations.get(dict(each.called).get("calls", ""), {})
+        parameter = next((line.name for line in inside.values()
+                          if line.opcode == "parameter" and line.text.startswith(f"({i})")), "")  # fmt: skip
+        if each.opcode == "fusion" and parameter:
+            total += _read(parameter, inside)
+        elif each.opcode in ("bitcast", "copy") or each.opcode.endswith("-done"):
+            total += _used(each.name, size, module)
+        else:
+            total += each.bytes if each.opcode in _SLICES and i == 0 else size
     return total
 
 
