@@ -24,7 +24,7 @@ HELP = """usage: suite VERB ...
   list [text|vision|speech|recommendation]      experiments with expected metric, time, data
   doctor                                        versions, devices, memory, data folders; the fix for each fault
   data inspect EXPERIMENT | --data PATH         counts, balance, lengths, broken and duplicate records, samples
-  plan EXPERIMENT [--devices tpu-v5e-32]        parameters, FLOPs, memory a device, step time; what to change
+  plan EXPERIMENT [--devices NAME]              parameters, FLOPs, memory a device, step time; what to change
   train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR] | train --resume RUN
       [--checkpoint.init_from RUN|FOLDER|OWNER/NAME [--offline]]
   evaluate RUN [--split test] [--batch-size N]  metrics on a split
