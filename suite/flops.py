@@ -15,6 +15,8 @@ from jax.interpreters import partial_eval
 
 _AGAIN = "rematted_computation"
 """In the names of equations that ``jax.checkpoint`` runs a second time."""
+_MAPPED = ("newly_manual_axes", "manual_axes")
+"""What versions of jax call the axes of a shard_map."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,10 @@ def _times(equation: Any) -> int:
     """How often an equation's inner program runs, over all devices."""
     if equation.primitive.name == "scan":
         return equation.params["length"]
-    if equation.primitive.name == "shard_map":  # its program is that of one device
-        return math.prod(equation.params["mesh"].shape[axis] for axis in equation.params["manual_axes"])
+    if equation.primitive.name == "shard_map":  # its program is that of one device along the axes it is mapped over
+        mesh = equation.params["mesh"]
+        mapped = next((equation.params[name] for name in _MAPPED if name in equation.params), mesh.axis_names)
+        return math.prod(mesh.shape[axis] for axis in mapped)
     return 1
 
 

@@ -58,6 +58,15 @@ def test_the_branch_with_the_most_work_counts():
     assert counted(branched, (N, M), (B, N)).all == 2 * PRODUCT
 
 
+def test_a_mapped_program_runs_on_each_device():
+    """Over the axis it is mapped over; pmap is one as well."""
+    mesh = jax.sharding.AbstractMesh((4, 2), ("i", "j"))
+    rows = jax.sharding.PartitionSpec("i")
+    mapped = jax.shard_map(lambda x: x @ x.T, mesh=mesh, in_specs=rows, out_specs=rows, axis_names={"i"})
+    assert counted(mapped, (4 * B, N)).all == 4 * 2 * B * B * N
+    assert counted(lambda x: jax.pmap(lambda x: x @ x.T)(x), (1, B, N)).all == 2 * B * B * N
+
+
 def test_convolutions():
     """A kernel of 3 x 3 over 16 channels, in two groups, with a stride; the gradient by the input dilates by it."""
     def conv(x, k):
