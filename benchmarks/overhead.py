@@ -4,10 +4,21 @@ The model and batch of text.sst2_encoder on texts in memory, each of 64 tokens. 
 moves and logs; the bare step is given one batch on the device again and again. The ratio is bare over trainer: 0.95
 is an overhead of 5 %.
 
+`devices` is about weak scaling: the loop beside its bare step on 1, 2, 4 and 8 simulated devices with as many rows
+each, and the share of a step that is spent outside the compiled step. Each number of devices has a process of its own,
+in which loop and bare steps take turns.
+
     python -m benchmarks.overhead
+    python -m benchmarks.overhead devices
 """
 
+import json
+import os
+import statistics
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,5 +75,83 @@ for compute in ("float32", "bfloat16"):
     variant(case, "ours, the trainer")(lambda compute=compute: paced(experiment(compute), STEPS))
     variant(case, "bare jitted step")(lambda compute=compute: bare(compute))
 
+ROWS, WINDOW, WINDOWS = 64, 10, 12
+"""Rows a device; steps between two lines of the log, which a window lasts; windows that are measured."""
+
+
+def in_turn() -> tuple[list[float], list[float]]:
+    """Seconds a step on all devices of this process, of the bare compiled step and of the loop, window by window.
+
+    The loop has just logged when a window of bare steps begins, so nothing of it is still being computed.
+    """
+    import jax
+
+    import suite
+    from suite import trainer
+    from suite.data.pipeline import dispatches, to_device
+    from suite.sharding import batch_sharding
+
+    steps = WINDOW * (WINDOWS + 3)
+    changes = {"train.batch_size": ROWS * jax.device_count(), "train.steps": steps, "train.steps_per_dispatch": 1,
+               "train.log_every": WINDOW, "train.eval_every": steps, "model.hidden": (1024, 512)}  # fmt: skip
+    experiment = suite.replace(suite.load("vision.digits_dnn"), changes)
+    held: dict[str, Any] = {}
+    bare: list[float] = []
+    loop: list[float] = []
+
+    def prepared(folder: Path) -> None:
+        from suite.assets import prepare
+        from suite.data.pipeline import Encoder, make_plan
+
+        source = experiment.task.source("train")
+        bound = prepare(experiment, folder, source)
+        plan = make_plan(bound.task, source, bound.train.batch_size, seed=0)
+        program = trainer.assemble(bound, steps)
+        where = batch_sharding(program.mesh, leading=1) if program.mesh.size > 1 else None
+        _, batch = next(to_device(dispatches(Encoder(bound.task, source, plan, True), 0, 2), where))
+        held.update(program=program, batch=batch, state=program.init())
+
+    def bare_steps() -> None:
+        begun = time.perf_counter()
+        for _ in range(WINDOW):
+            held["state"], tallies = held["program"].step(held["state"], held["batch"])
+        jax.block_until_ready((held["state"], tallies))
+        bare.append((time.perf_counter() - begun) / WINDOW)
+
+    def on_dispatch(item: Any) -> None:
+        if item.first % WINDOW:
+            return
+        if "since" in held:
+            loop.append((time.perf_counter() - held["since"]) / WINDOW)
+        if not held:
+            prepared(Path(tempfile.mkdtemp()))
+        bare_steps()
+        held["since"] = time.perf_counter()
+
+    trainer.fit(experiment, Path(tempfile.mkdtemp()), on_dispatch=on_dispatch)
+    return bare[3:], loop[2:]
+
+
+def by_devices(counts: tuple[int, ...] = (1, 2, 4, 8), rounds: int = 2) -> dict[int, tuple[float, float]]:
+    """Milliseconds a step, bare and in the loop, for each number of devices: medians of all windows."""
+    windows: dict[int, list[list[float]]] = {count: [[], []] for count in counts}
+    program = "from benchmarks.overhead import in_turn as f; import json; print(json.dumps(f()))"
+    for _ in range(rounds):
+        for count in counts:
+            environment = {**os.environ, "JAX_PLATFORMS": "cpu",
+                           "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}  # fmt: skip
+            done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True,
+                                  check=True)  # fmt: skip
+            for held, times in zip(windows[count], json.loads(done.stdout.splitlines()[-1]), strict=True):
+                held += times
+    return {count: (1e3 * statistics.median(bare), 1e3 * statistics.median(loop))
+            for count, (bare, loop) in windows.items()}  # fmt: skip
+
+
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["devices"]:
+        for count, (bare, loop) in by_devices().items():
+            print(f"{count} devices, {ROWS} rows each: a step takes {bare:.2f} ms bare, {loop:.2f} ms in the loop, "
+                  f"{100 * (1 - bare / loop):.1f} % of it outside the compiled step")  # fmt: skip
+    else:
+        main()

@@ -1,116 +1,20 @@
-"""What a step costs, before anything is allocated: FLOPs, memory a device, time, and what to change if it doesn't fit.
+"""What a step costs, before anything is allocated: FLOPs, memory, communication, time, and what to change.
 
-The step is lowered and compiled for shapes alone. The time is a roofline, the larger of arithmetic and memory traffic
-at the hardware's peak, so it is what no program beats; a well-fed accelerator reaches about half of it.
+The step is lowered and compiled for shapes alone (`suite.simulation` does so for devices that are not here). The time
+is a roofline, the largest of arithmetic, memory traffic and communication at the hardware's peak, so it is what the
+program doesn't beat; a well-fed accelerator reaches about half of it. What is left out: the latency of each
+communication, and whatever a compiler for the hardware fuses beyond the one for processors that planned.
 """
 
-import functools
 import math
-import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from suite.errors import InputError, closest
+from suite.hardware import GIB, Hardware
 
-GIB = 2.0**30
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """Peak figures of one device, as its maker states them for dense operands.
-
-    Attributes:
-        name: as ``--devices`` takes it.
-        bfloat16: FLOP/s of bfloat16 matrix products.
-        float32: FLOP/s of float32 matrix products as jax runs them by default: TF32 on Ampere and later,
-            one bfloat16 pass on TPUs.
-        bandwidth: bytes/s of its memory.
-        memory: bytes of its memory.
-    """
-
-    name: str
-    bfloat16: float
-    float32: float
-    bandwidth: float
-    memory: float
-
-
-HARDWARE: dict[str, Hardware] = {
-    row.name: row
-    for row in (
-        # cloud.google.com/tpu/docs/v4, v5e, v5p and v6e, "System architecture": one chip each.
-        Hardware("tpu-v4", 275e12, 275e12, 1228e9, 32 * GIB),
-        Hardware("tpu-v5e", 197e12, 197e12, 819e9, 16 * GIB),
-        Hardware("tpu-v5p", 459e12, 459e12, 2765e9, 95 * GIB),
-        Hardware("tpu-v6e", 918e12, 918e12, 1640e9, 32 * GIB),
-        # NVIDIA's data sheets, without sparsity: A100 80GB SXM, H100 SXM, H200 SXM, T4 (float16: it has no bfloat16
-        # units, and no TF32), L4.
-        Hardware("a100", 312e12, 156e12, 2039e9, 80e9),
-        Hardware("h100", 989e12, 494e12, 3350e9, 80e9),
-        Hardware("h200", 989e12, 494e12, 4800e9, 141e9),
-        Hardware("t4", 65e12, 8.1e12, 320e9, 16e9),
-        Hardware("l4", 121e12, 60e12, 300e9, 24e9),
-    )
-}
-"""Devices by name. ``"cpu"`` is measured on this machine instead: see ``hardware``."""
-
-_KINDS = (
-    (r"tpu v4", "tpu-v4"),
-    (r"tpu v5 ?(lite|e)", "tpu-v5e"),
-    (r"tpu v5", "tpu-v5p"),
-    (r"tpu v6", "tpu-v6e"),
-    (r"a100", "a100"),
-    (r"h100", "h100"),
-    (r"h200", "h200"),
-    (r"\bt4\b", "t4"),
-    (r"\bl4\b", "l4"),
-)
-"""What jax calls a device -> its row; first match wins."""
-
-
-def hardware(name: str = "") -> tuple[Hardware, int]:
-    """The device and how many: ``"tpu-v5e-32"`` is 32 of them, ``""`` the devices of this machine.
-
-    Raises:
-        InputError: no such device.
-    """
-    if not name:
-        import jax
-
-        found = jax.devices()
-        return _of_kind(found[0].platform, found[0].device_kind), len(found)
-    match = re.fullmatch(r"(.*?)(?:-(\d+))?", name.lower())
-    kind, count = (match[1], int(match[2] or 1)) if match else (name, 1)
-    if kind == "cpu":
-        return probe_cpu(), count
-    if kind not in HARDWARE or count < 1:
-        near = closest(kind, HARDWARE)
-        raise InputError(
-            "flag --devices",
-            f'there is no device "{name}".',
-            found=", ".join([*HARDWARE, "cpu"]) + "; with -8 at the end: 8 of them",
-            fix=f"--devices {near}" if near else "",
-        )
-    return HARDWARE[kind], count
-
-
-@functools.cache
-def probe_cpu() -> Hardware:
-    """This machine's processor, measured in about half a second: matrix products, a copy, and the memory now free."""
-    import jax.numpy as jnp
-    import numpy as np
-    import psutil
-
-    size = 1024
-    source, target = np.ones(2**23), np.zeros(2**23)
-    copy = _fastest(lambda: np.copyto(target, source))
-    rates = []
-    for dtype in (jnp.bfloat16, jnp.float32):
-        x = jnp.ones((size, size), dtype)
-        rates.append(2 * size**3 / _fastest(functools.partial(_product, x)))
-    return Hardware("cpu", rates[0], rates[1], 2 * source.nbytes / copy, float(psutil.virtual_memory().available))
+KEPT = ("parameters", "optimizer", "other", "batch")
+"""What lies in memory between two steps; ``other`` is running statistics and moving averages."""
 
 
 def plan_step(step: Any, arguments: tuple[Any, ...], device: Any = None) -> dict[str, Any]:
@@ -123,43 +27,60 @@ def plan_step(step: Any, arguments: tuple[Any, ...], device: Any = None) -> dict
 
     Returns:
         For each device: ``flops`` and ``bytes`` (memory traffic) of a call, ``memory`` (bytes: ``arguments``,
-        ``outputs``, ``temporary``, ``aliased``, ``peak``); then ``devices`` and ``compile_seconds``.
+        ``outputs``, ``temporary``, ``aliased``, ``peak``), ``collectives`` (see ``hlo.collectives``). Then
+        ``model_flops`` of all devices together, without what is computed twice to save memory; ``devices``;
+        ``compile_seconds``; ``endless``, how many loops of unknown length were counted as one trip.
     """
     import jax
 
+    from suite import flops, hlo
+
     start = time.perf_counter()
     with jax.default_device(device):
-        lowered = step.lower(*arguments)
-        compiled = lowered.compile()
+        traced = step.trace(*arguments)
+        compiled = traced.lower().compile()
     seconds = time.perf_counter() - start
+    module, products = hlo.parse(compiled.as_text()), flops.count(traced)
     devices = _device_count(compiled)
-    costs = compiled.cost_analysis() or {}
-    # Each misses something: the compiled program hides products in library calls, the lowered one runs loops once.
-    written = (lowered.cost_analysis() or {}).get("flops", 0.0) / devices
+    # The compiled program runs loops once in this account, and hides products in library calls.
+    own = (compiled.cost_analysis() or {}).get("flops", 0.0)
     return {
-        "flops": max(costs.get("flops", 0.0), written),
-        "bytes": costs.get("bytes accessed", 0.0),
+        "flops": max(own, products.all / devices),
+        "model_flops": products.model,
+        "bytes": hlo.traffic(module),
         "memory": _memory(compiled.memory_analysis()),
+        "collectives": hlo.collectives(module),
         "devices": devices,
         "compile_seconds": seconds,
+        "endless": module.endless,
     }
 
 
+def parts(plan: Mapping[str, Any], device: Hardware, compute: str = "float32") -> dict[str, float]:
+    """Seconds of each resource at its peak rate: arithmetic, memory and, where its rate is known, interconnect."""
+    peak = device.bfloat16 if compute == "bfloat16" else device.float32
+    found = {"arithmetic": plan["flops"] / peak, "memory": plan["bytes"] / device.bandwidth}
+    sent = sent_bytes(plan)
+    return {**found, "interconnect": sent / device.interconnect} if sent and device.interconnect else found
+
+
+def sent_bytes(plan: Mapping[str, Any]) -> float:
+    """Bytes a device sends to others in a call."""
+    return sum(kind["sent"] for kind in plan.get("collectives", {}).values())
+
+
 def estimate(plan: Mapping[str, Any], device: Hardware, compute: str = "float32") -> float:
-    """Seconds a call takes at the least: the larger of arithmetic and memory traffic at peak rates."""
-    return max(_parts(plan, device, compute).values())
+    """Seconds a call takes at the least, if all its parts overlap: the largest of them."""
+    return max(parts(plan, device, compute).values())
 
 
-def advice(
-    plan: Mapping[str, Any],
-    device: Hardware,
-    *,
-    batch_size: int,
-    accumulate: int = 1,
-    compute: str = "float32",
-    fsdp: int = 1,
-    devices: int = 1,
-) -> list[str]:
+def fits(plan: Mapping[str, Any], device: Hardware) -> bool:
+    """Whether the step's peak fits into a device's memory."""
+    return plan["memory"]["peak"] <= device.memory
+
+
+def advice(plan: Mapping[str, Any], device: Hardware, *, batch_size: int, accumulate: int = 1,
+           compute: str = "float32", mesh: Mapping[str, int] | None = None, devices: int = 1) -> list[str]:  # fmt: skip
     """What to change so that the step fits into the device's memory, best first; empty where it does.
 
     Args:
@@ -168,119 +89,156 @@ def advice(
         batch_size: examples a step, over all devices.
         accumulate: micro-batches a step is split into now.
         compute: ``"float32"`` or ``"bfloat16"``, as it is now.
-        fsdp: devices that share the parameters now.
+        mesh: devices along ``data``, ``fsdp`` and ``tensor``; 1 along each where left out.
         devices: devices there are.
     """
-    memory = plan["memory"]
     if fits(plan, device):
         return []
-    lines = []
-    kept = memory["arguments"]  # parameters, optimiser state and the batch
+    axes = {"data": 1, "fsdp": 1, "tensor": 1, **(mesh or {})}
+    memory = plan["memory"]
+    gradients = memory.get("parameters", 0)  # of the parameters' own size and shards
+    kept = memory["arguments"] + gradients
+    activations = memory["temporary"] - gradients
     room = device.memory - kept
-    if room > 0:
-        parts = accumulate * _power_of_two(memory["temporary"] / room)
-        if parts <= batch_size:
-            lines.append(f"split each step into smaller parts, with the same result: --train.accumulate {parts}")
-        smaller = max(batch_size * accumulate // parts, 1)
-        lines.append(f"use smaller batches, and a smaller learning rate with them: --train.batch_size {smaller}")
+    if room <= 0:
+        free = max(0.9 * device.memory - activations, 0.25 * device.memory)
+        return _share(kept / free, axes, max(devices, math.prod(axes.values())), device)
+    lines = _less_at_a_time(activations / room, batch_size, accumulate, axes, device)
     if compute == "float32":
         lines.append("store activations in half the space: --precision.compute bfloat16")
-    share = _power_of_two(fsdp * kept / (0.8 * device.memory))
-    if room <= 0 and share <= devices and share > fsdp:
-        lines.insert(0, f"share parameters and optimiser state over devices: --parallel.fsdp {share}")
-    elif room <= 0:
-        lines.append(f"use more devices and share the parameters over {share} of them: --parallel.fsdp {share}")
-        lines.append("keep less optimiser state: --optim.name adafactor")
     return lines
 
 
-def spread(plan: Mapping[str, Any], devices: int, fsdp: int = 1) -> dict[str, Any]:
-    """The plan of one device carried over to ``devices``, each with its share of the batch.
-
-    An approximation for hardware that is not here to compile for: no communication, and parameters replicated but
-    for ``fsdp``.
-    """
-    memory = plan["memory"]
-    shared = {name: memory[name] // fsdp for name in ("arguments", "outputs", "aliased")}
-    shared["temporary"] = memory["temporary"] // devices
-    peak = shared["arguments"] + shared["outputs"] + shared["temporary"] - shared["aliased"]
-    costs = {name: plan[name] / devices for name in ("flops", "bytes")}
-    return {**plan, **costs, "memory": {**shared, "peak": peak}, "devices": devices}
-
-
-def fits(plan: Mapping[str, Any], device: Hardware) -> bool:
-    """Whether the step's peak fits into a device's memory."""
-    return plan["memory"]["peak"] <= device.memory
+def _share(factor: float, axes: Mapping[str, int], devices: int, device: Hardware) -> list[str]:
+    """Parameters, gradients and optimiser state don't fit: spread them over ``factor`` times as many devices."""
+    share = _power_of_two(factor * axes["fsdp"] * axes["tensor"])
+    lines = ["keep less optimiser state: --optim.name adafactor"]
+    fsdp, data = share // axes["tensor"], devices // share
+    if share <= devices and devices % share == 0:
+        flags = f"--parallel.data {data} --parallel.fsdp {fsdp}"
+        return [f"share parameters and optimiser state over devices: {flags}", *lines]
+    if device.name == "cpu":  # more devices of one processor have no more memory
+        return lines
+    flags = f"--devices {device.name}-{share} --parallel.data 1 --parallel.fsdp {fsdp}"
+    return [f"use more devices and share the parameters over {share} of them: {flags}", *lines]
 
 
-def report(
-    plan: Mapping[str, Any],
-    device: Hardware,
-    *,
-    batch_size: int,
-    experiment: str = "",
-    parameters: int = 0,
-    accumulate: int = 1,
-    compute: str = "float32",
-    fsdp: int = 1,
-    devices: int = 1,
-) -> dict[str, Any]:
+def _less_at_a_time(factor: float, batch_size: int, accumulate: int, axes: Mapping[str, int],
+                    device: Hardware) -> list[str]:  # fmt: skip
+    """Activations don't fit: ``factor`` times less of them at a time."""
+    parts, sharing = _power_of_two(factor), axes["data"] * axes["fsdp"]
+    rows = batch_size // (sharing * accumulate)  # an optimiser's micro-batch on one device
+    lines = []
+    if rows % parts == 0 and rows >= parts:
+        split = accumulate * parts
+        lines.append(f"split each step into smaller parts, with the same result: --train.accumulate {split}")
+        lines.append("use smaller batches, and a smaller learning rate with them: "
+                     f"--train.batch_size {batch_size // parts}")  # fmt: skip
+        more = math.prod(axes.values()) * parts
+        if device.name != "cpu":
+            lines.append(f"spread the batch over more devices: --devices {device.name}-{more} "
+                         f"--parallel.data {axes['data'] * parts}")  # fmt: skip
+        return lines
+    if rows > 1:
+        least = batch_size // rows
+        lines.append(f"use smaller batches, one example a device at a time: --train.batch_size {least}")
+    tensor = axes["tensor"] * _power_of_two(factor / max(rows, 1))
+    lines.append(f"split each example's work over devices: --parallel.tensor {tensor}")
+    return lines
+
+
+def report(plan: Mapping[str, Any], device: Hardware, *, batch_size: int, experiment: str = "", parameters: int = 0,
+           accumulate: int = 1, compute: str = "float32", mesh: Mapping[str, int] | None = None,
+           devices: int = 1) -> dict[str, Any]:  # fmt: skip
     """Plan, estimate and advice in one JSON-able dict, for ``render``. Arguments as for ``advice``.
 
-    A plan made for one device is spread over ``devices`` first.
+    ``mfu`` is the share of the devices' peak arithmetic that the model's own takes in the least time: a step that takes
+    longer has less.
     """
-    if plan["devices"] == 1 and devices > 1:
-        plan = spread(plan, devices, fsdp)
-    parts = _parts(plan, device, compute)
-    seconds = max(parts.values())
+    resources = parts(plan, device, compute)
+    seconds = max(resources.values())
+    peak = device.bfloat16 if compute == "bfloat16" else device.float32
     return {
         "experiment": experiment,
         "device": device.name,
         "device_memory": device.memory,
+        "available": devices,
+        "mesh": dict(mesh or {}),
         "parameters": parameters,
         "batch_size": batch_size,
         **plan,
+        "parts": resources,
         "seconds": seconds,
-        "bound": max(parts, key=lambda name: parts[name]),
+        "bound": max(resources, key=lambda name: resources[name]),
+        "mfu": plan["model_flops"] / (seconds * peak * plan["devices"]) if seconds else math.nan,
         "examples_per_second": batch_size / seconds if seconds else math.nan,
         "fits": fits(plan, device),
-        "advice": advice(
-            plan,
-            device,
-            batch_size=batch_size,
-            accumulate=accumulate,
-            compute=compute,
-            fsdp=fsdp,
-            devices=devices,
-        ),
-    }
+        "notes": _notes(plan, device),
+        "advice": advice(plan, device, batch_size=batch_size, accumulate=accumulate, compute=compute, mesh=mesh,
+                         devices=devices),
+    }  # fmt: skip
+
+
+def _notes(plan: Mapping[str, Any], device: Hardware) -> list[str]:
+    """What the figures leave out."""
+    notes = []
+    if sent_bytes(plan) and not device.interconnect:
+        notes.append(f"the time of communication is left out: no rate is known between devices of {device.name}")
+    elif plan["devices"] > device.joined:
+        notes.append(f"{device.joined} x {device.name} are joined at the rate used here; beyond lies a slower network")
+    if plan.get("endless"):
+        notes.append(f"{plan['endless']} loops, whose length depends on the data, count as one trip")
+    if _foreign(plan, device.name):
+        notes.append(f"compiled for processors: a compiler for {device.name} usually fuses more, which takes less "
+                     "memory and time")  # fmt: skip
+    return notes
+
+
+def _foreign(plan: Mapping[str, Any], device: str) -> bool:
+    """Whether the program was compiled for processors, and the device is another."""
+    return bool(plan.get("platform") == "cpu" != device)
 
 
 def render(report: Mapping[str, Any]) -> str:
     """The report for people."""
     memory = report["memory"]
+    mesh = ", ".join(f"{axis} {size}" for axis, size in report["mesh"].items() if size > 1)
+    unused = report["available"] - report["devices"]
+    least, most = ("or so", "or so") if _foreign(report, report["device"]) else ("at the least", "at the most")
     rows = [
         ("experiment", report["experiment"]),
         ("parameters", f"{report['parameters']:,}" if report["parameters"] else ""),
-        ("devices", f"{report['devices']} x {report['device']}"),
+        ("devices", f"{report['devices']} x {report['device']}" + (f": {mesh}" if mesh else "")
+                    + (f"; {unused} more are left idle" if unused > 0 else "")),
         ("FLOPs a step", f"{_si(report['flops'])}FLOP a device"),
         ("memory traffic", f"{_si(report['bytes'])}B a device"),
+        *_communication(report),
         ("memory", f"{_gib(memory['peak'])} of {_gib(report['device_memory'])} a device"),
-        ("  state and batch", _gib(memory["arguments"])),
+        *(("  " + _MEANING[name], _gib(memory[name])) for name in KEPT if memory.get(name)),
+        *([] if KEPT[0] in memory else [("  state and batch", _gib(memory["arguments"]))]),
         ("  activations", _gib(memory["temporary"])),
-        ("step time", f"{_si(report['seconds'])}s at the least, bound by {report['bound']}"),
-        ("examples/s", f"{report['examples_per_second']:,.0f} at the most"),
+        ("step time", f"{_si(report['seconds'])}s {least}, bound by {report['bound']}"),
+        *((f"  {name}", f"{_si(seconds)}s") for name, seconds in report["parts"].items()),
+        ("expected MFU", f"{100 * report['mfu']:.2g} % {most}"),
+        ("examples/s", f"{report['examples_per_second']:,.0f} {most}"),
         ("compile time", f"{report['compile_seconds']:.1f} s"),
         ("fits", "yes" if report["fits"] else "no: it doesn't fit"),
-    ]
+    ]  # fmt: skip
     lines = [f"{name:<18} {value}" for name, value in rows if value]
-    return "\n".join([*lines, *(f"  try: {line}" for line in report["advice"])])
+    notes = [f"  note: {line}" for line in report["notes"]]
+    return "\n".join([*lines, *notes, *(f"  try: {line}" for line in report["advice"])])
 
 
-def _parts(plan: Mapping[str, Any], device: Hardware, compute: str) -> dict[str, float]:
-    """Seconds of each resource."""
-    peak = device.bfloat16 if compute == "bfloat16" else device.float32
-    return {"arithmetic": plan["flops"] / peak, "memory": plan["bytes"] / device.bandwidth}
+_MEANING = {"parameters": "parameters", "optimizer": "optimiser state", "other": "statistics, EMA", "batch": "batch"}
+
+
+def _communication(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    kinds = report["collectives"]
+    if not kinds:
+        return []
+    rows = [(f"  {name}", f"{kind['count']:g} of {_si(kind['bytes'])}B together, {_si(kind['sent'])}B sent")
+            for name, kind in kinds.items()]  # fmt: skip
+    return [("communication", f"{_si(sent_bytes(report))}B sent a device"), *rows]
 
 
 def _memory(stats: Any) -> dict[str, int]:
@@ -298,38 +256,15 @@ def _device_count(compiled: Any) -> int:
     return max((len(sharding.device_set) for sharding in shardings), default=1)
 
 
-def _of_kind(platform: str, kind: str) -> Hardware:
-    if platform == "cpu":
-        return probe_cpu()
-    for pattern, name in _KINDS:
-        if re.search(pattern, kind.lower()):
-            return HARDWARE[name]
-    raise InputError(
-        "flag --devices", f'no figures are known for "{kind}".', found=", ".join(HARDWARE), fix="--devices a100"
-    )
-
-
-def _product(x: Any) -> None:
-    (x @ x).block_until_ready()
-
-
-def _fastest(function: Callable[[], Any], repeats: int = 5) -> float:
-    """Seconds of the fastest call after a first one, which compiles or maps memory."""
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times[1:])
-
-
 def _power_of_two(factor: float) -> int:
     """The least power of two that is at least ``factor``, 2 at the least."""
     return 2 ** max(1, math.ceil(math.log2(max(factor, 1.0))))
 
 
 def _gib(size: float) -> str:
-    return f"{size / GIB:.2f} GiB" if size >= 0.1 * GIB else f"{size / 2**20:.1f} MiB"
+    if size >= 0.1 * GIB:
+        return f"{size / GIB:.2f} GiB"
+    return f"{size / 2**20:.1f} MiB" if size >= 0.1 * 2**20 else f"{size / 2**10:.1f} KiB"
 
 
 def _si(value: float) -> str:

@@ -5,6 +5,7 @@ import datetime
 import functools
 import importlib.metadata
 import json
+import math
 import platform
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from suite import adaptation, config, experiments, planning, precision, pretrained
+from suite import adaptation, config, experiments, planning, precision, pretrained, simulation
 from suite.assets import asset_file, assets_of, bind, prepare
 from suite.base import Columns
 from suite.compilation import enable_cache
@@ -30,6 +31,7 @@ from suite.data.tokenizers import Tokenizer
 from suite.errors import InputError
 from suite.evaluation import answer
 from suite.evaluation import evaluate as evaluate_split
+from suite.hardware import hardware
 from suite.log import history
 from suite.pretrained import Written
 from suite.trainer import OnDispatch, Program, assemble, fit, read_weights, total_steps
@@ -250,8 +252,16 @@ def plan(experiment: Experiment, devices: str = "") -> dict[str, Any]:
 
     Args:
         experiment: the recipe; its tokenizer and statistics are fitted in a temporary folder, to know sizes.
-        devices: hardware to plan for, e.g. ``"tpu-v5e-32"``; empty: this machine.
+        devices: hardware to plan for, e.g. ``"tpu-v5e-32"``; empty: as many of this machine's as the mesh asks for.
+            Another number of devices than this process has is simulated.
+
+    Raises:
+        InputError: no such hardware, or the experiment's mesh or batch doesn't suit so many devices.
     """
+    device, count = hardware(devices)
+    sizes = [size for size in dataclasses.astuple(experiment.parallel) if isinstance(size, int) and size > 0]
+    if not devices and math.prod(sizes) > count:
+        device, count = hardware(f"{device.name}-{math.prod(sizes)}")
     with tempfile.TemporaryDirectory() as folder:
         source = experiment.task.source("train")
         bound = prepare(pretrained.adopt(experiment), Path(folder), source)
@@ -259,14 +269,13 @@ def plan(experiment: Experiment, devices: str = "") -> dict[str, Any]:
         order = make_plan(bound.task, source, train.batch_size, seed=None, buckets=bound.pipeline.buckets)
         longest = max(range(order.batches_per_epoch), key=lambda i: order.batch(i)[1])
         batch = Encoder(bound.task, source, order, augment=True)((longest, 1))["batch"]
-        program = assemble(bound, total_steps(train, order))
-        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), batch)
-        cost = planning.plan_step(program.step, (program.abstract, shapes))
-    hardware, count = planning.hardware(devices)
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(program.abstract.params))
-    return planning.report(cost, hardware, batch_size=train.batch_size, experiment=experiment.name,
-                           parameters=parameters, accumulate=train.accumulate, compute=bound.precision.compute,
-                           fsdp=bound.parallel.fsdp, devices=count)  # fmt: skip
+        shapes = {name: (value.shape, str(value.dtype)) for name, value in batch.items()}
+        steps = total_steps(train, order)
+        cost = (simulation.step_cost(bound, shapes, steps) if count == jax.device_count()
+                else simulation.simulated_cost(bound, shapes, steps, count))  # fmt: skip
+    return planning.report(cost, device, batch_size=train.batch_size, experiment=experiment.name,
+                           parameters=cost["parameters"], accumulate=train.accumulate,
+                           compute=bound.precision.compute, mesh=cost["mesh"], devices=count)  # fmt: skip
 
 
 def new_folder(name: str) -> Path:
