@@ -1,4 +1,4 @@
-"""Trains the small model of a family over 8 simulated devices, which share the work in five ways.
+"""Trains the small model of a family over 8 simulated devices, which share the work in five ways, or those named.
 
 Prints one JSON object: layout -> {"losses": of each step, "rest": statistics at the end}.
 """
@@ -24,10 +24,11 @@ LAYOUTS = {
 }
 
 
-def main(family: str) -> None:
+def main(family: str, *layouts: str) -> None:
     assert jax.device_count() == 8
     found = {}
-    for name, sizes in LAYOUTS.items():
+    for name in layouts or LAYOUTS:
+        sizes = LAYOUTS[name]
         experiment = small(family, train__steps=20, train__log_every=1, train__eval_every=20,
                            **{f"parallel__{field}": value for field, value in sizes.items()})  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
@@ -39,4 +40,4 @@ def main(family: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

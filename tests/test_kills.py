@@ -77,7 +77,9 @@ def interrupt(trainer, kind, steps, rng):
         assert trainer.process.wait(timeout=120) == INTERRUPTED
     elif kind == "full":
         filler, failed = trainer.folder.parent / "filler", trainer.printed.read_text().count("not written")
-        filler.write_bytes(bytes(os.statvfs(trainer.folder).f_bavail * 4096))
+        with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+            while file.write(bytes(2**16)):
+                pass
         trainer.wait(lambda: trainer.printed.read_text().count("not written") > failed)
         trainer.kill()
         filler.unlink()
