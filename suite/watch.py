@@ -19,7 +19,7 @@ LOST = 75
 """Exit code where another process was lost: EX_TEMPFAIL, the run can go on from its last checkpoint."""
 ORDERLY = (0, LOST)
 """Codes with which all processes leave, each when it is done."""
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 3.0
 """How long a process may take to come to the error of another by itself."""
 
 
@@ -35,7 +35,7 @@ class Peer:
             for that, neither there nor here.
         said: the code that it left with; None before it has.
         text: why it left.
-        rest: the beginning of a message that has not come to its end.
+        rest: what has been read of messages not yet heard.
     """
 
     process: int
@@ -73,7 +73,12 @@ class Peer:
             return None
         if not data:
             return None
-        *lines, self.rest = (self.rest + data).split(b"\n")
+        self.rest += data
+        return self.pending()
+
+    def pending(self) -> list[dict[str, Any]]:
+        """Messages that have been read and not yet heard."""
+        *lines, self.rest = self.rest.split(b"\n")
         return [made for line in lines if isinstance(made := _parsed(line), dict)]
 
     def __str__(self) -> str:
@@ -184,6 +189,8 @@ class Watch:
         with selectors.DefaultSelector() as selector:
             for peer in self._peers.values():
                 selector.register(peer.socket, selectors.EVENT_READ, peer)
+                for message in peer.pending():
+                    self._hear(peer, message)
             while not self._stop.is_set():
                 for key, _ in selector.select(0.1):
                     heard = key.data.heard()
@@ -194,8 +201,8 @@ class Watch:
                         self._ended(key.data)
 
     def _hear(self, peer: Peer, message: dict[str, Any]) -> None:
-        if "lost" in message and not self._leaving.locked():
-            self._end(f"{message['lost']} is gone", LOST)
+        if "ended" in message and not self._leaving.locked():
+            self._end(str(message["ended"]), int(message["code"]))
         if "left" in message and peer.said is None:
             peer.text, peer.said = str(message.get("text", "")), int(message["left"])
             if peer.said not in ORDERLY:
@@ -205,8 +212,9 @@ class Watch:
         """End as another did, unless this process comes to its own end before."""
         time.sleep(GRACE_SECONDS)
         if not self._leaving.locked():
-            self._tell({"left": peer.said, "text": peer.text})
-            self._end(f"{peer} ended: {peer.text}", int(peer.said or 1))
+            text, code = f"{peer} ended: {peer.text}", int(peer.said or 1)
+            self._tell({"ended": text, "code": code})
+            self._end(text, code)
 
     def _ended(self, peer: Peer) -> None:
         """A connection has ended; that of one who said nothing was lost."""
@@ -215,14 +223,13 @@ class Watch:
         if self._leaving.locked():
             peer.said = LOST
             return
-        self._tell({"lost": str(peer)})
-        self._end(f"{peer} is gone", LOST)
+        text = (f"{peer} is gone; the other {self.processes - 1} of {self.processes} processes stop\n"
+                "  try:   the same command with --continue, or suite train --resume RUN: both go on from the\n"
+                "         last checkpoint")  # fmt: skip
+        self._tell({"ended": text, "code": LOST})
+        self._end(text, LOST)
 
     def _end(self, text: str, code: int) -> NoReturn:
         """From the watching thread: the main one may wait in a collective that never ends."""
-        if code == LOST:
-            text += (f"; the other {self.processes - 1} of {self.processes} processes stop\n"
-                     "  try:   the same command with --continue, or suite train --resume RUN: both go on from the\n"
-                     "         last checkpoint")  # fmt: skip
         print(f"suite: {text}", file=sys.stderr, flush=True)
         os._exit(code)

@@ -22,7 +22,7 @@ from suite.errors import InputError
 
 CHUNK = 4096
 """Records encoded at a time where a whole split is walked."""
-UNIT = 16
+UNIT = 32
 """Rows of a batch that share a generator of random numbers where training augments."""
 
 
