@@ -12,8 +12,9 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 LOST = 75
 """Exit code where another process was lost: EX_TEMPFAIL, the run can go on from its last checkpoint."""
@@ -35,6 +36,7 @@ class Peer:
             for that, neither there nor here.
         said: the code that it left with; None before it has.
         text: why it left.
+        over: whether the connection has ended.
         rest: what has been read of messages not yet heard.
     """
 
@@ -44,6 +46,7 @@ class Peer:
     seconds: float
     said: int | None = None
     text: str = ""
+    over: bool = False
     rest: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
@@ -158,25 +161,29 @@ class Watch:
     def leave(self, text: str, code: int) -> bool:
         """Tell the others of an error that ends this process; whether process 0 told the user the same.
 
-        The errors of what all do alike reach every process: one message is enough. Process 0 waits until the others
-        have gone, since what they would still hear from it is that it is gone.
+        The errors of what all do alike reach every process: one message is enough. Process 0 returns when the others
+        have come to theirs, or have gone: with it goes the runtime's service, whose end they would take for the cause.
         """
-        self._leaving.acquire()  # from here on this thread decides how the process ends
+        if not self._leaving.acquire(blocking=False):
+            time.sleep(2 * GRACE_SECONDS)  # another has ended, and so does this process meanwhile
+            return False
         self._tell({"left": code, "text": text})
-        until = time.monotonic() + GRACE_SECONDS + 2
         first = self._peers.get(0)
-        while time.monotonic() < until:
-            if first is not None and first.said is not None:
-                return first.text == text
-            if first is None and all(peer.said is not None for peer in self._peers.values()):
-                break
-            time.sleep(0.02)
-        return False
+        if first is None:
+            self._await(lambda peer: peer.over or (code in ORDERLY and peer.said is not None), GRACE_SECONDS + 2)
+            return False
+        self._await(lambda peer: peer.said is not None, GRACE_SECONDS + 2)
+        return first.said is not None and first.text == text
 
     def explain(self) -> None:
         """Called with an error that may only be what the loss of another process looks like from here: where it is,
         this does not return."""
         time.sleep(GRACE_SECONDS)
+
+    def _await(self, reached: Callable[[Peer], bool], seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not all(map(reached, self._peers.values())) and time.monotonic() < until:
+            time.sleep(0.01)
 
     def _tell(self, message: dict[str, Any]) -> None:
         for peer in self._peers.values():
@@ -198,38 +205,35 @@ class Watch:
                         self._hear(key.data, message)
                     if heard is None:
                         selector.unregister(key.fileobj)
-                        self._ended(key.data)
+                        self._over(key.data)
 
     def _hear(self, peer: Peer, message: dict[str, Any]) -> None:
-        if "ended" in message and not self._leaving.locked():
+        if "ended" in message:
             self._end(str(message["ended"]), int(message["code"]))
         if "left" in message and peer.said is None:
             peer.text, peer.said = str(message.get("text", "")), int(message["left"])
-            if peer.said not in ORDERLY:
-                threading.Thread(target=self._follow, args=(peer,), daemon=True).start()
+            if peer.said not in ORDERLY:  # unless this process comes to its own end before
+                self._end(f"{peer} ended: {peer.text}", peer.said, after=GRACE_SECONDS)
 
-    def _follow(self, peer: Peer) -> None:
-        """End as another did, unless this process comes to its own end before."""
-        time.sleep(GRACE_SECONDS)
-        if not self._leaving.locked():
-            text, code = f"{peer} ended: {peer.text}", int(peer.said or 1)
-            self._tell({"ended": text, "code": code})
-            self._end(text, code)
-
-    def _ended(self, peer: Peer) -> None:
+    def _over(self, peer: Peer) -> None:
         """A connection has ended; that of one who said nothing was lost."""
-        if peer.said is not None:
-            return
-        if self._leaving.locked():
-            peer.said = LOST
-            return
-        text = (f"{peer} is gone; the other {self.processes - 1} of {self.processes} processes stop\n"
-                "  try:   the same command with --continue, or suite train --resume RUN: both go on from the\n"
-                "         last checkpoint")  # fmt: skip
-        self._tell({"ended": text, "code": LOST})
-        self._end(text, LOST)
+        peer.over = True
+        if peer.said is None:
+            self._end(f"{peer} is gone; the other {self.processes - 1} of {self.processes} processes stop\n"
+                      "  try:   the same command with --continue, or suite train --resume RUN: both go on from the\n"
+                      "         last checkpoint", LOST)  # fmt: skip
 
-    def _end(self, text: str, code: int) -> NoReturn:
-        """From the watching thread: the main one may wait in a collective that never ends."""
-        print(f"suite: {text}", file=sys.stderr, flush=True)
-        os._exit(code)
+    def _end(self, text: str, code: int, after: float = 0.0) -> None:
+        """End this process, whose main thread may wait in a collective that never ends."""
+
+        def end() -> None:
+            time.sleep(after)
+            if not self._leaving.acquire(blocking=False):
+                return
+            self._tell({"ended": text, "code": code})
+            print(f"suite: {text}", file=sys.stderr, flush=True)
+            if self.process == 0:  # see leave
+                self._await(lambda peer: peer.over, 2.0)
+            os._exit(code)
+
+        threading.Thread(target=end, name="end", daemon=True).start()
