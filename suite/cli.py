@@ -120,7 +120,7 @@ def _trained(options: Options) -> Any:
     from suite import hosts, run
 
     if "resume" in options.named:
-        others = [flag for flag in options.rest if flag.startswith("-") and not flag.startswith("--parallel.")]
+        _, others = _parallel_flags(options.rest)
         _no_more(options.words + others, "train --resume RUN takes the experiment as it is stored, but for --parallel")
         return _resumed(options.named["resume"], options)
     experiment = resolve(_word(options, "EXPERIMENT", "suite list"), options, "train")
@@ -138,20 +138,24 @@ def _resumed(folder: str, options: Options) -> Any:
     """The run goes on with its stored experiment, on the mesh that the flags name, if they do."""
     from suite import run
 
-    flags = _parallel_flags(options.rest)
+    flags, _ = _parallel_flags(options.rest)
     if not flags:
         return run.resume(folder, _allow(options))
     changed = apply_flags(run.stored(folder, _allow(options)), flags, f"suite train --resume {folder}")
     return run.resume(folder, _allow(options), parallel=changed.parallel)
 
 
-def _parallel_flags(rest: list[str]) -> list[str]:
-    """``--parallel.AXIS`` flags and their values, of all that are the experiment's."""
+def _parallel_flags(rest: list[str]) -> tuple[list[str], list[str]]:
+    """``--parallel.AXIS`` flags with their values, and everything else."""
     kept: list[str] = []
-    for flag, value in zip(rest, [*rest[1:], ""], strict=False):
-        if flag.startswith("--parallel."):
-            kept += [flag] if "=" in flag else [flag, value]
-    return kept
+    others: list[str] = []
+    items = iter(rest)
+    for item in items:
+        if not item.startswith("--parallel."):
+            others.append(item)
+        else:
+            kept += [item] if "=" in item else [item, next(items, "")]
+    return kept, others
 
 
 def evaluate(arguments: list[str]) -> None:

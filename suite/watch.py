@@ -208,8 +208,9 @@ class Watch:
                         self._over(key.data)
 
     def _hear(self, peer: Peer, message: dict[str, Any]) -> None:
-        if "ended" in message:
-            self._end(str(message["ended"]), int(message["code"]))
+        if "ended" in message and peer.said is None:
+            peer.text, peer.said = str(message["ended"]), int(message["code"])
+            self._end(peer.text, peer.said)
         if "left" in message and peer.said is None:
             peer.text, peer.said = str(message.get("text", "")), int(message["left"])
             if peer.said not in ORDERLY:  # unless this process comes to its own end before

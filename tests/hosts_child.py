@@ -1,8 +1,10 @@
-"""One of two processes that agree, exchange and look at a folder; run as a script by test_hosts, which reads its lines.
+"""One of two processes that agree, exchange and look at a folder; run as a script by test_hosts.
 
-Arguments: address of the coordinator, number of the process, a folder that both have.
+Arguments: address of the coordinator, number of the process, a folder that both have. What it finds goes to the file
+``said-<number>`` there, as the collectives' own messages break into the lines of the standard output.
 """
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -56,7 +58,7 @@ def main(process: int, folder: Path) -> None:
 
     from suite.config import Parallel
 
-    for parallel in (Parallel(), Parallel(data=2, tensor=2), Parallel(data=1, tensor=4), Parallel(data=1, fsdp=4)):
+    for parallel in (Parallel(), Parallel(data=2, tensor=2), Parallel(data=1, tensor=4)):
         mesh = make_mesh(parallel)
         part = own_part(mesh, 8)
         assert part is not None
@@ -71,5 +73,7 @@ def main(process: int, folder: Path) -> None:
 
 if __name__ == "__main__":
     with joined(Place(sys.argv[1], 2, int(sys.argv[2]), join_seconds=60)):
-        assert jax.process_index() == int(sys.argv[2])
-        main(int(sys.argv[2]), Path(sys.argv[3]))
+        number, folder = int(sys.argv[2]), Path(sys.argv[3])
+        assert jax.process_index() == number
+        with open(folder / f"said-{number}", "w") as said, contextlib.redirect_stdout(said):
+            main(number, folder)

@@ -23,11 +23,11 @@ def test_the_job_for_slurm():
     assert {"#SBATCH --nodes=4", "#SBATCH --ntasks-per-node=1", "#SBATCH --gpus-per-node=8",
             "#SBATCH --requeue"} <= set(job.splitlines())  # fmt: skip
     assert r"suite train vision.imagenet_resnet50 --train.seed 3 --run-dir /net/run\ 1 --continue" in job
-    ended = lambda code, before: subprocess.run(
-        ["bash", "-c", 'srun() { return $CODE; }; scontrol() { echo "$@"; }; eval "$JOB"'], capture_output=True, text=True,
-        env={"JOB": job, "CODE": str(code), "SLURM_RESTART_COUNT": str(before), "SLURM_JOB_ID": "7"})  # fmt: skip
-    for code, before, requeued in [(0, 0, ""), (2, 0, ""), (75, 0, "requeue 7\n"), (75, 20, ""), (134, 3, "requeue 7\n")]:
-        done = ended(code, before)
+    commands = 'srun() { return $CODE; }; scontrol() { echo "$@"; }; eval "$JOB"'
+    for code, before, requeued in [(0, 0, ""), (2, 0, ""), (75, 0, "requeue 7\n"), (75, 20, ""),
+                                   (134, 3, "requeue 7\n")]:  # fmt: skip
+        variables = {"JOB": job, "CODE": str(code), "SLURM_RESTART_COUNT": str(before), "SLURM_JOB_ID": "7"}
+        done = subprocess.run(["bash", "-c", commands], capture_output=True, text=True, env=variables)
         assert (done.returncode, done.stdout) == (code, requeued), (code, done)
     assert 'slurm: --nodes "" is no number of hosts' in dry("slurm", "--run-dir", "r", "--", "x", code=2)
 
