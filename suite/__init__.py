@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from suite.diagnosis import doctor
     from suite.errors import InputError, Interrupted
     from suite.experiments import load
+    from suite.launching import launch
     from suite.run import Run, convert, evaluate, open, plan, predict, resume, train
 
 _HOMES = {
@@ -21,6 +22,7 @@ _HOMES = {
     "convert": "suite.run",
     "doctor": "suite.diagnosis",
     "evaluate": "suite.run",
+    "launch": "suite.launching",
     "load": "suite.experiments",
     "open": "suite.run",
     "plan": "suite.run",
@@ -37,6 +39,7 @@ __all__ = [
     "convert",
     "doctor",
     "evaluate",
+    "launch",
     "load",
     "open",
     "plan",

@@ -2,7 +2,11 @@
 
 A checkpoint holds the whole training state and its ``Progress``: the next batch of the input pipeline, the best
 score so far and how long ago it was. It is written beside the others and renamed when it is complete; checksums of
-its files follow (see `suite.integrity`), both in a thread of their own.
+its files follow (see `suite.integrity`), both in a thread of their own. It is of no mesh: restoring names the shapes
+and shardings that are wanted, so what 8 devices wrote 1 or 4 may read, in one process or several.
+
+Several processes write one checkpoint together, each its own parts, into a folder that they share; process 0 alone
+looks at the disk, renames and removes, and all do as it found.
 """
 
 import contextlib
@@ -21,8 +25,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from suite import integrity
-from suite.errors import InputError
+from suite import hosts, integrity
+from suite.errors import InputError, Interrupted, RunError
 from suite.tree import paths
 
 
@@ -30,6 +34,10 @@ def _news(record: logging.LogRecord) -> bool:
     """Waiting for the previous save is what a run of a few short epochs does; nobody need hear of it. Nor of the
     errors of a save, each logged by several threads of Orbax on its way to ``Checkpoints``, which tells of it once."""
     return not record.exc_info and not record.getMessage().startswith("Waiting for previous save")
+
+
+def _print(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ class Checkpoints:
 
         logging.getLogger("absl").addFilter(_news)
         self.folder = folder.absolute()
-        self.say: Callable[[str], None] = functools.partial(print, file=sys.stderr, flush=True)
+        self.say: Callable[[str], None] = _print if hosts.is_first() else lambda text: None
         """What takes the lines for people."""
         self._reader, self._orbax = ocp, None
         self._under_way: tuple[int, threading.Thread] | None = None
@@ -88,8 +96,7 @@ class Checkpoints:
         self._finite = jax.jit(_finite)
         if not writing:
             return
-        self._put_back()
-        self._set_aside({step: wrong for step in self._steps if (wrong := integrity.fault(self._at(step)))})
+        hosts.agreed(self._tidy)
         policies = ocp.training.preservation_policies
         best = policies.BestN(get_metric_fn=lambda m: m["best"], n=1, keep_checkpoints_without_metrics=False)
         self._orbax = ocp.training.Checkpointer(
@@ -102,21 +109,31 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
-        if self._orbax is not None:
-            self._settle()
-            self._orbax.close()
+        if self._orbax is None:
+            return
+        if hosts.several() and kind is not None and not issubclass(kind, Interrupted | RunError):
+            # This process's own error: the others may be anywhere, so nothing that waits for them.
+            if self._under_way is not None:
+                self._under_way[1].join()
+            return
+        self._settle()
+        self._orbax.close()
+        if hosts.is_first():
             self._discard()
 
     @property
     def latest(self) -> int | None:
         """Step of the newest checkpoint, be it on its way; None where there is none."""
-        return max([*self._steps, *([self._under_way[0]] if self._under_way else [])], default=None)
+        return hosts.agreed(self._latest)
 
     @property
     def best(self) -> int | None:
         """Step of the checkpoint with the best score, else of the latest."""
         scores = self._scores()
-        return max(scores, key=lambda step: (scores[step], step)) if scores else self.latest
+        return max(scores, key=lambda step: (scores[step], step)) if scores else self._latest()
+
+    def _latest(self) -> int | None:
+        return max([*self._steps, *([self._under_way[0]] if self._under_way else [])], default=None)
 
     @property
     def served(self) -> int | None:
@@ -125,6 +142,9 @@ class Checkpoints:
         Raises:
             InputError: there are checkpoints, and all are damaged.
         """
+        return hosts.agreed(self._served)
+
+    def _served(self) -> int | None:
         faults: dict[int, str] = {}
         best = self.best
         for step in [best, *(step for step in reversed(self._steps) if step != best)] if best is not None else []:
@@ -151,9 +171,7 @@ class Checkpoints:
         """
         assert self._orbax is not None, "opened for reading"
         self._settle()
-        self._check_room(state)
-        if (old := self._at(step)).exists():
-            old.rename(self.folder / f"replaced-{step}")
+        if hosts.agreed(lambda: self._make_way(step, state)):
             self._orbax.reload()
         snapshot = self._copy(state)  # the state's own buffers are donated to the next step
         response = self._orbax.save_checkpointables_async(
@@ -166,6 +184,14 @@ class Checkpoints:
         thread = threading.Thread(target=self._seal, args=(step, response), name=f"seal-{step}")
         thread.start()
         self._under_way = step, thread
+
+    def _make_way(self, step: int, state: Any) -> bool:
+        """Whether this step had a checkpoint, which is renamed."""
+        self._check_room(state)
+        old = self._at(step)
+        if there := old.exists():
+            old.rename(self.folder / f"replaced-{step}")
+        return there
 
     def _seal(self, step: int, response: Any) -> None:
         """In a thread of its own: wait until a save is complete, then write its checksums."""
@@ -185,17 +211,27 @@ class Checkpoints:
         step, thread = self._under_way
         thread.join()
         self._under_way, error, self._failed = None, self._failed, None
-        if error is not None:
+        own = "" if error is None else next(iter(str(error).splitlines()), "") or type(error).__name__
+        told = [reason.decode() for reason in hosts.exchanged(own.encode())]
+        reason = next((f"process {i}: {text}" if len(told) > 1 else text for i, text in enumerate(told) if text), "")
+        if reason:
             self._unwritten.add(step)
             with contextlib.suppress(Exception):  # Orbax raises it once more in this thread
                 self._orbax.wait()
-        self._discard()
-        if error is None:
-            return
+        hosts.agreed(functools.partial(self._tidy_failed, bool(reason)))
+        if reason:
+            self._orbax.reload()
+            self.say(f"checkpoint at step {step} not written, training goes on: {reason}")
+
+    def _tidy(self) -> None:
+        """What a run finds that begins or goes on: process 0 alone does this."""
         self._put_back()
-        self._orbax.reload()
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        self.say(f"checkpoint at step {step} not written, training goes on: {reason}")
+        self._set_aside({step: wrong for step in self._steps if (wrong := integrity.fault(self._at(step)))})
+
+    def _tidy_failed(self, failed: bool) -> None:
+        self._discard()
+        if failed:
+            self._put_back()
 
     def _discard(self) -> None:
         """Remove what saves that failed have written. Repeated: the first error ends a save, and other threads of Orbax
@@ -241,15 +277,17 @@ class Checkpoints:
         A checkpoint that was written without checksums, as its process was killed, may turn out damaged only here.
         """
         while (step := self.latest) is not None:
+            restore = functools.partial(self.restore, step, abstract)
             try:
-                return self.restore(step, abstract), self._known_best(self.progress(step))
+                return hosts.together(restore), self._known_best(self.progress(step))
             except InputError:
                 raise
             except Exception as error:
-                if integrity.is_sealed(self._at(step)):
+                if hosts.agreed(functools.partial(integrity.is_sealed, self._at(step))):
                     raise
                 first = next(iter(str(error).splitlines()), "")
-                self._set_aside({step: f"{type(error).__name__}: {first[:200]}"})
+                faults = {step: f"{type(error).__name__}: {first[:200]}"}
+                hosts.agreed(functools.partial(self._set_aside, faults))
                 if self._orbax is not None:
                     self._orbax.reload()
         return None
@@ -304,7 +342,7 @@ class Checkpoints:
             InputError: the disk has no room for one checkpoint.
         """
         try:
-            self._check_room(state)
+            hosts.agreed(lambda: self._check_room(state))
         except OSError as error:
             raise InputError(f'disk of "{self.folder.parent}"', "has no room for a checkpoint.", found=str(error),
                              fix="free some space, or --run-dir DIR on another disk") from None  # fmt: skip

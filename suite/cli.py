@@ -5,11 +5,14 @@ Nothing heavy is imported before a verb is known, so ``suite --help`` answers at
 """
 
 import json
+import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from suite.errors import InputError, Interrupted, RunError, closest
 
@@ -25,11 +28,12 @@ HELP = """usage: suite VERB ...
   doctor                                        versions, devices, memory, data folders; the fix for each fault
   data inspect EXPERIMENT | --data PATH         counts, balance, lengths, broken and duplicate records, samples
   plan EXPERIMENT [--devices NAME]              parameters, FLOPs, memory a device, step time; what to change
-  train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR] | train --resume RUN
+  train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR [--continue]] | train --resume RUN
       [--checkpoint.init_from RUN|FOLDER|OWNER/NAME [--offline]]
   evaluate RUN [--split test] [--batch-size N]  metrics on a split
   predict RUN --input TEXT|FILE|FOLDER|-        JSON lines out, one a record
   convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights as the original library reads them; --delta: what was trained
+  launch --processes N -- train EXPERIMENT ...  N processes on this machine, as a pod would run them
 
 EXPERIMENT is a dotted name that `suite list` prints, or a path to a .py file with experiment().
 `suite VERB --help` lists the flags of a verb; `suite train EXPERIMENT --help` every field of that experiment."""
@@ -101,30 +105,89 @@ def apply_flags(experiment: "Experiment", arguments: list[str], program: str) ->
 
 
 def train(arguments: list[str]) -> None:
-    """suite train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR] | train --resume RUN"""
+    """suite train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR [--continue]] |
+    train --resume RUN [--parallel.AXIS N ...]; of several processes each with
+    [--coordinator HOST:PORT --processes N --process-id I] [--join-seconds S] [--lost-seconds S]"""
+    from suite import joining
+
+    options = split_options(arguments, ("data", "run-dir", "resume", "allow", *joining.FLAGS),
+                            ("smoke", "offline", "continue"))  # fmt: skip
+    with joining.joined(joining.find_place(options.named)):
+        _finish(_trained(options))
+
+
+def _trained(options: Options) -> Any:
+    from suite import hosts, run
+
+    if "resume" in options.named:
+        _, others = _parallel_flags(options.rest)
+        _no_more(options.words + others, "train --resume RUN takes the experiment as it is stored, but for --parallel")
+        return _resumed(options.named["resume"], options)
+    experiment = resolve(_word(options, "EXPERIMENT", "suite list"), options, "train")
+    folder = options.named.get("run-dir", "")
+    if "continue" not in options.named:
+        return run.train(experiment, folder)
+    if not folder:
+        raise InputError("flag --continue", "goes on with a run that has begun, in a folder that is named.",
+                         fix="--run-dir DIR --continue")  # fmt: skip
+    begun = hosts.agreed(lambda: (Path(folder) / "experiment.json").is_file())
+    return _resumed(folder, options) if begun else run.train(experiment, folder)
+
+
+def _resumed(folder: str, options: Options) -> Any:
+    """The run goes on with its stored experiment, on the mesh that the flags name, if they do."""
     from suite import run
 
-    options = split_options(arguments, ("data", "run-dir", "resume", "allow"), ("smoke", "offline"))
-    if "resume" in options.named:
-        _no_more(options.words + options.rest, "train --resume RUN takes the experiment as it is stored")
-        made = run.resume(options.named["resume"], _allow(options))
-    else:
-        experiment = resolve(_word(options, "EXPERIMENT", "suite list"), options, "train")
-        made = run.train(experiment, options.named.get("run-dir", ""))
-    _finish(made)
+    flags, _ = _parallel_flags(options.rest)
+    if not flags:
+        return run.resume(folder, _allow(options))
+    changed = apply_flags(run.stored(folder, _allow(options)), flags, f"suite train --resume {folder}")
+    return run.resume(folder, _allow(options), parallel=changed.parallel)
+
+
+def _parallel_flags(rest: list[str]) -> tuple[list[str], list[str]]:
+    """``--parallel.AXIS`` flags with their values, and everything else."""
+    kept: list[str] = []
+    others: list[str] = []
+    items = iter(rest)
+    for item in items:
+        if not item.startswith("--parallel."):
+            others.append(item)
+        else:
+            kept += [item] if "=" in item else [item, next(items, "")]
+    return kept, others
 
 
 def evaluate(arguments: list[str]) -> None:
-    """suite evaluate RUN [--split test] [--batch-size N] [--allow PACKAGE]"""
-    from suite import run
+    """suite evaluate RUN [--split test] [--batch-size N] [--allow PACKAGE]; of several processes each with
+    [--coordinator HOST:PORT --processes N --process-id I] [--join-seconds S] [--lost-seconds S]"""
+    from suite import joining, run
 
-    options = split_options(arguments, ("split", "batch-size", "allow"))
+    options = split_options(arguments, ("split", "batch-size", "allow", *joining.FLAGS))
     _no_more(options.words[1:] + options.rest, "suite evaluate RUN [--split test] [--batch-size N]")
     size = options.named.get("batch-size", "0")
     if not size.isdecimal():
         raise InputError("flag --batch-size", f'"{size}" is no number of rows.', fix="--batch-size 64")
-    opened = run.open(_word(options, "RUN", "the folder that suite train printed last"), _allow(options))
-    _finish(opened.evaluate(options.named.get("split", "test"), int(size)))
+    with joining.joined(joining.find_place(options.named)):
+        opened = run.open(_word(options, "RUN", "the folder that suite train printed last"), _allow(options))
+        _finish(opened.evaluate(options.named.get("split", "test"), int(size)))
+
+
+def launch(arguments: list[str]) -> None:
+    """suite launch --processes N -- train EXPERIMENT ... | suite launch --processes N -- evaluate RUN ..."""
+    from suite import launching
+
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    own, dashes, command = arguments[:at], arguments[at : at + 1], arguments[at + 1 :]
+    options = split_options(own, ("processes",))
+    usage = "suite launch --processes 2 -- train EXPERIMENT"
+    _no_more(options.words + options.rest, usage)
+    number = options.named.get("processes", "")
+    if not dashes or not number.isdecimal():
+        problem = f'"{number}" is no number of processes.' if number else "or the -- before the verb is missing."
+        raise InputError("flag --processes", problem, fix=usage)
+    if code := launching.launch(int(number), command):
+        sys.exit(code)
 
 
 def predict(arguments: list[str]) -> None:
@@ -218,7 +281,7 @@ def doctor(arguments: list[str]) -> None:
 
 VERBS: dict[str, Callable[[list[str]], None]] = {
     "list": list_, "doctor": doctor, "data": inspect, "plan": plan, "train": train, "evaluate": evaluate,
-    "predict": predict, "convert": convert,
+    "predict": predict, "convert": convert, "launch": launch,
 }  # fmt: skip
 
 
@@ -238,17 +301,47 @@ def main(arguments: list[str] | None = None) -> None:
             return
         VERBS[verb](rest)
     except InputError as error:
-        print(f"suite {verb}: {error}", file=sys.stderr)
-        sys.exit(2)
+        _end(f"suite {verb}: {error}", 2)
     except Interrupted as error:
-        print(f"suite {verb}: {error}", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        _end(f"suite {verb}: {error}", INTERRUPTED)
     except RunError as error:
-        print(f"suite {verb}: {error}", file=sys.stderr)
-        sys.exit(1)
+        _end(f"suite {verb}: {error}", 1)
     except KeyboardInterrupt:
-        print(f"suite {verb}: stopped; go on with suite train --resume RUN", file=sys.stderr)
-        sys.exit(1)
+        _end(f"suite {verb}: stopped; go on with suite train --resume RUN", 1)
+    except Exception as error:
+        if (watch := _watch()) is None:
+            raise
+        watch.explain()
+        traceback.print_exc()
+        watch.leave(f"{type(error).__name__}: {error}", 1)
+        _exit(1)
+
+
+def _watch() -> Any:
+    """The watch over the other processes of the run, if there are any."""
+    joining = sys.modules.get("suite.joining")
+    return joining.current() if joining else None
+
+
+def _end(text: str, code: int) -> NoReturn:
+    """Print why, once however many processes come to the same end, and leave."""
+    watch = _watch()
+    if watch is None or not watch.leave(text, code):
+        print(text, file=sys.stderr, flush=True)
+    if watch is None:
+        sys.exit(code)
+    if code == INTERRUPTED:
+        from suite import joining
+
+        joining.close()
+    _exit(code)
+
+
+def _exit(code: int) -> NoReturn:
+    """Without the runtime's own farewell, which waits for processes that may never come to theirs."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _word(options: Options, name: str, fix: str) -> str:
@@ -268,6 +361,10 @@ def _allow(options: Options) -> tuple[str, ...]:
 
 
 def _finish(made: Any) -> None:
+    from suite import hosts
+
+    if not hosts.is_first():
+        return
     for name, value in made.metrics.items():
         print(f"{name:32} {value:.6g}")
     origin = getattr(getattr(made.experiment.task, "data", None), "origin", "")

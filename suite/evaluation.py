@@ -8,11 +8,12 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from suite import sharding
-from suite.base import Columns, Source, Tally, Task
+from suite import hosts, sharding
+from suite.base import Batch, Columns, Source, Tally, Task
 from suite.data.pipeline import Dispatch, Encoder, Plan, decides_length, dispatches, pad
 from suite.metrics import add
 from suite.nn.layout import Layout, laid_out
+from suite.parts import Part, own_part, own_rows, place
 
 Predict = Callable[[Any, Any, dict[str, Any]], dict[str, jax.Array]]
 
@@ -28,35 +29,51 @@ def make_predict(graph: Any, task: Task, layout: Layout = Layout()) -> Predict:
 
 
 def outputs(predict: Predict, params: Any, rest: Any, task: Task, source: Source, plan: Plan,
-            mesh: Mesh | None = None) -> Iterator[tuple[Dispatch, dict[str, np.ndarray]]]:  # fmt: skip
-    """Each batch of the split with the model's outputs on it, one batch computed ahead."""
+            mesh: Mesh | None = None, part: Part | None = None,
+            ) -> Iterator[tuple[Dispatch, dict[str, np.ndarray]]]:  # fmt: skip
+    """Each batch of the split with the model's outputs on it, one batch computed ahead; of ``part``, its rows."""
     several = mesh is not None and mesh.size > 1
     if several:
         sharding.check_divisible(plan.batch_size, 1, mesh, "train.eval_batch_size")
     where = sharding.batch_sharding(mesh) if several else None
+    # What a process fetches is what it holds, so outputs of several processes are split as their batch is.
+    split = (lambda made: made) if part is None else jax.jit(lambda made: made, out_shardings=where)
+    encoder = Encoder(task, source, plan, augment=False, rows=None if part is None else part.rows)
     waiting: tuple[Dispatch, Any] | None = None
-    for item in dispatches(Encoder(task, source, plan, augment=False), 0, plan.batches_per_epoch):
+    for item in dispatches(encoder, 0, plan.batches_per_epoch):
         batch = {name: value[0] for name, value in item.batch.items()}
-        made = (item, predict(params, rest, jax.device_put(batch, where)))
+        made = (item, split(predict(params, rest, place(batch, where, part))))
         if waiting is not None:
-            yield waiting[0], jax.device_get(waiting[1])
+            yield waiting[0], own_rows(waiting[1], part)
         waiting = made
     if waiting is not None:
-        yield waiting[0], jax.device_get(waiting[1])
+        yield waiting[0], own_rows(waiting[1], part)
 
 
 def evaluate(predict: Predict, params: Any, rest: Any, task: Task, source: Source, plan: Plan,
              mesh: Mesh | None = None) -> dict[str, float]:  # fmt: skip
-    """Metric name -> value over all records of the split; each counts once, whatever the batch size."""
+    """Metric name -> value over all records of the split; each counts once, whatever the batch size and however many
+    processes share it."""
+    part = None if mesh is None else own_part(mesh, plan.batch_size)
     sums: dict[str, Tally] = {}
-    for item, made in outputs(predict, params, rest, task, source, plan, mesh):
-        sums = add(sums, task.score(made, {name: value[0] for name, value in item.batch.items()}))
-    return {name: tally.value() for name, tally in sums.items()}
+    empty: tuple[dict[str, np.ndarray], Batch] | None = None
+    for item, made in outputs(predict, params, rest, task, source, plan, mesh, part):
+        batch = {name: value[0] for name, value in item.batch.items()}
+        if part is not None:  # each row is scored by one process
+            made, batch = ({name: value[part.owned] for name, value in rows.items()} for rows in (made, batch))
+        if batch["mask"].any():
+            sums = add(sums, task.score(made, batch))
+        else:
+            empty = made, batch
+    if not sums and empty is not None:  # a process without records has the metrics' names all the same
+        sums = task.score(*empty)
+    return {name: tally.value() for name, tally in hosts.added(sums).items()}
 
 
 def answer(predict: Predict, params: Any, rest: Any, task: Task, columns: Columns, buckets: tuple[int, ...],
            batch_size: int = 64) -> list[dict[str, Any]]:  # fmt: skip
-    """One decoded answer a record of ``columns``, in order: the path of a request."""
+    """One decoded answer a record of ``columns``, in order: the path of a request. Several processes are given the same
+    columns, and have all answers each."""
     count = len(next(iter(columns.values())))
     answers: list[dict[str, Any]] = []
     for start in range(0, count, batch_size):
@@ -64,7 +81,7 @@ def answer(predict: Predict, params: Any, rest: Any, task: Task, columns: Column
         encoded = task.encode(rows)
         size = min(count, batch_size)
         real = np.arange(size) < len(next(iter(rows.values())))
-        made = jax.device_get(predict(params, rest, pad(encoded, real, _length(encoded, buckets))))
+        made = hosts.fetched(predict(params, rest, pad(encoded, real, _length(encoded, buckets))))
         answers += task.decode({name: value[real] for name, value in made.items()})
     return answers
 

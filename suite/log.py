@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -29,17 +29,21 @@ class Log:
         total: steps of the whole run.
         resume_step: last step whose lines stay, where a run goes on: what was logged after it is cut off.
         quiet: write the files, print nothing.
+        writing: False for all but the first of several processes, which neither write nor print.
     """
 
-    def __init__(self, folder: Path | str, total: int, resume_step: int | None = None, quiet: bool = False) -> None:
+    def __init__(self, folder: Path | str, total: int, resume_step: int | None = None, quiet: bool = False,
+                 writing: bool = True) -> None:  # fmt: skip
         self.folder = Path(folder)
         self.total = total
-        self.quiet = quiet
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if resume_step is not None:
-            _cut(self.folder / METRICS, resume_step)
+        self.quiet = quiet or not writing
         self._events: _Events | None = None
-        self._file = (self.folder / METRICS).open("a", encoding="utf-8")
+        self._file: TextIO | None = None
+        if writing:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if resume_step is not None:
+                _cut(self.folder / METRICS, resume_step)
+            self._file = (self.folder / METRICS).open("a", encoding="utf-8")
         self._resumed = resume_step or 0
         self._pace = _Pace(total, self._resumed)
         self._bar: _Bar | _Lines | None = None
@@ -58,6 +62,8 @@ class Log:
 
         A full disk loses lines, says so once, and stops no training.
         """
+        if self._file is None:
+            return
         numbers = {name: float(value) for name, value in values.items()}
         try:
             self._file.write(json.dumps({"step": int(step), **numbers}) + "\n")

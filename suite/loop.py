@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import jax
 
+from suite import hosts
 from suite.checkpoint import Checkpoints, Progress
 from suite.config import Experiment
 from suite.errors import Interrupted, RunError
@@ -94,7 +95,7 @@ class Loop:
             self.progress = dataclasses.replace(self.progress, due=True)
             self.leave()
         self.log.metrics(step, metrics)
-        score = self.judge.score(metrics)
+        score = hosts.agreed(lambda: self.judge.score(metrics))  # without a metric it is a clock's
         self.progress = dataclasses.replace(judged(self.progress, score, step), due=False)
         self.log.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
         return score

@@ -19,11 +19,11 @@ import jax
 import numpy as np
 from flax import nnx
 
-from suite import adaptation, config, experiments, planning, precision, pretrained, simulation
+from suite import adaptation, config, experiments, hosts, planning, precision, pretrained, simulation
 from suite.assets import asset_file, assets_of, bind, prepare
 from suite.base import Columns
 from suite.compilation import enable_cache
-from suite.config import Experiment
+from suite.config import Experiment, Parallel
 from suite.data.labels import Labels
 from suite.data.pipeline import Encoder, default_buckets, make_plan
 from suite.data.sources import read_input
@@ -76,13 +76,15 @@ class Run:
     def evaluate(self, split: str = "test", batch_size: int = 0) -> "Run":
         """This run with its metrics on ``split``; also written to ``result.json``."""
         task, begun = self.experiment.task, time.perf_counter()
-        source = task.source(split)
+        hosts.check_shared(self.folder)
+        source = hosts.after_first(lambda: task.source(split))
         plan = make_plan(task, source, batch_size or self.experiment.train.eval_batch_size
                          or self.experiment.train.batch_size, seed=None, buckets=self._buckets)  # fmt: skip
         found = evaluate_split(self._program.predict, *self._weights, task, source, plan, mesh=self._program.mesh)
         seconds = time.perf_counter() - begun
         metrics = {f"{split}/{name}": value for name, value in found.items()}
-        write_result(self.folder, "evaluate", self.experiment.name, metrics, seconds, len(source) / seconds)
+        if hosts.is_first():
+            write_result(self.folder, "evaluate", self.experiment.name, metrics, seconds, len(source) / seconds)
         return dataclasses.replace(self, metrics=metrics)
 
     def predict(self, inputs: Sequence[Any] | Columns) -> list[dict[str, Any]]:
@@ -151,22 +153,30 @@ def train(experiment: Experiment, run_dir: str | Path = "", *, resume: bool = Fa
     Raises:
         InputError: the input cannot be used, or the folder already holds a run and ``resume`` is False.
     """
-    folder = Path(run_dir) if run_dir else new_folder(experiment.name)
+    name, fresh = hosts.agreed(lambda: _taken(experiment.name, run_dir, resume))
+    folder, begun = Path(name), time.perf_counter()
+    try:
+        found = fit(experiment, folder, on_dispatch=on_dispatch)
+    except InputError:
+        unused = hosts.is_first() and fresh and not any(folder.glob("checkpoints/[0-9]*"))
+        if unused:  # so that the corrected command finds no run there
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    rate = found.pop("train/examples_per_second")
+    if hosts.is_first():
+        write_result(folder, "train", experiment.name, found, time.perf_counter() - begun, rate)
+    return Run(folder, bind(_as_stored(experiment, folder), folder), found)
+
+
+def _taken(name: str, run_dir: str | Path, resume: bool) -> tuple[str, bool]:
+    """The run folder, with the versions that it is made by; and whether it is new."""
+    folder = Path(run_dir) if run_dir else new_folder(name)
     if (folder / "experiment.json").exists() and not resume:
         raise InputError(f'--run-dir "{folder}"', "already holds a run.", fix=f"suite train --resume {folder}")
     fresh = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     config.write_text(folder / "versions.json", json.dumps(versions(), indent=1) + "\n")
-    begun = time.perf_counter()
-    try:
-        found = fit(experiment, folder, on_dispatch=on_dispatch)
-    except InputError:
-        if fresh and not any(folder.glob("checkpoints/[0-9]*")):  # so that the corrected command finds no run there
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    rate = found.pop("train/examples_per_second")
-    write_result(folder, "train", experiment.name, found, time.perf_counter() - begun, rate)
-    return Run(folder, bind(_as_stored(experiment, folder), folder), found)
+    return str(folder), fresh
 
 
 def _as_stored(experiment: Experiment, folder: Path) -> Experiment:
@@ -176,13 +186,31 @@ def _as_stored(experiment: Experiment, folder: Path) -> Experiment:
     return dataclasses.replace(experiment, model=config.from_json(stored, (own,)))
 
 
-def resume(folder: str | Path, allow: tuple[str, ...] = (), *, on_dispatch: OnDispatch | None = None) -> Run:
-    """Go on with the run in ``folder``, exactly where its newest checkpoint stands; ``on_dispatch`` as in ``train``."""
-    open_folder = Path(folder)
-    if not config.is_run(open_folder):
-        open(open_folder)  # says what is wrong
-    experiment = read_experiment(open_folder / "experiment.json", allow)
-    return train(experiment, open_folder, resume=True, on_dispatch=on_dispatch)
+def resume(folder: str | Path, allow: tuple[str, ...] = (), *, parallel: Parallel | None = None,
+           on_dispatch: OnDispatch | None = None) -> Run:  # fmt: skip
+    """Go on with the run in ``folder``, exactly where its newest checkpoint stands.
+
+    Args:
+        folder: the run folder.
+        allow: packages whose classes the run's experiment may name.
+        parallel: another mesh, for another number of devices than the run had; the checkpoint is of none.
+        on_dispatch: as in ``train``.
+    """
+    experiment = stored(folder, allow)
+    if parallel is not None:
+        experiment = dataclasses.replace(experiment, parallel=parallel)
+    return train(experiment, folder, resume=True, on_dispatch=on_dispatch)
+
+
+def stored(folder: str | Path, allow: tuple[str, ...] = ()) -> Experiment:
+    """The experiment that the run in ``folder`` was begun with; its assets need not be fitted yet.
+
+    Raises:
+        InputError: the folder is no run, or its experiment names a class that is not allowed.
+    """
+    if not config.is_run(folder):
+        open(folder)  # says what is wrong
+    return read_experiment(Path(folder) / "experiment.json", allow)
 
 
 def predict_input(run: Run, value: str) -> list[dict[str, Any]]:

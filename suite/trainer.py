@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
-from suite import adaptation, optim, precision, pretrained, rows, sharding, skipping
+from suite import adaptation, hosts, optim, precision, pretrained, rows, sharding, skipping
 from suite.assets import prepare, unbind
-from suite.base import Batch, Tally, Task
+from suite.base import Batch, Source, Tally, Task
 from suite.checkpoint import Checkpoints, Progress
 from suite.compilation import CompileWatch, enable_cache
 from suite.config import Experiment, Train, dump, is_run
@@ -28,6 +28,7 @@ from suite.judging import Judge, best_metrics
 from suite.log import Log
 from suite.loop import Loop, crossed
 from suite.nn.layout import Layout, batch_sum, laid_out, share
+from suite.parts import Part, own_part, place
 from suite.tree import map_paths, paths
 
 OnDispatch = Callable[[Dispatch], None]
@@ -275,46 +276,60 @@ def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None 
     precision.keep_memory()
     enable_cache()
     watch = CompileWatch()
-    source, held_out = experiment.task.source("train"), experiment.task.source("validation")
-    if not any(folder.glob("checkpoints/[0-9]*")):  # a resumed run has its sizes, and its source may be gone
-        experiment = pretrained.adopt(experiment)
-    dump(unbind(experiment), folder / "experiment.json")
-    experiment = prepare(experiment, folder, source)
+    hosts.check_shared(folder)
+    # What process 0 decodes, fetches and fits, the others find.
+    source, held_out = hosts.after_first(lambda: tuple(map(experiment.task.source, ("train", "validation"))))
+    experiment, plan = hosts.after_first(lambda: _prepared(experiment, folder, source))
     train, pipe = experiment.train, experiment.pipeline
-    plan = make_plan(experiment.task, source, train.batch_size, seed=train.seed, buckets=pipe.buckets,
-                     cache=folder / "assets" / "lengths-train.npy")  # fmt: skip
     steps = total_steps(train, plan)
     program, interruption = assemble(experiment, steps), Interruption()
-    judge = Judge(experiment, interruption.guard(program.predict), program.mesh, held_out, folder, plan)
+    part = own_part(program.mesh, train.batch_size)
+    guarded = interruption.guard(program.predict)
+    judge = hosts.after_first(lambda: Judge(experiment, guarded, program.mesh, held_out, folder, plan))
     with interruption, Checkpoints(folder / "checkpoints", experiment.checkpoint.keep) as checkpoints:
         checkpoints.check_start(program.abstract)
         state, progress = restore(program, checkpoints, experiment)
-        with Log(folder, steps, resume_step=progress.next_batch) as log:
+        with Log(folder, steps, resume_step=progress.next_batch, writing=hosts.is_first()) as log:
             checkpoints.say = log.say
             loop = Loop(experiment, folder, program, judge, checkpoints, log, interruption, steps, state, progress,
                         Interval(progress.tallied))  # fmt: skip
             if progress.due:
                 loop.save(loop.evaluate())
             end = progress.next_batch if loop.out_of_patience() else steps  # a run that stopped early stays stopped
-            items = dispatches(Encoder(experiment.task, source, plan, augment=True), progress.next_batch, end,
-                               train.steps_per_dispatch, workers=pipe.workers, prefetch=pipe.prefetch)  # fmt: skip
+            encoder = Encoder(experiment.task, source, plan, augment=True, rows=None if part is None else part.rows)
+            items = dispatches(encoder, progress.next_batch, end, train.steps_per_dispatch, workers=pipe.workers,
+                               prefetch=pipe.prefetch)  # fmt: skip
             start = time.perf_counter()
             with contextlib.closing(items):
-                _train(loop, items, plan, on_dispatch)
+                _train(loop, items, plan, part, on_dispatch)
             seconds = time.perf_counter() - start
             log.say(watch.summary())
     rate = loop.examples / seconds if loop.examples else 0.0
     return {"train/steps": loop.progress.next_batch, "train/examples_per_second": rate, "train/seconds": seconds,
-            **best_metrics(folder, loop.progress)}  # fmt: skip
+            **hosts.agreed(lambda: best_metrics(folder, loop.progress))}  # fmt: skip
 
 
-def _train(loop: Loop, items: Iterator[Dispatch], plan: Plan, on_dispatch: OnDispatch | None) -> None:
+def _prepared(experiment: Experiment, folder: Path, source: Source) -> tuple[Experiment, Plan]:
+    """The experiment stored and bound, and its batch plan."""
+    if not any(folder.glob("checkpoints/[0-9]*")):  # a resumed run has its sizes, and its source may be gone
+        experiment = pretrained.adopt(experiment)
+    if hosts.is_first():
+        dump(unbind(experiment), folder / "experiment.json")
+    experiment = prepare(experiment, folder, source)
+    train = experiment.train
+    return experiment, make_plan(experiment.task, source, train.batch_size, seed=train.seed,
+                                 buckets=experiment.pipeline.buckets,
+                                 cache=folder / "assets" / "lengths-train.npy")  # fmt: skip
+
+
+def _train(loop: Loop, items: Iterator[Dispatch], plan: Plan, part: Part | None,
+           on_dispatch: OnDispatch | None) -> None:  # fmt: skip
     """Until the items end, patience does, or the run is interrupted."""
     program = loop.program
     where = sharding.batch_sharding(program.mesh, leading=1) if program.mesh.size > 1 else None
     shapes: set[Any] = set()
     loop.since = time.perf_counter()
-    for item, batch in to_device(items, where):
+    for item, batch in to_device(items, lambda batch: place(batch, where, part)):
         if on_dispatch is not None:
             on_dispatch(item)
         compiles, called = _compiles(loop.log, shapes, item, plan), time.perf_counter()

@@ -52,7 +52,7 @@ TEXT = ("train", "text.classify", "--smoke", "--task.text", "review")
 def test_unknown_verb(refused):
     assert refused("trian", "x") == (
         'suite trian: verb "trian": is unknown.\n'
-        "  found: list, doctor, data, plan, train, evaluate, predict, convert\n"
+        "  found: list, doctor, data, plan, train, evaluate, predict, convert, launch\n"
         "  try:   train\n"
     )  # fmt: skip
 

@@ -7,8 +7,8 @@ the whole iterator state is one integer, the next global batch.
 
 import contextlib
 import functools
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from suite.errors import InputError
 
 CHUNK = 4096
 """Records encoded at a time where a whole split is walked."""
+UNIT = 32
+"""Rows of a batch that share a generator of random numbers where training augments."""
 
 
 def ragged_lengths(task: Task, source: Source, cache: Path | None = None) -> np.ndarray | None:
@@ -170,8 +172,8 @@ class Dispatch:
     Attributes:
         first: global index of its first batch.
         steps: batches in it.
-        indices: (steps, b) record indices, -1 for padding.
-        batch: arrays (steps, b, ...) on the host.
+        indices: (steps, b) record indices of the whole batch, -1 for padding.
+        batch: arrays (steps, b, ...) on the host; of several processes each has its own rows only.
     """
 
     first: int
@@ -182,22 +184,95 @@ class Dispatch:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Makes dispatches; what Grain maps over (first, steps), in this process or in workers."""
+    """Makes dispatches; what Grain maps over (first, steps), in this process or in workers.
+
+    Where the task draws random numbers, each ``UNIT`` rows of a batch are encoded by themselves, with a generator of
+    their own: what becomes of a record then depends on its batch and its row alone, and not on how many processes
+    share the batch, nor on the steps of a dispatch. A task that draws none is given all rows at once.
+
+    Attributes:
+        task: encodes.
+        source: the records.
+        plan: which of them make up each batch.
+        augment: give the task random numbers.
+        rows: rows of each batch that this process holds, rising; None for all. Only their records are read (besides
+            those that share a unit with them).
+    """
 
     task: Task
     source: Source
     plan: Plan
     augment: bool
+    rows: np.ndarray | None = None
 
     def __call__(self, span: tuple[int, int]) -> dict[str, Any]:
         first, steps = span
-        rows = [self.plan.batch(first + i) for i in range(steps)]
-        indices, length = np.stack([indices for indices, _ in rows]), max(length for _, length in rows)
-        real = indices >= 0
-        wanted = indices.reshape(-1) if real.all() else indices[real]
-        rng = np.random.default_rng((self.plan.seed or 0, first, 1)) if self.augment else None
-        encoded = self.task.encode(self.source[wanted], rng)
-        return {"span": np.asarray(span), "indices": indices, "batch": pad(encoded, real, length)}
+        planned = [self.plan.batch(first + i) for i in range(steps)]
+        indices, length = np.stack([indices for indices, _ in planned]), max(length for _, length in planned)
+        held = indices if self.rows is None else indices[:, self.rows]
+        real = held >= 0
+        if real.any():
+            batch = pad(self._encoded(first, indices, held, real), real, length)
+        else:  # the last batch ends before this process's rows: zeros of the form that the others have
+            one = self.task.encode(self.source[indices[indices >= 0][:1]],
+                                   self._rng(first, 0) if self.augment else None)  # fmt: skip
+            batch = {name: np.zeros_like(value) for name, value in pad(one, _only_first(real), length).items()}
+        return {"span": np.asarray(span), "indices": indices, "batch": batch}
+
+    def _encoded(self, first: int, indices: np.ndarray, held: np.ndarray, real: np.ndarray) -> dict[str, Any]:
+        wanted = held.reshape(-1) if real.all() else held[real]
+        if not self.augment:
+            return self.task.encode(self.source[wanted])
+        if not self.__dict__.get("_draws"):
+            rng = self._rng(first, 0)
+            before = rng.bit_generator.state
+            encoded = self.task.encode(self.source[wanted], rng)
+            if rng.bit_generator.state == before:
+                return encoded
+            self.__dict__["_draws"] = True
+        return _joined([part for i in range(len(indices)) for part in self._units(first + i, indices[i])])
+
+    def _units(self, step: int, indices: np.ndarray) -> Iterator[dict[str, Any]]:
+        """The held rows of one batch, unit by unit."""
+        rows = np.arange(len(indices)) if self.rows is None else self.rows
+        for unit in np.unique(rows // UNIT).tolist():
+            places = np.arange(unit * UNIT, min((unit + 1) * UNIT, len(indices)))
+            places = places[indices[places] >= 0]
+            ours = np.isin(places, rows)
+            if ours.any():
+                encoded = self.task.encode(self.source[indices[places]], self._rng(step, unit))
+                yield encoded if ours.all() else _picked(encoded, ours)
+
+    def _rng(self, step: int, unit: int) -> np.random.Generator:
+        return np.random.default_rng((self.plan.seed or 0, step, unit, 1))
+
+
+def _only_first(real: np.ndarray) -> np.ndarray:
+    return (np.arange(real.size) == 0).reshape(real.shape)
+
+
+def _picked(encoded: dict[str, Any], chosen: np.ndarray) -> dict[str, Any]:
+    """The rows where ``chosen`` (b,) is True."""
+    picked: dict[str, Any] = {}
+    for name, value in encoded.items():
+        if isinstance(value, Ragged):
+            lengths = np.asarray(value.lengths)
+            picked[name] = replace(value, values=value.values[np.repeat(chosen, lengths)], lengths=lengths[chosen])
+        else:
+            picked[name] = np.asarray(value)[chosen]
+    return picked
+
+
+def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Encoded rows end to end."""
+    joined: dict[str, Any] = {}
+    for name, value in parts[0].items():
+        if isinstance(value, Ragged):
+            joined[name] = replace(value, values=np.concatenate([part[name].values for part in parts]),
+                                   lengths=np.concatenate([part[name].lengths for part in parts]))  # fmt: skip
+        else:
+            joined[name] = np.concatenate([np.asarray(part[name]) for part in parts])
+    return joined
 
 
 def _dispatch(element: dict[str, Any]) -> Dispatch:
@@ -232,11 +307,12 @@ def dispatches(encoder: Encoder, start: int, stop: int, steps: int = 1, *, worke
             close()
 
 
-def to_device(items: Iterator[Dispatch], sharding: Any = None) -> Iterator[tuple[Dispatch, Batch]]:
-    """Each dispatch with its batch on the device(s), one ahead of the one in use."""
+def to_device(items: Iterator[Dispatch], place: Callable[[Batch], Batch] = jax.device_put) -> Iterator[
+        tuple[Dispatch, Batch]]:  # fmt: skip
+    """Each dispatch with its batch on the device(s), where ``place`` puts it, one ahead of the one in use."""
     ahead: tuple[Dispatch, Batch] | None = None
     for item in items:
-        placed = jax.device_put(item.batch, sharding)
+        placed = place(item.batch)
         if ahead is not None:
             yield ahead
         ahead = (item, placed)
