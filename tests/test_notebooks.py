@@ -27,7 +27,7 @@ DATA = {
 }
 """What a notebook cannot do without."""
 SAYS = {
-    "text": (r"test accuracy (0\.\d+)", 4),
+    "text": (r"test accuracy (0\.\d+), validation", 4),
     "vision": (r"test accuracy (0\.\d+)", 5),
     "speech": (r"test word error rate (\d\.\d+)", 4),
     "recommendation": (r"test auc (0\.\d+)", 3),
@@ -76,6 +76,9 @@ def test_a_notebook_runs(name, tmp_path):
     results = [json.loads(path.read_text()) for path in tmp_path.glob("runs/**/result.json")]
     assert results and all(np.isfinite(value) for result in results for value in result["metrics"].values())
     assert "no faults" in said or "fault:" in said  # what suite doctor says
+    if name == "laptop_to_pod":
+        assert float(re.search(r"one device +loss (\d\.\d+)", said)[1]) == pytest.approx(float(value), rel=1e-4)
+        assert "the same parameters: True" in said and "the same log: True" in said
 
 
 def test_every_notebook_is_run():
