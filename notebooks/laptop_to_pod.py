@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = ""  # the address this notebook came from, such as "https://github.com/OWNER/NAME"
-EXTRAS = "notebooks"
+EXTRAS = "examples,plots"
 SMOKE = "SMOKE" in os.environ  # a few steps of everything: does it run at all?
 
 if importlib.util.find_spec("suite") is None:
@@ -142,6 +142,7 @@ left.legend(frameon=False, fontsize=8)
 right.barh(list(found), [made["bytes"] / 1024 for made in found.values()])
 right.invert_yaxis()
 right.set(xlabel="KiB a device", title="parameters and optimiser")
+plt.show()
 
 # %% [markdown]
 # On real devices it is the same command, without the simulation. `-1` stands for all that are there:

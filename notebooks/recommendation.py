@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = ""  # the address this notebook came from, such as "https://github.com/OWNER/NAME"
-EXTRAS = "notebooks,prepare"
+EXTRAS = "plots,prepare"
 SMOKE = "SMOKE" in os.environ  # a few steps of everything: does it run at all?
 
 if importlib.util.find_spec("suite") is None:
@@ -145,6 +145,7 @@ left.set(xlabel="step", title="loss")
 left.legend(frameon=False)
 right.plot(*curve(run, "validation/auc"), "o-")
 right.set(xlabel="step", title="AUC, validation")
+plt.show()
 
 # %% [markdown]
 # ## The test, and where it fails
@@ -181,6 +182,7 @@ found = [(low, auc(said[rows], clicked[rows]), rows.sum()) for low, rows in zip(
 right.plot(range(len(found)), [area for _, area, _ in found], "o-")
 right.set_xticks(range(len(found)), [f"{low}+\n{rows:,} rows" for low, _, rows in found], fontsize=8)
 right.set(xlabel="ratings of the film in training", title="AUC by how well the film is known")
+plt.show()
 
 # %% [markdown]
 # ## A list for a user
@@ -214,6 +216,7 @@ axis.barh(range(len(best)), chances[best])
 axis.set_yticks(range(len(best)), [titles[str(records["movie_id"][i])] for i in best])
 axis.invert_yaxis()
 axis.set(xlabel="probability of four or five stars", title=f"What user {user} might like", xlim=(0, 1))
+plt.show()
 
 # %% [markdown]
 # Did they? What this user rated later is in the test: films of the list that are among it can be checked.

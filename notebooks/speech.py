@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = ""  # the address this notebook came from, such as "https://github.com/OWNER/NAME"
-EXTRAS = "notebooks"
+EXTRAS = "plots,speech"
 SMOKE = "SMOKE" in os.environ  # a few steps of everything: does it run at all?
 
 if importlib.util.find_spec("suite") is None:
@@ -141,6 +141,7 @@ for (wave, energy), i in zip(axes.T, pair, strict=True):
     wave.set(title=f"“{columns['text'][i]}”, spoken by {columns['speaker'][i]}", ylabel="pressure")
     spectrogram(energy, samples)
     energy.set(xlabel="seconds")
+plt.show()
 
 # %%
 if "IPython" in sys.modules:
@@ -177,6 +178,7 @@ for name, label in (("wer", "words"), ("cer", "letters")):
     right.plot(*curve(run, f"validation/{name}"), "o-", label=label)
 right.set(xlabel="step", title="error rate, validation", ylim=(0, None))
 right.legend(frameon=False)
+plt.show()
 
 # %% [markdown]
 # ## The test, and the mistakes
@@ -202,6 +204,7 @@ errors = [np.mean([i in set(wrong) for i in range(len(heard)) if columns["speake
 figure, axis = plt.subplots(figsize=(6, 2.8), layout="constrained")
 axis.barh(speakers, 100 * np.array(errors))
 axis.set(xlabel="recordings misheard, %", title="Whom it understands", xlim=(0, max(1, 110 * max(errors))))
+plt.show()
 
 # %% [markdown]
 # All six people were in training. A voice that it never heard is another matter: with `task.data.held_out` set to
@@ -237,6 +240,7 @@ above.set_title(f"“{columns['text'][i]}”, written “{heard[i]}”")
 below.imshow(probabilities[used], aspect="auto", cmap="Blues", vmin=0, vmax=1, extent=(0, seconds, len(used), 0))
 below.set_yticks(np.arange(len(used)) + 0.5, [units[s] for s in used])
 below.set(xlabel="seconds", ylabel="letter")
+plt.show()
 
 # %% [markdown]
 # ## Where next

@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = ""  # the address this notebook came from, such as "https://github.com/OWNER/NAME"
-EXTRAS = "notebooks,prepare"
+EXTRAS = "plots,prepare"
 SMOKE = "SMOKE" in os.environ  # a few steps of everything: does it run at all?
 
 if importlib.util.find_spec("suite") is None:
@@ -160,6 +160,7 @@ def curves(run):
 
 
 curves(run)
+plt.show()
 
 # %% [markdown]
 # The grey line is measured on batches with dropout while they are learnt; the blue one on all validation texts. Where
@@ -202,6 +203,7 @@ filled = [g for g in range(10) if (groups == g).sum() >= 5]
 middle.plot([0.5, 1], [0.5, 1], color="0.7")
 middle.plot([sure[groups == g].mean() for g in filled], [right[groups == g].mean() for g in filled], "o-")
 middle.set(xlabel="probability of the answer", ylabel="share that is right", title="Is it as right as it is sure?")
+plt.show()
 
 # %% [markdown]
 # ## Asking it
@@ -239,6 +241,7 @@ def bars(axis, words, moves, title):
 TEXT = "the plot is thin but the actors are wonderful"
 figure, axis = plt.subplots(figsize=(6, 3.2), layout="constrained")
 bars(axis, *occlusion(run, TEXT), "Trained from scratch")
+plt.show()
 
 # %% [markdown]
 # ## From published weights
@@ -271,6 +274,7 @@ if tuned:
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained", sharex=True)
     bars(axes[0], *occlusion(run, TEXT), "Trained from scratch")
     bars(axes[1], *occlusion(tuned, TEXT), "From published weights")
+    plt.show()
 
 # %% [markdown]
 # ## Where next

@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = ""  # the address this notebook came from, such as "https://github.com/OWNER/NAME"
-EXTRAS = "notebooks,prepare"
+EXTRAS = "plots,prepare"
 SMOKE = "SMOKE" in os.environ  # a few steps of everything: does it run at all?
 
 if importlib.util.find_spec("suite") is None:
@@ -104,7 +104,7 @@ plt.rcParams.update({"figure.dpi": 110, "axes.spines.top": False, "axes.spines.r
 
 def gallery(images, titles, columns=10):
     """Pictures in rows, each under its title."""
-    rows = -(-len(images) // columns)
+    rows = max(-(-len(images) // columns), 1)
     _, axes = plt.subplots(rows, columns, figsize=(columns, 1.35 * rows), layout="constrained", squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
@@ -114,6 +114,7 @@ def gallery(images, titles, columns=10):
 
 
 gallery([Image.open(min((PHOTOS / name).glob("*.png"))) for name in names], names)
+plt.show()
 
 # %% [markdown]
 # ## The recipe
@@ -162,6 +163,7 @@ for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
     axis.plot(*curve(run, f"validation/{name}"), "o-", label="validation", color="C0")
     axis.set(xlabel="step", title=name)
     axis.legend(frameon=False)
+plt.show()
 
 # %% [markdown]
 # The grey line is measured on pictures that are shifted and mirrored, with dropout, and against smoothed labels; the
@@ -194,6 +196,7 @@ for row, column in np.argwhere(table):
 axis.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
 axis.set_yticks(range(len(classes)), classes)
 axis.set(xlabel="answer", ylabel="truth")
+plt.show()
 
 # %% [markdown]
 # These are the pictures that the model misread while it was surest of itself. Some would puzzle a person too.
@@ -203,6 +206,7 @@ wrong = np.flatnonzero(said != truth)
 wrong = wrong[np.argsort(-sure[wrong])][:20]
 gallery([Image.open(columns["image"][i]) for i in wrong],
         [f"{classes[said[i]]} {sure[i]:.0%}\nis {classes[truth[i]]}" for i in wrong])  # fmt: skip
+plt.show()
 
 # %% [markdown]
 # ## Asking it
@@ -250,6 +254,7 @@ for (above, below), i in zip(axes.T, shown, strict=True):
     below.imshow(falls, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.6)
     above.axis("off")
     below.axis("off")
+plt.show()
 
 # %% [markdown]
 # ## Where next

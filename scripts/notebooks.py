@@ -7,6 +7,7 @@ With SMOKE in the environment it takes its recipes' smallest form.
 import argparse
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ def execute(source: Path, figures: Path) -> dict[str, Any]:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
+    warnings.filterwarnings("ignore", "FigureCanvasAgg is non-interactive")  # show() has nowhere to show them
     figures.mkdir(parents=True, exist_ok=True)
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for place, text in enumerate(code(source), 1):
