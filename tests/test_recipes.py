@@ -64,6 +64,8 @@ def test_parameters_are_those_of_the_golden_table(name):
     model = fill(experiments.load(name).model, dims)
     state = nnx.state(nnx.eval_shape(lambda: model.build(rngs=nnx.Rngs(0))), nnx.Param)
     leaves = paths(nnx.to_pure_dict(state))
+    # A parameter of a weak type loses it at the first step, and the second step then compiles once more.
+    assert not [path for path, leaf in leaves.items() if leaf.weak_type]
     lines = [f"{path} {'x'.join(map(str, leaf.shape))} {leaf.dtype}" for path, leaf in sorted(leaves.items())]
     lines.append(f"total {sum(leaf.size for leaf in leaves.values())}")
     file = GOLDEN / f"{name}.txt"

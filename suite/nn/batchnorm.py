@@ -27,7 +27,7 @@ class BatchNorm(nnx.Module):
     """
 
     def __init__(self, channels: int, *, scale: float = 1.0, momentum: float = 0.1, epsilon: float = 1e-5):
-        self.scale = nnx.Param(jnp.full((channels,), scale))
+        self.scale = nnx.Param(jnp.full((channels,), scale, jnp.float32))
         self.bias = nnx.Param(jnp.zeros((channels,)))
         self.mean = nnx.BatchStat(jnp.zeros((channels,)))
         self.variance = nnx.BatchStat(jnp.ones((channels,)))
@@ -75,7 +75,7 @@ class GroupNorm(nnx.Module):
     """
 
     def __init__(self, channels: int, *, groups: int = 32, scale: float = 1.0, epsilon: float = 1e-5):
-        self.scale = nnx.Param(jnp.full((channels,), scale))
+        self.scale = nnx.Param(jnp.full((channels,), scale, jnp.float32))
         self.bias = nnx.Param(jnp.zeros((channels,)))
         self.groups = groups
         self.epsilon = epsilon

@@ -99,7 +99,9 @@ def test_categories_get_rows_of_one_stack_and_the_rest_the_row_of_the_unseen(tmp
     first, second = made.fields
     assert (first.start, first.size, first.values) == (0, 4, ("x", "y"))
     assert (second.start, second.size, second.values) == (4, 4, ("1", "2"))
-    assert made.dims() == {"rows": 8, "fields": 2, "lists": (), "inputs": 0}
+    used = sum(field.size for field in made.fields)
+    assert used == 8
+    assert made.dims() == {"rows": 64, "fields": 2, "lists": (), "inputs": 0}
     asked = {"a": ["x", "y", "rare", "never seen", None, ""], "b": [1, 2.0, "2", "two", float("nan"), None]}
     unseen, missing = UNSEEN, MISSING
     assert made.encode(asked)["ids"].T.tolist() == [[2, 3, unseen, unseen, missing, missing],
