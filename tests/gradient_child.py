@@ -7,6 +7,7 @@ to the largest value of all gradients (some, as that of a bias of keys, are noth
 """
 
 import json
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -61,10 +62,12 @@ def gradients(config, inputs, parallel):
     return {path: np.asarray(leaf) for path, leaf in paths(jax.jit(jax.grad(loss))(params)).items()}
 
 
-def main():
+def main(*names):
     assert jax.device_count() == 8
     found = {}
     for family, (config, inputs) in families().items():
+        if names and family not in names:
+            continue
         one = gradients(config, inputs, None)
         for name, parallel in LAYOUTS.items():
             if name == "sequence" and family not in ("transformer", "decoder"):
@@ -76,4 +79,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

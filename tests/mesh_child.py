@@ -12,9 +12,14 @@ import jax
 import numpy as np
 
 import suite
+from suite import sharding
+from suite.assets import prepare
+from suite.data.pipeline import Encoder, dispatches, make_plan, to_device
+from suite.trainer import assemble
 from suite.tree import paths
 from tests.families import small
 
+STEPS = 20
 LAYOUTS = {
     "one": {"data": 1},
     "data": {"data": 8},
@@ -26,17 +31,30 @@ LAYOUTS = {
 
 def main(family: str, *layouts: str) -> None:
     assert jax.device_count() == 8
-    found = {}
-    for name in layouts or LAYOUTS:
-        sizes = LAYOUTS[name]
-        experiment = small(family, train__steps=20, train__log_every=1, train__eval_every=20,
-                           **{f"parallel__{field}": value for field, value in sizes.items()})  # fmt: skip
-        with tempfile.TemporaryDirectory() as folder:
-            run = suite.train(experiment, Path(folder) / "run")
-            rest = {path: np.asarray(leaf).tolist() for path, leaf in paths(run._weights[1]).items()}
-            losses = [value for value in run.history["train/loss"] if value is not None]
-        found[name] = {"losses": losses, "rest": rest}
-    print(json.dumps(found))
+    source = small(family).task.source("train")
+    with tempfile.TemporaryDirectory() as folder:
+        experiment = prepare(small(family), Path(folder), source)
+        plan = make_plan(experiment.task, source, experiment.train.batch_size, seed=0,
+                         buckets=experiment.pipeline.buckets)  # fmt: skip
+        items = list(dispatches(Encoder(experiment.task, source, plan, augment=True), 0, STEPS))
+        begun = initial(experiment)
+        print(json.dumps({name: trained(experiment, items, begun, LAYOUTS[name]) for name in layouts or LAYOUTS}))
+
+
+def trained(experiment, items, begun, layout):
+    """Losses of the steps, and the statistics that they leave."""
+    program = assemble(suite.replace(experiment, {f"parallel.{field}": size for field, size in layout.items()}), STEPS)
+    where = sharding.batch_sharding(program.mesh, leading=1) if program.mesh.size > 1 else None
+    state, losses = jax.device_put(begun, jax.tree.map(lambda leaf: leaf.sharding, program.abstract)), []
+    for _, batch in to_device(iter(items), lambda batch: jax.device_put(batch, where)):
+        state, tallies = program.step(state, batch)
+        losses.append(float(tallies["loss"].total / tallies["loss"].count))
+    return {"losses": losses, "rest": {path: np.asarray(leaf).tolist() for path, leaf in paths(state.rest).items()}}
+
+
+def initial(experiment):
+    """The state to begin with, on the host: for all layouts, which spares compiling it for each."""
+    return jax.device_get(assemble(suite.replace(experiment, {"parallel.data": 1}), STEPS).init())
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def never_killed(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "workers, kills, in_writing",
-    [(0, 10, 3), (2, 3, 1), pytest.param(2, 10, 3, marks=pytest.mark.slow)],
+    [(0, 5, 2), (2, 2, 1)] + [pytest.param(workers, 10, 3, marks=pytest.mark.slow) for workers in (0, 2)],
 )
 def test_killed_and_resumed(workers, kills, in_writing, never_killed, tmp_path):
     state, progress, expected = never_killed
