@@ -2,8 +2,8 @@
 
 source:   sentence-transformers/all-MiniLM-L6-v2; PyTorch + transformers reach 89.4 % after 2 epochs on this machine
 data:     TFDS glue/sst2 2.0.0: 67,349 training phrases, 872 validation sentences
-expected: validation accuracy 89.4 % (seed 0; goal 90 %: not met yet)
-time:     13 minutes on 2 CPU cores that tests shared; not yet measured alone
+expected: validation accuracy 89.9 % (seed 0; goal 90 %: missed by one sentence of 872)
+time:     30 minutes on 2 CPU cores that tests shared; not yet measured alone
 command:  suite train text.sst2_minilm
 """
 
@@ -42,7 +42,7 @@ def experiment() -> Experiment:
             learning_rate=1.5e-4, schedule="linear", warmup_steps=150, weight_decay=0.01, clip_norm=1.0, beta2=0.98,
             layer_decay=0.9, rates=(("^head", 10.0),), frozen=("encoder/tokens/",),
         ),
-        train=Train(epochs=1.25, batch_size=64, ema=0.998, eval_every=330),
+        train=Train(epochs=2.0, batch_size=64, ema=0.998, eval_every=330),
         pipeline=Pipeline(buckets=(8, 14, 20, 28, 40, 64)),
         precision=Precision(compute="bfloat16"),
         checkpoint=Checkpoint(init_from=weights()),
