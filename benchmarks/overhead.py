@@ -89,7 +89,7 @@ def in_turn() -> tuple[list[float], list[float]]:
     import suite
     from suite import trainer
     from suite.data.pipeline import dispatches, to_device
-    from suite.sharding import batch_sharding
+    from suite.parts import placer
 
     steps = WINDOW * (WINDOWS + 3)
     changes = {"train.batch_size": ROWS * jax.device_count(), "train.steps": steps, "train.steps_per_dispatch": 1,
@@ -107,8 +107,8 @@ def in_turn() -> tuple[list[float], list[float]]:
         bound = prepare(experiment, folder, source)
         plan = make_plan(bound.task, source, bound.train.batch_size, seed=0)
         program = trainer.assemble(bound, steps)
-        where = batch_sharding(program.mesh, leading=1) if program.mesh.size > 1 else None
-        _, batch = next(to_device(dispatches(Encoder(bound.task, source, plan, True), 0, 2), where))
+        items = dispatches(Encoder(bound.task, source, plan, True), 0, 2)
+        _, batch = next(to_device(items, placer(program.mesh, leading=1)))
         held.update(program=program, batch=batch, state=program.init())
 
     def bare_steps() -> None:

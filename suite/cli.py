@@ -11,7 +11,6 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from suite.errors import InputError, Interrupted, RunError, closest
@@ -118,6 +117,7 @@ def train(arguments: list[str]) -> None:
 
 def _trained(options: Options) -> Any:
     from suite import hosts, run
+    from suite.config import is_run
 
     if "resume" in options.named:
         _, others = _parallel_flags(options.rest)
@@ -130,7 +130,7 @@ def _trained(options: Options) -> Any:
     if not folder:
         raise InputError("flag --continue", "goes on with a run that has begun, in a folder that is named.",
                          fix="--run-dir DIR --continue")  # fmt: skip
-    begun = hosts.agreed(lambda: (Path(folder) / "experiment.json").is_file())
+    begun = hosts.agreed(lambda: is_run(folder))
     return _resumed(folder, options) if begun else run.train(experiment, folder)
 
 

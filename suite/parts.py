@@ -1,5 +1,6 @@
 """Which rows of a batch each process holds: batches onto the devices of all, and outputs back to rows of one's own."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -65,6 +66,12 @@ def place(batch: Batch, where: NamedSharding | None, part: Part | None) -> Batch
         return jax.make_array_from_callback(shape, where, local)
 
     return {name: whole(np.asarray(value)) for name, value in batch.items()}
+
+
+def placer(mesh: Mesh, part: Part | None = None, leading: int = 0) -> Callable[[Batch], Batch]:
+    """`place` on the devices of ``mesh``, for batches with ``leading`` axes before their rows."""
+    where = batch_sharding(mesh, leading) if mesh.size > 1 else None
+    return lambda batch: place(batch, where, part)
 
 
 def own_rows(outputs: dict[str, jax.Array], part: Part | None) -> dict[str, np.ndarray]:

@@ -28,7 +28,7 @@ from suite.judging import Judge, best_metrics
 from suite.log import Log
 from suite.loop import Loop, crossed
 from suite.nn.layout import Layout, batch_sum, laid_out, share
-from suite.parts import Part, own_part, place
+from suite.parts import Part, own_part, placer
 from suite.tree import map_paths, paths
 
 OnDispatch = Callable[[Dispatch], None]
@@ -326,10 +326,9 @@ def _train(loop: Loop, items: Iterator[Dispatch], plan: Plan, part: Part | None,
            on_dispatch: OnDispatch | None) -> None:  # fmt: skip
     """Until the items end, patience does, or the run is interrupted."""
     program = loop.program
-    where = sharding.batch_sharding(program.mesh, leading=1) if program.mesh.size > 1 else None
     shapes: set[Any] = set()
     loop.since = time.perf_counter()
-    for item, batch in to_device(items, lambda batch: place(batch, where, part)):
+    for item, batch in to_device(items, placer(program.mesh, part, leading=1)):
         if on_dispatch is not None:
             on_dispatch(item)
         compiles, called = _compiles(loop.log, shapes, item, plan), time.perf_counter()

@@ -12,9 +12,9 @@ import jax
 import numpy as np
 
 import suite
-from suite import sharding
 from suite.assets import prepare
 from suite.data.pipeline import Encoder, dispatches, make_plan, to_device
+from suite.parts import placer
 from suite.trainer import assemble
 from suite.tree import paths
 from tests.families import small
@@ -44,9 +44,8 @@ def main(family: str, *layouts: str) -> None:
 def trained(experiment, items, begun, layout):
     """Losses of the steps, and the statistics that they leave."""
     program = assemble(suite.replace(experiment, {f"parallel.{field}": size for field, size in layout.items()}), STEPS)
-    where = sharding.batch_sharding(program.mesh, leading=1) if program.mesh.size > 1 else None
     state, losses = jax.device_put(begun, jax.tree.map(lambda leaf: leaf.sharding, program.abstract)), []
-    for _, batch in to_device(iter(items), lambda batch: jax.device_put(batch, where)):
+    for _, batch in to_device(iter(items), placer(program.mesh, leading=1)):
         state, tallies = program.step(state, batch)
         losses.append(float(tallies["loss"].total / tallies["loss"].count))
     return {"losses": losses, "rest": {path: np.asarray(leaf).tolist() for path, leaf in paths(state.rest).items()}}
