@@ -66,3 +66,26 @@ def child():
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """Mounts a real file system of so many MiB, and returns its folder; one a test."""
+    folder = tmp_path / "disk"
+
+    def mount(mebibytes):
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(folder)]
+        if os.getuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("only root may mount a small disk")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk(mounted):
+    """A real file system of 6 MiB."""
+    return mounted(6)

@@ -3,14 +3,13 @@
 Appends each dispatch's ids to a file: ids, pause, then the arguments of the command line.
 """
 
-import os
 import signal
 import sys
-import time
 
 from suite import cli, run
 from suite.config import replace
 from tests import toy
+from tests.noting import noting
 
 
 def experiment():
@@ -21,14 +20,7 @@ def experiment():
 
 
 def main(ids: str, pause: str, arguments: list[str]) -> None:
-    # One write a line, unbuffered: what is in the file was asked to be trained on, however the process ends.
-    file, train = os.open(ids, os.O_WRONLY | os.O_APPEND | os.O_CREAT), run.train
-
-    def note(item):
-        rows = [",".join(map(str, row)) for row in item.indices.tolist()]
-        os.write(file, "".join(f"{item.first + i} {row}\n" for i, row in enumerate(rows)).encode())
-        time.sleep(float(pause))
-
+    train, note = run.train, noting(ids, float(pause))
     run.train = lambda *args, on_dispatch=None, **named: train(*args, on_dispatch=note, **named)
     cli.main(arguments)
 

@@ -3,24 +3,17 @@
 Appends each step and its ids to a file before it is trained on. Exit codes as of the command line.
 """
 
-import os
 import sys
-import time
 from pathlib import Path
 
 import suite
 from suite.cli import INTERRUPTED
 from tests.families import small
+from tests.noting import noting
 
 
 def main(family: str, folder: Path, ids: Path, pause: float) -> None:
-    # One write a line, unbuffered: what is in the file was asked to be trained on, however the process ends.
-    file = os.open(ids, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-
-    def note(item):
-        os.write(file, f"{item.first} {','.join(map(str, item.indices[0].tolist()))}\n".encode())
-        time.sleep(pause)
-
+    note = noting(ids, pause)
     try:
         if (folder / "experiment.json").exists():
             suite.resume(folder, on_dispatch=note)

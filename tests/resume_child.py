@@ -1,13 +1,12 @@
 """Trains the toy task, or goes on with it; run as a script by test_resume. Appends each dispatch's ids to a file."""
 
-import os
 import sys
-import time
 from pathlib import Path
 
 import suite
 from suite.config import replace
 from tests import toy
+from tests.noting import noting
 
 
 def experiment(workers: int):
@@ -19,14 +18,7 @@ def experiment(workers: int):
 
 
 def main(folder: Path, ids: Path, workers: int, pause: float) -> None:
-    # One write a line, unbuffered: what is in the file was asked to be trained on, however the process ends.
-    file = os.open(ids, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-
-    def note(item):
-        rows = [",".join(map(str, row)) for row in item.indices.tolist()]
-        os.write(file, "".join(f"{item.first + i} {row}\n" for i, row in enumerate(rows)).encode())
-        time.sleep(pause)
-
+    note = noting(ids, pause)
     if (folder / "experiment.json").exists():
         suite.resume(folder, allow=("tests",), on_dispatch=note)
     else:

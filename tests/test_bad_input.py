@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -315,18 +314,6 @@ def test_a_warm_up_longer_than_the_run(refused, here):
         "  try:   --optim.warmup_steps 0\n"
     )
     assert not (here / "run").exists(), "the corrected command can use the same folder"
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A real file system of 6 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
-    if os.getuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("only root may mount a small disk")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_a_full_disk_at_the_start(small_disk, refused):

@@ -556,18 +556,6 @@ def test_a_run_whose_steps_are_all_skipped_stops(tmp_path):
 # A disk without room
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A real file system of 6 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
-    if os.getuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("only root may mount a small disk")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 @pytest.mark.parametrize("foreseen", [True, False])
 def test_a_disk_that_is_full_for_a_while(foreseen, small_disk, undisturbed, capsys, monkeypatch):
     """Steps 20 and 30 are not saved, 40 is. Unforeseen: the disk fills up after it was asked for its room."""

@@ -1,7 +1,6 @@
 """Fifty interruptions of every kind over all families: no example lost or repeated, the same parameters to the bit."""
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -17,22 +16,10 @@ from suite.cli import INTERRUPTED
 from tests.conftest import ROOT
 from tests.families import FAMILIES, need_data
 from tests.test_interruption import stored
-from tests.test_resume import executions
+from tests.test_resume import executions, kill
 
 KINDS = ("kill", "terminate", "truncate", "flip", "full")
 STEPS = 300
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """A real file system of 96 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(folder)]
-    if os.getuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("only root may mount a small disk")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 class Trainer:
@@ -59,8 +46,7 @@ class Trainer:
             time.sleep(0.002)
 
     def kill(self):
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        kill(self.process)
 
     def sealed(self):
         """Complete checkpoints with checksums, the oldest first."""
@@ -109,7 +95,7 @@ def damage(trainer, kind, rng):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_ten_interruptions(family, disk, tmp_path):
+def test_ten_interruptions(family, mounted, tmp_path):
     need_data(family)
     rng = np.random.default_rng(FAMILIES.index(family))
     alone = Trainer(family, tmp_path / "alone", tmp_path)
@@ -119,7 +105,7 @@ def test_ten_interruptions(family, disk, tmp_path):
 
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    trainer = Trainer(family, disk / "run", scratch)
+    trainer = Trainer(family, mounted(96) / "run", scratch)
     left = [str(kind) for kind in rng.permutation([kind for kind in KINDS for _ in range(2)])]
     done: list[str] = []
     while left:
