@@ -11,7 +11,6 @@ is the same; torchaudio's Conformer has no positions, so neither has ours here.
 import numpy as np
 
 from benchmarks.harness import keep_pages, main, variant
-from tests.parity.golden import mend_torch
 
 BATCH, SAMPLES, CHARACTERS, TARGET = 2, 160_000, 32, 80
 FRAMES, WIDTH, TAPS, GROUPS = 499, 768, 128, 16
@@ -135,8 +134,6 @@ def torch_speech(keep: bool):
     if keep:
         keep_pages()
     import torch
-
-    mend_torch()
     from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
     torch.manual_seed(0)
@@ -210,8 +207,6 @@ def torch_conformer(narrow: bool, compiled: bool, keep: bool):
     if keep:
         keep_pages()
     import torch
-
-    mend_torch()
     from torchaudio.models import Conformer
 
     torch.manual_seed(0)

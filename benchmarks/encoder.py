@@ -1,30 +1,46 @@
-"""BERT-mini (4 layers, width 256, 4 heads) as a classifier of 16 texts of 128 tokens: training step and inference.
+"""BERT as a classifier of texts of 128 tokens: training step and inference, mini on 16 texts and base on 8.
+
+Mini has 4 layers, width 256 and 4 heads, base 12, 768 and 12.
 
 Training: dropout 0.1, AdamW, all parameters. Random weights. Peer: transformers' BertForSequenceClassification,
 eager and compiled. Both sides get the allocator setting of ``suite.precision.keep_memory`` where it helps them.
 Arithmetic is the same but for BERT's token types (two vectors of a table, all of type 0 here), which we don't have.
 
-    python -m benchmarks.encoder
+    python -m benchmarks.encoder mini
+    python -m benchmarks.encoder base --only ours ", keep"     # all variants at once would take 20 GiB
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.harness import keep_pages, main, variant
 
-BATCH, LENGTH, VOCAB = 16, 128, 30_522
-LAYERS, WIDTH, HEADS, FEED_FORWARD = 4, 256, 4, 1024
+LENGTH, VOCAB = 128, 30_522
 
 
-def data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+class Size(NamedTuple):
+    """A network, and how many texts it is given at once."""
+
+    batch: int
+    layers: int
+    width: int
+    heads: int
+
+
+CASES = {"BERT-mini b16x128": Size(16, 4, 256, 4), "BERT-base b8x128": Size(8, 12, 768, 12)}
+
+
+def data(batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
-    tokens = rng.integers(0, VOCAB, (BATCH, LENGTH))
-    return tokens, np.ones((BATCH, LENGTH), bool), rng.integers(0, 2, (BATCH,))
+    tokens = rng.integers(0, VOCAB, (batch, LENGTH))
+    return tokens, np.ones((batch, LENGTH), bool), rng.integers(0, 2, (batch,))
 
 
 # Ours
 
 
-def ours(compute: str):
+def ours(size: Size, compute: str):
     import jax
     from flax import nnx
 
@@ -34,21 +50,21 @@ def ours(compute: str):
 
     precision.keep_memory()
     config = Config(
-        vocab_size=VOCAB, outputs=2, layers=LAYERS, width=WIDTH, heads=HEADS, feed_forward=FEED_FORWARD,
-        norm="post", pooling="cls", embedding_norm=True, epsilon=1e-12,
+        vocab_size=VOCAB, outputs=2, layers=size.layers, width=size.width, heads=size.heads,
+        feed_forward=4 * size.width, norm="post", pooling="cls", embedding_norm=True, epsilon=1e-12,
     )  # fmt: skip
     model = precision.apply(config.build(rngs=nnx.Rngs(0)), Precision(compute=compute))
     graph, params = nnx.split(model, nnx.Param)
-    tokens, mask, labels = data()
+    tokens, mask, labels = data(size.batch)
     return graph, nnx.to_pure_dict(params), tuple(map(jax.numpy.asarray, (tokens, mask, labels)))
 
 
-def our_training(compute: str):
+def our_training(size: Size, compute: str):
     import jax
     import optax
     from flax import nnx
 
-    graph, params, (tokens, mask, labels) = ours(compute)
+    graph, params, (tokens, mask, labels) = ours(size, compute)
     tx = optax.adamw(1e-5)
 
     def loss(params, key, tokens, mask, labels):
@@ -73,11 +89,11 @@ def our_training(compute: str):
     return run
 
 
-def our_inference(compute: str):
+def our_inference(size: Size, compute: str):
     import jax
     from flax import nnx
 
-    graph, params, (tokens, mask, _) = ours(compute)
+    graph, params, (tokens, mask, _) = ours(size, compute)
     if compute == "bfloat16":
         # Matrices are rounded once, not at each call.
         params = jax.tree.map(lambda a: a.astype(compute) if a.ndim > 1 else a, params)
@@ -88,7 +104,7 @@ def our_inference(compute: str):
 # Peer
 
 
-def torch_model(keep: bool):
+def torch_model(size: Size, keep: bool):
     if keep:
         keep_pages()
     import torch
@@ -96,15 +112,15 @@ def torch_model(keep: bool):
 
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=VOCAB, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
-        intermediate_size=FEED_FORWARD,
+        vocab_size=VOCAB, hidden_size=size.width, num_hidden_layers=size.layers, num_attention_heads=size.heads,
+        intermediate_size=4 * size.width,
     )  # fmt: skip
-    tokens, mask, labels = map(torch.tensor, data())
+    tokens, mask, labels = map(torch.tensor, data(size.batch))
     return BertForSequenceClassification(config), dict(input_ids=tokens, attention_mask=mask.long()), labels
 
 
-def torch_training(narrow: bool, compiled: bool, keep: bool):
-    model, inputs, labels = torch_model(keep)
+def torch_training(size: Size, narrow: bool, compiled: bool, keep: bool):
+    model, inputs, labels = torch_model(size, keep)
     import torch
 
     optimizer = torch.optim.AdamW(model.parameters(), 1e-5, weight_decay=1e-4, fused=True)
@@ -121,8 +137,8 @@ def torch_training(narrow: bool, compiled: bool, keep: bool):
     return run
 
 
-def torch_inference(narrow: bool, compiled: bool, keep: bool):
-    model, inputs, _ = torch_model(keep)
+def torch_inference(size: Size, narrow: bool, compiled: bool, keep: bool):
+    model, inputs, _ = torch_model(size, keep)
     import torch
 
     model.eval()
@@ -137,14 +153,15 @@ def torch_inference(narrow: bool, compiled: bool, keep: bool):
     return run
 
 
-for work, mine, peer in (("train", our_training, torch_training), ("inference", our_inference, torch_inference)):
-    for compute, narrow in (("float32", False), ("bfloat16", True)):
-        case = f"BERT-mini b16x128 {work} {compute}"
-        variant(case, "ours")(lambda mine=mine, compute=compute: mine(compute))
-        for compiled in (False, True):
-            for keep in (False, True):
-                name = ("torch.compile" if compiled else "torch eager") + (", keep" if keep else "")
-                variant(case, name)(lambda peer=peer, a=(narrow, compiled, keep): peer(*a))
+for title, size in CASES.items():
+    for work, mine, peer in (("train", our_training, torch_training), ("inference", our_inference, torch_inference)):
+        for compute, narrow in (("float32", False), ("bfloat16", True)):
+            case = f"{title} {work} {compute}"
+            variant(case, "ours")(lambda mine=mine, size=size, compute=compute: mine(size, compute))
+            for compiled in (False, True):
+                for keep in (False, True):
+                    name = ("torch.compile" if compiled else "torch eager") + (", keep" if keep else "")
+                    variant(case, name)(lambda peer=peer, size=size, a=(narrow, compiled, keep): peer(size, *a))
 
 if __name__ == "__main__":
     main()

@@ -2,8 +2,7 @@
 
 Training: SGD with momentum, statistics of the batch, all parameters. Random weights. Peer: torchvision's networks,
 eager and compiled, in the memory format "channels last", which is the faster one. Both sides get the allocator setting
-of ``suite.precision.keep_memory``. Where torchvision's compiled operators don't load, they are declared: classification
-uses none.
+of ``suite.precision.keep_memory``.
 
     python -m benchmarks.resnet
 """
@@ -96,15 +95,7 @@ def our_inference(name: str, side: int, batch: int, compute: str):
 def torch_model(name: str, side: int, batch: int):
     keep_pages()
     import torch
-
-    try:
-        import torchvision
-    except RuntimeError:
-        global LIBRARY  # goes when nobody holds it
-        LIBRARY = torch.library.Library("torchvision", "DEF")
-        for operator in ("nms", "qnms"):
-            LIBRARY.define(f"{operator}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
-        import torchvision
+    import torchvision
 
     torch.manual_seed(0)
     model = getattr(torchvision.models, name)()

@@ -31,9 +31,6 @@ def _():
 
 
 def torch_mel(compiled: bool):
-    from tests.parity.golden import mend_torch
-
-    mend_torch()
     import torch
     from torchaudio.transforms import MelSpectrogram
 
@@ -55,9 +52,6 @@ variant(MEL, "torchaudio torch.compile")(lambda: torch_mel(True))
 
 @variant(MEL, "transformers Whisper extractor")
 def _():
-    from tests.parity.golden import mend_torch
-
-    mend_torch()  # so that transformers can import torchaudio
     from transformers import WhisperFeatureExtractor
 
     extract, samples = WhisperFeatureExtractor(), recordings()

@@ -7,7 +7,7 @@ arrays -> the pipeline pads them into a ``Batch`` -> ``Task.loss`` or ``Task.pre
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -139,6 +139,17 @@ class Tally:
     def value(self) -> float:
         """total / count, nan over nothing."""
         return float(self.total) / float(self.count) if float(self.count) else float("nan")
+
+    @staticmethod
+    def resampled(rows: Sequence["Tally"], weights: np.ndarray) -> np.ndarray:
+        """Value (k,) of each of k samples, in which row i of n (a record's own tally) counts ``weights[:, i]`` times.
+
+        Kinds of tallies whose parts don't add as numbers do override it.
+        """
+        totals = np.array([row.total for row in rows], np.float64)
+        counts = np.array([row.count for row in rows], np.float64)
+        sums = zip(weights @ totals, weights @ counts, strict=True)
+        return np.array([replace(rows[0], total=total, count=count).value() for total, count in sums])
 
 
 class ModelConfig(ABC):

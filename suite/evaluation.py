@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from suite import hosts, sharding
 from suite.base import Batch, Columns, Source, Tally, Task
 from suite.data.pipeline import Dispatch, Encoder, Plan, decides_length, dispatches, pad
+from suite.intervals import Scores, by_record, joined
 from suite.metrics import add
 from suite.nn.layout import Layout, laid_out
 from suite.parts import Part, own_part, own_rows, place
@@ -68,6 +69,16 @@ def evaluate(predict: Predict, params: Any, rest: Any, task: Task, source: Sourc
     if not sums and empty is not None:  # a process without records has the metrics' names all the same
         sums = task.score(*empty)
     return {name: tally.value() for name, tally in hosts.added(sums).items()}
+
+
+def score_records(predict: Predict, params: Any, rest: Any, task: Task, source: Source, plan: Plan) -> Scores:
+    """What each record of the split adds to each metric, for intervals and comparisons; in one process."""
+    parts = []
+    for item, made in outputs(predict, params, rest, task, source, plan):
+        batch = {name: value[0] for name, value in item.batch.items()}
+        indices = item.indices.reshape(-1)
+        parts.append((by_record(task, made, batch), indices[indices >= 0]))
+    return joined(parts)
 
 
 def answer(predict: Predict, params: Any, rest: Any, task: Task, columns: Columns, buckets: tuple[int, ...],

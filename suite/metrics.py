@@ -1,7 +1,7 @@
 """Losses (jitted) and scores (host, float64) shared by the tasks, as tallies that add."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,6 +66,13 @@ class Ranking(Tally):
         """The area; nan where all labels are equal."""
         return auc(np.concatenate(self.total), np.concatenate(self.count))
 
+    @staticmethod
+    def resampled(rows: Sequence[Tally], weights: np.ndarray) -> np.ndarray:
+        scores = np.concatenate([part for row in rows for part in row.total])
+        labels = np.concatenate([part for row in rows for part in row.count])
+        grouped = _by_score(scores, labels)
+        return np.array([_area(*grouped(w)) for w in weights])
+
 
 @dataclass(frozen=True)
 class RankingBound(Ranking):
@@ -111,11 +118,19 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> float:
 def bootstrap_auc(scores: np.ndarray, labels: np.ndarray, draws: int = 1000, seed: int = 0) -> np.ndarray:
     """Areas under the ROC curve of ``draws`` samples of the rows, drawn with replacement; those of one label are
     left out. Quantiles 0.025 and 0.975 bound the 95 % interval (Efron, 1979, doi 10.1214/aos/1176344552)."""
-    rng = np.random.default_rng(seed)
-    count, grouped = len(labels), _by_score(scores, labels)
-    areas = [_area(*grouped(np.bincount(rng.integers(0, count, count), minlength=count))) for _ in range(draws)]
-    made = np.array(areas, np.float64)
+    grouped = _by_score(scores, labels)
+    made = np.array([_area(*grouped(w)) for block in samples(len(labels), draws, seed) for w in block])
     return made[np.isfinite(made)]
+
+
+def samples(count: int, draws: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """How often each of ``count`` records is in each of ``draws`` samples, drawn with replacement: arrays (k, count) of
+    some samples at a time, so that many records don't fill the memory."""
+    rng = np.random.default_rng(seed)
+    block = max(1, 4_000_000 // max(count, 1))
+    for begin in range(0, draws, block):
+        size = min(block, draws - begin)
+        yield np.stack([np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(size)])
 
 
 def _by_score(scores: np.ndarray, labels: np.ndarray) -> Any:

@@ -21,17 +21,18 @@ from flax import nnx
 
 from suite import adaptation, config, experiments, hosts, planning, precision, pretrained, simulation
 from suite.assets import asset_file, assets_of, bind, prepare
-from suite.base import Columns
+from suite.base import Columns, Source
 from suite.compilation import enable_cache
 from suite.config import Experiment, Parallel
 from suite.data.labels import Labels
-from suite.data.pipeline import Encoder, default_buckets, make_plan
+from suite.data.pipeline import Encoder, Plan, default_buckets, make_plan
 from suite.data.sources import read_input
 from suite.data.tokenizers import Tokenizer
 from suite.errors import InputError
-from suite.evaluation import answer
+from suite.evaluation import answer, score_records
 from suite.evaluation import evaluate as evaluate_split
 from suite.hardware import hardware
+from suite.intervals import Scores
 from suite.log import history
 from suite.pretrained import Written
 from suite.trainer import OnDispatch, Program, assemble, fit, read_weights, total_steps
@@ -78,14 +79,23 @@ class Run:
         task, begun = self.experiment.task, time.perf_counter()
         hosts.check_shared(self.folder)
         source = hosts.after_first(lambda: task.source(split))
-        plan = make_plan(task, source, batch_size or self.experiment.train.eval_batch_size
-                         or self.experiment.train.batch_size, seed=None, buckets=self._buckets)  # fmt: skip
+        plan = self._plan(source, batch_size)
         found = evaluate_split(self._program.predict, *self._weights, task, source, plan, mesh=self._program.mesh)
         seconds = time.perf_counter() - begun
         metrics = {f"{split}/{name}": value for name, value in found.items()}
         if hosts.is_first():
             write_result(self.folder, "evaluate", self.experiment.name, metrics, seconds, len(source) / seconds)
         return dataclasses.replace(self, metrics=metrics)
+
+    def scores(self, split: str = "test") -> Scores:
+        """What each record of ``split`` adds to each metric: intervals, and differences from another run."""
+        source = self.experiment.task.source(split)
+        return score_records(self._program.predict, *self._weights, self.experiment.task, source, self._plan(source))
+
+    def _plan(self, source: Source, batch_size: int = 0) -> Plan:
+        train = self.experiment.train
+        size = batch_size or train.eval_batch_size or train.batch_size
+        return make_plan(self.experiment.task, source, size, seed=None, buckets=self._buckets)
 
     def predict(self, inputs: Sequence[Any] | Columns) -> list[dict[str, Any]]:
         """One answer a record. ``inputs``: columns as in the data, or a list of bare values (texts, images)."""

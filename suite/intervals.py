@@ -1,0 +1,123 @@
+"""How sure a metric is: each record's own part of it, intervals by the bootstrap, and differences of two runs.
+
+Records are drawn with replacement and the metric is computed of each draw (Efron, 1979, doi 10.1214/aos/1176344552). Of
+two runs on the same records both are computed of the same draws, so that what is hard for both cancels.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from suite.base import Batch, Tally, Task
+from suite.errors import InputError
+from suite.metrics import samples
+
+LEVEL = 0.95
+"""Share of the draws that lie within an interval."""
+DRAWS = 1000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and the bounds between which it lies with probability ``LEVEL``."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether a difference is significant at the level 1 - ``LEVEL``."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What each record of a split adds to each metric.
+
+    Attributes:
+        rows: metric -> one tally a record, in the order in which records were evaluated.
+        records: the place in the source of each of them.
+    """
+
+    rows: Mapping[str, Sequence[Tally]]
+    records: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def values(self) -> dict[str, float]:
+        """Metric -> value over all records."""
+        return {name: _whole(rows) for name, rows in self.rows.items() if rows}
+
+    def interval(self, metric: str, seed: int = 0) -> Interval:
+        """The metric's value with its interval."""
+        rows = self._of(metric)
+        draws = [type(rows[0]).resampled(rows, block) for block in samples(len(rows), DRAWS, seed)]
+        return _bounds(_whole(rows), draws)
+
+    def minus(self, other: "Scores", metric: str, seed: int = 0) -> Interval:
+        """This run's value less the other's, on the same records.
+
+        Raises:
+            InputError: the runs were evaluated on other records.
+        """
+        ours, theirs = self.sorted()._of(metric), other.sorted()._of(metric)
+        if not np.array_equal(np.sort(self.records), np.sort(other.records)):
+            raise InputError("runs", "were evaluated on other records, so their difference says little.",
+                             found=f"{len(self)} and {len(other)} records",
+                             fix="runs with the same data and split")  # fmt: skip
+        draws = [type(ours[0]).resampled(ours, block) - type(theirs[0]).resampled(theirs, block)
+                 for block in samples(len(ours), DRAWS, seed)]  # fmt: skip
+        return _bounds(_whole(ours) - _whole(theirs), draws)
+
+    def sorted(self) -> "Scores":
+        """In the order of the source."""
+        order = np.argsort(self.records, kind="stable")
+        return Scores({name: [rows[i] for i in order] for name, rows in self.rows.items()}, self.records[order])
+
+    def _of(self, metric: str) -> Sequence[Tally]:
+        if metric not in self.rows or not self.rows[metric]:
+            raise InputError(f'metric "{metric}"', "was not measured.", found=", ".join(self.rows) or "none")
+        return self.rows[metric]
+
+
+def _whole(rows: Sequence[Tally]) -> float:
+    total = rows[0]
+    for row in rows[1:]:
+        total = total + row
+    return total.value()
+
+
+def _bounds(value: float, draws: Sequence[np.ndarray]) -> Interval:
+    drawn = np.concatenate(draws) if draws else np.zeros(0)
+    drawn = drawn[np.isfinite(drawn)]
+    if not len(drawn):
+        return Interval(value, float("nan"), float("nan"))
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(low), float(high))
+
+
+def by_record(task: Task, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, list[Tally]]:
+    """Each unmasked row's own tallies, by metric: what ``task.score`` says of a batch of that row alone."""
+    made: dict[str, list[Tally]] = {}
+    one = lambda values, i: {name: np.asarray(value)[i : i + 1] for name, value in values.items()}
+    for i in np.flatnonzero(np.asarray(batch["mask"])):
+        for name, tally in task.score(one(outputs, i), one(batch, i)).items():
+            made.setdefault(name, []).append(tally)
+    return made
+
+
+def joined(parts: Sequence[tuple[dict[str, list[Tally]], Any]]) -> Scores:
+    """Scores of (tallies, record numbers) of batches."""
+    rows: dict[str, list[Tally]] = {}
+    for tallies, _ in parts:
+        for name, more in tallies.items():
+            rows.setdefault(name, []).extend(more)
+    places = [np.asarray(places, np.int64) for _, places in parts]
+    return Scores(rows, np.concatenate(places) if places else np.zeros(0, np.int64))

@@ -1,0 +1,77 @@
+"""Intervals of metrics and of differences, from what each record adds."""
+
+import numpy as np
+import pytest
+
+from suite.base import Tally
+from suite.errors import InputError
+from suite.intervals import Interval, Scores
+from suite.metrics import Ranking, auc, click_scores, translation_scores
+
+
+def accuracy(right: np.ndarray) -> Scores:
+    return Scores({"accuracy": [Tally(float(r), 1) for r in right]}, np.arange(len(right)))
+
+
+def test_the_interval_of_an_accuracy_covers_the_truth_nineteen_times_in_twenty():
+    rng, truth, inside = np.random.default_rng(0), 0.8, 0
+    for _ in range(100):
+        found = accuracy(rng.random(200) < truth).interval("accuracy")
+        inside += found.low <= truth <= found.high
+    assert 88 <= inside <= 99
+    width = found.high - found.low
+    assert width == pytest.approx(2 * 1.96 * np.sqrt(found.value * (1 - found.value) / 200), rel=0.15)
+
+
+def test_what_is_hard_for_both_runs_cancels_in_their_difference():
+    rng = np.random.default_rng(1)
+    first = rng.random(1000) < 0.8
+    second = first.copy()
+    second[np.flatnonzero(~first)[:20]] = True
+    paired = accuracy(second).minus(accuracy(first), "accuracy")
+    assert paired.value == pytest.approx(0.02)
+    assert paired.excludes_zero and paired.low > 0
+    alone = accuracy(second).interval("accuracy")
+    assert paired.high - paired.low < 0.4 * (alone.high - alone.low)
+    assert not accuracy(first).minus(accuracy(first), "accuracy").excludes_zero
+
+
+def test_records_are_paired_by_their_place_and_not_by_their_order():
+    right = np.array([1, 0, 0, 1, 1, 0, 1, 1], float)
+    order = np.random.default_rng(2).permutation(len(right))
+    shuffled = Scores({"accuracy": [Tally(float(right[i]), 1) for i in order]}, order)
+    assert shuffled.minus(accuracy(right), "accuracy") == Interval(0.0, 0.0, 0.0)
+
+
+def test_other_records_are_refused():
+    with pytest.raises(InputError, match="were evaluated on other records"):
+        accuracy(np.ones(4)).minus(accuracy(np.ones(5)), "accuracy")
+    with pytest.raises(InputError, match='metric "f1": was not measured'):
+        accuracy(np.ones(4)).interval("f1")
+
+
+def test_an_area_and_a_calibration_error_are_those_of_the_whole_and_of_each_sample():
+    rng = np.random.default_rng(3)
+    labels = (rng.random(300) < 0.3).astype(float)
+    logits = rng.normal(size=300) + labels
+    whole = click_scores({"logits": logits}, {"label": labels, "mask": np.ones(300, bool)})
+    rows = [click_scores({"logits": logits[i : i + 1]}, {"label": labels[i : i + 1], "mask": np.ones(1, bool)})
+            for i in range(300)]  # fmt: skip
+    scores = Scores({name: [row[name] for row in rows] for name in whole}, np.arange(300))
+    for name, value in scores.values().items():
+        assert value == pytest.approx(whole[name].value(), abs=1e-12), name
+    found = scores.interval("auc")
+    assert found.low < auc(logits, labels) < found.high
+    weights = np.eye(300, dtype=int)[:7].sum(0)[None] + 1
+    drawn = np.repeat(np.arange(300), weights[0])
+    assert Ranking.resampled(scores.rows["auc"], weights)[0] == pytest.approx(auc(logits[drawn], labels[drawn]))
+
+
+def test_bleu_of_a_sample_is_that_of_its_sentences():
+    pytest.importorskip("sacrebleu")
+    made = ["a small dog runs fast", "the cat sits on the mat", "two men are talking here"]
+    references = ["a small dog runs quickly", "the cat sat on the mat", "two men talk here"]
+    rows = [translation_scores([m], [r])["bleu"] for m, r in zip(made, references, strict=True)]
+    drawn = type(rows[0]).resampled(rows, np.array([[2, 0, 1]]))[0]
+    again = translation_scores([made[0], made[0], made[2]], [references[0], references[0], references[2]])["bleu"]
+    assert drawn == pytest.approx(again.value())
