@@ -163,6 +163,55 @@ class Finetune:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What a search for the goal may cost at most."""
+
+    trials: int = 20
+    """Trainings."""
+    hours: float = 0.0
+    """Hours, of all trials together; one that has begun is finished. 0: no limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Numbers that a search may give a field."""
+
+    field: str
+    """Dotted name, as of a flag: "optim.learning_rate"."""
+    low: float
+    """Least value."""
+    high: float
+    """Greatest value."""
+    log: bool = False
+    """Whether factors count, and not differences: for rates and decays."""
+    whole: bool = False
+    """Whole numbers only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Values that a search may give a field."""
+
+    field: str
+    """Dotted name, as of a flag."""
+    among: tuple[Any, ...]
+    """Numbers, texts, truth values or tuples of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What is changed from trial to trial where a recipe misses its goal."""
+
+    space: tuple[Range | Choice, ...] = ()
+    """Fields and their values. Empty: the learning rate, from a fifth to five times the recipe's own."""
+    pruner: Literal["median", "hyperband", "none"] = "median"
+    """What ends a trial before its time: being worse than the middle one at the same step; successive halving
+    (arXiv 1603.06560); or nothing."""
+    seed: int = 0
+    """Seeds the sampler (a tree-structured Parzen estimator)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Goal:
     """The quality a recipe must reach."""
 
@@ -173,7 +222,9 @@ class Goal:
     at_most: float | None = None
     """Value not to pass, where lower is better; at_least then says nothing."""
     on: str = "validation"
-    """Split it is measured on."""
+    """Split it is measured on. A search decides by validation all the same, and looks at another split once."""
+    budget: Budget = field(default_factory=Budget)
+    """What suite tune may spend to reach it."""
 
     @property
     def bound(self) -> float:
@@ -207,6 +258,8 @@ class Experiment:
     finetune: Finetune = field(default_factory=Finetune)
     goal: Goal | None = None
     """The quality to reach, or None."""
+    search: Search = field(default_factory=Search)
+    """What suite tune changes to reach it."""
 
 
 OWN_PACKAGES = ("suite", "tasks")

@@ -11,7 +11,7 @@ from flax import nnx
 
 import suite
 from suite import adaptation, pretrained
-from suite.cli import apply_flags
+from suite.commands.options import apply_flags
 from suite.config import Checkpoint, Finetune, Optim, replace
 from suite.errors import InputError
 from suite.models import dnn, transformer

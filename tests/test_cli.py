@@ -8,6 +8,7 @@ import pytest
 
 import suite
 from suite import cli, experiments
+from suite.commands import options
 from suite.config import replace
 from suite.errors import InputError
 from tests.conftest import ROOT
@@ -112,14 +113,14 @@ def test_train_evaluate_predict(command, tmp_path):
 def test_the_flags_are_the_fields():
     experiment = experiments.load("text.sst2_encoder")
     flags = ["--train.steps", "7", "--pipeline.buckets", "8", "16", "--train.best=-loss"]
-    made = cli.apply_flags(experiment, flags, "suite")
+    made = options.apply_flags(experiment, flags, "suite")
     assert made == replace(experiment, {"train.steps": 7, "pipeline.buckets": (8, 16), "train.best": "-loss"})
 
 
 def test_words_and_flags_are_told_apart():
-    options = cli.split_options(["name", "--data", "x.csv", "--run_dir=y", "--smoke", "--train.steps", "3"],
+    given = options.split_options(["name", "--data", "x.csv", "--run_dir=y", "--smoke", "--train.steps", "3"],
                                 ("data", "run-dir"), ("smoke",))  # fmt: skip
-    assert options.words == ["name"] and options.rest == ["--train.steps", "3"]
-    assert options.named == {"data": "x.csv", "run-dir": "y", "smoke": "yes"}
+    assert given.words == ["name"] and given.rest == ["--train.steps", "3"]
+    assert given.named == {"data": "x.csv", "run-dir": "y", "smoke": "yes"}
     with pytest.raises(InputError, match="needs a value"):
-        cli.split_options(["--data"], ("data",))
+        options.split_options(["--data"], ("data",))
