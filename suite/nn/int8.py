@@ -2,8 +2,8 @@
 
 Elsewhere than on a CPU, inputs in bfloat16 meet the matrix widened to it, and integers are multiplied as such. On a CPU
 (XLA's backend of jaxlib 0.10) what is fastest depends on the rows, as reading and widening the matrix takes as long as
-the product of a few dozen rows. So with few rows integers are multiplied as such there too, each float input being two
-of them, and with many rows all is bfloat16: an integer of 8 bits is exact in it, and so is the product of two of them in
+the product of a few dozen of them. So with few rows integers are multiplied as such there too, each float input being
+two of them, and with many rows all is bfloat16: an integer of 8 bits is exact in it, and so is the product of two in
 float32, where sums stay exact up to 2^24. Forms of one product agree: to the rounding of inputs to bfloat16, and where
 all are integers to the rounding of sums beyond 2^24.
 
@@ -22,6 +22,8 @@ HIGHEST = 127.5
 """The largest size of a value, in steps: what lies between 127 and it is rounded to 127."""
 PAIRS = 16
 """Rows of inputs up to which a CPU takes each input as two integers."""
+SMALL = 2**16
+"""Weights up to which such a product is float32 instead: it is over before inputs would be rounded."""
 FEW = 64
 """Rows of integers up to which a CPU multiplies them as such."""
 MANY, LONG = 128, 1024
@@ -56,7 +58,7 @@ def narrowed(x: Float[Array, "..."]) -> BFloat16[Array, "..."]:
 
 def weight_dot(x: Float[Array, "... i"], w: Int8[Array, "i o"]) -> Float[Array, "... o"]:
     """``x @ w``, with ``x`` rounded to bfloat16 or finer and float32 sums."""
-    on_cpu = _pairs if _rows(x) <= PAIRS else _widened
+    on_cpu = _widened if _rows(x) > PAIRS else _plain if w.size <= SMALL else _pairs
     return lax.platform_dependent(x, w, cpu=on_cpu, default=_narrow)
 
 
@@ -78,6 +80,10 @@ def _rows(x: Array) -> int:
 
 def _narrow(x: Array, w: Array) -> Array:
     return dot(x, w, "bfloat16")
+
+
+def _plain(x: Array, w: Array) -> Array:
+    return dot(x, w.astype(jnp.float32))
 
 
 def _integers(x: Array, w: Array) -> Array:

@@ -32,7 +32,7 @@ Round = Callable[[Array, int, int], tuple[Array, Array]]
 
 NARROW = 128
 """Width from which on a row of a table has a scale of its own; columns of narrower ones have one for ``BLOCK`` rows."""
-BLOCK = 256
+BLOCK = 4096
 _FEWEST = 16
 """Inputs that share a scale at the least, where integers have 4 bits."""
 
@@ -220,7 +220,10 @@ class QuantizedTable(nnx.Module):
     def __call__(self, index: Int[Array, "..."]) -> Float[Array, "... d"]:
         """Rows ``index``; one past either end takes the row at that end."""
         index = jnp.clip(index, 0, self.size - 1)
-        return self._floats(self.embedding[index], self.embedding_scale[index // self.block])
+        scale = self.embedding_scale[...]
+        # A table of one block: no second look-up.
+        spread = scale[0] if scale.shape[0] == 1 else _rows(scale, index // self.block)
+        return self._floats(_rows(self.embedding[...], index), spread)
 
     def attend(self, x: Float[Array, "... d"]) -> Float[Array, "... v"]:
         """The dot product of ``x`` with every row: the logits of an output head tied to the table."""
@@ -236,6 +239,11 @@ class QuantizedTable(nnx.Module):
         if rows.dtype == jnp.uint8:
             rows = jnp.concatenate([rows & 15, rows >> 4], -1).astype(jnp.int8) - 8
         return rows * jnp.repeat(scale, self.width // scale.shape[-1], -1)
+
+
+def _rows(table: Array, index: Int[Array, "..."]) -> Array:
+    """Rows that are there."""
+    return table.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
 class QuantizedPositions(QuantizedTable):

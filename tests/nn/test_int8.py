@@ -34,7 +34,7 @@ def test_weights_alone_cost_the_rounding_of_inputs_to_bfloat16(rows, inputs):
     x, w = jnp.asarray(RNG.normal(size=(*rows, inputs)), jnp.float32), integers(inputs, 16)
     exact = np.asarray(x, np.float64) @ np.asarray(w, np.float64)
     size = np.linalg.norm(np.asarray(x), axis=-1, keepdims=True) * np.linalg.norm(np.asarray(w, np.float64), axis=0)
-    for form in (int8._pairs, int8._widened, int8._narrow, jax.jit(int8.weight_dot)):
+    for form in (int8._plain, int8._pairs, int8._widened, int8._narrow, jax.jit(int8.weight_dot)):
         assert (np.abs(form(x, w) - exact) / size).max() < 2**-9 / 2
     assert (np.abs(int8._pairs(x, w) - exact) / size).max() < 2**-13  # finer than bfloat16
 
