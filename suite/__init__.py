@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from suite.errors import InputError, Interrupted
     from suite.experiments import load
     from suite.launching import launch
+    from suite.reporting.comparisons import compare
+    from suite.reporting.reports import report
     from suite.run import Run, convert, evaluate, open, plan, predict, resume, train
 
 _HOMES = {
@@ -19,6 +21,7 @@ _HOMES = {
     "InputError": "suite.errors",
     "Interrupted": "suite.errors",
     "Run": "suite.run",
+    "compare": "suite.reporting.comparisons",
     "convert": "suite.run",
     "doctor": "suite.diagnosis",
     "evaluate": "suite.run",
@@ -28,6 +31,7 @@ _HOMES = {
     "plan": "suite.run",
     "predict": "suite.run",
     "replace": "suite.config",
+    "report": "suite.reporting.reports",
     "resume": "suite.run",
     "train": "suite.run",
 }
@@ -36,6 +40,7 @@ __all__ = [
     "InputError",
     "Interrupted",
     "Run",
+    "compare",
     "convert",
     "doctor",
     "evaluate",
@@ -45,6 +50,7 @@ __all__ = [
     "plan",
     "predict",
     "replace",
+    "report",
     "resume",
     "train",
 ]

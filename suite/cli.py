@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from suite.commands import looking, training, using
+from suite.commands import looking, telling, training, using
 from suite.errors import InputError, Interrupted, RunError, closest
 
 INTERRUPTED = 75
@@ -26,6 +26,8 @@ HELP = """usage: suite VERB ...
       [--checkpoint.init_from RUN|FOLDER|OWNER/NAME [--offline]]
   evaluate RUN [--split test] [--batch-size N]  metrics on a split
   predict RUN --input TEXT|FILE|FOLDER|-        JSON lines out, one a record
+  report RUN [--split S] [--with RUN ...]       one HTML page: verdict, curves, mistakes, data, configuration, speed
+  compare RUN RUN ... [--to FILE]               side by side with intervals; which differences are significant
   convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights as the original library reads them; --delta: what was trained
   launch --processes N -- train EXPERIMENT ...  N processes on this machine, as a pod would run them
 
@@ -41,6 +43,8 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": training.evaluate,
     "launch": training.launch,
     "predict": using.predict,
+    "report": telling.report,
+    "compare": telling.compare,
     "convert": using.convert,
 }
 

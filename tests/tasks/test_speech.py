@@ -1,6 +1,7 @@
 """Recognition and keyword tasks: from files to answers through the command line, scores, and short recordings."""
 
 import json
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +26,7 @@ from suite.nn import Linear
 from suite.nn.spectral import LogMel, SpecAugment
 from tasks.speech.classification import AudioClassification
 from tasks.speech.recognition import SpeechRecognition, edits
+from tests import pages
 
 RATE = 4000
 FRONT_END = LogMel(sample_rate=RATE, window=100, hop=40, fft=128, bins=16)
@@ -109,6 +111,12 @@ def test_own_recordings_are_recognised(recordings, tmp_path, command):
     (line,) = suite.run.predict_input(run, str(wave))
     assert line == {"input": str(wave), "text": "cab"}
     assert run.predict([spoken("bb", np.random.default_rng(2))]) == [{"text": "bb"}]
+    page = pages.read(suite.report(run.folder, "test"))
+    said = re.search(r"a word error rate of ([\d.]+) %, (\d+) edits over (\d+) words", page.words)
+    rate, wrong, words = said.groups()
+    assert int(wrong) / int(words) == pytest.approx(found["test/wer"]) == pytest.approx(float(rate) / 100, abs=6e-4)
+    worst = sum(1 for alt in page.alts if alt.startswith("spectrogram of"))
+    assert 0 < worst <= int(wrong) and len(page.sources) >= 2 * worst  # seen and heard
 
 
 @pytest.mark.slow
@@ -133,7 +141,10 @@ def test_own_keywords_are_told_apart(tmp_path):
         "task": task, "model": Tiny(pooling="mean"), "optim.learning_rate": 1e-2, "train.steps": 60, "train.ema": 0.9,
         "train.eval_every": 30, "pipeline.buckets": (1200,), "precision.compute": "float32"})  # fmt: skip
     run = suite.train(experiment, tmp_path / "run")
-    assert run.evaluate("test").metrics["test/accuracy"] > 0.9
+    found = run.evaluate("test").metrics["test/accuracy"]
+    assert found > 0.9
+    counts = np.array(pages.read(suite.report(run.folder)).matrix())
+    assert counts.trace() / counts.sum() == pytest.approx(found)
     (answer,) = run.predict([spoken("b", rng)])
     assert answer["label"] == "b"
 
