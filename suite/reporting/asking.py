@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -61,13 +60,14 @@ def _short(value: Any, most: int = 300) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def latencies(run: Run, split: str) -> dict[int, Sequence[float]]:
+def latencies(run: Run, split: str) -> dict[int, list[float]]:
     """Milliseconds from records to answers, by how many are asked at a time; compiled before."""
     made = {}
     for size in SIZES:
         _, request = records(run, split, size)
         run.predict(request)
-        begun, taken = time.perf_counter(), []
+        begun = time.perf_counter()
+        taken: list[float] = []
         while len(taken) < 3 or (len(taken) < MOST and time.perf_counter() - begun < SECONDS):
             before = time.perf_counter()
             run.predict(request)

@@ -79,7 +79,8 @@ def _flags(recipe: Mapping[str, Any], own: Mapping[str, Any]) -> list[str] | Non
     """Flags that make this run's configuration of the recipe's; None where flags cannot."""
     flags: list[str] = []
     for name in differing(recipe, own):
-        values = own.get(name) if isinstance(own.get(name), list) else [own.get(name)]
+        value = own.get(name)
+        values = value if isinstance(value, list) else [value]
         simple = all(isinstance(value, str | int | float) and value != "" for value in values)
         if name not in own or name not in recipe or name.endswith("class") or not values or not simple:
             return None

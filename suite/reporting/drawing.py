@@ -96,9 +96,8 @@ def _gallery(exhibit: Gallery) -> list[Block]:
 
 def _card(example: Example, aligned: bool) -> Card:
     picture, sound = _pictured(example.given, example.wanted)
-    given, fields = example.given, ()
-    if isinstance(given, Mapping):
-        fields = tuple(given.items())
+    given = example.given
+    fields = tuple(given.items()) if isinstance(given, Mapping) else ()
     if aligned:
         pairs = tuple(align(example.wanted.split(), example.answered.split()))
         return Card(note=example.note, text=_text(given), picture=picture, sound=sound, fields=fields, pairs=pairs)

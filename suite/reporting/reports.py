@@ -43,7 +43,7 @@ def report(run: str | Path, split: str = "", *, beside: Sequence[str | Path] = (
 
 def page(found: Evidence, measure: bool = False) -> Page:
     """All that is known, in the order in which a reader asks."""
-    sections = [
+    sections: list[tuple[str, str, Sequence[Block | Part]]] = [
         ("results", "Results", _results(found)),
         ("records", "What it gets right and wrong", _records(found)),
         ("training", "Training", training.curves(found)),

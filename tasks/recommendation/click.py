@@ -103,7 +103,7 @@ class ClickPrediction(Task):
 
         kinds = {f"{self.label} 1": shares[clicked], f"{self.label} 0": shares[~clicked]}
         made: dict[str, Exhibit] = {
-            "Precision and recall": PrecisionRecall((self.label,), np.float32(shares[:, None]), clicked[:, None]),
+            "Precision and recall": PrecisionRecall((self.label,), shares[:, None], clicked[:, None]),
             "Can its probabilities be trusted?": Calibration.of(self.label, shares, clicked, bins=20),
             "What it tells apart": Spread("probability", kinds),
             "The surest mistakes": Gallery.worst("Records whose outcome was given the lowest probability.",

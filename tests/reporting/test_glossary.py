@@ -8,7 +8,7 @@ from suite.reporting.glossary import TERMS, apart, difference, ranged, shown, te
 
 def test_values_have_the_decimals_that_their_intervals_allow():
     assert ranged("accuracy", Interval(0.9639, 0.944, 0.983)) == "96.4 % (94.4 to 98.3)"
-    assert ranged("accuracy", Interval(0.895612, 0.8895, 0.9017)) == "89.6 % (89.0 to 90.2)"
+    assert ranged("accuracy", Interval(0.895612, 0.8896, 0.9017)) == "89.6 % (89.0 to 90.2)"
     assert ranged("auc", Interval(0.79712, 0.7851, 0.8092)) == "0.797 (0.785 to 0.809)"
     assert ranged("bleu", Interval(35.127, 33.9, 36.4)) == "35.1 (33.9 to 36.4)"
     assert ranged("loss", Interval(0.5, 0.5, 0.5)) == "0.5000 (0.5000 to 0.5000)"

@@ -79,9 +79,10 @@ def test_curves_are_those_of_the_log(digits, page):
                key=lambda pair: (pair[0] is not None, pair))  # fmt: skip
     assert f"The broken line is the checkpoint that is served, of step {best[1]}." in page.words
     tables = [table for table in page.tables if table.rows[0] == ["step", "train", "validation"]]
-    losses = dict(zip(digits.history["step"], digits.history["train/loss"], strict=True))
-    for row in tables[0].rows[1:]:
-        assert float(row[1]) == pytest.approx(losses[int(row[0])], rel=1e-3)
+    pairs = zip(digits.history["step"], digits.history["train/loss"], strict=True)
+    losses = {step: loss for step, loss in pairs if loss is not None}
+    shown = {int(row[0]): float(row[1]) for row in tables[0].rows[1:] if row[1]}
+    assert len(shown) > 5 and shown == pytest.approx({step: losses[step] for step in shown}, rel=1e-3)
     assert any(alt.startswith("learning rate over steps") for alt in page.alts)
     assert percent(page.table("test, .* records").column("in training")["accuracy"]) == pytest.approx(best[0], abs=6e-4)
 
@@ -129,8 +130,8 @@ def hostile(tmp_path_factory):
     lines = ["review,verdict", *(f'"{EVIL} {word} {i}",<i>{word}</i>' for i in range(150) for word in ("good", "bad"))]
     table.write_text("\n".join(lines) + "\n")
     experiment = replace(suite.load("text.classify", smoke=True), {
-        "task.data": Table(path=str(table)), "task.text": "review", "task.label": "verdict", "train.steps": 2,
-        "pipeline.buckets": (32,)})  # fmt: skip
+        "task.data": Table(path=str(table)), "task.text": "review", "task.label": "verdict", "train.steps": 3,
+        "model.layers": 1, "pipeline.buckets": (32,)})  # fmt: skip
     return suite.train(experiment, folder / "run").folder, table
 
 
@@ -150,7 +151,7 @@ def test_data_that_has_gone_away(hostile, tmp_path):
     assert "No goal was set, and nothing could be evaluated." in page.words
     assert f"Missing: evaluation on test. {table}: " in page.words
     assert "train: not there." in page.words and "Training" in page.titles
-    assert page.table("not those of the recipe").column("this run")["train.steps"] == "2"
+    assert page.table("not those of the recipe").column("this run")["train.steps"] == "3"
 
 
 @pytest.fixture(scope="module")
@@ -193,14 +194,15 @@ def test_a_run_that_has_hardly_begun(plain, tmp_path):
     assert "Nothing was logged." in page.words and "not noted" in page.words
 
 
-def test_a_split_without_labels_is_left_for_the_next(tmp_path):
+def test_a_split_without_labels_is_left_for_the_next(hostile, tmp_path):
     """The test split's label is no class; so it is evaluated on validation, and the report says why."""
-    rows = [f"text {i} is {word},{word}" for i in range(80) for word in ("good", "bad")]
+    rows = [f"text {i} is {word},<i>{word}</i>" for i in range(40) for word in ("good", "bad")]
     for name, lines in {"train": rows, "dev": rows[:40], "test": ["unknown text,?"] * 9}.items():
-        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *lines]) + "\n")
-    experiment = replace(suite.load("text.classify", smoke=True), {
-        "task.data": Table(path=str(tmp_path)), "train.steps": 2, "pipeline.buckets": (32,)})  # fmt: skip
-    page = pages.read(suite.report(suite.train(experiment, tmp_path / "run").folder))
+        (tmp_path / f"{name}.csv").write_text("\n".join(["review,verdict", *lines]) + "\n")
+    folder = shutil.copytree(hostile[0], tmp_path / "run")
+    stored = folder / "experiment.json"
+    stored.write_text(stored.read_text().replace(str(hostile[1]), str(tmp_path)))
+    page = pages.read(suite.report(folder))
     assert "No goal was set. accuracy on validation is" in page.words
     assert "Missing: evaluation on test. column of labels: '?' is not a class of the training split" in page.words
 
