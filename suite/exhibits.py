@@ -260,7 +260,7 @@ def class_exhibits(logits: np.ndarray, labels: np.ndarray, names: Sequence[str],
     surest, right = shares[rows, answered], answered == labels
 
     def show(i: int) -> Example:
-        said, is_ = (f"{names[k]} ({shares[i, k]:.0%})" for k in (answered[i], labels[i]))
+        said, is_ = (f"{names[k]} ({100 * shares[i, k]:.0f} %)" for k in (answered[i], labels[i]))
         return Example(given(i), wanted=is_, answered=said, loss=float(surest[i]))
 
     made: dict[str, Exhibit] = {"Which classes are taken for which": Confusion.of(names, labels, answered)}

@@ -11,7 +11,7 @@ VOID = {"meta", "img", "br"}
 ALLOWED = {"html", "head", "title", "style", "body", "header", "main", "section", "nav", "h1", "h2", "h3", "h4", "p",
            "a", "dl", "dt", "dd", "div", "span", "ol", "ul", "li", "table", "caption", "thead", "tbody", "tr", "th",
            "td", "figure", "figcaption", "blockquote", "details", "summary", "pre", "code", "del", "ins", "audio",
-           "svg", "g", "path", "circle", "text", *VOID}  # fmt: skip
+           "strong", "svg", "g", "path", "circle", "text", *VOID}  # fmt: skip
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Asks a run as a user would: what it answers to some records, and how long that takes."""
 
-import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from suite.base import Columns
 from suite.data.image import decode
 from suite.exhibits import Image
 from suite.reporting import pictures
-from suite.reporting.blocks import Block, Card, Cards
+from suite.reporting.blocks import Block, Card, Cards, Table, Text
 from suite.run import Run
 
 ASKED = 4
@@ -33,29 +33,41 @@ def records(run: Run, split: str, count: int) -> tuple[Columns, Columns]:
 def answers(run: Run, split: str) -> list[Block]:
     """Some records and what is answered, as ``suite predict`` prints it."""
     columns, request = records(run, split, ASKED)
-    kinds = run.experiment.task.source(split).schema
+    source = run.experiment.task.source(split)
     made = run.predict(request)
-    cards = tuple(_card(columns, request, kinds, place, answer) for place, answer in enumerate(made))
-    return [Cards(cards, f"{ASKED} records of {split}, evenly spaced, whether right or wrong.")]
+    note = f"{len(made)} records of {split}, evenly spaced, right or wrong. Behind the arrows: what was answered."
+    beside = {name: _named(values, source.classes.get(name)) for name, values in columns.items()
+              if name not in request or len(request) > 1}  # fmt: skip
+    rows = [[*((name, _short(values[place])) for name, values in beside.items()),
+             *((f"→ {name}", _short(value)) for name, value in answer.items())]
+            for place, answer in enumerate(made)]  # fmt: skip
+    if len(request) > 1:
+        head = tuple(name for name, _ in rows[0])
+        table = Table(head, tuple(tuple(value for _, value in row) for row in rows), words=frozenset(range(len(head))))
+        return [table, Text(note, "note")]
+    ((name, values),) = request.items()
+    cards = tuple(_card(source.schema[name], values[place], place, row) for place, row in enumerate(rows))
+    return [Cards(cards, note)]
 
 
-def _card(columns: Columns, request: Columns, kinds: Any, place: int, answer: dict[str, Any]) -> Card:
-    (name, values), *others = request.items()
-    rest = {key: value[place] for key, value in columns.items() if key not in request or others}
-    fields = [(key, _short(value)) for key, value in rest.items()]
-    fields += [(f"→ {key}", _short(value)) for key, value in answer.items()]
-    if others:
-        return Card(fields=tuple(fields))
-    if kinds[name] == "image":
-        return Card(picture=pictures.image(Image(decode(values[place])), f"image {place + 1}"), fields=tuple(fields))
-    return Card(text=_short(values[place], 700), fields=tuple(fields))
+def _named(values: Any, names: Sequence[str] | None) -> Any:
+    """Classes by their names, where the data holds their places."""
+    return values if names is None else [names[place] if 0 <= place < len(names) else place for place in values]
+
+
+def _card(kind: str, value: Any, place: int, fields: list[tuple[str, str]]) -> Card:
+    if kind == "image":
+        return Card(picture=pictures.image(Image(decode(value)), f"image {place + 1}"), fields=tuple(fields))
+    return Card(text=_short(value, 700), fields=tuple(fields))
 
 
 def _short(value: Any, most: int = 300) -> str:
     if isinstance(value, np.ndarray) and value.ndim:
         return f"{value.dtype} {'x'.join(map(str, value.shape))}"
+    if isinstance(value, float | np.floating):
+        return f"{value:.4f}".rstrip("0").rstrip(".")
     if isinstance(value, dict):
-        value = json.dumps(value, ensure_ascii=False)
+        return ", ".join(f"{name}: {_short(each)}" for name, each in value.items())
     text = str(value)
     return text if len(text) <= most else text[: most - 1] + "…"
 

@@ -15,6 +15,15 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """A word that decides, and what it is about; ``good`` None where nothing can be decided."""
+
+    word: str
+    text: str
+    good: bool | None = None
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows under a head. ``words``: columns of words, set flush left; the others hold numbers."""
 
@@ -61,17 +70,18 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as a data URI; ``small`` ones are drawn larger with sharp pixels."""
+    """An image as a data URI: a ``photo``, a ``small`` one that is drawn larger with sharp pixels, or a ``sound``."""
 
     uri: str
     alt: str
-    small: bool = False
+    kind: Literal["photo", "small", "sound"] = "photo"
 
 
 @dataclass(frozen=True)
 class Card:
-    """One record: a text, picture, recording (a picture and a data URI to listen to) or fields, and what was said.
+    """One record: a text, a picture or a recording (a picture and a data URI to listen to), and what was said of it.
 
+    ``fields`` are more that is known of it.
     ``pairs`` lays wanted and answered beside each other word by word.
     """
 
@@ -115,7 +125,7 @@ class Folded:
     blocks: "tuple[Block, ...]"
 
 
-Block = Text | Table | Figure | Matrix | Cards | Code | Terms | Folded
+Block = Text | Verdict | Table | Figure | Matrix | Cards | Code | Terms | Folded
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,11 @@ def confusion(exhibit: Confusion) -> list[Block]:
              f"“{exhibit.names[most]}” would be right {percent(int(of_class[most]), total)} of the time.")
     ]  # fmt: skip
     if len(exhibit.names) <= MOST_IN_MATRIX:
-        caption = "Rows: what records are. Columns: what was answered. The darker, the more of its row."
+        caption = "Rows: what records are. Columns: what was answered. The stronger the colour, the more of its row."
         blocks.append(Matrix(exhibit.names, _cells(counts), caption))
-    classes = _classes(exhibit)
-    blocks.append(classes if len(exhibit.names) <= MOST_OPEN else Folded("Each class", (classes,)))
+    classes = _classes(exhibit), Text("Precision: the share that is right of what was answered so. Recall: the share "
+                                      "that was found of what is so. F1: their harmonic mean.", "note")  # fmt: skip
+    blocks += classes if len(exhibit.names) <= MOST_OPEN else [Folded("Each class", classes)]
     pairs = _pairs(exhibit)
     return [*blocks, pairs] if pairs.rows and len(exhibit.names) > 2 else blocks
 
@@ -57,9 +58,7 @@ def _classes(exhibit: Confusion) -> Table:
         hit, real, said = int(counts[i, i]), int(counts[i].sum()), int(counts[:, i].sum())
         shares = percent(hit, said), percent(hit, real), percent(2 * hit, real + said)
         rows.append((name, f"{real:,}", f"{said:,}", *shares))
-    caption = ("Precision: the share that is right of what was answered so. Recall: the share that was found of what "
-               "is so. F1: their harmonic mean.")  # fmt: skip
-    return Table(("class", "records", "answered", "precision", "recall", "F1"), tuple(rows), caption)
+    return Table(("class", "records", "answered", "precision", "recall", "F1"), tuple(rows), "Each class.")
 
 
 def _pairs(exhibit: Confusion) -> Table:
@@ -97,7 +96,7 @@ def _curves(ordered: Sequence[One], title: str, label: str, curve: Curve) -> Plo
                     tone=TONES[place] if place < COLOURED else "quiet")
              for place, (name, scores, truth) in enumerate(ordered)]  # fmt: skip
     names = ", ".join(name for name, *_ in ordered) if len(ordered) <= COLOURED else f"{len(ordered)} classes"
-    return Plot(title, chart(lines[::-1], Axis(label, 0.0, 1.0), SHARES, f"{title}: {names}", diagonal=curve is roc))
+    return Plot(title, chart(lines, Axis(label, 0.0, 1.0), SHARES, f"{title}: {names}", diagonal=curve is roc))
 
 
 def calibration(exhibit: Calibration) -> list[Block]:
@@ -108,15 +107,24 @@ def calibration(exhibit: Calibration) -> list[Block]:
     counts, edges = exhibit.counts[there], np.linspace(0, 1, len(exhibit.counts) + 1)
     said, happened = exhibit.predicted[there] / counts, exhibit.happened[there] / counts
     across = Axis(f"probability of {exhibit.event}", 0.0, 1.0)
-    reliability = chart([Series("", said, happened, dots=True, sizes=counts.astype(float))], across, SHARES,
-                        f"How often it came about over the probability of {exhibit.event}", diagonal=True)  # fmt: skip
-    spread = chart([Series("", edges, exhibit.counts.astype(float), steps=True)], across, Axis(low=0.0),
+    dots = Series("", said, happened, kind="dots", spans=_likely(happened, counts), sizes=counts.astype(float))
+    reliability = chart([dots], across, SHARES, f"How often it came about over the probability of {exhibit.event}",
+                        diagonal=True)  # fmt: skip
+    spread = chart([Series("", edges, exhibit.counts.astype(float), kind="steps")], across, Axis(low=0.0),
                    f"Records over the probability of {exhibit.event}")  # fmt: skip
     rows = tuple((f"{low:.2f} to {high:.2f}", f"{count:,}", f"{s:.3f}", f"{h:.3f}") for low, high, count, s, h in
                  zip(edges[:-1][there], edges[1:][there], counts.tolist(), said, happened, strict=True))  # fmt: skip
     table = Table(("probability", "records", "said, on average", "came about"), rows)
     plots = Plot("How often it came about", reliability, table), Plot("How many records", spread)
     caption = ("On the broken line probabilities are right: of records that were given 70 %, seven in ten came about. "
-               "Below it they are too high. Larger dots are more records. "
+               "Below it they are too high. Larger dots are more records; strokes are 95 % intervals. "
                f"Expected calibration error: {exhibit.error:.4f}.")  # fmt: skip
     return [Figure(plots, caption)]
+
+
+def _likely(shares: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(n, 2): the 95 % interval of each share of so many records (Wilson, 1927)."""
+    z = 1.96
+    middle = (shares + z**2 / (2 * counts)) / (1 + z**2 / counts)
+    reach = z * np.sqrt(shares * (1 - shares) / counts + (z / (2 * counts)) ** 2) / (1 + z**2 / counts)
+    return np.stack([middle - reach, middle + reach], -1)

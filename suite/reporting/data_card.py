@@ -42,7 +42,8 @@ def data_card(found: Evidence) -> list[Block]:
         looked = max(splits[name]["looked_at"] for name in partial)
         blocks.append(Text(f"Of {', '.join(partial)} {looked:,} evenly spaced records were looked at; duplicates are "
                            "of those, and what splits share was not counted.", "note"))  # fmt: skip
-    blocks += [table for table in (*_balance(splits), _lengths(splits, found.folder), _sizes(splits)) if table.rows]
+    blocks += [table for table in (*_balance(splits), _lengths(splits, found.folder)) if table.rows]
+    blocks += _sizes(splits)
     columns = next(iter(splits.values()))["columns"]
     blocks.append(Text(f"Columns: {', '.join(f'{name} ({kind})' for name, kind in columns.items())}."))
     said = [asset.describe(opener("train"), getattr(task, asset.of)) for asset in assets_of(task).values()
@@ -55,7 +56,8 @@ def _origin(found: Evidence) -> list[tuple[str, str]]:
     rows = []
     if isinstance(data, Data):
         fields = config.to_json(data)
-        settings = ", ".join(f"{name} {written(value)}" for name, value in fields.items() if name != "class")
+        settings = ", ".join(f"{name} {written(value)}" for name, value in fields.items()
+                             if name != "class" and value not in ("", []))
         rows += [("data", f"{fields['class'].rpartition('.')[2]}: {settings}"),
                  ("origin", data.origin or "not stated by the data"),
                  ("licence", data.licence or "not stated by the data")]  # fmt: skip
@@ -106,20 +108,23 @@ def _by_number(value: str) -> tuple[float, str]:
 
 
 def _lengths(splits: Mapping[str, Any], folder: Path) -> Table:
-    """Words of texts, and lengths of rows as the model is given them."""
+    """Words of texts that have several, and lengths of rows as the model is given them."""
     rows = [(split, f"{name}, words", *(f"{value:,}" for value in spread.values()))
-            for split, part in splits.items() for name, spread in part["lengths"].items()]  # fmt: skip
+            for split, part in splits.items() for name, spread in part["lengths"].items()
+            if spread["max"] > 1]  # fmt: skip
     for split in SPLITS:
         stored = folder / "assets" / f"lengths-{split}.npy"
         if stored.exists() and len(lengths := np.load(stored, allow_pickle=False)):
             spread = np.percentile(lengths, [0, 50, 95, 100], method="inverted_cdf").astype(int).tolist()
             rows.append((split, "as the model reads it", *(f"{value:,}" for value in spread)))
     return Table(("split", "length of", "least", "median", "95 %", "most"), tuple(rows),
-                 "Lengths. The model reads tokens of texts, samples (or frames) of recordings.",
+                 "Lengths; of texts the model reads tokens, of recordings samples or frames.",
                  frozenset({0, 1}))  # fmt: skip
 
 
-def _sizes(splits: Mapping[str, Any]) -> Table:
+def _sizes(splits: Mapping[str, Any]) -> list[Block]:
     rows = tuple((split, size, f"{count:,}") for split, part in splits.items()
                  for sizes in part["sizes"].values() for size, count in sizes.items())  # fmt: skip
-    return Table(("split", "size of images", "records"), rows, words=frozenset({0, 1}))
+    if len({size for _, size, _ in rows}) == 1:
+        return [Text(f"All images are of {rows[0][1]} (height, width, channels).")]
+    return [Table(("split", "size of images", "records"), rows, words=frozenset({0, 1}))] if rows else []

@@ -1,6 +1,6 @@
 """Exhibits as blocks of a page: each kind has its drawing, whatever task it is of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def _spread(exhibit: Spread) -> list[Block]:
     middle, reach = whole.min(), max(np.ptp(whole), 1e-9)
     edges = np.linspace(middle, middle + reach, BARS + 1)
     lines = [Series(kind if len(kinds) > 1 else "", edges, np.histogram(values, edges)[0] / max(len(values), 1),
-                    tone, steps=True)
+                    tone, kind="steps")
              for (kind, values), tone in zip(kinds.items(), TONES, strict=False)]  # fmt: skip
     title = f"Share of records over {exhibit.quantity}"
     plot = Plot(title, chart(lines, Axis(exhibit.quantity), Axis(low=0.0), f"{title}: {', '.join(kinds)}"))
@@ -91,17 +91,27 @@ def _gallery(exhibit: Gallery) -> list[Block]:
     if not exhibit.examples:
         return [Text("There is none.", "note")]
     among = f" {len(exhibit.examples)} of {exhibit.among:,}." if exhibit.among > len(exhibit.examples) else ""
+    given = [example.given for example in exhibit.examples]
+    if isinstance(given[0], Mapping):
+        return [_records(exhibit.examples), Text(exhibit.about + among, "note")]
     return [Cards(tuple(_card(each, exhibit.aligned) for each in exhibit.examples), exhibit.about + among)]
+
+
+def _records(examples: Sequence[Example]) -> Table:
+    """Records by column, a row each."""
+    given = [example.given for example in examples if isinstance(example.given, Mapping)]
+    names = list(dict.fromkeys(name for record in given for name in record))
+    rows = tuple((example.answered, example.wanted, *(record.get(name, "") for name in names))
+                 for example, record in zip(examples, given, strict=True))  # fmt: skip
+    return Table(("said", "is", *names), rows, words=frozenset(range(1, len(names) + 2)))
 
 
 def _card(example: Example, aligned: bool) -> Card:
     picture, sound = _pictured(example.given, example.wanted)
-    given = example.given
-    fields = tuple(given.items()) if isinstance(given, Mapping) else ()
     if aligned:
         pairs = tuple(align(example.wanted.split(), example.answered.split()))
-        return Card(note=example.note, text=_text(given), picture=picture, sound=sound, fields=fields, pairs=pairs)
-    return Card(example.wanted, example.answered, example.note, _text(given), picture, sound, fields)
+        return Card(note=example.note, text=_text(example.given), picture=picture, sound=sound, pairs=pairs)
+    return Card(example.wanted, example.answered, example.note, _text(example.given), picture, sound)
 
 
 def _pictured(given: Given, wanted: str) -> tuple[pictures.Picture | None, str]:

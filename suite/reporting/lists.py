@@ -54,7 +54,7 @@ def worst_lists(lists: Lists) -> list[Block]:
             f"50 % is chance. Of pairs across lists more may be, since some {owner}s want more than others. The order "
             f"is worse than chance for {percent((areas < 0.5).mean(), places=0)} of them.")  # fmt: skip
     edges = np.linspace(0, 1, 21)
-    bars = Series("", edges, np.histogram(areas, edges)[0] / len(areas), steps=True)
+    bars = Series("", edges, np.histogram(areas, edges)[0] / len(areas), kind="steps")
     title = f"Share of {owner}s over the area under ROC within their list"
     plot = Plot(title, chart([bars], Axis("area within the list", 0.0, 1.0), Axis(low=0.0), title))
     long = [each for each in made if each.records >= SHORTEST]

@@ -25,6 +25,7 @@ def render(page: Page) -> str:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True,
                                      undefined=jinja2.StrictUndefined)  # fmt: skip
     environment.filters["kind"] = lambda block: type(block).__name__
+    environment.filters["tight"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
     style = (HERE / "page.css").read_text(encoding="utf-8")
     made: str = environment.get_template("page.html").render(page=page, style=style, policy=policy(style))
     return made

@@ -29,10 +29,9 @@ def image(shown: Image, alt: str) -> Picture:
     pixels = shown.pixels
     made = Pillow.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     small = max(pixels.shape[:2]) <= SMALL
-    if small or pixels.shape[2] == 4:
-        made.thumbnail((LARGEST, LARGEST))
-        return Picture(_png(made), alt, small)
     made.thumbnail((LARGEST, LARGEST))
+    if small or pixels.shape[2] == 4:
+        return Picture(_png(made), alt, "small" if small else "photo")
     file = io.BytesIO()
     made.save(file, "JPEG", quality=85)
     return Picture(_uri("image/jpeg", file.getvalue()), alt)
@@ -47,7 +46,7 @@ def spectrogram(sound: Sound, alt: str) -> Picture:
     palette = [np.interp(places, np.arange(len(_COLOURS)), channel) for channel in _COLOURS.T]
     made = Pillow.fromarray((levels.T[::-1] * 255).astype(np.uint8), "L")
     made.putpalette(np.stack(palette, -1).astype(np.uint8).tobytes())
-    return Picture(_png(made), alt)
+    return Picture(_png(made), alt, "sound")
 
 
 def _levels(sound: Sound) -> np.ndarray:

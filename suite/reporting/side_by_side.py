@@ -6,11 +6,11 @@ from pathlib import Path
 
 from suite.intervals import DRAWS
 from suite.reporting import training
-from suite.reporting.blocks import Block, Figure, Page, Part, Plot, Section, Table, Terms, Text
+from suite.reporting.blocks import Block, Figure, Page, Part, Plot, Section, Table, Terms, Text, Verdict
 from suite.reporting.comparisons import Compared, Comparison, Judged
 from suite.reporting.glossary import difference, ranged, term, way
 from suite.reporting.page import write
-from suite.reporting.svg import TONES, Axis, Series, chart, ranges
+from suite.reporting.svg import TONES, Axis, Kind, Series, chart, ranges
 
 
 def render(made: Comparison) -> str:
@@ -68,8 +68,7 @@ def save(made: Comparison, path: Path) -> None:
 def page(made: Comparison) -> Page:
     """The same with intervals and curves drawn."""
     metric, names = made.metrics[0], [_named(made, place) for place in range(len(made.runs))]
-    summary: list[Block] = [Text(_sentence(made, metric, place, judged), "lead")
-                            for place, judged in made.differences[metric].items()]  # fmt: skip
+    summary: list[Block] = [_verdict(made, metric, place, each) for place, each in made.differences[metric].items()]
     summary += [Text(line, "note") for line in _how(made)]
     rows = tuple((name, *_values(run, made.metrics)) for name, run in zip(names, made.runs, strict=True))
     table = Table(("run", *(term(name).title for name in made.metrics), "parameters", "seconds"), rows)
@@ -86,12 +85,13 @@ def page(made: Comparison) -> Page:
     return Page(title, "Comparison", about, tuple(summary), tuple(sections))
 
 
-def _sentence(made: Comparison, metric: str, place: int, judged: Judged) -> str:
+def _verdict(made: Comparison, metric: str, place: int, judged: Judged) -> Verdict:
     name, base = f"run {place + 1}", f"run {made.against + 1}"
-    told = f"{term(metric).title}: {name} less {base} is {difference(metric, judged.interval)}, p {judged.p:.3f}"
+    told = f"{term(metric).title}: {name} less {base} is {difference(metric, judged.interval)}, p {judged.p:.3f}."
     if not judged.significant:
-        return f"Not significant. {told}."
-    return f"Significant: {name} is {way(metric, judged.interval.value)}. {told}."
+        return Verdict("Not significant.", told)
+    which = way(metric, judged.interval.value)
+    return Verdict(f"Significant: {name} is {which}.", told, {"better": True, "worse": False}.get(which))
 
 
 def _differences(made: Comparison) -> list[Part]:
@@ -123,10 +123,12 @@ def _curves(made: Comparison) -> list[Block]:
             x, y = training.thinned(*training.column(log, f"{split}/{name}"))
             if len(x):
                 tone = TONES[place] if place < len(TONES) else "quiet"
-                lines.append(Series(f"run {place + 1}" if place < len(TONES) else "", x, y, tone, dots=len(x) < 40))
+                kind: Kind = "dotted line" if len(x) <= 40 else "line"
+                lines.append(Series(f"run {place + 1}" if place < len(TONES) else "", x, y, tone, kind))
         if lines:
             title = f"{term(name).title}, {'validation' if name not in training.LAST else 'training'}"
-            plots.append(Plot(title, chart(lines, Axis("step"), Axis(), f"{title} over steps, of each run")))
+            steps, alt = Axis("step", whole=True), f"{title} over steps, of each run"
+            plots.append(Plot(title, chart(lines, steps, Axis(), alt)))
     return [Figure(tuple(plots), "What was logged, over optimiser steps.")] if plots else [
         Text("Nothing was logged.", "note")]  # fmt: skip
 

@@ -20,32 +20,39 @@ LETTER = 6.3
 """Width of a letter of the plots' text, on average."""
 
 Tone = Literal["first", "second", "third", "fourth", "quiet"]
+Kind = Literal["line", "dotted line", "dots", "steps"]
 TONES: tuple[Tone, ...] = ("first", "second", "third", "fourth")
 
 
 @dataclass(frozen=True)
 class Series:
-    """A line over ``x`` (n,), with a dot at each point if ``dots``; ``steps`` draws bars between n + 1 edges ``x``.
+    """A line over ``x`` (n,), dots, or steps between n + 1 edges ``x``.
 
-    ``sizes`` (n,): areas of the dots, relative to each other.
+    ``spans`` (n, 2): the ends of an interval around each dot; ``sizes`` (n,): areas of dots, relative to each other.
     """
 
     name: str
     x: np.ndarray
     y: np.ndarray
     tone: Tone = "first"
-    dots: bool = False
-    steps: bool = False
+    kind: Kind = "line"
+    spans: np.ndarray | None = None
     sizes: np.ndarray | None = None
+
+    @property
+    def dotted(self) -> bool:
+        """Whether there is a dot at each point."""
+        return self.kind in ("dotted line", "dots")
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What is along an axis, and from where to where; None: as the data."""
+    """What is along an axis, and from where to where; None: as the data. ``whole``: marked at whole numbers alone."""
 
     label: str = ""
     low: float | None = None
     high: float | None = None
+    whole: bool = False
 
 
 def element(name: str, *inside: str, text: str = "", **attributes: object) -> str:
@@ -103,7 +110,7 @@ def chart(series: Sequence[Series], x: Axis, y: Axis, alt: str, *, diagonal: boo
     """Lines over one pair of axes.
 
     Args:
-        series: what is drawn, the last on top.
+        series: what is drawn, the first on top.
         x, y: the axes.
         alt: what there is to be seen, for those who don't see it.
         diagonal: a line from corner to corner, where both axes are the same.
@@ -114,13 +121,13 @@ def chart(series: Sequence[Series], x: Axis, y: Axis, alt: str, *, diagonal: boo
     marks = ticks(*upward)
     left = 12 + LETTER * max((len(label) for label in tick_labels(marks)), default=1)
     frame = Frame(across, upward, left)
-    parts = [*_grid(frame, marks, x.label), *_legend(series, left)]
+    parts = [*_grid(frame, marks, x), *_legend(series, left)]
     if diagonal:
         parts.append(_line(frame, (across[0], upward[0]), (across[1], upward[1]), "diagonal"))
     if mark is not None and across[0] <= mark[0] <= across[1]:
-        parts += _marked(frame, *mark)
-    for values in series:
-        parts.append(_bars(frame, values) if values.steps else _drawn(frame, values))
+        parts += _marked(frame, *mark, series)
+    for values in reversed(series):
+        parts.append(_bars(frame, values) if values.kind == "steps" else _drawn(frame, values))
     return element("svg", *parts, viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}", class_="plot", role="img", aria_label=alt)
 
 
@@ -128,23 +135,23 @@ def _range(columns: Sequence[np.ndarray], axis: Axis, padded: bool) -> tuple[flo
     values = np.concatenate([np.asarray(column, np.float64) for column in columns]) if columns else np.zeros(0)
     values = values[np.isfinite(values)]
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-    room = 0.04 * (high - low) if padded else 0.0
+    room = 0.04 * (high - (low if axis.low is None else axis.low)) if padded else 0.0
     low = low - room if axis.low is None else axis.low
     high = high + room if axis.high is None else axis.high
     return (low, high) if high > low else (low - (abs(low) or 1) / 2, low + (abs(low) or 1) / 2)
 
 
-def _grid(frame: Frame, marks: Sequence[float], label: str) -> list[str]:
+def _grid(frame: Frame, marks: Sequence[float], x: Axis) -> list[str]:
     parts = []
     for value, text in zip(marks, tick_labels(marks), strict=True):
         parts.append(_line(frame, (frame.x[0], value), (frame.x[1], value), "grid"))
         parts.append(element("text", text=text, x=frame.left - 6, y=frame.up(value) + 4, text_anchor="end"))
-    below = ticks(*frame.x)
+    below = [value for value in ticks(*frame.x) if not x.whole or value == round(value)]
     for value, text in zip(below, tick_labels(below), strict=True):
         parts.append(element("text", text=text, x=frame.across(value), y=HEIGHT - BOTTOM + 16, text_anchor="middle"))
         parts.append(element("path", d=f"M{frame.across(value):.1f} {HEIGHT - BOTTOM:g}v4", class_="axis"))
     parts.append(element("path", d=f"M{frame.left:.1f} {HEIGHT - BOTTOM:g}H{WIDTH - RIGHT:g}", class_="axis"))
-    parts.append(element("text", text=label, x=(frame.left + WIDTH - RIGHT) / 2, y=HEIGHT - 7, text_anchor="middle",
+    parts.append(element("text", text=x.label, x=(frame.left + WIDTH - RIGHT) / 2, y=HEIGHT - 7, text_anchor="middle",
                          class_="label"))  # fmt: skip
     return parts
 
@@ -160,18 +167,22 @@ def _legend(series: Sequence[Series], left: float) -> list[str]:
         if x > left and x + wide > WIDTH:
             x, y = left, y + 13
         parts.append(element("path", d=f"M{x:.1f} {y - 3.5:.1f}h14", class_=f"line {values.tone}"))
-        if values.dots:
+        if values.dotted:
             parts.append(element("circle", cx=x + 7, cy=y - 3.5, r=2.6, class_=f"dot {values.tone}"))
         parts.append(element("text", text=values.name, x=x + 18, y=y))
         x += wide + 8
     return parts
 
 
-def _marked(frame: Frame, place: float, text: str) -> list[str]:
+def _marked(frame: Frame, place: float, text: str, series: Sequence[Series]) -> list[str]:
+    """A broken line with its name at the end where the lines are not."""
     x = frame.across(place)
     late = x > (frame.left + WIDTH - RIGHT) / 2
+    near = [frame.up(float(values.y[np.abs(values.x - place).argmin()])) for values in series if len(values.x)]
+    high = any(y < (TOP + HEIGHT - BOTTOM) / 2 for y in near)
+    y = HEIGHT - BOTTOM - 7 if high else TOP + 11
     return [element("path", d=f"M{x:.1f} {TOP:g}V{HEIGHT - BOTTOM:g}", class_="mark"),
-            element("text", text=text, x=x - 4 if late else x + 4, y=HEIGHT - BOTTOM - 6, class_="label",
+            element("text", text=text, x=x - 5 if late else x + 5, y=y, class_="label",
                     text_anchor="end" if late else "start")]  # fmt: skip
 
 
@@ -181,15 +192,19 @@ def _line(frame: Frame, begin: tuple[float, float], end: tuple[float, float], ki
 
 
 def _drawn(frame: Frame, values: Series) -> str:
-    """The line, broken where a value is no number, and its dots."""
+    """The line, broken where a value is no number, its dots and their intervals."""
     points = [(frame.across(x), frame.up(y)) if math.isfinite(y) else None
               for x, y in zip(values.x.tolist(), values.y.tolist(), strict=True)]  # fmt: skip
     path, pen = "", "M"
     for point in points:
         path += f"{pen}{point[0]:.1f} {point[1]:.1f}" if point else ""
         pen = "L" if point else "M"
-    parts = [element("path", d=path, class_=f"line {values.tone}")] if path else []
-    if values.dots:
+    parts = [element("path", d=path, class_=f"line {values.tone}")] if path and values.kind != "dots" else []
+    if values.spans is not None:
+        ends = "".join(f"M{frame.across(x):.1f} {frame.up(low):.1f}V{frame.up(high):.1f}"
+                       for x, (low, high) in zip(values.x.tolist(), values.spans.tolist(), strict=True))  # fmt: skip
+        parts.append(element("path", d=ends, class_=f"span {values.tone}"))
+    if values.dotted:
         radii = _radii(values)
         parts += [element("circle", cx=point[0], cy=point[1], r=radius, class_=f"dot {values.tone}")
                   for point, radius in zip(points, radii, strict=True) if point]  # fmt: skip

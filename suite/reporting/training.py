@@ -1,5 +1,6 @@
 """The course of training: curves of what was logged, and how fast it went."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -71,22 +72,22 @@ def at_best(found: Evidence) -> dict[str, float]:
 
 
 def _curve(found: Evidence, name: str) -> Plot | None:
-    kinds: tuple[tuple[str, Tone], ...] = (("train", "second"), ("validation", "first"))
+    tones: dict[str, Tone] = {"validation": "first", "train": "first" if name in LAST else "second"}
     lines = []
-    for split, tone in kinds:
+    for split, tone in tones.items():
         x, y = column(found.history, f"{split}/{name}")
+        dotted = len(x) == 1 or (split == "validation" and len(x) <= 40)
         if len(x):
-            few = len(x) <= 40
-            lines.append(Series(split, *thinned(x, y), tone=tone, dots=few and (split == "validation" or len(x) == 1)))
+            lines.append(Series(split, *thinned(x, y), tone, "dotted line" if dotted else "line"))
     if not lines:
         return None
     best = best_step(found.history, found.experiment.train.best)
     mark = None if best is None or name in LAST else (float(best), f"step {best:,}")
-    title = term(name).title
+    title, steps = term(name).title, found.history["step"]
     alt = f"{title} over steps: " + "; ".join(f"{line.name} from {line.y[0]:.4g} to {line.y[-1]:.4g}" for line in lines)
-    bare = lines if name not in LAST else [Series("", lines[0].x, lines[0].y, lines[0].tone, lines[0].dots)]
-    low = 0.0 if name in LAST else None
-    return Plot(title, chart(bare, Axis("step"), Axis(low=low), alt, mark=mark), _numbers(name, lines))
+    bare = lines if name not in LAST else [dataclasses.replace(lines[0], name="")]
+    across, up = Axis("step", float(min(steps)), float(max(steps)), whole=True), Axis(low=0.0 if name in LAST else None)
+    return Plot(title, chart(bare, across, up, alt, mark=mark), _numbers(name, lines))
 
 
 def _numbers(name: str, lines: Sequence[Series]) -> Table:
@@ -116,9 +117,8 @@ def speed(found: Evidence, latencies: Mapping[int, Sequence[float]]) -> list[Blo
     for size, milliseconds in latencies.items():
         middle, high = np.quantile(milliseconds, (0.5, 0.9))
         how = f"median of {len(milliseconds)}, 90 % below {high:,.2f}; from records to answers, on this machine"
-        rows.append((f"answer to {size}, ms", f"{middle:,.2f}", how))
+        rows.append((f"answer to {size} record{'s' if size > 1 else ''}, ms", f"{middle:,.2f}", how))
     if not rows:
         return [Text("Nothing is known of its speed.", "note")]
     table = Table(("", "", "how"), tuple(rows), words=frozenset({0, 2}))
-    hint = [] if latencies else [Text("How long an answer takes is measured with --measure.", "note")]
-    return [table, *hint]
+    return [table] if latencies else [table, Text("How long an answer takes was not measured.", "note")]

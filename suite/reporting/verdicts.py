@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from suite.config import Goal
-from suite.intervals import Interval, Scores
-from suite.reporting.blocks import Block, Figure, Plot, Table, Text
+from suite.intervals import DRAWS, Interval, Scores
+from suite.reporting.blocks import Block, Figure, Plot, Table, Text, Verdict
 from suite.reporting.evidence import Evidence
 from suite.reporting.glossary import apart, bounds, decimals, difference, percent, shown, term
 from suite.reporting.svg import Axis, Series, chart
@@ -17,34 +17,34 @@ MIB = 2**20
 
 def verdicts(found: Evidence) -> list[Block]:
     """In short: the goal, then the search, then each compression, then what is missing."""
-    blocks = [Text(_goal(found), "lead")]
+    blocks: list[Block] = [_goal(found)]
     blocks += [Text(line) for line in [*_search(found.tuned), *map(compressed, found.compressions)]]
     return [*blocks, *_missing(found)]
 
 
-def _goal(found: Evidence) -> str:
+def _goal(found: Evidence) -> Verdict:
     goal, scores = found.experiment.goal, found.goal_scores
     if goal is None:
-        return _without_goal(found)
-    asked = f"{term(goal.metric).title} on {goal.on} of {_bound(goal)}"
+        return Verdict("No goal was set.", _without_goal(found))
+    asked = f"The goal is {term(goal.metric).title} on {goal.on} of {_bound(goal)}"
     if scores is None:
-        return f"Not known: the goal is {asked}, and this run was not evaluated there."
+        return Verdict("Not known.", f"{asked}, and this run was not evaluated there.")
     if goal.metric not in scores.values():
-        return f"Not known: the goal is {asked}, and the task measures no such metric."
+        return Verdict("Not known.", f"{asked}, and the task measures no such metric.")
     return met(goal, scores.interval(goal.metric), len(scores))
 
 
-def met(goal: Goal, reached: Interval, records: int) -> str:
+def met(goal: Goal, reached: Interval, records: int) -> Verdict:
     """One sentence on the value that was reached, and one on how sure it is."""
     name, value = term(goal.metric).title, reached.value
     good = goal.met(value)
     said, bound = apart(goal.metric, value, goal.bound, decimals(goal.metric, reached))
     least = "at least" if goal.at_most is None else "at most"
-    line = (f"{'Met' if good else 'Not met'}: {name} on {goal.on} is {said} (95 % interval "
-            f"{bounds(goal.metric, reached)}; {records:,} records), and {least} {bound} was the goal.")  # fmt: skip
+    line = (f"{name} on {goal.on} is {said} (95 % interval {bounds(goal.metric, reached)}; {records:,} records), and "
+            f"{least} {bound} was the goal.")  # fmt: skip
     if reached.low < goal.bound < reached.high:
         line += " The goal lies within the interval: other records of the same kind might have decided otherwise."
-    return line
+    return Verdict("Met." if good else "Not met.", line[0].upper() + line[1:], good)
 
 
 def _bound(goal: Goal) -> str:
@@ -54,13 +54,13 @@ def _bound(goal: Goal) -> str:
 def _without_goal(found: Evidence) -> str:
     scores = found.scores
     if scores is None:
-        return "No goal was set, and nothing could be evaluated."
+        return "Nothing could be evaluated."
     best = found.experiment.train.best.removeprefix("-")
     metric = best if best in scores.values() else next(iter(scores.values()))
     value = scores.interval(metric)
-    return (f"No goal was set. {term(metric).title} on {found.split} is "
-            f"{shown(metric, value.value, decimals(metric, value))} (95 % interval {bounds(metric, value)}; "
-            f"{len(scores):,} records).")  # fmt: skip
+    line = (f"{term(metric).title} on {found.split} is {shown(metric, value.value, decimals(metric, value))} "
+            f"(95 % interval {bounds(metric, value)}; {len(scores):,} records).")  # fmt: skip
+    return line[0].upper() + line[1:]
 
 
 def _search(tuned: Mapping[str, Any]) -> list[str]:
@@ -100,9 +100,10 @@ def results(scores: Scores, split: str, best: Mapping[str, float]) -> list[Block
         seen = best.get(f"validation/{name}")
         rows.append((term(name).title, shown(name, value, decimals(name, interval)), bounds(name, interval),
                      "" if seen is None else shown(name, seen, decimals(name, interval))))  # fmt: skip
-    caption = (f"{split}, {len(scores):,} records. Intervals: 95 %, by the bootstrap over records (1,000 draws). Last "
-               "column: validation when the served checkpoint was written.")  # fmt: skip
-    return [Table(("metric", "value", "95 % interval", "in training"), tuple(rows), caption)]
+    note = (f"Intervals: by the bootstrap, {DRAWS:,} draws of the records. Last column: what training logged when the "
+            "checkpoint that is served was written.")  # fmt: skip
+    head = ("metric", "value", "95 % interval", "validation")
+    return [Table(head, tuple(rows), f"{split}, {len(scores):,} records."), Text(note, "note")]
 
 
 def search(tuned: Mapping[str, Any]) -> list[Block]:
@@ -119,7 +120,7 @@ def search(tuned: Mapping[str, Any]) -> list[Block]:
     if len(values) < 2:
         return [table]
     x, y = (np.array(column, np.float64) for column in zip(*values, strict=True))
-    svg = chart([Series("", x, y, dots=True)], Axis("trial"), Axis(), "Value of each trial")
+    svg = chart([Series("", x, y, kind="dotted line")], Axis("trial", whole=True), Axis(), "Value of each trial")
     return [Figure((Plot("Value of each trial", svg),), ""), table]
 
 
@@ -145,9 +146,9 @@ def compression(made: Mapping[str, Any]) -> list[Block]:
     if count := made.get("parameters"):
         zeros = f"{count['zeros']:,} are 0" if count.get("zeros") else ""
         rows.append(("parameters", f"{count['before']:,}", f"{count['after']:,}", zeros))
-    caption = f"{made['method']}, made from {made['of']}. A positive drop is worse; in brackets its 95 % interval."
-    table = Table(("", "before", "after", "change"), tuple(rows), caption)
-    return [Text(compressed(made)), table]
+    table = Table(("", "before", "after", "change"), tuple(rows), f"{made['method']}, made from {made['of']}.")
+    note = "A positive drop is worse; in brackets its 95 % interval, on the same records."
+    return [Text(compressed(made)), table, Text(note, "note")]
 
 
 def _times(ratio: float) -> str:

@@ -98,15 +98,16 @@ class ClickPrediction(Task):
         features = [name for name in columns if name != self.label]
 
         def show(i: int) -> Example:
-            record = {name: str(columns[name][i]) for name in features}
-            return Example(record, f"{self.label} {int(clicked[i])}", f"{shares[i]:.1%}", float(1 - said[i]))
+            values = {name: columns[name][i] for name in features}
+            record = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in values.items()}
+            return Example(record, f"{self.label} {int(clicked[i])}", f"{100 * shares[i]:.1f} %", float(1 - said[i]))
 
         kinds = {f"{self.label} 1": shares[clicked], f"{self.label} 0": shares[~clicked]}
         made: dict[str, Exhibit] = {
             "Precision and recall": PrecisionRecall((self.label,), shares[:, None], clicked[:, None]),
             "Can its probabilities be trusted?": Calibration.of(self.label, shares, clicked, bins=20),
             "What it tells apart": Spread("probability", kinds),
-            "The surest mistakes": Gallery.worst("Records whose outcome was given the lowest probability.",
+            "The surest mistakes": Gallery.worst(f"What was given the lowest probability. Said: that of {self.label}.",
                                                  np.where(said < 0.5, 1 - said, np.nan), show),
         }  # fmt: skip
         if self.user in columns:

@@ -25,6 +25,7 @@ from suite.reporting.blocks import (
     Table,
     Terms,
     Text,
+    Verdict,
 )
 from suite.reporting.curves import average_precision, precision_recall, roc
 from suite.reporting.page import render, write
@@ -44,7 +45,7 @@ def test_whatever_is_said_is_text():
     card = Card(EVIL, EVIL, EVIL, EVIL, fields=((EVIL, EVIL),), pairs=((EVIL, ""), (EVIL, EVIL)))
     blocks = (Text(EVIL), Table((EVIL, EVIL), ((EVIL, EVIL),), EVIL), Figure((plot,), EVIL), Code(EVIL),
               Matrix((EVIL,), ((Cell(3, 2, True),),), EVIL), Cards((card,), EVIL), Terms(((EVIL, EVIL),)),
-              Folded(EVIL, (Text(EVIL),)), Part(EVIL, (Text(EVIL),)))  # fmt: skip
+              Folded(EVIL, (Text(EVIL),)), Verdict(EVIL, EVIL), Part(EVIL, (Text(EVIL),)))  # fmt: skip
     html = render(page(*blocks, title=EVIL))
     assert "<script" not in html and "<img src=x" not in html
     made = pages.Page(html)
@@ -87,7 +88,8 @@ def numbers(html):
 
 @pytest.mark.parametrize("y", [[1.0, 2.0, 4.0], [np.nan, 2.0, np.nan], [np.nan] * 3, [5.0] * 3, [1e-9, 2e-9, 3e-9]])
 def test_a_chart_holds_its_lines(y):
-    made = svg.chart([svg.Series("", np.arange(3.0), np.array(y), dots=True)], svg.Axis("step"), svg.Axis(), "alt")
+    line = svg.Series("", np.arange(3.0), np.array(y), kind="dotted line")
+    made = svg.chart([line], svg.Axis("step"), svg.Axis(), "alt")
     assert "nan" not in made and "inf" not in made
     assert all(-1 <= n <= max(svg.WIDTH, svg.HEIGHT) + 1 for n in numbers(made))
     assert made.count("<circle") == int(np.isfinite(y).sum())
@@ -128,8 +130,8 @@ def test_pictures_and_sounds_are_within_the_page():
     small = pictures.image(Image(np.zeros((8, 8, 1), np.uint8)), "digit")
     large = pictures.image(Image(np.zeros((500, 900, 3), np.uint8)), "photo")
     clear = pictures.image(Image(np.zeros((80, 80, 4), np.uint8)), "drawing")
-    assert small.small and small.uri.startswith("data:image/png") and clear.uri.startswith("data:image/png")
-    assert not large.small and large.uri.startswith("data:image/jpeg") and len(large.uri) < 20_000
+    assert small.kind == "small" and small.uri.startswith("data:image/png") and clear.uri.startswith("data:image/png")
+    assert large.kind == "photo" and large.uri.startswith("data:image/jpeg") and len(large.uri) < 20_000
     tone = np.sin(np.arange(8000) * 2 * np.pi * 1000 / 8000).astype(np.float32)
     levels = pictures._levels(Sound(tone, 8000))
     assert abs(levels.mean(0).argmax() / (levels.shape[1] - 1) * 4000 - 1000) < 40

@@ -41,14 +41,14 @@ def test_it_lies_in_the_run_folder_and_has_all_chapters(digits, page, command, t
     assert printed == f"{elsewhere}\n"
     other = pages.read(elsewhere)
     assert "evaluated on validation" in other.words.replace("evaluated onvalidation", "evaluated on validation")
-    assert "accuracy on test is" in other.words  # the goal's own split, all the same
+    assert "Accuracy on test is" in other.words  # the goal's own split, all the same
 
 
 def test_the_verdict_is_that_of_the_scores(digits, page):
     found = digits.evaluate("test").metrics["test/accuracy"]
     interval = digits.scores("test").interval("accuracy")
     records = len(digits.experiment.task.source("test"))
-    said = re.search(r"(Met|Not met): accuracy on test is ([\d.]+) % \(95 % interval ([\d.]+) to ([\d.]+); "
+    said = re.search(r"(Met|Not met)\. Accuracy on test is ([\d.]+) % \(95 % interval ([\d.]+) to ([\d.]+); "
                      r"(\d+) records\), and at least 96 % was the goal", page.words)  # fmt: skip
     assert said[1] == ("Met" if found >= 0.96 else "Not met") and int(said[5]) == records
     assert [float(said[i]) / 100 for i in (2, 3, 4)] == pytest.approx([found, interval.low, interval.high], abs=6e-4)
@@ -66,7 +66,7 @@ def test_the_confusion_matrix_is_that_of_the_answers(digits, page):
     np.add.at(expected, (columns["label"], answers), 1)
     assert (counts == expected).all()
     assert counts.trace() / counts.sum() == pytest.approx(digits.evaluate("test").metrics["test/accuracy"])
-    recall = page.table("Precision").column("recall")
+    recall = page.table("Each class").column("recall")
     assert percent(recall["3"]) == pytest.approx(expected[3, 3] / expected[3].sum(), abs=6e-4)
     wrong = int(counts.sum() - counts.trace())
     assert sum(alt.startswith("image: ") for alt in page.alts) == min(wrong, 12)
@@ -84,7 +84,7 @@ def test_curves_are_those_of_the_log(digits, page):
     shown = {int(row[0]): float(row[1]) for row in tables[0].rows[1:] if row[1]}
     assert len(shown) > 5 and shown == pytest.approx({step: losses[step] for step in shown}, rel=1e-3)
     assert any(alt.startswith("learning rate over steps") for alt in page.alts)
-    assert percent(page.table("test, .* records").column("in training")["accuracy"]) == pytest.approx(best[0], abs=6e-4)
+    assert percent(page.table("test, .* records").column("validation")["accuracy"]) == pytest.approx(best[0], abs=6e-4)
 
 
 def test_the_data_card_counts_records(digits, page):
@@ -116,7 +116,7 @@ def test_speed_is_what_was_measured(digits, page):
     found = {row[0]: (float(row[1].replace(",", "")), row[2]) for row in rows}
     seconds = json.loads((digits.folder / "result.json").read_text())["trained"]["seconds"]
     assert found["training, seconds"][0] == pytest.approx(seconds, abs=0.06)
-    assert found["answer to 1, ms"][0] > 0 and "median of" in found["answer to 64, ms"][1]
+    assert found["answer to 1 record, ms"][0] > 0 and "median of" in found["answer to 64 records, ms"][1]
 
 
 EVIL = "<script>alert(1)</script> & <b>bold</b>"
@@ -138,7 +138,7 @@ def hostile(tmp_path_factory):
 def test_texts_of_records_are_text(hostile):
     page = pages.read(suite.report(hostile[0]))
     assert EVIL in page.words and "<i>good</i>" in page.words
-    assert "No goal was set. accuracy on test is" in page.words
+    assert "No goal was set. Accuracy on test is" in page.words
 
 
 def test_data_that_has_gone_away(hostile, tmp_path):
@@ -148,7 +148,7 @@ def test_data_that_has_gone_away(hostile, tmp_path):
         page = pages.read(suite.report(folder, to=tmp_path / "r.html"))
     finally:
         aside.rename(table)
-    assert "No goal was set, and nothing could be evaluated." in page.words
+    assert "No goal was set. Nothing could be evaluated." in page.words
     assert f"Missing: evaluation on test. {table}: " in page.words
     assert "train: not there." in page.words and "Training" in page.titles
     assert page.table("not those of the recipe").column("this run")["train.steps"] == "3"
@@ -163,7 +163,7 @@ def plain(tmp_path_factory):
 
 def test_a_task_without_exhibits(plain):
     page = pages.read(suite.report(plain, allow=OWN))
-    assert "Not met: accuracy on validation is" in page.words
+    assert "Not met. Accuracy on validation is" in page.words
     assert "No recipe named toy.parity comes with the suite" in page.words
     assert "What it answers" in page.titles
     assert "suite.run.stored" in page.text  # no recipe, so no flags
@@ -178,7 +178,7 @@ def test_a_run_that_stopped_early(plain, tmp_path):
     (folder / "result.json").unlink()
     shutil.rmtree(folder / "checkpoints")
     page = pages.read(suite.report(folder, allow=OWN))
-    assert ("Not known: the goal is accuracy on validation of at least 100 %, and this run was not evaluated there."
+    assert ("Not known. The goal is accuracy on validation of at least 100 %, and this run was not evaluated there."
             in page.words)  # fmt: skip
     assert f"It goes on with: suite train --resume {folder}" in page.words
     assert f"Missing: evaluation. run {folder}: has no complete checkpoint." in page.words
@@ -203,7 +203,7 @@ def test_a_split_without_labels_is_left_for_the_next(hostile, tmp_path):
     stored = folder / "experiment.json"
     stored.write_text(stored.read_text().replace(str(hostile[1]), str(tmp_path)))
     page = pages.read(suite.report(folder))
-    assert "No goal was set. accuracy on validation is" in page.words
+    assert "No goal was set. Accuracy on validation is" in page.words
     assert "Missing: evaluation on test. column of labels: '?' is not a class of the training split" in page.words
 
 
