@@ -94,7 +94,8 @@ def _gallery(exhibit: Gallery) -> list[Block]:
     given = [example.given for example in exhibit.examples]
     if isinstance(given[0], Mapping):
         return [_records(exhibit.examples), Text(exhibit.about + among, "note")]
-    return [Cards(tuple(_card(each, exhibit.aligned) for each in exhibit.examples), exhibit.about + among)]
+    beside = " Above: what is right. Below, where it differs: what was answered." if exhibit.aligned else ""
+    return [Cards(tuple(_card(each, exhibit.aligned) for each in exhibit.examples), exhibit.about + among + beside)]
 
 
 def _records(examples: Sequence[Example]) -> Table:

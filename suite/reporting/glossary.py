@@ -127,6 +127,11 @@ def way(metric: str, value: float) -> str:
     return "better" if (value > 0) == (better == "higher") else "worse"
 
 
+def capital(text: str) -> str:
+    """The text as the beginning of a sentence."""
+    return text[:1].upper() + text[1:]
+
+
 def percent(part: float, whole: float = 1.0, places: int = 1) -> str:
     """A share in percent; a dash of nothing."""
     return f"{100 * part / whole:.{places}f} %" if whole else "–"

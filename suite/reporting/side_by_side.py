@@ -8,7 +8,7 @@ from suite.intervals import DRAWS
 from suite.reporting import training
 from suite.reporting.blocks import Block, Figure, Page, Part, Plot, Section, Table, Terms, Text, Verdict
 from suite.reporting.comparisons import Compared, Comparison, Judged
-from suite.reporting.glossary import difference, ranged, term, way
+from suite.reporting.glossary import capital, difference, ranged, term, way
 from suite.reporting.page import write
 from suite.reporting.svg import TONES, Axis, Kind, Series, chart, ranges
 
@@ -43,12 +43,10 @@ def _judgement(metric: str, judged: Judged) -> str:
 
 
 def _how(made: Comparison) -> list[str]:
-    several = len(made.runs) > 2
     count = len(made.runs) - 1
-    corrected = f" p is corrected for the {count} comparisons of each metric (Holm)." if several else ""
-    return [f"In brackets: 95 % intervals by the bootstrap, {DRAWS:,} draws of the records, the same for both of a "
-            f"difference.{corrected}", "They tell of chance in the records, and nothing of chance in training: that "
-            "takes runs with other seeds."]  # fmt: skip
+    corrected = [f"p is corrected for the {count} comparisons of each metric (Holm)."] if count > 1 else []
+    return [f"In brackets: 95 % intervals by the bootstrap, {DRAWS:,} draws of records, the same for both of a pair.",
+            *corrected, "They tell of chance in records, not in training: that takes other seeds."]  # fmt: skip
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -69,7 +67,7 @@ def page(made: Comparison) -> Page:
     """The same with intervals and curves drawn."""
     metric, names = made.metrics[0], [_named(made, place) for place in range(len(made.runs))]
     summary: list[Block] = [_verdict(made, metric, place, each) for place, each in made.differences[metric].items()]
-    summary += [Text(line, "note") for line in _how(made)]
+    summary.append(Text(" ".join(_how(made)), "note"))
     rows = tuple((name, *_values(run, made.metrics)) for name, run in zip(names, made.runs, strict=True))
     table = Table(("run", *(term(name).title for name in made.metrics), "parameters", "seconds"), rows)
     sections = [
@@ -87,7 +85,8 @@ def page(made: Comparison) -> Page:
 
 def _verdict(made: Comparison, metric: str, place: int, judged: Judged) -> Verdict:
     name, base = f"run {place + 1}", f"run {made.against + 1}"
-    told = f"{term(metric).title}: {name} less {base} is {difference(metric, judged.interval)}, p {judged.p:.3f}."
+    apart = difference(metric, judged.interval)
+    told = f"{capital(term(metric).title)}: {name} less {base} is {apart}, p {judged.p:.3f}."
     if not judged.significant:
         return Verdict("Not significant.", told)
     which = way(metric, judged.interval.value)

@@ -9,7 +9,7 @@ from suite.config import Goal
 from suite.intervals import DRAWS, Interval, Scores
 from suite.reporting.blocks import Block, Figure, Plot, Table, Text, Verdict
 from suite.reporting.evidence import Evidence
-from suite.reporting.glossary import apart, bounds, decimals, difference, percent, shown, term
+from suite.reporting.glossary import apart, bounds, capital, decimals, difference, percent, shown, term
 from suite.reporting.svg import Axis, Series, chart
 
 MIB = 2**20
@@ -44,7 +44,7 @@ def met(goal: Goal, reached: Interval, records: int) -> Verdict:
             f"{least} {bound} was the goal.")  # fmt: skip
     if reached.low < goal.bound < reached.high:
         line += " The goal lies within the interval: other records of the same kind might have decided otherwise."
-    return Verdict("Met." if good else "Not met.", line[0].upper() + line[1:], good)
+    return Verdict("Met." if good else "Not met.", capital(line), good)
 
 
 def _bound(goal: Goal) -> str:
@@ -58,9 +58,8 @@ def _without_goal(found: Evidence) -> str:
     best = found.experiment.train.best.removeprefix("-")
     metric = best if best in scores.values() else next(iter(scores.values()))
     value = scores.interval(metric)
-    line = (f"{term(metric).title} on {found.split} is {shown(metric, value.value, decimals(metric, value))} "
-            f"(95 % interval {bounds(metric, value)}; {len(scores):,} records).")  # fmt: skip
-    return line[0].upper() + line[1:]
+    return capital(f"{term(metric).title} on {found.split} is {shown(metric, value.value, decimals(metric, value))} "
+                   f"(95 % interval {bounds(metric, value)}; {len(scores):,} records).")  # fmt: skip
 
 
 def _search(tuned: Mapping[str, Any]) -> list[str]:

@@ -76,7 +76,7 @@ def test_a_comparison_as_a_page(runs, tmp_path):
     save(made, tmp_path / "compared.html")
     page = pages.read(tmp_path / "compared.html")
     assert page.titles[:3] == ["2 runs of vision.digits_dnn", "Results", "accuracy"]
-    assert "Significant: run 2 is worse. accuracy: run 2 less run 1 is -" in page.words
+    assert "Significant: run 2 is worse. Accuracy: run 2 less run 1 is -" in page.words
     values = page.tables[0].column("accuracy")
     assert values[f"1 {runs['good']}"].startswith(f"{100 * made.runs[0].values['accuracy'].value:.1f}"[:3])
     assert page.tables[0].column("parameters")[f"1 {runs['good']}"] == f"{64 * 128 + 128 + 128 * 10 + 10:,}"

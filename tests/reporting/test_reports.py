@@ -78,10 +78,10 @@ def test_curves_are_those_of_the_log(digits, page):
     best = max(zip(digits.history["validation/accuracy"], digits.history["step"], strict=True),
                key=lambda pair: (pair[0] is not None, pair))  # fmt: skip
     assert f"The broken line is the checkpoint that is served, of step {best[1]}." in page.words
-    tables = [table for table in page.tables if table.rows[0] == ["step", "train", "validation"]]
+    tables = [table for table in page.tables if table.rows[0] == ["step", "validation", "train"]]
     pairs = zip(digits.history["step"], digits.history["train/loss"], strict=True)
     losses = {step: loss for step, loss in pairs if loss is not None}
-    shown = {int(row[0]): float(row[1]) for row in tables[0].rows[1:] if row[1]}
+    shown = {int(row[0]): float(row[2]) for row in tables[0].rows[1:] if row[2]}
     assert len(shown) > 5 and shown == pytest.approx({step: losses[step] for step in shown}, rel=1e-3)
     assert any(alt.startswith("learning rate over steps") for alt in page.alts)
     assert percent(page.table("test, .* records").column("validation")["accuracy"]) == pytest.approx(best[0], abs=6e-4)
