@@ -61,8 +61,9 @@ class Evidence:
 
     @property
     def trained(self) -> dict[str, Any]:
-        """What training said of itself in ``result.json``."""
-        return self.result.get("trained", {})
+        """What training said of itself in ``result.json``; older files hold what the last verb found, and no more."""
+        own = self.result if self.result.get("verb") == "train" else {}
+        return self.result.get("trained", own)
 
     @property
     def goal_scores(self) -> Scores | None:
@@ -97,17 +98,26 @@ def gather(folder: str | Path, split: str = "", beside: Sequence[str | Path] = (
     made.history = history(place)
     made.result, made.versions = read_json(place / "result.json"), read_json(place / "versions.json")
     made.tuned = read_json(place / "verdict.json") or _verdict_on(place)
-    made.compressions = [own] if (own := read_json(place / "compression.json")) else []
+    own = read_json(place / "compression.json")
+    made.compressions = [own] if own else []
     made.compressions += [_made_from(place, Path(other)) for other in beside]
-    if len(made.history["step"]) < 2:
-        made.missing.append(Missing("curves", "metrics.jsonl holds no course of training."))
-    if not made.trained:
-        made.missing.append(Missing("the end of training", "Training has not ended, or was not told of in result.json."
-                                    f" It goes on with: suite train --resume {place}"))  # fmt: skip
+    if not own:  # else there may have been no training
+        made.missing += _untold(made)
     made.run = made.tried("evaluation", lambda: runs.open(place, allow))
     if made.run is not None and made.tried("evaluation", made.run.check) is not None:
         _evaluate(made, made.run, split)
     return made
+
+
+def _untold(made: Evidence) -> list[Missing]:
+    """What a run that was trained to its end would have told."""
+    found = []
+    if len(made.history["step"]) < 2:
+        found.append(Missing("curves", "metrics.jsonl holds no course of training."))
+    if not made.result.get("trained", made.result):
+        found.append(Missing("the end of training", "Training has not ended, or was not told of in result.json. "
+                             f"It goes on with: suite train --resume {made.folder}"))  # fmt: skip
+    return found
 
 
 def _evaluate(made: Evidence, run: Run, wanted: str) -> None:

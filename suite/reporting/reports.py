@@ -36,7 +36,7 @@ def report(run: str | Path, split: str = "", *, beside: Sequence[str | Path] = (
         InputError: the folder is no run, one of ``beside`` was not made from it, or the file cannot be written.
     """
     found = gather(run, split, beside, allow)
-    path = Path(to) if to else found.folder / FILE
+    path = Path(to) if to else Path(run) / FILE
     write(page(found, measure), path)
     return path
 

@@ -111,9 +111,11 @@ def speed(found: Evidence, latencies: Mapping[int, Sequence[float]]) -> list[Blo
     if trained:
         steps = trained["metrics"].get("train/steps")
         note = f"{steps:,.0f} steps, with evaluations and compilation" if steps else ""
-        rows.append(("training, seconds", f"{trained['seconds']:,.1f}", f"{note}, on {trained['devices']}".strip(", ")))
+        on = f"on {trained['devices']}" if "devices" in trained else ""
+        rows.append(("training, seconds", f"{trained['seconds']:,.1f}", f"{note}, {on}".strip(", ")))
     if result.get("verb") == "evaluate":
-        rows.append(("evaluation, examples/s", f"{result['examples_per_second']:,.0f}", f"on {result['devices']}"))
+        on = f"on {result['devices']}" if "devices" in result else ""
+        rows.append(("evaluation, examples/s", f"{result['examples_per_second']:,.0f}", on))
     for size, milliseconds in latencies.items():
         middle, high = np.quantile(milliseconds, (0.5, 0.9))
         how = f"median of {len(milliseconds)}, 90 % below {high:,.2f}; from records to answers, on this machine"

@@ -116,11 +116,12 @@ def search(tuned: Mapping[str, Any]) -> list[Block]:
     table = Table(("trial", "ended", "value", *fields, "steps", "seconds"), rows, f"Goal: {tuned['goal']}.",
                   frozenset({0, 1}))  # fmt: skip
     values = [(trial["number"], trial["value"]) for trial in trials if isinstance(trial.get("value"), int | float)]
+    untold = [Text(f"The test split was not looked at: {why}", "note")] if (why := tuned.get("why_no_test")) else []
     if len(values) < 2:
-        return [table]
+        return [table, *untold]
     x, y = (np.array(column, np.float64) for column in zip(*values, strict=True))
     svg = chart([Series("", x, y, kind="dotted line")], Axis("trial", whole=True), Axis(), "Value of each trial")
-    return [Figure((Plot("Value of each trial", svg),), ""), table]
+    return [Figure((Plot("Value of each trial", svg),), ""), table, *untold]
 
 
 def _number(value: Any) -> str:
@@ -138,7 +139,10 @@ def compression(made: Mapping[str, Any]) -> list[Block]:
     old, new = (f"{size[f'{when}_bytes'] / MIB:.2f}" for when in ("before", "after"))
     rows.append(("weights, MiB", old, new, _times(size["ratio"])))
     for batch, ms in made.get("latency_ms", {}).items():
-        rows.append((f"latency of {batch}, ms", f"{ms['before']:.2f}", f"{ms['after']:.2f}", _times(ms["ratio"])))
+        change = _times(ms["ratio"])
+        if ms.get("float32", ms["before"]) != ms["before"]:
+            change += f"; {_times(ms['after'] / ms['float32'])} of {ms['float32']:.2f} in float32"
+        rows.append((f"latency of {batch}, ms", f"{ms['before']:.2f}", f"{ms['after']:.2f}", change))
     if memory := made.get("memory_bytes"):
         rows.append(("memory, MiB", f"{memory['before'] / MIB:.1f}", f"{memory['after'] / MIB:.1f}",
                      _times(memory["after"] / memory["before"] if memory["before"] else float("nan"))))  # fmt: skip

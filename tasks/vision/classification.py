@@ -86,4 +86,4 @@ class ImageClassification(Task):
 
     def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
         images = batch["image"]
-        return class_exhibits(outputs["logits"], batch["label"], self.labels.names, lambda i: Image(images[i]))
+        return class_exhibits(outputs["logits"], batch["label"], self.labels.names, lambda i: Image(images[i].copy()))

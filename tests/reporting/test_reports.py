@@ -194,6 +194,29 @@ def test_a_run_that_has_hardly_begun(plain, tmp_path):
     assert "Nothing was logged." in page.words and "not noted" in page.words
 
 
+def test_a_run_of_an_older_suite(plain, tmp_path):
+    """Its result.json names no devices, and holds what the last verb found alone."""
+    folder = copied(plain, tmp_path)
+    result = json.loads((folder / "result.json").read_text())
+    del result["devices"], result["trained"]
+    (folder / "result.json").write_text(json.dumps(result))
+    page = pages.read(suite.report(folder, allow=OWN))
+    assert "Missing" not in page.words and "training, seconds" in page.words
+
+
+def test_a_run_that_was_made_without_training(plain, tmp_path):
+    folder = copied(plain, tmp_path)
+    (folder / "metrics.jsonl").unlink()
+    (folder / "result.json").unlink()
+    made = {**COMPRESSED, "of": str(plain), "max_drop": None,
+            "latency_ms": {"1": {"before": 2.0, "after": 1.0, "ratio": 0.5, "float32": 4.0}}}  # fmt: skip
+    (folder / "compression.json").write_text(json.dumps(made))
+    page = pages.read(suite.report(folder, allow=OWN))
+    assert "Missing" not in page.words and "weights 25.0 % of their size." in page.words
+    change = page.table("int8, made from").column("change")["latency of 1, ms"]
+    assert change == "× 0.50; × 0.25 of 4.00 in float32"
+
+
 def test_a_split_without_labels_is_left_for_the_next(hostile, tmp_path):
     """The test split's label is no class; so it is evaluated on validation, and the report says why."""
     rows = [f"text {i} is {word},<i>{word}</i>" for i in range(40) for word in ("good", "bad")]
@@ -242,15 +265,17 @@ def test_the_search_that_it_came_out_of_is_told_of(plain, tmp_path):
               enumerate([("complete", 0.6), ("complete", 0.8), ("pruned", None)])]  # fmt: skip
     verdict = {"goal": "validation/accuracy >= 0.9", "met": False, "margin": -0.1, "stopped_by": "trials",
                "chosen": {"trial": 1, "folder": "trials/0001", "values": {"optim.learning_rate": 0.02}},
-               "validation": {}, "test": None, "trials": trials}  # fmt: skip
+               "validation": {}, "test": None, "trials": trials,
+               "why_no_test": "its labels are withheld"}  # fmt: skip
     (tmp_path / "verdict.json").write_text(json.dumps(verdict))
     for folder in (tmp_path, chosen):
         page = pages.read(suite.report(folder, allow=OWN))
+        assert "The test split was not looked at: its labels are withheld" in page.words
         assert ("A search of 3 trials for the goal validation/accuracy >= 0.9 used up its trials and did not meet it; "
                 "this is its trial 1." in page.words)  # fmt: skip
         rates = page.table("Goal: validation/accuracy").column("optim.learning_rate")
         assert rates == {"0": "0.01", "1 (chosen)": "0.02", "2": "0.03"}
-    assert (chosen / "report.html").exists()
+    assert (tmp_path / "report.html").exists() and (chosen / "report.html").exists()
 
 
 def test_what_is_no_run_is_refused(refused, tmp_path, plain):
