@@ -109,7 +109,7 @@ def compare(folders: Sequence[str | Path], split: str = "", *, metric: str = "",
     split = split or (goal.on if goal else "test")
     _same_records(opened, split)
     scores = [run.scores(split) for run in opened]
-    common = [name for name in scores[0].values() if all(name in each.rows for each in scores)]
+    common = [name for name in scores[0].rows if all(name in each.rows for each in scores)]
     first = _deciding(metric, opened[0], common)
     metrics = [first, *(name for name in common if name != first)]
     compared = tuple(_compared(run, each, metrics) for run, each in zip(opened, scores, strict=True))
@@ -134,7 +134,8 @@ def _compared(run: Run, scores: Scores, metrics: Sequence[str]) -> Compared:
 
 
 def _best(compared: Sequence[Compared], metric: str) -> int:
-    sign = -1 if term(metric).better == "lower" else 1
+    lower = term(metric).better == "lower" or compared[0].run.experiment.train.best == f"-{metric}"
+    sign = -1 if lower else 1
     return max(range(len(compared)), key=lambda place: sign * compared[place].values[metric].value)
 
 

@@ -1,5 +1,6 @@
 """All that a run folder and an evaluation say of a run, and what they don't: each thing that is missing, with why."""
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +9,8 @@ from typing import Any, TypeVar
 
 from suite import run as runs
 from suite.config import Experiment
-from suite.errors import InputError
+from suite.data.memory import SPLITS
+from suite.errors import InputError, closest
 from suite.exhibits import Exhibit
 from suite.intervals import Scores
 from suite.log import history
@@ -91,8 +93,10 @@ def gather(folder: str | Path, split: str = "", beside: Sequence[str | Path] = (
         allow: packages whose classes the run's experiment may name.
 
     Raises:
-        InputError: the folder is no run, or one of ``beside`` was not made from it.
+        InputError: the folder is no run, one of ``beside`` was not made from it, or there is no such split.
     """
+    if split and split not in SPLITS:
+        raise InputError(f'--split "{split}"', "is no split.", found=", ".join(SPLITS), fix=closest(split, SPLITS))
     place = _chosen(Path(folder))
     made = Evidence(place, runs.stored(place, allow))
     made.history = history(place)
@@ -123,28 +127,27 @@ def _untold(made: Evidence) -> list[Missing]:
 def _evaluate(made: Evidence, run: Run, wanted: str) -> None:
     goal = made.experiment.goal
     for split in [wanted] if wanted else dict.fromkeys([*([goal.on] if goal else []), "test", "validation"]):
-        found = made.tried(f"evaluation on {split}", lambda: run.examine(split))  # noqa: B023
+        found = made.tried(f"evaluation on {split}", functools.partial(run.examine, split))
         if found is not None:
             made.split, (made.scores, made.exhibits) = split, found
             break
     if goal is not None and made.split and goal.on != made.split and wanted:
-        made.on_goal = made.tried(f"evaluation on {goal.on}", lambda: run.scores(goal.on))
+        made.on_goal = made.tried(f"evaluation on {goal.on}", functools.partial(run.scores, goal.on))
 
 
 def _chosen(folder: Path) -> Path:
     """The folder itself, or the run that a search in it chose."""
-    verdict = read_json(folder / "verdict.json")
-    if (folder / "experiment.json").is_file() or not verdict:
+    if (folder / "experiment.json").is_file():
         return folder
-    chosen = Path(verdict["chosen"]["folder"])
-    return chosen if chosen.is_absolute() else folder / chosen
+    chosen = read_json(folder / "verdict.json").get("chosen") or {}
+    return folder / chosen.get("folder", "")
 
 
 def _verdict_on(folder: Path) -> dict[str, Any]:
     """The verdict of a search that chose this run: searches keep their trials in ``trials/``."""
     search = folder.absolute().parent.parent
     verdict = read_json(search / "verdict.json")
-    return verdict if verdict and _chosen(search).resolve() == folder.resolve() else {}
+    return verdict if verdict.get("chosen") and _chosen(search).resolve() == folder.resolve() else {}
 
 
 def _made_from(folder: Path, other: Path) -> dict[str, Any]:

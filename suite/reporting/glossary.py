@@ -71,7 +71,9 @@ def shown(metric: str, value: float, decimals: int | None = None) -> str:
         return "not a number"
     if term(metric).share:
         return f"{100 * value:.{1 if decimals is None else decimals}f} %"
-    return f"{value:,.{decimals}f}" if decimals is not None else f"{value:,.4g}"
+    if decimals is None and abs(value) < 1000:
+        return f"{value:.4g}"
+    return f"{value:,.{decimals or 0}f}"
 
 
 def ranged(metric: str, interval: Interval) -> str:

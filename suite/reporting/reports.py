@@ -91,5 +91,5 @@ def _asked(found: Evidence, what: str, ask: Callable[[Run, str], T]) -> T | None
 
 
 def _glossary(found: Evidence) -> list[Block]:
-    names = [*(found.scores.values() if found.scores else {}), *training.metrics(found.history)]
+    names = [*(found.scores.rows if found.scores else {}), *training.metrics(found.history)]
     return [Terms(tuple((term(name).title, term(name).meaning) for name in dict.fromkeys(names)))] if names else []

@@ -29,7 +29,7 @@ def _goal(found: Evidence) -> Verdict:
     asked = f"The goal is {term(goal.metric).title} on {goal.on} of {_bound(goal)}"
     if scores is None:
         return Verdict("Not known.", f"{asked}, and this run was not evaluated there.")
-    if goal.metric not in scores.values():
+    if goal.metric not in scores.rows:
         return Verdict("Not known.", f"{asked}, and the task measures no such metric.")
     return met(goal, scores.interval(goal.metric), len(scores))
 
@@ -56,7 +56,7 @@ def _without_goal(found: Evidence) -> str:
     if scores is None:
         return "Nothing could be evaluated."
     best = found.experiment.train.best.removeprefix("-")
-    metric = best if best in scores.values() else next(iter(scores.values()))
+    metric = best if best in scores.rows else next(iter(scores.rows))
     value = scores.interval(metric)
     return capital(f"{term(metric).title} on {found.split} is {shown(metric, value.value, decimals(metric, value))} "
                    f"(95 % interval {bounds(metric, value)}; {len(scores):,} records).")  # fmt: skip
@@ -94,10 +94,10 @@ def _missing(found: Evidence) -> list[Block]:
 def results(scores: Scores, split: str, best: Mapping[str, float]) -> list[Block]:
     """Every metric of the split with its interval, and what training saw on validation."""
     rows = []
-    for name, value in scores.values().items():
+    for name in scores.rows:
         interval = scores.interval(name)
         seen = best.get(f"validation/{name}")
-        rows.append((term(name).title, shown(name, value, decimals(name, interval)), bounds(name, interval),
+        rows.append((term(name).title, shown(name, interval.value, decimals(name, interval)), bounds(name, interval),
                      "" if seen is None else shown(name, seen, decimals(name, interval))))  # fmt: skip
     note = (f"Intervals: by the bootstrap, {DRAWS:,} draws of the records. Last column: what training logged when the "
             "checkpoint that is served was written.")  # fmt: skip

@@ -37,5 +37,6 @@ def test_differences_say_which_way():
 
 
 def test_metrics_without_an_entry_are_said_by_name():
+    assert shown("examples_per_second", 32690.4) == "32,690" and shown("loss", 0.000123456) == "0.0001235"
     assert term("f1_macro").title == "f1 macro" and shown("f1_macro", 0.51234) == "0.5123"
     assert all(entry.meaning.endswith(".") for entry in TERMS.values())

@@ -51,6 +51,8 @@ def test_whatever_is_said_is_text():
     made = pages.Page(html)
     assert made.text.count(EVIL) >= 20
     assert EVIL in made.titles and EVIL in made.alts
+    half = render(page(Text("half a pair: \ud800, and \x00")))
+    assert "half a pair: ?, and" in pages.Page(half).words
 
 
 def test_a_page_is_written_whole_or_refused(tmp_path, monkeypatch):

@@ -283,6 +283,8 @@ def test_what_is_no_run_is_refused(refused, tmp_path, plain):
     assert printed.splitlines()[0] == f'suite report: run folder "{tmp_path}": is not one: it has no experiment.json.'
     assert refused("report").startswith("suite report: RUN: is missing.")
     assert "names the class" in refused("report", plain)
+    assert refused("report", plain, "--split", "tset") == (
+        'suite report: --split "tset": is no split.\n  found: train, validation, test\n  try:   test\n')
     assert refused("report", plain, "--with", "") == "suite report: flag --with: needs a value.\n"
 
 
