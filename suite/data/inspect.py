@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,13 @@ CHUNK = 1000
 """Records read at a time."""
 
 
-def inspect(opener: Callable[[str], Source], most: int = 0) -> dict[str, Any]:
+def inspect(opener: Callable[[str], Source], most: int = 0, labels: Collection[str] = ()) -> dict[str, Any]:
     """A report on all splits.
 
     Args:
         opener: split -> records, such as ``Data.open`` or ``Task.source``.
         most: records of a split that are looked at, evenly spaced; 0: all.
+        labels: columns that hold labels, besides those whose kind or name says so.
 
     Returns:
         ``splits``: split -> ``count``, ``looked_at``, ``columns``, ``classes``, ``lengths``, ``sizes``, ``dropped``,
@@ -38,7 +39,7 @@ def inspect(opener: Callable[[str], Source], most: int = 0) -> dict[str, Any]:
         except InputError as error:
             splits[split] = {"missing": str(error)}
             continue
-        splits[split], hashes[split] = _split_report(source, most)
+        splits[split], hashes[split] = _split_report(source, most, labels)
     names = list(hashes)
     pairs = [(first, second) for place, first in enumerate(names) for second in names[place + 1 :]]
     return {"splits": splits, "shared": {f"{a}/{b}": _common(hashes[a], hashes[b]) for a, b in pairs}}
@@ -48,14 +49,16 @@ def _common(first: Counter[bytes], second: Counter[bytes]) -> int:
     return sum(count for key, count in second.items() if key in first)
 
 
-def _split_report(source: Source, most: int) -> tuple[dict[str, Any], Counter[bytes]]:
+def _split_report(source: Source, most: int, named: Collection[str]) -> tuple[dict[str, Any], Counter[bytes]]:
     """The report on one split, and the hash of each record's content with its count."""
     looked = min(len(source), most or len(source))
     places = np.arange(looked) * len(source) // max(looked, 1)
     schema = source.schema
     content = [name for name, kind in schema.items() if kind in ("text", "image", "audio") and name != "file"]
     content = content or list(schema)
-    labels: dict[str, Counter[str]] = {name: Counter() for name in schema if _is_label(name, schema[name])}
+    labels: dict[str, Counter[str]] = {
+        name: Counter() for name in schema if name in named or _is_label(name, schema[name])
+    }
     words: dict[str, list[int]] = {name: [] for name in content if schema[name] == "text"}
     sizes: dict[str, Counter[str]] = {name: Counter() for name in content if schema[name] == "image"}
     broken: Counter[str] = Counter()

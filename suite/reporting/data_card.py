@@ -30,7 +30,8 @@ def data_card(found: Evidence) -> list[Block]:
     task = (found.run.experiment if found.run else found.experiment).task
     opener = functools.cache(task.source)
     blocks: list[Block] = [Terms(tuple(_origin(found)))]
-    report = inspect(opener, MOST_FILES if _files(opener) else MOST)
+    labels = {getattr(task, asset.of) for asset in assets_of(task).values() if asset.of == "label"}
+    report = inspect(opener, MOST_FILES if _files(opener) else MOST, labels)
     splits = {name: part for name, part in report["splits"].items() if "count" in part}
     gone = {name: part["missing"] for name, part in report["splits"].items() if "missing" in part}
     blocks += [Text(f"{name}: not there. {' '.join(why.split())}", "note") for name, why in gone.items()]

@@ -132,6 +132,7 @@ def shows(folder, found):
     said = sum(int(row[1]) * float(row[2]) for row in bins.rows[1:])
     happened = sum(int(row[1]) * float(row[3]) for row in bins.rows[1:])
     assert said / happened == pytest.approx(found["test/calibration"], rel=0.01)
+    assert page.table("Balance of clicked").column("test").keys() == {"0", "1"}
     lists = page.table("The worst of 4 lists")
     assert sum(int(n) for n in lists.column("records").values()) == records
     assert set(lists.column("area")) == set(CITIES)
