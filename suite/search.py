@@ -18,14 +18,14 @@ from suite.data.pipeline import Dispatch
 from suite.errors import InputError, RunError
 from suite.log import history
 from suite.space import Dimension, shown
-from suite.verdict import Verdict
+from suite.verdict import Verdict, lasted
 
 if TYPE_CHECKING:
     from suite.study import Study, Trial
 
 WAIT_SECONDS = 2.0
 """Between two looks at what other processes do."""
-REFUSED = 3
+REFUSED = 5
 """Trials in a row whose input is refused, after which it is no matter of the values searched."""
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 """In JAX's words."""
@@ -80,7 +80,7 @@ class Search:
 
     def best(self, trials: Sequence["Trial"]) -> "Trial | None":
         """The best of those that came to their end, on validation; of equal ones the first."""
-        whole = [trial for trial in trials if trial.state == "complete" and trial.value is not None]
+        whole = [trial for trial in trials if trial.state == "complete"]
         sign = 1 if self.goal.at_most is None else -1
         return max(whole, key=lambda trial: (sign * trial.value, -trial.number), default=None)
 
@@ -89,7 +89,7 @@ class Search:
         best = self.best(self.study.trials())
         if best is not None and self.goal.met(best.value):
             return f"trial {best.number} has met the goal"
-        return f"the {self.experiment.search.pruner} pruner" if self.study.falls_behind(number) else ""
+        return f"{self.experiment.search.pruner} pruner" if self.study.falls_behind(number) else ""
 
     def _stop(self, trials: Sequence["Trial"]) -> str:
         """Why no further trial is to begin: goal, trials or hours; empty where one is."""
@@ -124,9 +124,14 @@ class Search:
             InputError: the recipe's own values are refused.
             RunError: so are those of several trials in a row.
         """
-        number = int(claim.folder.name)
-        values = self.study.trials()[number].values
+        number, trials = int(claim.folder.name), self.study.trials()
+        values = trials[number].values
         say(f"trial {number} of {self.goal.budget.trials}: {shown(values)}")
+        twin = next((trial for trial in trials if trial.state != "running" and trial.values == values), None)
+        if twin is not None:  # as happens where all is a Choice; it would end alike
+            about = {"metrics": twin.about.get("metrics", {}), "reason": f"trial {twin.number} had these values"}
+            self._note(claim, twin.state, twin.value if twin.state == "complete" else None, **about)
+            return
         try:
             metrics = Attempt(self, number, claim).train(config.replace(self.experiment, values))
         except Ended as error:
@@ -138,10 +143,10 @@ class Search:
                 raise
             self._note(claim, "failed", reason=_first_line(error), refused=True)
             self._check_refused(error)
-        except jax.errors.JaxRuntimeError as error:
-            if OUT_OF_MEMORY not in str(error):
+        except (MemoryError, jax.errors.JaxRuntimeError) as error:
+            if not isinstance(error, MemoryError) and OUT_OF_MEMORY not in str(error):
                 raise
-            self._note(claim, "failed", reason="out of memory")
+            self._note(claim, "failed", reason=f"out of memory: {_first_line(error)}")
         else:
             self._note_whole(claim, metrics)
 
@@ -159,7 +164,7 @@ class Search:
         best = self.best(self.study.trials())
         how = f"{self.metric} {value:.6g}" if value is not None else f"{state}: {about['reason']}"
         so_far = f"the best so far is trial {best.number}, {best.value:.6g}" if best else "none has come to its end"
-        say(f"trial {number}: {how} ({spent:,.0f} s); {so_far}")
+        say(f"trial {number}: {how} ({lasted(spent)}); {so_far}")
 
     def _check_refused(self, error: InputError) -> None:
         last = [trial for trial in self.study.trials() if trial.state != "running"][-REFUSED:]
@@ -195,7 +200,7 @@ class Search:
 
     def _told(self, trial: "Trial") -> dict[str, Any]:
         """A trial as the verdict tells of it."""
-        return {"number": trial.number, "state": trial.state, "value": trial.value,
+        return {"number": trial.number, "state": trial.state, "value": None if math.isnan(trial.value) else trial.value,
                 "values": verdict.plain(trial.values), "steps": max(trial.evaluations, default=0),
                 "seconds": round(claims.seconds(self.at(trial.number)), 3),
                 "reason": trial.about.get("reason", "")}  # fmt: skip
@@ -235,7 +240,7 @@ class Attempt:
         """A decision waits until training goes on behind its step: a trial that is at its end is complete."""
         self._claim.note()
         if self._why and item.first >= self._judged:
-            raise Ended(self._why)
+            raise Ended(f"{self._why}, at step {self._judged}")
 
 
 def say(text: str) -> None:
@@ -249,7 +254,7 @@ def _bare(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
 
 
 def _test(made: run.Run) -> tuple[dict[str, float] | None, str]:

@@ -4,7 +4,6 @@ A recipe's own value may lie outside: the first trial has it all the same, and n
 """
 
 import dataclasses
-import functools
 import json
 import math
 import types
@@ -97,7 +96,9 @@ def dimensions(experiment: Experiment) -> tuple[Dimension, ...]:
 
 def _dimension(experiment: Experiment, part: Range | Choice) -> Dimension:
     *path, last = part.field.split(".")
-    owner = functools.reduce(lambda node, name: getattr(node, name, None), path, experiment)
+    owner: Any = experiment
+    for name in path:
+        owner = getattr(owner, name, None)
     own = getattr(owner, last, None)
     replace(experiment, {part.field: own})  # names the nearest field where there is no such
     if part.field.split(".")[0] in FIXED:

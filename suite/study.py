@@ -5,11 +5,12 @@ remembers; so does the decision to end one early. A search that is killed anywhe
 that was left alone.
 """
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -21,6 +22,7 @@ from suite.config import Choice, Goal, Search
 from suite.errors import InputError
 from suite.space import Dimension
 
+Direction = Literal["maximize", "minimize"]
 Lost = optuna.exceptions.StorageInternalError
 """The database answers no more."""
 STARTUP = 5
@@ -40,7 +42,8 @@ class Trial:
     Attributes:
         number: from 0, the recipe's own.
         state: running, complete, pruned or failed.
-        value: the goal's metric on validation, of the weights that its run would serve.
+        value: the goal's metric on validation: of the weights that its run would serve, or of the last evaluation where
+            it was pruned; nan where there is none.
         values: field -> value, of each field that is searched.
         evaluations: step -> the goal's metric on validation.
         about: what was noted at its end: metrics, steps, reason.
@@ -48,7 +51,7 @@ class Trial:
 
     number: int
     state: str
-    value: float | None
+    value: float
     values: dict[str, Any]
     evaluations: dict[int, float]
     about: dict[str, Any]
@@ -98,7 +101,7 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._dimensions, self._pruner = tuple(dimensions), search.pruner
         self._space = {part.field: _distribution(part) for part in dimensions}
-        self._direction = "maximize" if goal.at_most is None else "minimize"
+        self._direction: Direction = "maximize" if goal.at_most is None else "minimize"
         self._study = optuna.create_study(
             storage=_opened(url), study_name=name, direction=self._direction, load_if_exists=True,
             sampler=Proposals(search.seed, self._space), pruner=optuna.pruners.NopPruner(),
@@ -129,7 +132,8 @@ class Study:
     def _plain(self, trial: FrozenTrial) -> Trial:
         values = {part.field: part.read(trial.params[part.field]) if part.field in trial.params else part.own
                   for part in self._dimensions}  # fmt: skip
-        return Trial(trial.number, STATES.get(trial.state, "running"), trial.value, values,
+        value = math.nan if trial.value is None else trial.value
+        return Trial(trial.number, STATES.get(trial.state, "running"), value, values,
                      dict(sorted(trial.intermediate_values.items())), dict(trial.user_attrs))  # fmt: skip
 
     def report(self, number: int, step: int, value: float) -> None:
@@ -218,7 +222,9 @@ def _pruner(name: str, evaluations: int) -> optuna.pruners.BasePruner:
     return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=evaluations, reduction_factor=FACTOR)
 
 
-def _judged(trials: Sequence[FrozenTrial], number: int, direction: str, pruner: optuna.pruners.BasePruner) -> bool:
+def _judged(
+    trials: Sequence[FrozenTrial], number: int, direction: Direction, pruner: optuna.pruners.BasePruner
+) -> bool:
     """Whether ``pruner`` ends the trial now.
 
     Optuna's Hyperband remembers what it has judged, partly in the process and partly in the database, so that a kill

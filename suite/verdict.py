@@ -57,13 +57,19 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """The verdict in one line."""
-        hours = sum(trial["seconds"] for trial in self.trials) / 3600
-        spent = f"{len(self.trials)} trials, {hours:.2g} hours"
+        trials = f"{len(self.trials)} trial{'s' * (len(self.trials) != 1)}"
+        spent = f"{trials}, {lasted(sum(trial['seconds'] for trial in self.trials))}"
         if self.margin is None:
             return f"goal {self.goal}: not met, since it could not be measured ({spent})"
         how = f"met, by {self.margin:.4g}" if self.met else f"missed by {-self.margin:.4g}"
         why = f"; {STOPPED[self.stopped_by]}" if self.stopped_by in STOPPED and not self.met else ""
         return f"goal {self.goal}: {how} ({spent}{why})"
+
+
+def lasted(seconds: float) -> str:
+    """A time for people."""
+    size, unit = next((pair for pair in ((3600, "hours"), (60, "minutes")) if seconds >= 2 * pair[0]), (1, "seconds"))
+    return f"{seconds / size:.1f} {unit}"
 
 
 def _named(split: str, metrics: Mapping[str, float]) -> dict[str, float]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import suite
-from suite import cli, recipe
+from suite import cli, recipe, space, tuning
 from suite.base import Source
 from suite.config import Budget, Choice, Goal, Range, Search, replace
 from suite.errors import InputError, RunError
@@ -48,16 +48,16 @@ def test_a_goal_that_is_missed(left_alone):
     assert "Traceback" not in done.stderr
     verdict = told(folder)
     assert (verdict["goal"], verdict["met"], verdict["stopped_by"]) == ("validation/accuracy >= 1.01", False, "trials")
-    assert [trial["number"] for trial in verdict["trials"]] == list(range(8))
+    assert [trial["number"] for trial in verdict["trials"]] == list(range(7))
     best = max(trial["value"] for trial in verdict["trials"] if trial["state"] == "complete")
     assert verdict["validation"]["accuracy"] == best and verdict["margin"] == pytest.approx(best - 1.01)
     chosen = verdict["trials"][verdict["chosen"]["trial"]]
     assert (chosen["value"], chosen["values"]) == (best, verdict["chosen"]["values"])
     assert verdict["chosen"]["folder"] == f"trials/{chosen['number']:04d}"
     assert done.stderr.splitlines()[-1].startswith(
-        f"suite tune: goal validation/accuracy >= 1.01: missed by {1.01 - best:.4g} (8 tr"
+        f"suite tune: goal validation/accuracy >= 1.01: missed by {1.01 - best:.4g} (7 tr"
     )
-    assert done.stderr.count("the best so far is") == 8
+    assert done.stderr.count("the best so far is") == 7
 
 
 def test_a_person_can_read_it(left_alone):
@@ -65,7 +65,7 @@ def test_a_person_can_read_it(left_alone):
     lines, verdict = done.stdout.splitlines(), told(folder)
     number = verdict["chosen"]["trial"]
     assert lines[0].startswith("goal validation/accuracy >= 1.01: missed by ") and "its trials are spent" in lines[0]
-    assert lines[1].startswith(f"trial {number} of 8: optim.learning_rate ")
+    assert lines[1].startswith(f"trial {number} of 7: task.examples ")
     assert lines[-1] == str(folder / "trials" / f"{number:04d}")
     assert f"{'test/accuracy':32} {verdict['test']['accuracy']:.6g}" in lines
     result = json.loads((folder / "result.json").read_text())
@@ -74,7 +74,7 @@ def test_a_person_can_read_it(left_alone):
 
 def test_the_first_trial_is_the_recipe_and_runs_to_its_end(left_alone):
     first = told(left_alone[0])["trials"][0]
-    assert first["values"] == {"optim.learning_rate": 1e-2, "train.batch_size": 16, "task.examples": 200}
+    assert first["values"] == {"task.examples": 200, "optim.learning_rate": 1e-2}
     assert (first["state"], first["steps"]) == ("complete", 40)
     alone = suite.train(experiment(), left_alone[0].parent / "alone")
     assert alone.metrics["validation/accuracy"] == first["value"], "the run's own metric, of what it serves"
@@ -87,14 +87,14 @@ def test_some_trials_end_early(left_alone):
     for trial in early:
         run = suite.open(folder / "trials" / f"{trial['number']:04d}", allow=("tests",))
         assert max(run.history["step"]) == trial["steps"] < 40
-        assert trial["reason"] == "the median pruner"
+        assert trial["reason"] == f"median pruner, at step {trial['steps']}"
 
 
 def test_only_the_best_keeps_its_checkpoints(left_alone):
     folder = left_alone[0]
     kept = [path.parent.name for path in sorted(folder.glob("trials/*/checkpoints"))]
     assert kept == [f"{told(folder)['chosen']['trial']:04d}"]
-    assert len(list(folder.glob("trials/*/metrics.jsonl"))) == len(list(folder.glob("trials/*/experiment.json"))) == 8
+    assert len(list(folder.glob("trials/*/metrics.jsonl"))) == len(list(folder.glob("trials/*/experiment.json"))) == 7
 
 
 def test_the_chosen_run_is_a_run(left_alone):
@@ -117,7 +117,9 @@ def test_a_verdict_is_final(left_alone, capsys):
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*.json*")}
 
 
-PLACES = ["kill:begun/1", "kill:step/1/14", "terminate:step/2/7", "kill:trained/3", "kill:noted/4", "kill:verdict"]
+PLACES = ["kill:step/1/14", "terminate:step/2/7", "kill:trained/6"]
+MORE = ["kill:begun/0", "kill:step/0/0", "kill:step/0/21", "kill:begun/1", "kill:step/2/39", "kill:trained/2",
+        "kill:noted/3", "terminate:step/4/10", "kill:begun/5", "kill:noted/6", "kill:verdict"]  # fmt: skip
 
 
 def searched(arguments, places, scratch):
@@ -135,17 +137,22 @@ def searched(arguments, places, scratch):
     return ends
 
 
-def test_no_kill_changes_the_verdict(left_alone, tmp_path):
+@pytest.mark.parametrize("places", [PLACES, pytest.param(MORE, marks=pytest.mark.slow)], ids=["three", "more"])
+def test_no_kill_changes_the_verdict(places, left_alone, tmp_path):
     """Killed where nothing but the database knows of a trial, within a training, behind it, before the verdict."""
     folder = tmp_path / "search"
     arguments = ["tune", str(RECIPE), "--run-dir", str(folder)]
-    ends = searched(arguments, PLACES, tmp_path)
-    assert [done.returncode for done in ends] == [-9, -9, cli.INTERRUPTED, -9, -9, -9, 3]
-    last = ends[2].stderr.splitlines()[-1]
-    assert last == f"suite tune: interrupted at step 8 of trial 2; go on with: suite {' '.join(arguments)}"
+    ends = searched(arguments, places, tmp_path)
+    assert [done.returncode for done in ends] == [-9 if p.startswith("kill") else cli.INTERRUPTED for p in places] + [3]
+    for place, done in zip(places, ends, strict=False):
+        if place.startswith("terminate"):
+            trial, step = place.split("/")[1:]
+            assert done.stderr.splitlines()[-1] == (
+                f"suite tune: interrupted at step {int(step) + 1} of trial {trial}; "
+                f"go on with: suite {' '.join(arguments)}"
+            )
     assert told(folder) == told(left_alone[0])
-    lines = ends[-1].stdout.splitlines()
-    assert lines[1:-1] == left_alone[1].stdout.splitlines()[1:-1]
+    assert ends[-1].stdout.splitlines()[1:-1] == left_alone[1].stdout.splitlines()[1:-1]
 
 
 @pytest.mark.slow
@@ -179,8 +186,8 @@ def test_two_processes_share_a_search(tmp_path):
     outputs = [process.communicate(timeout=240) for process in pair]
     assert [process.returncode for process in pair] == [3, 3], outputs
     assert outputs[0][0] == outputs[1][0] and "Traceback" not in outputs[0][1] + outputs[1][1]
-    begun = [[line.split()[1] for line in printed.splitlines() if " of 8: " in line] for _, printed in outputs]
-    assert all(begun) and sorted(begun[0] + begun[1]) == list("01234567")
+    begun = [[line.split()[1] for line in printed.splitlines() if " of 7: " in line] for _, printed in outputs]
+    assert all(begun) and sorted(begun[0] + begun[1]) == list("0123456")
     verdict = told(folder)
     assert {trial["state"] for trial in verdict["trials"]} <= {"complete", "pruned"}
     assert not (folder / "study.db").exists()
@@ -196,8 +203,20 @@ def test_it_stops_at_the_goal(command, tmp_path, capsys):
     verdict = suite.tune(small(goal__at_least=0.1), tmp_path / "search")
     assert verdict.met and verdict.stopped_by == "goal" and len(verdict.trials) == 1
     assert verdict.margin == pytest.approx(verdict.validation["accuracy"] - 0.1)
-    assert verdict.sentence.startswith(f"goal validation/accuracy >= 0.1: met, by {verdict.margin:.4g} (1 trials, ")
+    assert verdict.sentence.startswith(f"goal validation/accuracy >= 0.1: met, by {verdict.margin:.4g} (1 trial, ")
     assert "searched: optim.learning_rate: 0.002 to 0.05 (by factors)" in capsys.readouterr().err
+
+
+def test_another_process_met_the_goal(tmp_path):
+    """Then a trial in training is of no use, be it the first."""
+    made = small(goal__at_least=0.9)
+    search = tuning._begun(made, made.goal, space.dimensions(made), tmp_path / "search", "", False)
+    assert [search.study.begin() for _ in range(2)] == [0, 1]
+    search.study.end(1, "complete", 0.8, {})
+    assert search.why_end(0) == ""
+    search.study.begin()
+    search.study.end(2, "complete", 0.95, {})
+    assert search.why_end(0) == "trial 2 has met the goal"
 
 
 def test_it_stops_when_its_hours_are_spent(tmp_path):
@@ -285,25 +304,40 @@ def test_labels_that_are_withheld(on, tmp_path):
 
 
 def test_a_trial_that_fails_is_one_of_many(tmp_path, capsys):
-    """Of these values one ends in numbers that are none, and one is refused."""
-    space = (Choice(field="optim.learning_rate", among=(1e-2, 1e30)), Choice(field="train.accumulate", among=(1, 3)))
-    made = small(search=Search(space=space, pruner="none"), goal__budget=Budget(trials=5))
+    """Among these values are rates that end in numbers that are none, what is refused, and what no memory holds."""
+    among = (
+        Choice(field="optim.learning_rate", among=(1e-2, 1e30)),
+        Choice(field="train.accumulate", among=(1, 3)),
+        Choice(field="train.batch_size", among=(16, 3 * 10**12)),
+    )
+    made = small(search=Search(space=among, pruner="none"), goal__budget=Budget(trials=5))
     verdict = suite.tune(made, tmp_path / "search")
-    by_state = {trial["state"]: trial for trial in verdict.trials}
-    assert set(by_state) == {"complete", "failed"} and verdict.trials[0]["state"] == "complete"
+    assert {trial["state"] for trial in verdict.trials} == {"complete", "failed"} and verdict.trial == 0
     reasons = {trial["reason"] for trial in verdict.trials if trial["state"] == "failed"}
-    print(reasons)
-    assert any("is nan" in reason or "no finite number" in reason for reason in reasons)
-    assert any("accumulate" in reason for reason in reasons)
-    assert "trial 1: failed: " in capsys.readouterr().err or verdict.trials[1]["state"] == "complete"
+    assert {reason.split(":")[0] for reason in reasons} >= {"the loss is nan at step 4", "out of memory"}
+    assert "field train.batch_size: 16 rows cannot be split evenly over 3 parts" in reasons
+    number = next(trial["number"] for trial in verdict.trials if trial["reason"].startswith("the loss"))
+    assert f"trial {number}: failed: the loss is nan at step 4 (" in capsys.readouterr().err
+
+
+def test_the_same_values_are_trained_once(tmp_path, capsys):
+    among = (Choice(field="optim.learning_rate", among=(1e-2, 1e-3)),)
+    verdict = suite.tune(small(search=Search(space=among), goal__budget=Budget(trials=4)), tmp_path / "search")
+    trained = {trial["number"] for trial in verdict.trials if trial["steps"]}
+    assert len(trained) == 2 and len(list((tmp_path / "search").glob("trials/*/metrics.jsonl"))) == 2
+    for trial in verdict.trials:
+        alike = [other for other in verdict.trials if other["values"] == trial["values"]]
+        assert {other["value"] for other in alike} == {trial["value"]}
+        assert trial["number"] in trained or trial["reason"] == f"trial {alike[0]['number']} had these values"
+    assert verdict.trial in trained
 
 
 def test_values_that_are_always_refused(tmp_path):
-    space = (Choice(field="train.accumulate", among=(3, 5, 7)),)
+    among = (Range(field="train.accumulate", low=17, high=10**6, whole=True),)
     with pytest.raises(RunError) as error:
-        suite.tune(small(search=Search(space=space), goal__budget=Budget(trials=9)), tmp_path / "search")
-    assert str(error.value).startswith("the values of 3 trials in a row were refused, the last with:\n")
-    assert (tmp_path / "search" / "trials" / "0003").exists() and not (tmp_path / "search" / "trials" / "0004").exists()
+        suite.tune(small(search=Search(space=among), goal__budget=Budget(trials=9)), tmp_path / "search")
+    assert str(error.value).startswith("the values of 5 trials in a row were refused, the last with:\n")
+    assert len(list((tmp_path / "search").glob("trials/*"))) == 6
 
 
 def test_no_trial_comes_to_its_end(tmp_path):
@@ -325,7 +359,7 @@ def refusal(made, folder, **named):
 
 def test_a_recipe_whose_own_values_are_refused(tmp_path):
     """And the corrected one may take the same folder."""
-    assert refusal(small(train__accumulate=3), tmp_path / "search").startswith("field train.accumulate: ")
+    assert refusal(small(train__accumulate=3), tmp_path / "search").startswith("field train.batch_size: ")
     assert not (tmp_path / "search").exists()
     assert refusal(small(goal__metric="auc"), tmp_path / "search") == (
         'field goal.metric: "auc" is no metric of this task.\n  found: accuracy, loss'
@@ -357,7 +391,7 @@ def test_folders_of_others(tmp_path, left_alone):
     )
     assert refusal(replace(experiment(), {"goal.budget.trials": 30}), folder) == (
         f'--run-dir "{folder}": holds the search of another recipe.\n'
-        "  found: goal.budget.trials 8 there, 30 here\n  try:   the same fields, or another --run-dir"
+        "  found: goal.budget.trials 7 there, 30 here\n  try:   the same fields, or another --run-dir"
     ), "a verdict is final: its test split was looked at"
     run = folder / "trials" / "0000"
     assert refusal(experiment(), run) == f'--run-dir "{run}": is the folder of a run.\n  try:   --run-dir NEW_FOLDER'
