@@ -106,7 +106,6 @@ class Search:
         for trial in trials:
             claim = Claim.take(self.at(trial.number)) if trial.state == "running" else None
             if claim is not None:
-                self.study.take_up(trial.number)
                 return claim
         return None if stop else Claim.take(self.at(self.study.begin()))
 
@@ -124,7 +123,9 @@ class Search:
             InputError: the recipe's own values are refused.
             RunError: so are those of several trials in a row.
         """
-        number, trials = int(claim.folder.name), self.study.trials()
+        number = int(claim.folder.name)
+        self.study.take_up(number)
+        trials = self.study.trials()
         values = trials[number].values
         say(f"trial {number} of {self.goal.budget.trials}: {shown(values)}")
         twin = next((trial for trial in trials if trial.state != "running" and trial.values == values), None)

@@ -10,13 +10,16 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args, get_type_hints
 
-from suite import claims, recipe, run, space, verdict
+from suite import claims, config, recipe, run, space, verdict
 from suite.config import Experiment, Goal
-from suite.errors import InputError, Interrupted, RunError
+from suite.errors import InputError, Interrupted, RunError, closest
 from suite.search import Search, say
 from suite.space import Dimension
 from suite.verdict import Verdict
+
+PRUNERS = get_args(get_type_hints(config.Search)["pruner"])
 
 
 def tune(experiment: Experiment, run_dir: str | Path = "", *, storage: str = "", keep_all: bool = False) -> Verdict:
@@ -34,14 +37,14 @@ def tune(experiment: Experiment, run_dir: str | Path = "", *, storage: str = "",
         Interrupted: it was asked to stop; the same call goes on.
         RunError: no trial came to an end, or the database is lost.
     """
-    goal, dimensions = _goal(experiment), space.dimensions(experiment)
+    goal, dimensions = _checked(experiment), space.dimensions(experiment)
     try:
         from suite.study import Lost
     except ImportError as error:
         raise InputError("package optuna", "is needed to choose what to try next, and not installed.",
                          fix='pip install "suite[tune]"') from error  # fmt: skip
     folder = Path(run_dir) if run_dir else run.new_folder(f"{experiment.name}-tune")
-    fresh = not folder.exists()
+    fresh = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     again = f"suite tune {experiment.name} --run-dir {folder}"
     try:
         with _stopped_by_sigterm():
@@ -61,8 +64,9 @@ def tune(experiment: Experiment, run_dir: str | Path = "", *, storage: str = "",
         raise
 
 
-def _goal(experiment: Experiment) -> Goal:
-    goal = experiment.goal
+def _checked(experiment: Experiment) -> Goal:
+    """The goal of a recipe that can be searched."""
+    goal, search = experiment.goal, experiment.search
     if goal is None:
         raise InputError("field goal", "is None, and a search needs one.",
                          fix='goal=Goal(metric="accuracy", at_least=0.9) in the recipe')  # fmt: skip
@@ -71,6 +75,11 @@ def _goal(experiment: Experiment) -> Goal:
     if goal.budget.trials < 1:
         raise InputError("field goal.budget.trials", f"{goal.budget.trials} is no number from 1.",
                          fix="--goal.budget.trials 20")  # fmt: skip
+    if search.pruner not in PRUNERS:
+        raise InputError("field search.pruner", f'"{search.pruner}" is unknown.', found=", ".join(PRUNERS),
+                         fix=closest(search.pruner, PRUNERS))  # fmt: skip
+    if search.seed < 0:
+        raise InputError("field search.seed", f"{search.seed} is no number from 0.", fix="--search.seed 0")
     return goal
 
 

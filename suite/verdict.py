@@ -9,6 +9,7 @@ from typing import Any
 from suite import config
 from suite.assets import bind
 from suite.config import Choice, Experiment
+from suite.errors import InputError
 from suite.run import Run, as_stored
 from suite.space import Dimension, shown
 
@@ -49,7 +50,7 @@ class Verdict:
     def __str__(self) -> str:
         """For people, a few lines."""
         metrics = {**_named("validation", self.validation), **_named("test", self.test or {})}
-        lines = [self.sentence, f"trial {self.trial} of {len(self.trials)}: {shown(self.values)}"]
+        lines = [self.sentence, f"chosen: trial {self.trial}, {shown(self.values)}"]
         lines += [f"{name:32} {value:.6g}" for name, value in metrics.items()]
         lines += [f"test: not measured: {self.why_no_test}"] if self.test is None else []
         return "\n".join([*lines, str(self.run.folder)])
@@ -107,7 +108,14 @@ def read(folder: Path, experiment: Experiment, dimensions: Sequence[Dimension]) 
 
 def opened(experiment: Experiment, folder: Path, values: Mapping[str, Any], validation: Mapping[str, float],
            test: Mapping[str, float] | None = None) -> Run:  # fmt: skip
-    """The run of a trial, as ``suite.train`` returned it."""
+    """The run of a trial, as ``suite.train`` returned it.
+
+    Raises:
+        InputError: it is gone.
+    """
+    if not config.is_run(folder):
+        raise InputError(f'run folder "{folder}"', "was chosen by a search, and is gone.",
+                         fix="put it back, or another --run-dir")  # fmt: skip
     made = as_stored(config.replace(experiment, values), folder)
     return Run(folder, bind(made, folder), {**_named("validation", validation), **_named("test", test or {})})
 

@@ -1,6 +1,7 @@
 """The goal loop on real trainings: where it begins, what stops it, what it says; no kill changes its verdict."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def test_a_person_can_read_it(left_alone):
     lines, verdict = done.stdout.splitlines(), told(folder)
     number = verdict["chosen"]["trial"]
     assert lines[0].startswith("goal validation/accuracy >= 1.01: missed by ") and "its trials are spent" in lines[0]
-    assert lines[1].startswith(f"trial {number} of 7: task.examples ")
+    assert lines[1].startswith(f"chosen: trial {number}, task.examples ")
     assert lines[-1] == str(folder / "trials" / f"{number:04d}")
     assert f"{'test/accuracy':32} {verdict['test']['accuracy']:.6g}" in lines
     result = json.loads((folder / "result.json").read_text())
@@ -165,7 +166,7 @@ def test_killed_at_random_moments(left_alone, tmp_path):
         while True:
             process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             try:
-                _, printed = process.communicate(timeout=float(rng.uniform(2, 12)) if kills < 5 else None)
+                _, printed = process.communicate(timeout=float(rng.uniform(1, 5)) if kills < 5 else None)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
@@ -179,20 +180,20 @@ def test_killed_at_random_moments(left_alone, tmp_path):
 
 def test_two_processes_share_a_search(tmp_path):
     folder = tmp_path / "search"
-    command = [sys.executable, "-m", "suite", "tune", str(RECIPE), "--run-dir", str(folder),
-               "--storage", f"sqlite:///{tmp_path / 'trials.db'}"]  # fmt: skip
+    command = [sys.executable, "-m", "suite", "tune", str(RECIPE), "--run-dir", str(folder), "--goal.budget.trials",
+               "5", "--storage", f"sqlite:///{tmp_path / 'trials.db'}"]  # fmt: skip
     pair = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             for _ in range(2)]  # fmt: skip
     outputs = [process.communicate(timeout=240) for process in pair]
     assert [process.returncode for process in pair] == [3, 3], outputs
     assert outputs[0][0] == outputs[1][0] and "Traceback" not in outputs[0][1] + outputs[1][1]
-    begun = [[line.split()[1] for line in printed.splitlines() if " of 7: " in line] for _, printed in outputs]
-    assert all(begun) and sorted(begun[0] + begun[1]) == list("0123456")
+    begun = [[line.split()[1] for line in printed.splitlines() if " of 5: " in line] for _, printed in outputs]
+    assert all(begun) and sorted(begun[0] + begun[1]) == list("01234")
     verdict = told(folder)
     assert {trial["state"] for trial in verdict["trials"]} <= {"complete", "pruned"}
     assert not (folder / "study.db").exists()
     with pytest.raises(InputError) as error:
-        suite.tune(experiment(), folder)
+        suite.tune(replace(experiment(), {"goal.budget.trials": 5}), folder)
     assert str(error.value) == (
         'flag --storage: is "", but this search has its trials elsewhere.\n'
         f"  found: sqlite:///{tmp_path / 'trials.db'}\n  try:   the same --storage, or another --run-dir"
@@ -378,6 +379,12 @@ def test_what_is_no_goal(tmp_path):
     assert refusal(small(goal__budget=Budget(trials=0)), tmp_path / "search") == (
         "field goal.budget.trials: 0 is no number from 1.\n  try:   --goal.budget.trials 20"
     )
+    assert refusal(small(search__pruner="medan"), tmp_path / "search") == (
+        'field search.pruner: "medan" is unknown.\n  found: median, hyperband, none\n  try:   median'
+    )
+    assert refusal(small(search__seed=-1), tmp_path / "search") == (
+        "field search.seed: -1 is no number from 0.\n  try:   --search.seed 0"
+    )
     assert not (tmp_path / "search").exists()
 
 
@@ -400,6 +407,15 @@ def test_folders_of_others(tmp_path, left_alone):
         f'--run-dir "{tmp_path}": holds something else.\n  found: notes.txt\n  try:   --run-dir NEW_FOLDER'
     )
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_chosen_run_that_is_gone(tmp_path):
+    verdict = suite.tune(small(goal__at_least=0.1), tmp_path / "search")
+    shutil.rmtree(verdict.run.folder)
+    assert refusal(small(goal__at_least=0.1), tmp_path / "search") == (
+        f'run folder "{verdict.run.folder}": was chosen by a search, and is gone.\n'
+        "  try:   put it back, or another --run-dir"
+    )
 
 
 def test_a_search_without_a_verdict_may_be_given_another_budget(tmp_path):
