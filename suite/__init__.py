@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from suite.config import Experiment, replace
     from suite.diagnosis import doctor
-    from suite.errors import InputError, Interrupted
+    from suite.errors import InputError, Interrupted, Missed
     from suite.experiments import load
     from suite.launching import launch
     from suite.run import Run, convert, evaluate, open, plan, predict, resume, train
+    from suite.tuning import tune
+    from suite.verdict import Verdict
 
 _HOMES = {
     "Experiment": "suite.config",
     "InputError": "suite.errors",
     "Interrupted": "suite.errors",
+    "Missed": "suite.errors",
     "Run": "suite.run",
+    "Verdict": "suite.verdict",
     "convert": "suite.run",
     "doctor": "suite.diagnosis",
     "evaluate": "suite.run",
@@ -30,12 +34,15 @@ _HOMES = {
     "replace": "suite.config",
     "resume": "suite.run",
     "train": "suite.run",
+    "tune": "suite.tuning",
 }
 __all__ = [
     "Experiment",
     "InputError",
     "Interrupted",
+    "Missed",
     "Run",
+    "Verdict",
     "convert",
     "doctor",
     "evaluate",
@@ -47,6 +54,7 @@ __all__ = [
     "replace",
     "resume",
     "train",
+    "tune",
 ]
 
 
