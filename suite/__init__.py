@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from suite.config import Experiment, replace
     from suite.diagnosis import doctor
-    from suite.errors import InputError, Interrupted
+    from suite.errors import InputError, Interrupted, Missed
     from suite.experiments import load
     from suite.launching import launch
     from suite.reporting.comparisons import compare
     from suite.reporting.reports import report
     from suite.run import Run, convert, evaluate, open, plan, predict, resume, train
+    from suite.tuning import tune
+    from suite.verdict import Verdict
 
 _HOMES = {
     "Experiment": "suite.config",
     "InputError": "suite.errors",
     "Interrupted": "suite.errors",
+    "Missed": "suite.errors",
     "Run": "suite.run",
+    "Verdict": "suite.verdict",
     "compare": "suite.reporting.comparisons",
     "convert": "suite.run",
     "doctor": "suite.diagnosis",
@@ -34,12 +38,15 @@ _HOMES = {
     "report": "suite.reporting.reports",
     "resume": "suite.run",
     "train": "suite.run",
+    "tune": "suite.tuning",
 }
 __all__ = [
     "Experiment",
     "InputError",
     "Interrupted",
+    "Missed",
     "Run",
+    "Verdict",
     "compare",
     "convert",
     "doctor",
@@ -53,6 +60,7 @@ __all__ = [
     "report",
     "resume",
     "train",
+    "tune",
 ]
 
 
