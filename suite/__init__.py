@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from suite.errors import InputError, Interrupted, Missed
     from suite.experiments import load
     from suite.launching import launch
+    from suite.reporting.comparisons import compare
+    from suite.reporting.reports import report
     from suite.run import Run, convert, evaluate, open, plan, predict, resume, train
+    from suite.tuning import tune
+    from suite.verdict import Verdict
 
 _HOMES = {
     "Experiment": "suite.config",
@@ -23,6 +27,8 @@ _HOMES = {
     "Missed": "suite.errors",
     "Quantize": "suite.compression.quantization",
     "Run": "suite.run",
+    "Verdict": "suite.verdict",
+    "compare": "suite.reporting.comparisons",
     "compress": "suite.compression.compressing",
     "convert": "suite.run",
     "doctor": "suite.diagnosis",
@@ -33,8 +39,10 @@ _HOMES = {
     "plan": "suite.run",
     "predict": "suite.run",
     "replace": "suite.config",
+    "report": "suite.reporting.reports",
     "resume": "suite.run",
     "train": "suite.run",
+    "tune": "suite.tuning",
 }
 __all__ = [
     "Experiment",
@@ -43,6 +51,8 @@ __all__ = [
     "Missed",
     "Quantize",
     "Run",
+    "Verdict",
+    "compare",
     "compress",
     "convert",
     "doctor",
@@ -53,8 +63,10 @@ __all__ = [
     "plan",
     "predict",
     "replace",
+    "report",
     "resume",
     "train",
+    "tune",
 ]
 
 

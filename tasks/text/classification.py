@@ -14,6 +14,7 @@ from suite.data.columns import column, origin, require, without_empty_texts
 from suite.data.labels import Labels
 from suite.data.text import SentencePiece, clean, token_dropout
 from suite.data.tokenizers import Tokenizer
+from suite.exhibits import Exhibit, class_exhibits
 from suite.metrics import class_answers, classification_scores, cross_entropy, masked_mean, tally
 
 
@@ -74,3 +75,7 @@ class TextClassification(Task):
 
     def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
         return class_answers(outputs["logits"], self.labels.names)
+
+    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+        texts = columns[self.text]
+        return class_exhibits(outputs["logits"], batch["label"], self.labels.names, lambda i: str(texts[i]))
