@@ -15,11 +15,20 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Int8, UInt8
 
-from suite.nn.conv import Conv, conv2d
+from suite.nn.conv import Conv
 from suite.nn.conv1d import Conv1d, DepthwiseConv1d, PositionalConv, conv1d, depthwise_conv1d, grouped_conv1d, tap_norm
 from suite.nn.dot import dot_nt
 from suite.nn.embedding import Embedding, LearnedPositions, check_length
-from suite.nn.int8 import bfloat16_dot, integer_dot, narrowed, rounded, step, weight_dot
+from suite.nn.int8 import (
+    bfloat16_dot,
+    integer_conv,
+    integer_dot,
+    narrowed,
+    rounded,
+    step,
+    weight_conv,
+    weight_dot,
+)
 from suite.nn.linear import Linear
 from suite.nn.table import StackedTable
 
@@ -151,8 +160,8 @@ class QuantizedConv(Rounded):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b y x o"]:
         w, scale = self._weights()
         x, factor = self._operand(x, (1, 2, 3))
-        y = conv2d(x, w, self.stride, self.padding, self.groups, "bfloat16")
-        return self._plus_bias(y * (scale * factor))
+        convolution = integer_conv if x.dtype == jnp.int8 else weight_conv
+        return self._plus_bias(convolution(x, w, self.stride, self.padding, self.groups) * (scale * factor))
 
 
 class QuantizedConv1d(Rounded):

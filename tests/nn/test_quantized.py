@@ -29,7 +29,7 @@ def numbers(*shape):
 
 LAYERS = {
     "linear": (Linear(128, 64, rngs=RNGS), normal(20, 128)),
-    "conv": (Conv(32, 24, 3, stride=2, use_bias=True, rngs=RNGS), normal(2, 9, 9, 32)),
+    "conv": (Conv(40, 24, 3, stride=2, use_bias=True, rngs=RNGS), normal(2, 9, 9, 40)),
     "few": (Conv(3, 32, 3, rngs=RNGS), normal(2, 8, 8, 3)),
     "grouped": (Conv(32, 32, 3, groups=4, rngs=RNGS), normal(2, 8, 8, 32)),
     "conv1d": (Conv1d(40, 48, 3, stride=2, padding=1, rngs=RNGS), normal(2, 17, 40)),
