@@ -10,6 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LOADER = "suite.experiments"  # finds the recipes by name, for the command line and for suite.load
+TRAINING = ("flax", "optax", "orbax", "grain", "tensorflow", "tensorflow_datasets", "torch", "tyro", "pyarrow",
+            "huggingface_hub", "tasks", "configs", "suite.nn", "suite.models", "suite.trainer", "suite.run")  # fmt: skip
+"""What an answer must do without."""
 NN = ("suite.nn", "suite.errors")
 MODELS = (*NN, "suite.base", "suite.imports", "suite.models", "suite.precision")
 
