@@ -23,7 +23,7 @@ def test_a_bundle_answers_as_its_run(name, exported):
     """Export compares outputs itself; here the answers that a user would see. Keywords compute in bfloat16: the same
     program, the same numbers."""
     run, bundle = exported(name)
-    _, asked = exporting._held_back(run)
+    _, asked = exporting.held_back(run)
     asked = {name: values[: exporting.ROWS] for name, values in asked.items()}
     answers = bundle.predict(asked)
     assert agreement.alike(answers, run.predict(asked)) and len(answers) == len(next(iter(asked.values()))) > 0
