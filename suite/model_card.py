@@ -1,6 +1,7 @@
 """The model card of a bundle: what is known of a model, and what is not, for people who are to use it."""
 
 import inspect
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -37,7 +38,7 @@ def write(made: Run, content: Mapping[str, Any], weights: Mapping[str, np.ndarra
                          "it does on other data, and to whom it is fair, was not looked at."],
         "Licence": [content["made"]["licence"] or "Not stated. Data and the weights that training began with may set "
                     "terms of their own."],
-        "How it was made": _making(experiment, content),
+        "How it was made": _making(made, content),
     }  # fmt: skip
     return "\n\n".join([f"# {content['name']}", *("\n".join([f"## {title}", "", *lines])
                                                   for title, lines in sections.items())]) + "\n"  # fmt: skip
@@ -102,20 +103,23 @@ def _limits(codec: Codec, content: Mapping[str, Any]) -> list[str]:
     units = {"text": "characters", "audio": "seconds", "image": "pixels", "list": "items"}
     lines = [f"- `{each.name}`: at most {each.limit:,.0f} {units[each.kind]}" for each in codec.inputs
              if each.limit and each.kind in units]  # fmt: skip
-    if content["lengths"] != [0]:
-        lines.append(f"- rows are padded to one of {', '.join(map(str, content['lengths']))}; longer ones are refused")
+    if content["lengths"][-1] < codec.longest:
+        lines.append(f"- rows longer than {content['lengths'][-1]} are refused")
     lines.append(f"- programs for {', '.join(content['platforms'])}, on one device")
     return [*lines, "- probabilities are the model's own: whether they hold on new data was not checked"]
 
 
-def _making(experiment: Experiment, content: Mapping[str, Any]) -> list[str]:
-    made = content["made"]
-    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
-    lines = [f"- exported on {made['date']} by {made['by']}" + (f", revision {made['revision']}" if made["revision"]
-             else ""), f"- {versions}", f"- recipe `{experiment.name}`, seed {experiment.train.seed}"]  # fmt: skip
-    start = experiment.checkpoint.init_from
-    lines.append(f"- training began with {f'the weights {start}' if start else 'fresh parameters'}")
-    changed = list(_changed(experiment))
+def _making(made: Run, content: Mapping[str, Any]) -> list[str]:
+    by, experiment = content["made"], made.experiment
+    revision = f", revision {by['revision']}" if by["revision"] else ""
+    versions = ", ".join(f"{name} {version}" for name, version in by["versions"].items())
+    start = "/".join(experiment.checkpoint.init_from.split("/")[-2:])  # a name on the hub, or the end of a path
+    lines = [
+        f"- exported on {by['date']} by {by['by']}{revision}; {versions}",
+        f"- recipe `{experiment.name}`, seed {experiment.train.seed}",
+        f"- training began with {f'the weights {start}' if start else 'fresh parameters'}",
+    ]
+    changed = list(_changed(made))
     flags = " ".join(f"--{name} {value}" for name, value in changed[:LISTED])
     lines += [f"- command: `suite train {experiment.name}{' ' if flags else ''}{flags}`"]
     if len(changed) > LISTED:
@@ -123,13 +127,13 @@ def _making(experiment: Experiment, content: Mapping[str, Any]) -> list[str]:
     return [*lines, "- all settings: `experiment.json`"]
 
 
-def _changed(experiment: Experiment) -> Iterator[tuple[str, Any]]:
-    """Fields that differ from the recipe of that name, if there is one."""
+def _changed(made: Run) -> Iterator[tuple[str, Any]]:
+    """Fields in which the stored experiment differs from the recipe of its name, if there is one."""
     try:
-        recipe = config.to_json(experiments.load(experiment.name))
+        recipe = config.to_json(experiments.load(made.experiment.name))
     except InputError:
         return
-    yield from _differences("", recipe, config.to_json(experiment))
+    yield from _differences("", recipe, json.loads((made.folder / "experiment.json").read_text(encoding="utf-8")))
 
 
 def _differences(name: str, one: Any, other: Any) -> Iterator[tuple[str, Any]]:
