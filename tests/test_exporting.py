@@ -15,13 +15,13 @@ from suite.errors import InputError, RunError
 from tests import bundles, toy
 from tests.bundles import TASKS, untrained
 
-SLOW = ("residual", "patches", "llamas", "waveforms", "whispers")
+SLOW = ("residual", "patches", "llamas", "keywords", "waveforms", "whispers")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
                                   for name in TASKS])  # fmt: skip
 def test_a_bundle_answers_as_its_run(name, exported):
-    """Export compares outputs itself; here the answers that a user would see. Keywords compute in bfloat16: the same
+    """Export compares outputs itself; here the answers that a user would see. Transcripts compute in bfloat16: the same
     program, the same numbers."""
     run, bundle = exported(name)
     _, asked = exporting.held_back(run)
