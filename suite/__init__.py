@@ -10,19 +10,23 @@ if TYPE_CHECKING:
     from suite.bundle import Bundle
     from suite.config import Experiment, replace
     from suite.diagnosis import doctor
-    from suite.errors import InputError, Interrupted
+    from suite.errors import InputError, Interrupted, Missed
     from suite.experiments import load
     from suite.exporting import export
     from suite.folders import evaluate, open, predict
     from suite.launching import launch
     from suite.run import Run, convert, plan, resume, train
+    from suite.tuning import tune
+    from suite.verdict import Verdict
 
 _HOMES = {
     "Bundle": "suite.bundle",
     "Experiment": "suite.config",
     "InputError": "suite.errors",
     "Interrupted": "suite.errors",
+    "Missed": "suite.errors",
     "Run": "suite.run",
+    "Verdict": "suite.verdict",
     "convert": "suite.run",
     "doctor": "suite.diagnosis",
     "evaluate": "suite.folders",
@@ -35,13 +39,16 @@ _HOMES = {
     "replace": "suite.config",
     "resume": "suite.run",
     "train": "suite.run",
+    "tune": "suite.tuning",
 }
 __all__ = [
     "Bundle",
     "Experiment",
     "InputError",
     "Interrupted",
+    "Missed",
     "Run",
+    "Verdict",
     "convert",
     "doctor",
     "evaluate",
@@ -54,6 +61,7 @@ __all__ = [
     "replace",
     "resume",
     "train",
+    "tune",
 ]
 
 
