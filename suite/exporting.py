@@ -185,9 +185,10 @@ def write_programs(folder: Path, programs: Mapping[int, jax.export.Exported]) ->
 
 
 def _lengths(made: Run) -> tuple[int, ...]:
-    """Padded lengths: those of training, and one more for the longest that a request may have."""
-    longest = -(-made.experiment.task.codec.longest // 8) * 8
-    return (*(length for length in made.lengths if length < longest), longest)
+    """Padded lengths: those of training, and where none of them holds the longest that a request may have, one more."""
+    longest = made.experiment.task.codec.longest
+    enough = min([-(-longest // 8) * 8, *(length for length in made.lengths if length >= longest)])
+    return (*(length for length in made.lengths if length < longest), enough)
 
 
 def maker() -> dict[str, Any]:

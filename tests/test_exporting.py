@@ -39,6 +39,14 @@ def test_a_bundle_answers_as_its_run(name, exported):
         assert answer.keys() == schema["properties"].keys() == set(schema["required"])
 
 
+@pytest.mark.parametrize(("buckets", "lengths"), [((6, 12), (6, 12)), ((6,), (6, 16)), ((6, 14), (6, 14)),
+                                                  ((6, 40), (6, 16))])  # fmt: skip
+def test_the_longest_request_has_a_program(buckets, lengths, tmp_path):
+    """Rows of the toy have 12 digits at the most; what training didn't see is padded to eights, as in a run."""
+    run = untrained(suite.replace(toy.experiment(), {"pipeline.buckets": buckets}), tmp_path)
+    assert exporting._lengths(run) == lengths
+
+
 def test_low_rank_additions_are_folded(tmp_path):
     run = untrained(bundles.adapted(tmp_path), tmp_path / "run")
     params, rest = run.variables
