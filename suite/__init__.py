@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from suite.exporting import export
     from suite.folders import evaluate, open, predict
     from suite.launching import launch
+    from suite.reporting.comparisons import compare
+    from suite.reporting.reports import report
     from suite.run import Run, convert, plan, resume, train
     from suite.tuning import tune
     from suite.verdict import Verdict
@@ -27,6 +29,7 @@ _HOMES = {
     "Missed": "suite.errors",
     "Run": "suite.run",
     "Verdict": "suite.verdict",
+    "compare": "suite.reporting.comparisons",
     "convert": "suite.run",
     "doctor": "suite.diagnosis",
     "evaluate": "suite.folders",
@@ -37,6 +40,7 @@ _HOMES = {
     "plan": "suite.run",
     "predict": "suite.folders",
     "replace": "suite.config",
+    "report": "suite.reporting.reports",
     "resume": "suite.run",
     "train": "suite.run",
     "tune": "suite.tuning",
@@ -49,6 +53,7 @@ __all__ = [
     "Missed",
     "Run",
     "Verdict",
+    "compare",
     "convert",
     "doctor",
     "evaluate",
@@ -59,6 +64,7 @@ __all__ = [
     "plan",
     "predict",
     "replace",
+    "report",
     "resume",
     "train",
     "tune",

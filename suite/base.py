@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import jax
     from flax import nnx
 
+    from suite.exhibits import Exhibit
+
 Columns = Mapping[str, Any]
 """Raw records by column: each value an array or list with a leading axis of one entry a record."""
 
@@ -96,6 +98,16 @@ class Data(ABC):
         Raises:
             InputError: there is nothing to read, or no such split.
         """
+
+    @property
+    def origin(self) -> str:
+        """Who made the records, and where they are from; empty where the data doesn't say."""
+        return ""
+
+    @property
+    def licence(self) -> str:
+        """What may be done with the records; empty where the data doesn't say."""
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,3 +326,16 @@ class Task(ABC):
     def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
         """One JSON-able answer a record, that a person can read: the codec's. Host."""
         return self.codec.decode(outputs)
+
+    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray],
+                 batch: Batch) -> "dict[str, Exhibit]":  # fmt: skip
+        """What a reader of a report should see, by title. Host.
+
+        Args:
+            columns: records (b, ...) as the data holds them.
+            outputs: what ``predict`` said of them.
+            batch: the same records encoded; none is padding.
+
+        Exhibits of the same title add over batches, as tallies do. A task with nothing to show leaves this as it is.
+        """
+        return {}

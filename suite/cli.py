@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from suite.commands import exporting, looking, training, tuning, using
+from suite.commands import exporting, looking, telling, training, tuning, using
 from suite.errors import InputError, Interrupted, Missed, RunError, closest
 
 INTERRUPTED = 75
@@ -30,6 +30,8 @@ HELP = """usage: suite VERB ...
   tune EXPERIMENT [--run-dir DIR] [--storage URL] train again with other settings until its goal is met
   evaluate RUN|BUNDLE [--split test] [--batch-size N]   metrics on a split
   predict RUN|BUNDLE --input TEXT|FILE|FOLDER|- JSON lines out, one a record
+  report RUN [--split S] [--with RUN ...]       one HTML page: verdict, curves, mistakes, data, configuration, speed
+  compare RUN RUN ... [--to FILE]               side by side with intervals; which differences are significant
   convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights as the original library reads them; --delta: what was trained
   export RUN --to BUNDLE [--platforms cpu cuda tpu] [--name NAME] [--licence TEXT]   what a server needs, in one folder
       | export RUN --to huggingface | export --refresh BUNDLE
@@ -48,6 +50,8 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": training.evaluate,
     "launch": training.launch,
     "predict": using.predict,
+    "report": telling.report,
+    "compare": telling.compare,
     "convert": using.convert,
     "export": exporting.export,
 }

@@ -39,7 +39,7 @@ def write(made: Run, content: Mapping[str, Any], weights: Mapping[str, np.ndarra
         "Intended use": ["Not stated by those who made it. It was trained and measured on the data above alone: what "
                          "it does on other data, and to whom it is fair, was not looked at."],
         "Licence": [content["made"]["licence"] or "Not stated. Data and the weights that training began with may set "
-                    "terms of their own."],
+                    "terms of their own.", *_terms(experiment)],
         "How it was made": _making(made, content),
     }  # fmt: skip
     return "\n\n".join([f"# {content['name']}", *("\n".join([f"## {title}", "", *lines])
@@ -78,6 +78,7 @@ def _data(experiment: Experiment) -> list[str]:
     if isinstance(data, Data):
         name = "" if origin(data) == "the data" else f"{origin(data)}; "
         source = f"{name}`{type(data).__module__}.{type(data).__name__}`: {_first_line(type(data))}."
+        source += f" {data.origin}." if data.origin else ""
     lines = [source, "", "| split | records | left out by cleaning |", "|---|---|---|"]
     for split in SPLITS:
         try:
@@ -91,7 +92,13 @@ def _data(experiment: Experiment) -> list[str]:
     if labels is not None:
         shown = ", ".join(labels.names[:LISTED]) + (" ..." if len(labels.names) > LISTED else "")
         lines += ["", f"Classes, {len(labels.names)}: {shown}."]
-    return [*lines, "", "Who is in the data, how it was gathered and under which terms is not known here."]
+    return [*lines, "", "Who is in the data and how it was gathered is not known here."]
+
+
+def _terms(experiment: Experiment) -> list[str]:
+    """The licence of the data, where they say it."""
+    data = getattr(experiment.task, "data", None)
+    return ["", f"The data's: {data.licence}."] if isinstance(data, Data) and data.licence else []
 
 
 def _metrics(experiment: Experiment, metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -130,12 +137,22 @@ def _making(made: Run, content: Mapping[str, Any]) -> list[str]:
         f"- recipe `{experiment.name}`, seed {experiment.train.seed}",
         f"- training began with {f'the weights {start}' if start else 'fresh parameters'}",
     ]
+    trained = _trained(made)
+    if trained:
+        lines.append(f"- trained in {trained['seconds']:,.0f} s on {trained['devices']}")
     flags = _flags(made)
     shown = "".join(f" {flag}" for flag in flags[:LISTED])
     lines.append(f"- command: `suite train {experiment.name}{shown}`")
     if len(flags) > LISTED:
         lines.append(f"- and {len(flags) - LISTED} more fields that differ from the recipe")
     return [*lines, "- all settings: `experiment.json`"]
+
+
+def _trained(made: Run) -> dict[str, Any]:
+    """What training said of itself, if it ended."""
+    result = made.folder / "result.json"
+    found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8")).get("trained", {}) if result.exists() else {}
+    return found
 
 
 def _flags(made: Run) -> list[str]:

@@ -31,7 +31,8 @@ from suite.data.pipeline import Encoder, Plan, make_plan
 from suite.data.tokenizers import Tokenizer
 from suite.errors import InputError
 from suite.evaluation import evaluate as evaluate_split
-from suite.evaluation import score_records
+from suite.evaluation import examine, score_records
+from suite.exhibits import Exhibit
 from suite.hardware import hardware
 from suite.intervals import Scores
 from suite.log import history
@@ -103,6 +104,25 @@ class Run:
         """What each record of ``split`` adds to each metric: intervals, and differences from another run."""
         source = self.experiment.task.source(split)
         return score_records(self._program.predict, *self._weights, self.experiment.task, source, self._plan(source))
+
+    def examine(self, split: str = "test") -> tuple[Scores, dict[str, Exhibit]]:
+        """``scores``, and what the task has to show of the split, by title."""
+        source = self.experiment.task.source(split)
+        return examine(self._program.predict, *self._weights, self.experiment.task, source, self._plan(source))
+
+    def check(self) -> "Run":
+        """This run, whose weights could be read.
+
+        Raises:
+            InputError: there is no checkpoint, or it is damaged or of another model.
+        """
+        _ = self._weights
+        return self
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters the model has."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self._program.abstract.params))
 
     def _plan(self, source: Source, batch_size: int = 0) -> Plan:
         train = self.experiment.train
@@ -350,7 +370,16 @@ def revision() -> str:
 
 
 def write_result(folder: Path, verb: str, name: str, metrics: dict[str, float], seconds: float, rate: float) -> None:
-    """``result.json``, the same form for every verb."""
-    result = {"verb": verb, "experiment": name, "metrics": metrics, "seconds": round(seconds, 3),
-              "examples_per_second": round(rate, 3), "versions": versions(), "revision": revision()}  # fmt: skip
-    config.write_text(folder / "result.json", json.dumps(result, indent=1) + "\n")
+    """``result.json``, the same form for every verb; what training said of itself stays under ``trained``."""
+    path = folder / "result.json"
+    found = {"metrics": metrics, "seconds": round(seconds, 3), "examples_per_second": round(rate, 3),
+             "devices": devices(), "revision": revision()}  # fmt: skip
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    result = {"verb": verb, "experiment": name, **found, "versions": versions(),
+              "trained": found if verb == "train" else before.get("trained", {})}  # fmt: skip
+    config.write_text(path, json.dumps(result, indent=1) + "\n")
+
+
+def devices() -> str:
+    """What all processes of the run compute on: ``"8 x TPU v4"``."""
+    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"

@@ -170,8 +170,8 @@ def test_the_command(tmp_path, command, refused):
         "suite export: flag --platforms: names no platform.\n  found: abacus\n  try:   --platforms cpu cuda tpu\n"
     )
     card = (bundle / "model_card.md").read_text()
-    for text in ("# digits", "Classes, 10: 0, 1, 2", "## Licence\n\nMIT", "| test/accuracy | 0.", "vision.digits_dnn",
-                 "Not stated by those who made it", "| train | 1,"):
+    for text in ("# digits", "Classes, 10: 0, 1, 2", "## Licence\n\nMIT", "| test/accuracy | 0.", "| train | 1,",
+                 "Not stated by those who made it", "suite train vision.digits_dnn", "- trained in "):
         assert text in card
 
 

@@ -139,7 +139,11 @@ def test_two_runs_in_one_process_are_equal(run, tmp_path):
 
 def test_result_json(run):
     result = json.loads((run.folder / "result.json").read_text())
-    assert list(result) == ["verb", "experiment", "metrics", "seconds", "examples_per_second", "versions", "revision"]
+    assert list(result) == ["verb", "experiment", "metrics", "seconds", "examples_per_second", "devices", "revision",
+                            "versions", "trained"]  # fmt: skip
+    assert result["trained"] == {name: result[name] for name in result["trained"]}
+    assert result["trained"].keys() == {"metrics", "seconds", "examples_per_second", "devices", "revision"}
+    assert result["devices"] == f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     assert (result["verb"], result["experiment"]) == ("train", "toy.parity")
     assert {"validation/accuracy", "validation/loss"} <= result["metrics"].keys()
     assert all(isinstance(value, int | float) for value in result["metrics"].values())

@@ -21,7 +21,7 @@ def experiment() -> Experiment:
                     dense=("age",), infer=False, min_count=2)  # fmt: skip
     return Experiment(
         name="recommendation.movielens_deepfm",
-        task=ClickPrediction(data=MovieLens(), label="click", fields=fields),
+        task=ClickPrediction(data=MovieLens(), label="click", fields=fields, user="user", item="movie"),
         model=deepfm.Config(kind="deepfm", width=16, hidden=(64, 32), dropout=0.3),
         optim=Optim(learning_rate=5e-3, weight_decay=0.03, schedule="constant", no_decay=(r"bias$",)),
         train=Train(epochs=12, batch_size=2048, eval_batch_size=16384, best="auc", patience=2),

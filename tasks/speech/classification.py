@@ -13,6 +13,8 @@ from suite.base import Batch, Columns, Data, Source, Tally, Task
 from suite.codecs.audio import AudioClasses
 from suite.data.audio import AudioFeatures, Perturbation, perturbed, require_audio, without_unusable
 from suite.data.labels import Labels
+from suite.data.recordings import decode
+from suite.exhibits import Exhibit, Sound, class_exhibits
 from suite.metrics import classification_scores, cross_entropy, masked_mean, tally
 from suite.nn.spectral import SpecAugment
 
@@ -77,3 +79,7 @@ class AudioClassification(Task):
 
     def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
         return classification_scores(outputs, batch)
+
+    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+        heard = lambda i: Sound(decode(columns[self.audio][i], self.features.rate), self.features.rate)
+        return class_exhibits(outputs["logits"], batch["label"], self.labels.names, heard)

@@ -15,6 +15,7 @@ from suite.data.columns import origin, require, without_empty_texts
 from suite.data.labels import Labels
 from suite.data.text import SentencePiece, token_dropout
 from suite.data.tokenizers import Tokenizer
+from suite.exhibits import Exhibit, class_exhibits
 from suite.metrics import classification_scores, cross_entropy, masked_mean, tally
 
 
@@ -74,3 +75,7 @@ class TextClassification(Task):
 
     def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
         return classification_scores(outputs, batch)
+
+    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+        texts = columns[self.text]
+        return class_exhibits(outputs["logits"], batch["label"], self.labels.names, lambda i: str(texts[i]))

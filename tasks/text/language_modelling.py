@@ -18,6 +18,7 @@ from suite.data.running import RunningText, Stretches, joined
 from suite.data.sources import Lines
 from suite.data.text import SentencePiece
 from suite.errors import InputError
+from suite.exhibits import Example, Exhibit, Gallery, Spread
 from suite.generation import Decoding, generate
 
 
@@ -96,6 +97,15 @@ class LanguageModelling(Task):
         """``loss`` in nats a token and ``accuracy``, over all tokens."""
         sums = {name: np.asarray(outputs[name], np.float64).sum() for name in ("nats", "count", "right")}
         return {"loss": Tally(sums["nats"], sums["count"]), "accuracy": Tally(sums["right"], sums["count"])}
+
+
+    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+        """How hard single stretches are, and the hardest."""
+        texts = columns[self.text]
+        nats = np.asarray(outputs["nats"], np.float64) / np.maximum(outputs["count"], 1)
+        show = lambda i: Example(str(texts[i]), "", "", float(nats[i]), f"{nats[i]:.2f} nats a token")
+        hardest = Gallery.worst("Stretches of text with the highest loss a token.", nats, show)
+        return {"How hard stretches are": Spread("nats a token", {"stretches": nats}), "The hardest ones": hardest}
 
 
 def _said(model: Any, batch: Batch, rngs: nnx.Rngs | None) -> dict[str, jax.Array]:

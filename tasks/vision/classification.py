@@ -14,6 +14,7 @@ from suite.codecs.image import ImageClasses
 from suite.data.columns import origin, require, without_broken_images
 from suite.data.image import Augmentation, Mixup, PixelStatistics
 from suite.data.labels import Labels
+from suite.exhibits import Exhibit, Image, class_exhibits
 from suite.metrics import classification_scores, cross_entropy, masked_mean, tally
 
 
@@ -83,3 +84,7 @@ class ImageClassification(Task):
 
     def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
         return classification_scores(outputs, batch)
+
+    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+        images = batch["image"]
+        return class_exhibits(outputs["logits"], batch["label"], self.labels.names, lambda i: Image(images[i].copy()))
