@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from suite.experiments import load
     from suite.launching import launch
     from suite.run import Run, convert, evaluate, open, plan, predict, resume, train
+    from suite.serving.server import serve
 
 _HOMES = {
     "Experiment": "suite.config",
@@ -29,6 +30,7 @@ _HOMES = {
     "predict": "suite.run",
     "replace": "suite.config",
     "resume": "suite.run",
+    "serve": "suite.serving.server",
     "train": "suite.run",
 }
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "predict",
     "replace",
     "resume",
+    "serve",
     "train",
 ]
 

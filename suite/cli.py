@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from suite.commands import looking, training, using
+from suite.commands import looking, serving, training, using
 from suite.errors import InputError, Interrupted, RunError, closest
 
 INTERRUPTED = 75
@@ -27,6 +27,7 @@ HELP = """usage: suite VERB ...
   evaluate RUN [--split test] [--batch-size N]  metrics on a split
   predict RUN --input TEXT|FILE|FOLDER|-        JSON lines out, one a record
   convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights as the original library reads them; --delta: what was trained
+  serve BUNDLE [BUNDLE ...] [--port 8080]       answers over HTTP, and a web page to ask on
   launch --processes N -- train EXPERIMENT ...  N processes on this machine, as a pod would run them
 
 EXPERIMENT is a dotted name that `suite list` prints, or a path to a .py file with experiment().
@@ -42,6 +43,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "launch": training.launch,
     "predict": using.predict,
     "convert": using.convert,
+    "serve": serving.serve,
 }
 
 

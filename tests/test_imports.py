@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 LOADER = "suite.experiments"  # finds the recipes by name, for the command line and for suite.load
 NN = ("suite.nn", "suite.errors")
 MODELS = (*NN, "suite.base", "suite.imports", "suite.models", "suite.precision")
+SERVING = ("suite.serving", "suite.bundle", "suite.base", "suite.errors", "suite.data")  # bundles and data, no training
 
 
 def modules():
@@ -51,6 +52,8 @@ def allowed(name, other):
         return other.startswith(NN)
     if part == "suite.models":
         return other.startswith(MODELS)
+    if part == "suite.serving":
+        return other.startswith(SERVING)
     return not other.startswith("suite.models")
 
 
