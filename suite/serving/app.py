@@ -212,8 +212,8 @@ def _full(models: Models, name: str, settings: Settings) -> dict[str, Any]:
     limits = {"records": settings.max_records, "bytes": settings.max_body_bytes, "pixels": settings.max_pixels,
               "characters": settings.max_characters, "seconds": settings.max_seconds}  # fmt: skip
     return {**_brief(models.by_name[name]), "primary": checks.primary, "inputs": inputs,
-            "answer": bundle.codec.answer_schema, "signature": bundle.signature, "metrics": bundle.metrics,
-            "card": bundle.card, "limits": limits}  # fmt: skip
+            "answer": bundle.codec.answer_schema, "metrics": bundle.metrics, "card": version.card,
+            "lengths": bundle.lengths, "limits": limits}  # fmt: skip
 
 
 def page_files() -> list[tuple[str, bytes, str]]:

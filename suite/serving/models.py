@@ -27,7 +27,7 @@ from suite.serving.settings import Settings
 T = TypeVar("T")
 log = logging.getLogger("suite.serving")
 
-MANIFEST = "bundle.json"
+MANIFEST, CARD = "bundle.json", "model_card.md"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 Identity = tuple[tuple[str, int, int, int], ...]
@@ -44,6 +44,9 @@ class Version:
         checks: what may be asked.
         batcher: where records wait.
         folder: the server's own copy of the bundle, so that nothing changes under a version that answers.
+        card: the model card, in Markdown.
+        users: requests that are being answered.
+        retired: whether another version is in its place.
     """
 
     model: str
@@ -51,6 +54,7 @@ class Version:
     checks: Checks
     batcher: Batcher
     folder: tempfile.TemporaryDirectory[str]
+    card: str = ""
     users: int = 0
     retired: bool = False
 
@@ -224,7 +228,9 @@ class Models:
         checks = Checks(bundle.codec.inputs, bundle.codec.primary, self.settings)
         batcher = self.batcher(model.name, lambda rows, length, size: bundle.decode(
             bundle.outputs(joined(rows), length, size)))  # fmt: skip
-        before, model.current = model.current, Version(model.name, bundle, checks, batcher, folder)
+        card = bundle.folder / CARD
+        text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+        before, model.current = model.current, Version(model.name, bundle, checks, batcher, folder, text)
         if before is not None:
             before.retire()
         return time.perf_counter() - begun
