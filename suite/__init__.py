@@ -7,33 +7,39 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from suite.bundle import Bundle
     from suite.config import Experiment, replace
     from suite.diagnosis import doctor
     from suite.errors import InputError, Interrupted
     from suite.experiments import load
+    from suite.exporting import export
+    from suite.folders import evaluate, open, predict
     from suite.launching import launch
-    from suite.run import Run, convert, evaluate, open, plan, predict, resume, train
+    from suite.run import Run, convert, plan, resume, train
     from suite.serving.server import serve
 
 _HOMES = {
+    "Bundle": "suite.bundle",
     "Experiment": "suite.config",
     "InputError": "suite.errors",
     "Interrupted": "suite.errors",
     "Run": "suite.run",
     "convert": "suite.run",
     "doctor": "suite.diagnosis",
-    "evaluate": "suite.run",
+    "evaluate": "suite.folders",
+    "export": "suite.exporting",
     "launch": "suite.launching",
     "load": "suite.experiments",
-    "open": "suite.run",
+    "open": "suite.folders",
     "plan": "suite.run",
-    "predict": "suite.run",
+    "predict": "suite.folders",
     "replace": "suite.config",
     "resume": "suite.run",
     "serve": "suite.serving.server",
     "train": "suite.run",
 }
 __all__ = [
+    "Bundle",
     "Experiment",
     "InputError",
     "Interrupted",
@@ -41,6 +47,7 @@ __all__ = [
     "convert",
     "doctor",
     "evaluate",
+    "export",
     "launch",
     "load",
     "open",

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from suite.commands import looking, serving, training, using
+from suite.commands import exporting, looking, serving, training, using
 from suite.errors import InputError, Interrupted, RunError, closest
 
 INTERRUPTED = 75
@@ -24,9 +24,11 @@ HELP = """usage: suite VERB ...
   plan EXPERIMENT [--devices NAME]              parameters, FLOPs, memory a device, step time; what to change
   train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR [--continue]] | train --resume RUN
       [--checkpoint.init_from RUN|FOLDER|OWNER/NAME [--offline]]
-  evaluate RUN [--split test] [--batch-size N]  metrics on a split
-  predict RUN --input TEXT|FILE|FOLDER|-        JSON lines out, one a record
+  evaluate RUN|BUNDLE [--split test] [--batch-size N]   metrics on a split
+  predict RUN|BUNDLE --input TEXT|FILE|FOLDER|- JSON lines out, one a record
   convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights as the original library reads them; --delta: what was trained
+  export RUN --to BUNDLE [--platforms cpu cuda tpu] [--name NAME] [--licence TEXT]   what a server needs, in one folder
+      | export RUN --to huggingface | export --refresh BUNDLE
   serve BUNDLE [BUNDLE ...] [--port 8080]       answers over HTTP, and a web page to ask on
   launch --processes N -- train EXPERIMENT ...  N processes on this machine, as a pod would run them
 
@@ -43,6 +45,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "launch": training.launch,
     "predict": using.predict,
     "convert": using.convert,
+    "export": exporting.export,
     "serve": serving.serve,
 }
 

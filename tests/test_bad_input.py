@@ -51,7 +51,7 @@ TEXT = ("train", "text.classify", "--smoke", "--task.text", "review")
 def test_unknown_verb(refused):
     assert refused("trian", "x") == (
         'suite trian: verb "trian": is unknown.\n'
-        "  found: list, doctor, data, plan, train, evaluate, predict, convert, launch\n"
+        "  found: list, doctor, data, plan, train, evaluate, predict, convert, export, launch\n"
         "  try:   train\n"
     )  # fmt: skip
 
@@ -119,9 +119,9 @@ def test_a_missing_column_when_predicting(texts, refused):
     folder, data = texts
     (data / "questions.csv").write_text("comment,stars\nnice,1\n")
     assert refused("predict", folder, "--input", data / "questions.csv") == (
-        'suite predict: field task.text: column "review" is not in the data.\n'
+        'suite predict: input "review": is missing.\n'
         "  found: comment, stars\n"
-        "  try:   --task.text comment\n"
+        '  try:   a column, or key, "review"\n'
     )
 
 

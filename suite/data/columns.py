@@ -2,27 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from suite.base import Columns, Data, Source
+from suite.base import Data, Source
 from suite.data.image import is_readable
-from suite.data.memory import take
-from suite.data.sources import Subset
+from suite.data.memory import Subset, take
 from suite.data.text import clean_mask
 from suite.errors import InputError, closest
-
-
-def column(columns: Columns, field: str, name: str) -> Any:
-    """The column that the task's ``field`` names.
-
-    Raises:
-        InputError: there is none of that name.
-    """
-    if name not in columns:
-        raise missing_column(field, name, list(columns))
-    return columns[name]
 
 
 def missing_column(field: str, name: str, known: list[str], where: str = "the data") -> InputError:
