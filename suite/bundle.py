@@ -198,12 +198,15 @@ def _codec(folder: Path, about: Manifest, allow: tuple[str, ...]) -> Codec:
         return str(folder / file)
 
     try:
-        codec = rebased(config.from_json(about.codec, allow, CODECS), place)
+        made = config.from_json(about.codec, allow, CODECS)
+    except InputError as error:
+        raise InputError(where, f"its codec {error.problem}", found=error.found, fix=error.fix) from None
     except (AttributeError, RecursionError, TypeError) as error:
         raise InputError(where, "its codec is not as suite export writes it.",
                          found=f"{type(error).__name__}: {error}", fix=AGAIN) from None  # fmt: skip
-    if not isinstance(codec, Codec):
-        raise InputError(where, "its codec is none.", found=type(codec).__name__, fix=AGAIN)
+    if not isinstance(made, Codec):
+        raise InputError(where, "its codec is none.", found=type(made).__name__, fix=AGAIN)
+    codec: Codec = rebased(made, place)
     return codec
 
 

@@ -1,0 +1,176 @@
+"""Export: each task's model as a bundle that answers as its run does; what is refused; what the card says."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import suite
+from suite import adaptation, agreement, exporting, tracing
+from suite.errors import InputError, RunError
+from tests import bundles, toy
+from tests.bundles import TASKS, untrained
+
+SLOW = ("residual", "waveforms", "whispers")
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Runs of freshly drawn weights, by the name of their task."""
+    return lambda name: untrained(TASKS[name](tmp_path), tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+                                  for name in TASKS])  # fmt: skip
+def test_a_bundle_answers_as_its_run(name, made, tmp_path):
+    """Export compares 64 records itself; here the answers that a user would see, those of an odd number of records."""
+    run = made(name)
+    bundle = suite.export(run, tmp_path / "bundle", allow=("tests",))
+    _, asked = exporting._held_back(run)
+    asked = {name: values[:7] for name, values in asked.items()}
+    assert agreement.alike(bundle.predict(asked), run.predict(asked)) and len(bundle.predict(asked)) == 7
+    one = {name: values[:1] for name, values in asked.items()}
+    assert agreement.alike(bundle.predict(one), bundle.predict(asked)[:1])
+    assert sorted(path.name for path in tmp_path.glob("*bundle*")) == ["bundle"]
+    assert bundle.manifest.platforms == ("cpu", "cuda", "tpu")
+    assert bundle.lengths == (0,) or bundle.lengths[-1] >= bundle.codec.longest > bundle.lengths[-1] - 8
+    for each in bundle.codec.inputs:
+        assert each.name in asked and each.description
+    schema = bundle.codec.answer_schema
+    for answer in bundle.predict(asked):
+        json.dumps(answer)
+        assert answer.keys() == schema["properties"].keys() == set(schema["required"])
+
+
+def test_operands_of_16_bits_change_nothing(made, tmp_path):
+    """Same program, same numbers."""
+    run = made("texts")
+    narrow = suite.replace(run.experiment, {"precision.compute": "bfloat16"})
+    run = untrained(narrow, tmp_path / "narrow")
+    bundle = suite.export(run, tmp_path / "bundle")
+    rows = bundle.codec.encode({"text": ["the film was good .", "dull"]})
+    ours, theirs = bundle.outputs(rows, 8), run.outputs(rows, 8)
+    np.testing.assert_allclose(ours["logits"], theirs["logits"], rtol=1e-5, atol=1e-5)
+
+
+def test_low_rank_additions_are_folded(made, tmp_path):
+    plain = made("texts")
+    lora = suite.replace(plain.experiment, {"finetune.kind": "lora"})
+    run = untrained(lora, tmp_path / "lora")
+    params, rest = run.variables
+    moved = adaptation.with_additions(adaptation.base(params), jax.tree.map(lambda x: x + 0.3, params))
+    run.__dict__["_weights"] = (moved, rest)
+    bundle = suite.export(run, tmp_path / "bundle")
+    assert bundle.weights and not any("addition" in name for name in bundle.weights)
+    assert json.loads((bundle.folder / "experiment.json").read_text())["finetune"]["kind"] == "full"
+
+
+def test_adapters_stay(made, tmp_path):
+    adapted = suite.replace(made("texts").experiment, {"finetune.kind": "adapters"})
+    bundle = suite.export(untrained(adapted, tmp_path / "adapted"), tmp_path / "bundle")
+    assert any("addition" in name for name in bundle.weights)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fickle(toy.Digits):
+    """Reads other digits each time."""
+
+    def encode(self, columns):
+        drawn = np.random.default_rng().integers(0, 4, len(columns[self.digits]))
+        rows = [[*row[:-1], more] for row, more in zip(columns[self.digits], drawn, strict=True)]
+        return super().encode({self.digits: rows})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FickleParity(toy.Parity):
+    """Parity, asked by a codec that cannot be relied on."""
+
+    @property
+    def codec(self):
+        return Fickle(digits=self.digits)
+
+
+def test_an_export_that_differs_fails_and_leaves_nothing(tmp_path):
+    fickle = suite.replace(toy.experiment(), {"task": FickleParity()})
+    with pytest.raises(RunError, match="the bundle does not answer as the run does: logits differs by"):
+        suite.export(untrained(fickle, tmp_path / "run"), tmp_path / "bundle", allow=("tests",))
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_weights_in_a_program_are_noticed(tmp_path):
+    """A table that is no variable of the model would be stored once for each length."""
+    table = np.random.default_rng(0).standard_normal((1100, 1000)).astype(np.float32)
+
+    class Constant(toy.Parity):
+        def predict(self, model, batch):
+            return {"logits": jnp.asarray(table)[batch["digits"], :2].sum(1)}
+
+    run = untrained(toy.experiment(), tmp_path / "run")
+    weights, inputs = tracing.weights_of(*run.variables), tracing.inputs_of(run.experiment.task.codec.encode(
+        {"digits": [[1, 2]]}))  # fmt: skip
+    with pytest.raises(RunError, match="the program for rows of length 6 holds 1,100,000 numbers"):
+        tracing.trace(run.graph, Constant(), weights, inputs, 6)
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ({"name": "../up"}, '--name "../up": must be letters, digits, points, dashes and underscores, at most 64.'),
+    ({"platforms": ("cpu", "abacus")},
+     "flag --platforms: abacus is no platform.\n  try:   --platforms cpu cuda tpu"),
+    ({"platforms": ("tpu",)},
+     "flag --platforms: must have cpu, since a bundle is checked on this machine.\n  found: tpu\n"
+     "  try:   --platforms cpu tpu"),
+    ({"format": "onnx"}, '--format "onnx": is none.\n  found: bundle, huggingface'),
+])  # fmt: skip
+def test_what_is_refused(options, said, tmp_path):
+    run = untrained(toy.experiment(), tmp_path / "run")
+    with pytest.raises(InputError) as error:
+        suite.export(run, tmp_path / "bundle", allow=("tests",), **options)
+    assert str(error.value) == said and not (tmp_path / "bundle").exists()
+
+
+def test_the_command(tmp_path, command, refused):
+    """From training to an answer, and what was there is left alone."""
+    run, bundle = tmp_path / "run", tmp_path / "bundle"
+    command("train", "vision.digits_dnn", "--smoke", "--run-dir", run)
+    printed = command("export", run, "--to", bundle, "--platforms", "cpu", "tpu", "--name", "digits",
+                      "--licence", "MIT")  # fmt: skip
+    opened = suite.open(bundle)
+    first, second, third, last = printed.splitlines()
+    assert first.startswith(f"digits, version {opened.version}: 7 files, ") and second == "programs for cpu, tpu"
+    assert third == "answers 64 records of the test split as run does" and last == str(bundle)
+    found = suite.evaluate(run).metrics
+    assert command("evaluate", bundle).splitlines()[:2] == [f"{name:32} {value:.6g}" for name, value in found.items()]
+    interval = opened.metrics["test/accuracy"]
+    assert interval["low"] < interval["value"] == pytest.approx(found["test/accuracy"]) < interval["high"]
+    np.save(tmp_path / "image.npy", np.zeros((8, 8, 1), np.uint8))
+    assert refused("export", run, "--to", bundle) == (
+        f'suite export: --to "{bundle}": is there already.\n  try:   --to NEW_FOLDER\n'
+    )
+    assert refused("export", run) == "suite export: flag --to: is missing.\n  try:   suite export RUN --to BUNDLE\n"
+    assert refused("export", run, "--to", "x", "--platforms", "abacus") == (
+        "suite export: flag --platforms: names no platform.\n  found: abacus\n  try:   --platforms cpu cuda tpu\n"
+    )
+    card = (bundle / "model_card.md").read_text()
+    for text in ("# digits", "Classes, 10: 0, 1, 2", "## Licence\n\nMIT", "| test/accuracy | 0.", "vision.digits_dnn",
+                 "Not stated by those who made it", "| train | 1,"):
+        assert text in card
+
+
+def test_refreshed(tmp_path, command):
+    run = untrained(TASKS["texts"](tmp_path), tmp_path / "run")
+    bundle = suite.export(run, tmp_path / "bundle", platforms=("cpu", "cuda"))
+    columns = {"text": ["the film was good .", "dull"]}
+    answers = bundle.predict(columns)
+    for path in (bundle.folder / "program").iterdir():
+        path.write_bytes(b"of a JAX that nobody has any more")
+    bundles.resealed(bundle.folder)
+    with pytest.raises(InputError, match="cannot be read"):
+        suite.open(bundle.folder)
+    printed = command("export", "--refresh", bundle.folder)
+    again = suite.open(bundle.folder)
+    assert again.version in printed and again.version != bundle.version and again.manifest.platforms == ("cpu", "cuda")
+    assert "refreshed" in again.manifest.made and again.predict(columns) == answers
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "run"]
