@@ -75,8 +75,9 @@ class Bundle:
                  for length in about.lengths}  # fmt: skip
         weights = tensors.read(folder / manifest.WEIGHTS)
         _check_fit(where, named, weights, about)
-        # Copies, and done with it here: from now on the folder may be replaced, or changed in place.
-        placed = jax.block_until_ready(jax.device_put(weights, may_alias=False))
+        # Copies, and done with it here: from now on the folder may be replaced, or changed in place. A CPU's arrays
+        # would lie in the file's own memory, and do so with may_alias=False too.
+        placed = jax.block_until_ready(jax.device_put({name: np.array(value) for name, value in weights.items()}))
         return cls(folder, about, codec, placed, {length: programs.runner(each) for length, each in named.items()})
 
     @property

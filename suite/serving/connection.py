@@ -14,7 +14,8 @@ HEAD_BYTES = 65_536
 WRITE_SECONDS = 30.0
 """How long a client may leave an answer unread."""
 LINGER_SECONDS = 1.0
-"""How long a connection that is idle stays open when the server stops: a request may be on its way."""
+"""How long a connection that is idle stays open when the server stops, since a request may be on its way; and one that
+is refused, since its client may still be sending."""
 LOST = "suite.lost"
 """Key of the scope: called with a function that is to be called when the client has gone."""
 
@@ -32,7 +33,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(**uvicorn)
         self._settings = settings
         self._reading, self._writing = _Clock(self.loop), _Clock(self.loop)
-        self._in_head = self._draining = False
+        self._in_head = self._draining = self._refused = False
         self._head_bytes = 0
         self._when_lost: list[Callable[[], None]] = []
 
@@ -53,6 +54,8 @@ class Connection(HttpToolsProtocol):
         self._when_lost = []
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
@@ -117,14 +120,18 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, error: Refused) -> None:
-        """An answer without a request, and the end."""
-        if self.transport.is_closing():
+        """An answer without a request, and the end; what still comes is ignored for a moment, since a client whose
+        bytes are not taken would lose the answer."""
+        if self.transport.is_closing() or self._refused:
             return
+        self._refused = True
+        self.connections.discard(self)
         body = encoded(error.body)
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *error.headers]
         lines = [STATUS_LINE[error.status], *(name + b": " + value + b"\r\n" for name, value in headers), b"\r\n", body]
         self.transport.write(b"".join(lines))
-        self.transport.close()
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
 
 class _Clock:
