@@ -189,7 +189,7 @@ def _image_size(data: bytes, field: str) -> tuple[int, int]:
     except Image.DecompressionBombError as error:
         raise Refused(413, "too_many_pixels", f"{error}.", field=field, fix="scale it down") from None
     except UnidentifiedImageError:
-        message = f"is no image that is read here; {', '.join(FORMATS)} are."
+        message = f"the file is no image that is read here; {', '.join(FORMATS)} are."
         raise Refused(400, "unreadable_image", message, field=field) from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise Refused(400, "unreadable_image", f"the image is damaged: {error}"[:300], field=field) from None
@@ -217,7 +217,7 @@ def _audio_size(data: bytes, field: str) -> tuple[float, int]:
     try:
         about = soundfile.info(io.BytesIO(data))
     except (soundfile.LibsndfileError, OSError, ValueError):
-        message = f"is no recording that is read here, or a damaged one; {' '.join(AUDIO)} are."
+        message = f"the file is no recording that is read here, or a damaged one; {' '.join(AUDIO)} are."
         raise Refused(400, "unreadable_recording", message, field=field) from None
     return about.frames / max(about.samplerate, 1), about.channels
 

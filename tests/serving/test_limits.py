@@ -108,7 +108,7 @@ def test_a_number_that_is_infinite_in_python(strict):
 
 IMAGES = [
     (b"no image at all", 400, {"code": "unreadable_image", "field": "inputs[0].image",
-                               "message": "is no image that is read here; PNG, JPEG, BMP, GIF, WEBP are."}),
+                               "message": "the file is no image that is read here; PNG, JPEG, BMP, GIF, WEBP are."}),
     (bomb(30_000, 30_000), 413, None),
     (bomb(101, 100), 413, {"code": "too_many_pixels", "field": "inputs[0].image", "fix": "scale it down",
                            "message": "the image has 101 x 100 pixels, of at most 10,000."}),
@@ -151,7 +151,7 @@ def lasting(frames, rate):
 
 RECORDINGS = [
     (b"RIFFnothing", 400, {"code": "unreadable_recording", "field": "inputs[0].audio", "message":
-                           "is no recording that is read here, or a damaged one; .wav .flac .ogg .mp3 are."}),
+                           "the file is no recording that is read here, or a damaged one; .wav .flac .ogg .mp3 are."}),
     (tone(440, 1.5), 413, {"code": "recording_too_long", "message": "the recording lasts 1.5 s, of at most 1.",
                            "field": "inputs[0].audio", "fix": "cut it into parts"}),
     (many_channels(), 413, {"code": "too_many_channels", "message": "the recording has 200 channels, of at most 8.",

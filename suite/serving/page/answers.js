@@ -1,10 +1,11 @@
 // One answer as a person reads it: classes with their probabilities, a probability, words, ranked items, boxes.
 
-import { element, percent } from "./dom.js";
+import { element, percent, sentence } from "./dom.js";
 
 const WORDS = ["text", "continuation", "translation", "caption", "answer"];
 
-// context: { given, the text that was asked, if any; picture, the element that shows the picture, if any }
+// context: given, the text that was asked; picture, the element that shows the picture; schema, of the answer. All may
+// be left out.
 export function answerOf(answer, context = {}) {
   const rest = { ...answer };
   const take = (name) => {
@@ -17,27 +18,32 @@ export function answerOf(answer, context = {}) {
     parts.push(element("p", { class: "verdict" }, take("label")), bars(Object.entries(take("top"))));
     take("probability");
   } else if (typeof rest.probability === "number") {
-    const label = "label" in rest ? take("label") : "Probability";
     const share = take("probability");
-    parts.push(element("p", { class: "verdict" }, percent(share)), bars([[label, share]]));
+    parts.push(element("p", { class: "verdict" }, "label" in rest ? `${take("label")}, ${percent(share)}` : percent(share)), gauge(share));
   }
   for (const name of WORDS) if (typeof rest[name] === "string") parts.push(said(name, take(name), context));
   for (const [name, value] of Object.entries(rest)) {
     if (!Array.isArray(value) || !value.length || typeof value[0] !== "object") continue;
     parts.push("box" in value[0] ? boxes(take(name), context) : ranked(take(name)));
   }
-  if (Object.keys(rest).length) parts.push(facts(rest));
+  if (Object.keys(rest).length) parts.push(facts(rest, context.schema?.properties ?? {}));
   return element("div", { class: "answered" }, ...parts);
 }
 
 function bars(shares) {
-  const row = ([name, share], place) => {
-    const fill = element("i");
-    requestAnimationFrame(() => { fill.style.width = `${100 * Math.max(0, Math.min(1, share))}%`; });
-    return element("li", { class: place === 0 ? "first" : "" }, element("span", { class: "name" }, name), " ",
-      element("span", { class: "share" }, percent(share)), element("span", { class: "bar", "aria-hidden": "true" }, fill));
-  };
-  return element("ol", { class: "bars" }, ...shares.map(row));
+  const row = ([name, share], place) =>
+    element("li", { class: place === 0 ? "first" : "" }, element("span", { class: "name" }, name), " ",
+      element("span", { class: "share" }, percent(share)), bar(share));
+  // Sorted here: names that look like numbers come in their own order.
+  return element("ol", { class: "bars" }, ...shares.sort((a, b) => b[1] - a[1]).map(row));
+}
+
+const gauge = (share) => element("div", { class: "first" }, bar(share));
+
+function bar(share) {
+  const fill = element("i");
+  requestAnimationFrame(() => { fill.style.width = `${100 * Math.max(0, Math.min(1, share))}%`; });
+  return element("span", { class: "bar", "aria-hidden": "true" }, fill);
 }
 
 function said(name, words, { given }) {
@@ -77,9 +83,9 @@ function boxes(found, { picture }) {
   return ranked(found);
 }
 
-function facts(values) {
+function facts(values, about) {
   const rows = Object.entries(values).flatMap(([name, value]) => [
-    element("dt", {}, name.replaceAll("_", " ")),
+    element("dt", {}, sentence(about[name]?.description ?? name.replaceAll("_", " "))),
     element("dd", {}, typeof value === "object" ? JSON.stringify(value) : String(value)),
   ]);
   return element("dl", { class: "facts" }, ...rows);

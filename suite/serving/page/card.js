@@ -1,4 +1,4 @@
-// The model card: the little of Markdown that cards are written in, as elements.
+// The model card: the little of Markdown that cards are written in, as elements; without its title, which the page has.
 
 import { element } from "./dom.js";
 
@@ -6,9 +6,9 @@ export function cardOf(markdown) {
   const parts = [];
   for (const block of markdown.replace(/^---\n[\s\S]*?\n---\n/, "").split(/\n\s*\n/)) {
     const lines = block.trim().split("\n");
-    const heading = /^#{1,6}\s+(.*)$/.exec(lines[0]);
+    const heading = /^(#{1,6})\s+(.*)$/.exec(lines[0]);
     if (heading) {
-      parts.push(element("h3", {}, ...inline(heading[1])));
+      if (heading[1].length > 1) parts.push(element("h3", {}, ...inline(heading[2])));
       lines.shift();
     }
     if (!lines.join("").trim()) continue;

@@ -17,3 +17,5 @@ export function percent(share) {
   if (hundredths < 100 && hundredths > 99.9) return "> 99.9 %";
   return `${hundredths.toFixed(1)} %`;
 }
+
+export const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);

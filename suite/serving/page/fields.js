@@ -1,6 +1,6 @@
 // One field an input of the signature: what can be typed, dropped, recorded or chosen.
 
-import { element } from "./dom.js";
+import { element, sentence } from "./dom.js";
 import { prepared } from "./picture.js";
 import { record, wavOf } from "./sound.js";
 
@@ -18,12 +18,10 @@ const idOf = (input) => `input-${input.name.replace(/[^A-Za-z0-9]/g, "-")}`;
 function labelled(input, control, ...others) {
   const id = idOf(input);
   control.id = id;
-  const hint = input.description ? element("p", { class: "hint", id: `${id}-hint` }, sentence(input.description)) : null;
+  const hint = input.description ? element("p", { class: "hint", id: `${id}-hint` }, `${sentence(input.description)}.`) : null;
   if (hint) control.setAttribute("aria-describedby", hint.id);
   return element("div", { class: "field" }, element("label", { for: id }, input.name), control, hint, ...others);
 }
-
-const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1) + (words.endsWith(".") ? "" : ".");
 
 function text(input, limits, changed) {
   const most = Math.min(limits.characters, input.limit || limits.characters);
@@ -84,7 +82,7 @@ function list(input, limits, changed) {
 function dropped(input, types, words, take) {
   const id = idOf(input);
   const chooser = element("input", { type: "file", accept: types, id, onchange: () => chooser.files[0] && take(chooser.files[0]) });
-  const hint = input.description ? sentence(input.description) : "";
+  const hint = input.description ? `${sentence(input.description)}.` : "";
   const place = element("label", { class: "drop", for: id }, element("strong", {}, words), element("br"), hint, chooser);
   const over = (is) => (event) => {
     event.preventDefault();
@@ -119,6 +117,7 @@ function image(input, limits, changed) {
     }
     const shown = element("img", { alt: `The picture that was given: ${given.name}` });
     shown.addEventListener("load", () => shown.classList.toggle("tiny", shown.naturalWidth < 100));
+    shown.addEventListener("error", () => shown.parentElement?.remove());
     shown.src = URL.createObjectURL(file);
     preview.replaceChildren(element("div", { class: "picture" }, shown), element("figcaption", {}, `${file.name}, ${size(file.size)}`));
     preview.hidden = false;

@@ -2,7 +2,7 @@
 
 import { answerOf } from "./answers.js";
 import { cardOf } from "./card.js";
-import { element } from "./dom.js";
+import { element, sentence } from "./dom.js";
 import { fieldOf } from "./fields.js";
 
 const at = (id) => document.getElementById(id);
@@ -48,13 +48,14 @@ async function begin() {
     say("The models are being compiled …");
     return setTimeout(begin, RETRY_MS);
   }
-  const wanted = decodeURIComponent(location.hash.slice(1));
-  const name = (models.find((each) => each.name === wanted) ?? models[0]).name;
+  const name = (models.find((each) => each.name === inAddress()) ?? models[0]).name;
   at("model").replaceChildren(...models.map((each) => element("option", { value: each.name }, each.name)));
   at("model").value = name;
   at("picker").hidden = models.length < 2;
   await choose(name);
 }
+
+const inAddress = () => decodeURIComponent(location.hash.slice(1));
 
 function say(words) {
   at("status").textContent = words;
@@ -83,12 +84,14 @@ async function choose(name) {
   history.replaceState(null, "", `#${encodeURIComponent(name)}`);
   document.title = `${name} · suite`;
   at("name").textContent = name;
-  at("about").textContent = [purpose(), ...quality(), `version ${model.version}`].join(" · ");
+  at("about").textContent = [purpose(), ...quality(), `version ${short(model.version)}`].join(" · ");
   build();
   empty();
   at("card").replaceChildren(...cardOf(model.card));
   for (const id of ["title", "desk", "more"]) at(id).hidden = false;
 }
+
+const short = (version) => version.slice(0, 8);
 
 // What the model does, by what it is given and what it says.
 function purpose() {
@@ -114,10 +117,8 @@ function build() {
   fields = model.inputs.map((input) => fieldOf(input, model.limits, showCommand));
   const large = fields.filter(({ input }) => ["text", ...FILES].includes(input.kind)).map((field) => field.node);
   const small = fields.filter(({ input }) => !["text", ...FILES].includes(input.kind)).map((field) => field.node);
-  const grid = small.length ? element("fieldset", { class: "grid" }, element("legend", { class: "visually" }, ""), ...small) : null;
-  grid?.querySelector("legend").remove();
-  grid?.setAttribute("aria-label", "The columns of the record");
-  at("fields").replaceChildren(...large, ...(grid ? [grid] : []));
+  const grid = small.length ? [element("fieldset", { class: "grid", "aria-label": "The columns of the record" }, ...small)] : [];
+  at("fields").replaceChildren(...large, ...grid);
   const made = examples();
   at("examples").hidden = !made.length;
   at("examples").replaceChildren(...made.map(([words, record]) => element("button", { type: "button", title: words, onclick: () => use(record()) }, words)));
@@ -206,16 +207,16 @@ function show(made, record, ms) {
   const words = fields.find(({ input }) => input.kind === "text");
   const picture = fields.find(({ input }) => input.kind === "image")?.preview;
   picture?.querySelector("svg")?.remove();
-  const context = { given: words ? record[words.input.name] : undefined, picture };
-  const by = `Version ${made.version}, ${ms < 1000 ? `${Math.max(1, Math.round(ms))} ms` : `${(ms / 1000).toFixed(1)} s`}`;
+  const context = { given: words ? record[words.input.name] : undefined, picture, schema: model.answer };
+  const by = `Version ${short(made.version)}, ${ms < 1000 ? `${Math.max(1, Math.round(ms))} ms` : `${(ms / 1000).toFixed(1)} s`}`;
   at("answer").replaceChildren(...made.answers.map((answer) => answerOf(answer, context)), element("p", { class: "by" }, by));
 }
 
 function refuse(error) {
-  const where = error.field ? ` (${error.field})` : "";
+  const name = (error.field ?? "").replace(/^inputs\[0\]\.?/, "");
+  const whole = /^(has|holds|is|must) /.test(error.message) ? `${name || "It"} ${error.message}` : error.message;
   const fix = error.fix ? element("small", {}, `Try: ${error.fix}`) : null;
-  const message = error.message.charAt(0).toUpperCase() + error.message.slice(1);
-  at("error").replaceChildren(message + where, ...(fix ? [fix] : []));
+  at("error").replaceChildren(sentence(whole), ...(fix ? [fix] : []));
   at("error").hidden = false;
 }
 
@@ -252,6 +253,10 @@ async function copy() {
   setTimeout(() => { at("copy").textContent = "Copy"; }, 1500);
 }
 
+window.addEventListener("hashchange", () => {
+  at("model").value = inAddress();
+  if (at("model").value) choose(at("model").value);
+});
 at("model").addEventListener("change", (event) => choose(event.target.value));
 at("ask").addEventListener("submit", ask);
 at("copy").addEventListener("click", copy);
