@@ -77,7 +77,7 @@ class Answering:
         if LOST in scope:
             scope[LOST](ticket.leave)
         answers = await ticket.answers(seconds, begun + seconds - time.perf_counter())
-        return encoded({"model": version.model, "version": version.bundle.version, "answers": answers})
+        return _written(version, answers)
 
     async def _elsewhere(self, version: Version, body: Body, data: bytes, seconds: float) -> list[tuple[Any, int]]:
         """Encoded in another thread, so that others are answered meanwhile."""
@@ -101,6 +101,24 @@ class Answering:
             raise Refused(400, "invalid_timeout", "is no number of seconds.", field="X-Request-Timeout",
                           fix=f"X-Request-Timeout: {self._settings.deadline_s:g}")  # fmt: skip
         return min(seconds, self._settings.deadline_s)
+
+
+def _written(version: Version, answers: list[Any]) -> bytes:
+    """The answers as JSON."""
+    try:
+        return encoded({"model": version.model, "version": version.bundle.version, "answers": answers})
+    except ValueError:
+        place = next(place for place, answer in enumerate(answers) if not _is_json(answer))
+        message = "lies so far from what the model was trained on that its answer is no number."
+        raise Refused(422, "no_number", message, field=f"inputs[{place}]") from None
+
+
+def _is_json(answer: Any) -> bool:
+    try:
+        encoded(answer)
+    except ValueError:
+        return False
+    return True
 
 
 def _rows(version: Version, body: Body, data: bytes) -> list[tuple[Any, int]]:

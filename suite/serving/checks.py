@@ -18,6 +18,8 @@ FILES = ("image", "audio")
 """Kinds of inputs that are files."""
 CHANNELS = 8
 """Most channels of a recording: each is as long as the whole."""
+LARGEST = 1e308
+"""Largest number, either way."""
 ITEMS = 1_000
 """Most items of a list, where the signature says nothing."""
 
@@ -64,7 +66,7 @@ class Checks:
     def count(self, records: int) -> None:
         """Refuses more records than one request may have."""
         if records > self.settings.max_records:
-            raise Refused(413, "too_many_records", f"{records} records, of at most {self.settings.max_records}.",
+            raise Refused(400, "too_many_records", f"{records} records, of at most {self.settings.max_records}.",
                           field="inputs", fix="send several requests")  # fmt: skip
 
     @property
@@ -122,7 +124,7 @@ def _text(each: Input, value: Any, settings: Settings, field: str) -> str:
         raise _wrong_type(each, value, field)
     most = _least(settings.max_characters, each.limit if each.kind == "text" else 0)
     if len(value) > most:
-        raise Refused(413, "text_too_long", f"has {len(value):,} characters, of at most {most:,.0f}.", field=field)
+        raise Refused(400, "text_too_long", f"has {len(value):,} characters, of at most {most:,.0f}.", field=field)
     if not value.isascii():
         _check_unicode(value, field)
     return value
@@ -143,7 +145,7 @@ def _number(each: Input, value: Any, settings: Settings, field: str) -> float:
         number = float(value)
     except OverflowError:
         number = math.inf
-    if not math.isfinite(number):
+    if not abs(number) <= LARGEST:
         raise Refused(400, "number_too_large", "is larger than any number that is computed with.", field=field)
     return number
 
@@ -161,7 +163,7 @@ def _list(each: Input, value: Any, settings: Settings, field: str) -> list[Any]:
     if not isinstance(value, list):
         raise _wrong_type(each, value, field)
     if len(value) > (most := _least(ITEMS, each.limit)):
-        raise Refused(413, "list_too_long", f"has {len(value):,} items, of at most {most:,.0f}.", field=field)
+        raise Refused(400, "list_too_long", f"has {len(value):,} items, of at most {most:,.0f}.", field=field)
     return [_category(_ITEM, item, settings, f"{field}[{place}]") for place, item in enumerate(value)]
 
 

@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from suite.base import Input
-from suite.serving.checks import FILES, ITEMS
+from suite.serving.checks import FILES, ITEMS, LARGEST
 from suite.serving.models import Version
 from suite.serving.settings import Settings
-
-LARGEST = 1.0e308
-"""Largest number of a request."""
 
 ERROR = {
     "type": "object",
@@ -33,8 +30,9 @@ REFUSALS = {
     400: "the request is malformed, or a value cannot be used",
     401: "the bearer token is missing or wrong",
     408: "the request came too slowly",
-    413: "the request, one of its records or their number is too large",
+    413: "the request, or one of its files, is too large",
     415: "a body of this type is not read",
+    422: "a record lies so far from what the model was trained on that its answer is no number",
     429: "too many requests are waiting",
     500: "the server made a mistake",
     503: "the model is being compiled, or the server is stopping",
@@ -95,14 +93,14 @@ def _predict(version: Version, settings: Settings, secured: bool) -> dict[str, A
     for media in MEDIA.get(primary.kind, ()) if primary else ():
         content[media] = {"schema": {} if primary and primary.kind in FILES else _schema(primary, settings, "body")}
     if not checks.files:
-        content["text/csv"] = {"schema": {"type": "string"}}
+        content["text/csv"] = {"schema": {"type": "string", "minLength": 1}}
     answer = {"type": "object", "required": ["model", "version", "answers"], "additionalProperties": False,
               "properties": {"model": {"const": version.model}, "version": {"type": "string"},
                              "answers": {"type": "array", "items": version.bundle.codec.answer_schema,
                                          "description": "one a record, in their order"}}}  # fmt: skip
     timeout = {"name": "X-Request-Timeout", "in": "header", "required": False,
                "description": "seconds after which the answer is no longer wanted",
-               "schema": {"type": "number", "minimum": 0.001, "maximum": 1e6}}  # fmt: skip
+               "schema": {"type": "number", "exclusiveMinimum": 0}}  # fmt: skip
     return {
         "operationId": f"predict {version.model}",
         "summary": f"Answers of {version.model}",
@@ -146,11 +144,16 @@ def _schema(each: Input, settings: Settings, where: str) -> dict[str, Any]:
 
 
 def _form(inputs: Sequence[Input], settings: Settings) -> dict[str, Any]:
-    """JSON schema of a form: an input a field, as often as there are records."""
-    fields = {}
+    """JSON schema of a form: an input a field, as often as there are records; lists as tables write them."""
+    fields: dict[str, Any] = {}
     for each in inputs:
-        one = {"type": "string", "format": "binary"} if each.kind in FILES else _schema(each, settings, "form")
-        fields[each.name] = {"type": "array", "items": one, "minItems": 1, "maxItems": 1} if each.kind in FILES else one
+        if each.kind in FILES:
+            file = {"type": "string", "format": "binary"}
+            fields[each.name] = {"type": "array", "items": file, "minItems": 1, "maxItems": settings.max_records}
+        elif each.kind == "list":
+            fields[each.name] = {"type": "string", "maxLength": settings.max_characters}
+        else:
+            fields[each.name] = _schema(each, settings, "form")
     made = {"type": "object", "properties": fields, "minProperties": 1, "additionalProperties": False}
     required = [each.name for each in inputs if each.required]
     return {**made, "required": required} if required else made

@@ -180,7 +180,7 @@ class _Reader:
 
     def _begin(self) -> None:
         if len(self.parts) == MOST_PARTS:
-            raise Refused(413, "too_many_records", f"the form has more than {MOST_PARTS:,} parts.")
+            raise Refused(400, "too_many_records", f"the form has more than {MOST_PARTS:,} parts.")
         self.parts.append(Part())
 
     def _data(self, data: bytes, start: int, end: int) -> None:

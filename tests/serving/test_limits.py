@@ -63,9 +63,9 @@ TEXTS = [
     ([{}], 400, {"code": "empty", "message": "the record is empty.", "field": "inputs[0]", "fix": "review"}),
     ([{"reveiw": "a"}], 400, {"code": "unknown", "message": "is no input of this model.", "field": "inputs[0].reveiw",
                               "fix": "review"}),
-    (["a"] * 5, 413, {"code": "too_many_records", "message": "5 records, of at most 4.", "field": "inputs",
+    (["a"] * 5, 400, {"code": "too_many_records", "message": "5 records, of at most 4.", "field": "inputs",
                       "fix": "send several requests"}),
-    (["x" * 201], 413, {"code": "text_too_long", "message": "has 201 characters, of at most 200.",
+    (["x" * 201], 400, {"code": "text_too_long", "message": "has 201 characters, of at most 200.",
                         "field": "inputs[0].review"}),
     (["ab\ud800"], 400, {"code": "invalid_text", "field": "inputs[0].review",
                          "message": "holds half of a surrogate pair at character 2, which is no text."}),
@@ -83,7 +83,7 @@ TABLES = [
                              "field": "inputs[0].tags"}),
     ([{"tags": [["x1"]]}], 400, {"code": "wrong_type", "field": "inputs[0].tags[0]",
                                  "message": "must be a string, a number or a boolean, not an array."}),
-    ([{"tags": ["x"] * 1001}], 413, {"code": "list_too_long", "message": "has 1,001 items, of at most 1,000.",
+    ([{"tags": ["x"] * 1001}], 400, {"code": "list_too_long", "message": "has 1,001 items, of at most 1,000.",
                                      "field": "inputs[0].tags"}),
     (["a"], 400, {"code": "wrong_type", "message": "must be an object, not a string.", "field": "inputs[0]",
                   "fix": "price, shop, tags"}),
@@ -104,6 +104,12 @@ def test_a_number_that_is_infinite_in_python(strict):
     assert strict.error("clicks", b'{"inputs": [{"price": 1e999}]}') == (400, {
         "code": "number_too_large", "message": "is larger than any number that is computed with.",
         "field": "inputs[0].price"})  # fmt: skip
+
+
+def test_a_record_whose_answer_is_no_number(strict):
+    assert strict.error("clicks", {"inputs": [{"shop": "a"}, {"price": 1e38}]}) == (422, {
+        "code": "no_number", "field": "inputs[1]",
+        "message": "lies so far from what the model was trained on that its answer is no number."})  # fmt: skip
 
 
 IMAGES = [
@@ -183,7 +189,7 @@ BODIES = [
     ("words", b"review\n", "text/csv", 400, "the table has no record."),
     ("words", b"other\na\n", "text/csv", 400, "none of the inputs is there (found: other)."),
     ("words", b"review,stars\na\n", "text/csv", 400, "a row has another number of fields than the header."),
-    ("words", b"review\n" + b"a\n" * 9, "text/csv", 413, "9 records, of at most 4."),
+    ("words", b"review\n" + b"a\n" * 9, "text/csv", 400, "9 records, of at most 4."),
     ("words", b"," * 20_000 + b"\n", "text/csv", 413, "the table has more than 10,000 columns."),
     ("words", b"[1]\n", "application/jsonl", 400, "each line must be an object, not an array."),
     ("clicks", b"price\nmuch\n", "text/csv", 400,

@@ -104,7 +104,7 @@ def test_a_picture_is_chosen_dropped_and_pasted(page, opened):
         page.evaluate("""([event, target, bytes]) => {
             const data = new DataTransfer();
             data.items.add(new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" }));
-            const made = event === "drop" ? new DragEvent(event, { dataTransfer: data, bubbles: true, cancelable: true })
+            const made = event === "drop" ? new DragEvent(event, { dataTransfer: data, bubbles: true })
                                           : new ClipboardEvent(event, { clipboardData: data, bubbles: true });
             document.querySelector(target).dispatchEvent(made);
         }""", [event, target, list(png(0))])  # fmt: skip
