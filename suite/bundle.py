@@ -168,10 +168,7 @@ class Bundle:
                 jax.block_until_ready(self.programs[length](self.weights, self._blank(length, size)))
 
     def _blank(self, length: int, size: int) -> dict[str, np.ndarray]:
-        known: dict[Any, int] = {"b": size, "length": length}
-        shapes = {name: (tuple(known.get(side, side) for side in array.shape), array.dtype)  # type: ignore[arg-type]
-                  for name, array in self.signature.inputs.items()}  # fmt: skip
-        return {name: np.ones(shape, dtype) for name, (shape, dtype) in shapes.items()}
+        return {name: np.ones(array.sized(size, length), array.dtype) for name, array in self.signature.inputs.items()}
 
 
 def platform() -> str:

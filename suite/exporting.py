@@ -58,7 +58,7 @@ def export(source: Run | str | Path, to: str | Path, *, platforms: Sequence[str]
         raise InputError(f'--name "{name}"', "must be letters, digits, points, dashes and underscores, at most 64.")
     check_platforms(platforms)
     with new_folder(Path(to)) as folder:
-        split, asked = _held_back(made)
+        split, asked = held_back(made)
         checked = f"{len(next(iter(asked.values())))} records of the {split} split"
         _write(made, folder, asked, {"name": name, "split": split, "checked": checked, "licence": licence,
                                      "platforms": tuple(platforms)})  # fmt: skip
@@ -100,7 +100,7 @@ def new_folder(target: Path, replacing: bool = False) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _held_back(made: Run) -> tuple[str, dict[str, Any]]:
+def held_back(made: Run) -> tuple[str, dict[str, Any]]:
     """The split that the run was not trained on, and what a request has of its records, at most RECORDS of them."""
     task = made.experiment.task
     try:

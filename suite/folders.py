@@ -57,10 +57,9 @@ def evaluate(folder: str | Path, split: str = "test", batch_size: int = 0,
              allow: tuple[str, ...] = ()) -> "Run | Bundle":  # fmt: skip
     """The run or bundle in ``folder`` with its metrics on ``split``."""
     if is_bundle(folder):
-        from suite.bundle import Bundle
         from suite.measuring import measured
 
-        return measured(Bundle.open(folder, allow), split, batch_size or 64, allow)
+        return measured(folder, split, batch_size, allow)
     from suite import run
 
     return run.open(folder, allow).evaluate(split, batch_size)

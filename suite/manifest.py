@@ -34,6 +34,11 @@ class Array:
     shape: tuple[int | str | None, ...]
     dtype: str
 
+    def sized(self, rows: Any, length: int) -> tuple[Any, ...]:
+        """The shape for so many rows, a number or a symbol, of a padded length."""
+        known = {"b": rows, "length": length}
+        return tuple(known[side] if isinstance(side, str) else side for side in self.shape)
+
 
 @dataclass(frozen=True)
 class Signature:

@@ -1,6 +1,7 @@
 """A bundle measured on the data of its experiment: its own outputs, scored by the task."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 
@@ -13,13 +14,17 @@ from suite.errors import InputError
 from suite.manifest import EXPERIMENT
 from suite.metrics import add
 
+ROWS = 64
+"""Rows of a batch, unless it is said otherwise."""
 
-def measured(bundle: Bundle, split: str = "test", batch_size: int = 64, allow: tuple[str, ...] = ()) -> Bundle:
-    """The bundle with its metrics on ``split`` in place of those it was exported with; nothing is written.
+
+def measured(folder: str | Path, split: str = "test", batch_size: int = 0, allow: tuple[str, ...] = ()) -> Bundle:
+    """The bundle in ``folder`` with its metrics on ``split``, in place of those it was exported with; writes nothing.
 
     Raises:
         InputError: the data are not there, or what the task is scored by is nothing that a request is answered with.
     """
+    bundle, batch_size = Bundle.open(folder, allow), batch_size or ROWS
     task = bind(run.read_experiment(bundle.folder / EXPERIMENT, allow), bundle.folder).task
     source = task.source(split)
     sums: dict[str, Tally] = {}

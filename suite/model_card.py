@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from suite import config, experiments
-from suite.base import Codec, Input
+from suite.base import Codec, Data, Input
 from suite.config import Experiment
 from suite.data.columns import origin
 from suite.data.memory import SPLITS
@@ -66,9 +66,10 @@ def _input(each: Input) -> str:
 def _data(experiment: Experiment) -> list[str]:
     task = experiment.task
     data = getattr(task, "data", None)
-    source = f"{origin(data)}, read by `{type(data).__module__}.{type(data).__name__}`."
-    lines = [source if data is not None else "Its origin is not known.", "",
-             "| split | records | left out by cleaning |", "|---|---|---|"]  # fmt: skip
+    source = "Its origin is not known."
+    if isinstance(data, Data):
+        source = f"{origin(data)}, read by `{type(data).__module__}.{type(data).__name__}`."
+    lines = [source, "", "| split | records | left out by cleaning |", "|---|---|---|"]
     for split in SPLITS:
         try:
             records = task.source(split)

@@ -47,9 +47,7 @@ def inputs_of(rows: Mapping[str, Any]) -> dict[str, Array]:
 
 def batch_of(inputs: Mapping[str, Array], rows: Any, length: int) -> dict[str, jax.ShapeDtypeStruct]:
     """The shapes of a batch of ``rows``, a number or a symbol, padded to ``length``."""
-    known = {"b": rows, "length": length}
-    return {name: jax.ShapeDtypeStruct([known.get(side, side) for side in array.shape], array.dtype)
-            for name, array in inputs.items()}  # fmt: skip
+    return {name: jax.ShapeDtypeStruct(array.sized(rows, length), array.dtype) for name, array in inputs.items()}
 
 
 def trace(graph: Any, task: Task, weights: Mapping[str, Any], inputs: Mapping[str, Array], length: int,

@@ -74,7 +74,7 @@ def continuations(folder):
     (folder / "running.txt").write_text(" ".join(np.random.default_rng(0).choice(WORDS, 600)))
     model = decoder.Config(layers=1, width=16, heads=2, feed_forward=32, max_length=24, positions="rotary")
     task = LanguageModelling(data=RunningText(path=str(folder / "running.txt")), context=16,
-                             decoding=Decoding(tokens=6, temperature=0.8, top_k=5))  # fmt: skip
+                             decoding=Decoding(tokens=4, temperature=0.8, top_k=5))  # fmt: skip
     return suite.replace(suite.load("text.shakespeare_gpt", smoke=True), {"task": task, "model": model})
 
 
@@ -89,7 +89,7 @@ def translations(folder):
     return suite.replace(suite.load("text.translate", smoke=True), {
         "task.data": Table(path=str(folder / "pairs.csv")), "task.source_text": "en", "task.target_text": "de",
         "task.tokenizer.vocab_size": 20, "task.tokenizer.kind": "word", "task.max_length": 8,
-        "task.decoding": Decoding(tokens=8, beams=2), "model.layers": 1, "model.width": 16, "model.heads": 2,
+        "task.decoding": Decoding(tokens=4, beams=2), "model.layers": 1, "model.width": 16, "model.heads": 2,
         "model.feed_forward": 32, "pipeline.buckets": (8,)})  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def transcripts(folder):
                              decoder=Beam(width=4), language_model=NGrams())  # fmt: skip
     model = audio.Config(layers=1, width=16, heads=2, kernel=5, subsampling=2)
     return suite.replace(suite.load("speech.recognize", smoke=True), {
-        "task": task, "model": model, "pipeline.buckets": (1024,), "precision.compute": "float32"})  # fmt: skip
+        "task": task, "model": model, "pipeline.buckets": (2000,), "precision.compute": "float32"})  # fmt: skip
 
 
 def keywords(folder, model=None, **features):
@@ -120,7 +120,7 @@ def keywords(folder, model=None, **features):
                                features=AudioFeatures(front_end=FRONT_END, **features))  # fmt: skip
     model = model or audio.Config(layers=1, width=16, heads=2, kernel=5, subsampling=2, pooling="mean")
     return suite.replace(suite.load("speech.classify", smoke=True), {
-        "task": task, "model": model, "pipeline.buckets": (1024,), "precision.compute": "float32"})  # fmt: skip
+        "task": task, "model": model, "pipeline.buckets": (2000,), "precision.compute": "bfloat16"})  # fmt: skip
 
 
 def waveforms(folder):
@@ -133,6 +133,12 @@ def waveforms(folder):
 def whispers(folder):
     model = whisper.Config(layers=1, width=16, heads=2, feed_forward=24, max_length=60, pooling="mean")
     return keywords(folder, model)
+
+
+def adapted(folder):
+    """Low-rank additions, as freshly drawn without effect, which `with_effect` changes."""
+    return suite.replace(images(folder), {"finetune.kind": "lora", "finetune.targets": ("layers",),
+                                          "finetune.trained": ("layers/1",)})  # fmt: skip
 
 
 TASKS = {each.__name__: each for each in (images, residual, texts, continuations, translations, clicks, transcripts,

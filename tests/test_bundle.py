@@ -14,24 +14,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import suite
 from suite import manifest, tensors
 from suite.bundle import Bundle
 from suite.compilation import CompileWatch
 from suite.config import to_json
 from suite.errors import InputError
 from suite.tracing import batch_of
-from tests.bundles import TASKS, copied, resealed, untrained
+from tests.bundles import copied, resealed
 
 FIX = "\n  try:   fetch the bundle again, or export the run again"
 COLUMNS = {"text": ["the film was good .", "although the plot is dull , the cast was not bad ."]}
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("texts")
-    run = untrained(TASKS["texts"](folder), folder / "run")
-    return suite.export(run, folder / "bundle", platforms=("cpu", "tpu"), licence="MIT")
+def bundle(exported):
+    return exported("texts")[1]
 
 
 @pytest.fixture
@@ -78,9 +75,8 @@ def test_what_is_warm_compiles_no_more(bundle):
     assert watch.compilations == 0
 
 
-def test_files_are_named_by_this_machine_alone(tmp_path):
-    run = untrained(TASKS["images"](tmp_path), tmp_path / "run")
-    bundle = suite.export(run, tmp_path / "bundle")
+def test_files_are_named_by_this_machine_alone(exported, tmp_path):
+    _, bundle = exported("images")
     (tmp_path / "secret.png").write_bytes(b"")
     with pytest.raises(InputError) as error:
         bundle.encode({"image": [str(tmp_path / "secret.png")]})
@@ -247,7 +243,8 @@ def test_a_program_that_calls_out(copy, name):
     """Such as into Python, at an address that the program names."""
     def calls(weights, batch):
         given = batch["tokens"][:, :2].astype(jnp.float32)
-        return {"logits": jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(given.shape, given.dtype))(given, index=np.int64(0))}
+        call = jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(given.shape, given.dtype))
+        return {"logits": call(given, index=np.int64(0))}
 
     check = jax.export.DisabledSafetyCheck.custom_call(name)
     said = refusal(replaced_program(copy, calls, disabled=(check,)))

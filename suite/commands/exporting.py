@@ -12,21 +12,23 @@ def export(arguments: list[str]) -> None:
     export --refresh BUNDLE [--to BUNDLE] [--platforms cpu cuda tpu]"""
     from suite import exporting, refreshing
     from suite.bundle import Bundle
+    from suite.tracing import PLATFORMS
 
     arguments, platforms = _platforms(arguments)
     options = split_options(arguments, ("to", "name", "licence", "format", "refresh", "allow"))
-    named, chosen = options.named, {"platforms": platforms} if platforms else {}
+    named = options.named
     if "refresh" in named:
         no_more(options.words + options.rest, "suite export --refresh BUNDLE")
-        _print(refreshing.refresh(named["refresh"], named.get("to", ""), allow=allow(options), **chosen))
+        _print(refreshing.refresh(named["refresh"], named.get("to", ""), platforms=platforms, allow=allow(options)))
         return
     usage = "suite export RUN --to BUNDLE"
     no_more(options.words[1:] + options.rest, usage)
     source = word(options, "RUN", usage)
     if "to" not in named:
         raise InputError("flag --to", "is missing.", fix=usage)
-    given = {key: named[key] for key in ("name", "licence", "format") if key in named}
-    made = exporting.export(source, named["to"], allow=allow(options), **given, **chosen)
+    made = exporting.export(source, named["to"], platforms=platforms or PLATFORMS, name=named.get("name", ""),
+                            licence=named.get("licence", ""), format=named.get("format", "bundle"),
+                            allow=allow(options))  # fmt: skip
     if isinstance(made, Bundle):
         _print(made)
     else:

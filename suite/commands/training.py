@@ -75,7 +75,9 @@ def evaluate(arguments: list[str]) -> None:
         raise InputError("flag --batch-size", f'"{size}" is no number of rows.', fix="--batch-size 64")
     folder, split = word(options, "RUN", "the folder that suite train printed last"), options.named.get("split", "test")
     if is_bundle(folder):
-        for name, about in folders.evaluate(folder, split, int(size), allow(options)).metrics.items():
+        from suite.measuring import measured
+
+        for name, about in measured(folder, split, int(size), allow(options)).metrics.items():
             print(f"{name:32} {about['value']:.6g}")
         print(folder)
         return
