@@ -138,9 +138,8 @@ def compare(bundle: Path, seconds: float, closed: list[int], peers: list[str]) -
         "torch.compile": (theirs(port, SIZES, "--compile"), "ready", "/predict"),
     }
     best: dict[str, dict[str, Any]] = {}
-    print(
-        f"{'server':18s} {'load':>14s} {'a second':>9s} {'p50 ms':>7s} {'p90':>7s} {'p99':>7s} {'max':>7s} {'cpu ms':>7s}"
-    )
+    columns = ("a second", "p50 ms", "p90", "p99", "max", "cpu ms")
+    print(f"{'server':18s} {'load':>14s} {columns[0]:>9s} " + " ".join(f"{each:>7s}" for each in columns[1:]))
     for side, (command, ready, address) in sides.items():
         if side.startswith("torch") and side not in peers:
             continue

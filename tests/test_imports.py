@@ -24,7 +24,6 @@ CODECS = ("suite.codecs", "suite.data", "suite.decoding", "suite.base", "suite.e
 BUNDLES = ("suite.answering", "suite.bundle", "suite.manifest", "suite.programs", "suite.tensors")
 SERVING = (*BUNDLES, *CODECS, "suite.config", "suite.allocation", "suite.compilation")
 MODELS = (*NN, "suite.base", "suite.imports", "suite.models", "suite.precision")
-SERVING = ("suite.serving", "suite.bundle", "suite.base", "suite.errors", "suite.data")  # bundles and data, no training
 
 
 def modules():
@@ -69,7 +68,7 @@ def allowed(name, other):
     if part == "suite.models":
         return other.startswith(MODELS)
     if part == "suite.serving":
-        return other.startswith(SERVING)
+        return other.startswith(("suite.serving", *SERVING))
     return not other.startswith("suite.models")
 
 

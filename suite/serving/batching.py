@@ -9,10 +9,10 @@ import logging
 import queue
 import threading
 import time
-from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from suite.serving.refusals import Refused
@@ -22,6 +22,8 @@ Compute = Callable[[list[Any], int, int], Sequence[Any]]
 Observe = Callable[[int, int, float], None]
 """Called after each batch with its records, its size and its seconds."""
 
+LEARNT = 0.1
+"""Weight of the latest batch in what a batch is expected to take."""
 GONE = 499
 """Status of requests that nobody waits for any more, in metrics alone: it is never sent."""
 
@@ -56,6 +58,7 @@ class Ticket:
         """End the wait without answers."""
         if not self.over:
             self.future.set_exception(error)
+            self.future.exception()  # looked at: where nobody waits any more, nobody is missing an answer
 
     def leave(self) -> None:
         """The client has gone: records that have not been computed yet never will be."""
@@ -103,23 +106,25 @@ class Batcher:
 
     A batch leaves when the device is free and it is full, or as many wait as the last batch held, or the oldest has
     waited ``wait`` seconds. So a client that asks alone never waits for others, and many that ask at once are not
-    taken one by one. A batch is that of its oldest record's length; where it would be padded with empty rows, shorter
-    records go along.
+    taken one by one. It holds the oldest record and those of the length and number that, by the times batches have
+    taken, answer most records a second: padding costs, and so does each batch.
 
     Args:
         compute: makes the answers to a batch.
         sizes: batch sizes that are compiled, ascending.
         wait: seconds.
         capacity: most records that wait; further requests are refused.
+        seconds: (length, size) -> what such a batch takes, for all or for none; learnt on as batches are computed.
         observe: told of each batch.
     """
 
     def __init__(self, compute: Compute, sizes: Sequence[int], *, wait: float, capacity: int,
+                 seconds: Mapping[tuple[int, int], float] = MappingProxyType({}),
                  observe: Observe = lambda records, size, seconds: None):  # fmt: skip
         self._compute, self._sizes, self._wait, self._capacity = compute, tuple(sizes), wait, capacity
         self._observe, self._loop = observe, asyncio.get_running_loop()
         self._queues: dict[int, deque[Item]] = {}
-        self._seconds: dict[tuple[int, int], float] = {}
+        self._seconds = dict(seconds)
         self.waiting = 0
         """Records in the queue, those of clients that have gone included."""
         self._expected = 1
@@ -174,7 +179,7 @@ class Batcher:
             return
         due = oldest.since + self._wait
         if self.waiting >= min(self._expected, self._sizes[-1]) or self._loop.time() >= due:
-            self._leave(oldest.length)
+            self._leave(oldest)
         elif self._timer is None:
             self._timer = self._loop.call_at(due, self._due)
 
@@ -193,13 +198,14 @@ class Batcher:
                 oldest = waiting[0]
         return oldest
 
-    def _leave(self, length: int) -> None:
-        """Hand a batch to the worker."""
+    def _leave(self, oldest: Item) -> None:
+        """Hand a batch with the oldest record to the worker."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        size = self._size(length, len(self._queues[length]))
+        length, size = self._shape(oldest.length)
         items: list[Item] = []
+        self._take(self._queues[oldest.length], 1, items)
         for other in sorted((other for other in self._queues if other <= length), reverse=True):
             self._take(self._queues[other], size, items)
         self._busy, self._expected = True, len(items)
@@ -212,15 +218,21 @@ class Batcher:
             if not item.ticket.over:
                 items.append(item)
 
-    def _size(self, length: int, count: int) -> int:
-        """The compiled size for ``count`` waiting records: padded up, or filled and the rest left for the next batch,
-        whichever answered more records a second when it was last measured."""
-        up = self._sizes[min(bisect_left(self._sizes, count), len(self._sizes) - 1)]
-        if up <= count:
-            return up
-        down = self._sizes[bisect_right(self._sizes, count) - 1] if count >= self._sizes[0] else 0
-        whole, part = self._seconds.get((length, up)), self._seconds.get((length, down))
-        return down if whole and part and down / part > count / whole else up
+    def _shape(self, least: int) -> tuple[int, int]:
+        """The length, at least ``least``, and the size of the batch that answers most records a second."""
+        best, fastest, count = (least, self._sizes[0]), 0.0, 0
+        for length in sorted(self._queues):
+            count += len(self._queues[length])
+            for size in self._sizes if length >= least else ():
+                rate = min(count, size) / self._expect(length, size)
+                if rate > fastest:
+                    best, fastest = (length, size), rate
+        return best
+
+    def _expect(self, length: int, size: int) -> float:
+        """What a batch takes: seconds, where they were measured; else in proportion to its rows and two more, for what
+        each batch takes besides."""
+        return self._seconds[length, size] if self._seconds else max(length, 1) * (size + 2.0)
 
     def _run(self) -> None:
         """The worker: batches come, answers or an error for each record go."""
@@ -245,8 +257,8 @@ class Batcher:
     def _done(self, items: list[Item], answers: Sequence[Any], length: int, size: int, seconds: float) -> None:
         """Hand answers out, and let the next batch leave."""
         self._busy = False
-        before = self._seconds.get((length, size), seconds)
-        self._seconds[length, size] = before + 0.2 * (seconds - before)
+        if self._seconds:
+            self._seconds[length, size] += LEARNT * (seconds - self._seconds[length, size])
         for item, answer in zip(items, answers, strict=True):
             if isinstance(answer, Exception):
                 item.ticket.fail(Refused(500, "failed", "the model could not be computed for this record."))

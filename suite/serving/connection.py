@@ -75,7 +75,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._when_lost = []
-        self.scope[LOST] = self._when_lost.append
+        self.scope[LOST] = self._when_lost.append  # type: ignore[literal-required]
         super().on_headers_complete()
         if self._draining:
             self.cycle.keep_alive = False

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import os
@@ -20,6 +21,7 @@ from suite.bundle import Bundle
 from suite.errors import InputError
 from suite.serving.batching import Batcher
 from suite.serving.checks import Checks
+from suite.serving.monitoring import Monitor
 from suite.serving.refusals import Refused, refused
 from suite.serving.rows import joined, split
 from suite.serving.settings import Settings
@@ -129,13 +131,12 @@ class Models:
     Args:
         given: FOLDER, NAME=FOLDER, or a folder of such folders, as on the command line.
         settings: of the server.
-        batcher: (name, compute) -> the queue of a version.
+        monitor: counts batches and new versions.
     """
 
     given: Sequence[str]
     settings: Settings
-    batcher: Callable[[str, Callable[[list[Any], int, int], Sequence[Any]]], Batcher]
-    swapped: Callable[[str, bool], None] = lambda name, done: None
+    monitor: Monitor
     by_name: dict[str, Model] = field(default_factory=dict)
     _opened: dict[str, tuple[Bundle, tempfile.TemporaryDirectory[str]]] = field(default_factory=dict)
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -197,7 +198,7 @@ class Models:
         """
         async with self._looking:
             for model in list(self.by_name.values()):
-                now = await in_thread(lambda folder=model.folder: identity(folder))
+                now = await in_thread(functools.partial(identity, model.folder))
                 settled, model.seen = at_once or now == model.seen, now
                 if now and now != model.tried and settled:
                     model.tried = now
@@ -206,7 +207,7 @@ class Models:
     async def _swap(self, model: Model) -> None:
         """Open and warm the new version beside the old one, and let it answer; a bad one changes nothing."""
         try:
-            bundle, folder = await in_thread(lambda: opened(model.folder))
+            bundle, folder = await in_thread(functools.partial(opened, model.folder))
             if not model.stated and bundle.name != model.name:
                 raise InputError(f"bundle {model.folder}", "is that of another model.", found=bundle.name,
                                  fix=f"restart with {model.name}={model.folder}")  # fmt: skip
@@ -214,20 +215,22 @@ class Models:
         except Exception as error:  # whatever a bad version does, the old one stays
             model.problem = str(error)
             log.error("%s: the new version in %s is refused: %s", model.name, model.folder, error)
-            self.swapped(model.name, False)
+            self.monitor.swapped(model.name, False)
             return
         model.problem = ""
         log.info("%s %s answers from now on, after %.1f s", model.name, bundle.version, seconds)
-        self.swapped(model.name, True)
+        self.monitor.swapped(model.name, True)
         _settle()
 
     async def _serve(self, model: Model, bundle: Bundle, folder: tempfile.TemporaryDirectory[str]) -> float:
         """Warm a bundle and let it answer; the version before answers what it has begun. Returns the seconds."""
         begun = time.perf_counter()
-        await in_thread(lambda: bundle.warm(self.settings.sizes))
-        checks = Checks(bundle.codec.inputs, bundle.codec.primary, self.settings)
-        batcher = self.batcher(model.name, lambda rows, length, size: bundle.decode(
-            bundle.outputs(joined(rows), length, size)))  # fmt: skip
+        settings = self.settings
+        measured = await in_thread(lambda: bundle.warm(settings.sizes))
+        checks = Checks(bundle.codec.inputs, bundle.codec.primary, settings)
+        batcher = Batcher(lambda rows, length, size: bundle.decode(bundle.outputs(joined(rows), length, size)),
+                          settings.sizes, wait=settings.max_wait_ms / 1000, capacity=settings.queue,
+                          seconds=measured, observe=self.monitor.batches(model.name))  # fmt: skip
         card = bundle.folder / CARD
         text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
         before, model.current = model.current, Version(model.name, bundle, checks, batcher, folder, text)

@@ -53,7 +53,8 @@ class Monitor:
 
     def batches(self, model: str) -> Observe:
         """What a model's queue tells of its batches."""
-        records, padding, computing = (each.labels(model) for each in (self._records, self._padding, self._computing))
+        records, padding = self._records.labels(model), self._padding.labels(model)
+        computing = self._computing.labels(model)
 
         def observe(count: int, size: int, seconds: float) -> None:
             records.observe(count)

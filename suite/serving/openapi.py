@@ -90,8 +90,9 @@ def _predict(version: Version, settings: Settings, secured: bool) -> dict[str, A
     if example := _example(checks.inputs):
         content["application/json"]["example"] = {"inputs": [example]}
     content["multipart/form-data"] = {"schema": _form(checks.inputs, settings)}
-    for media in MEDIA.get(primary.kind, ()) if primary else ():
-        content[media] = {"schema": {} if primary and primary.kind in FILES else _schema(primary, settings, "body")}
+    if primary is not None:
+        whole = {} if primary.kind in FILES else _schema(primary, settings, "body")
+        content.update({media: {"schema": whole} for media in MEDIA.get(primary.kind, ())})
     if not checks.files:
         content["text/csv"] = {"schema": {"type": "string", "minLength": 1}}
     answer = {"type": "object", "required": ["model", "version", "answers"], "additionalProperties": False,

@@ -7,12 +7,12 @@ import signal
 import socket
 from collections.abc import Sequence
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
 from suite.errors import RunError
 from suite.serving.app import Gate, Server
-from suite.serving.batching import Batcher, Compute
 from suite.serving.connection import Connection
 from suite.serving.models import Models
 from suite.serving.monitoring import Monitor
@@ -25,12 +25,7 @@ log = logging.getLogger("suite.serving")
 def run(bundles: Sequence[str], settings: Settings, token: str) -> None:
     """Open ``bundles``, answer requests, return when asked to stop. See `suite.serving.server.serve`."""
     monitor = Monitor(settings.sizes)
-
-    def batcher(name: str, compute: Compute) -> Batcher:
-        return Batcher(compute, settings.sizes, wait=settings.max_wait_ms / 1000, capacity=settings.queue,
-                       observe=monitor.batches(name))  # fmt: skip
-
-    models = Models(bundles, settings, batcher, monitor.swapped)
+    models = Models(bundles, settings, monitor)
     models.open()
     bound = listen(settings.host, settings.port)
     if not token and not is_local(bound):
@@ -58,8 +53,9 @@ class _Uvicorn(uvicorn.Server):
     def __init__(self, server: Server, failures: list[Exception]):
         settings = server.settings
         self._server, self._failures = server, failures
+        protocol: Any = functools.partial(Connection, settings=settings)  # called as the class would be
         super().__init__(uvicorn.Config(
-            Gate(server), http=functools.partial(Connection, settings=settings), ws="none", lifespan="on",
+            Gate(server), http=protocol, ws="none", lifespan="on",
             loop="uvloop", interface="asgi3", log_config=None, log_level=logging.ERROR, access_log=False,
             proxy_headers=False, server_header=False, backlog=max(settings.max_connections, 128),
             timeout_keep_alive=settings.keep_alive_s, timeout_graceful_shutdown=int(settings.drain_s) + 2,

@@ -33,6 +33,7 @@ def serve(bundles: Sequence[str | Path], settings: Settings | None = None) -> No
         raise InputError(f"packages {', '.join(missing)}", "are needed to serve, and not installed.",
                          fix='pip install "suite[serve]"')  # fmt: skip
     settings = settings or Settings()
+    settings.check()
     token = read_token(settings.token_file)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("suite.serving").setLevel(logging.INFO)

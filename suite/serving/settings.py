@@ -51,7 +51,8 @@ class Settings:
     watch_s: float = 2.0
     """Seconds between looks for new versions of the bundles; 0: only on SIGHUP."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises InputError: a value that no server can run with."""
         for field in fields(self):
             value = getattr(self, field.name)
             least = 0 if field.name in ("port", "max_wait_ms", "watch_s", "drain_s") else 1e-3

