@@ -5,10 +5,7 @@ import contextlib
 import functools
 import gc
 import logging
-import os
 import re
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +18,7 @@ from suite.bundle import Bundle
 from suite.errors import InputError
 from suite.serving.batching import Batcher
 from suite.serving.checks import Checks
+from suite.serving.copies import Copy, sweep
 from suite.serving.monitoring import Monitor
 from suite.serving.refusals import Refused, refused
 from suite.serving.rows import joined, split
@@ -45,7 +43,7 @@ class Version:
         bundle: what answers.
         checks: what may be asked.
         batcher: where records wait.
-        folder: the server's own copy of the bundle, so that nothing changes under a version that answers.
+        copy: the server's own copy of the bundle, so that nothing changes under a version that answers.
         card: the model card, in Markdown.
         users: requests that are being answered.
         retired: whether another version is in its place.
@@ -55,7 +53,7 @@ class Version:
     bundle: Bundle
     checks: Checks
     batcher: Batcher
-    folder: tempfile.TemporaryDirectory[str]
+    copy: Copy
     card: str = ""
     users: int = 0
     retired: bool = False
@@ -77,7 +75,7 @@ class Version:
     def _let_go(self) -> None:
         if self.retired and not self.users:
             self.batcher.close("this version is no longer served.")
-            self.folder.cleanup()
+            self.copy.remove()
 
     def rows(self, columns: dict[str, list[Any]]) -> list[tuple[Any, int]]:
         """Each record encoded, with the length it is padded to.
@@ -138,7 +136,7 @@ class Models:
     settings: Settings
     monitor: Monitor
     by_name: dict[str, Model] = field(default_factory=dict)
-    _opened: dict[str, tuple[Bundle, tempfile.TemporaryDirectory[str]]] = field(default_factory=dict)
+    _opened: dict[str, tuple[Bundle, Copy]] = field(default_factory=dict)
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def open(self) -> None:
@@ -147,9 +145,10 @@ class Models:
         Raises:
             InputError: one is none, is damaged, or two have one name.
         """
+        sweep()
         for model in found(self.given):
             model.tried = model.seen = identity(model.folder)
-            bundle, folder = opened(model.folder)
+            bundle, copy = opened(model.folder)
             if not model.stated:
                 model.name = bundle.name
             if not _NAME.fullmatch(model.name):
@@ -160,12 +159,12 @@ class Models:
                                  found=f"{self.by_name[model.name].folder}, {model.folder}",
                                  fix=f"suite serve OTHER_NAME={model.folder}")  # fmt: skip
             self.by_name[model.name] = model
-            self._opened[model.name] = bundle, folder
+            self._opened[model.name] = bundle, copy
 
     async def warm(self) -> None:
         """Compile what was opened; each model answers as soon as it is warm."""
-        for name, (bundle, folder) in list(self._opened.items()):
-            seconds = await self._serve(self.by_name[name], bundle, folder)
+        for name, (bundle, copy) in list(self._opened.items()):
+            seconds = await self._serve(self.by_name[name], bundle, copy)
             log.info("%s %s is ready after %.1f s", name, bundle.version, seconds)
             del self._opened[name]
         _settle()
@@ -207,11 +206,11 @@ class Models:
     async def _swap(self, model: Model) -> None:
         """Open and warm the new version beside the old one, and let it answer; a bad one changes nothing."""
         try:
-            bundle, folder = await in_thread(functools.partial(opened, model.folder))
+            bundle, copy = await in_thread(functools.partial(opened, model.folder))
             if not model.stated and bundle.name != model.name:
                 raise InputError(f"bundle {model.folder}", "is that of another model.", found=bundle.name,
                                  fix=f"restart with {model.name}={model.folder}")  # fmt: skip
-            seconds = await self._serve(model, bundle, folder)
+            seconds = await self._serve(model, bundle, copy)
         except Exception as error:  # whatever a bad version does, the old one stays
             model.problem = str(error)
             log.error("%s: the new version in %s is refused: %s", model.name, model.folder, error)
@@ -222,7 +221,7 @@ class Models:
         self.monitor.swapped(model.name, True)
         _settle()
 
-    async def _serve(self, model: Model, bundle: Bundle, folder: tempfile.TemporaryDirectory[str]) -> float:
+    async def _serve(self, model: Model, bundle: Bundle, copy: Copy) -> float:
         """Warm a bundle and let it answer; the version before answers what it has begun. Returns the seconds."""
         begun = time.perf_counter()
         settings = self.settings
@@ -233,7 +232,7 @@ class Models:
                           seconds=measured, observe=self.monitor.batches(model.name))  # fmt: skip
         card = bundle.folder / CARD
         text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
-        before, model.current = model.current, Version(model.name, bundle, checks, batcher, folder, text)
+        before, model.current = model.current, Version(model.name, bundle, checks, batcher, copy, text)
         if before is not None:
             before.retire()
         return time.perf_counter() - begun
@@ -246,8 +245,8 @@ class Models:
 
     def let_go(self) -> None:
         """Leave nothing behind on disk."""
-        for _, folder in self._opened.values():
-            folder.cleanup()
+        for _, copy in self._opened.values():
+            copy.remove()
         for model in self.by_name.values():
             if model.current is not None:
                 model.current.retire()
@@ -296,48 +295,36 @@ def found(given: Sequence[str]) -> list[Model]:
     return models
 
 
-def opened(folder: Path) -> tuple[Bundle, tempfile.TemporaryDirectory[str]]:
-    """The bundle in a copy of ``folder`` that is the server's own, and that copy.
-
-    Weights are linked where they can be: they are read once, while the bundle is opened.
+def opened(folder: Path) -> tuple[Bundle, Copy]:
+    """The bundle in ``folder``, from a copy that is the server's own; and that copy.
 
     Raises:
         InputError: it is no bundle, or a damaged one.
     """
     if not (folder / MANIFEST).is_file():
         Bundle.open(folder)  # says what is wrong, before anything is copied
-    own = tempfile.TemporaryDirectory(prefix="suite-serve-")
     try:
-        source, target = folder.resolve(), Path(own.name) / "bundle"
-        shutil.copytree(source, target, symlinks=True, copy_function=_link_or_copy)
-        return Bundle.open(target), own
-    except InputError:
-        own.cleanup()
-        raise
+        copy = Copy(folder.resolve())
     except OSError as error:
-        own.cleanup()
-        raise InputError(f'bundle "{folder}"', "cannot be read.", found=str(error)) from None
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    if source.endswith(".safetensors"):
-        try:
-            os.link(source, target)
-            return
-        except OSError:
-            pass
-    shutil.copyfile(source, target)
+        raise InputError(f'bundle "{folder}"', "cannot be copied.", found=str(error)) from None
+    try:
+        return Bundle.open(copy.folder), copy
+    except InputError as error:
+        copy.remove()
+        where, problem, found, fix = (text.replace(str(copy.folder), str(folder))
+                                      for text in (error.where, error.problem, error.found, error.fix))  # fmt: skip
+        raise InputError(where, problem, found=found, fix=fix) from None
 
 
 def identity(folder: Path) -> Identity:
     """What tells one state of a folder from another; empty where there is no bundle."""
     try:
         root = folder.resolve(strict=True)
+        if not (root / MANIFEST).is_file():
+            return ()
         files = sorted(path for path in root.rglob("*") if path.is_file())
         stats = [(str(path.relative_to(root)), path.stat()) for path in files]
     except OSError:  # it is being replaced
-        return ()
-    if not any(name == MANIFEST for name, _ in stats):
         return ()
     return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 

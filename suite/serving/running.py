@@ -53,6 +53,7 @@ class _Uvicorn(uvicorn.Server):
     def __init__(self, server: Server, failures: list[Exception]):
         settings = server.settings
         self._server, self._failures = server, failures
+        self._looking: asyncio.Task[None] | None = None
         protocol: Any = functools.partial(Connection, settings=settings)  # called as the class would be
         super().__init__(uvicorn.Config(
             Gate(server), http=protocol, ws="none", lifespan="on",
@@ -63,8 +64,10 @@ class _Uvicorn(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._server.models.look(at_once=True)))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._look)
+
+    def _look(self) -> None:
+        self._looking = asyncio.create_task(self._server.models.look(at_once=True))
 
     async def on_tick(self, counter: int) -> bool:
         return await super().on_tick(counter) or bool(self._failures)

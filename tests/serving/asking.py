@@ -3,10 +3,12 @@
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -23,8 +25,9 @@ class Serving:
     def __init__(self, *arguments, wait=True, **environment):
         command = [sys.executable, "-m", "suite", "serve", *map(str, arguments), "--port", "0"]
         self.lines, self.log = [], []
-        self.process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, text=True,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+        self.folder = tempfile.mkdtemp()  # of its copies, which it can't remove where it is killed
+        self.process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "TMPDIR": self.folder, **environment},
+                                        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
         threading.Thread(target=self._drain, daemon=True).start()
         if wait:
             line = self.process.stdout.readline()
@@ -41,6 +44,7 @@ class Serving:
     def __exit__(self, *error):
         self.process.kill()
         self.process.wait()
+        shutil.rmtree(self.folder)
 
     @property
     def url(self):

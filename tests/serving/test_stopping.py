@@ -11,6 +11,7 @@ import time
 import pytest
 
 from suite.errors import InputError
+from suite.serving.copies import Copy, sweep
 from suite.serving.server import read_token
 from tests.serving.asking import Serving, same
 from tests.serving.conftest import bundle
@@ -246,6 +247,24 @@ def test_mistakes_on_the_command_line(bundles, refused, tmp_path):
         assert refused("serve", words, "--port", port) == (
             f"suite serve: address 127.0.0.1:{port}: cannot be listened at.\n"
             f"  found: Address already in use\n  try:   --port {port + 1}, or --port 0 for any\n")  # fmt: skip
+
+
+def test_no_copy_outlives_its_server(bundles, tmp_path):
+    """A server that is killed leaves its own; the next one removes it, and only it."""
+    copies = lambda: sorted(path.name for path in tmp_path.glob("suite-serve-*"))
+    with Serving(bundles["clicks"], "--sizes", "1", TMPDIR=str(tmp_path)) as server:
+        (left,) = copies()
+        server.process.kill()
+        server.process.wait()
+    with Serving(bundles["clicks"], "--sizes", "1", TMPDIR=str(tmp_path)) as server:
+        assert left not in copies() and len(copies()) == 1
+        copy = Copy(bundles["clicks"])
+        sweep()
+        assert copy.folder.is_dir()
+        copy.remove()
+        assert not copy.folder.exists()
+        assert server.ask("clicks", [{"shop": "a"}]) and server.stop() == 0
+    assert copies() == []
 
 
 def test_where_the_token_comes_from(tmp_path, monkeypatch):
