@@ -66,7 +66,7 @@ def _header(arrays: Iterable[tuple[str, np.ndarray]], about: Mapping[str, str]) 
         entries[name] = {"dtype": code, "shape": shape, "data_offsets": [begin, end]}
     metadata = {**about, **({"halves": json.dumps(halves)} if halves else {})}
     text = json.dumps({"__metadata__": metadata, **entries} if metadata else entries).encode()
-    text += b" " * (-len(text) % 8)  # so that the data is aligned
+    text += b" " * (-(len(text) + 8) % 64)  # so that the data is aligned, to a line of a cache
     return len(text).to_bytes(8, "little") + text
 
 

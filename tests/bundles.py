@@ -18,7 +18,7 @@ from suite.data.speech_sources import AudioManifest
 from suite.data.speech_text import Characters
 from suite.decoding import Beam, NGrams
 from suite.generation import Decoding
-from suite.models import audio, decoder, resnet, wav2vec2, whisper
+from suite.models import audio, decoder, resnet, vit, wav2vec2, whisper
 from suite.nn.spectral import LogMel
 from suite.run import Run
 from tasks.speech.classification import AudioClassification
@@ -64,6 +64,12 @@ def residual(folder):
     return suite.replace(suite.load("vision.digits_dnn", smoke=True), {"model": model})
 
 
+def patches(folder):
+    """A vision transformer, and operands of 16 bits."""
+    model = vit.Config(patch=4, layers=1, hidden=16, heads=2, feed_forward=32)
+    return suite.replace(images(folder), {"model": model, "precision.compute": "bfloat16"})
+
+
 def texts(folder):
     return suite.replace(suite.load("text.synthetic_sentiment", smoke=True), {
         "task.data.examples": 300, "task.max_length": 20, "pipeline.buckets": (8, 16), "model.width": 16,
@@ -76,6 +82,13 @@ def continuations(folder):
     task = LanguageModelling(data=RunningText(path=str(folder / "running.txt")), context=16,
                              decoding=Decoding(tokens=4, temperature=0.8, top_k=5))  # fmt: skip
     return suite.replace(suite.load("text.shakespeare_gpt", smoke=True), {"task": task, "model": model})
+
+
+def llamas(folder):
+    """As `continuations`, with another kind of decoder, and one token after the other the likeliest."""
+    return suite.replace(continuations(folder), {
+        "model.norm": "rms", "model.activation": "swiglu", "model.bias": False, "model.feed_forward_bias": False,
+        "model.tied": False, "model.kv_heads": 1, "task.decoding.temperature": 0.0})  # fmt: skip
 
 
 def translations(folder):
@@ -141,8 +154,8 @@ def adapted(folder):
                                           "finetune.trained": ("layers/1",)})  # fmt: skip
 
 
-TASKS = {each.__name__: each for each in (images, residual, texts, continuations, translations, clicks, transcripts,
-                                          keywords, waveforms, whispers)}  # fmt: skip
+TASKS = {each.__name__: each for each in (images, residual, patches, texts, continuations, llamas, translations,
+                                          clicks, transcripts, keywords, waveforms, whispers)}  # fmt: skip
 
 
 def resealed(folder, **changes):

@@ -75,6 +75,20 @@ def test_what_is_warm_compiles_no_more(bundle):
     assert watch.compilations == 0
 
 
+def test_an_opened_bundle_is_its_own(copy):
+    """What happens to the folder afterwards changes no answer: another version takes its place, in place even."""
+    opened, answers = Bundle.open(copy), Bundle.open(copy).predict(COLUMNS)
+    with open(copy / "weights.safetensors", "r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(size - size // 2)
+        file.write(b"\x40" * (size // 2))
+    shutil.rmtree(copy / "program")
+    assert opened.predict(COLUMNS) == answers
+    with open(copy / "weights.safetensors", "r+b") as file:
+        file.truncate(100)
+    assert opened.predict(COLUMNS) == answers
+
+
 def test_files_are_named_by_this_machine_alone(exported, tmp_path):
     _, bundle = exported("images")
     (tmp_path / "secret.png").write_bytes(b"")

@@ -14,7 +14,7 @@ from suite.errors import InputError, RunError
 from tests import bundles, toy
 from tests.bundles import TASKS, untrained
 
-SLOW = ("residual", "waveforms", "whispers")
+SLOW = ("residual", "patches", "llamas", "waveforms", "whispers")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
@@ -138,6 +138,20 @@ def test_the_command(tmp_path, command, refused):
     for text in ("# digits", "Classes, 10: 0, 1, 2", "## Licence\n\nMIT", "| test/accuracy | 0.", "vision.digits_dnn",
                  "Not stated by those who made it", "| train | 1,"):
         assert text in card
+
+
+def test_a_bundle_is_measured(exported):
+    """By its own outputs: they tell the BLEU of translations, and not how likely a text is that nobody asks for."""
+    run, bundle = exported("translations")
+    found = suite.evaluate(bundle.folder, "test", exporting.ROWS).metrics
+    wanted = run.evaluate("test").metrics
+    assert found.keys() == {"test/bleu", "test/chrf"} < wanted.keys()
+    assert all(about["value"] == pytest.approx(wanted[name]) for name, about in found.items())
+    folder = exported("continuations")[1].folder
+    with pytest.raises(InputError) as error:
+        suite.evaluate(folder, "validation")
+    assert str(error.value) == (f'bundle "{folder}": answers requests, and its task is scored by something else.\n'
+                                "  found: tokens\n  try:   suite evaluate RUN")  # fmt: skip
 
 
 def test_refreshed(exported, tmp_path, command):
