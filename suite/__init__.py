@@ -10,20 +10,24 @@ if TYPE_CHECKING:
     from suite.bundle import Bundle
     from suite.config import Experiment, replace
     from suite.diagnosis import doctor
-    from suite.errors import InputError, Interrupted
+    from suite.errors import InputError, Interrupted, Missed
     from suite.experiments import load
     from suite.exporting import export
     from suite.folders import evaluate, open, predict
     from suite.launching import launch
     from suite.run import Run, convert, plan, resume, train
     from suite.serving.server import serve
+    from suite.tuning import tune
+    from suite.verdict import Verdict
 
 _HOMES = {
     "Bundle": "suite.bundle",
     "Experiment": "suite.config",
     "InputError": "suite.errors",
     "Interrupted": "suite.errors",
+    "Missed": "suite.errors",
     "Run": "suite.run",
+    "Verdict": "suite.verdict",
     "convert": "suite.run",
     "doctor": "suite.diagnosis",
     "evaluate": "suite.folders",
@@ -37,13 +41,16 @@ _HOMES = {
     "resume": "suite.run",
     "serve": "suite.serving.server",
     "train": "suite.run",
+    "tune": "suite.tuning",
 }
 __all__ = [
     "Bundle",
     "Experiment",
     "InputError",
     "Interrupted",
+    "Missed",
     "Run",
+    "Verdict",
     "convert",
     "doctor",
     "evaluate",
@@ -57,6 +64,7 @@ __all__ = [
     "resume",
     "serve",
     "train",
+    "tune",
 ]
 
 

@@ -1,6 +1,7 @@
 """The command line: each verb is a function of ``suite``, printed for people; ``result.json`` is for programs.
 
-Exit codes: 0 done, 1 the run failed, 2 the user's input was refused, 75 training was interrupted and can go on.
+Exit codes: 0 done, 1 the run failed, 2 the user's input was refused, 3 a goal was missed, 75 training was interrupted
+and can go on.
 Nothing heavy is imported before a verb is known, so ``suite --help`` answers at once.
 """
 
@@ -10,11 +11,13 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from suite.commands import exporting, looking, serving, training, using
-from suite.errors import InputError, Interrupted, RunError, closest
+from suite.commands import exporting, looking, serving, training, tuning, using
+from suite.errors import InputError, Interrupted, Missed, RunError, closest
 
 INTERRUPTED = 75
 """EX_TEMPFAIL of sysexits.h: what a scheduler may start again."""
+MISSED = 3
+"""All was done, and what was to be reached was not."""
 
 HELP = """usage: suite VERB ...
 
@@ -24,6 +27,7 @@ HELP = """usage: suite VERB ...
   plan EXPERIMENT [--devices NAME]              parameters, FLOPs, memory a device, step time; what to change
   train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR [--continue]] | train --resume RUN
       [--checkpoint.init_from RUN|FOLDER|OWNER/NAME [--offline]]
+  tune EXPERIMENT [--run-dir DIR] [--storage URL] train again with other settings until its goal is met
   evaluate RUN|BUNDLE [--split test] [--batch-size N]   metrics on a split
   predict RUN|BUNDLE --input TEXT|FILE|FOLDER|- JSON lines out, one a record
   convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights as the original library reads them; --delta: what was trained
@@ -41,6 +45,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "data": looking.inspect,
     "plan": looking.plan,
     "train": training.train,
+    "tune": tuning.tune,
     "evaluate": training.evaluate,
     "launch": training.launch,
     "predict": using.predict,
@@ -67,6 +72,8 @@ def main(arguments: list[str] | None = None) -> None:
         VERBS[verb](rest)
     except InputError as error:
         _end(f"suite {verb}: {error}", 2)
+    except Missed as error:
+        _end(f"suite {verb}: {error}", MISSED)
     except Interrupted as error:
         _end(f"suite {verb}: {error}", INTERRUPTED)
     except RunError as error:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -19,6 +20,10 @@ from suite.log import Log
 
 if TYPE_CHECKING:
     from suite.trainer import Program, State
+
+
+OnEvaluation = Callable[[int, dict[str, float]], None]
+"""Called with a step and its validation metrics; what it raises ends training."""
 
 
 def crossed(every: int, before: int, after: int) -> bool:
@@ -41,6 +46,7 @@ class Loop:
     state: "State"
     progress: Progress
     interval: Interval
+    on_evaluation: OnEvaluation | None = None
     examples: int = 0
     since: float = dataclasses.field(default_factory=time.perf_counter)
     logged_examples: int = 0
@@ -70,7 +76,10 @@ class Loop:
         jax.block_until_ready(self.state.step)  # what is still computed is time spent training
         paused = time.perf_counter()
         self.check()
-        self.save(self.evaluate() if evaluating else None)
+        if evaluating:
+            self.look()
+        else:
+            self.save()
         self.since += time.perf_counter() - paused
         return self.out_of_patience()
 
@@ -86,8 +95,16 @@ class Loop:
         if not self.checkpoints.finite(self.state.params):
             raise self._not_finite(f"a parameter is no finite number after step {self.progress.next_batch}.")
 
-    def evaluate(self) -> float:
-        """The score of this step; an evaluation that the run is asked to leave is due when it goes on."""
+    def look(self) -> None:
+        """Evaluate this step, save it with its score, then tell what was found. To be called after ``check``."""
+        metrics, score = self.evaluate()
+        self.save(score)
+        if self.on_evaluation is not None:
+            self.on_evaluation(self.progress.next_batch, metrics)
+
+    def evaluate(self) -> tuple[dict[str, float], float]:
+        """The metrics and the score of this step; an evaluation that the run is asked to leave is due when it goes
+        on."""
         step, state = self.progress.next_batch, self.state
         try:
             metrics = self.judge(state.params if state.ema is None else state.ema, state.rest)
@@ -98,7 +115,7 @@ class Loop:
         score = hosts.agreed(lambda: self.judge.score(metrics))  # without a metric it is a clock's
         self.progress = dataclasses.replace(judged(self.progress, score, step), due=False)
         self.log.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
-        return score
+        return metrics, score
 
     def save(self, score: float | None = None) -> None:
         """Begin to write a checkpoint, if the disk has room. To be called after ``check``."""

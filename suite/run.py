@@ -35,6 +35,7 @@ from suite.evaluation import score_records
 from suite.hardware import hardware
 from suite.intervals import Scores
 from suite.log import history
+from suite.loop import OnEvaluation
 from suite.pretrained import Written
 from suite.trainer import OnDispatch, Program, assemble, fit, read_weights, total_steps
 
@@ -175,7 +176,7 @@ def read_experiment(path: Path, allow: tuple[str, ...] = ()) -> Experiment:
 
 
 def train(experiment: Experiment, run_dir: str | Path = "", *, resume: bool = False,
-          on_dispatch: OnDispatch | None = None) -> Run:  # fmt: skip
+          on_dispatch: OnDispatch | None = None, on_evaluation: OnEvaluation | None = None) -> Run:  # fmt: skip
     """Train an experiment to its end; the Run holds the validation metrics of the best checkpoint.
 
     Args:
@@ -183,6 +184,8 @@ def train(experiment: Experiment, run_dir: str | Path = "", *, resume: bool = Fa
         run_dir: the run folder; by default ``runs/<date>-<name>``, numbered when taken.
         resume: go on in ``run_dir`` from its newest checkpoint.
         on_dispatch: called with each Dispatch before it is trained on.
+        on_evaluation: called with a step and its validation metrics, once its checkpoint is on its way; what it raises
+            ends training.
 
     Raises:
         InputError: the input cannot be used, or the folder already holds a run and ``resume`` is False.
@@ -190,7 +193,7 @@ def train(experiment: Experiment, run_dir: str | Path = "", *, resume: bool = Fa
     name, fresh = hosts.agreed(lambda: _taken(experiment.name, run_dir, resume))
     folder, begun = Path(name), time.perf_counter()
     try:
-        found = fit(experiment, folder, on_dispatch=on_dispatch)
+        found = fit(experiment, folder, on_dispatch=on_dispatch, on_evaluation=on_evaluation)
     except InputError:
         unused = hosts.is_first() and fresh and not any(folder.glob("checkpoints/[0-9]*"))
         if unused:  # so that the corrected command finds no run there
@@ -199,7 +202,7 @@ def train(experiment: Experiment, run_dir: str | Path = "", *, resume: bool = Fa
     rate = found.pop("train/examples_per_second")
     if hosts.is_first():
         write_result(folder, "train", experiment.name, found, time.perf_counter() - begun, rate)
-    return Run(folder, bind(_as_stored(experiment, folder), folder), found)
+    return Run(folder, bind(as_stored(experiment, folder), folder), found)
 
 
 def _taken(name: str, run_dir: str | Path, resume: bool) -> tuple[str, bool]:
@@ -213,7 +216,7 @@ def _taken(name: str, run_dir: str | Path, resume: bool) -> tuple[str, bool]:
     return str(folder), fresh
 
 
-def _as_stored(experiment: Experiment, folder: Path) -> Experiment:
+def as_stored(experiment: Experiment, folder: Path) -> Experiment:
     """With the model's sizes as training took them from published weights."""
     stored = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))["model"]
     own = type(experiment.model).__module__.split(".")[0]
@@ -221,19 +224,19 @@ def _as_stored(experiment: Experiment, folder: Path) -> Experiment:
 
 
 def resume(folder: str | Path, allow: tuple[str, ...] = (), *, parallel: Parallel | None = None,
-           on_dispatch: OnDispatch | None = None) -> Run:  # fmt: skip
+           on_dispatch: OnDispatch | None = None, on_evaluation: OnEvaluation | None = None) -> Run:  # fmt: skip
     """Go on with the run in ``folder``, exactly where its newest checkpoint stands.
 
     Args:
         folder: the run folder.
         allow: packages whose classes the run's experiment may name.
         parallel: another mesh, for another number of devices than the run had; the checkpoint is of none.
-        on_dispatch: as in ``train``.
+        on_dispatch, on_evaluation: as in ``train``.
     """
     experiment = stored(folder, allow)
     if parallel is not None:
         experiment = dataclasses.replace(experiment, parallel=parallel)
-    return train(experiment, folder, resume=True, on_dispatch=on_dispatch)
+    return train(experiment, folder, resume=True, on_dispatch=on_dispatch, on_evaluation=on_evaluation)
 
 
 def stored(folder: str | Path, allow: tuple[str, ...] = ()) -> Experiment:

@@ -286,3 +286,26 @@ def test_the_loop_costs_at_most_five_percent_of_a_step_of_20_ms(tmp_path):
           f"fastest {min(loop) / min(bare):.3f}, {len(loop)} segments")  # fmt: skip
     assert np.median(bare) >= 0.02, "the model is too small for this test"
     assert min(ratio, min(loop) / min(bare)) <= 1.05
+
+
+def test_evaluations_are_told_and_may_end_training(run, tmp_path):
+    """What is raised comes out as it is, the checkpoint of that step is whole, and training goes on from there."""
+    seen: dict[int, dict[str, float]] = {}
+
+    def enough(step, metrics):
+        seen[step] = metrics
+        if step == 20:
+            raise ZeroDivisionError("enough")
+
+    folder = tmp_path / "run"
+    with pytest.raises(ZeroDivisionError, match="enough"):
+        suite.train(toy.experiment(), folder, on_evaluation=enough)
+    with Checkpoints(folder / "checkpoints", writing=False) as checkpoints:
+        assert checkpoints.latest == 20 and checkpoints.progress(20).best is not None
+    after = suite.resume(folder, allow=("tests",), on_evaluation=lambda step, metrics: seen.update({step: metrics}))
+    assert list(seen) == [10, 20, 30, 40]
+    assert after.metrics["validation/accuracy"] == run.metrics["validation/accuracy"]
+    history = run.history
+    for step, metrics in seen.items():
+        row = [i for i, at in enumerate(history["step"]) if at == step and history["validation/loss"][i] is not None]
+        assert [metrics] == [{name: history[name][i] for name in metrics} for i in row]
