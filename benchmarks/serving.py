@@ -5,7 +5,7 @@ Texts are the sentences of SST-2's validation split, one a request. The server a
     python -m benchmarks.serving                    # requests a second and latencies: ours, ours one by one, PyTorch
     python -m benchmarks.serving --swap             # 10,000 requests, a new version and a SIGTERM among them
     python -m benchmarks.serving --soak 600         # ten minutes: memory
-    python -m benchmarks.serving --bundle BUNDLE    # any of them with a bundle of yours for SST-2
+    python -m benchmarks.serving --bundle BUNDLE    # any of them with a bundle of yours for SST-2, --swap with two
 
 Without --bundle, the recipe text.sst2_minilm_10k is trained for a few steps and exported: what it says is then worth
 little, and takes as long as ever. Needs the packages of the extra bench and the prepared glue/sst2 (TFDS_DATA_DIR).
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,9 +66,9 @@ def in_child(code: str, *arguments: str) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def bundles(given: str, folder: Path, count: int) -> list[Path]:
-    """``count`` bundles, the first of them ``given`` if there is one."""
-    made = [Path(given)] if given else []
+def bundles(given: list[str], folder: Path, count: int) -> list[Path]:
+    """``count`` bundles, the first of them those that are given."""
+    made = [Path(each) for each in given]
     for seed in range(len(made), count):
         in_child("from pathlib import Path; serving.made_bundle(Path(sys.argv[1]), int(sys.argv[2]))", str(folder),
                  str(seed))  # fmt: skip
@@ -213,8 +214,12 @@ def swap(first: Path, second: Path, requests: int) -> bool:
             fresh = Path(place) / "next"
             fresh.symlink_to(second.resolve())
             os.replace(fresh, link)
-            print("a new version was put in place")
-            time.sleep(max(4.0, requests / 1500))
+            while version_at(port) != list(known)[1]:
+                time.sleep(0.1)
+            print("a new version answers")
+            time.sleep(2)
+            if not asking.is_alive():
+                print("all requests were over before the SIGTERM: ask for more")
             process.send_signal(signal.SIGTERM)
             code = process.wait(60)
             print(f"SIGTERM: ended with {code}")
@@ -231,6 +236,12 @@ def swap(first: Path, second: Path, requests: int) -> bool:
     print(f"{found['answered']} answered, {wrong} wrong, {found['lost']} lost without an answer; "
           f"by version {by_version}; statuses {found['codes']}; slowest {found['max']:.0f} ms")  # fmt: skip
     return not (wrong or found["lost"] or code) and len(by_version) == 2 and found["answered"] == requests
+
+
+def version_at(port: int) -> str:
+    """The version that answers."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models/{NAME}") as answer:
+        return str(json.load(answer)["version"])
 
 
 def soak(bundle: Path, seconds: float) -> bool:
@@ -266,7 +277,7 @@ def resident(process: int) -> float:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--bundle", default="", help="a bundle of a classifier of SST-2")
+    parser.add_argument("--bundle", nargs="*", default=[], help="of a classifier of SST-2; two of them for --swap")
     parser.add_argument("--swap", action="store_true")
     parser.add_argument("--requests", type=int, default=10_000, help="of --swap")
     parser.add_argument("--soak", type=float, default=0.0, metavar="SECONDS")
