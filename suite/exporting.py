@@ -16,6 +16,7 @@ import numpy as np
 
 from suite import adaptation, assets, config, manifest, model_card, run, tensors, tracing
 from suite.agreement import alike, check_outputs
+from suite.base import Source
 from suite.bundle import Bundle, platform, rebased
 from suite.config import Finetune
 from suite.data.memory import take
@@ -60,7 +61,7 @@ def export(source: Run | str | Path, to: str | Path, *, platforms: Sequence[str]
     with new_folder(Path(to)) as folder:
         split, asked = held_back(made)
         checked = f"{len(next(iter(asked.values())))} records of the {split} split"
-        _write(made, folder, asked, {"name": name, "split": split, "checked": checked, "licence": licence,
+        _write(made, folder, asked, {"name": name, "checked": checked, "licence": licence,
                                      "platforms": tuple(platforms)})  # fmt: skip
         _verify(made, Bundle.open(folder, allow), asked)
     return Bundle.open(to, allow)
@@ -100,13 +101,29 @@ def new_folder(target: Path, replacing: bool = False) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _held_out(made: Run) -> dict[str, Source]:
+    """The splits that the run was not trained on, as far as they can be read; first the one that decided nothing.
+
+    Raises:
+        InputError: none of them can.
+    """
+    found, reasons = {}, []
+    for split in ("test", "validation"):
+        try:
+            found[split] = made.experiment.task.source(split)
+        except InputError as error:
+            reasons.append(f"{error.where}: {error.problem}")
+    if not found:
+        raise InputError("held-back records", "are what a bundle is checked with, and cannot be read.",
+                         found=" ".join(dict.fromkeys(reasons)),
+                         fix="put the run's data back where they were")  # fmt: skip
+    return found
+
+
 def held_back(made: Run) -> tuple[str, dict[str, Any]]:
-    """The split that the run was not trained on, and what a request has of its records, at most RECORDS of them."""
+    """A split that the run was not trained on, and what a request has of its records, at most RECORDS of them."""
     task = made.experiment.task
-    try:
-        split, source = "test", task.source("test")
-    except InputError:
-        split, source = "validation", task.source("validation")
+    split, source = next(iter(_held_out(made).items()))
     count = min(RECORDS, len(source))
     columns = source[np.arange(count) * len(source) // count]
     names = [each.name for each in task.codec.inputs if each.name in columns]
@@ -144,7 +161,7 @@ def _write(made: Run, folder: Path, asked: Mapping[str, Any], about: Mapping[str
         "signature": dataclasses.asdict(tracing.signature(inputs, programs)),
         "lengths": list(programs),
         "platforms": list(about["platforms"]),
-        "metrics": _metrics(made, about["split"]),
+        "metrics": _metrics(made),
         "made": {**maker(), "from": made.folder.name, "licence": about["licence"], "checked": about["checked"]},
     }
     card = model_card.write(made, content, weights)
@@ -181,16 +198,17 @@ def maker() -> dict[str, Any]:
             "versions": {name: found[name] for name in VERSIONS}}  # fmt: skip
 
 
-def _metrics(made: Run, split: str) -> dict[str, dict[str, float]]:
-    """What the run's last verb found; and of the held-back split, where it is small, each metric with its interval."""
+def _metrics(made: Run) -> dict[str, dict[str, float]]:
+    """What the run's last verb found; and of held-back splits that are small, each metric with its interval."""
     found = {name: {"value": value} for name, value in made.metrics.items() if not name.startswith("train/")}
-    source = made.experiment.task.source(split)
-    if len(source) <= CHEAP:
-        scores = made.scores(split)
-        for name in scores.values():
-            found[f"{split}/{name}"] = dataclasses.asdict(scores.interval(name))
+    for split, source in _held_out(made).items():
+        if len(source) > CHEAP:
+            continue
+        with contextlib.suppress(InputError):  # such as a test split whose labels were never published
+            scores = made.scores(split)
+            found |= {f"{split}/{name}": dataclasses.asdict(scores.interval(name)) for name in scores.values()}
     finite = {name: {key: value for key, value in about.items() if np.isfinite(value)} for name, about in found.items()}
-    return {name: about for name, about in finite.items() if about}
+    return {name: about for name, about in finite.items() if "value" in about}
 
 
 def _verify(made: Run, bundle: Bundle, asked: Mapping[str, Any]) -> None:

@@ -1,7 +1,9 @@
 """The model card of a bundle: what is known of a model, and what is not, for people who are to use it."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+import json
+import shlex
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from suite.config import Experiment
 from suite.data.columns import origin
 from suite.data.memory import SPLITS
 from suite.errors import InputError
+from suite.recipe import differences
 from suite.run import Run
 
 LISTED = 20
@@ -37,7 +40,7 @@ def write(made: Run, content: Mapping[str, Any], weights: Mapping[str, np.ndarra
                          "it does on other data, and to whom it is fair, was not looked at."],
         "Licence": [content["made"]["licence"] or "Not stated. Data and the weights that training began with may set "
                     "terms of their own."],
-        "How it was made": _making(experiment, content),
+        "How it was made": _making(made, content),
     }  # fmt: skip
     return "\n\n".join([f"# {content['name']}", *("\n".join([f"## {title}", "", *lines])
                                                   for title, lines in sections.items())]) + "\n"  # fmt: skip
@@ -46,7 +49,7 @@ def write(made: Run, content: Mapping[str, Any], weights: Mapping[str, np.ndarra
 def _purpose(experiment: Experiment, codec: Codec, content: Mapping[str, Any],
              weights: Mapping[str, np.ndarray]) -> list[str]:  # fmt: skip
     task, model = type(experiment.task), type(experiment.model)
-    about = (inspect.getdoc(inspect.getmodule(task)) or "").partition("\n")[0].rstrip(".")
+    about = _first_line(inspect.getmodule(task))
     count = sum(array.size for name, array in weights.items() if name.startswith("params/"))
     answers = ", ".join(f"`{name}`" for name in codec.answer_schema["properties"])
     return [
@@ -56,6 +59,11 @@ def _purpose(experiment: Experiment, codec: Codec, content: Mapping[str, Any],
         *([f"- and {len(codec.inputs) - LISTED} more"] if len(codec.inputs) > LISTED else []),
         "", f"An answer has {answers}.",
     ]  # fmt: skip
+
+
+def _first_line(thing: Any) -> str:
+    """Of its docstring."""
+    return (inspect.getdoc(thing) or "").partition("\n")[0].rstrip(".")
 
 
 def _input(each: Input) -> str:
@@ -68,7 +76,8 @@ def _data(experiment: Experiment) -> list[str]:
     data = getattr(task, "data", None)
     source = "Its origin is not known."
     if isinstance(data, Data):
-        source = f"{origin(data)}, read by `{type(data).__module__}.{type(data).__name__}`."
+        name = "" if origin(data) == "the data" else f"{origin(data)}; "
+        source = f"{name}`{type(data).__module__}.{type(data).__name__}`: {_first_line(type(data))}."
     lines = [source, "", "| split | records | left out by cleaning |", "|---|---|---|"]
     for split in SPLITS:
         try:
@@ -102,40 +111,44 @@ def _limits(codec: Codec, content: Mapping[str, Any]) -> list[str]:
     units = {"text": "characters", "audio": "seconds", "image": "pixels", "list": "items"}
     lines = [f"- `{each.name}`: at most {each.limit:,.0f} {units[each.kind]}" for each in codec.inputs
              if each.limit and each.kind in units]  # fmt: skip
-    if content["lengths"] != [0]:
-        lines.append(f"- rows are padded to one of {', '.join(map(str, content['lengths']))}; longer ones are refused")
-    lines.append(f"- programs for {', '.join(content['platforms'])}, on one device")
-    return [*lines, "- probabilities are the model's own: whether they hold on new data was not checked"]
+    if content["lengths"][-1] < codec.longest:
+        lines.append(f"- rows longer than {content['lengths'][-1]} are refused")
+    if "probability" in codec.answer_schema["properties"]:
+        calibrated = any("calibration" in name for name in content["metrics"])
+        known = "see calibration among the metrics" if calibrated else "whether they hold was not measured"
+        lines.append(f"- probabilities are the model's own: {known}")
+    return [*lines, f"- programs for {', '.join(content['platforms'])}, on one device"]
 
 
-def _making(experiment: Experiment, content: Mapping[str, Any]) -> list[str]:
-    made = content["made"]
-    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
-    lines = [f"- exported on {made['date']} by {made['by']}" + (f", revision {made['revision']}" if made["revision"]
-             else ""), f"- {versions}", f"- recipe `{experiment.name}`, seed {experiment.train.seed}"]  # fmt: skip
-    start = experiment.checkpoint.init_from
-    lines.append(f"- training began with {f'the weights {start}' if start else 'fresh parameters'}")
-    changed = list(_changed(experiment))
-    flags = " ".join(f"--{name} {value}" for name, value in changed[:LISTED])
-    lines += [f"- command: `suite train {experiment.name}{' ' if flags else ''}{flags}`"]
-    if len(changed) > LISTED:
-        lines.append(f"- and {len(changed) - LISTED} more fields that differ from the recipe, see `experiment.json`")
+def _making(made: Run, content: Mapping[str, Any]) -> list[str]:
+    by, experiment = content["made"], made.experiment
+    revision = f", revision {by['revision']}" if by["revision"] else ""
+    versions = ", ".join(f"{name} {version}" for name, version in by["versions"].items())
+    start = "/".join(experiment.checkpoint.init_from.split("/")[-2:])  # a name on the hub, or the end of a path
+    lines = [
+        f"- exported on {by['date']} by {by['by']}{revision}; {versions}",
+        f"- recipe `{experiment.name}`, seed {experiment.train.seed}",
+        f"- training began with {f'the weights {start}' if start else 'fresh parameters'}",
+    ]
+    flags = _flags(made)
+    shown = "".join(f" {flag}" for flag in flags[:LISTED])
+    lines.append(f"- command: `suite train {experiment.name}{shown}`")
+    if len(flags) > LISTED:
+        lines.append(f"- and {len(flags) - LISTED} more fields that differ from the recipe")
     return [*lines, "- all settings: `experiment.json`"]
 
 
-def _changed(experiment: Experiment) -> Iterator[tuple[str, Any]]:
-    """Fields that differ from the recipe of that name, if there is one."""
+def _flags(made: Run) -> list[str]:
+    """What the run's experiment says other than the recipe of its name, if there is one, as flags."""
     try:
-        recipe = config.to_json(experiments.load(experiment.name))
+        recipe = config.to_json(experiments.load(made.experiment.name))
     except InputError:
-        return
-    yield from _differences("", recipe, config.to_json(experiment))
+        return []
+    stored = json.loads((made.folder / "experiment.json").read_text(encoding="utf-8"))
+    changed = {name: value for name, (_, value) in differences(recipe, stored).items()
+               if not name.endswith((".class", ".file"))}  # fmt: skip
+    return [f"--{name} {_written(value)}" for name, value in changed.items()]
 
 
-def _differences(name: str, one: Any, other: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(one, dict) and isinstance(other, dict) and one.get("class") == other.get("class"):
-        for key in other:
-            if key not in ("class", "file"):
-                yield from _differences(f"{name}.{key}" if name else key, one.get(key), other[key])
-    elif one != other:
-        yield name, other["class"] if isinstance(other, dict) and "class" in other else other
+def _written(value: Any) -> str:
+    return " ".join(map(_written, value)) if isinstance(value, list) else shlex.quote(str(value))

@@ -10,17 +10,18 @@ import pytest
 
 import suite
 from suite import adaptation, agreement, exporting, tracing
+from suite.data.sources import Table
 from suite.errors import InputError, RunError
 from tests import bundles, toy
 from tests.bundles import TASKS, untrained
 
-SLOW = ("residual", "patches", "llamas", "waveforms", "whispers")
+SLOW = ("residual", "patches", "llamas", "keywords", "waveforms", "whispers")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
                                   for name in TASKS])  # fmt: skip
 def test_a_bundle_answers_as_its_run(name, exported):
-    """Export compares outputs itself; here the answers that a user would see. Keywords compute in bfloat16: the same
+    """Export compares outputs itself; here the answers that a user would see. Transcripts compute in bfloat16: the same
     program, the same numbers."""
     run, bundle = exported(name)
     _, asked = exporting.held_back(run)
@@ -53,6 +54,32 @@ def test_what_cannot_be_folded_stays(changes, tmp_path):
     run = untrained(suite.replace(bundles.adapted(tmp_path), changes), tmp_path / "run")
     served, weights = exporting._served(run)
     assert served is run and any("addition" in name for name in weights)
+
+
+def test_without_its_data_a_run_is_not_exported(tmp_path):
+    run = untrained(TASKS["clicks"](tmp_path), tmp_path / "run")
+    (tmp_path / "clicks.csv").unlink()
+    with pytest.raises(InputError) as error:
+        suite.export(run, tmp_path / "bundle")
+    assert str(error.value) == (
+        "held-back records: are what a bundle is checked with, and cannot be read.\n"
+        f"  found: {tmp_path}/clicks.csv: no such file or folder\n  try:   put the run's data back where they were"
+    )
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_test_split_without_labels_is_no_metric(tmp_path):
+    """As GLUE's: its texts are asked, and the metrics are those of validation."""
+    (tmp_path / "data").mkdir()
+    for split, labels in (("train", ("no", "yes")), ("validation", ("no", "yes")), ("test", ("?", "?"))):
+        rows = [f"{'good' if i % 2 else 'bad'} film {i % 7},{labels[i % 2]}" for i in range(40)]
+        (tmp_path / "data" / f"{split}.csv").write_text("\n".join(["text,label", *rows]))
+    experiment = suite.replace(TASKS["texts"](tmp_path), {"task.data": Table(path=str(tmp_path / "data")),
+                                                          "task.max_length": 8, "pipeline.buckets": (8,)})  # fmt: skip
+    bundle = suite.export(untrained(experiment, tmp_path / "run"), tmp_path / "bundle", platforms=("cpu",))
+    assert bundle.manifest.made["checked"] == "40 records of the test split"
+    assert set(bundle.metrics) == {"validation/accuracy", "validation/loss"}
+    assert "| validation/accuracy | 0." in (bundle.folder / "model_card.md").read_text()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,11 +169,10 @@ def test_the_command(tmp_path, command, refused):
 
 def test_a_bundle_is_measured(exported):
     """By its own outputs: they tell the BLEU of translations, and not how likely a text is that nobody asks for."""
-    run, bundle = exported("translations")
+    bundle = exported("translations")[1]
     found = suite.evaluate(bundle.folder, "test", exporting.ROWS).metrics
-    wanted = run.evaluate("test").metrics
-    assert found.keys() == {"test/bleu", "test/chrf"} < wanted.keys()
-    assert all(about["value"] == pytest.approx(wanted[name]) for name, about in found.items())
+    assert found.keys() == {"test/bleu", "test/chrf"} < bundle.metrics.keys()  # those that the run had
+    assert all(about["value"] == pytest.approx(bundle.metrics[name]["value"]) for name, about in found.items())
     folder = exported("continuations")[1].folder
     with pytest.raises(InputError) as error:
         suite.evaluate(folder, "validation")
