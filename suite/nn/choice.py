@@ -12,8 +12,8 @@ from jax import lax
 
 
 def by_size(size: Any, most: int, few: Callable[..., Any], many: Callable[..., Any]) -> Callable[..., Any]:
-    """``few`` where ``size``, a number or a symbol, is at most ``most``, else ``many``; arguments and results of both are
-    the same."""
+    """``few`` where ``size``, a number or a symbol, is at most ``most``, else ``many``; both of the same arguments and
+    results."""
     if isinstance(size, int):
         return few if size <= most else many
     return lambda *operands: lax.cond(jnp.asarray(size) <= most, few, many, *operands)
