@@ -94,6 +94,22 @@ def test_zeros_of_packed_weights_are_counted(rounded):
     assert 0 < zeros < count / 2
 
 
+def test_rounded_weights_on_two_devices(rounded, child):
+    """A batch is shared, or each matrix too: the numbers stay what they are."""
+    folder = rounded["int8-dynamic"].folder
+    printed = child(f"""
+import dataclasses, json, suite
+from suite.config import replace
+run = suite.open({str(folder)!r}, allow=("tests",))
+for changes in ({{}}, {{"parallel.data": 1, "parallel.fsdp": 2}}):
+    made = dataclasses.replace(run, experiment=replace(run.experiment, changes))
+    assert made._program.mesh.size == 2
+    print(json.dumps(made.evaluate("validation").metrics))
+""", XLA_FLAGS="--xla_force_host_platform_device_count=2", JAX_PLATFORMS="cpu")  # fmt: skip
+    for line in printed.splitlines():
+        assert json.loads(line) == pytest.approx(rounded["int8-dynamic"].metrics, abs=1e-5)
+
+
 # On the command line
 
 

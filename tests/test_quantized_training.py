@@ -162,6 +162,17 @@ def test_ranges_come_from_training_records_alone(run, tmp_path):
     assert scales[0] == pytest.approx(max(counts) / 127.5)  # one batch of 64: its largest count of a digit
 
 
+def test_a_scale_doesnt_reach_up_to_what_is_rarely_so_large():
+    rng = np.random.default_rng(0)
+    even = jnp.asarray(rng.uniform(-1, 1, (1024, 1024)), jnp.float32)
+    spiky = even.at[0, 0].set(3.0)
+    errors = jax.jit(rounding.input_errors)
+    scale = lambda *batches: float(rounding.input_scale(sum(errors(batch) for batch in batches)))
+    assert scale(even) == pytest.approx(1 / 127.5, rel=1e-3)
+    assert scale(spiky) == pytest.approx(0.4 * 3 / 127.5, rel=1e-3)  # just beyond all the others
+    assert scale(even, 3 * even) == pytest.approx(2 / 127.5, rel=1e-3)
+
+
 def test_how_many_records_are_taken(run):
     task = run.experiment.task
     taken = lambda records, seed=0: [batch["mask"].shape[0] for batch in training_batches(task, records, seed, (12,))]

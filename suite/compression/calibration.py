@@ -35,10 +35,9 @@ def training_batches(task: Task, records: int, seed: int, lengths: tuple[int, ..
 
 
 def calibrate(model: nnx.Module, forward: Callable[[Any, Batch], Any], batches: Iterable[Batch]) -> None:
-    """Give each layer whose inputs have a fixed scale that scale: the mean of what batches would be rounded by.
+    """Give each layer whose inputs have a fixed scale that scale: the one with the least error over the batches.
 
-    A mean of the largest values of batches is not moved much by the one record that has the largest of all. Batches
-    pass through the model as in evaluation; its weights are rounded already.
+    Batches pass through the model as in evaluation; its weights are rounded already.
 
     Args:
         model: with rounded layers; changed in place.
@@ -51,7 +50,7 @@ def calibrate(model: nnx.Module, forward: Callable[[Any, Batch], Any], batches: 
     layers = {"/".join(map(str, path)): layer for path, layer in nnx.iter_modules(model)
               if isinstance(layer, Rounded) and layer.inputs == "fixed"}  # fmt: skip
     for layer in layers.values():
-        layer.observe, layer.seen = rounding.input_step, Range(jnp.zeros(2))
+        layer.observe, layer.seen = rounding.input_errors, Range(jnp.zeros(2 + len(rounding.REACH)))
     graph, seen, other = nnx.split(model, Range, ...)
 
     @jax.jit
@@ -75,6 +74,6 @@ def calibrate(model: nnx.Module, forward: Callable[[Any, Batch], Any], batches: 
 def _settled(layer: Rounded) -> bool:
     """What the layer has seen becomes its scale; False where it has seen nothing."""
     assert layer.seen is not None
-    count, total = np.asarray(layer.seen[...])
-    layer.input_scale, layer.observe, layer.seen = nnx.Param(jnp.float32(total / max(count, 1))), None, None
-    return bool(count)
+    seen = layer.seen[...]
+    layer.input_scale, layer.observe, layer.seen = nnx.Param(rounding.input_scale(seen)), None, None
+    return bool(seen[0])

@@ -62,7 +62,7 @@ class Format:
 
 
 class Range(nnx.Variable):
-    """(count, sum) of the steps that batches of inputs would be rounded by: what calibration finds."""
+    """Sums over the batches of inputs that a layer was given: what calibration measures."""
 
 
 def blank(matrix: Float[Array, "n o"], bits: int, tile: int) -> tuple[Array, Array]:
@@ -126,7 +126,7 @@ class Rounded(nnx.Module):
     def _operand(self, x: Array, axes: tuple[int, ...]) -> tuple[Array, Array | float]:
         """The inputs for a product, and what the product is to be multiplied by; ``axes`` share a scale."""
         if self.observe is not None and self.seen is not None:
-            self.seen[...] = self.seen[...] + jnp.stack([jnp.float32(1), self.observe(x)])
+            self.seen[...] = self.seen[...] + self.observe(x)
             return x, 1.0
         if self.inputs == "float":
             return x, 1.0
