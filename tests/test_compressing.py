@@ -180,6 +180,17 @@ def test_a_folder_that_is_taken(run, rounded):
     assert (rounded["int8"].folder / "experiment.json").stat().st_mtime_ns == before
 
 
+def test_another_compression_is_not_taken_for_this_one(run, rounded):
+    folder = rounded["int8"].folder
+    with pytest.raises(InputError) as error:
+        suite.compress(run, suite.Quantize("int4"), folder, resume=True)
+    assert str(error.value) == (
+        f'--run-dir "{folder}": holds another run than this compression makes.\n'
+        "  try:   the flags that it was begun with, or another --run-dir"
+    )
+    assert opened(folder).experiment.compression.quantize == "int8"
+
+
 def test_a_refused_compression_leaves_no_folder(run, tmp_path):
     changed = replace(suite.Quantize("int8").start(run), {"compression.keep": ("nothing",)})
     with pytest.raises(InputError, match="matches no layer"):

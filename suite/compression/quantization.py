@@ -13,7 +13,7 @@ from suite import run as runs
 from suite.compression import quantized, rounding
 from suite.compression.calibration import calibrate, training_batches
 from suite.compression.compressing import Method
-from suite.compression.written import write
+from suite.compression.written import is_written, write
 from suite.config import Compression, Experiment, Finetune
 from suite.errors import InputError, closest
 from suite.run import Run
@@ -56,7 +56,7 @@ class Quantize(Method):
         if experiment.compression.aware:
             params, rest = _trained(experiment, params, rest, folder / "aware", assets)
             experiment = config.replace(experiment, {"compression.aware": False})
-        if not config.is_run(folder):
+        if not is_written(experiment, folder):
             write(experiment, *round_weights(experiment, params, rest, run), folder, assets)
 
 
@@ -73,7 +73,7 @@ def tuned(experiment: Experiment, share: float = SHARE) -> Experiment:
 
 def _trained(experiment: Experiment, params: Any, rest: Any, folder: Path, assets: Path) -> tuple[Any, Any]:
     """Weights after training from ``params`` in a run folder of its own, which is begun or gone on with."""
-    if not config.is_run(folder):
+    if not is_written(experiment, folder):
         write(experiment, params, rest, folder, assets)
     made = runs.train(experiment, folder, resume=True)
     return made.variables

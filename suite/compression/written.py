@@ -14,7 +14,7 @@ from suite.assets import bind, unbind
 from suite.checkpoint import Checkpoints, Progress
 from suite.compression.quantized import is_rounded
 from suite.config import Experiment
-from suite.errors import RunError
+from suite.errors import InputError, RunError
 from suite.run import versions
 from suite.trainer import assemble
 
@@ -47,6 +47,21 @@ def write(experiment: Experiment, params: Any, rest: Any, folder: Path, assets: 
     if checkpoints.served is None:
         raise RunError(f"the weights could not be written to {folder}: see the line above, then begin again")
     config.dump(experiment, folder / "experiment.json")
+
+
+def is_written(experiment: Experiment, folder: Path) -> bool:
+    """Whether a run of this very experiment, bound or not, is in the folder.
+
+    Raises:
+        InputError: there is a run of another one.
+    """
+    if not config.is_run(folder):
+        return False
+    stored = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
+    if stored != json.loads(json.dumps(config.to_json(unbind(experiment)))):
+        raise InputError(f'--run-dir "{folder}"', "holds another run than this compression makes.",
+                         fix="the flags that it was begun with, or another --run-dir")  # fmt: skip
+    return True
 
 
 def _state(experiment: Experiment, params: Any, rest: Any) -> dict[str, Any]:
