@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from suite.reporting.comparisons import compare
     from suite.reporting.reports import report
     from suite.run import Run, convert, plan, resume, train
+    from suite.serving.server import serve
     from suite.tuning import tune
     from suite.verdict import Verdict
 
@@ -42,6 +43,7 @@ _HOMES = {
     "replace": "suite.config",
     "report": "suite.reporting.reports",
     "resume": "suite.run",
+    "serve": "suite.serving.server",
     "train": "suite.run",
     "tune": "suite.tuning",
 }
@@ -66,6 +68,7 @@ __all__ = [
     "replace",
     "report",
     "resume",
+    "serve",
     "train",
     "tune",
 ]

@@ -4,6 +4,7 @@ Nothing of it is run but what `suite.programs` lets through, and nothing is pars
 """
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,11 +163,20 @@ class Bundle:
         """One answer a row."""
         return list(self.codec.decode(outputs))
 
-    def warm(self, sizes: Sequence[int]) -> None:
-        """Compiles the programs of all lengths for batches of each of ``sizes`` rows, and runs them once."""
-        for length in self.lengths:
-            for size in sizes:
-                jax.block_until_ready(self.programs[length](self.weights, self._blank(length, size)))
+    def warm(self, sizes: Sequence[int]) -> dict[tuple[int, int], float]:
+        """Compiles the programs of all lengths for batches of each of ``sizes`` rows, and runs them.
+
+        Returns:
+            (length, size) -> the seconds that such a batch takes.
+        """
+        return {(length, size): self._seconds(length, size) for length in self.lengths for size in sizes}
+
+    def _seconds(self, length: int, size: int) -> float:
+        """Of a run, after one that compiles."""
+        for _ in range(2):
+            begun = time.perf_counter()
+            jax.block_until_ready(self.programs[length](self.weights, self._blank(length, size)))
+        return time.perf_counter() - begun
 
     def _blank(self, length: int, size: int) -> dict[str, np.ndarray]:
         return {name: np.ones(array.sized(size, length), array.dtype) for name, array in self.signature.inputs.items()}

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from suite.commands import exporting, looking, telling, training, tuning, using
+from suite.commands import exporting, looking, serving, telling, training, tuning, using
 from suite.errors import InputError, Interrupted, Missed, RunError, closest
 
 INTERRUPTED = 75
@@ -35,6 +35,7 @@ HELP = """usage: suite VERB ...
   convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights as the original library reads them; --delta: what was trained
   export RUN --to BUNDLE [--platforms cpu cuda tpu] [--name NAME] [--licence TEXT]   what a server needs, in one folder
       | export RUN --to huggingface | export --refresh BUNDLE
+  serve BUNDLE [BUNDLE ...] [--port 8080]       answers over HTTP, and a web page to ask on
   launch --processes N -- train EXPERIMENT ...  N processes on this machine, as a pod would run them
 
 EXPERIMENT is a dotted name that `suite list` prints, or a path to a .py file with experiment().
@@ -54,6 +55,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "compare": telling.compare,
     "convert": using.convert,
     "export": exporting.export,
+    "serve": serving.serve,
 }
 
 

@@ -77,8 +77,10 @@ def trace(graph: Any, task: Task, weights: Mapping[str, Any], inputs: Mapping[st
     exported = jax.export.export(jax.jit(answer), platforms=platforms)(shapes, batch_of(inputs, rows, length))
     size = constants(exported.mlir_module())
     if size > MOST_CONSTANTS:
-        raise RunError(f"the program for rows of length {length} holds {size:,} numbers, and may hold "
-                       f"{MOST_CONSTANTS:,}: weights, or tables as large, that are no variables of the model")
+        raise RunError(
+            f"the program for rows of length {length} holds {size:,} numbers, and may hold "
+            f"{MOST_CONSTANTS:,}: weights, or tables as large, that are no variables of the model"
+        )
     return exported
 
 

@@ -67,6 +67,8 @@ def allowed(name, other):
         return other.startswith(SERVING)
     if part == "suite.models":
         return other.startswith(MODELS)
+    if part == "suite.serving":
+        return other.startswith(("suite.serving", *SERVING))
     return not other.startswith("suite.models")
 
 
