@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from suite.bundle import Bundle
+    from suite.compression.compressing import compress
+    from suite.compression.quantization import Quantize
     from suite.config import Experiment, replace
     from suite.diagnosis import doctor
     from suite.errors import InputError, Interrupted, Missed
@@ -28,9 +30,11 @@ _HOMES = {
     "InputError": "suite.errors",
     "Interrupted": "suite.errors",
     "Missed": "suite.errors",
+    "Quantize": "suite.compression.quantization",
     "Run": "suite.run",
     "Verdict": "suite.verdict",
     "compare": "suite.reporting.comparisons",
+    "compress": "suite.compression.compressing",
     "convert": "suite.run",
     "doctor": "suite.diagnosis",
     "evaluate": "suite.folders",
@@ -53,9 +57,11 @@ __all__ = [
     "InputError",
     "Interrupted",
     "Missed",
+    "Quantize",
     "Run",
     "Verdict",
     "compare",
+    "compress",
     "convert",
     "doctor",
     "evaluate",

@@ -1,7 +1,7 @@
 """The command line: each verb is a function of ``suite``, printed for people; ``result.json`` is for programs.
 
-Exit codes: 0 done, 1 the run failed, 2 the user's input was refused, 3 a goal was missed, 75 training was interrupted
-and can go on.
+Exit codes: 0 done, 1 the run failed, 2 the user's input was refused, 3 a goal or a --max-drop was missed, 75 training
+was interrupted and can go on.
 Nothing heavy is imported before a verb is known, so ``suite --help`` answers at once.
 """
 
@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from suite.commands import exporting, looking, serving, telling, training, tuning, using
+from suite.commands import compressing, exporting, looking, serving, telling, training, tuning, using
 from suite.errors import InputError, Interrupted, Missed, RunError, closest
 
 INTERRUPTED = 75
@@ -30,6 +30,7 @@ HELP = """usage: suite VERB ...
   tune EXPERIMENT [--run-dir DIR] [--storage URL] train again with other settings until its goal is met
   evaluate RUN|BUNDLE [--split test] [--batch-size N]   metrics on a split
   predict RUN|BUNDLE --input TEXT|FILE|FOLDER|- JSON lines out, one a record
+  compress RUN --quantize int8|int4|int8-dynamic|int8-static [--aware] [--max-drop X]    smaller, and measured again
   report RUN [--split S] [--with RUN ...]       one HTML page: verdict, curves, mistakes, data, configuration, speed
   compare RUN RUN ... [--to FILE]               side by side with intervals; which differences are significant
   convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights as the original library reads them; --delta: what was trained
@@ -51,6 +52,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": training.evaluate,
     "launch": training.launch,
     "predict": using.predict,
+    "compress": compressing.compress,
     "report": telling.report,
     "compare": telling.compare,
     "convert": using.convert,

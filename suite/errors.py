@@ -1,4 +1,5 @@
-"""The errors that read as a line and not as a traceback: a user's mistake, a run that failed, one that was stopped."""
+"""The errors that read as a line and not as a traceback: a user's mistake, a run that failed, one that was stopped, a
+result that is not good enough."""
 
 import difflib
 from collections.abc import Iterable

@@ -49,6 +49,11 @@ def pad(encoded: dict[str, Any], real: np.ndarray, length: int) -> Batch:
     return batch
 
 
+def batched(encoded: dict[str, Any], lengths: Sequence[int]) -> Batch:
+    """Encoded rows (n, ...) as a batch of n rows, padded to the least of ``lengths`` that holds them."""
+    return pad(encoded, np.ones(count(encoded), bool), bucket(encoded, lengths))
+
+
 def _spread(rows: np.ndarray, real: np.ndarray) -> np.ndarray:
     if real.all():
         return rows.reshape(*real.shape, *rows.shape[1:])
