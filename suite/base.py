@@ -9,13 +9,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import numpy as np
 from flax import nnx
 
 from suite.errors import InputError
+
+if TYPE_CHECKING:
+    from suite.units import Units
 
 Columns = Mapping[str, Any]
 """Raw records by column: each value an array or list with a leading axis of one entry a record."""
@@ -186,6 +189,11 @@ class ModelConfig(ABC):
     def shared_by_tensor(self) -> dict[str, int]:
         """Sizes that ``parallel.tensor`` must divide, by field: attention heads, each of which stays on one device."""
         return {}
+
+    @property
+    def prunable(self) -> "tuple[Units, ...]":
+        """The PRUNING table of the family: what can be taken out of its layers whole. See `suite.units`."""
+        return ()
 
     def adopt(self, published: "ModelConfig") -> "ModelConfig":
         """This configuration with what decides the shape of the body taken from ``published`` weights' own.

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LOADER = "suite.experiments"  # finds the recipes by name, for the command line and for suite.load
 NN = ("suite.nn", "suite.errors")
-MODELS = (*NN, "suite.base", "suite.imports", "suite.models", "suite.precision")
+MODELS = (*NN, "suite.base", "suite.imports", "suite.models", "suite.precision", "suite.units")
 
 
 def modules():
