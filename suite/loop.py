@@ -10,6 +10,7 @@ import jax
 
 from suite import hosts
 from suite.checkpoint import Checkpoints, Progress
+from suite.compression import sparse
 from suite.config import Experiment
 from suite.errors import Interrupted, RunError
 from suite.interruption import Interruption, Left
@@ -86,8 +87,11 @@ class Loop:
         if not self.checkpoints.finite(self.state.params):
             raise self._not_finite(f"a parameter is no finite number after step {self.progress.next_batch}.")
 
-    def evaluate(self) -> float:
-        """The score of this step; an evaluation that the run is asked to leave is due when it goes on."""
+    def evaluate(self) -> float | None:
+        """The score of this step; None before the weights that are pruned have gone, when none is the best.
+
+        An evaluation that the run is asked to leave is due when it goes on.
+        """
         step, state = self.progress.next_batch, self.state
         try:
             metrics = self.judge(state.params if state.ema is None else state.ema, state.rest)
@@ -95,9 +99,12 @@ class Loop:
             self.progress = dataclasses.replace(self.progress, due=True)
             self.leave()
         self.log.metrics(step, metrics)
-        score = hosts.agreed(lambda: self.judge.score(metrics))  # without a metric it is a clock's
-        self.progress = dataclasses.replace(judged(self.progress, score, step), due=False)
         self.log.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+        score = hosts.agreed(lambda: self.judge.score(metrics))  # without a metric it is a clock's
+        if step < sparse.settled(self.experiment.optim.sparsity, self.steps):
+            self.progress = dataclasses.replace(self.progress, due=False)
+            return None
+        self.progress = dataclasses.replace(judged(self.progress, score, step), due=False)
         return score
 
     def save(self, score: float | None = None) -> None:
