@@ -250,3 +250,19 @@ class Task(ABC):
     @abstractmethod
     def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
         """One JSON-able answer a record, that a person can read. Host."""
+
+    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+        """How far a student's answers are from a teacher's: nats (b,) a row, 0 for padding rows. Jitted.
+
+        In the unit that the tally ``loss`` counts: of the row, or the sum over its tokens.
+
+        Args:
+            ours, theirs: what two models return for the same inputs of this batch.
+            batch: as in ``loss``.
+            temperature: what logits are divided by.
+
+        Raises:
+            InputError: the task has no such measure.
+        """
+        raise InputError("flag --distill", f"{type(self).__name__} does not say how far two answers are apart.",
+                         fix="--distill.logits 0 --distill.hidden TEACHERS STUDENTS, to learn hidden states")  # fmt: skip

@@ -10,28 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from suite.base import ModelConfig, Task
+from suite.compression.settings import Sparsity
 from suite.errors import InputError, closest
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sparsity:
-    """Weights that training sets to zero, more and more of them (see suite.compression.sparse)."""
-
-    share: float = 0.0
-    """Share of each pruned matrix that is zero at the end. 0: off."""
-    pattern: str = "unstructured"
-    """unstructured: any weights; 2:4, or another n:m: of each m weights in a row along the inputs, n stay."""
-    criterion: Literal["magnitude", "movement", "taylor"] = "magnitude"
-    """Which weights stay: the largest; those that training moves away from zero (arXiv 2005.07683); or those without
-    which the loss would change most (arXiv 1906.10771)."""
-    exclude: tuple[str, ...] = (r"^head",)
-    """Regular expressions on paths of kernels that stay whole, as embeddings, norms, biases and the last layer do."""
-    begin: float = 0.0
-    """Share of the steps after which the first weights go."""
-    end: float = 0.7
-    """Share of the steps after which the last ones are gone; the best checkpoint is one of those that follow."""
-    updates: int = 50
-    """How often, between begin and end, it is decided anew which weights stay."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from suite.config import Sparsity
+from suite.compression.settings import Sparsity
 from suite.errors import InputError
 from suite.tree import map_paths, nest, paths
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -13,7 +14,14 @@ from suite.data.columns import origin, require
 from suite.data.memory import Subset, not_empty
 from suite.data.tabular import CHUNK, Fields
 from suite.data.tabular_values import clicks, from_records
-from suite.metrics import RankingBound, binary_cross_entropy, click_scores, masked_mean, tally
+from suite.metrics import (
+    RankingBound,
+    binary_cross_entropy,
+    binary_divergence,
+    click_scores,
+    masked_mean,
+    tally,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,3 +91,6 @@ class ClickPrediction(Task):
         probabilities = np.exp(-np.logaddexp(0, -np.asarray(outputs["logits"], np.float64)))
         return [{"probability": round(float(p), 6), "unseen": int(n)}
                 for p, n in zip(probabilities, outputs["unseen"], strict=True)]  # fmt: skip
+
+    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+        return jnp.where(batch["mask"], binary_divergence(ours, theirs, temperature), 0)

@@ -13,7 +13,7 @@ from suite.base import Batch, Columns, Data, Source, Tally, Task
 from suite.data.audio import AudioFeatures, Perturbation, require_audio, without_unusable
 from suite.data.columns import column
 from suite.data.labels import Labels
-from suite.metrics import class_answers, classification_scores, cross_entropy, masked_mean, tally
+from suite.metrics import class_answers, classification_scores, cross_entropy, divergence, masked_mean, tally
 from suite.nn.spectral import SpecAugment
 
 
@@ -76,3 +76,6 @@ class AudioClassification(Task):
 
     def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
         return class_answers(outputs["logits"], self.labels.names)
+
+    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+        return jnp.where(batch["mask"], divergence(ours, theirs, temperature), 0)

@@ -16,7 +16,7 @@ from suite.data.columns import column
 from suite.data.speech_text import Characters, Transcriber, with_transcripts
 from suite.decoding import Decoder, Greedy, NGrams, Vocabulary
 from suite.errors import InputError
-from suite.metrics import masked_mean, tally
+from suite.metrics import divergence, masked_mean, tally
 from suite.nn.ctc import ctc_loss
 from suite.nn.spectral import SpecAugment
 
@@ -113,6 +113,12 @@ class SpeechRecognition(Task):
     def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
         texts = self._transcripts(np.asarray(outputs["log_probs"]), np.asarray(outputs["frames"]), self.decoder)
         return [{"text": text} for text in texts]
+
+    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+        """Mean over a recording's frames."""
+        (logits, real), told = ours, theirs[0]
+        apart = jnp.where(real, divergence(logits, told, temperature), 0).sum(1) / jnp.maximum(real.sum(1), 1)
+        return jnp.where(batch["mask"], apart, 0)
 
     def _transcripts(self, log_probs: np.ndarray, frames: np.ndarray, decoder: Decoder) -> list[str]:
         words: Vocabulary | None = None

@@ -14,7 +14,7 @@ from suite.data.columns import column, origin, require, without_empty_texts
 from suite.data.labels import Labels
 from suite.data.text import SentencePiece, clean, token_dropout
 from suite.data.tokenizers import Tokenizer
-from suite.metrics import class_answers, classification_scores, cross_entropy, masked_mean, tally
+from suite.metrics import class_answers, classification_scores, cross_entropy, divergence, masked_mean, tally
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,3 +74,6 @@ class TextClassification(Task):
 
     def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
         return class_answers(outputs["logits"], self.labels.names)
+
+    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+        return jnp.where(batch["mask"], divergence(ours, theirs, temperature), 0)

@@ -19,7 +19,7 @@ from suite.data.text import SentencePiece
 from suite.data.tokenizers import Published, Tokenizer
 from suite.errors import InputError
 from suite.generation import Decoding, generate, prompt
-from suite.metrics import sacrebleu_metrics, translation_scores
+from suite.metrics import divergence, sacrebleu_metrics, translation_scores
 
 _BYTES = 16
 """Bytes of a reference that are kept for each token of ``max_length``: sentences have about five."""
@@ -140,6 +140,11 @@ class Translation(Task):
 
     def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
         return [{"translation": text} for text in self._says.decode(np.asarray(outputs["translation"]))]
+
+    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+        """Sum over a target's tokens."""
+        real = batch["target_mask"] & batch["mask"][:, None]
+        return jnp.where(real, divergence(ours, theirs, temperature), 0).sum(1)
 
 
 def _nats(logits: Float[Array, "b t v"], target: Int[Array, "b t"], smoothing: float) -> Float[Array, "b t"]:
