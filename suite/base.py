@@ -265,4 +265,4 @@ class Task(ABC):
             InputError: the task has no such measure.
         """
         raise InputError("flag --distill", f"{type(self).__name__} does not say how far two answers are apart.",
-                         fix="--distill.logits 0 --distill.hidden TEACHERS STUDENTS, to learn hidden states")  # fmt: skip
+                         fix="--distill.logits 0 --distill.hidden PART PART, to learn hidden states")  # fmt: skip
