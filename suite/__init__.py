@@ -7,9 +7,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from suite.compression.compressing import compress
+    from suite.compression.quantization import Quantize
     from suite.config import Experiment, replace
     from suite.diagnosis import doctor
-    from suite.errors import InputError, Interrupted
+    from suite.errors import InputError, Interrupted, Missed
     from suite.experiments import load
     from suite.launching import launch
     from suite.run import Run, convert, evaluate, open, plan, predict, resume, train
@@ -18,7 +20,10 @@ _HOMES = {
     "Experiment": "suite.config",
     "InputError": "suite.errors",
     "Interrupted": "suite.errors",
+    "Missed": "suite.errors",
+    "Quantize": "suite.compression.quantization",
     "Run": "suite.run",
+    "compress": "suite.compression.compressing",
     "convert": "suite.run",
     "doctor": "suite.diagnosis",
     "evaluate": "suite.run",
@@ -35,7 +40,10 @@ __all__ = [
     "Experiment",
     "InputError",
     "Interrupted",
+    "Missed",
+    "Quantize",
     "Run",
+    "compress",
     "convert",
     "doctor",
     "evaluate",

@@ -1,6 +1,7 @@
 """The command line: each verb is a function of ``suite``, printed for people; ``result.json`` is for programs.
 
-Exit codes: 0 done, 1 the run failed, 2 the user's input was refused, 75 training was interrupted and can go on.
+Exit codes: 0 done, 1 the run failed, 2 the user's input was refused, 3 a goal or a --max-drop was not met, 75 training
+was interrupted and can go on.
 Nothing heavy is imported before a verb is known, so ``suite --help`` answers at once.
 """
 
@@ -10,9 +11,11 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from suite.commands import looking, training, using
-from suite.errors import InputError, Interrupted, RunError, closest
+from suite.commands import compressing, looking, training, using
+from suite.errors import InputError, Interrupted, Missed, RunError, closest
 
+MISSED = 3
+"""Done, and not good enough."""
 INTERRUPTED = 75
 """EX_TEMPFAIL of sysexits.h: what a scheduler may start again."""
 
@@ -26,6 +29,7 @@ HELP = """usage: suite VERB ...
       [--checkpoint.init_from RUN|FOLDER|OWNER/NAME [--offline]]
   evaluate RUN [--split test] [--batch-size N]  metrics on a split
   predict RUN --input TEXT|FILE|FOLDER|-        JSON lines out, one a record
+  compress RUN --quantize int8|int4|int8-dynamic|int8-static [--aware] [--max-drop X]    smaller, and measured again
   convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights as the original library reads them; --delta: what was trained
   launch --processes N -- train EXPERIMENT ...  N processes on this machine, as a pod would run them
 
@@ -41,6 +45,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": training.evaluate,
     "launch": training.launch,
     "predict": using.predict,
+    "compress": compressing.compress,
     "convert": using.convert,
 }
 
@@ -64,6 +69,8 @@ def main(arguments: list[str] | None = None) -> None:
         _end(f"suite {verb}: {error}", 2)
     except Interrupted as error:
         _end(f"suite {verb}: {error}", INTERRUPTED)
+    except Missed as error:
+        _end(f"suite {verb}: {error}", MISSED)
     except RunError as error:
         _end(f"suite {verb}: {error}", 1)
     except KeyboardInterrupt:

@@ -166,6 +166,25 @@ class Finetune:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Compression:
+    """How the model's weights are held: what suite compress sets, and evaluation, export and serving build by."""
+
+    quantize: Literal["none", "int8", "int4", "int8-dynamic", "int8-static"] = "none"
+    """Format of the large weights. int8, int4: weights alone, each output, or group of inputs, with a scale of its own.
+    Inputs of products are int8 too with int8-dynamic, which scales each row as it comes, and int8-static, by ranges of
+    training records."""
+    aware: bool = False
+    """Training sees rounded weights (and inputs) and keeps float ones, which are rounded afterwards
+    (arXiv 1712.05877)."""
+    group: int = 64
+    """int4: inputs that share a scale."""
+    calibrate: int = 512
+    """int8-static: training records that give the ranges of inputs."""
+    keep: tuple[str, ...] = ()
+    """Regular expressions on paths of layers whose weights stay float32, e.g. "^head"."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Budget:
     """What a search for the goal may cost at most."""
 
@@ -259,6 +278,7 @@ class Experiment:
     precision: Precision = field(default_factory=Precision)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     finetune: Finetune = field(default_factory=Finetune)
+    compression: Compression = field(default_factory=Compression)
     goal: Goal | None = None
     """The quality to reach, or None."""
     search: Search = field(default_factory=Search)

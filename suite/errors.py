@@ -1,4 +1,5 @@
-"""The errors that read as a line and not as a traceback: a user's mistake, a run that failed, one that was stopped."""
+"""The errors that read as a line and not as a traceback: a user's mistake, a run that failed, one that was stopped, a
+result that is not good enough."""
 
 import difflib
 from collections.abc import Iterable
@@ -30,6 +31,10 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """A run that cannot go on, through no fault of its input: what happened, and what to do."""
+
+
+class Missed(RuntimeError):
+    """A goal, or a bound that the user named, was not met: everything was done and written all the same."""
 
 
 class Interrupted(RuntimeError):

@@ -89,12 +89,17 @@ def answer(predict: Predict, params: Any, rest: Any, task: Task, columns: Column
     answers: list[dict[str, Any]] = []
     for start in range(0, count, batch_size):
         rows = {name: values[start : start + batch_size] for name, values in columns.items()}
-        encoded = task.encode(rows)
-        size = min(count, batch_size)
-        real = np.arange(size) < len(next(iter(rows.values())))
-        made = hosts.fetched(predict(params, rest, pad(encoded, real, _length(encoded, buckets))))
-        answers += task.decode({name: value[real] for name, value in made.items()})
+        batch = request(task, rows, buckets, min(count, batch_size))
+        made = hosts.fetched(predict(params, rest, batch))
+        answers += task.decode({name: value[batch["mask"]] for name, value in made.items()})
     return answers
+
+
+def request(task: Task, columns: Columns, buckets: tuple[int, ...], size: int) -> Batch:
+    """The records of ``columns`` as a batch of ``size`` rows, padded to the bucket that holds them."""
+    encoded = task.encode(columns)
+    real = np.arange(size) < len(next(iter(columns.values())))
+    return pad(encoded, real, _length(encoded, buckets))
 
 
 def _length(encoded: dict[str, Any], buckets: tuple[int, ...]) -> int:

@@ -48,7 +48,7 @@ def plan_step(step: Any, arguments: tuple[Any, ...], device: Any = None) -> dict
         "flops": max(own, products.all / devices),
         "model_flops": products.model,
         "bytes": hlo.traffic(module),
-        "memory": _memory(compiled.memory_analysis()),
+        "memory": memory_of(compiled.memory_analysis()),
         "collectives": hlo.collectives(module),
         "devices": devices,
         "compile_seconds": seconds,
@@ -241,12 +241,13 @@ def _communication(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [("communication", f"{_si(sent_bytes(report))}B sent a device"), *rows]
 
 
-def _memory(stats: Any) -> dict[str, int]:
+def memory_of(stats: Any) -> dict[str, int]:
+    """Bytes a device, of ``compiled.memory_analysis()``: arguments, outputs, temporary, aliased, and their peak."""
     names = {"arguments": "argument", "outputs": "output", "temporary": "temp", "aliased": "alias"}
-    memory = {ours: int(getattr(stats, f"{theirs}_size_in_bytes", 0)) for ours, theirs in names.items()}
-    live = memory["arguments"] + memory["outputs"] + memory["temporary"] - memory["aliased"]
+    found = {ours: int(getattr(stats, f"{theirs}_size_in_bytes", 0)) for ours, theirs in names.items()}
+    live = found["arguments"] + found["outputs"] + found["temporary"] - found["aliased"]
     # Some backends report no peak, or one without the arguments.
-    return {**memory, "peak": max(live, int(getattr(stats, "peak_memory_in_bytes", 0)))}
+    return {**found, "peak": max(live, int(getattr(stats, "peak_memory_in_bytes", 0)))}
 
 
 def _device_count(compiled: Any) -> int:

@@ -23,6 +23,7 @@ from suite import adaptation, config, experiments, hosts, planning, precision, p
 from suite.assets import asset_file, assets_of, bind, prepare
 from suite.base import Columns, Source
 from suite.compilation import enable_cache
+from suite.compression import quantized
 from suite.config import Experiment, Parallel
 from suite.data.labels import Labels
 from suite.data.pipeline import Encoder, Plan, default_buckets, make_plan
@@ -265,6 +266,7 @@ def convert(source: str | Path, to: str | Path, *, offline: bool = False, allow:
     if not config.is_run(source):
         return pretrained.rewrite(source, folder, offline=offline)
     made = open(source, allow)
+    quantized.check_float(made.experiment, f'run "{source}"')
     params, rest = made._weights
     experiment, assets = made.experiment, assets_of(made.experiment.task)
     labels = next((list(asset.names) for asset in assets.values() if isinstance(asset, Labels)), [])
@@ -281,6 +283,7 @@ def delta(folder: str | Path, to: str | Path, allow: tuple[str, ...] = ()) -> Pa
     """What the run in ``folder`` trained, alone; ``--finetune.delta`` takes it. See `suite.adaptation.write_delta`."""
     made, target = open(folder, allow), Path(to)
     experiment = made.experiment
+    quantized.check_float(experiment, f'run "{folder}"')
     adaptation.write_delta(*made._weights, experiment.finetune, experiment.optim, experiment.checkpoint, target)
     return target
 

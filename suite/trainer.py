@@ -18,7 +18,7 @@ from suite.assets import prepare, unbind
 from suite.base import Batch, Source, Tally, Task
 from suite.checkpoint import Checkpoints, Progress
 from suite.compilation import CompileWatch, enable_cache
-from suite.compression import sparse
+from suite.compression import quantized, sparse
 from suite.config import Experiment, Train, dump, is_run
 from suite.data.pipeline import Dispatch, Encoder, Plan, dispatches, make_plan, to_device
 from suite.errors import InputError
@@ -87,6 +87,7 @@ def assemble(experiment: Experiment, total_steps: int) -> Program:
     def build() -> nnx.Module:
         rngs = nnx.Rngs(train.seed)
         model = adaptation.attach(model_config.build(rngs=rngs), experiment.finetune, rngs)
+        model = quantized.attach(model, experiment.compression)
         return precision.apply(model, experiment.precision)
 
     graph, params, _ = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
@@ -286,6 +287,7 @@ def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None 
         RunError: the loss or a parameter is no number.
     """
     sharding.check(experiment)  # before data are read
+    quantized.check(experiment)
     precision.keep_memory()
     enable_cache()
     watch = CompileWatch()

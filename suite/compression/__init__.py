@@ -1,1 +1,1 @@
-"""Smaller and faster models of trained ones, each followed by a fresh evaluation and a verdict."""
+"""A run made smaller and measured again: rounded, pruned or distilled. `suite.compress` is in `compressing`."""

@@ -177,18 +177,19 @@ class PositionalConv(Computing):
         # The deviation of the published code: 2 / sqrt(taps * width).
         init = nnx.initializers.normal(2 * (taps * width) ** -0.5)
         self.direction = nnx.Param(init(rngs.params(), shape, jnp.float32))
-        self.gain = nnx.Param(_tap_norm(self.direction[...]))
+        self.gain = nnx.Param(tap_norm(self.direction[...]))
         self.bias = nnx.Param(jnp.zeros((width,)))
         self.compute = "float32"
 
     def __call__(self, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
         direction = self.direction[...]
-        kernel = direction * (self.gain[...] / _tap_norm(direction))
+        kernel = direction * (self.gain[...] / tap_norm(direction))
         taps = len(kernel)
         # An even kernel has its middle right of the centre, as in the published models.
         x = jnp.pad(x, ((0, 0), (taps // 2, (taps - 1) // 2), (0, 0)))
         return grouped_conv1d(x, kernel, self.compute) + self.bias[...]
 
 
-def _tap_norm(direction: Float[Array, "k c o"]) -> Float[Array, "k 1 1"]:
+def tap_norm(direction: Float[Array, "k c o"]) -> Float[Array, "k 1 1"]:
+    """The norm of each tap."""
     return jnp.sqrt(jnp.square(direction).sum((1, 2), keepdims=True))

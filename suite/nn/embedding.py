@@ -50,17 +50,21 @@ class LearnedPositions(nnx.Module):
         Raises:
             ValueError: there are fewer.
         """
-        limit = self.embedding.shape[0]
-        if length > limit:
-            raise ValueError(
-                f"input of {length} tokens, but the model has learned positions for max_length = {limit}; "
-                "cut the input, or raise max_length and train again"
-            )
+        check_length(length, self.embedding.shape[0])
         return self.embedding[:length].astype(jnp.float32)
 
     def at(self, places: Int[Array, "..."]) -> Float[Array, "... d"]:
         """The vectors of ``places``; a place past the last has that one's."""
         return self.embedding[...].at[places].get(mode="clip").astype(jnp.float32)
+
+
+def check_length(length: int, limit: int) -> None:
+    """Raises ValueError: there are fewer vectors of places than tokens."""
+    if length > limit:
+        raise ValueError(
+            f"input of {length} tokens, but the model has learned positions for max_length = {limit}; "
+            "cut the input, or raise max_length and train again"
+        )
 
 
 class RelativeBias(nnx.Module):

@@ -1,0 +1,112 @@
+"""What a run costs to keep and to ask: bytes of its weights, time and memory of a call, parameters."""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from suite import config, planning
+from suite.base import Batch
+from suite.data.pipeline import decides_length
+from suite.evaluation import request
+from suite.nn.quantized import unpack
+from suite.run import Run
+from suite.tree import paths
+
+SIZES = (1, 64)
+"""Rows of a call whose time is taken."""
+SECONDS = 3.0
+"""How long calls of one size are repeated, at the most."""
+TURNS = 40
+"""How often each program has its turn, at the most."""
+CALLS = 3
+"""Calls in a turn; the first, which finds another program's weights in the caches, is not counted."""
+LEAST = 5
+"""Turns there are in any case."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What answers requests: the jitted program, its weights, and a batch of each size."""
+
+    predict: Any
+    params: Any
+    rest: Any
+    batches: Mapping[int, Batch]
+
+    def __call__(self, size: int) -> Any:
+        return jax.block_until_ready(self.predict(self.params, self.rest, self.batches[size]))
+
+
+def compare(before: Run, after: Run, split: str) -> dict[str, Any]:
+    """``size``, ``latency_ms``, ``memory_bytes`` and ``parameters`` of two runs; see `suite.compression.verdict`."""
+    one, other = served(before, split), served(after, split)
+    programs = {"before": one, "after": other}
+    if before.experiment.precision.compute != "float32":
+        plain = config.replace(before.experiment, {"precision.compute": "float32"})
+        predict = dataclasses.replace(before, experiment=plain)._program.predict
+        programs["float32"] = dataclasses.replace(one, predict=predict)
+    times = {str(size): latency(programs, size) for size in SIZES}
+    sizes = [stored_bytes(made.params, made.rest) for made in (one, other)]
+    most = max(SIZES)
+    return {
+        "size": {"before_bytes": sizes[0], "after_bytes": sizes[1], "ratio": sizes[1] / sizes[0]},
+        "latency_ms": {rows: {"float32": ms["before"], **ms, "ratio": ms["after"] / ms["before"]}
+                       for rows, ms in times.items()},
+        "memory_bytes": {"before": memory(one, most), "after": memory(other, most)},
+        "parameters": {"before": parameters(one.params)[0],
+                       **dict(zip(("after", "zeros"), parameters(other.params), strict=True))},
+    }  # fmt: skip
+
+
+def served(run: Run, split: str) -> Served:
+    """The run with real records of ``split``: of one row that of middle length, else rows from all over the split."""
+    task, buckets = run.experiment.task, run._buckets
+    source = task.source(split)
+    spread = np.linspace(0, len(source) - 1, max(SIZES)).astype(np.int64)
+    lengths = [value.lengths for value in task.encode(source[spread]).values() if decides_length(value)]
+    middle = int(np.argsort(np.max(lengths, 0), kind="stable")[len(spread) // 2]) if lengths else 0
+    chosen = {size: spread if size > 1 else spread[middle : middle + 1] for size in SIZES}
+    batches = {size: request(task, source[rows], buckets, size) for size, rows in chosen.items()}
+    return Served(run._program.predict, *run._weights, batches)
+
+
+def latency(programs: Mapping[str, Served], size: int) -> dict[str, float]:
+    """Median milliseconds of a call of ``size`` rows. The programs take turns, so that noise hits all of them."""
+    for made in programs.values():
+        made(size)  # compiles
+    taken: dict[str, list[float]] = {name: [] for name in programs}
+    begun = time.perf_counter()
+    for turn in range(TURNS):
+        if turn >= LEAST and time.perf_counter() - begun > SECONDS:
+            break
+        for name, made in programs.items():
+            made(size)
+            for _ in range(CALLS - 1):
+                start = time.perf_counter()
+                made(size)
+                taken[name].append(time.perf_counter() - start)
+    return {name: 1000 * statistics.median(seconds) for name, seconds in taken.items()}
+
+
+def memory(made: Served, size: int) -> int:
+    """Bytes that a call of ``size`` rows holds at its peak: weights, batch, what is in between and outputs."""
+    compiled = made.predict.lower(made.params, made.rest, made.batches[size]).compile()
+    return planning.memory_of(compiled.memory_analysis())["peak"]
+
+
+def stored_bytes(params: Any, rest: Any) -> int:
+    """Bytes of the tensors as a safetensors file holds them, its header left out."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves((params, rest)))
+
+
+def parameters(params: Mapping[Any, Any]) -> tuple[int, int]:
+    """How many weights a model has, and how many of them are zero; scales of rounded ones are none."""
+    leaves = [unpack(leaf) if leaf.dtype == np.uint8 else leaf for name, leaf in paths(params).items()
+              if not name.endswith("_scale")]  # fmt: skip
+    return sum(leaf.size for leaf in leaves), sum(int((np.asarray(leaf) == 0).sum()) for leaf in leaves)

@@ -1,0 +1,96 @@
+"""Quantisation: a run's weights rounded after training, or after training that got used to it."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flax import nnx
+
+from suite import adaptation, config, trainer
+from suite import run as runs
+from suite.compression import quantized, rounding
+from suite.compression.calibration import calibrate
+from suite.compression.compressing import Method
+from suite.compression.written import write
+from suite.config import Compression, Experiment, Finetune
+from suite.errors import InputError, closest
+from suite.run import Run
+
+SHARE = 0.1
+"""What training for rounding takes of the recipe's learning rate, and of its steps or epochs."""
+
+
+@dataclass(frozen=True)
+class Quantize(Method):
+    """Rounding to int8, int4, int8-dynamic or int8-static; see `suite.config.Compression`.
+
+    Attributes:
+        kind: the format.
+        aware: train for it before, from the run's weights, by a tenth of the recipe.
+    """
+
+    kind: str
+    aware: bool = False
+
+    def start(self, run: Run) -> Experiment:
+        rounding.library()
+        if self.kind not in quantized.KINDS:
+            raise InputError("flag --quantize", f'there is no format "{self.kind}".',
+                             found=", ".join(quantized.KINDS), fix=closest(self.kind, quantized.KINDS))  # fmt: skip
+        quantized.check_float(run.experiment, f'run "{run.folder}"')
+        experiment = tuned(run.experiment) if self.aware else run.experiment
+        # What fine-tuning added is folded into the weights.
+        return config.replace(experiment, {"finetune": Finetune(), "compression.quantize": self.kind,
+                                           "compression.aware": self.aware})  # fmt: skip
+
+    def name(self, experiment: Experiment) -> str:
+        made = experiment.compression
+        return f"{made.quantize} aware" if made.aware else made.quantize
+
+    def make(self, run: Run, experiment: Experiment, folder: Path) -> None:
+        params, rest = adaptation.fold(run._weights[0], run.experiment.finetune), run._weights[1]
+        assets = run.folder / "assets"
+        if experiment.compression.aware:
+            params, rest = _trained(experiment, params, rest, folder / "aware", assets)
+            experiment = config.replace(experiment, {"compression.aware": False})
+        if not config.is_run(folder):
+            write(experiment, *round_weights(experiment, params, rest, run), folder, assets)
+
+
+def tuned(experiment: Experiment, share: float = SHARE) -> Experiment:
+    """A short training that goes on from trained weights: a share of the learning rate, and of the steps."""
+    optim, train = experiment.optim, experiment.train
+    steps = max(round(train.steps * share), 1) if train.steps else 0
+    return dataclasses.replace(
+        experiment,
+        optim=dataclasses.replace(optim, learning_rate=optim.learning_rate * share, warmup_steps=0),
+        train=dataclasses.replace(train, steps=steps, epochs=train.epochs * share),
+    )
+
+
+def _trained(experiment: Experiment, params: Any, rest: Any, folder: Path, assets: Path) -> tuple[Any, Any]:
+    """Weights after training from ``params`` in a run folder of its own, which is begun or gone on with."""
+    if not config.is_run(folder):
+        write(experiment, params, rest, folder, assets)
+    made = runs.train(experiment, folder, resume=True)
+    return made._weights
+
+
+def round_weights(experiment: Experiment, params: Mapping[Any, Any], rest: Any, run: Run) -> tuple[Any, Any]:
+    """(params, rest) of the rounded model.
+
+    Args:
+        experiment: bound; its ``compression`` says how.
+        params: of the float model, without additions.
+        rest: its other variables.
+        run: where training records are padded as the run's own were.
+    """
+    plain = dataclasses.replace(experiment, compression=Compression())
+    graph = trainer.assemble(plain, max(plain.train.steps, plain.optim.warmup_steps + 1)).graph
+    model = quantized.attach(nnx.merge(graph, params, rest), experiment.compression, rounding.rounded)
+    if experiment.compression.quantize == "int8-static":
+        calibrate(model, experiment.task, experiment.compression.calibrate, experiment.train.seed, run._buckets)
+    _, params, rest = nnx.split(model, nnx.Param, ...)
+    return nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
