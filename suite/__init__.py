@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from suite.compression.compressing import compress
+    from suite.compression.pruning import Prune
     from suite.compression.quantization import Quantize
+    from suite.compression.students import Distill
     from suite.config import Experiment, replace
     from suite.diagnosis import doctor
     from suite.errors import InputError, Interrupted, Missed
@@ -17,10 +19,12 @@ if TYPE_CHECKING:
     from suite.run import Run, convert, evaluate, open, plan, predict, resume, train
 
 _HOMES = {
+    "Distill": "suite.compression.students",
     "Experiment": "suite.config",
     "InputError": "suite.errors",
     "Interrupted": "suite.errors",
     "Missed": "suite.errors",
+    "Prune": "suite.compression.pruning",
     "Quantize": "suite.compression.quantization",
     "Run": "suite.run",
     "compress": "suite.compression.compressing",
@@ -37,10 +41,12 @@ _HOMES = {
     "train": "suite.run",
 }
 __all__ = [
+    "Distill",
     "Experiment",
     "InputError",
     "Interrupted",
     "Missed",
+    "Prune",
     "Quantize",
     "Run",
     "compress",

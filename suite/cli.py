@@ -29,7 +29,8 @@ HELP = """usage: suite VERB ...
       [--checkpoint.init_from RUN|FOLDER|OWNER/NAME [--offline]]
   evaluate RUN [--split test] [--batch-size N]  metrics on a split
   predict RUN --input TEXT|FILE|FOLDER|-        JSON lines out, one a record
-  compress RUN --quantize int8|int4|int8-dynamic|int8-static [--aware] [--max-drop X]    smaller, and measured again
+  compress RUN --quantize int8|int4|int8-dynamic|int8-static [--aware] | --prune SHARE | --distill EXPERIMENT
+      [--max-drop X]                            smaller, and measured again
   convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights as the original library reads them; --delta: what was trained
   launch --processes N -- train EXPERIMENT ...  N processes on this machine, as a pod would run them
 

@@ -42,14 +42,17 @@ class Interrupted(RuntimeError):
 
     Args:
         folder: the run folder.
-        step: where it stopped.
+        step: where it stopped; None where nothing was being trained.
         saved: step of the checkpoint that it goes on from; None where there is none yet.
+        again: the command that goes on; by default that of a training.
+        of: what the step is one of, where the folder holds several trainings.
     """
 
-    def __init__(self, folder: Path, step: int, saved: int | None):
-        self.folder, self.step, self.saved = folder, step, saved
+    def __init__(self, folder: Path, step: int | None, saved: int | None, *, again: str = "", of: str = ""):
+        self.folder, self.step, self.saved, self.of = folder, step, saved, of
         lost = "" if saved == step else f", goes on from step {saved or 0}"
-        super().__init__(f"interrupted at step {step}{lost}; go on with: suite train --resume {folder}")
+        at = "" if step is None else f" at step {step}{of and f' of {of}'}{lost}"
+        super().__init__(f"interrupted{at}; go on with: {again or f'suite train --resume {folder}'}")
 
 
 def _rebuild(where: str, problem: str, found: str, fix: str) -> InputError:

@@ -27,7 +27,10 @@ from suite.compression.settings import Distillation
 from suite.errors import InputError
 from suite.metrics import masked_mean
 from suite.nn.linear import Linear
+from suite.tree import nest, paths
 
+Weights = tuple[Any, Any]
+"""(params, rest) of a model, nested dicts of arrays."""
 TEACHER, PROJECTIONS = "teacher", "projections"
 """What is attached to the student: names of attributes, and the first parts of paths."""
 
@@ -82,6 +85,23 @@ def _fixed(model: nnx.Module) -> nnx.Module:
             if isinstance(value, nnx.Param):
                 setattr(module, name, Fixed(value[...]))
     return model
+
+
+def attached(pair: Pair, student: Weights, teacher: Weights, seed: int) -> Weights:
+    """(params, rest) of the pair, of those of its two models; projections are drawn by ``seed``."""
+    params, rest = student
+    if pair.projections:
+        rngs = nnx.Rngs(seed)
+        learnt = nnx.List([Linear(ours, theirs, rngs=rngs) for ours, theirs in pair.projections])
+        params = {**params, PROJECTIONS: nnx.to_pure_dict(nnx.state(learnt, nnx.Param))}
+    return params, {**rest, TEACHER: nest({**paths(teacher[0]), **paths(teacher[1])})}
+
+
+def detached(params: Any, rest: Any) -> Weights:
+    """(params, rest) of the student alone."""
+    alone = ({name: value for name, value in part.items() if name not in (TEACHER, PROJECTIONS)}
+             for part in (params, rest))  # fmt: skip
+    return next(alone), next(alone)
 
 
 class _Asked:

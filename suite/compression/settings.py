@@ -26,6 +26,24 @@ class Sparsity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """What suite compress --prune takes out of a model."""
+
+    share: float = 0.0
+    """Share of the units of each layer, or of the weights of each matrix, that goes."""
+    pattern: str = "structured"
+    """structured: whole units, so that matrices get smaller; unstructured: any weights, which become zero; 2:4, or
+    another n:m: of each m weights in a row along the inputs, n stay."""
+    criterion: Literal["", "magnitude", "movement", "taylor"] = ""
+    """What stays: the largest; what training moves away from zero (of weights alone, arXiv 2005.07683); that without
+    which the loss would change most (arXiv 1906.10771). Empty: taylor for units, magnitude for weights."""
+    units: tuple[str, ...] = ()
+    """structured: kinds of units, of feed_forward, heads, channels, hidden. Empty: all that the model has but heads."""
+    records: int = 4096
+    """structured: training records that say how the loss would change."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Distillation:
     """What a student learns of its teacher (see suite.compression.distillation)."""
 

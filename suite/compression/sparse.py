@@ -76,7 +76,7 @@ def pruned_paths(sparsity: Sparsity, params: Mapping[Any, Any], frozen: Collecti
         raise InputError("field optim.sparsity", "leaves nothing to prune.",
                          found=", ".join(list(kernels)[:8]) or "no kernels",
                          fix='--optim.sparsity.exclude "^head"')  # fmt: skip
-    group = pattern_of(sparsity)[1]
+    group = group_of(sparsity.pattern)[1]
     wrong = [name for name in chosen if kernels[name][INPUTS] % group]
     if wrong:
         problem = f"is {sparsity.pattern}, and {group} does not divide the inputs of {', '.join(wrong[:5])}."
@@ -149,7 +149,7 @@ def _share(sparsity: Sparsity, count: Int[Array, ""], begin: int, end: int) -> F
 
 def living(scores: Float[Array, "..."], share: Float[Array, ""], sparsity: Sparsity) -> Bool[Array, "..."]:
     """Which weights stay when ``share`` of them go, those with the lowest scores."""
-    kept, group = pattern_of(sparsity)
+    kept, group = group_of(sparsity.pattern)
     if group == 1:
         count = jnp.maximum(scores.size - jnp.round(share * scores.size).astype(jnp.int32), 1)
         return _largest(scores, count)
@@ -177,17 +177,17 @@ def _largest(scores: Float[Array, "..."], count: Int[Array, ""]) -> Bool[Array, 
     return order >= jax.lax.fori_loop(0, 32, bit, jnp.uint32(0))
 
 
-def pattern_of(sparsity: Sparsity) -> tuple[int, int]:
+def group_of(pattern: str) -> tuple[int, int]:
     """(n, m) of an n:m pattern; (1, 1) where any weights may go.
 
     Raises:
         InputError: the pattern is none.
     """
-    if sparsity.pattern == "unstructured":
+    if pattern == "unstructured":
         return 1, 1
-    found = re.fullmatch(r"(\d+):(\d+)", sparsity.pattern)
+    found = re.fullmatch(r"(\d+):(\d+)", pattern)
     if found is None or not 0 < int(found[1]) < int(found[2]):
-        raise InputError("field optim.sparsity.pattern", f'"{sparsity.pattern}" is no pattern.',
+        raise InputError(f'pattern "{pattern}"', "is none of weights.",
                          fix="unstructured, or 2:4: two of each four weights stay")  # fmt: skip
     return int(found[1]), int(found[2])
 
@@ -201,7 +201,7 @@ def _check(sparsity: Sparsity) -> None:
     if sparsity.criterion not in ("magnitude", "movement", "taylor"):
         raise InputError("field optim.sparsity.criterion", f'there is no criterion "{sparsity.criterion}".',
                          fix="magnitude, movement or taylor")  # fmt: skip
-    kept, group = pattern_of(sparsity)
+    kept, group = group_of(sparsity.pattern)
     if group > 1 and not math.isclose(sparsity.share, 1 - kept / group):
         raise InputError("field optim.sparsity.share", f"is {sparsity.share:g}, but {sparsity.pattern} prunes another.",
                          fix=f"--optim.sparsity.share {1 - kept / group:g}")  # fmt: skip

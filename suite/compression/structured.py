@@ -115,6 +115,21 @@ def _by_unit(array: Any, axis: int, count: int) -> Any:
     return library.moveaxis(array, axis, 0).reshape(count, -1)
 
 
+def narrowed(config: ModelConfig, found: Sequence[Layer], rate: float) -> ModelConfig:
+    """The config of the model without the share ``rate`` of each layer's units.
+
+    Raises:
+        InputError: so few units are to go that none would.
+    """
+    if all(remaining(layer, rate) == layer.count for layer in found):
+        raise InputError("flag --prune", f"{rate:g} takes out no unit.",
+                         found=", ".join(sorted({f"{layer.count} {layer.units.kind}" for layer in found})),
+                         fix="--prune 0.5")  # fmt: skip
+    for layer in found:
+        config = layer.narrowed(config, remaining(layer, rate))
+    return config
+
+
 def without(config: ModelConfig, params: Any, rest: Any, found: Sequence[Layer], scores: Sequence[np.ndarray],
             rate: float) -> Smaller:  # fmt: skip
     """The model without the share ``rate`` of each layer's units, those with the lowest scores.
@@ -122,20 +137,14 @@ def without(config: ModelConfig, params: Any, rest: Any, found: Sequence[Layer],
     Raises:
         InputError: so few units are to go that none would.
     """
-    kept: dict[str, np.ndarray] = {}
+    kept = {layer.name: np.sort(np.argsort(-score, kind="stable")[: remaining(layer, rate)])
+            for layer, score in zip(found, scores, strict=True)}  # fmt: skip
     params_by_path, rest_by_path = dict(paths(params)), dict(paths(rest))
-    for layer, score in zip(found, scores, strict=True):
-        count = remaining(layer, rate)
-        kept[layer.name] = np.sort(np.argsort(-score, kind="stable")[:count])
-        config = layer.narrowed(config, count)
+    for layer in found:
         for path, axis in (*layer.made, *layer.used):
             arrays = params_by_path if path in params_by_path else rest_by_path
             arrays[path] = _slice(arrays[path], axis, kept[layer.name], layer.count)
-    if all(len(kept[layer.name]) == layer.count for layer in found):
-        raise InputError("flag --prune", f"{rate:g} takes out no unit.",
-                         found=", ".join(sorted({f"{layer.count} {layer.units.kind}" for layer in found})),
-                         fix="--prune 0.5")  # fmt: skip
-    made = Smaller(config, nest(params_by_path), nest(rest_by_path), kept)
+    made = Smaller(narrowed(config, found, rate), nest(params_by_path), nest(rest_by_path), kept)
     _check_whole(made)
     return made
 

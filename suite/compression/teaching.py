@@ -1,0 +1,95 @@
+"""Trains a student beside its teacher, or alone, and leaves a run folder of the student that is like any other.
+
+The training has a run folder of its own inside that one, where it goes on after a kill; at the end it is gone.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from suite import adaptation, config
+from suite.assets import bind, unbind
+from suite.compression.distillation import Distilled, Pair, Weights, attached, detached, matched
+from suite.compression.written import write
+from suite.config import Experiment
+from suite.errors import InputError
+from suite.evaluation import request
+from suite.run import Run
+from suite.trainer import fit
+
+INSIDE = "training"
+"""The folder of the training."""
+LOGS = ("metrics.jsonl", "tensorboard")
+"""What of it stays."""
+
+
+def teach(student: Experiment, begin: Callable[[], Weights], teacher: Run | None, folder: Path) -> None:
+    """Train a student and write its best weights into ``folder``; called again after a kill, go on.
+
+    Args:
+        student: its experiment, whose assets lie fitted in ``folder``; ``compression.distill`` says what it learns.
+        begin: gives the weights it starts with, where no training has begun.
+        teacher: whom it learns from; None: from labels alone.
+        folder: the run folder; made whole at the end.
+
+    Raises:
+        InputError: the two cannot be compared, or ``folder`` holds the beginning of something else.
+        Interrupted: the training was asked to stop; its state is saved.
+    """
+    inside = folder / INSIDE
+    if not config.is_run(folder):
+        bound = bind(student, folder)
+        teaches = teacher is not None and bound.compression.distill.teaches
+        lesson = _lesson(bound, teacher) if teaches and teacher is not None else bound
+        _begin(lesson, begin, teacher if teaches else None, folder)
+        fit(lesson, inside)
+        weights = detached(*Run(inside, lesson)._weights)
+        for name in LOGS:
+            if (inside / name).exists():
+                (shutil.copytree if (inside / name).is_dir() else shutil.copy)(inside / name, folder / name)
+        write(_finished(student), *weights, folder, inside / "assets")
+    shutil.rmtree(inside, ignore_errors=True)
+
+
+def _lesson(student: Experiment, teacher: Run) -> Experiment:
+    """The experiment that trains a bound student and asks its teacher."""
+    settings, task = student.compression.distill, student.task
+    source = task.source("train")
+    batch = request(task, source[np.arange(min(2, len(source)))], (), 2)
+    pair = matched(Pair(student=student.model, teacher=teacher.experiment.model), task, batch, settings)
+    return replace(student, task=Distilled(task=task, settings=settings), model=pair)
+
+
+def _begin(lesson: Experiment, begin: Callable[[], Weights], teacher: Run | None, folder: Path) -> None:
+    """The folder of the training with the weights it starts with, if it isn't there."""
+    inside = folder / INSIDE
+    if config.is_run(inside):
+        stored = json.loads((inside / "experiment.json").read_text(encoding="utf-8"))
+        if stored != json.loads(json.dumps(config.to_json(unbind(lesson)))):
+            raise InputError(f'--run-dir "{folder}"', "holds the beginning of another compression.",
+                             fix="the flags that it was begun with, or another --run-dir")  # fmt: skip
+        return
+    weights = begin()
+    if isinstance(lesson.model, Pair) and teacher is not None:
+        weights = attached(lesson.model, weights, plain_weights(teacher), lesson.train.seed)
+    write(lesson, *weights, inside, folder / "assets")
+
+
+def plain_weights(run: Run) -> Weights:
+    """(params, rest) of a run, what fine-tuning added being folded in.
+
+    Raises:
+        InputError: the run has adapters, which no matrix can stand for.
+    """
+    params, rest = run._weights
+    return adaptation.fold(params, run.experiment.finetune), rest
+
+
+def _finished(student: Experiment) -> Experiment:
+    """As it is stored: whoever trains it on keeps the zeros it has, and makes no new ones."""
+    sparsity = replace(student.optim.sparsity, begin=0.0, end=0.0)
+    return student if not sparsity.share else config.replace(student, {"optim.sparsity": sparsity})
