@@ -161,7 +161,8 @@ def living(scores: Float[Array, "..."], share: Float[Array, ""], sparsity: Spars
 
 
 def _largest(scores: Float[Array, "..."], count: Int[Array, ""]) -> Bool[Array, "..."]:
-    """The ``count`` largest, with all that equal the last of them.
+    """The ``count`` largest; of those that equal the last of them the first, as weights of an input that is always
+    zero have equal scores.
 
     The last one is found bit by bit: 32 sums over the array, which devices that share it make of their own parts, and
     less work than sorting.
@@ -174,7 +175,10 @@ def _largest(scores: Float[Array, "..."], count: Int[Array, ""]) -> Bool[Array, 
         higher = least | (jnp.uint32(1) << (31 - place).astype(jnp.uint32))
         return jnp.where((order >= higher).sum(dtype=jnp.int32) >= count, higher, least)
 
-    return order >= jax.lax.fori_loop(0, 32, bit, jnp.uint32(0))
+    last = jax.lax.fori_loop(0, 32, bit, jnp.uint32(0))
+    above, equal = order > last, order == last
+    place = jnp.cumsum(equal.reshape(-1), dtype=jnp.int32).reshape(equal.shape)
+    return above | (equal & (place <= count - above.sum(dtype=jnp.int32)))
 
 
 def group_of(pattern: str) -> tuple[int, int]:
