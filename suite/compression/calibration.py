@@ -1,6 +1,6 @@
 """Ranges of the inputs of rounded layers, from training records: what int8-static multiplies by."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from suite.base import Task
+from suite.base import Batch, Task
 from suite.compression import rounding
 from suite.errors import InputError
 from suite.evaluation import request
@@ -18,61 +18,63 @@ ROWS = 64
 """Records of a batch."""
 
 
-def calibrate(model: nnx.Module, task: Task, records: int, seed: int, buckets: tuple[int, ...]) -> None:
-    """Give each layer whose inputs have a fixed scale that scale: the mean of what batches would be rounded by.
-
-    The mean of the largest values of batches is not moved by the one record that has the largest of all. Records are
-    drawn from the training split and pass through the model as in evaluation; weights are rounded already.
-
-    Args:
-        model: with rounded layers; changed in place.
-        task: gives records and the loss, which reaches every layer.
-        records: how many; whole batches of them are taken.
-        seed: draws them.
-        buckets: padded lengths.
+def training_batches(task: Task, records: int, seed: int, buckets: tuple[int, ...]) -> Iterator[Batch]:
+    """Whole batches of at most ``records`` records of the training split, drawn by ``seed``.
 
     Raises:
-        InputError: no record is asked for, or layers were not reached.
+        InputError: no record is asked for.
     """
     if records < 1:
         raise InputError("field compression.calibrate", "must be at least 1.", found=str(records),
                          fix="--compression.calibrate 512")  # fmt: skip
-    layers = dict(_fixed(model))
+    source = task.source("train")
+    chosen = np.random.default_rng(seed).permutation(len(source))[:records]
+    size = min(ROWS, len(chosen))
+    for start in range(0, len(chosen) - size + 1, size):
+        yield request(task, source[np.sort(chosen[start : start + size])], buckets, size)
+
+
+def calibrate(model: nnx.Module, forward: Callable[[Any, Batch], Any], batches: Iterable[Batch]) -> None:
+    """Give each layer whose inputs have a fixed scale that scale: the mean of what batches would be rounded by.
+
+    A mean of the largest values of batches is not moved much by the one record that has the largest of all. Batches
+    pass through the model as in evaluation; its weights are rounded already.
+
+    Args:
+        model: with rounded layers; changed in place.
+        forward: what reaches every layer, e.g. a task's loss.
+        batches: of training records.
+
+    Raises:
+        InputError: layers were not reached.
+    """
+    layers = {"/".join(map(str, path)): layer for path, layer in nnx.iter_modules(model)
+              if isinstance(layer, Rounded) and layer.inputs == "fixed"}  # fmt: skip
     for layer in layers.values():
         layer.observe, layer.seen = rounding.input_step, Range(jnp.zeros(2))
     graph, seen, other = nnx.split(model, Range, ...)
 
     @jax.jit
-    def watch(seen: Any, other: Any, batch: dict[str, Any]) -> Any:
+    def watch(seen: Any, other: Any, batch: Batch) -> Any:
         watched = nnx.merge(graph, seen, other)
-        task.loss(watched, batch, None)
+        forward(watched, batch)
         return nnx.state(watched, Range)
 
-    source = task.source("train")
-    chosen = np.random.default_rng(seed).permutation(len(source))[:records]
-    size = min(ROWS, len(chosen))
-    for start in range(0, len(chosen) - size + 1, size):
-        seen = watch(seen, other, request(task, source[np.sort(chosen[start : start + size])], buckets, size))
+    for batch in batches:
+        seen = watch(seen, other, batch)
     nnx.update(model, seen)
-    _settle(layers)
-
-
-def _fixed(model: nnx.Module) -> Iterator[tuple[str, Rounded]]:
-    for path, layer in nnx.iter_modules(model):
-        if isinstance(layer, Rounded) and layer.inputs == "fixed":
-            yield "/".join(map(str, path)), layer
-
-
-def _settle(layers: dict[str, Rounded]) -> None:
-    """What each layer has seen as its scale."""
-    missed = []
-    for name, layer in layers.items():
-        assert layer.seen is not None
-        count, total = np.asarray(layer.seen[...])
-        if not count:
-            missed.append(name)
-        layer.input_scale, layer.observe, layer.seen = nnx.Param(jnp.float32(total / max(count, 1))), None, None
+    missed = [name for name, layer in layers.items() if not _settled(layer)]
     if missed:
-        raise InputError("field compression.quantize", f"int8-static: no record reached {', '.join(missed[:8])}.",
-                         fix="--compression.keep for layers that are never used; and --model.scan_layers False "
-                         "--model.remat none, where layers are scanned")  # fmt: skip
+        more = f" and {len(missed) - 8} more" if len(missed) > 8 else ""
+        raise InputError("field compression.quantize", "int8-static: training records did not reach all layers.",
+                         found=", ".join(missed[:8]) + more,
+                         fix="--compression.keep for layers that are never used; where layers are scanned, "
+                         "--model.scan_layers False --model.remat none")  # fmt: skip
+
+
+def _settled(layer: Rounded) -> bool:
+    """What the layer has seen becomes its scale; False where it has seen nothing."""
+    assert layer.seen is not None
+    count, total = np.asarray(layer.seen[...])
+    layer.input_scale, layer.observe, layer.seen = nnx.Param(jnp.float32(total / max(count, 1))), None, None
+    return bool(count)

@@ -11,7 +11,7 @@ from flax import nnx
 from suite import adaptation, config, trainer
 from suite import run as runs
 from suite.compression import quantized, rounding
-from suite.compression.calibration import calibrate
+from suite.compression.calibration import calibrate, training_batches
 from suite.compression.compressing import Method
 from suite.compression.written import write
 from suite.config import Compression, Experiment, Finetune
@@ -91,6 +91,8 @@ def round_weights(experiment: Experiment, params: Mapping[Any, Any], rest: Any, 
     graph = trainer.assemble(plain, max(plain.train.steps, plain.optim.warmup_steps + 1)).graph
     model = quantized.attach(nnx.merge(graph, params, rest), experiment.compression, rounding.rounded)
     if experiment.compression.quantize == "int8-static":
-        calibrate(model, experiment.task, experiment.compression.calibrate, experiment.train.seed, run._buckets)
+        task, records = experiment.task, experiment.compression.calibrate
+        batches = training_batches(task, records, experiment.train.seed, run._buckets)
+        calibrate(model, lambda model, batch: task.loss(model, batch, None), batches)
     _, params, rest = nnx.split(model, nnx.Param, ...)
     return nnx.to_pure_dict(params), nnx.to_pure_dict(rest)

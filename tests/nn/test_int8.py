@@ -1,0 +1,51 @@
+"""Products of integers: every form on one number, rounding as Qwix's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import qwix
+
+from suite.nn import int8
+
+RNG = np.random.default_rng(0)
+
+
+def integers(*shape):
+    return jnp.asarray(RNG.integers(-128, 128, shape), jnp.int8)
+
+
+@pytest.mark.parametrize("rows", [(5,), (1,), (2, 3), (1, 1), ()])
+def test_the_forms_of_an_integer_product_agree(rows):
+    x, w = integers(*rows, 64), integers(64, 24)
+    expected = np.asarray(x, np.int64) @ np.asarray(w, np.int64)
+    for form in (int8._on_cpu, int8._integers, jax.jit(int8.integer_dot)):
+        np.testing.assert_array_equal(form(x, w), expected)
+
+
+def test_sums_beyond_the_exact_ones_agree_to_rounding():
+    x, w = jnp.full((3, 4096), 127, jnp.int8), jnp.full((4096, 16), 127, jnp.int8)
+    assert 127 * 127 * 4096 > 2**24
+    np.testing.assert_allclose(int8._on_cpu(x, w), int8._integers(x, w), rtol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_weights_alone_cost_the_rounding_of_inputs_to_bfloat16(rows):
+    x, w = jnp.asarray(RNG.normal(size=(rows, 96)), jnp.float32), integers(96, 16)
+    exact = np.asarray(x.astype(jnp.bfloat16), np.float64) @ np.asarray(w, np.float64)
+    for form in (int8._on_cpu, int8._narrow, jax.jit(int8.weight_dot)):
+        np.testing.assert_allclose(form(x, w), exact, rtol=1e-5, atol=1e-2)
+
+
+@pytest.mark.parametrize("axes, channelwise", [((1,), (0,)), ((0, 1), ())])
+def test_inputs_are_rounded_as_qwix_rounds(axes, channelwise):
+    x = jnp.asarray(RNG.normal(size=(6, 33)), jnp.float32).at[2].set(0)
+    theirs = qwix.quantize(x, jnp.int8, channelwise_axes=channelwise)
+    size = int8.step(x, axes)
+    np.testing.assert_allclose(size, theirs.scale, rtol=1e-6)
+    np.testing.assert_array_equal(int8.rounded(x, size), theirs.qvalue)
+
+
+def test_what_is_out_of_range_becomes_the_last_integer():
+    made = int8.rounded(jnp.array([1e9, -1e9, 0.4, -0.6]), jnp.float32(1))
+    np.testing.assert_array_equal(made, [127, -128, 0, -1])

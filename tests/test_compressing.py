@@ -1,0 +1,189 @@
+"""suite compress: run folders of rounded weights, the verdict beside the run before, and what is refused."""
+
+import json
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import suite
+from suite.cli import main
+from suite.compression import verdict
+from suite.config import replace
+from suite.errors import InputError
+from suite.tree import paths
+from tests import toy
+
+KINDS = ("int8", "int4", "int8-dynamic", "int8-static")
+
+
+def experiment(**changes):
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    return replace(toy.experiment(), {"model.width": 256, "train.steps": 60, "train.eval_every": 60, **named})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return suite.train(experiment(), tmp_path_factory.mktemp("compressing") / "run")
+
+
+@pytest.fixture(scope="module")
+def rounded(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rounded")
+    return {kind: suite.compress(run, suite.Quantize(kind), folder / kind, max_drop=0.5) for kind in KINDS}
+
+
+def opened(folder):
+    return suite.open(folder, allow=("tests",))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rounded_run_is_a_run(kind, run, rounded):
+    made = opened(rounded[kind].folder)
+    assert made.experiment.compression.quantize == kind
+    formats = {str(leaf.dtype) for leaf in jax.tree.leaves(made._weights[0])}
+    assert {"float32", "int8"} <= formats and ("uint8" in formats) == (kind == "int4")
+    found = made.evaluate("validation").metrics
+    assert found == pytest.approx(rounded[kind].metrics, abs=1e-6)
+    assert found["validation/loss"] == pytest.approx(run.metrics["validation/loss"], rel=0.2)
+    source = run.experiment.task.source("test")
+    rows = source[np.arange(5)]
+    before, after = run.predict(rows), made.predict(rows)
+    assert [answer["label"] for answer in before] == [answer["label"] for answer in after]
+    assert before != after
+
+
+def test_the_verdict(run, rounded):
+    found = json.loads((rounded["int8"].folder / "compression.json").read_text())
+    assert found == verdict.read(rounded["int8"].folder)
+    assert list(found) == ["method", "of", "split", "metric", "before", "after", "drop", "max_drop", "met", "size",
+                           "latency_ms", "memory_bytes", "parameters"]  # fmt: skip
+    assert (found["method"], found["of"], found["split"], found["metric"]) == (
+        "int8", str(run.folder), "validation", "accuracy")  # fmt: skip
+    assert found["before"]["value"] == pytest.approx(run.metrics["validation/accuracy"])
+    assert found["drop"]["value"] == pytest.approx(found["before"]["value"] - found["after"]["value"])
+    for part in ("before", "after", "drop"):
+        assert found[part]["low"] <= found[part]["value"] <= found[part]["high"]
+    assert (found["max_drop"], found["met"]) == (0.5, True)
+    leaves = jax.tree.leaves(rounded["int8"]._weights)
+    assert found["size"]["after_bytes"] == sum(leaf.nbytes for leaf in leaves)
+    assert found["size"]["ratio"] == found["size"]["after_bytes"] / found["size"]["before_bytes"]
+    assert found["latency_ms"].keys() == {"1", "64"}
+    for ms in found["latency_ms"].values():
+        assert ms.keys() == {"float32", "before", "after", "ratio"}
+        assert ms["after"] > 0 and ms["ratio"] == ms["after"] / ms["before"] and ms["float32"] == ms["before"]
+    assert found["memory_bytes"]["after"] > 0
+    count = 4 * 256 + 256 + 256 * 2 + 2
+    assert found["parameters"]["before"] == found["parameters"]["after"] == count
+    result = json.loads((rounded["int8"].folder / "result.json").read_text())
+    assert (result["verb"], result["metrics"]) == ("compress", rounded["int8"].metrics)
+
+
+def test_a_metric_of_which_less_is_better(run, tmp_path):
+    changed = replace(experiment(), {"train.best": "-loss"})
+    made = suite.compress(suite.train(changed, tmp_path / "run"), suite.Quantize("int4"), tmp_path / "int4")
+    found = verdict.read(made.folder)
+    assert found["metric"] == "loss" and found["max_drop"] is None and found["met"]
+    assert found["drop"]["value"] == pytest.approx(found["after"]["value"] - found["before"]["value"])
+
+
+def test_zeros_of_packed_weights_are_counted(rounded):
+    from suite.compression.cost import parameters
+
+    count, zeros = parameters(rounded["int4"]._weights[0])
+    assert count == 4 * 256 + 256 + 256 * 2 + 2
+    assert 0 < zeros < count / 2
+
+
+# On the command line
+
+
+def test_the_command_prints_the_verdict(run, command, tmp_path):
+    printed = command("compress", run.folder, "--quantize", "int8", "--allow", "tests", "--max-drop", "0.5",
+                      "--run-dir", tmp_path / "made", "--compression.keep", "^head").splitlines()  # fmt: skip
+    assert printed[0] == f"int8 of {run.folder}"
+    assert [line.split("  ")[0] for line in printed[1:8]] == [
+        "", "validation/accuracy", "weights", "latency, 1 row", "latency, 64 rows", "memory", "parameters",
+    ]  # fmt: skip
+    assert printed[8].endswith("at most 0.5 allowed: met") and printed[-1] == str(tmp_path / "made")
+    made = opened(tmp_path / "made")
+    assert made.experiment.compression.keep == ("^head",)
+    assert paths(made._weights[0])["head/kernel"].dtype == np.float32
+
+
+def test_a_drop_beyond_the_bound_ends_with_3(run, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["compress", str(run.folder), "--quantize", "int8", "--allow", "tests", "--max-drop=-1",
+              "--run-dir", str(tmp_path / "made")])  # fmt: skip
+    printed = capsys.readouterr()
+    assert stop.value.code == 3
+    assert printed.err.startswith("suite compress: validation/accuracy is ")
+    assert printed.err.endswith(", at most -1 allowed: not met\n") and "Traceback" not in printed.err
+    assert printed.out.splitlines()[-1] == str(tmp_path / "made")
+    assert not verdict.read(tmp_path / "made")["met"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((), "suite compress: flags: name one of --quantize.\n  found: none\n"
+         "  try:   suite compress RUN --quantize int8\n"),
+        (("--quantize", "int7"), 'suite compress: flag --quantize: there is no format "int7".\n'
+         "  found: int8, int4, int8-dynamic, int8-static\n  try:   int8\n"),
+        (("--quantize", "int8", "--max-drop", "little"), 'suite compress: flag --max-drop: "little" is no number.\n'
+         "  try:   --max-drop 0.005\n"),
+    ],
+)  # fmt: skip
+def test_refused_flags(flags, message, run, refused):
+    assert refused("compress", run.folder, "--allow", "tests", *flags) == message
+
+
+def test_what_cannot_be_done_with_rounded_weights(rounded, refused, tmp_path):
+    folder = rounded["int8"].folder
+    assert refused("train", "--resume", folder, "--allow", "tests") == (
+        "suite train: field compression.quantize: is int8: rounded weights are not trained.\n"
+        "  try:   train the run that it was made of, and suite compress it again; or, to train for rounding, "
+        "--compression.aware True in a new run\n"
+    )
+    why = "has weights that are rounded to int8.\n  try:   the run that it was made of; its compression.json says which"
+    assert refused("compress", folder, "--quantize", "int4", "--allow", "tests") == (
+        f'suite compress: run "{folder}": {why}\n'
+    )
+    assert refused("convert", folder, "--to", tmp_path / "to", "--allow", "tests") == (
+        f'suite convert: run "{folder}": {why}\n'
+    )
+
+
+def test_a_folder_that_is_taken(run, rounded):
+    with pytest.raises(InputError) as error:
+        suite.compress(run, suite.Quantize("int8"), rounded["int8"].folder)
+    assert error.value.problem == "already holds a run."
+    before = (rounded["int8"].folder / "experiment.json").stat().st_mtime_ns
+    again = suite.compress(run, suite.Quantize("int8"), rounded["int8"].folder, resume=True)
+    assert again.metrics == rounded["int8"].metrics
+    assert (rounded["int8"].folder / "experiment.json").stat().st_mtime_ns == before
+
+
+def test_a_refused_compression_leaves_no_folder(run, tmp_path):
+    changed = replace(suite.Quantize("int8").start(run), {"compression.keep": ("nothing",)})
+    with pytest.raises(InputError, match="matches no layer"):
+        suite.compress(run, suite.Quantize("int8"), tmp_path / "made", experiment=changed)
+    with pytest.raises(InputError, match="split"):
+        suite.compress(run, suite.Quantize("int8"), tmp_path / "made", split="nowhere")
+    assert not (tmp_path / "made").exists()
+
+
+def test_without_the_package(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "qwix", None)
+    with pytest.raises(InputError) as error:
+        suite.Quantize("int8").start(run)
+    assert str(error.value) == (
+        "package qwix: is not installed: it rounds weights.\n  try:   pip install 'suite[compress]'"
+    )
+
+
+def test_no_verdict(run):
+    with pytest.raises(InputError) as error:
+        verdict.read(run.folder)
+    assert error.value.problem == "has no compression.json." and error.value.found == "a run"
