@@ -162,8 +162,9 @@ def experiment():
 
 def test_a_student_of_another_size(run, student, command, tmp_path):
     folder = tmp_path / "student"
+    flags = ("--distill.temperature", "4", "--distill.hidden", "layers/0", "layers/0")
     printed = command("compress", run.folder, "--distill", student, "--baseline", "--run-dir", folder,
-                      "--distill.temperature", "4", "--distill.hidden", "layers/0", "layers/0").splitlines()  # fmt: skip
+                      *flags).splitlines()  # fmt: skip
     assert printed[0] == f"distilled mine.student of {run.folder}"
     assert printed[3].startswith("  from labels alone") and "the teacher adds" in printed[3]
     made = suite.open(folder)
