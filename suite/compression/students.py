@@ -9,6 +9,7 @@ from typing import Any
 from suite import experiments, pretrained
 from suite import run as runs
 from suite.assets import assets_of, bind, unbind
+from suite.base import Asset
 from suite.checkpoint import Checkpoints
 from suite.compression import quantized, verdict
 from suite.compression.compressing import Method
@@ -80,17 +81,20 @@ def _check_alike(student: Experiment, run: Run) -> None:
     own, known = assets_of(task), assets_of(theirs)
     for name in [*own, *(name for name in known if name not in own)]:
         mine, yours = (_settings(assets.get(name)) for assets in (own, known))
-        if mine != yours:
+        wrong = [each for each in dict.fromkeys([*yours, *mine]) if mine.get(each) != yours.get(each)]
+        if wrong:
+            said = [", ".join(f"{each} {found.get(each)}" for each in wrong) for found in (yours, mine)]
             raise InputError(f"field task.{name}", "is not the teacher's, so the two would not read or say the same.",
-                             found=f"teacher {yours}, student {mine}", fix="a recipe with the teacher's")  # fmt: skip
+                             found=f"teacher: {said[0]}; student: {said[1]}",
+                             fix="a recipe with the teacher's")  # fmt: skip
 
 
-def _settings(asset: Any) -> Any:
+def _settings(asset: Asset | None) -> dict[str, Any]:
     """What decides how an asset is fitted, without where it lies or comes from."""
     if asset is None:
-        return None
-    blank = {name: "" for name in ("file", "source") if isinstance(getattr(asset, name, None), str)}
-    return dataclasses.replace(asset, **blank)
+        return {"kind": "none"}
+    fields = {field.name: getattr(asset, field.name) for field in dataclasses.fields(asset)}
+    return {"kind": type(asset).__name__, **{name: fields[name] for name in fields if name not in ("file", "source")}}
 
 
 def _fresh(student: Experiment, folder: Path) -> Weights:
