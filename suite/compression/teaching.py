@@ -90,6 +90,6 @@ def plain_weights(run: Run) -> Weights:
 
 
 def _finished(student: Experiment) -> Experiment:
-    """As it is stored: whoever trains it on keeps the zeros it has, and makes no new ones."""
-    sparsity = replace(student.optim.sparsity, begin=0.0, end=0.0)
-    return student if not sparsity.share else config.replace(student, {"optim.sparsity": sparsity})
+    """As it is stored: whoever trains it on keeps its zeros, the smallest weights there are, and makes no more."""
+    kept = replace(student.optim.sparsity, criterion="magnitude", begin=0.0, end=0.0)
+    return config.replace(student, {"optim.sparsity": kept}) if kept.share else student

@@ -1,6 +1,7 @@
 """A student with its teacher: what is trained, what is compared, what is heard inside, and what is refused."""
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -84,10 +85,16 @@ def test_a_pair_is_the_student_with_other_variables():
     assert names == {*paths(own[0]), "projections/0/kernel", "projections/0/bias"}
     assert set(paths(nnx.to_pure_dict(rest))) == {f"teacher/{name}" for name in paths(theirs[0])}
     joined = attached(pair, own, theirs, seed=3)
-    model, x = nnx.merge(built(pair)[0], *joined), batch()
-    inputs = x["tokens"], x["tokens_mask"]
-    np.testing.assert_allclose(model(*inputs), answered(STUDENT, x), atol=1e-5)
-    np.testing.assert_allclose(model.teacher(*inputs), answered(TEACHER, x, 1), atol=1e-5)
+    graph, x = built(pair)[0], batch()
+
+    @jax.jit
+    def both(params, rest):
+        model = nnx.merge(graph, params, rest)
+        return tuple(each(x["tokens"], x["tokens_mask"]) for each in (model, model.teacher))
+
+    mine, yours = both(*joined)
+    np.testing.assert_allclose(mine, answered(STUDENT, x), atol=1e-5)
+    np.testing.assert_allclose(yours, answered(TEACHER, x, 1), atol=1e-5)
     assert jax.tree.structure(detached(*joined)) == jax.tree.structure(own)
     assert pair.layer_of("projections/0/kernel") == pair.depth == STUDENT.depth
     assert pair.layer_of("encoder/tokens/embedding") == 0
@@ -351,12 +358,8 @@ def test_a_task_that_cannot_compare_answers():
             "  try:   --distill.logits 0 --distill.hidden PART PART, to learn hidden states")
 
 
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return suite.train(suite.load("vision.digits_dnn", smoke=True), tmp_path_factory.mktemp("digits") / "run")
-
-
-def test_students_that_cannot_learn_from_it(digits):
+def test_students_that_cannot_learn_from_it():
+    digits = suite.Run(Path("runs/digits"), suite.load("vision.digits_dnn"))
     refused(lambda: Distill("text.synthetic_sentiment").start(digits),
             "flag --distill: text.synthetic_sentiment learns another kind of task.",
             "  found: TextClassification; the run: ImageClassification", "  try:   a recipe with the run's task")

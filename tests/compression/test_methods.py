@@ -69,20 +69,24 @@ def test_half_of_the_units(run, command, tmp_path):
     assert suite.resume(folder).metrics["validation/accuracy"] > 0.9
 
 
-@pytest.mark.parametrize("pattern, criterion", [("2:4", "magnitude"), ("unstructured", "movement")])
+@pytest.mark.parametrize("pattern, criterion", [
+    ("2:4", "magnitude"), pytest.param("unstructured", "movement", marks=pytest.mark.slow),
+])  # fmt: skip
 def test_half_of_the_weights(run, pattern, criterion, command, tmp_path):
     folder = tmp_path / "half"
     command("compress", run.folder, "--prune", "0.5", "--pattern", pattern, "--criterion", criterion, "--run-dir",
             folder, "--max-drop", "0.1", "--train.steps", "100")  # fmt: skip
     made = suite.open(folder)
     shares = zeros(made)
-    assert shares["layers/0/kernel"] == shares["layers/1/kernel"] == 0.5
+    # A weight of a unit that never acts has no gradient: one that movement lets come back stays at zero.
+    near = 0 if criterion == "magnitude" else 0.005
+    assert all(0.5 <= shares[f"layers/{i}/kernel"] <= 0.5 + near for i in (0, 1))
     assert shares["layers/2/kernel"] == shares["layers/0/bias"] == 0
     if pattern == "2:4":
         kernel = np.asarray(made._weights[0]["layers"][0]["kernel"])
         assert ((kernel.reshape(16, 4, 64) != 0).sum(1) == 2).all()
     found = verdict.read(folder)
-    assert found["parameters"]["zeros"] == (64 * 64 + 64 * 32) // 2
+    assert found["parameters"]["zeros"] == pytest.approx((64 * 64 + 64 * 32) // 2, rel=2 * near)
     assert found["parameters"]["before"] == found["parameters"]["after"]
     assert (made.experiment.optim.sparsity.begin, made.experiment.optim.sparsity.end) == (0, 0)
     # Whoever trains it on keeps its zeros.
@@ -93,33 +97,31 @@ def test_half_of_the_weights(run, pattern, criterion, command, tmp_path):
             np.testing.assert_array_equal(np.asarray(before) == 0, np.asarray(after) == 0)
 
 
-def test_pruned_without_a_teacher(run, tmp_path):
-    method = suite.Prune(0.5)
-    plain = replace(method.start(run), {"compression.distill.logits": 0.0, "train.steps": 60})
-    made = suite.compress(run, method, tmp_path / "made", experiment=plain)
-    assert "train/logits" not in made.history and made.experiment.model.hidden == (32, 16)
-
-
 def test_low_rank_additions_are_folded_in(run, tmp_path):
-    """What has been fine-tuned answers as it did, and is pruned as a model without additions."""
+    """What has been fine-tuned is pruned as a model without additions; and here without a teacher."""
     tuned = experiment(checkpoint__init_from=str(run.folder), finetune=Finetune(kind="lora", targets=("layers/0",),
                        trained=("layers/2",)), train__steps=40)  # fmt: skip
     tuned_run = suite.train(tuned, tmp_path / "tuned")
     method = suite.Prune(0.5)
-    made = suite.compress(tuned_run, method, tmp_path / "made",
-                          experiment=replace(method.start(tuned_run), {"train.steps": 60}))  # fmt: skip
+    plain = replace(method.start(tuned_run), {"compression.distill.logits": 0.0, "train.steps": 60})
+    made = suite.compress(tuned_run, method, tmp_path / "made", experiment=plain)
+    assert "train/logits" not in made.history and made.experiment.model.hidden == (32, 16)
     assert not any("addition" in name for name in paths(made._weights[0]))
     assert made.experiment.finetune == Finetune() and made.metrics["validation/accuracy"] > 0.85
 
 
+SHORT = {"train__steps": 6, "train__eval_every": 6, "train__log_every": 3, "goal": None}
+
+
 @pytest.mark.parametrize("family, field, expected", [
-    ("transformer", "feed_forward", 32), ("audio", "feed_forward", 32), ("deepfm", "hidden", (16, 8)),
-    ("resnet", "inner", (4, 8)),
+    ("deepfm", "hidden", (16, 8)),
+    pytest.param("transformer", "feed_forward", 32, marks=pytest.mark.slow),
+    pytest.param("resnet", "inner", (4, 8), marks=pytest.mark.slow),
+    pytest.param("audio", "feed_forward", 32, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_each_family(family, field, expected, tmp_path):
     need_data(family)
-    changes = {"train__steps": 6, "train__eval_every": 6, "train__log_every": 3, "goal": None}
-    whole = suite.train(small(family, **changes), tmp_path / "whole")
+    whole = suite.train(small(family, **SHORT), tmp_path / "whole")
     made = suite.compress(whole, suite.Prune(0.5), tmp_path / "made")
     assert getattr(made.experiment.model, field) == expected
     assert np.isfinite(list(made.metrics.values())).all()
@@ -189,21 +191,22 @@ def test_a_student_of_another_size(run, student, command, tmp_path):
 
 def test_a_recipe_for_own_data_takes_the_task_of_the_run(tmp_path):
     """Here a classifier of texts, whose own recipe names no file."""
-    changes = {"train.steps": 6, "train.eval_every": 6, "task.data.examples": 200, "goal": None}
-    teacher = suite.train(replace(suite.load("text.synthetic_sentiment", smoke=True), changes), tmp_path / "teacher")
-    recipe = replace(experiments.load("text.classify", smoke=True), {"train.steps": 6, "train.eval_every": 6})
-    made = suite.compress(teacher, suite.Distill(recipe), tmp_path / "student")
+    whole = suite.train(small("transformer", **SHORT), tmp_path / "whole")
+    sizes = {"model.layers": 1, "model.width": 16, "model.heads": 2, "model.feed_forward": 16, "train.batch_size": 16,
+             "pipeline.buckets": (32,), "train.steps": 6, "train.eval_every": 6}  # fmt: skip
+    recipe = replace(experiments.load("text.classify", smoke=True), sizes)
+    made = suite.compress(whole, suite.Distill(recipe), tmp_path / "student")
     assert made.experiment.name == "text.classify"
-    assert made.experiment.task.data == teacher.experiment.task.data
-    assert made.experiment.model.vocab_size == teacher.experiment.model.vocab_size
+    assert made.experiment.task.data == whole.experiment.task.data
+    assert made.experiment.model.vocab_size == whole.experiment.model.vocab_size
 
 
+@pytest.mark.slow
 def test_distillation_by_rows(tmp_path):
     """A student with row-sparse tables beside its teacher."""
     need_data("deepfm")
-    changes = {"train__steps": 6, "train__eval_every": 6, "train__log_every": 3, "goal": None}
-    whole = suite.train(small("deepfm", **changes), tmp_path / "whole")
-    recipe = small("deepfm", **changes, model__hidden=(8,), model__width=4)
+    whole = suite.train(small("deepfm", **SHORT), tmp_path / "whole")
+    recipe = small("deepfm", **SHORT, model__hidden=(8,), model__width=4)
     made = suite.compress(whole, suite.Distill(recipe), tmp_path / "made")
     assert made.experiment.model.hidden == (8,) and np.isfinite(made.metrics["validation/loss"])
 
@@ -240,6 +243,7 @@ def test_an_interruption_says_what_goes_on(run, tmp_path, monkeypatch):
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_killed_it_ends_as_if_left_alone(run, tmp_path):
     """By SIGKILL while it trains, whenever a checkpoint has come."""
     command = [sys.executable, "-m", "suite", "compress", str(run.folder), "--prune", "0.5", "--pattern", "2:4",
