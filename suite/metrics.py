@@ -36,7 +36,8 @@ def divergence(ours: jax.Array, theirs: jax.Array, temperature: float = 1.0) -> 
 
 def binary_divergence(ours: jax.Array, theirs: jax.Array, temperature: float = 1.0) -> jax.Array:
     """As `divergence`, of log odds (...)."""
-    return divergence(*(jnp.stack([logits, jnp.zeros_like(logits)], -1) for logits in (ours, theirs)), temperature)
+    mine, yours = (jnp.stack([logits, jnp.zeros_like(logits)], -1) for logits in (ours, theirs))
+    return divergence(mine, yours, temperature)
 
 
 def tally(values: jax.Array, mask: jax.Array) -> Tally:

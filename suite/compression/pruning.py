@@ -13,7 +13,7 @@ from suite.base import Batch
 from suite.compression import quantized, structured
 from suite.compression.compressing import Method
 from suite.compression.distillation import Weights
-from suite.compression.settings import Pruning
+from suite.compression.settings import Criterion, Pruning
 from suite.compression.sparse import group_of
 from suite.compression.teaching import plain_weights, teach
 from suite.config import Experiment, Finetune
@@ -21,7 +21,8 @@ from suite.data.pipeline import Encoder, dispatches, make_plan
 from suite.errors import InputError
 from suite.run import Run
 
-CRITERIA = {"structured": ("taylor", "magnitude"), "weights": ("magnitude", "movement", "taylor")}
+OF_UNITS: tuple[Criterion, ...] = ("taylor", "magnitude")
+OF_WEIGHTS: tuple[Criterion, ...] = ("magnitude", "movement", "taylor")
 """What may decide about units and about single weights; the first does where nothing is said."""
 
 
@@ -95,7 +96,7 @@ def _records(run: Run, count: int) -> Iterator[Batch]:
         yield {name: value[0] for name, value in item.batch.items()}
 
 
-def _criterion(settings: Pruning) -> str:
+def _criterion(settings: Pruning) -> Criterion:
     """What decides about units, or about weights.
 
     Raises:
@@ -112,10 +113,11 @@ def _criterion(settings: Pruning) -> str:
         if settings.units:
             raise InputError("flag --units", f"names units, but the pattern {settings.pattern} is of single weights.",
                              fix="--pattern structured")  # fmt: skip
-    known = CRITERIA["structured" if structural else "weights"]
-    if settings.criterion and settings.criterion not in known:
+    known = OF_UNITS if structural else OF_WEIGHTS
+    chosen = [each for each in known if settings.criterion in ("", each)]
+    if not chosen:
         raise InputError("flag --criterion", f'"{settings.criterion}" does not decide about '
                          f"{'units' if structural else 'weights'}.", fix=" or ".join(known))  # fmt: skip
     if settings.records < 1:
         raise InputError("flag --records", "must be at least 1.", found=str(settings.records))
-    return settings.criterion or known[0]
+    return chosen[0]

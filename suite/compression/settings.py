@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+Criterion = Literal["magnitude", "movement", "taylor"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sparsity:
@@ -12,7 +14,7 @@ class Sparsity:
     """Share of each pruned matrix that is zero at the end. 0: off."""
     pattern: str = "unstructured"
     """unstructured: any weights; 2:4, or another n:m: of each m weights in a row along the inputs, n stay."""
-    criterion: Literal["magnitude", "movement", "taylor"] = "magnitude"
+    criterion: Criterion = "magnitude"
     """Which weights stay: the largest; those that training moves away from zero (arXiv 2005.07683); or those without
     which the loss would change most (arXiv 1906.10771)."""
     exclude: tuple[str, ...] = (r"^head",)
