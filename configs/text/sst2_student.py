@@ -1,6 +1,6 @@
 """SST-2 with a student of MiniLM: its tokens, a sixth of its parameters, no published weights.
 
-source:   a student for suite compress RUN --distill text.sst2_student, RUN being of text.sst2_minilm
+source:   for suite compress RUN --distill text.sst2_student --baseline, RUN being of text.sst2_minilm
 data:     TFDS glue/sst2 2.0.0: 67,349 training phrases, 872 validation sentences
 expected: validation accuracy not yet measured (goal 80 %)
 time:     not yet measured
@@ -34,13 +34,19 @@ def experiment() -> Experiment:
         train=Train(epochs=4.0, batch_size=64, ema=0.999, eval_every=263),
         pipeline=Pipeline(buckets=(8, 14, 20, 28, 40, 64)),
         precision=Precision(compute="bfloat16"),
-        # A batch of answers tells more than its labels; the labels stay to correct the teacher.
-        compression=Compression(distill=Distillation(temperature=2.0, labels=0.1, logits=0.9)),
+        # Of MiniLM it learns the answers, the meaning of tokens, and what is in the middle and at the end.
+        compression=Compression(distill=Distillation(
+            temperature=2.0, labels=0.1, logits=0.9, states=1.0,
+            hidden=(("encoder/tokens", "encoder/tokens"), ("encoder/layers/2", "encoder/layers/1"),
+                    ("encoder/layers/5", "encoder/layers/3")),
+        )),
         goal=Goal(metric="accuracy", at_least=0.8, on="validation"),
     )  # fmt: skip
 
 
 def smoke() -> Experiment:
+    pairs = (("encoder/tokens", "encoder/tokens"), ("encoder/layers/0", "encoder/layers/0"))
     return changed(experiment(), {"train.steps": 6, "train.eval_every": 6, "train.log_every": 2,
                                   "optim.warmup_steps": 2, "pipeline.buckets": (64,), "model.layers": 1,
-                                  "model.heads": 2, "model.width": 16, "model.feed_forward": 32})  # fmt: skip
+                                  "model.heads": 2, "model.width": 16, "model.feed_forward": 32,
+                                  "compression.distill.hidden": pairs})  # fmt: skip

@@ -41,7 +41,9 @@ def teach(student: Experiment, begin: Callable[[], Weights], teacher: Run | None
         Interrupted: the training was asked to stop; its state is saved.
     """
     inside = folder / INSIDE
-    if not config.is_run(folder):
+    if config.is_run(folder):
+        _check_same(folder, folder, _finished(student))
+    else:
         bound = bind(student, folder)
         teaches = teacher is not None and bound.compression.distill.teaches
         lesson = _lesson(bound, teacher) if teaches and teacher is not None else bound
@@ -68,15 +70,20 @@ def _begin(lesson: Experiment, begin: Callable[[], Weights], teacher: Run | None
     """The folder of the training with the weights it starts with, if it isn't there."""
     inside = folder / INSIDE
     if config.is_run(inside):
-        stored = json.loads((inside / "experiment.json").read_text(encoding="utf-8"))
-        if stored != json.loads(json.dumps(config.to_json(unbind(lesson)))):
-            raise InputError(f'--run-dir "{folder}"', "holds the beginning of another compression.",
-                             fix="the flags that it was begun with, or another --run-dir")  # fmt: skip
+        _check_same(folder, inside, lesson)
         return
     weights = begin()
     if isinstance(lesson.model, Pair) and teacher is not None:
         weights = attached(lesson.model, weights, plain_weights(teacher), lesson.train.seed)
     write(lesson, *weights, inside, folder / "assets")
+
+
+def _check_same(folder: Path, run: Path, experiment: Experiment) -> None:
+    """InputError where ``run``, in ``folder``, is of another experiment."""
+    stored = json.loads((run / "experiment.json").read_text(encoding="utf-8"))
+    if stored != json.loads(json.dumps(config.to_json(unbind(experiment)))):
+        raise InputError(f'--run-dir "{folder}"', "holds another compression, or the beginning of one.",
+                         fix="the flags that it was begun with, or another --run-dir")  # fmt: skip
 
 
 def plain_weights(run: Run) -> Weights:

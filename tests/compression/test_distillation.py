@@ -18,7 +18,7 @@ from suite.compression.settings import Distillation
 from suite.compression.students import Distill
 from suite.config import Optim, replace
 from suite.errors import InputError
-from suite.models import audio, decoder, resnet, transformer
+from suite.models import audio, decoder, dnn, resnet, transformer
 from suite.optim import build
 from suite.tree import map_paths, paths
 from tasks.recommendation.click import ClickPrediction
@@ -129,6 +129,18 @@ def test_running_statistics_of_the_teacher_stay():
     assert moved.keys() == before.keys()
     for name, leaf in moved.items():
         assert bool((leaf == before[name]).all()) == name.startswith("teacher/"), name
+
+
+def test_a_teacher_of_another_family():
+    """A residual network teaches a plain one: what they are asked and what they answer is alike."""
+    student = dnn.Config(inputs=64, hidden=(16,), outputs=CLASSES)
+    teacher = resnet.small(channels=1, outputs=CLASSES, blocks=(1,), widths=(8,), stem_width=8)
+    x = {**batch(), "image": drawn(ROWS, 8, 8, 1)}
+    pair = Pair(student=student, teacher=teacher)
+    assert matched(pair, Pictures(), x, Distillation()) == pair
+    _, params, rest = nnx.split(nnx.eval_shape(lambda: pair.build(rngs=nnx.Rngs(0))), nnx.Param, ...)
+    assert all(name.startswith("layers/") for name in paths(nnx.to_pure_dict(params)))
+    assert "teacher/stem/norm/mean" in paths(nnx.to_pure_dict(rest))
 
 
 # What is heard

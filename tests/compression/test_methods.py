@@ -232,12 +232,18 @@ def test_an_interruption_says_what_goes_on(run, tmp_path, monkeypatch):
     assert str(stopped.value).endswith(f"; go on with: the same command with --run-dir {folder} --continue")
     assert (folder / INSIDE / "experiment.json").exists() and not (folder / "experiment.json").exists()
     monkeypatch.undo()
-    other = suite.Prune(0.25)
-    with pytest.raises(InputError) as error:
-        suite.compress(run, other, folder, resume=True)
-    assert error.value.where == f'--run-dir "{folder}"'
-    assert error.value.problem == "holds the beginning of another compression."
+
+    def refused_with_other_flags():
+        with pytest.raises(InputError) as error:
+            suite.compress(run, suite.Prune(0.25), folder, resume=True)
+        assert str(error.value).splitlines() == [
+            f'--run-dir "{folder}": holds another compression, or the beginning of one.',
+            "  try:   the flags that it was begun with, or another --run-dir",
+        ]
+
+    refused_with_other_flags()
     made = suite.compress(run, suite.Prune(0.5), folder, resume=True)
+    refused_with_other_flags()
     alone = suite.compress(run, suite.Prune(0.5), tmp_path / "alone")
     for one, two in zip(*(jax.tree.leaves(each._weights) for each in (made, alone)), strict=True):
         np.testing.assert_array_equal(one, two)
