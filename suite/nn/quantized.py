@@ -18,8 +18,8 @@ from jaxtyping import Array, Float, Int, Int8, UInt8
 from suite.nn.conv import Conv, conv2d
 from suite.nn.conv1d import Conv1d, DepthwiseConv1d, PositionalConv, conv1d, depthwise_conv1d, grouped_conv1d, tap_norm
 from suite.nn.dot import dot_nt
-from suite.nn.embedding import Embedding, LearnedPositions
-from suite.nn.int8 import integer_dot, rounded, step, weight_dot
+from suite.nn.embedding import Embedding, LearnedPositions, check_length
+from suite.nn.int8 import bfloat16_dot, integer_dot, narrowed, rounded, step, weight_dot
 from suite.nn.linear import Linear
 from suite.nn.table import StackedTable
 
@@ -112,7 +112,7 @@ class Rounded(nnx.Module):
         if kernel.dtype == jnp.int8:
             return kernel, scale[0]
         values = unpack(kernel).reshape(scale.shape[0], -1, scale.shape[1])
-        return (values * scale[:, None]).astype(jnp.bfloat16).reshape(self.shape), 1.0
+        return narrowed(values * scale[:, None]).reshape(self.shape), 1.0
 
     def _operand(self, x: Array, axes: tuple[int, ...]) -> tuple[Array, Array | float]:
         """The inputs for a product, and what the product is to be multiplied by; ``axes`` share a scale."""
@@ -137,7 +137,7 @@ class QuantizedLinear(Rounded):
     def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
         w, scale = self._weights()
         x, factor = self._operand(x, (-1,))
-        product = integer_dot if x.dtype == jnp.int8 else weight_dot
+        product = bfloat16_dot if w.dtype == jnp.bfloat16 else integer_dot if x.dtype == jnp.int8 else weight_dot
         return self._plus_bias(product(x, w) * (scale * factor))
 
 

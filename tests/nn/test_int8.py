@@ -15,26 +15,36 @@ def integers(*shape):
     return jnp.asarray(RNG.integers(-128, 128, shape), jnp.int8)
 
 
-@pytest.mark.parametrize("rows", [(5,), (1,), (2, 3), (1, 1), ()])
+@pytest.mark.parametrize("rows", [(5,), (1,), (2, 3), (1, 1), (), (100,)])
 def test_the_forms_of_an_integer_product_agree(rows):
     x, w = integers(*rows, 64), integers(64, 24)
     expected = np.asarray(x, np.int64) @ np.asarray(w, np.int64)
-    for form in (int8._on_cpu, int8._integers, jax.jit(int8.integer_dot)):
+    for form in (int8._integers_of_two, int8._as_bfloat16, int8._integers, jax.jit(int8.integer_dot)):
         np.testing.assert_array_equal(form(x, w), expected)
 
 
 def test_sums_beyond_the_exact_ones_agree_to_rounding():
     x, w = jnp.full((3, 4096), 127, jnp.int8), jnp.full((4096, 16), 127, jnp.int8)
     assert 127 * 127 * 4096 > 2**24
-    np.testing.assert_allclose(int8._on_cpu(x, w), int8._integers(x, w), rtol=1e-6)
+    np.testing.assert_allclose(int8._as_bfloat16(x, w), int8._integers(x, w), rtol=1e-4)
 
 
-@pytest.mark.parametrize("rows", [1, 7])
-def test_weights_alone_cost_the_rounding_of_inputs_to_bfloat16(rows):
-    x, w = jnp.asarray(RNG.normal(size=(rows, 96)), jnp.float32), integers(96, 16)
-    exact = np.asarray(x.astype(jnp.bfloat16), np.float64) @ np.asarray(w, np.float64)
-    for form in (int8._on_cpu, int8._narrow, jax.jit(int8.weight_dot)):
-        np.testing.assert_allclose(form(x, w), exact, rtol=1e-5, atol=1e-2)
+@pytest.mark.parametrize("rows, inputs", [((1,), 96), ((7,), 96), ((2, 8), 96), ((40,), 96), ((40,), 4100), ((), 96)])
+def test_weights_alone_cost_the_rounding_of_inputs_to_bfloat16(rows, inputs):
+    x, w = jnp.asarray(RNG.normal(size=(*rows, inputs)), jnp.float32), integers(inputs, 16)
+    exact = np.asarray(x, np.float64) @ np.asarray(w, np.float64)
+    size = np.linalg.norm(np.asarray(x), axis=-1, keepdims=True) * np.linalg.norm(np.asarray(w, np.float64), axis=0)
+    for form in (int8._pairs, int8._widened, int8._narrow, jax.jit(int8.weight_dot)):
+        assert (np.abs(form(x, w) - exact) / size).max() < 2**-9 / 2
+    assert (np.abs(int8._pairs(x, w) - exact) / size).max() < 2**-13  # finer than bfloat16
+
+
+def test_integers_and_floats_in_bfloat16():
+    every = jnp.arange(-128, 128, dtype=jnp.int8)
+    assert int8.widened(every).dtype == jnp.bfloat16
+    np.testing.assert_array_equal(int8.widened(every), every.astype(jnp.bfloat16))
+    x = jnp.asarray(RNG.normal(size=1000) * 10.0 ** RNG.integers(-20, 20, 1000), jnp.float32)
+    np.testing.assert_array_equal(int8.narrowed(x), x.astype(jnp.bfloat16))
 
 
 @pytest.mark.parametrize("axes, channelwise", [((1,), (0,)), ((0, 1), ())])
