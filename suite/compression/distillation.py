@@ -12,7 +12,7 @@ the student's own task, hears what the student was asked and what it answered, a
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import jax
@@ -33,6 +33,8 @@ Weights = tuple[Any, Any]
 """(params, rest) of a model, nested dicts of arrays."""
 TEACHER, PROJECTIONS = "teacher", "projections"
 """What is attached to the student: names of attributes, and the first parts of paths."""
+KEPT = {"remat": "none", "scan_layers": False}
+"""Fields of a ModelConfig, where it has them, and the values with which what layers give out can be heard."""
 
 
 class Fixed(nnx.Variable):
@@ -234,7 +236,7 @@ def matched(pair: Pair, task: Task, batch: Batch, settings: Distillation) -> Pai
     Raises:
         InputError: outputs or hidden states of the two cannot be compared, or are not there.
     """
-    _check_kept(pair.student, settings)
+    _check(pair.student, settings)
     seen: list[tuple[Any, Any, list[tuple[Given, Given]]]] = []
 
     def called(model: Any, batch: Batch) -> jax.Array:
@@ -260,9 +262,21 @@ def matched(pair: Pair, task: Task, batch: Batch, settings: Distillation) -> Pai
                 projections=tuple((ours, theirs) for ours, theirs in widths if ours != theirs))  # fmt: skip
 
 
-def _check_kept(student: ModelConfig, settings: Distillation) -> None:
-    """What a layer gives out is not kept where it is computed again, or scanned."""
-    for name, plain in (("remat", "none"), ("scan_layers", False)):
+def kept(model: ModelConfig) -> ModelConfig:
+    """The config of the same model, which keeps what its layers give out instead of computing it again."""
+    changes = {name: plain for name, plain in KEPT.items() if getattr(model, name, plain) != plain}
+    return replace(model, **changes) if changes else model  # type: ignore[type-var]
+
+
+def _check(student: ModelConfig, settings: Distillation) -> None:
+    """InputError where a value is out of range, or the student keeps no hidden states."""
+    for name in ("labels", "logits", "states"):
+        if not getattr(settings, name) >= 0:  # also refuses nan
+            raise InputError(f"field distill.{name}", "must be at least 0.", found=str(getattr(settings, name)))
+    if not settings.temperature > 0:
+        raise InputError("field distill.temperature", "must be above 0.", found=str(settings.temperature),
+                         fix="--distill.temperature 2")  # fmt: skip
+    for name, plain in KEPT.items():
         value = getattr(student, name, plain)
         if settings.hidden and value != plain:
             raise InputError(f"field model.{name}", f"is {value}, which keeps no hidden states to learn from.",

@@ -1,10 +1,9 @@
 """Pruning: a run without some of its units or weights, trained on beside the whole one."""
 
-import dataclasses
 import math
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from suite import adaptation, config
@@ -20,6 +19,7 @@ from suite.config import Experiment, Finetune
 from suite.data.pipeline import Encoder, dispatches, make_plan
 from suite.errors import InputError
 from suite.run import Run
+from suite.units import Layer
 
 OF_UNITS: tuple[Criterion, ...] = ("taylor", "magnitude")
 OF_WEIGHTS: tuple[Criterion, ...] = ("magnitude", "movement", "taylor")
@@ -50,31 +50,30 @@ class Prune(Method):
 
     def make(self, run: Run, experiment: Experiment, folder: Path) -> None:
         settings = experiment.compression.prune
-        criterion = _criterion(settings)
         inherit(run, folder)
-        if settings.pattern != "structured":
-            sparsity = dataclasses.replace(experiment.optim.sparsity, share=settings.share, pattern=settings.pattern,
-                                           criterion=criterion)  # fmt: skip
+        if settings.pattern == "structured":
+            abstract = run._program.abstract
+            found = structured.find(experiment.model, adaptation.base(abstract.params), abstract.rest, settings.units)
+            smaller = structured.narrowed(experiment.model, found, settings.share)
+            teach(replace(experiment, model=smaller), lambda: _without_units(run, found, settings), run, folder)
+        else:
+            sparsity = replace(experiment.optim.sparsity, share=settings.share, pattern=settings.pattern,
+                               criterion=_criterion(settings))  # fmt: skip
             made = config.replace(experiment, {"optim.sparsity": sparsity})
             teach(made, lambda: plain_weights(run), run, folder)
-            return
-        program = run._program.abstract
-        params = adaptation.base(program.params)
-        found = structured.find(experiment.model, params, program.rest, settings.units)
-        smaller = structured.narrowed(experiment.model, found, settings.share)
 
-        def begin() -> Weights:
-            params, rest = plain_weights(run)
-            if criterion == "magnitude":
-                scores = structured.magnitude(found, params)
-            else:
-                whole = dataclasses.replace(run, experiment=config.replace(run.experiment, {"finetune": Finetune()}))
-                scores = structured.taylor(found, whole._program.graph, params, rest, run.experiment.task,
-                                           _records(run, settings.records))  # fmt: skip
-            made = structured.without(experiment.model, params, rest, found, scores, settings.share)
-            return made.params, made.rest
 
-        teach(dataclasses.replace(experiment, model=smaller), begin, run, folder)
+def _without_units(run: Run, found: Sequence[Layer], settings: Pruning) -> Weights:
+    """The weights of the run without the units that matter least."""
+    params, rest = plain_weights(run)
+    if _criterion(settings) == "magnitude":
+        scores = structured.magnitude(found, params)
+    else:
+        whole = replace(run, experiment=config.replace(run.experiment, {"finetune": Finetune()}))
+        scores = structured.taylor(found, whole._program.graph, params, rest, run.experiment.task,
+                                   _records(run, settings.records))  # fmt: skip
+    made = structured.without(run.experiment.model, params, rest, found, scores, settings.share)
+    return made.params, made.rest
 
 
 def inherit(run: Run, folder: Path) -> None:

@@ -8,12 +8,13 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from suite import adaptation, config
 from suite.assets import bind, unbind
-from suite.compression.distillation import Distilled, Pair, Weights, attached, detached, matched
+from suite.compression.distillation import Distilled, Pair, Weights, attached, detached, kept, matched
 from suite.compression.written import write
 from suite.config import Experiment
 from suite.errors import InputError
@@ -23,8 +24,6 @@ from suite.trainer import fit
 
 INSIDE = "training"
 """The folder of the training."""
-LOGS = ("metrics.jsonl", "tensorboard")
-"""What of it stays."""
 
 
 def teach(student: Experiment, begin: Callable[[], Weights], teacher: Run | None, folder: Path) -> None:
@@ -44,17 +43,21 @@ def teach(student: Experiment, begin: Callable[[], Weights], teacher: Run | None
     if config.is_run(folder):
         _check_same(folder, folder, _finished(student))
     else:
+        teacher = teacher if student.compression.distill.teaches else None
         bound = bind(student, folder)
-        teaches = teacher is not None and bound.compression.distill.teaches
-        lesson = _lesson(bound, teacher) if teaches and teacher is not None else bound
-        _begin(lesson, begin, teacher if teaches else None, folder)
+        lesson = bound if teacher is None else _lesson(bound, teacher)
+        _begin(lesson, begin, teacher, folder)
         fit(lesson, inside)
         weights = detached(*Run(inside, lesson)._weights)
-        for name in LOGS:
-            if (inside / name).exists():
-                (shutil.copytree if (inside / name).is_dir() else shutil.copy)(inside / name, folder / name)
+        _keep_logs(inside, folder)
         write(_finished(student), *weights, folder, inside / "assets")
     shutil.rmtree(inside, ignore_errors=True)
+
+
+def _keep_logs(inside: Path, folder: Path) -> None:
+    shutil.copyfile(inside / "metrics.jsonl", folder / "metrics.jsonl")
+    if (inside / "tensorboard").exists():
+        shutil.copytree(inside / "tensorboard", folder / "tensorboard", dirs_exist_ok=True)
 
 
 def _lesson(student: Experiment, teacher: Run) -> Experiment:
@@ -62,7 +65,7 @@ def _lesson(student: Experiment, teacher: Run) -> Experiment:
     settings, task = student.compression.distill, student.task
     source = task.source("train")
     batch = request(task, source[np.arange(min(2, len(source)))], (), 2)
-    pair = matched(Pair(student=student.model, teacher=teacher.experiment.model), task, batch, settings)
+    pair = matched(Pair(student=student.model, teacher=kept(teacher.experiment.model)), task, batch, settings)
     return replace(student, task=Distilled(task=task, settings=settings), model=pair)
 
 
@@ -81,9 +84,16 @@ def _begin(lesson: Experiment, begin: Callable[[], Weights], teacher: Run | None
 def _check_same(folder: Path, run: Path, experiment: Experiment) -> None:
     """InputError where ``run``, in ``folder``, is of another experiment."""
     stored = json.loads((run / "experiment.json").read_text(encoding="utf-8"))
-    if stored != json.loads(json.dumps(config.to_json(unbind(experiment)))):
+    if _anywhere(stored) != _anywhere(config.to_json(unbind(experiment))):
         raise InputError(f'--run-dir "{folder}"', "holds another compression, or the beginning of one.",
                          fix="the flags that it was begun with, or another --run-dir")  # fmt: skip
+
+
+def _anywhere(stored: Any) -> Any:
+    """A stored experiment without the files of its assets, since the folder may have moved."""
+    if isinstance(stored, dict):
+        return {name: _anywhere(value) for name, value in stored.items() if name != "file"}
+    return [_anywhere(value) for value in stored] if isinstance(stored, list) else stored
 
 
 def plain_weights(run: Run) -> Weights:
@@ -98,5 +108,5 @@ def plain_weights(run: Run) -> Weights:
 
 def _finished(student: Experiment) -> Experiment:
     """As it is stored: whoever trains it on keeps its zeros, the smallest weights there are, and makes no more."""
-    kept = replace(student.optim.sparsity, criterion="magnitude", begin=0.0, end=0.0)
-    return config.replace(student, {"optim.sparsity": kept}) if kept.share else student
+    sparsity = replace(student.optim.sparsity, criterion="magnitude", begin=0.0, end=0.0)
+    return config.replace(student, {"optim.sparsity": sparsity}) if sparsity.share else student

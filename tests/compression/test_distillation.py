@@ -12,7 +12,7 @@ from flax import nnx
 import suite
 from suite import metrics
 from suite.base import Batch
-from suite.compression.distillation import Distilled, Pair, attached, detached, hear, matched
+from suite.compression.distillation import Distilled, Pair, attached, detached, hear, kept, matched
 from suite.compression.recording import recording
 from suite.compression.settings import Distillation
 from suite.compression.students import Distill
@@ -357,6 +357,11 @@ def test_parts_that_cannot_be_compared():
     again = Pair(student=dataclasses.replace(STUDENT, remat="full"), teacher=TEACHER)
     refused(lambda: matched(again, Texts(), batch(), settings(("encoder", "encoder"))),
             "field model.remat: is full, which keeps no hidden states to learn from.", "  try:   --model.remat none")
+    assert kept(again.student) == STUDENT and kept(dnn.Config()) == dnn.Config()  # as teachers
+    refused(lambda: matched(pair, Texts(), batch(), Distillation(temperature=0.0)),
+            "field distill.temperature: must be above 0.", "  found: 0.0", "  try:   --distill.temperature 2")
+    refused(lambda: matched(pair, Texts(), batch(), Distillation(labels=-1.0)),
+            "field distill.labels: must be at least 0.", "  found: -1.0")
     more = Pair(student=dataclasses.replace(STUDENT, outputs=5), teacher=TEACHER)
     refused(lambda: matched(more, Texts(), batch(), settings()),
             "flag --distill: teacher and student answer with arrays of different shapes.",

@@ -113,11 +113,10 @@ def test_low_rank_additions_are_folded_in(run, tmp_path):
 SHORT = {"train__steps": 6, "train__eval_every": 6, "train__log_every": 3, "goal": None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family, field, expected", [
-    ("deepfm", "hidden", (16, 8)),
-    pytest.param("transformer", "feed_forward", 32, marks=pytest.mark.slow),
-    pytest.param("resnet", "inner", (4, 8), marks=pytest.mark.slow),
-    pytest.param("audio", "feed_forward", 32, marks=pytest.mark.slow),
+    ("deepfm", "hidden", (16, 8)), ("transformer", "feed_forward", 32), ("resnet", "inner", (4, 8)),
+    ("audio", "feed_forward", 32),
 ])  # fmt: skip
 def test_each_family(family, field, expected, tmp_path):
     need_data(family)

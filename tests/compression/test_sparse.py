@@ -311,6 +311,7 @@ print(json.dumps([jax.device_count(), int((kernel == 0).sum()), str(kernel.shard
 EIGHT = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 
 
+@pytest.mark.slow
 def test_eight_devices_prune_as_one(child, tmp_path):
     changes = {"train.steps": 12, "train.steps_per_dispatch": 3, "train.log_every": 3, "train.eval_every": 12,
                "parallel.fsdp": 2, "train.ema": 0.9, "optim.warmup_steps": 2, "optim.sparsity.share": 0.5,
