@@ -219,3 +219,13 @@ def test_what_is_refused():
             "  found: structured", "  try:   --pattern unstructured")  # fmt: skip
     grouped = resnet.small(channels=1, outputs=3, blocks=(1,), widths=(32,), stem_width=32, norm="group", groups=8)
     assert grouped.prunable == ()
+
+
+def test_published_formats_say_how_many_values_a_layer_has_and_refuse_fewer_heads():
+    config = transformer.Config(vocab_size=30, norm="post", embedding_norm=True, token_types=2, pooling="cls",
+                                outputs=2, **BODY)  # fmt: skip
+    publish = transformer.IMPORTS["bert"].publish
+    assert publish(replace(config, feed_forward=16))["intermediate_size"] == 16
+    refused(lambda: publish(replace(config, heads=2, head_width=6)), "the model: has 2 heads of width 6.")
+    refused(lambda: vit.IMPORTS["vit"].publish(replace(FAMILIES["vit"], heads=2, head_width=6)),
+            "the model: has 2 heads of width 6, which this format cannot say.", "  found: width 24")  # fmt: skip
