@@ -6,19 +6,22 @@ is an overhead of 5 %.
 
 `devices` is about weak scaling: the loop beside its bare step on 1, 2, 4 and 8 simulated devices with as many rows
 each, and the share of a step that is spent outside the compiled step. Each number of devices has a process of its own,
-in which loop and bare steps take turns.
+in which loop and bare steps take turns. `processes`: the same for 1, 2 and 4 processes of one device.
 
     python -m benchmarks.overhead
     python -m benchmarks.overhead devices
+    python -m benchmarks.overhead processes
 """
 
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,16 +83,16 @@ ROWS, WINDOW, WINDOWS = 64, 10, 12
 
 
 def in_turn() -> tuple[list[float], list[float]]:
-    """Seconds a step on all devices of this process, of the bare compiled step and of the loop, window by window.
+    """Seconds a step on all devices, of the bare compiled step and of the loop, window by window.
 
     The loop has just logged when a window of bare steps begins, so nothing of it is still being computed.
     """
     import jax
 
     import suite
-    from suite import trainer
+    from suite import hosts, trainer
     from suite.data.pipeline import dispatches, to_device
-    from suite.parts import placer
+    from suite.parts import own_part, placer
 
     steps = WINDOW * (WINDOWS + 3)
     changes = {"train.batch_size": ROWS * jax.device_count(), "train.steps": steps, "train.steps_per_dispatch": 1,
@@ -107,8 +110,9 @@ def in_turn() -> tuple[list[float], list[float]]:
         bound = prepare(experiment, folder, source)
         plan = make_plan(bound.task, source, bound.train.batch_size, seed=0)
         program = trainer.assemble(bound, steps)
-        items = dispatches(Encoder(bound.task, source, plan, True), 0, 2)
-        _, batch = next(to_device(items, placer(program.mesh, leading=1)))
+        part = own_part(program.mesh, plan.batch_size)
+        items = dispatches(Encoder(bound.task, source, plan, True, None if part is None else part.rows), 0, 2)
+        _, batch = next(to_device(items, placer(program.mesh, part, leading=1)))
         held.update(program=program, batch=batch, state=program.init())
 
     def bare_steps() -> None:
@@ -128,30 +132,58 @@ def in_turn() -> tuple[list[float], list[float]]:
         bare_steps()
         held["since"] = time.perf_counter()
 
-    trainer.fit(experiment, Path(tempfile.mkdtemp()), on_dispatch=on_dispatch)
+    trainer.fit(experiment, Path(hosts.agreed(tempfile.mkdtemp)), on_dispatch=on_dispatch)
     return bare[3:], loop[2:]
 
 
-def by_devices(counts: tuple[int, ...] = (1, 2, 4, 8), rounds: int = 2) -> dict[int, tuple[float, float]]:
-    """Milliseconds a step, bare and in the loop, for each number of devices: medians of all windows."""
+def _child() -> None:
+    """One process of those that measure; the first one prints."""
+    from suite import hosts, joining
+
+    with joining.joined(joining.find_place({})):
+        found = in_turn()
+        if hosts.is_first():
+            print(json.dumps(found))
+
+
+def scaled(counts: Sequence[int], processes: bool, rounds: int = 2) -> dict[int, tuple[float, float]]:
+    """Milliseconds a step, bare and in the loop, for each number of devices, which one process has or of which each has
+    a process: medians of all windows."""
     windows: dict[int, list[list[float]]] = {count: [[], []] for count in counts}
-    program = "from benchmarks.overhead import in_turn as f; import json; print(json.dumps(f()))"
     for _ in range(rounds):
         for count in counts:
-            environment = {**os.environ, "JAX_PLATFORMS": "cpu",
-                           "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}  # fmt: skip
-            done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True,
-                                  check=True)  # fmt: skip
-            for held, times in zip(windows[count], json.loads(done.stdout.splitlines()[-1]), strict=True):
+            for held, times in zip(windows[count], _measured(count, processes), strict=True):
                 held += times
     return {count: (1e3 * statistics.median(bare), 1e3 * statistics.median(loop))
             for count, (bare, loop) in windows.items()}  # fmt: skip
 
 
+def _measured(count: int, processes: bool) -> list[list[float]]:
+    command = [sys.executable, "-c", "from benchmarks.overhead import _child; _child()"]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    if not processes:
+        environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count}"
+        places: list[dict[str, str]] = [{}]
+    else:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        places = [{"SUITE_COORDINATOR": address, "SUITE_PROCESSES": str(count), "SUITE_PROCESS": str(i)}
+                  for i in range(count)] if count > 1 else [{}]  # fmt: skip
+    children = [subprocess.Popen(command, env={**environment, **place}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                 text=True) for place in places]  # fmt: skip
+    said = [child.communicate() for child in children]
+    if any(child.returncode for child in children):
+        raise RuntimeError(said[0][1][-2000:])
+    return json.loads(said[0][0].splitlines()[-1])
+
+
 if __name__ == "__main__":
-    if sys.argv[1:] == ["devices"]:
-        for count, (bare, loop) in by_devices().items():
-            print(f"{count} devices, {ROWS} rows each: a step takes {bare:.2f} ms bare, {loop:.2f} ms in the loop, "
+    what = sys.argv[1] if len(sys.argv) == 2 else ""
+    if what in ("devices", "processes"):
+        counts = (1, 2, 4, 8) if what == "devices" else (1, 2, 4)
+        for count, (bare, loop) in scaled(counts, what == "processes").items():
+            print(f"{count} {what}, {ROWS} rows each: a step takes {bare:.2f} ms bare, {loop:.2f} ms in the loop, "
                   f"{100 * (1 - bare / loop):.1f} % of it outside the compiled step")  # fmt: skip
     else:
         main()

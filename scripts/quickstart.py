@@ -65,7 +65,7 @@ def run_one(name: str, smoke: bool, runs: str, console: Console) -> Row:
     """Train one experiment, evaluate it on the test split and show three answers."""
     experiment: Any = load(name, smoke=smoke)
     data, goal = experiment.task.data, experiment.goal
-    origin = getattr(data, "origin", "real")
+    origin = data.origin if data.origin.startswith("synthetic") else "real"
     if goal is None:
         raise InputError(name, "has no goal to show the result beside.", fix=" or ".join(EXPERIMENTS))
     console.rule(f"{name} on {origin} data")

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from suite.errors import InputError, Interrupted, Missed
     from suite.experiments import load
     from suite.launching import launch
+    from suite.reporting.comparisons import compare
+    from suite.reporting.reports import report
     from suite.run import Run, convert, evaluate, open, plan, predict, resume, train
+    from suite.tuning import tune
+    from suite.verdict import Verdict
 
 _HOMES = {
     "Distill": "suite.compression.students",
@@ -27,6 +31,8 @@ _HOMES = {
     "Prune": "suite.compression.pruning",
     "Quantize": "suite.compression.quantization",
     "Run": "suite.run",
+    "Verdict": "suite.verdict",
+    "compare": "suite.reporting.comparisons",
     "compress": "suite.compression.compressing",
     "convert": "suite.run",
     "doctor": "suite.diagnosis",
@@ -37,8 +43,10 @@ _HOMES = {
     "plan": "suite.run",
     "predict": "suite.run",
     "replace": "suite.config",
+    "report": "suite.reporting.reports",
     "resume": "suite.run",
     "train": "suite.run",
+    "tune": "suite.tuning",
 }
 __all__ = [
     "Distill",
@@ -49,6 +57,8 @@ __all__ = [
     "Prune",
     "Quantize",
     "Run",
+    "Verdict",
+    "compare",
     "compress",
     "convert",
     "doctor",
@@ -59,8 +69,10 @@ __all__ = [
     "plan",
     "predict",
     "replace",
+    "report",
     "resume",
     "train",
+    "tune",
 ]
 
 

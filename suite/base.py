@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 
 from suite.errors import InputError
+from suite.exhibits import Exhibit
 
 if TYPE_CHECKING:
     from suite.units import Units
@@ -95,6 +96,16 @@ class Data(ABC):
         Raises:
             InputError: there is nothing to read, or no such split.
         """
+
+    @property
+    def origin(self) -> str:
+        """Who made the records, and where they are from; empty where the data doesn't say."""
+        return ""
+
+    @property
+    def licence(self) -> str:
+        """What may be done with the records; empty where the data doesn't say."""
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,3 +277,15 @@ class Task(ABC):
         """
         raise InputError("flag --distill", f"{type(self).__name__} does not say how far two answers are apart.",
                          fix="--distill.logits 0 --distill.hidden PART PART, to learn hidden states")  # fmt: skip
+
+    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+        """What a reader of a report should see, by title. Host.
+
+        Args:
+            columns: records (b, ...) as the data holds them.
+            outputs: what ``predict`` said of them.
+            batch: the same records encoded; none is padding.
+
+        Exhibits of the same title add over batches, as tallies do. A task with nothing to show leaves this as it is.
+        """
+        return {}

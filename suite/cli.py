@@ -1,6 +1,6 @@
 """The command line: each verb is a function of ``suite``, printed for people; ``result.json`` is for programs.
 
-Exit codes: 0 done, 1 the run failed, 2 the user's input was refused, 3 a goal or a --max-drop was not met, 75 training
+Exit codes: 0 done, 1 the run failed, 2 the user's input was refused, 3 a goal or a --max-drop was missed, 75 training
 was interrupted and can go on.
 Nothing heavy is imported before a verb is known, so ``suite --help`` answers at once.
 """
@@ -11,13 +11,13 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from suite.commands import compressing, looking, training, using
+from suite.commands import compressing, looking, telling, training, tuning, using
 from suite.errors import InputError, Interrupted, Missed, RunError, closest
 
-MISSED = 3
-"""Done, and not good enough."""
 INTERRUPTED = 75
 """EX_TEMPFAIL of sysexits.h: what a scheduler may start again."""
+MISSED = 3
+"""All was done, and what was to be reached was not."""
 
 HELP = """usage: suite VERB ...
 
@@ -27,10 +27,13 @@ HELP = """usage: suite VERB ...
   plan EXPERIMENT [--devices NAME]              parameters, FLOPs, memory a device, step time; what to change
   train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR [--continue]] | train --resume RUN
       [--checkpoint.init_from RUN|FOLDER|OWNER/NAME [--offline]]
+  tune EXPERIMENT [--run-dir DIR] [--storage URL] train again with other settings until its goal is met
   evaluate RUN [--split test] [--batch-size N]  metrics on a split
   predict RUN --input TEXT|FILE|FOLDER|-        JSON lines out, one a record
   compress RUN --quantize int8|int4|int8-dynamic|int8-static [--aware] | --prune SHARE | --distill EXPERIMENT
       [--max-drop X]                            smaller, and measured again
+  report RUN [--split S] [--with RUN ...]       one HTML page: verdict, curves, mistakes, data, configuration, speed
+  compare RUN RUN ... [--to FILE]               side by side with intervals; which differences are significant
   convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights as the original library reads them; --delta: what was trained
   launch --processes N -- train EXPERIMENT ...  N processes on this machine, as a pod would run them
 
@@ -43,10 +46,13 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "data": looking.inspect,
     "plan": looking.plan,
     "train": training.train,
+    "tune": tuning.tune,
     "evaluate": training.evaluate,
     "launch": training.launch,
     "predict": using.predict,
     "compress": compressing.compress,
+    "report": telling.report,
+    "compare": telling.compare,
     "convert": using.convert,
 }
 
@@ -68,10 +74,10 @@ def main(arguments: list[str] | None = None) -> None:
         VERBS[verb](rest)
     except InputError as error:
         _end(f"suite {verb}: {error}", 2)
-    except Interrupted as error:
-        _end(f"suite {verb}: {error}", INTERRUPTED)
     except Missed as error:
         _end(f"suite {verb}: {error}", MISSED)
+    except Interrupted as error:
+        _end(f"suite {verb}: {error}", INTERRUPTED)
     except RunError as error:
         _end(f"suite {verb}: {error}", 1)
     except KeyboardInterrupt:

@@ -34,7 +34,7 @@ class RunError(RuntimeError):
 
 
 class Missed(RuntimeError):
-    """A goal, or a bound that the user named, was not met: everything was done and written all the same."""
+    """What was to be reached was not: a goal, or the most that a metric may lose. The work itself is done and saved."""
 
 
 class Interrupted(RuntimeError):

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from suite import hosts, sharding
 from suite.base import Batch, Columns, Source, Tally, Task
 from suite.data.pipeline import Dispatch, Encoder, Plan, decides_length, dispatches, pad
+from suite.exhibits import Exhibit
 from suite.intervals import Scores, by_record, joined
 from suite.metrics import add
 from suite.nn.layout import Layout, laid_out
@@ -73,12 +74,29 @@ def evaluate(predict: Predict, params: Any, rest: Any, task: Task, source: Sourc
 
 def score_records(predict: Predict, params: Any, rest: Any, task: Task, source: Source, plan: Plan) -> Scores:
     """What each record of the split adds to each metric, for intervals and comparisons; in one process."""
-    parts = []
+    found = outputs(predict, params, rest, task, source, plan)
+    return joined([_scored(task, item, made) for item, made in found])
+
+
+def examine(predict: Predict, params: Any, rest: Any, task: Task, source: Source,
+            plan: Plan) -> tuple[Scores, dict[str, Exhibit]]:  # fmt: skip
+    """The same, and what the task has to show of the split; in one process."""
+    parts, shown = [], dict[str, Exhibit]()
     for item, made in outputs(predict, params, rest, task, source, plan):
-        batch = {name: value[0] for name, value in item.batch.items()}
-        indices = item.indices.reshape(-1)
-        parts.append((by_record(task, made, batch), indices[indices >= 0]))
-    return joined(parts)
+        parts.append(_scored(task, item, made))
+        real = np.asarray(item.batch["mask"][0])
+        batch = {name: np.asarray(value[0])[real] for name, value in item.batch.items()}
+        kept = {name: np.asarray(value)[real] for name, value in made.items()}
+        for title, more in task.exhibits(source[parts[-1][1]], kept, batch).items():
+            shown[title] = shown[title] + more if title in shown else more
+    return joined(parts), shown
+
+
+def _scored(task: Task, item: Dispatch, made: dict[str, np.ndarray]) -> tuple[dict[str, list[Tally]], np.ndarray]:
+    """Tallies of each record of a batch, and the records' numbers."""
+    batch = {name: value[0] for name, value in item.batch.items()}
+    indices = item.indices.reshape(-1)
+    return by_record(task, made, batch), indices[indices >= 0]
 
 
 def answer(predict: Predict, params: Any, rest: Any, task: Task, columns: Columns, buckets: tuple[int, ...],

@@ -37,6 +37,41 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Difference(Interval):
+    """How much two values differ.
+
+    Attributes:
+        p: two-sided p-value: twice the share of draws that lie on the other side of 0.
+    """
+
+    p: float
+
+    @classmethod
+    def of(cls, value: float, draws: Sequence[np.ndarray]) -> "Difference":
+        """From draws (k,) of the difference."""
+        drawn = np.concatenate(draws) if draws else np.zeros(0)
+        drawn = drawn[np.isfinite(drawn)]
+        beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())
+        # Of so many draws none is on the other side, which is no proof that none ever would be.
+        p = float(min(1.0, 2 * (beyond + 1) / (len(drawn) + 1)))
+        bounds = _bounds(value, draws)
+        return cls(value, bounds.low, bounds.high, p)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p-values of several comparisons, corrected for their number (Holm, 1979, Scandinavian Journal of Statistics 6).
+
+    Where each below 0.05 is called significant, one or more of them are so by chance in 5 % of all cases at the most.
+    """
+    order = sorted(range(len(p)), key=lambda place: p[place])
+    made, largest = [0.0] * len(p), 0.0
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, p[place] * (len(p) - rank)))
+        made[place] = largest
+    return made
+
+
+@dataclass(frozen=True)
 class Scores:
     """What each record of a split adds to each metric.
 
@@ -61,7 +96,7 @@ class Scores:
         draws = [type(rows[0]).resampled(rows, block) for block in samples(len(rows), DRAWS, seed)]
         return _bounds(_whole(rows), draws)
 
-    def minus(self, other: "Scores", metric: str, seed: int = 0) -> Interval:
+    def minus(self, other: "Scores", metric: str, seed: int = 0) -> "Difference":
         """This run's value less the other's, on the same records.
 
         Raises:
@@ -74,7 +109,7 @@ class Scores:
                              fix="runs with the same data and split")  # fmt: skip
         draws = [type(ours[0]).resampled(ours, block) - type(theirs[0]).resampled(theirs, block)
                  for block in samples(len(ours), DRAWS, seed)]  # fmt: skip
-        return _bounds(_whole(ours) - _whole(theirs), draws)
+        return Difference.of(_whole(ours) - _whole(theirs), draws)
 
     def sorted(self) -> "Scores":
         """In the order of the source."""
@@ -88,10 +123,11 @@ class Scores:
 
 
 def _whole(rows: Sequence[Tally]) -> float:
-    total = rows[0]
-    for row in rows[1:]:
-        total = total + row
-    return total.value()
+    """Value of all rows together. They are added by pairs: some tallies grow as they add."""
+    while len(rows) > 1:
+        left_over = rows[len(rows) // 2 * 2 :]
+        rows = [*(first + second for first, second in zip(rows[::2], rows[1::2], strict=False)), *left_over]
+    return rows[0].value()
 
 
 def _bounds(value: float, draws: Sequence[np.ndarray]) -> Interval:

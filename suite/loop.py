@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -20,6 +21,10 @@ from suite.log import Log
 
 if TYPE_CHECKING:
     from suite.trainer import Program, State
+
+
+OnEvaluation = Callable[[int, dict[str, float]], None]
+"""Called with a step and its validation metrics; what it raises ends training."""
 
 
 def crossed(every: int, before: int, after: int) -> bool:
@@ -42,6 +47,7 @@ class Loop:
     state: "State"
     progress: Progress
     interval: Interval
+    on_evaluation: OnEvaluation | None = None
     examples: int = 0
     since: float = dataclasses.field(default_factory=time.perf_counter)
     logged_examples: int = 0
@@ -71,7 +77,10 @@ class Loop:
         jax.block_until_ready(self.state.step)  # what is still computed is time spent training
         paused = time.perf_counter()
         self.check()
-        self.save(self.evaluate() if evaluating else None)
+        if evaluating:
+            self.look()
+        else:
+            self.save()
         self.since += time.perf_counter() - paused
         return self.out_of_patience()
 
@@ -87,11 +96,16 @@ class Loop:
         if not self.checkpoints.finite(self.state.params):
             raise self._not_finite(f"a parameter is no finite number after step {self.progress.next_batch}.")
 
-    def evaluate(self) -> float | None:
-        """The score of this step; None before the weights that are pruned have gone, when none is the best.
+    def look(self) -> None:
+        """Evaluate this step, save it with its score, then tell what was found. To be called after ``check``."""
+        metrics, score = self.evaluate()
+        self.save(score)
+        if self.on_evaluation is not None:
+            self.on_evaluation(self.progress.next_batch, metrics)
 
-        An evaluation that the run is asked to leave is due when it goes on.
-        """
+    def evaluate(self) -> tuple[dict[str, float], float | None]:
+        """The metrics and the score of this step; None before all weights that are pruned have gone, when no step is
+        the best. An evaluation that the run is asked to leave is due when it goes on."""
         step, state = self.progress.next_batch, self.state
         try:
             metrics = self.judge(state.params if state.ema is None else state.ema, state.rest)
@@ -99,13 +113,12 @@ class Loop:
             self.progress = dataclasses.replace(self.progress, due=True)
             self.leave()
         self.log.metrics(step, metrics)
-        self.log.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
         score = hosts.agreed(lambda: self.judge.score(metrics))  # without a metric it is a clock's
-        if step < sparse.settled(self.experiment.optim.sparsity, self.steps):
-            self.progress = dataclasses.replace(self.progress, due=False)
-            return None
-        self.progress = dataclasses.replace(judged(self.progress, score, step), due=False)
-        return score
+        counts = step >= sparse.settled(self.experiment.optim.sparsity, self.steps)
+        progress = judged(self.progress, score, step) if counts else self.progress
+        self.progress = dataclasses.replace(progress, due=False)
+        self.log.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+        return metrics, score if counts else None
 
     def save(self, score: float | None = None) -> None:
         """Begin to write a checkpoint, if the disk has room. To be called after ``check``."""

@@ -30,11 +30,13 @@ from suite.data.pipeline import Encoder, Plan, default_buckets, make_plan
 from suite.data.sources import read_input
 from suite.data.tokenizers import Tokenizer
 from suite.errors import InputError
-from suite.evaluation import answer, score_records
+from suite.evaluation import answer, examine, score_records
 from suite.evaluation import evaluate as evaluate_split
+from suite.exhibits import Exhibit
 from suite.hardware import hardware
 from suite.intervals import Scores
 from suite.log import history
+from suite.loop import OnEvaluation
 from suite.pretrained import Written
 from suite.trainer import OnDispatch, Program, assemble, fit, read_weights, total_steps
 
@@ -92,6 +94,25 @@ class Run:
         """What each record of ``split`` adds to each metric: intervals, and differences from another run."""
         source = self.experiment.task.source(split)
         return score_records(self._program.predict, *self._weights, self.experiment.task, source, self._plan(source))
+
+    def examine(self, split: str = "test") -> tuple[Scores, dict[str, Exhibit]]:
+        """``scores``, and what the task has to show of the split, by title."""
+        source = self.experiment.task.source(split)
+        return examine(self._program.predict, *self._weights, self.experiment.task, source, self._plan(source))
+
+    def check(self) -> "Run":
+        """This run, whose weights could be read.
+
+        Raises:
+            InputError: there is no checkpoint, or it is damaged or of another model.
+        """
+        _ = self._weights
+        return self
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters the model has."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self._program.abstract.params))
 
     def _plan(self, source: Source, batch_size: int = 0) -> Plan:
         train = self.experiment.train
@@ -152,7 +173,7 @@ def read_experiment(path: Path, allow: tuple[str, ...] = ()) -> Experiment:
 
 
 def train(experiment: Experiment, run_dir: str | Path = "", *, resume: bool = False,
-          on_dispatch: OnDispatch | None = None) -> Run:  # fmt: skip
+          on_dispatch: OnDispatch | None = None, on_evaluation: OnEvaluation | None = None) -> Run:  # fmt: skip
     """Train an experiment to its end; the Run holds the validation metrics of the best checkpoint.
 
     Args:
@@ -160,6 +181,8 @@ def train(experiment: Experiment, run_dir: str | Path = "", *, resume: bool = Fa
         run_dir: the run folder; by default ``runs/<date>-<name>``, numbered when taken.
         resume: go on in ``run_dir`` from its newest checkpoint.
         on_dispatch: called with each Dispatch before it is trained on.
+        on_evaluation: called with a step and its validation metrics, once its checkpoint is on its way; what it raises
+            ends training.
 
     Raises:
         InputError: the input cannot be used, or the folder already holds a run and ``resume`` is False.
@@ -167,7 +190,7 @@ def train(experiment: Experiment, run_dir: str | Path = "", *, resume: bool = Fa
     name, fresh = hosts.agreed(lambda: _taken(experiment.name, run_dir, resume))
     folder, begun = Path(name), time.perf_counter()
     try:
-        found = fit(experiment, folder, on_dispatch=on_dispatch)
+        found = fit(experiment, folder, on_dispatch=on_dispatch, on_evaluation=on_evaluation)
     except InputError:
         unused = hosts.is_first() and fresh and not any(folder.glob("checkpoints/[0-9]*"))
         if unused:  # so that the corrected command finds no run there
@@ -176,7 +199,7 @@ def train(experiment: Experiment, run_dir: str | Path = "", *, resume: bool = Fa
     rate = found.pop("train/examples_per_second")
     if hosts.is_first():
         write_result(folder, "train", experiment.name, found, time.perf_counter() - begun, rate)
-    return Run(folder, bind(_as_stored(experiment, folder), folder), found)
+    return Run(folder, bind(as_stored(experiment, folder), folder), found)
 
 
 def _taken(name: str, run_dir: str | Path, resume: bool) -> tuple[str, bool]:
@@ -190,7 +213,7 @@ def _taken(name: str, run_dir: str | Path, resume: bool) -> tuple[str, bool]:
     return str(folder), fresh
 
 
-def _as_stored(experiment: Experiment, folder: Path) -> Experiment:
+def as_stored(experiment: Experiment, folder: Path) -> Experiment:
     """With the model's sizes as training took them from published weights."""
     stored = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))["model"]
     own = type(experiment.model).__module__.split(".")[0]
@@ -198,19 +221,19 @@ def _as_stored(experiment: Experiment, folder: Path) -> Experiment:
 
 
 def resume(folder: str | Path, allow: tuple[str, ...] = (), *, parallel: Parallel | None = None,
-           on_dispatch: OnDispatch | None = None) -> Run:  # fmt: skip
+           on_dispatch: OnDispatch | None = None, on_evaluation: OnEvaluation | None = None) -> Run:  # fmt: skip
     """Go on with the run in ``folder``, exactly where its newest checkpoint stands.
 
     Args:
         folder: the run folder.
         allow: packages whose classes the run's experiment may name.
         parallel: another mesh, for another number of devices than the run had; the checkpoint is of none.
-        on_dispatch: as in ``train``.
+        on_dispatch, on_evaluation: as in ``train``.
     """
     experiment = stored(folder, allow)
     if parallel is not None:
         experiment = dataclasses.replace(experiment, parallel=parallel)
-    return train(experiment, folder, resume=True, on_dispatch=on_dispatch)
+    return train(experiment, folder, resume=True, on_dispatch=on_dispatch, on_evaluation=on_evaluation)
 
 
 def stored(folder: str | Path, allow: tuple[str, ...] = ()) -> Experiment:
@@ -349,7 +372,16 @@ def revision() -> str:
 
 
 def write_result(folder: Path, verb: str, name: str, metrics: dict[str, float], seconds: float, rate: float) -> None:
-    """``result.json``, the same form for every verb."""
-    result = {"verb": verb, "experiment": name, "metrics": metrics, "seconds": round(seconds, 3),
-              "examples_per_second": round(rate, 3), "versions": versions(), "revision": revision()}  # fmt: skip
-    config.write_text(folder / "result.json", json.dumps(result, indent=1) + "\n")
+    """``result.json``, the same form for every verb; what training said of itself stays under ``trained``."""
+    path = folder / "result.json"
+    found = {"metrics": metrics, "seconds": round(seconds, 3), "examples_per_second": round(rate, 3),
+             "devices": devices(), "revision": revision()}  # fmt: skip
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    result = {"verb": verb, "experiment": name, **found, "versions": versions(),
+              "trained": found if verb == "train" else before.get("trained", {})}  # fmt: skip
+    config.write_text(path, json.dumps(result, indent=1) + "\n")
+
+
+def devices() -> str:
+    """What all processes of the run compute on: ``"8 x TPU v4"``."""
+    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"

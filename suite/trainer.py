@@ -27,7 +27,7 @@ from suite.interruption import Interruption
 from suite.interval import Interval
 from suite.judging import Judge, best_metrics
 from suite.log import Log
-from suite.loop import Loop, crossed
+from suite.loop import Loop, OnEvaluation, crossed
 from suite.nn.layout import Layout, batch_sum, laid_out, share
 from suite.parts import Part, own_part, placer
 from suite.tree import map_paths, paths
@@ -271,13 +271,16 @@ def read_weights(program: Program, folder: Path, fresh: Any = None) -> tuple[Any
     return adaptation.with_additions(found, fresh), rest
 
 
-def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None = None) -> dict[str, float]:
+def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None = None,
+        on_evaluation: OnEvaluation | None = None) -> dict[str, float]:  # fmt: skip
     """Train to the end, going on from the folder's newest checkpoint if there is one.
 
     Args:
         experiment: the recipe, unbound.
         folder: the run folder; made if missing.
         on_dispatch: called with each Dispatch before it is trained on.
+        on_evaluation: called with a step and its validation metrics, once its checkpoint is on its way; what it raises
+            ends training.
 
     Returns:
         ``"train/examples_per_second"``, ``"train/steps"`` and the validation metrics of the best checkpoint.
@@ -307,9 +310,9 @@ def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None 
         with Log(folder, steps, resume_step=progress.next_batch, writing=hosts.is_first()) as log:
             checkpoints.say = log.say
             loop = Loop(experiment, folder, program, judge, checkpoints, log, interruption, steps, state, progress,
-                        Interval(progress.tallied))  # fmt: skip
+                        Interval(progress.tallied), on_evaluation)  # fmt: skip
             if progress.due:
-                loop.save(loop.evaluate())
+                loop.look()
             end = progress.next_batch if loop.out_of_patience() else steps  # a run that stopped early stays stopped
             encoder = Encoder(experiment.task, source, plan, augment=True, rows=None if part is None else part.rows)
             items = dispatches(encoder, progress.next_batch, end, train.steps_per_dispatch, workers=pipe.workers,

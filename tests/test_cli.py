@@ -13,7 +13,8 @@ from suite.config import replace
 from suite.errors import InputError
 from tests.conftest import ROOT
 
-HEAVY = ("jax", "flax", "optax", "orbax", "grain", "numpy", "tyro", "tensorflow", "torch", "sklearn", "PIL")
+HEAVY = ("jax", "flax", "optax", "orbax", "grain", "numpy", "tyro", "tensorflow", "torch", "sklearn", "PIL",
+         "optuna", "sqlalchemy")  # fmt: skip
 
 
 @pytest.mark.parametrize("arguments", [["--help"], [], ["help"], ["train", "--help"], ["list"], ["bogus"]])

@@ -105,6 +105,7 @@ def test_a_loop_moves_its_body_each_time():
 
 def test_rows_of_a_table_not_the_table():
     """What a row-sparse update reads and writes doesn't depend on the table it is taken from."""
+
     def update(table, ids, x):
         rows = table.at[ids.astype(jnp.int32)].get(mode="clip")
         return table.at[ids.astype(jnp.int32)].set(rows * x, mode="drop")

@@ -5,7 +5,7 @@ import pytest
 
 from suite.base import Tally
 from suite.errors import InputError
-from suite.intervals import Interval, Scores
+from suite.intervals import Difference, Scores, holm
 from suite.metrics import Ranking, auc, click_scores, translation_scores
 
 
@@ -40,7 +40,7 @@ def test_records_are_paired_by_their_place_and_not_by_their_order():
     right = np.array([1, 0, 0, 1, 1, 0, 1, 1], float)
     order = np.random.default_rng(2).permutation(len(right))
     shuffled = Scores({"accuracy": [Tally(float(right[i]), 1) for i in order]}, order)
-    assert shuffled.minus(accuracy(right), "accuracy") == Interval(0.0, 0.0, 0.0)
+    assert shuffled.minus(accuracy(right), "accuracy") == Difference(0.0, 0.0, 0.0, 1.0)
 
 
 def test_other_records_are_refused():
@@ -75,3 +75,30 @@ def test_bleu_of_a_sample_is_that_of_its_sentences():
     drawn = type(rows[0]).resampled(rows, np.array([[2, 0, 1]]))[0]
     again = translation_scores([made[0], made[0], made[2]], [references[0], references[0], references[2]])["bleu"]
     assert drawn == pytest.approx(again.value())
+
+
+def test_p_values_say_what_the_intervals_say():
+    rng = np.random.default_rng(4)
+    first = rng.random(400) < 0.7
+    for gained in (0, 2, 8, 30):
+        second = first.copy()
+        second[np.flatnonzero(~first)[:gained]] = True
+        found = accuracy(second).minus(accuracy(first), "accuracy")
+        assert (found.p < 0.05) == found.excludes_zero
+        assert 0 < found.p <= 1
+    assert accuracy(first).minus(accuracy(first), "accuracy").p == 1
+
+
+def test_p_values_of_no_difference_are_below_a_twentieth_once_in_twenty():
+    rng, below = np.random.default_rng(5), 0
+    for _ in range(100):
+        first, second = (accuracy(rng.random(150) < 0.6) for _ in range(2))
+        below += first.minus(second, "accuracy").p < 0.05
+    assert 1 <= below <= 12
+
+
+def test_several_comparisons_are_corrected():
+    assert holm([0.01]) == [0.01]
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []

@@ -15,6 +15,7 @@ from suite.data.sources import Lines
 from suite.errors import InputError
 from suite.generation import Decoding
 from tasks.text.language_modelling import LanguageModelling
+from tests import pages
 
 
 @pytest.fixture
@@ -87,3 +88,11 @@ def test_own_text(command, tmp_path):
     assert run.evaluate("validation").metrics["validation/accuracy"] > 0.9
     (answer,) = [json.loads(line) for line in command("predict", folder, "--input", "lmnop").splitlines()]
     assert answer["continuation"] == "qrstuvwx"
+    page = pages.read(suite.report(folder))
+    loss = run.evaluate("validation").metrics["validation/loss"]
+    stretches = len(run.experiment.task.source("validation"))
+    assert float(page.table("validation, ").column("value")["loss"]) == pytest.approx(loss, rel=0.02)
+    spread = next(table for table in page.tables if table.rows[0][1:3] == ["records", "mean"])
+    assert spread.column("records") == {"stretches": str(stretches)}
+    # Every stretch is read at its end and goes on with what follows.
+    assert "→ continuation" in page.words and "qrstuvwx" in page.words

@@ -50,6 +50,7 @@ def test_flops_and_memory_of_a_product():
 
 def test_a_step_in_parts_costs_what_the_parts_do():
     """XLA's own figures for a loop are those of one trip."""
+
     def step(w, batch):
         return jax.lax.scan(lambda w, part: (layer(w, part), None), w, batch)[0]
 

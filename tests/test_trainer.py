@@ -139,7 +139,11 @@ def test_two_runs_in_one_process_are_equal(run, tmp_path):
 
 def test_result_json(run):
     result = json.loads((run.folder / "result.json").read_text())
-    assert list(result) == ["verb", "experiment", "metrics", "seconds", "examples_per_second", "versions", "revision"]
+    assert list(result) == ["verb", "experiment", "metrics", "seconds", "examples_per_second", "devices", "revision",
+                            "versions", "trained"]  # fmt: skip
+    assert result["trained"] == {name: result[name] for name in result["trained"]}
+    assert result["trained"].keys() == {"metrics", "seconds", "examples_per_second", "devices", "revision"}
+    assert result["devices"] == f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     assert (result["verb"], result["experiment"]) == ("train", "toy.parity")
     assert {"validation/accuracy", "validation/loss"} <= result["metrics"].keys()
     assert all(isinstance(value, int | float) for value in result["metrics"].values())
@@ -286,3 +290,26 @@ def test_the_loop_costs_at_most_five_percent_of_a_step_of_20_ms(tmp_path):
           f"fastest {min(loop) / min(bare):.3f}, {len(loop)} segments")  # fmt: skip
     assert np.median(bare) >= 0.02, "the model is too small for this test"
     assert min(ratio, min(loop) / min(bare)) <= 1.05
+
+
+def test_evaluations_are_told_and_may_end_training(run, tmp_path):
+    """What is raised comes out as it is, the checkpoint of that step is whole, and training goes on from there."""
+    seen: dict[int, dict[str, float]] = {}
+
+    def enough(step, metrics):
+        seen[step] = metrics
+        if step == 20:
+            raise ZeroDivisionError("enough")
+
+    folder = tmp_path / "run"
+    with pytest.raises(ZeroDivisionError, match="enough"):
+        suite.train(toy.experiment(), folder, on_evaluation=enough)
+    with Checkpoints(folder / "checkpoints", writing=False) as checkpoints:
+        assert checkpoints.latest == 20 and checkpoints.progress(20).best is not None
+    after = suite.resume(folder, allow=("tests",), on_evaluation=lambda step, metrics: seen.update({step: metrics}))
+    assert list(seen) == [10, 20, 30, 40]
+    assert after.metrics["validation/accuracy"] == run.metrics["validation/accuracy"]
+    history = run.history
+    for step, metrics in seen.items():
+        row = [i for i, at in enumerate(history["step"]) if at == step and history["validation/loss"][i] is not None]
+        assert [metrics] == [{name: history[name][i] for name in metrics} for i in row]

@@ -7,7 +7,7 @@ time:     half a minute on 2 CPU cores, beside other work
 command:  suite train recommendation.movielens_deepfm
 """
 
-from suite.config import Experiment, Goal, Optim, Train
+from suite.config import Budget, Choice, Experiment, Goal, Optim, Range, Search, Train
 from suite.config import replace as changed
 from suite.data.tabular import Fields
 from suite.data.tabular_clicks import MovieLens
@@ -21,11 +21,19 @@ def experiment() -> Experiment:
                     dense=("age",), infer=False, min_count=2)  # fmt: skip
     return Experiment(
         name="recommendation.movielens_deepfm",
-        task=ClickPrediction(data=MovieLens(), label="click", fields=fields),
+        task=ClickPrediction(data=MovieLens(), label="click", fields=fields, user="user", item="movie"),
         model=deepfm.Config(kind="deepfm", width=16, hidden=(64, 32), dropout=0.3),
         optim=Optim(learning_rate=5e-3, weight_decay=0.03, schedule="constant", no_decay=(r"bias$",)),
         train=Train(epochs=12, batch_size=2048, eval_batch_size=16384, best="auc", patience=2),
-        goal=Goal(metric="auc", at_least=0.79, on="test"),
+        goal=Goal(metric="auc", at_least=0.79, on="test", budget=Budget(trials=20, hours=0.5)),
+        search=Search(
+            space=(
+                Range(field="optim.learning_rate", low=1e-3, high=2e-2, log=True),
+                Range(field="optim.weight_decay", low=0.01, high=0.3, log=True),
+                Range(field="model.dropout", low=0.0, high=0.5),
+                Choice(field="model.width", among=(8, 16, 32)),
+            )
+        ),
     )
 
 

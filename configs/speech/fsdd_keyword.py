@@ -9,7 +9,7 @@ command:  suite train speech.fsdd_keyword
 
 import os
 
-from suite.config import Experiment, Goal, Optim, Pipeline, Precision, Train
+from suite.config import Budget, Choice, Experiment, Goal, Optim, Pipeline, Precision, Range, Search, Train
 from suite.config import replace as changed
 from suite.data.audio import AudioFeatures, Speed
 from suite.data.speech_sources import SpokenDigits
@@ -34,7 +34,15 @@ def experiment() -> Experiment:
         train=Train(epochs=20, batch_size=32, ema=0.99, eval_every=375, eval_batch_size=100),
         pipeline=Pipeline(buckets=(6144, 20480)),
         precision=Precision(compute="bfloat16"),
-        goal=Goal(metric="accuracy", at_least=0.98, on="test"),
+        goal=Goal(metric="accuracy", at_least=0.98, on="test", budget=Budget(trials=12, hours=1.0)),
+        search=Search(
+            space=(
+                Range(field="optim.learning_rate", low=5e-4, high=8e-3, log=True),
+                Range(field="optim.weight_decay", low=0.01, high=0.3, log=True),
+                Range(field="model.dropout", low=0.0, high=0.3),
+                Choice(field="train.epochs", among=(20.0, 30.0)),
+            )
+        ),
     )
 
 

@@ -10,7 +10,7 @@ command:  suite train text.sst2_minilm
 from importlib.util import find_spec
 from pathlib import Path
 
-from suite.config import Checkpoint, Experiment, Goal, Optim, Pipeline, Precision, Train
+from suite.config import Budget, Checkpoint, Choice, Experiment, Goal, Optim, Pipeline, Precision, Range, Search, Train
 from suite.config import replace as changed
 from suite.data.sources import Tfds
 from suite.data.tokenizers import Published
@@ -46,7 +46,13 @@ def experiment() -> Experiment:
         pipeline=Pipeline(buckets=(8, 14, 20, 28, 40, 64)),
         precision=Precision(compute="bfloat16"),
         checkpoint=Checkpoint(init_from=weights()),
-        goal=Goal(metric="accuracy", at_least=0.9, on="validation"),
+        goal=Goal(metric="accuracy", at_least=0.9, on="validation", budget=Budget(trials=10, hours=5.0)),
+        search=Search(space=(
+            Range(field="optim.learning_rate", low=5e-5, high=4e-4, log=True),
+            Range(field="optim.layer_decay", low=0.8, high=1.0),
+            Range(field="task.label_smoothing", low=0.0, high=0.2),
+            Choice(field="train.epochs", among=(2.0, 3.0)),
+        )),
     )  # fmt: skip
 
 

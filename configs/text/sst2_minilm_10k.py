@@ -11,7 +11,7 @@ command:  suite train text.sst2_minilm_10k
 from dataclasses import replace
 
 from configs.text import sst2_minilm
-from suite.config import Experiment, Goal
+from suite.config import Budget, Experiment, Goal
 from suite.config import replace as changed
 from suite.data.sampling import Sample
 from suite.data.sources import Tfds
@@ -19,7 +19,8 @@ from suite.data.sources import Tfds
 
 def experiment() -> Experiment:
     whole = sst2_minilm.experiment()
-    few = replace(whole, name="text.sst2_minilm_10k", goal=Goal(metric="accuracy", at_least=0.87, on="validation"))
+    goal = Goal(metric="accuracy", at_least=0.87, on="validation", budget=Budget(trials=12, hours=2.0))
+    few = replace(whole, name="text.sst2_minilm_10k", goal=goal)
     return changed(few, {"task.data": Sample(data=Tfds(name="glue/sst2"), examples=10_000),
                          "optim.learning_rate": 1e-4, "optim.warmup_steps": 60, "train.epochs": 3,
                          "train.batch_size": 32, "train.eval_batch_size": 64, "train.ema": 0.99,

@@ -7,7 +7,7 @@ time:     half a minute on 2 CPU cores
 command:  suite train vision.fashion_mnist_dnn
 """
 
-from suite.config import Experiment, Goal, Optim, Train
+from suite.config import Budget, Experiment, Goal, Optim, Range, Search, Train
 from suite.config import replace as changed
 from suite.data.sources import Tfds
 from suite.models import dnn
@@ -21,7 +21,15 @@ def experiment() -> Experiment:
         model=dnn.Config(hidden=(128,), dropout=0.1),
         optim=Optim(learning_rate=2e-3, warmup_steps=200, weight_decay=0.1),
         train=Train(epochs=25, batch_size=128, steps_per_dispatch=50, ema=0.999, eval_batch_size=1000, log_every=200),
-        goal=Goal(metric="accuracy", at_least=0.89, on="test"),
+        goal=Goal(metric="accuracy", at_least=0.89, on="test", budget=Budget(trials=20, hours=0.5)),
+        search=Search(
+            space=(
+                Range(field="optim.learning_rate", low=5e-4, high=1e-2, log=True),
+                Range(field="optim.weight_decay", low=0.01, high=0.5, log=True),
+                Range(field="model.dropout", low=0.0, high=0.3),
+                Range(field="task.label_smoothing", low=0.0, high=0.2),
+            )
+        ),
     )
 
 

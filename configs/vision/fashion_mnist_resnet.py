@@ -7,7 +7,7 @@ time:     26 minutes on 2 CPU cores
 command:  suite train vision.fashion_mnist_resnet
 """
 
-from suite.config import Experiment, Goal, Optim, Precision, Train
+from suite.config import Budget, Experiment, Goal, Optim, Precision, Range, Search, Train
 from suite.config import replace as changed
 from suite.data.image import Crop, Cutout, Flip
 from suite.data.sources import Tfds
@@ -29,7 +29,14 @@ def experiment() -> Experiment:
         precision=Precision(compute="bfloat16"),
         # The rate ends at zero, so the last weights are the best; the best of 34 looks at 3,000 images is in part luck.
         train=Train(epochs=34, batch_size=128, ema=0.998, eval_batch_size=500, log_every=100, best=""),
-        goal=Goal(metric="accuracy", at_least=0.935, on="test"),
+        goal=Goal(metric="accuracy", at_least=0.935, on="test", budget=Budget(trials=8, hours=4.0)),
+        search=Search(
+            space=(
+                Range(field="optim.learning_rate", low=0.03, high=0.3, log=True),
+                Range(field="optim.weight_decay", low=1e-4, high=2e-3, log=True),
+                Range(field="task.label_smoothing", low=0.0, high=0.2),
+            )
+        ),
     )
 
 

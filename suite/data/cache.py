@@ -52,8 +52,13 @@ class Packed:
 
 def split_names(folder: Path) -> list[str]:
     """Names of the splits of a prepared dataset that hold records, from its dataset_info.json."""
-    info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
-    return [split["name"] for split in info["splits"] if any(int(n) for n in split.get("shardLengths", []))]
+    return [split["name"] for split in info(folder)["splits"] if any(int(n) for n in split.get("shardLengths", []))]
+
+
+def info(folder: Path) -> dict[str, Any]:
+    """The dataset_info.json of a prepared dataset."""
+    found: dict[str, Any] = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+    return found
 
 
 def root() -> Path:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,16 +17,19 @@ CHUNK = 1000
 """Records read at a time."""
 
 
-def inspect(opener: Callable[[str], Source]) -> dict[str, Any]:
+def inspect(opener: Callable[[str], Source], most: int = 0, labels: Collection[str] = ()) -> dict[str, Any]:
     """A report on all splits.
 
     Args:
         opener: split -> records, such as ``Data.open`` or ``Task.source``.
+        most: records of a split that are looked at, evenly spaced; 0: all.
+        labels: columns that hold labels, besides those whose kind or name says so.
 
     Returns:
-        ``splits``: split -> ``count``, ``columns``, ``classes``, ``lengths``, ``sizes``, ``dropped``, ``broken``,
-        ``duplicates``, ``samples``, or ``missing``: why it cannot be opened; ``shared``: pairs of splits -> records
-        of the latter that occur in the former.
+        ``splits``: split -> ``count``, ``looked_at``, ``columns``, ``classes``, ``lengths``, ``sizes``, ``dropped``,
+        ``broken``, ``duplicates``, ``samples``, or ``missing``: why it cannot be opened; ``shared``: pairs of splits
+        -> records of the latter that occur in the former. All counts but ``count`` and ``dropped`` are of the records
+        that were looked at.
     """
     splits: dict[str, Any] = {}
     hashes: dict[str, Counter[bytes]] = {}
@@ -36,7 +39,7 @@ def inspect(opener: Callable[[str], Source]) -> dict[str, Any]:
         except InputError as error:
             splits[split] = {"missing": str(error)}
             continue
-        splits[split], hashes[split] = _split_report(source)
+        splits[split], hashes[split] = _split_report(source, most, labels)
     names = list(hashes)
     pairs = [(first, second) for place, first in enumerate(names) for second in names[place + 1 :]]
     return {"splits": splits, "shared": {f"{a}/{b}": _common(hashes[a], hashes[b]) for a, b in pairs}}
@@ -46,19 +49,23 @@ def _common(first: Counter[bytes], second: Counter[bytes]) -> int:
     return sum(count for key, count in second.items() if key in first)
 
 
-def _split_report(source: Source) -> tuple[dict[str, Any], Counter[bytes]]:
+def _split_report(source: Source, most: int, named: Collection[str]) -> tuple[dict[str, Any], Counter[bytes]]:
     """The report on one split, and the hash of each record's content with its count."""
+    looked = min(len(source), most or len(source))
+    places = np.arange(looked) * len(source) // max(looked, 1)
     schema = source.schema
     content = [name for name, kind in schema.items() if kind in ("text", "image", "audio") and name != "file"]
     content = content or list(schema)
-    labels: dict[str, Counter[str]] = {name: Counter() for name in schema if _is_label(name, schema[name])}
+    labels: dict[str, Counter[str]] = {
+        name: Counter() for name in schema if name in named or _is_label(name, schema[name])
+    }
     words: dict[str, list[int]] = {name: [] for name in content if schema[name] == "text"}
     sizes: dict[str, Counter[str]] = {name: Counter() for name in content if schema[name] == "image"}
     broken: Counter[str] = Counter()
     hashes: Counter[bytes] = Counter()
-    for start in range(0, len(source), CHUNK):
-        columns = source[np.arange(start, min(start + CHUNK, len(source)))]
-        hashes.update(_hashes([columns[name] for name in content]))
+    for start in range(0, looked, CHUNK):
+        columns = source[places[start : start + CHUNK]]
+        hashes.update(content_hashes([columns[name] for name in content]))
         for name, counter in labels.items():
             counter.update(_names(columns[name], source.classes.get(name)))
         for name, lengths in words.items():
@@ -69,11 +76,12 @@ def _split_report(source: Source) -> tuple[dict[str, Any], Counter[bytes]]:
     broken.update({f"broken {name}": counter.pop("broken", 0) for name, counter in sizes.items()})
     report = {
         "count": len(source),
+        "looked_at": looked,
         "columns": dict(schema),
         "classes": {
             name: dict(counter.most_common(100))
             for name, counter in labels.items()
-            if len(counter) <= _most_classes(schema[name], len(source))
+            if len(counter) <= _most_classes(schema[name], looked)
         },
         "lengths": {name: _spread(lengths) for name, lengths in words.items() if lengths},
         "sizes": {name: dict(counter.most_common(5)) for name, counter in sizes.items()},
@@ -102,7 +110,8 @@ def _names(values: Any, names: list[str] | None) -> list[str]:
     return [names[value] if isinstance(value, int) and 0 <= value < len(names) else str(value) for value in plain]
 
 
-def _hashes(columns: Sequence[Any]) -> list[bytes]:
+def content_hashes(columns: Sequence[Any]) -> list[bytes]:
+    """A hash (12 bytes) of each record's content, from its columns."""
     return [hashlib.blake2b(b"\x1f".join(map(_content, row)), digest_size=12).digest()
             for row in zip(*columns, strict=True)]  # fmt: skip
 

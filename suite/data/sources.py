@@ -4,6 +4,7 @@ import functools
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,26 @@ class Tfds(Data):
     """Folder of prepared datasets. Empty: TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     seed: int = 0
     """Seeds what is held out."""
+
+    @property
+    def origin(self) -> str:
+        """The prepared version, and the address that its authors give."""
+        info = self._info
+        return ", ".join([f"{self.name} {info.get('version', '')}".strip(), *info.get("location", {}).get("urls", [])])
+
+    @property
+    def licence(self) -> str:
+        """As its authors state it."""
+        stated: str = self._info.get("redistributionInfo", {}).get("license", "")
+        return stated
+
+    @property
+    def _info(self) -> dict[str, Any]:
+        """What the prepared dataset says of itself; nothing where it is not prepared."""
+        try:
+            return cache.info(self._folder())
+        except InputError:
+            return {}
 
     def open(self, split: str) -> Source:
         """Records of a split, by the names of the dataset's features.
@@ -91,6 +112,10 @@ class Digits(Data):
 
     seed: int = 0
     """Seeds the 80/10/10 split."""
+
+    @property
+    def origin(self) -> str:
+        return "Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, UCI), as scikit-learn carries it"
 
     def open(self, split: str) -> Source:
         """Records of a split. Raises InputError for an unknown one."""

@@ -153,6 +153,14 @@ class SpokenDigits(Data):
     held_out: str = ""
     """A speaker to test on. Empty: the official split."""
 
+    @property
+    def origin(self) -> str:
+        return "Free Spoken Digit Dataset (Jakobovski)"
+
+    @property
+    def licence(self) -> str:
+        return "CC BY-SA 4.0"
+
     def open(self, split: str) -> Source:
         """Records of a split. Raises InputError: no such folder, speaker or split, or files of other names."""
         folder = existing(self.path)

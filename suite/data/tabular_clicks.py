@@ -40,6 +40,14 @@ class MovieLens(Data):
     liked: float = 4.0
     """Least rating that is a click."""
 
+    @property
+    def origin(self) -> str:
+        return "GroupLens, University of Minnesota (Harper and Konstan, 2015, doi 10.1145/2827872)"
+
+    @property
+    def licence(self) -> str:
+        return "for research; no redistribution and no commercial use without permission of GroupLens"
+
     def open(self, split: str) -> Source:
         """Records of a split.
 

@@ -1,9 +1,10 @@
 """Convolution over two axes, in one place: which form it is computed in depends on the platform.
 
 On accelerators it is XLA's convolution, with bfloat16 operands and a float32 result where the precision says so. On a
-CPU that operation has no bfloat16 form and a slow gradient (3 to 4 times the time of oneDNN), so there a convolution is
-one matrix product with the patches of the input that the kernel meets, laid side by side along the channels. The
-derivatives are products of the same kind, hence the custom rule, as in `suite.nn.dot`.
+CPU that operation has no bfloat16 form, and is slow by the kernel's gradient. So there a bfloat16 convolution is one
+matrix product with the patches of the input that the kernel meets, laid side by side along the channels, and the
+kernel's gradient is such a product in both formats. The derivatives are written out, hence the custom rule, as in
+`suite.nn.dot`.
 
 Dims: b images, h w height and width of the input, y x those of the output, p q those of the kernel, i inputs,
 o outputs (channels), s stride, g groups.
@@ -134,7 +135,7 @@ def _computed(made: Array) -> Array:
 
 
 def _correlate(x: Array, kernel: Array, stride: int, pads: Pads) -> Float[Array, "b y x o"]:
-    if x.shape[3] <= _FEW:
+    if x.dtype == jnp.float32 or x.shape[3] <= _FEW:
         x, kernel = x.astype(jnp.float32), kernel.astype(jnp.float32)
         return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
     met = _patches(x, kernel.shape[:2], stride, pads)
@@ -147,6 +148,8 @@ def _even(kernel: Array) -> Array:
 
 
 def _products(stride: int, padding: int, x: Array, kernel: Array) -> Float[Array, "b y x o"]:
+    if kernel.shape[:2] == (1, 1) and not padding:
+        return _dot(x[:, ::stride, ::stride], kernel[0, 0])
     return _correlate(x, kernel, stride, ((padding, padding), (padding, padding)))
 
 

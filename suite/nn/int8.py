@@ -1,31 +1,39 @@
-"""Products with matrices of int8, in one place: which form they are computed in depends on platform and rows.
+"""Products and convolutions with int8, in one place: which form they are computed in depends on platform and rows.
 
 Elsewhere than on a CPU, inputs in bfloat16 meet the matrix widened to it, and integers are multiplied as such. On a CPU
 (XLA's backend of jaxlib 0.10) what is fastest depends on the rows, as reading and widening the matrix takes as long as
-the product of a few dozen rows. So with few rows integers are multiplied as such there too, each float input being two
-of them, and with many rows all is bfloat16: an integer of 8 bits is exact in it, and so is the product of two of them in
+the product of a few dozen of them. So with few rows integers are multiplied as such there too, each float input being
+two of them, and with many rows all is bfloat16: an integer of 8 bits is exact in it, and so is the product of two in
 float32, where sums stay exact up to 2^24. Forms of one product agree: to the rounding of inputs to bfloat16, and where
 all are integers to the rounding of sums beyond 2^24.
 
-Dims: n rows, i inputs, o outputs; "..." any leading axes.
+Dims: b images, h w height and width of the input, y x those of the output, p q those of the kernel, i inputs,
+o outputs, g groups; "..." any leading axes, whose places are rows.
 """
 
+import math
 from collections.abc import Callable
+from functools import partial
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, BFloat16, Float, Int8
 
+from suite.nn.conv import conv2d
 from suite.nn.dot import dot
 
 HIGHEST = 127.5
 """The largest size of a value, in steps: what lies between 127 and it is rounded to 127."""
 PAIRS = 16
 """Rows of inputs up to which a CPU takes each input as two integers."""
+SMALL = 2**16
+"""Weights up to which such a product is float32 instead: it is over before inputs would be rounded."""
 FEW = 64
 """Rows of integers up to which a CPU multiplies them as such."""
-MANY, LONG = 128, 1024
-"""Up to ``MANY`` rows a CPU is faster with sums of at most ``LONG`` bfloat16 products, one after the other."""
+LONG = 1024
+"""A CPU is faster with sums of at most so many bfloat16 products, one after the other."""
+THIN = 32
+"""Input channels up to which a CPU convolves in float32."""
 _SECOND = 256
 """What the first integer of a pair stands for; the second is the rest, between -128 and 127."""
 _TINY = 1.1754944e-38**0.5
@@ -56,28 +64,53 @@ def narrowed(x: Float[Array, "..."]) -> BFloat16[Array, "..."]:
 
 def weight_dot(x: Float[Array, "... i"], w: Int8[Array, "i o"]) -> Float[Array, "... o"]:
     """``x @ w``, with ``x`` rounded to bfloat16 or finer and float32 sums."""
-    on_cpu = _pairs if _rows(x) <= PAIRS else _widened
+    few = at_most(PAIRS, x)
+    if w.size <= SMALL and few is not False:
+        on_cpu = _plain
+    else:
+        on_cpu = _pairs if few else _widened
     return lax.platform_dependent(x, w, cpu=on_cpu, default=_narrow)
 
 
 def integer_dot(x: Int8[Array, "... i"], w: Int8[Array, "i o"]) -> Float[Array, "... o"]:
     """``x @ w`` of integers, as float32."""
-    on_cpu = _integers_of_two if _rows(x) <= FEW else _as_bfloat16
+    on_cpu = _integers_of_two if at_most(FEW, x) else _as_bfloat16
     return lax.platform_dependent(x, w, cpu=on_cpu, default=_integers)
 
 
 def bfloat16_dot(x: Float[Array, "... i"], w: BFloat16[Array, "i o"]) -> Float[Array, "... o"]:
     """``x @ w``, with ``x`` rounded to bfloat16 and float32 sums."""
-    on_cpu = lambda x, w: _of_two(lambda x: _in_parts(x, w, lambda part: part), x)
-    return lax.platform_dependent(x, w, cpu=on_cpu, default=_narrow)
+    return lax.platform_dependent(x, w, cpu=partial(_in_parts, lambda part: part), default=_narrow)
 
 
-def _rows(x: Array) -> int:
-    return x.size // x.shape[-1]
+def weight_conv(x: Float[Array, "b h w i"], w: Int8[Array, "p q i/g o"] | BFloat16[Array, "p q i/g o"], stride: int,
+                padding: int, groups: int) -> Float[Array, "b y x o"]:  # fmt: skip
+    """`suite.nn.conv.conv2d`, with ``x`` rounded to bfloat16 or not at all."""
+    narrow = partial(_convolved, stride, padding, groups, "bfloat16")
+    on_cpu = partial(_convolved, stride, padding, groups, "float32") if w.shape[2] <= THIN else narrow
+    return lax.platform_dependent(x, w, cpu=on_cpu, default=narrow)
+
+
+def integer_conv(x: Int8[Array, "b h w i"], w: Int8[Array, "p q i/g o"], stride: int, padding: int,
+                 groups: int) -> Float[Array, "b y x o"]:  # fmt: skip
+    """`suite.nn.conv.conv2d` of integers, as float32; only a CPU convolves them as such."""
+    narrow = partial(_convolved, stride, padding, groups, "bfloat16")
+    on_cpu = partial(_convolved_integers, stride, padding) if groups == 1 else narrow
+    return lax.platform_dependent(x, w, cpu=on_cpu, default=narrow)
+
+
+def at_most(rows: int, x: Array) -> bool | None:
+    """Whether ``x`` has so few rows; None where their number is open, as in a program that is exported."""
+    count = math.prod(x.shape[:-1])
+    return count <= rows if isinstance(count, int) else None
 
 
 def _narrow(x: Array, w: Array) -> Array:
     return dot(x, w, "bfloat16")
+
+
+def _plain(x: Array, w: Array) -> Array:
+    return dot(x, w.astype(jnp.float32))
 
 
 def _integers(x: Array, w: Array) -> Array:
@@ -101,26 +134,39 @@ def _pairs(x: Float[Array, "... i"], w: Int8[Array, "i o"]) -> Float[Array, "...
 
 
 def _widened(x: Array, w: Array) -> Array:
-    return _in_parts(x, w, widened)
+    return _in_parts(widened, x, w)
 
 
 def _as_bfloat16(x: Array, w: Array) -> Array:
-    return _in_parts(widened(x), w, widened)
+    return _in_parts(widened, widened(x), w)
 
 
-def _in_parts(x: Array, w: Array, form: Callable[[Array], Array]) -> Array:
-    """``x @ form(w)`` in bfloat16, as a sum of products over parts of the inputs where that is faster."""
+def _in_parts(form: Callable[[Array], Array], x: Array, w: Array) -> Array:
+    """``x @ form(w)`` in bfloat16, as a sum of products over equal parts of the inputs."""
     parts = 1
-    while _rows(x) <= MANY and w.shape[0] // parts > LONG and w.shape[0] % (2 * parts) == 0:
+    while w.shape[0] // parts > LONG and w.shape[0] % (2 * parts) == 0:
         parts *= 2
     size = w.shape[0] // parts
-    made = [_narrow(x[..., at : at + size], form(w[at : at + size])) for at in range(0, w.shape[0], size)]
+    product = lambda at, x: _narrow(x[..., at : at + size], form(w[at : at + size]))
+    made = [_of_two(partial(product, at), x) for at in range(0, w.shape[0], size)]
     return sum(made[1:], made[0])
 
 
 def _of_two(product: Callable[[Array], Array], x: Array) -> Array:
     """``product`` of x (..., i), which a CPU computes faster of two rows than of one."""
-    if _rows(x) > 1:
+    if at_most(1, x) is False:
         return product(x)
-    twice = jnp.broadcast_to(x.reshape(1, -1), (2, x.shape[-1]))
-    return product(twice)[0].reshape(*x.shape[:-1], -1)
+    more = jnp.pad(x.reshape(-1, x.shape[-1]), ((0, 1), (0, 0)))
+    return product(more)[:-1].reshape(*x.shape[:-1], -1)
+
+
+def _convolved(stride: int, padding: int, groups: int, compute: str, x: Array, w: Array) -> Array:
+    x, w = (widened(part) if part.dtype == jnp.int8 and compute == "bfloat16" else part for part in (x, w))
+    return conv2d(x, w, stride, padding, groups, compute)
+
+
+def _convolved_integers(stride: int, padding: int, x: Array, w: Array) -> Array:
+    made = lax.conv_general_dilated(x, w, (stride, stride), ((padding, padding),) * 2,
+                                    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                                    preferred_element_type=jnp.int32)  # fmt: skip
+    return made.astype(jnp.float32)

@@ -15,11 +15,20 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Int8, UInt8
 
-from suite.nn.conv import Conv, conv2d
+from suite.nn.conv import Conv
 from suite.nn.conv1d import Conv1d, DepthwiseConv1d, PositionalConv, conv1d, depthwise_conv1d, grouped_conv1d, tap_norm
 from suite.nn.dot import dot_nt
 from suite.nn.embedding import Embedding, LearnedPositions, check_length
-from suite.nn.int8 import bfloat16_dot, integer_dot, narrowed, rounded, step, weight_dot
+from suite.nn.int8 import (
+    bfloat16_dot,
+    integer_conv,
+    integer_dot,
+    narrowed,
+    rounded,
+    step,
+    weight_conv,
+    weight_dot,
+)
 from suite.nn.linear import Linear
 from suite.nn.table import StackedTable
 
@@ -32,7 +41,7 @@ Round = Callable[[Array, int, int], tuple[Array, Array]]
 
 NARROW = 128
 """Width from which on a row of a table has a scale of its own; columns of narrower ones have one for ``BLOCK`` rows."""
-BLOCK = 256
+BLOCK = 4096
 _FEWEST = 16
 """Inputs that share a scale at the least, where integers have 4 bits."""
 
@@ -151,8 +160,8 @@ class QuantizedConv(Rounded):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b y x o"]:
         w, scale = self._weights()
         x, factor = self._operand(x, (1, 2, 3))
-        y = conv2d(x, w, self.stride, self.padding, self.groups, "bfloat16")
-        return self._plus_bias(y * (scale * factor))
+        convolution = integer_conv if x.dtype == jnp.int8 else weight_conv
+        return self._plus_bias(convolution(x, w, self.stride, self.padding, self.groups) * (scale * factor))
 
 
 class QuantizedConv1d(Rounded):
@@ -220,7 +229,10 @@ class QuantizedTable(nnx.Module):
     def __call__(self, index: Int[Array, "..."]) -> Float[Array, "... d"]:
         """Rows ``index``; one past either end takes the row at that end."""
         index = jnp.clip(index, 0, self.size - 1)
-        return self._floats(self.embedding[index], self.embedding_scale[index // self.block])
+        scale = self.embedding_scale[...]
+        # A table of one block: no second look-up.
+        spread = scale[0] if scale.shape[0] == 1 else _rows(scale, index // self.block)
+        return self._floats(_rows(self.embedding[...], index), spread)
 
     def attend(self, x: Float[Array, "... d"]) -> Float[Array, "... v"]:
         """The dot product of ``x`` with every row: the logits of an output head tied to the table."""
@@ -236,6 +248,11 @@ class QuantizedTable(nnx.Module):
         if rows.dtype == jnp.uint8:
             rows = jnp.concatenate([rows & 15, rows >> 4], -1).astype(jnp.int8) - 8
         return rows * jnp.repeat(scale, self.width // scale.shape[-1], -1)
+
+
+def _rows(table: Array, index: Int[Array, "..."]) -> Array:
+    """Rows that are there."""
+    return table.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
 class QuantizedPositions(QuantizedTable):

@@ -14,6 +14,7 @@ from suite.data.columns import origin, require
 from suite.data.memory import Subset, not_empty
 from suite.data.tabular import CHUNK, Fields
 from suite.data.tabular_values import clicks, from_records
+from suite.exhibits import Calibration, Example, Exhibit, Gallery, Lists, PrecisionRecall, Spread
 from suite.metrics import (
     RankingBound,
     binary_cross_entropy,
@@ -40,6 +41,10 @@ class ClickPrediction(Task):
     """Value of the label that is a click, every other being none. Empty: 1, true or yes against 0, false or no."""
     fields: Fields = field(default_factory=Fields)
     """What the columns are, learnt from the training split."""
+    user: str = ""
+    """Name of the column of whom a list is made for; reports then rank the records within each. Empty: none."""
+    item: str = ""
+    """Name of the column of what is on the list, for reports. Empty: items have no name."""
     bootstrap: int = 0
     """Samples of the bootstrap that bounds the AUC (95 %: auc_low, auc_high) in evaluations. 0: off."""
 
@@ -94,3 +99,30 @@ class ClickPrediction(Task):
 
     def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         return jnp.where(batch["mask"], binary_divergence(ours, theirs, temperature), 0)
+
+    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+        """Precision, recall, ROC, calibration, the surest mistakes; with ``user``, the lists that are ranked worst."""
+        clicked = np.asarray(batch["label"]) > 0.5
+        logits = np.asarray(outputs["logits"], np.float64)
+        shares = np.exp(-np.logaddexp(0, -logits))
+        said = np.where(clicked, shares, 1 - shares)  # of what was so
+        features = [name for name in columns if name != self.label]
+
+        def show(i: int) -> Example:
+            values = {name: columns[name][i] for name in features}
+            record = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in values.items()}
+            return Example(record, f"{self.label} {int(clicked[i])}", f"{100 * shares[i]:.1f} %", float(1 - said[i]))
+
+        kinds = {f"{self.label} 1": shares[clicked], f"{self.label} 0": shares[~clicked]}
+        made: dict[str, Exhibit] = {
+            "Precision and recall": PrecisionRecall((self.label,), shares[:, None], clicked[:, None]),
+            "Can its probabilities be trusted?": Calibration.of(self.label, shares, clicked, bins=20),
+            "What it tells apart": Spread("probability", kinds),
+            "The surest mistakes": Gallery.worst(f"What was given the lowest probability. Said: that of {self.label}.",
+                                                 np.where(said < 0.5, 1 - said, np.nan), show),
+        }  # fmt: skip
+        if self.user in columns:
+            names = columns[self.item] if self.item in columns else [""] * len(shares)
+            owners, items = (tuple(map(str, values)) for values in (columns[self.user], names))
+            made["The lists that are ranked worst"] = Lists("user", owners, items, shares, clicked)
+        return made

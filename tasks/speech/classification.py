@@ -10,9 +10,10 @@ import numpy as np
 from flax import nnx
 
 from suite.base import Batch, Columns, Data, Source, Tally, Task
-from suite.data.audio import AudioFeatures, Perturbation, require_audio, without_unusable
+from suite.data.audio import AudioFeatures, Perturbation, decode, require_audio, without_unusable
 from suite.data.columns import column
 from suite.data.labels import Labels
+from suite.exhibits import Exhibit, Sound, class_exhibits
 from suite.metrics import class_answers, classification_scores, cross_entropy, divergence, masked_mean, tally
 from suite.nn.spectral import SpecAugment
 
@@ -79,3 +80,7 @@ class AudioClassification(Task):
 
     def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         return jnp.where(batch["mask"], divergence(ours, theirs, temperature), 0)
+
+    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+        heard = lambda i: Sound(decode(columns[self.audio][i], self.features.rate), self.features.rate)
+        return class_exhibits(outputs["logits"], batch["label"], self.labels.names, heard)

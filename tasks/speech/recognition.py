@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from suite import alignment
 from suite.base import Batch, Columns, Data, Source, Tally, Task
-from suite.data.audio import AudioFeatures, Perturbation, require_audio, without_unusable
+from suite.data.audio import AudioFeatures, Perturbation, decode, require_audio, without_unusable
 from suite.data.columns import column
 from suite.data.speech_text import Characters, Transcriber, with_transcripts
 from suite.decoding import Decoder, Greedy, NGrams, Vocabulary
 from suite.errors import InputError
+from suite.exhibits import Edits, Example, Exhibit, Gallery, Sound
 from suite.metrics import divergence, masked_mean, tally
 from suite.nn.ctc import ctc_loss
 from suite.nn.spectral import SpecAugment
@@ -119,6 +121,21 @@ class SpeechRecognition(Task):
         (logits, real), told = ours, theirs[0]
         apart = jnp.where(real, divergence(logits, told, temperature), 0).sum(1) / jnp.maximum(real.sum(1), 1)
         return jnp.where(batch["mask"], apart, 0)
+
+    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+        """Which words are taken for which, and the recordings with the largest share of wrong words."""
+        rows = zip(batch["symbols"], batch["symbols_mask"], strict=True)
+        said = [self.transcriber.spell(row[real]) for row, real in rows]
+        heard = [answer["text"] for answer in self.decode(outputs)]
+        wrong = [alignment.edits(alignment.align(s.split(), h.split())) for s, h in zip(said, heard, strict=True)]
+        share = np.array([n / max(len(s.split()), 1) if n else np.nan for n, s in zip(wrong, said, strict=True)])
+
+        def show(i: int) -> Example:
+            sound = Sound(decode(columns[self.audio][i], self.features.rate), self.features.rate)
+            return Example(sound, said[i], heard[i], float(share[i]), f"edits {wrong[i]}, words {len(said[i].split())}")
+
+        worst = Gallery.worst("Recordings with the most edits a word.", share, show, aligned=True)
+        return {"Which words are taken for which": Edits.of(said, heard), "The worst transcripts": worst}
 
     def _transcripts(self, log_probs: np.ndarray, frames: np.ndarray, decoder: Decoder) -> list[str]:
         words: Vocabulary | None = None

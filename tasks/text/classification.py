@@ -14,6 +14,7 @@ from suite.data.columns import column, origin, require, without_empty_texts
 from suite.data.labels import Labels
 from suite.data.text import SentencePiece, clean, token_dropout
 from suite.data.tokenizers import Tokenizer
+from suite.exhibits import Exhibit, class_exhibits
 from suite.metrics import class_answers, classification_scores, cross_entropy, divergence, masked_mean, tally
 
 
@@ -77,3 +78,7 @@ class TextClassification(Task):
 
     def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         return jnp.where(batch["mask"], divergence(ours, theirs, temperature), 0)
+
+    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+        texts = columns[self.text]
+        return class_exhibits(outputs["logits"], batch["label"], self.labels.names, lambda i: str(texts[i]))

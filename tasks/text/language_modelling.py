@@ -17,6 +17,7 @@ from suite.data.running import RunningText, Stretches, joined
 from suite.data.sources import Lines
 from suite.data.text import SentencePiece
 from suite.errors import InputError
+from suite.exhibits import Example, Exhibit, Gallery, Spread
 from suite.generation import Decoding, generate
 from suite.metrics import divergence
 
@@ -108,6 +109,14 @@ class LanguageModelling(Task):
     def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         """Sum over a row's tokens but the first."""
         return jnp.where(_counted(batch), divergence(ours, theirs, temperature), 0).sum(1)
+
+    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+        """How hard single stretches are, and the hardest."""
+        texts = columns[self.text]
+        nats = np.asarray(outputs["nats"], np.float64) / np.maximum(outputs["count"], 1)
+        show = lambda i: Example(str(texts[i]), "", "", float(nats[i]), f"{nats[i]:.2f} nats a token")
+        hardest = Gallery.worst("Stretches of text with the highest loss a token.", nats, show)
+        return {"How hard stretches are": Spread("nats a token", {"stretches": nats}), "The hardest ones": hardest}
 
 
 def _counted(batch: Batch) -> jax.Array:

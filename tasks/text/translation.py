@@ -18,6 +18,7 @@ from suite.data.columns import column, origin, require, without_empty_pairs
 from suite.data.text import SentencePiece
 from suite.data.tokenizers import Published, Tokenizer
 from suite.errors import InputError
+from suite.exhibits import Example, Exhibit, Gallery, Spread
 from suite.generation import Decoding, generate, prompt
 from suite.metrics import divergence, sacrebleu_metrics, translation_scores
 
@@ -145,6 +146,16 @@ class Translation(Task):
         """Sum over a target's tokens."""
         real = batch["target_mask"] & batch["mask"][:, None]
         return jnp.where(real, divergence(ours, theirs, temperature), 0).sum(1)
+
+    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+        """chrF of each translation, and the worst by it."""
+        given, wanted = ([str(text) for text in columns[name]] for name in self.text)
+        made = [answer["translation"] for answer in self.decode(outputs)]
+        pairs = zip(made, wanted, strict=True)
+        chrf = np.array([translation_scores([text], [right])["chrf"].value() for text, right in pairs])
+        show = lambda i: Example(given[i], wanted[i], made[i], -float(chrf[i]), f"chrF {chrf[i]:.1f}")
+        worst = Gallery.worst("Translations of the lowest chrF, beside the reference.", -chrf, show, aligned=True)
+        return {"How good single translations are": Spread("chrF", {"translations": chrf}), "The worst ones": worst}
 
 
 def _nats(logits: Float[Array, "b t v"], target: Int[Array, "b t"], smoothing: float) -> Float[Array, "b t"]:

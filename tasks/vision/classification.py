@@ -13,6 +13,7 @@ from suite.base import Batch, Columns, Data, Source, Tally, Task
 from suite.data.columns import column, origin, require, without_broken_images
 from suite.data.image import Augmentation, Mixup, PixelStatistics, decode_batch
 from suite.data.labels import Labels
+from suite.exhibits import Exhibit, Image, class_exhibits
 from suite.metrics import class_answers, classification_scores, cross_entropy, divergence, masked_mean, tally
 
 
@@ -85,3 +86,7 @@ class ImageClassification(Task):
 
     def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         return jnp.where(batch["mask"], divergence(ours, theirs, temperature), 0)
+
+    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+        images = batch["image"]
+        return class_exhibits(outputs["logits"], batch["label"], self.labels.names, lambda i: Image(images[i].copy()))

@@ -34,9 +34,36 @@ def test_weights_alone_cost_the_rounding_of_inputs_to_bfloat16(rows, inputs):
     x, w = jnp.asarray(RNG.normal(size=(*rows, inputs)), jnp.float32), integers(inputs, 16)
     exact = np.asarray(x, np.float64) @ np.asarray(w, np.float64)
     size = np.linalg.norm(np.asarray(x), axis=-1, keepdims=True) * np.linalg.norm(np.asarray(w, np.float64), axis=0)
-    for form in (int8._pairs, int8._widened, int8._narrow, jax.jit(int8.weight_dot)):
+    for form in (int8._plain, int8._pairs, int8._widened, int8._narrow, jax.jit(int8.weight_dot)):
         assert (np.abs(form(x, w) - exact) / size).max() < 2**-9 / 2
     assert (np.abs(int8._pairs(x, w) - exact) / size).max() < 2**-13  # finer than bfloat16
+
+
+@pytest.mark.parametrize("stride, padding, groups, channels", [(1, 1, 1, 8), (2, 0, 1, 40), (1, 2, 4, 8)])
+def test_the_forms_of_a_convolution_agree(stride, padding, groups, channels):
+    x, w = integers(2, 7, 6, channels), integers(3, 3, channels // groups, 8)
+    where = stride, padding, groups
+    exact = int8._convolved(*where, "float32", x.astype(jnp.float32), w.astype(jnp.float32))
+    np.testing.assert_allclose(int8._convolved(*where, "bfloat16", x, w), exact, rtol=1e-6)
+    made = jax.jit(int8.integer_conv, static_argnums=(2, 3, 4))(x, w, *where)
+    np.testing.assert_allclose(made, exact, rtol=1e-6)
+    floats = jnp.asarray(RNG.normal(size=x.shape), jnp.float32)
+    exact = int8._convolved(*where, "float32", floats, w.astype(jnp.float32))
+    found = jax.jit(int8.weight_conv, static_argnums=(2, 3, 4))(floats, w, *where)
+    np.testing.assert_allclose(found, exact, atol=float(np.abs(exact).max()) * 2**-8)
+
+
+@pytest.mark.parametrize("inputs, outputs", [(64, 24), (1100, 96)])
+def test_programs_with_an_open_number_of_rows(inputs, outputs):
+    """An exported program is of no batch size, and answers one row and many alike."""
+    (rows,) = jax.export.symbolic_shape("b")
+    w = integers(inputs, outputs)
+    for function, kind in ((int8.weight_dot, jnp.float32), (int8.integer_dot, jnp.int8)):
+        program = jax.export.export(jax.jit(function), platforms=("cpu", "cuda", "tpu"))(
+            jax.ShapeDtypeStruct((rows, inputs), kind), w)  # fmt: skip
+        for count in (1, 2, 70):
+            x = jnp.asarray(RNG.integers(-99, 99, (count, inputs)), kind)
+            np.testing.assert_allclose(program.call(x, w), np.asarray(x, np.int64) @ np.asarray(w, np.int64), rtol=1e-6)
 
 
 def test_integers_and_floats_in_bfloat16():

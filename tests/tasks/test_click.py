@@ -14,6 +14,7 @@ from suite.data.sources import Table
 from suite.data.tabular_clicks import MovieLens
 from suite.errors import InputError
 from tasks.recommendation.click import ClickPrediction
+from tests import pages
 
 CITIES = ("Rome", "Oslo", "Lima", "Baku")
 
@@ -91,7 +92,8 @@ def test_own_clicks(command, capsys, tmp_path, parquet):
     folder = tmp_path / "run"
     command("train", "recommendation.click", "--data", parquet, "--task.label", "clicked", "--run-dir", folder,
             "--train.epochs", "6", "--train.batch_size", "64", "--model.hidden", "16",
-            "--optim.learning_rate", "1e-2", "--task.bootstrap", "100")  # fmt: skip
+            "--optim.learning_rate", "1e-2", "--task.bootstrap", "100", "--task.user", "city",
+            "--task.item", "tags")  # fmt: skip
     run = suite.evaluate(folder, "test")
     found = run.metrics
     assert found["test/auc"] > 0.8 and found["test/auc_low"] < found["test/auc"] < found["test/auc_high"]
@@ -112,8 +114,34 @@ def test_own_clicks(command, capsys, tmp_path, parquet):
         assert json.loads(made[0]["input"])["city"] == "Rome"
     (one,) = command("predict", folder, "--input", json.dumps(likely)).splitlines()
     assert json.loads(one)["probability"] == answers[0]["probability"]
+    shows(folder, found)
     printed = command("data", "inspect", "recommendation.click", "--data", parquet, "--task.label", "clicked")
     assert "tags   list         items between '|', 3 different" in printed
+
+
+def shows(folder, found):
+    """The report says what the metrics say."""
+    page = pages.read(suite.report(folder, "test"))
+    areas = next(table for table in page.tables if table.rows[0][-1] == "area under ROC")
+    assert float(areas.column("area under ROC")["clicked"]) == pytest.approx(found["test/auc"], abs=1e-4)
+    assert f"Expected calibration error: {found['test/calibration_error']:.4f}." in page.words
+    columns = suite.open(folder).experiment.task.source("test")
+    records = len(columns)
+    bins = next(table for table in page.tables if table.rows[0][0] == "probability")
+    assert sum(int(row[1]) for row in bins.rows[1:]) == records
+    said = sum(int(row[1]) * float(row[2]) for row in bins.rows[1:])
+    happened = sum(int(row[1]) * float(row[3]) for row in bins.rows[1:])
+    assert said / happened == pytest.approx(found["test/calibration"], rel=0.01)
+    assert page.table("Balance of clicked").column("test").keys() == {"0", "1"}
+    lists = page.table("The worst of 4 lists")
+    assert sum(int(n) for n in lists.column("records").values()) == records
+    assert set(lists.column("area")) == set(CITIES)
+    made = suite.open(folder).predict(columns[np.arange(records)])
+    scores, city = np.array([answer["probability"] for answer in made]), columns[np.arange(records)]["city"]
+    for name, area in lists.column("area").items():
+        rows = np.array([each == name for each in city])
+        clicked = np.asarray(columns[np.arange(records)]["clicked"])[rows]
+        assert float(area) == pytest.approx(metrics.auc(scores[rows], clicked), abs=0.006)
 
 
 def recipe(parquet, **changes):

@@ -1,6 +1,8 @@
 """Recognition and keyword tasks: from files to answers through the command line, scores, and short recordings."""
 
 import json
+import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,8 +25,10 @@ from suite.decoding import Beam, NGrams
 from suite.errors import InputError
 from suite.nn import Linear
 from suite.nn.spectral import LogMel, SpecAugment
+from suite.reporting.drawing import drawn
 from tasks.speech.classification import AudioClassification
 from tasks.speech.recognition import SpeechRecognition, edits
+from tests import pages
 
 RATE = 4000
 FRONT_END = LogMel(sample_rate=RATE, window=100, hop=40, fft=128, bins=16)
@@ -109,6 +113,27 @@ def test_own_recordings_are_recognised(recordings, tmp_path, command):
     (line,) = suite.run.predict_input(run, str(wave))
     assert line == {"input": str(wave), "text": "cab"}
     assert run.predict([spoken("bb", np.random.default_rng(2))]) == [{"text": "bb"}]
+    page = pages.read(suite.report(run.folder, "test", allow=(__name__,)))
+    said = re.search(r"a word error rate of ([\d.]+) %, (\d+) edits over (\d+) words", page.words)
+    rate, wrong, words = said.groups()
+    assert int(wrong) / int(words) == pytest.approx(found["test/wer"]) == pytest.approx(float(rate) / 100, abs=6e-4)
+    shows_what_it_scores(run.experiment.task, run.model)
+
+
+def shows_what_it_scores(task, model):
+    """Each recording's answer is given to the next one, so that there is something to be wrong about."""
+    columns = task.source("test")[np.arange(8)]
+    batch = pad(task.encode(columns), np.ones(8, bool), 3200)
+    outputs = {name: np.roll(np.asarray(value), 1, 0) for name, value in task.predict(model, batch).items()}
+    words, worst = task.exhibits(columns, outputs, batch).values()
+    wer = task.score(outputs, batch)["wer"]
+    assert (words.edits, words.words) == (wer.total, wer.count) and words.edits > 3
+    answers = [answer["text"] for answer in task.decode(outputs)]
+    assert words.pairs == Counter(zip(columns["text"], answers, strict=True))
+    assert worst.among == wer.total and all(example.wanted != example.answered for example in worst.examples)
+    (cards,) = drawn(worst)
+    assert all(card.picture.uri.startswith("data:image/png") and card.sound for card in cards.cards)
+    assert all(sum(a != b for a, b in card.pairs) == 1 for card in cards.cards)
 
 
 @pytest.mark.slow
@@ -133,7 +158,10 @@ def test_own_keywords_are_told_apart(tmp_path):
         "task": task, "model": Tiny(pooling="mean"), "optim.learning_rate": 1e-2, "train.steps": 60, "train.ema": 0.9,
         "train.eval_every": 30, "pipeline.buckets": (1200,), "precision.compute": "float32"})  # fmt: skip
     run = suite.train(experiment, tmp_path / "run")
-    assert run.evaluate("test").metrics["test/accuracy"] > 0.9
+    found = run.evaluate("test").metrics["test/accuracy"]
+    assert found > 0.9
+    counts = np.array(pages.read(suite.report(run.folder, allow=(__name__,))).matrix())
+    assert counts.trace() / counts.sum() == pytest.approx(found)
     (answer,) = run.predict([spoken("b", rng)])
     assert answer["label"] == "b"
 

@@ -26,6 +26,7 @@ from suite.errors import InputError
 from suite.generation import Decoding
 from suite.models import seq2seq
 from tasks.text.translation import Translation
+from tests import pages
 
 NUMBERS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "six": "sechs"}
 
@@ -313,6 +314,12 @@ def test_own_pairs_from_the_command_line(command, tmp_path):
     answers = [json.loads(line) for line in command("predict", folder, "--input", tmp_path / "pairs.tsv").splitlines()]
     assert len(answers) == 200 and answers[0].keys() == {"input", "translation"}
     assert answers[0]["input"] == pairs["source"][0]
+    page = pages.read(suite.report(folder, "test"))
+    assert "BLEU on test is" in page.words and "The worst ones" in page.titles
+    assert page.table("test, 50 records").column("value").keys() == {"BLEU", "chrF", "loss", "accuracy"}
+    spread = next(table for table in page.tables if table.rows[0][1:3] == ["records", "mean"])
+    assert spread.column("records") == {"translations": "50"}
+    assert any(text in page.words for text in lines.joinpath("test.en").read_text().splitlines())
 
 
 def test_without_sacrebleu_training_does_not_begin(monkeypatch):

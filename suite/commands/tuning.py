@@ -1,0 +1,25 @@
+"""tune: what trains more than once."""
+
+import shlex
+
+from suite.commands.options import resolve, split_options, word
+from suite.errors import Interrupted, Missed
+
+
+def tune(arguments: list[str]) -> None:
+    """suite tune EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR] [--storage URL] [--keep-all]"""
+    from suite import run, tuning
+
+    options = split_options(arguments, ("data", "run-dir", "storage"), ("smoke", "offline", "keep-all"))
+    experiment = resolve(word(options, "EXPERIMENT", "suite list"), options, "tune")
+    folder = options.named.get("run-dir") or str(run.new_folder(f"{experiment.name}-tune"))
+    try:
+        verdict = tuning.tune(experiment, folder, storage=options.named.get("storage", ""),
+                              keep_all="keep-all" in options.named)  # fmt: skip
+    except Interrupted as stopped:
+        again = [*arguments, *([] if "run-dir" in options.named else ["--run-dir", folder])]
+        raise Interrupted(stopped.folder, stopped.step, stopped.saved, of=stopped.of,
+                          again=shlex.join(["suite", "tune", *again])) from None  # fmt: skip
+    print(verdict)
+    if not verdict.met:
+        raise Missed(verdict.sentence)

@@ -1,0 +1,88 @@
+"""The recipe that a folder of trials belongs to: written when a search begins, compared whenever it goes on."""
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+from suite import config
+from suite.config import Experiment, to_json
+from suite.errors import InputError
+
+RECIPE = "recipe.json"
+"""The experiment. Under this name, since the folder of a search is no run folder."""
+STUDY = "study.json"
+"""Where the trials are kept, and under which name."""
+SHOWN = 5
+"""Differences named in a message."""
+
+
+def claim(folder: Path, experiment: Experiment, storage: str, *, decided: bool) -> str:
+    """The name of the study of this recipe in ``folder``, which is begun, or found to be of the same recipe.
+
+    What a search may cost is no part of its recipe, until it is ``decided``. To be called by one process at a time.
+
+    Args:
+        folder: the folder of the search.
+        experiment: the recipe.
+        storage: what is to be told of the database: its address without a password.
+        decided: whether there is a verdict.
+
+    Raises:
+        InputError: the folder holds something else, another recipe's search, or one with another database.
+    """
+    given = json.loads(json.dumps(to_json(experiment)))
+    if not (folder / RECIPE).exists():
+        _check_free(folder)
+    elif differing := _differing(json.loads((folder / RECIPE).read_text(encoding="utf-8")), given, decided):
+        named = [f"{name} {_brief(there)} there, {_brief(here)} here" for name, (there, here) in differing.items()]
+        found = "; ".join(named[:SHOWN]) + (f"; and {len(named) - SHOWN} more" if len(named) > SHOWN else "")
+        raise InputError(f'--run-dir "{folder}"', "holds the search of another recipe.", found=found,
+                         fix="the same fields, or another --run-dir")  # fmt: skip
+    study = _study(folder, experiment.name, storage)
+    if not decided:
+        config.write_text(folder / RECIPE, json.dumps(given, indent=1) + "\n")
+    return study
+
+
+def _check_free(folder: Path) -> None:
+    if config.is_run(folder):
+        raise InputError(f'--run-dir "{folder}"', "is the folder of a run.", fix="--run-dir NEW_FOLDER")
+    others = [path.name for path in folder.iterdir() if path.name not in ("lock", STUDY)]
+    others = sorted(name for name in others if not name.startswith("partial-"))
+    if others:
+        raise InputError(f'--run-dir "{folder}"', "holds something else.", found=", ".join(others[:8]),
+                         fix="--run-dir NEW_FOLDER")  # fmt: skip
+
+
+def _differing(stored: Any, given: Any, decided: bool) -> dict[str, tuple[Any, Any]]:
+    found = differences(stored, given)
+    return {name: pair for name, pair in found.items() if decided or not name.startswith("goal.budget.")}
+
+
+def _study(folder: Path, name: str, storage: str) -> str:
+    """One database may hold many studies, so a name is drawn for each."""
+    file = folder / STUDY
+    if not file.exists():
+        config.write_text(file, json.dumps({"name": f"{name}-{uuid.uuid4().hex[:8]}", "storage": storage}) + "\n")
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    if stored["storage"] != storage:
+        raise InputError("flag --storage", f'is "{storage}", but this search has its trials elsewhere.',
+                         found=stored["storage"] or "no --storage: study.db in its folder",
+                         fix="the same --storage, or another --run-dir")  # fmt: skip
+    found: str = stored["name"]
+    return found
+
+
+def _brief(value: Any) -> str:
+    return f"{json.dumps(value):.60}"
+
+
+def differences(one: Any, other: Any, name: str = "") -> dict[str, tuple[Any, Any]]:
+    """Dotted name -> both values, of each field that differs between two values that ``config.to_json`` gave."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return {} if one == other else {name: (one, other)}
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in {**one, **other}:
+        found |= differences(one.get(key), other.get(key), f"{name}.{key}" if name else key)
+    return found

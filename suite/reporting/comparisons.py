@@ -1,0 +1,180 @@
+"""suite compare: runs on the same records side by side, and whether their differences are more than chance."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from suite import config
+from suite import run as runs
+from suite.base import Source
+from suite.data.inspect import content_hashes
+from suite.errors import InputError
+from suite.intervals import Difference, Interval, Scores, holm
+from suite.reporting.configuration import differing, stored, written
+from suite.reporting.evidence import read_json
+from suite.reporting.glossary import term
+from suite.run import Run
+
+ALPHA = 0.05
+"""Chance of calling a difference significant where there is none, over all comparisons of a metric."""
+CHUNK = 1000
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One run.
+
+    Attributes:
+        run: opened.
+        scores: of the split.
+        values: metric -> value with its interval.
+        seconds: of training; None where that is not known.
+    """
+
+    run: Run
+    scores: Scores
+    values: dict[str, Interval]
+    seconds: float | None
+
+    @property
+    def name(self) -> str:
+        """The folder, as it was given."""
+        return str(self.run.folder)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A difference from the run that others are compared with.
+
+    Attributes:
+        interval: less that run, on the same records.
+        p: two-sided p-value, corrected for the number of runs.
+    """
+
+    interval: Difference
+    p: float
+
+    @property
+    def significant(self) -> bool:
+        return self.p < ALPHA
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs on the same records of a split.
+
+    Attributes:
+        split: what all were evaluated on.
+        runs: in the order in which they were given.
+        against: the place of the one that others are compared with.
+        differences: metric -> place of each other run -> its difference.
+        settings: field -> its value in each run, of fields that are not the same in all.
+    """
+
+    split: str
+    runs: tuple[Compared, ...]
+    against: int
+    differences: dict[str, dict[int, Judged]]
+    settings: dict[str, tuple[str, ...]]
+
+    @property
+    def metrics(self) -> list[str]:
+        """What all were measured by, the first deciding."""
+        return list(self.differences)
+
+
+def compare(folders: Sequence[str | Path], split: str = "", *, metric: str = "",
+            against: Literal["first", "best"] = "first", allow: tuple[str, ...] = ()) -> Comparison:  # fmt: skip
+    """Evaluate runs on the same records and judge their differences by the paired bootstrap.
+
+    Args:
+        folders: run folders, two or more.
+        split: what to evaluate; empty: the first run's goal's, else test.
+        metric: what decides, and is put first; empty: the goal's, else the one that chose the checkpoint.
+        against: what others are compared with: the first run, or the best by ``metric``.
+        allow: packages whose classes the runs' experiments may name.
+
+    Raises:
+        InputError: fewer than two runs, other records or no common metric.
+    """
+    if len(folders) < 2:
+        raise InputError("runs", "are compared, and one is none.", found=f"{len(folders)} given",
+                         fix="suite compare RUN RUN ...")  # fmt: skip
+    opened = [runs.open(folder, allow) for folder in folders]
+    goal = opened[0].experiment.goal
+    split = split or (goal.on if goal else "test")
+    _same_records(opened, split)
+    scores = [run.scores(split) for run in opened]
+    common = [name for name in scores[0].rows if all(name in each.rows for each in scores)]
+    first = _deciding(metric, opened[0], common)
+    metrics = [first, *(name for name in common if name != first)]
+    compared = tuple(_compared(run, each, metrics) for run, each in zip(opened, scores, strict=True))
+    place = _best(compared, first) if against == "best" else 0
+    return Comparison(split, compared, place, {name: _judged(compared, place, name) for name in metrics},
+                      _settings([run.folder for run in opened]))  # fmt: skip
+
+
+def _deciding(wanted: str, run: Run, common: Sequence[str]) -> str:
+    if not common:
+        raise InputError("runs", "have no metric in common.", fix="runs of the same task")
+    if wanted and wanted not in common:
+        raise InputError(f'--metric "{wanted}"', "is no metric of all these runs.", found=", ".join(common))
+    goal = run.experiment.goal
+    likely = (wanted, goal.metric if goal else "", run.experiment.train.best.removeprefix("-"))
+    return next((name for name in likely if name in common), common[0])
+
+
+def _compared(run: Run, scores: Scores, metrics: Sequence[str]) -> Compared:
+    seconds = read_json(run.folder / "result.json").get("trained", {}).get("seconds")
+    return Compared(run, scores, {name: scores.interval(name) for name in metrics}, seconds)
+
+
+def _best(compared: Sequence[Compared], metric: str) -> int:
+    lower = term(metric).better == "lower" or compared[0].run.experiment.train.best == f"-{metric}"
+    sign = -1 if lower else 1
+    return max(range(len(compared)), key=lambda place: sign * compared[place].values[metric].value)
+
+
+def _judged(compared: Sequence[Compared], against: int, metric: str) -> dict[int, Judged]:
+    others = [place for place in range(len(compared)) if place != against]
+    found = [compared[place].scores.minus(compared[against].scores, metric) for place in others]
+    corrected = holm([each.p for each in found])
+    return {place: Judged(each, p) for place, each, p in zip(others, found, corrected, strict=True)}
+
+
+def _settings(folders: Sequence[Path]) -> dict[str, tuple[str, ...]]:
+    fields = [stored(folder) for folder in folders]
+    return {name: tuple(written(each.get(name)) for each in fields) for name in differing(*fields)}
+
+
+def _same_records(opened: Sequence[Run], split: str) -> None:
+    """Refuses runs whose split holds other records than the first one's.
+
+    Raises:
+        InputError: the split holds other records, or another number of them.
+    """
+    first = opened[0]
+    data = [config.to_json(getattr(run.experiment.task, "data", None)) for run in opened]
+    sources = [run.experiment.task.source(split) for run in opened]
+    for run, own, source in zip(opened[1:], data[1:], sources[1:], strict=True):
+        same = len(source) == len(sources[0])
+        if same and own == data[0] and own is not None:
+            continue
+        if not same or _fingerprint(source) != _fingerprint(sources[0]):
+            raise InputError("runs", f"{first.folder} and {run.folder} read other records as {split}, so their "
+                             "difference says little.", found=f"{len(sources[0]):,} and {len(source):,} records",
+                             fix="runs with the same data and split")  # fmt: skip
+
+
+def _fingerprint(source: Source) -> bytes:
+    """A hash of the content of all records, in order."""
+    made = hashlib.blake2b(digest_size=16)
+    for start in range(0, len(source), CHUNK):
+        columns: dict[str, Any] = source[np.arange(start, min(start + CHUNK, len(source)))]
+        for row in content_hashes([columns[name] for name in sorted(columns)]):
+            made.update(row)
+    return made.digest()

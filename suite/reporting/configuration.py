@@ -1,0 +1,88 @@
+"""The configuration beside the recipe's, the packages and machines, and the commands that do it all again."""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from suite import config, experiments
+from suite.reporting.blocks import Block, Code, Folded, Table, Text
+from suite.reporting.evidence import Evidence
+
+
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Fields of a configuration by dotted name; lists are values, and a class is a field like any other."""
+    if not isinstance(value, dict):
+        return {name: value}
+    return {key: each for part, inner in value.items()
+            for key, each in flat(inner, f"{name}.{part}" if name else part).items()}  # fmt: skip
+
+
+def differing(first: Mapping[str, Any], *others: Mapping[str, Any]) -> list[str]:
+    """Dotted names of fields that are not the same in all."""
+    names = dict.fromkeys(name for fields in (first, *others) for name in fields)
+    return [name for name in names if any(first.get(name) != other.get(name) for other in others)]
+
+
+def stored(folder: Path) -> dict[str, Any]:
+    """Fields of ``experiment.json`` by dotted name."""
+    return flat(json.loads((folder / "experiment.json").read_text(encoding="utf-8")))
+
+
+def configuration(found: Evidence) -> list[Block]:
+    """What differs from the recipe as it is now, and all of it."""
+    own, recipe = stored(found.folder), _recipe(found.experiment.name)
+    whole = Folded("The whole configuration", (Code((found.folder / "experiment.json").read_text(encoding="utf-8")),))
+    if recipe is None:
+        return [Text(f"No recipe named {found.experiment.name} comes with the suite: there is nothing to compare it "
+                     "with."), whole]  # fmt: skip
+    names = differing(recipe, own)
+    if not names:
+        return [Text(f"The recipe {found.experiment.name}, with nothing changed."), whole]
+    rows = tuple((name, written(recipe.get(name)), written(own.get(name))) for name in names)
+    caption = f"Fields that are not those of the recipe {found.experiment.name} as it is today."
+    return [Table(("field", "recipe", "this run"), rows, caption, frozenset({0, 1, 2})), whole]
+
+
+def _recipe(name: str) -> dict[str, Any] | None:
+    return flat(config.to_json(experiments.load(name))) if name in experiments.names() else None
+
+
+def written(value: Any) -> str:
+    """A field's value for people."""
+    if value is None:
+        return "–"
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+
+
+def environment(found: Evidence) -> list[Block]:
+    """Packages, devices and revision that training had, and the commands that do it again."""
+    trained = found.trained
+    rows = [("devices", trained.get("devices", "not noted")), ("revision", trained.get("revision") or "not noted"),
+            *found.versions.items()]  # fmt: skip
+    table = Table(("", "in training"), tuple((name, str(value)) for name, value in rows), words=frozenset({0, 1}))
+    return [table, Text("The commands that do it again:"), Code("\n".join(_commands(found)))]
+
+
+def _commands(found: Evidence) -> Sequence[str]:
+    name, folder = found.experiment.name, str(found.folder)
+    evaluate = shlex.join(["suite", "evaluate", folder, "--split", found.split or "test"])
+    flags = None if (recipe := _recipe(name)) is None else _flags(recipe, stored(found.folder))
+    if flags is not None:
+        return [shlex.join(["suite", "train", name, *flags]), evaluate]
+    again = f"import suite.run; suite.train(suite.run.stored({folder!r}))"
+    return [shlex.join(["python", "-c", again]), evaluate]
+
+
+def _flags(recipe: Mapping[str, Any], own: Mapping[str, Any]) -> list[str] | None:
+    """Flags that make this run's configuration of the recipe's; None where flags cannot."""
+    flags: list[str] = []
+    for name in differing(recipe, own):
+        value = own.get(name)
+        values = value if isinstance(value, list) else [value]
+        simple = all(isinstance(value, str | int | float) and value != "" for value in values)
+        if name not in own or name not in recipe or name.endswith("class") or not values or not simple:
+            return None
+        flags += [f"--{name}", *map(str, values)]
+    return flags

@@ -1,0 +1,130 @@
+"""Exhibits as blocks of a page: each kind has its drawing, whatever task it is of."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from suite.alignment import align
+from suite.exhibits import (
+    Calibration,
+    Confusion,
+    Edits,
+    Example,
+    Exhibit,
+    Gallery,
+    Given,
+    Image,
+    Lists,
+    PrecisionRecall,
+    Sound,
+    Spread,
+)
+from suite.reporting import classes, lists, pictures
+from suite.reporting.blocks import Block, Card, Cards, Figure, Plot, Table, Text
+from suite.reporting.glossary import percent
+from suite.reporting.svg import TONES, Axis, Series, chart
+
+LONGEST = 700
+"""Characters of a text that a card shows."""
+BARS = 30
+
+
+def drawn(exhibit: Exhibit) -> list[Block]:
+    """The blocks that show an exhibit."""
+    match exhibit:
+        case Confusion():
+            return classes.confusion(exhibit)
+        case PrecisionRecall():
+            return classes.precision_and_recall(exhibit)
+        case Calibration():
+            return classes.calibration(exhibit)
+        case Lists():
+            return lists.worst_lists(exhibit)
+        case Spread():
+            return _spread(exhibit)
+        case Edits():
+            return _edits(exhibit)
+        case Gallery():
+            return _gallery(exhibit)
+    return [Text(f"No drawing of {type(exhibit).__name__} is known.", "note")]
+
+
+def _spread(exhibit: Spread) -> list[Block]:
+    kinds = {kind: values[np.isfinite(values)] for kind, values in exhibit.values.items()}
+    whole = np.concatenate([*kinds.values()])
+    if not len(whole):
+        return [Text("There is no record.", "note")]
+    middle, reach = whole.min(), max(np.ptp(whole), 1e-9)
+    edges = np.linspace(middle, middle + reach, BARS + 1)
+    lines = [Series(kind if len(kinds) > 1 else "", edges, np.histogram(values, edges)[0] / max(len(values), 1),
+                    tone, kind="steps")
+             for (kind, values), tone in zip(kinds.items(), TONES, strict=False)]  # fmt: skip
+    title = f"Share of records over {exhibit.quantity}"
+    plot = Plot(title, chart(lines, Axis(exhibit.quantity), Axis(low=0.0), f"{title}: {', '.join(kinds)}"))
+    rows = tuple(_quantiles(kind, values) for kind, values in kinds.items())
+    return [Figure((plot,), ""), Table(("", "records", "mean", "5 %", "median", "95 %"), rows)]
+
+
+def _quantiles(kind: str, values: np.ndarray) -> tuple[str, ...]:
+    if not len(values):
+        return (kind, "0", "", "", "", "")
+    numbers = (values.mean(), *np.quantile(values, (0.05, 0.5, 0.95)))
+    return (kind, f"{len(values):,}", *(f"{number:.4g}" for number in numbers))
+
+
+def _edits(exhibit: Edits) -> list[Block]:
+    kinds = {"right": 0, "mistaken": 0, "left out": 0, "put in": 0}
+    for (wanted, answered), count in exhibit.pairs.items():
+        kind = "right" if wanted == answered else "put in" if not wanted else "left out" if not answered else "mistaken"
+        kinds[kind] += count
+    words, wrong = exhibit.words, exhibit.edits
+    says = (f"Of {words:,} words {kinds['right']:,} are right, {kinds['mistaken']:,} were mistaken and "
+            f"{kinds['left out']:,} left out; {kinds['put in']:,} were put in. That is a word error rate of "
+            f"{percent(wrong, words)}, {wrong:,} edits over {words:,} words.")  # fmt: skip
+    mistakes = [(pair, count) for pair, count in exhibit.pairs.most_common() if pair[0] != pair[1]][:15]
+    rows = tuple((wanted or "(nothing)", answered or "(nothing)", f"{n:,}") for (wanted, answered), n in mistakes)
+    table = Table(("said", "heard", "times"), rows, "The most frequent mistakes.", frozenset({0, 1}))
+    return [Text(says), table] if rows else [Text(says)]
+
+
+def _gallery(exhibit: Gallery) -> list[Block]:
+    if not exhibit.examples:
+        return [Text("There is none.", "note")]
+    among = f" {len(exhibit.examples)} of {exhibit.among:,}." if exhibit.among > len(exhibit.examples) else ""
+    given = [example.given for example in exhibit.examples]
+    if isinstance(given[0], Mapping):
+        return [_records(exhibit.examples), Text(exhibit.about + among, "note")]
+    beside = " Above: what is right. Below, where it differs: what was answered." if exhibit.aligned else ""
+    return [Cards(tuple(_card(each, exhibit.aligned) for each in exhibit.examples), exhibit.about + among + beside)]
+
+
+def _records(examples: Sequence[Example]) -> Table:
+    """Records by column, a row each."""
+    given = [example.given for example in examples if isinstance(example.given, Mapping)]
+    names = list(dict.fromkeys(name for record in given for name in record))
+    rows = tuple((example.answered, example.wanted, *(record.get(name, "") for name in names))
+                 for example, record in zip(examples, given, strict=True))  # fmt: skip
+    return Table(("said", "is", *names), rows, words=frozenset(range(1, len(names) + 2)))
+
+
+def _card(example: Example, aligned: bool) -> Card:
+    picture, sound = _pictured(example.given, example.wanted)
+    if aligned:
+        pairs = tuple(align(example.wanted.split(), example.answered.split()))
+        return Card(note=example.note, text=_text(example.given), picture=picture, sound=sound, pairs=pairs)
+    return Card(example.wanted, example.answered, example.note, _text(example.given), picture, sound)
+
+
+def _pictured(given: Given, wanted: str) -> tuple[pictures.Picture | None, str]:
+    if isinstance(given, Image):
+        return pictures.image(given, f"image: {wanted}"), ""
+    if isinstance(given, Sound):
+        lasts = f" of {len(given.values) / given.rate:.1f} s" if given.values.ndim == 1 else ""
+        return pictures.spectrogram(given, f"spectrogram{lasts}: {wanted}"), pictures.audible(given)
+    return None, ""
+
+
+def _text(given: Given) -> str:
+    if not isinstance(given, str):
+        return ""
+    return given if len(given) <= LONGEST else given[: LONGEST - 1] + "…"

@@ -1,0 +1,171 @@
+"""All that a run folder and an evaluation say of a run, and what they don't: each thing that is missing, with why."""
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from suite import run as runs
+from suite.config import Experiment
+from suite.data.memory import SPLITS
+from suite.errors import InputError, closest
+from suite.exhibits import Exhibit
+from suite.intervals import Scores
+from suite.log import history
+from suite.run import Run
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something that the report cannot say. ``why`` is an error's own text."""
+
+    what: str
+    why: str
+
+
+@dataclass
+class Evidence:
+    """What is known of a run.
+
+    Attributes:
+        folder: the run folder.
+        experiment: as it was begun with.
+        run: opened; None where its assets are missing.
+        split: what was evaluated; empty where nothing was.
+        scores: of that split.
+        exhibits: of that split, by title.
+        on_goal: scores of the goal's split, where that is another.
+        history: what was logged, by column.
+        result: ``result.json``, or nothing.
+        versions: packages that training ran on.
+        tuned: ``verdict.json`` of the search that this run came out of, or nothing.
+        compressions: ``compression.json`` of this run, then of those made from it.
+        missing: what is not there.
+    """
+
+    folder: Path
+    experiment: Experiment
+    run: Run | None = None
+    split: str = ""
+    scores: Scores | None = None
+    exhibits: dict[str, Exhibit] = field(default_factory=dict)
+    on_goal: Scores | None = None
+    history: dict[str, list[Any]] = field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    tuned: dict[str, Any] = field(default_factory=dict)
+    compressions: list[dict[str, Any]] = field(default_factory=list)
+    missing: list[Missing] = field(default_factory=list)
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """What training said of itself in ``result.json``; older files hold what the last verb found, and no more."""
+        own = self.result if self.result.get("verb") == "train" else {}
+        return self.result.get("trained", own)
+
+    @property
+    def goal_scores(self) -> Scores | None:
+        """Scores of the split that the goal is set on."""
+        goal = self.experiment.goal
+        return None if goal is None else self.scores if goal.on == self.split else self.on_goal
+
+    def tried(self, what: str, ask: Callable[[], T]) -> T | None:
+        """What ``ask`` gives; where it is refused, None, and why is noted."""
+        try:
+            return ask()
+        except InputError as error:
+            self.missing.append(Missing(what, str(error)))
+            return None
+
+
+def gather(folder: str | Path, split: str = "", beside: Sequence[str | Path] = (),
+           allow: tuple[str, ...] = ()) -> Evidence:  # fmt: skip
+    """Open and evaluate the run in ``folder``, as far as that can be done.
+
+    Args:
+        folder: the run folder, or that of a search, which stands for the run it chose.
+        split: what to evaluate; empty: the goal's split, else test where it is labelled, else validation.
+        beside: run folders that were made from this one.
+        allow: packages whose classes the run's experiment may name.
+
+    Raises:
+        InputError: the folder is no run, one of ``beside`` was not made from it, or there is no such split.
+    """
+    if split and split not in SPLITS:
+        raise InputError(f'--split "{split}"', "is no split.", found=", ".join(SPLITS), fix=closest(split, SPLITS))
+    place = _chosen(Path(folder))
+    made = Evidence(place, runs.stored(place, allow))
+    made.history = history(place)
+    made.result, made.versions = read_json(place / "result.json"), read_json(place / "versions.json")
+    made.tuned = read_json(place / "verdict.json") or _verdict_on(place)
+    own = read_json(place / "compression.json")
+    made.compressions = [own] if own else []
+    made.compressions += [_made_from(place, Path(other)) for other in beside]
+    if not own:  # else there may have been no training
+        made.missing += _untold(made)
+    made.run = made.tried("evaluation", lambda: runs.open(place, allow))
+    if made.run is not None and made.tried("evaluation", made.run.check) is not None:
+        _evaluate(made, made.run, split)
+    return made
+
+
+def _untold(made: Evidence) -> list[Missing]:
+    """What a run that was trained to its end would have told."""
+    found = []
+    if len(made.history["step"]) < 2:
+        found.append(Missing("curves", "metrics.jsonl holds no course of training."))
+    if not made.result.get("trained", made.result):
+        found.append(Missing("the end of training", "Training has not ended, or was not told of in result.json. "
+                             f"It goes on with: suite train --resume {made.folder}"))  # fmt: skip
+    return found
+
+
+def _evaluate(made: Evidence, run: Run, wanted: str) -> None:
+    goal = made.experiment.goal
+    for split in [wanted] if wanted else dict.fromkeys([*([goal.on] if goal else []), "test", "validation"]):
+        found = made.tried(f"evaluation on {split}", functools.partial(run.examine, split))
+        if found is not None:
+            made.split, (made.scores, made.exhibits) = split, found
+            break
+    if goal is not None and made.split and goal.on != made.split and wanted:
+        made.on_goal = made.tried(f"evaluation on {goal.on}", functools.partial(run.scores, goal.on))
+
+
+def _chosen(folder: Path) -> Path:
+    """The folder itself, or the run that a search in it chose."""
+    if (folder / "experiment.json").is_file():
+        return folder
+    chosen = read_json(folder / "verdict.json").get("chosen") or {}
+    return folder / chosen.get("folder", "")
+
+
+def _verdict_on(folder: Path) -> dict[str, Any]:
+    """The verdict of a search that chose this run: searches keep their trials in ``trials/``."""
+    search = folder.absolute().parent.parent
+    verdict = read_json(search / "verdict.json")
+    return verdict if verdict.get("chosen") and _chosen(search).resolve() == folder.resolve() else {}
+
+
+def _made_from(folder: Path, other: Path) -> dict[str, Any]:
+    """What ``other`` says of how it was made from this run."""
+    found = read_json(other / "compression.json")
+    if not found:
+        raise InputError(f'--with "{other}"', "has no compression.json: it is no run that was made from another.",
+                         fix="the folder that suite compress printed last")  # fmt: skip
+    of = Path(found["of"])
+    if folder.resolve() not in (of.resolve(), (other / of).resolve()):
+        raise InputError(f'--with "{other}"', f"was not made from {folder}.", found=found["of"])
+    return {**found, "folder": str(other)}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a file of a run folder holds; nothing where there is none, or half of one."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

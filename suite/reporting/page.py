@@ -1,0 +1,52 @@
+"""Blocks as one HTML file that needs nothing beside it: no script, no asset, and a policy that lets none in."""
+
+import base64
+import hashlib
+from pathlib import Path
+
+from suite.config import write_text
+from suite.errors import InputError
+from suite.reporting.blocks import Page
+
+HERE = Path(__file__).parent
+
+
+def render(page: Page) -> str:
+    """The page as HTML. Every text in it is escaped.
+
+    Raises:
+        InputError: the package of the extra is missing.
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        fix = 'pip install "suite[report]"'
+        raise InputError("package jinja2", "is needed to write reports, and not installed.", fix=fix) from error
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True,
+                                     undefined=jinja2.StrictUndefined)  # fmt: skip
+    environment.filters["kind"] = lambda block: type(block).__name__
+    environment.filters["tight"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
+    style = (HERE / "page.css").read_text(encoding="utf-8")
+    made: str = environment.get_template("page.html").render(page=page, style=style, policy=policy(style))
+    return made.encode("utf-8", "replace").decode("utf-8")  # JSON may have given half of a surrogate pair
+
+
+def policy(style: str) -> str:
+    """What a browser may load: this one style, and what lies within the page as data."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+    return (f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; media-src data:; base-uri 'none'; "
+            "form-action 'none'")  # fmt: skip
+
+
+def write(page: Page, path: Path) -> None:
+    """Write the page.
+
+    Raises:
+        InputError: the file cannot be written, or the package of the extra is missing.
+    """
+    text = render(page)
+    try:
+        write_text(path, text)
+    except OSError as error:
+        fix = "--to FILE in a folder that you may write"
+        raise InputError(f'file "{path}"', "cannot be written.", found=str(error.strerror), fix=fix) from error

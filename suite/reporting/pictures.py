@@ -1,0 +1,86 @@
+"""Images, spectrograms and recordings as data URIs, so that a page needs no file beside it."""
+
+import base64
+import io
+import wave
+
+import numpy as np
+
+from suite.exhibits import Image, Sound
+from suite.reporting.blocks import Picture
+
+SMALL = 64
+"""Pixels up to which an image is drawn larger than it is."""
+LARGEST = 360
+"""Pixels that larger images are scaled down to."""
+SECONDS = 15.0
+"""Longest recording that a page carries; of longer ones it shows the spectrogram."""
+FRAMES = 480
+"""Most columns of a spectrogram."""
+DECIBELS = 70.0
+"""Range of a spectrogram below its loudest point."""
+_COLOURS = np.array([(12, 14, 36), (72, 30, 110), (160, 50, 110), (228, 100, 74), (252, 180, 92), (252, 250, 200)])
+
+
+def image(shown: Image, alt: str) -> Picture:
+    """Small images as PNG, pixel by pixel; larger ones scaled down, as JPEG where nothing is transparent."""
+    from PIL import Image as Pillow
+
+    pixels = shown.pixels
+    made = Pillow.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    small = max(pixels.shape[:2]) <= SMALL
+    made.thumbnail((LARGEST, LARGEST))
+    if small or pixels.shape[2] == 4:
+        return Picture(_png(made), alt, "small" if small else "photo")
+    file = io.BytesIO()
+    made.save(file, "JPEG", quality=85)
+    return Picture(_uri("image/jpeg", file.getvalue()), alt)
+
+
+def spectrogram(sound: Sound, alt: str) -> Picture:
+    """Time to the right, frequency (or feature) upwards, louder is brighter."""
+    from PIL import Image as Pillow
+
+    levels = _levels(sound)
+    places = np.linspace(0, len(_COLOURS) - 1, 256)
+    palette = [np.interp(places, np.arange(len(_COLOURS)), channel) for channel in _COLOURS.T]
+    made = Pillow.fromarray((levels.T[::-1] * 255).astype(np.uint8), "L")
+    made.putpalette(np.stack(palette, -1).astype(np.uint8).tobytes())
+    return Picture(_png(made), alt, "sound")
+
+
+def _levels(sound: Sound) -> np.ndarray:
+    """(t, f) in 0..1."""
+    if sound.values.ndim == 2:
+        low, high = sound.values.min(0), sound.values.max(0)
+        return (sound.values - low) / np.maximum(high - low, 1e-9)
+    window = max(int(0.025 * sound.rate), 16)
+    hop = max(int(0.005 * sound.rate), len(sound.values) // FRAMES, 1)
+    samples = np.pad(sound.values, (0, window))
+    frames = np.lib.stride_tricks.sliding_window_view(samples, window)[:: hop][:FRAMES]
+    power = np.square(np.abs(np.fft.rfft(frames * np.hanning(window), max(256, window)))) + 1e-12
+    decibels = 10 * np.log10(power)
+    return np.clip((decibels - decibels.max() + DECIBELS) / DECIBELS, 0, 1)
+
+
+def audible(sound: Sound) -> str:
+    """The recording as a WAV of 16 bits; empty where only features are there, or it is too long to carry."""
+    if sound.values.ndim == 2 or len(sound.values) > SECONDS * sound.rate:
+        return ""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(sound.rate)
+        writer.writeframes((np.clip(sound.values, -1, 1) * (2**15 - 1)).astype("<i2").tobytes())
+    return _uri("audio/wav", file.getvalue())
+
+
+def _png(made: "object") -> str:
+    file = io.BytesIO()
+    made.save(file, "PNG", optimize=True)  # type: ignore[attr-defined]
+    return _uri("image/png", file.getvalue())
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"

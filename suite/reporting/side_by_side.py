@@ -1,0 +1,140 @@
+"""A comparison for people: as lines of a terminal, and as a page with intervals and curves."""
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+
+from suite.intervals import DRAWS
+from suite.reporting import training
+from suite.reporting.blocks import Block, Figure, Page, Part, Plot, Section, Table, Terms, Text, Verdict
+from suite.reporting.comparisons import Compared, Comparison, Judged
+from suite.reporting.glossary import capital, difference, ranged, term, way
+from suite.reporting.page import write
+from suite.reporting.svg import TONES, Axis, Kind, Series, chart, ranges
+
+
+def render(made: Comparison) -> str:
+    """Lines for a terminal."""
+    lines = [f"{made.split}, {len(made.runs[0].scores):,} records; differences are from run {made.against + 1}", ""]
+    head = ["run", *made.metrics, "parameters", "seconds"]
+    lines += _aligned([head, *([_named(made, place), *_values(run, made.metrics)] for place, run in
+                               enumerate(made.runs))])  # fmt: skip
+    for metric in made.metrics:
+        lines += ["", metric]
+        lines += [f"  {place + 1} less {made.against + 1}: {_judgement(metric, judged)}"
+                  for place, judged in made.differences[metric].items()]  # fmt: skip
+    lines += ["", "they differ in" if made.settings else "their configurations are the same"]
+    lines += _aligned([[f"  {name}", " | ".join(values)] for name, values in made.settings.items()])
+    return "\n".join([*lines, "", *_how(made)])
+
+
+def _named(made: Comparison, place: int) -> str:
+    return f"{place + 1} {made.runs[place].name}"
+
+
+def _values(run: Compared, metrics: Sequence[str]) -> list[str]:
+    values = [ranged(name, run.values[name]) for name in metrics]
+    return [*values, f"{run.run.parameters:,}", "" if run.seconds is None else f"{run.seconds:,.1f}"]
+
+
+def _judgement(metric: str, judged: Judged) -> str:
+    says = f"significant, {way(metric, judged.interval.value)}" if judged.significant else "not significant"
+    return f"{difference(metric, judged.interval)}, p {judged.p:.3f}: {says}"
+
+
+def _how(made: Comparison) -> list[str]:
+    count = len(made.runs) - 1
+    corrected = [f"p is corrected for the {count} comparisons of each metric (Holm)."] if count > 1 else []
+    return [f"In brackets: 95 % intervals by the bootstrap, {DRAWS:,} draws of records, the same for both of a pair.",
+            *corrected, "They tell of chance in records, not in training: that takes other seeds."]  # fmt: skip
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))] if rows else []
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def save(made: Comparison, path: Path) -> None:
+    """Write the comparison as a page.
+
+    Raises:
+        InputError: the file cannot be written, or the package of the extra is missing.
+    """
+    write(page(made), path)
+
+
+def page(made: Comparison) -> Page:
+    """The same with intervals and curves drawn."""
+    metric, names = made.metrics[0], [_named(made, place) for place in range(len(made.runs))]
+    summary: list[Block] = [_verdict(made, metric, place, each) for place, each in made.differences[metric].items()]
+    summary.append(Text(" ".join(_how(made)), "note"))
+    rows = tuple((name, *_values(run, made.metrics)) for name, run in zip(names, made.runs, strict=True))
+    table = Table(("run", *(term(name).title for name in made.metrics), "parameters", "seconds"), rows)
+    sections = [
+        Section("results", "Results", (table, *_differences(made))),
+        Section("training", "Training", tuple(_curves(made))),
+        Section("configuration", "What differs between them", (_settings(made),)),
+        Section("glossary", "What the metrics mean",
+                (Terms(tuple((term(name).title, term(name).meaning) for name in made.metrics)),)),
+    ]  # fmt: skip
+    about = (("written", datetime.date.today().isoformat()), ("evaluated on", made.split),
+             ("records", f"{len(made.runs[0].scores):,}"))  # fmt: skip
+    title = f"{len(made.runs)} runs of {' and '.join(dict.fromkeys(run.run.experiment.name for run in made.runs))}"
+    return Page(title, "Comparison", about, tuple(summary), tuple(sections))
+
+
+def _verdict(made: Comparison, metric: str, place: int, judged: Judged) -> Verdict:
+    name, base = f"run {place + 1}", f"run {made.against + 1}"
+    apart = difference(metric, judged.interval)
+    told = f"{capital(term(metric).title)}: {name} less {base} is {apart}, p {judged.p:.3f}."
+    if not judged.significant:
+        return Verdict("Not significant.", told)
+    which = way(metric, judged.interval.value)
+    return Verdict(f"Significant: {name} is {which}.", told, {"better": True, "worse": False}.get(which))
+
+
+def _differences(made: Comparison) -> list[Part]:
+    parts = []
+    for metric in made.metrics:
+        title = term(metric).title
+        less = {place: f"run {place + 1} less {made.against + 1}" for place in made.differences[metric]}
+        values = [(f"run {place + 1}", run.values[metric]) for place, run in enumerate(made.runs)]
+        apart = [(less[place], each.interval) for place, each in made.differences[metric].items()]
+        plots = (Plot(f"{title}, with 95 % intervals", ranges(values, title, f"{title} of each run")),
+                 Plot(f"Differences from run {made.against + 1}",
+                      ranges(apart, f"difference in {title}", f"Differences in {title}", zero=True)))  # fmt: skip
+        rows = tuple((less[place], difference(metric, each.interval), f"{each.p:.3f}",
+                      f"significant, {way(metric, each.interval.value)}" if each.significant else "not significant")
+                     for place, each in made.differences[metric].items())  # fmt: skip
+        table = Table(("runs", "difference", "p", ""), rows, words=frozenset({0, 3}))
+        parts.append(Part(title, (Figure(plots, ""), table)))
+    return parts
+
+
+def _curves(made: Comparison) -> list[Block]:
+    logs = [run.run.history for run in made.runs]
+    names = list(dict.fromkeys(name for log in logs for name in training.metrics(log)))
+    plots = []
+    for name in names:
+        lines = []
+        for place, log in enumerate(logs):
+            split = "validation" if training.column(log, f"validation/{name}")[0].size else "train"
+            x, y = training.thinned(*training.column(log, f"{split}/{name}"))
+            if len(x):
+                tone = TONES[place] if place < len(TONES) else "quiet"
+                kind: Kind = "dotted line" if len(x) <= 40 else "line"
+                lines.append(Series(f"run {place + 1}" if place < len(TONES) else "", x, y, tone, kind))
+        if lines:
+            title = f"{term(name).title}, {'validation' if name not in training.LAST else 'training'}"
+            steps, alt = Axis("step", whole=True), f"{title} over steps, of each run"
+            plots.append(Plot(title, chart(lines, steps, Axis(), alt)))
+    return [Figure(tuple(plots), "What was logged, over optimiser steps.")] if plots else [
+        Text("Nothing was logged.", "note")]  # fmt: skip
+
+
+def _settings(made: Comparison) -> Block:
+    if not made.settings:
+        return Text("Nothing: their configurations are the same.")
+    head = ("field", *(f"run {place + 1}" for place in range(len(made.runs))))
+    rows = tuple((name, *values) for name, values in made.settings.items())
+    return Table(head, rows, words=frozenset(range(len(head))))

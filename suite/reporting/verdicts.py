@@ -1,0 +1,158 @@
+"""Whether what was wanted was reached: the goal, the search for it, and what compression cost."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from suite.config import Goal
+from suite.intervals import DRAWS, Interval, Scores
+from suite.reporting.blocks import Block, Figure, Plot, Table, Text, Verdict
+from suite.reporting.evidence import Evidence
+from suite.reporting.glossary import apart, bounds, capital, decimals, difference, percent, shown, term
+from suite.reporting.svg import Axis, Series, chart
+
+MIB = 2**20
+
+
+def verdicts(found: Evidence) -> list[Block]:
+    """In short: the goal, then the search, then each compression, then what is missing."""
+    blocks: list[Block] = [_goal(found)]
+    blocks += [Text(line) for line in [*_search(found.tuned), *map(compressed, found.compressions)]]
+    return [*blocks, *_missing(found)]
+
+
+def _goal(found: Evidence) -> Verdict:
+    goal, scores = found.experiment.goal, found.goal_scores
+    if goal is None:
+        return Verdict("No goal was set.", _without_goal(found))
+    asked = f"The goal is {term(goal.metric).title} on {goal.on} of {_bound(goal)}"
+    if scores is None:
+        return Verdict("Not known.", f"{asked}, and this run was not evaluated there.")
+    if goal.metric not in scores.rows:
+        return Verdict("Not known.", f"{asked}, and the task measures no such metric.")
+    return met(goal, scores.interval(goal.metric), len(scores))
+
+
+def met(goal: Goal, reached: Interval, records: int) -> Verdict:
+    """One sentence on the value that was reached, and one on how sure it is."""
+    name, value = term(goal.metric).title, reached.value
+    good = goal.met(value)
+    said, bound = apart(goal.metric, value, goal.bound, decimals(goal.metric, reached))
+    least = "at least" if goal.at_most is None else "at most"
+    line = (f"{name} on {goal.on} is {said} (95 % interval {bounds(goal.metric, reached)}; {records:,} records), and "
+            f"{least} {bound} was the goal.")  # fmt: skip
+    if reached.low < goal.bound < reached.high:
+        line += " The goal lies within the interval: other records of the same kind might have decided otherwise."
+    return Verdict("Met." if good else "Not met.", capital(line), good)
+
+
+def _bound(goal: Goal) -> str:
+    return f"{'at least' if goal.at_most is None else 'at most'} {apart(goal.metric, goal.bound, goal.bound, 1)[1]}"
+
+
+def _without_goal(found: Evidence) -> str:
+    scores = found.scores
+    if scores is None:
+        return "Nothing could be evaluated."
+    best = found.experiment.train.best.removeprefix("-")
+    metric = best if best in scores.rows else next(iter(scores.rows))
+    value = scores.interval(metric)
+    return capital(f"{term(metric).title} on {found.split} is {shown(metric, value.value, decimals(metric, value))} "
+                   f"(95 % interval {bounds(metric, value)}; {len(scores):,} records).")  # fmt: skip
+
+
+def _search(tuned: Mapping[str, Any]) -> list[str]:
+    if not tuned:
+        return []
+    trials, chosen = tuned.get("trials", []), tuned["chosen"]["trial"]
+    ended = {"goal": "ended at the goal", "trials": "used up its trials", "hours": "used up its time"}
+    why = ended.get(str(tuned.get("stopped_by")), f"was ended by {tuned.get('stopped_by')}")
+    end = "and met it" if tuned["met"] else "and did not meet it"
+    return [f"A search of {len(trials)} trials for the goal {tuned['goal']} {why} {end}; this is its trial {chosen}."]
+
+
+def compressed(made: Mapping[str, Any]) -> str:
+    """One sentence on what a compression changed."""
+    metric, size = made["metric"], made["size"]
+    before, after = (shown(metric, made[when]["value"]) for when in ("before", "after"))
+    line = (f"{made['method']}: {term(metric).title} on {made['split']} from {before} to {after}, weights "
+            f"{percent(size['ratio'])} of their size.")  # fmt: skip
+    if made.get("max_drop") is None:
+        return line
+    allowed = shown(metric, made["max_drop"], 2 if term(metric).share else None)
+    return f"{line} {'Met' if made['met'] else 'Not met'}: a drop of at most {allowed} was allowed."
+
+
+def _missing(found: Evidence) -> list[Block]:
+    if not found.missing:
+        return []
+    lines = [f"Missing: {each.what}. {' '.join(each.why.split())}" for each in found.missing]
+    return [Text(line, "warning") for line in dict.fromkeys(lines)]
+
+
+def results(scores: Scores, split: str, best: Mapping[str, float]) -> list[Block]:
+    """Every metric of the split with its interval, and what training saw on validation."""
+    rows = []
+    for name in scores.rows:
+        interval = scores.interval(name)
+        seen = best.get(f"validation/{name}")
+        rows.append((term(name).title, shown(name, interval.value, decimals(name, interval)), bounds(name, interval),
+                     "" if seen is None else shown(name, seen, decimals(name, interval))))  # fmt: skip
+    note = (f"Intervals: by the bootstrap, {DRAWS:,} draws of the records. Last column: what training logged when the "
+            "checkpoint that is served was written.")  # fmt: skip
+    head = ("metric", "value", "95 % interval", "validation")
+    return [Table(head, tuple(rows), f"{split}, {len(scores):,} records."), Text(note, "note")]
+
+
+def search(tuned: Mapping[str, Any]) -> list[Block]:
+    """The trials of a search."""
+    trials: Sequence[Mapping[str, Any]] = tuned.get("trials", [])
+    fields = list(dict.fromkeys(name for trial in trials for name in trial.get("values", {})))
+    rows = tuple((f"{trial['number']}{' (chosen)' if trial['number'] == tuned['chosen']['trial'] else ''}",
+                  str(trial["state"]), _number(trial.get("value")),
+                  *(_number(trial.get("values", {}).get(name)) for name in fields),
+                  _number(trial.get("steps")), _number(trial.get("seconds"))) for trial in trials)  # fmt: skip
+    table = Table(("trial", "ended", "value", *fields, "steps", "seconds"), rows, f"Goal: {tuned['goal']}.",
+                  frozenset({0, 1}))  # fmt: skip
+    values = [(trial["number"], trial["value"]) for trial in trials if isinstance(trial.get("value"), int | float)]
+    untold = [Text(f"The test split was not looked at: {why}", "note")] if (why := tuned.get("why_no_test")) else []
+    if len(values) < 2:
+        return [table, *untold]
+    x, y = (np.array(column, np.float64) for column in zip(*values, strict=True))
+    svg = chart([Series("", x, y, kind="dotted line")], Axis("trial", whole=True), Axis(), "Value of each trial")
+    return [Figure((Plot("Value of each trial", svg),), ""), table, *untold]
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def compression(made: Mapping[str, Any]) -> list[Block]:
+    """Quality, size, latency, memory and parameters before and after."""
+    metric, size = made["metric"], made["size"]
+    before, after, drop = (Interval(**{end: float(made[name][end]) for end in ("value", "low", "high")})
+                           for name in ("before", "after", "drop"))  # fmt: skip
+    places = decimals(metric, drop)
+    old, new = (shown(metric, each.value, places) for each in (before, after))
+    rows = [(f"{term(metric).title} on {made['split']}", old, new, f"drop {difference(metric, drop)}")]
+    old, new = (f"{size[f'{when}_bytes'] / MIB:.2f}" for when in ("before", "after"))
+    rows.append(("weights, MiB", old, new, _times(size["ratio"])))
+    for batch, ms in made.get("latency_ms", {}).items():
+        change = _times(ms["ratio"])
+        if ms.get("float32", ms["before"]) != ms["before"]:
+            change += f"; {_times(ms['after'] / ms['float32'])} of {ms['float32']:.2f} in float32"
+        rows.append((f"latency of {batch}, ms", f"{ms['before']:.2f}", f"{ms['after']:.2f}", change))
+    if memory := made.get("memory_bytes"):
+        rows.append(("memory, MiB", f"{memory['before'] / MIB:.1f}", f"{memory['after'] / MIB:.1f}",
+                     _times(memory["after"] / memory["before"] if memory["before"] else float("nan"))))  # fmt: skip
+    if count := made.get("parameters"):
+        zeros = f"{count['zeros']:,} are 0" if count.get("zeros") else ""
+        rows.append(("parameters", f"{count['before']:,}", f"{count['after']:,}", zeros))
+    table = Table(("", "before", "after", "change"), tuple(rows), f"{made['method']}, made from {made['of']}.")
+    note = "A positive drop is worse; in brackets its 95 % interval, on the same records."
+    return [Text(compressed(made)), table, Text(note, "note")]
+
+
+def _times(ratio: float) -> str:
+    return f"× {ratio:.2f}"

@@ -1,0 +1,145 @@
+"""The page: everything in it is escaped, nothing comes from outside, and plots are sound SVG."""
+
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from suite.errors import InputError
+from suite.exhibits import Image, Sound
+from suite.intervals import Interval
+from suite.reporting import pictures, svg
+from suite.reporting.blocks import (
+    Card,
+    Cards,
+    Cell,
+    Code,
+    Figure,
+    Folded,
+    Matrix,
+    Page,
+    Part,
+    Plot,
+    Section,
+    Table,
+    Terms,
+    Text,
+    Verdict,
+)
+from suite.reporting.curves import average_precision, precision_recall, roc
+from suite.reporting.page import render, write
+from tests import pages
+
+EVIL = '"><script>alert("x")</script>&amp;\'<img src=x onerror=alert(1)>'
+
+
+def page(*blocks, title="A title"):
+    return Page(title, "Report of a run", (("run", "r"),), (Text("in short", "lead"),),
+                (Section("one", "One", blocks),))  # fmt: skip
+
+
+def test_whatever_is_said_is_text():
+    plot = Plot(EVIL, svg.chart([svg.Series(EVIL, np.arange(3.0), np.arange(3.0))], svg.Axis(EVIL), svg.Axis(), EVIL,
+                                mark=(1.0, EVIL)), Table((EVIL,), ((EVIL,),)))  # fmt: skip
+    card = Card(EVIL, EVIL, EVIL, EVIL, fields=((EVIL, EVIL),), pairs=((EVIL, ""), (EVIL, EVIL)))
+    blocks = (Text(EVIL), Table((EVIL, EVIL), ((EVIL, EVIL),), EVIL), Figure((plot,), EVIL), Code(EVIL),
+              Matrix((EVIL,), ((Cell(3, 2, True),),), EVIL), Cards((card,), EVIL), Terms(((EVIL, EVIL),)),
+              Folded(EVIL, (Text(EVIL),)), Verdict(EVIL, EVIL), Part(EVIL, (Text(EVIL),)))  # fmt: skip
+    html = render(page(*blocks, title=EVIL))
+    assert "<script" not in html and "<img src=x" not in html
+    made = pages.Page(html)
+    assert made.text.count(EVIL) >= 20
+    assert EVIL in made.titles and EVIL in made.alts
+    half = render(page(Text("half a pair: \ud800, and \x00")))
+    assert "half a pair: ?, and" in pages.Page(half).words
+
+
+def test_a_page_is_written_whole_or_refused(tmp_path, monkeypatch):
+    write(page(Text("said")), tmp_path / "new" / "report.html")
+    assert "said" in pages.read(tmp_path / "new" / "report.html").words
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError) as refused:
+        write(page(), tmp_path / "file" / "report.html")
+    assert str(refused.value).splitlines()[0] == f'file "{tmp_path}/file/report.html": cannot be written.'
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(InputError) as refused:
+        render(page())
+    assert str(refused.value).splitlines() == ["package jinja2: is needed to write reports, and not installed.",
+                                               '  try:   pip install "suite[report]"']  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("bounds", "marks", "labels"),
+    [
+        ((0.0, 1.0), [0, 0.2, 0.4, 0.6, 0.8, 1.0], ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]),
+        ((0.0, 40_000.0), [0, 10_000, 20_000, 30_000, 40_000], ["0", "10k", "20k", "30k", "40k"]),
+        ((3.0, 3.0), [3.0], ["3"]),
+        ((0.81, 0.89), [0.82, 0.84, 0.86, 0.88], ["0.82", "0.84", "0.86", "0.88"]),
+    ],
+)
+def test_ticks_are_round_numbers(bounds, marks, labels):
+    found = svg.ticks(*bounds)
+    assert found == pytest.approx(marks)
+    assert svg.tick_labels(found) == labels
+
+
+def numbers(html):
+    return [float(n) for n in re.findall(r"-?\d+\.?\d*", " ".join(re.findall(r' d="([^"]*)"', html)))]
+
+
+@pytest.mark.parametrize("y", [[1.0, 2.0, 4.0], [np.nan, 2.0, np.nan], [np.nan] * 3, [5.0] * 3, [1e-9, 2e-9, 3e-9]])
+def test_a_chart_holds_its_lines(y):
+    line = svg.Series("", np.arange(3.0), np.array(y), kind="dotted line")
+    made = svg.chart([line], svg.Axis("step"), svg.Axis(), "alt")
+    assert "nan" not in made and "inf" not in made
+    assert all(-1 <= n <= max(svg.WIDTH, svg.HEIGHT) + 1 for n in numbers(made))
+    assert made.count("<circle") == int(np.isfinite(y).sum())
+    pages.Page(render(page(Figure((Plot("t", made),), ""))))
+
+
+def test_a_chart_of_nothing_is_a_frame():
+    empty = svg.chart([], svg.Axis("step"), svg.Axis(), "nothing")
+    pages.Page(render(page(Figure((Plot("t", empty),), ""))))
+
+
+def test_intervals_are_drawn_where_they_are():
+    rows = [("a", Interval(0.5, 0.4, 0.6)), ("b" * 40, Interval(0.7, float("nan"), float("nan")))]
+    made = svg.ranges(rows, "accuracy", "two")
+    assert made.count("<circle") == 2 and made.count('class="line first"') == 1 and "b…" in made
+    begin, end = (float(n) for n in re.search(r'd="M([\d.]+) 20H([\d.]+)" class="line first"', made).groups())
+    middle = float(re.search(r'<circle cx="([\d.]+)"', made)[1])
+    assert middle == pytest.approx((begin + end) / 2, abs=0.2)
+
+
+def test_curves_are_those_of_every_threshold():
+    rng = np.random.default_rng(0)
+    scores, truth = rng.integers(0, 6, 60) / 5.0, rng.random(60) < 0.4
+    recall, precision = precision_recall(scores, truth)
+    for place, threshold in enumerate(sorted(set(scores), reverse=True)):
+        said = scores >= threshold
+        assert precision[place] == pytest.approx((truth & said).sum() / said.sum())
+        assert recall[place] == pytest.approx((truth & said).sum() / truth.sum())
+    assert average_precision(scores, truth) == pytest.approx(
+        (np.diff(np.concatenate([[0], recall])) * precision).sum())  # fmt: skip
+    false, found = roc(scores, truth)
+    assert (false[0], found[0], false[-1], found[-1]) == (0, 0, 1, 1)
+    x, y = precision_recall(rng.random(5000), rng.random(5000) < 0.5)
+    assert len(x) == len(y) == 160 and x[-1] == 1
+
+
+def test_pictures_and_sounds_are_within_the_page():
+    small = pictures.image(Image(np.zeros((8, 8, 1), np.uint8)), "digit")
+    large = pictures.image(Image(np.zeros((500, 900, 3), np.uint8)), "photo")
+    clear = pictures.image(Image(np.zeros((80, 80, 4), np.uint8)), "drawing")
+    assert small.kind == "small" and small.uri.startswith("data:image/png") and clear.uri.startswith("data:image/png")
+    assert large.kind == "photo" and large.uri.startswith("data:image/jpeg") and len(large.uri) < 20_000
+    tone = np.sin(np.arange(8000) * 2 * np.pi * 1000 / 8000).astype(np.float32)
+    levels = pictures._levels(Sound(tone, 8000))
+    assert abs(levels.mean(0).argmax() / (levels.shape[1] - 1) * 4000 - 1000) < 40
+    assert pictures.audible(Sound(tone, 8000)).startswith("data:audio/wav;base64,UklGR")
+    assert pictures.audible(Sound(np.zeros(8000 * 16, np.float32), 8000)) == ""
+    features = Sound(np.random.default_rng(0).normal(size=(50, 13)), 100)
+    assert pictures.spectrogram(features, "cepstra").uri.startswith("data:image/png")
+    assert pictures.audible(features) == ""
+    assert pictures._levels(Sound(np.zeros(10, np.float32), 8000)).shape[0] >= 1
