@@ -2,7 +2,7 @@
 
 Training steps: all parameters, AdamW, dropout 0.1, no masking and no dropped layers on either side. Random weights.
 Peers: transformers' Wav2Vec2ForCTC and its modules, and a model of torchaudio's Conformer with our stem and head, eager
-and compiled. Both sides get the allocator setting of ``suite.precision.keep_memory`` where it helps them. Arithmetic
+and compiled. Both sides get the allocator setting of ``suite.allocation.keep_memory`` where it helps them. Arithmetic
 is the same; torchaudio's Conformer has no positions, so neither has ours here.
 
     python -m benchmarks.audio
@@ -75,18 +75,18 @@ def our_step(config, compute: str, inputs: np.ndarray, targets: np.ndarray):
 
 
 def our_training(compute: str):
-    from suite import precision
+    from suite import allocation
     from suite.models.wav2vec2 import Config
 
-    precision.keep_memory()
+    allocation.keep_memory()
     return our_step(Config(outputs=CHARACTERS, mask_time=0.0), compute, *data())
 
 
 def our_conformer(compute: str):
-    from suite import precision
+    from suite import allocation
     from suite.models.audio import Config
 
-    precision.keep_memory()
+    allocation.keep_memory()
     config = Config(
         inputs=MELS, outputs=CHARACTERS, layers=LAYERS, width=SMALL, heads=HEADS, kernel=KERNEL, positions="none"
     )
@@ -98,11 +98,11 @@ def our_features(compute: str):
     import jax.numpy as jnp
     from flax import nnx
 
-    from suite import precision
+    from suite import allocation, precision
     from suite.config import Precision
     from suite.models.wav2vec2 import Config, Encoder
 
-    precision.keep_memory()
+    allocation.keep_memory()
     encoder = Encoder(Config(outputs=CHARACTERS, layers=0), rngs=nnx.Rngs(0))
     graph, state = nnx.split(precision.apply(encoder, Precision(compute=compute)))
     extract = jax.jit(lambda state, waves: nnx.merge(graph, state)._extract(waves, jnp.ones(waves.shape, bool))[0])
@@ -115,11 +115,11 @@ def our_positions(compute: str):
     import jax.numpy as jnp
     from flax import nnx
 
-    from suite import precision
+    from suite import allocation, precision
     from suite.config import Precision
     from suite.nn.conv1d import PositionalConv
 
-    precision.keep_memory()
+    allocation.keep_memory()
     layer = PositionalConv(WIDTH, TAPS, GROUPS, rngs=nnx.Rngs(0))
     graph, params = nnx.split(precision.apply(layer, Precision(compute=compute)))
     gradient = jax.jit(jax.grad(lambda params, x: jnp.square(nnx.merge(graph, params)(x)).sum(), (0, 1)))

@@ -2,7 +2,7 @@
 
 Training: dropout 0.1, AdamW, all parameters. Continuation: 32 tokens are given, 64 made, with a cache; the time is of
 one token of every text, prompt included. Random weights. Peer: transformers' GPT2LMHeadModel, eager and compiled (in
-continuation with its static cache). Both sides get the allocator setting of ``suite.precision.keep_memory``.
+continuation with its static cache). Both sides get the allocator setting of ``suite.allocation.keep_memory``.
 
     python -m benchmarks.decoder
 """
@@ -25,11 +25,11 @@ def data(rows: int, length: int) -> np.ndarray:
 def ours(compute: str):
     from flax import nnx
 
-    from suite import precision
+    from suite import allocation, precision
     from suite.config import Precision
     from suite.models.decoder import Config
 
-    precision.keep_memory()
+    allocation.keep_memory()
     model = Config(vocab_size=VOCAB).build(rngs=nnx.Rngs(0))
     return precision.apply(model, Precision(compute=compute))
 

@@ -28,13 +28,13 @@ def ours(rows: int, compute: str):
     """The trainer's own step and a state, on batches of made-up ids."""
     import jax
 
-    from suite import precision
+    from suite import allocation
     from suite.config import Experiment, Optim, Precision, Train
     from suite.models import deepfm
     from suite.trainer import assemble
     from tasks.recommendation.click import ClickPrediction
 
-    precision.keep_memory()
+    allocation.keep_memory()
     model = deepfm.Config(rows=rows * FIELDS, fields=FIELDS, width=WIDTH, hidden=HIDDEN)
     program = assemble(
         Experiment(name="benchmark", task=ClickPrediction(data=None), model=model, optim=Optim(schedule="constant"),

@@ -25,11 +25,11 @@ def ours():
     import optax
     from flax import nnx
 
-    from suite import precision
+    from suite import allocation, precision
     from suite.config import Precision
     from suite.models.dnn import Config
 
-    precision.keep_memory()
+    allocation.keep_memory()
     model = precision.apply(Config(inputs=784, outputs=10).build(rngs=nnx.Rngs(0)), Precision())
     graph, params = nnx.split(model, nnx.Param)
     params = nnx.to_pure_dict(params)

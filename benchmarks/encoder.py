@@ -3,7 +3,7 @@
 Mini has 4 layers, width 256 and 4 heads, base 12, 768 and 12.
 
 Training: dropout 0.1, AdamW, all parameters. Random weights. Peer: transformers' BertForSequenceClassification,
-eager and compiled. Both sides get the allocator setting of ``suite.precision.keep_memory`` where it helps them.
+eager and compiled. Both sides get the allocator setting of ``suite.allocation.keep_memory`` where it helps them.
 Arithmetic is the same but for BERT's token types (two vectors of a table, all of type 0 here), which we don't have.
 
     python -m benchmarks.encoder mini
@@ -44,11 +44,11 @@ def ours(size: Size, compute: str):
     import jax
     from flax import nnx
 
-    from suite import precision
+    from suite import allocation, precision
     from suite.config import Precision
     from suite.models.transformer import Config
 
-    precision.keep_memory()
+    allocation.keep_memory()
     config = Config(
         vocab_size=VOCAB, outputs=2, layers=size.layers, width=size.width, heads=size.heads,
         feed_forward=4 * size.width, norm="post", pooling="cls", embedding_norm=True, epsilon=1e-12,

@@ -42,13 +42,13 @@ def recipe(seed: int):
 def our_steps():
     import jax
 
-    from suite import precision, pretrained
+    from suite import allocation, pretrained
     from suite.assets import prepare
     from suite.checkpoint import Checkpoints
     from suite.data.pipeline import Encoder, dispatches, make_plan, to_device
     from suite.trainer import assemble, restore, total_steps
 
-    precision.keep_memory()
+    allocation.keep_memory()
     experiment = recipe(0)
     source = experiment.task.source("train")
     folder = Path(tempfile.mkdtemp())

@@ -50,12 +50,12 @@ def experiment(compute: str) -> Any:
 def bare(compute: str):
     import jax
 
-    from suite import precision
+    from suite import allocation
     from suite.assets import prepare
     from suite.data.pipeline import Encoder, make_plan
     from suite.trainer import assemble
 
-    precision.keep_memory()
+    allocation.keep_memory()
     recipe = experiment(compute)
     source = recipe.task.source("train")
     bound = prepare(recipe, Path(tempfile.mkdtemp()), source)

@@ -2,7 +2,7 @@
 
 Training: SGD with momentum, statistics of the batch, all parameters. Random weights. Peer: torchvision's networks,
 eager and compiled, in the memory format "channels last", which is the faster one. Both sides get the allocator setting
-of ``suite.precision.keep_memory``.
+of ``suite.allocation.keep_memory``.
 
     python -m benchmarks.resnet
 """
@@ -26,11 +26,11 @@ def ours(name: str, compute: str):
     import jax
     from flax import nnx
 
-    from suite import precision
+    from suite import allocation, precision
     from suite.config import Precision
     from suite.models import resnet
 
-    precision.keep_memory()
+    allocation.keep_memory()
     make = {"resnet18": resnet.small, "resnet50": resnet.resnet50}[name]
     config = make(channels=3, outputs=1000)
 

@@ -116,7 +116,7 @@ print(experiment.model)
 # this on the device, in training and later in a request.
 
 # %%
-from suite.data.audio import decode
+from suite.data.recordings import decode
 
 plt.rcParams.update({"figure.dpi": 110, "axes.spines.top": False, "axes.spines.right": False})
 front_end = experiment.task.features.front_end
@@ -220,7 +220,7 @@ plt.show()
 # %%
 import jax
 
-from suite.data.pipeline import pad
+from suite.data.padding import pad
 
 task = run.experiment.task  # with what it learnt: letters, mean and deviation of the features
 i = wrong[0] if wrong and not SMOKE else pair[1]

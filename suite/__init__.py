@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from suite.bundle import Bundle
     from suite.compression.compressing import compress
     from suite.compression.pruning import Prune
     from suite.compression.quantization import Quantize
@@ -15,14 +16,18 @@ if TYPE_CHECKING:
     from suite.diagnosis import doctor
     from suite.errors import InputError, Interrupted, Missed
     from suite.experiments import load
+    from suite.exporting import export
+    from suite.folders import evaluate, open, predict
     from suite.launching import launch
     from suite.reporting.comparisons import compare
     from suite.reporting.reports import report
-    from suite.run import Run, convert, evaluate, open, plan, predict, resume, train
+    from suite.run import Run, convert, plan, resume, train
+    from suite.serving.server import serve
     from suite.tuning import tune
     from suite.verdict import Verdict
 
 _HOMES = {
+    "Bundle": "suite.bundle",
     "Distill": "suite.compression.students",
     "Experiment": "suite.config",
     "InputError": "suite.errors",
@@ -36,19 +41,22 @@ _HOMES = {
     "compress": "suite.compression.compressing",
     "convert": "suite.run",
     "doctor": "suite.diagnosis",
-    "evaluate": "suite.run",
+    "evaluate": "suite.folders",
+    "export": "suite.exporting",
     "launch": "suite.launching",
     "load": "suite.experiments",
-    "open": "suite.run",
+    "open": "suite.folders",
     "plan": "suite.run",
-    "predict": "suite.run",
+    "predict": "suite.folders",
     "replace": "suite.config",
     "report": "suite.reporting.reports",
     "resume": "suite.run",
+    "serve": "suite.serving.server",
     "train": "suite.run",
     "tune": "suite.tuning",
 }
 __all__ = [
+    "Bundle",
     "Distill",
     "Experiment",
     "InputError",
@@ -63,6 +71,7 @@ __all__ = [
     "convert",
     "doctor",
     "evaluate",
+    "export",
     "launch",
     "load",
     "open",
@@ -71,6 +80,7 @@ __all__ = [
     "replace",
     "report",
     "resume",
+    "serve",
     "train",
     "tune",
 ]

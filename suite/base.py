@@ -1,24 +1,27 @@
-"""The contracts every domain fulfils: Source, Data, Asset, Batch, Tally, Task, ModelConfig.
+"""The contracts every domain fulfils: Source, Data, Asset, Batch, Tally, Codec, Task, ModelConfig.
 
 Data flows one way: ``Data.open`` -> ``Source[indices]`` -> columns -> ``Task.encode`` -> ragged or dense
 arrays -> the pipeline pads them into a ``Batch`` -> ``Task.loss`` or ``Task.predict`` (jitted) ->
 ``Task.score`` and ``Task.decode`` (host). The trainer knows these names and no domain.
+
+This module loads neither JAX nor Flax: what answers requests may do without either.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import jax
 import numpy as np
-from flax import nnx
 
 from suite.errors import InputError
-from suite.exhibits import Exhibit
 
 if TYPE_CHECKING:
+    import jax
+    from flax import nnx
+
+    from suite.exhibits import Exhibit
     from suite.units import Units
 
 Columns = Mapping[str, Any]
@@ -139,10 +142,12 @@ class Asset(ABC):
         return ""
 
 
-@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Tally:
-    """A sum and what to divide it by. Tallies add over batches, devices and hosts; divide once, at the end."""
+    """A sum and what to divide it by. Tallies add over batches, devices and hosts; divide once, at the end.
+
+    `suite.metrics` tells JAX about it, so that jitted functions take and return it.
+    """
 
     total: Any
     count: Any
@@ -170,7 +175,7 @@ class ModelConfig(ABC):
     """A frozen dataclass that builds one model. A field left at 0 is taken from the task (see Asset.dims)."""
 
     @abstractmethod
-    def build(self, *, rngs: nnx.Rngs) -> nnx.Module:
+    def build(self, *, rngs: "nnx.Rngs") -> "nnx.Module":
         """Allocate the model's parameters."""
 
     @property
@@ -219,8 +224,69 @@ class ModelConfig(ABC):
                          fix="a model of that family, or a run folder")  # fmt: skip
 
 
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One thing that a request gives, for forms, schemas and checks before anything is encoded."""
+
+    name: str
+    """The column, or key of a JSON object."""
+    kind: Literal["text", "image", "audio", "number", "category", "list"]
+    """text; image and audio: the bytes of a file, or arrays; number; category: one value; list: several of them."""
+    description: str = ""
+    """What it is, for a person to read."""
+    required: bool = True
+    """Whether a request must give it; else it may be absent or null."""
+    example: Any = None
+    """A value in JSON that can be asked; None for what JSON does not hold."""
+    limit: float = 0
+    """Characters of a text, seconds of a recording, pixels of an image, items of a list that a request should not
+    pass. 0: none."""
+    choices: tuple[str, ...] = ()
+    """Values seen in training, the frequent ones first, at most 100 of them; others may be given all the same."""
+
+
+class Codec(ABC):
+    """Both ends of an answer: what is asked as a model takes it, and what a model says as a person reads it.
+
+    A final, frozen dataclass, made by `Task.codec` and stored as JSON; what it has learnt lies in the files of its
+    Assets. It is all that serving needs of a task, so it loads neither JAX nor Flax nor the task.
+    """
+
+    @property
+    @abstractmethod
+    def inputs(self) -> tuple[Input, ...]:
+        """What a request gives."""
+
+    @property
+    def primary(self) -> str:
+        """The column that a bare value stands for: the text in ``predict(["..."])``."""
+        return self.inputs[0].name
+
+    @property
+    def longest(self) -> int:
+        """The largest length that rows are padded to; 0 where they are of one shape."""
+        return 0
+
+    @property
+    @abstractmethod
+    def answer_schema(self) -> dict[str, Any]:
+        """JSON schema of one answer."""
+
+    @abstractmethod
+    def encode(self, columns: Columns) -> dict[str, Any]:
+        """Model-ready rows: arrays (b, ...) or Ragged. Other columns than ``inputs`` are left alone.
+
+        Raises:
+            InputError: a required column is missing, or holds what cannot be read.
+        """
+
+    @abstractmethod
+    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+        """One JSON-able answer a record, that a person can read, from arrays (b, ...)."""
+
+
 class Task(ABC):
-    """A kind of problem: a final, frozen dataclass with six batch-first methods.
+    """A kind of problem: a final, frozen dataclass with six batch-first methods and a codec.
 
     A model is called as ``model(inputs..., rngs=rngs)``. It trains where ``rngs`` is given: dropout acts, and batch
     statistics are those of the batch. A model of images is also given ``rows=batch["mask"]``, so that padding rows
@@ -230,6 +296,11 @@ class Task(ABC):
     primary: ClassVar[str]
     """The field naming the column that a bare value stands for, e.g. the text in ``run.predict(["..."])``."""
 
+    @property
+    @abstractmethod
+    def codec(self) -> Codec:
+        """What a request needs of this task."""
+
     @abstractmethod
     def source(self, split: str) -> Source:
         """Cleaned records of a split, as a user would write them. Host."""
@@ -238,12 +309,12 @@ class Task(ABC):
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """Model-ready rows: arrays (b, ...) or Ragged. Augments only when ``rng`` is given. Host.
 
-        The one preprocessing of training, evaluation and serving; a request is a batch of one. Where the
-        label column is absent (serving), the label is left out.
+        What the codec makes of a request, and what training and evaluation have besides: labels, augmentation. So the
+        three cannot drift apart.
         """
 
     @abstractmethod
-    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
+    def loss(self, model: Any, batch: Batch, rngs: "nnx.Rngs | None") -> "tuple[jax.Array, dict[str, Tally]]":
         """The mean loss, and tallies to log. Jitted.
 
         The tally ``loss`` is what the mean is over: of the rows, or of their tokens. Means of parts of a batch are
@@ -251,18 +322,18 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+    def predict(self, model: Any, batch: Batch) -> "dict[str, jax.Array]":
         """The model's outputs, each (b, ...). Jitted; evaluated, exported and served as it is."""
 
     @abstractmethod
     def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
         """Metrics of a batch over its unmasked rows, as sums in float64. Host."""
 
-    @abstractmethod
     def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
-        """One JSON-able answer a record, that a person can read. Host."""
+        """One JSON-able answer a record, that a person can read: the codec's. Host."""
+        return self.codec.decode(outputs)
 
-    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> "jax.Array":
         """How far a student's answers are from a teacher's: nats (b,) a row, 0 for padding rows. Jitted.
 
         In the unit that the tally ``loss`` counts: of the row, or the sum over its tokens.
@@ -278,7 +349,8 @@ class Task(ABC):
         raise InputError("flag --distill", f"{type(self).__name__} does not say how far two answers are apart.",
                          fix="--distill.logits 0 --distill.hidden PART PART, to learn hidden states")  # fmt: skip
 
-    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray],
+                 batch: Batch) -> "dict[str, Exhibit]":  # fmt: skip
         """What a reader of a report should see, by title. Host.
 
         Args:

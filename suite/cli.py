@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from suite.commands import compressing, looking, telling, training, tuning, using
+from suite.commands import compressing, exporting, looking, serving, telling, training, tuning, using
 from suite.errors import InputError, Interrupted, Missed, RunError, closest
 
 INTERRUPTED = 75
@@ -28,13 +28,16 @@ HELP = """usage: suite VERB ...
   train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR [--continue]] | train --resume RUN
       [--checkpoint.init_from RUN|FOLDER|OWNER/NAME [--offline]]
   tune EXPERIMENT [--run-dir DIR] [--storage URL] train again with other settings until its goal is met
-  evaluate RUN [--split test] [--batch-size N]  metrics on a split
-  predict RUN --input TEXT|FILE|FOLDER|-        JSON lines out, one a record
+  evaluate RUN|BUNDLE [--split test] [--batch-size N]   metrics on a split
+  predict RUN|BUNDLE --input TEXT|FILE|FOLDER|- JSON lines out, one a record
   compress RUN --quantize int8|int4|int8-dynamic|int8-static [--aware] | --prune SHARE | --distill EXPERIMENT
       [--max-drop X]                            smaller, and measured again
   report RUN [--split S] [--with RUN ...]       one HTML page: verdict, curves, mistakes, data, configuration, speed
   compare RUN RUN ... [--to FILE]               side by side with intervals; which differences are significant
   convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights as the original library reads them; --delta: what was trained
+  export RUN --to BUNDLE [--platforms cpu cuda tpu] [--name NAME] [--licence TEXT]   what a server needs, in one folder
+      | export RUN --to huggingface | export --refresh BUNDLE
+  serve BUNDLE [BUNDLE ...] [--port 8080]       answers over HTTP, and a web page to ask on
   launch --processes N -- train EXPERIMENT ...  N processes on this machine, as a pod would run them
 
 EXPERIMENT is a dotted name that `suite list` prints, or a path to a .py file with experiment().
@@ -54,6 +57,8 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "report": telling.report,
     "compare": telling.compare,
     "convert": using.convert,
+    "export": exporting.export,
+    "serve": serving.serve,
 }
 
 

@@ -317,8 +317,13 @@ def _replaced(node: Any, full: str, path: list[str], value: Any) -> Any:
 
 
 def is_run(source: str | Path) -> bool:
-    """Whether ``source`` is a run folder, rather than published weights or nothing at all."""
-    return (Path(source) / "experiment.json").is_file()
+    """Whether ``source`` is a run folder, rather than a bundle, published weights or nothing at all."""
+    return (Path(source) / "experiment.json").is_file() and not is_bundle(source)
+
+
+def is_bundle(source: str | Path) -> bool:
+    """Whether ``source`` is a bundle, as suite export writes it."""
+    return (Path(source) / "bundle.json").is_file()
 
 
 def to_json(value: Any) -> Any:
@@ -335,30 +340,30 @@ def to_json(value: Any) -> Any:
     raise InputError("experiment", f"{type(value).__name__} cannot be stored as JSON: {value!r:.60}", fix=fix)
 
 
-def from_json(value: Any, allow: tuple[str, ...] = ()) -> Any:
-    """The inverse of ``to_json``. Only dataclasses of suite, tasks and the packages in ``allow`` are built.
+def from_json(value: Any, allow: tuple[str, ...] = (), own: tuple[str, ...] = OWN_PACKAGES) -> Any:
+    """The inverse of ``to_json``. Only dataclasses of the packages, or modules, ``own`` and ``allow`` are built.
 
     Raises:
         InputError: the JSON names another class, or fields the class does not have.
     """
     if isinstance(value, list):
-        return tuple(from_json(item, allow) for item in value)
+        return tuple(from_json(item, allow, own) for item in value)
     if not isinstance(value, dict):
         return value
-    kind = _class(value.get("class"), allow)
+    kind = _class(value.get("class"), (*own, *allow))
     known = {f.name for f in dataclasses.fields(kind) if f.init}
     unknown = sorted(value.keys() - known - {"class"})
     if unknown:
         raise InputError(f"experiment, {kind.__name__}", f"has no field {', '.join(unknown)}.",
                          found=", ".join(sorted(known)), fix="write the run again with this version")  # fmt: skip
-    return kind(**{name: from_json(item, allow) for name, item in value.items() if name != "class"})
+    return kind(**{name: from_json(item, allow, own) for name, item in value.items() if name != "class"})
 
 
-def _class(name: Any, allow: tuple[str, ...]) -> type:
+def _class(name: Any, allowed: tuple[str, ...]) -> type:
     module, _, kind = str(name).rpartition(".")
-    if module.split(".")[0] not in (*OWN_PACKAGES, *allow):
+    if not any(module == each or module.startswith(f"{each}.") for each in allowed):
         raise InputError("experiment", f'names the class "{name}", which is not one of the suite\'s.',
-                         found=f"allowed packages: {', '.join((*OWN_PACKAGES, *allow))}",
+                         found=f"allowed packages: {', '.join(allowed)}",
                          fix="if you trust it: --allow PACKAGE, or allow=(...) in Python")  # fmt: skip
     try:
         found = getattr(importlib.import_module(module), kind)

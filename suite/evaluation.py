@@ -9,8 +9,8 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from suite import hosts, sharding
-from suite.base import Batch, Columns, Source, Tally, Task
-from suite.data.pipeline import Dispatch, Encoder, Plan, decides_length, dispatches, pad
+from suite.base import Batch, Source, Tally, Task
+from suite.data.pipeline import Dispatch, Encoder, Plan, dispatches
 from suite.exhibits import Exhibit
 from suite.intervals import Scores, by_record, joined
 from suite.metrics import add
@@ -97,30 +97,3 @@ def _scored(task: Task, item: Dispatch, made: dict[str, np.ndarray]) -> tuple[di
     batch = {name: value[0] for name, value in item.batch.items()}
     indices = item.indices.reshape(-1)
     return by_record(task, made, batch), indices[indices >= 0]
-
-
-def answer(predict: Predict, params: Any, rest: Any, task: Task, columns: Columns, buckets: tuple[int, ...],
-           batch_size: int = 64) -> list[dict[str, Any]]:  # fmt: skip
-    """One decoded answer a record of ``columns``, in order: the path of a request. Several processes are given the same
-    columns, and have all answers each."""
-    count = len(next(iter(columns.values())))
-    answers: list[dict[str, Any]] = []
-    for start in range(0, count, batch_size):
-        rows = {name: values[start : start + batch_size] for name, values in columns.items()}
-        batch = request(task, rows, buckets, min(count, batch_size))
-        made = hosts.fetched(predict(params, rest, batch))
-        answers += task.decode({name: value[batch["mask"]] for name, value in made.items()})
-    return answers
-
-
-def request(task: Task, columns: Columns, buckets: tuple[int, ...], size: int) -> Batch:
-    """The records of ``columns`` as a batch of ``size`` rows, padded to the bucket that holds them."""
-    encoded = task.encode(columns)
-    real = np.arange(size) < len(next(iter(columns.values())))
-    return pad(encoded, real, _length(encoded, buckets))
-
-
-def _length(encoded: dict[str, Any], buckets: tuple[int, ...]) -> int:
-    """The smallest bucket that holds the rows; past the last, the rows' own length in eights."""
-    longest = max((int(v.lengths.max(initial=1)) for v in encoded.values() if decides_length(v)), default=0)
-    return next((bucket for bucket in buckets if bucket >= longest), -(-longest // 8) * 8)

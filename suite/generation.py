@@ -116,7 +116,7 @@ def generate(
     if decoding.temperature and key is None:
         raise ValueError("drawing tokens needs a key")
     rows = tokens.shape[0]
-    if rows == 1 and jax.default_backend() == "cpu" and _is_narrow(cache):
+    if rows == 1 and jax.default_backend() == "cpu" and _is_narrow(cache):  # never of a symbolic number of rows
         # XLA's product of a bfloat16 matrix with one vector is three times slower than with two.
         tokens, mask, cache = jnp.repeat(tokens, 2, 0), jnp.repeat(mask, 2, 0), cache.repeat(2)
     logits, cache = model.step(*align(tokens, mask), cache)

@@ -12,6 +12,8 @@ import numpy as np
 from suite.base import Tally
 from suite.errors import InputError
 
+jax.tree_util.register_dataclass(Tally)  # here, so that the contracts need no JAX
+
 
 def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
     """Mean of ``values`` (b,) over rows where ``mask`` (b,) is True; 0 over none."""
@@ -234,21 +236,6 @@ def translation_scores(made: Sequence[str], references: Sequence[str]) -> dict[s
         sums = np.asarray(rows, np.int64).sum(0) if rows else np.int64(0)
         tallies[name] = Overlap(sums, len(rows), name)
     return tallies
-
-
-def class_answers(logits: np.ndarray, names: Sequence[str], top: int = 3) -> list[dict[str, Any]]:
-    """``{"label", "probability", "top": {name: probability}}`` for each row of ``logits`` (b, c)."""
-    shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, -1, keepdims=True))
-    probabilities = shifted / shifted.sum(-1, keepdims=True)
-    order = np.argsort(-probabilities, -1)[:, :top]
-    return [
-        {
-            "label": names[best[0]],
-            "probability": round(float(row[best[0]]), 6),
-            "top": {names[i]: round(float(row[i]), 6) for i in best},
-        }
-        for row, best in zip(probabilities, order, strict=True)
-    ]
 
 
 def add(sums: dict[str, Tally], more: Mapping[str, Tally]) -> dict[str, Tally]:

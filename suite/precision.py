@@ -1,18 +1,10 @@
-"""The precision policy, and a setting of the C library without which a CPU spends a third of a step on page faults."""
+"""The precision policy: formats that a view of a model computes in."""
 
-import ctypes
-import sys
-from importlib.metadata import entry_points
-from importlib.util import find_spec
 from typing import TypeVar
 
-import jax
 from flax import nnx
 
 from suite.config import Precision
-
-_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
-"""Parameters of glibc's mallopt(3)."""
 
 Model = TypeVar("Model", bound=nnx.Module)
 
@@ -20,28 +12,3 @@ Model = TypeVar("Model", bound=nnx.Module)
 def apply(model: Model, precision: Precision) -> Model:
     """A view of ``model``, sharing its parameters, that computes in the formats of ``precision``."""
     return nnx.view(model, compute=precision.compute, bits=precision.dropout, raise_if_not_found=False)
-
-
-def keep_memory() -> bool:
-    """Make the C library keep the memory it is given back. True where it acts.
-
-    On a CPU, XLA allocates a step's temporaries anew on each call. glibc takes such big blocks from the system and
-    returns them afterwards, so each step faults all of their pages in again. Call before anything asks JAX for a
-    device: threads that have started keep arenas of their own, which the setting doesn't reach. Acts on Linux with
-    glibc, where JAX computes on the CPU; elsewhere it does nothing.
-    """
-    if sys.platform != "linux" or not _on_cpu():
-        return False
-    libc = ctypes.CDLL(None)
-    if not hasattr(libc, "gnu_get_libc_version"):
-        return False
-    settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_ARENA_MAX, 1))
-    return all([libc.mallopt(name, value) == 1 for name, value in settings])
-
-
-def _on_cpu() -> bool:
-    """Whether JAX will compute on the CPU, without starting JAX's backend where that can be told."""
-    if jax.config.jax_platforms:
-        return jax.config.jax_platforms.split(",")[0] == "cpu"
-    plugins = any(entry_points(group="jax_plugins")) or find_spec("jax_plugins") or find_spec("libtpu")
-    return jax.default_backend() == "cpu" if plugins else True

@@ -5,16 +5,16 @@ opened: reading one runs whatever code is in it.
 """
 
 import json
-import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from suite import tensors
 from suite.errors import InputError
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -22,7 +22,6 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 WANTED = ("*.json", "*.safetensors", "*.npz", "*.txt", "*.model")
 """Files taken from a hub: configs, tensors, tokenizers."""
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+(@[\w.-]+)?\Z")
-_CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64", "int64": "I64", "int32": "I32"}
 
 
 @dataclass(frozen=True)
@@ -189,7 +188,7 @@ def _pickle(folder: Path, name: str) -> InputError:
                       fix=f'where PyTorch is: python -c "{code}" {name} {WEIGHTS}')  # fmt: skip
 
 
-def write(folder: Path, config: Mapping[str, Any], arrays: Callable[[], Iterable[tuple[str, np.ndarray]]]) -> None:
+def write(folder: Path, config: Mapping[str, Any], arrays: tensors.Arrays) -> None:
     """Write ``config.json`` and ``model.safetensors``, one tensor at a time.
 
     Args:
@@ -198,26 +197,5 @@ def write(folder: Path, config: Mapping[str, Any], arrays: Callable[[], Iterable
         arrays: gives the named arrays; called twice, for the header and for the data, so that no two need be held.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"partial-{os.getpid()}-{WEIGHTS}"
-    try:
-        with partial.open("wb") as file:
-            file.write(_header(arrays()))
-            for _, array in arrays():
-                file.write(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, folder / WEIGHTS)
-    finally:
-        partial.unlink(missing_ok=True)
+    tensors.write(folder / WEIGHTS, arrays, {"format": "pt"})
     (folder / CONFIG).write_text(json.dumps(dict(config), indent=2) + "\n", encoding="utf-8")
-
-
-def _header(arrays: Iterator[tuple[str, np.ndarray]] | Iterable[tuple[str, np.ndarray]]) -> bytes:
-    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name, array in arrays:
-        begin, end = end, end + array.nbytes
-        entries[name] = {"dtype": _CODES[array.dtype.name], "shape": list(array.shape), "data_offsets": [begin, end]}
-    text = json.dumps(entries).encode()
-    text += b" " * (-len(text) % 8)  # so that the data is aligned
-    return len(text).to_bytes(8, "little") + text

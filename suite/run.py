@@ -19,19 +19,20 @@ import jax
 import numpy as np
 from flax import nnx
 
-from suite import adaptation, config, experiments, hosts, planning, precision, pretrained, simulation
+from suite import adaptation, allocation, config, experiments, hosts, planning, pretrained, simulation
+from suite.answering import answer
 from suite.assets import asset_file, assets_of, bind, prepare
 from suite.base import Columns, Source
 from suite.compilation import enable_cache
 from suite.compression import quantized
 from suite.config import Experiment, Parallel
 from suite.data.labels import Labels
-from suite.data.pipeline import Encoder, Plan, default_buckets, make_plan
-from suite.data.sources import read_input
+from suite.data.padding import bucket, count, default_buckets, pad
+from suite.data.pipeline import Encoder, Plan, make_plan
 from suite.data.tokenizers import Tokenizer
 from suite.errors import InputError
-from suite.evaluation import answer, examine, score_records
 from suite.evaluation import evaluate as evaluate_split
+from suite.evaluation import examine, score_records
 from suite.exhibits import Exhibit
 from suite.hardware import hardware
 from suite.intervals import Scores
@@ -64,7 +65,7 @@ class Run:
 
     @functools.cached_property
     def _program(self) -> Program:
-        precision.keep_memory()
+        allocation.keep_memory()
         enable_cache()
         return assemble(self.experiment, max(self.experiment.train.steps, self.experiment.optim.warmup_steps + 1))
 
@@ -75,7 +76,17 @@ class Run:
     @functools.cached_property
     def model(self) -> nnx.Module:
         """The trained module, for a look inside."""
-        return nnx.merge(self._program.graph, *self._weights)
+        return nnx.merge(self.graph, *self._weights)
+
+    @property
+    def graph(self) -> Any:
+        """The model without its variables, as `nnx.merge` takes it."""
+        return self._program.graph
+
+    @property
+    def variables(self) -> tuple[Any, Any]:
+        """Parameters and other variables that are evaluated and served, as `nnx.merge` takes them: nested dicts."""
+        return self._weights
 
     def evaluate(self, split: str = "test", batch_size: int = 0) -> "Run":
         """This run with its metrics on ``split``; also written to ``result.json``."""
@@ -117,20 +128,33 @@ class Run:
     def _plan(self, source: Source, batch_size: int = 0) -> Plan:
         train = self.experiment.train
         size = batch_size or train.eval_batch_size or train.batch_size
-        return make_plan(self.experiment.task, source, size, seed=None, buckets=self._buckets)
+        return make_plan(self.experiment.task, source, size, seed=None, buckets=self.lengths)
 
     def predict(self, inputs: Sequence[Any] | Columns) -> list[dict[str, Any]]:
         """One answer a record. ``inputs``: columns as in the data, or a list of bare values (texts, images)."""
-        if isinstance(inputs, str):
-            inputs = [inputs]
-        task = self.experiment.task
-        columns = inputs if isinstance(inputs, dict) else {getattr(task, task.primary): list(inputs)}
-        if not columns or not len(next(iter(columns.values()))):
-            return []
-        return answer(self._program.predict, *self._weights, task, columns, self._buckets)
+        outputs = lambda rows, size: self.outputs(rows, bucket(rows, self.lengths), size)
+        return answer(self.experiment.task.codec, outputs, inputs)
+
+    def outputs(self, rows: dict[str, Any], length: int, size: int = 0) -> dict[str, np.ndarray]:
+        """What the model says of n encoded rows, each array (n, ...). Several processes are given the same rows, and
+        have the outputs on all of them each.
+
+        Args:
+            rows: see `Codec.encode`.
+            length: that they are padded to.
+            size: rows that their batch is filled up to; 0: n.
+        """
+        real = np.arange(max(size, count(rows))) < count(rows)
+        made = hosts.fetched(self._program.predict(*self._weights, pad(rows, real, length)))
+        return {name: value[real] for name, value in made.items()}
 
     @property
-    def _buckets(self) -> tuple[int, ...]:
+    def primary(self) -> str:
+        """The column that a bare value stands for."""
+        return self.experiment.task.codec.primary
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
         """The padded lengths training used, so that a program compiled once serves every request."""
         if self.experiment.pipeline.buckets:
             return self.experiment.pipeline.buckets
@@ -245,29 +269,6 @@ def stored(folder: str | Path, allow: tuple[str, ...] = ()) -> Experiment:
     if not config.is_run(folder):
         open(folder)  # says what is wrong
     return read_experiment(Path(folder) / "experiment.json", allow)
-
-
-def predict_input(run: Run, value: str) -> list[dict[str, Any]]:
-    """Answers for what ``--input`` names: a text, a file, a folder or ``-``; each carries its input."""
-    task = run.experiment.task
-    column = getattr(task, task.primary)
-    columns = read_input(value, column)
-    shown = columns.get("file", columns.get(column))
-    if shown is None:  # whole records
-        plain = [values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values()]
-        shown = [json.dumps(dict(zip(columns, row, strict=True))) for row in zip(*plain, strict=True)]
-    return [{"input": item if isinstance(item, str) else str(item), **made}
-            for item, made in zip(shown, run.predict(columns), strict=True)]  # fmt: skip
-
-
-def evaluate(folder: str | Path, split: str = "test", batch_size: int = 0, allow: tuple[str, ...] = ()) -> Run:
-    """The run in ``folder`` with its metrics on ``split``."""
-    return open(folder, allow).evaluate(split, batch_size)
-
-
-def predict(folder: str | Path, inputs: Sequence[Any] | Columns, allow: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """Answers of the run in ``folder``; see Run.predict."""
-    return open(folder, allow).predict(inputs)
 
 
 def convert(source: str | Path, to: str | Path, *, offline: bool = False, allow: tuple[str, ...] = ()) -> Written:

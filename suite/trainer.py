@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
-from suite import adaptation, hosts, optim, precision, pretrained, rows, sharding, skipping
+from suite import adaptation, allocation, hosts, optim, precision, pretrained, rows, sharding, skipping
 from suite.assets import prepare, unbind
 from suite.base import Batch, Source, Tally, Task
 from suite.checkpoint import Checkpoints, Progress
@@ -291,7 +291,7 @@ def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None 
     """
     sharding.check(experiment)  # before data are read
     quantized.check(experiment)
-    precision.keep_memory()
+    allocation.keep_memory()
     enable_cache()
     watch = CompileWatch()
     hosts.check_shared(folder)

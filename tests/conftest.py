@@ -68,6 +68,24 @@ def child():
     return run
 
 
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """(run, bundle) of a small model that was not trained, by the name of its task in tests/bundles.py; made once."""
+    import suite
+    from tests.bundles import TASKS, untrained
+
+    made = {}
+
+    def export(name):
+        if name not in made:
+            folder = tmp_path_factory.mktemp(name)
+            run = untrained(TASKS[name](folder), folder / "run")
+            made[name] = run, suite.export(run, folder / "bundle")
+        return made[name]
+
+    return export
+
+
 @pytest.fixture
 def mounted(tmp_path):
     """Mounts a real file system of so many MiB, and returns its folder; one a test."""

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import suite
-from suite import config
+from suite import cli, config
 from suite.config import replace
 from suite.data.sources import Folder, Table
 from suite.errors import InputError
@@ -50,10 +50,8 @@ TEXT = ("train", "text.classify", "--smoke", "--task.text", "review")
 
 def test_unknown_verb(refused):
     assert refused("trian", "x") == (
-        'suite trian: verb "trian": is unknown.\n'
-        "  found: list, doctor, data, plan, train, evaluate, predict, convert, launch\n"
-        "  try:   train\n"
-    )  # fmt: skip
+        f'suite trian: verb "trian": is unknown.\n  found: {", ".join(cli.VERBS)}\n  try:   train\n'
+    )
 
 
 def test_unknown_experiment(refused):
@@ -119,9 +117,9 @@ def test_a_missing_column_when_predicting(texts, refused):
     folder, data = texts
     (data / "questions.csv").write_text("comment,stars\nnice,1\n")
     assert refused("predict", folder, "--input", data / "questions.csv") == (
-        'suite predict: field task.text: column "review" is not in the data.\n'
+        'suite predict: input "review": is missing.\n'
         "  found: comment, stars\n"
-        "  try:   --task.text comment\n"
+        '  try:   a column, or key, "review"\n'
     )
 
 

@@ -77,6 +77,15 @@ def test_a_run_becomes_a_published_folder(tuned, command, tmp_path):
     np.testing.assert_allclose(model(jnp.asarray(tokens), jnp.asarray(mask)), made, atol=2e-6)
 
 
+def test_export_writes_the_same_folder(tuned, command, tmp_path):
+    printed = command("export", tuned.folder, "--format", "huggingface", "--to", tmp_path / "out").splitlines()
+    assert printed[0].startswith("bert: 41 tensors, ") and printed[1] == str(tmp_path / "out")
+    command("convert", tuned.folder, "--to", tmp_path / "again")
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    assert command("export", tuned.folder, "--to", "huggingface").splitlines()[1] == str(tuned.folder / "huggingface")
+
+
 @pytest.mark.peers
 def test_transformers_takes_a_converted_run(tuned, tmp_path):
     import torch

@@ -2,15 +2,27 @@
 
 import ast
 import graphlib
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from suite.agreement import alike
+from suite.exporting import held_back
 
 ROOT = Path(__file__).parent.parent
 LOADER = "suite.experiments"  # finds the recipes by name, for the command line and for suite.load
+TRAINING = ("flax", "optax", "orbax", "grain", "tensorflow", "tensorflow_datasets", "torch", "tyro", "pyarrow",
+            "huggingface_hub", "tasks", "configs", "suite.nn", "suite.models", "suite.trainer", "suite.run",
+            "suite.evaluation", "suite.metrics")  # fmt: skip
+"""What an answer must do without."""
 NN = ("suite.nn", "suite.errors")
+CODECS = ("suite.codecs", "suite.data", "suite.decoding", "suite.base", "suite.errors")
+BUNDLES = ("suite.answering", "suite.bundle", "suite.manifest", "suite.programs", "suite.tensors")
+SERVING = (*BUNDLES, *CODECS, "suite.config", "suite.allocation", "suite.compilation")
 MODELS = (*NN, "suite.base", "suite.imports", "suite.models", "suite.precision", "suite.units")
 
 
@@ -49,8 +61,14 @@ def allowed(name, other):
         return False
     if part == "suite.nn":
         return other.startswith(NN)
+    if part == "suite.codecs":
+        return other.startswith(CODECS)
+    if part in BUNDLES:
+        return other.startswith(SERVING)
     if part == "suite.models":
         return other.startswith(MODELS)
+    if part == "suite.serving":
+        return other.startswith(("suite.serving", *SERVING))
     return not other.startswith("suite.models")
 
 
@@ -80,3 +98,45 @@ def test_import_suite_is_light(name):
 def test_the_trainer_loads_no_tensorflow_and_no_torch():
     code = "import suite.trainer, suite.run, sys; sys.exit(any(x in sys.modules for x in ('tensorflow', 'torch')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def blocked(names, code):
+    """Code that runs where these modules cannot be imported."""
+    return f"""
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if any(name == each or name.startswith(each + ".") for each in {names!r}):
+            raise ImportError(f"{{name}} is not for this process")
+
+sys.meta_path.insert(0, Blocker())
+{code}
+"""
+
+
+def test_codecs_need_no_jax(child):
+    names = [name for name in MODULES if name.startswith("suite.codecs")]
+    child(blocked((*TRAINING, "jax"), f"import {', '.join(names)}, suite.answering, suite.manifest"))
+
+
+def test_bundles_answer_without_the_training_code(exported, child, tmp_path):
+    """In a process of their own, as in a server; what they say is what the runs say."""
+    asked, said = {}, {}
+    for name in ("images", "texts", "clicks", "transcripts", "continuations"):
+        run, bundle = exported(name)
+        columns = {key: list(values[:3]) for key, values in held_back(run)[1].items()}
+        if name == "images":
+            for i, image in enumerate(columns["image"]):
+                Image.fromarray(image[..., 0]).save(tmp_path / f"{i}.png")
+            columns["image"] = [str(tmp_path / f"{i}.png") for i in range(3)]
+        asked[str(bundle.folder)], said[str(bundle.folder)] = columns, run.predict(columns)
+    (tmp_path / "asked.json").write_text(json.dumps(asked, default=float))
+    printed = child(blocked(TRAINING, f"""
+import json
+from suite.bundle import Bundle
+asked = json.load(open({str(tmp_path / "asked.json")!r}))
+print(json.dumps({{folder: Bundle.open(folder).predict(columns) for folder, columns in asked.items()}}))
+"""))  # fmt: skip
+    found = json.loads(printed)
+    assert found.keys() == said.keys() and all(alike(found[folder], said[folder]) for folder in said)

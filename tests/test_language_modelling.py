@@ -9,7 +9,7 @@ import pytest
 import suite
 from suite.data.characters import Characters
 from suite.data.memory import Memory
-from suite.data.pipeline import pad
+from suite.data.padding import pad
 from suite.data.running import RunningText
 from suite.data.sources import Lines
 from suite.errors import InputError

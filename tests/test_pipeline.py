@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from suite.base import Ragged
-from suite.data.pipeline import Encoder, Plan, default_buckets, dispatches, make_plan, pad, spans
+from suite.data.padding import default_buckets, pad
+from suite.data.pipeline import Encoder, Plan, dispatches, make_plan, spans
 from suite.errors import InputError
 from tests.toy import Parity
 

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from suite.base import Batch, Columns, ModelConfig, Ragged, Source, Tally, Task
+from suite.base import Batch, Codec, Columns, Input, ModelConfig, Ragged, Source, Tally, Task
+from suite.codecs.answers import class_answers, class_schema
 from suite.config import Experiment, Optim, Pipeline, Train
-from suite.metrics import class_answers, classification_scores, cross_entropy, masked_mean, tally
+from suite.metrics import classification_scores, cross_entropy, masked_mean, tally
 from suite.nn import Dropout, Linear
 
 
@@ -65,6 +66,33 @@ class Net(nnx.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Digits(Codec):
+    """Lists of digits in, odd or even out."""
+
+    digits: str = "digits"
+    """Name of the input."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return (Input(name=self.digits, kind="list", description="1 to 12 digits from 0 to 3", example=[1, 2]),)
+
+    @property
+    def longest(self) -> int:
+        return 12
+
+    @property
+    def answer_schema(self) -> dict[str, Any]:
+        return class_schema(["even", "odd"])
+
+    def encode(self, columns: Columns) -> dict[str, Any]:
+        rows = [np.asarray(row, np.int32) for row in columns[self.digits]]
+        return {"digits": Ragged(np.concatenate(rows), np.array([len(row) for row in rows]))}
+
+    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+        return class_answers(outputs["logits"], ["even", "odd"])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parity(Task):
     """Odd or even, from digits; training drops a digit's order by shuffling (harmless augmentation)."""
 
@@ -75,14 +103,17 @@ class Parity(Task):
     examples: int = 200
     """Training rows."""
 
+    @property
+    def codec(self) -> Digits:
+        return Digits(digits=self.digits)
+
     def source(self, split: str) -> Source:
         return Rows(self.examples if split == "train" else 57, {"train": 0, "validation": 1, "test": 2}[split])
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
-        rows = [np.asarray(row, np.int32) for row in columns["digits"]]
         if rng is not None:
-            rows = [rng.permutation(row) for row in rows]
-        encoded: dict[str, Any] = {"digits": Ragged(np.concatenate(rows), np.array([len(row) for row in rows]))}
+            columns = {**columns, self.digits: [rng.permutation(row) for row in columns[self.digits]]}
+        encoded = self.codec.encode(columns)
         if "label" in columns:
             encoded["label"] = np.asarray(columns["label"], np.int32)
         return encoded
@@ -96,9 +127,6 @@ class Parity(Task):
 
     def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
         return classification_scores(outputs, batch)
-
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
-        return class_answers(outputs["logits"], ["even", "odd"])
 
 
 def experiment(**train: Any) -> Experiment:

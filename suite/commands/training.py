@@ -63,18 +63,26 @@ def _parallel_flags(rest: list[str]) -> tuple[list[str], list[str]]:
 
 
 def evaluate(arguments: list[str]) -> None:
-    """suite evaluate RUN [--split test] [--batch-size N] [--allow PACKAGE]; of several processes each with
+    """suite evaluate RUN|BUNDLE [--split test] [--batch-size N] [--allow PACKAGE]; of several processes each with
     [--coordinator HOST:PORT --processes N --process-id I] [--join-seconds S] [--lost-seconds S]"""
-    from suite import joining, run
+    from suite import folders, joining
+    from suite.config import is_bundle
 
     options = split_options(arguments, ("split", "batch-size", "allow", *joining.FLAGS))
     no_more(options.words[1:] + options.rest, "suite evaluate RUN [--split test] [--batch-size N]")
     size = options.named.get("batch-size", "0")
     if not size.isdecimal():
         raise InputError("flag --batch-size", f'"{size}" is no number of rows.', fix="--batch-size 64")
+    folder, split = word(options, "RUN", "the folder that suite train printed last"), options.named.get("split", "test")
+    if is_bundle(folder):
+        from suite.measuring import measured
+
+        for name, about in measured(folder, split, int(size), allow(options)).metrics.items():
+            print(f"{name:32} {about['value']:.6g}")
+        print(folder)
+        return
     with joining.joined(joining.find_place(options.named)):
-        opened = run.open(word(options, "RUN", "the folder that suite train printed last"), allow(options))
-        _finish(opened.evaluate(options.named.get("split", "test"), int(size)))
+        _finish(folders.evaluate(folder, split, int(size), allow(options)))
 
 
 def launch(arguments: list[str]) -> None:

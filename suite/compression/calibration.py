@@ -10,15 +10,15 @@ from flax import nnx
 
 from suite.base import Batch, Task
 from suite.compression import rounding
+from suite.data.padding import batched
 from suite.errors import InputError
-from suite.evaluation import request
 from suite.nn.quantized import Range, Rounded
 
 ROWS = 64
 """Records of a batch."""
 
 
-def training_batches(task: Task, records: int, seed: int, buckets: tuple[int, ...]) -> Iterator[Batch]:
+def training_batches(task: Task, records: int, seed: int, lengths: tuple[int, ...]) -> Iterator[Batch]:
     """Whole batches of at most ``records`` records of the training split, drawn by ``seed``.
 
     Raises:
@@ -31,7 +31,7 @@ def training_batches(task: Task, records: int, seed: int, buckets: tuple[int, ..
     chosen = np.random.default_rng(seed).permutation(len(source))[:records]
     size = min(ROWS, len(chosen))
     for start in range(0, len(chosen) - size + 1, size):
-        yield request(task, source[np.sort(chosen[start : start + size])], buckets, size)
+        yield batched(task.encode(source[np.sort(chosen[start : start + size])]), lengths)
 
 
 def calibrate(model: nnx.Module, forward: Callable[[Any, Batch], Any], batches: Iterable[Batch]) -> None:

@@ -12,8 +12,7 @@ import numpy as np
 
 from suite import config, planning
 from suite.base import Batch
-from suite.data.pipeline import decides_length
-from suite.evaluation import request
+from suite.data.padding import batched, decides_length, row_lengths
 from suite.nn.quantized import unpack
 from suite.run import Run
 from suite.tree import paths
@@ -66,14 +65,15 @@ def compare(before: Run, after: Run, split: str) -> dict[str, Any]:
 
 def served(run: Run, split: str) -> Served:
     """The run with real records of ``split``: of one row that of middle length, else rows from all over the split."""
-    task, buckets = run.experiment.task, run._buckets
+    task = run.experiment.task
     source = task.source(split)
     spread = np.linspace(0, len(source) - 1, max(SIZES)).astype(np.int64)
-    lengths = [value.lengths for value in task.encode(source[spread]).values() if decides_length(value)]
-    middle = int(np.argsort(np.max(lengths, 0), kind="stable")[len(spread) // 2]) if lengths else 0
-    chosen = {size: spread if size > 1 else spread[middle : middle + 1] for size in SIZES}
-    batches = {size: request(task, source[rows], buckets, size) for size, rows in chosen.items()}
-    return Served(run._program.predict, *run._weights, batches)
+    encoded, middle = task.encode(source[spread]), 0
+    if any(decides_length(value) for value in encoded.values()):
+        middle = int(np.argsort(row_lengths(encoded), kind="stable")[len(spread) // 2])
+    one = task.encode(source[spread[middle : middle + 1]])
+    batches = {1: batched(one, run.lengths), max(SIZES): batched(encoded, run.lengths)}
+    return Served(run._program.predict, *run.variables, batches)
 
 
 def latency(programs: Mapping[str, Served], size: int) -> dict[str, float]:

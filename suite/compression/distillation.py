@@ -21,7 +21,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from suite.base import Batch, Columns, ModelConfig, Source, Tally, Task
+from suite.base import Batch, Codec, Columns, ModelConfig, Source, Tally, Task
 from suite.compression.recording import Given, recording
 from suite.compression.settings import Distillation
 from suite.errors import InputError
@@ -174,6 +174,10 @@ class Distilled(Task):
     settings: Distillation = field(default_factory=Distillation)
     """What counts how much."""
 
+    @property
+    def codec(self) -> Codec:
+        return self.task.codec
+
     def source(self, split: str) -> Source:
         return self.task.source(split)
 
@@ -203,8 +207,6 @@ class Distilled(Task):
     def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
         return self.task.score(outputs, batch)
 
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
-        return self.task.decode(outputs)
 
 
 def _apart(ours: Given, theirs: Given, learnt: Any, rows: jax.Array) -> Float[Array, ""]:

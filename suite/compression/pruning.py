@@ -2,21 +2,20 @@
 
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from suite import adaptation, config
 from suite.assets import asset_file, assets_of
-from suite.base import Batch
 from suite.compression import quantized, structured
+from suite.compression.calibration import training_batches
 from suite.compression.compressing import Method
 from suite.compression.distillation import Weights
 from suite.compression.settings import Criterion, Pruning
 from suite.compression.sparse import group_of
 from suite.compression.teaching import plain_weights, teach
 from suite.config import Experiment, Finetune
-from suite.data.pipeline import Encoder, dispatches, make_plan
 from suite.errors import InputError
 from suite.run import Run
 from suite.units import Layer
@@ -70,8 +69,9 @@ def _without_units(run: Run, found: Sequence[Layer], settings: Pruning) -> Weigh
         scores = structured.magnitude(found, params)
     else:
         whole = replace(run, experiment=config.replace(run.experiment, {"finetune": Finetune()}))
-        scores = structured.taylor(found, whole._program.graph, params, rest, run.experiment.task,
-                                   _records(run, settings.records))  # fmt: skip
+        task, seed = run.experiment.task, run.experiment.train.seed
+        batches = training_batches(task, settings.records, seed, run.lengths)
+        scores = structured.taylor(found, whole._program.graph, params, rest, task, batches)
     made = structured.without(run.experiment.model, params, rest, found, scores, settings.share)
     return made.params, made.rest
 
@@ -82,17 +82,6 @@ def inherit(run: Run, folder: Path) -> None:
         target = asset_file(folder, name, asset)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(asset.file, target)
-
-
-def _records(run: Run, count: int) -> Iterator[Batch]:
-    """Batches of ``count`` training records, drawn by the run's seed, as an evaluation would have them."""
-    task, train = run.experiment.task, run.experiment.train
-    source = task.source("train")
-    plan = make_plan(task, source, train.batch_size, seed=train.seed, buckets=run._buckets,
-                     cache=run.folder / "assets" / "lengths-train.npy")  # fmt: skip
-    batches = min(math.ceil(count / train.batch_size), plan.batches_per_epoch)
-    for item in dispatches(Encoder(task, source, plan, augment=False), 0, batches):
-        yield {name: value[0] for name, value in item.batch.items()}
 
 
 def _criterion(settings: Pruning) -> Criterion:

@@ -50,7 +50,8 @@ class Quantize(Method):
         return f"{made.quantize} aware" if made.aware else made.quantize
 
     def make(self, run: Run, experiment: Experiment, folder: Path) -> None:
-        params, rest = adaptation.fold(run._weights[0], run.experiment.finetune), run._weights[1]
+        params, rest = run.variables
+        params = adaptation.fold(params, run.experiment.finetune)
         assets = run.folder / "assets"
         if experiment.compression.aware:
             params, rest = _trained(experiment, params, rest, folder / "aware", assets)
@@ -75,7 +76,7 @@ def _trained(experiment: Experiment, params: Any, rest: Any, folder: Path, asset
     if not config.is_run(folder):
         write(experiment, params, rest, folder, assets)
     made = runs.train(experiment, folder, resume=True)
-    return made._weights
+    return made.variables
 
 
 def round_weights(experiment: Experiment, params: Mapping[Any, Any], rest: Any, run: Run) -> tuple[Any, Any]:
@@ -92,7 +93,7 @@ def round_weights(experiment: Experiment, params: Mapping[Any, Any], rest: Any, 
     model = quantized.attach(nnx.merge(graph, params, rest), experiment.compression, rounding.rounded)
     if experiment.compression.quantize == "int8-static":
         task, records = experiment.task, experiment.compression.calibrate
-        batches = training_batches(task, records, experiment.train.seed, run._buckets)
+        batches = training_batches(task, records, experiment.train.seed, run.lengths)
         calibrate(model, lambda model, batch: task.loss(model, batch, None), batches)
     _, params, rest = nnx.split(model, nnx.Param, ...)
     return nnx.to_pure_dict(params), nnx.to_pure_dict(rest)

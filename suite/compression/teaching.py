@@ -17,8 +17,8 @@ from suite.assets import bind, unbind
 from suite.compression.distillation import Distilled, Pair, Weights, attached, detached, kept, matched
 from suite.compression.written import write
 from suite.config import Experiment
+from suite.data.padding import batched
 from suite.errors import InputError
-from suite.evaluation import request
 from suite.run import Run
 from suite.trainer import fit
 
@@ -64,7 +64,7 @@ def _lesson(student: Experiment, teacher: Run) -> Experiment:
     """The experiment that trains a bound student and asks its teacher."""
     settings, task = student.compression.distill, student.task
     source = task.source("train")
-    batch = request(task, source[np.arange(min(2, len(source)))], (), 2)
+    batch = batched(task.encode(source[np.arange(min(2, len(source)))]), ())
     pair = matched(Pair(student=student.model, teacher=kept(teacher.experiment.model)), task, batch, settings)
     return replace(student, task=Distilled(task=task, settings=settings), model=pair)
 

@@ -1,17 +1,15 @@
-"""Recordings: decoding, cleaning, augmentation, and the features learnt from the training split.
+"""Recordings in training: cleaning, augmentation, and the features learnt from the training split.
 
-A recording is a path, the bytes of a file, or samples (n,); where features were computed before, they stand in its
-place as (t, f). Dims: b recordings, n samples, t frames, f features.
+How a recording is read is in `suite.data.recordings`. Dims: b recordings, n samples, t frames, f features.
 """
 
 import functools
-import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,93 +19,12 @@ from suite.base import Asset, Data, Ragged, Source
 from suite.data.columns import origin, require
 from suite.data.memory import Subset
 from suite.data.reading import AUDIO, changed
+from suite.data.recordings import Recordings, decode, joined, resample, seconds
 from suite.errors import InputError
 from suite.nn.spectral import LogMel, standardise
 
 CHUNK = 32
 """Recordings whose features are computed at a time where they are learnt from."""
-
-
-def _soundfile() -> Any:
-    try:
-        import soundfile
-    except ImportError as error:
-        fix = 'pip install "suite[speech]"'
-        raise InputError("package soundfile", "is needed to read recordings, and not installed.", fix=fix) from error
-    return soundfile
-
-
-def decode(value: Any, rate: int) -> np.ndarray:
-    """One recording as float32 samples (n,) in -1..1 at ``rate`` a second, or its features (t, f) as they are.
-
-    Channels are averaged. Resampling is soxr's, of high quality.
-
-    Raises:
-        InputError: not a recording, damaged, without samples, or an array of another type or shape.
-    """
-    if isinstance(value, np.ndarray):
-        return _from_array(value)
-    soundfile, name = _soundfile(), name_of(value)
-    try:
-        samples, found = soundfile.read(_opened(value), dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise _undecodable(value, error) from error
-    if not len(samples):
-        raise InputError(name, "this recording holds no samples", fix="replace or remove the file")
-    samples = samples[:, 0] if samples.shape[1] == 1 else samples.mean(1)
-    return samples if found == rate else resample(samples, found / rate)
-
-
-def resample(samples: np.ndarray, ratio: float) -> np.ndarray:
-    """Samples (n,) at a rate ``ratio`` times lower: about n / ratio of them."""
-    try:
-        import soxr
-    except ImportError as error:
-        fix = 'pip install "suite[speech]", or record at the rate of the model'
-        raise InputError("package soxr", "is needed to change sample rates, and not installed.", fix=fix) from error
-    return np.ascontiguousarray(soxr.resample(samples, ratio, 1.0, quality="HQ"), np.float32)
-
-
-def _from_array(value: np.ndarray) -> np.ndarray:
-    if value.dtype == np.int16 and value.ndim == 1:
-        return value.astype(np.float32) / 2**15
-    if value.dtype.kind != "f" or value.ndim not in (1, 2) or not len(value):
-        found = f"{value.dtype} {value.shape}"
-        raise InputError("recording", "must be float or int16 samples (n,), or float features (t, f)", found=found)
-    return value.astype(np.float32)
-
-
-def _opened(value: Any) -> Any:
-    return io.BytesIO(value) if isinstance(value, bytes) else str(value)
-
-
-def name_of(value: Any) -> str:
-    """What an error calls a recording."""
-    return str(value) if isinstance(value, str | Path) else "recording"
-
-
-def _undecodable(value: Any, error: Exception) -> InputError:
-    if isinstance(value, str | Path) and not Path(value).exists():
-        return InputError(name_of(value), "no such recording")
-    fix = f"replace or remove the file; {' '.join(AUDIO)} are read"
-    reason = str(error).rsplit("> : ", 1)[-1].rsplit(": ", 1)[-1]
-    return InputError(name_of(value), "this recording cannot be decoded", found=reason, fix=fix)
-
-
-def seconds(value: Any, rate: int, hop: int) -> float:
-    """How long a recording lasts, from its header alone.
-
-    Raises:
-        InputError: it cannot be decoded, or there is none.
-    """
-    if isinstance(value, np.ndarray):
-        return len(value) * (hop if value.ndim == 2 else 1) / rate
-    soundfile = _soundfile()
-    try:
-        about = soundfile.info(_opened(value))
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise _undecodable(value, error) from error
-    return about.frames / about.samplerate
 
 
 def require_audio(source: Source, fields: Mapping[str, str], data: Data) -> None:
@@ -207,6 +124,26 @@ class Noise(Perturbation):
         return np.resize(np.roll(noise, -int(rng.integers(len(noise)))), size)
 
 
+def perturbed(audio: Ragged, changes: Sequence[Perturbation], rate: int,
+              rng: np.random.Generator | None) -> dict[str, Ragged]:  # fmt: skip
+    """``audio``: the recordings, samples changed by ``changes`` in order where ``rng`` is given, features as they are.
+
+    Without ``rng``, ``room`` is as long as ``changes`` could make each row: so the buckets hold it in training.
+    """
+    if audio.values.ndim > 1 or not changes:
+        return {"audio": audio}
+    if rng is not None:
+        rows = np.split(audio.values, np.cumsum(audio.lengths)[:-1]) if len(audio.lengths) else []
+        for change in changes:
+            rows = [change(row, rate, rng) for row in rows]
+        return {"audio": joined(rows)}
+    stretch = float(np.prod([change.stretch for change in changes]))
+    if stretch <= 1:
+        return {"audio": audio}
+    lengths = np.ceil(audio.lengths * stretch).astype(np.int64) + 1
+    return {"audio": audio, "room": Ragged(np.zeros((int(lengths.sum()), 0), np.uint8), lengths)}
+
+
 @functools.lru_cache(maxsize=8)
 def _recordings(folder: str) -> list[str]:
     files = sorted(str(file) for file in Path(folder).expanduser().rglob("*") if file.suffix.lower() in AUDIO)
@@ -250,8 +187,13 @@ class AudioFeatures(Asset):
         """(f,) float32."""
         return _stored(self.file, changed(self.file))[1]
 
+    def recordings(self, longest: float) -> Recordings:
+        """How recordings of at most ``longest`` seconds are read."""
+        stored = _stored(self.file, changed(self.file))[2] if self.file else 0
+        return Recordings(rate=self.rate, hop=self.front_end.hop, features=stored, longest=longest)
+
     def fit(self, source: Source, column: str, path: Path) -> None:
-        """Writes mean and deviation to ``path``.
+        """Writes mean and deviation to ``path``, and whether the recordings are stored as features.
 
         Raises:
             InputError: a recording that cannot be decoded, or features of different sizes.
@@ -265,7 +207,7 @@ class AudioFeatures(Asset):
         longest = max(map(len, rows))
         sums, squares, frames = 0.0, 0.0, 0
         for start in range(0, count, CHUNK):
-            x, mask = _joined(rows[start : start + CHUNK]).padded(longest)
+            x, mask = joined(rows[start : start + CHUNK]).padded(longest)
             x = np.concatenate([x, np.zeros((CHUNK - len(x), *x.shape[1:]), x.dtype)])
             mask = np.concatenate([mask, np.zeros((CHUNK - len(mask), longest), bool)])
             features, real = computed(x, mask) if x.ndim == 2 else (x, mask)
@@ -273,37 +215,13 @@ class AudioFeatures(Asset):
             sums, squares, frames = sums + chosen.sum(0), squares + np.square(chosen).sum(0), frames + len(chosen)
         mean = sums / max(frames, 1)
         std = np.sqrt(np.maximum(squares / max(frames, 1) - np.square(mean), 1e-8))
-        path.write_text(json.dumps({"mean": np.round(mean, 6).tolist(), "std": np.round(std, 6).tolist()}))
+        stored = rows[0].shape[1] if rows and rows[0].ndim == 2 else 0
+        content = {"mean": np.round(mean, 6).tolist(), "std": np.round(std, 6).tolist(), "stored": stored}
+        path.write_text(json.dumps(content))
 
     def dims(self) -> dict[str, int]:
         """``inputs``: features a frame; nothing for samples."""
         return {} if self.kind == "samples" else {"inputs": len(self.mean)}
-
-    def encode(self, values: Sequence[Any], perturb: Sequence[Perturbation] = (),
-               rng: np.random.Generator | None = None, longest: float = float("inf")) -> dict[str, Ragged]:  # fmt: skip
-        """``audio``: samples, or features that were stored, float32; changed by ``perturb`` where ``rng`` is given.
-
-        Without ``rng``, ``room`` is as long as ``perturb`` could make each row: so the buckets hold it in training.
-
-        Raises:
-            InputError: a recording that cannot be decoded, or lasts longer than ``longest`` seconds.
-        """
-        rows = [decode(value, self.rate) for value in values]
-        for value, row in zip(values, rows, strict=True):
-            lasts = seconds(row, self.rate, self.front_end.hop)
-            if lasts > longest:
-                raise InputError(name_of(value), f"this recording lasts {lasts:.1f} s, longer than the model takes.",
-                                 found=f"limit {longest:g} s",
-                                 fix="cut it, or train with a larger --task.max_seconds")  # fmt: skip
-        stretch = float(np.prod([p.stretch for p in perturb]))
-        if rows and rows[0].ndim == 1 and perturb and rng is not None:
-            for change in perturb:
-                rows = [change(row, self.rate, rng) for row in rows]
-        made = {"audio": _joined(rows)}
-        if rng is None and stretch > 1 and made["audio"].values.ndim == 1:
-            lengths = np.ceil(made["audio"].lengths * stretch).astype(np.int64) + 1
-            made["room"] = Ragged(np.zeros((int(lengths.sum()), 0), np.uint8), lengths)
-        return made
 
     def frames(
         self, audio: Float[Array, "b n *f"], mask: Bool[Array, "b n"]
@@ -322,16 +240,7 @@ class AudioFeatures(Asset):
         return jnp.where(real[..., None], (features - mean) / std, 0), real
 
 
-def _joined(rows: list[np.ndarray]) -> Ragged:
-    sizes = {row.shape[1:] for row in rows}
-    if len(sizes) > 1:
-        found = ", ".join(sorted("samples" if not size else f"{size[0]} features" for size in sizes))
-        raise InputError("recordings", "they are not all samples, or features of one size", found=found)
-    lengths = np.array([len(row) for row in rows], np.int64)
-    return Ragged(np.concatenate(rows) if rows else np.zeros(0, np.float32), lengths)
-
-
 @functools.lru_cache(maxsize=32)
-def _stored(file: str, written: int) -> tuple[np.ndarray, np.ndarray]:
+def _stored(file: str, written: int) -> tuple[np.ndarray, np.ndarray, int]:
     content = json.loads(Path(file).read_text(encoding="utf-8"))
-    return np.array(content["mean"], np.float32), np.array(content["std"], np.float32)
+    return np.array(content["mean"], np.float32), np.array(content["std"], np.float32), content.get("stored", 0)

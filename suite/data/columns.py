@@ -2,34 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from suite.base import Columns, Data, Source
+from suite.base import Data, Source
 from suite.data.image import is_readable
-from suite.data.memory import take
-from suite.data.sources import Subset
+from suite.data.memory import Subset, take
 from suite.data.text import clean_mask
 from suite.errors import InputError, closest
-
-
-def column(columns: Columns, field: str, name: str) -> Any:
-    """The column that the task's ``field`` names.
-
-    Raises:
-        InputError: there is none of that name.
-    """
-    if name not in columns:
-        raise missing_column(field, name, list(columns))
-    return columns[name]
-
-
-def missing_column(field: str, name: str, known: list[str], where: str = "the data") -> InputError:
-    """The error for a column that is not there, with the usual or the nearest name as the fix."""
-    near = field if field in known else closest(name, known) or next(iter(known), "NAME")
-    return InputError(f"field task.{field}", f'column "{name}" is not in {where}.', found=", ".join(known),
-                      fix=f"--task.{field} {near}")  # fmt: skip
 
 
 def origin(data: Data) -> str:
@@ -39,10 +19,17 @@ def origin(data: Data) -> str:
 
 
 def require(source: Source, fields: Mapping[str, str], where: str) -> None:
-    """Every column named by ``fields`` (task field -> column) is in the source, or InputError."""
+    """Every column named by ``fields`` (task field -> column) is in the source.
+
+    Raises:
+        InputError: one is not; the fix is the usual name, or the nearest.
+    """
+    known = list(source.schema)
     for field, name in fields.items():
-        if name not in source.schema:
-            raise missing_column(field, name, list(source.schema), where)
+        if name not in known:
+            near = field if field in known else closest(name, known) or next(iter(known), "NAME")
+            raise InputError(f"field task.{field}", f'column "{name}" is not in {where}.', found=", ".join(known),
+                             fix=f"--task.{field} {near}")  # fmt: skip
 
 
 def without_empty_texts(source: Source, name: str) -> Source:

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from suite.base import Batch, Ragged, Source, Task
+from suite.data.padding import decides_length, default_buckets, pad, row_lengths
 from suite.data.workers import in_workers
 from suite.errors import InputError
 
@@ -37,26 +38,11 @@ def ragged_lengths(task: Task, source: Source, cache: Path | None = None) -> np.
     if not any(decides_length(value) for value in first.values()):
         return None
     chunks = [np.arange(i, min(i + CHUNK, len(source))) for i in range(0, len(source), CHUNK)]
-    lengths = np.concatenate([_lengths(task.encode(source[chunk])) for chunk in chunks]).astype(np.int32)
+    lengths = np.concatenate([row_lengths(task.encode(source[chunk])) for chunk in chunks]).astype(np.int32)
     if cache is not None:
         cache.parent.mkdir(parents=True, exist_ok=True)
         np.save(cache, lengths)
     return lengths
-
-
-def decides_length(value: Any) -> bool:
-    """Whether these rows are padded to their batch's bucket."""
-    return isinstance(value, Ragged) and not value.to
-
-
-def _lengths(encoded: dict[str, Any]) -> np.ndarray:
-    return np.max([value.lengths for value in encoded.values() if decides_length(value)], axis=0)
-
-
-def default_buckets(lengths: np.ndarray) -> tuple[int, ...]:
-    """Padded lengths that waste little and compile seldom: about four, at multiples of 8 near the quantiles."""
-    quantiles = np.quantile(lengths, [0.4, 0.7, 0.9, 1.0])
-    return tuple(sorted({int(-(-max(q, 1) // 8) * 8) for q in quantiles}))
 
 
 @dataclass(frozen=True)
@@ -140,30 +126,6 @@ def make_plan(task: Task, source: Source, batch_size: int, *, seed: int | None, 
     if lengths is not None and not buckets:
         buckets = default_buckets(lengths)
     return Plan(len(source), batch_size, seed, lengths, tuple(buckets))
-
-
-def pad(encoded: dict[str, Any], real: np.ndarray, length: int) -> Batch:
-    """Encoded rows (n, ...) as a batch of ``real.shape``, n being the number of True in ``real``.
-
-    Ragged ``x`` becomes ``x`` (..., length) and ``x_mask`` (..., length), or ``x.to`` long where that is set;
-    ``mask`` marks real rows.
-    """
-    batch: Batch = {"mask": real}
-    for name, value in encoded.items():
-        if isinstance(value, Ragged):
-            dense, mask = value.padded(value.to or length)
-            batch[name], batch[f"{name}_mask"] = _spread(dense, real), _spread(mask, real)
-        else:
-            batch[name] = _spread(np.asarray(value), real)
-    return batch
-
-
-def _spread(rows: np.ndarray, real: np.ndarray) -> np.ndarray:
-    if real.all():
-        return rows.reshape(*real.shape, *rows.shape[1:])
-    spread = np.zeros((*real.shape, *rows.shape[1:]), rows.dtype)
-    spread[real] = rows
-    return spread
 
 
 @dataclass(frozen=True)

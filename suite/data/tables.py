@@ -51,7 +51,22 @@ def _load(path: str, delimiter: str, header: tuple[str, ...], texts: tuple[str, 
         delimiter = delimiter or _sniff(name, first)
         skip = _has_header(first, delimiter, header)
         return streamed.csv(file, lambda broken: _parse_options(delimiter, broken), header, skip, texts, delimiter)
-    data = read_bytes(file)
+    return parse(read_bytes(file), path, delimiter, header, texts)
+
+
+def parse(data: bytes, path: str, delimiter: str = "", header: tuple[str, ...] = (),
+          texts: tuple[str, ...] = ()) -> Memory:  # fmt: skip
+    """All rows of a CSV, TSV or JSONL file that is in memory.
+
+    Args:
+        data: its content.
+        path: what errors call it; its ending says what it is.
+        delimiter: as for ``load``, and so are ``header`` and ``texts``.
+
+    Raises:
+        InputError: not UTF-8, or not a table.
+    """
+    name = path.lower().removesuffix(".gz")
     text = check_utf8(data, path)
     if not text.strip():
         raise InputError(path, "this file is empty")

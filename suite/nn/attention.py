@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from suite.nn.dot import Computing, einsum
 from suite.nn.dropout import Dropout
 from suite.nn.embedding import rotary
+from suite.nn.layout import portable
 from suite.nn.linear import Linear
 
 _HIDDEN = -1e9
@@ -23,7 +24,8 @@ _HIDDEN = -1e9
 
 Kernel = Literal["auto", "plain", "fused"]
 """How attention is computed. ``"plain"``: two einsums with all scores between them. ``"fused"``:
-`jax.nn.dot_product_attention`, by cuDNN where it applies. ``"auto"``: fused on an accelerator, plain on a CPU."""
+`jax.nn.dot_product_attention`, by cuDNN where it applies. ``"auto"``: fused on an accelerator, plain on a CPU. In a
+program for several platforms it is plain."""
 
 Pair = tuple[Array, Array]
 """Keys and values of one layer, as a cache holds them: (b, g, s, k) each."""
@@ -280,7 +282,7 @@ def _fused(kernel: Kernel, compute: str, size: int) -> Literal["xla", "cudnn"] |
 
     Not by `jax.lax.platform_dependent`, which traces all branches: cuDNN's refuses to be traced where it is absent.
     """
-    if kernel == "plain" or (kernel == "auto" and jax.default_backend() == "cpu"):
+    if kernel == "plain" or portable() or (kernel == "auto" and jax.default_backend() == "cpu"):
         return None
     cuda = "cuda" in jax.devices()[0].client.platform_version.lower()
     return "cudnn" if cuda and compute == "bfloat16" and size % 8 == 0 and size <= 128 else "xla"

@@ -68,7 +68,8 @@ def _as_products(stride: int, compute: str, x: Array, w: Array) -> Array:
     groups = -(-k // stride)
     rows = frames + groups - 1
     x = x[:, : rows * stride]
-    x = jnp.pad(x, ((0, 0), (0, rows * stride - x.shape[1]), (0, 0))).reshape(len(x), rows, stride * inputs)
+    x = jnp.pad(x, ((0, 0), (0, rows * stride - x.shape[1]), (0, 0)))
+    x = x.reshape(x.shape[0], rows, stride * inputs)
     shifted = [(x[:, j : j + frames, : min(stride, k - j * stride) * inputs]) for j in range(groups)]
     if k * inputs <= _NARROW:
         return dot(jnp.concatenate(shifted, -1), w.reshape(k * inputs, outputs), compute)

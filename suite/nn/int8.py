@@ -14,11 +14,13 @@ o outputs, g groups; "..." any leading axes, whose places are rows.
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, BFloat16, Float, Int8
 
+from suite.nn.choice import by_size
 from suite.nn.conv import conv2d
 from suite.nn.dot import dot
 
@@ -64,23 +66,19 @@ def narrowed(x: Float[Array, "..."]) -> BFloat16[Array, "..."]:
 
 def weight_dot(x: Float[Array, "... i"], w: Int8[Array, "i o"]) -> Float[Array, "... o"]:
     """``x @ w``, with ``x`` rounded to bfloat16 or finer and float32 sums."""
-    few = at_most(PAIRS, x)
-    if w.size <= SMALL and few is not False:
-        on_cpu = _plain
-    else:
-        on_cpu = _pairs if few else _widened
+    on_cpu = by_size(_rows(x), PAIRS, _plain if w.size <= SMALL else _pairs, _widened)
     return lax.platform_dependent(x, w, cpu=on_cpu, default=_narrow)
 
 
 def integer_dot(x: Int8[Array, "... i"], w: Int8[Array, "i o"]) -> Float[Array, "... o"]:
     """``x @ w`` of integers, as float32."""
-    on_cpu = _integers_of_two if at_most(FEW, x) else _as_bfloat16
+    on_cpu = by_size(_rows(x), FEW, _of_two(_integers), _as_bfloat16)
     return lax.platform_dependent(x, w, cpu=on_cpu, default=_integers)
 
 
 def bfloat16_dot(x: Float[Array, "... i"], w: BFloat16[Array, "i o"]) -> Float[Array, "... o"]:
     """``x @ w``, with ``x`` rounded to bfloat16 and float32 sums."""
-    return lax.platform_dependent(x, w, cpu=partial(_in_parts, lambda part: part), default=_narrow)
+    return lax.platform_dependent(x, w, cpu=_of_two(partial(_in_parts, lambda part: part)), default=_narrow)
 
 
 def weight_conv(x: Float[Array, "b h w i"], w: Int8[Array, "p q i/g o"] | BFloat16[Array, "p q i/g o"], stride: int,
@@ -99,10 +97,9 @@ def integer_conv(x: Int8[Array, "b h w i"], w: Int8[Array, "p q i/g o"], stride:
     return lax.platform_dependent(x, w, cpu=on_cpu, default=narrow)
 
 
-def at_most(rows: int, x: Array) -> bool | None:
-    """Whether ``x`` has so few rows; None where their number is open, as in a program that is exported."""
-    count = math.prod(x.shape[:-1])
-    return count <= rows if isinstance(count, int) else None
+def _rows(x: Array) -> Any:
+    """A number, or a symbol in a program for any number of rows."""
+    return math.prod(x.shape[:-1])
 
 
 def _narrow(x: Array, w: Array) -> Array:
@@ -118,10 +115,6 @@ def _integers(x: Array, w: Array) -> Array:
     return made.astype(jnp.float32)
 
 
-def _integers_of_two(x: Array, w: Array) -> Array:
-    return _of_two(lambda x: _integers(x, w), x)
-
-
 def _pairs(x: Float[Array, "... i"], w: Int8[Array, "i o"]) -> Float[Array, "... o"]:
     """Each input as two integers, of which a row shares the step: one product of twice the rows."""
     rows = x.reshape(-1, x.shape[-1])
@@ -129,8 +122,8 @@ def _pairs(x: Float[Array, "... i"], w: Int8[Array, "i o"]) -> Float[Array, "...
     whole = jnp.round(rows / size).astype(jnp.int32)
     first = (whole + _SECOND // 2) >> 8
     both = jnp.concatenate([first, whole - first * _SECOND]).astype(jnp.int8)
-    high, low = jnp.split(_integers(both, w), 2)
-    return ((high * _SECOND + low) * size).reshape(*x.shape[:-1], -1)
+    made, count = _integers(both, w), rows.shape[0]
+    return ((made[:count] * _SECOND + made[count:]) * size).reshape(*x.shape[:-1], w.shape[1])
 
 
 def _widened(x: Array, w: Array) -> Array:
@@ -147,17 +140,18 @@ def _in_parts(form: Callable[[Array], Array], x: Array, w: Array) -> Array:
     while w.shape[0] // parts > LONG and w.shape[0] % (2 * parts) == 0:
         parts *= 2
     size = w.shape[0] // parts
-    product = lambda at, x: _narrow(x[..., at : at + size], form(w[at : at + size]))
-    made = [_of_two(partial(product, at), x) for at in range(0, w.shape[0], size)]
+    made = [_narrow(x[..., at : at + size], form(w[at : at + size])) for at in range(0, w.shape[0], size)]
     return sum(made[1:], made[0])
 
 
-def _of_two(product: Callable[[Array], Array], x: Array) -> Array:
-    """``product`` of x (..., i), which a CPU computes faster of two rows than of one."""
-    if at_most(1, x) is False:
-        return product(x)
-    more = jnp.pad(x.reshape(-1, x.shape[-1]), ((0, 1), (0, 0)))
-    return product(more)[:-1].reshape(*x.shape[:-1], -1)
+def _of_two(product: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    """``product`` of x (..., i) and w (i, o), which a CPU computes faster of two rows than of one."""
+
+    def with_another(x: Array, w: Array) -> Array:
+        more = jnp.pad(x.reshape(-1, x.shape[-1]), ((0, 1), (0, 0)))
+        return product(more, w)[:-1].reshape(*x.shape[:-1], w.shape[1])
+
+    return lambda x, w: by_size(_rows(x), 1, with_another, product)(x, w)
 
 
 def _convolved(stride: int, padding: int, groups: int, compute: str, x: Array, w: Array) -> Array:

@@ -32,11 +32,13 @@ class Layout:
         mesh: the mesh of the jitted engine; None for one device, and inside pmap.
         sequence: between blocks, activations (b, t, d) are split along t over the mesh axis ``tensor``.
         axis: inside pmap, the name of its axis.
+        portable: what is traced will run elsewhere too: nothing is chosen by the devices that are here.
     """
 
     mesh: Mesh | None = None
     sequence: bool = False
     axis: str | None = None
+    portable: bool = False
 
 
 _ONE_DEVICE = Layout()
@@ -71,6 +73,11 @@ def edge(x: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
     split = layout.sequence and x.ndim == 3 and x.shape[1] % sizes["tensor"] == 0
     spec = P(rows, "tensor") if split else P(rows)
     return lax.with_sharding_constraint(x, NamedSharding(layout.mesh, spec))
+
+
+def portable() -> bool:
+    """Whether what is traced will run on other devices than those that are here."""
+    return _LAYOUT.get().portable
 
 
 def batch_sum(tree: Any) -> Any:

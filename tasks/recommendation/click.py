@@ -1,6 +1,6 @@
 """Click prediction: how likely an event is, from the columns of its record."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -10,10 +10,11 @@ import numpy as np
 from flax import nnx
 
 from suite.base import Batch, Columns, Data, Source, Tally, Task
+from suite.codecs.table import Clicks
 from suite.data.columns import origin, require
 from suite.data.memory import Subset, not_empty
 from suite.data.tabular import CHUNK, Fields
-from suite.data.tabular_values import clicks, from_records
+from suite.data.tabular_values import clicks
 from suite.exhibits import Calibration, Example, Exhibit, Gallery, Lists, PrecisionRecall, Spread
 from suite.metrics import (
     RankingBound,
@@ -48,6 +49,10 @@ class ClickPrediction(Task):
     bootstrap: int = 0
     """Samples of the bootstrap that bounds the AUC (95 %: auc_low, auc_high) in evaluations. 0: off."""
 
+    @property
+    def codec(self) -> Clicks:
+        return Clicks(record=self.record, fields=self.fields)
+
     def source(self, split: str) -> Source:
         opened = self.data.open(split)
         require(opened, {"label": self.label}, origin(self.data))
@@ -63,9 +68,8 @@ class ClickPrediction(Task):
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``dense`` float32 (b, i), ``ids`` int32 (b, s), ``weights`` float32 (b, w) and ``label`` float32 (b,)."""
-        if self.record in columns:
-            columns = from_records(columns[self.record])
-        encoded: dict[str, Any] = self.fields.encode(columns)
+        columns = self.codec.opened(columns)
+        encoded = self.codec.encode(columns)
         if self.label in columns:
             encoded["label"] = clicks(columns[self.label], self.label, self.positive)
         return encoded
@@ -90,12 +94,6 @@ class ClickPrediction(Task):
             for name, quantile in (("auc_low", 0.025), ("auc_high", 0.975)):
                 scores[name] = RankingBound(rows.total, rows.count, quantile, self.bootstrap)
         return scores
-
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
-        """``{"probability", "unseen"}``: of a click, and the number of values that training had not."""
-        probabilities = np.exp(-np.logaddexp(0, -np.asarray(outputs["logits"], np.float64)))
-        return [{"probability": round(float(p), 6), "unseen": int(n)}
-                for p, n in zip(probabilities, outputs["unseen"], strict=True)]  # fmt: skip
 
     def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         return jnp.where(batch["mask"], binary_divergence(ours, theirs, temperature), 0)

@@ -1,6 +1,6 @@
 """Audio classification: one of several classes for each recording, such as a keyword."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -10,11 +10,12 @@ import numpy as np
 from flax import nnx
 
 from suite.base import Batch, Columns, Data, Source, Tally, Task
-from suite.data.audio import AudioFeatures, Perturbation, decode, require_audio, without_unusable
-from suite.data.columns import column
+from suite.codecs.audio import AudioClasses
+from suite.data.audio import AudioFeatures, Perturbation, perturbed, require_audio, without_unusable
 from suite.data.labels import Labels
+from suite.data.recordings import decode
 from suite.exhibits import Exhibit, Sound, class_exhibits
-from suite.metrics import class_answers, classification_scores, cross_entropy, divergence, masked_mean, tally
+from suite.metrics import classification_scores, cross_entropy, divergence, masked_mean, tally
 from suite.nn.spectral import SpecAugment
 
 
@@ -43,6 +44,10 @@ class AudioClassification(Task):
     label_smoothing: float = 0.0
     """Share of the target that is spread over all classes."""
 
+    @property
+    def codec(self) -> AudioClasses:
+        return AudioClasses(audio=self.audio, recordings=self.features.recordings(self.max_seconds), labels=self.labels)
+
     def source(self, split: str) -> Source:
         opened = self.data.open(split)
         require_audio(opened, {"audio": self.audio, "label": self.label}, self.data)
@@ -50,8 +55,8 @@ class AudioClassification(Task):
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``audio`` float32 Ragged of samples or stored features, and ``label`` int32 (b,)."""
-        values = column(columns, "audio", self.audio)
-        encoded: dict[str, Any] = dict(self.features.encode(values, self.augment, rng, self.max_seconds))
+        audio = self.codec.encode(columns)["audio"]
+        encoded: dict[str, Any] = dict(perturbed(audio, self.augment, self.features.rate, rng))
         if self.label in columns:
             encoded["label"] = self.labels.encode(columns[self.label])
         return encoded
@@ -74,9 +79,6 @@ class AudioClassification(Task):
 
     def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
         return classification_scores(outputs, batch)
-
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
-        return class_answers(outputs["logits"], self.labels.names)
 
     def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         return jnp.where(batch["mask"], divergence(ours, theirs, temperature), 0)

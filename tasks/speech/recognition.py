@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import jax
@@ -12,10 +12,11 @@ from flax import nnx
 
 from suite import alignment
 from suite.base import Batch, Columns, Data, Source, Tally, Task
-from suite.data.audio import AudioFeatures, Perturbation, decode, require_audio, without_unusable
-from suite.data.columns import column
+from suite.codecs.audio import Transcripts
+from suite.data.audio import AudioFeatures, Perturbation, perturbed, require_audio, without_unusable
+from suite.data.recordings import decode
 from suite.data.speech_text import Characters, Transcriber, with_transcripts
-from suite.decoding import Decoder, Greedy, NGrams, Vocabulary
+from suite.decoding import Decoder, Greedy, NGrams
 from suite.errors import InputError
 from suite.exhibits import Edits, Example, Exhibit, Gallery, Sound
 from suite.metrics import divergence, masked_mean, tally
@@ -55,6 +56,12 @@ class SpeechRecognition(Task):
     language_model: NGrams | None = None
     """Words that a ``Beam`` expects."""
 
+    @property
+    def codec(self) -> Transcripts:
+        return Transcripts(audio=self.audio, recordings=self.features.recordings(self.max_seconds),
+                           transcriber=self.transcriber, decoder=self.decoder,
+                           language_model=self.language_model)  # fmt: skip
+
     def source(self, split: str) -> Source:
         opened = self.data.open(split)
         require_audio(opened, {"audio": self.audio, "text": self.text}, self.data)
@@ -63,8 +70,8 @@ class SpeechRecognition(Task):
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``audio`` float32 Ragged of samples or stored features, and ``symbols`` int32 Ragged."""
-        values = column(columns, "audio", self.audio)
-        encoded: dict[str, Any] = dict(self.features.encode(values, self.augment, rng, self.max_seconds))
+        audio = self.codec.encode(columns)["audio"]
+        encoded: dict[str, Any] = dict(perturbed(audio, self.augment, self.features.rate, rng))
         texts = columns.get(self.text)
         if texts is not None and all(text is not None for text in texts):
             encoded["symbols"] = self.transcriber.encode(texts, self.max_text)
@@ -98,7 +105,7 @@ class SpeechRecognition(Task):
         symbols, symbols_mask = np.asarray(batch["symbols"])[mask], np.asarray(batch["symbols_mask"])[mask]
         log_probs, frames = np.asarray(outputs["log_probs"])[mask], np.asarray(outputs["frames"])[mask]
         said = [self.transcriber.spell(row[real]) for row, real in zip(symbols, symbols_mask, strict=True)]
-        heard = self._transcripts(log_probs, frames, self.decoder)
+        heard = self.codec.transcripts(log_probs, frames)
         real = np.arange(log_probs.shape[1]) < frames[:, None]
         losses, fits = (np.asarray(made) for made in _losses()(log_probs, real, symbols, symbols_mask))
         losses = (losses.astype(np.float64) / np.maximum(symbols_mask.sum(1), 1))[fits]
@@ -109,12 +116,10 @@ class SpeechRecognition(Task):
             "too_short": Tally(float((~fits).sum()), len(fits)),
         }
         if not isinstance(self.decoder, Greedy):
-            made["wer_greedy"] = edits(said, self._transcripts(log_probs, frames, Greedy()), "words")
+            greedy = replace(self.codec, decoder=Greedy(), language_model=None)
+            made["wer_greedy"] = edits(said, greedy.transcripts(log_probs, frames), "words")
         return made
 
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
-        texts = self._transcripts(np.asarray(outputs["log_probs"]), np.asarray(outputs["frames"]), self.decoder)
-        return [{"text": text} for text in texts]
 
     def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         """Mean over a recording's frames."""
@@ -136,12 +141,6 @@ class SpeechRecognition(Task):
 
         worst = Gallery.worst("Recordings with the most edits a word.", share, show, aligned=True)
         return {"Which words are taken for which": Edits.of(said, heard), "The worst transcripts": worst}
-
-    def _transcripts(self, log_probs: np.ndarray, frames: np.ndarray, decoder: Decoder) -> list[str]:
-        words: Vocabulary | None = None
-        if self.language_model is not None:
-            words = self.language_model.model(fold=self.transcriber.lowercase)
-        return [self.transcriber.spell(row) for row in decoder(log_probs, frames, self.transcriber.units, words)]
 
 
 @functools.cache

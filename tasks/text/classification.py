@@ -1,6 +1,6 @@
 """Text classification: one of several classes for each text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -10,12 +10,13 @@ import numpy as np
 from flax import nnx
 
 from suite.base import Batch, Columns, Data, Source, Tally, Task
-from suite.data.columns import column, origin, require, without_empty_texts
+from suite.codecs.text import TextClasses
+from suite.data.columns import origin, require, without_empty_texts
 from suite.data.labels import Labels
-from suite.data.text import SentencePiece, clean, token_dropout
+from suite.data.text import SentencePiece, token_dropout
 from suite.data.tokenizers import Tokenizer
 from suite.exhibits import Exhibit, class_exhibits
-from suite.metrics import class_answers, classification_scores, cross_entropy, divergence, masked_mean, tally
+from suite.metrics import classification_scores, cross_entropy, divergence, masked_mean, tally
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,10 @@ class TextClassification(Task):
     label_smoothing: float = 0.0
     """Share of the target that is spread over all classes."""
 
+    @property
+    def codec(self) -> TextClasses:
+        return TextClasses(text=self.text, tokenizer=self.tokenizer, labels=self.labels, max_length=self.max_length)
+
     def source(self, split: str) -> Source:
         opened = self.data.open(split)
         require(opened, {"text": self.text, "label": self.label}, origin(self.data))
@@ -50,9 +55,7 @@ class TextClassification(Task):
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``tokens`` int32 Ragged and ``label`` int32 (b,)."""
-        texts = [clean(text) for text in column(columns, "text", self.text)]
-        sample = rng if self.sampling else None
-        tokens = self.tokenizer.encode(texts, self.max_length, sample, self.sampling or 0.1)
+        tokens = self.codec.tokens(columns, rng if self.sampling else None, self.sampling or 0.1)
         if rng is not None and self.token_dropout:
             tokens = token_dropout(tokens, self.token_dropout, rng, keep_last=self.tokenizer.closes)
         encoded: dict[str, Any] = {"tokens": tokens}
@@ -72,9 +75,6 @@ class TextClassification(Task):
 
     def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
         return classification_scores(outputs, batch)
-
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
-        return class_answers(outputs["logits"], self.labels.names)
 
     def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         return jnp.where(batch["mask"], divergence(ours, theirs, temperature), 0)

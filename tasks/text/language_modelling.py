@@ -1,6 +1,6 @@
 """Causal language modelling: the next token of running text, and continuations of a beginning."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from suite.base import Batch, Columns, Data, Ragged, Source, Tally, Task
+from suite.base import Batch, Columns, Data, Source, Tally, Task
+from suite.codecs.text import Continuations
 from suite.data.characters import Characters
-from suite.data.columns import column, origin, require
+from suite.data.columns import origin, require
 from suite.data.running import RunningText, Stretches, joined
 from suite.data.sources import Lines
 from suite.data.text import SentencePiece
@@ -59,6 +60,10 @@ class LanguageModelling(Task):
                              found=f"{self.decoding.tokens} of {self.context}",
                              fix="fewer, or a longer context")  # fmt: skip
 
+    @property
+    def codec(self) -> Continuations:
+        return Continuations(text=self.text, vocabulary=self.vocabulary, room=self.context - self.decoding.tokens)
+
     def source(self, split: str) -> Source:
         data = self.data
         if isinstance(data, Lines) and Path(data.path).expanduser().is_file():
@@ -72,18 +77,9 @@ class LanguageModelling(Task):
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``tokens`` int32 Ragged, at most context + 1; of a request ``prompt``, the last tokens that leave room."""
-        texts = column(columns, "text", self.text)
         if "stretch" in columns:
-            return {"tokens": self.vocabulary.encode(texts, self.context + 1)}
-        return {"prompt": self._prompt([str(text) for text in texts])}
-
-    def _prompt(self, texts: Sequence[str]) -> Ragged:
-        room = self.context - self.decoding.tokens
-        whole = self.vocabulary.encode(texts, max(map(len, texts), default=0) + 1)
-        rows = [row[-room:] for row in np.split(whole.values, np.cumsum(whole.lengths)[:-1])]
-        # An empty beginning is one token of no character.
-        rows = [row if len(row) else np.ones(1, np.int32) for row in rows]
-        return Ragged(np.concatenate(rows).astype(np.int32), np.array([len(row) for row in rows]), to=room)
+            return {"tokens": self.vocabulary.encode(columns[self.text], self.context + 1)}
+        return self.codec.encode(columns)
 
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
         said = _said(model, batch, rngs)
@@ -103,8 +99,6 @@ class LanguageModelling(Task):
         sums = {name: np.asarray(outputs[name], np.float64).sum() for name in ("nats", "count", "right")}
         return {"loss": Tally(sums["nats"], sums["count"]), "accuracy": Tally(sums["right"], sums["count"])}
 
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
-        return [{"continuation": text} for text in self.vocabulary.decode(outputs["continuation"])]
 
     def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         """Sum over a row's tokens but the first."""

@@ -14,7 +14,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from suite.base import Batch, Columns, Data, Ragged, Source, Tally, Task
-from suite.data.columns import column, origin, require, without_empty_pairs
+from suite.codecs.text import Translations
+from suite.data.columns import origin, require, without_empty_pairs
 from suite.data.text import SentencePiece
 from suite.data.tokenizers import Published, Tokenizer
 from suite.errors import InputError
@@ -70,6 +71,11 @@ class Translation(Task):
         """Both columns: what the tokenizer is learnt from."""
         return self.source_text, self.target_text
 
+    @property
+    def codec(self) -> Translations:
+        return Translations(source_text=self.source_text, tokenizer=self.tokenizer,
+                            target_tokenizer=self.target_tokenizer, max_length=self.max_length)  # fmt: skip
+
     def source(self, split: str) -> Source:
         sacrebleu_metrics()  # refuses before training what the first evaluation would
         opened = self.data.open(split)
@@ -79,21 +85,16 @@ class Translation(Task):
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``source`` and ``target`` int32 Ragged, on one scale; of what is not trained on, ``reference``: the target
         as it was written, UTF-8."""
-        texts = [str(text) for text in column(columns, "source_text", self.source_text)]
-        sample, alpha = (rng if self.sampling else None), self.sampling or 0.1
-        encoded: dict[str, Any] = {"source": self.tokenizer.encode(texts, self.max_length, sample, alpha)}
+        codec, sample, alpha = self.codec, (rng if self.sampling else None), self.sampling or 0.1
+        encoded: dict[str, Any] = {"source": codec.tokens(columns, sample, alpha)}
         wanted = columns.get(self.target_text)
         if wanted is None or any(text is None for text in wanted):
             return encoded
         wanted = [str(text) for text in wanted]
-        encoded["target"] = self._says.targets(wanted, self.max_length, sample, alpha)
+        encoded["target"] = codec.says.targets(wanted, self.max_length, sample, alpha)
         if rng is None:
             encoded["reference"] = _written(wanted, _BYTES * self.max_length)
         return encoded
-
-    @property
-    def _says(self) -> Tokenizer:
-        return self.target_tokenizer or self.tokenizer
 
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
         said = self._said(model, batch, rngs, self.label_smoothing)
@@ -117,30 +118,27 @@ class Translation(Task):
         row = batch["mask"][:, None]
         source = jnp.where(row, batch["source"], batch["source"][:1])
         mask = jnp.where(row, batch["source_mask"], batch["source_mask"][:1])
-        end = self._says.end
+        end = self.codec.says.end
         never = {*self.decoding.suppress, model.start} - {end}
         decoding = replace(self.decoding, end=end, pad=end, suppress=tuple(sorted(never)))
         cache = model.cache(source, mask, 1 + decoding.tokens)
-        made = generate(model, cache, **prompt(len(source), model.start), decoding=decoding,
+        made = generate(model, cache, **prompt(source.shape[0], model.start), decoding=decoding,
                         key=jax.random.key(self.seed))  # fmt: skip
         return {**outputs, "translation": made.tokens}
 
     def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
-        """``bleu`` and ``chrf``, 0..100, of the translations; ``loss`` in nats a token and ``accuracy``, told the
-        target's tokens so far."""
+        """``bleu`` and ``chrf``, 0..100, of the translations; where the outputs tell, ``loss`` in nats a token and
+        ``accuracy``, told the target's tokens so far."""
         mask = np.asarray(batch["mask"])
         written, real = np.asarray(batch["reference"])[mask], np.asarray(batch["reference_mask"])[mask]
         references = [row[there].tobytes().decode(errors="ignore") for row, there in zip(written, real, strict=True)]
-        made = self._says.decode(np.asarray(outputs["translation"])[mask])
+        made = self.codec.says.decode(np.asarray(outputs["translation"])[mask])
+        scores = translation_scores(made, references)
+        if "nats" not in outputs:  # of requests
+            return scores
         sums = {name: np.asarray(outputs[name], np.float64)[mask].sum() for name in ("nats", "count", "right")}
-        return {
-            **translation_scores(made, references),
-            "loss": Tally(sums["nats"], sums["count"]),
-            "accuracy": Tally(sums["right"], sums["count"]),
-        }
-
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
-        return [{"translation": text} for text in self._says.decode(np.asarray(outputs["translation"]))]
+        tallies = {"loss": Tally(sums["nats"], sums["count"]), "accuracy": Tally(sums["right"], sums["count"])}
+        return {**scores, **tallies}
 
     def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         """Sum over a target's tokens."""

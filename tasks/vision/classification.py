@@ -1,6 +1,6 @@
 """Image classification: one of several classes for each image."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -10,11 +10,12 @@ import numpy as np
 from flax import nnx
 
 from suite.base import Batch, Columns, Data, Source, Tally, Task
-from suite.data.columns import column, origin, require, without_broken_images
-from suite.data.image import Augmentation, Mixup, PixelStatistics, decode_batch
+from suite.codecs.image import ImageClasses
+from suite.data.columns import origin, require, without_broken_images
+from suite.data.image import Augmentation, Mixup, PixelStatistics
 from suite.data.labels import Labels
 from suite.exhibits import Exhibit, Image, class_exhibits
-from suite.metrics import class_answers, classification_scores, cross_entropy, divergence, masked_mean, tally
+from suite.metrics import classification_scores, cross_entropy, divergence, masked_mean, tally
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,10 @@ class ImageClassification(Task):
     label_smoothing: float = 0.0
     """Share of the target that is spread over all classes."""
 
+    @property
+    def codec(self) -> ImageClasses:
+        return ImageClasses(image=self.image, statistics=self.statistics, labels=self.labels)
+
     def source(self, split: str) -> Source:
         opened = self.data.open(split)
         require(opened, {"image": self.image, "label": self.label}, origin(self.data))
@@ -47,8 +52,7 @@ class ImageClassification(Task):
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``image`` uint8 (b, h, w, c) and ``label`` int32 (b,); with mixup ``other_label`` and ``weight``."""
-        height, width, channels = self.statistics.shape
-        images = decode_batch(column(columns, "image", self.image), (height, width), channels)
+        images = self.codec.encode(columns)["image"]
         encoded: dict[str, Any] = {}
         if self.label in columns:
             encoded["label"] = self.labels.encode(columns[self.label])
@@ -80,9 +84,6 @@ class ImageClassification(Task):
 
     def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
         return classification_scores(outputs, batch)
-
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
-        return class_answers(outputs["logits"], self.labels.names)
 
     def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         return jnp.where(batch["mask"], divergence(ours, theirs, temperature), 0)

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from suite.base import Asset
-from suite.data import audio
+from suite.data import audio, recordings
 from suite.data.sources import Folder, Memory, from_path, read_input
 from suite.data.speech_sources import AudioManifest, LJSpeech, SphinxFeatures, SpokenDigits
 from suite.data.speech_text import UNKNOWN, Characters, Pieces, with_transcripts
@@ -40,13 +40,13 @@ def test_files_bytes_and_arrays_agree(tmp_path, kind):
     path = write(tmp_path / f"a.{kind}")
     content = (tmp_path / f"a.{kind}").read_bytes()
     for value in (path, tmp_path / f"a.{kind}", content, (tone() * 2**15).astype(np.int16)):
-        np.testing.assert_allclose(audio.decode(value, RATE), tone(), atol=1e-4)
-        assert audio.seconds(value, RATE, 80) == 0.2
+        np.testing.assert_allclose(recordings.decode(value, RATE), tone(), atol=1e-4)
+        assert recordings.seconds(value, RATE, 80) == 0.2
 
 
 def test_channels_are_averaged_and_rates_changed(tmp_path):
     both = np.stack([tone(0.5, 16_000), np.zeros(8000, np.float32)], 1)
-    made = audio.decode(write(tmp_path / "a.wav", both, 16_000), RATE)
+    made = recordings.decode(write(tmp_path / "a.wav", both, 16_000), RATE)
     assert made.dtype == np.float32 and len(made) == 4000
     np.testing.assert_allclose(made[200:-200], 0.5 * tone(0.5)[200:-200], atol=2e-3)
 
@@ -55,7 +55,7 @@ def test_a_wrong_header_is_refused(tmp_path):
     path = tmp_path / "bad.wav"
     path.write_bytes(b"RIFFxxxxWAVE, or so it says")
     with pytest.raises(InputError) as error:
-        audio.decode(str(path), RATE)
+        recordings.decode(str(path), RATE)
     lines = str(error.value).splitlines()
     assert lines[0] == f"{path}: this recording cannot be decoded"
     assert lines[1].startswith("  found: ") and "bad.wav" not in lines[1]
@@ -65,15 +65,15 @@ def test_a_wrong_header_is_refused(tmp_path):
 def test_a_recording_without_samples_is_refused(tmp_path):
     path = write(tmp_path / "empty.wav", np.zeros(0, np.float32))
     with pytest.raises(InputError) as error:
-        audio.decode(path, RATE)
+        recordings.decode(path, RATE)
     assert str(error.value) == f"{path}: this recording holds no samples\n  try:   replace or remove the file"
     (tmp_path / "nothing.wav").write_bytes(b"")
     with pytest.raises(InputError, match=r"nothing\.wav: this recording cannot be decoded"):
-        audio.decode(str(tmp_path / "nothing.wav"), RATE)
+        recordings.decode(str(tmp_path / "nothing.wav"), RATE)
     with pytest.raises(InputError, match=r"missing\.wav: no such recording"):
-        audio.decode(str(tmp_path / "missing.wav"), RATE)
+        recordings.decode(str(tmp_path / "missing.wav"), RATE)
     with pytest.raises(InputError, match=r"must be float or int16 samples"):
-        audio.decode(np.zeros((2, 2), np.int16), RATE)
+        recordings.decode(np.zeros((2, 2), np.int16), RATE)
 
 
 def test_unusable_recordings_are_dropped_and_counted(tmp_path):
@@ -97,7 +97,7 @@ def test_unusable_recordings_are_dropped_and_counted(tmp_path):
 def test_a_longer_recording_than_the_limit_is_refused(tmp_path):
     path = write(tmp_path / "long.wav", tone(1.5))
     with pytest.raises(InputError) as error:
-        audio.AudioFeatures(front_end=FRONT_END).encode([path], longest=1.0)
+        audio.AudioFeatures(front_end=FRONT_END).recordings(1.0).encode([path])
     assert str(error.value) == (
         f"{path}: this recording lasts 1.5 s, longer than the model takes.\n"
         "  found: limit 1 s\n"
@@ -178,7 +178,7 @@ def test_one_folder_a_class(tmp_path):
         archive.add(tmp_path / "yes", "yes")
         archive.add(tmp_path / "no", "no")
     inside = from_path(str(tmp_path / "all.tar.gz")).open("train")[np.arange(1)]
-    np.testing.assert_allclose(audio.decode(inside["audio"][0], RATE), tone(), atol=1e-4)
+    np.testing.assert_allclose(recordings.decode(inside["audio"][0], RATE), tone(), atol=1e-4)
     assert read_input(str(tmp_path / "yes"), "audio")["audio"][7].endswith("7.flac")
     assert read_input(str(tmp_path / "no" / "0.flac"), "audio")["audio"] == [str(tmp_path / "no" / "0.flac")]
 
@@ -231,8 +231,8 @@ def test_features_are_scaled_over_the_training_split(tmp_path):
     rows = [rng.standard_normal(size).astype(np.float32) for size in (800, 1600, 1234)]
     features = fitted(audio.AudioFeatures(front_end=FRONT_END), tmp_path, rows)
     assert features.dims() == {"inputs": 12} and fitted(features, tmp_path, rows) == features
-    made = features.encode(rows)
-    assert list(made) == ["audio"] and made["audio"].lengths.tolist() == [800, 1600, 1234]
+    made = {"audio": features.recordings(30).encode(rows)}
+    assert made["audio"].lengths.tolist() == [800, 1600, 1234]
     frames, mask = features.frames(*made["audio"].padded(2000))
     chosen = np.asarray(frames)[np.asarray(mask)]
     np.testing.assert_allclose(chosen.mean(0), 0, atol=1e-3)
@@ -249,27 +249,30 @@ def test_features_are_scaled_over_the_training_split(tmp_path):
 def test_stored_features_skip_the_front_end(tmp_path):
     rows = [np.random.default_rng(i).normal(3, 2, (20 + i, 5)).astype(np.float32) for i in range(4)]
     features = fitted(audio.AudioFeatures(), tmp_path, rows)
-    made = features.encode(rows, [audio.Noise()], np.random.default_rng(0))["audio"]
+    reader = features.recordings(30)
+    assert reader.features == 5 and reader.room == 3000
+    made = audio.perturbed(reader.encode(rows), [audio.Noise()], features.rate, np.random.default_rng(0))["audio"]
     np.testing.assert_array_equal(made.values, np.concatenate(rows))
     frames, mask = features.frames(*made.padded(32))
     np.testing.assert_allclose(np.asarray(frames)[np.asarray(mask)].mean(0), 0, atol=1e-3)
     with pytest.raises(InputError, match="they are not all samples, or features of one size"):
-        features.encode([rows[0], np.ones(9, np.float32)])
+        reader.encode([rows[0], np.ones(9, np.float32)])
 
 
 def test_speed_changes_length_and_pitch_and_buckets_hold_it():
-    slow = audio.resample(tone(0.5), 0.5)
+    slow = recordings.resample(tone(0.5), 0.5)
     assert abs(len(slow) - 8000) <= 2
     peak = np.abs(np.fft.rfft(slow)).argmax() * RATE / len(slow)
     assert abs(peak - 220) < 2
     features, speed = audio.AudioFeatures(front_end=FRONT_END), audio.Speed(factors=(0.8, 1.25))
     rows = [tone(0.1 * i) for i in range(1, 9)]
-    room = features.encode(rows, [speed])["room"]
-    made = features.encode(rows, [speed], np.random.default_rng(0))
+    plain = features.recordings(30).encode(rows)
+    room = audio.perturbed(plain, [speed], RATE, None)["room"]
+    made = audio.perturbed(plain, [speed], RATE, np.random.default_rng(0))
     assert "room" not in made and (made["audio"].lengths <= room.lengths).all()
     assert set(np.round(made["audio"].lengths / [len(row) for row in rows], 2)) == {0.8, 1.25}
     assert room.padded(9000)[0].nbytes == 0
-    again = features.encode(rows, [speed], np.random.default_rng(0))
+    again = audio.perturbed(plain, [speed], RATE, np.random.default_rng(0))
     np.testing.assert_array_equal(again["audio"].values, made["audio"].values)
 
 

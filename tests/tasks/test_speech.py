@@ -18,7 +18,7 @@ from suite import experiments
 from suite.assets import prepare
 from suite.base import ModelConfig, Tally
 from suite.data.audio import AudioFeatures, Speed
-from suite.data.pipeline import pad
+from suite.data.padding import pad
 from suite.data.sources import Folder, Memory
 from suite.data.speech_sources import AudioManifest
 from suite.decoding import Beam, NGrams
@@ -110,7 +110,7 @@ def test_own_recordings_are_recognised(recordings, tmp_path, command):
     assert found["test/wer"] < 0.2 and found["test/cer"] < 0.1 and found["test/too_short"] == 0
     wave = tmp_path / "asked.wav"
     soundfile.write(wave, spoken("cab", np.random.default_rng(1)), RATE)
-    (line,) = suite.run.predict_input(run, str(wave))
+    (line,) = suite.folders.predict_input(run, str(wave))
     assert line == {"input": str(wave), "text": "cab"}
     assert run.predict([spoken("bb", np.random.default_rng(2))]) == [{"text": "bb"}]
     page = pages.read(suite.report(run.folder, "test", allow=(__name__,)))

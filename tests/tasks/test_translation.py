@@ -18,7 +18,7 @@ from suite import experiments, metrics
 from suite.assets import prepare
 from suite.base import Data, Source
 from suite.data.memory import Memory
-from suite.data.pipeline import pad
+from suite.data.padding import pad
 from suite.data.sources import Table
 from suite.data.text import SentencePiece
 from suite.data.tokenizers import Published

@@ -1,0 +1,49 @@
+"""Whether a bundle says what its run says: outputs to a tolerance, answers but for the rounding of their numbers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from suite.errors import RunError
+
+TOLERANCE = 1e-5
+"""How far outputs may be from one another, relative to those above 1."""
+
+
+def check_outputs(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> None:
+    """Raises RunError: the outputs of a bundle are not the run's."""
+    different = [name for name in theirs if not _same(ours.get(name), theirs[name])]
+    if different or ours.keys() != theirs.keys():
+        raise RunError(f"the bundle does not answer as the run does: {_gap(ours, theirs, different)}")
+
+
+def _same(ours: np.ndarray | None, theirs: np.ndarray) -> bool:
+    if ours is None or ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+        return False
+    if theirs.dtype.kind not in "fV":
+        return bool((ours == theirs).all())
+    return bool(np.allclose(ours.astype(np.float64), theirs.astype(np.float64), rtol=TOLERANCE, atol=TOLERANCE,
+                            equal_nan=True))  # fmt: skip
+
+
+def _gap(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], different: Sequence[str]) -> str:
+    """What differs, for a person to read."""
+    if ours.keys() != theirs.keys():
+        return f"it says {', '.join(sorted(ours))}, the run {', '.join(sorted(theirs))}"
+    name = different[0]
+    if ours[name].shape != theirs[name].shape or ours[name].dtype != theirs[name].dtype:
+        return f"{name} is {ours[name].dtype} {ours[name].shape}, not {theirs[name].dtype} {theirs[name].shape}"
+    largest = np.nanmax(np.abs(ours[name].astype(np.float64) - theirs[name].astype(np.float64)))
+    return f"{name} differs by {largest:.2g}, and may by {TOLERANCE:g}"
+
+
+def alike(ours: Any, theirs: Any) -> bool:
+    """Whether two answers are equal, numbers to the tolerance."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return ours.keys() == theirs.keys() and all(alike(ours[key], theirs[key]) for key in ours)
+    if isinstance(ours, list) and isinstance(theirs, list):
+        return len(ours) == len(theirs) and all(map(alike, ours, theirs))
+    if isinstance(ours, float) and isinstance(theirs, float):
+        return abs(ours - theirs) <= TOLERANCE * max(1.0, abs(theirs))
+    return bool(ours == theirs)

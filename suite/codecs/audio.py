@@ -1,0 +1,103 @@
+"""Codecs of recordings: classes, and what is said. Dims: b recordings, t frames, v symbols."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from suite.base import Codec, Columns, Input
+from suite.codecs.answers import class_answers, class_schema, schema
+from suite.codecs.columns import column
+from suite.data.labels import Labels
+from suite.data.recordings import Recordings
+from suite.data.speech_text import Transcriber
+from suite.decoding.ctc import Decoder
+from suite.decoding.ngrams import NGrams, Vocabulary
+
+
+def _input(name: str, recordings: Recordings) -> Input:
+    about = f"a recording of at most {recordings.longest:g} seconds"
+    if recordings.features:
+        about += f", as {recordings.features} features a frame"
+    return Input(name=name, kind="audio", description=about, limit=recordings.longest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioClasses(Codec):
+    """Recordings are put into classes."""
+
+    audio: str
+    """Name of the input."""
+    recordings: Recordings
+    """How they are read."""
+    labels: Labels
+    """Class names."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return (_input(self.audio, self.recordings),)
+
+    @property
+    def longest(self) -> int:
+        return self.recordings.room
+
+    @property
+    def answer_schema(self) -> dict[str, Any]:
+        return class_schema(self.labels.names)
+
+    def encode(self, columns: Columns) -> dict[str, Any]:
+        """``audio`` float32 Ragged."""
+        return {"audio": self.recordings.encode(column(columns, self.audio))}
+
+    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+        return class_answers(outputs["logits"], self.labels.names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transcripts(Codec):
+    """Recordings are written down."""
+
+    audio: str
+    """Name of the input."""
+    recordings: Recordings
+    """How they are read."""
+    transcriber: Transcriber
+    """Symbols."""
+    decoder: Decoder
+    """How transcripts are found."""
+    language_model: NGrams | None = None
+    """Words that the decoder expects."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return (_input(self.audio, self.recordings),)
+
+    @property
+    def longest(self) -> int:
+        return self.recordings.room
+
+    @property
+    def answer_schema(self) -> dict[str, Any]:
+        return schema({"text": {"type": "string", "description": "what is said"}})
+
+    def encode(self, columns: Columns) -> dict[str, Any]:
+        """``audio`` float32 Ragged."""
+        return {"audio": self.recordings.encode(column(columns, self.audio))}
+
+    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+        found = self.transcripts(np.asarray(outputs["log_probs"]), np.asarray(outputs["frames"]))
+        return [{"text": text} for text in found]
+
+    def transcripts(self, log_probs: np.ndarray, frames: np.ndarray) -> list[str]:
+        """What is said in each row.
+
+        Args:
+            log_probs: (b, t, v), natural logarithms.
+            frames: (b,) frames of each row.
+        """
+        words: Vocabulary | None = None
+        if self.language_model is not None:
+            words = self.language_model.model(fold=self.transcriber.lowercase)
+        rows = self.decoder(log_probs, frames, self.transcriber.units, words)
+        return [self.transcriber.spell(row) for row in rows]

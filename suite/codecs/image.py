@@ -1,0 +1,44 @@
+"""Codecs of images."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from suite.base import Codec, Columns, Input
+from suite.codecs.answers import class_answers, class_schema
+from suite.codecs.columns import column
+from suite.data.image import MAX_PIXELS, PixelStatistics, decode_batch
+from suite.data.labels import Labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageClasses(Codec):
+    """Images are scaled to one size and put into classes."""
+
+    image: str
+    """Name of the input."""
+    statistics: PixelStatistics
+    """Size and channels."""
+    labels: Labels
+    """Class names."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        height, width, channels = self.statistics.shape
+        kind = {1: "grey", 3: "colour", 4: "colour with transparency"}[channels]
+        about = f"an image, scaled to {width} x {height} pixels, {kind}"
+        return (Input(name=self.image, kind="image", description=about, limit=MAX_PIXELS),)
+
+    @property
+    def answer_schema(self) -> dict[str, Any]:
+        return class_schema(self.labels.names)
+
+    def encode(self, columns: Columns) -> dict[str, Any]:
+        """``image`` uint8 (b, h, w, c)."""
+        height, width, channels = self.statistics.shape
+        return {"image": decode_batch(column(columns, self.image), (height, width), channels)}
+
+    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+        return class_answers(outputs["logits"], self.labels.names)

@@ -1,0 +1,70 @@
+"""The codec of clicks: records of named columns. Dims: b records, s values of categories."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from suite.base import Codec, Columns, Input
+from suite.codecs.answers import PROBABILITY, schema
+from suite.data.tabular import Field, Fields, Number
+from suite.data.tabular_values import from_records
+
+CHOICES = 100
+"""Values of a category that an input lists."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clicks(Codec):
+    """How likely an event is, from the columns of its record."""
+
+    record: str
+    """Name of a column that holds whole records, as mappings or JSON."""
+    fields: Fields
+    """What the columns are."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return (*map(_number, self.fields.numbers), *map(_category, self.fields.fields))
+
+    @property
+    def primary(self) -> str:
+        return self.record
+
+    @property
+    def answer_schema(self) -> dict[str, Any]:
+        return schema({
+            "probability": {**PROBABILITY, "description": "of the event"},
+            "unseen": {"type": "integer", "minimum": 0, "description": "values that training had not, or too rarely"},
+        })  # fmt: skip
+
+    def encode(self, columns: Columns) -> dict[str, Any]:
+        """``dense`` float32 (b, i), ``ids`` int32 (b, s), ``weights`` float32 (b, w): see `Fields.encode`."""
+        return dict(self.fields.encode(self.opened(columns)))
+
+    def opened(self, columns: Columns) -> Columns:
+        """The columns of whole records, where those are given."""
+        return from_records(columns[self.record]) if self.record in columns else columns
+
+    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+        """``{"probability", "unseen"}``: of a click, and the number of values that training had not."""
+        probabilities = np.exp(-np.logaddexp(0, -np.asarray(outputs["logits"], np.float64)))
+        return [{"probability": round(float(p), 6), "unseen": int(n)}
+                for p, n in zip(probabilities, outputs["unseen"], strict=True)]  # fmt: skip
+
+
+def _number(number: Number) -> Input:
+    usual = float(np.sign(number.mean) * np.expm1(abs(number.mean))) if number.log else number.mean
+    return Input(name=number.name, kind="number", required=False, example=float(f"{usual:.3g}"),
+                 description="a number; none, where it is not known")  # fmt: skip
+
+
+def _category(field: Field) -> Input:
+    known = field.values[:CHOICES]
+    if field.length:
+        about = f"several values, of which the first {field.length} are read"
+        return Input(name=field.name, kind="list", required=False, example=list(known[:2]), choices=known,
+                     description=about)  # fmt: skip
+    return Input(name=field.name, kind="category", required=False, example=known[0] if known else None, choices=known,
+                 description="one value; none, where it is not known")  # fmt: skip

@@ -1,0 +1,132 @@
+"""Codecs of texts: classes of a text, continuations of one, a text made of a text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from suite.base import Codec, Columns, Input, Ragged
+from suite.codecs.answers import class_answers, class_schema, schema
+from suite.codecs.columns import CHARACTERS, texts
+from suite.data.characters import Characters
+from suite.data.labels import Labels
+from suite.data.text import SentencePiece, clean
+from suite.data.tokenizers import Published, Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextClasses(Codec):
+    """Texts are cleaned, cut into pieces, and put into classes."""
+
+    text: str
+    """Name of the input."""
+    tokenizer: Tokenizer
+    """Pieces."""
+    labels: Labels
+    """Class names."""
+    max_length: int
+    """Tokens a text is cut at."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return (Input(name=self.text, kind="text", description=f"a text; its first {self.max_length} tokens are read",
+                      example="It was better than I had expected.", limit=CHARACTERS * self.max_length),)  # fmt: skip
+
+    @property
+    def longest(self) -> int:
+        return self.max_length
+
+    @property
+    def answer_schema(self) -> dict[str, Any]:
+        return class_schema(self.labels.names)
+
+    def encode(self, columns: Columns) -> dict[str, Any]:
+        """``tokens`` int32 Ragged."""
+        return {"tokens": self.tokens(columns)}
+
+    def tokens(self, columns: Columns, sample: np.random.Generator | None = None, alpha: float = 0.1) -> Ragged:
+        """Ids of each text; ``sample`` and ``alpha`` as in `Tokenizer.encode`."""
+        cleaned = [clean(text) for text in texts(columns, self.text)]
+        return self.tokenizer.encode(cleaned, self.max_length, sample, alpha)
+
+    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+        return class_answers(outputs["logits"], self.labels.names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continuations(Codec):
+    """A model goes on with a beginning."""
+
+    text: str
+    """Name of the input."""
+    vocabulary: Characters | SentencePiece
+    """Tokens."""
+    room: int
+    """Tokens of a beginning that are read: its last ones."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return (Input(name=self.text, kind="text", description=f"a beginning; its last {self.room} tokens are read",
+                      example="Once upon a time", limit=CHARACTERS * self.room),)  # fmt: skip
+
+    @property
+    def answer_schema(self) -> dict[str, Any]:
+        return schema({"continuation": {"type": "string", "description": "what follows the beginning"}})
+
+    def encode(self, columns: Columns) -> dict[str, Any]:
+        """``prompt`` int32 Ragged, of one length for all."""
+        beginnings = texts(columns, self.text)
+        whole = self.vocabulary.encode(beginnings, max(map(len, beginnings), default=0) + 1)
+        rows = [row[-self.room :] for row in np.split(whole.values, np.cumsum(whole.lengths)[:-1])]
+        # An empty beginning is one token of no character.
+        rows = [row if len(row) else np.ones(1, np.int32) for row in rows]
+        lengths = np.array([len(row) for row in rows])
+        return {"prompt": Ragged(np.concatenate(rows).astype(np.int32), lengths, to=self.room)}
+
+    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+        return [{"continuation": text} for text in self.vocabulary.decode(outputs["continuation"])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translations(Codec):
+    """A text is made of a text."""
+
+    source_text: str
+    """Name of the input."""
+    tokenizer: Tokenizer
+    """Pieces of what is read, and of what is said unless ``target_tokenizer`` is there."""
+    target_tokenizer: Published | None = None
+    """Pieces of what is said."""
+    max_length: int
+    """Tokens a text is cut at."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return (Input(name=self.source_text, kind="text", example="A man is walking along the street.",
+                      description=f"a text; its first {self.max_length} tokens are read",
+                      limit=CHARACTERS * self.max_length),)  # fmt: skip
+
+    @property
+    def longest(self) -> int:
+        return self.max_length
+
+    @property
+    def says(self) -> Tokenizer:
+        """The tokenizer of what is said."""
+        return self.target_tokenizer or self.tokenizer
+
+    @property
+    def answer_schema(self) -> dict[str, Any]:
+        return schema({"translation": {"type": "string", "description": "the text made of the text"}})
+
+    def encode(self, columns: Columns) -> dict[str, Any]:
+        """``source`` int32 Ragged."""
+        return {"source": self.tokens(columns)}
+
+    def tokens(self, columns: Columns, sample: np.random.Generator | None = None, alpha: float = 0.1) -> Ragged:
+        """Ids of each text; ``sample`` and ``alpha`` as in `Tokenizer.encode`."""
+        return self.tokenizer.encode(texts(columns, self.source_text), self.max_length, sample, alpha)
+
+    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+        return [{"translation": text} for text in self.says.decode(np.asarray(outputs["translation"]))]

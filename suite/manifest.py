@@ -1,0 +1,240 @@
+"""``bundle.json``: what a bundle is, and that all its files are there and untouched, before any of them is parsed."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from suite.config import write_text
+from suite.errors import InputError
+
+FORMAT = 1
+"""Raised where a bundle could not be read by an older version."""
+NAME, WEIGHTS, CARD, EXPERIMENT = "bundle.json", "weights.safetensors", "model_card.md", "experiment.json"
+AGAIN = "fetch the bundle again, or export the run again"
+MOST, MOST_PROGRAM, MOST_ASSET = 16 << 20, 256 << 20, 1 << 30
+"""Bytes of the largest text, such as ``bundle.json``, of the largest program and of the largest asset."""
+_PLAIN = re.compile(r"weights\.safetensors|model_card\.md|experiment\.json|program/[0-9]{1,9}\.stablehlo"
+                    r"|assets/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array that a program takes or gives.
+
+    Attributes:
+        shape: sizes; ``"b"`` for the rows, ``"length"`` for the padded length, None where it depends on that.
+        dtype: name of the type of its values.
+    """
+
+    shape: tuple[int | str | None, ...]
+    dtype: str
+
+    def sized(self, rows: Any, length: int) -> tuple[Any, ...]:
+        """The shape for so many rows, a number or a symbol, of a padded length."""
+        known = {"b": rows, "length": length}
+        return tuple(known[side] if isinstance(side, str) else side for side in self.shape)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What programs take and give, by name."""
+
+    inputs: dict[str, Array]
+    outputs: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``bundle.json`` says.
+
+    Attributes:
+        name: of the model.
+        version: a digest of all else; of two bundles that differ it differs.
+        experiment: dotted name of the recipe.
+        codec: as `suite.config.to_json` writes it, its files by their names in the bundle.
+        signature: of the programs.
+        lengths: padded lengths, rising, a program each; (0,) where rows are of one shape.
+        platforms: that the programs are for.
+        metrics: ``"<split>/<metric>"`` -> ``value``, and its interval ``low`` and ``high`` where it is known.
+        made: by what, and when.
+        files: name -> ``bytes`` and ``sha256``.
+    """
+
+    name: str
+    version: str
+    experiment: str
+    codec: dict[str, Any]
+    signature: Signature
+    lengths: tuple[int, ...]
+    platforms: tuple[str, ...]
+    metrics: dict[str, dict[str, float]]
+    made: dict[str, Any]
+    files: dict[str, dict[str, Any]]
+
+
+def program(length: int) -> str:
+    """Name of the program for rows of a padded length."""
+    return f"program/{length}.stablehlo"
+
+
+def write(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write ``bundle.json`` of a folder that is complete.
+
+    Args:
+        folder: with all other files in it.
+        content: the fields of `Manifest` as JSON, but for ``version`` and ``files``.
+    """
+    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": _digest(folder / name)}
+             for name in sorted(_inside(folder))}  # fmt: skip
+    whole = {"format": FORMAT, **content, "files": files}
+    whole["version"] = _version(whole)
+    write_text(folder / NAME, json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+
+
+def _version(content: Mapping[str, Any]) -> str:
+    plain = {name: value for name, value in content.items() if name != "version"}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read(folder: Path) -> Manifest:
+    """What the bundle in ``folder`` says of itself; nothing else of it is looked at.
+
+    Raises:
+        InputError: it is no bundle, of another format, or its ``bundle.json`` was changed.
+    """
+    where = f'bundle "{folder}"'
+    if not (folder / NAME).is_file():
+        inside = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) if folder.is_dir() else ""
+        raise InputError(where, f"is none: it has no {NAME}.", found=inside or "nothing",
+                         fix="suite export RUN --to BUNDLE")  # fmt: skip
+    content = _parsed(folder, where)
+    if content.get("format") != FORMAT:
+        raise InputError(where, "is of another format than this version reads.",
+                         found=f"format {content.get('format')!r}, not {FORMAT}",
+                         fix="the version of the suite that wrote it, or export the run again")  # fmt: skip
+    if content.get("version") != _version(content):
+        raise InputError(where, f"its {NAME} was changed: it does not give its own version.",
+                         found=repr(content.get("version")), fix=AGAIN)  # fmt: skip
+    try:
+        return _manifest(content)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(where, f"its {NAME} is not as suite export writes it.",
+                         found=f"{type(error).__name__}: {error}", fix=AGAIN) from None  # fmt: skip
+
+
+def _parsed(folder: Path, where: str) -> dict[str, Any]:
+    try:
+        content = json.loads(_content(folder, NAME, MOST))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(where, f"its {NAME} is not JSON: {error}", fix=AGAIN) from None
+    if not isinstance(content, dict):
+        raise InputError(where, f"its {NAME} is no JSON object.", found=type(content).__name__, fix=AGAIN)
+    return content
+
+
+def _manifest(content: Mapping[str, Any]) -> Manifest:
+    """Raises one of several kinds where a field is missing, or not of its type."""
+    texts = {name: _of(str, content[name], name) for name in ("name", "version", "experiment")}
+    objects = {name: _of(dict, content[name], name) for name in ("codec", "metrics", "made", "files", "signature")}
+    signature = objects.pop("signature")
+    arrays = {part: {name: Array(tuple(about["shape"]), _of(str, about["dtype"], "dtype"))
+                     for name, about in signature[part].items()} for part in ("inputs", "outputs")}  # fmt: skip
+    lengths = tuple(_of(int, length, "lengths") for length in content["lengths"])
+    platforms = tuple(_of(str, platform, "platforms") for platform in content["platforms"])
+    for about in objects["files"].values():
+        _of(int, about["bytes"], "bytes")
+        _of(str, about["sha256"], "sha256")
+    if not lengths or list(lengths) != sorted(set(lengths)):
+        raise ValueError(f"lengths {lengths}")
+    return Manifest(**texts, **objects, signature=Signature(**arrays), lengths=lengths, platforms=platforms)
+
+
+def _of(kind: type, value: Any, name: str) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} {value!r:.60}")
+    return value
+
+
+def check(folder: Path, manifest: Manifest) -> dict[str, bytes]:
+    """Compares every file with the manifest; returns the programs by name, as they were compared.
+
+    Raises:
+        InputError: a name that leads elsewhere, a link, a file that is missing, changed, or named nowhere.
+    """
+    where, named = f'bundle "{folder}"', manifest.files
+    odd = next((name for name in named if not _PLAIN.fullmatch(name)), None)
+    if odd is not None:
+        raise InputError(where, f"its {NAME} names a file that no bundle has.", found=repr(odd), fix=AGAIN)
+    found = set(_inside(folder))
+    wanted = {*named, WEIGHTS, EXPERIMENT, *map(program, manifest.lengths)}
+    missing, extra = sorted(wanted - found), sorted(found - {*named, NAME})
+    if missing:
+        raise InputError(where, "is not complete.", found=f"no {', '.join(missing)}", fix=AGAIN)
+    if extra or wanted - set(named):
+        fix = f"take them out, or {AGAIN}"
+        strange = ", ".join(extra or sorted(wanted - set(named)))
+        raise InputError(where, f"holds files that its {NAME} does not name.", found=strange, fix=fix)
+    programs = {}
+    for name, about in named.items():
+        _check_size(folder, name, about["bytes"])
+        if name.startswith("program/"):
+            programs[name] = _content(folder, name, MOST_PROGRAM)
+        digest = hashlib.sha256(programs[name]).hexdigest() if name in programs else _digest(folder / name)
+        if digest != about["sha256"]:
+            raise InputError(f'{where}, file "{name}"', "was changed: its checksum differs.",
+                             found=f"sha256 {digest[:16]}..., not {about['sha256'][:16]}...", fix=AGAIN)  # fmt: skip
+    return programs
+
+
+def _check_size(folder: Path, name: str, wanted: int) -> None:
+    size = (folder / name).stat().st_size
+    most = {"program": MOST_PROGRAM, "assets": MOST_ASSET, WEIGHTS: size}.get(name.partition("/")[0], MOST)
+    if size > most:
+        raise _too_large(folder, name, size, most)
+    if size != wanted:
+        raise InputError(f'bundle "{folder}", file "{name}"', "has another size than it was written with.",
+                         found=f"{size:,} bytes, not {wanted:,}", fix=AGAIN)  # fmt: skip
+
+
+def _inside(folder: Path, folders: tuple[str, ...] = ("assets", "program")) -> Iterator[str]:
+    """Names of all files in a bundle, and in its two folders.
+
+    Raises:
+        InputError: a link, or something else that is no plain file.
+    """
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.is_dir(follow_symlinks=False) and entry.name in folders:
+                yield from (f"{entry.name}/{name}" for name in _inside(Path(entry.path), ()))
+            elif entry.is_file(follow_symlinks=False):
+                yield entry.name
+            else:
+                kind = "a link" if entry.is_symlink() else "no plain file"
+                raise InputError(f'bundle "{folder}"', "holds something that is no plain file.",
+                                 found=f"{entry.name}: {kind}", fix=AGAIN)  # fmt: skip
+
+
+def _content(folder: Path, name: str, most: int) -> bytes:
+    """A file's bytes. Raises InputError: there are more than ``most``."""
+    with open(folder / name, "rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise _too_large(folder, name, (folder / name).stat().st_size, most)
+    return content
+
+
+def _too_large(folder: Path, name: str, size: int, most: int) -> InputError:
+    return InputError(f'bundle "{folder}", file "{name}"', "is too large for what it is.",
+                      found=f"{size:,} bytes; at most {most:,}", fix=AGAIN)  # fmt: skip
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

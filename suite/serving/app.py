@@ -1,0 +1,250 @@
+"""The addresses: who may come in, what answers, and the pages; everything that is not the path of an answer."""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from suite.serving import monitoring, openapi
+from suite.serving.answering import COMMON, JSON, Answering, refuse
+from suite.serving.body import Body, Receive, Scope, Send
+from suite.serving.models import Model, Models
+from suite.serving.monitoring import Monitor
+from suite.serving.refusals import Headers, Refused
+from suite.serving.settings import Settings
+
+PREFIX, SUFFIX = "/v1/models/", ":predict"
+PAGE = Path(__file__).parent / "page"
+TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
+         ".js": "text/javascript; charset=utf-8"}  # fmt: skip
+OPEN = {"/", "/healthz", "/readyz"}
+"""Addresses that need no token: the page holds nothing, and asks for one itself. So do its files, under /page/."""
+SECURITY: Headers = [
+    (b"content-security-policy",
+     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src blob:; "
+     b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+    (b"permissions-policy", b"microphone=(self), camera=(), geolocation=()"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
+]  # fmt: skip
+"""Headers of everything that a browser may show."""
+
+log = logging.getLogger("suite.serving")
+
+
+@dataclass(eq=False)
+class Server:
+    """What the addresses are about.
+
+    Attributes:
+        models: what is served.
+        settings: the limits.
+        monitor: what is counted.
+        token: that requests must carry; empty: none.
+        begun: called once all models are warm.
+        failed: called with what kept them from it.
+        draining: whether the server has been asked to stop.
+    """
+
+    models: Models
+    settings: Settings
+    monitor: Monitor
+    token: str
+    begun: Callable[[], None]
+    failed: Callable[[Exception], None]
+    draining: bool = False
+
+
+class Gate:
+    """The application: checks the token, and parts requests for answers from all others.
+
+    Args:
+        server: what it is about.
+    """
+
+    def __init__(self, server: Server):
+        self._server = server
+        self._token = f"Bearer {server.token}".encode() if server.token else b""
+        self._answering = Answering(server.models, server.settings, server.monitor)
+        self._others = _others(server, self._answering)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, by ASGI."""
+        if scope["type"] != "http":
+            await self._others(scope, receive, send)
+            return
+        path: str = scope["path"]
+        asked = path.startswith(PREFIX) and path.endswith(SUFFIX)
+        try:
+            if self._token and path not in OPEN and not path.startswith("/page/"):
+                self._check_token(scope)
+            if asked and scope["method"] != "POST":
+                raise Refused(405, "method_not_allowed", f"{scope['method']} is not understood here.", allow="POST",
+                              fix="POST")  # fmt: skip
+        except Refused as error:
+            await refuse(send, error, Body(scope, receive, self._server.settings, self._answering.held))
+            return
+        if asked:
+            await self._answering(path[len(PREFIX) : -len(SUFFIX)], scope, receive, send)
+        else:
+            await self._others(scope, receive, _shielded(send))
+
+    def _check_token(self, scope: Scope) -> None:
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        if not hmac.compare_digest(given, self._token):
+            raise Refused(401, "unauthorized", "the bearer token is missing or wrong.",
+                          fix="Authorization: Bearer TOKEN")  # fmt: skip
+
+
+def _shielded(send: Send) -> Send:
+    """``send`` with the headers that keep a page to itself."""
+
+    async def with_headers(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            given = {name for name, _ in message["headers"]}
+            more = [each for each in (*COMMON, *SECURITY) if each[0] not in given]
+            message = {**message, "headers": [*message["headers"], *more]}
+        await send(message)
+
+    return with_headers
+
+
+def _others(server: Server, answering: Answering) -> FastAPI:
+    """Everything but answers."""
+    off = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+    app = FastAPI(title="suite serve", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False,
+                  lifespan=lambda app: _running(server), telemetry=off)  # type: ignore[arg-type]  # fmt: skip
+    app.add_exception_handler(HTTPException, _unknown)  # type: ignore[arg-type]
+    models, settings = server.models, server.settings
+
+    @app.get("/healthz")
+    def alive() -> Any:
+        return {"status": "alive"}
+
+    @app.get("/readyz")
+    async def ready() -> Any:
+        if models.ready and not server.draining:
+            return {"status": "ready"}
+        why = "the server is stopping." if server.draining else "models are being compiled."
+        return _json(Refused(503, "not_ready", why, retry=1))
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        now = {name: model.current for name, model in models.by_name.items() if model.current}
+        text = server.monitor.text(
+            versions={name: version.bundle.version for name, version in now.items()},
+            waiting={name: version.batcher.waiting for name, version in now.items()},
+            in_flight=answering.in_flight, held=answering.held.bytes, ready=models.ready)  # fmt: skip
+        return Response(text, media_type=monitoring.TYPE)
+
+    @app.get("/v1/models")
+    async def listed() -> Any:
+        return {"models": [_brief(model) for model in models.by_name.values()]}
+
+    @app.get("/v1/models/{name}")
+    async def described(name: str) -> Any:
+        try:
+            return _full(models, name, settings)
+        except Refused as error:
+            return _json(error)
+
+    @app.get("/openapi.json")
+    async def schema() -> Any:
+        now = [model.current for model in models.by_name.values() if model.current]
+        return JSONResponse(openapi.describe(now, settings, bool(server.token)))
+
+    for path, content, media in page_files():
+        app.add_route(path, _file(content, media), methods=["GET"])
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _running(server: Server) -> AsyncIterator[None]:
+    """Models are warmed, and watched, while the server runs."""
+    task = asyncio.create_task(_tend(server))
+    yield
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def _tend(server: Server) -> None:
+    try:
+        await server.models.warm()
+    except Exception as error:
+        server.failed(error)
+        return
+    server.begun()
+    while True:
+        await asyncio.sleep(server.settings.watch_s or 3600)
+        if server.settings.watch_s:
+            await server.models.look()
+
+
+def _brief(model: Model) -> dict[str, Any]:
+    """A line of the list of models."""
+    made: dict[str, Any] = {"name": model.name, "ready": model.current is not None}
+    if model.current is not None:
+        made["version"] = model.current.bundle.version
+    if model.problem:
+        made["refused"] = model.problem
+    return made
+
+
+def _full(models: Models, name: str, settings: Settings) -> dict[str, Any]:
+    """All that can be said of a model."""
+    version = models.version(name)
+    bundle, checks = version.bundle, version.checks
+    inputs = [{"name": each.name, "kind": each.kind, "description": each.description, "required": each.required,
+               "example": each.example, "choices": list(each.choices), "limit": each.limit}
+              for each in checks.inputs]  # fmt: skip
+    limits = {"records": settings.max_records, "bytes": settings.max_body_bytes, "pixels": settings.max_pixels,
+              "characters": settings.max_characters, "seconds": settings.max_seconds}  # fmt: skip
+    return {**_brief(models.by_name[name]), "primary": checks.primary, "inputs": inputs,
+            "answer": bundle.codec.answer_schema, "metrics": bundle.metrics, "card": version.card,
+            "lengths": bundle.lengths, "limits": limits}  # fmt: skip
+
+
+def page_files() -> list[tuple[str, bytes, str]]:
+    """Address, content and media type of each file of the page."""
+    files = sorted(path for path in PAGE.iterdir() if path.suffix in TYPES)
+    return [("/" if path.name == "index.html" else f"/page/{path.name}", path.read_bytes(), TYPES[path.suffix])
+            for path in files]  # fmt: skip
+
+
+def _file(content: bytes, media: str) -> Callable[[Request], Response]:
+    tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+    headers = {"etag": tag, "cache-control": "no-cache"}
+
+    async def answer(request: Request) -> Response:
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type=media, headers=headers)
+
+    return answer  # type: ignore[return-value]
+
+
+def _json(error: Refused) -> Response:
+    headers = {name.decode(): value.decode() for name, value in error.headers}
+    return JSONResponse(error.body, error.status, headers, media_type=JSON.decode())
+
+
+async def _unknown(request: Request, error: HTTPException) -> Response:
+    """No such address, or no such method there."""
+    if error.status_code == 405:
+        allow = (error.headers or {}).get("Allow", "GET")
+        return _json(Refused(405, "method_not_allowed", f"{request.method} is not understood here.", allow=allow,
+                             fix=allow))  # fmt: skip
+    code = "not_found" if error.status_code == 404 else "refused"
+    return _json(Refused(error.status_code, code, f"{request.url.path[:200]}: {error.detail}", fix="/openapi.json"))

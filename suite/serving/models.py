@@ -1,0 +1,336 @@
+"""Models by name, each in its current version: opened, warmed, put in place of the one before, and let go."""
+
+import asyncio
+import contextlib
+import functools
+import gc
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from suite.bundle import Bundle
+from suite.errors import InputError
+from suite.serving.batching import Batcher
+from suite.serving.checks import Checks
+from suite.serving.copies import Copy, sweep
+from suite.serving.monitoring import Monitor
+from suite.serving.refusals import Refused, refused
+from suite.serving.rows import joined, split
+from suite.serving.settings import Settings
+
+T = TypeVar("T")
+log = logging.getLogger("suite.serving")
+
+MANIFEST, CARD = "bundle.json", "model_card.md"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+Identity = tuple[tuple[str, int, int, int], ...]
+"""Of a folder: path, inode, bytes and time of each file."""
+
+
+@dataclass(eq=False)
+class Version:
+    """One version of a model, from its first request to its last.
+
+    Attributes:
+        model: the name it is served under.
+        bundle: what answers.
+        checks: what may be asked.
+        batcher: where records wait.
+        copy: the server's own copy of the bundle, so that nothing changes under a version that answers.
+        card: the model card, in Markdown.
+        users: requests that are being answered.
+        retired: whether another version is in its place.
+    """
+
+    model: str
+    bundle: Bundle
+    checks: Checks
+    batcher: Batcher
+    copy: Copy
+    card: str = ""
+    users: int = 0
+    retired: bool = False
+
+    def __enter__(self) -> "Version":
+        self.users += 1
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        self.users -= 1
+        self._let_go()
+
+    def retire(self) -> None:
+        """No new request begins with it; when the last one has its answer, it is let go."""
+        self.retired = True
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self.retired and not self.users:
+            self.batcher.close("this version is no longer served.")
+            self.copy.remove()
+
+    def rows(self, columns: dict[str, list[Any]]) -> list[tuple[Any, int]]:
+        """Each record encoded, with the length it is padded to.
+
+        Raises:
+            Refused: a record cannot be encoded; says which.
+        """
+        count = len(next(iter(columns.values())))
+        try:
+            rows = split(self.bundle.encode(columns), count)
+        except InputError as error:
+            raise self._which(columns, count, error) from None
+        return [(row, self.bundle.bucket(row)) for row in rows]
+
+    def _which(self, columns: dict[str, list[Any]], count: int, error: InputError) -> Refused:
+        for place in range(count if count > 1 else 0):
+            try:
+                self.bundle.encode({name: values[place : place + 1] for name, values in columns.items()})
+            except InputError as own:
+                return refused(own, f"inputs[{place}]")
+        return refused(error, "inputs[0]" if count == 1 else "inputs")
+
+
+@dataclass(eq=False)
+class Model:
+    """A name, where its versions are put, and the one that answers.
+
+    Attributes:
+        name: in addresses.
+        folder: where new versions are looked for.
+        stated: whether the user gave the name, whatever the bundle calls itself.
+        current: the version that answers; None until the first is warm.
+        problem: why the newest version in the folder is not served; empty where it is.
+        tried: identity of the folder when it was last opened.
+        seen: the same at the last look.
+    """
+
+    name: str
+    folder: Path
+    stated: bool
+    current: Version | None = None
+    problem: str = ""
+    tried: Identity = ()
+    seen: Identity = ()
+
+
+@dataclass(eq=False)
+class Models:
+    """All that is served.
+
+    Args:
+        given: FOLDER, NAME=FOLDER, or a folder of such folders, as on the command line.
+        settings: of the server.
+        monitor: counts batches and new versions.
+    """
+
+    given: Sequence[str]
+    settings: Settings
+    monitor: Monitor
+    by_name: dict[str, Model] = field(default_factory=dict)
+    _opened: dict[str, tuple[Bundle, Copy]] = field(default_factory=dict)
+    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def open(self) -> None:
+        """Open all bundles, before anything is listened for.
+
+        Raises:
+            InputError: one is none, is damaged, or two have one name.
+        """
+        sweep()
+        for model in found(self.given):
+            model.tried = model.seen = identity(model.folder)
+            bundle, copy = opened(model.folder)
+            if not model.stated:
+                model.name = bundle.name
+            if not _NAME.fullmatch(model.name):
+                raise InputError(f'model name "{model.name}"', "is none for an address.",
+                                 fix=f"suite serve NAME={model.folder}")  # fmt: skip
+            if model.name in self.by_name:
+                raise InputError(f'model name "{model.name}"', "is that of two bundles.",
+                                 found=f"{self.by_name[model.name].folder}, {model.folder}",
+                                 fix=f"suite serve OTHER_NAME={model.folder}")  # fmt: skip
+            self.by_name[model.name] = model
+            self._opened[model.name] = bundle, copy
+
+    async def warm(self) -> None:
+        """Compile what was opened; each model answers as soon as it is warm."""
+        for name, (bundle, copy) in list(self._opened.items()):
+            seconds = await self._serve(self.by_name[name], bundle, copy)
+            log.info("%s %s is ready after %.1f s", name, bundle.version, seconds)
+            del self._opened[name]
+        _settle()
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model answers."""
+        return all(model.current for model in self.by_name.values())
+
+    def version(self, name: str) -> Version:
+        """The current version of a model.
+
+        Raises:
+            Refused: 404, there is no such model; 503, it is not warm yet.
+        """
+        model = self.by_name.get(name)
+        if model is None:
+            raise Refused(404, "unknown_model", f'there is no model "{name:.100}".', fix=", ".join(self.by_name)[:300])
+        if model.current is None:
+            raise Refused(503, "not_ready", f"{name} is being compiled.", fix="wait until /readyz says so", retry=1)
+        return model.current
+
+    async def look(self, at_once: bool = False) -> None:
+        """See whether a folder holds another version, and serve it.
+
+        A folder that is still being written is left alone until two looks in turn found it the same.
+
+        Args:
+            at_once: don't wait for the second look.
+        """
+        async with self._looking:
+            for model in list(self.by_name.values()):
+                now = await in_thread(functools.partial(identity, model.folder))
+                settled, model.seen = at_once or now == model.seen, now
+                if now and now != model.tried and settled:
+                    model.tried = now
+                    await self._swap(model)
+
+    async def _swap(self, model: Model) -> None:
+        """Open and warm the new version beside the old one, and let it answer; a bad one changes nothing."""
+        try:
+            bundle, copy = await in_thread(functools.partial(opened, model.folder))
+            if not model.stated and bundle.name != model.name:
+                raise InputError(f"bundle {model.folder}", "is that of another model.", found=bundle.name,
+                                 fix=f"restart with {model.name}={model.folder}")  # fmt: skip
+            seconds = await self._serve(model, bundle, copy)
+        except Exception as error:  # whatever a bad version does, the old one stays
+            model.problem = str(error)
+            log.error("%s: the new version in %s is refused: %s", model.name, model.folder, error)
+            self.monitor.swapped(model.name, False)
+            return
+        model.problem = ""
+        log.info("%s %s answers from now on, after %.1f s", model.name, bundle.version, seconds)
+        self.monitor.swapped(model.name, True)
+        _settle()
+
+    async def _serve(self, model: Model, bundle: Bundle, copy: Copy) -> float:
+        """Warm a bundle and let it answer; the version before answers what it has begun. Returns the seconds."""
+        begun = time.perf_counter()
+        settings = self.settings
+        measured = await in_thread(lambda: bundle.warm(settings.sizes))
+        checks = Checks(bundle.codec.inputs, bundle.codec.primary, settings)
+        batcher = Batcher(lambda rows, length, size: bundle.decode(bundle.outputs(joined(rows), length, size)),
+                          settings.sizes, wait=settings.max_wait_ms / 1000, capacity=settings.queue,
+                          seconds=measured, observe=self.monitor.batches(model.name))  # fmt: skip
+        card = bundle.folder / CARD
+        text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+        before, model.current = model.current, Version(model.name, bundle, checks, batcher, copy, text)
+        if before is not None:
+            before.retire()
+        return time.perf_counter() - begun
+
+    def close(self, why: str) -> None:
+        """Refuse what waits."""
+        for model in self.by_name.values():
+            if model.current is not None:
+                model.current.batcher.close(why)
+
+    def let_go(self) -> None:
+        """Leave nothing behind on disk."""
+        for _, copy in self._opened.values():
+            copy.remove()
+        for model in self.by_name.values():
+            if model.current is not None:
+                model.current.retire()
+
+
+async def in_thread(call: Callable[[], T]) -> T:
+    """What ``call`` returns, from a thread that doesn't keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(value: T | None, error: BaseException | None) -> None:
+        if not future.done():
+            future.set_result(value) if error is None else future.set_exception(error)  # type: ignore[arg-type]
+
+    def work() -> None:
+        try:
+            made, error = call(), None
+        except Exception as raised:
+            made, error = None, raised
+        with contextlib.suppress(RuntimeError):  # the loop has ended before
+            loop.call_soon_threadsafe(settle, made, error)
+
+    threading.Thread(target=work, name="load", daemon=True).start()
+    return await future
+
+
+def found(given: Sequence[str]) -> list[Model]:
+    """What the command line names, not yet opened.
+
+    Raises:
+        InputError: nothing is named, or there is no such folder, or no bundle in it.
+    """
+    models: list[Model] = []
+    for item in given:
+        name, equals, path = item.partition("=")
+        folder = Path(path if equals else item)
+        if not folder.is_dir():
+            raise InputError(f'bundle "{folder}"', "is no folder.", fix="the folder that suite export printed last")
+        inside = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+        if (folder / MANIFEST).is_file() or equals or not inside:
+            models.append(Model(name if equals else "", folder, bool(equals)))
+        else:
+            models += [Model("", each, False) for each in inside]
+    if not models:
+        raise InputError("BUNDLE", "is missing.", fix="suite serve BUNDLE")
+    return models
+
+
+def opened(folder: Path) -> tuple[Bundle, Copy]:
+    """The bundle in ``folder``, from a copy that is the server's own; and that copy.
+
+    Raises:
+        InputError: it is no bundle, or a damaged one.
+    """
+    if not (folder / MANIFEST).is_file():
+        Bundle.open(folder)  # says what is wrong, before anything is copied
+    try:
+        copy = Copy(folder.resolve())
+    except OSError as error:
+        raise InputError(f'bundle "{folder}"', "cannot be copied.", found=str(error)) from None
+    try:
+        return Bundle.open(copy.folder), copy
+    except InputError as error:
+        copy.remove()
+        where, problem, found, fix = (text.replace(str(copy.folder), str(folder))
+                                      for text in (error.where, error.problem, error.found, error.fix))  # fmt: skip
+        raise InputError(where, problem, found=found, fix=fix) from None
+
+
+def identity(folder: Path) -> Identity:
+    """What tells one state of a folder from another; empty where there is no bundle."""
+    try:
+        root = folder.resolve(strict=True)
+        if not (root / MANIFEST).is_file():
+            return ()
+        files = sorted(path for path in root.rglob("*") if path.is_file())
+        stats = [(str(path.relative_to(root)), path.stat()) for path in files]
+    except OSError:  # it is being replaced
+        return ()
+    return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+def _settle() -> None:
+    """What is loaded stays: the collector need not walk it again and again while requests wait."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

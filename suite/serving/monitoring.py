@@ -1,0 +1,89 @@
+"""What a server tells of itself: Prometheus metrics, in a registry of its own."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from suite.serving.batching import Observe
+
+LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper ends of the latency histogram's buckets, in seconds."""
+TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Media type of what ``Monitor.text`` returns."""
+
+
+class Monitor:
+    """Counts requests and batches.
+
+    Args:
+        sizes: batch sizes, the buckets of the histogram of records a batch.
+    """
+
+    def __init__(self, sizes: tuple[int, ...]):
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter("suite_requests", "Requests for answers, by model and status; 499: the client left.",
+                                 ("model", "code"), registry=registry)  # fmt: skip
+        self._seconds = Histogram("suite_request_seconds", "From the head of a request to its answer.", ("model",),
+                                  buckets=LATENCIES, registry=registry)  # fmt: skip
+        self._records = Histogram("suite_batch_records", "Records a batch, without those that fill it up.", ("model",),
+                                  buckets=sizes, registry=registry)  # fmt: skip
+        self._padding = Counter("suite_batch_padding", "Empty records that filled up batches.", ("model",),
+                                registry=registry)  # fmt: skip
+        self._computing = Counter("suite_batch_seconds", "Seconds in which batches were computed.", ("model",),
+                                  registry=registry)  # fmt: skip
+        self._swaps = Counter("suite_swaps", "New versions, by whether they answer now or were refused.",
+                              ("model", "result"), registry=registry)  # fmt: skip
+        self._version = Gauge("suite_model_info", "1 for the version that answers.", ("model", "version"),
+                              registry=registry)  # fmt: skip
+        self._waiting = Gauge("suite_queue_records", "Records that wait.", ("model",), registry=registry)
+        self._in_flight = Gauge("suite_requests_in_flight", "Requests being read or answered.", registry=registry)
+        self._held = Gauge("suite_held_bytes", "Bytes of requests being read or answered.", registry=registry)
+        self._ready = Gauge("suite_ready", "Whether all models answer.", registry=registry)
+        ProcessCollector(registry=registry)
+        self._counters: dict[tuple[str, int], Counter] = {}
+        self._latencies: dict[str, Histogram] = {}
+
+    def request(self, model: str, code: int, seconds: float) -> None:
+        """A request has been answered, or not."""
+        key = (model, code)
+        if key not in self._counters:
+            self._counters[key] = self._requests.labels(model, str(code))
+        self._counters[key].inc()
+        if model not in self._latencies:
+            self._latencies[model] = self._seconds.labels(model)
+        self._latencies[model].observe(seconds)
+
+    def batches(self, model: str) -> Observe:
+        """What a model's queue tells of its batches."""
+        records, padding = self._records.labels(model), self._padding.labels(model)
+        computing = self._computing.labels(model)
+
+        def observe(count: int, size: int, seconds: float) -> None:
+            records.observe(count)
+            padding.inc(size - count)
+            computing.inc(seconds)
+
+        return observe
+
+    def swapped(self, model: str, done: bool) -> None:
+        """A new version was put in place of the one before, or refused."""
+        self._swaps.labels(model, "done" if done else "refused").inc()
+
+    def text(self, *, versions: dict[str, str], waiting: dict[str, int], in_flight: int, held: int,
+             ready: bool) -> bytes:  # fmt: skip
+        """All of it, in Prometheus's text format.
+
+        Args:
+            versions: model -> the version that answers.
+            waiting: model -> records that wait.
+            in_flight: requests being read or answered.
+            held: their bytes.
+            ready: whether all models answer.
+        """
+        self._version.clear()
+        for model, version in versions.items():
+            self._version.labels(model, version).set(1)
+        for model, count in waiting.items():
+            self._waiting.labels(model).set(count)
+        self._in_flight.set(in_flight)
+        self._held.set(held)
+        self._ready.set(ready)
+        return generate_latest(self._registry)

@@ -1,0 +1,190 @@
+"""The OpenAPI 3.1 description of what is served, made of the models' signatures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from suite.base import Input
+from suite.serving.checks import FILES, ITEMS, LARGEST
+from suite.serving.models import Version
+from suite.serving.settings import Settings
+
+ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "additionalProperties": False,
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message"],
+            "additionalProperties": False,
+            "properties": {
+                "code": {"type": "string", "description": "the reason, for programs"},
+                "message": {"type": "string", "description": "the reason, for people"},
+                "field": {"type": "string", "description": "the part of the request at fault"},
+                "fix": {"type": "string", "description": "what to send instead"},
+            },
+        }
+    },
+}
+REFUSALS = {
+    400: "the request is malformed, or a value cannot be used",
+    401: "the bearer token is missing or wrong",
+    408: "the request came too slowly",
+    413: "the request, or one of its files, is too large",
+    415: "a body of this type is not read",
+    422: "a record lies so far from what the model was trained on that its answer is no number",
+    429: "too many requests are waiting",
+    500: "the server made a mistake",
+    503: "the model is being compiled, or the server is stopping",
+    504: "not answered in time",
+}
+MEDIA = {"image": ("image/png", "image/jpeg", "image/webp"), "audio": ("audio/wav", "audio/flac"),
+         "text": ("text/plain",)}  # fmt: skip
+"""Types of bodies that are one file, by the kind of the primary input."""
+
+
+def describe(versions: Sequence[Version], settings: Settings, secured: bool) -> dict[str, Any]:
+    """The whole description.
+
+    Args:
+        versions: those that answer now.
+        settings: the limits.
+        secured: whether a bearer token is asked for.
+    """
+    paths: dict[str, Any] = {
+        "/healthz": {"get": _open("healthz", "Whether the process is alive", {200: "it is"})},
+        "/readyz": {"get": _open("readyz", "Whether all models are warm", {200: "they are", 503: "not yet"})},
+        "/metrics": {"get": _text("metrics", "Prometheus metrics")},
+        "/v1/models": {"get": _plain("models", "The models that are served", secured)},
+    }
+    for version in versions:
+        paths[f"/v1/models/{version.model}"] = {
+            "get": _plain(f"describe {version.model}", f"Signature, card and metrics of {version.model}", secured)
+        }
+        paths[f"/v1/models/{version.model}:predict"] = {"post": _predict(version, settings, secured)}
+    made: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": "suite serve", "version": "1", "description": "Answers of trained models."},
+        "paths": paths,
+        "components": {"schemas": {"Error": ERROR}},
+    }
+    if secured:
+        made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        made["security"] = [{"token": []}]
+    return made
+
+
+def _predict(version: Version, settings: Settings, secured: bool) -> dict[str, Any]:
+    checks = version.checks
+    record = record_schema(checks.inputs, settings)
+    primary = next((each for each in checks.inputs if each.name == checks.primary), None)
+    item = record if primary is None else {"anyOf": [record, _schema(primary, settings, "body")]}
+    inputs = {"type": "array", "items": item, "minItems": 1, "maxItems": settings.max_records}
+    request = {
+        "type": "object",
+        "required": ["inputs"],
+        "additionalProperties": False,
+        "properties": {"inputs": inputs},
+    }
+    content: dict[str, Any] = {"application/json": {"schema": request}}
+    if example := _example(checks.inputs):
+        content["application/json"]["example"] = {"inputs": [example]}
+    content["multipart/form-data"] = {"schema": _form(checks.inputs, settings)}
+    if primary is not None:
+        whole = {} if primary.kind in FILES else _schema(primary, settings, "body")
+        content.update({media: {"schema": whole} for media in MEDIA.get(primary.kind, ())})
+    if not checks.files:
+        content["text/csv"] = {"schema": {"type": "string", "minLength": 1}}
+    answer = {"type": "object", "required": ["model", "version", "answers"], "additionalProperties": False,
+              "properties": {"model": {"const": version.model}, "version": {"type": "string"},
+                             "answers": {"type": "array", "items": version.bundle.codec.answer_schema,
+                                         "description": "one a record, in their order"}}}  # fmt: skip
+    timeout = {"name": "X-Request-Timeout", "in": "header", "required": False,
+               "description": "seconds after which the answer is no longer wanted",
+               "schema": {"type": "number", "exclusiveMinimum": 0}}  # fmt: skip
+    return {
+        "operationId": f"predict {version.model}",
+        "summary": f"Answers of {version.model}",
+        "parameters": [timeout],
+        "requestBody": {"required": True, "content": content},
+        "responses": {
+            "200": {"description": "the answers", "content": {"application/json": {"schema": answer}}},
+            **{str(status): _refusal(why) for status, why in REFUSALS.items() if secured or status != 401},
+        },
+    }
+
+
+def record_schema(inputs: Sequence[Input], settings: Settings) -> dict[str, Any]:
+    """JSON schema of one record."""
+    required = [each.name for each in inputs if each.required]
+    made = {"type": "object", "properties": {each.name: _schema(each, settings, "json") for each in inputs},
+            "additionalProperties": False, "minProperties": 1}  # fmt: skip
+    return {**made, "required": required} if required else made
+
+
+def _schema(each: Input, settings: Settings, where: str) -> dict[str, Any]:
+    """JSON schema of one value."""
+    number = {"minimum": -LARGEST, "maximum": LARGEST}
+    longest = {"maxLength": settings.max_characters}
+    one = {"type": ["string", "number", "boolean"], **number, **longest}
+    if each.kind == "text":
+        most = min(settings.max_characters, int(each.limit) or settings.max_characters)
+        made: dict[str, Any] = {"type": "string", "maxLength": most}
+    elif each.kind == "number":
+        made = {"type": "number", **number}
+    elif each.kind == "category":
+        made = one
+    elif each.kind == "list":
+        made = {"type": "array", "items": one, "maxItems": int(each.limit) or ITEMS}
+    else:
+        made = {"type": "string", "contentEncoding": "base64", "contentMediaType": MEDIA[each.kind][0]}
+    if not each.required and where == "json":
+        given = made["type"]
+        made = {**made, "type": [*([given] if isinstance(given, str) else given), "null"]}
+    return {**made, "description": each.description} if each.description else made
+
+
+def _form(inputs: Sequence[Input], settings: Settings) -> dict[str, Any]:
+    """JSON schema of a form: an input a field, as often as there are records; lists as tables write them."""
+    fields: dict[str, Any] = {}
+    for each in inputs:
+        if each.kind in FILES:
+            file = {"type": "string", "format": "binary"}
+            fields[each.name] = {"type": "array", "items": file, "minItems": 1, "maxItems": settings.max_records}
+        elif each.kind == "list":
+            fields[each.name] = {"type": "string", "maxLength": settings.max_characters}
+        else:
+            fields[each.name] = _schema(each, settings, "form")
+    made = {"type": "object", "properties": fields, "minProperties": 1, "additionalProperties": False}
+    required = [each.name for each in inputs if each.required]
+    return {**made, "required": required} if required else made
+
+
+def _example(inputs: Sequence[Input]) -> dict[str, Any]:
+    return {each.name: each.example for each in inputs if each.example is not None}
+
+
+def _refusal(why: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Error"}
+    return {"description": why, "content": {"application/json": {"schema": schema}}}
+
+
+def _json(why: str) -> dict[str, Any]:
+    return {"description": why, "content": {"application/json": {"schema": {"type": "object"}}}}
+
+
+def _plain(name: str, summary: str, secured: bool) -> dict[str, Any]:
+    refusals = {"401": _refusal(REFUSALS[401])} if secured else {}
+    return {"operationId": name, "summary": summary, "responses": {"200": _json(summary), **refusals}}
+
+
+def _open(name: str, summary: str, responses: dict[int, str]) -> dict[str, Any]:
+    return {"operationId": name, "summary": summary, "security": [],
+            "responses": {str(code): _json(why) for code, why in responses.items()}}  # fmt: skip
+
+
+def _text(name: str, summary: str) -> dict[str, Any]:
+    content = {"text/plain": {"schema": {"type": "string"}}}
+    return {"operationId": name, "summary": summary,
+            "responses": {"200": {"description": summary, "content": content},
+                          "401": _refusal(REFUSALS[401])}}  # fmt: skip

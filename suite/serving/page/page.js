@@ -1,0 +1,284 @@
+// The page: picks a model, asks it, shows what it says or why it doesn't.
+
+import { answerOf } from "./answers.js";
+import { cardOf } from "./card.js";
+import { element, sentence } from "./dom.js";
+import { fieldOf } from "./fields.js";
+
+const at = (id) => document.getElementById(id);
+const FILES = ["image", "audio"];
+const EXAMPLES = 4;
+const RETRY_MS = 1000;
+
+let model = null; // as the server describes it
+let fields = [];
+let token = sessionStorage.getItem("token") ?? "";
+let asked = 0; // questions so far: an answer to an older one is dropped
+
+class Refusal extends Error {
+  constructor(status, { message, field, fix }) {
+    super(message);
+    Object.assign(this, { status, field, fix });
+  }
+}
+
+async function call(path, options = {}) {
+  const headers = { ...options.headers, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers });
+  } catch {
+    throw new Refusal(0, { message: "The server cannot be reached." });
+  }
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Refusal(response.status, body.error ?? { message: `The server answered ${response.status}.` });
+  return body;
+}
+
+async function begin() {
+  let models;
+  try {
+    ({ models } = await call("v1/models"));
+  } catch (error) {
+    if (error.status === 401) return askForToken();
+    return say(error.message);
+  }
+  at("key").hidden = true;
+  if (!models.some((each) => each.ready)) {
+    say("The models are being compiled …");
+    return setTimeout(begin, RETRY_MS);
+  }
+  const name = (models.find((each) => each.name === inAddress()) ?? models[0]).name;
+  at("model").replaceChildren(...models.map((each) => element("option", { value: each.name }, each.name)));
+  at("model").value = name;
+  at("picker").hidden = models.length < 2;
+  await choose(name);
+}
+
+const inAddress = () => decodeURIComponent(location.hash.slice(1));
+
+function say(words) {
+  at("status").textContent = words;
+  at("status").hidden = !words;
+}
+
+function askForToken() {
+  say("");
+  const again = at("token").value !== "";
+  at("key").hidden = false;
+  at("token").setAttribute("aria-invalid", String(again));
+  if (again) say("That token was not accepted.");
+  at("token").focus();
+}
+
+async function choose(name) {
+  asked += 1;
+  try {
+    model = await call(`v1/models/${encodeURIComponent(name)}`);
+  } catch (error) {
+    for (const id of ["title", "desk", "more"]) at(id).hidden = true;
+    if (error.status === 503) setTimeout(() => at("model").value === name && choose(name), RETRY_MS);
+    return say(error.status === 503 ? `${name} is being compiled …` : error.message);
+  }
+  say("");
+  history.replaceState(null, "", `#${encodeURIComponent(name)}`);
+  document.title = `${name} · suite`;
+  at("name").textContent = name;
+  at("about").textContent = [purpose(), ...quality(), `version ${short(model.version)}`].join(" · ");
+  build();
+  empty();
+  at("card").replaceChildren(...cardOf(model.card));
+  for (const id of ["title", "desk", "more"]) at(id).hidden = false;
+}
+
+const short = (version) => version.slice(0, 8);
+
+// What the model does, by what it is given and what it says.
+function purpose() {
+  const kinds = new Set(model.inputs.map((each) => each.kind));
+  const says = model.answer.properties ?? {};
+  const from = kinds.has("image") ? "pictures" : kinds.has("audio") ? "recordings" : kinds.has("text") ? "texts" : "records";
+  if ("translation" in says) return "Makes a text of a text";
+  if ("continuation" in says) return "Goes on with a text";
+  if ("text" in says && kinds.has("audio")) return "Writes down what is said";
+  if ("label" in says) return `Puts ${from} into classes`;
+  if ("probability" in says) return `Says how likely an event is, from ${from}`;
+  return `Answers questions about ${from}`;
+}
+
+// One or two of its metrics, the ones of a split that decided nothing first.
+function quality() {
+  const names = Object.keys(model.metrics).filter((name) => !name.endsWith("/loss") && name.includes("/"));
+  const order = (name) => (name.startsWith("test/") ? 0 : name.startsWith("validation/") ? 1 : 2);
+  return names.sort((a, b) => order(a) - order(b)).slice(0, 1).map((name) => `${name.replace("/", " ")} ${model.metrics[name].value.toPrecision(3)}`);
+}
+
+function build() {
+  fields = model.inputs.map((input) => fieldOf(input, model.limits, showCommand));
+  const large = fields.filter(({ input }) => ["text", ...FILES].includes(input.kind)).map((field) => field.node);
+  const small = fields.filter(({ input }) => !["text", ...FILES].includes(input.kind)).map((field) => field.node);
+  const grid = small.length ? [element("fieldset", { class: "grid", "aria-label": "The columns of the record" }, ...small)] : [];
+  at("fields").replaceChildren(...large, ...grid);
+  const made = examples();
+  at("examples").hidden = !made.length;
+  at("examples").replaceChildren(...made.map(([words, record]) => element("button", { type: "button", title: words, onclick: () => use(record()) }, words)));
+  showCommand();
+}
+
+// [what the button says, a function that makes the record]
+function examples() {
+  const typed = model.inputs.filter((each) => !FILES.includes(each.kind));
+  const given = (model.examples ?? []).slice(0, EXAMPLES).map((record) => [shown(record), () => record]);
+  if (given.length) return given;
+  const usual = Object.fromEntries(typed.filter((each) => each.example !== null).map((each) => [each.name, each.example]));
+  if (!Object.keys(usual).length) return [];
+  if (model.inputs.length === 1) return [[shown(usual), () => usual]];
+  const chosen = typed.some((each) => each.choices.length > 1);
+  return [["Fill in a typical record", () => usual], ...(chosen ? [["Another one", () => ({ ...usual, ...drawn(typed) })]] : [])];
+}
+
+const shown = (record) => (typeof Object.values(record)[0] === "string" && Object.keys(record).length === 1 ? Object.values(record)[0] : JSON.stringify(record));
+
+// Values that training has seen, drawn at random.
+function drawn(inputs) {
+  const one = (choices) => choices[Math.floor(Math.random() * choices.length)];
+  const values = inputs.filter((each) => each.choices.length).map((each) => [each.name, each.kind === "list" ? [one(each.choices)] : one(each.choices)]);
+  return Object.fromEntries(values);
+}
+
+function use(record) {
+  for (const field of fields) {
+    const value = record[field.input.name];
+    if (FILES.includes(field.input.kind)) continue;
+    if (value === undefined || value === null) field.clear();
+    else field.fill(value);
+  }
+  showCommand();
+  at("ask").requestSubmit();
+}
+
+function given() {
+  return Object.fromEntries(fields.map((field) => [field.input.name, field.value()]).filter(([, value]) => value !== undefined));
+}
+
+function request(record) {
+  if (!model.inputs.some((each) => FILES.includes(each.kind))) {
+    return { headers: { "Content-Type": "application/json" }, body: JSON.stringify({ inputs: [record] }) };
+  }
+  const form = new FormData();
+  for (const [name, value] of Object.entries(record)) form.append(name, value);
+  return { body: form };
+}
+
+async function ask(event) {
+  event.preventDefault();
+  const record = given();
+  const missing = fields.find(({ input }) => input.required && !(input.name in record));
+  if (missing || !Object.keys(record).length) {
+    (missing ?? fields[0]).focus();
+    return refuse(new Refusal(0, { message: missing ? wantOf(missing.input) : "Fill in at least one column." }));
+  }
+  asked += 1;
+  const mine = asked;
+  at("error").hidden = true;
+  busy(true);
+  const begun = performance.now();
+  try {
+    const made = await call(`v1/models/${encodeURIComponent(model.name)}:predict`, { method: "POST", ...request(record) });
+    if (mine === asked) show(made, record, performance.now() - begun);
+  } catch (error) {
+    if (mine !== asked) return;
+    if (error.status === 401) return begin();
+    empty();
+    refuse(error);
+  } finally {
+    if (mine === asked) busy(false);
+  }
+}
+
+const wantOf = (input) => ({ text: "Type a text first.", image: "Choose a picture first.", audio: "Choose or record something first." })[input.kind] ?? `${input.name} is missing.`;
+
+function busy(is) {
+  at("answer").setAttribute("aria-busy", String(is));
+  at("send").setAttribute("aria-disabled", String(is));
+}
+
+function show(made, record, ms) {
+  const words = fields.find(({ input }) => input.kind === "text");
+  const picture = fields.find(({ input }) => input.kind === "image")?.preview;
+  picture?.querySelector("svg")?.remove();
+  const context = { given: words ? record[words.input.name] : undefined, picture, schema: model.answer };
+  const by = `Version ${short(made.version)}, ${ms < 1000 ? `${Math.max(1, Math.round(ms))} ms` : `${(ms / 1000).toFixed(1)} s`}`;
+  at("answer").replaceChildren(...made.answers.map((answer) => answerOf(answer, context)), element("p", { class: "by" }, by));
+}
+
+function refuse(error) {
+  const name = (error.field ?? "").replace(/^inputs\[0\]\.?/, "");
+  const whole = /^(has|holds|is|must) /.test(error.message) ? `${name || "It"} ${error.message}` : error.message;
+  const fix = error.fix ? element("small", {}, `Try: ${error.fix}`) : null;
+  at("error").replaceChildren(sentence(whole), ...(fix ? [fix] : []));
+  at("error").hidden = false;
+}
+
+function empty() {
+  at("answer").replaceChildren(element("p", { class: "waiting" }, "What the model says will appear here."));
+  at("error").hidden = true;
+  busy(false);
+}
+
+const quoted = (words) => `'${words.replaceAll("'", `'\\''`)}'`;
+
+// The command that asks what the form asks now.
+function showCommand() {
+  const record = given();
+  const lines = [`curl ${new URL(`v1/models/${encodeURIComponent(model.name)}:predict`, document.baseURI)}`];
+  if (token) lines.push('-H "Authorization: Bearer $TOKEN"');
+  if (model.inputs.some((each) => FILES.includes(each.kind))) {
+    for (const { input } of fields) {
+      const value = record[input.name];
+      if (FILES.includes(input.kind)) lines.push(`-F ${quoted(`${input.name}=@${value?.name ?? "FILE"}`)}`);
+      else if (value !== undefined) lines.push(`-F ${quoted(`${input.name}=${value}`)}`);
+    }
+  } else {
+    const usual = Object.fromEntries(model.inputs.filter((each) => each.example !== null).map((each) => [each.name, each.example]));
+    const body = JSON.stringify({ inputs: [Object.keys(record).length ? record : usual] });
+    lines.push("-H 'Content-Type: application/json'", `-d ${quoted(body)}`);
+  }
+  at("curl").textContent = lines.join(" \\\n  ");
+}
+
+async function copy() {
+  await navigator.clipboard.writeText(at("curl").textContent);
+  at("copy").textContent = "Copied";
+  setTimeout(() => { at("copy").textContent = "Copy"; }, 1500);
+}
+
+window.addEventListener("hashchange", () => {
+  at("model").value = inAddress();
+  if (at("model").value) choose(at("model").value);
+});
+at("model").addEventListener("change", (event) => choose(event.target.value));
+at("ask").addEventListener("submit", ask);
+at("copy").addEventListener("click", copy);
+at("clear").addEventListener("click", () => {
+  asked += 1;
+  fields.forEach((field) => field.clear());
+  empty();
+  showCommand();
+  fields[0].focus();
+});
+at("key").addEventListener("submit", (event) => {
+  event.preventDefault();
+  token = at("token").value.trim();
+  sessionStorage.setItem("token", token);
+  begin();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && model) at("ask").requestSubmit();
+});
+document.addEventListener("paste", (event) => {
+  const target = fields.find((field) => field.paste);
+  if (target && event.clipboardData.files.length) target.paste(event.clipboardData.files[0]);
+});
+
+begin();

@@ -1,0 +1,71 @@
+"""What a request that is not answered is told: a status, a code for programs, a sentence and its fix for people."""
+
+import json
+from typing import Any
+
+from suite.errors import InputError
+
+Headers = list[tuple[bytes, bytes]]
+"""Names, in small letters, and values."""
+
+
+class Refused(Exception):
+    """A request that is not answered, for a reason that its sender can read.
+
+    Args:
+        status: of HTTP; 4xx where the request is at fault, 503 and 504 where the server can't answer in time.
+        code: the reason as one word, for programs.
+        message: the reason as a sentence.
+        field: the part of the request at fault, e.g. ``"inputs[2].text"``; left out when empty.
+        fix: what the sender can change; left out when empty.
+        retry: seconds after which the same request may be answered; 0: it won't be.
+        close: whether the connection ends with this answer, since what follows on it can't be trusted.
+        allow: the methods that the address knows.
+    """
+
+    def __init__(self, status: int, code: str, message: str, *, field: str = "", fix: str = "", retry: int = 0,
+                 close: bool = False, allow: str = ""):  # fmt: skip
+        self.status, self.code, self.message, self.field, self.fix = status, code, message, field, fix
+        self.retry, self.close, self.allow = retry, close, allow
+        super().__init__(message)
+
+    def within(self, field: str) -> "Refused":
+        """The same, said of ``field``."""
+        return Refused(self.status, self.code, self.message, field=field, fix=self.fix, retry=self.retry,
+                       close=self.close, allow=self.allow)  # fmt: skip
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """``{"error": {"code", "message", "field"?, "fix"?}}``."""
+        error = {"code": self.code, "message": self.message}
+        error.update({key: value for key, value in (("field", self.field), ("fix", self.fix)) if value})
+        return {"error": error}
+
+    @property
+    def headers(self) -> Headers:
+        """Those that go with the status."""
+        made: Headers = []
+        if self.retry:
+            made.append((b"retry-after", str(self.retry).encode()))
+        if self.close:
+            made.append((b"connection", b"close"))
+        if self.allow:
+            made.append((b"allow", self.allow.encode()))
+        if self.status == 401:
+            made.append((b"www-authenticate", b'Bearer realm="suite"'))
+        return made
+
+
+def refused(error: InputError, field: str = "") -> Refused:
+    """What preparing a record found wrong with it, as an answer."""
+    found = f" (found: {error.found})" if error.found else ""
+    return Refused(400, "invalid_input", f"{error.where}: {error.problem}{found}", field=field, fix=error.fix)
+
+
+def encoded(value: Any) -> bytes:
+    """JSON as UTF-8, on one line.
+
+    Raises:
+        ValueError: a number that JSON doesn't have.
+    """
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

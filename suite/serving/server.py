@@ -1,0 +1,87 @@
+"""``suite serve`` as a function: checks what was given, listens, and runs until it is asked to stop."""
+
+import importlib.util
+import ipaddress
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from suite.errors import InputError
+from suite.serving.settings import Settings
+
+PACKAGES = ("fastapi", "httptools", "prometheus_client", "python_multipart", "uvicorn", "uvloop")
+"""What the extra ``serve`` installs."""
+TOKEN = "SUITE_TOKEN"
+"""Variable that holds the bearer token, where no file does."""
+
+
+def serve(bundles: Sequence[str | Path], settings: Settings | None = None) -> None:
+    """Answer requests until SIGTERM or Ctrl-C; then finish what has been accepted.
+
+    Args:
+        bundles: folders that ``suite export`` wrote; NAME=FOLDER to serve one under another name; or folders of them.
+        settings: where to listen, and the limits.
+
+    Raises:
+        InputError: a bundle cannot be used, or the address is taken.
+        RunError: a model cannot be compiled.
+    """
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"packages {', '.join(missing)}", "are needed to serve, and not installed.",
+                         fix='pip install "suite[serve]"')  # fmt: skip
+    settings = settings or Settings()
+    settings.check()
+    token = read_token(settings.token_file)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("suite.serving").setLevel(logging.INFO)
+    from suite.serving.running import run
+
+    run([str(bundle) for bundle in bundles], settings, token)
+
+
+def read_token(file: str) -> str:
+    """The bearer token: from the file, else from the variable SUITE_TOKEN; empty: none is asked for.
+
+    Raises:
+        InputError: the file is not there, or it holds no token of one word.
+    """
+    where = f'token file "{file}"' if file else f"variable {TOKEN}"
+    try:
+        token = Path(file).read_text(encoding="utf-8").strip() if file else os.environ.get(TOKEN, "").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(where, "cannot be read.", found=str(error)) from None
+    if (file and not token) or not token.isascii() or len(token.split()) > 1:
+        raise InputError(where, "holds no token: one word of ASCII characters.", fix="openssl rand -hex 32 > FILE")
+    return token
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that is bound, and not yet listened at.
+
+    Raises:
+        InputError: the address is taken, or not this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM,
+                                                                flags=socket.AI_PASSIVE)[0]  # fmt: skip
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+    except OSError as error:
+        raise InputError(f"address {host}:{port}", "cannot be listened at.", found=error.strerror or str(error),
+                         fix=f"--port {port + 1}, or --port 0 for any") from None  # fmt: skip
+    return made
+
+
+def url(bound: socket.socket) -> str:
+    """Where a browser on this machine finds it."""
+    host, port = bound.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def is_local(bound: socket.socket) -> bool:
+    """Whether only this machine reaches it."""
+    return ipaddress.ip_address(bound.getsockname()[0]).is_loopback

@@ -1,0 +1,73 @@
+"""What can be set about a server: each field is a flag of ``suite serve``."""
+
+import math
+from dataclasses import dataclass, fields
+
+from suite.errors import InputError
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where to listen, how to group requests, and what a request may ask for."""
+
+    host: str = "127.0.0.1"
+    """Address to listen at; 0.0.0.0 for all of this machine's."""
+    port: int = 8080
+    """Port to listen at; 0: any that is free."""
+    token_file: str = ""
+    """File with the bearer token that requests must carry; else the variable SUITE_TOKEN, else none is asked for."""
+    sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    """Batch sizes that are compiled before the server is ready."""
+    max_wait_ms: float = 2.0
+    """Milliseconds that a record waits for others at most, where several clients ask at a time."""
+    queue: int = 256
+    """Records of one model that may wait; more are refused with 429."""
+    deadline_s: float = 30.0
+    """Seconds in which a request is answered, else 504; a request may ask for fewer with X-Request-Timeout."""
+    max_body_bytes: int = 16 * MIB
+    """Bytes of one request."""
+    max_held_bytes: int = 256 * MIB
+    """Bytes of all requests that are being read or answered; more are refused with 429."""
+    max_records: int = 64
+    """Records of one request."""
+    max_characters: int = 20_000
+    """Characters of one text."""
+    max_pixels: int = 25_000_000
+    """Pixels of one image, by its header."""
+    max_seconds: float = 60.0
+    """Seconds of one recording, by its header."""
+    max_connections: int = 512
+    """Connections that are open at a time; more are refused with 503."""
+    head_s: float = 10.0
+    """Seconds in which the head of a request must have come."""
+    body_s: float = 30.0
+    """Seconds in which the body of a request must have come."""
+    keep_alive_s: int = 60
+    """Seconds that a connection may stay open without a request."""
+    drain_s: float = 30.0
+    """Seconds that a server which is asked to stop takes for what it has accepted."""
+    watch_s: float = 2.0
+    """Seconds between looks for new versions of the bundles; 0: only on SIGHUP."""
+
+    def check(self) -> None:
+        """Raises InputError: a value that no server can run with."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            least = 0 if field.name in ("port", "max_wait_ms", "watch_s", "drain_s") else 1e-3
+            if isinstance(value, int | float) and not least <= value < math.inf:
+                raise InputError(_flag(field.name), "must be a positive number.", found=str(value))
+        if not self.sizes or list(self.sizes) != sorted(set(self.sizes)) or self.sizes[0] < 1:
+            raise InputError(_flag("sizes"), "must be rising batch sizes.", found=" ".join(map(str, self.sizes)),
+                             fix="--sizes 1 2 4 8 16 32")  # fmt: skip
+        if self.port > 65535:
+            raise InputError(_flag("port"), "is none.", found=str(self.port), fix="--port 8080")
+        if self.queue < self.max_records:
+            raise InputError(_flag("queue"), "holds fewer records than one request may have.",
+                             found=f"{self.queue}, with --max-records {self.max_records}",
+                             fix=f"--queue {self.max_records}, or fewer records a request")  # fmt: skip
+
+
+def _flag(name: str) -> str:
+    return f"flag --{name.replace('_', '-')}"

@@ -1,0 +1,208 @@
+"""Requests that are no JSON: a file as the body, or a form with files and fields, as columns."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from suite.base import Input
+from suite.data import tables
+from suite.errors import InputError
+from suite.serving.checks import FILES, Checks
+from suite.serving.parsing import kind, parsed
+from suite.serving.refusals import Refused, refused
+
+TABLES = {"text/csv": "table.csv", "text/tab-separated-values": "table.tsv", "application/jsonl": "table.jsonl",
+          "application/x-ndjson": "table.jsonl"}  # fmt: skip
+"""Media types of tables, and what a file of that type is called."""
+FILE = "file"
+"""Name of a part that stands for the primary input, or for a table."""
+MOST_COLUMNS = 10_000
+"""Most columns of a table."""
+MOST_PARTS = 1_000
+"""Most parts of a form."""
+
+
+@dataclass
+class Part:
+    """One field or file of a form.
+
+    Attributes:
+        name: of the field.
+        filename: of the file; empty for a plain field.
+        type: its media type.
+        data: its bytes.
+    """
+
+    name: str = ""
+    filename: str = ""
+    type: str = ""
+    data: bytearray = field(default_factory=bytearray)
+
+
+def whole(body: bytes, media: str, checks: Checks) -> dict[str, list[Any]]:
+    """The columns of a body that is one file.
+
+    Raises:
+        Refused: the model takes no such file, or it holds what is refused.
+    """
+    if media in TABLES:
+        return _table(body, TABLES[media], checks)
+    wanted = next((each for each in checks.inputs if each.name == checks.primary), None)
+    major = media.partition("/")[0]
+    if wanted is None or major != wanted.kind or (major == "text" and media != "text/plain"):
+        raise Refused(415, "unsupported_media_type", f"a body of the type {media[:100] or 'nothing'} is not read.",
+                      fix=_types(checks))  # fmt: skip
+    return checks.written({checks.primary: [_value(wanted, body)]})
+
+
+def form(body: bytes, boundary: bytes, checks: Checks) -> dict[str, list[Any]]:
+    """The columns of a form: a field or a file an input, each as often as there are records; or one table.
+
+    Raises:
+        Refused: the form is broken, or it holds what is refused.
+    """
+    parts = _parts(body, boundary)
+    if not parts:
+        raise Refused(400, "empty", "the form has no field and no file.", fix=_fields(checks))
+    table = next((part for part in parts if part.filename and _table_name(part)), None)
+    if table is not None and len(parts) == 1:
+        return _table(bytes(table.data), _table_name(table), checks)
+    columns: dict[str, list[Any]] = {}
+    inputs = {each.name: each for each in checks.inputs}
+    for part in parts:
+        name = checks.primary if part.name == FILE and FILE not in inputs else part.name
+        if name not in inputs:
+            raise Refused(400, "unknown", "is no input of this model.", field=name[:100], fix=_fields(checks))
+        columns.setdefault(name, []).append(_value(inputs[name], bytes(part.data)))
+    counts = sorted({len(values) for values in columns.values()})
+    if len(counts) > 1:
+        message = f"fields occur {' and '.join(map(str, counts))} times; each must occur once a record."
+        raise Refused(400, "uneven", message, fix="send JSON for records of different fields")
+    return checks.written(columns)
+
+
+def _value(each: Input, data: bytes) -> Any:
+    """A file as its bytes; a field as text, of which an empty one is a missing value unless it is to be read."""
+    if each.kind in FILES:
+        return data
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        message = f"is not UTF-8 text (byte {error.start})."
+        raise Refused(400, "invalid_text", message, field=each.name) from None
+    return text if text or each.kind == "text" else None
+
+
+def _table(data: bytes, name: str, checks: Checks) -> dict[str, list[Any]]:
+    """The columns of a table; values as `suite.data.tables` reads them, so that they are those of training."""
+    if checks.files:
+        raise Refused(415, "unsupported_media_type", "this model takes files, which a table doesn't hold.",
+                      fix=_types(checks))  # fmt: skip
+    if name.endswith(".jsonl"):
+        records = [parsed(line) for line in data.splitlines() if line.strip()]
+        wrong = next((record for record in records if not isinstance(record, dict)), None)
+        if wrong is not None:
+            raise Refused(400, "wrong_type", f"each line must be an object, not {kind(wrong)}.", field=name)
+        names = dict.fromkeys(key for record in records for key in record)
+        return _some({key: [record.get(key) for record in records] for key in names}, checks)
+    checks.count(data.count(b"\n") - 1)
+    head = data[: data.find(b"\n") % (len(data) + 1)]
+    if max(map(head.count, (b",", b"\t", b";"))) > MOST_COLUMNS:
+        raise Refused(413, "too_many_columns", f"the table has more than {MOST_COLUMNS:,} columns.", field=name)
+    texts = tuple(each.name for each in checks.inputs if each.kind == "text")
+    try:
+        made = tables.parse(data, name, texts=texts)
+    except InputError as error:
+        raise refused(error) from None
+    if made.dropped:
+        raise Refused(400, "broken_table", "a row has another number of fields than the header.", field=name)
+    return _some({key: _plain(values) for key, values in made[np.arange(len(made))].items()}, checks)
+
+
+def _some(columns: dict[str, list[Any]], checks: Checks) -> dict[str, list[Any]]:
+    if not columns or not len(next(iter(columns.values()))):
+        raise Refused(400, "empty", "the table has no record.", field=FILE)
+    return checks.written(columns)
+
+
+def _plain(values: Any) -> list[Any]:
+    """Python's own values, None where one is missing."""
+    listed = values if isinstance(values, list) else values.tolist()
+    return [None if value != value else value for value in listed]
+
+
+def _table_name(part: Part) -> str:
+    """What the table in a part is called; empty where it holds none."""
+    ending = part.filename.lower().rpartition(".")[2]
+    by_name = f"table.{ending}" if ending in ("csv", "tsv", "jsonl") else ""
+    return by_name or TABLES.get(part.type, "")
+
+
+def _types(checks: Checks) -> str:
+    wanted = next((each.kind for each in checks.inputs if each.name == checks.primary), "")
+    other = {"text": ", text/plain", "image": ", image/png", "audio": ", audio/wav"}.get(wanted, ", text/csv")
+    return f"Content-Type: application/json, multipart/form-data{other}"
+
+
+def _fields(checks: Checks) -> str:
+    return ", ".join(each.name for each in checks.inputs)[:300]
+
+
+def _parts(body: bytes, boundary: bytes) -> list[Part]:
+    """The parts of a form, in their order."""
+    from python_multipart.exceptions import FormParserError
+    from python_multipart.multipart import MultipartParser
+
+    reader = _Reader()
+    try:
+        parser = MultipartParser(boundary, reader.callbacks)
+        parser.write(body)
+        parser.finalize()
+    except FormParserError as error:
+        raise Refused(400, "invalid_form", f"the form is broken: {error}"[:300]) from None
+    if not reader.ended:
+        raise Refused(400, "invalid_form", "the form breaks off: its last boundary is missing.")
+    return reader.parts
+
+
+class _Reader:
+    """Gathers what the parser finds."""
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+        self.ended = False
+        self._header, self._content = bytearray(), bytearray()
+        self.callbacks: Any = {
+            "on_part_begin": self._begin, "on_part_data": self._data, "on_header_field": self._name,
+            "on_header_value": self._value, "on_header_end": self._header_end, "on_end": self._end,
+        }  # fmt: skip
+
+    def _begin(self) -> None:
+        if len(self.parts) == MOST_PARTS:
+            raise Refused(400, "too_many_records", f"the form has more than {MOST_PARTS:,} parts.")
+        self.parts.append(Part())
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        self.parts[-1].data += data[start:end]
+
+    def _name(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _value(self, data: bytes, start: int, end: int) -> None:
+        self._content += data[start:end]
+
+    def _header_end(self) -> None:
+        from python_multipart.multipart import parse_options_header
+
+        part, name = self.parts[-1], bytes(self._header).lower()
+        if name == b"content-disposition":
+            _, options = parse_options_header(bytes(self._content))
+            part.name = options.get(b"name", b"").decode("utf-8", "replace")
+            part.filename = options.get(b"filename", b"").decode("utf-8", "replace")
+        elif name == b"content-type":
+            part.type = bytes(self._content).partition(b";")[0].strip().lower().decode("latin-1")
+        self._header, self._content = bytearray(), bytearray()
+
+    def _end(self) -> None:
+        self.ended = True

@@ -1,0 +1,121 @@
+"""Named arrays in one safetensors file: written in a stream, read where they lie, without a copy.
+
+The format: 8 bytes of length, a JSON object that says type, shape and place of each array, the arrays end to end. It
+has no types of four bits: two such values share a byte, and the object says so under ``__metadata__``.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from suite.errors import InputError
+
+CODES: dict[str, str] = {
+    "bool": "BOOL", "int8": "I8", "uint8": "U8", "int16": "I16", "uint16": "U16", "int32": "I32", "uint32": "U32",
+    "int64": "I64", "uint64": "U64", "float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64",
+    "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2",
+}  # fmt: skip
+"""Our names of types -> the format's."""
+HALVES = ("int4", "uint4")
+"""Types of which two values share a byte."""
+MOST_HEADER = 100_000_000
+"""Bytes of the largest JSON object that is read: the limit of the format's own library."""
+
+Arrays = Callable[[], Iterable[tuple[str, np.ndarray]]]
+
+
+def write(path: Path, arrays: Arrays, about: Mapping[str, str] | None = None) -> None:
+    """Write arrays, one at a time, so that the file is there as a whole or not at all.
+
+    Args:
+        path: the file.
+        arrays: gives the named arrays; called twice, for the header and for the data, so that no two need be held.
+        about: texts for ``__metadata__``.
+    """
+    partial = path.with_name(f"partial-{os.getpid()}-{path.name}")
+    try:
+        with partial.open("wb") as file:
+            file.write(_header(arrays(), about or {}))
+            for _, array in arrays():
+                stored = _packed(array)
+                file.write(np.ascontiguousarray(stored).view(np.uint8).data if stored.size else b"")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _header(arrays: Iterable[tuple[str, np.ndarray]], about: Mapping[str, str]) -> bytes:
+    entries: dict[str, Any] = {}
+    halves: dict[str, Any] = {}
+    end = 0
+    for name, array in arrays:
+        code, shape, size = CODES.get(array.dtype.name, "U8"), list(array.shape), array.nbytes
+        if array.dtype.name in HALVES:
+            halves[name] = [array.dtype.name, shape]
+            size = -(-array.size // 2)
+            shape = [size]
+        begin, end = end, end + size
+        entries[name] = {"dtype": code, "shape": shape, "data_offsets": [begin, end]}
+    metadata = {**about, **({"halves": json.dumps(halves)} if halves else {})}
+    text = json.dumps({"__metadata__": metadata, **entries} if metadata else entries).encode()
+    text += b" " * (-(len(text) + 8) % 64)  # so that the data is aligned, to a line of a cache
+    return len(text).to_bytes(8, "little") + text
+
+
+def _packed(array: np.ndarray) -> np.ndarray:
+    """The array as it is stored: of values of four bits, two in a byte, the first in its lower half."""
+    if array.dtype.name not in HALVES:
+        return array
+    nibbles = array.reshape(-1).astype(np.int8).view(np.uint8) & 15
+    nibbles = np.concatenate([nibbles, np.zeros(len(nibbles) % 2, np.uint8)])
+    return nibbles[::2] | nibbles[1::2] << 4
+
+
+def _unpacked(stored: np.ndarray, kind: str, shape: list[int]) -> np.ndarray:
+    nibbles = np.stack([stored & 15, stored >> 4], -1).reshape(-1)[: math.prod(shape)].astype(np.int8)
+    values = (nibbles ^ 8) - 8 if kind == "int4" else nibbles
+    return values.astype(getattr(ml_dtypes, kind)).reshape(shape)
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """The arrays by name, mapped into memory: their bytes are read when they are used.
+
+    Raises:
+        InputError: the file is cut short, or its header is none.
+    """
+    try:
+        return _read(path)
+    except (ArithmeticError, AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f'weights "{path}"', "are cut short or tampered with.", found=reason,
+                         fix="fetch them again") from None  # fmt: skip
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(MOST_HEADER, size - 8):
+            raise ValueError(f"a header of {length:,} bytes in a file of {size:,}")
+        header = json.loads(file.read(length))
+    data = np.memmap(path, np.uint8, "r", offset=8 + length) if size > 8 + length else np.zeros(0, np.uint8)
+    halves = json.loads(header.pop("__metadata__", {}).get("halves", "{}"))
+    arrays = {name: _array(data, **about) for name, about in header.items()}
+    return arrays | {name: _unpacked(arrays[name], kind, shape) for name, (kind, shape) in halves.items()}
+
+
+def _array(data: np.ndarray, dtype: str, shape: list[int], data_offsets: list[int]) -> np.ndarray:
+    name = next((name for name, code in CODES.items() if code == dtype), dtype)
+    kind = np.dtype(getattr(ml_dtypes, name, name))
+    begin, end = data_offsets
+    if not 0 <= begin <= end <= len(data) or end - begin != math.prod(shape) * kind.itemsize:
+        raise ValueError(f"an array {dtype} {shape} at {begin} to {end} of {len(data):,} bytes")
+    return data[begin:end].view(kind).reshape(shape)

@@ -1,0 +1,281 @@
+"""The page in Chromium: asked as a person would, by mouse and by keyboard, on a desk and on a phone."""
+
+import io
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.serving.asking import Serving
+from tests.serving.conftest import png, tone
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--use-fake-ui-for-media-stream",
+         "--use-fake-device-for-media-stream"]  # fmt: skip
+DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
+
+if not CHROMIUM:
+    pytest.skip("there is no chromium (apt-get install chromium)", allow_module_level=True)
+api = pytest.importorskip("playwright.sync_api", reason="there is no playwright (pip install playwright)")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with api.sync_playwright() as started:
+        made = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def page(browser, server):
+    """A tab that asks nobody but the server, and breaks no rule of its policy."""
+    context = browser.new_context(viewport=DESK, permissions=["microphone"], base_url=server.url)
+    made, wrong = context.new_page(), []
+    made.on("request", lambda request: wrong.append(request.url) if elsewhere(request.url, server) else None)
+    made.on("pageerror", lambda error: wrong.append(str(error)))
+    made.on("console", lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None)
+    made.set_default_timeout(15_000)
+    yield made
+    context.close()
+    assert not wrong
+
+
+def elsewhere(url, server):
+    return not url.startswith((server.url, "blob:", "data:"))
+
+
+def show(page, name):
+    page.goto(f"/#{name}")
+    page.wait_for_selector(f"h1:text-is('{name}')")
+
+
+def answer(page):
+    page.wait_for_selector(".answered")
+    assert page.get_attribute("#answer", "aria-busy") == "false"
+    return page.inner_text(".answered")
+
+
+def test_a_text_by_keyboard_alone(page, opened):
+    show(page, "words")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the question"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"
+    page.keyboard.type("a fine and moving film")
+    page.keyboard.press("Control+Enter")
+    made = opened["words"].predict(["a fine and moving film"])[0]
+    assert answer(page).split("\n")[0] == made["label"]
+    assert f"{100 * made['probability']:.1f} %" in answer(page)
+    assert page.evaluate("document.activeElement.tagName") == "TEXTAREA", "the focus stays where it was"
+    widths = page.eval_on_selector_all(".bar > i", "bars => bars.map(bar => parseFloat(bar.style.width))")
+    assert widths == pytest.approx([100 * share for share in made["top"].values()], abs=0.1)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.input_value("textarea").startswith("It was better")
+
+
+def test_another_model_is_picked(page):
+    show(page, "words")
+    page.select_option("#model", "digits")
+    page.wait_for_selector(".drop")
+    assert page.inner_text("h1") == "digits" and page.title() == "digits · suite"
+    assert "Puts pictures into classes" in page.inner_text("#about")
+    page.reload()
+    page.wait_for_selector(".drop")
+    assert page.inner_text("h1") == "digits", "the address names it"
+
+
+def test_a_picture_is_chosen_dropped_and_pasted(page, opened):
+    show(page, "digits")
+    label = opened["digits"].predict([png(0)])[0]["label"]
+    page.set_input_files("input[type=file]", {"name": "a.png", "mimeType": "image/png", "buffer": png(0)})
+    page.wait_for_selector("figure img.tiny")
+    page.click("#send")
+    assert answer(page).split("\n")[0] == label
+    shares = [float(share.split()[0]) for share in page.locator(".share").all_inner_texts()]
+    assert len(shares) == 3 and shares == sorted(shares, reverse=True)
+    page.click("#clear")
+    assert page.is_hidden("figure") and page.inner_text("#answer") == "What the model says will appear here."
+    for event, target in (("drop", ".drop"), ("paste", "body")):
+        page.evaluate("""([event, target, bytes]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" }));
+            const made = event === "drop" ? new DragEvent(event, { dataTransfer: data, bubbles: true })
+                                          : new ClipboardEvent(event, { clipboardData: data, bubbles: true });
+            document.querySelector(target).dispatchEvent(made);
+        }""", [event, target, list(png(0))])  # fmt: skip
+        page.wait_for_selector("figure:not([hidden]) img")
+        page.click("#send")
+        assert answer(page).split("\n")[0] == label
+        page.click("#clear")
+
+
+def test_a_picture_that_the_server_does_not_read_is_drawn_again(page):
+    show(page, "digits")
+    image = io.BytesIO()
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(image, "GIF")
+    page.set_input_files("input[type=file]", {"name": "a.gif", "mimeType": "image/gif", "buffer": image.getvalue()})
+    page.wait_for_selector("figure img")
+    assert "a.png" in page.inner_text("figcaption")
+    page.click("#send")
+    answer(page)
+
+
+def test_a_sound_is_chosen_and_recorded(page, opened):
+    show(page, "sounds")
+    page.set_input_files("input[type=file]", {"name": "a.wav", "mimeType": "audio/wav", "buffer": tone()})
+    page.wait_for_selector("audio")
+    page.click("#send")
+    assert answer(page).split("\n")[0] == opened["sounds"].predict([tone()])[0]["label"]
+    page.click("#clear")
+    page.get_by_role("button", name="Record", exact=True).click()
+    page.wait_for_selector("button[aria-pressed=true]")
+    page.wait_for_timeout(700)
+    page.get_by_role("button", name="Stop").click()
+    page.wait_for_selector("audio")
+    assert "recording.wav" in page.inner_text("figcaption")
+    page.click("#send")  # the server reads no WebM, which is what browsers record
+    answer(page)
+    assert page.get_attribute("button[aria-pressed]", "aria-pressed") == "false"
+
+
+def test_a_form_for_a_table(page, opened):
+    show(page, "clicks")
+    options = page.locator("select#input-shop option").all_inner_texts()
+    assert options[0] == "not known" and sorted(options[1:]) == ["a", "b", "c"]
+    page.fill("#input-price", "3.5")
+    page.select_option("#input-shop", "a")
+    page.fill("#input-tags", "x1, y2")
+    page.click("#send")
+    made = opened["clicks"].predict({"price": [3.5], "shop": ["a"], "tags": [["x1", "y2"]]})[0]
+    assert answer(page).startswith(f"{100 * made['probability']:.1f} %")
+    assert "Values that training had not, or too rarely" in answer(page)
+    page.click("text=Fill in a typical record")
+    assert page.input_value("#input-price") == "2.93" or float(page.input_value("#input-price")) > 0
+    page.click("text=Another one")
+    answer(page)
+
+
+def test_errors_are_shown_plainly(page):
+    show(page, "clicks")
+    page.click("#send")
+    assert page.inner_text("[role=alert]:visible") == "Fill in at least one column."
+    show(page, "words")
+    page.click("#send")
+    assert page.inner_text("[role=alert]:visible") == "Type a text first."
+    page.evaluate("document.querySelector('textarea').value = 'x'.repeat(20001)")
+    page.click("#send")
+    page.wait_for_selector("#error:has-text('characters')")
+    assert page.inner_text("#error") == "Review has 20,001 characters, of at most 1,600."
+    show(page, "digits")
+    page.set_input_files("input[type=file]", {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"})
+    page.wait_for_selector("figure:not([hidden])")
+    page.click("#send")
+    page.wait_for_selector("#error:not([hidden])")
+    assert page.inner_text("#error").startswith("The file is no image that is read here")
+
+
+def test_the_command_asks_the_same(page, server):
+    show(page, "words")
+    page.fill("textarea", "it's fine")
+    page.click("text=Ask from a program")
+    command = page.inner_text("#curl")
+    assert command.startswith(f"curl {server.url}/v1/models/words:predict") and "'\\''s fine" in command
+    page.click("text=About this model")
+    assert "What it does" in page.inner_text("#card") and page.locator("#card table").count() >= 1
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_nothing_is_cut_off_and_all_has_a_name(page, size):
+    """No sideways scrolling; every control is named for those who can't see it, and large enough for a thumb."""
+    page.set_viewport_size(size)
+    for name in ("words", "digits", "sounds", "clicks"):
+        show(page, name)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        unnamed = page.evaluate("""() => [...document.querySelectorAll("button, input, select, textarea, audio")]
+            .filter((each) => each.offsetParent)
+            .filter((each) => !(each.labels?.length || each.getAttribute("aria-label") || each.textContent.trim()))
+            .map((each) => each.outerHTML)""")
+        assert unnamed == []
+        small = page.evaluate("""() => [...document.querySelectorAll("button, select, textarea, .drop")]
+            .filter((each) => each.offsetParent && each.getBoundingClientRect().height < 32)
+            .map((each) => each.outerHTML)""")
+        assert small == []
+        assert page.locator("h1").count() == 1 and page.locator("main").count() == 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast(page, scheme):
+    """AA: 4.5 to 1 for text, 3 to 1 for the edges of controls."""
+    page.emulate_media(color_scheme=scheme)
+    show(page, "words")
+    names = ("ground", "panel", "ink", "muted", "edge", "accent", "on-accent", "wash", "alarm", "alarm-wash")
+    colour = {name: page.evaluate(f"getComputedStyle(document.documentElement).getPropertyValue('--{name}')").strip()
+              for name in names}  # fmt: skip
+    for text, under in (("ink", "ground"), ("ink", "panel"), ("ink", "wash"), ("muted", "ground"), ("muted", "panel"),
+                        ("accent", "ground"), ("on-accent", "accent"), ("alarm", "alarm-wash"), ("ink", "alarm-wash"),
+                        ("muted", "wash")):  # fmt: skip
+        assert contrast(colour[text], colour[under]) >= 4.5, (text, under)
+    assert contrast(colour["edge"], colour["panel"]) >= 3 and contrast(colour["edge"], colour["ground"]) >= 3
+
+
+def contrast(one, other):
+    def luminance(colour):
+        parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_no_motion_where_none_is_wanted(page):
+    page.emulate_media(reduced_motion="reduce")
+    show(page, "words")
+    page.click("#examples button")
+    answer(page)
+    assert page.eval_on_selector(".bar > i", "bar => getComputedStyle(bar).transitionProperty") == "none"
+
+
+def test_answers_of_other_kinds(page):
+    """Words, ranked items and boxes, as models of such tasks will answer."""
+    show(page, "digits")
+    page.set_input_files("input[type=file]", {"name": "a.png", "mimeType": "image/png", "buffer": png(0, (40, 40))})
+    page.wait_for_selector("figure img")
+    draw = """async (answer) => {
+        const { answerOf } = await import("/page/answers.js");
+        const picture = document.querySelector("figure");
+        document.querySelector("#answer").replaceChildren(answerOf(answer, { given: "Once", picture }));
+        return document.querySelector("#answer").innerText;
+    }"""
+    assert page.evaluate(draw, {"continuation": " upon a time"}) == "Once upon a time"
+    assert page.evaluate(draw, {"text": ""}) == "Nothing was heard."
+    assert page.evaluate(draw, {"translation": "<b>ein</b> Haus"}) == "<b>ein</b> Haus", "no markup comes of it"
+    ranked = page.evaluate(draw, {"items": [{"title": "Alien", "score": 0.91}, {"title": "Brazil", "score": 0.4}]})
+    assert [line.strip() for line in ranked.split("\n") if line.strip()] == ["0.910", "Alien", "0.400", "Brazil"] or (
+        "Alien" in ranked and "0.910" in ranked)  # fmt: skip
+    boxes = page.evaluate(draw, {"boxes": [{"label": "cat", "probability": 0.8, "box": [4, 8, 20, 30]}]})
+    assert "cat" in boxes and "80.0 %" in boxes
+    assert page.get_attribute("figure svg", "viewBox") == "0 0 40 40"
+    sides = [page.get_attribute("figure rect", side) for side in ("x", "y", "width", "height")]
+    assert sides == ["4", "8", "16", "22"]
+
+
+def test_a_token_is_asked_for(browser, bundles):
+    with Serving(bundles["digits"], "--sizes", "1", SUITE_TOKEN="secret-7") as server:
+        context = browser.new_context(base_url=server.url)
+        page = context.new_page()
+        page.goto("/")
+        page.wait_for_selector("#key:not([hidden])")
+        page.fill("#token", "wrong")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("text=That token was not accepted.")
+        page.fill("#token", "secret-7")
+        page.click("text=Continue")
+        page.wait_for_selector("#desk:not([hidden])")
+        assert page.is_hidden("#key") and page.inner_text("h1") == "digits" and page.is_hidden("#picker")
+        context.close()
