@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from suite.bundle import Bundle
     from suite.compression.compressing import compress
+    from suite.compression.pruning import Prune
     from suite.compression.quantization import Quantize
+    from suite.compression.students import Distill
     from suite.config import Experiment, replace
     from suite.diagnosis import doctor
     from suite.errors import InputError, Interrupted, Missed
@@ -26,10 +28,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Bundle": "suite.bundle",
+    "Distill": "suite.compression.students",
     "Experiment": "suite.config",
     "InputError": "suite.errors",
     "Interrupted": "suite.errors",
     "Missed": "suite.errors",
+    "Prune": "suite.compression.pruning",
     "Quantize": "suite.compression.quantization",
     "Run": "suite.run",
     "Verdict": "suite.verdict",
@@ -53,10 +57,12 @@ _HOMES = {
 }
 __all__ = [
     "Bundle",
+    "Distill",
     "Experiment",
     "InputError",
     "Interrupted",
     "Missed",
+    "Prune",
     "Quantize",
     "Run",
     "Verdict",

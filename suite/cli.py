@@ -30,7 +30,8 @@ HELP = """usage: suite VERB ...
   tune EXPERIMENT [--run-dir DIR] [--storage URL] train again with other settings until its goal is met
   evaluate RUN|BUNDLE [--split test] [--batch-size N]   metrics on a split
   predict RUN|BUNDLE --input TEXT|FILE|FOLDER|- JSON lines out, one a record
-  compress RUN --quantize int8|int4|int8-dynamic|int8-static [--aware] [--max-drop X]    smaller, and measured again
+  compress RUN --quantize int8|int4|int8-dynamic|int8-static [--aware] | --prune SHARE | --distill EXPERIMENT
+      [--max-drop X]                            smaller, and measured again
   report RUN [--split S] [--with RUN ...]       one HTML page: verdict, curves, mistakes, data, configuration, speed
   compare RUN RUN ... [--to FILE]               side by side with intervals; which differences are significant
   convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights as the original library reads them; --delta: what was trained
