@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from suite.compression.quantization import Quantize
     from suite.compression.students import Distill
     from suite.config import Experiment, replace
+    from suite.delivery import Delivery, deliver
     from suite.diagnosis import doctor
     from suite.errors import InputError, Interrupted, Missed
     from suite.experiments import load
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Bundle": "suite.bundle",
+    "Delivery": "suite.delivery",
     "Distill": "suite.compression.students",
     "Experiment": "suite.config",
     "InputError": "suite.errors",
@@ -40,6 +42,7 @@ _HOMES = {
     "compare": "suite.reporting.comparisons",
     "compress": "suite.compression.compressing",
     "convert": "suite.run",
+    "deliver": "suite.delivery",
     "doctor": "suite.diagnosis",
     "evaluate": "suite.folders",
     "export": "suite.exporting",
@@ -57,6 +60,7 @@ _HOMES = {
 }
 __all__ = [
     "Bundle",
+    "Delivery",
     "Distill",
     "Experiment",
     "InputError",
@@ -69,6 +73,7 @@ __all__ = [
     "compare",
     "compress",
     "convert",
+    "deliver",
     "doctor",
     "evaluate",
     "export",

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from suite.commands import compressing, exporting, looking, serving, telling, training, tuning, using
+from suite.commands import compressing, delivering, exporting, looking, serving, telling, training, tuning, using
 from suite.errors import InputError, Interrupted, Missed, RunError, closest
 
 INTERRUPTED = 75
@@ -38,6 +38,7 @@ HELP = """usage: suite VERB ...
   export RUN --to BUNDLE [--platforms cpu cuda tpu] [--name NAME] [--licence TEXT]   what a server needs, in one folder
       | export RUN --to huggingface | export --refresh BUNDLE
   serve BUNDLE [BUNDLE ...] [--port 8080]       answers over HTTP, and a web page to ask on
+  run EXPERIMENT [--quantize int8] [--max-drop 0.005]   tune, compress, export, report: all of it, resumable
   launch --processes N -- train EXPERIMENT ...  N processes on this machine, as a pod would run them
 
 EXPERIMENT is a dotted name that `suite list` prints, or a path to a .py file with experiment().
@@ -59,6 +60,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "convert": using.convert,
     "export": exporting.export,
     "serve": serving.serve,
+    "run": delivering.run,
 }
 
 

@@ -27,7 +27,7 @@ def compress(arguments: list[str]) -> None:
     options = split_options(arguments, (*FLAGS, "max-drop", "split", "run-dir", "allow"),
                             ("aware", "baseline", "smoke", "continue"))  # fmt: skip
     folder = word(options, "RUN", "the folder that suite train printed last")
-    method, most = _method(options), _max_drop(options)
+    method, most = method_of(options), max_drop(options)
     opened = runs.open(folder, allow(options))
     experiment = apply_flags(method.start(opened), _fields(options.rest), f"suite compress {folder}")
     made = compressing.compress(
@@ -42,7 +42,7 @@ def compress(arguments: list[str]) -> None:
         raise Missed(verdict.sentence(found))
 
 
-def _method(options: Options) -> "Method":
+def method_of(options: Options) -> "Method":
     """The one that a flag names."""
     asked = [name for name in FLAGS if name in options.named]
     if len(asked) != 1:
@@ -71,7 +71,7 @@ def _fields(arguments: list[str]) -> list[str]:
     return [re.sub(rf"^--({names})(?==|$)", r"--compression.prune.\1", argument) for argument in found]
 
 
-def _max_drop(options: Options) -> float | None:
+def max_drop(options: Options) -> float | None:
     return _number(options, "max-drop", "0.005") if "max-drop" in options.named else None
 
 
