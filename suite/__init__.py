@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from suite.bundle import Bundle
     from suite.compression.compressing import compress
+    from suite.compression.pruning import Prune
     from suite.compression.quantization import Quantize
+    from suite.compression.students import Distill
     from suite.config import Experiment, replace
+    from suite.delivery import Delivery, deliver
     from suite.diagnosis import doctor
     from suite.errors import InputError, Interrupted, Missed
     from suite.experiments import load
@@ -26,16 +29,20 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Bundle": "suite.bundle",
+    "Delivery": "suite.delivery",
+    "Distill": "suite.compression.students",
     "Experiment": "suite.config",
     "InputError": "suite.errors",
     "Interrupted": "suite.errors",
     "Missed": "suite.errors",
+    "Prune": "suite.compression.pruning",
     "Quantize": "suite.compression.quantization",
     "Run": "suite.run",
     "Verdict": "suite.verdict",
     "compare": "suite.reporting.comparisons",
     "compress": "suite.compression.compressing",
     "convert": "suite.run",
+    "deliver": "suite.delivery",
     "doctor": "suite.diagnosis",
     "evaluate": "suite.folders",
     "export": "suite.exporting",
@@ -53,16 +60,20 @@ _HOMES = {
 }
 __all__ = [
     "Bundle",
+    "Delivery",
+    "Distill",
     "Experiment",
     "InputError",
     "Interrupted",
     "Missed",
+    "Prune",
     "Quantize",
     "Run",
     "Verdict",
     "compare",
     "compress",
     "convert",
+    "deliver",
     "doctor",
     "evaluate",
     "export",

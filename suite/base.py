@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from flax import nnx
 
     from suite.exhibits import Exhibit
+    from suite.units import Units
 
 Columns = Mapping[str, Any]
 """Raw records by column: each value an array or list with a leading axis of one entry a record."""
@@ -205,6 +206,11 @@ class ModelConfig(ABC):
         """Sizes that ``parallel.tensor`` must divide, by field: attention heads, each of which stays on one device."""
         return {}
 
+    @property
+    def prunable(self) -> "tuple[Units, ...]":
+        """The PRUNING table of the family: what can be taken out of its layers whole. See `suite.units`."""
+        return ()
+
     def adopt(self, published: "ModelConfig") -> "ModelConfig":
         """This configuration with what decides the shape of the body taken from ``published`` weights' own.
 
@@ -326,6 +332,22 @@ class Task(ABC):
     def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
         """One JSON-able answer a record, that a person can read: the codec's. Host."""
         return self.codec.decode(outputs)
+
+    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> "jax.Array":
+        """How far a student's answers are from a teacher's: nats (b,) a row, 0 for padding rows. Jitted.
+
+        In the unit that the tally ``loss`` counts: of the row, or the sum over its tokens.
+
+        Args:
+            ours, theirs: what two models return for the same inputs of this batch.
+            batch: as in ``loss``.
+            temperature: what logits are divided by.
+
+        Raises:
+            InputError: the task has no such measure.
+        """
+        raise InputError("flag --distill", f"{type(self).__name__} does not say how far two answers are apart.",
+                         fix="--distill.logits 0 --distill.hidden PART PART, to learn hidden states")  # fmt: skip
 
     def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray],
                  batch: Batch) -> "dict[str, Exhibit]":  # fmt: skip

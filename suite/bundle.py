@@ -48,7 +48,8 @@ class Bundle:
 
     @classmethod
     def open(cls, folder: str | Path, allow: tuple[str, ...] = (), *, cache: bool = True) -> "Bundle":
-        """The bundle in ``folder``, whole and unchanged, its weights on the device.
+        """The bundle in ``folder``, whole and unchanged, its weights on the device. Assets are read there when they are
+        first needed: leave the folder as it is while the bundle is in use.
 
         Args:
             folder: what suite export wrote.

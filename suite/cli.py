@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from suite.commands import compressing, exporting, looking, serving, telling, training, tuning, using
+from suite.commands import compressing, delivering, exporting, looking, serving, telling, training, tuning, using
 from suite.errors import InputError, Interrupted, Missed, RunError, closest
 
 INTERRUPTED = 75
@@ -30,13 +30,15 @@ HELP = """usage: suite VERB ...
   tune EXPERIMENT [--run-dir DIR] [--storage URL] train again with other settings until its goal is met
   evaluate RUN|BUNDLE [--split test] [--batch-size N]   metrics on a split
   predict RUN|BUNDLE --input TEXT|FILE|FOLDER|- JSON lines out, one a record
-  compress RUN --quantize int8|int4|int8-dynamic|int8-static [--aware] [--max-drop X]    smaller, and measured again
+  compress RUN --quantize int8|int4|int8-dynamic|int8-static [--aware] | --prune SHARE | --distill EXPERIMENT
+      [--max-drop X]                            smaller, and measured again
   report RUN [--split S] [--with RUN ...]       one HTML page: verdict, curves, mistakes, data, configuration, speed
   compare RUN RUN ... [--to FILE]               side by side with intervals; which differences are significant
   convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights as the original library reads them; --delta: what was trained
   export RUN --to BUNDLE [--platforms cpu cuda tpu] [--name NAME] [--licence TEXT]   what a server needs, in one folder
       | export RUN --to huggingface | export --refresh BUNDLE
   serve BUNDLE [BUNDLE ...] [--port 8080]       answers over HTTP, and a web page to ask on
+  run EXPERIMENT [--quantize int8] [--max-drop 0.005]   tune, compress, export, report: all of it, resumable
   launch --processes N -- train EXPERIMENT ...  N processes on this machine, as a pod would run them
 
 EXPERIMENT is a dotted name that `suite list` prints, or a path to a .py file with experiment().
@@ -58,6 +60,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "convert": using.convert,
     "export": exporting.export,
     "serve": serving.serve,
+    "run": delivering.run,
 }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from suite.base import ModelConfig, Task
+from suite.compression.settings import Distillation, Pruning, Sparsity
 from suite.errors import InputError, closest
 
 
@@ -49,6 +50,8 @@ class Optim:
     tables: Literal["adam", "adagrad", "dense"] = "adam"
     """Optimiser of a model's row-sparse tables, which acts on the rows of the batch alone (lazily: other rows' moments
     wait). dense: tables are parameters like any other, and a step costs their whole size."""
+    sparsity: Sparsity = field(default_factory=Sparsity)
+    """Pruning of single weights while training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +167,8 @@ class Finetune:
 
 @dataclass(frozen=True, kw_only=True)
 class Compression:
-    """How the model's weights are held: what suite compress sets, and evaluation, export and serving build by."""
+    """What suite compress does. Evaluation, export and serving build models by ``quantize``; the rest says how one was
+    made."""
 
     quantize: Literal["none", "int8", "int4", "int8-dynamic", "int8-static"] = "none"
     """Format of the large weights. int8, int4: weights alone, each output, or group of inputs, with a scale of its own.
@@ -179,6 +183,10 @@ class Compression:
     """int8-static: training records that give the ranges of inputs."""
     keep: tuple[str, ...] = ()
     """Regular expressions on paths of layers whose weights stay float32, e.g. "^head"."""
+    prune: Pruning = field(default_factory=Pruning)
+    """What is taken out."""
+    distill: Distillation = field(default_factory=Distillation)
+    """What a student learns of its teacher, and what is left of a pruned model of the whole one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,15 +12,20 @@ from typing import Any
 
 import jax
 import jax.export
+import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
-from suite import adaptation, assets, config, manifest, model_card, run, tensors, tracing
+from suite import adaptation, assets, config, manifest, model_card, run, tensors, tracing, tree
 from suite.agreement import alike, check_outputs
 from suite.base import Source
 from suite.bundle import Bundle, platform, rebased
 from suite.config import Finetune
 from suite.data.memory import take
 from suite.errors import InputError, RunError
+from suite.nn.conv import Conv
+from suite.nn.conv1d import Conv1d
+from suite.nn.linear import Linear
 from suite.pretrained import Written
 from suite.run import Run
 
@@ -138,7 +143,16 @@ def _served(made: Run) -> tuple[Run, dict[str, np.ndarray]]:
     if finetune.kind == "lora" and made.experiment.precision.compute == "float32":
         params = adaptation.fold(params, finetune)
         made = dataclasses.replace(made, experiment=config.replace(made.experiment, {"finetune": Finetune()}))
-    return made, tracing.weights_of(params, rest)
+    return made, _rounded_once(made.graph, tracing.weights_of(params, rest))
+
+
+def _rounded_once(graph: Any, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """With the matrices of layers that compute in bfloat16 in that format. Each call would round them again, to the
+    same numbers, which takes as long as the products of a small batch."""
+    model = nnx.merge(graph, *(tree.nest(tracing.named(weights, kind)) for kind in ("params", "rest")))
+    narrow = [f"params/{'/'.join(map(str, path))}/kernel" for path, layer in nnx.iter_modules(model)
+              if isinstance(layer, Linear | Conv | Conv1d) and layer.compute == "bfloat16"]  # fmt: skip
+    return {**weights, **{name: weights[name].astype(jnp.bfloat16) for name in narrow}}
 
 
 def _write(made: Run, folder: Path, asked: Mapping[str, Any], about: Mapping[str, Any]) -> None:

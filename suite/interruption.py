@@ -1,8 +1,9 @@
 """A request to stop: SIGTERM, Ctrl-C or a cluster's notice of preemption, noted at once, obeyed between batches."""
 
+import contextlib
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -69,3 +70,17 @@ class Interruption:
         if number in self._before:
             before = self._before.pop(number)
             signal.signal(number, signal.SIG_DFL if before is None else before)
+
+
+@contextlib.contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """While this lasts SIGTERM is as Ctrl-C, a KeyboardInterrupt; a training within notes both, and saves its step."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM) if main else signal.SIG_IGN
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if before is not signal.SIG_IGN:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)

@@ -11,6 +11,7 @@ import jax
 
 from suite import hosts
 from suite.checkpoint import Checkpoints, Progress
+from suite.compression import sparse
 from suite.config import Experiment
 from suite.errors import Interrupted, RunError
 from suite.interruption import Interruption, Left
@@ -102,9 +103,9 @@ class Loop:
         if self.on_evaluation is not None:
             self.on_evaluation(self.progress.next_batch, metrics)
 
-    def evaluate(self) -> tuple[dict[str, float], float]:
-        """The metrics and the score of this step; an evaluation that the run is asked to leave is due when it goes
-        on."""
+    def evaluate(self) -> tuple[dict[str, float], float | None]:
+        """The metrics and the score of this step; None before all weights that are pruned have gone, when no step is
+        the best. An evaluation that the run is asked to leave is due when it goes on."""
         step, state = self.progress.next_batch, self.state
         try:
             metrics = self.judge(state.params if state.ema is None else state.ema, state.rest)
@@ -113,9 +114,11 @@ class Loop:
             self.leave()
         self.log.metrics(step, metrics)
         score = hosts.agreed(lambda: self.judge.score(metrics))  # without a metric it is a clock's
-        self.progress = dataclasses.replace(judged(self.progress, score, step), due=False)
+        counts = step >= sparse.settled(self.experiment.optim.sparsity, self.steps)
+        progress = judged(self.progress, score, step) if counts else self.progress
+        self.progress = dataclasses.replace(progress, due=False)
         self.log.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
-        return metrics, score
+        return metrics, score if counts else None
 
     def save(self, score: float | None = None) -> None:
         """Begin to write a checkpoint, if the disk has room. To be called after ``check``."""

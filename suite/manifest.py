@@ -112,6 +112,8 @@ def read(folder: Path) -> Manifest:
         inside = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) if folder.is_dir() else ""
         raise InputError(where, f"is none: it has no {NAME}.", found=inside or "nothing",
                          fix="suite export RUN --to BUNDLE")  # fmt: skip
+    if (folder / NAME).is_symlink():
+        raise _no_plain_file(folder, NAME, "a link")
     content = _parsed(folder, where)
     if content.get("format") != FORMAT:
         raise InputError(where, "is of another format than this version reads.",
@@ -216,9 +218,12 @@ def _inside(folder: Path, folders: tuple[str, ...] = ("assets", "program")) -> I
             elif entry.is_file(follow_symlinks=False):
                 yield entry.name
             else:
-                kind = "a link" if entry.is_symlink() else "no plain file"
-                raise InputError(f'bundle "{folder}"', "holds something that is no plain file.",
-                                 found=f"{entry.name}: {kind}", fix=AGAIN)  # fmt: skip
+                raise _no_plain_file(folder, entry.name, "a link" if entry.is_symlink() else "no plain file")
+
+
+def _no_plain_file(folder: Path, name: str, kind: str) -> InputError:
+    problem = "holds something that is no plain file."
+    return InputError(f'bundle "{folder}"', problem, found=f"{name}: {kind}", fix=AGAIN)
 
 
 def _content(folder: Path, name: str, most: int) -> bytes:

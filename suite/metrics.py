@@ -29,6 +29,19 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) 
     return -(1 - smoothing) * picked - smoothing * log_probs.mean(-1) if smoothing else -picked
 
 
+def divergence(ours: jax.Array, theirs: jax.Array, temperature: float = 1.0) -> jax.Array:
+    """Kullback-Leibler divergence in nats (...) of the classes that ``ours`` (..., c) makes likely from those of
+    ``theirs``, both logits or log probabilities divided by ``temperature``: 0 where they agree."""
+    mine, yours = (jax.nn.log_softmax(logits.astype(jnp.float32) / temperature) for logits in (ours, theirs))
+    return (jnp.exp(yours) * (yours - mine)).sum(-1)
+
+
+def binary_divergence(ours: jax.Array, theirs: jax.Array, temperature: float = 1.0) -> jax.Array:
+    """As `divergence`, of log odds (...)."""
+    mine, yours = (jnp.stack([logits, jnp.zeros_like(logits)], -1) for logits in (ours, theirs))
+    return divergence(mine, yours, temperature)
+
+
 def tally(values: jax.Array, mask: jax.Array) -> Tally:
     """Sum of ``values`` (b,) over unmasked rows, with their number."""
     weights = mask.astype(jnp.float32)

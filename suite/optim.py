@@ -1,7 +1,8 @@
 """Optimisers and learning-rate schedules, from ``Optim`` to one optax transformation.
 
 The chain is: clip -> scale_by_* -> decoupled weight decay -> factors by layer and by path -> learning rate. Frozen
-parameters are outside it: their updates are zero, they hold no state and they don't count in the clipped norm.
+parameters are outside it: their updates are zero, they hold no state and they don't count in the clipped norm. Pruning
+of single weights is around it all.
 """
 
 import math
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
+from suite.compression import sparse
 from suite.config import Optim
 from suite.errors import InputError, closest
 from suite.tree import map_paths, paths
@@ -67,7 +69,8 @@ def build(
         depth: the largest value of ``layer_of``.
 
     Raises:
-        InputError: a value is out of range, or a pattern of ``frozen`` or ``rates`` matches no parameter.
+        InputError: a value is out of range, a pattern of ``frozen`` or ``rates`` matches no parameter, or
+            ``sparsity`` leaves nothing to prune.
     """
     rate = schedule(optim, steps)
     frozen = frozen_paths(optim, params)
@@ -84,10 +87,11 @@ def build(
         chain.append(_scale_by(factors))
     chain.append(optax.scale_by_learning_rate(rate))
     transform = optax.chain(*chain)
-    if not frozen:
-        return transform
-    labels = map_paths(lambda path, _: "frozen" if path in frozen else "trained", params)
-    return optax.partition({"trained": transform, "frozen": optax.set_to_zero()}, labels)
+    if frozen:
+        labels = map_paths(lambda path, _: "frozen" if path in frozen else "trained", params)
+        transform = optax.partition({"trained": transform, "frozen": optax.set_to_zero()}, labels)
+    pruned = sparse.pruned_paths(optim.sparsity, params, frozen, layer_of, depth)
+    return sparse.masked(transform, optim.sparsity, pruned, steps) if pruned else transform
 
 
 def _direction(optim: Optim, params: Mapping[Any, Any]) -> optax.GradientTransformation:

@@ -31,6 +31,11 @@ def weights_of(params: Mapping[Any, Any], rest: Mapping[Any, Any]) -> dict[str, 
     return {name: np.asarray(leaf) for name, leaf in leaves.items()}
 
 
+def named(weights: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The parameters ("params") or the other variables ("rest") among weights, by path."""
+    return {name.partition("/")[2]: leaf for name, leaf in weights.items() if name.startswith(f"{kind}/")}
+
+
 def inputs_of(rows: Mapping[str, Any]) -> dict[str, Array]:
     """What a program takes for rows that are encoded like these."""
     taken = {"mask": Array(("b",), "bool")}

@@ -18,7 +18,7 @@ from suite.assets import prepare, unbind
 from suite.base import Batch, Source, Tally, Task
 from suite.checkpoint import Checkpoints, Progress
 from suite.compilation import CompileWatch, enable_cache
-from suite.compression import quantized
+from suite.compression import quantized, sparse
 from suite.config import Experiment, Train, dump, is_run
 from suite.data.pipeline import Dispatch, Encoder, Plan, dispatches, make_plan, to_device
 from suite.errors import InputError
@@ -111,7 +111,9 @@ def assemble(experiment: Experiment, total_steps: int) -> Program:
     abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, placed)
     shardings = placed if mesh.size > 1 else None  # on one device they would only cost time at each call
     replicated = experiment.parallel.engine == "pmap" and mesh.size > 1
-    step = make_step(graph, experiment.task, update, train, tables, optim.frozen_paths(settings, dense),
+    frozen = optim.frozen_paths(settings, dense)
+    pruned = sparse.pruned_paths(settings.sparsity, dense, frozen, model_config.layer_of, model_config.depth)
+    step = make_step(graph, experiment.task, update, train, tables, frozen, pruned,
                      Layout(axis=sharding.REPLICAS) if replicated else layout)  # fmt: skip
     if replicated:
         step = sharding.replicate(step, mesh)
@@ -138,10 +140,12 @@ def _check_tables(tables: Mapping[str, str], train: Train) -> None:
 
 
 def make_step(graph: Any, task: Task, update: rows.Update, train: Train, tables: Mapping[str, str],
-              frozen: Collection[str] = (), layout: Layout = Layout()) -> Callable[..., Any]:  # fmt: skip
+              frozen: Collection[str] = (), pruned: Collection[str] = (),
+              layout: Layout = Layout()) -> Callable[..., Any]:  # fmt: skip
     """The pure step over (State, batches (steps, b, ...)): one optimiser step for each leading entry.
 
-    The gradient of ``frozen`` parameters (by path) is used nowhere, so the compiler leaves out the work for it.
+    The gradient of ``frozen`` parameters (by path) is used nowhere, so the compiler leaves out the work for it. A zero
+    of a ``pruned`` parameter is one of its moving average too.
     """
 
     def loss(params: Any, rest: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, tuple[dict[str, Tally], Any]]:
@@ -176,7 +180,7 @@ def make_step(graph: Any, task: Task, update: rows.Update, train: Train, tables:
         tallies = batch_sum(tallies)
         grads, picked, seen = rows.whole(grads, picked, batch, tables)
         params, opt = update(grads, state.opt, state.params, picked, seen, state.step)
-        ema = _average(state.ema, params, state.step, train.ema, frozen) if train.ema else None
+        ema = _average(state.ema, params, state.step, train.ema, frozen, pruned) if train.ema else None
         changed = params, rest, opt, ema
         if train.on_nan == "skip":
             good = skipping.sound(tallies, grads, frozen)
@@ -194,11 +198,19 @@ def make_step(graph: Any, task: Task, update: rows.Update, train: Train, tables:
     return dispatch
 
 
-def _average(ema: Any, params: Any, step: jax.Array, decay: float, frozen: Collection[str]) -> Any:
+def _average(ema: Any, params: Any, step: jax.Array, decay: float, frozen: Collection[str],
+             pruned: Collection[str]) -> Any:  # fmt: skip
     """The moving average; early on its decay is (1 + step) / (10 + step), so that it forgets the initial values."""
     kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     now = paths(params)
-    return map_paths(lambda name, e: e if name in frozen else e + (1 - kept) * (now[name] - e), ema)
+
+    def moved(name: str, e: jax.Array) -> jax.Array:
+        if name in frozen:
+            return e
+        average = e + (1 - kept) * (now[name] - e)
+        return jnp.where(now[name] == 0, 0, average) if name in pruned else average
+
+    return map_paths(moved, ema)
 
 
 def total_steps(train: Train, plan: Plan) -> int:

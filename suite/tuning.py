@@ -4,17 +4,15 @@ All that is known lies on the disk: the recipe, the trials in a database, each t
 own. So a search that was stopped anywhere goes on when it is called again, and several processes may work on one.
 """
 
-import contextlib
 import shutil
-import signal
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args, get_type_hints
 
 from suite import claims, config, recipe, run, space, verdict
 from suite.config import Experiment, Goal
 from suite.errors import InputError, Interrupted, RunError, closest
+from suite.interruption import stopped_by_sigterm
 from suite.search import Search, say
 from suite.space import Dimension
 from suite.verdict import Verdict
@@ -47,7 +45,7 @@ def tune(experiment: Experiment, run_dir: str | Path = "", *, storage: str = "",
     fresh = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     again = f"suite tune {experiment.name} --run-dir {folder}"
     try:
-        with _stopped_by_sigterm():
+        with stopped_by_sigterm():
             search = _begun(experiment, goal, dimensions, folder, storage, keep_all)
             return search if isinstance(search, Verdict) else search.conclude()
     except Interrupted as stopped:
@@ -81,20 +79,6 @@ def _checked(experiment: Experiment) -> Goal:
     if search.seed < 0:
         raise InputError("field search.seed", f"{search.seed} is no number from 0.", fix="--search.seed 0")
     return goal
-
-
-@contextlib.contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """Between trainings SIGTERM ends a search at once, as Ctrl-C does; a training notes both and saves its step."""
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGTERM) if main else signal.SIG_IGN
-    if before is not signal.SIG_IGN:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        if before is not signal.SIG_IGN:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def _nothing_done(folder: Path) -> bool:

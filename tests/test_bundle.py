@@ -140,7 +140,7 @@ def test_a_file_too_many(copy):
                              "  try:   take them out, or fetch the bundle again, or export the run again")  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["assets/labels.json", "assets", "weights.safetensors"])
+@pytest.mark.parametrize("name", ["assets/labels.json", "assets", "weights.safetensors", "bundle.json"])
 def test_a_link(copy, tmp_path, name):
     shutil.move(copy / name, tmp_path / "elsewhere")
     (copy / name).symlink_to(tmp_path / "elsewhere")

@@ -142,7 +142,7 @@ def test_a_drop_beyond_the_bound_ends_with_3(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "suite compress: flags: name one of --quantize.\n  found: none\n"
+        ((), "suite compress: flags: name one of --quantize, --prune, --distill.\n  found: none\n"
          "  try:   suite compress RUN --quantize int8\n"),
         (("--quantize", "int7"), 'suite compress: flag --quantize: there is no format "int7".\n'
          "  found: int8, int4, int8-dynamic, int8-static\n  try:   int8\n"),

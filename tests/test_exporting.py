@@ -47,6 +47,18 @@ def test_the_longest_request_has_a_program(buckets, lengths, tmp_path):
     assert exporting._lengths(run) == lengths
 
 
+def test_matrices_that_are_always_rounded_are_rounded_once(tmp_path):
+    """Half the bytes, and the very numbers of the run: what is no operand in bfloat16 keeps its format."""
+    run = untrained(suite.replace(bundles.images(tmp_path), {"precision.compute": "bfloat16"}), tmp_path / "run")
+    bundle = suite.export(run, tmp_path / "bundle")
+    formats = {name.rpartition("/")[2]: str(value.dtype) for name, value in bundle.weights.items()}
+    assert formats == {"kernel": "bfloat16", "bias": "float32"}
+    _, asked = exporting.held_back(run)
+    rows = run.experiment.task.codec.encode(asked)
+    ours, theirs = bundle.outputs(rows, 0), run.outputs(rows, 0, 0)
+    np.testing.assert_array_equal(ours["logits"], theirs["logits"])
+
+
 def test_low_rank_additions_are_folded(tmp_path):
     run = untrained(bundles.adapted(tmp_path), tmp_path / "run")
     params, rest = run.variables

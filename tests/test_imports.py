@@ -23,7 +23,7 @@ NN = ("suite.nn", "suite.errors")
 CODECS = ("suite.codecs", "suite.data", "suite.decoding", "suite.base", "suite.errors")
 BUNDLES = ("suite.answering", "suite.bundle", "suite.manifest", "suite.programs", "suite.tensors")
 SERVING = (*BUNDLES, *CODECS, "suite.config", "suite.allocation", "suite.compilation")
-MODELS = (*NN, "suite.base", "suite.imports", "suite.models", "suite.precision")
+MODELS = (*NN, "suite.base", "suite.imports", "suite.models", "suite.precision", "suite.units")
 
 
 def modules():

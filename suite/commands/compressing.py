@@ -1,5 +1,6 @@
 """compress: a run made smaller, and whether it is still good enough."""
 
+import re
 from typing import TYPE_CHECKING
 
 from suite.commands.options import Options, allow, apply_flags, split_options, word
@@ -8,21 +9,27 @@ from suite.errors import InputError, Missed
 if TYPE_CHECKING:
     from suite.compression.compressing import Method
 
-FLAGS = ("quantize",)
+FLAGS = ("quantize", "prune", "distill")
 """Each stands for one method."""
+SHORT = ("pattern", "criterion", "units", "records")
+"""Fields of compression.prune that are flags by their own name."""
 
 
 def compress(arguments: list[str]) -> None:
-    """suite compress RUN --quantize int8|int4|int8-dynamic|int8-static [--aware] [--max-drop X] [--split NAME]
-    [--run-dir DIR [--continue]] [--compression.field VALUE ...] [--section.field VALUE ...] [--allow PACKAGE]"""
+    """suite compress RUN --quantize int8|int4|int8-dynamic|int8-static [--aware] |
+    --prune SHARE [--pattern structured|unstructured|2:4] [--criterion taylor|magnitude|movement] [--units KIND ...] |
+    --distill EXPERIMENT [--baseline] [--smoke]; with the last two [--distill.temperature T] [--distill.logits W]
+    [--distill.hidden PART PART ...]; with all [--max-drop X] [--split NAME] [--run-dir DIR [--continue]]
+    [--section.field VALUE ...] [--allow PACKAGE]"""
     from suite import run as runs
     from suite.compression import compressing, verdict
 
-    options = split_options(arguments, (*FLAGS, "max-drop", "split", "run-dir", "allow"), ("aware", "continue"))
+    options = split_options(arguments, (*FLAGS, "max-drop", "split", "run-dir", "allow"),
+                            ("aware", "baseline", "smoke", "continue"))  # fmt: skip
     folder = word(options, "RUN", "the folder that suite train printed last")
-    method, most = _method(options), _max_drop(options)
+    method, most = method_of(options), max_drop(options)
     opened = runs.open(folder, allow(options))
-    experiment = apply_flags(method.start(opened), options.rest, f"suite compress {folder}")
+    experiment = apply_flags(method.start(opened), _fields(options.rest), f"suite compress {folder}")
     made = compressing.compress(
         opened, method, options.named.get("run-dir", ""), experiment=experiment,
         split=options.named.get("split", ""), max_drop=most, resume="continue" in options.named,
@@ -35,21 +42,42 @@ def compress(arguments: list[str]) -> None:
         raise Missed(verdict.sentence(found))
 
 
-def _method(options: Options) -> "Method":
+def method_of(options: Options) -> "Method":
     """The one that a flag names."""
     asked = [name for name in FLAGS if name in options.named]
     if len(asked) != 1:
         raise InputError("flags", f"name one of {', '.join('--' + name for name in FLAGS)}.",
                          found=", ".join("--" + name for name in asked) or "none",
                          fix="suite compress RUN --quantize int8")  # fmt: skip
+    if "prune" in options.named:
+        from suite.compression.pruning import Prune
+
+        return Prune(_number(options, "prune", "0.5"))
+    if "distill" in options.named:
+        from suite import experiments
+        from suite.compression.students import Distill
+
+        student = experiments.load(options.named["distill"], smoke="smoke" in options.named)
+        return Distill(student, baseline="baseline" in options.named)
     from suite.compression.quantization import Quantize
 
     return Quantize(options.named["quantize"], aware="aware" in options.named)
 
 
-def _max_drop(options: Options) -> float | None:
-    given = options.named.get("max-drop")
+def _fields(arguments: list[str]) -> list[str]:
+    """Flags of pruning and distillation by the names of their fields."""
+    names = "|".join(SHORT)
+    found = [re.sub(r"^--(prune|distill)\.", r"--compression.\1.", argument) for argument in arguments]
+    return [re.sub(rf"^--({names})(?==|$)", r"--compression.prune.\1", argument) for argument in found]
+
+
+def max_drop(options: Options) -> float | None:
+    return _number(options, "max-drop", "0.005") if "max-drop" in options.named else None
+
+
+def _number(options: Options, flag: str, example: str) -> float:
     try:
-        return None if given is None else float(given)
+        return float(options.named[flag])
     except ValueError:
-        raise InputError("flag --max-drop", f'"{given}" is no number.', fix="--max-drop 0.005") from None
+        raise InputError(f"flag --{flag}", f'"{options.named[flag]}" is no number.',
+                         fix=f"--{flag} {example}") from None  # fmt: skip

@@ -12,8 +12,9 @@ from typing import Any
 from suite import config
 from suite import run as runs
 from suite.compression import verdict
+from suite.compression.verdict import Measured
 from suite.config import Experiment
-from suite.errors import InputError
+from suite.errors import InputError, Interrupted
 from suite.run import Run
 
 
@@ -40,6 +41,10 @@ class Method(ABC):
         Called again on a folder that a kill or an interruption left, it goes on from there.
         """
 
+    def besides(self, before: Measured, after: Measured, allow: tuple[str, ...]) -> dict[str, Any]:
+        """What the verdict says besides, of the run and of what was made of it."""
+        return {}
+
 
 def compress(run: Run | str | Path, method: Method, run_dir: str | Path = "", *, experiment: Experiment | None = None,
              split: str = "", max_drop: float | None = None, resume: bool = False,
@@ -62,6 +67,7 @@ def compress(run: Run | str | Path, method: Method, run_dir: str | Path = "", *,
     Raises:
         InputError: the run cannot be made smaller in this way, or the folder already holds a run and ``resume`` is
             False.
+        Interrupted: training was asked to stop; ``resume`` goes on.
     """
     begun = time.perf_counter()
     run = run if isinstance(run, Run) else runs.open(run, allow)
@@ -74,13 +80,17 @@ def compress(run: Run | str | Path, method: Method, run_dir: str | Path = "", *,
         raise InputError(f'--run-dir "{folder}"', "already holds a run.", fix="--continue, or another --run-dir")
     try:
         method.make(run, experiment, folder)
+    except Interrupted as stopped:
+        again = f"the same command with --run-dir {folder} --continue"
+        raise Interrupted(folder, stopped.step, stopped.saved, again=again) from None
     except InputError:
         if fresh:  # so that the corrected command finds no run there
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    made = runs.open(folder, (*allow, *_packages(config.to_json(run.experiment))))
+    allow = (*allow, *_packages(config.to_json(run.experiment)), *_packages(config.to_json(experiment)))
+    made = runs.open(folder, allow)
     after = verdict.measured(made, before.split)
-    found = verdict.compare(before, after, name, max_drop)
+    found = {**verdict.compare(before, after, name, max_drop), **method.besides(before, after, allow)}
     config.write_text(folder / verdict.FILE, json.dumps(found, indent=1) + "\n")
     metrics = {f"{before.split}/{metric}": value for metric, value in after.scores.values().items()}
     seconds = time.perf_counter() - begun

@@ -70,6 +70,14 @@ def compare(before: Measured, after: Measured, method: str, max_drop: float | No
     }
 
 
+def margin(before: Measured, after: Measured, alone: Measured) -> dict[str, Any]:
+    """What a teacher was worth: the metric of ``alone``, the student that had none, with the bounds of its interval,
+    and ``margin``: by how much ``after``, taught by ``before``, is better, with the bounds of the paired difference."""
+    metric, lower = ruler(before.run.experiment, before.scores)
+    better, worse = (alone, after) if lower else (after, alone)
+    return {**_interval(alone.scores.interval(metric)), "margin": _interval(better.scores.minus(worse.scores, metric))}
+
+
 def _interval(found: Interval) -> dict[str, float]:
     return {"value": found.value, "low": found.low, "high": found.high}
 
@@ -112,6 +120,9 @@ def render(verdict: Mapping[str, Any]) -> str:
          _share(memory["after"] / memory["before"])),
         ("parameters", f"{count['before']:,}", f"{count['after']:,}", f"{count['zeros']:,} are zero"),
     ]  # fmt: skip
+    if alone := verdict.get("baseline"):
+        value = {name: alone[name] for name in ("value", "low", "high")}
+        rows.insert(2, ("  from labels alone", "", _spread(value), f"the teacher adds {_spread(alone['margin'])}"))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = ["  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip()
              for row in rows]  # fmt: skip

@@ -26,6 +26,7 @@ from suite.nn.conv import Conv
 from suite.nn.conv1d import Conv1d, DepthwiseConv1d
 from suite.nn.layout import edge
 from suite.nn.relative import RelativeAttention
+from suite.units import Units, feed_forward, heads
 
 _HE = nnx.initializers.he_normal()
 _CHOICES: dict[str, tuple[Any, ...]] = {
@@ -50,7 +51,9 @@ class Config(ModelConfig):
     width: int = 144
     """Size of a frame's vector."""
     heads: int = 4
-    """Attention heads; they divide the width."""
+    """Attention heads; they divide the width unless head_width is set."""
+    head_width: int = 0
+    """Width of a head. 0: width / heads."""
     feed_forward: int = 0
     """Width inside the feed-forward halves. 0: four times the width."""
     kernel: int = 15
@@ -71,14 +74,14 @@ class Config(ModelConfig):
     """Fraction of attention weights that training drops."""
 
     def __post_init__(self):
-        check_sizes(self, 0, "inputs", "outputs", "layers", "feed_forward")
+        check_sizes(self, 0, "inputs", "outputs", "layers", "head_width", "feed_forward")
         check_sizes(self, 1, "width", "heads", "kernel")
         check_choices(self, _CHOICES)
         check_fractions(self, "dropout", "attention_dropout")
-        check_heads(self.width, self.heads)
+        check_heads(self.width, self.heads, self.head_width)
         if self.stem == "conv2d" and self.subsampling == 1:
             raise InputError("field model.subsampling", 'must be 2, 4 or 8 where the stem is "conv2d"', found="1")
-        if self.positions == "rotary" and self.width // self.heads % 2:
+        if self.positions == "rotary" and (self.head_width or self.width // self.heads) % 2:
             found = f"{self.width} / {self.heads}"
             raise InputError("field model.heads", "rotary positions need an even width a head", found=found)
 
@@ -104,6 +107,10 @@ class Config(ModelConfig):
     @property
     def shared_by_tensor(self) -> dict[str, int]:
         return {"heads": self.heads}
+
+    @property
+    def prunable(self) -> tuple[Units, ...]:
+        return PRUNING
 
 
 def silence(x: Float[Array, "b t ..."], mask: Bool[Array, "b t"]) -> Float[Array, "b t ..."]:
@@ -220,14 +227,15 @@ class Block(nnx.Module):
     """
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        width, heads, rate = config.width, config.heads, config.attention_dropout
+        width, heads = config.width, config.heads
+        sizes: dict[str, Any] = {"dropout": config.attention_dropout, "head_width": config.head_width}
         self.before = HalfFeedForward(config, rngs=rngs)
         self.attention_norm = LayerNorm(width, epsilon=1e-5)
         self.attention: nnx.Module
         if config.positions == "relative":
-            self.attention = RelativeAttention(width, heads, rngs=rngs, dropout=rate)
+            self.attention = RelativeAttention(width, heads, rngs=rngs, **sizes)
         else:
-            self.attention = SelfAttention(width, heads, rngs=rngs, dropout=rate, turn=config.positions == "rotary")
+            self.attention = SelfAttention(width, heads, rngs=rngs, turn=config.positions == "rotary", **sizes)
         self.conv = ConvModule(config, rngs=rngs)
         self.after = HalfFeedForward(config, rngs=rngs)
         self.norm = LayerNorm(width, epsilon=1e-5)
@@ -293,6 +301,15 @@ SHARDING = (
     (r"(query|key|value|gate|up)\Wkernel$", P("fsdp", "tensor")),
     (r"(query|key|value|gate|up)\Wbias$", P("tensor")),
     (r"(attention\Wout|conv\Wout|down)\Wkernel$", P("tensor", "fsdp")),
+)
+
+_ATTENTION = "encoder/layers/{i}/attention"
+_BY_DISTANCE = ((f"{_ATTENTION}/distance/kernel", 1), (f"{_ATTENTION}/content_bias", 0),
+                (f"{_ATTENTION}/distance_bias", 0))  # fmt: skip
+PRUNING = (
+    feed_forward("encoder/layers/{i}/before"),
+    feed_forward("encoder/layers/{i}/after"),
+    heads(_ATTENTION, besides=_BY_DISTANCE),
 )
 
 IMPORTS: dict[str, Any] = {}

@@ -30,11 +30,18 @@ def check_fractions(config: ModelConfig, *names: str) -> None:
             raise InputError(f"field model.{name}", "must be at least 0 and below 1", found=str(getattr(config, name)))
 
 
-def check_heads(width: int, heads: int) -> None:
-    """InputError unless ``heads`` divides ``width``."""
-    if width % heads:
+def check_heads(width: int, heads: int, head_width: int) -> None:
+    """InputError unless ``heads`` divides ``width``, or ``head_width`` says how wide one is."""
+    if not head_width and width % heads:
         raise InputError("field model.heads", "must divide width", found=f"{heads} heads of width {width}",
                          fix=f"one of {divisors(width)}")  # fmt: skip
+
+
+def check_published_heads(width: int, heads: int, head_width: int) -> None:
+    """InputError where heads are not as wide as ``width`` over their number, which is what a published config says."""
+    if head_width * heads not in (0, width):
+        raise InputError("the model", f"has {heads} heads of width {head_width}, which this format cannot say.",
+                         found=f"width {width}")  # fmt: skip
 
 
 def divisors(n: int) -> str:

@@ -36,6 +36,7 @@ from suite.nn import (
     run_layers,
 )
 from suite.nn.layout import edge
+from suite.units import Units, feed_forward, heads
 
 Norm = LayerNorm | RMSNorm
 
@@ -124,6 +125,10 @@ class Config(ModelConfig):
     def shared_by_tensor(self) -> dict[str, int]:
         return {"heads": self.heads, "kv_heads": self.kv_heads or self.heads}
 
+    @property
+    def prunable(self) -> tuple[Units, ...]:
+        return PRUNING
+
     def adopt(self, published: ModelConfig) -> "Config":
         if not isinstance(published, Config):
             return super().adopt(published)  # type: ignore[return-value]
@@ -135,8 +140,7 @@ def _check_sizes(config: Config) -> None:
     check_sizes(config, 0, "vocab_size", "kv_heads", "head_width", "feed_forward")
     check_sizes(config, 1, "layers", "width", "heads", "max_length")
     width, heads = config.width, config.heads
-    if not config.head_width:
-        check_heads(width, heads)
+    check_heads(width, heads, config.head_width)
     if config.kv_heads and heads % config.kv_heads:
         raise InputError("field model.kv_heads", "must divide heads", found=f"{config.kv_heads} of {heads} heads",
                          fix=f"one of {divisors(heads)}")  # fmt: skip
@@ -279,6 +283,8 @@ SHARDING = (
     (r"(out|down)\Wkernel$", P("tensor", "fsdp")),
     (r"^head\Wkernel$", P("fsdp", "tensor")),
 )
+
+PRUNING = (feed_forward("layers/{i}/mlp"), heads("layers/{i}/attention"))
 
 ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu",
                 "silu": "silu", "swish": "silu"}  # fmt: skip

@@ -8,7 +8,7 @@ Dims: b batch, i numbers, f fields (categories and lists), s values an example (
 lists, d width of an embedding, x features of the deep part.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any, Literal, get_args
 
@@ -24,6 +24,7 @@ from suite.nn import Dropout, Linear
 from suite.nn.interaction import CrossNetwork, pairwise_sum
 from suite.nn.layout import edge
 from suite.nn.table import StackedTable
+from suite.units import Units
 
 Kind = Literal["deepfm", "lr", "fm", "dnn", "wide_deep", "dcn"]
 
@@ -100,6 +101,11 @@ class Config(ModelConfig):
     @property
     def tables(self) -> dict[str, str]:
         return {"table/embedding": "ids"}
+
+    @property
+    def prunable(self) -> tuple[Units, ...]:
+        # Of dcn the last layer stays whole: its values share the head with those of the cross network.
+        return (*PRUNING, _last(len(self.hidden) - 1)) if self.hidden and self.kind != "dcn" else PRUNING
 
 
 class DeepFM(nnx.Module):
@@ -197,5 +203,26 @@ def _with_zero_weight(config: Config) -> Any:
 
 
 SHARDING = ((r"table/embedding$", P("fsdp")),)
+
+PRUNING = (
+    Units(
+        kind="hidden",
+        field="hidden",
+        made=(("layers/{i}/kernel", 1), ("layers/{i}/bias", 0)),
+        used=(("layers/{i+1}/kernel", 0),),
+    ),
+)
+
+
+def _last(place: int) -> Units:
+    """The values of the last hidden layer, which the head uses."""
+    return Units(
+        kind="hidden",
+        field="hidden",
+        made=((f"layers/{place}/kernel", 1), (f"layers/{place}/bias", 0)),
+        used=(("head/kernel", 0),),
+        fewer=lambda config, count, _: replace(config, hidden=(*config.hidden[:-1], count)),
+    )
+
 
 IMPORTS: dict[str, Any] = {}

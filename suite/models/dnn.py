@@ -16,6 +16,7 @@ from suite.base import ModelConfig
 from suite.errors import InputError
 from suite.nn import Dropout, Linear, activate
 from suite.nn.layout import edge
+from suite.units import Units
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,10 @@ class Config(ModelConfig):
     def depth(self) -> int:
         return len(self.hidden)
 
+    @property
+    def prunable(self) -> tuple[Units, ...]:
+        return PRUNING
+
 
 class DNN(nnx.Module):
     """Affine layers with activation and dropout between them.
@@ -93,6 +98,15 @@ class DNN(nnx.Module):
 SHARDING = (
     (r"kernel$", P("fsdp", "tensor")),
     (r"bias$", P("tensor")),
+)
+
+PRUNING = (
+    Units(
+        kind="hidden",
+        field="hidden",
+        made=(("layers/{i}/kernel", 1), ("layers/{i}/bias", 0)),
+        used=(("layers/{i+1}/kernel", 0),),
+    ),
 )
 
 IMPORTS: dict[str, Any] = {}

@@ -25,6 +25,7 @@ from suite.nn import Dropout, Linear
 from suite.nn.batchnorm import BatchNorm, GroupNorm
 from suite.nn.conv import Conv, max_pool
 from suite.nn.layout import edge
+from suite.units import Units
 
 _CHOICES = {
     "block": ("basic", "bottleneck"),
@@ -50,6 +51,8 @@ class Config(ModelConfig):
     """Channels that each stage returns."""
     block: Literal["basic", "bottleneck"] = "basic"
     """Two 3x3 convolutions, or 1x1, 3x3 and 1x1 with a quarter of the channels between them."""
+    inner: tuple[int, ...] = ()
+    """Channels between the convolutions of a block, of each stage. (): as many as it returns, or a quarter."""
     stem_width: int = 64
     """Channels after the first convolution."""
     stem_kernel: int = 7
@@ -89,6 +92,9 @@ class Config(ModelConfig):
         sizes = (*self.blocks, *self.widths, self.stem_width, self.stem_kernel, self.stem_stride)
         if min(sizes) < 1:
             raise InputError("field model", "sizes must be at least 1", found=str(sizes))
+        if self.inner and (len(self.inner) != len(self.blocks) or min(self.inner) < 1):
+            found = f"blocks {self.blocks}, inner {self.inner}"
+            raise InputError("field model.inner", "needs one width of at least 1 for each stage", found=found)
         if self.block == "bottleneck" and any(width % _NARROWING for width in self.widths):
             raise InputError("field model.widths", f"bottlenecks need multiples of {_NARROWING}",
                              found=str(self.widths))  # fmt: skip
@@ -98,9 +104,14 @@ class Config(ModelConfig):
         if not 0 <= self.dropout < 1:
             raise InputError("field model.dropout", "must be at least 0 and below 1", found=str(self.dropout))
 
+    @property
+    def between(self) -> tuple[int, ...]:
+        """Channels between the convolutions of a block, of each stage."""
+        share = _NARROWING if self.block == "bottleneck" else 1
+        return self.inner or tuple(width // share for width in self.widths)
+
     def _normed(self) -> list[int]:
-        inner = [width // _NARROWING for width in self.widths] if self.block == "bottleneck" else []
-        return [self.stem_width, *self.widths, *inner]
+        return [self.stem_width, *self.widths, *self.between]
 
     def build(self, *, rngs: nnx.Rngs) -> "ResNet":
         for name in ("channels", "outputs"):
@@ -122,6 +133,11 @@ class Config(ModelConfig):
     @property
     def depth(self) -> int:
         return sum(self.blocks) + 1
+
+    @property
+    def prunable(self) -> tuple[Units, ...]:
+        # Channels that are normalised in groups know of each other.
+        return PRUNING if self.norm == "batch" else ()
 
     def adopt(self, published: ModelConfig) -> "Config":
         if not isinstance(published, Config):
@@ -218,12 +234,11 @@ class Block(nnx.Module):
         shortcut: the projection of the input, or None where it needs none or is padded.
     """
 
-    def __init__(self, config: Config, inputs: int, outputs: int, stride: int, *, rngs: nnx.Rngs):
+    def __init__(self, config: Config, inputs: int, inner: int, outputs: int, stride: int, *, rngs: nnx.Rngs):
         last = 0.0 if config.zero_init else 1.0
         if config.block == "basic":
-            plan = [(inputs, outputs, 3, stride, 1.0), (outputs, outputs, 3, 1, last)]
+            plan = [(inputs, inner, 3, stride, 1.0), (inner, outputs, 3, 1, last)]
         else:
-            inner = outputs // _NARROWING
             first, middle = (stride, 1) if config.stride_in == "1x1" else (1, stride)
             plan = [(inputs, inner, 1, first, 1.0), (inner, inner, 3, middle, 1.0), (inner, outputs, 1, 1, last)]
         self.layers = nnx.List([ConvNorm(config, *row, rngs=rngs) for row in plan])
@@ -261,10 +276,11 @@ class ResNet(nnx.Module):
         self.stem = ConvNorm(config, config.channels, config.stem_width, config.stem_kernel, config.stem_stride,
                              rngs=rngs)  # fmt: skip
         stages, width = [], config.stem_width
-        for place, (count, outputs) in enumerate(zip(config.blocks, config.widths, strict=True)):
+        sizes = zip(config.blocks, config.between, config.widths, strict=True)
+        for place, (count, inner, outputs) in enumerate(sizes):
             made = []
             for step in range(count):
-                made.append(Block(config, width, outputs, 2 if place and not step else 1, rngs=rngs))
+                made.append(Block(config, width, inner, outputs, 2 if place and not step else 1, rngs=rngs))
                 width = outputs
             stages.append(nnx.List(made))
         self.stages = nnx.List(stages)
@@ -297,6 +313,28 @@ SHARDING = (
     (r"head\Wkernel$", P("fsdp", "tensor")),
 )
 
+
+def _narrower(config: Config, count: int, stage: int) -> Config:
+    """With ``count`` channels between the convolutions of the blocks of a stage."""
+    return replace(config, inner=(*config.between[:stage], count, *config.between[stage + 1 :]))
+
+
+def _between(first: int) -> Units:
+    """The channels that convolution ``first`` of a block makes and the next one uses."""
+    made, used = (f"stages/{{i}}/{{j}}/layers/{place}" for place in (first, first + 1))
+    norm = tuple((f"{made}/norm/{part}", 0) for part in ("scale", "bias", "mean", "variance"))
+    return Units(
+        kind="channels",
+        field="inner",
+        made=((f"{made}/conv/kernel", 3), *norm),
+        used=((f"{used}/conv/kernel", 2),),
+        fewer=_narrower,
+    )
+
+
+PRUNING = (_between(0), _between(1))
+"""The second is that of a bottleneck: a basic block has no third convolution to use its channels."""
+
 _NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "variance"}
 _CLASSIC = {"blocks": "layers", "widths": "channels", "channels": "in_chans"}
 """Our fields as arguments of timm's model."""
@@ -324,6 +362,8 @@ def _refuse(config: Config, **needed: Any) -> None:
               "epsilon": 1e-5, **needed}  # fmt: skip
     wrong = [f"{name} {getattr(config, name)}, not {value}" for name, value in needed.items()
              if getattr(config, name) != value]  # fmt: skip
+    if config.between != replace(config, inner=()).between:
+        wrong.append(f"inner {config.inner}")
     if wrong:
         raise InputError("the model", f"has {', '.join(wrong)}.")
 

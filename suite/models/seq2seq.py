@@ -40,6 +40,7 @@ from suite.nn import (
     sinusoids,
 )
 from suite.nn.layout import edge
+from suite.units import Units, feed_forward, heads
 
 _CHOICES = {
     "norm": ("layer", "rms"),
@@ -143,6 +144,11 @@ class Config(ModelConfig):
     def shared_by_tensor(self) -> dict[str, int]:
         return {"heads": self.heads}
 
+    @property
+    def prunable(self) -> tuple[Units, ...]:
+        # The biases by distance belong to the heads of all layers, so none can lose a head alone.
+        return tuple(units for units in PRUNING if units.kind != "heads" or self.positions != "relative")
+
     def adopt(self, published: ModelConfig) -> "Config":
         if not isinstance(published, Config):
             return super().adopt(published)  # type: ignore[return-value]
@@ -153,8 +159,7 @@ class Config(ModelConfig):
 def _check_sizes(config: Config) -> None:
     check_sizes(config, 0, "vocab_size", "decoder_layers", "head_width", "feed_forward", "start")
     check_sizes(config, 1, "layers", "width", "heads", "max_length")
-    if not config.head_width:
-        check_heads(config.width, config.heads)
+    check_heads(config.width, config.heads, config.head_width)
     if config.buckets < 4 or config.furthest <= config.buckets // 2:
         raise InputError("field model.buckets", "must be at least 4, and below twice the furthest distance",
                          found=f"{config.buckets} buckets up to {config.furthest}")  # fmt: skip
@@ -361,6 +366,14 @@ SHARDING = (
     (r"(query|key|value|up)\Wbias$", P("tensor")),
     (r"(out|down)\Wkernel$", P("tensor", "fsdp")),
     (r"^head\Wkernel$", P("fsdp", "tensor")),
+)
+
+PRUNING = (
+    feed_forward("encoder/layers/{i}/mlp"),
+    feed_forward("decoder/layers/{i}/mlp"),
+    heads("encoder/layers/{i}/attention"),
+    heads("decoder/layers/{i}/attention"),
+    heads("decoder/layers/{i}/cross"),
 )
 
 

@@ -37,6 +37,7 @@ from suite.nn import (
     sinusoidal,
 )
 from suite.nn.layout import edge
+from suite.units import Units, feed_forward, heads
 
 _CHOICES = {
     "norm": ("pre", "post"),
@@ -61,7 +62,9 @@ class Config(ModelConfig):
     width: int = 256
     """Size of a token's vector."""
     heads: int = 4
-    """Attention heads; they divide the width."""
+    """Attention heads; they divide the width unless head_width is set."""
+    head_width: int = 0
+    """Width of a head. 0: width / heads."""
     feed_forward: int = 1024
     """Width inside the feed-forward layer. 0: four times the width."""
     max_length: int = 512
@@ -122,6 +125,10 @@ class Config(ModelConfig):
     def shared_by_tensor(self) -> dict[str, int]:
         return {"heads": self.heads}
 
+    @property
+    def prunable(self) -> tuple[Units, ...]:
+        return PRUNING
+
     def adopt(self, published: ModelConfig) -> "Config":
         """``published`` with the classes, the pooling and the dropout of this configuration."""
         if not isinstance(published, Config):
@@ -134,11 +141,12 @@ class Config(ModelConfig):
 
 
 def _check_sizes(config: Config) -> None:
-    check_sizes(config, 0, "vocab_size", "outputs", "layers", "feed_forward", "token_types", "position_offset")
+    check_sizes(config, 0, "vocab_size", "outputs", "layers", "head_width", "feed_forward", "token_types",
+                "position_offset")  # fmt: skip
     check_sizes(config, 1, "width", "heads", "max_length")
     width, heads = config.width, config.heads
-    check_heads(width, heads)
-    if config.positions == "rotary" and width // heads % 2:
+    check_heads(width, heads, config.head_width)
+    if config.positions == "rotary" and (config.head_width or width // heads) % 2:
         raise InputError("field model.heads", "rotary positions need an even width a head", found=f"{width} / {heads}")
     if config.epsilon <= 0:
         raise InputError("field model.epsilon", "must be above 0", found=str(config.epsilon))
@@ -155,8 +163,9 @@ class Block(nnx.Module):
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         width, epsilon = config.width, config.epsilon
         self.attention = SelfAttention(
-            width, config.heads, rngs=rngs, dropout=config.attention_dropout, turn=config.positions == "rotary"
-        )
+            width, config.heads, rngs=rngs, dropout=config.attention_dropout, turn=config.positions == "rotary",
+            head_width=config.head_width,
+        )  # fmt: skip
         self.attention_norm = LayerNorm(width, epsilon=epsilon)
         self.mlp = FeedForward(width, config.feed_forward or 4 * width, config.activation, rngs=rngs)
         self.mlp_norm = LayerNorm(width, epsilon=epsilon)
@@ -284,6 +293,8 @@ SHARDING = (
     (r"(out|down)\Wkernel$", P("tensor", "fsdp")),
 )
 
+PRUNING = (feed_forward("encoder/layers/{i}/mlp"), heads("encoder/layers/{i}/attention"))
+
 _SIZES = {
     "vocab_size": "vocab_size", "layers": "num_hidden_layers", "width": "hidden_size", "heads": "num_attention_heads",
     "feed_forward": "intermediate_size", "max_length": "max_position_embeddings", "token_types": "type_vocab_size",
@@ -334,6 +345,8 @@ def _writer(kind: str, stem: str, sizes: dict[str, str], rest: dict[str, str], o
                  if getattr(config, name) != value]  # fmt: skip
         if config.activation == "swiglu":
             wrong.append("activation swiglu")
+        if config.head_width * config.heads not in (0, config.width):
+            wrong.append(f"{config.heads} heads of width {config.head_width}")
         if bool(config.token_types) != ("token_types" in sizes):
             wrong.append(f"token_types {config.token_types}")
         if bool(config.position_offset) != offset:

@@ -19,10 +19,11 @@ from jaxtyping import Array, Bool, Float
 from suite.base import ModelConfig
 from suite.errors import InputError
 from suite.imports import CONV2D, TRANSPOSED, Map, Rule, Split, linear, norm
-from suite.models.checks import check_fractions, check_given, check_sizes
+from suite.models.checks import check_fractions, check_given, check_published_heads, check_sizes
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention
 from suite.nn.conv import Conv
 from suite.nn.layout import edge
+from suite.units import Units, feed_forward, heads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,9 @@ class Config(ModelConfig):
     hidden: int = 768
     """Size of a token's vector."""
     heads: int = 12
-    """Attention heads; they divide ``hidden``."""
+    """Attention heads; they divide ``hidden`` unless head_width is set."""
+    head_width: int = 0
+    """Size of a head. 0: hidden / heads."""
     feed_forward: int = 0
     """Size inside the feed-forward layer. 0: four times ``hidden``."""
     activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu"
@@ -57,10 +60,10 @@ class Config(ModelConfig):
     """Added to variances. Hugging Face: 1e-12."""
 
     def __post_init__(self):
-        check_sizes(self, 0, "height", "width", "channels", "outputs", "feed_forward", "layers")
+        check_sizes(self, 0, "height", "width", "channels", "outputs", "head_width", "feed_forward", "layers")
         check_sizes(self, 1, "patch", "hidden", "heads")
         check_fractions(self, "dropout", "attention_dropout")
-        if self.hidden % self.heads:
+        if not self.head_width and self.hidden % self.heads:
             found = f"{self.heads} heads of {self.hidden}"
             raise InputError("field model.heads", "must divide hidden", found=found)
         if self.height % self.patch or self.width % self.patch:
@@ -98,6 +101,10 @@ class Config(ModelConfig):
     @property
     def shared_by_tensor(self) -> dict[str, int]:
         return {"heads": self.heads}
+
+    @property
+    def prunable(self) -> tuple[Units, ...]:
+        return PRUNING
 
     def adopt(self, published: ModelConfig) -> "Config":
         if not isinstance(published, Config):
@@ -142,7 +149,8 @@ class Block(nnx.Module):
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         size = config.hidden
         self.attention_norm = LayerNorm(size, epsilon=config.epsilon)
-        self.attention = SelfAttention(size, config.heads, rngs=rngs, dropout=config.attention_dropout)
+        self.attention = SelfAttention(size, config.heads, rngs=rngs, dropout=config.attention_dropout,
+                                       head_width=config.head_width)  # fmt: skip
         self.mlp_norm = LayerNorm(size, epsilon=config.epsilon)
         self.mlp = FeedForward(size, config.feed_forward or 4 * size, config.activation, rngs=rngs)
         self.dropout = Dropout(config.dropout)
@@ -201,6 +209,8 @@ SHARDING = (
     (r"(out|down)\Wkernel$", P("tensor", "fsdp")),
 )
 
+PRUNING = (feed_forward("layers/{i}/mlp"), heads("layers/{i}/attention", "hidden"))
+
 _SIZES = {"channels": "num_channels", "patch": "patch_size", "layers": "num_hidden_layers", "hidden": "hidden_size",
           "heads": "num_attention_heads", "feed_forward": "intermediate_size"}  # fmt: skip
 _REST = {"activation": "hidden_act", "dropout": "hidden_dropout_prob", "epsilon": "layer_norm_eps",
@@ -230,6 +240,7 @@ def _read(published: Mapping[str, Any]) -> Config:
 
 
 def _publish(config: Config) -> dict[str, Any]:
+    check_published_heads(config.hidden, config.heads, config.head_width)
     labels = {str(i): f"LABEL_{i}" for i in range(config.outputs)}
     side: Any = config.height if config.height == config.width else [config.height, config.width]
     values = {theirs: getattr(config, ours) for ours, theirs in (_SIZES | _REST).items()}
@@ -254,6 +265,7 @@ def _read_timm(published: Mapping[str, Any]) -> Config:
 
 
 def _publish_timm(config: Config) -> dict[str, Any]:
+    check_published_heads(config.hidden, config.heads, config.head_width)
     if config.activation != "gelu" or config.epsilon != 1e-6:
         raise InputError("the model", f"has activation {config.activation} and epsilon {config.epsilon}.")
     given = {theirs: getattr(config, ours) for ours, theirs in _TIMM.items()}

@@ -24,11 +24,19 @@ from suite.base import ModelConfig
 from suite.errors import InputError
 from suite.imports import CONV1D, Map, Rule, linear, norm
 from suite.models.audio import frame_mean, silence
-from suite.models.checks import check_choices, check_fractions, check_given, check_heads, check_sizes
+from suite.models.checks import (
+    check_choices,
+    check_fractions,
+    check_given,
+    check_heads,
+    check_published_heads,
+    check_sizes,
+)
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention, gelu
 from suite.nn.conv1d import Conv1d, PositionalConv
 from suite.nn.dropout import keep_mask
 from suite.nn.layout import edge
+from suite.units import Units, feed_forward, heads
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "feature_norm": ("group", "layer"),
@@ -62,7 +70,9 @@ class Config(ModelConfig):
     width: int = 768
     """Size of a frame's vector."""
     heads: int = 12
-    """Attention heads; they divide the width."""
+    """Attention heads; they divide the width unless head_width is set."""
+    head_width: int = 0
+    """Width of a head. 0: width / heads."""
     feed_forward: int = 3072
     """Width inside the feed-forward layer."""
     norm: Literal["post", "pre"] = "post"
@@ -91,12 +101,12 @@ class Config(ModelConfig):
     """Channels a span."""
 
     def __post_init__(self):
-        check_sizes(self, 0, "outputs", "layers")
+        check_sizes(self, 0, "outputs", "layers", "head_width")
         check_sizes(self, 1, "width", "heads", "feed_forward", "position_kernel", "position_groups",
                     "mask_time_length", "mask_features_length")  # fmt: skip
         check_choices(self, _CHOICES)
         check_fractions(self, "dropout", "attention_dropout", "activation_dropout", "mask_time", "mask_features")
-        check_heads(self.width, self.heads)
+        check_heads(self.width, self.heads, self.head_width)
         if self.width % self.position_groups:
             raise InputError("field model.position_groups", "must divide width",
                              found=f"{self.position_groups} groups of width {self.width}")  # fmt: skip
@@ -147,6 +157,10 @@ class Config(ModelConfig):
     @property
     def shared_by_tensor(self) -> dict[str, int]:
         return {"heads": self.heads}
+
+    @property
+    def prunable(self) -> tuple[Units, ...]:
+        return PRUNING
 
 
 class TimeNorm(nnx.Module):
@@ -209,7 +223,8 @@ class Block(nnx.Module):
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         width, epsilon = config.width, config.epsilon
-        self.attention = SelfAttention(width, config.heads, rngs=rngs, dropout=config.attention_dropout)
+        self.attention = SelfAttention(width, config.heads, rngs=rngs, dropout=config.attention_dropout,
+                                       head_width=config.head_width)  # fmt: skip
         self.attention_norm = LayerNorm(width, epsilon=epsilon)
         self.mlp = FeedForward(width, config.feed_forward, rngs=rngs, dropout=config.activation_dropout)
         self.mlp_norm = LayerNorm(width, epsilon=epsilon)
@@ -354,6 +369,7 @@ SHARDING = (
     (r"(out|down)\Wkernel$", P("tensor", "fsdp")),
 )
 
+PRUNING = (feed_forward("encoder/layers/{i}/mlp"), heads("encoder/layers/{i}/attention"))
 
 _CONV, _FEATURES = "feature_extractor.conv_layers.{i}.", "encoder/features/{i}/"
 _LAYER, _BLOCK = "encoder.layers.{i}.", "encoder/layers/{i}/"
@@ -424,6 +440,7 @@ def _config(theirs: Mapping[str, Any]) -> Config:
 def _published(config: Config) -> dict[str, Any]:
     if config.pooling == "mean":
         raise InputError("field model.pooling", "has no published counterpart.", found="mean", fix="none or hidden")
+    check_published_heads(config.width, config.heads, config.head_width)
     return {
         "conv_dim": list(config.conv_widths),
         "conv_kernel": list(config.conv_kernels),

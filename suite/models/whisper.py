@@ -22,10 +22,18 @@ from suite.base import ModelConfig
 from suite.errors import InputError
 from suite.imports import CONV1D, TRANSPOSED, Map, Rule, linear, norm
 from suite.models.audio import frame_mean, silence
-from suite.models.checks import check_choices, check_fractions, check_given, check_heads, check_sizes
+from suite.models.checks import (
+    check_choices,
+    check_fractions,
+    check_given,
+    check_heads,
+    check_published_heads,
+    check_sizes,
+)
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention, gelu
 from suite.nn.conv1d import Conv1d
 from suite.nn.layout import edge
+from suite.units import Units, feed_forward, heads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +49,9 @@ class Config(ModelConfig):
     width: int = 512
     """Size of a frame's vector."""
     heads: int = 8
-    """Attention heads; they divide the width."""
+    """Attention heads; they divide the width unless head_width is set."""
+    head_width: int = 0
+    """Width of a head. 0: width / heads."""
     feed_forward: int = 2048
     """Width inside the feed-forward layer."""
     max_length: int = 1500
@@ -54,11 +64,11 @@ class Config(ModelConfig):
     """Fraction of attention weights that training drops."""
 
     def __post_init__(self):
-        check_sizes(self, 0, "inputs", "outputs", "layers")
+        check_sizes(self, 0, "inputs", "outputs", "layers", "head_width")
         check_sizes(self, 1, "width", "heads", "feed_forward", "max_length")
         check_choices(self, {"pooling": ("none", "mean", "hidden")})
         check_fractions(self, "dropout", "attention_dropout")
-        check_heads(self.width, self.heads)
+        check_heads(self.width, self.heads, self.head_width)
         if self.width % 2:
             raise InputError("field model.width", "must be even, for sines and cosines", found=str(self.width))
 
@@ -91,6 +101,10 @@ class Config(ModelConfig):
     def shared_by_tensor(self) -> dict[str, int]:
         return {"heads": self.heads}
 
+    @property
+    def prunable(self) -> tuple[Units, ...]:
+        return PRUNING
+
 
 class Block(nnx.Module):
     """Attention, then feed-forward, each normalised before and on a residual.
@@ -101,10 +115,11 @@ class Block(nnx.Module):
     """
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        width = config.width
-        self.attention = SelfAttention(width, config.heads, rngs=rngs, dropout=config.attention_dropout)
+        width, size = config.width, config.head_width or config.width // config.heads
+        self.attention = SelfAttention(width, config.heads, rngs=rngs, dropout=config.attention_dropout,
+                                       head_width=size)  # fmt: skip
         # A bias of the keys would add the same to every score of a query.
-        self.attention.key = Linear(width, width, rngs=rngs, use_bias=False)
+        self.attention.key = Linear(width, config.heads * size, rngs=rngs, use_bias=False)
         self.attention_norm = LayerNorm(width, epsilon=1e-5)
         self.mlp = FeedForward(width, config.feed_forward, "gelu", rngs=rngs)
         self.mlp_norm = LayerNorm(width, epsilon=1e-5)
@@ -200,6 +215,7 @@ SHARDING = (
     (r"(out|down)\Wkernel$", P("tensor", "fsdp")),
 )
 
+PRUNING = (feed_forward("encoder/layers/{i}/mlp"), heads("encoder/layers/{i}/attention"))
 
 _LAYER, _BLOCK = "encoder.layers.{i}.", "encoder/layers/{i}/"
 RULES = (
@@ -241,6 +257,7 @@ def _config(theirs: Mapping[str, Any]) -> Config:
 def _publish(config: Config) -> dict[str, Any]:
     if config.pooling != "hidden":
         raise InputError("field model.pooling", "has no published counterpart.", found=config.pooling, fix="hidden")
+    check_published_heads(config.width, config.heads, config.head_width)
     return {
         "model_type": "whisper",
         "architectures": ["WhisperModel"],

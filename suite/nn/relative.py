@@ -24,21 +24,24 @@ class RelativeAttention(Computing):
     __ https://arxiv.org/abs/1901.02860
 
     Attributes:
-        query, key, value, out: the projections, each (width, width).
-        distance: projection of the sinusoids of a distance, (width, width), without bias.
+        query, key, value: the projections, each (width, heads * head width).
+        out: (heads * head width, width).
+        distance: projection of the sinusoids of a distance, as the query's, without bias.
         content_bias, distance_bias: (heads, head width), what every query asks of contents and of distances.
         dropout: acts on the attention weights.
         compute: format of the operands of the products.
     """
 
-    def __init__(self, width: int, heads: int, *, rngs: nnx.Rngs, dropout: float = 0.0):
-        self.query = Linear(width, width, rngs=rngs)
-        self.key = Linear(width, width, rngs=rngs)
-        self.value = Linear(width, width, rngs=rngs)
-        self.out = Linear(width, width, rngs=rngs)
-        self.distance = Linear(width, width, rngs=rngs, use_bias=False)
-        self.content_bias = nnx.Param(jnp.zeros((heads, width // heads)))
-        self.distance_bias = nnx.Param(jnp.zeros((heads, width // heads)))
+    def __init__(self, width: int, heads: int, *, rngs: nnx.Rngs, dropout: float = 0.0, head_width: int = 0):
+        """``head_width``: 0 for width / heads."""
+        size = head_width or width // heads
+        self.query = Linear(width, heads * size, rngs=rngs)
+        self.key = Linear(width, heads * size, rngs=rngs)
+        self.value = Linear(width, heads * size, rngs=rngs)
+        self.out = Linear(heads * size, width, rngs=rngs)
+        self.distance = Linear(width, heads * size, rngs=rngs, use_bias=False)
+        self.content_bias = nnx.Param(jnp.zeros((heads, size)))
+        self.distance_bias = nnx.Param(jnp.zeros((heads, size)))
         self.dropout = Dropout(dropout)
         self.heads = heads
         self.compute = "float32"
@@ -55,7 +58,7 @@ class RelativeAttention(Computing):
         scores = by_content + align(by_distance)
         weights = jax.nn.softmax(jnp.where(mask[:, None, None, :], scores, _HIDDEN), -1)
         weights = self.dropout(weights, rngs)
-        return self.out(einsum("bhqs,bshk->bqhk", weights, v, self.compute).reshape(x.shape))
+        return self.out(einsum("bhqs,bshk->bqhk", weights, v, self.compute).reshape(*x.shape[:2], -1))
 
 
 def distances(length: int, width: int, base: float = 10_000.0) -> Float[Array, "r d"]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -15,7 +16,14 @@ from suite.data.memory import Subset, not_empty
 from suite.data.tabular import CHUNK, Fields
 from suite.data.tabular_values import clicks
 from suite.exhibits import Calibration, Example, Exhibit, Gallery, Lists, PrecisionRecall, Spread
-from suite.metrics import RankingBound, binary_cross_entropy, click_scores, masked_mean, tally
+from suite.metrics import (
+    RankingBound,
+    binary_cross_entropy,
+    binary_divergence,
+    click_scores,
+    masked_mean,
+    tally,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +94,9 @@ class ClickPrediction(Task):
             for name, quantile in (("auc_low", 0.025), ("auc_high", 0.975)):
                 scores[name] = RankingBound(rows.total, rows.count, quantile, self.bootstrap)
         return scores
+
+    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+        return jnp.where(batch["mask"], binary_divergence(ours, theirs, temperature), 0)
 
     def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
         """Precision, recall, ROC, calibration, the surest mistakes; with ``user``, the lists that are ranked worst."""

@@ -15,7 +15,7 @@ from suite.data.audio import AudioFeatures, Perturbation, perturbed, require_aud
 from suite.data.labels import Labels
 from suite.data.recordings import decode
 from suite.exhibits import Exhibit, Sound, class_exhibits
-from suite.metrics import classification_scores, cross_entropy, masked_mean, tally
+from suite.metrics import classification_scores, cross_entropy, divergence, masked_mean, tally
 from suite.nn.spectral import SpecAugment
 
 
@@ -79,6 +79,9 @@ class AudioClassification(Task):
 
     def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
         return classification_scores(outputs, batch)
+
+    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+        return jnp.where(batch["mask"], divergence(ours, theirs, temperature), 0)
 
     def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
         heard = lambda i: Sound(decode(columns[self.audio][i], self.features.rate), self.features.rate)

@@ -19,7 +19,7 @@ from suite.data.speech_text import Characters, Transcriber, with_transcripts
 from suite.decoding import Decoder, Greedy, NGrams
 from suite.errors import InputError
 from suite.exhibits import Edits, Example, Exhibit, Gallery, Sound
-from suite.metrics import masked_mean, tally
+from suite.metrics import divergence, masked_mean, tally
 from suite.nn.ctc import ctc_loss
 from suite.nn.spectral import SpecAugment
 
@@ -120,6 +120,12 @@ class SpeechRecognition(Task):
             made["wer_greedy"] = edits(said, greedy.transcripts(log_probs, frames), "words")
         return made
 
+
+    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+        """Mean over a recording's frames."""
+        (logits, real), told = ours, theirs[0]
+        apart = jnp.where(real, divergence(logits, told, temperature), 0).sum(1) / jnp.maximum(real.sum(1), 1)
+        return jnp.where(batch["mask"], apart, 0)
 
     def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
         """Which words are taken for which, and the recordings with the largest share of wrong words."""

@@ -16,7 +16,7 @@ from suite.data.labels import Labels
 from suite.data.text import SentencePiece, token_dropout
 from suite.data.tokenizers import Tokenizer
 from suite.exhibits import Exhibit, class_exhibits
-from suite.metrics import classification_scores, cross_entropy, masked_mean, tally
+from suite.metrics import classification_scores, cross_entropy, divergence, masked_mean, tally
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +75,9 @@ class TextClassification(Task):
 
     def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
         return classification_scores(outputs, batch)
+
+    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+        return jnp.where(batch["mask"], divergence(ours, theirs, temperature), 0)
 
     def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
         texts = columns[self.text]

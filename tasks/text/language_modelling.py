@@ -20,6 +20,7 @@ from suite.data.text import SentencePiece
 from suite.errors import InputError
 from suite.exhibits import Example, Exhibit, Gallery, Spread
 from suite.generation import Decoding, generate
+from suite.metrics import divergence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +100,10 @@ class LanguageModelling(Task):
         return {"loss": Tally(sums["nats"], sums["count"]), "accuracy": Tally(sums["right"], sums["count"])}
 
 
+    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+        """Sum over a row's tokens but the first."""
+        return jnp.where(_counted(batch), divergence(ours, theirs, temperature), 0).sum(1)
+
     def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
         """How hard single stretches are, and the hardest."""
         texts = columns[self.text]
@@ -108,10 +113,14 @@ class LanguageModelling(Task):
         return {"How hard stretches are": Spread("nats a token", {"stretches": nats}), "The hardest ones": hardest}
 
 
+def _counted(batch: Batch) -> jax.Array:
+    """(b, t - 1) which of the tokens but the first are real."""
+    return batch["tokens_mask"][:, 1:] & batch["mask"][:, None]
+
+
 def _said(model: Any, batch: Batch, rngs: nnx.Rngs | None) -> dict[str, jax.Array]:
     """Of each row: nats of its tokens but the first, how many they are, and how many were the likeliest ones."""
-    given, wanted = batch["tokens"][:, :-1], batch["tokens"][:, 1:]
-    real = batch["tokens_mask"][:, 1:] & batch["mask"][:, None]
+    given, wanted, real = batch["tokens"][:, :-1], batch["tokens"][:, 1:], _counted(batch)
     # Padding is at the end, which no token before it sees.
     logits = model(given, rngs=rngs)
     nats = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, wanted[..., None], -1)[..., 0]

@@ -21,7 +21,7 @@ from suite.data.tokenizers import Published, Tokenizer
 from suite.errors import InputError
 from suite.exhibits import Example, Exhibit, Gallery, Spread
 from suite.generation import Decoding, generate, prompt
-from suite.metrics import sacrebleu_metrics, translation_scores
+from suite.metrics import divergence, sacrebleu_metrics, translation_scores
 
 _BYTES = 16
 """Bytes of a reference that are kept for each token of ``max_length``: sentences have about five."""
@@ -139,6 +139,11 @@ class Translation(Task):
         sums = {name: np.asarray(outputs[name], np.float64)[mask].sum() for name in ("nats", "count", "right")}
         tallies = {"loss": Tally(sums["nats"], sums["count"]), "accuracy": Tally(sums["right"], sums["count"])}
         return {**scores, **tallies}
+
+    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+        """Sum over a target's tokens."""
+        real = batch["target_mask"] & batch["mask"][:, None]
+        return jnp.where(real, divergence(ours, theirs, temperature), 0).sum(1)
 
     def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
         """chrF of each translation, and the worst by it."""

@@ -15,7 +15,7 @@ from suite.data.columns import origin, require, without_broken_images
 from suite.data.image import Augmentation, Mixup, PixelStatistics
 from suite.data.labels import Labels
 from suite.exhibits import Exhibit, Image, class_exhibits
-from suite.metrics import classification_scores, cross_entropy, masked_mean, tally
+from suite.metrics import classification_scores, cross_entropy, divergence, masked_mean, tally
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +84,9 @@ class ImageClassification(Task):
 
     def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
         return classification_scores(outputs, batch)
+
+    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+        return jnp.where(batch["mask"], divergence(ours, theirs, temperature), 0)
 
     def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
         images = batch["image"]

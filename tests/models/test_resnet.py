@@ -81,7 +81,7 @@ def test_a_block_starts_as_the_identity():
 def test_a_padded_shortcut_keeps_the_input():
     config = resnet.Config(**TINY, shortcut="padding")
     x = jax.random.uniform(jax.random.key(0), (1, 4, 4, 8))
-    made = np.asarray(jax.jit(lambda x: resnet.Block(config, 8, 12, 2, rngs=nnx.Rngs(0))(x, None, False))(x))
+    made = np.asarray(jax.jit(lambda x: resnet.Block(config, 8, 12, 12, 2, rngs=nnx.Rngs(0))(x, None, False))(x))
     np.testing.assert_allclose(made[..., :8], x[:, ::2, ::2])
     assert not made[..., 8:].any()
 

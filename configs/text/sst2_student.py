@@ -1,0 +1,52 @@
+"""SST-2 with a student of MiniLM: its tokens, a sixth of its parameters, no published weights.
+
+source:   for suite compress RUN --distill text.sst2_student --baseline, RUN being of text.sst2_minilm
+data:     TFDS glue/sst2 2.0.0: 67,349 training phrases, 872 validation sentences
+expected: validation accuracy not yet measured (goal 80 %)
+time:     not yet measured
+command:  suite train text.sst2_student
+"""
+
+from configs.text.sst2_minilm import weights
+from suite.compression.settings import Distillation
+from suite.config import Compression, Experiment, Goal, Optim, Pipeline, Precision, Train
+from suite.config import replace as changed
+from suite.data.sources import Tfds
+from suite.data.tokenizers import Published
+from suite.models import transformer
+from tasks.text.classification import TextClassification
+
+
+def experiment() -> Experiment:
+    return Experiment(
+        name="text.sst2_student",
+        task=TextClassification(
+            data=Tfds(name="glue/sst2"), text="sentence", tokenizer=Published(source=weights()), max_length=64,
+            token_dropout=0.2, label_smoothing=0.1,
+        ),
+        # Of 3.4 million parameters 2.9 are the token table.
+        model=transformer.Config(
+            layers=4, width=96, heads=4, feed_forward=384, max_length=64, dropout=0.3, attention_dropout=0.1
+        ),
+        optim=Optim(
+            learning_rate=7e-4, warmup_steps=500, weight_decay=0.3, clip_norm=1.0, no_decay=(r"bias$", r"scale$")
+        ),
+        train=Train(epochs=4.0, batch_size=64, ema=0.999, eval_every=263),
+        pipeline=Pipeline(buckets=(8, 14, 20, 28, 40, 64)),
+        precision=Precision(compute="bfloat16"),
+        # Of MiniLM it learns the answers, the meaning of tokens, and what is in the middle and at the end.
+        compression=Compression(distill=Distillation(
+            temperature=2.0, labels=0.1, logits=0.9, states=1.0,
+            hidden=(("encoder/tokens", "encoder/tokens"), ("encoder/layers/2", "encoder/layers/1"),
+                    ("encoder/layers/5", "encoder/layers/3")),
+        )),
+        goal=Goal(metric="accuracy", at_least=0.8, on="validation"),
+    )  # fmt: skip
+
+
+def smoke() -> Experiment:
+    pairs = (("encoder/tokens", "encoder/tokens"), ("encoder/layers/0", "encoder/layers/0"))
+    return changed(experiment(), {"train.steps": 6, "train.eval_every": 6, "train.log_every": 2,
+                                  "optim.warmup_steps": 2, "pipeline.buckets": (64,), "model.layers": 1,
+                                  "model.heads": 2, "model.width": 16, "model.feed_forward": 32,
+                                  "compression.distill.hidden": pairs})  # fmt: skip

@@ -1,0 +1,111 @@
+"""Pruning: a run without some of its units or weights, trained on beside the whole one."""
+
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from suite import adaptation, config
+from suite.assets import asset_file, assets_of
+from suite.compression import quantized, structured
+from suite.compression.calibration import training_batches
+from suite.compression.compressing import Method
+from suite.compression.distillation import Weights
+from suite.compression.settings import Criterion, Pruning
+from suite.compression.sparse import group_of
+from suite.compression.teaching import plain_weights, teach
+from suite.config import Experiment, Finetune
+from suite.errors import InputError
+from suite.run import Run
+from suite.units import Layer
+
+OF_UNITS: tuple[Criterion, ...] = ("taylor", "magnitude")
+OF_WEIGHTS: tuple[Criterion, ...] = ("magnitude", "movement", "taylor")
+"""What may decide about units and about single weights; the first does where nothing is said."""
+
+
+@dataclass(frozen=True)
+class Prune(Method):
+    """Takes out units or weights; see `suite.compression.settings.Pruning`. What is left is trained as the run was,
+    for as long, and with the whole model as its teacher (``compression.distill``).
+
+    Attributes:
+        share: of the units of each layer, or of the weights of each matrix.
+    """
+
+    share: float
+
+    def start(self, run: Run) -> Experiment:
+        quantized.check_float(run.experiment, f'run "{run.folder}"')
+        # What fine-tuning added is folded into the weights, and training goes on from these.
+        return config.replace(run.experiment, {"finetune": Finetune(), "checkpoint.init_from": "",
+                                               "compression.prune.share": self.share})  # fmt: skip
+
+    def name(self, experiment: Experiment) -> str:
+        settings = experiment.compression.prune
+        _criterion(settings)
+        return f"pruned {settings.share:g} {settings.pattern.replace(':', '-of-')}"
+
+    def make(self, run: Run, experiment: Experiment, folder: Path) -> None:
+        settings = experiment.compression.prune
+        inherit(run, folder)
+        if settings.pattern == "structured":
+            abstract = run._program.abstract
+            found = structured.find(experiment.model, adaptation.base(abstract.params), abstract.rest, settings.units)
+            smaller = structured.narrowed(experiment.model, found, settings.share)
+            teach(replace(experiment, model=smaller), lambda: _without_units(run, found, settings), run, folder)
+        else:
+            sparsity = replace(experiment.optim.sparsity, share=settings.share, pattern=settings.pattern,
+                               criterion=_criterion(settings))  # fmt: skip
+            made = config.replace(experiment, {"optim.sparsity": sparsity})
+            teach(made, lambda: plain_weights(run), run, folder)
+
+
+def _without_units(run: Run, found: Sequence[Layer], settings: Pruning) -> Weights:
+    """The weights of the run without the units that matter least."""
+    params, rest = plain_weights(run)
+    if _criterion(settings) == "magnitude":
+        scores = structured.magnitude(found, params)
+    else:
+        whole = replace(run, experiment=config.replace(run.experiment, {"finetune": Finetune()}))
+        task, seed = run.experiment.task, run.experiment.train.seed
+        batches = training_batches(task, settings.records, seed, run.lengths)
+        scores = structured.taylor(found, whole._program.graph, params, rest, task, batches)
+    made = structured.without(run.experiment.model, params, rest, found, scores, settings.share)
+    return made.params, made.rest
+
+
+def inherit(run: Run, folder: Path) -> None:
+    """The fitted assets of a run, in another run folder."""
+    for name, asset in assets_of(run.experiment.task).items():
+        target = asset_file(folder, name, asset)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(asset.file, target)
+
+
+def _criterion(settings: Pruning) -> Criterion:
+    """What decides about units, or about weights.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+    if not 0 < settings.share < 1:
+        raise InputError("flag --prune", "must be above 0 and below 1.", found=f"{settings.share:g}", fix="--prune 0.5")
+    structural = settings.pattern == "structured"
+    if not structural:
+        kept, group = group_of(settings.pattern)
+        if group > 1 and not math.isclose(settings.share, 1 - kept / group):
+            raise InputError("flag --prune", f"is {settings.share:g}, but {settings.pattern} takes out another share.",
+                             fix=f"--prune {1 - kept / group:g} --pattern {settings.pattern}")  # fmt: skip
+        if settings.units:
+            raise InputError("flag --units", f"names units, but the pattern {settings.pattern} is of single weights.",
+                             fix="--pattern structured")  # fmt: skip
+    known = OF_UNITS if structural else OF_WEIGHTS
+    chosen = [each for each in known if settings.criterion in ("", each)]
+    if not chosen:
+        raise InputError("flag --criterion", f'"{settings.criterion}" does not decide about '
+                         f"{'units' if structural else 'weights'}.", fix=" or ".join(known))  # fmt: skip
+    if settings.records < 1:
+        raise InputError("flag --records", "must be at least 1.", found=str(settings.records))
+    return chosen[0]

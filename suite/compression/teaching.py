@@ -1,0 +1,112 @@
+"""Trains a student beside its teacher, or alone, and leaves a run folder of the student that is like any other.
+
+The training has a run folder of its own inside that one, where it goes on after a kill; at the end it is gone.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from suite import adaptation, config
+from suite.assets import bind, unbind
+from suite.compression.distillation import Distilled, Pair, Weights, attached, detached, kept, matched
+from suite.compression.written import write
+from suite.config import Experiment
+from suite.data.padding import batched
+from suite.errors import InputError
+from suite.run import Run
+from suite.trainer import fit
+
+INSIDE = "training"
+"""The folder of the training."""
+
+
+def teach(student: Experiment, begin: Callable[[], Weights], teacher: Run | None, folder: Path) -> None:
+    """Train a student and write its best weights into ``folder``; called again after a kill, go on.
+
+    Args:
+        student: its experiment, whose assets lie fitted in ``folder``; ``compression.distill`` says what it learns.
+        begin: gives the weights it starts with, where no training has begun.
+        teacher: whom it learns from; None: from labels alone.
+        folder: the run folder; made whole at the end.
+
+    Raises:
+        InputError: the two cannot be compared, or ``folder`` holds the beginning of something else.
+        Interrupted: the training was asked to stop; its state is saved.
+    """
+    inside = folder / INSIDE
+    if config.is_run(folder):
+        _check_same(folder, folder, _finished(student))
+    else:
+        teacher = teacher if student.compression.distill.teaches else None
+        bound = bind(student, folder)
+        lesson = bound if teacher is None else _lesson(bound, teacher)
+        _begin(lesson, begin, teacher, folder)
+        fit(lesson, inside)
+        weights = detached(*Run(inside, lesson)._weights)
+        _keep_logs(inside, folder)
+        write(_finished(student), *weights, folder, inside / "assets")
+    shutil.rmtree(inside, ignore_errors=True)
+
+
+def _keep_logs(inside: Path, folder: Path) -> None:
+    shutil.copyfile(inside / "metrics.jsonl", folder / "metrics.jsonl")
+    if (inside / "tensorboard").exists():
+        shutil.copytree(inside / "tensorboard", folder / "tensorboard", dirs_exist_ok=True)
+
+
+def _lesson(student: Experiment, teacher: Run) -> Experiment:
+    """The experiment that trains a bound student and asks its teacher."""
+    settings, task = student.compression.distill, student.task
+    source = task.source("train")
+    batch = batched(task.encode(source[np.arange(min(2, len(source)))]), ())
+    pair = matched(Pair(student=student.model, teacher=kept(teacher.experiment.model)), task, batch, settings)
+    return replace(student, task=Distilled(task=task, settings=settings), model=pair)
+
+
+def _begin(lesson: Experiment, begin: Callable[[], Weights], teacher: Run | None, folder: Path) -> None:
+    """The folder of the training with the weights it starts with, if it isn't there."""
+    inside = folder / INSIDE
+    if config.is_run(inside):
+        _check_same(folder, inside, lesson)
+        return
+    weights = begin()
+    if isinstance(lesson.model, Pair) and teacher is not None:
+        weights = attached(lesson.model, weights, plain_weights(teacher), lesson.train.seed)
+    write(lesson, *weights, inside, folder / "assets")
+
+
+def _check_same(folder: Path, run: Path, experiment: Experiment) -> None:
+    """InputError where ``run``, in ``folder``, is of another experiment."""
+    stored = json.loads((run / "experiment.json").read_text(encoding="utf-8"))
+    if _anywhere(stored) != _anywhere(config.to_json(unbind(experiment))):
+        raise InputError(f'--run-dir "{folder}"', "holds another compression, or the beginning of one.",
+                         fix="the flags that it was begun with, or another --run-dir")  # fmt: skip
+
+
+def _anywhere(stored: Any) -> Any:
+    """A stored experiment without the files of its assets, since the folder may have moved."""
+    if isinstance(stored, dict):
+        return {name: _anywhere(value) for name, value in stored.items() if name != "file"}
+    return [_anywhere(value) for value in stored] if isinstance(stored, list) else stored
+
+
+def plain_weights(run: Run) -> Weights:
+    """(params, rest) of a run, what fine-tuning added being folded in.
+
+    Raises:
+        InputError: the run has adapters, which no matrix can stand for.
+    """
+    params, rest = run._weights
+    return adaptation.fold(params, run.experiment.finetune), rest
+
+
+def _finished(student: Experiment) -> Experiment:
+    """As it is stored: whoever trains it on keeps its zeros, the smallest weights there are, and makes no more."""
+    sparsity = replace(student.optim.sparsity, criterion="magnitude", begin=0.0, end=0.0)
+    return config.replace(student, {"optim.sparsity": sparsity}) if sparsity.share else student
