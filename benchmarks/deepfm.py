@@ -31,7 +31,7 @@ def ours(rows: int, compute: str):
     from suite import allocation
     from suite.config import Experiment, Optim, Precision, Train
     from suite.models import deepfm
-    from suite.trainer import assemble
+    from suite.training.trainer import assemble
     from tasks.recommendation.click import ClickPrediction
 
     allocation.keep_memory()

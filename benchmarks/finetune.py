@@ -42,11 +42,12 @@ def recipe(seed: int):
 def our_steps():
     import jax
 
-    from suite import allocation, pretrained
+    from suite import allocation
     from suite.assets import prepare
-    from suite.checkpoint import Checkpoints
     from suite.data.pipeline import Encoder, dispatches, make_plan, to_device
-    from suite.trainer import assemble, restore, total_steps
+    from suite.training.checkpoint import Checkpoints
+    from suite.training.trainer import assemble, restore, total_steps
+    from suite.weights import pretrained
 
     allocation.keep_memory()
     experiment = recipe(0)

@@ -1,8 +1,8 @@
 """The whole training loop as a user runs it: the 784-128-10 network on 60,000 images, data and logging included.
 
-Ours: suite.trainer.fit on the recipe vision.fashion_mnist_dnn, with its dropout and moving average; without them, as
-the peer's loop; and with the peer's more frequent logging. Peer: nn.Sequential, fused Adam, a DataLoader over a
-TensorDataset and loss.item() once in 50 steps; images normalised a batch at a time, or all of them beforehand.
+Ours: suite.training.trainer.fit on the recipe vision.fashion_mnist_dnn, with its dropout and moving average; without
+them, as the peer's loop; and with the peer's more frequent logging. Peer: nn.Sequential, fused Adam, a DataLoader over
+a TensorDataset and loss.item() once in 50 steps; images normalised a batch at a time, or all of them beforehand.
 Importing, compiling, evaluation and checkpoints are left out on both sides. Images are random: speed is all that is
 measured here. Figures are for one step of 128 images.
 
@@ -34,7 +34,7 @@ def paced(experiment: Any, steps: int):
     ``steps`` is a multiple of ``train.log_every``, as a line of the log waits for the device. The loop runs in a
     thread of its own and stops before each dispatch for which it has no leave.
     """
-    from suite import trainer
+    from suite.training import trainer
 
     experiment = trainer_settings(experiment)
     leave, arrived = threading.Semaphore(0), threading.Semaphore(0)

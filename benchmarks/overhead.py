@@ -1,4 +1,4 @@
-"""What the trainer adds to a step of 20 ms and more: suite.trainer.fit beside its own compiled step, called bare.
+"""What the trainer adds to a step of 20 ms and more: trainer.fit beside its own compiled step, called bare.
 
 The model and batch of text.sst2_encoder on texts in memory, each of 64 tokens. The trainer reads, tokenises, pads,
 moves and logs; the bare step is given one batch on the device again and again. The ratio is bare over trainer: 0.95
@@ -53,7 +53,7 @@ def bare(compute: str):
     from suite import allocation
     from suite.assets import prepare
     from suite.data.pipeline import Encoder, make_plan
-    from suite.trainer import assemble
+    from suite.training.trainer import assemble
 
     allocation.keep_memory()
     recipe = experiment(compute)
@@ -90,9 +90,10 @@ def in_turn() -> tuple[list[float], list[float]]:
     import jax
 
     import suite
-    from suite import hosts, trainer
     from suite.data.pipeline import dispatches, to_device
-    from suite.parts import own_part, placer
+    from suite.distributed import hosts
+    from suite.distributed.parts import own_part, placer
+    from suite.training import trainer
 
     steps = WINDOW * (WINDOWS + 3)
     changes = {"train.batch_size": ROWS * jax.device_count(), "train.steps": steps, "train.steps_per_dispatch": 1,
@@ -138,7 +139,7 @@ def in_turn() -> tuple[list[float], list[float]]:
 
 def _child() -> None:
     """One process of those that measure; the first one prints."""
-    from suite import hosts, joining
+    from suite.distributed import hosts, joining
 
     with joining.joined(joining.find_place({})):
         found = in_turn()

@@ -51,7 +51,7 @@ def texts() -> list[str]:
 def made_bundle(folder: Path, seed: int) -> Path:
     """A bundle of the recipe after a few steps."""
     import suite
-    from suite.exporting import export
+    from suite.exporting.exporting import export
 
     experiment = suite.replace(suite.load(RECIPE), {"train.steps": 20 * (1 + seed), "train.seed": seed,
                                                       "optim.warmup_steps": 2})  # fmt: skip
@@ -184,7 +184,7 @@ def say(side: str, how: str, found: dict[str, Any]) -> None:
 
 def expected(folder: str, asked: list[str]) -> dict[str, Any]:
     """A bundle's version, and the probability of "positive" that it gives each text by itself."""
-    code = ("import json; from suite.bundle import Bundle; made = Bundle.open(sys.argv[1]); "
+    code = ("import json; from suite.bundles.bundle import Bundle; made = Bundle.open(sys.argv[1]); "
             "texts = json.load(sys.stdin); "
             "print(json.dumps({'version': made.version, 'shares': [made.predict([t])[0]['top']['positive'] "
             "for t in texts]}))")  # fmt: skip

@@ -16,7 +16,7 @@ def starting(*arguments: str):
 
 IMPORT = "start: import"
 variant(IMPORT, "ours: import suite")(lambda: starting("-c", "import suite"))
-variant(IMPORT, "ours: import suite.trainer")(lambda: starting("-c", "import suite.trainer"))
+variant(IMPORT, "ours: import suite.training.trainer")(lambda: starting("-c", "import suite.training.trainer"))
 variant(IMPORT, "ours: suite --help")(lambda: starting("-m", "suite", "--help"))
 variant(IMPORT, "import torch")(lambda: starting("-c", "import torch"))
 variant(IMPORT, "import torch, transformers (Trainer)")(

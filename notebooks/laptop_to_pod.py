@@ -79,7 +79,7 @@ import json, sys
 import jax
 import numpy as np
 import suite
-from suite.trainer import assemble
+from suite.training.trainer import assemble
 
 folder, steps, smoke = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "smoke"
 meshes = {
@@ -159,7 +159,7 @@ plt.show()
 # Here is an encoder of BERT-large's size, on one of Colab's GPUs and on a slice of 32 TPU chips.
 
 # %%
-from suite import planning
+from suite.planning import planning
 
 large = suite.replace(suite.load("text.synthetic_sentiment"), {
     "model.layers": 1 if SMOKE else 24, "model.width": 64 if SMOKE else 1024, "model.heads": 16,

@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from suite.bundle import Bundle
+    from suite.bundles.bundle import Bundle
     from suite.compression.compressing import compress
     from suite.compression.pruning import Prune
     from suite.compression.quantization import Quantize
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from suite.config import Experiment, replace
     from suite.delivery import Delivery, deliver
     from suite.diagnosis import doctor
+    from suite.distributed.launching import launch
     from suite.errors import InputError, Interrupted, Missed
     from suite.experiments import load
-    from suite.exporting import export
+    from suite.exporting.exporting import export
     from suite.folders import evaluate, open, predict
-    from suite.launching import launch
     from suite.reporting.comparisons import compare
     from suite.reporting.reports import report
     from suite.run import Run, convert, plan, resume, train
     from suite.serving.server import serve
-    from suite.tuning import tune
-    from suite.verdict import Verdict
+    from suite.tuning.tuning import tune
+    from suite.tuning.verdict import Verdict
 
 _HOMES = {
-    "Bundle": "suite.bundle",
+    "Bundle": "suite.bundles.bundle",
     "Delivery": "suite.delivery",
     "Distill": "suite.compression.students",
     "Experiment": "suite.config",
@@ -38,15 +38,15 @@ _HOMES = {
     "Prune": "suite.compression.pruning",
     "Quantize": "suite.compression.quantization",
     "Run": "suite.run",
-    "Verdict": "suite.verdict",
+    "Verdict": "suite.tuning.verdict",
     "compare": "suite.reporting.comparisons",
     "compress": "suite.compression.compressing",
     "convert": "suite.run",
     "deliver": "suite.delivery",
     "doctor": "suite.diagnosis",
     "evaluate": "suite.folders",
-    "export": "suite.exporting",
-    "launch": "suite.launching",
+    "export": "suite.exporting.exporting",
+    "launch": "suite.distributed.launching",
     "load": "suite.experiments",
     "open": "suite.folders",
     "plan": "suite.run",
@@ -56,7 +56,7 @@ _HOMES = {
     "resume": "suite.run",
     "serve": "suite.serving.server",
     "train": "suite.run",
-    "tune": "suite.tuning",
+    "tune": "suite.tuning.tuning",
 }
 __all__ = [
     "Bundle",

@@ -7,12 +7,12 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from suite import published
 from suite.base import Asset, ModelConfig, Source, Task
 from suite.config import Experiment, is_run
 from suite.data.memory import Stacked
 from suite.data.tokenizers import Published, Tokenizer
 from suite.errors import InputError
+from suite.weights import published
 
 
 def assets_of(task: Task) -> dict[str, Asset]:

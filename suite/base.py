@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import jax
     from flax import nnx
 
+    from suite.compression.units import Units
     from suite.exhibits import Exhibit
-    from suite.units import Units
 
 Columns = Mapping[str, Any]
 """Raw records by column: each value an array or list with a leading axis of one entry a record."""
@@ -192,7 +192,7 @@ class ModelConfig(ABC):
         """Parameters of which a step touches only the rows its batch names: path -> key of the batch's row numbers.
 
         The trainer puts the rows ``table[batch[key]]`` in the table's place while it differentiates, so that neither
-        the gradient nor the optimiser ever has the table's size. See `suite.rows`.
+        the gradient nor the optimiser ever has the table's size. See `suite.training.rows`.
         """
         return {}
 
@@ -208,7 +208,7 @@ class ModelConfig(ABC):
 
     @property
     def prunable(self) -> "tuple[Units, ...]":
-        """The PRUNING table of the family: what can be taken out of its layers whole. See `suite.units`."""
+        """The PRUNING table of the family: what can be taken out of its layers whole. See `suite.compression.units`."""
         return ()
 
     def adopt(self, published: "ModelConfig") -> "ModelConfig":

@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _watch() -> Any:
     """The watch over the other processes of the run, if there are any."""
-    joining = sys.modules.get("suite.joining")
+    joining = sys.modules.get("suite.distributed.joining")
     return joining.current() if joining else None
 
 
@@ -112,7 +112,7 @@ def _end(text: str, code: int) -> NoReturn:
     if watch is None:
         sys.exit(code)
     if code == INTERRUPTED:
-        from suite import joining
+        from suite.distributed import joining
 
         joining.close()
     _exit(code)

@@ -11,17 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from suite import config, exporting, manifest, run, tuning
-from suite import verdict as verdicts
+from suite import config, run
+from suite.bundles import manifest
 from suite.compression import compressing
 from suite.compression import verdict as compressions
 from suite.compression.compressing import Method
 from suite.compression.quantization import Quantize
 from suite.config import Experiment
 from suite.errors import InputError
-from suite.interruption import stopped_by_sigterm
+from suite.exporting import exporting
 from suite.reporting import reports
-from suite.verdict import Verdict
+from suite.training.interruption import stopped_by_sigterm
+from suite.tuning import tuning
+from suite.tuning import verdict as verdicts
+from suite.tuning.verdict import Verdict
 
 TUNED, SMALL, BUNDLE, REPORT, ASKED, FILE = "tune", "compressed", "bundle", "report.html", "asked.json", "delivery.json"
 """What the folder of a delivery holds; the last is written when all else is."""

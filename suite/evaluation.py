@@ -8,14 +8,15 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from suite import hosts, sharding
+from suite import sharding
 from suite.base import Batch, Source, Tally, Task
 from suite.data.pipeline import Dispatch, Encoder, Plan, dispatches
+from suite.distributed import hosts
+from suite.distributed.parts import Part, own_part, own_rows, place
 from suite.exhibits import Exhibit
 from suite.intervals import Scores, by_record, joined
 from suite.metrics import add
 from suite.nn.layout import Layout, laid_out
-from suite.parts import Part, own_part, own_rows, place
 
 Predict = Callable[[Any, Any, dict[str, Any]], dict[str, jax.Array]]
 

@@ -10,7 +10,7 @@ from suite.base import Columns
 from suite.config import is_bundle
 
 if TYPE_CHECKING:
-    from suite.bundle import Bundle
+    from suite.bundles.bundle import Bundle
     from suite.run import Run
 
 
@@ -25,7 +25,7 @@ def open(folder: str | Path, allow: tuple[str, ...] = ()) -> "Run | Bundle":
         InputError: it is neither, or names a class that is not allowed.
     """
     if is_bundle(folder):
-        from suite.bundle import Bundle
+        from suite.bundles.bundle import Bundle
 
         return Bundle.open(folder, allow)
     from suite import run
@@ -57,7 +57,7 @@ def evaluate(folder: str | Path, split: str = "test", batch_size: int = 0,
              allow: tuple[str, ...] = ()) -> "Run | Bundle":  # fmt: skip
     """The run or bundle in ``folder`` with its metrics on ``split``."""
     if is_bundle(folder):
-        from suite.measuring import measured
+        from suite.exporting.measuring import measured
 
         return measured(folder, split, batch_size, allow)
     from suite import run

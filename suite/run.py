@@ -19,10 +19,10 @@ import jax
 import numpy as np
 from flax import nnx
 
-from suite import adaptation, allocation, config, experiments, hosts, planning, pretrained, simulation
-from suite.answering import answer
+from suite import adaptation, allocation, config, experiments
 from suite.assets import asset_file, assets_of, bind, prepare
 from suite.base import Columns, Source
+from suite.bundles.answering import answer
 from suite.compilation import enable_cache
 from suite.compression import quantized
 from suite.config import Experiment, Parallel
@@ -30,16 +30,19 @@ from suite.data.labels import Labels
 from suite.data.padding import bucket, count, default_buckets, pad
 from suite.data.pipeline import Encoder, Plan, make_plan
 from suite.data.tokenizers import Tokenizer
+from suite.distributed import hosts
 from suite.errors import InputError
 from suite.evaluation import evaluate as evaluate_split
 from suite.evaluation import examine, score_records
 from suite.exhibits import Exhibit
-from suite.hardware import hardware
 from suite.intervals import Scores
 from suite.log import history
-from suite.loop import OnEvaluation
-from suite.pretrained import Written
-from suite.trainer import OnDispatch, Program, assemble, fit, read_weights, total_steps
+from suite.planning import planning, simulation
+from suite.planning.hardware import hardware
+from suite.training.loop import OnEvaluation
+from suite.training.trainer import OnDispatch, Program, assemble, fit, read_weights, total_steps
+from suite.weights import pretrained
+from suite.weights.pretrained import Written
 
 PACKAGES = ("suite", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 

@@ -70,9 +70,9 @@ def child():
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
-    """(run, bundle) of a small model that was not trained, by the name of its task in tests/bundles.py; made once."""
+    """(run, bundle) of a small model that was not trained, by the name of its task in tests/untrained.py; made once."""
     import suite
-    from tests.bundles import TASKS, untrained
+    from tests.untrained import TASKS, untrained
 
     made = {}
 

@@ -10,15 +10,16 @@ import pytest
 from flax import nnx
 
 import suite
-from suite import adaptation, pretrained
+from suite import adaptation
 from suite.commands.options import apply_flags
 from suite.config import Checkpoint, Finetune, Optim, replace
 from suite.errors import InputError
 from suite.models import dnn, transformer
 from suite.nn.additions import training
 from suite.optim import frozen_paths
-from suite.trainer import assemble
+from suite.training.trainer import assemble
 from suite.tree import paths
+from suite.weights import pretrained
 from tests import toy
 from tests.parity import golden
 

@@ -10,20 +10,19 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from suite.agreement import alike
-from suite.exporting import held_back
+from suite.exporting.agreement import alike
+from suite.exporting.exporting import held_back
 
 ROOT = Path(__file__).parent.parent
 LOADER = "suite.experiments"  # finds the recipes by name, for the command line and for suite.load
 TRAINING = ("flax", "optax", "orbax", "grain", "tensorflow", "tensorflow_datasets", "torch", "tyro", "pyarrow",
-            "huggingface_hub", "tasks", "configs", "suite.nn", "suite.models", "suite.trainer", "suite.run",
+            "huggingface_hub", "tasks", "configs", "suite.nn", "suite.models", "suite.training", "suite.run",
             "suite.evaluation", "suite.metrics")  # fmt: skip
 """What an answer must do without."""
 NN = ("suite.nn", "suite.errors")
 CODECS = ("suite.codecs", "suite.data", "suite.decoding", "suite.base", "suite.errors")
-BUNDLES = ("suite.answering", "suite.bundle", "suite.manifest", "suite.programs", "suite.tensors")
-SERVING = (*BUNDLES, *CODECS, "suite.config", "suite.allocation", "suite.compilation")
-MODELS = (*NN, "suite.base", "suite.imports", "suite.models", "suite.precision", "suite.units")
+SERVING = ("suite.bundles", *CODECS, "suite.config", "suite.allocation", "suite.compilation")
+MODELS = (*NN, "suite.base", "suite.weights.imports", "suite.models", "suite.precision", "suite.compression.units")
 
 
 def modules():
@@ -63,7 +62,7 @@ def allowed(name, other):
         return other.startswith(NN)
     if part == "suite.codecs":
         return other.startswith(CODECS)
-    if part in BUNDLES:
+    if part == "suite.bundles":
         return other.startswith(SERVING)
     if part == "suite.models":
         return other.startswith(MODELS)
@@ -96,7 +95,7 @@ def test_import_suite_is_light(name):
 
 
 def test_the_trainer_loads_no_tensorflow_and_no_torch():
-    code = "import suite.trainer, suite.run, sys; sys.exit(any(x in sys.modules for x in ('tensorflow', 'torch')))"
+    code = "import suite.training.trainer, suite.run, sys; sys.exit(bool({'tensorflow', 'torch'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
@@ -117,7 +116,8 @@ sys.meta_path.insert(0, Blocker())
 
 def test_codecs_need_no_jax(child):
     names = [name for name in MODULES if name.startswith("suite.codecs")]
-    child(blocked((*TRAINING, "jax"), f"import {', '.join(names)}, suite.answering, suite.manifest"))
+    names += ["suite.bundles.answering", "suite.bundles.manifest"]
+    child(blocked((*TRAINING, "jax"), f"import {', '.join(names)}"))
 
 
 def test_bundles_answer_without_the_training_code(exported, child, tmp_path):
@@ -134,7 +134,7 @@ def test_bundles_answer_without_the_training_code(exported, child, tmp_path):
     (tmp_path / "asked.json").write_text(json.dumps(asked, default=float))
     printed = child(blocked(TRAINING, f"""
 import json
-from suite.bundle import Bundle
+from suite.bundles.bundle import Bundle
 asked = json.load(open({str(tmp_path / "asked.json")!r}))
 print(json.dumps({{folder: Bundle.open(folder).predict(columns) for folder, columns in asked.items()}}))
 """))  # fmt: skip

@@ -10,9 +10,9 @@ def export(arguments: list[str]) -> None:
     """suite export RUN --to BUNDLE [--platforms cpu cuda tpu] [--name NAME] [--licence TEXT] [--allow PACKAGE] |
     export RUN --to huggingface | export RUN --format huggingface --to FOLDER |
     export --refresh BUNDLE [--to BUNDLE] [--platforms cpu cuda tpu]"""
-    from suite import exporting, refreshing
-    from suite.bundle import Bundle
-    from suite.tracing import PLATFORMS
+    from suite.bundles.bundle import Bundle
+    from suite.exporting import exporting, refreshing
+    from suite.exporting.tracing import PLATFORMS
 
     arguments, platforms = _platforms(arguments)
     options = split_options(arguments, ("to", "name", "licence", "format", "refresh", "allow"))
@@ -37,7 +37,7 @@ def export(arguments: list[str]) -> None:
 
 def _platforms(arguments: list[str]) -> tuple[list[str], tuple[str, ...]]:
     """The arguments without ``--platforms`` and the names behind it, and those names."""
-    from suite.tracing import PLATFORMS
+    from suite.exporting.tracing import PLATFORMS
 
     if "--platforms" not in arguments:
         return arguments, ()

@@ -54,7 +54,8 @@ def inspect(arguments: list[str]) -> None:
 
 def plan(arguments: list[str]) -> None:
     """suite plan EXPERIMENT [--devices NAME] [--section.field VALUE ...] [--data PATH]"""
-    from suite import planning, run
+    from suite import run
+    from suite.planning import planning
 
     options = split_options(arguments, ("data", "devices"), ("smoke", "offline"))
     experiment = resolve(word(options, "EXPERIMENT", "suite list"), options, "plan")

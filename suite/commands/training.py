@@ -11,7 +11,7 @@ def train(arguments: list[str]) -> None:
     """suite train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR [--continue]] |
     train --resume RUN [--parallel.AXIS N ...]; of several processes each with
     [--coordinator HOST:PORT --processes N --process-id I] [--join-seconds S] [--lost-seconds S]"""
-    from suite import joining
+    from suite.distributed import joining
 
     options = split_options(arguments, ("data", "run-dir", "resume", "allow", *joining.FLAGS),
                             ("smoke", "offline", "continue"))  # fmt: skip
@@ -20,8 +20,9 @@ def train(arguments: list[str]) -> None:
 
 
 def _trained(options: Options) -> Any:
-    from suite import hosts, run
+    from suite import run
     from suite.config import is_run
+    from suite.distributed import hosts
 
     if "resume" in options.named:
         _, others = _parallel_flags(options.rest)
@@ -65,8 +66,9 @@ def _parallel_flags(rest: list[str]) -> tuple[list[str], list[str]]:
 def evaluate(arguments: list[str]) -> None:
     """suite evaluate RUN|BUNDLE [--split test] [--batch-size N] [--allow PACKAGE]; of several processes each with
     [--coordinator HOST:PORT --processes N --process-id I] [--join-seconds S] [--lost-seconds S]"""
-    from suite import folders, joining
+    from suite import folders
     from suite.config import is_bundle
+    from suite.distributed import joining
 
     options = split_options(arguments, ("split", "batch-size", "allow", *joining.FLAGS))
     no_more(options.words[1:] + options.rest, "suite evaluate RUN [--split test] [--batch-size N]")
@@ -75,7 +77,7 @@ def evaluate(arguments: list[str]) -> None:
         raise InputError("flag --batch-size", f'"{size}" is no number of rows.', fix="--batch-size 64")
     folder, split = word(options, "RUN", "the folder that suite train printed last"), options.named.get("split", "test")
     if is_bundle(folder):
-        from suite.measuring import measured
+        from suite.exporting.measuring import measured
 
         for name, about in measured(folder, split, int(size), allow(options)).metrics.items():
             print(f"{name:32} {about['value']:.6g}")
@@ -87,7 +89,7 @@ def evaluate(arguments: list[str]) -> None:
 
 def launch(arguments: list[str]) -> None:
     """suite launch --processes N -- train EXPERIMENT ... | suite launch --processes N -- evaluate RUN ..."""
-    from suite import launching
+    from suite.distributed import launching
 
     at = arguments.index("--") if "--" in arguments else len(arguments)
     own, dashes, command = arguments[:at], arguments[at : at + 1], arguments[at + 1 :]
@@ -103,7 +105,7 @@ def launch(arguments: list[str]) -> None:
 
 
 def _finish(made: Any) -> None:
-    from suite import hosts
+    from suite.distributed import hosts
 
     if not hosts.is_first():
         return

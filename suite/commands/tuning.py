@@ -8,7 +8,8 @@ from suite.errors import Interrupted, Missed
 
 def tune(arguments: list[str]) -> None:
     """suite tune EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR] [--storage URL] [--keep-all]"""
-    from suite import run, tuning
+    from suite import run
+    from suite.tuning import tuning
 
     options = split_options(arguments, ("data", "run-dir", "storage"), ("smoke", "offline", "keep-all"))
     experiment = resolve(word(options, "EXPERIMENT", "suite list"), options, "tune")

@@ -10,10 +10,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from suite import config, planning
+from suite import config
 from suite.base import Batch
 from suite.data.padding import batched, decides_length, row_lengths
 from suite.nn.quantized import unpack
+from suite.planning import planning
 from suite.run import Run
 from suite.tree import paths
 

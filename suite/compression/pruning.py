@@ -15,10 +15,10 @@ from suite.compression.distillation import Weights
 from suite.compression.settings import Criterion, Pruning
 from suite.compression.sparse import group_of
 from suite.compression.teaching import plain_weights, teach
+from suite.compression.units import Layer
 from suite.config import Experiment, Finetune
 from suite.errors import InputError
 from suite.run import Run
-from suite.units import Layer
 
 OF_UNITS: tuple[Criterion, ...] = ("taylor", "magnitude")
 OF_WEIGHTS: tuple[Criterion, ...] = ("magnitude", "movement", "taylor")

@@ -8,7 +8,7 @@ from typing import Any
 
 from flax import nnx
 
-from suite import adaptation, config, trainer
+from suite import adaptation, config
 from suite import run as runs
 from suite.compression import quantized, rounding
 from suite.compression.calibration import calibrate, training_batches
@@ -17,6 +17,7 @@ from suite.compression.written import is_written, write
 from suite.config import Compression, Experiment, Finetune
 from suite.errors import InputError, closest
 from suite.run import Run
+from suite.training import trainer
 
 SHARE = 0.1
 """What training for rounding takes of the recipe's learning rate, and of its steps or epochs."""

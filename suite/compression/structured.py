@@ -1,7 +1,7 @@
 """Structured pruning: units are taken out of a model's layers whole, so that its matrices really get smaller.
 
-What a unit is, the PRUNING table of the family says (see `suite.units`). All layers of a kind keep the same number,
-which one field of the ModelConfig then says; which units a layer keeps, their importance decides:
+What a unit is, the PRUNING table of the family says (see `suite.compression.units`). All layers of a kind keep the same
+number, which one field of the ModelConfig then says; which units a layer keeps, their importance decides:
 
 - magnitude: the norm of what makes a unit times the norm of what uses it.
 - taylor: how much the loss would change, to first order, without the unit (`Molchanov et al., 2019
@@ -19,9 +19,9 @@ import numpy as np
 from flax import nnx
 
 from suite.base import Batch, ModelConfig, Task
+from suite.compression.units import Axis, Layer, layers
 from suite.errors import InputError, closest
 from suite.tree import nest, paths
-from suite.units import Axis, Layer, layers
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from suite import experiments, pretrained
+from suite import experiments
 from suite import run as runs
 from suite.assets import assets_of, bind, unbind
 from suite.base import Asset
-from suite.checkpoint import Checkpoints
 from suite.compression import quantized, verdict
 from suite.compression.compressing import Method
 from suite.compression.distillation import Weights
@@ -20,7 +19,9 @@ from suite.compression.verdict import Measured
 from suite.config import Compression, Experiment
 from suite.errors import InputError
 from suite.run import Run
-from suite.trainer import assemble, restore
+from suite.training.checkpoint import Checkpoints
+from suite.training.trainer import assemble, restore
+from suite.weights import pretrained
 
 ALONE = "alone"
 """The folder of the student that was trained from labels alone."""

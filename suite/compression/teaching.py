@@ -20,7 +20,7 @@ from suite.config import Experiment
 from suite.data.padding import batched
 from suite.errors import InputError
 from suite.run import Run
-from suite.trainer import fit
+from suite.training.trainer import fit
 
 INSIDE = "training"
 """The folder of the training."""

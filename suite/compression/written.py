@@ -11,19 +11,19 @@ import jax.numpy as jnp
 
 from suite import config
 from suite.assets import bind, unbind
-from suite.checkpoint import Checkpoints, Progress
 from suite.compression.quantized import is_rounded
 from suite.config import Experiment
 from suite.errors import InputError, RunError
 from suite.run import versions
-from suite.trainer import assemble
+from suite.training.checkpoint import Checkpoints, Progress
+from suite.training.trainer import assemble
 
 
 def write(experiment: Experiment, params: Any, rest: Any, folder: Path, assets: Path) -> None:
     """A run folder whose one checkpoint, of step 0, holds these weights.
 
-    `suite.trainer.fit` goes on from it with a fresh optimiser, unless weights are rounded: those are not trained.
-    ``experiment.json`` comes last, so a folder that has it is whole.
+    `suite.training.trainer.fit` goes on from it with a fresh optimiser, unless weights are rounded: those are not
+    trained. ``experiment.json`` comes last, so a folder that has it is whole.
 
     Args:
         experiment: what the weights are of; bound or not.
@@ -65,7 +65,7 @@ def is_written(experiment: Experiment, folder: Path) -> bool:
 
 
 def _state(experiment: Experiment, params: Any, rest: Any) -> dict[str, Any]:
-    """The fields of `suite.trainer.State`."""
+    """The fields of `suite.training.trainer.State`."""
     if is_rounded(experiment.compression):
         return {"step": jnp.int32(0), "params": params, "rest": rest, "opt": {}, "ema": None}
     train, optim = experiment.train, experiment.optim

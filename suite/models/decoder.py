@@ -18,8 +18,8 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
 from suite.base import ModelConfig
+from suite.compression.units import Units, feed_forward, heads
 from suite.errors import InputError
-from suite.imports import SAME, TRANSPOSED, Map, Rule, Split, Transform, linear, norm
 from suite.models.checks import check_choices, check_fractions, check_given, check_heads, check_sizes, divisors
 from suite.nn import (
     Cache,
@@ -36,7 +36,7 @@ from suite.nn import (
     run_layers,
 )
 from suite.nn.layout import edge
-from suite.units import Units, feed_forward, heads
+from suite.weights.imports import SAME, TRANSPOSED, Map, Rule, Split, Transform, linear, norm
 
 Norm = LayerNorm | RMSNorm
 

@@ -19,12 +19,12 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
 from suite.base import ModelConfig
+from suite.compression.units import Units
 from suite.errors import InputError
 from suite.nn import Dropout, Linear
 from suite.nn.interaction import CrossNetwork, pairwise_sum
 from suite.nn.layout import edge
 from suite.nn.table import StackedTable
-from suite.units import Units
 
 Kind = Literal["deepfm", "lr", "fm", "dnn", "wide_deep", "dcn"]
 

@@ -13,10 +13,10 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
 from suite.base import ModelConfig
+from suite.compression.units import Units
 from suite.errors import InputError
 from suite.nn import Dropout, Linear, activate
 from suite.nn.layout import edge
-from suite.units import Units
 
 
 @dataclass(frozen=True, kw_only=True)

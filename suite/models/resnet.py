@@ -19,13 +19,13 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
 from suite.base import ModelConfig
+from suite.compression.units import Units
 from suite.errors import InputError
-from suite.imports import CONV2D, Map, Rule, linear
 from suite.nn import Dropout, Linear
 from suite.nn.batchnorm import BatchNorm, GroupNorm
 from suite.nn.conv import Conv, max_pool
 from suite.nn.layout import edge
-from suite.units import Units
+from suite.weights.imports import CONV2D, Map, Rule, linear
 
 _CHOICES = {
     "block": ("basic", "bottleneck"),

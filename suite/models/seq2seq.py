@@ -19,8 +19,8 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
 from suite.base import ModelConfig
+from suite.compression.units import Units, feed_forward, heads
 from suite.errors import InputError
-from suite.imports import TRANSPOSED, Map, Rule, linear, norm
 from suite.models.checks import check_choices, check_fractions, check_given, check_heads, check_sizes
 from suite.models.decoder import ACTIVATIONS, fits, only, unknown
 from suite.nn import (
@@ -40,7 +40,7 @@ from suite.nn import (
     sinusoids,
 )
 from suite.nn.layout import edge
-from suite.units import Units, feed_forward, heads
+from suite.weights.imports import TRANSPOSED, Map, Rule, linear, norm
 
 _CHOICES = {
     "norm": ("layer", "rms"),

@@ -21,8 +21,8 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
 from suite.base import ModelConfig
+from suite.compression.units import Units, feed_forward, heads
 from suite.errors import InputError
-from suite.imports import Map, Rule, linear, norm
 from suite.models.checks import check_choices, check_fractions, check_given, check_heads, check_sizes
 from suite.nn import (
     Dropout,
@@ -37,7 +37,7 @@ from suite.nn import (
     sinusoidal,
 )
 from suite.nn.layout import edge
-from suite.units import Units, feed_forward, heads
+from suite.weights.imports import Map, Rule, linear, norm
 
 _CHOICES = {
     "norm": ("pre", "post"),

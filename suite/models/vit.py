@@ -17,13 +17,13 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
 from suite.base import ModelConfig
+from suite.compression.units import Units, feed_forward, heads
 from suite.errors import InputError
-from suite.imports import CONV2D, TRANSPOSED, Map, Rule, Split, linear, norm
 from suite.models.checks import check_fractions, check_given, check_published_heads, check_sizes
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention
 from suite.nn.conv import Conv
 from suite.nn.layout import edge
-from suite.units import Units, feed_forward, heads
+from suite.weights.imports import CONV2D, TRANSPOSED, Map, Rule, Split, linear, norm
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
 from suite.base import ModelConfig
+from suite.compression.units import Units, feed_forward, heads
 from suite.errors import InputError
-from suite.imports import CONV1D, Map, Rule, linear, norm
 from suite.models.audio import frame_mean, silence
 from suite.models.checks import (
     check_choices,
@@ -36,7 +36,7 @@ from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention, gel
 from suite.nn.conv1d import Conv1d, PositionalConv
 from suite.nn.dropout import keep_mask
 from suite.nn.layout import edge
-from suite.units import Units, feed_forward, heads
+from suite.weights.imports import CONV1D, Map, Rule, linear, norm
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "feature_norm": ("group", "layer"),

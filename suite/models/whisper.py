@@ -19,8 +19,8 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
 from suite.base import ModelConfig
+from suite.compression.units import Units, feed_forward, heads
 from suite.errors import InputError
-from suite.imports import CONV1D, TRANSPOSED, Map, Rule, linear, norm
 from suite.models.audio import frame_mean, silence
 from suite.models.checks import (
     check_choices,
@@ -33,7 +33,7 @@ from suite.models.checks import (
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention, gelu
 from suite.nn.conv1d import Conv1d
 from suite.nn.layout import edge
-from suite.units import Units, feed_forward, heads
+from suite.weights.imports import CONV1D, TRANSPOSED, Map, Rule, linear, norm
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Which of two forms of a computation suits the number of rows, decided when that number is known.
 
-In a program for any number of rows (see `suite.tracing`) it is known when the program is compiled: the compiler then
-finds a constant condition and keeps one of the two.
+In a program for any number of rows (see `suite.exporting.tracing`) it is known when the program is compiled: the
+compiler then finds a constant condition and keeps one of the two.
 """
 
 from collections.abc import Callable

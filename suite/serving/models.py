@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from suite.bundle import Bundle
+from suite.bundles.bundle import Bundle
 from suite.errors import InputError
 from suite.serving.batching import Batcher
 from suite.serving.checks import Checks

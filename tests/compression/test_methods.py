@@ -215,7 +215,7 @@ def test_distillation_by_rows(tmp_path):
 
 def test_an_interruption_says_what_goes_on(run, tmp_path, monkeypatch):
     """SIGTERM to this very process, in the middle of training."""
-    from suite import trainer
+    from suite.training import trainer
 
     plain = trainer.Encoder.__call__
 

@@ -9,14 +9,14 @@ import optax
 import pytest
 
 import suite
-from suite.checkpoint import Checkpoints
 from suite.compression import sparse
 from suite.compression.settings import Sparsity
 from suite.config import Optim, replace
 from suite.errors import InputError
 from suite.models import deepfm, transformer
 from suite.optim import build
-from suite.trainer import _fields, assemble
+from suite.training.checkpoint import Checkpoints
+from suite.training.trainer import _fields, assemble
 from suite.tree import paths
 from tests import toy
 

@@ -7,11 +7,11 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
-from suite import pretrained
 from suite.errors import InputError
-from suite.imports import pattern
 from suite.models import wav2vec2, whisper
 from suite.tree import paths
+from suite.weights import pretrained
+from suite.weights.imports import pattern
 from tests.parity import golden, peers_audio
 
 SPEECH = [name for name in peers_audio.CASES if not name.startswith("whisper")]

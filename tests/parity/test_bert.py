@@ -7,10 +7,11 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file
 
-from suite import pretrained, run
-from suite.imports import pattern
+from suite import run
 from suite.models import transformer
 from suite.tree import paths
+from suite.weights import pretrained
+from suite.weights.imports import pattern
 from tests.parity import golden, peers_bert
 
 CASES = ("bert", "bert_classifier", "roberta", "roberta_classifier", "distilbert", "distilbert_classifier")

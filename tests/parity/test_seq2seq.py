@@ -9,9 +9,9 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file
 
-from suite import pretrained
 from suite.errors import InputError
 from suite.generation import Decoding, generate, prompt
+from suite.weights import pretrained
 from tests.parity import golden
 
 NAMES = ("t5", "t5_gated", "marian")

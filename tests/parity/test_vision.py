@@ -11,13 +11,14 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import suite
-from suite import experiments, pretrained
+from suite import experiments
 from suite.config import replace
 from suite.data.sources import Folder
 from suite.errors import InputError
-from suite.imports import pattern
 from suite.models import resnet
 from suite.tree import paths
+from suite.weights import pretrained
+from suite.weights.imports import pattern
 from tests.parity import golden, peers_vision
 
 LIVE = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]  # the peer's warnings are no faults of ours

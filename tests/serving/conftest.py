@@ -46,7 +46,7 @@ def recipes(folder):
     """Name -> a small experiment."""
     import suite
     from suite.data.sources import from_path
-    from tests.bundles import images, keywords
+    from tests.untrained import images, keywords
 
     body = {"model.width": 16, "model.heads": 2, "model.feed_forward": 32}
     words = {"task.data": from_path(str(reviews(folder))), "task.text": "review", "task.label": "verdict",
@@ -86,7 +86,7 @@ def bundles(tmp_path_factory):
 def bundle(root, name, version=1):
     """The bundle of a small model as training would begin with; another ``version`` answers otherwise."""
     import suite
-    from tests.bundles import untrained
+    from tests.untrained import untrained
 
     folder = root / f"data-{name}-{version}"
     folder.mkdir()
@@ -106,6 +106,6 @@ def server(bundles):
 @pytest.fixture(scope="session")
 def opened(bundles):
     """Name -> the bundle, opened here, for the answers that the server must give."""
-    from suite.bundle import Bundle
+    from suite.bundles.bundle import Bundle
 
     return {name: Bundle.open(folder) for name, folder in bundles.items()}

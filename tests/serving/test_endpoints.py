@@ -168,7 +168,7 @@ def test_addresses_that_are_none(server, method, path, status, error):
 
 def test_no_server_loads_flax_or_the_tasks(child):
     code = "import suite.serving.running, sys; print(sorted(n for n in ('flax', 'tasks', 'optax', 'suite.models', "
-    assert child(code + "'suite.trainer', 'torch', 'tensorflow') if n in sys.modules))").strip() == "[]"
+    assert child(code + "'suite.training.trainer', 'torch', 'tensorflow') if n in sys.modules))").strip() == "[]"
 
 
 def test_numbers_are_rounded_alike(server, opened):

@@ -110,7 +110,7 @@ def test_what_takes_longer_than_the_drain_is_told_so(bundles):
 
 
 def test_a_new_version_takes_over_without_a_lost_or_a_wrong_answer(bundles, second, opened, tmp_path):
-    from suite.bundle import Bundle
+    from suite.bundles.bundle import Bundle
 
     text = "a fine and moving film number 3"
     expected = {made.version: made.predict([text])[0] for made in (opened["words"], Bundle.open(second))}

@@ -1,0 +1,1 @@
+"""What answering needs: a bundle opened and asked, apart from training, Flax and the tasks."""

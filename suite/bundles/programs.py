@@ -1,0 +1,106 @@
+"""Programs of a bundle: StableHLO as `jax.export` stores it, read only where nothing in it could run other code."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.export
+from jax.interpreters import mlir
+
+from suite.bundles.manifest import AGAIN
+from suite.errors import InputError
+
+DIALECTS = ("builtin", "func", "stablehlo", "chlo")
+"""Whose operations a program may consist of."""
+CUSTOM_CALLS = frozenset({"shape_assertion"})
+"""Custom calls that our programs make, on any platform: what symbolic shapes assume, checked by the compiler. Any other
+is refused, since a custom call runs whatever the process has under that name."""
+OUTSIDE = frozenset({"stablehlo.infeed", "stablehlo.outfeed", "stablehlo.send", "stablehlo.recv"})
+"""Operations that exchange data with something else than the caller."""
+
+Program = Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
+"""(weights by name, batch by name) -> outputs by name."""
+
+
+def read(content: bytes, where: str, maker: str) -> jax.export.Exported:
+    """A program from its bytes.
+
+    Args:
+        content: what `jax.export.Exported.serialize` gave.
+        where: how errors call it.
+        maker: the version of JAX that it was made by.
+
+    Raises:
+        InputError: it cannot be read, was made by a later JAX, or contains what it must not.
+    """
+    try:
+        exported = jax.export.deserialize(bytearray(content))
+        later = exported.calling_convention_version > jax.export.maximum_supported_calling_convention_version
+        text = "" if later else exported.mlir_module()
+    except ImportError as error:
+        raise InputError("package flatbuffers", "is needed to read programs, and not installed.",
+                         fix='pip install "suite[serve]"') from error  # fmt: skip
+    except Exception as error:  # of flatbuffers, of JAX and of MLIR: many kinds
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise _unreadable(where, maker, reason) from None
+    if later:
+        raise _unreadable(where, maker, f"calling convention {exported.calling_convention_version}")
+    strange = sorted(_strange(text))
+    if strange:
+        raise InputError(where, "contains operations that a bundle may not have, since they could run other code.",
+                         found=", ".join(strange[:5]), fix="a bundle from a source that you trust")  # fmt: skip
+    if exported.nr_devices != 1 or exported.ordered_effects or exported.unordered_effects:
+        raise InputError(where, "is no function of arrays on one device.",
+                         found=f"{exported.nr_devices} devices", fix=AGAIN)  # fmt: skip
+    return exported
+
+
+def _unreadable(where: str, maker: str, reason: str) -> InputError:
+    fix = f'pip install "jax=={maker}", or suite export --refresh BUNDLE where the training code is'
+    return InputError(where, f"cannot be read: it was made by jax {maker}, and this is jax {jax.__version__}.",
+                      found=reason, fix=fix)  # fmt: skip
+
+
+def _strange(text: str) -> set[str]:
+    """Names of operations and custom calls that a program must not contain."""
+    found: set[str] = set()
+
+    def look(operation: Any) -> Any:
+        name = operation.name
+        if name.split(".")[0] not in DIALECTS or name in OUTSIDE:
+            found.add(name)
+        elif name == "stablehlo.custom_call":
+            target = mlir.ir.StringAttr(operation.attributes["call_target_name"]).value
+            if target not in CUSTOM_CALLS:
+                found.add(f'custom call "{target}"')
+        return mlir.ir.WalkResult.ADVANCE
+
+    _walk(text, look)
+    return found
+
+
+def runner(exported: jax.export.Exported) -> Program:
+    """The program as a jitted function: each size of a batch is compiled once."""
+    run: Program = jax.jit(exported.call)
+    return run
+
+
+def constants(text: str) -> int:
+    """How many numbers a program holds as constants, those that are one repeated number not counted."""
+    total = 0
+
+    def look(operation: Any) -> Any:
+        nonlocal total
+        if operation.name == "stablehlo.constant":
+            value = operation.attributes["value"]
+            if not (isinstance(value, mlir.ir.DenseElementsAttr) and value.is_splat):
+                total += math.prod(mlir.ir.ShapedType(operation.results[0].type).shape)
+        return mlir.ir.WalkResult.ADVANCE
+
+    _walk(text, look)
+    return total
+
+
+def _walk(text: str, look: Callable[[Any], Any]) -> None:
+    with mlir.make_ir_context():
+        mlir.ir.Module.parse(text).operation.walk(look)

@@ -1,0 +1,1 @@
+"""Several processes: joining, sharing batches, deciding together, ending together."""

@@ -1,0 +1,242 @@
+"""``suite.export``: a run as a bundle, written only if it answers as the run does."""
+
+import contextlib
+import dataclasses
+import datetime
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from suite import adaptation, assets, config, run, tree
+from suite.base import Source
+from suite.bundles import manifest, tensors
+from suite.bundles.bundle import Bundle, platform, rebased
+from suite.config import Finetune
+from suite.data.memory import take
+from suite.errors import InputError, RunError
+from suite.exporting import model_card, tracing
+from suite.exporting.agreement import alike, check_outputs
+from suite.nn.conv import Conv
+from suite.nn.conv1d import Conv1d
+from suite.nn.linear import Linear
+from suite.run import Run
+from suite.weights.pretrained import Written
+
+RECORDS, ROWS = 64, 16
+"""Held-back records that a bundle must answer as its run does, and how many of them are asked at a time."""
+CHEAP = 1000
+"""Records of a split up to which metrics get intervals."""
+HUGGINGFACE = "huggingface"
+VERSIONS = ("suite", "jax", "jaxlib", "flax", "numpy", "python")
+
+
+def export(source: Run | str | Path, to: str | Path, *, platforms: Sequence[str] = tracing.PLATFORMS, name: str = "",
+           licence: str = "", format: str = "bundle", allow: tuple[str, ...] = ()) -> Bundle | Written:  # fmt: skip
+    """A run as a bundle, opened: what `suite.bundles.bundle` loads and a server serves.
+
+    Args:
+        source: the run, or its folder.
+        to: a new folder; the word ``"huggingface"``: as ``format``, to that folder within the run's.
+        platforms: of which devices its programs are for.
+        name: of the model, as a server calls it; empty: that of the recipe.
+        licence: under which the model may be used, for the model card.
+        format: ``"bundle"``; or ``"huggingface"``, the layout of that library, where the family has one.
+        allow: packages whose classes the run's experiment may name.
+
+    Raises:
+        InputError: ``to`` is there already, or the run has no data to check the bundle with.
+        RunError: the bundle does not answer as the run does; nothing is left of it.
+    """
+    made = source if isinstance(source, Run) else run.open(source, allow)
+    if HUGGINGFACE in (str(to), format):
+        return run.convert(made.folder, made.folder / HUGGINGFACE if str(to) == HUGGINGFACE else to, allow=allow)
+    if format != "bundle":
+        raise InputError(f'--format "{format}"', "is none.", found=f"bundle, {HUGGINGFACE}")
+    name = name or made.experiment.name.rpartition(".")[2]
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise InputError(f'--name "{name}"', "must be letters, digits, points, dashes and underscores, at most 64.")
+    check_platforms(platforms)
+    with new_folder(Path(to)) as folder:
+        split, asked = held_back(made)
+        checked = f"{len(next(iter(asked.values())))} records of the {split} split"
+        _write(made, folder, asked, {"name": name, "checked": checked, "licence": licence,
+                                     "platforms": tuple(platforms)})  # fmt: skip
+        _verify(made, Bundle.open(folder, allow), asked)
+    return Bundle.open(to, allow)
+
+
+def check_platforms(platforms: Sequence[str]) -> None:
+    """Raises InputError: unknown ones, or this machine's is not among them."""
+    unknown = [each for each in platforms if each not in tracing.PLATFORMS]
+    if unknown:
+        raise InputError("flag --platforms", f"{', '.join(unknown)} is no platform.",
+                         fix=f"--platforms {' '.join(tracing.PLATFORMS)}")  # fmt: skip
+    if platform() not in platforms:
+        raise InputError("flag --platforms", f"must have {platform()}, since a bundle is checked on this machine.",
+                         found=", ".join(platforms) or "none",
+                         fix=f"--platforms {' '.join((platform(), *platforms))}")  # fmt: skip
+
+
+@contextlib.contextmanager
+def new_folder(target: Path, replacing: bool = False) -> Iterator[Path]:
+    """A folder beside ``target`` that takes its place at the end, and is gone after an error.
+
+    Raises:
+        InputError: ``target`` is there already, and is not to be replaced.
+    """
+    if not replacing and (target.exists() or target.is_symlink()):
+        raise InputError(f'--to "{target}"', "is there already.", fix="--to NEW_FOLDER")
+    partial, old = (target.with_name(f"{word}-{target.name}") for word in ("partial", "replaced"))
+    shutil.rmtree(partial, ignore_errors=True)  # what a process that was killed left
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if replacing:
+            os.rename(target, old)
+        os.rename(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _held_out(made: Run) -> dict[str, Source]:
+    """The splits that the run was not trained on, as far as they can be read; first the one that decided nothing.
+
+    Raises:
+        InputError: none of them can.
+    """
+    found, reasons = {}, []
+    for split in ("test", "validation"):
+        try:
+            found[split] = made.experiment.task.source(split)
+        except InputError as error:
+            reasons.append(f"{error.where}: {error.problem}")
+    if not found:
+        raise InputError("held-back records", "are what a bundle is checked with, and cannot be read.",
+                         found=" ".join(dict.fromkeys(reasons)),
+                         fix="put the run's data back where they were")  # fmt: skip
+    return found
+
+
+def held_back(made: Run) -> tuple[str, dict[str, Any]]:
+    """A split that the run was not trained on, and what a request has of its records, at most RECORDS of them."""
+    task = made.experiment.task
+    split, source = next(iter(_held_out(made).items()))
+    count = min(RECORDS, len(source))
+    columns = source[np.arange(count) * len(source) // count]
+    names = [each.name for each in task.codec.inputs if each.name in columns]
+    return split, {name: columns[name] for name in names}
+
+
+def _served(made: Run) -> tuple[Run, dict[str, np.ndarray]]:
+    """The run whose model takes the weights, and the weights: low-rank additions are folded in where that changes no
+    number beyond rounding."""
+    params, rest = made.variables
+    finetune = made.experiment.finetune
+    if finetune.kind == "lora" and made.experiment.precision.compute == "float32":
+        params = adaptation.fold(params, finetune)
+        made = dataclasses.replace(made, experiment=config.replace(made.experiment, {"finetune": Finetune()}))
+    return made, _rounded_once(made.graph, tracing.weights_of(params, rest))
+
+
+def _rounded_once(graph: Any, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """With the matrices of layers that compute in bfloat16 in that format. Each call would round them again, to the
+    same numbers, which takes as long as the products of a small batch."""
+    model = nnx.merge(graph, *(tree.nest(tracing.named(weights, kind)) for kind in ("params", "rest")))
+    narrow = [f"params/{'/'.join(map(str, path))}/kernel" for path, layer in nnx.iter_modules(model)
+              if isinstance(layer, Linear | Conv | Conv1d) and layer.compute == "bfloat16"]  # fmt: skip
+    return {**weights, **{name: weights[name].astype(jnp.bfloat16) for name in narrow}}
+
+
+def _write(made: Run, folder: Path, asked: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """All files of a bundle."""
+    served, weights = _served(made)
+    experiment = served.experiment
+    codec, task = experiment.task.codec, experiment.task
+    inputs = tracing.inputs_of(codec.encode({name: take(values, np.arange(1)) for name, values in asked.items()}))
+    programs = tracing.trace_all(served.graph, task, weights, inputs, _lengths(made), about["platforms"])
+    write_programs(folder, programs)
+    tensors.write(folder / manifest.WEIGHTS, lambda: weights.items())
+    (folder / "assets").mkdir()
+    for asset in assets.assets_of(task).values():
+        _kept(asset.file, folder)
+    config.dump(assets.unbind(experiment), folder / manifest.EXPERIMENT)
+    content = {
+        "name": about["name"],
+        "experiment": experiment.name,
+        "codec": config.to_json(rebased(codec, lambda file: _kept(file, folder))),
+        "signature": dataclasses.asdict(tracing.signature(inputs, programs)),
+        "lengths": list(programs),
+        "platforms": list(about["platforms"]),
+        "metrics": _metrics(made),
+        "made": {**maker(), "from": made.folder.name, "licence": about["licence"], "checked": about["checked"]},
+    }
+    card = model_card.write(made, content, weights)
+    config.write_text(folder / manifest.CARD, card)
+    manifest.write(folder, content)
+
+
+def _kept(file: str, folder: Path) -> str:
+    """The name in the bundle of an asset's file, which is copied there."""
+    name = f"assets/{Path(file).name}"
+    if not (folder / name).exists():
+        shutil.copyfile(file, folder / name)
+    return name
+
+
+def write_programs(folder: Path, programs: Mapping[int, jax.export.Exported]) -> None:
+    """Each under the name of its length."""
+    (folder / "program").mkdir()
+    for length, exported in programs.items():
+        (folder / manifest.program(length)).write_bytes(bytes(exported.serialize()))
+
+
+def _lengths(made: Run) -> tuple[int, ...]:
+    """Padded lengths: those of training, and where none of them holds the longest that a request may have, one more."""
+    longest = made.experiment.task.codec.longest
+    enough = min([-(-longest // 8) * 8, *(length for length in made.lengths if length >= longest)])
+    return (*(length for length in made.lengths if length < longest), enough)
+
+
+def maker() -> dict[str, Any]:
+    """What makes a bundle now: versions, revision of the source, date."""
+    found = run.versions()
+    return {"by": f"suite {found['suite']}", "revision": run.revision(),
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "versions": {name: found[name] for name in VERSIONS}}  # fmt: skip
+
+
+def _metrics(made: Run) -> dict[str, dict[str, float]]:
+    """What the run's last verb found; and of held-back splits that are small, each metric with its interval."""
+    found = {name: {"value": value} for name, value in made.metrics.items() if not name.startswith("train/")}
+    for split, source in _held_out(made).items():
+        if len(source) > CHEAP:
+            continue
+        with contextlib.suppress(InputError):  # such as a test split whose labels were never published
+            scores = made.scores(split)
+            found |= {f"{split}/{name}": dataclasses.asdict(scores.interval(name)) for name in scores.values()}
+    finite = {name: {key: value for key, value in about.items() if np.isfinite(value)} for name, about in found.items()}
+    return {name: about for name, about in finite.items() if "value" in about}
+
+
+def _verify(made: Run, bundle: Bundle, asked: Mapping[str, Any]) -> None:
+    """Raises RunError: the bundle's outputs or answers on the records are not the run's."""
+    codec = made.experiment.task.codec
+    count = len(next(iter(asked.values())))
+    for start in range(0, count, ROWS):
+        part = {name: take(values, np.arange(start, min(start + ROWS, count))) for name, values in asked.items()}
+        rows = bundle.codec.encode(part)
+        length = bundle.bucket(rows)
+        ours, theirs = bundle.outputs(rows, length, ROWS), made.outputs(codec.encode(part), length, ROWS)
+        check_outputs(ours, theirs)
+        if not alike(bundle.decode(ours), list(codec.decode(theirs))):
+            raise RunError("the bundle's answers are not the run's, though what the model says is")

@@ -1,0 +1,171 @@
+"""The model card of a bundle: what is known of a model, and what is not, for people who are to use it."""
+
+import inspect
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from suite import config, experiments
+from suite.base import Codec, Data, Input
+from suite.config import Experiment
+from suite.data.columns import origin
+from suite.data.memory import SPLITS
+from suite.errors import InputError
+from suite.run import Run
+from suite.tuning.recipe import differences
+
+LISTED = 20
+"""Most classes, and most fields that differ from the recipe, that a card lists."""
+
+
+def write(made: Run, content: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> str:
+    """The card, in Markdown.
+
+    Args:
+        made: the run that became a bundle.
+        content: of the bundle's manifest.
+        weights: of the model, by name.
+    """
+    experiment = made.experiment
+    codec = experiment.task.codec
+    sections = {
+        "What it does": _purpose(experiment, codec, content, weights),
+        "Data": _data(experiment),
+        "Metrics": _metrics(experiment, content["metrics"]),
+        "Limits": _limits(codec, content),
+        "Intended use": ["Not stated by those who made it. It was trained and measured on the data above alone: what "
+                         "it does on other data, and to whom it is fair, was not looked at."],
+        "Licence": [content["made"]["licence"] or "Not stated. Data and the weights that training began with may set "
+                    "terms of their own.", *_terms(experiment)],
+        "How it was made": _making(made, content),
+    }  # fmt: skip
+    return "\n\n".join([f"# {content['name']}", *("\n".join([f"## {title}", "", *lines])
+                                                  for title, lines in sections.items())]) + "\n"  # fmt: skip
+
+
+def _purpose(experiment: Experiment, codec: Codec, content: Mapping[str, Any],
+             weights: Mapping[str, np.ndarray]) -> list[str]:  # fmt: skip
+    task, model = type(experiment.task), type(experiment.model)
+    about = _first_line(inspect.getmodule(task))
+    count = sum(array.size for name, array in weights.items() if name.startswith("params/"))
+    answers = ", ".join(f"`{name}`" for name in codec.answer_schema["properties"])
+    return [
+        f"{about}. A model of `{model.__module__}` with {count:,} parameters, computing in "
+        f"{experiment.precision.compute}.",
+        "", "A request gives:", "", *map(_input, codec.inputs[:LISTED]),
+        *([f"- and {len(codec.inputs) - LISTED} more"] if len(codec.inputs) > LISTED else []),
+        "", f"An answer has {answers}.",
+    ]  # fmt: skip
+
+
+def _first_line(thing: Any) -> str:
+    """Of its docstring."""
+    return (inspect.getdoc(thing) or "").partition("\n")[0].rstrip(".")
+
+
+def _input(each: Input) -> str:
+    optional = "" if each.required else ", may be absent"
+    return f"- `{each.name}` ({each.kind}{optional}): {each.description}"
+
+
+def _data(experiment: Experiment) -> list[str]:
+    task = experiment.task
+    data = getattr(task, "data", None)
+    source = "Its origin is not known."
+    if isinstance(data, Data):
+        name = "" if origin(data) == "the data" else f"{origin(data)}; "
+        source = f"{name}`{type(data).__module__}.{type(data).__name__}`: {_first_line(type(data))}."
+        source += f" {data.origin}." if data.origin else ""
+    lines = [source, "", "| split | records | left out by cleaning |", "|---|---|---|"]
+    for split in SPLITS:
+        try:
+            records = task.source(split)
+        except InputError as error:
+            lines.append(f"| {split} | none | {error.problem} |")
+            continue
+        dropped = ", ".join(f"{count:,} {reason}" for reason, count in records.dropped.items())
+        lines.append(f"| {split} | {len(records):,} | {dropped or 'none'} |")
+    labels = getattr(task, "labels", None)
+    if labels is not None:
+        shown = ", ".join(labels.names[:LISTED]) + (" ..." if len(labels.names) > LISTED else "")
+        lines += ["", f"Classes, {len(labels.names)}: {shown}."]
+    return [*lines, "", "Who is in the data and how it was gathered is not known here."]
+
+
+def _terms(experiment: Experiment) -> list[str]:
+    """The licence of the data, where they say it."""
+    data = getattr(experiment.task, "data", None)
+    return ["", f"The data's: {data.licence}."] if isinstance(data, Data) and data.licence else []
+
+
+def _metrics(experiment: Experiment, metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
+    if not metrics:
+        return ["None were measured."]
+    lines = ["| metric | value | 95 % interval |", "|---|---|---|"]
+    for name, about in metrics.items():
+        bounds = f"{about['low']:.4g} to {about['high']:.4g}" if "low" in about and "high" in about else "not computed"
+        lines.append(f"| {name} | {about['value']:.4g} | {bounds} |")
+    chosen = experiment.train.best.removeprefix("-")
+    if chosen:
+        lines += ["", f"The checkpoint was chosen by validation {chosen}, which is therefore better than on new data."]
+    return lines
+
+
+def _limits(codec: Codec, content: Mapping[str, Any]) -> list[str]:
+    units = {"text": "characters", "audio": "seconds", "image": "pixels", "list": "items"}
+    lines = [f"- `{each.name}`: at most {each.limit:,.0f} {units[each.kind]}" for each in codec.inputs
+             if each.limit and each.kind in units]  # fmt: skip
+    if content["lengths"][-1] < codec.longest:
+        lines.append(f"- rows longer than {content['lengths'][-1]} are refused")
+    if "probability" in codec.answer_schema["properties"]:
+        calibrated = any("calibration" in name for name in content["metrics"])
+        known = "see calibration among the metrics" if calibrated else "whether they hold was not measured"
+        lines.append(f"- probabilities are the model's own: {known}")
+    return [*lines, f"- programs for {', '.join(content['platforms'])}, on one device"]
+
+
+def _making(made: Run, content: Mapping[str, Any]) -> list[str]:
+    by, experiment = content["made"], made.experiment
+    revision = f", revision {by['revision']}" if by["revision"] else ""
+    versions = ", ".join(f"{name} {version}" for name, version in by["versions"].items())
+    start = "/".join(experiment.checkpoint.init_from.split("/")[-2:])  # a name on the hub, or the end of a path
+    lines = [
+        f"- exported on {by['date']} by {by['by']}{revision}; {versions}",
+        f"- recipe `{experiment.name}`, seed {experiment.train.seed}",
+        f"- training began with {f'the weights {start}' if start else 'fresh parameters'}",
+    ]
+    trained = _trained(made)
+    if trained:
+        lines.append(f"- trained in {trained['seconds']:,.0f} s on {trained['devices']}")
+    flags = _flags(made)
+    shown = "".join(f" {flag}" for flag in flags[:LISTED])
+    lines.append(f"- command: `suite train {experiment.name}{shown}`")
+    if len(flags) > LISTED:
+        lines.append(f"- and {len(flags) - LISTED} more fields that differ from the recipe")
+    return [*lines, "- all settings: `experiment.json`"]
+
+
+def _trained(made: Run) -> dict[str, Any]:
+    """What training said of itself, if it ended."""
+    result = made.folder / "result.json"
+    found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8")).get("trained", {}) if result.exists() else {}
+    return found
+
+
+def _flags(made: Run) -> list[str]:
+    """What the run's experiment says other than the recipe of its name, if there is one, as flags."""
+    try:
+        recipe = config.to_json(experiments.load(made.experiment.name))
+    except InputError:
+        return []
+    stored = json.loads((made.folder / "experiment.json").read_text(encoding="utf-8"))
+    changed = {name: value for name, (_, value) in differences(recipe, stored).items()
+               if not name.endswith((".class", ".file"))}  # fmt: skip
+    return [f"--{name} {_written(value)}" for name, value in changed.items()]
+
+
+def _written(value: Any) -> str:
+    return " ".join(map(_written, value)) if isinstance(value, list) else shlex.quote(str(value))

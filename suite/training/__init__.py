@@ -1,0 +1,1 @@
+"""The one trainer, and what surrounds its loop: evaluations, checkpoints, interruptions."""

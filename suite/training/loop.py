@@ -1,0 +1,151 @@
+"""What the training loop does between dispatches: write a log line, evaluate, save, stop."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import jax
+
+from suite.compression import sparse
+from suite.config import Experiment
+from suite.distributed import hosts
+from suite.errors import Interrupted, RunError
+from suite.log import Log
+from suite.training.checkpoint import Checkpoints, Progress
+from suite.training.interruption import Interruption, Left
+from suite.training.interval import Interval
+from suite.training.judging import Judge, judged
+
+if TYPE_CHECKING:
+    from suite.training.trainer import Program, State
+
+
+OnEvaluation = Callable[[int, dict[str, float]], None]
+"""Called with a step and its validation metrics; what it raises ends training."""
+
+
+def crossed(every: int, before: int, after: int) -> bool:
+    """Whether a multiple of ``every`` lies in (before, after]."""
+    return before // every != after // every
+
+
+@dataclass
+class Loop:
+    """What the loop works with, and what it carries from dispatch to dispatch."""
+
+    experiment: Experiment
+    folder: Path
+    program: "Program"
+    judge: Judge
+    checkpoints: Checkpoints
+    log: Log
+    interruption: Interruption
+    steps: int
+    state: "State"
+    progress: Progress
+    interval: Interval
+    on_evaluation: OnEvaluation | None = None
+    examples: int = 0
+    since: float = dataclasses.field(default_factory=time.perf_counter)
+    logged_examples: int = 0
+
+    def write(self) -> None:
+        """Reading the tallies waits for the device, so this is done once in ``log_every`` steps."""
+        step = self.progress.next_batch
+        totals = {name: tally.value() for name, tally in self.interval.totals().items()}
+        now = time.perf_counter()
+        rate = (self.examples - self.logged_examples) / max(now - self.since, 1e-9)
+        self.since, self.logged_examples = now, self.examples
+        rates = {"learning_rate": float(self.program.learning_rate(step - 1)), "examples_per_second": rate}
+        self.log.metrics(step, {f"train/{name}": value for name, value in {**totals, **rates}.items()})
+        self.log.progress(step, totals["loss"], rate)
+        if totals.get("skipped") == 1.0:
+            raise self._not_finite(f"all steps since the last line of the log were skipped, at step {step}.")
+        if self.interval.fault:
+            raise self._not_finite(self.interval.fault)
+        self.interval.clear()
+
+    def tend(self, before: int) -> bool:
+        """Evaluate and save when it is time; True when training should stop early."""
+        after, every = self.progress.next_batch, self.experiment.checkpoint.every
+        evaluating = crossed(self.judge.every, before, after) or after == self.steps
+        if not evaluating and not (every and crossed(every, before, after)):
+            return False
+        jax.block_until_ready(self.state.step)  # what is still computed is time spent training
+        paused = time.perf_counter()
+        self.check()
+        if evaluating:
+            self.look()
+        else:
+            self.save()
+        self.since += time.perf_counter() - paused
+        return self.out_of_patience()
+
+    def check(self) -> None:
+        """What is evaluated and saved is sound.
+
+        Raises:
+            RunError: the loss was no number since the last log line, or a parameter is none now.
+        """
+        self.interval.totals()
+        if self.interval.fault:
+            raise self._not_finite(self.interval.fault)
+        if not self.checkpoints.finite(self.state.params):
+            raise self._not_finite(f"a parameter is no finite number after step {self.progress.next_batch}.")
+
+    def look(self) -> None:
+        """Evaluate this step, save it with its score, then tell what was found. To be called after ``check``."""
+        metrics, score = self.evaluate()
+        self.save(score)
+        if self.on_evaluation is not None:
+            self.on_evaluation(self.progress.next_batch, metrics)
+
+    def evaluate(self) -> tuple[dict[str, float], float | None]:
+        """The metrics and the score of this step; None before all weights that are pruned have gone, when no step is
+        the best. An evaluation that the run is asked to leave is due when it goes on."""
+        step, state = self.progress.next_batch, self.state
+        try:
+            metrics = self.judge(state.params if state.ema is None else state.ema, state.rest)
+        except Left:
+            self.progress = dataclasses.replace(self.progress, due=True)
+            self.leave()
+        self.log.metrics(step, metrics)
+        score = hosts.agreed(lambda: self.judge.score(metrics))  # without a metric it is a clock's
+        counts = step >= sparse.settled(self.experiment.optim.sparsity, self.steps)
+        progress = judged(self.progress, score, step) if counts else self.progress
+        self.progress = dataclasses.replace(progress, due=False)
+        self.log.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+        return metrics, score if counts else None
+
+    def save(self, score: float | None = None) -> None:
+        """Begin to write a checkpoint, if the disk has room. To be called after ``check``."""
+        step = self.progress.next_batch
+        progress = dataclasses.replace(self.progress, tallied=self.interval.carried)
+        try:
+            self.checkpoints.save(step, dict(vars(self.state)), progress, score)
+        except OSError as error:
+            self.log.say(f"checkpoint at step {step} not written, training goes on: {error}")
+
+    def leave(self) -> NoReturn:
+        """Save what was reached, unless it is saved, and stop."""
+        step = self.progress.next_batch
+        if self.checkpoints.latest != step:
+            self.check()
+            self.save()
+        raise Interrupted(self.folder, step, self.checkpoints.latest)
+
+    def out_of_patience(self) -> bool:
+        """Whether too many evaluations have been no better."""
+        return 0 < self.experiment.train.patience <= self.progress.since_best
+
+    def _not_finite(self, what: str) -> RunError:
+        latest = self.checkpoints.latest
+        found = f"the last checkpoint before is that of step {latest}" if latest else "there is no checkpoint before"
+        return RunError(
+            f"{what}\n  found: {found}\n"
+            "  try:   a lower --optim.learning_rate, --optim.clip_norm 1.0, or more --optim.warmup_steps;\n"
+            "         --train.on_nan skip, which leaves such steps out; or a look at these examples"
+        )

@@ -1,0 +1,380 @@
+"""The one training loop: a pure jitted step over split NNX state, and the loop around it. Knows no domain."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+
+from suite import adaptation, allocation, optim, precision, sharding
+from suite.assets import prepare, unbind
+from suite.base import Batch, Source, Tally, Task
+from suite.compilation import CompileWatch, enable_cache
+from suite.compression import quantized, sparse
+from suite.config import Experiment, Train, dump, is_run
+from suite.data.pipeline import Dispatch, Encoder, Plan, dispatches, make_plan, to_device
+from suite.distributed import hosts
+from suite.distributed.parts import Part, own_part, placer
+from suite.errors import InputError
+from suite.evaluation import make_predict
+from suite.log import Log
+from suite.nn.layout import Layout, batch_sum, laid_out, share
+from suite.training import rows, skipping
+from suite.training.checkpoint import Checkpoints, Progress
+from suite.training.interruption import Interruption
+from suite.training.interval import Interval
+from suite.training.judging import Judge, best_metrics
+from suite.training.loop import Loop, OnEvaluation, crossed
+from suite.tree import map_paths, paths
+from suite.weights import pretrained
+
+OnDispatch = Callable[[Dispatch], None]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class State:
+    """Everything that training changes. Nested dicts of arrays, so that a step costs little Python.
+
+    Attributes:
+        step: () int32, optimiser steps taken.
+        params: trainable parameters, float32.
+        rest: the model's other variables (running statistics).
+        opt: optimiser state.
+        ema: moving average of ``params``, or None.
+    """
+
+    step: Any
+    params: Any
+    rest: Any
+    opt: Any
+    ema: Any
+
+
+@dataclass(frozen=True)
+class Program:
+    """An experiment turned into functions, nothing allocated yet.
+
+    Attributes:
+        graph: the model's static part.
+        abstract: shapes, dtypes and shardings of the state.
+        mesh: the device mesh.
+        init: () -> State.
+        step: (State, batches (steps, b, ...)) -> (State, {name: Tally}); donates the state. Jitted.
+        predict: (params, rest, batch) -> outputs. Jitted.
+        learning_rate: step -> learning rate.
+    """
+
+    graph: Any
+    abstract: State
+    mesh: Mesh
+    init: Callable[[], State]
+    step: Any
+    predict: Any
+    learning_rate: Callable[[int], Any]
+
+
+def assemble(experiment: Experiment, total_steps: int) -> Program:
+    """The program of a bound experiment (see assets.bind)."""
+    train, model_config = experiment.train, experiment.model
+    mesh = sharding.check(experiment)
+    layout = sharding.layout(experiment.parallel, mesh)
+
+    def build() -> nnx.Module:
+        rngs = nnx.Rngs(train.seed)
+        model = adaptation.attach(model_config.build(rngs=rngs), experiment.finetune, rngs)
+        model = quantized.attach(model, experiment.compression)
+        return precision.apply(model, experiment.precision)
+
+    graph, params, _ = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
+    whole = experiment.finetune.kind == "full"  # else a table is frozen like the rest of the body
+    tables = model_config.tables if whole and experiment.optim.tables != "dense" else {}
+    _check_tables(tables, train)
+    dense, _ = rows.split(nnx.to_pure_dict(params), tables)
+    settings = adaptation.freeze(experiment.optim, experiment.finetune, dense)
+    tx = optim.build(settings, dense, total_steps, model_config.layer_of, model_config.depth)
+    update = rows.updater(tx, tables, settings, optim.schedule(settings, total_steps))
+
+    def init() -> State:
+        _, params, rest = nnx.split(build(), nnx.Param, ...)
+        params, rest = nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+        # Copies: two names for one buffer could not both be donated.
+        ema = jax.tree.map(jnp.copy, params) if train.ema else None
+        return State(jnp.int32(0), params, rest, rows.init(tx, params, tables, settings), ema)
+
+    abstract = jax.eval_shape(init)
+    placed = sharding.state_shardings(abstract, model_config.sharding, mesh)
+    abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, placed)
+    shardings = placed if mesh.size > 1 else None  # on one device they would only cost time at each call
+    replicated = experiment.parallel.engine == "pmap" and mesh.size > 1
+    frozen = optim.frozen_paths(settings, dense)
+    pruned = sparse.pruned_paths(settings.sparsity, dense, frozen, model_config.layer_of, model_config.depth)
+    step = make_step(graph, experiment.task, update, train, tables, frozen, pruned,
+                     Layout(axis=sharding.REPLICAS) if replicated else layout)  # fmt: skip
+    if replicated:
+        step = sharding.replicate(step, mesh)
+    return Program(
+        graph=graph,
+        abstract=abstract,
+        mesh=mesh,
+        init=jax.jit(init, out_shardings=shardings),
+        step=jax.jit(step, donate_argnums=0, out_shardings=None if shardings is None else (shardings, None)),
+        predict=make_predict(graph, experiment.task, layout),
+        learning_rate=jax.jit(optim.schedule(experiment.optim, total_steps)),
+    )
+
+
+def _check_tables(tables: Mapping[str, str], train: Train) -> None:
+    """What would cost a table's whole size at each step is refused where tables are row-sparse."""
+    for name, off in (("ema", 0.0), ("accumulate", 1), ("on_nan", "stop")):
+        value = getattr(train, name)
+        if tables and value != off:
+            plain = off if isinstance(off, str) else f"{off:g}"
+            raise InputError(f"field train.{name}", f"is {value}, but {', '.join(tables)} is updated by rows.",
+                             found="optim.tables other than dense",
+                             fix=f"--train.{name} {plain}, or --optim.tables dense")  # fmt: skip
+
+
+def make_step(graph: Any, task: Task, update: rows.Update, train: Train, tables: Mapping[str, str],
+              frozen: Collection[str] = (), pruned: Collection[str] = (),
+              layout: Layout = Layout()) -> Callable[..., Any]:  # fmt: skip
+    """The pure step over (State, batches (steps, b, ...)): one optimiser step for each leading entry.
+
+    The gradient of ``frozen`` parameters (by path) is used nowhere, so the compiler leaves out the work for it. A zero
+    of a ``pruned`` parameter is one of its moving average too.
+    """
+
+    def loss(params: Any, rest: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, tuple[dict[str, Tally], Any]]:
+        model = nnx.merge(graph, params, rest)
+        with adaptation.training(key):
+            value, tallies = task.loss(model, batch, nnx.Rngs(dropout=key))
+        value = value * share(tallies["loss"].count)
+        return value, (tallies, nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param))))
+
+    gradient = jax.grad(loss, has_aux=True)
+
+    def accumulated(params: Any, rest: Any, batch: Batch, key: jax.Array) -> Any:
+        """The gradient of the mean over the whole batch, from micro-batches weighted by what their means are over."""
+        micro = jax.tree.map(lambda a: a.reshape(train.accumulate, -1, *a.shape[1:]), batch)
+
+        def add(carry: Any, item: Any) -> Any:
+            total, rest = carry
+            i, part = item
+            grads, (tallies, rest) = gradient(params, rest, part, jax.random.fold_in(key, i))
+            return (jax.tree.map(lambda t, g: t + tallies["loss"].count * g, total, grads), rest), tallies
+
+        zero = jax.tree.map(jnp.zeros_like, params)
+        (total, rest), tallies = jax.lax.scan(add, (zero, rest), (jnp.arange(train.accumulate), micro))
+        tallies = jax.tree.map(lambda t: t.sum(0), tallies)
+        return jax.tree.map(lambda t: t / jnp.maximum(tallies["loss"].count, 1), total), (tallies, rest)
+
+    def step(state: State, batch: Batch) -> tuple[State, dict[str, Tally]]:
+        key = jax.random.fold_in(jax.random.key(train.seed), state.step)
+        differentiate = accumulated if train.accumulate > 1 else gradient
+        picked = rows.pick(state.params, batch, tables)
+        grads, (tallies, rest) = differentiate(picked, state.rest, batch, key)
+        tallies = batch_sum(tallies)
+        grads, picked, seen = rows.whole(grads, picked, batch, tables)
+        params, opt = update(grads, state.opt, state.params, picked, seen, state.step)
+        ema = _average(state.ema, params, state.step, train.ema, frozen, pruned) if train.ema else None
+        changed = params, rest, opt, ema
+        if train.on_nan == "skip":
+            good = skipping.sound(tallies, grads, frozen)
+            changed = skipping.either(good, changed, (state.params, state.rest, state.opt, state.ema))
+            tallies = skipping.tallied(good, tallies)
+        return State(state.step + 1, *changed), tallies
+
+    def dispatch(state: State, batches: Batch) -> tuple[State, dict[str, Tally]]:
+        with laid_out(layout):
+            if batches["mask"].shape[0] == 1:
+                return step(state, jax.tree.map(lambda a: a[0], batches))
+            state, tallies = jax.lax.scan(step, state, batches)
+            return state, jax.tree.map(lambda t: t.sum(0), tallies)
+
+    return dispatch
+
+
+def _average(ema: Any, params: Any, step: jax.Array, decay: float, frozen: Collection[str],
+             pruned: Collection[str]) -> Any:  # fmt: skip
+    """The moving average; early on its decay is (1 + step) / (10 + step), so that it forgets the initial values."""
+    kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    now = paths(params)
+
+    def moved(name: str, e: jax.Array) -> jax.Array:
+        if name in frozen:
+            return e
+        average = e + (1 - kept) * (now[name] - e)
+        return jnp.where(now[name] == 0, 0, average) if name in pruned else average
+
+    return map_paths(moved, ema)
+
+
+def total_steps(train: Train, plan: Plan) -> int:
+    """Optimiser steps of the whole run."""
+    steps = train.steps or round(train.epochs * plan.batches_per_epoch)
+    if steps < 1:
+        raise InputError("field train.epochs", f"{train.epochs} makes no step.", fix="--train.steps 100")
+    return steps
+
+
+def restore(program: Program, checkpoints: Checkpoints, experiment: Experiment) -> tuple[State, Progress]:
+    """The state to begin with. Precedence, first that applies:
+
+    1. the newest complete checkpoint of this run folder (a resumed run);
+    2. fresh state, with the parameters of ``init_from``: the best checkpoint of a run, or published weights; what
+       fine-tuning adds to them is fresh, or that of ``finetune.delta``;
+    3. fresh state.
+    """
+    newest = checkpoints.newest(_fields(program.abstract))
+    if newest is not None:
+        return State(**newest[0]), newest[1]
+    state = program.init()
+    init_from, finetune = experiment.checkpoint.init_from, experiment.finetune
+    if init_from:
+        if is_run(init_from):
+            params, rest = read_weights(program, Path(init_from), state.params)
+        else:
+            params, rest = pretrained.fill(experiment.model, state.params, state.rest, init_from,
+                                           offline=experiment.checkpoint.offline)  # fmt: skip
+        if finetune.delta:
+            params, rest = adaptation.read_delta(params, rest, finetune, finetune.delta)
+        ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
+        state = dataclasses.replace(state, params=params, rest=rest, ema=ema)
+    return state, Progress()
+
+
+def _fields(state: State) -> dict[str, Any]:
+    return {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+
+
+def read_weights(program: Program, folder: Path, fresh: Any = None) -> tuple[Any, Any]:
+    """(params, rest) to evaluate and serve from the run in ``folder``: of its best checkpoint, averaged if it has EMA.
+
+    ``fresh``: parameters that give the additions of fine-tuning, where the run in ``folder`` has none.
+
+    Raises:
+        InputError: there is no checkpoint, or it is of another model.
+    """
+    with Checkpoints(folder / "checkpoints", writing=False) as checkpoints:
+        step = checkpoints.served
+        if step is None:
+            raise InputError(f"run {folder}", "has no complete checkpoint.", fix=f"suite train --resume {folder}")
+        params = program.abstract.params
+        plain = adaptation.base(params)
+        if fresh is None or checkpoints.parameters(step).keys() != paths(plain).keys():
+            return checkpoints.weights(step, params, program.abstract.rest)
+        found, rest = checkpoints.weights(step, plain, program.abstract.rest)
+    return adaptation.with_additions(found, fresh), rest
+
+
+def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None = None,
+        on_evaluation: OnEvaluation | None = None) -> dict[str, float]:  # fmt: skip
+    """Train to the end, going on from the folder's newest checkpoint if there is one.
+
+    Args:
+        experiment: the recipe, unbound.
+        folder: the run folder; made if missing.
+        on_dispatch: called with each Dispatch before it is trained on.
+        on_evaluation: called with a step and its validation metrics, once its checkpoint is on its way; what it raises
+            ends training.
+
+    Returns:
+        ``"train/examples_per_second"``, ``"train/steps"`` and the validation metrics of the best checkpoint.
+
+    Raises:
+        Interrupted: the run was asked to stop; its state is saved.
+        RunError: the loss or a parameter is no number.
+    """
+    sharding.check(experiment)  # before data are read
+    quantized.check(experiment)
+    allocation.keep_memory()
+    enable_cache()
+    watch = CompileWatch()
+    hosts.check_shared(folder)
+    # What process 0 decodes, fetches and fits, the others find.
+    source, held_out = hosts.after_first(lambda: tuple(map(experiment.task.source, ("train", "validation"))))
+    experiment, plan = hosts.after_first(lambda: _prepared(experiment, folder, source))
+    train, pipe = experiment.train, experiment.pipeline
+    steps = total_steps(train, plan)
+    program, interruption = assemble(experiment, steps), Interruption()
+    part = own_part(program.mesh, train.batch_size)
+    guarded = interruption.guard(program.predict)
+    judge = hosts.after_first(lambda: Judge(experiment, guarded, program.mesh, held_out, folder, plan))
+    with interruption, Checkpoints(folder / "checkpoints", experiment.checkpoint.keep) as checkpoints:
+        checkpoints.check_start(program.abstract)
+        state, progress = restore(program, checkpoints, experiment)
+        with Log(folder, steps, resume_step=progress.next_batch, writing=hosts.is_first()) as log:
+            checkpoints.say = log.say
+            loop = Loop(experiment, folder, program, judge, checkpoints, log, interruption, steps, state, progress,
+                        Interval(progress.tallied), on_evaluation)  # fmt: skip
+            if progress.due:
+                loop.look()
+            end = progress.next_batch if loop.out_of_patience() else steps  # a run that stopped early stays stopped
+            encoder = Encoder(experiment.task, source, plan, augment=True, rows=None if part is None else part.rows)
+            items = dispatches(encoder, progress.next_batch, end, train.steps_per_dispatch, workers=pipe.workers,
+                               prefetch=pipe.prefetch)  # fmt: skip
+            start = time.perf_counter()
+            with contextlib.closing(items):
+                _train(loop, items, plan, part, on_dispatch)
+            seconds = time.perf_counter() - start
+            log.say(watch.summary())
+    rate = loop.examples / seconds if loop.examples else 0.0
+    return {"train/steps": loop.progress.next_batch, "train/examples_per_second": rate, "train/seconds": seconds,
+            **hosts.agreed(lambda: best_metrics(folder, loop.progress))}  # fmt: skip
+
+
+def _prepared(experiment: Experiment, folder: Path, source: Source) -> tuple[Experiment, Plan]:
+    """The experiment stored and bound, and its batch plan."""
+    if not any(folder.glob("checkpoints/[0-9]*")):  # a resumed run has its sizes, and its source may be gone
+        experiment = pretrained.adopt(experiment)
+    if hosts.is_first():
+        dump(unbind(experiment), folder / "experiment.json")
+    experiment = prepare(experiment, folder, source)
+    train = experiment.train
+    return experiment, make_plan(experiment.task, source, train.batch_size, seed=train.seed,
+                                 buckets=experiment.pipeline.buckets,
+                                 cache=folder / "assets" / "lengths-train.npy")  # fmt: skip
+
+
+def _train(loop: Loop, items: Iterator[Dispatch], plan: Plan, part: Part | None,
+           on_dispatch: OnDispatch | None) -> None:  # fmt: skip
+    """Until the items end, patience does, or the run is interrupted."""
+    program = loop.program
+    shapes: set[Any] = set()
+    loop.since = time.perf_counter()
+    for item, batch in to_device(items, placer(program.mesh, part, leading=1)):
+        if on_dispatch is not None:
+            on_dispatch(item)
+        compiles, called = _compiles(loop.log, shapes, item, plan), time.perf_counter()
+        loop.state, tallies = program.step(loop.state, batch)
+        if compiles:  # examples/s are those of training
+            loop.since += time.perf_counter() - called
+        loop.interval.add(item, tallies)
+        loop.examples += int((item.indices >= 0).sum())
+        before, after = item.first, item.first + item.steps
+        loop.progress = dataclasses.replace(loop.progress, next_batch=after)
+        if crossed(loop.experiment.train.log_every, before, after) or after == loop.steps:
+            loop.write()
+        if loop.tend(before):
+            return
+        if loop.interruption.after(before, after) and after < loop.steps:
+            loop.leave()
+
+
+def _compiles(log: Log, shapes: set[Any], item: Dispatch, plan: Plan) -> bool:
+    """Each new shape compiles once. Those of the buckets are expected; any other after the second step is news."""
+    shape = tuple((name, value.shape) for name, value in sorted(item.batch.items()))
+    if shape in shapes:
+        return False
+    shapes.add(shape)
+    expected = max(len(plan.buckets), 1) + 1  # and the shorter dispatch at the end
+    if item.first >= 2 and len(shapes) > expected:
+        log.say(f"warning: step {item.first} compiles again, for shapes {dict(shape)}")
+    return True

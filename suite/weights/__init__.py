@@ -1,0 +1,1 @@
+"""Published weights in and out, by the IMPORTS tables beside the models."""

@@ -1,0 +1,240 @@
+"""Published weights, in and out: one loader that runs the IMPORTS table of a model, strictly, in both directions.
+
+Families are found by their files under ``suite/models``; nothing here knows one by name.
+"""
+
+import dataclasses
+import functools
+import importlib
+import pkgutil
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from suite.base import ModelConfig
+from suite.config import Experiment, is_run
+from suite.errors import InputError, RunError
+from suite.tree import paths
+from suite.weights import published
+from suite.weights.correspondence import Filling, abstract, applications
+from suite.weights.imports import Map
+from suite.weights.published import Published
+
+__all__ = ["Written", "abstract", "adopt", "fill", "format_of", "formats", "load", "report", "rewrite", "save"]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What lies in a published folder.
+
+    Attributes:
+        folder: its path.
+        format: name of the published format.
+        tensors: how many.
+        values: numbers in them.
+        files: names of all files.
+        left_out: names of tensors of the source that carry nothing of ours.
+    """
+
+    folder: Path
+    format: str
+    tensors: int
+    values: int
+    files: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+
+@functools.cache
+def formats() -> dict[str, Map]:
+    """Name -> Map of every published format that a family under ``suite/models`` reads."""
+    found: dict[str, Map] = {}
+    for module in pkgutil.iter_modules([str(Path(__file__).parent / "models")]):
+        found |= getattr(importlib.import_module(f"suite.models.{module.name}"), "IMPORTS", {})
+    return found
+
+
+def format_of(weights: Published) -> str:
+    """The name of the format that weights are published in: their ``model_type``, or the one that recognises them.
+
+    Raises:
+        InputError: no family reads them.
+    """
+    kind = weights.config.get("model_type", "")
+    if kind in formats():
+        return kind
+    names = list(weights.readers)
+    for name, table in formats().items():
+        if table.recognise(weights.config, names):
+            return name
+    found = f'model_type "{kind}"' if kind else f"no model_type; tensors {', '.join(names[:3])}, ..."
+    raise InputError(f'weights "{weights.folder}"', "are of no known format.", found=found,
+                     fix=f"one of {', '.join(sorted(formats()))}")  # fmt: skip
+
+
+def load(source: str | Path, *, offline: bool = False, **changes: Any) -> tuple[ModelConfig, nnx.Module]:
+    """The model of published weights, in float32, without any training.
+
+    Args:
+        source: a folder, a file or a name on the hub; see `suite.weights.published.open`.
+        offline: take names on the hub from the local cache only.
+        **changes: fields of the model's config that should differ, such as ``pooling="mean"``.
+
+    Raises:
+        InputError: the weights cannot be read, are of no known format, or don't fit the model they describe.
+    """
+    weights = published.open(source, offline)
+    table = formats()[format_of(weights)]
+    config = dataclasses.replace(_config(table, weights), **changes)  # type: ignore[type-var]
+    graph, params, rest = abstract(config)
+    return config, nnx.merge(graph, *Filling(table, config, weights, exact=True)(params, rest))
+
+
+def fill(model: ModelConfig, params: Any, rest: Any, source: str | Path, *, offline: bool = False) -> tuple[Any, Any]:
+    """(params, rest) with every published tensor of ``source`` in its place, dtype and sharding.
+
+    The arrays that are replaced are deleted, each before its successor is placed. What fine-tuning adds to the model
+    and a new head keep their values; so does a head whose published counterpart has another size.
+
+    Args:
+        model: what ``params`` and ``rest`` are the variables of.
+        params: nested dict of arrays, see `suite.tree`.
+        rest: the same for what is not trained, such as running statistics.
+        source: a folder, a file or a name on the hub; see `suite.weights.published.open`.
+        offline: take names on the hub from the local cache only.
+
+    Raises:
+        InputError: one, with all tensors that don't fit.
+    """
+    weights = published.open(source, offline)
+    table = formats()[format_of(weights)]
+    theirs = _config(table, weights)
+    if type(theirs) is not type(model):
+        raise InputError(f'weights "{source}"', f"are of {type(theirs).__module__}, not {type(model).__module__}.",
+                         fix="weights of the model's own family")  # fmt: skip
+    return Filling(table, model, weights, exact=False)(params, rest)
+
+
+def adopt(experiment: Experiment) -> Experiment:
+    """The experiment with the sizes of the weights it starts from; itself where it starts fresh or from a run.
+
+    Raises:
+        InputError: the weights cannot be read, or are of another family.
+    """
+    source = experiment.checkpoint.init_from
+    if not source or is_run(source):
+        return experiment
+    weights = published.open(source, experiment.checkpoint.offline)
+    theirs = _config(formats()[format_of(weights)], weights)
+    return dataclasses.replace(experiment, model=experiment.model.adopt(theirs))
+
+
+def save(model: ModelConfig, params: Any, rest: Any, folder: str | Path, *, format: str = "",
+         about: Mapping[str, Any] | None = None) -> str:  # fmt: skip
+    """Write ``config.json`` and ``model.safetensors`` as the original library publishes them.
+
+    Args:
+        model: what ``params`` and ``rest`` are the variables of.
+        params: nested dict of arrays.
+        rest: nested dict of arrays.
+        folder: made if missing; files of the same names are overwritten.
+        format: one of `formats`; empty: the first of the model's family that can hold it.
+        about: more for ``config.json``, such as names of classes; takes precedence.
+
+    Returns:
+        The name of the format.
+
+    Raises:
+        InputError: no published format can hold this model.
+    """
+    name, config = _publishable(model, format)
+    table = formats()[name]
+    prefix = table.prefixes[0] if table.prefix is None else table.prefix(model)
+    _write(table, model, paths(params) | paths(rest), Path(folder), {**config, **(about or {})}, prefix)
+    return name
+
+
+def rewrite(source: str | Path, folder: str | Path, *, offline: bool = False) -> Written:
+    """Read published weights and write them again, in float32, with the small files beside them; then compare.
+
+    Args:
+        source: a folder, a file or a name on the hub; see `suite.weights.published.open`.
+        folder: where to write.
+        offline: take names on the hub from the local cache only.
+
+    Raises:
+        InputError: the weights cannot be read or don't fit.
+        RunError: what was written differs from what was read.
+    """
+    weights = published.open(source, offline)
+    name = format_of(weights)
+    config = _config(formats()[name], weights)
+    _, params, rest = abstract(config)
+    filling = Filling(formats()[name], config, weights, exact=True)
+    params, rest = filling(params, rest)
+    leaves = {path: leaf for path, leaf in (paths(params) | paths(rest)).items() if path not in filling.fresh}
+    about = {key: value for key, value in weights.config.items() if key not in ("torch_dtype", "dtype")}
+    about = {**formats()[name].publish(config), **about}
+    _write(formats()[name], config, leaves, Path(folder), about, filling.prefix)
+    again, theirs = published.open(folder), {known: name for name, known in filling.renamed.items()}
+    changed = [name for name in again.readers if name not in theirs
+               or not np.array_equal(again.read(name), weights.read(theirs[name]).astype(np.float32))]  # fmt: skip
+    if changed:
+        raise RunError(f"written tensors differ from those read: {', '.join(changed)}")
+    for pattern in ("*.json", "*.txt", "*.model"):
+        for path in weights.folder.glob(pattern):
+            if path.name not in (published.CONFIG, published.INDEX):
+                shutil.copyfile(path, Path(folder) / path.name)
+    return report(folder, filling.left_out)
+
+
+def report(folder: str | Path, left_out: Sequence[str] = ()) -> Written:
+    """What a published folder holds."""
+    weights = published.open(folder)
+    values = sum(weights.read(name).size for name in weights.readers)
+    files = sorted(path.name for path in weights.folder.iterdir())
+    return Written(weights.folder, format_of(weights), len(weights.readers), values, tuple(files),
+                   tuple(sorted(left_out)))  # fmt: skip
+
+
+def _config(table: Map, weights: Published) -> ModelConfig:
+    """Our config of the published one; values of types that no library writes are refused like any other."""
+    try:
+        return table.config(weights.config)
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(str(weights.folder / published.CONFIG), "holds values that make no model.",
+                         found=f"{type(error).__name__}: {error}", fix="fetch it again") from None  # fmt: skip
+
+
+def _write(table: Map, model: ModelConfig, leaves: Mapping[str, Any], folder: Path, config: Mapping[str, Any],
+           prefix: str) -> None:  # fmt: skip
+    found = applications(table, model, leaves.keys(), prefix)
+
+    def arrays() -> Iterator[tuple[str, np.ndarray]]:
+        for rule, names, own in found:
+            made = rule.transform.write([np.asarray(leaves[path]) for path in own])
+            yield from zip(names, made, strict=True)
+
+    published.write(folder, config, arrays)
+
+
+def _publishable(model: ModelConfig, format: str) -> tuple[str, dict[str, Any]]:
+    """(name of the format, published config)."""
+    family = importlib.import_module(type(model).__module__)
+    tables: Mapping[str, Map] = getattr(family, "IMPORTS", {})
+    if format and format not in tables:
+        raise InputError("format", f'"{format}" is none of {family.__name__}.', found=", ".join(tables) or "none")
+    refused = []
+    for name in [format] if format else tables:
+        try:
+            return name, tables[name].publish(model)
+        except InputError as error:
+            refused.append(f"{name}: {error.where} {error.problem}")
+    raise InputError(f"model of {family.__name__}", "fits none of its published formats.",
+                     found=" ".join(refused) or "the family has none")  # fmt: skip

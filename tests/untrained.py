@@ -1,0 +1,173 @@
+"""Small runs that were never trained, one a task, and bundles that were tampered with, for tests."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import soundfile
+
+import suite
+from suite.assets import prepare, unbind
+from suite.bundles import manifest
+from suite.config import dump
+from suite.data.audio import AudioFeatures, Speed
+from suite.data.running import RunningText
+from suite.data.sources import Table
+from suite.data.speech_sources import AudioManifest
+from suite.data.speech_text import Characters
+from suite.decoding import Beam, NGrams
+from suite.generation import Decoding
+from suite.models import audio, decoder, resnet, vit, wav2vec2, whisper
+from suite.nn.spectral import LogMel
+from suite.run import Run
+from tasks.speech.classification import AudioClassification
+from tasks.speech.recognition import SpeechRecognition
+from tasks.text.language_modelling import LanguageModelling
+
+RATE = 2000
+FRONT_END = LogMel(sample_rate=RATE, window=50, hop=20, fft=64, bins=8)
+WORDS = ("one", "two", "three", "four", "five")
+NUMBERS = dict(zip(WORDS, ("eins", "zwei", "drei", "vier", "fünf"), strict=True))
+
+
+def untrained(experiment, folder):
+    """What training would leave but for checkpoints: the weights are those that it would begin with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    dump(unbind(experiment), folder / "experiment.json")
+    run = Run(folder, prepare(experiment, folder, experiment.task.source("train")))
+    state = run._program.init()
+    run.__dict__["_weights"] = (state.params, state.rest)
+    return run
+
+
+def recordings(folder, count=24):
+    """Short noises with transcripts and labels; the manifest."""
+    rng, rows = np.random.default_rng(0), []
+    folder.mkdir()
+    for i in range(count):
+        soundfile.write(folder / f"{i}.wav", 0.3 * rng.standard_normal(rng.integers(600, 1900)), RATE)
+        said = " ".join(rng.choice(WORDS, rng.integers(1, 3)))
+        split = "train" if i % 3 else "test" if i % 2 else "validation"
+        rows.append({"audio": f"{i}.wav", "text": said, "label": WORDS[i % 2], "split": split})
+    path = folder / "manifest.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return AudioManifest(path=str(path))
+
+
+def images(folder):
+    return suite.replace(suite.load("vision.digits_dnn", smoke=True), {"model.hidden": (16,)})
+
+
+def residual(folder):
+    model = resnet.small(blocks=(1, 1), widths=(8, 16), stem_width=8)
+    return suite.replace(suite.load("vision.digits_dnn", smoke=True), {"model": model})
+
+
+def patches(folder):
+    """A vision transformer, and operands of 16 bits."""
+    model = vit.Config(patch=4, layers=1, hidden=16, heads=2, feed_forward=32)
+    return suite.replace(images(folder), {"model": model, "precision.compute": "bfloat16"})
+
+
+def texts(folder):
+    return suite.replace(suite.load("text.synthetic_sentiment", smoke=True), {
+        "task.data.examples": 300, "task.max_length": 20, "pipeline.buckets": (8, 16), "model.width": 16,
+        "model.heads": 2, "model.feed_forward": 32})  # fmt: skip
+
+
+def continuations(folder):
+    (folder / "running.txt").write_text(" ".join(np.random.default_rng(0).choice(WORDS, 600)))
+    model = decoder.Config(layers=1, width=16, heads=2, feed_forward=32, max_length=24, positions="rotary")
+    task = LanguageModelling(data=RunningText(path=str(folder / "running.txt")), context=16,
+                             decoding=Decoding(tokens=4, temperature=0.8, top_k=5))  # fmt: skip
+    return suite.replace(suite.load("text.shakespeare_gpt", smoke=True), {"task": task, "model": model})
+
+
+def llamas(folder):
+    """As `continuations`, with another kind of decoder, and one token after the other the likeliest."""
+    return suite.replace(continuations(folder), {
+        "model.norm": "rms", "model.activation": "swiglu", "model.bias": False, "model.feed_forward_bias": False,
+        "model.tied": False, "model.kv_heads": 1, "task.decoding.temperature": 0.0})  # fmt: skip
+
+
+def translations(folder):
+    rng = np.random.default_rng(0)
+    with open(folder / "pairs.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["en", "de"])
+        for _ in range(300):
+            said = rng.choice(WORDS, rng.integers(2, 6))
+            writer.writerow([" ".join(said), " ".join(NUMBERS[word] for word in said)])
+    return suite.replace(suite.load("text.translate", smoke=True), {
+        "task.data": Table(path=str(folder / "pairs.csv")), "task.source_text": "en", "task.target_text": "de",
+        "task.tokenizer.vocab_size": 20, "task.tokenizer.kind": "word", "task.max_length": 8,
+        "task.decoding": Decoding(tokens=4, beams=2), "model.layers": 1, "model.width": 16, "model.heads": 2,
+        "model.feed_forward": 32, "pipeline.buckets": (8,)})  # fmt: skip
+
+
+def clicks(folder):
+    rng = np.random.default_rng(0)
+    with open(folder / "clicks.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["city", "tags", "price", "label"])
+        for _ in range(400):
+            writer.writerow([rng.choice(["Rome", "Oslo"]), rng.choice(["sale|red", "new|red", "red"]),
+                             round(rng.random() * 9, 2), rng.integers(2)])  # fmt: skip
+    return suite.replace(suite.load("recommendation.click", smoke=True), {
+        "task.data": Table(path=str(folder / "clicks.csv")), "model.hidden": (8,), "model.width": 4})  # fmt: skip
+
+
+def transcripts(folder):
+    """By a beam that knows the words of training; operands of 16 bits."""
+    task = SpeechRecognition(data=recordings(folder / "speech"), features=AudioFeatures(front_end=FRONT_END),
+                             transcriber=Characters(), max_seconds=1.0, max_text=20, augment=(Speed(),),
+                             decoder=Beam(width=4), language_model=NGrams())  # fmt: skip
+    model = audio.Config(layers=1, width=16, heads=2, kernel=5, subsampling=2)
+    return suite.replace(suite.load("speech.recognize", smoke=True), {
+        "task": task, "model": model, "pipeline.buckets": (2000,), "precision.compute": "bfloat16"})  # fmt: skip
+
+
+def keywords(folder, model=None, **features):
+    task = AudioClassification(data=recordings(folder / "speech"), max_seconds=1.0,
+                               features=AudioFeatures(front_end=FRONT_END, **features))  # fmt: skip
+    model = model or audio.Config(layers=1, width=16, heads=2, kernel=5, subsampling=2, pooling="mean")
+    return suite.replace(suite.load("speech.classify", smoke=True), {
+        "task": task, "model": model, "pipeline.buckets": (2000,), "precision.compute": "bfloat16"})  # fmt: skip
+
+
+def waveforms(folder):
+    """wav2vec 2.0."""
+    model = wav2vec2.Config(conv_widths=(6, 6), conv_kernels=(10, 3), conv_strides=(5, 2), layers=1, width=16, heads=2,
+                            feed_forward=24, position_kernel=8, position_groups=2, pooling="mean")  # fmt: skip
+    return keywords(folder, model, kind="samples")
+
+
+def whispers(folder):
+    model = whisper.Config(layers=1, width=16, heads=2, feed_forward=24, max_length=60, pooling="mean")
+    return keywords(folder, model)
+
+
+def adapted(folder):
+    """Low-rank additions, as freshly drawn without effect, which `with_effect` changes."""
+    return suite.replace(images(folder), {"finetune.kind": "lora", "finetune.targets": ("layers",),
+                                          "finetune.trained": ("layers/1",)})  # fmt: skip
+
+
+TASKS = {each.__name__: each for each in (images, residual, patches, texts, continuations, llamas, translations,
+                                          clicks, transcripts, keywords, waveforms, whispers)}  # fmt: skip
+
+
+def resealed(folder, **changes):
+    """The bundle in ``folder`` with fields of its manifest changed, and checksums and version as they must be then."""
+    content = json.loads((folder / manifest.NAME).read_text())
+    (folder / manifest.NAME).unlink()
+    manifest.write(folder, {name: changes.get(name, value) for name, value in content.items()
+                            if name not in ("format", "version", "files")})  # fmt: skip
+    return folder
+
+
+def copied(bundle, folder):
+    """A copy of an opened bundle's folder."""
+    shutil.copytree(bundle.folder, folder)
+    return folder
