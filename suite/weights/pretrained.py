@@ -53,7 +53,7 @@ class Written:
 def formats() -> dict[str, Map]:
     """Name -> Map of every published format that a family under ``suite/models`` reads."""
     found: dict[str, Map] = {}
-    for module in pkgutil.iter_modules([str(Path(__file__).parent / "models")]):
+    for module in pkgutil.iter_modules(importlib.import_module("suite.models").__path__):
         found |= getattr(importlib.import_module(f"suite.models.{module.name}"), "IMPORTS", {})
     return found
 
