@@ -34,7 +34,7 @@ def experiment() -> Experiment:
         # The sizes are those of the weights, which replace them; they are stated for the table of parameters.
         model=transformer.Config(
             layers=6, width=384, heads=12, feed_forward=1536, norm="post", embedding_norm=True, token_types=2,
-            epsilon=1e-12, pooling="mean",
+            epsilon=1e-12, pooling="mean", dropout=0.0, attention_dropout=0.0,
         ),
         # Half of the parameters are the token table. It stays as it is: a step then neither differentiates nor updates
         # it (arXiv 1911.03090).
@@ -42,7 +42,7 @@ def experiment() -> Experiment:
             learning_rate=1.5e-4, schedule="linear", warmup_steps=150, weight_decay=0.01, clip_norm=1.0, beta2=0.98,
             layer_decay=0.9, rates=(("^head", 10.0),), frozen=("encoder/tokens/",),
         ),
-        train=Train(epochs=2.0, batch_size=64, ema=0.998, eval_every=330),
+        train=Train(epochs=0.8, batch_size=64, ema=0.998, eval_every=100),
         pipeline=Pipeline(buckets=(8, 14, 20, 28, 40, 64)),
         precision=Precision(compute="bfloat16"),
         checkpoint=Checkpoint(init_from=weights()),
@@ -51,7 +51,7 @@ def experiment() -> Experiment:
             Range(field="optim.learning_rate", low=5e-5, high=4e-4, log=True),
             Range(field="optim.layer_decay", low=0.8, high=1.0),
             Range(field="task.label_smoothing", low=0.0, high=0.2),
-            Choice(field="train.epochs", among=(2.0, 3.0)),
+            Choice(field="train.epochs", among=(0.8, 1.3, 2.0)),
         )),
     )  # fmt: skip
 

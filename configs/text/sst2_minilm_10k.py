@@ -22,6 +22,7 @@ def experiment() -> Experiment:
     goal = Goal(metric="accuracy", at_least=0.87, on="validation", budget=Budget(trials=12, hours=2.0))
     few = replace(whole, name="text.sst2_minilm_10k", goal=goal)
     return changed(few, {"task.data": Sample(data=Tfds(name="glue/sst2"), examples=10_000),
+                         "model.dropout": 0.1, "model.attention_dropout": 0.1,
                          "optim.learning_rate": 1e-4, "optim.warmup_steps": 60, "train.epochs": 3,
                          "train.batch_size": 32, "train.eval_batch_size": 64, "train.ema": 0.99,
                          "train.eval_every": 313, "pipeline.buckets": (8, 16, 32, 64)})  # fmt: skip
