@@ -13,8 +13,8 @@ from suite import adaptation
 from suite.data.sources import Table
 from suite.errors import InputError, RunError
 from suite.exporting import agreement, exporting, tracing
-from tests import bundles, toy
-from tests.untrained import TASKS, untrained
+from tests import toy
+from tests.untrained import TASKS, adapted, copied, images, resealed, untrained
 
 SLOW = ("residual", "patches", "llamas", "keywords", "waveforms", "whispers")
 
@@ -50,7 +50,7 @@ def test_the_longest_request_has_a_program(buckets, lengths, tmp_path):
 
 def test_matrices_that_are_always_rounded_are_rounded_once(tmp_path):
     """Half the bytes, and the very numbers of the run: what is no operand in bfloat16 keeps its format."""
-    run = untrained(suite.replace(bundles.images(tmp_path), {"precision.compute": "bfloat16"}), tmp_path / "run")
+    run = untrained(suite.replace(images(tmp_path), {"precision.compute": "bfloat16"}), tmp_path / "run")
     bundle = suite.export(run, tmp_path / "bundle")
     formats = {name.rpartition("/")[2]: str(value.dtype) for name, value in bundle.weights.items()}
     assert formats == {"kernel": "bfloat16", "bias": "float32"}
@@ -61,7 +61,7 @@ def test_matrices_that_are_always_rounded_are_rounded_once(tmp_path):
 
 
 def test_low_rank_additions_are_folded(tmp_path):
-    run = untrained(bundles.adapted(tmp_path), tmp_path / "run")
+    run = untrained(adapted(tmp_path), tmp_path / "run")
     params, rest = run.variables
     run.__dict__["_weights"] = (adaptation.with_additions(params, jax.tree.map(lambda x: x + 0.3, params)), rest)
     bundle = suite.export(run, tmp_path / "bundle")
@@ -72,7 +72,7 @@ def test_low_rank_additions_are_folded(tmp_path):
 @pytest.mark.parametrize("changes", [{"finetune.kind": "adapters"}, {"precision.compute": "bfloat16"}])
 def test_what_cannot_be_folded_stays(changes, tmp_path):
     """Adapters, which are not linear; and additions where folding would round other numbers than the run does."""
-    run = untrained(suite.replace(bundles.adapted(tmp_path), changes), tmp_path / "run")
+    run = untrained(suite.replace(adapted(tmp_path), changes), tmp_path / "run")
     served, weights = exporting._served(run)
     assert served is run and any("addition" in name for name in weights)
 
@@ -203,12 +203,12 @@ def test_a_bundle_is_measured(exported):
 
 def test_refreshed(exported, tmp_path, command):
     """Programs that nobody can read any more are made again, from what else is in the bundle."""
-    folder = bundles.copied(exported("images")[1], tmp_path / "bundle")
+    folder = copied(exported("images")[1], tmp_path / "bundle")
     before = suite.open(folder)
     images = {"image": [np.full((8, 8, 1), 17 * i, np.uint8) for i in range(5)]}
     answers = before.predict(images)
     (folder / "program" / "0.stablehlo").write_bytes(b"of a JAX of long ago")
-    bundles.resealed(folder)
+    resealed(folder)
     with pytest.raises(InputError, match="cannot be read"):
         suite.open(folder)
     printed = command("export", "--refresh", folder, "--platforms", "cpu")
