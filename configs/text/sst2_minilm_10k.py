@@ -11,7 +11,7 @@ command:  suite train text.sst2_minilm_10k
 from dataclasses import replace
 
 from configs.text import sst2_minilm
-from suite.config import Budget, Experiment, Goal
+from suite.config import Budget, Choice, Experiment, Goal
 from suite.config import replace as changed
 from suite.data.sampling import Sample
 from suite.data.sources import Tfds
@@ -20,7 +20,9 @@ from suite.data.sources import Tfds
 def experiment() -> Experiment:
     whole = sst2_minilm.experiment()
     goal = Goal(metric="accuracy", at_least=0.87, on="validation", budget=Budget(trials=12, hours=2.0))
-    few = replace(whole, name="text.sst2_minilm_10k", goal=goal)
+    space = [Choice(field="train.epochs", among=(2.0, 3.0, 4.0)) if made.field == "train.epochs" else made
+             for made in whole.search.space]  # fmt: skip
+    few = replace(whole, name="text.sst2_minilm_10k", goal=goal, search=replace(whole.search, space=tuple(space)))
     return changed(few, {"task.data": Sample(data=Tfds(name="glue/sst2"), examples=10_000),
                          "model.dropout": 0.1, "model.attention_dropout": 0.1,
                          "optim.learning_rate": 1e-4, "optim.warmup_steps": 60, "train.epochs": 3,
