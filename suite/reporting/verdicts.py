@@ -69,7 +69,8 @@ def _search(tuned: Mapping[str, Any]) -> list[str]:
     ended = {"goal": "ended at the goal", "trials": "used up its trials", "hours": "used up its time"}
     why = ended.get(str(tuned.get("stopped_by")), f"was ended by {tuned.get('stopped_by')}")
     end = "and met it" if tuned["met"] else "and did not meet it"
-    return [f"A search of {len(trials)} trials for the goal {tuned['goal']} {why} {end}; this is its trial {chosen}."]
+    count = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
+    return [f"A search of {count} for the goal {tuned['goal']} {why} {end}; this is its trial {chosen}."]
 
 
 def compressed(made: Mapping[str, Any]) -> str:
