@@ -263,6 +263,12 @@ class Codec(ABC):
         return self.inputs[0].name
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """Columns that are texts whatever they look like. A table is typed by all of its records, and those of a
+        request may look otherwise than those of training: ``007`` alone is a number, beside ``A12`` it is none."""
+        return tuple(each.name for each in self.inputs if each.kind == "text")
+
+    @property
     def longest(self) -> int:
         """The largest length that rows are padded to; 0 where they are of one shape."""
         return 0

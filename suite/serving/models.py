@@ -226,7 +226,7 @@ class Models:
         begun = time.perf_counter()
         settings = self.settings
         measured = await in_thread(lambda: bundle.warm(settings.sizes))
-        checks = Checks(bundle.codec.inputs, bundle.codec.primary, settings)
+        checks = Checks(bundle.codec.inputs, bundle.codec.primary, bundle.codec.texts, settings)
         batcher = Batcher(lambda rows, length, size: bundle.decode(bundle.outputs(joined(rows), length, size)),
                           settings.sizes, wait=settings.max_wait_ms / 1000, capacity=settings.queue,
                           seconds=measured, observe=self.monitor.batches(model.name))  # fmt: skip
