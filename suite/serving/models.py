@@ -21,7 +21,7 @@ from suite.serving.checks import Checks
 from suite.serving.copies import Copy, sweep
 from suite.serving.monitoring import Monitor
 from suite.serving.refusals import Refused, refused
-from suite.serving.rows import joined, split
+from suite.serving.rows import Row, joined, split
 from suite.serving.settings import Settings
 
 T = TypeVar("T")
@@ -81,14 +81,20 @@ class Version:
         """Each record encoded, with the length it is padded to.
 
         Raises:
-            Refused: a record cannot be encoded; says which.
+            Refused: a record cannot be encoded, or is longer than any program takes; says which.
         """
         count = len(next(iter(columns.values())))
         try:
             rows = split(self.bundle.encode(columns), count)
         except InputError as error:
             raise self._which(columns, count, error) from None
-        return [(row, self.bundle.bucket(row)) for row in rows]
+        return [(row, self._length(row, place)) for place, row in enumerate(rows)]
+
+    def _length(self, row: Row, place: int) -> int:
+        try:
+            return self.bundle.bucket(row)
+        except InputError as error:
+            raise refused(error, f"inputs[{place}]") from None
 
     def _which(self, columns: dict[str, list[Any]], count: int, error: InputError) -> Refused:
         for place in range(count if count > 1 else 0):

@@ -5,9 +5,13 @@ import threading
 from contextlib import nullcontext
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from suite.errors import InputError
 from suite.serving.answering import AT_ONCE, Answering
+from suite.serving.models import Version
+from suite.serving.refusals import Refused
 from suite.serving.settings import Settings
 
 
@@ -22,7 +26,7 @@ class Counts:
 
 
 def asked(test):
-    """Runs ``test(answering, ask, version, codes)`` in an event loop; ``ask()`` sends a body that is encoded elsewhere."""
+    """Runs ``test(answering, ask, version, codes)`` in an event loop; ``ask()`` sends a body for the encoders."""
     encoded = []
 
     def rows(columns):
@@ -87,3 +91,17 @@ def test_a_request_that_is_cancelled_is_not_counted_as_answered():
         assert codes == [("words", 500)]
 
     asked(test)
+
+
+def test_a_record_longer_than_any_program_is_the_clients_mistake():
+    def bucket(row):
+        if row["x"][0] > 8:
+            raise InputError('input "x"', "is longer than the model takes.", found="9", fix="at most 8")
+        return 8
+
+    bundle = SimpleNamespace(encode=lambda columns: {"x": np.array(columns["x"])}, bucket=bucket)
+    version = Version("words", bundle, None, None, None)
+    assert [length for _, length in version.rows({"x": [3, 8]})] == [8, 8]
+    with pytest.raises(Refused) as error:
+        version.rows({"x": [3, 9]})
+    assert (error.value.status, error.value.field, error.value.fix) == (400, "inputs[1]", "at most 8")

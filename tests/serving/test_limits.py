@@ -67,6 +67,8 @@ TEXTS = [
                       "fix": "send several requests"}),
     (["x" * 201], 400, {"code": "text_too_long", "message": "has 201 characters, of at most 200.",
                         "field": "inputs[0].review"}),
+    ([{"\ud800": "a"}], 400, {"code": "unknown", "message": "is no input of this model.",
+                             "field": "inputs[0].\ud800", "fix": "review"}),
     (["ab\ud800"], 400, {"code": "invalid_text", "field": "inputs[0].review",
                          "message": "holds half of a surrogate pair at character 2, which is no text."}),
 ]  # fmt: skip
