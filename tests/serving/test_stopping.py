@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -157,6 +158,7 @@ def test_a_bad_version_is_refused_and_the_old_one_stays(bundles, second, opened,
         shutil.rmtree(place)
         shutil.copytree(bundles["clicks"], place)
         assert "is that of another model" in refusal(server, "another")
+        assert len(list(Path(server.folder).glob("suite-serve-*"))) == 1, "of what is refused no copy is kept"
         shutil.rmtree(place)
         os.rename(shutil.copytree(second, tmp_path / "partial"), place)
         server.process.send_signal(signal.SIGHUP)
