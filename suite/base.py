@@ -224,6 +224,10 @@ class ModelConfig(ABC):
                          fix="a model of that family, or a run folder")  # fmt: skip
 
 
+FILES = ("image", "audio")
+"""Kinds of inputs that are files."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Input:
     """One thing that a request gives, for forms, schemas and checks before anything is encoded."""

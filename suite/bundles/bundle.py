@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from suite import allocation, config
-from suite.base import Asset, Codec, Columns
+from suite.base import FILES, Asset, Codec, Columns
 from suite.bundles import manifest, programs, tensors
 from suite.bundles.answering import answer
 from suite.bundles.manifest import AGAIN, Manifest, Signature
@@ -129,7 +129,7 @@ class Bundle:
             InputError: a column is missing, a value cannot be read, or names a file.
         """
         for each in self.codec.inputs:
-            values = columns.get(each.name, ()) if each.kind in ("image", "audio") else ()
+            values = columns.get(each.name, ()) if each.kind in FILES else ()
             if any(isinstance(value, str | Path) for value in values):
                 raise InputError(f'input "{each.name}"', "must be the content of a file, and not its name.",
                                  found="a text", fix="bytes")  # fmt: skip

@@ -8,14 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from suite.base import Input
+from suite.base import FILES, Input
 from suite.errors import closest
 from suite.serving.parsing import kind
 from suite.serving.refusals import Refused
 from suite.serving.settings import Settings
 
-FILES = ("image", "audio")
-"""Kinds of inputs that are files."""
 CHANNELS = 8
 """Most channels of a recording: each is as long as the whole."""
 LARGEST = 1e308

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from suite.base import Input
+from suite.base import FILES, Input
 from suite.data import tables
 from suite.errors import InputError
-from suite.serving.checks import FILES, Checks
+from suite.serving.checks import Checks
 from suite.serving.parsing import kind, parsed
 from suite.serving.refusals import Refused, refused
 
