@@ -5,6 +5,7 @@
 TARGET.json: host, port, path, bodies (list of texts), clients, and requests (how many) or seconds; rate (requests a
 second, arriving at random) makes it an open loop; answers: keep them, by the place of their body.
 
+Only statuses of 200 count as answers, in rate and latencies; `codes` has the others.
 A request counts as lost where its connection ended without an answer to it. Where nobody listens, the client waits and
 tries again: nothing was sent.
 """
@@ -116,7 +117,8 @@ class Load:
             if status in (429, 503):
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            self.seconds.append(time.perf_counter() - begun)
+            if status == 200:  # a refusal is made faster than an answer, and would count as one
+                self.seconds.append(time.perf_counter() - begun)
             if self.target.get("answers"):
                 self.answers.append((place, body.decode()))
             return client

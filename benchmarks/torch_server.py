@@ -1,14 +1,16 @@
 """The peer of `benchmarks.serving`: FastAPI, PyTorch and transformers, as somebody who cares would write it.
 
-The same weights, tokenizer and cut as ours, bfloat16, two threads, inference mode, scaled dot-product attention; the
-same queue and batching policy (`suite.serving.batching`), each batch padded to its own longest text, in eights. Started
-by `benchmarks.serving`:
+The same weights, tokenizer and cut as ours, bfloat16, a thread a core, inference mode, scaled dot-product attention;
+the same queue and batching policy (`suite.serving.batching`), told how long batches take as ours is; each batch
+padded to its own longest text, in eights. Started by `benchmarks.serving`:
 
     python -m benchmarks.torch_server FOLDER PORT SIZES [--compile]
 """
 
 import asyncio
+import os
 import sys
+import time
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -51,14 +53,20 @@ def make_app(folder: str, sizes: tuple[int, ...], compiled: bool) -> Any:
         return [{"label": names[max(range(2), key=row.__getitem__)], "top": dict(zip(names, row, strict=True))}
                 for row in shares.tolist()]  # fmt: skip
 
+    def seconds(length: int, size: int) -> float:
+        """Of a batch, after one that compiles: as `Bundle.warm` measures ours."""
+        for _ in range(2):
+            begun = time.perf_counter()
+            compute([[101] * length] * size, length, size)
+        return time.perf_counter() - begun
+
     state: dict[str, Any] = {}
 
     @asynccontextmanager
     async def lifespan(app: FastAPI):
-        for length in LENGTHS:
-            for size in sizes:
-                await asyncio.to_thread(compute, [[101] * length] * size, length, size)
-        state["batcher"] = Batcher(compute, sizes, wait=0.002, capacity=256)
+        shapes = [(length, size) for length in LENGTHS for size in sizes]
+        measured = {(length, size): await asyncio.to_thread(seconds, length, size) for length, size in shapes}
+        state["batcher"] = Batcher(compute, sizes, wait=0.002, capacity=256, seconds=measured)
         print("ready", flush=True)
         yield
 
@@ -81,7 +89,7 @@ if __name__ == "__main__":
     import torch
     import uvicorn
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))  # as many as XLA takes
     given = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
     application = make_app(given[0], tuple(map(int, given[2].split(","))), "--compile" in sys.argv)
     uvicorn.run(application, port=int(given[1]), loop="uvloop", http="httptools", log_level="error", access_log=False)

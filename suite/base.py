@@ -224,6 +224,10 @@ class ModelConfig(ABC):
                          fix="a model of that family, or a run folder")  # fmt: skip
 
 
+FILES = ("image", "audio")
+"""Kinds of inputs that are files."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Input:
     """One thing that a request gives, for forms, schemas and checks before anything is encoded."""
@@ -261,6 +265,12 @@ class Codec(ABC):
     def primary(self) -> str:
         """The column that a bare value stands for: the text in ``predict(["..."])``."""
         return self.inputs[0].name
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Columns that are texts whatever they look like. A table is typed by all of its records, and those of a
+        request may look otherwise than those of training: ``007`` alone is a number, beside ``A12`` it is none."""
+        return tuple(each.name for each in self.inputs if each.kind == "text")
 
     @property
     def longest(self) -> int:

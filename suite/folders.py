@@ -44,7 +44,7 @@ def predict_input(opened: "Run | Bundle", value: str) -> list[dict[str, Any]]:
 
     from suite.data.files import read_input
 
-    columns = read_input(value, opened.primary)
+    columns = read_input(value, opened.primary, opened.codec.texts)
     shown = columns.get("file", columns.get(opened.primary))
     if shown is None:  # whole records
         plain = [values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values()]

@@ -21,7 +21,7 @@ from flax import nnx
 
 from suite import adaptation, allocation, config, experiments
 from suite.assets import asset_file, assets_of, bind, prepare
-from suite.base import Columns, Source
+from suite.base import Codec, Columns, Source
 from suite.bundles.answering import answer
 from suite.compilation import enable_cache
 from suite.compression import quantized
@@ -152,9 +152,14 @@ class Run:
         return {name: value[real] for name, value in made.items()}
 
     @property
+    def codec(self) -> Codec:
+        """What a request becomes, and what becomes of the answer."""
+        return self.experiment.task.codec
+
+    @property
     def primary(self) -> str:
         """The column that a bare value stands for."""
-        return self.experiment.task.codec.primary
+        return self.codec.primary
 
     @property
     def lengths(self) -> tuple[int, ...]:

@@ -80,6 +80,21 @@ def test_beginnings_keep_their_end(tmp_path):
                                                                                {"continuation": "ab"}]  # fmt: skip
 
 
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_beginnings_of_few_characters_and_more_pieces(tmp_path, kind):
+    """The end of each is the last that the model reads: what is no piece of its own, and what NFKC makes longer."""
+    corpus = [f"song {i % 3} of film {i}" for i in range(50)]
+    vocabulary = fitted(SentencePiece(vocab_size=30, kind=kind), tmp_path, "text", corpus)
+    codec = Continuations(text="text", vocabulary=vocabulary, room=8)
+    for beginning, said in (("7", "7"), ("42", "42"), ("film 7 of 42", "42"), ("\u2460\u2461", "12"),
+                            ("\u3373", "au"), ("\ufb03\ufb03 film", "film")):  # fmt: skip
+        prompt = codec.encode({"text": [beginning]})["prompt"]
+        whole = vocabulary.encode([beginning], 1000).values
+        assert prompt.values.tolist() == whole[-8:].tolist()
+        if "u" not in said:  # a letter of the corpus
+            assert vocabulary.decode([prompt.values])[0].endswith(said)
+
+
 def test_translations_are_said_by_the_second_tokenizer(tmp_path, texts):
     codec = Translations(source_text="en", tokenizer=texts.tokenizer, max_length=5)
     assert codec.says is texts.tokenizer and codec.longest == 5 and codec.inputs[0].limit == 500

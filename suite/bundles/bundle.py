@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from suite import allocation, config
-from suite.base import Asset, Codec, Columns
+from suite.base import FILES, Asset, Codec, Columns
 from suite.bundles import manifest, programs, tensors
 from suite.bundles.answering import answer
 from suite.bundles.manifest import AGAIN, Manifest, Signature
@@ -63,7 +63,7 @@ class Bundle:
         """
         folder = Path(folder)
         about = manifest.read(folder)
-        contents = manifest.check(folder, about)
+        contents, data = manifest.check(folder, about)
         allocation.keep_memory()
         if cache:
             enable_cache()
@@ -77,10 +77,10 @@ class Bundle:
         named = {length: programs.read(contents[manifest.program(length)],
                                        f'{where}, file "{manifest.program(length)}"', maker)
                  for length in about.lengths}  # fmt: skip
-        weights = tensors.read(folder / manifest.WEIGHTS)
+        weights = tensors.read(folder / manifest.WEIGHTS, data)
         _check_fit(where, named, weights, about)
-        # Copies, and done with it here: from now on the folder may be replaced, or changed in place. A CPU's arrays
-        # would lie in the file's own memory, and do so with may_alias=False too.
+        # Copies, so that no array keeps the memory of all of the file: a CPU's would lie in it, with may_alias=False
+        # too.
         placed = jax.block_until_ready(jax.device_put({name: np.array(value) for name, value in weights.items()}))
         return cls(folder, about, codec, placed, {length: programs.runner(each) for length, each in named.items()})
 
@@ -129,7 +129,7 @@ class Bundle:
             InputError: a column is missing, a value cannot be read, or names a file.
         """
         for each in self.codec.inputs:
-            values = columns.get(each.name, ()) if each.kind in ("image", "audio") else ()
+            values = columns.get(each.name, ()) if each.kind in FILES else ()
             if any(isinstance(value, str | Path) for value in values):
                 raise InputError(f'input "{each.name}"', "must be the content of a file, and not its name.",
                                  found="a text", fix="bytes")  # fmt: skip

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import mmap
 import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from suite.config import write_text
 from suite.errors import InputError
@@ -164,8 +167,9 @@ def _of(kind: type, value: Any, name: str) -> Any:
     return value
 
 
-def check(folder: Path, manifest: Manifest) -> dict[str, bytes]:
-    """Compares every file with the manifest; returns the programs by name, as they were compared.
+def check(folder: Path, manifest: Manifest) -> tuple[dict[str, bytes], np.ndarray]:
+    """Compares every file with the manifest; returns the programs by name and the bytes of the weights (n,), as they
+    were compared: what is used of them is never read again, whatever becomes of the files meanwhile.
 
     Raises:
         InputError: a name that leads elsewhere, a link, a file that is missing, changed, or named nowhere.
@@ -183,16 +187,40 @@ def check(folder: Path, manifest: Manifest) -> dict[str, bytes]:
         fix = f"take them out, or {AGAIN}"
         strange = ", ".join(extra or sorted(wanted - set(named)))
         raise InputError(where, f"holds files that its {NAME} does not name.", found=strange, fix=fix)
-    programs = {}
+    programs, weights = {}, np.zeros(0, np.uint8)
     for name, about in named.items():
         _check_size(folder, name, about["bytes"])
-        if name.startswith("program/"):
+        if name == WEIGHTS:
+            weights = _weights(folder, about["bytes"])
+            digest = hashlib.sha256(weights.data).hexdigest()
+        elif name.startswith("program/"):
             programs[name] = _content(folder, name, MOST_PROGRAM)
-        digest = hashlib.sha256(programs[name]).hexdigest() if name in programs else _digest(folder / name)
+            digest = hashlib.sha256(programs[name]).hexdigest()
+        else:
+            digest = _digest(folder / name)
         if digest != about["sha256"]:
             raise InputError(f'{where}, file "{name}"', "was changed: its checksum differs.",
                              found=f"sha256 {digest[:16]}..., not {about['sha256'][:16]}...", fix=AGAIN)  # fmt: skip
-    return programs
+    return programs, weights
+
+
+def _weights(folder: Path, size: int) -> np.ndarray:
+    """The first ``size`` bytes of the weights; zeros where the file has become shorter.
+
+    In pages of their own, which the system gets back however the C library keeps what it is given.
+    """
+    if not size:
+        return np.zeros(0, np.uint8)
+    try:
+        data = np.frombuffer(mmap.mmap(-1, size), np.uint8)
+    except (OSError, OverflowError) as error:
+        raise InputError(f'bundle "{folder}", file "{WEIGHTS}"', "is larger than this machine's memory.",
+                         found=f"{size:,} bytes", fix="a machine with more") from error  # fmt: skip
+    room = data.data
+    with open(folder / WEIGHTS, "rb", buffering=0) as file:
+        while room and (count := file.readinto(room)):
+            room = room[count:]
+    return data
 
 
 def _check_size(folder: Path, name: str, wanted: int) -> None:

@@ -1,4 +1,4 @@
-"""Named arrays in one safetensors file: written in a stream, read where they lie, without a copy.
+"""Named arrays in one safetensors file: written in a stream, found where they lie, without a copy.
 
 The format: 8 bytes of length, a JSON object that says type, shape and place of each array, the arrays end to end. It
 has no types of four bits: two such values share a byte, and the object says so under ``__metadata__``.
@@ -85,28 +85,30 @@ def _unpacked(stored: np.ndarray, kind: str, shape: list[int]) -> np.ndarray:
     return values.astype(getattr(ml_dtypes, kind)).reshape(shape)
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
-    """The arrays by name, mapped into memory: their bytes are read when they are used.
+def read(path: Path, data: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """The arrays by name.
+
+    Args:
+        path: the file.
+        data: its bytes (n,) uint8, in which the arrays then lie; None: it is mapped into memory, and they are read when
+            they are used, as long as nobody changes the file.
 
     Raises:
         InputError: the file is cut short, or its header is none.
     """
     try:
-        return _read(path)
+        return _read(np.memmap(path, np.uint8, "r") if data is None else data)
     except (ArithmeticError, AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(f'weights "{path}"', "are cut short or tampered with.", found=reason,
                          fix="fetch them again") from None  # fmt: skip
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > min(MOST_HEADER, size - 8):
-            raise ValueError(f"a header of {length:,} bytes in a file of {size:,}")
-        header = json.loads(file.read(length))
-    data = np.memmap(path, np.uint8, "r", offset=8 + length) if size > 8 + length else np.zeros(0, np.uint8)
+def _read(data: np.ndarray) -> dict[str, np.ndarray]:
+    length = int.from_bytes(data[:8].tobytes(), "little")
+    if length > min(MOST_HEADER, len(data) - 8):
+        raise ValueError(f"a header of {length:,} bytes in a file of {len(data):,}")
+    header, data = json.loads(data[8 : 8 + length].tobytes()), data[8 + length :]
     halves = json.loads(header.pop("__metadata__", {}).get("halves", "{}"))
     arrays = {name: _array(data, **about) for name, about in header.items()}
     return arrays | {name: _unpacked(arrays[name], kind, shape) for name, (kind, shape) in halves.items()}

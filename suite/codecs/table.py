@@ -9,7 +9,7 @@ import numpy as np
 from suite.base import Codec, Columns, Input
 from suite.codecs.answers import PROBABILITY, schema
 from suite.data.tabular import Field, Fields, Number
-from suite.data.tabular_values import from_records
+from suite.data.tabular_values import from_records, text
 
 CHOICES = 100
 """Values of a category that an input lists."""
@@ -31,6 +31,13 @@ class Clicks(Codec):
     @property
     def primary(self) -> str:
         return self.record
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Categories and lists of which training had a value that no number is written as. Of hashed ones no value is
+        kept; as texts, whole numbers are the same."""
+        return tuple(field.name for field in self.fields.fields
+                     if field.hashed or not all(map(_is_number, field.values)))  # fmt: skip
 
     @property
     def answer_schema(self) -> dict[str, Any]:
@@ -58,6 +65,14 @@ def _number(number: Number) -> Input:
     usual = float(np.sign(number.mean) * np.expm1(abs(number.mean))) if number.log else number.mean
     return Input(name=number.name, kind="number", required=False, example=float(f"{usual:.3g}"),
                  description="a number; none, where it is not known")  # fmt: skip
+
+
+def _is_number(value: str) -> bool:
+    """Whether a column of numbers gives this value."""
+    try:
+        return value == text(float(value)) or value == str(int(value))
+    except ValueError:
+        return False
 
 
 def _category(field: Field) -> Input:

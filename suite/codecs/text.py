@@ -1,5 +1,6 @@
 """Codecs of texts: classes of a text, continuations of one, a text made of a text."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +78,9 @@ class Continuations(Codec):
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``prompt`` int32 Ragged, of one length for all."""
         beginnings = texts(columns, self.text)
-        whole = self.vocabulary.encode(beginnings, max(map(len, beginnings), default=0) + 1)
+        # No limit: pieces can be more than characters, by those that every row begins with and by normalisation, and
+        # what is cut away is the end, from which the model goes on.
+        whole = self.vocabulary.encode(beginnings, sys.maxsize)
         rows = [row[-self.room :] for row in np.split(whole.values, np.cumsum(whole.lengths)[:-1])]
         # An empty beginning is one token of no character.
         rows = [row if len(row) else np.ones(1, np.int32) for row in rows]

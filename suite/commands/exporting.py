@@ -19,6 +19,10 @@ def export(arguments: list[str]) -> None:
     named = options.named
     if "refresh" in named:
         no_more(options.words + options.rest, "suite export --refresh BUNDLE")
+        fixed = next((name for name in ("name", "licence", "format") if name in named), None)
+        if fixed is not None:
+            raise InputError(f"flag --{fixed}", "says what a refreshed bundle keeps as it is.", found=named[fixed],
+                             fix="suite export RUN, or leave it out")  # fmt: skip
         _print(refreshing.refresh(named["refresh"], named.get("to", ""), platforms=platforms, allow=allow(options)))
         return
     usage = "suite export RUN --to BUNDLE"

@@ -8,9 +8,10 @@ from suite.commands.options import split_options
 
 def serve(arguments: list[str]) -> None:
     """suite serve BUNDLE|NAME=BUNDLE|FOLDER_OF_BUNDLES ... [--host 127.0.0.1] [--port 8080] [--token-file FILE]
-    [--sizes 1 2 4 8 16 32] [--max-wait-ms MS] [--queue RECORDS] [--deadline-s S] [--drain-s S] [--watch-s S]
-    [--max-body-bytes N] [--max-held-bytes N] [--max-records N] [--max-characters N] [--max-pixels N] [--max-seconds S]
-    [--max-connections N] [--head-s S] [--body-s S] [--keep-alive-s S]; suite serve BUNDLE --help explains them"""
+    [--allow PACKAGE] [--sizes 1 2 4 8 16 32] [--max-wait-ms MS] [--queue RECORDS] [--deadline-s S] [--drain-s S]
+    [--watch-s S] [--max-body-bytes N] [--max-held-bytes N] [--max-records N] [--max-characters N] [--max-pixels N]
+    [--max-seconds S] [--max-connections N] [--head-s S] [--body-s S] [--keep-alive-s S]; suite serve BUNDLE --help
+    explains them"""
     import tyro
 
     from suite.serving.server import serve as run

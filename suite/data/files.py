@@ -249,12 +249,13 @@ def from_path(path: str) -> Data:
     raise InputError(path, "this kind of file is not known", found=file.suffix or "no extension", fix=f"use {known}")
 
 
-def read_input(value: str, column: str) -> dict[str, Any]:
+def read_input(value: str, column: str, texts: tuple[str, ...] = ()) -> dict[str, Any]:
     """Records to predict from what a user typed: a table, a text file, images, recordings, ``-`` for stdin, or a text.
 
     Args:
         value: what was typed.
         column: the column that lines, images, recordings or a bare text stand for.
+        texts: columns of a table that are texts whatever they look like.
 
     Raises:
         InputError: a file that is not UTF-8, a table that cannot be read, or a folder without images and recordings.
@@ -276,7 +277,7 @@ def read_input(value: str, column: str) -> dict[str, Any]:
     if is_manifest(path):
         return read_manifest(path)
     if path.name.lower().endswith(TABLES):
-        table = tables.load(path, "", ())
+        table = tables.load(path, "", (), texts)
         return table[np.arange(len(table))]
     return {column: _lines(read_text(path))}
 

@@ -48,7 +48,7 @@ def _load(path: str, delimiter: str, header: tuple[str, ...], texts: tuple[str, 
         return streamed.parquet(file) if large else _parquet(file)
     if large:
         first = _first_line(file)
-        delimiter = delimiter or _sniff(name, first)
+        delimiter = delimiter or sniff(name, first)
         skip = _has_header(first, delimiter, header)
         return streamed.csv(file, lambda broken: _parse_options(delimiter, broken), header, skip, texts, delimiter)
     return parse(read_bytes(file), path, delimiter, header, texts)
@@ -72,7 +72,7 @@ def parse(data: bytes, path: str, delimiter: str = "", header: tuple[str, ...] =
         raise InputError(path, "this file is empty")
     if name.endswith((".jsonl", ".json")):
         return _jsonl(text, path)
-    return _csv(data, path, delimiter or _sniff(name, text), header, texts)
+    return _csv(data, path, delimiter or sniff(name, text), header, texts)
 
 
 def _first_line(file: Path) -> str:
@@ -112,7 +112,7 @@ def parts(table: Memory, seed: int, fractions: tuple[float, float]) -> np.ndarra
         [seeded_split(chunk, seed, fractions) for chunk in _chunks(table)]))  # fmt: skip
 
 
-def _sniff(name: str, text: str) -> str:
+def sniff(name: str, text: str) -> str:
     """The delimiter: a tab in .tsv, otherwise the likeliest one in the first line; a comma where there is none."""
     if name.endswith(".tsv"):
         return "\t"

@@ -88,19 +88,22 @@ def check_platforms(platforms: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def new_folder(target: Path, replacing: bool = False) -> Iterator[Path]:
-    """A folder beside ``target`` that takes its place at the end, and is gone after an error.
+    """A folder beside ``target`` that takes its place at the end, and is gone after an error. Of a link it is the place
+    that the link leads to.
 
     Raises:
         InputError: ``target`` is there already, and is not to be replaced.
     """
     if not replacing and (target.exists() or target.is_symlink()):
         raise InputError(f'--to "{target}"', "is there already.", fix="--to NEW_FOLDER")
+    target = target.resolve() if replacing else target
     partial, old = (target.with_name(f"{word}-{target.name}") for word in ("partial", "replaced"))
     shutil.rmtree(partial, ignore_errors=True)  # what a process that was killed left
     partial.mkdir(parents=True)
     try:
         yield partial
         if replacing:
+            shutil.rmtree(old, ignore_errors=True)  # target is whole: what was put aside for it is no longer wanted
             os.rename(target, old)
         os.rename(partial, target)
     finally:

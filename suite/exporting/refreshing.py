@@ -42,6 +42,7 @@ def refresh(folder: str | Path, to: str | Path = "", *, platforms: Sequence[str]
         RunError: a program does not answer as the model does; the old bundle stays as it was.
     """
     source = Path(folder)
+    place = Path(to) if to else source.resolve()  # before it is replaced: "." would still be the old one
     about = manifest.read(source)
     manifest.check(source, about)
     chosen = tuple(platforms or about.platforms)
@@ -49,7 +50,7 @@ def refresh(folder: str | Path, to: str | Path = "", *, platforms: Sequence[str]
     made = Run(source, bind(run.read_experiment(source / manifest.EXPERIMENT, allow), source))
     weights, inputs = tensors.read(source / manifest.WEIGHTS), about.signature.inputs
     traced = tracing.trace_all(made.graph, made.experiment.task, weights, inputs, about.lengths, chosen)
-    with exporting.new_folder(Path(to) if to else source, replacing=not to) as partial:
+    with exporting.new_folder(place, replacing=not to) as partial:
         for name in about.files:
             if not name.startswith("program/"):
                 (partial / name).parent.mkdir(exist_ok=True)
@@ -62,7 +63,7 @@ def refresh(folder: str | Path, to: str | Path = "", *, platforms: Sequence[str]
         kept = {name: told[name] for name in ("name", "experiment", "codec", "metrics")}
         manifest.write(partial, {**kept, **changed})
         _compare(made, Bundle.open(partial, allow))
-    return Bundle.open(to or source, allow)
+    return Bundle.open(place, allow)
 
 
 def _compare(made: Run, bundle: Bundle) -> None:

@@ -43,27 +43,31 @@ class Answering:
 
     async def __call__(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request for the model ``name``."""
-        begun, status = time.perf_counter(), 200
+        begun, status = time.perf_counter(), 500  # what it is where the request is cancelled
         body = Body(scope, receive, self._settings, self.held)
         self.in_flight += 1
         try:
             with self._models.version(name) as version:
                 made = await self._answer(version, scope, body)
             await reply(send, 200, made)
+            status = 200
         except Refused as error:
             status = error.status
             await refuse(send, error, body)
         except Gone:
             status = GONE
         except Exception:
-            status = 500
             log.exception("a request for %s failed", name)
             await refuse(send, Refused(500, "failed", "the server made a mistake; its log says which."), body)
         finally:
             self.in_flight -= 1
             body.release()
-            known = name if name in self._models.by_name else ""
-            self._monitor.request(known, status, time.perf_counter() - begun)
+            self.count(name, status, begun)
+
+    def count(self, name: str, status: int, begun: float) -> None:
+        """A request for the model ``name``, there or not, that came at ``begun``, has been answered, or not."""
+        known = name if name in self._models.by_name else ""
+        self._monitor.request(known, status, time.perf_counter() - begun)
 
     async def _answer(self, version: Version, scope: Scope, body: Body) -> bytes:
         seconds = self._deadline(body)
@@ -84,8 +88,9 @@ class Answering:
         work = asyncio.get_running_loop().run_in_executor(self._encoders, _rows, version, body, data)
         try:
             async with asyncio.timeout(seconds):
-                return await work
+                return await asyncio.shield(work)  # cancelled, it would keep the bytes all the same until its turn
         except TimeoutError:
+            body.keep_until(work)
             raise Refused(504, "deadline", f"not answered within {seconds:g} s.", retry=1) from None
 
     def _deadline(self, body: Body) -> float:
@@ -122,7 +127,9 @@ def _is_json(answer: Any) -> bool:
 
 
 def _rows(version: Version, body: Body, data: bytes) -> list[tuple[Any, int]]:
-    """The records of a body, encoded, each with its padded length."""
+    """The records of a body, encoded, each with its padded length; none where nobody waits for them any more."""
+    if body.late:
+        return []
     given = body.headers.get(b"content-type", b"")
     media = given.partition(b";")[0].strip().lower()
     coding = body.headers.get(b"content-encoding", b"identity").strip().lower()

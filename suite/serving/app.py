@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import hmac
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,8 +85,9 @@ class Gate:
         if scope["type"] != "http":
             await self._others(scope, receive, send)
             return
-        path: str = scope["path"]
+        path, begun = scope["path"], time.perf_counter()
         asked = path.startswith(PREFIX) and path.endswith(SUFFIX)
+        name = path[len(PREFIX) : -len(SUFFIX)] if asked else ""
         try:
             if self._token and path not in OPEN and not path.startswith("/page/"):
                 self._check_token(scope)
@@ -94,9 +96,11 @@ class Gate:
                               fix="POST")  # fmt: skip
         except Refused as error:
             await refuse(send, error, Body(scope, receive, self._server.settings, self._answering.held))
+            if asked:
+                self._answering.count(name, error.status, begun)
             return
         if asked:
-            await self._answering(path[len(PREFIX) : -len(SUFFIX)], scope, receive, send)
+            await self._answering(name, scope, receive, send)
         else:
             await self._others(scope, receive, _shielded(send))
 

@@ -62,6 +62,8 @@ class Body:
         self._taken = 0
         self.whole = False
         """Whether all of it has been read."""
+        self.late = False
+        """Whether its request is over, though its bytes are still held."""
 
     async def read(self) -> bytes:
         """All of it.
@@ -84,6 +86,17 @@ class Body:
         """The bytes are no longer needed."""
         self._held.give_back(self._taken)
         self._taken = 0
+
+    def keep_until(self, work: "asyncio.Future[Any]") -> None:
+        """The request is over, but ``work`` has its bytes until it is done."""
+        taken, self._taken, self.late = self._taken, 0, True
+
+        def end(done: "asyncio.Future[Any]") -> None:
+            self._held.give_back(taken)
+            if not done.cancelled():
+                done.exception()  # looked at: nobody is missing what it came to
+
+        work.add_done_callback(end)
 
     async def discard(self) -> None:
         """Read on without keeping anything, for a while: a sender that is cut off would never read why."""

@@ -8,14 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from suite.base import Input
+from suite.base import FILES, Input
 from suite.errors import closest
 from suite.serving.parsing import kind
 from suite.serving.refusals import Refused
 from suite.serving.settings import Settings
 
-FILES = ("image", "audio")
-"""Kinds of inputs that are files."""
 CHANNELS = 8
 """Most channels of a recording: each is as long as the whole."""
 LARGEST = 1e308
@@ -31,11 +29,13 @@ class Checks:
     Attributes:
         inputs: the codec's.
         primary: the input that a bare value stands for.
+        texts: columns of a table that are texts whatever they look like.
         settings: the limits.
     """
 
     inputs: tuple[Input, ...]
     primary: str
+    texts: tuple[str, ...]
     settings: Settings
 
     def records(self, values: Sequence[Any]) -> dict[str, list[Any]]:
@@ -84,7 +84,7 @@ class Checks:
         unknown = next((name for name in value if name not in names), None)
         if unknown is not None:
             raise Refused(400, "unknown", "is no input of this model.", field=f"inputs[{place}].{unknown:.100}",
-                          fix=closest(unknown, names) or ", ".join(names)[:300])  # fmt: skip
+                          fix=closest(unknown[:100], names) or ", ".join(names)[:300])  # fmt: skip
         if not value:
             raise Refused(400, "empty", "the record is empty.", field=f"inputs[{place}]", fix=", ".join(names)[:300])
         return value

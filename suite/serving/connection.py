@@ -10,14 +10,14 @@ from suite.serving.refusals import Refused, encoded
 from suite.serving.settings import Settings
 
 HEAD_BYTES = 65_536
-"""Most bytes of a request's head."""
+"""Most bytes of a request's head, and of what follows it and is no body: trailers, sizes of chunks."""
 WRITE_SECONDS = 30.0
 """How long a client may leave an answer unread."""
 LINGER_SECONDS = 1.0
 """How long a connection that is idle stays open when the server stops, since a request may be on its way; and one that
 is refused, since its client may still be sending."""
 LOST = "suite.lost"
-"""Key of the scope: called with a function that is to be called when the client has gone."""
+"""Key of the scope: called with a function that is to be called when the client has gone, at once if it has."""
 
 
 class Connection(HttpToolsProtocol):
@@ -33,8 +33,9 @@ class Connection(HttpToolsProtocol):
         super().__init__(**uvicorn)
         self._settings = settings
         self._reading, self._writing = _Clock(self.loop), _Clock(self.loop)
-        self._in_head = self._draining = self._refused = False
-        self._head_bytes = 0
+        self._in_head = self._draining = self._refused = self._lost = False
+        self._besides = 0
+        """Bytes that are no body, since the last that were."""
         self._when_lost: list[Callable[[], None]] = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -49,33 +50,50 @@ class Connection(HttpToolsProtocol):
         self._reading.stop()
         self._writing.stop()
         super().connection_lost(exc)
+        self._lost = True
         for call in self._when_lost:
             call()
         self._when_lost = []
 
+    def _on_lost(self, call: Callable[[], None]) -> None:
+        if self._lost:  # while its file was decoded, for example
+            call()
+        else:
+            self._when_lost.append(call)
+
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES:
-                message = f"the head of the request has more than {HEAD_BYTES:,} bytes."
-                self._refuse(Refused(431, "head_too_large", message, close=True))
-                return
+        self._besides += len(data)
+        if self._in_head and self._besides > HEAD_BYTES:
+            message = f"the head of the request has more than {HEAD_BYTES:,} bytes."
+            self._refuse(Refused(431, "head_too_large", message, close=True))
+            return
         super().data_received(data)
+        if self._besides > HEAD_BYTES and not self._in_head:
+            self._cut_off()
+            return
         if self._busy:
             self._reading.stop()
         elif not self.transport.is_closing():
             self._reading.start(self._settings.head_s, self._too_slow)
 
     def on_message_begin(self) -> None:
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._besides = True, 0
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # trailers are read by nobody
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._besides = 0
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self._in_head, self._besides = False, 0
         self._when_lost = []
-        self.scope[LOST] = self._when_lost.append  # type: ignore[literal-required]
+        self.scope[LOST] = self._on_lost  # type: ignore[literal-required]
         super().on_headers_complete()
         if self._draining:
             self.cycle.keep_alive = False
@@ -118,6 +136,16 @@ class Connection(HttpToolsProtocol):
             self._refuse(Refused(408, "head_too_slow", message, close=True))
         else:
             self.transport.close()
+
+    def _cut_off(self) -> None:
+        """The body is followed by more than trailers may be; whoever reads the request is told that it has ended."""
+        if not self._busy or self.cycle.response_started:
+            self.transport.close()
+            return
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+        message = f"what comes beside the body has more than {HEAD_BYTES:,} bytes."
+        self._refuse(Refused(431, "trailers_too_large", message, close=True))
 
     def _refuse(self, error: Refused) -> None:
         """An answer without a request, and the end; what still comes is ignored for a moment, since a client whose

@@ -6,10 +6,10 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import IO
+
+from suite.bundles.manifest import WEIGHTS
 
 PREFIX = "suite-serve-"
-LOCK = "lock"
 
 
 class Copy:
@@ -25,28 +25,63 @@ class Copy:
     """
 
     def __init__(self, source: Path):
-        self._root = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self._lock: IO[bytes] = open(self._root / LOCK, "wb")  # noqa: SIM115 - held as long as the copy is
+        self._root, self._lock = _locked()
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
             self.folder = self._root / "bundle"
-            shutil.copytree(source, self.folder, symlinks=True, copy_function=_link_or_copy)
+            _copy(source, self.folder)
         except BaseException:
             self.remove()
             raise
 
+    def opened(self) -> None:
+        """The bundle has been opened: its weights are in memory, and no longer wanted here."""
+        (self.folder / WEIGHTS).unlink(missing_ok=True)
+
     def remove(self) -> None:
         """What was opened from it must have been read."""
         shutil.rmtree(self._root, ignore_errors=True)
-        self._lock.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 def sweep() -> None:
     """Remove what servers that were killed have left: copies that nobody holds the lock of."""
     for root in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError), open(root / LOCK, "r+b") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(root, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            lock = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(root, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def _locked() -> tuple[Path, int | None]:
+    """A new folder and the lock on it. On the folder itself: what cleans temporary files by their age, such as
+    systemd-tmpfiles, leaves a folder with a lock alone, with all that lies in it."""
+    while True:
+        root = Path(tempfile.mkdtemp(prefix=PREFIX))
+        with contextlib.suppress(FileNotFoundError):  # another server that starts has swept it away before its lock
+            lock = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if root.exists():
+                return root, lock
+            os.close(lock)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Folders are made as one's own, whatever their modes were: from one without the right to write nothing can be
+    removed."""
+    target.mkdir(0o700)
+    with os.scandir(source) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                os.symlink(os.readlink(entry.path), target / entry.name)
+            elif entry.is_dir():
+                _copy(Path(entry.path), target / entry.name)
+            else:
+                _link_or_copy(entry.path, str(target / entry.name))
 
 
 def _link_or_copy(source: str, target: str) -> None:

@@ -15,19 +15,20 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from suite.bundles.bundle import Bundle
+from suite.bundles.manifest import CARD
+from suite.bundles.manifest import NAME as MANIFEST
 from suite.errors import InputError
 from suite.serving.batching import Batcher
 from suite.serving.checks import Checks
 from suite.serving.copies import Copy, sweep
 from suite.serving.monitoring import Monitor
 from suite.serving.refusals import Refused, refused
-from suite.serving.rows import joined, split
+from suite.serving.rows import Row, joined, split
 from suite.serving.settings import Settings
 
 T = TypeVar("T")
 log = logging.getLogger("suite.serving")
 
-MANIFEST, CARD = "bundle.json", "model_card.md"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 Identity = tuple[tuple[str, int, int, int], ...]
@@ -81,14 +82,20 @@ class Version:
         """Each record encoded, with the length it is padded to.
 
         Raises:
-            Refused: a record cannot be encoded; says which.
+            Refused: a record cannot be encoded, or is longer than any program takes; says which.
         """
         count = len(next(iter(columns.values())))
         try:
             rows = split(self.bundle.encode(columns), count)
         except InputError as error:
             raise self._which(columns, count, error) from None
-        return [(row, self.bundle.bucket(row)) for row in rows]
+        return [(row, self._length(row, place)) for place, row in enumerate(rows)]
+
+    def _length(self, row: Row, place: int) -> int:
+        try:
+            return self.bundle.bucket(row)
+        except InputError as error:
+            raise refused(error, f"inputs[{place}]") from None
 
     def _which(self, columns: dict[str, list[Any]], count: int, error: InputError) -> Refused:
         for place in range(count if count > 1 else 0):
@@ -136,7 +143,10 @@ class Models:
     settings: Settings
     monitor: Monitor
     by_name: dict[str, Model] = field(default_factory=dict)
-    _opened: dict[str, tuple[Bundle, Copy]] = field(default_factory=dict)
+    _opened: list[tuple[Model, Bundle, Copy]] = field(default_factory=list)
+    """Those that are not warm yet."""
+    _retired: list[Version] = field(default_factory=list)
+    """Versions that still answer what they have begun, and perhaps some that no longer do."""
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def open(self) -> None:
@@ -148,7 +158,8 @@ class Models:
         sweep()
         for model in found(self.given):
             model.tried = model.seen = identity(model.folder)
-            bundle, copy = opened(model.folder)
+            bundle, copy = opened(model.folder, self.settings.allow)
+            self._opened.append((model, bundle, copy))
             if not model.stated:
                 model.name = bundle.name
             if not _NAME.fullmatch(model.name):
@@ -159,14 +170,16 @@ class Models:
                                  found=f"{self.by_name[model.name].folder}, {model.folder}",
                                  fix=f"suite serve OTHER_NAME={model.folder}")  # fmt: skip
             self.by_name[model.name] = model
-            self._opened[model.name] = bundle, copy
 
     async def warm(self) -> None:
-        """Compile what was opened; each model answers as soon as it is warm."""
-        for name, (bundle, copy) in list(self._opened.items()):
-            seconds = await self._serve(self.by_name[name], bundle, copy)
-            log.info("%s %s is ready after %.1f s", name, bundle.version, seconds)
-            del self._opened[name]
+        """Compile what was opened; each model answers as soon as it is warm. New versions are not looked at meanwhile:
+        what was opened first would take the place of one that came after it."""
+        async with self._looking:
+            while self._opened:
+                model, bundle, copy = self._opened[0]
+                seconds = await self._serve(model, bundle, copy)
+                log.info("%s %s is ready after %.1f s", model.name, bundle.version, seconds)
+                del self._opened[0]
         _settle()
 
     @property
@@ -205,8 +218,9 @@ class Models:
 
     async def _swap(self, model: Model) -> None:
         """Open and warm the new version beside the old one, and let it answer; a bad one changes nothing."""
+        copy = None
         try:
-            bundle, copy = await in_thread(functools.partial(opened, model.folder))
+            bundle, copy = await in_thread(functools.partial(opened, model.folder, self.settings.allow))
             if not model.stated and bundle.name != model.name:
                 raise InputError(f"bundle {model.folder}", "is that of another model.", found=bundle.name,
                                  fix=f"restart with {model.name}={model.folder}")  # fmt: skip
@@ -215,7 +229,13 @@ class Models:
             model.problem = str(error)
             log.error("%s: the new version in %s is refused: %s", model.name, model.folder, error)
             self.monitor.swapped(model.name, False)
+            if copy is not None:
+                copy.remove()
             return
+        except asyncio.CancelledError:  # the server is stopping
+            if copy is not None:
+                copy.remove()
+            raise
         model.problem = ""
         log.info("%s %s answers from now on, after %.1f s", model.name, bundle.version, seconds)
         self.monitor.swapped(model.name, True)
@@ -226,7 +246,7 @@ class Models:
         begun = time.perf_counter()
         settings = self.settings
         measured = await in_thread(lambda: bundle.warm(settings.sizes))
-        checks = Checks(bundle.codec.inputs, bundle.codec.primary, settings)
+        checks = Checks(bundle.codec.inputs, bundle.codec.primary, bundle.codec.texts, settings)
         batcher = Batcher(lambda rows, length, size: bundle.decode(bundle.outputs(joined(rows), length, size)),
                           settings.sizes, wait=settings.max_wait_ms / 1000, capacity=settings.queue,
                           seconds=measured, observe=self.monitor.batches(model.name))  # fmt: skip
@@ -235,17 +255,18 @@ class Models:
         before, model.current = model.current, Version(model.name, bundle, checks, batcher, copy, text)
         if before is not None:
             before.retire()
+            self._retired = [version for version in (*self._retired, before) if version.users]
         return time.perf_counter() - begun
 
     def close(self, why: str) -> None:
-        """Refuse what waits."""
-        for model in self.by_name.values():
-            if model.current is not None:
-                model.current.batcher.close(why)
+        """Refuse what waits, at versions that are no longer served too."""
+        for version in (*self._retired, *(model.current for model in self.by_name.values())):
+            if version is not None:
+                version.batcher.close(why)
 
     def let_go(self) -> None:
         """Leave nothing behind on disk."""
-        for _, copy in self._opened.values():
+        for copy in (*(copy for *_, copy in self._opened), *(version.copy for version in self._retired)):
             copy.remove()
         for model in self.by_name.values():
             if model.current is not None:
@@ -295,8 +316,12 @@ def found(given: Sequence[str]) -> list[Model]:
     return models
 
 
-def opened(folder: Path) -> tuple[Bundle, Copy]:
+def opened(folder: Path, allow: tuple[str, ...] = ()) -> tuple[Bundle, Copy]:
     """The bundle in ``folder``, from a copy that is the server's own; and that copy.
+
+    Args:
+        folder: what suite export wrote.
+        allow: packages whose classes its codec may name.
 
     Raises:
         InputError: it is no bundle, or a damaged one.
@@ -308,9 +333,13 @@ def opened(folder: Path) -> tuple[Bundle, Copy]:
     except OSError as error:
         raise InputError(f'bundle "{folder}"', "cannot be copied.", found=str(error)) from None
     try:
-        return Bundle.open(copy.folder), copy
-    except InputError as error:
+        bundle = Bundle.open(copy.folder, allow)
+        copy.opened()
+        return bundle, copy
+    except BaseException as error:
         copy.remove()
+        if not isinstance(error, InputError):
+            raise
         where, problem, found, fix = (text.replace(str(copy.folder), str(folder))
                                       for text in (error.where, error.problem, error.found, error.fix))  # fmt: skip
         raise InputError(where, problem, found=found, fix=fix) from None

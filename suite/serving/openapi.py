@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from suite.base import Input
-from suite.serving.checks import FILES, ITEMS, LARGEST
+from suite.base import FILES, Input
+from suite.serving.checks import ITEMS, LARGEST
 from suite.serving.models import Version
 from suite.serving.settings import Settings
 

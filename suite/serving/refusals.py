@@ -63,9 +63,10 @@ def refused(error: InputError, field: str = "") -> Refused:
 
 
 def encoded(value: Any) -> bytes:
-    """JSON as UTF-8, on one line.
+    """JSON as UTF-8, on one line; half of a surrogate pair, such as of a name that is refused, as its escape.
 
     Raises:
         ValueError: a number that JSON doesn't have.
     """
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace")

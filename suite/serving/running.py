@@ -26,19 +26,26 @@ def run(bundles: Sequence[str], settings: Settings, token: str) -> None:
     """Open ``bundles``, answer requests, return when asked to stop. See `suite.serving.server.serve`."""
     monitor = Monitor(settings.sizes)
     models = Models(bundles, settings, monitor)
-    models.open()
+    failures: list[Exception] = []
+    try:
+        models.open()
+        _listen_and_answer(models, settings, monitor, token, failures)
+    finally:
+        models.let_go()
+    if failures:
+        raise RunError(f"the models cannot be compiled: {failures[0]}") from failures[0]
+
+
+def _listen_and_answer(models: Models, settings: Settings, monitor: Monitor, token: str,
+                       failures: list[Exception]) -> None:  # fmt: skip
     bound = listen(settings.host, settings.port)
     if not token and not is_local(bound):
         log.warning("%s is reached from other machines, and asks for no token (--token-file)", url(bound))
-    failures: list[Exception] = []
     server = Server(models, settings, monitor, token, lambda: _say_ready(models, bound), failures.append)
     stopping = _Uvicorn(server, failures)
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal again when it has obeyed it
         signal.signal(number, stopping.handle_exit)
     stopping.run(sockets=[bound])
-    models.let_go()
-    if failures:
-        raise RunError(f"the models cannot be compiled: {failures[0]}") from failures[0]
 
 
 def _say_ready(models: Models, bound: socket.socket) -> None:

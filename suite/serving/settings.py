@@ -18,6 +18,8 @@ class Settings:
     """Port to listen at; 0: any that is free."""
     token_file: str = ""
     """File with the bearer token that requests must carry; else the variable SUITE_TOKEN, else none is asked for."""
+    allow: tuple[str, ...] = ()
+    """Packages whose classes the codecs of the bundles may name, besides the suite's."""
     sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     """Batch sizes that are compiled before the server is ready."""
     max_wait_ms: float = 2.0

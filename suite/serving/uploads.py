@@ -1,14 +1,15 @@
 """Requests that are no JSON: a file as the body, or a form with files and fields, as columns."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from suite.base import Input
+from suite.base import FILES, Input
 from suite.data import tables
 from suite.errors import InputError
-from suite.serving.checks import FILES, Checks
+from suite.serving.checks import Checks
 from suite.serving.parsing import kind, parsed
 from suite.serving.refusals import Refused, refused
 
@@ -21,6 +22,9 @@ MOST_COLUMNS = 10_000
 """Most columns of a table."""
 MOST_PARTS = 1_000
 """Most parts of a form."""
+_LINE = re.compile(rb"\S[^\n]*")
+_QUOTED = rb'(?<![^%s\r\n])"(?:[^"]++|"")*+"?'
+"""A field in quotes, with the delimiter to be put in: only where it begins with them, as tables are read."""
 
 
 @dataclass
@@ -100,24 +104,37 @@ def _table(data: bytes, name: str, checks: Checks) -> dict[str, list[Any]]:
         raise Refused(415, "unsupported_media_type", "this model takes files, which a table doesn't hold.",
                       fix=_types(checks))  # fmt: skip
     if name.endswith(".jsonl"):
-        records = [parsed(line) for line in data.splitlines() if line.strip()]
-        wrong = next((record for record in records if not isinstance(record, dict)), None)
-        if wrong is not None:
-            raise Refused(400, "wrong_type", f"each line must be an object, not {kind(wrong)}.", field=name)
-        names = dict.fromkeys(key for record in records for key in record)
-        return _some({key: [record.get(key) for record in records] for key in names}, checks)
-    checks.count(data.count(b"\n") - 1)
-    head = data[: data.find(b"\n") % (len(data) + 1)]
-    if max(map(head.count, (b",", b"\t", b";"))) > MOST_COLUMNS:
-        raise Refused(413, "too_many_columns", f"the table has more than {MOST_COLUMNS:,} columns.", field=name)
-    texts = tuple(each.name for each in checks.inputs if each.kind == "text")
+        return _some(_jsonl(data, name, checks), checks)
+    delimiter = tables.sniff(name, data.lstrip().partition(b"\n")[0].decode("utf-8", "replace"))
+    # What the table comes to is known before anything is made of it: lines and fields, without those inside quotes.
+    bare = data if delimiter == "\t" else re.sub(_QUOTED % re.escape(delimiter.encode()), b"", data)
+    checks.count(bare.count(b"\n") + bare.count(b"\r") - bare.count(b"\r\n") - 1)
+    if max((line.count(delimiter.encode()) for line in bare.splitlines()), default=0) > MOST_COLUMNS:
+        raise _too_wide(name)
     try:
-        made = tables.parse(data, name, texts=texts)
+        made = tables.parse(data, name, delimiter, texts=checks.texts)
     except InputError as error:
         raise refused(error) from None
     if made.dropped:
         raise Refused(400, "broken_table", "a row has another number of fields than the header.", field=name)
     return _some({key: _plain(values) for key, values in made[np.arange(len(made))].items()}, checks)
+
+
+def _jsonl(data: bytes, name: str, checks: Checks) -> dict[str, list[Any]]:
+    """The columns of an object a line. Both numbers are known before they are multiplied."""
+    checks.count(sum(1 for _ in _LINE.finditer(data)))
+    records = [parsed(line) for line in _LINE.findall(data)]
+    for record in records:
+        if not isinstance(record, dict):
+            raise Refused(400, "wrong_type", f"each line must be an object, not {kind(record)}.", field=name)
+    names = dict.fromkeys(key for record in records for key in record)
+    if len(names) > MOST_COLUMNS:
+        raise _too_wide(name)
+    return {key: [record.get(key) for record in records] for key in names}
+
+
+def _too_wide(name: str) -> Refused:
+    return Refused(413, "too_many_columns", f"the table has more than {MOST_COLUMNS:,} columns.", field=name)
 
 
 def _some(columns: dict[str, list[Any]], checks: Checks) -> dict[str, list[Any]]:

@@ -89,6 +89,20 @@ def test_an_opened_bundle_is_its_own(copy):
     assert opened.predict(COLUMNS) == answers
 
 
+def test_weights_are_read_once(copy, monkeypatch):
+    """Those that were compared are those that answer, though the file is another as soon as it has been compared."""
+    answers, check = Bundle.open(copy).predict(COLUMNS), manifest.check
+
+    def replaced(folder, about):
+        made = check(folder, about)
+        with open(copy / "weights.safetensors", "r+b") as file:
+            file.truncate(4096)
+        return made
+
+    monkeypatch.setattr(manifest, "check", replaced)
+    assert Bundle.open(copy).predict(COLUMNS) == answers
+
+
 def test_files_are_named_by_this_machine_alone(exported, tmp_path):
     _, bundle = exported("images")
     (tmp_path / "secret.png").write_bytes(b"")

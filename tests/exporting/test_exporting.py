@@ -216,3 +216,25 @@ def test_refreshed(exported, tmp_path, command):
     assert again.version in printed and again.version != before.version and again.manifest.platforms == ("cpu",)
     assert "refreshed" in again.manifest.made and agreement.alike(again.predict(images), answers)
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_refreshed_in_place(exported, tmp_path, monkeypatch, refused):
+    """By a link, from within, and after a refresh that was killed."""
+    from suite.exporting.refreshing import refresh
+
+    folder = copied(exported("images")[1], tmp_path / "kept" / "bundle")
+    (tmp_path / "link").symlink_to(folder)
+    (tmp_path / "kept" / "replaced-bundle" / "program").mkdir(parents=True)
+    (tmp_path / "kept" / "replaced-bundle" / "program" / "0.stablehlo").write_bytes(b"of one that was killed")
+    before = suite.open(folder).version
+    first = refresh(tmp_path / "link", platforms=("cpu",))
+    assert first.version != before and suite.open(tmp_path / "link").version == first.version
+    assert (tmp_path / "link").is_symlink() and [path.name for path in (tmp_path / "kept").iterdir()] == ["bundle"]
+    monkeypatch.chdir(folder)
+    second = refresh(".", platforms=("cpu",))
+    assert second.folder == folder and suite.open(folder).version == second.version
+    assert sorted(path.name for path in tmp_path.rglob("*") if "-bundle" in path.name) == []
+    for flag in ("name", "licence", "format"):
+        assert refused("export", "--refresh", folder, f"--{flag}", "x") == (
+            f"suite export: flag --{flag}: says what a refreshed bundle keeps as it is.\n  found: x\n"
+            "  try:   suite export RUN, or leave it out\n")  # fmt: skip

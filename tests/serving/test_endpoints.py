@@ -2,6 +2,8 @@
 
 import base64
 import json
+import socket
+import time
 
 import numpy as np
 import pytest
@@ -130,6 +132,33 @@ def test_metrics(server, opened):
         assert float(lines[name]) > 0, name
     for name in ('suite_queue_records{model="words"}', "suite_requests_in_flight", "suite_held_bytes"):
         assert float(lines[name]) == 0, name
+
+
+def counted(server, code, model):
+    """How many requests were counted under a status."""
+    name = f'suite_requests_total{{code="{code}",model="{model}"}} '
+    lines = server.request("GET", "/metrics")[2].decode().splitlines()
+    return next((float(line[len(name) :]) for line in lines if line.startswith(name)), 0.0)
+
+
+def test_a_client_that_leaves_while_its_file_is_decoded(server):
+    body = png(7, (4000, 4000))
+    before = counted(server, 200, "digits"), counted(server, 499, "digits")
+    with socket.create_connection(("127.0.0.1", server.port)) as made:
+        made.sendall(b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+                     b"Content-Length: %d\r\n\r\n" % len(body) + body)  # fmt: skip
+        time.sleep(0.05)
+    until = time.monotonic() + 10
+    while (counted(server, 200, "digits"), counted(server, 499, "digits")) == before:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert (counted(server, 200, "digits"), counted(server, 499, "digits")) == (before[0], before[1] + 1)
+
+
+def test_a_method_that_is_not_understood_is_counted(server):
+    before = counted(server, 405, "words")
+    assert server.request("GET", "/v1/models/words:predict")[0] == 405
+    assert counted(server, 405, "words") == before + 1
 
 
 def test_the_page_and_its_headers(server):

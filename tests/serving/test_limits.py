@@ -67,6 +67,8 @@ TEXTS = [
                       "fix": "send several requests"}),
     (["x" * 201], 400, {"code": "text_too_long", "message": "has 201 characters, of at most 200.",
                         "field": "inputs[0].review"}),
+    ([{"\ud800": "a"}], 400, {"code": "unknown", "message": "is no input of this model.",
+                             "field": "inputs[0].\ud800", "fix": "review"}),
     (["ab\ud800"], 400, {"code": "invalid_text", "field": "inputs[0].review",
                          "message": "holds half of a surrogate pair at character 2, which is no text."}),
 ]  # fmt: skip
@@ -239,6 +241,10 @@ def test_one_who_asks_before_sending_is_told_at_once(strict):
     ([HEAD[i : i + 8] for i in range(0, 32, 8)], 0.25, 408, "the head of the request had not come within 1 s."),
     ([HEAD + b"Content-Length: 22\r\n\r\n", GOOD[:9]], 0, 408, "the body had not come within 1 s."),
     ([HEAD] + [b"X: " + b"y" * 9000 + b"\r\n"] * 9, 0, 431, "the head of the request has more than 65,536 bytes."),
+    ([HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n"] + [b"X: " + b"y" * 9000 + b"\r\n"] * 9, 0.01, 431,
+     "what comes beside the body has more than 65,536 bytes."),
+    ([HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1;" + b"y" * 70_000], 0, 431,
+     "what comes beside the body has more than 65,536 bytes."),
     ([b"hello\r\n\r\n"], 0, 400, "Invalid HTTP request received."),
     ([HEAD + b"Content-Length: -1\r\n\r\n"], 0, 400, "Invalid HTTP request received."),
     ([HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"], 0, 400,
@@ -251,6 +257,13 @@ def test_clients_that_are_slow_or_speak_no_http(strict, parts, pause, status, me
     assert head.startswith(f"HTTP/1.1 {status} ".encode()) and b"connection: close" in head
     assert json.loads(body)["error"]["message"] == message
     assert time.perf_counter() - begun < 4
+
+
+def test_trailers_are_left_out(strict):
+    body = b"%x\r\n" % len(GOOD) + GOOD + b"\r\n0\r\nContent-Type: text/csv\r\n\r\n"
+    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    made = strict.raw(head + body + HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(GOOD) + GOOD)
+    assert made.count(b"HTTP/1.1 200 ") == 2
 
 
 def test_a_connection_that_says_nothing_is_closed(strict):

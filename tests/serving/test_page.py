@@ -143,6 +143,31 @@ def test_a_sound_is_chosen_and_recorded(page, opened):
     assert page.get_attribute("button[aria-pressed]", "aria-pressed") == "false"
 
 
+def test_a_second_click_before_the_microphone_is_granted_starts_no_second_recorder(page):
+    show(page, "sounds")
+    page.evaluate("""() => {
+        const devices = navigator.mediaDevices, granted = devices.getUserMedia.bind(devices);
+        window.asked = 0;
+        devices.getUserMedia = async (what) => {
+            window.asked += 1;
+            await new Promise((resolve) => setTimeout(resolve, 300));
+            return granted(what);
+        };
+    }""")
+    button = page.get_by_role("button", name="Record", exact=True)
+    button.click()
+    button.click()
+    page.wait_for_selector("button[aria-pressed=true]")
+    page.wait_for_timeout(500)
+    assert page.evaluate("asked") == 1
+    page.get_by_role("button", name="Stop").click()
+    page.wait_for_selector("audio")
+    button.click()
+    page.wait_for_selector("button[aria-pressed=true]")
+    page.get_by_role("button", name="Stop").click()
+    page.wait_for_selector("audio")
+
+
 def test_a_form_for_a_table(page, opened):
     show(page, "clicks")
     options = page.locator("select#input-shop option").all_inner_texts()

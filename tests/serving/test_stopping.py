@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -157,6 +158,7 @@ def test_a_bad_version_is_refused_and_the_old_one_stays(bundles, second, opened,
         shutil.rmtree(place)
         shutil.copytree(bundles["clicks"], place)
         assert "is that of another model" in refusal(server, "another")
+        assert len(list(Path(server.folder).glob("suite-serve-*"))) == 1, "of what is refused no copy is kept"
         shutil.rmtree(place)
         os.rename(shutil.copytree(second, tmp_path / "partial"), place)
         server.process.send_signal(signal.SIGHUP)
@@ -194,6 +196,8 @@ def test_the_token(bundles, tmp_path):
         right = {"Authorization": "Bearer secret-7"}
         assert server.post("clicks", {"inputs": [{"shop": "a"}]}, **right)[0] == 200
         assert server.get("/v1/models", **right)[0] == 200
+        metrics = server.request("GET", "/metrics", headers=right)[2].decode()
+        assert 'suite_requests_total{code="401",model="clicks"} 3.0' in metrics
         assert "token" in server.get("/openapi.json", **right)[1]["components"]["securitySchemes"]
 
 

@@ -140,6 +140,7 @@ function image(input, limits, changed) {
 function audio(input, limits, changed) {
   let file;
   let running = null;
+  let starting = false; // until the microphone is granted
   let ticking = 0;
   const most = Math.min(limits.seconds, input.limit || limits.seconds);
   const problem = element("p", { class: "error", role: "alert", hidden: true });
@@ -172,13 +173,17 @@ function audio(input, limits, changed) {
   }
 
   async function toggle() {
+    if (starting) return;
     if (running === null) {
       clear();
+      starting = true;
       try {
         running = await record();
       } catch (error) {
         fail(error.name === "NotAllowedError" ? "The browser was not allowed to use the microphone." : error.message);
         return;
+      } finally {
+        starting = false;
       }
       press(true, "Stop");
       const begun = performance.now();

@@ -7,7 +7,6 @@ import { fieldOf } from "./fields.js";
 
 const at = (id) => document.getElementById(id);
 const FILES = ["image", "audio"];
-const EXAMPLES = 4;
 const RETRY_MS = 1000;
 
 let model = null; // as the server describes it
@@ -128,8 +127,6 @@ function build() {
 // [what the button says, a function that makes the record]
 function examples() {
   const typed = model.inputs.filter((each) => !FILES.includes(each.kind));
-  const given = (model.examples ?? []).slice(0, EXAMPLES).map((record) => [shown(record), () => record]);
-  if (given.length) return given;
   const usual = Object.fromEntries(typed.filter((each) => each.example !== null).map((each) => [each.name, each.example]));
   if (!Object.keys(usual).length) return [];
   if (model.inputs.length === 1) return [[shown(usual), () => usual]];
