@@ -12,7 +12,7 @@ import numpy as np
 
 from suite.base import Batch, Tally, Task
 from suite.errors import InputError
-from suite.metrics import samples
+from suite.metrics import RankingBound, samples
 
 LEVEL = 0.95
 """Share of the draws that lie within an interval."""
@@ -29,11 +29,6 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether a difference is significant at the level 1 - ``LEVEL``."""
-        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)
@@ -140,12 +135,16 @@ def _bounds(value: float, draws: Sequence[np.ndarray]) -> Interval:
 
 
 def by_record(task: Task, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, list[Tally]]:
-    """Each unmasked row's own tallies, by metric: what ``task.score`` says of a batch of that row alone."""
+    """Each unmasked row's own tallies, by metric: what ``task.score`` says of a batch of that row alone.
+
+    Bounds of an interval are left out: they come of draws already, and say nothing of one row.
+    """
     made: dict[str, list[Tally]] = {}
     one = lambda values, i: {name: np.asarray(value)[i : i + 1] for name, value in values.items()}
     for i in np.flatnonzero(np.asarray(batch["mask"])):
         for name, tally in task.score(one(outputs, i), one(batch, i)).items():
-            made.setdefault(name, []).append(tally)
+            if not isinstance(tally, RankingBound):
+                made.setdefault(name, []).append(tally)
     return made
 
 

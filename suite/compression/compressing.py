@@ -74,6 +74,7 @@ def compress(run: Run | str | Path, method: Method, run_dir: str | Path = "", *,
     experiment = method.start(run) if experiment is None else experiment
     name = method.name(experiment)
     before = verdict.measured(run, split)  # a wrong split is refused before anything is made
+    verdict.ruler(run.experiment, before.scores)
     folder = Path(run_dir) if run_dir else runs.new_folder(f"{run.experiment.name}-{name.replace(' ', '-')}")
     fresh = not folder.exists()
     if config.is_run(folder) and not resume:

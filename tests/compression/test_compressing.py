@@ -1,5 +1,6 @@
 """suite compress: run folders of rounded weights, the verdict beside the run before, and what is refused."""
 
+import dataclasses
 import json
 import sys
 
@@ -84,6 +85,18 @@ def test_a_metric_of_which_less_is_better(run, tmp_path):
     found = verdict.read(made.folder)
     assert found["metric"] == "loss" and found["max_drop"] is None and found["met"]
     assert found["drop"]["value"] == pytest.approx(found["after"]["value"] - found["before"]["value"])
+
+
+def test_a_metric_that_records_have_no_part_in(run, tmp_path):
+    """As a bound of an interval; refused before anything is made."""
+    of_another = dataclasses.replace(run, experiment=replace(run.experiment, {"train.best": "auc_low"}))
+    with pytest.raises(InputError) as error:
+        suite.compress(of_another, suite.Quantize("int8"), tmp_path / "made")
+    assert str(error.value) == (
+        'field train.best: "auc_low" is no metric that records have a part in, so no difference can be told by it.\n'
+        "  found: accuracy, loss\n  try:   a run with one of these"
+    )
+    assert not (tmp_path / "made").exists()
 
 
 def test_zeros_of_packed_weights_are_counted(rounded):
