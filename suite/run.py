@@ -70,7 +70,7 @@ class Run:
     def _program(self) -> Program:
         allocation.keep_memory()
         enable_cache()
-        return assemble(self.experiment, max(self.experiment.train.steps, self.experiment.optim.warmup_steps + 1))
+        return assemble(self.experiment)
 
     @functools.cached_property
     def _weights(self) -> tuple[Any, Any]:

@@ -13,7 +13,7 @@ from suite.compression.calibration import training_batches
 from suite.compression.compressing import Method
 from suite.compression.distillation import Weights
 from suite.compression.settings import Criterion, Pruning
-from suite.compression.sparse import group_of
+from suite.compression.sparse import fitting_share
 from suite.compression.teaching import plain_weights, teach
 from suite.compression.units import Layer
 from suite.config import Experiment, Finetune
@@ -94,10 +94,10 @@ def _criterion(settings: Pruning) -> Criterion:
         raise InputError("flag --prune", "must be above 0 and below 1.", found=f"{settings.share:g}", fix="--prune 0.5")
     structural = settings.pattern == "structured"
     if not structural:
-        kept, group = group_of(settings.pattern)
-        if group > 1 and not math.isclose(settings.share, 1 - kept / group):
+        fitting = fitting_share(settings.pattern, settings.share)
+        if not math.isclose(settings.share, fitting):
             raise InputError("flag --prune", f"is {settings.share:g}, but {settings.pattern} takes out another share.",
-                             fix=f"--prune {1 - kept / group:g} --pattern {settings.pattern}")  # fmt: skip
+                             fix=f"--prune {fitting:g} --pattern {settings.pattern}")  # fmt: skip
         if settings.units:
             raise InputError("flag --units", f"names units, but the pattern {settings.pattern} is of single weights.",
                              fix="--pattern structured")  # fmt: skip

@@ -196,6 +196,16 @@ def group_of(pattern: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def fitting_share(pattern: str, share: float) -> float:
+    """The share of weights that an n:m pattern takes out, whatever ``share`` was asked for; else that one.
+
+    Raises:
+        InputError: the pattern is none.
+    """
+    kept, group = group_of(pattern)
+    return share if group == 1 else 1 - kept / group
+
+
 def _check(sparsity: Sparsity) -> None:
     if not 0 < sparsity.share < 1:
         raise InputError("field optim.sparsity.share", "must be at least 0 and below 1.", found=str(sparsity.share))
@@ -205,10 +215,10 @@ def _check(sparsity: Sparsity) -> None:
     if sparsity.criterion not in ("magnitude", "movement", "taylor"):
         raise InputError("field optim.sparsity.criterion", f'there is no criterion "{sparsity.criterion}".',
                          fix="magnitude, movement or taylor")  # fmt: skip
-    kept, group = group_of(sparsity.pattern)
-    if group > 1 and not math.isclose(sparsity.share, 1 - kept / group):
+    fitting = fitting_share(sparsity.pattern, sparsity.share)
+    if not math.isclose(sparsity.share, fitting):
         raise InputError("field optim.sparsity.share", f"is {sparsity.share:g}, but {sparsity.pattern} prunes another.",
-                         fix=f"--optim.sparsity.share {1 - kept / group:g}")  # fmt: skip
+                         fix=f"--optim.sparsity.share {fitting:g}")  # fmt: skip
     for pattern in sparsity.exclude:
         try:
             re.compile(pattern)

@@ -101,7 +101,7 @@ def _settings(asset: Asset | None) -> dict[str, Any]:
 def _fresh(student: Experiment, folder: Path) -> Weights:
     """The weights that a student starts with: published ones, those of a run, or drawn by its seed."""
     bound = bind(student, folder)
-    program = assemble(bound, max(bound.train.steps, bound.optim.warmup_steps + 1))
+    program = assemble(bound)
     with Checkpoints(folder / INSIDE / "checkpoints", writing=False) as none_yet:
         state, _ = restore(program, none_yet, bound)
     return state.params, state.rest

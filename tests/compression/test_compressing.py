@@ -198,7 +198,7 @@ def test_another_compression_is_not_taken_for_this_one(run, rounded):
     with pytest.raises(InputError) as error:
         suite.compress(run, suite.Quantize("int4"), folder, resume=True)
     assert str(error.value) == (
-        f'--run-dir "{folder}": holds another run than this compression makes.\n'
+        f'--run-dir "{folder}": holds another compression, or the beginning of one.\n'
         "  try:   the flags that it was begun with, or another --run-dir"
     )
     assert opened(folder).experiment.compression.quantize == "int8"
