@@ -4,13 +4,16 @@ Records are drawn with replacement and the metric is computed of each draw (Efro
 two runs on the same records both are computed of the same draws, so that what is hard for both cancels.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from suite.base import Batch, Tally, Task
+from suite import config
+from suite.base import Batch, Source, Tally, Task
+from suite.data.inspect import CHUNK, content_hashes
 from suite.errors import InputError
 from suite.metrics import RankingBound, samples
 
@@ -132,6 +135,38 @@ def _bounds(value: float, draws: Sequence[np.ndarray]) -> Interval:
         return Interval(value, float("nan"), float("nan"))
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value, float(low), float(high))
+
+
+def check_same_records(runs: Sequence[tuple[str, Task]], split: str) -> None:
+    """Refuses runs whose split holds other records than the first one's.
+
+    Args:
+        runs: what each is called, and its task.
+        split: where they are to be compared.
+
+    Raises:
+        InputError: the split holds other records, or another number of them.
+    """
+    data = [config.to_json(getattr(task, "data", None)) for _, task in runs]
+    sources = [task.source(split) for _, task in runs]
+    for (name, _), own, source in zip(runs[1:], data[1:], sources[1:], strict=True):
+        same = len(source) == len(sources[0])
+        if same and own == data[0] and own is not None:
+            continue
+        if not same or _fingerprint(source) != _fingerprint(sources[0]):
+            raise InputError("runs", f"{runs[0][0]} and {name} read other records as {split}, so their difference says "
+                             "little.", found=f"{len(sources[0]):,} and {len(source):,} records",
+                             fix="runs with the same data and split")  # fmt: skip
+
+
+def _fingerprint(source: Source) -> bytes:
+    """A hash of the content of all records, in order."""
+    made = hashlib.blake2b(digest_size=16)
+    for start in range(0, len(source), CHUNK):
+        columns: dict[str, Any] = source[np.arange(start, min(start + CHUNK, len(source)))]
+        for row in content_hashes([columns[name] for name in sorted(columns)]):
+            made.update(row)
+    return made.digest()
 
 
 def by_record(task: Task, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, list[Tally]]:

@@ -35,11 +35,14 @@ class Quantize(Method):
     kind: str
     aware: bool = False
 
-    def start(self, run: Run) -> Experiment:
+    def check(self) -> None:
         rounding.library()
         if self.kind not in quantized.KINDS:
             raise InputError("flag --quantize", f'there is no format "{self.kind}".',
                              found=", ".join(quantized.KINDS), fix=closest(self.kind, quantized.KINDS))  # fmt: skip
+
+    def start(self, run: Run) -> Experiment:
+        self.check()
         quantized.check_float(run.experiment, f'run "{run.folder}"')
         experiment = tuned(run.experiment) if self.aware else run.experiment
         # What fine-tuning added is folded into the weights.

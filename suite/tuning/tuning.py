@@ -48,8 +48,7 @@ def tune(experiment: Experiment, run_dir: str | Path = "", *, storage: str = "",
             search = _begun(experiment, goal, dimensions, folder, storage, keep_all)
             return search if isinstance(search, Verdict) else search.conclude()
     except Interrupted as stopped:
-        of = f"trial {int(stopped.folder.name)}"
-        raise Interrupted(folder, stopped.step, stopped.saved, again=again, of=of) from None
+        raise stopped.within(folder, again, of=f"trial {int(stopped.folder.name)}") from None
     except KeyboardInterrupt:
         raise Interrupted(folder, None, None, again=again) from None
     except Lost as error:
