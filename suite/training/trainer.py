@@ -310,6 +310,8 @@ def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None 
     experiment, plan = hosts.after_first(lambda: _prepared(experiment, folder, source))
     train, pipe = experiment.train, experiment.pipeline
     steps = total_steps(train, plan)
+    if train.on_nan == "skip":
+        sparse.check_spare(experiment.optim.sparsity, steps)
     program, interruption = assemble(experiment, steps), Interruption()
     part = own_part(program.mesh, train.batch_size)
     guarded = interruption.guard(program.predict)
