@@ -359,6 +359,17 @@ def from_json(value: Any, allow: tuple[str, ...] = (), own: tuple[str, ...] = OW
     return kind(**{name: from_json(item, allow, own) for name, item in value.items() if name != "class"})
 
 
+def packages(value: Any) -> tuple[str, ...]:
+    """Packages of all classes that (a part of) an experiment is made of, which ``allow`` takes: it is trusted."""
+    left, found = [to_json(value)], set[str]()
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            found.add(item["class"].split(".")[0])
+        left += item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+    return tuple(sorted(found))
+
+
 def _class(name: Any, allowed: tuple[str, ...]) -> type:
     module, _, kind = str(name).rpartition(".")
     if not any(module == each or module.startswith(f"{each}.") for each in allowed):

@@ -18,7 +18,7 @@ from suite.compression import verdict as compressions
 from suite.compression.compressing import Method
 from suite.compression.quantization import Quantize
 from suite.config import Experiment
-from suite.errors import InputError
+from suite.errors import InputError, Interrupted
 from suite.exporting import exporting
 from suite.reporting import reports
 from suite.training.interruption import stopped_by_sigterm
@@ -28,6 +28,9 @@ from suite.tuning.verdict import Verdict
 
 TUNED, SMALL, BUNDLE, REPORT, ASKED, FILE = "tune", "compressed", "bundle", "report.html", "asked.json", "delivery.json"
 """What the folder of a delivery holds; the last is written when all else is."""
+MADE_WITH = {"method": (SMALL, BUNDLE, FILE), "max_drop": (SMALL, BUNDLE, FILE), "name": (BUNDLE, FILE),
+             "licence": (BUNDLE, FILE)}  # fmt: skip
+"""Argument -> what depends on it: while none of that has begun, the argument may be another one."""
 MAX_DROP = 0.005
 """Loss of the metric that compression may cost where nothing else is said."""
 
@@ -87,42 +90,59 @@ def deliver(experiment: Experiment, run_dir: str | Path = "", *, method: Method 
         storage: see `suite.tune`.
 
     Raises:
-        InputError: the recipe has no goal, or the folder was begun with other arguments.
+        InputError: the recipe has no goal, an argument cannot be used, which is found before anything is trained, or
+            what is in the folder was made with other arguments.
         Interrupted: it was asked to stop; the same call goes on.
     """
+    tuning.check(experiment)
+    if method is not None:
+        method.check()
+    exporting.named(experiment, name)
     folder = Path(run_dir) if run_dir else run.new_folder(f"{experiment.name}-run")
     _claim(folder, {"method": None if method is None else repr(method), "max_drop": max_drop, "name": name,
                     "licence": licence})  # fmt: skip
-    with stopped_by_sigterm():
-        tuned = tuning.tune(experiment, folder / TUNED, storage=storage)
-        small = _compressed(tuned, folder, method, max_drop) if tuned.met and method is not None else None
-        bundle = _exported(tuned, folder, small, name, licence) if tuned.met else None
-        made = Delivery(folder, tuned, small, bundle, folder / REPORT)
-        if not (folder / FILE).exists():
-            _tell(made, experiment)
+    allow = (*config.packages(experiment), *(config.packages(method) if method else ()))
+    again = f"suite run {experiment.name} --run-dir {folder}"
+    try:
+        with stopped_by_sigterm():
+            tuned = tuning.tune(experiment, folder / TUNED, storage=storage)
+            small = _compressed(tuned, folder, method, max_drop) if tuned.met and method is not None else None
+            bundle = _exported(tuned, folder, small, name, licence, allow) if tuned.met else None
+            made = Delivery(folder, tuned, small, bundle, folder / REPORT)
+            if not (folder / FILE).exists():
+                _tell(made, allow)
+    except Interrupted as stopped:
+        raise stopped.within(folder, again) from None
+    except KeyboardInterrupt:
+        raise Interrupted(folder, None, None, again=again) from None
     return made
 
 
-def _tell(made: Delivery, experiment: Experiment) -> None:
+def _tell(made: Delivery, allow: tuple[str, ...]) -> None:
     _say("report", made.report)
     beside = [made.folder / SMALL] if made.compressed is not None else []
-    reports.report(made.folder / TUNED, beside=beside, to=made.report, allow=_packages(experiment))
+    reports.report(made.folder / TUNED, beside=beside, to=made.report, allow=allow)
     told = {"met": made.met, "goal": made.tuned.sentence, "compressed": made.compressed,
             "bundle": None if made.bundle is None else made.bundle.name, "report": made.report.name}  # fmt: skip
     config.write_text(made.folder / FILE, json.dumps(told, indent=1) + "\n")
 
 
 def _claim(folder: Path, asked: dict[str, Any]) -> None:
-    """Raises InputError: the folder was begun with other arguments, which what it holds was made with."""
+    """Notes the arguments.
+
+    Raises:
+        InputError: the folder holds something else, or what it holds was made with other arguments.
+    """
     path = folder / ASKED
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
         for key, value in asked.items():
-            if before.get(key) != value:
+            if before.get(key) != value and any((folder / made).exists() for made in MADE_WITH[key]):
                 raise InputError(f'--run-dir "{folder}"', f"was begun with another {key.replace('_', '-')}.",
                                  found=str(before.get(key)), fix="the same flags, or another --run-dir")  # fmt: skip
-        return
-    if config.is_run(folder) or (folder / verdicts.VERDICT).exists():
+        if before == asked:
+            return
+    elif config.is_run(folder) or (folder / verdicts.VERDICT).exists():
         raise InputError(f'--run-dir "{folder}"', "holds something else.", fix="--run-dir NEW_FOLDER")
     folder.mkdir(parents=True, exist_ok=True)
     config.write_text(path, json.dumps(asked, indent=1) + "\n")
@@ -136,19 +156,14 @@ def _compressed(tuned: Verdict, folder: Path, method: Method, max_drop: float) -
     return compressions.read(target)
 
 
-def _exported(tuned: Verdict, folder: Path, small: Mapping[str, Any] | None, name: str, licence: str) -> Path:
+def _exported(tuned: Verdict, folder: Path, small: Mapping[str, Any] | None, name: str, licence: str,
+              allow: tuple[str, ...]) -> Path:  # fmt: skip
     target = folder / BUNDLE
     if not (target / manifest.NAME).exists():
         _say("export", target)
-        allow = _packages(tuned.run.experiment)
         made = run.open(folder / SMALL, allow) if small is not None and small["met"] else tuned.run
         exporting.export(made, target, name=name, licence=licence, allow=allow)
     return target
-
-
-def _packages(experiment: Experiment) -> tuple[str, ...]:
-    """Where the recipe's own classes come from: whoever calls with it trusts them."""
-    return tuple(sorted({type(part).__module__.split(".")[0] for part in (experiment.task, experiment.model)}))
 
 
 def _say(stage: str, target: Path) -> None:

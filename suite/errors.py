@@ -54,6 +54,10 @@ class Interrupted(RuntimeError):
         at = "" if step is None else f" at step {step}{of and f' of {of}'}{lost}"
         super().__init__(f"interrupted{at}; go on with: {again or f'suite train --resume {folder}'}")
 
+    def within(self, folder: Path, again: str, of: str = "") -> "Interrupted":
+        """The same, as what it was a part of tells it: the work in ``folder``, which ``again`` goes on with."""
+        return Interrupted(folder, self.step, self.saved, again=again, of=of or self.of)
+
 
 def _rebuild(where: str, problem: str, found: str, fix: str) -> InputError:
     return InputError(where, problem, found=found, fix=fix)

@@ -4,15 +4,18 @@ Records are drawn with replacement and the metric is computed of each draw (Efro
 two runs on the same records both are computed of the same draws, so that what is hard for both cancels.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from suite.base import Batch, Tally, Task
+from suite import config
+from suite.base import Batch, Source, Tally, Task
+from suite.data.inspect import CHUNK, content_hashes
 from suite.errors import InputError
-from suite.metrics import samples
+from suite.metrics import RankingBound, samples
 
 LEVEL = 0.95
 """Share of the draws that lie within an interval."""
@@ -29,11 +32,6 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether a difference is significant at the level 1 - ``LEVEL``."""
-        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)
@@ -139,13 +137,49 @@ def _bounds(value: float, draws: Sequence[np.ndarray]) -> Interval:
     return Interval(value, float(low), float(high))
 
 
+def check_same_records(runs: Sequence[tuple[str, Task]], split: str) -> None:
+    """Refuses runs whose split holds other records than the first one's.
+
+    Args:
+        runs: what each is called, and its task.
+        split: where they are to be compared.
+
+    Raises:
+        InputError: the split holds other records, or another number of them.
+    """
+    data = [config.to_json(getattr(task, "data", None)) for _, task in runs]
+    sources = [task.source(split) for _, task in runs]
+    for (name, _), own, source in zip(runs[1:], data[1:], sources[1:], strict=True):
+        same = len(source) == len(sources[0])
+        if same and own == data[0] and own is not None:
+            continue
+        if not same or _fingerprint(source) != _fingerprint(sources[0]):
+            raise InputError("runs", f"{runs[0][0]} and {name} read other records as {split}, so their difference says "
+                             "little.", found=f"{len(sources[0]):,} and {len(source):,} records",
+                             fix="runs with the same data and split")  # fmt: skip
+
+
+def _fingerprint(source: Source) -> bytes:
+    """A hash of the content of all records, in order."""
+    made = hashlib.blake2b(digest_size=16)
+    for start in range(0, len(source), CHUNK):
+        columns: dict[str, Any] = source[np.arange(start, min(start + CHUNK, len(source)))]
+        for row in content_hashes([columns[name] for name in sorted(columns)]):
+            made.update(row)
+    return made.digest()
+
+
 def by_record(task: Task, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, list[Tally]]:
-    """Each unmasked row's own tallies, by metric: what ``task.score`` says of a batch of that row alone."""
+    """Each unmasked row's own tallies, by metric: what ``task.score`` says of a batch of that row alone.
+
+    Bounds of an interval are left out: they come of draws already, and say nothing of one row.
+    """
     made: dict[str, list[Tally]] = {}
     one = lambda values, i: {name: np.asarray(value)[i : i + 1] for name, value in values.items()}
     for i in np.flatnonzero(np.asarray(batch["mask"])):
         for name, tally in task.score(one(outputs, i), one(batch, i)).items():
-            made.setdefault(name, []).append(tally)
+            if not isinstance(tally, RankingBound):
+                made.setdefault(name, []).append(tally)
     return made
 
 

@@ -70,7 +70,7 @@ class Run:
     def _program(self) -> Program:
         allocation.keep_memory()
         enable_cache()
-        return assemble(self.experiment, max(self.experiment.train.steps, self.experiment.optim.warmup_steps + 1))
+        return assemble(self.experiment)
 
     @functools.cached_property
     def _weights(self) -> tuple[Any, Any]:
@@ -248,8 +248,7 @@ def _taken(name: str, run_dir: str | Path, resume: bool) -> tuple[str, bool]:
 def as_stored(experiment: Experiment, folder: Path) -> Experiment:
     """With the model's sizes as training took them from published weights."""
     stored = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))["model"]
-    own = type(experiment.model).__module__.split(".")[0]
-    return dataclasses.replace(experiment, model=config.from_json(stored, (own,)))
+    return dataclasses.replace(experiment, model=config.from_json(stored, config.packages(experiment.model)))
 
 
 def resume(folder: str | Path, allow: tuple[str, ...] = (), *, parallel: Parallel | None = None,

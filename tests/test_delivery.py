@@ -1,17 +1,22 @@
 """From a recipe to a bundle and a page: each stage once, whatever stops it; what is not good enough doesn't leave."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import suite
-from suite import cli
+from suite import cli, delivery
 from suite.config import Budget, Goal
-from suite.errors import InputError
+from suite.data.sources import Digits
+from suite.errors import InputError, Interrupted
 from tests.conftest import ROOT
 from tests.delivery_recipe import experiment
 
@@ -82,6 +87,95 @@ def test_what_was_begun_otherwise_is_refused(left_alone):
     trial = next((folder / "tune" / "trials").iterdir())
     with pytest.raises(InputError, match="holds something else"):
         suite.deliver(experiment(), trial)
+
+
+@pytest.mark.parametrize("given, message", [
+    ({"method": suite.Quantize("int7")}, 'flag --quantize: there is no format "int7".'),
+    ({"method": suite.Prune(1.5)}, "flag --prune: must be above 0 and below 1."),
+    ({"method": suite.Distill("vision.digitz")}, "experiment"),
+    ({"name": "film reviews"}, '--name "film reviews": must be letters, digits, points,'),
+    ({"experiment": suite.replace(experiment(), {"goal": None})}, "field goal: is None, and a search needs one."),
+    ({"experiment": suite.replace(experiment(), {"name": "digits, mine"})}, '--name "digits, mine": must be letters,'),
+])  # fmt: skip
+def test_what_would_be_refused_at_the_end_is_refused_at_once(given, message, tmp_path):
+    with pytest.raises(InputError) as refused:
+        suite.deliver(**{"experiment": experiment(), "run_dir": tmp_path / "run", **given})
+    assert str(refused.value).startswith(message)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_has_not_begun_may_be_asked_otherwise(tmp_path):
+    """While the search runs all of it, then what the bundle is called, then nothing."""
+    folder, first = tmp_path / "run", {"method": "int8", "max_drop": 0.005, "name": "", "licence": ""}
+
+    def asked():
+        return json.loads((folder / "asked.json").read_text())
+
+    delivery._claim(folder, first)
+    other = {**first, "method": "int4", "max_drop": 0.01}
+    delivery._claim(folder, other)
+    assert asked() == other
+    (folder / "compressed").mkdir()
+    delivery._claim(folder, {**other, "name": "mine"})
+    assert asked()["name"] == "mine"
+    with pytest.raises(InputError, match=r"was begun with another method\.\n  found: int4"):
+        delivery._claim(folder, {**first, "name": "mine"})
+    (folder / "bundle").mkdir()
+    with pytest.raises(InputError, match="was begun with another licence"):
+        delivery._claim(folder, {**other, "name": "mine", "licence": "MIT"})
+    assert asked() == {**other, "name": "mine"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mine(Digits):
+    """Data of a user's own class."""
+
+
+def test_stopped_while_nothing_is_trained_it_goes_on(tmp_path, monkeypatch):
+    """By SIGTERM where the report is written, of a recipe whose data are of no package of the suite."""
+
+    def stopping(*arguments, **named):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    goal = Goal(metric="accuracy", at_least=1.01, budget=Budget(trials=1))
+    recipe = suite.replace(experiment(), {"goal": goal, "task.data": Mine(), "train.steps": 10, "train.eval_every": 10})
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(delivery.reports, "report", stopping)
+        with pytest.raises(Interrupted) as stopped:
+            suite.deliver(recipe, folder)
+    assert str(stopped.value) == f"interrupted; go on with: suite run vision.digits_dnn --run-dir {folder}"
+    assert stopped.value.folder == folder and not (folder / "delivery.json").exists()
+    assert suite.deliver(recipe, folder).report.is_file() and (folder / "delivery.json").exists()
+
+
+def test_the_command_says_what_was_missed(tmp_path, monkeypatch, capsys):
+    drop = {"met": False, "method": "int8", "split": "test", "metric": "accuracy", "max_drop": 0.005,
+            "drop": {"value": 0.02, "low": 0.01, "high": 0.03}}  # fmt: skip
+    tuned = SimpleNamespace(met=True, sentence="goal test/accuracy >= 0.8: met, by 0.1")
+    made = delivery.Delivery(tmp_path, tuned, drop, tmp_path / "bundle", tmp_path / "report.html")
+    monkeypatch.setattr(delivery, "deliver", lambda *arguments, **named: made)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["run", str(RECIPE), "--run-dir", str(tmp_path)])
+    assert stop.value.code == cli.MISSED
+    assert capsys.readouterr().err == "suite run: test/accuracy is worse by 0.02, at most 0.005 allowed: not met\n"
+
+
+def test_flags_that_contradict_each_other(refused):
+    assert refused("run", str(RECIPE), "--as-trained", "--quantize", "int8") == (
+        "suite run: flag --as-trained: leaves the model as it is, and another flag makes it smaller.\n"
+        "  found: --quantize\n  try:   one of them\n"
+    )
+    assert refused("run", str(RECIPE), "--as-trained", "--aware").splitlines()[1] == "  found: --aware"
+    assert refused("run", str(RECIPE), "--baseline").startswith(
+        "suite run: flag --baseline: says something of --distill alone.\n")  # fmt: skip
+
+
+def test_help_names_every_flag():
+    for verb, flags in (("run", ("baseline", "smoke", "offline")), ("tune", ("smoke", "offline")),
+                        ("compress", ("records",))):  # fmt: skip
+        assert all(f"[--{flag}" in cli.VERBS[verb].__doc__ for flag in flags)
 
 
 def test_what_misses_its_goal_does_not_leave(tmp_path, capsys):

@@ -5,8 +5,8 @@ import pytest
 
 from suite.base import Tally
 from suite.errors import InputError
-from suite.intervals import Difference, Scores, holm
-from suite.metrics import Ranking, auc, click_scores, translation_scores
+from suite.intervals import Difference, Scores, by_record, holm
+from suite.metrics import Ranking, RankingBound, auc, click_scores, translation_scores
 
 
 def accuracy(right: np.ndarray) -> Scores:
@@ -30,10 +30,11 @@ def test_what_is_hard_for_both_runs_cancels_in_their_difference():
     second[np.flatnonzero(~first)[:20]] = True
     paired = accuracy(second).minus(accuracy(first), "accuracy")
     assert paired.value == pytest.approx(0.02)
-    assert paired.excludes_zero and paired.low > 0
+    assert paired.low > 0
     alone = accuracy(second).interval("accuracy")
     assert paired.high - paired.low < 0.4 * (alone.high - alone.low)
-    assert not accuracy(first).minus(accuracy(first), "accuracy").excludes_zero
+    same = accuracy(first).minus(accuracy(first), "accuracy")
+    assert same.low <= 0 <= same.high
 
 
 def test_records_are_paired_by_their_place_and_not_by_their_order():
@@ -67,6 +68,23 @@ def test_an_area_and_a_calibration_error_are_those_of_the_whole_and_of_each_samp
     assert Ranking.resampled(scores.rows["auc"], weights)[0] == pytest.approx(auc(logits[drawn], labels[drawn]))
 
 
+class Clicks:
+    """A task's scores, with the bounds of the area."""
+
+    def score(self, outputs, batch):
+        scores = click_scores(outputs, batch)
+        area = scores["auc"]
+        return {**scores, "auc_low": RankingBound(area.total, area.count, 0.025, 10)}
+
+
+def test_bounds_of_an_interval_have_no_interval():
+    """Theirs would be that of the area."""
+    rng = np.random.default_rng(6)
+    batch = {"label": rng.integers(0, 2, 20), "mask": np.arange(20) < 17}
+    made = by_record(Clicks(), {"logits": rng.normal(size=20)}, batch)
+    assert "auc_low" not in made and len(made["auc"]) == 17
+
+
 def test_bleu_of_a_sample_is_that_of_its_sentences():
     pytest.importorskip("sacrebleu")
     made = ["a small dog runs fast", "the cat sits on the mat", "two men are talking here"]
@@ -84,7 +102,7 @@ def test_p_values_say_what_the_intervals_say():
         second = first.copy()
         second[np.flatnonzero(~first)[:gained]] = True
         found = accuracy(second).minus(accuracy(first), "accuracy")
-        assert (found.p < 0.05) == found.excludes_zero
+        assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
         assert 0 < found.p <= 1
     assert accuracy(first).minus(accuracy(first), "accuracy").p == 1
 

@@ -7,7 +7,8 @@ from suite.errors import Interrupted, Missed
 
 
 def tune(arguments: list[str]) -> None:
-    """suite tune EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR] [--storage URL] [--keep-all]"""
+    """suite tune EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR] [--storage URL] [--keep-all]
+    [--smoke] [--offline]"""
     from suite import run
     from suite.tuning import tuning
 
@@ -19,8 +20,7 @@ def tune(arguments: list[str]) -> None:
                               keep_all="keep-all" in options.named)  # fmt: skip
     except Interrupted as stopped:
         again = [*arguments, *([] if "run-dir" in options.named else ["--run-dir", folder])]
-        raise Interrupted(stopped.folder, stopped.step, stopped.saved, of=stopped.of,
-                          again=shlex.join(["suite", "tune", *again])) from None  # fmt: skip
+        raise stopped.within(stopped.folder, shlex.join(["suite", "tune", *again])) from None
     print(verdict)
     if not verdict.met:
         raise Missed(verdict.sentence)

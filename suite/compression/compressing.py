@@ -4,23 +4,33 @@ import json
 import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from suite import config
 from suite import run as runs
+from suite.assets import unbind
 from suite.compression import verdict
 from suite.compression.verdict import Measured
 from suite.config import Experiment
 from suite.errors import InputError, Interrupted
+from suite.intervals import check_same_records
 from suite.run import Run
+from suite.training.interruption import stopped_by_sigterm
 
 
 class Method(ABC):
     """One way to make a model smaller: a frozen dataclass of what its flag says. Its other settings are fields of the
     experiment that is made, which flags may change."""
+
+    def check(self) -> None:
+        """To be called before a run is trained that this is meant for.
+
+        Raises:
+            InputError: it can make no run smaller, whatever run that is.
+        """
+        return
 
     @abstractmethod
     def start(self, run: Run) -> Experiment:
@@ -65,45 +75,59 @@ def compress(run: Run | str | Path, method: Method, run_dir: str | Path = "", *,
         The new run; its metrics are those of ``split``. `suite.compression.verdict.read` gives the verdict.
 
     Raises:
-        InputError: the run cannot be made smaller in this way, or the folder already holds a run and ``resume`` is
-            False.
-        Interrupted: training was asked to stop; ``resume`` goes on.
+        InputError: the run cannot be made smaller in this way, what is made of it would be evaluated on other records,
+            or the folder already holds a run and ``resume`` is False.
+        Interrupted: it was asked to stop; ``resume`` goes on.
     """
-    begun = time.perf_counter()
     run = run if isinstance(run, Run) else runs.open(run, allow)
     experiment = method.start(run) if experiment is None else experiment
     name = method.name(experiment)
-    before = verdict.measured(run, split)  # a wrong split is refused before anything is made
     folder = Path(run_dir) if run_dir else runs.new_folder(f"{run.experiment.name}-{name.replace(' ', '-')}")
-    fresh = not folder.exists()
     if config.is_run(folder) and not resume:
         raise InputError(f'--run-dir "{folder}"', "already holds a run.", fix="--continue, or another --run-dir")
+    again = f"the same command with --run-dir {folder} --continue"
+    try:
+        with stopped_by_sigterm():
+            # What cannot be compared is refused before anything is made.
+            before = verdict.measured(run, split)
+            verdict.ruler(run.experiment, before.scores)
+            _check_same_records(run, experiment, before.split)
+            _make(run, method, experiment, folder)
+            return _judged(before, method, experiment, folder, max_drop, allow)
+    except Interrupted as stopped:
+        raise stopped.within(folder, again) from None
+    except KeyboardInterrupt:
+        raise Interrupted(folder, None, None, again=again) from None
+
+
+def _check_same_records(run: Run, experiment: Experiment, split: str) -> None:
+    """InputError where what will be made of the run is evaluated on other records, as a student's recipe may say."""
+    tasks = [unbind(each).task for each in (run.experiment, experiment)]
+    if tasks[0] != tasks[1]:
+        check_same_records([(str(run.folder), tasks[0]), (experiment.name, tasks[1])], split)
+
+
+def _make(run: Run, method: Method, experiment: Experiment, folder: Path) -> None:
+    fresh = not folder.exists()
     try:
         method.make(run, experiment, folder)
-    except Interrupted as stopped:
-        again = f"the same command with --run-dir {folder} --continue"
-        raise Interrupted(folder, stopped.step, stopped.saved, again=again) from None
     except InputError:
-        if fresh:  # so that the corrected command finds no run there
+        # So that the corrected command finds no run there; but what was trained is gone on with.
+        if fresh and not config.is_run(folder) and not any(folder.rglob("checkpoints/[1-9]*")):
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    allow = (*allow, *_packages(config.to_json(run.experiment)), *_packages(config.to_json(experiment)))
-    made = runs.open(folder, allow)
+
+
+def _judged(before: Measured, method: Method, experiment: Experiment, folder: Path, max_drop: float | None,
+            allow: tuple[str, ...]) -> Run:  # fmt: skip
+    """The run in ``folder``, with the verdict on it written there."""
+    allow = (*allow, *config.packages(before.run.experiment), *config.packages(experiment))
+    made, begun = runs.open(folder, allow), time.perf_counter()
     after = verdict.measured(made, before.split)
+    seconds = time.perf_counter() - begun
+    name = method.name(experiment)
     found = {**verdict.compare(before, after, name, max_drop), **method.besides(before, after, allow)}
     config.write_text(folder / verdict.FILE, json.dumps(found, indent=1) + "\n")
     metrics = {f"{before.split}/{metric}": value for metric, value in after.scores.values().items()}
-    seconds = time.perf_counter() - begun
     runs.write_result(folder, "compress", made.experiment.name, metrics, seconds, len(after.scores) / seconds)
     return replace(made, metrics=metrics)
-
-
-def _packages(value: Any) -> Iterator[str]:
-    """Packages of the classes in a stored experiment: they were allowed when it was opened."""
-    if isinstance(value, list):
-        for item in value:
-            yield from _packages(item)
-    elif isinstance(value, dict):
-        yield str(value["class"]).split(".")[0]
-        for item in value.values():
-            yield from _packages(item)

@@ -12,8 +12,8 @@ from suite.compression import quantized, structured
 from suite.compression.calibration import training_batches
 from suite.compression.compressing import Method
 from suite.compression.distillation import Weights
-from suite.compression.settings import Criterion, Pruning
-from suite.compression.sparse import group_of
+from suite.compression.settings import Criterion, Pruning, Sparsity
+from suite.compression.sparse import fitting_share
 from suite.compression.teaching import plain_weights, teach
 from suite.compression.units import Layer
 from suite.config import Experiment, Finetune
@@ -36,7 +36,11 @@ class Prune(Method):
 
     share: float
 
+    def check(self) -> None:
+        _check_share(self.share)
+
     def start(self, run: Run) -> Experiment:
+        self.check()
         quantized.check_float(run.experiment, f'run "{run.folder}"')
         # What fine-tuning added is folded into the weights, and training goes on from these.
         return config.replace(run.experiment, {"finetune": Finetune(), "checkpoint.init_from": "",
@@ -56,8 +60,11 @@ class Prune(Method):
             smaller = structured.narrowed(experiment.model, found, settings.share)
             teach(replace(experiment, model=smaller), lambda: _without_units(run, found, settings), run, folder)
         else:
-            sparsity = replace(experiment.optim.sparsity, share=settings.share, pattern=settings.pattern,
-                               criterion=_criterion(settings))  # fmt: skip
+            own, plain = experiment.optim.sparsity, Sparsity()
+            if own.share and not own.end and own == run.experiment.optim.sparsity:
+                # It says that the run's own zeros are there from the first step on, which is too early for more.
+                own = replace(own, begin=plain.begin, end=plain.end)
+            sparsity = replace(own, share=settings.share, pattern=settings.pattern, criterion=_criterion(settings))
             made = config.replace(experiment, {"optim.sparsity": sparsity})
             teach(made, lambda: plain_weights(run), run, folder)
 
@@ -84,20 +91,24 @@ def inherit(run: Run, folder: Path) -> None:
         shutil.copyfile(asset.file, target)
 
 
+def _check_share(share: float) -> None:
+    if not 0 < share < 1:
+        raise InputError("flag --prune", "must be above 0 and below 1.", found=f"{share:g}", fix="--prune 0.5")
+
+
 def _criterion(settings: Pruning) -> Criterion:
     """What decides about units, or about weights.
 
     Raises:
         InputError: a value is out of range.
     """
-    if not 0 < settings.share < 1:
-        raise InputError("flag --prune", "must be above 0 and below 1.", found=f"{settings.share:g}", fix="--prune 0.5")
+    _check_share(settings.share)
     structural = settings.pattern == "structured"
     if not structural:
-        kept, group = group_of(settings.pattern)
-        if group > 1 and not math.isclose(settings.share, 1 - kept / group):
+        fitting = fitting_share(settings.pattern, settings.share)
+        if not math.isclose(settings.share, fitting):
             raise InputError("flag --prune", f"is {settings.share:g}, but {settings.pattern} takes out another share.",
-                             fix=f"--prune {1 - kept / group:g} --pattern {settings.pattern}")  # fmt: skip
+                             fix=f"--prune {fitting:g} --pattern {settings.pattern}")  # fmt: skip
         if settings.units:
             raise InputError("flag --units", f"names units, but the pattern {settings.pattern} is of single weights.",
                              fix="--pattern structured")  # fmt: skip

@@ -35,11 +35,14 @@ class Quantize(Method):
     kind: str
     aware: bool = False
 
-    def start(self, run: Run) -> Experiment:
+    def check(self) -> None:
         rounding.library()
         if self.kind not in quantized.KINDS:
             raise InputError("flag --quantize", f'there is no format "{self.kind}".',
                              found=", ".join(quantized.KINDS), fix=closest(self.kind, quantized.KINDS))  # fmt: skip
+
+    def start(self, run: Run) -> Experiment:
+        self.check()
         quantized.check_float(run.experiment, f'run "{run.folder}"')
         experiment = tuned(run.experiment) if self.aware else run.experiment
         # What fine-tuning added is folded into the weights.
@@ -55,9 +58,9 @@ class Quantize(Method):
         params = adaptation.fold(params, run.experiment.finetune)
         assets = run.folder / "assets"
         if experiment.compression.aware:
-            params, rest = _trained(experiment, params, rest, folder / "aware", assets)
+            params, rest = _trained(experiment, params, rest, folder, assets)
             experiment = config.replace(experiment, {"compression.aware": False})
-        if not is_written(experiment, folder):
+        if not is_written(experiment, folder, folder):
             write(experiment, *round_weights(experiment, params, rest, run), folder, assets)
 
 
@@ -73,10 +76,11 @@ def tuned(experiment: Experiment, share: float = SHARE) -> Experiment:
 
 
 def _trained(experiment: Experiment, params: Any, rest: Any, folder: Path, assets: Path) -> tuple[Any, Any]:
-    """Weights after training from ``params`` in a run folder of its own, which is begun or gone on with."""
-    if not is_written(experiment, folder):
-        write(experiment, params, rest, folder, assets)
-    made = runs.train(experiment, folder, resume=True)
+    """Weights after training from ``params`` in a run folder within ``folder``, which is begun or gone on with."""
+    inside = folder / "aware"
+    if not is_written(experiment, inside, folder):
+        write(experiment, params, rest, inside, assets)
+    made = runs.train(experiment, inside, resume=True)
     return made.variables
 
 
@@ -90,7 +94,7 @@ def round_weights(experiment: Experiment, params: Mapping[Any, Any], rest: Any, 
         run: where training records are padded as the run's own were.
     """
     plain = dataclasses.replace(experiment, compression=Compression())
-    graph = trainer.assemble(plain, max(plain.train.steps, plain.optim.warmup_steps + 1)).graph
+    graph = trainer.assemble(plain).graph
     model = quantized.attach(nnx.merge(graph, params, rest), experiment.compression, rounding.rounded)
     if experiment.compression.quantize == "int8-static":
         task, records = experiment.task, experiment.compression.calibrate

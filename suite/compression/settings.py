@@ -22,7 +22,8 @@ class Sparsity:
     begin: float = 0.0
     """Share of the steps after which the first weights go."""
     end: float = 0.7
-    """Share of the steps after which the last ones are gone; the best checkpoint is one of those that follow."""
+    """Share of the steps after which the last ones are gone; the best checkpoint is one of those that follow. A step
+    that train.on_nan skips is none of them."""
     updates: int = 50
     """How often, between begin and end, it is decided anew which weights stay."""
 

@@ -142,6 +142,32 @@ def settled(sparsity: Sparsity, steps: int) -> int:
     return settling(sparsity, steps)[1] + 1 if sparsity.share else 0
 
 
+def complete(sparsity: Sparsity, steps: int, opt: Any) -> bool:
+    """Whether all zeros are there, by the state of the optimiser: a step that was skipped changed no mask.
+
+    Args:
+        sparsity: how.
+        steps: optimiser steps of the whole run.
+        opt: the optimiser's state; with row-sparse tables, what holds it.
+    """
+    if not sparsity.share:
+        return True
+    held = opt if isinstance(opt, Masked) else opt["dense"]
+    return bool(held.count >= settled(sparsity, steps))
+
+
+def check_spare(sparsity: Sparsity, steps: int) -> None:
+    """To be called where steps may be skipped, of a run of ``steps``.
+
+    Raises:
+        InputError: a single skipped step would leave the run without its last zeros.
+    """
+    if settled(sparsity, steps) >= steps:
+        raise InputError("field optim.sparsity.end", f"is the last of {steps} steps, and none is left to make up for "
+                         "one that train.on_nan skips.", found=f"{sparsity.end:g}",
+                         fix="--optim.sparsity.end 0.7")  # fmt: skip
+
+
 def _share(sparsity: Sparsity, count: Int[Array, ""], begin: int, end: int) -> Float[Array, ""]:
     done = jnp.where(count >= end, 1.0, (count - begin) / max(end - begin, 1))
     return sparsity.share * (1 - (1 - jnp.clip(done, 0.0, 1.0)) ** 3)
@@ -196,6 +222,16 @@ def group_of(pattern: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def fitting_share(pattern: str, share: float) -> float:
+    """The share of weights that an n:m pattern takes out, whatever ``share`` was asked for; else that one.
+
+    Raises:
+        InputError: the pattern is none.
+    """
+    kept, group = group_of(pattern)
+    return share if group == 1 else 1 - kept / group
+
+
 def _check(sparsity: Sparsity) -> None:
     if not 0 < sparsity.share < 1:
         raise InputError("field optim.sparsity.share", "must be at least 0 and below 1.", found=str(sparsity.share))
@@ -205,10 +241,10 @@ def _check(sparsity: Sparsity) -> None:
     if sparsity.criterion not in ("magnitude", "movement", "taylor"):
         raise InputError("field optim.sparsity.criterion", f'there is no criterion "{sparsity.criterion}".',
                          fix="magnitude, movement or taylor")  # fmt: skip
-    kept, group = group_of(sparsity.pattern)
-    if group > 1 and not math.isclose(sparsity.share, 1 - kept / group):
+    fitting = fitting_share(sparsity.pattern, sparsity.share)
+    if not math.isclose(sparsity.share, fitting):
         raise InputError("field optim.sparsity.share", f"is {sparsity.share:g}, but {sparsity.pattern} prunes another.",
-                         fix=f"--optim.sparsity.share {1 - kept / group:g}")  # fmt: skip
+                         fix=f"--optim.sparsity.share {fitting:g}")  # fmt: skip
     for pattern in sparsity.exclude:
         try:
             re.compile(pattern)

@@ -55,11 +55,11 @@ def find(config: ModelConfig, params: Any, rest: Any, kinds: Sequence[str] = ())
     known = list(dict.fromkeys(layer.units.kind for layer in found))
     if not known:
         family = type(config).__module__
-        raise InputError("field compression.pattern", f"the model of {family} has no units that could be taken out.",
-                         found="structured", fix="--pattern unstructured")  # fmt: skip
+        problem = f"the model of {family} has no units that could be taken out."
+        raise InputError("field compression.prune.pattern", problem, found="structured", fix="--pattern unstructured")
     for kind in kinds:
         if kind not in known:
-            raise InputError("field compression.units", f'"{kind}" is no kind of units of this model.',
+            raise InputError("field compression.prune.units", f'"{kind}" is no kind of units of this model.',
                              found=", ".join(known), fix=f"--units {closest(kind, known) or known[0]}")  # fmt: skip
     chosen = kinds or [kind for kind in known if kind != "heads"] or known
     return [layer for layer in found if layer.units.kind in chosen]

@@ -40,9 +40,20 @@ class Distill(Method):
     student: Experiment | str
     baseline: bool = False
 
+    def check(self) -> None:
+        student = self._recipe
+        if student.finetune.kind != "full":
+            raise InputError("field finetune.kind", f"is {student.finetune.kind}: a student is trained whole.",
+                             fix="--finetune full")  # fmt: skip
+
+    @functools.cached_property
+    def _recipe(self) -> Experiment:
+        return experiments.load(self.student) if isinstance(self.student, str) else self.student
+
     def start(self, run: Run) -> Experiment:
         quantized.check_float(run.experiment, f'run "{run.folder}"')
-        student = experiments.load(self.student) if isinstance(self.student, str) else self.student
+        self.check()
+        student = self._recipe
         if getattr(getattr(student.task, "data", None), "path", None) == "":
             student = dataclasses.replace(student, task=unbind(run.experiment).task)
         _check_alike(student, run)
@@ -76,9 +87,6 @@ def _check_alike(student: Experiment, run: Run) -> None:
         raise InputError("flag --distill", f"{student.name} learns another kind of task.",
                          found=f"{type(task).__name__}; the run: {type(theirs).__name__}",
                          fix="a recipe with the run's task")  # fmt: skip
-    if student.finetune.kind != "full":
-        raise InputError("field finetune.kind", f"is {student.finetune.kind}: a student is trained whole.",
-                         fix="--finetune full")  # fmt: skip
     own, known = assets_of(task), assets_of(theirs)
     for name in [*own, *(name for name in known if name not in own)]:
         mine, yours = (_settings(assets.get(name)) for assets in (own, known))
@@ -101,7 +109,7 @@ def _settings(asset: Asset | None) -> dict[str, Any]:
 def _fresh(student: Experiment, folder: Path) -> Weights:
     """The weights that a student starts with: published ones, those of a run, or drawn by its seed."""
     bound = bind(student, folder)
-    program = assemble(bound, max(bound.train.steps, bound.optim.warmup_steps + 1))
+    program = assemble(bound)
     with Checkpoints(folder / INSIDE / "checkpoints", writing=False) as none_yet:
         state, _ = restore(program, none_yet, bound)
     return state.params, state.rest

@@ -3,22 +3,19 @@
 The training has a run folder of its own inside that one, where it goes on after a kill; at the end it is gone.
 """
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from suite import adaptation, config
-from suite.assets import bind, unbind
+from suite.assets import bind
 from suite.compression.distillation import Distilled, Pair, Weights, attached, detached, kept, matched
-from suite.compression.written import write
+from suite.compression.written import is_written, write
 from suite.config import Experiment
 from suite.data.padding import batched
-from suite.errors import InputError
 from suite.run import Run
 from suite.training.trainer import fit
 
@@ -40,9 +37,7 @@ def teach(student: Experiment, begin: Callable[[], Weights], teacher: Run | None
         Interrupted: the training was asked to stop; its state is saved.
     """
     inside = folder / INSIDE
-    if config.is_run(folder):
-        _check_same(folder, folder, _finished(student))
-    else:
+    if not is_written(_finished(student), folder, folder):
         teacher = teacher if student.compression.distill.teaches else None
         bound = bind(student, folder)
         lesson = bound if teacher is None else _lesson(bound, teacher)
@@ -72,28 +67,12 @@ def _lesson(student: Experiment, teacher: Run) -> Experiment:
 def _begin(lesson: Experiment, begin: Callable[[], Weights], teacher: Run | None, folder: Path) -> None:
     """The folder of the training with the weights it starts with, if it isn't there."""
     inside = folder / INSIDE
-    if config.is_run(inside):
-        _check_same(folder, inside, lesson)
+    if is_written(lesson, inside, folder):
         return
     weights = begin()
     if isinstance(lesson.model, Pair) and teacher is not None:
         weights = attached(lesson.model, weights, plain_weights(teacher), lesson.train.seed)
     write(lesson, *weights, inside, folder / "assets")
-
-
-def _check_same(folder: Path, run: Path, experiment: Experiment) -> None:
-    """InputError where ``run``, in ``folder``, is of another experiment."""
-    stored = json.loads((run / "experiment.json").read_text(encoding="utf-8"))
-    if _anywhere(stored) != _anywhere(config.to_json(unbind(experiment))):
-        raise InputError(f'--run-dir "{folder}"', "holds another compression, or the beginning of one.",
-                         fix="the flags that it was begun with, or another --run-dir")  # fmt: skip
-
-
-def _anywhere(stored: Any) -> Any:
-    """A stored experiment without the files of its assets, since the folder may have moved."""
-    if isinstance(stored, dict):
-        return {name: _anywhere(value) for name, value in stored.items() if name != "file"}
-    return [_anywhere(value) for value in stored] if isinstance(stored, list) else stored
 
 
 def plain_weights(run: Run) -> Weights:

@@ -23,7 +23,7 @@ class Units:
     """One kind of units.
 
     Attributes:
-        kind: what ``compression.units`` calls it.
+        kind: what ``compression.prune.units`` calls it.
         field: field of the ModelConfig that says how many a layer has. Where it holds several numbers, layer ``{i}``
             has the one at place i.
         made: the arrays that make the units, trained or not (running statistics). The first is there in every layer

@@ -34,11 +34,18 @@ def measured(run: Run, split: str = "") -> Measured:
 
 def ruler(experiment: Experiment, scores: Scores) -> tuple[str, bool]:
     """The metric that decides, and whether lower is better: the goal's, else that of the best checkpoint, else the
-    first that the task has."""
-    if experiment.goal:
-        return experiment.goal.metric, experiment.goal.at_most is not None
-    best = experiment.train.best
-    return best.removeprefix("-") or next(iter(scores.rows)), best.startswith("-")
+    first that the task has.
+
+    Raises:
+        InputError: records have no part in it, so two runs cannot be compared by it.
+    """
+    goal, best = experiment.goal, experiment.train.best
+    metric = goal.metric if goal else best.removeprefix("-") or next(iter(scores.rows))
+    if metric not in scores.rows:
+        raise InputError(f"field {'goal.metric' if goal else 'train.best'}", f'"{metric}" is no metric that records '
+                         "have a part in, so no difference can be told by it.", found=", ".join(scores.rows),
+                         fix="a run with one of these")  # fmt: skip
+    return metric, best.startswith("-") if goal is None else goal.at_most is not None
 
 
 def compare(before: Measured, after: Measured, method: str, max_drop: float | None = None) -> dict[str, Any]:
@@ -51,7 +58,7 @@ def compare(before: Measured, after: Measured, method: str, max_drop: float | No
     ``parameters``: how many, and how many ``zeros`` there are after.
 
     Raises:
-        InputError: the metric was not measured.
+        InputError: see `ruler`.
     """
     metric, lower = ruler(before.run.experiment, before.scores)
     worse, better = (after, before) if lower else (before, after)

@@ -49,26 +49,37 @@ def write(experiment: Experiment, params: Any, rest: Any, folder: Path, assets: 
     config.dump(experiment, folder / "experiment.json")
 
 
-def is_written(experiment: Experiment, folder: Path) -> bool:
-    """Whether a run of this very experiment, bound or not, is in the folder.
+def is_written(experiment: Experiment, run: Path, folder: Path) -> bool:
+    """Whether a run of this very experiment is in the folder ``run``.
+
+    Args:
+        experiment: bound or not; where its assets' files lie is no part of it, since the folder may have moved.
+        run: the folder of a run, if it is one.
+        folder: that of the compression, which has ``run`` in it or is it.
 
     Raises:
         InputError: there is a run of another one.
     """
-    if not config.is_run(folder):
+    if not config.is_run(run):
         return False
-    stored = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
-    if stored != json.loads(json.dumps(config.to_json(unbind(experiment)))):
-        raise InputError(f'--run-dir "{folder}"', "holds another run than this compression makes.",
+    stored = json.loads((run / "experiment.json").read_text(encoding="utf-8"))
+    if _anywhere(stored) != _anywhere(json.loads(json.dumps(config.to_json(experiment)))):
+        raise InputError(f'--run-dir "{folder}"', "holds another compression, or the beginning of one.",
                          fix="the flags that it was begun with, or another --run-dir")  # fmt: skip
     return True
+
+
+def _anywhere(stored: Any) -> Any:
+    """A stored experiment without the files of its assets."""
+    if isinstance(stored, dict):
+        return {name: _anywhere(value) for name, value in stored.items() if name != "file"}
+    return [_anywhere(value) for value in stored] if isinstance(stored, list) else stored
 
 
 def _state(experiment: Experiment, params: Any, rest: Any) -> dict[str, Any]:
     """The fields of `suite.training.trainer.State`."""
     if is_rounded(experiment.compression):
         return {"step": jnp.int32(0), "params": params, "rest": rest, "opt": {}, "ema": None}
-    train, optim = experiment.train, experiment.optim
-    state = assemble(experiment, max(train.steps, optim.warmup_steps + 1)).init()
-    ema = jax.tree.map(jnp.copy, params) if train.ema else None
+    state = assemble(experiment).init()
+    ema = jax.tree.map(jnp.copy, params) if experiment.train.ema else None
     return dict(vars(dataclasses.replace(state, params=params, rest=rest, ema=ema)))

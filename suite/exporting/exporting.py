@@ -20,7 +20,7 @@ from suite import adaptation, assets, config, run, tree
 from suite.base import Source
 from suite.bundles import manifest, tensors
 from suite.bundles.bundle import Bundle, platform, rebased
-from suite.config import Finetune
+from suite.config import Experiment, Finetune
 from suite.data.memory import take
 from suite.errors import InputError, RunError
 from suite.exporting import model_card, tracing
@@ -61,9 +61,7 @@ def export(source: Run | str | Path, to: str | Path, *, platforms: Sequence[str]
         return run.convert(made.folder, made.folder / HUGGINGFACE if str(to) == HUGGINGFACE else to, allow=allow)
     if format != "bundle":
         raise InputError(f'--format "{format}"', "is none.", found=f"bundle, {HUGGINGFACE}")
-    name = name or made.experiment.name.rpartition(".")[2]
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
-        raise InputError(f'--name "{name}"', "must be letters, digits, points, dashes and underscores, at most 64.")
+    name = named(made.experiment, name)
     check_platforms(platforms)
     with new_folder(Path(to)) as folder:
         split, asked = held_back(made)
@@ -72,6 +70,18 @@ def export(source: Run | str | Path, to: str | Path, *, platforms: Sequence[str]
                                      "platforms": tuple(platforms)})  # fmt: skip
         _verify(made, Bundle.open(folder, allow), asked)
     return Bundle.open(to, allow)
+
+
+def named(experiment: Experiment, name: str = "") -> str:
+    """What a server calls the model; ``name``, or else that of the recipe.
+
+    Raises:
+        InputError: it is no name for a server.
+    """
+    name = name or experiment.name.rpartition(".")[2]
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise InputError(f'--name "{name}"', "must be letters, digits, points, dashes and underscores, at most 64.")
+    return name
 
 
 def check_platforms(platforms: Sequence[str]) -> None:

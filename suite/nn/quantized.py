@@ -208,7 +208,7 @@ class QuantizedTable(nnx.Module):
 
     Attributes:
         embedding: int8 (v, d); of 4 bits uint8 (v, d / 2), `pack` along the width.
-        embedding_scale: (v, d / tile), a scale for each row or each group of it; of narrow tables (v / 256, d).
+        embedding_scale: (v, d / tile), a scale for each row or each group of it; of narrow tables (v / BLOCK, d).
     """
 
     def __init__(self, layer: Embedding | StackedTable | LearnedPositions, how: Format, round: Round):

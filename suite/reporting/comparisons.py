@@ -1,19 +1,13 @@
 """suite compare: runs on the same records side by side, and whether their differences are more than chance."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-
-from suite import config
 from suite import run as runs
-from suite.base import Source
-from suite.data.inspect import content_hashes
 from suite.errors import InputError
-from suite.intervals import Difference, Interval, Scores, holm
+from suite.intervals import Difference, Interval, Scores, check_same_records, holm
 from suite.reporting.configuration import differing, stored, written
 from suite.reporting.evidence import read_json
 from suite.reporting.glossary import term
@@ -21,7 +15,6 @@ from suite.run import Run
 
 ALPHA = 0.05
 """Chance of calling a difference significant where there is none, over all comparisons of a metric."""
-CHUNK = 1000
 
 
 @dataclass(frozen=True)
@@ -107,7 +100,7 @@ def compare(folders: Sequence[str | Path], split: str = "", *, metric: str = "",
     opened = [runs.open(folder, allow) for folder in folders]
     goal = opened[0].experiment.goal
     split = split or (goal.on if goal else "test")
-    _same_records(opened, split)
+    check_same_records([(str(run.folder), run.experiment.task) for run in opened], split)
     scores = [run.scores(split) for run in opened]
     common = [name for name in scores[0].rows if all(name in each.rows for each in scores)]
     first = _deciding(metric, opened[0], common)
@@ -149,32 +142,3 @@ def _judged(compared: Sequence[Compared], against: int, metric: str) -> dict[int
 def _settings(folders: Sequence[Path]) -> dict[str, tuple[str, ...]]:
     fields = [stored(folder) for folder in folders]
     return {name: tuple(written(each.get(name)) for each in fields) for name in differing(*fields)}
-
-
-def _same_records(opened: Sequence[Run], split: str) -> None:
-    """Refuses runs whose split holds other records than the first one's.
-
-    Raises:
-        InputError: the split holds other records, or another number of them.
-    """
-    first = opened[0]
-    data = [config.to_json(getattr(run.experiment.task, "data", None)) for run in opened]
-    sources = [run.experiment.task.source(split) for run in opened]
-    for run, own, source in zip(opened[1:], data[1:], sources[1:], strict=True):
-        same = len(source) == len(sources[0])
-        if same and own == data[0] and own is not None:
-            continue
-        if not same or _fingerprint(source) != _fingerprint(sources[0]):
-            raise InputError("runs", f"{first.folder} and {run.folder} read other records as {split}, so their "
-                             "difference says little.", found=f"{len(sources[0]):,} and {len(source):,} records",
-                             fix="runs with the same data and split")  # fmt: skip
-
-
-def _fingerprint(source: Source) -> bytes:
-    """A hash of the content of all records, in order."""
-    made = hashlib.blake2b(digest_size=16)
-    for start in range(0, len(source), CHUNK):
-        columns: dict[str, Any] = source[np.arange(start, min(start + CHUNK, len(source)))]
-        for row in content_hashes([columns[name] for name in sorted(columns)]):
-            made.update(row)
-    return made.digest()

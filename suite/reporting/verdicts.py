@@ -30,7 +30,7 @@ def _goal(found: Evidence) -> Verdict:
     if scores is None:
         return Verdict("Not known.", f"{asked}, and this run was not evaluated there.")
     if goal.metric not in scores.rows:
-        return Verdict("Not known.", f"{asked}, and the task measures no such metric.")
+        return Verdict("Not known.", f"{asked}, and records have no part in such a metric.")
     return met(goal, scores.interval(goal.metric), len(scores))
 
 

@@ -114,7 +114,7 @@ class Loop:
             self.leave()
         self.log.metrics(step, metrics)
         score = hosts.agreed(lambda: self.judge.score(metrics))  # without a metric it is a clock's
-        counts = step >= sparse.settled(self.experiment.optim.sparsity, self.steps)
+        counts = sparse.complete(self.experiment.optim.sparsity, self.steps, state.opt)
         progress = judged(self.progress, score, step) if counts else self.progress
         self.progress = dataclasses.replace(progress, due=False)
         self.log.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))

@@ -81,9 +81,16 @@ class Program:
     learning_rate: Callable[[int], Any]
 
 
-def assemble(experiment: Experiment, total_steps: int) -> Program:
-    """The program of a bound experiment (see assets.bind)."""
+def assemble(experiment: Experiment, total_steps: int = 0) -> Program:
+    """The program of a bound experiment (see assets.bind).
+
+    Args:
+        experiment: bound.
+        total_steps: optimiser steps of the whole run; 0: any number that the schedule takes, for a program that is
+            not trained.
+    """
     train, model_config = experiment.train, experiment.model
+    total_steps = total_steps or max(train.steps, experiment.optim.warmup_steps + 1)
     mesh = sharding.check(experiment)
     layout = sharding.layout(experiment.parallel, mesh)
 
@@ -303,6 +310,8 @@ def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None 
     experiment, plan = hosts.after_first(lambda: _prepared(experiment, folder, source))
     train, pipe = experiment.train, experiment.pipeline
     steps = total_steps(train, plan)
+    if train.on_nan == "skip":
+        sparse.check_spare(experiment.optim.sparsity, steps)
     program, interruption = assemble(experiment, steps), Interruption()
     part = own_part(program.mesh, train.batch_size)
     guarded = interruption.guard(program.predict)

@@ -170,7 +170,7 @@ class Search:
 
     def _check_refused(self, error: InputError) -> None:
         last = [trial for trial in self.study.trials() if trial.state != "running"][-REFUSED:]
-        if all(trial.about.get("refused") for trial in last):
+        if len(last) == REFUSED and all(trial.about.get("refused") for trial in last):
             raise RunError(f"the values of {REFUSED} trials in a row were refused, the last with:\n{error}") from None
 
     def _decide(self, trials: Sequence["Trial"], stop: str) -> Verdict:

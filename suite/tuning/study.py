@@ -46,7 +46,7 @@ class Trial:
             it was pruned; nan where there is none.
         values: field -> value, of each field that is searched.
         evaluations: step -> the goal's metric on validation.
-        about: what was noted at its end: metrics, steps, reason.
+        about: what was noted at its end: metrics, reason, and refused where its values were.
     """
 
     number: int

@@ -12,6 +12,7 @@ from typing import get_args, get_type_hints
 from suite import config, run
 from suite.config import Experiment, Goal
 from suite.errors import InputError, Interrupted, RunError, closest
+from suite.log import history
 from suite.training.interruption import stopped_by_sigterm
 from suite.tuning import claims, recipe, space, verdict
 from suite.tuning.search import Search, say
@@ -36,12 +37,9 @@ def tune(experiment: Experiment, run_dir: str | Path = "", *, storage: str = "",
         Interrupted: it was asked to stop; the same call goes on.
         RunError: no trial came to an end, or the database is lost.
     """
-    goal, dimensions = _checked(experiment), space.dimensions(experiment)
-    try:
-        from suite.tuning.study import Lost
-    except ImportError as error:
-        raise InputError("package optuna", "is needed to choose what to try next, and not installed.",
-                         fix='pip install "suite[tune]"') from error  # fmt: skip
+    goal, dimensions = check(experiment)
+    from suite.tuning.study import Lost
+
     folder = Path(run_dir) if run_dir else run.new_folder(f"{experiment.name}-tune")
     fresh = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     again = f"suite tune {experiment.name} --run-dir {folder}"
@@ -50,21 +48,25 @@ def tune(experiment: Experiment, run_dir: str | Path = "", *, storage: str = "",
             search = _begun(experiment, goal, dimensions, folder, storage, keep_all)
             return search if isinstance(search, Verdict) else search.conclude()
     except Interrupted as stopped:
-        of = f"trial {int(stopped.folder.name)}"
-        raise Interrupted(folder, stopped.step, stopped.saved, again=again, of=of) from None
+        raise stopped.within(folder, again, of=f"trial {int(stopped.folder.name)}") from None
     except KeyboardInterrupt:
         raise Interrupted(folder, None, None, again=again) from None
     except Lost as error:
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise RunError(f"the database of the trials failed: {reason}\n  try:   once it is back: {again}") from None
+        how = f"once it is back: the same command with --run-dir {folder}"
+        raise RunError(f"the database of the trials failed: {reason}\n  try:   {how}") from None
     except InputError:
-        if fresh and _nothing_done(folder):  # so that the corrected command finds no search there
+        if fresh and _nothing_done(folder, goal):  # so that the corrected command finds no search there
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def _checked(experiment: Experiment) -> Goal:
-    """The goal of a recipe that can be searched."""
+def check(experiment: Experiment) -> tuple[Goal, Sequence[Dimension]]:
+    """The goal of a recipe that can be searched, and what is searched.
+
+    Raises:
+        InputError: there is no goal, the space doesn't fit the recipe, or Optuna is not installed.
+    """
     goal, search = experiment.goal, experiment.search
     if goal is None:
         raise InputError("field goal", "is None, and a search needs one.",
@@ -79,13 +81,24 @@ def _checked(experiment: Experiment) -> Goal:
                          fix=closest(search.pruner, PRUNERS))  # fmt: skip
     if search.seed < 0:
         raise InputError("field search.seed", f"{search.seed} is no number from 0.", fix="--search.seed 0")
-    return goal
+    dimensions = space.dimensions(experiment)
+    try:
+        import optuna  # noqa: F401
+    except ImportError as error:
+        raise InputError("package optuna", "is needed to choose what to try next, and not installed.",
+                         fix='pip install "suite[tune]"') from error  # fmt: skip
+    return goal, dimensions
 
 
-def _nothing_done(folder: Path) -> bool:
-    """Whether no training came to its end, and none but the first was begun."""
-    trials = {path.name for path in folder.glob("trials/*")}
-    return trials <= {"0000"} and not any(folder.glob("trials/*/result.json"))
+def _nothing_done(folder: Path, goal: Goal) -> bool:
+    """Whether nothing would be lost with a search: no trial but the first was begun, and that one saved nothing, or was
+    evaluated and found to have no such metric as the goal's."""
+    if {path.name for path in folder.glob("trials/*")} - {"0000"}:
+        return False
+    logged = history(folder / "trials" / "0000")
+    if any(name.startswith("validation/") for name in logged):
+        return f"validation/{goal.metric}" not in logged
+    return not any(folder.glob("trials/*/checkpoints/[0-9]*"))
 
 
 def _begun(experiment: Experiment, goal: Goal, dimensions: Sequence[Dimension], folder: Path, storage: str,

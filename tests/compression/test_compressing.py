@@ -1,7 +1,12 @@
 """suite compress: run folders of rounded weights, the verdict beside the run before, and what is refused."""
 
+import dataclasses
 import json
+import os
+import signal
 import sys
+import time
+from dataclasses import dataclass
 
 import jax
 import numpy as np
@@ -9,9 +14,10 @@ import pytest
 
 import suite
 from suite.cli import main
-from suite.compression import verdict
+from suite.compression import pruning, quantization, verdict
+from suite.compression.settings import Sparsity
 from suite.config import replace
-from suite.errors import InputError
+from suite.errors import InputError, Interrupted
 from suite.tree import paths
 from tests import toy
 
@@ -86,6 +92,18 @@ def test_a_metric_of_which_less_is_better(run, tmp_path):
     assert found["drop"]["value"] == pytest.approx(found["after"]["value"] - found["before"]["value"])
 
 
+def test_a_metric_that_records_have_no_part_in(run, tmp_path):
+    """As a bound of an interval; refused before anything is made."""
+    of_another = dataclasses.replace(run, experiment=replace(run.experiment, {"train.best": "auc_low"}))
+    with pytest.raises(InputError) as error:
+        suite.compress(of_another, suite.Quantize("int8"), tmp_path / "made")
+    assert str(error.value) == (
+        'field train.best: "auc_low" is no metric that records have a part in, so no difference can be told by it.\n'
+        "  found: accuracy, loss\n  try:   a run with one of these"
+    )
+    assert not (tmp_path / "made").exists()
+
+
 def test_zeros_of_packed_weights_are_counted(rounded):
     from suite.compression.cost import parameters
 
@@ -148,6 +166,16 @@ def test_a_drop_beyond_the_bound_ends_with_3(run, tmp_path, capsys):
          "  found: int8, int4, int8-dynamic, int8-static\n  try:   int8\n"),
         (("--quantize", "int8", "--max-drop", "little"), 'suite compress: flag --max-drop: "little" is no number.\n'
          "  try:   --max-drop 0.005\n"),
+        (("--quantize", "int8", "--continue"), "suite compress: flag --continue: goes on with a compression that has "
+         "begun, in a folder that is named.\n  try:   --run-dir DIR --continue\n"),
+        (("--prune", "0.5", "--aware"), "suite compress: flag --aware: says something of --quantize alone.\n"
+         "  found: --prune\n  try:   --quantize int8, or without --aware\n"),
+        (("--quantize", "int8", "--baseline"), "suite compress: flag --baseline: says something of --distill alone.\n"
+         "  found: --quantize\n  try:   --distill EXPERIMENT, or without --baseline\n"),
+        (("--quantize", "int8", "--smoke"), "suite compress: flag --smoke: says something of --distill alone.\n"
+         "  found: --quantize\n  try:   --distill EXPERIMENT, or without --smoke\n"),
+        (("--quantize", "int8", "--pattern=2:4"), "suite compress: flag --pattern: says something of --prune alone.\n"
+         "  found: --quantize\n  try:   --prune 0.5, or without --pattern\n"),
     ],
 )  # fmt: skip
 def test_refused_flags(flags, message, run, refused):
@@ -185,10 +213,95 @@ def test_another_compression_is_not_taken_for_this_one(run, rounded):
     with pytest.raises(InputError) as error:
         suite.compress(run, suite.Quantize("int4"), folder, resume=True)
     assert str(error.value) == (
-        f'--run-dir "{folder}": holds another run than this compression makes.\n'
+        f'--run-dir "{folder}": holds another compression, or the beginning of one.\n'
         "  try:   the flags that it was begun with, or another --run-dir"
     )
     assert opened(folder).experiment.compression.quantize == "int8"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Others(toy.Parity):
+    """As many records, and not the same."""
+
+    def source(self, split):
+        return toy.Rows(57, 3)
+
+
+def test_other_records_are_refused_before_anything_is_made(run, tmp_path):
+    other = replace(suite.Quantize("int8").start(run), {"task": Others()})
+    with pytest.raises(InputError) as error:
+        suite.compress(run, suite.Quantize("int8"), tmp_path / "made", experiment=other)
+    assert str(error.value) == (
+        f"runs: {run.folder} and toy.parity read other records as validation, so their difference says little.\n"
+        "  found: 57 and 57 records\n  try:   runs with the same data and split"
+    )
+    assert not (tmp_path / "made").exists()
+
+
+def test_what_was_trained_outlives_a_late_refusal(run, tmp_path, monkeypatch):
+    """Here that of the calibration, which follows training for rounding."""
+    method, folder = suite.Quantize("int8-static", aware=True), tmp_path / "made"
+
+    def refused(*arguments):
+        raise InputError("records", "are gone.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(quantization, "calibrate", refused)
+        with pytest.raises(InputError, match="are gone"):
+            suite.compress(run, method, folder)
+    assert [path.name for path in folder.glob("aware/checkpoints/[1-9]*")] == ["6"]
+    logged = (folder / "aware" / "metrics.jsonl").read_bytes()
+    assert suite.compress(run, method, folder, resume=True).experiment.compression.quantize == "int8-static"
+    assert (folder / "aware" / "metrics.jsonl").read_bytes() == logged, "it was not trained again"
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT])
+def test_an_interruption_while_nothing_is_trained(signal_, run, tmp_path, monkeypatch):
+    def stopping(*arguments):
+        os.kill(os.getpid(), signal_)
+        time.sleep(10)
+
+    folder = tmp_path / "made"
+    with monkeypatch.context() as patch:
+        patch.setattr(verdict, "compare", stopping)
+        with pytest.raises(Interrupted) as stopped:
+            suite.compress(run, suite.Quantize("int8"), folder)
+    assert str(stopped.value) == f"interrupted; go on with: the same command with --run-dir {folder} --continue"
+    assert stopped.value.folder == folder
+    assert suite.compress(run, suite.Quantize("int8"), folder, resume=True).metrics
+
+
+def test_examples_a_second_are_those_of_the_evaluation(run, tmp_path, monkeypatch):
+    made, begun = quantization.Quantize.make, time.perf_counter()
+
+    def slow(*arguments):
+        time.sleep(0.3)
+        made(*arguments)
+
+    monkeypatch.setattr(quantization.Quantize, "make", slow)
+    suite.compress(run, suite.Quantize("int8"), tmp_path / "made")
+    result = json.loads((tmp_path / "made" / "result.json").read_text())
+    assert result["seconds"] < time.perf_counter() - begun - 0.3
+    assert result["examples_per_second"] == pytest.approx(57 / result["seconds"], rel=0.02)
+
+
+@pytest.mark.parametrize("own, begin, end", [
+    (Sparsity(share=0.5, pattern="2:4", begin=0.0, end=0.0), 0.0, 0.7),
+    (Sparsity(share=0.5, begin=0.1, end=0.4), 0.1, 0.4),
+    (Sparsity(begin=0.2, end=0.2), 0.2, 0.2),
+])  # fmt: skip
+def test_a_pruned_run_is_pruned_again_along_a_curve(own, begin, end, run, tmp_path, monkeypatch):
+    """Not at once, in the step from which on it keeps the zeros that it has."""
+    taught = []
+    monkeypatch.setattr(pruning, "teach", lambda student, *others: taught.append(student))
+    method, before = suite.Prune(0.75), dataclasses.replace(run, experiment=replace(run.experiment, {
+        "optim.sparsity": own}))  # fmt: skip
+    experiment = replace(method.start(before), {"compression.prune.pattern": "unstructured"})
+    method.make(before, experiment, tmp_path / "made")
+    assert taught[0].optim.sparsity == Sparsity(share=0.75, begin=begin, end=end)
+    again = replace(experiment, {"optim.sparsity.end": 0.5})
+    method.make(before, again, tmp_path / "made")
+    assert taught[1].optim.sparsity.end == 0.5
 
 
 def test_a_refused_compression_leaves_no_folder(run, tmp_path):

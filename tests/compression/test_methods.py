@@ -139,7 +139,7 @@ def test_what_pruning_refuses(run, refused, tmp_path):
     assert refused("compress", folder, "--prune", "0.5", "--pattern", "2:4", "--units", "hidden") == (
         begin + "flag --units: names units, but the pattern 2:4 is of single weights.\n  try:   --pattern structured\n")
     assert refused("compress", folder, "--prune", "0.5", "--units", "heads", "--run-dir", tmp_path / "made") == (
-        begin + 'field compression.units: "heads" is no kind of units of this model.\n  found: hidden\n'
+        begin + 'field compression.prune.units: "heads" is no kind of units of this model.\n  found: hidden\n'
         "  try:   --units hidden\n")
     assert not (tmp_path / "made").exists()
 

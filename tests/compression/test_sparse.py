@@ -19,6 +19,7 @@ from suite.training.checkpoint import Checkpoints
 from suite.training.trainer import _fields, assemble
 from suite.tree import paths
 from tests import toy
+from tests.training.test_interruption import Spoilt
 
 
 def sparsity(**changes):
@@ -296,6 +297,28 @@ def test_a_skipped_step_changes_no_mask():
             state.params["head"] = kept
     assert int(state.opt.count) == 5  # the skipped one doesn't count
     assert int((state.params["hidden"]["kernel"] == 0).sum()) == 32
+
+
+def test_what_was_skipped_is_made_up_for_before_a_step_is_the_best(tmp_path):
+    """The last zeros of thirty steps come with the 22nd that is not skipped."""
+    made = pruned(task=Spoilt(marked=(77,)), train__on_nan="skip", train__steps=30, train__eval_every=22)
+    trained = suite.train(made, tmp_path / "run")
+    skipped = sum(value for value in trained.history["train/skipped"][:4] if value is not None)
+    assert skipped > 0
+    with Checkpoints(trained.folder / "checkpoints", writing=False) as checkpoints:
+        assert checkpoints._steps == [22, 30] and checkpoints._scores().keys() == {30}
+    assert (kernels(trained)[0] == 0).sum() == 32
+
+
+def test_a_skipped_step_with_none_to_make_up_for_it(tmp_path):
+    made = pruned(train__on_nan="skip", optim__sparsity__end=1.0)
+    with pytest.raises(InputError) as error:
+        suite.train(made, tmp_path / "run")
+    assert str(error.value) == (
+        "field optim.sparsity.end: is the last of 40 steps, and none is left to make up for one that train.on_nan "
+        "skips.\n  found: 1\n  try:   --optim.sparsity.end 0.7"
+    )
+    assert not (tmp_path / "run").exists()
 
 
 MESH = """

@@ -209,13 +209,13 @@ def test_what_is_refused():
     config = FAMILIES["transformer"]
     _, params, rest = built(config)
     refused(lambda: structured.find(config, params, rest, ("head",)),
-            'field compression.units: "head" is no kind of units of this model.', "  found: feed_forward, heads",
+            'field compression.prune.units: "head" is no kind of units of this model.', "  found: feed_forward, heads",
             "  try:   --units heads")  # fmt: skip
     refused(lambda: structured.narrowed(config, structured.find(config, params, rest), 0.1),
             "flag --prune: 0.1 takes out no unit.", "  found: 32 feed_forward", "  try:   --prune 0.5")  # fmt: skip
     plain = toy.Config()
     refused(lambda: structured.find(plain, *built(plain)[1:]),
-            "field compression.pattern: the model of tests.toy has no units that could be taken out.",
+            "field compression.prune.pattern: the model of tests.toy has no units that could be taken out.",
             "  found: structured", "  try:   --pattern unstructured")  # fmt: skip
     grouped = resnet.small(channels=1, outputs=3, blocks=(1,), widths=(32,), stem_width=32, norm="group", groups=8)
     assert grouped.prunable == ()

@@ -342,6 +342,32 @@ def test_values_that_are_always_refused(tmp_path):
     assert len(list((tmp_path / "search").glob("trials/*"))) == 6
 
 
+def test_one_refused_trial_is_not_several_in_a_row(tmp_path):
+    """Here the only one that has ended, since another process still has the first."""
+    made = small(goal__budget=Budget(trials=9))
+    search = tuning._begun(made, made.goal, space.dimensions(made), tmp_path / "search", "", False)
+    assert [search.study.begin() for _ in range(6)] == list(range(6))
+    for number in range(1, 5):
+        search.study.end(number, "failed", None, {"reason": "refused", "refused": True})
+        search._check_refused(InputError("field", "is refused."))
+    search.study.end(5, "failed", None, {"reason": "refused", "refused": True})
+    with pytest.raises(RunError, match="the values of 5 trials in a row were refused"):
+        search._check_refused(InputError("field", "is refused."))
+
+
+def test_a_database_that_is_lost(tmp_path, monkeypatch):
+    from suite.tuning.study import Lost, Study
+
+    def lost(self):
+        raise Lost("the server is gone")
+
+    monkeypatch.setattr(Study, "trials", lost)
+    with pytest.raises(RunError) as error:
+        suite.tune(small(), tmp_path / "search", storage=f"sqlite:///{tmp_path / 'trials.db'}")
+    assert str(error.value) == ("the database of the trials failed: the server is gone\n  try:   once it is back: the "
+                                f"same command with --run-dir {tmp_path / 'search'}")  # fmt: skip
+
+
 def test_no_trial_comes_to_its_end(tmp_path):
     made = small(optim__learning_rate=1e30, goal__budget=Budget(trials=1), search=Search(
         space=(Range(field="optim.learning_rate", low=1e-3, high=1.0, log=True),)))  # fmt: skip
@@ -367,6 +393,35 @@ def test_a_recipe_whose_own_values_are_refused(tmp_path):
         'field goal.metric: "auc" is no metric of this task.\n  found: accuracy, loss'
     )
     assert not (tmp_path / "search").exists()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vanishing(toy.Parity):
+    """Its training records are gone once it has been evaluated."""
+
+    def encode(self, columns, rng=None):
+        if rng is not None and evaluated:
+            raise InputError("records", "are gone.")
+        return super().encode(columns, rng)
+
+    def score(self, outputs, batch):
+        evaluated.append(True)
+        return super().score(outputs, batch)
+
+
+evaluated: list[bool] = []
+
+
+def test_what_was_trained_outlives_a_late_refusal(tmp_path, monkeypatch, capsys):
+    evaluated.clear()
+    made, folder = small(task=Vanishing(), train__steps=100, goal__budget=Budget(trials=1)), tmp_path / "search"
+    assert refusal(made, folder) == "records: are gone."
+    trial = folder / "trials" / "0000"
+    assert any(trial.glob("checkpoints/[1-9]*"))
+    evaluated.clear()
+    monkeypatch.setattr(Vanishing, "encode", toy.Parity.encode)
+    suite.tune(made, folder)
+    assert capsys.readouterr().err.count("step 10: ") == 1, "it went on from there"
 
 
 def test_what_is_no_goal(tmp_path):
