@@ -11,7 +11,7 @@ import numpy as np
 
 from suite.data import streamed
 from suite.data.memory import Memory, seeded_split
-from suite.data.reading import check_utf8, read_bytes
+from suite.data.reading import check_utf8, lines, read_bytes
 from suite.errors import InputError
 
 LARGE = 1 << 28
@@ -218,7 +218,7 @@ def _objects(text: str) -> Iterator[Any]:
             return
         except json.JSONDecodeError:
             pass
-    for line in text.split("\n"):
+    for line in lines(text):
         if line.strip():
             try:
                 yield json.loads(line)
