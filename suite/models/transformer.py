@@ -220,7 +220,7 @@ class Encoder(nnx.Module):
         """Hidden vectors; those of padding (``mask`` False) mean nothing. ``types`` of tokens: None for all 0.
 
         Raises:
-            ValueError: more tokens than learned positions.
+            InputError: more tokens than learned positions.
         """
         x = self._embed(tokens)
         if self.token_types is not None:

@@ -304,7 +304,7 @@ class Encoder(nnx.Module):
         """Hidden vectors, and which of them are real; the others mean nothing.
 
         Raises:
-            ValueError: not one frame fits into n samples.
+            InputError: not one frame fits into n samples.
         """
         x, mask = self._extract(waves, mask)
         if self.projection_norm is not None:
@@ -323,7 +323,8 @@ class Encoder(nnx.Module):
                  mask: Bool[Array, "b n"]) -> tuple[Float[Array, "b t c"], Bool[Array, "b t"]]:  # fmt: skip
         config, x = self.config, waves[..., None]
         if config.frames(waves.shape[1]) < 1:
-            raise ValueError(f"recordings of {waves.shape[1]} samples give not one frame; leave out such short ones")
+            problem = f"recordings of {waves.shape[1]} samples give not one frame."
+            raise InputError("column of recordings", problem, fix="leave out such short ones")
         lengths, real = mask.sum(1), jnp.ones((1, 1), bool)
         for layer, kernel, stride in zip(self.features, config.conv_kernels, config.conv_strides, strict=True):
             lengths = jnp.maximum((lengths - kernel) // stride + 1, 0)

@@ -157,16 +157,15 @@ class Encoder(nnx.Module):
         """Hidden vectors, and which of them are real; the others mean nothing.
 
         Raises:
-            ValueError: more frames than there are positions for.
+            InputError: more frames than there are positions for.
         """
         x = gelu(self.first(silence(features, mask)))
         x = gelu(self.second(silence(x, mask)))
         mask = mask[:, ::2]
         frames, limit = x.shape[1], self.positions.shape[0]
         if frames > limit:
-            raise ValueError(
-                f"input of {features.shape[1]} frames, but the model has positions for {2 * limit}; cut it"
-            )
+            problem = f"input of {features.shape[1]} frames, but the model has positions for {2 * limit}."
+            raise InputError("field task.max_seconds", problem, fix="a lower --task.max_seconds, or shorter recordings")
         x = self.dropout(x + self.positions[:frames], rngs)
         for block in self.layers:
             x = block(edge(x), mask, rngs)
