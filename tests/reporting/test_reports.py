@@ -10,6 +10,8 @@ import pytest
 import suite
 from suite.config import Goal, replace
 from suite.data.sources import Table
+from suite.reporting import training
+from suite.reporting.evidence import Evidence
 from tests import pages, toy
 
 OWN = ("tests",)
@@ -117,6 +119,16 @@ def test_speed_is_what_was_measured(digits, page):
     seconds = json.loads((digits.folder / "result.json").read_text())["trained"]["seconds"]
     assert found["training, seconds"][0] == pytest.approx(seconds, abs=0.06)
     assert found["answer to 1 record, ms"][0] > 0 and "median of" in found["answer to 64 records, ms"][1]
+
+
+def test_the_step_that_is_served_is_the_one_that_training_named(tmp_path):
+    """Of a run that prunes, no evaluation before the last weights have gone is the best, however good."""
+    history = {"step": [10, 20, 30], "validation/accuracy": [0.9, 0.7, 0.8]}
+    found = Evidence(tmp_path, toy.experiment(best="accuracy"), history=history)
+    assert training.best_step(found) == 10
+    found.result = {"trained": {"metrics": {"train/best_step": 30, "train/steps": 30}}}
+    assert training.best_step(found) == 30
+    assert training.at_best(found) == {"validation/accuracy": 0.8}
 
 
 EVIL = "<script>alert(1)</script> & <b>bold</b>"
