@@ -292,8 +292,8 @@ def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None 
 
     Returns:
         ``"train/steps"``; ``"train/seconds"`` and ``"train/seconds_before"``, of the loop: in all, and before this call
-        went on; ``"train/examples_per_second"`` of this call, 0 where it took no step; ``"train/best_step"``, of the best
-        checkpoint, where there is one, and its validation metrics.
+        went on; ``"train/examples_per_second"`` of this call, 0 where it took no step; of the best checkpoint, where
+        there is one, ``"train/best_step"`` and its validation metrics.
 
     Raises:
         Interrupted: the run was asked to stop; its state is saved.
