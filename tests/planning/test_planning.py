@@ -14,11 +14,11 @@ from suite import experiments, run
 from suite.errors import InputError
 from suite.planning.hardware import GIB, HARDWARE, Hardware, hardware
 from suite.planning.planning import advice, estimate, fits, plan_step, render, report, sent_bytes
+from tests.conftest import ROOT
 
 RECIPE = '''"""A task of the recipe's own, that no other process can import."""
 import suite
 from tasks.vision.classification import ImageClassification
-from tests.conftest import ROOT
 
 class Own(ImageClassification):
     pass
