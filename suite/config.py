@@ -368,7 +368,9 @@ def _class(name: Any, allowed: tuple[str, ...]) -> type:
     try:
         found = getattr(importlib.import_module(module), kind)
     except (ImportError, AttributeError):
-        raise InputError("experiment", f'names the class "{name}", which does not exist.') from None
+        package = module.split(".")[0]
+        fix = "" if package in OWN_PACKAGES else f"PYTHONPATH=FOLDER, the one that {package} lies in"
+        raise InputError("experiment", f'names the class "{name}", which does not exist.', fix=fix) from None
     if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
         raise InputError("experiment", f'names "{name}", which is no dataclass.')
     return found
