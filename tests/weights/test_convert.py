@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from fnmatch import fnmatch
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +58,16 @@ def test_a_run_outlives_the_weights_it_began_with(tuned):
     more = suite.resume(tuned.folder)
     assert more.folder == tuned.folder
     assert len(tuned.predict(["the film was good"])) == 1
+
+
+def test_small_files_go_along(folder, tmp_path):
+    """Marian's tokenizer is two files of SentencePiece."""
+    for name in ("source.spm", "target.spm", "spiece.model", "vocab.json", "pytorch_model.bin"):
+        (folder / name).write_text("{}")
+    written = pretrained.rewrite(folder, tmp_path / "out")
+    besides = {"source.spm", "target.spm", "spiece.model", "vocab.json"}
+    assert set(written.files) == besides | {"config.json", "model.safetensors"}
+    assert all(any(fnmatch(name, pattern) for pattern in published.WANTED) for name in besides)
 
 
 class Stop(Exception):
