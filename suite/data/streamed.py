@@ -40,11 +40,13 @@ class _Wider(Exception):
 
 
 def stamp(path: Path, *options: Any) -> Path:
-    """The folder of a file's columns: another one where the file, or how it is read, changes."""
+    """The folder of a file's columns: another one where the file, or how it is read, changes. There is a cache."""
     state = path.stat()
     key = json.dumps([str(path.resolve()), state.st_mtime_ns, state.st_size, options])
     tag = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
-    return root() / f"table-{path.name.partition('.')[0]}-{tag}"
+    kept = root()
+    assert kept is not None
+    return kept / f"table-{path.name.partition('.')[0]}-{tag}"
 
 
 def columns(folder: Path, batches: Batches, types: dict[str, str], dropped: Callable[[], int]) -> Memory:
