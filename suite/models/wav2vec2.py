@@ -23,7 +23,6 @@ from jaxtyping import Array, Bool, Float
 from suite.base import ModelConfig
 from suite.compression.units import Units, feed_forward, heads
 from suite.errors import InputError
-from suite.models.audio import frame_mean, silence
 from suite.models.checks import (
     check_choices,
     check_fractions,
@@ -36,6 +35,7 @@ from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention, gel
 from suite.nn.conv1d import Conv1d, PositionalConv
 from suite.nn.dropout import keep_mask
 from suite.nn.layout import edge
+from suite.nn.masking import masked_mean, silence
 from suite.weights.imports import CONV1D, Map, Rule, linear, norm
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
@@ -361,7 +361,7 @@ class SpeechModel(nnx.Module):
         if self.head is None:
             return hidden, mask
         hidden = self.dropout(hidden, rngs)
-        return (self.head(edge(hidden)), mask) if self.pooling == "none" else self.head(edge(frame_mean(hidden, mask)))
+        return (self.head(edge(hidden)), mask) if self.pooling == "none" else self.head(edge(masked_mean(hidden, mask)))
 
 
 SHARDING = (
