@@ -51,7 +51,8 @@ class Table(Data):
 
     Rows of a single file are split by a hash of their content: stable when rows are added, and equal rows share a
     split. In tab-separated files quotes are literal. Rows with too many or too few fields are dropped and counted.
-    A large CSV or Parquet file is never held in memory: its columns are written to the cache once, and mapped.
+    A large CSV or Parquet file is never held in memory, but with SUITE_CACHE=off: its columns are written to the cache
+    once, and mapped.
     """
 
     path: str

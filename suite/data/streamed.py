@@ -1,7 +1,8 @@
 """Tables larger than memory: written once, in a streaming pass, as columns that are mapped into memory.
 
 A CSV file is read block by block, a Parquet file by row groups; neither is ever held whole. The columns lie in the
-cache (SUITE_CACHE, else ~/.cache/suite), in a folder that goes by the file's path, size, time and reading options.
+cache (SUITE_CACHE, else ~/.cache/suite), in a folder that goes by the file's path, size, time and reading options. With
+SUITE_CACHE=off there is none, and `suite.data.tables` reads tables whole.
 """
 
 import contextlib
