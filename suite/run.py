@@ -45,8 +45,6 @@ from suite.weights import pretrained
 from suite.weights.pretrained import Written
 
 PACKAGES = ("suite", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-
-
 MADE = ("experiment.json", "versions.json", "assets", "metrics.jsonl", "tensorboard", "checkpoints")
 """What training adds to a run folder before it ends."""
 
@@ -226,7 +224,10 @@ def train(experiment: Experiment, run_dir: str | Path = "", *, resume: bool = Fa
     except InputError:
         if hosts.is_first() and not begun(folder):  # so that the corrected command finds no run there
             for path in map(Path, added):
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
         raise
     rate, before = found.pop("train/examples_per_second"), found.pop("train/seconds_before")
     if hosts.is_first():
@@ -255,8 +256,9 @@ def _resized(experiment: Experiment, folder: Path) -> Experiment:
     if not start or config.is_run(start) or not begun(folder) or not config.is_run(folder):
         return experiment
     held = as_stored(experiment, folder).model
-    return experiment if held == experiment.model else dataclasses.replace(experiment,
-                                                                           model=experiment.model.adopt(held))
+    if held == experiment.model:
+        return experiment
+    return dataclasses.replace(experiment, model=experiment.model.adopt(held))
 
 
 def as_stored(experiment: Experiment, folder: Path) -> Experiment:
