@@ -13,20 +13,19 @@ _SAVED = "/jax/compilation_cache/compile_time_saved_sec"
 _BUILT = "/jax/core/compile/backend_compile_duration"  # also recorded when the program comes from the cache
 
 
-def cache_folder(directory: str | Path | None = None) -> Path | None:
-    """Where compiled programs are kept: ``directory``, else ``$SUITE_CACHE/xla``, else ``~/.cache/suite/xla``.
-
-    None with SUITE_CACHE=off.
-    """
-    if directory is not None:
-        return Path(directory)
-    root = os.environ.get("SUITE_CACHE", "")
-    if root == "off":
-        return None
-    return (Path(root) if root else Path.home() / ".cache" / "suite") / "xla"
+def cache_root() -> Path | None:
+    """Where all lies that can be made again: ``$SUITE_CACHE``, else ``~/.cache/suite``; None with SUITE_CACHE=off."""
+    root = os.environ.get("SUITE_CACHE") or "~/.cache/suite"
+    return None if root == "off" else Path(root).expanduser()
 
 
-def enable_cache(directory: str | Path | None = None) -> Path | None:
+def cache_folder() -> Path | None:
+    """Where compiled programs are kept; None where nothing is."""
+    root = cache_root()
+    return None if root is None else root / "xla"
+
+
+def enable_cache() -> Path | None:
     """Keep every compiled program on disk, so that the next start of the same experiment compiles nothing.
 
     A folder that cannot be written turns the cache off instead of failing the run.
@@ -34,7 +33,7 @@ def enable_cache(directory: str | Path | None = None) -> Path | None:
     Returns:
         The folder, or None where the cache is off.
     """
-    folder = cache_folder(directory)
+    folder = cache_folder()
     if folder is None:
         return None
     import jax
@@ -63,7 +62,6 @@ class CompileWatch:
         misses: programs compiled and added to it.
         seconds: spent compiling or reading.
         seconds_saved: compile time of the cached programs less the time to read them.
-        recent: names of the last programs, at most 8, newest last.
     """
 
     def __init__(self) -> None:
@@ -72,7 +70,6 @@ class CompileWatch:
         self.misses = 0
         self.seconds = 0.0
         self.seconds_saved = 0.0
-        self.recent: list[str] = []
         _listen()
         _WATCHES.add(self)
 
@@ -87,16 +84,6 @@ class CompileWatch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def counts(self) -> dict[str, float]:
-        """The counts, named as the log names them."""
-        return {
-            "compile/programs": self.compilations,
-            "compile/cache_hits": self.hits,
-            "compile/cache_misses": self.misses,
-            "compile/seconds": self.seconds,
-            "compile/seconds_saved": self.seconds_saved,
-        }
 
     def summary(self) -> str:
         """One line for people."""
@@ -127,11 +114,10 @@ def _on_event(event: str, **_: Any) -> None:
             watch.misses += 1
 
 
-def _on_duration(event: str, duration: float, **details: Any) -> None:
+def _on_duration(event: str, duration: float, **_: Any) -> None:
     for watch in list(_WATCHES):
         if event == _BUILT:
             watch.compilations += 1
             watch.seconds += duration
-            watch.recent = [*watch.recent, str(details.get("fun_name", ""))][-8:]
         elif event == _SAVED:
             watch.seconds_saved += duration

@@ -79,8 +79,8 @@ class Train:
     log_every: int = 50
     """Steps between lines of metrics.jsonl."""
     best: str = "accuracy"
-    """Validation metric whose best checkpoint is kept and served; a leading minus means lower is better.
-    Empty: the last."""
+    """Validation metric whose best checkpoint is kept and served; a leading minus means lower is better,
+    as in ``--train.best=-loss``. Empty: the last."""
     patience: int = 0
     """Stop after this many evaluations without a better one. 0: never."""
     on_nan: Literal["stop", "skip"] = "stop"
@@ -97,7 +97,8 @@ class Pipeline:
     prefetch: int = 4
     """Batches prepared ahead."""
     buckets: tuple[int, ...] = ()
-    """Padded lengths for ragged data, rising; each compiles once. Empty: multiples of 32 up to the longest."""
+    """Padded lengths for ragged data, rising; each compiles once. Empty: about four, multiples of 8 near the quantiles
+    of the lengths."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -379,7 +380,9 @@ def _class(name: Any, allowed: tuple[str, ...]) -> type:
     try:
         found = getattr(importlib.import_module(module), kind)
     except (ImportError, AttributeError):
-        raise InputError("experiment", f'names the class "{name}", which does not exist.') from None
+        package = module.split(".")[0]
+        fix = "" if package in OWN_PACKAGES else f"PYTHONPATH=FOLDER, the one that {package} lies in"
+        raise InputError("experiment", f'names the class "{name}", which does not exist.', fix=fix) from None
     if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
         raise InputError("experiment", f'names "{name}", which is no dataclass.')
     return found

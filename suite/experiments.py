@@ -3,6 +3,7 @@
 import ast
 import importlib
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -32,6 +33,9 @@ def describe(domain: str = "") -> list[dict[str, str]]:
 
 def load(name: str, smoke: bool = False) -> "Experiment":
     """The experiment of a dotted name or a .py file; ``smoke`` gives the same recipe shrunk to seconds.
+
+    A file may define tasks, models and data of its own. It is then a module of its name, unless another is called so;
+    a later process reads such a run where that module can be imported and is allowed.
 
     Raises:
         InputError: no such experiment, or the file has no ``experiment()``.
@@ -66,8 +70,31 @@ def _from_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    if not _is_free(path):
+        spec.loader.exec_module(module)
+        return module
+    import cloudpickle
+
+    before = sys.modules.get(path.stem)
+    sys.modules[path.stem] = module  # where dataclasses look, and what a stored experiment is read with
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path.stem]
+        if before is not None:
+            sys.modules[path.stem] = before
+        raise
+    cloudpickle.register_pickle_by_value(module)  # other processes cannot import it
     return module
+
+
+def _is_free(path: Path) -> bool:
+    """Whether no other module than this file is imported by its name."""
+    name = path.stem
+    if not name.isidentifier() or name.startswith("__"):
+        return False
+    found = next((spec for finder in sys.meta_path if (spec := finder.find_spec(name, None))), None)
+    return found is None or (found.origin is not None and Path(found.origin).resolve() == path.resolve())
 
 
 def _header(path: Path) -> dict[str, str]:

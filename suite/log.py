@@ -28,15 +28,13 @@ class Log:
         folder: the run folder.
         total: steps of the whole run.
         resume_step: last step whose lines stay, where a run goes on: what was logged after it is cut off.
-        quiet: write the files, print nothing.
         writing: False for all but the first of several processes, which neither write nor print.
     """
 
-    def __init__(self, folder: Path | str, total: int, resume_step: int | None = None, quiet: bool = False,
-                 writing: bool = True) -> None:  # fmt: skip
+    def __init__(self, folder: Path | str, total: int, resume_step: int | None = None, writing: bool = True) -> None:
         self.folder = Path(folder)
         self.total = total
-        self.quiet = quiet or not writing
+        self.writing = writing
         self._events: _Events | None = None
         self._file: TextIO | None = None
         if writing:
@@ -76,7 +74,7 @@ class Log:
 
     def progress(self, step: int, loss: float, examples_per_second: float) -> None:
         """Show how far the run is; cheap to call at every step, as most calls draw nothing."""
-        if self.quiet:
+        if not self.writing:
             return
         if self._bar is None:
             self._bar = _Bar(self._pace) if _interactive() else _Lines(self._pace)
@@ -84,7 +82,7 @@ class Log:
 
     def say(self, text: str) -> None:
         """Print a line above the progress bar, to standard error."""
-        if self.quiet:
+        if not self.writing:
             return
         if self._bar is None:
             print(text, file=sys.stderr, flush=True)

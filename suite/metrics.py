@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from suite.base import Tally
+from suite.base import Batch, Tally
 from suite.errors import InputError
 
 jax.tree_util.register_dataclass(Tally)  # here, so that the contracts need no JAX
@@ -46,6 +46,13 @@ def tally(values: jax.Array, mask: jax.Array) -> Tally:
     """Sum of ``values`` (b,) over unmasked rows, with their number."""
     weights = mask.astype(jnp.float32)
     return Tally((values * weights).sum(), weights.sum())
+
+
+def classification_loss(logits: jax.Array, losses: jax.Array, batch: Batch) -> tuple[jax.Array, dict[str, Tally]]:
+    """Mean of ``losses`` (b,) over unmasked rows; and tallies of them, and of how often ``logits`` (b, c) are right."""
+    right = (logits.argmax(-1) == batch["label"]).astype(jnp.float32)
+    tallies = {"loss": tally(losses, batch["mask"]), "accuracy": tally(right, batch["mask"])}
+    return masked_mean(losses, batch["mask"]), tallies
 
 
 def classification_scores(outputs: Mapping[str, np.ndarray], batch: Mapping[str, Any]) -> dict[str, Tally]:

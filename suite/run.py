@@ -40,11 +40,13 @@ from suite.log import history
 from suite.planning import planning, simulation
 from suite.planning.hardware import hardware
 from suite.training.loop import OnEvaluation
-from suite.training.trainer import OnDispatch, Program, assemble, fit, read_weights, total_steps
+from suite.training.trainer import OnDispatch, Program, assemble, begun, fit, read_weights, total_steps
 from suite.weights import pretrained
 from suite.weights.pretrained import Written
 
 PACKAGES = ("suite", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+MADE = ("experiment.json", "versions.json", "assets", "metrics.jsonl", "tensorboard", "checkpoints")
+"""What training adds to a run folder before it ends."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,30 +221,49 @@ def train(experiment: Experiment, run_dir: str | Path = "", *, resume: bool = Fa
     Raises:
         InputError: the input cannot be used, or the folder already holds a run and ``resume`` is False.
     """
-    name, fresh = hosts.agreed(lambda: _taken(experiment.name, run_dir, resume))
-    folder, begun = Path(name), time.perf_counter()
+    name, added = hosts.agreed(lambda: _taken(experiment.name, run_dir, resume))
+    folder, start = Path(name), time.perf_counter()
     try:
+        experiment = _resized(experiment, folder)
         found = fit(experiment, folder, on_dispatch=on_dispatch, on_evaluation=on_evaluation)
     except InputError:
-        unused = hosts.is_first() and fresh and not any(folder.glob("checkpoints/[0-9]*"))
-        if unused:  # so that the corrected command finds no run there
-            shutil.rmtree(folder, ignore_errors=True)
+        if hosts.is_first() and not begun(folder):  # so that the corrected command finds no run there
+            for path in map(Path, added):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
         raise
-    rate = found.pop("train/examples_per_second")
+    rate, before = found.pop("train/examples_per_second"), found.pop("train/seconds_before")
     if hosts.is_first():
-        write_result(folder, "train", experiment.name, found, time.perf_counter() - begun, rate)
+        write_result(folder, "train", experiment.name, found, before + time.perf_counter() - start, rate)
     return Run(folder, bind(as_stored(experiment, folder), folder), found)
 
 
-def _taken(name: str, run_dir: str | Path, resume: bool) -> tuple[str, bool]:
-    """The run folder, with the versions that it is made by; and whether it is new."""
+def _taken(name: str, run_dir: str | Path, resume: bool) -> tuple[str, list[str]]:
+    """The run folder, with the versions that it is made by; and what a start that is refused leaves there, to be
+    removed: the folder where it is new, in one that was there what training adds, in one that holds a run nothing."""
     folder = Path(run_dir) if run_dir else new_folder(name)
-    if (folder / "experiment.json").exists() and not resume:
+    held = (folder / "experiment.json").exists()
+    if held and not resume:
         raise InputError(f'--run-dir "{folder}"', "already holds a run.", fix=f"suite train --resume {folder}")
-    fresh = not folder.exists()
+    made = [folder / name for name in MADE] if folder.exists() else [folder]
+    added = [] if held else [str(path) for path in made if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     config.write_text(folder / "versions.json", json.dumps(versions(), indent=1) + "\n")
-    return str(folder), fresh
+    return str(folder), added
+
+
+def _resized(experiment: Experiment, folder: Path) -> Experiment:
+    """With the sizes that the run in ``folder`` took from published weights when it began: it has them from nowhere
+    else, since the weights may be gone."""
+    start = experiment.checkpoint.init_from
+    if not start or config.is_run(start) or not begun(folder) or not config.is_run(folder):
+        return experiment
+    held = as_stored(experiment, folder).model
+    if held == experiment.model:
+        return experiment
+    return dataclasses.replace(experiment, model=experiment.model.adopt(held))
 
 
 def as_stored(experiment: Experiment, folder: Path) -> Experiment:
@@ -380,13 +401,14 @@ def revision() -> str:
 
 
 def write_result(folder: Path, verb: str, name: str, metrics: dict[str, float], seconds: float, rate: float) -> None:
-    """``result.json``, the same form for every verb; what training said of itself stays under ``trained``."""
+    """``result.json``, the same form for every verb; what training said of itself stays under ``trained``, also where a
+    run that was trained to its end is gone on with, at a rate of 0."""
     path = folder / "result.json"
     found = {"metrics": metrics, "seconds": round(seconds, 3), "examples_per_second": round(rate, 3),
              "devices": devices(), "revision": revision()}  # fmt: skip
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    result = {"verb": verb, "experiment": name, **found, "versions": versions(),
-              "trained": found if verb == "train" else before.get("trained", {})}  # fmt: skip
+    before = json.loads(path.read_text(encoding="utf-8")).get("trained", {}) if path.exists() else {}
+    trained = found if verb == "train" and (rate or not before) else before
+    result = {"verb": verb, "experiment": name, **found, "versions": versions(), "trained": trained}
     config.write_text(path, json.dumps(result, indent=1) + "\n")
 
 

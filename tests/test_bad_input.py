@@ -113,6 +113,16 @@ def test_missing_column_with_a_near_name(refused, here):
     assert printed.endswith("  try:   --task.text review\n")
 
 
+def test_texts_longer_than_the_models_positions(refused, here):
+    reviews(here / "reviews.csv")
+    assert refused(*TEXT, "--data", "reviews.csv", "--task.max_length", "40", "--model.max_length", "8") == (
+        "suite train: field model.max_length: input of 32 tokens, but the model has learned positions for "
+        "max_length = 8.\n"
+        "  try:   --task.max_length 8, or a larger --model.max_length in training\n"
+    )
+    assert not list(here.glob("runs/*"))
+
+
 def test_a_missing_column_when_predicting(texts, refused):
     folder, data = texts
     (data / "questions.csv").write_text("comment,stars\nnice,1\n")

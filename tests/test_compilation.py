@@ -2,9 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from suite.compilation import CompileWatch, cache_folder, enable_cache
+from suite.data.sources import Table
 
 SETTINGS = (
     "jax_compilation_cache_dir",
@@ -27,16 +29,16 @@ def settings():
 def test_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("SUITE_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path / "xla"
-    assert cache_folder("elsewhere").name == "elsewhere"
     monkeypatch.setenv("SUITE_CACHE", "off")
     assert cache_folder() is None and enable_cache() is None
     monkeypatch.delenv("SUITE_CACHE")
     assert cache_folder().parts[-3:] == (".cache", "suite", "xla")
 
 
-def test_a_small_program_is_read_back(settings, tmp_path):
+def test_a_small_program_is_read_back(settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("SUITE_CACHE", str(tmp_path))
     jax.jit(lambda x: x - 1)(jnp.ones(3))  # jax has looked at its settings before
-    assert enable_cache(tmp_path) == tmp_path
+    assert enable_cache() == tmp_path / "xla"
     x = jnp.ones((5, 3))
     jax.clear_caches()
     with CompileWatch() as first:
@@ -47,7 +49,6 @@ def test_a_small_program_is_read_back(settings, tmp_path):
     assert first.compilations == 1 and first.hits == 0 and first.misses == 1
     assert second.compilations == 1 and second.hits == 1 and second.misses == 0
     assert "1 from the cache" in second.summary()
-    assert second.counts()["compile/cache_hits"] == 1
 
 
 def test_recompilation_is_counted():
@@ -58,11 +59,21 @@ def test_recompilation_is_counted():
         double(small)
         assert watch.compilations == 0
         double(large)
-        assert watch.compilations == 1 and "lambda" in watch.recent[-1]
+        assert watch.compilations == 1
     double(jnp.ones(23))
     assert watch.compilations == 1  # closed
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
+def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    assert enable_cache(tmp_path / "file" / "xla") is None
+    monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "file"))
+    assert enable_cache() is None
+
+
+def test_off_keeps_data_in_memory_as_well(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SUITE_CACHE", "off")
+    (tmp_path / "large.csv").write_text("text,label\n" + "".join(f"a film {i},{i % 2}\n" for i in range(50)))
+    table = Table(path="large.csv", in_memory=10, validation=0.0, test=0.0).open("train")
+    assert len(table) == 50 and table[np.arange(2)]["text"] == ["a film 0", "a film 1"]
+    assert [path.name for path in tmp_path.iterdir()] == ["large.csv"]

@@ -92,8 +92,8 @@ def test_a_full_disk_stops_no_training(tmp_path, capsys):
     assert capsys.readouterr().err.count("metrics cannot be written, training goes on: ") == 1
 
 
-def test_quiet(tmp_path, capsys):
-    with Log(tmp_path, 5, quiet=True) as run:
+def test_another_process_says_nothing(tmp_path, capsys):
+    with Log(tmp_path, 5, writing=False) as run:
         run.progress(1, 1.0, 1.0)
         run.say("nothing")
     assert capsys.readouterr().err == ""

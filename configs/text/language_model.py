@@ -1,6 +1,6 @@
 """Your own text: a .txt file, or a table or folder of texts; the model learns to go on from a beginning.
 
-source:   your file; the last tenth of a plain text file is held out, of tables and folders a seeded share of records
+source:   your file; a tenth each for validation and test: the end of a plain text file, else a seeded share of records
 data:     running text, a few hundred thousand characters at least
 expected: depends on the data
 time:     depends on the data

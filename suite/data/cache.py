@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from suite.compilation import cache_root
 from suite.errors import InputError
 
 CHUNK = 4096
@@ -61,9 +62,10 @@ def info(folder: Path) -> dict[str, Any]:
     return found
 
 
-def root() -> Path:
-    """Where decoded data is kept: ``$SUITE_CACHE/data``, else ``~/.cache/suite/data``."""
-    return Path(os.environ.get("SUITE_CACHE") or "~/.cache/suite").expanduser() / "data"
+def root() -> Path | None:
+    """Where decoded data is kept; None where nothing is, with SUITE_CACHE=off."""
+    folder = cache_root()
+    return None if folder is None else folder / "data"
 
 
 def opened(folder: Path, name: str, split: str) -> Decoded:
@@ -75,7 +77,10 @@ def opened(folder: Path, name: str, split: str) -> Decoded:
     stamp = (folder / "dataset_info.json").stat().st_mtime_ns
     tag = hashlib.blake2b(f"{folder.resolve()} {stamp} {FORMAT}".encode(), digest_size=4).hexdigest()
     plain = name.partition(":")[0].replace("/", "_")
-    target = root() / f"{plain}-{folder.name}-{split}-{tag}"
+    kept = root()
+    if kept is None:
+        return _decode(folder, name, split)
+    target = kept / f"{plain}-{folder.name}-{split}-{tag}"
     if (target / "meta.json").exists():
         return _load(target)
     decoded = _decode(folder, name, split)

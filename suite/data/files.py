@@ -11,17 +11,17 @@ import numpy as np
 from suite.base import Data, Source
 from suite.data import arrays, tables, trees
 from suite.data.memory import (
-    ALIASES,
     SPLITS,
     Memory,
     Subset,
     carves_validation,
     check_split,
+    named_split,
     not_empty,
     seeded_split,
 )
 from suite.data.parallel import ParallelLines, languages
-from suite.data.reading import AUDIO, IMAGES, TABLES, existing, read_text, split_files
+from suite.data.reading import AUDIO, IMAGES, TABLES, existing, lines, read_text, split_files, there
 from suite.data.speech_sources import AudioManifest, LJSpeech, is_manifest, read_manifest
 from suite.errors import InputError
 
@@ -51,7 +51,8 @@ class Table(Data):
 
     Rows of a single file are split by a hash of their content: stable when rows are added, and equal rows share a
     split. In tab-separated files quotes are literal. Rows with too many or too few fields are dropped and counted.
-    A large CSV or Parquet file is never held in memory: its columns are written to the cache once, and mapped.
+    A large CSV or Parquet file is never held in memory, but with SUITE_CACHE=off: its columns are written to the cache
+    once, and mapped.
     """
 
     path: str
@@ -109,9 +110,7 @@ class Table(Data):
         if self.split not in table.schema:
             found = ", ".join(table.schema)
             raise InputError("field data.split", f"there is no column '{self.split}' in {self.path}", found=found)
-        names = [str(name).strip().lower() for name in table.column(self.split, np.arange(len(table)))]
-        places = {name: SPLITS.index(ALIASES.get(name, name)) for name in (*SPLITS, *ALIASES)}
-        return np.array([places.get(name, -1) for name in names], np.int8)
+        return named_split(table.column(self.split, np.arange(len(table))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,9 +176,9 @@ class Lines(Data):
         if path.is_dir() and "train" not in files:
             raise InputError(self.path, "no train.txt in this folder", fix="name a file")
         name = files.get(_stored(split, list(files)), files["train"]) if files else path
-        lines = read_text(name).splitlines()
-        kept = [line for line in lines if line.strip()]
-        source = Memory({"text": kept}, {"text": "text"}, dropped={"blank line": len(lines) - len(kept)})
+        found = lines(read_text(name))
+        kept = [line for line in found if line.strip()]
+        source = Memory({"text": kept}, {"text": "text"}, dropped={"blank line": len(found) - len(kept)})
         if files:
             chosen = _carve(source, split, list(files), self.path, (kept, self.seed, self.validation))
         else:
@@ -261,10 +260,10 @@ def read_input(value: str, column: str, texts: tuple[str, ...] = ()) -> dict[str
         InputError: a file that is not UTF-8, a table that cannot be read, or a folder without images and recordings.
     """
     if value == "-":
-        return {column: _lines(read_text(Path("-"), sys.stdin.buffer.read()))}
-    path = Path(value).expanduser()
-    if len(value) > 1024 or "\n" in value or not path.exists():
-        if path.name.lower().endswith((*IMAGES, *AUDIO, *TABLES, ".txt")) and " " not in value:
+        return {column: _filled(read_text(Path("-"), sys.stdin.buffer.read()))}
+    path = there(value)
+    if path is None:
+        if Path(value).name.lower().endswith((*IMAGES, *AUDIO, *TABLES, ".txt")) and " " not in value:
             existing(value)
         return {column: [value]}
     if path.is_dir() or path.suffix.lower() in (*IMAGES, *AUDIO):
@@ -279,8 +278,9 @@ def read_input(value: str, column: str, texts: tuple[str, ...] = ()) -> dict[str
     if path.name.lower().endswith(TABLES):
         table = tables.load(path, "", (), texts)
         return table[np.arange(len(table))]
-    return {column: _lines(read_text(path))}
+    return {column: _filled(read_text(path))}
 
 
-def _lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.strip()]
+def _filled(text: str) -> list[str]:
+    """Lines that are not blank."""
+    return [line for line in lines(text) if line.strip()]

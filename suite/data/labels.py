@@ -103,7 +103,7 @@ def _distinct(values: Any, column: str) -> list[str]:
     if len(names) < 2:
         fix = "name another label column, or add records of another class"
         raise InputError(f"column {column}", "there is only one class", found=", ".join(names) or "none", fix=fix)
-    if "nan" in names or "None" in names:
-        fix = "fill in or remove these records"
-        raise InputError(f"column {column}", "some labels are missing", found=f"{len(names) - 1} classes", fix=fix)
+    if missing := {"", "nan", "None"} & set(names):
+        found, fix = f"{len(names) - len(missing)} classes", "fill in or remove these records"
+        raise InputError(f"column {column}", "some labels are missing", found=found, fix=fix)
     return names

@@ -153,6 +153,13 @@ class Stacked(Source):
         return {self._columns[0]: values}
 
 
+def named_split(names: Sequence[Any]) -> np.ndarray:
+    """Position in ``SPLITS`` of each name of a split, (n,) int8: case and blanks around it don't count, dev is
+    validation; -1 where it names none."""
+    places = {name: SPLITS.index(ALIASES.get(name, name)) for name in (*SPLITS, *ALIASES)}
+    return np.array([places.get(str(name).strip().lower(), -1) for name in names], np.int8)
+
+
 def seeded_split(keys: Sequence[bytes | str | int], seed: int, fractions: tuple[float, float]) -> np.ndarray:
     """Split of each key, by a hash of the key and the seed alone: equal keys share a split, whatever else is there.
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from suite.base import Data, Source
 from suite.data.memory import ALIASES, SPLITS, Memory, Subset, carves_validation, check_split, not_empty, seeded_split
-from suite.data.reading import TABLES, existing, read_text
+from suite.data.reading import TABLES, existing, lines, read_text
 from suite.errors import InputError
 
 _PACKED = (".gz", ".txt")
@@ -97,15 +97,9 @@ def languages(folder: Path) -> tuple[str, ...]:
 
 
 def _read(source: Path, target: Path) -> Memory:
-    said, same = _lines(source), _lines(target)
+    said, same = lines(read_text(source)), lines(read_text(target))
     if len(said) != len(same):
         raise InputError(f"{source.name} and {target.name}", "line i of one must say what line i of the other says.",
                          found=f"{len(said)} and {len(same)} lines",
                          fix="remove the lines that have no translation")  # fmt: skip
     return Memory({"source": said, "target": same}, {"source": "text", "target": "text"})
-
-
-def _lines(file: Path) -> list[str]:
-    """Lines that end in a line feed and in nothing else: Unicode knows more ends, which occur within sentences."""
-    lines = read_text(file).split("\n")
-    return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]

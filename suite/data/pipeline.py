@@ -7,6 +7,8 @@ the whole iterator state is one integer, the next global batch.
 
 import contextlib
 import functools
+import itertools
+import os
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -41,7 +43,9 @@ def ragged_lengths(task: Task, source: Source, cache: Path | None = None) -> np.
     lengths = np.concatenate([row_lengths(task.encode(source[chunk])) for chunk in chunks]).astype(np.int32)
     if cache is not None:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        np.save(cache, lengths)
+        partial = cache.with_name(f"partial-{os.getpid()}-{cache.name}")
+        np.save(partial, lengths)
+        os.replace(partial, cache)  # a run that is killed leaves no half of it, with which it could not go on
     return lengths
 
 
@@ -119,9 +123,17 @@ def _rows(order: np.ndarray, batch_size: int) -> np.ndarray:
 
 def make_plan(task: Task, source: Source, batch_size: int, *, seed: int | None, buckets: tuple[int, ...] = (),
               cache: Path | None = None) -> Plan:  # fmt: skip
-    """The plan of a split: shuffled where ``seed`` is given, bucketed by length where rows are ragged."""
+    """The plan of a split: shuffled where ``seed`` is given, bucketed by length where rows are ragged.
+
+    Raises:
+        InputError: the split is empty, or the buckets do not rise from 1 or more.
+    """
     if len(source) == 0:
         raise InputError("split", "has no records", fix="check the data's path, its splits and what cleaning dropped")
+    if any(low >= high for low, high in itertools.pairwise((0, *buckets))):
+        rising = sorted({max(length, 1) for length in buckets})
+        raise InputError("field pipeline.buckets", "must rise, from 1 or more", found=" ".join(map(str, buckets)),
+                         fix=f"--pipeline.buckets {' '.join(map(str, rising))}")  # fmt: skip
     lengths = ragged_lengths(task, source, cache)
     if lengths is not None and not buckets:
         buckets = default_buckets(lengths)

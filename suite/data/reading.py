@@ -23,16 +23,24 @@ def existing(path: str) -> Path:
     """
     if not path:
         raise InputError("field task.data.path", "names no file or folder.", fix="--data PATH")
-    file = Path(path).expanduser()
-    if file.exists():
+    if file := there(path):
         return file
-    parent = file.parent
-    while not parent.is_dir():
-        parent = parent.parent
+    above = [there(str(parent)) for parent in Path(path).parents]
+    parent = next(folder for folder in above if folder and folder.is_dir())  # at the end are / and .
     names = sorted(item.name for item in parent.iterdir())
-    near = closest(file.name, names) if parent == file.parent else ""
+    near = closest(Path(path).name, names) if parent == above[0] else ""
     found = f"in {parent}: {', '.join(names[:10]) or 'nothing'}{' ...' if len(names) > 10 else ''}"
     raise InputError(path, "no such file or folder", found=found, fix=f"{parent / near}" if near else "")
+
+
+def there(path: str) -> Path | None:
+    """The path, with ``~`` expanded; None where nothing is there, as of a text that cannot be the name of a file: too
+    long for one, or with a ``~`` before no user's name."""
+    try:
+        file = Path(path).expanduser()
+        return file if path and file.exists() else None
+    except (OSError, RuntimeError, ValueError):
+        return None
 
 
 def changed(file: str) -> int:
@@ -87,6 +95,12 @@ def check_utf8(data: bytes, where: str) -> str:
 def read_text(file: Path, data: bytes | None = None) -> str:
     """A text file, or ``data`` in its place, as text. Raises InputError where it is not UTF-8."""
     return check_utf8(read_bytes(file) if data is None else data, str(file))
+
+
+def lines(text: str) -> list[str]:
+    """Lines that end in a line feed and in nothing else: Unicode knows more ends, which occur within sentences."""
+    found = text.split("\n")
+    return [line.removesuffix("\r") for line in (found if found[-1] else found[:-1])]
 
 
 def split_files(folder: Path, extensions: tuple[str, ...]) -> dict[str, Path]:

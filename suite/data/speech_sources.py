@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from suite.base import Data, Source
-from suite.data.memory import SPLITS, Memory, Subset, check_split, not_empty, seeded_split
-from suite.data.reading import AUDIO, existing, read_text
+from suite.data.memory import SPLITS, Memory, Subset, check_split, named_split, not_empty, seeded_split
+from suite.data.reading import AUDIO, existing, lines, read_text
 from suite.errors import InputError
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -31,15 +31,16 @@ class AudioManifest(Data):
     """A JSONL file with a line a recording: ``{"audio": "a.wav", "text": "what is said"}``, or ``"label"``.
 
     Paths are relative to the manifest. Every key is a column; one that a line lacks is None there. Where a line has
-    ``"split"``, that is its split; other records are split by a hash of their path.
+    ``"split"``, that is its split, and one named otherwise is in none; records of lines without are split by a hash of
+    their path.
     """
 
     path: str
     """The file."""
     validation: float = 0.1
-    """Share held out for validation where no line names a split."""
+    """Share of the lines without a split that is held out for validation."""
     test: float = 0.1
-    """Share held out for test where no line names a split."""
+    """Share of the lines without a split that is held out for test."""
     seed: int = 0
     """Seeds what is held out."""
 
@@ -53,9 +54,15 @@ class AudioManifest(Data):
         check_split(split, self.path)
         columns = read_manifest(file)
         source = Memory(columns, {name: "audio" if name == "audio" else "text" for name in columns})
-        if "split" in columns:
-            return not_empty(Subset(source, _named(columns["split"], split)), split, self.path, "name it in a line")
-        return _part(source, columns["file"], split, self)
+        if "split" not in columns:
+            return _part(source, columns["file"], split, self)
+        part = named_split(columns["split"])
+        bare = np.array([name is None or not str(name).strip() for name in columns["split"]])
+        if bare.any():
+            files = [name for name, without in zip(columns["file"], bare.tolist(), strict=True) if without]
+            part[bare] = seeded_split(files, self.seed, (self.validation, self.test))
+        chosen = Subset(source, np.flatnonzero(part == SPLITS.index(split)))
+        return not_empty(chosen, split, self.path, "name it in a line")
 
 
 def read_manifest(file: Path) -> dict[str, Any]:
@@ -64,8 +71,8 @@ def read_manifest(file: Path) -> dict[str, Any]:
     Raises:
         InputError: not UTF-8, no line, or one that is no JSON object or names no recording.
     """
-    lines = enumerate(read_text(file).splitlines(), 1)
-    rows = [_row(line, f"{file}, line {number}") for number, line in lines if line.strip()]
+    numbered = enumerate(lines(read_text(file)), 1)
+    rows = [_row(line, f"{file}, line {number}") for number, line in numbered if line.strip()]
     if not rows:
         raise InputError(str(file), "this manifest has no line", fix='{"audio": "a.wav", "text": "what is said"}')
     names = dict.fromkeys(name for row in rows for name in row)
@@ -73,11 +80,6 @@ def read_manifest(file: Path) -> dict[str, Any]:
     columns["file"] = columns["audio"]
     columns["audio"] = [str(file.parent / Path(path).expanduser()) for path in columns["file"]]
     return columns
-
-
-def _named(values: list[Any], split: str) -> np.ndarray:
-    aliases = {"validation": ("validation", "dev", "valid", "val")}.get(split, (split,))
-    return np.flatnonzero([str(value).strip().lower() in aliases for value in values])
 
 
 def _row(line: str, where: str) -> dict[str, Any]:
@@ -125,7 +127,7 @@ class LJSpeech(Data):
         folder = existing(self.path)
         check_split(split, self.path)
         file = existing(str(folder / "metadata.csv"))
-        rows = [line.split("|") for line in read_text(file).splitlines() if line.strip()]
+        rows = [line.split("|") for line in lines(read_text(file)) if line.strip()]
         short = next((number for number, row in enumerate(rows, 1) if len(row) < 2), 0)
         if short:
             raise InputError(f"{file}, line {short}", "holds no | between name and text", found=rows[short - 1][0][:80])
@@ -218,8 +220,8 @@ class SphinxFeatures(Data):
         members = _members(str(file), file.stat().st_mtime_ns)
         stored = "test" if split == "test" else "train"
         ids = self._list(members, f"{self.name}_{stored}.fileids").split()
-        lines = self._list(members, f"{self.name}_{stored}.transcription").splitlines()
-        parts = [line.strip().removesuffix(")").rpartition(" (") for line in lines if line.strip()]
+        written = lines(self._list(members, f"{self.name}_{stored}.transcription"))
+        parts = [line.strip().removesuffix(")").rpartition(" (") for line in written if line.strip()]
         said = {name: text for text, _, name in parts}
         speakers = [identity.split("/")[-2] for identity in ids]
         if split != "test":

@@ -1,7 +1,8 @@
 """Tables larger than memory: written once, in a streaming pass, as columns that are mapped into memory.
 
 A CSV file is read block by block, a Parquet file by row groups; neither is ever held whole. The columns lie in the
-cache (SUITE_CACHE, else ~/.cache/suite), in a folder that goes by the file's path, size, time and reading options.
+cache (SUITE_CACHE, else ~/.cache/suite), in a folder that goes by the file's path, size, time and reading options. With
+SUITE_CACHE=off there is none, and `suite.data.tables` reads tables whole.
 """
 
 import contextlib
@@ -40,11 +41,13 @@ class _Wider(Exception):
 
 
 def stamp(path: Path, *options: Any) -> Path:
-    """The folder of a file's columns: another one where the file, or how it is read, changes."""
+    """The folder of a file's columns: another one where the file, or how it is read, changes. There is a cache."""
     state = path.stat()
     key = json.dumps([str(path.resolve()), state.st_mtime_ns, state.st_size, options])
     tag = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
-    return root() / f"table-{path.name.partition('.')[0]}-{tag}"
+    kept = root()
+    assert kept is not None
+    return kept / f"table-{path.name.partition('.')[0]}-{tag}"
 
 
 def columns(folder: Path, batches: Batches, types: dict[str, str], dropped: Callable[[], int]) -> Memory:

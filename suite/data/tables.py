@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from suite.data import streamed
+from suite.data.cache import root
 from suite.data.memory import Memory, seeded_split
-from suite.data.reading import check_utf8, read_bytes
+from suite.data.reading import check_utf8, lines, read_bytes
 from suite.errors import InputError
 
 LARGE = 1 << 28
@@ -29,13 +30,14 @@ def load(path: Path, delimiter: str, header: tuple[str, ...], texts: tuple[str, 
         delimiter: what separates fields; empty: judged by the first line.
         header: names of the columns, where the file has no header line.
         texts: columns that are texts whatever they look like.
-        most: bytes of the largest CSV or Parquet file that is read whole.
+        most: bytes of the largest CSV or Parquet file that is read whole; any is where no cache is kept.
 
     Raises:
         InputError: not UTF-8, or not a table.
     """
     state = path.stat()
-    large = state.st_size > most and not path.name.lower().removesuffix(".gz").endswith((".jsonl", ".json"))
+    streams = root() is not None and not path.name.lower().removesuffix(".gz").endswith((".jsonl", ".json"))
+    large = streams and state.st_size > most
     return _load(str(path), delimiter, header, texts, large, (state.st_mtime_ns, state.st_size))
 
 
@@ -218,7 +220,7 @@ def _objects(text: str) -> Iterator[Any]:
             return
         except json.JSONDecodeError:
             pass
-    for line in text.split("\n"):
+    for line in lines(text):
         if line.strip():
             try:
                 yield json.loads(line)

@@ -21,7 +21,7 @@ import numpy as np
 
 from suite.base import Asset, Ragged, Source
 from suite.config import write_text
-from suite.data.reading import changed, read_text
+from suite.data.reading import changed, lines, read_text
 from suite.errors import InputError
 
 PIECES = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
@@ -302,7 +302,7 @@ def _word_piece(text: str, settings: dict[str, Any]) -> str:
     """BERT's: normalise, split at blanks and punctuation, then the longest known pieces; [CLS] text [SEP]."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-    vocab = {line: place for place, line in enumerate(text.splitlines()) if line}
+    vocab = {line: place for place, line in enumerate(lines(text)) if line}
     special = [name for name in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]") if name in vocab]
     lower = settings.get("do_lower_case", True)
     made = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
@@ -324,8 +324,8 @@ def _byte_pairs(vocab: dict[str, Any], merges: str, settings: dict[str, Any]) ->
     """GPT-2's byte pairs; RoBERTa's are the same with <s> text </s>."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-    lines = [line for line in merges.splitlines() if line and not line.startswith("#version")]
-    pairs = [(left, right) for left, _, right in (line.partition(" ") for line in lines)]
+    ranked = [line for line in lines(merges) if line and not line.startswith("#version")]
+    pairs = [(left, right) for left, _, right in (line.partition(" ") for line in ranked)]
     made = Tokenizer(models.BPE(vocab, pairs))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=settings.get("add_prefix_space", False))
     made.decoder = decoders.ByteLevel()

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
@@ -26,6 +25,7 @@ from suite.nn.batchnorm import BatchNorm
 from suite.nn.conv import Conv
 from suite.nn.conv1d import Conv1d, DepthwiseConv1d
 from suite.nn.layout import edge
+from suite.nn.masking import masked_mean, silence
 from suite.nn.relative import RelativeAttention
 
 _HE = nnx.initializers.he_normal()
@@ -111,16 +111,6 @@ class Config(ModelConfig):
     @property
     def prunable(self) -> tuple[Units, ...]:
         return PRUNING
-
-
-def silence(x: Float[Array, "b t ..."], mask: Bool[Array, "b t"]) -> Float[Array, "b t ..."]:
-    """Zeros where there is no frame: what a convolution sees beyond the end of a row that stands alone."""
-    return jnp.where(mask.reshape(*mask.shape, *[1] * (x.ndim - 2)), x, 0)
-
-
-def frame_mean(x: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Float[Array, "b d"]:
-    """Mean over the real frames of each row; zero for a row without any."""
-    return silence(x, mask).sum(1) / jnp.maximum(mask.sum(1, keepdims=True), 1)
 
 
 class Stem(nnx.Module):
@@ -294,7 +284,7 @@ class AudioEncoder(nnx.Module):
         given.
         """
         hidden, mask = self.encoder(features, mask, rngs=rngs)
-        return (self.head(edge(hidden)), mask) if self.pooling == "none" else self.head(edge(frame_mean(hidden, mask)))
+        return (self.head(edge(hidden)), mask) if self.pooling == "none" else self.head(edge(masked_mean(hidden, mask)))
 
 
 SHARDING = (

@@ -30,10 +30,10 @@ def check_fractions(config: ModelConfig, *names: str) -> None:
             raise InputError(f"field model.{name}", "must be at least 0 and below 1", found=str(getattr(config, name)))
 
 
-def check_heads(width: int, heads: int, head_width: int) -> None:
-    """InputError unless ``heads`` divides ``width``, or ``head_width`` says how wide one is."""
+def check_heads(width: int, heads: int, head_width: int, name: str = "width") -> None:
+    """InputError unless ``heads`` divides ``width``, the field ``name``, or ``head_width`` says how wide one is."""
     if not head_width and width % heads:
-        raise InputError("field model.heads", "must divide width", found=f"{heads} heads of width {width}",
+        raise InputError("field model.heads", f"must divide {name}", found=f"{heads} heads of width {width}",
                          fix=f"one of {divisors(width)}")  # fmt: skip
 
 

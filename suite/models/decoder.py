@@ -230,7 +230,7 @@ class Decoder(nnx.Module):
             rngs: given in training.
 
         Raises:
-            ValueError: more tokens than learned positions.
+            InputError: more tokens than learned positions.
         """
         places = None if mask is None else jnp.maximum(jnp.cumsum(mask, 1) - 1, 0)
         x = self.tokens(tokens)
@@ -245,7 +245,7 @@ class Decoder(nnx.Module):
         """An empty cache for ``rows`` sequences of at most ``length`` tokens.
 
         Raises:
-            ValueError: more tokens than learned positions.
+            InputError: more tokens than learned positions.
         """
         if self.positions is not None:
             self.positions(length)

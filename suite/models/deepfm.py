@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int
 from suite.base import ModelConfig
 from suite.compression.units import Units
 from suite.errors import InputError
+from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
 from suite.nn import Dropout, Linear
 from suite.nn.interaction import CrossNetwork, pairwise_sum
 from suite.nn.layout import edge
@@ -56,16 +57,13 @@ class Config(ModelConfig):
     """Fraction of the deep part's inputs and hidden values that training drops."""
 
     def __post_init__(self):
-        if self.kind not in get_args(Kind):
-            raise InputError("field model.kind", "no such model", found=self.kind, fix=", ".join(get_args(Kind)))
-        for name, least in {"rows": 0, "fields": 0, "inputs": 0, "width": 1, "cross_layers": 1}.items():
-            if getattr(self, name) < least:
-                raise InputError(f"field model.{name}", f"must be at least {least}", found=str(getattr(self, name)))
+        check_choices(self, {"kind": get_args(Kind)})
+        check_sizes(self, 0, "rows", "fields", "inputs")
+        check_sizes(self, 1, "width", "cross_layers")
+        check_fractions(self, "dropout")
         for name in ("hidden", "lists"):
             if any(size < 1 for size in getattr(self, name)):
                 raise InputError(f"field model.{name}", "sizes must be at least 1", found=str(getattr(self, name)))
-        if not 0 <= self.dropout < 1:
-            raise InputError("field model.dropout", "must be at least 0 and below 1", found=str(self.dropout))
 
     @property
     def first_order(self) -> bool:
@@ -88,8 +86,7 @@ class Config(ModelConfig):
         return self.width * (self.second_order or self.deep) + self.first_order
 
     def build(self, *, rngs: nnx.Rngs) -> "DeepFM":
-        if not self.rows:
-            raise InputError("field model.rows", "is 0, and the task did not give it", fix="set it by hand")
+        check_given(self, "rows")
         if not self.fields + len(self.lists) + self.inputs:
             raise InputError("field model.fields", "there is nothing to predict from", fix="name columns of the data")
         return DeepFM(self, rngs=rngs)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 from suite.base import ModelConfig
 from suite.compression.units import Units
 from suite.errors import InputError
+from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
 from suite.nn import Dropout, Linear, activate
 from suite.nn.layout import edge
 
@@ -35,20 +36,14 @@ class Config(ModelConfig):
     """Fraction of each hidden layer that training drops."""
 
     def __post_init__(self):
-        for name in ("inputs", "outputs"):
-            if getattr(self, name) < 0:
-                raise InputError(f"field model.{name}", "must not be negative", found=str(getattr(self, name)))
+        check_sizes(self, 0, "inputs", "outputs")
+        check_choices(self, {"activation": ("relu", "gelu")})
+        check_fractions(self, "dropout")
         if any(width < 1 for width in self.hidden):
             raise InputError("field model.hidden", "widths must be at least 1", found=str(self.hidden))
-        if self.activation not in ("relu", "gelu"):
-            raise InputError("field model.activation", "no such activation", found=self.activation, fix="relu or gelu")
-        if not 0 <= self.dropout < 1:
-            raise InputError("field model.dropout", "must be at least 0 and below 1", found=str(self.dropout))
 
     def build(self, *, rngs: nnx.Rngs) -> "DNN":
-        for name in ("inputs", "outputs"):
-            if not getattr(self, name):
-                raise InputError(f"field model.{name}", "is 0, and the task did not give it", fix="set it by hand")
+        check_given(self, "inputs", "outputs")
         return DNN(self, rngs=rngs)
 
     @property

@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float
 from suite.base import ModelConfig
 from suite.compression.units import Units
 from suite.errors import InputError
+from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
 from suite.nn import Dropout, Linear
 from suite.nn.batchnorm import BatchNorm, GroupNorm
 from suite.nn.conv import Conv, max_pool
@@ -79,13 +80,9 @@ class Config(ModelConfig):
     """Fraction of the pooled features that training drops."""
 
     def __post_init__(self):
-        for name in ("channels", "outputs"):
-            if getattr(self, name) < 0:
-                raise InputError(f"field model.{name}", "must not be negative", found=str(getattr(self, name)))
-        for name, known in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in known:
-                raise InputError(f"field model.{name}", "no such choice", found=str(value), fix=", ".join(known))
+        check_sizes(self, 0, "channels", "outputs")
+        check_choices(self, _CHOICES)
+        check_fractions(self, "dropout")
         if not self.blocks or len(self.blocks) != len(self.widths):
             found = f"blocks {self.blocks}, widths {self.widths}"
             raise InputError("field model.widths", "needs one width for each stage that blocks names", found=found)
@@ -101,8 +98,6 @@ class Config(ModelConfig):
         if self.norm == "group" and any(width % self.groups for width in self._normed()):
             raise InputError("field model.groups", "must divide every width that is normalised",
                              found=f"{self.groups} groups of {sorted(set(self._normed()))}")  # fmt: skip
-        if not 0 <= self.dropout < 1:
-            raise InputError("field model.dropout", "must be at least 0 and below 1", found=str(self.dropout))
 
     @property
     def between(self) -> tuple[int, ...]:
@@ -114,9 +109,7 @@ class Config(ModelConfig):
         return [self.stem_width, *self.widths, *self.between]
 
     def build(self, *, rngs: nnx.Rngs) -> "ResNet":
-        for name in ("channels", "outputs"):
-            if not getattr(self, name):
-                raise InputError(f"field model.{name}", "is 0, and the task did not give it", fix="set it by hand")
+        check_given(self, "channels", "outputs")
         return ResNet(self, rngs=rngs)
 
     @property

@@ -37,6 +37,7 @@ from suite.nn import (
     sinusoidal,
 )
 from suite.nn.layout import edge
+from suite.nn.masking import masked_mean
 from suite.weights.imports import Map, Rule, linear, norm
 
 _CHOICES = {
@@ -220,7 +221,7 @@ class Encoder(nnx.Module):
         """Hidden vectors; those of padding (``mask`` False) mean nothing. ``types`` of tokens: None for all 0.
 
         Raises:
-            ValueError: more tokens than learned positions.
+            InputError: more tokens than learned positions.
         """
         x = self._embed(tokens)
         if self.token_types is not None:
@@ -278,12 +279,6 @@ class TransformerClassifier(nnx.Module):
         if self.pooler is not None:
             pooled = self.squash(self.pooler(pooled))
         return pooled if self.head is None else self.head(edge(self.dropout(pooled, rngs)))
-
-
-def masked_mean(x: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Float[Array, "b d"]:
-    """Mean over the real tokens of each row; zero for a row without any."""
-    real = mask[..., None]
-    return jnp.where(real, x, 0).sum(1) / jnp.maximum(real.sum(1), 1)
 
 
 SHARDING = (

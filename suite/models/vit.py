@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float
 from suite.base import ModelConfig
 from suite.compression.units import Units, feed_forward, heads
 from suite.errors import InputError
-from suite.models.checks import check_fractions, check_given, check_published_heads, check_sizes
+from suite.models.checks import check_fractions, check_given, check_heads, check_published_heads, check_sizes
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention
 from suite.nn.conv import Conv
 from suite.nn.layout import edge
@@ -63,9 +63,7 @@ class Config(ModelConfig):
         check_sizes(self, 0, "height", "width", "channels", "outputs", "head_width", "feed_forward", "layers")
         check_sizes(self, 1, "patch", "hidden", "heads")
         check_fractions(self, "dropout", "attention_dropout")
-        if not self.head_width and self.hidden % self.heads:
-            found = f"{self.heads} heads of {self.hidden}"
-            raise InputError("field model.heads", "must divide hidden", found=found)
+        check_heads(self.hidden, self.heads, self.head_width, "hidden")
         if self.height % self.patch or self.width % self.patch:
             sides = [side for side in range(1, min(self.height, self.width) + 1)
                      if not self.height % side and not self.width % side]  # fmt: skip

@@ -23,7 +23,6 @@ from jaxtyping import Array, Bool, Float
 from suite.base import ModelConfig
 from suite.compression.units import Units, feed_forward, heads
 from suite.errors import InputError
-from suite.models.audio import frame_mean, silence
 from suite.models.checks import (
     check_choices,
     check_fractions,
@@ -36,6 +35,7 @@ from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention, gel
 from suite.nn.conv1d import Conv1d, PositionalConv
 from suite.nn.dropout import keep_mask
 from suite.nn.layout import edge
+from suite.nn.masking import masked_mean, silence
 from suite.weights.imports import CONV1D, Map, Rule, linear, norm
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
@@ -304,7 +304,7 @@ class Encoder(nnx.Module):
         """Hidden vectors, and which of them are real; the others mean nothing.
 
         Raises:
-            ValueError: not one frame fits into n samples.
+            InputError: not one frame fits into n samples.
         """
         x, mask = self._extract(waves, mask)
         if self.projection_norm is not None:
@@ -323,7 +323,8 @@ class Encoder(nnx.Module):
                  mask: Bool[Array, "b n"]) -> tuple[Float[Array, "b t c"], Bool[Array, "b t"]]:  # fmt: skip
         config, x = self.config, waves[..., None]
         if config.frames(waves.shape[1]) < 1:
-            raise ValueError(f"recordings of {waves.shape[1]} samples give not one frame; leave out such short ones")
+            problem = f"recordings of {waves.shape[1]} samples give not one frame."
+            raise InputError("column of recordings", problem, fix="leave out such short ones")
         lengths, real = mask.sum(1), jnp.ones((1, 1), bool)
         for layer, kernel, stride in zip(self.features, config.conv_kernels, config.conv_strides, strict=True):
             lengths = jnp.maximum((lengths - kernel) // stride + 1, 0)
@@ -360,7 +361,7 @@ class SpeechModel(nnx.Module):
         if self.head is None:
             return hidden, mask
         hidden = self.dropout(hidden, rngs)
-        return (self.head(edge(hidden)), mask) if self.pooling == "none" else self.head(edge(frame_mean(hidden, mask)))
+        return (self.head(edge(hidden)), mask) if self.pooling == "none" else self.head(edge(masked_mean(hidden, mask)))
 
 
 SHARDING = (

@@ -21,7 +21,6 @@ from jaxtyping import Array, Bool, Float
 from suite.base import ModelConfig
 from suite.compression.units import Units, feed_forward, heads
 from suite.errors import InputError
-from suite.models.audio import frame_mean, silence
 from suite.models.checks import (
     check_choices,
     check_fractions,
@@ -33,6 +32,7 @@ from suite.models.checks import (
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention, gelu
 from suite.nn.conv1d import Conv1d
 from suite.nn.layout import edge
+from suite.nn.masking import masked_mean, silence
 from suite.weights.imports import CONV1D, TRANSPOSED, Map, Rule, linear, norm
 
 
@@ -157,16 +157,15 @@ class Encoder(nnx.Module):
         """Hidden vectors, and which of them are real; the others mean nothing.
 
         Raises:
-            ValueError: more frames than there are positions for.
+            InputError: more frames than there are positions for.
         """
         x = gelu(self.first(silence(features, mask)))
         x = gelu(self.second(silence(x, mask)))
         mask = mask[:, ::2]
         frames, limit = x.shape[1], self.positions.shape[0]
         if frames > limit:
-            raise ValueError(
-                f"input of {features.shape[1]} frames, but the model has positions for {2 * limit}; cut it"
-            )
+            problem = f"input of {features.shape[1]} frames, but the model has positions for {2 * limit}."
+            raise InputError("field task.max_seconds", problem, fix="a lower --task.max_seconds, or shorter recordings")
         x = self.dropout(x + self.positions[:frames], rngs)
         for block in self.layers:
             x = block(edge(x), mask, rngs)
@@ -199,7 +198,7 @@ class SpeechModel(nnx.Module):
         if self.head is None:
             return hidden, mask
         hidden = self.dropout(hidden, rngs)
-        return (self.head(edge(hidden)), mask) if self.pooling == "none" else self.head(edge(frame_mean(hidden, mask)))
+        return (self.head(edge(hidden)), mask) if self.pooling == "none" else self.head(edge(masked_mean(hidden, mask)))
 
 
 def sinusoids(length: int, width: int) -> Float[Array, "u d"]:

@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from suite.errors import InputError
 from suite.nn.dot import Computing, dot_nt
 
 
@@ -48,7 +49,7 @@ class LearnedPositions(nnx.Module):
         """The first ``length`` vectors.
 
         Raises:
-            ValueError: there are fewer.
+            InputError: there are fewer.
         """
         check_length(length, self.embedding.shape[0])
         return self.embedding[:length].astype(jnp.float32)
@@ -59,12 +60,11 @@ class LearnedPositions(nnx.Module):
 
 
 def check_length(length: int, limit: int) -> None:
-    """Raises ValueError: there are fewer vectors of places than tokens."""
+    """Raises InputError: there are fewer vectors of places than tokens."""
     if length > limit:
-        raise ValueError(
-            f"input of {length} tokens, but the model has learned positions for max_length = {limit}; "
-            "cut the input, or raise max_length and train again"
-        )
+        problem = f"input of {length} tokens, but the model has learned positions for max_length = {limit}."
+        raise InputError("field model.max_length", problem,
+                         fix=f"--task.max_length {limit}, or a larger --model.max_length in training")  # fmt: skip
 
 
 class RelativeBias(nnx.Module):

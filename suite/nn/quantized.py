@@ -265,7 +265,7 @@ class QuantizedPositions(QuantizedTable):
         """The first ``length`` vectors.
 
         Raises:
-            ValueError: there are fewer.
+            InputError: there are fewer.
         """
         check_length(length, self.size)
         return self.at(jnp.arange(length))

@@ -17,13 +17,12 @@ KEPT = ("parameters", "optimizer", "other", "batch")
 """What lies in memory between two steps; ``other`` is running statistics and moving averages."""
 
 
-def plan_step(step: Any, arguments: tuple[Any, ...], device: Any = None) -> dict[str, Any]:
+def plan_step(step: Any, arguments: tuple[Any, ...]) -> dict[str, Any]:
     """Compile a jitted function for shapes alone and read off what it costs.
 
     Args:
         step: a ``jax.jit`` function; what it donates is not counted twice.
         arguments: trees of ShapeDtypeStructs, with shardings where the step is meant for several devices.
-        device: a jax device to compile for; None for the default one.
 
     Returns:
         For each device: ``flops`` and ``bytes`` (memory traffic) of a call, ``memory`` (bytes: ``arguments``,
@@ -31,14 +30,12 @@ def plan_step(step: Any, arguments: tuple[Any, ...], device: Any = None) -> dict
         ``model_flops`` of all devices together, without what is computed twice to save memory; ``devices``;
         ``compile_seconds``; ``endless``, how many loops of unknown length were counted as one trip.
     """
-    import jax
 
     from suite.planning import flops, hlo
 
     start = time.perf_counter()
-    with jax.default_device(device):
-        traced = step.trace(*arguments)
-        compiled = traced.lower().compile()
+    traced = step.trace(*arguments)
+    compiled = traced.lower().compile()
     seconds = time.perf_counter() - start
     module, products = hlo.parse(compiled.as_text()), flops.count(traced)
     devices = _device_count(compiled)
@@ -67,11 +64,6 @@ def parts(plan: Mapping[str, Any], device: Hardware, compute: str = "float32") -
 def sent_bytes(plan: Mapping[str, Any]) -> float:
     """Bytes a device sends to others in a call."""
     return sum(kind["sent"] for kind in plan.get("collectives", {}).values())
-
-
-def estimate(plan: Mapping[str, Any], device: Hardware, compute: str = "float32") -> float:
-    """Seconds a call takes at the least, if all its parts overlap: the largest of them."""
-    return max(parts(plan, device, compute).values())
 
 
 def fits(plan: Mapping[str, Any], device: Hardware) -> bool:

@@ -82,7 +82,10 @@ def _flags(recipe: Mapping[str, Any], own: Mapping[str, Any]) -> list[str] | Non
         value = own.get(name)
         values = value if isinstance(value, list) else [value]
         simple = all(isinstance(value, str | int | float) and value != "" for value in values)
-        if name not in own or name not in recipe or name.endswith("class") or not values or not simple:
+        minus = any(isinstance(value, str) and value.startswith("-") for value in values)  # would be read as a flag
+        several = isinstance(value, list)
+        if name not in own or name not in recipe or name.endswith("class") or not values or not simple or (
+                minus and several):  # fmt: skip
             return None
-        flags += [f"--{name}", *map(str, values)]
+        flags += [f"--{name}={value}"] if minus else [f"--{name}", *map(str, values)]
     return flags

@@ -24,7 +24,7 @@ def curves(found: Evidence) -> list[Block]:
     plots = [plot for name in names if (plot := _curve(found, name)) is not None]
     if not plots:
         return [Text("Nothing was logged.", "note")]
-    best = best_step(found.history, found.experiment.train.best)
+    best = best_step(found)
     served = "" if best is None else f" The broken line is the checkpoint that is served, of step {best:,}."
     thinned = len(found.history["step"]) > POINTS
     averaged = f" Lines of more than {POINTS} points are averages of neighbours." if thinned else ""
@@ -54,8 +54,13 @@ def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array([x[group].mean() for group in groups]), np.array([y[group].mean() for group in groups])
 
 
-def best_step(history: History, best: str) -> int | None:
-    """The step whose checkpoint is served: of the best validation metric, of equal ones the later; else the last."""
+def best_step(found: Evidence) -> int | None:
+    """The step whose checkpoint is served: as training said; where it didn't, that of the best validation metric, of
+    equal ones the later; else the last."""
+    said = found.trained.get("metrics", {}).get("train/best_step")
+    if said is not None:
+        return int(said)
+    history, best = found.history, found.experiment.train.best
     steps, values = column(history, f"validation/{best.removeprefix('-')}")
     if not best or not len(steps):
         return int(history["step"][-1]) if history.get("step") else None
@@ -65,7 +70,7 @@ def best_step(history: History, best: str) -> int | None:
 
 def at_best(found: Evidence) -> dict[str, float]:
     """Validation metrics that were logged at the step whose checkpoint is served."""
-    step = best_step(found.history, found.experiment.train.best)
+    step = best_step(found)
     rows = [place for place, logged in enumerate(found.history.get("step", [])) if logged == step]
     return {name: values[place] for name, values in found.history.items() for place in rows
             if name.startswith("validation/") and values[place] is not None}  # fmt: skip
@@ -81,7 +86,7 @@ def _curve(found: Evidence, name: str) -> Plot | None:
             lines.append(Series(split, *thinned(x, y), tone, "dotted line" if dotted else "line"))
     if not lines:
         return None
-    best = best_step(found.history, found.experiment.train.best)
+    best = best_step(found)
     mark = None if best is None or name in LAST else (float(best), f"step {best:,}")
     title, steps = term(name).title, found.history["step"]
     alt = f"{title} over steps: " + "; ".join(f"{line.name} from {line.y[0]:.4g} to {line.y[-1]:.4g}" for line in lines)

@@ -52,6 +52,8 @@ class Progress:
         since_best: evaluations since.
         due: the evaluation of this very step is still to be done.
         tallied: sums since the last log line, name -> (total, count).
+        seconds: that the run had been trained for when this was saved; 0 in checkpoints that knew of none. A clock's,
+            so equal runs may differ in it.
     """
 
     next_batch: int = 0
@@ -60,6 +62,7 @@ class Progress:
     since_best: int = 0
     due: bool = False
     tallied: dict[str, Any] = field(default_factory=dict)
+    seconds: float = field(default=0.0, compare=False)
 
 
 def _finite(params: Any) -> jax.Array:

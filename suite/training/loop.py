@@ -49,8 +49,14 @@ class Loop:
     interval: Interval
     on_evaluation: OnEvaluation | None = None
     examples: int = 0
+    begun: float = dataclasses.field(default_factory=time.perf_counter)
     since: float = dataclasses.field(default_factory=time.perf_counter)
     logged_examples: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """That the run has been trained for, with evaluations, those of earlier calls included."""
+        return self.progress.seconds + time.perf_counter() - self.begun
 
     def write(self) -> None:
         """Reading the tallies waits for the device, so this is done once in ``log_every`` steps."""
@@ -123,7 +129,7 @@ class Loop:
     def save(self, score: float | None = None) -> None:
         """Begin to write a checkpoint, if the disk has room. To be called after ``check``."""
         step = self.progress.next_batch
-        progress = dataclasses.replace(self.progress, tallied=self.interval.carried)
+        progress = dataclasses.replace(self.progress, tallied=self.interval.carried, seconds=self.seconds)
         try:
             self.checkpoints.save(step, dict(vars(self.state)), progress, score)
         except OSError as error:

@@ -281,6 +281,11 @@ def read_weights(program: Program, folder: Path, fresh: Any = None) -> tuple[Any
     return adaptation.with_additions(found, fresh), rest
 
 
+def begun(folder: Path) -> bool:
+    """Whether the run in ``folder`` has written a checkpoint, whole or not."""
+    return any(folder.glob("checkpoints/[0-9]*"))
+
+
 def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None = None,
         on_evaluation: OnEvaluation | None = None) -> dict[str, float]:  # fmt: skip
     """Train to the end, going on from the folder's newest checkpoint if there is one.
@@ -293,7 +298,9 @@ def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None 
             ends training.
 
     Returns:
-        ``"train/examples_per_second"``, ``"train/steps"`` and the validation metrics of the best checkpoint.
+        ``"train/steps"``; ``"train/seconds"`` and ``"train/seconds_before"``, of the loop: in all, and before this call
+        went on; ``"train/examples_per_second"`` of this call, 0 where it took no step; of the best checkpoint, where
+        there is one, ``"train/best_step"`` and its validation metrics.
 
     Raises:
         Interrupted: the run was asked to stop; its state is saved.
@@ -329,19 +336,20 @@ def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None 
             encoder = Encoder(experiment.task, source, plan, augment=True, rows=None if part is None else part.rows)
             items = dispatches(encoder, progress.next_batch, end, train.steps_per_dispatch, workers=pipe.workers,
                                prefetch=pipe.prefetch)  # fmt: skip
-            start = time.perf_counter()
             with contextlib.closing(items):
                 _train(loop, items, plan, part, on_dispatch)
-            seconds = time.perf_counter() - start
+            seconds = loop.seconds
             log.say(watch.summary())
-    rate = loop.examples / seconds if loop.examples else 0.0
-    return {"train/steps": loop.progress.next_batch, "train/examples_per_second": rate, "train/seconds": seconds,
+    best = {} if loop.progress.best is None else {"train/best_step": loop.progress.best_step}
+    return {"train/steps": loop.progress.next_batch, **best, "train/seconds": seconds,
+            "train/seconds_before": progress.seconds,
+            "train/examples_per_second": loop.examples / (seconds - progress.seconds),
             **hosts.agreed(lambda: best_metrics(folder, loop.progress))}  # fmt: skip
 
 
 def _prepared(experiment: Experiment, folder: Path, source: Source) -> tuple[Experiment, Plan]:
     """The experiment stored and bound, and its batch plan."""
-    if not any(folder.glob("checkpoints/[0-9]*")):  # a resumed run has its sizes, and its source may be gone
+    if not begun(folder):  # a resumed run has its sizes, and its source may be gone
         experiment = pretrained.adopt(experiment)
     if hosts.is_first():
         dump(unbind(experiment), folder / "experiment.json")

@@ -185,7 +185,7 @@ def rewrite(source: str | Path, folder: str | Path, *, offline: bool = False) ->
                or not np.array_equal(again.read(name), weights.read(theirs[name]).astype(np.float32))]  # fmt: skip
     if changed:
         raise RunError(f"written tensors differ from those read: {', '.join(changed)}")
-    for pattern in ("*.json", "*.txt", "*.model"):
+    for pattern in published.BESIDES:
         for path in weights.folder.glob(pattern):
             if path.name not in (published.CONFIG, published.INDEX):
                 shutil.copyfile(path, Path(folder) / path.name)

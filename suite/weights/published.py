@@ -19,8 +19,10 @@ from suite.errors import InputError
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-WANTED = ("*.json", "*.safetensors", "*.npz", "*.txt", "*.model")
-"""Files taken from a hub: configs, tensors, tokenizers."""
+BESIDES = ("*.json", "*.txt", "*.model", "*.spm")
+"""Small files that lie beside tensors: configs, tokenizers (Marian's are two .spm)."""
+WANTED = (*BESIDES, "*.safetensors", "*.npz")
+"""Files taken from a hub."""
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+(@[\w.-]+)?\Z")
 
 

@@ -15,7 +15,7 @@ from suite.data.audio import AudioFeatures, Perturbation, perturbed, require_aud
 from suite.data.labels import Labels
 from suite.data.recordings import decode
 from suite.exhibits import Exhibit, Sound, class_exhibits
-from suite.metrics import classification_scores, cross_entropy, divergence, masked_mean, tally
+from suite.metrics import classification_loss, classification_scores, cross_entropy, divergence
 from suite.nn.spectral import SpecAugment
 
 
@@ -70,9 +70,7 @@ class AudioClassification(Task):
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
         logits = self._logits(model, batch, rngs)
         losses = cross_entropy(logits, batch["label"], self.label_smoothing)
-        right = (logits.argmax(-1) == batch["label"]).astype(jnp.float32)
-        tallies = {"loss": tally(losses, batch["mask"]), "accuracy": tally(right, batch["mask"])}
-        return masked_mean(losses, batch["mask"]), tallies
+        return classification_loss(logits, losses, batch)
 
     def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
         return {"logits": self._logits(model, batch, None)}

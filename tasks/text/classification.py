@@ -16,7 +16,7 @@ from suite.data.labels import Labels
 from suite.data.text import SentencePiece, token_dropout
 from suite.data.tokenizers import Tokenizer
 from suite.exhibits import Exhibit, class_exhibits
-from suite.metrics import classification_scores, cross_entropy, divergence, masked_mean, tally
+from suite.metrics import classification_loss, classification_scores, cross_entropy, divergence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +66,7 @@ class TextClassification(Task):
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
         logits = model(batch["tokens"], batch["tokens_mask"], rngs=rngs)
         losses = cross_entropy(logits, batch["label"], self.label_smoothing)
-        right = (logits.argmax(-1) == batch["label"]).astype(jnp.float32)
-        tallies = {"loss": tally(losses, batch["mask"]), "accuracy": tally(right, batch["mask"])}
-        return masked_mean(losses, batch["mask"]), tallies
+        return classification_loss(logits, losses, batch)
 
     def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
         return {"logits": model(batch["tokens"], batch["tokens_mask"])}

@@ -28,7 +28,7 @@ class LanguageModelling(Task):
     """Running text is cut into stretches; of each the model says every token from those before it.
 
     A table or a folder of texts becomes one running text, a line a record; a plain text file is one already, of which
-    the end is held out. Asked with a beginning, the model continues it.
+    the end is test and what lies before it validation. Asked with a beginning, the model continues it.
     """
 
     primary: ClassVar[str] = "text"
@@ -67,7 +67,7 @@ class LanguageModelling(Task):
     def source(self, split: str) -> Source:
         data = self.data
         if isinstance(data, Lines) and Path(data.path).expanduser().is_file():
-            data = RunningText(path=data.path, validation=data.validation)
+            data = RunningText(path=data.path, validation=data.validation, test=data.test)
         opened = data.open(split)
         require(opened, {"text": self.text}, origin(self.data))
         length = self.stretch or self.context + 1

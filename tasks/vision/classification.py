@@ -15,7 +15,7 @@ from suite.data.columns import origin, require, without_broken_images
 from suite.data.image import Augmentation, Mixup, PixelStatistics
 from suite.data.labels import Labels
 from suite.exhibits import Exhibit, Image, class_exhibits
-from suite.metrics import classification_scores, cross_entropy, divergence, masked_mean, tally
+from suite.metrics import classification_loss, classification_scores, cross_entropy, divergence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +75,7 @@ class ImageClassification(Task):
         if "other_label" in batch:
             other = cross_entropy(logits, batch["other_label"], self.label_smoothing)
             losses = batch["weight"] * losses + (1 - batch["weight"]) * other
-        right = (logits.argmax(-1) == batch["label"]).astype(jnp.float32)
-        tallies = {"loss": tally(losses, batch["mask"]), "accuracy": tally(right, batch["mask"])}
-        return masked_mean(losses, batch["mask"]), tallies
+        return classification_loss(logits, losses, batch)
 
     def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
         return {"logits": model(self.normalise(batch["image"]))}

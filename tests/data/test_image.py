@@ -167,6 +167,12 @@ def test_unseen_label_message(tmp_path):
         fitted(tmp_path, np.array([1, 0]), {"label": ["cat", "dog"]}).encode(np.array([-1]))
 
 
+@pytest.mark.parametrize("missing", ["", " ", None, float("nan")])
+def test_missing_labels_are_refused(tmp_path, missing):
+    with pytest.raises(InputError, match="some labels are missing\n  found: 2 classes"):
+        fitted(tmp_path, ["a", "b", missing])
+
+
 def test_one_class_is_refused(tmp_path):
     with pytest.raises(InputError, match="there is only one class"):
         fitted(tmp_path, ["a", "a"])

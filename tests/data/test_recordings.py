@@ -9,7 +9,7 @@ import soundfile
 
 from suite.base import Asset
 from suite.data import audio, recordings
-from suite.data.sources import Folder, Memory, from_path, read_input
+from suite.data.sources import SPLITS, Folder, Memory, from_path, read_input
 from suite.data.speech_sources import AudioManifest, LJSpeech, SphinxFeatures, SpokenDigits
 from suite.data.speech_text import UNKNOWN, Characters, Pieces, with_transcripts
 from suite.errors import InputError
@@ -124,6 +124,21 @@ def test_manifest(tmp_path):
     assert columns["audio"][0] == str(tmp_path / columns["file"][0]) and columns["text"][0].startswith("word ")
     named = manifest(tmp_path, [{"audio": "a.wav", "text": "x", "split": split} for split in ("train", "dev", "test")])
     assert [len(from_path(named).open(split)) for split in ("train", "validation", "test")] == [1, 1, 1]
+
+
+def test_lines_of_a_manifest_without_a_split_are_split_by_their_path(tmp_path):
+    rows: list[dict[str, str | None]] = [{"audio": f"{i}.wav", "text": "a\u2028b"} for i in range(40)]
+    bare = AudioManifest(path=manifest(tmp_path, rows))
+    wanted = {split: bare.open(split)[np.arange(len(bare.open(split)))]["file"] for split in SPLITS}
+    rows[1]["split"], rows[2]["split"] = None, " "
+    rows += [{"audio": "t.wav", "text": "x", "split": "Test"}, {"audio": "o.wav", "text": "x", "split": "other"}]
+    path = tmp_path / "manifest.jsonl"
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    for split in SPLITS:
+        source = AudioManifest(path=str(path)).open(split)
+        columns = source[np.arange(len(source))]
+        assert columns["file"] == wanted[split] + ["t.wav"] * (split == "test")
+        assert "a\u2028b" in columns["text"]
 
 
 @pytest.mark.parametrize(("line", "problem"), [

@@ -228,6 +228,14 @@ def test_lines(tmp_path):
     assert every(source)["text"] == ["one", "two", "three"] and source.dropped == {"blank line": 1}
 
 
+def test_a_line_ends_in_a_line_feed_alone(tmp_path):
+    said = ["one\u2028half", "two\x85 and \x0c more", "three"]
+    path = tmp_path / "t.txt"
+    path.write_bytes("\r\n".join(said).encode())
+    assert every(sources.Lines(path=str(path), validation=0.0, test=0.0).open("train"))["text"] == said
+    assert sources.read_input(str(path), "text") == {"text": said}
+
+
 def test_npz_with_splits_carves_validation(tmp_path):
     images = np.arange(100 * 4, dtype=np.uint16).reshape(100, 2, 2).astype(np.uint8)
     np.savez(
@@ -315,6 +323,17 @@ def test_read_input(tmp_path, monkeypatch):
     assert sources.read_input("-", "text") == {"text": ["x", "y"]}
     with pytest.raises(InputError, match="no such file"):
         sources.read_input(str(tmp_path / "b.csv"), "text")
+
+
+@pytest.mark.parametrize("text", ["word " * 80, "x" * 300, "~nobody was here", "one\x00two", ""])
+def test_a_text_that_cannot_be_a_file_is_a_text(text):
+    assert sources.read_input(text, "text") == {"text": [text]}
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "~nobody/texts.csv", "/nowhere/" + "x" * 300])
+def test_a_path_that_cannot_be_a_file_is_not_there(path):
+    with pytest.raises(InputError, match="no such file or folder"):
+        sources.from_path(path)
 
 
 @needs_tfds

@@ -51,6 +51,11 @@ def test_vocab_txt(bert):
     assert tokenizer.decode(rows(ids)[:2]) == ["a film.", ""]
 
 
+def test_a_line_of_vocab_txt_ends_in_a_line_feed_alone(bert):
+    (bert / "vocab.txt").write_text("\n".join([*WORDS[:5], "\u2028", *WORDS[5:]]) + "\n", encoding="utf-8")
+    assert rows(published(bert).encode(["A film."], 16)) == [[2, 6, 7, 11, 3]]
+
+
 def test_vocab_txt_that_keeps_case(bert):
     (bert / "tokenizer_config.json").write_text('{"do_lower_case": false}')
     assert rows(published(bert).encode(["A a"], 8)) == [[2, 1, 5, 3]]

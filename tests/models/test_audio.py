@@ -250,9 +250,9 @@ def test_other_families_refuse_wrong_fields():
 
 def test_recordings_that_are_too_short_or_long_are_refused():
     model = built(CONFIGS["wav2vec2"])
-    with pytest.raises(ValueError, match="recordings of 19 samples give not one frame"):
+    with pytest.raises(InputError, match="recordings of 19 samples give not one frame"):
         jax.eval_shape(model, jnp.zeros((1, 19)), jnp.ones((1, 19), bool))
     assert model.encoder.config.frames(20) == 1 and list(model.encoder.config.frames(np.array([3, 30]))) == [0, 2]
     model = built(CONFIGS["whisper"])
-    with pytest.raises(ValueError, match="input of 61 frames, but the model has positions for 60"):
+    with pytest.raises(InputError, match="input of 61 frames, but the model has positions for 60"):
         jax.eval_shape(model, jnp.zeros((1, 61, 8)), jnp.ones((1, 61), bool))

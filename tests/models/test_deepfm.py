@@ -178,9 +178,9 @@ def test_the_table_of_the_published_size_is_built_as_shapes_alone():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"kind": "deep"}, "field model.kind: no such model"),
+        ({"kind": "deep"}, "field model.kind: no such choice"),
         ({"width": 0}, "field model.width: must be at least 1"),
-        ({"rows": -1}, "field model.rows: must be at least 0"),
+        ({"rows": -1}, "field model.rows: must not be negative"),
         ({"hidden": (4, 0)}, "field model.hidden: sizes must be at least 1"),
         ({"dropout": 1.0}, "field model.dropout: must be at least 0 and below 1"),
     ],

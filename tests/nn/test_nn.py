@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from suite.errors import InputError
 from suite.nn import (
     Dropout,
     Embedding,
@@ -227,7 +228,7 @@ def test_sinusoidal_places_differ(width):
 def test_learned_positions_end():
     positions = LearnedPositions(4, 8, rngs=nnx.Rngs(0))
     assert positions(3).shape == (3, 8)
-    with pytest.raises(ValueError, match=r"5 tokens.*max_length = 4"):
+    with pytest.raises(InputError, match=r"5 tokens.*max_length = 4"):
         positions(5)
 
 

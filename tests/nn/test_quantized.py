@@ -8,6 +8,7 @@ from flax import nnx
 
 from suite.compression.quantized import AWARE, KINDS, ROUNDED
 from suite.compression.rounding import rounded
+from suite.errors import InputError
 from suite.nn.conv import Conv
 from suite.nn.conv1d import Conv1d, DepthwiseConv1d, PositionalConv
 from suite.nn.embedding import Embedding, LearnedPositions
@@ -117,7 +118,7 @@ def test_rows_beyond_a_table_and_too_many_places():
     np.testing.assert_array_equal(table(jnp.array([299, 5000])), table(jnp.array([299, 299])))
     places = ROUNDED[LearnedPositions](LearnedPositions(8, 128, rngs=RNGS), Format(), rounded)
     np.testing.assert_array_equal(places(5), places.at(jnp.arange(5)))
-    with pytest.raises(ValueError, match="input of 9 tokens, but the model has learned positions for max_length = 8"):
+    with pytest.raises(InputError, match="input of 9 tokens, but the model has learned positions for max_length = 8"):
         places(9)
 
 

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 import suite
-from suite.config import Goal, replace
+from suite.commands.options import apply_flags
+from suite.config import Goal, replace, to_json
 from suite.data.sources import Table
+from suite.reporting import configuration, training
+from suite.reporting.evidence import Evidence
 from tests import pages, toy
 
 OWN = ("tests",)
@@ -102,8 +105,6 @@ def test_what_was_changed_of_the_recipe_and_how_to_do_it_again(digits, page, tmp
     assert table.column("this run")["train.steps"] == "60" and table.column("recipe")["train.steps"] == "0"
     assert "model.outputs" not in table.column("recipe")
     (line,) = re.findall(r"suite train vision\.digits_dnn (.*)", page.text)
-    from suite.commands.options import apply_flags
-
     again = apply_flags(suite.load("vision.digits_dnn"), line.split(), "suite train")
     assert again == suite.run.stored(digits.folder)
     environment = next(table for table in page.tables if table.rows[0] == ["", "in training"])
@@ -117,6 +118,16 @@ def test_speed_is_what_was_measured(digits, page):
     seconds = json.loads((digits.folder / "result.json").read_text())["trained"]["seconds"]
     assert found["training, seconds"][0] == pytest.approx(seconds, abs=0.06)
     assert found["answer to 1 record, ms"][0] > 0 and "median of" in found["answer to 64 records, ms"][1]
+
+
+def test_the_step_that_is_served_is_the_one_that_training_named(tmp_path):
+    """Of a run that prunes, no evaluation before the last weights have gone is the best, however good."""
+    history = {"step": [10, 20, 30], "validation/accuracy": [0.9, 0.7, 0.8]}
+    found = Evidence(tmp_path, toy.experiment(best="accuracy"), history=history)
+    assert training.best_step(found) == 10
+    found.result = {"trained": {"metrics": {"train/best_step": 30, "train/steps": 30}}}
+    assert training.best_step(found) == 30
+    assert training.at_best(found) == {"validation/accuracy": 0.8}
 
 
 EVIL = "<script>alert(1)</script> & <b>bold</b>"
@@ -296,3 +307,18 @@ def test_a_data_card_of_many_records_looks_at_some_of_them(plain, digits, tmp_pa
     assert int(counts["train"].replace(",", "")) == len(digits.experiment.task.source("train"))
     balance = page.table("Balance of label").column("train")
     assert sum(int(cell.split()[0]) for cell in balance.values()) == 100
+
+
+def test_a_flag_whose_value_begins_with_a_minus():
+    """argparse takes it for a flag where it stands by itself."""
+    recipe = stored_fields(toy.experiment())
+    changes = {"train.best": "-loss", "train.steps": 7, "optim.frozen": ("a", "b")}
+    own = stored_fields(replace(toy.experiment(), changes))
+    flags = configuration._flags(recipe, own)
+    made = apply_flags(toy.experiment(), flags, "suite train")
+    assert (made.train.best, made.train.steps, made.optim.frozen) == ("-loss", 7, ("a", "b"))
+    assert configuration._flags(recipe, {**own, "optim.frozen": ["-a"]}) is None
+
+
+def stored_fields(experiment):
+    return configuration.flat(to_json(experiment))

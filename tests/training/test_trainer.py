@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import time
 
 import jax
@@ -173,7 +174,7 @@ def test_the_best_checkpoint_is_served_with_averaged_parameters(tmp_path):
         stored = checkpoints.restore(best, _fields(program.abstract))
     assert largest_difference(stored["ema"], made._weights[0]) == 0
     assert largest_difference(stored["params"], stored["ema"]) > 0
-    assert progress_of(folder).best_step == best
+    assert made.metrics["train/best_step"] == progress_of(folder).best_step == best
     assert best_metrics(folder, progress_of(folder)).items() <= made.metrics.items()
 
 
@@ -192,6 +193,56 @@ def test_an_unknown_best_metric_is_refused(tmp_path):
     with pytest.raises(InputError, match='"f1" is no metric of this task') as error:
         suite.train(changed(train__best="f1"), tmp_path / "run")
     assert error.value.found == "accuracy, loss"
+
+
+def test_a_refused_start_leaves_a_folder_as_it_was(tmp_path):
+    """A launcher made it: what is corrected and goes on there must not find the wrong recipe."""
+    folder = tmp_path / "run"
+    (folder / "tensorboard").mkdir(parents=True)
+    (folder / "job.log").write_text("queued")
+    with pytest.raises(InputError):
+        suite.train(changed(train__best="f1"), folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["job.log", "tensorboard"]
+    with pytest.raises(InputError):
+        suite.train(changed(train__best="f1"), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_refused_start_leaves_a_run_that_was_there(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns("checkpoints"))
+    there = sorted(path.name for path in folder.iterdir())
+    with pytest.raises(InputError):
+        suite.train(changed(train__best="f1"), folder, resume=True)
+    assert sorted(path.name for path in folder.iterdir() if path.name != "checkpoints") == there
+
+
+class Stop(Exception):
+    """Ends training from within, as a kill would."""
+
+
+def test_seconds_are_those_of_all_parts_of_a_run(tmp_path):
+    def slow(step, metrics):
+        if step == 20:
+            raise Stop
+
+    def wait(dispatch):
+        if dispatch.first == 5:
+            time.sleep(0.5)
+
+    folder, experiment = tmp_path / "run", changed(train__steps=40, train__eval_every=10)
+    with pytest.raises(Stop):
+        suite.train(experiment, folder, on_dispatch=wait, on_evaluation=slow)
+    saved = progress_of(folder).seconds
+    assert saved > 0.5
+    made = suite.resume(folder, allow=("tests",))
+    first = json.loads((folder / "result.json").read_text())
+    assert first["seconds"] > made.metrics["train/seconds"] > saved
+    assert first["trained"]["seconds"] == first["seconds"] and "train/seconds_before" not in first["metrics"]
+
+    suite.resume(folder, allow=("tests",))  # has nothing left to do, and takes nothing from what was said
+    again = json.loads((folder / "result.json").read_text())
+    assert again["trained"] == first["trained"]
 
 
 def test_a_run_folder_is_not_overwritten(run):

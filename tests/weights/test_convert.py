@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from fnmatch import fnmatch
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +58,40 @@ def test_a_run_outlives_the_weights_it_began_with(tuned):
     more = suite.resume(tuned.folder)
     assert more.folder == tuned.folder
     assert len(tuned.predict(["the film was good"])) == 1
+
+
+def test_small_files_go_along(folder, tmp_path):
+    """Marian's tokenizer is two files of SentencePiece."""
+    for name in ("source.spm", "target.spm", "spiece.model", "vocab.json", "pytorch_model.bin"):
+        (folder / name).write_text("{}")
+    written = pretrained.rewrite(folder, tmp_path / "out")
+    besides = {"source.spm", "target.spm", "spiece.model", "vocab.json"}
+    assert set(written.files) == besides | {"config.json", "model.safetensors"}
+    assert all(any(fnmatch(name, pattern) for pattern in published.WANTED) for name in besides)
+
+
+class Stop(Exception):
+    """Ends training from within, as a kill would."""
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_recipe_and_without_the_weights(tuned, tmp_path):
+    """The recipe leaves the sizes to the weights; what has begun has them from its own folder."""
+    source = with_tokenizer(golden.folder(CASE, tmp_path / "bert"))
+    stored = suite.run.stored(tuned.folder)
+    experiment = replace(stored, {
+        "checkpoint.init_from": str(source), "train.steps": 8, "train.eval_every": 4, "model.width": 64,
+        "model.layers": 3, "model.vocab_size": 0, "pipeline.buckets": (10,),
+    })  # fmt: skip
+
+    def stop(step, metrics):
+        raise Stop
+
+    with pytest.raises(Stop):
+        suite.train(experiment, tmp_path / "run", on_evaluation=stop)
+    shutil.rmtree(source)
+    run = suite.train(experiment, tmp_path / "run", resume=True)
+    assert run.metrics["train/steps"] == 8
+    assert (run.experiment.model.width, run.experiment.model.layers) == (16, 2)
 
 
 def test_a_run_becomes_a_published_folder(tuned, command, tmp_path):

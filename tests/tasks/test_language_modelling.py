@@ -71,6 +71,14 @@ def test_lines_of_a_text_file_are_running_text(task, tmp_path):
     assert both[0] == both[1]
 
 
+def test_a_share_of_a_text_file_is_held_out_for_each_split(tmp_path):
+    (tmp_path / "my.txt").write_text("a" * 60 + "b" * 40 + "c" * 20)
+    data = Lines(path=str(tmp_path / "my.txt"), validation=1 / 3, test=1 / 6)
+    task = LanguageModelling(data=data, context=8, decoding=Decoding(tokens=3))
+    said = {split: task.source(split) for split in ("train", "validation", "test")}
+    assert [set("".join(s[np.arange(len(s))]["text"])) for s in said.values()] == [{"a"}, {"b"}, {"c"}]
+
+
 @pytest.mark.parametrize("fields", [{"context": 1}, {"overlap": 0}, {"decoding": Decoding(tokens=256)}])
 def test_what_cannot_be_is_refused(fields):
     with pytest.raises(InputError, match="field task"):

@@ -5,7 +5,7 @@ import pytest
 
 from suite.base import Ragged
 from suite.data.padding import default_buckets, pad
-from suite.data.pipeline import Encoder, Plan, dispatches, make_plan, spans
+from suite.data.pipeline import Encoder, Plan, dispatches, make_plan, ragged_lengths, spans
 from suite.errors import InputError
 from tests.toy import Parity
 
@@ -137,6 +137,31 @@ def test_pad_spreads_rows_over_what_is_real():
     real = np.array([[True, False], [True, True]])
     batch = pad({"x": np.array([7, 8, 9])}, real, 0)
     assert batch["x"].tolist() == [[7, 0], [8, 9]] and batch["mask"] is real
+
+
+def test_lengths_that_were_not_written_to_their_end_are_found_again(tmp_path, monkeypatch):
+    task, cache, whole = Parity(), tmp_path / "lengths.npy", np.save
+
+    def killed(path, values):
+        whole(path, values)
+        with open(path, "r+b") as file:
+            file.truncate(150)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ragged_lengths(task, task.source("train"), cache)
+    monkeypatch.setattr(np, "save", whole)
+    lengths = ragged_lengths(task, task.source("train"), cache)
+    np.testing.assert_array_equal(lengths, np.load(cache))
+    np.testing.assert_array_equal(lengths, [len(row) for row in task.source("train").rows])
+
+
+@pytest.mark.parametrize("buckets", [(64, 32), (8, 8, 16), (0, 8)])
+def test_buckets_that_do_not_rise_are_refused(buckets):
+    """Rows would be cut to the first that their batch is sorted into."""
+    with pytest.raises(InputError, match=r"field pipeline\.buckets: must rise"):
+        make_plan(Parity(), Parity().source("train"), 16, seed=0, buckets=buckets)
 
 
 def test_a_split_without_records_is_refused():
