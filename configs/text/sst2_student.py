@@ -34,9 +34,10 @@ def experiment() -> Experiment:
         train=Train(epochs=4.0, batch_size=64, ema=0.999, eval_every=263),
         pipeline=Pipeline(buckets=(8, 14, 20, 28, 40, 64)),
         precision=Precision(compute="bfloat16"),
-        # Of MiniLM it learns the answers, the meaning of tokens, and what is in the middle and at the end.
+        # Of MiniLM it takes over what tokens mean, and learns the answers, what is in the middle and at the end.
         compression=Compression(distill=Distillation(
             temperature=2.0, labels=0.1, logits=0.9, states=1.0,
+            tables=(("encoder/tokens/embedding", "encoder/tokens/embedding"),),
             hidden=(("encoder/tokens", "encoder/tokens"), ("encoder/layers/2", "encoder/layers/1"),
                     ("encoder/layers/5", "encoder/layers/3")),
         )),

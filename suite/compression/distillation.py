@@ -6,6 +6,8 @@ the student's own task, hears what the student was asked and what it answered, a
 
 - Answers: the divergence of the outputs, both softened by a temperature (`Hinton et al., 2015
   <https://arxiv.org/abs/1503.02531>`_), times its square, so that the gradient's size doesn't depend on it.
+- Tables: the student begins with the teacher's rows on their principal axes (`Raunak, 2017
+  <https://arxiv.org/abs/1708.03629>`_), so it also knows what tokens mean that its own training never shows it.
 - Hidden states: the squared distance of vectors of length one (`Sun et al., 2019 <https://arxiv.org/abs/1908.09355>`_),
   the student's through a learnt projection where widths differ (`Jiao et al., 2019
   <https://arxiv.org/abs/1909.10351>`_).
@@ -97,6 +99,40 @@ def attached(pair: Pair, student: Weights, teacher: Weights, seed: int) -> Weigh
         learnt = nnx.List([Linear(ours, theirs, rngs=rngs) for ours, theirs in pair.projections])
         params = {**params, PROJECTIONS: nnx.to_pure_dict(nnx.state(learnt, nnx.Param))}
     return params, {**rest, TEACHER: nest({**paths(teacher[0]), **paths(teacher[1])})}
+
+
+def with_tables(student: Weights, teacher: Weights, tables: Sequence[tuple[str, str]]) -> Weights:
+    """The student's weights with tables that are the teacher's on as many principal axes as they are wide.
+
+    Args:
+        student, teacher: weights of both.
+        tables: pairs of paths of parameters (r, d), the teacher's first; d is at most the teacher's.
+
+    Raises:
+        InputError: there is no such table, or the two don't fit.
+    """
+    params, theirs = paths(student[0]), paths(teacher[0])
+    for other, own in tables:
+        for whose, path, known in (("teacher", other, theirs), ("student", own, params)):
+            if path not in known or known[path].ndim != 2:
+                found = ", ".join(name for name, value in known.items() if value.ndim == 2)
+                raise InputError("field distill.tables", f"the {whose} has no table {path}.", found=found)
+        (rows, wide), (count, width) = theirs[other].shape, params[own].shape
+        if rows != count or width > wide:
+            raise InputError("field distill.tables", f"{own} cannot begin with {other}.",
+                             found=f"teacher {rows} x {wide}, student {count} x {width}",
+                             fix="tables of as many rows, the student's no wider")  # fmt: skip
+        made = _projected(np.asarray(theirs[other], np.float64), width)
+        fresh = np.asarray(params[own], np.float64)
+        params[own] = jnp.asarray(made * (fresh.std() / made.std()), params[own].dtype)
+    return nest(params), student[1]
+
+
+def _projected(table: np.ndarray, width: int) -> np.ndarray:
+    """Rows (r, d) on the ``width`` axes along which they differ most, (r, width)."""
+    centred = table - table.mean(0)
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    return centred @ axes[:, : -width - 1 : -1]
 
 
 def detached(params: Any, rest: Any) -> Weights:

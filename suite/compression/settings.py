@@ -61,6 +61,9 @@ class Distillation:
     hidden: tuple[tuple[str, str], ...] = ()
     """Pairs of parts whose outputs are to be alike: path in the teacher, path in the student, e.g.
     (("encoder/layers/5", "encoder/layers/1"),)."""
+    tables: tuple[tuple[str, str], ...] = ()
+    """Tables that the student begins with: path of the parameter in the teacher, path in the student, e.g.
+    (("encoder/tokens/embedding", "encoder/tokens/embedding"),). The student's is the teacher's on its widest axes."""
 
     @property
     def teaches(self) -> bool:

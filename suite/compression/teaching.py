@@ -12,7 +12,7 @@ import numpy as np
 
 from suite import adaptation, config
 from suite.assets import bind
-from suite.compression.distillation import Distilled, Pair, Weights, attached, detached, kept, matched
+from suite.compression.distillation import Distilled, Pair, Weights, attached, detached, kept, matched, with_tables
 from suite.compression.written import is_written, write
 from suite.config import Experiment
 from suite.data.padding import batched
@@ -71,7 +71,9 @@ def _begin(lesson: Experiment, begin: Callable[[], Weights], teacher: Run | None
         return
     weights = begin()
     if isinstance(lesson.model, Pair) and teacher is not None:
-        weights = attached(lesson.model, weights, plain_weights(teacher), lesson.train.seed)
+        theirs = plain_weights(teacher)
+        weights = with_tables(weights, theirs, lesson.compression.distill.tables)
+        weights = attached(lesson.model, weights, theirs, lesson.train.seed)
     write(lesson, *weights, inside, folder / "assets")
 
 

@@ -12,7 +12,7 @@ from flax import nnx
 import suite
 from suite import metrics
 from suite.base import Batch
-from suite.compression.distillation import Distilled, Pair, attached, detached, hear, kept, matched
+from suite.compression.distillation import Distilled, Pair, attached, detached, hear, kept, matched, with_tables
 from suite.compression.recording import recording
 from suite.compression.settings import Distillation
 from suite.compression.students import Distill
@@ -407,3 +407,30 @@ def test_the_teacher_is_asked_without_dropout():
     np.testing.assert_array_equal(theirs, same)
     assert np.abs(ours - others).max() > 1e-3
 
+
+
+def test_a_table_begins_as_the_teachers_on_its_widest_axes():
+    """Rows that lie in a plane keep their distances; nothing else of the student changes."""
+    rng = np.random.default_rng(0)
+    plane = rng.normal(size=(20, 8)) @ rng.normal(size=(8, 16))
+    teacher = ({"tokens": {"embedding": jnp.asarray(plane)}}, {})
+    fresh = {"tokens": {"embedding": jnp.asarray(rng.normal(size=(20, 8)))}, "head": {"kernel": jnp.ones((8, 3))}}
+    (made, rest) = with_tables((fresh, {"x": 1}), teacher, [("tokens/embedding", "tokens/embedding")])
+    table, before = np.asarray(made["tokens"]["embedding"]), np.asarray(fresh["tokens"]["embedding"])
+    apart = [np.linalg.norm(rows[:, None] - rows[None], axis=-1) for rows in (plane, table)]
+    np.testing.assert_allclose(apart[1] / apart[1].max(), apart[0] / apart[0].max(), atol=1e-5)
+    assert table.std() == pytest.approx(before.std(), rel=1e-4) and rest == {"x": 1}
+    assert np.array_equal(made["head"]["kernel"], fresh["head"]["kernel"])
+
+
+@pytest.mark.parametrize(("tables", "problem"), [
+    ((("nowhere", "tokens/embedding"),), "the teacher has no table nowhere."),
+    ((("tokens/embedding", "head/bias"),), "the student has no table head/bias."),
+    ((("tokens/embedding", "head/kernel"),), "head/kernel cannot begin with tokens/embedding."),
+])  # fmt: skip
+def test_tables_that_do_not_fit_are_refused(tables, problem):
+    head = {"kernel": jnp.zeros((8, 3)), "bias": jnp.ones(3)}
+    weights = ({"tokens": {"embedding": jnp.zeros((20, 16))}, "head": head}, {})
+    with pytest.raises(InputError) as refused:
+        with_tables(weights, weights, tables)
+    assert refused.value.where == "field distill.tables" and refused.value.problem == problem
