@@ -103,8 +103,9 @@ def smoke(name):
     return experiment
 
 
-SLOW = {"speech.an4_ctc", "speech.fsdd_ctc", "vision.cifar10_resnet20", "vision.fashion_mnist_resnet18"}
-"""A minute and more to compile or to evaluate; recipes beside them take the same way through the code."""
+SLOW = {"speech.an4_ctc", "speech.fsdd_ctc", "text.imdb_encoder", "vision.cifar10_resnet20",
+        "vision.fashion_mnist_resnet18"}  # fmt: skip
+"""Long to read, to compile or to evaluate; recipes beside them take the same way through the code."""
 
 
 @pytest.mark.parametrize(

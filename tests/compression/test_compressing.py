@@ -262,10 +262,14 @@ def test_an_interruption_while_nothing_is_trained(signal_, run, tmp_path, monkey
         time.sleep(10)
 
     folder = tmp_path / "made"
-    with monkeypatch.context() as patch:
-        patch.setattr(verdict, "compare", stopping)
-        with pytest.raises(Interrupted) as stopped:
-            suite.compress(run, suite.Quantize("int8"), folder)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(verdict, "compare", stopping)
+            with pytest.raises(Interrupted) as stopped:
+                suite.compress(run, suite.Quantize("int8"), folder)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert str(stopped.value) == f"interrupted; go on with: the same command with --run-dir {folder} --continue"
     assert stopped.value.folder == folder
     assert suite.compress(run, suite.Quantize("int8"), folder, resume=True).metrics

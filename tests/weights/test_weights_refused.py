@@ -227,7 +227,7 @@ def test_the_hub_gives_only_what_is_needed(folder, monkeypatch):
     assert config.outputs == 3
     assert asked == {
         "repository": "google-bert/bert-tiny", "revision": "abc123", "local_files_only": True,
-        "allow_patterns": ["*.json", "*.safetensors", "*.npz", "*.txt", "*.model"], "ignore_patterns": ["*/*"],
+        "allow_patterns": ["*.json", "*.txt", "*.model", "*.spm", "*.safetensors", "*.npz"], "ignore_patterns": ["*/*"],
     }  # fmt: skip
 
 
