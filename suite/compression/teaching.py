@@ -16,7 +16,7 @@ from suite.compression.distillation import Distilled, Pair, Weights, attached, d
 from suite.compression.written import is_written, write
 from suite.config import Experiment
 from suite.data.padding import batched
-from suite.run import Run
+from suite.run import Run, write_result
 from suite.training.trainer import fit
 
 INSIDE = "training"
@@ -42,9 +42,11 @@ def teach(student: Experiment, begin: Callable[[], Weights], teacher: Run | None
         bound = bind(student, folder)
         lesson = bound if teacher is None else _lesson(bound, teacher)
         _begin(lesson, begin, teacher, folder)
-        fit(lesson, inside)
+        told = fit(lesson, inside)
         weights = detached(*Run(inside, lesson)._weights)
         _keep_logs(inside, folder)
+        rate = told["train/examples_per_second"]
+        write_result(folder, "train", student.name, told, told["train/seconds"], rate)
         write(_finished(student), *weights, folder, inside / "assets")
     shutil.rmtree(inside, ignore_errors=True)
 

@@ -89,6 +89,8 @@ def test_half_of_the_weights(run, pattern, criterion, command, tmp_path):
     assert found["parameters"]["zeros"] == pytest.approx((64 * 64 + 64 * 32) // 2, rel=2 * near)
     assert found["parameters"]["before"] == found["parameters"]["after"]
     assert (made.experiment.optim.sparsity.begin, made.experiment.optim.sparsity.end) == (0, 0)
+    told = json.loads((folder / "result.json").read_text())["trained"]["metrics"]
+    assert told["train/steps"] == 100 and told["train/best_step"] >= 70, "the best is one of those that have all zeros"
     # Whoever trains it on keeps its zeros.
     on = suite.train(replace(made.experiment, {"checkpoint.init_from": str(folder), "train.steps": 20,
                                                "optim.warmup_steps": 2}), tmp_path / "on")  # fmt: skip
