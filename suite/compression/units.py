@@ -107,6 +107,16 @@ def _filled(template: str, numbers: Mapping[str, int]) -> str:
     return re.sub(r"\{(\w+)(\+1)?\}", lambda found: str(numbers[found[1]] + (found[2] is not None)), template)
 
 
+def hidden(layers: str) -> Units:
+    """The hidden units of a stack of linear layers at ``layers``, each feeding the next."""
+    return Units(
+        kind="hidden",
+        field="hidden",
+        made=((f"{layers}/{{i}}/kernel", 1), (f"{layers}/{{i}}/bias", 0)),
+        used=((f"{layers}/{{i+1}}/kernel", 0),),
+    )
+
+
 def feed_forward(block: str) -> Units:
     """The values inside the `suite.nn.FeedForward` (or what has its parts) at ``block``."""
     return Units(

@@ -19,7 +19,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
 from suite.base import ModelConfig
-from suite.compression.units import Units
+from suite.compression.units import Units, hidden
 from suite.errors import InputError
 from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
 from suite.nn import Dropout, Linear
@@ -201,14 +201,7 @@ def _with_zero_weight(config: Config) -> Any:
 
 SHARDING = ((r"table/embedding$", P("fsdp")),)
 
-PRUNING = (
-    Units(
-        kind="hidden",
-        field="hidden",
-        made=(("layers/{i}/kernel", 1), ("layers/{i}/bias", 0)),
-        used=(("layers/{i+1}/kernel", 0),),
-    ),
-)
+PRUNING = (hidden("layers"),)
 
 
 def _last(place: int) -> Units:

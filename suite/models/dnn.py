@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
 from suite.base import ModelConfig
-from suite.compression.units import Units
+from suite.compression.units import Units, hidden
 from suite.errors import InputError
 from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
 from suite.nn import Dropout, Linear, activate
@@ -95,13 +95,6 @@ SHARDING = (
     (r"bias$", P("tensor")),
 )
 
-PRUNING = (
-    Units(
-        kind="hidden",
-        field="hidden",
-        made=(("layers/{i}/kernel", 1), ("layers/{i}/bias", 0)),
-        used=(("layers/{i+1}/kernel", 0),),
-    ),
-)
+PRUNING = (hidden("layers"),)
 
 IMPORTS: dict[str, Any] = {}
