@@ -45,7 +45,7 @@ def teach(student: Experiment, begin: Callable[[], Weights], teacher: Run | None
         told = fit(lesson, inside)
         weights = detached(*Run(inside, lesson)._weights)
         _keep_logs(inside, folder)
-        rate = told["train/examples_per_second"]
+        rate, _ = told.pop("train/examples_per_second"), told.pop("train/seconds_before")
         write_result(folder, "train", student.name, told, told["train/seconds"], rate)
         write(_finished(student), *weights, folder, inside / "assets")
     shutil.rmtree(inside, ignore_errors=True)
