@@ -24,8 +24,9 @@ def doctor() -> dict[str, Any]:
     """Look at everything.
 
     Returns:
-        JSON-able: ``python``, ``packages``, ``extras``, ``devices``, ``memory``, ``disk``, ``data`` and ``faults``, a
-        list of ``{"fault", "fix"}`` that is empty on a machine that can run everything it has devices for.
+        JSON-able: ``python``, ``packages``, ``extras``, ``devices``, ``onednn`` (its version, None without it),
+        ``memory``, ``disk``, ``data`` and ``faults``, a list of ``{"fault", "fix"}`` that is empty on a machine that
+        can run everything it has devices for.
     """
     faults: list[dict[str, str]] = []
     packages, extras = _packages(faults)
@@ -34,6 +35,7 @@ def doctor() -> dict[str, Any]:
         "packages": packages,
         "extras": extras,
         "devices": _devices(faults),
+        "onednn": _onednn(),
         "memory": _memory(),
         "disk": _disk(faults),
         "data": _data(faults),
@@ -57,6 +59,8 @@ def render(report: Mapping[str, Any]) -> str:
     for row in report["devices"]["found"]:
         size = f", {_gib(row['memory'])}" if row["memory"] else ""
         lines.append(f"  {row['platform']} {row['id']}: {row['kind']}{size}")
+    found = f"by oneDNN {report['onednn']}" if report["onednn"] else "by XLA (extra cpu: by oneDNN, in half the time)"
+    lines.append(f"  convolutions on a processor {found}")
     memory = report["memory"]
     lines.append(f"memory      {_gib(memory['available'])} free of {_gib(memory['total'])}, {memory['cores']} cores")
     lines += [f"disk        {_gib(row['free'])} free in {row['path']} ({row['what']})" for row in report["disk"]]
@@ -95,6 +99,8 @@ def _packages(faults: list[dict[str, str]]) -> tuple[list[dict[str, Any]], dict[
     for text in _requirements():
         requirement = Requirement(text)
         extra = re.search(r"""extra\s*==\s*['"]([\w-]+)['"]""", str(requirement.marker or ""))
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra[1] if extra else ""}):
+            continue  # for other platforms than this
         found = _installed(requirement.name)
         ok = found is not None and requirement.specifier.contains(found, prereleases=True)
         if extra:
@@ -123,7 +129,9 @@ def _requirements() -> list[str]:
             return []
         project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
         extras = project["optional-dependencies"].items()
-        return project["dependencies"] + [f'{text} ; extra == "{name}"' for name, texts in extras for text in texts]
+        return project["dependencies"] + [
+            f'{text} {"and" if ";" in text else ";"} extra == "{name}"' for name, texts in extras for text in texts
+        ]
 
 
 def _installed(name: str) -> str | None:
@@ -160,6 +168,14 @@ def _devices(faults: list[dict[str, str]]) -> dict[str, Any]:
     if tpu_present() and "tpu" not in platforms:
         _fault(faults, "this machine has a TPU, but jax runs without it.", "pip install 'suite[tpu]'")
     return {"found": found, "gpu_present": gpu_present(), "tpu_present": tpu_present()}
+
+
+def _onednn() -> str | None:
+    try:
+        from suite.nn import onednn
+    except Exception:  # a broken jax, which is told of already
+        return None
+    return onednn.version()
 
 
 def gpu_present() -> bool:

@@ -34,11 +34,22 @@ def test_report_is_complete_and_json():
     assert {"cuda12", "tpu", "prepare", "test"} <= set(report["extras"])
     assert all(name in text for name in names) and "cores" in text and "free in" in text
     assert report["devices"]["found"]
+    assert (f"oneDNN {report['onednn']}" if report["onednn"] else "extra cpu") in text
 
 
 def test_requirements_without_an_installed_distribution(monkeypatch):
     monkeypatch.setattr(module, "DISTRIBUTION", "no-such-distribution")
-    assert {"jax", "grain"} <= {row["name"] for row in doctor()["packages"]}
+    report = doctor()
+    assert {"jax", "grain"} <= {row["name"] for row in report["packages"]}
+    assert {"cuda12", "cpu", "test"} <= set(report["extras"])
+
+
+def test_what_another_platform_needs_is_not_missing(monkeypatch):
+    texts = ["jax>=0.10", 'odd>=1; sys_platform == "plan9"', 'odd-too; sys_platform == "plan9" and extra == "odd"']
+    monkeypatch.setattr(module, "_requirements", lambda: texts)
+    report = doctor()
+    assert [row["name"] for row in report["packages"]] == ["jax"] and not report["faults"]
+    assert not any(row["missing"] for row in report["extras"].values())
 
 
 def test_old_and_missing_packages(monkeypatch):

@@ -1,7 +1,8 @@
 """Convolution over two axes, in one place: which form it is computed in depends on the platform.
 
 On accelerators it is XLA's convolution, with bfloat16 operands and a float32 result where the precision says so. On a
-CPU that operation has no bfloat16 form, and is slow by the kernel's gradient. So there a bfloat16 convolution is one
+CPU that operation has no bfloat16 form, and is slow by the kernel's gradient. So there oneDNN convolves where it is
+installed (`suite.nn.onednn`) and the program is for this process's one device. Otherwise a bfloat16 convolution is one
 matrix product with the patches of the input that the kernel meets, laid side by side along the channels, and the
 kernel's gradient is such a product in both formats. The derivatives are written out, hence the custom rule, as in
 `suite.nn.dot`.
@@ -11,7 +12,9 @@ o outputs (channels), s stride, g groups.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +23,9 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
+from suite.nn import onednn
 from suite.nn.dot import Computing
+from suite.nn.layout import only_here
 
 _FEW = 16
 """Up to this many input channels patches cost more than the product, and XLA's convolution is faster on a CPU too."""
@@ -54,26 +59,46 @@ def conv2d(
     if kernel.shape[:2] == (1, 1) and groups == 1 and padding == 0:
         x = x[:, ::stride, ::stride] if stride > 1 else x
         stride = 1
-    return _conv(stride, padding, groups, compute, x, kernel)
+    by_library = only_here() and onednn.convolves(x, kernel, stride, padding, groups, compute)
+    return _conv(_Place(stride, padding, groups, compute, by_library), x, kernel)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
-def _conv(stride: int, padding: int, groups: int, compute: str, x: Array, kernel: Array) -> Array:
-    return _forward(stride, padding, groups, compute, x, kernel)[0]
+class _Place(NamedTuple):
+    """What a convolution is, but for its operands, and whether oneDNN computes it on a CPU."""
+
+    stride: int
+    padding: int
+    groups: int
+    compute: str
+    by_library: bool
+
+    def on_cpu(self) -> tuple[Callable[..., Array], Callable[..., tuple[Array, Array]]]:
+        """The convolution and its derivatives on a CPU."""
+        if self.by_library:
+            whole = self.stride, self.padding, self.groups
+            return partial(onednn.convolve, *whole), partial(onednn.convolve_back, *whole)
+        if self.groups == 1:
+            return partial(_products, self.stride, self.padding), partial(_products_back, self.stride, self.padding)
+        grouped = self.groups, self.stride, self.padding
+        return partial(_grouped, *grouped), partial(_grouped_back, *grouped)
 
 
-def _forward(stride: int, padding: int, groups: int, compute: str, x: Array, kernel: Array) -> tuple[Array, tuple]:
-    a, k = x.astype(compute), kernel.astype(compute)
-    on_cpu = partial(_products if groups == 1 else partial(_grouped, groups), stride, padding)
-    made = lax.platform_dependent(a, k, cpu=on_cpu, default=partial(_convolution, stride, padding, groups))
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _conv(place: _Place, x: Array, kernel: Array) -> Array:
+    return _forward(place, x, kernel)[0]
+
+
+def _forward(place: _Place, x: Array, kernel: Array) -> tuple[Array, tuple]:
+    a, k = x.astype(place.compute), kernel.astype(place.compute)
+    elsewhere = partial(_convolution, place.stride, place.padding, place.groups)
+    made = lax.platform_dependent(a, k, cpu=place.on_cpu()[0], default=elsewhere)
     return made, (a, k, jnp.zeros((0,), x.dtype), jnp.zeros((0,), kernel.dtype))
 
 
-def _backward(stride: int, padding: int, groups: int, compute: str, kept: tuple, grad: Array) -> tuple[Array, Array]:
+def _backward(place: _Place, kept: tuple, grad: Array) -> tuple[Array, Array]:
     a, k, x, kernel = kept
-    on_cpu = partial(_products_back if groups == 1 else partial(_grouped_back, groups), stride, padding)
-    elsewhere = partial(_convolution_back, stride, padding, groups)
-    dx, dk = lax.platform_dependent(a, k, grad.astype(compute), cpu=on_cpu, default=elsewhere)
+    elsewhere = partial(_convolution_back, place.stride, place.padding, place.groups)
+    dx, dk = lax.platform_dependent(a, k, grad.astype(place.compute), cpu=place.on_cpu()[1], default=elsewhere)
     return dx.astype(x.dtype), dk.astype(kernel.dtype)
 
 

@@ -80,6 +80,11 @@ def portable() -> bool:
     return _LAYOUT.get().portable
 
 
+def only_here() -> bool:
+    """Whether what is traced will run on one device of this process, and nowhere else."""
+    return _LAYOUT.get() == _ONE_DEVICE
+
+
 def batch_sum(tree: Any) -> Any:
     """Sums over the rows that a layer sees -> sums over the whole batch."""
     axis = _LAYOUT.get().axis

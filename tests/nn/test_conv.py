@@ -11,7 +11,7 @@ from jax import lax
 
 from suite import precision
 from suite.config import Precision
-from suite.nn import conv
+from suite.nn import conv, onednn
 from suite.nn.batchnorm import BatchNorm, GroupNorm
 from suite.nn.conv import Conv, conv2d, max_pool
 
@@ -52,6 +52,8 @@ def forms(shape):
     else:
         yield (partial(conv._grouped, groups, stride, padding), partial(conv._grouped_back, groups, stride, padding))
     place = (stride, padding, groups)
+    if onednn.version():
+        yield partial(onednn.convolve, *place), partial(onednn.convolve_back, *place)
     yield partial(conv._convolution, *place), partial(conv._convolution_back, *place)
 
 

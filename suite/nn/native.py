@@ -1,0 +1,147 @@
+"""Functions of C libraries as operations of XLA on a CPU, without a compiler.
+
+XLA calls the handler of a custom call with a frame: addresses, formats and shapes of the buffers, and attributes. Here
+the handler is Python, which reads the frame by `ctypes` and hands the addresses on; while the library works, Python's
+lock is free. The structures are those of XLA's C interface, ``xla/ffi/api/c_api.h``, which jaxlib ships; of another
+version of it nothing here is used (`known`).
+"""
+
+import ctypes
+import re
+from collections.abc import Callable, Sequence
+from ctypes import POINTER, Structure, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_void_p
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+_VERSION = (0, 3)
+"""Of the interface whose structures are below."""
+_FORMATS = {11: "float32", 16: "bfloat16"}
+_METADATA = 1
+"""The extension of a frame by which XLA asks what a handler is, before it calls it."""
+_INTERNAL = 13
+"""What an error of a handler is called in XLA."""
+
+
+class Buffer(NamedTuple):
+    """An array of an operation.
+
+    Attributes:
+        address: of its first byte, rows first.
+        format: ``"float32"`` or ``"bfloat16"``.
+        shape: sizes.
+    """
+
+    address: int
+    format: str
+    shape: tuple[int, ...]
+
+
+Handler = Callable[[Sequence[Buffer], Buffer, tuple[int, ...]], None]
+"""(operands, result, numbers): computes what is at the result's address."""
+
+
+class _Buffer(Structure):
+    _fields_ = [("struct_size", c_size_t), ("extension", c_void_p), ("format", c_int), ("data", c_void_p),
+                ("rank", c_int64), ("dims", POINTER(c_int64))]  # fmt: skip
+
+
+class _Buffers(Structure):
+    _fields_ = [("struct_size", c_size_t), ("extension", c_void_p), ("size", c_int64), ("types", c_void_p),
+                ("items", POINTER(POINTER(_Buffer)))]  # fmt: skip
+
+
+class _Numbers(Structure):
+    _fields_ = [("format", c_int), ("size", c_size_t), ("data", POINTER(c_int64))]
+
+
+class _Attributes(Structure):
+    _fields_ = [("struct_size", c_size_t), ("extension", c_void_p), ("size", c_int64), ("types", c_void_p),
+                ("names", c_void_p), ("items", POINTER(POINTER(_Numbers)))]  # fmt: skip
+
+
+class _Version(Structure):
+    _fields_ = [("struct_size", c_size_t), ("extension", c_void_p), ("major", c_int), ("minor", c_int)]
+
+
+class _Metadata(Structure):
+    _fields_ = [("struct_size", c_size_t), ("version", _Version), ("traits", c_uint32), ("state_type", c_int64)]
+
+
+class _Extension(Structure):
+    _fields_ = [("struct_size", c_size_t), ("type", c_int), ("next", c_void_p), ("metadata", POINTER(_Metadata))]
+
+
+class _Error(Structure):
+    _fields_ = [("struct_size", c_size_t), ("extension", c_void_p), ("message", c_char_p), ("code", c_int)]
+
+
+_make_error = ctypes.CFUNCTYPE(c_void_p, POINTER(_Error))
+
+
+class _Interface(Structure):  # its beginning; other functions follow
+    _fields_ = [("struct_size", c_size_t), ("extension", c_void_p), ("version", _Version), ("internal", c_void_p),
+                ("make_error", _make_error)]  # fmt: skip
+
+
+class _Frame(Structure):
+    _fields_ = [("struct_size", c_size_t), ("extension", POINTER(_Extension)), ("interface", POINTER(_Interface)),
+                ("context", c_void_p), ("stage", c_int), ("operands", _Buffers), ("results", _Buffers),
+                ("attributes", _Attributes)]  # fmt: skip
+
+
+_as_handler = ctypes.CFUNCTYPE(c_void_p, POINTER(_Frame))
+_registered: list[Any] = []
+"""What XLA may call at any time must live as long as the process."""
+
+
+@cache
+def known() -> bool:
+    """Whether this jaxlib calls handlers as they are written here."""
+    try:
+        text = Path(jax.ffi.include_dir(), "xla/ffi/api/c_api.h").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    found = [re.search(rf"#define XLA_FFI_API_{part} (\d+)", text) for part in ("MAJOR", "MINOR")]
+    return tuple(int(each[1]) for each in found if each) == _VERSION
+
+
+def register(name: str, handler: Handler) -> None:
+    """Let programs for a CPU call ``handler`` by ``name``. What it raises ends the program with that message."""
+
+    def answer(pointer: Any) -> int | None:
+        frame = pointer.contents
+        if frame.extension and frame.extension.contents.type == _METADATA:
+            told = frame.extension.contents.metadata.contents
+            told.version.major, told.version.minor = _VERSION
+            told.traits = 0
+            return None
+        try:
+            numbers = frame.attributes.items[0].contents
+            operands = [_read(frame.operands.items[n].contents) for n in range(frame.operands.size)]
+            handler(operands, _read(frame.results.items[0].contents), tuple(numbers.data[: numbers.size]))
+        except Exception as error:  # of the library: XLA must be told, or it takes what lies there for a result
+            message = f"{name}: {error}".encode()
+            told = _Error(ctypes.sizeof(_Error), None, message, _INTERNAL)
+            return frame.interface.contents.make_error(ctypes.byref(told))
+        return None
+
+    called = _as_handler(answer)
+    _registered.append(called)
+    jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(ctypes.cast(called, c_void_p).value), platform="cpu")
+
+
+def _read(buffer: Any) -> Buffer:
+    return Buffer(buffer.data, _FORMATS[buffer.format], tuple(buffer.dims[: buffer.rank]))
+
+
+def call(name: str, result: jax.ShapeDtypeStruct, *operands: Array, numbers: Sequence[int]) -> Array:
+    """The operation registered as ``name``."""
+    made: Array = jax.ffi.ffi_call(name, result, vmap_method="sequential")(
+        *operands, numbers=np.asarray(numbers, np.int64)
+    )
+    return made
