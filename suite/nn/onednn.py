@@ -145,7 +145,9 @@ def _library() -> Any:
 def _loaded() -> Any:
     for place in (os.path.join(sys.prefix, "lib", "libdnnl.so.3"), "libdnnl.so.3"):
         try:
-            library = ctypes.CDLL(place)
+            library: Any = ctypes.PyDLL(place)
+            # Only while a convolution runs is Python's lock let go of: to get it back may take milliseconds each time.
+            library.execute = ctypes.CDLL(place).dnnl_primitive_execute
         except OSError:
             continue
         library.dnnl_version.restype = POINTER(_Version)
@@ -300,7 +302,7 @@ class _Primitive:
         for memory, address in places.items():
             _check(library.dnnl_memory_set_data_handle(memory, address), "an address")
         for primitive, arguments in self.steps:
-            _check(library.dnnl_primitive_execute(primitive, stream, len(arguments), arguments), "a run")
+            _check(library.execute(primitive, stream, len(arguments), arguments), "a run")
 
 
 def _memory(descriptor: c_void_p) -> int:
