@@ -1,11 +1,14 @@
 """ResNet-18 on 64 images of 32x32 (training), ResNet-50 on 8 of 224x224 (training and inference).
 
-Training: SGD with momentum, statistics of the batch, all parameters. Random weights. Peer: torchvision's networks,
-eager and compiled, in the memory format "channels last", which is the faster one. Both sides get the allocator setting
-of ``suite.allocation.keep_memory``.
+Training: SGD with momentum, statistics of the batch, all parameters. Random weights. Ours with oneDNN, and without it,
+by products. Peer: torchvision's networks, eager and compiled, in the memory format "channels last", which is the faster
+one. Both sides get the allocator setting of ``suite.allocation.keep_memory``.
 
     python -m benchmarks.resnet
 """
+
+import os
+from functools import partial
 
 import numpy as np
 
@@ -20,6 +23,16 @@ def data(side: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 # Ours
+
+
+def without_onednn(make):
+    """What `make` makes, where the library is left out."""
+
+    def made():
+        os.environ["SUITE_ONEDNN"] = "off"
+        return make()
+
+    return made
 
 
 def ours(name: str, compute: str):
@@ -145,7 +158,9 @@ for title, size in CASES.items():
     for work, mine, peer in (("train", our_training, torch_training), ("inference", our_inference, torch_inference)):
         for compute, narrow in (("float32", False), ("bfloat16", True)):
             case = f"{title} {work} {compute}"
-            variant(case, "ours")(lambda mine=mine, size=size, compute=compute: mine(*size, compute))
+            own = partial(mine, *size, compute)
+            variant(case, "ours")(own)
+            variant(case, "ours by products")(without_onednn(own))
             for compiled in (False, True):
                 variant(case, "torch.compile" if compiled else "torch eager")(
                     lambda peer=peer, size=size, a=(narrow, compiled): peer(*size, *a)

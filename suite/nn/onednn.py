@@ -2,7 +2,8 @@
 
 It convolves in blocks without copying an input first, in bfloat16 too, which XLA's CPU backend cannot. The library is
 ``libdnnl.so.3``: of ``pip install "suite[cpu]"``, conda-forge (onednn-cpu-omp) or Debian (libdnnl3), all Apache-2.0.
-Where it is missing, or has no fast kernel for a shape on this processor, `suite.nn.conv` computes the same by products.
+Where it is missing, has no fast kernel for a shape on this processor, or is left out by ``SUITE_ONEDNN=off``,
+`suite.nn.conv` computes the same by products.
 
 Dims: see `suite.nn.conv`.
 """
@@ -125,7 +126,7 @@ def version() -> str | None:
 @cache
 def _library() -> Any:
     """The library with what is declared of it here; None where there is none that can be used."""
-    if sys.platform != "linux" or not native.known():
+    if sys.platform != "linux" or os.environ.get("SUITE_ONEDNN") == "off" or not native.known():
         return None
     library = _loaded()
     if library is None:

@@ -46,6 +46,11 @@ def test_it_computes_what_runs_here_alone():
         assert "suite.conv" not in program(elsewhere)
 
 
+def test_it_can_be_left_out(monkeypatch):
+    monkeypatch.setenv("SUITE_ONEDNN", "off")
+    assert onednn._library.__wrapped__() is None
+
+
 def test_without_it_products_do(monkeypatch):
     monkeypatch.setattr(onednn, "_library", lambda: None)
     assert onednn.version() is None
