@@ -1,6 +1,6 @@
 """Leaves out a step whose loss or gradient is no number: nothing of it stays but that it was skipped."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -8,13 +8,11 @@ import jax.numpy as jnp
 import optax
 
 from suite.base import Tally
-from suite.tree import paths
 
 
-def sound(tallies: Mapping[str, Tally], grads: Any, frozen: Collection[str]) -> jax.Array:
-    """() bool: the loss and the norm of the gradient are finite. ``frozen`` parameters have no gradient that counts."""
-    used = [value for name, value in paths(grads).items() if name not in frozen]
-    return jnp.isfinite(tallies["loss"].total) & jnp.isfinite(optax.global_norm(used))
+def sound(tallies: Mapping[str, Tally], grads: Any) -> jax.Array:
+    """() bool: the loss and the norm of the gradient are finite."""
+    return jnp.isfinite(tallies["loss"].total) & jnp.isfinite(optax.global_norm(grads))
 
 
 def either(good: jax.Array, new: Any, old: Any) -> Any:

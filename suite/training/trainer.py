@@ -58,6 +58,82 @@ class State:
     ema: Any
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Gradient:
+    """What a step finds out about a batch before anything changes.
+
+    Attributes:
+        grads: by path, of all parameters but frozen ones; of row-sparse tables, those of the rows of the batch.
+        tallies: what the task logs.
+        rest: the model's other variables, as this batch leaves them.
+        picked: the parameters as `rows.pick` gives them; None where there are no row-sparse tables.
+        seen: what of the batch decides about rows.
+    """
+
+    grads: Any
+    tallies: Any
+    rest: Any
+    picked: Any
+    seen: Any
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step, as a function of (State, batches (steps, b, ...)) that takes one for each leading entry.
+
+    Attributes:
+        differentiate: (State, batch) -> Gradient; looks at no state of the optimiser.
+        apply: (State, Gradient) -> (State, {name: Tally}).
+        layout: how it is spread over devices.
+    """
+
+    differentiate: Callable[[State, Batch], Gradient]
+    apply: Callable[[State, Gradient], tuple[State, dict[str, Tally]]]
+    layout: Layout
+
+    def __call__(self, state: State, batches: Batch) -> tuple[State, dict[str, Tally]]:
+        one = lambda state, batch: self.apply(state, self.differentiate(state, batch))
+        with laid_out(self.layout):
+            if batches["mask"].shape[0] == 1:
+                return one(state, jax.tree.map(lambda a: a[0], batches))
+            state, tallies = jax.lax.scan(one, state, batches)
+            return state, jax.tree.map(lambda t: t.sum(0), tallies)
+
+    def halved(self) -> "Halves":
+        """The same of one batch, as two programs."""
+
+        def differentiate(params: Any, rest: Any, step: jax.Array, batches: Batch) -> Gradient:
+            with laid_out(self.layout):
+                batch = jax.tree.map(lambda a: a[0], batches)
+                return self.differentiate(State(step, params, rest, None, None), batch)
+
+        def apply(state: State, found: Gradient) -> tuple[State, dict[str, Tally]]:
+            with laid_out(self.layout):
+                return self.apply(state, found)
+
+        return Halves(jax.jit(differentiate), jax.jit(apply, donate_argnums=0))
+
+
+@dataclass(frozen=True)
+class Halves:
+    """A step over (State, batches (1, b, ...)) as two programs. Where batches are of many lengths, only the first is
+    compiled for each of them; the second, half of the work of compiling, is about the parameters alone.
+
+    Attributes:
+        differentiate: (params, rest, step, batches) -> Gradient. Jitted.
+        apply: (State, Gradient) -> (State, {name: Tally}); donates the state. Jitted.
+    """
+
+    differentiate: Any
+    apply: Any
+
+    def __call__(self, state: State, batches: Batch) -> tuple[State, dict[str, Tally]]:
+        found = self.differentiate(state.params, state.rest, state.step, batches)
+        changed: tuple[State, dict[str, Tally]] = self.apply(state, found)
+        return changed
+
+
 @dataclass(frozen=True)
 class Program:
     """An experiment turned into functions, nothing allocated yet.
@@ -68,6 +144,7 @@ class Program:
         mesh: the device mesh.
         init: () -> State.
         step: (State, batches (steps, b, ...)) -> (State, {name: Tally}); donates the state. Jitted.
+        halves: the same as two programs, see `Halves`; None where more than one device takes part.
         predict: (params, rest, batch) -> outputs. Jitted.
         learning_rate: step -> learning rate.
     """
@@ -77,6 +154,7 @@ class Program:
     mesh: Mesh
     init: Callable[[], State]
     step: Any
+    halves: Halves | None
     predict: Any
     learning_rate: Callable[[int], Any]
 
@@ -125,14 +203,15 @@ def assemble(experiment: Experiment, total_steps: int = 0) -> Program:
     pruned = sparse.pruned_paths(settings.sparsity, dense, frozen, model_config.layer_of, model_config.depth)
     step = make_step(graph, experiment.task, update, train, tables, frozen, pruned,
                      Layout(axis=sharding.REPLICAS) if replicated else layout)  # fmt: skip
-    if replicated:
-        step = sharding.replicate(step, mesh)
+    halves = step.halved() if mesh.size == 1 else None
+    whole_step = sharding.replicate(step, mesh) if replicated else step
     return Program(
         graph=graph,
         abstract=abstract,
         mesh=mesh,
         init=jax.jit(init, out_shardings=shardings),
-        step=jax.jit(step, donate_argnums=0, out_shardings=None if shardings is None else (shardings, None)),
+        step=jax.jit(whole_step, donate_argnums=0, out_shardings=None if shardings is None else (shardings, None)),
+        halves=halves,
         predict=make_predict(graph, experiment.task, layout),
         learning_rate=jax.jit(optim.schedule(experiment.optim, total_steps)),
     )
@@ -151,8 +230,8 @@ def _check_tables(tables: Mapping[str, str], train: Train) -> None:
 
 def make_step(graph: Any, task: Task, update: rows.Update, train: Train, tables: Mapping[str, str],
               frozen: Collection[str] = (), pruned: Collection[str] = (),
-              layout: Layout = Layout()) -> Callable[..., Any]:  # fmt: skip
-    """The pure step over (State, batches (steps, b, ...)): one optimiser step for each leading entry.
+              layout: Layout = Layout()) -> "Step":  # fmt: skip
+    """The pure step.
 
     The gradient of ``frozen`` parameters (by path) is used nowhere, so the compiler leaves out the work for it. A zero
     of a ``pruned`` parameter is one of its moving average too.
@@ -182,30 +261,28 @@ def make_step(graph: Any, task: Task, update: rows.Update, train: Train, tables:
         tallies = jax.tree.map(lambda t: t.sum(0), tallies)
         return jax.tree.map(lambda t: t / jnp.maximum(tallies["loss"].count, 1), total), (tallies, rest)
 
-    def step(state: State, batch: Batch) -> tuple[State, dict[str, Tally]]:
+    def differentiate(state: State, batch: Batch) -> Gradient:
         key = jax.random.fold_in(jax.random.key(train.seed), state.step)
-        differentiate = accumulated if train.accumulate > 1 else gradient
         picked = rows.pick(state.params, batch, tables)
-        grads, (tallies, rest) = differentiate(picked, state.rest, batch, key)
+        grads, (tallies, rest) = (accumulated if train.accumulate > 1 else gradient)(picked, state.rest, batch, key)
         tallies = batch_sum(tallies)
         grads, picked, seen = rows.whole(grads, picked, batch, tables)
-        params, opt = update(grads, state.opt, state.params, picked, seen, state.step)
+        counting = {name: leaf for name, leaf in paths(grads).items() if name not in frozen}
+        return Gradient(counting, tallies, rest, picked if tables else None, seen)
+
+    def apply(state: State, found: Gradient) -> tuple[State, dict[str, Tally]]:
+        picked = found.picked if tables else state.params
+        grads = map_paths(lambda name, leaf: found.grads.get(name, jnp.zeros_like(leaf)), picked)
+        params, opt = update(grads, state.opt, state.params, picked, found.seen, state.step)
         ema = _average(state.ema, params, state.step, train.ema, frozen, pruned) if train.ema else None
-        changed = params, rest, opt, ema
+        changed, tallies = (params, found.rest, opt, ema), found.tallies
         if train.on_nan == "skip":
-            good = skipping.sound(tallies, grads, frozen)
+            good = skipping.sound(tallies, found.grads)
             changed = skipping.either(good, changed, (state.params, state.rest, state.opt, state.ema))
             tallies = skipping.tallied(good, tallies)
         return State(state.step + 1, *changed), tallies
 
-    def dispatch(state: State, batches: Batch) -> tuple[State, dict[str, Tally]]:
-        with laid_out(layout):
-            if batches["mask"].shape[0] == 1:
-                return step(state, jax.tree.map(lambda a: a[0], batches))
-            state, tallies = jax.lax.scan(step, state, batches)
-            return state, jax.tree.map(lambda t: t.sum(0), tallies)
-
-    return dispatch
+    return Step(differentiate, apply, layout)
 
 
 def _average(ema: Any, params: Any, step: jax.Array, decay: float, frozen: Collection[str],
@@ -364,13 +441,15 @@ def _train(loop: Loop, items: Iterator[Dispatch], plan: Plan, part: Part | None,
            on_dispatch: OnDispatch | None) -> None:  # fmt: skip
     """Until the items end, patience does, or the run is interrupted."""
     program = loop.program
+    lengths, at_once = len(plan.buckets), loop.experiment.train.steps_per_dispatch
+    step = program.halves if program.halves and lengths > 1 and at_once == 1 else program.step
     shapes: set[Any] = set()
     loop.since = time.perf_counter()
     for item, batch in to_device(items, placer(program.mesh, part, leading=1)):
         if on_dispatch is not None:
             on_dispatch(item)
         compiles, called = _compiles(loop.log, shapes, item, plan), time.perf_counter()
-        loop.state, tallies = program.step(loop.state, batch)
+        loop.state, tallies = step(loop.state, batch)
         if compiles:  # examples/s are those of training
             loop.since += time.perf_counter() - called
         loop.interval.add(item, tallies)

@@ -90,6 +90,24 @@ def test_the_state_is_donated_and_each_shape_compiles_once():
     assert program.step._cache_size() == len(toy.experiment().pipeline.buckets)
 
 
+@pytest.mark.parametrize("fields", [{}, {"train__accumulate": 2, "train__on_nan": "skip"},
+                                    {"optim__frozen": ("hidden",), "train__ema": 0.0}])  # fmt: skip
+def test_a_step_in_halves_is_the_same_and_the_second_compiles_once(fields):
+    experiment = changed(**fields)
+    program, batches = program_of(experiment, 26)
+    whole, halved = program.init(), program.init()
+    for _, batch in batches():
+        before = halved
+        whole, expected = program.step(whole, batch)
+        halved, tallies = program.halves(halved, batch)
+        assert tallies.keys() == expected.keys()
+        assert float(tallies["loss"].total) == pytest.approx(float(expected["loss"].total), rel=1e-4)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.params))
+    assert largest_difference(whole.params, halved.params) < 1e-5
+    assert program.halves.differentiate._cache_size() == len(experiment.pipeline.buckets) > 1
+    assert program.halves.apply._cache_size() == 1
+
+
 def test_dropout_is_a_function_of_seed_and_step():
     program, batches = program_of(changed(model__dropout=0.5))
     other, _ = program_of(changed(model__dropout=0.5, train__seed=1))
