@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from ctypes import POINTER, Structure, byref, c_char_p, c_int, c_int64, c_size_t, c_uint, c_void_p
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -42,7 +42,7 @@ _THREADS = (2, 4)
 _PAGE = 4096
 
 _lock = threading.Lock()
-"""One convolution at a time: each keeps all cores busy, and they share `_workspace`."""
+"""One at a time: each convolution keeps all cores busy, and they share `_workspace`."""
 
 
 class Geometry(NamedTuple):
@@ -138,9 +138,15 @@ def _library() -> Any:
     library.dnnl_memory_desc_get_size.argtypes = (c_void_p,)
     library.dnnl_memory_desc_equal.argtypes = (c_void_p, c_void_p)
     library.dnnl_memory_set_data_handle.argtypes = (c_void_p, c_void_p)
-    for kind in _ARGUMENTS:
-        native.register(kind, lambda *frame, kind=kind: _handle(kind, *frame))
+    with _lock:  # two threads may be here at once, and XLA takes a name once
+        _register()
     return library
+
+
+@cache
+def _register() -> None:
+    for kind in _ARGUMENTS:
+        native.register(kind, partial(_handle, kind))
 
 
 def _loaded() -> Any:
