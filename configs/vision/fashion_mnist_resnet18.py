@@ -18,13 +18,12 @@ from suite.models import resnet
 
 def experiment() -> Experiment:
     small = fashion_mnist_resnet.experiment()
+    # Few epochs learn from images as they are; parts of them cut out would ask for many more.
+    whole = changed(small, {"task.augment": (Flip(), Crop(padding=2)), "optim.warmup_steps": 300})
     return replace(
-        small,
+        whole,
         name="vision.fashion_mnist_resnet18",
-        # Few epochs learn from images as they are; parts of them cut out would ask for many more.
-        task=replace(small.task, augment=(Flip(), Crop(padding=2))),
         model=resnet.small(),  # 11.2 M parameters
-        optim=replace(small.optim, warmup_steps=300),
         train=Train(epochs=4, batch_size=128, ema=0.995, eval_batch_size=500, log_every=50),
         goal=Goal(metric="accuracy", at_least=0.94, on="test"),
     )

@@ -77,7 +77,7 @@ def _anywhere(stored: Any) -> Any:
 
 
 def _state(experiment: Experiment, params: Any, rest: Any) -> dict[str, Any]:
-    """The fields of `suite.training.trainer.State`."""
+    """The fields of `suite.training.step.State`."""
     if is_rounded(experiment.compression):
         return {"step": jnp.int32(0), "params": params, "rest": rest, "opt": {}, "ema": None}
     state = assemble(experiment).init()

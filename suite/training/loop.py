@@ -18,9 +18,10 @@ from suite.training.checkpoint import Checkpoints, Progress
 from suite.training.interruption import Interruption, Left
 from suite.training.interval import Interval
 from suite.training.judging import Judge, judged
+from suite.training.step import State
 
 if TYPE_CHECKING:
-    from suite.training.trainer import Program, State
+    from suite.training.trainer import Program
 
 
 OnEvaluation = Callable[[int, dict[str, float]], None]
