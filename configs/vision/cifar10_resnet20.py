@@ -25,7 +25,7 @@ def experiment() -> Experiment:
         model=resnet.cifar20(),
         optim=Optim(name="sgd", learning_rate=0.1, warmup_steps=400, weight_decay=5e-3),
         precision=Precision(compute="bfloat16"),
-        train=Train(epochs=10, batch_size=128, ema=0.998, eval_batch_size=500, log_every=50),
+        train=Train(epochs=8, batch_size=128, ema=0.998, eval_batch_size=500, log_every=50),
         goal=Goal(metric="accuracy", at_least=0.9, on="test"),
     )
 
