@@ -26,7 +26,7 @@ def experiment() -> Experiment:
         name="vision.fashion_mnist_resnet18",
         # 11.2 M parameters. The first stride halves the time.
         model=resnet.small(stem_stride=2),
-        train=Train(epochs=5, batch_size=128, ema=0.995, eval_batch_size=500, log_every=50),
+        train=Train(epochs=4, batch_size=128, ema=0.995, eval_batch_size=500, log_every=50),
         goal=Goal(metric="accuracy", at_least=0.94, on="test"),
     )
 
