@@ -59,7 +59,7 @@ def render(report: Mapping[str, Any]) -> str:
     for row in report["devices"]["found"]:
         size = f", {_gib(row['memory'])}" if row["memory"] else ""
         lines.append(f"  {row['platform']} {row['id']}: {row['kind']}{size}")
-    found = f"by oneDNN {report['onednn']}" if report["onednn"] else "by XLA (extra cpu: by oneDNN, in half the time)"
+    found = f"by oneDNN {report['onednn']}" if report["onednn"] else "by XLA (extra cpu: by oneDNN, which is faster)"
     lines.append(f"  convolutions on a processor {found}")
     memory = report["memory"]
     lines.append(f"memory      {_gib(memory['available'])} free of {_gib(memory['total'])}, {memory['cores']} cores")
