@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tests.parity.golden import mend_torch
@@ -170,11 +170,16 @@ def _report(case: str, processes: dict[str, _Process]) -> list[dict[str, Any]]:
     return rows
 
 
+def _asked(part: str, name: str, variants: Iterable[str]) -> bool:
+    """Whether ``part`` asks for the variant ``name``: a whole name means that variant alone."""
+    return part == name if part in variants else part in name
+
+
 def main() -> None:
     """Run the cases that this module's caller registered."""
     parser = argparse.ArgumentParser()
     parser.add_argument("cases", nargs="*", help="only cases with one of these in their name")
-    parser.add_argument("--only", nargs="*", default=[], help="only variants with one of these in their name")
+    parser.add_argument("--only", nargs="*", default=[], help="only these variants, or those with one of these in their name")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a turn")
     parser.add_argument("--log", help="file to which a JSON line a variant is appended")
@@ -186,7 +191,7 @@ def main() -> None:
     for case, variants in CASES.items():
         if args.cases and not any(part in case for part in args.cases):
             continue
-        names = [name for name in variants if not args.only or any(part in name for part in args.only)]
+        names = [name for name in variants if not args.only or any(_asked(part, name, variants) for part in args.only)]
         rows = run_case(case, names, args.rounds, args.seconds)
         if args.log:
             with open(args.log, "a") as file:

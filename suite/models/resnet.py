@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec as P
@@ -24,7 +23,7 @@ from suite.errors import InputError
 from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
 from suite.nn import Dropout, Linear
 from suite.nn.batchnorm import BatchNorm, GroupNorm
-from suite.nn.conv import Conv, max_pool
+from suite.nn.conv import Conv, finish, max_pool
 from suite.nn.layout import edge
 from suite.weights.imports import CONV2D, Map, Rule, linear
 
@@ -204,7 +203,7 @@ def _norm(config: Config, channels: int, scale: float = 1.0) -> BatchNorm | Grou
 
 
 class ConvNorm(nnx.Module):
-    """A convolution without bias, then a norm.
+    """A convolution without bias, then a norm, and what a block does with them.
 
     Attributes:
         conv, norm: see `suite.nn.conv.Conv`, `suite.nn.batchnorm`.
@@ -212,11 +211,18 @@ class ConvNorm(nnx.Module):
 
     def __init__(self, config: Config, inputs: int, outputs: int, size: int, stride: int = 1, scale: float = 1.0, *,
                  rngs: nnx.Rngs):  # fmt: skip
-        self.conv = Conv(inputs, outputs, size, stride=stride, rngs=rngs)
+        self.conv = Conv(inputs, outputs, size, stride=stride, narrow=True, rngs=rngs)
         self.norm = _norm(config, outputs, scale)
 
-    def __call__(self, x: Float[Array, "b h w i"], rows: Bool[Array, "b"] | None, training: bool) -> Array:
-        return self.norm(self.conv(x), rows, training=training)
+    def __call__(
+        self, x: Float[Array, "b h w i"], rows: Bool[Array, "b"] | None, training: bool,
+        added: Float[Array, "b y x o"] | None = None, relu: bool = False,
+    ) -> Float[Array, "b y x o"]:  # fmt: skip
+        """The normalised maps plus ``added``, and the ReLU of it, in the format of computing."""
+        if not training and isinstance(self.conv, Conv) and isinstance(self.norm, BatchNorm):
+            return self.conv.finished(x, *self.norm.learned(), added, relu)
+        maps = self.conv(x)
+        return finish(self.norm(maps, rows, training=training), added, relu).astype(maps.dtype)
 
 
 class Block(nnx.Module):
@@ -244,9 +250,8 @@ class Block(nnx.Module):
     ) -> Float[Array, "b y x o"]:
         y = x
         for layer in self.layers[:-1]:
-            y = edge(jax.nn.relu(layer(y, rows, training)))
-        y = self.layers[-1](y, rows, training)
-        return jax.nn.relu(y + self._beside(x, rows, training))
+            y = edge(layer(y, rows, training, relu=True))
+        return self.layers[-1](y, rows, training, self._beside(x, rows, training), relu=True)
 
     def _beside(self, x: Float[Array, "b h w i"], rows: Bool[Array, "b"] | None, training: bool) -> Array:
         if self.shortcut is not None:
@@ -285,7 +290,7 @@ class ResNet(nnx.Module):
         self, images: Float[Array, "b h w c"], rows: Bool[Array, "b"] | None = None, *, training: bool = False
     ) -> Float[Array, "b y x d"]:
         """The last stage's feature maps."""
-        x = jax.nn.relu(self.stem(images, rows, training))
+        x = self.stem(images, rows, training, relu=True)
         if self.pooled:
             x = max_pool(x, 3, 2, 1)
         for stage in self.stages:
@@ -297,7 +302,7 @@ class ResNet(nnx.Module):
         self, images: Float[Array, "b h w c"], *, rows: Bool[Array, "b"] | None = None, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b n"]:
         """Logits. Where ``rngs`` is given, norms use and keep the statistics of the batch's real ``rows``."""
-        x = self.features(images, rows, training=rngs is not None).mean((1, 2))
+        x = self.features(images, rows, training=rngs is not None).mean((1, 2), dtype=jnp.float32)
         return self.head(edge(self.dropout(x, rngs)))
 
 

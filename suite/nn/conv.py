@@ -1,10 +1,10 @@
 """Convolution over two axes, in one place: which form it is computed in depends on the platform.
 
-On accelerators it is XLA's convolution, with bfloat16 operands and a float32 result where the precision says so. On a
-CPU that operation has no bfloat16 form, and is slow by the kernel's gradient. So there oneDNN convolves where it is
-installed (`suite.nn.onednn`) and the program is for this process's one device. Otherwise a bfloat16 convolution is one
-matrix product with the patches of the input that the kernel meets, laid side by side along the channels, and the
-kernel's gradient is such a product in both formats. The derivatives are written out, hence the custom rule, as in
+On accelerators it is XLA's convolution, with bfloat16 operands where the precision says so. On a CPU that operation has
+no bfloat16 form, and is slow by the kernel's gradient. So there oneDNN convolves where it is installed
+(`suite.nn.onednn`) and the program is for this process's one device. Otherwise a bfloat16 convolution is one matrix
+product with the patches of the input that the kernel meets, laid side by side along the channels, and the kernel's
+gradient is such a product in both formats. The derivatives are written out, hence the custom rule, as in
 `suite.nn.dot`.
 
 Dims: b images, h w height and width of the input, y x those of the output, p q those of the kernel, i inputs,
@@ -13,7 +13,8 @@ o outputs (channels), s stride, g groups.
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
+from itertools import product
 from typing import NamedTuple
 
 import jax
@@ -41,9 +42,10 @@ def conv2d(
     padding: int = 0,
     groups: int = 1,
     compute: str = "float32",
+    result: str = "float32",
 ) -> Float[Array, "b y x o"]:
     """Cross-correlation of ``x``, padded by ``padding`` zeros on every side, with ``kernel``, at every ``stride``-th
-    place; the geometry of PyTorch's ``conv2d``. The result is float32.
+    place; the geometry of PyTorch's ``conv2d``.
 
     With ``compute="bfloat16"`` operands are rounded to bfloat16, forward and backward, and every sum is float32;
     derivatives have the formats of ``x`` and ``kernel``.
@@ -55,12 +57,36 @@ def conv2d(
         padding: along both axes.
         groups: a divisor of both numbers of channels.
         compute: format of the operands, ``"float32"`` or ``"bfloat16"``.
+        result: format of what it returns, and to which the gradient by ``x`` is rounded: ``"float32"``, or that of the
+            operands, which halves what the maps of a network weigh.
     """
-    if kernel.shape[:2] == (1, 1) and groups == 1 and padding == 0:
-        x = x[:, ::stride, ::stride] if stride > 1 else x
-        stride = 1
-    by_library = only_here() and onednn.convolves(x, kernel, stride, padding, groups, compute)
-    return _conv(_Place(stride, padding, groups, compute, by_library), x, kernel)
+    return _conv(_place(x, kernel, stride, padding, groups, compute, result), x, kernel)
+
+
+def conv2d_finished(
+    x: Float[Array, "b h w i"],
+    kernel: Float[Array, "p q i/g o"],
+    scale: Float[Array, "o"],
+    shift: Float[Array, "o"],
+    added: Float[Array, "b y x o"] | None = None,
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
+    compute: str = "float32",
+    result: str = "float32",
+    relu: bool = False,
+) -> Float[Array, "b y x o"]:
+    """`conv2d` times ``scale`` plus ``shift``, as a norm that has learned makes it, plus ``added``, and the ReLU of it
+    all: one operation where oneDNN computes it, as long as nobody asks for a derivative.
+    """
+    place = _place(x, kernel, stride, padding, groups, compute, result)
+    return _finished(place, relu, x, kernel, scale, shift, added)
+
+
+def finish(y: Float[Array, "b y x o"], added: Float[Array, "b y x o"] | None, relu: bool) -> Float[Array, "b y x o"]:
+    """``y`` plus ``added``, and the ReLU of it."""
+    y = y if added is None else y + added
+    return jax.nn.relu(y) if relu else y
 
 
 class _Place(NamedTuple):
@@ -70,17 +96,39 @@ class _Place(NamedTuple):
     padding: int
     groups: int
     compute: str
+    result: str
     by_library: bool
 
-    def on_cpu(self) -> tuple[Callable[..., Array], Callable[..., tuple[Array, Array]]]:
-        """The convolution and its derivatives on a CPU."""
+    def convolve(self, x: Array, kernel: Array) -> Array:
+        """The convolution of operands in the format of computing."""
+        on_cpu = self._on_cpu()[0]
+        elsewhere = partial(_convolution, self.stride, self.padding, self.groups, self.result)
+        return lax.platform_dependent(x, kernel, cpu=lambda *of: on_cpu(*of).astype(self.result), default=elsewhere)
+
+    def convolve_back(self, x: Array, kernel: Array, grad: Array) -> tuple[Array, Array]:
+        """Its derivatives."""
+        on_cpu = self._on_cpu()[1]
+        elsewhere = partial(_convolution_back, self.stride, self.padding, self.groups, self.result)
+
+        def rounded(*of: Array) -> tuple[Array, Array]:
+            dx, dk = on_cpu(*of)
+            return dx.astype(self.result), dk
+
+        return lax.platform_dependent(x, kernel, grad, cpu=rounded, default=elsewhere)
+
+    def _on_cpu(self) -> tuple[Callable[..., Array], Callable[..., tuple[Array, Array]]]:
         if self.by_library:
-            whole = self.stride, self.padding, self.groups
+            whole = self.stride, self.padding, self.groups, self.result
             return partial(onednn.convolve, *whole), partial(onednn.convolve_back, *whole)
         if self.groups == 1:
             return partial(_products, self.stride, self.padding), partial(_products_back, self.stride, self.padding)
         grouped = self.groups, self.stride, self.padding
         return partial(_grouped, *grouped), partial(_grouped_back, *grouped)
+
+
+def _place(x: Array, kernel: Array, stride: int, padding: int, groups: int, compute: str, result: str) -> _Place:
+    by_library = only_here() and onednn.convolves(x, kernel, stride, padding, groups, compute, result)
+    return _Place(stride, padding, groups, compute, result, by_library)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -90,19 +138,48 @@ def _conv(place: _Place, x: Array, kernel: Array) -> Array:
 
 def _forward(place: _Place, x: Array, kernel: Array) -> tuple[Array, tuple]:
     a, k = x.astype(place.compute), kernel.astype(place.compute)
-    elsewhere = partial(_convolution, place.stride, place.padding, place.groups)
-    made = lax.platform_dependent(a, k, cpu=place.on_cpu()[0], default=elsewhere)
-    return made, (a, k, jnp.zeros((0,), x.dtype), jnp.zeros((0,), kernel.dtype))
+    return place.convolve(a, k), (a, k, jnp.zeros((0,), x.dtype), jnp.zeros((0,), kernel.dtype))
 
 
 def _backward(place: _Place, kept: tuple, grad: Array) -> tuple[Array, Array]:
     a, k, x, kernel = kept
-    elsewhere = partial(_convolution_back, place.stride, place.padding, place.groups)
-    dx, dk = lax.platform_dependent(a, k, grad.astype(place.compute), cpu=place.on_cpu()[1], default=elsewhere)
+    dx, dk = place.convolve_back(a, k, grad.astype(place.compute))
     return dx.astype(x.dtype), dk.astype(kernel.dtype)
 
 
 _conv.defvjp(_forward, _backward)
+
+
+def _step_by_step(place: _Place, relu: bool, x: Array, kernel: Array, scale: Array, shift: Array,
+                  added: Array | None) -> Array:  # fmt: skip
+    return finish(_conv(place, x, kernel) * scale + shift, added, relu).astype(place.result)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _finished(place: _Place, relu: bool, x: Array, kernel: Array, scale: Array, shift: Array,
+              added: Array | None) -> Array:  # fmt: skip
+    each = partial(_step_by_step, place, relu)
+    if not place.by_library:
+        return each(x, kernel, scale, shift, added)
+
+    def at_once(x: Array, kernel: Array, scale: Array, shift: Array, added: Array | None) -> Array:
+        x, kernel = x.astype(place.compute), kernel.astype(place.compute)
+        added = added if added is None else added.astype(place.result)
+        whole = place.stride, place.padding, place.groups, place.result
+        return onednn.convolve_finished(*whole, relu, x, kernel, scale, shift, added)
+
+    return lax.platform_dependent(x, kernel, scale, shift, added, cpu=at_once, default=each)
+
+
+def _finished_forward(place: _Place, relu: bool, *operands: Array) -> tuple[Array, Callable]:
+    return jax.vjp(partial(_step_by_step, place, relu), *operands)
+
+
+def _finished_back(place: _Place, relu: bool, pull: Callable, grad: Array) -> tuple:
+    return pull(grad)
+
+
+_finished.defvjp(_finished_forward, _finished_back)
 
 
 def _size(length: int, taps: int, stride: int, padding: int) -> int:
@@ -235,15 +312,15 @@ def _grouped_back(groups: int, stride: int, padding: int, x: Array, kernel: Arra
 # As XLA's convolution
 
 
-def _convolution(stride: int, padding: int, groups: int, x: Array, kernel: Array) -> Float[Array, "b y x o"]:
+def _convolution(stride: int, padding: int, groups: int, result: str, x: Array, kernel: Array) -> Array:
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), ((padding, padding),) * 2, dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups, preferred_element_type=jnp.float32,
+        feature_group_count=groups, preferred_element_type=result,
     )  # fmt: skip
 
 
 def _convolution_back(
-    stride: int, padding: int, groups: int, x: Array, kernel: Array, grad: Array
+    stride: int, padding: int, groups: int, result: str, x: Array, kernel: Array, grad: Array
 ) -> tuple[Array, Array]:
     """JAX's own rule would mix the float32 gradient with bfloat16 operands, so both transposes are written out."""
     rows, columns, i, o = kernel.shape
@@ -257,7 +334,7 @@ def _convolution_back(
     flipped = flipped.transpose(0, 1, 4, 3, 2).reshape(rows, columns, o // groups, groups * i)
     dx = lax.conv_general_dilated(
         grad, flipped, (1, 1), by_x, (stride, stride), dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups, preferred_element_type=jnp.float32,
+        feature_group_count=groups, preferred_element_type=result,
     )  # fmt: skip
     dk = lax.conv_general_dilated(
         x, grad, (1, 1), by_kernel, None, (stride, stride), dimension_numbers=("CHWN", "IHWO", "HWNC"),
@@ -275,6 +352,7 @@ class Conv(Computing):
         bias: (outputs,), zero at first; None where ``use_bias`` is False.
         stride, padding, groups: see `conv2d`.
         compute: format of the operands.
+        narrow: what it returns has that format too.
     """
 
     def __init__(
@@ -288,6 +366,7 @@ class Conv(Computing):
         padding: int | None = None,
         groups: int = 1,
         use_bias: bool = False,
+        narrow: bool = False,
     ):
         """``padding`` None: ``size // 2``, which keeps height and width where the stride is 1 and the size odd."""
         self.kernel = nnx.Param(_HE(rngs.params(), (size, size, inputs // groups, outputs), jnp.float32))
@@ -295,13 +374,76 @@ class Conv(Computing):
         self.stride = stride
         self.padding = size // 2 if padding is None else padding
         self.groups = groups
+        self.narrow = narrow
         self.compute = "float32"
 
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b y x o"]:
-        y = conv2d(x, self.kernel[...], self.stride, self.padding, self.groups, self.compute)
+        y = conv2d(x, self.kernel[...], self.stride, self.padding, self.groups, self.compute, self._result)
         return y if self.bias is None else y + self.bias[...]
 
+    def finished(
+        self, x: Float[Array, "b h w i"], scale: Float[Array, "o"], shift: Float[Array, "o"],
+        added: Float[Array, "b y x o"] | None, relu: bool,
+    ) -> Float[Array, "b y x o"]:  # fmt: skip
+        """This convolution without its bias, in `conv2d_finished`."""
+        return conv2d_finished(x, self.kernel[...], scale, shift, added, self.stride, self.padding, self.groups,
+                               self.compute, self._result, relu)  # fmt: skip
 
+    @property
+    def _result(self) -> str:
+        return self.compute if self.narrow else "float32"
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def max_pool(x: Float[Array, "b h w c"], size: int, stride: int, padding: int = 0) -> Float[Array, "b y x c"]:
-    """The largest value of each window, which padding never is."""
-    return nnx.max_pool(x, (size, size), (stride, stride), ((padding, padding),) * 2)
+    """The largest value of each window, which padding never is. Of several its gradient goes to the first.
+
+    Written out by the places in a window, derivative too: XLA's CPU backend looks for the largest value of each window
+    again to spread a gradient, value by value, which takes some forty times as long.
+    """
+    largest = _met(x, size, stride, padding)
+    return reduce(jnp.maximum, largest)
+
+
+def _met(x: Array, size: int, stride: int, padding: int) -> list[Array]:
+    """What each place of the windows meets, (b, y, x, c) each."""
+    around = (padding, padding, 0)
+    x = lax.pad(x, jnp.asarray(-jnp.inf, x.dtype), ((0, 0, 0), around, around, (0, 0, 0)))
+    (height, width), b, c = (_size(n, size, stride, 0) for n in x.shape[1:3]), x.shape[0], x.shape[3]
+    ends = [(height - 1) * stride + 1, (width - 1) * stride + 1]
+    return [lax.slice(x, (0, p, q, 0), (b, p + ends[0], q + ends[1], c), (1, stride, stride, 1))
+            for p, q in np.ndindex(size, size)]  # fmt: skip
+
+
+def _max_pool_forward(x: Array, size: int, stride: int, padding: int) -> tuple[Array, tuple]:
+    largest, *others = _met(x, size, stride, padding)
+    place = jnp.zeros(largest.shape, jnp.uint8)
+    for n, other in enumerate(others, 1):
+        place = jnp.where(other > largest, jnp.uint8(n), place)
+        largest = jnp.maximum(largest, other)
+    return largest, (place, jnp.zeros((0, *x.shape[1:3]), x.dtype))
+
+
+def _max_pool_back(size: int, stride: int, padding: int, kept: tuple, grad: Array) -> tuple[Array]:
+    """As `_spread`: each of the interleaved grids of inputs is met by some places of the windows alone."""
+    place, like = kept
+    (h, w), (y, x) = like.shape[1:], grad.shape[1:3]
+    high, wide = (-(-(n + 2 * padding) // stride) for n in (h, w))
+    grad = grad.astype(jnp.float32)
+
+    def grid(r: int, s: int) -> Array:
+        total = jnp.zeros((grad.shape[0], high, wide, grad.shape[3]))
+        for p, q in product(range(r, size, stride), range(s, size, stride)):
+            down, right = p // stride, q // stride
+            around = (0, 0, 0), (down, high - y - down, 0), (right, wide - x - right, 0), (0, 0, 0)
+            total += lax.pad(jnp.where(place == p * size + q, grad, 0), jnp.float32(0), around)
+        return total
+
+    whole = jnp.stack([jnp.stack([grid(r, s) for s in range(stride)], 3) for r in range(stride)], 2)
+    words = _computed(lax.bitcast_convert_type(whole, jnp.uint32))
+    whole = lax.bitcast_convert_type(words, jnp.float32)
+    whole = whole.reshape(grad.shape[0], high * stride, wide * stride, grad.shape[3])
+    return (whole[:, padding : padding + h, padding : padding + w].astype(like.dtype),)
+
+
+max_pool.defvjp(_max_pool_forward, _max_pool_back)

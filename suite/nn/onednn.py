@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from ctypes import POINTER, Structure, byref, c_char_p, c_int, c_int64, c_size_t, c_uint, c_void_p
+from ctypes import POINTER, Structure, byref, c_char_p, c_float, c_int, c_int64, c_size_t, c_uint, c_void_p
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -25,17 +25,21 @@ from jaxtyping import Array, Float
 from suite.nn import native
 
 FORWARD, BY_INPUT, BY_KERNEL = "suite.conv", "suite.conv.by_input", "suite.conv.by_kernel"
+FINISHED = "suite.conv.finished"
 """The operations, by the names that XLA knows them by."""
 
 # Numbers of the C interface, of dnnl_types.h and dnnl_common_types.h.
 _CPU, _IN_ORDER = 1, 1
 _TRAINING, _DIRECT = 64, 1
+_ADD, _MULTIPLY, _RELU = 0x1FFF0, 0x1FFF1, 0x20
 _ANY = 1
 _FORMATS = {"bfloat16": 2, "float32": 3}
 _IMPLEMENTATION, _WEIGHTS, _DIFF_WEIGHTS, _SCRATCHPAD = 8, 131, 132, 136
 _FROM, _TO, _SCRATCH = 1, 17, 80
-_ARGUMENTS = {FORWARD: (1, 33, 17), BY_INPUT: (129, 33, 145), BY_KERNEL: (1, 161, 145)}
+_ARGUMENTS = {FORWARD: (1, 33, 17), BY_INPUT: (129, 33, 145), BY_KERNEL: (1, 161, 145), FINISHED: (1, 33, 17)}
 """What the images, the kernel and the feature maps are called, as operands or results."""
+_AFTER = [(1 + n) * 32768 | 2 for n in range(3)]
+"""What the operands of the operations after a convolution are called."""
 _USER = 1
 _THREADS = (2, 4)
 """Runtimes that need no more than the library: OpenMP and TBB."""
@@ -49,19 +53,24 @@ class Geometry(NamedTuple):
     """One operation on arrays of one shape.
 
     Attributes:
-        kind: `FORWARD`, `BY_INPUT` or `BY_KERNEL`.
-        format: of its operands. The result is float32.
+        kind: `FORWARD`, `BY_INPUT`, `BY_KERNEL` or `FINISHED`.
+        format: of its operands.
+        result: format of its result.
         images, kernel: shapes (b, h, w, i) and (p, q, i/g, o).
         stride, padding, groups: see `suite.nn.conv.conv2d`.
+        added, relu: of `FINISHED`, 1 where there are maps to add, and where it ends in a ReLU.
     """
 
     kind: str
     format: str
+    result: str
     images: tuple[int, ...]
     kernel: tuple[int, ...]
     stride: int
     padding: int
     groups: int
+    added: int = 0
+    relu: int = 0
 
     @property
     def maps(self) -> tuple[int, ...]:
@@ -70,45 +79,56 @@ class Geometry(NamedTuple):
         return self.images[0], y, x, self.kernel[3]
 
 
-def convolves(x: Array, kernel: Array, stride: int, padding: int, groups: int, compute: str) -> bool:
+def convolves(x: Array, kernel: Array, stride: int, padding: int, groups: int, compute: str, result: str) -> bool:
     """Whether `convolve` and its derivatives can be had, and are fast, for such operands."""
-    shapes = tuple(x.shape), tuple(kernel.shape)
+    about = tuple(x.shape), tuple(kernel.shape), stride, padding, groups
+    formats = {FORWARD: result, BY_INPUT: result, BY_KERNEL: "float32", FINISHED: result}
     return _library() is not None and all(
-        _fast(Geometry(kind, compute, *shapes, stride, padding, groups)) for kind in _ARGUMENTS
+        _fast(Geometry(kind, compute, format, *about)) for kind, format in formats.items()
     )
 
 
-def convolve(stride: int, padding: int, groups: int, x: Float[Array, "b h w i"],
+def convolve(stride: int, padding: int, groups: int, result: str, x: Float[Array, "b h w i"],
              kernel: Float[Array, "p q i/g o"]) -> Float[Array, "b y x o"]:  # fmt: skip
     """`suite.nn.conv.conv2d` of two arrays of one format."""
-    about = Geometry(FORWARD, str(x.dtype), x.shape, kernel.shape, stride, padding, groups)
-    return native.call(FORWARD, _float32(about.maps), x, kernel, numbers=about[4:])
+    about = Geometry(FORWARD, str(x.dtype), result, x.shape, kernel.shape, stride, padding, groups)
+    return native.call(FORWARD, jax.ShapeDtypeStruct(about.maps, result), x, kernel, numbers=about[5:])
+
+
+def convolve_finished(stride: int, padding: int, groups: int, result: str, relu: bool, x: Float[Array, "b h w i"],
+                      kernel: Float[Array, "p q i/g o"], scale: Float[Array, "o"], shift: Float[Array, "o"],
+                      added: Float[Array, "b y x o"] | None) -> Float[Array, "b y x o"]:  # fmt: skip
+    """`convolve`, times ``scale``, plus ``shift`` and ``added``, and their ReLU, before any of it is rounded.
+    ``scale`` and ``shift`` are float32, ``added`` is in the format of the result.
+    """
+    about = Geometry(FINISHED, str(x.dtype), result, x.shape, kernel.shape, stride, padding, groups)
+    after = (scale, shift) if added is None else (scale, shift, added)
+    numbers = stride, padding, groups, added is not None, relu
+    return native.call(FINISHED, jax.ShapeDtypeStruct(about.maps, result), x, kernel, *after, numbers=numbers)
 
 
 def convolve_back(
-    stride: int, padding: int, groups: int, x: Array, kernel: Array, grad: Float[Array, "b y x o"]
+    stride: int, padding: int, groups: int, result: str, x: Array, kernel: Array, grad: Float[Array, "b y x o"]
 ) -> tuple[Float[Array, "b h w i"], Float[Array, "p q i/g o"]]:
-    """The gradients of `convolve` by its operands, all three arrays being of one format."""
+    """The gradients of `convolve` by its operands, all three of one format: in that of the result, and in float32."""
     numbers = stride, padding, groups
-    return (native.call(BY_INPUT, _float32(x.shape), grad, kernel, numbers=numbers),
-            native.call(BY_KERNEL, _float32(kernel.shape), x, grad, numbers=numbers))  # fmt: skip
-
-
-def _float32(shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape, jnp.float32)
+    by_kernel = jax.ShapeDtypeStruct(kernel.shape, jnp.float32)
+    return (native.call(BY_INPUT, jax.ShapeDtypeStruct(x.shape, result), grad, kernel, numbers=numbers),
+            native.call(BY_KERNEL, by_kernel, x, grad, numbers=numbers))  # fmt: skip
 
 
 def _handle(kind: str, operands: Sequence[native.Buffer], result: native.Buffer, numbers: tuple[int, ...]) -> None:
     """One operation as XLA calls it."""
-    if kind == FORWARD:
-        (images, kernel), maps = operands, result
+    after: Sequence[native.Buffer] = ()
+    if kind in (FORWARD, FINISHED):
+        (images, kernel, *after), maps = operands, result
     elif kind == BY_INPUT:
         (maps, kernel), images = operands, result
     else:
         (images, maps), kernel = operands, result
-    about = Geometry(kind, operands[0].format, images.shape, kernel.shape, *numbers)
+    about = Geometry(kind, operands[0].format, result.format, images.shape, kernel.shape, *numbers)
     with _lock:
-        _prepared(about).run(images.address, kernel.address, maps.address)
+        _prepared(about).run(images.address, kernel.address, maps.address, *[each.address for each in after])
 
 
 # The library
@@ -174,15 +194,12 @@ def _check(status: int, doing: str) -> None:
 
 
 @cache
-def _engine() -> tuple[c_void_p, c_void_p, c_void_p]:
-    """Engine, stream, and the attributes of all primitives: scratch memory is ours."""
-    engine, stream, attributes = c_void_p(), c_void_p(), c_void_p()
-    library = _library()
+def _engine() -> tuple[c_void_p, c_void_p]:
+    """Engine and stream."""
+    engine, stream, library = c_void_p(), c_void_p(), _library()
     _check(library.dnnl_engine_create(byref(engine), _CPU, c_size_t(0)), "an engine")
     _check(library.dnnl_stream_create(byref(stream), engine, _IN_ORDER), "a stream")
-    _check(library.dnnl_primitive_attr_create(byref(attributes)), "attributes")
-    _check(library.dnnl_primitive_attr_set_scratchpad_mode(attributes, _USER), "scratch memory")
-    return engine, stream, attributes
+    return engine, stream
 
 
 # Primitives
@@ -220,9 +237,33 @@ def _kernel(shape: Sequence[int], format: str, groups: int, own: bool) -> c_void
     return _described(grouped[start:], format, strides[start:] if own else None)
 
 
+def _after(about: Geometry) -> list[c_void_p]:
+    """What the operations after a convolution take."""
+    if about.kind != FINISHED:
+        return []
+    channels = about.kernel[3]
+    each = _described((1, channels, 1, 1), "float32", (channels, 1, channels, channels))
+    return [each, each, _images(about.maps, about.result)] if about.added else [each, each]
+
+
+def _attributes(about: Geometry) -> c_void_p:
+    """Scratch memory is ours; and what comes after a convolution."""
+    made, operations, library = c_void_p(), c_void_p(), _library()
+    _check(library.dnnl_primitive_attr_create(byref(made)), "attributes")
+    _check(library.dnnl_primitive_attr_set_scratchpad_mode(made, _USER), "scratch memory")
+    _check(library.dnnl_post_ops_create(byref(operations)), "operations")
+    for kind, operand in zip((_MULTIPLY, _ADD, _ADD), _after(about), strict=False):
+        _check(library.dnnl_post_ops_append_binary(operations, kind, operand), "an operation")
+    if about.relu:
+        _check(library.dnnl_post_ops_append_eltwise(operations, _RELU, c_float(0), c_float(0)), "a ReLU")
+    _check(library.dnnl_primitive_attr_set_post_ops(made, operations), "operations")
+    return made
+
+
 def _descriptor(about: Geometry) -> c_void_p:
     """The primitive descriptor of an operation."""
-    library, (engine, _, attributes) = _library(), _engine()
+    library, (engine, _) = _library(), _engine()
+    attributes = _attributes(about)
     beyond = [(about.maps[n] - 1) * about.stride + about.kernel[n - 1] - about.images[n] - about.padding
               for n in (1, 2)]  # fmt: skip
     places = [_sizes(*pair) for pair in ((about.stride,) * 2, (0, 0), (about.padding,) * 2, beyond)]
@@ -240,16 +281,16 @@ def _descriptor(about: Geometry) -> c_void_p:
         return made
 
     narrow, made = about.format, c_void_p()
-    if about.kind == FORWARD:
-        return forward(*described(narrow, narrow, "float32"))
+    if about.kind in (FORWARD, FINISHED):
+        return forward(*described(narrow, narrow, about.result))
     hint = forward(*described(narrow, narrow, narrow))
     if about.kind == BY_INPUT:
-        x, w, y = described("float32", narrow, narrow)
+        x, w, y = described(about.result, narrow, narrow)
         status = library.dnnl_convolution_backward_data_primitive_desc_create(
             byref(made), engine, _DIRECT, x, w, y, *places, hint, attributes
         )
     else:
-        x, w, y = described(narrow, "float32", narrow)
+        x, w, y = described(narrow, about.result, narrow)
         status = library.dnnl_convolution_backward_weights_primitive_desc_create(
             byref(made), engine, _DIRECT, x, w, None, y, *places, hint, attributes
         )
@@ -282,16 +323,19 @@ class _Primitive:
         query = library.dnnl_primitive_desc_query_md
         blocked = c_void_p(query(descriptor, _DIFF_WEIGHTS if by_kernel else _WEIGHTS, 0))
         scratch = c_void_p(query(descriptor, _SCRATCHPAD, 0))
-        own = _kernel(about.kernel, "float32" if by_kernel else about.format, about.groups, own=True)
-        narrow, wide = about.format, "float32"
-        self.images = _memory(_images(about.images, wide if about.kind == BY_INPUT else narrow))
-        self.maps = _memory(_images(about.maps, wide if about.kind == FORWARD else narrow))
+        own = _kernel(about.kernel, about.result if by_kernel else about.format, about.groups, own=True)
+        narrow, result = about.format, about.result
+        self.images = _memory(_images(about.images, result if about.kind == BY_INPUT else narrow))
+        self.maps = _memory(_images(about.maps, result if about.kind in (FORWARD, FINISHED) else narrow))
+        self.after = [_memory(each) for each in _after(about)]
         self.kernel, self.blocked, self.scratch = _memory(own), _memory(blocked), _memory(scratch)
         self.reordered = not library.dnnl_memory_desc_equal(own, blocked)
         self.sizes = [library.dnnl_memory_desc_get_size(each) for each in (blocked, scratch)]
         images, kernel, maps = _ARGUMENTS[about.kind]
         used = self.blocked if self.reordered else self.kernel
-        self.steps = [_step(descriptor, {images: self.images, kernel: used, maps: self.maps, _SCRATCH: self.scratch})]
+        memories = {images: self.images, kernel: used, maps: self.maps, _SCRATCH: self.scratch}
+        memories |= dict(zip(_AFTER, self.after, strict=False))
+        self.steps = [_step(descriptor, memories)]
         if self.reordered:
             ways = [(own, self.kernel), (blocked, self.blocked)]
             (start, source), (end, target) = ways[::-1] if by_kernel else ways
@@ -300,12 +344,12 @@ class _Primitive:
             _check(status, f"no order for the kernel of {about}")
             self.steps.insert(1 if by_kernel else 0, _step(reorder, {_FROM: source, _TO: target}))
 
-    def run(self, images: int, kernel: int, maps: int) -> None:
+    def run(self, images: int, kernel: int, maps: int, *after: int) -> None:
         """Compute on the arrays at these addresses."""
         library, stream = _library(), _engine()[1]
         blocked, scratch = _workspace(*self.sizes)
         places = {self.images: images, self.kernel: kernel, self.maps: maps, self.blocked: blocked,
-                  self.scratch: scratch}  # fmt: skip
+                  self.scratch: scratch, **dict(zip(self.after, after, strict=True))}  # fmt: skip
         for memory, address in places.items():
             _check(library.dnnl_memory_set_data_handle(memory, address), "an address")
         for primitive, arguments in self.steps:

@@ -13,7 +13,7 @@ from suite import precision
 from suite.config import Precision
 from suite.nn import conv, onednn
 from suite.nn.batchnorm import BatchNorm, GroupNorm
-from suite.nn.conv import Conv, conv2d, max_pool
+from suite.nn.conv import Conv, conv2d, conv2d_finished, max_pool
 
 # height, width, size, stride, padding, groups, inputs, outputs
 SHAPES = [
@@ -51,7 +51,7 @@ def forms(shape):
         yield partial(conv._products, stride, padding), partial(conv._products_back, stride, padding)
     else:
         yield (partial(conv._grouped, groups, stride, padding), partial(conv._grouped_back, groups, stride, padding))
-    place = (stride, padding, groups)
+    place = (stride, padding, groups, "float32")
     if onednn.version():
         yield partial(onednn.convolve, *place), partial(onednn.convolve_back, *place)
     yield partial(conv._convolution, *place), partial(conv._convolution_back, *place)
@@ -100,6 +100,60 @@ def test_conv2d_and_its_derivative(compute):
     assert all(close(got, want, share) and got.dtype == jnp.float32 for got, want in zip(grads, wanted, strict=True))
 
 
+@pytest.mark.parametrize("by_library", [True, False])
+@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
+def test_a_finished_convolution_is_its_steps(compute, by_library, monkeypatch):
+    """With maps to add and without, with the ReLU and without; and the derivative, which is of the steps."""
+    if not by_library:
+        monkeypatch.setattr(onednn, "_library", lambda: None)
+    for shape in (SHAPES[1], SHAPES[4], SHAPES[7]):
+        _, _, _, stride, padding, groups, _, outputs = shape
+        place = {"stride": stride, "padding": padding, "groups": groups, "compute": compute, "result": compute}
+
+        def steps(x, kernel, scale, shift, added, relu, place=place):
+            y = conv2d(x, kernel, **place) * scale + shift
+            y = y if added is None else y + added
+            return (jax.nn.relu(y) if relu else y).astype(compute)
+
+        def once(x, kernel, scale, shift, added, relu, place=place):
+            return conv2d_finished(x, kernel, scale, shift, added, **place, relu=relu)
+
+        def learned(function, added, relu, *operands):
+            def loss(*operands):
+                made = function(*operands, added, relu).astype(jnp.float32)
+                return jnp.sin(made).sum(), made
+
+            return jax.grad(loss, (0, 1, 2, 3), has_aux=True)(*operands), function(*operands, added, relu)
+
+        @jax.jit
+        def everything(x, kernel, scale, shift, once=once, steps=steps, learned=learned):
+            like = steps(x, kernel, scale, shift, None, False)
+            return [[learned(function, added, relu, x, kernel, scale, shift) for function in (once, steps)]
+                    for added, relu in ((None, True), (jnp.ones_like(like), False))]  # fmt: skip
+
+        channels = jnp.arange(1.0, outputs + 1)
+        for got, expected in everything(*drawn(shape), jnp.cos(channels), jnp.sin(channels)):
+            assert got[1].dtype == compute
+            share = 1e-5 if compute == "float32" else 1e-2  # the steps are rounded once more
+            for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+                assert close(a.astype(jnp.float32), b.astype(jnp.float32), share)
+
+
+@pytest.mark.parametrize("by_library", [True, False])
+def test_maps_can_be_narrow_and_their_sums_are_not(by_library, monkeypatch):
+    if not by_library:
+        monkeypatch.setattr(onednn, "_library", lambda: None)
+    x, kernel = drawn(SHAPES[0])
+    wide, narrow = (partial(conv2d, stride=1, padding=1, compute="bfloat16", result=result)
+                    for result in ("float32", "bfloat16"))  # fmt: skip
+    made = narrow(x, kernel)
+    assert made.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(made, wide(x, kernel).astype(jnp.bfloat16))
+    by_x, by_kernel = jax.grad(lambda *of: narrow(*of).sum(dtype=jnp.float32), (0, 1))(x, kernel)
+    assert by_x.dtype == by_kernel.dtype == jnp.float32
+    np.testing.assert_array_equal(by_x, by_x.astype(jnp.bfloat16).astype(jnp.float32))
+
+
 def test_half_precision_products_are_summed_in_float32():
     """A thousand ones and a 2**-7: bfloat16 would not hold their sum."""
     x = jnp.ones((1, 1, 1, 1024)).at[..., 0].set(2.0**-7)
@@ -119,6 +173,31 @@ def test_the_module_follows_the_precision_policy():
 def test_max_pool_never_takes_padding():
     x = -jnp.arange(1.0, 17.0).reshape(1, 4, 4, 1)
     np.testing.assert_array_equal(max_pool(x, 3, 2, 1)[0, :, :, 0], [[-1, -2], [-5, -6]])
+
+
+@pytest.mark.parametrize("height,width,size,stride,padding", [(8, 8, 3, 2, 1), (7, 9, 3, 2, 1), (9, 8, 2, 2, 0),
+                                                              (10, 7, 2, 3, 0), (6, 6, 3, 1, 1)])  # fmt: skip
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_max_pool_is_that_of_xla_with_its_gradient(height, width, size, stride, padding, dtype):
+    x = jax.random.normal(jax.random.key(0), (2, height, width, 3)).astype(dtype)
+
+    def loss(pool, x):
+        made = pool(x).astype(jnp.float32)
+        return (made * jnp.cos(jnp.arange(made.size, dtype=jnp.float32)).reshape(made.shape)).sum(), made
+
+    window, padded = (1, size, size, 1), ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    theirs = partial(lax.reduce_window, init_value=-jnp.inf, computation=lax.max, window_dimensions=window,
+                     window_strides=(1, stride, stride, 1), padding=padded)  # fmt: skip
+    (got, made), (wanted, expected) = (jax.grad(partial(loss, pool), has_aux=True)(x)
+                                       for pool in (lambda x: max_pool(x, size, stride, padding), theirs))  # fmt: skip
+    np.testing.assert_array_equal(made, expected)
+    share = 0.02 if dtype == "bfloat16" else 1e-6  # XLA sums where windows overlap in the format of the input
+    assert got.dtype == x.dtype and close(got.astype(jnp.float32), wanted.astype(jnp.float32), share)
+
+
+def test_of_equal_values_the_first_has_the_gradient():
+    grad = jax.grad(lambda x: max_pool(x, 2, 2).sum())(jnp.zeros((1, 4, 4, 1)))
+    np.testing.assert_array_equal(grad[0, :, :, 0], [[1, 0, 1, 0], [0, 0, 0, 0]] * 2)
 
 
 def test_batch_norm_counts_real_rows_alone():
@@ -148,6 +227,35 @@ def test_batch_norm_does_not_cancel_far_from_zero():
     norm.mean[...] = jnp.array([1000.0])
     y = np.asarray(norm(x, training=True))
     assert abs(y.std() - 1) < 1e-3 and abs(y.mean()) < 1e-3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("rows", [None, [True] * 4, [True, True, False, True]])
+def test_batch_norm_learns_from_the_batch_statistics_too(dtype, rows):
+    """The derivative through mean and variance, against that of the formula in one piece."""
+    x = (1 + jax.random.normal(jax.random.key(0), (4, 5, 3, 2))).astype(dtype)
+    weight = jnp.ones((4, 1, 1, 1)) if rows is None else jnp.asarray(rows, jnp.float32)[:, None, None, None]
+    rows = None if rows is None else jnp.asarray(rows)
+
+    def formula(x, scale, bias):
+        x = x.astype(jnp.float32)
+        count = weight.sum() * 15
+        mean = (x * weight).sum((0, 1, 2)) / count
+        variance = (jnp.square(x - mean) * weight).sum((0, 1, 2)) / count
+        return (x - mean) / jnp.sqrt(variance + 1e-5) * scale + bias
+
+    def ours(x, scale, bias):
+        norm = BatchNorm(2)
+        norm.scale[...], norm.bias[...], norm.mean[...] = scale, bias, jnp.array([0.5, -0.5])
+        return norm(x, rows, training=True)
+
+    operands = x, jnp.array([2.0, -1.0]), jnp.array([0.0, 3.0])
+    made, expected = (jax.value_and_grad(lambda *of, f=f: (jnp.sin(f(*of)) * weight).sum(), (0, 1, 2))(*operands)
+                      for f in (ours, formula))  # fmt: skip
+    np.testing.assert_allclose(made[0], expected[0], rtol=1e-5)
+    for got, wanted in zip(made[1], expected[1], strict=True):
+        assert got.dtype == wanted.dtype
+        assert close(got.astype(jnp.float32), wanted.astype(jnp.float32), 1e-5 if dtype == "float32" else 1e-2)
 
 
 DEVICES = """

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax.sharding import Mesh
 
+from suite.models import resnet
 from suite.nn import native, onednn
 from suite.nn.conv import conv2d
 from suite.nn.layout import Layout, laid_out
@@ -59,8 +61,16 @@ def test_without_it_products_do(monkeypatch):
 
 @needed
 def test_a_shape_without_a_fast_kernel_is_left_to_products():
-    assert not onednn.convolves(*drawn(size=1), stride=1, padding=0, groups=1, compute="float32")  # it has no place
-    assert onednn.convolves(*drawn(), stride=1, padding=0, groups=1, compute="bfloat16")
+    assert not onednn.convolves(*drawn(size=1), stride=1, padding=0, groups=1, compute="float32",
+                                result="float32")  # it has no place  # fmt: skip
+    assert onednn.convolves(*drawn(), stride=1, padding=0, groups=1, compute="bfloat16", result="bfloat16")
+
+
+@needed
+def test_a_network_that_has_learned_is_convolutions_and_their_ends_at_once():
+    model = resnet.cifar20(channels=3, outputs=10).build(rngs=nnx.Rngs(0))
+    text = jax.jit(model).lower(jnp.zeros((2, 32, 32, 3))).as_text()
+    assert text.count("@suite.conv.finished(") == text.count("@suite.conv") == 19
 
 
 @needed
