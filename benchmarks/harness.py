@@ -179,7 +179,7 @@ def main() -> None:
     """Run the cases that this module's caller registered."""
     parser = argparse.ArgumentParser()
     parser.add_argument("cases", nargs="*", help="only cases with one of these in their name")
-    parser.add_argument("--only", nargs="*", default=[], help="only these variants, or those with one of these in their name")
+    parser.add_argument("--only", nargs="*", default=[], help="only these variants, by name or part of it")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a turn")
     parser.add_argument("--log", help="file to which a JSON line a variant is appended")
