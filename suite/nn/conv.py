@@ -126,9 +126,15 @@ class _Place(NamedTuple):
         return partial(_grouped, *grouped), partial(_grouped_back, *grouped)
 
 
+def by_library(x: Array, kernel: Array, stride: int = 1, padding: int = 0, groups: int = 1, compute: str = "float32",
+               result: str = "float32") -> bool:  # fmt: skip
+    """Whether oneDNN computes this `conv2d` on a CPU."""
+    return only_here() and onednn.convolves(x, kernel, stride, padding, groups, compute, result)
+
+
 def _place(x: Array, kernel: Array, stride: int, padding: int, groups: int, compute: str, result: str) -> _Place:
-    by_library = only_here() and onednn.convolves(x, kernel, stride, padding, groups, compute, result)
-    return _Place(stride, padding, groups, compute, result, by_library)
+    found = by_library(x, kernel, stride, padding, groups, compute, result)
+    return _Place(stride, padding, groups, compute, result, found)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -2,8 +2,9 @@
 
 XLA's CPU backend has no fast kernel for one-dimensional convolutions (strided: twice the time of products, grouped:
 six times PyTorch's), so there a convolution is a sum of matrix products, a depthwise one a sum of shifted rows, and
-a grouped one with a long kernel a product in the frequency domain. Elsewhere all of them are XLA's convolution.
-The forms agree to rounding, gradients included.
+a grouped one with a long kernel a product in the frequency domain. In bfloat16 oneDNN is faster than the products where
+it can be used (`suite.nn.conv`), in float32 slower. Elsewhere all of them are XLA's convolution. The forms agree to
+rounding, gradients included.
 
 Dims: b batch, t frames in, u frames out, k taps, s stride, i inputs, o outputs, d width, g groups, c inputs a group,
 e outputs a group, n block length, f frequencies.
@@ -19,6 +20,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
+from suite.nn.conv import by_library, conv2d
 from suite.nn.dot import Computing, dot
 
 _LECUN = nnx.initializers.lecun_normal()
@@ -33,6 +35,8 @@ def conv1d(x: Float[Array, "b t i"], w: Float[Array, "k i o"], stride: int = 1,
     ``compute`` is the format of the operands, see `suite.nn.dot.dot`.
     """
     ours, theirs = partial(_as_products, stride, compute), partial(_as_convolution, stride, 1, compute)
+    if compute == "bfloat16" and by_library(x[:, None], w[None], stride, compute=compute):
+        ours = partial(_as_rows, stride, compute)
     return lax.platform_dependent(x, w, cpu=ours, default=theirs)
 
 
@@ -59,6 +63,11 @@ def _as_convolution(stride: int, groups: int, compute: str, x: Array, w: Array) 
     y = lax.conv_general_dilated(x, w, (stride,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"),
                                  feature_group_count=groups)  # fmt: skip
     return y.astype(jnp.float32)
+
+
+def _as_rows(stride: int, compute: str, x: Array, w: Array) -> Array:
+    """As images of one row."""
+    return conv2d(x[:, None], w[None], stride, compute=compute)[:, 0]
 
 
 def _as_products(stride: int, compute: str, x: Array, w: Array) -> Array:
