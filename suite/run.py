@@ -33,10 +33,11 @@ from suite.data.tokenizers import Tokenizer
 from suite.distributed import hosts
 from suite.errors import InputError
 from suite.evaluation import evaluate as evaluate_split
-from suite.evaluation import examine, score_records
+from suite.evaluation import examine, make_predict, score_records
 from suite.exhibits import Exhibit
 from suite.intervals import Scores
 from suite.log import history
+from suite.nn.layout import Layout
 from suite.planning import planning, simulation
 from suite.planning.hardware import hardware
 from suite.training.loop import OnEvaluation
@@ -87,6 +88,16 @@ class Run:
     def graph(self) -> Any:
         """The model without its variables, as `nnx.merge` takes it."""
         return self._program.graph
+
+    @functools.cached_property
+    def portable(self) -> "Run":
+        """This run, computing in the forms that every device has, as its bundle does. Where a device has faster ones
+        (oneDNN's convolutions, fused attention) sums are taken in another order, which bfloat16 rounds otherwise.
+        """
+        predict = make_predict(self.graph, self.experiment.task, Layout(portable=True))
+        same = dataclasses.replace(self)
+        same.__dict__.update(_program=dataclasses.replace(self._program, predict=predict), _weights=self._weights)
+        return same
 
     @property
     def variables(self) -> tuple[Any, Any]:

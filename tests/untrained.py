@@ -60,8 +60,10 @@ def images(folder):
 
 
 def residual(folder):
-    model = resnet.small(blocks=(1, 1), widths=(8, 16), stem_width=8)
-    return suite.replace(suite.load("vision.digits_dnn", smoke=True), {"model": model})
+    """Channels enough for each form of a convolution, and operands of 16 bits."""
+    model = resnet.small(blocks=(1, 1), widths=(8, 24), stem_width=20)
+    return suite.replace(suite.load("vision.digits_dnn", smoke=True), {"model": model,
+                                                                       "precision.compute": "bfloat16"})  # fmt: skip
 
 
 def patches(folder):

@@ -242,8 +242,9 @@ def _metrics(made: Run) -> dict[str, dict[str, float]]:
 
 
 def _verify(made: Run, bundle: Bundle, asked: Mapping[str, Any]) -> None:
-    """Raises RunError: the bundle's outputs or answers on the records are not the run's."""
+    """Raises RunError: the bundle's outputs or answers on the records are not the run's (`Run.portable`)."""
     codec = made.experiment.task.codec
+    made = made if made.experiment.precision.compute == "float32" else made.portable
     count = len(next(iter(asked.values())))
     for start in range(0, count, ROWS):
         part = {name: take(values, np.arange(start, min(start + ROWS, count))) for name, values in asked.items()}

@@ -68,7 +68,8 @@ def refresh(folder: str | Path, to: str | Path = "", *, platforms: Sequence[str]
 
 def _compare(made: Run, bundle: Bundle) -> None:
     """Raises RunError: a program says something else than the model, of numbers that are drawn."""
-    predict, variables = make_predict(made.graph, made.experiment.task, Layout()), nest(bundle.weights)
+    layout = Layout(portable=made.experiment.precision.compute != "float32")  # see Run.portable
+    predict, variables = make_predict(made.graph, made.experiment.task, layout), nest(bundle.weights)
     rng = np.random.default_rng(0)
     for length in bundle.lengths:
         shapes = tracing.batch_of(bundle.signature.inputs, ROWS, length)

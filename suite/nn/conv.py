@@ -26,7 +26,7 @@ from jaxtyping import Array, Float
 
 from suite.nn import onednn
 from suite.nn.dot import Computing
-from suite.nn.layout import only_here
+from suite.nn.layout import only_here, portable
 
 _FEW = 16
 """Up to this many input channels patches cost more than the product, and XLA's convolution is faster on a CPU too."""
@@ -215,22 +215,22 @@ def _patches(x: Float[Array, "b h w i"], taps: tuple[int, int], stride: int, pad
     """What a kernel of ``taps`` meets at each place. Negative padding cuts.
 
     XLA copies element by element on a CPU. So two channels of 16 bits travel as one of 32, and the patches are what is
-    padded to its place, added up bit by bit, which takes a third of the time of concatenating.
+    padded to its place, added up bit by bit, which takes a third of the time of concatenating. Not so in a program for
+    any number of rows: JAX cannot settle the shape of such words there.
     """
-    dtype = x.dtype
+    dtype, pairs = x.dtype, x.dtype == jnp.bfloat16 and not portable()
     x = lax.pad(x, jnp.zeros((), dtype), ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, x.shape[3] % 2, 0)))
     b, h, w, i = x.shape
     y, z = (h - taps[0]) // stride + 1, (w - taps[1]) // stride + 1
     if taps == (1, 1):
         return x[:, ::stride, ::stride]
-    if dtype == jnp.bfloat16:
-        x = lax.bitcast_convert_type(x.reshape(b, h, w, i // 2, 2), jnp.uint32)
-    words = _computed(x if dtype == jnp.bfloat16 else lax.bitcast_convert_type(x, jnp.uint32))
-    met, size = jnp.zeros((), jnp.uint32), taps[0] * taps[1] * words.shape[3]
+    word = jnp.uint32 if pairs or dtype == jnp.float32 else jnp.uint16
+    words = _computed(lax.bitcast_convert_type(x.reshape(b, h, w, i // 2, 2) if pairs else x, word))
+    met, size = jnp.zeros((), word), taps[0] * taps[1] * words.shape[3]
     for n, (p, q) in enumerate(np.ndindex(*taps)):
         there = words[:, p : p + (y - 1) * stride + 1 : stride, q : q + (z - 1) * stride + 1 : stride]
         at = n * words.shape[3]
-        met |= lax.pad(there, jnp.uint32(0), ((0, 0, 0),) * 3 + ((at, size - at - words.shape[3], 0),))
+        met |= lax.pad(there, word(0), ((0, 0, 0),) * 3 + ((at, size - at - words.shape[3], 0),))
     met = _computed(met) if dtype == jnp.bfloat16 else met
     return lax.bitcast_convert_type(met, dtype).reshape(b, y, z, -1)
 
@@ -239,7 +239,7 @@ def _computed(made: Array) -> Array:
     """``made``, computed before its use. XLA would compute what produced it once for each patch it is in, since that
     looks cheap to it, and its barriers are gone when it decides. It doesn't look into a branch, though never taken.
     """
-    return lax.cond(made.reshape(-1)[0] == jnp.uint32(0x7FABCDEF), lambda made: made + 0, lambda made: made, made)
+    return lax.cond(made.reshape(-1)[0] == made.dtype.type(0x7FAB), lambda made: made + 0, lambda made: made, made)
 
 
 def _correlate(x: Array, kernel: Array, stride: int, pads: Pads) -> Float[Array, "b y x o"]:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from suite import optim
-from suite.config import Optim
+from suite import optim, precision
+from suite.config import Optim, Precision
 from suite.errors import InputError
 from suite.models import dnn, resnet
+from suite.nn.layout import Layout, laid_out
 from suite.tree import paths
 
 TINY = {"channels": 3, "outputs": 5, "blocks": (1, 2), "widths": (8, 12), "stem_width": 8}
@@ -163,3 +164,17 @@ def test_refusals(changes, message):
 def test_open_sizes_must_be_filled():
     with pytest.raises(InputError, match=r"field model\.outputs"):
         replace(resnet.resnet18(), channels=3).build(rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
+def test_a_program_for_any_number_of_rows_answers_the_same(compute):
+    config = resnet.Config(**{**TINY, "widths": (32, 64), "stem_width": 24})
+    model = precision.apply(config.build(rngs=nnx.Rngs(0)), Precision(compute=compute))
+    x = jax.random.normal(jax.random.key(0), (3, 33, 32, 3))
+    (rows,) = jax.export.symbolic_shape("rows")
+    with laid_out(Layout(portable=True)):
+        taken = jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype)
+        program = jax.export.deserialize(jax.export.export(jax.jit(lambda x: model(x)))(taken).serialize())
+    tolerance = 1e-5 if compute == "float32" else 2e-2
+    for some in (x, x[:1]):
+        np.testing.assert_allclose(program.call(some), model(some), rtol=tolerance, atol=tolerance)
