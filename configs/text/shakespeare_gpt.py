@@ -2,8 +2,8 @@
 
 source:   char-GPT of karpathy/nanoGPT: 6 layers of width 384, context 256, reaches 1.4697 nats a character on a GPU
 data:     $SUITE_DATA/tinyshakespeare: 1,115,394 characters, the last 10 % held out for validation
-expected: next character right 56.3 % (goal 50 %), validation loss 1.492 nats a character, with 1.8 M parameters; one
-          seed, the last step is the best
+expected: validation accuracy of the next character 56.3 % (goal 50 %), loss 1.492 nats a character, with 1.8 M
+          parameters; one seed, the last step is the best
 time:     76 minutes on 2 CPU cores with pauses and beside tests; some 28 at the 58 examples/s seen alone
 command:  suite train text.shakespeare_gpt
 """

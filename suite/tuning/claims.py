@@ -68,6 +68,10 @@ class Claim:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+        self.release()
+
+    def release(self) -> None:
+        """Let go."""
         self.note(0.0)
         os.close(self._file)
 

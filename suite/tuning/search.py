@@ -106,8 +106,11 @@ class Search:
         """A trial whose process died; else a new one, unless there is to be none."""
         for trial in trials:
             claim = Claim.take(self.at(trial.number)) if trial.state == "running" else None
-            if claim is not None:
+            if claim is None:
+                continue
+            if self.study.trials()[trial.number].state == "running":
                 return claim
+            claim.release()  # its process had not died: since the look at the trials it came to its end
         return None if stop else Claim.take(self.at(self.study.begin()))
 
     def _sweep(self, trials: Sequence["Trial"]) -> None:

@@ -15,6 +15,7 @@ from suite.base import Source
 from suite.config import Budget, Choice, Goal, Range, Search, replace
 from suite.errors import InputError, RunError
 from suite.tuning import recipe, space, tuning
+from suite.tuning.claims import Claim
 from tests import toy
 from tests.conftest import ROOT
 from tests.tuning.tuning_recipe import experiment
@@ -219,6 +220,21 @@ def test_another_process_met_the_goal(tmp_path):
     search.study.begin()
     search.study.end(2, "complete", 0.95, {})
     assert search.why_end(0) == "trial 2 has met the goal"
+
+
+def test_a_trial_that_ends_between_two_looks_is_not_taken_up(tmp_path):
+    """Another process may end it and let it go after this one has read that it is running."""
+    made = small()
+    search = tuning._begun(made, made.goal, space.dimensions(made), tmp_path / "search", "", False)
+    search.study.begin()
+    seen = search.study.trials()
+    search.study.end(0, "complete", 0.8, {})
+    assert search._next(seen, "trials") is None
+    with Claim.take(search.at(0)) as free:  # let go of
+        assert free is not None
+    search.study.begin()
+    with search._next(search.study.trials(), "trials") as left:  # a process that died
+        assert left.folder == search.at(1)
 
 
 def test_it_stops_when_its_hours_are_spent(tmp_path):
