@@ -2,8 +2,9 @@
 
 source:   arXiv 1512.03385; zalandoresearch/fashion-mnist lists 91.6 % for two convolutions, 94.9 % for a ResNet-18
 data:     Fashion-MNIST (TFDS fashion_mnist 3.0.1), 5 % of train held out for validation
-expected: test accuracy 93.66 % (seed 0; goal 93.5 %)
-time:     26 minutes on 2 CPU cores
+expected: test accuracy 93.66 and 93.28 % (goal 93.5 %): a run each of seed 0, the first before augmentation drew other
+          numbers and before maps were kept in bfloat16; which of these it is, or chance, was not measured
+time:     24 to 26 minutes on 2 CPU cores
 command:  suite train vision.fashion_mnist_resnet
 """
 
