@@ -99,16 +99,21 @@ class _Place(NamedTuple):
     result: str
     by_library: bool
 
+    @property
+    def about(self) -> tuple[int, int, int, str]:
+        """What any form of it needs to know."""
+        return self.stride, self.padding, self.groups, self.result
+
     def convolve(self, x: Array, kernel: Array) -> Array:
         """The convolution of operands in the format of computing."""
         on_cpu = self._on_cpu()[0]
-        elsewhere = partial(_convolution, self.stride, self.padding, self.groups, self.result)
+        elsewhere = partial(_convolution, *self.about)
         return lax.platform_dependent(x, kernel, cpu=lambda *of: on_cpu(*of).astype(self.result), default=elsewhere)
 
     def convolve_back(self, x: Array, kernel: Array, grad: Array) -> tuple[Array, Array]:
         """Its derivatives."""
         on_cpu = self._on_cpu()[1]
-        elsewhere = partial(_convolution_back, self.stride, self.padding, self.groups, self.result)
+        elsewhere = partial(_convolution_back, *self.about)
 
         def rounded(*of: Array) -> tuple[Array, Array]:
             dx, dk = on_cpu(*of)
@@ -118,8 +123,7 @@ class _Place(NamedTuple):
 
     def _on_cpu(self) -> tuple[Callable[..., Array], Callable[..., tuple[Array, Array]]]:
         if self.by_library:
-            whole = self.stride, self.padding, self.groups, self.result
-            return partial(onednn.convolve, *whole), partial(onednn.convolve_back, *whole)
+            return partial(onednn.convolve, *self.about), partial(onednn.convolve_back, *self.about)
         if self.groups == 1:
             return partial(_products, self.stride, self.padding), partial(_products_back, self.stride, self.padding)
         grouped = self.groups, self.stride, self.padding
@@ -171,8 +175,7 @@ def _finished(place: _Place, relu: bool, x: Array, kernel: Array, scale: Array, 
     def at_once(x: Array, kernel: Array, scale: Array, shift: Array, added: Array | None) -> Array:
         x, kernel = x.astype(place.compute), kernel.astype(place.compute)
         added = added if added is None else added.astype(place.result)
-        whole = place.stride, place.padding, place.groups, place.result
-        return onednn.convolve_finished(*whole, relu, x, kernel, scale, shift, added)
+        return onednn.convolve_finished(*place.about, relu, x, kernel, scale, shift, added)
 
     return lax.platform_dependent(x, kernel, scale, shift, added, cpu=at_once, default=each)
 
@@ -190,6 +193,18 @@ _finished.defvjp(_finished_forward, _finished_back)
 
 def _size(length: int, taps: int, stride: int, padding: int) -> int:
     return (length + 2 * padding - taps) // stride + 1
+
+
+def _met(x: Array, taps: tuple[int, int], stride: int) -> list[Array]:
+    """What each place of a window meets, (b, y, x, c) each; ``x`` is padded already."""
+    y, z = (_size(n, size, stride, 0) for n, size in zip(x.shape[1:3], taps, strict=True))
+    return [x[:, p : p + (y - 1) * stride + 1 : stride, q : q + (z - 1) * stride + 1 : stride]
+            for p, q in np.ndindex(*taps)]  # fmt: skip
+
+
+def _woven(grids: list[list[Array]]) -> Array:
+    """Grids of every s-th place, (b, y, x, c) each, by the place they begin at -> (b, y, s, x, s, c)."""
+    return jnp.stack([jnp.stack(row, 3) for row in grids], 2)
 
 
 # As a sum of matrix products
@@ -227,8 +242,7 @@ def _patches(x: Float[Array, "b h w i"], taps: tuple[int, int], stride: int, pad
     word = jnp.uint32 if pairs or dtype == jnp.float32 else jnp.uint16
     words = _computed(lax.bitcast_convert_type(x.reshape(b, h, w, i // 2, 2) if pairs else x, word))
     met, size = jnp.zeros((), word), taps[0] * taps[1] * words.shape[3]
-    for n, (p, q) in enumerate(np.ndindex(*taps)):
-        there = words[:, p : p + (y - 1) * stride + 1 : stride, q : q + (z - 1) * stride + 1 : stride]
+    for n, there in enumerate(_met(words, taps, stride)):
         at = n * words.shape[3]
         met |= lax.pad(there, word(0), ((0, 0, 0),) * 3 + ((at, size - at - words.shape[3], 0),))
     met = _computed(met) if dtype == jnp.bfloat16 else met
@@ -277,7 +291,7 @@ def _spread(stride: int, padding: int, shape: tuple[int, ...], kernel: Array, gr
              for q in range(stride)]  # fmt: skip
     if stride == 1:
         return grids[0][0]
-    whole = jnp.stack([jnp.stack(row, 3) for row in grids], 2)  # b, places, q, places, r, i
+    whole = _woven(grids)
     return whole.reshape(b, whole.shape[1] * stride, whole.shape[3] * stride, i)[:, :height, :width]
 
 
@@ -302,9 +316,7 @@ def _grouped(groups: int, stride: int, padding: int, x: Array, kernel: Array) ->
     x, kernel = x.astype(jnp.float32), kernel.astype(jnp.float32)
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     y, z = _size(h, rows, stride, padding), _size(w, columns, stride, padding)
-    met = [x[:, p : p + (y - 1) * stride + 1 : stride, q : q + (z - 1) * stride + 1 : stride]
-           for p in range(rows) for q in range(columns)]  # fmt: skip
-    window = jnp.stack(met, 3).reshape(b, y, z, rows * columns, groups, i)
+    window = jnp.stack(_met(x, (rows, columns), stride), 3).reshape(b, y, z, rows * columns, groups, i)
     weights = kernel.reshape(rows * columns, i, groups, o // groups)
     return jnp.einsum("byxtgi,tigo->byxgo", window, weights).reshape(b, y, z, o)
 
@@ -407,22 +419,18 @@ def max_pool(x: Float[Array, "b h w c"], size: int, stride: int, padding: int = 
     Written out by the places in a window, derivative too: XLA's CPU backend looks for the largest value of each window
     again to spread a gradient, value by value, which takes some forty times as long.
     """
-    largest = _met(x, size, stride, padding)
-    return reduce(jnp.maximum, largest)
+    return reduce(jnp.maximum, _pooled(x, size, stride, padding))
 
 
-def _met(x: Array, size: int, stride: int, padding: int) -> list[Array]:
-    """What each place of the windows meets, (b, y, x, c) each."""
+def _pooled(x: Array, size: int, stride: int, padding: int) -> list[Array]:
+    """What each place of the windows meets."""
     around = (padding, padding, 0)
     x = lax.pad(x, jnp.asarray(-jnp.inf, x.dtype), ((0, 0, 0), around, around, (0, 0, 0)))
-    (height, width), b, c = (_size(n, size, stride, 0) for n in x.shape[1:3]), x.shape[0], x.shape[3]
-    ends = [(height - 1) * stride + 1, (width - 1) * stride + 1]
-    return [lax.slice(x, (0, p, q, 0), (b, p + ends[0], q + ends[1], c), (1, stride, stride, 1))
-            for p, q in np.ndindex(size, size)]  # fmt: skip
+    return _met(x, (size, size), stride)
 
 
 def _max_pool_forward(x: Array, size: int, stride: int, padding: int) -> tuple[Array, tuple]:
-    largest, *others = _met(x, size, stride, padding)
+    largest, *others = _pooled(x, size, stride, padding)
     place = jnp.zeros(largest.shape, jnp.uint8)
     for n, other in enumerate(others, 1):
         place = jnp.where(other > largest, jnp.uint8(n), place)
@@ -445,7 +453,7 @@ def _max_pool_back(size: int, stride: int, padding: int, kept: tuple, grad: Arra
             total += lax.pad(jnp.where(place == p * size + q, grad, 0), jnp.float32(0), around)
         return total
 
-    whole = jnp.stack([jnp.stack([grid(r, s) for s in range(stride)], 3) for r in range(stride)], 2)
+    whole = _woven([[grid(r, s) for s in range(stride)] for r in range(stride)])
     words = _computed(lax.bitcast_convert_type(whole, jnp.uint32))
     whole = lax.bitcast_convert_type(words, jnp.float32)
     whole = whole.reshape(grad.shape[0], high * stride, wide * stride, grad.shape[3])
