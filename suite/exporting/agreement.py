@@ -5,10 +5,18 @@ from typing import Any
 
 import numpy as np
 
+from suite.config import Experiment
 from suite.errors import RunError
 
 TOLERANCE = 1e-5
 """How far outputs may be from one another, relative to those above 1."""
+
+
+def exact(experiment: Experiment) -> bool:
+    """Whether a model says the same, to the tolerance, in whichever forms it is computed. Where it doesn't, a bundle is
+    compared with its run in the same ones (`suite.run.Run.portable`).
+    """
+    return experiment.precision.compute == "float32"
 
 
 def check_outputs(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> None:

@@ -24,7 +24,7 @@ from suite.config import Experiment, Finetune
 from suite.data.memory import take
 from suite.errors import InputError, RunError
 from suite.exporting import model_card, tracing
-from suite.exporting.agreement import alike, check_outputs
+from suite.exporting.agreement import alike, check_outputs, exact
 from suite.nn.conv import Conv
 from suite.nn.conv1d import Conv1d
 from suite.nn.linear import Linear
@@ -244,7 +244,7 @@ def _metrics(made: Run) -> dict[str, dict[str, float]]:
 def _verify(made: Run, bundle: Bundle, asked: Mapping[str, Any]) -> None:
     """Raises RunError: the bundle's outputs or answers on the records are not the run's (`Run.portable`)."""
     codec = made.experiment.task.codec
-    made = made if made.experiment.precision.compute == "float32" else made.portable
+    made = made if exact(made.experiment) else made.portable
     count = len(next(iter(asked.values())))
     for start in range(0, count, ROWS):
         part = {name: take(values, np.arange(start, min(start + ROWS, count))) for name, values in asked.items()}

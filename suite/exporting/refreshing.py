@@ -18,7 +18,7 @@ from suite.bundles import manifest, tensors
 from suite.bundles.bundle import Bundle
 from suite.evaluation import make_predict
 from suite.exporting import exporting, tracing
-from suite.exporting.agreement import check_outputs
+from suite.exporting.agreement import check_outputs, exact
 from suite.nn.layout import Layout
 from suite.run import Run
 from suite.tree import nest
@@ -68,7 +68,7 @@ def refresh(folder: str | Path, to: str | Path = "", *, platforms: Sequence[str]
 
 def _compare(made: Run, bundle: Bundle) -> None:
     """Raises RunError: a program says something else than the model, of numbers that are drawn."""
-    layout = Layout(portable=made.experiment.precision.compute != "float32")  # see Run.portable
+    layout = Layout(portable=not exact(made.experiment))
     predict, variables = make_predict(made.graph, made.experiment.task, layout), nest(bundle.weights)
     rng = np.random.default_rng(0)
     for length in bundle.lengths:
