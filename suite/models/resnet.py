@@ -23,8 +23,9 @@ from suite.errors import InputError
 from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
 from suite.nn import Dropout, Linear
 from suite.nn.batchnorm import BatchNorm, GroupNorm
-from suite.nn.conv import Conv, finish, max_pool
+from suite.nn.conv import Conv, finish
 from suite.nn.layout import edge
+from suite.nn.pooling import max_pool
 from suite.weights.imports import CONV2D, Map, Rule, linear
 
 _CHOICES = {

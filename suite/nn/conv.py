@@ -11,28 +11,21 @@ Dims: b images, h w height and width of the input, y x those of the output, p q 
 o outputs (channels), s stride, g groups.
 """
 
-import math
 from collections.abc import Callable
-from functools import partial, reduce
-from itertools import product
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from suite.nn import onednn
+from suite.nn import onednn, patches
 from suite.nn.dot import Computing
-from suite.nn.layout import only_here, portable
+from suite.nn.layout import only_here
 
-_FEW = 16
-"""Up to this many input channels patches cost more than the product, and XLA's convolution is faster on a CPU too."""
 _HE = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
-
-Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 def conv2d(
@@ -124,10 +117,8 @@ class _Place(NamedTuple):
     def _on_cpu(self) -> tuple[Callable[..., Array], Callable[..., tuple[Array, Array]]]:
         if self.by_library:
             return partial(onednn.convolve, *self.about), partial(onednn.convolve_back, *self.about)
-        if self.groups == 1:
-            return partial(_products, self.stride, self.padding), partial(_products_back, self.stride, self.padding)
-        grouped = self.groups, self.stride, self.padding
-        return partial(_grouped, *grouped), partial(_grouped_back, *grouped)
+        place = self.stride, self.padding, self.groups
+        return partial(patches.convolve, *place), partial(patches.convolve_back, *place)
 
 
 def by_library(x: Array, kernel: Array, stride: int = 1, padding: int = 0, groups: int = 1, compute: str = "float32",
@@ -189,142 +180,6 @@ def _finished_back(place: _Place, relu: bool, pull: Callable, grad: Array) -> tu
 
 
 _finished.defvjp(_finished_forward, _finished_back)
-
-
-def _size(length: int, taps: int, stride: int, padding: int) -> int:
-    return (length + 2 * padding - taps) // stride + 1
-
-
-def _met(x: Array, taps: tuple[int, int], stride: int) -> list[Array]:
-    """What each place of a window meets, (b, y, x, c) each; ``x`` is padded already."""
-    y, z = (_size(n, size, stride, 0) for n, size in zip(x.shape[1:3], taps, strict=True))
-    return [x[:, p : p + (y - 1) * stride + 1 : stride, q : q + (z - 1) * stride + 1 : stride]
-            for p, q in np.ndindex(*taps)]  # fmt: skip
-
-
-def _woven(grids: list[list[Array]]) -> Array:
-    """Grids of every s-th place, (b, y, x, c) each, by the place they begin at -> (b, y, s, x, s, c)."""
-    return jnp.stack([jnp.stack(row, 3) for row in grids], 2)
-
-
-# As a sum of matrix products
-
-
-def _dot(x: Array, w: Array) -> Array:
-    return lax.dot_general(x, w, (((x.ndim - 1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
-
-
-def _outer(patches: Float[Array, "b y x n"], grad: Float[Array, "b y x o"]) -> Float[Array, "n o"]:
-    """The sum over all places of each patch times the gradient there, in float32.
-
-    The narrow operand stands first and places come in eight parts: both are faster than the plain product. The barrier
-    keeps XLA from turning the product round, which has no bfloat16 form.
-    """
-    parts = math.gcd(grad.size // grad.shape[-1], 8)
-    a, b = grad.reshape(parts, -1, grad.shape[-1]), patches.reshape(parts, -1, patches.shape[-1])
-    product = lax.dot_general(a, b, (((0, 1), (0, 1)), ((), ())), preferred_element_type=jnp.float32)
-    return lax.optimization_barrier(product).T
-
-
-def _patches(x: Float[Array, "b h w i"], taps: tuple[int, int], stride: int, pads: Pads) -> Float[Array, "b y x p*q*i"]:
-    """What a kernel of ``taps`` meets at each place. Negative padding cuts.
-
-    XLA copies element by element on a CPU. So two channels of 16 bits travel as one of 32, and the patches are what is
-    padded to its place, added up bit by bit, which takes a third of the time of concatenating. Not so in a program for
-    any number of rows: JAX cannot settle the shape of such words there.
-    """
-    dtype, pairs = x.dtype, x.dtype == jnp.bfloat16 and not portable()
-    x = lax.pad(x, jnp.zeros((), dtype), ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, x.shape[3] % 2, 0)))
-    b, h, w, i = x.shape
-    y, z = (h - taps[0]) // stride + 1, (w - taps[1]) // stride + 1
-    if taps == (1, 1):
-        return x[:, ::stride, ::stride]
-    word = jnp.uint32 if pairs or dtype == jnp.float32 else jnp.uint16
-    words = _computed(lax.bitcast_convert_type(x.reshape(b, h, w, i // 2, 2) if pairs else x, word))
-    met, size = jnp.zeros((), word), taps[0] * taps[1] * words.shape[3]
-    for n, there in enumerate(_met(words, taps, stride)):
-        at = n * words.shape[3]
-        met |= lax.pad(there, word(0), ((0, 0, 0),) * 3 + ((at, size - at - words.shape[3], 0),))
-    met = _computed(met) if dtype == jnp.bfloat16 else met
-    return lax.bitcast_convert_type(met, dtype).reshape(b, y, z, -1)
-
-
-def _computed(made: Array) -> Array:
-    """``made``, computed before its use. XLA would compute what produced it once for each patch it is in, since that
-    looks cheap to it, and its barriers are gone when it decides. It doesn't look into a branch, though never taken.
-    """
-    return lax.cond(made.reshape(-1)[0] == made.dtype.type(0x7FAB), lambda made: made + 0, lambda made: made, made)
-
-
-def _correlate(x: Array, kernel: Array, stride: int, pads: Pads) -> Float[Array, "b y x o"]:
-    if x.dtype == jnp.float32 or x.shape[3] <= _FEW:
-        x, kernel = x.astype(jnp.float32), kernel.astype(jnp.float32)
-        return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    met = _patches(x, kernel.shape[:2], stride, pads)
-    return _dot(met, _even(kernel).reshape(-1, kernel.shape[3]))
-
-
-def _even(kernel: Array) -> Array:
-    """A kernel for an even number of channels, as `_patches` has them."""
-    return lax.pad(kernel, jnp.zeros((), kernel.dtype), ((0, 0, 0), (0, 0, 0), (0, kernel.shape[2] % 2, 0), (0, 0, 0)))
-
-
-def _products(stride: int, padding: int, x: Array, kernel: Array) -> Float[Array, "b y x o"]:
-    if kernel.shape[:2] == (1, 1) and not padding:
-        return _dot(x[:, ::stride, ::stride], kernel[0, 0])
-    return _correlate(x, kernel, stride, ((padding, padding), (padding, padding)))
-
-
-def _products_back(stride: int, padding: int, x: Array, kernel: Array, grad: Array) -> tuple[Array, Array]:
-    (rows, columns), (i, o) = kernel.shape[:2], kernel.shape[2:]
-    met = _patches(x, (rows, columns), stride, ((padding, padding), (padding, padding)))
-    dk = _outer(met, grad).reshape(rows, columns, -1, o)[:, :, :i]
-    return _spread(stride, padding, x.shape, kernel, grad), dk
-
-
-def _spread(stride: int, padding: int, shape: tuple[int, ...], kernel: Array, grad: Array) -> Float[Array, "b h w i"]:
-    """The gradient by the input. Of a strided convolution each of the s x s interleaved grids of places met its own
-    taps of the kernel alone, and is a convolution of its own, without stride.
-    """
-    b, height, width, i = shape
-    grids = [[_grid(stride, padding, (height, width), kernel, grad, (q, r)) for r in range(stride)]
-             for q in range(stride)]  # fmt: skip
-    if stride == 1:
-        return grids[0][0]
-    whole = _woven(grids)
-    return whole.reshape(b, whole.shape[1] * stride, whole.shape[3] * stride, i)[:, :height, :width]
-
-
-def _grid(stride: int, padding: int, size: tuple[int, int], kernel: Array, grad: Array, at: tuple[int, int]) -> Array:
-    """The gradient by the inputs at ``at``, ``at + stride``, ... of each axis."""
-    starts, pads = [], []
-    for axis in (0, 1):
-        start = (at[axis] + padding) % stride
-        taps = len(range(start, kernel.shape[axis], stride))
-        low = taps - 1 - (at[axis] + padding - start) // stride
-        starts.append(start)
-        pads.append((low, -(-size[axis] // stride) + taps - 1 - grad.shape[1 + axis] - low))
-    part = kernel[starts[0] :: stride, starts[1] :: stride][::-1, ::-1].swapaxes(2, 3)
-    if not part.size:  # the kernel is smaller than the stride, and never looks here
-        return jnp.zeros((grad.shape[0], *(-(-n // stride) for n in size), kernel.shape[2]), jnp.float32)
-    return _correlate(grad, part, 1, (pads[0], pads[1]))
-
-
-def _grouped(groups: int, stride: int, padding: int, x: Array, kernel: Array) -> Float[Array, "b y x o"]:
-    """One batched product over groups, in float32: XLA's CPU backend has no batched form of other operands."""
-    (rows, columns, i, o), (b, h, w) = kernel.shape, x.shape[:3]
-    x, kernel = x.astype(jnp.float32), kernel.astype(jnp.float32)
-    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    y, z = _size(h, rows, stride, padding), _size(w, columns, stride, padding)
-    window = jnp.stack(_met(x, (rows, columns), stride), 3).reshape(b, y, z, rows * columns, groups, i)
-    weights = kernel.reshape(rows * columns, i, groups, o // groups)
-    return jnp.einsum("byxtgi,tigo->byxgo", window, weights).reshape(b, y, z, o)
-
-
-def _grouped_back(groups: int, stride: int, padding: int, x: Array, kernel: Array, grad: Array) -> tuple[Array, Array]:
-    x, kernel, grad = (a.astype(jnp.float32) for a in (x, kernel, grad))
-    dx, dk = jax.vjp(partial(_grouped, groups, stride, padding), x, kernel)[1](grad)
-    return dx, dk
 
 
 # As XLA's convolution
@@ -410,54 +265,3 @@ class Conv(Computing):
     @property
     def _result(self) -> str:
         return self.compute if self.narrow else "float32"
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def max_pool(x: Float[Array, "b h w c"], size: int, stride: int, padding: int = 0) -> Float[Array, "b y x c"]:
-    """The largest value of each window, which padding never is. Of several its gradient goes to the first.
-
-    Written out by the places in a window, derivative too: XLA's CPU backend looks for the largest value of each window
-    again to spread a gradient, value by value, which takes some forty times as long.
-    """
-    return reduce(jnp.maximum, _pooled(x, size, stride, padding))
-
-
-def _pooled(x: Array, size: int, stride: int, padding: int) -> list[Array]:
-    """What each place of the windows meets."""
-    around = (padding, padding, 0)
-    x = lax.pad(x, jnp.asarray(-jnp.inf, x.dtype), ((0, 0, 0), around, around, (0, 0, 0)))
-    return _met(x, (size, size), stride)
-
-
-def _max_pool_forward(x: Array, size: int, stride: int, padding: int) -> tuple[Array, tuple]:
-    largest, *others = _pooled(x, size, stride, padding)
-    place = jnp.zeros(largest.shape, jnp.uint8)
-    for n, other in enumerate(others, 1):
-        place = jnp.where(other > largest, jnp.uint8(n), place)
-        largest = jnp.maximum(largest, other)
-    return largest, (place, jnp.zeros((0, *x.shape[1:3]), x.dtype))
-
-
-def _max_pool_back(size: int, stride: int, padding: int, kept: tuple, grad: Array) -> tuple[Array]:
-    """As `_spread`: each of the interleaved grids of inputs is met by some places of the windows alone."""
-    place, like = kept
-    (h, w), (y, x) = like.shape[1:], grad.shape[1:3]
-    high, wide = (-(-(n + 2 * padding) // stride) for n in (h, w))
-    grad = grad.astype(jnp.float32)
-
-    def grid(r: int, s: int) -> Array:
-        total = jnp.zeros((grad.shape[0], high, wide, grad.shape[3]))
-        for p, q in product(range(r, size, stride), range(s, size, stride)):
-            down, right = p // stride, q // stride
-            around = (0, 0, 0), (down, high - y - down, 0), (right, wide - x - right, 0), (0, 0, 0)
-            total += lax.pad(jnp.where(place == p * size + q, grad, 0), jnp.float32(0), around)
-        return total
-
-    whole = _woven([[grid(r, s) for s in range(stride)] for r in range(stride)])
-    words = _computed(lax.bitcast_convert_type(whole, jnp.uint32))
-    whole = lax.bitcast_convert_type(words, jnp.float32)
-    whole = whole.reshape(grad.shape[0], high * stride, wide * stride, grad.shape[3])
-    return (whole[:, padding : padding + h, padding : padding + w].astype(like.dtype),)
-
-
-max_pool.defvjp(_max_pool_forward, _max_pool_back)
