@@ -66,18 +66,16 @@ def _patches(x: Float[Array, "b h w i"], taps: tuple[int, int], stride: int, pad
     """
     dtype, pairs = x.dtype, x.dtype == jnp.bfloat16 and not portable()
     x = lax.pad(x, jnp.zeros((), dtype), ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, x.shape[3] % 2, 0)))
-    b, h, w, i = x.shape
-    y, z = (h - taps[0]) // stride + 1, (w - taps[1]) // stride + 1
     if taps == (1, 1):
         return x[:, ::stride, ::stride]
     word = jnp.uint32 if pairs or dtype == jnp.float32 else jnp.uint16
-    words = windows.computed(lax.bitcast_convert_type(x.reshape(b, h, w, i // 2, 2) if pairs else x, word))
+    words = windows.computed(lax.bitcast_convert_type(x.reshape(*x.shape[:3], -1, 2) if pairs else x, word))
     met, size = jnp.zeros((), word), taps[0] * taps[1] * words.shape[3]
     for n, there in enumerate(windows.met(words, taps, stride)):
         at = n * words.shape[3]
         met |= lax.pad(there, word(0), ((0, 0, 0),) * 3 + ((at, size - at - words.shape[3], 0),))
     met = windows.computed(met) if dtype == jnp.bfloat16 else met
-    return lax.bitcast_convert_type(met, dtype).reshape(b, y, z, -1)
+    return lax.bitcast_convert_type(met, dtype).reshape(*met.shape[:3], -1)
 
 
 def _correlate(x: Array, kernel: Array, stride: int, pads: Pads) -> Float[Array, "b y x o"]:
@@ -123,10 +121,10 @@ def _grid(stride: int, padding: int, size: tuple[int, int], kernel: Array, grad:
 
 def _grouped(stride: int, padding: int, groups: int, x: Array, kernel: Array) -> Float[Array, "b y x o"]:
     """One batched product over groups, in float32: XLA's CPU backend has no batched form of other operands."""
-    (rows, columns, i, o), (b, h, w) = kernel.shape, x.shape[:3]
+    rows, columns, i, o = kernel.shape
     x, kernel = x.astype(jnp.float32), kernel.astype(jnp.float32)
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    y, z = windows.places(h, rows, stride, padding), windows.places(w, columns, stride, padding)
-    window = jnp.stack(windows.met(x, (rows, columns), stride), 3).reshape(b, y, z, rows * columns, groups, i)
+    window = jnp.stack(windows.met(x, (rows, columns), stride), 3)
+    window = window.reshape(*window.shape[:4], groups, i)
     weights = kernel.reshape(rows * columns, i, groups, o // groups)
-    return jnp.einsum("byxtgi,tigo->byxgo", window, weights).reshape(b, y, z, o)
+    return jnp.einsum("byxtgi,tigo->byxgo", window, weights).reshape(*window.shape[:3], o)

@@ -6,14 +6,9 @@ from jax import lax
 from jaxtyping import Array
 
 
-def places(length: int, taps: int, stride: int, padding: int) -> int:
-    """How many windows of ``taps`` stand along an axis."""
-    return (length + 2 * padding - taps) // stride + 1
-
-
 def met(x: Array, taps: tuple[int, int], stride: int) -> list[Array]:
     """What each place of the windows meets, (b, y, x, c) each; ``x`` is padded already."""
-    y, z = (places(n, size, stride, 0) for n, size in zip(x.shape[1:3], taps, strict=True))
+    y, z = ((n - size) // stride + 1 for n, size in zip(x.shape[1:3], taps, strict=True))
     return [x[:, p : p + (y - 1) * stride + 1 : stride, q : q + (z - 1) * stride + 1 : stride]
             for p, q in np.ndindex(*taps)]  # fmt: skip
 
