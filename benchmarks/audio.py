@@ -210,8 +210,9 @@ def torch_conformer(narrow: bool, compiled: bool, keep: bool):
     from torchaudio.models import Conformer
 
     torch.manual_seed(0)
-    stem = torch.nn.Sequential(torch.nn.Conv1d(MELS, SMALL, 3, 2, 1), torch.nn.ReLU(),
-                               torch.nn.Conv1d(SMALL, SMALL, 3, 2, 1), torch.nn.ReLU())  # fmt: skip
+    stem = torch.nn.Sequential(
+        torch.nn.Conv1d(MELS, SMALL, 3, 2, 1), torch.nn.ReLU(), torch.nn.Conv1d(SMALL, SMALL, 3, 2, 1), torch.nn.ReLU()
+    )
     body = Conformer(SMALL, HEADS, 4 * SMALL, LAYERS, KERNEL, dropout=0.1)
     into, head = torch.nn.Linear(SMALL, SMALL), torch.nn.Linear(SMALL, CHARACTERS)
     model = torch.nn.ModuleList([stem, body, into, head]).train()

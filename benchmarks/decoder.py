@@ -125,8 +125,14 @@ def torch_continuation(narrow: bool, compiled: bool, rows: int):
     if compiled:
         model.forward = torch.compile(model.forward)
     tokens = torch.tensor(data(rows, PROMPT))
-    asked = dict(attention_mask=torch.ones_like(tokens), max_new_tokens=NEW, do_sample=False, eos_token_id=None,
-                 pad_token_id=0, **({"cache_implementation": "static"} if compiled else {}))  # fmt: skip
+    asked = dict(
+        attention_mask=torch.ones_like(tokens),
+        max_new_tokens=NEW,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=0,
+        **({"cache_implementation": "static"} if compiled else {}),
+    )
 
     def run():
         with torch.inference_mode():

@@ -37,14 +37,22 @@ def ours(rows: int, compute: str):
     allocation.keep_memory()
     model = deepfm.Config(rows=rows * FIELDS, fields=FIELDS, width=WIDTH, hidden=HIDDEN)
     program = assemble(
-        Experiment(name="benchmark", task=ClickPrediction(data=None), model=model, optim=Optim(schedule="constant"),
-                   train=Train(batch_size=BATCH), precision=Precision(compute=compute)),
+        Experiment(
+            name="benchmark",
+            task=ClickPrediction(data=None),
+            model=model,
+            optim=Optim(schedule="constant"),
+            train=Train(batch_size=BATCH),
+            precision=Precision(compute=compute),
+        ),
         total_steps=1000,
-    )  # fmt: skip
+    )
     state, i = program.init(), 0
     empty = np.zeros((1, BATCH, 0), np.float32)
-    batches = [{"ids": ids[None], "label": labels[None], "dense": empty, "weights": empty,
-                "mask": np.ones((1, BATCH), bool)} for ids, labels in zip(*data(rows), strict=True)]  # fmt: skip
+    batches = [
+        {"ids": ids[None], "label": labels[None], "dense": empty, "weights": empty, "mask": np.ones((1, BATCH), bool)}
+        for ids, labels in zip(*data(rows), strict=True)
+    ]
     batches = jax.device_put(batches)
 
     def run():

@@ -50,9 +50,17 @@ def ours(size: Size, compute: str):
 
     allocation.keep_memory()
     config = Config(
-        vocab_size=VOCAB, outputs=2, layers=size.layers, width=size.width, heads=size.heads,
-        feed_forward=4 * size.width, norm="post", pooling="cls", embedding_norm=True, epsilon=1e-12,
-    )  # fmt: skip
+        vocab_size=VOCAB,
+        outputs=2,
+        layers=size.layers,
+        width=size.width,
+        heads=size.heads,
+        feed_forward=4 * size.width,
+        norm="post",
+        pooling="cls",
+        embedding_norm=True,
+        epsilon=1e-12,
+    )
     model = precision.apply(config.build(rngs=nnx.Rngs(0)), Precision(compute=compute))
     graph, params = nnx.split(model, nnx.Param)
     tokens, mask, labels = data(size.batch)
@@ -112,9 +120,12 @@ def torch_model(size: Size, keep: bool):
 
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=VOCAB, hidden_size=size.width, num_hidden_layers=size.layers, num_attention_heads=size.heads,
+        vocab_size=VOCAB,
+        hidden_size=size.width,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
         intermediate_size=4 * size.width,
-    )  # fmt: skip
+    )
     tokens, mask, labels = map(torch.tensor, data(size.batch))
     return BertForSequenceClassification(config), dict(input_ids=tokens, attention_mask=mask.long()), labels
 

@@ -196,8 +196,16 @@ def full(seed: int, name: str) -> None:
     """Train both sides to the end, each in a process of its own, and print what they reached."""
     print(f"{'side':8s} {'best':>7s} {'last':>7s} {'seconds':>8s}")
     for side in SIDES:
-        command = [sys.executable, "-m", "benchmarks.finetune", "--side", side, "--seed", str(seed),
-                   *(["--all"] if name == ALL else [])]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.finetune",
+            "--side",
+            side,
+            "--seed",
+            str(seed),
+            *(["--all"] if name == ALL else []),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(done.stderr[-2000:])

@@ -156,9 +156,18 @@ async def run(target: dict[str, Any]) -> dict[str, Any]:
     wall = time.perf_counter() - begun
     found = sorted(load.seconds)
     quantile = lambda q: 1e3 * found[min(int(q * len(found)), len(found) - 1)] if found else float("nan")
-    return {"answered": len(found), "rate": len(found) / wall, "seconds": wall, "p50": quantile(0.5),
-            "p90": quantile(0.9), "p99": quantile(0.99), "max": quantile(1.0), "lost": load.lost,
-            "codes": dict(load.codes), "answers": load.answers}  # fmt: skip
+    return {
+        "answered": len(found),
+        "rate": len(found) / wall,
+        "seconds": wall,
+        "p50": quantile(0.5),
+        "p90": quantile(0.9),
+        "p99": quantile(0.99),
+        "max": quantile(1.0),
+        "lost": load.lost,
+        "codes": dict(load.codes),
+        "answers": load.answers,
+    }
 
 
 if __name__ == "__main__":

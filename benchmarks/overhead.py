@@ -96,8 +96,14 @@ def in_turn() -> tuple[list[float], list[float]]:
     from suite.training import trainer
 
     steps = WINDOW * (WINDOWS + 3)
-    changes = {"train.batch_size": ROWS * jax.device_count(), "train.steps": steps, "train.steps_per_dispatch": 1,
-               "train.log_every": WINDOW, "train.eval_every": steps, "model.hidden": (1024, 512)}  # fmt: skip
+    changes = {
+        "train.batch_size": ROWS * jax.device_count(),
+        "train.steps": steps,
+        "train.steps_per_dispatch": 1,
+        "train.log_every": WINDOW,
+        "train.eval_every": steps,
+        "model.hidden": (1024, 512),
+    }
     experiment = suite.replace(suite.load("vision.digits_dnn"), changes)
     held: dict[str, Any] = {}
     bare: list[float] = []
@@ -155,8 +161,9 @@ def scaled(counts: Sequence[int], processes: bool, rounds: int = 2) -> dict[int,
         for count in counts:
             for held, times in zip(windows[count], _measured(count, processes), strict=True):
                 held += times
-    return {count: (1e3 * statistics.median(bare), 1e3 * statistics.median(loop))
-            for count, (bare, loop) in windows.items()}  # fmt: skip
+    return {
+        count: (1e3 * statistics.median(bare), 1e3 * statistics.median(loop)) for count, (bare, loop) in windows.items()
+    }
 
 
 def _measured(count: int, processes: bool) -> list[list[float]]:
@@ -169,10 +176,20 @@ def _measured(count: int, processes: bool) -> list[list[float]]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{probe.getsockname()[1]}"
-        places = [{"SUITE_COORDINATOR": address, "SUITE_PROCESSES": str(count), "SUITE_PROCESS": str(i)}
-                  for i in range(count)] if count > 1 else [{}]  # fmt: skip
-    children = [subprocess.Popen(command, env={**environment, **place}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                 text=True) for place in places]  # fmt: skip
+        places = (
+            [
+                {"SUITE_COORDINATOR": address, "SUITE_PROCESSES": str(count), "SUITE_PROCESS": str(i)}
+                for i in range(count)
+            ]
+            if count > 1
+            else [{}]
+        )
+    children = [
+        subprocess.Popen(
+            command, env={**environment, **place}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for place in places
+    ]
     said = [child.communicate() for child in children]
     if any(child.returncode for child in children):
         raise RuntimeError(said[0][1][-2000:])
@@ -184,7 +201,9 @@ if __name__ == "__main__":
     if what in ("devices", "processes"):
         counts = (1, 2, 4, 8) if what == "devices" else (1, 2, 4)
         for count, (bare, loop) in scaled(counts, what == "processes").items():
-            print(f"{count} {what}, {ROWS} rows each: a step takes {bare:.2f} ms bare, {loop:.2f} ms in the loop, "
-                  f"{100 * (1 - bare / loop):.1f} % of it outside the compiled step")  # fmt: skip
+            print(
+                f"{count} {what}, {ROWS} rows each: a step takes {bare:.2f} ms bare, {loop:.2f} ms in the loop, "
+                f"{100 * (1 - bare / loop):.1f} % of it outside the compiled step"
+            )
     else:
         main()

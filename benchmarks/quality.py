@@ -56,8 +56,10 @@ def main() -> None:
     for policy, values in found.items():
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         what = f"{chosen.experiment} {policy}: {chosen.split}/{chosen.metric}"
-        print(f"{what} mean {statistics.mean(values):.4f}, standard deviation {spread:.4f}, "
-              f"{min(values):.4f} to {max(values):.4f}, {len(values)} seeds")  # fmt: skip
+        print(
+            f"{what} mean {statistics.mean(values):.4f}, standard deviation {spread:.4f}, "
+            f"{min(values):.4f} to {max(values):.4f}, {len(values)} seeds"
+        )
 
 
 if __name__ == "__main__":

@@ -27,9 +27,17 @@ def setup(rows: int, compute: str, kind: str = "none"):
 
     allocation.keep_memory()
     config = Config(
-        vocab_size=VOCAB, outputs=2, layers=6, width=384, heads=12, feed_forward=1536, norm="post",
-        embedding_norm=True, token_types=2, epsilon=1e-12,
-    )  # fmt: skip
+        vocab_size=VOCAB,
+        outputs=2,
+        layers=6,
+        width=384,
+        heads=12,
+        feed_forward=1536,
+        norm="post",
+        embedding_norm=True,
+        token_types=2,
+        epsilon=1e-12,
+    )
     model = config.build(rngs=nnx.Rngs(0))
     model = quantized.attach(model, Compression(quantize=kind), rounding.rounded)  # type: ignore[arg-type]
     graph, params = nnx.split(precision.apply(model, Precision(compute=compute)), nnx.Param)  # type: ignore[arg-type]

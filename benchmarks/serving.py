@@ -53,8 +53,9 @@ def made_bundle(folder: Path, seed: int) -> Path:
     import suite
     from suite.exporting.exporting import export
 
-    experiment = suite.replace(suite.load(RECIPE), {"train.steps": 20 * (1 + seed), "train.seed": seed,
-                                                      "optim.warmup_steps": 2})  # fmt: skip
+    experiment = suite.replace(
+        suite.load(RECIPE), {"train.steps": 20 * (1 + seed), "train.seed": seed, "optim.warmup_steps": 2}
+    )
     run = suite.train(experiment, folder / f"run-{seed}")
     export(run, folder / f"bundle-{seed}", name=NAME)
     return folder / f"bundle-{seed}"
@@ -70,8 +71,9 @@ def bundles(given: list[str], folder: Path, count: int) -> list[Path]:
     """``count`` bundles, the first of them those that are given."""
     made = [Path(each) for each in given]
     for seed in range(len(made), count):
-        in_child("from pathlib import Path; serving.made_bundle(Path(sys.argv[1]), int(sys.argv[2]))", str(folder),
-                 str(seed))  # fmt: skip
+        in_child(
+            "from pathlib import Path; serving.made_bundle(Path(sys.argv[1]), int(sys.argv[2]))", str(folder), str(seed)
+        )
         made.append(folder / f"bundle-{seed}")
     return made
 
@@ -102,8 +104,19 @@ def free_port() -> int:
 
 def ours(bundle: Path, port: int, sizes: str) -> list[str]:
     """The command that serves a bundle."""
-    return [sys.executable, "-m", "suite", "serve", f"{NAME}={bundle}", "--port", str(port), "--watch-s", "0.5",
-            "--sizes", *sizes.split(",")]  # fmt: skip
+    return [
+        sys.executable,
+        "-m",
+        "suite",
+        "serve",
+        f"{NAME}={bundle}",
+        "--port",
+        str(port),
+        "--watch-s",
+        "0.5",
+        "--sizes",
+        *sizes.split(","),
+    ]
 
 
 def theirs(port: int, sizes: str, *more: str) -> list[str]:
@@ -120,8 +133,9 @@ def load(port: int, path: str, bodies: list[str], **how: Any) -> dict[str, Any]:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(target, file)
         file.flush()
-        done = subprocess.run([sys.executable, "-m", "benchmarks.load", file.name], capture_output=True, text=True,
-                              check=False)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.load", file.name], capture_output=True, text=True, check=False
+        )
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
     made: dict[str, Any] = json.loads(done.stdout)
@@ -147,7 +161,8 @@ def compare(bundle: Path, seconds: float, closed: list[int], peers: list[str]) -
         with server(command, ready) as process:
             pid = process.pid
             measured = lambda pid=pid, address=address, **how: busy(
-                pid, lambda: load(port, address, asked, seconds=seconds, **how))  # fmt: skip
+                pid, lambda: load(port, address, asked, seconds=seconds, **how)
+            )
             load(port, address, asked, clients=8, seconds=2.0)
             single = 0.0
             for clients in closed:
@@ -162,8 +177,10 @@ def compare(bundle: Path, seconds: float, closed: list[int], peers: list[str]) -
     print(f"\nfastest with p99 <= {BOUND:g} times the median of a single client:")
     for side, found in best.items():
         ratio = best["ours"]["rate"] / found["rate"]
-        print(f"{side:18s} {found['rate']:7.0f} a second at {found['clients']} clients, p99 {found['p99']:.1f} ms = "
-              f"{found['p99'] / found['single']:.1f} x {found['single']:.1f} ms; ours / this: {ratio:.2f}")  # fmt: skip
+        print(
+            f"{side:18s} {found['rate']:7.0f} a second at {found['clients']} clients, p99 {found['p99']:.1f} ms = "
+            f"{found['p99'] / found['single']:.1f} x {found['single']:.1f} ms; ours / this: {ratio:.2f}"
+        )
 
 
 def busy(process: int, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -178,18 +195,28 @@ def say(side: str, how: str, found: dict[str, Any]) -> None:
     """One line of the table."""
     wrong = {code: count for code, count in found["codes"].items() if code != "200"}
     note = f"  {wrong}" if wrong or found["lost"] else ""
-    print(f"{side:18s} {how:>14s} {found['rate']:9.0f} {found['p50']:7.1f} {found['p90']:7.1f} {found['p99']:7.1f} "
-          f"{found['max']:7.1f} {found['cpu']:7.2f}{note}", flush=True)  # fmt: skip
+    print(
+        f"{side:18s} {how:>14s} {found['rate']:9.0f} {found['p50']:7.1f} {found['p90']:7.1f} {found['p99']:7.1f} "
+        f"{found['max']:7.1f} {found['cpu']:7.2f}{note}",
+        flush=True,
+    )
 
 
 def expected(folder: str, asked: list[str]) -> dict[str, Any]:
     """A bundle's version, and the probability of "positive" that it gives each text by itself."""
-    code = ("import json; from suite.bundles.bundle import Bundle; made = Bundle.open(sys.argv[1]); "
-            "texts = json.load(sys.stdin); "
-            "print(json.dumps({'version': made.version, 'shares': [made.predict([t])[0]['top']['positive'] "
-            "for t in texts]}))")  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", f"import sys; {code}", folder], input=json.dumps(asked),
-                          capture_output=True, text=True, check=True)  # fmt: skip
+    code = (
+        "import json; from suite.bundles.bundle import Bundle; made = Bundle.open(sys.argv[1]); "
+        "texts = json.load(sys.stdin); "
+        "print(json.dumps({'version': made.version, 'shares': [made.predict([t])[0]['top']['positive'] "
+        "for t in texts]}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {code}", folder],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     made: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return made
 
@@ -233,8 +260,10 @@ def swap(first: Path, second: Path, requests: int) -> bool:
         by_version[made.get("version", "none")] = by_version.get(made.get("version", "none"), 0) + 1
         share = made.get("answers", [{"top": {}}])[0]["top"].get("positive", -1)
         wrong += abs(share - known.get(made.get("version"), [9] * len(asked))[place_]) > TOLERANCE
-    print(f"{found['answered']} answered, {wrong} wrong, {found['lost']} lost without an answer; "
-          f"by version {by_version}; statuses {found['codes']}; slowest {found['max']:.0f} ms")  # fmt: skip
+    print(
+        f"{found['answered']} answered, {wrong} wrong, {found['lost']} lost without an answer; "
+        f"by version {by_version}; statuses {found['codes']}; slowest {found['max']:.0f} ms"
+    )
     return not (wrong or found["lost"] or code) and len(by_version) == 2 and found["answered"] == requests
 
 
@@ -263,8 +292,10 @@ def soak(bundle: Path, seconds: float) -> bool:
     half = np.array(curve[len(curve) // 2 :])
     slope = 60 * np.polyfit(half[:, 0], half[:, 1], 1)[0]
     growth = half[-1, 1] / half[0, 1] - 1
-    print(f"{done[0]['answered']} answered, {done[0]['rate']:.0f} a second, p99 {done[0]['p99']:.1f} ms; second half: "
-          f"{100 * growth:+.2f} %, {slope:+.2f} MiB a minute")  # fmt: skip
+    print(
+        f"{done[0]['answered']} answered, {done[0]['rate']:.0f} a second, p99 {done[0]['p99']:.1f} ms; second half: "
+        f"{100 * growth:+.2f} %, {slope:+.2f} MiB a minute"
+    )
     return growth < 0.01
 
 

@@ -50,8 +50,10 @@ def make_app(folder: str, sizes: tuple[int, ...], compiled: bool) -> Any:
             mask[i, : len(row)] = 1
         with torch.inference_mode():
             shares = forward(input_ids=ids, attention_mask=mask).logits.float().softmax(-1)[: len(rows)]
-        return [{"label": names[max(range(2), key=row.__getitem__)], "top": dict(zip(names, row, strict=True))}
-                for row in shares.tolist()]  # fmt: skip
+        return [
+            {"label": names[max(range(2), key=row.__getitem__)], "top": dict(zip(names, row, strict=True))}
+            for row in shares.tolist()
+        ]
 
     def seconds(length: int, size: int) -> float:
         """Of a batch, after one that compiles: as `Bundle.warm` measures ours."""

@@ -74,7 +74,7 @@ import tempfile
 Path("runs").mkdir(exist_ok=True)
 FOLDER = Path(tempfile.mkdtemp(prefix="pod-", dir="runs")).resolve()
 STEPS = 20 if SMOKE else 200
-(FOLDER / "meshes.py").write_text('''
+(FOLDER / "meshes.py").write_text("""
 import json, sys
 import jax
 import numpy as np
@@ -103,7 +103,7 @@ for name, sizes in list(meshes.items())[:: 3 if smoke else 1]:
     found[name] = {"steps": when, "losses": losses, "bytes": int(kept)}
 with open(f"{folder}/meshes.json", "w") as file:
     json.dump(found, file)
-''')
+""")
 
 
 def simulating(count):
@@ -130,8 +130,10 @@ found = json.loads((FOLDER / "meshes.json").read_text())
 alone = np.array(found["one device"]["losses"])
 for name, made in found.items():
     difference = np.abs(np.array(made["losses"]) / alone - 1).max()
-    print(f"{name:26} loss {made['losses'][-1]:.5f}, at most {difference:.0e} off;"
-          f" {made['bytes'] / 1024:.0f} KiB of parameters and optimiser a device")  # fmt: skip
+    print(
+        f"{name:26} loss {made['losses'][-1]:.5f}, at most {difference:.0e} off;"
+        f" {made['bytes'] / 1024:.0f} KiB of parameters and optimiser a device"
+    )
 
 plt.rcParams.update({"figure.dpi": 110, "axes.spines.top": False, "axes.spines.right": False})
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
@@ -161,11 +163,18 @@ plt.show()
 # %%
 from suite.planning import planning
 
-large = suite.replace(suite.load("text.synthetic_sentiment"), {
-    "model.layers": 1 if SMOKE else 24, "model.width": 64 if SMOKE else 1024, "model.heads": 16,
-    "model.feed_forward": 128 if SMOKE else 4096, "train.batch_size": 2048, "train.steps": 1000,
-    "precision.compute": "bfloat16",
-})  # fmt: skip
+large = suite.replace(
+    suite.load("text.synthetic_sentiment"),
+    {
+        "model.layers": 1 if SMOKE else 24,
+        "model.width": 64 if SMOKE else 1024,
+        "model.heads": 16,
+        "model.feed_forward": 128 if SMOKE else 4096,
+        "train.batch_size": 2048,
+        "train.steps": 1000,
+        "precision.compute": "bfloat16",
+    },
+)
 for devices in ("t4",) if SMOKE else ("t4", "tpu-v5e-32"):
     print(planning.render(suite.plan(large, devices)))
     print()
@@ -179,9 +188,10 @@ for devices in ("t4",) if SMOKE else ("t4", "tpu-v5e-32"):
 # %%
 import signal
 
-experiment = suite.replace(suite.load("vision.digits_dnn", smoke=SMOKE), {
-    "train.steps": STEPS, "train.log_every": STEPS // 4, "train.eval_every": STEPS, "parallel.data": 1,
-})  # fmt: skip
+experiment = suite.replace(
+    suite.load("vision.digits_dnn", smoke=SMOKE),
+    {"train.steps": STEPS, "train.log_every": STEPS // 4, "train.eval_every": STEPS, "parallel.data": 1},
+)
 
 
 def notice(dispatch):

@@ -83,8 +83,16 @@ except suite.InputError as missing:
 # %%
 LOG = Path("own_data/clicks.csv")
 LOG.parent.mkdir(exist_ok=True)
-names = {"user_id": "user", "movie_id": "movie", "genres": "genres", "year": "year", "age": "age", "gender": "gender",
-         "occupation": "occupation", "clicked": "click"}  # fmt: skip
+names = {
+    "user_id": "user",
+    "movie_id": "movie",
+    "genres": "genres",
+    "year": "year",
+    "age": "age",
+    "gender": "gender",
+    "occupation": "occupation",
+    "clicked": "click",
+}
 with LOG.open("w", newline="", encoding="utf-8") as file:
     writer = csv.writer(file)
     writer.writerow([*names, "split"])
@@ -107,14 +115,22 @@ print(*LOG.read_text(encoding="utf-8").splitlines()[:4], sep="\n")
 
 # %%
 log = Table(path=str(LOG), split="split")
-experiment = suite.replace(suite.load("recommendation.click", smoke=SMOKE), {
-    "task.data": log, "task.label": "clicked", "task.fields.ignored": ("split",),
-})  # fmt: skip
+experiment = suite.replace(
+    suite.load("recommendation.click", smoke=SMOKE),
+    {"task.data": log, "task.label": "clicked", "task.fields.ignored": ("split",)},
+)
 if not SMOKE:  # what recommendation.movielens_deepfm found to be good on this log
-    experiment = suite.replace(experiment, {
-        "optim.learning_rate": 5e-3, "optim.weight_decay": 0.03, "model.hidden": (64, 32), "model.dropout": 0.3,
-        "train.batch_size": 2048, "train.log_every": 10,
-    })  # fmt: skip
+    experiment = suite.replace(
+        experiment,
+        {
+            "optim.learning_rate": 5e-3,
+            "optim.weight_decay": 0.03,
+            "model.hidden": (64, 32),
+            "model.dropout": 0.3,
+            "train.batch_size": 2048,
+            "train.log_every": 10,
+        },
+    )
 print(experiment.task.fields.describe(experiment.task.source("train"), "clicked"))
 
 # %% [markdown]
@@ -177,8 +193,11 @@ often = dict(zip(films.tolist(), counts.tolist(), strict=True))
 count = np.array([often.get(film, 0) for film in np.asarray(columns["movie_id"]).tolist()])
 edges = (0, 5, 20, 50, 100, 200, 10**9)
 spans = [(count >= low) & (count < high) for low, high in zip(edges, edges[1:], strict=False)]
-found = [(low, auc(said[rows], clicked[rows]), rows.sum()) for low, rows in zip(edges, spans, strict=False)
-         if 0 < clicked[rows].sum() < rows.sum()]  # fmt: skip
+found = [
+    (low, auc(said[rows], clicked[rows]), rows.sum())
+    for low, rows in zip(edges, spans, strict=False)
+    if 0 < clicked[rows].sum() < rows.sum()
+]
 right.plot(range(len(found)), [area for _, area, _ in found], "o-")
 right.set_xticks(range(len(found)), [f"{low}+\n{rows:,} rows" for low, _, rows in found], fontsize=8)
 right.set(xlabel="ratings of the film in training", title="AUC by how well the film is known")
@@ -207,8 +226,11 @@ records |= {name: [seen[name][i] for i in each] for name in ("movie_id", "genres
 chances = np.array([answer["probability"] for answer in run.predict(records)])
 best = np.argsort(-chances)[:10]
 
-liked = [film for film, rater, yes in zip(seen["movie_id"], seen["user_id"], seen["clicked"], strict=True)
-         if rater == user and yes]  # fmt: skip
+liked = [
+    film
+    for film, rater, yes in zip(seen["movie_id"], seen["user_id"], seen["clicked"], strict=True)
+    if rater == user and yes
+]
 print(f"user {user}: {columns['age'][one]:.0f} years, {columns['occupation'][one]}")
 print("liked:", "; ".join(titles[str(film)] for film in liked[:8]))
 
@@ -228,8 +250,10 @@ plt.show()
 # %%
 ranked = clicked[who == user][np.argsort(-said[who == user])]
 half = len(ranked) // 2
-print(f"user {user} rated {len(ranked)} films later: liked {np.mean(ranked[:half]):.0%} of those ranked higher,"
-      f" {np.mean(ranked[-half:]):.0%} of the others")  # fmt: skip
+print(
+    f"user {user} rated {len(ranked)} films later: liked {np.mean(ranked[:half]):.0%} of those ranked higher,"
+    f" {np.mean(ranked[-half:]):.0%} of the others"
+)
 within = [auc(said[who == each], clicked[who == each]) for each, yes in later.items() if 0 < yes.mean() < 1]
 print(f"auc within a user {np.mean(within):.3f}, the mean of {len(within)} users; over all rows {test['test/auc']:.3f}")
 

@@ -102,8 +102,9 @@ from suite.data.speech_sources import AudioManifest
 digits = AudioManifest(path=str(MANIFEST))
 experiment = suite.replace(suite.load("speech.fsdd_ctc", smoke=SMOKE), {"task.data": digits})
 if SMOKE:
-    experiment = suite.replace(experiment, {"train.batch_size": 8, "train.eval_batch_size": 24,
-                                            "pipeline.buckets": (20480,)})  # fmt: skip
+    experiment = suite.replace(
+        experiment, {"train.batch_size": 8, "train.eval_batch_size": 24, "pipeline.buckets": (20480,)}
+    )
 else:
     experiment = suite.replace(experiment, {"train.epochs": 15.0, "train.eval_every": 225})
 print(experiment.task.features.front_end)

@@ -256,10 +256,19 @@ plt.show()
 # %%
 from configs.text.sst2_minilm import shrunk  # a small model in MiniLM's place, for a run of seconds
 
-finetuning = suite.replace(suite.load("text.finetune", smoke=SMOKE), {
-    **CHANGES, "model.pooling": "cls", "finetune.kind": "lora", "finetune.targets": ("encoder",),
-    "optim.learning_rate": 1e-3, "optim.layer_decay": 1.0, "optim.rates": (), "optim.frozen": (),
-})  # fmt: skip
+finetuning = suite.replace(
+    suite.load("text.finetune", smoke=SMOKE),
+    {
+        **CHANGES,
+        "model.pooling": "cls",
+        "finetune.kind": "lora",
+        "finetune.targets": ("encoder",),
+        "optim.learning_rate": 1e-3,
+        "optim.layer_decay": 1.0,
+        "optim.rates": (),
+        "optim.frozen": (),
+    },
+)
 finetuning = shrunk(finetuning) if SMOKE else suite.replace(finetuning, {"train.epochs": 1.0})
 if SMOKE and not Path(finetuning.task.tokenizer.source).is_dir():
     tuned = None

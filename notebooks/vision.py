@@ -129,10 +129,15 @@ plt.show()
 # %%
 from suite.data.image import Crop, Flip
 
-experiment = suite.replace(suite.load("vision.classify", smoke=SMOKE), {
-    "task.data": photos, "task.statistics.size": (28, 28), "task.statistics.channels": 1,
-    "task.augment": (Flip(), Crop(2)),
-})  # fmt: skip
+experiment = suite.replace(
+    suite.load("vision.classify", smoke=SMOKE),
+    {
+        "task.data": photos,
+        "task.statistics.size": (28, 28),
+        "task.statistics.channels": 1,
+        "task.augment": (Flip(), Crop(2)),
+    },
+)
 if not SMOKE:
     experiment = suite.replace(experiment, {"train.epochs": 10.0})
 print(experiment.model)
@@ -204,8 +209,10 @@ plt.show()
 # %%
 wrong = np.flatnonzero(said != truth)
 wrong = wrong[np.argsort(-sure[wrong])][:20]
-gallery([Image.open(columns["image"][i]) for i in wrong],
-        [f"{classes[said[i]]} {sure[i]:.0%}\nis {classes[truth[i]]}" for i in wrong])  # fmt: skip
+gallery(
+    [Image.open(columns["image"][i]) for i in wrong],
+    [f"{classes[said[i]]} {sure[i]:.0%}\nis {classes[truth[i]]}" for i in wrong],
+)
 plt.show()
 
 # %% [markdown]

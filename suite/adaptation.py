@@ -24,9 +24,7 @@ from suite.nn.linear import Linear
 from suite.optim import frozen_paths
 from suite.tree import nest, paths
 
-__all__ = [
-    "attach", "base", "fold", "freeze", "read_delta", "training", "with_additions", "write_delta",
-]  # fmt: skip
+__all__ = ["attach", "base", "fold", "freeze", "read_delta", "training", "with_additions", "write_delta"]
 
 Model = TypeVar("Model", bound=nnx.Module)
 
@@ -47,8 +45,9 @@ def attach(model: Model, finetune: Finetune, rngs: nnx.Rngs) -> Model:
     if finetune.kind not in TARGETS:
         return model
     _check(finetune)
-    linears = {"/".join(map(str, path)): module for path, module in nnx.iter_modules(model)
-               if isinstance(module, Linear)}  # fmt: skip
+    linears = {
+        "/".join(map(str, path)): module for path, module in nnx.iter_modules(model) if isinstance(module, Linear)
+    }
     for path in sorted(_targets(finetune, list(linears))):
         kernel = linears[path].kernel[...]
         common: dict[str, Any] = {"dropout": finetune.dropout, "path": path, "rngs": rngs}
@@ -89,9 +88,12 @@ def _search(field: str, pattern: str, name: str) -> bool:
 def _no_match(field: str, pattern: str, names: list[str], what: str) -> None:
     words = {word for name in names for word in name.split("/") if not word.isdecimal()}
     near = closest(pattern.strip("^$"), names) or closest(pattern.strip("^$"), sorted(words))
-    raise InputError(f"field finetune.{field}", f'"{pattern}" matches no {what}.',
-                     found=", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else ""),
-                     fix=f"--finetune.{field} {near}" if near else "")  # fmt: skip
+    raise InputError(
+        f"field finetune.{field}",
+        f'"{pattern}" matches no {what}.',
+        found=", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else ""),
+        fix=f"--finetune.{field} {near}" if near else "",
+    )
 
 
 def freeze(optim: Optim, finetune: Finetune, params: Mapping[Any, Any]) -> Optim:
@@ -111,8 +113,9 @@ def freeze(optim: Optim, finetune: Finetune, params: Mapping[Any, Any]) -> Optim
     still = frozen_paths(optim, params)
     trained = [name for name in names if _ADDITION in name or (name in chosen and name not in still)]
     if not trained:
-        raise InputError("field finetune.trained", "names nothing, so nothing would be trained.",
-                         fix='--finetune.trained "^head"')  # fmt: skip
+        raise InputError(
+            "field finetune.trained", "names nothing, so nothing would be trained.", fix='--finetune.trained "^head"'
+        )
     # One pattern for all the others: hundreds of them would be tried on hundreds of paths.
     others = rf"^(?!(?:{'|'.join(map(re.escape, trained))})$)"
     return dataclasses.replace(optim, frozen=(others,) if len(trained) < len(names) else ())
@@ -137,8 +140,11 @@ def fold(params: Mapping[Any, Any], finetune: Finetune) -> dict[Any, Any]:
     """
     flat = paths(params)
     if finetune.kind == "adapters":
-        raise InputError("field finetune.kind", "adapters are not linear: they cannot be folded into the model.",
-                         fix="--delta writes what was trained; or fine-tune with --finetune lora")  # fmt: skip
+        raise InputError(
+            "field finetune.kind",
+            "adapters are not linear: they cannot be folded into the model.",
+            fix="--delta writes what was trained; or fine-tune with --finetune lora",
+        )
     for name in [name for name in flat if name.endswith("/addition/a")]:
         layer = name.removesuffix("/addition/a")
         a, b = flat.pop(name), flat.pop(f"{layer}/addition/b")
@@ -147,8 +153,14 @@ def fold(params: Mapping[Any, Any], finetune: Finetune) -> dict[Any, Any]:
     return nest(flat)
 
 
-def write_delta(params: Mapping[Any, Any], rest: Mapping[Any, Any], finetune: Finetune, optim: Optim,
-                checkpoint: Checkpoint, folder: Path) -> None:  # fmt: skip
+def write_delta(
+    params: Mapping[Any, Any],
+    rest: Mapping[Any, Any],
+    finetune: Finetune,
+    optim: Optim,
+    checkpoint: Checkpoint,
+    folder: Path,
+) -> None:
     """What training changed, alone: ``delta.safetensors`` by our paths, ``delta.json`` saying what it goes onto.
 
     Args:
@@ -164,16 +176,21 @@ def write_delta(params: Mapping[Any, Any], rest: Mapping[Any, Any], finetune: Fi
     frozen = frozen_paths(freeze(optim, finetune, params), params)
     kept = {name: leaf for name, leaf in paths(params).items() if name not in frozen}
     kept |= {f"rest/{name}": leaf for name, leaf in paths(rest).items()}
-    about = {"format": "suite delta 1", "base": checkpoint.init_from, **dataclasses.asdict(finetune),
-             "apply": "put every tensor in its place in the base's parameters, by path; "
-                      "a layer's addition a, b adds alpha / rank * a @ b to its kernel"}  # fmt: skip
+    about = {
+        "format": "suite delta 1",
+        "base": checkpoint.init_from,
+        **dataclasses.asdict(finetune),
+        "apply": "put every tensor in its place in the base's parameters, by path; "
+        "a layer's addition a, b adds alpha / rank * a @ b to its kernel",
+    }
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: np.ascontiguousarray(leaf) for name, leaf in kept.items()}, folder / TENSORS)
     write_text(folder / ABOUT, json.dumps(about, indent=1) + "\n")
 
 
-def read_delta(params: Mapping[Any, Any], rest: Mapping[Any, Any], finetune: Finetune,
-               folder: str | Path) -> tuple[dict[Any, Any], dict[Any, Any]]:  # fmt: skip
+def read_delta(
+    params: Mapping[Any, Any], rest: Mapping[Any, Any], finetune: Finetune, folder: str | Path
+) -> tuple[dict[Any, Any], dict[Any, Any]]:
     """(params, rest) with the tensors of a delta in their places. ``params`` has the additions, see `attach`.
 
     Raises:
@@ -182,15 +199,23 @@ def read_delta(params: Mapping[Any, Any], rest: Mapping[Any, Any], finetune: Fin
     folder = Path(folder).expanduser()
     if not ((folder / TENSORS).is_file() and (folder / ABOUT).is_file()):
         inside = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) if folder.is_dir() else ""
-        raise InputError("field finetune.delta", f'"{folder}" is not what suite convert --delta writes.',
-                         found=inside or "nothing", fix=f"a folder with {TENSORS} and {ABOUT}")  # fmt: skip
+        raise InputError(
+            "field finetune.delta",
+            f'"{folder}" is not what suite convert --delta writes.',
+            found=inside or "nothing",
+            fix=f"a folder with {TENSORS} and {ABOUT}",
+        )
     _check_same(finetune, folder)
     flat = {**paths(params), **{f"rest/{name}": leaf for name, leaf in paths(rest).items()}}
     for name, tensor in _tensors(folder / TENSORS).items():
         if name not in flat or flat[name].shape != tensor.shape:
             found = f"{tensor.shape}; the model: {flat[name].shape if name in flat else 'no such parameter'}"
-            raise InputError(str(folder / TENSORS), f"{name} does not fit the model.", found=found,
-                             fix="the recipe it was trained by")  # fmt: skip
+            raise InputError(
+                str(folder / TENSORS),
+                f"{name} does not fit the model.",
+                found=found,
+                fix="the recipe it was trained by",
+            )
         flat[name] = jax.device_put(tensor.astype(flat[name].dtype), flat[name].sharding)
     others = {name.removeprefix("rest/"): leaf for name, leaf in flat.items() if name.startswith("rest/")}
     return nest({name: leaf for name, leaf in flat.items() if not name.startswith("rest/")}), nest(others)
@@ -215,5 +240,8 @@ def _check_same(finetune: Finetune, folder: Path) -> None:
     for name in names if finetune.kind in TARGETS else ("kind",):
         stored, asked = about.get(name), getattr(finetune, name)
         if stored != asked:
-            raise InputError(f"field finetune.{name}", f"is {asked}, but the delta was trained with {stored}.",
-                             fix=f"--finetune.{name} {stored}")  # fmt: skip
+            raise InputError(
+                f"field finetune.{name}",
+                f"is {asked}, but the delta was trained with {stored}.",
+                fix=f"--finetune.{name} {stored}",
+            )

@@ -50,8 +50,12 @@ def _fit(name: str, asset: Asset, experiment: Experiment, train: Source, target:
         theirs = asset_file(Path(start), name, asset)
         if not theirs.is_file():
             found = ", ".join(sorted(path.name for path in theirs.parent.glob("*"))) or "nothing"
-            raise InputError(f"field task.{name}", f'the run "{start}" has no {theirs.name}.', found=found,
-                             fix="a recipe with the same kind of tokenizer")  # fmt: skip
+            raise InputError(
+                f"field task.{name}",
+                f'the run "{start}" has no {theirs.name}.',
+                found=found,
+                fix="a recipe with the same kind of tokenizer",
+            )
         shutil.copyfile(theirs, target)
         return
     if isinstance(asset, Published) and (asset.source or start):
@@ -73,15 +77,20 @@ def _folder(source: str, offline: bool) -> Path:
 
 def _copy(name: str, asset: Asset, target: Path) -> None:
     if not Path(asset.file).is_file():
-        raise InputError(f"field task.{name}.file", f'"{asset.file}" is not a file.',
-                         fix=f"leave --task.{name}.file out to fit it on the training split")  # fmt: skip
+        raise InputError(
+            f"field task.{name}.file",
+            f'"{asset.file}" is not a file.',
+            fix=f"leave --task.{name}.file out to fit it on the training split",
+        )
     shutil.copyfile(asset.file, target)
 
 
 def bind(experiment: Experiment, folder: Path) -> Experiment:
     """The experiment with its assets read from ``folder`` and the model's open sizes filled from them."""
-    bound = {name: dataclasses.replace(asset, file=str(asset_file(folder, name, asset)))
-             for name, asset in assets_of(experiment.task).items()}  # fmt: skip
+    bound = {
+        name: dataclasses.replace(asset, file=str(asset_file(folder, name, asset)))
+        for name, asset in assets_of(experiment.task).items()
+    }
     task = dataclasses.replace(experiment.task, **bound)  # type: ignore[type-var]
     dims = {name: size for asset in bound.values() for name, size in asset.dims().items()}
     roomy = {name for asset in bound.values() if isinstance(asset, Published) for name in asset.dims()}
@@ -108,9 +117,15 @@ def fill(model: ModelConfig, dims: dict[str, Any], roomy: Collection[str] = ()) 
         if stated in (0, ()):
             open_sizes[name] = size
         elif name in roomy and stated is not None and stated < size:
-            raise InputError(f"field model.{name}", f"is {stated}, but the tokenizer has {size} ids.",
-                             fix="the tokenizer that the weights were published with")  # fmt: skip
+            raise InputError(
+                f"field model.{name}",
+                f"is {stated}, but the tokenizer has {size} ids.",
+                fix="the tokenizer that the weights were published with",
+            )
         elif name not in roomy and stated is not None and stated != size:
-            raise InputError(f"field model.{name}", f"is {stated}, but the data has {size}.",
-                             fix=f"--model.{name} 0 takes it from the data")  # fmt: skip
+            raise InputError(
+                f"field model.{name}",
+                f"is {stated}, but the data has {size}.",
+                fix=f"--model.{name} 0 takes it from the data",
+            )
     return dataclasses.replace(model, **open_sizes)  # type: ignore[type-var]

@@ -220,8 +220,12 @@ class ModelConfig(ABC):
             InputError: ``published`` is of another family.
         """
         problem = f"{type(self).__module__} has no published weights to start from."
-        raise InputError("field checkpoint.init_from", problem, found=type(published).__module__,
-                         fix="a model of that family, or a run folder")  # fmt: skip
+        raise InputError(
+            "field checkpoint.init_from",
+            problem,
+            found=type(published).__module__,
+            fix="a model of that family, or a run folder",
+        )
 
 
 FILES = ("image", "audio")
@@ -356,11 +360,13 @@ class Task(ABC):
         Raises:
             InputError: the task has no such measure.
         """
-        raise InputError("flag --distill", f"{type(self).__name__} does not say how far two answers are apart.",
-                         fix="--distill.logits 0 --distill.hidden PART PART, to learn hidden states")  # fmt: skip
+        raise InputError(
+            "flag --distill",
+            f"{type(self).__name__} does not say how far two answers are apart.",
+            fix="--distill.logits 0 --distill.hidden PART PART, to learn hidden states",
+        )
 
-    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray],
-                 batch: Batch) -> "dict[str, Exhibit]":  # fmt: skip
+    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> "dict[str, Exhibit]":
         """What a reader of a report should see, by title. Host.
 
         Args:

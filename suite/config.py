@@ -312,8 +312,12 @@ def _replaced(node: Any, full: str, path: list[str], value: Any) -> Any:
     if path[0] not in names:
         near = closest(path[0], names)
         better = ".".join([*full.split(".")[: -len(path)], near, *path[1:]])
-        raise InputError(f"field {full}", f'"{path[0]}" is no field here.', found=", ".join(names) or repr(node),
-                         fix=better if near else "")  # fmt: skip
+        raise InputError(
+            f"field {full}",
+            f'"{path[0]}" is no field here.',
+            found=", ".join(names) or repr(node),
+            fix=better if near else "",
+        )
     new = _replaced(getattr(node, path[0]), full, path[1:], value) if path[1:] else value
     return dataclasses.replace(node, **{path[0]: new})
 
@@ -356,8 +360,12 @@ def from_json(value: Any, allow: tuple[str, ...] = (), own: tuple[str, ...] = OW
     known = {f.name for f in dataclasses.fields(kind) if f.init}
     unknown = sorted(value.keys() - known - {"class"})
     if unknown:
-        raise InputError(f"experiment, {kind.__name__}", f"has no field {', '.join(unknown)}.",
-                         found=", ".join(sorted(known)), fix="write the run again with this version")  # fmt: skip
+        raise InputError(
+            f"experiment, {kind.__name__}",
+            f"has no field {', '.join(unknown)}.",
+            found=", ".join(sorted(known)),
+            fix="write the run again with this version",
+        )
     return kind(**{name: from_json(item, allow, own) for name, item in value.items() if name != "class"})
 
 
@@ -375,9 +383,12 @@ def packages(value: Any) -> tuple[str, ...]:
 def _class(name: Any, allowed: tuple[str, ...]) -> type:
     module, _, kind = str(name).rpartition(".")
     if not any(module == each or module.startswith(f"{each}.") for each in allowed):
-        raise InputError("experiment", f'names the class "{name}", which is not one of the suite\'s.',
-                         found=f"allowed packages: {', '.join(allowed)}",
-                         fix="if you trust it: --allow PACKAGE, or allow=(...) in Python")  # fmt: skip
+        raise InputError(
+            "experiment",
+            f'names the class "{name}", which is not one of the suite\'s.',
+            found=f"allowed packages: {', '.join(allowed)}",
+            fix="if you trust it: --allow PACKAGE, or allow=(...) in Python",
+        )
     try:
         found = getattr(importlib.import_module(module), kind)
     except (ImportError, AttributeError):

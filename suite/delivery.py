@@ -28,8 +28,12 @@ from suite.tuning.verdict import Verdict
 
 TUNED, SMALL, BUNDLE, REPORT, ASKED, FILE = "tune", "compressed", "bundle", "report.html", "asked.json", "delivery.json"
 """What the folder of a delivery holds; the last is written when all else is."""
-MADE_WITH = {"method": (SMALL, BUNDLE, FILE), "max_drop": (SMALL, BUNDLE, FILE), "name": (BUNDLE, FILE),
-             "licence": (BUNDLE, FILE)}  # fmt: skip
+MADE_WITH = {
+    "method": (SMALL, BUNDLE, FILE),
+    "max_drop": (SMALL, BUNDLE, FILE),
+    "name": (BUNDLE, FILE),
+    "licence": (BUNDLE, FILE),
+}
 """Argument -> what depends on it: while none of that has begun, the argument may be another one."""
 MAX_DROP = 0.005
 """Loss of the metric that compression may cost where nothing else is said."""
@@ -68,13 +72,22 @@ class Delivery:
         else:
             lines.append(f"{self.bundle}: the model that was trained" if self.bundle else "")
         if self.bundle is None:
-            lines.append(f"no bundle, since the goal was missed; suite export {self.tuned.run.folder} --to BUNDLE "
-                         "makes one")  # fmt: skip
+            lines.append(
+                f"no bundle, since the goal was missed; suite export {self.tuned.run.folder} --to BUNDLE makes one"
+            )
         return "\n".join([*filter(None, lines), str(self.report)])
 
 
-def deliver(experiment: Experiment, run_dir: str | Path = "", *, method: Method | None = Quantize("int8"),
-            max_drop: float = MAX_DROP, name: str = "", licence: str = "", storage: str = "") -> Delivery:  # fmt: skip
+def deliver(
+    experiment: Experiment,
+    run_dir: str | Path = "",
+    *,
+    method: Method | None = Quantize("int8"),
+    max_drop: float = MAX_DROP,
+    name: str = "",
+    licence: str = "",
+    storage: str = "",
+) -> Delivery:
     """Tune an experiment to its goal, compress what was chosen, export the smaller model, and report.
 
     A model that misses its goal is neither compressed nor exported. One that compression harms by more than
@@ -99,8 +112,10 @@ def deliver(experiment: Experiment, run_dir: str | Path = "", *, method: Method 
         method.check()
     exporting.named(experiment, name)
     folder = Path(run_dir) if run_dir else run.new_folder(f"{experiment.name}-run")
-    _claim(folder, {"method": None if method is None else repr(method), "max_drop": max_drop, "name": name,
-                    "licence": licence})  # fmt: skip
+    _claim(
+        folder,
+        {"method": None if method is None else repr(method), "max_drop": max_drop, "name": name, "licence": licence},
+    )
     allow = (*config.packages(experiment), *(config.packages(method) if method else ()))
     again = f"suite run {experiment.name} --run-dir {folder}"
     try:
@@ -122,8 +137,13 @@ def _tell(made: Delivery, allow: tuple[str, ...]) -> None:
     _say("report", made.report)
     beside = [made.folder / SMALL] if made.compressed is not None else []
     reports.report(made.folder / TUNED, beside=beside, to=made.report, allow=allow)
-    told = {"met": made.met, "goal": made.tuned.sentence, "compressed": made.compressed,
-            "bundle": None if made.bundle is None else made.bundle.name, "report": made.report.name}  # fmt: skip
+    told = {
+        "met": made.met,
+        "goal": made.tuned.sentence,
+        "compressed": made.compressed,
+        "bundle": None if made.bundle is None else made.bundle.name,
+        "report": made.report.name,
+    }
     config.write_text(made.folder / FILE, json.dumps(told, indent=1) + "\n")
 
 
@@ -138,8 +158,12 @@ def _claim(folder: Path, asked: dict[str, Any]) -> None:
         before = json.loads(path.read_text(encoding="utf-8"))
         for key, value in asked.items():
             if before.get(key) != value and any((folder / made).exists() for made in MADE_WITH[key]):
-                raise InputError(f'--run-dir "{folder}"', f"was begun with another {key.replace('_', '-')}.",
-                                 found=str(before.get(key)), fix="the same flags, or another --run-dir")  # fmt: skip
+                raise InputError(
+                    f'--run-dir "{folder}"',
+                    f"was begun with another {key.replace('_', '-')}.",
+                    found=str(before.get(key)),
+                    fix="the same flags, or another --run-dir",
+                )
         if before == asked:
             return
     elif config.is_run(folder) or (folder / verdicts.VERDICT).exists():
@@ -156,8 +180,9 @@ def _compressed(tuned: Verdict, folder: Path, method: Method, max_drop: float) -
     return compressions.read(target)
 
 
-def _exported(tuned: Verdict, folder: Path, small: Mapping[str, Any] | None, name: str, licence: str,
-              allow: tuple[str, ...]) -> Path:  # fmt: skip
+def _exported(
+    tuned: Verdict, folder: Path, small: Mapping[str, Any] | None, name: str, licence: str, allow: tuple[str, ...]
+) -> Path:
     target = folder / BUNDLE
     if not (target / manifest.NAME).exists():
         _say("export", target)

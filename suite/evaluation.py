@@ -31,9 +31,16 @@ def make_predict(graph: Any, task: Task, layout: Layout = Layout()) -> Predict:
     return jax.jit(predict)
 
 
-def outputs(predict: Predict, params: Any, rest: Any, task: Task, source: Source, plan: Plan,
-            mesh: Mesh | None = None, part: Part | None = None,
-            ) -> Iterator[tuple[Dispatch, dict[str, np.ndarray]]]:  # fmt: skip
+def outputs(
+    predict: Predict,
+    params: Any,
+    rest: Any,
+    task: Task,
+    source: Source,
+    plan: Plan,
+    mesh: Mesh | None = None,
+    part: Part | None = None,
+) -> Iterator[tuple[Dispatch, dict[str, np.ndarray]]]:
     """Each batch of the split with the model's outputs on it, one batch computed ahead; of ``part``, its rows."""
     several = mesh is not None and mesh.size > 1
     if several:
@@ -53,8 +60,9 @@ def outputs(predict: Predict, params: Any, rest: Any, task: Task, source: Source
         yield waiting[0], own_rows(waiting[1], part)
 
 
-def evaluate(predict: Predict, params: Any, rest: Any, task: Task, source: Source, plan: Plan,
-             mesh: Mesh | None = None) -> dict[str, float]:  # fmt: skip
+def evaluate(
+    predict: Predict, params: Any, rest: Any, task: Task, source: Source, plan: Plan, mesh: Mesh | None = None
+) -> dict[str, float]:
     """Metric name -> value over all records of the split; each counts once, whatever the batch size and however many
     processes share it."""
     part = None if mesh is None else own_part(mesh, plan.batch_size)
@@ -79,8 +87,9 @@ def score_records(predict: Predict, params: Any, rest: Any, task: Task, source: 
     return joined([_scored(task, item, made) for item, made in found])
 
 
-def examine(predict: Predict, params: Any, rest: Any, task: Task, source: Source,
-            plan: Plan) -> tuple[Scores, dict[str, Exhibit]]:  # fmt: skip
+def examine(
+    predict: Predict, params: Any, rest: Any, task: Task, source: Source, plan: Plan
+) -> tuple[Scores, dict[str, Exhibit]]:
     """The same, and what the task has to show of the split; in one process."""
     parts, shown = [], dict[str, Exhibit]()
     for item, made in outputs(predict, params, rest, task, source, plan):

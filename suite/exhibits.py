@@ -113,8 +113,9 @@ class Calibration(Exhibit):
         return cls(event, *(np.bincount(place, weights, bins) for weights in (probabilities, happened, None)))
 
     def __add__(self, other: "Calibration") -> "Calibration":
-        return Calibration(self.event, self.predicted + other.predicted, self.happened + other.happened,
-                           self.counts + other.counts)  # fmt: skip
+        return Calibration(
+            self.event, self.predicted + other.predicted, self.happened + other.happened, self.counts + other.counts
+        )
 
     @property
     def error(self) -> float:
@@ -221,9 +222,13 @@ class Lists(Exhibit):
     wanted: np.ndarray
 
     def __add__(self, other: "Lists") -> "Lists":
-        return Lists(self.owner, self.owners + other.owners, self.items + other.items,
-                     np.concatenate([self.scores, other.scores]),
-                     np.concatenate([self.wanted, other.wanted]))  # fmt: skip
+        return Lists(
+            self.owner,
+            self.owners + other.owners,
+            self.items + other.items,
+            np.concatenate([self.scores, other.scores]),
+            np.concatenate([self.wanted, other.wanted]),
+        )
 
 
 @dataclass(frozen=True)
@@ -243,8 +248,9 @@ class Spread(Exhibit):
         return replace(self, values=joined)
 
 
-def class_exhibits(logits: np.ndarray, labels: np.ndarray, names: Sequence[str],
-                   given: Callable[[int], Given]) -> dict[str, Exhibit]:  # fmt: skip
+def class_exhibits(
+    logits: np.ndarray, labels: np.ndarray, names: Sequence[str], given: Callable[[int], Given]
+) -> dict[str, Exhibit]:
     """What to see of a classifier: confusion, precision and recall, calibration, its surest mistakes.
 
     Args:

@@ -19,8 +19,11 @@ DOMAINS = ("text", "vision", "speech", "recommendation")
 def names() -> list[str]:
     """Dotted names of all experiments that come with the suite."""
     root = _root()
-    return sorted(".".join(path.relative_to(root).with_suffix("").parts) for path in root.glob("*/*.py")
-                  if not path.stem.startswith("_"))  # fmt: skip
+    return sorted(
+        ".".join(path.relative_to(root).with_suffix("").parts)
+        for path in root.glob("*/*.py")
+        if not path.stem.startswith("_")
+    )
 
 
 def describe(domain: str = "") -> list[dict[str, str]]:
@@ -43,8 +46,11 @@ def load(name: str, smoke: bool = False) -> "Experiment":
     module = _from_file(Path(name)) if name.endswith(".py") else _from_name(name)
     function = "smoke" if smoke else "experiment"
     if not hasattr(module, function):
-        raise InputError(f"experiment {name}", f"has no function {function}().",
-                         fix=f"def {function}() -> suite.config.Experiment: ...")  # fmt: skip
+        raise InputError(
+            f"experiment {name}",
+            f"has no function {function}().",
+            fix=f"def {function}() -> suite.config.Experiment: ...",
+        )
     made: Experiment = getattr(module, function)()
     return made
 
@@ -59,8 +65,7 @@ def _from_name(name: str) -> ModuleType:
     known = names()
     if name not in known:
         near = closest(name, known)
-        raise InputError(f'experiment "{name}"', "is unknown.", found=", ".join(known),
-                         fix=near or "suite list")  # fmt: skip
+        raise InputError(f'experiment "{name}"', "is unknown.", found=", ".join(known), fix=near or "suite list")
     return importlib.import_module(f"configs.{name}")
 
 

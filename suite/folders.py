@@ -49,12 +49,15 @@ def predict_input(opened: "Run | Bundle", value: str) -> list[dict[str, Any]]:
     if shown is None:  # whole records
         plain = [values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values()]
         shown = [json.dumps(dict(zip(columns, row, strict=True))) for row in zip(*plain, strict=True)]
-    return [{"input": item if isinstance(item, str) else str(item), **made}
-            for item, made in zip(shown, opened.predict(columns), strict=True)]  # fmt: skip
+    return [
+        {"input": item if isinstance(item, str) else str(item), **made}
+        for item, made in zip(shown, opened.predict(columns), strict=True)
+    ]
 
 
-def evaluate(folder: str | Path, split: str = "test", batch_size: int = 0,
-             allow: tuple[str, ...] = ()) -> "Run | Bundle":  # fmt: skip
+def evaluate(
+    folder: str | Path, split: str = "test", batch_size: int = 0, allow: tuple[str, ...] = ()
+) -> "Run | Bundle":
     """The run or bundle in ``folder`` with its metrics on ``split``."""
     if is_bundle(folder):
         from suite.exporting.measuring import measured

@@ -64,8 +64,12 @@ class Decoding:
             if not ok:
                 raise InputError(f"field decoding.{name}", wanted, found=str(getattr(self, name)))
         if self.beams > 1 and self.temperature:
-            raise InputError("field decoding.temperature", "draws tokens, which beam search does not",
-                             found=f"{self.beams} beams", fix="--decoding.beams 1, or temperature 0")  # fmt: skip
+            raise InputError(
+                "field decoding.temperature",
+                "draws tokens, which beam search does not",
+                found=f"{self.beams} beams",
+                fix="--decoding.beams 1, or temperature 0",
+            )
 
 
 @jax.tree_util.register_dataclass
@@ -210,10 +214,16 @@ def _search(model: Continuable, cache: Cache, logits: Float[Array, "b v"], decod
     # At first all beams are the prompt: but for the first, none may be chosen.
     first = jnp.broadcast_to(jnp.where(jnp.arange(k) == 0, 0.0, _NEVER), (rows, k))
     beams = _Beams(
-        made=jnp.int32(0), running=empty, running_score=first, finished=empty,
-        finished_score=jnp.full((rows, k), _NEVER), full=jnp.zeros((rows, k), bool), open=jnp.ones((rows,), bool),
-        more=jnp.array(True), parent=jnp.zeros((rows, k), jnp.int32),
-    )  # fmt: skip
+        made=jnp.int32(0),
+        running=empty,
+        running_score=first,
+        finished=empty,
+        finished_score=jnp.full((rows, k), _NEVER),
+        full=jnp.zeros((rows, k), bool),
+        open=jnp.ones((rows,), bool),
+        more=jnp.array(True),
+        parent=jnp.zeros((rows, k), jnp.int32),
+    )
 
     def body(state: tuple[_Beams, Cache]) -> tuple[_Beams, Cache]:
         beams, cache = state
@@ -249,10 +259,17 @@ def _advance(beams: _Beams, logits: Float[Array, "b k v"], decoding: Decoding) -
     worst = jnp.where(full, finished_score.min(1, keepdims=True), _NEVER)
     open_ = beams.open & (running_score[:, :1] / power > worst).any(1)
     return replace(
-        beams, made=made, running=jnp.take_along_axis(longer, kept[:, :, None], 1), running_score=running_score,
-        finished=finished, finished_score=finished_score, full=full, open=open_, more=open_.any() & ~ends.all(),
+        beams,
+        made=made,
+        running=jnp.take_along_axis(longer, kept[:, :, None], 1),
+        running_score=running_score,
+        finished=finished,
+        finished_score=finished_score,
+        full=full,
+        open=open_,
+        more=open_.any() & ~ends.all(),
         parent=jnp.take_along_axis(parent, kept, 1),
-    )  # fmt: skip
+    )
 
 
 def prompt(rows: int, token: int) -> dict[str, Any]:

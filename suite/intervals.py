@@ -102,11 +102,16 @@ class Scores:
         """
         ours, theirs = self.sorted()._of(metric), other.sorted()._of(metric)
         if not np.array_equal(np.sort(self.records), np.sort(other.records)):
-            raise InputError("runs", "were evaluated on other records, so their difference says little.",
-                             found=f"{len(self)} and {len(other)} records",
-                             fix="runs with the same data and split")  # fmt: skip
-        draws = [type(ours[0]).resampled(ours, block) - type(theirs[0]).resampled(theirs, block)
-                 for block in samples(len(ours), DRAWS, seed)]  # fmt: skip
+            raise InputError(
+                "runs",
+                "were evaluated on other records, so their difference says little.",
+                found=f"{len(self)} and {len(other)} records",
+                fix="runs with the same data and split",
+            )
+        draws = [
+            type(ours[0]).resampled(ours, block) - type(theirs[0]).resampled(theirs, block)
+            for block in samples(len(ours), DRAWS, seed)
+        ]
         return Difference.of(_whole(ours) - _whole(theirs), draws)
 
     def sorted(self) -> "Scores":
@@ -154,9 +159,12 @@ def check_same_records(runs: Sequence[tuple[str, Task]], split: str) -> None:
         if same and own == data[0] and own is not None:
             continue
         if not same or _fingerprint(source) != _fingerprint(sources[0]):
-            raise InputError("runs", f"{runs[0][0]} and {name} read other records as {split}, so their difference says "
-                             "little.", found=f"{len(sources[0]):,} and {len(source):,} records",
-                             fix="runs with the same data and split")  # fmt: skip
+            raise InputError(
+                "runs",
+                f"{runs[0][0]} and {name} read other records as {split}, so their difference says little.",
+                found=f"{len(sources[0]):,} and {len(source):,} records",
+                fix="runs with the same data and split",
+            )
 
 
 def _fingerprint(source: Source) -> bytes:

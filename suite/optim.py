@@ -53,11 +53,7 @@ def schedule(optim: Optim, steps: int) -> optax.Schedule:
 
 
 def build(
-    optim: Optim,
-    params: Mapping[Any, Any],
-    steps: int,
-    layer_of: Callable[[str], int] = lambda path: 0,
-    depth: int = 0,
+    optim: Optim, params: Mapping[Any, Any], steps: int, layer_of: Callable[[str], int] = lambda path: 0, depth: int = 0
 ) -> optax.GradientTransformation:
     """The transformation from gradients to updates that ``optax.apply_updates`` adds.
 

@@ -199,8 +199,11 @@ def open(folder: str | Path, allow: tuple[str, ...] = ()) -> Run:
     assets = assets_of(experiment.task)
     missing = [name for name, asset in assets.items() if not asset_file(folder, name, asset).exists()]
     if missing:
-        raise InputError(f'run folder "{folder}"', f"has no fitted {', '.join(missing)}: training did not begin.",
-                         fix=f"suite train --resume {folder}")  # fmt: skip
+        raise InputError(
+            f'run folder "{folder}"',
+            f"has no fitted {', '.join(missing)}: training did not begin.",
+            fix=f"suite train --resume {folder}",
+        )
     result = folder / "result.json"
     metrics = json.loads(result.read_text())["metrics"] if result.exists() else {}
     return Run(folder, bind(experiment, folder), metrics)
@@ -217,8 +220,14 @@ def read_experiment(path: Path, allow: tuple[str, ...] = ()) -> Experiment:
     return value
 
 
-def train(experiment: Experiment, run_dir: str | Path = "", *, resume: bool = False,
-          on_dispatch: OnDispatch | None = None, on_evaluation: OnEvaluation | None = None) -> Run:  # fmt: skip
+def train(
+    experiment: Experiment,
+    run_dir: str | Path = "",
+    *,
+    resume: bool = False,
+    on_dispatch: OnDispatch | None = None,
+    on_evaluation: OnEvaluation | None = None,
+) -> Run:
     """Train an experiment to its end; the Run holds the validation metrics of the best checkpoint.
 
     Args:
@@ -283,8 +292,14 @@ def as_stored(experiment: Experiment, folder: Path) -> Experiment:
     return dataclasses.replace(experiment, model=config.from_json(stored, config.packages(experiment.model)))
 
 
-def resume(folder: str | Path, allow: tuple[str, ...] = (), *, parallel: Parallel | None = None,
-           on_dispatch: OnDispatch | None = None, on_evaluation: OnEvaluation | None = None) -> Run:  # fmt: skip
+def resume(
+    folder: str | Path,
+    allow: tuple[str, ...] = (),
+    *,
+    parallel: Parallel | None = None,
+    on_dispatch: OnDispatch | None = None,
+    on_evaluation: OnEvaluation | None = None,
+) -> Run:
     """Go on with the run in ``folder``, exactly where its newest checkpoint stands.
 
     Args:
@@ -334,8 +349,9 @@ def convert(source: str | Path, to: str | Path, *, offline: bool = False, allow:
     experiment, assets = made.experiment, assets_of(made.experiment.task)
     labels = next((list(asset.names) for asset in assets.values() if isinstance(asset, Labels)), [])
     about = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
-    pretrained.save(experiment.model, adaptation.fold(params, experiment.finetune), rest, folder,
-                    about=about if labels else None)  # fmt: skip
+    pretrained.save(
+        experiment.model, adaptation.fold(params, experiment.finetune), rest, folder, about=about if labels else None
+    )
     for asset in assets.values():
         if isinstance(asset, Tokenizer):
             asset.publish(folder)
@@ -375,11 +391,22 @@ def plan(experiment: Experiment, devices: str = "") -> dict[str, Any]:
         batch = Encoder(bound.task, source, order, augment=True)((longest, 1))["batch"]
         shapes = {name: (value.shape, str(value.dtype)) for name, value in batch.items()}
         steps = total_steps(train, order)
-        cost = (simulation.step_cost(bound, shapes, steps) if count == jax.device_count()
-                else simulation.simulated_cost(bound, shapes, steps, count))  # fmt: skip
-    return planning.report(cost, device, batch_size=train.batch_size, experiment=experiment.name,
-                           parameters=cost["parameters"], accumulate=train.accumulate,
-                           compute=bound.precision.compute, mesh=cost["mesh"], devices=count)  # fmt: skip
+        cost = (
+            simulation.step_cost(bound, shapes, steps)
+            if count == jax.device_count()
+            else simulation.simulated_cost(bound, shapes, steps, count)
+        )
+    return planning.report(
+        cost,
+        device,
+        batch_size=train.batch_size,
+        experiment=experiment.name,
+        parameters=cost["parameters"],
+        accumulate=train.accumulate,
+        compute=bound.precision.compute,
+        mesh=cost["mesh"],
+        devices=count,
+    )
 
 
 def new_folder(name: str) -> Path:
@@ -404,8 +431,12 @@ def revision() -> str:
     """The git commit of the suite's own source, with ``+`` when it has changes; empty outside a checkout."""
     root = Path(experiments.__file__).parent.parent
     try:
-        head = subprocess.run(["git", "-C", str(root), "describe", "--always", "--dirty=+", "--exclude=*"],
-                              capture_output=True, text=True, timeout=5)  # fmt: skip
+        head = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return head.stdout.strip()
@@ -415,8 +446,13 @@ def write_result(folder: Path, verb: str, name: str, metrics: dict[str, float], 
     """``result.json``, the same form for every verb; what training said of itself stays under ``trained``, also where a
     run that was trained to its end is gone on with, at a rate of 0."""
     path = folder / "result.json"
-    found = {"metrics": metrics, "seconds": round(seconds, 3), "examples_per_second": round(rate, 3),
-             "devices": devices(), "revision": revision()}  # fmt: skip
+    found = {
+        "metrics": metrics,
+        "seconds": round(seconds, 3),
+        "examples_per_second": round(rate, 3),
+        "devices": devices(),
+        "revision": revision(),
+    }
     before = json.loads(path.read_text(encoding="utf-8")).get("trained", {}) if path.exists() else {}
     trained = found if verb == "train" and (rate or not before) else before
     result = {"verb": verb, "experiment": name, **found, "versions": versions(), "trained": trained}

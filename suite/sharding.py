@@ -31,11 +31,18 @@ def make_mesh(parallel: Parallel) -> Mesh:
     rest = outer * int(np.prod([size for size in sizes if size != -1]))
     if sizes.count(-1) > 1 or outer < 1 or any(size == 0 or size < -1 for size in sizes):
         shown = {**dict(zip(AXES, sizes, strict=True)), "dcn_data": outer}
-        raise InputError("field parallel", f"{shown} is no mesh.",
-                         fix="positive sizes, at most one of data, fsdp, tensor -1 for all that is left")  # fmt: skip
+        raise InputError(
+            "field parallel",
+            f"{shown} is no mesh.",
+            fix="positive sizes, at most one of data, fsdp, tensor -1 for all that is left",
+        )
     if count % rest or (-1 not in sizes and rest > count):
-        raise InputError("field parallel", f"asks for multiples of {rest} devices.", found=f"{count} devices",
-                         fix="--parallel.data -1 --parallel.fsdp 1 --parallel.tensor 1")  # fmt: skip
+        raise InputError(
+            "field parallel",
+            f"asks for multiples of {rest} devices.",
+            found=f"{count} devices",
+            fix="--parallel.data -1 --parallel.fsdp 1 --parallel.tensor 1",
+        )
     sizes = [count // rest if size == -1 else size for size in sizes]
     devices = jax.devices()[: outer * int(np.prod(sizes))]
     axis_types = (AxisType.Auto,) * len(AXES)
@@ -56,9 +63,12 @@ def _groups(devices: Sequence[Any], count: int) -> list[list[Any]]:
     if len(groups) == 1 and devices[0].platform == "cpu":
         return [list(part) for part in np.split(np.array(devices, object), count)]
     if len(groups) != count or len({len(group) for group in groups}) > 1:
-        raise InputError("field parallel.dcn_data", f"is {count}, but these devices are no {count} equal groups.",
-                         found=f"{len(groups)} with {', '.join(str(len(group)) for group in groups)} devices",
-                         fix=f"--parallel.dcn_data {len(groups)}")  # fmt: skip
+        raise InputError(
+            "field parallel.dcn_data",
+            f"is {count}, but these devices are no {count} equal groups.",
+            found=f"{len(groups)} with {', '.join(str(len(group)) for group in groups)} devices",
+            fix=f"--parallel.dcn_data {len(groups)}",
+        )
     return groups
 
 
@@ -75,11 +85,18 @@ def check(experiment: Experiment) -> Mesh:
     for field, size in experiment.model.shared_by_tensor.items():
         if size % tensor:
             fitting = max(divisor for divisor in range(1, tensor + 1) if size % divisor == 0 == mesh.size % divisor)
-            raise InputError("field parallel.tensor", f"is {tensor}, which does not divide the model's {field}.",
-                             found=f"model.{field} {size}", fix=f"--parallel.tensor {fitting}")  # fmt: skip
+            raise InputError(
+                "field parallel.tensor",
+                f"is {tensor}, which does not divide the model's {field}.",
+                found=f"model.{field} {size}",
+                fix=f"--parallel.tensor {fitting}",
+            )
     if parallel.sequence and tensor == 1:
-        raise InputError("field parallel.sequence", "splits activations over the devices of tensor, which is 1.",
-                         fix="--parallel.tensor 2, or --parallel.sequence False")  # fmt: skip
+        raise InputError(
+            "field parallel.sequence",
+            "splits activations over the devices of tensor, which is 1.",
+            fix="--parallel.tensor 2, or --parallel.sequence False",
+        )
     if parallel.engine == "pmap":
         _check_pmap(parallel, train.accumulate, mesh)
     return mesh
@@ -88,15 +105,26 @@ def check(experiment: Experiment) -> Mesh:
 def _check_pmap(parallel: Parallel, accumulate: int, mesh: Mesh) -> None:
     if mesh.shape["fsdp"] * mesh.shape["tensor"] * parallel.dcn_data > 1:
         sizes = {axis: mesh.shape[axis] for axis in ("fsdp", "tensor")} | {"dcn_data": parallel.dcn_data}
-        raise InputError("field parallel.engine", "pmap shares out the batch and nothing else.", found=str(sizes),
-                         fix="--parallel.engine jit")  # fmt: skip
+        raise InputError(
+            "field parallel.engine",
+            "pmap shares out the batch and nothing else.",
+            found=str(sizes),
+            fix="--parallel.engine jit",
+        )
     if accumulate > 1:
-        raise InputError("field parallel.engine", "pmap takes no micro-batches.",
-                         found=f"train.accumulate {accumulate}",
-                         fix="--parallel.engine jit, or --train.accumulate 1")  # fmt: skip
+        raise InputError(
+            "field parallel.engine",
+            "pmap takes no micro-batches.",
+            found=f"train.accumulate {accumulate}",
+            fix="--parallel.engine jit, or --train.accumulate 1",
+        )
     if jax.process_count() > 1:
-        raise InputError("field parallel.engine", "pmap is for the devices of one process.",
-                         found=f"{jax.process_count()} processes", fix="--parallel.engine jit")  # fmt: skip
+        raise InputError(
+            "field parallel.engine",
+            "pmap is for the devices of one process.",
+            found=f"{jax.process_count()} processes",
+            fix="--parallel.engine jit",
+        )
 
 
 def layout(parallel: Parallel, mesh: Mesh) -> Layout:
@@ -123,9 +151,12 @@ def check_divisible(batch_size: int, accumulate: int, mesh: Mesh, field: str = "
     parts = mesh.shape["data"] * mesh.shape["fsdp"] * accumulate
     if batch_size % parts:
         better = max(batch_size // parts, 1) * parts
-        raise InputError(f"field {field}", f"{batch_size} rows cannot be split evenly over {parts} parts.",
-                         found=f"{parts // accumulate} devices that share a batch x {accumulate} micro-batches",
-                         fix=f"--{field} {better}")  # fmt: skip
+        raise InputError(
+            f"field {field}",
+            f"{batch_size} rows cannot be split evenly over {parts} parts.",
+            found=f"{parts // accumulate} devices that share a batch x {accumulate} micro-batches",
+            fix=f"--{field} {better}",
+        )
 
 
 def batch_sharding(mesh: Mesh, leading: int = 0) -> NamedSharding:

@@ -60,8 +60,14 @@ def child():
     """Runs Python code in a fresh process at the root of the repository; returns its standard output."""
 
     def run(code, **environment):
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **environment},
-                              capture_output=True, text=True, timeout=300)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

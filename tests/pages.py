@@ -8,10 +8,55 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 VOID = {"meta", "img", "br"}
-ALLOWED = {"html", "head", "title", "style", "body", "header", "main", "section", "nav", "h1", "h2", "h3", "h4", "p",
-           "a", "dl", "dt", "dd", "div", "span", "ol", "ul", "li", "table", "caption", "thead", "tbody", "tr", "th",
-           "td", "figure", "figcaption", "blockquote", "details", "summary", "pre", "code", "del", "ins", "audio",
-           "strong", "svg", "g", "path", "circle", "text", *VOID}  # fmt: skip
+ALLOWED = {
+    "html",
+    "head",
+    "title",
+    "style",
+    "body",
+    "header",
+    "main",
+    "section",
+    "nav",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "p",
+    "a",
+    "dl",
+    "dt",
+    "dd",
+    "div",
+    "span",
+    "ol",
+    "ul",
+    "li",
+    "table",
+    "caption",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "figure",
+    "figcaption",
+    "blockquote",
+    "details",
+    "summary",
+    "pre",
+    "code",
+    "del",
+    "ins",
+    "audio",
+    "strong",
+    "svg",
+    "g",
+    "path",
+    "circle",
+    "text",
+    *VOID,
+}
 
 
 @dataclass
@@ -121,8 +166,11 @@ class Page(HTMLParser):
 
     def matrix(self) -> list[list[int]]:
         """The confusion matrix."""
-        table = next(table for table in self.tables if table.rows[0][0] == "" and table.rows[0][1:] == [
-            row[0] for row in table.rows[1:]])  # fmt: skip
+        table = next(
+            table
+            for table in self.tables
+            if table.rows[0][0] == "" and table.rows[0][1:] == [row[0] for row in table.rows[1:]]
+        )
         return [[int(cell.replace(",", "") or 0) for cell in row[1:]] for row in table.rows[1:]]
 
 

@@ -135,16 +135,21 @@ def program(finetune, **changes):
     model = transformer.Config(vocab_size=500, outputs=2, layers=1, width=64, heads=2, feed_forward=256, max_length=16)
     made = suite.config.Experiment(name="x", task=task, model=model, finetune=finetune)
     made = assemble(replace(made, {"train.batch_size": 32, **changes}), 10)
-    batch = {"tokens": ((1, 32, 16), jnp.int32), "tokens_mask": ((1, 32, 16), bool), "label": ((1, 32), jnp.int32),
-             "mask": ((1, 32), bool)}  # fmt: skip
+    batch = {
+        "tokens": ((1, 32, 16), jnp.int32),
+        "tokens_mask": ((1, 32, 16), bool),
+        "label": ((1, 32), jnp.int32),
+        "mask": ((1, 32), bool),
+    }
     shapes = {name: jax.ShapeDtypeStruct(*each) for name, each in batch.items()}
     return made, made.step.lower(made.abstract, shapes).compile()
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_frozen_parameters_cost_no_gradient(accumulate):
-    full, head, lora = (program(Finetune(kind=kind), **{"train.accumulate": accumulate})
-                        for kind in ("full", "head", "lora"))  # fmt: skip
+    full, head, lora = (
+        program(Finetune(kind=kind), **{"train.accumulate": accumulate}) for kind in ("full", "head", "lora")
+    )
     flops = [compiled.cost_analysis()["flops"] for _, compiled in (full, head, lora)]
     assert flops[1] < 0.45 * flops[0]  # the forward pass is a third
     assert flops[2] < 0.85 * flops[0]  # two thirds, and the additions
@@ -170,8 +175,15 @@ def test_dropout_of_additions_acts_in_training_only():
 
 
 def tuned(**changes):
-    return replace(toy.experiment(), {"finetune": Finetune(kind="lora", rank=2, targets=("hidden",), dropout=0.1),
-                                      "train.steps": 20, "train.eval_every": 20, **changes})  # fmt: skip
+    return replace(
+        toy.experiment(),
+        {
+            "finetune": Finetune(kind="lora", rank=2, targets=("hidden",), dropout=0.1),
+            "train.steps": 20,
+            "train.eval_every": 20,
+            **changes,
+        },
+    )
 
 
 @pytest.fixture(scope="module")
@@ -209,8 +221,13 @@ def test_a_delta_goes_back_onto_its_base(runs, tmp_path):
     made, _ = adaptation.read_delta(fresh, rest, experiment.finetune, tmp_path / "delta")
     for name, leaf in paths(params).items():
         np.testing.assert_array_equal(paths(made)[name], leaf, err_msg=name)
-    again = tuned(**{"checkpoint.init_from": str(first.folder), "finetune.delta": str(tmp_path / "delta"),
-                     "optim.learning_rate": 0.0})  # fmt: skip
+    again = tuned(
+        **{
+            "checkpoint.init_from": str(first.folder),
+            "finetune.delta": str(tmp_path / "delta"),
+            "optim.learning_rate": 0.0,
+        }
+    )
     run = suite.train(again, tmp_path / "again")
     for name, leaf in paths(params).items():
         np.testing.assert_array_equal(paths(run._weights[0])[name], leaf, err_msg=name)
@@ -232,10 +249,34 @@ def test_own_texts_from_a_published_folder(command, tmp_path):
     (weights / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
     words = [f"the film {'very ' * (i % 3)}{('bad', 'good')[i % 2]} .,{('no', 'yes')[i % 2]}" for i in range(200)]
     data.write_text("\n".join(["text,label", *words]) + "\n")
-    command("train", "text.finetune", "--data", data, "--checkpoint.init_from", weights, "--model.pooling", "cls",
-            "--finetune", "lora", "--finetune.targets", "encoder", "--task.max_length", "12", "--train.steps", "60",
-            "--train.eval_every", "60", "--optim.learning_rate", "1e-2", "--precision.compute", "float32",
-            "--pipeline.buckets", "12", "--run-dir", folder)  # fmt: skip
+    command(
+        "train",
+        "text.finetune",
+        "--data",
+        data,
+        "--checkpoint.init_from",
+        weights,
+        "--model.pooling",
+        "cls",
+        "--finetune",
+        "lora",
+        "--finetune.targets",
+        "encoder",
+        "--task.max_length",
+        "12",
+        "--train.steps",
+        "60",
+        "--train.eval_every",
+        "60",
+        "--optim.learning_rate",
+        "1e-2",
+        "--precision.compute",
+        "float32",
+        "--pipeline.buckets",
+        "12",
+        "--run-dir",
+        folder,
+    )
     run = suite.open(folder)
     assert run.metrics["validation/accuracy"] > 0.9
     published = paths(nnx.to_pure_dict(nnx.state(pretrained.load(weights)[1], nnx.Param)))
@@ -263,15 +304,18 @@ def test_own_texts_from_a_published_folder(command, tmp_path):
         ({"rank": 0}, "field finetune.rank: must be at least 1.\n  found: 0\n  try:   --finetune.rank 8"),
         ({"alpha": 0.0}, "field finetune.alpha: must be above 0.\n  found: 0.0"),
         ({"dropout": 1.0}, "field finetune.dropout: must be at least 0 and below 1.\n  found: 1.0"),
-        ({"targets": ("quary$",)},
-         'field finetune.targets: "quary$" matches no linear layer.\n'
-         "  found: encoder/layers/0/attention/key, encoder/layers/0/attention/out, encoder/layers/0/attention/query, "
-         "encoder/layers/0/attention/value, encoder/layers/0/mlp/down, encoder/layers/0/mlp/up, "
-         "encoder/layers/1/attention/key, encoder/layers/1/attention/out and 5 more\n"
-         '  try:   --finetune.targets query'),
+        (
+            {"targets": ("quary$",)},
+            'field finetune.targets: "quary$" matches no linear layer.\n'
+            "  found: encoder/layers/0/attention/key, encoder/layers/0/attention/out, "
+            "encoder/layers/0/attention/query, "
+            "encoder/layers/0/attention/value, encoder/layers/0/mlp/down, encoder/layers/0/mlp/up, "
+            "encoder/layers/1/attention/key, encoder/layers/1/attention/out and 5 more\n"
+            "  try:   --finetune.targets query",
+        ),
         ({"targets": ("(",)}, "field finetune.targets: not a regular expression: "),
     ],
-)  # fmt: skip
+)
 def test_refused_additions(change, message):
     with pytest.raises(InputError) as error:
         attached(replaced(LORA, **change))

@@ -127,9 +127,7 @@ def test_a_missing_column_when_predicting(texts, refused):
     folder, data = texts
     (data / "questions.csv").write_text("comment,stars\nnice,1\n")
     assert refused("predict", folder, "--input", data / "questions.csv") == (
-        'suite predict: input "review": is missing.\n'
-        "  found: comment, stars\n"
-        '  try:   a column, or key, "review"\n'
+        'suite predict: input "review": is missing.\n  found: comment, stars\n  try:   a column, or key, "review"\n'
     )
 
 
@@ -137,10 +135,16 @@ def test_a_missing_column_when_predicting(texts, refused):
 def texts(tmp_path_factory):
     """A run on reviews, and the folder with its data."""
     data = tmp_path_factory.mktemp("texts")
-    experiment = replace(suite.experiments.load("text.classify", smoke=True), {
-        "task.data": Table(path=str(reviews(data / "reviews.csv"))),
-        "task.text": "review", "task.tokenizer.vocab_size": 60, "pipeline.buckets": (32,), "train.steps": 3,
-    })  # fmt: skip
+    experiment = replace(
+        suite.experiments.load("text.classify", smoke=True),
+        {
+            "task.data": Table(path=str(reviews(data / "reviews.csv"))),
+            "task.text": "review",
+            "task.tokenizer.vocab_size": 60,
+            "pipeline.buckets": (32,),
+            "train.steps": 3,
+        },
+    )
     return suite.train(experiment, data / "run").folder, data
 
 
@@ -188,10 +192,8 @@ def test_a_column_of_empty_texts(refused, here):
 def test_a_path_that_does_not_exist(refused, here):
     reviews(here / "reviews.csv")
     assert refused(*TEXT, "--data", "review.csv") == (
-        "suite train: review.csv: no such file or folder\n"
-        "  found: in .: reviews.csv\n"
-        "  try:   reviews.csv\n"
-    )  # fmt: skip
+        "suite train: review.csv: no such file or folder\n  found: in .: reviews.csv\n  try:   reviews.csv\n"
+    )
 
 
 def test_a_file_that_is_not_utf8(refused, here):
@@ -220,9 +222,10 @@ def images(tmp_path_factory):
     whole = (folder / "dark" / "0.png").read_bytes()
     (folder / "dark" / "cut.png").write_bytes(whole[: len(whole) // 2])
     (folder / "light" / "text.png").write_bytes(b"no image at all")
-    experiment = replace(suite.experiments.load("vision.classify", smoke=True), {
-        "task.data": Folder(path=str(folder), validation=0.2, test=0.2), "task.statistics.size": (16, 16),
-    })  # fmt: skip
+    experiment = replace(
+        suite.experiments.load("vision.classify", smoke=True),
+        {"task.data": Folder(path=str(folder), validation=0.2, test=0.2), "task.statistics.size": (16, 16)},
+    )
     return suite.train(experiment, data / "run"), data
 
 
@@ -244,7 +247,8 @@ def test_a_corrupt_image_to_predict(images, refused, monkeypatch):
         "  try:   replace or remove the file\n"
     )
     assert refused("predict", run.folder, "--input", "nothing.png").startswith(
-        "suite predict: nothing.png: no such file or folder\n")  # fmt: skip
+        "suite predict: nothing.png: no such file or folder\n"
+    )
 
 
 def test_a_folder_that_is_no_run(refused, here):
@@ -301,9 +305,8 @@ def test_a_batch_that_is_not_divisible(refused, here):
 
 def test_predict_without_input(toy_run, refused):
     assert refused("predict", toy_run, "--allow", "tests") == (
-        "suite predict: flag --input: is missing.\n"
-        '  try:   --input "some text", a file, a folder, or - for lines\n'
-    )  # fmt: skip
+        'suite predict: flag --input: is missing.\n  try:   --input "some text", a file, a folder, or - for lines\n'
+    )
 
 
 def test_no_experiment_named(refused):

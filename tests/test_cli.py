@@ -13,8 +13,21 @@ from suite.config import replace
 from suite.errors import InputError
 from tests.conftest import ROOT
 
-HEAVY = ("jax", "flax", "optax", "orbax", "grain", "numpy", "tyro", "tensorflow", "torch", "sklearn", "PIL",
-         "optuna", "sqlalchemy")  # fmt: skip
+HEAVY = (
+    "jax",
+    "flax",
+    "optax",
+    "orbax",
+    "grain",
+    "numpy",
+    "tyro",
+    "tensorflow",
+    "torch",
+    "sklearn",
+    "PIL",
+    "optuna",
+    "sqlalchemy",
+)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], [], ["help"], ["train", "--help"], ["list"], ["bogus"]])
@@ -99,8 +112,9 @@ def test_inspect_of_a_path(command, tmp_path):
 
 def test_train_evaluate_predict(command, tmp_path):
     folder = tmp_path / "run"
-    printed = command("train", "vision.digits_dnn", "--smoke", "--train.seed", "3", "--optim.learning_rate=1e-2",
-                      "--run-dir", folder).splitlines()  # fmt: skip
+    printed = command(
+        "train", "vision.digits_dnn", "--smoke", "--train.seed", "3", "--optim.learning_rate=1e-2", "--run-dir", folder
+    ).splitlines()
     assert printed[-1] == str(folder) and any(line.startswith("validation/accuracy ") for line in printed)
     made = suite.open(folder)
     assert (made.experiment.train.seed, made.experiment.optim.learning_rate) == (3, 1e-2)
@@ -119,8 +133,9 @@ def test_the_flags_are_the_fields():
 
 
 def test_words_and_flags_are_told_apart():
-    given = options.split_options(["name", "--data", "x.csv", "--run_dir=y", "--smoke", "--train.steps", "3"],
-                                ("data", "run-dir"), ("smoke",))  # fmt: skip
+    given = options.split_options(
+        ["name", "--data", "x.csv", "--run_dir=y", "--smoke", "--train.steps", "3"], ("data", "run-dir"), ("smoke",)
+    )
     assert given.words == ["name"] and given.rest == ["--train.steps", "3"]
     assert given.named == {"data": "x.csv", "run-dir": "y", "smoke": "yes"}
     with pytest.raises(InputError, match="needs a value"):

@@ -21,8 +21,20 @@ def test_round_trip(name, smoke, tmp_path):
     assert made.name in ("toy.parity", name)
 
 
-@pytest.mark.parametrize("name", ["os.system", "posix.system", "subprocess.Popen", "builtins.eval", "builtins.dict",
-                                  "eval", "", "suitelike.Thing", "tests.toy.Parity"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os.system",
+        "posix.system",
+        "subprocess.Popen",
+        "builtins.eval",
+        "builtins.dict",
+        "eval",
+        "",
+        "suitelike.Thing",
+        "tests.toy.Parity",
+    ],
+)
 def test_classes_of_others_are_refused(name):
     with pytest.raises(InputError, match="which is not one of the suite's"):
         from_json({"class": name, "command": "true"})
@@ -36,9 +48,17 @@ def test_a_refused_class_is_not_even_imported(tmp_path, monkeypatch):
     assert "evil_plugin" not in sys.modules
 
 
-@pytest.mark.parametrize("name", ["suite.run.subprocess", "suite.run.train", "suite.base.np.load",
-                                  "suite.config.os.system", "suite.errors.InputError",
-                                  "suite.data.sources.Memory"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "suite.run.subprocess",
+        "suite.run.train",
+        "suite.base.np.load",
+        "suite.config.os.system",
+        "suite.errors.InputError",
+        "suite.data.sources.Memory",
+    ],
+)
 def test_only_dataclasses_are_built(name):
     with pytest.raises(InputError, match=r"which is no dataclass|which does not exist"):
         from_json({"class": name})
@@ -85,8 +105,15 @@ def test_replace_changes_what_it_names_and_nothing_else():
     assert replace(new, {"optim": old.optim, "train.steps": 40, "task.examples": 200}) == old
 
 
-@pytest.mark.parametrize("typo, near", [("optim.learning_rat", "optim.learning_rate"), ("trian.steps", "train.steps"),
-                                        ("model.widht", "model.width"), ("task.digit", "task.digits")])  # fmt: skip
+@pytest.mark.parametrize(
+    "typo, near",
+    [
+        ("optim.learning_rat", "optim.learning_rate"),
+        ("trian.steps", "train.steps"),
+        ("model.widht", "model.width"),
+        ("task.digit", "task.digits"),
+    ],
+)
 def test_replace_names_the_nearest_field(typo, near):
     with pytest.raises(InputError) as error:
         replace(toy.experiment(), {typo: 1})

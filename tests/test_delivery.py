@@ -37,8 +37,13 @@ def told(folder):
 def left_alone(tmp_path_factory):
     """A delivery that nothing disturbed, by the command line: folder, process, seconds."""
     folder, begun = tmp_path_factory.mktemp("delivery") / "digits", time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "suite", "run", str(RECIPE), "--run-dir", str(folder)], cwd=ROOT,
-                          capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "suite", "run", str(RECIPE), "--run-dir", str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return folder, done, time.monotonic() - begun
 
 
@@ -80,8 +85,10 @@ def test_what_was_begun_otherwise_is_refused(left_alone):
     folder = left_alone[0]
     with pytest.raises(InputError) as refused:
         suite.deliver(experiment(), folder, max_drop=0.01)
-    assert str(refused.value) == (f'--run-dir "{folder}": was begun with another max-drop.\n  found: 0.005\n'
-                                  "  try:   the same flags, or another --run-dir")  # fmt: skip
+    assert str(refused.value) == (
+        f'--run-dir "{folder}": was begun with another max-drop.\n  found: 0.005\n'
+        "  try:   the same flags, or another --run-dir"
+    )
     with pytest.raises(InputError, match="was begun with another method"):
         suite.deliver(experiment(), folder, method=None)
     trial = next((folder / "tune" / "trials").iterdir())
@@ -89,14 +96,20 @@ def test_what_was_begun_otherwise_is_refused(left_alone):
         suite.deliver(experiment(), trial)
 
 
-@pytest.mark.parametrize("given, message", [
-    ({"method": suite.Quantize("int7")}, 'flag --quantize: there is no format "int7".'),
-    ({"method": suite.Prune(1.5)}, "flag --prune: must be above 0 and below 1."),
-    ({"method": suite.Distill("vision.digitz")}, "experiment"),
-    ({"name": "film reviews"}, '--name "film reviews": must be letters, digits, points,'),
-    ({"experiment": suite.replace(experiment(), {"goal": None})}, "field goal: is None, and a search needs one."),
-    ({"experiment": suite.replace(experiment(), {"name": "digits, mine"})}, '--name "digits, mine": must be letters,'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"method": suite.Quantize("int7")}, 'flag --quantize: there is no format "int7".'),
+        ({"method": suite.Prune(1.5)}, "flag --prune: must be above 0 and below 1."),
+        ({"method": suite.Distill("vision.digitz")}, "experiment"),
+        ({"name": "film reviews"}, '--name "film reviews": must be letters, digits, points,'),
+        ({"experiment": suite.replace(experiment(), {"goal": None})}, "field goal: is None, and a search needs one."),
+        (
+            {"experiment": suite.replace(experiment(), {"name": "digits, mine"})},
+            '--name "digits, mine": must be letters,',
+        ),
+    ],
+)
 def test_what_would_be_refused_at_the_end_is_refused_at_once(given, message, tmp_path):
     with pytest.raises(InputError) as refused:
         suite.deliver(**{"experiment": experiment(), "run_dir": tmp_path / "run", **given})
@@ -151,8 +164,14 @@ def test_stopped_while_nothing_is_trained_it_goes_on(tmp_path, monkeypatch):
 
 
 def test_the_command_says_what_was_missed(tmp_path, monkeypatch, capsys):
-    drop = {"met": False, "method": "int8", "split": "test", "metric": "accuracy", "max_drop": 0.005,
-            "drop": {"value": 0.02, "low": 0.01, "high": 0.03}}  # fmt: skip
+    drop = {
+        "met": False,
+        "method": "int8",
+        "split": "test",
+        "metric": "accuracy",
+        "max_drop": 0.005,
+        "drop": {"value": 0.02, "low": 0.01, "high": 0.03},
+    }
     tuned = SimpleNamespace(met=True, sentence="goal test/accuracy >= 0.8: met, by 0.1")
     made = delivery.Delivery(tmp_path, tuned, drop, tmp_path / "bundle", tmp_path / "report.html")
     monkeypatch.setattr(delivery, "deliver", lambda *arguments, **named: made)
@@ -169,12 +188,16 @@ def test_flags_that_contradict_each_other(refused):
     )
     assert refused("run", str(RECIPE), "--as-trained", "--aware").splitlines()[1] == "  found: --aware"
     assert refused("run", str(RECIPE), "--baseline").startswith(
-        "suite run: flag --baseline: says something of --distill alone.\n")  # fmt: skip
+        "suite run: flag --baseline: says something of --distill alone.\n"
+    )
 
 
 def test_help_names_every_flag():
-    for verb, flags in (("run", ("baseline", "smoke", "offline")), ("tune", ("smoke", "offline")),
-                        ("compress", ("records",))):  # fmt: skip
+    for verb, flags in (
+        ("run", ("baseline", "smoke", "offline")),
+        ("tune", ("smoke", "offline")),
+        ("compress", ("records",)),
+    ):
         assert all(f"[--{flag}" in cli.VERBS[verb].__doc__ for flag in flags)
 
 
@@ -186,8 +209,18 @@ def test_what_misses_its_goal_does_not_leave(tmp_path, capsys):
     how = f"suite export {made.tuned.run.folder} --to BUNDLE makes one"
     assert f"no bundle, since the goal was missed; {how}" in str(made)
     with pytest.raises(SystemExit) as stop:
-        cli.main(["run", str(RECIPE), "--run-dir", str(tmp_path / "other"), "--goal.at_least", "1.01",
-                  "--goal.budget.trials", "1"])  # fmt: skip
+        cli.main(
+            [
+                "run",
+                str(RECIPE),
+                "--run-dir",
+                str(tmp_path / "other"),
+                "--goal.at_least",
+                "1.01",
+                "--goal.budget.trials",
+                "1",
+            ]
+        )
     assert stop.value.code == cli.MISSED
     assert "suite run: goal test/accuracy >= 1.01: missed by " in capsys.readouterr().err
 
@@ -207,8 +240,9 @@ def killed_and_begun_again(folder, left_alone, moments):
         child = [sys.executable, "-m", "tests.delivery_child", f"{seconds:.2f}", *command]
         done = subprocess.run(child, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode in (-9, 0), done.stderr
-    done = subprocess.run([sys.executable, "-m", "suite", *command], cwd=ROOT, capture_output=True, text=True,
-                          check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "suite", *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert told(folder) == told(left_alone[0])
 

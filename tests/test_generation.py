@@ -33,8 +33,9 @@ CHAIN = Chain(LOGITS)
 
 def run(tokens, decoding, key=None):
     tokens = jnp.asarray(tokens)[:, None]
-    made = jax.jit(lambda t: generate(CHAIN, empty(t.shape[0], 1 + decoding.tokens), t, jnp.ones(t.shape, bool),
-                                      decoding, key))(tokens)  # fmt: skip
+    made = jax.jit(
+        lambda t: generate(CHAIN, empty(t.shape[0], 1 + decoding.tokens), t, jnp.ones(t.shape, bool), decoding, key)
+    )(tokens)
     return np.asarray(made.tokens), np.asarray(made.score)
 
 
@@ -75,8 +76,10 @@ def test_suppressed_tokens_are_never_made():
 def test_beams_that_keep_everything_find_the_best_sequence():
     logs = np.asarray(jax.nn.log_softmax(LOGITS))
     best, score = run([2], Decoding(tokens=3, beams=25, length_penalty=0.0))
-    every = {path: sum(logs[a, b] for a, b in zip((2, *path), path, strict=False))
-             for path in itertools.product(range(5), repeat=3)}  # fmt: skip
+    every = {
+        path: sum(logs[a, b] for a, b in zip((2, *path), path, strict=False))
+        for path in itertools.product(range(5), repeat=3)
+    }
     assert tuple(best[0]) == max(every, key=every.get)
     assert abs(score[0] - max(every.values())) < 1e-5
 
@@ -87,9 +90,10 @@ def test_a_length_penalty_prefers_longer_sequences():
     assert lengths[0] < lengths[1]
 
 
-@pytest.mark.parametrize(("fields", "allowed"), [
-    ({}, {0, 1, 2, 3}), ({"top_k": 2}, {0, 1}), ({"top_p": 0.6}, {0, 1}), ({"top_p": 0.4}, {0}), ({"top_k": 1}, {0}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("fields", "allowed"),
+    [({}, {0, 1, 2, 3}), ({"top_k": 2}, {0, 1}), ({"top_p": 0.6}, {0, 1}), ({"top_p": 0.4}, {0}), ({"top_k": 1}, {0})],
+)
 def test_draws_stay_among_the_likeliest_and_follow_their_odds(fields, allowed):
     odds = jnp.array([0.5, 0.25, 0.15, 0.1])
     drawn = choose(jnp.broadcast_to(jnp.log(odds), (4000, 4)), Decoding(temperature=1.0, **fields), jax.random.key(0))
@@ -117,7 +121,11 @@ def test_what_cannot_be_is_refused():
         generate(CHAIN, empty(1, 4), jnp.zeros((1, 1), int), jnp.ones((1, 1), bool), Decoding(tokens=4))
     with pytest.raises(ValueError, match="needs a key"):
         generate(CHAIN, empty(1, 9), jnp.zeros((1, 1), int), jnp.ones((1, 1), bool), Decoding(tokens=4, temperature=1))
-    for fields, where in (({"top_p": 0}, "top_p"), ({"tokens": 0}, "tokens"), ({"temperature": -1}, "temperature"),
-                          ({"beams": 2, "temperature": 1.0}, "temperature")):  # fmt: skip
+    for fields, where in (
+        ({"top_p": 0}, "top_p"),
+        ({"tokens": 0}, "tokens"),
+        ({"temperature": -1}, "temperature"),
+        ({"beams": 2, "temperature": 1.0}, "temperature"),
+    ):
         with pytest.raises(InputError, match=f"decoding.{where}"):
             Decoding(**fields)

@@ -15,9 +15,26 @@ from suite.exporting.exporting import held_back
 
 ROOT = Path(__file__).parent.parent
 LOADER = "suite.experiments"  # finds the recipes by name, for the command line and for suite.load
-TRAINING = ("flax", "optax", "orbax", "grain", "tensorflow", "tensorflow_datasets", "torch", "tyro", "pyarrow",
-            "huggingface_hub", "tasks", "configs", "suite.nn", "suite.models", "suite.training", "suite.run",
-            "suite.evaluation", "suite.metrics")  # fmt: skip
+TRAINING = (
+    "flax",
+    "optax",
+    "orbax",
+    "grain",
+    "tensorflow",
+    "tensorflow_datasets",
+    "torch",
+    "tyro",
+    "pyarrow",
+    "huggingface_hub",
+    "tasks",
+    "configs",
+    "suite.nn",
+    "suite.models",
+    "suite.training",
+    "suite.run",
+    "suite.evaluation",
+    "suite.metrics",
+)
 """What an answer must do without."""
 NN = ("suite.nn", "suite.errors")
 CODECS = ("suite.codecs", "suite.data", "suite.decoding", "suite.base", "suite.errors")
@@ -132,11 +149,16 @@ def test_bundles_answer_without_the_training_code(exported, child, tmp_path):
             columns["image"] = [str(tmp_path / f"{i}.png") for i in range(3)]
         asked[str(bundle.folder)], said[str(bundle.folder)] = columns, run.predict(columns)
     (tmp_path / "asked.json").write_text(json.dumps(asked, default=float))
-    printed = child(blocked(TRAINING, f"""
+    printed = child(
+        blocked(
+            TRAINING,
+            f"""
 import json
 from suite.bundles.bundle import Bundle
 asked = json.load(open({str(tmp_path / "asked.json")!r}))
 print(json.dumps({{folder: Bundle.open(folder).predict(columns) for folder, columns in asked.items()}}))
-"""))  # fmt: skip
+""",
+        )
+    )
     found = json.loads(printed)
     assert found.keys() == said.keys() and all(alike(found[folder], said[folder]) for folder in said)

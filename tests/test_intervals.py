@@ -56,8 +56,10 @@ def test_an_area_and_a_calibration_error_are_those_of_the_whole_and_of_each_samp
     labels = (rng.random(300) < 0.3).astype(float)
     logits = rng.normal(size=300) + labels
     whole = click_scores({"logits": logits}, {"label": labels, "mask": np.ones(300, bool)})
-    rows = [click_scores({"logits": logits[i : i + 1]}, {"label": labels[i : i + 1], "mask": np.ones(1, bool)})
-            for i in range(300)]  # fmt: skip
+    rows = [
+        click_scores({"logits": logits[i : i + 1]}, {"label": labels[i : i + 1], "mask": np.ones(1, bool)})
+        for i in range(300)
+    ]
     scores = Scores({name: [row[name] for row in rows] for name in whole}, np.arange(300))
     for name, value in scores.values().items():
         assert value == pytest.approx(whole[name].value(), abs=1e-12), name

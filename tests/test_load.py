@@ -21,8 +21,9 @@ def test_a_refusal_is_no_answer():
     async def made():
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        found = await run({"host": "127.0.0.1", "port": port, "path": "/", "bodies": ["a", "bad", "b"], "clients": 1,
-                           "requests": 6})  # fmt: skip
+        found = await run(
+            {"host": "127.0.0.1", "port": port, "path": "/", "bodies": ["a", "bad", "b"], "clients": 1, "requests": 6}
+        )
         server.close()
         return found
 

@@ -52,8 +52,14 @@ def executed(name, folder):
     # Compiling is most of what a few steps cost.
     environment = {**os.environ, "SMOKE": "1", "PYTHONPATH": path, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     command = [sys.executable, "-W", "error::UserWarning", "-W", "error::RuntimeWarning"]
-    done = subprocess.run([*command, ROOT / "scripts/notebooks.py", "run", name, "--figures", "figures"],
-                          cwd=folder, env=environment, capture_output=True, text=True, timeout=300)  # fmt: skip
+    done = subprocess.run(
+        [*command, ROOT / "scripts/notebooks.py", "run", name, "--figures", "figures"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     return done.stdout, sorted((folder / "figures").glob("*.png"))
 

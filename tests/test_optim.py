@@ -112,8 +112,14 @@ def test_layer_decay_factors():
 
 def test_rates_are_factors_and_the_first_match_counts():
     tree = params()
-    optim = Optim(name="sgd", beta1=0.0, learning_rate=1.0, schedule="constant", layer_decay=0.5,
-                  rates=(("head", 10.0), ("kernel", 3.0), ("layers/0/bias", 0.0)))  # fmt: skip
+    optim = Optim(
+        name="sgd",
+        beta1=0.0,
+        learning_rate=1.0,
+        schedule="constant",
+        layer_decay=0.5,
+        rates=(("head", 10.0), ("kernel", 3.0), ("layers/0/bias", 0.0)),
+    )
     layers = {"embed": 0, "layers/0": 1, "layers/1": 2, "head": 3}
     layer_of = lambda path: next(n for prefix, n in layers.items() if path.startswith(prefix))
     updates, _ = step_once(build(optim, tree, 10, layer_of, 3), tree, jax.tree.map(jnp.ones_like, tree))

@@ -103,8 +103,13 @@ def smoke(name):
     return experiment
 
 
-SLOW = {"speech.an4_ctc", "speech.fsdd_ctc", "text.imdb_encoder", "vision.cifar10_resnet20",
-        "vision.fashion_mnist_resnet18"}  # fmt: skip
+SLOW = {
+    "speech.an4_ctc",
+    "speech.fsdd_ctc",
+    "text.imdb_encoder",
+    "vision.cifar10_resnet20",
+    "vision.fashion_mnist_resnet18",
+}
 """Long to read, to compile or to evaluate; recipes beside them take the same way through the code."""
 
 
@@ -161,9 +166,27 @@ def test_own_texts(command, tmp_path):
         lines.append(f'"{subject} of part {i}, all in all, was {rng.choice(ADJECTIVES[verdict])}.",{i % 5},{verdict}')
     data, folder = tmp_path / "my.csv", tmp_path / "run"
     data.write_text("\n".join(lines) + "\n")
-    command("train", "text.classify", "--data", data, "--task.text", "review", "--task.label", "verdict",
-            "--run-dir", folder, "--smoke", "--train.steps", "60", "--train.eval_every", "30",
-            "--optim.learning_rate", "1e-2", "--pipeline.buckets", "32")  # fmt: skip
+    command(
+        "train",
+        "text.classify",
+        "--data",
+        data,
+        "--task.text",
+        "review",
+        "--task.label",
+        "verdict",
+        "--run-dir",
+        folder,
+        "--smoke",
+        "--train.steps",
+        "60",
+        "--train.eval_every",
+        "30",
+        "--optim.learning_rate",
+        "1e-2",
+        "--pipeline.buckets",
+        "32",
+    )
     assert suite.evaluate(folder, "test").metrics["test/accuracy"] > 0.9
     (tmp_path / "asked.txt").write_text("the film was superb.\n\nits cast was tedious.\n")
     answers = [json.loads(line) for line in command("predict", folder, "--input", tmp_path / "asked.txt").splitlines()]
@@ -184,8 +207,22 @@ def test_own_images(command, tmp_path):
             pixels = rng.integers(0, 120, (12, 10, 3), dtype=np.uint8)
             pixels[..., place] += 120
             Image.fromarray(pixels).save(photos / name / f"{i}.png")
-    command("train", "vision.classify", "--data", photos, "--run-dir", folder, "--smoke", "--train.steps", "30",
-            "--train.eval_every", "15", "--task.statistics.size", "8", "8")  # fmt: skip
+    command(
+        "train",
+        "vision.classify",
+        "--data",
+        photos,
+        "--run-dir",
+        folder,
+        "--smoke",
+        "--train.steps",
+        "30",
+        "--train.eval_every",
+        "15",
+        "--task.statistics.size",
+        "8",
+        "8",
+    )
     assert suite.evaluate(folder, "test").metrics["test/accuracy"] > 0.9
     printed = command("predict", folder, "--input", photos / "green").splitlines()
     answers = [json.loads(line) for line in printed]
@@ -202,4 +239,5 @@ def test_an_experiment_of_ones_own(command, tmp_path):
     command("train", file, "--run-dir", tmp_path / "run", "--train.steps", "5")
     assert suite.open(tmp_path / "run").experiment.train.steps == 5
     assert replace(suite.load(str(file)), {"train.steps": 5}) == replace(
-        experiments.load("vision.digits_dnn", smoke=True), {"train.steps": 5})  # fmt: skip
+        experiments.load("vision.digits_dnn", smoke=True), {"train.steps": 5}
+    )

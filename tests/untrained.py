@@ -62,8 +62,7 @@ def images(folder):
 def residual(folder):
     """Channels enough for each form of a convolution, and operands of 16 bits."""
     model = resnet.small(blocks=(1, 1), widths=(8, 24), stem_width=20)
-    return suite.replace(suite.load("vision.digits_dnn", smoke=True), {"model": model,
-                                                                       "precision.compute": "bfloat16"})  # fmt: skip
+    return suite.replace(suite.load("vision.digits_dnn", smoke=True), {"model": model, "precision.compute": "bfloat16"})
 
 
 def patches(folder):
@@ -73,24 +72,44 @@ def patches(folder):
 
 
 def texts(folder):
-    return suite.replace(suite.load("text.synthetic_sentiment", smoke=True), {
-        "task.data.examples": 300, "task.max_length": 20, "pipeline.buckets": (8, 16), "model.width": 16,
-        "model.heads": 2, "model.feed_forward": 32})  # fmt: skip
+    return suite.replace(
+        suite.load("text.synthetic_sentiment", smoke=True),
+        {
+            "task.data.examples": 300,
+            "task.max_length": 20,
+            "pipeline.buckets": (8, 16),
+            "model.width": 16,
+            "model.heads": 2,
+            "model.feed_forward": 32,
+        },
+    )
 
 
 def continuations(folder):
     (folder / "running.txt").write_text(" ".join(np.random.default_rng(0).choice(WORDS, 600)))
     model = decoder.Config(layers=1, width=16, heads=2, feed_forward=32, max_length=24, positions="rotary")
-    task = LanguageModelling(data=RunningText(path=str(folder / "running.txt")), context=16,
-                             decoding=Decoding(tokens=4, temperature=0.8, top_k=5))  # fmt: skip
+    task = LanguageModelling(
+        data=RunningText(path=str(folder / "running.txt")),
+        context=16,
+        decoding=Decoding(tokens=4, temperature=0.8, top_k=5),
+    )
     return suite.replace(suite.load("text.shakespeare_gpt", smoke=True), {"task": task, "model": model})
 
 
 def llamas(folder):
     """As `continuations`, with another kind of decoder, and one token after the other the likeliest."""
-    return suite.replace(continuations(folder), {
-        "model.norm": "rms", "model.activation": "swiglu", "model.bias": False, "model.feed_forward_bias": False,
-        "model.tied": False, "model.kv_heads": 1, "task.decoding.temperature": 0.0})  # fmt: skip
+    return suite.replace(
+        continuations(folder),
+        {
+            "model.norm": "rms",
+            "model.activation": "swiglu",
+            "model.bias": False,
+            "model.feed_forward_bias": False,
+            "model.tied": False,
+            "model.kv_heads": 1,
+            "task.decoding.temperature": 0.0,
+        },
+    )
 
 
 def translations(folder):
@@ -101,11 +120,23 @@ def translations(folder):
         for _ in range(300):
             said = rng.choice(WORDS, rng.integers(2, 6))
             writer.writerow([" ".join(said), " ".join(NUMBERS[word] for word in said)])
-    return suite.replace(suite.load("text.translate", smoke=True), {
-        "task.data": Table(path=str(folder / "pairs.csv")), "task.source_text": "en", "task.target_text": "de",
-        "task.tokenizer.vocab_size": 20, "task.tokenizer.kind": "word", "task.max_length": 8,
-        "task.decoding": Decoding(tokens=4, beams=2), "model.layers": 1, "model.width": 16, "model.heads": 2,
-        "model.feed_forward": 32, "pipeline.buckets": (8,)})  # fmt: skip
+    return suite.replace(
+        suite.load("text.translate", smoke=True),
+        {
+            "task.data": Table(path=str(folder / "pairs.csv")),
+            "task.source_text": "en",
+            "task.target_text": "de",
+            "task.tokenizer.vocab_size": 20,
+            "task.tokenizer.kind": "word",
+            "task.max_length": 8,
+            "task.decoding": Decoding(tokens=4, beams=2),
+            "model.layers": 1,
+            "model.width": 16,
+            "model.heads": 2,
+            "model.feed_forward": 32,
+            "pipeline.buckets": (8,),
+        },
+    )
 
 
 def clicks(folder):
@@ -114,34 +145,64 @@ def clicks(folder):
         writer = csv.writer(file)
         writer.writerow(["city", "tags", "price", "label"])
         for _ in range(400):
-            writer.writerow([rng.choice(["Rome", "Oslo"]), rng.choice(["sale|red", "new|red", "red"]),
-                             round(rng.random() * 9, 2), rng.integers(2)])  # fmt: skip
-    return suite.replace(suite.load("recommendation.click", smoke=True), {
-        "task.data": Table(path=str(folder / "clicks.csv")), "model.hidden": (8,), "model.width": 4})  # fmt: skip
+            writer.writerow(
+                [
+                    rng.choice(["Rome", "Oslo"]),
+                    rng.choice(["sale|red", "new|red", "red"]),
+                    round(rng.random() * 9, 2),
+                    rng.integers(2),
+                ]
+            )
+    return suite.replace(
+        suite.load("recommendation.click", smoke=True),
+        {"task.data": Table(path=str(folder / "clicks.csv")), "model.hidden": (8,), "model.width": 4},
+    )
 
 
 def transcripts(folder):
     """By a beam that knows the words of training; operands of 16 bits."""
-    task = SpeechRecognition(data=recordings(folder / "speech"), features=AudioFeatures(front_end=FRONT_END),
-                             transcriber=Characters(), max_seconds=1.0, max_text=20, augment=(Speed(),),
-                             decoder=Beam(width=4), language_model=NGrams())  # fmt: skip
+    task = SpeechRecognition(
+        data=recordings(folder / "speech"),
+        features=AudioFeatures(front_end=FRONT_END),
+        transcriber=Characters(),
+        max_seconds=1.0,
+        max_text=20,
+        augment=(Speed(),),
+        decoder=Beam(width=4),
+        language_model=NGrams(),
+    )
     model = audio.Config(layers=1, width=16, heads=2, kernel=5, subsampling=2)
-    return suite.replace(suite.load("speech.recognize", smoke=True), {
-        "task": task, "model": model, "pipeline.buckets": (2000,), "precision.compute": "bfloat16"})  # fmt: skip
+    return suite.replace(
+        suite.load("speech.recognize", smoke=True),
+        {"task": task, "model": model, "pipeline.buckets": (2000,), "precision.compute": "bfloat16"},
+    )
 
 
 def keywords(folder, model=None, **features):
-    task = AudioClassification(data=recordings(folder / "speech"), max_seconds=1.0,
-                               features=AudioFeatures(front_end=FRONT_END, **features))  # fmt: skip
+    task = AudioClassification(
+        data=recordings(folder / "speech"), max_seconds=1.0, features=AudioFeatures(front_end=FRONT_END, **features)
+    )
     model = model or audio.Config(layers=1, width=16, heads=2, kernel=5, subsampling=2, pooling="mean")
-    return suite.replace(suite.load("speech.classify", smoke=True), {
-        "task": task, "model": model, "pipeline.buckets": (2000,), "precision.compute": "bfloat16"})  # fmt: skip
+    return suite.replace(
+        suite.load("speech.classify", smoke=True),
+        {"task": task, "model": model, "pipeline.buckets": (2000,), "precision.compute": "bfloat16"},
+    )
 
 
 def waveforms(folder):
     """wav2vec 2.0."""
-    model = wav2vec2.Config(conv_widths=(6, 6), conv_kernels=(10, 3), conv_strides=(5, 2), layers=1, width=16, heads=2,
-                            feed_forward=24, position_kernel=8, position_groups=2, pooling="mean")  # fmt: skip
+    model = wav2vec2.Config(
+        conv_widths=(6, 6),
+        conv_kernels=(10, 3),
+        conv_strides=(5, 2),
+        layers=1,
+        width=16,
+        heads=2,
+        feed_forward=24,
+        position_kernel=8,
+        position_groups=2,
+        pooling="mean",
+    )
     return keywords(folder, model, kind="samples")
 
 
@@ -152,20 +213,42 @@ def whispers(folder):
 
 def adapted(folder):
     """Low-rank additions, as freshly drawn without effect, which `with_effect` changes."""
-    return suite.replace(images(folder), {"finetune.kind": "lora", "finetune.targets": ("layers",),
-                                          "finetune.trained": ("layers/1",)})  # fmt: skip
+    return suite.replace(
+        images(folder), {"finetune.kind": "lora", "finetune.targets": ("layers",), "finetune.trained": ("layers/1",)}
+    )
 
 
-TASKS = {each.__name__: each for each in (images, residual, patches, texts, continuations, llamas, translations,
-                                          clicks, transcripts, keywords, waveforms, whispers)}  # fmt: skip
+TASKS = {
+    each.__name__: each
+    for each in (
+        images,
+        residual,
+        patches,
+        texts,
+        continuations,
+        llamas,
+        translations,
+        clicks,
+        transcripts,
+        keywords,
+        waveforms,
+        whispers,
+    )
+}
 
 
 def resealed(folder, **changes):
     """The bundle in ``folder`` with fields of its manifest changed, and checksums and version as they must be then."""
     content = json.loads((folder / manifest.NAME).read_text())
     (folder / manifest.NAME).unlink()
-    manifest.write(folder, {name: changes.get(name, value) for name, value in content.items()
-                            if name not in ("format", "version", "files")})  # fmt: skip
+    manifest.write(
+        folder,
+        {
+            name: changes.get(name, value)
+            for name, value in content.items()
+            if name not in ("format", "version", "files")
+        },
+    )
     return folder
 
 

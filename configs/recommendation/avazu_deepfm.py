@@ -39,5 +39,6 @@ def experiment() -> Experiment:
 
 
 def smoke() -> Experiment:
-    return changed(experiment(), {"train.steps": 10, "train.log_every": 5, "train.eval_every": 10,
-                                  "task.bootstrap": 50})  # fmt: skip
+    return changed(
+        experiment(), {"train.steps": 10, "train.log_every": 5, "train.eval_every": 10, "task.bootstrap": 50}
+    )

@@ -17,8 +17,13 @@ from tasks.recommendation.click import ClickPrediction
 
 def experiment() -> Experiment:
     # The weight decay is the best of 0.03, 0.1 and 0.3 on validation, for this model as for its parts alone.
-    fields = Fields(categorical=("user", "movie", "year", "gender", "occupation", "zip"), lists=("genres",),
-                    dense=("age",), infer=False, min_count=2)  # fmt: skip
+    fields = Fields(
+        categorical=("user", "movie", "year", "gender", "occupation", "zip"),
+        lists=("genres",),
+        dense=("age",),
+        infer=False,
+        min_count=2,
+    )
     return Experiment(
         name="recommendation.movielens_deepfm",
         task=ClickPrediction(data=MovieLens(), label="click", fields=fields, user="user", item="movie"),

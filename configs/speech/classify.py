@@ -35,5 +35,7 @@ def experiment() -> Experiment:
 
 
 def smoke() -> Experiment:
-    return changed(experiment(), {"train.steps": 4, "train.log_every": 2, "optim.warmup_steps": 2, "model.width": 16,
-                                  "model.layers": 1})  # fmt: skip
+    return changed(
+        experiment(),
+        {"train.steps": 4, "train.log_every": 2, "optim.warmup_steps": 2, "model.width": 16, "model.layers": 1},
+    )

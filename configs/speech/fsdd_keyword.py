@@ -47,6 +47,15 @@ def experiment() -> Experiment:
 
 
 def smoke() -> Experiment:
-    return changed(experiment(), {"train.steps": 4, "train.eval_every": 4, "train.log_every": 2,
-                                  "optim.warmup_steps": 2, "model.width": 16, "model.layers": 1,
-                                  "task.features.examples": 64})  # fmt: skip
+    return changed(
+        experiment(),
+        {
+            "train.steps": 4,
+            "train.eval_every": 4,
+            "train.log_every": 2,
+            "optim.warmup_steps": 2,
+            "model.width": 16,
+            "model.layers": 1,
+            "task.features.examples": 64,
+        },
+    )

@@ -17,11 +17,25 @@ from suite.data.sources import Table
 
 def experiment() -> Experiment:
     made = replace(sst2_minilm.experiment(), name="text.finetune", goal=None)
-    return changed(made, {"task.data": Table(path=""), "task.text": "text", "task.max_length": 128,
-                          "model.dropout": 0.1, "model.attention_dropout": 0.1,
-                          "optim.learning_rate": 1e-4, "optim.warmup_steps": 20, "optim.frozen": ("encoder/tokens/",),
-                          "train.epochs": 4, "train.batch_size": 32, "train.ema": 0.0, "train.eval_every": 0,
-                          "train.patience": 2, "pipeline.buckets": ()})  # fmt: skip
+    return changed(
+        made,
+        {
+            "task.data": Table(path=""),
+            "task.text": "text",
+            "task.max_length": 128,
+            "model.dropout": 0.1,
+            "model.attention_dropout": 0.1,
+            "optim.learning_rate": 1e-4,
+            "optim.warmup_steps": 20,
+            "optim.frozen": ("encoder/tokens/",),
+            "train.epochs": 4,
+            "train.batch_size": 32,
+            "train.ema": 0.0,
+            "train.eval_every": 0,
+            "train.patience": 2,
+            "pipeline.buckets": (),
+        },
+    )
 
 
 def smoke() -> Experiment:

@@ -41,7 +41,17 @@ def experiment() -> Experiment:
 
 
 def smoke() -> Experiment:
-    return changed(experiment(), {"train.steps": 4, "train.eval_every": 4, "train.log_every": 2,
-                                  "optim.warmup_steps": 2,
-                                  "model.width": 32, "model.feed_forward": 64, "task.max_length": 64,
-                                  "pipeline.buckets": (64,), "task.tokenizer.vocab_size": 1000})  # fmt: skip
+    return changed(
+        experiment(),
+        {
+            "train.steps": 4,
+            "train.eval_every": 4,
+            "train.log_every": 2,
+            "optim.warmup_steps": 2,
+            "model.width": 32,
+            "model.feed_forward": 64,
+            "task.max_length": 64,
+            "pipeline.buckets": (64,),
+            "task.tokenizer.vocab_size": 1000,
+        },
+    )

@@ -28,19 +28,43 @@ def experiment() -> Experiment:
             decoding=Decoding(tokens=32, temperature=0.8, top_p=0.95),
         ),
         model=decoder.Config(
-            layers=4, width=256, heads=8, feed_forward=704, norm="rms", positions="rotary", activation="swiglu",
-            bias=False, feed_forward_bias=False, max_length=128, dropout=0.1, attention_dropout=0.0,
+            layers=4,
+            width=256,
+            heads=8,
+            feed_forward=704,
+            norm="rms",
+            positions="rotary",
+            activation="swiglu",
+            bias=False,
+            feed_forward_bias=False,
+            max_length=128,
+            dropout=0.1,
+            attention_dropout=0.0,
         ),
-        optim=Optim(learning_rate=1e-3, warmup_steps=100, end_fraction=0.05, weight_decay=0.1, beta2=0.99,
-                    clip_norm=1.0),
+        optim=Optim(
+            learning_rate=1e-3, warmup_steps=100, end_fraction=0.05, weight_decay=0.1, beta2=0.99, clip_norm=1.0
+        ),
         train=Train(epochs=4, batch_size=32, best="-loss", patience=3),
         pipeline=Pipeline(buckets=(129,)),
         precision=Precision(compute="bfloat16"),
-    )  # fmt: skip
+    )
 
 
 def smoke() -> Experiment:
-    return changed(experiment(), {"train.steps": 6, "train.log_every": 2, "optim.warmup_steps": 2, "model.layers": 1,
-                                  "model.heads": 2, "model.width": 32, "model.feed_forward": 64,
-                                  "task.vocabulary.vocab_size": 300, "task.decoding.tokens": 8,
-                                  "task.context": 32, "task.stretch": 96, "pipeline.buckets": (33,)})  # fmt: skip
+    return changed(
+        experiment(),
+        {
+            "train.steps": 6,
+            "train.log_every": 2,
+            "optim.warmup_steps": 2,
+            "model.layers": 1,
+            "model.heads": 2,
+            "model.width": 32,
+            "model.feed_forward": 64,
+            "task.vocabulary.vocab_size": 300,
+            "task.decoding.tokens": 8,
+            "task.context": 32,
+            "task.stretch": 96,
+            "pipeline.buckets": (33,),
+        },
+    )

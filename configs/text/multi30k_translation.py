@@ -32,19 +32,34 @@ def experiment() -> Experiment:
             decoding=Decoding(tokens=50, beams=4),
         ),
         model=seq2seq.Config(layers=3, width=256, heads=4, feed_forward=512, max_length=64, dropout=0.3),
-        optim=Optim(learning_rate=2e-3, warmup_steps=400, end_fraction=0.02, weight_decay=0.01, beta2=0.98,
-                    clip_norm=1.0),
+        optim=Optim(
+            learning_rate=2e-3, warmup_steps=400, end_fraction=0.02, weight_decay=0.01, beta2=0.98, clip_norm=1.0
+        ),
         # Every second epoch: a beam search takes about as long as a tenth of an epoch.
         train=Train(epochs=12, batch_size=128, ema=0.995, eval_every=454, best="bleu"),
         pipeline=Pipeline(buckets=(12, 16, 20, 28, 64)),
         precision=Precision(compute="bfloat16"),
         goal=Goal(metric="bleu", at_least=32.0, on="test"),
-    )  # fmt: skip
+    )
 
 
 def smoke() -> Experiment:
-    return changed(experiment(), {"train.steps": 4, "train.eval_every": 4, "train.log_every": 2,
-                                  "optim.warmup_steps": 2, "model.layers": 1, "model.heads": 2, "model.width": 32,
-                                  "model.feed_forward": 64, "task.tokenizer.vocab_size": 400, "task.max_length": 32,
-                                  "task.decoding.tokens": 8, "task.decoding.beams": 2, "train.eval_batch_size": 512,
-                                  "pipeline.buckets": (32,)})  # fmt: skip
+    return changed(
+        experiment(),
+        {
+            "train.steps": 4,
+            "train.eval_every": 4,
+            "train.log_every": 2,
+            "optim.warmup_steps": 2,
+            "model.layers": 1,
+            "model.heads": 2,
+            "model.width": 32,
+            "model.feed_forward": 64,
+            "task.tokenizer.vocab_size": 400,
+            "task.max_length": 32,
+            "task.decoding.tokens": 8,
+            "task.decoding.beams": 2,
+            "train.eval_batch_size": 512,
+            "pipeline.buckets": (32,),
+        },
+    )

@@ -24,20 +24,39 @@ def experiment() -> Experiment:
         name="text.shakespeare_gpt",
         task=LanguageModelling(data=RunningText(path=file), vocabulary=Characters(), context=128, overlap=8),
         model=decoder.Config(
-            layers=4, width=192, heads=6, positions="rotary", activation="gelu", max_length=128,
-            dropout=0.1, attention_dropout=0.0,
+            layers=4,
+            width=192,
+            heads=6,
+            positions="rotary",
+            activation="gelu",
+            max_length=128,
+            dropout=0.1,
+            attention_dropout=0.0,
         ),
-        optim=Optim(learning_rate=2e-3, warmup_steps=100, end_fraction=0.05, weight_decay=0.1, beta2=0.99,
-                    clip_norm=1.0),
+        optim=Optim(
+            learning_rate=2e-3, warmup_steps=100, end_fraction=0.05, weight_decay=0.1, beta2=0.99, clip_norm=1.0
+        ),
         train=Train(steps=3000, batch_size=32, eval_every=500, eval_batch_size=64, best="-loss"),
         pipeline=Pipeline(buckets=(129,)),
         precision=Precision(compute="bfloat16"),
         goal=Goal(metric="accuracy", at_least=0.5, on="validation"),
-    )  # fmt: skip
+    )
 
 
 def smoke() -> Experiment:
-    return changed(experiment(), {"train.steps": 4, "train.eval_every": 4, "train.log_every": 2,
-                                  "optim.warmup_steps": 2, "model.layers": 1, "model.heads": 2, "model.width": 32,
-                                  "task.decoding.tokens": 8, "task.context": 32,
-                                  "train.eval_batch_size": 512, "pipeline.buckets": (33,)})  # fmt: skip
+    return changed(
+        experiment(),
+        {
+            "train.steps": 4,
+            "train.eval_every": 4,
+            "train.log_every": 2,
+            "optim.warmup_steps": 2,
+            "model.layers": 1,
+            "model.heads": 2,
+            "model.width": 32,
+            "task.decoding.tokens": 8,
+            "task.context": 32,
+            "train.eval_batch_size": 512,
+            "pipeline.buckets": (33,),
+        },
+    )

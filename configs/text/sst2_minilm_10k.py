@@ -20,14 +20,27 @@ from suite.data.sources import Tfds
 def experiment() -> Experiment:
     whole = sst2_minilm.experiment()
     goal = Goal(metric="accuracy", at_least=0.87, on="validation", budget=Budget(trials=12, hours=2.0))
-    space = [Choice(field="train.epochs", among=(2.0, 3.0, 4.0)) if made.field == "train.epochs" else made
-             for made in whole.search.space]  # fmt: skip
+    space = [
+        Choice(field="train.epochs", among=(2.0, 3.0, 4.0)) if made.field == "train.epochs" else made
+        for made in whole.search.space
+    ]
     few = replace(whole, name="text.sst2_minilm_10k", goal=goal, search=replace(whole.search, space=tuple(space)))
-    return changed(few, {"task.data": Sample(data=Tfds(name="glue/sst2"), examples=10_000),
-                         "model.dropout": 0.1, "model.attention_dropout": 0.1,
-                         "optim.learning_rate": 1e-4, "optim.warmup_steps": 60, "train.epochs": 3,
-                         "train.batch_size": 32, "train.eval_batch_size": 64, "train.ema": 0.99,
-                         "train.eval_every": 313, "pipeline.buckets": (8, 16, 32, 64)})  # fmt: skip
+    return changed(
+        few,
+        {
+            "task.data": Sample(data=Tfds(name="glue/sst2"), examples=10_000),
+            "model.dropout": 0.1,
+            "model.attention_dropout": 0.1,
+            "optim.learning_rate": 1e-4,
+            "optim.warmup_steps": 60,
+            "train.epochs": 3,
+            "train.batch_size": 32,
+            "train.eval_batch_size": 64,
+            "train.ema": 0.99,
+            "train.eval_every": 313,
+            "pipeline.buckets": (8, 16, 32, 64),
+        },
+    )
 
 
 def smoke() -> Experiment:

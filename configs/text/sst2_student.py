@@ -23,8 +23,12 @@ def experiment() -> Experiment:
     return Experiment(
         name="text.sst2_student",
         task=TextClassification(
-            data=Sample(data=Tfds(name="glue/sst2"), examples=10_000), text="sentence",
-            tokenizer=Published(source=weights()), max_length=64, token_dropout=0.2, label_smoothing=0.1,
+            data=Sample(data=Tfds(name="glue/sst2"), examples=10_000),
+            text="sentence",
+            tokenizer=Published(source=weights()),
+            max_length=64,
+            token_dropout=0.2,
+            label_smoothing=0.1,
         ),
         # Of 3.4 million parameters 2.9 are the token table.
         model=transformer.Config(
@@ -37,19 +41,38 @@ def experiment() -> Experiment:
         pipeline=Pipeline(buckets=(8, 14, 20, 28, 40, 64)),
         precision=Precision(compute="bfloat16"),
         # Of MiniLM it takes over what tokens mean, and learns the answers, what is in the middle and at the end.
-        compression=Compression(distill=Distillation(
-            temperature=2.0, labels=0.1, logits=0.9, states=1.0,
-            tables=(("encoder/tokens/embedding", "encoder/tokens/embedding"),),
-            hidden=(("encoder/tokens", "encoder/tokens"), ("encoder/layers/2", "encoder/layers/1"),
-                    ("encoder/layers/5", "encoder/layers/3")),
-        )),
+        compression=Compression(
+            distill=Distillation(
+                temperature=2.0,
+                labels=0.1,
+                logits=0.9,
+                states=1.0,
+                tables=(("encoder/tokens/embedding", "encoder/tokens/embedding"),),
+                hidden=(
+                    ("encoder/tokens", "encoder/tokens"),
+                    ("encoder/layers/2", "encoder/layers/1"),
+                    ("encoder/layers/5", "encoder/layers/3"),
+                ),
+            )
+        ),
         goal=Goal(metric="accuracy", at_least=0.77, on="validation"),
-    )  # fmt: skip
+    )
 
 
 def smoke() -> Experiment:
     pairs = (("encoder/tokens", "encoder/tokens"), ("encoder/layers/0", "encoder/layers/0"))
-    return changed(experiment(), {"train.steps": 6, "train.eval_every": 6, "train.log_every": 2,
-                                  "optim.warmup_steps": 2, "pipeline.buckets": (64,), "model.layers": 1,
-                                  "model.heads": 2, "model.width": 16, "model.feed_forward": 32,
-                                  "compression.distill.hidden": pairs})  # fmt: skip
+    return changed(
+        experiment(),
+        {
+            "train.steps": 6,
+            "train.eval_every": 6,
+            "train.log_every": 2,
+            "optim.warmup_steps": 2,
+            "pipeline.buckets": (64,),
+            "model.layers": 1,
+            "model.heads": 2,
+            "model.width": 16,
+            "model.feed_forward": 32,
+            "compression.distill.hidden": pairs,
+        },
+    )

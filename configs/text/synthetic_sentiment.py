@@ -29,5 +29,14 @@ def experiment() -> Experiment:
 
 
 def smoke() -> Experiment:
-    return changed(experiment(), {"train.steps": 6, "train.log_every": 2, "optim.warmup_steps": 2,
-                                  "model.width": 32, "model.layers": 1, "model.feed_forward": 64})  # fmt: skip
+    return changed(
+        experiment(),
+        {
+            "train.steps": 6,
+            "train.log_every": 2,
+            "optim.warmup_steps": 2,
+            "model.width": 32,
+            "model.layers": 1,
+            "model.feed_forward": 64,
+        },
+    )

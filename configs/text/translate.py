@@ -27,15 +27,27 @@ def experiment() -> Experiment:
             decoding=Decoding(tokens=128, beams=4),
         ),
         model=seq2seq.Config(layers=3, width=256, heads=4, feed_forward=1024, dropout=0.2),
-        optim=Optim(learning_rate=1e-3, warmup_steps=400, end_fraction=0.02, weight_decay=0.01, beta2=0.98,
-                    clip_norm=1.0),
+        optim=Optim(
+            learning_rate=1e-3, warmup_steps=400, end_fraction=0.02, weight_decay=0.01, beta2=0.98, clip_norm=1.0
+        ),
         train=Train(epochs=20, batch_size=64, ema=0.995, best="bleu", patience=4),
         precision=Precision(compute="bfloat16"),
-    )  # fmt: skip
+    )
 
 
 def smoke() -> Experiment:
-    return changed(experiment(), {"train.steps": 6, "train.log_every": 2, "optim.warmup_steps": 2, "model.layers": 1,
-                                  "model.heads": 2, "model.width": 32, "model.feed_forward": 64,
-                                  "task.tokenizer.vocab_size": 300, "task.decoding.tokens": 16,
-                                  "task.decoding.beams": 2})  # fmt: skip
+    return changed(
+        experiment(),
+        {
+            "train.steps": 6,
+            "train.log_every": 2,
+            "optim.warmup_steps": 2,
+            "model.layers": 1,
+            "model.heads": 2,
+            "model.width": 32,
+            "model.feed_forward": 64,
+            "task.tokenizer.vocab_size": 300,
+            "task.decoding.tokens": 16,
+            "task.decoding.beams": 2,
+        },
+    )

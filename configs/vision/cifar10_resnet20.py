@@ -33,6 +33,15 @@ def experiment() -> Experiment:
 
 
 def smoke() -> Experiment:
-    return changed(experiment(), {"train.steps": 2, "train.batch_size": 8, "train.log_every": 1,
-                                  "optim.warmup_steps": 1, "model.blocks": (1, 1, 1), "model.stem_width": 4,
-                                  "model.widths": (4, 8, 8)})  # fmt: skip
+    return changed(
+        experiment(),
+        {
+            "train.steps": 2,
+            "train.batch_size": 8,
+            "train.log_every": 1,
+            "optim.warmup_steps": 1,
+            "model.blocks": (1, 1, 1),
+            "model.stem_width": 4,
+            "model.widths": (4, 8, 8),
+        },
+    )

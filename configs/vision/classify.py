@@ -32,5 +32,13 @@ def experiment() -> Experiment:
 
 
 def smoke() -> Experiment:
-    return changed(experiment(), {"train.steps": 6, "train.log_every": 2, "optim.warmup_steps": 2,
-                                  "model.stem_width": 16, "model.widths": (16, 16, 16)})  # fmt: skip
+    return changed(
+        experiment(),
+        {
+            "train.steps": 6,
+            "train.log_every": 2,
+            "optim.warmup_steps": 2,
+            "model.stem_width": 16,
+            "model.widths": (16, 16, 16),
+        },
+    )

@@ -26,5 +26,6 @@ def experiment() -> Experiment:
 
 
 def smoke() -> Experiment:
-    return changed(experiment(), {"train.steps": 20, "train.steps_per_dispatch": 5, "train.log_every": 5,
-                                  "optim.warmup_steps": 2})  # fmt: skip
+    return changed(
+        experiment(), {"train.steps": 20, "train.steps_per_dispatch": 5, "train.log_every": 5, "optim.warmup_steps": 2}
+    )

@@ -42,6 +42,15 @@ def experiment() -> Experiment:
 
 
 def smoke() -> Experiment:
-    return changed(experiment(), {"train.steps": 4, "train.batch_size": 32, "train.log_every": 2,
-                                  "optim.warmup_steps": 2, "model.stem_width": 8, "model.blocks": (1, 1),
-                                  "model.widths": (8, 8)})  # fmt: skip
+    return changed(
+        experiment(),
+        {
+            "train.steps": 4,
+            "train.batch_size": 32,
+            "train.log_every": 2,
+            "optim.warmup_steps": 2,
+            "model.stem_width": 8,
+            "model.blocks": (1, 1),
+            "model.widths": (8, 8),
+        },
+    )

@@ -30,6 +30,15 @@ def experiment() -> Experiment:
 
 
 def smoke() -> Experiment:
-    return changed(experiment(), {"train.steps": 2, "train.batch_size": 8, "train.log_every": 1,
-                                  "optim.warmup_steps": 1, "model.stem_width": 8, "model.widths": (8, 8, 16, 16),
-                                  "model.blocks": (1, 1, 1, 1)})  # fmt: skip
+    return changed(
+        experiment(),
+        {
+            "train.steps": 2,
+            "train.batch_size": 8,
+            "train.log_every": 1,
+            "optim.warmup_steps": 1,
+            "model.stem_width": 8,
+            "model.widths": (8, 8, 16, 16),
+            "model.blocks": (1, 1, 1, 1),
+        },
+    )

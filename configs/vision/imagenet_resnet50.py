@@ -36,7 +36,17 @@ def experiment() -> Experiment:
 
 
 def smoke() -> Experiment:
-    return changed(experiment(), {"train.steps": 2, "train.batch_size": 4, "train.log_every": 1,
-                                  "optim.warmup_steps": 1, "pipeline.workers": 0, "model.blocks": (1, 1, 1, 1),
-                                  "model.widths": (16, 16, 16, 16), "model.stem_width": 8,
-                                  "task.statistics.size": (64, 64)})  # fmt: skip
+    return changed(
+        experiment(),
+        {
+            "train.steps": 2,
+            "train.batch_size": 4,
+            "train.log_every": 1,
+            "optim.warmup_steps": 1,
+            "pipeline.workers": 0,
+            "model.blocks": (1, 1, 1, 1),
+            "model.widths": (16, 16, 16, 16),
+            "model.stem_width": 8,
+            "task.statistics.size": (64, 64),
+        },
+    )

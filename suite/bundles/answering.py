@@ -18,8 +18,9 @@ def as_columns(inputs: Sequence[Any] | Columns, primary: str) -> Columns:
     return inputs if isinstance(inputs, Mapping) else {primary: list(inputs)}
 
 
-def answer(codec: Codec, outputs: Outputs, inputs: Sequence[Any] | Columns, batch_size: int = 64) -> list[
-        dict[str, Any]]:  # fmt: skip
+def answer(
+    codec: Codec, outputs: Outputs, inputs: Sequence[Any] | Columns, batch_size: int = 64
+) -> list[dict[str, Any]]:
     """One decoded answer a record of ``inputs``, in order; see `as_columns`."""
     columns = as_columns(inputs, codec.primary)
     count = len(next(iter(columns.values()), ()))

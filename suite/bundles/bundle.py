@@ -24,9 +24,19 @@ from suite.compilation import enable_cache
 from suite.data.padding import bucket, count, pad
 from suite.errors import InputError
 
-CODECS = ("suite.codecs", "suite.data.characters", "suite.data.image", "suite.data.labels", "suite.data.recordings",
-          "suite.data.speech_text", "suite.data.tabular", "suite.data.text", "suite.data.tokenizers",
-          "suite.decoding.ctc", "suite.decoding.ngrams")  # fmt: skip
+CODECS = (
+    "suite.codecs",
+    "suite.data.characters",
+    "suite.data.image",
+    "suite.data.labels",
+    "suite.data.recordings",
+    "suite.data.speech_text",
+    "suite.data.tabular",
+    "suite.data.text",
+    "suite.data.tokenizers",
+    "suite.decoding.ctc",
+    "suite.decoding.ngrams",
+)
 """Modules whose classes a bundle's codec may name without being asked."""
 
 
@@ -70,13 +80,19 @@ class Bundle:
         where, maker = f'bundle "{folder}"', str(about.made.get("versions", {}).get("jax", "?"))
         here = platform()
         if here not in about.platforms:
-            raise InputError(where, f"has no program for this machine's devices, {here}.",
-                             found=", ".join(about.platforms),
-                             fix=f"suite export RUN --platforms {here} --to BUNDLE")  # fmt: skip
+            raise InputError(
+                where,
+                f"has no program for this machine's devices, {here}.",
+                found=", ".join(about.platforms),
+                fix=f"suite export RUN --platforms {here} --to BUNDLE",
+            )
         codec = _codec(folder, about, allow)
-        named = {length: programs.read(contents[manifest.program(length)],
-                                       f'{where}, file "{manifest.program(length)}"', maker)
-                 for length in about.lengths}  # fmt: skip
+        named = {
+            length: programs.read(
+                contents[manifest.program(length)], f'{where}, file "{manifest.program(length)}"', maker
+            )
+            for length in about.lengths
+        }
         weights = tensors.read(folder / manifest.WEIGHTS, data)
         _check_fit(where, named, weights, about)
         # Copies, so that no array keeps the memory of all of the file: a CPU's would lie in it, with may_alias=False
@@ -131,8 +147,12 @@ class Bundle:
         for each in self.codec.inputs:
             values = columns.get(each.name, ()) if each.kind in FILES else ()
             if any(isinstance(value, str | Path) for value in values):
-                raise InputError(f'input "{each.name}"', "must be the content of a file, and not its name.",
-                                 found="a text", fix="bytes")  # fmt: skip
+                raise InputError(
+                    f'input "{each.name}"',
+                    "must be the content of a file, and not its name.",
+                    found="a text",
+                    fix="bytes",
+                )
         return self.codec.encode(columns)
 
     def bucket(self, rows: Mapping[str, Any]) -> int:
@@ -143,8 +163,12 @@ class Bundle:
         """
         length = bucket(rows, self.lengths)
         if length not in self.programs:
-            raise InputError(f'input "{self.codec.primary}"', "is longer than the model takes.", found=str(length),
-                             fix=f"at most {self.lengths[-1]}")  # fmt: skip
+            raise InputError(
+                f'input "{self.codec.primary}"',
+                "is longer than the model takes.",
+                found=str(length),
+                fix=f"at most {self.lengths[-1]}",
+            )
         return length
 
     def outputs(self, rows: dict[str, Any], length: int, size: int = 0) -> dict[str, np.ndarray]:
@@ -213,8 +237,9 @@ def _codec(folder: Path, about: Manifest, allow: tuple[str, ...]) -> Codec:
     except InputError as error:
         raise InputError(where, f"its codec {error.problem}", found=error.found, fix=error.fix) from None
     except (AttributeError, RecursionError, TypeError) as error:
-        raise InputError(where, "its codec is not as suite export writes it.",
-                         found=f"{type(error).__name__}: {error}", fix=AGAIN) from None  # fmt: skip
+        raise InputError(
+            where, "its codec is not as suite export writes it.", found=f"{type(error).__name__}: {error}", fix=AGAIN
+        ) from None
     if not isinstance(made, Codec):
         raise InputError(where, "its codec is none.", found=type(made).__name__, fix=AGAIN)
     codec: Codec = rebased(made, place)
@@ -233,5 +258,9 @@ def _check_fit(where: str, named: Mapping[int, Any], weights: Mapping[str, np.nd
         except (AttributeError, TypeError, ValueError) as error:
             different = [str(error)]
         if different:
-            raise InputError(f'{where}, file "{manifest.program(length)}"', "does not fit the weights and inputs.",
-                             found=", ".join(different[:5]), fix=AGAIN)  # fmt: skip
+            raise InputError(
+                f'{where}, file "{manifest.program(length)}"',
+                "does not fit the weights and inputs.",
+                found=", ".join(different[:5]),
+                fix=AGAIN,
+            )

@@ -21,8 +21,10 @@ NAME, WEIGHTS, CARD, EXPERIMENT = "bundle.json", "weights.safetensors", "model_c
 AGAIN = "fetch the bundle again, or export the run again"
 MOST, MOST_PROGRAM, MOST_ASSET = 16 << 20, 256 << 20, 1 << 30
 """Bytes of the largest text, such as ``bundle.json``, of the largest program and of the largest asset."""
-_PLAIN = re.compile(r"weights\.safetensors|model_card\.md|experiment\.json|program/[0-9]{1,9}\.stablehlo"
-                    r"|assets/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # fmt: skip
+_PLAIN = re.compile(
+    r"weights\.safetensors|model_card\.md|experiment\.json|program/[0-9]{1,9}\.stablehlo"
+    r"|assets/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
+)
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,10 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
         folder: with all other files in it.
         content: the fields of `Manifest` as JSON, but for ``version`` and ``files``.
     """
-    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": _digest(folder / name)}
-             for name in sorted(_inside(folder))}  # fmt: skip
+    files = {
+        name: {"bytes": (folder / name).stat().st_size, "sha256": _digest(folder / name)}
+        for name in sorted(_inside(folder))
+    }
     whole = {"format": FORMAT, **content, "files": files}
     whole["version"] = _version(whole)
     write_text(folder / NAME, json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
@@ -113,23 +117,32 @@ def read(folder: Path) -> Manifest:
     where = f'bundle "{folder}"'
     if not (folder / NAME).is_file():
         inside = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) if folder.is_dir() else ""
-        raise InputError(where, f"is none: it has no {NAME}.", found=inside or "nothing",
-                         fix="suite export RUN --to BUNDLE")  # fmt: skip
+        raise InputError(
+            where, f"is none: it has no {NAME}.", found=inside or "nothing", fix="suite export RUN --to BUNDLE"
+        )
     if (folder / NAME).is_symlink():
         raise _no_plain_file(folder, NAME, "a link")
     content = _parsed(folder, where)
     if content.get("format") != FORMAT:
-        raise InputError(where, "is of another format than this version reads.",
-                         found=f"format {content.get('format')!r}, not {FORMAT}",
-                         fix="the version of the suite that wrote it, or export the run again")  # fmt: skip
+        raise InputError(
+            where,
+            "is of another format than this version reads.",
+            found=f"format {content.get('format')!r}, not {FORMAT}",
+            fix="the version of the suite that wrote it, or export the run again",
+        )
     if content.get("version") != _version(content):
-        raise InputError(where, f"its {NAME} was changed: it does not give its own version.",
-                         found=repr(content.get("version")), fix=AGAIN)  # fmt: skip
+        raise InputError(
+            where,
+            f"its {NAME} was changed: it does not give its own version.",
+            found=repr(content.get("version")),
+            fix=AGAIN,
+        )
     try:
         return _manifest(content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(where, f"its {NAME} is not as suite export writes it.",
-                         found=f"{type(error).__name__}: {error}", fix=AGAIN) from None  # fmt: skip
+        raise InputError(
+            where, f"its {NAME} is not as suite export writes it.", found=f"{type(error).__name__}: {error}", fix=AGAIN
+        ) from None
 
 
 def _parsed(folder: Path, where: str) -> dict[str, Any]:
@@ -149,8 +162,13 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
     texts = {name: _of(str, content[name], name) for name in ("name", "version", "experiment")}
     objects = {name: _of(dict, content[name], name) for name in ("codec", "metrics", "made", "files", "signature")}
     signature = objects.pop("signature")
-    arrays = {part: {name: Array(tuple(about["shape"]), _of(str, about["dtype"], "dtype"))
-                     for name, about in signature[part].items()} for part in ("inputs", "outputs")}  # fmt: skip
+    arrays = {
+        part: {
+            name: Array(tuple(about["shape"]), _of(str, about["dtype"], "dtype"))
+            for name, about in signature[part].items()
+        }
+        for part in ("inputs", "outputs")
+    }
     lengths = tuple(_of(int, length, "lengths") for length in content["lengths"])
     platforms = tuple(_of(str, platform, "platforms") for platform in content["platforms"])
     for about in objects["files"].values():
@@ -199,8 +217,12 @@ def check(folder: Path, manifest: Manifest) -> tuple[dict[str, bytes], np.ndarra
         else:
             digest = _digest(folder / name)
         if digest != about["sha256"]:
-            raise InputError(f'{where}, file "{name}"', "was changed: its checksum differs.",
-                             found=f"sha256 {digest[:16]}..., not {about['sha256'][:16]}...", fix=AGAIN)  # fmt: skip
+            raise InputError(
+                f'{where}, file "{name}"',
+                "was changed: its checksum differs.",
+                found=f"sha256 {digest[:16]}..., not {about['sha256'][:16]}...",
+                fix=AGAIN,
+            )
     return programs, weights
 
 
@@ -214,8 +236,12 @@ def _weights(folder: Path, size: int) -> np.ndarray:
     try:
         data = np.frombuffer(mmap.mmap(-1, size), np.uint8)
     except (OSError, OverflowError) as error:
-        raise InputError(f'bundle "{folder}", file "{WEIGHTS}"', "is larger than this machine's memory.",
-                         found=f"{size:,} bytes", fix="a machine with more") from error  # fmt: skip
+        raise InputError(
+            f'bundle "{folder}", file "{WEIGHTS}"',
+            "is larger than this machine's memory.",
+            found=f"{size:,} bytes",
+            fix="a machine with more",
+        ) from error
     room = data.data
     with open(folder / WEIGHTS, "rb", buffering=0) as file:
         while room and (count := file.readinto(room)):
@@ -229,8 +255,12 @@ def _check_size(folder: Path, name: str, wanted: int) -> None:
     if size > most:
         raise _too_large(folder, name, size, most)
     if size != wanted:
-        raise InputError(f'bundle "{folder}", file "{name}"', "has another size than it was written with.",
-                         found=f"{size:,} bytes, not {wanted:,}", fix=AGAIN)  # fmt: skip
+        raise InputError(
+            f'bundle "{folder}", file "{name}"',
+            "has another size than it was written with.",
+            found=f"{size:,} bytes, not {wanted:,}",
+            fix=AGAIN,
+        )
 
 
 def _inside(folder: Path, folders: tuple[str, ...] = ("assets", "program")) -> Iterator[str]:
@@ -264,8 +294,12 @@ def _content(folder: Path, name: str, most: int) -> bytes:
 
 
 def _too_large(folder: Path, name: str, size: int, most: int) -> InputError:
-    return InputError(f'bundle "{folder}", file "{name}"', "is too large for what it is.",
-                      found=f"{size:,} bytes; at most {most:,}", fix=AGAIN)  # fmt: skip
+    return InputError(
+        f'bundle "{folder}", file "{name}"',
+        "is too large for what it is.",
+        found=f"{size:,} bytes; at most {most:,}",
+        fix=AGAIN,
+    )
 
 
 def _digest(path: Path) -> str:

@@ -38,8 +38,9 @@ def read(content: bytes, where: str, maker: str) -> jax.export.Exported:
         later = exported.calling_convention_version > jax.export.maximum_supported_calling_convention_version
         text = "" if later else exported.mlir_module()
     except ImportError as error:
-        raise InputError("package flatbuffers", "is needed to read programs, and not installed.",
-                         fix='pip install "suite[serve]"') from error  # fmt: skip
+        raise InputError(
+            "package flatbuffers", "is needed to read programs, and not installed.", fix='pip install "suite[serve]"'
+        ) from error
     except Exception as error:  # of flatbuffers, of JAX and of MLIR: many kinds
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise _unreadable(where, maker, reason) from None
@@ -47,18 +48,24 @@ def read(content: bytes, where: str, maker: str) -> jax.export.Exported:
         raise _unreadable(where, maker, f"calling convention {exported.calling_convention_version}")
     strange = sorted(_strange(text))
     if strange:
-        raise InputError(where, "contains operations that a bundle may not have, since they could run other code.",
-                         found=", ".join(strange[:5]), fix="a bundle from a source that you trust")  # fmt: skip
+        raise InputError(
+            where,
+            "contains operations that a bundle may not have, since they could run other code.",
+            found=", ".join(strange[:5]),
+            fix="a bundle from a source that you trust",
+        )
     if exported.nr_devices != 1 or exported.ordered_effects or exported.unordered_effects:
-        raise InputError(where, "is no function of arrays on one device.",
-                         found=f"{exported.nr_devices} devices", fix=AGAIN)  # fmt: skip
+        raise InputError(
+            where, "is no function of arrays on one device.", found=f"{exported.nr_devices} devices", fix=AGAIN
+        )
     return exported
 
 
 def _unreadable(where: str, maker: str, reason: str) -> InputError:
     fix = f'pip install "jax=={maker}", or suite export --refresh BUNDLE where the training code is'
-    return InputError(where, f"cannot be read: it was made by jax {maker}, and this is jax {jax.__version__}.",
-                      found=reason, fix=fix)  # fmt: skip
+    return InputError(
+        where, f"cannot be read: it was made by jax {maker}, and this is jax {jax.__version__}.", found=reason, fix=fix
+    )
 
 
 def _strange(text: str) -> set[str]:

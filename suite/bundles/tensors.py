@@ -17,10 +17,22 @@ import numpy as np
 from suite.errors import InputError
 
 CODES: dict[str, str] = {
-    "bool": "BOOL", "int8": "I8", "uint8": "U8", "int16": "I16", "uint16": "U16", "int32": "I32", "uint32": "U32",
-    "int64": "I64", "uint64": "U64", "float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64",
-    "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2",
-}  # fmt: skip
+    "bool": "BOOL",
+    "int8": "I8",
+    "uint8": "U8",
+    "int16": "I16",
+    "uint16": "U16",
+    "int32": "I32",
+    "uint32": "U32",
+    "int64": "I64",
+    "uint64": "U64",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float32": "F32",
+    "float64": "F64",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+}
 """Our names of types -> the format's."""
 HALVES = ("int4", "uint4")
 """Types of which two values share a byte."""
@@ -100,8 +112,9 @@ def read(path: Path, data: np.ndarray | None = None) -> dict[str, np.ndarray]:
         return _read(np.memmap(path, np.uint8, "r") if data is None else data)
     except (ArithmeticError, AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise InputError(f'weights "{path}"', "are cut short or tampered with.", found=reason,
-                         fix="fetch them again") from None  # fmt: skip
+        raise InputError(
+            f'weights "{path}"', "are cut short or tampered with.", found=reason, fix="fetch them again"
+        ) from None
 
 
 def _read(data: np.ndarray) -> dict[str, np.ndarray]:

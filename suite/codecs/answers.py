@@ -15,8 +15,12 @@ PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
 
 def schema(properties: Mapping[str, Any]) -> dict[str, Any]:
     """JSON schema of an object that has all of ``properties`` and no other."""
-    return {"type": "object", "properties": dict(properties), "required": list(properties),
-            "additionalProperties": False}  # fmt: skip
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
 def class_answers(logits: np.ndarray, names: Sequence[str], top: int = TOP) -> list[dict[str, Any]]:
@@ -37,9 +41,14 @@ def class_answers(logits: np.ndarray, names: Sequence[str], top: int = TOP) -> l
 def class_schema(names: Sequence[str]) -> dict[str, Any]:
     """JSON schema of what `class_answers` makes."""
     listed = {"enum": list(names)} if len(names) <= LISTED else {}
-    return schema({
-        "label": {"type": "string", "description": "the likeliest class", **listed},
-        "probability": {**PROBABILITY, "description": "of that class"},
-        "top": {"type": "object", "description": "probabilities of the likeliest classes, falling",
-                "additionalProperties": PROBABILITY},
-    })  # fmt: skip
+    return schema(
+        {
+            "label": {"type": "string", "description": "the likeliest class", **listed},
+            "probability": {**PROBABILITY, "description": "of that class"},
+            "top": {
+                "type": "object",
+                "description": "probabilities of the likeliest classes, falling",
+                "additionalProperties": PROBABILITY,
+            },
+        }
+    )

@@ -16,8 +16,12 @@ def column(columns: Columns, name: str) -> Any:
         InputError: there is none.
     """
     if name not in columns:
-        raise InputError(f'input "{name}"', "is missing.", found=", ".join(map(str, columns)) or "nothing",
-                         fix=f'a column, or key, "{name}"')  # fmt: skip
+        raise InputError(
+            f'input "{name}"',
+            "is missing.",
+            found=", ".join(map(str, columns)) or "nothing",
+            fix=f'a column, or key, "{name}"',
+        )
     return columns[name]
 
 
@@ -30,6 +34,10 @@ def texts(columns: Columns, name: str) -> list[str]:
     values = list(column(columns, name))
     empty = next((place for place, value in enumerate(values, 1) if value is None), 0)
     if empty:
-        raise InputError(f'input "{name}"', "holds no text.", found=f"nothing in record {empty} of {len(values)}",
-                         fix="leave the record out, or fill it in")  # fmt: skip
+        raise InputError(
+            f'input "{name}"',
+            "holds no text.",
+            found=f"nothing in record {empty} of {len(values)}",
+            fix="leave the record out, or fill it in",
+        )
     return [str(value) for value in values]

@@ -36,15 +36,22 @@ class Clicks(Codec):
     def texts(self) -> tuple[str, ...]:
         """Categories and lists of which training had a value that no number is written as. Of hashed ones no value is
         kept; as texts, whole numbers are the same."""
-        return tuple(field.name for field in self.fields.fields
-                     if field.hashed or not all(map(_is_number, field.values)))  # fmt: skip
+        return tuple(
+            field.name for field in self.fields.fields if field.hashed or not all(map(_is_number, field.values))
+        )
 
     @property
     def answer_schema(self) -> dict[str, Any]:
-        return schema({
-            "probability": {**PROBABILITY, "description": "of the event"},
-            "unseen": {"type": "integer", "minimum": 0, "description": "values that training had not, or too rarely"},
-        })  # fmt: skip
+        return schema(
+            {
+                "probability": {**PROBABILITY, "description": "of the event"},
+                "unseen": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "description": "values that training had not, or too rarely",
+                },
+            }
+        )
 
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``dense`` float32 (b, i), ``ids`` int32 (b, s), ``weights`` float32 (b, w): see `Fields.encode`."""
@@ -57,14 +64,21 @@ class Clicks(Codec):
     def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
         """``{"probability", "unseen"}``: of a click, and the number of values that training had not."""
         probabilities = np.exp(-np.logaddexp(0, -np.asarray(outputs["logits"], np.float64)))
-        return [{"probability": round(float(p), 6), "unseen": int(n)}
-                for p, n in zip(probabilities, outputs["unseen"], strict=True)]  # fmt: skip
+        return [
+            {"probability": round(float(p), 6), "unseen": int(n)}
+            for p, n in zip(probabilities, outputs["unseen"], strict=True)
+        ]
 
 
 def _number(number: Number) -> Input:
     usual = float(np.sign(number.mean) * np.expm1(abs(number.mean))) if number.log else number.mean
-    return Input(name=number.name, kind="number", required=False, example=float(f"{usual:.3g}"),
-                 description="a number; none, where it is not known")  # fmt: skip
+    return Input(
+        name=number.name,
+        kind="number",
+        required=False,
+        example=float(f"{usual:.3g}"),
+        description="a number; none, where it is not known",
+    )
 
 
 def _is_number(value: str) -> bool:
@@ -79,7 +93,14 @@ def _category(field: Field) -> Input:
     known = field.values[:CHOICES]
     if field.length:
         about = f"several values, of which the first {field.length} are read"
-        return Input(name=field.name, kind="list", required=False, example=list(known[:2]), choices=known,
-                     description=about)  # fmt: skip
-    return Input(name=field.name, kind="category", required=False, example=known[0] if known else None, choices=known,
-                 description="one value; none, where it is not known")  # fmt: skip
+        return Input(
+            name=field.name, kind="list", required=False, example=list(known[:2]), choices=known, description=about
+        )
+    return Input(
+        name=field.name,
+        kind="category",
+        required=False,
+        example=known[0] if known else None,
+        choices=known,
+        description="one value; none, where it is not known",
+    )

@@ -31,8 +31,15 @@ class TextClasses(Codec):
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        return (Input(name=self.text, kind="text", description=f"a text; its first {self.max_length} tokens are read",
-                      example="It was better than I had expected.", limit=CHARACTERS * self.max_length),)  # fmt: skip
+        return (
+            Input(
+                name=self.text,
+                kind="text",
+                description=f"a text; its first {self.max_length} tokens are read",
+                example="It was better than I had expected.",
+                limit=CHARACTERS * self.max_length,
+            ),
+        )
 
     @property
     def longest(self) -> int:
@@ -68,8 +75,15 @@ class Continuations(Codec):
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        return (Input(name=self.text, kind="text", description=f"a beginning; its last {self.room} tokens are read",
-                      example="Once upon a time", limit=CHARACTERS * self.room),)  # fmt: skip
+        return (
+            Input(
+                name=self.text,
+                kind="text",
+                description=f"a beginning; its last {self.room} tokens are read",
+                example="Once upon a time",
+                limit=CHARACTERS * self.room,
+            ),
+        )
 
     @property
     def answer_schema(self) -> dict[str, Any]:
@@ -106,9 +120,15 @@ class Translations(Codec):
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        return (Input(name=self.source_text, kind="text", example="A man is walking along the street.",
-                      description=f"a text; its first {self.max_length} tokens are read",
-                      limit=CHARACTERS * self.max_length),)  # fmt: skip
+        return (
+            Input(
+                name=self.source_text,
+                kind="text",
+                example="A man is walking along the street.",
+                description=f"a text; its first {self.max_length} tokens are read",
+                limit=CHARACTERS * self.max_length,
+            ),
+        )
 
     @property
     def longest(self) -> int:

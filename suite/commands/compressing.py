@@ -27,21 +27,30 @@ def compress(arguments: list[str]) -> None:
     from suite import run as runs
     from suite.compression import compressing, verdict
 
-    options = split_options(arguments, (*FLAGS, "max-drop", "split", "run-dir", "allow"),
-                            ("aware", "baseline", "smoke", "continue"))  # fmt: skip
+    options = split_options(
+        arguments, (*FLAGS, "max-drop", "split", "run-dir", "allow"), ("aware", "baseline", "smoke", "continue")
+    )
     folder = word(options, "RUN", "the folder that suite train printed last")
     if "continue" in options.named and "run-dir" not in options.named:
-        raise InputError("flag --continue", "goes on with a compression that has begun, in a folder that is named.",
-                         fix="--run-dir DIR --continue")  # fmt: skip
+        raise InputError(
+            "flag --continue",
+            "goes on with a compression that has begun, in a folder that is named.",
+            fix="--run-dir DIR --continue",
+        )
     short = [name for name in SHORT if any(re.match(rf"--{name}(=|$)", argument) for argument in options.rest)]
     method, most = method_of(options, {**OF, "smoke": "distill", **dict.fromkeys(short, "prune")}), max_drop(options)
     opened = runs.open(folder, allow(options))
     experiment = apply_flags(method.start(opened), _fields(options.rest), f"suite compress {folder}")
     made = compressing.compress(
-        opened, method, options.named.get("run-dir", ""), experiment=experiment,
-        split=options.named.get("split", ""), max_drop=most, resume="continue" in options.named,
+        opened,
+        method,
+        options.named.get("run-dir", ""),
+        experiment=experiment,
+        split=options.named.get("split", ""),
+        max_drop=most,
+        resume="continue" in options.named,
         allow=allow(options),
-    )  # fmt: skip
+    )
     found = verdict.read(made.folder)
     print(verdict.render(found))
     print(made.folder)
@@ -57,13 +66,20 @@ def method_of(options: Options, of: Mapping[str, str] = OF) -> "Method":
     """
     asked = [name for name in FLAGS if name in options.named]
     if len(asked) != 1:
-        raise InputError("flags", f"name one of {', '.join('--' + name for name in FLAGS)}.",
-                         found=", ".join("--" + name for name in asked) or "none",
-                         fix="suite compress RUN --quantize int8")  # fmt: skip
+        raise InputError(
+            "flags",
+            f"name one of {', '.join('--' + name for name in FLAGS)}.",
+            found=", ".join("--" + name for name in asked) or "none",
+            fix="suite compress RUN --quantize int8",
+        )
     for flag, method in of.items():
         if method not in asked and (flag in options.named or flag in SHORT):
-            raise InputError(f"flag --{flag}", f"says something of --{method} alone.", found=f"--{asked[0]}",
-                             fix=f"--{method} {FLAGS[method]}, or without --{flag}")  # fmt: skip
+            raise InputError(
+                f"flag --{flag}",
+                f"says something of --{method} alone.",
+                found=f"--{asked[0]}",
+                fix=f"--{method} {FLAGS[method]}, or without --{flag}",
+            )
     if "prune" in options.named:
         from suite.compression.pruning import Prune
 
@@ -94,5 +110,6 @@ def _number(options: Options, flag: str, example: str) -> float:
     try:
         return float(options.named[flag])
     except ValueError:
-        raise InputError(f"flag --{flag}", f'"{options.named[flag]}" is no number.',
-                         fix=f"--{flag} {example}") from None  # fmt: skip
+        raise InputError(
+            f"flag --{flag}", f'"{options.named[flag]}" is no number.', fix=f"--{flag} {example}"
+        ) from None

@@ -23,8 +23,12 @@ def run(arguments: list[str]) -> None:
     named = options.named
     smaller = [f"--{name}" for name in (*FLAGS, *OF) if name in named]
     if "as-trained" in named and smaller:
-        raise InputError("flag --as-trained", "leaves the model as it is, and another flag makes it smaller.",
-                         found=", ".join(smaller), fix="one of them")  # fmt: skip
+        raise InputError(
+            "flag --as-trained",
+            "leaves the model as it is, and another flag makes it smaller.",
+            found=", ".join(smaller),
+            fix="one of them",
+        )
     if "as-trained" not in named and not FLAGS.keys() & named.keys():
         named["quantize"] = "int8"
     experiment = resolve(word(options, "EXPERIMENT", "suite list"), options, "run")
@@ -33,9 +37,14 @@ def run(arguments: list[str]) -> None:
     method = None if "as-trained" in named else method_of(options)
     try:
         made = delivery.deliver(
-            experiment, folder, method=method, max_drop=delivery.MAX_DROP if most is None else most,
-            name=named.get("name", ""), licence=named.get("licence", ""), storage=named.get("storage", ""),
-        )  # fmt: skip
+            experiment,
+            folder,
+            method=method,
+            max_drop=delivery.MAX_DROP if most is None else most,
+            name=named.get("name", ""),
+            licence=named.get("licence", ""),
+            storage=named.get("storage", ""),
+        )
     except Interrupted as stopped:
         again = ["suite", "run", *arguments, *([] if "run-dir" in named else ["--run-dir", folder])]
         raise stopped.within(stopped.folder, shlex.join(again)) from None

@@ -21,8 +21,12 @@ def export(arguments: list[str]) -> None:
         no_more(options.words + options.rest, "suite export --refresh BUNDLE")
         fixed = next((name for name in ("name", "licence", "format") if name in named), None)
         if fixed is not None:
-            raise InputError(f"flag --{fixed}", "says what a refreshed bundle keeps as it is.", found=named[fixed],
-                             fix="suite export RUN, or leave it out")  # fmt: skip
+            raise InputError(
+                f"flag --{fixed}",
+                "says what a refreshed bundle keeps as it is.",
+                found=named[fixed],
+                fix="suite export RUN, or leave it out",
+            )
         _print(refreshing.refresh(named["refresh"], named.get("to", ""), platforms=platforms, allow=allow(options)))
         return
     usage = "suite export RUN --to BUNDLE"
@@ -30,9 +34,15 @@ def export(arguments: list[str]) -> None:
     source = word(options, "RUN", usage)
     if "to" not in named:
         raise InputError("flag --to", "is missing.", fix=usage)
-    made = exporting.export(source, named["to"], platforms=platforms or PLATFORMS, name=named.get("name", ""),
-                            licence=named.get("licence", ""), format=named.get("format", "bundle"),
-                            allow=allow(options))  # fmt: skip
+    made = exporting.export(
+        source,
+        named["to"],
+        platforms=platforms or PLATFORMS,
+        name=named.get("name", ""),
+        licence=named.get("licence", ""),
+        format=named.get("format", "bundle"),
+        allow=allow(options),
+    )
     if isinstance(made, Bundle):
         _print(made)
     else:
@@ -51,8 +61,9 @@ def _platforms(arguments: list[str]) -> tuple[list[str], tuple[str, ...]]:
         end += 1
     if end == at + 1:
         found = arguments[end] if end < len(arguments) else "nothing"
-        raise InputError("flag --platforms", "names no platform.", found=found,
-                         fix=f"--platforms {' '.join(PLATFORMS)}")  # fmt: skip
+        raise InputError(
+            "flag --platforms", "names no platform.", found=found, fix=f"--platforms {' '.join(PLATFORMS)}"
+        )
     return arguments[:at] + arguments[end:], tuple(arguments[at + 1 : end])
 
 

@@ -71,8 +71,15 @@ def apply_flags(experiment: "Experiment", arguments: list[str], program: str) ->
 
     arguments = [re.sub(r"^--finetune(?==|$)", "--finetune.kind", argument) for argument in arguments]
     about = f"Every field of the experiment. Other flags: {' '.join(program.split()[:2])} --help."
-    return tyro.cli(Experiment, default=experiment, args=arguments, prog=program, description=about,
-                    config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff), use_underscores=True)  # fmt: skip
+    return tyro.cli(
+        Experiment,
+        default=experiment,
+        args=arguments,
+        prog=program,
+        description=about,
+        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
+        use_underscores=True,
+    )
 
 
 def word(options: Options, name: str, fix: str) -> str:

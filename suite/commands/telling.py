@@ -14,8 +14,16 @@ def report(arguments: list[str]) -> None:
     options = split_options(rest, ("split", "to", "allow"), ("measure",))
     no_more(options.words[1:] + options.rest, "suite report RUN [--split test] [--with COMPRESSED_RUN] [--to FILE]")
     folder = word(options, "RUN", "the folder that suite train printed last")
-    print(write(folder, options.named.get("split", ""), beside=beside, to=options.named.get("to", ""),
-                measure="measure" in options.named, allow=allow(options)))  # fmt: skip
+    print(
+        write(
+            folder,
+            options.named.get("split", ""),
+            beside=beside,
+            to=options.named.get("to", ""),
+            measure="measure" in options.named,
+            allow=allow(options),
+        )
+    )
 
 
 def compare(arguments: list[str]) -> None:
@@ -28,8 +36,13 @@ def compare(arguments: list[str]) -> None:
     against = options.named.get("against", "first")
     if against not in ("first", "best"):
         raise InputError(f'--against "{against}"', "is neither first nor best.", fix="--against best")
-    made = judge(options.words, options.named.get("split", ""), metric=options.named.get("metric", ""),
-                 against="best" if against == "best" else "first", allow=allow(options))  # fmt: skip
+    made = judge(
+        options.words,
+        options.named.get("split", ""),
+        metric=options.named.get("metric", ""),
+        against="best" if against == "best" else "first",
+        allow=allow(options),
+    )
     print(render(made))
     if "to" in options.named:
         save(made, Path(options.named["to"]))

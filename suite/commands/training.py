@@ -13,8 +13,9 @@ def train(arguments: list[str]) -> None:
     [--coordinator HOST:PORT --processes N --process-id I] [--join-seconds S] [--lost-seconds S]"""
     from suite.distributed import joining
 
-    options = split_options(arguments, ("data", "run-dir", "resume", "allow", *joining.FLAGS),
-                            ("smoke", "offline", "continue"))  # fmt: skip
+    options = split_options(
+        arguments, ("data", "run-dir", "resume", "allow", *joining.FLAGS), ("smoke", "offline", "continue")
+    )
     with joining.joined(joining.find_place(options.named)):
         _finish(_trained(options))
 
@@ -33,8 +34,11 @@ def _trained(options: Options) -> Any:
     if "continue" not in options.named:
         return run.train(experiment, folder)
     if not folder:
-        raise InputError("flag --continue", "goes on with a run that has begun, in a folder that is named.",
-                         fix="--run-dir DIR --continue")  # fmt: skip
+        raise InputError(
+            "flag --continue",
+            "goes on with a run that has begun, in a folder that is named.",
+            fix="--run-dir DIR --continue",
+        )
     begun = hosts.agreed(lambda: is_run(folder))
     return _resumed(folder, options) if begun else run.train(experiment, folder)
 

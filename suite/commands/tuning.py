@@ -16,8 +16,9 @@ def tune(arguments: list[str]) -> None:
     experiment = resolve(word(options, "EXPERIMENT", "suite list"), options, "tune")
     folder = options.named.get("run-dir") or str(run.new_folder(f"{experiment.name}-tune"))
     try:
-        verdict = tuning.tune(experiment, folder, storage=options.named.get("storage", ""),
-                              keep_all="keep-all" in options.named)  # fmt: skip
+        verdict = tuning.tune(
+            experiment, folder, storage=options.named.get("storage", ""), keep_all="keep-all" in options.named
+        )
     except Interrupted as stopped:
         again = [*arguments, *([] if "run-dir" in options.named else ["--run-dir", folder])]
         raise stopped.within(stopped.folder, shlex.join(["suite", "tune", *again])) from None

@@ -25,8 +25,9 @@ def training_batches(task: Task, records: int, seed: int, lengths: tuple[int, ..
         InputError: no record is asked for.
     """
     if records < 1:
-        raise InputError("field compression.calibrate", "must be at least 1.", found=str(records),
-                         fix="--compression.calibrate 512")  # fmt: skip
+        raise InputError(
+            "field compression.calibrate", "must be at least 1.", found=str(records), fix="--compression.calibrate 512"
+        )
     source = task.source("train")
     chosen = np.random.default_rng(seed).permutation(len(source))[:records]
     size = min(ROWS, len(chosen))
@@ -47,8 +48,11 @@ def calibrate(model: nnx.Module, forward: Callable[[Any, Batch], Any], batches: 
     Raises:
         InputError: layers were not reached.
     """
-    layers = {"/".join(map(str, path)): layer for path, layer in nnx.iter_modules(model)
-              if isinstance(layer, Rounded) and layer.inputs == "fixed"}  # fmt: skip
+    layers = {
+        "/".join(map(str, path)): layer
+        for path, layer in nnx.iter_modules(model)
+        if isinstance(layer, Rounded) and layer.inputs == "fixed"
+    }
     for layer in layers.values():
         layer.observe, layer.seen = rounding.input_errors, Range(jnp.zeros(2 + len(rounding.REACH)))
     graph, seen, other = nnx.split(model, Range, ...)
@@ -65,10 +69,13 @@ def calibrate(model: nnx.Module, forward: Callable[[Any, Batch], Any], batches: 
     missed = [name for name, layer in layers.items() if not _settled(layer)]
     if missed:
         more = f" and {len(missed) - 8} more" if len(missed) > 8 else ""
-        raise InputError("field compression.quantize", "int8-static: training records did not reach all layers.",
-                         found=", ".join(missed[:8]) + more,
-                         fix="--compression.keep for layers that are never used; where layers are scanned, "
-                         "--model.scan_layers False --model.remat none")  # fmt: skip
+        raise InputError(
+            "field compression.quantize",
+            "int8-static: training records did not reach all layers.",
+            found=", ".join(missed[:8]) + more,
+            fix="--compression.keep for layers that are never used; where layers are scanned, "
+            "--model.scan_layers False --model.remat none",
+        )
 
 
 def _settled(layer: Rounded) -> bool:

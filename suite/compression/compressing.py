@@ -56,9 +56,17 @@ class Method(ABC):
         return {}
 
 
-def compress(run: Run | str | Path, method: Method, run_dir: str | Path = "", *, experiment: Experiment | None = None,
-             split: str = "", max_drop: float | None = None, resume: bool = False,
-             allow: tuple[str, ...] = ()) -> Run:  # fmt: skip
+def compress(
+    run: Run | str | Path,
+    method: Method,
+    run_dir: str | Path = "",
+    *,
+    experiment: Experiment | None = None,
+    split: str = "",
+    max_drop: float | None = None,
+    resume: bool = False,
+    allow: tuple[str, ...] = (),
+) -> Run:
     """Make a run smaller, evaluate both on the same records, and write ``compression.json`` into the new run folder.
 
     Args:
@@ -118,8 +126,14 @@ def _make(run: Run, method: Method, experiment: Experiment, folder: Path) -> Non
         raise
 
 
-def _judged(before: Measured, method: Method, experiment: Experiment, folder: Path, max_drop: float | None,
-            allow: tuple[str, ...]) -> Run:  # fmt: skip
+def _judged(
+    before: Measured,
+    method: Method,
+    experiment: Experiment,
+    folder: Path,
+    max_drop: float | None,
+    allow: tuple[str, ...],
+) -> Run:
     """The run in ``folder``, with the verdict on it written there."""
     allow = (*allow, *config.packages(before.run.experiment), *config.packages(experiment))
     made, begun = runs.open(folder, allow), time.perf_counter()

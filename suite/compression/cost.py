@@ -56,12 +56,15 @@ def compare(before: Run, after: Run, split: str) -> dict[str, Any]:
     most = max(SIZES)
     return {
         "size": {"before_bytes": sizes[0], "after_bytes": sizes[1], "ratio": sizes[1] / sizes[0]},
-        "latency_ms": {rows: {"float32": ms["before"], **ms, "ratio": ms["after"] / ms["before"]}
-                       for rows, ms in times.items()},
+        "latency_ms": {
+            rows: {"float32": ms["before"], **ms, "ratio": ms["after"] / ms["before"]} for rows, ms in times.items()
+        },
         "memory_bytes": {"before": memory(one, most), "after": memory(other, most)},
-        "parameters": {"before": parameters(one.params)[0],
-                       **dict(zip(("after", "zeros"), parameters(other.params), strict=True))},
-    }  # fmt: skip
+        "parameters": {
+            "before": parameters(one.params)[0],
+            **dict(zip(("after", "zeros"), parameters(other.params), strict=True)),
+        },
+    }
 
 
 def served(run: Run, split: str) -> Served:
@@ -108,6 +111,9 @@ def stored_bytes(params: Any, rest: Any) -> int:
 
 def parameters(params: Mapping[Any, Any]) -> tuple[int, int]:
     """How many weights a model has, and how many of them are zero; scales of rounded ones are none."""
-    leaves = [unpack(leaf) if leaf.dtype == np.uint8 else leaf for name, leaf in paths(params).items()
-              if not name.endswith("_scale")]  # fmt: skip
+    leaves = [
+        unpack(leaf) if leaf.dtype == np.uint8 else leaf
+        for name, leaf in paths(params).items()
+        if not name.endswith("_scale")
+    ]
     return sum(leaf.size for leaf in leaves), sum(int((np.asarray(leaf) == 0).sum()) for leaf in leaves)

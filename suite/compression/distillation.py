@@ -119,9 +119,12 @@ def with_tables(student: Weights, teacher: Weights, tables: Sequence[tuple[str, 
                 raise InputError("field distill.tables", f"the {whose} has no table {path}.", found=found)
         (rows, wide), (count, width) = theirs[other].shape, params[own].shape
         if rows != count or width > wide:
-            raise InputError("field distill.tables", f"{own} cannot begin with {other}.",
-                             found=f"teacher {rows} x {wide}, student {count} x {width}",
-                             fix="tables of as many rows, the student's no wider")  # fmt: skip
+            raise InputError(
+                "field distill.tables",
+                f"{own} cannot begin with {other}.",
+                found=f"teacher {rows} x {wide}, student {count} x {width}",
+                fix="tables of as many rows, the student's no wider",
+            )
         made = _projected(np.asarray(theirs[other], np.float64), width)
         fresh = np.asarray(params[own], np.float64)
         params[own] = jnp.asarray(made * (fresh.std() / made.std()), params[own].dtype)
@@ -137,8 +140,9 @@ def _projected(table: np.ndarray, width: int) -> np.ndarray:
 
 def detached(params: Any, rest: Any) -> Weights:
     """(params, rest) of the student alone."""
-    alone = ({name: value for name, value in part.items() if name not in (TEACHER, PROJECTIONS)}
-             for part in (params, rest))  # fmt: skip
+    alone = (
+        {name: value for name, value in part.items() if name not in (TEACHER, PROJECTIONS)} for part in (params, rest)
+    )
     return next(alone), next(alone)
 
 
@@ -244,7 +248,6 @@ class Distilled(Task):
         return self.task.score(outputs, batch)
 
 
-
 def _apart(ours: Given, theirs: Given, learnt: Any, rows: jax.Array) -> Float[Array, ""]:
     """Mean squared distance of the vectors, brought to length one, over the real places of each row and over rows."""
     mine, yours = ours.output, jax.lax.stop_gradient(theirs.output)
@@ -286,18 +289,27 @@ def matched(pair: Pair, task: Task, batch: Batch, settings: Distillation) -> Pai
     nnx.eval_shape(lambda batch: called(pair.build(rngs=nnx.Rngs(0)), batch), batch)
     ours, theirs, hidden = seen[-1]
     if ours != theirs:
-        raise InputError("flag --distill", "teacher and student answer with arrays of different shapes.",
-                         found=f"teacher {theirs}, student {ours}",
-                         fix="a student with the teacher's classes or symbols, and as many frames")  # fmt: skip
+        raise InputError(
+            "flag --distill",
+            "teacher and student answer with arrays of different shapes.",
+            found=f"teacher {theirs}, student {ours}",
+            fix="a student with the teacher's classes or symbols, and as many frames",
+        )
     widths = []
     for (other, own), (mine, yours) in zip(settings.hidden, hidden, strict=True):
         if mine.output.shape[:-1] != yours.output.shape[:-1]:
-            raise InputError("field distill.hidden", f"{other} and {own} have vectors at different places.",
-                             found=f"teacher {yours.output.shape}, student {mine.output.shape}",
-                             fix="parts with as many frames, tokens or pixels")  # fmt: skip
+            raise InputError(
+                "field distill.hidden",
+                f"{other} and {own} have vectors at different places.",
+                found=f"teacher {yours.output.shape}, student {mine.output.shape}",
+                fix="parts with as many frames, tokens or pixels",
+            )
         widths.append((mine.output.shape[-1], yours.output.shape[-1]))
-    return Pair(student=pair.student, teacher=pair.teacher,
-                projections=tuple((ours, theirs) for ours, theirs in widths if ours != theirs))  # fmt: skip
+    return Pair(
+        student=pair.student,
+        teacher=pair.teacher,
+        projections=tuple((ours, theirs) for ours, theirs in widths if ours != theirs),
+    )
 
 
 def kept(model: ModelConfig) -> ModelConfig:
@@ -312,10 +324,17 @@ def _check(student: ModelConfig, settings: Distillation) -> None:
         if not getattr(settings, name) >= 0:  # also refuses nan
             raise InputError(f"field distill.{name}", "must be at least 0.", found=str(getattr(settings, name)))
     if not settings.temperature > 0:
-        raise InputError("field distill.temperature", "must be above 0.", found=str(settings.temperature),
-                         fix="--distill.temperature 2")  # fmt: skip
+        raise InputError(
+            "field distill.temperature",
+            "must be above 0.",
+            found=str(settings.temperature),
+            fix="--distill.temperature 2",
+        )
     for name, plain in KEPT.items():
         value = getattr(student, name, plain)
         if settings.hidden and value != plain:
-            raise InputError(f"field model.{name}", f"is {value}, which keeps no hidden states to learn from.",
-                             fix=f"--model.{name} {plain}")  # fmt: skip
+            raise InputError(
+                f"field model.{name}",
+                f"is {value}, which keeps no hidden states to learn from.",
+                fix=f"--model.{name} {plain}",
+            )

@@ -43,8 +43,9 @@ class Prune(Method):
         self.check()
         quantized.check_float(run.experiment, f'run "{run.folder}"')
         # What fine-tuning added is folded into the weights, and training goes on from these.
-        return config.replace(run.experiment, {"finetune": Finetune(), "checkpoint.init_from": "",
-                                               "compression.prune.share": self.share})  # fmt: skip
+        return config.replace(
+            run.experiment, {"finetune": Finetune(), "checkpoint.init_from": "", "compression.prune.share": self.share}
+        )
 
     def name(self, experiment: Experiment) -> str:
         settings = experiment.compression.prune
@@ -107,16 +108,25 @@ def _criterion(settings: Pruning) -> Criterion:
     if not structural:
         fitting = fitting_share(settings.pattern, settings.share)
         if not math.isclose(settings.share, fitting):
-            raise InputError("flag --prune", f"is {settings.share:g}, but {settings.pattern} takes out another share.",
-                             fix=f"--prune {fitting:g} --pattern {settings.pattern}")  # fmt: skip
+            raise InputError(
+                "flag --prune",
+                f"is {settings.share:g}, but {settings.pattern} takes out another share.",
+                fix=f"--prune {fitting:g} --pattern {settings.pattern}",
+            )
         if settings.units:
-            raise InputError("flag --units", f"names units, but the pattern {settings.pattern} is of single weights.",
-                             fix="--pattern structured")  # fmt: skip
+            raise InputError(
+                "flag --units",
+                f"names units, but the pattern {settings.pattern} is of single weights.",
+                fix="--pattern structured",
+            )
     known = OF_UNITS if structural else OF_WEIGHTS
     chosen = [each for each in known if settings.criterion in ("", each)]
     if not chosen:
-        raise InputError("flag --criterion", f'"{settings.criterion}" does not decide about '
-                         f"{'units' if structural else 'weights'}.", fix=" or ".join(known))  # fmt: skip
+        raise InputError(
+            "flag --criterion",
+            f'"{settings.criterion}" does not decide about {"units" if structural else "weights"}.',
+            fix=" or ".join(known),
+        )
     if settings.records < 1:
         raise InputError("flag --records", "must be at least 1.", found=str(settings.records))
     return chosen[0]

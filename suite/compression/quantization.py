@@ -38,16 +38,21 @@ class Quantize(Method):
     def check(self) -> None:
         rounding.library()
         if self.kind not in quantized.KINDS:
-            raise InputError("flag --quantize", f'there is no format "{self.kind}".',
-                             found=", ".join(quantized.KINDS), fix=closest(self.kind, quantized.KINDS))  # fmt: skip
+            raise InputError(
+                "flag --quantize",
+                f'there is no format "{self.kind}".',
+                found=", ".join(quantized.KINDS),
+                fix=closest(self.kind, quantized.KINDS),
+            )
 
     def start(self, run: Run) -> Experiment:
         self.check()
         quantized.check_float(run.experiment, f'run "{run.folder}"')
         experiment = tuned(run.experiment) if self.aware else run.experiment
         # What fine-tuning added is folded into the weights.
-        return config.replace(experiment, {"finetune": Finetune(), "compression.quantize": self.kind,
-                                           "compression.aware": self.aware})  # fmt: skip
+        return config.replace(
+            experiment, {"finetune": Finetune(), "compression.quantize": self.kind, "compression.aware": self.aware}
+        )
 
     def name(self, experiment: Experiment) -> str:
         made = experiment.compression

@@ -100,12 +100,18 @@ def check(experiment: Experiment) -> None:
     """
     compression, kind = experiment.compression, experiment.finetune.kind
     if is_rounded(compression):
-        raise InputError("field compression.quantize", f"is {compression.quantize}: rounded weights are not trained.",
-                         fix="train the run that it was made of, and suite compress it again; or, to train for "
-                         "rounding, --compression.aware True in a new run")  # fmt: skip
+        raise InputError(
+            "field compression.quantize",
+            f"is {compression.quantize}: rounded weights are not trained.",
+            fix="train the run that it was made of, and suite compress it again; or, to train for "
+            "rounding, --compression.aware True in a new run",
+        )
     if compression.quantize != "none" and kind in ("lora", "adapters"):
-        raise InputError("field finetune.kind", f"is {kind}: what it adds would not be rounded.",
-                         fix="fine-tune first; suite compress RUN --quantize folds low-rank additions in")  # fmt: skip
+        raise InputError(
+            "field finetune.kind",
+            f"is {kind}: what it adds would not be rounded.",
+            fix="fine-tune first; suite compress RUN --quantize folds low-rank additions in",
+        )
 
 
 def check_float(experiment: Experiment, where: str) -> None:
@@ -115,18 +121,29 @@ def check_float(experiment: Experiment, where: str) -> None:
         InputError: they are integers.
     """
     if is_rounded(experiment.compression):
-        raise InputError(where, f"has weights that are rounded to {experiment.compression.quantize}.",
-                         fix="the run that it was made of; its compression.json says which")  # fmt: skip
+        raise InputError(
+            where,
+            f"has weights that are rounded to {experiment.compression.quantize}.",
+            fix="the run that it was made of; its compression.json says which",
+        )
 
 
 def _format(compression: Compression) -> Format:
     kind, group = compression.quantize, compression.group
     if kind not in KINDS:
-        raise InputError("field compression.quantize", f'there is no format "{kind}".',
-                         found=", ".join(("none", *KINDS)), fix=closest(kind, KINDS))  # fmt: skip
+        raise InputError(
+            "field compression.quantize",
+            f'there is no format "{kind}".',
+            found=", ".join(("none", *KINDS)),
+            fix=closest(kind, KINDS),
+        )
     if group < 16:
-        raise InputError("field compression.group", "must be at least 16: fewer inputs save nothing.",
-                         found=str(group), fix="--compression.group 64")  # fmt: skip
+        raise InputError(
+            "field compression.group",
+            "must be at least 16: fewer inputs save nothing.",
+            found=str(group),
+            fix="--compression.group 64",
+        )
     made = KINDS[kind]
     return Format(made.bits, group, made.inputs)
 
@@ -139,8 +156,11 @@ def _chosen(model: nnx.Module, keep: tuple[str, ...]) -> list[tuple[nnx.Module, 
             if type(layer) in ROUNDED and _weights(layer) >= SMALL:
                 found["/".join(map(str, (*path, name)))] = owner, name, layer
     if not found:
-        raise InputError("field compression.quantize", f"the model has no layer of {SMALL} weights or more to round.",
-                         fix="leave such a small model as it is")  # fmt: skip
+        raise InputError(
+            "field compression.quantize",
+            f"the model has no layer of {SMALL} weights or more to round.",
+            fix="leave such a small model as it is",
+        )
     for pattern in keep:
         if not any(_matches(pattern, name) for name in found):
             raise _no_match(pattern, list(found))
@@ -167,6 +187,9 @@ def _no_match(pattern: str, names: list[str]) -> InputError:
     words = {word for name in names for word in name.split("/") if not word.isdecimal()}
     near = closest(pattern.strip("^$"), [*names, *sorted(words)])
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return InputError("field compression.keep", f'"{pattern}" matches no layer that would be rounded.',
-                      found=", ".join(names[:8]) + more,
-                      fix=f"--compression.keep {near}" if near else "")  # fmt: skip
+    return InputError(
+        "field compression.keep",
+        f'"{pattern}" matches no layer that would be rounded.',
+        found=", ".join(names[:8]) + more,
+        fix=f"--compression.keep {near}" if near else "",
+    )

@@ -67,9 +67,12 @@ def _place(model: nnx.Module, path: str) -> tuple[nnx.Module, str, nnx.Module]:
     parts = {"/".join(map(str, place)): module for place, module in nnx.iter_modules(model)}
     if not path or path not in parts:
         near = closest(path, parts)
-        raise InputError("field distill.hidden", f'"{path}" is no part of {type(model).__name__}.',
-                         found=", ".join(name for name in parts if name.count("/") == 2) or ", ".join(parts),
-                         fix=near)  # fmt: skip
+        raise InputError(
+            "field distill.hidden",
+            f'"{path}" is no part of {type(model).__name__}.',
+            found=", ".join(name for name in parts if name.count("/") == 2) or ", ".join(parts),
+            fix=near,
+        )
     parent, _, name = path.rpartition("/")
     return parts[parent], name, parts[path]
 
@@ -79,6 +82,9 @@ def _given(path: str, made: Any, inputs: tuple[Any, ...]) -> Given:
     output, *others = made if isinstance(made, tuple) else (made,)
     if not (isinstance(output, jax.Array) and output.ndim >= 2 and jnp.issubdtype(output.dtype, jnp.floating)):
         raise InputError("field distill.hidden", f'"{path}" gives out no vectors.', found=type(output).__name__)
-    told = [each for each in (*others, *inputs) if isinstance(each, jax.Array) and each.dtype == bool
-            and each.shape == output.shape[: each.ndim]]  # fmt: skip
+    told = [
+        each
+        for each in (*others, *inputs)
+        if isinstance(each, jax.Array) and each.dtype == bool and each.shape == output.shape[: each.ndim]
+    ]
     return Given(output, max(told, key=lambda each: each.ndim, default=None))

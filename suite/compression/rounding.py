@@ -25,8 +25,9 @@ def library() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "qwix":
             raise
-        raise InputError("package qwix", "is not installed: it rounds weights.",
-                         fix="pip install 'suite[compress]'") from None  # fmt: skip
+        raise InputError(
+            "package qwix", "is not installed: it rounds weights.", fix="pip install 'suite[compress]'"
+        ) from None
     return qwix
 
 
@@ -41,8 +42,10 @@ def rounded(matrix: Float[Array, "n o"], bits: int, tile: int) -> tuple[Int8[Arr
         made = library().quantize(matrix, jnp.int8, channelwise_axes=(1,), tiled_axes={0: tile})
         return made.qvalue, made.scale
     groups = matrix.reshape(-1, tile, matrix.shape[1])
-    tries = [library().quantize(groups, jnp.int4, channelwise_axes=(0, 2), calibration_method=f"absmax,{share}")
-             for share in CLIPPED]  # fmt: skip
+    tries = [
+        library().quantize(groups, jnp.int4, channelwise_axes=(0, 2), calibration_method=f"absmax,{share}")
+        for share in CLIPPED
+    ]
     values = jnp.stack([made.qvalue.astype(jnp.int8) for made in tries])
     scales = jnp.stack([made.scale for made in tries])
     best = jnp.square(values * scales - groups).sum(2, keepdims=True).argmin(0, keepdims=True)

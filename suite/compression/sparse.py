@@ -47,8 +47,13 @@ class Masked(NamedTuple):
     inner: Any
 
 
-def pruned_paths(sparsity: Sparsity, params: Mapping[Any, Any], frozen: Collection[str] = (),
-                 layer_of: Callable[[str], int] = lambda path: 0, depth: int = 0) -> tuple[str, ...]:  # fmt: skip
+def pruned_paths(
+    sparsity: Sparsity,
+    params: Mapping[Any, Any],
+    frozen: Collection[str] = (),
+    layer_of: Callable[[str], int] = lambda path: 0,
+    depth: int = 0,
+) -> tuple[str, ...]:
     """Paths of the parameters that are pruned: kernels, but for the head's, frozen ones and what is excluded.
 
     Args:
@@ -63,8 +68,11 @@ def pruned_paths(sparsity: Sparsity, params: Mapping[Any, Any], frozen: Collecti
     if not sparsity.share:
         return ()
     _check(sparsity)
-    kernels = {name: leaf.shape for name, leaf in paths(params).items()
-               if re.search(r"(^|/)kernel$", name) and len(leaf.shape) >= 2}  # fmt: skip
+    kernels = {
+        name: leaf.shape
+        for name, leaf in paths(params).items()
+        if re.search(r"(^|/)kernel$", name) and len(leaf.shape) >= 2
+    }
     chosen = tuple(
         name
         for name in kernels
@@ -73,20 +81,28 @@ def pruned_paths(sparsity: Sparsity, params: Mapping[Any, Any], frozen: Collecti
         and not any(re.search(pattern, name) for pattern in sparsity.exclude)
     )
     if not chosen:
-        raise InputError("field optim.sparsity", "leaves nothing to prune.",
-                         found=", ".join(list(kernels)[:8]) or "no kernels",
-                         fix='--optim.sparsity.exclude "^head"')  # fmt: skip
+        raise InputError(
+            "field optim.sparsity",
+            "leaves nothing to prune.",
+            found=", ".join(list(kernels)[:8]) or "no kernels",
+            fix='--optim.sparsity.exclude "^head"',
+        )
     group = group_of(sparsity.pattern)[1]
     wrong = [name for name in chosen if kernels[name][INPUTS] % group]
     if wrong:
         problem = f"is {sparsity.pattern}, and {group} does not divide the inputs of {', '.join(wrong[:5])}."
-        raise InputError("field optim.sparsity.pattern", problem, found=f"{kernels[wrong[0]][INPUTS]} inputs",
-                         fix=f'--optim.sparsity.exclude "^head" "{wrong[0]}"')  # fmt: skip
+        raise InputError(
+            "field optim.sparsity.pattern",
+            problem,
+            found=f"{kernels[wrong[0]][INPUTS]} inputs",
+            fix=f'--optim.sparsity.exclude "^head" "{wrong[0]}"',
+        )
     return chosen
 
 
-def masked(inner: optax.GradientTransformation, sparsity: Sparsity, chosen: Collection[str],
-           steps: int) -> optax.GradientTransformation:  # fmt: skip
+def masked(
+    inner: optax.GradientTransformation, sparsity: Sparsity, chosen: Collection[str], steps: int
+) -> optax.GradientTransformation:
     """``inner`` with the parameters at the paths ``chosen`` pruned.
 
     Args:
@@ -115,14 +131,17 @@ def masked(inner: optax.GradientTransformation, sparsity: Sparsity, chosen: Coll
         if scored:
             sums = paths(state.scores)
             moved = {name: -weights[name] * slopes[name] for name in chosen}
-            scores = {name: sums[name] + (jnp.abs(m) if sparsity.criterion == "taylor" else m)
-                      for name, m in moved.items()}  # fmt: skip
+            scores = {
+                name: sums[name] + (jnp.abs(m) if sparsity.criterion == "taylor" else m) for name, m in moved.items()
+            }
         known = scores or {name: jnp.abs(weights[name]) for name in chosen}
-        due = (state.count == end) | ((state.count < end) & (state.count >= begin)
-                                      & ((state.count - begin) % every == 0))  # fmt: skip
+        due = (state.count == end) | (
+            (state.count < end) & (state.count >= begin) & ((state.count - begin) % every == 0)
+        )
         share = _share(sparsity, state.count, begin, end)
-        masks = jax.lax.cond(due, lambda: {name: living(known[name], share, sparsity) for name in chosen},
-                             lambda: masks)  # fmt: skip
+        masks = jax.lax.cond(
+            due, lambda: {name: living(known[name], share, sparsity) for name in chosen}, lambda: masks
+        )
         live = map_paths(lambda name, g: jnp.where(masks[name], g, 0) if name in masks else g, grads)
         updates, held = inner.update(live, state.inner, params)
         updates = map_paths(lambda name, u: jnp.where(masks[name], u, -weights[name]) if name in masks else u, updates)
@@ -163,9 +182,12 @@ def check_spare(sparsity: Sparsity, steps: int) -> None:
         InputError: a single skipped step would leave the run without its last zeros.
     """
     if settled(sparsity, steps) >= steps:
-        raise InputError("field optim.sparsity.end", f"is the last of {steps} steps, and none is left to make up for "
-                         "one that train.on_nan skips.", found=f"{sparsity.end:g}",
-                         fix="--optim.sparsity.end 0.7")  # fmt: skip
+        raise InputError(
+            "field optim.sparsity.end",
+            f"is the last of {steps} steps, and none is left to make up for one that train.on_nan skips.",
+            found=f"{sparsity.end:g}",
+            fix="--optim.sparsity.end 0.7",
+        )
 
 
 def _share(sparsity: Sparsity, count: Int[Array, ""], begin: int, end: int) -> Float[Array, ""]:
@@ -217,8 +239,9 @@ def group_of(pattern: str) -> tuple[int, int]:
         return 1, 1
     found = re.fullmatch(r"(\d+):(\d+)", pattern)
     if found is None or not 0 < int(found[1]) < int(found[2]):
-        raise InputError(f'pattern "{pattern}"', "is none of weights.",
-                         fix="unstructured, or 2:4: two of each four weights stay")  # fmt: skip
+        raise InputError(
+            f'pattern "{pattern}"', "is none of weights.", fix="unstructured, or 2:4: two of each four weights stay"
+        )
     return int(found[1]), int(found[2])
 
 
@@ -236,18 +259,28 @@ def _check(sparsity: Sparsity) -> None:
     if not 0 < sparsity.share < 1:
         raise InputError("field optim.sparsity.share", "must be at least 0 and below 1.", found=str(sparsity.share))
     if not 0 <= sparsity.begin <= sparsity.end <= 1:
-        raise InputError("field optim.sparsity.begin", "must be at least 0 and at most end, which is at most 1.",
-                         found=f"begin {sparsity.begin}, end {sparsity.end}")  # fmt: skip
+        raise InputError(
+            "field optim.sparsity.begin",
+            "must be at least 0 and at most end, which is at most 1.",
+            found=f"begin {sparsity.begin}, end {sparsity.end}",
+        )
     if sparsity.criterion not in ("magnitude", "movement", "taylor"):
-        raise InputError("field optim.sparsity.criterion", f'there is no criterion "{sparsity.criterion}".',
-                         fix="magnitude, movement or taylor")  # fmt: skip
+        raise InputError(
+            "field optim.sparsity.criterion",
+            f'there is no criterion "{sparsity.criterion}".',
+            fix="magnitude, movement or taylor",
+        )
     fitting = fitting_share(sparsity.pattern, sparsity.share)
     if not math.isclose(sparsity.share, fitting):
-        raise InputError("field optim.sparsity.share", f"is {sparsity.share:g}, but {sparsity.pattern} prunes another.",
-                         fix=f"--optim.sparsity.share {fitting:g}")  # fmt: skip
+        raise InputError(
+            "field optim.sparsity.share",
+            f"is {sparsity.share:g}, but {sparsity.pattern} prunes another.",
+            fix=f"--optim.sparsity.share {fitting:g}",
+        )
     for pattern in sparsity.exclude:
         try:
             re.compile(pattern)
         except re.error as error:
-            raise InputError("field optim.sparsity.exclude", f"not a regular expression: {error}.",
-                             found=pattern) from None  # fmt: skip
+            raise InputError(
+                "field optim.sparsity.exclude", f"not a regular expression: {error}.", found=pattern
+            ) from None

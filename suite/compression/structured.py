@@ -59,8 +59,12 @@ def find(config: ModelConfig, params: Any, rest: Any, kinds: Sequence[str] = ())
         raise InputError("field compression.prune.pattern", problem, found="structured", fix="--pattern unstructured")
     for kind in kinds:
         if kind not in known:
-            raise InputError("field compression.prune.units", f'"{kind}" is no kind of units of this model.',
-                             found=", ".join(known), fix=f"--units {closest(kind, known) or known[0]}")  # fmt: skip
+            raise InputError(
+                "field compression.prune.units",
+                f'"{kind}" is no kind of units of this model.',
+                found=", ".join(known),
+                fix=f"--units {closest(kind, known) or known[0]}",
+            )
     chosen = kinds or [kind for kind in known if kind != "heads"] or known
     return [layer for layer in found if layer.units.kind in chosen]
 
@@ -78,15 +82,19 @@ def magnitude(found: Sequence[Layer], params: Any) -> list[np.ndarray]:
     flat = paths(params)
 
     def norm(axes: Sequence[Axis], count: int) -> np.ndarray:
-        squares = [np.square(_by_unit(np.asarray(flat[path], np.float64), axis, count)).sum(1)
-                   for path, axis in axes if path in flat]  # fmt: skip
+        squares = [
+            np.square(_by_unit(np.asarray(flat[path], np.float64), axis, count)).sum(1)
+            for path, axis in axes
+            if path in flat
+        ]
         return np.sqrt(sum(squares))
 
     return [norm(layer.made, layer.count) * norm(layer.used, layer.count) for layer in found]
 
 
-def taylor(found: Sequence[Layer], graph: Any, params: Any, rest: Any, task: Task,
-           batches: Iterable[Batch]) -> list[np.ndarray]:  # fmt: skip
+def taylor(
+    found: Sequence[Layer], graph: Any, params: Any, rest: Any, task: Task, batches: Iterable[Batch]
+) -> list[np.ndarray]:
     """(units,) importance of each layer's units by the first order of the loss on ``batches``; see the module."""
     flat = paths(params)
     used = {path: flat[path] for layer in found for path, _ in layer.used}
@@ -98,14 +106,16 @@ def taylor(found: Sequence[Layer], graph: Any, params: Any, rest: Any, task: Tas
     @jax.jit
     def changes(used: dict[str, Any], batch: Batch) -> list[jax.Array]:
         grads = jax.grad(loss)(used, batch)
-        sums = lambda layer: sum(_by_unit(used[path] * grads[path], axis, layer.count).sum(1)
-                                 for path, axis in layer.used)  # fmt: skip
+        sums = lambda layer: sum(
+            _by_unit(used[path] * grads[path], axis, layer.count).sum(1) for path, axis in layer.used
+        )
         return [jnp.abs(sums(layer)) for layer in found]
 
     totals = [np.zeros(layer.count) for layer in found]
     for batch in batches:
-        totals = [total + np.asarray(change, np.float64)
-                  for total, change in zip(totals, changes(used, batch), strict=True)]  # fmt: skip
+        totals = [
+            total + np.asarray(change, np.float64) for total, change in zip(totals, changes(used, batch), strict=True)
+        ]
     return totals
 
 
@@ -122,23 +132,29 @@ def narrowed(config: ModelConfig, found: Sequence[Layer], rate: float) -> ModelC
         InputError: so few units are to go that none would.
     """
     if all(remaining(layer, rate) == layer.count for layer in found):
-        raise InputError("flag --prune", f"{rate:g} takes out no unit.",
-                         found=", ".join(sorted({f"{layer.count} {layer.units.kind}" for layer in found})),
-                         fix="--prune 0.5")  # fmt: skip
+        raise InputError(
+            "flag --prune",
+            f"{rate:g} takes out no unit.",
+            found=", ".join(sorted({f"{layer.count} {layer.units.kind}" for layer in found})),
+            fix="--prune 0.5",
+        )
     for layer in found:
         config = layer.narrowed(config, remaining(layer, rate))
     return config
 
 
-def without(config: ModelConfig, params: Any, rest: Any, found: Sequence[Layer], scores: Sequence[np.ndarray],
-            rate: float) -> Smaller:  # fmt: skip
+def without(
+    config: ModelConfig, params: Any, rest: Any, found: Sequence[Layer], scores: Sequence[np.ndarray], rate: float
+) -> Smaller:
     """The model without the share ``rate`` of each layer's units, those with the lowest scores.
 
     Raises:
         InputError: so few units are to go that none would.
     """
-    kept = {layer.name: np.sort(np.argsort(-score, kind="stable")[: remaining(layer, rate)])
-            for layer, score in zip(found, scores, strict=True)}  # fmt: skip
+    kept = {
+        layer.name: np.sort(np.argsort(-score, kind="stable")[: remaining(layer, rate)])
+        for layer, score in zip(found, scores, strict=True)
+    }
     params_by_path, rest_by_path = dict(paths(params)), dict(paths(rest))
     for layer in found:
         for path, axis in (*layer.made, *layer.used):
@@ -161,8 +177,11 @@ def _check_whole(made: Smaller) -> None:
     _, params, rest = nnx.split(nnx.eval_shape(lambda: made.config.build(rngs=nnx.Rngs(0))), nnx.Param, ...)
     wanted = _shapes(nnx.to_pure_dict(params), nnx.to_pure_dict(rest))
     ours = _shapes(made.params, made.rest)
-    wrong = [f"{name} {ours.get(name)}, not {wanted.get(name)}" for name in sorted(ours.keys() | wanted.keys())
-             if ours.get(name) != wanted.get(name)]  # fmt: skip
+    wrong = [
+        f"{name} {ours.get(name)}, not {wanted.get(name)}"
+        for name in sorted(ours.keys() | wanted.keys())
+        if ours.get(name) != wanted.get(name)
+    ]
     if wrong:
         raise ValueError(f"the PRUNING table of {type(made.config).__module__} leaves {'; '.join(wrong[:5])}")
 

@@ -43,8 +43,9 @@ class Distill(Method):
     def check(self) -> None:
         student = self._recipe
         if student.finetune.kind != "full":
-            raise InputError("field finetune.kind", f"is {student.finetune.kind}: a student is trained whole.",
-                             fix="--finetune full")  # fmt: skip
+            raise InputError(
+                "field finetune.kind", f"is {student.finetune.kind}: a student is trained whole.", fix="--finetune full"
+            )
 
     @functools.cached_property
     def _recipe(self) -> Experiment:
@@ -62,8 +63,11 @@ class Distill(Method):
 
     def name(self, experiment: Experiment) -> str:
         if not experiment.compression.distill.teaches:
-            raise InputError("field distill.logits", "is 0, and no hidden states are named: the teacher has no say.",
-                             fix="--distill.logits 0.9")  # fmt: skip
+            raise InputError(
+                "field distill.logits",
+                "is 0, and no hidden states are named: the teacher has no say.",
+                fix="--distill.logits 0.9",
+            )
         return f"distilled {experiment.name}"
 
     def make(self, run: Run, experiment: Experiment, folder: Path) -> None:
@@ -84,18 +88,24 @@ def _check_alike(student: Experiment, run: Run) -> None:
     """InputError where the student cannot read, or answer, as the run does."""
     theirs, task = run.experiment.task, student.task
     if type(task) is not type(theirs):
-        raise InputError("flag --distill", f"{student.name} learns another kind of task.",
-                         found=f"{type(task).__name__}; the run: {type(theirs).__name__}",
-                         fix="a recipe with the run's task")  # fmt: skip
+        raise InputError(
+            "flag --distill",
+            f"{student.name} learns another kind of task.",
+            found=f"{type(task).__name__}; the run: {type(theirs).__name__}",
+            fix="a recipe with the run's task",
+        )
     own, known = assets_of(task), assets_of(theirs)
     for name in [*own, *(name for name in known if name not in own)]:
         mine, yours = (_settings(assets.get(name)) for assets in (own, known))
         wrong = [each for each in dict.fromkeys([*yours, *mine]) if mine.get(each) != yours.get(each)]
         if wrong:
             said = [", ".join(f"{each} {found.get(each)}" for each in wrong) for found in (yours, mine)]
-            raise InputError(f"field task.{name}", "is not the teacher's, so the two would not read or say the same.",
-                             found=f"teacher: {said[0]}; student: {said[1]}",
-                             fix="a recipe with the teacher's")  # fmt: skip
+            raise InputError(
+                f"field task.{name}",
+                "is not the teacher's, so the two would not read or say the same.",
+                found=f"teacher: {said[0]}; student: {said[1]}",
+                fix="a recipe with the teacher's",
+            )
 
 
 def _settings(asset: Asset | None) -> dict[str, Any]:

@@ -93,8 +93,9 @@ def _of(units: Units, config: Any, shapes: Mapping[str, tuple[int, ...]]) -> lis
         if match is None:
             continue
         numbers = {name: int(number) for name, number in match.groupdict().items()}
-        made, used = ([(_filled(template, numbers), axis) for template, axis in part]
-                      for part in (units.made, units.used))  # fmt: skip
+        made, used = (
+            [(_filled(template, numbers), axis) for template, axis in part] for part in (units.made, units.used)
+        )
         made, used = ([each for each in part if each[0] in shapes] for part in (made, used))
         count = shapes[path][units.made[0][1]] if units.count is None else units.count(config)
         if used:
@@ -122,10 +123,14 @@ def feed_forward(block: str) -> Units:
     return Units(
         kind="feed_forward",
         field="feed_forward",
-        made=((f"{block}/up/kernel", 1), (f"{block}/gate/kernel", 1), (f"{block}/up/bias", 0),
-              (f"{block}/gate/bias", 0)),
+        made=(
+            (f"{block}/up/kernel", 1),
+            (f"{block}/gate/kernel", 1),
+            (f"{block}/up/bias", 0),
+            (f"{block}/gate/bias", 0),
+        ),
         used=((f"{block}/down/kernel", 0),),
-    )  # fmt: skip
+    )
 
 
 def heads(attention: str, size: str = "width", besides: tuple[Axis, ...] = ()) -> Units:
@@ -148,10 +153,13 @@ def heads(attention: str, size: str = "width", besides: tuple[Axis, ...] = ()) -
     return Units(
         kind="heads",
         field="heads",
-        made=(*((f"{attention}/{part}/kernel", 1) for part in parts),
-              *((f"{attention}/{part}/bias", 0) for part in parts), *besides),
+        made=(
+            *((f"{attention}/{part}/kernel", 1) for part in parts),
+            *((f"{attention}/{part}/bias", 0) for part in parts),
+            *besides,
+        ),
         used=((f"{attention}/out/kernel", 0),),
         count=lambda config: getattr(config, "kv_heads", 0) or config.heads,
         fewer=fewer,
         multiple=1,
-    )  # fmt: skip
+    )

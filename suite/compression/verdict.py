@@ -42,9 +42,12 @@ def ruler(experiment: Experiment, scores: Scores) -> tuple[str, bool]:
     goal, best = experiment.goal, experiment.train.best
     metric = goal.metric if goal else best.removeprefix("-") or next(iter(scores.rows))
     if metric not in scores.rows:
-        raise InputError(f"field {'goal.metric' if goal else 'train.best'}", f'"{metric}" is no metric that records '
-                         "have a part in, so no difference can be told by it.", found=", ".join(scores.rows),
-                         fix="a run with one of these")  # fmt: skip
+        raise InputError(
+            f"field {'goal.metric' if goal else 'train.best'}",
+            f'"{metric}" is no metric that records have a part in, so no difference can be told by it.',
+            found=", ".join(scores.rows),
+            fix="a run with one of these",
+        )
     return metric, best.startswith("-") if goal is None else goal.at_most is not None
 
 
@@ -98,8 +101,12 @@ def read(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / FILE
     if not path.is_file():
         there = config.is_run(folder)
-        raise InputError(f'folder "{folder}"', f"has no {FILE}.", found="a run" if there else "no run",
-                         fix="the folder that suite compress printed last")  # fmt: skip
+        raise InputError(
+            f'folder "{folder}"',
+            f"has no {FILE}.",
+            found="a run" if there else "no run",
+            fix="the folder that suite compress printed last",
+        )
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
@@ -118,21 +125,38 @@ def render(verdict: Mapping[str, Any]) -> str:
     drop = verdict["drop"]
     rows = [
         ("", "before", "after", ""),
-        (f"{verdict['split']}/{verdict['metric']}", _spread(verdict["before"]), _spread(verdict["after"]),
-         f"worse by {_spread(drop)}"),
+        (
+            f"{verdict['split']}/{verdict['metric']}",
+            _spread(verdict["before"]),
+            _spread(verdict["after"]),
+            f"worse by {_spread(drop)}",
+        ),
         ("weights", _mebibytes(size["before_bytes"]), _mebibytes(size["after_bytes"]), _share(size["ratio"])),
-        *((f"latency, {rows} row{'' if rows == '1' else 's'}", f"{ms['before']:.3g} ms", f"{ms['after']:.3g} ms",
-           _share(ms["ratio"]) + _beside_float32(ms)) for rows, ms in verdict["latency_ms"].items()),
-        ("memory", _mebibytes(memory["before"]), _mebibytes(memory["after"]),
-         _share(memory["after"] / memory["before"])),
+        *(
+            (
+                f"latency, {rows} row{'' if rows == '1' else 's'}",
+                f"{ms['before']:.3g} ms",
+                f"{ms['after']:.3g} ms",
+                _share(ms["ratio"]) + _beside_float32(ms),
+            )
+            for rows, ms in verdict["latency_ms"].items()
+        ),
+        (
+            "memory",
+            _mebibytes(memory["before"]),
+            _mebibytes(memory["after"]),
+            _share(memory["after"] / memory["before"]),
+        ),
         ("parameters", f"{count['before']:,}", f"{count['after']:,}", f"{count['zeros']:,} are zero"),
-    ]  # fmt: skip
+    ]
     if alone := verdict.get("baseline"):
         value = {name: alone[name] for name in ("value", "low", "high")}
         rows.insert(2, ("  from labels alone", "", _spread(value), f"the teacher adds {_spread(alone['margin'])}"))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = ["  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip()
-             for row in rows]  # fmt: skip
+    lines = [
+        "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip()
+        for row in rows
+    ]
     return "\n".join([f"{verdict['method']} of {verdict['of']}", *lines, sentence(verdict)])
 
 

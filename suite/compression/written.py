@@ -64,8 +64,11 @@ def is_written(experiment: Experiment, run: Path, folder: Path) -> bool:
         return False
     stored = json.loads((run / "experiment.json").read_text(encoding="utf-8"))
     if _anywhere(stored) != _anywhere(json.loads(json.dumps(config.to_json(experiment)))):
-        raise InputError(f'--run-dir "{folder}"', "holds another compression, or the beginning of one.",
-                         fix="the flags that it was begun with, or another --run-dir")  # fmt: skip
+        raise InputError(
+            f'--run-dir "{folder}"',
+            "holds another compression, or the beginning of one.",
+            fix="the flags that it was begun with, or another --run-dir",
+        )
     return True
 
 

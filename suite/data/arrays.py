@@ -96,6 +96,11 @@ def _idx(file: Path) -> np.ndarray:
 def keys(source: Memory) -> list[bytes]:
     """One byte string a row that says all of its content."""
     columns = source[np.arange(len(source))].values()
-    rows = [[np.ascontiguousarray(v).tobytes() if isinstance(v, np.ndarray | np.generic) else str(v).encode()
-             for v in column] for column in columns]  # fmt: skip
+    rows = [
+        [
+            np.ascontiguousarray(v).tobytes() if isinstance(v, np.ndarray | np.generic) else str(v).encode()
+            for v in column
+        ]
+        for column in columns
+    ]
     return [b"\x1f".join(row) for row in zip(*rows, strict=True)]

@@ -31,9 +31,12 @@ def require_audio(source: Source, fields: Mapping[str, str], data: Data) -> None
     """Every column named by ``fields`` is in the source, or InputError; says why TFDS gives no recordings."""
     name = fields["audio"]
     if name not in source.schema and type(data).__name__ == "Tfds":
-        raise InputError("field task.audio", f'the recordings "{name}" of {origin(data)} are not read.',
-                         found="TFDS decodes its Audio feature by TensorFlow, which is not loaded here",
-                         fix="write them as wav files with a manifest.jsonl, and --data manifest.jsonl")  # fmt: skip
+        raise InputError(
+            "field task.audio",
+            f'the recordings "{name}" of {origin(data)} are not read.',
+            found="TFDS decodes its Audio feature by TensorFlow, which is not loaded here",
+            fix="write them as wav files with a manifest.jsonl, and --data manifest.jsonl",
+        )
     require(source, fields, origin(data))
 
 
@@ -63,8 +66,12 @@ def without_unusable(source: Source, name: str, features: "AudioFeatures", longe
     dropped = {**source.dropped, **{reason: count for reason, count in counts.items() if count}}
     if not keep.any():
         found = ", ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
-        raise InputError(f"column {name}", "no recording can be used.", found=found,
-                         fix="check the paths, or raise --task.max_seconds")  # fmt: skip
+        raise InputError(
+            f"column {name}",
+            "no recording can be used.",
+            found=found,
+            fix="check the paths, or raise --task.max_seconds",
+        )
     return Subset(source, np.flatnonzero(keep), dropped)
 
 
@@ -124,8 +131,9 @@ class Noise(Perturbation):
         return np.resize(np.roll(noise, -int(rng.integers(len(noise)))), size)
 
 
-def perturbed(audio: Ragged, changes: Sequence[Perturbation], rate: int,
-              rng: np.random.Generator | None) -> dict[str, Ragged]:  # fmt: skip
+def perturbed(
+    audio: Ragged, changes: Sequence[Perturbation], rate: int, rng: np.random.Generator | None
+) -> dict[str, Ragged]:
     """``audio``: the recordings, samples changed by ``changes`` in order where ``rng`` is given, features as they are.
 
     Without ``rng``, ``room`` is as long as ``changes`` could make each row: so the buckets hold it in training.

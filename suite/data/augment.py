@@ -96,9 +96,21 @@ class ResizedCrop(Augmentation):
 
 
 OPERATIONS: tuple[str, ...] = (
-    "identity", "autocontrast", "equalize", "posterize", "solarize", "color", "contrast", "brightness", "sharpness",
-    "rotate", "shear_x", "shear_y", "translate_x", "translate_y",
-)  # fmt: skip
+    "identity",
+    "autocontrast",
+    "equalize",
+    "posterize",
+    "solarize",
+    "color",
+    "contrast",
+    "brightness",
+    "sharpness",
+    "rotate",
+    "shear_x",
+    "shear_y",
+    "translate_x",
+    "translate_y",
+)
 """The fourteen operations of RandAugment."""
 ENHANCERS = {"color": "Color", "contrast": "Contrast", "brightness": "Brightness", "sharpness": "Sharpness"}
 

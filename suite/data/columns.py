@@ -28,8 +28,12 @@ def require(source: Source, fields: Mapping[str, str], where: str) -> None:
     for field, name in fields.items():
         if name not in known:
             near = field if field in known else closest(name, known) or next(iter(known), "NAME")
-            raise InputError(f"field task.{field}", f'column "{name}" is not in {where}.', found=", ".join(known),
-                             fix=f"--task.{field} {near}")  # fmt: skip
+            raise InputError(
+                f"field task.{field}",
+                f'column "{name}" is not in {where}.',
+                found=", ".join(known),
+                fix=f"--task.{field} {near}",
+            )
 
 
 def without_empty_texts(source: Source, name: str) -> Source:

@@ -112,8 +112,9 @@ def _names(values: Any, names: list[str] | None) -> list[str]:
 
 def content_hashes(columns: Sequence[Any]) -> list[bytes]:
     """A hash (12 bytes) of each record's content, from its columns."""
-    return [hashlib.blake2b(b"\x1f".join(map(_content, row)), digest_size=12).digest()
-            for row in zip(*columns, strict=True)]  # fmt: skip
+    return [
+        hashlib.blake2b(b"\x1f".join(map(_content, row)), digest_size=12).digest() for row in zip(*columns, strict=True)
+    ]
 
 
 def _content(value: Any) -> bytes:

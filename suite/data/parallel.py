@@ -47,9 +47,12 @@ class ParallelLines(Data):
         pairs = {name: pair for name in SPLITS if (pair := self._pair(folder, name))}
         if "train" not in pairs:
             found = ", ".join(sorted(item.name for item in folder.iterdir())[:10]) if folder.is_dir() else "one file"
-            raise InputError(self.path, f"no train.{self.source} and train.{self.target} in this folder.",
-                             found=found or "an empty folder",
-                             fix="--task.data.source and --task.data.target say what the files end in")  # fmt: skip
+            raise InputError(
+                self.path,
+                f"no train.{self.source} and train.{self.target} in this folder.",
+                found=found or "an empty folder",
+                fix="--task.data.source and --task.data.target say what the files end in",
+            )
         carved = carves_validation(split, list(pairs), self.validation, self.path) and split != "test"
         source: Source = _read(*pairs["train" if carved else split])
         if carved:
@@ -99,7 +102,10 @@ def languages(folder: Path) -> tuple[str, ...]:
 def _read(source: Path, target: Path) -> Memory:
     said, same = lines(read_text(source)), lines(read_text(target))
     if len(said) != len(same):
-        raise InputError(f"{source.name} and {target.name}", "line i of one must say what line i of the other says.",
-                         found=f"{len(said)} and {len(same)} lines",
-                         fix="remove the lines that have no translation")  # fmt: skip
+        raise InputError(
+            f"{source.name} and {target.name}",
+            "line i of one must say what line i of the other says.",
+            found=f"{len(said)} and {len(same)} lines",
+            fix="remove the lines that have no translation",
+        )
     return Memory({"source": said, "target": same}, {"source": "text", "target": "text"})

@@ -121,8 +121,15 @@ def _rows(order: np.ndarray, batch_size: int) -> np.ndarray:
     return padded.reshape(count, batch_size)
 
 
-def make_plan(task: Task, source: Source, batch_size: int, *, seed: int | None, buckets: tuple[int, ...] = (),
-              cache: Path | None = None) -> Plan:  # fmt: skip
+def make_plan(
+    task: Task,
+    source: Source,
+    batch_size: int,
+    *,
+    seed: int | None,
+    buckets: tuple[int, ...] = (),
+    cache: Path | None = None,
+) -> Plan:
     """The plan of a split: shuffled where ``seed`` is given, bucketed by length where rows are ragged.
 
     Raises:
@@ -132,8 +139,12 @@ def make_plan(task: Task, source: Source, batch_size: int, *, seed: int | None, 
         raise InputError("split", "has no records", fix="check the data's path, its splits and what cleaning dropped")
     if any(low >= high for low, high in itertools.pairwise((0, *buckets))):
         rising = sorted({max(length, 1) for length in buckets})
-        raise InputError("field pipeline.buckets", "must rise, from 1 or more", found=" ".join(map(str, buckets)),
-                         fix=f"--pipeline.buckets {' '.join(map(str, rising))}")  # fmt: skip
+        raise InputError(
+            "field pipeline.buckets",
+            "must rise, from 1 or more",
+            found=" ".join(map(str, buckets)),
+            fix=f"--pipeline.buckets {' '.join(map(str, rising))}",
+        )
     lengths = ragged_lengths(task, source, cache)
     if lengths is not None and not buckets:
         buckets = default_buckets(lengths)
@@ -189,8 +200,9 @@ class Encoder:
         if real.any():
             batch = pad(self._encoded(first, indices, held, real), real, length)
         else:  # the last batch ends before this process's rows: zeros of the form that the others have
-            one = self.task.encode(self.source[indices[indices >= 0][:1]],
-                                   self._rng(first, 0) if self.augment else None)  # fmt: skip
+            one = self.task.encode(
+                self.source[indices[indices >= 0][:1]], self._rng(first, 0) if self.augment else None
+            )
             batch = {name: np.zeros_like(value) for name, value in pad(one, _only_first(real), length).items()}
         return {"span": np.asarray(span), "indices": indices, "batch": batch}
 
@@ -243,8 +255,11 @@ def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
     joined: dict[str, Any] = {}
     for name, value in parts[0].items():
         if isinstance(value, Ragged):
-            joined[name] = replace(value, values=np.concatenate([part[name].values for part in parts]),
-                                   lengths=np.concatenate([part[name].lengths for part in parts]))  # fmt: skip
+            joined[name] = replace(
+                value,
+                values=np.concatenate([part[name].values for part in parts]),
+                lengths=np.concatenate([part[name].lengths for part in parts]),
+            )
         else:
             joined[name] = np.concatenate([np.asarray(part[name]) for part in parts])
     return joined
@@ -261,8 +276,9 @@ def spans(start: int, stop: int, steps: int) -> list[tuple[int, int]]:
     return [(first, min(end, stop) - first) for first, end in zip(firsts, [*firsts[1:], stop], strict=True)]
 
 
-def dispatches(encoder: Encoder, start: int, stop: int, steps: int = 1, *, workers: int = 0,
-               prefetch: int = 4) -> Generator[Dispatch, None, None]:  # fmt: skip
+def dispatches(
+    encoder: Encoder, start: int, stop: int, steps: int = 1, *, workers: int = 0, prefetch: int = 4
+) -> Generator[Dispatch, None, None]:
     """Dispatches that cover global batches ``start`` to ``stop``, the same with any number of workers."""
     if start >= stop:
         return
@@ -282,8 +298,9 @@ def dispatches(encoder: Encoder, start: int, stop: int, steps: int = 1, *, worke
             close()
 
 
-def to_device(items: Iterator[Dispatch], place: Callable[[Batch], Batch] = jax.device_put) -> Iterator[
-        tuple[Dispatch, Batch]]:  # fmt: skip
+def to_device(
+    items: Iterator[Dispatch], place: Callable[[Batch], Batch] = jax.device_put
+) -> Iterator[tuple[Dispatch, Batch]]:
     """Each dispatch with its batch on the device(s), where ``place`` puts it, one ahead of the one in use.
 
     Placing takes longer the more devices share a batch, so it has a thread of its own: the loop's time doesn't grow.

@@ -105,9 +105,12 @@ def decode(value: Any, rate: int, longest: float = math.inf) -> np.ndarray:
 
 def _check_length(value: Any, lasts: float, longest: float) -> None:
     if lasts > longest:
-        raise InputError(name_of(value), f"this recording lasts {lasts:.1f} s, longer than the model takes.",
-                         found=f"limit {longest:g} s",
-                         fix="cut it, or train with a larger --task.max_seconds")  # fmt: skip
+        raise InputError(
+            name_of(value),
+            f"this recording lasts {lasts:.1f} s, longer than the model takes.",
+            found=f"limit {longest:g} s",
+            fix="cut it, or train with a larger --task.max_seconds",
+        )
 
 
 def resample(samples: np.ndarray, ratio: float) -> np.ndarray:

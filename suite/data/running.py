@@ -31,8 +31,11 @@ class RunningText(Data):
         """The text of a split. Raises InputError: no such file or split, not UTF-8, or an empty split."""
         path = existing(self.path)
         if min(self.validation, self.test) < 0 or self.validation + self.test >= 1:
-            raise InputError("fields data.validation and data.test", "must be at least 0 and sum to less than 1",
-                             found=f"{self.validation}, {self.test}")  # fmt: skip
+            raise InputError(
+                "fields data.validation and data.test",
+                "must be at least 0 and sum to less than 1",
+                found=f"{self.validation}, {self.test}",
+            )
         files = split_files(path, (".txt",)) if path.is_dir() else {}
         if path.is_dir() and "train" not in files:
             raise InputError(self.path, "no train.txt in this folder", fix="name a file")

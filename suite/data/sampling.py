@@ -37,7 +37,11 @@ class Sample(Data):
             return source
         if not 0 < self.examples <= len(source):
             found = f"{self.examples} of {len(source)}"
-            raise InputError("field task.data.examples", "is no number of training records that can be drawn.",
-                             found=found, fix="--task.data.examples 0 takes all")  # fmt: skip
+            raise InputError(
+                "field task.data.examples",
+                "is no number of training records that can be drawn.",
+                found=found,
+                fix="--task.data.examples 0 takes all",
+            )
         drawn = np.random.default_rng(self.seed).choice(len(source), self.examples, replace=False)
         return Subset(source, np.sort(drawn))

@@ -137,9 +137,21 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 SUBJECTS = (
-    "the plot", "the film", "the acting", "the script", "the ending", "the cast", "the music", "the pacing",
-    "the dialogue", "the lead", "the camera work", "the story", "the second act", "the direction",
-)  # fmt: skip
+    "the plot",
+    "the film",
+    "the acting",
+    "the script",
+    "the ending",
+    "the cast",
+    "the music",
+    "the pacing",
+    "the dialogue",
+    "the lead",
+    "the camera work",
+    "the story",
+    "the second act",
+    "the direction",
+)
 POSITIVE = ("good", "wonderful", "moving", "clever", "funny", "brilliant", "charming", "gripping", "fresh", "superb")
 NEGATIVE = ("bad", "awful", "boring", "clumsy", "dull", "terrible", "tedious", "silly", "stale", "weak")
 DEGREES = ("", "", "really ", "very ", "quite ", "particularly ")

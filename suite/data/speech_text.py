@@ -98,8 +98,13 @@ class Pieces(Transcriber):
 
     @property
     def _model(self) -> SentencePiece:
-        return SentencePiece(file=self.file, vocab_size=self.vocab_size, kind=self.algorithm, lowercase=self.lowercase,
-                             character_coverage=1.0)  # fmt: skip
+        return SentencePiece(
+            file=self.file,
+            vocab_size=self.vocab_size,
+            kind=self.algorithm,
+            lowercase=self.lowercase,
+            character_coverage=1.0,
+        )
 
     def fit(self, source: Source, column: str, path: Path) -> None:
         """Writes the model to ``path``. Raises InputError: no text, or a vocabulary smaller than the alphabet."""

@@ -88,15 +88,22 @@ def _write(folder: Path, batches: Iterator[Any], types: dict[str, str], dropped:
                 wider = [name for name, writer in writers.items() if not writer.add(batch[name])]
                 if wider:
                     raise _Wider(wider)
-        meta = {"columns": {name: writer.kind for name, writer in writers.items()},
-                "rows": next(iter(writers.values())).count if writers else 0, "dropped": dropped()}  # fmt: skip
+        meta = {
+            "columns": {name: writer.kind for name, writer in writers.items()},
+            "rows": next(iter(writers.values())).count if writers else 0,
+            "dropped": dropped(),
+        }
         (new / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         new.chmod(0o755)
         with contextlib.suppress(OSError):  # another process was first: its files are the same
             os.replace(new, folder)
     except OSError as error:
-        raise InputError(f'cache "{folder.parent}"', "cannot hold the columns of this table", found=str(error),
-                         fix="free some space, or SUITE_CACHE=DIR on another disk") from error  # fmt: skip
+        raise InputError(
+            f'cache "{folder.parent}"',
+            "cannot hold the columns of this table",
+            found=str(error),
+            fix="free some space, or SUITE_CACHE=DIR on another disk",
+        ) from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
@@ -207,8 +214,14 @@ def parquet(file: Path) -> Memory:
         raise InputError(str(file), "this is not a Parquet file", found=str(error)) from error
 
 
-def csv(file: Path, parse: Callable[[list[int]], Any], header: tuple[str, ...], skip: int,
-        texts: tuple[str, ...], delimiter: str) -> Memory:  # fmt: skip
+def csv(
+    file: Path,
+    parse: Callable[[list[int]], Any],
+    header: tuple[str, ...],
+    skip: int,
+    texts: tuple[str, ...],
+    delimiter: str,
+) -> Memory:
     """A CSV file, by blocks. Types are those of the first block, widened where a later value asks for it.
 
     Args:
@@ -232,8 +245,9 @@ def csv(file: Path, parse: Callable[[list[int]], Any], header: tuple[str, ...], 
         broken.clear()
         stated = {**{name: kinds[kind] for name, kind in types.items()}, **dict.fromkeys(texts, pa.string())}
         with contextlib.closing(pa.input_stream(str(file), buffer_size=BLOCK)) as stream:
-            read = arrow.ReadOptions(block_size=BLOCK, column_names=list(header) or None, skip_rows=skip,
-                                     use_threads=False)  # fmt: skip
+            read = arrow.ReadOptions(
+                block_size=BLOCK, column_names=list(header) or None, skip_rows=skip, use_threads=False
+            )
             convert = arrow.ConvertOptions(column_types=stated)
             try:
                 with arrow.open_csv(stream, read, parse(broken), convert) as opened:

@@ -21,8 +21,7 @@ CHUNK = 8_192
 """Rows looked at together where all of a table is walked."""
 
 
-def load(path: Path, delimiter: str, header: tuple[str, ...], texts: tuple[str, ...] = (),
-         most: int = LARGE) -> Memory:  # fmt: skip
+def load(path: Path, delimiter: str, header: tuple[str, ...], texts: tuple[str, ...] = (), most: int = LARGE) -> Memory:
     """All rows of a table; read once as long as the file does not change.
 
     Args:
@@ -42,8 +41,9 @@ def load(path: Path, delimiter: str, header: tuple[str, ...], texts: tuple[str, 
 
 
 @functools.lru_cache(maxsize=4)
-def _load(path: str, delimiter: str, header: tuple[str, ...], texts: tuple[str, ...], large: bool,
-          state: tuple[int, int]) -> Memory:  # fmt: skip
+def _load(
+    path: str, delimiter: str, header: tuple[str, ...], texts: tuple[str, ...], large: bool, state: tuple[int, int]
+) -> Memory:
     file = Path(path)
     name = file.name.lower().removesuffix(".gz")
     if name.endswith(".parquet"):
@@ -56,8 +56,9 @@ def _load(path: str, delimiter: str, header: tuple[str, ...], texts: tuple[str, 
     return parse(read_bytes(file), path, delimiter, header, texts)
 
 
-def parse(data: bytes, path: str, delimiter: str = "", header: tuple[str, ...] = (),
-          texts: tuple[str, ...] = ()) -> Memory:  # fmt: skip
+def parse(
+    data: bytes, path: str, delimiter: str = "", header: tuple[str, ...] = (), texts: tuple[str, ...] = ()
+) -> Memory:
     """All rows of a CSV, TSV or JSONL file that is in memory.
 
     Args:
@@ -110,8 +111,7 @@ def parts(table: Memory, seed: int, fractions: tuple[float, float]) -> np.ndarra
     if not isinstance(table, streamed.Mapped):
         return seeded_split(list(keys(table)), seed, fractions)
     name = f"split-{seed}-{fractions[0]:g}-{fractions[1]:g}.npy"
-    return table.kept(name, lambda: np.concatenate(
-        [seeded_split(chunk, seed, fractions) for chunk in _chunks(table)]))  # fmt: skip
+    return table.kept(name, lambda: np.concatenate([seeded_split(chunk, seed, fractions) for chunk in _chunks(table)]))
 
 
 def sniff(name: str, text: str) -> str:
@@ -142,8 +142,9 @@ def _parse_options(delimiter: str, broken: list[int]) -> Any:
         return "skip"
 
     tabs = delimiter == "\t"
-    return csv.ParseOptions(delimiter=delimiter, quote_char=False if tabs else '"', newlines_in_values=not tabs,
-                            invalid_row_handler=skip)  # fmt: skip
+    return csv.ParseOptions(
+        delimiter=delimiter, quote_char=False if tabs else '"', newlines_in_values=not tabs, invalid_row_handler=skip
+    )
 
 
 def _csv(data: bytes, path: str, delimiter: str, header: tuple[str, ...], stated: tuple[str, ...]) -> Memory:

@@ -169,8 +169,10 @@ class Fields(Asset):
         for each in sorted((e for e in learnt if e.kind != "dense"), key=lambda e: e.kind == "list"):
             made.append(each.field(start))
             start += made[-1].size  # type: ignore[union-attr]
-        stored = {"numbers": [asdict(m) for m in made if isinstance(m, Number)],
-                  "fields": [asdict(m) for m in made if isinstance(m, Field)]}  # fmt: skip
+        stored = {
+            "numbers": [asdict(m) for m in made if isinstance(m, Number)],
+            "fields": [asdict(m) for m in made if isinstance(m, Field)],
+        }
         path.write_text(json.dumps(stored, ensure_ascii=False), encoding="utf-8")
 
     def _guesses(self, source: Source, label: str) -> list[Guess]:
@@ -181,8 +183,12 @@ class Fields(Asset):
             for name in names:
                 if name not in source.schema:
                     field = "lists" if kind == "list" else kind
-                    raise InputError(f"field task.fields.{field}", f'column "{name}" is not in the data.',
-                                     found=", ".join(source.schema), fix=closest(name, source.schema))  # fmt: skip
+                    raise InputError(
+                        f"field task.fields.{field}",
+                        f'column "{name}" is not in the data.',
+                        found=", ".join(source.schema),
+                        fix=closest(name, source.schema),
+                    )
         return guess(source, (label,), stated, self.separator, self.infer)
 
     @property
@@ -223,8 +229,12 @@ class Fields(Asset):
         """
         names = [number.name for number in self.numbers] + [field.name for field in self.fields]
         if not any(name in columns for name in names):
-            raise InputError("columns", "none of those that the model was trained on is there",
-                             found=", ".join(columns) or "none", fix=", ".join(names[:10]))  # fmt: skip
+            raise InputError(
+                "columns",
+                "none of those that the model was trained on is there",
+                found=", ".join(columns) or "none",
+                fix=", ".join(names[:10]),
+            )
         count = len(next(iter(columns.values())))
         absent = [None] * count
         dense = [number.encode(columns.get(number.name, absent)) for number in self.numbers]
@@ -238,8 +248,11 @@ class Fields(Asset):
                 rows = field.rows(texts(values))[:, None]
             ids.append(rows)
         empty = np.zeros((count, 0), np.float32)
-        return {"dense": np.concatenate([empty, *dense], 1), "ids": np.concatenate([empty.astype(np.int32), *ids], 1),
-                "weights": np.concatenate([empty, *weights], 1)}  # fmt: skip
+        return {
+            "dense": np.concatenate([empty, *dense], 1),
+            "ids": np.concatenate([empty.astype(np.int32), *ids], 1),
+            "weights": np.concatenate([empty, *weights], 1),
+        }
 
 
 def _log(x: np.ndarray) -> np.ndarray:

@@ -15,10 +15,29 @@ CRITEO_CATEGORIES = tuple(f"C{i}" for i in range(1, 27))
 CRITEO = ("label", *CRITEO_NUMBERS, *CRITEO_CATEGORIES)
 """Columns of the Criteo display advertising log, whose files are tab separated and have no header line."""
 
-AVAZU_TEXTS = ("id", "site_id", "site_domain", "site_category", "app_id", "app_domain", "app_category", "device_id",
-               "device_ip", "device_model")  # fmt: skip
-AVAZU = ("id", "click", "hour", "C1", "banner_pos", *AVAZU_TEXTS[1:], "device_type", "device_conn_type",
-         *(f"C{i}" for i in range(14, 22)))  # fmt: skip
+AVAZU_TEXTS = (
+    "id",
+    "site_id",
+    "site_domain",
+    "site_category",
+    "app_id",
+    "app_domain",
+    "app_category",
+    "device_id",
+    "device_ip",
+    "device_model",
+)
+AVAZU = (
+    "id",
+    "click",
+    "hour",
+    "C1",
+    "banner_pos",
+    *AVAZU_TEXTS[1:],
+    "device_type",
+    "device_conn_type",
+    *(f"C{i}" for i in range(14, 22)),
+)
 """Columns of the Avazu log, comma separated."""
 
 _YEAR = re.compile(r"\((\d{4})\)\s*$")

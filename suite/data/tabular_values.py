@@ -67,8 +67,9 @@ def _number(value: Any, column: str) -> float:
         return float(value)
     except (TypeError, ValueError):
         fix = f"correct the record, or --task.fields.categorical {column}"
-        raise InputError(f"column {column}", "holds a value that is no number", found=f"{value!r:.60}",
-                         fix=fix) from None  # fmt: skip
+        raise InputError(
+            f"column {column}", "holds a value that is no number", found=f"{value!r:.60}", fix=fix
+        ) from None
 
 
 def clicks(values: Sequence[Any] | np.ndarray, column: str, positive: str = "") -> np.ndarray:
@@ -100,8 +101,12 @@ def clicks(values: Sequence[Any] | np.ndarray, column: str, positive: str = "") 
 
 
 def _no_click(column: str, value: str) -> InputError:
-    return InputError(f"column {column}", "holds a label that is neither 1 nor 0", found=value,
-                      fix=f"--task.positive {value} makes that value a click and every other none")  # fmt: skip
+    return InputError(
+        f"column {column}",
+        "holds a label that is neither 1 nor 0",
+        found=value,
+        fix=f"--task.positive {value} makes that value a click and every other none",
+    )
 
 
 def from_records(records: Sequence[Any]) -> dict[str, list[Any]]:
@@ -120,6 +125,10 @@ def _record(record: Any) -> Mapping[str, Any]:
         with contextlib.suppress(json.JSONDecodeError):
             record = json.loads(record)
     if not isinstance(record, Mapping):
-        raise InputError("record", "is no JSON object of column names and values", found=f"{record!r:.60}",
-                         fix='{"column": value, ...}, or a CSV, JSONL or Parquet file')  # fmt: skip
+        raise InputError(
+            "record",
+            "is no JSON object of column names and values",
+            found=f"{record!r:.60}",
+            fix='{"column": value, ...}, or a CSV, JSONL or Parquet file',
+        )
     return record

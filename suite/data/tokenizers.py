@@ -103,8 +103,11 @@ class Published(Tokenizer):
             InputError: no folder is named, or it has no tokenizer that can be read.
         """
         if not self.source:
-            raise InputError("field task.tokenizer.source", "is empty, and training starts from no published weights.",
-                             fix="--checkpoint.init_from FOLDER, or --task.tokenizer.source FOLDER")  # fmt: skip
+            raise InputError(
+                "field task.tokenizer.source",
+                "is empty, and training starts from no published weights.",
+                fix="--checkpoint.init_from FOLDER, or --task.tokenizer.source FOLDER",
+            )
         made = _collect(Path(self.source).expanduser(), self.side)
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         partial.write_text(made, encoding="utf-8")
@@ -119,11 +122,15 @@ class Published(Tokenizer):
         self, texts: Sequence[str], max_length: int, sample: np.random.Generator | None = None, alpha: float = 0.1
     ) -> Ragged:
         if sample is not None:
-            raise InputError("field task.sampling", "a published tokenizer has one segmentation only.",
-                             fix="--task.sampling 0")  # fmt: skip
+            raise InputError(
+                "field task.sampling", "a published tokenizer has one segmentation only.", fix="--task.sampling 0"
+            )
         if max_length <= self._engine.specials:
-            raise InputError("field task.max_length", f"leaves no room beside {self._engine.specials} special tokens.",
-                             found=str(max_length))  # fmt: skip
+            raise InputError(
+                "field task.max_length",
+                f"leaves no room beside {self._engine.specials} special tokens.",
+                found=str(max_length),
+            )
         return ragged(self._engine.encode([str(text) for text in texts], max_length) if len(texts) else [])
 
     def targets(
@@ -140,9 +147,12 @@ class Published(Tokenizer):
             InputError: rows end with none of their own.
         """
         if not self.closes:
-            raise InputError("field task.tokenizer", "its rows end with no token of their own, so that a decoder would "
-                             "never be done.", found=self.source or self.file,
-                             fix="the tokenizer of an encoder-decoder, such as T5's or Marian's")  # fmt: skip
+            raise InputError(
+                "field task.tokenizer",
+                "its rows end with no token of their own, so that a decoder would never be done.",
+                found=self.source or self.file,
+                fix="the tokenizer of an encoder-decoder, such as T5's or Marian's",
+            )
         return self._engine.encode(["a"], self._engine.specials + 1)[0][-1]
 
     def decode(self, ids: Sequence[Sequence[int]] | np.ndarray) -> list[str]:
@@ -213,8 +223,10 @@ class _Pieces:
         if self._ids is None:
             rows = self._model.encode(texts, out_type=int, num_threads=1)
         else:
-            rows = [[self._ids.get(piece, self._unknown) for piece in row]
-                    for row in self._model.encode(texts, out_type=str, num_threads=1)]  # fmt: skip
+            rows = [
+                [self._ids.get(piece, self._unknown) for piece in row]
+                for row in self._model.encode(texts, out_type=str, num_threads=1)
+            ]
         return [[*self._prefix, *row[:most], *self._suffix] for row in rows]
 
     def decode(self, rows: list[list[int]]) -> list[str]:
@@ -261,8 +273,9 @@ def _collect(folder: Path, side: str) -> str:
     except Exception as error:  # two libraries' own kinds
         raise InputError(f"tokenizer in {folder}", f"cannot be read: {error}", fix="fetch it again") from None
     fix = f"a folder with tokenizer.json, vocab.txt, vocab.json and merges.txt, or {PIECES[0]}"
-    raise InputError("field task.tokenizer.source", f'"{folder}" has no tokenizer.',
-                     found=", ".join(names) or "nothing", fix=fix)  # fmt: skip
+    raise InputError(
+        "field task.tokenizer.source", f'"{folder}" has no tokenizer.', found=", ".join(names) or "nothing", fix=fix
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -288,13 +301,22 @@ def _from_pieces(folder: Path, name: str, settings: dict[str, Any]) -> str:
     known = kind in (*BEGINS, *ENDS) or {"add_bos_token", "add_eos_token"} & settings.keys()
     if not known:
         fix = "a tokenizer_config.json with add_bos_token and add_eos_token"
-        raise InputError(f"tokenizer in {folder}", "does not say which special tokens its rows have.",
-                         found=f'model_type "{kind}"', fix=fix)  # fmt: skip
+        raise InputError(
+            f"tokenizer in {folder}",
+            "does not say which special tokens its rows have.",
+            found=f'model_type "{kind}"',
+            fix=fix,
+        )
     begins = settings.get("add_bos_token", kind in BEGINS)
     ends = settings.get("add_eos_token", kind in ENDS)
-    about = {"sentencepiece": base64.b64encode(content).decode(), "name": name, "vocab": vocab,
-             "prefix": [model.bos_id()] if begins else [], "suffix": [end] if ends else [],
-             "unknown": model.unk_id() if vocab is None else vocab["<unk>"]}  # fmt: skip
+    about = {
+        "sentencepiece": base64.b64encode(content).decode(),
+        "name": name,
+        "vocab": vocab,
+        "prefix": [model.bos_id()] if begins else [],
+        "suffix": [end] if ends else [],
+        "unknown": model.unk_id() if vocab is None else vocab["<unk>"],
+    }
     return json.dumps(about)
 
 

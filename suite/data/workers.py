@@ -64,8 +64,11 @@ def in_workers(
                     raise _deadly(encode, span, error) from None
                 blamed.add(span)
                 where = f"at batch {span[0]}" if span else "between batches"
-                print(f"a data worker died {where}; all are started again from batch {spans[done][0]}",
-                      file=sys.stderr, flush=True)  # fmt: skip
+                print(
+                    f"a data worker died {where}; all are started again from batch {spans[done][0]}",
+                    file=sys.stderr,
+                    flush=True,
+                )
             finally:
                 iterator.close()
 
@@ -102,13 +105,20 @@ def _last_work(notes: Path) -> Span | None:
 def _deadly(encode: Encode, span: Span | None, error: RuntimeError) -> InputError:
     plan = getattr(encode, "plan", None)
     if span is None or plan is None:
-        return InputError("data worker", "died twice in a row.", found=str(error),
-                          fix="--pipeline.workers 0 shows why; fewer workers take less memory")  # fmt: skip
+        return InputError(
+            "data worker",
+            "died twice in a row.",
+            found=str(error),
+            fix="--pipeline.workers 0 shows why; fewer workers take less memory",
+        )
     ids = [int(i) for step in range(span[0], sum(span)) for i in plan.batch(step)[0] if i >= 0]
     more = f" and {len(ids) - 20} more" if len(ids) > 20 else ""
-    return InputError("data worker", f"died twice at batch {span[0]}.",
-                      found=f"training records {', '.join(map(str, ids[:20]))}{more}; {error}",
-                      fix="--pipeline.workers 0 shows what happens there")  # fmt: skip
+    return InputError(
+        "data worker",
+        f"died twice at batch {span[0]}.",
+        found=f"training records {', '.join(map(str, ids[:20]))}{more}; {error}",
+        fix="--pipeline.workers 0 shows what happens there",
+    )
 
 
 def _parse_flags() -> None:

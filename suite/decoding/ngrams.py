@@ -104,8 +104,12 @@ def read_arpa(text: str, where: str, fold: bool = False) -> Vocabulary:
             found[order] += 1
     wrong = next((n for n, count in counts.items() if found[n] != count), 0)
     if wrong or not counts:
-        raise InputError(where, f"its header counts {counts.get(wrong, 0)} {wrong}-grams", found=str(found[wrong]),
-                         fix="the file is cut off or damaged: take it anew")  # fmt: skip
+        raise InputError(
+            where,
+            f"its header counts {counts.get(wrong, 0)} {wrong}-grams",
+            found=str(found[wrong]),
+            fix="the file is cut off or damaged: take it anew",
+        )
     return Vocabulary(scores, fold)
 
 
@@ -189,8 +193,11 @@ class NGrams(Asset):
             text = _read(self.arpa)
             read_arpa(text, self.arpa)
         else:
-            texts = (text for start in range(0, len(source), 4096)
-                     for text in source[np.arange(start, min(start + 4096, len(source)))][column])  # fmt: skip
+            texts = (
+                text
+                for start in range(0, len(source), 4096)
+                for text in source[np.arange(start, min(start + 4096, len(source)))][column]
+            )
             plain = str if self.transcriber is None else self.transcriber.normalise
             text = write_arpa(count_ngrams((plain(said).split() for said in texts), self.order))
         path.write_text(text, encoding="utf-8")

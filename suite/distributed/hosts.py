@@ -179,6 +179,9 @@ def check_shared(folder: Path) -> None:
     agreed(lambda: mark.unlink(missing_ok=True))
     blind = [f"process {i} on {host}" for i, host in enumerate(answers) if host]
     if blind:
-        raise InputError(f'--run-dir "{folder}"', "is not shared: not every process sees what process 0 writes there.",
-                         found=f"no sign of it before {', '.join(blind)}",
-                         fix="--run-dir DIR on a file system that all hosts mount under the same path")  # fmt: skip
+        raise InputError(
+            f'--run-dir "{folder}"',
+            "is not shared: not every process sees what process 0 writes there.",
+            found=f"no sign of it before {', '.join(blind)}",
+            fix="--run-dir DIR on a file system that all hosts mount under the same path",
+        )

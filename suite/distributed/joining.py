@@ -24,8 +24,13 @@ LOST_SECONDS = 60.0
 DETECTED = ("slurm", "ompi", "gketpu", "gcetpu")
 """Clusters that say themselves where the coordinator is, by JAX's names for them."""
 FLAGS = ("coordinator", "processes", "process-id", "join-seconds", "lost-seconds")
-VARIABLES = dict(zip(FLAGS, ("SUITE_COORDINATOR", "SUITE_PROCESSES", "SUITE_PROCESS", "SUITE_JOIN_SECONDS",
-                             "SUITE_LOST_SECONDS"), strict=True))  # fmt: skip
+VARIABLES = dict(
+    zip(
+        FLAGS,
+        ("SUITE_COORDINATOR", "SUITE_PROCESSES", "SUITE_PROCESS", "SUITE_JOIN_SECONDS", "SUITE_LOST_SECONDS"),
+        strict=True,
+    )
+)
 _current: list[Watch] = []
 
 
@@ -75,21 +80,32 @@ def find_place(flags: Mapping[str, str], environment: Mapping[str, str] = os.env
     if len(missing) == 3 or (given["processes"] == "1" and "coordinator" in missing):
         return None
     if missing:
-        raise InputError(f"flag --{missing[0]}", "is missing: a run of several processes needs all three.",
-                         found=", ".join(f"--{flag} {given[flag]}" for flag in wanted if given[flag]),
-                         fix=f"--{missing[0]} or {VARIABLES[missing[0]]}")  # fmt: skip
+        raise InputError(
+            f"flag --{missing[0]}",
+            "is missing: a run of several processes needs all three.",
+            found=", ".join(f"--{flag} {given[flag]}" for flag in wanted if given[flag]),
+            fix=f"--{missing[0]} or {VARIABLES[missing[0]]}",
+        )
     processes, process = _number(given, "processes", 1), _number(given, "process-id", 0)
     if process >= processes:
-        raise InputError("flag --process-id", f"{process} is none of {processes} processes.",
-                         fix=f"0 to {processes - 1}")  # fmt: skip
+        raise InputError(
+            "flag --process-id", f"{process} is none of {processes} processes.", fix=f"0 to {processes - 1}"
+        )
     host, _, port = given["coordinator"].rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise InputError("flag --coordinator", f'"{given["coordinator"]}" is no address.',
-                         fix="--coordinator HOST:PORT")  # fmt: skip
+        raise InputError(
+            "flag --coordinator", f'"{given["coordinator"]}" is no address.', fix="--coordinator HOST:PORT"
+        )
     if processes == 1:
         return None
-    return Place(given["coordinator"], processes, process, devices, _seconds(given, "join-seconds", JOIN_SECONDS),
-                 _seconds(given, "lost-seconds", LOST_SECONDS))  # fmt: skip
+    return Place(
+        given["coordinator"],
+        processes,
+        process,
+        devices,
+        _seconds(given, "join-seconds", JOIN_SECONDS),
+        _seconds(given, "lost-seconds", LOST_SECONDS),
+    )
 
 
 def _with_detected(given: dict[str, str]) -> tuple[dict[str, str], tuple[int, ...] | None]:
@@ -130,8 +146,9 @@ def _seconds(given: Mapping[str, str], flag: str, default: float) -> float:
     except ValueError:
         seconds = 0.0
     if not seconds >= 1:
-        raise InputError(f"flag --{flag}", f'"{given[flag]}" is no number of seconds from 1.',
-                         fix=f"--{flag} {default:g}")  # fmt: skip
+        raise InputError(
+            f"flag --{flag}", f'"{given[flag]}" is no number of seconds from 1.', fix=f"--{flag} {default:g}"
+        )
     return seconds
 
 
@@ -154,10 +171,15 @@ def joined(place: Place | None) -> Iterator[None]:
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(
-        place.coordinator, place.processes, place.process, list(place.devices) if place.devices else None,
-        cluster_detection_method="deactivate", initialization_timeout=int(place.join_seconds),
-        heartbeat_timeout_seconds=max(int(place.lost_seconds), 10), shutdown_timeout_seconds=int(place.lost_seconds),
-    )  # fmt: skip
+        place.coordinator,
+        place.processes,
+        place.process,
+        list(place.devices) if place.devices else None,
+        cluster_detection_method="deactivate",
+        initialization_timeout=int(place.join_seconds),
+        heartbeat_timeout_seconds=max(int(place.lost_seconds), 10),
+        shutdown_timeout_seconds=int(place.lost_seconds),
+    )
     yield
     # Not after an error: then the others may be anywhere, and `suite.distributed.watch` ends all.
     close()
@@ -224,9 +246,11 @@ def _listening(place: Place) -> socket.socket:
         listener.listen(place.processes)
     except OSError as error:
         listener.close()
-        raise InputError(f'--coordinator "{place.coordinator}"',
-                         f"process 0 cannot listen at this port: {error.strerror}.",
-                         fix=f"--coordinator {place.address[0]}:PORT with a free one") from None  # fmt: skip
+        raise InputError(
+            f'--coordinator "{place.coordinator}"',
+            f"process 0 cannot listen at this port: {error.strerror}.",
+            fix=f"--coordinator {place.address[0]}:PORT with a free one",
+        ) from None
     return listener
 
 
@@ -270,6 +294,8 @@ def _report(place: Place) -> Peer:
 
 def _who_is_missing(place: Place, count: int, missing: str) -> str:
     joined = f"{count} of {place.processes} joined" if count else "no answer"
-    return (f"{joined}, missing: {missing}\n  found: waited {place.join_seconds:g} s at {place.coordinator}\n"
-            "  try:   start what is missing, look at its log, open the port between the hosts; or --join-seconds "
-            f"{2 * place.join_seconds:g}")  # fmt: skip
+    return (
+        f"{joined}, missing: {missing}\n  found: waited {place.join_seconds:g} s at {place.coordinator}\n"
+        "  try:   start what is missing, look at its log, open the port between the hosts; or --join-seconds "
+        f"{2 * place.join_seconds:g}"
+    )

@@ -37,25 +37,40 @@ def launch(processes: int, command: Sequence[str]) -> int:
     if processes < 1:
         raise InputError("flag --processes", f"{processes} is no number from 1.", fix="--processes 2")
     if not command or command[0] not in VERBS:
-        raise InputError("arguments", f"{' '.join(command[:1]) or 'nothing'} cannot be launched.",
-                         found=", ".join(VERBS),
-                         fix=f"suite launch --processes {processes} -- train EXPERIMENT")  # fmt: skip
+        raise InputError(
+            "arguments",
+            f"{' '.join(command[:1]) or 'nothing'} cannot be launched.",
+            found=", ".join(VERBS),
+            fix=f"suite launch --processes {processes} -- train EXPERIMENT",
+        )
     shares = _shares(processes)
     address = f"127.0.0.1:{_free_port()}"
     children: list[subprocess.Popen[str]] = []
     with _forwarded(children):
         for process, share in enumerate(shares):
-            variables = {"SUITE_COORDINATOR": address, "SUITE_PROCESSES": str(processes),
-                         "SUITE_PROCESS": str(process), **share}  # fmt: skip
+            variables = {
+                "SUITE_COORDINATOR": address,
+                "SUITE_PROCESSES": str(processes),
+                "SUITE_PROCESS": str(process),
+                **share,
+            }
             pipe = subprocess.PIPE if process else None
             # A session of its own: what the terminal sends to all at once would end each at a step of its own.
-            child = subprocess.Popen([sys.executable, "-m", "suite", *command], stdout=pipe, stderr=pipe, text=True,
-                                     env={**os.environ, **variables}, start_new_session=True)  # fmt: skip
+            child = subprocess.Popen(
+                [sys.executable, "-m", "suite", *command],
+                stdout=pipe,
+                stderr=pipe,
+                text=True,
+                env={**os.environ, **variables},
+                start_new_session=True,
+            )
             children.append(child)
-        threads = [threading.Thread(target=_pass_on, args=(source, target, process), daemon=True)
-                   for process, child in enumerate(children)
-                   for source, target in ((child.stdout, sys.stdout), (child.stderr, sys.stderr))
-                   if source]  # fmt: skip
+        threads = [
+            threading.Thread(target=_pass_on, args=(source, target, process), daemon=True)
+            for process, child in enumerate(children)
+            for source, target in ((child.stdout, sys.stdout), (child.stderr, sys.stderr))
+            if source
+        ]
         for thread in threads:
             thread.start()
         code = _wait(children)
@@ -70,8 +85,12 @@ def _shares(processes: int) -> list[dict[str, str]]:
     if not named:
         return [{}] * processes
     if len(named) % processes:
-        raise InputError("flag --processes", f"{len(named)} GPUs cannot be divided among {processes}.",
-                         found=f"CUDA_VISIBLE_DEVICES={','.join(named)}", fix=f"--processes {len(named)}")  # fmt: skip
+        raise InputError(
+            "flag --processes",
+            f"{len(named)} GPUs cannot be divided among {processes}.",
+            found=f"CUDA_VISIBLE_DEVICES={','.join(named)}",
+            fix=f"--processes {len(named)}",
+        )
     each = len(named) // processes
     return [{"CUDA_VISIBLE_DEVICES": ",".join(named[i * each : (i + 1) * each])} for i in range(processes)]
 

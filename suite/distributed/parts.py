@@ -41,9 +41,12 @@ def own_part(mesh: Mesh, size: int) -> Part | None:
     for device, (rows,) in where.items():
         held[device.process_index, rows] = True
     if idle := np.flatnonzero(~held.any(1)).tolist():
-        raise InputError("field parallel", f"leaves out process {', '.join(map(str, idle))}.",
-                         found=f"a mesh of {mesh.size} of {jax.device_count()} devices",
-                         fix="--parallel.data -1, or fewer processes")  # fmt: skip
+        raise InputError(
+            "field parallel",
+            f"leaves out process {', '.join(map(str, idle))}.",
+            found=f"a mesh of {mesh.size} of {jax.device_count()} devices",
+            fix="--parallel.data -1, or fewer processes",
+        )
     rows = np.flatnonzero(held[jax.process_index()])
     return Part(rows, held.argmax(0)[rows] == jax.process_index(), size)
 

@@ -220,9 +220,12 @@ class Watch:
         """A connection has ended; that of one who said nothing was lost."""
         peer.over = True
         if peer.said is None:
-            self._end(f"{peer} is gone; the other {self.processes - 1} of {self.processes} processes stop\n"
-                      "  try:   the same command with --continue, or suite train --resume RUN: both go on from the\n"
-                      "         last checkpoint", LOST)  # fmt: skip
+            self._end(
+                f"{peer} is gone; the other {self.processes - 1} of {self.processes} processes stop\n"
+                "  try:   the same command with --continue, or suite train --resume RUN: both go on from the\n"
+                "         last checkpoint",
+                LOST,
+            )
 
     def _end(self, text: str, code: int, after: float = 0.0) -> None:
         """End this process, whose main thread may wait in a collective that never ends."""

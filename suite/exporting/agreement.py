@@ -31,8 +31,9 @@ def _same(ours: np.ndarray | None, theirs: np.ndarray) -> bool:
         return False
     if theirs.dtype.kind not in "fV":
         return bool((ours == theirs).all())
-    return bool(np.allclose(ours.astype(np.float64), theirs.astype(np.float64), rtol=TOLERANCE, atol=TOLERANCE,
-                            equal_nan=True))  # fmt: skip
+    return bool(
+        np.allclose(ours.astype(np.float64), theirs.astype(np.float64), rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+    )
 
 
 def _gap(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], different: Sequence[str]) -> str:

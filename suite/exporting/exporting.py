@@ -39,8 +39,16 @@ HUGGINGFACE = "huggingface"
 VERSIONS = ("suite", "jax", "jaxlib", "flax", "numpy", "python")
 
 
-def export(source: Run | str | Path, to: str | Path, *, platforms: Sequence[str] = tracing.PLATFORMS, name: str = "",
-           licence: str = "", format: str = "bundle", allow: tuple[str, ...] = ()) -> Bundle | Written:  # fmt: skip
+def export(
+    source: Run | str | Path,
+    to: str | Path,
+    *,
+    platforms: Sequence[str] = tracing.PLATFORMS,
+    name: str = "",
+    licence: str = "",
+    format: str = "bundle",
+    allow: tuple[str, ...] = (),
+) -> Bundle | Written:
     """A run as a bundle, opened: what `suite.bundles.bundle` loads and a server serves.
 
     Args:
@@ -66,8 +74,9 @@ def export(source: Run | str | Path, to: str | Path, *, platforms: Sequence[str]
     with new_folder(Path(to)) as folder:
         split, asked = held_back(made)
         checked = f"{len(next(iter(asked.values())))} records of the {split} split"
-        _write(made, folder, asked, {"name": name, "checked": checked, "licence": licence,
-                                     "platforms": tuple(platforms)})  # fmt: skip
+        _write(
+            made, folder, asked, {"name": name, "checked": checked, "licence": licence, "platforms": tuple(platforms)}
+        )
         _verify(made, Bundle.open(folder, allow), asked)
     return Bundle.open(to, allow)
 
@@ -88,12 +97,18 @@ def check_platforms(platforms: Sequence[str]) -> None:
     """Raises InputError: unknown ones, or this machine's is not among them."""
     unknown = [each for each in platforms if each not in tracing.PLATFORMS]
     if unknown:
-        raise InputError("flag --platforms", f"{', '.join(unknown)} is no platform.",
-                         fix=f"--platforms {' '.join(tracing.PLATFORMS)}")  # fmt: skip
+        raise InputError(
+            "flag --platforms",
+            f"{', '.join(unknown)} is no platform.",
+            fix=f"--platforms {' '.join(tracing.PLATFORMS)}",
+        )
     if platform() not in platforms:
-        raise InputError("flag --platforms", f"must have {platform()}, since a bundle is checked on this machine.",
-                         found=", ".join(platforms) or "none",
-                         fix=f"--platforms {' '.join((platform(), *platforms))}")  # fmt: skip
+        raise InputError(
+            "flag --platforms",
+            f"must have {platform()}, since a bundle is checked on this machine.",
+            found=", ".join(platforms) or "none",
+            fix=f"--platforms {' '.join((platform(), *platforms))}",
+        )
 
 
 @contextlib.contextmanager
@@ -134,9 +149,12 @@ def _held_out(made: Run) -> dict[str, Source]:
         except InputError as error:
             reasons.append(f"{error.where}: {error.problem}")
     if not found:
-        raise InputError("held-back records", "are what a bundle is checked with, and cannot be read.",
-                         found=" ".join(dict.fromkeys(reasons)),
-                         fix="put the run's data back where they were")  # fmt: skip
+        raise InputError(
+            "held-back records",
+            "are what a bundle is checked with, and cannot be read.",
+            found=" ".join(dict.fromkeys(reasons)),
+            fix="put the run's data back where they were",
+        )
     return found
 
 
@@ -165,8 +183,11 @@ def _rounded_once(graph: Any, weights: dict[str, np.ndarray]) -> dict[str, np.nd
     """With the matrices of layers that compute in bfloat16 in that format. Each call would round them again, to the
     same numbers, which takes as long as the products of a small batch."""
     model = nnx.merge(graph, *(tree.nest(tracing.named(weights, kind)) for kind in ("params", "rest")))
-    narrow = [f"params/{'/'.join(map(str, path))}/kernel" for path, layer in nnx.iter_modules(model)
-              if isinstance(layer, Linear | Conv | Conv1d) and layer.compute == "bfloat16"]  # fmt: skip
+    narrow = [
+        f"params/{'/'.join(map(str, path))}/kernel"
+        for path, layer in nnx.iter_modules(model)
+        if isinstance(layer, Linear | Conv | Conv1d) and layer.compute == "bfloat16"
+    ]
     return {**weights, **{name: weights[name].astype(jnp.bfloat16) for name in narrow}}
 
 
@@ -223,9 +244,12 @@ def _lengths(made: Run) -> tuple[int, ...]:
 def maker() -> dict[str, Any]:
     """What makes a bundle now: versions, revision of the source, date."""
     found = run.versions()
-    return {"by": f"suite {found['suite']}", "revision": run.revision(),
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "versions": {name: found[name] for name in VERSIONS}}  # fmt: skip
+    return {
+        "by": f"suite {found['suite']}",
+        "revision": run.revision(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": {name: found[name] for name in VERSIONS},
+    }
 
 
 def _metrics(made: Run) -> dict[str, dict[str, float]]:

@@ -32,8 +32,12 @@ def measured(folder: str | Path, split: str = "test", batch_size: int = 0, allow
         encoded = task.encode(source[np.arange(start, min(start + batch_size, len(source)))])
         rows = {name: value for name, value in encoded.items() if name in bundle.signature.inputs}
         if bundle.signature.inputs.keys() - {"mask"} - {f"{name}_mask" for name in rows} - rows.keys():
-            raise InputError(f'bundle "{bundle.folder}"', "answers requests, and its task is scored by something else.",
-                             found=", ".join(encoded), fix="suite evaluate RUN")  # fmt: skip
+            raise InputError(
+                f'bundle "{bundle.folder}"',
+                "answers requests, and its task is scored by something else.",
+                found=", ".join(encoded),
+                fix="suite evaluate RUN",
+            )
         length = bundle.bucket(rows)
         outputs = bundle.outputs(rows, length, batch_size)
         sums = add(sums, task.score(outputs, pad(encoded, np.ones(len(next(iter(outputs.values()))), bool), length)))

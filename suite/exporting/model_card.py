@@ -36,18 +36,28 @@ def write(made: Run, content: Mapping[str, Any], weights: Mapping[str, np.ndarra
         "Data": _data(experiment),
         "Metrics": _metrics(experiment, content["metrics"]),
         "Limits": _limits(codec, content),
-        "Intended use": ["Not stated by those who made it. It was trained and measured on the data above alone: what "
-                         "it does on other data, and to whom it is fair, was not looked at."],
-        "Licence": [content["made"]["licence"] or "Not stated. Data and the weights that training began with may set "
-                    "terms of their own.", *_terms(experiment)],
+        "Intended use": [
+            "Not stated by those who made it. It was trained and measured on the data above alone: what "
+            "it does on other data, and to whom it is fair, was not looked at."
+        ],
+        "Licence": [
+            content["made"]["licence"]
+            or "Not stated. Data and the weights that training began with may set terms of their own.",
+            *_terms(experiment),
+        ],
         "How it was made": _making(made, content),
-    }  # fmt: skip
-    return "\n\n".join([f"# {content['name']}", *("\n".join([f"## {title}", "", *lines])
-                                                  for title, lines in sections.items())]) + "\n"  # fmt: skip
+    }
+    return (
+        "\n\n".join(
+            [f"# {content['name']}", *("\n".join([f"## {title}", "", *lines]) for title, lines in sections.items())]
+        )
+        + "\n"
+    )
 
 
-def _purpose(experiment: Experiment, codec: Codec, content: Mapping[str, Any],
-             weights: Mapping[str, np.ndarray]) -> list[str]:  # fmt: skip
+def _purpose(
+    experiment: Experiment, codec: Codec, content: Mapping[str, Any], weights: Mapping[str, np.ndarray]
+) -> list[str]:
     task, model = type(experiment.task), type(experiment.model)
     about = _first_line(inspect.getmodule(task))
     count = sum(array.size for name, array in weights.items() if name.startswith("params/"))
@@ -55,10 +65,14 @@ def _purpose(experiment: Experiment, codec: Codec, content: Mapping[str, Any],
     return [
         f"{about}. A model of `{model.__module__}` with {count:,} parameters, computing in "
         f"{experiment.precision.compute}.",
-        "", "A request gives:", "", *map(_input, codec.inputs[:LISTED]),
+        "",
+        "A request gives:",
+        "",
+        *map(_input, codec.inputs[:LISTED]),
         *([f"- and {len(codec.inputs) - LISTED} more"] if len(codec.inputs) > LISTED else []),
-        "", f"An answer has {answers}.",
-    ]  # fmt: skip
+        "",
+        f"An answer has {answers}.",
+    ]
 
 
 def _first_line(thing: Any) -> str:
@@ -116,8 +130,11 @@ def _metrics(experiment: Experiment, metrics: Mapping[str, Mapping[str, float]])
 
 def _limits(codec: Codec, content: Mapping[str, Any]) -> list[str]:
     units = {"text": "characters", "audio": "seconds", "image": "pixels", "list": "items"}
-    lines = [f"- `{each.name}`: at most {each.limit:,.0f} {units[each.kind]}" for each in codec.inputs
-             if each.limit and each.kind in units]  # fmt: skip
+    lines = [
+        f"- `{each.name}`: at most {each.limit:,.0f} {units[each.kind]}"
+        for each in codec.inputs
+        if each.limit and each.kind in units
+    ]
     if content["lengths"][-1] < codec.longest:
         lines.append(f"- rows longer than {content['lengths'][-1]} are refused")
     if "probability" in codec.answer_schema["properties"]:
@@ -162,8 +179,11 @@ def _flags(made: Run) -> list[str]:
     except InputError:
         return []
     stored = json.loads((made.folder / "experiment.json").read_text(encoding="utf-8"))
-    changed = {name: value for name, (_, value) in differences(recipe, stored).items()
-               if not name.endswith((".class", ".file"))}  # fmt: skip
+    changed = {
+        name: value
+        for name, (_, value) in differences(recipe, stored).items()
+        if not name.endswith((".class", ".file"))
+    }
     return [f"--{name} {_written(value)}" for name, value in changed.items()]
 
 

@@ -27,8 +27,9 @@ ROWS = 2
 """Rows that each program is compared with the model on."""
 
 
-def refresh(folder: str | Path, to: str | Path = "", *, platforms: Sequence[str] = (),
-            allow: tuple[str, ...] = ()) -> Bundle:  # fmt: skip
+def refresh(
+    folder: str | Path, to: str | Path = "", *, platforms: Sequence[str] = (), allow: tuple[str, ...] = ()
+) -> Bundle:
     """The bundle in ``folder`` with programs made by the JAX that is here, compared with the model itself.
 
     Args:
@@ -58,8 +59,12 @@ def refresh(folder: str | Path, to: str | Path = "", *, platforms: Sequence[str]
         exporting.write_programs(partial, traced)
         told = dataclasses.asdict(about)
         maker = {**about.made, "versions": exporting.maker()["versions"], "refreshed": exporting.maker()["date"]}
-        changed = {"signature": dataclasses.asdict(tracing.signature(inputs, traced)), "lengths": list(traced),
-                   "platforms": list(chosen), "made": maker}  # fmt: skip
+        changed = {
+            "signature": dataclasses.asdict(tracing.signature(inputs, traced)),
+            "lengths": list(traced),
+            "platforms": list(chosen),
+            "made": maker,
+        }
         kept = {name: told[name] for name in ("name", "experiment", "codec", "metrics")}
         manifest.write(partial, {**kept, **changed})
         _compare(made, Bundle.open(partial, allow))

@@ -26,8 +26,11 @@ MOST_CONSTANTS = 1 << 20
 
 def weights_of(params: Mapping[Any, Any], rest: Mapping[Any, Any]) -> dict[str, np.ndarray]:
     """Parameters and other variables by name, ``"params/encoder/..."``, on the host."""
-    leaves = {f"{kind}/{name}": leaf for kind, tree in (("params", params), ("rest", rest))
-              for name, leaf in paths(tree).items()}  # fmt: skip
+    leaves = {
+        f"{kind}/{name}": leaf
+        for kind, tree in (("params", params), ("rest", rest))
+        for name, leaf in paths(tree).items()
+    }
     return {name: np.asarray(leaf) for name, leaf in leaves.items()}
 
 
@@ -55,8 +58,14 @@ def batch_of(inputs: Mapping[str, Array], rows: Any, length: int) -> dict[str, j
     return {name: jax.ShapeDtypeStruct(array.sized(rows, length), array.dtype) for name, array in inputs.items()}
 
 
-def trace(graph: Any, task: Task, weights: Mapping[str, Any], inputs: Mapping[str, Array], length: int,
-          platforms: Sequence[str] = PLATFORMS) -> jax.export.Exported:  # fmt: skip
+def trace(
+    graph: Any,
+    task: Task,
+    weights: Mapping[str, Any],
+    inputs: Mapping[str, Array],
+    length: int,
+    platforms: Sequence[str] = PLATFORMS,
+) -> jax.export.Exported:
     """The task's predict, (weights, batch) -> outputs, for rows of one padded length.
 
     Args:
@@ -89,8 +98,14 @@ def trace(graph: Any, task: Task, weights: Mapping[str, Any], inputs: Mapping[st
     return exported
 
 
-def trace_all(graph: Any, task: Task, weights: Mapping[str, Any], inputs: Mapping[str, Array], lengths: Sequence[int],
-              platforms: Sequence[str] = PLATFORMS) -> dict[int, jax.export.Exported]:  # fmt: skip
+def trace_all(
+    graph: Any,
+    task: Task,
+    weights: Mapping[str, Any],
+    inputs: Mapping[str, Array],
+    lengths: Sequence[int],
+    platforms: Sequence[str] = PLATFORMS,
+) -> dict[int, jax.export.Exported]:
     """A program for each length. The last one is left out where the model takes no rows as long.
 
     Raises:

@@ -294,8 +294,11 @@ SHARDING = (
 )
 
 _ATTENTION = "encoder/layers/{i}/attention"
-_BY_DISTANCE = ((f"{_ATTENTION}/distance/kernel", 1), (f"{_ATTENTION}/content_bias", 0),
-                (f"{_ATTENTION}/distance_bias", 0))  # fmt: skip
+_BY_DISTANCE = (
+    (f"{_ATTENTION}/distance/kernel", 1),
+    (f"{_ATTENTION}/content_bias", 0),
+    (f"{_ATTENTION}/distance_bias", 0),
+)
 PRUNING = (
     feed_forward("encoder/layers/{i}/before"),
     feed_forward("encoder/layers/{i}/after"),

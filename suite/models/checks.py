@@ -19,8 +19,12 @@ def check_choices(config: ModelConfig, choices: Mapping[str, tuple[Any, ...]]) -
     """InputError unless each of these fields has one of its values."""
     for name, known in choices.items():
         if getattr(config, name) not in known:
-            raise InputError(f"field model.{name}", "no such choice", found=str(getattr(config, name)),
-                             fix=", ".join(map(str, known)))  # fmt: skip
+            raise InputError(
+                f"field model.{name}",
+                "no such choice",
+                found=str(getattr(config, name)),
+                fix=", ".join(map(str, known)),
+            )
 
 
 def check_fractions(config: ModelConfig, *names: str) -> None:
@@ -33,15 +37,22 @@ def check_fractions(config: ModelConfig, *names: str) -> None:
 def check_heads(width: int, heads: int, head_width: int, name: str = "width") -> None:
     """InputError unless ``heads`` divides ``width``, the field ``name``, or ``head_width`` says how wide one is."""
     if not head_width and width % heads:
-        raise InputError("field model.heads", f"must divide {name}", found=f"{heads} heads of width {width}",
-                         fix=f"one of {divisors(width)}")  # fmt: skip
+        raise InputError(
+            "field model.heads",
+            f"must divide {name}",
+            found=f"{heads} heads of width {width}",
+            fix=f"one of {divisors(width)}",
+        )
 
 
 def check_published_heads(width: int, heads: int, head_width: int) -> None:
     """InputError where heads are not as wide as ``width`` over their number, which is what a published config says."""
     if head_width * heads not in (0, width):
-        raise InputError("the model", f"has {heads} heads of width {head_width}, which this format cannot say.",
-                         found=f"width {width}")  # fmt: skip
+        raise InputError(
+            "the model",
+            f"has {heads} heads of width {head_width}, which this format cannot say.",
+            found=f"width {width}",
+        )
 
 
 def divisors(n: int) -> str:

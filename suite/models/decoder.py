@@ -142,13 +142,18 @@ def _check_sizes(config: Config) -> None:
     width, heads = config.width, config.heads
     check_heads(width, heads, config.head_width)
     if config.kv_heads and heads % config.kv_heads:
-        raise InputError("field model.kv_heads", "must divide heads", found=f"{config.kv_heads} of {heads} heads",
-                         fix=f"one of {divisors(heads)}")  # fmt: skip
+        raise InputError(
+            "field model.kv_heads",
+            "must divide heads",
+            found=f"{config.kv_heads} of {heads} heads",
+            fix=f"one of {divisors(heads)}",
+        )
     if config.positions == "rotary" and (config.head_width or width // heads) % 2:
         raise InputError("field model.heads", "rotary positions need an even width a head", found=f"{width} / {heads}")
     if config.epsilon <= 0 or config.theta <= 0:
-        raise InputError("fields model.epsilon and model.theta", "must be above 0",
-                         found=f"{config.epsilon}, {config.theta}")  # fmt: skip
+        raise InputError(
+            "fields model.epsilon and model.theta", "must be above 0", found=f"{config.epsilon}, {config.theta}"
+        )
 
 
 class Block(nnx.Module):
@@ -162,10 +167,18 @@ class Block(nnx.Module):
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         width = config.width
         self.attention = SelfAttention(
-            width, config.heads, rngs=rngs, dropout=config.attention_dropout, turn=config.positions == "rotary",
-            theta=config.theta, kv_heads=config.kv_heads, head_width=config.head_width, use_bias=config.bias,
-            causal=True, kernel=config.attention,
-        )  # fmt: skip
+            width,
+            config.heads,
+            rngs=rngs,
+            dropout=config.attention_dropout,
+            turn=config.positions == "rotary",
+            theta=config.theta,
+            kv_heads=config.kv_heads,
+            head_width=config.head_width,
+            use_bias=config.bias,
+            causal=True,
+            kernel=config.attention,
+        )
         self.attention_norm = _norm(config)
         self.mlp = FeedForward(
             width, config.feed_forward or 4 * width, config.activation, rngs=rngs, use_bias=config.feed_forward_bias
@@ -286,8 +299,14 @@ SHARDING = (
 
 PRUNING = (feed_forward("layers/{i}/mlp"), heads("layers/{i}/attention"))
 
-ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu",
-                "silu": "silu", "swish": "silu"}  # fmt: skip
+ACTIVATIONS = {
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu": "gelu",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
 
 
 def _gpt2(published: Mapping[str, Any]) -> Config:
@@ -391,8 +410,12 @@ def _publish_llama(config: Config) -> dict[str, Any]:
 
 
 def unknown(name: str, value: Any, known: Iterable[Any]) -> InputError:
-    return InputError(f"config.json, {name}", "is not something this family can do", found=str(value),
-                      fix=f"weights with one of {', '.join(map(str, known))}")  # fmt: skip
+    return InputError(
+        f"config.json, {name}",
+        "is not something this family can do",
+        found=str(value),
+        fix=f"weights with one of {', '.join(map(str, known))}",
+    )
 
 
 def only(published: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -407,8 +430,11 @@ def fits(config: ModelConfig, name: str, wanted: Mapping[str, Any]) -> None:
     for key, value in wanted.items():
         allowed = value if isinstance(value, tuple) else (value,)
         if getattr(config, key) not in allowed:
-            raise InputError(f"field model.{key}", f"is {getattr(config, key)}, which {name} cannot say",
-                             fix=f"one of {', '.join(map(str, allowed))}")  # fmt: skip
+            raise InputError(
+                f"field model.{key}",
+                f"is {getattr(config, key)}, which {name} cannot say",
+                fix=f"one of {', '.join(map(str, allowed))}",
+            )
 
 
 def _affine(theirs: str, ours: str, transform: Transform = SAME) -> tuple[Rule, ...]:
@@ -443,11 +469,19 @@ IMPORTS: dict[str, Map] = {
     "llama": Map(
         rules=(
             Rule("embed_tokens.weight", "tokens/embedding"),
-            *(rule for theirs, ours in {
-                "self_attn.q_proj": "attention/query", "self_attn.k_proj": "attention/key",
-                "self_attn.v_proj": "attention/value", "self_attn.o_proj": "attention/out",
-                "mlp.gate_proj": "mlp/gate", "mlp.up_proj": "mlp/up", "mlp.down_proj": "mlp/down",
-            }.items() for rule in linear(f"layers.{{i}}.{theirs}", f"layers/{{i}}/{ours}")),
+            *(
+                rule
+                for theirs, ours in {
+                    "self_attn.q_proj": "attention/query",
+                    "self_attn.k_proj": "attention/key",
+                    "self_attn.v_proj": "attention/value",
+                    "self_attn.o_proj": "attention/out",
+                    "mlp.gate_proj": "mlp/gate",
+                    "mlp.up_proj": "mlp/up",
+                    "mlp.down_proj": "mlp/down",
+                }.items()
+                for rule in linear(f"layers.{{i}}.{theirs}", f"layers/{{i}}/{ours}")
+            ),
             Rule("layers.{i}.input_layernorm.weight", "layers/{i}/attention_norm/scale"),
             Rule("layers.{i}.post_attention_layernorm.weight", "layers/{i}/mlp_norm/scale"),
             Rule("norm.weight", "norm/scale"),
@@ -459,4 +493,4 @@ IMPORTS: dict[str, Map] = {
         prefixes=("model.", ""),
         tied={"lm_head.weight": "embed_tokens.weight"},
     ),
-}  # fmt: skip
+}

@@ -90,10 +90,7 @@ class DNN(nnx.Module):
         return self.layers[-1](x)
 
 
-SHARDING = (
-    (r"kernel$", P("fsdp", "tensor")),
-    (r"bias$", P("tensor")),
-)
+SHARDING = ((r"kernel$", P("fsdp", "tensor")), (r"bias$", P("tensor")))
 
 PRUNING = (hidden("layers"),)
 

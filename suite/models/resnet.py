@@ -93,11 +93,15 @@ class Config(ModelConfig):
             found = f"blocks {self.blocks}, inner {self.inner}"
             raise InputError("field model.inner", "needs one width of at least 1 for each stage", found=found)
         if self.block == "bottleneck" and any(width % _NARROWING for width in self.widths):
-            raise InputError("field model.widths", f"bottlenecks need multiples of {_NARROWING}",
-                             found=str(self.widths))  # fmt: skip
+            raise InputError(
+                "field model.widths", f"bottlenecks need multiples of {_NARROWING}", found=str(self.widths)
+            )
         if self.norm == "group" and any(width % self.groups for width in self._normed()):
-            raise InputError("field model.groups", "must divide every width that is normalised",
-                             found=f"{self.groups} groups of {sorted(set(self._normed()))}")  # fmt: skip
+            raise InputError(
+                "field model.groups",
+                "must divide every width that is normalised",
+                found=f"{self.groups} groups of {sorted(set(self._normed()))}",
+            )
 
     @property
     def between(self) -> tuple[int, ...]:
@@ -134,8 +138,12 @@ class Config(ModelConfig):
 
     def adopt(self, published: ModelConfig) -> "Config":
         if not isinstance(published, Config):
-            raise InputError("field checkpoint.init_from", "these weights are of another family than resnet.",
-                             found=type(published).__module__, fix="weights of a ResNet")  # fmt: skip
+            raise InputError(
+                "field checkpoint.init_from",
+                "these weights are of another family than resnet.",
+                found=type(published).__module__,
+                fix="weights of a ResNet",
+            )
         own = {name: getattr(self, name) for name in ("outputs", "dropout", "momentum", "zero_init")}
         return replace(published, **own)
 
@@ -210,15 +218,28 @@ class ConvNorm(nnx.Module):
         conv, norm: see `suite.nn.conv.Conv`, `suite.nn.batchnorm`.
     """
 
-    def __init__(self, config: Config, inputs: int, outputs: int, size: int, stride: int = 1, scale: float = 1.0, *,
-                 rngs: nnx.Rngs):  # fmt: skip
+    def __init__(
+        self,
+        config: Config,
+        inputs: int,
+        outputs: int,
+        size: int,
+        stride: int = 1,
+        scale: float = 1.0,
+        *,
+        rngs: nnx.Rngs,
+    ):
         self.conv = Conv(inputs, outputs, size, stride=stride, narrow=True, rngs=rngs)
         self.norm = _norm(config, outputs, scale)
 
     def __call__(
-        self, x: Float[Array, "b h w i"], rows: Bool[Array, "b"] | None, training: bool,
-        added: Float[Array, "b y x o"] | None = None, relu: bool = False,
-    ) -> Float[Array, "b y x o"]:  # fmt: skip
+        self,
+        x: Float[Array, "b h w i"],
+        rows: Bool[Array, "b"] | None,
+        training: bool,
+        added: Float[Array, "b y x o"] | None = None,
+        relu: bool = False,
+    ) -> Float[Array, "b y x o"]:
         """The normalised maps plus ``added``, and the ReLU of it, in the format of computing."""
         if not training and isinstance(self.conv, Conv) and isinstance(self.norm, BatchNorm):
             return self.conv.finished(x, *self.norm.learned(), added, relu)
@@ -272,8 +293,9 @@ class ResNet(nnx.Module):
     """
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        self.stem = ConvNorm(config, config.channels, config.stem_width, config.stem_kernel, config.stem_stride,
-                             rngs=rngs)  # fmt: skip
+        self.stem = ConvNorm(
+            config, config.channels, config.stem_width, config.stem_kernel, config.stem_stride, rngs=rngs
+        )
         stages, width = [], config.stem_width
         sizes = zip(config.blocks, config.between, config.widths, strict=True)
         for place, (count, inner, outputs) in enumerate(sizes):
@@ -307,10 +329,7 @@ class ResNet(nnx.Module):
         return self.head(edge(self.dropout(x, rngs)))
 
 
-SHARDING = (
-    (r"conv\Wkernel$", P(None, None, "fsdp", "tensor")),
-    (r"head\Wkernel$", P("fsdp", "tensor")),
-)
+SHARDING = ((r"conv\Wkernel$", P(None, None, "fsdp", "tensor")), (r"head\Wkernel$", P("fsdp", "tensor")))
 
 
 def _narrower(config: Config, count: int, stage: int) -> Config:
@@ -337,14 +356,21 @@ PRUNING = (_between(0), _between(1))
 _NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "variance"}
 _CLASSIC = {"blocks": "layers", "widths": "channels", "channels": "in_chans"}
 """Our fields as arguments of timm's model."""
-_NAMED = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50, "resnet101": resnet101,
-          "resnet152": resnet152}  # fmt: skip
+_NAMED = {
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+    "resnet50": resnet50,
+    "resnet101": resnet101,
+    "resnet152": resnet152,
+}
 
 
 def _layer(conv: str, norm: str, ours: str) -> tuple[Rule, ...]:
     """The rules of one convolution and its norm."""
-    return (Rule(f"{conv}.weight", f"{ours}/conv/kernel", CONV2D),
-            *(Rule(f"{norm}.{theirs}", f"{ours}/norm/{own}") for theirs, own in _NORM.items()))  # fmt: skip
+    return (
+        Rule(f"{conv}.weight", f"{ours}/conv/kernel", CONV2D),
+        *(Rule(f"{norm}.{theirs}", f"{ours}/norm/{own}") for theirs, own in _NORM.items()),
+    )
 
 
 def _classic_stage(stage: int) -> tuple[Rule, ...]:
@@ -357,10 +383,20 @@ def _classic_stage(stage: int) -> tuple[Rule, ...]:
 
 def _refuse(config: Config, **needed: Any) -> None:
     """What no published ResNet has."""
-    needed = {"norm": "batch", "shortcut": "projection", "stem_kernel": 7, "stem_stride": 2, "stem_pool": True,
-              "epsilon": 1e-5, **needed}  # fmt: skip
-    wrong = [f"{name} {getattr(config, name)}, not {value}" for name, value in needed.items()
-             if getattr(config, name) != value]  # fmt: skip
+    needed = {
+        "norm": "batch",
+        "shortcut": "projection",
+        "stem_kernel": 7,
+        "stem_stride": 2,
+        "stem_pool": True,
+        "epsilon": 1e-5,
+        **needed,
+    }
+    wrong = [
+        f"{name} {getattr(config, name)}, not {value}"
+        for name, value in needed.items()
+        if getattr(config, name) != value
+    ]
     if config.between != replace(config, inner=()).between:
         wrong.append(f"inner {config.inner}")
     if wrong:
@@ -390,12 +426,19 @@ def _publish(config: Config) -> dict[str, Any]:
     _refuse(config)
     labels = {str(i): f"LABEL_{i}" for i in range(config.outputs)}
     return {
-        "model_type": "resnet", "architectures": ["ResNetForImageClassification"], "num_channels": config.channels,
-        "embedding_size": config.stem_width, "hidden_sizes": list(config.widths), "depths": list(config.blocks),
-        "layer_type": config.block, "hidden_act": "relu", "downsample_in_first_stage": False,
-        "downsample_in_bottleneck": config.stride_in == "1x1", "id2label": labels,
+        "model_type": "resnet",
+        "architectures": ["ResNetForImageClassification"],
+        "num_channels": config.channels,
+        "embedding_size": config.stem_width,
+        "hidden_sizes": list(config.widths),
+        "depths": list(config.blocks),
+        "layer_type": config.block,
+        "hidden_act": "relu",
+        "downsample_in_first_stage": False,
+        "downsample_in_bottleneck": config.stride_in == "1x1",
+        "id2label": labels,
         "label2id": {name: int(i) for i, name in labels.items()},
-    }  # fmt: skip
+    }
 
 
 def _read_classic(published: Mapping[str, Any]) -> Config:
@@ -404,8 +447,11 @@ def _read_classic(published: Mapping[str, Any]) -> Config:
     if name not in _NAMED:
         raise InputError("config.json, architecture", f'"{name}" is not there.', fix=", ".join(_NAMED))
     said = published.get("model_args") or {}
-    changes: dict[str, Any] = {ours: tuple(said[theirs]) if isinstance(said[theirs], list) else said[theirs]
-               for ours, theirs in _CLASSIC.items() if theirs in said}  # fmt: skip
+    changes: dict[str, Any] = {
+        ours: tuple(said[theirs]) if isinstance(said[theirs], list) else said[theirs]
+        for ours, theirs in _CLASSIC.items()
+        if theirs in said
+    }
     config = _NAMED[name](**{"channels": 3, "outputs": published.get("num_classes", 1000)})
     if config.block == "bottleneck" and "widths" in changes:  # timm states what is between
         changes["widths"] = tuple(_NARROWING * width for width in changes["widths"])
@@ -417,8 +463,11 @@ def _publish_classic(config: Config) -> dict[str, Any]:
     alike = [name for name, make in _NAMED.items() if make().block == config.block]
     name = next((name for name in alike if _NAMED[name]().blocks == config.blocks), alike[0])
     inner = _NARROWING if config.block == "bottleneck" else 1
-    given = {"layers": list(config.blocks), "channels": [width // inner for width in config.widths],
-             "in_chans": config.channels}  # fmt: skip
+    given = {
+        "layers": list(config.blocks),
+        "channels": [width // inner for width in config.widths],
+        "in_chans": config.channels,
+    }
     return {"architecture": name, "num_classes": config.outputs, "model_args": given}
 
 
@@ -430,10 +479,16 @@ IMPORTS: dict[str, Map] = {
     "resnet": Map(
         rules=(
             *_layer("embedder.embedder.convolution", "embedder.embedder.normalization", "stem"),
-            *_layer("encoder.stages.{i}.layers.{j}.layer.{k}.convolution",
-                    "encoder.stages.{i}.layers.{j}.layer.{k}.normalization", "stages/{i}/{j}/layers/{k}"),
-            *_layer("encoder.stages.{i}.layers.{j}.shortcut.convolution",
-                    "encoder.stages.{i}.layers.{j}.shortcut.normalization", "stages/{i}/{j}/shortcut"),
+            *_layer(
+                "encoder.stages.{i}.layers.{j}.layer.{k}.convolution",
+                "encoder.stages.{i}.layers.{j}.layer.{k}.normalization",
+                "stages/{i}/{j}/layers/{k}",
+            ),
+            *_layer(
+                "encoder.stages.{i}.layers.{j}.shortcut.convolution",
+                "encoder.stages.{i}.layers.{j}.shortcut.normalization",
+                "stages/{i}/{j}/shortcut",
+            ),
             *linear("classifier.1", "head", bare=True),
         ),
         config=_read,
@@ -454,5 +509,5 @@ IMPORTS: dict[str, Map] = {
         fresh=(r"^head/",),
         recognise=_is_classic,
     ),
-}  # fmt: skip
+}
 """Hugging Face's ``model_type`` and, recognised by their tensors, torchvision's and timm's weights."""

@@ -124,8 +124,11 @@ class Config(ModelConfig):
 
     @property
     def sharding(self) -> tuple[tuple[str, Any], ...]:
-        return tuple(rule for rule in SHARDING if (self.bias or "bias" not in rule[0])
-                     and not (self.tied and rule[0].startswith("^head")))  # fmt: skip
+        return tuple(
+            rule
+            for rule in SHARDING
+            if (self.bias or "bias" not in rule[0]) and not (self.tied and rule[0].startswith("^head"))
+        )
 
     def layer_of(self, path: str) -> int:
         """0 embeddings, then the blocks of the encoder and of the decoder, last the head."""
@@ -161,8 +164,11 @@ def _check_sizes(config: Config) -> None:
     check_sizes(config, 1, "layers", "width", "heads", "max_length")
     check_heads(config.width, config.heads, config.head_width)
     if config.buckets < 4 or config.furthest <= config.buckets // 2:
-        raise InputError("field model.buckets", "must be at least 4, and below twice the furthest distance",
-                         found=f"{config.buckets} buckets up to {config.furthest}")  # fmt: skip
+        raise InputError(
+            "field model.buckets",
+            "must be at least 4, and below twice the furthest distance",
+            found=f"{config.buckets} buckets up to {config.furthest}",
+        )
     if config.epsilon <= 0:
         raise InputError("field model.epsilon", "must be above 0", found=str(config.epsilon))
 
@@ -178,16 +184,25 @@ class EncoderBlock(nnx.Module):
     def __init__(self, config: Config, *, rngs: nnx.Rngs, causal: bool = False):
         self.attention = SelfAttention(config.width, config.heads, rngs=rngs, causal=causal, **_attention(config))
         self.attention_norm = _norm(config)
-        self.mlp = FeedForward(config.width, config.feed_forward or 4 * config.width, config.activation, rngs=rngs,
-                               use_bias=config.bias, dropout=config.feed_forward_dropout)  # fmt: skip
+        self.mlp = FeedForward(
+            config.width,
+            config.feed_forward or 4 * config.width,
+            config.activation,
+            rngs=rngs,
+            use_bias=config.bias,
+            dropout=config.feed_forward_dropout,
+        )
         self.mlp_norm = _norm(config)
         self.dropout = Dropout(config.dropout)
         self.order = config.order
 
     def __call__(
-        self, x: Float[Array, "b m d"], mask: Bool[Array, "b m"], bias: Float[Array, "1 h m m"] | None,
+        self,
+        x: Float[Array, "b m d"],
+        mask: Bool[Array, "b m"],
+        bias: Float[Array, "1 h m m"] | None,
         rngs: nnx.Rngs | None,
-    ) -> Float[Array, "b m d"]:  # fmt: skip
+    ) -> Float[Array, "b m d"]:
         x = self._added(x, self.attention_norm, lambda y: self.attention(y, mask, rngs, bias=bias), rngs)
         return self._added(x, self.mlp_norm, lambda y: self.mlp(y, rngs), rngs)
 
@@ -211,17 +226,26 @@ class DecoderBlock(EncoderBlock):
         self.cross_norm = _norm(config)
 
     def __call__(  # type: ignore[override]
-        self, x: Float[Array, "b t d"], mask: Bool[Array, "b t"] | None, bias: Float[Array, "1 h t t"] | None,
-        memory: Float[Array, "b m d"], memory_mask: Bool[Array, "b m"], rngs: nnx.Rngs | None,
-    ) -> Float[Array, "b t d"]:  # fmt: skip
+        self,
+        x: Float[Array, "b t d"],
+        mask: Bool[Array, "b t"] | None,
+        bias: Float[Array, "1 h t t"] | None,
+        memory: Float[Array, "b m d"],
+        memory_mask: Bool[Array, "b m"],
+        rngs: nnx.Rngs | None,
+    ) -> Float[Array, "b t d"]:
         x = self._added(x, self.attention_norm, lambda y: self.attention(y, mask, rngs, bias=bias), rngs)
         x = self._added(x, self.cross_norm, lambda y: self.cross(y, memory, memory_mask, rngs), rngs)
         return self._added(x, self.mlp_norm, lambda y: self.mlp(y, rngs), rngs)
 
     def step(
-        self, x: Float[Array, "b q d"], layer: int, cache: Cache, visible: Bool[Array, "b 1 q s"],
+        self,
+        x: Float[Array, "b q d"],
+        layer: int,
+        cache: Cache,
+        visible: Bool[Array, "b 1 q s"],
         bias: Float[Array, "1 h q s"] | None,
-    ) -> tuple[Float[Array, "b q d"], tuple[Array, Array]]:  # fmt: skip
+    ) -> tuple[Float[Array, "b q d"], tuple[Array, Array]]:
         """The call on new tokens, with the keys and values of those before; ``layer`` is this block's number."""
         kept: list[tuple[Array, Array]] = []
 
@@ -246,8 +270,13 @@ class Stack(nnx.Module):
 
     def __init__(self, config: Config, block: type[EncoderBlock], count: int, *, rngs: nnx.Rngs):
         relative = config.positions == "relative"
-        self.distances = RelativeBias(config.buckets, config.heads, rngs=rngs, furthest=config.furthest,
-                                      both_ways=block is EncoderBlock) if relative else None  # fmt: skip
+        self.distances = (
+            RelativeBias(
+                config.buckets, config.heads, rngs=rngs, furthest=config.furthest, both_ways=block is EncoderBlock
+            )
+            if relative
+            else None
+        )
         self.layers = nnx.List([block(config, rngs=rngs) for _ in range(count)])
         self.norm = _norm(config) if config.order == "pre" else None
         self.dropout = Dropout(config.dropout)
@@ -356,8 +385,13 @@ def _norm(config: Config) -> LayerNorm | RMSNorm:
 
 def _attention(config: Config) -> dict[str, Any]:
     """What both kinds of attention are told."""
-    return dict(dropout=config.attention_dropout, head_width=config.head_width, use_bias=config.bias,
-                scaled=config.scale_scores, kernel=config.attention)  # fmt: skip
+    return dict(
+        dropout=config.attention_dropout,
+        head_width=config.head_width,
+        use_bias=config.bias,
+        scaled=config.scale_scores,
+        kernel=config.attention,
+    )
 
 
 SHARDING = (
@@ -415,9 +449,21 @@ def _t5(published: Mapping[str, Any]) -> Config:
 
 def _publish_t5(config: Config) -> dict[str, Any]:
     """Ours as T5's config.json."""
-    fits(config, "t5", {"norm": "rms", "order": "pre", "positions": "relative", "bias": False, "output_bias": False,
-                        "scale_embedding": False, "scale_scores": False, "scale_output": config.tied,
-                        "activation": ("relu", "geglu", "swiglu")})  # fmt: skip
+    fits(
+        config,
+        "t5",
+        {
+            "norm": "rms",
+            "order": "pre",
+            "positions": "relative",
+            "bias": False,
+            "output_bias": False,
+            "scale_embedding": False,
+            "scale_scores": False,
+            "scale_output": config.tied,
+            "activation": ("relu", "geglu", "swiglu"),
+        },
+    )
     return {
         "model_type": "t5",
         "architectures": ["T5ForConditionalGeneration"],
@@ -444,12 +490,18 @@ def _publish_t5(config: Config) -> dict[str, Any]:
 
 def _marian(published: Mapping[str, Any]) -> Config:
     """Marian's config.json as ours."""
-    only(published, {
-        "share_encoder_decoder_embeddings": True, "tie_word_embeddings": True, "normalize_before": False,
-        "normalize_embedding": False, "add_final_layer_norm": False,
-        "decoder_attention_heads": published["encoder_attention_heads"],
-        "decoder_ffn_dim": published["encoder_ffn_dim"],
-    })  # fmt: skip
+    only(
+        published,
+        {
+            "share_encoder_decoder_embeddings": True,
+            "tie_word_embeddings": True,
+            "normalize_before": False,
+            "normalize_embedding": False,
+            "add_final_layer_norm": False,
+            "decoder_attention_heads": published["encoder_attention_heads"],
+            "decoder_ffn_dim": published["encoder_ffn_dim"],
+        },
+    )
     name = published.get("activation_function", "gelu")
     if name not in ACTIVATIONS:
         raise unknown("activation_function", name, ACTIVATIONS)
@@ -475,10 +527,23 @@ def _marian(published: Mapping[str, Any]) -> Config:
 
 def _publish_marian(config: Config) -> dict[str, Any]:
     """Ours as Marian's config.json; its padding is the token that begins a target."""
-    fits(config, "marian", {"norm": "layer", "order": "post", "positions": "sinusoidal", "bias": True, "tied": True,
-                            "output_bias": True, "scale_scores": True, "scale_output": False, "epsilon": 1e-5,
-                            "head_width": (0, config.width // config.heads),
-                            "activation": ("gelu", "gelu_tanh", "relu", "silu")})  # fmt: skip
+    fits(
+        config,
+        "marian",
+        {
+            "norm": "layer",
+            "order": "post",
+            "positions": "sinusoidal",
+            "bias": True,
+            "tied": True,
+            "output_bias": True,
+            "scale_scores": True,
+            "scale_output": False,
+            "epsilon": 1e-5,
+            "head_width": (0, config.width // config.heads),
+            "activation": ("gelu", "gelu_tanh", "relu", "silu"),
+        },
+    )
     inner, names = config.feed_forward or 4 * config.width, {"silu": "swish", "gelu_tanh": "gelu_new"}
     return {
         "model_type": "marian",
@@ -512,9 +577,11 @@ def _t5_rules(side: str, last: int) -> tuple[Rule, ...]:
     """The rules of one side, whose feed-forward layer is sublayer number ``last``."""
     block, ours = f"{side}.block.{{i}}.layer", f"{side}/layers/{{i}}"
     sublayers = {"attention": (0, "SelfAttention"), **({"cross": (1, "EncDecAttention")} if last == 2 else {})}
-    attention = [Rule(f"{block}.{number}.{name}.{theirs}.weight", f"{ours}/{part}/{mine}/kernel", TRANSPOSED)
-                 for part, (number, name) in sublayers.items()
-                 for theirs, mine in {"q": "query", "k": "key", "v": "value", "o": "out"}.items()]  # fmt: skip
+    attention = [
+        Rule(f"{block}.{number}.{name}.{theirs}.weight", f"{ours}/{part}/{mine}/kernel", TRANSPOSED)
+        for part, (number, name) in sublayers.items()
+        for theirs, mine in {"q": "query", "k": "key", "v": "value", "o": "out"}.items()
+    ]
     norms = [
         Rule(f"{block}.{number}.layer_norm.weight", f"{ours}/{part}_norm/scale")
         for part, number in {**{part: number for part, (number, _) in sublayers.items()}, "mlp": last}.items()
@@ -540,13 +607,20 @@ def _marian_rules(side: str) -> tuple[Rule, ...]:
     projections = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "out"}
     norms = {f"{theirs}_layer_norm": f"{part}_norm" for theirs, part in sublayers.items()}
     return (
-        *(rule for name, part in sublayers.items() for theirs, mine in projections.items()
-          for rule in linear(f"{block}.{name}.{theirs}", f"{ours}/{part}/{mine}")),
-        *(rule for theirs, mine in {**norms, "final_layer_norm": "mlp_norm"}.items()
-          for rule in norm(f"{block}.{theirs}", f"{ours}/{mine}")),
+        *(
+            rule
+            for name, part in sublayers.items()
+            for theirs, mine in projections.items()
+            for rule in linear(f"{block}.{name}.{theirs}", f"{ours}/{part}/{mine}")
+        ),
+        *(
+            rule
+            for theirs, mine in {**norms, "final_layer_norm": "mlp_norm"}.items()
+            for rule in norm(f"{block}.{theirs}", f"{ours}/{mine}")
+        ),
         *linear(f"{block}.fc1", f"{ours}/mlp/up"),
         *linear(f"{block}.fc2", f"{ours}/mlp/down"),
-    )  # fmt: skip
+    )
 
 
 _COPIES = {f"{name}.weight": "shared.weight" for name in ("lm_head", "encoder.embed_tokens", "decoder.embed_tokens")}

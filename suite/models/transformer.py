@@ -133,17 +133,27 @@ class Config(ModelConfig):
     def adopt(self, published: ModelConfig) -> "Config":
         """``published`` with the classes, the pooling and the dropout of this configuration."""
         if not isinstance(published, Config):
-            raise InputError("field checkpoint.init_from", f"names weights of {type(published).__module__}.",
-                             found=f"a model of {__name__}",
-                             fix="weights of BERT, MiniLM, RoBERTa or DistilBERT")  # fmt: skip
-        return replace(published, outputs=self.outputs, pooling=self.pooling, dropout=self.dropout,
-                       attention_dropout=self.attention_dropout, remat=self.remat,
-                       scan_layers=self.scan_layers)  # fmt: skip
+            raise InputError(
+                "field checkpoint.init_from",
+                f"names weights of {type(published).__module__}.",
+                found=f"a model of {__name__}",
+                fix="weights of BERT, MiniLM, RoBERTa or DistilBERT",
+            )
+        return replace(
+            published,
+            outputs=self.outputs,
+            pooling=self.pooling,
+            dropout=self.dropout,
+            attention_dropout=self.attention_dropout,
+            remat=self.remat,
+            scan_layers=self.scan_layers,
+        )
 
 
 def _check_sizes(config: Config) -> None:
-    check_sizes(config, 0, "vocab_size", "outputs", "layers", "head_width", "feed_forward", "token_types",
-                "position_offset")  # fmt: skip
+    check_sizes(
+        config, 0, "vocab_size", "outputs", "layers", "head_width", "feed_forward", "token_types", "position_offset"
+    )
     check_sizes(config, 1, "width", "heads", "max_length")
     width, heads = config.width, config.heads
     check_heads(width, heads, config.head_width)
@@ -164,9 +174,13 @@ class Block(nnx.Module):
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         width, epsilon = config.width, config.epsilon
         self.attention = SelfAttention(
-            width, config.heads, rngs=rngs, dropout=config.attention_dropout, turn=config.positions == "rotary",
+            width,
+            config.heads,
+            rngs=rngs,
+            dropout=config.attention_dropout,
+            turn=config.positions == "rotary",
             head_width=config.head_width,
-        )  # fmt: skip
+        )
         self.attention_norm = LayerNorm(width, epsilon=epsilon)
         self.mlp = FeedForward(width, config.feed_forward or 4 * width, config.activation, rngs=rngs)
         self.mlp_norm = LayerNorm(width, epsilon=epsilon)
@@ -291,17 +305,28 @@ SHARDING = (
 PRUNING = (feed_forward("encoder/layers/{i}/mlp"), heads("encoder/layers/{i}/attention"))
 
 _SIZES = {
-    "vocab_size": "vocab_size", "layers": "num_hidden_layers", "width": "hidden_size", "heads": "num_attention_heads",
-    "feed_forward": "intermediate_size", "max_length": "max_position_embeddings", "token_types": "type_vocab_size",
-}  # fmt: skip
-_REST = {
-    "activation": "hidden_act", "dropout": "hidden_dropout_prob", "attention_dropout": "attention_probs_dropout_prob",
-    "epsilon": "layer_norm_eps",
-}  # fmt: skip
-_DISTIL_SIZES = {
-    "vocab_size": "vocab_size", "layers": "n_layers", "width": "dim", "heads": "n_heads", "feed_forward": "hidden_dim",
+    "vocab_size": "vocab_size",
+    "layers": "num_hidden_layers",
+    "width": "hidden_size",
+    "heads": "num_attention_heads",
+    "feed_forward": "intermediate_size",
     "max_length": "max_position_embeddings",
-}  # fmt: skip
+    "token_types": "type_vocab_size",
+}
+_REST = {
+    "activation": "hidden_act",
+    "dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+    "epsilon": "layer_norm_eps",
+}
+_DISTIL_SIZES = {
+    "vocab_size": "vocab_size",
+    "layers": "n_layers",
+    "width": "dim",
+    "heads": "n_heads",
+    "feed_forward": "hidden_dim",
+    "max_length": "max_position_embeddings",
+}
 _DISTIL_REST = {"activation": "activation", "dropout": "dropout", "attention_dropout": "attention_dropout"}
 _POST = {"norm": "post", "positions": "learned", "embedding_norm": True}
 """What BERT and its descendants share."""
@@ -323,21 +348,34 @@ def _reader(sizes: dict[str, str], rest: dict[str, str], **fixed: Any) -> Callab
         if fixed.get("position_offset"):  # RoBERTa counts places from the id of padding on
             offset = 2 if published.get("pad_token_id") is None else published["pad_token_id"] + 1
         values = {ours: published[theirs] for ours, theirs in (sizes | rest).items() if theirs in published}
-        return Config(**{"epsilon": 1e-12, **_POST, "pooling": "cls", **values, **fixed, "position_offset": offset,
-                         "outputs": len(classes) if headed else 0,
-                         "max_length": values["max_length"] - offset})  # fmt: skip
+        return Config(
+            **{
+                "epsilon": 1e-12,
+                **_POST,
+                "pooling": "cls",
+                **values,
+                **fixed,
+                "position_offset": offset,
+                "outputs": len(classes) if headed else 0,
+                "max_length": values["max_length"] - offset,
+            }
+        )
 
     return read
 
 
-def _writer(kind: str, stem: str, sizes: dict[str, str], rest: dict[str, str], offset: bool = False,
-            **fixed: Any) -> Callable[[Config], dict[str, Any]]:  # fmt: skip
+def _writer(
+    kind: str, stem: str, sizes: dict[str, str], rest: dict[str, str], offset: bool = False, **fixed: Any
+) -> Callable[[Config], dict[str, Any]]:
     """The function from our config to a published one. ``offset``: places are counted from the id of padding on."""
 
     def publish(config: Config) -> dict[str, Any]:
         needed = {**_POST, **fixed, **({"pooling": "cls"} if config.outputs else {})}
-        wrong = [f"{name} {getattr(config, name)}, not {value}" for name, value in needed.items()
-                 if getattr(config, name) != value]  # fmt: skip
+        wrong = [
+            f"{name} {getattr(config, name)}, not {value}"
+            for name, value in needed.items()
+            if getattr(config, name) != value
+        ]
         if config.activation == "swiglu":
             wrong.append("activation swiglu")
         if config.head_width * config.heads not in (0, config.width):
@@ -353,8 +391,13 @@ def _writer(kind: str, stem: str, sizes: dict[str, str], rest: dict[str, str], o
         values["max_position_embeddings"] += config.position_offset
         labels = {str(i): f"LABEL_{i}" for i in range(config.outputs)}
         head = {"id2label": labels, "label2id": {name: int(i) for i, name in labels.items()}} if labels else {}
-        return {"model_type": kind, "architectures": [stem + ("ForSequenceClassification" if labels else "Model")],
-                **values, **head, "pad_token_id": max(config.position_offset - 1, 0)}  # fmt: skip
+        return {
+            "model_type": kind,
+            "architectures": [stem + ("ForSequenceClassification" if labels else "Model")],
+            **values,
+            **head,
+            "pad_token_id": max(config.position_offset - 1, 0),
+        }
 
     return publish
 
@@ -425,11 +468,7 @@ IMPORTS: dict[str, Map] = {
         renames=_RENAMES,
     ),
     "distilbert": Map(
-        rules=(
-            *_DISTILBERT,
-            *linear("pre_classifier", "pooler", bare=True),
-            *linear("classifier", "head", bare=True),
-        ),
+        rules=(*_DISTILBERT, *linear("pre_classifier", "pooler", bare=True), *linear("classifier", "head", bare=True)),
         config=_reader(_DISTIL_SIZES, _DISTIL_REST, pooler="relu"),
         publish=_writer("distilbert", "DistilBert", _DISTIL_SIZES, _DISTIL_REST, pooler="relu", epsilon=1e-12),
         skip=(r"^vocab_", r"position_ids$", r"^pre_classifier\."),
@@ -437,5 +476,5 @@ IMPORTS: dict[str, Map] = {
         prefix=lambda config: "distilbert." if config.outputs else "",
         fresh=_FRESH,
     ),
-}  # fmt: skip
+}
 """Published as ``model_type``; MiniLM is published as a BERT."""

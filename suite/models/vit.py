@@ -65,11 +65,17 @@ class Config(ModelConfig):
         check_fractions(self, "dropout", "attention_dropout")
         check_heads(self.hidden, self.heads, self.head_width, "hidden")
         if self.height % self.patch or self.width % self.patch:
-            sides = [side for side in range(1, min(self.height, self.width) + 1)
-                     if not self.height % side and not self.width % side]  # fmt: skip
-            raise InputError("field model.patch", "must divide height and width of the images",
-                             found=f"patch {self.patch}, images {self.height} x {self.width}",
-                             fix=f"one of {', '.join(map(str, sides))}")  # fmt: skip
+            sides = [
+                side
+                for side in range(1, min(self.height, self.width) + 1)
+                if not self.height % side and not self.width % side
+            ]
+            raise InputError(
+                "field model.patch",
+                "must divide height and width of the images",
+                found=f"patch {self.patch}, images {self.height} x {self.width}",
+                fix=f"one of {', '.join(map(str, sides))}",
+            )
 
     def build(self, *, rngs: nnx.Rngs) -> "ViT":
         check_given(self, "height", "width", "channels", "outputs")
@@ -106,8 +112,12 @@ class Config(ModelConfig):
 
     def adopt(self, published: ModelConfig) -> "Config":
         if not isinstance(published, Config):
-            raise InputError("field checkpoint.init_from", "these weights are of another family than vit.",
-                             found=type(published).__module__, fix="weights of a vision transformer")  # fmt: skip
+            raise InputError(
+                "field checkpoint.init_from",
+                "these weights are of another family than vit.",
+                found=type(published).__module__,
+                fix="weights of a vision transformer",
+            )
         own = {name: getattr(self, name) for name in ("outputs", "dropout", "attention_dropout")}
         return replace(published, **own)
 
@@ -147,8 +157,9 @@ class Block(nnx.Module):
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         size = config.hidden
         self.attention_norm = LayerNorm(size, epsilon=config.epsilon)
-        self.attention = SelfAttention(size, config.heads, rngs=rngs, dropout=config.attention_dropout,
-                                       head_width=config.head_width)  # fmt: skip
+        self.attention = SelfAttention(
+            size, config.heads, rngs=rngs, dropout=config.attention_dropout, head_width=config.head_width
+        )
         self.mlp_norm = LayerNorm(size, epsilon=config.epsilon)
         self.mlp = FeedForward(size, config.feed_forward or 4 * size, config.activation, rngs=rngs)
         self.dropout = Dropout(config.dropout)
@@ -172,8 +183,9 @@ class ViT(nnx.Module):
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         size = config.hidden
-        self.patches = Conv(config.channels, size, config.patch, stride=config.patch, padding=0, use_bias=True,
-                            rngs=rngs)  # fmt: skip
+        self.patches = Conv(
+            config.channels, size, config.patch, stride=config.patch, padding=0, use_bias=True, rngs=rngs
+        )
         self.class_embedding = nnx.Param(jnp.zeros((1, 1, size)))
         places = nnx.initializers.normal(0.02)(rngs.params(), (1, config.tokens, size), jnp.float32)
         self.position_embedding = nnx.Param(places)
@@ -209,12 +221,21 @@ SHARDING = (
 
 PRUNING = (feed_forward("layers/{i}/mlp"), heads("layers/{i}/attention", "hidden"))
 
-_SIZES = {"channels": "num_channels", "patch": "patch_size", "layers": "num_hidden_layers", "hidden": "hidden_size",
-          "heads": "num_attention_heads", "feed_forward": "intermediate_size"}  # fmt: skip
-_REST = {"activation": "hidden_act", "dropout": "hidden_dropout_prob", "epsilon": "layer_norm_eps",
-         "attention_dropout": "attention_probs_dropout_prob"}  # fmt: skip
-_TIMM = {"hidden": "embed_dim", "layers": "depth", "heads": "num_heads", "patch": "patch_size",
-         "channels": "in_chans"}  # fmt: skip
+_SIZES = {
+    "channels": "num_channels",
+    "patch": "patch_size",
+    "layers": "num_hidden_layers",
+    "hidden": "hidden_size",
+    "heads": "num_attention_heads",
+    "feed_forward": "intermediate_size",
+}
+_REST = {
+    "activation": "hidden_act",
+    "dropout": "hidden_dropout_prob",
+    "epsilon": "layer_norm_eps",
+    "attention_dropout": "attention_probs_dropout_prob",
+}
+_TIMM = {"hidden": "embed_dim", "layers": "depth", "heads": "num_heads", "patch": "patch_size", "channels": "in_chans"}
 _NAMED = {"tiny": tiny, "small": small, "base": base, "large": large}
 
 
@@ -242,9 +263,16 @@ def _publish(config: Config) -> dict[str, Any]:
     labels = {str(i): f"LABEL_{i}" for i in range(config.outputs)}
     side: Any = config.height if config.height == config.width else [config.height, config.width]
     values = {theirs: getattr(config, ours) for ours, theirs in (_SIZES | _REST).items()}
-    return {"model_type": "vit", "architectures": ["ViTForImageClassification"], "image_size": side, **values,
-            "intermediate_size": config.feed_forward or 4 * config.hidden, "qkv_bias": True, "id2label": labels,
-            "label2id": {name: int(i) for i, name in labels.items()}}  # fmt: skip
+    return {
+        "model_type": "vit",
+        "architectures": ["ViTForImageClassification"],
+        "image_size": side,
+        **values,
+        "intermediate_size": config.feed_forward or 4 * config.hidden,
+        "qkv_bias": True,
+        "id2label": labels,
+        "label2id": {name: int(i) for i, name in labels.items()},
+    }
 
 
 def _read_timm(published: Mapping[str, Any]) -> Config:
@@ -257,8 +285,12 @@ def _read_timm(published: Mapping[str, Any]) -> Config:
     said = published.get("model_args") or {}
     height, width = _square(said.get("img_size", int(found[3])))
     changes = {ours: said[theirs] for ours, theirs in _TIMM.items() if theirs in said}
-    config = _NAMED[found[1]](**{"patch": int(found[2]), "channels": 3, **changes}, height=height, width=width,
-                              outputs=published.get("num_classes", 1000))  # fmt: skip
+    config = _NAMED[found[1]](
+        **{"patch": int(found[2]), "channels": 3, **changes},
+        height=height,
+        width=width,
+        outputs=published.get("num_classes", 1000),
+    )
     return replace(config, feed_forward=int(config.hidden * said.get("mlp_ratio", 4)))
 
 
@@ -267,8 +299,10 @@ def _publish_timm(config: Config) -> dict[str, Any]:
     if config.activation != "gelu" or config.epsilon != 1e-6:
         raise InputError("the model", f"has activation {config.activation} and epsilon {config.epsilon}.")
     given = {theirs: getattr(config, ours) for ours, theirs in _TIMM.items()}
-    given |= {"img_size": [config.height, config.width],
-              "mlp_ratio": (config.feed_forward or 4 * config.hidden) / config.hidden}  # fmt: skip
+    given |= {
+        "img_size": [config.height, config.width],
+        "mlp_ratio": (config.feed_forward or 4 * config.hidden) / config.hidden,
+    }
     return {"architecture": "vit_base_patch16_224", "num_classes": config.outputs, "model_args": given}
 
 

@@ -102,18 +102,33 @@ class Config(ModelConfig):
 
     def __post_init__(self):
         check_sizes(self, 0, "outputs", "layers", "head_width")
-        check_sizes(self, 1, "width", "heads", "feed_forward", "position_kernel", "position_groups",
-                    "mask_time_length", "mask_features_length")  # fmt: skip
+        check_sizes(
+            self,
+            1,
+            "width",
+            "heads",
+            "feed_forward",
+            "position_kernel",
+            "position_groups",
+            "mask_time_length",
+            "mask_features_length",
+        )
         check_choices(self, _CHOICES)
         check_fractions(self, "dropout", "attention_dropout", "activation_dropout", "mask_time", "mask_features")
         check_heads(self.width, self.heads, self.head_width)
         if self.width % self.position_groups:
-            raise InputError("field model.position_groups", "must divide width",
-                             found=f"{self.position_groups} groups of width {self.width}")  # fmt: skip
+            raise InputError(
+                "field model.position_groups",
+                "must divide width",
+                found=f"{self.position_groups} groups of width {self.width}",
+            )
         lengths = {len(self.conv_widths), len(self.conv_kernels), len(self.conv_strides)}
         if lengths == {0} or len(lengths) > 1:
-            raise InputError("field model.conv_widths", "needs one entry a convolution, as its kernels and strides do",
-                             found=f"{self.conv_widths}, {self.conv_kernels}, {self.conv_strides}")  # fmt: skip
+            raise InputError(
+                "field model.conv_widths",
+                "needs one entry a convolution, as its kernels and strides do",
+                found=f"{self.conv_widths}, {self.conv_kernels}, {self.conv_strides}",
+            )
 
     def build(self, *, rngs: nnx.Rngs) -> "SpeechModel":
         if self.pooling != "hidden":
@@ -129,8 +144,18 @@ class Config(ModelConfig):
     def adopt(self, published: ModelConfig) -> "Config":
         if not isinstance(published, Config):
             return super().adopt(published)  # type: ignore[return-value]  # raises
-        kept = ("outputs", "pooling", "dropout", "attention_dropout", "activation_dropout", "padded_statistics",
-                "mask_time", "mask_time_length", "mask_features", "mask_features_length")  # fmt: skip
+        kept = (
+            "outputs",
+            "pooling",
+            "dropout",
+            "attention_dropout",
+            "activation_dropout",
+            "padded_statistics",
+            "mask_time",
+            "mask_time_length",
+            "mask_features",
+            "mask_features_length",
+        )
         return replace(published, **{name: getattr(self, name) for name in kept})
 
     @property
@@ -194,9 +219,14 @@ class FeatureLayer(nnx.Module):
     def __init__(self, config: Config, place: int, *, rngs: nnx.Rngs):
         inputs, outputs = (1, *config.conv_widths)[place : place + 2]
         self.conv = Conv1d(
-            inputs, outputs, config.conv_kernels[place], stride=config.conv_strides[place], rngs=rngs,
-            use_bias=config.conv_bias, init=nnx.initializers.he_normal(),
-        )  # fmt: skip
+            inputs,
+            outputs,
+            config.conv_kernels[place],
+            stride=config.conv_strides[place],
+            rngs=rngs,
+            use_bias=config.conv_bias,
+            init=nnx.initializers.he_normal(),
+        )
         self.norm: nnx.Module | None
         if config.feature_norm == "layer":
             self.norm = LayerNorm(outputs, epsilon=1e-5)
@@ -223,8 +253,9 @@ class Block(nnx.Module):
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         width, epsilon = config.width, config.epsilon
-        self.attention = SelfAttention(width, config.heads, rngs=rngs, dropout=config.attention_dropout,
-                                       head_width=config.head_width)  # fmt: skip
+        self.attention = SelfAttention(
+            width, config.heads, rngs=rngs, dropout=config.attention_dropout, head_width=config.head_width
+        )
         self.attention_norm = LayerNorm(width, epsilon=epsilon)
         self.mlp = FeedForward(width, config.feed_forward, rngs=rngs, dropout=config.activation_dropout)
         self.mlp_norm = LayerNorm(width, epsilon=epsilon)
@@ -319,8 +350,9 @@ class Encoder(nnx.Module):
             x = block(edge(x), mask, rngs)
         return (self.norm(x) if self.config.norm == "pre" else x), mask
 
-    def _extract(self, waves: Float[Array, "b n"],
-                 mask: Bool[Array, "b n"]) -> tuple[Float[Array, "b t c"], Bool[Array, "b t"]]:  # fmt: skip
+    def _extract(
+        self, waves: Float[Array, "b n"], mask: Bool[Array, "b n"]
+    ) -> tuple[Float[Array, "b t c"], Bool[Array, "b t"]]:
         config, x = self.config, waves[..., None]
         if config.frames(waves.shape[1]) < 1:
             problem = f"recordings of {waves.shape[1]} samples give not one frame."
@@ -396,19 +428,30 @@ RULES = (
     *norm(f"{_LAYER}final_layer_norm", f"{_BLOCK}mlp_norm"),
     *linear("lm_head", "head", bare=True),
 )
-_SPELLING = (r"(pos_conv_embed\.conv\.)weight_g$", r"\1parametrizations.weight.original0"), (
-    r"(pos_conv_embed\.conv\.)weight_v$", r"\1parametrizations.weight.original1")  # fmt: skip
+_SPELLING = (
+    (r"(pos_conv_embed\.conv\.)weight_g$", r"\1parametrizations.weight.original0"),
+    (r"(pos_conv_embed\.conv\.)weight_v$", r"\1parametrizations.weight.original1"),
+)
 """Of PyTorch's weight norm before version 2."""
-_PLAIN = {"hidden_act": "gelu", "feat_extract_activation": "gelu", "add_adapter": False, "adapter_attn_dim": None,
-          "conv_pos_batch_norm": False}  # fmt: skip
+_PLAIN = {
+    "hidden_act": "gelu",
+    "feat_extract_activation": "gelu",
+    "add_adapter": False,
+    "adapter_attn_dim": None,
+    "conv_pos_batch_norm": False,
+}
 """What a published config may not change."""
 
 
 def _config(theirs: Mapping[str, Any]) -> Config:
     for name, value in _PLAIN.items():
         if theirs.get(name, value) != value:
-            raise InputError(f"config.json {name}", "asks for what this family cannot do.",
-                             found=str(theirs[name]), fix=f"weights with {name} {value}")  # fmt: skip
+            raise InputError(
+                f"config.json {name}",
+                "asks for what this family cannot do.",
+                found=str(theirs[name]),
+                fix=f"weights with {name} {value}",
+            )
     headed = any(name.endswith("ForCTC") for name in theirs.get("architectures") or ())
     get = lambda name, ours: theirs.get(name, getattr(Config, ours))
     return Config(

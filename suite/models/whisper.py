@@ -116,8 +116,9 @@ class Block(nnx.Module):
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         width, size = config.width, config.head_width or config.width // config.heads
-        self.attention = SelfAttention(width, config.heads, rngs=rngs, dropout=config.attention_dropout,
-                                       head_width=size)  # fmt: skip
+        self.attention = SelfAttention(
+            width, config.heads, rngs=rngs, dropout=config.attention_dropout, head_width=size
+        )
         # A bias of the keys would add the same to every score of a query.
         self.attention.key = Linear(width, config.heads * size, rngs=rngs, use_bias=False)
         self.attention_norm = LayerNorm(width, epsilon=1e-5)
@@ -238,8 +239,12 @@ RULES = (
 def _config(theirs: Mapping[str, Any]) -> Config:
     activation = theirs.get("activation_function", "gelu")
     if activation != "gelu":
-        raise InputError("config.json activation_function", "asks for what this family cannot do.", found=activation,
-                         fix="weights with activation_function gelu")  # fmt: skip
+        raise InputError(
+            "config.json activation_function",
+            "asks for what this family cannot do.",
+            found=activation,
+            fix="weights with activation_function gelu",
+        )
     return Config(
         inputs=theirs.get("num_mel_bins", 80),
         layers=theirs.get("encoder_layers", 4),

@@ -11,7 +11,28 @@ from suite.nn.norm import LayerNorm, RMSNorm
 from suite.nn.stack import Remat, run_layers
 
 __all__ = [
-    "Cache", "CrossAttention", "Dropout", "Embedding", "FeedForward", "Kernel", "LayerNorm", "LearnedPositions",
-    "Linear", "RMSNorm", "RelativeBias", "Remat", "SelfAttention", "activate", "attend", "dot", "dot_nt", "einsum",
-    "gelu", "gelu_tanh", "rotary", "run_layers", "sinusoidal", "sinusoids",
-]  # fmt: skip
+    "Cache",
+    "CrossAttention",
+    "Dropout",
+    "Embedding",
+    "FeedForward",
+    "Kernel",
+    "LayerNorm",
+    "LearnedPositions",
+    "Linear",
+    "RMSNorm",
+    "RelativeBias",
+    "Remat",
+    "SelfAttention",
+    "activate",
+    "attend",
+    "dot",
+    "dot_nt",
+    "einsum",
+    "gelu",
+    "gelu_tanh",
+    "rotary",
+    "run_layers",
+    "sinusoidal",
+    "sinusoids",
+]

@@ -110,8 +110,18 @@ class SelfAttention(Computing):
         """
         q, k, v = self._project(x, places)
         visible = None if mask is None else mask[:, None, None, :]
-        made = attend(q, k, v, visible=visible, causal=self.causal, bias=bias, scale=self._scale,
-                      compute=self.compute, drop=_active(self.dropout, rngs), kernel=self.kernel)  # fmt: skip
+        made = attend(
+            q,
+            k,
+            v,
+            visible=visible,
+            causal=self.causal,
+            bias=bias,
+            scale=self._scale,
+            compute=self.compute,
+            drop=_active(self.dropout, rngs),
+            kernel=self.kernel,
+        )
         return self._out(made)
 
     def step(
@@ -200,11 +210,20 @@ class CrossAttention(Computing):
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "b t d"]:
         """``mask`` is True where a token of the memory is real; None where all are."""
-        q, k, v = (_split(part(y), self.size) for part, y in
-                   ((self.query, x), (self.key, memory), (self.value, memory)))  # fmt: skip
+        q, k, v = (
+            _split(part(y), self.size) for part, y in ((self.query, x), (self.key, memory), (self.value, memory))
+        )
         visible = None if mask is None else mask[:, None, None, :]
-        made = attend(q, k, v, visible=visible, scale=self._scale, compute=self.compute,
-                      drop=_active(self.dropout, rngs), kernel=self.kernel)  # fmt: skip
+        made = attend(
+            q,
+            k,
+            v,
+            visible=visible,
+            scale=self._scale,
+            compute=self.compute,
+            drop=_active(self.dropout, rngs),
+            kernel=self.kernel,
+        )
         return self.out(made.reshape(*made.shape[:2], -1))
 
     def remember(self, memory: Float[Array, "b s d"]) -> Pair:

@@ -121,8 +121,15 @@ class _Place(NamedTuple):
         return partial(patches.convolve, *place), partial(patches.convolve_back, *place)
 
 
-def by_library(x: Array, kernel: Array, stride: int = 1, padding: int = 0, groups: int = 1, compute: str = "float32",
-               result: str = "float32") -> bool:  # fmt: skip
+def by_library(
+    x: Array,
+    kernel: Array,
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
+    compute: str = "float32",
+    result: str = "float32",
+) -> bool:
     """Whether oneDNN computes this `conv2d` on a CPU."""
     return only_here() and onednn.convolves(x, kernel, stride, padding, groups, compute, result)
 
@@ -151,14 +158,16 @@ def _backward(place: _Place, kept: tuple, grad: Array) -> tuple[Array, Array]:
 _conv.defvjp(_forward, _backward)
 
 
-def _step_by_step(place: _Place, relu: bool, x: Array, kernel: Array, scale: Array, shift: Array,
-                  added: Array | None) -> Array:  # fmt: skip
+def _step_by_step(
+    place: _Place, relu: bool, x: Array, kernel: Array, scale: Array, shift: Array, added: Array | None
+) -> Array:
     return finish(_conv(place, x, kernel) * scale + shift, added, relu).astype(place.result)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _finished(place: _Place, relu: bool, x: Array, kernel: Array, scale: Array, shift: Array,
-              added: Array | None) -> Array:  # fmt: skip
+def _finished(
+    place: _Place, relu: bool, x: Array, kernel: Array, scale: Array, shift: Array, added: Array | None
+) -> Array:
     each = partial(_step_by_step, place, relu)
     if not place.by_library:
         return each(x, kernel, scale, shift, added)
@@ -187,9 +196,14 @@ _finished.defvjp(_finished_forward, _finished_back)
 
 def _convolution(stride: int, padding: int, groups: int, result: str, x: Array, kernel: Array) -> Array:
     return lax.conv_general_dilated(
-        x, kernel, (stride, stride), ((padding, padding),) * 2, dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups, preferred_element_type=result,
-    )  # fmt: skip
+        x,
+        kernel,
+        (stride, stride),
+        ((padding, padding),) * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+        preferred_element_type=result,
+    )
 
 
 def _convolution_back(
@@ -206,13 +220,26 @@ def _convolution_back(
     flipped = kernel[::-1, ::-1].reshape(rows, columns, i, groups, o // groups)
     flipped = flipped.transpose(0, 1, 4, 3, 2).reshape(rows, columns, o // groups, groups * i)
     dx = lax.conv_general_dilated(
-        grad, flipped, (1, 1), by_x, (stride, stride), dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups, preferred_element_type=result,
-    )  # fmt: skip
+        grad,
+        flipped,
+        (1, 1),
+        by_x,
+        (stride, stride),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+        preferred_element_type=result,
+    )
     dk = lax.conv_general_dilated(
-        x, grad, (1, 1), by_kernel, None, (stride, stride), dimension_numbers=("CHWN", "IHWO", "HWNC"),
-        batch_group_count=groups, preferred_element_type=jnp.float32,
-    )  # fmt: skip
+        x,
+        grad,
+        (1, 1),
+        by_kernel,
+        None,
+        (stride, stride),
+        dimension_numbers=("CHWN", "IHWO", "HWNC"),
+        batch_group_count=groups,
+        preferred_element_type=jnp.float32,
+    )
     return dx, dk
 
 
@@ -255,12 +282,27 @@ class Conv(Computing):
         return y if self.bias is None else y + self.bias[...]
 
     def finished(
-        self, x: Float[Array, "b h w i"], scale: Float[Array, "o"], shift: Float[Array, "o"],
-        added: Float[Array, "b y x o"] | None, relu: bool,
-    ) -> Float[Array, "b y x o"]:  # fmt: skip
+        self,
+        x: Float[Array, "b h w i"],
+        scale: Float[Array, "o"],
+        shift: Float[Array, "o"],
+        added: Float[Array, "b y x o"] | None,
+        relu: bool,
+    ) -> Float[Array, "b y x o"]:
         """This convolution without its bias, in `conv2d_finished`."""
-        return conv2d_finished(x, self.kernel[...], scale, shift, added, self.stride, self.padding, self.groups,
-                               self.compute, self._result, relu)  # fmt: skip
+        return conv2d_finished(
+            x,
+            self.kernel[...],
+            scale,
+            shift,
+            added,
+            self.stride,
+            self.padding,
+            self.groups,
+            self.compute,
+            self._result,
+            relu,
+        )
 
     @property
     def _result(self) -> str:

@@ -28,8 +28,9 @@ _NARROW = 256
 """Inputs of one product below which all taps are gathered into one product instead of adding up several."""
 
 
-def conv1d(x: Float[Array, "b t i"], w: Float[Array, "k i o"], stride: int = 1,
-           compute: str = "float32") -> Float[Array, "b u o"]:  # fmt: skip
+def conv1d(
+    x: Float[Array, "b t i"], w: Float[Array, "k i o"], stride: int = 1, compute: str = "float32"
+) -> Float[Array, "b u o"]:
     """``y[u] = sum over k of x[s u + k] @ w[k]``, float32, with u = (t - k) // s + 1 frames: no padding.
 
     ``compute`` is the format of the operands, see `suite.nn.dot.dot`.
@@ -46,8 +47,9 @@ def depthwise_conv1d(x: Float[Array, "b t d"], w: Float[Array, "k d"]) -> Float[
     return lax.platform_dependent(x, w, cpu=_shifted, default=theirs)
 
 
-def grouped_conv1d(x: Float[Array, "b t d"], w: Float[Array, "k c o"], compute: str = "float32",
-                   block: int = 256) -> Float[Array, "b u o"]:  # fmt: skip
+def grouped_conv1d(
+    x: Float[Array, "b t d"], w: Float[Array, "k c o"], compute: str = "float32", block: int = 256
+) -> Float[Array, "b u o"]:
     """A convolution whose outputs read the channels of their own group only: groups = d / c, u = t - k + 1.
 
     On a CPU, by Fourier transforms of overlapping blocks of at least ``block`` frames, in float32.
@@ -60,8 +62,9 @@ def grouped_conv1d(x: Float[Array, "b t d"], w: Float[Array, "k c o"], compute: 
 def _as_convolution(stride: int, groups: int, compute: str, x: Array, w: Array) -> Array:
     """XLA's own convolution. In bfloat16 its result is, too, since its derivatives want one format throughout."""
     x, w = x.astype(compute), w.astype(compute)
-    y = lax.conv_general_dilated(x, w, (stride,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"),
-                                 feature_group_count=groups)  # fmt: skip
+    y = lax.conv_general_dilated(
+        x, w, (stride,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"), feature_group_count=groups
+    )
     return y.astype(jnp.float32)
 
 
@@ -135,8 +138,18 @@ class Conv1d(Computing):
         compute: format of the operands.
     """
 
-    def __init__(self, inputs: int, outputs: int, taps: int, *, rngs: nnx.Rngs, stride: int = 1, padding: int = 0,
-                 use_bias: bool = True, init: Callable[..., Any] = _LECUN):  # fmt: skip
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        taps: int,
+        *,
+        rngs: nnx.Rngs,
+        stride: int = 1,
+        padding: int = 0,
+        use_bias: bool = True,
+        init: Callable[..., Any] = _LECUN,
+    ):
         self.kernel = nnx.Param(init(rngs.params(), (taps, inputs, outputs), jnp.float32))
         self.bias = nnx.Param(jnp.zeros((outputs,))) if use_bias else None
         self.stride = stride

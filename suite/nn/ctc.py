@@ -19,10 +19,7 @@ def ctc_fits(mask: Bool[Array, "b t"], labels: Int[Array, "b u"], labels_mask: B
 
 
 def ctc_loss(
-    logits: Float[Array, "b t v"],
-    mask: Bool[Array, "b t"],
-    labels: Int[Array, "b u"],
-    labels_mask: Bool[Array, "b u"],
+    logits: Float[Array, "b t v"], mask: Bool[Array, "b t"], labels: Int[Array, "b u"], labels_mask: Bool[Array, "b u"]
 ) -> tuple[Float[Array, "b"], Bool[Array, "b"]]:
     """Minus the log probability, in nats, of all alignments of ``labels`` with the frames, and which rows have any.
 

@@ -81,16 +81,22 @@ def bfloat16_dot(x: Float[Array, "... i"], w: BFloat16[Array, "i o"]) -> Float[A
     return lax.platform_dependent(x, w, cpu=_of_two(partial(_in_parts, lambda part: part)), default=_narrow)
 
 
-def weight_conv(x: Float[Array, "b h w i"], w: Int8[Array, "p q i/g o"] | BFloat16[Array, "p q i/g o"], stride: int,
-                padding: int, groups: int) -> Float[Array, "b y x o"]:  # fmt: skip
+def weight_conv(
+    x: Float[Array, "b h w i"],
+    w: Int8[Array, "p q i/g o"] | BFloat16[Array, "p q i/g o"],
+    stride: int,
+    padding: int,
+    groups: int,
+) -> Float[Array, "b y x o"]:
     """`suite.nn.conv.conv2d`, with ``x`` rounded to bfloat16 or not at all."""
     narrow = partial(_convolved, stride, padding, groups, "bfloat16")
     on_cpu = partial(_convolved, stride, padding, groups, "float32") if w.shape[2] <= THIN else narrow
     return lax.platform_dependent(x, w, cpu=on_cpu, default=narrow)
 
 
-def integer_conv(x: Int8[Array, "b h w i"], w: Int8[Array, "p q i/g o"], stride: int, padding: int,
-                 groups: int) -> Float[Array, "b y x o"]:  # fmt: skip
+def integer_conv(
+    x: Int8[Array, "b h w i"], w: Int8[Array, "p q i/g o"], stride: int, padding: int, groups: int
+) -> Float[Array, "b y x o"]:
     """`suite.nn.conv.conv2d` of integers, as float32; only a CPU convolves them as such."""
     narrow = partial(_convolved, stride, padding, groups, "bfloat16")
     on_cpu = partial(_convolved_integers, stride, padding) if groups == 1 else narrow
@@ -160,7 +166,12 @@ def _convolved(stride: int, padding: int, groups: int, compute: str, x: Array, w
 
 
 def _convolved_integers(stride: int, padding: int, x: Array, w: Array) -> Array:
-    made = lax.conv_general_dilated(x, w, (stride, stride), ((padding, padding),) * 2,
-                                    dimension_numbers=("NHWC", "HWIO", "NHWC"),
-                                    preferred_element_type=jnp.int32)  # fmt: skip
+    made = lax.conv_general_dilated(
+        x,
+        w,
+        (stride, stride),
+        ((padding, padding),) * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        preferred_element_type=jnp.int32,
+    )
     return made.astype(jnp.float32)

@@ -21,15 +21,7 @@ class Linear(Computing):
         compute: format of the operands, see `suite.nn.dot.dot`.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        *,
-        rngs: nnx.Rngs,
-        use_bias: bool = True,
-        init: Callable = _LECUN,
-    ):
+    def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs, use_bias: bool = True, init: Callable = _LECUN):
         self.kernel = nnx.Param(init(rngs.params(), (inputs, outputs), jnp.float32))
         self.bias = nnx.Param(jnp.zeros((outputs,))) if use_bias else None
         self.addition: Callable | None = nnx.data(None)

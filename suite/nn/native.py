@@ -46,13 +46,24 @@ Handler = Callable[[Sequence[Buffer], Buffer, tuple[int, ...]], None]
 
 
 class _Buffer(Structure):
-    _fields_ = [("struct_size", c_size_t), ("extension", c_void_p), ("format", c_int), ("data", c_void_p),
-                ("rank", c_int64), ("dims", POINTER(c_int64))]  # fmt: skip
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("extension", c_void_p),
+        ("format", c_int),
+        ("data", c_void_p),
+        ("rank", c_int64),
+        ("dims", POINTER(c_int64)),
+    ]
 
 
 class _Buffers(Structure):
-    _fields_ = [("struct_size", c_size_t), ("extension", c_void_p), ("size", c_int64), ("types", c_void_p),
-                ("items", POINTER(POINTER(_Buffer)))]  # fmt: skip
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("extension", c_void_p),
+        ("size", c_int64),
+        ("types", c_void_p),
+        ("items", POINTER(POINTER(_Buffer))),
+    ]
 
 
 class _Numbers(Structure):
@@ -60,8 +71,14 @@ class _Numbers(Structure):
 
 
 class _Attributes(Structure):
-    _fields_ = [("struct_size", c_size_t), ("extension", c_void_p), ("size", c_int64), ("types", c_void_p),
-                ("names", c_void_p), ("items", POINTER(POINTER(_Numbers)))]  # fmt: skip
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("extension", c_void_p),
+        ("size", c_int64),
+        ("types", c_void_p),
+        ("names", c_void_p),
+        ("items", POINTER(POINTER(_Numbers))),
+    ]
 
 
 class _Version(Structure):
@@ -84,14 +101,26 @@ _make_error = ctypes.CFUNCTYPE(c_void_p, POINTER(_Error))
 
 
 class _Interface(Structure):  # its beginning; other functions follow
-    _fields_ = [("struct_size", c_size_t), ("extension", c_void_p), ("version", _Version), ("internal", c_void_p),
-                ("make_error", _make_error)]  # fmt: skip
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("extension", c_void_p),
+        ("version", _Version),
+        ("internal", c_void_p),
+        ("make_error", _make_error),
+    ]
 
 
 class _Frame(Structure):
-    _fields_ = [("struct_size", c_size_t), ("extension", POINTER(_Extension)), ("interface", POINTER(_Interface)),
-                ("context", c_void_p), ("stage", c_int), ("operands", _Buffers), ("results", _Buffers),
-                ("attributes", _Attributes)]  # fmt: skip
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("extension", POINTER(_Extension)),
+        ("interface", POINTER(_Interface)),
+        ("context", c_void_p),
+        ("stage", c_int),
+        ("operands", _Buffers),
+        ("results", _Buffers),
+        ("attributes", _Attributes),
+    ]
 
 
 _as_handler = ctypes.CFUNCTYPE(c_void_p, POINTER(_Frame))

@@ -88,16 +88,26 @@ def convolves(x: Array, kernel: Array, stride: int, padding: int, groups: int, c
     )
 
 
-def convolve(stride: int, padding: int, groups: int, result: str, x: Float[Array, "b h w i"],
-             kernel: Float[Array, "p q i/g o"]) -> Float[Array, "b y x o"]:  # fmt: skip
+def convolve(
+    stride: int, padding: int, groups: int, result: str, x: Float[Array, "b h w i"], kernel: Float[Array, "p q i/g o"]
+) -> Float[Array, "b y x o"]:
     """`suite.nn.conv.conv2d` of two arrays of one format."""
     about = Geometry(FORWARD, str(x.dtype), result, x.shape, kernel.shape, stride, padding, groups)
     return native.call(FORWARD, jax.ShapeDtypeStruct(about.maps, result), x, kernel, numbers=about[5:])
 
 
-def convolve_finished(stride: int, padding: int, groups: int, result: str, relu: bool, x: Float[Array, "b h w i"],
-                      kernel: Float[Array, "p q i/g o"], scale: Float[Array, "o"], shift: Float[Array, "o"],
-                      added: Float[Array, "b y x o"] | None) -> Float[Array, "b y x o"]:  # fmt: skip
+def convolve_finished(
+    stride: int,
+    padding: int,
+    groups: int,
+    result: str,
+    relu: bool,
+    x: Float[Array, "b h w i"],
+    kernel: Float[Array, "p q i/g o"],
+    scale: Float[Array, "o"],
+    shift: Float[Array, "o"],
+    added: Float[Array, "b y x o"] | None,
+) -> Float[Array, "b y x o"]:
     """`convolve`, times ``scale``, plus ``shift`` and ``added``, and their ReLU, before any of it is rounded.
     ``scale`` and ``shift`` are float32, ``added`` is in the format of the result.
     """
@@ -113,8 +123,10 @@ def convolve_back(
     """The gradients of `convolve` by its operands, all three of one format: in that of the result, and in float32."""
     numbers = stride, padding, groups
     by_kernel = jax.ShapeDtypeStruct(kernel.shape, jnp.float32)
-    return (native.call(BY_INPUT, jax.ShapeDtypeStruct(x.shape, result), grad, kernel, numbers=numbers),
-            native.call(BY_KERNEL, by_kernel, x, grad, numbers=numbers))  # fmt: skip
+    return (
+        native.call(BY_INPUT, jax.ShapeDtypeStruct(x.shape, result), grad, kernel, numbers=numbers),
+        native.call(BY_KERNEL, by_kernel, x, grad, numbers=numbers),
+    )
 
 
 def _handle(kind: str, operands: Sequence[native.Buffer], result: native.Buffer, numbers: tuple[int, ...]) -> None:
@@ -184,8 +196,14 @@ def _loaded() -> Any:
 
 
 class _Version(Structure):
-    _fields_ = [("major", c_int), ("minor", c_int), ("patch", c_int), ("hash", c_char_p), ("cpu_runtime", c_uint),
-                ("gpu_runtime", c_uint)]  # fmt: skip
+    _fields_ = [
+        ("major", c_int),
+        ("minor", c_int),
+        ("patch", c_int),
+        ("hash", c_char_p),
+        ("cpu_runtime", c_uint),
+        ("gpu_runtime", c_uint),
+    ]
 
 
 def _check(status: int, doing: str) -> None:
@@ -264,13 +282,17 @@ def _descriptor(about: Geometry) -> c_void_p:
     """The primitive descriptor of an operation."""
     library, (engine, _) = _library(), _engine()
     attributes = _attributes(about)
-    beyond = [(about.maps[n] - 1) * about.stride + about.kernel[n - 1] - about.images[n] - about.padding
-              for n in (1, 2)]  # fmt: skip
+    beyond = [
+        (about.maps[n] - 1) * about.stride + about.kernel[n - 1] - about.images[n] - about.padding for n in (1, 2)
+    ]
     places = [_sizes(*pair) for pair in ((about.stride,) * 2, (0, 0), (about.padding,) * 2, beyond)]
 
     def described(images: str, kernel: str, maps: str) -> tuple[c_void_p, c_void_p, c_void_p]:
-        return (_images(about.images, images), _kernel(about.kernel, kernel, about.groups, own=False),
-                _images(about.maps, maps))  # fmt: skip
+        return (
+            _images(about.images, images),
+            _kernel(about.kernel, kernel, about.groups, own=False),
+            _images(about.maps, maps),
+        )
 
     def forward(x: c_void_p, w: c_void_p, y: c_void_p) -> c_void_p:
         made = c_void_p()
@@ -348,8 +370,14 @@ class _Primitive:
         """Compute on the arrays at these addresses."""
         library, stream = _library(), _engine()[1]
         blocked, scratch = _workspace(*self.sizes)
-        places = {self.images: images, self.kernel: kernel, self.maps: maps, self.blocked: blocked,
-                  self.scratch: scratch, **dict(zip(self.after, after, strict=True))}  # fmt: skip
+        places = {
+            self.images: images,
+            self.kernel: kernel,
+            self.maps: maps,
+            self.blocked: blocked,
+            self.scratch: scratch,
+            **dict(zip(self.after, after, strict=True)),
+        }
         for memory, address in places.items():
             _check(library.dnnl_memory_set_data_handle(memory, address), "an address")
         for primitive, arguments in self.steps:

@@ -96,8 +96,9 @@ def _spread(stride: int, padding: int, shape: tuple[int, ...], kernel: Array, gr
     taps of the kernel alone, and is a convolution of its own, without stride.
     """
     b, height, width, i = shape
-    grids = [[_grid(stride, padding, (height, width), kernel, grad, (q, r)) for r in range(stride)]
-             for q in range(stride)]  # fmt: skip
+    grids = [
+        [_grid(stride, padding, (height, width), kernel, grad, (q, r)) for r in range(stride)] for q in range(stride)
+    ]
     if stride == 1:
         return grids[0][0]
     whole = windows.woven(grids)

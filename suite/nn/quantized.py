@@ -19,16 +19,7 @@ from suite.nn.conv import Conv
 from suite.nn.conv1d import Conv1d, DepthwiseConv1d, PositionalConv, conv1d, depthwise_conv1d, grouped_conv1d, tap_norm
 from suite.nn.dot import dot_nt
 from suite.nn.embedding import Embedding, LearnedPositions, check_length
-from suite.nn.int8 import (
-    bfloat16_dot,
-    integer_conv,
-    integer_dot,
-    narrowed,
-    rounded,
-    step,
-    weight_conv,
-    weight_dot,
-)
+from suite.nn.int8 import bfloat16_dot, integer_conv, integer_dot, narrowed, rounded, step, weight_conv, weight_dot
 from suite.nn.linear import Linear
 from suite.nn.table import StackedTable
 

@@ -85,8 +85,11 @@ class LogMel:
         if self.cepstra > self.bins:
             raise InputError("field cepstra", f"must be at most bins, {self.bins}", found=str(self.cepstra))
         if not self.low < (self.high or self.sample_rate / 2) <= self.sample_rate / 2:
-            raise InputError("field high", "must lie above low and at most at half the sample rate",
-                             found=f"low {self.low}, high {self.high}")  # fmt: skip
+            raise InputError(
+                "field high",
+                "must lie above low and at most at half the sample rate",
+                found=f"low {self.low}, high {self.high}",
+            )
 
     @property
     def size(self) -> int:
@@ -120,8 +123,9 @@ class LogMel:
         energy = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
         if self.power != 2:
             energy = energy ** (self.power / 2)
-        bands = _bands(self.sample_rate, self.fft, self.bins, self.low, self.high or self.sample_rate / 2, self.scale,
-                       self.area)  # fmt: skip
+        bands = _bands(
+            self.sample_rate, self.fft, self.bins, self.low, self.high or self.sample_rate / 2, self.scale, self.area
+        )
         features = self._logarithm(jnp.matmul(energy, bands, precision="highest"), real)
         if self.cepstra:
             features = jnp.matmul(features, _cosines(self.bins, self.cepstra), precision="highest")
@@ -149,8 +153,18 @@ def kaldi(bins: int = 80, gain: float = 2.0**15, shape: Literal["povey", "symmet
 
     What the two do then, scaling by statistics, is left to the caller.
     """
-    return LogMel(fft=512, bins=bins, low=20.0, scale="kaldi", shape=shape, center=False, floor=2.0**-23, gain=gain,
-                  centred_frames=True, preemphasis=0.97)  # fmt: skip
+    return LogMel(
+        fft=512,
+        bins=bins,
+        low=20.0,
+        scale="kaldi",
+        shape=shape,
+        center=False,
+        floor=2.0**-23,
+        gain=gain,
+        centred_frames=True,
+        preemphasis=0.97,
+    )
 
 
 def mfcc(cepstra: int = 40, bins: int = 128, **options: float) -> LogMel:

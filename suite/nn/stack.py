@@ -15,9 +15,13 @@ results of products with a matrix of parameters."""
 
 
 def run_layers(
-    layers: Sequence[nnx.Module], x: Any, *args: Any, rngs: nnx.Rngs | None = None, remat: Remat = "none",
+    layers: Sequence[nnx.Module],
+    x: Any,
+    *args: Any,
+    rngs: nnx.Rngs | None = None,
+    remat: Remat = "none",
     scan: bool = False,
-) -> Any:  # fmt: skip
+) -> Any:
     """``x`` through ``layer(x, *args, rngs)`` for each layer; `edge` holds it where they meet.
 
     The numbers are the same in all forms. Scanning compiles one layer however many there are, and stacks their

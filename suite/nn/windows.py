@@ -9,8 +9,9 @@ from jaxtyping import Array
 def met(x: Array, taps: tuple[int, int], stride: int) -> list[Array]:
     """What each place of the windows meets, (b, y, x, c) each; ``x`` is padded already."""
     y, z = ((n - size) // stride + 1 for n, size in zip(x.shape[1:3], taps, strict=True))
-    return [x[:, p : p + (y - 1) * stride + 1 : stride, q : q + (z - 1) * stride + 1 : stride]
-            for p, q in np.ndindex(*taps)]  # fmt: skip
+    return [
+        x[:, p : p + (y - 1) * stride + 1 : stride, q : q + (z - 1) * stride + 1 : stride] for p, q in np.ndindex(*taps)
+    ]
 
 
 def woven(grids: list[list[Array]]) -> Array:

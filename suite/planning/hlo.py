@@ -13,8 +13,20 @@ from dataclasses import dataclass
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
 """Kinds of communication, as XLA names them."""
 
-_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id",
-         "while", "conditional", "call", "opt-barrier"}  # fmt: skip
+_FREE = {
+    "parameter",
+    "constant",
+    "tuple",
+    "get-tuple-element",
+    "bitcast",
+    "after-all",
+    "partition-id",
+    "replica-id",
+    "while",
+    "conditional",
+    "call",
+    "opt-barrier",
+}
 """Instructions that move nothing, or whose called computations are counted instead."""
 _SLICES = ("dynamic-slice", "gather", "slice")
 """They read as much as they return, however large their operand."""
@@ -23,8 +35,10 @@ _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
 _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = ")
 _OPCODE = re.compile(r"\s*([\w\-]+)\(")
 _ARRAY = re.compile(r"\b([a-z][a-z0-9]*)\[([\d,<=]*)\]")
-_CALLED = re.compile(r"\b(calls|to_apply|body|condition|true_computation|false_computation|branch_computations)"
-                     r"=(\{[^}]*\}|%?[\w.\-]+)")  # fmt: skip
+_CALLED = re.compile(
+    r"\b(calls|to_apply|body|condition|true_computation|false_computation|branch_computations)"
+    r"=(\{[^}]*\}|%?[\w.\-]+)"
+)
 _TRIPS = re.compile(r"known_trip_count\W+n\W+(\d+)")
 
 
@@ -226,8 +240,9 @@ def _group(each: Instruction, devices: int) -> int:
     return math.prod(int(part or sizes[axis]) for axis, part in axes)
 
 
-def _by_kind(each: Instruction, kind: str, size: int, lines: dict[str, Instruction],
-             module: Module) -> dict[str, float]:  # fmt: skip
+def _by_kind(
+    each: Instruction, kind: str, size: int, lines: dict[str, Instruction], module: Module
+) -> dict[str, float]:
     """Kind -> bytes given to a collective; an all-reduce of several arrays may be of two kinds."""
     given = [lines[operand].bytes for operand in each.operands]
     if kind != "all-reduce":
@@ -250,8 +265,9 @@ def _used(name: str, size: float, module: Module) -> float:
     total = 0.0
     for each, i in module.users.get(name, ()):
         inside = module.computations.get(dict(each.called).get("calls", ""), {})
-        parameter = next((line.name for line in inside.values()
-                          if line.opcode == "parameter" and line.text.startswith(f"({i})")), "")  # fmt: skip
+        parameter = next(
+            (line.name for line in inside.values() if line.opcode == "parameter" and line.text.startswith(f"({i})")), ""
+        )
         if each.opcode == "fusion" and parameter:
             total += _read(parameter, inside)
         elif each.opcode in ("bitcast", "copy") or each.opcode.endswith("-done"):
@@ -285,8 +301,11 @@ def _moved(each: Instruction, lines: dict[str, Instruction], module: Module) -> 
     inside = module.computations.get(dict(each.called).get("calls", "")) if each.opcode == "fusion" else None
     if inside is None:
         return sum(given) + each.bytes
-    reads = [min(_read(parameter.name, inside), parameter.bytes)
-             for parameter in inside.values() if parameter.opcode == "parameter"]  # fmt: skip
+    reads = [
+        min(_read(parameter.name, inside), parameter.bytes)
+        for parameter in inside.values()
+        if parameter.opcode == "parameter"
+    ]
     return sum(reads) + sum(_result(root, inside) for root in inside.values() if root.root)
 
 

@@ -71,8 +71,16 @@ def fits(plan: Mapping[str, Any], device: Hardware) -> bool:
     return plan["memory"]["peak"] <= device.memory
 
 
-def advice(plan: Mapping[str, Any], device: Hardware, *, batch_size: int, accumulate: int = 1,
-           compute: str = "float32", mesh: Mapping[str, int] | None = None, devices: int = 1) -> list[str]:  # fmt: skip
+def advice(
+    plan: Mapping[str, Any],
+    device: Hardware,
+    *,
+    batch_size: int,
+    accumulate: int = 1,
+    compute: str = "float32",
+    mesh: Mapping[str, int] | None = None,
+    devices: int = 1,
+) -> list[str]:
     """What to change so that the step fits into the device's memory, best first; empty where it does.
 
     Args:
@@ -115,8 +123,9 @@ def _share(factor: float, axes: Mapping[str, int], devices: int, device: Hardwar
     return [f"use more devices and share the parameters over {share} of them: {flags}", *lines]
 
 
-def _less_at_a_time(factor: float, batch_size: int, accumulate: int, axes: Mapping[str, int],
-                    device: Hardware) -> list[str]:  # fmt: skip
+def _less_at_a_time(
+    factor: float, batch_size: int, accumulate: int, axes: Mapping[str, int], device: Hardware
+) -> list[str]:
     """Activations don't fit: ``factor`` times less of them at a time."""
     parts, sharing = _power_of_two(factor), axes["data"] * axes["fsdp"]
     rows = batch_size // (sharing * accumulate)  # an optimiser's micro-batch on one device
@@ -124,12 +133,15 @@ def _less_at_a_time(factor: float, batch_size: int, accumulate: int, axes: Mappi
     if rows % parts == 0 and rows >= parts:
         split = accumulate * parts
         lines.append(f"split each step into smaller parts, with the same result: --train.accumulate {split}")
-        lines.append("use smaller batches, and a smaller learning rate with them: "
-                     f"--train.batch_size {batch_size // parts}")  # fmt: skip
+        lines.append(
+            f"use smaller batches, and a smaller learning rate with them: --train.batch_size {batch_size // parts}"
+        )
         more = math.prod(axes.values()) * parts
         if device.name != "cpu":
-            lines.append(f"spread the batch over more devices: --devices {device.name}-{more} "
-                         f"--parallel.data {axes['data'] * parts}")  # fmt: skip
+            lines.append(
+                f"spread the batch over more devices: --devices {device.name}-{more} "
+                f"--parallel.data {axes['data'] * parts}"
+            )
         return lines
     if rows > 1:
         least = batch_size // rows
@@ -139,9 +151,18 @@ def _less_at_a_time(factor: float, batch_size: int, accumulate: int, axes: Mappi
     return lines
 
 
-def report(plan: Mapping[str, Any], device: Hardware, *, batch_size: int, experiment: str = "", parameters: int = 0,
-           accumulate: int = 1, compute: str = "float32", mesh: Mapping[str, int] | None = None,
-           devices: int = 1) -> dict[str, Any]:  # fmt: skip
+def report(
+    plan: Mapping[str, Any],
+    device: Hardware,
+    *,
+    batch_size: int,
+    experiment: str = "",
+    parameters: int = 0,
+    accumulate: int = 1,
+    compute: str = "float32",
+    mesh: Mapping[str, int] | None = None,
+    devices: int = 1,
+) -> dict[str, Any]:
     """Plan, estimate and advice in one JSON-able dict, for ``render``. Arguments as for ``advice``.
 
     ``mfu`` is the share of the devices' peak arithmetic that the model's own takes in the least time: a step that takes
@@ -166,9 +187,10 @@ def report(plan: Mapping[str, Any], device: Hardware, *, batch_size: int, experi
         "examples_per_second": batch_size / seconds if seconds else math.nan,
         "fits": fits(plan, device),
         "notes": _notes(plan, device),
-        "advice": advice(plan, device, batch_size=batch_size, accumulate=accumulate, compute=compute, mesh=mesh,
-                         devices=devices),
-    }  # fmt: skip
+        "advice": advice(
+            plan, device, batch_size=batch_size, accumulate=accumulate, compute=compute, mesh=mesh, devices=devices
+        ),
+    }
 
 
 def _notes(plan: Mapping[str, Any], device: Hardware) -> list[str]:
@@ -181,8 +203,10 @@ def _notes(plan: Mapping[str, Any], device: Hardware) -> list[str]:
     if plan.get("endless"):
         notes.append(f"{plan['endless']} loops, whose length depends on the data, count as one trip")
     if _foreign(plan, device.name):
-        notes.append(f"compiled for processors: a compiler for {device.name} usually fuses more, which takes less "
-                     "memory and time")  # fmt: skip
+        notes.append(
+            f"compiled for processors: a compiler for {device.name} usually fuses more, which takes less "
+            "memory and time"
+        )
     return notes
 
 
@@ -200,8 +224,12 @@ def render(report: Mapping[str, Any]) -> str:
     rows = [
         ("experiment", report["experiment"]),
         ("parameters", f"{report['parameters']:,}" if report["parameters"] else ""),
-        ("devices", f"{report['devices']} x {report['device']}" + (f": {mesh}" if mesh else "")
-                    + (f"; {unused} more are left idle" if unused > 0 else "")),
+        (
+            "devices",
+            f"{report['devices']} x {report['device']}"
+            + (f": {mesh}" if mesh else "")
+            + (f"; {unused} more are left idle" if unused > 0 else ""),
+        ),
         ("FLOPs a step", f"{_si(report['flops'])}FLOP a device"),
         ("memory traffic", f"{_si(report['bytes'])}B a device"),
         *_communication(report),
@@ -215,7 +243,7 @@ def render(report: Mapping[str, Any]) -> str:
         ("examples/s", f"{report['examples_per_second']:,.0f} {most}"),
         ("compile time", f"{report['compile_seconds']:.1f} s"),
         ("fits", "yes" if report["fits"] else "no: it doesn't fit"),
-    ]  # fmt: skip
+    ]
     lines = [f"{name:<18} {value}" for name, value in rows if value]
     notes = [f"  note: {line}" for line in report["notes"]]
     return "\n".join([*lines, *notes, *(f"  try: {line}" for line in report["advice"])])
@@ -228,8 +256,10 @@ def _communication(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     kinds = report["collectives"]
     if not kinds:
         return []
-    rows = [(f"  {name}", f"{kind['count']:g} of {_si(kind['bytes'])}B together, {_si(kind['sent'])}B sent")
-            for name, kind in kinds.items()]  # fmt: skip
+    rows = [
+        (f"  {name}", f"{kind['count']:g} of {_si(kind['bytes'])}B together, {_si(kind['sent'])}B sent")
+        for name, kind in kinds.items()
+    ]
     return [("communication", f"{_si(sent_bytes(report))}B sent a device"), *rows]
 
 

@@ -45,8 +45,7 @@ def step_cost(experiment: Experiment, shapes: Shapes, total_steps: int) -> dict[
     found = planning.plan_step(program.step, (program.abstract, batch))
     state = program.abstract
     rows = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), batch)
-    shards = {"parameters": state.params, "optimizer": state.opt, "other": (state.rest, state.ema),
-              "batch": rows}  # fmt: skip
+    shards = {"parameters": state.params, "optimizer": state.opt, "other": (state.rest, state.ema), "batch": rows}
     found["memory"] |= {name: _shard_bytes(tree) for name, tree in shards.items()}
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     return {**found, "mesh": dict(program.mesh.shape), "parameters": count, "platform": jax.default_backend()}
@@ -62,13 +61,22 @@ def simulated_cost(experiment: Experiment, shapes: Shapes, total_steps: int, dev
     import cloudpickle  # a recipe's own classes may be known to this process alone
 
     if devices > MOST:
-        raise InputError("flag --devices", f"{devices} devices are more than can be simulated.",
-                         found=f"{MOST} at the most", fix="a plan for fewer, with as many examples each")  # fmt: skip
+        raise InputError(
+            "flag --devices",
+            f"{devices} devices are more than can be simulated.",
+            found=f"{MOST} at the most",
+            fix="a plan for fewer, with as many examples each",
+        )
     with tempfile.TemporaryDirectory(prefix="suite-plan-") as folder:
         wanted, made = Path(folder) / "wanted", Path(folder) / "made.json"
         wanted.write_bytes(cloudpickle.dumps((experiment, dict(shapes), total_steps)))
-        command = [sys.executable, "-c", "from suite.planning.simulation import answer; answer()", str(wanted),
-                   str(made)]  # fmt: skip
+        command = [
+            sys.executable,
+            "-c",
+            "from suite.planning.simulation import answer; answer()",
+            str(wanted),
+            str(made),
+        ]
         done = subprocess.run(command, env=_environment(devices), capture_output=True, text=True, check=False)
         if not made.exists():
             said = "\n".join(done.stderr.strip().splitlines()[-8:])
@@ -100,8 +108,7 @@ def _environment(devices: int) -> dict[str, str]:
     flags = re.sub(rf"--({'|'.join(own)})=\S+", "", os.environ.get("XLA_FLAGS", ""))
     flags = " ".join([flags, *(f"--{name}={value}" for name, value in own.items())]).strip()
     kept = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
-    return {**kept, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            "XLA_FLAGS": flags}  # fmt: skip
+    return {**kept, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "XLA_FLAGS": flags}
 
 
 def _shard_bytes(tree: Any) -> int:

@@ -36,11 +36,18 @@ def answers(run: Run, split: str) -> list[Block]:
     source = run.experiment.task.source(split)
     made = run.predict(request)
     note = f"{len(made)} records of {split}, evenly spaced, right or wrong. Behind the arrows: what was answered."
-    beside = {name: _named(values, source.classes.get(name)) for name, values in columns.items()
-              if name not in request or len(request) > 1}  # fmt: skip
-    rows = [[*((name, _short(values[place])) for name, values in beside.items()),
-             *((f"→ {name}", _short(value)) for name, value in answer.items())]
-            for place, answer in enumerate(made)]  # fmt: skip
+    beside = {
+        name: _named(values, source.classes.get(name))
+        for name, values in columns.items()
+        if name not in request or len(request) > 1
+    }
+    rows = [
+        [
+            *((name, _short(values[place])) for name, values in beside.items()),
+            *((f"→ {name}", _short(value)) for name, value in answer.items()),
+        ]
+        for place, answer in enumerate(made)
+    ]
     if len(request) > 1:
         head = tuple(name for name, _ in rows[0])
         table = Table(head, tuple(tuple(value for _, value in row) for row in rows), words=frozenset(range(len(head))))

@@ -32,14 +32,22 @@ def confusion(exhibit: Confusion) -> list[Block]:
         return [Text("There is no record.", "note")]
     most, right = int(of_class.argmax()), int(counts.trace())
     blocks: list[Block] = [
-        Text(f"{right:,} of {total:,} records are right, {percent(right, total)}. Always saying "
-             f"“{exhibit.names[most]}” would be right {percent(int(of_class[most]), total)} of the time.")
-    ]  # fmt: skip
+        Text(
+            f"{right:,} of {total:,} records are right, {percent(right, total)}. Always saying "
+            f"“{exhibit.names[most]}” would be right {percent(int(of_class[most]), total)} of the time."
+        )
+    ]
     if len(exhibit.names) <= MOST_IN_MATRIX:
         caption = "Rows: what records are. Columns: what was answered. The stronger the colour, the more of its row."
         blocks.append(Matrix(exhibit.names, _cells(counts), caption))
-    classes = _classes(exhibit), Text("Precision: the share that is right of what was answered so. Recall: the share "
-                                      "that was found of what is so. F1: their harmonic mean.", "note")  # fmt: skip
+    classes = (
+        _classes(exhibit),
+        Text(
+            "Precision: the share that is right of what was answered so. Recall: the share "
+            "that was found of what is so. F1: their harmonic mean.",
+            "note",
+        ),
+    )
     blocks += classes if len(exhibit.names) <= MOST_OPEN else [Folded("Each class", classes)]
     pairs = _pairs(exhibit)
     return [*blocks, pairs] if pairs.rows and len(exhibit.names) > 2 else blocks
@@ -48,8 +56,10 @@ def confusion(exhibit: Confusion) -> list[Block]:
 def _cells(counts: np.ndarray) -> tuple[tuple[Cell, ...], ...]:
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     shades = np.where(counts > 0, np.maximum(np.rint(10 * shares), 1), 0).astype(int)
-    return tuple(tuple(Cell(int(count), int(shades[i, j]), i == j) for j, count in enumerate(row))
-                 for i, row in enumerate(counts))  # fmt: skip
+    return tuple(
+        tuple(Cell(int(count), int(shades[i, j]), i == j) for j, count in enumerate(row))
+        for i, row in enumerate(counts)
+    )
 
 
 def _classes(exhibit: Confusion) -> Table:
@@ -65,8 +75,10 @@ def _pairs(exhibit: Confusion) -> Table:
     wrong, names = exhibit.counts - np.diag(np.diag(exhibit.counts)), exhibit.names
     order = np.argsort(-wrong, axis=None, kind="stable")[:8]
     places = [place for place in (divmod(int(flat), len(names)) for flat in order) if wrong[place]]
-    rows = tuple((names[i], names[j], f"{wrong[i, j]:,}", percent(int(wrong[i, j]), int(exhibit.counts[i].sum())))
-                 for i, j in places)  # fmt: skip
+    rows = tuple(
+        (names[i], names[j], f"{wrong[i, j]:,}", percent(int(wrong[i, j]), int(exhibit.counts[i].sum())))
+        for i, j in places
+    )
     head = ("is", "was taken for", "records", "of its class")
     return Table(head, rows, "The most frequent mistakes.", frozenset({0, 1}))
 
@@ -79,22 +91,31 @@ def precision_and_recall(exhibit: PrecisionRecall) -> list[Block]:
         return [Text("No class has records that are of it and others that are not: nothing to tell apart.", "note")]
     areas = {name: average_precision(scores, truth) for name, scores, truth in found}
     ordered = sorted(found, key=lambda each: areas[each[0]])
-    plots = (_curves(ordered, "Precision over recall", "recall", precision_recall),
-             _curves(ordered, "ROC: share found over share falsely found", "falsely found", roc))  # fmt: skip
-    rows = tuple((name, f"{int(truth.sum()):,}", f"{areas[name]:.4f}", f"{auc(scores, truth):.4f}")
-                 for name, scores, truth in ordered)  # fmt: skip
+    plots = (
+        _curves(ordered, "Precision over recall", "recall", precision_recall),
+        _curves(ordered, "ROC: share found over share falsely found", "falsely found", roc),
+    )
+    rows = tuple(
+        (name, f"{int(truth.sum()):,}", f"{areas[name]:.4f}", f"{auc(scores, truth):.4f}")
+        for name, scores, truth in ordered
+    )
     table = Table(("class", "records", "average precision", "area under ROC"), rows)
-    caption = ("Each point of a line is a threshold. Recall: the share of a class that is found at it. Precision: the "
-               "share that is of the class of what is found. Falsely found: the share of all others.")  # fmt: skip
+    caption = (
+        "Each point of a line is a threshold. Recall: the share of a class that is found at it. Precision: the "
+        "share that is of the class of what is found. Falsely found: the share of all others."
+    )
     if len(ordered) > COLOURED:
         caption += f" The {COLOURED} classes of the lowest average precision have colours."
     return [Figure(plots, caption), table if len(rows) <= COLOURED else Folded("Areas of each class", (table,))]
 
 
 def _curves(ordered: Sequence[One], title: str, label: str, curve: Curve) -> Plot:
-    lines = [Series(name if place < COLOURED else "", *curve(scores, truth),
-                    tone=TONES[place] if place < COLOURED else "quiet")
-             for place, (name, scores, truth) in enumerate(ordered)]  # fmt: skip
+    lines = [
+        Series(
+            name if place < COLOURED else "", *curve(scores, truth), tone=TONES[place] if place < COLOURED else "quiet"
+        )
+        for place, (name, scores, truth) in enumerate(ordered)
+    ]
     names = ", ".join(name for name, *_ in ordered) if len(ordered) <= COLOURED else f"{len(ordered)} classes"
     return Plot(title, chart(lines, Axis(label, 0.0, 1.0), SHARES, f"{title}: {names}", diagonal=curve is roc))
 
@@ -108,17 +129,28 @@ def calibration(exhibit: Calibration) -> list[Block]:
     said, happened = exhibit.predicted[there] / counts, exhibit.happened[there] / counts
     across = Axis(f"probability of {exhibit.event}", 0.0, 1.0)
     dots = Series("", said, happened, kind="dots", spans=_likely(happened, counts), sizes=counts.astype(float))
-    reliability = chart([dots], across, SHARES, f"How often it came about over the probability of {exhibit.event}",
-                        diagonal=True)  # fmt: skip
-    spread = chart([Series("", edges, exhibit.counts.astype(float), kind="steps")], across, Axis(low=0.0),
-                   f"Records over the probability of {exhibit.event}")  # fmt: skip
-    rows = tuple((f"{low:.2f} to {high:.2f}", f"{count:,}", f"{s:.3f}", f"{h:.3f}") for low, high, count, s, h in
-                 zip(edges[:-1][there], edges[1:][there], counts.tolist(), said, happened, strict=True))  # fmt: skip
+    reliability = chart(
+        [dots], across, SHARES, f"How often it came about over the probability of {exhibit.event}", diagonal=True
+    )
+    spread = chart(
+        [Series("", edges, exhibit.counts.astype(float), kind="steps")],
+        across,
+        Axis(low=0.0),
+        f"Records over the probability of {exhibit.event}",
+    )
+    rows = tuple(
+        (f"{low:.2f} to {high:.2f}", f"{count:,}", f"{s:.3f}", f"{h:.3f}")
+        for low, high, count, s, h in zip(
+            edges[:-1][there], edges[1:][there], counts.tolist(), said, happened, strict=True
+        )
+    )
     table = Table(("probability", "records", "said, on average", "came about"), rows)
     plots = Plot("How often it came about", reliability, table), Plot("How many records", spread)
-    caption = ("On the broken line probabilities are right: of records that were given 70 %, seven in ten came about. "
-               "Below it they are too high. Larger dots are more records; strokes are 95 % intervals. "
-               f"Expected calibration error: {exhibit.error:.4f}.")  # fmt: skip
+    caption = (
+        "On the broken line probabilities are right: of records that were given 70 %, seven in ten came about. "
+        "Below it they are too high. Larger dots are more records; strokes are 95 % intervals. "
+        f"Expected calibration error: {exhibit.error:.4f}."
+    )
     return [Figure(plots, caption)]
 
 

@@ -80,8 +80,14 @@ class Comparison:
         return list(self.differences)
 
 
-def compare(folders: Sequence[str | Path], split: str = "", *, metric: str = "",
-            against: Literal["first", "best"] = "first", allow: tuple[str, ...] = ()) -> Comparison:  # fmt: skip
+def compare(
+    folders: Sequence[str | Path],
+    split: str = "",
+    *,
+    metric: str = "",
+    against: Literal["first", "best"] = "first",
+    allow: tuple[str, ...] = (),
+) -> Comparison:
     """Evaluate runs on the same records and judge their differences by the paired bootstrap.
 
     Args:
@@ -95,8 +101,9 @@ def compare(folders: Sequence[str | Path], split: str = "", *, metric: str = "",
         InputError: fewer than two runs, other records or no common metric.
     """
     if len(folders) < 2:
-        raise InputError("runs", "are compared, and one is none.", found=f"{len(folders)} given",
-                         fix="suite compare RUN RUN ...")  # fmt: skip
+        raise InputError(
+            "runs", "are compared, and one is none.", found=f"{len(folders)} given", fix="suite compare RUN RUN ..."
+        )
     opened = [runs.open(folder, allow) for folder in folders]
     goal = opened[0].experiment.goal
     split = split or (goal.on if goal else "test")
@@ -107,8 +114,13 @@ def compare(folders: Sequence[str | Path], split: str = "", *, metric: str = "",
     metrics = [first, *(name for name in common if name != first)]
     compared = tuple(_compared(run, each, metrics) for run, each in zip(opened, scores, strict=True))
     place = _best(compared, first) if against == "best" else 0
-    return Comparison(split, compared, place, {name: _judged(compared, place, name) for name in metrics},
-                      _settings([run.folder for run in opened]))  # fmt: skip
+    return Comparison(
+        split,
+        compared,
+        place,
+        {name: _judged(compared, place, name) for name in metrics},
+        _settings([run.folder for run in opened]),
+    )
 
 
 def _deciding(wanted: str, run: Run, common: Sequence[str]) -> str:

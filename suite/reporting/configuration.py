@@ -15,8 +15,11 @@ def flat(value: Any, name: str = "") -> dict[str, Any]:
     """Fields of a configuration by dotted name; lists are values, and a class is a field like any other."""
     if not isinstance(value, dict):
         return {name: value}
-    return {key: each for part, inner in value.items()
-            for key, each in flat(inner, f"{name}.{part}" if name else part).items()}  # fmt: skip
+    return {
+        key: each
+        for part, inner in value.items()
+        for key, each in flat(inner, f"{name}.{part}" if name else part).items()
+    }
 
 
 def differing(first: Mapping[str, Any], *others: Mapping[str, Any]) -> list[str]:
@@ -35,8 +38,10 @@ def configuration(found: Evidence) -> list[Block]:
     own, recipe = stored(found.folder), _recipe(found.experiment.name)
     whole = Folded("The whole configuration", (Code((found.folder / "experiment.json").read_text(encoding="utf-8")),))
     if recipe is None:
-        return [Text(f"No recipe named {found.experiment.name} comes with the suite: there is nothing to compare it "
-                     "with."), whole]  # fmt: skip
+        return [
+            Text(f"No recipe named {found.experiment.name} comes with the suite: there is nothing to compare it with."),
+            whole,
+        ]
     names = differing(recipe, own)
     if not names:
         return [Text(f"The recipe {found.experiment.name}, with nothing changed."), whole]
@@ -59,8 +64,11 @@ def written(value: Any) -> str:
 def environment(found: Evidence) -> list[Block]:
     """Packages, devices and revision that training had, and the commands that do it again."""
     trained = found.trained
-    rows = [("devices", trained.get("devices", "not noted")), ("revision", trained.get("revision") or "not noted"),
-            *found.versions.items()]  # fmt: skip
+    rows = [
+        ("devices", trained.get("devices", "not noted")),
+        ("revision", trained.get("revision") or "not noted"),
+        *found.versions.items(),
+    ]
     table = Table(("", "in training"), tuple((name, str(value)) for name, value in rows), words=frozenset({0, 1}))
     return [table, Text("The commands that do it again:"), Code("\n".join(_commands(found)))]
 
@@ -84,8 +92,14 @@ def _flags(recipe: Mapping[str, Any], own: Mapping[str, Any]) -> list[str] | Non
         simple = all(isinstance(value, str | int | float) and value != "" for value in values)
         minus = any(isinstance(value, str) and value.startswith("-") for value in values)  # would be read as a flag
         several = isinstance(value, list)
-        if name not in own or name not in recipe or name.endswith("class") or not values or not simple or (
-                minus and several):  # fmt: skip
+        if (
+            name not in own
+            or name not in recipe
+            or name.endswith("class")
+            or not values
+            or not simple
+            or (minus and several)
+        ):
             return None
         flags += [f"--{name}={value}"] if minus else [f"--{name}", *map(str, values)]
     return flags

@@ -41,14 +41,22 @@ def data_card(found: Evidence) -> list[Block]:
     blocks.append(_counts(splits, {} if partial else report["shared"]))
     if partial:
         looked = max(splits[name]["looked_at"] for name in partial)
-        blocks.append(Text(f"Of {', '.join(partial)} {looked:,} evenly spaced records were looked at; duplicates are "
-                           "of those, and what splits share was not counted.", "note"))  # fmt: skip
+        blocks.append(
+            Text(
+                f"Of {', '.join(partial)} {looked:,} evenly spaced records were looked at; duplicates are "
+                "of those, and what splits share was not counted.",
+                "note",
+            )
+        )
     blocks += [table for table in (*_balance(splits), _lengths(splits, found.folder)) if table.rows]
     blocks += _sizes(splits)
     columns = next(iter(splits.values()))["columns"]
     blocks.append(Text(f"Columns: {', '.join(f'{name} ({kind})' for name, kind in columns.items())}."))
-    said = [asset.describe(opener("train"), getattr(task, asset.of)) for asset in assets_of(task).values()
-            if "train" in splits and isinstance(asset.of, str)]  # fmt: skip
+    said = [
+        asset.describe(opener("train"), getattr(task, asset.of))
+        for asset in assets_of(task).values()
+        if "train" in splits and isinstance(asset.of, str)
+    ]
     return [*blocks, *(Folded("What columns are taken for", (Code(text),)) for text in said if text)]
 
 
@@ -57,11 +65,14 @@ def _origin(found: Evidence) -> list[tuple[str, str]]:
     rows = []
     if isinstance(data, Data):
         fields = config.to_json(data)
-        settings = ", ".join(f"{name} {written(value)}" for name, value in fields.items()
-                             if name != "class" and value not in ("", []))
-        rows += [("data", f"{fields['class'].rpartition('.')[2]}: {settings}"),
-                 ("origin", data.origin or "not stated by the data"),
-                 ("licence", data.licence or "not stated by the data")]  # fmt: skip
+        settings = ", ".join(
+            f"{name} {written(value)}" for name, value in fields.items() if name != "class" and value not in ("", [])
+        )
+        rows += [
+            ("data", f"{fields['class'].rpartition('.')[2]}: {settings}"),
+            ("origin", data.origin or "not stated by the data"),
+            ("licence", data.licence or "not stated by the data"),
+        ]
     header = next((each for each in experiments.describe() if each["name"] == found.experiment.name), {})
     return rows + [(f"the recipe's {name}", header[name]) for name in ("source", "data") if header.get(name)]
 
@@ -82,10 +93,21 @@ def _counts(splits: Mapping[str, Any], shared: Mapping[str, int]) -> Table:
     rows = []
     for name, part in splits.items():
         left_out = {**part["broken"], **part["dropped"]}
-        also = [f"{first} {count:,}" for pair, count in shared.items()
-                for first, second in [pair.split("/")] if second == name and count]  # fmt: skip
-        rows.append((name, f"{part['count']:,}", f"{part['duplicates']:,}", ", ".join(also) or "–",
-                     *(f"{left_out.get(reason, 0):,}" for reason in reasons)))  # fmt: skip
+        also = [
+            f"{first} {count:,}"
+            for pair, count in shared.items()
+            for first, second in [pair.split("/")]
+            if second == name and count
+        ]
+        rows.append(
+            (
+                name,
+                f"{part['count']:,}",
+                f"{part['duplicates']:,}",
+                ", ".join(also) or "–",
+                *(f"{left_out.get(reason, 0):,}" for reason in reasons),
+            )
+        )
     head = ("split", "records", "exact duplicates", "also in", *(f"left out: {reason}" for reason in reasons))
     return Table(head, tuple(rows), "" if reasons else "No record was left out.")
 
@@ -96,9 +118,16 @@ def _balance(splits: Mapping[str, Any]) -> list[Table]:
         counts = {split: part["classes"].get(name, {}) for split, part in splits.items()}
         classes = list(dict.fromkeys(value for each in counts.values() for value in each))
         totals = {split: sum(each.values()) for split, each in counts.items()}
-        rows = tuple((value, *(f"{each.get(value, 0):,} ({percent(each.get(value, 0), totals[split])})"
-                               for split, each in counts.items()))
-                     for value in sorted(classes[:MOST_CLASSES], key=_by_number))  # fmt: skip
+        rows = tuple(
+            (
+                value,
+                *(
+                    f"{each.get(value, 0):,} ({percent(each.get(value, 0), totals[split])})"
+                    for split, each in counts.items()
+                ),
+            )
+            for value in sorted(classes[:MOST_CLASSES], key=_by_number)
+        )
         more = f"; {len(classes) - MOST_CLASSES} rarer classes are left out" if len(classes) > MOST_CLASSES else ""
         tables.append(Table((name, *counts), rows, f"Balance of {name}{more}."))
     return tables
@@ -110,22 +139,32 @@ def _by_number(value: str) -> tuple[float, str]:
 
 def _lengths(splits: Mapping[str, Any], folder: Path) -> Table:
     """Words of texts that have several, and lengths of rows as the model is given them."""
-    rows = [(split, f"{name}, words", *(f"{value:,}" for value in spread.values()))
-            for split, part in splits.items() for name, spread in part["lengths"].items()
-            if spread["max"] > 1]  # fmt: skip
+    rows = [
+        (split, f"{name}, words", *(f"{value:,}" for value in spread.values()))
+        for split, part in splits.items()
+        for name, spread in part["lengths"].items()
+        if spread["max"] > 1
+    ]
     for split in SPLITS:
         stored = folder / "assets" / f"lengths-{split}.npy"
         if stored.exists() and len(lengths := np.load(stored, allow_pickle=False)):
             spread = np.percentile(lengths, [0, 50, 95, 100], method="inverted_cdf").astype(int).tolist()
             rows.append((split, "as the model reads it", *(f"{value:,}" for value in spread)))
-    return Table(("split", "length of", "least", "median", "95 %", "most"), tuple(rows),
-                 "Lengths; of texts the model reads tokens, of recordings samples or frames.",
-                 frozenset({0, 1}))  # fmt: skip
+    return Table(
+        ("split", "length of", "least", "median", "95 %", "most"),
+        tuple(rows),
+        "Lengths; of texts the model reads tokens, of recordings samples or frames.",
+        frozenset({0, 1}),
+    )
 
 
 def _sizes(splits: Mapping[str, Any]) -> list[Block]:
-    rows = tuple((split, size, f"{count:,}") for split, part in splits.items()
-                 for sizes in part["sizes"].values() for size, count in sizes.items())  # fmt: skip
+    rows = tuple(
+        (split, size, f"{count:,}")
+        for split, part in splits.items()
+        for sizes in part["sizes"].values()
+        for size, count in sizes.items()
+    )
     if len({size for _, size, _ in rows}) == 1:
         return [Text(f"All images are of {rows[0][1]} (height, width, channels).")]
     return [Table(("split", "size of images", "records"), rows, words=frozenset({0, 1}))] if rows else []

@@ -56,9 +56,16 @@ def _spread(exhibit: Spread) -> list[Block]:
         return [Text("There is no record.", "note")]
     middle, reach = whole.min(), max(np.ptp(whole), 1e-9)
     edges = np.linspace(middle, middle + reach, BARS + 1)
-    lines = [Series(kind if len(kinds) > 1 else "", edges, np.histogram(values, edges)[0] / max(len(values), 1),
-                    tone, kind="steps")
-             for (kind, values), tone in zip(kinds.items(), TONES, strict=False)]  # fmt: skip
+    lines = [
+        Series(
+            kind if len(kinds) > 1 else "",
+            edges,
+            np.histogram(values, edges)[0] / max(len(values), 1),
+            tone,
+            kind="steps",
+        )
+        for (kind, values), tone in zip(kinds.items(), TONES, strict=False)
+    ]
     title = f"Share of records over {exhibit.quantity}"
     plot = Plot(title, chart(lines, Axis(exhibit.quantity), Axis(low=0.0), f"{title}: {', '.join(kinds)}"))
     rows = tuple(_quantiles(kind, values) for kind, values in kinds.items())
@@ -78,9 +85,11 @@ def _edits(exhibit: Edits) -> list[Block]:
         kind = "right" if wanted == answered else "put in" if not wanted else "left out" if not answered else "mistaken"
         kinds[kind] += count
     words, wrong = exhibit.words, exhibit.edits
-    says = (f"Of {words:,} words {kinds['right']:,} are right, {kinds['mistaken']:,} were mistaken and "
-            f"{kinds['left out']:,} left out; {kinds['put in']:,} were put in. That is a word error rate of "
-            f"{percent(wrong, words)}, {wrong:,} edits over {words:,} words.")  # fmt: skip
+    says = (
+        f"Of {words:,} words {kinds['right']:,} are right, {kinds['mistaken']:,} were mistaken and "
+        f"{kinds['left out']:,} left out; {kinds['put in']:,} were put in. That is a word error rate of "
+        f"{percent(wrong, words)}, {wrong:,} edits over {words:,} words."
+    )
     mistakes = [(pair, count) for pair, count in exhibit.pairs.most_common() if pair[0] != pair[1]][:15]
     rows = tuple((wanted or "(nothing)", answered or "(nothing)", f"{n:,}") for (wanted, answered), n in mistakes)
     table = Table(("said", "heard", "times"), rows, "The most frequent mistakes.", frozenset({0, 1}))
@@ -102,8 +111,10 @@ def _records(examples: Sequence[Example]) -> Table:
     """Records by column, a row each."""
     given = [example.given for example in examples if isinstance(example.given, Mapping)]
     names = list(dict.fromkeys(name for record in given for name in record))
-    rows = tuple((example.answered, example.wanted, *(record.get(name, "") for name in names))
-                 for example, record in zip(examples, given, strict=True))  # fmt: skip
+    rows = tuple(
+        (example.answered, example.wanted, *(record.get(name, "") for name in names))
+        for example, record in zip(examples, given, strict=True)
+    )
     return Table(("said", "is", *names), rows, words=frozenset(range(1, len(names) + 2)))
 
 

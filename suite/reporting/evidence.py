@@ -82,8 +82,9 @@ class Evidence:
             return None
 
 
-def gather(folder: str | Path, split: str = "", beside: Sequence[str | Path] = (),
-           allow: tuple[str, ...] = ()) -> Evidence:  # fmt: skip
+def gather(
+    folder: str | Path, split: str = "", beside: Sequence[str | Path] = (), allow: tuple[str, ...] = ()
+) -> Evidence:
     """Open and evaluate the run in ``folder``, as far as that can be done.
 
     Args:
@@ -119,8 +120,13 @@ def _untold(made: Evidence) -> list[Missing]:
     if len(made.history["step"]) < 2:
         found.append(Missing("curves", "metrics.jsonl holds no course of training."))
     if not made.result.get("trained", made.result):
-        found.append(Missing("the end of training", "Training has not ended, or was not told of in result.json. "
-                             f"It goes on with: suite train --resume {made.folder}"))  # fmt: skip
+        found.append(
+            Missing(
+                "the end of training",
+                "Training has not ended, or was not told of in result.json. "
+                f"It goes on with: suite train --resume {made.folder}",
+            )
+        )
     return found
 
 
@@ -154,8 +160,11 @@ def _made_from(folder: Path, other: Path) -> dict[str, Any]:
     """What ``other`` says of how it was made from this run."""
     found = read_json(other / "compression.json")
     if not found:
-        raise InputError(f'--with "{other}"', "has no compression.json: it is no run that was made from another.",
-                         fix="the folder that suite compress printed last")  # fmt: skip
+        raise InputError(
+            f'--with "{other}"',
+            "has no compression.json: it is no run that was made from another.",
+            fix="the folder that suite compress printed last",
+        )
     of = Path(found["of"])
     if folder.resolve() not in (of.resolve(), (other / of).resolve()):
         raise InputError(f'--with "{other}"', f"was not made from {folder}.", found=found["of"])

@@ -49,10 +49,12 @@ def worst_lists(lists: Lists) -> list[Block]:
     if not made:
         return [Text(f"No {owner} has records of both kinds: there is nothing to rank.", "note")]
     areas = np.array([each.area for each in made])
-    says = (f"{len(made):,} of {len(set(lists.owners)):,} {owner}s have records of both kinds. Within a list, "
-            f"{percent(areas.mean())} of the pairs of a wanted record and another are in the right order, on average; "
-            f"50 % is chance. Of pairs across lists more may be, since some {owner}s want more than others. The order "
-            f"is worse than chance for {percent((areas < 0.5).mean(), places=0)} of them.")  # fmt: skip
+    says = (
+        f"{len(made):,} of {len(set(lists.owners)):,} {owner}s have records of both kinds. Within a list, "
+        f"{percent(areas.mean())} of the pairs of a wanted record and another are in the right order, on average; "
+        f"50 % is chance. Of pairs across lists more may be, since some {owner}s want more than others. The order "
+        f"is worse than chance for {percent((areas < 0.5).mean(), places=0)} of them."
+    )
     edges = np.linspace(0, 1, 21)
     bars = Series("", edges, np.histogram(areas, edges)[0] / len(areas), kind="steps")
     title = f"Share of {owner}s over the area under ROC within their list"

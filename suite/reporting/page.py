@@ -22,8 +22,9 @@ def render(page: Page) -> str:
     except ImportError as error:
         fix = 'pip install "suite[report]"'
         raise InputError("package jinja2", "is needed to write reports, and not installed.", fix=fix) from error
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True,
-                                     undefined=jinja2.StrictUndefined)  # fmt: skip
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined
+    )
     environment.filters["kind"] = lambda block: type(block).__name__
     environment.filters["tight"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
     style = (HERE / "page.css").read_text(encoding="utf-8")
@@ -34,8 +35,10 @@ def render(page: Page) -> str:
 def policy(style: str) -> str:
     """What a browser may load: this one style, and what lies within the page as data."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-    return (f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; media-src data:; base-uri 'none'; "
-            "form-action 'none'")  # fmt: skip
+    return (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; media-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    )
 
 
 def write(page: Page, path: Path) -> None:

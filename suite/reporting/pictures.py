@@ -57,7 +57,7 @@ def _levels(sound: Sound) -> np.ndarray:
     window = max(int(0.025 * sound.rate), 16)
     hop = max(int(0.005 * sound.rate), len(sound.values) // FRAMES, 1)
     samples = np.pad(sound.values, (0, window))
-    frames = np.lib.stride_tricks.sliding_window_view(samples, window)[:: hop][:FRAMES]
+    frames = np.lib.stride_tricks.sliding_window_view(samples, window)[::hop][:FRAMES]
     power = np.square(np.abs(np.fft.rfft(frames * np.hanning(window), max(256, window)))) + 1e-12
     decibels = 10 * np.log10(power)
     return np.clip((decibels - decibels.max() + DECIBELS) / DECIBELS, 0, 1)

@@ -17,8 +17,15 @@ FILE = "report.html"
 T = TypeVar("T")
 
 
-def report(run: str | Path, split: str = "", *, beside: Sequence[str | Path] = (), to: str | Path = "",
-           measure: bool = False, allow: tuple[str, ...] = ()) -> Path:  # fmt: skip
+def report(
+    run: str | Path,
+    split: str = "",
+    *,
+    beside: Sequence[str | Path] = (),
+    to: str | Path = "",
+    measure: bool = False,
+    allow: tuple[str, ...] = (),
+) -> Path:
     """Write a page about a run that a person can read: one HTML file that needs nothing beside it.
 
     Args:

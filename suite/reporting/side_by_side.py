@@ -17,12 +17,15 @@ def render(made: Comparison) -> str:
     """Lines for a terminal."""
     lines = [f"{made.split}, {len(made.runs[0].scores):,} records; differences are from run {made.against + 1}", ""]
     head = ["run", *made.metrics, "parameters", "seconds"]
-    lines += _aligned([head, *([_named(made, place), *_values(run, made.metrics)] for place, run in
-                               enumerate(made.runs))])  # fmt: skip
+    lines += _aligned(
+        [head, *([_named(made, place), *_values(run, made.metrics)] for place, run in enumerate(made.runs))]
+    )
     for metric in made.metrics:
         lines += ["", metric]
-        lines += [f"  {place + 1} less {made.against + 1}: {_judgement(metric, judged)}"
-                  for place, judged in made.differences[metric].items()]  # fmt: skip
+        lines += [
+            f"  {place + 1} less {made.against + 1}: {_judgement(metric, judged)}"
+            for place, judged in made.differences[metric].items()
+        ]
     lines += ["", "they differ in" if made.settings else "their configurations are the same"]
     lines += _aligned([[f"  {name}", " | ".join(values)] for name, values in made.settings.items()])
     return "\n".join([*lines, "", *_how(made)])
@@ -45,8 +48,11 @@ def _judgement(metric: str, judged: Judged) -> str:
 def _how(made: Comparison) -> list[str]:
     count = len(made.runs) - 1
     corrected = [f"p is corrected for the {count} comparisons of each metric (Holm)."] if count > 1 else []
-    return [f"In brackets: 95 % intervals by the bootstrap, {DRAWS:,} draws of records, the same for both of a pair.",
-            *corrected, "They tell of chance in records, not in training: that takes other seeds."]  # fmt: skip
+    return [
+        f"In brackets: 95 % intervals by the bootstrap, {DRAWS:,} draws of records, the same for both of a pair.",
+        *corrected,
+        "They tell of chance in records, not in training: that takes other seeds.",
+    ]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -74,11 +80,17 @@ def page(made: Comparison) -> Page:
         Section("results", "Results", (table, *_differences(made))),
         Section("training", "Training", tuple(_curves(made))),
         Section("configuration", "What differs between them", (_settings(made),)),
-        Section("glossary", "What the metrics mean",
-                (Terms(tuple((term(name).title, term(name).meaning) for name in made.metrics)),)),
-    ]  # fmt: skip
-    about = (("written", datetime.date.today().isoformat()), ("evaluated on", made.split),
-             ("records", f"{len(made.runs[0].scores):,}"))  # fmt: skip
+        Section(
+            "glossary",
+            "What the metrics mean",
+            (Terms(tuple((term(name).title, term(name).meaning) for name in made.metrics)),),
+        ),
+    ]
+    about = (
+        ("written", datetime.date.today().isoformat()),
+        ("evaluated on", made.split),
+        ("records", f"{len(made.runs[0].scores):,}"),
+    )
     title = f"{len(made.runs)} runs of {' and '.join(dict.fromkeys(run.run.experiment.name for run in made.runs))}"
     return Page(title, "Comparison", about, tuple(summary), tuple(sections))
 
@@ -100,12 +112,22 @@ def _differences(made: Comparison) -> list[Part]:
         less = {place: f"run {place + 1} less {made.against + 1}" for place in made.differences[metric]}
         values = [(f"run {place + 1}", run.values[metric]) for place, run in enumerate(made.runs)]
         apart = [(less[place], each.interval) for place, each in made.differences[metric].items()]
-        plots = (Plot(f"{title}, with 95 % intervals", ranges(values, title, f"{title} of each run")),
-                 Plot(f"Differences from run {made.against + 1}",
-                      ranges(apart, f"difference in {title}", f"Differences in {title}", zero=True)))  # fmt: skip
-        rows = tuple((less[place], difference(metric, each.interval), f"{each.p:.3f}",
-                      f"significant, {way(metric, each.interval.value)}" if each.significant else "not significant")
-                     for place, each in made.differences[metric].items())  # fmt: skip
+        plots = (
+            Plot(f"{title}, with 95 % intervals", ranges(values, title, f"{title} of each run")),
+            Plot(
+                f"Differences from run {made.against + 1}",
+                ranges(apart, f"difference in {title}", f"Differences in {title}", zero=True),
+            ),
+        )
+        rows = tuple(
+            (
+                less[place],
+                difference(metric, each.interval),
+                f"{each.p:.3f}",
+                f"significant, {way(metric, each.interval.value)}" if each.significant else "not significant",
+            )
+            for place, each in made.differences[metric].items()
+        )
         table = Table(("runs", "difference", "p", ""), rows, words=frozenset({0, 3}))
         parts.append(Part(title, (Figure(plots, ""), table)))
     return parts
@@ -128,8 +150,11 @@ def _curves(made: Comparison) -> list[Block]:
             title = f"{term(name).title}, {'validation' if name not in training.LAST else 'training'}"
             steps, alt = Axis("step", whole=True), f"{title} over steps, of each run"
             plots.append(Plot(title, chart(lines, steps, Axis(), alt)))
-    return [Figure(tuple(plots), "What was logged, over optimiser steps.")] if plots else [
-        Text("Nothing was logged.", "note")]  # fmt: skip
+    return (
+        [Figure(tuple(plots), "What was logged, over optimiser steps.")]
+        if plots
+        else [Text("Nothing was logged.", "note")]
+    )
 
 
 def _settings(made: Comparison) -> Block:

@@ -57,8 +57,9 @@ class Axis:
 
 def element(name: str, *inside: str, text: str = "", **attributes: object) -> str:
     """A tag around other elements, or around a text. Of attributes ``class_`` is class, and ``_`` a dash."""
-    written = "".join(f" {key.rstrip('_').replace('_', '-')}={quoteattr(_short(value))}"
-                      for key, value in attributes.items())  # fmt: skip
+    written = "".join(
+        f" {key.rstrip('_').replace('_', '-')}={quoteattr(_short(value))}" for key, value in attributes.items()
+    )
     content = "".join(inside) + escape(text)
     return f"<{name}{written}>{content}</{name}>" if content else f"<{name}{written}/>"
 
@@ -105,8 +106,15 @@ class Frame:
         return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - BOTTOM - TOP)
 
 
-def chart(series: Sequence[Series], x: Axis, y: Axis, alt: str, *, diagonal: bool = False,
-          mark: tuple[float, str] | None = None) -> str:  # fmt: skip
+def chart(
+    series: Sequence[Series],
+    x: Axis,
+    y: Axis,
+    alt: str,
+    *,
+    diagonal: bool = False,
+    mark: tuple[float, str] | None = None,
+) -> str:
     """Lines over one pair of axes.
 
     Args:
@@ -151,8 +159,11 @@ def _grid(frame: Frame, marks: Sequence[float], x: Axis) -> list[str]:
         parts.append(element("text", text=text, x=frame.across(value), y=HEIGHT - BOTTOM + 16, text_anchor="middle"))
         parts.append(element("path", d=f"M{frame.across(value):.1f} {HEIGHT - BOTTOM:g}v4", class_="axis"))
     parts.append(element("path", d=f"M{frame.left:.1f} {HEIGHT - BOTTOM:g}H{WIDTH - RIGHT:g}", class_="axis"))
-    parts.append(element("text", text=x.label, x=(frame.left + WIDTH - RIGHT) / 2, y=HEIGHT - 7, text_anchor="middle",
-                         class_="label"))  # fmt: skip
+    parts.append(
+        element(
+            "text", text=x.label, x=(frame.left + WIDTH - RIGHT) / 2, y=HEIGHT - 7, text_anchor="middle", class_="label"
+        )
+    )
     return parts
 
 
@@ -181,9 +192,12 @@ def _marked(frame: Frame, place: float, text: str, series: Sequence[Series]) -> 
     near = [frame.up(float(values.y[np.abs(values.x - place).argmin()])) for values in series if len(values.x)]
     high = any(y < (TOP + HEIGHT - BOTTOM) / 2 for y in near)
     y = HEIGHT - BOTTOM - 7 if high else TOP + 11
-    return [element("path", d=f"M{x:.1f} {TOP:g}V{HEIGHT - BOTTOM:g}", class_="mark"),
-            element("text", text=text, x=x - 5 if late else x + 5, y=y, class_="label",
-                    text_anchor="end" if late else "start")]  # fmt: skip
+    return [
+        element("path", d=f"M{x:.1f} {TOP:g}V{HEIGHT - BOTTOM:g}", class_="mark"),
+        element(
+            "text", text=text, x=x - 5 if late else x + 5, y=y, class_="label", text_anchor="end" if late else "start"
+        ),
+    ]
 
 
 def _line(frame: Frame, begin: tuple[float, float], end: tuple[float, float], kind: str) -> str:
@@ -193,21 +207,28 @@ def _line(frame: Frame, begin: tuple[float, float], end: tuple[float, float], ki
 
 def _drawn(frame: Frame, values: Series) -> str:
     """The line, broken where a value is no number, its dots and their intervals."""
-    points = [(frame.across(x), frame.up(y)) if math.isfinite(y) else None
-              for x, y in zip(values.x.tolist(), values.y.tolist(), strict=True)]  # fmt: skip
+    points = [
+        (frame.across(x), frame.up(y)) if math.isfinite(y) else None
+        for x, y in zip(values.x.tolist(), values.y.tolist(), strict=True)
+    ]
     path, pen = "", "M"
     for point in points:
         path += f"{pen}{point[0]:.1f} {point[1]:.1f}" if point else ""
         pen = "L" if point else "M"
     parts = [element("path", d=path, class_=f"line {values.tone}")] if path and values.kind != "dots" else []
     if values.spans is not None:
-        ends = "".join(f"M{frame.across(x):.1f} {frame.up(low):.1f}V{frame.up(high):.1f}"
-                       for x, (low, high) in zip(values.x.tolist(), values.spans.tolist(), strict=True))  # fmt: skip
+        ends = "".join(
+            f"M{frame.across(x):.1f} {frame.up(low):.1f}V{frame.up(high):.1f}"
+            for x, (low, high) in zip(values.x.tolist(), values.spans.tolist(), strict=True)
+        )
         parts.append(element("path", d=ends, class_=f"span {values.tone}"))
     if values.dotted:
         radii = _radii(values)
-        parts += [element("circle", cx=point[0], cy=point[1], r=radius, class_=f"dot {values.tone}")
-                  for point, radius in zip(points, radii, strict=True) if point]  # fmt: skip
+        parts += [
+            element("circle", cx=point[0], cy=point[1], r=radius, class_=f"dot {values.tone}")
+            for point, radius in zip(points, radii, strict=True)
+            if point
+        ]
     return element("g", *parts)
 
 
@@ -255,10 +276,14 @@ def ranges(rows: Sequence[tuple[str, Interval]], label: str, alt: str, zero: boo
         y = 20.0 + 24 * place
         parts.append(element("text", text=name, x=left - 8, y=y + 4, text_anchor="end"))
         if math.isfinite(each.low) and math.isfinite(each.high):
-            parts.append(element("path", d=f"M{frame.across(each.low):.1f} {y:g}H{frame.across(each.high):.1f}",
-                                 class_="line first"))  # fmt: skip
+            parts.append(
+                element(
+                    "path", d=f"M{frame.across(each.low):.1f} {y:g}H{frame.across(each.high):.1f}", class_="line first"
+                )
+            )
         if math.isfinite(each.value):
             parts.append(element("circle", cx=frame.across(each.value), cy=y, r=4.0, class_="dot first"))
-    parts.append(element("text", text=label, x=(left + WIDTH - RIGHT) / 2, y=height - 7, text_anchor="middle",
-                         class_="label"))  # fmt: skip
+    parts.append(
+        element("text", text=label, x=(left + WIDTH - RIGHT) / 2, y=height - 7, text_anchor="middle", class_="label")
+    )
     return element("svg", *parts, viewBox=f"0 0 {WIDTH:g} {height:g}", class_="plot", role="img", aria_label=alt)

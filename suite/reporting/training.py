@@ -40,8 +40,9 @@ def metrics(history: History) -> list[str]:
 
 def column(history: History, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values of one column of the log, where it has any."""
-    pairs = [(step, value) for step, value in zip(history["step"], history.get(name, []), strict=False)
-             if value is not None]  # fmt: skip
+    pairs = [
+        (step, value) for step, value in zip(history["step"], history.get(name, []), strict=False) if value is not None
+    ]
     steps, values = zip(*pairs, strict=True) if pairs else ((), ())
     return np.array(steps, np.float64), np.array(values, np.float64)
 
@@ -72,8 +73,12 @@ def at_best(found: Evidence) -> dict[str, float]:
     """Validation metrics that were logged at the step whose checkpoint is served."""
     step = best_step(found)
     rows = [place for place, logged in enumerate(found.history.get("step", [])) if logged == step]
-    return {name: values[place] for name, values in found.history.items() for place in rows
-            if name.startswith("validation/") and values[place] is not None}  # fmt: skip
+    return {
+        name: values[place]
+        for name, values in found.history.items()
+        for place in rows
+        if name.startswith("validation/") and values[place] is not None
+    }
 
 
 def _curve(found: Evidence, name: str) -> Plot | None:
@@ -100,8 +105,9 @@ def _numbers(name: str, lines: Sequence[Series]) -> Table:
     steps = np.unique(np.concatenate([line.x for line in lines]))
     chosen = steps[np.unique(np.linspace(0, len(steps) - 1, 12).astype(int))]
     values = [{x: y for x, y in zip(line.x.tolist(), line.y.tolist(), strict=True)} for line in lines]
-    rows = tuple((f"{step:,.0f}", *(shown(name, row[step]) if step in row else "" for row in values))
-                 for step in chosen.tolist())  # fmt: skip
+    rows = tuple(
+        (f"{step:,.0f}", *(shown(name, row[step]) if step in row else "" for row in values)) for step in chosen.tolist()
+    )
     return Table(("step", *(line.name for line in lines)), rows, words=frozenset())
 
 
@@ -111,8 +117,13 @@ def speed(found: Evidence, latencies: Mapping[int, Sequence[float]]) -> list[Blo
     trained, result = found.trained, found.result
     _, rates = column(found.history, "train/examples_per_second")
     if len(rates):
-        rows.append(("training, examples/s", f"{np.median(rates):,.0f}", "median of the log's lines, without evaluation"
-                     " and compilation"))  # fmt: skip
+        rows.append(
+            (
+                "training, examples/s",
+                f"{np.median(rates):,.0f}",
+                "median of the log's lines, without evaluation and compilation",
+            )
+        )
     if trained:
         steps = trained["metrics"].get("train/steps")
         note = f"{steps:,.0f} steps, with evaluations and compilation" if steps else ""

@@ -40,8 +40,10 @@ def met(goal: Goal, reached: Interval, records: int) -> Verdict:
     good = goal.met(value)
     said, bound = apart(goal.metric, value, goal.bound, decimals(goal.metric, reached))
     least = "at least" if goal.at_most is None else "at most"
-    line = (f"{name} on {goal.on} is {said} (95 % interval {bounds(goal.metric, reached)}; {records:,} records), and "
-            f"{least} {bound} was the goal.")  # fmt: skip
+    line = (
+        f"{name} on {goal.on} is {said} (95 % interval {bounds(goal.metric, reached)}; {records:,} records), and "
+        f"{least} {bound} was the goal."
+    )
     if reached.low < goal.bound < reached.high:
         line += " The goal lies within the interval: other records of the same kind might have decided otherwise."
     return Verdict("Met." if good else "Not met.", capital(line), good)
@@ -58,8 +60,10 @@ def _without_goal(found: Evidence) -> str:
     best = found.experiment.train.best.removeprefix("-")
     metric = best if best in scores.rows else next(iter(scores.rows))
     value = scores.interval(metric)
-    return capital(f"{term(metric).title} on {found.split} is {shown(metric, value.value, decimals(metric, value))} "
-                   f"(95 % interval {bounds(metric, value)}; {len(scores):,} records).")  # fmt: skip
+    return capital(
+        f"{term(metric).title} on {found.split} is {shown(metric, value.value, decimals(metric, value))} "
+        f"(95 % interval {bounds(metric, value)}; {len(scores):,} records)."
+    )
 
 
 def _search(tuned: Mapping[str, Any]) -> list[str]:
@@ -77,8 +81,10 @@ def compressed(made: Mapping[str, Any]) -> str:
     """One sentence on what a compression changed."""
     metric, size = made["metric"], made["size"]
     before, after = (shown(metric, made[when]["value"]) for when in ("before", "after"))
-    line = (f"{made['method']}: {term(metric).title} on {made['split']} from {before} to {after}, weights "
-            f"{percent(size['ratio'])} of their size.")  # fmt: skip
+    line = (
+        f"{made['method']}: {term(metric).title} on {made['split']} from {before} to {after}, weights "
+        f"{percent(size['ratio'])} of their size."
+    )
     if made.get("max_drop") is None:
         return line
     allowed = shown(metric, made["max_drop"], 2 if term(metric).share else None)
@@ -98,10 +104,18 @@ def results(scores: Scores, split: str, best: Mapping[str, float]) -> list[Block
     for name in scores.rows:
         interval = scores.interval(name)
         seen = best.get(f"validation/{name}")
-        rows.append((term(name).title, shown(name, interval.value, decimals(name, interval)), bounds(name, interval),
-                     "" if seen is None else shown(name, seen, decimals(name, interval))))  # fmt: skip
-    note = (f"Intervals: by the bootstrap, {DRAWS:,} draws of the records. Last column: what training logged when the "
-            "checkpoint that is served was written.")  # fmt: skip
+        rows.append(
+            (
+                term(name).title,
+                shown(name, interval.value, decimals(name, interval)),
+                bounds(name, interval),
+                "" if seen is None else shown(name, seen, decimals(name, interval)),
+            )
+        )
+    note = (
+        f"Intervals: by the bootstrap, {DRAWS:,} draws of the records. Last column: what training logged when the "
+        "checkpoint that is served was written."
+    )
     head = ("metric", "value", "95 % interval", "validation")
     return [Table(head, tuple(rows), f"{split}, {len(scores):,} records."), Text(note, "note")]
 
@@ -110,12 +124,20 @@ def search(tuned: Mapping[str, Any]) -> list[Block]:
     """The trials of a search."""
     trials: Sequence[Mapping[str, Any]] = tuned.get("trials", [])
     fields = list(dict.fromkeys(name for trial in trials for name in trial.get("values", {})))
-    rows = tuple((f"{trial['number']}{' (chosen)' if trial['number'] == tuned['chosen']['trial'] else ''}",
-                  str(trial["state"]), _number(trial.get("value")),
-                  *(_number(trial.get("values", {}).get(name)) for name in fields),
-                  _number(trial.get("steps")), _number(trial.get("seconds"))) for trial in trials)  # fmt: skip
-    table = Table(("trial", "ended", "value", *fields, "steps", "seconds"), rows, f"Goal: {tuned['goal']}.",
-                  frozenset({0, 1}))  # fmt: skip
+    rows = tuple(
+        (
+            f"{trial['number']}{' (chosen)' if trial['number'] == tuned['chosen']['trial'] else ''}",
+            str(trial["state"]),
+            _number(trial.get("value")),
+            *(_number(trial.get("values", {}).get(name)) for name in fields),
+            _number(trial.get("steps")),
+            _number(trial.get("seconds")),
+        )
+        for trial in trials
+    )
+    table = Table(
+        ("trial", "ended", "value", *fields, "steps", "seconds"), rows, f"Goal: {tuned['goal']}.", frozenset({0, 1})
+    )
     values = [(trial["number"], trial["value"]) for trial in trials if isinstance(trial.get("value"), int | float)]
     untold = [Text(f"The test split was not looked at: {why}", "note")] if (why := tuned.get("why_no_test")) else []
     if len(values) < 2:
@@ -132,8 +154,10 @@ def _number(value: Any) -> str:
 def compression(made: Mapping[str, Any]) -> list[Block]:
     """Quality, size, latency, memory and parameters before and after."""
     metric, size = made["metric"], made["size"]
-    before, after, drop = (Interval(**{end: float(made[name][end]) for end in ("value", "low", "high")})
-                           for name in ("before", "after", "drop"))  # fmt: skip
+    before, after, drop = (
+        Interval(**{end: float(made[name][end]) for end in ("value", "low", "high")})
+        for name in ("before", "after", "drop")
+    )
     places = decimals(metric, drop)
     old, new = (shown(metric, each.value, places) for each in (before, after))
     rows = [(f"{term(metric).title} on {made['split']}", old, new, f"drop {difference(metric, drop)}")]
@@ -145,8 +169,14 @@ def compression(made: Mapping[str, Any]) -> list[Block]:
             change += f"; {_times(ms['after'] / ms['float32'])} of {ms['float32']:.2f} in float32"
         rows.append((f"latency of {batch}, ms", f"{ms['before']:.2f}", f"{ms['after']:.2f}", change))
     if memory := made.get("memory_bytes"):
-        rows.append(("memory, MiB", f"{memory['before'] / MIB:.1f}", f"{memory['after'] / MIB:.1f}",
-                     _times(memory["after"] / memory["before"] if memory["before"] else float("nan"))))  # fmt: skip
+        rows.append(
+            (
+                "memory, MiB",
+                f"{memory['before'] / MIB:.1f}",
+                f"{memory['after'] / MIB:.1f}",
+                _times(memory["after"] / memory["before"] if memory["before"] else float("nan")),
+            )
+        )
     if count := made.get("parameters"):
         zeros = f"{count['zeros']:,} are 0" if count.get("zeros") else ""
         rows.append(("parameters", f"{count['before']:,}", f"{count['after']:,}", zeros))

@@ -103,8 +103,13 @@ class Answering:
         except ValueError:
             seconds = 0.0
         if not seconds > 0:  # nan too
-            raise Refused(400, "invalid_timeout", "is no number of seconds.", field="X-Request-Timeout",
-                          fix=f"X-Request-Timeout: {self._settings.deadline_s:g}")  # fmt: skip
+            raise Refused(
+                400,
+                "invalid_timeout",
+                "is no number of seconds.",
+                field="X-Request-Timeout",
+                fix=f"X-Request-Timeout: {self._settings.deadline_s:g}",
+            )
         return min(seconds, self._settings.deadline_s)
 
 
@@ -167,7 +172,10 @@ async def refuse(send: Send, error: Refused, body: Body | None = None) -> None:
 async def reply(send: Send, status: int, body: bytes, headers: Headers = [], media: bytes = JSON) -> None:  # noqa: B006
     """Send one whole answer."""
     length = (b"content-length", str(len(body)).encode())
-    start = {"type": "http.response.start", "status": status,
-             "headers": [(b"content-type", media), length, *COMMON, *headers]}  # fmt: skip
+    start = {
+        "type": "http.response.start",
+        "status": status,
+        "headers": [(b"content-type", media), length, *COMMON, *headers],
+    }
     await send(start)
     await send({"type": "http.response.body", "body": body})

@@ -25,20 +25,25 @@ from suite.serving.settings import Settings
 
 PREFIX, SUFFIX = "/v1/models/", ":predict"
 PAGE = Path(__file__).parent / "page"
-TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
-         ".js": "text/javascript; charset=utf-8"}  # fmt: skip
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+}
 OPEN = {"/", "/healthz", "/readyz"}
 """Addresses that need no token: the page holds nothing, and asks for one itself. So do its files, under /page/."""
 SECURITY: Headers = [
-    (b"content-security-policy",
-     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src blob:; "
-     b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src blob:; "
+        b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
     (b"permissions-policy", b"microphone=(self), camera=(), geolocation=()"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"x-frame-options", b"DENY"),
-]  # fmt: skip
+]
 """Headers of everything that a browser may show."""
 
 log = logging.getLogger("suite.serving")
@@ -92,8 +97,9 @@ class Gate:
             if self._token and path not in OPEN and not path.startswith("/page/"):
                 self._check_token(scope)
             if asked and scope["method"] != "POST":
-                raise Refused(405, "method_not_allowed", f"{scope['method']} is not understood here.", allow="POST",
-                              fix="POST")  # fmt: skip
+                raise Refused(
+                    405, "method_not_allowed", f"{scope['method']} is not understood here.", allow="POST", fix="POST"
+                )
         except Refused as error:
             await refuse(send, error, Body(scope, receive, self._server.settings, self._answering.held))
             if asked:
@@ -107,8 +113,9 @@ class Gate:
     def _check_token(self, scope: Scope) -> None:
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         if not hmac.compare_digest(given, self._token):
-            raise Refused(401, "unauthorized", "the bearer token is missing or wrong.",
-                          fix="Authorization: Bearer TOKEN")  # fmt: skip
+            raise Refused(
+                401, "unauthorized", "the bearer token is missing or wrong.", fix="Authorization: Bearer TOKEN"
+            )
 
 
 def _shielded(send: Send) -> Send:
@@ -127,8 +134,15 @@ def _shielded(send: Send) -> Send:
 def _others(server: Server, answering: Answering) -> FastAPI:
     """Everything but answers."""
     off = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
-    app = FastAPI(title="suite serve", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False,
-                  lifespan=lambda app: _running(server), telemetry=off)  # type: ignore[arg-type]  # fmt: skip
+    app = FastAPI(
+        title="suite serve",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        lifespan=lambda app: _running(server),
+        telemetry=off,
+    )  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _unknown)  # type: ignore[arg-type]
     models, settings = server.models, server.settings
 
@@ -149,7 +163,10 @@ def _others(server: Server, answering: Answering) -> FastAPI:
         text = server.monitor.text(
             versions={name: version.bundle.version for name, version in now.items()},
             waiting={name: version.batcher.waiting for name, version in now.items()},
-            in_flight=answering.in_flight, held=answering.held.bytes, ready=models.ready)  # fmt: skip
+            in_flight=answering.in_flight,
+            held=answering.held.bytes,
+            ready=models.ready,
+        )
         return Response(text, media_type=monitoring.TYPE)
 
     @app.get("/v1/models")
@@ -210,21 +227,44 @@ def _full(models: Models, name: str, settings: Settings) -> dict[str, Any]:
     """All that can be said of a model."""
     version = models.version(name)
     bundle, checks = version.bundle, version.checks
-    inputs = [{"name": each.name, "kind": each.kind, "description": each.description, "required": each.required,
-               "example": each.example, "choices": list(each.choices), "limit": each.limit}
-              for each in checks.inputs]  # fmt: skip
-    limits = {"records": settings.max_records, "bytes": settings.max_body_bytes, "pixels": settings.max_pixels,
-              "characters": settings.max_characters, "seconds": settings.max_seconds}  # fmt: skip
-    return {**_brief(models.by_name[name]), "primary": checks.primary, "inputs": inputs,
-            "answer": bundle.codec.answer_schema, "metrics": bundle.metrics, "card": version.card,
-            "lengths": bundle.lengths, "limits": limits}  # fmt: skip
+    inputs = [
+        {
+            "name": each.name,
+            "kind": each.kind,
+            "description": each.description,
+            "required": each.required,
+            "example": each.example,
+            "choices": list(each.choices),
+            "limit": each.limit,
+        }
+        for each in checks.inputs
+    ]
+    limits = {
+        "records": settings.max_records,
+        "bytes": settings.max_body_bytes,
+        "pixels": settings.max_pixels,
+        "characters": settings.max_characters,
+        "seconds": settings.max_seconds,
+    }
+    return {
+        **_brief(models.by_name[name]),
+        "primary": checks.primary,
+        "inputs": inputs,
+        "answer": bundle.codec.answer_schema,
+        "metrics": bundle.metrics,
+        "card": version.card,
+        "lengths": bundle.lengths,
+        "limits": limits,
+    }
 
 
 def page_files() -> list[tuple[str, bytes, str]]:
     """Address, content and media type of each file of the page."""
     files = sorted(path for path in PAGE.iterdir() if path.suffix in TYPES)
-    return [("/" if path.name == "index.html" else f"/page/{path.name}", path.read_bytes(), TYPES[path.suffix])
-            for path in files]  # fmt: skip
+    return [
+        ("/" if path.name == "index.html" else f"/page/{path.name}", path.read_bytes(), TYPES[path.suffix])
+        for path in files
+    ]
 
 
 def _file(content: bytes, media: str) -> Callable[[Request], Response]:
@@ -248,7 +288,8 @@ async def _unknown(request: Request, error: HTTPException) -> Response:
     """No such address, or no such method there."""
     if error.status_code == 405:
         allow = (error.headers or {}).get("Allow", "GET")
-        return _json(Refused(405, "method_not_allowed", f"{request.method} is not understood here.", allow=allow,
-                             fix=allow))  # fmt: skip
+        return _json(
+            Refused(405, "method_not_allowed", f"{request.method} is not understood here.", allow=allow, fix=allow)
+        )
     code = "not_found" if error.status_code == 404 else "refused"
     return _json(Refused(error.status_code, code, f"{request.url.path[:200]}: {error.detail}", fix="/openapi.json"))

@@ -118,9 +118,16 @@ class Batcher:
         observe: told of each batch.
     """
 
-    def __init__(self, compute: Compute, sizes: Sequence[int], *, wait: float, capacity: int,
-                 seconds: Mapping[tuple[int, int], float] = MappingProxyType({}),
-                 observe: Observe = lambda records, size, seconds: None):  # fmt: skip
+    def __init__(
+        self,
+        compute: Compute,
+        sizes: Sequence[int],
+        *,
+        wait: float,
+        capacity: int,
+        seconds: Mapping[tuple[int, int], float] = MappingProxyType({}),
+        observe: Observe = lambda records, size, seconds: None,
+    ):
         self._compute, self._sizes, self._wait, self._capacity = compute, tuple(sizes), wait, capacity
         self._observe, self._loop = observe, asyncio.get_running_loop()
         self._queues: dict[int, deque[Item]] = {}

@@ -57,8 +57,12 @@ class Checks:
         known = {each.name for each in self.inputs}
         kept = {name: list(values) for name, values in columns.items() if name in known}
         if not kept:
-            raise Refused(400, "missing", f"none of the inputs is there (found: {', '.join(columns)})"[:300] + ".",
-                          fix=", ".join(sorted(known))[:300])  # fmt: skip
+            raise Refused(
+                400,
+                "missing",
+                f"none of the inputs is there (found: {', '.join(columns)})"[:300] + ".",
+                fix=", ".join(sorted(known))[:300],
+            )
         count = len(next(iter(kept.values())))
         self.count(count)
         return self._columns([{name: kept[name][i] for name in kept} for i in range(count)], from_file=True)
@@ -66,8 +70,13 @@ class Checks:
     def count(self, records: int) -> None:
         """Refuses more records than one request may have."""
         if records > self.settings.max_records:
-            raise Refused(400, "too_many_records", f"{records} records, of at most {self.settings.max_records}.",
-                          field="inputs", fix="send several requests")  # fmt: skip
+            raise Refused(
+                400,
+                "too_many_records",
+                f"{records} records, of at most {self.settings.max_records}.",
+                field="inputs",
+                fix="send several requests",
+            )
 
     @property
     def files(self) -> bool:
@@ -79,12 +88,22 @@ class Checks:
         if not isinstance(value, dict):
             if self.primary in names:
                 return {self.primary: value}
-            raise Refused(400, "wrong_type", f"must be an object, not {kind(value)}.", field=f"inputs[{place}]",
-                          fix=", ".join(names)[:300])  # fmt: skip
+            raise Refused(
+                400,
+                "wrong_type",
+                f"must be an object, not {kind(value)}.",
+                field=f"inputs[{place}]",
+                fix=", ".join(names)[:300],
+            )
         unknown = next((name for name in value if name not in names), None)
         if unknown is not None:
-            raise Refused(400, "unknown", "is no input of this model.", field=f"inputs[{place}].{unknown:.100}",
-                          fix=closest(unknown[:100], names) or ", ".join(names)[:300])  # fmt: skip
+            raise Refused(
+                400,
+                "unknown",
+                "is no input of this model.",
+                field=f"inputs[{place}].{unknown:.100}",
+                fix=closest(unknown[:100], names) or ", ".join(names)[:300],
+            )
         if not value:
             raise Refused(400, "empty", "the record is empty.", field=f"inputs[{place}]", fix=", ".join(names)[:300])
         return value
@@ -235,14 +254,30 @@ def _bytes(each: Input, value: Any, field: str) -> bytes:
     try:
         return base64.b64decode(written, validate=True)
     except (binascii.Error, ValueError):
-        raise Refused(400, "invalid_base64", "is not base64.", field=field,
-                      fix="send the file itself, as multipart/form-data or as the body") from None  # fmt: skip
+        raise Refused(
+            400,
+            "invalid_base64",
+            "is not base64.",
+            field=field,
+            fix="send the file itself, as multipart/form-data or as the body",
+        ) from None
 
 
 _Check = Callable[[Input, Any, Settings, str], Any]
-_CHECKS: dict[str, _Check] = {"text": _text, "number": _number, "category": _category, "list": _list,
-                              "image": _image, "audio": _audio}  # fmt: skip
-_WANTED = {"text": "a string", "number": "a number", "category": "a string, a number or a boolean",
-           "list": "an array", "image": "a string (the file in base64)",
-           "audio": "a string (the file in base64)"}  # fmt: skip
+_CHECKS: dict[str, _Check] = {
+    "text": _text,
+    "number": _number,
+    "category": _category,
+    "list": _list,
+    "image": _image,
+    "audio": _audio,
+}
+_WANTED = {
+    "text": "a string",
+    "number": "a number",
+    "category": "a string, a number or a boolean",
+    "list": "an array",
+    "image": "a string (the file in base64)",
+    "audio": "a string (the file in base64)",
+}
 _ITEM = Input(name="item", kind="category")

@@ -63,8 +63,9 @@ class Version:
         self.users += 1
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:  # fmt: skip
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.users -= 1
         self._let_go()
 
@@ -163,12 +164,16 @@ class Models:
             if not model.stated:
                 model.name = bundle.name
             if not _NAME.fullmatch(model.name):
-                raise InputError(f'model name "{model.name}"', "is none for an address.",
-                                 fix=f"suite serve NAME={model.folder}")  # fmt: skip
+                raise InputError(
+                    f'model name "{model.name}"', "is none for an address.", fix=f"suite serve NAME={model.folder}"
+                )
             if model.name in self.by_name:
-                raise InputError(f'model name "{model.name}"', "is that of two bundles.",
-                                 found=f"{self.by_name[model.name].folder}, {model.folder}",
-                                 fix=f"suite serve OTHER_NAME={model.folder}")  # fmt: skip
+                raise InputError(
+                    f'model name "{model.name}"',
+                    "is that of two bundles.",
+                    found=f"{self.by_name[model.name].folder}, {model.folder}",
+                    fix=f"suite serve OTHER_NAME={model.folder}",
+                )
             self.by_name[model.name] = model
 
     async def warm(self) -> None:
@@ -222,8 +227,12 @@ class Models:
         try:
             bundle, copy = await in_thread(functools.partial(opened, model.folder, self.settings.allow))
             if not model.stated and bundle.name != model.name:
-                raise InputError(f"bundle {model.folder}", "is that of another model.", found=bundle.name,
-                                 fix=f"restart with {model.name}={model.folder}")  # fmt: skip
+                raise InputError(
+                    f"bundle {model.folder}",
+                    "is that of another model.",
+                    found=bundle.name,
+                    fix=f"restart with {model.name}={model.folder}",
+                )
             seconds = await self._serve(model, bundle, copy)
         except Exception as error:  # whatever a bad version does, the old one stays
             model.problem = str(error)
@@ -247,9 +256,14 @@ class Models:
         settings = self.settings
         measured = await in_thread(lambda: bundle.warm(settings.sizes))
         checks = Checks(bundle.codec.inputs, bundle.codec.primary, bundle.codec.texts, settings)
-        batcher = Batcher(lambda rows, length, size: bundle.decode(bundle.outputs(joined(rows), length, size)),
-                          settings.sizes, wait=settings.max_wait_ms / 1000, capacity=settings.queue,
-                          seconds=measured, observe=self.monitor.batches(model.name))  # fmt: skip
+        batcher = Batcher(
+            lambda rows, length, size: bundle.decode(bundle.outputs(joined(rows), length, size)),
+            settings.sizes,
+            wait=settings.max_wait_ms / 1000,
+            capacity=settings.queue,
+            seconds=measured,
+            observe=self.monitor.batches(model.name),
+        )
         card = bundle.folder / CARD
         text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
         before, model.current = model.current, Version(model.name, bundle, checks, batcher, copy, text)
@@ -340,8 +354,9 @@ def opened(folder: Path, allow: tuple[str, ...] = ()) -> tuple[Bundle, Copy]:
         copy.remove()
         if not isinstance(error, InputError):
             raise
-        where, problem, found, fix = (text.replace(str(copy.folder), str(folder))
-                                      for text in (error.where, error.problem, error.found, error.fix))  # fmt: skip
+        where, problem, found, fix = (
+            text.replace(str(copy.folder), str(folder)) for text in (error.where, error.problem, error.found, error.fix)
+        )
         raise InputError(where, problem, found=found, fix=fix) from None
 
 

@@ -19,20 +19,41 @@ class Monitor:
 
     def __init__(self, sizes: tuple[int, ...]):
         self._registry = registry = CollectorRegistry()
-        self._requests = Counter("suite_requests", "Requests for answers, by model and status; 499: the client left.",
-                                 ("model", "code"), registry=registry)  # fmt: skip
-        self._seconds = Histogram("suite_request_seconds", "From the head of a request to its answer.", ("model",),
-                                  buckets=LATENCIES, registry=registry)  # fmt: skip
-        self._records = Histogram("suite_batch_records", "Records a batch, without those that fill it up.", ("model",),
-                                  buckets=sizes, registry=registry)  # fmt: skip
-        self._padding = Counter("suite_batch_padding", "Empty records that filled up batches.", ("model",),
-                                registry=registry)  # fmt: skip
-        self._computing = Counter("suite_batch_seconds", "Seconds in which batches were computed.", ("model",),
-                                  registry=registry)  # fmt: skip
-        self._swaps = Counter("suite_swaps", "New versions, by whether they answer now or were refused.",
-                              ("model", "result"), registry=registry)  # fmt: skip
-        self._version = Gauge("suite_model_info", "1 for the version that answers.", ("model", "version"),
-                              registry=registry)  # fmt: skip
+        self._requests = Counter(
+            "suite_requests",
+            "Requests for answers, by model and status; 499: the client left.",
+            ("model", "code"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "suite_request_seconds",
+            "From the head of a request to its answer.",
+            ("model",),
+            buckets=LATENCIES,
+            registry=registry,
+        )
+        self._records = Histogram(
+            "suite_batch_records",
+            "Records a batch, without those that fill it up.",
+            ("model",),
+            buckets=sizes,
+            registry=registry,
+        )
+        self._padding = Counter(
+            "suite_batch_padding", "Empty records that filled up batches.", ("model",), registry=registry
+        )
+        self._computing = Counter(
+            "suite_batch_seconds", "Seconds in which batches were computed.", ("model",), registry=registry
+        )
+        self._swaps = Counter(
+            "suite_swaps",
+            "New versions, by whether they answer now or were refused.",
+            ("model", "result"),
+            registry=registry,
+        )
+        self._version = Gauge(
+            "suite_model_info", "1 for the version that answers.", ("model", "version"), registry=registry
+        )
         self._waiting = Gauge("suite_queue_records", "Records that wait.", ("model",), registry=registry)
         self._in_flight = Gauge("suite_requests_in_flight", "Requests being read or answered.", registry=registry)
         self._held = Gauge("suite_held_bytes", "Bytes of requests being read or answered.", registry=registry)
@@ -67,8 +88,9 @@ class Monitor:
         """A new version was put in place of the one before, or refused."""
         self._swaps.labels(model, "done" if done else "refused").inc()
 
-    def text(self, *, versions: dict[str, str], waiting: dict[str, int], in_flight: int, held: int,
-             ready: bool) -> bytes:  # fmt: skip
+    def text(
+        self, *, versions: dict[str, str], waiting: dict[str, int], in_flight: int, held: int, ready: bool
+    ) -> bytes:
         """All of it, in Prometheus's text format.
 
         Args:

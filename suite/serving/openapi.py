@@ -38,8 +38,11 @@ REFUSALS = {
     503: "the model is being compiled, or the server is stopping",
     504: "not answered in time",
 }
-MEDIA = {"image": ("image/png", "image/jpeg", "image/webp"), "audio": ("audio/wav", "audio/flac"),
-         "text": ("text/plain",)}  # fmt: skip
+MEDIA = {
+    "image": ("image/png", "image/jpeg", "image/webp"),
+    "audio": ("audio/wav", "audio/flac"),
+    "text": ("text/plain",),
+}
 """Types of bodies that are one file, by the kind of the primary input."""
 
 
@@ -95,13 +98,27 @@ def _predict(version: Version, settings: Settings, secured: bool) -> dict[str, A
         content.update({media: {"schema": whole} for media in MEDIA.get(primary.kind, ())})
     if not checks.files:
         content["text/csv"] = {"schema": {"type": "string", "minLength": 1}}
-    answer = {"type": "object", "required": ["model", "version", "answers"], "additionalProperties": False,
-              "properties": {"model": {"const": version.model}, "version": {"type": "string"},
-                             "answers": {"type": "array", "items": version.bundle.codec.answer_schema,
-                                         "description": "one a record, in their order"}}}  # fmt: skip
-    timeout = {"name": "X-Request-Timeout", "in": "header", "required": False,
-               "description": "seconds after which the answer is no longer wanted",
-               "schema": {"type": "number", "exclusiveMinimum": 0}}  # fmt: skip
+    answer = {
+        "type": "object",
+        "required": ["model", "version", "answers"],
+        "additionalProperties": False,
+        "properties": {
+            "model": {"const": version.model},
+            "version": {"type": "string"},
+            "answers": {
+                "type": "array",
+                "items": version.bundle.codec.answer_schema,
+                "description": "one a record, in their order",
+            },
+        },
+    }
+    timeout = {
+        "name": "X-Request-Timeout",
+        "in": "header",
+        "required": False,
+        "description": "seconds after which the answer is no longer wanted",
+        "schema": {"type": "number", "exclusiveMinimum": 0},
+    }
     return {
         "operationId": f"predict {version.model}",
         "summary": f"Answers of {version.model}",
@@ -117,8 +134,12 @@ def _predict(version: Version, settings: Settings, secured: bool) -> dict[str, A
 def record_schema(inputs: Sequence[Input], settings: Settings) -> dict[str, Any]:
     """JSON schema of one record."""
     required = [each.name for each in inputs if each.required]
-    made = {"type": "object", "properties": {each.name: _schema(each, settings, "json") for each in inputs},
-            "additionalProperties": False, "minProperties": 1}  # fmt: skip
+    made = {
+        "type": "object",
+        "properties": {each.name: _schema(each, settings, "json") for each in inputs},
+        "additionalProperties": False,
+        "minProperties": 1,
+    }
     return {**made, "required": required} if required else made
 
 
@@ -179,12 +200,18 @@ def _plain(name: str, summary: str, secured: bool) -> dict[str, Any]:
 
 
 def _open(name: str, summary: str, responses: dict[int, str]) -> dict[str, Any]:
-    return {"operationId": name, "summary": summary, "security": [],
-            "responses": {str(code): _json(why) for code, why in responses.items()}}  # fmt: skip
+    return {
+        "operationId": name,
+        "summary": summary,
+        "security": [],
+        "responses": {str(code): _json(why) for code, why in responses.items()},
+    }
 
 
 def _text(name: str, summary: str) -> dict[str, Any]:
     content = {"text/plain": {"schema": {"type": "string"}}}
-    return {"operationId": name, "summary": summary,
-            "responses": {"200": {"description": summary, "content": content},
-                          "401": _refusal(REFUSALS[401])}}  # fmt: skip
+    return {
+        "operationId": name,
+        "summary": summary,
+        "responses": {"200": {"description": summary, "content": content}, "401": _refusal(REFUSALS[401])},
+    }

@@ -49,8 +49,9 @@ def parsed(body: bytes) -> Any:
     """
     _check_amount(body)
     try:
-        return json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_number,
-                          parse_int=_integer)  # fmt: skip
+        return json.loads(
+            body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_number, parse_int=_integer
+        )
     except UnicodeDecodeError as error:
         raise Refused(400, "invalid_json", f"the body is not UTF-8 (byte {error.start}).") from None
     except json.JSONDecodeError as error:

@@ -23,16 +23,34 @@ class Refused(Exception):
         allow: the methods that the address knows.
     """
 
-    def __init__(self, status: int, code: str, message: str, *, field: str = "", fix: str = "", retry: int = 0,
-                 close: bool = False, allow: str = ""):  # fmt: skip
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        field: str = "",
+        fix: str = "",
+        retry: int = 0,
+        close: bool = False,
+        allow: str = "",
+    ):
         self.status, self.code, self.message, self.field, self.fix = status, code, message, field, fix
         self.retry, self.close, self.allow = retry, close, allow
         super().__init__(message)
 
     def within(self, field: str) -> "Refused":
         """The same, said of ``field``."""
-        return Refused(self.status, self.code, self.message, field=field, fix=self.fix, retry=self.retry,
-                       close=self.close, allow=self.allow)  # fmt: skip
+        return Refused(
+            self.status,
+            self.code,
+            self.message,
+            field=field,
+            fix=self.fix,
+            retry=self.retry,
+            close=self.close,
+            allow=self.allow,
+        )
 
     @property
     def body(self) -> dict[str, Any]:

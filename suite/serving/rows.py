@@ -37,5 +37,6 @@ def joined(rows: Sequence[Row]) -> Row:
 def _whole(parts: list[Any]) -> Any:
     if not isinstance(parts[0], Ragged):
         return np.concatenate(parts)
-    return Ragged(np.concatenate([part.values for part in parts]), np.concatenate([part.lengths for part in parts]),
-                  parts[0].to)  # fmt: skip
+    return Ragged(
+        np.concatenate([part.values for part in parts]), np.concatenate([part.lengths for part in parts]), parts[0].to
+    )

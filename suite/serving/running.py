@@ -36,8 +36,9 @@ def run(bundles: Sequence[str], settings: Settings, token: str) -> None:
         raise RunError(f"the models cannot be compiled: {failures[0]}") from failures[0]
 
 
-def _listen_and_answer(models: Models, settings: Settings, monitor: Monitor, token: str,
-                       failures: list[Exception]) -> None:  # fmt: skip
+def _listen_and_answer(
+    models: Models, settings: Settings, monitor: Monitor, token: str, failures: list[Exception]
+) -> None:
     bound = listen(settings.host, settings.port)
     if not token and not is_local(bound):
         log.warning("%s is reached from other machines, and asks for no token (--token-file)", url(bound))
@@ -49,8 +50,9 @@ def _listen_and_answer(models: Models, settings: Settings, monitor: Monitor, tok
 
 
 def _say_ready(models: Models, bound: socket.socket) -> None:
-    names = ", ".join(f"{name} {model.current.bundle.version}" for name, model in models.by_name.items()
-                      if model.current)  # fmt: skip
+    names = ", ".join(
+        f"{name} {model.current.bundle.version}" for name, model in models.by_name.items() if model.current
+    )
     print(f"serving {names} at {url(bound)}", flush=True)
 
 
@@ -62,12 +64,24 @@ class _Uvicorn(uvicorn.Server):
         self._server, self._failures = server, failures
         self._looking: asyncio.Task[None] | None = None
         protocol: Any = functools.partial(Connection, settings=settings)  # called as the class would be
-        super().__init__(uvicorn.Config(
-            Gate(server), http=protocol, ws="none", lifespan="on",
-            loop="uvloop", interface="asgi3", log_config=None, log_level=logging.ERROR, access_log=False,
-            proxy_headers=False, server_header=False, backlog=max(settings.max_connections, 128),
-            timeout_keep_alive=settings.keep_alive_s, timeout_graceful_shutdown=int(settings.drain_s) + 2,
-        ))  # fmt: skip
+        super().__init__(
+            uvicorn.Config(
+                Gate(server),
+                http=protocol,
+                ws="none",
+                lifespan="on",
+                loop="uvloop",
+                interface="asgi3",
+                log_config=None,
+                log_level=logging.ERROR,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                backlog=max(settings.max_connections, 128),
+                timeout_keep_alive=settings.keep_alive_s,
+                timeout_graceful_shutdown=int(settings.drain_s) + 2,
+            )
+        )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -85,8 +99,10 @@ class _Uvicorn(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Nothing new is accepted; what waits longer than ``drain_s`` is told so."""
-        log.info("stopping: no new connections; what was accepted is answered for at most %g s",
-                 self._server.settings.drain_s)  # fmt: skip
+        log.info(
+            "stopping: no new connections; what was accepted is answered for at most %g s",
+            self._server.settings.drain_s,
+        )
         why = "the server is stopping."
         late = asyncio.get_running_loop().call_later(self._server.settings.drain_s, self._server.models.close, why)
         await super().shutdown(sockets)

@@ -30,8 +30,11 @@ def serve(bundles: Sequence[str | Path], settings: Settings | None = None) -> No
     """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise InputError(f"packages {', '.join(missing)}", "are needed to serve, and not installed.",
-                         fix='pip install "suite[serve]"')  # fmt: skip
+        raise InputError(
+            f"packages {', '.join(missing)}",
+            "are needed to serve, and not installed.",
+            fix='pip install "suite[serve]"',
+        )
     settings = settings or Settings()
     settings.check()
     token = read_token(settings.token_file)
@@ -65,14 +68,19 @@ def listen(host: str, port: int) -> socket.socket:
         InputError: the address is taken, or not this machine's.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM,
-                                                                flags=socket.AI_PASSIVE)[0]  # fmt: skip
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
         made = socket.socket(family, kind, protocol)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
     except OSError as error:
-        raise InputError(f"address {host}:{port}", "cannot be listened at.", found=error.strerror or str(error),
-                         fix=f"--port {port + 1}, or --port 0 for any") from None  # fmt: skip
+        raise InputError(
+            f"address {host}:{port}",
+            "cannot be listened at.",
+            found=error.strerror or str(error),
+            fix=f"--port {port + 1}, or --port 0 for any",
+        ) from None
     return made
 
 

@@ -61,14 +61,21 @@ class Settings:
             if isinstance(value, int | float) and not least <= value < math.inf:
                 raise InputError(_flag(field.name), "must be a positive number.", found=str(value))
         if not self.sizes or list(self.sizes) != sorted(set(self.sizes)) or self.sizes[0] < 1:
-            raise InputError(_flag("sizes"), "must be rising batch sizes.", found=" ".join(map(str, self.sizes)),
-                             fix="--sizes 1 2 4 8 16 32")  # fmt: skip
+            raise InputError(
+                _flag("sizes"),
+                "must be rising batch sizes.",
+                found=" ".join(map(str, self.sizes)),
+                fix="--sizes 1 2 4 8 16 32",
+            )
         if self.port > 65535:
             raise InputError(_flag("port"), "is none.", found=str(self.port), fix="--port 8080")
         if self.queue < self.max_records:
-            raise InputError(_flag("queue"), "holds fewer records than one request may have.",
-                             found=f"{self.queue}, with --max-records {self.max_records}",
-                             fix=f"--queue {self.max_records}, or fewer records a request")  # fmt: skip
+            raise InputError(
+                _flag("queue"),
+                "holds fewer records than one request may have.",
+                found=f"{self.queue}, with --max-records {self.max_records}",
+                fix=f"--queue {self.max_records}, or fewer records a request",
+            )
 
 
 def _flag(name: str) -> str:

@@ -13,8 +13,12 @@ from suite.serving.checks import Checks
 from suite.serving.parsing import kind, parsed
 from suite.serving.refusals import Refused, refused
 
-TABLES = {"text/csv": "table.csv", "text/tab-separated-values": "table.tsv", "application/jsonl": "table.jsonl",
-          "application/x-ndjson": "table.jsonl"}  # fmt: skip
+TABLES = {
+    "text/csv": "table.csv",
+    "text/tab-separated-values": "table.tsv",
+    "application/jsonl": "table.jsonl",
+    "application/x-ndjson": "table.jsonl",
+}
 """Media types of tables, and what a file of that type is called."""
 FILE = "file"
 """Name of a part that stands for the primary input, or for a table."""
@@ -55,8 +59,12 @@ def whole(body: bytes, media: str, checks: Checks) -> dict[str, list[Any]]:
     wanted = next((each for each in checks.inputs if each.name == checks.primary), None)
     major = media.partition("/")[0]
     if wanted is None or major != wanted.kind or (major == "text" and media != "text/plain"):
-        raise Refused(415, "unsupported_media_type", f"a body of the type {media[:100] or 'nothing'} is not read.",
-                      fix=_types(checks))  # fmt: skip
+        raise Refused(
+            415,
+            "unsupported_media_type",
+            f"a body of the type {media[:100] or 'nothing'} is not read.",
+            fix=_types(checks),
+        )
     return checks.written({checks.primary: [_value(wanted, body)]})
 
 
@@ -101,8 +109,9 @@ def _value(each: Input, data: bytes) -> Any:
 def _table(data: bytes, name: str, checks: Checks) -> dict[str, list[Any]]:
     """The columns of a table; values as `suite.data.tables` reads them, so that they are those of training."""
     if checks.files:
-        raise Refused(415, "unsupported_media_type", "this model takes files, which a table doesn't hold.",
-                      fix=_types(checks))  # fmt: skip
+        raise Refused(
+            415, "unsupported_media_type", "this model takes files, which a table doesn't hold.", fix=_types(checks)
+        )
     if name.endswith(".jsonl"):
         return _some(_jsonl(data, name, checks), checks)
     delimiter = tables.sniff(name, data.lstrip().partition(b"\n")[0].decode("utf-8", "replace"))
@@ -191,9 +200,13 @@ class _Reader:
         self.ended = False
         self._header, self._content = bytearray(), bytearray()
         self.callbacks: Any = {
-            "on_part_begin": self._begin, "on_part_data": self._data, "on_header_field": self._name,
-            "on_header_value": self._value, "on_header_end": self._header_end, "on_end": self._end,
-        }  # fmt: skip
+            "on_part_begin": self._begin,
+            "on_part_data": self._data,
+            "on_header_field": self._name,
+            "on_header_value": self._value,
+            "on_header_end": self._header_end,
+            "on_end": self._end,
+        }
 
     def _begin(self) -> None:
         if len(self.parts) == MOST_PARTS:

@@ -348,8 +348,12 @@ class Checkpoints:
         try:
             hosts.agreed(lambda: self._check_room(state))
         except OSError as error:
-            raise InputError(f'disk of "{self.folder.parent}"', "has no room for a checkpoint.", found=str(error),
-                             fix="free some space, or --run-dir DIR on another disk") from None  # fmt: skip
+            raise InputError(
+                f'disk of "{self.folder.parent}"',
+                "has no room for a checkpoint.",
+                found=str(error),
+                fix="free some space, or --run-dir DIR on another disk",
+            ) from None
 
     def _check_room(self, state: Any) -> None:
         need = 1.2 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) + 2**20
@@ -383,8 +387,11 @@ class Checkpoints:
         wanted = {name: tuple(leaf.shape) for name, leaf in paths(params).items()}
         if saved == wanted:
             return
-        wrong = [f"{name} {saved.get(name, 'missing')} (the model: {wanted.get(name, 'none')})"
-                 for name in sorted(saved.keys() | wanted.keys()) if saved.get(name) != wanted.get(name)]  # fmt: skip
+        wrong = [
+            f"{name} {saved.get(name, 'missing')} (the model: {wanted.get(name, 'none')})"
+            for name in sorted(saved.keys() | wanted.keys())
+            if saved.get(name) != wanted.get(name)
+        ]
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise InputError(
             f"checkpoint {self.folder / str(step)}",

@@ -46,8 +46,9 @@ class Interval:
             loss = tallies["loss"]
             if self._bad is None and not np.isfinite(loss.total).all():
                 self._bad = part, loss.value()
-            self._sums = {name: self._sums[name] + tally if name in self._sums else tally
-                          for name, tally in tallies.items()}  # fmt: skip
+            self._sums = {
+                name: self._sums[name] + tally if name in self._sums else tally for name, tally in tallies.items()
+            }
         self._parts = []
         return self._sums
 
@@ -58,8 +59,10 @@ class Interval:
     @property
     def carried(self) -> dict[str, list[Any]]:
         """The sums as JSON: what a run that goes on from this step logs next is then what it would have logged."""
-        return {name: [np.asarray(tally.total).tolist(), np.asarray(tally.count).tolist()]
-                for name, tally in self.totals().items()}  # fmt: skip
+        return {
+            name: [np.asarray(tally.total).tolist(), np.asarray(tally.count).tolist()]
+            for name, tally in self.totals().items()
+        }
 
     @property
     def fault(self) -> str:

@@ -19,8 +19,9 @@ from suite.training.checkpoint import Progress
 class Judge:
     """Evaluates the state on the validation split."""
 
-    def __init__(self, experiment: Experiment, predict: Predict, mesh: Mesh, source: Source, folder: Path,
-                 train_plan: Plan):  # fmt: skip
+    def __init__(
+        self, experiment: Experiment, predict: Predict, mesh: Mesh, source: Source, folder: Path, train_plan: Plan
+    ):
         train = experiment.train
         self.every = train.eval_every or train_plan.batches_per_epoch
         self._best = train.best.removeprefix("-")
@@ -39,8 +40,11 @@ class Judge:
             return time.time()
         name = f"validation/{self._best}"
         if name not in metrics:
-            raise InputError("field train.best", f'"{self._best}" is no metric of this task.',
-                             found=", ".join(n.removeprefix("validation/") for n in metrics))  # fmt: skip
+            raise InputError(
+                "field train.best",
+                f'"{self._best}" is no metric of this task.',
+                found=", ".join(n.removeprefix("validation/") for n in metrics),
+            )
         return self._sign * metrics[name]
 
 

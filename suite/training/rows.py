@@ -41,8 +41,10 @@ def pick(params: Any, batch: Batch, tables: Mapping[str, str]) -> Any:
     """The parameters with each table replaced by the rows of the batch, (b, ..., d): what a step differentiates by."""
     if not tables:
         return params
-    picked = {name: leaf.at[batch[tables[name]]].get(mode="clip") if name in tables else leaf
-              for name, leaf in paths(params).items()}  # fmt: skip
+    picked = {
+        name: leaf.at[batch[tables[name]]].get(mode="clip") if name in tables else leaf
+        for name, leaf in paths(params).items()
+    }
     return nest(picked)
 
 
@@ -72,8 +74,9 @@ def init(tx: optax.GradientTransformation, params: Any, tables: Mapping[str, str
     return state
 
 
-def updater(tx: optax.GradientTransformation, tables: Mapping[str, str], optim: Optim,
-            rate: Callable[[Any], Any]) -> Update:  # fmt: skip
+def updater(
+    tx: optax.GradientTransformation, tables: Mapping[str, str], optim: Optim, rate: Callable[[Any], Any]
+) -> Update:
     """What applies one step's gradients. ``rate`` gives the learning rate of a step.
 
     Weight decay reaches a row when the row is touched, unless ``optim.no_decay`` names its table. Clipping and the
@@ -95,9 +98,17 @@ def updater(tx: optax.GradientTransformation, tables: Mapping[str, str], optim: 
             own = {part: values[name] for part, values in state.items()}
             decayed = not any(re.search(pattern, name) for pattern in optim.no_decay)
             moved[name], own = update_rows(
-                held[name], own, batch[key], old[name], row_grads[name], batch["mask"], step, optim,
-                rate=rate(step), decay=optim.weight_decay if decayed else 0.0,
-            )  # fmt: skip
+                held[name],
+                own,
+                batch[key],
+                old[name],
+                row_grads[name],
+                batch["mask"],
+                step,
+                optim,
+                rate=rate(step),
+                decay=optim.weight_decay if decayed else 0.0,
+            )
             for part, value in own.items():
                 state[part][name] = value
         return nest(moved), {"dense": dense_state, **{part: nest(values) for part, values in state.items()}}

@@ -113,9 +113,16 @@ class Halves:
         return changed
 
 
-def make_step(graph: Any, task: Task, update: rows.Update, train: Train, tables: Mapping[str, str],
-              frozen: Collection[str] = (), pruned: Collection[str] = (),
-              layout: Layout = Layout()) -> Step:  # fmt: skip
+def make_step(
+    graph: Any,
+    task: Task,
+    update: rows.Update,
+    train: Train,
+    tables: Mapping[str, str],
+    frozen: Collection[str] = (),
+    pruned: Collection[str] = (),
+    layout: Layout = Layout(),
+) -> Step:
     """The pure step.
 
     The gradient of ``frozen`` parameters (by path) is used nowhere, so the compiler leaves out the work for it. A zero
@@ -170,8 +177,9 @@ def make_step(graph: Any, task: Task, update: rows.Update, train: Train, tables:
     return Step(differentiate, apply, layout)
 
 
-def _average(ema: Any, params: Any, step: jax.Array, decay: float, frozen: Collection[str],
-             pruned: Collection[str]) -> Any:  # fmt: skip
+def _average(
+    ema: Any, params: Any, step: jax.Array, decay: float, frozen: Collection[str], pruned: Collection[str]
+) -> Any:
     """The moving average; early on its decay is (1 + step) / (10 + step), so that it forgets the initial values."""
     kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     now = paths(params)

@@ -106,8 +106,16 @@ def assemble(experiment: Experiment, total_steps: int = 0) -> Program:
     replicated = experiment.parallel.engine == "pmap" and mesh.size > 1
     frozen = optim.frozen_paths(settings, dense)
     pruned = sparse.pruned_paths(settings.sparsity, dense, frozen, model_config.layer_of, model_config.depth)
-    step = make_step(graph, experiment.task, update, train, tables, frozen, pruned,
-                     Layout(axis=sharding.REPLICAS) if replicated else layout)  # fmt: skip
+    step = make_step(
+        graph,
+        experiment.task,
+        update,
+        train,
+        tables,
+        frozen,
+        pruned,
+        Layout(axis=sharding.REPLICAS) if replicated else layout,
+    )
     halves = step.halved() if mesh.size == 1 else None
     whole_step = sharding.replicate(step, mesh) if replicated else step
     return Program(
@@ -128,9 +136,12 @@ def _check_tables(tables: Mapping[str, str], train: Train) -> None:
         value = getattr(train, name)
         if tables and value != off:
             plain = off if isinstance(off, str) else f"{off:g}"
-            raise InputError(f"field train.{name}", f"is {value}, but {', '.join(tables)} is updated by rows.",
-                             found="optim.tables other than dense",
-                             fix=f"--train.{name} {plain}, or --optim.tables dense")  # fmt: skip
+            raise InputError(
+                f"field train.{name}",
+                f"is {value}, but {', '.join(tables)} is updated by rows.",
+                found="optim.tables other than dense",
+                fix=f"--train.{name} {plain}, or --optim.tables dense",
+            )
 
 
 def total_steps(train: Train, plan: Plan) -> int:
@@ -158,8 +169,9 @@ def restore(program: Program, checkpoints: Checkpoints, experiment: Experiment) 
         if is_run(init_from):
             params, rest = read_weights(program, Path(init_from), state.params)
         else:
-            params, rest = pretrained.fill(experiment.model, state.params, state.rest, init_from,
-                                           offline=experiment.checkpoint.offline)  # fmt: skip
+            params, rest = pretrained.fill(
+                experiment.model, state.params, state.rest, init_from, offline=experiment.checkpoint.offline
+            )
         if finetune.delta:
             params, rest = adaptation.read_delta(params, rest, finetune, finetune.delta)
         ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
@@ -196,8 +208,13 @@ def begun(folder: Path) -> bool:
     return any(folder.glob("checkpoints/[0-9]*"))
 
 
-def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None = None,
-        on_evaluation: OnEvaluation | None = None) -> dict[str, float]:  # fmt: skip
+def fit(
+    experiment: Experiment,
+    folder: Path,
+    *,
+    on_dispatch: OnDispatch | None = None,
+    on_evaluation: OnEvaluation | None = None,
+) -> dict[str, float]:
     """Train to the end, going on from the folder's newest checkpoint if there is one.
 
     Args:
@@ -238,23 +255,45 @@ def fit(experiment: Experiment, folder: Path, *, on_dispatch: OnDispatch | None 
         state, progress = restore(program, checkpoints, experiment)
         with Log(folder, steps, resume_step=progress.next_batch, writing=hosts.is_first()) as log:
             checkpoints.say = log.say
-            loop = Loop(experiment, folder, program, judge, checkpoints, log, interruption, steps, state, progress,
-                        Interval(progress.tallied), on_evaluation)  # fmt: skip
+            loop = Loop(
+                experiment,
+                folder,
+                program,
+                judge,
+                checkpoints,
+                log,
+                interruption,
+                steps,
+                state,
+                progress,
+                Interval(progress.tallied),
+                on_evaluation,
+            )
             if progress.due:
                 loop.look()
             end = progress.next_batch if loop.out_of_patience() else steps  # a run that stopped early stays stopped
             encoder = Encoder(experiment.task, source, plan, augment=True, rows=None if part is None else part.rows)
-            items = dispatches(encoder, progress.next_batch, end, train.steps_per_dispatch, workers=pipe.workers,
-                               prefetch=pipe.prefetch)  # fmt: skip
+            items = dispatches(
+                encoder,
+                progress.next_batch,
+                end,
+                train.steps_per_dispatch,
+                workers=pipe.workers,
+                prefetch=pipe.prefetch,
+            )
             with contextlib.closing(items):
                 _train(loop, items, plan, part, on_dispatch)
             seconds = loop.seconds
             log.say(watch.summary())
     best = {} if loop.progress.best is None else {"train/best_step": loop.progress.best_step}
-    return {"train/steps": loop.progress.next_batch, **best, "train/seconds": seconds,
-            "train/seconds_before": progress.seconds,
-            "train/examples_per_second": loop.examples / (seconds - progress.seconds),
-            **hosts.agreed(lambda: best_metrics(folder, loop.progress))}  # fmt: skip
+    return {
+        "train/steps": loop.progress.next_batch,
+        **best,
+        "train/seconds": seconds,
+        "train/seconds_before": progress.seconds,
+        "train/examples_per_second": loop.examples / (seconds - progress.seconds),
+        **hosts.agreed(lambda: best_metrics(folder, loop.progress)),
+    }
 
 
 def _prepared(experiment: Experiment, folder: Path, source: Source) -> tuple[Experiment, Plan]:
@@ -265,13 +304,19 @@ def _prepared(experiment: Experiment, folder: Path, source: Source) -> tuple[Exp
         dump(unbind(experiment), folder / "experiment.json")
     experiment = prepare(experiment, folder, source)
     train = experiment.train
-    return experiment, make_plan(experiment.task, source, train.batch_size, seed=train.seed,
-                                 buckets=experiment.pipeline.buckets,
-                                 cache=folder / "assets" / "lengths-train.npy")  # fmt: skip
+    return experiment, make_plan(
+        experiment.task,
+        source,
+        train.batch_size,
+        seed=train.seed,
+        buckets=experiment.pipeline.buckets,
+        cache=folder / "assets" / "lengths-train.npy",
+    )
 
 
-def _train(loop: Loop, items: Iterator[Dispatch], plan: Plan, part: Part | None,
-           on_dispatch: OnDispatch | None) -> None:  # fmt: skip
+def _train(
+    loop: Loop, items: Iterator[Dispatch], plan: Plan, part: Part | None, on_dispatch: OnDispatch | None
+) -> None:
     """Until the items end, patience does, or the run is interrupted."""
     program = loop.program
     lengths, at_once = len(plan.buckets), loop.experiment.train.steps_per_dispatch

@@ -28,8 +28,12 @@ def _locked(path: Path, wait: bool) -> int | None:
         return None
     except OSError as error:
         os.close(file)
-        raise InputError(f'--run-dir "{path.parent}"', "lies on a file system without locks.", found=str(error),
-                         fix="--run-dir DIR on another one") from None  # fmt: skip
+        raise InputError(
+            f'--run-dir "{path.parent}"',
+            "lies on a file system without locks.",
+            found=str(error),
+            fix="--run-dir DIR on another one",
+        ) from None
     except BaseException:  # a signal while it waits
         os.close(file)
         raise

@@ -37,8 +37,12 @@ def claim(folder: Path, experiment: Experiment, storage: str, *, decided: bool) 
     elif differing := _differing(json.loads((folder / RECIPE).read_text(encoding="utf-8")), given, decided):
         named = [f"{name} {_brief(there)} there, {_brief(here)} here" for name, (there, here) in differing.items()]
         found = "; ".join(named[:SHOWN]) + (f"; and {len(named) - SHOWN} more" if len(named) > SHOWN else "")
-        raise InputError(f'--run-dir "{folder}"', "holds the search of another recipe.", found=found,
-                         fix="the same fields, or another --run-dir")  # fmt: skip
+        raise InputError(
+            f'--run-dir "{folder}"',
+            "holds the search of another recipe.",
+            found=found,
+            fix="the same fields, or another --run-dir",
+        )
     study = _study(folder, experiment.name, storage)
     if not decided:
         config.write_text(folder / RECIPE, json.dumps(given, indent=1) + "\n")
@@ -51,8 +55,9 @@ def _check_free(folder: Path) -> None:
     others = [path.name for path in folder.iterdir() if path.name not in ("lock", STUDY)]
     others = sorted(name for name in others if not name.startswith("partial-"))
     if others:
-        raise InputError(f'--run-dir "{folder}"', "holds something else.", found=", ".join(others[:8]),
-                         fix="--run-dir NEW_FOLDER")  # fmt: skip
+        raise InputError(
+            f'--run-dir "{folder}"', "holds something else.", found=", ".join(others[:8]), fix="--run-dir NEW_FOLDER"
+        )
 
 
 def _differing(stored: Any, given: Any, decided: bool) -> dict[str, tuple[Any, Any]]:
@@ -67,9 +72,12 @@ def _study(folder: Path, name: str, storage: str) -> str:
         config.write_text(file, json.dumps({"name": f"{name}-{uuid.uuid4().hex[:8]}", "storage": storage}) + "\n")
     stored = json.loads(file.read_text(encoding="utf-8"))
     if stored["storage"] != storage:
-        raise InputError("flag --storage", f'is "{storage}", but this search has its trials elsewhere.',
-                         found=stored["storage"] or "no --storage: study.db in its folder",
-                         fix="the same --storage, or another --run-dir")  # fmt: skip
+        raise InputError(
+            "flag --storage",
+            f'is "{storage}", but this search has its trials elsewhere.',
+            found=stored["storage"] or "no --storage: study.db in its folder",
+            fix="the same --storage, or another --run-dir",
+        )
     found: str = stored["name"]
     return found
 

@@ -181,18 +181,27 @@ class Search:
         chosen = self.best(trials)
         if chosen is None:
             reasons = "; ".join(f"trial {trial.number}: {trial.about.get('reason')}" for trial in trials[-3:])
-            raise RunError(f"none of {len(trials)} trials came to its end.\n  found: {reasons}\n"
-                           "  try:   another space, and another --run-dir")  # fmt: skip
+            raise RunError(
+                f"none of {len(trials)} trials came to its end.\n  found: {reasons}\n"
+                "  try:   another space, and another --run-dir"
+            )
         validation = _bare(chosen.about["metrics"])
         made = verdict.opened(self.experiment, self.at(chosen.number), chosen.values, validation)
         test, why = _test(made)
         margin = self._margin(validation if self.goal.on == "validation" else test)
         told = Verdict(
-            goal=str(self.goal), met=margin is not None and margin >= 0, margin=margin, stopped_by=stop,
-            trial=chosen.number, values=chosen.values, validation=validation, test=test, why_no_test=why,
+            goal=str(self.goal),
+            met=margin is not None and margin >= 0,
+            margin=margin,
+            stopped_by=stop,
+            trial=chosen.number,
+            values=chosen.values,
+            validation=validation,
+            test=test,
+            why_no_test=why,
             trials=tuple(map(self._told, trials)),
             run=verdict.opened(self.experiment, made.folder, chosen.values, validation, test),
-        )  # fmt: skip
+        )
         spent = sum(trial["seconds"] for trial in told.trials)
         run.write_result(self.folder, "tune", self.experiment.name, told.run.metrics, spent, 0.0)
         verdict.write(told, self.folder)
@@ -205,10 +214,15 @@ class Search:
 
     def _told(self, trial: "Trial") -> dict[str, Any]:
         """A trial as the verdict tells of it."""
-        return {"number": trial.number, "state": trial.state, "value": None if math.isnan(trial.value) else trial.value,
-                "values": verdict.plain(trial.values), "steps": max(trial.evaluations, default=0),
-                "seconds": round(claims.seconds(self.at(trial.number)), 3),
-                "reason": trial.about.get("reason", "")}  # fmt: skip
+        return {
+            "number": trial.number,
+            "state": trial.state,
+            "value": None if math.isnan(trial.value) else trial.value,
+            "values": verdict.plain(trial.values),
+            "steps": max(trial.evaluations, default=0),
+            "seconds": round(claims.seconds(self.at(trial.number)), 3),
+            "reason": trial.about.get("reason", ""),
+        }
 
 
 class Attempt:
@@ -228,13 +242,21 @@ class Attempt:
         for step, value in zip(logged["step"], logged.get(self._search.metric, []), strict=False):
             if value is not None:  # and its process may have died before it reported it
                 self._report(step, value)
-        return run.train(experiment, self._claim.folder, resume=True, on_dispatch=self._on_dispatch,
-                         on_evaluation=self._on_evaluation).metrics  # fmt: skip
+        return run.train(
+            experiment,
+            self._claim.folder,
+            resume=True,
+            on_dispatch=self._on_dispatch,
+            on_evaluation=self._on_evaluation,
+        ).metrics
 
     def _on_evaluation(self, step: int, metrics: dict[str, float]) -> None:
         if self._search.metric not in metrics:
-            raise InputError("field goal.metric", f'"{self._search.goal.metric}" is no metric of this task.',
-                             found=", ".join(_bare(metrics)))  # fmt: skip
+            raise InputError(
+                "field goal.metric",
+                f'"{self._search.goal.metric}" is no metric of this task.',
+                found=", ".join(_bare(metrics)),
+            )
         self._report(step, metrics[self._search.metric])
 
     def _report(self, step: int, value: float) -> None:

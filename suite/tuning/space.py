@@ -73,8 +73,9 @@ def label(value: Any) -> str:
 
 def shown(values: Mapping[str, Any]) -> str:
     """Fields and values for people: ``optim.learning_rate 0.00123, model.dropout 0.1``."""
-    return ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-                     for name, value in values.items())  # fmt: skip
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
+    )
 
 
 def dimensions(experiment: Experiment) -> tuple[Dimension, ...]:
@@ -117,8 +118,11 @@ def _choice(part: Choice, own: Any, kinds: tuple[Any, ...]) -> Dimension:
     wrong = [value for value in part.among if not _fits(value, kinds)]
     if wrong:
         raise _refused(part.field, f"cannot be {wrong[0]!r}.", found=_named(kinds), fix=f"values like its own, {own!r}")
-    made = Dimension(part.field, _plain(own, kinds),
-                     dataclasses.replace(part, among=tuple(_plain(value, kinds) for value in part.among)))  # fmt: skip
+    made = Dimension(
+        part.field,
+        _plain(own, kinds),
+        dataclasses.replace(part, among=tuple(_plain(value, kinds) for value in part.among)),
+    )
     twice = next((text for text in made.labels if made.labels.count(text) > 1), None)
     if twice:
         raise _refused(part.field, f"has the value {twice} twice.")
@@ -128,8 +132,12 @@ def _choice(part: Choice, own: Any, kinds: tuple[Any, ...]) -> Dimension:
 def _check_range(part: Range, own: Any, kinds: tuple[Any, ...]) -> None:
     low, high = part.low, part.high
     if not {int, float} & set(kinds):
-        raise _refused(part.field, f"is no number, so it has no range: {own!r}.", found=_named(kinds),
-                       fix=f'Choice(field="{part.field}", among=(...))')  # fmt: skip
+        raise _refused(
+            part.field,
+            f"is no number, so it has no range: {own!r}.",
+            found=_named(kinds),
+            fix=f'Choice(field="{part.field}", among=(...))',
+        )
     if float not in kinds and not part.whole:
         raise _refused(part.field, f"is a whole number: {own!r}.", fix=f'Range(field="{part.field}", whole=True, ...)')
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -163,8 +171,11 @@ def _is(value: Any, kind: Any) -> bool:
         return any(value == part and type(value) is type(part) for part in parts)
     if origin is tuple:
         each = parts[:1] * len(value) if isinstance(value, tuple) and Ellipsis in parts else parts
-        return isinstance(value, tuple) and len(value) == len(each) and all(
-            _fits(item, _kinds(part)) for item, part in zip(value, each, strict=True))  # fmt: skip
+        return (
+            isinstance(value, tuple)
+            and len(value) == len(each)
+            and all(_fits(item, _kinds(part)) for item, part in zip(value, each, strict=True))
+        )
     if kind in (int, float):
         return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
     return isinstance(value, origin or kind)

@@ -71,13 +71,15 @@ class Proposals(BaseSampler):
         """The whole space, also where the first trial lies outside it."""
         return {name: part for name, part in self._space.items() if not part.single()}
 
-    def sample_relative(self, study: optuna.Study, trial: FrozenTrial,
-                        search_space: dict[str, BaseDistribution]) -> dict[str, Any]:  # fmt: skip
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
         """All fields together; none before there are enough trials."""
         return self._estimator(trial).sample_relative(study, trial, search_space)
 
-    def sample_independent(self, study: optuna.Study, trial: FrozenTrial, param_name: str,
-                           param_distribution: BaseDistribution) -> Any:  # fmt: skip
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
         """One field, at random."""
         estimator = self._estimator(trial, param_name)
         return estimator.sample_independent(study, trial, param_name, param_distribution)
@@ -103,9 +105,13 @@ class Study:
         self._space = {part.field: _distribution(part) for part in dimensions}
         self._direction: Direction = "maximize" if goal.at_most is None else "minimize"
         self._study = optuna.create_study(
-            storage=_opened(url), study_name=name, direction=self._direction, load_if_exists=True,
-            sampler=Proposals(search.seed, self._space), pruner=optuna.pruners.NopPruner(),
-        )  # fmt: skip
+            storage=_opened(url),
+            study_name=name,
+            direction=self._direction,
+            load_if_exists=True,
+            sampler=Proposals(search.seed, self._space),
+            pruner=optuna.pruners.NopPruner(),
+        )
 
     def begin(self) -> int:
         """The number of a new trial, whose values are chosen. The first has the recipe's own."""
@@ -130,11 +136,19 @@ class Study:
         return [self._plain(trial) for trial in found if trial.state != TrialState.WAITING]
 
     def _plain(self, trial: FrozenTrial) -> Trial:
-        values = {part.field: part.read(trial.params[part.field]) if part.field in trial.params else part.own
-                  for part in self._dimensions}  # fmt: skip
+        values = {
+            part.field: part.read(trial.params[part.field]) if part.field in trial.params else part.own
+            for part in self._dimensions
+        }
         value = math.nan if trial.value is None else trial.value
-        return Trial(trial.number, STATES.get(trial.state, "running"), value, values,
-                     dict(sorted(trial.intermediate_values.items())), dict(trial.user_attrs))  # fmt: skip
+        return Trial(
+            trial.number,
+            STATES.get(trial.state, "running"),
+            value,
+            values,
+            dict(sorted(trial.intermediate_values.items())),
+            dict(trial.user_attrs),
+        )
 
     def report(self, number: int, step: int, value: float) -> None:
         """Note the goal's metric after ``step`` steps; what was noted of that step before stays."""
@@ -179,8 +193,9 @@ def without_password(storage: str) -> str:
     try:
         return make_url(storage).render_as_string(hide_password=True) if storage else ""
     except ArgumentError:
-        raise InputError("flag --storage", "is no address of a database.",
-                         fix="--storage postgresql://USER:PASSWORD@HOST/DATABASE") from None  # fmt: skip
+        raise InputError(
+            "flag --storage", "is no address of a database.", fix="--storage postgresql://USER:PASSWORD@HOST/DATABASE"
+        ) from None
 
 
 def _opened(url: str) -> optuna.storages.RDBStorage:
@@ -192,8 +207,12 @@ def _opened(url: str) -> optuna.storages.RDBStorage:
         return optuna.storages.RDBStorage(url, engine_kwargs=options)
     except (SQLAlchemyError, ImportError, RuntimeError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise InputError("flag --storage", "is no database that can be opened.", found=reason,
-                         fix="--storage postgresql://USER:PASSWORD@HOST/DATABASE") from None  # fmt: skip
+        raise InputError(
+            "flag --storage",
+            "is no database that can be opened.",
+            found=reason,
+            fix="--storage postgresql://USER:PASSWORD@HOST/DATABASE",
+        ) from None
 
 
 def _distribution(part: Dimension) -> BaseDistribution:

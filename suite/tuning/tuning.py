@@ -69,24 +69,35 @@ def check(experiment: Experiment) -> tuple[Goal, Sequence[Dimension]]:
     """
     goal, search = experiment.goal, experiment.search
     if goal is None:
-        raise InputError("field goal", "is None, and a search needs one.",
-                         fix='goal=Goal(metric="accuracy", at_least=0.9) in the recipe')  # fmt: skip
+        raise InputError(
+            "field goal",
+            "is None, and a search needs one.",
+            fix='goal=Goal(metric="accuracy", at_least=0.9) in the recipe',
+        )
     if goal.on not in ("validation", "test"):
         raise InputError("field goal.on", f'"{goal.on}" is no split that a verdict is on.', found="validation, test")
     if goal.budget.trials < 1:
-        raise InputError("field goal.budget.trials", f"{goal.budget.trials} is no number from 1.",
-                         fix="--goal.budget.trials 20")  # fmt: skip
+        raise InputError(
+            "field goal.budget.trials", f"{goal.budget.trials} is no number from 1.", fix="--goal.budget.trials 20"
+        )
     if search.pruner not in PRUNERS:
-        raise InputError("field search.pruner", f'"{search.pruner}" is unknown.', found=", ".join(PRUNERS),
-                         fix=closest(search.pruner, PRUNERS))  # fmt: skip
+        raise InputError(
+            "field search.pruner",
+            f'"{search.pruner}" is unknown.',
+            found=", ".join(PRUNERS),
+            fix=closest(search.pruner, PRUNERS),
+        )
     if search.seed < 0:
         raise InputError("field search.seed", f"{search.seed} is no number from 0.", fix="--search.seed 0")
     dimensions = space.dimensions(experiment)
     try:
         import optuna  # noqa: F401
     except ImportError as error:
-        raise InputError("package optuna", "is needed to choose what to try next, and not installed.",
-                         fix='pip install "suite[tune]"') from error  # fmt: skip
+        raise InputError(
+            "package optuna",
+            "is needed to choose what to try next, and not installed.",
+            fix='pip install "suite[tune]"',
+        ) from error
     return goal, dimensions
 
 
@@ -101,8 +112,9 @@ def _nothing_done(folder: Path, goal: Goal) -> bool:
     return not any(folder.glob("trials/*/checkpoints/[0-9]*"))
 
 
-def _begun(experiment: Experiment, goal: Goal, dimensions: Sequence[Dimension], folder: Path, storage: str,
-           keep_all: bool) -> Search | Verdict:  # fmt: skip
+def _begun(
+    experiment: Experiment, goal: Goal, dimensions: Sequence[Dimension], folder: Path, storage: str, keep_all: bool
+) -> Search | Verdict:
     """The search in a folder, or the verdict that it has."""
     from suite.tuning import study
 

@@ -80,12 +80,20 @@ def _named(split: str, metrics: Mapping[str, float]) -> dict[str, float]:
 def write(verdict: Verdict, folder: Path) -> None:
     """``verdict.json`` in the folder of the search."""
     told = {
-        "goal": verdict.goal, "met": verdict.met, "margin": verdict.margin, "stopped_by": verdict.stopped_by,
-        "chosen": {"trial": verdict.trial, "folder": str(verdict.run.folder.relative_to(folder)),
-                   "values": plain(verdict.values)},
-        "validation": dict(verdict.validation), "test": None if verdict.test is None else dict(verdict.test),
-        "why_no_test": verdict.why_no_test, "trials": list(verdict.trials),
-    }  # fmt: skip
+        "goal": verdict.goal,
+        "met": verdict.met,
+        "margin": verdict.margin,
+        "stopped_by": verdict.stopped_by,
+        "chosen": {
+            "trial": verdict.trial,
+            "folder": str(verdict.run.folder.relative_to(folder)),
+            "values": plain(verdict.values),
+        },
+        "validation": dict(verdict.validation),
+        "test": None if verdict.test is None else dict(verdict.test),
+        "why_no_test": verdict.why_no_test,
+        "trials": list(verdict.trials),
+    }
     config.write_text(folder / VERDICT, json.dumps(told, indent=1) + "\n")
 
 
@@ -100,22 +108,36 @@ def read(folder: Path, experiment: Experiment, dimensions: Sequence[Dimension]) 
         known = dict(zip(part.labels, part.values.among, strict=True)) if isinstance(part.values, Choice) else {}
         values[part.field] = known.get(json.dumps(value), part.own) if known else value
     return Verdict(
-        told["goal"], told["met"], told["margin"], told["stopped_by"], chosen["trial"], values, told["validation"],
-        told["test"], told["why_no_test"], tuple(told["trials"]),
+        told["goal"],
+        told["met"],
+        told["margin"],
+        told["stopped_by"],
+        chosen["trial"],
+        values,
+        told["validation"],
+        told["test"],
+        told["why_no_test"],
+        tuple(told["trials"]),
         opened(experiment, folder / chosen["folder"], values, told["validation"], told["test"]),
-    )  # fmt: skip
+    )
 
 
-def opened(experiment: Experiment, folder: Path, values: Mapping[str, Any], validation: Mapping[str, float],
-           test: Mapping[str, float] | None = None) -> Run:  # fmt: skip
+def opened(
+    experiment: Experiment,
+    folder: Path,
+    values: Mapping[str, Any],
+    validation: Mapping[str, float],
+    test: Mapping[str, float] | None = None,
+) -> Run:
     """The run of a trial, as ``suite.train`` returned it.
 
     Raises:
         InputError: it is gone.
     """
     if not config.is_run(folder):
-        raise InputError(f'run folder "{folder}"', "was chosen by a search, and is gone.",
-                         fix="put it back, or another --run-dir")  # fmt: skip
+        raise InputError(
+            f'run folder "{folder}"', "was chosen by a search, and is gone.", fix="put it back, or another --run-dir"
+        )
     made = as_stored(config.replace(experiment, values), folder)
     return Run(folder, bind(made, folder), {**_named("validation", validation), **_named("test", test or {})})
 

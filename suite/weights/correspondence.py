@@ -40,8 +40,9 @@ def active(table: Map, model: ModelConfig) -> list[Rule]:
     return [rule for rule in table.rules if rule.when is None or rule.when(model)]
 
 
-def applications(table: Map, model: ModelConfig, have: Collection[str],
-                 prefix: str) -> list[tuple[Rule, list[str], list[str]]]:  # fmt: skip
+def applications(
+    table: Map, model: ModelConfig, have: Collection[str], prefix: str
+) -> list[tuple[Rule, list[str], list[str]]]:
     """For the variables ``have`` (paths): (rule, published names, our paths), each variable in one of them.
 
     Raises:
@@ -51,8 +52,9 @@ def applications(table: Map, model: ModelConfig, have: Collection[str],
     found: dict[tuple[str, ...], tuple[Rule, list[str], list[str]]] = {}
     problems = []
     for path in have:
-        hits = [(rule, match.groupdict()) for rule in rules for ours in rule.paths
-                if (match := _pattern(ours).match(path))]  # fmt: skip
+        hits = [
+            (rule, match.groupdict()) for rule in rules for ours in rule.paths if (match := _pattern(ours).match(path))
+        ]
         if len(hits) != 1:
             problems.append(f"{path} ({len(hits)} rules)")
             continue
@@ -62,8 +64,12 @@ def applications(table: Map, model: ModelConfig, have: Collection[str],
         names = [("" if rule.bare else prefix) + source.format(**numbers) for source in rule.sources]
         found[tuple(own)] = (rule, names, own)
     if problems:
-        raise InputError(f"model of {type(model).__module__}", "has variables that the published format cannot hold.",
-                         found=", ".join(problems), fix="merge what fine-tuning added before")  # fmt: skip
+        raise InputError(
+            f"model of {type(model).__module__}",
+            "has variables that the published format cannot hold.",
+            found=", ".join(problems),
+            fix="merge what fine-tuning added before",
+        )
     return list(found.values())
 
 
@@ -147,8 +153,14 @@ class Filling:
         present = {other: name for name, other in known.items()}
         prefixes = (*self.table.prefixes, "")
         for name, other in self.renamed.items():
-            twin = next((self.table.tied[other[len(p) :]] for p in prefixes
-                         if other.startswith(p) and other[len(p) :] in self.table.tied), None)  # fmt: skip
+            twin = next(
+                (
+                    self.table.tied[other[len(p) :]]
+                    for p in prefixes
+                    if other.startswith(p) and other[len(p) :] in self.table.tied
+                ),
+                None,
+            )
             if twin is None or any(self._has(hit, have) for hit in self._hits(other)):
                 continue
             first = next((present[p + twin] for p in prefixes if p + twin in present), None)
@@ -177,8 +189,9 @@ class Filling:
     def _has(self, hit: Hit, have: Collection[str]) -> bool:
         return any(path.format(**dict(hit[2])) in have for path in self._rules[hit[0]].paths)
 
-    def _read(self, rule: Rule, names: Sequence[str], targets: Sequence[str],
-              shapes: Mapping[str, tuple[int, ...]]) -> list[np.ndarray] | None:  # fmt: skip
+    def _read(
+        self, rule: Rule, names: Sequence[str], targets: Sequence[str], shapes: Mapping[str, tuple[int, ...]]
+    ) -> list[np.ndarray] | None:
         """The arrays for ``targets``; None where they don't fit, which is noted unless they may be fresh."""
         sources = [self.weights.read(name) for name in names]
         shown = ", ".join(f"{name} {array.shape}" for name, array in zip(names, sources, strict=True))
@@ -235,8 +248,12 @@ class Filling:
     def _raise(self) -> None:
         if self._faulty:
             found = "; ".join(f"{kind}: {', '.join(sorted(names))}" for kind, names in self._problems.items() if names)
-            raise InputError(f'weights "{self.weights.folder}"', f"don't fit {type(self.model).__module__}.",
-                             found=found, fix=f"tensors and {published.CONFIG} of one and the same model")  # fmt: skip
+            raise InputError(
+                f'weights "{self.weights.folder}"',
+                f"don't fit {type(self.model).__module__}.",
+                found=found,
+                fix=f"tensors and {published.CONFIG} of one and the same model",
+            )
 
 
 def _placed(array: np.ndarray, old: Any) -> jax.Array:

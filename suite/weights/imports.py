@@ -100,8 +100,10 @@ def linear(
     theirs: str, ours: str, *, bare: bool = False, when: Callable[[Any], bool] | None = None
 ) -> tuple[Rule, ...]:
     """The two rules of a PyTorch ``Linear`` with a bias."""
-    return (Rule(f"{theirs}.weight", f"{ours}/kernel", TRANSPOSED, bare, when),
-            Rule(f"{theirs}.bias", f"{ours}/bias", SAME, bare, when))  # fmt: skip
+    return (
+        Rule(f"{theirs}.weight", f"{ours}/kernel", TRANSPOSED, bare, when),
+        Rule(f"{theirs}.bias", f"{ours}/bias", SAME, bare, when),
+    )
 
 
 def norm(theirs: str, ours: str) -> tuple[Rule, ...]:

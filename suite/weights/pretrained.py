@@ -72,8 +72,12 @@ def format_of(weights: Published) -> str:
         if table.recognise(weights.config, names):
             return name
     found = f'model_type "{kind}"' if kind else f"no model_type; tensors {', '.join(names[:3])}, ..."
-    raise InputError(f'weights "{weights.folder}"', "are of no known format.", found=found,
-                     fix=f"one of {', '.join(sorted(formats()))}")  # fmt: skip
+    raise InputError(
+        f'weights "{weights.folder}"',
+        "are of no known format.",
+        found=found,
+        fix=f"one of {', '.join(sorted(formats()))}",
+    )
 
 
 def load(source: str | Path, *, offline: bool = False, **changes: Any) -> tuple[ModelConfig, nnx.Module]:
@@ -114,8 +118,11 @@ def fill(model: ModelConfig, params: Any, rest: Any, source: str | Path, *, offl
     table = formats()[format_of(weights)]
     theirs = _config(table, weights)
     if type(theirs) is not type(model):
-        raise InputError(f'weights "{source}"', f"are of {type(theirs).__module__}, not {type(model).__module__}.",
-                         fix="weights of the model's own family")  # fmt: skip
+        raise InputError(
+            f'weights "{source}"',
+            f"are of {type(theirs).__module__}, not {type(model).__module__}.",
+            fix="weights of the model's own family",
+        )
     return Filling(table, model, weights, exact=False)(params, rest)
 
 
@@ -133,8 +140,15 @@ def adopt(experiment: Experiment) -> Experiment:
     return dataclasses.replace(experiment, model=experiment.model.adopt(theirs))
 
 
-def save(model: ModelConfig, params: Any, rest: Any, folder: str | Path, *, format: str = "",
-         about: Mapping[str, Any] | None = None) -> str:  # fmt: skip
+def save(
+    model: ModelConfig,
+    params: Any,
+    rest: Any,
+    folder: str | Path,
+    *,
+    format: str = "",
+    about: Mapping[str, Any] | None = None,
+) -> str:
     """Write ``config.json`` and ``model.safetensors`` as the original library publishes them.
 
     Args:
@@ -181,8 +195,11 @@ def rewrite(source: str | Path, folder: str | Path, *, offline: bool = False) ->
     about = {**formats()[name].publish(config), **about}
     _write(formats()[name], config, leaves, Path(folder), about, filling.prefix)
     again, theirs = published.open(folder), {known: name for name, known in filling.renamed.items()}
-    changed = [name for name in again.readers if name not in theirs
-               or not np.array_equal(again.read(name), weights.read(theirs[name]).astype(np.float32))]  # fmt: skip
+    changed = [
+        name
+        for name in again.readers
+        if name not in theirs or not np.array_equal(again.read(name), weights.read(theirs[name]).astype(np.float32))
+    ]
     if changed:
         raise RunError(f"written tensors differ from those read: {', '.join(changed)}")
     for pattern in published.BESIDES:
@@ -197,8 +214,9 @@ def report(folder: str | Path, left_out: Sequence[str] = ()) -> Written:
     weights = published.open(folder)
     values = sum(weights.read(name).size for name in weights.readers)
     files = sorted(path.name for path in weights.folder.iterdir())
-    return Written(weights.folder, format_of(weights), len(weights.readers), values, tuple(files),
-                   tuple(sorted(left_out)))  # fmt: skip
+    return Written(
+        weights.folder, format_of(weights), len(weights.readers), values, tuple(files), tuple(sorted(left_out))
+    )
 
 
 def _config(table: Map, weights: Published) -> ModelConfig:
@@ -208,12 +226,17 @@ def _config(table: Map, weights: Published) -> ModelConfig:
     except InputError:
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise InputError(str(weights.folder / published.CONFIG), "holds values that make no model.",
-                         found=f"{type(error).__name__}: {error}", fix="fetch it again") from None  # fmt: skip
+        raise InputError(
+            str(weights.folder / published.CONFIG),
+            "holds values that make no model.",
+            found=f"{type(error).__name__}: {error}",
+            fix="fetch it again",
+        ) from None
 
 
-def _write(table: Map, model: ModelConfig, leaves: Mapping[str, Any], folder: Path, config: Mapping[str, Any],
-           prefix: str) -> None:  # fmt: skip
+def _write(
+    table: Map, model: ModelConfig, leaves: Mapping[str, Any], folder: Path, config: Mapping[str, Any], prefix: str
+) -> None:
     found = applications(table, model, leaves.keys(), prefix)
 
     def arrays() -> Iterator[tuple[str, np.ndarray]]:
@@ -236,5 +259,8 @@ def _publishable(model: ModelConfig, format: str) -> tuple[str, dict[str, Any]]:
             return name, tables[name].publish(model)
         except InputError as error:
             refused.append(f"{name}: {error.where} {error.problem}")
-    raise InputError(f"model of {family.__name__}", "fits none of its published formats.",
-                     found=" ".join(refused) or "the family has none")  # fmt: skip
+    raise InputError(
+        f"model of {family.__name__}",
+        "fits none of its published formats.",
+        found=" ".join(refused) or "the family has none",
+    )

@@ -70,13 +70,17 @@ def open(source: str | Path, offline: bool = False) -> Published:
         raise _pickle(path.parent, path.name)
     if path.is_file():
         if path.suffix not in (".safetensors", ".npz"):
-            raise InputError(f'weights "{path}"', "are in no known file format.",
-                             fix=f"a folder with {CONFIG} and {WEIGHTS}")  # fmt: skip
+            raise InputError(
+                f'weights "{path}"', "are in no known file format.", fix=f"a folder with {CONFIG} and {WEIGHTS}"
+            )
         return Published(path.parent, _config(path.parent), _tensors(path))
     if not path.is_dir():
         if not _HUB_NAME.match(str(source)):
-            raise InputError(f'weights "{source}"', "are no file, no folder and no name on the Hugging Face hub.",
-                             fix=f"a folder with {CONFIG} and {WEIGHTS}, or owner/name")  # fmt: skip
+            raise InputError(
+                f'weights "{source}"',
+                "are no file, no folder and no name on the Hugging Face hub.",
+                fix=f"a folder with {CONFIG} and {WEIGHTS}, or owner/name",
+            )
         path = _fetch(str(source), offline)
     config = _config(path)
     if (path / INDEX).is_file():
@@ -85,8 +89,12 @@ def open(source: str | Path, offline: bool = False) -> Published:
         [path / WEIGHTS] if (path / WEIGHTS).is_file() else sorted([*path.glob("*.safetensors"), *path.glob("*.npz")])
     )
     if len(files) > 1:
-        raise InputError(f'weights "{source}"', f"have several files of tensors and no {INDEX}.",
-                         found=", ".join(file.name for file in files), fix=f"name one: {files[0]}")  # fmt: skip
+        raise InputError(
+            f'weights "{source}"',
+            f"have several files of tensors and no {INDEX}.",
+            found=", ".join(file.name for file in files),
+            fix=f"name one: {files[0]}",
+        )
     if not files:
         raise _none(path, str(source))
     return Published(path, config, _tensors(files[0]))
@@ -97,9 +105,12 @@ def _none(folder: Path, source: str) -> InputError:
     pickles = [name for name in names if Path(name).suffix.lower() in PICKLES]
     if pickles:
         return _pickle(folder, pickles[0])
-    return InputError(f'weights "{source}"', f"have no {WEIGHTS}, no {INDEX} and no .npz file.",
-                      found=", ".join(names),
-                      fix="another revision or repository; those that hold pickles alone are refused")  # fmt: skip
+    return InputError(
+        f'weights "{source}"',
+        f"have no {WEIGHTS}, no {INDEX} and no .npz file.",
+        found=", ".join(names),
+        fix="another revision or repository; those that hold pickles alone are refused",
+    )
 
 
 def _fetch(name: str, offline: bool) -> Path:
@@ -108,24 +119,43 @@ def _fetch(name: str, offline: bool) -> Path:
 
     repository, _, revision = name.partition("@")
     try:
-        return Path(snapshot_download(repository, revision=revision or None, local_files_only=offline,
-                                      allow_patterns=list(WANTED), ignore_patterns=["*/*"]))  # fmt: skip
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision or None,
+                local_files_only=offline,
+                allow_patterns=list(WANTED),
+                ignore_patterns=["*/*"],
+            )
+        )
     except Exception as error:  # the hub's own, the HTTP library's and the system's
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if offline:
-            raise InputError(f'weights "{name}"', "are not in the local cache of the Hugging Face hub.", found=first,
-                             fix="once without --offline, or a local folder") from None  # fmt: skip
+            raise InputError(
+                f'weights "{name}"',
+                "are not in the local cache of the Hugging Face hub.",
+                found=first,
+                fix="once without --offline, or a local folder",
+            ) from None
         fix = "a local folder, the right owner/name, or a network connection"
-        raise InputError(f'weights "{name}"', "are no local folder, and the Hugging Face hub does not give them.",
-                         found=first, fix=fix) from None  # fmt: skip
+        raise InputError(
+            f'weights "{name}"',
+            "are no local folder, and the Hugging Face hub does not give them.",
+            found=first,
+            fix=fix,
+        ) from None
 
 
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
         inside = ", ".join(sorted(file.name for file in folder.iterdir())[:8]) or "nothing"
-        raise InputError(f'weights "{folder}"', f"have no {CONFIG}, which says what the tensors mean.", found=inside,
-                         fix=f"put the published {CONFIG} beside them")  # fmt: skip
+        raise InputError(
+            f'weights "{folder}"',
+            f"have no {CONFIG}, which says what the tensors mean.",
+            found=inside,
+            fix=f"put the published {CONFIG} beside them",
+        )
     return _json(path)
 
 
@@ -169,13 +199,18 @@ def _shards(folder: Path) -> dict[str, Callable[[], np.ndarray]]:
         raise InputError(str(folder / INDEX), "names files outside its folder.", found=", ".join(foreign))
     absent = sorted({file for file in places.values() if not (folder / file).is_file()})
     if absent:
-        raise InputError(f'weights "{folder}"', f"lack shards that {INDEX} names.",
-                         found=f"missing {', '.join(absent)}", fix="fetch them again")  # fmt: skip
+        raise InputError(
+            f'weights "{folder}"',
+            f"lack shards that {INDEX} names.",
+            found=f"missing {', '.join(absent)}",
+            fix="fetch them again",
+        )
     opened = {file: _tensors(folder / file) for file in sorted(set(places.values()))}
     lost = [f"{name} in {file}" for name, file in places.items() if name not in opened[file]]
     if lost:
-        raise InputError(f'weights "{folder}"', f"lack tensors that {INDEX} names.", found=", ".join(lost),
-                         fix="fetch them again")  # fmt: skip
+        raise InputError(
+            f'weights "{folder}"', f"lack tensors that {INDEX} names.", found=", ".join(lost), fix="fetch them again"
+        )
     return {name: opened[file][name] for name, file in places.items()}
 
 
@@ -184,10 +219,15 @@ def _broken(path: Path, what: str) -> InputError:
 
 
 def _pickle(folder: Path, name: str) -> InputError:
-    code = ("import sys, torch, safetensors.torch as s; s.save_file({k: v.clone().contiguous() for k, v in "
-            "torch.load(sys.argv[1], weights_only=True).items()}, sys.argv[2])")  # fmt: skip
-    return InputError(f'weights "{folder / name}"', "are a pickle, and reading one runs the code in it: refused.",
-                      fix=f'where PyTorch is: python -c "{code}" {name} {WEIGHTS}')  # fmt: skip
+    code = (
+        "import sys, torch, safetensors.torch as s; s.save_file({k: v.clone().contiguous() for k, v in "
+        "torch.load(sys.argv[1], weights_only=True).items()}, sys.argv[2])"
+    )
+    return InputError(
+        f'weights "{folder / name}"',
+        "are a pickle, and reading one runs the code in it: refused.",
+        fix=f'where PyTorch is: python -c "{code}" {name} {WEIGHTS}',
+    )
 
 
 def write(folder: Path, config: Mapping[str, Any], arrays: tensors.Arrays) -> None:

@@ -16,14 +16,7 @@ from suite.data.memory import Subset, not_empty
 from suite.data.tabular import CHUNK, Fields
 from suite.data.tabular_values import clicks
 from suite.exhibits import Calibration, Example, Exhibit, Gallery, Lists, PrecisionRecall, Spread
-from suite.metrics import (
-    RankingBound,
-    binary_cross_entropy,
-    binary_divergence,
-    click_scores,
-    masked_mean,
-    tally,
-)
+from suite.metrics import RankingBound, binary_cross_entropy, binary_divergence, click_scores, masked_mean, tally
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +109,12 @@ class ClickPrediction(Task):
             "Precision and recall": PrecisionRecall((self.label,), shares[:, None], clicked[:, None]),
             "Can its probabilities be trusted?": Calibration.of(self.label, shares, clicked, bins=20),
             "What it tells apart": Spread("probability", kinds),
-            "The surest mistakes": Gallery.worst(f"What was given the lowest probability. Said: that of {self.label}.",
-                                                 np.where(said < 0.5, 1 - said, np.nan), show),
-        }  # fmt: skip
+            "The surest mistakes": Gallery.worst(
+                f"What was given the lowest probability. Said: that of {self.label}.",
+                np.where(said < 0.5, 1 - said, np.nan),
+                show,
+            ),
+        }
         if self.user in columns:
             names = columns[self.item] if self.item in columns else [""] * len(shares)
             owners, items = (tuple(map(str, values)) for values in (columns[self.user], names))

@@ -58,9 +58,13 @@ class SpeechRecognition(Task):
 
     @property
     def codec(self) -> Transcripts:
-        return Transcripts(audio=self.audio, recordings=self.features.recordings(self.max_seconds),
-                           transcriber=self.transcriber, decoder=self.decoder,
-                           language_model=self.language_model)  # fmt: skip
+        return Transcripts(
+            audio=self.audio,
+            recordings=self.features.recordings(self.max_seconds),
+            transcriber=self.transcriber,
+            decoder=self.decoder,
+            language_model=self.language_model,
+        )
 
     def source(self, split: str) -> Source:
         opened = self.data.open(split)
@@ -119,7 +123,6 @@ class SpeechRecognition(Task):
             greedy = replace(self.codec, decoder=Greedy(), language_model=None)
             made["wer_greedy"] = edits(said, greedy.transcripts(log_probs, frames), "words")
         return made
-
 
     def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         """Mean over a recording's frames."""

@@ -56,9 +56,12 @@ class LanguageModelling(Task):
             if getattr(self, name) < least:
                 raise InputError(f"field task.{name}", f"must be at least {least}", found=str(getattr(self, name)))
         if self.decoding.tokens >= self.context:
-            raise InputError("field task.decoding.tokens", "leaves no room for the beginning",
-                             found=f"{self.decoding.tokens} of {self.context}",
-                             fix="fewer, or a longer context")  # fmt: skip
+            raise InputError(
+                "field task.decoding.tokens",
+                "leaves no room for the beginning",
+                found=f"{self.decoding.tokens} of {self.context}",
+                fix="fewer, or a longer context",
+            )
 
     @property
     def codec(self) -> Continuations:
@@ -98,7 +101,6 @@ class LanguageModelling(Task):
         """``loss`` in nats a token and ``accuracy``, over all tokens."""
         sums = {name: np.asarray(outputs[name], np.float64).sum() for name in ("nats", "count", "right")}
         return {"loss": Tally(sums["nats"], sums["count"]), "accuracy": Tally(sums["right"], sums["count"])}
-
 
     def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         """Sum over a row's tokens but the first."""

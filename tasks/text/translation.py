@@ -63,8 +63,9 @@ class Translation(Task):
         if self.max_length < 2:
             raise InputError("field task.max_length", "must be at least 2", found=str(self.max_length))
         if not 0 <= self.label_smoothing < 1:
-            raise InputError("field task.label_smoothing", "must be at least 0 and below 1",
-                             found=str(self.label_smoothing))  # fmt: skip
+            raise InputError(
+                "field task.label_smoothing", "must be at least 0 and below 1", found=str(self.label_smoothing)
+            )
 
     @property
     def text(self) -> tuple[str, str]:
@@ -73,8 +74,12 @@ class Translation(Task):
 
     @property
     def codec(self) -> Translations:
-        return Translations(source_text=self.source_text, tokenizer=self.tokenizer,
-                            target_tokenizer=self.target_tokenizer, max_length=self.max_length)  # fmt: skip
+        return Translations(
+            source_text=self.source_text,
+            tokenizer=self.tokenizer,
+            target_tokenizer=self.target_tokenizer,
+            max_length=self.max_length,
+        )
 
     def source(self, split: str) -> Source:
         sacrebleu_metrics()  # refuses before training what the first evaluation would
@@ -122,8 +127,9 @@ class Translation(Task):
         never = {*self.decoding.suppress, model.start} - {end}
         decoding = replace(self.decoding, end=end, pad=end, suppress=tuple(sorted(never)))
         cache = model.cache(source, mask, 1 + decoding.tokens)
-        made = generate(model, cache, **prompt(source.shape[0], model.start), decoding=decoding,
-                        key=jax.random.key(self.seed))  # fmt: skip
+        made = generate(
+            model, cache, **prompt(source.shape[0], model.start), decoding=decoding, key=jax.random.key(self.seed)
+        )
         return {**outputs, "translation": made.tokens}
 
     def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:

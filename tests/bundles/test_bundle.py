@@ -49,7 +49,13 @@ def test_it_is_what_the_run_said(bundle):
     assert bundle.signature.inputs["tokens"] == manifest.Array(("b", "length"), "int32")
     assert bundle.signature.outputs == {"logits": manifest.Array(("b", 2), "float32")}
     assert {path.name for path in bundle.folder.iterdir()} == {
-        "bundle.json", "weights.safetensors", "program", "assets", "model_card.md", "experiment.json"}  # fmt: skip
+        "bundle.json",
+        "weights.safetensors",
+        "program",
+        "assets",
+        "model_card.md",
+        "experiment.json",
+    }
 
 
 def test_answers_in_parts_and_as_a_whole(bundle):
@@ -108,8 +114,9 @@ def test_files_are_named_by_this_machine_alone(exported, tmp_path):
     (tmp_path / "secret.png").write_bytes(b"")
     with pytest.raises(InputError) as error:
         bundle.encode({"image": [str(tmp_path / "secret.png")]})
-    assert str(error.value) == ('input "image": must be the content of a file, and not its name.\n  found: a text\n'
-                                "  try:   bytes")  # fmt: skip
+    assert str(error.value) == (
+        'input "image": must be the content of a file, and not its name.\n  found: a text\n  try:   bytes'
+    )
     with pytest.raises(InputError, match=r"secret\.png: this image cannot be decoded"):
         bundle.predict({"image": [str(tmp_path / "secret.png")]})
 
@@ -123,8 +130,9 @@ def flipped(content):
     return bytes([*content[:-9], content[-9] ^ 1, *content[-8:]])
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "program/16.stablehlo", "assets/labels.json", "model_card.md",
-                                  "experiment.json"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ["weights.safetensors", "program/16.stablehlo", "assets/labels.json", "model_card.md", "experiment.json"]
+)
 def test_a_flipped_bit(copy, name):
     wanted = json.loads((copy / "bundle.json").read_text())["files"][name]["sha256"]
     edited(copy, name, flipped)
@@ -136,8 +144,10 @@ def test_a_flipped_bit(copy, name):
 def test_a_file_that_was_cut_short(copy):
     size = (copy / "weights.safetensors").stat().st_size
     edited(copy, "weights.safetensors", lambda content: content[:-1])
-    assert refusal(copy) == (f'bundle "FOLDER", file "weights.safetensors": has another size than it was written with.'
-                             f"\n  found: {size - 1:,} bytes, not {size:,}{FIX}")  # fmt: skip
+    assert refusal(copy) == (
+        f'bundle "FOLDER", file "weights.safetensors": has another size than it was written with.'
+        f"\n  found: {size - 1:,} bytes, not {size:,}{FIX}"
+    )
 
 
 def test_a_file_that_is_missing(copy):
@@ -149,9 +159,11 @@ def test_a_file_that_is_missing(copy):
 
 def test_a_file_too_many(copy):
     (copy / "assets" / "run.py").write_text("print('hello')")
-    assert refusal(copy) == ('bundle "FOLDER": holds files that its bundle.json does not name.\n'
-                             "  found: assets/run.py\n"
-                             "  try:   take them out, or fetch the bundle again, or export the run again")  # fmt: skip
+    assert refusal(copy) == (
+        'bundle "FOLDER": holds files that its bundle.json does not name.\n'
+        "  found: assets/run.py\n"
+        "  try:   take them out, or fetch the bundle again, or export the run again"
+    )
 
 
 @pytest.mark.parametrize("name", ["assets/labels.json", "assets", "weights.safetensors", "bundle.json"])
@@ -167,9 +179,23 @@ def test_something_else_than_a_file(copy):
     assert refusal(copy).endswith(f": holds something that is no plain file.\n  found: pipe: no plain file{FIX}")
 
 
-@pytest.mark.parametrize("name", ["../labels.json", "/etc/passwd", "assets/../../labels.json", "assets/a/b.json",
-                                  "assets\\labels.json", "assets/.hidden", "assets//labels.json", "ASSETS/labels.json",
-                                  "program/x.stablehlo", "bundle.json", "", "assets/labels\n.json"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../labels.json",
+        "/etc/passwd",
+        "assets/../../labels.json",
+        "assets/a/b.json",
+        "assets\\labels.json",
+        "assets/.hidden",
+        "assets//labels.json",
+        "ASSETS/labels.json",
+        "program/x.stablehlo",
+        "bundle.json",
+        "",
+        "assets/labels\n.json",
+    ],
+)
 def test_names_that_lead_elsewhere(copy, name):
     content = json.loads((copy / "bundle.json").read_text())
     content["files"][name] = content["files"].pop("assets/labels.json")
@@ -184,16 +210,22 @@ def test_a_manifest_that_was_changed(copy):
     assert said.startswith('bundle "FOLDER": its bundle.json was changed: it does not give its own version.\n  found: ')
 
 
-@pytest.mark.parametrize(("content", "said"), [
-    (b"{", "its bundle.json is not JSON: Expecting property name"),
-    (b"[" * 100_000, "its bundle.json is not JSON: maximum recursion depth exceeded"),
-    (b"\xff\xfe", "its bundle.json is not JSON: "),
-    (b"[]", "its bundle.json is no JSON object.\n  found: list"),
-    (b'{"format": 2}', "is of another format than this version reads.\n  found: format 2, not 1\n"
-                       "  try:   the version of the suite that wrote it, or export the run again"),
-    (b"{}", "is of another format than this version reads.\n  found: format None, not 1"),
-    (b" " * (16 << 20) + b"{}", 'is too large for what it is.\n  found: 16,777,218 bytes; at most 16,777,216'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"{", "its bundle.json is not JSON: Expecting property name"),
+        (b"[" * 100_000, "its bundle.json is not JSON: maximum recursion depth exceeded"),
+        (b"\xff\xfe", "its bundle.json is not JSON: "),
+        (b"[]", "its bundle.json is no JSON object.\n  found: list"),
+        (
+            b'{"format": 2}',
+            "is of another format than this version reads.\n  found: format 2, not 1\n"
+            "  try:   the version of the suite that wrote it, or export the run again",
+        ),
+        (b"{}", "is of another format than this version reads.\n  found: format None, not 1"),
+        (b" " * (16 << 20) + b"{}", "is too large for what it is.\n  found: 16,777,218 bytes; at most 16,777,216"),
+    ],
+)
 def test_a_manifest_that_is_none(copy, content, said):
     (copy / "bundle.json").write_bytes(content)
     assert said in refusal(copy)
@@ -219,20 +251,35 @@ def codec_of(folder):
     return json.loads((folder / "bundle.json").read_text())["codec"]
 
 
-@pytest.mark.parametrize("name", ["os.system", "suite.run.Run", "suite.data.sources.Table", "suite.config.Optim",
-                                  "tests.toy.Digits", "suite.data.textual.Evil"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os.system",
+        "suite.run.Run",
+        "suite.data.sources.Table",
+        "suite.config.Optim",
+        "tests.toy.Digits",
+        "suite.data.textual.Evil",
+    ],
+)
 def test_classes_that_a_codec_may_not_name(copy, name):
     resealed(copy, codec={**codec_of(copy), "labels": {"class": name}})
     assert f'bundle "FOLDER": its codec names the class "{name}", which is not one of the suite\'s.' in refusal(copy)
 
 
-@pytest.mark.parametrize(("change", "said"), [
-    ({"class": "suite.codecs.text.TextClasses"}, "its codec is not as suite export writes it.\n  found: TypeError: "),
-    ({"class": "suite.data.labels.Labels", "file": ""}, "its codec is none.\n  found: Labels"),
-    ([], "its bundle.json is not as suite export writes it.\n  found: TypeError: codec []"),
-    ({"class": "suite.codecs.text.Codec"}, "its codec names"),
-    ({"class": "suite.codecs.text.TextClasses", "more": 1}, "its codec has no field more."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"class": "suite.codecs.text.TextClasses"},
+            "its codec is not as suite export writes it.\n  found: TypeError: ",
+        ),
+        ({"class": "suite.data.labels.Labels", "file": ""}, "its codec is none.\n  found: Labels"),
+        ([], "its bundle.json is not as suite export writes it.\n  found: TypeError: codec []"),
+        ({"class": "suite.codecs.text.Codec"}, "its codec names"),
+        ({"class": "suite.codecs.text.TextClasses", "more": 1}, "its codec has no field more."),
+    ],
+)
 def test_codecs_that_are_none(copy, change, said):
     resealed(copy, codec=change)
     assert refusal(copy).startswith(f'bundle "FOLDER": {said}')
@@ -250,8 +297,9 @@ def test_weights_that_do_not_fit(copy):
     arrays["params/more"] = np.zeros(3, np.float32)
     tensors.write(copy / "weights.safetensors", lambda: arrays.items())
     said = refusal(resealed(copy))
-    assert said == (f'bundle "FOLDER", file "program/8.stablehlo": does not fit the weights and inputs.\n'
-                    f"  found: params/more{FIX}")  # fmt: skip
+    assert said == (
+        f'bundle "FOLDER", file "program/8.stablehlo": does not fit the weights and inputs.\n  found: params/more{FIX}'
+    )
 
 
 def replaced_program(folder, function, platforms=("cpu",), **changes):
@@ -269,6 +317,7 @@ def replaced_program(folder, function, platforms=("cpu",), **changes):
 @pytest.mark.parametrize("name", ["xla_ffi_python_cpu_callback", "my_own_kernel"])
 def test_a_program_that_calls_out(copy, name):
     """Such as into Python, at an address that the program names."""
+
     def calls(weights, batch):
         given = batch["tokens"][:, :2].astype(jnp.float32)
         call = jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(given.shape, given.dtype))
@@ -276,9 +325,11 @@ def test_a_program_that_calls_out(copy, name):
 
     check = jax.export.DisabledSafetyCheck.custom_call(name)
     said = refusal(replaced_program(copy, calls, disabled=(check,)))
-    assert said == ('bundle "FOLDER", file "program/8.stablehlo": contains operations that a bundle may not have, '
-                    f'since they could run other code.\n  found: custom call "{name}"\n'
-                    "  try:   a bundle from a source that you trust")  # fmt: skip
+    assert said == (
+        'bundle "FOLDER", file "program/8.stablehlo": contains operations that a bundle may not have, '
+        f'since they could run other code.\n  found: custom call "{name}"\n'
+        "  try:   a bundle from a source that you trust"
+    )
 
 
 def test_a_program_with_a_function_of_another_library(copy):
@@ -295,9 +346,11 @@ def test_a_program_of_a_later_jax(copy):
 
     said = refusal(replaced_program(copy, answer, calling_convention_version=99))
     made = f"it was made by jax {jax.__version__}, and this is jax {jax.__version__}."
-    assert said == (f'bundle "FOLDER", file "program/8.stablehlo": cannot be read: {made}\n'
-                    f'  found: calling convention 99\n  try:   pip install "jax=={jax.__version__}", or suite export '
-                    "--refresh BUNDLE where the training code is")  # fmt: skip
+    assert said == (
+        f'bundle "FOLDER", file "program/8.stablehlo": cannot be read: {made}\n'
+        f'  found: calling convention 99\n  try:   pip install "jax=={jax.__version__}", or suite export '
+        "--refresh BUNDLE where the training code is"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 64, b"no program", bytes(range(256)) * 40])
@@ -308,12 +361,15 @@ def test_a_program_that_is_none(copy, content):
 
 def test_programs_for_other_devices(copy):
     resealed(copy, platforms=["tpu"])
-    assert refusal(copy) == ('bundle "FOLDER": has no program for this machine\'s devices, cpu.\n  found: tpu\n'
-                             "  try:   suite export RUN --platforms cpu --to BUNDLE")  # fmt: skip
+    assert refusal(copy) == (
+        'bundle "FOLDER": has no program for this machine\'s devices, cpu.\n  found: tpu\n'
+        "  try:   suite export RUN --platforms cpu --to BUNDLE"
+    )
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8", "uint8", "int4", "uint4", "bool", "int64",
-                                   "float8_e4m3fn"])  # fmt: skip
+@pytest.mark.parametrize(
+    "dtype", ["float32", "float16", "bfloat16", "int8", "uint8", "int4", "uint4", "bool", "int64", "float8_e4m3fn"]
+)
 def test_arrays_of_any_type_come_back(tmp_path, dtype):
     kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
     values = np.arange(21).reshape(3, 7).astype(np.float32) % (2 if dtype == "bool" else 8)
@@ -338,10 +394,15 @@ def test_tensors_that_are_none_are_refused(tmp_path_factory, noise, length):
 
 
 def test_offsets_outside_the_file_are_refused(tmp_path):
-    for about in ({"dtype": "F32", "shape": [2], "data_offsets": [0, 800]}, {"dtype": "F32", "shape": [-2],
-                  "data_offsets": [0, 8]}, {"dtype": "X", "shape": [2], "data_offsets": [0, 8]},
-                  {"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]}, {"dtype": "F32", "shape": [2**70],
-                  "data_offsets": [0, 8]}, {"dtype": "F32", "shape": [2]}, 7):  # fmt: skip
+    for about in (
+        {"dtype": "F32", "shape": [2], "data_offsets": [0, 800]},
+        {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]},
+        {"dtype": "X", "shape": [2], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]},
+        {"dtype": "F32", "shape": [2**70], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": [2]},
+        7,
+    ):
         header = json.dumps({"a": about}).encode()
         (tmp_path / "x").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 16)
         with pytest.raises(InputError, match="are cut short or tampered with"):

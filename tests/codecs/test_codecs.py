@@ -54,16 +54,25 @@ def test_texts(texts):
     tokens = texts.encode({"review": ["the film <br/> was\tgood", 7, "the " * 50], "stars": [1, 2, 3]})["tokens"]
     assert tokens.lengths.tolist() == [5, 2, 6] and tokens.values.dtype == np.int32
     logits = np.log(np.array([[0.25, 0.75], [0.9, 0.1]], np.float32))
-    assert texts.decode({"logits": logits})[0] == {"label": "yes", "probability": 0.75,
-                                                   "top": {"yes": 0.75, "no": 0.25}}  # fmt: skip
+    assert texts.decode({"logits": logits})[0] == {
+        "label": "yes",
+        "probability": 0.75,
+        "top": {"yes": 0.75, "no": 0.25},
+    }
 
 
-@pytest.mark.parametrize(("columns", "said"), [
-    ({"text": ["good"]}, 'input "review": is missing.\n  found: text\n  try:   a column, or key, "review"'),
-    ({}, 'input "review": is missing.\n  found: nothing\n  try:   a column, or key, "review"'),
-    ({"review": ["good", None]}, 'input "review": holds no text.\n  found: nothing in record 2 of 2\n'
-                                 "  try:   leave the record out, or fill it in"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"text": ["good"]}, 'input "review": is missing.\n  found: text\n  try:   a column, or key, "review"'),
+        ({}, 'input "review": is missing.\n  found: nothing\n  try:   a column, or key, "review"'),
+        (
+            {"review": ["good", None]},
+            'input "review": holds no text.\n  found: nothing in record 2 of 2\n'
+            "  try:   leave the record out, or fill it in",
+        ),
+    ],
+)
 def test_texts_that_are_missing(texts, columns, said):
     with pytest.raises(InputError) as error:
         texts.encode(columns)
@@ -76,8 +85,10 @@ def test_beginnings_keep_their_end(tmp_path):
     prompt = codec.encode({"text": ["abcabcab", "c", ""]})["prompt"]
     assert prompt.lengths.tolist() == [4, 1, 1] and prompt.to == 4 and codec.longest == 0
     assert vocabulary.decode([prompt.values[:4]]) == ["bcab"]
-    assert codec.decode({"continuation": prompt.values[:4].reshape(2, 2)}) == [{"continuation": "bc"},
-                                                                               {"continuation": "ab"}]  # fmt: skip
+    assert codec.decode({"continuation": prompt.values[:4].reshape(2, 2)}) == [
+        {"continuation": "bc"},
+        {"continuation": "ab"},
+    ]
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
@@ -86,8 +97,14 @@ def test_beginnings_of_few_characters_and_more_pieces(tmp_path, kind):
     corpus = [f"song {i % 3} of film {i}" for i in range(50)]
     vocabulary = fitted(SentencePiece(vocab_size=30, kind=kind), tmp_path, "text", corpus)
     codec = Continuations(text="text", vocabulary=vocabulary, room=8)
-    for beginning, said in (("7", "7"), ("42", "42"), ("film 7 of 42", "42"), ("\u2460\u2461", "12"),
-                            ("\u3373", "au"), ("\ufb03\ufb03 film", "film")):  # fmt: skip
+    for beginning, said in (
+        ("7", "7"),
+        ("42", "42"),
+        ("film 7 of 42", "42"),
+        ("\u2460\u2461", "12"),
+        ("\u3373", "au"),
+        ("\ufb03\ufb03 film", "film"),
+    ):
         prompt = codec.encode({"text": [beginning]})["prompt"]
         whole = vocabulary.encode([beginning], 1000).values
         assert prompt.values.tolist() == whole[-8:].tolist()
@@ -114,13 +131,21 @@ def test_images(tmp_path, labels):
 
 def test_records(tmp_path):
     rng = np.random.default_rng(0)
-    columns = {"city": [f"city {i}" for i in rng.integers(0, 150, 3000)], "price": rng.random(3000) * 9,
-               "tags": [("a|b", "b", "a|c")[i] for i in rng.integers(0, 3, 3000)], "label": rng.integers(0, 2, 3000),
-               "visits": np.exp(rng.random(3000) * 12)}  # fmt: skip
+    columns = {
+        "city": [f"city {i}" for i in rng.integers(0, 150, 3000)],
+        "price": rng.random(3000) * 9,
+        "tags": [("a|b", "b", "a|c")[i] for i in rng.integers(0, 3, 3000)],
+        "label": rng.integers(0, 2, 3000),
+        "visits": np.exp(rng.random(3000) * 12),
+    }
     codec = Clicks(record="record", fields=fitted(Fields(), tmp_path, "label", columns))
     asked = {each.name: each for each in codec.inputs}
     assert {name: each.kind for name, each in asked.items()} == {
-        "price": "number", "visits": "number", "city": "category", "tags": "list"}  # fmt: skip
+        "price": "number",
+        "visits": "number",
+        "city": "category",
+        "tags": "list",
+    }
     assert not any(each.required for each in asked.values()) and codec.primary == "record"
     assert len(asked["city"].choices) == CHOICES == 100 and set(asked["tags"].choices) == {"a", "b", "c"}
     assert 3 < asked["price"].example < 6 and 1 < asked["visits"].example < np.exp(12)
@@ -168,5 +193,6 @@ def test_a_recording_is_not_unpacked_before_its_length_is_known(monkeypatch):
     monkeypatch.setattr(recordings, "MAX_SAMPLES", 1000)
     with pytest.raises(InputError) as error:
         recordings.decode(content, 4000)
-    assert str(error.value) == ("recording: this recording has more than 1,000 samples\n"
-                                "  found: 2,000,000 in 8 channels")  # fmt: skip
+    assert str(error.value) == (
+        "recording: this recording has more than 1,000 samples\n  found: 2,000,000 in 8 channels"
+    )

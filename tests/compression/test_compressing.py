@@ -63,10 +63,27 @@ def test_a_rounded_run_is_a_run(kind, run, rounded):
 def test_the_verdict(run, rounded):
     found = json.loads((rounded["int8"].folder / "compression.json").read_text())
     assert found == verdict.read(rounded["int8"].folder)
-    assert list(found) == ["method", "of", "split", "metric", "before", "after", "drop", "max_drop", "met", "size",
-                           "latency_ms", "memory_bytes", "parameters"]  # fmt: skip
+    assert list(found) == [
+        "method",
+        "of",
+        "split",
+        "metric",
+        "before",
+        "after",
+        "drop",
+        "max_drop",
+        "met",
+        "size",
+        "latency_ms",
+        "memory_bytes",
+        "parameters",
+    ]
     assert (found["method"], found["of"], found["split"], found["metric"]) == (
-        "int8", str(run.folder), "validation", "accuracy")  # fmt: skip
+        "int8",
+        str(run.folder),
+        "validation",
+        "accuracy",
+    )
     assert found["before"]["value"] == pytest.approx(run.metrics["validation/accuracy"])
     assert found["drop"]["value"] == pytest.approx(found["before"]["value"] - found["after"]["value"])
     for part in ("before", "after", "drop"):
@@ -115,7 +132,8 @@ def test_zeros_of_packed_weights_are_counted(rounded):
 def test_rounded_weights_on_two_devices(rounded, child):
     """A batch is shared, or each matrix too: the numbers stay what they are."""
     folder = rounded["int8-dynamic"].folder
-    printed = child(f"""
+    printed = child(
+        f"""
 import dataclasses, json, suite
 from suite.config import replace
 run = suite.open({str(folder)!r}, allow=("tests",))
@@ -123,7 +141,10 @@ for changes in ({{}}, {{"parallel.data": 1, "parallel.fsdp": 2}}):
     made = dataclasses.replace(run, experiment=replace(run.experiment, changes))
     assert made._program.mesh.size == 2
     print(json.dumps(made.evaluate("validation").metrics))
-""", XLA_FLAGS="--xla_force_host_platform_device_count=2", JAX_PLATFORMS="cpu")  # fmt: skip
+""",
+        XLA_FLAGS="--xla_force_host_platform_device_count=2",
+        JAX_PLATFORMS="cpu",
+    )
     for line in printed.splitlines():
         assert json.loads(line) == pytest.approx(rounded["int8-dynamic"].metrics, abs=1e-5)
 
@@ -132,12 +153,30 @@ for changes in ({{}}, {{"parallel.data": 1, "parallel.fsdp": 2}}):
 
 
 def test_the_command_prints_the_verdict(run, command, tmp_path):
-    printed = command("compress", run.folder, "--quantize", "int8", "--allow", "tests", "--max-drop", "0.5",
-                      "--run-dir", tmp_path / "made", "--compression.keep", "^head").splitlines()  # fmt: skip
+    printed = command(
+        "compress",
+        run.folder,
+        "--quantize",
+        "int8",
+        "--allow",
+        "tests",
+        "--max-drop",
+        "0.5",
+        "--run-dir",
+        tmp_path / "made",
+        "--compression.keep",
+        "^head",
+    ).splitlines()
     assert printed[0] == f"int8 of {run.folder}"
     assert [line.split("  ")[0] for line in printed[1:8]] == [
-        "", "validation/accuracy", "weights", "latency, 1 row", "latency, 64 rows", "memory", "parameters",
-    ]  # fmt: skip
+        "",
+        "validation/accuracy",
+        "weights",
+        "latency, 1 row",
+        "latency, 64 rows",
+        "memory",
+        "parameters",
+    ]
     assert printed[8].endswith("at most 0.5 allowed: met") and printed[-1] == str(tmp_path / "made")
     made, result = opened(tmp_path / "made"), json.loads((tmp_path / "made" / "result.json").read_text())
     assert (result["verb"], result["metrics"]) == ("compress", made.metrics)
@@ -147,8 +186,19 @@ def test_the_command_prints_the_verdict(run, command, tmp_path):
 
 def test_a_drop_beyond_the_bound_ends_with_3(run, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["compress", str(run.folder), "--quantize", "int8", "--allow", "tests", "--max-drop=-1",
-              "--run-dir", str(tmp_path / "made")])  # fmt: skip
+        main(
+            [
+                "compress",
+                str(run.folder),
+                "--quantize",
+                "int8",
+                "--allow",
+                "tests",
+                "--max-drop=-1",
+                "--run-dir",
+                str(tmp_path / "made"),
+            ]
+        )
     printed = capsys.readouterr()
     assert stop.value.code == 3
     assert printed.err.startswith("suite compress: validation/accuracy is ")
@@ -160,24 +210,47 @@ def test_a_drop_beyond_the_bound_ends_with_3(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "suite compress: flags: name one of --quantize, --prune, --distill.\n  found: none\n"
-         "  try:   suite compress RUN --quantize int8\n"),
-        (("--quantize", "int7"), 'suite compress: flag --quantize: there is no format "int7".\n'
-         "  found: int8, int4, int8-dynamic, int8-static\n  try:   int8\n"),
-        (("--quantize", "int8", "--max-drop", "little"), 'suite compress: flag --max-drop: "little" is no number.\n'
-         "  try:   --max-drop 0.005\n"),
-        (("--quantize", "int8", "--continue"), "suite compress: flag --continue: goes on with a compression that has "
-         "begun, in a folder that is named.\n  try:   --run-dir DIR --continue\n"),
-        (("--prune", "0.5", "--aware"), "suite compress: flag --aware: says something of --quantize alone.\n"
-         "  found: --prune\n  try:   --quantize int8, or without --aware\n"),
-        (("--quantize", "int8", "--baseline"), "suite compress: flag --baseline: says something of --distill alone.\n"
-         "  found: --quantize\n  try:   --distill EXPERIMENT, or without --baseline\n"),
-        (("--quantize", "int8", "--smoke"), "suite compress: flag --smoke: says something of --distill alone.\n"
-         "  found: --quantize\n  try:   --distill EXPERIMENT, or without --smoke\n"),
-        (("--quantize", "int8", "--pattern=2:4"), "suite compress: flag --pattern: says something of --prune alone.\n"
-         "  found: --quantize\n  try:   --prune 0.5, or without --pattern\n"),
+        (
+            (),
+            "suite compress: flags: name one of --quantize, --prune, --distill.\n  found: none\n"
+            "  try:   suite compress RUN --quantize int8\n",
+        ),
+        (
+            ("--quantize", "int7"),
+            'suite compress: flag --quantize: there is no format "int7".\n'
+            "  found: int8, int4, int8-dynamic, int8-static\n  try:   int8\n",
+        ),
+        (
+            ("--quantize", "int8", "--max-drop", "little"),
+            'suite compress: flag --max-drop: "little" is no number.\n  try:   --max-drop 0.005\n',
+        ),
+        (
+            ("--quantize", "int8", "--continue"),
+            "suite compress: flag --continue: goes on with a compression that has "
+            "begun, in a folder that is named.\n  try:   --run-dir DIR --continue\n",
+        ),
+        (
+            ("--prune", "0.5", "--aware"),
+            "suite compress: flag --aware: says something of --quantize alone.\n"
+            "  found: --prune\n  try:   --quantize int8, or without --aware\n",
+        ),
+        (
+            ("--quantize", "int8", "--baseline"),
+            "suite compress: flag --baseline: says something of --distill alone.\n"
+            "  found: --quantize\n  try:   --distill EXPERIMENT, or without --baseline\n",
+        ),
+        (
+            ("--quantize", "int8", "--smoke"),
+            "suite compress: flag --smoke: says something of --distill alone.\n"
+            "  found: --quantize\n  try:   --distill EXPERIMENT, or without --smoke\n",
+        ),
+        (
+            ("--quantize", "int8", "--pattern=2:4"),
+            "suite compress: flag --pattern: says something of --prune alone.\n"
+            "  found: --quantize\n  try:   --prune 0.5, or without --pattern\n",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refused_flags(flags, message, run, refused):
     assert refused("compress", run.folder, "--allow", "tests", *flags) == message
 
@@ -289,17 +362,22 @@ def test_examples_a_second_are_those_of_the_evaluation(run, tmp_path, monkeypatc
     assert result["examples_per_second"] == pytest.approx(57 / result["seconds"], rel=0.02)
 
 
-@pytest.mark.parametrize("own, begin, end", [
-    (Sparsity(share=0.5, pattern="2:4", begin=0.0, end=0.0), 0.0, 0.7),
-    (Sparsity(share=0.5, begin=0.1, end=0.4), 0.1, 0.4),
-    (Sparsity(begin=0.2, end=0.2), 0.2, 0.2),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "own, begin, end",
+    [
+        (Sparsity(share=0.5, pattern="2:4", begin=0.0, end=0.0), 0.0, 0.7),
+        (Sparsity(share=0.5, begin=0.1, end=0.4), 0.1, 0.4),
+        (Sparsity(begin=0.2, end=0.2), 0.2, 0.2),
+    ],
+)
 def test_a_pruned_run_is_pruned_again_along_a_curve(own, begin, end, run, tmp_path, monkeypatch):
     """Not at once, in the step from which on it keeps the zeros that it has."""
     taught = []
     monkeypatch.setattr(pruning, "teach", lambda student, *others: taught.append(student))
-    method, before = suite.Prune(0.75), dataclasses.replace(run, experiment=replace(run.experiment, {
-        "optim.sparsity": own}))  # fmt: skip
+    method, before = (
+        suite.Prune(0.75),
+        dataclasses.replace(run, experiment=replace(run.experiment, {"optim.sparsity": own})),
+    )
     experiment = replace(method.start(before), {"compression.prune.pattern": "unstructured"})
     method.make(before, experiment, tmp_path / "made")
     assert taught[0].optim.sparsity == Sparsity(share=0.75, begin=begin, end=end)

@@ -28,8 +28,15 @@ from tasks.text.translation import Translation
 from tests import toy
 
 ROWS, LENGTH, CLASSES = 4, 6, 3
-BODY = {"vocab_size": 20, "outputs": CLASSES, "layers": 2, "heads": 2, "feed_forward": 32, "dropout": 0.0,
-        "attention_dropout": 0.0}  # fmt: skip
+BODY = {
+    "vocab_size": 20,
+    "outputs": CLASSES,
+    "layers": 2,
+    "heads": 2,
+    "feed_forward": 32,
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
+}
 TEACHER = transformer.Config(width=16, norm="post", **BODY)
 STUDENT = transformer.Config(width=8, norm="post", **{**BODY, "layers": 1})
 
@@ -49,10 +56,12 @@ class Texts:
 def batch(seed=0, rows=ROWS) -> Batch:
     rng = np.random.default_rng(seed)
     lengths = rng.integers(2, LENGTH + 1, rows)
-    return {"tokens": jnp.asarray(rng.integers(0, 20, (rows, LENGTH)), jnp.int32),
-            "tokens_mask": jnp.arange(LENGTH) < jnp.asarray(lengths)[:, None],
-            "label": jnp.asarray(rng.integers(0, CLASSES, rows), jnp.int32),
-            "mask": jnp.arange(rows) < rows - 1}  # fmt: skip
+    return {
+        "tokens": jnp.asarray(rng.integers(0, 20, (rows, LENGTH)), jnp.int32),
+        "tokens_mask": jnp.arange(LENGTH) < jnp.asarray(lengths)[:, None],
+        "label": jnp.asarray(rng.integers(0, CLASSES, rows), jnp.int32),
+        "mask": jnp.arange(rows) < rows - 1,
+    }
 
 
 def built(config, seed=0):
@@ -166,14 +175,21 @@ def test_hidden_states_are_those_inside():
     assert type(model.encoder) is transformer.Encoder
 
 
-@pytest.mark.parametrize("config, part, inputs, real", [
-    (decoder.Config(vocab_size=20, layers=1, width=8, heads=2), "layers/0", ("tokens",), None),
-    (audio.Config(inputs=5, outputs=4, layers=1, width=8, heads=2), "encoder", ("frames", "mask"), (3, 2)),
-    (resnet.small(channels=1, outputs=3, blocks=(1,), widths=(8,), stem_width=8), "stages/0/0", ("images",), None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "config, part, inputs, real",
+    [
+        (decoder.Config(vocab_size=20, layers=1, width=8, heads=2), "layers/0", ("tokens",), None),
+        (audio.Config(inputs=5, outputs=4, layers=1, width=8, heads=2), "encoder", ("frames", "mask"), (3, 2)),
+        (resnet.small(channels=1, outputs=3, blocks=(1,), widths=(8,), stem_width=8), "stages/0/0", ("images",), None),
+    ],
+)
 def test_what_is_padding_is_known_from_the_part(config, part, inputs, real):
-    given = {"tokens": jnp.ones((3, 8), jnp.int32), "frames": jnp.ones((3, 8, 5)), "mask": jnp.ones((3, 8), bool),
-             "images": jnp.ones((3, 8, 8, 1))}  # fmt: skip
+    given = {
+        "tokens": jnp.ones((3, 8), jnp.int32),
+        "frames": jnp.ones((3, 8, 5)),
+        "mask": jnp.ones((3, 8), bool),
+        "images": jnp.ones((3, 8, 8, 1)),
+    }
     found = []
 
     def called(weights, *inputs):
@@ -203,8 +219,9 @@ def losses(settings, seed=1, student=STUDENT, teacher=TEACHER):
 
 
 def test_the_loss_is_its_formula():
-    settings = Distillation(temperature=3.0, labels=0.3, logits=0.6, states=0.2,
-                            hidden=(("encoder/layers/1", "encoder/layers/0"),))  # fmt: skip
+    settings = Distillation(
+        temperature=3.0, labels=0.3, logits=0.6, states=0.2, hidden=(("encoder/layers/1", "encoder/layers/0"),)
+    )
     total, tallies, grads = losses(settings)
     x = batch()
     ours, theirs = np.asarray(answered(STUDENT, x, 1), np.float64), np.asarray(answered(TEACHER, x), np.float64)
@@ -290,8 +307,9 @@ def test_divergence():
     np.testing.assert_allclose(metrics.divergence(ours, theirs, 2.0), soft_distance(ours, theirs, 2.0), rtol=1e-4)
     np.testing.assert_allclose(metrics.divergence(ours, ours + 3), np.zeros(5), atol=1e-6)
     odds = jnp.stack([ours[:, 0], jnp.zeros(5)], -1), jnp.stack([theirs[:, 0], jnp.zeros(5)], -1)
-    np.testing.assert_allclose(metrics.binary_divergence(ours[:, 0], theirs[:, 0], 2.0), soft_distance(*odds, 2.0),
-                               rtol=1e-4)  # fmt: skip
+    np.testing.assert_allclose(
+        metrics.binary_divergence(ours[:, 0], theirs[:, 0], 2.0), soft_distance(*odds, 2.0), rtol=1e-4
+    )
 
 
 def unmade(kind, **fields):
@@ -348,49 +366,80 @@ def refused(call, *lines):
 def test_parts_that_cannot_be_compared():
     pair = Pair(student=STUDENT, teacher=TEACHER)
     settings = lambda *hidden: Distillation(hidden=hidden)
-    refused(lambda: matched(pair, Texts(), batch(), settings(("encoder/layers/7", "encoder/layers/0"))),
-            'field distill.hidden: "encoder/layers/7" is no part of TransformerClassifier.',
-            "  found: encoder/layers/0, encoder/layers/1", "  try:   encoder/layers/1")  # fmt: skip
-    refused(lambda: matched(pair, Texts(), batch(), settings(("encoder", "head"))),
-            "field distill.hidden: encoder and head have vectors at different places.",
-            "  found: teacher (4, 6, 16), student (4, 3)", "  try:   parts with as many frames, tokens or pixels")
+    refused(
+        lambda: matched(pair, Texts(), batch(), settings(("encoder/layers/7", "encoder/layers/0"))),
+        'field distill.hidden: "encoder/layers/7" is no part of TransformerClassifier.',
+        "  found: encoder/layers/0, encoder/layers/1",
+        "  try:   encoder/layers/1",
+    )
+    refused(
+        lambda: matched(pair, Texts(), batch(), settings(("encoder", "head"))),
+        "field distill.hidden: encoder and head have vectors at different places.",
+        "  found: teacher (4, 6, 16), student (4, 3)",
+        "  try:   parts with as many frames, tokens or pixels",
+    )
     again = Pair(student=dataclasses.replace(STUDENT, remat="full"), teacher=TEACHER)
-    refused(lambda: matched(again, Texts(), batch(), settings(("encoder", "encoder"))),
-            "field model.remat: is full, which keeps no hidden states to learn from.", "  try:   --model.remat none")
+    refused(
+        lambda: matched(again, Texts(), batch(), settings(("encoder", "encoder"))),
+        "field model.remat: is full, which keeps no hidden states to learn from.",
+        "  try:   --model.remat none",
+    )
     assert kept(again.student) == STUDENT and kept(dnn.Config()) == dnn.Config()  # as teachers
-    refused(lambda: matched(pair, Texts(), batch(), Distillation(temperature=0.0)),
-            "field distill.temperature: must be above 0.", "  found: 0.0", "  try:   --distill.temperature 2")
-    refused(lambda: matched(pair, Texts(), batch(), Distillation(labels=-1.0)),
-            "field distill.labels: must be at least 0.", "  found: -1.0")
+    refused(
+        lambda: matched(pair, Texts(), batch(), Distillation(temperature=0.0)),
+        "field distill.temperature: must be above 0.",
+        "  found: 0.0",
+        "  try:   --distill.temperature 2",
+    )
+    refused(
+        lambda: matched(pair, Texts(), batch(), Distillation(labels=-1.0)),
+        "field distill.labels: must be at least 0.",
+        "  found: -1.0",
+    )
     more = Pair(student=dataclasses.replace(STUDENT, outputs=5), teacher=TEACHER)
-    refused(lambda: matched(more, Texts(), batch(), settings()),
-            "flag --distill: teacher and student answer with arrays of different shapes.",
-            "  found: teacher (4, 3), student (4, 5)",
-            "  try:   a student with the teacher's classes or symbols, and as many frames")
+    refused(
+        lambda: matched(more, Texts(), batch(), settings()),
+        "flag --distill: teacher and student answer with arrays of different shapes.",
+        "  found: teacher (4, 3), student (4, 5)",
+        "  try:   a student with the teacher's classes or symbols, and as many frames",
+    )
 
 
 def test_a_task_that_cannot_compare_answers():
-    refused(lambda: toy.Parity().divergence(None, None, {}, 1.0),
-            "flag --distill: Parity does not say how far two answers are apart.",
-            "  try:   --distill.logits 0 --distill.hidden PART PART, to learn hidden states")
+    refused(
+        lambda: toy.Parity().divergence(None, None, {}, 1.0),
+        "flag --distill: Parity does not say how far two answers are apart.",
+        "  try:   --distill.logits 0 --distill.hidden PART PART, to learn hidden states",
+    )
 
 
 def test_students_that_cannot_learn_from_it():
     digits = suite.Run(Path("runs/digits"), suite.load("vision.digits_dnn"))
-    refused(lambda: Distill("text.synthetic_sentiment").start(digits),
-            "flag --distill: text.synthetic_sentiment learns another kind of task.",
-            "  found: TextClassification; the run: ImageClassification", "  try:   a recipe with the run's task")
+    refused(
+        lambda: Distill("text.synthetic_sentiment").start(digits),
+        "flag --distill: text.synthetic_sentiment learns another kind of task.",
+        "  found: TextClassification; the run: ImageClassification",
+        "  try:   a recipe with the run's task",
+    )
     other = replace(suite.load("vision.digits_dnn"), {"task.statistics.size": (4, 4)})
-    refused(lambda: Distill(other).start(digits),
-            "field task.statistics: is not the teacher's, so the two would not read or say the same.",
-            "  found: teacher: size None; student: size (4, 4)", "  try:   a recipe with the teacher's")
+    refused(
+        lambda: Distill(other).start(digits),
+        "field task.statistics: is not the teacher's, so the two would not read or say the same.",
+        "  found: teacher: size None; student: size (4, 4)",
+        "  try:   a recipe with the teacher's",
+    )
     parts = replace(suite.load("vision.digits_dnn"), {"finetune.kind": "lora"})
-    refused(lambda: Distill(parts).start(digits), "field finetune.kind: is lora: a student is trained whole.",
-            "  try:   --finetune full")
+    refused(
+        lambda: Distill(parts).start(digits),
+        "field finetune.kind: is lora: a student is trained whole.",
+        "  try:   --finetune full",
+    )
     none = replace(Distill("vision.digits_dnn").start(digits), {"compression.distill.logits": 0.0})
-    refused(lambda: Distill("vision.digits_dnn").name(none),
-            "field distill.logits: is 0, and no hidden states are named: the teacher has no say.",
-            "  try:   --distill.logits 0.9")
+    refused(
+        lambda: Distill("vision.digits_dnn").name(none),
+        "field distill.logits: is 0, and no hidden states are named: the teacher has no say.",
+        "  try:   --distill.logits 0.9",
+    )
 
 
 def test_the_teacher_is_asked_without_dropout():
@@ -408,7 +457,6 @@ def test_the_teacher_is_asked_without_dropout():
     assert np.abs(ours - others).max() > 1e-3
 
 
-
 def test_a_table_begins_as_the_teachers_on_its_widest_axes():
     """Rows that lie in a plane keep their distances; nothing else of the student changes."""
     rng = np.random.default_rng(0)
@@ -423,11 +471,14 @@ def test_a_table_begins_as_the_teachers_on_its_widest_axes():
     assert np.array_equal(made["head"]["kernel"], fresh["head"]["kernel"])
 
 
-@pytest.mark.parametrize(("tables", "problem"), [
-    ((("nowhere", "tokens/embedding"),), "the teacher has no table nowhere."),
-    ((("tokens/embedding", "head/bias"),), "the student has no table head/bias."),
-    ((("tokens/embedding", "head/kernel"),), "head/kernel cannot begin with tokens/embedding."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("tables", "problem"),
+    [
+        ((("nowhere", "tokens/embedding"),), "the teacher has no table nowhere."),
+        ((("tokens/embedding", "head/bias"),), "the student has no table head/bias."),
+        ((("tokens/embedding", "head/kernel"),), "head/kernel cannot begin with tokens/embedding."),
+    ],
+)
 def test_tables_that_do_not_fit_are_refused(tables, problem):
     head = {"kernel": jnp.zeros((8, 3)), "bias": jnp.ones(3)}
     weights = ({"tokens": {"embedding": jnp.zeros((20, 16))}, "head": head}, {})

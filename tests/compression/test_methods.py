@@ -25,10 +25,18 @@ from tests.families import need_data, small
 def experiment(**changes):
     """Two hidden layers on the digits, which a few seconds teach to 93 % and more."""
     named = {name.replace("__", "."): value for name, value in changes.items()}
-    return replace(suite.load("vision.digits_dnn"), {
-        "model.hidden": (64, 32), "train.steps": 300, "train.eval_every": 150, "train.log_every": 50,
-        "train.ema": 0.9, "goal": None, **named,
-    })  # fmt: skip
+    return replace(
+        suite.load("vision.digits_dnn"),
+        {
+            "model.hidden": (64, 32),
+            "train.steps": 300,
+            "train.eval_every": 150,
+            "train.log_every": 50,
+            "train.ema": 0.9,
+            "goal": None,
+            **named,
+        },
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +60,13 @@ def test_half_of_the_units(run, command, tmp_path):
     made = suite.open(folder)
     assert made.experiment.model.hidden == (32, 16)
     assert {name: leaf.shape for name, leaf in paths(made._weights[0]).items()} == {
-        "layers/0/kernel": (64, 32), "layers/0/bias": (32,), "layers/1/kernel": (32, 16), "layers/1/bias": (16,),
-        "layers/2/kernel": (16, 10), "layers/2/bias": (10,)}  # fmt: skip
+        "layers/0/kernel": (64, 32),
+        "layers/0/bias": (32,),
+        "layers/1/kernel": (32, 16),
+        "layers/1/bias": (16,),
+        "layers/2/kernel": (16, 10),
+        "layers/2/bias": (10,),
+    }
     found = verdict.read(folder)
     before, after = 64 * 64 + 64 + 64 * 32 + 32 + 32 * 10 + 10, 64 * 32 + 32 + 32 * 16 + 16 + 16 * 10 + 10
     assert (found["parameters"]["before"], found["parameters"]["after"]) == (before, after)
@@ -69,13 +82,27 @@ def test_half_of_the_units(run, command, tmp_path):
     assert suite.resume(folder).metrics["validation/accuracy"] > 0.9
 
 
-@pytest.mark.parametrize("pattern, criterion", [
-    ("2:4", "magnitude"), pytest.param("unstructured", "movement", marks=pytest.mark.slow),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "pattern, criterion", [("2:4", "magnitude"), pytest.param("unstructured", "movement", marks=pytest.mark.slow)]
+)
 def test_half_of_the_weights(run, pattern, criterion, command, tmp_path):
     folder = tmp_path / "half"
-    command("compress", run.folder, "--prune", "0.5", "--pattern", pattern, "--criterion", criterion, "--run-dir",
-            folder, "--max-drop", "0.1", "--train.steps", "100")  # fmt: skip
+    command(
+        "compress",
+        run.folder,
+        "--prune",
+        "0.5",
+        "--pattern",
+        pattern,
+        "--criterion",
+        criterion,
+        "--run-dir",
+        folder,
+        "--max-drop",
+        "0.1",
+        "--train.steps",
+        "100",
+    )
     made = suite.open(folder)
     shares = zeros(made)
     # A weight of a unit that never acts has no gradient: one that movement lets come back stays at zero.
@@ -92,8 +119,10 @@ def test_half_of_the_weights(run, pattern, criterion, command, tmp_path):
     told = json.loads((folder / "result.json").read_text())["trained"]["metrics"]
     assert told["train/steps"] == 100 and told["train/best_step"] >= 70, "the best is one of those that have all zeros"
     # Whoever trains it on keeps its zeros.
-    on = suite.train(replace(made.experiment, {"checkpoint.init_from": str(folder), "train.steps": 20,
-                                               "optim.warmup_steps": 2}), tmp_path / "on")  # fmt: skip
+    on = suite.train(
+        replace(made.experiment, {"checkpoint.init_from": str(folder), "train.steps": 20, "optim.warmup_steps": 2}),
+        tmp_path / "on",
+    )
     for before, after in zip(*(jax.tree.leaves(each._weights[0]) for each in (made, on)), strict=True):
         if before.ndim == 2 and before.shape[1] > 10:
             np.testing.assert_array_equal(np.asarray(before) == 0, np.asarray(after) == 0)
@@ -101,8 +130,11 @@ def test_half_of_the_weights(run, pattern, criterion, command, tmp_path):
 
 def test_low_rank_additions_are_folded_in(run, tmp_path):
     """What has been fine-tuned is pruned as a model without additions; and here without a teacher."""
-    tuned = experiment(checkpoint__init_from=str(run.folder), finetune=Finetune(kind="lora", targets=("layers/0",),
-                       trained=("layers/2",)), train__steps=40)  # fmt: skip
+    tuned = experiment(
+        checkpoint__init_from=str(run.folder),
+        finetune=Finetune(kind="lora", targets=("layers/0",), trained=("layers/2",)),
+        train__steps=40,
+    )
     tuned_run = suite.train(tuned, tmp_path / "tuned")
     method = suite.Prune(0.5)
     plain = replace(method.start(tuned_run), {"compression.distill.logits": 0.0, "train.steps": 60})
@@ -116,10 +148,15 @@ SHORT = {"train__steps": 6, "train__eval_every": 6, "train__log_every": 3, "goal
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family, field, expected", [
-    ("deepfm", "hidden", (16, 8)), ("transformer", "feed_forward", 32), ("resnet", "inner", (4, 8)),
-    ("audio", "feed_forward", 32),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "family, field, expected",
+    [
+        ("deepfm", "hidden", (16, 8)),
+        ("transformer", "feed_forward", 32),
+        ("resnet", "inner", (4, 8)),
+        ("audio", "feed_forward", 32),
+    ],
+)
 def test_each_family(family, field, expected, tmp_path):
     need_data(family)
     whole = suite.train(small(family, **SHORT), tmp_path / "whole")
@@ -131,18 +168,24 @@ def test_each_family(family, field, expected, tmp_path):
 def test_what_pruning_refuses(run, refused, tmp_path):
     folder, begin = run.folder, "suite compress: "
     assert refused("compress", folder, "--prune", "half") == (
-        begin + 'flag --prune: "half" is no number.\n  try:   --prune 0.5\n')
+        begin + 'flag --prune: "half" is no number.\n  try:   --prune 0.5\n'
+    )
     assert refused("compress", folder, "--prune", "1.5") == (
-        begin + "flag --prune: must be above 0 and below 1.\n  found: 1.5\n  try:   --prune 0.5\n")
+        begin + "flag --prune: must be above 0 and below 1.\n  found: 1.5\n  try:   --prune 0.5\n"
+    )
     assert refused("compress", folder, "--prune", "0.5", "--pattern", "1:4") == (
-        begin + "flag --prune: is 0.5, but 1:4 takes out another share.\n  try:   --prune 0.75 --pattern 1:4\n")
+        begin + "flag --prune: is 0.5, but 1:4 takes out another share.\n  try:   --prune 0.75 --pattern 1:4\n"
+    )
     assert refused("compress", folder, "--prune", "0.5", "--criterion", "movement") == (
-        begin + 'flag --criterion: "movement" does not decide about units.\n  try:   taylor or magnitude\n')
+        begin + 'flag --criterion: "movement" does not decide about units.\n  try:   taylor or magnitude\n'
+    )
     assert refused("compress", folder, "--prune", "0.5", "--pattern", "2:4", "--units", "hidden") == (
-        begin + "flag --units: names units, but the pattern 2:4 is of single weights.\n  try:   --pattern structured\n")
+        begin + "flag --units: names units, but the pattern 2:4 is of single weights.\n  try:   --pattern structured\n"
+    )
     assert refused("compress", folder, "--prune", "0.5", "--units", "heads", "--run-dir", tmp_path / "made") == (
         begin + 'field compression.prune.units: "heads" is no kind of units of this model.\n  found: hidden\n'
-        "  try:   --units hidden\n")
+        "  try:   --units hidden\n"
+    )
     assert not (tmp_path / "made").exists()
 
 
@@ -166,8 +209,9 @@ def experiment():
 def test_a_student_of_another_size(run, student, command, tmp_path):
     folder = tmp_path / "student"
     flags = ("--distill.temperature", "4", "--distill.hidden", "layers/0", "layers/0")
-    printed = command("compress", run.folder, "--distill", student, "--baseline", "--run-dir", folder,
-                      *flags).splitlines()  # fmt: skip
+    printed = command(
+        "compress", run.folder, "--distill", student, "--baseline", "--run-dir", folder, *flags
+    ).splitlines()
     assert printed[0] == f"distilled mine.student of {run.folder}"
     assert printed[3].startswith("  from labels alone") and "the teacher adds" in printed[3]
     made = suite.open(folder)
@@ -193,8 +237,16 @@ def test_a_student_of_another_size(run, student, command, tmp_path):
 def test_a_recipe_for_own_data_takes_the_task_of_the_run(tmp_path):
     """Here a classifier of texts, whose own recipe names no file."""
     whole = suite.train(small("transformer", **SHORT), tmp_path / "whole")
-    sizes = {"model.layers": 1, "model.width": 16, "model.heads": 2, "model.feed_forward": 16, "train.batch_size": 16,
-             "pipeline.buckets": (32,), "train.steps": 6, "train.eval_every": 6}  # fmt: skip
+    sizes = {
+        "model.layers": 1,
+        "model.width": 16,
+        "model.heads": 2,
+        "model.feed_forward": 16,
+        "train.batch_size": 16,
+        "pipeline.buckets": (32,),
+        "train.steps": 6,
+        "train.eval_every": 6,
+    }
     recipe = replace(experiments.load("text.classify", smoke=True), sizes)
     made = suite.compress(whole, suite.Distill(recipe), tmp_path / "student")
     assert made.experiment.name == "text.classify"
@@ -253,8 +305,23 @@ def test_an_interruption_says_what_goes_on(run, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_killed_it_ends_as_if_left_alone(run, tmp_path):
     """By SIGKILL while it trains, whenever a checkpoint has come."""
-    command = [sys.executable, "-m", "suite", "compress", str(run.folder), "--prune", "0.5", "--pattern", "2:4",
-               "--train.steps", "4000", "--checkpoint.every", "100", "--train.eval_every", "2000"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "suite",
+        "compress",
+        str(run.folder),
+        "--prune",
+        "0.5",
+        "--pattern",
+        "2:4",
+        "--train.steps",
+        "4000",
+        "--checkpoint.every",
+        "100",
+        "--train.eval_every",
+        "2000",
+    ]
     folder = tmp_path / "killed"
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen([*command, "--run-dir", str(folder)], cwd=ROOT, stdout=log, stderr=log)

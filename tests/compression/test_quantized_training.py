@@ -42,8 +42,9 @@ def test_training_for_it_closes_the_gap():
     graph, params, rest = nnx.split(float_model, nnx.Param, ...)
     x = jax.random.normal(jax.random.key(1), (512, 8)) @ jax.random.normal(jax.random.key(2), (8, 64)) * 8**-0.5
     answers = float_model(x)
-    made = lambda **settings: quantized.attach(nnx.merge(graph, params, rest),
-                                               Compression(quantize="int4", **settings), rounding.rounded)  # fmt: skip
+    made = lambda **settings: quantized.attach(
+        nnx.merge(graph, params, rest), Compression(quantize="int4", **settings), rounding.rounded
+    )
     error = jax.jit(lambda model: jnp.mean((model(x) - answers) ** 2))
     lost = float(error(made()))
     aware, params, rest = nnx.split(made(aware=True), nnx.Param, ...)
@@ -103,8 +104,9 @@ def test_an_unfinished_compression_goes_on(run, tmp_path):
 
 
 def test_a_run_may_train_for_it_from_the_start(tmp_path):
-    made = suite.train(replace(toy.experiment(), {**WIDE, "compression.quantize": "int8", "compression.aware": True}),
-                       tmp_path / "run")  # fmt: skip
+    made = suite.train(
+        replace(toy.experiment(), {**WIDE, "compression.quantize": "int8", "compression.aware": True}), tmp_path / "run"
+    )
     rounded = suite.compress(made, suite.Quantize("int8"), tmp_path / "int8")
     assert loss(rounded) == pytest.approx(made.metrics["validation/loss"], rel=1e-3)
 
@@ -132,8 +134,9 @@ def test_averaged_weights_and_low_rank_additions_are_what_is_rounded(run, tmp_pa
     flat = paths(tuned._weights[0])
     whole = flat["hidden/kernel"] + 16.0 / 2 * flat["hidden/addition/a"] @ flat["hidden/addition/b"]
     ours = paths(made._weights[0])
-    np.testing.assert_allclose(ours["hidden/kernel"] * ours["hidden/kernel_scale"], whole,
-                               atol=float(np.abs(whole).max()) / 250)  # fmt: skip
+    np.testing.assert_allclose(
+        ours["hidden/kernel"] * ours["hidden/kernel_scale"], whole, atol=float(np.abs(whole).max()) / 250
+    )
 
 
 # Ranges

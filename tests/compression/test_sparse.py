@@ -170,31 +170,63 @@ def test_nothing_is_pruned_where_nothing_is_asked():
     assert sparse.settled(Sparsity(), 100) == 0
 
 
-@pytest.mark.parametrize("changes, lines", [
-    ({"share": 1.0}, ["field optim.sparsity.share: must be at least 0 and below 1.", "  found: 1.0"]),
-    ({"begin": 0.8}, ["field optim.sparsity.begin: must be at least 0 and at most end, which is at most 1.",
-                      "  found: begin 0.8, end 0.7"]),
-    ({"criterion": "size"}, ['field optim.sparsity.criterion: there is no criterion "size".',
-                             "  try:   magnitude, movement or taylor"]),
-    ({"pattern": "4:2"}, ['pattern "4:2": is none of weights.',
-                          "  try:   unstructured, or 2:4: two of each four weights stay"]),
-    ({"pattern": "1:4"}, ["field optim.sparsity.share: is 0.5, but 1:4 prunes another.",
-                          "  try:   --optim.sparsity.share 0.75"]),
-    ({"pattern": "12:24"}, [
-        "field optim.sparsity.pattern: is 12:24, and 24 does not divide the inputs of "
-        + ", ".join(f"encoder/layers/0/{part}/kernel"
-                    for part in ("attention/key", "attention/out", "attention/query", "attention/value", "mlp/down"))
-        + ".",
-        "  found: 16 inputs", '  try:   --optim.sparsity.exclude "^head" "encoder/layers/0/attention/key/kernel"']),
-    ({"exclude": ("(",)}, ["field optim.sparsity.exclude: not a regular expression: missing ), unterminated subpattern "
-                           "at position 0.", "  found: ("]),
-    ({"exclude": ("",)}, ["field optim.sparsity: leaves nothing to prune.",
-                          "  found: encoder/layers/0/attention/key/kernel, encoder/layers/0/attention/out/kernel, "
-                          "encoder/layers/0/attention/query/kernel, encoder/layers/0/attention/value/kernel, "
-                          "encoder/layers/0/mlp/down/kernel, encoder/layers/0/mlp/up/kernel, "
-                          "encoder/layers/1/attention/key/kernel, encoder/layers/1/attention/out/kernel",
-                          '  try:   --optim.sparsity.exclude "^head"']),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, lines",
+    [
+        ({"share": 1.0}, ["field optim.sparsity.share: must be at least 0 and below 1.", "  found: 1.0"]),
+        (
+            {"begin": 0.8},
+            [
+                "field optim.sparsity.begin: must be at least 0 and at most end, which is at most 1.",
+                "  found: begin 0.8, end 0.7",
+            ],
+        ),
+        (
+            {"criterion": "size"},
+            ['field optim.sparsity.criterion: there is no criterion "size".', "  try:   magnitude, movement or taylor"],
+        ),
+        (
+            {"pattern": "4:2"},
+            ['pattern "4:2": is none of weights.', "  try:   unstructured, or 2:4: two of each four weights stay"],
+        ),
+        (
+            {"pattern": "1:4"},
+            ["field optim.sparsity.share: is 0.5, but 1:4 prunes another.", "  try:   --optim.sparsity.share 0.75"],
+        ),
+        (
+            {"pattern": "12:24"},
+            [
+                "field optim.sparsity.pattern: is 12:24, and 24 does not divide the inputs of "
+                + ", ".join(
+                    f"encoder/layers/0/{part}/kernel"
+                    for part in ("attention/key", "attention/out", "attention/query", "attention/value", "mlp/down")
+                )
+                + ".",
+                "  found: 16 inputs",
+                '  try:   --optim.sparsity.exclude "^head" "encoder/layers/0/attention/key/kernel"',
+            ],
+        ),
+        (
+            {"exclude": ("(",)},
+            [
+                "field optim.sparsity.exclude: not a regular expression: missing ), unterminated subpattern "
+                "at position 0.",
+                "  found: (",
+            ],
+        ),
+        (
+            {"exclude": ("",)},
+            [
+                "field optim.sparsity: leaves nothing to prune.",
+                "  found: encoder/layers/0/attention/key/kernel, encoder/layers/0/attention/out/kernel, "
+                "encoder/layers/0/attention/query/kernel, encoder/layers/0/attention/value/kernel, "
+                "encoder/layers/0/mlp/down/kernel, encoder/layers/0/mlp/up/kernel, "
+                "encoder/layers/1/attention/key/kernel, encoder/layers/1/attention/out/kernel",
+                '  try:   --optim.sparsity.exclude "^head"',
+            ],
+        ),
+    ],
+)
 def test_what_is_refused(changes, lines):
     with pytest.raises(InputError) as error:
         sparse.pruned_paths(sparsity(**changes), abstract(MODEL), (), MODEL.layer_of, MODEL.depth)
@@ -273,8 +305,9 @@ def test_it_goes_on_bit_for_bit_from_the_middle(run, tmp_path):
     one, other = (paths(stored(made)["params"]) for made in (run, again))
     for name, leaf in one.items():
         np.testing.assert_array_equal(leaf, other[name])
-    np.testing.assert_array_equal(stored(run)["opt"].masks["hidden"]["kernel"],
-                                  stored(again)["opt"].masks["hidden"]["kernel"])  # fmt: skip
+    np.testing.assert_array_equal(
+        stored(run)["opt"].masks["hidden"]["kernel"], stored(again)["opt"].masks["hidden"]["kernel"]
+    )
 
 
 def test_a_skipped_step_changes_no_mask():
@@ -282,8 +315,12 @@ def test_a_skipped_step_changes_no_mask():
     experiment = pruned(train__on_nan="skip", optim__sparsity__begin=0.05, optim__sparsity__end=0.05, train__ema=0.9)
     program = assemble(experiment, 40)
     state = program.init()
-    batch = {"digits": jnp.zeros((1, 16, 6), jnp.int32), "digits_mask": jnp.ones((1, 16, 6), bool),
-             "label": jnp.zeros((1, 16), jnp.int32), "mask": jnp.ones((1, 16), bool)}  # fmt: skip
+    batch = {
+        "digits": jnp.zeros((1, 16, 6), jnp.int32),
+        "digits_mask": jnp.ones((1, 16, 6), bool),
+        "label": jnp.zeros((1, 16), jnp.int32),
+        "mask": jnp.ones((1, 16), bool),
+    }
     broken = jax.tree.map(lambda a: a * jnp.nan, state.params["head"])
     for i in range(6):
         kept = state.params["head"]
@@ -336,14 +373,22 @@ EIGHT = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_lev
 
 @pytest.mark.slow
 def test_eight_devices_prune_as_one(child, tmp_path):
-    changes = {"train.steps": 12, "train.steps_per_dispatch": 3, "train.log_every": 3, "train.eval_every": 12,
-               "parallel.fsdp": 2, "train.ema": 0.9, "optim.warmup_steps": 2, "optim.sparsity.share": 0.5,
-               "optim.sparsity.criterion": "movement"}  # fmt: skip
-    printed = child(MESH.format(changes=changes, folder=str(tmp_path / "eight")), JAX_PLATFORMS="cpu",
-                    XLA_FLAGS=EIGHT)
+    changes = {
+        "train.steps": 12,
+        "train.steps_per_dispatch": 3,
+        "train.log_every": 3,
+        "train.eval_every": 12,
+        "parallel.fsdp": 2,
+        "train.ema": 0.9,
+        "optim.warmup_steps": 2,
+        "optim.sparsity.share": 0.5,
+        "optim.sparsity.criterion": "movement",
+    }
+    printed = child(MESH.format(changes=changes, folder=str(tmp_path / "eight")), JAX_PLATFORMS="cpu", XLA_FLAGS=EIGHT)
     devices, zeros, spec = json.loads(printed.splitlines()[-1])
-    one = suite.train(replace(suite.load("vision.digits_dnn"), {**changes, "parallel.fsdp": 1, "parallel.data": 1}),
-                      tmp_path / "one")  # fmt: skip
+    one = suite.train(
+        replace(suite.load("vision.digits_dnn"), {**changes, "parallel.fsdp": 1, "parallel.data": 1}), tmp_path / "one"
+    )
     kernel = one._weights[0]["layers"][0]["kernel"]
     assert devices == 8 and "fsdp" in spec
     assert zeros == int((kernel == 0).sum()) == kernel.size // 2

@@ -19,8 +19,13 @@ from tests import toy
 
 ROWS, LENGTH = 3, 12
 BODY = {"layers": 1, "width": 24, "heads": 4, "feed_forward": 32}
-CONVS = {"conv_widths": (8, 8), "conv_kernels": (4, 3), "conv_strides": (2, 2), "position_kernel": 4,
-         "position_groups": 2}  # fmt: skip
+CONVS = {
+    "conv_widths": (8, 8),
+    "conv_kernels": (4, 3),
+    "conv_strides": (2, 2),
+    "position_kernel": 4,
+    "position_groups": 2,
+}
 FAMILIES = {
     "dnn": dnn.Config(inputs=8, hidden=(32, 16), outputs=3),
     "transformer": transformer.Config(vocab_size=30, outputs=2, **BODY),
@@ -38,7 +43,7 @@ FAMILIES = {
     "resnet bottleneck": resnet.small(channels=1, outputs=3, blocks=(1, 1), widths=(64, 128), block="bottleneck"),
     "deepfm": deepfm.Config(rows=20, fields=3, inputs=2, width=4, hidden=(32, 16)),
     "dcn": deepfm.Config(rows=20, fields=3, inputs=2, width=4, hidden=(32, 16), kind="dcn"),
-}  # fmt: skip
+}
 
 
 def inputs(name):
@@ -132,9 +137,10 @@ def test_every_rule_matches():
                 assert any(name.endswith(last) for name in everywhere), template
 
 
-@pytest.mark.parametrize("count, rate, multiple, expected", [
-    (1536, 0.5, 8, 768), (100, 0.5, 8, 48), (12, 0.5, 1, 6), (4, 0.9, 1, 1), (10, 0.5, 8, 5), (64, 0.01, 8, 64),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "count, rate, multiple, expected",
+    [(1536, 0.5, 8, 768), (100, 0.5, 8, 48), (12, 0.5, 1, 6), (4, 0.9, 1, 1), (10, 0.5, 8, 5), (64, 0.01, 8, 64)],
+)
 def test_how_many_units_stay(count, rate, multiple, expected):
     layer = structured.find(FAMILIES["dnn"], *built(FAMILIES["dnn"])[1:])[0]
     layer = replace(layer, count=count, units=replace(layer.units, multiple=multiple))
@@ -181,8 +187,10 @@ def test_taylor_is_the_change_of_the_loss_to_first_order():
     (scores,) = structured.taylor(structured.find(config, params, rest), graph, params, rest, Classes(), batches(3))
 
     def loss(factor, batch):
-        scaled = {0: params["layers"][0], 1: {**params["layers"][1],
-                                              "kernel": params["layers"][1]["kernel"] * factor[:, None]}}  # fmt: skip
+        scaled = {
+            0: params["layers"][0],
+            1: {**params["layers"][1], "kernel": params["layers"][1]["kernel"] * factor[:, None]},
+        }
         return Classes().loss(nnx.merge(graph, {"layers": scaled}, rest), batch, None)[0]
 
     expected = sum(np.abs(jax.grad(loss)(jnp.ones(16), batch)) for batch in batches(3))
@@ -208,24 +216,38 @@ def refused(call, *lines):
 def test_what_is_refused():
     config = FAMILIES["transformer"]
     _, params, rest = built(config)
-    refused(lambda: structured.find(config, params, rest, ("head",)),
-            'field compression.prune.units: "head" is no kind of units of this model.', "  found: feed_forward, heads",
-            "  try:   --units heads")  # fmt: skip
-    refused(lambda: structured.narrowed(config, structured.find(config, params, rest), 0.1),
-            "flag --prune: 0.1 takes out no unit.", "  found: 32 feed_forward", "  try:   --prune 0.5")  # fmt: skip
+    refused(
+        lambda: structured.find(config, params, rest, ("head",)),
+        'field compression.prune.units: "head" is no kind of units of this model.',
+        "  found: feed_forward, heads",
+        "  try:   --units heads",
+    )
+    refused(
+        lambda: structured.narrowed(config, structured.find(config, params, rest), 0.1),
+        "flag --prune: 0.1 takes out no unit.",
+        "  found: 32 feed_forward",
+        "  try:   --prune 0.5",
+    )
     plain = toy.Config()
-    refused(lambda: structured.find(plain, *built(plain)[1:]),
-            "field compression.prune.pattern: the model of tests.toy has no units that could be taken out.",
-            "  found: structured", "  try:   --pattern unstructured")  # fmt: skip
+    refused(
+        lambda: structured.find(plain, *built(plain)[1:]),
+        "field compression.prune.pattern: the model of tests.toy has no units that could be taken out.",
+        "  found: structured",
+        "  try:   --pattern unstructured",
+    )
     grouped = resnet.small(channels=1, outputs=3, blocks=(1,), widths=(32,), stem_width=32, norm="group", groups=8)
     assert grouped.prunable == ()
 
 
 def test_published_formats_say_how_many_values_a_layer_has_and_refuse_fewer_heads():
-    config = transformer.Config(vocab_size=30, norm="post", embedding_norm=True, token_types=2, pooling="cls",
-                                outputs=2, **BODY)  # fmt: skip
+    config = transformer.Config(
+        vocab_size=30, norm="post", embedding_norm=True, token_types=2, pooling="cls", outputs=2, **BODY
+    )
     publish = transformer.IMPORTS["bert"].publish
     assert publish(replace(config, feed_forward=16))["intermediate_size"] == 16
     refused(lambda: publish(replace(config, heads=2, head_width=6)), "the model: has 2 heads of width 6.")
-    refused(lambda: vit.IMPORTS["vit"].publish(replace(FAMILIES["vit"], heads=2, head_width=6)),
-            "the model: has 2 heads of width 6, which this format cannot say.", "  found: width 24")  # fmt: skip
+    refused(
+        lambda: vit.IMPORTS["vit"].publish(replace(FAMILIES["vit"], heads=2, head_width=6)),
+        "the model: has 2 heads of width 6, which this format cannot say.",
+        "  found: width 24",
+    )

@@ -18,8 +18,12 @@ def folder(tmp_path):
     """One split packed, one with .txt, one plain."""
     (tmp_path / "train.en.gz").write_bytes(gzip.compress("\n".join(ENGLISH).encode() + b"\n"))
     (tmp_path / "train.de").write_text("\n".join(GERMAN) + "\n", encoding="utf-8")
-    for name, lines in (("val.en.txt", ENGLISH[:3]), ("val.de.txt", GERMAN[:3]),
-                        ("test_2016.en", ENGLISH[:2]), ("test_2016.de", GERMAN[:2])):  # fmt: skip
+    for name, lines in (
+        ("val.en.txt", ENGLISH[:3]),
+        ("val.de.txt", GERMAN[:3]),
+        ("test_2016.en", ENGLISH[:2]),
+        ("test_2016.de", GERMAN[:2]),
+    ):
         (tmp_path / name).write_text("\r\n".join(lines), encoding="utf-8", newline="")
     return tmp_path
 

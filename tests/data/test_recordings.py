@@ -141,11 +141,14 @@ def test_lines_of_a_manifest_without_a_split_are_split_by_their_path(tmp_path):
         assert "a\u2028b" in columns["text"]
 
 
-@pytest.mark.parametrize(("line", "problem"), [
-    ('{"audio": "a.wav"', "this is not JSON"),
-    ('{"text": "hello"}', 'names no recording under the key "audio"'),
-    ('["a.wav", "hello"]', 'names no recording under the key "audio"'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('{"audio": "a.wav"', "this is not JSON"),
+        ('{"text": "hello"}', 'names no recording under the key "audio"'),
+        ('["a.wav", "hello"]', 'names no recording under the key "audio"'),
+    ],
+)
 def test_a_manifest_line_without_a_recording_is_refused(tmp_path, line, problem):
     path = manifest(tmp_path, [{"audio": "a.wav", "text": "hello"}, line])
     with pytest.raises(InputError) as error:
@@ -154,9 +157,12 @@ def test_a_manifest_line_without_a_recording_is_refused(tmp_path, line, problem)
 
 
 def test_manifest_lines_without_text_are_dropped_and_counted(tmp_path):
-    rows = [{"audio": "a.wav", "text": "hello", "split": "train"}, {"audio": "b.wav", "split": "train"},
-            {"audio": "c.wav", "text": " ... ", "split": "train"}, {"audio": "d.wav", "text": "too long " * 9,
-             "split": "train"}]  # fmt: skip
+    rows = [
+        {"audio": "a.wav", "text": "hello", "split": "train"},
+        {"audio": "b.wav", "split": "train"},
+        {"audio": "c.wav", "text": " ... ", "split": "train"},
+        {"audio": "d.wav", "text": "too long " * 9, "split": "train"},
+    ]
     source = AudioManifest(path=manifest(tmp_path, rows)).open("train")
     kept = with_transcripts(source, "text", Characters(), 20)
     assert kept.dropped == {"no text": 2, "text longer than 20": 1} and len(kept) == 1

@@ -28,11 +28,14 @@ def test_a_folder_has_a_file_a_split(tmp_path):
     assert [texts(data, split) for split in ("train", "validation", "test")] == ["012345678", "9", "tested"]
 
 
-@pytest.mark.parametrize(("fields", "split", "message"), [
-    ({}, "test", "there is no split 'test'"),
-    ({"validation": 1.0}, "train", "sum to less than 1"),
-    ({"validation": 0.001}, "validation", "the validation split is empty"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("fields", "split", "message"),
+    [
+        ({}, "test", "there is no split 'test'"),
+        ({"validation": 1.0}, "train", "sum to less than 1"),
+        ({"validation": 0.001}, "validation", "the validation split is empty"),
+    ],
+)
 def test_what_cannot_be_is_refused(tmp_path, fields, split, message):
     file = tmp_path / "my.txt"
     file.write_text("abcdefghij")
@@ -47,8 +50,9 @@ def test_stretches_cover_the_text(length, stride):
     columns = source[np.arange(len(source))]
     for start, part in zip(columns["stretch"], columns["line"], strict=True):
         assert part == text[start : start + length]
-    covered = {start + i for start, part in zip(columns["stretch"], columns["line"], strict=True)
-               for i in range(len(part))}  # fmt: skip
+    covered = {
+        start + i for start, part in zip(columns["stretch"], columns["line"], strict=True) for i in range(len(part))
+    }
     assert covered == set(range(len(text)))
     assert source.schema == {"line": "text", "stretch": "int"}
     assert len(set(columns["stretch"].tolist())) == len(source)

@@ -28,23 +28,33 @@ def fitted(source, path, **settings):
 def shop(count=400, seed=0):
     rng = np.random.default_rng(seed)
     tags = np.array(["new|sale", "sale", "", "new|red|sale"])
-    return Memory({
-        "city": [("Rome", "Oslo", "Lima")[i] for i in rng.integers(0, 3, count)],
-        "price": np.where(rng.random(count) < 0.1, np.nan, rng.random(count) * 10),
-        "views": rng.integers(0, 3000, count),
-        "stars": rng.integers(1, 6, count),
-        "tags": tags[rng.integers(0, 4, count)].tolist(),
-        "session_id": np.arange(count),
-        "comment": [f"visit {i}" for i in range(count)],
-        "shop": ["one"] * count,
-        "clicked": rng.integers(0, 2, count),
-    })  # fmt: skip
+    return Memory(
+        {
+            "city": [("Rome", "Oslo", "Lima")[i] for i in rng.integers(0, 3, count)],
+            "price": np.where(rng.random(count) < 0.1, np.nan, rng.random(count) * 10),
+            "views": rng.integers(0, 3000, count),
+            "stars": rng.integers(1, 6, count),
+            "tags": tags[rng.integers(0, 4, count)].tolist(),
+            "session_id": np.arange(count),
+            "comment": [f"visit {i}" for i in range(count)],
+            "shop": ["one"] * count,
+            "clicked": rng.integers(0, 2, count),
+        }
+    )
 
 
 def test_columns_are_judged_by_type_and_number_of_values():
     found = {g.name: g.kind for g in guess(shop(), ("clicked",), {}, "|", infer=True)}
-    assert found == {"city": "categorical", "price": "dense", "views": "dense", "stars": "categorical",
-                     "tags": "list", "session_id": "ignored", "comment": "ignored", "shop": "ignored"}  # fmt: skip
+    assert found == {
+        "city": "categorical",
+        "price": "dense",
+        "views": "dense",
+        "stars": "categorical",
+        "tags": "list",
+        "session_id": "ignored",
+        "comment": "ignored",
+        "shop": "ignored",
+    }
 
 
 def test_what_is_stated_needs_no_guess(tmp_path):
@@ -104,8 +114,10 @@ def test_categories_get_rows_of_one_stack_and_the_rest_the_row_of_the_unseen(tmp
     assert made.dims() == {"rows": 64, "fields": 2, "lists": (), "inputs": 0}
     asked = {"a": ["x", "y", "rare", "never seen", None, ""], "b": [1, 2.0, "2", "two", float("nan"), None]}
     unseen, missing = UNSEEN, MISSING
-    assert made.encode(asked)["ids"].T.tolist() == [[2, 3, unseen, unseen, missing, missing],
-                                                    [6, 7, 7, 4 + unseen, 4 + missing, 4 + missing]]  # fmt: skip
+    assert made.encode(asked)["ids"].T.tolist() == [
+        [2, 3, unseen, unseen, missing, missing],
+        [6, 7, 7, 4 + unseen, 4 + missing, 4 + missing],
+    ]
     assert made.unseen_rows.tolist() == [0, 4]
 
 
@@ -153,8 +165,10 @@ def test_absent_columns_are_missing_but_not_all_of_them(tmp_path):
     with pytest.raises(InputError) as error:
         made.encode({"town": ["Oslo"]})
     assert str(error.value).splitlines() == [
-        "columns: none of those that the model was trained on is there", "  found: town",
-        "  try:   price, views, city, stars, tags"]  # fmt: skip
+        "columns: none of those that the model was trained on is there",
+        "  found: town",
+        "  try:   price, views, city, stars, tags",
+    ]
 
 
 def test_wrong_columns_are_refused(tmp_path):
@@ -179,8 +193,10 @@ def test_values_and_labels():
         with pytest.raises(InputError) as error:
             clicks(wrong, "y")
         assert str(error.value).splitlines() == [
-            "column y: holds a label that is neither 1 nor 0", "  found: 3",
-            "  try:   --task.positive 3 makes that value a click and every other none"]  # fmt: skip
+            "column y: holds a label that is neither 1 nor 0",
+            "  found: 3",
+            "  try:   --task.positive 3 makes that value a click and every other none",
+        ]
 
 
 def test_split_by_time_takes_the_last_of_each_user():
@@ -240,9 +256,16 @@ def test_a_streamed_csv_is_the_one_that_is_read_whole(tmp_path, monkeypatch, lat
 def test_a_streamed_parquet_is_the_one_that_is_read_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(streamed, "ROWS", 50)
     n = 1000
-    table = pa.table({"i": range(n), "gap": [None if i == 999 else i for i in range(n)], "x": [i / 3 for i in range(n)],
-                      "word": [f"w{i % 5}" for i in range(n)], "tags": [["a", "b"][: i % 3] for i in range(n)],
-                      "yes": [bool(i % 2) for i in range(n)]})  # fmt: skip
+    table = pa.table(
+        {
+            "i": range(n),
+            "gap": [None if i == 999 else i for i in range(n)],
+            "x": [i / 3 for i in range(n)],
+            "word": [f"w{i % 5}" for i in range(n)],
+            "tags": [["a", "b"][: i % 3] for i in range(n)],
+            "yes": [bool(i % 2) for i in range(n)],
+        }
+    )
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=100)
     whole, mapped = tables.load(tmp_path / "t.parquet", "", ()), tables.load(tmp_path / "t.parquet", "", (), most=0)
     assert whole.schema == mapped.schema

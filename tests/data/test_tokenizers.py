@@ -71,8 +71,14 @@ def test_a_row_is_cut_before_its_last_special_token(bert):
 def test_tokenizer_json_loses_its_own_padding_and_cut(bert):
     stored = json.loads(Path(published(bert).file).read_text())
     stored["truncation"] = {"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
-    stored["padding"] = {"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,
-                         "pad_type_id": 0, "pad_token": "[PAD]"}  # fmt: skip
+    stored["padding"] = {
+        "strategy": {"Fixed": 9},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": "[PAD]",
+    }
     (bert / "vocab.txt").unlink()
     (bert / "tokenizer.json").write_text(json.dumps(stored))
     assert rows(published(bert).encode(["a film a film"], 16)) == [[2, 5, 6, 5, 6, 3]]
@@ -99,9 +105,15 @@ def pieces(tmp_path_factory):
     prefix = tmp_path_factory.mktemp("spm") / "spiece"
     texts = SyntheticSentiment(examples=500).open("train")[np.arange(300)]["text"]
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts), model_prefix=str(prefix), vocab_size=70, pad_id=0, eos_id=1, unk_id=2,
-        bos_id=3, minloglevel=2,
-    )  # fmt: skip
+        sentence_iterator=iter(texts),
+        model_prefix=str(prefix),
+        vocab_size=70,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=3,
+        minloglevel=2,
+    )
     return prefix.with_suffix(".model").read_bytes()
 
 
@@ -189,8 +201,16 @@ def test_ids_are_those_of_transformers(kind, tmp_path):
     special = {"bert": WORDS[:5], "gpt2": ["<|endoftext|>"], "roberta": ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]}
     if kind == "t5":
         prefix = str(tmp_path / "spiece")
-        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(source), model_prefix=prefix, vocab_size=70,
-                                                 pad_id=0, eos_id=1, unk_id=2, bos_id=-1, minloglevel=2)  # fmt: skip
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(source),
+            model_prefix=prefix,
+            vocab_size=70,
+            pad_id=0,
+            eos_id=1,
+            unk_id=2,
+            bos_id=-1,
+            minloglevel=2,
+        )
     else:
         trainer = BertWordPieceTokenizer() if kind == "bert" else ByteLevelBPETokenizer()
         trainer.train_from_iterator(source, vocab_size=400, special_tokens=special[kind])

@@ -59,8 +59,19 @@ def spell(symbols):
 
 
 def test_greedy_is_the_best_path():
-    frames = np.log(np.array([[0.1, 0.0, 0.8, 0.1], [0.1, 0.0, 0.8, 0.1], [0.9, 0.0, 0.1, 0.0], [0.1, 0.0, 0.9, 0.0],
-                              [0.1, 0.0, 0.1, 0.8], [0.0, 0.0, 0.1, 0.9]]) + 1e-9)  # fmt: skip
+    frames = np.log(
+        np.array(
+            [
+                [0.1, 0.0, 0.8, 0.1],
+                [0.1, 0.0, 0.8, 0.1],
+                [0.9, 0.0, 0.1, 0.0],
+                [0.1, 0.0, 0.9, 0.0],
+                [0.1, 0.0, 0.1, 0.8],
+                [0.0, 0.0, 0.1, 0.9],
+            ]
+        )
+        + 1e-9
+    )
     assert Greedy()(np.stack([frames, frames]), np.array([6, 4]), UNITS) == [[2, 2, 3], [2, 2]]
 
 
@@ -87,8 +98,9 @@ def test_a_wide_beam_weighs_words_as_the_model_does(seed, lexicon):
         said = spell(symbols)
         if not lexicon or all(word in words.words for word in said):
             expected[symbols] = score + 0.7 * words.sentence(said) + 0.4 * len(said)
-    found = {tuple(symbols): score for symbols, score in beam.search(frames, Rules(beam, UNITS, words))
-             if score > -math.inf}  # fmt: skip
+    found = {
+        tuple(symbols): score for symbols, score in beam.search(frames, Rules(beam, UNITS, words)) if score > -math.inf
+    }
     assert found.keys() == expected.keys()
     for symbols, score in found.items():
         np.testing.assert_allclose(score, expected[symbols], atol=1e-9)
@@ -123,11 +135,14 @@ def test_back_off():
     assert read_arpa(ARPA.replace(" ab", " AB"), "test", fold=True).words == {"a", "ab"}
 
 
-@pytest.mark.parametrize(("before", "after", "message"), [
-    ("\\data\\", "data", "test: this is no ARPA file: it has no line \\data\\"),
-    ("-0.4 a -0.3", "a -0.4", "test, line 11: this is no entry of a 1-gram\n  found: a -0.4"),
-    ("-0.3 a ab\n", "", "test: its header counts 3 2-grams\n  found: 2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("\\data\\", "data", "test: this is no ARPA file: it has no line \\data\\"),
+        ("-0.4 a -0.3", "a -0.4", "test, line 11: this is no entry of a 1-gram\n  found: a -0.4"),
+        ("-0.3 a ab\n", "", "test: its header counts 3 2-grams\n  found: 2"),
+    ],
+)
 def test_damaged_models_are_refused(before, after, message):
     with pytest.raises(InputError) as error:
         read_arpa(ARPA.replace(before, after), "test")

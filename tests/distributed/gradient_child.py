@@ -21,8 +21,7 @@ from suite.nn.layout import Layout, laid_out
 from suite.tree import map_paths, paths
 
 ROWS, LENGTH = 8, 16
-LAYOUTS = {"mixed": Parallel(data=2, fsdp=2, tensor=2),
-           "sequence": Parallel(data=2, fsdp=2, tensor=2, sequence=True)}  # fmt: skip
+LAYOUTS = {"mixed": Parallel(data=2, fsdp=2, tensor=2), "sequence": Parallel(data=2, fsdp=2, tensor=2, sequence=True)}
 
 
 def families():
@@ -37,12 +36,18 @@ def families():
         "transformer": (transformer.Config(vocab_size=40, outputs=2, **body), (tokens, mask)),
         "decoder": (decoder.Config(vocab_size=40, kv_heads=2, **body), (tokens, mask)),
         "seq2seq": (seq2seq.Config(vocab_size=40, **body), (tokens, mask, tokens[:, ::2])),
-        "vit": (vit.Config(height=8, width=8, channels=3, patch=4, outputs=5, layers=2, hidden=32, heads=4,
-                           feed_forward=64), (normal(8, 8, 3),)),
-        "wav2vec2": (wav2vec2.Config(outputs=10, pooling="mean", position_kernel=8, position_groups=4, **convs, **body),
-                     (normal(800), jnp.ones((ROWS, 800), bool))),
+        "vit": (
+            vit.Config(
+                height=8, width=8, channels=3, patch=4, outputs=5, layers=2, hidden=32, heads=4, feed_forward=64
+            ),
+            (normal(8, 8, 3),),
+        ),
+        "wav2vec2": (
+            wav2vec2.Config(outputs=10, pooling="mean", position_kernel=8, position_groups=4, **convs, **body),
+            (normal(800), jnp.ones((ROWS, 800), bool)),
+        ),
         "whisper": (whisper.Config(inputs=20, outputs=10, pooling="mean", **body), (normal(64, 20), frames)),
-    }  # fmt: skip
+    }
 
 
 def gradients(config, inputs, parallel):

@@ -50,8 +50,11 @@ def main(process: int, folder: Path) -> None:
     print("not shared", raised(lambda: hosts.check_shared(folder / f"of-{process}")))
 
     rows = np.arange(3.0 + process) + 10 * process
-    sums = {"auc": Ranking((rows, rows), (rows,)), "bleu": Overlap(np.array([process, 2]), 3, "chrf"),
-            "loss": Tally(np.float64(0.5), process)}  # fmt: skip
+    sums = {
+        "auc": Ranking((rows, rows), (rows,)),
+        "bleu": Overlap(np.array([process, 2]), 3, "chrf"),
+        "loss": Tally(np.float64(0.5), process),
+    }
     total = hosts.added(sums)
     print("auc", *(part.tolist() for part in total["auc"].total), "|", *(part.tolist() for part in total["auc"].count))
     print("bleu", total["bleu"].total.tolist(), total["bleu"].count, total["bleu"].metric)

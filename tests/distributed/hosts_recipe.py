@@ -6,7 +6,15 @@ from tests import toy
 
 def experiment():
     """Saves every twenty steps; slow enough to be caught between two of them."""
-    return replace(toy.experiment(), {
-        "train.steps": 80, "train.eval_every": 40, "train.log_every": 20, "model.width": 64, "checkpoint.every": 20,
-        "parallel.data": 1, "parallel.fsdp": -1,
-    })  # fmt: skip
+    return replace(
+        toy.experiment(),
+        {
+            "train.steps": 80,
+            "train.eval_every": 40,
+            "train.log_every": 20,
+            "model.width": 64,
+            "checkpoint.every": 20,
+            "parallel.data": 1,
+            "parallel.fsdp": -1,
+        },
+    )

@@ -34,8 +34,9 @@ def main(family: str, *layouts: str) -> None:
     source = small(family).task.source("train")
     with tempfile.TemporaryDirectory() as folder:
         experiment = prepare(small(family), Path(folder), source)
-        plan = make_plan(experiment.task, source, experiment.train.batch_size, seed=0,
-                         buckets=experiment.pipeline.buckets)  # fmt: skip
+        plan = make_plan(
+            experiment.task, source, experiment.train.batch_size, seed=0, buckets=experiment.pipeline.buckets
+        )
         items = list(dispatches(Encoder(experiment.task, source, plan, augment=True), 0, STEPS))
         begun = initial(experiment)
         print(json.dumps({name: trained(experiment, items, begun, LAYOUTS[name]) for name in layouts or LAYOUTS}))

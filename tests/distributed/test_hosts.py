@@ -40,9 +40,13 @@ def free_port():
 def start(arguments, devices, **pipes):
     """``suite`` on that many simulated devices a process."""
     flags = f"--xla_force_host_platform_device_count={devices}"
-    return subprocess.Popen([sys.executable, "-m", "suite", *map(str, arguments)], cwd=ROOT, text=True,
-                            env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-                            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **pipes})  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-m", "suite", *map(str, arguments)],
+        cwd=ROOT,
+        text=True,
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **pipes},
+    )
 
 
 def finished(arguments, devices):
@@ -64,8 +68,11 @@ def final_state(folder):
 def logged(folder):
     """What was logged, without how long it took."""
     history = suite.open(folder, allow=("tests",)).history
-    return {name: [value for value in values if value is not None]
-            for name, values in history.items() if "second" not in name}  # fmt: skip
+    return {
+        name: [value for value in values if value is not None]
+        for name, values in history.items()
+        if "second" not in name
+    }
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +135,9 @@ def test_the_end_of_one_process_ends_all_and_the_run_goes_on(two, tmp_path):
         assert launcher.poll() is None, launcher.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    victim = next(child for child in psutil.Process(launcher.pid).children()
-                  if child.environ().get("SUITE_PROCESS") == "1")  # fmt: skip
+    victim = next(
+        child for child in psutil.Process(launcher.pid).children() if child.environ().get("SUITE_PROCESS") == "1"
+    )
     victim.kill()
     killed = time.monotonic()
     _, err = launcher.communicate(timeout=60)
@@ -192,9 +200,17 @@ def lines_of_each(module, count, arguments, codes, **variables):
     """What ``count`` processes of a child module printed, each given its number; they end with ``codes``."""
     address = f"127.0.0.1:{free_port()}"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", **variables}
-    running = [subprocess.Popen([sys.executable, "-m", module, address, *map(str, arguments(i))], cwd=ROOT, text=True,
-                                env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-               for i in range(count)]  # fmt: skip
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", module, address, *map(str, arguments(i))],
+            cwd=ROOT,
+            text=True,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for i in range(count)
+    ]
     printed = [process.communicate(timeout=100) for process in running]
     assert [process.returncode for process in running] == codes, printed
     return [(out + err).splitlines() for out, err in printed]
@@ -222,20 +238,26 @@ def test_two_processes_agree(tmp_path):
             ("together RunError: process 1: ValueError: mine", "together ValueError: mine")[i],
             ("after first made it", "after first 0")[i],
             f'not shared InputError: --run-dir "{tmp_path}/of-{i}": {blind}',
-            split(i), split(i), shared(i),
-        ]  # fmt: skip
+            split(i),
+            split(i),
+            shared(i),
+        ]
         said = (tmp_path / f"said-{i}").read_text().splitlines()
         assert sorted(said) == sorted([*common, *own])
 
 
-@pytest.mark.parametrize("does, last, said", [
-    ("dies", -signal.SIGKILL, r"process 2 \(\S+\) is gone; the other 2 of 3 processes stop"),
-    ("refuses", 2, r"process 2 \(\S+\) ended: record 7 is broken"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "does, last, said",
+    [
+        ("dies", -signal.SIGKILL, r"process 2 \(\S+\) is gone; the other 2 of 3 processes stop"),
+        ("refuses", 2, r"process 2 \(\S+\) ended: record 7 is broken"),
+    ],
+)
 def test_what_ends_one_process_is_told_by_all(does, last, said):
     code = 75 if does == "dies" else 2
-    *others, own = lines_of_each("tests.distributed.watch_child", 3, lambda i: (3, i, does if i == 2 else "waits"),
-                                 [code, code, last])  # fmt: skip
+    *others, own = lines_of_each(
+        "tests.distributed.watch_child", 3, lambda i: (3, i, does if i == 2 else "waits"), [code, code, last]
+    )
     for lines in others:
         assert re.fullmatch(f"suite: {said}", lines[0]), lines
     assert own == ([] if does == "dies" else ["record 7 is broken"])
@@ -319,8 +341,14 @@ def test_all_that_came_are_let_go_and_the_port_is_free():
         peer.socket.close()
 
 
-SLURM = {"SLURM_JOB_ID": "70001", "SLURM_STEP_NODELIST": "node[03-04]", "SLURM_NTASKS": "2", "SLURM_PROCID": "1",
-         "SLURM_LOCALID": "0", "SLURM_STEP_TASKS_PER_NODE": "1(x2)"}  # fmt: skip
+SLURM = {
+    "SLURM_JOB_ID": "70001",
+    "SLURM_STEP_NODELIST": "node[03-04]",
+    "SLURM_NTASKS": "2",
+    "SLURM_PROCID": "1",
+    "SLURM_LOCALID": "0",
+    "SLURM_STEP_TASKS_PER_NODE": "1(x2)",
+}
 
 
 def test_where_a_process_stands(monkeypatch):
@@ -345,18 +373,29 @@ def test_where_a_process_stands(monkeypatch):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        ({"processes": "2"}, "flag --coordinator: is missing: a run of several processes needs all three.\n"
-                             "  found: --processes 2\n  try:   --coordinator or SUITE_COORDINATOR"),
-        ({"coordinator": "a:1", "processes": "2", "process-id": "2"},
-         "flag --process-id: 2 is none of 2 processes.\n  try:   0 to 1"),
-        ({"coordinator": "a", "processes": "2", "process-id": "1"},
-         'flag --coordinator: "a" is no address.\n  try:   --coordinator HOST:PORT'),
-        ({"coordinator": "a:1", "processes": "two", "process-id": "1"},
-         'flag --processes: "two" is no number from 1.\n  try:   --processes 1'),
-        ({"coordinator": "a:1", "processes": "2", "process-id": "1", "join-seconds": "soon"},
-         'flag --join-seconds: "soon" is no number of seconds from 1.\n  try:   --join-seconds 300'),
+        (
+            {"processes": "2"},
+            "flag --coordinator: is missing: a run of several processes needs all three.\n"
+            "  found: --processes 2\n  try:   --coordinator or SUITE_COORDINATOR",
+        ),
+        (
+            {"coordinator": "a:1", "processes": "2", "process-id": "2"},
+            "flag --process-id: 2 is none of 2 processes.\n  try:   0 to 1",
+        ),
+        (
+            {"coordinator": "a", "processes": "2", "process-id": "1"},
+            'flag --coordinator: "a" is no address.\n  try:   --coordinator HOST:PORT',
+        ),
+        (
+            {"coordinator": "a:1", "processes": "two", "process-id": "1"},
+            'flag --processes: "two" is no number from 1.\n  try:   --processes 1',
+        ),
+        (
+            {"coordinator": "a:1", "processes": "2", "process-id": "1", "join-seconds": "soon"},
+            'flag --join-seconds: "soon" is no number of seconds from 1.\n  try:   --join-seconds 300',
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_place_that_is_none_is_refused(flags, message):
     with pytest.raises(InputError) as error:
         find_place(flags, {})

@@ -22,8 +22,14 @@ def simulated(devices: int) -> dict[str, str]:
 
 def run(module, *arguments):
     """What a module prints as JSON, run over 8 simulated devices."""
-    done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, env=simulated(8), capture_output=True,
-                          text=True, timeout=600)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        env=simulated(8),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

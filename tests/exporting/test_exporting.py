@@ -19,8 +19,9 @@ from tests.untrained import TASKS, adapted, copied, images, resealed, untrained
 SLOW = ("patches", "llamas", "keywords", "waveforms", "whispers")
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
-                                  for name in TASKS])  # fmt: skip
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in TASKS]
+)
 def test_a_bundle_answers_as_its_run(name, exported):
     """Export compares outputs itself; here the answers that a user would see. Some compute in bfloat16: in the same
     forms, the same numbers."""
@@ -41,8 +42,9 @@ def test_a_bundle_answers_as_its_run(name, exported):
         assert answer.keys() == schema["properties"].keys() == set(schema["required"])
 
 
-@pytest.mark.parametrize(("buckets", "lengths"), [((6, 12), (6, 12)), ((6,), (6, 16)), ((6, 14), (6, 14)),
-                                                  ((6, 40), (6, 16))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("buckets", "lengths"), [((6, 12), (6, 12)), ((6,), (6, 16)), ((6, 14), (6, 14)), ((6, 40), (6, 16))]
+)
 def test_the_longest_request_has_a_program(buckets, lengths, tmp_path):
     """Rows of the toy have 12 digits at the most; what training didn't see is padded to eights, as in a run."""
     run = untrained(suite.replace(toy.experiment(), {"pipeline.buckets": buckets}), tmp_path)
@@ -96,8 +98,10 @@ def test_a_test_split_without_labels_is_no_metric(tmp_path):
     for split, labels in (("train", ("no", "yes")), ("validation", ("no", "yes")), ("test", ("?", "?"))):
         rows = [f"{'good' if i % 2 else 'bad'} film {i % 7},{labels[i % 2]}" for i in range(40)]
         (tmp_path / "data" / f"{split}.csv").write_text("\n".join(["text,label", *rows]))
-    experiment = suite.replace(TASKS["texts"](tmp_path), {"task.data": Table(path=str(tmp_path / "data")),
-                                                          "task.max_length": 8, "pipeline.buckets": (8,)})  # fmt: skip
+    experiment = suite.replace(
+        TASKS["texts"](tmp_path),
+        {"task.data": Table(path=str(tmp_path / "data")), "task.max_length": 8, "pipeline.buckets": (8,)},
+    )
     bundle = suite.export(untrained(experiment, tmp_path / "run"), tmp_path / "bundle", platforms=("cpu",))
     assert bundle.manifest.made["checked"] == "40 records of the test split"
     assert set(bundle.metrics) == {"validation/accuracy", "validation/loss"}
@@ -139,21 +143,30 @@ def test_weights_in_a_program_are_noticed(tmp_path):
             return {"logits": jnp.asarray(table)[batch["digits"], :2].sum(1)}
 
     run = untrained(toy.experiment(), tmp_path / "run")
-    weights, inputs = tracing.weights_of(*run.variables), tracing.inputs_of(run.experiment.task.codec.encode(
-        {"digits": [[1, 2]]}))  # fmt: skip
+    weights, inputs = (
+        tracing.weights_of(*run.variables),
+        tracing.inputs_of(run.experiment.task.codec.encode({"digits": [[1, 2]]})),
+    )
     with pytest.raises(RunError, match="the program for rows of length 6 holds 1,100,000 numbers"):
         tracing.trace(run.graph, Constant(), weights, inputs, 6)
 
 
-@pytest.mark.parametrize(("options", "said"), [
-    ({"name": "../up"}, '--name "../up": must be letters, digits, points, dashes and underscores, at most 64.'),
-    ({"platforms": ("cpu", "abacus")},
-     "flag --platforms: abacus is no platform.\n  try:   --platforms cpu cuda tpu"),
-    ({"platforms": ("tpu",)},
-     "flag --platforms: must have cpu, since a bundle is checked on this machine.\n  found: tpu\n"
-     "  try:   --platforms cpu tpu"),
-    ({"format": "onnx"}, '--format "onnx": is none.\n  found: bundle, huggingface'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"name": "../up"}, '--name "../up": must be letters, digits, points, dashes and underscores, at most 64.'),
+        (
+            {"platforms": ("cpu", "abacus")},
+            "flag --platforms: abacus is no platform.\n  try:   --platforms cpu cuda tpu",
+        ),
+        (
+            {"platforms": ("tpu",)},
+            "flag --platforms: must have cpu, since a bundle is checked on this machine.\n  found: tpu\n"
+            "  try:   --platforms cpu tpu",
+        ),
+        ({"format": "onnx"}, '--format "onnx": is none.\n  found: bundle, huggingface'),
+    ],
+)
 def test_what_is_refused(options, said, tmp_path):
     run = untrained(toy.experiment(), tmp_path / "run")
     with pytest.raises(InputError) as error:
@@ -165,8 +178,9 @@ def test_the_command(tmp_path, command, refused):
     """From training to an answer, and what was there is left alone."""
     run, bundle = tmp_path / "run", tmp_path / "bundle"
     command("train", "vision.digits_dnn", "--smoke", "--run-dir", run)
-    printed = command("export", run, "--to", bundle, "--platforms", "cpu", "tpu", "--name", "digits",
-                      "--licence", "MIT")  # fmt: skip
+    printed = command(
+        "export", run, "--to", bundle, "--platforms", "cpu", "tpu", "--name", "digits", "--licence", "MIT"
+    )
     opened = suite.open(bundle)
     first, second, third, last = printed.splitlines()
     assert first.startswith(f"digits, version {opened.version}: 6 files, ") and second == "programs for cpu, tpu"
@@ -184,8 +198,16 @@ def test_the_command(tmp_path, command, refused):
         "suite export: flag --platforms: names no platform.\n  found: abacus\n  try:   --platforms cpu cuda tpu\n"
     )
     card = (bundle / "model_card.md").read_text()
-    for text in ("# digits", "Classes, 10: 0, 1, 2", "## Licence\n\nMIT", "| test/accuracy | 0.", "| train | 1,",
-                 "Not stated by those who made it", "suite train vision.digits_dnn", "- trained in "):
+    for text in (
+        "# digits",
+        "Classes, 10: 0, 1, 2",
+        "## Licence\n\nMIT",
+        "| test/accuracy | 0.",
+        "| train | 1,",
+        "Not stated by those who made it",
+        "suite train vision.digits_dnn",
+        "- trained in ",
+    ):
         assert text in card
 
 
@@ -198,8 +220,10 @@ def test_a_bundle_is_measured(exported):
     folder = exported("continuations")[1].folder
     with pytest.raises(InputError) as error:
         suite.evaluate(folder, "validation")
-    assert str(error.value) == (f'bundle "{folder}": answers requests, and its task is scored by something else.\n'
-                                "  found: tokens\n  try:   suite evaluate RUN")  # fmt: skip
+    assert str(error.value) == (
+        f'bundle "{folder}": answers requests, and its task is scored by something else.\n'
+        "  found: tokens\n  try:   suite evaluate RUN"
+    )
 
 
 def test_refreshed(exported, tmp_path, command):
@@ -238,4 +262,5 @@ def test_refreshed_in_place(exported, tmp_path, monkeypatch, refused):
     for flag in ("name", "licence", "format"):
         assert refused("export", "--refresh", folder, f"--{flag}", "x") == (
             f"suite export: flag --{flag}: says what a refreshed bundle keeps as it is.\n  found: x\n"
-            "  try:   suite export RUN, or leave it out\n")  # fmt: skip
+            "  try:   suite export RUN, or leave it out\n"
+        )

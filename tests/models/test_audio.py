@@ -17,9 +17,20 @@ from suite.errors import InputError
 from suite.models import audio, wav2vec2, whisper
 from suite.tree import paths
 
-SHORT = {"conv_widths": (6, 6), "conv_kernels": (10, 3), "conv_strides": (5, 2), "layers": 1, "width": 16, "heads": 2,
-         "feed_forward": 24, "position_kernel": 8, "position_groups": 2, "outputs": 5,
-         "mask_time": 0.3, "mask_time_length": 2}  # fmt: skip
+SHORT = {
+    "conv_widths": (6, 6),
+    "conv_kernels": (10, 3),
+    "conv_strides": (5, 2),
+    "layers": 1,
+    "width": 16,
+    "heads": 2,
+    "feed_forward": 24,
+    "position_kernel": 8,
+    "position_groups": 2,
+    "outputs": 5,
+    "mask_time": 0.3,
+    "mask_time_length": 2,
+}
 CONFORMER = {"inputs": 8, "outputs": 5, "layers": 1, "width": 16, "heads": 2, "kernel": 5}
 CONFIGS = {
     "conformer": audio.Config(**CONFORMER),
@@ -93,8 +104,10 @@ def test_batch_statistics_are_of_real_frames():
     x, mask = recording(config)
     outputs, seen = train(x, mask)
     filler = jnp.full((2, *x.shape[1:]), 9.0)
-    more, more_seen = train(jnp.concatenate([jnp.where(mask[..., None], x, -3), filler]),
-                            jnp.concatenate([mask, jnp.zeros((2, mask.shape[1]), bool)]))  # fmt: skip
+    more, more_seen = train(
+        jnp.concatenate([jnp.where(mask[..., None], x, -3), filler]),
+        jnp.concatenate([mask, jnp.zeros((2, mask.shape[1]), bool)]),
+    )
     seen, more_seen = paths(seen), paths(more_seen)
     assert seen.keys() == more_seen.keys() and len(seen) == 2
     for path, value in seen.items():
@@ -114,10 +127,16 @@ def test_the_stem_rounds_frames_up(subsampling):
         assert x.shape == (2, -(-length // subsampling), 16) and real.shape == x.shape[:2]
 
 
-@pytest.mark.parametrize(("name", "compute"), [
-    ("conformer", "bfloat16"), ("conformer plane", "float32"), ("wav2vec2", "bfloat16"), ("wav2vec2 large", "float32"),
-    ("whisper", "float32"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "compute"),
+    [
+        ("conformer", "bfloat16"),
+        ("conformer plane", "float32"),
+        ("wav2vec2", "bfloat16"),
+        ("wav2vec2 large", "float32"),
+        ("whisper", "float32"),
+    ],
+)
 def test_gradients_are_finite_and_reach_every_parameter(name, compute):
     config = CONFIGS[name]
     model = precision.apply(built(config), Precision(compute=compute))
@@ -222,15 +241,21 @@ def test_adopting_published_weights_keeps_what_training_decides():
             config.adopt(published if not isinstance(config, wav2vec2.Config) else whispers)
 
 
-@pytest.mark.parametrize(("fields", "message"), [
-    ({"heads": 5}, "field model.heads: must divide width"),
-    ({"width": 12, "heads": 4, "positions": "rotary"}, "field model.heads: rotary positions need an even width a head"),
-    ({"subsampling": 3}, "field model.subsampling: no such choice"),
-    ({"stem": "conv2d", "subsampling": 1}, "field model.subsampling: must be 2, 4 or 8"),
-    ({"kernel": 0}, "field model.kernel: must be at least 1"),
-    ({"layers": -1}, "field model.layers: must not be negative"),
-    ({"dropout": 1.0}, "field model.dropout: must be at least 0 and below 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"heads": 5}, "field model.heads: must divide width"),
+        (
+            {"width": 12, "heads": 4, "positions": "rotary"},
+            "field model.heads: rotary positions need an even width a head",
+        ),
+        ({"subsampling": 3}, "field model.subsampling: no such choice"),
+        ({"stem": "conv2d", "subsampling": 1}, "field model.subsampling: must be 2, 4 or 8"),
+        ({"kernel": 0}, "field model.kernel: must be at least 1"),
+        ({"layers": -1}, "field model.layers: must not be negative"),
+        ({"dropout": 1.0}, "field model.dropout: must be at least 0 and below 1"),
+    ],
+)
 def test_wrong_fields_are_refused(fields, message):
     with pytest.raises(InputError, match=re.escape(message)):
         audio.Config(**{**CONFORMER, **fields})

@@ -19,8 +19,16 @@ def tiny(**fields):
     return decoder.Config(**{**sizes, **fields})
 
 
-LLAMA = dict(norm="rms", positions="rotary", activation="swiglu", bias=False, feed_forward_bias=False, tied=False,
-             kv_heads=2, theta=500.0)  # fmt: skip
+LLAMA = dict(
+    norm="rms",
+    positions="rotary",
+    activation="swiglu",
+    bias=False,
+    feed_forward_bias=False,
+    tied=False,
+    kv_heads=2,
+    theta=500.0,
+)
 CONFIGS = {"gpt": tiny(), "llama": tiny(**LLAMA)}
 TOKENS = jax.random.randint(jax.random.key(0), (3, 9), 0, 31)
 LENGTHS = jnp.array([9, 5, 2])
@@ -139,13 +147,21 @@ def test_published_weights_decide_the_body_and_training_the_rest():
         tiny().adopt(dnn.Config(inputs=3))
 
 
-@pytest.mark.parametrize(("fields", "where"), [
-    ({"heads": 3}, "model.heads"), ({"kv_heads": 3}, "model.kv_heads"), ({"layers": 0}, "model.layers"),
-    ({"width": 12, "positions": "rotary"}, "model.heads"), ({"norm": "batch"}, "model.norm"),
-    ({"remat": "some"}, "model.remat"), ({"attention": "flash"}, "model.attention"),
-    ({"dropout": 1.0}, "model.dropout"),
-    ({"epsilon": 0.0}, "model.epsilon"), ({"vocab_size": -1}, "model.vocab_size"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("fields", "where"),
+    [
+        ({"heads": 3}, "model.heads"),
+        ({"kv_heads": 3}, "model.kv_heads"),
+        ({"layers": 0}, "model.layers"),
+        ({"width": 12, "positions": "rotary"}, "model.heads"),
+        ({"norm": "batch"}, "model.norm"),
+        ({"remat": "some"}, "model.remat"),
+        ({"attention": "flash"}, "model.attention"),
+        ({"dropout": 1.0}, "model.dropout"),
+        ({"epsilon": 0.0}, "model.epsilon"),
+        ({"vocab_size": -1}, "model.vocab_size"),
+    ],
+)
 def test_values_that_cannot_be_are_refused_by_name(fields, where):
     with pytest.raises(InputError, match=where):
         tiny(**fields)

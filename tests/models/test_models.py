@@ -69,9 +69,16 @@ def test_the_512_512_2_transformer_by_shape():
 
 def test_bert_base_has_its_parameters():
     config = transformer.Config(
-        vocab_size=30_522, outputs=2, layers=12, width=768, heads=12, feed_forward=3072,
-        norm="post", pooling="cls", embedding_norm=True,
-    )  # fmt: skip
+        vocab_size=30_522,
+        outputs=2,
+        layers=12,
+        width=768,
+        heads=12,
+        feed_forward=3072,
+        norm="post",
+        pooling="cls",
+        embedding_norm=True,
+    )
     model = nnx.eval_shape(lambda: config.build(rngs=nnx.Rngs(0)))
     # transformers' BertForSequenceClassification has 109,483,778; the two token types are 1,536 of them.
     assert size(model) == 109_483_778 - 2 * 768
@@ -192,11 +199,7 @@ def test_values_that_cannot_be_are_refused_by_name(build, where):
 
 def bert_weights(theirs: dict[str, np.ndarray], layers: int) -> dict[str, np.ndarray]:
     """Weights of transformers' BERT by our paths."""
-    names = {
-        "encoder/embedding_norm": "bert.embeddings.LayerNorm",
-        "pooler": "bert.pooler.dense",
-        "head": "classifier",
-    }
+    names = {"encoder/embedding_norm": "bert.embeddings.LayerNorm", "pooler": "bert.pooler.dense", "head": "classifier"}
     parts = {
         "attention/query": "attention.self.query",
         "attention/key": "attention.self.key",
@@ -225,9 +228,15 @@ def test_post_norm_with_cls_is_bert():
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     torch.manual_seed(0)
     sizes = transformers.BertConfig(
-        vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=24, num_labels=3, initializer_range=0.3,
-    )  # fmt: skip
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=24,
+        num_labels=3,
+        initializer_range=0.3,
+    )
     bert = transformers.BertForSequenceClassification(sizes).eval()
     model = CONFIGS["bert"].build(rngs=nnx.Rngs(0))
     weights = bert_weights({name: value.numpy() for name, value in bert.state_dict().items()}, 2)

@@ -17,8 +17,17 @@ def tiny(**fields):
     return seq2seq.Config(**{**sizes, **fields})
 
 
-T5 = dict(norm="rms", positions="relative", buckets=8, furthest=12, activation="geglu", bias=False, tied=False,
-          scale_embedding=False, scale_scores=False)  # fmt: skip
+T5 = dict(
+    norm="rms",
+    positions="relative",
+    buckets=8,
+    furthest=12,
+    activation="geglu",
+    bias=False,
+    tied=False,
+    scale_embedding=False,
+    scale_scores=False,
+)
 CONFIGS = {"plain": tiny(), "t5": tiny(**T5), "marian": tiny(order="post", activation="silu", output_bias=True)}
 SOURCE = jax.random.randint(jax.random.key(0), (3, 7), 0, 31)
 MASK = jnp.arange(7) < jnp.array([7, 4, 1])[:, None]
@@ -100,11 +109,18 @@ def test_layers_count_from_the_input_to_the_head(config):
     assert layers["encoder/layers/0/mlp/up/kernel"] == 1 and layers["decoder/layers/1/cross/key/kernel"] == 3
 
 
-@pytest.mark.parametrize(("fields", "where"), [
-    ({"heads": 3}, "model.heads"), ({"layers": 0}, "model.layers"), ({"order": "both"}, "model.order"),
-    ({"positions": "learned"}, "model.positions"), ({"buckets": 2}, "model.buckets"),
-    ({"furthest": 9, "buckets": 32}, "model.buckets"), ({"feed_forward_dropout": 1.0}, "model.feed_forward_dropout"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("fields", "where"),
+    [
+        ({"heads": 3}, "model.heads"),
+        ({"layers": 0}, "model.layers"),
+        ({"order": "both"}, "model.order"),
+        ({"positions": "learned"}, "model.positions"),
+        ({"buckets": 2}, "model.buckets"),
+        ({"furthest": 9, "buckets": 32}, "model.buckets"),
+        ({"feed_forward_dropout": 1.0}, "model.feed_forward_dropout"),
+    ],
+)
 def test_values_that_cannot_be_are_refused_by_name(fields, where):
     with pytest.raises(InputError, match=where):
         tiny(**fields)

@@ -14,8 +14,7 @@ TINY = {"height": 8, "width": 12, "channels": 3, "outputs": 5, "patch": 4, "laye
 
 
 @pytest.mark.parametrize(
-    ("make", "size"),
-    [(vit.tiny, 5_717_416), (vit.small, 22_050_664), (vit.base, 86_567_656), (vit.large, 304_326_632)],
+    ("make", "size"), [(vit.tiny, 5_717_416), (vit.small, 22_050_664), (vit.base, 86_567_656), (vit.large, 304_326_632)]
 )
 def test_published_sizes(make, size):
     config = make(height=224, width=224, channels=3, outputs=1000)
@@ -54,7 +53,11 @@ def test_depth_for_layer_wise_rates():
     params = paths(nnx.to_pure_dict(nnx.state(nnx.eval_shape(lambda: config.build(rngs=nnx.Rngs(0))), nnx.Param)))
     found = {path: config.layer_of(path) for path in params}
     assert {path for path, depth in found.items() if depth == 0} == {
-        "patches/kernel", "patches/bias", "class_embedding", "position_embedding"}  # fmt: skip
+        "patches/kernel",
+        "patches/bias",
+        "class_embedding",
+        "position_embedding",
+    }
     assert found["layers/1/mlp/up/kernel"] == 2 and found["head/kernel"] == found["norm/scale"] == config.depth == 3
 
 

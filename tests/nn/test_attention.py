@@ -29,8 +29,9 @@ def test_the_fused_kernel_gives_what_the_plain_one_gives(causal, compute):
     bias = normal(3, (1, 6, 7, 7))
 
     def run(kernel, q, k, v, bias):
-        made = attend(q, k, v, visible=MASK[:, None, None], causal=causal, bias=bias, scale=0.4, compute=compute,
-                      kernel=kernel)  # fmt: skip
+        made = attend(
+            q, k, v, visible=MASK[:, None, None], causal=causal, bias=bias, scale=0.4, compute=compute, kernel=kernel
+        )
         return jnp.where(MASK[..., None, None], made, 0).sum(-1)
 
     g = normal(4, (2, 7, 6))
@@ -75,8 +76,9 @@ def test_steps_with_a_cache_equal_the_whole(fields):
     made = []
     for start, end in ((0, 4), (4, 5), (5, 6), (6, 7)):
         mask = jnp.ones((2, end - start), bool)
-        y, pair = layer.step(x[:, start:end], cache.layers[0], cache.length, cache.visible(mask),
-                             places=cache.places(mask))  # fmt: skip
+        y, pair = layer.step(
+            x[:, start:end], cache.layers[0], cache.length, cache.visible(mask), places=cache.places(mask)
+        )
         cache = Cache((pair,), cache.added(mask), cache.length + end - start)
         made.append(y)
     np.testing.assert_allclose(jnp.concatenate(made, 1), whole, atol=2e-6)
@@ -95,8 +97,10 @@ def test_a_remembered_memory_is_read_as_the_memory():
 def test_a_cache_written_by_a_donating_step_is_written_in_place():
     layer = SelfAttention(8, 2, rngs=nnx.Rngs(0), causal=True)
     graph, state = nnx.split(layer)
-    step = jax.jit(lambda pair, x: nnx.merge(graph, state).step(x, pair, jnp.int32(2), jnp.ones((1, 1, 1, 6), bool))[1],
-                   donate_argnums=0)  # fmt: skip
+    step = jax.jit(
+        lambda pair, x: nnx.merge(graph, state).step(x, pair, jnp.int32(2), jnp.ones((1, 1, 1, 6), bool))[1],
+        donate_argnums=0,
+    )
     pair = layer.empty(1, 6)
     address = pair[0].unsafe_buffer_pointer()
     made = step(pair, normal(0, (1, 1, 8)))

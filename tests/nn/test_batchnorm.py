@@ -58,8 +58,10 @@ def test_batch_norm_learns_from_the_batch_statistics_too(dtype, rows):
         return norm(x, rows, training=True)
 
     operands = x, jnp.array([2.0, -1.0]), jnp.array([0.0, 3.0])
-    made, expected = (jax.value_and_grad(lambda *of, f=f: (jnp.sin(f(*of)) * weight).sum(), (0, 1, 2))(*operands)
-                      for f in (ours, formula))  # fmt: skip
+    made, expected = (
+        jax.value_and_grad(lambda *of, f=f: (jnp.sin(f(*of)) * weight).sum(), (0, 1, 2))(*operands)
+        for f in (ours, formula)
+    )
     np.testing.assert_allclose(made[0], expected[0], rtol=1e-5)
     for got, wanted in zip(made[1], expected[1], strict=True):
         assert got.dtype == wanted.dtype

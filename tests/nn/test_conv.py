@@ -39,8 +39,14 @@ def drawn(shape):
 def reference(shape, x, kernel):
     """XLA's own operation and its own derivative."""
     _, _, _, stride, padding, groups, _, _ = shape
-    return lax.conv_general_dilated(x, kernel, (stride, stride), ((padding, padding),) * 2,
-                                    dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups)  # fmt: skip
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        ((padding, padding),) * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
 
 
 def forms(shape):
@@ -125,8 +131,10 @@ def test_a_finished_convolution_is_its_steps(compute, by_library, monkeypatch):
         @jax.jit
         def everything(x, kernel, scale, shift, once=once, steps=steps, learned=learned):
             like = steps(x, kernel, scale, shift, None, False)
-            return [[learned(function, added, relu, x, kernel, scale, shift) for function in (once, steps)]
-                    for added, relu in ((None, True), (jnp.ones_like(like), False))]  # fmt: skip
+            return [
+                [learned(function, added, relu, x, kernel, scale, shift) for function in (once, steps)]
+                for added, relu in ((None, True), (jnp.ones_like(like), False))
+            ]
 
         channels = jnp.arange(1.0, outputs + 1)
         for got, expected in everything(*drawn(shape), jnp.cos(channels), jnp.sin(channels)):
@@ -141,8 +149,9 @@ def test_maps_can_be_narrow_and_their_sums_are_not(by_library, monkeypatch):
     if not by_library:
         monkeypatch.setattr(onednn, "_library", lambda: None)
     x, kernel = drawn(SHAPES[0])
-    wide, narrow = (partial(conv2d, stride=1, padding=1, compute="bfloat16", result=result)
-                    for result in ("float32", "bfloat16"))  # fmt: skip
+    wide, narrow = (
+        partial(conv2d, stride=1, padding=1, compute="bfloat16", result=result) for result in ("float32", "bfloat16")
+    )
     made = narrow(x, kernel)
     assert made.dtype == jnp.bfloat16
     np.testing.assert_array_equal(made, wide(x, kernel).astype(jnp.bfloat16))

@@ -29,9 +29,9 @@ def agree(theirs, ours, x, w):
             assert float(jnp.linalg.norm(a - b)) <= tolerance * float(jnp.linalg.norm(b))
 
 
-@pytest.mark.parametrize(("frames", "taps", "inputs", "stride"), [
-    (37, 10, 1, 5), (41, 3, 100, 2), (9, 9, 40, 2), (12, 2, 3, 4),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("frames", "taps", "inputs", "stride"), [(37, 10, 1, 5), (41, 3, 100, 2), (9, 9, 40, 2), (12, 2, 3, 4)]
+)
 def test_products_are_the_strided_convolution(frames, taps, inputs, stride):
     x, w = normal(0, 2, frames, inputs), normal(1, taps, inputs, 8)
     ours = {

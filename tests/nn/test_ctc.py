@@ -70,8 +70,13 @@ def test_loss_and_gradient_are_those_of_pytorch(seed):
     losses, grads, fits = value_and_grad(logits, mask, labels, labels_mask)
     x = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
     made = torch.nn.functional.ctc_loss(
-        x.log_softmax(-1).transpose(0, 1), torch.tensor(labels), torch.tensor(mask.sum(1)),
-        torch.tensor(labels_mask.sum(1)), reduction="none", zero_infinity=True)  # fmt: skip
+        x.log_softmax(-1).transpose(0, 1),
+        torch.tensor(labels),
+        torch.tensor(mask.sum(1)),
+        torch.tensor(labels_mask.sum(1)),
+        reduction="none",
+        zero_infinity=True,
+    )
     (made * torch.arange(1.0, 7)).sum().backward()
     np.testing.assert_allclose(losses, made.detach().numpy(), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(grads, np.where(fits[:, None, None], x.grad.numpy(), 0), atol=1e-4)

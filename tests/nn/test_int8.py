@@ -60,7 +60,8 @@ def test_programs_with_an_open_number_of_rows(inputs, outputs):
     w = integers(inputs, outputs)
     for function, kind in ((int8.weight_dot, jnp.float32), (int8.integer_dot, jnp.int8)):
         program = jax.export.export(jax.jit(function), platforms=("cpu", "cuda", "tpu"))(
-            jax.ShapeDtypeStruct((rows, inputs), kind), w)  # fmt: skip
+            jax.ShapeDtypeStruct((rows, inputs), kind), w
+        )
         for count in (1, 2, 70):
             x = jnp.asarray(RNG.integers(-99, 99, (count, inputs)), kind)
             exact = np.asarray(x, np.int64) @ np.asarray(w, np.int64)

@@ -61,8 +61,9 @@ def test_without_it_products_do(monkeypatch):
 
 @needed
 def test_a_shape_without_a_fast_kernel_is_left_to_products():
-    assert not onednn.convolves(*drawn(size=1), stride=1, padding=0, groups=1, compute="float32",
-                                result="float32")  # it has no place  # fmt: skip
+    assert not onednn.convolves(
+        *drawn(size=1), stride=1, padding=0, groups=1, compute="float32", result="float32"
+    )  # it has no place
     assert onednn.convolves(*drawn(), stride=1, padding=0, groups=1, compute="bfloat16", result="bfloat16")
 
 

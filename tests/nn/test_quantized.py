@@ -39,7 +39,7 @@ LAYERS = {
     "embedding": (Embedding(300, 128, rngs=RNGS), numbers(4, 5)),
     "narrow": (StackedTable(300, 17, rngs=RNGS), numbers(4, 5)),
     "positions": (LearnedPositions(300, 128, rngs=RNGS), 70),
-}  # fmt: skip
+}
 # Relative to the largest output. An input of 4 bits is off by up to 1/14 of the largest in its group.
 TOLERANCE = {"int8": 0.02, "int8-dynamic": 0.03, "int8-static": 0.03, "int4": 0.2}
 

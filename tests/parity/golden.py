@@ -95,8 +95,9 @@ def folder(case: Golden, path: Path) -> Path:
 
 def store(name: str, case: Golden) -> None:
     """Write the file of a case."""
-    arrays = {f"{part}/{key}": value for part in ("inputs", "outputs", "grads")
-              for key, value in getattr(case, part).items()}  # fmt: skip
+    arrays = {
+        f"{part}/{key}": value for part in ("inputs", "outputs", "grads") for key, value in getattr(case, part).items()
+    }
     about = json.dumps({"config": case.config, "shapes": case.shapes})
     np.savez_compressed(FOLDER / f"{name}.npz", about=np.frombuffer(about.encode(), np.uint8), **arrays)
 
@@ -105,8 +106,10 @@ def load(name: str) -> Golden:
     """Read the file of a case."""
     with np.load(FOLDER / f"{name}.npz") as file:
         about = json.loads(bytes(file["about"]))
-        parts = {part: {key.split("/", 1)[1]: file[key] for key in file.files if key.startswith(part + "/")}
-                 for part in ("inputs", "outputs", "grads")}  # fmt: skip
+        parts = {
+            part: {key.split("/", 1)[1]: file[key] for key in file.files if key.startswith(part + "/")}
+            for part in ("inputs", "outputs", "grads")
+        }
     shapes = {key: tuple(shape) for key, shape in about["shapes"].items()}
     return Golden(config=about["config"], shapes=shapes, **parts)
 

@@ -22,7 +22,7 @@ SMALL = {
     "vocab_size": 11,
     **CONVS,
 }
-QUANTISER = {"codevector_dim": 8, "proj_codevector_dim": 8, "num_codevectors_per_group": 4}  # fmt: skip
+QUANTISER = {"codevector_dim": 8, "proj_codevector_dim": 8, "num_codevectors_per_group": 4}
 LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 LENGTHS = (700, 431)
 
@@ -70,11 +70,24 @@ def whisper(model: str) -> Golden:
 
     kind = getattr(transformers, model)
     config = kind.config_class(
-        vocab_size=60, num_mel_bins=10, d_model=24, encoder_layers=2, encoder_attention_heads=3, encoder_ffn_dim=40,
-        decoder_layers=1, decoder_attention_heads=3, decoder_ffn_dim=20, max_source_positions=20,
-        max_target_positions=8, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=3,
-        suppress_tokens=None, begin_suppress_tokens=None,
-    )  # fmt: skip
+        vocab_size=60,
+        num_mel_bins=10,
+        d_model=24,
+        encoder_layers=2,
+        encoder_attention_heads=3,
+        encoder_ffn_dim=40,
+        decoder_layers=1,
+        decoder_attention_heads=3,
+        decoder_ffn_dim=20,
+        max_source_positions=20,
+        max_target_positions=8,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=3,
+        suppress_tokens=None,
+        begin_suppress_tokens=None,
+    )
     net = kind(config)
     shapes = golden.into(net)
     rng = np.random.default_rng(0)
@@ -83,16 +96,34 @@ def whisper(model: str) -> Golden:
     made = encoder(torch.from_numpy(inputs["features"]).transpose(1, 2))[0]
     inputs["probe"] = rng.standard_normal(tuple(made.shape)).astype(np.float32)
     (made * torch.from_numpy(inputs["probe"])).sum().backward()
-    graded = ("encoder.conv1.weight", "encoder.conv2.bias", "encoder.layers.0.self_attn.q_proj.weight",
-              "encoder.layers.1.self_attn.v_proj.bias", "encoder.layers.1.fc1.weight")  # fmt: skip
+    graded = (
+        "encoder.conv1.weight",
+        "encoder.conv2.bias",
+        "encoder.layers.0.self_attn.q_proj.weight",
+        "encoder.layers.1.self_attn.v_proj.bias",
+        "encoder.layers.1.fc1.weight",
+    )
     grads = {name: p.grad.numpy() for name, p in net.named_parameters() if name.endswith(graded)}
-    return Golden(config=_said(config, model), shapes=shapes, inputs=inputs,
-                  outputs={"hidden": made.detach().numpy()}, grads=grads)  # fmt: skip
+    return Golden(
+        config=_said(config, model),
+        shapes=shapes,
+        inputs=inputs,
+        outputs={"hidden": made.detach().numpy()},
+        grads=grads,
+    )
 
 
-GRADED = ("conv_layers.0.conv.weight", "conv_layers.0.layer_norm.weight", "conv_layers.1.conv.weight",
-          "weight.original0", "weight.original1", "pos_conv_embed.conv.bias", "layers.0.attention.q_proj.weight",
-          "layers.1.feed_forward.output_dense.bias", "lm_head.weight")  # fmt: skip
+GRADED = (
+    "conv_layers.0.conv.weight",
+    "conv_layers.0.layer_norm.weight",
+    "conv_layers.1.conv.weight",
+    "weight.original0",
+    "weight.original1",
+    "pos_conv_embed.conv.bias",
+    "layers.0.attention.q_proj.weight",
+    "layers.1.feed_forward.output_dense.bias",
+    "lm_head.weight",
+)
 
 CASES: dict[str, Callable[[], Golden]] = {
     "wav2vec2_base_ctc": lambda: speech("Wav2Vec2ForCTC", {}, GRADED),

@@ -13,10 +13,15 @@ import numpy as np
 
 from tests.parity.golden import Golden, into
 
-SIZES = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
-         "intermediate_size": 24, "max_position_embeddings": 12}  # fmt: skip
-DISTIL = {"vocab_size": 40, "dim": 16, "n_layers": 2, "n_heads": 4, "hidden_dim": 24,
-          "max_position_embeddings": 12}  # fmt: skip
+SIZES = {
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "max_position_embeddings": 12,
+}
+DISTIL = {"vocab_size": 40, "dim": 16, "n_layers": 2, "n_heads": 4, "hidden_dim": 24, "max_position_embeddings": 12}
 LENGTHS = (7, 4, 1)
 
 
@@ -63,8 +68,11 @@ def bert(headed: bool) -> Golden:
     config = BertConfig(**SIZES, num_labels=3)
     model = BertForSequenceClassification(config) if headed else BertModel(config)
     prefix = "bert." if headed else ""
-    names = ["embeddings.token_type_embeddings.weight", "encoder.layer.0.attention.self.query.weight",
-             "encoder.layer.1.output.LayerNorm.weight"]  # fmt: skip
+    names = [
+        "embeddings.token_type_embeddings.weight",
+        "encoder.layer.0.attention.self.query.weight",
+        "encoder.layer.1.output.LayerNorm.weight",
+    ]
     return answers(model, inputs, (*[prefix + name for name in names], *(["classifier.weight"] if headed else [])))
 
 
@@ -95,9 +103,11 @@ def minilm_folder() -> Path | None:
 
 
 SENTENCES = (
-    "A cat sleeps in the sun.", "Der Zug nach Genua f\u00e4hrt um 17:40.", "Yes",
+    "A cat sleeps in the sun.",
+    "Der Zug nach Genua f\u00e4hrt um 17:40.",
+    "Yes",
     "The market fell, analysts said, because of rising rates and a weak outlook for the second half of the year.",
-)  # fmt: skip
+)
 
 
 def minilm() -> Golden:

@@ -14,11 +14,15 @@ import numpy as np
 from tests.parity.golden import Golden, draw
 
 SPELLED = (
-    (r"^vit\.layers\.", "vit.encoder.layer."), (r"attention\.([qkv])_proj", r"attention.attention.\1"),
-    (r"attention\.q\.", "attention.query."), (r"attention\.k\.", "attention.key."),
-    (r"attention\.v\.", "attention.value."), (r"attention\.o_proj", "attention.output.dense"),
-    (r"mlp\.fc1", "intermediate.dense"), (r"mlp\.fc2", "output.dense"),
-)  # fmt: skip
+    (r"^vit\.layers\.", "vit.encoder.layer."),
+    (r"attention\.([qkv])_proj", r"attention.attention.\1"),
+    (r"attention\.q\.", "attention.query."),
+    (r"attention\.k\.", "attention.key."),
+    (r"attention\.v\.", "attention.value."),
+    (r"attention\.o_proj", "attention.output.dense"),
+    (r"mlp\.fc1", "intermediate.dense"),
+    (r"mlp\.fc2", "output.dense"),
+)
 """How transformers 5 names the tensors of a ViT in memory, and how its files do."""
 
 
@@ -35,8 +39,9 @@ def images(side: int, count: int = 3, channels: int = 3) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((count, side, side, channels)).astype(np.float32)
 
 
-def answers(model: Any, config: dict[str, Any], side: int, grads: tuple[str, ...], norm: str = "",
-            channels: int = 3) -> Golden:  # fmt: skip
+def answers(
+    model: Any, config: dict[str, Any], side: int, grads: tuple[str, ...], norm: str = "", channels: int = 3
+) -> Golden:
     """The model's answers and the gradients of the tensors ``grads``; in training mode too where ``norm`` is given."""
     import torch
 
@@ -71,11 +76,15 @@ def plain(config: Any, kind: type) -> dict[str, Any]:
 def resnet(layer_type: str, **more: Any) -> Golden:
     from transformers import ResNetConfig, ResNetForImageClassification
 
-    config = ResNetConfig(embedding_size=8, hidden_sizes=[16, 24], depths=[1, 2], layer_type=layer_type, num_labels=4,
-                          **more)  # fmt: skip
-    grads = ("resnet.embedder.embedder.convolution.weight",
-             "resnet.encoder.stages.1.layers.0.layer.1.convolution.weight",
-             "resnet.encoder.stages.1.layers.0.shortcut.normalization.weight", "classifier.1.weight")  # fmt: skip
+    config = ResNetConfig(
+        embedding_size=8, hidden_sizes=[16, 24], depths=[1, 2], layer_type=layer_type, num_labels=4, **more
+    )
+    grads = (
+        "resnet.embedder.embedder.convolution.weight",
+        "resnet.encoder.stages.1.layers.0.layer.1.convolution.weight",
+        "resnet.encoder.stages.1.layers.0.shortcut.normalization.weight",
+        "classifier.1.weight",
+    )
     model = ResNetForImageClassification(config)
     norm = "resnet.embedder.embedder.normalization"
     return answers(model, plain(config, type(model)), 20, grads, norm)
@@ -103,11 +112,22 @@ def timm_resnet(name: str) -> Golden:
 def vit() -> Golden:
     from transformers import ViTConfig, ViTForImageClassification
 
-    config = ViTConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=24, image_size=12,
-                       patch_size=4, num_labels=4)  # fmt: skip
-    grads = ("vit.embeddings.cls_token", "vit.embeddings.patch_embeddings.projection.weight",
-             "vit.encoder.layer.0.attention.attention.key.weight", "vit.encoder.layer.1.output.dense.weight",
-             "vit.embeddings.position_embeddings")  # fmt: skip
+    config = ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=24,
+        image_size=12,
+        patch_size=4,
+        num_labels=4,
+    )
+    grads = (
+        "vit.embeddings.cls_token",
+        "vit.embeddings.patch_embeddings.projection.weight",
+        "vit.encoder.layer.0.attention.attention.key.weight",
+        "vit.encoder.layer.1.output.dense.weight",
+        "vit.embeddings.position_embeddings",
+    )
     model = ViTForImageClassification(config)
     return answers(model, plain(config, type(model)), 12, grads)
 

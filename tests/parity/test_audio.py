@@ -45,9 +45,11 @@ def compare_gradients(made, ours):
     table = pretrained.formats()[made.config["model_type"]]
     for name, expected in made.grads.items():
         ((rule, numbers),) = {
-            rule.path: (rule, match.groupdict()) for rule in table.rules for prefix in table.prefixes
+            rule.path: (rule, match.groupdict())
+            for rule in table.rules
+            for prefix in table.prefixes
             if name.startswith(prefix) and (match := pattern(rule.sources[0]).match(name.removeprefix(prefix)))
-        }.values()  # fmt: skip
+        }.values()
         (got,) = rule.transform.write([np.asarray(ours[rule.path.format(**numbers)])])
         assert got.shape == expected.shape, name
         assert np.linalg.norm(got - expected) <= 1e-4 * np.linalg.norm(expected), name
@@ -102,8 +104,9 @@ def test_weights_come_back_bit_for_bit(name, tmp_path):
     saved = pretrained.save(config, nnx.to_pure_dict(params), nnx.to_pure_dict(rest), tmp_path / "ours", format=kind)
     assert saved == kind
     before, after = golden.weights(made.shapes), load_file(tmp_path / "ours" / "model.safetensors")
-    body = {other: prefix + other for other in after
-            for prefix in ("", "model.", "wav2vec2.") if prefix + other in before}  # fmt: skip
+    body = {
+        other: prefix + other for other in after for prefix in ("", "model.", "wav2vec2.") if prefix + other in before
+    }
     assert body.keys() == after.keys()
     left = before.keys() - set(body.values())
     assert all(part.startswith(("quantizer", "project_", "decoder", "model.decoder", "proj_out")) for part in left), (
@@ -119,8 +122,12 @@ def test_weight_norms_of_older_files_are_read(tmp_path):
     made = golden.load("wav2vec2_base_ctc")
     golden.folder(made, tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
-    old = {name.replace("parametrizations.weight.original0", "weight_g").replace(
-        "parametrizations.weight.original1", "weight_v"): value for name, value in tensors.items()}  # fmt: skip
+    old = {
+        name.replace("parametrizations.weight.original0", "weight_g").replace(
+            "parametrizations.weight.original1", "weight_v"
+        ): value
+        for name, value in tensors.items()
+    }
     assert old.keys() != tensors.keys()
     save_file(old, tmp_path / "model.safetensors")
     _, model = pretrained.load(tmp_path)
@@ -129,12 +136,15 @@ def test_weight_norms_of_older_files_are_read(tmp_path):
     assert differs(outputs, made.outputs["alone"]) <= 2e-5
 
 
-@pytest.mark.parametrize(("kind", "field", "value"), [
-    ("wav2vec2_base_ctc", "hidden_act", "relu"),
-    ("wav2vec2_base_ctc", "add_adapter", True),
-    ("hubert_large", "conv_pos_batch_norm", True),
-    ("whisper", "activation_function", "relu"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        ("wav2vec2_base_ctc", "hidden_act", "relu"),
+        ("wav2vec2_base_ctc", "add_adapter", True),
+        ("hubert_large", "conv_pos_batch_norm", True),
+        ("whisper", "activation_function", "relu"),
+    ],
+)
 def test_a_config_that_asks_for_more_is_refused(kind, field, value):
     made = golden.load(kind)
     table = pretrained.formats()[made.config["model_type"]]
@@ -148,8 +158,9 @@ def sizes(config):
 
 
 BASE = wav2vec2.Config(outputs=32)
-LARGE = wav2vec2.Config(outputs=32, conv_bias=True, feature_norm="layer", norm="pre", layers=24, width=1024, heads=16,
-                        feed_forward=4096)  # fmt: skip
+LARGE = wav2vec2.Config(
+    outputs=32, conv_bias=True, feature_norm="layer", norm="pre", layers=24, width=1024, heads=16, feed_forward=4096
+)
 PUBLISHED = {
     "Wav2Vec2ForCTC": (BASE, 94_396_320),
     "Wav2Vec2ForCTC large": (LARGE, 315_471_520),
@@ -174,11 +185,25 @@ def test_full_sizes_are_those_of_transformers(name):
     kind = getattr(transformers, name.split()[0])
     fields = {}
     if "large" in name:
-        fields = dict(conv_bias=True, feat_extract_norm="layer", do_stable_layer_norm=True, num_hidden_layers=24,
-                      hidden_size=1024, num_attention_heads=16, intermediate_size=4096)  # fmt: skip
+        fields = dict(
+            conv_bias=True,
+            feat_extract_norm="layer",
+            do_stable_layer_norm=True,
+            num_hidden_layers=24,
+            hidden_size=1024,
+            num_attention_heads=16,
+            intermediate_size=4096,
+        )
     if "Whisper" in name:
-        fields = dict(d_model=512, encoder_layers=6, decoder_layers=6, encoder_attention_heads=8,
-                      decoder_attention_heads=8, encoder_ffn_dim=2048, decoder_ffn_dim=2048)  # fmt: skip
+        fields = dict(
+            d_model=512,
+            encoder_layers=6,
+            decoder_layers=6,
+            encoder_attention_heads=8,
+            decoder_attention_heads=8,
+            encoder_ffn_dim=2048,
+            decoder_ffn_dim=2048,
+        )
     with torch.device("meta"):
         net = kind(kind.config_class(**fields))
     net = net.encoder if "Whisper" in name else net
@@ -195,8 +220,9 @@ def test_transformers_reads_what_we_write(name, tmp_path):
     made = golden.load(name)
     config, model = pretrained.load(golden.folder(made, tmp_path / "published"))
     _, params, rest = nnx.split(model, nnx.Param, ...)
-    pretrained.save(config, nnx.to_pure_dict(params), nnx.to_pure_dict(rest), tmp_path / "ours",
-                    format=made.config["model_type"])  # fmt: skip
+    pretrained.save(
+        config, nnx.to_pure_dict(params), nnx.to_pure_dict(rest), tmp_path / "ours", format=made.config["model_type"]
+    )
     kind = getattr(transformers, made.config["architectures"][0])
     net, about = kind.from_pretrained(tmp_path / "ours", output_loading_info=True)
     assert not about["missing_keys"] and not about["unexpected_keys"] and not about["mismatched_keys"]

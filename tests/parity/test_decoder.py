@@ -18,9 +18,11 @@ PAD = 3
 NAMES = ("gpt2", "llama", "llama_tied")
 COUNTS = {
     "gpt2": (dict(vocab_size=50257, n_embd=768, n_layer=12, n_head=12, n_positions=1024), 124_439_808),
-    "llama": (dict(vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32,
-                   num_attention_heads=32), 6_738_415_616),
-}  # fmt: skip
+    "llama": (
+        dict(vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32),
+        6_738_415_616,
+    ),
+}
 """The published sizes of GPT-2 (small) and Llama 2 7B."""
 
 
@@ -65,8 +67,10 @@ def continuations(case, path):
     tokens = jnp.asarray(case.inputs["tokens"][:, :5])
     mask = jnp.arange(5) >= jnp.array([0, 1, 2])[:, None]
     count = case.outputs["greedy"].shape[1]
-    kinds = {"greedy": Decoding(tokens=count, pad=PAD),
-             "beams": Decoding(tokens=count, beams=4, end=7, pad=PAD, length_penalty=0.6)}  # fmt: skip
+    kinds = {
+        "greedy": Decoding(tokens=count, pad=PAD),
+        "beams": Decoding(tokens=count, beams=4, end=7, pad=PAD, length_penalty=0.6),
+    }
     for kind, decoding in kinds.items():
         made = jax.jit(lambda m, d=decoding: generate(model, model.cache(3, 5 + count), tokens, m, d))(mask)
         expected = case.outputs[kind]
@@ -109,12 +113,15 @@ def test_published_sizes(name):
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == count
 
 
-@pytest.mark.parametrize(("name", "changes", "where"), [
-    ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
-    ("gpt2", {"activation_function": "tanh"}, "activation_function"),
-    ("llama", {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "rope_parameters.rope_type"),
-    ("llama", {"hidden_act": "gelu"}, "hidden_act"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "changes", "where"),
+    [
+        ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
+        ("gpt2", {"activation_function": "tanh"}, "activation_function"),
+        ("llama", {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "rope_parameters.rope_type"),
+        ("llama", {"hidden_act": "gelu"}, "hidden_act"),
+    ],
+)
 def test_what_the_family_cannot_do_is_refused_by_name(name, changes, where):
     with pytest.raises(InputError, match=rf"config\.json, {where}"):
         pretrained.formats()[name].config({**COUNTS[name][0], **changes})

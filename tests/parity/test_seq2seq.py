@@ -18,10 +18,19 @@ NAMES = ("t5", "t5_gated", "marian")
 END, PAD = 7, 0
 T5_SMALL = dict(vocab_size=32128, d_model=512, d_kv=64, d_ff=2048, num_layers=6, num_heads=8)
 OPUS_EN_DE = dict(
-    vocab_size=58101, d_model=512, encoder_layers=6, decoder_layers=6, encoder_attention_heads=8,
-    decoder_attention_heads=8, encoder_ffn_dim=2048, decoder_ffn_dim=2048, max_position_embeddings=512,
-    decoder_start_token_id=58100, scale_embedding=True, activation_function="swish",
-)  # fmt: skip
+    vocab_size=58101,
+    d_model=512,
+    encoder_layers=6,
+    decoder_layers=6,
+    encoder_attention_heads=8,
+    decoder_attention_heads=8,
+    encoder_ffn_dim=2048,
+    decoder_ffn_dim=2048,
+    max_position_embeddings=512,
+    decoder_start_token_id=58100,
+    scale_embedding=True,
+    activation_function="swish",
+)
 
 
 @pytest.fixture(params=NAMES)
@@ -61,8 +70,10 @@ def continuations(case, path):
     _, model = pretrained.load(golden.folder(case, path))
     tokens, mask = jnp.asarray(case.inputs["tokens"]), jnp.asarray(case.inputs["mask"])
     count = case.outputs["greedy"].shape[1]
-    kinds = {"greedy": Decoding(tokens=count, pad=PAD),
-             "beams": Decoding(tokens=count, beams=4, end=END, pad=PAD, length_penalty=1.3)}  # fmt: skip
+    kinds = {
+        "greedy": Decoding(tokens=count, pad=PAD),
+        "beams": Decoding(tokens=count, beams=4, end=END, pad=PAD, length_penalty=1.3),
+    }
     for kind, decoding in kinds.items():
         start = prompt(3, model.start)
         run = lambda tokens, mask, d=decoding, start=start: generate(
@@ -112,12 +123,15 @@ def test_published_sizes():
     assert count("marian", OPUS_EN_DE) == 74_410_496 - 2 * 512 * 512 + 58_101
 
 
-@pytest.mark.parametrize(("name", "changes", "where"), [
-    ("t5", {"feed_forward_proj": "gated-tanh"}, "feed_forward_proj"),
-    ("marian", {"normalize_before": True}, "normalize_before"),
-    ("marian", {"share_encoder_decoder_embeddings": False}, "share_encoder_decoder_embeddings"),
-    ("marian", {"decoder_ffn_dim": 1024}, "decoder_ffn_dim"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "changes", "where"),
+    [
+        ("t5", {"feed_forward_proj": "gated-tanh"}, "feed_forward_proj"),
+        ("marian", {"normalize_before": True}, "normalize_before"),
+        ("marian", {"share_encoder_decoder_embeddings": False}, "share_encoder_decoder_embeddings"),
+        ("marian", {"decoder_ffn_dim": 1024}, "decoder_ffn_dim"),
+    ],
+)
 def test_what_the_family_cannot_do_is_refused_by_name(name, changes, where):
     with pytest.raises(InputError, match=rf"config\.json, {where}"):
         pretrained.formats()[name].config({**{"t5": T5_SMALL, "marian": OPUS_EN_DE}[name], **changes})

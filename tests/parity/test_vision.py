@@ -123,8 +123,14 @@ def test_full_sizes(name):
 
 
 def test_hugging_face_states_the_same_sizes():
-    said = {"num_channels": 3, "embedding_size": 64, "hidden_sizes": [256, 512, 1024, 2048], "depths": [3, 4, 6, 3],
-            "layer_type": "bottleneck", "num_labels": 1000}  # fmt: skip
+    said = {
+        "num_channels": 3,
+        "embedding_size": 64,
+        "hidden_sizes": [256, 512, 1024, 2048],
+        "depths": [3, 4, 6, 3],
+        "layer_type": "bottleneck",
+        "num_labels": 1000,
+    }
     assert pretrained.formats()["resnet"].config(said) == resnet.resnet50(channels=3, outputs=1000)
 
 
@@ -166,10 +172,16 @@ def test_fine_tuning_on_a_folder_of_images(tmp_path):
     """Sizes come from the weights, the head from the folder; what is frozen stays as it was published."""
     made = golden.load("resnet_basic")
     published = golden.folder(made, tmp_path / "published")
-    experiment = replace(experiments.load("vision.finetune", smoke=True), {
-        "task.data": Folder(path=str(pictures(tmp_path / "photos"))), "task.statistics.size": (24, 24),
-        "checkpoint.init_from": str(published), "optim.frozen": ("^stem", "^stages/0"),
-        "train.batch_size": 8})  # fmt: skip
+    experiment = replace(
+        experiments.load("vision.finetune", smoke=True),
+        {
+            "task.data": Folder(path=str(pictures(tmp_path / "photos"))),
+            "task.statistics.size": (24, 24),
+            "checkpoint.init_from": str(published),
+            "optim.frozen": ("^stem", "^stages/0"),
+            "train.batch_size": 8,
+        },
+    )
     run = suite.train(experiment, tmp_path / "run")
     model = run.model
     assert run.experiment.model.widths == (16, 24) and run.experiment.model.outputs == 2

@@ -35,16 +35,20 @@ def twice(x):
     return lax.scan(lambda c, _: (passed(c, 3), None), x, length=5)[0]
 
 
-print(json.dumps({
-    "fsdp gather": text(lambda x: x * 2, line, P("i"), P()),
-    "gather by pairs": text(lambda x: x * 2, grid, P("j"), P()),
-    "sum": text(lambda x: x.sum(0), line, P("i"), P()),
-    "sum by fours": text(lambda x: x.sum(0), grid, P("i"), P()),
-    "sum of two": text(lambda x: (x.sum(0), jnp.square(x).sum()), line, P("i"), (P(), P())),
-    "fsdp gradient": text(lambda x: x.T @ x, line, P("i"), P("i")),
-    "scatter": mapped(lambda x: lax.psum_scatter(jnp.tile(x, (8, 1)), "i", tiled=True), P("i")),
-    "exchange": mapped(lambda x: lax.all_to_all(x, "i", 0, 0, tiled=True), P("i")),
-    "pass on": mapped(partial(passed, times=1), P("i")),
-    "pass on five times": mapped(partial(passed, times=5), P("i")),
-    "pass on three times five times": mapped(twice, P("i")),
-}))  # fmt: skip
+print(
+    json.dumps(
+        {
+            "fsdp gather": text(lambda x: x * 2, line, P("i"), P()),
+            "gather by pairs": text(lambda x: x * 2, grid, P("j"), P()),
+            "sum": text(lambda x: x.sum(0), line, P("i"), P()),
+            "sum by fours": text(lambda x: x.sum(0), grid, P("i"), P()),
+            "sum of two": text(lambda x: (x.sum(0), jnp.square(x).sum()), line, P("i"), (P(), P())),
+            "fsdp gradient": text(lambda x: x.T @ x, line, P("i"), P("i")),
+            "scatter": mapped(lambda x: lax.psum_scatter(jnp.tile(x, (8, 1)), "i", tiled=True), P("i")),
+            "exchange": mapped(lambda x: lax.all_to_all(x, "i", 0, 0, tiled=True), P("i")),
+            "pass on": mapped(partial(passed, times=1), P("i")),
+            "pass on five times": mapped(partial(passed, times=5), P("i")),
+            "pass on three times five times": mapped(twice, P("i")),
+        }
+    )
+)

@@ -40,7 +40,16 @@ def held(tree):
 before = {"parameters": held(state.params), "optimizer": held(state.opt), "batch": held(batch)}
 state, _ = program.step(state, batch)
 after = {"parameters": held(state.params), "optimizer": held(state.opt), "batch": held(batch)}
-peak = (stats.argument_size_in_bytes + stats.output_size_in_bytes + stats.temp_size_in_bytes
-        - stats.alias_size_in_bytes)  # fmt: skip
-print(json.dumps({"by_fsdp": by_fsdp, "before": before, "after": after, "peak": peak,
-                  "arguments": stats.argument_size_in_bytes, "mesh": dict(program.mesh.shape)}))  # fmt: skip
+peak = stats.argument_size_in_bytes + stats.output_size_in_bytes + stats.temp_size_in_bytes - stats.alias_size_in_bytes
+print(
+    json.dumps(
+        {
+            "by_fsdp": by_fsdp,
+            "before": before,
+            "after": after,
+            "peak": peak,
+            "arguments": stats.argument_size_in_bytes,
+            "mesh": dict(program.mesh.shape),
+        }
+    )
+)

@@ -71,8 +71,9 @@ def test_convolutions():
     """A kernel of 3 x 3 over 16 channels, in two groups, with a stride; the gradient by the input dilates by it."""
 
     def conv(x, k):
-        return lax.conv_general_dilated(x, k, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"),
-                                        feature_group_count=2)  # fmt: skip
+        return lax.conv_general_dilated(
+            x, k, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=2
+        )
 
     outputs = B * 5 * 5 * M
     forward = 2 * outputs * 9 * 16 / 2

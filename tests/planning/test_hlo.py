@@ -33,19 +33,22 @@ def on_eight():
     return {name: hlo.parse(text) for name, text in json.loads(done.stdout).items()}
 
 
-@pytest.mark.parametrize(("name", "kind", "count", "size", "sent"), [
-    ("fsdp gather", "all-gather", 1, WHOLE, WHOLE * 7 / 8),
-    ("gather by pairs", "all-gather", 1, WHOLE, WHOLE / 2),
-    ("sum", "all-reduce", 1, 4 * M, 2 * 4 * M * 7 / 8),
-    ("sum by fours", "all-reduce", 1, 4 * M, 2 * 4 * M * 3 / 4),
-    ("sum of two", "all-reduce", None, 4 * M + 4, 2 * (4 * M + 4) * 7 / 8),
-    ("fsdp gradient", "reduce-scatter", 1, 4 * M * M, 4 * M * M * 7 / 8),
-    ("scatter", "reduce-scatter", 1, WHOLE, WHOLE * 7 / 8),
-    ("exchange", "all-to-all", 1, WHOLE / 8, WHOLE / 8 * 7 / 8),
-    ("pass on", "collective-permute", 1, WHOLE / 8, WHOLE / 8),
-    ("pass on five times", "collective-permute", 5, 5 * WHOLE / 8, 5 * WHOLE / 8),
-    ("pass on three times five times", "collective-permute", 15, 15 * WHOLE / 8, 15 * WHOLE / 8),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "kind", "count", "size", "sent"),
+    [
+        ("fsdp gather", "all-gather", 1, WHOLE, WHOLE * 7 / 8),
+        ("gather by pairs", "all-gather", 1, WHOLE, WHOLE / 2),
+        ("sum", "all-reduce", 1, 4 * M, 2 * 4 * M * 7 / 8),
+        ("sum by fours", "all-reduce", 1, 4 * M, 2 * 4 * M * 3 / 4),
+        ("sum of two", "all-reduce", None, 4 * M + 4, 2 * (4 * M + 4) * 7 / 8),
+        ("fsdp gradient", "reduce-scatter", 1, 4 * M * M, 4 * M * M * 7 / 8),
+        ("scatter", "reduce-scatter", 1, WHOLE, WHOLE * 7 / 8),
+        ("exchange", "all-to-all", 1, WHOLE / 8, WHOLE / 8 * 7 / 8),
+        ("pass on", "collective-permute", 1, WHOLE / 8, WHOLE / 8),
+        ("pass on five times", "collective-permute", 5, 5 * WHOLE / 8, 5 * WHOLE / 8),
+        ("pass on three times five times", "collective-permute", 15, 15 * WHOLE / 8, 15 * WHOLE / 8),
+    ],
+)
 def test_bytes_known_by_hand(on_eight, name, kind, count, size, sent):
     assert on_eight[name].devices == 8
     found = hlo.collectives(on_eight[name])
@@ -110,8 +113,9 @@ def test_rows_of_a_table_not_the_table():
         rows = table.at[ids.astype(jnp.int32)].get(mode="clip")
         return table.at[ids.astype(jnp.int32)].set(rows * x, mode="drop")
 
-    small, large = (hlo.traffic(module(update, (rows, 16), (1000,), (1000, 16), donate=0)[0])
-                    for rows in (10_000, 10_000_000))  # fmt: skip
+    small, large = (
+        hlo.traffic(module(update, (rows, 16), (1000,), (1000, 16), donate=0)[0]) for rows in (10_000, 10_000_000)
+    )
     assert large == small
     assert 3 * 4 * 16_000 <= large < 12 * 4 * 16_000
 

@@ -108,8 +108,9 @@ def test_advice_for_parameters():
     mesh = {"data": 4, "fsdp": 2}
     lines = advice(plan, HARDWARE["a100"], batch_size=64, mesh=mesh, devices=8)
     assert "--parallel.data 2 --parallel.fsdp 4" in lines[0] and "adafactor" in lines[1]
-    more = advice({**plan, "memory": {**memory, "temporary": 60e9}}, HARDWARE["a100"], batch_size=64, mesh=mesh,
-                  devices=8)  # fmt: skip
+    more = advice(
+        {**plan, "memory": {**memory, "temporary": 60e9}}, HARDWARE["a100"], batch_size=64, mesh=mesh, devices=8
+    )
     assert "--parallel.data 1 --parallel.fsdp 8" in more[0]
     few = advice(plan, HARDWARE["l4"], batch_size=64, mesh=mesh, devices=8)
     assert "--devices l4-16 --parallel.data 1 --parallel.fsdp 16" in few[0]
@@ -129,15 +130,31 @@ def test_roofline():
 
 def test_utilisation_and_notes():
     kinds = {"all-reduce": {"count": 2.0, "bytes": 200.0, "sent": 200.0}}
-    plan = {**PLAN, "memory": {**MEMORY, "peak": 1.0}, "flops": 1000.0, "model_flops": 3000.0, "bytes": 50.0,
-            "devices": 4, "collectives": kinds, "endless": 1, "compile_seconds": 1.0, "platform": "cpu"}  # fmt: skip
+    plan = {
+        **PLAN,
+        "memory": {**MEMORY, "peak": 1.0},
+        "flops": 1000.0,
+        "model_flops": 3000.0,
+        "bytes": 50.0,
+        "devices": 4,
+        "collectives": kinds,
+        "endless": 1,
+        "compile_seconds": 1.0,
+        "platform": "cpu",
+    }
     found = report(plan, Hardware("x", 100.0, 50.0, 10.0, GIB, 4.0, 2), batch_size=8, mesh={"data": 4}, devices=8)
     assert (found["seconds"], found["bound"]) == (50.0, "interconnect")
     assert found["mfu"] == 3000 / (50 * 50 * 4)
     printed = render(found)
-    for text in ("4 x x: data 4; 4 more are left idle", "all-reduce       2 of 200 B together, 200 B sent",
-                 "expected MFU       30 % or so", "interconnect     50 s", "beyond lies a slower network",
-                 "1 loops", "compiled for processors"):  # fmt: skip
+    for text in (
+        "4 x x: data 4; 4 more are left idle",
+        "all-reduce       2 of 200 B together, 200 B sent",
+        "expected MFU       30 % or so",
+        "interconnect     50 s",
+        "beyond lies a slower network",
+        "1 loops",
+        "compiled for processors",
+    ):
         assert text in printed
     unknown = report({**plan, "platform": "gpu"}, Hardware("y", 100.0, 50.0, 10.0, GIB), batch_size=8)
     assert "at the most" in render(unknown) and "compiled for" not in render(unknown)
@@ -174,8 +191,7 @@ def on_eight(recipe):
     """What a process with eight devices finds: see planning_child.py."""
     program = Path(__file__).parent / "planning_child.py"
     flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"  # its speed is not the point
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags,
-                   "PYTHONPATH": str(ROOT)}  # fmt: skip
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, program, recipe.parent / "fitted", recipe]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -220,8 +236,18 @@ def test_a_mesh_that_does_not_suit(recipe):
 
 @pytest.mark.slow
 def test_a_pod(command):
-    printed = command("plan", "vision.digits_dnn", "--devices", "tpu-v5e-256", "--train.batch_size", "512",
-                      "--parallel.fsdp", "4", "--model.hidden", "512")  # fmt: skip
+    printed = command(
+        "plan",
+        "vision.digits_dnn",
+        "--devices",
+        "tpu-v5e-256",
+        "--train.batch_size",
+        "512",
+        "--parallel.fsdp",
+        "4",
+        "--model.hidden",
+        "512",
+    )
     assert "256 x tpu-v5e: data 64, fsdp 4" in printed and "all-reduce" in printed
 
 
@@ -233,10 +259,21 @@ def click_cost(rows, devices=1):
     from tasks.recommendation.click import ClickPrediction
 
     model = deepfm.Config(rows=rows, fields=26, width=15, hidden=(32,))
-    experiment = Experiment(name="clicks", task=ClickPrediction(data=None), model=model, train=Train(batch_size=512),
-                            optim=Optim(schedule="constant"), parallel=Parallel(fsdp=devices))  # fmt: skip
-    shapes = {"ids": ((1, 512, 26), "int32"), "label": ((1, 512), "float32"), "mask": ((1, 512), "bool"),
-              "dense": ((1, 512, 0), "float32"), "weights": ((1, 512, 0), "float32")}  # fmt: skip
+    experiment = Experiment(
+        name="clicks",
+        task=ClickPrediction(data=None),
+        model=model,
+        train=Train(batch_size=512),
+        optim=Optim(schedule="constant"),
+        parallel=Parallel(fsdp=devices),
+    )
+    shapes = {
+        "ids": ((1, 512, 26), "int32"),
+        "label": ((1, 512), "float32"),
+        "mask": ((1, 512), "bool"),
+        "dense": ((1, 512, 0), "float32"),
+        "weights": ((1, 512, 0), "float32"),
+    }
     return step_cost(experiment, shapes, 100) if devices == 1 else simulated_cost(experiment, shapes, 100, devices)
 
 

@@ -50,8 +50,11 @@ def test_a_run_that_has_learnt_nothing_is_worse(runs):
     for metric, sign in (("accuracy", -1), ("loss", 1)):
         (judged,) = made.differences[metric].values()
         assert judged.significant and sign * judged.interval.low > 0 and sign * judged.interval.high > 0
-    metrics = {name: suite.evaluate(folder, "test").metrics["test/accuracy"]
-               for name, folder in runs.items() if name in ("good", "poor")}  # fmt: skip
+    metrics = {
+        name: suite.evaluate(folder, "test").metrics["test/accuracy"]
+        for name, folder in runs.items()
+        if name in ("good", "poor")
+    }
     assert made.runs[0].values["accuracy"].value == pytest.approx(metrics["good"])
     assert made.differences["accuracy"][1].interval.value == pytest.approx(metrics["poor"] - metrics["good"])
     assert made.settings == {"train.steps": ("60", "5")}
@@ -62,8 +65,10 @@ def test_a_run_that_has_learnt_nothing_is_worse(runs):
 
 def test_of_several_runs_p_values_are_corrected(runs):
     made = compare([runs["poor"], runs["good"], runs["seed"]], "test", metric="loss", against="best")
-    alone = {place: compare([made.runs[made.against].run.folder, made.runs[place].run.folder], "test")
-             for place in made.differences["loss"]}  # fmt: skip
+    alone = {
+        place: compare([made.runs[made.against].run.folder, made.runs[place].run.folder], "test")
+        for place in made.differences["loss"]
+    }
     assert made.metrics[0] == "loss" and made.against != 0
     for place, judged in made.differences["loss"].items():
         single = alone[place].differences["loss"][1]
@@ -94,8 +99,11 @@ def test_the_command(command, runs, tmp_path):
 
 def test_what_cannot_be_compared_is_refused(refused, runs, tmp_path):
     printed = refused("compare", runs["good"])
-    assert printed.splitlines() == ["suite compare: runs: are compared, and one is none.", "  found: 1 given",
-                                    "  try:   suite compare RUN RUN ..."]  # fmt: skip
+    assert printed.splitlines() == [
+        "suite compare: runs: are compared, and one is none.",
+        "  found: 1 given",
+        "  try:   suite compare RUN RUN ...",
+    ]
     printed = refused("compare", runs["good"], runs["poor"], "--metric", "f1")
     assert printed == 'suite compare: --metric "f1": is no metric of all these runs.\n  found: accuracy, loss\n'
     printed = refused("compare", runs["good"], runs["poor"], "--against", "last")
@@ -104,7 +112,9 @@ def test_what_cannot_be_compared_is_refused(refused, runs, tmp_path):
     sizes = [len(suite.open(folder).experiment.task.source("test")) for folder in (runs["good"], other)]
     assert refused("compare", runs["good"], other).splitlines() == [
         f"suite compare: runs: {runs['good']} and {other} read other records as test, so their difference says little.",
-        f"  found: {sizes[0]:,} and {sizes[1]:,} records", "  try:   runs with the same data and split"]  # fmt: skip
+        f"  found: {sizes[0]:,} and {sizes[1]:,} records",
+        "  try:   runs with the same data and split",
+    ]
     none = suite.train(toy.experiment(steps=4), tmp_path / "toy").folder
     assert "read other records as test" in refused("compare", runs["good"], none, "--allow", "tests")
 

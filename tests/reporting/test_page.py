@@ -35,17 +35,32 @@ EVIL = '"><script>alert("x")</script>&amp;\'<img src=x onerror=alert(1)>'
 
 
 def page(*blocks, title="A title"):
-    return Page(title, "Report of a run", (("run", "r"),), (Text("in short", "lead"),),
-                (Section("one", "One", blocks),))  # fmt: skip
+    return Page(
+        title, "Report of a run", (("run", "r"),), (Text("in short", "lead"),), (Section("one", "One", blocks),)
+    )
 
 
 def test_whatever_is_said_is_text():
-    plot = Plot(EVIL, svg.chart([svg.Series(EVIL, np.arange(3.0), np.arange(3.0))], svg.Axis(EVIL), svg.Axis(), EVIL,
-                                mark=(1.0, EVIL)), Table((EVIL,), ((EVIL,),)))  # fmt: skip
+    plot = Plot(
+        EVIL,
+        svg.chart(
+            [svg.Series(EVIL, np.arange(3.0), np.arange(3.0))], svg.Axis(EVIL), svg.Axis(), EVIL, mark=(1.0, EVIL)
+        ),
+        Table((EVIL,), ((EVIL,),)),
+    )
     card = Card(EVIL, EVIL, EVIL, EVIL, fields=((EVIL, EVIL),), pairs=((EVIL, ""), (EVIL, EVIL)))
-    blocks = (Text(EVIL), Table((EVIL, EVIL), ((EVIL, EVIL),), EVIL), Figure((plot,), EVIL), Code(EVIL),
-              Matrix((EVIL,), ((Cell(3, 2, True),),), EVIL), Cards((card,), EVIL), Terms(((EVIL, EVIL),)),
-              Folded(EVIL, (Text(EVIL),)), Verdict(EVIL, EVIL), Part(EVIL, (Text(EVIL),)))  # fmt: skip
+    blocks = (
+        Text(EVIL),
+        Table((EVIL, EVIL), ((EVIL, EVIL),), EVIL),
+        Figure((plot,), EVIL),
+        Code(EVIL),
+        Matrix((EVIL,), ((Cell(3, 2, True),),), EVIL),
+        Cards((card,), EVIL),
+        Terms(((EVIL, EVIL),)),
+        Folded(EVIL, (Text(EVIL),)),
+        Verdict(EVIL, EVIL),
+        Part(EVIL, (Text(EVIL),)),
+    )
     html = render(page(*blocks, title=EVIL))
     assert "<script" not in html and "<img src=x" not in html
     made = pages.Page(html)
@@ -65,8 +80,10 @@ def test_a_page_is_written_whole_or_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(InputError) as refused:
         render(page())
-    assert str(refused.value).splitlines() == ["package jinja2: is needed to write reports, and not installed.",
-                                               '  try:   pip install "suite[report]"']  # fmt: skip
+    assert str(refused.value).splitlines() == [
+        "package jinja2: is needed to write reports, and not installed.",
+        '  try:   pip install "suite[report]"',
+    ]
 
 
 @pytest.mark.parametrize(
@@ -120,8 +137,7 @@ def test_curves_are_those_of_every_threshold():
         said = scores >= threshold
         assert precision[place] == pytest.approx((truth & said).sum() / said.sum())
         assert recall[place] == pytest.approx((truth & said).sum() / truth.sum())
-    assert average_precision(scores, truth) == pytest.approx(
-        (np.diff(np.concatenate([[0], recall])) * precision).sum())  # fmt: skip
+    assert average_precision(scores, truth) == pytest.approx((np.diff(np.concatenate([[0], recall])) * precision).sum())
     false, found = roc(scores, truth)
     assert (false[0], found[0], false[-1], found[-1]) == (0, 0, 1, 1)
     x, y = precision_recall(rng.random(5000), rng.random(5000) < 0.5)

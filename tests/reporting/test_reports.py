@@ -36,8 +36,16 @@ def percent(cell):
 def test_it_lies_in_the_run_folder_and_has_all_chapters(digits, page, command, tmp_path):
     assert (digits.folder / "report.html").is_file()
     chapters = [title for tag, title in page.headings if tag == "h2"]
-    assert chapters == ["Results", "What it gets right and wrong", "Training", "Data", "Speed", "Configuration",
-                        "Environment", "What the metrics mean"]  # fmt: skip
+    assert chapters == [
+        "Results",
+        "What it gets right and wrong",
+        "Training",
+        "Data",
+        "Speed",
+        "Configuration",
+        "Environment",
+        "What the metrics mean",
+    ]
     assert page.titles[0] == "vision.digits_dnn"
     elsewhere = tmp_path / "elsewhere.html"
     printed = command("report", digits.folder, "--split", "validation", "--to", elsewhere)
@@ -51,8 +59,11 @@ def test_the_verdict_is_that_of_the_scores(digits, page):
     found = digits.evaluate("test").metrics["test/accuracy"]
     interval = digits.scores("test").interval("accuracy")
     records = len(digits.experiment.task.source("test"))
-    said = re.search(r"(Met|Not met)\. Accuracy on test is ([\d.]+) % \(95 % interval ([\d.]+) to ([\d.]+); "
-                     r"(\d+) records\), and at least 96 % was the goal", page.words)  # fmt: skip
+    said = re.search(
+        r"(Met|Not met)\. Accuracy on test is ([\d.]+) % \(95 % interval ([\d.]+) to ([\d.]+); "
+        r"(\d+) records\), and at least 96 % was the goal",
+        page.words,
+    )
     assert said[1] == ("Met" if found >= 0.96 else "Not met") and int(said[5]) == records
     assert [float(said[i]) / 100 for i in (2, 3, 4)] == pytest.approx([found, interval.low, interval.high], abs=6e-4)
     values = page.table("test, .* records").column("value")
@@ -78,8 +89,10 @@ def test_the_confusion_matrix_is_that_of_the_answers(digits, page):
 
 
 def test_curves_are_those_of_the_log(digits, page):
-    best = max(zip(digits.history["validation/accuracy"], digits.history["step"], strict=True),
-               key=lambda pair: (pair[0] is not None, pair))  # fmt: skip
+    best = max(
+        zip(digits.history["validation/accuracy"], digits.history["step"], strict=True),
+        key=lambda pair: (pair[0] is not None, pair),
+    )
     assert f"The broken line is the checkpoint that is served, of step {best[1]}." in page.words
     tables = [table for table in page.tables if table.rows[0] == ["step", "validation", "train"]]
     pairs = zip(digits.history["step"], digits.history["train/loss"], strict=True)
@@ -96,7 +109,8 @@ def test_the_data_card_counts_records(digits, page):
         assert int(counts[split].replace(",", "")) == len(digits.experiment.task.source(split))
     balance = page.table("Balance of label").column("train")
     assert sum(int(cell.split()[0].replace(",", "")) for cell in balance.values()) == int(
-        counts["train"].replace(",", ""))  # fmt: skip
+        counts["train"].replace(",", "")
+    )
     assert "scikit-learn" in page.words and "not stated by the data" in page.words
 
 
@@ -140,9 +154,17 @@ def hostile(tmp_path_factory):
     table = folder / "own.csv"
     lines = ["review,verdict", *(f'"{EVIL} {word} {i}",<i>{word}</i>' for i in range(150) for word in ("good", "bad"))]
     table.write_text("\n".join(lines) + "\n")
-    experiment = replace(suite.load("text.classify", smoke=True), {
-        "task.data": Table(path=str(table)), "task.text": "review", "task.label": "verdict", "train.steps": 3,
-        "model.layers": 1, "pipeline.buckets": (32,)})  # fmt: skip
+    experiment = replace(
+        suite.load("text.classify", smoke=True),
+        {
+            "task.data": Table(path=str(table)),
+            "task.text": "review",
+            "task.label": "verdict",
+            "train.steps": 3,
+            "model.layers": 1,
+            "pipeline.buckets": (32,),
+        },
+    )
     return suite.train(experiment, folder / "run").folder, table
 
 
@@ -189,8 +211,10 @@ def test_a_run_that_stopped_early(plain, tmp_path):
     (folder / "result.json").unlink()
     shutil.rmtree(folder / "checkpoints")
     page = pages.read(suite.report(folder, allow=OWN))
-    assert ("Not known. The goal is accuracy on validation of at least 100 %, and this run was not evaluated there."
-            in page.words)  # fmt: skip
+    assert (
+        "Not known. The goal is accuracy on validation of at least 100 %, and this run was not evaluated there."
+        in page.words
+    )
     assert f"It goes on with: suite train --resume {folder}" in page.words
     assert f"Missing: evaluation. run {folder}: has no complete checkpoint." in page.words
     assert "Nothing was evaluated." in page.words
@@ -219,8 +243,12 @@ def test_a_run_that_was_made_without_training(plain, tmp_path):
     folder = copied(plain, tmp_path)
     (folder / "metrics.jsonl").unlink()
     (folder / "result.json").unlink()
-    made = {**COMPRESSED, "of": str(plain), "max_drop": None,
-            "latency_ms": {"1": {"before": 2.0, "after": 1.0, "ratio": 0.5, "float32": 4.0}}}  # fmt: skip
+    made = {
+        **COMPRESSED,
+        "of": str(plain),
+        "max_drop": None,
+        "latency_ms": {"1": {"before": 2.0, "after": 1.0, "ratio": 0.5, "float32": 4.0}},
+    }
     (folder / "compression.json").write_text(json.dumps(made))
     page = pages.read(suite.report(folder, allow=OWN))
     assert "Missing" not in page.words and "weights 25.0 % of their size." in page.words
@@ -241,14 +269,20 @@ def test_a_split_without_labels_is_left_for_the_next(hostile, tmp_path):
     assert "Missing: evaluation on test. column of labels: '?' is not a class of the training split" in page.words
 
 
-COMPRESSED = {"method": "int8", "split": "test", "metric": "accuracy",
-              "before": {"value": 0.95, "low": 0.93, "high": 0.97},
-              "after": {"value": 0.947, "low": 0.93, "high": 0.96},
-              "drop": {"value": 0.003, "low": -0.002, "high": 0.008}, "max_drop": 0.005, "met": True,
-              "size": {"before_bytes": 4 * 2**20, "after_bytes": 2**20, "ratio": 0.25},
-              "latency_ms": {"1": {"before": 2.0, "after": 1.0, "ratio": 0.5}},
-              "memory_bytes": {"before": 8 * 2**20, "after": 2 * 2**20},
-              "parameters": {"before": 1000, "after": 1000, "zeros": 500}}  # fmt: skip
+COMPRESSED = {
+    "method": "int8",
+    "split": "test",
+    "metric": "accuracy",
+    "before": {"value": 0.95, "low": 0.93, "high": 0.97},
+    "after": {"value": 0.947, "low": 0.93, "high": 0.96},
+    "drop": {"value": 0.003, "low": -0.002, "high": 0.008},
+    "max_drop": 0.005,
+    "met": True,
+    "size": {"before_bytes": 4 * 2**20, "after_bytes": 2**20, "ratio": 0.25},
+    "latency_ms": {"1": {"before": 2.0, "after": 1.0, "ratio": 0.5}},
+    "memory_bytes": {"before": 8 * 2**20, "after": 2 * 2**20},
+    "parameters": {"before": 1000, "after": 1000, "zeros": 500},
+}
 
 
 def test_what_was_made_from_it_is_told_of(plain, tmp_path, refused):
@@ -256,11 +290,18 @@ def test_what_was_made_from_it_is_told_of(plain, tmp_path, refused):
     small.mkdir()
     (small / "compression.json").write_text(json.dumps({**COMPRESSED, "of": str(plain)}))
     page = pages.read(suite.report(plain, beside=[small], to=tmp_path / "r.html", allow=OWN))
-    assert ("int8: accuracy on test from 95.0 % to 94.7 %, weights 25.0 % of their size. Met: a drop of at most 0.50 % "
-            "was allowed." in page.words)  # fmt: skip
+    assert (
+        "int8: accuracy on test from 95.0 % to 94.7 %, weights 25.0 % of their size. Met: a drop of at most 0.50 % "
+        "was allowed." in page.words
+    )
     change = page.table("int8, made from").column("change")
-    assert change == {"accuracy on test": "drop +0.3 points (-0.2 to +0.8)", "weights, MiB": "× 0.25",
-                      "latency of 1, ms": "× 0.50", "memory, MiB": "× 0.25", "parameters": "500 are 0"}  # fmt: skip
+    assert change == {
+        "accuracy on test": "drop +0.3 points (-0.2 to +0.8)",
+        "weights, MiB": "× 0.25",
+        "latency of 1, ms": "× 0.50",
+        "memory, MiB": "× 0.25",
+        "parameters": "500 are 0",
+    }
     (small / "compression.json").write_text(json.dumps({**COMPRESSED, "of": "elsewhere"}))
     printed = refused("report", plain, "--with", small, "--allow", "tests")
     assert printed == f'suite report: --with "{small}": was not made from {plain}.\n  found: elsewhere\n'
@@ -271,19 +312,36 @@ def test_what_was_made_from_it_is_told_of(plain, tmp_path, refused):
 def test_the_search_that_it_came_out_of_is_told_of(plain, tmp_path):
     """The folder of a search stands for the run it chose, and that run says where it is from."""
     chosen = shutil.copytree(plain, tmp_path / "trials" / "0001")
-    trials = [{"number": i, "state": state, "value": value, "values": {"optim.learning_rate": 0.01 * (i + 1)},
-               "steps": 10, "seconds": 1.5} for i, (state, value) in
-              enumerate([("complete", 0.6), ("complete", 0.8), ("pruned", None)])]  # fmt: skip
-    verdict = {"goal": "validation/accuracy >= 0.9", "met": False, "margin": -0.1, "stopped_by": "trials",
-               "chosen": {"trial": 1, "folder": "trials/0001", "values": {"optim.learning_rate": 0.02}},
-               "validation": {}, "test": None, "trials": trials,
-               "why_no_test": "its labels are withheld"}  # fmt: skip
+    trials = [
+        {
+            "number": i,
+            "state": state,
+            "value": value,
+            "values": {"optim.learning_rate": 0.01 * (i + 1)},
+            "steps": 10,
+            "seconds": 1.5,
+        }
+        for i, (state, value) in enumerate([("complete", 0.6), ("complete", 0.8), ("pruned", None)])
+    ]
+    verdict = {
+        "goal": "validation/accuracy >= 0.9",
+        "met": False,
+        "margin": -0.1,
+        "stopped_by": "trials",
+        "chosen": {"trial": 1, "folder": "trials/0001", "values": {"optim.learning_rate": 0.02}},
+        "validation": {},
+        "test": None,
+        "trials": trials,
+        "why_no_test": "its labels are withheld",
+    }
     (tmp_path / "verdict.json").write_text(json.dumps(verdict))
     for folder in (tmp_path, chosen):
         page = pages.read(suite.report(folder, allow=OWN))
         assert "The test split was not looked at: its labels are withheld" in page.words
-        assert ("A search of 3 trials for the goal validation/accuracy >= 0.9 used up its trials and did not meet it; "
-                "this is its trial 1." in page.words)  # fmt: skip
+        assert (
+            "A search of 3 trials for the goal validation/accuracy >= 0.9 used up its trials and did not meet it; "
+            "this is its trial 1." in page.words
+        )
         rates = page.table("Goal: validation/accuracy").column("optim.learning_rate")
         assert rates == {"0": "0.01", "1 (chosen)": "0.02", "2": "0.03"}
     assert (tmp_path / "report.html").exists() and (chosen / "report.html").exists()
@@ -295,7 +353,8 @@ def test_what_is_no_run_is_refused(refused, tmp_path, plain):
     assert refused("report").startswith("suite report: RUN: is missing.")
     assert "names the class" in refused("report", plain)
     assert refused("report", plain, "--split", "tset") == (
-        'suite report: --split "tset": is no split.\n  found: train, validation, test\n  try:   test\n')
+        'suite report: --split "tset": is no split.\n  found: train, validation, test\n  try:   test\n'
+    )
     assert refused("report", plain, "--with", "") == "suite report: flag --with: needs a value.\n"
 
 

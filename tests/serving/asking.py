@@ -26,8 +26,14 @@ class Serving:
         command = [sys.executable, "-m", "suite", "serve", *map(str, arguments), "--port", "0"]
         self.lines, self.log = [], []
         self.folder = tempfile.mkdtemp()  # of its copies, which it can't remove where it is killed
-        self.process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "TMPDIR": self.folder, **environment},
-                                        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": self.folder, **environment},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         threading.Thread(target=self._drain, daemon=True).start()
         if wait:
             line = self.process.stdout.readline()

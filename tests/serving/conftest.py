@@ -49,8 +49,15 @@ def recipes(folder):
     from tests.untrained import images, keywords
 
     body = {"model.width": 16, "model.heads": 2, "model.feed_forward": 32}
-    words = {"task.data": from_path(str(reviews(folder))), "task.text": "review", "task.label": "verdict",
-             "task.tokenizer.vocab_size": 60, "task.max_length": 16, "pipeline.buckets": (8,), **body}  # fmt: skip
+    words = {
+        "task.data": from_path(str(reviews(folder))),
+        "task.text": "review",
+        "task.label": "verdict",
+        "task.tokenizer.vocab_size": 60,
+        "task.max_length": 16,
+        "pipeline.buckets": (8,),
+        **body,
+    }
     asked = {"task.data": from_path(str(clicks(folder))), "task.label": "clicked", "task.fields.lists": ("tags",)}
     return {
         "words": lambda: suite.replace(suite.load("text.classify", smoke=True), words),

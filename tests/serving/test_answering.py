@@ -33,8 +33,12 @@ def asked(test):
         encoded.append(columns)
         return []
 
-    version = SimpleNamespace(checks=SimpleNamespace(files=True, records=list), rows=rows, encoded=encoded,
-                              batcher=SimpleNamespace(submit=None))  # fmt: skip
+    version = SimpleNamespace(
+        checks=SimpleNamespace(files=True, records=list),
+        rows=rows,
+        encoded=encoded,
+        batcher=SimpleNamespace(submit=None),
+    )
     models = SimpleNamespace(by_name={"words": None}, version=lambda name: nullcontext(version))
     counts = Counts()
     body = b'{"inputs": ["' + b"x" * AT_ONCE + b'"]}'

@@ -105,8 +105,13 @@ def test_a_request_of_more_records_than_the_largest_batch():
 
 def test_records_are_grouped_by_length_and_shorter_ones_fill_up_a_batch():
     async def test(model, batcher):
-        await held(model, batcher, ask(batcher, 1, 2, 3, length=64), ask(batcher, 4, 5, length=16),
-                   ask(batcher, 6, length=1024))  # fmt: skip
+        await held(
+            model,
+            batcher,
+            ask(batcher, 1, 2, 3, length=64),
+            ask(batcher, 4, 5, length=16),
+            ask(batcher, 6, length=1024),
+        )
         assert model.batches[1:] == [([1, 2, 3, 4], 64, 4), ([5], 16, 1), ([6], 1024, 1)]
 
     in_loop(test)

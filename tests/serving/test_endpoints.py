@@ -48,8 +48,11 @@ def test_images(server, opened):
     assert same(server.ask("digits", [{"image": base64.b64encode(image).decode()} for image in images]), expected)
     data = "data:image/png;base64," + base64.b64encode(images[1]).decode()
     assert same(server.ask("digits", [data]), expected[1:2])
-    for media, body in (("image/png", images[0]), (MULTIPART, form(("image", "a.png", images[0]))),
-                        (MULTIPART, form(("file", "a.png", images[0])))):  # fmt: skip
+    for media, body in (
+        ("image/png", images[0]),
+        (MULTIPART, form(("image", "a.png", images[0]))),
+        (MULTIPART, form(("file", "a.png", images[0]))),
+    ):
         status, made = server.post("digits", body, media)
         assert status == 200 and same(made["answers"], expected[:1])
     status, made = server.post("digits", form(*(("image", "a.png", image) for image in images)), MULTIPART)
@@ -67,8 +70,12 @@ def test_recordings(server, opened):
 
 
 def test_records_of_a_table(server, opened):
-    records = [{"price": 3.5, "shop": "a", "tags": ["x1", "y2"]}, {"price": None, "shop": "unheard of"},
-               {"tags": []}, {"shop": 7, "price": 2}]  # fmt: skip
+    records = [
+        {"price": 3.5, "shop": "a", "tags": ["x1", "y2"]},
+        {"price": None, "shop": "unheard of"},
+        {"tags": []},
+        {"shop": 7, "price": 2},
+    ]
     columns = {name: [record.get(name) for record in records] for name in ("price", "shop", "tags")}
     expected = opened["clicks"].predict(columns)
     assert same(server.ask("clicks", records), expected)
@@ -106,7 +113,10 @@ def test_the_list_and_the_description(server, opened):
     assert all(each["ready"] and "refused" not in each for each in made["models"])
     status, made = server.get("/v1/models/clicks")
     assert [(each["name"], each["kind"]) for each in made["inputs"]] == [
-        ("price", "number"), ("shop", "category"), ("tags", "list")]  # fmt: skip
+        ("price", "number"),
+        ("shop", "category"),
+        ("tags", "list"),
+    ]
     assert sorted(made["inputs"][1]["choices"]) == ["a", "b", "c"] and not made["inputs"][1]["required"]
     assert made["answer"]["properties"]["probability"]["maximum"] == 1
     assert made["card"].startswith("# clicks") and made["metrics"] == opened["clicks"].metrics
@@ -126,9 +136,14 @@ def test_metrics(server, opened):
     lines = dict(line.rsplit(" ", 1) for line in body.decode().splitlines() if not line.startswith("#"))
     version = f'suite_model_info{{model="words",version="{opened["words"].version}"}}'
     assert float(lines[version]) == 1 and float(lines["suite_ready"]) == 1
-    for name in ('suite_requests_total{code="200",model="words"}', 'suite_requests_total{code="400",model="words"}',
-                 'suite_request_seconds_bucket{le="1.0",model="words"}', 'suite_batch_records_sum{model="words"}',
-                 'suite_batch_seconds_total{model="words"}', "process_resident_memory_bytes"):  # fmt: skip
+    for name in (
+        'suite_requests_total{code="200",model="words"}',
+        'suite_requests_total{code="400",model="words"}',
+        'suite_request_seconds_bucket{le="1.0",model="words"}',
+        'suite_batch_records_sum{model="words"}',
+        'suite_batch_seconds_total{model="words"}',
+        "process_resident_memory_bytes",
+    ):
         assert float(lines[name]) > 0, name
     for name in ('suite_queue_records{model="words"}', "suite_requests_in_flight", "suite_held_bytes"):
         assert float(lines[name]) == 0, name
@@ -145,8 +160,10 @@ def test_a_client_that_leaves_while_its_file_is_decoded(server):
     body = png(7, (4000, 4000))
     before = counted(server, 200, "digits"), counted(server, 499, "digits")
     with socket.create_connection(("127.0.0.1", server.port)) as made:
-        made.sendall(b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
-                     b"Content-Length: %d\r\n\r\n" % len(body) + body)  # fmt: skip
+        made.sendall(
+            b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(body) + body
+        )
         time.sleep(0.05)
     until = time.monotonic() + 10
     while (counted(server, 200, "digits"), counted(server, 499, "digits")) == before:
@@ -175,19 +192,50 @@ def test_the_page_and_its_headers(server):
     assert (status, body) == (304, b"")
 
 
-@pytest.mark.parametrize("method, path, status, error", [
-    ("GET", "/v1/models/nothing", 404, {"code": "unknown_model", "message": 'there is no model "nothing".',
-                                        "fix": "words, digits, sounds, clicks"}),
-    ("POST", "/v1/models/nothing:predict", 404, {"code": "unknown_model", "message": 'there is no model "nothing".',
-                                                 "fix": "words, digits, sounds, clicks"}),
-    ("GET", "/v1/models/words:predict", 405, {"code": "method_not_allowed", "message": "GET is not understood here.",
-                                              "fix": "POST"}),
-    ("DELETE", "/v1/models", 405, {"code": "method_not_allowed", "message": "DELETE is not understood here.",
-                                   "fix": "GET"}),
-    ("GET", "/docs", 404, {"code": "not_found", "message": "/docs: Not Found", "fix": "/openapi.json"}),
-    ("GET", "/page/../app.py", 404, {"code": "not_found", "message": "/page/../app.py: Not Found",
-                                     "fix": "/openapi.json"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "method, path, status, error",
+    [
+        (
+            "GET",
+            "/v1/models/nothing",
+            404,
+            {
+                "code": "unknown_model",
+                "message": 'there is no model "nothing".',
+                "fix": "words, digits, sounds, clicks",
+            },
+        ),
+        (
+            "POST",
+            "/v1/models/nothing:predict",
+            404,
+            {
+                "code": "unknown_model",
+                "message": 'there is no model "nothing".',
+                "fix": "words, digits, sounds, clicks",
+            },
+        ),
+        (
+            "GET",
+            "/v1/models/words:predict",
+            405,
+            {"code": "method_not_allowed", "message": "GET is not understood here.", "fix": "POST"},
+        ),
+        (
+            "DELETE",
+            "/v1/models",
+            405,
+            {"code": "method_not_allowed", "message": "DELETE is not understood here.", "fix": "GET"},
+        ),
+        ("GET", "/docs", 404, {"code": "not_found", "message": "/docs: Not Found", "fix": "/openapi.json"}),
+        (
+            "GET",
+            "/page/../app.py",
+            404,
+            {"code": "not_found", "message": "/page/../app.py: Not Found", "fix": "/openapi.json"},
+        ),
+    ],
+)
 def test_addresses_that_are_none(server, method, path, status, error):
     found, headers, body = server.request(method, path)
     assert (found, json.loads(body)["error"]) == (status, error)

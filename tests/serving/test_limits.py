@@ -20,10 +20,37 @@ GOOD = b'{"inputs": ["a film"]}'
 @pytest.fixture(scope="module")
 def strict(bundles):
     """A server with limits that tests can reach."""
-    with Serving(bundles["words"], bundles["digits"], bundles["sounds"], bundles["clicks"], "--sizes", "1", "4",
-                 "--max-body-bytes", "100000", "--max-records", "4", "--max-characters", "200", "--max-pixels",
-                 "10000", "--max-seconds", "1", "--head-s", "1", "--body-s", "1", "--deadline-s", "20", "--queue",
-                 "64", "--max-connections", "40", "--max-held-bytes", "1000000") as made:  # fmt: skip
+    with Serving(
+        bundles["words"],
+        bundles["digits"],
+        bundles["sounds"],
+        bundles["clicks"],
+        "--sizes",
+        "1",
+        "4",
+        "--max-body-bytes",
+        "100000",
+        "--max-records",
+        "4",
+        "--max-characters",
+        "200",
+        "--max-pixels",
+        "10000",
+        "--max-seconds",
+        "1",
+        "--head-s",
+        "1",
+        "--body-s",
+        "1",
+        "--deadline-s",
+        "20",
+        "--queue",
+        "64",
+        "--max-connections",
+        "40",
+        "--max-held-bytes",
+        "1000000",
+    ) as made:
         yield made
         assert made.process.poll() is None, "it lives on"
         assert not [line for line in made.log if "Traceback" in line], "".join(made.log)
@@ -56,40 +83,111 @@ def animation():
 
 TEXTS = [
     ([3], 400, {"code": "wrong_type", "message": "must be a string, not a number.", "field": "inputs[0].review"}),
-    (["a", ["b"]], 400, {"code": "wrong_type", "message": "must be a string, not an array.",
-                         "field": "inputs[1].review"}),
-    ([None], 400, {"code": "missing", "message": "a value is missing: a string is wanted.",
-                   "field": "inputs[0].review"}),
+    (
+        ["a", ["b"]],
+        400,
+        {"code": "wrong_type", "message": "must be a string, not an array.", "field": "inputs[1].review"},
+    ),
+    (
+        [None],
+        400,
+        {"code": "missing", "message": "a value is missing: a string is wanted.", "field": "inputs[0].review"},
+    ),
     ([{}], 400, {"code": "empty", "message": "the record is empty.", "field": "inputs[0]", "fix": "review"}),
-    ([{"reveiw": "a"}], 400, {"code": "unknown", "message": "is no input of this model.", "field": "inputs[0].reveiw",
-                              "fix": "review"}),
-    (["a"] * 5, 400, {"code": "too_many_records", "message": "5 records, of at most 4.", "field": "inputs",
-                      "fix": "send several requests"}),
-    (["x" * 201], 400, {"code": "text_too_long", "message": "has 201 characters, of at most 200.",
-                        "field": "inputs[0].review"}),
-    ([{"\ud800": "a"}], 400, {"code": "unknown", "message": "is no input of this model.",
-                             "field": "inputs[0].\ud800", "fix": "review"}),
-    (["ab\ud800"], 400, {"code": "invalid_text", "field": "inputs[0].review",
-                         "message": "holds half of a surrogate pair at character 2, which is no text."}),
-]  # fmt: skip
+    (
+        [{"reveiw": "a"}],
+        400,
+        {"code": "unknown", "message": "is no input of this model.", "field": "inputs[0].reveiw", "fix": "review"},
+    ),
+    (
+        ["a"] * 5,
+        400,
+        {
+            "code": "too_many_records",
+            "message": "5 records, of at most 4.",
+            "field": "inputs",
+            "fix": "send several requests",
+        },
+    ),
+    (
+        ["x" * 201],
+        400,
+        {"code": "text_too_long", "message": "has 201 characters, of at most 200.", "field": "inputs[0].review"},
+    ),
+    (
+        [{"\ud800": "a"}],
+        400,
+        {"code": "unknown", "message": "is no input of this model.", "field": "inputs[0].\ud800", "fix": "review"},
+    ),
+    (
+        ["ab\ud800"],
+        400,
+        {
+            "code": "invalid_text",
+            "field": "inputs[0].review",
+            "message": "holds half of a surrogate pair at character 2, which is no text.",
+        },
+    ),
+]
 TABLES = [
-    ([{"price": "3.5"}], 400, {"code": "wrong_type", "message": "must be a number, not a string.",
-                               "field": "inputs[0].price"}),
-    ([{"price": True}], 400, {"code": "wrong_type", "message": "must be a number, not a boolean.",
-                              "field": "inputs[0].price"}),
-    ([{"price": 10**399}], 400, {"code": "number_too_large", "field": "inputs[0].price",
-                                 "message": "is larger than any number that is computed with."}),
-    ([{"shop": ["a"]}], 400, {"code": "wrong_type", "field": "inputs[0].shop",
-                              "message": "must be a string, a number or a boolean, not an array."}),
-    ([{"tags": "x1"}], 400, {"code": "wrong_type", "message": "must be an array, not a string.",
-                             "field": "inputs[0].tags"}),
-    ([{"tags": [["x1"]]}], 400, {"code": "wrong_type", "field": "inputs[0].tags[0]",
-                                 "message": "must be a string, a number or a boolean, not an array."}),
-    ([{"tags": ["x"] * 1001}], 400, {"code": "list_too_long", "message": "has 1,001 items, of at most 1,000.",
-                                     "field": "inputs[0].tags"}),
-    (["a"], 400, {"code": "wrong_type", "message": "must be an object, not a string.", "field": "inputs[0]",
-                  "fix": "price, shop, tags"}),
-]  # fmt: skip
+    (
+        [{"price": "3.5"}],
+        400,
+        {"code": "wrong_type", "message": "must be a number, not a string.", "field": "inputs[0].price"},
+    ),
+    (
+        [{"price": True}],
+        400,
+        {"code": "wrong_type", "message": "must be a number, not a boolean.", "field": "inputs[0].price"},
+    ),
+    (
+        [{"price": 10**399}],
+        400,
+        {
+            "code": "number_too_large",
+            "field": "inputs[0].price",
+            "message": "is larger than any number that is computed with.",
+        },
+    ),
+    (
+        [{"shop": ["a"]}],
+        400,
+        {
+            "code": "wrong_type",
+            "field": "inputs[0].shop",
+            "message": "must be a string, a number or a boolean, not an array.",
+        },
+    ),
+    (
+        [{"tags": "x1"}],
+        400,
+        {"code": "wrong_type", "message": "must be an array, not a string.", "field": "inputs[0].tags"},
+    ),
+    (
+        [{"tags": [["x1"]]}],
+        400,
+        {
+            "code": "wrong_type",
+            "field": "inputs[0].tags[0]",
+            "message": "must be a string, a number or a boolean, not an array.",
+        },
+    ),
+    (
+        [{"tags": ["x"] * 1001}],
+        400,
+        {"code": "list_too_long", "message": "has 1,001 items, of at most 1,000.", "field": "inputs[0].tags"},
+    ),
+    (
+        ["a"],
+        400,
+        {
+            "code": "wrong_type",
+            "message": "must be an object, not a string.",
+            "field": "inputs[0]",
+            "fix": "price, shop, tags",
+        },
+    ),
+]
 
 
 @pytest.mark.parametrize("inputs, status, error", TEXTS)
@@ -103,43 +201,83 @@ def test_records_that_are_refused(strict, inputs, status, error):
 
 
 def test_a_number_that_is_infinite_in_python(strict):
-    assert strict.error("clicks", b'{"inputs": [{"price": 1e999}]}') == (400, {
-        "code": "number_too_large", "message": "is larger than any number that is computed with.",
-        "field": "inputs[0].price"})  # fmt: skip
+    assert strict.error("clicks", b'{"inputs": [{"price": 1e999}]}') == (
+        400,
+        {
+            "code": "number_too_large",
+            "message": "is larger than any number that is computed with.",
+            "field": "inputs[0].price",
+        },
+    )
 
 
 def test_a_record_whose_answer_is_no_number(strict):
-    assert strict.error("clicks", {"inputs": [{"shop": "a"}, {"price": 1e38}]}) == (422, {
-        "code": "no_number", "field": "inputs[1]",
-        "message": "lies so far from what the model was trained on that its answer is no number."})  # fmt: skip
+    assert strict.error("clicks", {"inputs": [{"shop": "a"}, {"price": 1e38}]}) == (
+        422,
+        {
+            "code": "no_number",
+            "field": "inputs[1]",
+            "message": "lies so far from what the model was trained on that its answer is no number.",
+        },
+    )
 
 
 IMAGES = [
-    (b"no image at all", 400, {"code": "unreadable_image", "field": "inputs[0].image",
-                               "message": "the file is no image that is read here; PNG, JPEG, BMP, GIF, WEBP are."}),
+    (
+        b"no image at all",
+        400,
+        {
+            "code": "unreadable_image",
+            "field": "inputs[0].image",
+            "message": "the file is no image that is read here; PNG, JPEG, BMP, GIF, WEBP are.",
+        },
+    ),
     (bomb(30_000, 30_000), 413, None),
-    (bomb(101, 100), 413, {"code": "too_many_pixels", "field": "inputs[0].image", "fix": "scale it down",
-                           "message": "the image has 101 x 100 pixels, of at most 10,000."}),
+    (
+        bomb(101, 100),
+        413,
+        {
+            "code": "too_many_pixels",
+            "field": "inputs[0].image",
+            "fix": "scale it down",
+            "message": "the image has 101 x 100 pixels, of at most 10,000.",
+        },
+    ),
     (png(1, (90, 90))[:60], 400, None),
-    (animation(), 400, {"code": "animated_image", "message": "the image is animated; a still one is wanted.",
-                        "field": "inputs[0].image"}),
+    (
+        animation(),
+        400,
+        {
+            "code": "animated_image",
+            "message": "the image is animated; a still one is wanted.",
+            "field": "inputs[0].image",
+        },
+    ),
     (b"", 400, None),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("image, status, error", IMAGES)
 def test_images_that_are_refused(strict, image, status, error):
     """In JSON, as a form and as a body; the pixels of none are unpacked."""
-    made = [strict.error("digits", {"inputs": [base64.b64encode(image).decode()]}),
-            strict.error("digits", form(("image", "a.png", image)), MULTIPART),
-            strict.error("digits", image, "image/png")]  # fmt: skip
+    made = [
+        strict.error("digits", {"inputs": [base64.b64encode(image).decode()]}),
+        strict.error("digits", form(("image", "a.png", image)), MULTIPART),
+        strict.error("digits", image, "image/png"),
+    ]
     assert all(found == (status, error) if error else found[0] == status for found in made), made
 
 
 def test_what_is_no_base64(strict):
-    assert strict.error("digits", {"inputs": ["!!"]}) == (400, {
-        "code": "invalid_base64", "message": "is not base64.", "field": "inputs[0].image",
-        "fix": "send the file itself, as multipart/form-data or as the body"})  # fmt: skip
+    assert strict.error("digits", {"inputs": ["!!"]}) == (
+        400,
+        {
+            "code": "invalid_base64",
+            "message": "is not base64.",
+            "field": "inputs[0].image",
+            "fix": "send the file itself, as multipart/form-data or as the body",
+        },
+    )
 
 
 def many_channels():
@@ -158,31 +296,61 @@ def lasting(frames, rate):
 
 
 RECORDINGS = [
-    (b"RIFFnothing", 400, {"code": "unreadable_recording", "field": "inputs[0].audio", "message":
-                           "the file is no recording that is read here, or a damaged one; .wav .flac .ogg .mp3 are."}),
-    (tone(300, 1.5), 413, {"code": "recording_too_long", "message": "the recording lasts 1.5 s, of at most 1.",
-                           "field": "inputs[0].audio", "fix": "cut it into parts"}),
-    (many_channels(), 413, {"code": "too_many_channels", "message": "the recording has 200 channels, of at most 8.",
-                            "field": "inputs[0].audio", "fix": "mix it down to one"}),
+    (
+        b"RIFFnothing",
+        400,
+        {
+            "code": "unreadable_recording",
+            "field": "inputs[0].audio",
+            "message": "the file is no recording that is read here, or a damaged one; .wav .flac .ogg .mp3 are.",
+        },
+    ),
+    (
+        tone(300, 1.5),
+        413,
+        {
+            "code": "recording_too_long",
+            "message": "the recording lasts 1.5 s, of at most 1.",
+            "field": "inputs[0].audio",
+            "fix": "cut it into parts",
+        },
+    ),
+    (
+        many_channels(),
+        413,
+        {
+            "code": "too_many_channels",
+            "message": "the recording has 200 channels, of at most 8.",
+            "field": "inputs[0].audio",
+            "fix": "mix it down to one",
+        },
+    ),
     (tone()[:30], 400, None),
     (tone()[:44], 400, None),
     (lasting(1 << 30, 8000), None, None),
     (b"", 400, None),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("sound, status, error", RECORDINGS)
 def test_recordings_that_are_refused(strict, sound, status, error):
-    made = [strict.error("sounds", {"inputs": [base64.b64encode(sound).decode()]}),
-            strict.error("sounds", form(("audio", "a.wav", sound)), MULTIPART),
-            strict.error("sounds", sound, "audio/wav")]  # fmt: skip
+    made = [
+        strict.error("sounds", {"inputs": [base64.b64encode(sound).decode()]}),
+        strict.error("sounds", form(("audio", "a.wav", sound)), MULTIPART),
+        strict.error("sounds", sound, "audio/wav"),
+    ]
     assert all(found == (status, error) if error else found[0] == (status or found[0]) for found in made), made
 
 
 BODIES = [
     ("words", GOOD, "", 415, "a body of the type nothing is not read."),
-    ("words", GOOD, "application/x-www-form-urlencoded", 415,
-     "a body of the type application/x-www-form-urlencoded is not read."),
+    (
+        "words",
+        GOOD,
+        "application/x-www-form-urlencoded",
+        415,
+        "a body of the type application/x-www-form-urlencoded is not read.",
+    ),
     ("words", png(), "image/png", 415, "a body of the type image/png is not read."),
     ("digits", b"a", "text/plain", 415, "a body of the type text/plain is not read."),
     ("digits", b"image\nx\n", "text/csv", 415, "this model takes files, which a table doesn't hold."),
@@ -194,15 +362,19 @@ BODIES = [
     ("words", b"review\n" + b"a\n" * 9, "text/csv", 400, "9 records, of at most 4."),
     ("words", b"," * 20_000 + b"\n", "text/csv", 413, "the table has more than 10,000 columns."),
     ("words", b"[1]\n", "application/jsonl", 400, "each line must be an object, not an array."),
-    ("clicks", b"price\nmuch\n", "text/csv", 400,
-     "column price: holds a value that is no number (found: 'much')"),
+    ("clicks", b"price\nmuch\n", "text/csv", 400, "column price: holds a value that is no number (found: 'much')"),
     ("words", b"--xyz", "multipart/form-data", 400, "the boundary of the form is missing."),
     ("words", b"nonsense", MULTIPART, 400, None),
     ("words", form(("review", "a"))[:-8], MULTIPART, 400, "the form breaks off: its last boundary is missing."),
     ("words", form(("other", "a")), MULTIPART, 400, "is no input of this model."),
-    ("clicks", form(("price", "1"), ("shop", "a"), ("shop", "b")), MULTIPART, 400,
-     "fields occur 1 and 2 times; each must occur once a record."),
-]  # fmt: skip
+    (
+        "clicks",
+        form(("price", "1"), ("shop", "a"), ("shop", "b")),
+        MULTIPART,
+        400,
+        "fields occur 1 and 2 times; each must occur once a record.",
+    ),
+]
 
 
 @pytest.mark.parametrize("name, body, media, status, message", BODIES)
@@ -218,8 +390,14 @@ def test_a_packed_body(strict):
 
 def test_a_body_that_is_too_large_by_its_own_word(strict):
     status, error = strict.error("words", b" " * 200_000)
-    assert (status, error) == (413, {"code": "body_too_large", "fix": "send fewer records, or smaller files",
-                                     "message": "the body has 200,000 bytes; at most 100,000 are read."})  # fmt: skip
+    assert (status, error) == (
+        413,
+        {
+            "code": "body_too_large",
+            "fix": "send fewer records, or smaller files",
+            "message": "the body has 200,000 bytes; at most 100,000 are read.",
+        },
+    )
 
 
 def test_a_body_that_never_ends(strict):
@@ -235,22 +413,36 @@ def test_one_who_asks_before_sending_is_told_at_once(strict):
     assert made.startswith(b"HTTP/1.1 413 ") and time.perf_counter() - begun < 1
 
 
-@pytest.mark.parametrize("parts, pause, status, message", [
-    ([b"POST /v1/models/words:predict HTTP/1.1\r\n"], 0, 408,
-     "the head of the request had not come within 1 s."),
-    ([HEAD[i : i + 8] for i in range(0, 32, 8)], 0.25, 408, "the head of the request had not come within 1 s."),
-    ([HEAD + b"Content-Length: 22\r\n\r\n", GOOD[:9]], 0, 408, "the body had not come within 1 s."),
-    ([HEAD] + [b"X: " + b"y" * 9000 + b"\r\n"] * 9, 0, 431, "the head of the request has more than 65,536 bytes."),
-    # What comes in one reading with the head, at most 256 KiB, is not counted.
-    ([HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n"] + [b"X: " + b"y" * 9000 + b"\r\n"] * 45, 0, 431,
-     "what comes beside the body has more than 65,536 bytes."),
-    ([HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1;" + b"y" * 400_000], 0, 431,
-     "what comes beside the body has more than 65,536 bytes."),
-    ([b"hello\r\n\r\n"], 0, 400, "Invalid HTTP request received."),
-    ([HEAD + b"Content-Length: -1\r\n\r\n"], 0, 400, "Invalid HTTP request received."),
-    ([HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"], 0, 400,
-     "Invalid HTTP request received."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "parts, pause, status, message",
+    [
+        ([b"POST /v1/models/words:predict HTTP/1.1\r\n"], 0, 408, "the head of the request had not come within 1 s."),
+        ([HEAD[i : i + 8] for i in range(0, 32, 8)], 0.25, 408, "the head of the request had not come within 1 s."),
+        ([HEAD + b"Content-Length: 22\r\n\r\n", GOOD[:9]], 0, 408, "the body had not come within 1 s."),
+        ([HEAD] + [b"X: " + b"y" * 9000 + b"\r\n"] * 9, 0, 431, "the head of the request has more than 65,536 bytes."),
+        # What comes in one reading with the head, at most 256 KiB, is not counted.
+        (
+            [HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n"] + [b"X: " + b"y" * 9000 + b"\r\n"] * 45,
+            0,
+            431,
+            "what comes beside the body has more than 65,536 bytes.",
+        ),
+        (
+            [HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1;" + b"y" * 400_000],
+            0,
+            431,
+            "what comes beside the body has more than 65,536 bytes.",
+        ),
+        ([b"hello\r\n\r\n"], 0, 400, "Invalid HTTP request received."),
+        ([HEAD + b"Content-Length: -1\r\n\r\n"], 0, 400, "Invalid HTTP request received."),
+        (
+            [HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"],
+            0,
+            400,
+            "Invalid HTTP request received.",
+        ),
+    ],
+)
 def test_clients_that_are_slow_or_speak_no_http(strict, parts, pause, status, message):
     begun = time.perf_counter()
     made = strict.raw(*parts, pause=pause)
@@ -274,8 +466,15 @@ def test_a_connection_that_says_nothing_is_closed(strict):
 def test_a_timeout_that_is_none(strict):
     for value in ("soon", "-1", "nan", "0"):
         found, error = strict.error("words", GOOD, X_Request_Timeout=value)
-        assert (found, error) == (400, {"code": "invalid_timeout", "message": "is no number of seconds.",
-                                        "field": "X-Request-Timeout", "fix": "X-Request-Timeout: 20"})  # fmt: skip
+        assert (found, error) == (
+            400,
+            {
+                "code": "invalid_timeout",
+                "message": "is no number of seconds.",
+                "field": "X-Request-Timeout",
+                "fix": "X-Request-Timeout: 20",
+            },
+        )
 
 
 def test_too_many_connections(strict):
@@ -304,11 +503,15 @@ def test_memory_is_bounded_whatever_is_sent(strict):
     """Bombs, huge bodies, deep and wide JSON, from several clients at a time, after a first round."""
     from concurrent.futures import ThreadPoolExecutor
 
-    asked = [("digits", bomb(30_000, 30_000), "image/png"), ("words", b"[" * 99_000, "application/json"),
-             ("words", b'{"inputs": [' + b"[]," * 30_000 + b"1]}", "application/json"),
-             ("words", b" " * 90_000_000, "application/json"),
-             ("sounds", lasting(1 << 30, 8000), "audio/wav"),
-             ("words", b"a,b\n" * 20_000, "text/csv"), ("digits", b"\0" * 99_000, "image/png")]  # fmt: skip
+    asked = [
+        ("digits", bomb(30_000, 30_000), "image/png"),
+        ("words", b"[" * 99_000, "application/json"),
+        ("words", b'{"inputs": [' + b"[]," * 30_000 + b"1]}", "application/json"),
+        ("words", b" " * 90_000_000, "application/json"),
+        ("sounds", lasting(1 << 30, 8000), "audio/wav"),
+        ("words", b"a,b\n" * 20_000, "text/csv"),
+        ("digits", b"\0" * 99_000, "image/png"),
+    ]
 
     def one(each):
         try:

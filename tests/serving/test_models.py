@@ -32,8 +32,13 @@ def made(given=(), **settings):
 
 def fake(name, folder):
     """A bundle as far as it is asked for one here."""
-    return SimpleNamespace(name=name, version="1", folder=folder, warm=lambda sizes: {},
-                           codec=SimpleNamespace(inputs=(), primary="", texts=()))  # fmt: skip
+    return SimpleNamespace(
+        name=name,
+        version="1",
+        folder=folder,
+        warm=lambda sizes: {},
+        codec=SimpleNamespace(inputs=(), primary="", texts=()),
+    )
 
 
 class Closed:

@@ -46,12 +46,23 @@ checks.positive_data_acceptance.expected-statuses = ["2xx"]
 
 def test_the_schema_of_a_record():
     others = (("price", "number"), ("shop", "category"), ("tags", "list"))
-    inputs = (Input(name="text", kind="text", limit=10),
-              *(Input(name=name, kind=kind, required=False) for name, kind in others))  # fmt: skip
+    inputs = (
+        Input(name="text", kind="text", limit=10),
+        *(Input(name=name, kind=kind, required=False) for name, kind in others),
+    )
     schema = record_schema(inputs, Settings())
     right = [{"text": "a"}, {"text": "", "price": None}, {"text": "a", "price": 3, "shop": 7, "tags": ["x", 1, True]}]
-    wrong = [{}, {"price": 3}, {"text": None}, {"text": "a" * 11}, {"text": "a", "price": "3"}, {"text": "a", "x": 1},
-             {"text": "a", "tags": "x"}, {"text": "a", "tags": [["x"]]}, {"text": "a", "shop": []}]  # fmt: skip
+    wrong = [
+        {},
+        {"price": 3},
+        {"text": None},
+        {"text": "a" * 11},
+        {"text": "a", "price": "3"},
+        {"text": "a", "x": 1},
+        {"text": "a", "tags": "x"},
+        {"text": "a", "tags": [["x"]]},
+        {"text": "a", "shop": []},
+    ]
     check = jsonschema.Draft202012Validator(schema)
     assert all(check.is_valid(record) for record in right)
     assert not any(check.is_valid(record) for record in wrong)
@@ -82,13 +93,34 @@ def generated(server, folder, examples):
     for path in schema["paths"].values():  # a deadline that is too short is no fault of the request
         path.get("post", {}).pop("parameters", None)
     (folder / "openapi.json").write_text(json.dumps(schema))
-    command = [shutil.which("schemathesis", path=Path(sys.executable).parent), "--config-file",
-               str(folder / "schemathesis.toml"), "run", str(folder / "openapi.json"), "--url", server.url, "--phases",
-               "examples,coverage,fuzzing", "--max-examples", str(examples), "--no-color",
-               "--continue-on-failure", "--suppress-health-check", "all", "--seed", "1"]  # fmt: skip
+    command = [
+        shutil.which("schemathesis", path=Path(sys.executable).parent),
+        "--config-file",
+        str(folder / "schemathesis.toml"),
+        "run",
+        str(folder / "openapi.json"),
+        "--url",
+        server.url,
+        "--phases",
+        "examples,coverage,fuzzing",
+        "--max-examples",
+        str(examples),
+        "--no-color",
+        "--continue-on-failure",
+        "--suppress-health-check",
+        "all",
+        "--seed",
+        "1",
+    ]
     paths = os.pathsep.join([str(Path(__file__).parents[2]), str(folder)])
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False,
-                          env={**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": paths})  # fmt: skip
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=False,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": paths},
+    )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     return int(re.search(r"(\d+) generated", done.stdout).group(1))
 

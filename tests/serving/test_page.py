@@ -11,9 +11,17 @@ from tests.serving.asking import Serving
 from tests.serving.conftest import png, tone
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--use-fake-ui-for-media-stream",
-         "--use-fake-device-for-media-stream"]  # fmt: skip
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+]
 DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 
 if not CHROMIUM:
@@ -101,13 +109,16 @@ def test_a_picture_is_chosen_dropped_and_pasted(page, opened):
     page.click("#clear")
     assert page.is_hidden("figure") and page.inner_text("#answer") == "What the model says will appear here."
     for event, target in (("drop", ".drop"), ("paste", "body")):
-        page.evaluate("""([event, target, bytes]) => {
+        page.evaluate(
+            """([event, target, bytes]) => {
             const data = new DataTransfer();
             data.items.add(new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" }));
             const made = event === "drop" ? new DragEvent(event, { dataTransfer: data, bubbles: true })
                                           : new ClipboardEvent(event, { clipboardData: data, bubbles: true });
             document.querySelector(target).dispatchEvent(made);
-        }""", [event, target, list(png(0))])  # fmt: skip
+        }""",
+            [event, target, list(png(0))],
+        )
         page.wait_for_selector("figure:not([hidden]) img")
         page.click("#send")
         assert answer(page).split("\n")[0] == label
@@ -239,11 +250,22 @@ def test_contrast(page, scheme):
     page.emulate_media(color_scheme=scheme)
     show(page, "words")
     names = ("ground", "panel", "ink", "muted", "edge", "accent", "on-accent", "wash", "alarm", "alarm-wash")
-    colour = {name: page.evaluate(f"getComputedStyle(document.documentElement).getPropertyValue('--{name}')").strip()
-              for name in names}  # fmt: skip
-    for text, under in (("ink", "ground"), ("ink", "panel"), ("ink", "wash"), ("muted", "ground"), ("muted", "panel"),
-                        ("accent", "ground"), ("on-accent", "accent"), ("alarm", "alarm-wash"), ("ink", "alarm-wash"),
-                        ("muted", "wash")):  # fmt: skip
+    colour = {
+        name: page.evaluate(f"getComputedStyle(document.documentElement).getPropertyValue('--{name}')").strip()
+        for name in names
+    }
+    for text, under in (
+        ("ink", "ground"),
+        ("ink", "panel"),
+        ("ink", "wash"),
+        ("muted", "ground"),
+        ("muted", "panel"),
+        ("accent", "ground"),
+        ("on-accent", "accent"),
+        ("alarm", "alarm-wash"),
+        ("ink", "alarm-wash"),
+        ("muted", "wash"),
+    ):
         assert contrast(colour[text], colour[under]) >= 4.5, (text, under)
     assert contrast(colour["edge"], colour["panel"]) >= 3 and contrast(colour["edge"], colour["ground"]) >= 3
 
@@ -282,7 +304,8 @@ def test_answers_of_other_kinds(page):
     assert page.evaluate(draw, {"translation": "<b>ein</b> Haus"}) == "<b>ein</b> Haus", "no markup comes of it"
     ranked = page.evaluate(draw, {"items": [{"title": "Alien", "score": 0.91}, {"title": "Brazil", "score": 0.4}]})
     assert [line.strip() for line in ranked.split("\n") if line.strip()] == ["0.910", "Alien", "0.400", "Brazil"] or (
-        "Alien" in ranked and "0.910" in ranked)  # fmt: skip
+        "Alien" in ranked and "0.910" in ranked
+    )
     boxes = page.evaluate(draw, {"boxes": [{"label": "cat", "probability": 0.8, "box": [4, 8, 20, 30]}]})
     assert "cat" in boxes and "80.0 %" in boxes
     assert page.get_attribute("figure svg", "viewBox") == "0 0 40 40"

@@ -18,39 +18,75 @@ def test_inputs():
     assert parsing.inputs_of(b'{"inputs": ["a", {"text": "b"}, 3]}') == ["a", {"text": "b"}, 3]
 
 
-@pytest.mark.parametrize("body, error", [
-    (b"", {"code": "invalid_json", "message": "the body is not JSON: Expecting value (line 1, column 1)."}),
-    (b'{"inputs": [1,]}', {"code": "invalid_json",
-                           "message": "the body is not JSON: Expecting value (line 1, column 15)."}),
-    (b'{"inputs": ["\xff"]}', {"code": "invalid_json", "message": "the body is not UTF-8 (byte 13)."}),
-    (b'{"inputs": [NaN]}', {"code": "invalid_json", "message": "NaN is not JSON.",
-                            "fix": "null for a missing value"}),
-    (b'{"inputs": [-Infinity]}', {"code": "invalid_json", "message": "-Infinity is not JSON.",
-                                  "fix": "null for a missing value"}),
-    (b"[" * 100_000, {"code": "invalid_json", "message": "arrays or objects are nested too deep."}),
-    (b'{"inputs": [1' + b"0" * 500 + b"]}", {"code": "number_too_large", "message": "a number has 501 digits."}),
-    (b'{"inputs": [1], "inputs": [2]}',
-     {"code": "duplicate_key", "message": 'the key "inputs" occurs twice in one object.'}),
-    (b'{"inputs": [{"a": 1, "b": 2, "a": 3}]}',
-     {"code": "duplicate_key", "message": 'the key "a" occurs twice in one object.'}),
-    (b'["a"]', {"code": "wrong_type", "message": "the body must be an object, not an array.",
-                "fix": '{"inputs": [...]}'}),
-    (b'{"instances": ["a"]}', {"code": "missing", "message": "the list of inputs is missing (found: instances).",
-                               "field": "inputs", "fix": '{"inputs": [...]}'}),
-    (b'{"inputs": "a"}', {"code": "wrong_type", "message": "must be a list, not a string.", "field": "inputs",
-                          "fix": '{"inputs": [...]}'}),
-    (b'{"inputs": []}', {"code": "empty", "message": "the list is empty.", "field": "inputs",
-                         "fix": "send at least one record"}),
-    (b'{"inputs": [1], "parameters": {}}', {"code": "unknown", "message": "is not understood.", "field": "parameters",
-                                            "fix": '{"inputs": [...]}'}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "body, error",
+    [
+        (b"", {"code": "invalid_json", "message": "the body is not JSON: Expecting value (line 1, column 1)."}),
+        (
+            b'{"inputs": [1,]}',
+            {"code": "invalid_json", "message": "the body is not JSON: Expecting value (line 1, column 15)."},
+        ),
+        (b'{"inputs": ["\xff"]}', {"code": "invalid_json", "message": "the body is not UTF-8 (byte 13)."}),
+        (
+            b'{"inputs": [NaN]}',
+            {"code": "invalid_json", "message": "NaN is not JSON.", "fix": "null for a missing value"},
+        ),
+        (
+            b'{"inputs": [-Infinity]}',
+            {"code": "invalid_json", "message": "-Infinity is not JSON.", "fix": "null for a missing value"},
+        ),
+        (b"[" * 100_000, {"code": "invalid_json", "message": "arrays or objects are nested too deep."}),
+        (b'{"inputs": [1' + b"0" * 500 + b"]}", {"code": "number_too_large", "message": "a number has 501 digits."}),
+        (
+            b'{"inputs": [1], "inputs": [2]}',
+            {"code": "duplicate_key", "message": 'the key "inputs" occurs twice in one object.'},
+        ),
+        (
+            b'{"inputs": [{"a": 1, "b": 2, "a": 3}]}',
+            {"code": "duplicate_key", "message": 'the key "a" occurs twice in one object.'},
+        ),
+        (
+            b'["a"]',
+            {"code": "wrong_type", "message": "the body must be an object, not an array.", "fix": '{"inputs": [...]}'},
+        ),
+        (
+            b'{"instances": ["a"]}',
+            {
+                "code": "missing",
+                "message": "the list of inputs is missing (found: instances).",
+                "field": "inputs",
+                "fix": '{"inputs": [...]}',
+            },
+        ),
+        (
+            b'{"inputs": "a"}',
+            {
+                "code": "wrong_type",
+                "message": "must be a list, not a string.",
+                "field": "inputs",
+                "fix": '{"inputs": [...]}',
+            },
+        ),
+        (
+            b'{"inputs": []}',
+            {"code": "empty", "message": "the list is empty.", "field": "inputs", "fix": "send at least one record"},
+        ),
+        (
+            b'{"inputs": [1], "parameters": {}}',
+            {"code": "unknown", "message": "is not understood.", "field": "parameters", "fix": '{"inputs": [...]}'},
+        ),
+    ],
+)
 def test_what_is_refused(body, error):
     assert said(body) == (400, error)
 
 
 def test_few_bytes_that_would_become_many_objects():
-    expected = {"code": "too_many_values", "fix": "send fewer records a request",
-                "message": "the body holds more than 100,000 arrays and objects, or 1,000,000 values."}  # fmt: skip
+    expected = {
+        "code": "too_many_values",
+        "fix": "send fewer records a request",
+        "message": "the body holds more than 100,000 arrays and objects, or 1,000,000 values.",
+    }
     assert said(b'{"inputs": [' + b"[]," * 200_000 + b"1]}") == (413, expected)
     assert said(b'{"inputs": [' + b"1," * 2_000_000 + b"1]}") == (413, expected)
     assert said(b"[" * 200_000 + rb"\"" * 2_000_000) == (413, expected), "quotes that never end"

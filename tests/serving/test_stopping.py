@@ -44,8 +44,9 @@ class Asking(threading.Thread):
             except OSError:  # nobody listens any more: nothing was sent
                 return
             try:
-                connection.request("POST", f"/v1/models/{self.name_}:predict", self.body,
-                                   {"Content-Type": "application/json"})  # fmt: skip
+                connection.request(
+                    "POST", f"/v1/models/{self.name_}:predict", self.body, {"Content-Type": "application/json"}
+                )
                 response = connection.getresponse()
                 made = response.status, json.loads(response.read())
             except (OSError, http.client.HTTPException):
@@ -87,8 +88,10 @@ def test_requests_on_their_way_are_answered_before_the_end(bundles, number):
 def test_a_request_whose_body_is_still_coming_is_answered(bundles):
     with Serving(bundles["clicks"], *SIZES) as server, socket.create_connection(("127.0.0.1", server.port)) as made:
         body = b'{"inputs": [{"shop": "a"}]}'
-        made.sendall(b"POST /v1/models/clicks:predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-                     b"Content-Length: %d\r\n\r\n" % len(body))  # fmt: skip
+        made.sendall(
+            b"POST /v1/models/clicks:predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(body)
+        )
         time.sleep(0.2)
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.5)
@@ -101,8 +104,10 @@ def test_a_request_whose_body_is_still_coming_is_answered(bundles):
 
 
 def test_what_takes_longer_than_the_drain_is_told_so(bundles):
-    with (Serving(bundles["clicks"], *SIZES, "--drain-s", "1") as server,
-          socket.create_connection(("127.0.0.1", server.port)) as made):  # fmt: skip
+    with (
+        Serving(bundles["clicks"], *SIZES, "--drain-s", "1") as server,
+        socket.create_connection(("127.0.0.1", server.port)) as made,
+    ):
         made.sendall(b"POST /v1/models/clicks:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
         time.sleep(0.2)
         begun = time.perf_counter()
@@ -184,8 +189,11 @@ def test_the_token(bundles, tmp_path):
     file = tmp_path / "token"
     file.write_text("secret-7\n")
     with Serving(bundles["clicks"], *SIZES, "--token-file", file) as server:
-        expected = {"code": "unauthorized", "message": "the bearer token is missing or wrong.",
-                    "fix": "Authorization: Bearer TOKEN"}  # fmt: skip
+        expected = {
+            "code": "unauthorized",
+            "message": "the bearer token is missing or wrong.",
+            "fix": "Authorization: Bearer TOKEN",
+        }
         for headers in ({}, {"Authorization": "Bearer secret"}, {"Authorization": "secret-7"}):
             assert server.error("clicks", {"inputs": [{"shop": "a"}]}, **headers) == (401, expected)
             for path in ("/v1/models", "/v1/models/clicks", "/metrics", "/openapi.json", "/nothing"):
@@ -226,20 +234,23 @@ def test_a_full_queue_and_a_deadline(bundles):
 def test_mistakes_on_the_command_line(bundles, refused, tmp_path):
     words = bundles["words"]
     assert refused("serve") == "suite serve: BUNDLE: is missing.\n  try:   suite serve BUNDLE\n"
-    assert refused("serve", "nowhere") == ('suite serve: bundle "nowhere": is no folder.\n'
-                                           "  try:   the folder that suite export printed last\n")  # fmt: skip
+    assert refused("serve", "nowhere") == (
+        'suite serve: bundle "nowhere": is no folder.\n  try:   the folder that suite export printed last\n'
+    )
     assert refused("serve", tmp_path).startswith(f'suite serve: bundle "{tmp_path}": is none: it has no bundle.json.')
     assert refused("serve", words, words) == (
         'suite serve: model name "words": is that of two bundles.\n'
         f"  found: {words}, {words}\n"
-        f"  try:   suite serve OTHER_NAME={words}\n")  # fmt: skip
+        f"  try:   suite serve OTHER_NAME={words}\n"
+    )
     assert refused("serve", f"a b={words}") == (
         f'suite serve: model name "a b": is none for an address.\n  try:   suite serve NAME={words}\n'
     )
     assert refused("serve", words, "--queue", "3") == (
         "suite serve: flag --queue: holds fewer records than one request may have.\n"
         "  found: 3, with --max-records 64\n"
-        "  try:   --queue 64, or fewer records a request\n")  # fmt: skip
+        "  try:   --queue 64, or fewer records a request\n"
+    )
     assert refused("serve", words, "--sizes", "4", "2") == (
         "suite serve: flag --sizes: must be rising batch sizes.\n  found: 4 2\n  try:   --sizes 1 2 4 8 16 32\n"
     )
@@ -250,7 +261,8 @@ def test_mistakes_on_the_command_line(bundles, refused, tmp_path):
         port = taken.getsockname()[1]
         assert refused("serve", words, "--port", port) == (
             f"suite serve: address 127.0.0.1:{port}: cannot be listened at.\n"
-            f"  found: Address already in use\n  try:   --port {port + 1}, or --port 0 for any\n")  # fmt: skip
+            f"  found: Address already in use\n  try:   --port {port + 1}, or --port 0 for any\n"
+        )
 
 
 def test_no_copy_outlives_its_server(bundles, tmp_path):

@@ -15,8 +15,13 @@ from suite.serving.refusals import Refused
 from suite.serving.settings import Settings
 from suite.serving.uploads import whole
 
-TRAINING = {"code": ["007", "A12", "1.50", "1e5"] * 20, "shop": [3, 12, 2, 9] * 20,
-            "tags": ["01|x", "x", "01", "2"] * 20, "note": ["a", "b"] * 40, "label": [0, 1] * 40}  # fmt: skip
+TRAINING = {
+    "code": ["007", "A12", "1.50", "1e5"] * 20,
+    "shop": [3, 12, 2, 9] * 20,
+    "tags": ["01|x", "x", "01", "2"] * 20,
+    "note": ["a", "b"] * 40,
+    "label": [0, 1] * 40,
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +44,10 @@ def test_columns_are_typed_as_those_of_training(codec, checks):
     assert made == {"code": ["007"], "shop": [3], "note": ["1e5"], "tags": ["01"]}
     for code in ("007", "1.50", "1e5"):
         made = whole(f"code,shop,tags,note\n{code},3,01,a\n".encode(), "text/csv", checks)
-        assert codec.encode(made)["ids"].tolist() == codec.encode(
-            {"code": [code], "shop": [3], "tags": [["01"]], "note": ["a"]})["ids"].tolist()  # fmt: skip
+        assert (
+            codec.encode(made)["ids"].tolist()
+            == codec.encode({"code": [code], "shop": [3], "tags": [["01"]], "note": ["a"]})["ids"].tolist()
+        )
 
 
 def test_a_file_to_predict_is_typed_alike(codec, tmp_path):
@@ -59,16 +66,24 @@ def refusal(body, media, checks):
 
 def test_lines_inside_quotes_are_no_records(checks):
     text = "\n".join(["one"] * 6 + ['of ""seven"" lines'])
-    made = whole(f'note,shop\n{"".join(f"{chr(34)}{text}{chr(34)},{i}{chr(10)}" for i in range(12))}'.encode(),
-                 "text/csv", checks)  # fmt: skip
+    made = whole(
+        f"note,shop\n{''.join(f'{chr(34)}{text}{chr(34)},{i}{chr(10)}' for i in range(12))}".encode(),
+        "text/csv",
+        checks,
+    )
     assert made["shop"] == list(range(12)) and set(made["note"]) == {text.replace('""', '"')}
     assert whole(b'shop,note\n1,"' + b"\n" * 100, "text/csv", checks)["shop"] == [1], "a quote that never ends"
 
 
-@pytest.mark.parametrize("body", [
-    b"shop\n" + b"1\n" * 65, b"shop\r" + b"1\r" * 65, b"shop\r\n" + b"1\r\n" * 65,
-    b"shop,note\n1,x\"" + b"\n1,x" * 65 + b"\"\n",  # a quote within a field is one of its characters
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"shop\n" + b"1\n" * 65,
+        b"shop\r" + b"1\r" * 65,
+        b"shop\r\n" + b"1\r\n" * 65,
+        b'shop,note\n1,x"' + b"\n1,x" * 65 + b'"\n',  # a quote within a field is one of its characters
+    ],
+)
 def test_more_records_than_a_request_may_have(checks, body):
     assert refusal(body, "text/csv", checks) == (400, "too_many_records")
 

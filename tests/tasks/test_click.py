@@ -90,10 +90,30 @@ def test_scores_of_parts_add_to_those_of_the_whole():
 def test_own_clicks(command, capsys, tmp_path, parquet):
     """suite train recommendation.click --data clicks.parquet --task.label clicked, and what follows."""
     folder = tmp_path / "run"
-    command("train", "recommendation.click", "--data", parquet, "--task.label", "clicked", "--run-dir", folder,
-            "--train.epochs", "6", "--train.batch_size", "64", "--model.hidden", "16",
-            "--optim.learning_rate", "1e-2", "--task.bootstrap", "100", "--task.user", "city",
-            "--task.item", "tags")  # fmt: skip
+    command(
+        "train",
+        "recommendation.click",
+        "--data",
+        parquet,
+        "--task.label",
+        "clicked",
+        "--run-dir",
+        folder,
+        "--train.epochs",
+        "6",
+        "--train.batch_size",
+        "64",
+        "--model.hidden",
+        "16",
+        "--optim.learning_rate",
+        "1e-2",
+        "--task.bootstrap",
+        "100",
+        "--task.user",
+        "city",
+        "--task.item",
+        "tags",
+    )
     run = suite.evaluate(folder, "test")
     found = run.metrics
     assert found["test/auc"] > 0.8 and found["test/auc_low"] < found["test/auc"] < found["test/auc_high"]
@@ -167,13 +187,17 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path, parquet):
 
 
 def test_wrong_labels_and_columns_are_refused(refused, tmp_path, parquet):
-    printed = refused("train", "recommendation.click", "--data", parquet, "--task.label", "click", "--run-dir",
-                      tmp_path / "r")  # fmt: skip
+    printed = refused(
+        "train", "recommendation.click", "--data", parquet, "--task.label", "click", "--run-dir", tmp_path / "r"
+    )
     assert printed.splitlines() == [
         'suite train: field task.label: column "click" is not in clicks.parquet.',
-        "  found: city, tags, price, clicked", "  try:   --task.label clicked"]  # fmt: skip
-    printed = refused("train", "recommendation.click", "--data", parquet, "--task.label", "city", "--run-dir",
-                      tmp_path / "r")  # fmt: skip
+        "  found: city, tags, price, clicked",
+        "  try:   --task.label clicked",
+    ]
+    printed = refused(
+        "train", "recommendation.click", "--data", parquet, "--task.label", "city", "--run-dir", tmp_path / "r"
+    )
     assert "column city: holds a label that is neither 1 nor 0" in printed
 
 

@@ -22,8 +22,12 @@ from tests import pages
 def task(tmp_path):
     (tmp_path / "my.txt").write_text("abcd" * 30)
     Characters().fit(Memory({"text": ["abcd"]}), "text", tmp_path / "c.json")
-    return LanguageModelling(data=RunningText(path=str(tmp_path / "my.txt")), context=8, decoding=Decoding(tokens=3),
-                             vocabulary=Characters(file=str(tmp_path / "c.json")))  # fmt: skip
+    return LanguageModelling(
+        data=RunningText(path=str(tmp_path / "my.txt")),
+        context=8,
+        decoding=Decoding(tokens=3),
+        vocabulary=Characters(file=str(tmp_path / "c.json")),
+    )
 
 
 class Next:
@@ -89,9 +93,23 @@ def test_own_text(command, tmp_path):
     """The alphabet over and over, told from the command line: the model goes on with it."""
     (tmp_path / "my.txt").write_text("abcdefghijklmnopqrstuvwxyz " * 400)
     folder = tmp_path / "run"
-    command("train", "text.shakespeare_gpt", "--data", tmp_path / "my.txt", "--run-dir", folder, "--smoke",
-            "--train.steps", "60", "--train.eval_every", "60", "--optim.learning_rate", "1e-2",
-            "--task.decoding.temperature", "0")  # fmt: skip
+    command(
+        "train",
+        "text.shakespeare_gpt",
+        "--data",
+        tmp_path / "my.txt",
+        "--run-dir",
+        folder,
+        "--smoke",
+        "--train.steps",
+        "60",
+        "--train.eval_every",
+        "60",
+        "--optim.learning_rate",
+        "1e-2",
+        "--task.decoding.temperature",
+        "0",
+    )
     run = suite.open(folder)
     assert run.evaluate("validation").metrics["validation/accuracy"] > 0.9
     (answer,) = [json.loads(line) for line in command("predict", folder, "--input", "lmnop").splitlines()]

@@ -91,8 +91,13 @@ def recordings(tmp_path_factory):
 
 
 def recogniser(folder, **fields):
-    return SpeechRecognition(data=AudioManifest(path=str(folder / "manifest.jsonl")), max_seconds=2.0, max_text=6,
-                             features=AudioFeatures(front_end=FRONT_END), **fields)  # fmt: skip
+    return SpeechRecognition(
+        data=AudioManifest(path=str(folder / "manifest.jsonl")),
+        max_seconds=2.0,
+        max_text=6,
+        features=AudioFeatures(front_end=FRONT_END),
+        **fields,
+    )
 
 
 def bound(experiment, tmp_path):
@@ -101,10 +106,20 @@ def bound(experiment, tmp_path):
 
 def test_own_recordings_are_recognised(recordings, tmp_path, command):
     task = recogniser(recordings, augment=(Speed(),), spec_augment=SpecAugment(time_masks=0, frequency_width=2))
-    experiment = suite.replace(experiments.load("speech.recognize", smoke=True), {
-        "task": task, "model": Tiny(), "optim.learning_rate": 2e-2, "train.steps": 150, "train.eval_every": 75,
-        "train.log_every": 50, "pipeline.buckets": (3200,), "train.ema": 0.9,
-        "precision.compute": "float32"})  # fmt: skip
+    experiment = suite.replace(
+        experiments.load("speech.recognize", smoke=True),
+        {
+            "task": task,
+            "model": Tiny(),
+            "optim.learning_rate": 2e-2,
+            "train.steps": 150,
+            "train.eval_every": 75,
+            "train.log_every": 50,
+            "pipeline.buckets": (3200,),
+            "train.ema": 0.9,
+            "precision.compute": "float32",
+        },
+    )
     run = suite.train(experiment, tmp_path / "run")
     found = run.evaluate("test").metrics
     assert found["test/wer"] < 0.2 and found["test/cer"] < 0.1 and found["test/too_short"] == 0
@@ -139,8 +154,19 @@ def shows_what_it_scores(task, model):
 @pytest.mark.slow
 def test_a_recipe_runs_from_the_command_line(recordings, tmp_path, command):
     small = ("--task.features.front_end.sample_rate", RATE, "--task.features.front_end.bins", 16, "--smoke")
-    command("train", "speech.recognize", "--data", recordings / "manifest.jsonl", "--run-dir", tmp_path / "run",
-            "--pipeline.buckets", 12000, "--train.batch_size", 8, *small)  # fmt: skip
+    command(
+        "train",
+        "speech.recognize",
+        "--data",
+        recordings / "manifest.jsonl",
+        "--run-dir",
+        tmp_path / "run",
+        "--pipeline.buckets",
+        12000,
+        "--train.batch_size",
+        8,
+        *small,
+    )
     (line,) = command("predict", tmp_path / "run", "--input", recordings / "0.wav").splitlines()
     answer = json.loads(line)
     assert answer["input"].endswith("0.wav") and isinstance(answer["text"], str)
@@ -152,11 +178,25 @@ def test_own_keywords_are_told_apart(tmp_path):
         for i in range(30):
             (tmp_path / "data" / letter).mkdir(parents=True, exist_ok=True)
             soundfile.write(tmp_path / "data" / letter / f"{i}.flac", spoken(letter, rng), RATE)
-    task = AudioClassification(data=Folder(path=str(tmp_path / "data")), max_seconds=2.0, augment=(Speed(),),
-                               features=AudioFeatures(front_end=FRONT_END))  # fmt: skip
-    experiment = suite.replace(experiments.load("speech.classify", smoke=True), {
-        "task": task, "model": Tiny(pooling="mean"), "optim.learning_rate": 1e-2, "train.steps": 60, "train.ema": 0.9,
-        "train.eval_every": 30, "pipeline.buckets": (1200,), "precision.compute": "float32"})  # fmt: skip
+    task = AudioClassification(
+        data=Folder(path=str(tmp_path / "data")),
+        max_seconds=2.0,
+        augment=(Speed(),),
+        features=AudioFeatures(front_end=FRONT_END),
+    )
+    experiment = suite.replace(
+        experiments.load("speech.classify", smoke=True),
+        {
+            "task": task,
+            "model": Tiny(pooling="mean"),
+            "optim.learning_rate": 1e-2,
+            "train.steps": 60,
+            "train.ema": 0.9,
+            "train.eval_every": 30,
+            "pipeline.buckets": (1200,),
+            "precision.compute": "float32",
+        },
+    )
     run = suite.train(experiment, tmp_path / "run")
     found = run.evaluate("test").metrics["test/accuracy"]
     assert found > 0.9
@@ -176,16 +216,22 @@ def test_scores_count_words_and_characters():
 def test_a_beam_is_scored_beside_the_best_path(recordings, tmp_path):
     """The frames say "b" where the word model knows but "a": the beam is right, the best path is wrong."""
     (tmp_path / "m.arpa").write_text("\\data\\\nngram 1=3\n\n\\1-grams:\n-0.3 a\n-0.5 </s>\n-99 <s>\n\n\\end\\\n")
-    task = recogniser(recordings, decoder=Beam(alpha=1.0, beta=0.0, lexicon=True),
-                      language_model=NGrams(arpa=str(tmp_path / "m.arpa")))  # fmt: skip
+    task = recogniser(
+        recordings,
+        decoder=Beam(alpha=1.0, beta=0.0, lexicon=True),
+        language_model=NGrams(arpa=str(tmp_path / "m.arpa")),
+    )
     experiment = replace(experiments.load("speech.recognize", smoke=True), task=task, model=Tiny())
     task = bound(experiment, tmp_path).task
     units = task.transcriber.units
     a, b = units.index("a"), units.index("b")
     probs = np.full((2, 3, len(units)), 1e-3)
     probs[0, 0, b], probs[0, 0, a], probs[:, 1:, 0] = 0.5, 0.4, 0.9
-    batch = {"mask": np.array([True, False]), "symbols": np.array([[a, 0], [b, b]]),
-             "symbols_mask": np.array([[True, False], [True, True]])}  # fmt: skip
+    batch = {
+        "mask": np.array([True, False]),
+        "symbols": np.array([[a, 0], [b, b]]),
+        "symbols_mask": np.array([[True, False], [True, True]]),
+    }
     outputs = {"log_probs": np.log(probs / probs.sum(-1, keepdims=True)).astype(np.float32), "frames": np.array([3, 3])}
     made = task.score(outputs, batch)
     assert made["wer"] == Tally(0.0, 1) and made["wer_greedy"] == Tally(1.0, 1) and made["too_short"] == Tally(0.0, 1)
@@ -235,10 +281,13 @@ def test_specaugment_acts_in_training_alone(recordings, tmp_path):
     assert plain == again != hidden
 
 
-@pytest.mark.parametrize(("line", "message"), [
-    ('{"text": "hello"}', '{path}, line 2: names no recording under the key "audio"\n  found: {line}\n'),
-    ('{"audio": "a.wav", "text": "hello"', "{path}, line 2: this is not JSON"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": "hello"}', '{path}, line 2: names no recording under the key "audio"\n  found: {line}\n'),
+        ('{"audio": "a.wav", "text": "hello"', "{path}, line 2: this is not JSON"),
+    ],
+)
 def test_a_bad_manifest_is_refused(tmp_path, refused, line, message):
     path = tmp_path / "manifest.jsonl"
     path.write_text('{"audio": "a.wav", "text": "hello"}\n' + line + "\n")

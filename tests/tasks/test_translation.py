@@ -40,8 +40,10 @@ class Counting(Data):
     def open(self, split: str) -> Source:
         rng = np.random.default_rng(("train", "validation", "test").index(split))
         chosen = [rng.choice(list(NUMBERS), rng.integers(2, 7)) for _ in range(self.examples)]
-        columns = {"source": [" ".join(words) for words in chosen],
-                   "target": [" ".join(NUMBERS[word] for word in words) for words in chosen]}  # fmt: skip
+        columns = {
+            "source": [" ".join(words) for words in chosen],
+            "target": [" ".join(NUMBERS[word] for word in words) for words in chosen],
+        }
         return Memory(columns, {"source": "text", "target": "text"})
 
 
@@ -51,8 +53,9 @@ MODEL = seq2seq.Config(layers=1, width=32, heads=2, feed_forward=64, dropout=0.0
 def recipe(**fields):
     """The recipe for own pairs, on numbers."""
     tokenizer = SentencePiece(vocab_size=40, kind="word", lowercase=False)
-    task = Translation(data=Counting(), tokenizer=tokenizer, max_length=10,
-                       decoding=Decoding(tokens=10, beams=2), **fields)  # fmt: skip
+    task = Translation(
+        data=Counting(), tokenizer=tokenizer, max_length=10, decoding=Decoding(tokens=10, beams=2), **fields
+    )
     return replace(experiments.load("text.translate", smoke=True), task=task, model=MODEL)
 
 
@@ -126,8 +129,9 @@ def test_the_loss_is_that_of_a_hand_computation(bound):
     loss, tallies = bound.task.loss(model, batch, None)
     assert size == 16 and float(tallies["loss"].count) == 5 and float(tallies["accuracy"].total) == 5
     np.testing.assert_allclose(loss, normaliser - 0.9 * more - 0.1 * more / size, rtol=1e-6)
-    np.testing.assert_allclose(replace(bound.task, label_smoothing=0.0).loss(model, batch, None)[0],
-                               normaliser - more, rtol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(
+        replace(bound.task, label_smoothing=0.0).loss(model, batch, None)[0], normaliser - more, rtol=1e-6
+    )
 
 
 def test_padding_changes_no_loss_and_its_gradient_is_finite(bound):
@@ -142,10 +146,20 @@ def test_padding_changes_no_loss_and_its_gradient_is_finite(bound):
 
 def test_numbers_are_translated(tmp_path):
     """A few hundred steps, then requests: a bare list of strings, one alone, and the whole test split."""
-    experiment = suite.replace(recipe(), {
-        "optim.learning_rate": 5e-3, "optim.warmup_steps": 20, "train.steps": 240, "train.eval_every": 120,
-        "train.ema": 0.9, "train.batch_size": 64, "train.eval_batch_size": 64, "pipeline.buckets": (8,),
-        "precision.compute": "float32"})  # fmt: skip
+    experiment = suite.replace(
+        recipe(),
+        {
+            "optim.learning_rate": 5e-3,
+            "optim.warmup_steps": 20,
+            "train.steps": 240,
+            "train.eval_every": 120,
+            "train.ema": 0.9,
+            "train.batch_size": 64,
+            "train.eval_batch_size": 64,
+            "pipeline.buckets": (8,),
+            "precision.compute": "float32",
+        },
+    )
     run = suite.train(experiment, tmp_path / "run")
     found = run.evaluate("test").metrics
     assert found["test/bleu"] > 90 and found["test/chrf"] > 90 and found["test/accuracy"] > 0.95
@@ -157,10 +171,24 @@ def test_numbers_are_translated(tmp_path):
     assert again.evaluate("test", batch_size=7).metrics["test/bleu"] == found["test/bleu"]
 
 
-SENTENCES = ("Ein Hund läuft über den Rasen .", "Zwei Männer stehen am Fenster , und essen .", "Ein Kind", "",
-             "Ein kleiner Junge spielt im Sand .", "Eine Frau liest .", "Zwei Hunde spielen im Schnee .")  # fmt: skip
-REFERENCES = ("Ein Hund rennt über den Rasen .", "Zwei Männer stehen an einem Fenster und essen .", "Ein Kind schläft",
-              "Niemand ist da .", "Ein Junge spielt im Sand .", "Eine Frau liest .", "Hunde im Schnee .")  # fmt: skip
+SENTENCES = (
+    "Ein Hund läuft über den Rasen .",
+    "Zwei Männer stehen am Fenster , und essen .",
+    "Ein Kind",
+    "",
+    "Ein kleiner Junge spielt im Sand .",
+    "Eine Frau liest .",
+    "Zwei Hunde spielen im Schnee .",
+)
+REFERENCES = (
+    "Ein Hund rennt über den Rasen .",
+    "Zwei Männer stehen an einem Fenster und essen .",
+    "Ein Kind schläft",
+    "Niemand ist da .",
+    "Ein Junge spielt im Sand .",
+    "Eine Frau liest .",
+    "Hunde im Schnee .",
+)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
@@ -214,9 +242,12 @@ def marian(tmp_path_factory):
     known = {"</s>": 0, "<unk>": 1}
     for side, words in (("source", NUMBERS), ("target", NUMBERS.values())):
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(words), model_prefix=str(folder / side), vocab_size=40, hard_vocab_limit=False,
+            sentence_iterator=iter(words),
+            model_prefix=str(folder / side),
+            vocab_size=40,
+            hard_vocab_limit=False,
             minloglevel=2,
-        )  # fmt: skip
+        )
         pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / f"{side}.model"))
         for i in range(3, pieces.get_piece_size()):
             known.setdefault(pieces.id_to_piece(i), len(known))
@@ -228,8 +259,11 @@ def marian(tmp_path_factory):
 
 def test_published_tokenizers_of_two_languages(marian, tmp_path):
     made = recipe()
-    task = replace(made.task, tokenizer=Published(source=str(marian)),
-                   target_tokenizer=Published(source=str(marian), side="target"))  # fmt: skip
+    task = replace(
+        made.task,
+        tokenizer=Published(source=str(marian)),
+        target_tokenizer=Published(source=str(marian), side="target"),
+    )
     made = prepare(replace(made, task=task), tmp_path, task.source("train"))
     size = len(json.loads((marian / "vocab.json").read_text()))
     task, config = made.task, replace(made.model, start=size - 1)
@@ -293,7 +327,8 @@ def test_a_column_that_is_missing(tmp_path, refused):
         "  try:   --task.source_text english\n"
     )
     assert 'field task.target_text: column "germn" is not in pairs.tsv.\n' in refused(
-        *arguments, "--task.source_text", "english", "--task.target_text", "germn")  # fmt: skip
+        *arguments, "--task.source_text", "english", "--task.target_text", "germn"
+    )
 
 
 def test_own_pairs_from_the_command_line(command, tmp_path):
@@ -307,9 +342,27 @@ def test_own_pairs_from_the_command_line(command, tmp_path):
         (lines / f"{name}.de").write_text("\n".join(b for _, b in part))
         (lines / f"{name}.en").write_text("\n".join(a for a, _ in part))
     folder = tmp_path / "run"
-    command("train", "text.translate", "--data", lines, "--task.data.source", "en", "--task.data.target", "de",
-            "--run-dir", folder, "--smoke", "--task.tokenizer.vocab_size", 60, "--pipeline.buckets", 32,
-            "--train.steps", 4, "--train.eval_every", 4)  # fmt: skip
+    command(
+        "train",
+        "text.translate",
+        "--data",
+        lines,
+        "--task.data.source",
+        "en",
+        "--task.data.target",
+        "de",
+        "--run-dir",
+        folder,
+        "--smoke",
+        "--task.tokenizer.vocab_size",
+        60,
+        "--pipeline.buckets",
+        32,
+        "--train.steps",
+        4,
+        "--train.eval_every",
+        4,
+    )
     assert np.isfinite(suite.evaluate(folder, "test", batch_size=64).metrics["test/bleu"])
     answers = [json.loads(line) for line in command("predict", folder, "--input", tmp_path / "pairs.tsv").splitlines()]
     assert len(answers) == 200 and answers[0].keys() == {"input", "translation"}

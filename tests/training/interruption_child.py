@@ -14,9 +14,10 @@ from tests.training.noting import noting
 
 def experiment():
     """Three hundred steps in dispatches of two; the recipe that the command line is given."""
-    return replace(toy.experiment(), {
-        "train.steps": 300, "train.steps_per_dispatch": 2, "train.eval_every": 100, "train.log_every": 30,
-    })  # fmt: skip
+    return replace(
+        toy.experiment(),
+        {"train.steps": 300, "train.steps_per_dispatch": 2, "train.eval_every": 100, "train.log_every": 30},
+    )
 
 
 def main(ids: str, pause: str, arguments: list[str]) -> None:

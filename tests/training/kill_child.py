@@ -18,8 +18,18 @@ def main(family: str, folder: Path, ids: Path, pause: float) -> None:
         if (folder / "experiment.json").exists():
             suite.resume(folder, on_dispatch=note)
         else:
-            suite.train(small(family, train__steps=300, train__log_every=20, train__eval_every=100,
-                              checkpoint__every=10, checkpoint__keep=3), folder, on_dispatch=note)  # fmt: skip
+            suite.train(
+                small(
+                    family,
+                    train__steps=300,
+                    train__log_every=20,
+                    train__eval_every=100,
+                    checkpoint__every=10,
+                    checkpoint__keep=3,
+                ),
+                folder,
+                on_dispatch=note,
+            )
     except suite.Interrupted:
         sys.exit(INTERRUPTED)
 

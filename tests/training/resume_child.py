@@ -11,10 +11,18 @@ from tests.training.noting import noting
 
 def experiment(workers: int):
     """Six hundred steps in dispatches of two; saves every ten steps, large enough to be caught at it."""
-    return replace(toy.experiment(), {
-        "train.steps": 600, "train.steps_per_dispatch": 2, "train.eval_every": 100, "train.log_every": 50,
-        "model.width": 20_000, "checkpoint.every": 10, "pipeline.workers": workers,
-    })  # fmt: skip
+    return replace(
+        toy.experiment(),
+        {
+            "train.steps": 600,
+            "train.steps_per_dispatch": 2,
+            "train.eval_every": 100,
+            "train.log_every": 50,
+            "model.width": 20_000,
+            "checkpoint.every": 10,
+            "pipeline.workers": workers,
+        },
+    )
 
 
 def main(folder: Path, ids: Path, workers: int, pause: float) -> None:

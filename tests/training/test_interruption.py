@@ -142,8 +142,9 @@ def test_an_evaluation_is_left_and_made_up_for(at, step, undisturbed, tmp_path):
 
 
 def start(*arguments, cwd=ROOT):
-    return subprocess.Popen([sys.executable, *map(str, arguments)], cwd=cwd, stderr=subprocess.PIPE,
-                            stdout=subprocess.DEVNULL, text=True)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)], cwd=cwd, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
 
 
 def when(process, reached, number):
@@ -294,9 +295,17 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("file", [largest, lambda f: f / "state" / "_METADATA", lambda f: f / "_CHECKPOINT_METADATA",
-                                  lambda f: f / "metrics" / "metrics", lambda f: f / "commit_success.txt",
-                                  ], ids=["largest", "state", "checkpoint", "metrics", "commit"])  # fmt: skip
+@pytest.mark.parametrize(
+    "file",
+    [
+        largest,
+        lambda f: f / "state" / "_METADATA",
+        lambda f: f / "_CHECKPOINT_METADATA",
+        lambda f: f / "metrics" / "metrics",
+        lambda f: f / "commit_success.txt",
+    ],
+    ids=["largest", "state", "checkpoint", "metrics", "commit"],
+)
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_checkpoint_is_set_aside(damage, file, three, capsys):
     harm, message = DAMAGE[damage]
@@ -490,8 +499,13 @@ def place_of(record, experiment):
 
 @pytest.mark.parametrize("dispatch", [1, 4])
 def test_a_loss_that_is_no_number_is_told_with_its_examples(dispatch, tmp_path):
-    experiment = changed(task=Spoilt(marked=(77,)), train__log_every=20, checkpoint__every=2, train__eval_every=40,
-                         train__steps_per_dispatch=dispatch)  # fmt: skip
+    experiment = changed(
+        task=Spoilt(marked=(77,)),
+        train__log_every=20,
+        checkpoint__every=2,
+        train__eval_every=40,
+        train__steps_per_dispatch=dispatch,
+    )
     step, _ = place_of(77, experiment)
     first = step // dispatch * dispatch
     with pytest.raises(RunError) as error:
@@ -524,8 +538,9 @@ def test_a_skipped_step_changes_nothing(part):
     step, _ = place_of(77, experiment)
     task, plan = experiment.task, plan_of(experiment)
     program, plain = assemble(experiment, 40), assemble(replace(experiment, {"train.on_nan": "stop"}), 40)
-    good, bad = (next(dispatches(Encoder(task, task.source("train"), plan, True), at, at + 1)).batch
-                 for at in (step - 1, step))  # fmt: skip
+    good, bad = (
+        next(dispatches(Encoder(task, task.source("train"), plan, True), at, at + 1)).batch for at in (step - 1, step)
+    )
     whole = lambda s: {name: [np.asarray(leaf) for leaf in jax.tree.leaves(part)] for name, part in vars(s).items()}
 
     before = whole(state := program.step(program.init(), good)[0])
@@ -535,7 +550,9 @@ def test_a_skipped_step_changes_nothing(part):
         for one, other in zip(before[name], whole(after)[name], strict=True):
             assert one.tobytes() == other.tobytes(), name
     assert {name: (float(t.total), float(t.count)) for name, t in tallies.items()} == {
-        "loss": (0.0, 0.0), "skipped": (1.0, 1.0)}  # fmt: skip
+        "loss": (0.0, 0.0),
+        "skipped": (1.0, 1.0),
+    }
     expected, counted = plain.step(plain.init(), good)
     assert "skipped" not in counted
     for one, other in zip(jax.tree.leaves(expected.params), before["params"], strict=True):

@@ -30,8 +30,15 @@ class Trainer:
         self.ids, self.printed = scratch / "ids", scratch / "printed"
 
     def start(self, pause=0.01):
-        command = [sys.executable, "-m", "tests.training.kill_child", self.family, str(self.folder), str(self.ids),
-                   str(pause)]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "tests.training.kill_child",
+            self.family,
+            str(self.folder),
+            str(self.ids),
+            str(pause),
+        ]
         with open(self.printed, "a") as out:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, start_new_session=True)
         self.before = self.steps()
@@ -78,12 +85,17 @@ def interrupt(trainer, kind, steps, rng):
 
 def damage(trainer, kind, rng):
     """The newest checkpoint loses the end of a file, or one bit of a byte."""
-    sealed, newest = trainer.sealed(), max(int(path.name) for path in (trainer.folder / "checkpoints").glob("[0-9]*")
-                                           if path.name.isdecimal())  # fmt: skip
+    sealed, newest = (
+        trainer.sealed(),
+        max(int(path.name) for path in (trainer.folder / "checkpoints").glob("[0-9]*") if path.name.isdecimal()),
+    )
     if len(sealed) < 2 or int(sealed[-1].name) != newest:
         return False  # it has no checksums yet
-    files = [path for path in sorted(sealed[-1].rglob("*")) if path.is_file() and path.stat().st_size > 1
-             and path.name != integrity.MANIFEST]  # fmt: skip
+    files = [
+        path
+        for path in sorted(sealed[-1].rglob("*"))
+        if path.is_file() and path.stat().st_size > 1 and path.name != integrity.MANIFEST
+    ]
     file = files[int(rng.integers(len(files)))]
     content, place = bytearray(file.read_bytes()), int(rng.integers(file.stat().st_size))
     if kind == "truncate":

@@ -69,8 +69,13 @@ def never_killed(tmp_path_factory):
     """State and ids of a run that was left alone; the number of workers does not enter (that is tested below)."""
     folder = tmp_path_factory.mktemp("never-killed")
     seen = {}
-    suite.train(experiment(0), folder / "run", on_dispatch=lambda item: seen.update(
-        {item.first + i: ",".join(map(str, row)) for i, row in enumerate(item.indices.tolist())}))  # fmt: skip
+    suite.train(
+        experiment(0),
+        folder / "run",
+        on_dispatch=lambda item: seen.update(
+            {item.first + i: ",".join(map(str, row)) for i, row in enumerate(item.indices.tolist())}
+        ),
+    )
     return *final_state(folder / "run", 0), seen
 
 
@@ -95,8 +100,10 @@ def test_killed_and_resumed(workers, kills, in_writing, never_killed, tmp_path):
 
     seen = executions(ids)
     repeated = sum(len(rows) > 1 for rows in seen.values())
-    print(f"\n{workers} workers: {kills} kills, {caught} of them while a checkpoint was being written, "
-          f"{sum(map(len, seen.values()))} steps run for {len(seen)}, {repeated} of them more than once")  # fmt: skip
+    print(
+        f"\n{workers} workers: {kills} kills, {caught} of them while a checkpoint was being written, "
+        f"{sum(map(len, seen.values()))} steps run for {len(seen)}, {repeated} of them more than once"
+    )
     assert {step: rows[-1] for step, rows in seen.items()} == expected
     assert all(len(set(rows)) == 1 for rows in seen.values())
     assert repeated, "every kill fell on a step that was saved: nothing was put to the test"

@@ -147,18 +147,25 @@ MODEL = deepfm.Config(rows=40_000, fields=3, lists=(2,), inputs=2, width=4, hidd
 
 
 def experiment(**changes):
-    made = Experiment(name="rows", task=ClickPrediction(data=None), model=MODEL,
-                      optim=Optim(learning_rate=0.05, schedule="constant"), train=Train(batch_size=8))  # fmt: skip
+    made = Experiment(
+        name="rows",
+        task=ClickPrediction(data=None),
+        model=MODEL,
+        optim=Optim(learning_rate=0.05, schedule="constant"),
+        train=Train(batch_size=8),
+    )
     return suite.replace(made, {name.replace("__", "."): value for name, value in changes.items()})
 
 
 def batch(seed=0, steps=1, size=8, most=MODEL.rows):
     rng = np.random.default_rng(seed)
-    return {"ids": rng.integers(0, most, (steps, size, 5)).astype(np.int32),
-            "dense": rng.standard_normal((steps, size, 2)).astype(np.float32),
-            "weights": rng.random((steps, size, 2)).astype(np.float32),
-            "label": rng.integers(0, 2, (steps, size)).astype(np.float32),
-            "mask": np.arange(size)[None] < np.full((steps, 1), size - 2)}  # fmt: skip
+    return {
+        "ids": rng.integers(0, most, (steps, size, 5)).astype(np.int32),
+        "dense": rng.standard_normal((steps, size, 2)).astype(np.float32),
+        "weights": rng.random((steps, size, 2)).astype(np.float32),
+        "label": rng.integers(0, 2, (steps, size)).astype(np.float32),
+        "mask": np.arange(size)[None] < np.full((steps, 1), size - 2),
+    }
 
 
 def leaves(state):
@@ -247,8 +254,14 @@ np.savez("OUT", **leaves(state.params))
 def test_sharded_over_devices_it_is_the_same(tmp_path):
     out = tmp_path / "sharded.npz"
     flags = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    done = subprocess.run([sys.executable, "-c", SHARDED.replace("OUT", str(out))], env=flags, capture_output=True,
-                          text=True, timeout=300, cwd=ROOT)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", SHARDED.replace("OUT", str(out))],
+        env=flags,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
+    )
     assert done.returncode == 0, done.stderr
     program = assemble(experiment(), 9)
     state = program.init()

@@ -29,8 +29,9 @@ def program_of(experiment, steps=20):
     enable_cache()  # this program is the same in several tests
     task = experiment.task
     source = task.source("train")
-    plan = make_plan(task, source, experiment.train.batch_size, seed=experiment.train.seed,
-                     buckets=experiment.pipeline.buckets)  # fmt: skip
+    plan = make_plan(
+        task, source, experiment.train.batch_size, seed=experiment.train.seed, buckets=experiment.pipeline.buckets
+    )
     encoder = Encoder(task, source, plan, augment=True)
     batches = lambda: to_device(dispatches(encoder, 0, steps, experiment.train.steps_per_dispatch))
     return assemble(experiment, steps), batches
@@ -90,8 +91,9 @@ def test_the_state_is_donated_and_each_shape_compiles_once():
     assert program.step._cache_size() == len(toy.experiment().pipeline.buckets)
 
 
-@pytest.mark.parametrize("fields", [{}, {"train__accumulate": 2, "train__on_nan": "skip"},
-                                    {"optim__frozen": ("hidden",), "train__ema": 0.0}])  # fmt: skip
+@pytest.mark.parametrize(
+    "fields", [{}, {"train__accumulate": 2, "train__on_nan": "skip"}, {"optim__frozen": ("hidden",), "train__ema": 0.0}]
+)
 def test_a_step_in_halves_is_the_same_and_the_second_compiles_once(fields):
     experiment = changed(**fields)
     program, batches = program_of(experiment, 26)
@@ -141,8 +143,17 @@ def test_frozen_parameters_stay():
 
 def test_the_loss_falls(tmp_path):
     """The digits' parity is cos(pi n): learnable, though not by a linear model."""
-    learnt = suite.train(changed(train__steps=400, train__eval_every=100, train__best="-loss", model__dropout=0.0,
-                                 model__width=64, optim__learning_rate=0.05), tmp_path / "run")  # fmt: skip
+    learnt = suite.train(
+        changed(
+            train__steps=400,
+            train__eval_every=100,
+            train__best="-loss",
+            model__dropout=0.0,
+            model__width=64,
+            optim__learning_rate=0.05,
+        ),
+        tmp_path / "run",
+    )
     losses = [value for value in learnt.history["train/loss"] if value is not None]
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
 
@@ -158,8 +169,17 @@ def test_two_runs_in_one_process_are_equal(run, tmp_path):
 
 def test_result_json(run):
     result = json.loads((run.folder / "result.json").read_text())
-    assert list(result) == ["verb", "experiment", "metrics", "seconds", "examples_per_second", "devices", "revision",
-                            "versions", "trained"]  # fmt: skip
+    assert list(result) == [
+        "verb",
+        "experiment",
+        "metrics",
+        "seconds",
+        "examples_per_second",
+        "devices",
+        "revision",
+        "versions",
+        "trained",
+    ]
     assert result["trained"] == {name: result[name] for name in result["trained"]}
     assert result["trained"].keys() == {"metrics", "seconds", "examples_per_second", "devices", "revision"}
     assert result["devices"] == f"{jax.device_count()} x {jax.devices()[0].device_kind}"
@@ -301,13 +321,25 @@ print(kernel.sharding.spec, len(kernel.sharding.device_set), kernel.addressable_
 
 
 def test_eight_devices_train_as_one(child, tmp_path):
-    changes = {"train.steps": 12, "train.steps_per_dispatch": 3, "train.log_every": 3, "train.eval_every": 6,
-               "parallel.fsdp": 2, "parallel.data": -1, "train.ema": 0.9, "optim.warmup_steps": 2}  # fmt: skip
-    printed = child(SHARDED.format(changes=changes, folder=str(tmp_path / "eight")), JAX_PLATFORMS="cpu",
-                    XLA_FLAGS="--xla_force_host_platform_device_count=8")  # fmt: skip
+    changes = {
+        "train.steps": 12,
+        "train.steps_per_dispatch": 3,
+        "train.log_every": 3,
+        "train.eval_every": 6,
+        "parallel.fsdp": 2,
+        "parallel.data": -1,
+        "train.ema": 0.9,
+        "optim.warmup_steps": 2,
+    }
+    printed = child(
+        SHARDED.format(changes=changes, folder=str(tmp_path / "eight")),
+        JAX_PLATFORMS="cpu",
+        XLA_FLAGS="--xla_force_host_platform_device_count=8",
+    )
     assert "fsdp" in printed and printed.split()[-2:] == ["(32,", "128)"], printed
-    one = suite.train(replace(suite.load("vision.digits_dnn"), {**changes, "parallel.fsdp": 1, "parallel.data": 1}),
-                      tmp_path / "one")  # fmt: skip
+    one = suite.train(
+        replace(suite.load("vision.digits_dnn"), {**changes, "parallel.fsdp": 1, "parallel.data": 1}), tmp_path / "one"
+    )
     eight = suite.open(tmp_path / "eight").history
     for name in ("train/loss", "validation/loss"):
         pairs = [(a, b) for a, b in zip(one.history[name], eight[name], strict=True) if a is not None]
@@ -318,10 +350,17 @@ def test_eight_devices_train_as_one(child, tmp_path):
 def test_the_loop_costs_at_most_five_percent_of_a_step_of_20_ms(tmp_path):
     """Ten steps of the loop, logging included, and ten of the bare compiled step on a batch that lies on the device,
     in turn within one process, as other load comes and goes."""
-    experiment = replace(experiments.load("vision.digits_dnn"), {
-        "train.steps": 400, "train.steps_per_dispatch": 1, "train.log_every": 10, "train.batch_size": 256,
-        "train.eval_every": 400, "model.hidden": (2048, 1024, 512),
-    })  # fmt: skip
+    experiment = replace(
+        experiments.load("vision.digits_dnn"),
+        {
+            "train.steps": 400,
+            "train.steps_per_dispatch": 1,
+            "train.log_every": 10,
+            "train.batch_size": 256,
+            "train.eval_every": 400,
+            "model.hidden": (2048, 1024, 512),
+        },
+    )
     bare: list[float] = []
     loop: list[float] = []
     held: dict[str, object] = {}
@@ -355,8 +394,10 @@ def test_the_loop_costs_at_most_five_percent_of_a_step_of_20_ms(tmp_path):
     suite.train(experiment, tmp_path / "run", on_dispatch=in_turn)
     bare, loop = np.array(bare[2:-1]), np.array(loop[2:])
     ratio = np.median(loop) / np.median(bare)
-    print(f"\nstep {1e3 * np.median(bare):.2f} ms bare, {1e3 * np.median(loop):.2f} ms in the loop: {ratio:.3f}, "
-          f"fastest {min(loop) / min(bare):.3f}, {len(loop)} segments")  # fmt: skip
+    print(
+        f"\nstep {1e3 * np.median(bare):.2f} ms bare, {1e3 * np.median(loop):.2f} ms in the loop: {ratio:.3f}, "
+        f"fastest {min(loop) / min(bare):.3f}, {len(loop)} segments"
+    )
     assert np.median(bare) >= 0.02, "the model is too small for this test"
     assert min(ratio, min(loop) / min(bare)) <= 1.05
 

@@ -26,51 +26,79 @@ def test_without_a_space_the_learning_rate_is_searched():
 @pytest.mark.parametrize(
     "part, message",
     [
-        (Range(field="optim.learning_rat", low=1, high=2),
-         'field optim.learning_rat: "learning_rat" is no field here.\n  found: name, learning_rate,'),
+        (
+            Range(field="optim.learning_rat", low=1, high=2),
+            'field optim.learning_rat: "learning_rat" is no field here.\n  found: name, learning_rate,',
+        ),
         (Range(field="model.depth", low=1, high=2), 'field model.depth: "depth" is no field here.'),
-        (Range(field="optim", low=1, high=2),
-         "field search.space, optim: is no number, so it has no range: Optim("),
-        (Range(field="optim.learning_rate", low=1e-2, high=1e-3),
-         "field search.space, optim.learning_rate: has no range from 0.01 to 0.001.\n  try:   low less than high"),
-        (Range(field="optim.learning_rate", low=0, high=math.inf),
-         "field search.space, optim.learning_rate: has no range from 0 to inf.\n  try:   low less than high"),
-        (Range(field="optim.learning_rate", low=0, high=1, log=True),
-         "field search.space, optim.learning_rate: cannot be searched by factors from 0.\n"
-         "  try:   low above 0, or log=False"),
-        (Range(field="train.batch_size", low=8, high=64),
-         'field search.space, train.batch_size: is a whole number: 16.\n'
-         '  try:   Range(field="train.batch_size", whole=True, ...)'),
-        (Range(field="train.batch_size", low=8.5, high=64, whole=True),
-         "field search.space, train.batch_size: has whole numbers only, and runs from 8.5 to 64.\n"
-         "  try:   whole bounds"),
-        (Range(field="optim.schedule", low=0, high=1),
-         "field search.space, optim.schedule: is no number, so it has no range: 'cosine'.\n"
-         "  found: one of 'cosine', 'linear', 'constant'\n"
-         '  try:   Choice(field="optim.schedule", among=(...))'),
-        (Range(field="parallel.sequence", low=0, high=1),
-         "field search.space, parallel.sequence: is no number, so it has no range: False.\n  found: bool\n"
-         '  try:   Choice(field="parallel.sequence", among=(...))'),
-        (Choice(field="optim.schedule", among=("cosine", "cosin")),
-         "field search.space, optim.schedule: cannot be 'cosin'.\n"
-         "  found: one of 'cosine', 'linear', 'constant'\n  try:   values like its own, 'cosine'"),
-        (Choice(field="train.batch_size", among=(16, "32")),
-         "field search.space, train.batch_size: cannot be '32'.\n  found: int\n  try:   values like its own, 16"),
-        (Choice(field="train.batch_size", among=(True,)),
-         "field search.space, train.batch_size: cannot be True.\n  found: int\n  try:   values like its own, 16"),
-        (Choice(field="pipeline.buckets", among=((6, 12), (6, "12"))),
-         "field search.space, pipeline.buckets: cannot be (6, '12').\n  found: tuple[int, ...]\n"
-         "  try:   values like its own, (6, 12)"),
-        (Choice(field="train.batch_size", among=()),
-         "field search.space, train.batch_size: has no values to choose from.\n  try:   among=(1, 2)"),
-        (Choice(field="train.ema", among=(0, 0.0, 0.9)),
-         "field search.space, train.ema: has the value 0.0 twice."),
-        (Choice(field="goal.metric", among=("accuracy", "loss")),
-         "field search.space, goal.metric: says what the search is for, so no search changes it."),
-        (Range(field="search.seed", low=0, high=9, whole=True),
-         "field search.space, search.seed: says what the search is for, so no search changes it."),
+        (Range(field="optim", low=1, high=2), "field search.space, optim: is no number, so it has no range: Optim("),
+        (
+            Range(field="optim.learning_rate", low=1e-2, high=1e-3),
+            "field search.space, optim.learning_rate: has no range from 0.01 to 0.001.\n  try:   low less than high",
+        ),
+        (
+            Range(field="optim.learning_rate", low=0, high=math.inf),
+            "field search.space, optim.learning_rate: has no range from 0 to inf.\n  try:   low less than high",
+        ),
+        (
+            Range(field="optim.learning_rate", low=0, high=1, log=True),
+            "field search.space, optim.learning_rate: cannot be searched by factors from 0.\n"
+            "  try:   low above 0, or log=False",
+        ),
+        (
+            Range(field="train.batch_size", low=8, high=64),
+            "field search.space, train.batch_size: is a whole number: 16.\n"
+            '  try:   Range(field="train.batch_size", whole=True, ...)',
+        ),
+        (
+            Range(field="train.batch_size", low=8.5, high=64, whole=True),
+            "field search.space, train.batch_size: has whole numbers only, and runs from 8.5 to 64.\n"
+            "  try:   whole bounds",
+        ),
+        (
+            Range(field="optim.schedule", low=0, high=1),
+            "field search.space, optim.schedule: is no number, so it has no range: 'cosine'.\n"
+            "  found: one of 'cosine', 'linear', 'constant'\n"
+            '  try:   Choice(field="optim.schedule", among=(...))',
+        ),
+        (
+            Range(field="parallel.sequence", low=0, high=1),
+            "field search.space, parallel.sequence: is no number, so it has no range: False.\n  found: bool\n"
+            '  try:   Choice(field="parallel.sequence", among=(...))',
+        ),
+        (
+            Choice(field="optim.schedule", among=("cosine", "cosin")),
+            "field search.space, optim.schedule: cannot be 'cosin'.\n"
+            "  found: one of 'cosine', 'linear', 'constant'\n  try:   values like its own, 'cosine'",
+        ),
+        (
+            Choice(field="train.batch_size", among=(16, "32")),
+            "field search.space, train.batch_size: cannot be '32'.\n  found: int\n  try:   values like its own, 16",
+        ),
+        (
+            Choice(field="train.batch_size", among=(True,)),
+            "field search.space, train.batch_size: cannot be True.\n  found: int\n  try:   values like its own, 16",
+        ),
+        (
+            Choice(field="pipeline.buckets", among=((6, 12), (6, "12"))),
+            "field search.space, pipeline.buckets: cannot be (6, '12').\n  found: tuple[int, ...]\n"
+            "  try:   values like its own, (6, 12)",
+        ),
+        (
+            Choice(field="train.batch_size", among=()),
+            "field search.space, train.batch_size: has no values to choose from.\n  try:   among=(1, 2)",
+        ),
+        (Choice(field="train.ema", among=(0, 0.0, 0.9)), "field search.space, train.ema: has the value 0.0 twice."),
+        (
+            Choice(field="goal.metric", among=("accuracy", "loss")),
+            "field search.space, goal.metric: says what the search is for, so no search changes it.",
+        ),
+        (
+            Range(field="search.seed", low=0, high=9, whole=True),
+            "field search.space, search.seed: says what the search is for, so no search changes it.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_refused(part, message):
     with pytest.raises(InputError) as error:
         dimensions(part, **({"goal": suite.load("vision.digits_dnn").goal} if part.field.startswith("goal") else {}))
@@ -87,8 +115,9 @@ def test_a_field_is_searched_once():
     part = Choice(field="train.batch_size", among=(8, 16))
     with pytest.raises(InputError) as error:
         dimensions(part, part)
-    assert str(error.value) == ("field search.space, train.batch_size: is there twice.\n"
-                                "  try:   one Range or Choice a field")  # fmt: skip
+    assert str(error.value) == (
+        "field search.space, train.batch_size: is there twice.\n  try:   one Range or Choice a field"
+    )
 
 
 @pytest.mark.parametrize(

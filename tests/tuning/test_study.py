@@ -158,8 +158,9 @@ def test_an_address_of_a_database():
     assert without_password("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
     with pytest.raises(InputError) as error:
         without_password("study.db")
-    assert str(error.value) == ("flag --storage: is no address of a database.\n"
-                                "  try:   --storage postgresql://USER:PASSWORD@HOST/DATABASE")  # fmt: skip
+    assert str(error.value) == (
+        "flag --storage: is no address of a database.\n  try:   --storage postgresql://USER:PASSWORD@HOST/DATABASE"
+    )
 
 
 def test_no_database_there(tmp_path):
@@ -198,8 +199,14 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_the_recipes_can_be_searched():
-    for name in ("text.sst2_minilm", "text.sst2_minilm_10k", "vision.fashion_mnist_dnn", "vision.fashion_mnist_resnet",
-                 "speech.fsdd_keyword", "recommendation.movielens_deepfm"):  # fmt: skip
+    for name in (
+        "text.sst2_minilm",
+        "text.sst2_minilm_10k",
+        "vision.fashion_mnist_dnn",
+        "vision.fashion_mnist_resnet",
+        "speech.fsdd_keyword",
+        "recommendation.movielens_deepfm",
+    ):
         recipe = suite.load(name)
         assert all(part.inside for part in space.dimensions(recipe)) and recipe.search.space
         assert recipe.goal.budget.hours > 0

@@ -40,8 +40,13 @@ def told(folder):
 def left_alone(tmp_path_factory):
     """A search that nothing disturbed, by the command line: folder, exit code, both outputs."""
     folder = tmp_path_factory.mktemp("search") / "search"
-    done = subprocess.run([sys.executable, "-m", "suite", "tune", str(RECIPE), "--run-dir", str(folder)], cwd=ROOT,
-                          capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "suite", "tune", str(RECIPE), "--run-dir", str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return folder, done
 
 
@@ -121,8 +126,19 @@ def test_a_verdict_is_final(left_alone, capsys):
 
 
 PLACES = ["kill:step/1/14", "terminate:step/2/7", "kill:trained/6"]
-MORE = ["kill:begun/0", "kill:step/0/0", "kill:step/0/21", "kill:begun/1", "kill:step/2/39", "kill:trained/2",
-        "kill:noted/3", "terminate:step/4/10", "kill:begun/5", "kill:noted/6", "kill:verdict"]  # fmt: skip
+MORE = [
+    "kill:begun/0",
+    "kill:step/0/0",
+    "kill:step/0/21",
+    "kill:begun/1",
+    "kill:step/2/39",
+    "kill:trained/2",
+    "kill:noted/3",
+    "terminate:step/4/10",
+    "kill:begun/5",
+    "kill:noted/6",
+    "kill:verdict",
+]
 
 
 def searched(arguments, places, scratch):
@@ -182,10 +198,22 @@ def test_killed_at_random_moments(left_alone, tmp_path):
 
 def test_two_processes_share_a_search(tmp_path):
     folder = tmp_path / "search"
-    command = [sys.executable, "-m", "suite", "tune", str(RECIPE), "--run-dir", str(folder), "--goal.budget.trials",
-               "5", "--storage", f"sqlite:///{tmp_path / 'trials.db'}"]  # fmt: skip
-    pair = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            for _ in range(2)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "suite",
+        "tune",
+        str(RECIPE),
+        "--run-dir",
+        str(folder),
+        "--goal.budget.trials",
+        "5",
+        "--storage",
+        f"sqlite:///{tmp_path / 'trials.db'}",
+    ]
+    pair = [
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
     outputs = [process.communicate(timeout=240) for process in pair]
     assert [process.returncode for process in pair] == [3, 3], outputs
     assert outputs[0][0] == outputs[1][0] and "Traceback" not in outputs[0][1] + outputs[1][1]
@@ -380,13 +408,18 @@ def test_a_database_that_is_lost(tmp_path, monkeypatch):
     monkeypatch.setattr(Study, "trials", lost)
     with pytest.raises(RunError) as error:
         suite.tune(small(), tmp_path / "search", storage=f"sqlite:///{tmp_path / 'trials.db'}")
-    assert str(error.value) == ("the database of the trials failed: the server is gone\n  try:   once it is back: the "
-                                f"same command with --run-dir {tmp_path / 'search'}")  # fmt: skip
+    assert str(error.value) == (
+        "the database of the trials failed: the server is gone\n  try:   once it is back: the "
+        f"same command with --run-dir {tmp_path / 'search'}"
+    )
 
 
 def test_no_trial_comes_to_its_end(tmp_path):
-    made = small(optim__learning_rate=1e30, goal__budget=Budget(trials=1), search=Search(
-        space=(Range(field="optim.learning_rate", low=1e-3, high=1.0, log=True),)))  # fmt: skip
+    made = small(
+        optim__learning_rate=1e30,
+        goal__budget=Budget(trials=1),
+        search=Search(space=(Range(field="optim.learning_rate", low=1e-3, high=1.0, log=True),)),
+    )
     for _ in range(2):
         with pytest.raises(RunError, match=r"none of 1 trials came to its end\.\n  found: trial 0: "):
             suite.tune(made, tmp_path / "search")

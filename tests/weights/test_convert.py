@@ -37,10 +37,18 @@ def tuned(tmp_path_factory):
     source = with_tokenizer(golden.folder(CASE, home / "bert"))
     words = ("bad,no", "dull,no", "good,yes", "fine,yes")
     (home / "reviews.csv").write_text("text,label\n" + "\n".join(f"the film was {words[i % 4]}" for i in range(120)))
-    experiment = replace(suite.load("text.classify", smoke=True), {
-        "task.data.path": str(home / "reviews.csv"), "task.tokenizer": PublishedTokenizer(), "task.max_length": 10,
-        "task.token_dropout": 0.0, "model.pooling": "cls", "model.vocab_size": 0, "checkpoint.init_from": str(source),
-    })  # fmt: skip
+    experiment = replace(
+        suite.load("text.classify", smoke=True),
+        {
+            "task.data.path": str(home / "reviews.csv"),
+            "task.tokenizer": PublishedTokenizer(),
+            "task.max_length": 10,
+            "task.token_dropout": 0.0,
+            "model.pooling": "cls",
+            "model.vocab_size": 0,
+            "checkpoint.init_from": str(source),
+        },
+    )
     run = suite.train(experiment, home / "run")
     shutil.rmtree(source)
     return run
@@ -78,10 +86,18 @@ def test_a_run_that_was_stopped_goes_on_with_the_recipe_and_without_the_weights(
     """The recipe leaves the sizes to the weights; what has begun has them from its own folder."""
     source = with_tokenizer(golden.folder(CASE, tmp_path / "bert"))
     stored = suite.run.stored(tuned.folder)
-    experiment = replace(stored, {
-        "checkpoint.init_from": str(source), "train.steps": 8, "train.eval_every": 4, "model.width": 64,
-        "model.layers": 3, "model.vocab_size": 0, "pipeline.buckets": (10,),
-    })  # fmt: skip
+    experiment = replace(
+        stored,
+        {
+            "checkpoint.init_from": str(source),
+            "train.steps": 8,
+            "train.eval_every": 4,
+            "model.width": 64,
+            "model.layers": 3,
+            "model.vocab_size": 0,
+            "pipeline.buckets": (10,),
+        },
+    )
 
     def stop(step, metrics):
         raise Stop

@@ -104,8 +104,10 @@ def test_older_names_and_tensors_of_other_heads(folder):
     _, model = pretrained.load(folder)
 
     def older(weights):
-        names = {name: name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
-                 for name in weights}  # fmt: skip
+        names = {
+            name: name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+            for name in weights
+        }
         more = {"cls.predictions.bias": np.zeros(40, np.float32), "bert.embeddings.position_ids": np.arange(12)}
         return {**{names[name]: value for name, value in weights.items()}, **more}
 
@@ -196,8 +198,11 @@ def filled_toy(weights):
 def test_a_tensor_that_repeats_another():
     """An output head tied to the embedding may be there, be absent, or stand for both; but it must be the same."""
     first = golden.draw("in.weight", (3, 3))
-    for weights in (toy_weights(), toy_weights(**{"again.weight": first}),
-                    toy_weights(**{"again.weight": first, "in.weight": None})):  # fmt: skip
+    for weights in (
+        toy_weights(),
+        toy_weights(**{"again.weight": first}),
+        toy_weights(**{"again.weight": first, "in.weight": None}),
+    ):
         np.testing.assert_array_equal(filled_toy(weights)["layers/0/kernel"], first.T)
     assert refusal(filled_toy, toy_weights(**{"again.weight": first + 1})) == (
         'weights "toy": don\'t fit suite.models.dnn.\n'

@@ -37,8 +37,17 @@ def test_a_checkpoint_of_another_family_on_the_command_line(refused, tmp_path):
     source = golden.folder(golden.load("gpt2"), tmp_path / "gpt2")
     data = tmp_path / "reviews.csv"
     data.write_text("text,label\n" + "\n".join(f"film {i} was {('bad', 'good')[i % 2]},{i % 2}" for i in range(80)))
-    said = refused("train", "text.classify", "--smoke", "--data", data, "--checkpoint.init_from", source,
-                   "--run-dir", tmp_path / "run")  # fmt: skip
+    said = refused(
+        "train",
+        "text.classify",
+        "--smoke",
+        "--data",
+        data,
+        "--checkpoint.init_from",
+        source,
+        "--run-dir",
+        tmp_path / "run",
+    )
     assert said == (
         "suite train: field checkpoint.init_from: names weights of suite.models.decoder.\n"
         "  found: a model of suite.models.transformer\n"
@@ -159,8 +168,10 @@ def test_a_wrong_shape(folder):
     wider = {**CASE.config, "hidden_size": 20}
     (folder / "config.json").write_text(json.dumps(wider))
     said = refusal(pretrained.load, folder)
-    assert "bert.embeddings.word_embeddings.weight (40, 16) gives (40, 16), the model has encoder/tokens/embedding " \
-           "(40, 20)" in said  # fmt: skip
+    assert (
+        "bert.embeddings.word_embeddings.weight (40, 16) gives (40, 16), the model has encoder/tokens/embedding "
+        "(40, 20)" in said
+    )
     alike = ("intermediate.dense.bias", "classifier.bias")  # whose size is not the width
     assert said.count("gives") == sum(not name.endswith(alike) for name in CASE.shapes)
 
@@ -226,9 +237,12 @@ def test_the_hub_gives_only_what_is_needed(folder, monkeypatch):
     config, _ = pretrained.load("google-bert/bert-tiny@abc123", offline=True)
     assert config.outputs == 3
     assert asked == {
-        "repository": "google-bert/bert-tiny", "revision": "abc123", "local_files_only": True,
-        "allow_patterns": ["*.json", "*.txt", "*.model", "*.spm", "*.safetensors", "*.npz"], "ignore_patterns": ["*/*"],
-    }  # fmt: skip
+        "repository": "google-bert/bert-tiny",
+        "revision": "abc123",
+        "local_files_only": True,
+        "allow_patterns": ["*.json", "*.txt", "*.model", "*.spm", "*.safetensors", "*.npz"],
+        "ignore_patterns": ["*/*"],
+    }
 
 
 def test_a_name_that_is_not_cached(refused, tmp_path, monkeypatch):
@@ -243,8 +257,16 @@ def test_a_name_that_is_not_cached(refused, tmp_path, monkeypatch):
 
 def test_training_from_a_name_that_is_not_cached(refused, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    said = refused("train", "text.synthetic_sentiment", "--smoke", "--offline", "--checkpoint.init_from",
-                   "nobody/nothing", "--run-dir", tmp_path / "run")  # fmt: skip
+    said = refused(
+        "train",
+        "text.synthetic_sentiment",
+        "--smoke",
+        "--offline",
+        "--checkpoint.init_from",
+        "nobody/nothing",
+        "--run-dir",
+        tmp_path / "run",
+    )
     assert said.startswith('suite train: weights "nobody/nothing": are not in the local cache of the Hugging Face hub.')
 
 
