@@ -2,8 +2,8 @@
 
 Training steps: all parameters, AdamW, dropout 0.1, no masking and no dropped layers on either side. Random weights.
 Peers: transformers' Wav2Vec2ForCTC and its modules, and a model of torchaudio's Conformer with our stem and head, eager
-and compiled. Both sides get the allocator setting of ``suite.allocation.keep_memory`` where it helps them. Arithmetic
-is the same; torchaudio's Conformer has no positions, so neither has ours here.
+and compiled. Both sides get the allocator setting of ``suite.runtime.allocation.keep_memory`` where it helps them.
+Arithmetic is the same; torchaudio's Conformer has no positions, so neither has ours here.
 
     python -m benchmarks.audio
 """
@@ -39,9 +39,9 @@ def our_step(config, compute: str, inputs: np.ndarray, targets: np.ndarray):
     import optax
     from flax import nnx
 
-    from suite import precision
-    from suite.config import Precision
-    from suite.nn.ctc import ctc_loss
+    from suite.experiment.sections import Precision
+    from suite.nn.audio.ctc import ctc_loss
+    from suite.training import precision
 
     model = precision.apply(config.build(rngs=nnx.Rngs(0)), Precision(compute=compute))
     graph, params, rest = nnx.split(model, nnx.Param, ...)
@@ -75,16 +75,16 @@ def our_step(config, compute: str, inputs: np.ndarray, targets: np.ndarray):
 
 
 def our_training(compute: str):
-    from suite import allocation
     from suite.models.wav2vec2 import Config
+    from suite.runtime import allocation
 
     allocation.keep_memory()
     return our_step(Config(outputs=CHARACTERS, mask_time=0.0), compute, *data())
 
 
 def our_conformer(compute: str):
-    from suite import allocation
     from suite.models.audio import Config
+    from suite.runtime import allocation
 
     allocation.keep_memory()
     config = Config(
@@ -98,9 +98,10 @@ def our_features(compute: str):
     import jax.numpy as jnp
     from flax import nnx
 
-    from suite import allocation, precision
-    from suite.config import Precision
+    from suite.experiment.sections import Precision
     from suite.models.wav2vec2 import Config, Encoder
+    from suite.runtime import allocation
+    from suite.training import precision
 
     allocation.keep_memory()
     encoder = Encoder(Config(outputs=CHARACTERS, layers=0), rngs=nnx.Rngs(0))
@@ -115,9 +116,10 @@ def our_positions(compute: str):
     import jax.numpy as jnp
     from flax import nnx
 
-    from suite import allocation, precision
-    from suite.config import Precision
+    from suite.experiment.sections import Precision
     from suite.nn.conv1d import PositionalConv
+    from suite.runtime import allocation
+    from suite.training import precision
 
     allocation.keep_memory()
     layer = PositionalConv(WIDTH, TAPS, GROUPS, rngs=nnx.Rngs(0))

@@ -2,7 +2,7 @@
 
 Training: dropout 0.1, AdamW, all parameters. Continuation: 32 tokens are given, 64 made, with a cache; the time is of
 one token of every text, prompt included. Random weights. Peer: transformers' GPT2LMHeadModel, eager and compiled (in
-continuation with its static cache). Both sides get the allocator setting of ``suite.allocation.keep_memory``.
+continuation with its static cache). Both sides get the allocator setting of ``suite.runtime.allocation.keep_memory``.
 
     python -m benchmarks.decoder
 """
@@ -25,9 +25,10 @@ def data(rows: int, length: int) -> np.ndarray:
 def ours(compute: str):
     from flax import nnx
 
-    from suite import allocation, precision
-    from suite.config import Precision
+    from suite.experiment.sections import Precision
     from suite.models.decoder import Config
+    from suite.runtime import allocation
+    from suite.training import precision
 
     allocation.keep_memory()
     model = Config(vocab_size=VOCAB).build(rngs=nnx.Rngs(0))
@@ -70,8 +71,8 @@ def our_continuation(compute: str, rows: int):
     import jax.numpy as jnp
     from flax import nnx
 
-    from suite.generation import Decoding, generate
-    from suite.nn.narrow import narrowed
+    from suite.decoding.generation import Decoding, generate
+    from suite.nn.quant.bfloat16_weights import narrowed
 
     model = ours(compute)
     graph, params = nnx.split(narrowed(model) if compute == "bfloat16" else model, nnx.Param)

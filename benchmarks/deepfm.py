@@ -28,11 +28,11 @@ def ours(rows: int, compute: str):
     """The trainer's own step and a state, on batches of made-up ids."""
     import jax
 
-    from suite import allocation
-    from suite.config import Experiment, Optim, Precision, Train
+    from suite.experiment.sections import Experiment, Optim, Precision, Train
     from suite.models import deepfm
+    from suite.runtime import allocation
+    from suite.tasks.recommendation.click import ClickPrediction
     from suite.training.trainer import assemble
-    from tasks.recommendation.click import ClickPrediction
 
     allocation.keep_memory()
     model = deepfm.Config(rows=rows * FIELDS, fields=FIELDS, width=WIDTH, hidden=HIDDEN)

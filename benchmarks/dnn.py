@@ -25,9 +25,10 @@ def ours():
     import optax
     from flax import nnx
 
-    from suite import allocation, precision
-    from suite.config import Precision
+    from suite.experiment.sections import Precision
     from suite.models.dnn import Config
+    from suite.runtime import allocation
+    from suite.training import precision
 
     allocation.keep_memory()
     model = precision.apply(Config(inputs=784, outputs=10).build(rngs=nnx.Rngs(0)), Precision())

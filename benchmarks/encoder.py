@@ -3,8 +3,9 @@
 Mini has 4 layers, width 256 and 4 heads, base 12, 768 and 12.
 
 Training: dropout 0.1, AdamW, all parameters. Random weights. Peer: transformers' BertForSequenceClassification,
-eager and compiled. Both sides get the allocator setting of ``suite.allocation.keep_memory`` where it helps them.
-Arithmetic is the same but for BERT's token types (two vectors of a table, all of type 0 here), which we don't have.
+eager and compiled. Both sides get the allocator setting of ``suite.runtime.allocation.keep_memory`` where it helps
+them. Arithmetic is the same but for BERT's token types (two vectors of a table, all of type 0 here), which we don't
+have.
 
     python -m benchmarks.encoder mini
     python -m benchmarks.encoder base --only ours ", keep"     # all variants at once would take 20 GiB
@@ -44,9 +45,10 @@ def ours(size: Size, compute: str):
     import jax
     from flax import nnx
 
-    from suite import allocation, precision
-    from suite.config import Precision
+    from suite.experiment.sections import Precision
     from suite.models.transformer import Config
+    from suite.runtime import allocation
+    from suite.training import precision
 
     allocation.keep_memory()
     config = Config(

@@ -37,7 +37,7 @@ STEPS = 32
 
 def recipe(seed: int, name: str = FEW):
     import suite
-    from suite.config import replace
+    from suite.experiment.sections import replace
 
     return replace(suite.load(name), {"train.seed": seed} | ({"task.data.seed": seed} if name == FEW else {}))
 
@@ -48,10 +48,10 @@ def recipe(seed: int, name: str = FEW):
 def our_steps(halved: bool = True):
     import jax
 
-    from suite import allocation
-    from suite.assets import prepare
-    from suite.data.pipeline import Encoder, dispatches, make_plan, to_device
+    from suite.data.pipeline.dispatches import Encoder, dispatches, make_plan, to_device
+    from suite.runtime import allocation
     from suite.training.checkpoint import Checkpoints
+    from suite.training.preprocessors import prepare
     from suite.training.trainer import assemble, restore, total_steps
     from suite.weights import pretrained
 

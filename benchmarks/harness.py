@@ -38,7 +38,7 @@ _TURNS = 3
 
 
 def keep_pages() -> None:
-    """What suite.allocation.keep_memory asks of the C library, without importing JAX: for the peers' processes."""
+    """Sets what suite.runtime.allocation.keep_memory sets, without importing JAX: for the peers' processes."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         for name, value in ((-4, 0), (-1, 2**31 - 1), (-8, 1)):

@@ -66,14 +66,14 @@ def paced(experiment: Any, steps: int):
 
 def trainer_settings(experiment: Any) -> Any:
     """The experiment without an end, without evaluations and checkpoints."""
-    from suite.config import replace
+    from suite.experiment.sections import replace
 
     return replace(experiment, {"train.steps": 10**7, "train.eval_every": 10**7})
 
 
 def ours(changes: dict[str, Any]):
     import suite
-    from suite.data.sources import ArrayFile
+    from suite.data.sources.datasets import ArrayFile
 
     path = Path(tempfile.mkdtemp()) / "images.npz"
     images, labels = data()

@@ -35,7 +35,7 @@ TEXTS, WORDS, STEPS = 8_000, 100, 10
 
 def experiment(compute: str) -> Any:
     import suite
-    from suite.data.sources import Table
+    from suite.data.sources.datasets import Table
 
     rng = np.random.default_rng(0)
     words = ["".join(rng.choice(list("abcdefghij"), rng.integers(2, 8))) for _ in range(2000)]
@@ -50,9 +50,9 @@ def experiment(compute: str) -> Any:
 def bare(compute: str):
     import jax
 
-    from suite import allocation
-    from suite.assets import prepare
-    from suite.data.pipeline import Encoder, make_plan
+    from suite.data.pipeline.dispatches import Encoder, make_plan
+    from suite.runtime import allocation
+    from suite.training.preprocessors import prepare
     from suite.training.trainer import assemble
 
     allocation.keep_memory()
@@ -90,9 +90,9 @@ def in_turn() -> tuple[list[float], list[float]]:
     import jax
 
     import suite
-    from suite.data.pipeline import dispatches, to_device
-    from suite.distributed import hosts
-    from suite.distributed.parts import own_part, placer
+    from suite.data.pipeline.dispatches import dispatches, to_device
+    from suite.parallel import hosts
+    from suite.parallel.batch_shards import own_part, placer
     from suite.training import trainer
 
     steps = WINDOW * (WINDOWS + 3)
@@ -110,8 +110,8 @@ def in_turn() -> tuple[list[float], list[float]]:
     loop: list[float] = []
 
     def prepared(folder: Path) -> None:
-        from suite.assets import prepare
-        from suite.data.pipeline import Encoder, make_plan
+        from suite.data.pipeline.dispatches import Encoder, make_plan
+        from suite.training.preprocessors import prepare
 
         source = experiment.task.source("train")
         bound = prepare(experiment, folder, source)
@@ -145,9 +145,9 @@ def in_turn() -> tuple[list[float], list[float]]:
 
 def _child() -> None:
     """One process of those that measure; the first one prints."""
-    from suite.distributed import hosts, joining
+    from suite.parallel import hosts, rendezvous
 
-    with joining.joined(joining.find_place({})):
+    with rendezvous.joined(rendezvous.find_place({})):
         found = in_turn()
         if hosts.is_first():
             print(json.dumps(found))

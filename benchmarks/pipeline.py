@@ -1,7 +1,7 @@
 """Reading 60,000 images of 784 bytes in shuffled batches of 128, on the host alone: what feeds the small network.
 
-Ours: the image task's ``encode`` through suite.data.pipeline, one batch a dispatch and 50 (the recipe's). Peer: a
-DataLoader over a TensorDataset of the same arrays. A step is one epoch, so a ms figure is for 60,000 examples; each
+Ours: the image task's ``encode`` through suite.data.pipeline, one batch a dispatch and 50 (the recipe's). Peer:
+a DataLoader over a TensorDataset of the same arrays. A step is one epoch, so a ms figure is for 60,000 examples; each
 batch is touched, so that nothing is left undone.
 
     python -m benchmarks.pipeline
@@ -25,12 +25,12 @@ def data() -> tuple[np.ndarray, np.ndarray]:
 
 
 def ours(steps: int):
-    from suite.base import Data
-    from suite.data.image import PixelStatistics
-    from suite.data.labels import Labels
-    from suite.data.memory import Memory
-    from suite.data.pipeline import Encoder, dispatches, make_plan
-    from tasks.vision.classification import ImageClassification
+    from suite.contracts.data import Data
+    from suite.data.pipeline.dispatches import Encoder, dispatches, make_plan
+    from suite.data.preprocessing.image import PixelStatistics
+    from suite.data.preprocessing.labels import Labels
+    from suite.data.sources.memory import Memory
+    from suite.tasks.vision.classification import ImageClassification
 
     class Arrays(Data):
         def open(self, split: str) -> Memory:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import suite
-from suite.run import train
+from suite.runs.verbs import train
 
 RECIPE = "recipe"
 

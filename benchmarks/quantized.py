@@ -20,10 +20,12 @@ def setup(rows: int, compute: str, kind: str = "none"):
     import jax
     from flax import nnx
 
-    from suite import allocation, precision
-    from suite.compression import quantized, rounding
-    from suite.config import Compression, Precision
+    from suite.experiment.compression import Compression
+    from suite.experiment.sections import Precision
     from suite.models.transformer import Config
+    from suite.runtime import allocation
+    from suite.surgery import quantize, quantize_weights
+    from suite.training import precision
 
     allocation.keep_memory()
     config = Config(
@@ -39,7 +41,7 @@ def setup(rows: int, compute: str, kind: str = "none"):
         epsilon=1e-12,
     )
     model = config.build(rngs=nnx.Rngs(0))
-    model = quantized.attach(model, Compression(quantize=kind), rounding.rounded)  # type: ignore[arg-type]
+    model = quantize.attach(model, Compression(quantize=kind), quantize_weights.rounded)  # type: ignore[arg-type]
     graph, params = nnx.split(precision.apply(model, Precision(compute=compute)), nnx.Param)  # type: ignore[arg-type]
     params, rng = nnx.to_pure_dict(params), np.random.default_rng(0)
     tokens, mask = rng.integers(0, VOCAB, (rows, TOKENS)), np.ones((rows, TOKENS), bool)

@@ -2,7 +2,7 @@
 
 Training: SGD with momentum, statistics of the batch, all parameters. Random weights. Ours with oneDNN, and without it,
 by products. Peer: torchvision's networks, eager and compiled, in the memory format "channels last", which is the faster
-one. Both sides get the allocator setting of ``suite.allocation.keep_memory``.
+one. Both sides get the allocator setting of ``suite.runtime.allocation.keep_memory``.
 
     python -m benchmarks.resnet
 """
@@ -39,9 +39,10 @@ def ours(name: str, compute: str):
     import jax
     from flax import nnx
 
-    from suite import allocation, precision
-    from suite.config import Precision
+    from suite.experiment.sections import Precision
     from suite.models import resnet
+    from suite.runtime import allocation
+    from suite.training import precision
 
     allocation.keep_memory()
     make = {"resnet18": resnet.small, "resnet50": resnet.resnet50}[name]

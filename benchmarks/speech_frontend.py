@@ -22,7 +22,7 @@ def recordings() -> np.ndarray:
 def _():
     import jax
 
-    from suite.nn.spectral import LogMel
+    from suite.nn.audio.spectral import LogMel
 
     front_end = jax.jit(LogMel())
     samples = jax.device_put(recordings())
@@ -69,7 +69,7 @@ def alignment() -> tuple[np.ndarray, ...]:
 def _():
     import jax
 
-    from suite.nn.ctc import ctc_loss
+    from suite.nn.audio.ctc import ctc_loss
 
     logits, frames, labels, counts = alignment()
     rest = (np.arange(499) < frames[:, None], labels.astype(np.int32), np.arange(60) < counts[:, None])

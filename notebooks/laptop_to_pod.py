@@ -29,7 +29,9 @@ SMOKE = "SMOKE" in os.environ  # a few steps of everything: does it run at all?
 
 if importlib.util.find_spec("suite") is None:
     above = (Path.cwd(), *Path.cwd().parents)
-    source = next((folder for folder in above if (folder / "suite/run.py").is_file()), Path("suite-source").resolve())
+    source = next(
+        (folder for folder in above if (folder / "suite/runs/run.py").is_file()), Path("suite-source").resolve()
+    )
     if not source.is_dir():
         if not REPOSITORY:
             raise RuntimeError(
@@ -47,7 +49,7 @@ if importlib.util.find_spec("suite") is None:
     importlib.invalidate_caches()
 
 import suite
-from suite.diagnosis import render as report
+from suite.workflow.doctor import render as report
 
 print(report(suite.doctor()))
 

@@ -27,7 +27,9 @@ SMOKE = "SMOKE" in os.environ  # a few steps of everything: does it run at all?
 
 if importlib.util.find_spec("suite") is None:
     above = (Path.cwd(), *Path.cwd().parents)
-    source = next((folder for folder in above if (folder / "suite/run.py").is_file()), Path("suite-source").resolve())
+    source = next(
+        (folder for folder in above if (folder / "suite/runs/run.py").is_file()), Path("suite-source").resolve()
+    )
     if not source.is_dir():
         if not REPOSITORY:
             raise RuntimeError(
@@ -45,7 +47,7 @@ if importlib.util.find_spec("suite") is None:
     importlib.invalidate_caches()
 
 import suite
-from suite.diagnosis import render as report
+from suite.workflow.doctor import render as report
 
 print(report(suite.doctor()))
 
@@ -61,8 +63,8 @@ import csv
 import matplotlib.pyplot as plt
 import numpy as np
 
-from suite.data.sources import Table, Tfds
-from suite.data.tabular_clicks import MovieLens
+from suite.data.sources.clicks import MovieLens
+from suite.data.sources.datasets import Table, Tfds
 
 NAME = "movielens/100k-ratings"
 try:
@@ -175,7 +177,7 @@ print(f"test auc {test['test/auc']:.3f}, calibration {test['test/calibration']:.
 # clicked? And how does it fare with films that few people had rated in training?
 
 # %%
-from suite.metrics import auc
+from suite.evaluation.metrics.ranking import auc
 
 training, held_out = log.open("train"), log.open("test")
 seen, columns = training[np.arange(len(training))], held_out[np.arange(len(held_out))]

@@ -27,7 +27,9 @@ SMOKE = "SMOKE" in os.environ  # a few steps of everything: does it run at all?
 
 if importlib.util.find_spec("suite") is None:
     above = (Path.cwd(), *Path.cwd().parents)
-    source = next((folder for folder in above if (folder / "suite/run.py").is_file()), Path("suite-source").resolve())
+    source = next(
+        (folder for folder in above if (folder / "suite/runs/run.py").is_file()), Path("suite-source").resolve()
+    )
     if not source.is_dir():
         if not REPOSITORY:
             raise RuntimeError(
@@ -45,7 +47,7 @@ if importlib.util.find_spec("suite") is None:
     importlib.invalidate_caches()
 
 import suite
-from suite.diagnosis import render as report
+from suite.workflow.doctor import render as report
 
 print(report(suite.doctor()))
 
@@ -97,7 +99,7 @@ print(*MANIFEST.read_text(encoding="utf-8").splitlines()[:3], sep="\n")
 # manifest in.
 
 # %%
-from suite.data.speech_sources import AudioManifest
+from suite.data.sources.speech import AudioManifest
 
 digits = AudioManifest(path=str(MANIFEST))
 experiment = suite.replace(suite.load("speech.fsdd_ctc", smoke=SMOKE), {"task.data": digits})
@@ -221,7 +223,7 @@ plt.show()
 # %%
 import jax
 
-from suite.data.padding import pad
+from suite.data.pipeline.padding import pad
 
 task = run.experiment.task  # with what it learnt: letters, mean and deviation of the features
 i = wrong[0] if wrong and not SMOKE else pair[1]

@@ -27,7 +27,9 @@ SMOKE = "SMOKE" in os.environ  # a few steps of everything: does it run at all?
 
 if importlib.util.find_spec("suite") is None:
     above = (Path.cwd(), *Path.cwd().parents)
-    source = next((folder for folder in above if (folder / "suite/run.py").is_file()), Path("suite-source").resolve())
+    source = next(
+        (folder for folder in above if (folder / "suite/runs/run.py").is_file()), Path("suite-source").resolve()
+    )
     if not source.is_dir():
         if not REPOSITORY:
             raise RuntimeError(
@@ -45,7 +47,7 @@ if importlib.util.find_spec("suite") is None:
     importlib.invalidate_caches()
 
 import suite
-from suite.diagnosis import render as report
+from suite.workflow.doctor import render as report
 
 print(report(suite.doctor()))
 
@@ -61,7 +63,7 @@ import csv
 import matplotlib.pyplot as plt
 import numpy as np
 
-from suite.data.sources import Tfds
+from suite.data.sources.datasets import Tfds
 
 NAME = "glue/sst2"
 try:
@@ -105,9 +107,9 @@ print(*TABLE.read_text(encoding="utf-8").splitlines()[:5], sep="\n")
 # The command is `suite data inspect --data own_data/reviews.csv`.
 
 # %%
-from suite.data.inspect import inspect
-from suite.data.inspect import render as describe
-from suite.data.sources import Table
+from suite.data.inspection import inspect
+from suite.data.inspection import render as describe
+from suite.data.sources.datasets import Table
 
 table = Table(path=str(TABLE), split="split")
 print(describe(inspect(table.open)))
@@ -254,7 +256,7 @@ plt.show()
 # names.
 
 # %%
-from configs.text.sst2_minilm import shrunk  # a small model in MiniLM's place, for a run of seconds
+from suite.configs.text.sst2_minilm import shrunk  # a small model in MiniLM's place, for a run of seconds
 
 finetuning = suite.replace(
     suite.load("text.finetune", smoke=SMOKE),

@@ -26,7 +26,9 @@ SMOKE = "SMOKE" in os.environ  # a few steps of everything: does it run at all?
 
 if importlib.util.find_spec("suite") is None:
     above = (Path.cwd(), *Path.cwd().parents)
-    source = next((folder for folder in above if (folder / "suite/run.py").is_file()), Path("suite-source").resolve())
+    source = next(
+        (folder for folder in above if (folder / "suite/runs/run.py").is_file()), Path("suite-source").resolve()
+    )
     if not source.is_dir():
         if not REPOSITORY:
             raise RuntimeError(
@@ -44,7 +46,7 @@ if importlib.util.find_spec("suite") is None:
     importlib.invalidate_caches()
 
 import suite
-from suite.diagnosis import render as report
+from suite.workflow.doctor import render as report
 
 print(report(suite.doctor()))
 
@@ -59,7 +61,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-from suite.data.sources import Folder, Tfds
+from suite.data.sources.datasets import Folder, Tfds
 
 NAME = "fashion_mnist"
 try:
@@ -92,8 +94,8 @@ for i, (pixels, label) in enumerate(zip(pictures["image"], pictures["label"], st
 # two splits share. The command is `suite data inspect --data own_data/clothes`.
 
 # %%
-from suite.data.inspect import inspect
-from suite.data.inspect import render as describe
+from suite.data.inspection import inspect
+from suite.data.inspection import render as describe
 
 photos = Folder(path=str(PHOTOS))
 print(describe(inspect(photos.open)))
@@ -127,7 +129,7 @@ plt.show()
 # and filled to the edge, so shifts by up to two pixels take the place of crops.
 
 # %%
-from suite.data.image import Crop, Flip
+from suite.data.preprocessing.image import Crop, Flip
 
 experiment = suite.replace(
     suite.load("vision.classify", smoke=SMOKE),

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from suite.errors import InputError
-from suite.experiments import load
-from suite.run import train
+from suite.experiment.recipes import load
+from suite.runs.verbs import train
 
 EXPERIMENTS = ("vision.digits_dnn", "text.synthetic_sentiment")
 SPLIT = "test"

@@ -9,53 +9,54 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from suite.bundles.bundle import Bundle
     from suite.compression.compressing import compress
+    from suite.compression.distill import Distill
     from suite.compression.pruning import Prune
     from suite.compression.quantization import Quantize
-    from suite.compression.students import Distill
-    from suite.config import Experiment, replace
-    from suite.delivery import Delivery, deliver
-    from suite.diagnosis import doctor
-    from suite.distributed.launching import launch
     from suite.errors import InputError, Interrupted, Missed
-    from suite.experiments import load
+    from suite.experiment.recipes import load
+    from suite.experiment.sections import Experiment, replace
     from suite.exporting.exporting import export
-    from suite.folders import evaluate, open, predict
+    from suite.parallel.launch import launch
     from suite.reporting.comparisons import compare
     from suite.reporting.reports import report
-    from suite.run import Run, convert, plan, resume, train
+    from suite.runs.run import Run
+    from suite.runs.verbs import convert, plan, resume, train
     from suite.serving.server import serve
     from suite.tuning.tuning import tune
     from suite.tuning.verdict import Verdict
+    from suite.workflow.deliver import Delivery, deliver
+    from suite.workflow.doctor import doctor
+    from suite.workflow.folders import evaluate, open, predict
 
 _HOMES = {
     "Bundle": "suite.bundles.bundle",
-    "Delivery": "suite.delivery",
-    "Distill": "suite.compression.students",
-    "Experiment": "suite.config",
+    "Delivery": "suite.workflow.deliver",
+    "Distill": "suite.compression.distill",
+    "Experiment": "suite.experiment.sections",
     "InputError": "suite.errors",
     "Interrupted": "suite.errors",
     "Missed": "suite.errors",
     "Prune": "suite.compression.pruning",
     "Quantize": "suite.compression.quantization",
-    "Run": "suite.run",
+    "Run": "suite.runs.run",
     "Verdict": "suite.tuning.verdict",
     "compare": "suite.reporting.comparisons",
     "compress": "suite.compression.compressing",
-    "convert": "suite.run",
-    "deliver": "suite.delivery",
-    "doctor": "suite.diagnosis",
-    "evaluate": "suite.folders",
+    "convert": "suite.runs.verbs",
+    "deliver": "suite.workflow.deliver",
+    "doctor": "suite.workflow.doctor",
+    "evaluate": "suite.workflow.folders",
     "export": "suite.exporting.exporting",
-    "launch": "suite.distributed.launching",
-    "load": "suite.experiments",
-    "open": "suite.folders",
-    "plan": "suite.run",
-    "predict": "suite.folders",
-    "replace": "suite.config",
+    "launch": "suite.parallel.launch",
+    "load": "suite.experiment.recipes",
+    "open": "suite.workflow.folders",
+    "plan": "suite.runs.verbs",
+    "predict": "suite.workflow.folders",
+    "replace": "suite.experiment.sections",
     "report": "suite.reporting.reports",
-    "resume": "suite.run",
+    "resume": "suite.runs.verbs",
     "serve": "suite.serving.server",
-    "train": "suite.run",
+    "train": "suite.runs.verbs",
     "tune": "suite.tuning.tuning",
 }
 __all__ = [

@@ -29,7 +29,7 @@ def refused(capsys):
     """Runs a command line that must be refused; returns what it printed to standard error."""
 
     def run(*arguments):
-        from suite.cli import main
+        from suite.cli.app import main
 
         capsys.readouterr()
         with pytest.raises(SystemExit) as stop:
@@ -47,7 +47,7 @@ def command(capsys):
     """Runs a command line that must succeed; returns what it printed to standard output."""
 
     def run(*arguments):
-        from suite.cli import main
+        from suite.cli.app import main
 
         main([str(argument) for argument in arguments])
         return capsys.readouterr().out

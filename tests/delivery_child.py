@@ -8,14 +8,14 @@ import signal
 import sys
 import threading
 
-from suite import cli
+from suite.cli import app
 
 
 def main(seconds: float, arguments: list[str]) -> None:
     killer = threading.Timer(seconds, lambda: os.kill(os.getpid(), signal.SIGKILL))
     killer.daemon = True
     killer.start()
-    cli.main(arguments)
+    app.main(arguments)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The recipe that test_delivery delivers, as a file for the command line: digits, the goal met by the second trial."""
 
 import suite
-from suite.config import Budget, Choice, Experiment, Goal, Search
+from suite.experiment.goal import Budget, Choice, Goal, Search
+from suite.experiment.sections import Experiment
 
 
 def experiment() -> Experiment:

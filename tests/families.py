@@ -5,7 +5,7 @@ import os
 import pytest
 
 import suite
-from suite.config import Experiment
+from suite.experiment.sections import Experiment
 from suite.models import resnet
 
 _BODY = {"model.layers": 2, "model.width": 32, "model.heads": 4, "model.feed_forward": 64, "model.dropout": 0.1}

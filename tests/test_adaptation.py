@@ -10,13 +10,13 @@ import pytest
 from flax import nnx
 
 import suite
-from suite import adaptation
-from suite.commands.options import apply_flags
-from suite.config import Checkpoint, Finetune, Optim, replace
+from suite.cli.options import apply_flags
 from suite.errors import InputError
+from suite.experiment.sections import Checkpoint, Finetune, Optim, replace
 from suite.models import dnn, transformer
-from suite.nn.additions import training
-from suite.optim import frozen_paths
+from suite.nn.lora import training
+from suite.surgery.lora import attach, base, fold, freeze, nest, read_delta, with_additions, write_delta
+from suite.training.optim.optimizer import frozen_paths
 from suite.training.trainer import assemble
 from suite.tree import paths
 from suite.weights import pretrained
@@ -29,13 +29,13 @@ TOKENS = jnp.arange(24).reshape(3, 8), jnp.ones((3, 8), bool)
 
 def attached(finetune, config=ENCODER, scale=0.0):
     """(graph, params, rest) of the model with additions; what starts as zero is drawn, times ``scale``."""
-    model = adaptation.attach(config.build(rngs=nnx.Rngs(0)), finetune, nnx.Rngs(1))
+    model = attach(config.build(rngs=nnx.Rngs(0)), finetune, nnx.Rngs(1))
     graph, params, rest = nnx.split(model, nnx.Param, ...)
     flat, rng = paths(nnx.to_pure_dict(params)), np.random.default_rng(0)
     for name, leaf in flat.items():
         if "/addition/" in name and not np.any(leaf):
             flat[name] = jnp.asarray(scale * rng.normal(size=leaf.shape), jnp.float32)
-    return graph, adaptation.nest(flat), nnx.to_pure_dict(rest)
+    return graph, nest(flat), nnx.to_pure_dict(rest)
 
 
 def answer(graph, params, rest, *inputs):
@@ -74,11 +74,11 @@ def replaced(finetune, **changes):
 def test_folded_low_rank_products_answer_the_same():
     wide = replaced(LORA, targets=("encoder",))
     graph, params, rest = attached(wide, scale=0.3)
-    folded = adaptation.fold(params, wide)
+    folded = fold(params, wide)
     plain = nnx.split(ENCODER.build(rngs=nnx.Rngs(5)), nnx.Param, ...)[0]
-    assert paths(folded).keys() == paths(adaptation.base(params)).keys()
+    assert paths(folded).keys() == paths(base(params)).keys()
     np.testing.assert_allclose(answer(plain, folded, {}), answer(graph, params, rest), atol=1e-5)
-    assert np.abs(answer(plain, adaptation.base(params), {}) - answer(graph, params, rest)).max() > 1e-2
+    assert np.abs(answer(plain, base(params), {}) - answer(graph, params, rest)).max() > 1e-2
 
 
 def test_layers_that_are_stacked_get_stacked_additions():
@@ -90,10 +90,10 @@ def test_layers_that_are_stacked_get_stacked_additions():
         def __init__(self):
             self.layers = build(jax.random.split(jax.random.key(0), 5))
 
-    model = adaptation.attach(Stack(), replaced(LORA, targets=("layers",)), nnx.Rngs(0))
+    model = attach(Stack(), replaced(LORA, targets=("layers",)), nnx.Rngs(0))
     assert model.layers.addition.a.shape == (5, 3, 4) and model.layers.addition.b.shape == (5, 4, 4)
     finetune = replaced(LORA, targets=("layers",))
-    folded = adaptation.fold(nnx.to_pure_dict(nnx.state(model, nnx.Param)), finetune)
+    folded = fold(nnx.to_pure_dict(nnx.state(model, nnx.Param)), finetune)
     assert folded["layers"]["kernel"].shape == (5, 3, 4)
 
 
@@ -112,28 +112,28 @@ def test_layers_that_are_stacked_get_stacked_additions():
 )
 def test_everything_else_is_frozen(finetune, expected):
     params = attached(finetune)[1]
-    optim = adaptation.freeze(Optim(), finetune, params)
+    optim = freeze(Optim(), finetune, params)
     trained = paths(params).keys() - frozen_paths(optim, params)
     assert trained == {name for name in paths(params) if re.search(expected, name)}
-    assert adaptation.freeze(Optim(), Finetune(), params) == Optim()
+    assert freeze(Optim(), Finetune(), params) == Optim()
 
 
 def test_what_is_frozen_by_name_stays_so_but_for_additions():
     params = attached(LORA)[1]
-    optim = adaptation.freeze(Optim(frozen=("layers/0", "bias$")), LORA, params)
+    optim = freeze(Optim(frozen=("layers/0", "bias$")), LORA, params)
     trained = paths(params).keys() - frozen_paths(optim, params)
     assert trained == {name for name in paths(params) if "addition" in name or name == "head/kernel"}
 
 
 def program(finetune, **changes):
     """A step of the encoder on rows of 8 tokens, compiled."""
-    from suite.data.sources import SyntheticSentiment
-    from suite.data.text import SentencePiece
-    from tasks.text.classification import TextClassification
+    from suite.data.preprocessing.text import SentencePiece
+    from suite.data.sources.datasets import SyntheticSentiment
+    from suite.tasks.text.classification import TextClassification
 
     task = TextClassification(data=SyntheticSentiment(), tokenizer=SentencePiece())
     model = transformer.Config(vocab_size=500, outputs=2, layers=1, width=64, heads=2, feed_forward=256, max_length=16)
-    made = suite.config.Experiment(name="x", task=task, model=model, finetune=finetune)
+    made = suite.experiment.sections.Experiment(name="x", task=task, model=model, finetune=finetune)
     made = assemble(replace(made, {"train.batch_size": 32, **changes}), 10)
     batch = {
         "tokens": ((1, 32, 16), jnp.int32),
@@ -213,12 +213,12 @@ def test_a_delta_goes_back_onto_its_base(runs, tmp_path):
     params, rest = second._weights
     experiment = second.experiment
     parts = experiment.finetune, experiment.optim
-    adaptation.write_delta(params, rest, *parts, experiment.checkpoint, tmp_path / "delta")
+    write_delta(params, rest, *parts, experiment.checkpoint, tmp_path / "delta")
     about = json.loads((tmp_path / "delta" / "delta.json").read_text())
     assert about["base"] == str(first.folder) and about["kind"] == "lora"
     assert (tmp_path / "delta" / "delta.safetensors").stat().st_size < 2000
-    fresh = adaptation.with_additions(first._weights[0], jax.tree.map(jnp.zeros_like, params))
-    made, _ = adaptation.read_delta(fresh, rest, experiment.finetune, tmp_path / "delta")
+    fresh = with_additions(first._weights[0], jax.tree.map(jnp.zeros_like, params))
+    made, _ = read_delta(fresh, rest, experiment.finetune, tmp_path / "delta")
     for name, leaf in paths(params).items():
         np.testing.assert_array_equal(paths(made)[name], leaf, err_msg=name)
     again = tuned(
@@ -325,30 +325,30 @@ def test_refused_additions(change, message):
 def test_refused_parts():
     params = attached(Finetune())[1]
     with pytest.raises(InputError, match=r'^field finetune.trained: "\^haed" matches no parameter') as error:
-        adaptation.freeze(Optim(), Finetune(kind="head", trained=("^haed",)), params)
+        freeze(Optim(), Finetune(kind="head", trained=("^haed",)), params)
     assert error.value.fix == "--finetune.trained head"
     with pytest.raises(InputError, match=r"^field finetune.trained: names nothing"):
-        adaptation.freeze(Optim(), Finetune(kind="head", trained=()), params)
+        freeze(Optim(), Finetune(kind="head", trained=()), params)
     with pytest.raises(InputError, match=r"^field finetune.kind: adapters are not linear"):
-        adaptation.fold(attached(ADAPTERS)[1], ADAPTERS)
+        fold(attached(ADAPTERS)[1], ADAPTERS)
 
 
 def test_refused_deltas(runs, tmp_path):
     params, rest = runs[1]._weights
     finetune, optim = runs[1].experiment.finetune, runs[1].experiment.optim
     with pytest.raises(InputError, match=r'^field finetune.delta: ".*none" is not what suite convert --delta writes'):
-        adaptation.read_delta(params, rest, finetune, tmp_path / "none")
+        read_delta(params, rest, finetune, tmp_path / "none")
     folder = tmp_path / "delta"
-    adaptation.write_delta(params, rest, finetune, optim, Checkpoint(), folder)
+    write_delta(params, rest, finetune, optim, Checkpoint(), folder)
     with pytest.raises(InputError, match=r"^field finetune.rank: is 3, but the delta was trained with 2"):
-        adaptation.read_delta(params, rest, replaced(finetune, rank=3), folder)
-    other = adaptation.base(params)
+        read_delta(params, rest, replaced(finetune, rank=3), folder)
+    other = base(params)
     with pytest.raises(InputError, match=r"hidden/addition/a does not fit the model"):
-        adaptation.read_delta(other, rest, finetune, folder)
+        read_delta(other, rest, finetune, folder)
     whole = (folder / "delta.safetensors").read_bytes()
     (folder / "delta.safetensors").write_bytes(whole[:-10])
     with pytest.raises(InputError, match="is damaged: "):
-        adaptation.read_delta(params, rest, finetune, folder)
+        read_delta(params, rest, finetune, folder)
 
 
 def test_weights_that_are_not_there(tmp_path):

@@ -4,7 +4,7 @@ import jiwer
 import numpy as np
 import pytest
 
-from suite.alignment import align, edits
+from suite.evaluation.alignment import align, edits
 
 
 @pytest.mark.parametrize(

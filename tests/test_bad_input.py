@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 import suite
-from suite import cli, config
-from suite.config import replace
-from suite.data.sources import Folder, Table
+from suite.cli import app
+from suite.data.sources.datasets import Folder, Table
 from suite.errors import InputError
+from suite.experiment import serialization
+from suite.experiment.sections import replace
 from tests import toy
 
 
@@ -50,14 +51,14 @@ TEXT = ("train", "text.classify", "--smoke", "--task.text", "review")
 
 def test_unknown_verb(refused):
     assert refused("trian", "x") == (
-        f'suite trian: verb "trian": is unknown.\n  found: {", ".join(cli.VERBS)}\n  try:   train\n'
+        f'suite trian: verb "trian": is unknown.\n  found: {", ".join(app.VERBS)}\n  try:   train\n'
     )
 
 
 def test_unknown_experiment(refused):
     assert refused("train", "vision.digit_dnn") == (
         'suite train: experiment "vision.digit_dnn": is unknown.\n'
-        f"  found: {', '.join(suite.experiments.names())}\n"
+        f"  found: {', '.join(suite.experiment.recipes.names())}\n"
         "  try:   vision.digits_dnn\n"
     )
 
@@ -70,7 +71,7 @@ def test_an_experiment_file_without_an_experiment(refused, here):
     (here / "mine.py").write_text("x = 1\n")
     assert refused("train", "mine.py") == (
         "suite train: experiment mine.py: has no function experiment().\n"
-        "  try:   def experiment() -> suite.config.Experiment: ...\n"
+        "  try:   def experiment() -> suite.experiment.sections.Experiment: ...\n"
     )
 
 
@@ -136,7 +137,7 @@ def texts(tmp_path_factory):
     """A run on reviews, and the folder with its data."""
     data = tmp_path_factory.mktemp("texts")
     experiment = replace(
-        suite.experiments.load("text.classify", smoke=True),
+        suite.experiment.recipes.load("text.classify", smoke=True),
         {
             "task.data": Table(path=str(reviews(data / "reviews.csv"))),
             "task.text": "review",
@@ -223,7 +224,7 @@ def images(tmp_path_factory):
     (folder / "dark" / "cut.png").write_bytes(whole[: len(whole) // 2])
     (folder / "light" / "text.png").write_bytes(b"no image at all")
     experiment = replace(
-        suite.experiments.load("vision.classify", smoke=True),
+        suite.experiment.recipes.load("vision.classify", smoke=True),
         {"task.data": Folder(path=str(folder), validation=0.2, test=0.2), "task.statistics.size": (16, 16)},
     )
     return suite.train(experiment, data / "run"), data
@@ -271,7 +272,7 @@ def test_a_run_of_a_class_that_is_not_allowed(toy_run, refused):
 
 
 def test_a_run_without_a_checkpoint(refused, here):
-    config.dump(toy.experiment(), here / "run" / "experiment.json")
+    serialization.dump(toy.experiment(), here / "run" / "experiment.json")
     assert refused("evaluate", "run", "--allow", "tests") == (
         "suite evaluate: run run: has no complete checkpoint.\n  try:   suite train --resume run\n"
     )
@@ -285,7 +286,7 @@ def test_a_run_folder_that_is_taken(toy_run, refused):
 
 def test_a_checkpoint_of_another_model(refused, here):
     suite.train(toy.experiment(steps=5), "run")
-    config.dump(replace(toy.experiment(steps=5), {"model.width": 8}), Path("run/experiment.json"))
+    serialization.dump(replace(toy.experiment(steps=5), {"model.width": 8}), Path("run/experiment.json"))
     for verb in (("evaluate", "run"), ("train", "--resume", "run")):
         assert refused(*verb, "--allow", "tests") == (
             f"suite {verb[0]}: checkpoint {here}/run/checkpoints/5: was written by another model.\n"

@@ -7,10 +7,10 @@ import sys
 import pytest
 
 import suite
-from suite import cli, experiments
-from suite.commands import options
-from suite.config import replace
+from suite.cli import app, options
 from suite.errors import InputError
+from suite.experiment import recipes
+from suite.experiment.sections import replace
 from tests.conftest import ROOT
 
 HEAVY = (
@@ -46,21 +46,21 @@ print("loaded:", loaded)
 
 
 def test_both_ways_to_start_it():
-    for command in ([sys.executable, "-m", "suite"], [sys.executable, "-c", "from suite.cli import main; main()"]):
+    for command in ([sys.executable, "-m", "suite"], [sys.executable, "-c", "from suite.cli.app import main; main()"]):
         done = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
-        assert done.stdout == cli.HELP + "\n"
+        assert done.stdout == app.HELP + "\n"
 
 
 def test_help_names_every_verb():
-    named = {line.split()[0] for line in cli.HELP.splitlines() if line.startswith("  ") and line[2] != " "}
-    assert named == set(cli.VERBS)
-    for function in cli.VERBS.values():
+    named = {line.split()[0] for line in app.HELP.splitlines() if line.startswith("  ") and line[2] != " "}
+    assert named == set(app.VERBS)
+    for function in app.VERBS.values():
         assert function.__doc__.startswith("suite ")
 
 
 def test_help_of_an_experiment_lists_its_fields(capsys):
     with pytest.raises(SystemExit) as stop:
-        cli.main(["train", "vision.digits_dnn", "--help"])
+        app.main(["train", "vision.digits_dnn", "--help"])
     printed = capsys.readouterr().out
     assert stop.value.code == 0
     for text in ("--optim.learning_rate FLOAT", "Peak learning rate", "--model.hidden", "--task.label", "--train.ema"):
@@ -69,11 +69,11 @@ def test_help_of_an_experiment_lists_its_fields(capsys):
 
 def test_list(command):
     printed = command("list")
-    for name in experiments.names():
+    for name in recipes.names():
         assert f"\n{name}\n" in "\n" + printed
     vision = command("list", "vision")
     assert "vision.digits_dnn" in vision and "text." not in vision.replace("text.classify", "text.")
-    assert printed.count("expected:") == len(experiments.names())
+    assert printed.count("expected:") == len(recipes.names())
 
 
 def test_plan(command):
@@ -126,7 +126,7 @@ def test_train_evaluate_predict(command, tmp_path):
 
 
 def test_the_flags_are_the_fields():
-    experiment = experiments.load("text.sst2_encoder")
+    experiment = recipes.load("text.sst2_encoder")
     flags = ["--train.steps", "7", "--pipeline.buckets", "8", "16", "--train.best=-loss"]
     made = options.apply_flags(experiment, flags, "suite")
     assert made == replace(experiment, {"train.steps": 7, "pipeline.buckets": (8, 16), "train.best": "-loss"})

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from suite.compilation import CompileWatch, cache_folder, enable_cache
-from suite.data.sources import Table
+from suite.data.sources.datasets import Table
+from suite.runtime.compilation import CompileWatch, cache_folder, enable_cache
 
 SETTINGS = (
     "jax_compilation_cache_dir",

@@ -5,18 +5,19 @@ import sys
 
 import pytest
 
-from suite import config, experiments
-from suite.config import Optim, from_json, replace, to_json
 from suite.errors import InputError
-from suite.run import read_experiment
+from suite.experiment import recipes, serialization
+from suite.experiment.sections import Optim, replace
+from suite.experiment.serialization import from_json, to_json
+from suite.runs.run import read_experiment
 from tests import toy
 
 
-@pytest.mark.parametrize("name", [*experiments.names(), "toy"])
+@pytest.mark.parametrize("name", [*recipes.names(), "toy"])
 @pytest.mark.parametrize("smoke", [False, True])
 def test_round_trip(name, smoke, tmp_path):
-    made = toy.experiment() if name == "toy" else experiments.load(name, smoke)
-    config.dump(made, tmp_path / "experiment.json")
+    made = toy.experiment() if name == "toy" else recipes.load(name, smoke)
+    serialization.dump(made, tmp_path / "experiment.json")
     assert read_experiment(tmp_path / "experiment.json", allow=("tests",)) == made
     assert made.name in ("toy.parity", name)
 
@@ -51,12 +52,12 @@ def test_a_refused_class_is_not_even_imported(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "name",
     [
-        "suite.run.subprocess",
-        "suite.run.train",
-        "suite.base.np.load",
-        "suite.config.os.system",
+        "suite.runs.run.subprocess",
+        "suite.runs.verbs.train",
+        "suite.contracts.task.np.load",
+        "suite.runtime.files.os.system",
         "suite.errors.InputError",
-        "suite.data.sources.Memory",
+        "suite.data.sources.datasets.Memory",
     ],
 )
 def test_only_dataclasses_are_built(name):
@@ -65,9 +66,9 @@ def test_only_dataclasses_are_built(name):
 
 
 def test_a_dataclass_of_others_within_our_module_is_refused():
-    """``suite.config.field`` and friends are reachable by name, but only what is a dataclass counts."""
+    """``suite.experiment.sections.field`` and friends are reachable by name, but only what is a dataclass counts."""
     with pytest.raises(InputError):
-        from_json({"class": "suite.config.Path", "args": ["/"]})
+        from_json({"class": "suite.experiment.sections.Path", "args": ["/"]})
 
 
 def test_nested_classes_are_checked_too():

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 import suite
-from suite import cli, delivery
-from suite.config import Budget, Goal
-from suite.data.sources import Digits
+from suite.cli import app
+from suite.data.sources.datasets import Digits
 from suite.errors import InputError, Interrupted
+from suite.experiment.goal import Budget, Goal
+from suite.workflow import deliver
 from tests.conftest import ROOT
 from tests.delivery_recipe import experiment
 
@@ -124,18 +125,18 @@ def test_what_has_not_begun_may_be_asked_otherwise(tmp_path):
     def asked():
         return json.loads((folder / "asked.json").read_text())
 
-    delivery._claim(folder, first)
+    deliver._claim(folder, first)
     other = {**first, "method": "int4", "max_drop": 0.01}
-    delivery._claim(folder, other)
+    deliver._claim(folder, other)
     assert asked() == other
     (folder / "compressed").mkdir()
-    delivery._claim(folder, {**other, "name": "mine"})
+    deliver._claim(folder, {**other, "name": "mine"})
     assert asked()["name"] == "mine"
     with pytest.raises(InputError, match=r"was begun with another method\.\n  found: int4"):
-        delivery._claim(folder, {**first, "name": "mine"})
+        deliver._claim(folder, {**first, "name": "mine"})
     (folder / "bundle").mkdir()
     with pytest.raises(InputError, match="was begun with another licence"):
-        delivery._claim(folder, {**other, "name": "mine", "licence": "MIT"})
+        deliver._claim(folder, {**other, "name": "mine", "licence": "MIT"})
     assert asked() == {**other, "name": "mine"}
 
 
@@ -155,7 +156,7 @@ def test_stopped_while_nothing_is_trained_it_goes_on(tmp_path, monkeypatch):
     recipe = suite.replace(experiment(), {"goal": goal, "task.data": Mine(), "train.steps": 10, "train.eval_every": 10})
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(delivery.reports, "report", stopping)
+        patch.setattr(deliver.reports, "report", stopping)
         with pytest.raises(Interrupted) as stopped:
             suite.deliver(recipe, folder)
     assert str(stopped.value) == f"interrupted; go on with: suite run vision.digits_dnn --run-dir {folder}"
@@ -173,11 +174,11 @@ def test_the_command_says_what_was_missed(tmp_path, monkeypatch, capsys):
         "drop": {"value": 0.02, "low": 0.01, "high": 0.03},
     }
     tuned = SimpleNamespace(met=True, sentence="goal test/accuracy >= 0.8: met, by 0.1")
-    made = delivery.Delivery(tmp_path, tuned, drop, tmp_path / "bundle", tmp_path / "report.html")
-    monkeypatch.setattr(delivery, "deliver", lambda *arguments, **named: made)
+    made = deliver.Delivery(tmp_path, tuned, drop, tmp_path / "bundle", tmp_path / "report.html")
+    monkeypatch.setattr(deliver, "deliver", lambda *arguments, **named: made)
     with pytest.raises(SystemExit) as stop:
-        cli.main(["run", str(RECIPE), "--run-dir", str(tmp_path)])
-    assert stop.value.code == cli.MISSED
+        app.main(["run", str(RECIPE), "--run-dir", str(tmp_path)])
+    assert stop.value.code == app.MISSED
     assert capsys.readouterr().err == "suite run: test/accuracy is worse by 0.02, at most 0.005 allowed: not met\n"
 
 
@@ -198,7 +199,7 @@ def test_help_names_every_flag():
         ("tune", ("smoke", "offline")),
         ("compress", ("records",)),
     ):
-        assert all(f"[--{flag}" in cli.VERBS[verb].__doc__ for flag in flags)
+        assert all(f"[--{flag}" in app.VERBS[verb].__doc__ for flag in flags)
 
 
 def test_what_misses_its_goal_does_not_leave(tmp_path, capsys):
@@ -209,7 +210,7 @@ def test_what_misses_its_goal_does_not_leave(tmp_path, capsys):
     how = f"suite export {made.tuned.run.folder} --to BUNDLE makes one"
     assert f"no bundle, since the goal was missed; {how}" in str(made)
     with pytest.raises(SystemExit) as stop:
-        cli.main(
+        app.main(
             [
                 "run",
                 str(RECIPE),
@@ -221,7 +222,7 @@ def test_what_misses_its_goal_does_not_leave(tmp_path, capsys):
                 "1",
             ]
         )
-    assert stop.value.code == cli.MISSED
+    assert stop.value.code == app.MISSED
     assert "suite run: goal test/accuracy >= 1.01: missed by " in capsys.readouterr().err
 
 
@@ -260,5 +261,5 @@ def test_five_kills_at_random_change_no_verdict(tmp_path, left_alone, seed):
 
 def test_two_methods_are_refused():
     with pytest.raises(SystemExit) as stop:
-        cli.main(["run", "vision.digits_dnn", "--quantize", "int8", "--prune", "0.5"])
+        app.main(["run", "vision.digits_dnn", "--quantize", "int8", "--prune", "0.5"])
     assert stop.value.code == 2

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from suite import diagnosis as module
-from suite.diagnosis import doctor, render
+from suite.workflow import doctor as module
+from suite.workflow.doctor import doctor, render
 
 
 @pytest.fixture(autouse=True)

@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 
 import suite
-from suite import experiments
-from suite.config import replace
-from suite.data.sources import SyntheticSentiment
+from suite.data.sources.datasets import SyntheticSentiment
+from suite.experiment import recipes
+from suite.experiment.sections import replace
 
 TEXT = {"task.data": SyntheticSentiment(examples=3000), "train.eval_every": 6}
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    return suite.train(experiments.load("vision.digits_dnn", smoke=True), tmp_path_factory.mktemp("images") / "run")
+    return suite.train(recipes.load("vision.digits_dnn", smoke=True), tmp_path_factory.mktemp("images") / "run")
 
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory):
-    experiment = replace(experiments.load("text.synthetic_sentiment", smoke=True), TEXT)
+    experiment = replace(recipes.load("text.synthetic_sentiment", smoke=True), TEXT)
     return suite.train(experiment, tmp_path_factory.mktemp("texts") / "run")
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from suite.exhibits import (
+from suite.evaluation.artifacts import (
     KEPT,
     Calibration,
     Confusion,
@@ -15,9 +15,10 @@ from suite.exhibits import (
     Lists,
     PrecisionRecall,
     Spread,
-    class_exhibits,
+    class_artifacts,
 )
-from suite.metrics import classification_scores, click_scores
+from suite.evaluation.metrics.classification import classification_scores
+from suite.evaluation.metrics.ranking import click_scores
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(200, 4))
@@ -27,7 +28,7 @@ NAMES = ["a", "b", "c", "d"]
 
 def shown(rows):
     logits, labels = LOGITS[rows], LABELS[rows]
-    return class_exhibits(logits, labels, NAMES, lambda i: f"record {rows[i]}")
+    return class_artifacts(logits, labels, NAMES, lambda i: f"record {rows[i]}")
 
 
 def equal(first, second):
@@ -70,9 +71,9 @@ def test_a_classifier_is_shown_as_it_is_scored():
 
 
 def test_of_two_classes_the_second_has_a_curve_and_of_many_none():
-    two = class_exhibits(LOGITS[:, :2], LABELS % 2, NAMES[:2], str)["Precision and recall"]
+    two = class_artifacts(LOGITS[:, :2], LABELS % 2, NAMES[:2], str)["Precision and recall"]
     assert two.names == ("b",) and two.scores.shape == (200, 1)
-    many = class_exhibits(np.zeros((3, 21)), np.arange(3), [str(i) for i in range(21)], str)
+    many = class_artifacts(np.zeros((3, 21)), np.arange(3), [str(i) for i in range(21)], str)
     assert "Precision and recall" not in many
 
 

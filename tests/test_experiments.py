@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import suite
-from suite import experiments
 from suite.errors import InputError
+from suite.experiment import recipes
 
 RECIPE = '''
 from __future__ import annotations
@@ -46,7 +46,7 @@ def recipe(tmp_path):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_recipe_with_a_model_and_a_task_of_its_own(recipe, workers, monkeypatch):
     recipe.write_text(RECIPE.replace("WORKERS", str(workers)))
-    made = suite.train(experiments.load(str(recipe)), recipe.parent / "run")
+    made = suite.train(recipes.load(str(recipe)), recipe.parent / "run")
     assert made.metrics["train/steps"] == 4 and type(made.experiment.model).__name__ == "Wider"
     answers = made.predict([[1, 2, 3]])
 
@@ -63,7 +63,7 @@ def test_a_recipe_with_a_model_and_a_task_of_its_own(recipe, workers, monkeypatc
 def test_a_recipe_called_like_a_module_leaves_that_one_alone(tmp_path):
     path = tmp_path / "wave.py"
     path.write_text("from tests.toy import experiment\n")
-    assert experiments.load(str(path)).name == "toy.parity"
+    assert recipes.load(str(path)).name == "toy.parity"
     import wave
 
     assert hasattr(wave, "open")
@@ -72,7 +72,7 @@ def test_a_recipe_called_like_a_module_leaves_that_one_alone(tmp_path):
 def test_a_recipe_that_fails_leaves_no_module(recipe):
     recipe.write_text("1 / 0\n")
     with pytest.raises(ZeroDivisionError):
-        experiments.load(str(recipe))
+        recipes.load(str(recipe))
     assert recipe.stem not in sys.modules
 
 
@@ -80,5 +80,5 @@ def test_two_recipes_of_one_name(recipe, tmp_path):
     other = tmp_path / "other" / recipe.name
     other.parent.mkdir()
     other.write_text(RECIPE.replace("WORKERS", "0").replace("more: int = 4", "more: int = 8"))
-    assert experiments.load(str(recipe)).model.more == 4
-    assert experiments.load(str(other)).model.more == 8
+    assert recipes.load(str(recipe)).model.more == 4
+    assert recipes.load(str(other)).model.more == 8

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from suite.decoding.generation import Decoding, align, choose, generate
 from suite.errors import InputError
-from suite.generation import Decoding, align, choose, generate
 from suite.nn import Cache
 
 

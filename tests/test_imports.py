@@ -14,7 +14,7 @@ from suite.exporting.agreement import alike
 from suite.exporting.exporting import held_back
 
 ROOT = Path(__file__).parent.parent
-LOADER = "suite.experiments"  # finds the recipes by name, for the command line and for suite.load
+LOADER = "suite.experiment.recipes"  # finds the recipes by name, for the command line and for suite.load
 TRAINING = (
     "flax",
     "optax",
@@ -31,15 +31,28 @@ TRAINING = (
     "suite.nn",
     "suite.models",
     "suite.training",
-    "suite.run",
-    "suite.evaluation",
-    "suite.metrics",
+    "suite.runs.run",
+    "suite.evaluation.evaluate",
+    "suite.evaluation.losses",
 )
 """What an answer must do without."""
 NN = ("suite.nn", "suite.errors")
-CODECS = ("suite.codecs", "suite.data", "suite.decoding", "suite.base", "suite.errors")
-SERVING = ("suite.bundles", *CODECS, "suite.config", "suite.allocation", "suite.compilation")
-MODELS = (*NN, "suite.base", "suite.weights.imports", "suite.models", "suite.precision", "suite.compression.units")
+CODECS = ("suite.codecs", "suite.data", "suite.decoding", "suite.contracts.task", "suite.errors")
+SERVING = (
+    "suite.bundles",
+    *CODECS,
+    "suite.experiment.sections",
+    "suite.runtime.allocation",
+    "suite.runtime.compilation",
+)
+MODELS = (
+    *NN,
+    "suite.contracts.task",
+    "suite.weights.imports",
+    "suite.models",
+    "suite.training.precision",
+    "suite.surgery.units",
+)
 
 
 def modules():
@@ -112,7 +125,8 @@ def test_import_suite_is_light(name):
 
 
 def test_the_trainer_loads_no_tensorflow_and_no_torch():
-    code = "import suite.training.trainer, suite.run, sys; sys.exit(bool({'tensorflow', 'torch'} & sys.modules.keys()))"
+    code = "import suite.training.trainer, suite.runs.run, sys\n"
+    code += "sys.exit(bool({'tensorflow', 'torch'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

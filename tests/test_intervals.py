@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from suite.base import Tally
+from suite.contracts.metric import MetricState
 from suite.errors import InputError
-from suite.intervals import Difference, Scores, by_record, holm
-from suite.metrics import Ranking, RankingBound, auc, click_scores, translation_scores
+from suite.evaluation.bootstrap import Difference, Scores, by_record, holm
+from suite.evaluation.metrics.ranking import Ranking, RankingBound, auc, click_scores
+from suite.evaluation.metrics.translation import translation_scores
 
 
 def accuracy(right: np.ndarray) -> Scores:
-    return Scores({"accuracy": [Tally(float(r), 1) for r in right]}, np.arange(len(right)))
+    return Scores({"accuracy": [MetricState(float(r), 1) for r in right]}, np.arange(len(right)))
 
 
 def test_the_interval_of_an_accuracy_covers_the_truth_nineteen_times_in_twenty():
@@ -40,7 +41,7 @@ def test_what_is_hard_for_both_runs_cancels_in_their_difference():
 def test_records_are_paired_by_their_place_and_not_by_their_order():
     right = np.array([1, 0, 0, 1, 1, 0, 1, 1], float)
     order = np.random.default_rng(2).permutation(len(right))
-    shuffled = Scores({"accuracy": [Tally(float(right[i]), 1) for i in order]}, order)
+    shuffled = Scores({"accuracy": [MetricState(float(right[i]), 1) for i in order]}, order)
     assert shuffled.minus(accuracy(right), "accuracy") == Difference(0.0, 0.0, 0.0, 1.0)
 
 

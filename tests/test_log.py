@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from suite import log
-from suite.log import Log, history
+from suite.training import log
+from suite.training.log import Log, history
 
 
 def test_metrics_are_lines_and_a_table(tmp_path):

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from scripts import notebooks
-from suite.data.sources import Tfds
-from suite.data.speech_sources import SpokenDigits
+from suite.data.sources.datasets import Tfds
+from suite.data.sources.speech import SpokenDigits
 from suite.errors import InputError
 
 ROOT = Path(__file__).parent.parent

@@ -8,9 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from suite.config import Optim
 from suite.errors import InputError
-from suite.optim import build, schedule
+from suite.experiment.sections import Optim
+from suite.training.optim.optimizer import build
+from suite.training.optim.schedules import schedule
 from suite.tree import nest, paths
 
 

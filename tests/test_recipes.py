@@ -15,10 +15,10 @@ from flax import nnx
 from PIL import Image
 
 import suite
-from suite import experiments
-from suite.assets import fill
-from suite.config import replace
 from suite.errors import InputError
+from suite.experiment import recipes
+from suite.experiment.sections import replace
+from suite.training.preprocessors import fill
 from suite.tree import paths
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -59,10 +59,10 @@ DIMS = {
 """What the data of each recipe gives the model: sizes and classes."""
 
 
-@pytest.mark.parametrize("name", experiments.names())
+@pytest.mark.parametrize("name", recipes.names())
 def test_parameters_are_those_of_the_golden_table(name):
     dims = DIMS[name]
-    model = fill(experiments.load(name).model, dims)
+    model = fill(recipes.load(name).model, dims)
     state = nnx.state(nnx.eval_shape(lambda: model.build(rngs=nnx.Rngs(0))), nnx.Param)
     leaves = paths(nnx.to_pure_dict(state))
     # A parameter of a weak type loses it at the first step, and the second step then compiles once more.
@@ -77,12 +77,12 @@ def test_parameters_are_those_of_the_golden_table(name):
 
 
 def test_no_golden_table_is_left_over():
-    assert {path.stem for path in GOLDEN.glob("*.txt")} == set(experiments.names())
+    assert {path.stem for path in GOLDEN.glob("*.txt")} == set(recipes.names())
 
 
 def smoke(name):
     """The shrunk recipe; skips where its data is not on this machine."""
-    experiment = experiments.load(name, smoke=True)
+    experiment = recipes.load(name, smoke=True)
     if not getattr(experiment.task.data, "path", "none needed"):
         pytest.skip("this recipe is for own data: tested below")
     path = getattr(experiment.task.data, "path", "")
@@ -114,7 +114,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in experiments.names()]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in recipes.names()]
 )
 def test_a_recipe_trains_evaluates_and_predicts(name, tmp_path):
     experiment = smoke(name)
@@ -139,13 +139,13 @@ def test_a_recipe_trains_evaluates_and_predicts(name, tmp_path):
     assert dtypes == {np.dtype("float32")}  # also where it computes in bfloat16
 
 
-@pytest.mark.parametrize("name", experiments.names())
+@pytest.mark.parametrize("name", recipes.names())
 def test_a_recipe_says_what_it_is(name):
-    (entry,) = [entry for entry in experiments.describe() if entry["name"] == name]
+    (entry,) = [entry for entry in recipes.describe() if entry["name"] == name]
     assert {"title", "source", "data", "expected", "time", "command"} <= entry.keys()
     assert entry["command"].startswith(f"suite train {name}")
-    made = experiments.load(name)
-    assert made.name == name == experiments.load(name, smoke=True).name
+    made = recipes.load(name)
+    assert made.name == name == recipes.load(name, smoke=True).name
     if made.goal is not None:
         shown = f"{100 * made.goal.bound:g}"
         plain = f"{made.goal.at_least:g}"  # of a metric that is no percentage
@@ -235,9 +235,9 @@ def test_own_images(command, tmp_path):
 def test_an_experiment_of_ones_own(command, tmp_path):
     """A .py file with experiment() is an experiment like any other."""
     file = tmp_path / "mine.py"
-    file.write_text("from configs.vision.digits_dnn import smoke as experiment\n")
+    file.write_text("from suite.configs.vision.digits_dnn import smoke as experiment\n")
     command("train", file, "--run-dir", tmp_path / "run", "--train.steps", "5")
     assert suite.open(tmp_path / "run").experiment.train.steps == 5
     assert replace(suite.load(str(file)), {"train.steps": 5}) == replace(
-        experiments.load("vision.digits_dnn", smoke=True), {"train.steps": 5}
+        recipes.load("vision.digits_dnn", smoke=True), {"train.steps": 5}
     )

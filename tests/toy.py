@@ -9,10 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from suite.base import Batch, Codec, Columns, Input, ModelConfig, Ragged, Source, Tally, Task
 from suite.codecs.answers import class_answers, class_schema
-from suite.config import Experiment, Optim, Pipeline, Train
-from suite.metrics import classification_scores, cross_entropy, masked_mean, tally
+from suite.contracts.batch import Batch, Columns, Ragged
+from suite.contracts.codec import Codec, Input
+from suite.contracts.data import Source
+from suite.contracts.metric import MetricState
+from suite.contracts.model import ModelConfig
+from suite.contracts.task import Task
+from suite.evaluation.losses import cross_entropy, masked_mean, tally
+from suite.evaluation.metrics.classification import classification_scores
+from suite.experiment.sections import Experiment, Optim, Pipeline, Train
 from suite.nn import Dropout, Linear
 
 
@@ -118,14 +124,14 @@ class Parity(Task):
             encoded["label"] = np.asarray(columns["label"], np.int32)
         return encoded
 
-    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
+    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         losses = cross_entropy(model(batch["digits"], batch["digits_mask"], rngs=rngs), batch["label"])
         return masked_mean(losses, batch["mask"]), {"loss": tally(losses, batch["mask"])}
 
     def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
         return {"logits": model(batch["digits"], batch["digits_mask"])}
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
         return classification_scores(outputs, batch)
 
 

@@ -8,22 +8,22 @@ import numpy as np
 import soundfile
 
 import suite
-from suite.assets import prepare, unbind
 from suite.bundles import manifest
-from suite.config import dump
-from suite.data.audio import AudioFeatures, Speed
-from suite.data.running import RunningText
-from suite.data.sources import Table
-from suite.data.speech_sources import AudioManifest
-from suite.data.speech_text import Characters
+from suite.data.preprocessing.audio import AudioFeatures, Speed
+from suite.data.preprocessing.transcripts import Characters
+from suite.data.sources.datasets import Table
+from suite.data.sources.running_text import RunningText
+from suite.data.sources.speech import AudioManifest
 from suite.decoding import Beam, NGrams
-from suite.generation import Decoding
+from suite.decoding.generation import Decoding
+from suite.experiment.serialization import dump
 from suite.models import audio, decoder, resnet, vit, wav2vec2, whisper
-from suite.nn.spectral import LogMel
-from suite.run import Run
-from tasks.speech.classification import AudioClassification
-from tasks.speech.recognition import SpeechRecognition
-from tasks.text.language_modelling import LanguageModelling
+from suite.nn.audio.spectral import LogMel
+from suite.runs.run import Run
+from suite.tasks.speech.classification import AudioClassification
+from suite.tasks.speech.recognition import SpeechRecognition
+from suite.tasks.text.language_modelling import LanguageModelling
+from suite.training.preprocessors import prepare, unbind
 
 RATE = 2000
 FRONT_END = LogMel(sample_rate=RATE, window=50, hop=20, fft=64, bins=8)

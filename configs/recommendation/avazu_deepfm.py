@@ -9,13 +9,14 @@ command:  suite train recommendation.avazu_deepfm
 
 import os
 
-from suite.config import Experiment, Goal, Optim, Train
-from suite.config import replace as changed
-from suite.data.sources import Table
-from suite.data.tabular import Fields
-from suite.data.tabular_clicks import AVAZU, AVAZU_TEXTS
+from suite.data.preprocessing.tabular import Fields
+from suite.data.sources.clicks import AVAZU, AVAZU_TEXTS
+from suite.data.sources.datasets import Table
+from suite.experiment.goal import Goal
+from suite.experiment.sections import Experiment, Optim, Train
+from suite.experiment.sections import replace as changed
 from suite.models import deepfm
-from tasks.recommendation.click import ClickPrediction
+from suite.tasks.recommendation.click import ClickPrediction
 
 LEFT_OUT = ("id", "click", "hour")
 

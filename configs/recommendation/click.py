@@ -7,11 +7,11 @@ time:     depends on the data
 command:  suite train recommendation.click --data clicks.parquet --task.label clicked
 """
 
-from suite.config import Experiment, Optim, Train
-from suite.config import replace as changed
-from suite.data.sources import Table
+from suite.data.sources.datasets import Table
+from suite.experiment.sections import Experiment, Optim, Train
+from suite.experiment.sections import replace as changed
 from suite.models import deepfm
-from tasks.recommendation.click import ClickPrediction
+from suite.tasks.recommendation.click import ClickPrediction
 
 
 def experiment() -> Experiment:

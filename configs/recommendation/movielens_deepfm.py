@@ -7,12 +7,13 @@ time:     half a minute on 2 CPU cores, beside other work
 command:  suite train recommendation.movielens_deepfm
 """
 
-from suite.config import Budget, Choice, Experiment, Goal, Optim, Range, Search, Train
-from suite.config import replace as changed
-from suite.data.tabular import Fields
-from suite.data.tabular_clicks import MovieLens
+from suite.data.preprocessing.tabular import Fields
+from suite.data.sources.clicks import MovieLens
+from suite.experiment.goal import Budget, Choice, Goal, Range, Search
+from suite.experiment.sections import Experiment, Optim, Train
+from suite.experiment.sections import replace as changed
 from suite.models import deepfm
-from tasks.recommendation.click import ClickPrediction
+from suite.tasks.recommendation.click import ClickPrediction
 
 
 def experiment() -> Experiment:

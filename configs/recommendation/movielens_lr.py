@@ -7,9 +7,9 @@ time:     half a minute on 2 CPU cores, beside other work
 command:  suite train recommendation.movielens_lr
 """
 
-from configs.recommendation.movielens_deepfm import experiment as deepfm
-from suite.config import Experiment
-from suite.config import replace as changed
+from suite.configs.recommendation.movielens_deepfm import experiment as deepfm
+from suite.experiment.sections import Experiment
+from suite.experiment.sections import replace as changed
 
 CHANGES = {"name": "recommendation.movielens_lr", "model.kind": "lr", "goal.at_least": 0.77}
 

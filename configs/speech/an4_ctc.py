@@ -9,15 +9,16 @@ command:  suite train speech.an4_ctc
 
 import os
 
-from suite.config import Experiment, Goal, Optim, Pipeline, Precision, Train
-from suite.config import replace as changed
-from suite.data.audio import AudioFeatures
-from suite.data.speech_sources import SphinxFeatures
-from suite.data.speech_text import Characters
+from suite.data.preprocessing.audio import AudioFeatures
+from suite.data.preprocessing.transcripts import Characters
+from suite.data.sources.speech import SphinxFeatures
 from suite.decoding import Beam, NGrams
+from suite.experiment.goal import Goal
+from suite.experiment.sections import Experiment, Optim, Pipeline, Precision, Train
+from suite.experiment.sections import replace as changed
 from suite.models import audio
-from suite.nn.spectral import LogMel, SpecAugment
-from tasks.speech.recognition import SpeechRecognition
+from suite.nn.audio.spectral import LogMel, SpecAugment
+from suite.tasks.speech.recognition import SpeechRecognition
 
 
 def experiment() -> Experiment:

@@ -7,13 +7,13 @@ time:     depends on the data
 command:  suite train speech.classify --data recordings/
 """
 
-from suite.config import Experiment, Optim, Precision, Train
-from suite.config import replace as changed
-from suite.data.audio import AudioFeatures, Noise, Speed
-from suite.data.sources import Folder
+from suite.data.preprocessing.audio import AudioFeatures, Noise, Speed
+from suite.data.sources.datasets import Folder
+from suite.experiment.sections import Experiment, Optim, Precision, Train
+from suite.experiment.sections import replace as changed
 from suite.models import audio
-from suite.nn.spectral import LogMel, SpecAugment
-from tasks.speech.classification import AudioClassification
+from suite.nn.audio.spectral import LogMel, SpecAugment
+from suite.tasks.speech.classification import AudioClassification
 
 
 def experiment() -> Experiment:

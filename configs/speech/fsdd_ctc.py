@@ -9,13 +9,14 @@ command:  suite train speech.fsdd_ctc (--task.data.held_out theo tests on a spea
 
 import os
 
-from suite.config import Experiment, Goal, Optim, Pipeline, Precision, Train
-from suite.config import replace as changed
-from suite.data.audio import AudioFeatures, Speed
-from suite.data.speech_sources import SpokenDigits
+from suite.data.preprocessing.audio import AudioFeatures, Speed
+from suite.data.sources.speech import SpokenDigits
+from suite.experiment.goal import Goal
+from suite.experiment.sections import Experiment, Optim, Pipeline, Precision, Train
+from suite.experiment.sections import replace as changed
 from suite.models import audio
-from suite.nn.spectral import LogMel, SpecAugment
-from tasks.speech.recognition import SpeechRecognition
+from suite.nn.audio.spectral import LogMel, SpecAugment
+from suite.tasks.speech.recognition import SpeechRecognition
 
 
 def experiment() -> Experiment:

@@ -7,12 +7,12 @@ time:     depends on the data
 command:  suite train text.classify --data reviews.csv --task.text review --task.label verdict
 """
 
-from suite.config import Experiment, Optim, Train
-from suite.config import replace as changed
-from suite.data.sources import Table
-from suite.data.text import SentencePiece
+from suite.data.preprocessing.text import SentencePiece
+from suite.data.sources.datasets import Table
+from suite.experiment.sections import Experiment, Optim, Train
+from suite.experiment.sections import replace as changed
 from suite.models import transformer
-from tasks.text.classification import TextClassification
+from suite.tasks.text.classification import TextClassification
 
 
 def experiment() -> Experiment:

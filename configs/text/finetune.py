@@ -9,10 +9,10 @@ command:  suite train text.finetune --data reviews.csv --checkpoint.init_from FO
 
 from dataclasses import replace
 
-from configs.text import sst2_minilm
-from suite.config import Experiment
-from suite.config import replace as changed
-from suite.data.sources import Table
+from suite.configs.text import sst2_minilm
+from suite.data.sources.datasets import Table
+from suite.experiment.sections import Experiment
+from suite.experiment.sections import replace as changed
 
 
 def experiment() -> Experiment:

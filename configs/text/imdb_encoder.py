@@ -9,12 +9,13 @@ command:  suite train text.imdb_encoder
 
 import os
 
-from suite.config import Experiment, Goal, Optim, Pipeline, Precision, Train
-from suite.config import replace as changed
-from suite.data.sources import Folder
-from suite.data.text import SentencePiece
+from suite.data.preprocessing.text import SentencePiece
+from suite.data.sources.datasets import Folder
+from suite.experiment.goal import Goal
+from suite.experiment.sections import Experiment, Optim, Pipeline, Precision, Train
+from suite.experiment.sections import replace as changed
 from suite.models import transformer
-from tasks.text.classification import TextClassification
+from suite.tasks.text.classification import TextClassification
 
 
 def experiment() -> Experiment:

@@ -7,13 +7,13 @@ time:     depends on the data
 command:  suite train text.language_model --data my.txt
 """
 
-from suite.config import Experiment, Optim, Pipeline, Precision, Train
-from suite.config import replace as changed
-from suite.data.running import RunningText
-from suite.data.text import SentencePiece
-from suite.generation import Decoding
+from suite.data.preprocessing.text import SentencePiece
+from suite.data.sources.running_text import RunningText
+from suite.decoding.generation import Decoding
+from suite.experiment.sections import Experiment, Optim, Pipeline, Precision, Train
+from suite.experiment.sections import replace as changed
 from suite.models import decoder
-from tasks.text.language_modelling import LanguageModelling
+from suite.tasks.text.language_modelling import LanguageModelling
 
 
 def experiment() -> Experiment:

@@ -11,13 +11,14 @@ command:  suite train text.multi30k_translation
 
 import os
 
-from suite.config import Experiment, Goal, Optim, Pipeline, Precision, Train
-from suite.config import replace as changed
-from suite.data.sources import ParallelLines
-from suite.data.text import SentencePiece
-from suite.generation import Decoding
+from suite.data.preprocessing.text import SentencePiece
+from suite.data.sources.datasets import ParallelLines
+from suite.decoding.generation import Decoding
+from suite.experiment.goal import Goal
+from suite.experiment.sections import Experiment, Optim, Pipeline, Precision, Train
+from suite.experiment.sections import replace as changed
 from suite.models import seq2seq
-from tasks.text.translation import Translation
+from suite.tasks.text.translation import Translation
 
 
 def experiment() -> Experiment:

@@ -10,12 +10,13 @@ command:  suite train text.shakespeare_gpt
 
 import os
 
-from suite.config import Experiment, Goal, Optim, Pipeline, Precision, Train
-from suite.config import replace as changed
-from suite.data.characters import Characters
-from suite.data.running import RunningText
+from suite.data.preprocessing.characters import Characters
+from suite.data.sources.running_text import RunningText
+from suite.experiment.goal import Goal
+from suite.experiment.sections import Experiment, Optim, Pipeline, Precision, Train
+from suite.experiment.sections import replace as changed
 from suite.models import decoder
-from tasks.text.language_modelling import LanguageModelling
+from suite.tasks.text.language_modelling import LanguageModelling
 
 
 def experiment() -> Experiment:

@@ -11,12 +11,13 @@ command:  suite train text.sst2_minilm
 from importlib.util import find_spec
 from pathlib import Path
 
-from suite.config import Budget, Checkpoint, Choice, Experiment, Goal, Optim, Pipeline, Precision, Range, Search, Train
-from suite.config import replace as changed
-from suite.data.sources import Tfds
-from suite.data.tokenizers import Published
+from suite.data.preprocessing.tokenizers import Published
+from suite.data.sources.datasets import Tfds
+from suite.experiment.goal import Budget, Choice, Goal, Range, Search
+from suite.experiment.sections import Checkpoint, Experiment, Optim, Pipeline, Precision, Train
+from suite.experiment.sections import replace as changed
 from suite.models import transformer
-from tasks.text.classification import TextClassification
+from suite.tasks.text.classification import TextClassification
 
 
 def weights() -> str:

@@ -10,11 +10,12 @@ command:  suite train text.sst2_minilm_10k
 
 from dataclasses import replace
 
-from configs.text import sst2_minilm
-from suite.config import Budget, Choice, Experiment, Goal
-from suite.config import replace as changed
-from suite.data.sampling import Sample
-from suite.data.sources import Tfds
+from suite.configs.text import sst2_minilm
+from suite.data.sources.datasets import Tfds
+from suite.data.sources.sampling import Sample
+from suite.experiment.goal import Budget, Choice, Goal
+from suite.experiment.sections import Experiment
+from suite.experiment.sections import replace as changed
 
 
 def experiment() -> Experiment:

@@ -8,15 +8,16 @@ time:     2 minutes on 2 CPU cores, distilled 4
 command:  suite train text.sst2_student
 """
 
-from configs.text.sst2_minilm import weights
-from suite.compression.settings import Distillation
-from suite.config import Compression, Experiment, Goal, Optim, Pipeline, Precision, Train
-from suite.config import replace as changed
-from suite.data.sampling import Sample
-from suite.data.sources import Tfds
-from suite.data.tokenizers import Published
+from suite.configs.text.sst2_minilm import weights
+from suite.data.preprocessing.tokenizers import Published
+from suite.data.sources.datasets import Tfds
+from suite.data.sources.sampling import Sample
+from suite.experiment.compression import Compression, Distillation
+from suite.experiment.goal import Goal
+from suite.experiment.sections import Experiment, Optim, Pipeline, Precision, Train
+from suite.experiment.sections import replace as changed
 from suite.models import transformer
-from tasks.text.classification import TextClassification
+from suite.tasks.text.classification import TextClassification
 
 
 def experiment() -> Experiment:

@@ -1,18 +1,19 @@
 """SYNTHETIC short reviews with negation, whose labels are flipped with a known probability.
 
-source:   a seeded generator (suite.data.sources.SyntheticSentiment); no real text
+source:   a seeded generator (suite.data.sources.datasets.SyntheticSentiment); no real text
 data:     6,000 generated reviews, split 80/10/10
 expected: test accuracy near 90 %, the best reachable (10 % of the labels are noise)
 time:     under a minute on 2 CPU cores
 command:  suite train text.synthetic_sentiment
 """
 
-from suite.config import Experiment, Goal, Optim, Train
-from suite.config import replace as changed
-from suite.data.sources import SyntheticSentiment
-from suite.data.text import SentencePiece
+from suite.data.preprocessing.text import SentencePiece
+from suite.data.sources.datasets import SyntheticSentiment
+from suite.experiment.goal import Goal
+from suite.experiment.sections import Experiment, Optim, Train
+from suite.experiment.sections import replace as changed
 from suite.models import transformer
-from tasks.text.classification import TextClassification
+from suite.tasks.text.classification import TextClassification
 
 
 def experiment() -> Experiment:

@@ -8,13 +8,13 @@ time:     depends on the data
 command:  suite train text.translate --data pairs.tsv
 """
 
-from suite.config import Experiment, Optim, Precision, Train
-from suite.config import replace as changed
-from suite.data.sources import Table
-from suite.data.text import SentencePiece
-from suite.generation import Decoding
+from suite.data.preprocessing.text import SentencePiece
+from suite.data.sources.datasets import Table
+from suite.decoding.generation import Decoding
+from suite.experiment.sections import Experiment, Optim, Precision, Train
+from suite.experiment.sections import replace as changed
 from suite.models import seq2seq
-from tasks.text.translation import Translation
+from suite.tasks.text.translation import Translation
 
 
 def experiment() -> Experiment:

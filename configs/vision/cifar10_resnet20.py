@@ -11,12 +11,13 @@ command:  suite train vision.cifar10_resnet20
 
 import os
 
-from suite.config import Experiment, Goal, Optim, Precision, Train
-from suite.config import replace as changed
-from suite.data.image import Crop, Flip
-from suite.data.sources import Folder
+from suite.data.preprocessing.image import Crop, Flip
+from suite.data.sources.datasets import Folder
+from suite.experiment.goal import Goal
+from suite.experiment.sections import Experiment, Optim, Precision, Train
+from suite.experiment.sections import replace as changed
 from suite.models import resnet
-from tasks.vision.classification import ImageClassification
+from suite.tasks.vision.classification import ImageClassification
 
 
 def experiment() -> Experiment:

@@ -7,11 +7,12 @@ time:     seconds on 2 CPU cores
 command:  suite train vision.digits_dnn
 """
 
-from suite.config import Experiment, Goal, Optim, Train
-from suite.config import replace as changed
-from suite.data.sources import Digits
+from suite.data.sources.datasets import Digits
+from suite.experiment.goal import Goal
+from suite.experiment.sections import Experiment, Optim, Train
+from suite.experiment.sections import replace as changed
 from suite.models import dnn
-from tasks.vision.classification import ImageClassification
+from suite.tasks.vision.classification import ImageClassification
 
 
 def experiment() -> Experiment:

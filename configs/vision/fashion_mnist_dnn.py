@@ -7,11 +7,12 @@ time:     half a minute on 2 CPU cores
 command:  suite train vision.fashion_mnist_dnn
 """
 
-from suite.config import Budget, Experiment, Goal, Optim, Range, Search, Train
-from suite.config import replace as changed
-from suite.data.sources import Tfds
+from suite.data.sources.datasets import Tfds
+from suite.experiment.goal import Budget, Goal, Range, Search
+from suite.experiment.sections import Experiment, Optim, Train
+from suite.experiment.sections import replace as changed
 from suite.models import dnn
-from tasks.vision.classification import ImageClassification
+from suite.tasks.vision.classification import ImageClassification
 
 
 def experiment() -> Experiment:

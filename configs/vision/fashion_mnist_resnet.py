@@ -8,12 +8,13 @@ time:     21 and 25 minutes on 2 CPU cores, two of the 25 stopped
 command:  suite train vision.fashion_mnist_resnet
 """
 
-from suite.config import Budget, Experiment, Goal, Optim, Precision, Range, Search, Train
-from suite.config import replace as changed
-from suite.data.image import Crop, Cutout, Flip
-from suite.data.sources import Tfds
+from suite.data.preprocessing.image import Crop, Cutout, Flip
+from suite.data.sources.datasets import Tfds
+from suite.experiment.goal import Budget, Goal, Range, Search
+from suite.experiment.sections import Experiment, Optim, Precision, Train
+from suite.experiment.sections import replace as changed
 from suite.models import resnet
-from tasks.vision.classification import ImageClassification
+from suite.tasks.vision.classification import ImageClassification
 
 
 def experiment() -> Experiment:

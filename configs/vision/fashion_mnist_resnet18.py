@@ -10,9 +10,10 @@ command:  suite train vision.fashion_mnist_resnet18
 
 from dataclasses import replace
 
-from configs.vision import fashion_mnist_resnet
-from suite.config import Experiment, Goal, Train
-from suite.config import replace as changed
+from suite.configs.vision import fashion_mnist_resnet
+from suite.experiment.goal import Goal
+from suite.experiment.sections import Experiment, Train
+from suite.experiment.sections import replace as changed
 from suite.models import resnet
 
 

@@ -11,12 +11,12 @@ time:     depends on the data
 command:  suite train vision.finetune --data photos/ --checkpoint.init_from FOLDER
 """
 
-from suite.config import Experiment, Optim, Precision, Train
-from suite.config import replace as changed
-from suite.data.image import Flip, PixelStatistics, ResizedCrop
-from suite.data.sources import Folder
+from suite.data.preprocessing.image import Flip, PixelStatistics, ResizedCrop
+from suite.data.sources.datasets import Folder
+from suite.experiment.sections import Experiment, Optim, Precision, Train
+from suite.experiment.sections import replace as changed
 from suite.models import resnet
-from tasks.vision.classification import ImageClassification
+from suite.tasks.vision.classification import ImageClassification
 
 
 def experiment() -> Experiment:

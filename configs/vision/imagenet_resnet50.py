@@ -7,13 +7,14 @@ time:     not run; meant for 8 accelerators or more
 command:  suite train vision.imagenet_resnet50
 """
 
-from suite.config import Experiment, Goal, Optim, Precision, Train
-from suite.config import Pipeline as Input
-from suite.config import replace as changed
-from suite.data.image import Flip, PixelStatistics, ResizedCrop
-from suite.data.sources import Tfds
+from suite.data.preprocessing.image import Flip, PixelStatistics, ResizedCrop
+from suite.data.sources.datasets import Tfds
+from suite.experiment.goal import Goal
+from suite.experiment.sections import Experiment, Optim, Precision, Train
+from suite.experiment.sections import Pipeline as Input
+from suite.experiment.sections import replace as changed
 from suite.models import resnet
-from tasks.vision.classification import ImageClassification
+from suite.tasks.vision.classification import ImageClassification
 
 
 def experiment() -> Experiment:

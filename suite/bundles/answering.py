@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from suite.base import Codec, Columns
+from suite.contracts.batch import Columns
+from suite.contracts.codec import Codec
 
 Outputs = Callable[[dict[str, Any], int], Mapping[str, np.ndarray]]
 """(encoded rows (n, ...), rows that their batch is filled up to) -> the model's outputs on the n rows."""

@@ -14,26 +14,30 @@ from typing import Any
 import jax
 import numpy as np
 
-from suite import allocation, config
-from suite.base import FILES, Asset, Codec, Columns
-from suite.bundles import manifest, programs, tensors
+from suite.bundles import manifest, programs
 from suite.bundles.answering import answer
 from suite.bundles.manifest import AGAIN, Manifest, Signature
 from suite.bundles.programs import Program
-from suite.compilation import enable_cache
-from suite.data.padding import bucket, count, pad
+from suite.contracts.batch import Columns
+from suite.contracts.codec import FILES, Codec
+from suite.contracts.preprocessor import Preprocessor
+from suite.data.pipeline.padding import bucket, count, pad
 from suite.errors import InputError
+from suite.experiment import serialization
+from suite.runtime import allocation
+from suite.runtime.compilation import enable_cache
+from suite.weights import safetensors
 
 CODECS = (
     "suite.codecs",
-    "suite.data.characters",
-    "suite.data.image",
-    "suite.data.labels",
+    "suite.data.preprocessing.characters",
+    "suite.data.preprocessing.image",
+    "suite.data.preprocessing.labels",
     "suite.data.recordings",
-    "suite.data.speech_text",
-    "suite.data.tabular",
-    "suite.data.text",
-    "suite.data.tokenizers",
+    "suite.data.preprocessing.transcripts",
+    "suite.data.preprocessing.tabular",
+    "suite.data.preprocessing.text",
+    "suite.data.preprocessing.tokenizers",
     "suite.decoding.ctc",
     "suite.decoding.ngrams",
 )
@@ -60,13 +64,13 @@ class Bundle:
 
     @classmethod
     def open(cls, folder: str | Path, allow: tuple[str, ...] = (), *, cache: bool = True) -> "Bundle":
-        """The bundle in ``folder``, whole and unchanged, its weights on the device. Assets are read there when they are
-        first needed: leave the folder as it is while the bundle is in use.
+        """The bundle in ``folder``, whole and unchanged, its weights on the device. Preprocessors are read there when
+        they are first needed: leave the folder as it is while the bundle is in use.
 
         Args:
             folder: what suite export wrote.
             allow: packages whose classes its codec may name, besides the suite's.
-            cache: keep compiled programs on disk, see `suite.compilation`.
+            cache: keep compiled programs on disk, see `suite.runtime.compilation`.
 
         Raises:
             InputError: it is no bundle, is damaged, was changed, asks for what it may not, or is for other devices.
@@ -93,7 +97,7 @@ class Bundle:
             )
             for length in about.lengths
         }
-        weights = tensors.read(folder / manifest.WEIGHTS, data)
+        weights = safetensors.read(folder / manifest.WEIGHTS, data)
         _check_fit(where, named, weights, about)
         # Copies, so that no array keeps the memory of all of the file: a CPU's would lie in it, with may_alias=False
         # too.
@@ -215,11 +219,11 @@ def platform() -> str:
 
 
 def rebased(value: Any, place: Callable[[str], str]) -> Any:
-    """A codec with ``place(file)`` for the file of each Asset in it that has one."""
+    """A codec with ``place(file)`` for the file of each Preprocessor in it that has one."""
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
     changes = {field.name: rebased(getattr(value, field.name), place) for field in dataclasses.fields(value)}
-    if isinstance(value, Asset) and value.file:
+    if isinstance(value, Preprocessor) and value.file:
         changes["file"] = place(value.file)
     return dataclasses.replace(value, **changes)
 
@@ -233,7 +237,7 @@ def _codec(folder: Path, about: Manifest, allow: tuple[str, ...]) -> Codec:
         return str(folder / file)
 
     try:
-        made = config.from_json(about.codec, allow, CODECS)
+        made = serialization.from_json(about.codec, allow, CODECS)
     except InputError as error:
         raise InputError(where, f"its codec {error.problem}", found=error.found, fix=error.fix) from None
     except (AttributeError, RecursionError, TypeError) as error:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from suite.config import write_text
 from suite.errors import InputError
+from suite.runtime.files import write_text
 
 FORMAT = 1
 """Raised where a bundle could not be read by an older version."""
@@ -61,7 +61,7 @@ class Manifest:
         name: of the model.
         version: a digest of all else; of two bundles that differ it differs.
         experiment: dotted name of the recipe.
-        codec: as `suite.config.to_json` writes it, its files by their names in the bundle.
+        codec: as `suite.experiment.serialization.to_json` writes it, its files by their names in the bundle.
         signature: of the programs.
         lengths: padded lengths, rising, a program each; (0,) where rows are of one shape.
         platforms: that the programs are for.

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from suite.base import Codec, Columns, Input
 from suite.codecs.answers import class_answers, class_schema, schema
 from suite.codecs.columns import column
-from suite.data.labels import Labels
+from suite.contracts.batch import Columns
+from suite.contracts.codec import Codec, Input
+from suite.data.preprocessing.labels import Labels
+from suite.data.preprocessing.transcripts import Transcriber
 from suite.data.recordings import Recordings
-from suite.data.speech_text import Transcriber
 from suite.decoding.ctc import Decoder
 from suite.decoding.ngrams import NGrams, Vocabulary
 

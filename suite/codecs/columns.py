@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from suite.base import Columns
+from suite.contracts.batch import Columns
 from suite.errors import InputError
 
 CHARACTERS = 100

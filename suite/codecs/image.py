@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from suite.base import Codec, Columns, Input
 from suite.codecs.answers import class_answers, class_schema
 from suite.codecs.columns import column
-from suite.data.image import MAX_PIXELS, PixelStatistics, decode_batch
-from suite.data.labels import Labels
+from suite.contracts.batch import Columns
+from suite.contracts.codec import Codec, Input
+from suite.data.preprocessing.image import MAX_PIXELS, PixelStatistics, decode_batch
+from suite.data.preprocessing.labels import Labels
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from suite.base import Codec, Columns, Input
 from suite.codecs.answers import PROBABILITY, schema
-from suite.data.tabular import Field, Fields, Number
-from suite.data.tabular_values import from_records, text
+from suite.contracts.batch import Columns
+from suite.contracts.codec import Codec, Input
+from suite.data.preprocessing.tabular import Field, Fields, Number
+from suite.data.preprocessing.tabular_values import from_records, text
 
 CHOICES = 100
 """Values of a category that an input lists."""

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from suite.base import Codec, Columns, Input, Ragged
 from suite.codecs.answers import class_answers, class_schema, schema
 from suite.codecs.columns import CHARACTERS, texts
-from suite.data.characters import Characters
-from suite.data.labels import Labels
-from suite.data.text import SentencePiece, clean
-from suite.data.tokenizers import Published, Tokenizer
+from suite.contracts.batch import Columns, Ragged
+from suite.contracts.codec import Codec, Input
+from suite.data.preprocessing.characters import Characters
+from suite.data.preprocessing.labels import Labels
+from suite.data.preprocessing.text import SentencePiece, clean
+from suite.data.preprocessing.tokenizers import Published, Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)

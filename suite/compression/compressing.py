@@ -8,16 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from suite import config
-from suite import run as runs
-from suite.assets import unbind
 from suite.compression import verdict
 from suite.compression.verdict import Measured
-from suite.config import Experiment
 from suite.errors import InputError, Interrupted
-from suite.intervals import check_same_records
-from suite.run import Run
-from suite.training.interruption import stopped_by_sigterm
+from suite.evaluation.bootstrap import check_same_records
+from suite.experiment import serialization
+from suite.experiment.sections import Experiment
+from suite.runs import results
+from suite.runs.run import Run
+from suite.runs.run import open as open_run
+from suite.runtime import files
+from suite.training.preemption import stopped_by_sigterm
+from suite.training.preprocessors import unbind
 
 
 class Method(ABC):
@@ -87,11 +89,11 @@ def compress(
             or the folder already holds a run and ``resume`` is False.
         Interrupted: it was asked to stop; ``resume`` goes on.
     """
-    run = run if isinstance(run, Run) else runs.open(run, allow)
+    run = run if isinstance(run, Run) else open_run(run, allow)
     experiment = method.start(run) if experiment is None else experiment
     name = method.name(experiment)
-    folder = Path(run_dir) if run_dir else runs.new_folder(f"{run.experiment.name}-{name.replace(' ', '-')}")
-    if config.is_run(folder) and not resume:
+    folder = Path(run_dir) if run_dir else results.new_folder(f"{run.experiment.name}-{name.replace(' ', '-')}")
+    if files.is_run(folder) and not resume:
         raise InputError(f'--run-dir "{folder}"', "already holds a run.", fix="--continue, or another --run-dir")
     again = f"the same command with --run-dir {folder} --continue"
     try:
@@ -121,7 +123,7 @@ def _make(run: Run, method: Method, experiment: Experiment, folder: Path) -> Non
         method.make(run, experiment, folder)
     except InputError:
         # So that the corrected command finds no run there; but what was trained is gone on with.
-        if fresh and not config.is_run(folder) and not any(folder.rglob("checkpoints/[1-9]*")):
+        if fresh and not files.is_run(folder) and not any(folder.rglob("checkpoints/[1-9]*")):
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
@@ -135,13 +137,13 @@ def _judged(
     allow: tuple[str, ...],
 ) -> Run:
     """The run in ``folder``, with the verdict on it written there."""
-    allow = (*allow, *config.packages(before.run.experiment), *config.packages(experiment))
-    made, begun = runs.open(folder, allow), time.perf_counter()
+    allow = (*allow, *serialization.packages(before.run.experiment), *serialization.packages(experiment))
+    made, begun = open_run(folder, allow), time.perf_counter()
     after = verdict.measured(made, before.split)
     seconds = time.perf_counter() - begun
     name = method.name(experiment)
     found = {**verdict.compare(before, after, name, max_drop), **method.besides(before, after, allow)}
-    config.write_text(folder / verdict.FILE, json.dumps(found, indent=1) + "\n")
+    files.write_text(folder / verdict.FILE, json.dumps(found, indent=1) + "\n")
     metrics = {f"{before.split}/{metric}": value for metric, value in after.scores.values().items()}
-    runs.write_result(folder, "compress", made.experiment.name, metrics, seconds, len(after.scores) / seconds)
+    results.write_result(folder, "compress", made.experiment.name, metrics, seconds, len(after.scores) / seconds)
     return replace(made, metrics=metrics)

@@ -10,12 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from suite import config
-from suite.base import Batch
-from suite.data.padding import batched, decides_length, row_lengths
-from suite.nn.quantized import unpack
+from suite.contracts.batch import Batch
+from suite.data.pipeline.padding import batched, decides_length, row_lengths
+from suite.experiment import sections
+from suite.nn.quant.layers import unpack
 from suite.planning import planning
-from suite.run import Run
+from suite.runs.run import Run
 from suite.tree import paths
 
 SIZES = (1, 64)
@@ -48,7 +48,7 @@ def compare(before: Run, after: Run, split: str) -> dict[str, Any]:
     one, other = served(before, split), served(after, split)
     programs = {"before": one, "after": other}
     if before.experiment.precision.compute != "float32":
-        plain = config.replace(before.experiment, {"precision.compute": "float32"})
+        plain = sections.replace(before.experiment, {"precision.compute": "float32"})
         predict = dataclasses.replace(before, experiment=plain)._program.predict
         programs["float32"] = dataclasses.replace(one, predict=predict)
     times = {str(size): latency(programs, size) for size in SIZES}

@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from suite import adaptation, config
-from suite.assets import asset_file, assets_of
-from suite.compression import quantized, structured
-from suite.compression.calibration import training_batches
+from suite.compression import structured
+from suite.compression.calibrate import training_batches
 from suite.compression.compressing import Method
-from suite.compression.distillation import Weights
-from suite.compression.settings import Criterion, Pruning, Sparsity
-from suite.compression.sparse import fitting_share
-from suite.compression.teaching import plain_weights, teach
-from suite.compression.units import Layer
-from suite.config import Experiment, Finetune
+from suite.compression.distill_trainer import plain_weights, teach
 from suite.errors import InputError
-from suite.run import Run
+from suite.experiment import sections
+from suite.experiment.compression import Criterion, Pruning, Sparsity
+from suite.experiment.sections import Experiment, Finetune
+from suite.runs.run import Run
+from suite.surgery import lora, quantize
+from suite.surgery.teacher import Weights
+from suite.surgery.units import Layer
+from suite.training.optim.sparsity import fitting_share
+from suite.training.preprocessors import preprocessor_file, preprocessors_of
 
 OF_UNITS: tuple[Criterion, ...] = ("taylor", "magnitude")
 OF_WEIGHTS: tuple[Criterion, ...] = ("magnitude", "movement", "taylor")
@@ -27,7 +28,7 @@ OF_WEIGHTS: tuple[Criterion, ...] = ("magnitude", "movement", "taylor")
 
 @dataclass(frozen=True)
 class Prune(Method):
-    """Takes out units or weights; see `suite.compression.settings.Pruning`. What is left is trained as the run was,
+    """Takes out units or weights; see `suite.experiment.compression.Pruning`. What is left is trained as the run was,
     for as long, and with the whole model as its teacher (``compression.distill``).
 
     Attributes:
@@ -41,9 +42,9 @@ class Prune(Method):
 
     def start(self, run: Run) -> Experiment:
         self.check()
-        quantized.check_float(run.experiment, f'run "{run.folder}"')
+        quantize.check_float(run.experiment, f'run "{run.folder}"')
         # What fine-tuning added is folded into the weights, and training goes on from these.
-        return config.replace(
+        return sections.replace(
             run.experiment, {"finetune": Finetune(), "checkpoint.init_from": "", "compression.prune.share": self.share}
         )
 
@@ -57,7 +58,7 @@ class Prune(Method):
         inherit(run, folder)
         if settings.pattern == "structured":
             abstract = run._program.abstract
-            found = structured.find(experiment.model, adaptation.base(abstract.params), abstract.rest, settings.units)
+            found = structured.find(experiment.model, lora.base(abstract.params), abstract.rest, settings.units)
             smaller = structured.narrowed(experiment.model, found, settings.share)
             teach(replace(experiment, model=smaller), lambda: _without_units(run, found, settings), run, folder)
         else:
@@ -66,7 +67,7 @@ class Prune(Method):
                 # It says that the run's own zeros are there from the first step on, which is too early for more.
                 own = replace(own, begin=plain.begin, end=plain.end)
             sparsity = replace(own, share=settings.share, pattern=settings.pattern, criterion=_criterion(settings))
-            made = config.replace(experiment, {"optim.sparsity": sparsity})
+            made = sections.replace(experiment, {"optim.sparsity": sparsity})
             teach(made, lambda: plain_weights(run), run, folder)
 
 
@@ -76,7 +77,7 @@ def _without_units(run: Run, found: Sequence[Layer], settings: Pruning) -> Weigh
     if _criterion(settings) == "magnitude":
         scores = structured.magnitude(found, params)
     else:
-        whole = replace(run, experiment=config.replace(run.experiment, {"finetune": Finetune()}))
+        whole = replace(run, experiment=sections.replace(run.experiment, {"finetune": Finetune()}))
         task, seed = run.experiment.task, run.experiment.train.seed
         batches = training_batches(task, settings.records, seed, run.lengths)
         scores = structured.taylor(found, whole._program.graph, params, rest, task, batches)
@@ -86,8 +87,8 @@ def _without_units(run: Run, found: Sequence[Layer], settings: Pruning) -> Weigh
 
 def inherit(run: Run, folder: Path) -> None:
     """The fitted assets of a run, in another run folder."""
-    for name, asset in assets_of(run.experiment.task).items():
-        target = asset_file(folder, name, asset)
+    for name, asset in preprocessors_of(run.experiment.task).items():
+        target = preprocessor_file(folder, name, asset)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(asset.file, target)
 

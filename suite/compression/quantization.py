@@ -8,15 +8,16 @@ from typing import Any
 
 from flax import nnx
 
-from suite import adaptation, config
-from suite import run as runs
-from suite.compression import quantized, rounding
-from suite.compression.calibration import calibrate, training_batches
+from suite.compression.calibrate import calibrate, training_batches
 from suite.compression.compressing import Method
-from suite.compression.written import is_written, write
-from suite.config import Compression, Experiment, Finetune
+from suite.compression.run_writer import is_written, write
 from suite.errors import InputError, closest
-from suite.run import Run
+from suite.experiment import sections
+from suite.experiment.compression import Compression
+from suite.experiment.sections import Experiment, Finetune
+from suite.runs import verbs as runs
+from suite.runs.run import Run
+from suite.surgery import lora, quantize, quantize_weights
 from suite.training import trainer
 
 SHARE = 0.1
@@ -25,7 +26,7 @@ SHARE = 0.1
 
 @dataclass(frozen=True)
 class Quantize(Method):
-    """Rounding to int8, int4, int8-dynamic or int8-static; see `suite.config.Compression`.
+    """Rounding to int8, int4, int8-dynamic or int8-static; see `suite.experiment.compression.Compression`.
 
     Attributes:
         kind: the format.
@@ -36,21 +37,21 @@ class Quantize(Method):
     aware: bool = False
 
     def check(self) -> None:
-        rounding.library()
-        if self.kind not in quantized.KINDS:
+        quantize_weights.library()
+        if self.kind not in quantize.KINDS:
             raise InputError(
                 "flag --quantize",
                 f'there is no format "{self.kind}".',
-                found=", ".join(quantized.KINDS),
-                fix=closest(self.kind, quantized.KINDS),
+                found=", ".join(quantize.KINDS),
+                fix=closest(self.kind, quantize.KINDS),
             )
 
     def start(self, run: Run) -> Experiment:
         self.check()
-        quantized.check_float(run.experiment, f'run "{run.folder}"')
+        quantize.check_float(run.experiment, f'run "{run.folder}"')
         experiment = tuned(run.experiment) if self.aware else run.experiment
         # What fine-tuning added is folded into the weights.
-        return config.replace(
+        return sections.replace(
             experiment, {"finetune": Finetune(), "compression.quantize": self.kind, "compression.aware": self.aware}
         )
 
@@ -60,11 +61,11 @@ class Quantize(Method):
 
     def make(self, run: Run, experiment: Experiment, folder: Path) -> None:
         params, rest = run.variables
-        params = adaptation.fold(params, run.experiment.finetune)
+        params = lora.fold(params, run.experiment.finetune)
         assets = run.folder / "assets"
         if experiment.compression.aware:
             params, rest = _trained(experiment, params, rest, folder, assets)
-            experiment = config.replace(experiment, {"compression.aware": False})
+            experiment = sections.replace(experiment, {"compression.aware": False})
         if not is_written(experiment, folder, folder):
             write(experiment, *round_weights(experiment, params, rest, run), folder, assets)
 
@@ -100,7 +101,7 @@ def round_weights(experiment: Experiment, params: Mapping[Any, Any], rest: Any, 
     """
     plain = dataclasses.replace(experiment, compression=Compression())
     graph = trainer.assemble(plain).graph
-    model = quantized.attach(nnx.merge(graph, params, rest), experiment.compression, rounding.rounded)
+    model = quantize.attach(nnx.merge(graph, params, rest), experiment.compression, quantize_weights.rounded)
     if experiment.compression.quantize == "int8-static":
         task, records = experiment.task, experiment.compression.calibrate
         batches = training_batches(task, records, experiment.train.seed, run.lengths)

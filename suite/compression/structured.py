@@ -1,6 +1,6 @@
 """Structured pruning: units are taken out of a model's layers whole, so that its matrices really get smaller.
 
-What a unit is, the PRUNING table of the family says (see `suite.compression.units`). All layers of a kind keep the same
+What a unit is, the PRUNING table of the family says (see `suite.surgery.units`). All layers of a kind keep the same
 number, which one field of the ModelConfig then says; which units a layer keeps, their importance decides:
 
 - magnitude: the norm of what makes a unit times the norm of what uses it.
@@ -18,9 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from suite.base import Batch, ModelConfig, Task
-from suite.compression.units import Axis, Layer, layers
+from suite.contracts.batch import Batch
+from suite.contracts.model import ModelConfig
+from suite.contracts.task import Task
 from suite.errors import InputError, closest
+from suite.surgery.units import Axis, Layer, layers
 from suite.tree import nest, paths
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from suite import config
 from suite.compression import cost
-from suite.config import Experiment
 from suite.errors import InputError
-from suite.intervals import Interval, Scores
-from suite.run import Run
+from suite.evaluation.bootstrap import Interval, Scores
+from suite.experiment.sections import Experiment
+from suite.runs.run import Run
+from suite.runtime import files
 
 FILE = "compression.json"
 
@@ -100,7 +100,7 @@ def read(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / FILE
     if not path.is_file():
-        there = config.is_run(folder)
+        there = files.is_run(folder)
         raise InputError(
             f'folder "{folder}"',
             f"has no {FILE}.",

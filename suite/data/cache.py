@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from suite.compilation import cache_root
 from suite.errors import InputError
+from suite.runtime.compilation import cache_root
 
 CHUNK = 4096
 """Records decoded at a time."""

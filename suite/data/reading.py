@@ -4,7 +4,7 @@ import gzip
 import os
 from pathlib import Path
 
-from suite.data.memory import ALIASES, SPLITS
+from suite.data.sources.memory import ALIASES, SPLITS
 from suite.errors import InputError, closest
 
 TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".csv.gz", ".tsv.gz", ".jsonl.gz")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from suite.base import Ragged
+from suite.contracts.batch import Ragged
 from suite.data.reading import AUDIO
 from suite.errors import InputError
 

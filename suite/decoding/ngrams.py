@@ -12,9 +12,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from suite.base import Asset, Source
+from suite.contracts.data import Source
+from suite.contracts.preprocessor import Preprocessor
+from suite.data.preprocessing.transcripts import Transcriber
 from suite.data.reading import changed, check_utf8, existing, read_text
-from suite.data.speech_text import Transcriber
 from suite.errors import InputError
 
 BEGIN, END = "<s>", "</s>"
@@ -174,7 +175,7 @@ def write_arpa(model: Vocabulary) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NGrams(Asset):
+class NGrams(Preprocessor):
     """A word model for decoding, kept with the run: an ARPA file that is there, or one counted from training."""
 
     suffix: ClassVar[str] = ".arpa"

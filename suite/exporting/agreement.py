@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from suite.config import Experiment
 from suite.errors import RunError
+from suite.experiment.sections import Experiment
 
 TOLERANCE = 1e-5
 """How far outputs may be from one another, relative to those above 1."""
@@ -14,7 +14,7 @@ TOLERANCE = 1e-5
 
 def exact(experiment: Experiment) -> bool:
     """Whether a model says the same, to the tolerance, in whichever forms it is computed. Where it doesn't, a bundle is
-    compared with its run in the same ones (`suite.run.Run.portable`).
+    compared with its run in the same ones (`suite.runs.run.Run.portable`).
     """
     return experiment.precision.compute == "float32"
 

@@ -16,19 +16,25 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from suite import adaptation, assets, config, run, tree
-from suite.base import Source
-from suite.bundles import manifest, tensors
+from suite import tree
+from suite.bundles import manifest
 from suite.bundles.bundle import Bundle, platform, rebased
-from suite.config import Experiment, Finetune
-from suite.data.memory import take
+from suite.contracts.data import Source
+from suite.data.sources.memory import take
 from suite.errors import InputError, RunError
+from suite.experiment import sections, serialization
+from suite.experiment.sections import Experiment, Finetune
 from suite.exporting import model_card, tracing
 from suite.exporting.agreement import alike, check_outputs, exact
 from suite.nn.conv import Conv
 from suite.nn.conv1d import Conv1d
 from suite.nn.linear import Linear
-from suite.run import Run
+from suite.runs import results, run, verbs
+from suite.runs.run import Run
+from suite.runtime import files
+from suite.surgery import lora
+from suite.training import preprocessors
+from suite.weights import safetensors
 from suite.weights.pretrained import Written
 
 RECORDS, ROWS = 64, 16
@@ -66,7 +72,7 @@ def export(
     """
     made = source if isinstance(source, Run) else run.open(source, allow)
     if HUGGINGFACE in (str(to), format):
-        return run.convert(made.folder, made.folder / HUGGINGFACE if str(to) == HUGGINGFACE else to, allow=allow)
+        return verbs.convert(made.folder, made.folder / HUGGINGFACE if str(to) == HUGGINGFACE else to, allow=allow)
     if format != "bundle":
         raise InputError(f'--format "{format}"', "is none.", found=f"bundle, {HUGGINGFACE}")
     name = named(made.experiment, name)
@@ -174,8 +180,8 @@ def _served(made: Run) -> tuple[Run, dict[str, np.ndarray]]:
     params, rest = made.variables
     finetune = made.experiment.finetune
     if finetune.kind == "lora" and made.experiment.precision.compute == "float32":
-        params = adaptation.fold(params, finetune)
-        made = dataclasses.replace(made, experiment=config.replace(made.experiment, {"finetune": Finetune()}))
+        params = lora.fold(params, finetune)
+        made = dataclasses.replace(made, experiment=sections.replace(made.experiment, {"finetune": Finetune()}))
     return made, _rounded_once(made.graph, tracing.weights_of(params, rest))
 
 
@@ -199,15 +205,15 @@ def _write(made: Run, folder: Path, asked: Mapping[str, Any], about: Mapping[str
     inputs = tracing.inputs_of(codec.encode({name: take(values, np.arange(1)) for name, values in asked.items()}))
     programs = tracing.trace_all(served.graph, task, weights, inputs, _lengths(made), about["platforms"])
     write_programs(folder, programs)
-    tensors.write(folder / manifest.WEIGHTS, lambda: weights.items())
+    safetensors.write(folder / manifest.WEIGHTS, lambda: weights.items())
     (folder / "assets").mkdir()
-    for asset in assets.assets_of(task).values():
+    for asset in preprocessors.preprocessors_of(task).values():
         _kept(asset.file, folder)
-    config.dump(assets.unbind(experiment), folder / manifest.EXPERIMENT)
+    serialization.dump(preprocessors.unbind(experiment), folder / manifest.EXPERIMENT)
     content = {
         "name": about["name"],
         "experiment": experiment.name,
-        "codec": config.to_json(rebased(codec, lambda file: _kept(file, folder))),
+        "codec": serialization.to_json(rebased(codec, lambda file: _kept(file, folder))),
         "signature": dataclasses.asdict(tracing.signature(inputs, programs)),
         "lengths": list(programs),
         "platforms": list(about["platforms"]),
@@ -215,7 +221,7 @@ def _write(made: Run, folder: Path, asked: Mapping[str, Any], about: Mapping[str
         "made": {**maker(), "from": made.folder.name, "licence": about["licence"], "checked": about["checked"]},
     }
     card = model_card.write(made, content, weights)
-    config.write_text(folder / manifest.CARD, card)
+    files.write_text(folder / manifest.CARD, card)
     manifest.write(folder, content)
 
 
@@ -243,10 +249,10 @@ def _lengths(made: Run) -> tuple[int, ...]:
 
 def maker() -> dict[str, Any]:
     """What makes a bundle now: versions, revision of the source, date."""
-    found = run.versions()
+    found = results.versions()
     return {
         "by": f"suite {found['suite']}",
-        "revision": run.revision(),
+        "revision": results.revision(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {name: found[name] for name in VERSIONS},
     }

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from suite import config, experiments
-from suite.base import Codec, Data, Input
-from suite.config import Experiment
-from suite.data.columns import origin
-from suite.data.memory import SPLITS
+from suite.contracts.codec import Codec, Input
+from suite.contracts.data import Data
+from suite.data.preprocessing.columns import origin
+from suite.data.sources.memory import SPLITS
 from suite.errors import InputError
-from suite.run import Run
+from suite.experiment import recipes, serialization
+from suite.experiment.sections import Experiment
+from suite.runs.run import Run
 from suite.tuning.recipe import differences
 
 LISTED = 20
@@ -175,7 +176,7 @@ def _trained(made: Run) -> dict[str, Any]:
 def _flags(made: Run) -> list[str]:
     """What the run's experiment says other than the recipe of its name, if there is one, as flags."""
     try:
-        recipe = config.to_json(experiments.load(made.experiment.name))
+        recipe = serialization.to_json(recipes.load(made.experiment.name))
     except InputError:
         return []
     stored = json.loads((made.folder / "experiment.json").read_text(encoding="utf-8"))

@@ -12,16 +12,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from suite import run
-from suite.assets import bind
-from suite.bundles import manifest, tensors
+from suite.bundles import manifest
 from suite.bundles.bundle import Bundle
-from suite.evaluation import make_predict
+from suite.evaluation.evaluate import make_predict
 from suite.exporting import exporting, tracing
 from suite.exporting.agreement import check_outputs, exact
-from suite.nn.layout import Layout
-from suite.run import Run
+from suite.parallel.layout import Layout
+from suite.runs import run
+from suite.runs.run import Run
+from suite.training.preprocessors import bind
 from suite.tree import nest
+from suite.weights import safetensors
 
 ROWS = 2
 """Rows that each program is compared with the model on."""
@@ -49,7 +50,7 @@ def refresh(
     chosen = tuple(platforms or about.platforms)
     exporting.check_platforms(chosen)
     made = Run(source, bind(run.read_experiment(source / manifest.EXPERIMENT, allow), source))
-    weights, inputs = tensors.read(source / manifest.WEIGHTS), about.signature.inputs
+    weights, inputs = safetensors.read(source / manifest.WEIGHTS), about.signature.inputs
     traced = tracing.trace_all(made.graph, made.experiment.task, weights, inputs, about.lengths, chosen)
     with exporting.new_folder(place, replacing=not to) as partial:
         for name in about.files:

@@ -10,12 +10,13 @@ import jax
 import jax.export
 import numpy as np
 
-from suite.base import Ragged, Task
 from suite.bundles.manifest import Array, Signature
 from suite.bundles.programs import constants
+from suite.contracts.batch import Ragged
+from suite.contracts.task import Task
 from suite.errors import InputError, RunError
-from suite.evaluation import make_predict
-from suite.nn.layout import Layout
+from suite.evaluation.evaluate import make_predict
+from suite.parallel.layout import Layout
 from suite.tree import nest, paths
 
 PLATFORMS = ("cpu", "cuda", "tpu")

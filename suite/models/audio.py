@@ -16,17 +16,17 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
-from suite.base import ModelConfig
-from suite.compression.units import Units, feed_forward, heads
+from suite.contracts.model import ModelConfig
 from suite.errors import InputError
 from suite.models.checks import check_choices, check_fractions, check_given, check_heads, check_sizes
 from suite.nn import Dropout, LayerNorm, Linear, SelfAttention
 from suite.nn.batchnorm import BatchNorm
 from suite.nn.conv import Conv
 from suite.nn.conv1d import Conv1d, DepthwiseConv1d
-from suite.nn.layout import edge
 from suite.nn.masking import masked_mean, silence
-from suite.nn.relative import RelativeAttention
+from suite.nn.relative_attention import RelativeAttention
+from suite.parallel.layout import edge
+from suite.surgery.units import Units, feed_forward, heads
 
 _HE = nnx.initializers.he_normal()
 _CHOICES: dict[str, tuple[Any, ...]] = {

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from suite.base import ModelConfig
+from suite.contracts.model import ModelConfig
 from suite.errors import InputError
 
 

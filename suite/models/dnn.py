@@ -12,12 +12,12 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
-from suite.base import ModelConfig
-from suite.compression.units import Units, hidden
+from suite.contracts.model import ModelConfig
 from suite.errors import InputError
 from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
 from suite.nn import Dropout, Linear, activate
-from suite.nn.layout import edge
+from suite.parallel.layout import edge
+from suite.surgery.units import Units, hidden
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,15 +17,15 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
-from suite.base import ModelConfig
-from suite.compression.units import Units
+from suite.contracts.model import ModelConfig
 from suite.errors import InputError
 from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
 from suite.nn import Dropout, Linear
 from suite.nn.batchnorm import BatchNorm, GroupNorm
 from suite.nn.conv import Conv, finish
-from suite.nn.layout import edge
 from suite.nn.pooling import max_pool
+from suite.parallel.layout import edge
+from suite.surgery.units import Units
 from suite.weights.imports import CONV2D, Map, Rule, linear
 
 _CHOICES = {

@@ -18,8 +18,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
-from suite.base import ModelConfig
-from suite.compression.units import Units, feed_forward, heads
+from suite.contracts.model import ModelConfig
 from suite.errors import InputError
 from suite.models.checks import check_choices, check_fractions, check_given, check_heads, check_sizes
 from suite.models.decoder import ACTIVATIONS, fits, only, unknown
@@ -39,7 +38,8 @@ from suite.nn import (
     run_layers,
     sinusoids,
 )
-from suite.nn.layout import edge
+from suite.parallel.layout import edge
+from suite.surgery.units import Units, feed_forward, heads
 from suite.weights.imports import TRANSPOSED, Map, Rule, linear, norm
 
 _CHOICES = {

@@ -20,8 +20,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
-from suite.base import ModelConfig
-from suite.compression.units import Units, feed_forward, heads
+from suite.contracts.model import ModelConfig
 from suite.errors import InputError
 from suite.models.checks import check_choices, check_fractions, check_given, check_heads, check_sizes
 from suite.nn import (
@@ -36,8 +35,9 @@ from suite.nn import (
     run_layers,
     sinusoidal,
 )
-from suite.nn.layout import edge
 from suite.nn.masking import masked_mean
+from suite.parallel.layout import edge
+from suite.surgery.units import Units, feed_forward, heads
 from suite.weights.imports import Map, Rule, linear, norm
 
 _CHOICES = {

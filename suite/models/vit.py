@@ -16,13 +16,13 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
-from suite.base import ModelConfig
-from suite.compression.units import Units, feed_forward, heads
+from suite.contracts.model import ModelConfig
 from suite.errors import InputError
 from suite.models.checks import check_fractions, check_given, check_heads, check_published_heads, check_sizes
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention
 from suite.nn.conv import Conv
-from suite.nn.layout import edge
+from suite.parallel.layout import edge
+from suite.surgery.units import Units, feed_forward, heads
 from suite.weights.imports import CONV2D, TRANSPOSED, Map, Rule, Split, linear, norm
 
 

@@ -20,8 +20,7 @@ from jax import lax
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
-from suite.base import ModelConfig
-from suite.compression.units import Units, feed_forward, heads
+from suite.contracts.model import ModelConfig
 from suite.errors import InputError
 from suite.models.checks import (
     check_choices,
@@ -34,8 +33,9 @@ from suite.models.checks import (
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention, gelu
 from suite.nn.conv1d import Conv1d, PositionalConv
 from suite.nn.dropout import keep_mask
-from suite.nn.layout import edge
 from suite.nn.masking import masked_mean, silence
+from suite.parallel.layout import edge
+from suite.surgery.units import Units, feed_forward, heads
 from suite.weights.imports import CONV1D, Map, Rule, linear, norm
 
 _CHOICES: dict[str, tuple[Any, ...]] = {

@@ -16,8 +16,8 @@ from jaxtyping import Array, Bool, Float, Int
 from suite.nn.dot import Computing, einsum
 from suite.nn.dropout import Dropout
 from suite.nn.embedding import rotary
-from suite.nn.layout import portable
 from suite.nn.linear import Linear
+from suite.parallel.layout import portable
 
 _HIDDEN = -1e9
 """Score of a key that is padding: its weight underflows to 0, and a row of nothing but padding stays finite."""

@@ -9,7 +9,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from suite.nn.layout import batch_sum, replicas
+from suite.parallel.layout import batch_sum, replicas
 
 _EXACT = 0.01
 """Least part of the mean square that must be variance for a difference of the two to be exact enough."""

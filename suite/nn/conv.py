@@ -2,7 +2,7 @@
 
 On accelerators it is XLA's convolution, with bfloat16 operands where the precision says so. On a CPU that operation has
 no bfloat16 form, and is slow by the kernel's gradient. So there oneDNN convolves where it is installed
-(`suite.nn.onednn`) and the program is for this process's one device. Otherwise a bfloat16 convolution is one matrix
+(`suite.nn.cpu.onednn`) and the program is for this process's one device. Otherwise a bfloat16 convolution is one matrix
 product with the patches of the input that the kernel meets, laid side by side along the channels, and the kernel's
 gradient is such a product in both formats. The derivatives are written out, hence the custom rule, as in
 `suite.nn.dot`.
@@ -21,9 +21,9 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from suite.nn import onednn, patches
+from suite.nn.cpu import onednn, patches
 from suite.nn.dot import Computing
-from suite.nn.layout import only_here
+from suite.parallel.layout import only_here
 
 _HE = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 

@@ -14,7 +14,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, UInt32
 
-from suite.nn.layout import first_row, for_rows, replicas
+from suite.parallel.layout import first_row, for_rows, replicas
 
 _GOLDEN = 0x9E3779B1
 

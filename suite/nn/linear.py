@@ -17,7 +17,7 @@ class Linear(Computing):
     Attributes:
         kernel: (inputs, outputs).
         bias: (outputs,), zero at first; None where ``use_bias`` is False.
-        addition: what fine-tuning of part of a model adds, see `suite.nn.additions`; else None.
+        addition: what fine-tuning of part of a model adds, see `suite.nn.lora`; else None.
         compute: format of the operands, see `suite.nn.dot.dot`.
     """
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from suite.nn import windows
+from suite.nn.cpu import windows
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from suite.nn.layout import edge
+from suite.parallel.layout import edge
 
 Remat = Literal["none", "full", "dots"]
 """What the backward pass computes again: nothing; each layer, of which only the input is kept; or all but the

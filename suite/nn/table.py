@@ -12,8 +12,8 @@ _NORMAL = nnx.initializers.normal(0.01)
 class StackedTable(nnx.Module):
     """The rows of all fields end to end, so that one gather serves them all; a value is its row number in the stack.
 
-    Training by rows (see `suite.training.rows`) puts the rows of the batch, already gathered, in the table's place; the
-    call then returns them as they are.
+    Training by rows (see `suite.training.optim.sparse_embeddings`) puts the rows of the batch, already gathered,
+    in the table's place; the call then returns them as they are.
 
     Attributes:
         embedding: (rows, width), or (b, s, width) while training by rows.

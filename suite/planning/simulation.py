@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from suite.config import Experiment
 from suite.errors import InputError, RunError
+from suite.experiment.sections import Experiment
 
 MOST = 1024
 """Devices simulated at the most."""
@@ -34,7 +34,7 @@ def step_cost(experiment: Experiment, shapes: Shapes, total_steps: int) -> dict[
     """
     import jax
 
-    from suite import sharding
+    from suite.parallel import sharding
     from suite.planning import planning
     from suite.training.trainer import assemble
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from suite.alignment import Pair
+from suite.evaluation.alignment import Pair
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from suite.exhibits import Calibration, Confusion, PrecisionRecall
-from suite.metrics import auc
+from suite.evaluation.artifacts import Calibration, Confusion, PrecisionRecall
+from suite.evaluation.metrics.ranking import auc
 from suite.reporting.blocks import Block, Cell, Figure, Folded, Matrix, Plot, Table, Text
 from suite.reporting.curves import average_precision, precision_recall, roc
 from suite.reporting.glossary import percent

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from suite import run as runs
 from suite.errors import InputError
-from suite.intervals import Difference, Interval, Scores, check_same_records, holm
+from suite.evaluation.bootstrap import Difference, Interval, Scores, check_same_records, holm
 from suite.reporting.configuration import differing, stored, written
 from suite.reporting.evidence import read_json
 from suite.reporting.glossary import term
-from suite.run import Run
+from suite.runs import run as runs
+from suite.runs.run import Run
 
 ALPHA = 0.05
 """Chance of calling a difference significant where there is none, over all comparisons of a metric."""

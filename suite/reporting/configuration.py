@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from suite import config, experiments
+from suite.experiment import recipes, serialization
 from suite.reporting.blocks import Block, Code, Folded, Table, Text
 from suite.reporting.evidence import Evidence
 
@@ -51,7 +51,7 @@ def configuration(found: Evidence) -> list[Block]:
 
 
 def _recipe(name: str) -> dict[str, Any] | None:
-    return flat(config.to_json(experiments.load(name))) if name in experiments.names() else None
+    return flat(serialization.to_json(recipes.load(name))) if name in recipes.names() else None
 
 
 def written(value: Any) -> str:
@@ -79,7 +79,7 @@ def _commands(found: Evidence) -> Sequence[str]:
     flags = None if (recipe := _recipe(name)) is None else _flags(recipe, stored(found.folder))
     if flags is not None:
         return [shlex.join(["suite", "train", name, *flags]), evaluate]
-    again = f"import suite.run; suite.train(suite.run.stored({folder!r}))"
+    again = f"import suite.runs.run; suite.train(suite.runs.verbs.stored({folder!r}))"
     return [shlex.join(["python", "-c", again]), evaluate]
 
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from suite import config, experiments
-from suite.assets import assets_of
-from suite.base import Data, Source
-from suite.data.inspect import inspect
-from suite.data.memory import SPLITS
+from suite.contracts.data import Data, Source
+from suite.data.inspection import inspect
+from suite.data.sources.memory import SPLITS
 from suite.errors import InputError
+from suite.experiment import recipes, serialization
 from suite.reporting.blocks import Block, Code, Folded, Table, Terms, Text
 from suite.reporting.configuration import written
 from suite.reporting.evidence import Evidence
 from suite.reporting.glossary import percent
+from suite.training.preprocessors import preprocessors_of
 
 MOST = 100_000
 """Records of a split that the data card looks at."""
@@ -30,7 +30,7 @@ def data_card(found: Evidence) -> list[Block]:
     task = (found.run.experiment if found.run else found.experiment).task
     opener = functools.cache(task.source)
     blocks: list[Block] = [Terms(tuple(_origin(found)))]
-    labels = {getattr(task, asset.of) for asset in assets_of(task).values() if asset.of == "label"}
+    labels = {getattr(task, asset.of) for asset in preprocessors_of(task).values() if asset.of == "label"}
     report = inspect(opener, MOST_FILES if _files(opener) else MOST, labels)
     splits = {name: part for name, part in report["splits"].items() if "count" in part}
     gone = {name: part["missing"] for name, part in report["splits"].items() if "missing" in part}
@@ -54,7 +54,7 @@ def data_card(found: Evidence) -> list[Block]:
     blocks.append(Text(f"Columns: {', '.join(f'{name} ({kind})' for name, kind in columns.items())}."))
     said = [
         asset.describe(opener("train"), getattr(task, asset.of))
-        for asset in assets_of(task).values()
+        for asset in preprocessors_of(task).values()
         if "train" in splits and isinstance(asset.of, str)
     ]
     return [*blocks, *(Folded("What columns are taken for", (Code(text),)) for text in said if text)]
@@ -64,7 +64,7 @@ def _origin(found: Evidence) -> list[tuple[str, str]]:
     data = getattr(found.experiment.task, "data", None)
     rows = []
     if isinstance(data, Data):
-        fields = config.to_json(data)
+        fields = serialization.to_json(data)
         settings = ", ".join(
             f"{name} {written(value)}" for name, value in fields.items() if name != "class" and value not in ("", [])
         )
@@ -73,7 +73,7 @@ def _origin(found: Evidence) -> list[tuple[str, str]]:
             ("origin", data.origin or "not stated by the data"),
             ("licence", data.licence or "not stated by the data"),
         ]
-    header = next((each for each in experiments.describe() if each["name"] == found.experiment.name), {})
+    header = next((each for each in recipes.describe() if each["name"] == found.experiment.name), {})
     return rows + [(f"the recipe's {name}", header[name]) for name in ("source", "data") if header.get(name)]
 
 

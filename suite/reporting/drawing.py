@@ -1,16 +1,16 @@
-"""Exhibits as blocks of a page: each kind has its drawing, whatever task it is of."""
+"""Artifacts as blocks of a page: each kind has its drawing, whatever task it is of."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from suite.alignment import align
-from suite.exhibits import (
+from suite.evaluation.alignment import align
+from suite.evaluation.artifacts import (
+    Artifact,
     Calibration,
     Confusion,
     Edits,
     Example,
-    Exhibit,
     Gallery,
     Given,
     Image,
@@ -29,7 +29,7 @@ LONGEST = 700
 BARS = 30
 
 
-def drawn(exhibit: Exhibit) -> list[Block]:
+def drawn(exhibit: Artifact) -> list[Block]:
     """The blocks that show an exhibit."""
     match exhibit:
         case Confusion():

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from suite import run as runs
-from suite.config import Experiment
-from suite.data.memory import SPLITS
+from suite.data.sources.memory import SPLITS
 from suite.errors import InputError, closest
-from suite.exhibits import Exhibit
-from suite.intervals import Scores
-from suite.log import history
-from suite.run import Run
+from suite.evaluation.artifacts import Artifact
+from suite.evaluation.bootstrap import Scores
+from suite.experiment.sections import Experiment
+from suite.runs import run, verbs
+from suite.runs.run import Run
+from suite.training.log import history
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class Evidence:
     run: Run | None = None
     split: str = ""
     scores: Scores | None = None
-    exhibits: dict[str, Exhibit] = field(default_factory=dict)
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
     on_goal: Scores | None = None
     history: dict[str, list[Any]] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
@@ -99,7 +99,7 @@ def gather(
     if split and split not in SPLITS:
         raise InputError(f'--split "{split}"', "is no split.", found=", ".join(SPLITS), fix=closest(split, SPLITS))
     place = _chosen(Path(folder))
-    made = Evidence(place, runs.stored(place, allow))
+    made = Evidence(place, verbs.stored(place, allow))
     made.history = history(place)
     made.result, made.versions = read_json(place / "result.json"), read_json(place / "versions.json")
     made.tuned = read_json(place / "verdict.json") or _verdict_on(place)
@@ -108,7 +108,7 @@ def gather(
     made.compressions += [_made_from(place, Path(other)) for other in beside]
     if not own:  # else there may have been no training
         made.missing += _untold(made)
-    made.run = made.tried("evaluation", lambda: runs.open(place, allow))
+    made.run = made.tried("evaluation", lambda: run.open(place, allow))
     if made.run is not None and made.tried("evaluation", made.run.check) is not None:
         _evaluate(made, made.run, split)
     return made
@@ -135,7 +135,7 @@ def _evaluate(made: Evidence, run: Run, wanted: str) -> None:
     for split in [wanted] if wanted else dict.fromkeys([*([goal.on] if goal else []), "test", "validation"]):
         found = made.tried(f"evaluation on {split}", functools.partial(run.examine, split))
         if found is not None:
-            made.split, (made.scores, made.exhibits) = split, found
+            made.split, (made.scores, made.artifacts) = split, found
             break
     if goal is not None and made.split and goal.on != made.split and wanted:
         made.on_goal = made.tried(f"evaluation on {goal.on}", functools.partial(run.scores, goal.on))

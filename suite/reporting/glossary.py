@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from suite.intervals import Interval
+from suite.evaluation.bootstrap import Interval
 
 
 @dataclass(frozen=True)

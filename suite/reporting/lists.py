@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from suite.exhibits import Lists
-from suite.metrics import auc
+from suite.evaluation.artifacts import Lists
+from suite.evaluation.metrics.ranking import auc
 from suite.reporting.blocks import Block, Figure, Plot, Table, Text
 from suite.reporting.glossary import percent
 from suite.reporting.svg import Axis, Series, chart

@@ -4,9 +4,9 @@ import base64
 import hashlib
 from pathlib import Path
 
-from suite.config import write_text
 from suite.errors import InputError
 from suite.reporting.blocks import Page
+from suite.runtime.files import write_text
 
 HERE = Path(__file__).parent
 

@@ -6,7 +6,7 @@ import wave
 
 import numpy as np
 
-from suite.exhibits import Image, Sound
+from suite.evaluation.artifacts import Image, Sound
 from suite.reporting.blocks import Picture
 
 SMALL = 64

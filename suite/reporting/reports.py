@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from suite.reporting import asking, configuration, data_card, training, verdicts
+from suite.reporting import configuration, data_card, sample_predictions, training, verdicts
 from suite.reporting.blocks import Block, Page, Part, Section, Terms, Text
 from suite.reporting.drawing import drawn
 from suite.reporting.evidence import Evidence, gather
 from suite.reporting.glossary import term
 from suite.reporting.page import write
-from suite.run import Run
+from suite.runs.run import Run
 
 FILE = "report.html"
 T = TypeVar("T")
@@ -82,13 +82,13 @@ def _results(found: Evidence) -> list[Block]:
 
 
 def _records(found: Evidence) -> list[Block | Part]:
-    parts: list[Block | Part] = [Part(title, tuple(drawn(exhibit))) for title, exhibit in found.exhibits.items()]
-    answered = _asked(found, "answers", asking.answers)
+    parts: list[Block | Part] = [Part(title, tuple(drawn(exhibit))) for title, exhibit in found.artifacts.items()]
+    answered = _asked(found, "answers", sample_predictions.answers)
     return parts if answered is None else [*parts, Part("What it answers", tuple(answered))]
 
 
 def _speed(found: Evidence, measure: bool) -> list[Block]:
-    taken = _asked(found, "latency", asking.latencies) if measure else None
+    taken = _asked(found, "latency", sample_predictions.latencies) if measure else None
     return training.speed(found, taken or {})
 
 

@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
-from suite.intervals import DRAWS
+from suite.evaluation.bootstrap import DRAWS
 from suite.reporting import training
 from suite.reporting.blocks import Block, Figure, Page, Part, Plot, Section, Table, Terms, Text, Verdict
 from suite.reporting.comparisons import Compared, Comparison, Judged

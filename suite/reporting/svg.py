@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
-from suite.intervals import Interval
+from suite.evaluation.bootstrap import Interval
 
 WIDTH, HEIGHT = 360.0, 230.0
 TOP, RIGHT, BOTTOM = 30.0, 14.0, 40.0

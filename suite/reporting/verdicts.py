@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from suite.config import Goal
-from suite.intervals import DRAWS, Interval, Scores
+from suite.evaluation.bootstrap import DRAWS, Interval, Scores
+from suite.experiment.goal import Goal
 from suite.reporting.blocks import Block, Figure, Plot, Table, Text, Verdict
 from suite.reporting.evidence import Evidence
 from suite.reporting.glossary import apart, bounds, capital, decimals, difference, percent, shown, term

@@ -16,11 +16,11 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from suite.serving import monitoring, openapi
-from suite.serving.answering import COMMON, JSON, Answering, refuse
-from suite.serving.body import Body, Receive, Scope, Send
+from suite.serving.errors import Headers, Refused
 from suite.serving.models import Model, Models
 from suite.serving.monitoring import Monitor
-from suite.serving.refusals import Headers, Refused
+from suite.serving.predict_endpoint import COMMON, JSON, Answering, refuse
+from suite.serving.request_body import Body, Receive, Scope, Send
 from suite.serving.settings import Settings
 
 PREFIX, SUFFIX = "/v1/models/", ":predict"
@@ -141,8 +141,8 @@ def _others(server: Server, answering: Answering) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
         lifespan=lambda app: _running(server),
-        telemetry=off,
-    )  # type: ignore[arg-type]
+        telemetry=off,  # type: ignore[arg-type]
+    )
     app.add_exception_handler(HTTPException, _unknown)  # type: ignore[arg-type]
     models, settings = server.models, server.settings
 

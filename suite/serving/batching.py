@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from suite.serving.refusals import Refused
+from suite.serving.errors import Refused
 
 Compute = Callable[[list[Any], int, int], Sequence[Any]]
 """(encoded records, padded length, batch size at least their number) -> one answer a record; in a worker thread."""

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from suite.base import FILES, Input
+from suite.contracts.codec import FILES, Input
 from suite.errors import closest
-from suite.serving.parsing import kind
-from suite.serving.refusals import Refused
+from suite.serving.errors import Refused
+from suite.serving.json_body import kind
 from suite.serving.settings import Settings
 
 CHANNELS = 8
@@ -200,7 +200,7 @@ def _image_size(data: bytes, field: str) -> tuple[int, int]:
     """Width and height by the header; nothing is unpacked."""
     from PIL import Image, UnidentifiedImageError
 
-    from suite.data.image import FORMATS
+    from suite.data.preprocessing.image import FORMATS
 
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:

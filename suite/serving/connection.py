@@ -6,7 +6,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from suite.serving.refusals import Refused, encoded
+from suite.serving.errors import Refused, encoded
 from suite.serving.settings import Settings
 
 HEAD_BYTES = 65_536

@@ -18,13 +18,13 @@ from suite.bundles.bundle import Bundle
 from suite.bundles.manifest import CARD
 from suite.bundles.manifest import NAME as MANIFEST
 from suite.errors import InputError
+from suite.serving.batch_rows import Row, joined, split
 from suite.serving.batching import Batcher
 from suite.serving.checks import Checks
-from suite.serving.copies import Copy, sweep
+from suite.serving.errors import Refused, refused
 from suite.serving.monitoring import Monitor
-from suite.serving.refusals import Refused, refused
-from suite.serving.rows import Row, joined, split
 from suite.serving.settings import Settings
+from suite.serving.snapshots import Copy, sweep
 
 T = TypeVar("T")
 log = logging.getLogger("suite.serving")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from suite.base import FILES, Input
+from suite.contracts.codec import FILES, Input
 from suite.serving.checks import ITEMS, LARGEST
 from suite.serving.models import Version
 from suite.serving.settings import Settings

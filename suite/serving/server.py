@@ -40,7 +40,7 @@ def serve(bundles: Sequence[str | Path], settings: Settings | None = None) -> No
     token = read_token(settings.token_file)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("suite.serving").setLevel(logging.INFO)
-    from suite.serving.running import run
+    from suite.serving.uvicorn_server import run
 
     run([str(bundle) for bundle in bundles], settings, token)
 

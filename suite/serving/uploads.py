@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from suite.base import FILES, Input
-from suite.data import tables
+from suite.contracts.codec import FILES, Input
+from suite.data.sources import tables
 from suite.errors import InputError
 from suite.serving.checks import Checks
-from suite.serving.parsing import kind, parsed
-from suite.serving.refusals import Refused, refused
+from suite.serving.errors import Refused, refused
+from suite.serving.json_body import kind, parsed
 
 TABLES = {
     "text/csv": "table.csv",
@@ -107,7 +107,7 @@ def _value(each: Input, data: bytes) -> Any:
 
 
 def _table(data: bytes, name: str, checks: Checks) -> dict[str, list[Any]]:
-    """The columns of a table; values as `suite.data.tables` reads them, so that they are those of training."""
+    """The columns of a table; values as `suite.data.sources.tables` reads them, so that they are those of training."""
     if checks.files:
         raise Refused(
             415, "unsupported_media_type", "this model takes files, which a table doesn't hold.", fix=_types(checks)

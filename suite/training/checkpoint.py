@@ -25,8 +25,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from suite.distributed import hosts
 from suite.errors import InputError, Interrupted, RunError
+from suite.parallel import hosts
 from suite.training import integrity
 from suite.tree import paths
 

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from suite.config import write_text
+from suite.runtime.files import write_text
 
 MANIFEST = "checksums.json"
 CHUNK = 2**20

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 import jax
 
-from suite.compression import sparse
-from suite.config import Experiment
-from suite.distributed import hosts
 from suite.errors import Interrupted, RunError
-from suite.log import Log
+from suite.experiment.sections import Experiment
+from suite.parallel import hosts
 from suite.training.checkpoint import Checkpoints, Progress
-from suite.training.interruption import Interruption, Left
-from suite.training.interval import Interval
-from suite.training.judging import Judge, judged
+from suite.training.evaluator import Evaluator, judged
+from suite.training.log import Log
+from suite.training.metric_accumulator import Interval
+from suite.training.optim import sparsity
+from suite.training.preemption import Interruption, Left
 from suite.training.step import State
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Loop:
     experiment: Experiment
     folder: Path
     program: "Program"
-    judge: Judge
+    judge: Evaluator
     checkpoints: Checkpoints
     log: Log
     interruption: Interruption
@@ -121,7 +121,7 @@ class Loop:
             self.leave()
         self.log.metrics(step, metrics)
         score = hosts.agreed(lambda: self.judge.score(metrics))  # without a metric it is a clock's
-        counts = sparse.complete(self.experiment.optim.sparsity, self.steps, state.opt)
+        counts = sparsity.complete(self.experiment.optim.sparsity, self.steps, state.opt)
         progress = judged(self.progress, score, step) if counts else self.progress
         self.progress = dataclasses.replace(progress, due=False)
         self.log.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))

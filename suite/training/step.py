@@ -8,11 +8,14 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from suite import adaptation
-from suite.base import Batch, Tally, Task
-from suite.config import Train
-from suite.nn.layout import Layout, batch_sum, laid_out, share
-from suite.training import rows, skipping
+from suite.contracts.batch import Batch
+from suite.contracts.metric import MetricState
+from suite.contracts.task import Task
+from suite.experiment.sections import Train
+from suite.parallel.layout import Layout, batch_sum, laid_out, share
+from suite.surgery import lora
+from suite.training import nan_guard
+from suite.training.optim import sparse_embeddings
 from suite.tree import map_paths, paths
 
 
@@ -62,15 +65,15 @@ class Step:
 
     Attributes:
         differentiate: (State, batch) -> Gradient; looks at no state of the optimiser.
-        apply: (State, Gradient) -> (State, {name: Tally}).
+        apply: (State, Gradient) -> (State, {name: MetricState}).
         layout: how it is spread over devices.
     """
 
     differentiate: Callable[[State, Batch], Gradient]
-    apply: Callable[[State, Gradient], tuple[State, dict[str, Tally]]]
+    apply: Callable[[State, Gradient], tuple[State, dict[str, MetricState]]]
     layout: Layout
 
-    def __call__(self, state: State, batches: Batch) -> tuple[State, dict[str, Tally]]:
+    def __call__(self, state: State, batches: Batch) -> tuple[State, dict[str, MetricState]]:
         one = lambda state, batch: self.apply(state, self.differentiate(state, batch))
         with laid_out(self.layout):
             if batches["mask"].shape[0] == 1:
@@ -86,7 +89,7 @@ class Step:
                 batch = jax.tree.map(lambda a: a[0], batches)
                 return self.differentiate(State(step, params, rest, None, None), batch)
 
-        def apply(state: State, rest: Any, found: Gradient) -> tuple[State, dict[str, Tally]]:
+        def apply(state: State, rest: Any, found: Gradient) -> tuple[State, dict[str, MetricState]]:
             with laid_out(self.layout):
                 return self.apply(replace(state, rest=rest), found)
 
@@ -100,23 +103,23 @@ class Halves:
 
     Attributes:
         differentiate: (params, rest, step, batches) -> Gradient. Jitted.
-        apply: (State without rest, rest, Gradient) -> (State, {name: Tally}); donates the state. Jitted. What no batch
-            changes of ``rest``, such as a teacher's weights, is the same buffer in the gradient, and must stay.
+        apply: (State without rest, rest, Gradient) -> (State, {name: MetricState}); donates the state. Jitted. What no
+            batch changes of ``rest``, such as a teacher's weights, is the same buffer in the gradient, and must stay.
     """
 
     differentiate: Any
     apply: Any
 
-    def __call__(self, state: State, batches: Batch) -> tuple[State, dict[str, Tally]]:
+    def __call__(self, state: State, batches: Batch) -> tuple[State, dict[str, MetricState]]:
         found = self.differentiate(state.params, state.rest, state.step, batches)
-        changed: tuple[State, dict[str, Tally]] = self.apply(replace(state, rest=None), state.rest, found)
+        changed: tuple[State, dict[str, MetricState]] = self.apply(replace(state, rest=None), state.rest, found)
         return changed
 
 
 def make_step(
     graph: Any,
     task: Task,
-    update: rows.Update,
+    update: sparse_embeddings.Update,
     train: Train,
     tables: Mapping[str, str],
     frozen: Collection[str] = (),
@@ -129,9 +132,11 @@ def make_step(
     of a ``pruned`` parameter is one of its moving average too.
     """
 
-    def loss(params: Any, rest: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, tuple[dict[str, Tally], Any]]:
+    def loss(
+        params: Any, rest: Any, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, tuple[dict[str, MetricState], Any]]:
         model = nnx.merge(graph, params, rest)
-        with adaptation.training(key):
+        with lora.training(key):
             value, tallies = task.loss(model, batch, nnx.Rngs(dropout=key))
         value = value * share(tallies["loss"].count)
         return value, (tallies, nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param))))
@@ -155,23 +160,23 @@ def make_step(
 
     def differentiate(state: State, batch: Batch) -> Gradient:
         key = jax.random.fold_in(jax.random.key(train.seed), state.step)
-        picked = rows.pick(state.params, batch, tables)
+        picked = sparse_embeddings.pick(state.params, batch, tables)
         grads, (tallies, rest) = (accumulated if train.accumulate > 1 else gradient)(picked, state.rest, batch, key)
         tallies = batch_sum(tallies)
-        grads, picked, seen = rows.whole(grads, picked, batch, tables)
+        grads, picked, seen = sparse_embeddings.whole(grads, picked, batch, tables)
         counting = {name: leaf for name, leaf in paths(grads).items() if name not in frozen}
         return Gradient(counting, tallies, rest, picked if tables else None, seen)
 
-    def apply(state: State, found: Gradient) -> tuple[State, dict[str, Tally]]:
+    def apply(state: State, found: Gradient) -> tuple[State, dict[str, MetricState]]:
         picked = found.picked if tables else state.params
         grads = map_paths(lambda name, leaf: found.grads.get(name, jnp.zeros_like(leaf)), picked)
         params, opt = update(grads, state.opt, state.params, picked, found.seen, state.step)
         ema = _average(state.ema, params, state.step, train.ema, frozen, pruned) if train.ema else None
         changed, tallies = (params, found.rest, opt, ema), found.tallies
         if train.on_nan == "skip":
-            good = skipping.sound(tallies, found.grads)
-            changed = skipping.either(good, changed, (state.params, state.rest, state.opt, state.ema))
-            tallies = skipping.tallied(good, tallies)
+            good = nan_guard.sound(tallies, found.grads)
+            changed = nan_guard.either(good, changed, (state.params, state.rest, state.opt, state.ema))
+            tallies = nan_guard.tallied(good, tallies)
         return State(state.step + 1, *changed), tallies
 
     return Step(differentiate, apply, layout)

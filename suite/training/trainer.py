@@ -13,25 +13,28 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
-from suite import adaptation, allocation, optim, precision, sharding
-from suite.assets import prepare, unbind
-from suite.base import Source
-from suite.compilation import CompileWatch, enable_cache
-from suite.compression import quantized, sparse
-from suite.config import Experiment, Train, dump, is_run
-from suite.data.pipeline import Dispatch, Encoder, Plan, dispatches, make_plan, to_device
-from suite.distributed import hosts
-from suite.distributed.parts import Part, own_part, placer
+from suite.contracts.data import Source
+from suite.data.pipeline.dispatches import Dispatch, Encoder, Plan, dispatches, make_plan, to_device
 from suite.errors import InputError
-from suite.evaluation import make_predict
-from suite.log import Log
-from suite.nn.layout import Layout
-from suite.training import rows
+from suite.evaluation.evaluate import make_predict
+from suite.experiment.sections import Experiment, Train
+from suite.experiment.serialization import dump
+from suite.parallel import hosts, sharding
+from suite.parallel.batch_shards import Part, own_part, placer
+from suite.parallel.layout import Layout
+from suite.runtime import allocation
+from suite.runtime.compilation import CompileWatch, enable_cache
+from suite.runtime.files import is_run
+from suite.surgery import lora, quantize
+from suite.training import precision
 from suite.training.checkpoint import Checkpoints, Progress
-from suite.training.interruption import Interruption
-from suite.training.interval import Interval
-from suite.training.judging import Judge, best_metrics
+from suite.training.evaluator import Evaluator, best_metrics
+from suite.training.log import Log
 from suite.training.loop import Loop, OnEvaluation, crossed
+from suite.training.metric_accumulator import Interval
+from suite.training.optim import optimizer, schedules, sparse_embeddings, sparsity
+from suite.training.preemption import Interruption
+from suite.training.preprocessors import prepare, unbind
 from suite.training.step import Halves, State, make_step
 from suite.tree import paths
 from suite.weights import pretrained
@@ -48,7 +51,7 @@ class Program:
         abstract: shapes, dtypes and shardings of the state.
         mesh: the device mesh.
         init: () -> State.
-        step: (State, batches (steps, b, ...)) -> (State, {name: Tally}); donates the state. Jitted.
+        step: (State, batches (steps, b, ...)) -> (State, {name: MetricState}); donates the state. Jitted.
         halves: the same as two programs, see `Halves`; None where more than one device takes part.
         predict: (params, rest, batch) -> outputs. Jitted.
         learning_rate: step -> learning rate.
@@ -79,33 +82,33 @@ def assemble(experiment: Experiment, total_steps: int = 0) -> Program:
 
     def build() -> nnx.Module:
         rngs = nnx.Rngs(train.seed)
-        model = adaptation.attach(model_config.build(rngs=rngs), experiment.finetune, rngs)
-        model = quantized.attach(model, experiment.compression)
+        model = lora.attach(model_config.build(rngs=rngs), experiment.finetune, rngs)
+        model = quantize.attach(model, experiment.compression)
         return precision.apply(model, experiment.precision)
 
     graph, params, _ = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
     whole = experiment.finetune.kind == "full"  # else a table is frozen like the rest of the body
     tables = model_config.tables if whole and experiment.optim.tables != "dense" else {}
     _check_tables(tables, train)
-    dense, _ = rows.split(nnx.to_pure_dict(params), tables)
-    settings = adaptation.freeze(experiment.optim, experiment.finetune, dense)
-    tx = optim.build(settings, dense, total_steps, model_config.layer_of, model_config.depth)
-    update = rows.updater(tx, tables, settings, optim.schedule(settings, total_steps))
+    dense, _ = sparse_embeddings.split(nnx.to_pure_dict(params), tables)
+    settings = lora.freeze(experiment.optim, experiment.finetune, dense)
+    tx = optimizer.build(settings, dense, total_steps, model_config.layer_of, model_config.depth)
+    update = sparse_embeddings.updater(tx, tables, settings, schedules.schedule(settings, total_steps))
 
     def init() -> State:
         _, params, rest = nnx.split(build(), nnx.Param, ...)
         params, rest = nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
         # Copies: two names for one buffer could not both be donated.
         ema = jax.tree.map(jnp.copy, params) if train.ema else None
-        return State(jnp.int32(0), params, rest, rows.init(tx, params, tables, settings), ema)
+        return State(jnp.int32(0), params, rest, sparse_embeddings.init(tx, params, tables, settings), ema)
 
     abstract = jax.eval_shape(init)
     placed = sharding.state_shardings(abstract, model_config.sharding, mesh)
     abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, placed)
     shardings = placed if mesh.size > 1 else None  # on one device they would only cost time at each call
     replicated = experiment.parallel.engine == "pmap" and mesh.size > 1
-    frozen = optim.frozen_paths(settings, dense)
-    pruned = sparse.pruned_paths(settings.sparsity, dense, frozen, model_config.layer_of, model_config.depth)
+    frozen = optimizer.frozen_paths(settings, dense)
+    pruned = sparsity.pruned_paths(settings.sparsity, dense, frozen, model_config.layer_of, model_config.depth)
     step = make_step(
         graph,
         experiment.task,
@@ -126,7 +129,7 @@ def assemble(experiment: Experiment, total_steps: int = 0) -> Program:
         step=jax.jit(whole_step, donate_argnums=0, out_shardings=None if shardings is None else (shardings, None)),
         halves=halves,
         predict=make_predict(graph, experiment.task, layout),
-        learning_rate=jax.jit(optim.schedule(experiment.optim, total_steps)),
+        learning_rate=jax.jit(schedules.schedule(experiment.optim, total_steps)),
     )
 
 
@@ -173,7 +176,7 @@ def restore(program: Program, checkpoints: Checkpoints, experiment: Experiment) 
                 experiment.model, state.params, state.rest, init_from, offline=experiment.checkpoint.offline
             )
         if finetune.delta:
-            params, rest = adaptation.read_delta(params, rest, finetune, finetune.delta)
+            params, rest = lora.read_delta(params, rest, finetune, finetune.delta)
         ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
         state = dataclasses.replace(state, params=params, rest=rest, ema=ema)
     return state, Progress()
@@ -196,11 +199,11 @@ def read_weights(program: Program, folder: Path, fresh: Any = None) -> tuple[Any
         if step is None:
             raise InputError(f"run {folder}", "has no complete checkpoint.", fix=f"suite train --resume {folder}")
         params = program.abstract.params
-        plain = adaptation.base(params)
+        plain = lora.base(params)
         if fresh is None or checkpoints.parameters(step).keys() != paths(plain).keys():
             return checkpoints.weights(step, params, program.abstract.rest)
         found, rest = checkpoints.weights(step, plain, program.abstract.rest)
-    return adaptation.with_additions(found, fresh), rest
+    return lora.with_additions(found, fresh), rest
 
 
 def begun(folder: Path) -> bool:
@@ -234,7 +237,7 @@ def fit(
         RunError: the loss or a parameter is no number.
     """
     sharding.check(experiment)  # before data are read
-    quantized.check(experiment)
+    quantize.check(experiment)
     allocation.keep_memory()
     enable_cache()
     watch = CompileWatch()
@@ -245,11 +248,11 @@ def fit(
     train, pipe = experiment.train, experiment.pipeline
     steps = total_steps(train, plan)
     if train.on_nan == "skip":
-        sparse.check_spare(experiment.optim.sparsity, steps)
+        sparsity.check_spare(experiment.optim.sparsity, steps)
     program, interruption = assemble(experiment, steps), Interruption()
     part = own_part(program.mesh, train.batch_size)
     guarded = interruption.guard(program.predict)
-    judge = hosts.after_first(lambda: Judge(experiment, guarded, program.mesh, held_out, folder, plan))
+    judge = hosts.after_first(lambda: Evaluator(experiment, guarded, program.mesh, held_out, folder, plan))
     with interruption, Checkpoints(folder / "checkpoints", experiment.checkpoint.keep) as checkpoints:
         checkpoints.check_start(program.abstract)
         state, progress = restore(program, checkpoints, experiment)

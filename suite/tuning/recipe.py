@@ -5,9 +5,10 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from suite import config
-from suite.config import Experiment, to_json
 from suite.errors import InputError
+from suite.experiment.sections import Experiment
+from suite.experiment.serialization import to_json
+from suite.runtime import files
 
 RECIPE = "recipe.json"
 """The experiment. Under this name, since the folder of a search is no run folder."""
@@ -45,12 +46,12 @@ def claim(folder: Path, experiment: Experiment, storage: str, *, decided: bool) 
         )
     study = _study(folder, experiment.name, storage)
     if not decided:
-        config.write_text(folder / RECIPE, json.dumps(given, indent=1) + "\n")
+        files.write_text(folder / RECIPE, json.dumps(given, indent=1) + "\n")
     return study
 
 
 def _check_free(folder: Path) -> None:
-    if config.is_run(folder):
+    if files.is_run(folder):
         raise InputError(f'--run-dir "{folder}"', "is the folder of a run.", fix="--run-dir NEW_FOLDER")
     others = [path.name for path in folder.iterdir() if path.name not in ("lock", STUDY)]
     others = sorted(name for name in others if not name.startswith("partial-"))
@@ -69,7 +70,7 @@ def _study(folder: Path, name: str, storage: str) -> str:
     """One database may hold many studies, so a name is drawn for each."""
     file = folder / STUDY
     if not file.exists():
-        config.write_text(file, json.dumps({"name": f"{name}-{uuid.uuid4().hex[:8]}", "storage": storage}) + "\n")
+        files.write_text(file, json.dumps({"name": f"{name}-{uuid.uuid4().hex[:8]}", "storage": storage}) + "\n")
     stored = json.loads(file.read_text(encoding="utf-8"))
     if stored["storage"] != storage:
         raise InputError(

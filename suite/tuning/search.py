@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from suite import config, run
-from suite.config import Experiment, Goal
-from suite.data.pipeline import Dispatch
+from suite.data.pipeline.dispatches import Dispatch
 from suite.errors import InputError, RunError
-from suite.log import history
-from suite.tuning import claims, verdict
-from suite.tuning.claims import Claim
+from suite.experiment import sections
+from suite.experiment.goal import Goal
+from suite.experiment.sections import Experiment
+from suite.runs import results, run, verbs
+from suite.training.log import history
+from suite.tuning import locks, verdict
+from suite.tuning.locks import Claim
 from suite.tuning.space import Dimension, shown
 from suite.tuning.verdict import Verdict, lasted
 
@@ -51,7 +53,7 @@ class Search:
         """Train trial after trial until there is a verdict, be it another process that comes to it."""
         waiting = False
         while True:
-            with claims.held(self.folder / "lock"):
+            with locks.held(self.folder / "lock"):
                 if found := verdict.read(self.folder, self.experiment, self.dimensions):
                     return found
                 trials = self.study.trials()
@@ -99,7 +101,7 @@ class Search:
             return "goal"
         if len(trials) >= budget.trials:
             return "trials"
-        spent = sum(claims.seconds(self.at(trial.number)) for trial in trials)
+        spent = sum(locks.seconds(self.at(trial.number)) for trial in trials)
         return "hours" if 0 < budget.hours * 3600 <= spent else ""
 
     def _next(self, trials: Sequence["Trial"], stop: str) -> Claim | None:
@@ -138,7 +140,7 @@ class Search:
             self._note(claim, twin.state, twin.value if twin.state == "complete" else None, **about)
             return
         try:
-            metrics = Attempt(self, number, claim).train(config.replace(self.experiment, values))
+            metrics = Attempt(self, number, claim).train(sections.replace(self.experiment, values))
         except Ended as error:
             self._note(claim, "pruned", reason=str(error))
         except RunError as error:
@@ -203,7 +205,7 @@ class Search:
             run=verdict.opened(self.experiment, made.folder, chosen.values, validation, test),
         )
         spent = sum(trial["seconds"] for trial in told.trials)
-        run.write_result(self.folder, "tune", self.experiment.name, told.run.metrics, spent, 0.0)
+        results.write_result(self.folder, "tune", self.experiment.name, told.run.metrics, spent, 0.0)
         verdict.write(told, self.folder)
         return told
 
@@ -220,7 +222,7 @@ class Search:
             "value": None if math.isnan(trial.value) else trial.value,
             "values": verdict.plain(trial.values),
             "steps": max(trial.evaluations, default=0),
-            "seconds": round(claims.seconds(self.at(trial.number)), 3),
+            "seconds": round(locks.seconds(self.at(trial.number)), 3),
             "reason": trial.about.get("reason", ""),
         }
 
@@ -242,7 +244,7 @@ class Attempt:
         for step, value in zip(logged["step"], logged.get(self._search.metric, []), strict=False):
             if value is not None:  # and its process may have died before it reported it
                 self._report(step, value)
-        return run.train(
+        return verbs.train(
             experiment,
             self._claim.folder,
             resume=True,

@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from suite.config import Choice, Experiment, Range, replace, to_json
 from suite.errors import InputError
+from suite.experiment.goal import Choice, Range
+from suite.experiment.sections import Experiment, replace
+from suite.experiment.serialization import to_json
 
 WIDTH = 5.0
 """Without a space the learning rate is searched, from a fifth to five times the recipe's own."""

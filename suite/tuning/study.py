@@ -18,8 +18,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from suite.config import Choice, Goal, Search
 from suite.errors import InputError
+from suite.experiment.goal import Choice, Goal, Search
 from suite.tuning.space import Dimension
 
 Direction = Literal["maximize", "minimize"]

@@ -9,17 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from suite import config, run
-from suite.config import Experiment, Goal
 from suite.errors import InputError, Interrupted, RunError, closest
-from suite.log import history
-from suite.training.interruption import stopped_by_sigterm
-from suite.tuning import claims, recipe, space, verdict
+from suite.experiment.goal import Goal
+from suite.experiment.goal import Search as SearchSpace
+from suite.experiment.sections import Experiment
+from suite.runs import results
+from suite.training.log import history
+from suite.training.preemption import stopped_by_sigterm
+from suite.tuning import locks, recipe, space, verdict
 from suite.tuning.search import Search, say
 from suite.tuning.space import Dimension
 from suite.tuning.verdict import Verdict
 
-PRUNERS = get_args(get_type_hints(config.Search)["pruner"])
+PRUNERS = get_args(get_type_hints(SearchSpace)["pruner"])
 
 
 def tune(experiment: Experiment, run_dir: str | Path = "", *, storage: str = "", keep_all: bool = False) -> Verdict:
@@ -40,7 +42,7 @@ def tune(experiment: Experiment, run_dir: str | Path = "", *, storage: str = "",
     goal, dimensions = check(experiment)
     from suite.tuning.study import Lost
 
-    folder = Path(run_dir) if run_dir else run.new_folder(f"{experiment.name}-tune")
+    folder = Path(run_dir) if run_dir else results.new_folder(f"{experiment.name}-tune")
     fresh = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     again = f"suite tune {experiment.name} --run-dir {folder}"
     try:
@@ -119,7 +121,7 @@ def _begun(
     from suite.tuning import study
 
     folder.mkdir(parents=True, exist_ok=True)
-    with claims.held(folder / "lock"):
+    with locks.held(folder / "lock"):
         decided = (folder / verdict.VERDICT).exists()
         name = recipe.claim(folder, experiment, study.without_password(storage), decided=decided)
         if found := verdict.read(folder, experiment, dimensions):

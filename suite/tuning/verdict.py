@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from suite import config
-from suite.assets import bind
-from suite.config import Choice, Experiment
 from suite.errors import InputError
-from suite.run import Run, as_stored
+from suite.experiment import sections, serialization
+from suite.experiment.goal import Choice
+from suite.experiment.sections import Experiment
+from suite.runs.run import Run
+from suite.runs.verbs import as_stored
+from suite.runtime import files
+from suite.training.preprocessors import bind
 from suite.tuning.space import Dimension, shown
 
 VERDICT = "verdict.json"
@@ -94,7 +97,7 @@ def write(verdict: Verdict, folder: Path) -> None:
         "why_no_test": verdict.why_no_test,
         "trials": list(verdict.trials),
     }
-    config.write_text(folder / VERDICT, json.dumps(told, indent=1) + "\n")
+    files.write_text(folder / VERDICT, json.dumps(told, indent=1) + "\n")
 
 
 def read(folder: Path, experiment: Experiment, dimensions: Sequence[Dimension]) -> Verdict | None:
@@ -134,14 +137,14 @@ def opened(
     Raises:
         InputError: it is gone.
     """
-    if not config.is_run(folder):
+    if not files.is_run(folder):
         raise InputError(
             f'run folder "{folder}"', "was chosen by a search, and is gone.", fix="put it back, or another --run-dir"
         )
-    made = as_stored(config.replace(experiment, values), folder)
+    made = as_stored(sections.replace(experiment, values), folder)
     return Run(folder, bind(made, folder), {**_named("validation", validation), **_named("test", test or {})})
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """Fields and values as JSON."""
-    return {name: config.to_json(value) for name, value in values.items()}
+    return {name: serialization.to_json(value) for name, value in values.items()}

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from suite.base import ModelConfig
+from suite.contracts.model import ModelConfig
 from suite.errors import InputError
 from suite.tree import map_paths, paths
 from suite.weights import published

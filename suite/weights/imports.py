@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from suite.base import ModelConfig
+from suite.contracts.model import ModelConfig
 
 
 class Transform(ABC):

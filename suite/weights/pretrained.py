@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from suite.base import ModelConfig
-from suite.config import Experiment, is_run
+from suite.contracts.model import ModelConfig
 from suite.errors import InputError, RunError
+from suite.experiment.sections import Experiment
+from suite.runtime.files import is_run
 from suite.tree import paths
 from suite.weights import published
 from suite.weights.correspondence import Filling, abstract, applications

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from suite.bundles import tensors
 from suite.errors import InputError
+from suite.weights import safetensors
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -230,7 +230,7 @@ def _pickle(folder: Path, name: str) -> InputError:
     )
 
 
-def write(folder: Path, config: Mapping[str, Any], arrays: tensors.Arrays) -> None:
+def write(folder: Path, config: Mapping[str, Any], arrays: safetensors.Arrays) -> None:
     """Write ``config.json`` and ``model.safetensors``, one tensor at a time.
 
     Args:
@@ -239,5 +239,5 @@ def write(folder: Path, config: Mapping[str, Any], arrays: tensors.Arrays) -> No
         arrays: gives the named arrays; called twice, for the header and for the data, so that no two need be held.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors.write(folder / WEIGHTS, arrays, {"format": "pt"})
+    safetensors.write(folder / WEIGHTS, arrays, {"format": "pt"})
     (folder / CONFIG).write_text(json.dumps(dict(config), indent=2) + "\n", encoding="utf-8")

@@ -9,14 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from suite.base import Batch, Columns, Data, Source, Tally, Task
 from suite.codecs.table import Clicks
-from suite.data.columns import origin, require
-from suite.data.memory import Subset, not_empty
-from suite.data.tabular import CHUNK, Fields
-from suite.data.tabular_values import clicks
-from suite.exhibits import Calibration, Example, Exhibit, Gallery, Lists, PrecisionRecall, Spread
-from suite.metrics import RankingBound, binary_cross_entropy, binary_divergence, click_scores, masked_mean, tally
+from suite.contracts.batch import Batch, Columns
+from suite.contracts.data import Data, Source
+from suite.contracts.metric import MetricState
+from suite.contracts.task import Task
+from suite.data.preprocessing.columns import origin, require
+from suite.data.preprocessing.tabular import CHUNK, Fields
+from suite.data.preprocessing.tabular_values import clicks
+from suite.data.sources.memory import Subset, not_empty
+from suite.evaluation.artifacts import Artifact, Calibration, Example, Gallery, Lists, PrecisionRecall, Spread
+from suite.evaluation.losses import binary_cross_entropy, binary_distillation_loss, masked_mean, tally
+from suite.evaluation.metrics.ranking import RankingBound, click_scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +71,7 @@ class ClickPrediction(Task):
             encoded["label"] = clicks(columns[self.label], self.label, self.positive)
         return encoded
 
-    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
+    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         logits = model(batch["dense"], batch["ids"], batch["weights"], rngs=rngs)
         losses = binary_cross_entropy(logits, batch["label"])
         return masked_mean(losses, batch["mask"]), {"loss": tally(losses, batch["mask"])}
@@ -76,22 +80,22 @@ class ClickPrediction(Task):
         unseen = (batch["ids"] == self.fields.unseen_rows).sum(-1)
         return {"logits": model(batch["dense"], batch["ids"], batch["weights"]), "unseen": unseen}
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
         """``auc``, ``loss``, ``calibration``, ``calibration_error``; ``unseen``: values a record that training had
         not, or too rarely; ``auc_low`` and ``auc_high`` with a bootstrap."""
         scores = click_scores(outputs, batch)
         mask = np.asarray(batch["mask"])
-        scores["unseen"] = Tally(float(np.asarray(outputs["unseen"])[mask].sum()), int(mask.sum()))
+        scores["unseen"] = MetricState(float(np.asarray(outputs["unseen"])[mask].sum()), int(mask.sum()))
         if self.bootstrap:
             rows = scores["auc"]
             for name, quantile in (("auc_low", 0.025), ("auc_high", 0.975)):
                 scores[name] = RankingBound(rows.total, rows.count, quantile, self.bootstrap)
         return scores
 
-    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
-        return jnp.where(batch["mask"], binary_divergence(ours, theirs, temperature), 0)
+    def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+        return jnp.where(batch["mask"], binary_distillation_loss(ours, theirs, temperature), 0)
 
-    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+    def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
         """Precision, recall, ROC, calibration, the surest mistakes; with ``user``, the lists that are ranked worst."""
         clicked = np.asarray(batch["label"]) > 0.5
         logits = np.asarray(outputs["logits"], np.float64)
@@ -105,7 +109,7 @@ class ClickPrediction(Task):
             return Example(record, f"{self.label} {int(clicked[i])}", f"{100 * shares[i]:.1f} %", float(1 - said[i]))
 
         kinds = {f"{self.label} 1": shares[clicked], f"{self.label} 0": shares[~clicked]}
-        made: dict[str, Exhibit] = {
+        made: dict[str, Artifact] = {
             "Precision and recall": PrecisionRecall((self.label,), shares[:, None], clicked[:, None]),
             "Can its probabilities be trusted?": Calibration.of(self.label, shares, clicked, bins=20),
             "What it tells apart": Spread("probability", kinds),

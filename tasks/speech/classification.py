@@ -9,14 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from suite.base import Batch, Columns, Data, Source, Tally, Task
 from suite.codecs.audio import AudioClasses
-from suite.data.audio import AudioFeatures, Perturbation, perturbed, require_audio, without_unusable
-from suite.data.labels import Labels
+from suite.contracts.batch import Batch, Columns
+from suite.contracts.data import Data, Source
+from suite.contracts.metric import MetricState
+from suite.contracts.task import Task
+from suite.data.preprocessing.audio import AudioFeatures, Perturbation, perturbed, require_audio, without_unusable
+from suite.data.preprocessing.labels import Labels
 from suite.data.recordings import decode
-from suite.exhibits import Exhibit, Sound, class_exhibits
-from suite.metrics import classification_loss, classification_scores, cross_entropy, divergence
-from suite.nn.spectral import SpecAugment
+from suite.evaluation.artifacts import Artifact, Sound, class_artifacts
+from suite.evaluation.losses import classification_loss, cross_entropy, distillation_loss
+from suite.evaluation.metrics.classification import classification_scores
+from suite.nn.audio.spectral import SpecAugment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +71,7 @@ class AudioClassification(Task):
             frames = self.spec_augment(frames, mask, rngs.dropout())
         return model(frames, mask, rngs=rngs)
 
-    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
+    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         logits = self._logits(model, batch, rngs)
         losses = cross_entropy(logits, batch["label"], self.label_smoothing)
         return classification_loss(logits, losses, batch)
@@ -75,12 +79,12 @@ class AudioClassification(Task):
     def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
         return {"logits": self._logits(model, batch, None)}
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
         return classification_scores(outputs, batch)
 
-    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
-        return jnp.where(batch["mask"], divergence(ours, theirs, temperature), 0)
+    def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+        return jnp.where(batch["mask"], distillation_loss(ours, theirs, temperature), 0)
 
-    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+    def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
         heard = lambda i: Sound(decode(columns[self.audio][i], self.features.rate), self.features.rate)
-        return class_exhibits(outputs["logits"], batch["label"], self.labels.names, heard)
+        return class_artifacts(outputs["logits"], batch["label"], self.labels.names, heard)

@@ -10,18 +10,21 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from suite import alignment
-from suite.base import Batch, Columns, Data, Source, Tally, Task
 from suite.codecs.audio import Transcripts
-from suite.data.audio import AudioFeatures, Perturbation, perturbed, require_audio, without_unusable
+from suite.contracts.batch import Batch, Columns
+from suite.contracts.data import Data, Source
+from suite.contracts.metric import MetricState
+from suite.contracts.task import Task
+from suite.data.preprocessing.audio import AudioFeatures, Perturbation, perturbed, require_audio, without_unusable
+from suite.data.preprocessing.transcripts import Characters, Transcriber, with_transcripts
 from suite.data.recordings import decode
-from suite.data.speech_text import Characters, Transcriber, with_transcripts
 from suite.decoding import Decoder, Greedy, NGrams
 from suite.errors import InputError
-from suite.exhibits import Edits, Example, Exhibit, Gallery, Sound
-from suite.metrics import divergence, masked_mean, tally
-from suite.nn.ctc import ctc_loss
-from suite.nn.spectral import SpecAugment
+from suite.evaluation import alignment
+from suite.evaluation.artifacts import Artifact, Edits, Example, Gallery, Sound
+from suite.evaluation.losses import distillation_loss, masked_mean, tally
+from suite.nn.audio.ctc import ctc_loss
+from suite.nn.audio.spectral import SpecAugment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +91,7 @@ class SpeechRecognition(Task):
         logits, real = model(frames, mask, rngs=rngs)
         return jax.nn.log_softmax(logits.astype(jnp.float32)), real
 
-    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
+    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         """Nats a symbol, averaged over rows. Recordings too short for their transcript count as ``too_short`` alone."""
         log_probs, real = self._log_probs(model, batch, rngs)
         losses, fits = ctc_loss(log_probs, real, batch["symbols"], batch["symbols_mask"])
@@ -100,7 +103,7 @@ class SpeechRecognition(Task):
         log_probs, real = self._log_probs(model, batch, None)
         return {"log_probs": log_probs, "frames": real.sum(1)}
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
         """``wer`` and ``cer``: edits a word and a character of the transcripts; ``loss``; ``too_short``, a share.
 
         Where the decoder is not greedy, ``wer_greedy`` says what it is worth.
@@ -116,21 +119,21 @@ class SpeechRecognition(Task):
         made = {
             "wer": edits(said, heard, "words"),
             "cer": edits(said, heard, "characters"),
-            "loss": Tally(losses.sum(), len(losses)),
-            "too_short": Tally(float((~fits).sum()), len(fits)),
+            "loss": MetricState(losses.sum(), len(losses)),
+            "too_short": MetricState(float((~fits).sum()), len(fits)),
         }
         if not isinstance(self.decoder, Greedy):
             greedy = replace(self.codec, decoder=Greedy(), language_model=None)
             made["wer_greedy"] = edits(said, greedy.transcripts(log_probs, frames), "words")
         return made
 
-    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+    def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         """Mean over a recording's frames."""
         (logits, real), told = ours, theirs[0]
-        apart = jnp.where(real, divergence(logits, told, temperature), 0).sum(1) / jnp.maximum(real.sum(1), 1)
+        apart = jnp.where(real, distillation_loss(logits, told, temperature), 0).sum(1) / jnp.maximum(real.sum(1), 1)
         return jnp.where(batch["mask"], apart, 0)
 
-    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+    def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
         """Which words are taken for which, and the recordings with the largest share of wrong words."""
         rows = zip(batch["symbols"], batch["symbols_mask"], strict=True)
         said = [self.transcriber.spell(row[real]) for row, real in rows]
@@ -151,7 +154,7 @@ def _losses() -> Any:
     return jax.jit(ctc_loss)
 
 
-def edits(said: Sequence[str], heard: Sequence[str], unit: str) -> Tally:
+def edits(said: Sequence[str], heard: Sequence[str], unit: str) -> MetricState:
     """Least insertions, deletions and substitutions that turn ``heard`` into ``said``, and what ``said`` counts.
 
     Args:
@@ -172,4 +175,4 @@ def edits(said: Sequence[str], heard: Sequence[str], unit: str) -> Tally:
         compare = jiwer.process_words if unit == "words" else jiwer.process_characters
         found = compare([s for s, _ in pairs], [h for _, h in pairs])
         wrong += found.substitutions + found.deletions + found.insertions
-    return Tally(float(wrong), count)
+    return MetricState(float(wrong), count)

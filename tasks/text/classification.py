@@ -9,14 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from suite.base import Batch, Columns, Data, Source, Tally, Task
 from suite.codecs.text import TextClasses
-from suite.data.columns import origin, require, without_empty_texts
-from suite.data.labels import Labels
-from suite.data.text import SentencePiece, token_dropout
-from suite.data.tokenizers import Tokenizer
-from suite.exhibits import Exhibit, class_exhibits
-from suite.metrics import classification_loss, classification_scores, cross_entropy, divergence
+from suite.contracts.batch import Batch, Columns
+from suite.contracts.data import Data, Source
+from suite.contracts.metric import MetricState
+from suite.contracts.task import Task
+from suite.data.preprocessing.columns import origin, require, without_empty_texts
+from suite.data.preprocessing.labels import Labels
+from suite.data.preprocessing.text import SentencePiece, token_dropout
+from suite.data.preprocessing.tokenizers import Tokenizer
+from suite.evaluation.artifacts import Artifact, class_artifacts
+from suite.evaluation.losses import classification_loss, cross_entropy, distillation_loss
+from suite.evaluation.metrics.classification import classification_scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +67,7 @@ class TextClassification(Task):
             encoded["label"] = self.labels.encode(columns[self.label])
         return encoded
 
-    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
+    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         logits = model(batch["tokens"], batch["tokens_mask"], rngs=rngs)
         losses = cross_entropy(logits, batch["label"], self.label_smoothing)
         return classification_loss(logits, losses, batch)
@@ -71,12 +75,12 @@ class TextClassification(Task):
     def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
         return {"logits": model(batch["tokens"], batch["tokens_mask"])}
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
         return classification_scores(outputs, batch)
 
-    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
-        return jnp.where(batch["mask"], divergence(ours, theirs, temperature), 0)
+    def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+        return jnp.where(batch["mask"], distillation_loss(ours, theirs, temperature), 0)
 
-    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+    def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
         texts = columns[self.text]
-        return class_exhibits(outputs["logits"], batch["label"], self.labels.names, lambda i: str(texts[i]))
+        return class_artifacts(outputs["logits"], batch["label"], self.labels.names, lambda i: str(texts[i]))

@@ -10,17 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from suite.base import Batch, Columns, Data, Source, Tally, Task
 from suite.codecs.text import Continuations
-from suite.data.characters import Characters
-from suite.data.columns import origin, require
-from suite.data.running import RunningText, Stretches, joined
-from suite.data.sources import Lines
-from suite.data.text import SentencePiece
+from suite.contracts.batch import Batch, Columns
+from suite.contracts.data import Data, Source
+from suite.contracts.metric import MetricState
+from suite.contracts.task import Task
+from suite.data.preprocessing.characters import Characters
+from suite.data.preprocessing.columns import origin, require
+from suite.data.preprocessing.text import SentencePiece
+from suite.data.sources.datasets import Lines
+from suite.data.sources.running_text import RunningText, Stretches, joined
+from suite.decoding.generation import Decoding, generate
 from suite.errors import InputError
-from suite.exhibits import Example, Exhibit, Gallery, Spread
-from suite.generation import Decoding, generate
-from suite.metrics import divergence
+from suite.evaluation.artifacts import Artifact, Example, Gallery, Spread
+from suite.evaluation.losses import distillation_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +87,10 @@ class LanguageModelling(Task):
             return {"tokens": self.vocabulary.encode(columns[self.text], self.context + 1)}
         return self.codec.encode(columns)
 
-    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
+    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         said = _said(model, batch, rngs)
-        total = Tally(said["nats"].sum(), said["count"].sum())
-        tallies = {"loss": total, "accuracy": Tally(said["right"].sum(), said["count"].sum())}
+        total = MetricState(said["nats"].sum(), said["count"].sum())
+        tallies = {"loss": total, "accuracy": MetricState(said["right"].sum(), said["count"].sum())}
         return total.total / jnp.maximum(total.count, 1), tallies
 
     def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
@@ -97,16 +100,16 @@ class LanguageModelling(Task):
         made = generate(model, cache, batch["prompt"], batch["prompt_mask"], self.decoding, jax.random.key(self.seed))
         return {"continuation": made.tokens}
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
         """``loss`` in nats a token and ``accuracy``, over all tokens."""
         sums = {name: np.asarray(outputs[name], np.float64).sum() for name in ("nats", "count", "right")}
-        return {"loss": Tally(sums["nats"], sums["count"]), "accuracy": Tally(sums["right"], sums["count"])}
+        return {"loss": MetricState(sums["nats"], sums["count"]), "accuracy": MetricState(sums["right"], sums["count"])}
 
-    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+    def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         """Sum over a row's tokens but the first."""
-        return jnp.where(_counted(batch), divergence(ours, theirs, temperature), 0).sum(1)
+        return jnp.where(_counted(batch), distillation_loss(ours, theirs, temperature), 0).sum(1)
 
-    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+    def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
         """How hard single stretches are, and the hardest."""
         texts = columns[self.text]
         nats = np.asarray(outputs["nats"], np.float64) / np.maximum(outputs["count"], 1)

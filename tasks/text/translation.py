@@ -13,15 +13,19 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from suite.base import Batch, Columns, Data, Ragged, Source, Tally, Task
 from suite.codecs.text import Translations
-from suite.data.columns import origin, require, without_empty_pairs
-from suite.data.text import SentencePiece
-from suite.data.tokenizers import Published, Tokenizer
+from suite.contracts.batch import Batch, Columns, Ragged
+from suite.contracts.data import Data, Source
+from suite.contracts.metric import MetricState
+from suite.contracts.task import Task
+from suite.data.preprocessing.columns import origin, require, without_empty_pairs
+from suite.data.preprocessing.text import SentencePiece
+from suite.data.preprocessing.tokenizers import Published, Tokenizer
+from suite.decoding.generation import Decoding, generate, prompt
 from suite.errors import InputError
-from suite.exhibits import Example, Exhibit, Gallery, Spread
-from suite.generation import Decoding, generate, prompt
-from suite.metrics import divergence, sacrebleu_metrics, translation_scores
+from suite.evaluation.artifacts import Artifact, Example, Gallery, Spread
+from suite.evaluation.losses import distillation_loss
+from suite.evaluation.metrics.translation import sacrebleu_metrics, translation_scores
 
 _BYTES = 16
 """Bytes of a reference that are kept for each token of ``max_length``: sentences have about five."""
@@ -101,10 +105,10 @@ class Translation(Task):
             encoded["reference"] = _written(wanted, _BYTES * self.max_length)
         return encoded
 
-    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
+    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         said = self._said(model, batch, rngs, self.label_smoothing)
-        total = Tally(said["nats"].sum(), said["count"].sum())
-        tallies = {"loss": total, "accuracy": Tally(said["right"].sum(), said["count"].sum())}
+        total = MetricState(said["nats"].sum(), said["count"].sum())
+        tallies = {"loss": total, "accuracy": MetricState(said["right"].sum(), said["count"].sum())}
         return total.total / jnp.maximum(total.count, 1), tallies
 
     def _said(self, model: Any, batch: Batch, rngs: nnx.Rngs | None, smoothing: float) -> dict[str, jax.Array]:
@@ -132,7 +136,7 @@ class Translation(Task):
         )
         return {**outputs, "translation": made.tokens}
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
         """``bleu`` and ``chrf``, 0..100, of the translations; where the outputs tell, ``loss`` in nats a token and
         ``accuracy``, told the target's tokens so far."""
         mask = np.asarray(batch["mask"])
@@ -143,15 +147,18 @@ class Translation(Task):
         if "nats" not in outputs:  # of requests
             return scores
         sums = {name: np.asarray(outputs[name], np.float64)[mask].sum() for name in ("nats", "count", "right")}
-        tallies = {"loss": Tally(sums["nats"], sums["count"]), "accuracy": Tally(sums["right"], sums["count"])}
+        tallies = {
+            "loss": MetricState(sums["nats"], sums["count"]),
+            "accuracy": MetricState(sums["right"], sums["count"]),
+        }
         return {**scores, **tallies}
 
-    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+    def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         """Sum over a target's tokens."""
         real = batch["target_mask"] & batch["mask"][:, None]
-        return jnp.where(real, divergence(ours, theirs, temperature), 0).sum(1)
+        return jnp.where(real, distillation_loss(ours, theirs, temperature), 0).sum(1)
 
-    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+    def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
         """chrF of each translation, and the worst by it."""
         given, wanted = ([str(text) for text in columns[name]] for name in self.text)
         made = [answer["translation"] for answer in self.decode(outputs)]
@@ -163,7 +170,7 @@ class Translation(Task):
 
 
 def _nats(logits: Float[Array, "b t v"], target: Int[Array, "b t"], smoothing: float) -> Float[Array, "b t"]:
-    """Cross-entropy of each token, with label smoothing as in `suite.metrics.cross_entropy`."""
+    """Cross-entropy of each token, with label smoothing as in `suite.evaluation.losses.cross_entropy`."""
     logits = logits.astype(jnp.float32)
     picked = jnp.take_along_axis(logits, target[..., None], -1)[..., 0]
     wanted = (1 - smoothing) * picked + smoothing * logits.mean(-1) if smoothing else picked

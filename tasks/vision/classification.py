@@ -9,13 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from suite.base import Batch, Columns, Data, Source, Tally, Task
 from suite.codecs.image import ImageClasses
-from suite.data.columns import origin, require, without_broken_images
-from suite.data.image import Augmentation, Mixup, PixelStatistics
-from suite.data.labels import Labels
-from suite.exhibits import Exhibit, Image, class_exhibits
-from suite.metrics import classification_loss, classification_scores, cross_entropy, divergence
+from suite.contracts.batch import Batch, Columns
+from suite.contracts.data import Data, Source
+from suite.contracts.metric import MetricState
+from suite.contracts.task import Task
+from suite.data.preprocessing.columns import origin, require, without_broken_images
+from suite.data.preprocessing.image import Augmentation, Mixup, PixelStatistics
+from suite.data.preprocessing.labels import Labels
+from suite.evaluation.artifacts import Artifact, Image, class_artifacts
+from suite.evaluation.losses import classification_loss, cross_entropy, distillation_loss
+from suite.evaluation.metrics.classification import classification_scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +73,7 @@ class ImageClassification(Task):
         scale = 1 / (255 * self.statistics.std)
         return images.astype(jnp.float32) * scale - self.statistics.mean / self.statistics.std
 
-    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, Tally]]:
+    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         logits = model(self.normalise(batch["image"]), rows=batch["mask"], rngs=rngs)
         losses = cross_entropy(logits, batch["label"], self.label_smoothing)
         if "other_label" in batch:
@@ -80,12 +84,12 @@ class ImageClassification(Task):
     def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
         return {"logits": model(self.normalise(batch["image"]))}
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Tally]:
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
         return classification_scores(outputs, batch)
 
-    def divergence(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
-        return jnp.where(batch["mask"], divergence(ours, theirs, temperature), 0)
+    def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+        return jnp.where(batch["mask"], distillation_loss(ours, theirs, temperature), 0)
 
-    def exhibits(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Exhibit]:
+    def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
         images = batch["image"]
-        return class_exhibits(outputs["logits"], batch["label"], self.labels.names, lambda i: Image(images[i].copy()))
+        return class_artifacts(outputs["logits"], batch["label"], self.labels.names, lambda i: Image(images[i].copy()))

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from suite.bundles import manifest, tensors
+from suite.bundles import manifest
 from suite.bundles.bundle import Bundle
-from suite.compilation import CompileWatch
-from suite.config import to_json
 from suite.errors import InputError
+from suite.experiment.serialization import to_json
 from suite.exporting.tracing import batch_of
+from suite.runtime.compilation import CompileWatch
+from suite.weights import safetensors
 from tests.untrained import copied, resealed
 
 FIX = "\n  try:   fetch the bundle again, or export the run again"
@@ -255,9 +256,9 @@ def codec_of(folder):
     "name",
     [
         "os.system",
-        "suite.run.Run",
-        "suite.data.sources.Table",
-        "suite.config.Optim",
+        "suite.runs.run.Run",
+        "suite.data.sources.datasets.Table",
+        "suite.experiment.sections.Optim",
         "tests.toy.Digits",
         "suite.data.textual.Evil",
     ],
@@ -274,7 +275,7 @@ def test_classes_that_a_codec_may_not_name(copy, name):
             {"class": "suite.codecs.text.TextClasses"},
             "its codec is not as suite export writes it.\n  found: TypeError: ",
         ),
-        ({"class": "suite.data.labels.Labels", "file": ""}, "its codec is none.\n  found: Labels"),
+        ({"class": "suite.data.preprocessing.labels.Labels", "file": ""}, "its codec is none.\n  found: Labels"),
         ([], "its bundle.json is not as suite export writes it.\n  found: TypeError: codec []"),
         ({"class": "suite.codecs.text.Codec"}, "its codec names"),
         ({"class": "suite.codecs.text.TextClasses", "more": 1}, "its codec has no field more."),
@@ -293,9 +294,9 @@ def test_assets_that_lie_elsewhere(copy, file):
 
 
 def test_weights_that_do_not_fit(copy):
-    arrays = dict(tensors.read(copy / "weights.safetensors"))
+    arrays = dict(safetensors.read(copy / "weights.safetensors"))
     arrays["params/more"] = np.zeros(3, np.float32)
-    tensors.write(copy / "weights.safetensors", lambda: arrays.items())
+    safetensors.write(copy / "weights.safetensors", lambda: arrays.items())
     said = refusal(resealed(copy))
     assert said == (
         f'bundle "FOLDER", file "program/8.stablehlo": does not fit the weights and inputs.\n  found: params/more{FIX}'
@@ -374,8 +375,8 @@ def test_arrays_of_any_type_come_back(tmp_path, dtype):
     kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
     values = np.arange(21).reshape(3, 7).astype(np.float32) % (2 if dtype == "bool" else 8)
     arrays = {"a": values.astype(kind), "b": np.zeros((0, 4), kind), "c": np.array(1).astype(kind)}
-    tensors.write(tmp_path / "x", lambda: arrays.items(), {"format": "pt"})
-    found = tensors.read(tmp_path / "x")
+    safetensors.write(tmp_path / "x", lambda: arrays.items(), {"format": "pt"})
+    found = safetensors.read(tmp_path / "x")
     for name, array in arrays.items():
         assert found[name].dtype == kind and found[name].shape == array.shape
         np.testing.assert_array_equal(found[name].astype(np.float32), array.astype(np.float32))
@@ -390,7 +391,7 @@ def test_tensors_that_are_none_are_refused(tmp_path_factory, noise, length):
     header = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
     path.write_bytes(length.to_bytes(8, "little") + header[: length // 2] + noise)
     with pytest.raises(InputError, match="are cut short or tampered with"):
-        tensors.read(path)
+        safetensors.read(path)
 
 
 def test_offsets_outside_the_file_are_refused(tmp_path):
@@ -406,7 +407,7 @@ def test_offsets_outside_the_file_are_refused(tmp_path):
         header = json.dumps({"a": about}).encode()
         (tmp_path / "x").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 16)
         with pytest.raises(InputError, match="are cut short or tampered with"):
-            tensors.read(tmp_path / "x")
+            safetensors.read(tmp_path / "x")
 
 
 def test_a_codec_is_stored_as_it_was(bundle):

@@ -12,16 +12,16 @@ from suite.codecs.audio import AudioClasses
 from suite.codecs.image import ImageClasses
 from suite.codecs.table import CHOICES, Clicks
 from suite.codecs.text import Continuations, TextClasses, Translations
-from suite.config import from_json, to_json
 from suite.data import recordings
-from suite.data.characters import Characters
-from suite.data.image import PixelStatistics
-from suite.data.labels import Labels
-from suite.data.memory import Memory
+from suite.data.preprocessing.characters import Characters
+from suite.data.preprocessing.image import PixelStatistics
+from suite.data.preprocessing.labels import Labels
+from suite.data.preprocessing.tabular import Fields
+from suite.data.preprocessing.text import SentencePiece
 from suite.data.recordings import Recordings
-from suite.data.tabular import Fields
-from suite.data.text import SentencePiece
+from suite.data.sources.memory import Memory
 from suite.errors import InputError
+from suite.experiment.serialization import from_json, to_json
 
 TEXTS = [f"the film was {word}" for word in ("good", "bad", "fine", "dull")] * 5
 

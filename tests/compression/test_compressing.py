@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import suite
-from suite.cli import main
+from suite.cli.app import main
 from suite.compression import pruning, quantization, verdict
-from suite.compression.settings import Sparsity
-from suite.config import replace
 from suite.errors import InputError, Interrupted
+from suite.experiment.compression import Sparsity
+from suite.experiment.sections import replace
 from suite.tree import paths
 from tests import toy
 

@@ -10,21 +10,21 @@ import pytest
 from flax import nnx
 
 import suite
-from suite import metrics
-from suite.base import Batch
-from suite.compression.distillation import Distilled, Pair, attached, detached, hear, kept, matched, with_tables
-from suite.compression.recording import recording
-from suite.compression.settings import Distillation
-from suite.compression.students import Distill
-from suite.config import Optim, replace
+from suite.compression.distill import Distill
+from suite.contracts.batch import Batch
 from suite.errors import InputError
+from suite.evaluation.losses import binary_distillation_loss, cross_entropy, distillation_loss, masked_mean, tally
+from suite.experiment.compression import Distillation
+from suite.experiment.sections import Optim, replace
 from suite.models import audio, decoder, dnn, resnet, transformer
-from suite.optim import build
+from suite.nn.hooks import recording
+from suite.surgery.teacher import Distilled, Pair, attached, detached, hear, kept, matched, with_tables
+from suite.tasks.recommendation.click import ClickPrediction
+from suite.tasks.speech.recognition import SpeechRecognition
+from suite.tasks.text.language_modelling import LanguageModelling
+from suite.tasks.text.translation import Translation
+from suite.training.optim.optimizer import build
 from suite.tree import map_paths, paths
-from tasks.recommendation.click import ClickPrediction
-from tasks.speech.recognition import SpeechRecognition
-from tasks.text.language_modelling import LanguageModelling
-from tasks.text.translation import Translation
 from tests import toy
 
 ROWS, LENGTH, CLASSES = 4, 6, 3
@@ -46,11 +46,11 @@ class Texts:
 
     def loss(self, model, batch, rngs):
         logits = model(batch["tokens"], batch["tokens_mask"], rngs=rngs)
-        losses = metrics.cross_entropy(logits, batch["label"])
-        return metrics.masked_mean(losses, batch["mask"]), {"loss": metrics.tally(losses, batch["mask"])}
+        losses = cross_entropy(logits, batch["label"])
+        return masked_mean(losses, batch["mask"]), {"loss": tally(losses, batch["mask"])}
 
-    def divergence(self, ours, theirs, batch, temperature):
-        return jnp.where(batch["mask"], metrics.divergence(ours, theirs, temperature), 0)
+    def distillation_loss(self, ours, theirs, batch, temperature):
+        return jnp.where(batch["mask"], distillation_loss(ours, theirs, temperature), 0)
 
 
 def batch(seed=0, rows=ROWS) -> Batch:
@@ -114,10 +114,10 @@ class Pictures:
     """Classes of pictures, without data."""
 
     def loss(self, model, batch, rngs):
-        losses = metrics.cross_entropy(model(batch["image"], rows=batch["mask"], rngs=rngs), batch["label"])
-        return metrics.masked_mean(losses, batch["mask"]), {"loss": metrics.tally(losses, batch["mask"])}
+        losses = cross_entropy(model(batch["image"], rows=batch["mask"], rngs=rngs), batch["label"])
+        return masked_mean(losses, batch["mask"]), {"loss": tally(losses, batch["mask"])}
 
-    divergence = Texts.divergence
+    distillation_loss = Texts.distillation_loss
 
 
 def test_running_statistics_of_the_teacher_stay():
@@ -304,11 +304,11 @@ def drawn(*shape, seed=0):
 
 def test_divergence():
     ours, theirs = drawn(5, 7), drawn(5, 7, seed=1)
-    np.testing.assert_allclose(metrics.divergence(ours, theirs, 2.0), soft_distance(ours, theirs, 2.0), rtol=1e-4)
-    np.testing.assert_allclose(metrics.divergence(ours, ours + 3), np.zeros(5), atol=1e-6)
+    np.testing.assert_allclose(distillation_loss(ours, theirs, 2.0), soft_distance(ours, theirs, 2.0), rtol=1e-4)
+    np.testing.assert_allclose(distillation_loss(ours, ours + 3), np.zeros(5), atol=1e-6)
     odds = jnp.stack([ours[:, 0], jnp.zeros(5)], -1), jnp.stack([theirs[:, 0], jnp.zeros(5)], -1)
     np.testing.assert_allclose(
-        metrics.binary_divergence(ours[:, 0], theirs[:, 0], 2.0), soft_distance(*odds, 2.0), rtol=1e-4
+        binary_distillation_loss(ours[:, 0], theirs[:, 0], 2.0), soft_distance(*odds, 2.0), rtol=1e-4
     )
 
 
@@ -325,15 +325,15 @@ MASK = jnp.array([True, True, False])
 
 def test_divergence_of_clicks():
     ours, theirs = drawn(3), drawn(3, seed=1)
-    found = unmade(ClickPrediction).divergence(ours, theirs, {"mask": MASK}, 1.0)
-    np.testing.assert_allclose(found[:2], metrics.binary_divergence(ours, theirs)[:2])
+    found = unmade(ClickPrediction).distillation_loss(ours, theirs, {"mask": MASK}, 1.0)
+    np.testing.assert_allclose(found[:2], binary_distillation_loss(ours, theirs)[:2])
     assert found[2] == 0
 
 
 def test_divergence_of_running_text_is_a_sum_over_tokens_but_the_first():
     ours, theirs = drawn(3, 4, 5), drawn(3, 4, 5, seed=1)
     x = {"mask": MASK, "tokens_mask": jnp.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], bool)}
-    found = unmade(LanguageModelling).divergence(ours, theirs, x, 1.0)
+    found = unmade(LanguageModelling).distillation_loss(ours, theirs, x, 1.0)
     each = soft_distance(ours, theirs)
     np.testing.assert_allclose(found, [each[0].sum(), each[1, :2].sum(), 0], rtol=1e-4)
 
@@ -341,7 +341,7 @@ def test_divergence_of_running_text_is_a_sum_over_tokens_but_the_first():
 def test_divergence_of_a_translation_is_a_sum_over_its_tokens():
     ours, theirs = drawn(3, 2, 5), drawn(3, 2, 5, seed=1)
     x = {"mask": MASK, "target_mask": jnp.array([[1, 1], [1, 0], [1, 1]], bool)}
-    found = unmade(Translation).divergence(ours, theirs, x, 1.0)
+    found = unmade(Translation).distillation_loss(ours, theirs, x, 1.0)
     each = soft_distance(ours, theirs)
     np.testing.assert_allclose(found, [each[0].sum(), each[1, 0], 0], rtol=1e-4)
 
@@ -349,7 +349,7 @@ def test_divergence_of_a_translation_is_a_sum_over_its_tokens():
 def test_divergence_of_a_recording_is_the_mean_over_its_frames():
     ours, theirs = drawn(3, 4, 5), drawn(3, 4, 5, seed=1)
     real = jnp.array([[1, 1, 1, 1], [1, 0, 0, 0], [1, 1, 1, 1]], bool)
-    found = unmade(SpeechRecognition).divergence((ours, real), (theirs, real), {"mask": MASK}, 1.0)
+    found = unmade(SpeechRecognition).distillation_loss((ours, real), (theirs, real), {"mask": MASK}, 1.0)
     each = soft_distance(ours, theirs)
     np.testing.assert_allclose(found, [each[0].mean(), each[1, 0], 0], rtol=1e-4)
 
@@ -407,7 +407,7 @@ def test_parts_that_cannot_be_compared():
 
 def test_a_task_that_cannot_compare_answers():
     refused(
-        lambda: toy.Parity().divergence(None, None, {}, 1.0),
+        lambda: toy.Parity().distillation_loss(None, None, {}, 1.0),
         "flag --distill: Parity does not say how far two answers are apart.",
         "  try:   --distill.logits 0 --distill.hidden PART PART, to learn hidden states",
     )

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import suite
-from suite import experiments
 from suite.compression import verdict
-from suite.compression.teaching import INSIDE
-from suite.config import Finetune, replace
+from suite.compression.distill_trainer import INSIDE
 from suite.errors import InputError, Interrupted
+from suite.experiment import recipes
+from suite.experiment.sections import Finetune, replace
 from suite.tree import paths
 from tests.conftest import ROOT
 from tests.families import need_data, small
@@ -247,7 +247,7 @@ def test_a_recipe_for_own_data_takes_the_task_of_the_run(tmp_path):
         "train.steps": 6,
         "train.eval_every": 6,
     }
-    recipe = replace(experiments.load("text.classify", smoke=True), sizes)
+    recipe = replace(recipes.load("text.classify", smoke=True), sizes)
     made = suite.compress(whole, suite.Distill(recipe), tmp_path / "student")
     assert made.experiment.name == "text.classify"
     assert made.experiment.task.data == whole.experiment.task.data

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from suite.compression import quantized, rounding
-from suite.compression.calibration import calibrate
-from suite.config import Compression
+from suite.compression.calibrate import calibrate
 from suite.errors import InputError
+from suite.experiment.compression import Compression
 from suite.models import audio, decoder, deepfm, dnn, resnet, seq2seq, transformer, vit, wav2vec2, whisper
+from suite.surgery import quantize, quantize_weights
 from suite.tree import map_paths, paths
 from suite.weights import pretrained
 
@@ -94,7 +94,7 @@ def floats():
 
 def rounded(split, kind, inputs, **settings):
     model = nnx.merge(*split)
-    made = quantized.attach(model, Compression(quantize=kind, **settings), rounding.rounded)
+    made = quantize.attach(model, Compression(quantize=kind, **settings), quantize_weights.rounded)
     if kind == "int8-static":
         calibrate(made, lambda model, batch: model(*batch.values()), [dict(enumerate(inputs))])
     return made
@@ -144,7 +144,7 @@ def test_the_structure_that_a_checkpoint_fills(kind, floats):
     """What the trainer builds has the paths, shapes and formats of what rounding made."""
     for family, (config, _) in FAMILIES.items():
         made = nnx.state(rounded(floats[family][0], kind, ()), nnx.Param)
-        build = lambda config=config: quantized.attach(config.build(rngs=nnx.Rngs(0)), Compression(quantize=kind))
+        build = lambda config=config: quantize.attach(config.build(rngs=nnx.Rngs(0)), Compression(quantize=kind))
         wanted = nnx.state(nnx.eval_shape(build), nnx.Param)
         shapes = lambda state: {name: (leaf.shape, leaf.dtype) for name, leaf in paths(nnx.to_pure_dict(state)).items()}
         assert shapes(made) == shapes(wanted), family
@@ -197,14 +197,14 @@ def test_layers_that_are_named_stay(floats):
 )
 def test_refused_settings(change, message, floats):
     with pytest.raises(InputError) as error:
-        quantized.attach(nnx.merge(*floats["transformer"][0]), Compression(**{"quantize": "int8", **change}))
+        quantize.attach(nnx.merge(*floats["transformer"][0]), Compression(**{"quantize": "int8", **change}))
     assert str(error.value) == message
 
 
 def test_a_model_too_small_to_round():
     model = dnn.Config(inputs=8, outputs=3, hidden=(16,)).build(rngs=nnx.Rngs(0))
     with pytest.raises(InputError, match=r"the model has no layer of 512 weights or more to round"):
-        quantized.attach(model, Compression(quantize="int8"))
+        quantize.attach(model, Compression(quantize="int8"))
 
 
 def test_layers_that_no_record_reaches(floats):
@@ -212,7 +212,7 @@ def test_layers_that_no_record_reaches(floats):
     with pytest.raises(InputError) as error:
         made = rounded(floats["transformer"][0], "int8", inputs)
         for _, layer in nnx.iter_modules(made):
-            if isinstance(layer, quantized.QuantizedLinear):
+            if isinstance(layer, quantize.QuantizedLinear):
                 layer.inputs = "fixed"
         calibrate(made, lambda model, batch: model.encoder.tokens(batch[0]), [dict(enumerate(inputs))])
     assert str(error.value).startswith(

@@ -11,12 +11,14 @@ import pytest
 from flax import nnx
 
 import suite
-from suite.compression import compressing, quantized, rounding, verdict
-from suite.compression.calibration import training_batches
-from suite.compression.written import write
-from suite.config import Compression, Finetune, replace
+from suite.compression import compressing, verdict
+from suite.compression.calibrate import training_batches
+from suite.compression.run_writer import write
 from suite.errors import InputError
+from suite.experiment.compression import Compression
+from suite.experiment.sections import Finetune, replace
 from suite.models import dnn
+from suite.surgery import quantize, quantize_weights
 from suite.tree import paths
 from tests import toy
 
@@ -42,8 +44,8 @@ def test_training_for_it_closes_the_gap():
     graph, params, rest = nnx.split(float_model, nnx.Param, ...)
     x = jax.random.normal(jax.random.key(1), (512, 8)) @ jax.random.normal(jax.random.key(2), (8, 64)) * 8**-0.5
     answers = float_model(x)
-    made = lambda **settings: quantized.attach(
-        nnx.merge(graph, params, rest), Compression(quantize="int4", **settings), rounding.rounded
+    made = lambda **settings: quantize.attach(
+        nnx.merge(graph, params, rest), Compression(quantize="int4", **settings), quantize_weights.rounded
     )
     error = jax.jit(lambda model: jnp.mean((model(x) - answers) ** 2))
     lost = float(error(made()))
@@ -170,8 +172,8 @@ def test_a_scale_doesnt_reach_up_to_what_is_rarely_so_large():
     rng = np.random.default_rng(0)
     even = jnp.asarray(rng.uniform(-1, 1, (1024, 1024)), jnp.float32)
     spiky = even.at[0, 0].set(3.0)
-    errors = jax.jit(rounding.input_errors)
-    scale = lambda *batches: float(rounding.input_scale(sum(errors(batch) for batch in batches)))
+    errors = jax.jit(quantize_weights.input_errors)
+    scale = lambda *batches: float(quantize_weights.input_scale(sum(errors(batch) for batch in batches)))
     assert scale(even) == pytest.approx(1 / 127.5, rel=1e-3)
     assert scale(spiky) == pytest.approx(0.4 * 3 / 127.5, rel=1e-3)  # just beyond all the others
     assert scale(even, 3 * even) == pytest.approx(2 / 127.5, rel=1e-3)

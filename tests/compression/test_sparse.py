@@ -9,13 +9,13 @@ import optax
 import pytest
 
 import suite
-from suite.compression import sparse
-from suite.compression.settings import Sparsity
-from suite.config import Optim, replace
 from suite.errors import InputError
+from suite.experiment.compression import Sparsity
+from suite.experiment.sections import Optim, replace
 from suite.models import deepfm, transformer
-from suite.optim import build
 from suite.training.checkpoint import Checkpoints
+from suite.training.optim.optimizer import build
+from suite.training.optim.sparsity import Masked, living, masked, pruned_paths, settled
 from suite.training.trainer import _fields, assemble
 from suite.tree import paths
 from tests import toy
@@ -38,7 +38,7 @@ def drawn(*shape, seed=0):
 def test_a_pattern_is_exact_along_the_inputs(pattern, share, shape):
     kept, group = map(int, pattern.split(":"))
     scores = drawn(*shape)
-    mask = np.asarray(sparse.living(scores, jnp.float32(share), sparsity(share=share, pattern=pattern)))
+    mask = np.asarray(living(scores, jnp.float32(share), sparsity(share=share, pattern=pattern)))
     rows = np.moveaxis(np.asarray(scores), -2, -1).reshape(-1, group)
     stay = np.moveaxis(mask, -2, -1).reshape(-1, group)
     assert (stay.sum(1) == kept).all()
@@ -47,7 +47,7 @@ def test_a_pattern_is_exact_along_the_inputs(pattern, share, shape):
 
 
 def test_a_pattern_is_exact_where_scores_are_equal():
-    mask = sparse.living(jnp.ones((8, 3)), jnp.float32(0.5), sparsity(pattern="2:4"))
+    mask = living(jnp.ones((8, 3)), jnp.float32(0.5), sparsity(pattern="2:4"))
     assert (np.asarray(mask).reshape(2, 4, 3).sum(1) == 2).all()
 
 
@@ -56,7 +56,7 @@ def test_a_pattern_is_exact_where_scores_are_equal():
 def test_the_largest_stay(share, sign):
     """Scores of either sign, and of both."""
     scores = drawn(40, 25) if sign == 0 else sign * jnp.abs(drawn(40, 25))
-    mask = np.asarray(sparse.living(scores, jnp.float32(share), sparsity()))
+    mask = np.asarray(living(scores, jnp.float32(share), sparsity()))
     assert (~mask).sum() == round(share * 1000)
     if share:
         assert np.asarray(scores)[mask].min() > np.asarray(scores)[~mask].max()
@@ -65,7 +65,7 @@ def test_the_largest_stay(share, sign):
 def test_the_share_is_exact_where_scores_are_equal():
     """As of inputs that are always zero: half of these scores are equal, and lie between the others."""
     scores = jnp.concatenate([drawn(10, 8), jnp.zeros((10, 8))])
-    mask = np.asarray(sparse.living(scores, jnp.float32(0.5), sparsity()))
+    mask = np.asarray(living(scores, jnp.float32(0.5), sparsity()))
     assert mask.sum() == 80 and mask[:10][np.asarray(scores[:10]) > 0].all()
 
 
@@ -85,18 +85,18 @@ def steps(transform, params, gradient, count):
 def test_the_share_rises_along_a_cubic_curve():
     params = {"kernel": drawn(50, 40)}
     how = sparsity(share=0.8, begin=0.2, end=0.7, updates=1000)
-    transform = sparse.masked(optax.identity(), how, ["kernel"], 100)
+    transform = masked(optax.identity(), how, ["kernel"], 100)
     zeros = [float((made["kernel"] == 0).mean()) for made, _ in steps(transform, params, lambda i, p: p, 100)]
     done = np.clip((np.arange(100) - 20) / 50, 0, 1)
     np.testing.assert_allclose(zeros, 0.8 * (1 - (1 - done) ** 3), atol=1e-3)
-    assert sparse.settled(how, 100) == 71
+    assert settled(how, 100) == 71
     np.testing.assert_allclose(zeros[70:], 0.8, rtol=1e-6)
 
 
 def test_masks_change_as_often_as_they_are_told():
     params = {"kernel": drawn(50, 40)}
     how = sparsity(begin=0.0, end=0.5, updates=5)
-    transform = sparse.masked(optax.identity(), how, ["kernel"], 100)
+    transform = masked(optax.identity(), how, ["kernel"], 100)
     zeros = [int((made["kernel"] == 0).sum()) for made, _ in steps(transform, params, lambda i, p: p, 100)]
     changed = [i for i in range(1, 100) if zeros[i] != zeros[i - 1]]
     assert changed == [10, 20, 30, 40, 50] and zeros[-1] == 1000
@@ -107,7 +107,7 @@ def test_a_sparse_model_keeps_its_zeros():
     kernel = jnp.where(jnp.abs(drawn(40, 25)) > 0.67, drawn(40, 25), 0)
     zero = np.asarray(kernel == 0)
     how = sparsity(share=float(zero.mean()), begin=0.0, end=0.0)
-    transform = sparse.masked(optax.sgd(0.1), how, ["kernel"], 20)
+    transform = masked(optax.sgd(0.1), how, ["kernel"], 20)
     for made, _ in steps(transform, {"kernel": kernel}, lambda i, p: {"kernel": drawn(40, 25, seed=i)}, 5):
         np.testing.assert_array_equal(np.asarray(made["kernel"]) == 0, zero)
 
@@ -125,7 +125,7 @@ def test_movement_keeps_what_moves_away_from_zero(criterion, gone):
     """Its weights are the smaller ones all along; so is their product with the gradient, whose size taylor takes."""
     params = {"kernel": jnp.asarray([[0.1, -0.1, 0.1, -0.1], [1.0, -1.0, 1.0, -1.0]])}
     how = sparsity(criterion=criterion, begin=0.5, end=0.5)
-    transform = sparse.masked(optax.sgd(0.01), how, ["kernel"], 20)
+    transform = masked(optax.sgd(0.01), how, ["kernel"], 20)
     *_, (made, _) = steps(transform, params, trend, 20)
     assert (made["kernel"][gone] == 0).all() and (made["kernel"][1 - gone] != 0).all()
 
@@ -133,7 +133,7 @@ def test_movement_keeps_what_moves_away_from_zero(criterion, gone):
 def test_scores_are_their_sums():
     params = {"kernel": drawn(6, 4), "bias": drawn(4)}
     gradient = lambda i, p: {"kernel": drawn(6, 4, seed=i + 1), "bias": drawn(4, seed=i)}
-    transform = sparse.masked(optax.identity(), sparsity(criterion="movement", begin=1.0, end=1.0), ["kernel"], 10)
+    transform = masked(optax.identity(), sparsity(criterion="movement", begin=1.0, end=1.0), ["kernel"], 10)
     expected, before = np.zeros((6, 4)), params
     for i, (made, state) in enumerate(steps(transform, params, gradient, 5)):
         expected -= np.asarray(before["kernel"] * gradient(i, None)["kernel"])
@@ -154,20 +154,20 @@ def abstract(config):
 
 
 def test_embeddings_norms_biases_and_the_head_are_left_alone():
-    chosen = sparse.pruned_paths(sparsity(), abstract(MODEL), (), MODEL.layer_of, MODEL.depth)
+    chosen = pruned_paths(sparsity(), abstract(MODEL), (), MODEL.layer_of, MODEL.depth)
     parts = ("attention/query", "attention/key", "attention/value", "attention/out", "mlp/up", "mlp/down")
     assert set(chosen) == {f"encoder/layers/{i}/{part}/kernel" for i in range(2) for part in parts}
-    fewer = sparse.pruned_paths(sparsity(exclude=(r"layers/0", r"attention")), abstract(MODEL))
+    fewer = pruned_paths(sparsity(exclude=(r"layers/0", r"attention")), abstract(MODEL))
     assert set(fewer) == {"encoder/layers/1/mlp/up/kernel", "encoder/layers/1/mlp/down/kernel", "head/kernel"}
     frozen = {"encoder/layers/0/mlp/up/kernel"}
-    assert frozen.isdisjoint(sparse.pruned_paths(sparsity(), abstract(MODEL), frozen))
+    assert frozen.isdisjoint(pruned_paths(sparsity(), abstract(MODEL), frozen))
     clicks = deepfm.Config(rows=20, fields=3, width=4, hidden=(16,))
-    assert sparse.pruned_paths(Sparsity(share=0.5), abstract(clicks)) == ("layers/0/kernel",)
+    assert pruned_paths(Sparsity(share=0.5), abstract(clicks)) == ("layers/0/kernel",)
 
 
 def test_nothing_is_pruned_where_nothing_is_asked():
-    assert sparse.pruned_paths(Sparsity(), abstract(MODEL)) == ()
-    assert sparse.settled(Sparsity(), 100) == 0
+    assert pruned_paths(Sparsity(), abstract(MODEL)) == ()
+    assert settled(Sparsity(), 100) == 0
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_nothing_is_pruned_where_nothing_is_asked():
 )
 def test_what_is_refused(changes, lines):
     with pytest.raises(InputError) as error:
-        sparse.pruned_paths(sparsity(**changes), abstract(MODEL), (), MODEL.layer_of, MODEL.depth)
+        pruned_paths(sparsity(**changes), abstract(MODEL), (), MODEL.layer_of, MODEL.depth)
     assert str(error.value).splitlines() == lines
 
 
@@ -401,4 +401,4 @@ def test_eight_devices_prune_as_one(child, tmp_path):
 def test_the_optimiser_of_a_recipe_is_as_before_where_nothing_is_pruned():
     params = {"kernel": drawn(4, 4)}
     plain = build(Optim(learning_rate=1e-2), params, 10)
-    assert not isinstance(plain.init(params), sparse.Masked)
+    assert not isinstance(plain.init(params), Masked)

@@ -11,7 +11,7 @@ from flax import nnx
 
 from suite.compression import structured
 from suite.errors import InputError
-from suite.metrics import cross_entropy
+from suite.evaluation.losses import cross_entropy
 from suite.models import audio, decoder, deepfm, dnn, resnet, seq2seq, transformer, vit, wav2vec2, whisper
 from suite.tree import map_paths, nest, paths
 from suite.weights.imports import pattern

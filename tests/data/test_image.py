@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from suite.data import image as images
-from suite.data.labels import Labels
-from suite.data.sources import Digits, Memory
+from suite.data.preprocessing import image as images
+from suite.data.preprocessing.labels import Labels
+from suite.data.sources.datasets import Digits, Memory
 from suite.errors import InputError
 
 BATCH = np.random.default_rng(0).integers(1, 256, (16, 12, 10, 3), dtype=np.uint8)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from suite.data.inspect import inspect, render
-from suite.data.sources import Digits, Memory
+from suite.data.inspection import inspect, render
+from suite.data.sources.datasets import Digits, Memory
 from suite.errors import InputError
 
 SPLITS = {

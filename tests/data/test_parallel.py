@@ -5,8 +5,8 @@ import gzip
 import numpy as np
 import pytest
 
-from suite.data.memory import Memory, Stacked
-from suite.data.sources import ParallelLines, Table, from_path
+from suite.data.sources.datasets import ParallelLines, Table, from_path
+from suite.data.sources.memory import Memory, Stacked
 from suite.errors import InputError
 
 ENGLISH = [f"the dog {i} runs" for i in range(40)]

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from suite.base import Ragged
-from suite.data.padding import default_buckets, pad
-from suite.data.pipeline import Encoder, Plan, dispatches, make_plan, ragged_lengths, spans
+from suite.contracts.batch import Ragged
+from suite.data.pipeline.dispatches import Encoder, Plan, dispatches, make_plan, ragged_lengths, spans
+from suite.data.pipeline.padding import default_buckets, pad
 from suite.errors import InputError
 from tests.toy import Parity
 

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from suite.base import Asset
-from suite.data import audio, recordings
-from suite.data.sources import SPLITS, Folder, Memory, from_path, read_input
-from suite.data.speech_sources import AudioManifest, LJSpeech, SphinxFeatures, SpokenDigits
-from suite.data.speech_text import UNKNOWN, Characters, Pieces, with_transcripts
+from suite.contracts.preprocessor import Preprocessor
+from suite.data import recordings
+from suite.data.preprocessing import audio
+from suite.data.preprocessing.transcripts import UNKNOWN, Characters, Pieces, with_transcripts
+from suite.data.sources.datasets import SPLITS, Folder, Memory, from_path, read_input
+from suite.data.sources.speech import AudioManifest, LJSpeech, SphinxFeatures, SpokenDigits
 from suite.errors import InputError
-from suite.nn.spectral import LogMel
+from suite.nn.audio.spectral import LogMel
 
 RATE = 8000
 FRONT_END = LogMel(sample_rate=RATE, window=200, hop=80, fft=256, bins=12)
@@ -29,7 +30,7 @@ def write(path, samples=None, rate=RATE):
     return str(path)
 
 
-def fitted(asset: Asset, tmp_path, values, name="audio"):
+def fitted(asset: Preprocessor, tmp_path, values, name="audio"):
     file = tmp_path / f"fitted{asset.suffix}"
     asset.fit(Memory({name: values}, {name: name}), name, file)
     return type(asset)(**{**asset.__dict__, "file": str(file)})

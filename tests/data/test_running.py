@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from suite.data.characters import Characters
-from suite.data.memory import Memory
-from suite.data.running import RunningText, Stretches, joined
+from suite.data.preprocessing.characters import Characters
+from suite.data.sources.memory import Memory
+from suite.data.sources.running_text import RunningText, Stretches, joined
 from suite.errors import InputError
 
 

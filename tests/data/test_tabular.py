@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from suite.data import streamed, tables
-from suite.data.memory import Memory
-from suite.data.sources import Table
-from suite.data.tabular import MISSING, NO_ROW, UNSEEN, Fields
-from suite.data.tabular_clicks import CRITEO, MovieLens, split_by_time
-from suite.data.tabular_schema import guess
-from suite.data.tabular_values import clicks, items, numbers, texts
+from suite.data.preprocessing.tabular import MISSING, NO_ROW, UNSEEN, Fields
+from suite.data.preprocessing.tabular_schema import guess
+from suite.data.preprocessing.tabular_values import clicks, items, numbers, texts
+from suite.data.sources import streamed_tables, tables
+from suite.data.sources.clicks import CRITEO, MovieLens, split_by_time
+from suite.data.sources.datasets import Table
+from suite.data.sources.memory import Memory
 from suite.errors import InputError
 
 
@@ -89,7 +89,7 @@ def test_moments_do_not_depend_on_chunks(tmp_path, monkeypatch):
     x = 1e8 + rng.standard_normal(1000)
     source = Memory({"x": x, "clicked": np.zeros(1000)})
     whole = fitted(source, tmp_path).numbers[0]
-    monkeypatch.setattr("suite.data.tabular.CHUNK", 7)
+    monkeypatch.setattr("suite.data.preprocessing.tabular.CHUNK", 7)
     parts = fitted(source, tmp_path).numbers[0]
     assert whole.std == pytest.approx(x.std(), rel=1e-6) and parts.std == pytest.approx(x.std(), rel=1e-6)
     assert whole.mean == pytest.approx(x.mean()) and parts.mean == pytest.approx(x.mean())
@@ -132,7 +132,7 @@ def test_hashed_categories_keep_to_their_rows_and_their_hash(tmp_path):
 
 
 def test_a_column_of_too_many_values_is_hashed(tmp_path, monkeypatch):
-    monkeypatch.setattr("suite.data.tabular.MOST_VALUES", 50)
+    monkeypatch.setattr("suite.data.preprocessing.tabular.MOST_VALUES", 50)
     source = Memory({"a": [f"v{i % 90}" for i in range(500)], "clicked": [0, 1] * 250})
     (field,) = fitted(source, tmp_path).fields
     assert field.hashed and field.size == 50
@@ -240,11 +240,11 @@ def columns_of(source):
 @pytest.mark.parametrize("late", ["", "1.5,2.5,x1,word,,0", "many,few,00,word,1.25,1"])
 def test_a_streamed_csv_is_the_one_that_is_read_whole(tmp_path, monkeypatch, late):
     """Also where the last of many blocks has values that the first block's types don't hold."""
-    monkeypatch.setattr(streamed, "BLOCK", 4096)
+    monkeypatch.setattr(streamed_tables, "BLOCK", 4096)
     file = write_csv(tmp_path / "t.csv", ragged=2, late=late)
     whole = tables.load(file, "", (), ("code",))
     mapped = tables.load(file, "", (), ("code",), most=0)
-    assert isinstance(mapped, streamed.Mapped) and not isinstance(whole, streamed.Mapped)
+    assert isinstance(mapped, streamed_tables.Mapped) and not isinstance(whole, streamed_tables.Mapped)
     assert whole.schema == mapped.schema and whole.schema["code"] == "text"
     assert whole.dropped == mapped.dropped == {"wrong number of fields": 2}
     for name, values in columns_of(whole).items():
@@ -254,7 +254,7 @@ def test_a_streamed_csv_is_the_one_that_is_read_whole(tmp_path, monkeypatch, lat
 
 
 def test_a_streamed_parquet_is_the_one_that_is_read_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(streamed, "ROWS", 50)
+    monkeypatch.setattr(streamed_tables, "ROWS", 50)
     n = 1000
     table = pa.table(
         {

@@ -6,9 +6,9 @@ import pickle
 import numpy as np
 import pytest
 
-from suite.base import Ragged
-from suite.data.sources import Memory, SyntheticSentiment
-from suite.data.text import SentencePiece, clean, clean_mask, token_dropout
+from suite.contracts.batch import Ragged
+from suite.data.preprocessing.text import SentencePiece, clean, clean_mask, token_dropout
+from suite.data.sources.datasets import Memory, SyntheticSentiment
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from suite.assets import bind, fill, prepare
-from suite.base import Ragged
-from suite.config import Experiment, replace
-from suite.data.sources import Memory, SyntheticSentiment
-from suite.data.text import SentencePiece, token_dropout
-from suite.data.tokenizers import Published
+from suite.contracts.batch import Ragged
+from suite.data.preprocessing.text import SentencePiece, token_dropout
+from suite.data.preprocessing.tokenizers import Published
+from suite.data.sources.datasets import Memory, SyntheticSentiment
 from suite.errors import InputError
+from suite.experiment.sections import Experiment, replace
 from suite.models import transformer
-from tasks.text.classification import TextClassification
+from suite.tasks.text.classification import TextClassification
+from suite.training.preprocessors import bind, fill, prepare
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "film", "##s", "cafe", "fine", ".", "\u96fb", "not"]
 GPT2 = {"a": 0, "b": 1, "\u0120": 2, "ab": 3, "\u0120ab": 4, "<|endoftext|>": 5}

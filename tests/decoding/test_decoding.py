@@ -7,7 +7,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from suite.data.sources import Memory
+from suite.data.sources.datasets import Memory
 from suite.decoding import Beam, Greedy, NGrams
 from suite.decoding.ctc import Rules
 from suite.decoding.ngrams import count_ngrams, read_arpa, write_arpa

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from suite import sharding
-from suite.config import Parallel
+from suite.experiment.sections import Parallel
 from suite.models import decoder, seq2seq, transformer, vit, wav2vec2, whisper
-from suite.nn.layout import Layout, laid_out
+from suite.parallel import sharding
+from suite.parallel.layout import Layout, laid_out
 from suite.tree import map_paths, paths
 
 ROWS, LENGTH = 8, 16

@@ -11,13 +11,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from suite.base import Tally
-from suite.distributed import hosts
-from suite.distributed.joining import Place, joined
-from suite.distributed.parts import own_part, own_rows, place
+from suite.contracts.metric import MetricState
 from suite.errors import InputError, RunError
-from suite.metrics import Overlap, Ranking
-from suite.sharding import batch_sharding, make_mesh
+from suite.evaluation.metrics.ranking import Ranking
+from suite.evaluation.metrics.translation import Overlap
+from suite.parallel import hosts
+from suite.parallel.batch_shards import own_part, own_rows, place
+from suite.parallel.rendezvous import Place, joined
+from suite.parallel.sharding import batch_sharding, make_mesh
 
 
 def fails(error):
@@ -53,14 +54,14 @@ def main(process: int, folder: Path) -> None:
     sums = {
         "auc": Ranking((rows, rows), (rows,)),
         "bleu": Overlap(np.array([process, 2]), 3, "chrf"),
-        "loss": Tally(np.float64(0.5), process),
+        "loss": MetricState(np.float64(0.5), process),
     }
     total = hosts.added(sums)
     print("auc", *(part.tolist() for part in total["auc"].total), "|", *(part.tolist() for part in total["auc"].count))
     print("bleu", total["bleu"].total.tolist(), total["bleu"].count, total["bleu"].metric)
     print("loss", total["loss"].total, total["loss"].count)
 
-    from suite.config import Parallel
+    from suite.experiment.sections import Parallel
 
     for parallel in (Parallel(), Parallel(data=2, tensor=2), Parallel(data=1, tensor=4)):
         mesh = make_mesh(parallel)

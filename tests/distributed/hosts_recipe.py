@@ -1,6 +1,6 @@
 """The recipe that test_hosts gives the command line: dropout, parameters split over all devices, a short last batch."""
 
-from suite.config import replace
+from suite.experiment.sections import replace
 from tests import toy
 
 

@@ -12,9 +12,9 @@ import jax
 import numpy as np
 
 import suite
-from suite.assets import prepare
-from suite.data.pipeline import Encoder, dispatches, make_plan, to_device
-from suite.distributed.parts import placer
+from suite.data.pipeline.dispatches import Encoder, dispatches, make_plan, to_device
+from suite.parallel.batch_shards import placer
+from suite.training.preprocessors import prepare
 from suite.training.trainer import assemble
 from suite.tree import paths
 from tests.families import small

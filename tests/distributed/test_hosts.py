@@ -17,11 +17,11 @@ import psutil
 import pytest
 
 import suite
-from suite import cli
-from suite.config import Parallel
-from suite.data.pipeline import Encoder, make_plan
-from suite.distributed.joining import Place, find_place, muster
+from suite.cli import app
+from suite.data.pipeline.dispatches import Encoder, make_plan
 from suite.errors import InputError, RunError
+from suite.experiment.sections import Parallel
+from suite.parallel.rendezvous import Place, find_place, muster
 from suite.training.checkpoint import Checkpoints
 from suite.training.trainer import assemble, restore
 from tests import toy
@@ -164,7 +164,7 @@ def test_a_notice_of_preemption_stops_all_at_one_step(two, tmp_path):
         time.sleep(0.005)
     launcher.terminate()
     _, err = launcher.communicate(timeout=60)
-    assert launcher.returncode == cli.INTERRUPTED, err
+    assert launcher.returncode == app.INTERRUPTED, err
     assert len(re.findall(r"interrupted at step \d+; go on with", err)) == 1
     finished(again, 2)
     assert logged(folder) == logged(two[0])
@@ -315,7 +315,7 @@ def test_a_missing_process_is_named_by_all_that_came():
 def test_a_missing_first_process_is_named(capsys):
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(SystemExit) as stop:
-        cli.main([*TRAIN, "--coordinator", address, "--processes", "2", "--process-id", "1", "--join-seconds", "1"])
+        app.main([*TRAIN, "--coordinator", address, "--processes", "2", "--process-id", "1", "--join-seconds", "1"])
     assert stop.value.code == 1
     assert capsys.readouterr().err == (
         "suite train: no answer, missing: 0, to whom the others report\n"

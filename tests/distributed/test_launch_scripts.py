@@ -4,7 +4,7 @@ import subprocess
 
 import yaml
 
-from suite.distributed.joining import Place, find_place
+from suite.parallel.rendezvous import Place, find_place
 from tests.conftest import ROOT
 
 

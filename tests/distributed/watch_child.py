@@ -9,12 +9,12 @@ import signal
 import sys
 import time
 
-from suite.distributed.joining import Place, muster
-from suite.distributed.watch import Watch
+from suite.parallel.failure_detector import FailureDetector
+from suite.parallel.rendezvous import Place, muster
 
 if __name__ == "__main__":
     count, process, does = int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-    watch = Watch(process, muster(Place(sys.argv[1], count, process, join_seconds=30)), count)
+    watch = FailureDetector(process, muster(Place(sys.argv[1], count, process, join_seconds=30)), count)
     watch.start()
     if does == "dies":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import suite
-from suite import adaptation
-from suite.data.sources import Table
+from suite.data.sources.datasets import Table
 from suite.errors import InputError, RunError
 from suite.exporting import agreement, exporting, tracing
+from suite.surgery import lora
 from tests import toy
 from tests.untrained import TASKS, adapted, copied, images, resealed, untrained
 
@@ -66,7 +66,7 @@ def test_matrices_that_are_always_rounded_are_rounded_once(tmp_path):
 def test_low_rank_additions_are_folded(tmp_path):
     run = untrained(adapted(tmp_path), tmp_path / "run")
     params, rest = run.variables
-    run.__dict__["_weights"] = (adaptation.with_additions(params, jax.tree.map(lambda x: x + 0.3, params)), rest)
+    run.__dict__["_weights"] = (lora.with_additions(params, jax.tree.map(lambda x: x + 0.3, params)), rest)
     bundle = suite.export(run, tmp_path / "bundle")
     assert bundle.weights and not any("addition" in name for name in bundle.weights)
     assert json.loads((bundle.folder / "experiment.json").read_text())["finetune"]["kind"] == "full"

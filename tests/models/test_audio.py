@@ -11,10 +11,10 @@ import optax
 import pytest
 from flax import nnx
 
-from suite import precision
-from suite.config import Precision
 from suite.errors import InputError
+from suite.experiment.sections import Precision
 from suite.models import audio, wav2vec2, whisper
+from suite.training import precision
 from suite.tree import paths
 
 SHORT = {

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from suite import precision
-from suite.config import Precision
 from suite.errors import InputError
+from suite.experiment.sections import Precision
 from suite.models import decoder, dnn
+from suite.training import precision
 
 
 def tiny(**fields):

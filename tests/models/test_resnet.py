@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from suite import optim, precision
-from suite.config import Optim, Precision
 from suite.errors import InputError
+from suite.experiment.sections import Optim, Precision
 from suite.models import dnn, resnet
-from suite.nn.layout import Layout, laid_out
+from suite.parallel.layout import Layout, laid_out
+from suite.training import precision
+from suite.training.optim import optimizer
 from suite.tree import paths
 
 TINY = {"channels": 3, "outputs": 5, "blocks": (1, 2), "widths": (8, 12), "stem_width": 8}
@@ -128,7 +129,9 @@ def test_depth_for_layer_wise_rates():
     assert found["stages/0/0/layers/0/conv/kernel"] == 1 and found["stages/1/1/layers/1/norm/scale"] == 3
     build = jax.jit(lambda: nnx.to_pure_dict(nnx.state(config.build(rngs=nnx.Rngs(0)), nnx.Param)))
     state = build()
-    tx = optim.build(Optim(layer_decay=0.5, frozen=("^stem/", "^stages/0/")), state, 10, config.layer_of, config.depth)
+    tx = optimizer.build(
+        Optim(layer_decay=0.5, frozen=("^stem/", "^stages/0/")), state, 10, config.layer_of, config.depth
+    )
     grads = jax.tree.map(jnp.ones_like, state)
     moved = paths(jax.jit(lambda grads, state: tx.update(grads, tx.init(state), state)[0])(grads, state))
     assert not moved["stem/conv/kernel"].any() and not moved["stages/0/0/layers/0/conv/kernel"].any()

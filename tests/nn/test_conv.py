@@ -9,10 +9,11 @@ import pytest
 from flax import nnx
 from jax import lax
 
-from suite import precision
-from suite.config import Precision
-from suite.nn import conv, onednn, patches
+from suite.experiment.sections import Precision
+from suite.nn import conv
 from suite.nn.conv import Conv, conv2d, conv2d_finished
+from suite.nn.cpu import onednn, patches
+from suite.training import precision
 
 # height, width, size, stride, padding, groups, inputs, outputs
 SHAPES = [

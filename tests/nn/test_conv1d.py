@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from suite.nn import conv1d, relative
+from suite.nn import conv1d, relative_attention
 from suite.nn.conv1d import Conv1d, DepthwiseConv1d, PositionalConv
-from suite.nn.relative import RelativeAttention
+from suite.nn.relative_attention import RelativeAttention
 
 
 def normal(seed, *shape):
@@ -113,7 +113,7 @@ def test_positional_convolution_normalises_each_tap(taps):
 def test_scores_are_aligned_by_distance():
     length = 5
     index = jnp.arange(2.0 * length - 1)
-    aligned = relative.align(jnp.broadcast_to(index, (1, 2, length, 2 * length - 1)))
+    aligned = relative_attention.align(jnp.broadcast_to(index, (1, 2, length, 2 * length - 1)))
     query, key = jnp.meshgrid(jnp.arange(length), jnp.arange(length), indexing="ij")
     np.testing.assert_array_equal(aligned[0, 1], length - 1 - query + key)
 

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from suite.nn.ctc import ctc_fits, ctc_loss
+from suite.nn.audio.ctc import ctc_fits, ctc_loss
 
 
 def case(seed, rows=6, frames=20, symbols=5, most=8):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import qwix
 
-from suite.nn import int8
+from suite.nn.quant import int8
 
 RNG = np.random.default_rng(0)
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from suite.generation import Decoding, generate
+from suite.decoding.generation import Decoding, generate
 from suite.models import decoder
-from suite.nn.narrow import NarrowLinear, narrowed
+from suite.nn.quant.bfloat16_weights import NarrowLinear, narrowed
 
 
 def test_a_narrow_copy_says_the_same_and_leaves_the_model_alone():

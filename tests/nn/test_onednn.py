@@ -12,9 +12,9 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from suite.models import resnet
-from suite.nn import native, onednn
 from suite.nn.conv import conv2d
-from suite.nn.layout import Layout, laid_out
+from suite.nn.cpu import native, onednn
+from suite.parallel.layout import Layout, laid_out
 
 needed = pytest.mark.skipif(onednn.version() is None, reason="needs oneDNN: pip install 'suite[cpu]'")
 

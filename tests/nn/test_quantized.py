@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from suite.compression.quantized import AWARE, KINDS, ROUNDED
-from suite.compression.rounding import rounded
 from suite.errors import InputError
 from suite.nn.conv import Conv
 from suite.nn.conv1d import Conv1d, DepthwiseConv1d, PositionalConv
 from suite.nn.embedding import Embedding, LearnedPositions
 from suite.nn.linear import Linear
-from suite.nn.quantized import BLOCK, Format, QuantizedTable, pack, tiling, unpack
+from suite.nn.quant.layers import BLOCK, Format, QuantizedTable, pack, tiling, unpack
 from suite.nn.table import StackedTable
+from suite.surgery.quantize import AWARE, KINDS, ROUNDED
+from suite.surgery.quantize_weights import rounded
 
 RNG = np.random.default_rng(0)
 RNGS = nnx.Rngs(0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from suite.errors import InputError
-from suite.nn.spectral import LogMel, SpecAugment, kaldi, mfcc, standardise, whisper
+from suite.nn.audio.spectral import LogMel, SpecAugment, kaldi, mfcc, standardise, whisper
 from tests.parity.golden import load
 from tests.parity.peers_spectral import recordings, spectral
 

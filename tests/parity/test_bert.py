@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file
 
-from suite import run
 from suite.models import transformer
+from suite.runs import verbs
 from suite.tree import paths
 from suite.weights import pretrained
 from suite.weights.imports import pattern
@@ -205,7 +205,7 @@ def test_minilm_embeds_sentences_as_transformers_does():
 @needs_minilm
 def test_minilm_comes_back_bit_by_bit(tmp_path):
     folder = peers_bert.minilm_folder()
-    run.convert(folder, tmp_path / "ours")
+    verbs.convert(folder, tmp_path / "ours")
     written, wanted = load_file(tmp_path / "ours" / "model.safetensors"), load_file(folder / "model.safetensors")
     assert wanted.keys() - written.keys() == {"embeddings.position_ids"}
     for name, value in written.items():

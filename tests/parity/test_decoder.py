@@ -9,8 +9,8 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file
 
+from suite.decoding.generation import Decoding, generate
 from suite.errors import InputError
-from suite.generation import Decoding, generate
 from suite.weights import pretrained
 from tests.parity import golden
 

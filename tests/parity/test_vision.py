@@ -11,10 +11,10 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import suite
-from suite import experiments
-from suite.config import replace
-from suite.data.sources import Folder
+from suite.data.sources.datasets import Folder
 from suite.errors import InputError
+from suite.experiment import recipes
+from suite.experiment.sections import replace
 from suite.models import resnet
 from suite.tree import paths
 from suite.weights import pretrained
@@ -173,7 +173,7 @@ def test_fine_tuning_on_a_folder_of_images(tmp_path):
     made = golden.load("resnet_basic")
     published = golden.folder(made, tmp_path / "published")
     experiment = replace(
-        experiments.load("vision.finetune", smoke=True),
+        recipes.load("vision.finetune", smoke=True),
         {
             "task.data": Folder(path=str(pictures(tmp_path / "photos"))),
             "task.statistics.size": (24, 24),
@@ -196,7 +196,7 @@ def test_fine_tuning_on_a_folder_of_images(tmp_path):
 def test_the_recipe_of_imagenet_on_generated_images(tmp_path):
     """ImageNet itself is too large to be here: the same task, network and augmentation on a folder."""
     photos = Folder(path=str(pictures(tmp_path / "photos", 40)))
-    experiment = experiments.load("vision.imagenet_resnet50", smoke=True)
+    experiment = recipes.load("vision.imagenet_resnet50", smoke=True)
     experiment = replace(experiment, {"task.data": photos, "task.statistics.size": (40, 40)})
     run = suite.train(experiment, tmp_path / "run")
     losses = [value for value in run.history["train/loss"] if value is not None]

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import jax
 
-from suite import config, experiments, run, sharding
-from suite.assets import prepare
-from suite.data.pipeline import Encoder, make_plan
+from suite.data.pipeline.dispatches import Encoder, make_plan
+from suite.experiment import recipes, sections
+from suite.parallel import sharding
+from suite.runs import verbs
+from suite.training.preprocessors import prepare
 from suite.training.trainer import assemble
 
-folder, recipe = Path(sys.argv[1]), experiments.load(sys.argv[2])
+folder, recipe = Path(sys.argv[1]), recipes.load(sys.argv[2])
 by_fsdp = {}
 for n in (1, 2, 4, 8):
-    changed = config.replace(recipe, {"parallel.data": 1, "parallel.fsdp": n})
-    by_fsdp[n] = run.plan(changed, "tpu-v5e-8")["memory"]
+    changed = sections.replace(recipe, {"parallel.data": 1, "parallel.fsdp": n})
+    by_fsdp[n] = verbs.plan(changed, "tpu-v5e-8")["memory"]
 
 # A run's own state and step, on the mesh that the recipe asks for.
 source = recipe.task.source("train")

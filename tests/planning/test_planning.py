@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from suite import experiments, run
 from suite.errors import InputError
+from suite.experiment import recipes
 from suite.planning.hardware import GIB, HARDWARE, Hardware, hardware
 from suite.planning.planning import advice, fits, parts, plan_step, render, report, sent_bytes
+from suite.runs import verbs
 from tests.conftest import ROOT
 
 RECIPE = '''"""A task of the recipe's own, that no other process can import."""
@@ -211,7 +212,7 @@ def test_a_share_of_the_parameters_under_fsdp(on_eight):
 
 
 def test_a_plan_for_devices_that_are_not_here(recipe, on_eight):
-    found = run.plan(experiments.load(str(recipe)), "tpu-v5e-8")
+    found = verbs.plan(recipes.load(str(recipe)), "tpu-v5e-8")
     assert on_eight["mesh"] == found["mesh"] == {"data": 2, "fsdp": 4, "tensor": 1}
     for name, size in on_eight["before"].items():
         assert found["memory"][name] == size == on_eight["after"][name]
@@ -228,10 +229,10 @@ def test_a_plan_for_devices_that_are_not_here(recipe, on_eight):
 
 def test_a_mesh_that_does_not_suit(recipe):
     with pytest.raises(InputError, match="multiples of 8 devices") as refused:
-        run.plan(experiments.load(str(recipe)), "tpu-v5e-12")
+        verbs.plan(recipes.load(str(recipe)), "tpu-v5e-12")
     assert "found: 12 devices" in str(refused.value)
     with pytest.raises(InputError, match="more than can be simulated"):
-        run.plan(experiments.load(str(recipe)), "tpu-v5p-4096")
+        verbs.plan(recipes.load(str(recipe)), "tpu-v5p-4096")
 
 
 @pytest.mark.slow
@@ -253,10 +254,10 @@ def test_a_pod(command):
 
 def click_cost(rows, devices=1):
     """A step of DeepFM with Adam by rows, of batch 512 and 26 fields."""
-    from suite.config import Experiment, Optim, Parallel, Train
+    from suite.experiment.sections import Experiment, Optim, Parallel, Train
     from suite.models import deepfm
     from suite.planning.simulation import simulated_cost, step_cost
-    from tasks.recommendation.click import ClickPrediction
+    from suite.tasks.recommendation.click import ClickPrediction
 
     model = deepfm.Config(rows=rows, fields=26, width=15, hidden=(32,))
     experiment = Experiment(

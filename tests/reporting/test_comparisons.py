@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import suite
-from suite.config import replace, to_json
-from suite.data.sources import ArrayFile, Digits
+from suite.data.sources.datasets import ArrayFile, Digits
+from suite.experiment.sections import replace
+from suite.experiment.serialization import to_json
 from suite.reporting.comparisons import compare
 from suite.reporting.side_by_side import render, save
 from tests import pages, toy

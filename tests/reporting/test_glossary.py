@@ -2,7 +2,7 @@
 
 import pytest
 
-from suite.intervals import Interval
+from suite.evaluation.bootstrap import Interval
 from suite.reporting.glossary import TERMS, apart, difference, ranged, shown, term, way
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from suite.errors import InputError
-from suite.exhibits import Image, Sound
-from suite.intervals import Interval
+from suite.evaluation.artifacts import Image, Sound
+from suite.evaluation.bootstrap import Interval
 from suite.reporting import pictures, svg
 from suite.reporting.blocks import (
     Card,

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 import suite
-from suite.commands.options import apply_flags
-from suite.config import Goal, replace, to_json
-from suite.data.sources import Table
+from suite.cli.options import apply_flags
+from suite.data.sources.datasets import Table
+from suite.experiment.goal import Goal
+from suite.experiment.sections import replace
+from suite.experiment.serialization import to_json
 from suite.reporting import configuration, training
 from suite.reporting.evidence import Evidence
 from tests import pages, toy
@@ -120,10 +122,10 @@ def test_what_was_changed_of_the_recipe_and_how_to_do_it_again(digits, page, tmp
     assert "model.outputs" not in table.column("recipe")
     (line,) = re.findall(r"suite train vision\.digits_dnn (.*)", page.text)
     again = apply_flags(suite.load("vision.digits_dnn"), line.split(), "suite train")
-    assert again == suite.run.stored(digits.folder)
+    assert again == suite.runs.verbs.stored(digits.folder)
     environment = next(table for table in page.tables if table.rows[0] == ["", "in training"])
-    assert environment.column("in training")["jax"] == suite.run.versions()["jax"]
-    assert environment.column("in training")["devices"] == suite.run.devices()
+    assert environment.column("in training")["jax"] == suite.runs.results.versions()["jax"]
+    assert environment.column("in training")["devices"] == suite.runs.results.devices()
 
 
 def test_speed_is_what_was_measured(digits, page):
@@ -199,7 +201,7 @@ def test_a_task_without_exhibits(plain):
     assert "Not met. Accuracy on validation is" in page.words
     assert "No recipe named toy.parity comes with the suite" in page.words
     assert "What it answers" in page.titles
-    assert "suite.run.stored" in page.text  # no recipe, so no flags
+    assert "suite.runs.verbs.stored" in page.text  # no recipe, so no flags
 
 
 def copied(plain, tmp_path):

@@ -45,7 +45,7 @@ def clicks(folder):
 def recipes(folder):
     """Name -> a small experiment."""
     import suite
-    from suite.data.sources import from_path
+    from suite.data.sources.datasets import from_path
     from tests.untrained import images, keywords
 
     body = {"model.width": 16, "model.heads": 2, "model.feed_forward": 32}

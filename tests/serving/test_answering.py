@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from suite.errors import InputError
-from suite.serving.answering import AT_ONCE, Answering
+from suite.serving.errors import Refused
 from suite.serving.models import Version
-from suite.serving.refusals import Refused
+from suite.serving.predict_endpoint import AT_ONCE, Answering
 from suite.serving.settings import Settings
 
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from suite.serving.batching import Batcher
-from suite.serving.refusals import Refused
+from suite.serving.errors import Refused
 
 SIZES = (1, 2, 4, 8)
 

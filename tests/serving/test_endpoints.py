@@ -244,7 +244,9 @@ def test_addresses_that_are_none(server, method, path, status, error):
 
 
 def test_no_server_loads_flax_or_the_tasks(child):
-    code = "import suite.serving.running, sys; print(sorted(n for n in ('flax', 'tasks', 'optax', 'suite.models', "
+    code = (
+        "import suite.serving.uvicorn_server, sys; print(sorted(n for n in ('flax', 'tasks', 'optax', 'suite.models', "
+    )
     assert child(code + "'suite.training.trainer', 'torch', 'tensorflow') if n in sys.modules))").strip() == "[]"
 
 

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 import pytest
 
 from suite.errors import InputError
-from suite.serving import models, running
-from suite.serving.copies import Copy
+from suite.serving import models, uvicorn_server
 from suite.serving.models import Model, Models, Version
 from suite.serving.monitoring import Monitor
 from suite.serving.settings import Settings
+from suite.serving.snapshots import Copy
 
 
 @pytest.fixture
@@ -96,13 +96,13 @@ def test_a_start_that_fails_leaves_no_copy(bundles, temporary, tmp_path):
     shutil.copytree(bundles["clicks"], tmp_path / "bad")
     (tmp_path / "bad" / "model_card.md").write_text("another")
     with pytest.raises(InputError, match="has another size than it was written with"):
-        running.run([str(bundles["words"]), str(tmp_path / "bad")], Settings(), "")
+        uvicorn_server.run([str(bundles["words"]), str(tmp_path / "bad")], Settings(), "")
     with pytest.raises(InputError, match="is none for an address"):
-        running.run([f"a b={bundles['words']}"], Settings(), "")
+        uvicorn_server.run([f"a b={bundles['words']}"], Settings(), "")
     with socket.socket() as taken, pytest.raises(InputError, match="cannot be listened at"):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        running.run([str(bundles["words"])], Settings(port=taken.getsockname()[1]), "")
+        uvicorn_server.run([str(bundles["words"])], Settings(port=taken.getsockname()[1]), "")
     assert list(temporary.iterdir()) == []
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from suite.base import Input
+from suite.contracts.codec import Input
 from suite.serving.openapi import record_schema
 from suite.serving.settings import Settings
 from tests.serving.asking import Serving

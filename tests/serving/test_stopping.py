@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from suite.errors import InputError
-from suite.serving.copies import Copy, sweep
 from suite.serving.server import read_token
+from suite.serving.snapshots import Copy, sweep
 from tests.serving.asking import Serving, same
 from tests.serving.conftest import bundle
 

@@ -6,14 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from suite import folders
 from suite.codecs.table import Clicks
-from suite.data.memory import Memory
-from suite.data.tabular import Fields
+from suite.data.preprocessing.tabular import Fields
+from suite.data.sources.memory import Memory
 from suite.serving.checks import Checks
-from suite.serving.refusals import Refused
+from suite.serving.errors import Refused
 from suite.serving.settings import Settings
 from suite.serving.uploads import whole
+from suite.workflow import folders
 
 TRAINING = {
     "code": ["007", "A12", "1.50", "1e5"] * 20,

@@ -8,12 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import suite
-from suite import metrics
-from suite.base import Tally
-from suite.data.sources import Table
-from suite.data.tabular_clicks import MovieLens
+from suite.contracts.metric import MetricState
+from suite.data.sources.clicks import MovieLens
+from suite.data.sources.datasets import Table
 from suite.errors import InputError
-from tasks.recommendation.click import ClickPrediction
+from suite.evaluation import losses
+from suite.evaluation.metrics import ranking
+from suite.tasks.recommendation.click import ClickPrediction
 from tests import pages
 
 CITIES = ("Rome", "Oslo", "Lima", "Baku")
@@ -43,9 +44,9 @@ def test_auc_counts_pairs_ties_by_half():
     scores, labels = rng.integers(0, 8, 60) / 4.0, rng.integers(0, 2, 60)
     ones, zeros = scores[labels == 1], scores[labels == 0]
     pairs = [(a > b) + 0.5 * (a == b) for a in ones for b in zeros]
-    assert metrics.auc(scores, labels) == pytest.approx(np.mean(pairs), abs=1e-12)
-    assert metrics.auc(labels, labels) == 1 and metrics.auc(-labels, labels) == 0
-    assert np.isnan(metrics.auc(scores, np.ones(60)))
+    assert ranking.auc(scores, labels) == pytest.approx(np.mean(pairs), abs=1e-12)
+    assert ranking.auc(labels, labels) == 1 and ranking.auc(-labels, labels) == 0
+    assert np.isnan(ranking.auc(scores, np.ones(60)))
 
 
 def test_the_bootstrap_covers_the_area_and_narrows_with_more_rows():
@@ -54,9 +55,9 @@ def test_the_bootstrap_covers_the_area_and_narrows_with_more_rows():
     for count in (200, 3200):
         labels = rng.integers(0, 2, count)
         scores = labels + 1.5 * rng.standard_normal(count)
-        areas = metrics.bootstrap_auc(scores, labels, draws=400)
+        areas = ranking.bootstrap_auc(scores, labels, draws=400)
         low, high = np.quantile(areas, [0.025, 0.975])
-        assert low < metrics.auc(scores, labels) < high
+        assert low < ranking.auc(scores, labels) < high
         widths.append(high - low)
     assert 3 < widths[0] / widths[1] < 5  # the square root of 16
 
@@ -67,11 +68,11 @@ def test_scores_of_parts_add_to_those_of_the_whole():
     mask = np.arange(50) < 43
 
     def scored(size):
-        sums: dict[str, Tally] = {}
+        sums: dict[str, MetricState] = {}
         for i in range(0, 50, size):
             part = slice(i, i + size)
-            made = metrics.click_scores({"logits": logits[part]}, {"label": label[part], "mask": mask[part]})
-            sums = metrics.add(sums, made)
+            made = ranking.click_scores({"logits": logits[part]}, {"label": label[part], "mask": mask[part]})
+            sums = losses.add(sums, made)
         return {name: tally.value() for name, tally in sums.items()}
 
     whole = scored(50)
@@ -79,7 +80,7 @@ def test_scores_of_parts_add_to_those_of_the_whole():
         assert scored(size) == pytest.approx(whole, abs=1e-12)
     p = 1 / (1 + np.exp(-logits[mask]))
     y = label[mask]
-    assert whole["auc"] == pytest.approx(metrics.auc(p, y))
+    assert whole["auc"] == pytest.approx(ranking.auc(p, y))
     assert whole["loss"] == pytest.approx(-(y * np.log(p) + (1 - y) * np.log(1 - p)).mean())
     assert whole["calibration"] == pytest.approx(p.sum() / y.sum())
     bins = [(p >= i / 20) & (p < (i + 1) / 20) for i in range(20)]
@@ -161,7 +162,7 @@ def shows(folder, found):
     for name, area in lists.column("area").items():
         rows = np.array([each == name for each in city])
         clicked = np.asarray(columns[np.arange(records)]["clicked"])[rows]
-        assert float(area) == pytest.approx(metrics.auc(scores[rows], clicked), abs=0.006)
+        assert float(area) == pytest.approx(ranking.auc(scores[rows], clicked), abs=0.006)
 
 
 def recipe(parquet, **changes):

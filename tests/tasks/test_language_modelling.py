@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 import suite
-from suite.data.characters import Characters
-from suite.data.memory import Memory
-from suite.data.padding import pad
-from suite.data.running import RunningText
-from suite.data.sources import Lines
+from suite.data.pipeline.padding import pad
+from suite.data.preprocessing.characters import Characters
+from suite.data.sources.datasets import Lines
+from suite.data.sources.memory import Memory
+from suite.data.sources.running_text import RunningText
+from suite.decoding.generation import Decoding
 from suite.errors import InputError
-from suite.generation import Decoding
-from tasks.text.language_modelling import LanguageModelling
+from suite.tasks.text.language_modelling import LanguageModelling
 from tests import pages
 
 

@@ -14,20 +14,21 @@ import soundfile
 from flax import nnx
 
 import suite
-from suite import experiments
-from suite.assets import prepare
-from suite.base import ModelConfig, Tally
-from suite.data.audio import AudioFeatures, Speed
-from suite.data.padding import pad
-from suite.data.sources import Folder, Memory
-from suite.data.speech_sources import AudioManifest
+from suite.contracts.metric import MetricState
+from suite.contracts.model import ModelConfig
+from suite.data.pipeline.padding import pad
+from suite.data.preprocessing.audio import AudioFeatures, Speed
+from suite.data.sources.datasets import Folder, Memory
+from suite.data.sources.speech import AudioManifest
 from suite.decoding import Beam, NGrams
 from suite.errors import InputError
+from suite.experiment import recipes
 from suite.nn import Linear
-from suite.nn.spectral import LogMel, SpecAugment
+from suite.nn.audio.spectral import LogMel, SpecAugment
 from suite.reporting.drawing import drawn
-from tasks.speech.classification import AudioClassification
-from tasks.speech.recognition import SpeechRecognition, edits
+from suite.tasks.speech.classification import AudioClassification
+from suite.tasks.speech.recognition import SpeechRecognition, edits
+from suite.training.preprocessors import prepare
 from tests import pages
 
 RATE = 4000
@@ -107,7 +108,7 @@ def bound(experiment, tmp_path):
 def test_own_recordings_are_recognised(recordings, tmp_path, command):
     task = recogniser(recordings, augment=(Speed(),), spec_augment=SpecAugment(time_masks=0, frequency_width=2))
     experiment = suite.replace(
-        experiments.load("speech.recognize", smoke=True),
+        recipes.load("speech.recognize", smoke=True),
         {
             "task": task,
             "model": Tiny(),
@@ -125,7 +126,7 @@ def test_own_recordings_are_recognised(recordings, tmp_path, command):
     assert found["test/wer"] < 0.2 and found["test/cer"] < 0.1 and found["test/too_short"] == 0
     wave = tmp_path / "asked.wav"
     soundfile.write(wave, spoken("cab", np.random.default_rng(1)), RATE)
-    (line,) = suite.folders.predict_input(run, str(wave))
+    (line,) = suite.workflow.folders.predict_input(run, str(wave))
     assert line == {"input": str(wave), "text": "cab"}
     assert run.predict([spoken("bb", np.random.default_rng(2))]) == [{"text": "bb"}]
     page = pages.read(suite.report(run.folder, "test", allow=(__name__,)))
@@ -140,7 +141,7 @@ def shows_what_it_scores(task, model):
     columns = task.source("test")[np.arange(8)]
     batch = pad(task.encode(columns), np.ones(8, bool), 3200)
     outputs = {name: np.roll(np.asarray(value), 1, 0) for name, value in task.predict(model, batch).items()}
-    words, worst = task.exhibits(columns, outputs, batch).values()
+    words, worst = task.artifacts(columns, outputs, batch).values()
     wer = task.score(outputs, batch)["wer"]
     assert (words.edits, words.words) == (wer.total, wer.count) and words.edits > 3
     answers = [answer["text"] for answer in task.decode(outputs)]
@@ -185,7 +186,7 @@ def test_own_keywords_are_told_apart(tmp_path):
         features=AudioFeatures(front_end=FRONT_END),
     )
     experiment = suite.replace(
-        experiments.load("speech.classify", smoke=True),
+        recipes.load("speech.classify", smoke=True),
         {
             "task": task,
             "model": Tiny(pooling="mean"),
@@ -207,10 +208,10 @@ def test_own_keywords_are_told_apart(tmp_path):
 
 
 def test_scores_count_words_and_characters():
-    assert edits(["a b c", "d"], ["a x c", "d e"], "words") == Tally(2.0, 4)
-    assert edits(["abc", ""], ["abd", "xy z"], "characters") == Tally(5.0, 3)
-    assert edits(["", "a"], ["b c", "a"], "words") == Tally(2.0, 1)
-    assert edits([], [], "words") == Tally(0.0, 0)
+    assert edits(["a b c", "d"], ["a x c", "d e"], "words") == MetricState(2.0, 4)
+    assert edits(["abc", ""], ["abd", "xy z"], "characters") == MetricState(5.0, 3)
+    assert edits(["", "a"], ["b c", "a"], "words") == MetricState(2.0, 1)
+    assert edits([], [], "words") == MetricState(0.0, 0)
 
 
 def test_a_beam_is_scored_beside_the_best_path(recordings, tmp_path):
@@ -221,7 +222,7 @@ def test_a_beam_is_scored_beside_the_best_path(recordings, tmp_path):
         decoder=Beam(alpha=1.0, beta=0.0, lexicon=True),
         language_model=NGrams(arpa=str(tmp_path / "m.arpa")),
     )
-    experiment = replace(experiments.load("speech.recognize", smoke=True), task=task, model=Tiny())
+    experiment = replace(recipes.load("speech.recognize", smoke=True), task=task, model=Tiny())
     task = bound(experiment, tmp_path).task
     units = task.transcriber.units
     a, b = units.index("a"), units.index("b")
@@ -234,24 +235,28 @@ def test_a_beam_is_scored_beside_the_best_path(recordings, tmp_path):
     }
     outputs = {"log_probs": np.log(probs / probs.sum(-1, keepdims=True)).astype(np.float32), "frames": np.array([3, 3])}
     made = task.score(outputs, batch)
-    assert made["wer"] == Tally(0.0, 1) and made["wer_greedy"] == Tally(1.0, 1) and made["too_short"] == Tally(0.0, 1)
+    assert (
+        made["wer"] == MetricState(0.0, 1)
+        and made["wer_greedy"] == MetricState(1.0, 1)
+        and made["too_short"] == MetricState(0.0, 1)
+    )
     assert 0.5 < made["loss"].value() < 1.5
     assert task.decode({name: value[:1] for name, value in outputs.items()}) == [{"text": "a"}]
 
 
 def test_recordings_too_short_for_their_text_count_but_do_not_train(recordings, tmp_path):
-    experiment = replace(experiments.load("speech.recognize", smoke=True), task=recogniser(recordings), model=Tiny())
+    experiment = replace(recipes.load("speech.recognize", smoke=True), task=recogniser(recordings), model=Tiny())
     made = bound(experiment, tmp_path)
     task, model = made.task, made.model.build(rngs=nnx.Rngs(0))
     columns = {"audio": [spoken("abc", np.random.default_rng(0)), np.zeros(50, np.float32)], "text": ["abc", "aabbcc"]}
     batch = pad(task.encode(columns), np.array([True, True, False]), 3200)
     loss, tallies = task.loss(model, batch, None)
-    assert tallies["too_short"] == Tally(1.0, 2.0) and float(tallies["loss"].count) == 1
+    assert tallies["too_short"] == MetricState(1.0, 2.0) and float(tallies["loss"].count) == 1
     alone = pad(task.encode({name: values[:1] for name, values in columns.items()}), np.array([True]), 3200)
     np.testing.assert_allclose(loss, task.loss(model, alone, None)[0], rtol=1e-4)
     assert batch["symbols"].shape == (3, 6) and batch["audio"].shape == (3, 3200)
     score = task.score(jax.device_get(task.predict(model, batch)), batch)
-    assert score["too_short"] == Tally(1.0, 2) and np.isfinite(score["loss"].value())
+    assert score["too_short"] == MetricState(1.0, 2) and np.isfinite(score["loss"].value())
 
 
 def test_what_the_data_lacks_is_said(recordings):
@@ -273,7 +278,7 @@ def test_what_the_data_lacks_is_said(recordings):
 
 def test_specaugment_acts_in_training_alone(recordings, tmp_path):
     task = recogniser(recordings, spec_augment=SpecAugment(frequency_width=16, frequency_masks=4))
-    made = bound(replace(experiments.load("speech.recognize", smoke=True), task=task, model=Tiny()), tmp_path)
+    made = bound(replace(recipes.load("speech.recognize", smoke=True), task=task, model=Tiny()), tmp_path)
     task, model = made.task, made.model.build(rngs=nnx.Rngs(0))
     columns = {"audio": [spoken("abc", np.random.default_rng(0))], "text": ["abc"]}
     batch = pad(task.encode(columns), np.ones(1, bool), 3200)

@@ -14,18 +14,20 @@ import sentencepiece
 from flax import nnx
 
 import suite
-from suite import experiments, metrics
-from suite.assets import prepare
-from suite.base import Data, Source
-from suite.data.memory import Memory
-from suite.data.padding import pad
-from suite.data.sources import Table
-from suite.data.text import SentencePiece
-from suite.data.tokenizers import Published
+from suite.contracts.data import Data, Source
+from suite.data.pipeline.padding import pad
+from suite.data.preprocessing.text import SentencePiece
+from suite.data.preprocessing.tokenizers import Published
+from suite.data.sources.datasets import Table
+from suite.data.sources.memory import Memory
+from suite.decoding.generation import Decoding
 from suite.errors import InputError
-from suite.generation import Decoding
+from suite.evaluation import losses
+from suite.evaluation.metrics import translation
+from suite.experiment import recipes
 from suite.models import seq2seq
-from tasks.text.translation import Translation
+from suite.tasks.text.translation import Translation
+from suite.training.preprocessors import prepare
 from tests import pages
 
 NUMBERS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "six": "sechs"}
@@ -56,7 +58,7 @@ def recipe(**fields):
     task = Translation(
         data=Counting(), tokenizer=tokenizer, max_length=10, decoding=Decoding(tokens=10, beams=2), **fields
     )
-    return replace(experiments.load("text.translate", smoke=True), task=task, model=MODEL)
+    return replace(recipes.load("text.translate", smoke=True), task=task, model=MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -195,15 +197,15 @@ REFERENCES = (
 def test_bleu_and_chrf_are_those_of_the_whole_set(size):
     sums: dict[str, Any] = {}
     for i in range(0, 7, size):
-        sums = metrics.add(sums, metrics.translation_scores(SENTENCES[i : i + size], REFERENCES[i : i + size]))
-    sums = metrics.add(sums, metrics.translation_scores([], []))
+        sums = losses.add(sums, translation.translation_scores(SENTENCES[i : i + size], REFERENCES[i : i + size]))
+    sums = losses.add(sums, translation.translation_scores([], []))
     assert sums["bleu"].value() == sacrebleu.corpus_bleu(SENTENCES, [REFERENCES], force=True).score
     assert sums["chrf"].value() == sacrebleu.corpus_chrf(SENTENCES, [REFERENCES]).score
     assert 10 < sums["bleu"].value() < 90 and sums["bleu"].count == 7
 
 
 def test_no_sentence_has_no_score():
-    assert np.isnan(metrics.translation_scores([], [])["bleu"].value())
+    assert np.isnan(translation.translation_scores([], [])["bleu"].value())
 
 
 def test_references_are_what_was_written(bound):
@@ -377,7 +379,7 @@ def test_own_pairs_from_the_command_line(command, tmp_path):
 
 def test_without_sacrebleu_training_does_not_begin(monkeypatch):
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
-    metrics.sacrebleu_metrics.cache_clear()
+    translation.sacrebleu_metrics.cache_clear()
     assert refusal(Translation(data=Counting()).source, "train") == (
         'package sacrebleu: is needed for BLEU and chrF, and not installed.\n  try:   pip install "suite[text]"'
     )

@@ -6,8 +6,9 @@ Appends each dispatch's ids to a file: ids, pause, then the arguments of the com
 import signal
 import sys
 
-from suite import cli, run
-from suite.config import replace
+from suite.cli import app
+from suite.experiment.sections import replace
+from suite.runs import verbs
 from tests import toy
 from tests.training.noting import noting
 
@@ -21,9 +22,9 @@ def experiment():
 
 
 def main(ids: str, pause: str, arguments: list[str]) -> None:
-    train, note = run.train, noting(ids, float(pause))
-    run.train = lambda *args, on_dispatch=None, **named: train(*args, on_dispatch=note, **named)
-    cli.main(arguments)
+    train, note = verbs.train, noting(ids, float(pause))
+    verbs.train = lambda *args, on_dispatch=None, **named: train(*args, on_dispatch=note, **named)
+    app.main(arguments)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import suite
-from suite.cli import INTERRUPTED
+from suite.cli.app import INTERRUPTED
 from tests.families import small
 from tests.training.noting import noting
 

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import suite
-from suite.config import replace
+from suite.experiment.sections import replace
 from tests import toy
 from tests.training.noting import noting
 

@@ -18,14 +18,14 @@ import numpy as np
 import pytest
 
 import suite
-from suite import cli
-from suite.config import replace
-from suite.data.pipeline import Encoder, dispatches, make_plan
+from suite.cli import app
+from suite.data.pipeline.dispatches import Encoder, dispatches, make_plan
 from suite.errors import InputError, Interrupted, RunError
-from suite.metrics import cross_entropy, masked_mean, tally
+from suite.evaluation.losses import cross_entropy, masked_mean, tally
+from suite.experiment.sections import replace
 from suite.training import integrity
 from suite.training.checkpoint import Checkpoints, Progress
-from suite.training.interruption import Interruption
+from suite.training.preemption import Interruption
 from suite.training.trainer import assemble
 from tests import toy
 from tests.conftest import ROOT
@@ -171,7 +171,7 @@ def test_sigterm_on_the_command_line(tmp_path):
         process = start("-m", "tests.training.interruption_child", ids, "0.005", *arguments)
         when(process, lambda wanted=wanted: lines() > wanted, signal.SIGTERM)
         printed = process.communicate(timeout=60)[1]
-        assert process.returncode == cli.INTERRUPTED == 75, printed
+        assert process.returncode == app.INTERRUPTED == 75, printed
         found = re.fullmatch(rf"suite train: interrupted at step (\d+); go on with: {again}", printed.splitlines()[-1])
         assert found, printed
         assert "Traceback" not in printed
@@ -190,7 +190,7 @@ def test_sigterm_on_the_command_line(tmp_path):
 
 def test_control_c_once_saves_and_twice_kills(tmp_path):
     """A signal after the first, before the dispatch in progress has ended, is the interpreter's own."""
-    for number, code in ((1, cli.INTERRUPTED), (2, 1)):
+    for number, code in ((1, app.INTERRUPTED), (2, 1)):
         ids, folder = tmp_path / f"ids{number}", tmp_path / f"run{number}"
         child = ("-m", "tests.training.interruption_child", ids, "0.3", "train", RECIPE)
         process = start(*child, "--run-dir", folder)

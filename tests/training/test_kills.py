@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import suite
-from suite.cli import INTERRUPTED
+from suite.cli.app import INTERRUPTED
 from suite.training import integrity
 from suite.training.checkpoint import Checkpoints
 from tests.conftest import ROOT

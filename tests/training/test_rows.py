@@ -12,14 +12,13 @@ import optax
 import pytest
 
 import suite
-from suite import optim
-from suite.config import Experiment, Optim, Train
 from suite.errors import InputError
+from suite.experiment.sections import Experiment, Optim, Train
 from suite.models import deepfm
-from suite.training import rows
+from suite.tasks.recommendation.click import ClickPrediction
 from suite.training.checkpoint import Checkpoints
+from suite.training.optim import schedules, sparse_embeddings
 from suite.training.trainer import assemble
-from tasks.recommendation.click import ClickPrediction
 from tests.conftest import ROOT
 
 N, D, B, S = 12, 3, 4, 5
@@ -34,12 +33,12 @@ def run_steps(table, batches, settings, rate=0.1):
     """The table after each batch of (ids (b, s), gradients (b, s, d), mask (b,)), and the state at the end."""
     params = {"table": {"embedding": jnp.asarray(table)}, "bias": jnp.zeros(2)}
     tx, tables = optax.sgd(1.0), {NAME: KEY}
-    update = jax.jit(rows.updater(tx, tables, settings, lambda step: rate))
-    opt = rows.init(tx, params, tables, settings)
+    update = jax.jit(sparse_embeddings.updater(tx, tables, settings, lambda step: rate))
+    opt = sparse_embeddings.init(tx, params, tables, settings)
     seen = []
     for step, (ids, grads, mask) in enumerate(batches):
         batch = {KEY: jnp.asarray(ids), "mask": jnp.asarray(mask)}
-        picked = rows.pick(params, batch, tables)
+        picked = sparse_embeddings.pick(params, batch, tables)
         made = {"table": {"embedding": jnp.asarray(grads)}, "bias": jnp.zeros(2)}
         params, opt = update(made, opt, params, picked, batch, jnp.int32(step))
         seen.append(np.asarray(params["table"]["embedding"]))
@@ -227,7 +226,7 @@ def test_what_costs_the_whole_table_is_refused(field, value):
 
 def test_learning_rates_follow_the_schedule():
     settings = Optim(learning_rate=0.2, warmup_steps=2)
-    rate = optim.schedule(settings, 10)
+    rate = schedules.schedule(settings, 10)
     assert float(rate(0)) == 0
     program = assemble(experiment(optim__warmup_steps=2), 9)
     state = program.init()

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 import suite
-from suite import experiments
-from suite.assets import prepare
-from suite.compilation import enable_cache
-from suite.config import Optim, replace
-from suite.data.pipeline import Encoder, dispatches, make_plan, to_device
+from suite.data.pipeline.dispatches import Encoder, dispatches, make_plan, to_device
 from suite.errors import InputError, RunError
+from suite.experiment import recipes
+from suite.experiment.sections import Optim, replace
+from suite.runtime.compilation import enable_cache
 from suite.training.checkpoint import Checkpoints
-from suite.training.judging import best_metrics
+from suite.training.evaluator import best_metrics
+from suite.training.preprocessors import prepare
 from suite.training.trainer import _fields, assemble
 from suite.tree import paths
 from tests import toy
@@ -351,7 +351,7 @@ def test_the_loop_costs_at_most_five_percent_of_a_step_of_20_ms(tmp_path):
     """Ten steps of the loop, logging included, and ten of the bare compiled step on a batch that lies on the device,
     in turn within one process, as other load comes and goes."""
     experiment = replace(
-        experiments.load("vision.digits_dnn"),
+        recipes.load("vision.digits_dnn"),
         {
             "train.steps": 400,
             "train.steps_per_dispatch": 1,

@@ -5,8 +5,8 @@ import math
 import pytest
 
 import suite
-from suite.config import Choice, Range, Search
 from suite.errors import InputError
+from suite.experiment.goal import Choice, Range, Search
 from suite.tuning import space
 from tests import toy
 

@@ -6,10 +6,11 @@ import time
 import pytest
 
 import suite
-from suite.config import Choice, Goal, Range, Search, replace
 from suite.errors import InputError
+from suite.experiment.goal import Choice, Goal, Range, Search
+from suite.experiment.sections import replace
 from suite.tuning import space
-from suite.tuning.claims import Claim, held, seconds
+from suite.tuning.locks import Claim, held, seconds
 from suite.tuning.study import STARTUP, Study, storage_url, without_password
 from tests import toy
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 import suite
-from suite import cli
-from suite.base import Source
-from suite.config import Budget, Choice, Goal, Range, Search, replace
+from suite.cli import app
+from suite.contracts.data import Source
 from suite.errors import InputError, RunError
+from suite.experiment.goal import Budget, Choice, Goal, Range, Search
+from suite.experiment.sections import replace
 from suite.tuning import recipe, space, tuning
-from suite.tuning.claims import Claim
+from suite.tuning.locks import Claim
 from tests import toy
 from tests.conftest import ROOT
 from tests.tuning.tuning_recipe import experiment
@@ -52,7 +53,7 @@ def left_alone(tmp_path_factory):
 
 def test_a_goal_that_is_missed(left_alone):
     folder, done = left_alone
-    assert done.returncode == cli.MISSED == 3, done.stderr
+    assert done.returncode == app.MISSED == 3, done.stderr
     assert "Traceback" not in done.stderr
     verdict = told(folder)
     assert (verdict["goal"], verdict["met"], verdict["stopped_by"]) == ("validation/accuracy >= 1.01", False, "trials")
@@ -119,7 +120,7 @@ def test_a_verdict_is_final(left_alone, capsys):
     folder, done = left_alone
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.json*")}
     with pytest.raises(SystemExit) as stop:
-        cli.main(["tune", str(RECIPE), "--run-dir", str(folder)])
+        app.main(["tune", str(RECIPE), "--run-dir", str(folder)])
     printed = capsys.readouterr()
     assert stop.value.code == 3 and printed.out == done.stdout
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*.json*")}
@@ -162,7 +163,7 @@ def test_no_kill_changes_the_verdict(places, left_alone, tmp_path):
     folder = tmp_path / "search"
     arguments = ["tune", str(RECIPE), "--run-dir", str(folder)]
     ends = searched(arguments, places, tmp_path)
-    assert [done.returncode for done in ends] == [-9 if p.startswith("kill") else cli.INTERRUPTED for p in places] + [3]
+    assert [done.returncode for done in ends] == [-9 if p.startswith("kill") else app.INTERRUPTED for p in places] + [3]
     for place, done in zip(places, ends, strict=False):
         if place.startswith("terminate"):
             trial, step = place.split("/")[1:]

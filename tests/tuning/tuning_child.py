@@ -9,7 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
-from suite import cli, run
+from suite.cli import app
+from suite.runs import verbs
 from suite.tuning import verdict
 from suite.tuning.study import Study
 
@@ -28,7 +29,7 @@ def main(reached: Path, places: list[str], arguments: list[str]) -> None:
                     file.write(f"{place}\n")
                 os.kill(os.getpid(), number)
 
-    train, begin, end, write = run.train, Study.begin, Study.end, verdict.write
+    train, begin, end, write = verbs.train, Study.begin, Study.end, verdict.write
 
     def training(experiment, folder, *, on_dispatch, **named):
         def dispatched(item):
@@ -52,8 +53,8 @@ def main(reached: Path, places: list[str], arguments: list[str]) -> None:
         at("verdict")
         write(*told)
 
-    run.train, Study.begin, Study.end, verdict.write = training, beginning, ending, writing
-    cli.main(arguments)
+    verbs.train, Study.begin, Study.end, verdict.write = training, beginning, ending, writing
+    app.main(arguments)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The recipe that test_tuning searches, as a file for the command line: a goal that no trial meets."""
 
-from suite.config import Budget, Choice, Experiment, Goal, Range, Search, replace
+from suite.experiment.goal import Budget, Choice, Goal, Range, Search
+from suite.experiment.sections import Experiment, replace
 from tests import toy
 
 

@@ -11,9 +11,9 @@ import pytest
 from safetensors.numpy import load_file
 
 import suite
-from suite.config import replace
-from suite.data.tokenizers import Published as PublishedTokenizer
+from suite.data.preprocessing.tokenizers import Published as PublishedTokenizer
 from suite.errors import RunError
+from suite.experiment.sections import replace
 from suite.models import transformer
 from suite.weights import pretrained, published
 from tests.parity import golden
@@ -85,7 +85,7 @@ class Stop(Exception):
 def test_a_run_that_was_stopped_goes_on_with_the_recipe_and_without_the_weights(tuned, tmp_path):
     """The recipe leaves the sizes to the weights; what has begun has them from its own folder."""
     source = with_tokenizer(golden.folder(CASE, tmp_path / "bert"))
-    stored = suite.run.stored(tuned.folder)
+    stored = suite.runs.verbs.stored(tuned.folder)
     experiment = replace(
         stored,
         {

@@ -15,9 +15,9 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from safetensors.numpy import save_file
 
-from suite.config import Parallel
+from suite.experiment.sections import Parallel
 from suite.models import dnn, transformer
-from suite.sharding import make_mesh
+from suite.parallel.sharding import make_mesh
 from suite.tree import paths
 from suite.weights import pretrained, published
 from suite.weights.correspondence import Filling

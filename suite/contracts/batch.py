@@ -1,0 +1,51 @@
+"""The contracts every domain fulfils: Source, Data, Preprocessor, Batch, MetricState, Codec, Task, ModelConfig.
+
+Data flows one way: ``Data.open`` -> ``Source[indices]`` -> columns -> ``Task.encode`` -> ragged or dense
+arrays -> the pipeline pads them into a ``Batch`` -> ``Task.loss`` or ``Task.predict`` (jitted) ->
+``Task.score`` and ``Task.decode`` (host). The trainer knows these names and no domain.
+
+This module loads neither JAX nor Flax: what answers requests may do without either.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    pass
+
+
+Columns = Mapping[str, Any]
+"""Raw records by column: each value an array or list with a leading axis of one entry a record."""
+
+Batch = dict[str, Any]
+"""Model-ready arrays with a leading batch axis, plus ``mask`` (b,) bool: False rows are padding."""
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of different lengths, before padding.
+
+    Attributes:
+        values: (n, ...) all rows end to end.
+        lengths: (b,) rows' lengths; their sum is n.
+        to: length that rows are padded to, for rows that run on a scale of their own, such as the transcript of a
+            recording. 0: the length of the batch's bucket, which these rows then decide.
+    """
+
+    values: np.ndarray
+    lengths: np.ndarray
+    to: int = 0
+
+    def padded(self, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Dense (b, length, ...) values, zero after each row's end, and the (b, length) bool mask of what is real.
+
+        Rows longer than ``length`` are cut at their end.
+        """
+        mask = np.arange(length) < np.asarray(self.lengths)[:, None]
+        starts = np.concatenate([[0], np.cumsum(self.lengths)])[:-1]
+        dense = np.zeros((len(self.lengths), length, *self.values.shape[1:]), self.values.dtype)
+        dense[mask] = self.values[(starts[:, None] + np.arange(length))[mask]]
+        return dense, mask

@@ -1,0 +1,75 @@
+"""The contracts every domain fulfils: Source, Data, Preprocessor, Batch, MetricState, Codec, Task, ModelConfig.
+
+Data flows one way: ``Data.open`` -> ``Source[indices]`` -> columns -> ``Task.encode`` -> ragged or dense
+arrays -> the pipeline pads them into a ``Batch`` -> ``Task.loss`` or ``Task.predict`` (jitted) ->
+``Task.score`` and ``Task.decode`` (host). The trainer knows these names and no domain.
+
+This module loads neither JAX nor Flax: what answers requests may do without either.
+"""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from suite.errors import InputError
+
+if TYPE_CHECKING:
+    from flax import nnx
+
+    from suite.surgery.units import Units
+
+
+class ModelConfig(ABC):
+    """A frozen dataclass that builds one model. A field left at 0 is taken from the task (see Preprocessor.dims)."""
+
+    @abstractmethod
+    def build(self, *, rngs: "nnx.Rngs") -> "nnx.Module":
+        """Allocate the model's parameters."""
+
+    @property
+    @abstractmethod
+    def sharding(self) -> tuple[tuple[str, Any], ...]:
+        """The SHARDING table of the family: (regex on the parameter path, PartitionSpec); first match wins."""
+
+    def layer_of(self, path: str) -> int:
+        """Depth of a parameter for layer-wise learning rates: 0 is nearest the input, ``depth`` the head."""
+        return 0
+
+    @property
+    def tables(self) -> dict[str, str]:
+        """Parameters of which a step touches only the rows its batch names: path -> key of the batch's row numbers.
+
+        The trainer puts the rows ``table[batch[key]]`` in the table's place while it differentiates, so that neither
+        the gradient nor the optimiser ever has the table's size. See `suite.training.optim.sparse_embeddings`.
+        """
+        return {}
+
+    @property
+    def depth(self) -> int:
+        """The largest value of ``layer_of``."""
+        return 0
+
+    @property
+    def shared_by_tensor(self) -> dict[str, int]:
+        """Sizes that ``parallel.tensor`` must divide, by field: attention heads, each of which stays on one device."""
+        return {}
+
+    @property
+    def prunable(self) -> "tuple[Units, ...]":
+        """The PRUNING table of the family: what can be taken out of its layers whole. See `suite.surgery.units`."""
+        return ()
+
+    def adopt(self, published: "ModelConfig") -> "ModelConfig":
+        """This configuration with what decides the shape of the body taken from ``published`` weights' own.
+
+        What training decides (classes, dropout, pooling) stays. Families that have published weights override it.
+
+        Raises:
+            InputError: ``published`` is of another family.
+        """
+        problem = f"{type(self).__module__} has no published weights to start from."
+        raise InputError(
+            "field checkpoint.init_from",
+            problem,
+            found=type(published).__module__,
+            fix="a model of that family, or a run folder",
+        )

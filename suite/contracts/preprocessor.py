@@ -1,0 +1,49 @@
+"""The contracts every domain fulfils: Source, Data, Preprocessor, Batch, MetricState, Codec, Task, ModelConfig.
+
+Data flows one way: ``Data.open`` -> ``Source[indices]`` -> columns -> ``Task.encode`` -> ragged or dense
+arrays -> the pipeline pads them into a ``Batch`` -> ``Task.loss`` or ``Task.predict`` (jitted) ->
+``Task.score`` and ``Task.decode`` (host). The trainer knows these names and no domain.
+
+This module loads neither JAX nor Flax: what answers requests may do without either.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from suite.contracts.data import Source
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessor(ABC):
+    """A part of preprocessing that is learnt once from the training split: tokenizer, statistics, label names.
+
+    It is stored as one file in the run folder, and its state is always read from that file, so training,
+    data workers, evaluation and serving hold the same thing.
+    """
+
+    suffix: ClassVar[str]
+    """Extension of the file."""
+    of: ClassVar[str]
+    """The attribute of the task that names the column this is learnt from; a tuple names several, learnt from as
+    one."""
+
+    file: str = ""
+    """A file fitted before. Empty: fit on the training split."""
+
+    @abstractmethod
+    def fit(self, source: Source, column: str, path: Path) -> None:
+        """Learn from ``source[...][column]`` and write ``path``."""
+
+    @abstractmethod
+    def dims(self) -> dict[str, Any]:
+        """Sizes, or tuples of sizes, that a model must agree with, by the name of the ModelConfig field:
+        ``{"outputs": 10}``."""
+
+    def describe(self, source: Source, column: str) -> str:
+        """What ``fit`` would make of the records, for a person to read; empty where there is nothing to decide."""
+        return ""

@@ -1,0 +1,106 @@
+"""The contracts every domain fulfils: Source, Data, Preprocessor, Batch, MetricState, Codec, Task, ModelConfig.
+
+Data flows one way: ``Data.open`` -> ``Source[indices]`` -> columns -> ``Task.encode`` -> ragged or dense
+arrays -> the pipeline pads them into a ``Batch`` -> ``Task.loss`` or ``Task.predict`` (jitted) ->
+``Task.score`` and ``Task.decode`` (host). The trainer knows these names and no domain.
+
+This module loads neither JAX nor Flax: what answers requests may do without either.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from suite.contracts.batch import Batch, Columns
+from suite.contracts.codec import Codec
+from suite.contracts.data import Source
+from suite.contracts.metric import MetricState
+from suite.errors import InputError
+
+if TYPE_CHECKING:
+    import jax
+    from flax import nnx
+
+    from suite.evaluation.artifacts import Artifact
+
+
+class Task(ABC):
+    """A kind of problem: a final, frozen dataclass with six batch-first methods and a codec.
+
+    A model is called as ``model(inputs..., rngs=rngs)``. It trains where ``rngs`` is given: dropout acts, and batch
+    statistics are those of the batch. A model of images is also given ``rows=batch["mask"]``, so that padding rows
+    stay out of the statistics.
+    """
+
+    primary: ClassVar[str]
+    """The field naming the column that a bare value stands for, e.g. the text in ``run.predict(["..."])``."""
+
+    @property
+    @abstractmethod
+    def codec(self) -> Codec:
+        """What a request needs of this task."""
+
+    @abstractmethod
+    def source(self, split: str) -> Source:
+        """Cleaned records of a split, as a user would write them. Host."""
+
+    @abstractmethod
+    def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """Model-ready rows: arrays (b, ...) or Ragged. Augments only when ``rng`` is given. Host.
+
+        What the codec makes of a request, and what training and evaluation have besides: labels, augmentation. So the
+        three cannot drift apart.
+        """
+
+    @abstractmethod
+    def loss(self, model: Any, batch: Batch, rngs: "nnx.Rngs | None") -> "tuple[jax.Array, dict[str, MetricState]]":
+        """The mean loss, and tallies to log. Jitted.
+
+        The tally ``loss`` is what the mean is over: of the rows, or of their tokens. Means of parts of a batch are
+        joined by its count.
+        """
+
+    @abstractmethod
+    def predict(self, model: Any, batch: Batch) -> "dict[str, jax.Array]":
+        """The model's outputs, each (b, ...). Jitted; evaluated, exported and served as it is."""
+
+    @abstractmethod
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
+        """Metrics of a batch over its unmasked rows, as sums in float64. Host."""
+
+    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+        """One JSON-able answer a record, that a person can read: the codec's. Host."""
+        return self.codec.decode(outputs)
+
+    def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> "jax.Array":
+        """How far a student's answers are from a teacher's: nats (b,) a row, 0 for padding rows. Jitted.
+
+        In the unit that the tally ``loss`` counts: of the row, or the sum over its tokens.
+
+        Args:
+            ours, theirs: what two models return for the same inputs of this batch.
+            batch: as in ``loss``.
+            temperature: what logits are divided by.
+
+        Raises:
+            InputError: the task has no such measure.
+        """
+        raise InputError(
+            "flag --distill",
+            f"{type(self).__name__} does not say how far two answers are apart.",
+            fix="--distill.logits 0 --distill.hidden PART PART, to learn hidden states",
+        )
+
+    def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> "dict[str, Artifact]":
+        """What a reader of a report should see, by title. Host.
+
+        Args:
+            columns: records (b, ...) as the data holds them.
+            outputs: what ``predict`` said of them.
+            batch: the same records encoded; none is padding.
+
+        Artifacts of the same title add over batches, as tallies do. A task with nothing to show leaves this as it is.
+        """
+        return {}

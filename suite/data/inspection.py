@@ -1,0 +1,202 @@
+"""What a dataset holds, split by split: counts, balance, sizes, what was dropped, duplicates, samples."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from suite.contracts.data import Source
+from suite.data.preprocessing.image import decode
+from suite.data.preprocessing.text import clean_mask
+from suite.data.sources.memory import SPLITS
+from suite.errors import InputError
+
+CHUNK = 1000
+"""Records read at a time."""
+
+
+def inspect(opener: Callable[[str], Source], most: int = 0, labels: Collection[str] = ()) -> dict[str, Any]:
+    """A report on all splits.
+
+    Args:
+        opener: split -> records, such as ``Data.open`` or ``Task.source``.
+        most: records of a split that are looked at, evenly spaced; 0: all.
+        labels: columns that hold labels, besides those whose kind or name says so.
+
+    Returns:
+        ``splits``: split -> ``count``, ``looked_at``, ``columns``, ``classes``, ``lengths``, ``sizes``, ``dropped``,
+        ``broken``, ``duplicates``, ``samples``, or ``missing``: why it cannot be opened; ``shared``: pairs of splits
+        -> records of the latter that occur in the former. All counts but ``count`` and ``dropped`` are of the records
+        that were looked at.
+    """
+    splits: dict[str, Any] = {}
+    hashes: dict[str, Counter[bytes]] = {}
+    for split in SPLITS:
+        try:
+            source = opener(split)
+        except InputError as error:
+            splits[split] = {"missing": str(error)}
+            continue
+        splits[split], hashes[split] = _split_report(source, most, labels)
+    names = list(hashes)
+    pairs = [(first, second) for place, first in enumerate(names) for second in names[place + 1 :]]
+    return {"splits": splits, "shared": {f"{a}/{b}": _common(hashes[a], hashes[b]) for a, b in pairs}}
+
+
+def _common(first: Counter[bytes], second: Counter[bytes]) -> int:
+    return sum(count for key, count in second.items() if key in first)
+
+
+def _split_report(source: Source, most: int, named: Collection[str]) -> tuple[dict[str, Any], Counter[bytes]]:
+    """The report on one split, and the hash of each record's content with its count."""
+    looked = min(len(source), most or len(source))
+    places = np.arange(looked) * len(source) // max(looked, 1)
+    schema = source.schema
+    content = [name for name, kind in schema.items() if kind in ("text", "image", "audio") and name != "file"]
+    content = content or list(schema)
+    labels: dict[str, Counter[str]] = {
+        name: Counter() for name in schema if name in named or _is_label(name, schema[name])
+    }
+    words: dict[str, list[int]] = {name: [] for name in content if schema[name] == "text"}
+    sizes: dict[str, Counter[str]] = {name: Counter() for name in content if schema[name] == "image"}
+    broken: Counter[str] = Counter()
+    hashes: Counter[bytes] = Counter()
+    for start in range(0, looked, CHUNK):
+        columns = source[places[start : start + CHUNK]]
+        hashes.update(content_hashes([columns[name] for name in content]))
+        for name, counter in labels.items():
+            counter.update(_names(columns[name], source.classes.get(name)))
+        for name, lengths in words.items():
+            lengths.extend(len(str(text).split()) for text in columns[name] if text is not None)
+            broken.update({f"{reason} {name}": n for reason, n in clean_mask(columns[name])[1].items() if n})
+        for name, counter in sizes.items():
+            counter.update(_sizes(columns[name]))
+    broken.update({f"broken {name}": counter.pop("broken", 0) for name, counter in sizes.items()})
+    report = {
+        "count": len(source),
+        "looked_at": looked,
+        "columns": dict(schema),
+        "classes": {
+            name: dict(counter.most_common(100))
+            for name, counter in labels.items()
+            if len(counter) <= _most_classes(schema[name], looked)
+        },
+        "lengths": {name: _spread(lengths) for name, lengths in words.items() if lengths},
+        "sizes": {name: dict(counter.most_common(5)) for name, counter in sizes.items()},
+        "dropped": dict(source.dropped),
+        "broken": {reason: count for reason, count in broken.items() if count},
+        "duplicates": sum(hashes.values()) - len(hashes),
+        "samples": _samples(source),
+    }
+    return report, hashes
+
+
+def _is_label(name: str, kind: str) -> bool:
+    return kind == "class" or name in ("label", "labels", "class", "target")
+
+
+def _most_classes(kind: str, count: int) -> int:
+    """Distinct values above which a column is not taken for classes: one called target may hold sentences."""
+    return 1000 if kind == "class" else min(1000, max(20, count // 2))
+
+
+def _names(values: Any, names: list[str] | None) -> list[str]:
+    """Values as text, positions as the class names they stand for."""
+    plain = values.tolist() if isinstance(values, np.ndarray) else values
+    if names is None:
+        return [str(value) for value in plain]
+    return [names[value] if isinstance(value, int) and 0 <= value < len(names) else str(value) for value in plain]
+
+
+def content_hashes(columns: Sequence[Any]) -> list[bytes]:
+    """A hash (12 bytes) of each record's content, from its columns."""
+    return [
+        hashlib.blake2b(b"\x1f".join(map(_content, row)), digest_size=12).digest() for row in zip(*columns, strict=True)
+    ]
+
+
+def _content(value: Any) -> bytes:
+    """Bytes that two values share where they are equal. An image given by its path is what the file holds."""
+    if isinstance(value, np.ndarray | np.generic):
+        return np.ascontiguousarray(value).tobytes()
+    if isinstance(value, bytes):
+        return value
+    text = str(value)
+    if text.lower().endswith((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")):
+        try:
+            with open(text, "rb") as file:
+                return file.read()
+        except OSError:
+            return text.encode("utf-8", "surrogatepass")
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _sizes(images: Any) -> Counter[str]:
+    """Image shapes as height x width x channels, and how many images are ``broken``."""
+    if isinstance(images, np.ndarray) and images.ndim > 2:
+        return Counter({"x".join(map(str, images.shape[1:])): len(images)})
+    counter: Counter[str] = Counter()
+    for image in images:
+        try:
+            counter["x".join(map(str, decode(image).shape))] += 1
+        except InputError:
+            counter["broken"] += 1
+    return counter
+
+
+def _spread(lengths: list[int]) -> dict[str, int]:
+    low, middle, most, high = np.percentile(lengths, [0, 50, 95, 100], method="inverted_cdf").astype(int).tolist()
+    return {"min": low, "median": middle, "95%": most, "max": high}
+
+
+def _samples(source: Source) -> list[dict[str, str]]:
+    """Three records, evenly spaced, each value as a short text."""
+    count = min(3, len(source))
+    columns = source[np.arange(count) * len(source) // max(count, 1)]
+    shown = {name: _shown(values, source.classes.get(name)) for name, values in columns.items()}
+    return [{name: values[place] for name, values in shown.items()} for place in range(count)]
+
+
+def _shown(values: Any, names: list[str] | None) -> list[str]:
+    if isinstance(values, np.ndarray) and values.ndim > 1:
+        return [f"{values.dtype} {'x'.join(map(str, values.shape[1:]))}"] * len(values)
+    if any(isinstance(value, bytes) for value in values):
+        return [f"{len(value)} bytes" for value in values]
+    texts = [" ".join(text.split()) for text in _names(values, names)]
+    return [text if len(text) <= 100 else text[:97] + "..." for text in texts]
+
+
+def render(report: dict[str, Any]) -> str:
+    """The report as text for a terminal."""
+    lines: list[str] = []
+    for split, part in report["splits"].items():
+        lines.extend([f"{split}: {part['count']:,} records"] if "count" in part else [f"{split}: not there"])
+        lines.extend(_missing(part["missing"]) if "missing" in part else _body(part))
+    for pair, count in report["shared"].items():
+        first, second = pair.split("/")
+        lines.append(f"records of {second} that are also in {first}: {count:,}")
+    return "\n".join(lines)
+
+
+def _missing(message: str) -> list[str]:
+    return ["  " + line for line in message.splitlines()]
+
+
+def _body(part: dict[str, Any]) -> list[str]:
+    lines = [f"  columns: {', '.join(f'{name} ({kind})' for name, kind in part['columns'].items())}"]
+    for name, counts in part["classes"].items():
+        total = max(sum(counts.values()), 1)
+        shares = ", ".join(f"{value} {count:,} ({count / total:.1%})" for value, count in list(counts.items())[:20])
+        lines.append(f"  {name}: {shares}")
+    for name, spread in part["lengths"].items():
+        lines.append(f"  {name}, words: {', '.join(f'{key} {value}' for key, value in spread.items())}")
+    for name, sizes in part["sizes"].items():
+        lines.append(f"  {name}, sizes: {', '.join(f'{size} ({count:,})' for size, count in sizes.items())}")
+    for title in ("dropped", "broken"):
+        counts = ", ".join(f"{reason} {count:,}" for reason, count in part[title].items())
+        lines.append(f"  {title}: {counts or 'none'}")
+    lines.append(f"  exact duplicates: {part['duplicates']:,}")
+    lines.extend(f"  e.g. {', '.join(f'{name}={value}' for name, value in row.items())}" for row in part["samples"])
+    return lines

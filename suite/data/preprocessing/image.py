@@ -1,0 +1,188 @@
+"""Images: decoding, and the statistics of the training split. Augmentations live in suite/data/augment.py."""
+
+import functools
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from suite.contracts.data import Source
+from suite.contracts.preprocessor import Preprocessor
+from suite.data.augment import Augmentation, Crop, Cutout, Flip, Mixup, RandAugment, ResizedCrop
+from suite.data.reading import changed
+from suite.errors import InputError
+
+__all__ = ["Augmentation", "Crop", "Cutout", "Flip", "Mixup", "PixelStatistics", "RandAugment", "ResizedCrop"]
+__all__ += ["decode", "decode_batch", "is_readable"]
+
+MAX_PIXELS = 1 << 26
+"""Images of more pixels are refused before they are unpacked."""
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Pillow's mode for a number of channels."""
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
+"""What Pillow may decode; its parsers of rarer formats stay shut."""
+
+
+def decode(value: Any, size: tuple[int, int] | None = None, channels: int = 0) -> np.ndarray:
+    """One image as uint8 (h, w, c).
+
+    Args:
+        value: uint8 array (h, w) or (h, w, c), encoded bytes, or a path.
+        size: height and width to scale to; None keeps them.
+        channels: 1 (grey), 3 (red, green, blue) or 4 (and alpha); 0: 1 for grey images, otherwise 3.
+
+    Raises:
+        InputError: not an image, damaged, larger than MAX_PIXELS, or an array of another type or shape.
+    """
+    if isinstance(value, np.ndarray):
+        return _from_array(value, size, channels)
+    name = "image" if isinstance(value, bytes) else str(value)
+    return _opened(value, name, size, channels)
+
+
+def _opened(value: Any, name: str, size: tuple[int, int] | None, channels: int) -> np.ndarray:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # Pillow's own limit, above ours
+    try:
+        with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                found = f"{image.height} x {image.width}"
+                raise InputError(name, f"this image has more than {MAX_PIXELS:,} pixels", found=found)
+            return _array(ImageOps.exif_transpose(image), size, channels)
+    except bombs as error:
+        raise InputError(name, f"this image has more than {MAX_PIXELS:,} pixels", found=str(error)) from error
+    except FileNotFoundError as error:
+        raise InputError(name, "no such image file") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, InputError):
+            raise
+        fix = "replace or remove the file"
+        raise InputError(name, "this image cannot be decoded", found=str(error), fix=fix) from error
+
+
+def _array(image: Any, size: tuple[int, int] | None, channels: int) -> np.ndarray:
+    """A Pillow image, scaled and converted, as an array."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # 16 bits a pixel: keep the upper eight
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    grey = image.mode in ("1", "L", "LA")
+    image = image.convert(MODES[channels or (1 if grey else 3)])
+    if size and (image.height, image.width) != tuple(size):
+        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    array = np.asarray(image)
+    return array[..., None] if array.ndim == 2 else array
+
+
+def _from_array(value: np.ndarray, size: tuple[int, int] | None, channels: int) -> np.ndarray:
+    """An array, scaled and converted only where it has to be."""
+    from PIL import Image
+
+    array = value[..., None] if value.ndim == 2 else value
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in MODES:
+        found = f"{value.dtype} {value.shape}"
+        raise InputError("image", "an image array must be uint8 (h, w) or (h, w, 1, 3 or 4)", found=found)
+    if channels in (0, array.shape[2]) and (size is None or array.shape[:2] == tuple(size)):
+        return array
+    return _array(Image.fromarray(array[..., 0] if array.shape[2] == 1 else array), size, channels or array.shape[2])
+
+
+def decode_batch(values: Sequence[Any] | np.ndarray, size: tuple[int, int] | None, channels: int) -> np.ndarray:
+    """Images as uint8 (b, h, w, c). A uint8 array that has this size and these channels is returned as it is.
+
+    Raises:
+        InputError: an image that cannot be decoded, or images of different sizes where ``size`` is None.
+    """
+    if isinstance(values, np.ndarray) and values.dtype == np.uint8 and values.ndim >= 3:
+        array = values[..., None] if values.ndim == 3 else values
+        if array.shape[3] == channels and (size is None or array.shape[1:3] == tuple(size)):
+            return array
+    images = [decode(value, size, channels) for value in values]
+    shapes = sorted({image.shape for image in images})
+    if len(shapes) > 1:
+        raise InputError(
+            "images",
+            "they do not all have the same size and channels",
+            found=", ".join("x".join(map(str, shape)) for shape in shapes[:4]),
+            fix="set size and channels, e.g. --task.statistics.size 64 64 --task.statistics.channels 3",
+        )
+    return np.stack(images) if images else np.zeros((0, *(size or (0, 0)), channels), np.uint8)
+
+
+def is_readable(value: Any) -> bool:
+    """Whether ``decode`` can read the image."""
+    try:
+        decode(value)
+    except InputError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelStatistics(Preprocessor):
+    """Shape of the images, and mean and standard deviation a channel over the training split, on a scale of 0..1."""
+
+    suffix: ClassVar[str] = ".json"
+    of: ClassVar[str] = "image"
+
+    size: tuple[int, int] | None = None
+    """Height and width that images are scaled to. None: as they are; they must then all be of one size."""
+    channels: int = 0
+    """1: grey, 3: colour, 4: colour and alpha. 0: as the first image."""
+
+    def fit(self, source: Source, column: str, path: Path) -> None:
+        """Reads the whole split, 1,000 images at a time, and writes the statistics to ``path``.
+
+        Raises:
+            InputError: no image, one that cannot be decoded, or different sizes where ``size`` is None.
+        """
+        if not len(source):
+            raise InputError(f"column {column}", "there is no image to take statistics of")
+        first = decode(source[np.arange(1)][column][0], self.size, self.channels)
+        total, squares, count = np.zeros(first.shape[2]), np.zeros(first.shape[2]), 0
+        for start in range(0, len(source), 1000):
+            values = source[np.arange(start, min(start + 1000, len(source)))][column]
+            images = decode_batch(values, self.size, first.shape[2])
+            if images.shape[1:] != first.shape:
+                decode_batch([first, images[0]], None, first.shape[2])  # raises: says which sizes differ
+            for channel in range(first.shape[2]):
+                histogram = np.bincount(images[..., channel].ravel(), minlength=256)
+                total[channel] += histogram @ np.arange(256)
+                squares[channel] += histogram @ np.arange(256) ** 2
+            count += images[..., 0].size
+        mean = total / count / 255
+        std = np.sqrt(np.maximum(squares / count / 255**2 - mean**2, 1e-12))
+        content = {"shape": list(first.shape), "mean": mean.tolist(), "std": np.maximum(std, 1e-3).tolist()}
+        path.write_text(json.dumps(content), encoding="utf-8")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the images."""
+        return _stored(self.file, changed(self.file))[0]
+
+    @property
+    def mean(self) -> np.ndarray:
+        """(c,) float32, on a scale of 0..1."""
+        return _stored(self.file, changed(self.file))[1]
+
+    @property
+    def std(self) -> np.ndarray:
+        """(c,) float32, on a scale of 0..1; at least 0.001."""
+        return _stored(self.file, changed(self.file))[2]
+
+    def dims(self) -> dict[str, int]:
+        """``height``, ``width``, ``channels``, and their product ``inputs``."""
+        height, width, channels = self.shape
+        return {"inputs": height * width * channels, "height": height, "width": width, "channels": channels}
+
+
+@functools.lru_cache(maxsize=32)
+def _stored(file: str, written: int) -> tuple[tuple[int, int, int], np.ndarray, np.ndarray]:
+    content = json.loads(Path(file).read_text(encoding="utf-8"))
+    height, width, channels = content["shape"]
+    return (height, width, channels), np.array(content["mean"], np.float32), np.array(content["std"], np.float32)

@@ -1,0 +1,334 @@
+"""Tables as model inputs: numbers normalised, categories and lists as row numbers of one stacked table.
+
+Dims: b records, i numbers, s values an example (one a category, several a list), w values of lists.
+"""
+
+import functools
+import json
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from suite.contracts.batch import Columns
+from suite.contracts.data import Source
+from suite.contracts.preprocessor import Preprocessor
+from suite.data.preprocessing.tabular_schema import Guess, Kind, guess, render
+from suite.data.preprocessing.tabular_values import items, numbers, texts
+from suite.data.reading import changed
+from suite.errors import InputError, closest
+
+UNSEEN, MISSING = 0, 1
+"""Rows that each field begins with: of values that were rare or absent in training, and of no value."""
+NO_ROW = -1
+"""The id that fills up a list; no row is read or changed for it."""
+ROWS_MULTIPLE = 64
+"""Of which the rows of the table are a multiple."""
+CHUNK = 32_768
+"""Records read at a time."""
+MOST_VALUES = 1_000_000
+"""A column with more values is hashed, so that no table of them has to be kept."""
+LONG_TAIL = 8.0
+"""Numbers whose largest lies more deviations than this from the mean are put on a logarithmic scale."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A column of numbers: ``(f(x) - mean) / std``, f being the identity or ``sign(x) log(1 + |x|)``.
+
+    Attributes:
+        name: of the column.
+        log: whether f is the logarithm.
+        mean: of f(x).
+        std: deviation of f(x), 1 where it is 0.
+        gaps: whether an indicator of missing values goes with it; a missing value itself becomes 0, the mean.
+    """
+
+    name: str
+    log: bool
+    mean: float
+    std: float
+    gaps: bool
+
+    def encode(self, values: Any) -> np.ndarray:
+        """(b, 1) or, with the indicator, (b, 2) float32."""
+        x = numbers(values, self.name)
+        missing = np.isnan(x)
+        scaled = np.where(missing, 0.0, ((_log(x) if self.log else x) - self.mean) / self.std)
+        columns = [scaled, missing] if self.gaps else [scaled]
+        return np.stack(columns, -1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column of categories, or of lists of them, and its rows of the table.
+
+    Attributes:
+        name: of the column.
+        start: its first row; then come ``UNSEEN``, ``MISSING`` and one row a value.
+        size: its rows.
+        values: the values that have a row of their own, in the order of their rows; none where they are hashed.
+        length: most items of a list; 0 for a single category.
+    """
+
+    name: str
+    start: int
+    size: int
+    values: tuple[str, ...] = ()
+    length: int = 0
+
+    @property
+    def hashed(self) -> bool:
+        """Whether values share rows by their hash."""
+        return not self.values and self.size > 2
+
+    @functools.cached_property
+    def _places(self) -> dict[str | None, int]:
+        return {None: self.start + MISSING, **{v: self.start + 2 + i for i, v in enumerate(self.values)}}
+
+    def rows(self, values: Sequence[str | None]) -> np.ndarray:
+        """Row of the table (b,) int32 of each value."""
+        if not self.hashed:
+            places, unseen = self._places, self.start + UNSEEN
+            return np.fromiter((places.get(value, unseen) for value in values), np.int32, len(values))
+        found = {value: self._bucket(value) for value in set(values)}
+        return np.fromiter(map(found.__getitem__, values), np.int32, len(values))
+
+    def _bucket(self, value: str | None) -> int:
+        if value is None:
+            return self.start + MISSING
+        return self.start + 2 + zlib.crc32(f"{self.name}\x1f{value}".encode("utf-8", "surrogatepass")) % (self.size - 2)
+
+    def lists(self, values: Sequence[list[str]], mean: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (b, length) and weights (b, length) of the first items of each list; no items: ``MISSING``."""
+        kept: list[list[Any]] = [row[: self.length] or [None] for row in values]
+        lengths = np.array([len(row) for row in kept], np.int64)
+        real = np.arange(self.length) < lengths[:, None]
+        ids = np.full(real.shape, NO_ROW, np.int32)
+        ids[real] = self.rows([item for row in kept for item in row])
+        return ids, (real / lengths[:, None] if mean else real).astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields(Preprocessor):
+    """What the columns of a table are and how they are encoded, learnt from the training split.
+
+    Columns that are named nowhere are judged by their type and their number of different values.
+    """
+
+    suffix: ClassVar[str] = ".json"
+    of: ClassVar[str] = "label"
+
+    dense: tuple[str, ...] = ()
+    """Columns of numbers."""
+    categorical: tuple[str, ...] = ()
+    """Columns of categories."""
+    lists: tuple[str, ...] = ()
+    """Columns that hold several categories a record."""
+    ignored: tuple[str, ...] = ()
+    """Columns that say nothing, or too much."""
+    infer: bool = True
+    """Judge columns that are named nowhere; otherwise they are ignored."""
+    min_count: int = 2
+    """Training records below which a category shares the row of what was never seen."""
+    hashed: tuple[tuple[str, int], ...] = ()
+    """(column, rows): categories that share so many rows by their hash, instead of a vocabulary."""
+    normalise: Literal["auto", "standard", "log"] = "auto"
+    """How numbers are scaled: to mean 0 and deviation 1, after a logarithm, or (auto) after one for long tails."""
+    list_length: int = 16
+    """Items that a list is cut at."""
+    separator: str = "|"
+    """What parts the items of a list that is written as a text."""
+    pooling: Literal["mean", "sum"] = "mean"
+    """How the vectors of a list's items become one."""
+
+    def describe(self, source: Source, column: str) -> str:
+        """What each column is taken for."""
+        return render(self._guesses(source, column), column)
+
+    def fit(self, source: Source, column: str, path: Path) -> None:
+        """Prints what columns are taken for, and writes numbers' statistics and categories to ``path``.
+
+        Raises:
+            InputError: a named column is not there, or none is left to predict from.
+        """
+        guesses = self._guesses(source, column)
+        print(render(guesses, column), file=sys.stderr)
+        learnt = [_Learnt(g, dict(self.hashed).get(g.name, 0), self) for g in guesses if g.kind != "ignored"]
+        if not learnt:
+            raise InputError("field task.fields", "no column is left to predict from", fix="--task.fields.categorical")
+        for begin in range(0, len(source), CHUNK):
+            indices = np.arange(begin, min(begin + CHUNK, len(source)))
+            for each in learnt:
+                each.add(source.column(each.name, indices))
+        made: list[Number | Field] = [each.number() for each in learnt if each.kind == "dense"]
+        start = 0
+        for each in sorted((e for e in learnt if e.kind != "dense"), key=lambda e: e.kind == "list"):
+            made.append(each.field(start))
+            start += made[-1].size  # type: ignore[union-attr]
+        stored = {
+            "numbers": [asdict(m) for m in made if isinstance(m, Number)],
+            "fields": [asdict(m) for m in made if isinstance(m, Field)],
+        }
+        path.write_text(json.dumps(stored, ensure_ascii=False), encoding="utf-8")
+
+    def _guesses(self, source: Source, label: str) -> list[Guess]:
+        kinds: dict[str, tuple[str, ...]] = {"dense": self.dense, "list": self.lists, "ignored": self.ignored}
+        kinds["categorical"] = (*self.categorical, *(n for n, _ in self.hashed if n not in self.lists))
+        stated: dict[str, Kind] = {name: kind for kind, names in kinds.items() for name in names}  # type: ignore[misc]
+        for kind, names in kinds.items():
+            for name in names:
+                if name not in source.schema:
+                    field = "lists" if kind == "list" else kind
+                    raise InputError(
+                        f"field task.fields.{field}",
+                        f'column "{name}" is not in the data.',
+                        found=", ".join(source.schema),
+                        fix=closest(name, source.schema),
+                    )
+        return guess(source, (label,), stated, self.separator, self.infer)
+
+    @property
+    def numbers(self) -> tuple[Number, ...]:
+        """Columns of numbers, in the order of the model's inputs."""
+        return _stored(self.file, changed(self.file))[0]
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """Columns of categories, then those of lists, in the order of the table's rows."""
+        return _stored(self.file, changed(self.file))[1]
+
+    @property
+    def unseen_rows(self) -> np.ndarray:
+        """(s,) int32 row of a value never seen, by the place of a value in ``ids``."""
+        return np.array([f.start + UNSEEN for f in self.fields for _ in range(max(f.length, 1))], np.int32)
+
+    def dims(self) -> dict[str, Any]:
+        """``rows`` of the table, ``fields`` of one category, ``lists``: items of each list, ``inputs``: numbers.
+
+        A few rows more than are used, so that any usual number of devices can share the table by its rows.
+        """
+        fields = self.fields
+        return {
+            "rows": -(-max(sum(field.size for field in fields), 1) // ROWS_MULTIPLE) * ROWS_MULTIPLE,
+            "fields": sum(not field.length for field in fields),
+            "lists": tuple(field.length for field in fields if field.length),
+            "inputs": sum(1 + number.gaps for number in self.numbers),
+        }
+
+    def encode(self, columns: Columns) -> dict[str, np.ndarray]:
+        """``dense`` float32 (b, i), ``ids`` int32 (b, s), ``weights`` float32 (b, w).
+
+        A column that is absent has missing values only, but not all may be absent.
+
+        Raises:
+            InputError: none of the columns is there, or a number is none.
+        """
+        names = [number.name for number in self.numbers] + [field.name for field in self.fields]
+        if not any(name in columns for name in names):
+            raise InputError(
+                "columns",
+                "none of those that the model was trained on is there",
+                found=", ".join(columns) or "none",
+                fix=", ".join(names[:10]),
+            )
+        count = len(next(iter(columns.values())))
+        absent = [None] * count
+        dense = [number.encode(columns.get(number.name, absent)) for number in self.numbers]
+        ids, weights = [], []
+        for field in self.fields:
+            values = columns.get(field.name, absent)
+            if field.length:
+                rows, weight = field.lists(items(values, self.separator), self.pooling == "mean")
+                weights.append(weight)
+            else:
+                rows = field.rows(texts(values))[:, None]
+            ids.append(rows)
+        empty = np.zeros((count, 0), np.float32)
+        return {
+            "dense": np.concatenate([empty, *dense], 1),
+            "ids": np.concatenate([empty.astype(np.int32), *ids], 1),
+            "weights": np.concatenate([empty, *weights], 1),
+        }
+
+
+def _log(x: np.ndarray) -> np.ndarray:
+    return np.sign(x) * np.log1p(np.abs(x))
+
+
+class _Moments:
+    """Mean and deviation, chunk by chunk, without the difference of large sums (Chan et al., 1979)."""
+
+    def __init__(self):
+        self.count, self.mean, self.squares, self.low, self.high = 0, 0.0, 0.0, np.inf, -np.inf
+
+    def add(self, x: np.ndarray) -> None:
+        if not len(x):
+            return
+        mean, count = float(x.mean()), self.count + len(x)
+        gap = mean - self.mean
+        self.squares += float(np.square(x - mean).sum()) + gap**2 * self.count * len(x) / count
+        self.mean += gap * len(x) / count
+        self.count, self.low, self.high = count, min(self.low, float(x.min())), max(self.high, float(x.max()))
+
+    @property
+    def std(self) -> float:
+        return float(np.sqrt(self.squares / self.count)) if self.count else 0.0
+
+
+class _Learnt:
+    """What is counted of one column while the training split passes by."""
+
+    def __init__(self, guess: Guess, rows: int, how: Fields):
+        self.name, self.kind, self.rows, self._how = guess.name, guess.kind, rows, how
+        self._plain, self._logs, self._gaps = _Moments(), _Moments(), False
+        self._counts: Counter[str] = Counter()
+        self._length = 1
+        if 0 < rows < 3:
+            raise InputError("field task.fields.hashed", "a hashed column needs at least 3 rows", found=str(rows))
+
+    def add(self, values: Any) -> None:
+        if self.kind == "dense":
+            x = numbers(values, self.name)
+            real = x[~np.isnan(x)]
+            self._gaps |= len(real) < len(x)
+            self._plain.add(real)
+            self._logs.add(_log(real))
+            return
+        if self.kind == "list":
+            rows = items(values, self._how.separator)
+            self._length = max(self._length, *(len(row) for row in rows))
+            found = [item for row in rows for item in set(row)]
+        else:
+            found = [value for value in texts(values) if value is not None]
+        if not self.rows:
+            self._counts.update(found)
+            if len(self._counts) > MOST_VALUES:
+                self.rows, self._counts = MOST_VALUES, Counter()
+
+    def number(self) -> Number:
+        plain = self._plain
+        tail = plain.std and max(plain.high - plain.mean, plain.mean - plain.low) > LONG_TAIL * plain.std
+        log = self._how.normalise == "log" or (self._how.normalise == "auto" and bool(tail))
+        used = self._logs if log else plain
+        return Number(self.name, log, used.mean, used.std or 1.0, self._gaps)
+
+    def field(self, start: int) -> Field:
+        length = min(self._length, self._how.list_length) if self.kind == "list" else 0
+        if self.rows:
+            return Field(self.name, start, self.rows, (), length)
+        frequent = ((value, count) for value, count in self._counts.items() if count >= self._how.min_count)
+        values = tuple(value for value, _ in sorted(frequent, key=lambda pair: (-pair[1], pair[0])))
+        return Field(self.name, start, 2 + len(values), values, length)
+
+
+@functools.lru_cache(maxsize=8)
+def _stored(file: str, written: int) -> tuple[tuple[Number, ...], tuple[Field, ...]]:
+    content = json.loads(Path(file).read_text(encoding="utf-8"))
+    fields = tuple(Field(**{**field, "values": tuple(field["values"])}) for field in content["fields"])
+    return tuple(Number(**number) for number in content["numbers"]), fields

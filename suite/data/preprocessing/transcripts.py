@@ -1,0 +1,173 @@
+"""What is said: transcripts as the symbols that a CTC model spells with. Symbol 0 is its blank, 1 stands for others."""
+
+import functools
+import json
+import re
+import unicodedata
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from suite.contracts.batch import Ragged
+from suite.contracts.data import Source
+from suite.contracts.preprocessor import Preprocessor
+from suite.data.preprocessing.text import BEGIN, END, PAD, SentencePiece, clean
+from suite.data.reading import changed
+from suite.data.sources.memory import Subset
+from suite.errors import InputError
+
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+"""How a symbol that training has not seen is written."""
+_SILENT = re.compile(r"[^\w\s']|_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transcriber(Preprocessor):
+    """Turns transcripts into symbols and back."""
+
+    of: ClassVar[str] = "text"
+
+    lowercase: bool = True
+    """Fold case."""
+    punctuation: bool = False
+    """Keep what is not spoken; the apostrophe always stays."""
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str], to: int) -> Ragged:
+        """int32 symbols of each normalised text, cut at ``to`` and padded to it."""
+
+    @property
+    @abstractmethod
+    def units(self) -> list[str]:
+        """What each symbol spells; a blank at its beginning ends a word."""
+
+    def normalise(self, text: Any) -> str:
+        """The text as it is learnt and scored: Unicode NFKC, single blanks, and case and punctuation as set."""
+        made = unicodedata.normalize("NFKC", clean(str(text))).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+        made = made if self.punctuation else _SILENT.sub(" ", made)
+        return " ".join((made.lower() if self.lowercase else made).split())
+
+    def spell(self, symbols: Sequence[int]) -> str:
+        """The text of symbols."""
+        units = self.units
+        return " ".join("".join(units[i] for i in symbols).split())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Characters(Transcriber):
+    """One symbol a character, those of the training split."""
+
+    suffix: ClassVar[str] = ".json"
+
+    def fit(self, source: Source, column: str, path: Path) -> None:
+        """Writes the characters to ``path``, sorted. Raises InputError: there are none."""
+        found: set[str] = set()
+        for start in range(0, len(source), 4096):
+            chunk = source[np.arange(start, min(start + 4096, len(source)))]
+            found.update(*(self.normalise(text) for text in chunk[column]))
+        if not found:
+            raise InputError(f"column {column}", "no transcript holds a letter or digit", fix="check the transcripts")
+        path.write_text(json.dumps({"characters": "".join(sorted(found))}, ensure_ascii=False), encoding="utf-8")
+
+    def dims(self) -> dict[str, int]:
+        """``outputs``: symbols, blank and unknown included."""
+        return {"outputs": len(self.units)}
+
+    @property
+    def units(self) -> list[str]:
+        return _characters(self.file, changed(self.file))
+
+    def encode(self, texts: Sequence[str], to: int) -> Ragged:
+        places = {unit: place for place, unit in enumerate(self.units)}
+        rows = [[places.get(letter, 1) for letter in self.normalise(text)[:to]] for text in texts]
+        return _ragged(rows, to)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pieces(Transcriber):
+    """Subwords by SentencePiece (arXiv 1808.06226), for long recordings and many words."""
+
+    suffix: ClassVar[str] = ".model"
+
+    vocab_size: int = 256
+    """Most pieces to learn."""
+    algorithm: Literal["unigram", "bpe"] = "unigram"
+    """How they are learnt."""
+
+    @property
+    def _model(self) -> SentencePiece:
+        return SentencePiece(
+            file=self.file,
+            vocab_size=self.vocab_size,
+            kind=self.algorithm,
+            lowercase=self.lowercase,
+            character_coverage=1.0,
+        )
+
+    def fit(self, source: Source, column: str, path: Path) -> None:
+        """Writes the model to ``path``. Raises InputError: no text, or a vocabulary smaller than the alphabet."""
+        self._model.fit(_Normalised(source, self, column), column, path)
+
+    def dims(self) -> dict[str, int]:
+        """``outputs``: pieces, with the four that stand for none."""
+        return {"outputs": len(self.units)}
+
+    @property
+    def units(self) -> list[str]:
+        return _pieces(self.file, changed(self.file))
+
+    def encode(self, texts: Sequence[str], to: int) -> Ragged:
+        made = self._model.encode([self.normalise(text) for text in texts], to + 1)
+        ends = np.cumsum(made.lengths)
+        rows = [made.values[end - length + 1 : end].tolist() for end, length in zip(ends, made.lengths, strict=True)]
+        return _ragged(rows, to)
+
+
+class _Normalised(Subset):
+    """Records with a column of transcripts as they are learnt."""
+
+    def __init__(self, source: Source, transcriber: Transcriber, column: str):
+        super().__init__(source, np.arange(len(source)))
+        self._transcriber, self._column = transcriber, column
+
+    def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
+        columns = super().__getitem__(indices)
+        return {**columns, self._column: [self._transcriber.normalise(text) for text in columns[self._column]]}
+
+
+def _ragged(rows: list[list[int]], to: int) -> Ragged:
+    lengths = np.array([len(row) for row in rows], np.int64)
+    return Ragged(np.array([symbol for row in rows for symbol in row], np.int32), lengths, to)
+
+
+@functools.lru_cache(maxsize=16)
+def _characters(file: str, written: int) -> list[str]:
+    return ["", UNKNOWN, *json.loads(Path(file).read_text(encoding="utf-8"))["characters"]]
+
+
+@functools.lru_cache(maxsize=16)
+def _pieces(file: str, written: int) -> list[str]:
+    import sentencepiece
+
+    model = sentencepiece.SentencePieceProcessor(model_file=file)
+    pieces = [model.id_to_piece(i).replace("\N{LOWER ONE EIGHTH BLOCK}", " ") for i in range(model.get_piece_size())]
+    return ["" if i in (PAD, BEGIN, END) else UNKNOWN if i == 1 else piece for i, piece in enumerate(pieces)]
+
+
+def with_transcripts(source: Source, column: str, transcriber: Transcriber, most: int) -> Source:
+    """The records with something said, of at most ``most`` characters; the others are dropped and counted."""
+    values = source[np.arange(len(source))][column]
+    lengths = np.array([0 if value is None else len(transcriber.normalise(value)) for value in values], np.int64)
+    keep = (lengths > 0) & (lengths <= most)
+    if keep.all():
+        return source
+    counts = {"no text": int((lengths == 0).sum()), f"text longer than {most}": int((lengths > most).sum())}
+    dropped = {**source.dropped, **{reason: count for reason, count in counts.items() if count}}
+    if not keep.any():
+        found = ", ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
+        raise InputError(f"column {column}", "no record has a transcript that can be used.", found=found)
+    return Subset(source, np.flatnonzero(keep), dropped)

@@ -1,0 +1,286 @@
+"""Records from files and folders that a user points at: tables, folders of images or texts, arrays, lines."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from suite.contracts.data import Data, Source
+from suite.data.reading import AUDIO, IMAGES, TABLES, existing, lines, read_text, split_files, there
+from suite.data.sources import arrays, folders, tables
+from suite.data.sources.memory import (
+    SPLITS,
+    Memory,
+    Subset,
+    carves_validation,
+    check_split,
+    named_split,
+    not_empty,
+    seeded_split,
+)
+from suite.data.sources.parallel_text import ParallelLines, languages
+from suite.data.sources.speech import AudioManifest, LJSpeech, is_manifest, read_manifest
+from suite.errors import InputError
+
+
+def _keep(source: Memory, part: np.ndarray, split: str) -> Source:
+    return Subset(source, np.flatnonzero(part == SPLITS.index(split)))
+
+
+def _carve(
+    source: Memory, split: str, given: Sequence[str], where: str, carved: tuple[Sequence[Any], int, float]
+) -> Source:
+    """A split that has its own file, or its share of train where validation is carved from it."""
+    keys, seed, validation = carved
+    if not carves_validation(split, given, validation, where) or split == "test":
+        return source
+    return _keep(source, seeded_split(keys, seed, (validation, 0.0)), split)
+
+
+def _stored(split: str, given: Sequence[str]) -> str:
+    """The split whose file is read for ``split``."""
+    return "train" if split == "validation" and split not in given else split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(Data):
+    """A CSV, TSV, JSONL or Parquet file (.gz too), or a folder with one file a split: train.*, dev.*, test.*.
+
+    Rows of a single file are split by a hash of their content: stable when rows are added, and equal rows share a
+    split. In tab-separated files quotes are literal. Rows with too many or too few fields are dropped and counted.
+    A large CSV or Parquet file is never held in memory, but with SUITE_CACHE=off: its columns are written to the cache
+    once, and mapped.
+    """
+
+    path: str
+    """The file or folder."""
+    validation: float = 0.1
+    """Share held out for validation where the data names no such split."""
+    test: float = 0.1
+    """Share held out for test where a single file names no splits."""
+    seed: int = 0
+    """Seeds what is held out."""
+    split: str = ""
+    """Column that names each row's split. Empty: none."""
+    header: tuple[str, ...] = ()
+    """Column names, for a file that has no header line; a line that says just them is left out."""
+    texts: tuple[str, ...] = ()
+    """Columns that are texts whatever they look like: codes such as 05e6."""
+    delimiter: str = ""
+    """What separates fields. Empty: a tab in .tsv, otherwise judged by the first line."""
+    in_memory: int = tables.LARGE
+    """Bytes of the largest CSV or Parquet file that is held in memory."""
+
+    def open(self, split: str) -> Source:
+        """Records of a split.
+
+        Raises:
+            InputError: no such file or split, not UTF-8, nothing that can be read, or an empty split.
+        """
+        path = existing(self.path)
+        check_split(split, self.path)
+        files = split_files(path, TABLES) if path.is_dir() else {}
+        if path.is_dir() and "train" not in files:
+            found = ", ".join(sorted(item.name for item in path.iterdir())[:10]) or "an empty folder"
+            raise InputError(self.path, "no table named train.* in this folder", found=found, fix="name a file")
+        if files:
+            table = self._load(files.get(_stored(split, list(files)), files["train"]))
+            source = self._carved(table, split, list(files))
+        else:
+            table = self._load(path)
+            source = _keep(table, self._parts(table), split)
+        return not_empty(source, split, self.path, "add rows, or change the fractions or the column of splits")
+
+    def _carved(self, table: Memory, split: str, given: list[str]) -> Source:
+        """A split that has its own file, or its share of train where validation is carved from it."""
+        if not carves_validation(split, given, self.validation, self.path) or split == "test":
+            return table
+        return _keep(table, tables.parts(table, self.seed, (self.validation, 0.0)), split)
+
+    def _load(self, file: Path) -> Memory:
+        return tables.load(file, self.delimiter, self.header, self.texts, self.in_memory)
+
+    def _parts(self, table: Memory) -> np.ndarray:
+        """(n,) position of each row's split in SPLITS; -1 where the column names another one."""
+        if not self.split:
+            return tables.parts(table, self.seed, (self.validation, self.test))
+        if self.split not in table.schema:
+            found = ", ".join(table.schema)
+            raise InputError("field data.split", f"there is no column '{self.split}' in {self.path}", found=found)
+        return named_split(table.column(self.split, np.arange(len(table))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder(Data):
+    """Images, recordings or texts in one folder a class: ``path/<class>/file`` or ``path/<split>/<class>/file``.
+
+    The path may be a .tar, .tar.gz or .tar.xz of such a tree, or a folder of such archives; they are read in
+    place. Columns: ``image``, ``audio`` or ``text``; ``label``, the position in the sorted class names; ``file``, the
+    name relative to the path. Images and recordings are paths (bytes, from an archive) until they are encoded.
+    """
+
+    path: str
+    """The folder or archive."""
+    validation: float = 0.1
+    """Share held out for validation where there is no such folder."""
+    test: float = 0.1
+    """Share held out for test where there are no folders of splits."""
+    seed: int = 0
+    """Seeds what is held out, by a hash of the file name."""
+
+    def open(self, split: str) -> Source:
+        """Records of a split.
+
+        Raises:
+            InputError: no such path or split, no usable file, a text that is not UTF-8, or an empty split.
+        """
+        path = existing(self.path)
+        check_split(split, self.path)
+        tree = folders.scan(path)
+        given = tree.splits
+        if given:
+            carve = carves_validation(split, given, self.validation, self.path)
+            items = [item for item in tree.items if item.split == _stored(split, given)]
+            held_out = self.validation if carve and split != "test" else 0.0
+            fractions = (held_out, 0.0)
+        else:
+            items, fractions = tree.items, (self.validation, self.test)
+        if not given or fractions[0]:
+            part = seeded_split([item.name for item in items], self.seed, fractions)
+            items = [item for item, place in zip(items, part.tolist(), strict=True) if SPLITS[place] == split]
+        source = Memory(*folders.columns(tree, items), dropped=tree.dropped)
+        return not_empty(source, split, self.path, "add files, or change the fractions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines(Data):
+    """Text, one record a line: column ``text``. A file, or a folder with one .txt file a split. Blank lines drop."""
+
+    path: str
+    """The file or folder."""
+    validation: float = 0.1
+    """Share held out for validation where there is no such file."""
+    test: float = 0.1
+    """Share held out for test where the path is one file."""
+    seed: int = 0
+    """Seeds what is held out, by a hash of the line."""
+
+    def open(self, split: str) -> Source:
+        """Records of a split. Raises InputError: no such file or split, not UTF-8, or an empty split."""
+        path = existing(self.path)
+        check_split(split, self.path)
+        files = split_files(path, (".txt",)) if path.is_dir() else {}
+        if path.is_dir() and "train" not in files:
+            raise InputError(self.path, "no train.txt in this folder", fix="name a file")
+        name = files.get(_stored(split, list(files)), files["train"]) if files else path
+        found = lines(read_text(name))
+        kept = [line for line in found if line.strip()]
+        source = Memory({"text": kept}, {"text": "text"}, dropped={"blank line": len(found) - len(kept)})
+        if files:
+            chosen = _carve(source, split, list(files), self.path, (kept, self.seed, self.validation))
+        else:
+            chosen = _keep(source, seeded_split(kept, self.seed, (self.validation, self.test)), split)
+        return not_empty(chosen, split, self.path, "add lines, or change the fractions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayFile(Data):
+    """Arrays: an .npz file, or a folder of idx files such as ``train-images-idx3-ubyte.gz``.
+
+    In an .npz, ``x_train``, ``y_train``, ``x_test`` or ``train_<column>``, ``test_<column>`` name split and column;
+    other keys are columns of one set, split by a hash of each row. ``x`` becomes ``image`` where it is uint8 of
+    two or three axes a record (and ``x`` otherwise), ``y`` becomes ``label``. Pickled objects are refused.
+    """
+
+    path: str
+    """The file or folder."""
+    validation: float = 0.1
+    """Share held out for validation where there is no such split."""
+    test: float = 0.1
+    """Share held out for test where the arrays name no splits."""
+    seed: int = 0
+    """Seeds what is held out."""
+
+    def open(self, split: str) -> Source:
+        """Records of a split. Raises InputError: no such file or split, pickled objects, or an empty split."""
+        path = existing(self.path)
+        check_split(split, self.path)
+        splits = arrays.load_idx(path) if path.is_dir() else arrays.load_npz(path)
+        given = [name for name in SPLITS if name in splits]
+        source = Memory(splits[""] if not given else splits.get(_stored(split, given), {}))
+        if not given:
+            part = seeded_split(arrays.keys(source), self.seed, (self.validation, self.test))
+            return not_empty(_keep(source, part, split), split, self.path)
+        keys = range(len(source))
+        return not_empty(_carve(source, split, given, self.path, (keys, self.seed, self.validation)), split, self.path)
+
+
+def from_path(path: str) -> Data:
+    """The Data that reads what lies at ``path``, judged by its name and what it holds.
+
+    Raises:
+        InputError: nothing is there, or it is of no known kind.
+    """
+    file = existing(path)
+    if file.is_dir():
+        if (file / "metadata.csv").is_file() and (file / "wavs").is_dir():
+            return LJSpeech(path=path)
+        if "train" in split_files(file, TABLES):
+            return Table(path=path)
+        if "train" in split_files(file, (".txt",)):
+            return Lines(path=path)
+        if spoken := languages(file):
+            return ParallelLines(path=path, source=spoken[0], target=spoken[1])
+        return ArrayFile(path=path) if arrays.idx_files(file) else Folder(path=path)
+    name = file.name.lower()
+    if folders.is_archive(file):
+        return Folder(path=path)
+    if is_manifest(file):
+        return AudioManifest(path=path)
+    if name.endswith(TABLES):
+        return Table(path=path)
+    if name.endswith((".npz", ".txt")):
+        return ArrayFile(path=path) if name.endswith(".npz") else Lines(path=path)
+    known = f"{' '.join(TABLES)} .npz .txt .tar .tar.gz .tar.xz, or a folder with one folder a class"
+    raise InputError(path, "this kind of file is not known", found=file.suffix or "no extension", fix=f"use {known}")
+
+
+def read_input(value: str, column: str, texts: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Records to predict from what a user typed: a table, a text file, images, recordings, ``-`` for stdin, or a text.
+
+    Args:
+        value: what was typed.
+        column: the column that lines, images, recordings or a bare text stand for.
+        texts: columns of a table that are texts whatever they look like.
+
+    Raises:
+        InputError: a file that is not UTF-8, a table that cannot be read, or a folder without images and recordings.
+    """
+    if value == "-":
+        return {column: _filled(read_text(Path("-"), sys.stdin.buffer.read()))}
+    path = there(value)
+    if path is None:
+        if Path(value).name.lower().endswith((*IMAGES, *AUDIO, *TABLES, ".txt")) and " " not in value:
+            existing(value)
+        return {column: [value]}
+    if path.is_dir() or path.suffix.lower() in (*IMAGES, *AUDIO):
+        names = sorted(path.rglob("*")) if path.is_dir() else [path]
+        found = [str(name) for kind in (IMAGES, AUDIO) for name in names if name.suffix.lower() in kind]
+        if not found:
+            fix = f"use a folder with {' '.join((*IMAGES, *AUDIO))} files"
+            raise InputError(value, "no image and no recording in this folder", fix=fix)
+        return {column: found, "file": found}
+    if is_manifest(path):
+        return read_manifest(path)
+    if path.name.lower().endswith(TABLES):
+        table = tables.load(path, "", (), texts)
+        return table[np.arange(len(table))]
+    return {column: _filled(read_text(path))}
+
+
+def _filled(text: str) -> list[str]:
+    """Lines that are not blank."""
+    return [line for line in lines(text) if line.strip()]

@@ -1,0 +1,222 @@
+"""Records in memory, views of a source, and splits that depend on nothing but a record and a seed."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from suite.contracts.data import Source
+from suite.data.cache import Packed
+from suite.errors import InputError, closest
+
+SPLITS = ("train", "validation", "test")
+"""The splits every Data knows."""
+ALIASES = {"dev": "validation", "valid": "validation", "val": "validation"}
+"""Other names for a split, as files and folders carry them."""
+
+
+def take(column: Any, indices: np.ndarray) -> Any:
+    """Entries of a column at ``indices`` (b,): one gather for arrays, a list for everything else."""
+    if isinstance(column, np.ndarray):
+        return column.take(indices, axis=0)  # copies whole rows, where an index copies by element
+    if isinstance(column, Packed):
+        return column[indices]
+    return [column[i] for i in indices.tolist()]
+
+
+def kind_of(column: Any) -> str:
+    """What a column holds, judged by its type: ``"text"``, ``"image"``, ``"int"`` or ``"float"``."""
+    if not isinstance(column, np.ndarray) or column.dtype.kind in "OUS":
+        return "text"
+    if column.dtype == np.uint8 and column.ndim >= 3:
+        return "image"
+    return "float" if column.dtype.kind == "f" else "int"
+
+
+class Memory(Source):
+    """Records held in memory, or mapped into it, column by column.
+
+    Args:
+        columns: name -> array (n, ...), list of n entries, or packed strings.
+        schema: name -> kind; left out, it is judged by the columns' types.
+        classes: names of the values of ``"class"`` columns.
+        dropped: reason -> number of records left out on reading.
+
+    Raises:
+        InputError: columns of different lengths.
+    """
+
+    def __init__(
+        self,
+        columns: Mapping[str, Any],
+        schema: Mapping[str, str] | None = None,
+        classes: Mapping[str, Sequence[str]] | None = None,
+        dropped: Mapping[str, int] | None = None,
+    ):
+        self._columns = dict(columns)
+        self._schema = dict(schema) if schema else {name: kind_of(values) for name, values in columns.items()}
+        self._classes = {name: list(names) for name, names in (classes or {}).items()}
+        self._dropped = {reason: count for reason, count in (dropped or {}).items() if count}
+        lengths = {name: len(values) for name, values in self._columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise InputError("data", "columns have different lengths", found=str(lengths))
+        self._length = next(iter(lengths.values()), 0)
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def schema(self) -> dict[str, str]:
+        """Column name -> kind."""
+        return self._schema
+
+    @property
+    def classes(self) -> dict[str, list[str]]:
+        """Names of the values of class columns."""
+        return self._classes
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Reason -> number of records left out on reading."""
+        return self._dropped
+
+    def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
+        indices = np.asarray(indices)
+        return {name: take(column, indices) for name, column in self._columns.items()}
+
+    def column(self, name: str, indices: np.ndarray) -> Any:
+        return take(self._columns[name], np.asarray(indices))
+
+
+class Subset(Source):
+    """Some records of another source, in the order of ``indices`` (n,).
+
+    ``dropped`` holds all that was left out, the source's own included; left out, it is the source's.
+    """
+
+    def __init__(self, source: Source, indices: np.ndarray, dropped: Mapping[str, int] | None = None):
+        self._source = source
+        self._indices = np.asarray(indices)
+        counts = source.dropped if dropped is None else dropped
+        self._dropped = {reason: count for reason, count in counts.items() if count}
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @property
+    def schema(self) -> dict[str, str]:
+        """Column name -> kind, as in the whole source."""
+        return self._source.schema
+
+    @property
+    def classes(self) -> dict[str, list[str]]:
+        """Names of the values of class columns, as in the whole source."""
+        return self._source.classes
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Reason -> number of records left out."""
+        return self._dropped
+
+    def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
+        return self._source[self._indices[np.asarray(indices)]]
+
+    def column(self, name: str, indices: np.ndarray) -> Any:
+        return self._source.column(name, self._indices[np.asarray(indices)])
+
+
+class Stacked(Source):
+    """Several columns of another source as one: all entries of the first, then all of the second.
+
+    What is learnt from texts is learnt so from the texts of both languages of a translation.
+    """
+
+    def __init__(self, source: Source, columns: Sequence[str]):
+        self._source, self._columns = source, tuple(columns)
+
+    def __len__(self) -> int:
+        return len(self._source) * len(self._columns)
+
+    @property
+    def schema(self) -> dict[str, str]:
+        """The first column's name and kind."""
+        return {self._columns[0]: self._source.schema[self._columns[0]]}
+
+    def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
+        which, rows = np.divmod(np.asarray(indices), len(self._source))
+        values: list[Any] = [None] * len(rows)
+        for place, name in enumerate(self._columns):
+            wanted = np.flatnonzero(which == place)
+            for at, value in zip(wanted.tolist(), self._source.column(name, rows[wanted]), strict=True):
+                values[at] = value
+        return {self._columns[0]: values}
+
+
+def named_split(names: Sequence[Any]) -> np.ndarray:
+    """Position in ``SPLITS`` of each name of a split, (n,) int8: case and blanks around it don't count, dev is
+    validation; -1 where it names none."""
+    places = {name: SPLITS.index(ALIASES.get(name, name)) for name in (*SPLITS, *ALIASES)}
+    return np.array([places.get(str(name).strip().lower(), -1) for name in names], np.int8)
+
+
+def seeded_split(keys: Sequence[bytes | str | int], seed: int, fractions: tuple[float, float]) -> np.ndarray:
+    """Split of each key, by a hash of the key and the seed alone: equal keys share a split, whatever else is there.
+
+    Args:
+        keys: n record identities.
+        seed: another seed is another split.
+        fractions: shares of validation and of test.
+
+    Returns:
+        (n,) int8: 0 train, 1 validation, 2 test (positions in ``SPLITS``).
+
+    Raises:
+        InputError: fractions outside 0..1, or nothing left to train on.
+    """
+    validation, test = fractions
+    if min(fractions) < 0 or validation + test >= 1:
+        raise InputError(
+            "validation and test fractions", "must be at least 0 and sum to less than 1", found=f"{validation}, {test}"
+        )
+    salt = hashlib.blake2b(str(seed).encode(), digest_size=16).digest()
+    digests = b"".join(hashlib.blake2b(_as_bytes(key), digest_size=8, key=salt).digest() for key in keys)
+    place = np.frombuffer(digests, "<u8") / 2.0**64
+    return np.where(place < validation, 1, np.where(place < validation + test, 2, 0)).astype(np.int8)
+
+
+def _as_bytes(key: bytes | str | int) -> bytes:
+    if isinstance(key, bytes):
+        return key
+    return str(key).encode("utf-8", "surrogatepass")
+
+
+def check_split(split: str, where: str, known: Sequence[str] = SPLITS) -> None:
+    """Raises InputError where ``split`` is not among ``known``."""
+    if split not in known:
+        near = closest(split, known)
+        fix = f"use '{near}'" if near else ""
+        raise InputError(where, f"there is no split '{split}'", found=", ".join(known) or "no split at all", fix=fix)
+
+
+def carves_validation(split: str, given: Sequence[str], validation: float, where: str) -> bool:
+    """Whether validation is a share of train, data having the splits ``given`` and none of that name.
+
+    Raises:
+        InputError: ``split`` is neither given nor carved.
+    """
+    carving = "validation" not in given and validation > 0
+    check_split(split, where, [*given, *(["validation"] if carving else [])])
+    return carving
+
+
+def not_empty(source: Source, split: str, where: str, fix: str = "") -> Source:
+    """The source itself.
+
+    Raises:
+        InputError: it holds no record.
+    """
+    if not len(source):
+        dropped = ", ".join(f"{count} dropped as {reason}" for reason, count in source.dropped.items())
+        raise InputError(where, f"the {split} split is empty", found=dropped or "0 records", fix=fix)
+    return source

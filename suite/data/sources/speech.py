@@ -1,0 +1,271 @@
+"""Speech on disk: a manifest, LJSpeech's layout, the Free Spoken Digit Dataset, and Sphinx features (AN4)."""
+
+import functools
+import json
+import re
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from suite.contracts.data import Data, Source
+from suite.data.reading import AUDIO, existing, lines, read_text
+from suite.data.sources.memory import SPLITS, Memory, Subset, check_split, named_split, not_empty, seeded_split
+from suite.errors import InputError
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+"""How the digits are spoken."""
+
+
+def _part(source: Memory, keys: Sequence[str], split: str, data: Any) -> Source:
+    part = seeded_split(keys, data.seed, (data.validation, data.test))
+    chosen = Subset(source, np.flatnonzero(part == SPLITS.index(split)))
+    return not_empty(chosen, split, data.path, "add records, or change the fractions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioManifest(Data):
+    """A JSONL file with a line a recording: ``{"audio": "a.wav", "text": "what is said"}``, or ``"label"``.
+
+    Paths are relative to the manifest. Every key is a column; one that a line lacks is None there. Where a line has
+    ``"split"``, that is its split, and one named otherwise is in none; records of lines without are split by a hash of
+    their path.
+    """
+
+    path: str
+    """The file."""
+    validation: float = 0.1
+    """Share of the lines without a split that is held out for validation."""
+    test: float = 0.1
+    """Share of the lines without a split that is held out for test."""
+    seed: int = 0
+    """Seeds what is held out."""
+
+    def open(self, split: str) -> Source:
+        """Records of a split.
+
+        Raises:
+            InputError: no such file or split, a line that is no JSON object or names no recording, an empty split.
+        """
+        file = existing(self.path)
+        check_split(split, self.path)
+        columns = read_manifest(file)
+        source = Memory(columns, {name: "audio" if name == "audio" else "text" for name in columns})
+        if "split" not in columns:
+            return _part(source, columns["file"], split, self)
+        part = named_split(columns["split"])
+        bare = np.array([name is None or not str(name).strip() for name in columns["split"]])
+        if bare.any():
+            files = [name for name, without in zip(columns["file"], bare.tolist(), strict=True) if without]
+            part[bare] = seeded_split(files, self.seed, (self.validation, self.test))
+        chosen = Subset(source, np.flatnonzero(part == SPLITS.index(split)))
+        return not_empty(chosen, split, self.path, "name it in a line")
+
+
+def read_manifest(file: Path) -> dict[str, Any]:
+    """All lines by column: ``audio``, now from where we are; ``file``, as it is written; and the other keys.
+
+    Raises:
+        InputError: not UTF-8, no line, or one that is no JSON object or names no recording.
+    """
+    numbered = enumerate(lines(read_text(file)), 1)
+    rows = [_row(line, f"{file}, line {number}") for number, line in numbered if line.strip()]
+    if not rows:
+        raise InputError(str(file), "this manifest has no line", fix='{"audio": "a.wav", "text": "what is said"}')
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in names}
+    columns["file"] = columns["audio"]
+    columns["audio"] = [str(file.parent / Path(path).expanduser()) for path in columns["file"]]
+    return columns
+
+
+def _row(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(where, f"this is not JSON: {error.msg}", found=line[:80]) from error
+    if not isinstance(row, dict) or not isinstance(row.get("audio"), str) or not row["audio"]:
+        fix = '{"audio": "a.wav", "text": "what is said"}'
+        raise InputError(where, 'names no recording under the key "audio"', found=line[:80], fix=fix)
+    return row
+
+
+def is_manifest(file: Path) -> bool:
+    """Whether a JSONL file's first line names a recording."""
+    if not file.name.lower().endswith(".jsonl"):
+        return False
+    with open(file, "rb") as lines:
+        first = lines.readline(1 << 16)
+    try:
+        row = json.loads(first)
+    except ValueError:
+        return False
+    return isinstance(row, dict) and str(row.get("audio", "")).lower().endswith(AUDIO)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LJSpeech(Data):
+    """A folder in LJSpeech's layout: ``metadata.csv`` with ``name|text|normalised text`` a line, and ``wavs/name.wav``.
+
+    The normalised text is taken where there is one.
+    """
+
+    path: str
+    """The folder."""
+    validation: float = 0.05
+    """Share held out for validation."""
+    test: float = 0.05
+    """Share held out for test."""
+    seed: int = 0
+    """Seeds what is held out, by a hash of the name."""
+
+    def open(self, split: str) -> Source:
+        """Records of a split. Raises InputError: no such folder, file or split, or a line without a text."""
+        folder = existing(self.path)
+        check_split(split, self.path)
+        file = existing(str(folder / "metadata.csv"))
+        rows = [line.split("|") for line in lines(read_text(file)) if line.strip()]
+        short = next((number for number, row in enumerate(rows, 1) if len(row) < 2), 0)
+        if short:
+            raise InputError(f"{file}, line {short}", "holds no | between name and text", found=rows[short - 1][0][:80])
+        names = [row[0].strip() for row in rows]
+        audio = [str(folder / "wavs" / (name if name.lower().endswith(AUDIO) else f"{name}.wav")) for name in names]
+        texts = [(row[2:3] or [""])[0].strip() or row[1].strip() for row in rows]
+        columns = {"audio": audio, "text": texts, "file": names}
+        source = Memory(columns, {"audio": "audio", "text": "text", "file": "text"})
+        return _part(source, names, split, self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpokenDigits(Data):
+    """The Free Spoken Digit Dataset: ``<digit>_<speaker>_<index>.wav``, 8 kHz.
+
+    The official split: index 0 to 4 is test, the rest train, of which ``validation`` indices from 5 on are held out.
+    With ``held_out``, test is all of that speaker's recordings, and the others' are split as before.
+    Columns: ``audio``, ``text`` (zero to nine), ``label``, ``speaker``, ``file``.
+    """
+
+    path: str
+    """The folder of recordings, or the one that holds it."""
+    validation: int = 5
+    """Recordings of each digit and speaker that are held out for validation."""
+    held_out: str = ""
+    """A speaker to test on. Empty: the official split."""
+
+    @property
+    def origin(self) -> str:
+        return "Free Spoken Digit Dataset (Jakobovski)"
+
+    @property
+    def licence(self) -> str:
+        return "CC BY-SA 4.0"
+
+    def open(self, split: str) -> Source:
+        """Records of a split. Raises InputError: no such folder, speaker or split, or files of other names."""
+        folder = existing(self.path)
+        check_split(split, self.path)
+        folder = folder / "recordings" if (folder / "recordings").is_dir() else folder
+        found = [re.fullmatch(r"(\d)_(\w+)_(\d+)\.wav", file.name) for file in sorted(folder.iterdir())]
+        rows = [(int(m[1]), m[2], int(m[3]), m[0]) for m in found if m]
+        if not rows:
+            raise InputError(str(folder), "no recording is named <digit>_<speaker>_<index>.wav here")
+        speakers = sorted({row[1] for row in rows})
+        if self.held_out and self.held_out not in speakers:
+            raise InputError("field data.held_out", f'"{self.held_out}" is no speaker', found=", ".join(speakers))
+        rows = [row for row in rows if self._split(row[1], row[2]) == split]
+        columns = {
+            "audio": [str(folder / row[3]) for row in rows],
+            "text": [DIGITS[row[0]] for row in rows],
+            "label": np.array([row[0] for row in rows], np.int64),
+            "speaker": [row[1] for row in rows],
+            "file": [row[3] for row in rows],
+        }
+        schema = {"audio": "audio", "text": "text", "label": "class", "speaker": "text", "file": "text"}
+        return not_empty(Memory(columns, schema, {"label": DIGITS}), split, self.path)
+
+    def _split(self, speaker: str, index: int) -> str:
+        if self.held_out and speaker == self.held_out:
+            return "test"
+        if index < 5 and not self.held_out:
+            return "test"
+        return "validation" if index < 5 + self.validation else "train"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SphinxFeatures(Data):
+    """AN4 as cepstra: an archive with ``etc/<name>_{train,test}.{fileids,transcription}`` and ``feat/<fileid>.mfc``.
+
+    Read in place, never unpacked. Columns: ``audio``, float32 (t, 13), a frame each 10 ms; ``text``; ``speaker``;
+    ``file``. Validation is a share of the speakers of train.
+    """
+
+    path: str
+    """The .tar.gz archive."""
+    name: str = "an4"
+    """How its lists are called."""
+    coefficients: int = 13
+    """Values a frame."""
+    validation: float = 0.1
+    """Share of the speakers held out for validation."""
+    seed: int = 0
+    """Seeds which speakers."""
+
+    def open(self, split: str) -> Source:
+        """Records of a split. Raises InputError: no such file or split, a list that is missing, a damaged file."""
+        file = existing(self.path)
+        check_split(split, self.path)
+        members = _members(str(file), file.stat().st_mtime_ns)
+        stored = "test" if split == "test" else "train"
+        ids = self._list(members, f"{self.name}_{stored}.fileids").split()
+        written = lines(self._list(members, f"{self.name}_{stored}.transcription"))
+        parts = [line.strip().removesuffix(")").rpartition(" (") for line in written if line.strip()]
+        said = {name: text for text, _, name in parts}
+        speakers = [identity.split("/")[-2] for identity in ids]
+        if split != "test":
+            part = seeded_split(speakers, self.seed, (self.validation, 0.0))
+            ids = [identity for identity, place in zip(ids, part.tolist(), strict=True) if SPLITS[place] == split]
+        by_name = {name.partition("feat/")[2]: data for name, data in members.items() if name.endswith(".mfc")}
+        columns = {
+            "audio": [self._frames(by_name, f"{identity}.mfc") for identity in ids],
+            "text": [_spoken(said.get(identity.split("/")[-1])) for identity in ids],
+            "speaker": [identity.split("/")[-2] for identity in ids],
+            "file": ids,
+        }
+        schema = {"audio": "audio", "text": "text", "speaker": "text", "file": "text"}
+        return not_empty(Memory(columns, schema), split, self.path)
+
+    def _list(self, members: dict[str, bytes], name: str) -> str:
+        found = next((data for path, data in members.items() if path.endswith(f"etc/{name}")), None)
+        if found is None:
+            raise InputError(self.path, f"there is no etc/{name} in this archive", fix="--task.data.name NAME")
+        return found.decode("utf-8")
+
+    def _frames(self, by_name: dict[str, bytes], name: str) -> np.ndarray:
+        """(t, coefficients): a big-endian count of values, then the values."""
+        data = by_name.get(name)
+        count = int.from_bytes(data[:4], "big") if data else -1
+        if data is None or len(data) != 4 + 4 * count or count % self.coefficients:
+            problem = "is missing" if data is None else "does not hold the values that its header counts"
+            raise InputError(f"{self.path}:{name}", problem, found="" if data is None else f"{len(data)} bytes")
+        return np.frombuffer(data, ">f4", offset=4).astype(np.float32).reshape(-1, self.coefficients)
+
+
+def _spoken(text: str | None) -> str | None:
+    """A transcript without the marks of its ends."""
+    return None if text is None else " ".join(word for word in text.split() if word not in ("<s>", "</s>"))
+
+
+@functools.lru_cache(maxsize=2)
+def _members(path: str, written: int) -> dict[str, bytes]:
+    """Name -> content of the lists and features of an archive."""
+    try:
+        with tarfile.open(path) as archive:
+            kept = [
+                member for member in archive if member.isreg() and ("/etc/" in member.name or "feat/" in member.name)
+            ]
+            return {member.name: archive.extractfile(member).read() for member in kept}  # type: ignore[union-attr]
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise InputError(path, "this archive cannot be read", found=str(error)) from error

@@ -1,1 +1,0 @@
-"""Several processes: joining, sharing batches, deciding together, ending together."""

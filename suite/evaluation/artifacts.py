@@ -1,0 +1,281 @@
+"""What a reader of a report should see of a split: data without drawing, which tasks make and `suite.reporting` draws.
+
+Artifacts of batches add, as tallies do, and what they keep of single records is bounded, or a few numbers each.
+Dims: n records, c classes.
+"""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from suite.evaluation.alignment import Pair, align
+
+KEPT = 12
+"""Examples that a gallery holds."""
+MOST_CURVES = 20
+"""Classes above which no curve of each is kept."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture: uint8 (h, w, 1, 3 or 4)."""
+
+    pixels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A recording: float32 samples (n,) at ``rate`` a second, or features (t, f) that were computed before."""
+
+    values: np.ndarray
+    rate: int
+
+
+Given = str | Image | Sound | Mapping[str, str]
+"""What a model was given: a text, a picture, a recording, or a record by column."""
+
+
+class Artifact(ABC):
+    """One thing to be seen."""
+
+    @abstractmethod
+    def __add__(self, other: Any) -> "Artifact":
+        """The same of the records of both."""
+
+
+@dataclass(frozen=True)
+class Confusion(Artifact):
+    """Which classes are taken for which.
+
+    Attributes:
+        names: of the c classes.
+        counts: (c, c) int64, records by what they are (rows) and what was answered (columns).
+    """
+
+    names: tuple[str, ...]
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, names: Sequence[str], truth: np.ndarray, answered: np.ndarray) -> "Confusion":
+        """From classes (n,) as integers."""
+        size = len(names)
+        counts = np.bincount(np.asarray(truth, np.int64) * size + answered, minlength=size**2)
+        return cls(tuple(names), counts.reshape(size, size))
+
+    def __add__(self, other: "Confusion") -> "Confusion":
+        return replace(self, counts=self.counts + other.counts)
+
+
+@dataclass(frozen=True)
+class PrecisionRecall(Artifact):
+    """How well probabilities tell each class from all others, at every threshold: precision, recall, ROC.
+
+    Attributes:
+        names: of the classes that have a curve: of two classes, the second one.
+        scores: (n, c) float32.
+        truth: (n, c) bool.
+    """
+
+    names: tuple[str, ...]
+    scores: np.ndarray
+    truth: np.ndarray
+
+    def __add__(self, other: "PrecisionRecall") -> "PrecisionRecall":
+        scores = np.concatenate([self.scores, other.scores])
+        return replace(self, scores=scores, truth=np.concatenate([self.truth, other.truth]))
+
+
+@dataclass(frozen=True)
+class Calibration(Artifact):
+    """Whether probabilities are right: by bins of equal width, how likely an event was said to be and how often it
+    came about.
+
+    Attributes:
+        event: what the probability is of.
+        predicted: (bins,) sums of probabilities.
+        happened: (bins,) how often it came about.
+        counts: (bins,) records.
+    """
+
+    event: str
+    predicted: np.ndarray
+    happened: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, event: str, probabilities: np.ndarray, happened: np.ndarray, bins: int) -> "Calibration":
+        """From probabilities (n,) and whether it came about (n,)."""
+        place = np.minimum((probabilities * bins).astype(int), bins - 1)
+        return cls(event, *(np.bincount(place, weights, bins) for weights in (probabilities, happened, None)))
+
+    def __add__(self, other: "Calibration") -> "Calibration":
+        return Calibration(
+            self.event, self.predicted + other.predicted, self.happened + other.happened, self.counts + other.counts
+        )
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error (arXiv 1706.04599); nan over nothing."""
+        count = self.counts.sum()
+        return float(np.abs(self.predicted - self.happened).sum() / count) if count else float("nan")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One record in a gallery.
+
+    Attributes:
+        given: what the model was given.
+        wanted: what is right; empty where nothing stands against the answer.
+        answered: what the model said.
+        loss: how wrong that is; the largest are kept.
+        note: a remark for the reader.
+    """
+
+    given: Given
+    wanted: str
+    answered: str
+    loss: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery(Artifact):
+    """The records that went worst.
+
+    Attributes:
+        about: what they are, a sentence.
+        examples: the worst first.
+        among: records that they were chosen from.
+        aligned: whether wanted and answered are texts to be laid beside each other word by word.
+    """
+
+    about: str
+    examples: tuple[Example, ...]
+    among: int
+    aligned: bool = False
+
+    @classmethod
+    def worst(cls, about: str, losses: np.ndarray, show: Callable[[int], Example], aligned: bool = False) -> "Gallery":
+        """The records of the largest losses (n,) of those that are not nan, each made by ``show`` of its place."""
+        real = np.flatnonzero(~np.isnan(losses))
+        chosen = real[np.argsort(-losses[real], kind="stable")][:KEPT]
+        return cls(about, tuple(show(int(place)) for place in chosen), len(real), aligned)
+
+    def __add__(self, other: "Gallery") -> "Gallery":
+        both = sorted((*self.examples, *other.examples), key=lambda example: -example.loss)
+        return replace(self, examples=tuple(both[:KEPT]), among=self.among + other.among)
+
+
+@dataclass(frozen=True)
+class Edits(Artifact):
+    """Which words are taken for which: pairs of `suite.evaluation.alignment` with their numbers.
+
+    Attributes:
+        pairs: (wanted, answered) -> how often; equal ones included, ``""`` for a word left out or put in.
+    """
+
+    pairs: Counter[Pair] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, wanted: Sequence[str], answered: Sequence[str]) -> "Edits":
+        """From n texts each, aligned word by word."""
+        pairs: Counter[Pair] = Counter()
+        for right, said in zip(wanted, answered, strict=True):
+            pairs.update(align(right.split(), said.split()))
+        return cls(pairs)
+
+    def __add__(self, other: "Edits") -> "Edits":
+        return Edits(self.pairs + other.pairs)
+
+    @property
+    def words(self) -> int:
+        """Words that were wanted."""
+        return sum(count for (wanted, _), count in self.pairs.items() if wanted)
+
+    @property
+    def edits(self) -> int:
+        """Words that were mistaken, left out or put in."""
+        return sum(count for (wanted, answered), count in self.pairs.items() if wanted != answered)
+
+
+@dataclass(frozen=True)
+class Lists(Artifact):
+    """What is ranked for whom: each record stands in the list of its owner.
+
+    Attributes:
+        owner: what an owner is, such as ``"user"``.
+        owners: n, whose list each record is in.
+        items: n, what each record is called.
+        scores: (n,) by which it is ranked, the highest first.
+        wanted: (n,) bool, whether it belongs at the top.
+    """
+
+    owner: str
+    owners: tuple[str, ...]
+    items: tuple[str, ...]
+    scores: np.ndarray
+    wanted: np.ndarray
+
+    def __add__(self, other: "Lists") -> "Lists":
+        return Lists(
+            self.owner,
+            self.owners + other.owners,
+            self.items + other.items,
+            np.concatenate([self.scores, other.scores]),
+            np.concatenate([self.wanted, other.wanted]),
+        )
+
+
+@dataclass(frozen=True)
+class Spread(Artifact):
+    """How a number is spread over the records, of one kind or several.
+
+    Attributes:
+        quantity: what it is, with its unit.
+        values: kind of record -> (m,) numbers.
+    """
+
+    quantity: str
+    values: Mapping[str, np.ndarray]
+
+    def __add__(self, other: "Spread") -> "Spread":
+        joined = {kind: np.concatenate([values, other.values[kind]]) for kind, values in self.values.items()}
+        return replace(self, values=joined)
+
+
+def class_artifacts(
+    logits: np.ndarray, labels: np.ndarray, names: Sequence[str], given: Callable[[int], Given]
+) -> dict[str, Artifact]:
+    """What to see of a classifier: confusion, precision and recall, calibration, its surest mistakes.
+
+    Args:
+        logits: (n, c).
+        labels: (n,) the right classes.
+        names: of the c classes.
+        given: place of a record -> what the model was given.
+    """
+    logits = np.asarray(logits, np.float64)
+    shares = np.exp(logits - logits.max(-1, keepdims=True))
+    shares /= shares.sum(-1, keepdims=True)
+    rows, answered = np.arange(len(labels)), shares.argmax(-1)
+    surest, right = shares[rows, answered], answered == labels
+
+    def show(i: int) -> Example:
+        said, is_ = (f"{names[k]} ({100 * shares[i, k]:.0f} %)" for k in (answered[i], labels[i]))
+        return Example(given(i), wanted=is_, answered=said, loss=float(surest[i]))
+
+    made: dict[str, Artifact] = {"Which classes are taken for which": Confusion.of(names, labels, answered)}
+    if len(names) <= MOST_CURVES:
+        kept = [1] if len(names) == 2 else list(range(len(names)))
+        truth = np.asarray(labels)[:, None] == np.array(kept)
+        of = tuple(names[k] for k in kept)
+        made["Precision and recall"] = PrecisionRecall(of, shares[:, kept].astype(np.float32), truth)
+    made["Can its probabilities be trusted?"] = Calibration.of("being right", surest, right, bins=15)
+    about = "Wrong answers of the highest probability; behind each name, the probability that it was given."
+    made["The surest mistakes"] = Gallery.worst(about, np.where(right, np.nan, surest), show)
+    return made

@@ -1,0 +1,59 @@
+"""Losses (jitted) and scores (host, float64) shared by the tasks, as tallies that add."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from suite.contracts.metric import MetricState
+from suite.errors import InputError
+
+
+@dataclass(frozen=True)
+class Overlap(MetricState):
+    """BLEU or chrF of a corpus, 0..100, by sacrebleu: a function of counts that add over sentences.
+
+    Attributes:
+        total: (n,) sums of what sacrebleu counts in a sentence.
+        count: sentences.
+        metric: ``"bleu"`` (arXiv 1804.08771, the signature case:mixed, tok:13a, smooth:exp) or ``"chrf"`` (chrF2).
+    """
+
+    metric: str = "bleu"
+
+    def __add__(self, other: MetricState) -> "Overlap":
+        return replace(self, total=self.total + other.total, count=self.count + other.count)
+
+    def value(self) -> float:
+        """The score; nan over nothing."""
+        if not self.count:
+            return float("nan")
+        return float(sacrebleu_metrics()[self.metric]._compute_score_from_stats(self.total.tolist()).score)
+
+
+@functools.cache
+def sacrebleu_metrics() -> Mapping[str, Any]:
+    """BLEU and chrF, as sacrebleu has them by default.
+
+    Raises:
+        InputError: the package is missing.
+    """
+    try:
+        from sacrebleu.metrics import BLEU, CHRF
+    except ImportError as error:
+        fix = 'pip install "suite[text]"'
+        raise InputError("package sacrebleu", "is needed for BLEU and chrF, and not installed.", fix=fix) from error
+    return {"bleu": BLEU(force=True), "chrf": CHRF()}  # force: no warnings that texts look tokenised
+
+
+def translation_scores(made: Sequence[str], references: Sequence[str]) -> dict[str, MetricState]:
+    """``bleu`` and ``chrf`` of b texts against one reference each."""
+    tallies: dict[str, MetricState] = {}
+    for name, metric in sacrebleu_metrics().items():
+        # The sentences' counts are the one part that sacrebleu's own corpus scores are computed from.
+        rows = metric._extract_corpus_statistics(list(made), [list(references)]) if made else []
+        sums = np.asarray(rows, np.int64).sum(0) if rows else np.int64(0)
+        tallies[name] = Overlap(sums, len(rows), name)
+    return tallies

@@ -1,0 +1,51 @@
+"""Former names: where the classes that experiments and bundles of version 0.1 name stand now."""
+
+FORMER_PACKAGES = {"tasks": "suite.tasks", "configs": "suite.configs"}
+"""Packages that moved whole: former name -> name."""
+
+FORMER_MODULES = {
+    "suite.compression.distillation": "suite.surgery.teacher",
+    "suite.compression.settings": "suite.experiment.compression",
+    "suite.config": "suite.experiment.sections",
+    "suite.data.audio": "suite.data.preprocessing.audio",
+    "suite.data.characters": "suite.data.preprocessing.characters",
+    "suite.data.files": "suite.data.sources.files",
+    "suite.data.image": "suite.data.preprocessing.image",
+    "suite.data.labels": "suite.data.preprocessing.labels",
+    "suite.data.parallel": "suite.data.sources.parallel_text",
+    "suite.data.running": "suite.data.sources.running_text",
+    "suite.data.sampling": "suite.data.sources.sampling",
+    "suite.data.sources": "suite.data.sources.datasets",
+    "suite.data.speech_sources": "suite.data.sources.speech",
+    "suite.data.speech_text": "suite.data.preprocessing.transcripts",
+    "suite.data.tabular": "suite.data.preprocessing.tabular",
+    "suite.data.tabular_clicks": "suite.data.sources.clicks",
+    "suite.data.tabular_schema": "suite.data.preprocessing.tabular_schema",
+    "suite.data.text": "suite.data.preprocessing.text",
+    "suite.data.tokenizers": "suite.data.preprocessing.tokenizers",
+    "suite.data.trees": "suite.data.sources.folders",
+    "suite.generation": "suite.decoding.generation",
+}
+"""Modules that moved whole: former name -> name."""
+
+FORMER_CLASSES = {
+    "suite.config.Compression": "suite.experiment.compression.Compression",
+    "suite.config.Budget": "suite.experiment.goal.Budget",
+    "suite.config.Range": "suite.experiment.goal.Range",
+    "suite.config.Choice": "suite.experiment.goal.Choice",
+    "suite.config.Search": "suite.experiment.goal.Search",
+    "suite.config.Goal": "suite.experiment.goal.Goal",
+    "suite.config.Experiment": "suite.experiment.sections.Experiment",
+}
+"""Classes of modules that were split: former name -> name."""
+
+
+def current_name(name: str) -> str:
+    """The dotted name that the class ``name`` has now; names that are not former ones are returned as they are."""
+    if name in FORMER_CLASSES:
+        return FORMER_CLASSES[name]
+    module, _, kind = name.rpartition(".")
+    if module in FORMER_MODULES:
+        return f"{FORMER_MODULES[module]}.{kind}"
+    package, _, rest = name.partition(".")
+    return f"{FORMER_PACKAGES[package]}.{rest}" if package in FORMER_PACKAGES and rest else name

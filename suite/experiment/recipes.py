@@ -1,0 +1,108 @@
+"""Finding experiments: a dotted name under ``configs``, or any .py file with ``experiment()``."""
+
+import ast
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from suite.errors import InputError, closest
+
+if TYPE_CHECKING:
+    from suite.experiment.sections import Experiment
+
+DOMAINS = ("text", "vision", "speech", "recommendation")
+
+
+def names() -> list[str]:
+    """Dotted names of all experiments that come with the suite."""
+    root = _root()
+    return sorted(
+        ".".join(path.relative_to(root).with_suffix("").parts)
+        for path in root.glob("*/*.py")
+        if not path.stem.startswith("_")
+    )
+
+
+def describe(domain: str = "") -> list[dict[str, str]]:
+    """For each experiment: name, title and the ``key: value`` lines that open its file. Imports nothing of it."""
+    if domain and domain not in DOMAINS:
+        raise InputError("domain", f'"{domain}" is unknown.', found=", ".join(DOMAINS), fix=closest(domain, DOMAINS))
+    chosen = [name for name in names() if name.startswith(domain)]
+    return [{"name": name, **_header(_root() / Path(*name.split(".")).with_suffix(".py"))} for name in chosen]
+
+
+def load(name: str, smoke: bool = False) -> "Experiment":
+    """The experiment of a dotted name or a .py file; ``smoke`` gives the same recipe shrunk to seconds.
+
+    A file may define tasks, models and data of its own. It is then a module of its name, unless another is called so;
+    a later process reads such a run where that module can be imported and is allowed.
+
+    Raises:
+        InputError: no such experiment, or the file has no ``experiment()``.
+    """
+    module = _from_file(Path(name)) if name.endswith(".py") else _from_name(name)
+    function = "smoke" if smoke else "experiment"
+    if not hasattr(module, function):
+        raise InputError(
+            f"experiment {name}",
+            f"has no function {function}().",
+            fix=f"def {function}() -> suite.experiment.sections.Experiment: ...",
+        )
+    made: Experiment = getattr(module, function)()
+    return made
+
+
+def _root() -> Path:
+    spec = importlib.util.find_spec("suite.configs")
+    assert spec is not None and spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0])
+
+
+def _from_name(name: str) -> ModuleType:
+    known = names()
+    if name not in known:
+        near = closest(name, known)
+        raise InputError(f'experiment "{name}"', "is unknown.", found=", ".join(known), fix=near or "suite list")
+    return importlib.import_module(f"suite.configs.{name}")
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise InputError(f'experiment "{path}"', "is not a file.", fix="suite list")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    if not _is_free(path):
+        spec.loader.exec_module(module)
+        return module
+    import cloudpickle
+
+    before = sys.modules.get(path.stem)
+    sys.modules[path.stem] = module  # where dataclasses look, and what a stored experiment is read with
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path.stem]
+        if before is not None:
+            sys.modules[path.stem] = before
+        raise
+    cloudpickle.register_pickle_by_value(module)  # other processes cannot import it
+    return module
+
+
+def _is_free(path: Path) -> bool:
+    """Whether no other module than this file is imported by its name."""
+    name = path.stem
+    if not name.isidentifier() or name.startswith("__"):
+        return False
+    found = next((spec for finder in sys.meta_path if (spec := finder.find_spec(name, None))), None)
+    return found is None or (found.origin is not None and Path(found.origin).resolve() == path.resolve())
+
+
+def _header(path: Path) -> dict[str, str]:
+    lines = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines()
+    pairs = [line.partition(":") for line in lines[1:] if ":" in line and not line.startswith(" ")]
+    return {"title": lines[0] if lines else "", **{key.strip(): value.strip() for key, _, value in pairs}}

@@ -1,0 +1,90 @@
+"""Experiment: one typed value that says everything about a run. Objects, not files; fork, don't inherit."""
+
+import dataclasses
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+from suite.errors import InputError
+from suite.experiment.former_names import current_name
+from suite.runtime.files import write_text
+
+OWN_PACKAGES = ("suite",)
+"""Packages whose classes a stored experiment may name without being asked."""
+
+
+def to_json(value: Any) -> Any:
+    """Dataclasses as ``{"class": "module.Name", field: value, ...}``, tuples as lists, scalars as they are."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        kind = type(value)
+        fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        return {"class": f"{kind.__module__}.{kind.__qualname__}", **fields}
+    if isinstance(value, tuple | list):
+        return [to_json(item) for item in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    fix = "write arrays to an .npz file and name it: suite.data.sources.datasets.ArrayFile(path=...)"
+    raise InputError("experiment", f"{type(value).__name__} cannot be stored as JSON: {value!r:.60}", fix=fix)
+
+
+def from_json(value: Any, allow: tuple[str, ...] = (), own: tuple[str, ...] = OWN_PACKAGES) -> Any:
+    """The inverse of ``to_json``. Only dataclasses of the packages, or modules, ``own`` and ``allow`` are built.
+
+    Raises:
+        InputError: the JSON names another class, or fields the class does not have.
+    """
+    if isinstance(value, list):
+        return tuple(from_json(item, allow, own) for item in value)
+    if not isinstance(value, dict):
+        return value
+    kind = _class(value.get("class"), (*own, *allow))
+    known = {f.name for f in dataclasses.fields(kind) if f.init}
+    unknown = sorted(value.keys() - known - {"class"})
+    if unknown:
+        raise InputError(
+            f"experiment, {kind.__name__}",
+            f"has no field {', '.join(unknown)}.",
+            found=", ".join(sorted(known)),
+            fix="write the run again with this version",
+        )
+    return kind(**{name: from_json(item, allow, own) for name, item in value.items() if name != "class"})
+
+
+def packages(value: Any) -> tuple[str, ...]:
+    """Packages of all classes that (a part of) an experiment is made of, which ``allow`` takes: it is trusted."""
+    left, found = [to_json(value)], set[str]()
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            found.add(item["class"].split(".")[0])
+        left += item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+    return tuple(sorted(found))
+
+
+def _class(name: Any, allowed: tuple[str, ...]) -> type:
+    name = str(name)
+    if name.split(".")[0] not in allowed or name.startswith("suite."):  # a user's own package may bear a former name
+        name = current_name(name)
+    module, _, kind = name.rpartition(".")
+    if not any(module == each or module.startswith(f"{each}.") for each in allowed):
+        raise InputError(
+            "experiment",
+            f'names the class "{name}", which is not one of the suite\'s.',
+            found=f"allowed packages: {', '.join(allowed)}",
+            fix="if you trust it: --allow PACKAGE, or allow=(...) in Python",
+        )
+    try:
+        found = getattr(importlib.import_module(module), kind)
+    except (ImportError, AttributeError):
+        package = module.split(".")[0]
+        fix = "" if package in OWN_PACKAGES else f"PYTHONPATH=FOLDER, the one that {package} lies in"
+        raise InputError("experiment", f'names the class "{name}", which does not exist.', fix=fix) from None
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+        raise InputError("experiment", f'names "{name}", which is no dataclass.')
+    return found
+
+
+def dump(experiment: Any, path: Path) -> None:
+    """Write the experiment as JSON, atomically."""
+    write_text(path, json.dumps(to_json(experiment), indent=1) + "\n")

@@ -1,0 +1,205 @@
+"""The verbs: each a function that returns a Run (or a report), used by notebooks and by the command line."""
+
+import dataclasses
+import functools
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from suite.bundles.answering import answer
+from suite.contracts.batch import Columns
+from suite.contracts.codec import Codec
+from suite.contracts.data import Source
+from suite.data.pipeline.dispatches import Plan, make_plan
+from suite.data.pipeline.padding import bucket, count, default_buckets, pad
+from suite.errors import InputError
+from suite.evaluation.artifacts import Artifact
+from suite.evaluation.bootstrap import Scores
+from suite.evaluation.evaluate import evaluate as evaluate_split
+from suite.evaluation.evaluate import examine, make_predict, score_records
+from suite.experiment import serialization
+from suite.experiment.sections import Experiment
+from suite.parallel import hosts
+from suite.parallel.layout import Layout
+from suite.runs.results import write_result
+from suite.runtime import allocation
+from suite.runtime.compilation import enable_cache
+from suite.training.log import history
+from suite.training.preprocessors import bind, preprocessor_file, preprocessors_of
+from suite.training.trainer import Program, assemble, read_weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run folder: ``experiment.json``, ``result.json``, ``metrics.jsonl``, ``assets/``, ``checkpoints/``.
+
+    Attributes:
+        folder: its path.
+        experiment: the recipe, bound to the folder's assets.
+        metrics: ``"<split>/<metric>"`` -> value, of the verb that made this Run.
+    """
+
+    folder: Path
+    experiment: Experiment
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def history(self) -> dict[str, list[float | None]]:
+        """What was logged, as columns of equal length; ``step`` is one of them."""
+        return history(self.folder)
+
+    @functools.cached_property
+    def _program(self) -> Program:
+        allocation.keep_memory()
+        enable_cache()
+        return assemble(self.experiment)
+
+    @functools.cached_property
+    def _weights(self) -> tuple[Any, Any]:
+        return read_weights(self._program, self.folder)
+
+    @functools.cached_property
+    def model(self) -> nnx.Module:
+        """The trained module, for a look inside."""
+        return nnx.merge(self.graph, *self._weights)
+
+    @property
+    def graph(self) -> Any:
+        """The model without its variables, as `nnx.merge` takes it."""
+        return self._program.graph
+
+    @functools.cached_property
+    def portable(self) -> "Run":
+        """This run, computing in the forms that every device has, as its bundle does. Where a device has faster ones
+        (oneDNN's convolutions, fused attention) sums are taken in another order, which bfloat16 rounds otherwise.
+        """
+        predict = make_predict(self.graph, self.experiment.task, Layout(portable=True))
+        same = dataclasses.replace(self)
+        same.__dict__.update(_program=dataclasses.replace(self._program, predict=predict), _weights=self._weights)
+        return same
+
+    @property
+    def variables(self) -> tuple[Any, Any]:
+        """Parameters and other variables that are evaluated and served, as `nnx.merge` takes them: nested dicts."""
+        return self._weights
+
+    def evaluate(self, split: str = "test", batch_size: int = 0) -> "Run":
+        """This run with its metrics on ``split``; also written to ``result.json``."""
+        task, begun = self.experiment.task, time.perf_counter()
+        hosts.check_shared(self.folder)
+        source = hosts.after_first(lambda: task.source(split))
+        plan = self._plan(source, batch_size)
+        found = evaluate_split(self._program.predict, *self._weights, task, source, plan, mesh=self._program.mesh)
+        seconds = time.perf_counter() - begun
+        metrics = {f"{split}/{name}": value for name, value in found.items()}
+        if hosts.is_first():
+            write_result(self.folder, "evaluate", self.experiment.name, metrics, seconds, len(source) / seconds)
+        return dataclasses.replace(self, metrics=metrics)
+
+    def scores(self, split: str = "test") -> Scores:
+        """What each record of ``split`` adds to each metric: intervals, and differences from another run."""
+        source = self.experiment.task.source(split)
+        return score_records(self._program.predict, *self._weights, self.experiment.task, source, self._plan(source))
+
+    def examine(self, split: str = "test") -> tuple[Scores, dict[str, Artifact]]:
+        """``scores``, and what the task has to show of the split, by title."""
+        source = self.experiment.task.source(split)
+        return examine(self._program.predict, *self._weights, self.experiment.task, source, self._plan(source))
+
+    def check(self) -> "Run":
+        """This run, whose weights could be read.
+
+        Raises:
+            InputError: there is no checkpoint, or it is damaged or of another model.
+        """
+        _ = self._weights
+        return self
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters the model has."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self._program.abstract.params))
+
+    def _plan(self, source: Source, batch_size: int = 0) -> Plan:
+        train = self.experiment.train
+        size = batch_size or train.eval_batch_size or train.batch_size
+        return make_plan(self.experiment.task, source, size, seed=None, buckets=self.lengths)
+
+    def predict(self, inputs: Sequence[Any] | Columns) -> list[dict[str, Any]]:
+        """One answer a record. ``inputs``: columns as in the data, or a list of bare values (texts, images)."""
+        outputs = lambda rows, size: self.outputs(rows, bucket(rows, self.lengths), size)
+        return answer(self.experiment.task.codec, outputs, inputs)
+
+    def outputs(self, rows: dict[str, Any], length: int, size: int = 0) -> dict[str, np.ndarray]:
+        """What the model says of n encoded rows, each array (n, ...). Several processes are given the same rows, and
+        have the outputs on all of them each.
+
+        Args:
+            rows: see `Codec.encode`.
+            length: that they are padded to.
+            size: rows that their batch is filled up to; 0: n.
+        """
+        real = np.arange(max(size, count(rows))) < count(rows)
+        made = hosts.fetched(self._program.predict(*self._weights, pad(rows, real, length)))
+        return {name: value[real] for name, value in made.items()}
+
+    @property
+    def codec(self) -> Codec:
+        """What a request becomes, and what becomes of the answer."""
+        return self.experiment.task.codec
+
+    @property
+    def primary(self) -> str:
+        """The column that a bare value stands for."""
+        return self.codec.primary
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The padded lengths training used, so that a program compiled once serves every request."""
+        if self.experiment.pipeline.buckets:
+            return self.experiment.pipeline.buckets
+        stored = self.folder / "assets" / "lengths-train.npy"
+        return default_buckets(np.load(stored)) if stored.exists() else ()
+
+
+def open(folder: str | Path, allow: tuple[str, ...] = ()) -> Run:
+    """The run in a folder.
+
+    Raises:
+        InputError: the folder is no run, or its experiment names a class that is not allowed.
+    """
+    folder = Path(folder)
+    stored = folder / "experiment.json"
+    if not stored.is_file():
+        inside = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        found, fix = ", ".join(inside[:8]) or "nothing", "the folder that suite train printed last"
+        raise InputError(f'run folder "{folder}"', "is not one: it has no experiment.json.", found=found, fix=fix)
+    experiment = read_experiment(stored, allow)
+    assets = preprocessors_of(experiment.task)
+    missing = [name for name, asset in assets.items() if not preprocessor_file(folder, name, asset).exists()]
+    if missing:
+        raise InputError(
+            f'run folder "{folder}"',
+            f"has no fitted {', '.join(missing)}: training did not begin.",
+            fix=f"suite train --resume {folder}",
+        )
+    result = folder / "result.json"
+    metrics = json.loads(result.read_text())["metrics"] if result.exists() else {}
+    return Run(folder, bind(experiment, folder), metrics)
+
+
+def read_experiment(path: Path, allow: tuple[str, ...] = ()) -> Experiment:
+    """The experiment stored in a JSON file."""
+    try:
+        value = serialization.from_json(json.loads(path.read_text(encoding="utf-8")), allow)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(str(path), f"is not JSON: {error}", fix="train again, or restore the file") from None
+    if not isinstance(value, Experiment):
+        raise InputError(str(path), "does not hold an experiment.")
+    return value

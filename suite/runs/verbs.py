@@ -1,0 +1,225 @@
+"""The verbs: each a function that returns a Run (or a report), used by notebooks and by the command line."""
+
+import dataclasses
+import json
+import math
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from suite.data.pipeline.dispatches import Encoder, make_plan
+from suite.data.preprocessing.labels import Labels
+from suite.data.preprocessing.tokenizers import Tokenizer
+from suite.errors import InputError
+from suite.experiment import serialization
+from suite.experiment.sections import Experiment, Parallel
+from suite.parallel import hosts
+from suite.planning import planning, simulation
+from suite.planning.hardware import hardware
+from suite.runs.results import new_folder, versions, write_result
+from suite.runs.run import Run, open, read_experiment
+from suite.runtime import files
+from suite.surgery import lora, quantize
+from suite.training.loop import OnEvaluation
+from suite.training.preprocessors import bind, prepare, preprocessors_of
+from suite.training.trainer import OnDispatch, begun, fit, total_steps
+from suite.weights import pretrained
+from suite.weights.pretrained import Written
+
+MADE = ("experiment.json", "versions.json", "assets", "metrics.jsonl", "tensorboard", "checkpoints")
+"""What training adds to a run folder before it ends."""
+
+
+def train(
+    experiment: Experiment,
+    run_dir: str | Path = "",
+    *,
+    resume: bool = False,
+    on_dispatch: OnDispatch | None = None,
+    on_evaluation: OnEvaluation | None = None,
+) -> Run:
+    """Train an experiment to its end; the Run holds the validation metrics of the best checkpoint.
+
+    Args:
+        experiment: the recipe.
+        run_dir: the run folder; by default ``runs/<date>-<name>``, numbered when taken.
+        resume: go on in ``run_dir`` from its newest checkpoint.
+        on_dispatch: called with each Dispatch before it is trained on.
+        on_evaluation: called with a step and its validation metrics, once its checkpoint is on its way; what it raises
+            ends training.
+
+    Raises:
+        InputError: the input cannot be used, or the folder already holds a run and ``resume`` is False.
+    """
+    name, added = hosts.agreed(lambda: _taken(experiment.name, run_dir, resume))
+    folder, start = Path(name), time.perf_counter()
+    try:
+        experiment = _resized(experiment, folder)
+        found = fit(experiment, folder, on_dispatch=on_dispatch, on_evaluation=on_evaluation)
+    except InputError:
+        if hosts.is_first() and not begun(folder):  # so that the corrected command finds no run there
+            for path in map(Path, added):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+        raise
+    rate, before = found.pop("train/examples_per_second"), found.pop("train/seconds_before")
+    if hosts.is_first():
+        write_result(folder, "train", experiment.name, found, before + time.perf_counter() - start, rate)
+    return Run(folder, bind(as_stored(experiment, folder), folder), found)
+
+
+def _taken(name: str, run_dir: str | Path, resume: bool) -> tuple[str, list[str]]:
+    """The run folder, with the versions that it is made by; and what a start that is refused leaves there, to be
+    removed: the folder where it is new, in one that was there what training adds, in one that holds a run nothing."""
+    folder = Path(run_dir) if run_dir else new_folder(name)
+    held = (folder / "experiment.json").exists()
+    if held and not resume:
+        raise InputError(f'--run-dir "{folder}"', "already holds a run.", fix=f"suite train --resume {folder}")
+    made = [folder / name for name in MADE] if folder.exists() else [folder]
+    added = [] if held else [str(path) for path in made if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_text(folder / "versions.json", json.dumps(versions(), indent=1) + "\n")
+    return str(folder), added
+
+
+def _resized(experiment: Experiment, folder: Path) -> Experiment:
+    """With the sizes that the run in ``folder`` took from published weights when it began: it has them from nowhere
+    else, since the weights may be gone."""
+    start = experiment.checkpoint.init_from
+    if not start or files.is_run(start) or not begun(folder) or not files.is_run(folder):
+        return experiment
+    held = as_stored(experiment, folder).model
+    if held == experiment.model:
+        return experiment
+    return dataclasses.replace(experiment, model=experiment.model.adopt(held))
+
+
+def as_stored(experiment: Experiment, folder: Path) -> Experiment:
+    """With the model's sizes as training took them from published weights."""
+    stored = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))["model"]
+    return dataclasses.replace(
+        experiment, model=serialization.from_json(stored, serialization.packages(experiment.model))
+    )
+
+
+def resume(
+    folder: str | Path,
+    allow: tuple[str, ...] = (),
+    *,
+    parallel: Parallel | None = None,
+    on_dispatch: OnDispatch | None = None,
+    on_evaluation: OnEvaluation | None = None,
+) -> Run:
+    """Go on with the run in ``folder``, exactly where its newest checkpoint stands.
+
+    Args:
+        folder: the run folder.
+        allow: packages whose classes the run's experiment may name.
+        parallel: another mesh, for another number of devices than the run had; the checkpoint is of none.
+        on_dispatch, on_evaluation: as in ``train``.
+    """
+    experiment = stored(folder, allow)
+    if parallel is not None:
+        experiment = dataclasses.replace(experiment, parallel=parallel)
+    return train(experiment, folder, resume=True, on_dispatch=on_dispatch, on_evaluation=on_evaluation)
+
+
+def stored(folder: str | Path, allow: tuple[str, ...] = ()) -> Experiment:
+    """The experiment that the run in ``folder`` was begun with; its assets need not be fitted yet.
+
+    Raises:
+        InputError: the folder is no run, or its experiment names a class that is not allowed.
+    """
+    if not files.is_run(folder):
+        open(folder)  # says what is wrong
+    return read_experiment(Path(folder) / "experiment.json", allow)
+
+
+def convert(source: str | Path, to: str | Path, *, offline: bool = False, allow: tuple[str, ...] = ()) -> Written:
+    """Weights in the layout that the original library publishes: ``config.json``, ``model.safetensors``, tokenizer.
+
+    Args:
+        source: a run folder, of which the best weights are taken, with what fine-tuning added folded in; or published
+            weights, as a folder or a name on the hub, which are read, written again and compared bit by bit.
+        to: a new or an empty folder.
+        offline: take names on the hub from the local cache only.
+        allow: packages whose classes the run's experiment may name.
+
+    Raises:
+        InputError: ``to`` is not empty, or the original library has no such model.
+    """
+    folder = Path(to)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(f'--to "{folder}"', "is there and not empty.", fix="--to NEW_FOLDER")
+    if not files.is_run(source):
+        return pretrained.rewrite(source, folder, offline=offline)
+    made = open(source, allow)
+    quantize.check_float(made.experiment, f'run "{source}"')
+    params, rest = made._weights
+    experiment, assets = made.experiment, preprocessors_of(made.experiment.task)
+    labels = next((list(asset.names) for asset in assets.values() if isinstance(asset, Labels)), [])
+    about = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
+    pretrained.save(
+        experiment.model, lora.fold(params, experiment.finetune), rest, folder, about=about if labels else None
+    )
+    for asset in assets.values():
+        if isinstance(asset, Tokenizer):
+            asset.publish(folder)
+    return pretrained.report(folder)
+
+
+def delta(folder: str | Path, to: str | Path, allow: tuple[str, ...] = ()) -> Path:
+    """What the run in ``folder`` trained, alone; ``--finetune.delta`` takes it: `suite.surgery.lora`."""
+    made, target = open(folder, allow), Path(to)
+    experiment = made.experiment
+    quantize.check_float(experiment, f'run "{folder}"')
+    lora.write_delta(*made._weights, experiment.finetune, experiment.optim, experiment.checkpoint, target)
+    return target
+
+
+def plan(experiment: Experiment, devices: str = "") -> dict[str, Any]:
+    """What a training step of the experiment costs, compiled for shapes alone; ``planning.render`` prints it.
+
+    Args:
+        experiment: the recipe; its tokenizer and statistics are fitted in a temporary folder, to know sizes.
+        devices: hardware to plan for, e.g. ``"tpu-v5e-32"``; empty: as many of this machine's as the mesh asks for.
+            Another number of devices than this process has is simulated.
+
+    Raises:
+        InputError: no such hardware, or the experiment's mesh or batch doesn't suit so many devices.
+    """
+    device, count = hardware(devices)
+    sizes = [size for size in dataclasses.astuple(experiment.parallel) if isinstance(size, int) and size > 0]
+    if not devices and math.prod(sizes) > count:
+        device, count = hardware(f"{device.name}-{math.prod(sizes)}")
+    with tempfile.TemporaryDirectory() as folder:
+        source = experiment.task.source("train")
+        bound = prepare(pretrained.adopt(experiment), Path(folder), source)
+        train = bound.train
+        order = make_plan(bound.task, source, train.batch_size, seed=None, buckets=bound.pipeline.buckets)
+        longest = max(range(order.batches_per_epoch), key=lambda i: order.batch(i)[1])
+        batch = Encoder(bound.task, source, order, augment=True)((longest, 1))["batch"]
+        shapes = {name: (value.shape, str(value.dtype)) for name, value in batch.items()}
+        steps = total_steps(train, order)
+        cost = (
+            simulation.step_cost(bound, shapes, steps)
+            if count == jax.device_count()
+            else simulation.simulated_cost(bound, shapes, steps, count)
+        )
+    return planning.report(
+        cost,
+        device,
+        batch_size=train.batch_size,
+        experiment=experiment.name,
+        parameters=cost["parameters"],
+        accumulate=train.accumulate,
+        compute=bound.precision.compute,
+        mesh=cost["mesh"],
+        devices=count,
+    )

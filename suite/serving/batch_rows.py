@@ -1,0 +1,42 @@
+"""Encoded records taken apart, to wait one by one, and put together again as a batch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from suite.contracts.batch import Ragged
+
+Row = dict[str, Any]
+"""One encoded record: arrays (1, ...) or Ragged of one row."""
+
+
+def split(encoded: Mapping[str, Any], count: int) -> list[Row]:
+    """Each of ``count`` encoded records by itself."""
+    if count == 1:
+        return [dict(encoded)]
+    parts = {name: _parts(value, count) for name, value in encoded.items()}
+    return [{name: part[i] for name, part in parts.items()} for i in range(count)]
+
+
+def _parts(value: Any, count: int) -> list[Any]:
+    if not isinstance(value, Ragged):
+        return [value[i : i + 1] for i in range(count)]
+    ends = np.cumsum(value.lengths)
+    rows = np.split(value.values, ends[:-1])
+    return [Ragged(row, value.lengths[i : i + 1], value.to) for i, row in enumerate(rows)]
+
+
+def joined(rows: Sequence[Row]) -> Row:
+    """Records as one batch, in their order."""
+    if len(rows) == 1:
+        return rows[0]
+    return {name: _whole([row[name] for row in rows]) for name in rows[0]}
+
+
+def _whole(parts: list[Any]) -> Any:
+    if not isinstance(parts[0], Ragged):
+        return np.concatenate(parts)
+    return Ragged(
+        np.concatenate([part.values for part in parts]), np.concatenate([part.lengths for part in parts]), parts[0].to
+    )

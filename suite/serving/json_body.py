@@ -1,0 +1,98 @@
+"""JSON from strangers: strict, bounded in what it can make of its bytes, each fault named."""
+
+import json
+import re
+from typing import Any, NoReturn
+
+from suite.serving.errors import Refused
+
+STRUCTURES = 100_000
+"""Most arrays and objects of a body: each takes a hundred times the bytes it is written with."""
+VALUES = 1_000_000
+"""Most values of a body."""
+DIGITS = 400
+"""Most digits of an integer; no float has more."""
+
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # possessive, the end optional: linear whatever the bytes
+EXAMPLE = '{"inputs": [...]}'
+
+
+def inputs_of(body: bytes) -> list[Any]:
+    """The list ``inputs`` of a request.
+
+    Raises:
+        Refused: the body is not JSON, says more than JSON may, or holds no such list.
+    """
+    value = parsed(body)
+    if not isinstance(value, dict):
+        raise Refused(400, "wrong_type", f"the body must be an object, not {kind(value)}.", fix=EXAMPLE)
+    unknown = sorted(value.keys() - {"inputs"})
+    if "inputs" not in value:
+        found = f" (found: {', '.join(unknown)})"[:200] if unknown else ""
+        raise Refused(400, "missing", f"the list of inputs is missing{found}.", field="inputs", fix=EXAMPLE)
+    if unknown:
+        raise Refused(400, "unknown", "is not understood.", field=unknown[0][:100], fix=EXAMPLE)
+    inputs = value["inputs"]
+    if not isinstance(inputs, list):
+        raise Refused(400, "wrong_type", f"must be a list, not {kind(inputs)}.", field="inputs", fix=EXAMPLE)
+    if not inputs:
+        raise Refused(400, "empty", "the list is empty.", field="inputs", fix="send at least one record")
+    return inputs
+
+
+def parsed(body: bytes) -> Any:
+    """JSON as Python values.
+
+    Raises:
+        Refused: not UTF-8, not JSON, NaN or Infinity, a key that occurs twice, an integer of more than ``DIGITS``
+            digits, or arrays and objects nested too deep or too many.
+    """
+    _check_amount(body)
+    try:
+        return json.loads(
+            body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_number, parse_int=_integer
+        )
+    except UnicodeDecodeError as error:
+        raise Refused(400, "invalid_json", f"the body is not UTF-8 (byte {error.start}).") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise Refused(400, "invalid_json", f"the body is not JSON: {error.msg} ({where}).") from None
+    except RecursionError:
+        raise Refused(400, "invalid_json", "arrays or objects are nested too deep.") from None
+
+
+def kind(value: Any) -> str:
+    """What JSON calls a value, with its article."""
+    if value is None:
+        return "null"
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array"}
+    return names.get(type(value), "an object")
+
+
+def _check_amount(body: bytes) -> None:
+    """Few bytes may stand for many objects: counted before any is made, without those inside strings."""
+    if body.count(b"[") + body.count(b"{") <= STRUCTURES and body.count(b",") <= VALUES:
+        return
+    bare = _STRING.sub(b"", body)
+    if bare.count(b"[") + bare.count(b"{") > STRUCTURES or bare.count(b",") > VALUES:
+        message = f"the body holds more than {STRUCTURES:,} arrays and objects, or {VALUES:,} values."
+        raise Refused(413, "too_many_values", message, fix="send fewer records a request")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise Refused(400, "duplicate_key", f'the key "{twice:.100}" occurs twice in one object.')
+    return made
+
+
+def _no_number(name: str) -> NoReturn:
+    raise Refused(400, "invalid_json", f"{name} is not JSON.", fix="null for a missing value")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > DIGITS:
+        raise Refused(400, "number_too_large", f"a number has {len(digits):,} digits.")
+    return int(digits)

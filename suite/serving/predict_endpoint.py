@@ -1,0 +1,181 @@
+"""A request for answers, from its bytes to the answer's: the path that is taken thousands of times a second."""
+
+import asyncio
+import logging
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from suite.serving.batching import GONE
+from suite.serving.connection import LOST
+from suite.serving.errors import Headers, Refused, encoded
+from suite.serving.json_body import inputs_of
+from suite.serving.models import Models, Version
+from suite.serving.monitoring import Monitor
+from suite.serving.request_body import Body, Gone, Held, Receive, Scope, Send
+from suite.serving.settings import Settings
+from suite.serving.uploads import form, whole
+
+AT_ONCE = 16_384
+"""Bytes up to which a body is read and encoded in the loop's own thread: handing it to another takes longer."""
+JSON = b"application/json"
+COMMON: Headers = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
+"""Headers of every answer that is no page."""
+
+log = logging.getLogger("suite.serving")
+
+
+class Answering:
+    """Answers requests for answers.
+
+    Args:
+        models: what is served.
+        settings: the limits.
+        monitor: counts requests.
+    """
+
+    def __init__(self, models: Models, settings: Settings, monitor: Monitor):
+        self._models, self._settings, self._monitor = models, settings, monitor
+        self.held = Held(settings.max_held_bytes)
+        self.in_flight = 0
+        self._encoders = ThreadPoolExecutor(max(os.cpu_count() or 1, 2), "encode")
+
+    async def __call__(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request for the model ``name``."""
+        begun, status = time.perf_counter(), 500  # what it is where the request is cancelled
+        body = Body(scope, receive, self._settings, self.held)
+        self.in_flight += 1
+        try:
+            with self._models.version(name) as version:
+                made = await self._answer(version, scope, body)
+            await reply(send, 200, made)
+            status = 200
+        except Refused as error:
+            status = error.status
+            await refuse(send, error, body)
+        except Gone:
+            status = GONE
+        except Exception:
+            log.exception("a request for %s failed", name)
+            await refuse(send, Refused(500, "failed", "the server made a mistake; its log says which."), body)
+        finally:
+            self.in_flight -= 1
+            body.release()
+            self.count(name, status, begun)
+
+    def count(self, name: str, status: int, begun: float) -> None:
+        """A request for the model ``name``, there or not, that came at ``begun``, has been answered, or not."""
+        known = name if name in self._models.by_name else ""
+        self._monitor.request(known, status, time.perf_counter() - begun)
+
+    async def _answer(self, version: Version, scope: Scope, body: Body) -> bytes:
+        seconds = self._deadline(body)
+        data = await body.read()
+        begun = time.perf_counter()
+        if version.checks.files or len(data) > AT_ONCE:
+            rows = await self._elsewhere(version, body, data, seconds)
+        else:
+            rows = _rows(version, body, data)
+        ticket = version.batcher.submit(rows)
+        if LOST in scope:
+            scope[LOST](ticket.leave)
+        answers = await ticket.answers(seconds, begun + seconds - time.perf_counter())
+        return _written(version, answers)
+
+    async def _elsewhere(self, version: Version, body: Body, data: bytes, seconds: float) -> list[tuple[Any, int]]:
+        """Encoded in another thread, so that others are answered meanwhile."""
+        work = asyncio.get_running_loop().run_in_executor(self._encoders, _rows, version, body, data)
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.shield(work)  # cancelled, it would keep the bytes all the same until its turn
+        except TimeoutError:
+            body.keep_until(work)
+            raise Refused(504, "deadline", f"not answered within {seconds:g} s.", retry=1) from None
+
+    def _deadline(self, body: Body) -> float:
+        """Seconds that the request may take once it has come."""
+        asked = body.headers.get(b"x-request-timeout")
+        if asked is None:
+            return self._settings.deadline_s
+        try:
+            seconds = float(asked)
+        except ValueError:
+            seconds = 0.0
+        if not seconds > 0:  # nan too
+            raise Refused(
+                400,
+                "invalid_timeout",
+                "is no number of seconds.",
+                field="X-Request-Timeout",
+                fix=f"X-Request-Timeout: {self._settings.deadline_s:g}",
+            )
+        return min(seconds, self._settings.deadline_s)
+
+
+def _written(version: Version, answers: list[Any]) -> bytes:
+    """The answers as JSON."""
+    try:
+        return encoded({"model": version.model, "version": version.bundle.version, "answers": answers})
+    except ValueError:
+        place = next(place for place, answer in enumerate(answers) if not _is_json(answer))
+        message = "lies so far from what the model was trained on that its answer is no number."
+        raise Refused(422, "no_number", message, field=f"inputs[{place}]") from None
+
+
+def _is_json(answer: Any) -> bool:
+    try:
+        encoded(answer)
+    except ValueError:
+        return False
+    return True
+
+
+def _rows(version: Version, body: Body, data: bytes) -> list[tuple[Any, int]]:
+    """The records of a body, encoded, each with its padded length; none where nobody waits for them any more."""
+    if body.late:
+        return []
+    given = body.headers.get(b"content-type", b"")
+    media = given.partition(b";")[0].strip().lower()
+    coding = body.headers.get(b"content-encoding", b"identity").strip().lower()
+    if coding != b"identity":
+        message = f"a body that is packed by {coding.decode('latin-1'):.20} is not read."
+        raise Refused(415, "unsupported_encoding", message, fix="send it unpacked")
+    if media == JSON:
+        columns = version.checks.records(inputs_of(data))
+    elif media == b"multipart/form-data":
+        columns = form(data, _boundary(given), version.checks)
+    else:
+        columns = whole(data, media.decode("latin-1"), version.checks)
+    return version.rows(columns)
+
+
+def _boundary(given: bytes) -> bytes:
+    from python_multipart.multipart import parse_options_header
+
+    boundary = parse_options_header(given)[1].get(b"boundary", b"")
+    if not boundary:
+        raise Refused(400, "invalid_form", "the boundary of the form is missing.", field="Content-Type")
+    return boundary
+
+
+async def refuse(send: Send, error: Refused, body: Body | None = None) -> None:
+    """Answer with why there is no answer; a body that has not been read ends the connection."""
+    headers = error.headers
+    if body is not None and not body.whole:
+        await body.discard()
+        if not body.whole and not error.close:
+            headers = [*headers, (b"connection", b"close")]
+    await reply(send, error.status, encoded(error.body), headers)
+
+
+async def reply(send: Send, status: int, body: bytes, headers: Headers = [], media: bytes = JSON) -> None:  # noqa: B006
+    """Send one whole answer."""
+    length = (b"content-length", str(len(body)).encode())
+    start = {
+        "type": "http.response.start",
+        "status": status,
+        "headers": [(b"content-type", media), length, *COMMON, *headers],
+    }
+    await send(start)
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,26 @@
+"""Leaves out a step whose loss or gradient is no number: nothing of it stays but that it was skipped."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from suite.contracts.metric import MetricState
+
+
+def sound(tallies: Mapping[str, MetricState], grads: Any) -> jax.Array:
+    """() bool: the loss and the norm of the gradient are finite."""
+    return jnp.isfinite(tallies["loss"].total) & jnp.isfinite(optax.global_norm(grads))
+
+
+def either(good: jax.Array, new: Any, old: Any) -> Any:
+    """``new`` where ``good``, else ``old``; trees of equal structure."""
+    return jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
+
+
+def tallied(good: jax.Array, tallies: Mapping[str, MetricState]) -> dict[str, MetricState]:
+    """The tallies, zero where the step was skipped, and ``skipped``: the share of steps that were."""
+    kept = jax.tree.map(lambda t: jnp.where(good, t, jnp.zeros_like(t)), dict(tallies))
+    return {**kept, "skipped": MetricState(1 - good.astype(jnp.float32), jnp.float32(1))}

@@ -1,0 +1,197 @@
+"""suite.deliver: from a recipe to a model that may leave the house, as one call that can be stopped anywhere.
+
+Tune to the goal, compress and check again, export, report. Each stage leaves its result in a folder of its own and
+begins only where that result is missing, so calling again goes on: within a stage too, since each can.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from suite.bundles import manifest
+from suite.compression import compressing
+from suite.compression import verdict as compressions
+from suite.compression.compressing import Method
+from suite.compression.quantization import Quantize
+from suite.errors import InputError, Interrupted
+from suite.experiment import serialization
+from suite.experiment.sections import Experiment
+from suite.exporting import exporting
+from suite.reporting import reports
+from suite.runs import results, run
+from suite.runtime import files
+from suite.training.preemption import stopped_by_sigterm
+from suite.tuning import tuning
+from suite.tuning import verdict as verdicts
+from suite.tuning.verdict import Verdict
+
+TUNED, SMALL, BUNDLE, REPORT, ASKED, FILE = "tune", "compressed", "bundle", "report.html", "asked.json", "delivery.json"
+"""What the folder of a delivery holds; the last is written when all else is."""
+MADE_WITH = {
+    "method": (SMALL, BUNDLE, FILE),
+    "max_drop": (SMALL, BUNDLE, FILE),
+    "name": (BUNDLE, FILE),
+    "licence": (BUNDLE, FILE),
+}
+"""Argument -> what depends on it: while none of that has begun, the argument may be another one."""
+MAX_DROP = 0.005
+"""Loss of the metric that compression may cost where nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What became of a recipe.
+
+    Attributes:
+        folder: where all of it lies.
+        tuned: the verdict on the goal.
+        compressed: the verdict on the smaller model, as ``compression.json`` holds it; None where none was made.
+        bundle: what a server may be given; None where the goal was missed.
+        report: the page for people.
+    """
+
+    folder: Path
+    tuned: Verdict
+    compressed: Mapping[str, Any] | None
+    bundle: Path | None
+    report: Path
+
+    @property
+    def met(self) -> bool:
+        """Whether the goal was met, and compression cost no more than it may."""
+        return self.tuned.met and (self.compressed is None or bool(self.compressed["met"]))
+
+    def __str__(self) -> str:
+        """For people, a few lines."""
+        lines = [self.tuned.sentence]
+        if self.compressed is not None:
+            what = "the smaller model" if self.compressed["met"] else "the model as it was"
+            lines.append(f"{self.compressed['method']}: {compressions.sentence(self.compressed)}")
+            lines.append(f"{self.bundle}: {what}" if self.bundle else "")
+        else:
+            lines.append(f"{self.bundle}: the model that was trained" if self.bundle else "")
+        if self.bundle is None:
+            lines.append(
+                f"no bundle, since the goal was missed; suite export {self.tuned.run.folder} --to BUNDLE makes one"
+            )
+        return "\n".join([*filter(None, lines), str(self.report)])
+
+
+def deliver(
+    experiment: Experiment,
+    run_dir: str | Path = "",
+    *,
+    method: Method | None = Quantize("int8"),
+    max_drop: float = MAX_DROP,
+    name: str = "",
+    licence: str = "",
+    storage: str = "",
+) -> Delivery:
+    """Tune an experiment to its goal, compress what was chosen, export the smaller model, and report.
+
+    A model that misses its goal is neither compressed nor exported. One that compression harms by more than
+    ``max_drop`` is exported as it was.
+
+    Args:
+        experiment: the recipe, with a goal.
+        run_dir: the folder of the delivery, by default ``runs/<date>-<name>-run``; one that was begun goes on.
+        method: how the model is made smaller; None: it stays as it is.
+        max_drop: loss of the goal's metric that this may cost.
+        name: of the model, as a server calls it; empty: that of the recipe.
+        licence: under which the model may be used, for its card.
+        storage: see `suite.tune`.
+
+    Raises:
+        InputError: the recipe has no goal, an argument cannot be used, which is found before anything is trained, or
+            what is in the folder was made with other arguments.
+        Interrupted: it was asked to stop; the same call goes on.
+    """
+    tuning.check(experiment)
+    if method is not None:
+        method.check()
+    exporting.named(experiment, name)
+    folder = Path(run_dir) if run_dir else results.new_folder(f"{experiment.name}-run")
+    _claim(
+        folder,
+        {"method": None if method is None else repr(method), "max_drop": max_drop, "name": name, "licence": licence},
+    )
+    allow = (*serialization.packages(experiment), *(serialization.packages(method) if method else ()))
+    again = f"suite run {experiment.name} --run-dir {folder}"
+    try:
+        with stopped_by_sigterm():
+            tuned = tuning.tune(experiment, folder / TUNED, storage=storage)
+            small = _compressed(tuned, folder, method, max_drop) if tuned.met and method is not None else None
+            bundle = _exported(tuned, folder, small, name, licence, allow) if tuned.met else None
+            made = Delivery(folder, tuned, small, bundle, folder / REPORT)
+            if not (folder / FILE).exists():
+                _tell(made, allow)
+    except Interrupted as stopped:
+        raise stopped.within(folder, again) from None
+    except KeyboardInterrupt:
+        raise Interrupted(folder, None, None, again=again) from None
+    return made
+
+
+def _tell(made: Delivery, allow: tuple[str, ...]) -> None:
+    _say("report", made.report)
+    beside = [made.folder / SMALL] if made.compressed is not None else []
+    reports.report(made.folder / TUNED, beside=beside, to=made.report, allow=allow)
+    told = {
+        "met": made.met,
+        "goal": made.tuned.sentence,
+        "compressed": made.compressed,
+        "bundle": None if made.bundle is None else made.bundle.name,
+        "report": made.report.name,
+    }
+    files.write_text(made.folder / FILE, json.dumps(told, indent=1) + "\n")
+
+
+def _claim(folder: Path, asked: dict[str, Any]) -> None:
+    """Notes the arguments.
+
+    Raises:
+        InputError: the folder holds something else, or what it holds was made with other arguments.
+    """
+    path = folder / ASKED
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        for key, value in asked.items():
+            if before.get(key) != value and any((folder / made).exists() for made in MADE_WITH[key]):
+                raise InputError(
+                    f'--run-dir "{folder}"',
+                    f"was begun with another {key.replace('_', '-')}.",
+                    found=str(before.get(key)),
+                    fix="the same flags, or another --run-dir",
+                )
+        if before == asked:
+            return
+    elif files.is_run(folder) or (folder / verdicts.VERDICT).exists():
+        raise InputError(f'--run-dir "{folder}"', "holds something else.", fix="--run-dir NEW_FOLDER")
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_text(path, json.dumps(asked, indent=1) + "\n")
+
+
+def _compressed(tuned: Verdict, folder: Path, method: Method, max_drop: float) -> Mapping[str, Any]:
+    target = folder / SMALL
+    if not (target / compressions.FILE).exists():
+        _say("compress", target)
+        compressing.compress(tuned.run, method, target, max_drop=max_drop, resume=True)
+    return compressions.read(target)
+
+
+def _exported(
+    tuned: Verdict, folder: Path, small: Mapping[str, Any] | None, name: str, licence: str, allow: tuple[str, ...]
+) -> Path:
+    target = folder / BUNDLE
+    if not (target / manifest.NAME).exists():
+        _say("export", target)
+        made = run.open(folder / SMALL, allow) if small is not None and small["met"] else tuned.run
+        exporting.export(made, target, name=name, licence=licence, allow=allow)
+    return target
+
+
+def _say(stage: str, target: Path) -> None:
+    print(f"{stage}: {target}", file=sys.stderr, flush=True)
