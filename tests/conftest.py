@@ -1,5 +1,7 @@
 """What all tests share: a cache of their own, the repository on the path of child processes, a runner of commands."""
 
+import ctypes
+import gc
 import os
 import subprocess
 import sys
@@ -22,6 +24,17 @@ def pytest_runtest_setup(item):
 def cache(tmp_path_factory):
     """Nothing is written to the home folder: compiled programs and decoded data go to a folder of this session."""
     os.environ.setdefault("SUITE_CACHE", str(tmp_path_factory.mktemp("suite-cache")))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory():
+    """A file's compiled programs go with it: kept, they are gigabytes by the end of a worker's files."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
+        if sys.platform == "linux":
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture

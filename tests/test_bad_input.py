@@ -266,7 +266,7 @@ def test_a_folder_that_is_no_run(refused, here):
 def test_a_run_of_a_class_that_is_not_allowed(toy_run, refused):
     assert refused("evaluate", toy_run) == (
         'suite evaluate: experiment: names the class "tests.toy.Parity", which is not one of the suite\'s.\n'
-        "  found: allowed packages: suite, tasks\n"
+        "  found: allowed packages: suite\n"
         "  try:   if you trust it: --allow PACKAGE, or allow=(...) in Python\n"
     )
 

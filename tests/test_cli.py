@@ -34,7 +34,7 @@ HEAVY = (
 def test_nothing_heavy_is_loaded_before_it_is_needed(arguments, child):
     code = f"""
 import sys
-from suite.cli import main
+from suite.cli.app import main
 try:
     main({arguments!r})
 except SystemExit:
@@ -87,7 +87,7 @@ def test_plan(command):
 def test_doctor_prints_what_is_needed(child):
     """On a machine with faults it ends with 1, on others with 0."""
     printed = child("""
-from suite.cli import main
+from suite.cli.app import main
 try:
     main(["doctor"])
 except SystemExit as stop:

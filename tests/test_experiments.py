@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from tests import toy
-from suite.config import replace
+from suite.experiment.sections import replace
 import dataclasses
 
 @dataclass(frozen=True, kw_only=True)

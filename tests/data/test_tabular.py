@@ -295,11 +295,11 @@ MEASURE = """
 import re
 import numpy as np
 import pyarrow.csv
-from suite.data import streamed
-from suite.data.sources import Table
+from suite.data.sources import streamed_tables
+from suite.data.sources.datasets import Table
 def peak():  # in MiB
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
-streamed.BLOCK = 1 << 20
+streamed_tables.BLOCK = 1 << 20
 before = peak()
 source = Table(path=PATH, in_memory=LIMIT).open("train")
 chunk = source[np.arange(0, len(source), 1 + len(source) // 1000)]

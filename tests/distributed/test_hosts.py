@@ -176,7 +176,7 @@ def test_a_checkpoint_of_eight_devices_is_restored_on_one_and_on_four(child, tmp
 import dataclasses, jax, numpy as np, suite
 from pathlib import Path
 from suite.training.checkpoint import Checkpoints
-from suite.config import Parallel
+from suite.experiment.sections import Parallel
 from suite.training.trainer import assemble, restore
 from tests import toy
 experiment = dataclasses.replace(toy.experiment(steps=20, eval_every=20), parallel=Parallel(data=1, fsdp=8))

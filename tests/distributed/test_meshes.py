@@ -73,7 +73,7 @@ def test_gradients_are_the_same_on_any_mesh(families):
 LOOKUP = """
 import re
 import jax, numpy as np
-from suite import sharding
+from suite.parallel import sharding
 from suite.tree import paths
 from tests.training.test_rows import assemble, batch, experiment
 program = assemble(experiment(model__rows=65_536, parallel__data=2, parallel__fsdp=4), 9)
@@ -123,8 +123,8 @@ def test_a_mesh_that_cannot_be_is_refused(changes, field, found, tmp_path):
 MESHES = """
 import json
 from tests.families import small
-from suite import sharding
-from suite.config import Parallel
+from suite.parallel import sharding
+from suite.experiment.sections import Parallel
 from suite.errors import InputError
 found = []
 for family, changes in (

@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 
 RECIPE = '''"""A task of the recipe's own, that no other process can import."""
 import suite
-from tasks.vision.classification import ImageClassification
+from suite.tasks.vision.classification import ImageClassification
 
 class Own(ImageClassification):
     pass

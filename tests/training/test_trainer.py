@@ -311,7 +311,7 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
 
 SHARDED = """
 import jax, suite
-from suite.config import replace
+from suite.experiment.sections import replace
 assert jax.device_count() == 8
 experiment = replace(suite.load("vision.digits_dnn"), {changes})
 made = suite.train(experiment, {folder!r})

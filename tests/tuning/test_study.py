@@ -176,7 +176,7 @@ def test_one_process_has_a_trial(tmp_path, child):
     holder = f"""
 from pathlib import Path
 import os, signal
-from suite.tuning.claims import Claim
+from suite.tuning.locks import Claim
 claim = Claim.take(Path({str(tmp_path)!r}))
 claim.note(0.0)
 if os.fork() == 0:

@@ -225,9 +225,9 @@ def test_tensors_go_to_their_shards(child, folder):
         f"""
 import jax, numpy as np
 from flax import nnx
-from suite import sharding
+from suite.parallel import sharding
 from suite.weights import pretrained, published
-from suite.config import Parallel
+from suite.experiment.sections import Parallel
 from suite.tree import map_paths, paths
 config = pretrained.formats()["bert"].config(published.open({str(folder)!r}).config)
 _, params, rest = nnx.split(config.build(rngs=nnx.Rngs(0)), nnx.Param, ...)
