@@ -16,14 +16,14 @@ def compare(arguments: list[str]) -> None:
     against = options.named.get("against", "first")
     if against not in ("first", "best"):
         raise InputError(f'--against "{against}"', "is neither first nor best.", fix="--against best")
-    made = judge(
+    comparison = judge(
         options.words,
         options.named.get("split", ""),
         metric=options.named.get("metric", ""),
         against="best" if against == "best" else "first",
         allow=allow(options),
     )
-    print(render(made))
+    print(render(comparison))
     if "to" in options.named:
-        save(made, Path(options.named["to"]))
+        save(comparison, Path(options.named["to"]))
         print(options.named["to"])

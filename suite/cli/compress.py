@@ -41,7 +41,7 @@ def compress(arguments: list[str]) -> None:
     method, most = method_of(options, {**OF, "smoke": "distill", **dict.fromkeys(short, "prune")}), max_drop(options)
     opened = runs.open(folder, allow(options))
     experiment = apply_flags(method.start(opened), _fields(options.rest), f"suite compress {folder}")
-    made = compressing.compress(
+    compressed = compressing.compress(
         opened,
         method,
         options.named.get("run-dir", ""),
@@ -51,11 +51,11 @@ def compress(arguments: list[str]) -> None:
         resume="continue" in options.named,
         allow=allow(options),
     )
-    found = verdict.read(made.folder)
-    print(verdict.render(found))
-    print(made.folder)
-    if not found["met"]:
-        raise Missed(verdict.sentence(found))
+    outcome = verdict.read(compressed.folder)
+    print(verdict.render(outcome))
+    print(compressed.folder)
+    if not outcome["met"]:
+        raise Missed(verdict.sentence(outcome))
 
 
 def method_of(options: Options, of: Mapping[str, str] = OF) -> "Method":
@@ -98,8 +98,8 @@ def method_of(options: Options, of: Mapping[str, str] = OF) -> "Method":
 def _fields(arguments: list[str]) -> list[str]:
     """Flags of pruning and distillation by the names of their fields."""
     names = "|".join(SHORT)
-    found = [re.sub(r"^--(prune|distill)\.", r"--compression.\1.", argument) for argument in arguments]
-    return [re.sub(rf"^--({names})(?==|$)", r"--compression.prune.\1", argument) for argument in found]
+    sections = [re.sub(r"^--(prune|distill)\.", r"--compression.\1.", argument) for argument in arguments]
+    return [re.sub(rf"^--({names})(?==|$)", r"--compression.prune.\1", argument) for argument in sections]
 
 
 def max_drop(options: Options) -> float | None:

@@ -17,9 +17,9 @@ def convert(arguments: list[str]) -> None:
     if "delta" in options.named:
         print(verbs.delta(source, options.named["to"], allow(options)))
         return
-    made = verbs.convert(source, options.named["to"], offline="offline" in options.named, allow=allow(options))
-    print(f"{made.format}: {made.tensors} tensors, {made.values:,} values")
-    print(f"files: {', '.join(made.files)}")
-    if made.left_out:
-        print(f"left out: {', '.join(made.left_out)}")
-    print(made.folder)
+    written = verbs.convert(source, options.named["to"], offline="offline" in options.named, allow=allow(options))
+    print(f"{written.format}: {written.tensors} tensors, {written.values:,} values")
+    print(f"files: {', '.join(written.files)}")
+    if written.left_out:
+        print(f"left out: {', '.join(written.left_out)}")
+    print(written.folder)

@@ -34,7 +34,7 @@ def export(arguments: list[str]) -> None:
     source = word(options, "RUN", usage)
     if "to" not in named:
         raise InputError("flag --to", "is missing.", fix=usage)
-    made = exporting.export(
+    exported = exporting.export(
         source,
         named["to"],
         platforms=platforms or PLATFORMS,
@@ -43,10 +43,10 @@ def export(arguments: list[str]) -> None:
         format=named.get("format", "bundle"),
         allow=allow(options),
     )
-    if isinstance(made, Bundle):
-        _print(made)
+    if isinstance(exported, Bundle):
+        _print(exported)
     else:
-        print(f"{made.format}: {made.tensors} tensors, {made.values:,} values\n{made.folder}")
+        print(f"{exported.format}: {exported.tensors} tensors, {exported.values:,} values\n{exported.folder}")
 
 
 def _platforms(arguments: list[str]) -> tuple[list[str], tuple[str, ...]]:
@@ -60,16 +60,16 @@ def _platforms(arguments: list[str]) -> tuple[list[str], tuple[str, ...]]:
     while end < len(arguments) and arguments[end] in PLATFORMS:
         end += 1
     if end == at + 1:
-        found = arguments[end] if end < len(arguments) else "nothing"
+        given = arguments[end] if end < len(arguments) else "nothing"
         raise InputError(
-            "flag --platforms", "names no platform.", found=found, fix=f"--platforms {' '.join(PLATFORMS)}"
+            "flag --platforms", "names no platform.", found=given, fix=f"--platforms {' '.join(PLATFORMS)}"
         )
     return arguments[:at] + arguments[end:], tuple(arguments[at + 1 : end])
 
 
 def _print(bundle: Any) -> None:
     about = bundle.manifest
-    size = sum(each["bytes"] for each in about.files.values())
+    size = sum(file["bytes"] for file in about.files.values())
     print(f"{about.name}, version {about.version}: {len(about.files)} files, {size:,} bytes")
     rows = "" if about.lengths == (0,) else f"; rows padded to {', '.join(map(str, about.lengths))}"
     print(f"programs for {', '.join(about.platforms)}{rows}")

@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> None:
     most = max_drop(options)
     method = None if "as-trained" in named else method_of(options)
     try:
-        made = deliver.deliver(
+        delivery = deliver.deliver(
             experiment,
             folder,
             method=method,
@@ -48,9 +48,9 @@ def run(arguments: list[str]) -> None:
     except Interrupted as stopped:
         again = ["suite", "run", *arguments, *([] if "run-dir" in named else ["--run-dir", folder])]
         raise stopped.within(stopped.folder, shlex.join(again)) from None
-    print(made)
-    print(made.folder)
-    if not made.tuned.met:
-        raise Missed(made.tuned.sentence)
-    if not made.met:
-        raise Missed(verdict.sentence(made.compressed or {}))
+    print(delivery)
+    print(delivery.folder)
+    if not delivery.tuned.met:
+        raise Missed(delivery.tuned.sentence)
+    if not delivery.met:
+        raise Missed(verdict.sentence(delivery.compressed or {}))

@@ -55,29 +55,29 @@ def _resumed(folder: str, options: Options) -> Any:
 
 def _parallel_flags(rest: list[str]) -> tuple[list[str], list[str]]:
     """``--parallel.AXIS`` flags with their values, and everything else."""
-    kept: list[str] = []
+    parallel: list[str] = []
     others: list[str] = []
     items = iter(rest)
     for item in items:
         if not item.startswith("--parallel."):
             others.append(item)
         else:
-            kept += [item] if "=" in item else [item, next(items, "")]
-    return kept, others
+            parallel += [item] if "=" in item else [item, next(items, "")]
+    return parallel, others
 
 
-def _finish(made: Any) -> None:
+def _finish(run: Any) -> None:
     from suite.parallel import hosts
 
     if not hosts.is_first():
         return
-    for name, value in made.metrics.items():
+    for name, value in run.metrics.items():
         print(f"{name:32} {value:.6g}")
-    origin = getattr(getattr(made.experiment.task, "data", None), "origin", "")
+    origin = getattr(getattr(run.experiment.task, "data", None), "origin", "")
     if origin:
         print(f"data: {origin}")
-    goal = made.experiment.goal
-    reached = made.metrics.get(f"{goal.on}/{goal.metric}") if goal else None
+    goal = run.experiment.goal
+    reached = run.metrics.get(f"{goal.on}/{goal.metric}") if goal else None
     if goal and reached is not None:
         print(f"goal {goal}: {'met' if goal.met(reached) else 'not met'}")
-    print(made.folder)
+    print(run.folder)

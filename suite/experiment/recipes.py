@@ -51,8 +51,8 @@ def load(name: str, smoke: bool = False) -> "Experiment":
             f"has no function {function}().",
             fix=f"def {function}() -> suite.experiment.sections.Experiment: ...",
         )
-    made: Experiment = getattr(module, function)()
-    return made
+    recipe: Experiment = getattr(module, function)()
+    return recipe
 
 
 def _root() -> Path:

@@ -53,13 +53,13 @@ def from_json(value: Any, allow: tuple[str, ...] = (), own: tuple[str, ...] = OW
 
 def packages(value: Any) -> tuple[str, ...]:
     """Packages of all classes that (a part of) an experiment is made of, which ``allow`` takes: it is trusted."""
-    left, found = [to_json(value)], set[str]()
+    left, names = [to_json(value)], set[str]()
     while left:
         item = left.pop()
         if isinstance(item, dict):
-            found.add(item["class"].split(".")[0])
+            names.add(item["class"].split(".")[0])
         left += item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-    return tuple(sorted(found))
+    return tuple(sorted(names))
 
 
 def _class(name: Any, allowed: tuple[str, ...]) -> type:
@@ -67,7 +67,7 @@ def _class(name: Any, allowed: tuple[str, ...]) -> type:
     if name.split(".")[0] not in allowed or name.startswith("suite."):  # a user's own package may bear a former name
         name = current_name(name)
     module, _, kind = name.rpartition(".")
-    if not any(module == each or module.startswith(f"{each}.") for each in allowed):
+    if not any(module == package or module.startswith(f"{package}.") for package in allowed):
         raise InputError(
             "experiment",
             f'names the class "{name}", which is not one of the suite\'s.',
@@ -75,14 +75,14 @@ def _class(name: Any, allowed: tuple[str, ...]) -> type:
             fix="if you trust it: --allow PACKAGE, or allow=(...) in Python",
         )
     try:
-        found = getattr(importlib.import_module(module), kind)
+        member = getattr(importlib.import_module(module), kind)
     except (ImportError, AttributeError):
         package = module.split(".")[0]
         fix = "" if package in OWN_PACKAGES else f"PYTHONPATH=FOLDER, the one that {package} lies in"
         raise InputError("experiment", f'names the class "{name}", which does not exist.', fix=fix) from None
-    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+    if not (isinstance(member, type) and dataclasses.is_dataclass(member)):
         raise InputError("experiment", f'names "{name}", which is no dataclass.')
-    return found
+    return member
 
 
 def dump(experiment: Any, path: Path) -> None:

@@ -82,7 +82,7 @@ class Peer:
     def pending(self) -> list[dict[str, Any]]:
         """Messages that have been read and not yet heard."""
         *lines, self.rest = self.rest.split(b"\n")
-        return [made for line in lines if isinstance(made := _parsed(line), dict)]
+        return [message for line in lines if isinstance(message := _parsed(line), dict)]
 
     def __str__(self) -> str:
         return f"process {self.process} ({self.host})"

@@ -70,9 +70,9 @@ def agreed(decide: Callable[[], T]) -> T:
 
 def after_first(make: Callable[[], T]) -> T:
     """``make``, by process 0 and then, once it is done, by the others, which find the files that it left."""
-    made: list[T] = []
-    agreed(lambda: made.append(make()))
-    return made[0] if made else make()
+    results: list[T] = []
+    agreed(lambda: results.append(make()))
+    return results[0] if results else make()
 
 
 def together(make: Callable[[], T]) -> T:

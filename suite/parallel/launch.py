@@ -91,8 +91,8 @@ def _shares(processes: int) -> list[dict[str, str]]:
             found=f"CUDA_VISIBLE_DEVICES={','.join(named)}",
             fix=f"--processes {len(named)}",
         )
-    each = len(named) // processes
-    return [{"CUDA_VISIBLE_DEVICES": ",".join(named[i * each : (i + 1) * each])} for i in range(processes)]
+    share = len(named) // processes
+    return [{"CUDA_VISIBLE_DEVICES": ",".join(named[i * share : (i + 1) * share])} for i in range(processes)]
 
 
 def _free_port() -> int:

@@ -120,8 +120,8 @@ def _with_detected(given: dict[str, str]) -> tuple[dict[str, str], tuple[int, ..
             address = given["coordinator"] or kind.get_coordinator_address(
                 timeout_secs=int(_seconds(given, "join-seconds", JOIN_SECONDS)), override_coordinator_port=None
             )
-            found = {"coordinator": address, "processes": str(count), "process-id": str(kind.get_process_id())}
-            return {flag: given[flag] or found.get(flag, "") for flag in FLAGS}, _own_devices(kind.name)
+            detected = {"coordinator": address, "processes": str(count), "process-id": str(kind.get_process_id())}
+            return {flag: given[flag] or detected.get(flag, "") for flag in FLAGS}, _own_devices(kind.name)
     return given, None
 
 

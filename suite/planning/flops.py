@@ -100,6 +100,6 @@ def _dot(equation: Any) -> float:
 def _conv(equation: Any) -> float:
     """Each output sums a kernel of its channels; what an input's dilation fills with zeros is no work."""
     kernel, numbers = equation.invars[1].aval.shape, equation.params["dimension_numbers"]
-    each = math.prod(kernel) / kernel[numbers.rhs_spec[0]]
+    multiplications = math.prod(kernel) / kernel[numbers.rhs_spec[0]]
     outputs = math.prod(equation.outvars[0].aval.shape)
-    return 2.0 * outputs * each / math.prod(equation.params["lhs_dilation"])
+    return 2.0 * outputs * multiplications / math.prod(equation.params["lhs_dilation"])

@@ -84,8 +84,8 @@ def hardware(name: str = "") -> tuple[Hardware, int]:
     if not name:
         import jax
 
-        found = jax.devices()
-        return _of_kind(found[0].platform, found[0].device_kind, len(found)), len(found)
+        devices = jax.devices()
+        return _of_kind(devices[0].platform, devices[0].device_kind, len(devices)), len(devices)
     match = re.fullmatch(r"(.*?)(?:-(\d+))?", name.lower())
     kind, count = (match[1], int(match[2] or 1)) if match else (name, 1)
     if count < 1 or (kind != "cpu" and kind not in HARDWARE):

@@ -98,9 +98,9 @@ class Module:
         """Instruction -> those that read it, and as which of their operands."""
         users: dict[str, list[tuple[Instruction, int]]] = {}
         for lines in self.computations.values():
-            for each in lines.values():
-                for i, operand in enumerate(each.operands):
-                    users.setdefault(operand, []).append((each, i))
+            for instruction in lines.values():
+                for i, operand in enumerate(instruction.operands):
+                    users.setdefault(operand, []).append((instruction, i))
         return users
 
     def trips(self, loop: Instruction) -> int | None:
@@ -112,15 +112,15 @@ class Module:
             return int(stated[1])
         # A loop from 0 by 1 up to the only number in its condition, as scans are.
         lines = self.computations.get(dict(loop.called).get("condition", ""), {}).values()
-        found = [re.match(r"\((\d+)\)", line.text) for line in lines if line.opcode == "constant"]
-        limits = {match[1] for match in found if match}
+        matches = [re.match(r"\((\d+)\)", line.text) for line in lines if line.opcode == "constant"]
+        limits = {match[1] for match in matches if match}
         return int(limits.pop()) if len(limits) == 1 else None
 
     @property
     def endless(self) -> int:
         """Loops whose number of trips isn't known; they count as one trip."""
-        loops = (each for lines in self.computations.values() for each in lines.values())
-        return sum(self.trips(each) is None for each in loops)
+        loops = (instruction for lines in self.computations.values() for instruction in lines.values())
+        return sum(self.trips(loop) is None for loop in loops)
 
 
 def parse(text: str) -> Module:
@@ -157,30 +157,30 @@ def collectives(module: Module) -> dict[str, dict[str, float]]:
     (n - 1) / n of that on, an all-reduce twice as much. An all-reduce of which each device goes on with its own part
     alone counts as the reduce-scatter that it amounts to, and that compilers for accelerators make of it.
     """
-    found: dict[str, dict[str, float]] = {}
+    totals: dict[str, dict[str, float]] = {}
     for name, lines in module.computations.items():
-        for each in lines.values():
-            kind = each.opcode.removesuffix("-start")
-            size = _group(each, module.devices)
+        for instruction in lines.values():
+            kind = instruction.opcode.removesuffix("-start")
+            size = _group(instruction, module.devices)
             if kind not in COLLECTIVES or not module.runs[name] or size < 2:
                 continue
             factor = {"all-reduce": 2 * (size - 1) / size, "collective-permute": 1.0, "collective-broadcast": 1.0}
-            for seen, given in _by_kind(each, kind, size, lines, module).items():
+            for seen, given in _by_kind(instruction, kind, size, lines, module).items():
                 whole = given * size if seen == "all-gather" else given
-                total = found.setdefault(seen, {"count": 0.0, "bytes": 0.0, "sent": 0.0})
+                total = totals.setdefault(seen, {"count": 0.0, "bytes": 0.0, "sent": 0.0})
                 total["count"] += module.runs[name]
                 total["bytes"] += module.runs[name] * whole
                 total["sent"] += module.runs[name] * whole * factor.get(seen, (size - 1) / size)
-    return found
+    return totals
 
 
 def traffic(module: Module) -> float:
     """Bytes that one call of the program reads from and writes to memory, each instruction by itself."""
     fused = _fused(module)
     return sum(
-        module.runs[name] * _moved(each, lines, module)
+        module.runs[name] * _moved(instruction, lines, module)
         for name, lines in module.computations.items()
-        for each in lines.values()
+        for instruction in lines.values()
         if name not in fused and module.runs[name]
     )
 
@@ -224,15 +224,15 @@ def _size(shape: str) -> float:
     return total
 
 
-def _group(each: Instruction, devices: int) -> int:
+def _group(instruction: Instruction, devices: int) -> int:
     """How many devices take part in a collective together."""
-    listed = re.search(r"replica_groups=\{\{([\d,]*)\}", each.text)
+    listed = re.search(r"replica_groups=\{\{([\d,]*)\}", instruction.text)
     if listed:
         return len(listed[1].split(","))
-    counted = re.search(r"replica_groups=\[([\d,]+)\]<=", each.text)
+    counted = re.search(r"replica_groups=\[([\d,]+)\]<=", instruction.text)
     if counted:
         return int(counted[1].split(",")[-1])
-    named = re.search(r"replica_groups=mesh\[([^\]]*)\][^{]*\{([^}]*)\}", each.text)
+    named = re.search(r"replica_groups=mesh\[([^\]]*)\][^{]*\{([^}]*)\}", instruction.text)
     if not named:
         return devices
     sizes = dict(re.findall(r"'([^']+)'=(\d+)", named[1]))
@@ -241,39 +241,39 @@ def _group(each: Instruction, devices: int) -> int:
 
 
 def _by_kind(
-    each: Instruction, kind: str, size: int, lines: dict[str, Instruction], module: Module
+    instruction: Instruction, kind: str, size: int, lines: dict[str, Instruction], module: Module
 ) -> dict[str, float]:
     """Kind -> bytes given to a collective; an all-reduce of several arrays may be of two kinds."""
-    given = [lines[operand].bytes for operand in each.operands]
+    given = [lines[operand].bytes for operand in instruction.operands]
     if kind != "all-reduce":
         return {kind: sum(given)}
-    results = [each.name]
-    if len(each.operands) > 1:
-        users = [user for user, _ in module.users.get(each.name, ()) if user.opcode == "get-tuple-element"]
+    results = [instruction.name]
+    if len(instruction.operands) > 1:
+        users = [user for user, _ in module.users.get(instruction.name, ()) if user.opcode == "get-tuple-element"]
         parts = {user.text.partition("index=")[2].split(",")[0]: user.name for user in users}
         results = [parts.get(str(i), "") for i in range(len(given))]
-    found: dict[str, float] = {}
+    totals: dict[str, float] = {}
     for whole, result in zip(given, results, strict=True):
         scattered = 0 < _used(result, whole, module) <= whole / size
         seen = "reduce-scatter" if scattered else kind
-        found[seen] = found.get(seen, 0.0) + whole
-    return found
+        totals[seen] = totals.get(seen, 0.0) + whole
+    return totals
 
 
 def _used(name: str, size: float, module: Module) -> float:
     """Bytes that other instructions read of ``name``, together, which has ``size`` of them."""
     total = 0.0
-    for each, i in module.users.get(name, ()):
-        inside = module.computations.get(dict(each.called).get("calls", ""), {})
+    for instruction, i in module.users.get(name, ()):
+        inside = module.computations.get(dict(instruction.called).get("calls", ""), {})
         parameter = next(
             (line.name for line in inside.values() if line.opcode == "parameter" and line.text.startswith(f"({i})")), ""
         )
-        if each.opcode == "fusion" and parameter:
+        if instruction.opcode == "fusion" and parameter:
             total += _read(parameter, inside)
-        elif each.opcode in ("bitcast", "copy") or each.opcode.endswith("-done"):
-            total += _used(each.name, size, module)
+        elif instruction.opcode in ("bitcast", "copy") or instruction.opcode.endswith("-done"):
+            total += _used(instruction.name, size, module)
         else:
-            total += each.bytes if each.opcode in _SLICES and i == 0 else size
+            total += instruction.bytes if instruction.opcode in _SLICES and i == 0 else size
     return total
 
 
@@ -281,26 +281,32 @@ def _fused(module: Module) -> set[str]:
     """Computations whose intermediate values never reach memory."""
     fused: set[str] = set()
     for name in reversed(module.computations):
-        for each in module.computations[name].values():
-            if each.opcode == "fusion" or name in fused:
-                fused.update(called for _, called in each.called)
+        for instruction in module.computations[name].values():
+            if instruction.opcode == "fusion" or name in fused:
+                fused.update(called for _, called in instruction.called)
     return fused
 
 
-def _moved(each: Instruction, lines: dict[str, Instruction], module: Module) -> float:
+def _moved(instruction: Instruction, lines: dict[str, Instruction], module: Module) -> float:
     """Bytes that an instruction reads and writes."""
-    if each.opcode in _FREE or each.opcode.endswith("-done") or each.opcode in ("async-start", "async-update"):
+    if (
+        instruction.opcode in _FREE
+        or instruction.opcode.endswith("-done")
+        or instruction.opcode in ("async-start", "async-update")
+    ):
         return 0.0
-    given = [lines[operand].bytes if operand in lines else 0.0 for operand in each.operands]
-    if each.opcode in _SLICES:
-        return 2 * each.bytes
-    if each.opcode in ("dynamic-update-slice", "scatter"):
-        return 2 * _written(each, given)
-    if each.opcode == "copy-start":
+    given = [lines[operand].bytes if operand in lines else 0.0 for operand in instruction.operands]
+    if instruction.opcode in _SLICES:
+        return 2 * instruction.bytes
+    if instruction.opcode in ("dynamic-update-slice", "scatter"):
+        return 2 * _written(instruction, given)
+    if instruction.opcode == "copy-start":
         return 2 * sum(given)
-    inside = module.computations.get(dict(each.called).get("calls", "")) if each.opcode == "fusion" else None
+    inside = (
+        module.computations.get(dict(instruction.called).get("calls", "")) if instruction.opcode == "fusion" else None
+    )
     if inside is None:
-        return sum(given) + each.bytes
+        return sum(given) + instruction.bytes
     reads = [
         min(_read(parameter.name, inside), parameter.bytes)
         for parameter in inside.values()
@@ -309,22 +315,22 @@ def _moved(each: Instruction, lines: dict[str, Instruction], module: Module) -> 
     return sum(reads) + sum(_result(root, inside) for root in inside.values() if root.root)
 
 
-def _written(each: Instruction, given: list[float]) -> float:
+def _written(instruction: Instruction, given: list[float]) -> float:
     """Bytes that an update in place writes: the update, or the updates of a scatter, of which each has its own."""
-    return given[1] if each.opcode == "dynamic-update-slice" else sum(given[len(given) // 2 + 1 :])
+    return given[1] if instruction.opcode == "dynamic-update-slice" else sum(given[len(given) // 2 + 1 :])
 
 
 def _read(name: str, inside: dict[str, Instruction]) -> float:
     """Bytes that a fused computation reads of ``name``: of what is sliced or updated in place, no more than that."""
     total = 0.0
-    for each in inside.values():
-        if name not in each.operands:
+    for instruction in inside.values():
+        if name not in instruction.operands:
             continue
-        if each.opcode == "bitcast":
-            total += _read(each.name, inside)
-        elif each.operands[0] == name and each.opcode in _SLICES:
-            total += each.bytes
-        elif each.operands[0] != name or each.opcode not in ("dynamic-update-slice", "scatter"):
+        if instruction.opcode == "bitcast":
+            total += _read(instruction.name, inside)
+        elif instruction.operands[0] == name and instruction.opcode in _SLICES:
+            total += instruction.bytes
+        elif instruction.operands[0] != name or instruction.opcode not in ("dynamic-update-slice", "scatter"):
             total += inside[name].bytes
     return total
 

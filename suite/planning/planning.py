@@ -56,9 +56,9 @@ def plan_step(step: Any, arguments: tuple[Any, ...]) -> dict[str, Any]:
 def parts(plan: Mapping[str, Any], device: Hardware, compute: str = "float32") -> dict[str, float]:
     """Seconds of each resource at its peak rate: arithmetic, memory and, where its rate is known, interconnect."""
     peak = device.bfloat16 if compute == "bfloat16" else device.float32
-    found = {"arithmetic": plan["flops"] / peak, "memory": plan["bytes"] / device.bandwidth}
+    seconds = {"arithmetic": plan["flops"] / peak, "memory": plan["bytes"] / device.bandwidth}
     sent = sent_bytes(plan)
-    return {**found, "interconnect": sent / device.interconnect} if sent and device.interconnect else found
+    return {**seconds, "interconnect": sent / device.interconnect} if sent and device.interconnect else seconds
 
 
 def sent_bytes(plan: Mapping[str, Any]) -> float:
@@ -97,12 +97,12 @@ def advice(
     axes = {"data": 1, "fsdp": 1, "tensor": 1, **(mesh or {})}
     memory = plan["memory"]
     gradients = memory.get("parameters", 0)  # of the parameters' own size and shards
-    kept = memory["arguments"] + gradients
+    resident = memory["arguments"] + gradients
     activations = memory["temporary"] - gradients
-    room = device.memory - kept
+    room = device.memory - resident
     if room <= 0:
         free = max(0.9 * device.memory - activations, 0.25 * device.memory)
-        return _share(kept / free, axes, max(devices, math.prod(axes.values())), device)
+        return _share(resident / free, axes, max(devices, math.prod(axes.values())), device)
     lines = _less_at_a_time(activations / room, batch_size, accumulate, axes, device)
     if compute == "float32":
         lines.append("store activations in half the space: --precision.compute bfloat16")
@@ -266,10 +266,10 @@ def _communication(report: Mapping[str, Any]) -> list[tuple[str, str]]:
 def memory_of(stats: Any) -> dict[str, int]:
     """Bytes a device, of ``compiled.memory_analysis()``: arguments, outputs, temporary, aliased, and their peak."""
     names = {"arguments": "argument", "outputs": "output", "temporary": "temp", "aliased": "alias"}
-    found = {ours: int(getattr(stats, f"{theirs}_size_in_bytes", 0)) for ours, theirs in names.items()}
-    live = found["arguments"] + found["outputs"] + found["temporary"] - found["aliased"]
+    sizes = {ours: int(getattr(stats, f"{theirs}_size_in_bytes", 0)) for ours, theirs in names.items()}
+    live = sizes["arguments"] + sizes["outputs"] + sizes["temporary"] - sizes["aliased"]
     # Some backends report no peak, or one without the arguments.
-    return {**found, "peak": max(live, int(getattr(stats, "peak_memory_in_bytes", 0)))}
+    return {**sizes, "peak": max(live, int(getattr(stats, "peak_memory_in_bytes", 0)))}
 
 
 def _device_count(compiled: Any) -> int:

@@ -42,13 +42,13 @@ def step_cost(experiment: Experiment, shapes: Shapes, total_steps: int) -> dict[
     where = sharding.batch_sharding(program.mesh, leading=1)
     placed = where if program.mesh.size > 1 else None
     batch = {name: jax.ShapeDtypeStruct(shape, kind, sharding=placed) for name, (shape, kind) in shapes.items()}
-    found = planning.plan_step(program.step, (program.abstract, batch))
+    cost = planning.plan_step(program.step, (program.abstract, batch))
     state = program.abstract
     rows = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), batch)
     shards = {"parameters": state.params, "optimizer": state.opt, "other": (state.rest, state.ema), "batch": rows}
-    found["memory"] |= {name: _shard_bytes(tree) for name, tree in shards.items()}
+    cost["memory"] |= {name: _shard_bytes(tree) for name, tree in shards.items()}
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    return {**found, "mesh": dict(program.mesh.shape), "parameters": count, "platform": jax.default_backend()}
+    return {**cost, "mesh": dict(program.mesh.shape), "parameters": count, "platform": jax.default_backend()}
 
 
 def simulated_cost(experiment: Experiment, shapes: Shapes, total_steps: int, devices: int) -> dict[str, Any]:
@@ -68,35 +68,35 @@ def simulated_cost(experiment: Experiment, shapes: Shapes, total_steps: int, dev
             fix="a plan for fewer, with as many examples each",
         )
     with tempfile.TemporaryDirectory(prefix="suite-plan-") as folder:
-        wanted, made = Path(folder) / "wanted", Path(folder) / "made.json"
+        wanted, answer = Path(folder) / "wanted", Path(folder) / "made.json"
         wanted.write_bytes(cloudpickle.dumps((experiment, dict(shapes), total_steps)))
         command = [
             sys.executable,
             "-c",
             "from suite.planning.simulation import answer; answer()",
             str(wanted),
-            str(made),
+            str(answer),
         ]
         done = subprocess.run(command, env=_environment(devices), capture_output=True, text=True, check=False)
-        if not made.exists():
+        if not answer.exists():
             said = "\n".join(done.stderr.strip().splitlines()[-8:])
             raise RunError(f"compiling for {devices} simulated devices failed (exit code {done.returncode}):\n{said}")
-        found: dict[str, Any] = json.loads(made.read_text(encoding="utf-8"))
-    if "refused" in found:
-        raise InputError(**found["refused"])
-    return found
+        cost: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+    if "refused" in cost:
+        raise InputError(**cost["refused"])
+    return cost
 
 
 def answer() -> None:
     """The other process: reads the file named first, writes the one named second."""
     import cloudpickle
 
-    wanted, made = map(Path, sys.argv[1:3])
+    wanted, answer = map(Path, sys.argv[1:3])
     try:
-        found = step_cost(*cloudpickle.loads(wanted.read_bytes()))
+        cost = step_cost(*cloudpickle.loads(wanted.read_bytes()))
     except InputError as error:
-        found = {"refused": {"where": error.where, "problem": error.problem, "found": error.found, "fix": error.fix}}
-    made.write_text(json.dumps(found), encoding="utf-8")
+        cost = {"refused": {"where": error.where, "problem": error.problem, "found": error.found, "fix": error.fix}}
+    answer.write_text(json.dumps(cost), encoding="utf-8")
 
 
 def _environment(devices: int) -> dict[str, str]:
@@ -107,8 +107,13 @@ def _environment(devices: int) -> dict[str, str]:
     own = {"xla_force_host_platform_device_count": devices, "xla_backend_optimization_level": 0}
     flags = re.sub(rf"--({'|'.join(own)})=\S+", "", os.environ.get("XLA_FLAGS", ""))
     flags = " ".join([flags, *(f"--{name}={value}" for name, value in own.items())]).strip()
-    kept = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
-    return {**kept, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "XLA_FLAGS": flags}
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+    return {
+        **environment,
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "XLA_FLAGS": flags,
+    }
 
 
 def _shard_bytes(tree: Any) -> int:

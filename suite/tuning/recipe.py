@@ -37,11 +37,11 @@ def claim(folder: Path, experiment: Experiment, storage: str, *, decided: bool) 
         _check_free(folder)
     elif differing := _differing(json.loads((folder / RECIPE).read_text(encoding="utf-8")), given, decided):
         named = [f"{name} {_brief(there)} there, {_brief(here)} here" for name, (there, here) in differing.items()]
-        found = "; ".join(named[:SHOWN]) + (f"; and {len(named) - SHOWN} more" if len(named) > SHOWN else "")
+        fields = "; ".join(named[:SHOWN]) + (f"; and {len(named) - SHOWN} more" if len(named) > SHOWN else "")
         raise InputError(
             f'--run-dir "{folder}"',
             "holds the search of another recipe.",
-            found=found,
+            found=fields,
             fix="the same fields, or another --run-dir",
         )
     study = _study(folder, experiment.name, storage)
@@ -62,8 +62,8 @@ def _check_free(folder: Path) -> None:
 
 
 def _differing(stored: Any, given: Any, decided: bool) -> dict[str, tuple[Any, Any]]:
-    found = differences(stored, given)
-    return {name: pair for name, pair in found.items() if decided or not name.startswith("goal.budget.")}
+    changed = differences(stored, given)
+    return {name: pair for name, pair in changed.items() if decided or not name.startswith("goal.budget.")}
 
 
 def _study(folder: Path, name: str, storage: str) -> str:
@@ -79,8 +79,8 @@ def _study(folder: Path, name: str, storage: str) -> str:
             found=stored["storage"] or "no --storage: study.db in its folder",
             fix="the same --storage, or another --run-dir",
         )
-    found: str = stored["name"]
-    return found
+    named: str = stored["name"]
+    return named
 
 
 def _brief(value: Any) -> str:
@@ -91,7 +91,7 @@ def differences(one: Any, other: Any, name: str = "") -> dict[str, tuple[Any, An
     """Dotted name -> both values, of each field that differs between two values that ``config.to_json`` gave."""
     if not (isinstance(one, dict) and isinstance(other, dict)):
         return {} if one == other else {name: (one, other)}
-    found: dict[str, tuple[Any, Any]] = {}
+    changed: dict[str, tuple[Any, Any]] = {}
     for key in {**one, **other}:
-        found |= differences(one.get(key), other.get(key), f"{name}.{key}" if name else key)
-    return found
+        changed |= differences(one.get(key), other.get(key), f"{name}.{key}" if name else key)
+    return changed

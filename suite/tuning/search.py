@@ -54,8 +54,8 @@ class Search:
         waiting = False
         while True:
             with locks.held(self.folder / "lock"):
-                if found := verdict.read(self.folder, self.experiment, self.dimensions):
-                    return found
+                if outcome := verdict.read(self.folder, self.experiment, self.dimensions):
+                    return outcome
                 trials = self.study.trials()
                 self._sweep(trials)
                 stop = self._stop(trials)
@@ -160,8 +160,8 @@ class Search:
     def _note_whole(self, claim: Claim, metrics: Mapping[str, float]) -> None:
         value = metrics.get(self.metric, math.nan)
         if math.isfinite(value):
-            found = {name: number for name, number in metrics.items() if name.startswith("validation/")}
-            self._note(claim, "complete", value, metrics=found)
+            validated = {name: number for name, number in metrics.items() if name.startswith("validation/")}
+            self._note(claim, "complete", value, metrics=validated)
         else:
             self._note(claim, "failed", reason=f"{self.metric} is {value}")
 
@@ -188,8 +188,8 @@ class Search:
                 "  try:   another space, and another --run-dir"
             )
         validation = _bare(chosen.about["metrics"])
-        made = verdict.opened(self.experiment, self.at(chosen.number), chosen.values, validation)
-        test, why = _test(made)
+        best = verdict.opened(self.experiment, self.at(chosen.number), chosen.values, validation)
+        test, why = _test(best)
         margin = self._margin(validation if self.goal.on == "validation" else test)
         told = Verdict(
             goal=str(self.goal),
@@ -202,7 +202,7 @@ class Search:
             test=test,
             why_no_test=why,
             trials=tuple(map(self._told, trials)),
-            run=verdict.opened(self.experiment, made.folder, chosen.values, validation, test),
+            run=verdict.opened(self.experiment, best.folder, chosen.values, validation, test),
         )
         spent = sum(trial["seconds"] for trial in told.trials)
         results.write_result(self.folder, "tune", self.experiment.name, told.run.metrics, spent, 0.0)
@@ -286,9 +286,9 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
 
 
-def _test(made: run.Run) -> tuple[dict[str, float] | None, str]:
+def _test(best: run.Run) -> tuple[dict[str, float] | None, str]:
     """The metrics on the test split; or why there are none, as where labels are withheld."""
     try:
-        return _bare(made.evaluate("test").metrics), ""
+        return _bare(best.evaluate("test").metrics), ""
     except InputError as error:
         return None, _first_line(error)

@@ -120,15 +120,15 @@ def _choice(part: Choice, own: Any, kinds: tuple[Any, ...]) -> Dimension:
     wrong = [value for value in part.among if not _fits(value, kinds)]
     if wrong:
         raise _refused(part.field, f"cannot be {wrong[0]!r}.", found=_named(kinds), fix=f"values like its own, {own!r}")
-    made = Dimension(
+    dimension = Dimension(
         part.field,
         _plain(own, kinds),
         dataclasses.replace(part, among=tuple(_plain(value, kinds) for value in part.among)),
     )
-    twice = next((text for text in made.labels if made.labels.count(text) > 1), None)
+    twice = next((text for text in dimension.labels if dimension.labels.count(text) > 1), None)
     if twice:
         raise _refused(part.field, f"has the value {twice} twice.")
-    return made
+    return dimension
 
 
 def _check_range(part: Range, own: Any, kinds: tuple[Any, ...]) -> None:
@@ -172,11 +172,11 @@ def _is(value: Any, kind: Any) -> bool:
     if origin is typing.Literal:
         return any(value == part and type(value) is type(part) for part in parts)
     if origin is tuple:
-        each = parts[:1] * len(value) if isinstance(value, tuple) and Ellipsis in parts else parts
+        kinds = parts[:1] * len(value) if isinstance(value, tuple) and Ellipsis in parts else parts
         return (
             isinstance(value, tuple)
-            and len(value) == len(each)
-            and all(_fits(item, _kinds(part)) for item, part in zip(value, each, strict=True))
+            and len(value) == len(kinds)
+            and all(_fits(item, _kinds(part)) for item, part in zip(value, kinds, strict=True))
         )
     if kind in (int, float):
         return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)

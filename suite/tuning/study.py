@@ -132,8 +132,8 @@ class Study:
 
     def trials(self) -> list[Trial]:
         """All trials that have begun, by number."""
-        found = self._study.get_trials(deepcopy=False)
-        return [self._plain(trial) for trial in found if trial.state != TrialState.WAITING]
+        trials = self._study.get_trials(deepcopy=False)
+        return [self._plain(trial) for trial in trials if trial.state != TrialState.WAITING]
 
     def _plain(self, trial: FrozenTrial) -> Trial:
         values = {

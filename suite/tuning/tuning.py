@@ -124,8 +124,8 @@ def _begun(
     with locks.held(folder / "lock"):
         decided = (folder / verdict.VERDICT).exists()
         name = recipe.claim(folder, experiment, study.without_password(storage), decided=decided)
-        if found := verdict.read(folder, experiment, dimensions):
-            return found
+        if outcome := verdict.read(folder, experiment, dimensions):
+            return outcome
         trials = study.Study(study.storage_url(folder, storage), name, dimensions, goal, experiment.search)
     for part in dimensions:
         outside = "" if part.inside else f"; the recipe's own {part.own} lies outside, and only the first trial has it"

@@ -141,8 +141,8 @@ def opened(
         raise InputError(
             f'run folder "{folder}"', "was chosen by a search, and is gone.", fix="put it back, or another --run-dir"
         )
-    made = as_stored(sections.replace(experiment, values), folder)
-    return Run(folder, bind(made, folder), {**_named("validation", validation), **_named("test", test or {})})
+    trained = as_stored(sections.replace(experiment, values), folder)
+    return Run(folder, bind(trained, folder), {**_named("validation", validation), **_named("test", test or {})})
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:

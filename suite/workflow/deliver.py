@@ -125,28 +125,28 @@ def deliver(
             tuned = tuning.tune(experiment, folder / TUNED, storage=storage)
             small = _compressed(tuned, folder, method, max_drop) if tuned.met and method is not None else None
             bundle = _exported(tuned, folder, small, name, licence, allow) if tuned.met else None
-            made = Delivery(folder, tuned, small, bundle, folder / REPORT)
+            delivery = Delivery(folder, tuned, small, bundle, folder / REPORT)
             if not (folder / FILE).exists():
-                _tell(made, allow)
+                _tell(delivery, allow)
     except Interrupted as stopped:
         raise stopped.within(folder, again) from None
     except KeyboardInterrupt:
         raise Interrupted(folder, None, None, again=again) from None
-    return made
+    return delivery
 
 
-def _tell(made: Delivery, allow: tuple[str, ...]) -> None:
-    _say("report", made.report)
-    beside = [made.folder / SMALL] if made.compressed is not None else []
-    reports.report(made.folder / TUNED, beside=beside, to=made.report, allow=allow)
+def _tell(delivery: Delivery, allow: tuple[str, ...]) -> None:
+    _say("report", delivery.report)
+    beside = [delivery.folder / SMALL] if delivery.compressed is not None else []
+    reports.report(delivery.folder / TUNED, beside=beside, to=delivery.report, allow=allow)
     told = {
-        "met": made.met,
-        "goal": made.tuned.sentence,
-        "compressed": made.compressed,
-        "bundle": None if made.bundle is None else made.bundle.name,
-        "report": made.report.name,
+        "met": delivery.met,
+        "goal": delivery.tuned.sentence,
+        "compressed": delivery.compressed,
+        "bundle": None if delivery.bundle is None else delivery.bundle.name,
+        "report": delivery.report.name,
     }
-    files.write_text(made.folder / FILE, json.dumps(told, indent=1) + "\n")
+    files.write_text(delivery.folder / FILE, json.dumps(told, indent=1) + "\n")
 
 
 def _claim(folder: Path, asked: dict[str, Any]) -> None:
@@ -159,7 +159,7 @@ def _claim(folder: Path, asked: dict[str, Any]) -> None:
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
         for key, value in asked.items():
-            if before.get(key) != value and any((folder / made).exists() for made in MADE_WITH[key]):
+            if before.get(key) != value and any((folder / product).exists() for product in MADE_WITH[key]):
                 raise InputError(
                     f'--run-dir "{folder}"',
                     f"was begun with another {key.replace('_', '-')}.",
@@ -188,8 +188,8 @@ def _exported(
     target = folder / BUNDLE
     if not (target / manifest.NAME).exists():
         _say("export", target)
-        made = run.open(folder / SMALL, allow) if small is not None and small["met"] else tuned.run
-        exporting.export(made, target, name=name, licence=licence, allow=allow)
+        delivered = run.open(folder / SMALL, allow) if small is not None and small["met"] else tuned.run
+        exporting.export(delivered, target, name=name, licence=licence, allow=allow)
     return target
 
 

@@ -101,16 +101,16 @@ def _packages(faults: list[dict[str, str]]) -> tuple[list[dict[str, Any]], dict[
         extra = re.search(r"""extra\s*==\s*['"]([\w-]+)['"]""", str(requirement.marker or ""))
         if requirement.marker and not requirement.marker.evaluate({"extra": extra[1] if extra else ""}):
             continue  # for other platforms than this
-        found = _installed(requirement.name)
-        ok = found is not None and requirement.specifier.contains(found, prereleases=True)
+        installed = _installed(requirement.name)
+        ok = installed is not None and requirement.specifier.contains(installed, prereleases=True)
         if extra:
             missing.setdefault(extra[1], [])
             if not ok or not _has_extras(requirement):
                 missing[extra[1]].append(re.split(r"\s*;", text)[0])
             continue
-        rows.append({"name": requirement.name, "found": found, "needed": str(requirement.specifier), "ok": ok})
+        rows.append({"name": requirement.name, "found": installed, "needed": str(requirement.specifier), "ok": ok})
         if not ok:
-            state = f"version {found}" if found else "missing"
+            state = f"version {installed}" if installed else "missing"
             _fault(
                 faults,
                 f"{requirement.name} is {state}; needed: {requirement.specifier or 'any version'}.",
@@ -154,7 +154,7 @@ def _devices(faults: list[dict[str, str]]) -> dict[str, Any]:
     try:
         import jax
 
-        found = [
+        devices = [
             {"platform": d.platform, "id": d.id, "kind": d.device_kind, "memory": _device_memory(d)}
             for d in jax.devices()
         ]
@@ -162,12 +162,12 @@ def _devices(faults: list[dict[str, str]]) -> dict[str, Any]:
         message = (str(error).splitlines() or [type(error).__name__])[0]
         _fault(faults, f"jax finds no device: {message}", "pip install -c constraints.txt jax, then suite doctor again")
         return {"found": [], "gpu_present": gpu_present(), "tpu_present": tpu_present()}
-    platforms = {row["platform"] for row in found}
+    platforms = {row["platform"] for row in devices}
     if gpu_present() and not platforms & {"gpu", "cuda", "rocm"} and "tpu" not in platforms:
         _fault(faults, "this machine has a GPU, but jax runs on the processor.", "pip install 'suite[cuda12]'")
     if tpu_present() and "tpu" not in platforms:
         _fault(faults, "this machine has a TPU, but jax runs without it.", "pip install 'suite[tpu]'")
-    return {"found": found, "gpu_present": gpu_present(), "tpu_present": tpu_present()}
+    return {"found": devices, "gpu_present": gpu_present(), "tpu_present": tpu_present()}
 
 
 def _onednn() -> str | None:

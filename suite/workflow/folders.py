@@ -50,8 +50,8 @@ def predict_input(opened: "Run | Bundle", value: str) -> list[dict[str, Any]]:
         plain = [values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values()]
         shown = [json.dumps(dict(zip(columns, row, strict=True))) for row in zip(*plain, strict=True)]
     return [
-        {"input": item if isinstance(item, str) else str(item), **made}
-        for item, made in zip(shown, opened.predict(columns), strict=True)
+        {"input": item if isinstance(item, str) else str(item), **answer}
+        for item, answer in zip(shown, opened.predict(columns), strict=True)
     ]
 
 
