@@ -137,7 +137,7 @@ class SpeechRecognition(Task):
         """Which words are taken for which, and the recordings with the largest share of wrong words."""
         rows = zip(batch["symbols"], batch["symbols_mask"], strict=True)
         said = [self.transcriber.spell(row[real]) for row, real in rows]
-        heard = [answer["text"] for answer in self.decode(outputs)]
+        heard = [answer["text"] for answer in self.codec.decode(outputs, columns)]
         wrong = [alignment.edits(alignment.align(s.split(), h.split())) for s, h in zip(said, heard, strict=True)]
         share = np.array([n / max(len(s.split()), 1) if n else np.nan for n, s in zip(wrong, said, strict=True)])
 
