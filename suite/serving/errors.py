@@ -82,8 +82,8 @@ def refused(error: InputError, field: str = "") -> Refused:
 
 
 def encoded(value: Any) -> bytes:
-    """JSON as UTF-8, on one line. Files are ``{"media_type", "data"}``; half of a surrogate pair, such as of a name that
-    is refused, is its escape.
+    """JSON as UTF-8, on one line. Files are ``{"media_type", "data"}``; half of a surrogate pair, such as of a name
+    that is refused, is its escape.
 
     Raises:
         ValueError: a number that JSON doesn't have.

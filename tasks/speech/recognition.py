@@ -14,6 +14,7 @@ from suite.codecs.audio import Transcripts
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
+from suite.contracts.metric_meaning import register_metric
 from suite.contracts.task import Task
 from suite.data.preprocessing.audio import AudioFeatures, Perturbation, perturbed, require_audio, without_unusable
 from suite.data.preprocessing.transcripts import Characters, Transcriber, with_transcripts
@@ -176,3 +177,29 @@ def edits(said: Sequence[str], heard: Sequence[str], unit: str) -> MetricState:
         found = compare([s for s, _ in pairs], [h for _, h in pairs])
         wrong += found.substitutions + found.deletions + found.insertions
     return MetricState(float(wrong), count)
+
+
+register_metric(
+    "wer",
+    "Words that were mistaken, left out or put in, over the words that were said. 0 % is best; it may pass 100 %.",
+    "lower",
+    title="word error rate",
+    share=True,
+)
+register_metric(
+    "wer_greedy",
+    "The same without the search: what the decoder is worth.",
+    "lower",
+    title="word error rate, greedy",
+    share=True,
+)
+register_metric(
+    "cer",
+    "Characters that were mistaken, left out or put in, over those that were said. 0 % is best.",
+    "lower",
+    title="character error rate",
+    share=True,
+)
+register_metric(
+    "too_short", "Share of recordings with fewer frames than their transcript needs. 0 % is best.", "lower", share=True
+)

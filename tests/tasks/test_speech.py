@@ -25,7 +25,7 @@ from suite.errors import InputError
 from suite.experiment import recipes
 from suite.nn import Linear
 from suite.nn.audio.spectral import LogMel, SpecAugment
-from suite.reporting.drawing import drawn
+from suite.reporting.drawings import drawn
 from suite.tasks.speech.classification import AudioClassification
 from suite.tasks.speech.recognition import SpeechRecognition, edits
 from suite.training.preprocessors import prepare
