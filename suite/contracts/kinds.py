@@ -44,7 +44,7 @@ class Kind:
     extensions: tuple[str, ...] = ()
     """Of files, such as ".png"."""
     drawing: str = "text"
-    """How a report shows a value, by its name in `suite.reporting.values`."""
+    """How a report shows a value, by its name in `suite.reporting.drawings.values`."""
 
     check: Check | None = None
     """Judges a value of a request."""
