@@ -69,7 +69,9 @@ function said(words, output, { given }) {
 const nameOf = (item) => String(item.label ?? item.title ?? item.name ?? item.item ?? item.id ?? "");
 const scoreOf = (item) => item.probability ?? item.score;
 
-const ranking = (items) => ranked(items);
+function ranking(items) {
+  return ranked(items);
+}
 
 function ranked(items) {
   const row = (item) => {
