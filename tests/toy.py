@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from suite.codecs.answers import class_answers, class_schema
+from suite.codecs.answers import class_answers, class_outputs
 from suite.contracts.batch import Batch, Columns, Ragged
-from suite.contracts.codec import Codec, Input
+from suite.contracts.codec import Codec, Input, Output
 from suite.contracts.data import Source
 from suite.contracts.metric import MetricState
 from suite.contracts.model import ModelConfig
@@ -87,14 +87,14 @@ class Digits(Codec):
         return 12
 
     @property
-    def answer_schema(self) -> dict[str, Any]:
-        return class_schema(["even", "odd"])
+    def outputs(self) -> tuple[Output, ...]:
+        return class_outputs(["even", "odd"])
 
     def encode(self, columns: Columns) -> dict[str, Any]:
         rows = [np.asarray(row, np.int32) for row in columns[self.digits]]
         return {"digits": Ragged(np.concatenate(rows), np.array([len(row) for row in rows]))}
 
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         return class_answers(outputs["logits"], ["even", "odd"])
 
 

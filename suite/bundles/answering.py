@@ -29,5 +29,5 @@ def answer(
     answers: list[dict[str, Any]] = []
     for start in range(0, count, batch_size):
         part = {name: values[start : start + batch_size] for name, values in columns.items()}
-        answers += codec.decode(outputs(codec.encode(part), size))
+        answers += codec.decode(outputs(codec.encode(part), size), part)
     return answers

@@ -19,7 +19,8 @@ from suite.bundles.answering import answer
 from suite.bundles.manifest import AGAIN, Manifest, Signature
 from suite.bundles.programs import Program
 from suite.contracts.batch import Columns
-from suite.contracts.codec import FILES, Codec
+from suite.contracts.codec import Codec
+from suite.contracts.kinds import input_kind
 from suite.contracts.preprocessor import Preprocessor
 from suite.data.pipeline.padding import bucket, count, pad
 from suite.errors import InputError
@@ -28,20 +29,8 @@ from suite.runtime import allocation
 from suite.runtime.compilation import enable_cache
 from suite.weights import safetensors
 
-CODECS = (
-    "suite.codecs",
-    "suite.data.preprocessing.characters",
-    "suite.data.preprocessing.image",
-    "suite.data.preprocessing.labels",
-    "suite.data.recordings",
-    "suite.data.preprocessing.transcripts",
-    "suite.data.preprocessing.tabular",
-    "suite.data.preprocessing.text",
-    "suite.data.preprocessing.tokenizers",
-    "suite.decoding.ctc",
-    "suite.decoding.ngrams",
-)
-"""Modules whose classes a bundle's codec may name without being asked."""
+CODECS = ("suite.codecs", "suite.data.preprocessing", "suite.data.recordings", "suite.decoding")
+"""Rooms whose classes a bundle's codec may name without being asked."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +138,7 @@ class Bundle:
             InputError: a column is missing, a value cannot be read, or names a file.
         """
         for each in self.codec.inputs:
-            values = columns.get(each.name, ()) if each.kind in FILES else ()
+            values = columns.get(each.name, ()) if input_kind(each.kind).file else ()
             if any(isinstance(value, str | Path) for value in values):
                 raise InputError(
                     f'input "{each.name}"',
@@ -189,9 +178,9 @@ class Bundle:
         made = jax.device_get(self.programs[length](self.weights, taken))
         return {name: np.asarray(value)[real] for name, value in made.items()}
 
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-        """One answer a row."""
-        return list(self.codec.decode(outputs))
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> list[dict[str, Any]]:
+        """One answer a row, see `Codec.decode`."""
+        return list(self.codec.decode(outputs, columns))
 
     def warm(self, sizes: Sequence[int]) -> dict[tuple[int, int], float]:
         """Compiles the programs of all lengths for batches of each of ``sizes`` rows, and runs them.

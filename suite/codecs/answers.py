@@ -1,26 +1,15 @@
-"""What answers are: JSON schemas, and those of classifiers. Dims: b records, c classes."""
+"""Answers of classifiers. Dims: b records, c classes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from suite.contracts.kinds import LISTED
+from suite.contracts.signature import Output
+
 TOP = 3
 """Classes that an answer names."""
-LISTED = 1000
-"""Most classes that a schema lists."""
-PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
-"""Schema of a probability."""
-
-
-def schema(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON schema of an object that has all of ``properties`` and no other."""
-    return {
-        "type": "object",
-        "properties": dict(properties),
-        "required": list(properties),
-        "additionalProperties": False,
-    }
 
 
 def class_answers(logits: np.ndarray, names: Sequence[str], top: int = TOP) -> list[dict[str, Any]]:
@@ -38,17 +27,21 @@ def class_answers(logits: np.ndarray, names: Sequence[str], top: int = TOP) -> l
     ]
 
 
-def class_schema(names: Sequence[str]) -> dict[str, Any]:
-    """JSON schema of what `class_answers` makes."""
-    listed = {"enum": list(names)} if len(names) <= LISTED else {}
-    return schema(
-        {
-            "label": {"type": "string", "description": "the likeliest class", **listed},
-            "probability": {**PROBABILITY, "description": "of that class"},
-            "top": {
-                "type": "object",
-                "description": "probabilities of the likeliest classes, falling",
-                "additionalProperties": PROBABILITY,
-            },
-        }
+def class_outputs(names: Sequence[str]) -> tuple[Output, ...]:
+    """The outputs that `class_answers` makes."""
+    listed = tuple(names) if len(names) <= LISTED else ()
+    return (
+        Output(name="label", kind="class", description="the likeliest class", choices=listed),
+        probability("of that class", of="label"),
+        Output(name="top", kind="classes", description="probabilities of the likeliest classes, falling", of="label"),
     )
+
+
+def probability(description: str, of: str = "") -> Output:
+    """The output ``probability``.
+
+    Args:
+        description: what it is of.
+        of: the output that it is about, if there is one.
+    """
+    return Output(name="probability", kind="number", description=description, low=0, high=1, of=of)

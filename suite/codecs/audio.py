@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from suite.codecs.answers import class_answers, class_schema, schema
+from suite.codecs.answers import class_answers, class_outputs
 from suite.codecs.columns import column
 from suite.contracts.batch import Columns
-from suite.contracts.codec import Codec, Input
+from suite.contracts.codec import Codec, Input, Output
 from suite.data.preprocessing.labels import Labels
 from suite.data.preprocessing.transcripts import Transcriber
 from suite.data.recordings import Recordings
@@ -44,14 +44,14 @@ class AudioClasses(Codec):
         return self.recordings.room
 
     @property
-    def answer_schema(self) -> dict[str, Any]:
-        return class_schema(self.labels.names)
+    def outputs(self) -> tuple[Output, ...]:
+        return class_outputs(self.labels.names)
 
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``audio`` float32 Ragged."""
         return {"audio": self.recordings.encode(column(columns, self.audio))}
 
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         return class_answers(outputs["logits"], self.labels.names)
 
 
@@ -79,14 +79,18 @@ class Transcripts(Codec):
         return self.recordings.room
 
     @property
-    def answer_schema(self) -> dict[str, Any]:
-        return schema({"text": {"type": "string", "description": "what is said"}})
+    def outputs(self) -> tuple[Output, ...]:
+        return (Output(name="text", kind="text", description="what is said", empty="Nothing was heard."),)
+
+    @property
+    def purpose(self) -> str:
+        return "Writes down what is said"
 
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``audio`` float32 Ragged."""
         return {"audio": self.recordings.encode(column(columns, self.audio))}
 
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         found = self.transcripts(np.asarray(outputs["log_probs"]), np.asarray(outputs["frames"]))
         return [{"text": text} for text in found]
 

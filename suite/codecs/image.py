@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from suite.codecs.answers import class_answers, class_schema
+from suite.codecs.answers import class_answers, class_outputs
 from suite.codecs.columns import column
 from suite.contracts.batch import Columns
-from suite.contracts.codec import Codec, Input
+from suite.contracts.codec import Codec, Input, Output
 from suite.data.preprocessing.image import MAX_PIXELS, PixelStatistics, decode_batch
 from suite.data.preprocessing.labels import Labels
 
@@ -33,13 +33,13 @@ class ImageClasses(Codec):
         return (Input(name=self.image, kind="image", description=about, limit=MAX_PIXELS),)
 
     @property
-    def answer_schema(self) -> dict[str, Any]:
-        return class_schema(self.labels.names)
+    def outputs(self) -> tuple[Output, ...]:
+        return class_outputs(self.labels.names)
 
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``image`` uint8 (b, h, w, c)."""
         height, width, channels = self.statistics.shape
         return {"image": decode_batch(column(columns, self.image), (height, width), channels)}
 
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         return class_answers(outputs["logits"], self.labels.names)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from suite.codecs.answers import PROBABILITY, schema
+from suite.codecs.answers import probability
 from suite.contracts.batch import Columns
-from suite.contracts.codec import Codec, Input
+from suite.contracts.codec import Codec, Input, Output
 from suite.data.preprocessing.tabular import Field, Fields, Number
 from suite.data.preprocessing.tabular_values import from_records, text
 
@@ -42,17 +42,13 @@ class Clicks(Codec):
         )
 
     @property
-    def answer_schema(self) -> dict[str, Any]:
-        return schema(
-            {
-                "probability": {**PROBABILITY, "description": "of the event"},
-                "unseen": {
-                    "type": "integer",
-                    "minimum": 0,
-                    "description": "values that training had not, or too rarely",
-                },
-            }
-        )
+    def outputs(self) -> tuple[Output, ...]:
+        about = "values that training had not, or too rarely"
+        return (probability("of the event"), Output(name="unseen", kind="number", description=about, low=0, whole=True))
+
+    @property
+    def purpose(self) -> str:
+        return "Says how likely an event is, from records"
 
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``dense`` float32 (b, i), ``ids`` int32 (b, s), ``weights`` float32 (b, w): see `Fields.encode`."""
@@ -62,7 +58,7 @@ class Clicks(Codec):
         """The columns of whole records, where those are given."""
         return from_records(columns[self.record]) if self.record in columns else columns
 
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         """``{"probability", "unseen"}``: of a click, and the number of values that training had not."""
         probabilities = np.exp(-np.logaddexp(0, -np.asarray(outputs["logits"], np.float64)))
         return [

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from suite.codecs.answers import class_answers, class_schema, schema
+from suite.codecs.answers import class_answers, class_outputs
 from suite.codecs.columns import CHARACTERS, texts
 from suite.contracts.batch import Columns, Ragged
-from suite.contracts.codec import Codec, Input
+from suite.contracts.codec import Codec, Input, Output
 from suite.data.preprocessing.characters import Characters
 from suite.data.preprocessing.labels import Labels
 from suite.data.preprocessing.text import SentencePiece, clean
@@ -47,8 +47,8 @@ class TextClasses(Codec):
         return self.max_length
 
     @property
-    def answer_schema(self) -> dict[str, Any]:
-        return class_schema(self.labels.names)
+    def outputs(self) -> tuple[Output, ...]:
+        return class_outputs(self.labels.names)
 
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``tokens`` int32 Ragged."""
@@ -59,7 +59,7 @@ class TextClasses(Codec):
         cleaned = [clean(text) for text in texts(columns, self.text)]
         return self.tokenizer.encode(cleaned, self.max_length, sample, alpha)
 
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         return class_answers(outputs["logits"], self.labels.names)
 
 
@@ -87,8 +87,13 @@ class Continuations(Codec):
         )
 
     @property
-    def answer_schema(self) -> dict[str, Any]:
-        return schema({"continuation": {"type": "string", "description": "what follows the beginning"}})
+    def outputs(self) -> tuple[Output, ...]:
+        about = "what follows the beginning"
+        return (Output(name="continuation", kind="text", description=about, after=self.text),)
+
+    @property
+    def purpose(self) -> str:
+        return "Goes on with a text"
 
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``prompt`` int32 Ragged, of one length for all."""
@@ -102,7 +107,7 @@ class Continuations(Codec):
         lengths = np.array([len(row) for row in rows])
         return {"prompt": Ragged(np.concatenate(rows).astype(np.int32), lengths, to=self.room)}
 
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         return [{"continuation": text} for text in self.vocabulary.decode(outputs["continuation"])]
 
 
@@ -141,8 +146,12 @@ class Translations(Codec):
         return self.target_tokenizer or self.tokenizer
 
     @property
-    def answer_schema(self) -> dict[str, Any]:
-        return schema({"translation": {"type": "string", "description": "the text made of the text"}})
+    def outputs(self) -> tuple[Output, ...]:
+        return (Output(name="translation", kind="text", description="the text made of the text"),)
+
+    @property
+    def purpose(self) -> str:
+        return "Makes a text of a text"
 
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``source`` int32 Ragged."""
@@ -152,5 +161,5 @@ class Translations(Codec):
         """Ids of each text; ``sample`` and ``alpha`` as in `Tokenizer.encode`."""
         return self.tokenizer.encode(texts(columns, self.source_text), self.max_length, sample, alpha)
 
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         return [{"translation": text} for text in self.says.decode(np.asarray(outputs["translation"]))]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.compression import cost
+from suite.contracts.metric_meaning import lower_is_better
 from suite.errors import InputError
 from suite.evaluation.bootstrap import Interval, Scores
 from suite.experiment.sections import Experiment
@@ -48,7 +49,7 @@ def ruler(experiment: Experiment, scores: Scores) -> tuple[str, bool]:
             found=", ".join(scores.rows),
             fix="a run with one of these",
         )
-    return metric, best.startswith("-") if goal is None else goal.at_most is not None
+    return metric, lower_is_better(best) if goal is None else goal.at_most is not None
 
 
 def compare(before: Measured, after: Measured, method: str, max_drop: float | None = None) -> dict[str, Any]:

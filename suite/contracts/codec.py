@@ -1,48 +1,19 @@
-"""The contracts every domain fulfils: Source, Data, Preprocessor, Batch, MetricState, Codec, Task, ModelConfig.
-
-Data flows one way: ``Data.open`` -> ``Source[indices]`` -> columns -> ``Task.encode`` -> ragged or dense
-arrays -> the pipeline pads them into a ``Batch`` -> ``Task.loss`` or ``Task.predict`` (jitted) ->
-``Task.score`` and ``Task.decode`` (host). The trainer knows these names and no domain.
+"""Codec: both ends of an answer, the request as a model takes it and the outputs as a person reads them.
 
 This module loads neither JAX nor Flax: what answers requests may do without either.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 
+from suite.contracts import kinds
 from suite.contracts.batch import Columns
+from suite.contracts.signature import File, Input, Output
 
-if TYPE_CHECKING:
-    pass
-
-
-FILES = ("image", "audio")
-"""Kinds of inputs that are files."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Input:
-    """One thing that a request gives, for forms, schemas and checks before anything is encoded."""
-
-    name: str
-    """The column, or key of a JSON object."""
-    kind: Literal["text", "image", "audio", "number", "category", "list"]
-    """text; image and audio: the bytes of a file, or arrays; number; category: one value; list: several of them."""
-    description: str = ""
-    """What it is, for a person to read."""
-    required: bool = True
-    """Whether a request must give it; else it may be absent or null."""
-    example: Any = None
-    """A value in JSON that can be asked; None for what JSON does not hold."""
-    limit: float = 0
-    """Characters of a text, seconds of a recording, pixels of an image, items of a list that a request should not
-    pass. 0: none."""
-    choices: tuple[str, ...] = ()
-    """Values seen in training, the frequent ones first, at most 100 of them; others may be given all the same."""
+__all__ = ["Codec", "File", "Input", "Output"]
 
 
 class Codec(ABC):
@@ -58,6 +29,11 @@ class Codec(ABC):
         """What a request gives."""
 
     @property
+    @abstractmethod
+    def outputs(self) -> tuple[Output, ...]:
+        """What an answer holds, in its order."""
+
+    @property
     def primary(self) -> str:
         """The column that a bare value stands for: the text in ``predict(["..."])``."""
         return self.inputs[0].name
@@ -66,7 +42,7 @@ class Codec(ABC):
     def texts(self) -> tuple[str, ...]:
         """Columns that are texts whatever they look like. A table is typed by all of its records, and those of a
         request may look otherwise than those of training: ``007`` alone is a number, beside ``A12`` it is none."""
-        return tuple(each.name for each in self.inputs if each.kind == "text")
+        return tuple(each.name for each in self.inputs if kinds.input_kind(each.kind).textual)
 
     @property
     def longest(self) -> int:
@@ -74,9 +50,14 @@ class Codec(ABC):
         return 0
 
     @property
-    @abstractmethod
+    def purpose(self) -> str:
+        """What a model with this codec does, as the beginning of a sentence."""
+        return kinds.purpose(self.inputs, self.outputs)
+
+    @property
     def answer_schema(self) -> dict[str, Any]:
-        """JSON schema of one answer."""
+        """JSON schema of one answer, by the kinds of ``outputs``."""
+        return kinds.answer_schema(self.outputs)
 
     @abstractmethod
     def encode(self, columns: Columns) -> dict[str, Any]:
@@ -87,5 +68,10 @@ class Codec(ABC):
         """
 
     @abstractmethod
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
-        """One JSON-able answer a record, that a person can read, from arrays (b, ...)."""
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
+        """One answer a record, that a person can read: the values that ``self.outputs`` names, in JSON or as `File`.
+
+        Args:
+            outputs: what the model says, each array (b, ...).
+            columns: the records (b, ...) that were asked, as ``encode`` was given them.
+        """

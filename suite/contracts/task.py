@@ -8,7 +8,7 @@ This module loads neither JAX nor Flax: what answers requests may do without eit
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -69,10 +69,6 @@ class Task(ABC):
     @abstractmethod
     def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
         """Metrics of a batch over its unmasked rows, as sums in float64. Host."""
-
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
-        """One JSON-able answer a record, that a person can read: the codec's. Host."""
-        return self.codec.decode(outputs)
 
     def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> "jax.Array":
         """How far a student's answers are from a teacher's: nats (b,) a row, 0 for padding rows. Jitted.

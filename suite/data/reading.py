@@ -4,14 +4,15 @@ import gzip
 import os
 from pathlib import Path
 
+from suite.contracts.kinds import KINDS
 from suite.data.sources.memory import ALIASES, SPLITS
 from suite.errors import InputError, closest
 
 TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".csv.gz", ".tsv.gz", ".jsonl.gz")
 """Extensions of tables."""
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+IMAGES = KINDS["image"].extensions
 """Extensions of images."""
-AUDIO = (".wav", ".flac", ".ogg", ".mp3")
+AUDIO = KINDS["audio"].extensions
 """Extensions of recordings."""
 
 

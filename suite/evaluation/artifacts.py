@@ -46,6 +46,11 @@ class Artifact(ABC):
     def __add__(self, other: Any) -> "Artifact":
         """The same of the records of both."""
 
+    def blocks(self) -> Sequence[Any]:
+        """What a report shows of it, as blocks of `suite.reporting.blocks`. Empty: the drawing that
+        `suite.reporting.drawings.draws` registered for its class, as for all classes of this module."""
+        return ()
+
 
 @dataclass(frozen=True)
 class Confusion(Artifact):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from suite.contracts.batch import Batch
 from suite.contracts.metric import MetricState
+from suite.contracts.metric_meaning import register_metric
 
 jax.tree_util.register_dataclass(MetricState)  # here, so that the contracts need no JAX
 
@@ -60,3 +61,12 @@ def binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 def add(sums: dict[str, MetricState], more: Mapping[str, MetricState]) -> dict[str, MetricState]:
     """Metric states by name, added."""
     return {**sums, **{name: sums[name] + value if name in sums else value for name, value in more.items()}}
+
+
+register_metric(
+    "loss",
+    "Mean cross-entropy of what was wanted, in nats; of language models a token, of speech a symbol. 0 is being sure "
+    "of what is right. Its exponential is the perplexity. Comparable between runs of the same data and vocabulary "
+    "alone.",
+    "lower",
+)

@@ -78,8 +78,8 @@ class Train:
     log_every: int = 50
     """Steps between lines of metrics.jsonl."""
     best: str = "accuracy"
-    """Validation metric whose best checkpoint is kept and served; a leading minus means lower is better,
-    as in ``--train.best=-loss``. Empty: the last."""
+    """Validation metric whose best checkpoint is kept and served; lower is better where its meaning says so
+    (`suite.contracts.metric_meaning`) or a leading minus does, as in ``--train.best=-loss``. Empty: the last."""
     patience: int = 0
     """Stop after this many evaluations without a better one. 0: never."""
     on_nan: Literal["stop", "skip"] = "stop"

@@ -282,5 +282,5 @@ def _verify(made: Run, bundle: Bundle, asked: Mapping[str, Any]) -> None:
         length = bundle.bucket(rows)
         ours, theirs = bundle.outputs(rows, length, ROWS), made.outputs(codec.encode(part), length, ROWS)
         check_outputs(ours, theirs)
-        if not alike(bundle.decode(ours), list(codec.decode(theirs))):
+        if not alike(bundle.decode(ours, part), list(codec.decode(theirs, part))):
             raise RunError("the bundle's answers are not the run's, though what the model says is")

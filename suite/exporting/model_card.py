@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from suite.contracts.codec import Codec, Input
+from suite.contracts.codec import Codec, Input, Output
 from suite.contracts.data import Data
+from suite.contracts.kinds import input_kind, output_kind
 from suite.data.preprocessing.columns import origin
 from suite.data.sources.memory import SPLITS
 from suite.errors import InputError
@@ -62,7 +63,6 @@ def _purpose(
     task, model = type(experiment.task), type(experiment.model)
     about = _first_line(inspect.getmodule(task))
     count = sum(array.size for name, array in weights.items() if name.startswith("params/"))
-    answers = ", ".join(f"`{name}`" for name in codec.answer_schema["properties"])
     return [
         f"{about}. A model of `{model.__module__}` with {count:,} parameters, computing in "
         f"{experiment.precision.compute}.",
@@ -72,7 +72,9 @@ def _purpose(
         *map(_input, codec.inputs[:LISTED]),
         *([f"- and {len(codec.inputs) - LISTED} more"] if len(codec.inputs) > LISTED else []),
         "",
-        f"An answer has {answers}.",
+        "An answer has:",
+        "",
+        *map(_output, codec.outputs),
     ]
 
 
@@ -84,6 +86,12 @@ def _first_line(thing: Any) -> str:
 def _input(each: Input) -> str:
     optional = "" if each.required else ", may be absent"
     return f"- `{each.name}` ({each.kind}{optional}): {each.description}"
+
+
+def _output(each: Output) -> str:
+    kind = output_kind(each.kind)
+    types = f", {' or '.join(each.media_types or kind.media_types)}" if kind.file else ""
+    return f"- `{each.name}` ({each.kind}{types})" + (f": {each.description}" if each.description else "")
 
 
 def _data(experiment: Experiment) -> list[str]:
@@ -130,15 +138,11 @@ def _metrics(experiment: Experiment, metrics: Mapping[str, Mapping[str, float]])
 
 
 def _limits(codec: Codec, content: Mapping[str, Any]) -> list[str]:
-    units = {"text": "characters", "audio": "seconds", "image": "pixels", "list": "items"}
-    lines = [
-        f"- `{each.name}`: at most {each.limit:,.0f} {units[each.kind]}"
-        for each in codec.inputs
-        if each.limit and each.kind in units
-    ]
+    units = [(each, input_kind(each.kind).unit) for each in codec.inputs if each.limit]
+    lines = [f"- `{each.name}`: at most {each.limit:,.0f} {unit}" for each, unit in units if unit]
     if content["lengths"][-1] < codec.longest:
         lines.append(f"- rows longer than {content['lengths'][-1]} are refused")
-    if "probability" in codec.answer_schema["properties"]:
+    if any(output.share for output in codec.outputs):
         calibrated = any("calibration" in name for name in content["metrics"])
         known = "see calibration among the metrics" if calibrated else "whether they hold was not measured"
         lines.append(f"- probabilities are the model's own: {known}")

@@ -78,6 +78,25 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Audio:
+    """A recording as a data URI, with a player; ``alt`` says what it is."""
+
+    uri: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Items:
+    """Things in their order, each with a word about it, which may be empty."""
+
+    rows: tuple[tuple[str, str], ...]
+
+
+Shown = str | Picture | Audio | Items
+"""What may stand for a value."""
+
+
+@dataclass(frozen=True)
 class Card:
     """One record: a text, a picture or a recording (a picture and a data URI to listen to), and what was said of it.
 
@@ -91,7 +110,7 @@ class Card:
     text: str = ""
     picture: Picture | None = None
     sound: str = ""
-    fields: tuple[tuple[str, str], ...] = ()
+    fields: tuple[tuple[str, Shown], ...] = ()
     pairs: tuple[Pair, ...] = ()
 
 

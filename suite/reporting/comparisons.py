@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from suite.contracts.metric_meaning import lower_is_better
 from suite.errors import InputError
 from suite.evaluation.bootstrap import Difference, Interval, Scores, check_same_records, holm
 from suite.reporting.configuration import differing, stored, written
 from suite.reporting.evidence import read_json
-from suite.reporting.glossary import term
 from suite.runs import run as runs
 from suite.runs.run import Run
 
@@ -139,7 +139,7 @@ def _compared(run: Run, scores: Scores, metrics: Sequence[str]) -> Compared:
 
 
 def _best(compared: Sequence[Compared], metric: str) -> int:
-    lower = term(metric).better == "lower" or compared[0].run.experiment.train.best == f"-{metric}"
+    lower = lower_is_better(metric) or compared[0].run.experiment.train.best == f"-{metric}"
     sign = -1 if lower else 1
     return max(range(len(compared)), key=lambda place: sign * compared[place].values[metric].value)
 

@@ -1,104 +1,23 @@
-"""What each metric means, which way it is better, and how it is written."""
+"""Values of metrics in words: with the decimals that their intervals allow, and which way is better."""
 
+import importlib
 import math
-from dataclasses import dataclass
-from typing import Literal
+import pkgutil
 
+from suite.contracts.metric_meaning import Meaning, meaning
+from suite.evaluation import losses, metrics
 from suite.evaluation.bootstrap import Interval
 
-
-@dataclass(frozen=True)
-class Term:
-    """A metric.
-
-    Attributes:
-        title: as a person says it.
-        meaning: what it is, and what is good, in a sentence or two.
-        better: which way; ``"near 1"`` for ratios that should be 1; empty where no way is better by itself.
-        share: whether it is a share of something, and so written in percent.
-    """
-
-    title: str
-    meaning: str
-    better: Literal["higher", "lower", "near 1", ""] = ""
-    share: bool = False
+__all__ = ["losses"]  # loaded for what it registers
 
 
-TERMS = {
-    "accuracy": Term(
-        "accuracy",
-        "Share of answers that are right: of records, or of tokens where text is said. 100 % "
-        "is best; what the most frequent answer alone would reach is the least to expect.",
-        "higher",
-        True,
-    ),
-    "loss": Term(
-        "loss",
-        "Mean cross-entropy of what was wanted, in nats; of language models a token, of speech a "
-        "symbol. 0 is being sure of what is right. Its exponential is the perplexity. Comparable between runs "
-        "of the same data and vocabulary alone.",
-        "lower",
-    ),
-    "auc": Term(
-        "AUC",
-        "Area under the ROC curve: how often a record with the event gets a higher score than one "
-        "without. 0.5 is chance, 1 is best.",
-        "higher",
-    ),
-    "auc_low": Term("AUC, lower bound", "Lower bound of the AUC's 95 % interval.", "higher"),
-    "auc_high": Term("AUC, upper bound", "Upper bound of the AUC's 95 % interval.", "higher"),
-    "calibration": Term(
-        "calibration",
-        "Mean predicted probability over the share of events: 1 is right, more is too sure of the event.",
-        "near 1",
-    ),
-    "calibration_error": Term(
-        "calibration error",
-        "How far predicted probabilities are from what happened, on average "
-        "over bins of the probability (expected calibration error). 0 is best.",
-        "lower",
-    ),
-    "unseen": Term("unseen values", "Values of a record that training had not, or too rarely."),
-    "wer": Term(
-        "word error rate",
-        "Words that were mistaken, left out or put in, over the words that were said. 0 % is best; it may pass 100 %.",
-        "lower",
-        True,
-    ),
-    "wer_greedy": Term(
-        "word error rate, greedy", "The same without the search: what the decoder is worth.", "lower", True
-    ),
-    "cer": Term(
-        "character error rate",
-        "Characters that were mistaken, left out or put in, over those that were said. 0 % is best.",
-        "lower",
-        True,
-    ),
-    "too_short": Term(
-        "too short", "Share of recordings with fewer frames than their transcript needs. 0 % is best.", "lower", True
-    ),
-    "bleu": Term(
-        "BLEU",
-        "How much of the reference translations' wording is met, 0 to 100, by words and runs of up "
-        "to four (arXiv 1804.08771). Comparable for the same test set alone.",
-        "higher",
-    ),
-    "chrf": Term(
-        "chrF", "The same by runs of up to six characters, 0 to 100; kinder to inflected languages.", "higher"
-    ),
-    "skipped": Term(
-        "skipped steps", "Share of steps that were left out, since loss or gradient was no number.", "lower", True
-    ),
-    "learning_rate": Term("learning rate", "How far the optimiser goes at each step."),
-    "examples_per_second": Term(
-        "examples/s", "Training records a second, without evaluation and compilation.", "higher"
-    ),
-}
+for _module in pkgutil.iter_modules(metrics.__path__, f"{metrics.__name__}."):
+    importlib.import_module(_module.name)  # each registers what its metrics mean
 
 
-def term(metric: str) -> Term:
+def term(metric: str) -> Meaning:
     """What is known of a metric; of others their name."""
-    return TERMS.get(metric, Term(metric.replace("_", " "), "A metric of this task; its documentation says more."))
+    return meaning(metric)
 
 
 def shown(metric: str, value: float, decimals: int | None = None) -> str:

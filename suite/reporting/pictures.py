@@ -34,7 +34,7 @@ def image(shown: Image, alt: str) -> Picture:
         return Picture(_png(made), alt, "small" if small else "photo")
     file = io.BytesIO()
     made.save(file, "JPEG", quality=85)
-    return Picture(_uri("image/jpeg", file.getvalue()), alt)
+    return Picture(uri("image/jpeg", file.getvalue()), alt)
 
 
 def spectrogram(sound: Sound, alt: str) -> Picture:
@@ -73,14 +73,15 @@ def audible(sound: Sound) -> str:
         writer.setsampwidth(2)
         writer.setframerate(sound.rate)
         writer.writeframes((np.clip(sound.values, -1, 1) * (2**15 - 1)).astype("<i2").tobytes())
-    return _uri("audio/wav", file.getvalue())
+    return uri("audio/wav", file.getvalue())
 
 
 def _png(made: "object") -> str:
     file = io.BytesIO()
     made.save(file, "PNG", optimize=True)  # type: ignore[attr-defined]
-    return _uri("image/png", file.getvalue())
+    return uri("image/png", file.getvalue())
 
 
-def _uri(kind: str, data: bytes) -> str:
+def uri(kind: str, data: bytes) -> str:
+    """The content as an address that holds it."""
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"

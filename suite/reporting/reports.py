@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from suite.reporting import configuration, data_card, sample_predictions, training, verdicts
 from suite.reporting.blocks import Block, Page, Part, Section, Terms, Text
-from suite.reporting.drawing import drawn
+from suite.reporting.drawings import drawn
 from suite.reporting.evidence import Evidence, gather
 from suite.reporting.glossary import term
 from suite.reporting.page import write

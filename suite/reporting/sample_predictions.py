@@ -1,5 +1,6 @@
 """Asks a run as a user would: what it answers to some records, and how long that takes."""
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -7,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from suite.contracts.batch import Columns
-from suite.data.preprocessing.image import decode
-from suite.evaluation.artifacts import Image
-from suite.reporting import pictures
-from suite.reporting.blocks import Block, Card, Cards, Table, Text
+from suite.contracts.signature import Input
+from suite.reporting.blocks import Audio, Block, Card, Cards, Picture, Shown, Table, Text
+from suite.reporting.drawings.values import Given, short, shown
 from suite.runs.run import Run
 
 ASKED = 4
@@ -23,38 +23,42 @@ SECONDS, MOST = 2.0, 50
 
 def records(run: Run, split: str, count: int) -> tuple[Columns, Columns]:
     """``count`` records, evenly spaced: all columns, and those that a request holds."""
-    task = run.experiment.task
-    source = task.source(split)
+    source, codec = run.experiment.task.source(split), run.codec
     columns = source[np.arange(count) * len(source) // count]
-    primary = getattr(task, task.primary)
-    return columns, {primary: columns[primary]} if primary in columns else columns
+    if codec.primary in columns and len(codec.inputs) == 1:
+        return columns, {codec.primary: columns[codec.primary]}
+    named = {each.name: columns[each.name] for each in codec.inputs if each.name in columns}
+    return columns, named or columns
 
 
 def answers(run: Run, split: str) -> list[Block]:
-    """Some records and what is answered, as ``suite predict`` prints it."""
+    """Some records and what is answered: each value as its kind is drawn."""
     columns, request = records(run, split, ASKED)
-    source = run.experiment.task.source(split)
+    classes, codec = run.experiment.task.source(split).classes, run.codec
     made = run.predict(request)
     note = f"{len(made)} records of {split}, evenly spaced, right or wrong. Behind the arrows: what was answered."
-    beside = {
-        name: _named(values, source.classes.get(name))
-        for name, values in columns.items()
-        if name not in request or len(request) > 1
-    }
-    rows = [
-        [
-            *((name, _short(values[place])) for name, values in beside.items()),
-            *((f"→ {name}", _short(value)) for name, value in answer.items()),
+    beside = {name: _named(values, classes.get(name)) for name, values in columns.items()}
+    outputs = {output.name: output for output in codec.outputs}
+    inputs = {each.name: each for each in codec.inputs}
+    cards = []
+    for place, answer in enumerate(made):
+        given = Given(codec.inputs, {name: values[place] for name, values in request.items()})
+        fields = [
+            (name, part)
+            for name, values in beside.items()
+            if name not in request or len(request) > 1
+            for part in (shown(inputs[name], values[place], given) if name in inputs else [short(values[place])])
         ]
-        for place, answer in enumerate(made)
-    ]
-    if len(request) > 1:
-        head = tuple(name for name, _ in rows[0])
-        table = Table(head, tuple(tuple(value for _, value in row) for row in rows), words=frozenset(range(len(head))))
-        return [table, Text(note, "note")]
-    ((name, values),) = request.items()
-    cards = tuple(_card(source.schema[name], values[place], place, row) for place, row in enumerate(rows))
-    return [Cards(cards, note)]
+        for name, value in answer.items():
+            parts = shown(outputs[name], value, given) if name in outputs else [short(value)]
+            fields += [(f"→ {name}", part) for part in parts]
+        lone = next(iter(request)) if len(request) == 1 else ""
+        cards.append(_card(inputs.get(lone), given.record.get(lone), given, place, tuple(fields)))
+    if len(request) > 1 and all(isinstance(part, str) for card in cards for _, part in card.fields):
+        head = tuple(name for name, _ in cards[0].fields)
+        rows = tuple(tuple(str(part) for _, part in card.fields) for card in cards)
+        return [Table(head, rows, words=frozenset(range(len(head)))), Text(note, "note")]
+    return [Cards(tuple(cards), note)]
 
 
 def _named(values: Any, names: Sequence[str] | None) -> Any:
@@ -62,21 +66,16 @@ def _named(values: Any, names: Sequence[str] | None) -> Any:
     return values if names is None else [names[place] if 0 <= place < len(names) else place for place in values]
 
 
-def _card(kind: str, value: Any, place: int, fields: list[tuple[str, str]]) -> Card:
-    if kind == "image":
-        return Card(picture=pictures.image(Image(decode(value)), f"image {place + 1}"), fields=tuple(fields))
-    return Card(text=_short(value, 700), fields=tuple(fields))
-
-
-def _short(value: Any, most: int = 300) -> str:
-    if isinstance(value, np.ndarray) and value.ndim:
-        return f"{value.dtype} {'x'.join(map(str, value.shape))}"
-    if isinstance(value, float | np.floating):
-        return f"{value:.4f}".rstrip("0").rstrip(".")
-    if isinstance(value, dict):
-        return ", ".join(f"{name}: {_short(each)}" for name, each in value.items())
-    text = str(value)
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _card(signature: Input | None, value: Any, given: Given, place: int, fields: tuple[tuple[str, Shown], ...]) -> Card:
+    """The record as it is drawn, above the fields; ``value`` None: the fields say all of it."""
+    if value is None:
+        return Card(fields=fields)
+    first = shown(signature, value, given)[0] if signature is not None else ""
+    if isinstance(first, Picture):
+        return Card(picture=dataclasses.replace(first, alt=f"image {place + 1}"), fields=fields)
+    if isinstance(first, Audio):
+        return Card(sound=first.uri, fields=fields)
+    return Card(text=short(value, 700), fields=fields)
 
 
 def latencies(run: Run, split: str) -> dict[int, list[float]]:

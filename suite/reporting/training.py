@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from suite.contracts.metric_meaning import lower_is_better
 from suite.reporting.blocks import Block, Figure, Plot, Table, Text
 from suite.reporting.evidence import Evidence
 from suite.reporting.glossary import shown, term
@@ -65,7 +66,7 @@ def best_step(found: Evidence) -> int | None:
     steps, values = column(history, f"validation/{best.removeprefix('-')}")
     if not best or not len(steps):
         return int(history["step"][-1]) if history.get("step") else None
-    signed = -values if best.startswith("-") else values
+    signed = -values if lower_is_better(best) else values
     return int(max(zip(signed.tolist(), steps.tolist(), strict=True))[1])
 
 

@@ -15,6 +15,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from suite.contracts.kinds import input_kind, output_kind
+from suite.contracts.signature import Input
 from suite.serving import monitoring, openapi
 from suite.serving.errors import Headers, Refused
 from suite.serving.models import Model, Models
@@ -35,7 +37,7 @@ OPEN = {"/", "/healthz", "/readyz"}
 SECURITY: Headers = [
     (
         b"content-security-policy",
-        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src blob:; "
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src data: blob:; media-src data: blob:; "
         b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
     (b"permissions-policy", b"microphone=(self), camera=(), geolocation=()"),
@@ -236,8 +238,21 @@ def _full(models: Models, name: str, settings: Settings) -> dict[str, Any]:
             "example": each.example,
             "choices": list(each.choices),
             "limit": each.limit,
+            **_field(each),
         }
         for each in checks.inputs
+    ]
+    outputs = [
+        {
+            "name": each.name,
+            "kind": each.kind,
+            "description": each.description,
+            "of": each.of,
+            "after": each.after,
+            "empty": each.empty,
+            "widget": output_kind(each.kind).shown_by(each),
+        }
+        for each in bundle.codec.outputs
     ]
     limits = {
         "records": settings.max_records,
@@ -249,12 +264,26 @@ def _full(models: Models, name: str, settings: Settings) -> dict[str, Any]:
     return {
         **_brief(models.by_name[name]),
         "primary": checks.primary,
+        "purpose": bundle.codec.purpose,
         "inputs": inputs,
+        "outputs": outputs,
         "answer": bundle.codec.answer_schema,
         "metrics": bundle.metrics,
         "card": version.card,
         "lengths": bundle.lengths,
         "limits": limits,
+    }
+
+
+def _field(each: Input) -> dict[str, Any]:
+    """How the page asks for an input, by its kind."""
+    kind = input_kind(each.kind)
+    return {
+        "widget": kind.field,
+        "file": kind.file,
+        "large": kind.large,
+        "several": kind.several,
+        "prompt": kind.prompt,
     }
 
 

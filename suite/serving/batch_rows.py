@@ -9,6 +9,8 @@ from suite.contracts.batch import Ragged
 
 Row = dict[str, Any]
 """One encoded record: arrays (1, ...) or Ragged of one row."""
+Record = dict[str, Any]
+"""One record as it was asked: a value a column."""
 
 
 def split(encoded: Mapping[str, Any], count: int) -> list[Row]:
@@ -25,6 +27,17 @@ def _parts(value: Any, count: int) -> list[Any]:
     ends = np.cumsum(value.lengths)
     rows = np.split(value.values, ends[:-1])
     return [Ragged(row, value.lengths[i : i + 1], value.to) for i, row in enumerate(rows)]
+
+
+def records(columns: Mapping[str, Sequence[Any]], count: int) -> list[Record]:
+    """Each of ``count`` records by itself, as it was asked."""
+    return [{name: values[i] for name, values in columns.items()} for i in range(count)]
+
+
+def gathered(asked: Sequence[Record]) -> dict[str, list[Any]]:
+    """Records of one batch as columns; None where a record doesn't give a column that another one gives."""
+    names = dict.fromkeys(name for record in asked for name in record)
+    return {name: [record.get(name) for record in asked] for name in names}
 
 
 def joined(rows: Sequence[Row]) -> Row:

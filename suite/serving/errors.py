@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from suite.contracts.signature import file_to_json
 from suite.errors import InputError
 
 Headers = list[tuple[bytes, bytes]]
@@ -81,10 +82,11 @@ def refused(error: InputError, field: str = "") -> Refused:
 
 
 def encoded(value: Any) -> bytes:
-    """JSON as UTF-8, on one line; half of a surrogate pair, such as of a name that is refused, as its escape.
+    """JSON as UTF-8, on one line. Files are ``{"media_type", "data"}``; half of a surrogate pair, such as of a name
+    that is refused, is its escape.
 
     Raises:
         ValueError: a number that JSON doesn't have.
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=file_to_json)
     return text.encode("utf-8", "backslashreplace")

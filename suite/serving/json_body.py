@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any, NoReturn
 
+from suite.contracts.values import json_type
 from suite.serving.errors import Refused
 
 STRUCTURES = 100_000
@@ -25,7 +26,7 @@ def inputs_of(body: bytes) -> list[Any]:
     """
     value = parsed(body)
     if not isinstance(value, dict):
-        raise Refused(400, "wrong_type", f"the body must be an object, not {kind(value)}.", fix=EXAMPLE)
+        raise Refused(400, "wrong_type", f"the body must be an object, not {json_type(value)}.", fix=EXAMPLE)
     unknown = sorted(value.keys() - {"inputs"})
     if "inputs" not in value:
         found = f" (found: {', '.join(unknown)})"[:200] if unknown else ""
@@ -34,7 +35,7 @@ def inputs_of(body: bytes) -> list[Any]:
         raise Refused(400, "unknown", "is not understood.", field=unknown[0][:100], fix=EXAMPLE)
     inputs = value["inputs"]
     if not isinstance(inputs, list):
-        raise Refused(400, "wrong_type", f"must be a list, not {kind(inputs)}.", field="inputs", fix=EXAMPLE)
+        raise Refused(400, "wrong_type", f"must be a list, not {json_type(inputs)}.", field="inputs", fix=EXAMPLE)
     if not inputs:
         raise Refused(400, "empty", "the list is empty.", field="inputs", fix="send at least one record")
     return inputs
@@ -59,14 +60,6 @@ def parsed(body: bytes) -> Any:
         raise Refused(400, "invalid_json", f"the body is not JSON: {error.msg} ({where}).") from None
     except RecursionError:
         raise Refused(400, "invalid_json", "arrays or objects are nested too deep.") from None
-
-
-def kind(value: Any) -> str:
-    """What JSON calls a value, with its article."""
-    if value is None:
-        return "null"
-    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array"}
-    return names.get(type(value), "an object")
 
 
 def _check_amount(body: bytes) -> None:

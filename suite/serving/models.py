@@ -18,7 +18,7 @@ from suite.bundles.bundle import Bundle
 from suite.bundles.manifest import CARD
 from suite.bundles.manifest import NAME as MANIFEST
 from suite.errors import InputError
-from suite.serving.batch_rows import Row, joined, split
+from suite.serving.batch_rows import Record, Row, gathered, joined, records, split
 from suite.serving.batching import Batcher
 from suite.serving.checks import Checks
 from suite.serving.errors import Refused, refused
@@ -80,7 +80,7 @@ class Version:
             self.copy.remove()
 
     def rows(self, columns: dict[str, list[Any]]) -> list[tuple[Any, int]]:
-        """Each record encoded, with the length it is padded to.
+        """Each record, encoded and as it was asked, with the length it is padded to.
 
         Raises:
             Refused: a record cannot be encoded, or is longer than any program takes; says which.
@@ -90,7 +90,8 @@ class Version:
             rows = split(self.bundle.encode(columns), count)
         except InputError as error:
             raise self._which(columns, count, error) from None
-        return [(row, self._length(row, place)) for place, row in enumerate(rows)]
+        asked = records(columns, count)
+        return [((row, asked[place]), self._length(row, place)) for place, row in enumerate(rows)]
 
     def _length(self, row: Row, place: int) -> int:
         try:
@@ -257,7 +258,7 @@ class Models:
         measured = await in_thread(lambda: bundle.warm(settings.sizes))
         checks = Checks(bundle.codec.inputs, bundle.codec.primary, bundle.codec.texts, settings)
         batcher = Batcher(
-            lambda rows, length, size: bundle.decode(bundle.outputs(joined(rows), length, size)),
+            functools.partial(_answers, bundle),
             settings.sizes,
             wait=settings.max_wait_ms / 1000,
             capacity=settings.queue,
@@ -371,6 +372,12 @@ def identity(folder: Path) -> Identity:
     except OSError:  # it is being replaced
         return ()
     return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+def _answers(bundle: Bundle, asked: Sequence[tuple[Row, Record]], length: int, size: int) -> list[dict[str, Any]]:
+    """One answer a record, from its encoded row and what was asked."""
+    outputs = bundle.outputs(joined([row for row, _ in asked]), length, size)
+    return bundle.decode(outputs, gathered([record for _, record in asked]))
 
 
 def _settle() -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from suite.contracts.codec import FILES, Input
-from suite.serving.checks import ITEMS, LARGEST
+from suite.contracts.kinds import file_types, input_kind, input_schema
+from suite.contracts.signature import Input
 from suite.serving.models import Version
 from suite.serving.settings import Settings
 
@@ -38,12 +38,6 @@ REFUSALS = {
     503: "the model is being compiled, or the server is stopping",
     504: "not answered in time",
 }
-MEDIA = {
-    "image": ("image/png", "image/jpeg", "image/webp"),
-    "audio": ("audio/wav", "audio/flac"),
-    "text": ("text/plain",),
-}
-"""Types of bodies that are one file, by the kind of the primary input."""
 
 
 def describe(versions: Sequence[Version], settings: Settings, secured: bool) -> dict[str, Any]:
@@ -81,7 +75,7 @@ def _predict(version: Version, settings: Settings, secured: bool) -> dict[str, A
     checks = version.checks
     record = record_schema(checks.inputs, settings)
     primary = next((each for each in checks.inputs if each.name == checks.primary), None)
-    item = record if primary is None else {"anyOf": [record, _schema(primary, settings, "body")]}
+    item = record if primary is None else {"anyOf": [record, input_schema(primary, settings.limits, "body")]}
     inputs = {"type": "array", "items": item, "minItems": 1, "maxItems": settings.max_records}
     request = {
         "type": "object",
@@ -94,8 +88,9 @@ def _predict(version: Version, settings: Settings, secured: bool) -> dict[str, A
         content["application/json"]["example"] = {"inputs": [example]}
     content["multipart/form-data"] = {"schema": _form(checks.inputs, settings)}
     if primary is not None:
-        whole = {} if primary.kind in FILES else _schema(primary, settings, "body")
-        content.update({media: {"schema": whole} for media in MEDIA.get(primary.kind, ())})
+        kind = input_kind(primary.kind)
+        whole = {} if kind.file else input_schema(primary, settings.limits, "body")
+        content.update({media: {"schema": whole} for media in kind.media_types})
     if not checks.files:
         content["text/csv"] = {"schema": {"type": "string", "minLength": 1}}
     answer = {
@@ -112,6 +107,12 @@ def _predict(version: Version, settings: Settings, secured: bool) -> dict[str, A
             },
         },
     }
+    answers: dict[str, Any] = {"application/json": {"schema": answer}}
+    files = file_types(version.bundle.codec.outputs)
+    answers.update({media: {"schema": {}} for media in files})
+    why = "the answers"
+    if files:
+        why += "; the file alone, where one record was asked and Accept names the file's media type"
     timeout = {
         "name": "X-Request-Timeout",
         "in": "header",
@@ -125,7 +126,7 @@ def _predict(version: Version, settings: Settings, secured: bool) -> dict[str, A
         "parameters": [timeout],
         "requestBody": {"required": True, "content": content},
         "responses": {
-            "200": {"description": "the answers", "content": {"application/json": {"schema": answer}}},
+            "200": {"description": why, "content": answers},
             **{str(status): _refusal(why) for status, why in REFUSALS.items() if secured or status != 401},
         },
     }
@@ -136,46 +137,22 @@ def record_schema(inputs: Sequence[Input], settings: Settings) -> dict[str, Any]
     required = [each.name for each in inputs if each.required]
     made = {
         "type": "object",
-        "properties": {each.name: _schema(each, settings, "json") for each in inputs},
+        "properties": {each.name: input_schema(each, settings.limits) for each in inputs},
         "additionalProperties": False,
         "minProperties": 1,
     }
     return {**made, "required": required} if required else made
 
 
-def _schema(each: Input, settings: Settings, where: str) -> dict[str, Any]:
-    """JSON schema of one value."""
-    number = {"minimum": -LARGEST, "maximum": LARGEST}
-    longest = {"maxLength": settings.max_characters}
-    one = {"type": ["string", "number", "boolean"], **number, **longest}
-    if each.kind == "text":
-        most = min(settings.max_characters, int(each.limit) or settings.max_characters)
-        made: dict[str, Any] = {"type": "string", "maxLength": most}
-    elif each.kind == "number":
-        made = {"type": "number", **number}
-    elif each.kind == "category":
-        made = one
-    elif each.kind == "list":
-        made = {"type": "array", "items": one, "maxItems": int(each.limit) or ITEMS}
-    else:
-        made = {"type": "string", "contentEncoding": "base64", "contentMediaType": MEDIA[each.kind][0]}
-    if not each.required and where == "json":
-        given = made["type"]
-        made = {**made, "type": [*([given] if isinstance(given, str) else given), "null"]}
-    return {**made, "description": each.description} if each.description else made
-
-
 def _form(inputs: Sequence[Input], settings: Settings) -> dict[str, Any]:
     """JSON schema of a form: an input a field, as often as there are records; lists as tables write them."""
     fields: dict[str, Any] = {}
     for each in inputs:
-        if each.kind in FILES:
+        if input_kind(each.kind).file:
             file = {"type": "string", "format": "binary"}
             fields[each.name] = {"type": "array", "items": file, "minItems": 1, "maxItems": settings.max_records}
-        elif each.kind == "list":
-            fields[each.name] = {"type": "string", "maxLength": settings.max_characters}
         else:
-            fields[each.name] = _schema(each, settings, "form")
+            fields[each.name] = input_schema(each, settings.limits, "form")
     made = {"type": "object", "properties": fields, "minProperties": 1, "additionalProperties": False}
     required = [each.name for each in inputs if each.required]
     return {**made, "required": required} if required else made

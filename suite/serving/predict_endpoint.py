@@ -4,9 +4,12 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from suite.contracts.kinds import file_types
+from suite.contracts.signature import File, Output
 from suite.serving.batching import GONE
 from suite.serving.connection import LOST
 from suite.serving.errors import Headers, Refused, encoded
@@ -22,6 +25,8 @@ AT_ONCE = 16_384
 JSON = b"application/json"
 COMMON: Headers = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
 """Headers of every answer that is no page."""
+ALONE: Headers = [(b"content-security-policy", b"default-src 'none'; sandbox"), (b"vary", b"accept")]
+"""Further headers of an answer that is a file: opened by a browser, it runs nothing."""
 
 log = logging.getLogger("suite.serving")
 
@@ -48,8 +53,8 @@ class Answering:
         self.in_flight += 1
         try:
             with self._models.version(name) as version:
-                made = await self._answer(version, scope, body)
-            await reply(send, 200, made)
+                made, media = await self._answer(version, scope, body)
+            await reply(send, 200, made, () if media == JSON else ALONE, media)
             status = 200
         except Refused as error:
             status = error.status
@@ -69,7 +74,8 @@ class Answering:
         known = name if name in self._models.by_name else ""
         self._monitor.request(known, status, time.perf_counter() - begun)
 
-    async def _answer(self, version: Version, scope: Scope, body: Body) -> bytes:
+    async def _answer(self, version: Version, scope: Scope, body: Body) -> tuple[bytes, bytes]:
+        """The content of the answer, and its media type."""
         seconds = self._deadline(body)
         data = await body.read()
         begun = time.perf_counter()
@@ -81,7 +87,8 @@ class Answering:
         if LOST in scope:
             scope[LOST](ticket.leave)
         answers = await ticket.answers(seconds, begun + seconds - time.perf_counter())
-        return _written(version, answers)
+        file = asked_file(answers, version.bundle.codec.outputs, body.headers.get(b"accept", b""))
+        return (_written(version, answers), JSON) if file is None else (file.data, file.media_type.encode())
 
     async def _elsewhere(self, version: Version, body: Body, data: bytes, seconds: float) -> list[tuple[Any, int]]:
         """Encoded in another thread, so that others are answered meanwhile."""
@@ -111,6 +118,39 @@ class Answering:
                 fix=f"X-Request-Timeout: {self._settings.deadline_s:g}",
             )
         return min(seconds, self._settings.deadline_s)
+
+
+def asked_file(answers: Sequence[Any], outputs: Sequence[Output], accept: bytes) -> File | None:
+    """The file that a request wants instead of JSON: one record was asked, and ``accept`` names the media type of a
+    file in its answer, and prefers nothing that JSON is. None: it wants JSON.
+
+    Only media types that the signature declares are sent as they are, so that no answer is a page.
+    """
+    if len(answers) != 1 or not accept or not (types := file_types(outputs)):
+        return None
+    weights = _weights(accept)
+    json = max(weights.get("application/json", 0.0), weights.get("application/*", 0.0))
+    files = [answers[0].get(output.name) for output in outputs]
+    wanted = [
+        (weights.get(file.media_type, weights.get(f"{file.media_type.partition('/')[0]}/*", 0.0)), file)
+        for file in files
+        if isinstance(file, File) and file.media_type in types
+    ]
+    weight, file = max(wanted, key=lambda pair: pair[0], default=(0.0, None))
+    return file if weight > 0 and weight >= json else None
+
+
+def _weights(accept: bytes) -> dict[str, float]:
+    """Media range -> its quality, of a header Accept; what cannot be read counts as not wanted."""
+    weights = {}
+    for item in accept.decode("latin-1").lower().split(",")[:100]:
+        media, *parameters = (part.strip() for part in item.split(";"))
+        given = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+        try:
+            weights[media] = float(given)
+        except ValueError:
+            weights[media] = 0.0
+    return weights
 
 
 def _written(version: Version, answers: list[Any]) -> bytes:
@@ -169,7 +209,9 @@ async def refuse(send: Send, error: Refused, body: Body | None = None) -> None:
     await reply(send, error.status, encoded(error.body), headers)
 
 
-async def reply(send: Send, status: int, body: bytes, headers: Headers = [], media: bytes = JSON) -> None:  # noqa: B006
+async def reply(
+    send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]] = (), media: bytes = JSON
+) -> None:
     """Send one whole answer."""
     length = (b"content-length", str(len(body)).encode())
     start = {

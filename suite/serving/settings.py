@@ -53,6 +53,11 @@ class Settings:
     watch_s: float = 2.0
     """Seconds between looks for new versions of the bundles; 0: only on SIGHUP."""
 
+    @property
+    def limits(self) -> dict[str, float]:
+        """Most characters, pixels and seconds of one value, by the unit of its kind."""
+        return {"characters": self.max_characters, "pixels": self.max_pixels, "seconds": self.max_seconds}
+
     def check(self) -> None:
         """Raises InputError: a value that no server can run with."""
         for field in fields(self):

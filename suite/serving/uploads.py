@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from suite.contracts.codec import FILES, Input
+from suite.contracts.kinds import input_kind
+from suite.contracts.signature import Input
+from suite.contracts.values import json_type
 from suite.data.sources import tables
 from suite.errors import InputError
 from suite.serving.checks import Checks
 from suite.serving.errors import Refused, refused
-from suite.serving.json_body import kind, parsed
+from suite.serving.json_body import parsed
 
 TABLES = {
     "text/csv": "table.csv",
@@ -57,8 +59,7 @@ def whole(body: bytes, media: str, checks: Checks) -> dict[str, list[Any]]:
     if media in TABLES:
         return _table(body, TABLES[media], checks)
     wanted = next((each for each in checks.inputs if each.name == checks.primary), None)
-    major = media.partition("/")[0]
-    if wanted is None or major != wanted.kind or (major == "text" and media != "text/plain"):
+    if wanted is None or not input_kind(wanted.kind).takes(media):
         raise Refused(
             415,
             "unsupported_media_type",
@@ -96,14 +97,14 @@ def form(body: bytes, boundary: bytes, checks: Checks) -> dict[str, list[Any]]:
 
 def _value(each: Input, data: bytes) -> Any:
     """A file as its bytes; a field as text, of which an empty one is a missing value unless it is to be read."""
-    if each.kind in FILES:
+    if input_kind(each.kind).file:
         return data
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         message = f"is not UTF-8 text (byte {error.start})."
         raise Refused(400, "invalid_text", message, field=each.name) from None
-    return text if text or each.kind == "text" else None
+    return text if text or input_kind(each.kind).textual else None
 
 
 def _table(data: bytes, name: str, checks: Checks) -> dict[str, list[Any]]:
@@ -135,7 +136,7 @@ def _jsonl(data: bytes, name: str, checks: Checks) -> dict[str, list[Any]]:
     records = [parsed(line) for line in _LINE.findall(data)]
     for record in records:
         if not isinstance(record, dict):
-            raise Refused(400, "wrong_type", f"each line must be an object, not {kind(record)}.", field=name)
+            raise Refused(400, "wrong_type", f"each line must be an object, not {json_type(record)}.", field=name)
     names = dict.fromkeys(key for record in records for key in record)
     if len(names) > MOST_COLUMNS:
         raise _too_wide(name)
@@ -166,9 +167,9 @@ def _table_name(part: Part) -> str:
 
 
 def _types(checks: Checks) -> str:
-    wanted = next((each.kind for each in checks.inputs if each.name == checks.primary), "")
-    other = {"text": ", text/plain", "image": ", image/png", "audio": ", audio/wav"}.get(wanted, ", text/csv")
-    return f"Content-Type: application/json, multipart/form-data{other}"
+    primary = checks.primary_kind
+    other = next(iter(primary.media_types if primary else ()), "text/csv")
+    return f"Content-Type: application/json, multipart/form-data, {other}"
 
 
 def _fields(checks: Checks) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from suite.contracts.data import Source
+from suite.contracts.metric_meaning import lower_is_better
 from suite.data.pipeline.dispatches import Plan, make_plan
 from suite.errors import InputError
 from suite.evaluation.evaluate import Predict, evaluate
@@ -25,7 +26,7 @@ class Evaluator:
         train = experiment.train
         self.every = train.eval_every or train_plan.batches_per_epoch
         self._best = train.best.removeprefix("-")
-        self._sign = -1.0 if train.best.startswith("-") else 1.0
+        self._sign = -1.0 if lower_is_better(train.best) else 1.0
         self._predict, self._mesh, self._task, self._source = predict, mesh, experiment.task, source
         size, cache = train.eval_batch_size or train.batch_size, folder / "assets" / "lengths-validation.npy"
         self._plan = make_plan(experiment.task, source, size, seed=None, buckets=train_plan.buckets, cache=cache)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import jax
 
+from suite.contracts.metric_meaning import register_metric
 from suite.errors import Interrupted, RunError
 from suite.experiment.sections import Experiment
 from suite.parallel import hosts
@@ -156,3 +157,12 @@ class Loop:
             "  try:   a lower --optim.learning_rate, --optim.clip_norm 1.0, or more --optim.warmup_steps;\n"
             "         --train.on_nan skip, which leaves such steps out; or a look at these examples"
         )
+
+
+register_metric("learning_rate", "How far the optimiser goes at each step.")
+register_metric(
+    "examples_per_second",
+    "Training records a second, without evaluation and compilation.",
+    "higher",
+    title="examples/s",
+)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from suite.contracts.metric import MetricState
+from suite.contracts.metric_meaning import register_metric
 
 
 def sound(tallies: Mapping[str, MetricState], grads: Any) -> jax.Array:
@@ -24,3 +25,12 @@ def tallied(good: jax.Array, tallies: Mapping[str, MetricState]) -> dict[str, Me
     """The tallies, zero where the step was skipped, and ``skipped``: the share of steps that were."""
     kept = jax.tree.map(lambda t: jnp.where(good, t, jnp.zeros_like(t)), dict(tallies))
     return {**kept, "skipped": MetricState(1 - good.astype(jnp.float32), jnp.float32(1))}
+
+
+register_metric(
+    "skipped",
+    "Share of steps that were left out, since loss or gradient was no number.",
+    "lower",
+    title="skipped steps",
+    share=True,
+)

@@ -1,17 +1,27 @@
 """What lies in a folder, a run or a bundle: opened, asked and measured in the same way."""
 
-from collections.abc import Sequence
+import json
+import mimetypes
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from suite.contracts.batch import Columns
-from suite.runtime.files import is_bundle
+from suite.contracts.kinds import KINDS, output_kind
+from suite.contracts.signature import File
+from suite.errors import InputError
+from suite.runtime.files import is_bundle, write_text
 
 if TYPE_CHECKING:
     from suite.bundles.bundle import Bundle
+    from suite.contracts.codec import Codec
     from suite.runs.run import Run
+
+ANSWERS = "answers.jsonl"
+"""The file of answers in the folder that ``suite predict --to`` writes."""
 
 
 def open(folder: str | Path, allow: tuple[str, ...] = ()) -> "Run | Bundle":
@@ -40,8 +50,6 @@ def predict(folder: str | Path, inputs: Sequence[Any] | Columns, allow: tuple[st
 
 def predict_input(opened: "Run | Bundle", value: str) -> list[dict[str, Any]]:
     """Answers for what ``--input`` names: a text, a file, a folder or ``-``; each carries its input."""
-    import json
-
     from suite.data.sources.files import read_input
 
     columns = read_input(value, opened.primary, opened.codec.texts)
@@ -53,6 +61,54 @@ def predict_input(opened: "Run | Bundle", value: str) -> list[dict[str, Any]]:
         {"input": item if isinstance(item, str) else str(item), **answer}
         for item, answer in zip(shown, opened.predict(columns), strict=True)
     ]
+
+
+def printable(codec: "Codec", answer: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer as JSON for a terminal: by the kind of each output, files as their media type and size."""
+    kinds = {output.name: output_kind(output.kind) for output in codec.outputs}
+    return {name: kinds[name].printed(value) if name in kinds else value for name, value in answer.items()}
+
+
+def write_answers(answers: Sequence[Mapping[str, Any]], folder: str | Path) -> list[dict[str, Any]]:
+    """Write ``answers.jsonl`` into ``folder``, and beside it each file of an answer, which its line names.
+
+    Returns:
+        The lines, with names of files, relative to the folder, in place of the files.
+
+    Raises:
+        InputError: the folder holds answers already, or cannot be written.
+    """
+    folder = Path(folder)
+    target = folder / ANSWERS
+    if target.exists():
+        raise InputError(
+            f'file "{target}"', "is there already.", fix=f"--to {folder}-2, or remove {ANSWERS} and its files"
+        )
+    digits, lines = max(len(str(len(answers))), 4), []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for place, answer in enumerate(answers, 1):
+            line: dict[str, Any] = {}
+            for name, value in answer.items():
+                if isinstance(value, File):
+                    file = f"{place:0{digits}}-{re.sub(r'[^A-Za-z0-9_-]', '-', name)}{_extension(value.media_type)}"
+                    (folder / file).write_bytes(value.data)
+                    line[name] = file
+                else:
+                    line[name] = value
+            lines.append(line)
+        write_text(target, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    except OSError as error:
+        fix = "--to FOLDER in a folder that you may write"
+        raise InputError(f'folder "{folder}"', "cannot be written.", found=str(error.strerror), fix=fix) from error
+    return lines
+
+
+def _extension(media_type: str) -> str:
+    """Of a file of this type: that of its kind, where one is known."""
+    subtype = media_type.rpartition("/")[2].removeprefix("x-").partition("+")[0]
+    known = [each for kind in KINDS.values() for each in kind.extensions if each == f".{subtype}"]
+    return next(iter(known), mimetypes.guess_extension(media_type) or ".bin")
 
 
 def evaluate(

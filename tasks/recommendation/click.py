@@ -13,6 +13,7 @@ from suite.codecs.table import Clicks
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
+from suite.contracts.metric_meaning import register_metric
 from suite.contracts.task import Task
 from suite.data.preprocessing.columns import origin, require
 from suite.data.preprocessing.tabular import CHUNK, Fields
@@ -124,3 +125,6 @@ class ClickPrediction(Task):
             owners, items = (tuple(map(str, values)) for values in (columns[self.user], names))
             made["The lists that are ranked worst"] = Lists("user", owners, items, shares, clicked)
         return made
+
+
+register_metric("unseen", "Values of a record that training had not, or too rarely.", title="unseen values")

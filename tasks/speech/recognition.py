@@ -14,6 +14,7 @@ from suite.codecs.audio import Transcripts
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
+from suite.contracts.metric_meaning import register_metric
 from suite.contracts.task import Task
 from suite.data.preprocessing.audio import AudioFeatures, Perturbation, perturbed, require_audio, without_unusable
 from suite.data.preprocessing.transcripts import Characters, Transcriber, with_transcripts
@@ -137,7 +138,7 @@ class SpeechRecognition(Task):
         """Which words are taken for which, and the recordings with the largest share of wrong words."""
         rows = zip(batch["symbols"], batch["symbols_mask"], strict=True)
         said = [self.transcriber.spell(row[real]) for row, real in rows]
-        heard = [answer["text"] for answer in self.decode(outputs)]
+        heard = [answer["text"] for answer in self.codec.decode(outputs, columns)]
         wrong = [alignment.edits(alignment.align(s.split(), h.split())) for s, h in zip(said, heard, strict=True)]
         share = np.array([n / max(len(s.split()), 1) if n else np.nan for n, s in zip(wrong, said, strict=True)])
 
@@ -176,3 +177,29 @@ def edits(said: Sequence[str], heard: Sequence[str], unit: str) -> MetricState:
         found = compare([s for s, _ in pairs], [h for _, h in pairs])
         wrong += found.substitutions + found.deletions + found.insertions
     return MetricState(float(wrong), count)
+
+
+register_metric(
+    "wer",
+    "Words that were mistaken, left out or put in, over the words that were said. 0 % is best; it may pass 100 %.",
+    "lower",
+    title="word error rate",
+    share=True,
+)
+register_metric(
+    "wer_greedy",
+    "The same without the search: what the decoder is worth.",
+    "lower",
+    title="word error rate, greedy",
+    share=True,
+)
+register_metric(
+    "cer",
+    "Characters that were mistaken, left out or put in, over those that were said. 0 % is best.",
+    "lower",
+    title="character error rate",
+    share=True,
+)
+register_metric(
+    "too_short", "Share of recordings with fewer frames than their transcript needs. 0 % is best.", "lower", share=True
+)

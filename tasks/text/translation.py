@@ -161,7 +161,7 @@ class Translation(Task):
     def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
         """chrF of each translation, and the worst by it."""
         given, wanted = ([str(text) for text in columns[name]] for name in self.text)
-        made = [answer["translation"] for answer in self.decode(outputs)]
+        made = [answer["translation"] for answer in self.codec.decode(outputs, columns)]
         pairs = zip(made, wanted, strict=True)
         chrf = np.array([translation_scores([text], [right])["chrf"].value() for text, right in pairs])
         show = lambda i: Example(given[i], wanted[i], made[i], -float(chrf[i]), f"chrF {chrf[i]:.1f}")

@@ -66,7 +66,7 @@ def test_answers_in_parts_and_as_a_whole(bundle):
     length = bundle.bucket(rows)
     assert length == 16
     for size in (0, 2, 8):
-        parts = bundle.decode(bundle.outputs(rows, length, size))
+        parts = bundle.decode(bundle.outputs(rows, length, size), COLUMNS)
         assert [part["label"] for part in parts] == [answer["label"] for answer in whole]
         assert [part["probability"] for part in parts] == pytest.approx([a["probability"] for a in whole], abs=2e-6)
     with pytest.raises(InputError, match='input "text": is missing'):

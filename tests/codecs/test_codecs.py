@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from suite.codecs.answers import LISTED, class_answers, class_schema
+from suite.codecs.answers import class_answers, class_outputs
 from suite.codecs.audio import AudioClasses
 from suite.codecs.image import ImageClasses
 from suite.codecs.table import CHOICES, Clicks
 from suite.codecs.text import Continuations, TextClasses, Translations
+from suite.contracts.kinds import LISTED, answer_schema
 from suite.data import recordings
 from suite.data.preprocessing.characters import Characters
 from suite.data.preprocessing.image import PixelStatistics
@@ -54,7 +55,7 @@ def test_texts(texts):
     tokens = texts.encode({"review": ["the film <br/> was\tgood", 7, "the " * 50], "stars": [1, 2, 3]})["tokens"]
     assert tokens.lengths.tolist() == [5, 2, 6] and tokens.values.dtype == np.int32
     logits = np.log(np.array([[0.25, 0.75], [0.9, 0.1]], np.float32))
-    assert texts.decode({"logits": logits})[0] == {
+    assert texts.decode({"logits": logits}, {})[0] == {
         "label": "yes",
         "probability": 0.75,
         "top": {"yes": 0.75, "no": 0.25},
@@ -85,7 +86,7 @@ def test_beginnings_keep_their_end(tmp_path):
     prompt = codec.encode({"text": ["abcabcab", "c", ""]})["prompt"]
     assert prompt.lengths.tolist() == [4, 1, 1] and prompt.to == 4 and codec.longest == 0
     assert vocabulary.decode([prompt.values[:4]]) == ["bcab"]
-    assert codec.decode({"continuation": prompt.values[:4].reshape(2, 2)}) == [
+    assert codec.decode({"continuation": prompt.values[:4].reshape(2, 2)}, {}) == [
         {"continuation": "bc"},
         {"continuation": "ab"},
     ]
@@ -116,7 +117,7 @@ def test_translations_are_said_by_the_second_tokenizer(tmp_path, texts):
     codec = Translations(source_text="en", tokenizer=texts.tokenizer, max_length=5)
     assert codec.says is texts.tokenizer and codec.longest == 5 and codec.inputs[0].limit == 500
     row = texts.tokenizer.targets(["the film was fine"], 5).values
-    assert codec.decode({"translation": row[None]}) == [{"translation": "the film was fine"}]
+    assert codec.decode({"translation": row[None]}, {}) == [{"translation": "the film was fine"}]
 
 
 def test_images(tmp_path, labels):
@@ -155,14 +156,16 @@ def test_records(tmp_path):
         np.testing.assert_array_equal(values, parts[name])
     examples = {name: [each.example] for name, each in asked.items()}
     assert all(np.isfinite(values).all() for values in codec.encode(examples).values())
-    assert codec.decode({"logits": np.zeros(1), "unseen": np.array([2])}) == [{"probability": 0.5, "unseen": 2}]
+    assert codec.decode({"logits": np.zeros(1), "unseen": np.array([2])}, {}) == [{"probability": 0.5, "unseen": 2}]
 
 
 def test_a_schema_lists_no_thousands_of_classes():
     names = [f"class {i}" for i in range(LISTED + 1)]
-    assert "enum" not in class_schema(names)["properties"]["label"]
+    assert "enum" not in answer_schema(class_outputs(names))["properties"]["label"]
     (answer,) = class_answers(np.arange(LISTED + 1.0)[None], names)
-    assert list(answer["top"]) == names[:-4:-1] and answer.keys() == set(class_schema(names)["required"])
+    assert list(answer["top"]) == names[:-4:-1] and answer.keys() == set(
+        answer_schema(class_outputs(names))["required"]
+    )
 
 
 def flac(samples, rate):

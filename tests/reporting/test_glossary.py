@@ -2,8 +2,12 @@
 
 import pytest
 
+import suite.tasks.recommendation.click
+import suite.tasks.speech.recognition  # noqa: F401  (both register what their metrics mean)
+from suite.contracts.metric_meaning import METRICS, better, lower_is_better, register_metric
+from suite.errors import InputError
 from suite.evaluation.bootstrap import Interval
-from suite.reporting.glossary import TERMS, apart, difference, ranged, shown, term, way
+from suite.reporting.glossary import apart, difference, ranged, shown, term, way
 
 
 def test_values_have_the_decimals_that_their_intervals_allow():
@@ -39,4 +43,29 @@ def test_differences_say_which_way():
 def test_metrics_without_an_entry_are_said_by_name():
     assert shown("examples_per_second", 32690.4) == "32,690" and shown("loss", 0.000123456) == "0.0001235"
     assert term("f1_macro").title == "f1 macro" and shown("f1_macro", 0.51234) == "0.5123"
-    assert all(entry.meaning.endswith(".") for entry in TERMS.values())
+    assert all(entry.meaning.endswith(".") for entry in METRICS.values())
+
+
+def test_a_metric_says_its_own_meaning():
+    register_metric("test_margin", "Distance to the border.", "lower", title="margin", share=True)
+    register_metric("test_margin", "Distance to the border.", "lower", title="margin", share=True)
+    assert shown("test_margin", 0.5) == "50.0 %" and way("test_margin", 1.0) == "worse"
+    assert term("test_margin").title == "margin"
+    with pytest.raises(InputError) as error:
+        register_metric("test_margin", "Something else.", "higher")
+    assert str(error.value) == (
+        'metric "test_margin": has another meaning already.\n  found: Distance to the border.\n'
+        "  try:   give it another name"
+    )
+
+
+def test_which_way_is_better():
+    assert [better(name) for name in ("auc", "wer", "calibration", "nobody_knows")] == ["higher", "lower", "near 1", ""]
+    assert [lower_is_better(best) for best in ("accuracy", "loss", "-loss", "-own", "own", "")] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]

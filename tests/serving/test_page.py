@@ -1,5 +1,6 @@
 """The page in Chromium: asked as a person would, by mouse and by keyboard, on a desk and on a phone."""
 
+import dataclasses
 import io
 import shutil
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from suite.contracts.kinds import output_kind
+from suite.contracts.signature import File, Output
 from tests.serving.asking import Serving
 from tests.serving.conftest import png, tone
 
@@ -293,20 +296,34 @@ def test_answers_of_other_kinds(page):
     show(page, "digits")
     page.set_input_files("input[type=file]", {"name": "a.png", "mimeType": "image/png", "buffer": png(0, (40, 40))})
     page.wait_for_selector("figure img")
-    draw = """async (answer) => {
+    script = """async ([answer, output]) => {
         const { answerOf } = await import("/page/answers.js");
-        const picture = document.querySelector("figure");
-        document.querySelector("#answer").replaceChildren(answerOf(answer, { given: "Once", picture }));
+        const context = { outputs: [output], given: { text: "Once" }, picture: document.querySelector("figure") };
+        document.querySelector("#answer").replaceChildren(answerOf(answer, context));
         return document.querySelector("#answer").innerText;
     }"""
-    assert page.evaluate(draw, {"continuation": " upon a time"}) == "Once upon a time"
-    assert page.evaluate(draw, {"text": ""}) == "Nothing was heard."
-    assert page.evaluate(draw, {"translation": "<b>ein</b> Haus"}) == "<b>ein</b> Haus", "no markup comes of it"
-    ranked = page.evaluate(draw, {"items": [{"title": "Alien", "score": 0.91}, {"title": "Brazil", "score": 0.4}]})
+
+    def draw(value, kind, **about):
+        output = Output(name="value", kind=kind, **about)
+        described = {**dataclasses.asdict(output), "widget": output_kind(kind).shown_by(output)}
+        return page.evaluate(script, [{"value": value}, described])
+
+    assert draw(" upon a time", "text", after="text") == "Once upon a time"
+    assert draw("", "text", empty="Nothing was heard.") == "Nothing was heard."
+    assert draw("<b>ein</b> Haus", "text") == "<b>ein</b> Haus", "no markup comes of it"
+    assert "40.0 %" in draw(0.4, "number", low=0, high=1)
+    assert "label: On" in draw([{"start": 0, "end": 2, "label": "label"}], "spans")
+    assert "numbers" in draw([0.5] * 9, "vector").lower() and "1.500" in draw([0.5] * 9, "vector")
+    ranked = draw([{"item": "a", "title": "Alien", "score": 0.91}, {"item": "Brazil", "score": 0.4}], "ranking")
     assert [line.strip() for line in ranked.split("\n") if line.strip()] == ["0.910", "Alien", "0.400", "Brazil"] or (
         "Alien" in ranked and "0.910" in ranked
     )
-    boxes = page.evaluate(draw, {"boxes": [{"label": "cat", "probability": 0.8, "box": [4, 8, 20, 30]}]})
+    draw(File("image/png", png(0, (40, 40))).to_json(), "image")
+    page.wait_for_function("document.querySelector('#answer img').naturalWidth === 40")
+    draw(File("audio/wav", tone()).to_json(), "audio")
+    page.wait_for_function("document.querySelector('#answer audio').readyState > 0")
+    assert "cannot be shown" in draw({"media_type": "text/html", "data": "PGI+"}, "image")
+    boxes = draw([{"label": "cat", "probability": 0.8, "box": [4, 8, 20, 30]}], "boxes")
     assert "cat" in boxes and "80.0 %" in boxes
     assert page.get_attribute("figure svg", "viewBox") == "0 0 40 40"
     sides = [page.get_attribute("figure rect", side) for side in ("x", "y", "width", "height")]

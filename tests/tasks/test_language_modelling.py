@@ -66,7 +66,7 @@ def test_a_request_keeps_its_last_tokens(task):
     assert rows["prompt"].shape == (3, 5)
     assert task.vocabulary.decode(rows["prompt"])[:2] == ["bcdab"[-5:], "c"]
     assert rows["prompt_mask"].sum(1).tolist() == [5, 1, 1]
-    assert task.decode({"continuation": rows["prompt"]})[1] == {"continuation": "c"}
+    assert task.codec.decode({"continuation": rows["prompt"]}, {})[1] == {"continuation": "c"}
 
 
 def test_lines_of_a_text_file_are_running_text(task, tmp_path):

@@ -25,7 +25,7 @@ from suite.errors import InputError
 from suite.experiment import recipes
 from suite.nn import Linear
 from suite.nn.audio.spectral import LogMel, SpecAugment
-from suite.reporting.drawing import drawn
+from suite.reporting.drawings import drawn
 from suite.tasks.speech.classification import AudioClassification
 from suite.tasks.speech.recognition import SpeechRecognition, edits
 from suite.training.preprocessors import prepare
@@ -144,7 +144,7 @@ def shows_what_it_scores(task, model):
     words, worst = task.artifacts(columns, outputs, batch).values()
     wer = task.score(outputs, batch)["wer"]
     assert (words.edits, words.words) == (wer.total, wer.count) and words.edits > 3
-    answers = [answer["text"] for answer in task.decode(outputs)]
+    answers = [answer["text"] for answer in task.codec.decode(outputs, {})]
     assert words.pairs == Counter(zip(columns["text"], answers, strict=True))
     assert worst.among == wer.total and all(example.wanted != example.answered for example in worst.examples)
     (cards,) = drawn(worst)
@@ -241,7 +241,7 @@ def test_a_beam_is_scored_beside_the_best_path(recordings, tmp_path):
         and made["too_short"] == MetricState(0.0, 1)
     )
     assert 0.5 < made["loss"].value() < 1.5
-    assert task.decode({name: value[:1] for name, value in outputs.items()}) == [{"text": "a"}]
+    assert task.codec.decode({name: value[:1] for name, value in outputs.items()}, {}) == [{"text": "a"}]
 
 
 def test_recordings_too_short_for_their_text_count_but_do_not_train(recordings, tmp_path):

@@ -214,7 +214,9 @@ def test_references_are_what_was_written(bound):
     batch = whole(bound.task, columns, real=[True, True, False])
     outputs = predicted(bound.task, bound.model.build(rngs=nnx.Rngs(0)), batch)
     made = bound.task.score(outputs, batch)
-    answers = [answer["translation"] for answer in bound.task.decode({"translation": outputs["translation"][:2]})]
+    answers = [
+        answer["translation"] for answer in bound.task.codec.decode({"translation": outputs["translation"][:2]}, {})
+    ]
     assert made["chrf"].value() == sacrebleu.corpus_chrf(answers, [columns["target"]]).score
     assert made["bleu"].count == 2 and made["loss"].count == batch["target_mask"].sum()
 
@@ -272,7 +274,9 @@ def test_published_tokenizers_of_two_languages(marian, tmp_path):
     assert config.vocab_size == size
     encoded = task.encode({"source": ["three four"], "target": ["drei vier"]})
     assert encoded["source"].values[-1] == encoded["target"].values[-1] == 0 == task.target_tokenizer.end
-    assert task.decode({"translation": np.append(encoded["target"].values, 0)[None]}) == [{"translation": "drei vier"}]
+    assert task.codec.decode({"translation": np.append(encoded["target"].values, 0)[None]}, {}) == [
+        {"translation": "drei vier"}
+    ]
     batch = pad(encoded, np.ones(1, bool), 32)
     assert config.start not in predicted(task, config.build(rngs=nnx.Rngs(0)), batch)["translation"]
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
+from suite.contracts.values import IMAGE_FORMATS
 from suite.data.augment import Augmentation, Crop, Cutout, Flip, Mixup, RandAugment, ResizedCrop
 from suite.data.reading import changed
 from suite.errors import InputError
@@ -23,8 +24,6 @@ MAX_PIXELS = 1 << 26
 """Images of more pixels are refused before they are unpacked."""
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's mode for a number of channels."""
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
-"""What Pillow may decode; its parsers of rarer formats stay shut."""
 
 
 def decode(value: Any, size: tuple[int, int] | None = None, channels: int = 0) -> np.ndarray:
@@ -49,7 +48,7 @@ def _opened(value: Any, name: str, size: tuple[int, int] | None, channels: int) 
 
     bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # Pillow's own limit, above ours
     try:
-        with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value, formats=FORMATS) as image:
+        with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value, formats=IMAGE_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 found = f"{image.height} x {image.width}"
                 raise InputError(name, f"this image has more than {MAX_PIXELS:,} pixels", found=found)

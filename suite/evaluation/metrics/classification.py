@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from suite.contracts.metric import MetricState
+from suite.contracts.metric_meaning import register_metric
 
 
 def classification_scores(outputs: Mapping[str, np.ndarray], batch: Mapping[str, Any]) -> dict[str, MetricState]:
@@ -17,3 +18,12 @@ def classification_scores(outputs: Mapping[str, np.ndarray], batch: Mapping[str,
     losses = np.log(np.exp(shifted).sum(-1)) - np.take_along_axis(shifted, labels[:, None], -1)[:, 0]
     right = (logits.argmax(-1) == labels).astype(np.float64)
     return {"accuracy": MetricState(right.sum(), len(labels)), "loss": MetricState(losses.sum(), len(labels))}
+
+
+register_metric(
+    "accuracy",
+    "Share of answers that are right: of records, or of tokens where text is said. 100 % is best; what the most "
+    "frequent answer alone would reach is the least to expect.",
+    "higher",
+    share=True,
+)

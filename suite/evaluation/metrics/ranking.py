@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from suite.contracts.metric import MetricState
+from suite.contracts.metric_meaning import register_metric
 
 
 @dataclass(frozen=True)
@@ -132,3 +133,25 @@ def click_scores(outputs: Mapping[str, np.ndarray], batch: Mapping[str, Any], bi
         "calibration": MetricState(predicted.sum(), labels.sum()),
         "calibration_error": CalibrationError(gaps, len(labels)),
     }
+
+
+register_metric(
+    "auc",
+    "Area under the ROC curve: how often a record with the event gets a higher score than one without. 0.5 is chance, "
+    "1 is best.",
+    "higher",
+    title="AUC",
+)
+register_metric("auc_low", "Lower bound of the AUC's 95 % interval.", "higher", title="AUC, lower bound")
+register_metric("auc_high", "Upper bound of the AUC's 95 % interval.", "higher", title="AUC, upper bound")
+register_metric(
+    "calibration",
+    "Mean predicted probability over the share of events: 1 is right, more is too sure of the event.",
+    "near 1",
+)
+register_metric(
+    "calibration_error",
+    "How far predicted probabilities are from what happened, on average over bins of the probability (expected "
+    "calibration error). 0 is best.",
+    "lower",
+)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from suite.contracts.metric import MetricState
+from suite.contracts.metric_meaning import register_metric
 from suite.errors import InputError
 
 
@@ -57,3 +58,15 @@ def translation_scores(made: Sequence[str], references: Sequence[str]) -> dict[s
         sums = np.asarray(rows, np.int64).sum(0) if rows else np.int64(0)
         tallies[name] = Overlap(sums, len(rows), name)
     return tallies
+
+
+register_metric(
+    "bleu",
+    "How much of the reference translations' wording is met, 0 to 100, by words and runs of up to four (arXiv "
+    "1804.08771). Comparable for the same test set alone.",
+    "higher",
+    title="BLEU",
+)
+register_metric(
+    "chrf", "The same by runs of up to six characters, 0 to 100; kinder to inflected languages.", "higher", title="chrF"
+)

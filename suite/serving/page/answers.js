@@ -1,36 +1,50 @@
-// One answer as a person reads it: classes with their probabilities, a probability, words, ranked items, boxes.
+// One answer as a person reads it: each of the model's outputs drawn by the widget that the server names for its kind.
 
 import { element, percent, sentence } from "./dom.js";
 
-const WORDS = ["text", "continuation", "translation", "caption", "answer"];
+// Each widget: (value, output, context) -> an element, or null where nothing is to be shown of it.
+const WIDGETS = { verdict, bars, share, said, spans, boxes, ranking, vector, image, audio };
 
-// context: given, the text that was asked; picture, the element that shows the picture; schema, of the answer. All may
-// be left out.
+// context: outputs, as the server describes them; given, what was asked by the name of the input; picture, the element
+// that shows the picture that was asked. given and picture may be left out.
 export function answerOf(answer, context = {}) {
-  const rest = { ...answer };
-  const take = (name) => {
-    const value = rest[name];
-    delete rest[name];
-    return value;
-  };
+  const outputs = (context.outputs ?? []).filter((output) => output.name in answer);
+  const within = { ...context, answer, outputs };
   const parts = [];
-  if ("label" in rest && typeof rest.top === "object") {
-    parts.push(element("p", { class: "verdict" }, take("label")), bars(Object.entries(take("top"))));
-    take("probability");
-  } else if (typeof rest.probability === "number") {
-    const share = take("probability");
-    parts.push(element("p", { class: "verdict" }, "label" in rest ? `${take("label")}, ${percent(share)}` : percent(share)), gauge(share));
+  const rest = [];
+  for (const output of outputs) {
+    const widget = WIDGETS[output.widget];
+    const value = answer[output.name];
+    if (!widget || value === null || value === undefined) rest.push([output.description || output.name, value]);
+    else parts.push(widget(value, output, within));
   }
-  for (const name of WORDS) if (typeof rest[name] === "string") parts.push(said(name, take(name), context));
-  for (const [name, value] of Object.entries(rest)) {
-    if (!Array.isArray(value) || !value.length || typeof value[0] !== "object") continue;
-    parts.push("box" in value[0] ? boxes(take(name), context) : ranked(take(name)));
-  }
-  if (Object.keys(rest).length) parts.push(facts(rest, context.schema?.properties ?? {}));
+  const known = new Set(outputs.map((output) => output.name));
+  for (const [name, value] of Object.entries(answer)) if (!known.has(name)) rest.push([name, value]);
+  if (rest.length) parts.push(facts(rest));
   return element("div", { class: "answered" }, ...parts);
 }
 
-function bars(shares) {
+// The share of an output that is about another one, unless bars show it.
+function shareOf(output, { outputs, answer }) {
+  if (outputs.some((each) => each.widget === "bars" && each.of === output.name)) return null;
+  const about = outputs.find((each) => each.widget === "share" && each.of === output.name);
+  return about ? answer[about.name] : null;
+}
+
+function verdict(value, output, context) {
+  const probability = shareOf(output, context);
+  const name = element("p", { class: "verdict" }, probability === null ? String(value) : `${value}, ${percent(probability)}`);
+  return probability === null ? name : element("div", {}, name, gauge(probability));
+}
+
+// Of another output, it is shown with that one.
+function share(value, output, { outputs }) {
+  if (outputs.some((each) => each.name === output.of)) return null;
+  return element("div", {}, element("p", { class: "verdict" }, percent(value)), gauge(value));
+}
+
+function bars(value) {
+  const shares = Object.entries(value);
   const row = ([name, share], place) =>
     element("li", { class: place === 0 ? "first" : "" }, element("span", { class: "name" }, name), " ",
       element("span", { class: "share" }, percent(share)), bar(share));
@@ -46,14 +60,18 @@ function bar(share) {
   return element("span", { class: "bar", "aria-hidden": "true" }, fill);
 }
 
-function said(name, words, { given }) {
-  if (!words.trim()) return element("p", { class: "said empty" }, name === "text" ? "Nothing was heard." : "Nothing.");
-  const before = name === "continuation" && given ? element("span", { class: "given" }, given) : null;
-  return element("p", { class: "said" }, before, words);
+function said(words, output, { given }) {
+  if (!words.trim()) return element("p", { class: "said empty" }, output.empty || "Nothing.");
+  const before = output.after ? given?.[output.after] : undefined;
+  return element("p", { class: "said" }, before ? element("span", { class: "given" }, before) : null, words);
 }
 
 const nameOf = (item) => String(item.label ?? item.title ?? item.name ?? item.item ?? item.id ?? "");
 const scoreOf = (item) => item.probability ?? item.score;
+
+function ranking(items) {
+  return ranked(items);
+}
 
 function ranked(items) {
   const row = (item) => {
@@ -65,7 +83,7 @@ function ranked(items) {
 }
 
 // Boxes are [left, top, right, bottom] in pixels of the picture.
-function boxes(found, { picture }) {
+function boxes(found, output, { picture }) {
   const shown = picture?.querySelector("img");
   if (shown) {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
@@ -83,10 +101,43 @@ function boxes(found, { picture }) {
   return ranked(found);
 }
 
-function facts(values, about) {
-  const rows = Object.entries(values).flatMap(([name, value]) => [
-    element("dt", {}, sentence(about[name]?.description ?? name.replaceAll("_", " "))),
-    element("dd", {}, typeof value === "object" ? JSON.stringify(value) : String(value)),
-  ]);
-  return element("dl", { class: "facts" }, ...rows);
+// Spans are characters of the text that was asked, from start to before end.
+function spans(marked, output, { given }) {
+  const text = Object.values(given ?? {}).find((value) => typeof value === "string") ?? "";
+  const letters = [...text];
+  return ranked(marked.map((span) => ({ ...span, label: `${span.label}: ${span.text ?? letters.slice(span.start, span.end).join("")}` })));
+}
+
+function vector(numbers) {
+  const length = Math.hypot(...numbers);
+  const first = numbers.slice(0, 8).map((number) => number.toPrecision(3)).join(", ");
+  return facts([["numbers", numbers.length], ["length", length.toPrecision(4)], ["first of them", numbers.length > 8 ? `${first} …` : first]]);
+}
+
+// A file of an answer, as an address that holds it; null for one of another type than the widget shows.
+function addressOf(file, type) {
+  const known = new RegExp(`^${type}/[a-z0-9.+-]+$`).test(file?.media_type ?? "") && /^[A-Za-z0-9+/]*=*$/.test(file.data ?? "");
+  return known ? `data:${file.media_type};base64,${file.data}` : null;
+}
+
+const noFile = (output) => element("p", { class: "said empty" }, `${sentence(output.name)} cannot be shown.`);
+
+function image(file, output) {
+  const address = addressOf(file, "image");
+  if (!address) return noFile(output);
+  const shown = element("img", { src: address, alt: sentence(output.description || output.name) });
+  shown.addEventListener("load", () => shown.classList.toggle("tiny", shown.naturalWidth < 100));
+  return element("figure", { class: "preview" }, element("div", { class: "picture" }, shown));
+}
+
+function audio(file, output) {
+  const address = addressOf(file, "audio");
+  return address ? element("audio", { controls: true, src: address, "aria-label": sentence(output.description || output.name) }) : noFile(output);
+}
+
+const written = (value) => (value !== null && typeof value === "object" ? JSON.stringify(value) : String(value));
+
+function facts(rows) {
+  const shown = ([name, value]) => [element("dt", {}, sentence(name.replaceAll("_", " "))), element("dd", {}, written(value))];
+  return element("dl", { class: "facts" }, ...rows.flatMap(shown));
 }

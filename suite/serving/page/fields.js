@@ -1,4 +1,5 @@
-// One field an input of the signature: what can be typed, dropped, recorded or chosen.
+// One field an input of the signature, by the widget that the server names for its kind: what can be typed, dropped,
+// recorded or chosen.
 
 import { element, sentence } from "./dom.js";
 import { prepared } from "./picture.js";
@@ -9,7 +10,7 @@ const FEW = 20; // choices that a list shows; more are suggested while typing
 
 // Each field has: node; value(), undefined where nothing was given; fill(value); clear(); for files also preview.
 export function fieldOf(input, limits, changed) {
-  const make = { text, image, audio, number, category, list }[input.kind];
+  const make = { text, image, audio, number, category, list }[input.widget] ?? text;
   return { input, ...make(input, limits, changed) };
 }
 

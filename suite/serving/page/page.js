@@ -6,7 +6,6 @@ import { element, sentence } from "./dom.js";
 import { fieldOf } from "./fields.js";
 
 const at = (id) => document.getElementById(id);
-const FILES = ["image", "audio"];
 const RETRY_MS = 1000;
 
 let model = null; // as the server describes it
@@ -83,7 +82,7 @@ async function choose(name) {
   history.replaceState(null, "", `#${encodeURIComponent(name)}`);
   document.title = `${name} · suite`;
   at("name").textContent = name;
-  at("about").textContent = [purpose(), ...quality(), `version ${short(model.version)}`].join(" · ");
+  at("about").textContent = [model.purpose, ...quality(), `version ${short(model.version)}`].join(" · ");
   build();
   empty();
   at("card").replaceChildren(...cardOf(model.card));
@@ -91,19 +90,6 @@ async function choose(name) {
 }
 
 const short = (version) => version.slice(0, 8);
-
-// What the model does, by what it is given and what it says.
-function purpose() {
-  const kinds = new Set(model.inputs.map((each) => each.kind));
-  const says = model.answer.properties ?? {};
-  const from = kinds.has("image") ? "pictures" : kinds.has("audio") ? "recordings" : kinds.has("text") ? "texts" : "records";
-  if ("translation" in says) return "Makes a text of a text";
-  if ("continuation" in says) return "Goes on with a text";
-  if ("text" in says && kinds.has("audio")) return "Writes down what is said";
-  if ("label" in says) return `Puts ${from} into classes`;
-  if ("probability" in says) return `Says how likely an event is, from ${from}`;
-  return `Answers questions about ${from}`;
-}
 
 // One or two of its metrics, the ones of a split that decided nothing first.
 function quality() {
@@ -114,8 +100,8 @@ function quality() {
 
 function build() {
   fields = model.inputs.map((input) => fieldOf(input, model.limits, showCommand));
-  const large = fields.filter(({ input }) => ["text", ...FILES].includes(input.kind)).map((field) => field.node);
-  const small = fields.filter(({ input }) => !["text", ...FILES].includes(input.kind)).map((field) => field.node);
+  const large = fields.filter(({ input }) => input.large).map((field) => field.node);
+  const small = fields.filter(({ input }) => !input.large).map((field) => field.node);
   const grid = small.length ? [element("fieldset", { class: "grid", "aria-label": "The columns of the record" }, ...small)] : [];
   at("fields").replaceChildren(...large, ...grid);
   const made = examples();
@@ -126,7 +112,7 @@ function build() {
 
 // [what the button says, a function that makes the record]
 function examples() {
-  const typed = model.inputs.filter((each) => !FILES.includes(each.kind));
+  const typed = model.inputs.filter((each) => !each.file);
   const usual = Object.fromEntries(typed.filter((each) => each.example !== null).map((each) => [each.name, each.example]));
   if (!Object.keys(usual).length) return [];
   if (model.inputs.length === 1) return [[shown(usual), () => usual]];
@@ -139,14 +125,14 @@ const shown = (record) => (typeof Object.values(record)[0] === "string" && Objec
 // Values that training has seen, drawn at random.
 function drawn(inputs) {
   const one = (choices) => choices[Math.floor(Math.random() * choices.length)];
-  const values = inputs.filter((each) => each.choices.length).map((each) => [each.name, each.kind === "list" ? [one(each.choices)] : one(each.choices)]);
+  const values = inputs.filter((each) => each.choices.length).map((each) => [each.name, each.several ? [one(each.choices)] : one(each.choices)]);
   return Object.fromEntries(values);
 }
 
 function use(record) {
   for (const field of fields) {
     const value = record[field.input.name];
-    if (FILES.includes(field.input.kind)) continue;
+    if (field.input.file) continue;
     if (value === undefined || value === null) field.clear();
     else field.fill(value);
   }
@@ -159,7 +145,7 @@ function given() {
 }
 
 function request(record) {
-  if (!model.inputs.some((each) => FILES.includes(each.kind))) {
+  if (!model.inputs.some((each) => each.file)) {
     return { headers: { "Content-Type": "application/json" }, body: JSON.stringify({ inputs: [record] }) };
   }
   const form = new FormData();
@@ -193,7 +179,7 @@ async function ask(event) {
   }
 }
 
-const wantOf = (input) => ({ text: "Type a text first.", image: "Choose a picture first.", audio: "Choose or record something first." })[input.kind] ?? `${input.name} is missing.`;
+const wantOf = (input) => input.prompt || `${input.name} is missing.`;
 
 function busy(is) {
   at("answer").setAttribute("aria-busy", String(is));
@@ -201,10 +187,9 @@ function busy(is) {
 }
 
 function show(made, record, ms) {
-  const words = fields.find(({ input }) => input.kind === "text");
-  const picture = fields.find(({ input }) => input.kind === "image")?.preview;
+  const picture = fields.find(({ input }) => input.widget === "image")?.preview;
   picture?.querySelector("svg")?.remove();
-  const context = { given: words ? record[words.input.name] : undefined, picture, schema: model.answer };
+  const context = { outputs: model.outputs, given: record, picture };
   const by = `Version ${short(made.version)}, ${ms < 1000 ? `${Math.max(1, Math.round(ms))} ms` : `${(ms / 1000).toFixed(1)} s`}`;
   at("answer").replaceChildren(...made.answers.map((answer) => answerOf(answer, context)), element("p", { class: "by" }, by));
 }
@@ -230,10 +215,10 @@ function showCommand() {
   const record = given();
   const lines = [`curl ${new URL(`v1/models/${encodeURIComponent(model.name)}:predict`, document.baseURI)}`];
   if (token) lines.push('-H "Authorization: Bearer $TOKEN"');
-  if (model.inputs.some((each) => FILES.includes(each.kind))) {
+  if (model.inputs.some((each) => each.file)) {
     for (const { input } of fields) {
       const value = record[input.name];
-      if (FILES.includes(input.kind)) lines.push(`-F ${quoted(`${input.name}=@${value?.name ?? "FILE"}`)}`);
+      if (input.file) lines.push(`-F ${quoted(`${input.name}=@${value?.name ?? "FILE"}`)}`);
       else if (value !== undefined) lines.push(`-F ${quoted(`${input.name}=${value}`)}`);
     }
   } else {

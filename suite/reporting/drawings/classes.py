@@ -8,6 +8,7 @@ from suite.evaluation.artifacts import Calibration, Confusion, PrecisionRecall
 from suite.evaluation.metrics.ranking import auc
 from suite.reporting.blocks import Block, Cell, Figure, Folded, Matrix, Plot, Table, Text
 from suite.reporting.curves import average_precision, precision_recall, roc
+from suite.reporting.drawings.registry import draws
 from suite.reporting.glossary import percent
 from suite.reporting.svg import TONES, Axis, Series, chart
 
@@ -24,6 +25,7 @@ One = tuple[str, np.ndarray, np.ndarray]
 """A class: name, scores (n,) and which records are of it (n,)."""
 
 
+@draws(Confusion)
 def confusion(exhibit: Confusion) -> list[Block]:
     """What is right, the matrix, each class, and the most frequent mistakes."""
     counts = exhibit.counts
@@ -83,6 +85,7 @@ def _pairs(exhibit: Confusion) -> Table:
     return Table(head, rows, "The most frequent mistakes.", frozenset({0, 1}))
 
 
+@draws(PrecisionRecall)
 def precision_and_recall(exhibit: PrecisionRecall) -> list[Block]:
     """Both curves of each class, and the areas below them."""
     found = [(name, exhibit.scores[:, k], exhibit.truth[:, k]) for k, name in enumerate(exhibit.names)]
@@ -120,6 +123,7 @@ def _curves(ordered: Sequence[One], title: str, label: str, curve: Curve) -> Plo
     return Plot(title, chart(lines, Axis(label, 0.0, 1.0), SHARES, f"{title}: {names}", diagonal=curve is roc))
 
 
+@draws(Calibration)
 def calibration(exhibit: Calibration) -> list[Block]:
     """How often what was said came about, and how many records were said to have which probability."""
     there = exhibit.counts > 0

@@ -7,6 +7,7 @@ import numpy as np
 from suite.evaluation.artifacts import Lists
 from suite.evaluation.metrics.ranking import auc
 from suite.reporting.blocks import Block, Figure, Plot, Table, Text
+from suite.reporting.drawings.registry import draws
 from suite.reporting.glossary import percent
 from suite.reporting.svg import Axis, Series, chart
 
@@ -43,6 +44,7 @@ def ranked(lists: Lists) -> list[Ranked]:
     return made
 
 
+@draws(Lists)
 def worst_lists(lists: Lists) -> list[Block]:
     """How areas are spread over the lists, and the worst of those that are long enough."""
     made, owner = ranked(lists), lists.owner

@@ -1,26 +1,14 @@
-"""Artifacts as blocks of a page: each kind has its drawing, whatever task it is of."""
+"""Drawings of what no task owns: spreads of numbers, edits of words, galleries of records."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from suite.evaluation.alignment import align
-from suite.evaluation.artifacts import (
-    Artifact,
-    Calibration,
-    Confusion,
-    Edits,
-    Example,
-    Gallery,
-    Given,
-    Image,
-    Lists,
-    PrecisionRecall,
-    Sound,
-    Spread,
-)
-from suite.reporting import classes, lists, pictures
+from suite.evaluation.artifacts import Edits, Example, Gallery, Given, Image, Sound, Spread
+from suite.reporting import pictures
 from suite.reporting.blocks import Block, Card, Cards, Figure, Plot, Table, Text
+from suite.reporting.drawings.registry import draws
 from suite.reporting.glossary import percent
 from suite.reporting.svg import TONES, Axis, Series, chart
 
@@ -29,27 +17,9 @@ LONGEST = 700
 BARS = 30
 
 
-def drawn(exhibit: Artifact) -> list[Block]:
-    """The blocks that show an exhibit."""
-    match exhibit:
-        case Confusion():
-            return classes.confusion(exhibit)
-        case PrecisionRecall():
-            return classes.precision_and_recall(exhibit)
-        case Calibration():
-            return classes.calibration(exhibit)
-        case Lists():
-            return lists.worst_lists(exhibit)
-        case Spread():
-            return _spread(exhibit)
-        case Edits():
-            return _edits(exhibit)
-        case Gallery():
-            return _gallery(exhibit)
-    return [Text(f"No drawing of {type(exhibit).__name__} is known.", "note")]
-
-
-def _spread(exhibit: Spread) -> list[Block]:
+@draws(Spread)
+def spread(exhibit: Spread) -> list[Block]:
+    """How a number is spread over the records: a histogram, mean and quantiles."""
     kinds = {kind: values[np.isfinite(values)] for kind, values in exhibit.values.items()}
     whole = np.concatenate([*kinds.values()])
     if not len(whole):
@@ -79,7 +49,9 @@ def _quantiles(kind: str, values: np.ndarray) -> tuple[str, ...]:
     return (kind, f"{len(values):,}", *(f"{number:.4g}" for number in numbers))
 
 
-def _edits(exhibit: Edits) -> list[Block]:
+@draws(Edits)
+def edits(exhibit: Edits) -> list[Block]:
+    """How many words are right, and the most frequent mistakes."""
     kinds = {"right": 0, "mistaken": 0, "left out": 0, "put in": 0}
     for (wanted, answered), count in exhibit.pairs.items():
         kind = "right" if wanted == answered else "put in" if not wanted else "left out" if not answered else "mistaken"
@@ -96,7 +68,9 @@ def _edits(exhibit: Edits) -> list[Block]:
     return [Text(says), table] if rows else [Text(says)]
 
 
-def _gallery(exhibit: Gallery) -> list[Block]:
+@draws(Gallery)
+def gallery(exhibit: Gallery) -> list[Block]:
+    """Records side by side, or as rows of a table."""
     if not exhibit.examples:
         return [Text("There is none.", "note")]
     among = f" {len(exhibit.examples)} of {exhibit.among:,}." if exhibit.among > len(exhibit.examples) else ""

@@ -1,0 +1,68 @@
+"""Meaning of metrics: what each one is called, what it says and which way is better, registered beside the metric."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from suite.errors import InputError
+
+Better = Literal["higher", "lower", "near 1", ""]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """A metric as a person reads it.
+
+    Attributes:
+        title: as a person says it.
+        meaning: what it is, and what is good, in a sentence or two.
+        better: which way; ``"near 1"`` for ratios that should be 1; empty where no way is better by itself.
+        share: whether it is a share of something, and so written in percent.
+    """
+
+    title: str
+    meaning: str
+    better: Better = ""
+    share: bool = False
+
+
+METRICS: dict[str, Meaning] = {}
+"""Name -> meaning, of all metrics whose modules are loaded."""
+
+
+def register_metric(name: str, meaning: str, better: Better = "", *, title: str = "", share: bool = False) -> Meaning:
+    """Say what a metric means; the same may be said again, as where a module is loaded twice.
+
+    Args:
+        name: as `Task.score` and `Task.loss` call it.
+        meaning: what it is, and what is good, in a sentence or two.
+        better: which way; empty where no way is better by itself.
+        title: as a person says it; empty: the name.
+        share: whether it is a share of something, and so written in percent.
+
+    Raises:
+        InputError: the name has another meaning already.
+    """
+    made = Meaning(title or _plain(name), meaning, better, share)
+    if METRICS.setdefault(name, made) != made:
+        where = f'metric "{name}"'
+        raise InputError(where, "has another meaning already.", found=METRICS[name].meaning, fix="give it another name")
+    return made
+
+
+def meaning(name: str) -> Meaning:
+    """What is known of a metric; of one that nobody registered, its name."""
+    return METRICS.get(name) or Meaning(_plain(name), "A metric of this task; its documentation says more.")
+
+
+def better(name: str) -> Better:
+    """Which way a metric is better; empty where no way is, or nobody said it."""
+    return meaning(name).better
+
+
+def lower_is_better(best: str) -> bool:
+    """Of a metric as ``train.best`` names it: a leading minus says so, else its meaning does."""
+    return best.startswith("-") or better(best) == "lower"
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")

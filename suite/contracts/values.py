@@ -1,0 +1,187 @@
+"""Checks of values against an Input, before anything is decoded: types, sizes, headers of files."""
+
+import base64
+import binascii
+import io
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from suite.contracts.signature import Input
+
+CHANNELS = 8
+"""Most channels of a recording: each is as long as the whole."""
+LARGEST = 1e308
+"""Largest number, either way."""
+ITEMS = 1_000
+"""Most items of a list, where the signature says nothing."""
+IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
+"""What Pillow may decode; its parsers of rarer formats stay shut."""
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+"""Extensions of images."""
+AUDIO = (".wav", ".flac", ".ogg", ".mp3")
+"""Extensions of recordings."""
+
+Limits = Mapping[str, float]
+"""A unit (``"characters"``, ``"pixels"``, ``"seconds"``) -> how many of it one value may have."""
+
+
+class Unfit(Exception):
+    """A value that does not fit its Input.
+
+    Args:
+        code: the reason as one word, for programs.
+        message: the reason as the rest of a sentence that begins with the input's name.
+        fix: what can be sent instead.
+        status: of HTTP: 400 for what is wrong, 413 for what is too large.
+        place: the part of the value at fault, such as ``"[2]"``.
+    """
+
+    def __init__(self, code: str, message: str, *, fix: str = "", status: int = 400, place: str = ""):
+        super().__init__(message)
+        self.code, self.message, self.fix, self.status, self.place = code, message, fix, status, place
+
+
+def json_type(value: Any) -> str:
+    """What JSON calls a value, with its article."""
+    if value is None:
+        return "null"
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array"}
+    return names.get(type(value), "an object")
+
+
+def wrong_type(wanted: str, value: Any) -> Unfit:
+    """The refusal of a value that is none of ``wanted``, such as ``"a string"``."""
+    return Unfit("wrong_type", f"must be {wanted}, not {json_type(value)}.")
+
+
+def least(*limits: float) -> float:
+    """The strictest limit of those that are set."""
+    return min((limit for limit in limits if limit), default=math.inf)
+
+
+def text(each: Input, value: Any, limits: Limits) -> str:
+    """A string of Unicode, within the limit of the input and of all texts."""
+    return characters(value, least(limits.get("characters", 0), each.limit))
+
+
+def characters(value: Any, most: float, wanted: str = "a string") -> str:
+    """A string of Unicode of at most ``most`` characters."""
+    if not isinstance(value, str):
+        raise wrong_type(wanted, value)
+    if len(value) > most:
+        raise Unfit("text_too_long", f"has {len(value):,} characters, of at most {most:,.0f}.")
+    try:
+        value.isascii() or value.encode()
+    except UnicodeEncodeError as error:
+        message = f"holds half of a surrogate pair at character {error.start}, which is no text."
+        raise Unfit("invalid_text", message) from None
+    return value
+
+
+def number(each: Input, value: Any, limits: Limits) -> float:
+    """A finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong_type("a number", value)
+    try:
+        made = float(value)
+    except OverflowError:
+        made = math.inf
+    if not abs(made) <= LARGEST:
+        raise Unfit("number_too_large", "is larger than any number that is computed with.")
+    return made
+
+
+def category(each: Input, value: Any, limits: Limits) -> Any:
+    """A string, a number or a boolean."""
+    if isinstance(value, str):
+        return characters(value, least(limits.get("characters", 0)))
+    if not isinstance(value, bool | int | float):
+        raise wrong_type("a string, a number or a boolean", value)
+    number(each, float(value) if isinstance(value, bool) else value, limits)
+    return value
+
+
+def several(each: Input, value: Any, limits: Limits) -> list[Any]:
+    """A list of categories."""
+    if not isinstance(value, list):
+        raise wrong_type("an array", value)
+    if len(value) > (most := least(ITEMS, each.limit)):
+        raise Unfit("list_too_long", f"has {len(value):,} items, of at most {most:,.0f}.")
+    items = []
+    for place, item in enumerate(value):
+        try:
+            items.append(category(each, item, limits))
+        except Unfit as error:
+            error.place = f"[{place}]{error.place}"
+            raise
+    return items
+
+
+def image(each: Input, value: Any, limits: Limits) -> bytes:
+    """The bytes of a still image, its size judged by the header."""
+    data = content(value)
+    width, height = _image_size(data)
+    most = least(limits.get("pixels", 0), each.limit)
+    if width * height > most:
+        message = f"the image has {width:,} x {height:,} pixels, of at most {most:,.0f}."
+        raise Unfit("too_many_pixels", message, status=413, fix="scale it down")
+    return data
+
+
+def _image_size(data: bytes) -> tuple[int, int]:
+    """Width and height by the header; nothing is unpacked."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as opened:
+            if getattr(opened, "is_animated", False):  # a property of the formats that have frames
+                raise Unfit("animated_image", "the image is animated; a still one is wanted.")
+            return opened.width, opened.height
+    except Image.DecompressionBombError as error:
+        raise Unfit("too_many_pixels", f"{error}.", status=413, fix="scale it down") from None
+    except UnidentifiedImageError:
+        message = f"the file is no image that is read here; {', '.join(IMAGE_FORMATS)} are."
+        raise Unfit("unreadable_image", message) from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise Unfit("unreadable_image", f"the image is damaged: {error}"[:300]) from None
+
+
+def audio(each: Input, value: Any, limits: Limits) -> bytes:
+    """The bytes of a recording, its length judged by the header."""
+    data = content(value)
+    seconds, channels = _audio_size(data)
+    most = least(limits.get("seconds", 0), each.limit)
+    if seconds > most:
+        message = f"the recording lasts {seconds:,.1f} s, of at most {most:g}."
+        raise Unfit("recording_too_long", message, status=413, fix="cut it into parts")
+    if channels > CHANNELS:
+        message = f"the recording has {channels} channels, of at most {CHANNELS}."
+        raise Unfit("too_many_channels", message, status=413, fix="mix it down to one")
+    return data
+
+
+def _audio_size(data: bytes) -> tuple[float, int]:
+    """Seconds and channels by the header; nothing is unpacked."""
+    import soundfile
+
+    try:
+        about = soundfile.info(io.BytesIO(data))
+    except (soundfile.LibsndfileError, OSError, ValueError):
+        message = f"the file is no recording that is read here, or a damaged one; {' '.join(AUDIO)} are."
+        raise Unfit("unreadable_recording", message) from None
+    return about.frames / max(about.samplerate, 1), about.channels
+
+
+def content(value: Any) -> bytes:
+    """The bytes of a file: an uploaded one as it is, or one in JSON: base64, with or without ``data:...;base64,``."""
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise wrong_type("a string (the file in base64)", value)
+    head, comma, rest = value.partition(",")
+    try:
+        return base64.b64decode(rest if comma and head.startswith("data:") else value, validate=True)
+    except (binascii.Error, ValueError):
+        fix = "send the file itself, as multipart/form-data or as the body"
+        raise Unfit("invalid_base64", "is not base64.", fix=fix) from None

@@ -1,0 +1,175 @@
+"""Drawings of values that a model is given and answers with, by the name that their kind gives (`Kind.drawing`)."""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from suite.contracts.kinds import input_kind, output_kind
+from suite.contracts.signature import File, Input, Output
+from suite.data.preprocessing.image import decode
+from suite.errors import InputError
+from suite.evaluation.artifacts import Image
+from suite.reporting import pictures
+from suite.reporting.blocks import Audio, Items, Picture, Shown
+
+MOST_BYTES = 2 << 20
+"""Bytes of the largest recording that a page carries."""
+FIRST = 6
+"""Numbers of a vector, and items of a list, that are shown."""
+_SOUNDS = {b"RIFF": "audio/wav", b"fLaC": "audio/flac", b"OggS": "audio/ogg"}
+_COLOUR = (216, 67, 21)
+
+
+@dataclass(frozen=True)
+class Given:
+    """One record as it was asked.
+
+    Attributes:
+        inputs: of the codec.
+        record: value by column.
+    """
+
+    inputs: Sequence[Input]
+    record: Mapping[str, Any]
+
+    def first(self, drawing: str) -> Any:
+        """The value of the first input that is drawn so; None where there is none."""
+        names = [each.name for each in self.inputs if input_kind(each.kind).drawing == drawing]
+        return next((self.record[name] for name in names if name in self.record), None)
+
+
+ValueDrawing = Callable[[Any, str, Given], Sequence[Shown]]
+"""(value, its name, the record that was asked) -> what stands for it on the page."""
+VALUES: dict[str, ValueDrawing] = {}
+"""Name of a drawing -> what draws a value."""
+
+
+def draws_value(name: str) -> Callable[[ValueDrawing], ValueDrawing]:
+    """Register the decorated function as the drawing ``name``, for a kind of one's own to name it."""
+
+    def register(drawing: ValueDrawing) -> ValueDrawing:
+        VALUES[name] = drawing
+        return drawing
+
+    return register
+
+
+def shown(signature: Input | Output, value: Any, given: Given) -> Sequence[Shown]:
+    """What stands for a value of an input or an output; its text where its kind has no drawing or it can't be drawn."""
+    kind = input_kind(signature.kind) if isinstance(signature, Input) else output_kind(signature.kind)
+    if value is None or kind.drawing not in VALUES:
+        return [short(value)]
+    try:
+        return VALUES[kind.drawing](value, signature.name, given)
+    except InputError:  # such as an image in a format that isn't read here
+        return [short(value)]
+
+
+def short(value: Any, most: int = 300) -> str:
+    """A value as a text of at most ``most`` characters."""
+    if isinstance(value, File):
+        return f"{value.media_type}, {len(value.data):,} bytes"
+    if isinstance(value, bytes):
+        return f"{len(value):,} bytes"
+    if isinstance(value, np.ndarray) and value.ndim:
+        return f"{value.dtype} {'x'.join(map(str, value.shape))}"
+    if isinstance(value, float | np.floating):
+        return f"{value:.4f}".rstrip("0").rstrip(".")
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {short(each)}" for name, each in value.items())
+    text = str(value)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+@draws_value("text")
+def text(value: Any, name: str, given: Given) -> Sequence[Shown]:
+    """The value in words."""
+    return [short(value)]
+
+
+@draws_value("image")
+def image(value: Any, name: str, given: Given) -> Sequence[Shown]:
+    """A picture, scaled down where it is large."""
+    if isinstance(value, File) and not value.media_type.startswith("image/"):
+        return [short(value)]
+    pixels = decode(value.data if isinstance(value, File) else value)
+    return [pictures.image(Image(pixels), name)]
+
+
+@draws_value("audio")
+def audio(value: Any, name: str, given: Given) -> Sequence[Shown]:
+    """A player, where the recording is a file and not too long to carry."""
+    if isinstance(value, str | Path) and Path(value).is_file():
+        value = Path(value).read_bytes()
+    if isinstance(value, bytes):
+        value = File(_SOUNDS.get(value[:4], "audio/mpeg"), value)
+    if not isinstance(value, File) or not value.media_type.startswith("audio/") or len(value.data) > MOST_BYTES:
+        return [short(value)]
+    return [Audio(pictures.uri(value.media_type, value.data), name)]
+
+
+@draws_value("ranking")
+def ranking(value: Any, name: str, given: Given) -> Sequence[Shown]:
+    """Items in their order, with their scores."""
+    rows = [(short(item.get("title", item["item"])), short(item["score"]) if "score" in item else "") for item in value]
+    return [_items(rows)]
+
+
+@draws_value("spans")
+def spans(value: Any, name: str, given: Given) -> Sequence[Shown]:
+    """Each span with its label."""
+    said = given.first("text")
+    whole = said if isinstance(said, str) else ""
+    rows = [(short(span.get("text", whole[span["start"] : span["end"]])), _labelled(span)) for span in value]
+    return [_items(rows)]
+
+
+@draws_value("boxes")
+def boxes(value: Any, name: str, given: Given) -> Sequence[Shown]:
+    """Boxes over the image that was asked, and what is in them."""
+    rows = _items([(_labelled(each), ", ".join(f"{side:.0f}" for side in each["box"])) for each in value])
+    asked = given.first("image")
+    if asked is None:
+        return [rows]
+    return [_framed(decode(asked), value, f"{name}: {', '.join(map(_labelled, value)) or 'none'}"), rows]
+
+
+@draws_value("vector")
+def vector(value: Any, name: str, given: Given) -> Sequence[Shown]:
+    """How many numbers, their length, and the first of them."""
+    numbers = np.asarray(value, np.float64)
+    first = ", ".join(f"{number:.3g}" for number in numbers[:FIRST]) + (", …" if len(numbers) > FIRST else "")
+    return [f"{len(numbers):,} numbers of length {np.linalg.norm(numbers):.4g}: {first}"]
+
+
+def _items(rows: Sequence[tuple[str, str]]) -> Items:
+    more = [(f"and {len(rows) - FIRST} more", "")] if len(rows) > FIRST else []
+    return Items((*rows[:FIRST], *more))
+
+
+def _labelled(part: Mapping[str, Any]) -> str:
+    share = f" {100 * part['probability']:.0f} %" if "probability" in part else ""
+    return f"{part['label']}{share}"
+
+
+def _framed(pixels: np.ndarray, found: Sequence[Mapping[str, Any]], alt: str) -> Picture:
+    """The image with a frame around each box, [left, top, right, bottom] in its pixels."""
+    from PIL import Image as Pillow
+    from PIL import ImageDraw
+
+    made = Pillow.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+    scale = min(1.0, pictures.LARGEST / max(made.size))
+    made = made.resize((max(1, round(made.width * scale)), max(1, round(made.height * scale))))
+    draw = ImageDraw.Draw(made)
+    for each in found:
+        left, top, right, bottom = (scale * side for side in each["box"])
+        (left, right), (top, bottom) = sorted((left, right)), sorted((top, bottom))
+        draw.rectangle((left, top, right, bottom), outline=_COLOUR, width=2)
+    file = io.BytesIO()
+    made.save(file, "PNG")
+    small = max(made.size) <= pictures.SMALL
+    return Picture(pictures.uri("image/png", file.getvalue()), alt, "small" if small else "photo")

@@ -1,0 +1,79 @@
+"""The page's widgets without a browser: each kind of output drawn by the name that the server gives."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from suite.codecs.answers import class_outputs, probability
+from suite.contracts.kinds import output_kind
+from suite.contracts.signature import File, Output
+from suite.serving.app import PAGE
+
+NODE = shutil.which("node")
+EVIL = "<img src=x onerror=alert(1)>"
+
+pytestmark = pytest.mark.skipif(not NODE, reason="there is no node (apt-get install nodejs)")
+
+
+@pytest.fixture(scope="module")
+def module(tmp_path_factory):
+    """The page's modules where node takes them for modules."""
+    folder = shutil.copytree(PAGE, tmp_path_factory.mktemp("page") / "page")
+    (folder / "package.json").write_text('{"type": "module"}')
+    return folder / "answers.js"
+
+
+def drawn(module, answer, outputs, **context):
+    described = [{**dataclasses.asdict(each), "widget": output_kind(each.kind).shown_by(each)} for each in outputs]
+    given = json.dumps({"answer": answer, "context": {"outputs": described, **context}})
+    script = str(Path(__file__).with_name("widgets.mjs"))
+    done = subprocess.run([NODE, script, str(module), given], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_classes(module):
+    answer = {"label": EVIL, "probability": 0.75, "top": {EVIL: 0.75, "b": 0.25}}
+    html = drawn(module, answer, class_outputs([EVIL, "b"]))
+    assert '<p class="verdict">&lt;img src=x' in html and "<img src=x" not in html
+    assert html.count("75.0 %") == 1 and html.index("75.0 %") < html.index("25.0 %"), "the bars say it, once"
+    alone = drawn(module, {"label": "a", "probability": 0.75}, class_outputs(["a"]))
+    assert '<p class="verdict">a, 75.0 %</p>' in alone
+    event = drawn(
+        module, {"probability": 0.5, "unseen": 2}, (probability("of the event"), Output(name="unseen", kind="number"))
+    )
+    assert '<p class="verdict">50.0 %</p>' in event and "<dt>Unseen</dt><dd>2</dd>" in event
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        ("text", EVIL, '<p class="said">&lt;img src=x onerror=alert(1)></p>'),
+        ("text", " ", '<p class="said empty">Nothing.</p>'),
+        ("ranking", [{"item": 3, "title": EVIL, "score": 0.5}], "&lt;img src=x"),
+        ("spans", [{"start": 1, "end": 3, "label": "PLACE"}], "PLACE: nc"),
+        ("boxes", [{"box": [0, 0, 1, 1], "label": "cat", "probability": 0.8}], "80.0 %"),
+        ("vector", [3, 4], "<dt>Length</dt><dd>5.000</dd>"),
+        ("image", File("image/png", b"p").to_json(), '<img src="data:image/png;base64,cA==" alt="Value">'),
+        ("mask", {"media_type": "text/html", "data": "cA=="}, "Value cannot be shown."),
+        ("heatmap", {"media_type": "image/png", "data": '"><b>'}, "Value cannot be shown."),
+        ("audio", File("audio/wav", b"s").to_json(), 'src="data:audio/wav;base64,cw=="'),
+        ("audio", None, "<dt>Value</dt><dd>null</dd>"),
+    ],
+)
+def test_each_kind(module, kind, value, expected):
+    html = drawn(module, {"value": value}, [Output(name="value", kind=kind)], given={"text": "Once"})
+    assert expected in html and "<b>" not in html and "<img src=x" not in html
+
+
+def test_a_continuation_follows_what_was_asked(module):
+    html = drawn(module, {"value": " upon"}, [Output(name="value", kind="text", after="text")], given={"text": "Once"})
+    assert '<span class="given">Once</span> upon' in html
+
+
+def test_what_no_output_names_is_shown_as_it_is(module):
+    assert "<dt>More of it</dt><dd>{&quot;a&quot;:1}</dd>" in drawn(module, {"more_of_it": {"a": 1}}, [])
