@@ -170,7 +170,9 @@ class AudioFeatures(Preprocessor):
     """
 
     suffix: ClassVar[str] = ".json"
-    of: ClassVar[str] = "audio"
+
+    column: str = "audio"
+    """Field of the task that names the column of recordings."""
 
     kind: Literal["spectral", "samples"] = "spectral"
     """spectral: features of frames; samples: the waveform itself, each of zero mean and unit deviation, as wav2vec
@@ -229,7 +231,7 @@ class AudioFeatures(Preprocessor):
         content = {"mean": np.round(mean, 6).tolist(), "std": np.round(std, 6).tolist(), "stored": stored}
         path.write_text(json.dumps(content))
 
-    def dims(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, int]:
         """``inputs``: features a frame; nothing for samples."""
         return {} if self.kind == "samples" else {"inputs": len(self.mean)}
 
