@@ -86,10 +86,27 @@ def apply_flags(experiment: "Experiment", arguments: list[str], program: str) ->
 
 
 def _grammar() -> Any:
-    """How tyro reads a field that holds a text, or one for each part of a model: ``SOURCE``, or ``PART=SOURCE ...``."""
+    """How tyro reads fields that hold one value, or one by name: ``SOURCE`` or ``PART=SOURCE ...``, and ``8 16`` or
+    ``AXIS=8,16 ...``."""
     from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
     registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def by_axis(info: PrimitiveTypeInfo) -> Any:
+        if info.type != tuple[int, ...] | Mapping[str, tuple[int, ...]]:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs="*",
+            metavar="[INT ...]|[AXIS=INT,INT ...]",
+            instance_from_str=lengths,
+            is_instance=lambda value: isinstance(value, tuple | Mapping),
+            str_from_instance=lambda value: (
+                list(map(str, value))
+                if isinstance(value, tuple)
+                else [f"{axis}={','.join(map(str, known))}" for axis, known in value.items()]
+            ),
+        )
 
     @registry.primitive_rule
     def by_part(info: PrimitiveTypeInfo) -> Any:
@@ -106,6 +123,18 @@ def _grammar() -> Any:
         )
 
     return registry
+
+
+def lengths(arguments: list[str]) -> tuple[int, ...] | dict[str, tuple[int, ...]]:
+    """Padded lengths of the default axis, or by axis from ``AXIS=8,16``; plain numbers beside these are the default's.
+
+    Raises:
+        ValueError: an argument is neither.
+    """
+    plain = tuple(int(argument) for argument in arguments if "=" not in argument)
+    named = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    by_axis = {axis: tuple(map(int, known.split(","))) for axis, known in named.items()}
+    return {**({"": plain} if plain else {}), **by_axis} if by_axis else plain
 
 
 def sources(arguments: list[str]) -> str | dict[str, str]:

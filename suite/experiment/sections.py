@@ -95,9 +95,9 @@ class Pipeline:
     """Processes that encode batches. 0: a thread of this process."""
     prefetch: int = 4
     """Batches prepared ahead."""
-    buckets: tuple[int, ...] = ()
+    buckets: tuple[int, ...] | Mapping[str, tuple[int, ...]] = ()
     """Padded lengths for ragged data, rising; each compiles once. Empty: about four, multiples of 8 near the quantiles
-    of the lengths."""
+    of the lengths. Of a task whose rows run along several axes AXIS=LENGTH,LENGTH for each that should not be so."""
 
 
 @dataclass(frozen=True, kw_only=True)

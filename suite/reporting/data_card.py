@@ -9,6 +9,7 @@ import numpy as np
 
 from suite.contracts.data import Data, Source
 from suite.data.inspection import inspect
+from suite.data.pipeline.dispatches import stored_lengths
 from suite.data.sources.memory import SPLITS
 from suite.errors import InputError
 from suite.experiment import recipes, serialization
@@ -146,10 +147,18 @@ def _lengths(splits: Mapping[str, Any], folder: Path) -> Table:
         if spread["max"] > 1
     ]
     for split in SPLITS:
-        stored = folder / "assets" / f"lengths-{split}.npy"
-        if stored.exists() and len(lengths := np.load(stored, allow_pickle=False)):
+        stored = stored_lengths(folder / "assets" / f"lengths-{split}.npy")
+        for axis, lengths in stored.items():
+            if not len(lengths):
+                continue
             spread = np.percentile(lengths, [0, 50, 95, 100], method="inverted_cdf").astype(int).tolist()
-            rows.append((split, "as the model reads it", *(f"{value:,}" for value in spread)))
+            rows.append(
+                (
+                    split,
+                    f"{axis}, as the model reads it" if axis else "as the model reads it",
+                    *(f"{value:,}" for value in spread),
+                )
+            )
     return Table(
         ("split", "length of", "least", "median", "95 %", "most"),
         tuple(rows),

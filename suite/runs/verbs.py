@@ -226,7 +226,7 @@ def plan(experiment: Experiment, devices: str = "") -> dict[str, Any]:
         bound = prepare(pretrained.adopt(experiment), Path(folder), source)
         train = bound.train
         order = make_plan(bound.task, source, train.batch_size, seed=None, buckets=bound.pipeline.buckets)
-        longest = max(range(order.batches_per_epoch), key=lambda i: order.batch(i)[1])
+        longest = max(range(order.batches_per_epoch), key=lambda i: sum(order.padded_lengths(i).values()))
         batch = Encoder(bound.task, source, order, augment=True)((longest, 1))["batch"]
         shapes = {name: (value.shape, str(value.dtype)) for name, value in batch.items()}
         steps = total_steps(train, order)

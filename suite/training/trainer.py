@@ -306,8 +306,8 @@ def _train(
 ) -> None:
     """Until the items end, patience does, or the run is interrupted."""
     program = loop.program
-    lengths, at_once = len(plan.buckets), loop.experiment.train.steps_per_dispatch
-    step = program.halves if program.halves and lengths > 1 and at_once == 1 else program.step
+    shapes_in_all, at_once = plan.shapes, loop.experiment.train.steps_per_dispatch
+    step = program.halves if program.halves and shapes_in_all > 1 and at_once == 1 else program.step
     shapes: set[Any] = set()
     loop.since = time.perf_counter()
     for item, batch in to_device(items, placer(program.mesh, part, leading=1)):
@@ -335,7 +335,7 @@ def _compiles(log: Log, shapes: set[Any], item: Dispatch, plan: Plan) -> bool:
     if shape in shapes:
         return False
     shapes.add(shape)
-    expected = max(len(plan.buckets), 1) + 1  # and the shorter dispatch at the end
+    expected = plan.shapes + 1  # and the shorter dispatch at the end
     if item.first >= 2 and len(shapes) > expected:
         log.say(f"warning: step {item.first} compiles again, for shapes {dict(shape)}")
     return True

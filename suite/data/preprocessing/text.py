@@ -7,7 +7,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -220,4 +220,5 @@ def token_dropout(tokens: Ragged, rate: float, rng: np.random.Generator, *, keep
     if keep_last:
         keep[ends[lengths > 0] - 1] = True
     rows = np.repeat(np.arange(len(lengths)), lengths)
-    return Ragged(tokens.values[keep], np.bincount(rows[keep], minlength=len(lengths)).astype(np.int64))
+    kept = np.bincount(rows[keep], minlength=len(lengths)).astype(np.int64)
+    return replace(tokens, values=tokens.values[keep], lengths=kept)
