@@ -18,7 +18,7 @@ from suite.bundles import manifest, programs
 from suite.bundles.answering import answer
 from suite.bundles.manifest import AGAIN, Manifest, Signature
 from suite.bundles.programs import Program
-from suite.contracts.batch import Columns
+from suite.contracts.batch import Columns, Ragged
 from suite.contracts.codec import Codec
 from suite.contracts.kinds import input_kind
 from suite.contracts.preprocessor import Preprocessor
@@ -149,31 +149,49 @@ class Bundle:
         return self.codec.encode(columns)
 
     def bucket(self, rows: Mapping[str, Any]) -> int:
-        """The least length with a program that holds the rows.
+        """The least length with a program that holds the rows, along the default axis.
 
         Raises:
-            InputError: they are longer than any.
+            InputError: they are longer than any, or than the one length that another axis has.
         """
-        length = bucket(rows, self.lengths)
-        if length not in self.programs:
-            raise InputError(
-                f'input "{self.codec.primary}"',
-                "is longer than the model takes.",
-                found=str(length),
-                fix=f"at most {self.lengths[-1]}",
-            )
-        return length
+        return self.padded_lengths(rows)[""]
+
+    def padded_lengths(self, rows: Mapping[str, Any]) -> dict[str, int]:
+        """The length that the rows are padded to along each axis: of the default one `bucket`, of another the only one
+        that the programs have.
+
+        Raises:
+            InputError: rows are longer.
+        """
+        known = {"": self.lengths, **{axis: (length,) for axis, length in self._others(rows).items()}}
+        lengths = {axis: bucket(rows, fitting, axis) for axis, fitting in known.items()}
+        for axis, length in lengths.items():
+            if length not in known[axis]:
+                raise InputError(
+                    f'input "{axis or self.codec.primary}"',
+                    "is longer than the model takes.",
+                    found=str(length),
+                    fix=f"at most {known[axis][-1]}",
+                )
+        return lengths
+
+    def _others(self, rows: Mapping[str, Any]) -> dict[str, int]:
+        """Axis -> the length that its rows have in every program, of all axes but the default one."""
+        named = {
+            name: value for name, value in rows.items() if isinstance(value, Ragged) and value.axis and not value.to
+        }
+        return {value.axis: int(self.signature.inputs[name].shape[1] or 0) for name, value in named.items()}
 
     def outputs(self, rows: dict[str, Any], length: int, size: int = 0) -> dict[str, np.ndarray]:
         """What the model says of encoded rows, each array (n, ...).
 
         Args:
             rows: n of them, see `encode`.
-            length: that they are padded to, see `bucket`.
+            length: that they are padded to along the default axis, see `bucket`.
             size: rows that their batch is filled up to, so that few sizes are compiled; 0: n.
         """
         real = np.arange(max(size, count(rows))) < count(rows)
-        batch = pad(rows, real, length)
+        batch = pad(rows, real, {"": length, **self._others(rows)})
         taken = {name: batch[name] for name in self.signature.inputs}
         made = jax.device_get(self.programs[length](self.weights, taken))
         return {name: np.asarray(value)[real] for name, value in made.items()}

@@ -9,7 +9,7 @@ def inspect(arguments: list[str]) -> None:
     from suite.data.inspection import inspect as look
     from suite.data.inspection import render
     from suite.data.sources.datasets import from_path
-    from suite.training.preprocessors import preprocessors_of
+    from suite.training.preprocessors import column_of, preprocessors_of
 
     if arguments[:1] != ["inspect"]:
         given = " ".join(arguments[:1]) or "nothing"
@@ -21,7 +21,7 @@ def inspect(arguments: list[str]) -> None:
     experiment = resolve(word(options, "EXPERIMENT", "suite data inspect --data PATH"), options, "data inspect")
     task = experiment.task
     print(render(look(task.data.open)))  # type: ignore[attr-defined]
-    for asset in preprocessors_of(task).values():
-        about = asset.describe(task.source("train"), getattr(task, asset.of))
+    for name, asset in preprocessors_of(task).items():
+        about = asset.describe(task.source("train"), column_of(task, name, asset))
         if about:
             print(about)

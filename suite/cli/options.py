@@ -1,8 +1,10 @@
 """What verbs are given: words, flags of their own, and fields of the experiment."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from suite.errors import InputError
 
@@ -71,15 +73,83 @@ def apply_flags(experiment: "Experiment", arguments: list[str], program: str) ->
 
     arguments = [re.sub(r"^--finetune(?==|$)", "--finetune.kind", argument) for argument in arguments]
     about = f"Every field of the experiment. Other flags: {' '.join(program.split()[:2])} --help."
-    return tyro.cli(
-        Experiment,
-        default=experiment,
-        args=arguments,
-        prog=program,
-        description=about,
-        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
-        use_underscores=True,
-    )
+    with _grammar():
+        return tyro.cli(
+            Experiment,
+            default=experiment,
+            args=arguments,
+            prog=program,
+            description=about,
+            config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
+            use_underscores=True,
+        )
+
+
+def _grammar() -> Any:
+    """How tyro reads fields that hold one value, or one by name: ``SOURCE`` or ``PART=SOURCE ...``, and ``8 16`` or
+    ``AXIS=8,16 ...``."""
+    from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def by_axis(info: PrimitiveTypeInfo) -> Any:
+        if info.type != tuple[int, ...] | Mapping[str, tuple[int, ...]]:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs="*",
+            metavar="[INT ...]|[AXIS=INT,INT ...]",
+            instance_from_str=lengths,
+            is_instance=lambda value: isinstance(value, tuple | Mapping),
+            str_from_instance=lambda value: (
+                list(map(str, value))
+                if isinstance(value, tuple)
+                else [f"{axis}={','.join(map(str, known))}" for axis, known in value.items()]
+            ),
+        )
+
+    @registry.primitive_rule
+    def by_part(info: PrimitiveTypeInfo) -> Any:
+        if info.type != str | Mapping[str, str]:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs="*",
+            metavar="SOURCE|[PART=SOURCE ...]",
+            instance_from_str=sources,
+            is_instance=lambda value: isinstance(value, str | Mapping),
+            str_from_instance=lambda value: (
+                [value] if isinstance(value, str) else [f"{part}={source}" for part, source in value.items()]
+            ),
+        )
+
+    return registry
+
+
+def lengths(arguments: list[str]) -> tuple[int, ...] | dict[str, tuple[int, ...]]:
+    """Padded lengths of the default axis, or by axis from ``AXIS=8,16``; plain numbers beside these are the default's.
+
+    Raises:
+        ValueError: an argument is neither.
+    """
+    plain = tuple(int(argument) for argument in arguments if "=" not in argument)
+    named = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    by_axis = {axis: tuple(map(int, known.split(","))) for axis, known in named.items()}
+    return {**({"": plain} if plain else {}), **by_axis} if by_axis else plain
+
+
+def sources(arguments: list[str]) -> str | dict[str, str]:
+    """One source, which may be empty, or one for each part of a model, from ``PART=SOURCE``.
+
+    Raises:
+        ValueError: several arguments that are not all of that form, or a part that is named twice.
+    """
+    parts = [re.match(r"([A-Za-z]\w*)=(.+)$", argument) for argument in arguments]
+    if len(arguments) == 1 and (parts[0] is None or Path(arguments[0]).exists()):
+        return arguments[0]
+    by_part = {part[1]: part[2] for part in parts if part}
+    if len(by_part) != len(arguments):
+        raise ValueError("one SOURCE, or PART=SOURCE once for each part")
+    return by_part or ""
 
 
 def word(options: Options, name: str, fix: str) -> str:

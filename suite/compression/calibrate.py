@@ -10,7 +10,7 @@ from flax import nnx
 
 from suite.contracts.batch import Batch
 from suite.contracts.task import Task
-from suite.data.pipeline.padding import batched
+from suite.data.pipeline.padding import Buckets, batched
 from suite.errors import InputError
 from suite.nn.quant.layers import Range, Rounded
 from suite.surgery import quantize_weights
@@ -19,7 +19,7 @@ ROWS = 64
 """Records of a batch."""
 
 
-def training_batches(task: Task, records: int, seed: int, lengths: tuple[int, ...]) -> Iterator[Batch]:
+def training_batches(task: Task, records: int, seed: int, buckets: Buckets) -> Iterator[Batch]:
     """Whole batches of at most ``records`` records of the training split, drawn by ``seed``.
 
     Raises:
@@ -33,7 +33,7 @@ def training_batches(task: Task, records: int, seed: int, lengths: tuple[int, ..
     chosen = np.random.default_rng(seed).permutation(len(source))[:records]
     size = min(ROWS, len(chosen))
     for start in range(0, len(chosen) - size + 1, size):
-        yield batched(task.encode(source[np.sort(chosen[start : start + size])]), lengths)
+        yield batched(task.encode(source[np.sort(chosen[start : start + size])]), buckets)
 
 
 def calibrate(model: nnx.Module, forward: Callable[[Any, Batch], Any], batches: Iterable[Batch]) -> None:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from suite.contracts.batch import Batch
-from suite.data.pipeline.padding import batched, decides_length, row_lengths
+from suite.data.pipeline.padding import axes, batched, row_lengths
 from suite.experiment import sections
 from suite.nn.quant.layers import unpack
 from suite.planning import planning
@@ -73,10 +73,10 @@ def served(run: Run, split: str) -> Served:
     source = task.source(split)
     spread = np.linspace(0, len(source) - 1, max(SIZES)).astype(np.int64)
     encoded, middle = task.encode(source[spread]), 0
-    if any(decides_length(value) for value in encoded.values()):
-        middle = int(np.argsort(row_lengths(encoded), kind="stable")[len(spread) // 2])
+    for axis in axes(encoded)[:1]:
+        middle = int(np.argsort(row_lengths(encoded, axis), kind="stable")[len(spread) // 2])
     one = task.encode(source[spread[middle : middle + 1]])
-    batches = {1: batched(one, run.lengths), max(SIZES): batched(encoded, run.lengths)}
+    batches = {1: batched(one, run.buckets), max(SIZES): batched(encoded, run.buckets)}
     return Served(run._program.predict, *run.variables, batches)
 
 

@@ -79,7 +79,7 @@ def _without_units(run: Run, found: Sequence[Layer], settings: Pruning) -> Weigh
     else:
         whole = replace(run, experiment=sections.replace(run.experiment, {"finetune": Finetune()}))
         task, seed = run.experiment.task, run.experiment.train.seed
-        batches = training_batches(task, settings.records, seed, run.lengths)
+        batches = training_batches(task, settings.records, seed, run.buckets)
         scores = structured.taylor(found, whole._program.graph, params, rest, task, batches)
     made = structured.without(run.experiment.model, params, rest, found, scores, settings.share)
     return made.params, made.rest

@@ -104,7 +104,7 @@ def round_weights(experiment: Experiment, params: Mapping[Any, Any], rest: Any, 
     model = quantize.attach(nnx.merge(graph, params, rest), experiment.compression, quantize_weights.rounded)
     if experiment.compression.quantize == "int8-static":
         task, records = experiment.task, experiment.compression.calibrate
-        batches = training_batches(task, records, experiment.train.seed, run.lengths)
+        batches = training_batches(task, records, experiment.train.seed, run.buckets)
         calibrate(model, lambda model, batch: task.loss(model, batch, None), batches)
     _, params, rest = nnx.split(model, nnx.Param, ...)
     return nnx.to_pure_dict(params), nnx.to_pure_dict(rest)

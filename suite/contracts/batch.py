@@ -31,13 +31,16 @@ class Ragged:
     Attributes:
         values: (n, ...) all rows end to end.
         lengths: (b,) rows' lengths; their sum is n.
-        to: length that rows are padded to, for rows that run on a scale of their own, such as the transcript of a
-            recording. 0: the length of the batch's bucket, which these rows then decide.
+        to: length that rows are padded to, for rows of a fixed scale. 0: the bucket of their axis, which the longest
+            row of a batch decides.
+        axis: name of the scale that the rows run on. Rows of one axis are padded to one length; each axis has buckets
+            of its own. The default axis decides, besides, which records share a batch.
     """
 
     values: np.ndarray
     lengths: np.ndarray
     to: int = 0
+    axis: str = ""
 
     def padded(self, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Dense (b, length, ...) values, zero after each row's end, and the (b, length) bool mask of what is real.

@@ -8,6 +8,8 @@ This module loads neither JAX nor Flax: what answers requests may do without eit
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from suite.errors import InputError
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class ModelConfig(ABC):
-    """A frozen dataclass that builds one model. A field left at 0 is taken from the task (see Preprocessor.dims)."""
+    """A frozen dataclass that builds one model. A field left at 0 is taken from the task (see Preprocessor.sizes)."""
+
+    parts: "Mapping[str, ModelConfig]" = MappingProxyType({})
+    """The models that a composite one is made of, by name: a field of `suite.models.parts.Parts`, empty elsewhere."""
 
     @abstractmethod
     def build(self, *, rngs: "nnx.Rngs") -> "nnx.Module":

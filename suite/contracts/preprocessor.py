@@ -28,21 +28,26 @@ class Preprocessor(ABC):
 
     suffix: ClassVar[str]
     """Extension of the file."""
-    of: ClassVar[str]
-    """The attribute of the task that names the column this is learnt from; a tuple names several, learnt from as
-    one."""
 
     file: str = ""
     """A file fitted before. Empty: fit on the training split."""
+    column: str
+    """The attribute of the task that names the column this is learnt from; a tuple names several, learnt from as
+    one. Each class has a default, so a task with two of a kind names another for the second."""
+    part: str = ""
+    """The part of a composite model whose sizes these are; empty: the model's own."""
+    shares: bool = False
+    """Whether another preprocessor may state the same sizes, which must then be equal, as where two tokenizers index
+    one table. Without it a size that is stated twice is refused."""
 
     @abstractmethod
     def fit(self, source: Source, column: str, path: Path) -> None:
         """Learn from ``source[...][column]`` and write ``path``."""
 
     @abstractmethod
-    def dims(self) -> dict[str, Any]:
+    def sizes(self) -> dict[str, Any]:
         """Sizes, or tuples of sizes, that a model must agree with, by the name of the ModelConfig field:
-        ``{"outputs": 10}``."""
+        ``{"outputs": 10}``. Of the part ``text`` they fill ``text.outputs``."""
 
     def describe(self, source: Source, column: str) -> str:
         """What ``fit`` would make of the records, for a person to read; empty where there is nothing to decide."""

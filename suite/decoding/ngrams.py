@@ -179,7 +179,9 @@ class NGrams(Preprocessor):
     """A word model for decoding, kept with the run: an ARPA file that is there, or one counted from training."""
 
     suffix: ClassVar[str] = ".arpa"
-    of: ClassVar[str] = "text"
+
+    column: str = "text"
+    """Field of the task that names the column of texts."""
 
     arpa: str = ""
     """An ARPA file (.gz too), or ``ARCHIVE.tar.gz:PATH``. Empty: count the training transcripts."""
@@ -203,7 +205,7 @@ class NGrams(Preprocessor):
             text = write_arpa(count_ngrams((plain(said).split() for said in texts), self.order))
         path.write_text(text, encoding="utf-8")
 
-    def dims(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, int]:
         """None: no model depends on it."""
         return {}
 

@@ -95,9 +95,9 @@ class Pipeline:
     """Processes that encode batches. 0: a thread of this process."""
     prefetch: int = 4
     """Batches prepared ahead."""
-    buckets: tuple[int, ...] = ()
+    buckets: tuple[int, ...] | Mapping[str, tuple[int, ...]] = ()
     """Padded lengths for ragged data, rising; each compiles once. Empty: about four, multiples of 8 near the quantiles
-    of the lengths."""
+    of the lengths. Of a task whose rows run along several axes AXIS=LENGTH,LENGTH for each that should not be so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,11 +136,16 @@ class Checkpoint:
     """Steps between checkpoints. 0: at each evaluation."""
     keep: int = 2
     """Latest checkpoints kept; the best one is kept besides."""
-    init_from: str = ""
+    init_from: str | Mapping[str, str] = ""
     """What training starts from: a run folder (its best parameters), or published weights, as a folder with
-    config.json and safetensors or as a name on the Hugging Face hub. Empty: fresh parameters."""
+    config.json and safetensors or as a name on the Hugging Face hub. Empty: fresh parameters. Of a model of parts
+    NAME=SOURCE for each part that doesn't start fresh."""
     offline: bool = False
     """Take names on the hub from the local cache only."""
+
+    def start(self, part: str = "") -> str:
+        """What a part starts from, or the whole model where ``init_from`` names no parts; empty: fresh parameters."""
+        return self.init_from if isinstance(self.init_from, str) else self.init_from.get(part, "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +206,10 @@ def replace(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
 
 
 def _replaced(node: Any, full: str, path: list[str], value: Any) -> Any:
-    names = [f.name for f in dataclasses.fields(node)] if dataclasses.is_dataclass(node) else []
+    mapping = isinstance(node, Mapping)
+    names = (
+        list(node) if mapping else [f.name for f in dataclasses.fields(node)] if dataclasses.is_dataclass(node) else []
+    )
     if path[0] not in names:
         near = closest(path[0], names)
         better = ".".join([*full.split(".")[: -len(path)], near, *path[1:]])
@@ -211,5 +219,6 @@ def _replaced(node: Any, full: str, path: list[str], value: Any) -> Any:
             found=", ".join(names) or repr(node),
             fix=better if near else "",
         )
-    new = _replaced(getattr(node, path[0]), full, path[1:], value) if path[1:] else value
-    return dataclasses.replace(node, **{path[0]: new})
+    own = node[path[0]] if mapping else getattr(node, path[0])
+    new = _replaced(own, full, path[1:], value) if path[1:] else value
+    return {**node, path[0]: new} if mapping else dataclasses.replace(node, **{path[0]: new})

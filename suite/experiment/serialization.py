@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,23 @@ OWN_PACKAGES = ("suite",)
 
 
 def to_json(value: Any) -> Any:
-    """Dataclasses as ``{"class": "module.Name", field: value, ...}``, tuples as lists, scalars as they are."""
+    """Dataclasses as ``{"class": "module.Name", field: value, ...}``, tuples as lists, the rest as it is.
+
+    Raises:
+        InputError: a value has no place in JSON, or a mapping would be read back as a dataclass or not at all.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind = type(value)
         fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
         return {"class": f"{kind.__module__}.{kind.__qualname__}", **fields}
     if isinstance(value, tuple | list):
         return [to_json(item) for item in value]
+    if isinstance(value, Mapping):
+        wrong = [key for key in value if not isinstance(key, str) or key == "class"]
+        if wrong:
+            problem = f"a mapping with the key {wrong[0]!r} cannot be stored as JSON: it would not be read as one."
+            raise InputError("experiment", problem, found=", ".join(map(repr, value)), fix='texts other than "class"')
+        return {key: to_json(item) for key, item in value.items()}
     if value is None or isinstance(value, str | int | float | bool):
         return value
     fix = "write arrays to an .npz file and name it: suite.data.sources.datasets.ArrayFile(path=...)"
@@ -29,7 +40,8 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(value: Any, allow: tuple[str, ...] = (), own: tuple[str, ...] = OWN_PACKAGES) -> Any:
-    """The inverse of ``to_json``. Only dataclasses of the packages, or modules, ``own`` and ``allow`` are built.
+    """The inverse of ``to_json``; an object without ``class`` is a dict. Only dataclasses of the packages, or modules,
+    ``own`` and ``allow`` are built.
 
     Raises:
         InputError: the JSON names another class, or fields the class does not have.
@@ -38,7 +50,9 @@ def from_json(value: Any, allow: tuple[str, ...] = (), own: tuple[str, ...] = OW
         return tuple(from_json(item, allow, own) for item in value)
     if not isinstance(value, dict):
         return value
-    kind = _class(value.get("class"), (*own, *allow))
+    if "class" not in value:
+        return {name: from_json(item, allow, own) for name, item in value.items()}
+    kind = _class(value["class"], (*own, *allow))
     known = {f.name for f in dataclasses.fields(kind) if f.init}
     unknown = sorted(value.keys() - known - {"class"})
     if unknown:
@@ -56,7 +70,7 @@ def packages(value: Any) -> tuple[str, ...]:
     left, names = [to_json(value)], set[str]()
     while left:
         item = left.pop()
-        if isinstance(item, dict):
+        if isinstance(item, dict) and "class" in item:
             names.add(item["class"].split(".")[0])
         left += item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
     return tuple(sorted(names))

@@ -202,7 +202,8 @@ def _write(made: Run, folder: Path, asked: Mapping[str, Any], about: Mapping[str
     served, weights = _served(made)
     experiment = served.experiment
     codec, task = experiment.task.codec, experiment.task
-    inputs = tracing.inputs_of(codec.encode({name: take(values, np.arange(1)) for name, values in asked.items()}))
+    one = codec.encode({name: take(values, np.arange(1)) for name, values in asked.items()})
+    inputs = tracing.inputs_of(one, made.buckets)
     programs = tracing.trace_all(served.graph, task, weights, inputs, _lengths(made), about["platforms"])
     write_programs(folder, programs)
     safetensors.write(folder / manifest.WEIGHTS, lambda: weights.items())
@@ -279,8 +280,8 @@ def _verify(made: Run, bundle: Bundle, asked: Mapping[str, Any]) -> None:
     for start in range(0, count, ROWS):
         part = {name: take(values, np.arange(start, min(start + ROWS, count))) for name, values in asked.items()}
         rows = bundle.codec.encode(part)
-        length = bundle.bucket(rows)
-        ours, theirs = bundle.outputs(rows, length, ROWS), made.outputs(codec.encode(part), length, ROWS)
+        lengths = bundle.padded_lengths(rows)
+        ours, theirs = bundle.outputs(rows, lengths[""], ROWS), made.outputs(codec.encode(part), lengths, ROWS)
         check_outputs(ours, theirs)
         if not alike(bundle.decode(ours, part), list(codec.decode(theirs, part))):
             raise RunError("the bundle's answers are not the run's, though what the model says is")

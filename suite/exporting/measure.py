@@ -8,7 +8,7 @@ import numpy as np
 from suite.bundles.bundle import Bundle
 from suite.bundles.manifest import EXPERIMENT
 from suite.contracts.metric import MetricState
-from suite.data.pipeline.padding import pad
+from suite.data.pipeline.padding import pad, padded_lengths
 from suite.errors import InputError
 from suite.evaluation.losses import add
 from suite.runs import run
@@ -38,8 +38,8 @@ def measured(folder: str | Path, split: str = "test", batch_size: int = 0, allow
                 found=", ".join(encoded),
                 fix="suite evaluate RUN",
             )
-        length = bundle.bucket(rows)
-        outputs = bundle.outputs(rows, length, batch_size)
-        sums = add(sums, task.score(outputs, pad(encoded, np.ones(len(next(iter(outputs.values()))), bool), length)))
+        lengths = {**padded_lengths(encoded, {}), **bundle.padded_lengths(rows)}
+        outputs = bundle.outputs(rows, lengths[""], batch_size)
+        sums = add(sums, task.score(outputs, pad(encoded, np.ones(len(next(iter(outputs.values()))), bool), lengths)))
     metrics = {f"{split}/{name}": {"value": tally.value()} for name, tally in sums.items()}
     return dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, metrics=metrics))

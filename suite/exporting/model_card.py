@@ -153,7 +153,10 @@ def _making(made: Run, content: Mapping[str, Any]) -> list[str]:
     by, experiment = content["made"], made.experiment
     revision = f", revision {by['revision']}" if by["revision"] else ""
     versions = ", ".join(f"{name} {version}" for name, version in by["versions"].items())
-    start = "/".join(experiment.checkpoint.init_from.split("/")[-2:])  # a name on the hub, or the end of a path
+    begun = experiment.checkpoint.init_from
+    sources = {"": begun} if isinstance(begun, str) else begun
+    ends = {part: "/".join(source.split("/")[-2:]) for part, source in sources.items()}  # of a path, or a hub's name
+    start = ", ".join(f"{end} ({part})" if part else end for part, end in ends.items())
     lines = [
         f"- exported on {by['date']} by {by['by']}{revision}; {versions}",
         f"- recipe `{experiment.name}`, seed {experiment.train.seed}",

@@ -40,12 +40,16 @@ def named(weights: Mapping[str, Any], kind: str) -> dict[str, Any]:
     return {name.partition("/")[2]: leaf for name, leaf in weights.items() if name.startswith(f"{kind}/")}
 
 
-def inputs_of(rows: Mapping[str, Any]) -> dict[str, Array]:
-    """What a program takes for rows that are encoded like these."""
+def inputs_of(rows: Mapping[str, Any], buckets: Mapping[str, Sequence[int]] = {}) -> dict[str, Array]:
+    """What a program takes for rows that are encoded like these.
+
+    There is a program for each padded length of the default axis. Along other axes all programs have one length, the
+    largest of its ``buckets``: a program for each combination would be many.
+    """
     taken = {"mask": Array(("b",), "bool")}
     for name, value in rows.items():
         if isinstance(value, Ragged):
-            size = value.to or "length"
+            size = value.to or (buckets[value.axis][-1] if value.axis else "length")
             taken[name] = Array(("b", size, *value.values.shape[1:]), str(value.values.dtype))
             taken[f"{name}_mask"] = Array(("b", size), "bool")
         else:

@@ -203,7 +203,7 @@ def state_shardings(state: Any, table: tuple[tuple[str, P], ...], mesh: Mesh) ->
 
     def of(path: Any, leaf: Any) -> NamedSharding:
         name = "/".join(str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path)
-        owner = next((n for n in shapes if name.endswith(n) and leaf.shape == shapes[n][: leaf.ndim]), None)
+        owner = next((n for n in shapes if f"/{name}".endswith(f"/{n}") and leaf.shape == shapes[n][: leaf.ndim]), None)
         return NamedSharding(mesh, P(*specs[owner][: leaf.ndim]) if owner else P())
 
     return jax.tree_util.tree_map_with_path(of, state)

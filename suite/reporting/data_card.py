@@ -9,6 +9,7 @@ import numpy as np
 
 from suite.contracts.data import Data, Source
 from suite.data.inspection import inspect
+from suite.data.pipeline.dispatches import stored_lengths
 from suite.data.sources.memory import SPLITS
 from suite.errors import InputError
 from suite.experiment import recipes, serialization
@@ -16,7 +17,7 @@ from suite.reporting.blocks import Block, Code, Folded, Table, Terms, Text
 from suite.reporting.configuration import written
 from suite.reporting.evidence import Evidence
 from suite.reporting.glossary import percent
-from suite.training.preprocessors import preprocessors_of
+from suite.training.preprocessors import column_of, preprocessors_of
 
 MOST = 100_000
 """Records of a split that the data card looks at."""
@@ -30,7 +31,7 @@ def data_card(found: Evidence) -> list[Block]:
     task = (found.run.experiment if found.run else found.experiment).task
     opener = functools.cache(task.source)
     blocks: list[Block] = [Terms(tuple(_origin(found)))]
-    labels = {getattr(task, asset.of) for asset in preprocessors_of(task).values() if asset.of == "label"}
+    labels = {getattr(task, asset.column) for asset in preprocessors_of(task).values() if asset.column == "label"}
     report = inspect(opener, MOST_FILES if _files(opener) else MOST, labels)
     splits = {name: part for name, part in report["splits"].items() if "count" in part}
     gone = {name: part["missing"] for name, part in report["splits"].items() if "missing" in part}
@@ -53,9 +54,9 @@ def data_card(found: Evidence) -> list[Block]:
     columns = next(iter(splits.values()))["columns"]
     blocks.append(Text(f"Columns: {', '.join(f'{name} ({kind})' for name, kind in columns.items())}."))
     said = [
-        asset.describe(opener("train"), getattr(task, asset.of))
-        for asset in preprocessors_of(task).values()
-        if "train" in splits and isinstance(asset.of, str)
+        asset.describe(opener("train"), column_of(task, name, asset))
+        for name, asset in preprocessors_of(task).items()
+        if "train" in splits and isinstance(asset.column, str)
     ]
     return [*blocks, *(Folded("What columns are taken for", (Code(text),)) for text in said if text)]
 
@@ -146,10 +147,18 @@ def _lengths(splits: Mapping[str, Any], folder: Path) -> Table:
         if spread["max"] > 1
     ]
     for split in SPLITS:
-        stored = folder / "assets" / f"lengths-{split}.npy"
-        if stored.exists() and len(lengths := np.load(stored, allow_pickle=False)):
+        stored = stored_lengths(folder / "assets" / f"lengths-{split}.npy")
+        for axis, lengths in stored.items():
+            if not len(lengths):
+                continue
             spread = np.percentile(lengths, [0, 50, 95, 100], method="inverted_cdf").astype(int).tolist()
-            rows.append((split, "as the model reads it", *(f"{value:,}" for value in spread)))
+            rows.append(
+                (
+                    split,
+                    f"{axis}, as the model reads it" if axis else "as the model reads it",
+                    *(f"{value:,}" for value in spread),
+                )
+            )
     return Table(
         ("split", "length of", "least", "median", "95 %", "most"),
         tuple(rows),

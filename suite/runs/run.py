@@ -16,8 +16,8 @@ from suite.bundles.answering import answer
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec
 from suite.contracts.data import Source
-from suite.data.pipeline.dispatches import Plan, make_plan
-from suite.data.pipeline.padding import bucket, count, default_buckets, pad
+from suite.data.pipeline.dispatches import Plan, make_plan, stored_lengths
+from suite.data.pipeline.padding import Lengths, by_axis, count, default_buckets, pad, padded_lengths
 from suite.errors import InputError
 from suite.evaluation.artifacts import Artifact
 from suite.evaluation.bootstrap import Scores
@@ -129,20 +129,20 @@ class Run:
     def _plan(self, source: Source, batch_size: int = 0) -> Plan:
         train = self.experiment.train
         size = batch_size or train.eval_batch_size or train.batch_size
-        return make_plan(self.experiment.task, source, size, seed=None, buckets=self.lengths)
+        return make_plan(self.experiment.task, source, size, seed=None, buckets=self.buckets)
 
     def predict(self, inputs: Sequence[Any] | Columns) -> list[dict[str, Any]]:
         """One answer a record. ``inputs``: columns as in the data, or a list of bare values (texts, images)."""
-        outputs = lambda rows, size: self.outputs(rows, bucket(rows, self.lengths), size)
+        outputs = lambda rows, size: self.outputs(rows, padded_lengths(rows, self.buckets), size)
         return answer(self.experiment.task.codec, outputs, inputs)
 
-    def outputs(self, rows: dict[str, Any], length: int, size: int = 0) -> dict[str, np.ndarray]:
+    def outputs(self, rows: dict[str, Any], length: Lengths, size: int = 0) -> dict[str, np.ndarray]:
         """What the model says of n encoded rows, each array (n, ...). Several processes are given the same rows, and
         have the outputs on all of them each.
 
         Args:
             rows: see `Codec.encode`.
-            length: that they are padded to.
+            length: that they are padded to, along each axis.
             size: rows that their batch is filled up to; 0: n.
         """
         real = np.arange(max(size, count(rows))) < count(rows)
@@ -161,11 +161,15 @@ class Run:
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """The padded lengths training used, so that a program compiled once serves every request."""
-        if self.experiment.pipeline.buckets:
-            return self.experiment.pipeline.buckets
-        stored = self.folder / "assets" / "lengths-train.npy"
-        return default_buckets(np.load(stored)) if stored.exists() else ()
+        """The padded lengths that training used along the default axis."""
+        return self.buckets.get("", ())
+
+    @property
+    def buckets(self) -> dict[str, tuple[int, ...]]:
+        """Axis -> the padded lengths training used, so that a program compiled once serves every request."""
+        stored = stored_lengths(self.folder / "assets" / "lengths-train.npy")
+        own = {axis: default_buckets(lengths) for axis, lengths in stored.items()}
+        return {**own, **by_axis(self.experiment.pipeline.buckets)}
 
 
 def open(folder: str | Path, allow: tuple[str, ...] = ()) -> Run:

@@ -11,6 +11,8 @@ from typing import Any
 
 import jax
 
+from suite.contracts.model import ModelConfig
+from suite.contracts.preprocessor import Preprocessor
 from suite.data.pipeline.dispatches import Encoder, make_plan
 from suite.data.preprocessing.labels import Labels
 from suite.data.preprocessing.tokenizers import Tokenizer
@@ -91,13 +93,10 @@ def _taken(name: str, run_dir: str | Path, resume: bool) -> tuple[str, list[str]
 def _resized(experiment: Experiment, folder: Path) -> Experiment:
     """With the sizes that the run in ``folder`` took from published weights when it began: it has them from nowhere
     else, since the weights may be gone."""
-    start = experiment.checkpoint.init_from
-    if not start or files.is_run(start) or not begun(folder) or not files.is_run(folder):
+    if not experiment.checkpoint.init_from or not begun(folder) or not files.is_run(folder):
         return experiment
     held = as_stored(experiment, folder).model
-    if held == experiment.model:
-        return experiment
-    return dataclasses.replace(experiment, model=experiment.model.adopt(held))
+    return experiment if held == experiment.model else pretrained.resized(experiment, held)
 
 
 def as_stored(experiment: Experiment, folder: Path) -> Experiment:
@@ -146,7 +145,9 @@ def convert(source: str | Path, to: str | Path, *, offline: bool = False, allow:
 
     Args:
         source: a run folder, of which the best weights are taken, with what fine-tuning added folded in; or published
-            weights, as a folder or a name on the hub, which are read, written again and compared bit by bit.
+            weights, as a folder or a name on the hub, which are read, written again and compared bit by bit. Of a run
+            of several parts each is written to a folder of its own inside ``to``; those that the original libraries
+            have no format for are left out.
         to: a new or an empty folder.
         offline: take names on the hub from the local cache only.
         allow: packages whose classes the run's experiment may name.
@@ -163,12 +164,34 @@ def convert(source: str | Path, to: str | Path, *, offline: bool = False, allow:
     quantize.check_float(made.experiment, f'run "{source}"')
     params, rest = made._weights
     experiment, assets = made.experiment, preprocessors_of(made.experiment.task)
-    labels = next((list(asset.names) for asset in assets.values() if isinstance(asset, Labels)), [])
-    about = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
-    pretrained.save(
-        experiment.model, lora.fold(params, experiment.finetune), rest, folder, about=about if labels else None
+    params = lora.fold(params, experiment.finetune)
+    if not experiment.model.parts:
+        return _converted(experiment.model, params, rest, list(assets.values()), folder)
+    written, refused = {}, {}
+    for name, model in experiment.model.parts.items():
+        own = [asset for asset in assets.values() if asset.part == name]
+        try:
+            written[name] = _converted(model, params[name], rest.get(name, {}), own, folder / name)
+        except InputError as error:
+            refused[name] = error
+    if not written:
+        raise next(iter(refused.values()))
+    return Written(
+        folder,
+        " + ".join(part.format for part in written.values()),
+        sum(part.tensors for part in written.values()),
+        sum(part.values for part in written.values()),
+        tuple(f"{name}/{file}" for name, part in written.items() for file in part.files),
+        tuple(f"{name} ({error.where} {error.problem})" for name, error in refused.items()),
     )
-    for asset in assets.values():
+
+
+def _converted(model: ModelConfig, params: Any, rest: Any, assets: list[Preprocessor], folder: Path) -> Written:
+    """One model and what it was fitted with, as its original library publishes them."""
+    labels = next((list(asset.names) for asset in assets if isinstance(asset, Labels)), [])
+    about = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
+    pretrained.save(model, params, rest, folder, about=about if labels else None)
+    for asset in assets:
         if isinstance(asset, Tokenizer):
             asset.publish(folder)
     return pretrained.report(folder)
@@ -203,7 +226,7 @@ def plan(experiment: Experiment, devices: str = "") -> dict[str, Any]:
         bound = prepare(pretrained.adopt(experiment), Path(folder), source)
         train = bound.train
         order = make_plan(bound.task, source, train.batch_size, seed=None, buckets=bound.pipeline.buckets)
-        longest = max(range(order.batches_per_epoch), key=lambda i: order.batch(i)[1])
+        longest = max(range(order.batches_per_epoch), key=lambda i: sum(order.padded_lengths(i).values()))
         batch = Encoder(bound.task, source, order, augment=True)((longest, 1))["batch"]
         shapes = {name: (value.shape, str(value.dtype)) for name, value in batch.items()}
         steps = total_steps(train, order)

@@ -1,6 +1,7 @@
 """Encoded records taken apart, to wait one by one, and put together again as a batch."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def _parts(value: Any, count: int) -> list[Any]:
         return [value[i : i + 1] for i in range(count)]
     ends = np.cumsum(value.lengths)
     rows = np.split(value.values, ends[:-1])
-    return [Ragged(row, value.lengths[i : i + 1], value.to) for i, row in enumerate(rows)]
+    return [replace(value, values=row, lengths=value.lengths[i : i + 1]) for i, row in enumerate(rows)]
 
 
 def records(columns: Mapping[str, Sequence[Any]], count: int) -> list[Record]:
@@ -50,6 +51,5 @@ def joined(rows: Sequence[Row]) -> Row:
 def _whole(parts: list[Any]) -> Any:
     if not isinstance(parts[0], Ragged):
         return np.concatenate(parts)
-    return Ragged(
-        np.concatenate([part.values for part in parts]), np.concatenate([part.lengths for part in parts]), parts[0].to
-    )
+    values, lengths = (np.concatenate([getattr(part, name) for part in parts]) for name in ("values", "lengths"))
+    return replace(parts[0], values=values, lengths=lengths)

@@ -8,7 +8,7 @@ what `write_delta` writes and `read_delta` puts back onto the same weights.
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -74,7 +74,7 @@ def _targets(finetune: Finetune, names: list[str]) -> set[str]:
     patterns = finetune.targets or TARGETS[finetune.kind]
     for pattern in patterns:
         if not any(_search("targets", pattern, name) for name in names):
-            _no_match("targets", pattern, names, "linear layer")
+            _no_match("targets", [pattern], names, "linear layer")
     free = [name for name in names if not any(_search("trained", each, f"{name}/kernel") for each in finetune.trained)]
     return {name for name in free if any(re.search(pattern, name) for pattern in patterns)}
 
@@ -86,9 +86,13 @@ def _search(field: str, pattern: str, name: str) -> bool:
         raise InputError(f"field finetune.{field}", f"not a regular expression: {error}.", found=pattern) from None
 
 
-def _no_match(field: str, pattern: str, names: list[str], what: str) -> None:
+def _no_match(field: str, patterns: Sequence[str], names: list[str], what: str) -> None:
+    pattern = " | ".join(patterns)
     words = {word for name in names for word in name.split("/") if not word.isdecimal()}
     near = closest(pattern.strip("^$"), names) or closest(pattern.strip("^$"), sorted(words))
+    # Of a model of parts, paths begin with the part's name.
+    within = [other.replace("^", "/", 1) for other in patterns if other.startswith("^")]
+    near = next((f'"{other}"' for other in within if any(re.search(other, name) for name in names)), near)
     raise InputError(
         f"field finetune.{field}",
         f'"{pattern}" matches no {what}.',
@@ -110,7 +114,7 @@ def freeze(optim: Optim, finetune: Finetune, params: Mapping[Any, Any]) -> Optim
     names = list(paths(params))
     chosen = [name for name in names if any(_search("trained", pattern, name) for pattern in finetune.trained)]
     if finetune.trained and not chosen:
-        _no_match("trained", " | ".join(finetune.trained), names, "parameter")
+        _no_match("trained", finetune.trained, names, "parameter")
     still = frozen_paths(optim, params)
     trained = [name for name in names if _ADDITION in name or (name in chosen and name not in still)]
     if not trained:

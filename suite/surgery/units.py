@@ -42,6 +42,15 @@ class Units:
     fewer: Callable[[Any, int, int], Any] | None = None
     multiple: int = 8
 
+    def narrowed(self, config: Any, count: int, place: int) -> Any:
+        """``config`` with ``count`` units in the layer with the number ``place``."""
+        if self.fewer is not None:
+            return self.fewer(config, count, place)
+        value = getattr(config, self.field)
+        if isinstance(value, tuple):
+            count = (*value[:place], count, *value[place + 1 :])  # type: ignore[assignment]
+        return replace(config, **{self.field: count})
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -68,12 +77,7 @@ class Layer:
 
     def narrowed(self, config: Any, count: int) -> Any:
         """``config`` with ``count`` units in this layer, and in all others that its field speaks of."""
-        if self.units.fewer is not None:
-            return self.units.fewer(config, count, self.place)
-        value = getattr(config, self.units.field)
-        if isinstance(value, tuple):
-            count = (*value[: self.place], count, *value[self.place + 1 :])  # type: ignore[assignment]
-        return replace(config, **{self.units.field: count})
+        return self.units.narrowed(config, count, self.place)
 
 
 def layers(config: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[Layer]:

@@ -313,23 +313,28 @@ class Checkpoints:
         self._check_same(step, abstract["params"])
         return self._reader.load_checkpointables(self._at(step), {"state": abstract})["state"]
 
-    def weights(self, step: int, params: Any, rest: Any) -> tuple[Any, Any]:
+    def weights(self, step: int, params: Any, rest: Any, part: str = "") -> tuple[Any, Any]:
         """(params, rest) saved at ``step``, the moving average where there is one; nothing else is read.
 
         Args:
             step: see ``best``.
             params: shapes, dtypes and shardings. The run may have had another optimiser than the caller.
             rest: the same.
+            part: name of the part of a composite model that they are of; empty: of the whole.
 
         Raises:
             InputError: the checkpoint is of another model.
         """
-        self._check_same(step, params)
+        self._check_same(step, params, part)
         abstract = jax.tree.map(lambda _: ..., self._saved(step))
         served = "params" if abstract["ema"] is None else "ema"
-        wanted = {"state": {**abstract, served: params, "rest": rest}}
-        restored = self._reader.load_checkpointables(self._at(step), wanted)
-        return restored["state"][served], restored["state"]["rest"]
+        both = {served: params, "rest": rest}
+        if part:
+            both = {kind: {**abstract[kind], part: tree} if tree else abstract[kind] for kind, tree in both.items()}
+        restored = self._reader.load_checkpointables(self._at(step), {"state": {**abstract, **both}})["state"]
+        if part:
+            return restored[served][part], restored["rest"][part] if rest else rest
+        return restored[served], restored["rest"]
 
     def parameters(self, step: int) -> dict[str, tuple[int, ...]]:
         """Path -> shape of the parameters saved at ``step``."""
@@ -382,8 +387,11 @@ class Checkpoints:
                 found[step] = float(json.loads((self._at(step) / "metrics" / "metrics").read_bytes())["best"])
         return found
 
-    def _check_same(self, step: int, params: Any) -> None:
+    def _check_same(self, step: int, params: Any, part: str = "") -> None:
         saved = self.parameters(step)
+        if part:
+            inner = {name: shape for name, shape in saved.items() if name.startswith(f"{part}/")}
+            saved = {name.removeprefix(f"{part}/"): shape for name, shape in inner.items()}
         wanted = {name: tuple(leaf.shape) for name, leaf in paths(params).items()}
         if saved == wanted:
             return

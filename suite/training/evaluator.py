@@ -29,7 +29,7 @@ class Evaluator:
         self._sign = -1.0 if lower_is_better(train.best) else 1.0
         self._predict, self._mesh, self._task, self._source = predict, mesh, experiment.task, source
         size, cache = train.eval_batch_size or train.batch_size, folder / "assets" / "lengths-validation.npy"
-        self._plan = make_plan(experiment.task, source, size, seed=None, buckets=train_plan.buckets, cache=cache)
+        self._plan = make_plan(experiment.task, source, size, seed=None, buckets=train_plan.all_buckets, cache=cache)
 
     def __call__(self, weights: Any, rest: Any) -> dict[str, float]:
         metrics = evaluate(self._predict, weights, rest, self._task, self._source, self._plan, mesh=self._mesh)

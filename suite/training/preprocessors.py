@@ -1,9 +1,10 @@
 """Preprocessors of a run: fitted once on the training split, kept as files, read back by every later verb."""
 
 import dataclasses
+import json
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from suite.contracts.preprocessor import Preprocessor
 from suite.contracts.task import Task
 from suite.data.preprocessing.tokenizers import Published, Tokenizer
 from suite.data.sources.memory import Stacked
-from suite.errors import InputError
+from suite.errors import InputError, closest
+from suite.experiment.former_names import current_name
 from suite.experiment.sections import Experiment
 from suite.runtime.files import is_run
 from suite.weights import published
@@ -47,28 +49,63 @@ def prepare(experiment: Experiment, folder: Path, train: Source) -> Experiment:
 
 
 def _fit(name: str, asset: Preprocessor, experiment: Experiment, train: Source, target: Path) -> None:
-    """Learn from the data; but a tokenizer is that of the weights training starts from, whose table it indexes."""
-    start = experiment.checkpoint.init_from
+    """Learn from the data; but a tokenizer is that of the weights its part starts from, whose table it indexes."""
+    start = experiment.checkpoint.start(asset.part)
     named = isinstance(asset, Published) and asset.source
     if isinstance(asset, Tokenizer) and not named and start and is_run(start):
-        theirs = preprocessor_file(Path(start), name, asset)
-        if not theirs.is_file():
-            found = ", ".join(sorted(path.name for path in theirs.parent.glob("*"))) or "nothing"
-            raise InputError(
-                f"field task.{name}",
-                f'the run "{start}" has no {theirs.name}.',
-                found=found,
-                fix="a recipe with the same kind of tokenizer",
-            )
-        shutil.copyfile(theirs, target)
+        shutil.copyfile(_theirs(name, asset, Path(start)), target)
         return
     if isinstance(asset, Published) and (asset.source or start):
         local = _folder(asset.source or start, experiment.checkpoint.offline)
         asset = dataclasses.replace(asset, source=str(local))
-    column = getattr(experiment.task, asset.of)
+    column = column_of(experiment.task, name, asset)
     if isinstance(column, tuple):
         train, column = Stacked(train, column), column[0]
     asset.fit(train, column, target)
+
+
+def column_of(task: Task, name: str, asset: Preprocessor) -> Any:
+    """The column that the preprocessor of the task's field ``name`` is learnt from; a tuple of several.
+
+    Raises:
+        InputError: the task has no such attribute.
+    """
+    if not hasattr(task, asset.column):
+        fields = [field.name for field in dataclasses.fields(task)]  # type: ignore[arg-type]
+        near = closest(asset.column, fields)
+        raise InputError(
+            f"field task.{name}.column",
+            f'"{asset.column}" is no field of {type(task).__name__}.',
+            found=", ".join(fields),
+            fix=f"--task.{name}.column {near}" if near else "",
+        )
+    return getattr(task, asset.column)
+
+
+def _theirs(name: str, asset: Preprocessor, run: Path) -> Path:
+    """The file of the same preprocessor in another run: of the same field, or of the only one of its class.
+
+    Raises:
+        InputError: the run has none.
+    """
+    own = preprocessor_file(run, name, asset)
+    if own.is_file():
+        return own
+    task = json.loads((run / "experiment.json").read_text(encoding="utf-8")).get("task", {})
+    kind = f"{type(asset).__module__}.{type(asset).__qualname__}"
+    alike = [
+        preprocessor_file(run, field, asset)
+        for field, value in task.items()
+        if isinstance(value, dict) and current_name(str(value.get("class"))) == kind
+    ]
+    if len(alike) == 1 and alike[0].is_file():
+        return alike[0]
+    raise InputError(
+        f"field task.{name}",
+        f'the run "{run}" has no {own.name}.',
+        found=", ".join(sorted(path.name for path in own.parent.glob("*"))) or "nothing",
+        fix="a recipe with the same kind of tokenizer",
+    )
 
 
 def _folder(source: str, offline: bool) -> Path:
@@ -96,9 +133,48 @@ def bind(experiment: Experiment, folder: Path) -> Experiment:
         for name, asset in preprocessors_of(experiment.task).items()
     }
     task = dataclasses.replace(experiment.task, **bound)  # type: ignore[type-var]
-    dims = {name: size for asset in bound.values() for name, size in asset.dims().items()}
-    roomy = {name for asset in bound.values() if isinstance(asset, Published) for name in asset.dims()}
-    return dataclasses.replace(experiment, task=task, model=fill(experiment.model, dims, roomy))
+    stated, roomy = _stated(bound)
+    return dataclasses.replace(experiment, task=task, model=fill(experiment.model, stated, roomy))
+
+
+def _stated(bound: Mapping[str, Preprocessor]) -> tuple[dict[str, Any], set[str]]:
+    """Sizes by name, those of a part by its name, a dot and theirs; and which of them the model may exceed.
+
+    Raises:
+        InputError: two preprocessors state the same size, and neither says that they share it, or they differ in it.
+    """
+    stated: dict[str, Any] = {}
+    owners: dict[str, str] = {}
+    roomy: set[str] = set()
+    for name, asset in bound.items():
+        for field, size in asset.sizes().items():
+            full = f"{asset.part}.{field}" if asset.part else field
+            other = owners.setdefault(full, name)
+            if other != name:
+                _check_shared(full, (other, bound[other], stated[full]), (name, asset, size))
+            stated[full] = size
+            if isinstance(asset, Published):
+                roomy.add(full)
+    return stated, roomy
+
+
+def _check_shared(size: str, first: tuple[str, Preprocessor, Any], second: tuple[str, Preprocessor, Any]) -> None:
+    (one, known, value), (other, asset, stated) = first, second
+    where, both = f"field task.{other}", f"task.{one} states {value}, task.{other} {stated}"
+    if value != stated:
+        raise InputError(
+            where,
+            f"states another {size} than task.{one}.",
+            found=both,
+            fix=f"--task.{other}.part NAME, where the model has a part for each",
+        )
+    if not (known.shares or asset.shares):
+        raise InputError(
+            where,
+            f"states the size {size}, as task.{one} does.",
+            found=both,
+            fix=f"--task.{other}.shares True, or --task.{other}.part NAME where the model has a part for each",
+        )
 
 
 def unbind(experiment: Experiment) -> Experiment:
@@ -107,29 +183,60 @@ def unbind(experiment: Experiment) -> Experiment:
     return dataclasses.replace(experiment, task=dataclasses.replace(experiment.task, **free))  # type: ignore[type-var]
 
 
-def fill(model: ModelConfig, dims: dict[str, Any], roomy: Collection[str] = ()) -> ModelConfig:
-    """Sizes the model left at 0, or at () for several of them, taken from the task's data.
+def fill(model: ModelConfig, sizes: Mapping[str, Any], roomy: Collection[str] = ()) -> ModelConfig:
+    """Sizes the model left at 0, or at () for several of them, taken from the task's data; ``text.outputs`` is that of
+    the part ``text``.
 
     ``roomy``: sizes that the model may exceed, as published tables of tokens do to have round numbers of rows.
 
     Raises:
-        InputError: the recipe states another size than the data has.
+        InputError: the recipe states another size than the data has, or the model has no such part.
     """
-    open_sizes = {}
-    for name, size in dims.items():
-        stated = getattr(model, name, None)
+    return _filled(model, sizes, roomy, "model")
+
+
+def _filled(model: ModelConfig, sizes: Mapping[str, Any], roomy: Collection[str], where: str) -> ModelConfig:
+    open_sizes: dict[str, Any] = {}
+    parts = dict(model.parts)
+    for name, own in _by_part(sizes).items():
+        if name not in parts:
+            raise InputError(
+                f"field {where}",
+                f'has no part "{name}", whose sizes a preprocessor states.',
+                found=", ".join(parts) or f"{type(model).__module__}, which has no parts",
+                fix=f'a preprocessor with part="{closest(name, parts)}"',
+            )
+        inner = {field.removeprefix(f"{name}.") for field in roomy if field.startswith(f"{name}.")}
+        parts[name] = _filled(parts[name], own, inner, f"{where}.parts.{name}")
+    if parts:
+        open_sizes["parts"] = parts
+    fields = {field.name for field in dataclasses.fields(model)}  # type: ignore[arg-type]
+    for name, size in sizes.items():
+        if name not in fields:
+            continue
+        stated = getattr(model, name)
         if stated in (0, ()):
             open_sizes[name] = size
         elif name in roomy and stated is not None and stated < size:
             raise InputError(
-                f"field model.{name}",
+                f"field {where}.{name}",
                 f"is {stated}, but the tokenizer has {size} ids.",
                 fix="the tokenizer that the weights were published with",
             )
         elif name not in roomy and stated is not None and stated != size:
             raise InputError(
-                f"field model.{name}",
+                f"field {where}.{name}",
                 f"is {stated}, but the data has {size}.",
-                fix=f"--model.{name} 0 takes it from the data",
+                fix=f"--{where}.{name} 0 takes it from the data",
             )
     return dataclasses.replace(model, **open_sizes)  # type: ignore[type-var]
+
+
+def _by_part(sizes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Sizes with a dot in their names, by what stands before the first one."""
+    parts: dict[str, dict[str, Any]] = {}
+    for full, size in sizes.items():
+        name, dot, field = full.partition(".")
+        if dot:
+            parts.setdefault(name, {})[field] = size
+    return parts

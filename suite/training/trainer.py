@@ -24,11 +24,11 @@ from suite.parallel.batch_shards import Part, own_part, placer
 from suite.parallel.layout import Layout
 from suite.runtime import allocation
 from suite.runtime.compilation import CompileWatch, enable_cache
-from suite.runtime.files import is_run
 from suite.surgery import lora, quantize
 from suite.training import precision
 from suite.training.checkpoint import Checkpoints, Progress
 from suite.training.evaluator import Evaluator, best_metrics
+from suite.training.initial_weights import best_weights, initial_weights
 from suite.training.log import Log
 from suite.training.loop import Loop, OnEvaluation, crossed
 from suite.training.metric_accumulator import Interval
@@ -36,7 +36,6 @@ from suite.training.optim import optimizer, schedules, sparse_embeddings, sparsi
 from suite.training.preemption import Interruption
 from suite.training.preprocessors import prepare, unbind
 from suite.training.step import Halves, State, make_step
-from suite.tree import paths
 from suite.weights import pretrained
 
 OnDispatch = Callable[[Dispatch], None]
@@ -167,14 +166,10 @@ def restore(program: Program, checkpoints: Checkpoints, experiment: Experiment) 
     if newest is not None:
         return State(**newest[0]), newest[1]
     state = program.init()
-    init_from, finetune = experiment.checkpoint.init_from, experiment.finetune
-    if init_from:
-        if is_run(init_from):
-            params, rest = read_weights(program, Path(init_from), state.params)
-        else:
-            params, rest = pretrained.fill(
-                experiment.model, state.params, state.rest, init_from, offline=experiment.checkpoint.offline
-            )
+    finetune = experiment.finetune
+    if experiment.checkpoint.init_from:
+        abstract = program.abstract
+        params, rest = initial_weights(experiment, (abstract.params, abstract.rest), (state.params, state.rest))
         if finetune.delta:
             params, rest = lora.read_delta(params, rest, finetune, finetune.delta)
         ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
@@ -186,24 +181,13 @@ def _fields(state: State) -> dict[str, Any]:
     return {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
 
 
-def read_weights(program: Program, folder: Path, fresh: Any = None) -> tuple[Any, Any]:
+def read_weights(program: Program, folder: Path) -> tuple[Any, Any]:
     """(params, rest) to evaluate and serve from the run in ``folder``: of its best checkpoint, averaged if it has EMA.
-
-    ``fresh``: parameters that give the additions of fine-tuning, where the run in ``folder`` has none.
 
     Raises:
         InputError: there is no checkpoint, or it is of another model.
     """
-    with Checkpoints(folder / "checkpoints", writing=False) as checkpoints:
-        step = checkpoints.served
-        if step is None:
-            raise InputError(f"run {folder}", "has no complete checkpoint.", fix=f"suite train --resume {folder}")
-        params = program.abstract.params
-        plain = lora.base(params)
-        if fresh is None or checkpoints.parameters(step).keys() != paths(plain).keys():
-            return checkpoints.weights(step, params, program.abstract.rest)
-        found, rest = checkpoints.weights(step, plain, program.abstract.rest)
-    return lora.with_additions(found, fresh), rest
+    return best_weights(folder, program.abstract.params, program.abstract.rest)
 
 
 def begun(folder: Path) -> bool:
@@ -322,8 +306,8 @@ def _train(
 ) -> None:
     """Until the items end, patience does, or the run is interrupted."""
     program = loop.program
-    lengths, at_once = len(plan.buckets), loop.experiment.train.steps_per_dispatch
-    step = program.halves if program.halves and lengths > 1 and at_once == 1 else program.step
+    shapes_in_all, at_once = plan.shapes, loop.experiment.train.steps_per_dispatch
+    step = program.halves if program.halves and shapes_in_all > 1 and at_once == 1 else program.step
     shapes: set[Any] = set()
     loop.since = time.perf_counter()
     for item, batch in to_device(items, placer(program.mesh, part, leading=1)):
@@ -351,7 +335,7 @@ def _compiles(log: Log, shapes: set[Any], item: Dispatch, plan: Plan) -> bool:
     if shape in shapes:
         return False
     shapes.add(shape)
-    expected = max(len(plan.buckets), 1) + 1  # and the shorter dispatch at the end
+    expected = plan.shapes + 1  # and the shorter dispatch at the end
     if item.first >= 2 and len(shapes) > expected:
         log.say(f"warning: step {item.first} compiles again, for shapes {dict(shape)}")
     return True

@@ -101,16 +101,20 @@ def _dimension(experiment: Experiment, part: Range | Choice) -> Dimension:
     *path, last = part.field.split(".")
     owner: Any = experiment
     for name in path:
-        owner = getattr(owner, name, None)
-    own = getattr(owner, last, None)
+        owner = _value(owner, name)
+    own = _value(owner, last)
     replace(experiment, {part.field: own})  # names the nearest field where there is no such
     if part.field.split(".")[0] in FIXED:
         raise _refused(part.field, "says what the search is for, so no search changes it.")
-    kinds = _kinds(typing.get_type_hints(type(owner))[last])
+    kinds = (type(own),) if isinstance(owner, Mapping) else _kinds(typing.get_type_hints(type(owner))[last])
     if isinstance(part, Choice):
         return _choice(part, own, kinds)
     _check_range(part, own, kinds)
     return Dimension(part.field, own, part)
+
+
+def _value(owner: Any, name: str) -> Any:
+    return owner.get(name) if isinstance(owner, Mapping) else getattr(owner, name, None)
 
 
 def _choice(part: Choice, own: Any, kinds: tuple[Any, ...]) -> Dimension:

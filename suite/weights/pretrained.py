@@ -8,7 +8,7 @@ import functools
 import importlib
 import pkgutil
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 
 from suite.contracts.model import ModelConfig
-from suite.errors import InputError, RunError
+from suite.errors import InputError, RunError, closest
 from suite.experiment.sections import Experiment
 from suite.runtime.files import is_run
 from suite.tree import paths
@@ -26,7 +26,20 @@ from suite.weights.correspondence import Filling, abstract, applications
 from suite.weights.imports import Map
 from suite.weights.published import Published
 
-__all__ = ["Written", "abstract", "adopt", "fill", "format_of", "formats", "load", "report", "rewrite", "save"]
+__all__ = [
+    "Written",
+    "abstract",
+    "adopt",
+    "check_parts",
+    "fill",
+    "format_of",
+    "formats",
+    "load",
+    "report",
+    "resized",
+    "rewrite",
+    "save",
+]
 
 
 @dataclass(frozen=True)
@@ -128,17 +141,54 @@ def fill(model: ModelConfig, params: Any, rest: Any, source: str | Path, *, offl
 
 
 def adopt(experiment: Experiment) -> Experiment:
-    """The experiment with the sizes of the weights it starts from; itself where it starts fresh or from a run.
+    """The experiment with the sizes of the weights that it, or a part of it, starts from; itself where it starts fresh
+    or from a run.
 
     Raises:
-        InputError: the weights cannot be read, or are of another family.
+        InputError: the weights cannot be read or are of another family, or the model has no such part.
     """
-    source = experiment.checkpoint.init_from
-    if not source or is_run(source):
-        return experiment
-    weights = published.open(source, experiment.checkpoint.offline)
-    theirs = _config(formats()[format_of(weights)], weights)
-    return dataclasses.replace(experiment, model=experiment.model.adopt(theirs))
+
+    def theirs(name: str) -> ModelConfig:
+        weights = published.open(experiment.checkpoint.start(name), experiment.checkpoint.offline)
+        return _config(formats()[format_of(weights)], weights)
+
+    check_parts(experiment)
+    return _adopted(experiment, theirs)
+
+
+def resized(experiment: Experiment, held: ModelConfig) -> Experiment:
+    """As `adopt`, with the sizes that ``held``, a run's own model, took from the weights when the run began."""
+    return _adopted(experiment, lambda name: held.parts[name] if name else held)
+
+
+def _adopted(experiment: Experiment, theirs: Callable[[str], ModelConfig]) -> Experiment:
+    """``theirs``: of a part, or of the whole model (""), the configuration that published weights have."""
+    model, checkpoint = experiment.model, experiment.checkpoint
+    names = [""] if isinstance(checkpoint.init_from, str) else list(checkpoint.init_from)
+    for name in names:
+        source = checkpoint.start(name)
+        if not source or is_run(source):
+            continue
+        if name:
+            parts = {**model.parts, name: model.parts[name].adopt(theirs(name))}
+            model = dataclasses.replace(model, parts=parts)  # type: ignore[type-var]
+        else:
+            model = model.adopt(theirs(name))
+    return experiment if model is experiment.model else dataclasses.replace(experiment, model=model)
+
+
+def check_parts(experiment: Experiment) -> None:
+    """InputError where ``checkpoint.init_from`` names a part that the model hasn't, or names one without a source."""
+    start, parts = experiment.checkpoint.init_from, list(experiment.model.parts)
+    for name, source in () if isinstance(start, str) else start.items():
+        if name not in parts or not source:
+            right = name if name in parts else closest(name, parts) or next(iter(parts), "")
+            raise InputError(
+                "field checkpoint.init_from",
+                f'names no source for the part "{name}".' if name in parts else f'"{name}" is no part of the model.',
+                found=", ".join(parts) or f"{type(experiment.model).__module__}, which has no parts",
+                fix=f"--checkpoint.init_from {f'{right}=' if right else ''}{source or 'SOURCE'}",
+            )
 
 
 def save(

@@ -127,7 +127,7 @@ def test_statistics_are_those_of_the_whole_split(tmp_path):
     pixels = source[np.arange(len(source))]["image"] / 255
     np.testing.assert_allclose(statistics.mean, pixels.mean((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(statistics.std, pixels.std((0, 1, 2)), rtol=1e-5)
-    assert statistics.dims() == {"inputs": 64, "height": 8, "width": 8, "channels": 1}
+    assert statistics.sizes() == {"inputs": 64, "height": 8, "width": 8, "channels": 1}
     assert statistics.shape == (8, 8, 1) and len(pickle.dumps(statistics)) < 1000
 
 
@@ -151,7 +151,7 @@ def test_labels_are_learnt_from_values_or_classes(tmp_path):
     assert numbers.names == ["2", "10"] and numbers.encode(np.array([10, 2])).tolist() == [1, 0]
     named = fitted(tmp_path, np.array([1, 0]), {"label": ["cat", "dog"]})
     assert named.encode(np.array([1])).tolist() == [1] and named.encode(["dog"]).tolist() == [1]
-    assert named.dims() == {"outputs": 2} and named.encode(["cat"]).dtype == np.int32
+    assert named.sizes() == {"outputs": 2} and named.encode(["cat"]).dtype == np.int32
 
 
 def test_unseen_label_message(tmp_path):

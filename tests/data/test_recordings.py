@@ -252,7 +252,7 @@ def test_features_are_scaled_over_the_training_split(tmp_path):
     rng = np.random.default_rng(0)
     rows = [rng.standard_normal(size).astype(np.float32) for size in (800, 1600, 1234)]
     features = fitted(audio.AudioFeatures(front_end=FRONT_END), tmp_path, rows)
-    assert features.dims() == {"inputs": 12} and fitted(features, tmp_path, rows) == features
+    assert features.sizes() == {"inputs": 12} and fitted(features, tmp_path, rows) == features
     made = {"audio": features.recordings(30).encode(rows)}
     assert made["audio"].lengths.tolist() == [800, 1600, 1234]
     frames, mask = features.frames(*made["audio"].padded(2000))
@@ -264,7 +264,7 @@ def test_features_are_scaled_over_the_training_split(tmp_path):
     np.testing.assert_allclose(np.asarray(frames[1])[np.asarray(mask[1])].mean(0), 0, atol=1e-4)
     samples = type(features)(**{**features.__dict__, "kind": "samples"})
     frames, mask = samples.frames(*made["audio"].padded(2000))
-    assert samples.dims() == {} and mask.sum() == 3634
+    assert samples.sizes() == {} and mask.sum() == 3634
     np.testing.assert_allclose(np.asarray(frames[0, :800]).std(), 1, atol=1e-3)
 
 
@@ -312,7 +312,7 @@ def test_noise_has_the_ratio_it_says(tmp_path):
 
 def test_characters(tmp_path):
     letters = fitted(Characters(), tmp_path, ["Isn\N{RIGHT SINGLE QUOTATION MARK}t it,  so?", "no: 7"], "text")
-    assert letters.units == ["", UNKNOWN, *" '7inost"] and letters.dims() == {"outputs": 10}
+    assert letters.units == ["", UNKNOWN, *" '7inost"] and letters.sizes() == {"outputs": 10}
     made = letters.encode(["It isn't!", "zoo"], 12)
     assert made.to == 12 and made.lengths.tolist() == [8, 3] and made.values[8] == 1
     assert letters.spell(made.values[:8]) == "it isn't" and letters.spell(made.values[8:]) == f"{UNKNOWN}oo"
@@ -324,5 +324,5 @@ def test_pieces(tmp_path):
     pieces = fitted(Pieces(vocab_size=30), tmp_path, texts, "text")
     made = pieces.encode(["seven apples", "hello"], 40)
     assert made.values.min() > 0 and pieces.spell(made.values[: made.lengths[0]]) == "seven apples"
-    assert pieces.dims()["outputs"] == len(pieces.units) <= 30
+    assert pieces.sizes()["outputs"] == len(pieces.units) <= 30
     assert any(unit.startswith(" ") for unit in pieces.units)

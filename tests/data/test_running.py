@@ -69,7 +69,7 @@ def characters(tmp_path):
 
 
 def test_characters_come_back(characters):
-    assert characters.names == sorted("abc\n é") and characters.dims() == {"vocab_size": 10}
+    assert characters.names == sorted("abc\n é") and characters.sizes() == {"vocab_size": 10}
     rows = characters.encode(["cab é\n", "", "abcabc"], 4)
     assert rows.lengths.tolist() == [4, 0, 4] and rows.values.dtype == np.int32
     assert characters.decode(np.split(rows.values, [4])) == ["cab ", "abca"]

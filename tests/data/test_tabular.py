@@ -80,7 +80,7 @@ def test_numbers_are_normalised_by_the_training_split_with_an_indicator_of_gaps(
     assert (missing == gaps).all() and (price[gaps] == 0).all()
     for column in (price[~gaps], views):
         assert abs(column.mean()) < 1e-5 and abs(column.std() - 1) < 1e-5
-    assert made.dims()["inputs"] == 3
+    assert made.sizes()["inputs"] == 3
 
 
 def test_moments_do_not_depend_on_chunks(tmp_path, monkeypatch):
@@ -111,7 +111,7 @@ def test_categories_get_rows_of_one_stack_and_the_rest_the_row_of_the_unseen(tmp
     assert (second.start, second.size, second.values) == (4, 4, ("1", "2"))
     used = sum(field.size for field in made.fields)
     assert used == 8
-    assert made.dims() == {"rows": 64, "fields": 2, "lists": (), "inputs": 0}
+    assert made.sizes() == {"rows": 64, "fields": 2, "lists": (), "inputs": 0}
     asked = {"a": ["x", "y", "rare", "never seen", None, ""], "b": [1, 2.0, "2", "two", float("nan"), None]}
     unseen, missing = UNSEEN, MISSING
     assert made.encode(asked)["ids"].T.tolist() == [
@@ -147,7 +147,7 @@ def test_lists_are_padded_cut_and_weighted(tmp_path):
     assert encoded["ids"].tolist() == [[b, a, NO_ROW], [UNSEEN, NO_ROW, NO_ROW], [MISSING, NO_ROW, NO_ROW], [a, b, c]]
     third = np.float32(1 / 3)
     assert encoded["weights"].tolist() == [[0.5, 0.5, 0], [1, 0, 0], [1, 0, 0], [third] * 3]
-    assert made.dims()["lists"] == (3,)
+    assert made.sizes()["lists"] == (3,)
     summed = Fields(lists=("tags",), list_length=3, pooling="sum", file=made.file)
     assert summed.encode({"tags": ["a|b"]})["weights"].tolist() == [[1, 1, 0]]
 

@@ -61,7 +61,7 @@ def test_same_texts_give_the_same_model(source, tmp_path):
 def test_small_corpus_gives_the_largest_vocabulary(kind, tmp_path):
     tokenizer = SentencePiece(vocab_size=8000, kind=kind)
     tokenizer.fit(Memory({"text": ["a small corpus", "of two short texts"]}), "text", tmp_path / "t.model")
-    size = dataclasses.replace(tokenizer, file=str(tmp_path / "t.model")).dims()["vocab_size"]
+    size = dataclasses.replace(tokenizer, file=str(tmp_path / "t.model")).sizes()["vocab_size"]
     assert 10 <= size < 200
 
 

@@ -47,7 +47,7 @@ def test_vocab_txt(bert):
     ids = tokenizer.encode(["A film.", "", "Caf\u00e9s, \u96fba films!"], 16)
     assert ids.values.dtype == np.int32
     assert rows(ids) == [[2, 5, 6, 10, 3], [2, 3], [2, 8, 7, 1, 11, 5, 6, 7, 1, 3]]
-    assert tokenizer.dims() == {"vocab_size": 13} and tokenizer.closes
+    assert tokenizer.sizes() == {"vocab_size": 13} and tokenizer.closes
     assert tokenizer.decode(rows(ids)[:2]) == ["a film.", ""]
 
 
@@ -126,7 +126,7 @@ def test_sentencepiece_rows_end_as_in_t5(pieces, tmp_path):
     assert row == [*own.encode("the film is good"), 1] and tokenizer.closes
     assert rows(tokenizer.encode(["the film is good"], 3)) == [[*row[:2], 1]]
     assert tokenizer.decode([[*row, 0, 0]]) == ["the film is good"]
-    assert tokenizer.dims() == {"vocab_size": 70}
+    assert tokenizer.sizes() == {"vocab_size": 70}
 
 
 def test_sentencepiece_rows_begin_as_in_llama(pieces, tmp_path):
@@ -237,7 +237,7 @@ def test_a_run_takes_the_tokenizer_of_its_weights(bert, tmp_path):
     made = prepare(experiment(str(bert)), tmp_path / "run", source)
     assert made.model.vocab_size == 13 and made.task.tokenizer.closes
     (bert / "vocab.txt").unlink()  # the run has its own copy
-    assert bind(experiment(str(bert)), tmp_path / "run").task.tokenizer.dims() == {"vocab_size": 13}
+    assert bind(experiment(str(bert)), tmp_path / "run").task.tokenizer.sizes() == {"vocab_size": 13}
 
 
 def test_a_run_takes_the_tokenizer_of_the_run_it_starts_from(tmp_path):

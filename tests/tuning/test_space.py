@@ -81,7 +81,8 @@ def test_without_a_space_the_learning_rate_is_searched():
         ),
         (
             Choice(field="pipeline.buckets", among=((6, 12), (6, "12"))),
-            "field search.space, pipeline.buckets: cannot be (6, '12').\n  found: tuple[int, ...]\n"
+            "field search.space, pipeline.buckets: cannot be (6, '12').\n"
+            "  found: one of tuple[int, ...], collections.abc.Mapping[str, tuple[int, ...]]\n"
             "  try:   values like its own, (6, 12)",
         ),
         (

@@ -8,10 +8,11 @@ the whole iterator state is one integer, the next global batch.
 import contextlib
 import functools
 import itertools
+import math
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 from suite.contracts.batch import Batch, Ragged
 from suite.contracts.data import Source
 from suite.contracts.task import Task
-from suite.data.pipeline.padding import decides_length, default_buckets, pad, row_lengths
+from suite.data.pipeline.padding import Buckets, axes, by_axis, default_buckets, fitting, pad, row_lengths
 from suite.data.pipeline.workers import in_workers
 from suite.errors import InputError
 
@@ -32,23 +33,44 @@ UNIT = 32
 """Rows of a batch that share a generator of random numbers where training augments."""
 
 
-def ragged_lengths(task: Task, source: Source, cache: Path | None = None) -> np.ndarray | None:
-    """Each record's encoded length (n,), or None where rows are of one shape. Encodes the split once; cached."""
-    if cache is not None and cache.exists():
-        stored = np.load(cache)
-        if len(stored) == len(source):
-            return stored
-    first = task.encode(source[np.arange(min(1, len(source)))])
-    if not any(decides_length(value) for value in first.values()):
-        return None
+def ragged_lengths(task: Task, source: Source, cache: Path | None = None) -> dict[str, np.ndarray]:
+    """Axis -> each record's encoded length (n,) along it; no axes where rows are of one shape.
+
+    Encodes the split once; cached, in a file for each axis. The default axis comes first.
+    """
+    stored = {} if cache is None else stored_lengths(cache)
+    if any(len(lengths) != len(source) for lengths in stored.values()):
+        stored = {}  # of another split
+    if "" in stored:  # its file is the last that is written
+        return stored
+    known = axes(task.encode(source[np.arange(min(1, len(source)))]))
+    if not known or set(known) == set(stored):
+        return {axis: stored[axis] for axis in known}
     chunks = [np.arange(i, min(i + CHUNK, len(source))) for i in range(0, len(source), CHUNK)]
-    lengths = np.concatenate([row_lengths(task.encode(source[chunk])) for chunk in chunks]).astype(np.int32)
+    parts: dict[str, list[np.ndarray]] = {axis: [] for axis in known}
+    for chunk in chunks:
+        encoded = task.encode(source[chunk])
+        for axis in known:
+            parts[axis].append(row_lengths(encoded, axis))
+    lengths = {axis: np.concatenate(part).astype(np.int32) for axis, part in parts.items()}
     if cache is not None:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        partial = cache.with_name(f"partial-{os.getpid()}-{cache.name}")
-        np.save(partial, lengths)
-        os.replace(partial, cache)  # a run that is killed leaves no half of it, with which it could not go on
+        for axis in reversed(known):
+            _store(cache.with_stem(f"{cache.stem}-{axis}" if axis else cache.stem), lengths[axis])
     return lengths
+
+
+def stored_lengths(cache: Path) -> dict[str, np.ndarray]:
+    """Axis -> lengths of a split's rows, as `ragged_lengths` cached them; empty where it did not."""
+    others = {path.stem.removeprefix(f"{cache.stem}-"): path for path in cache.parent.glob(f"{cache.stem}-*.npy")}
+    files = {"": cache, **dict(sorted(others.items()))}
+    return {axis: np.load(path) for axis, path in files.items() if path.exists()}
+
+
+def _store(cache: Path, lengths: np.ndarray) -> None:
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    partial = cache.with_name(f"partial-{os.getpid()}-{cache.name}")
+    np.save(partial, lengths)
+    os.replace(partial, cache)  # a run that is killed leaves no half of it, with which it could not go on
 
 
 @dataclass(frozen=True)
@@ -59,8 +81,9 @@ class Plan:
         size: records in the split.
         batch_size: rows a batch.
         seed: of the shuffle; None leaves the order as it is.
-        lengths: (size,) encoded lengths of ragged data, or None.
-        buckets: padded lengths, rising.
+        lengths: (size,) encoded lengths of ragged data along the default axis, or None.
+        buckets: padded lengths of the default axis, rising.
+        others: the same of other axes, by name.
     """
 
     size: int
@@ -68,6 +91,17 @@ class Plan:
     seed: int | None = None
     lengths: np.ndarray | None = None
     buckets: tuple[int, ...] = ()
+    others: Mapping[str, tuple[np.ndarray, tuple[int, ...]]] = field(default_factory=dict)
+
+    @property
+    def all_buckets(self) -> dict[str, tuple[int, ...]]:
+        """Axis -> its padded lengths."""
+        return by_axis({"": self.buckets, **{axis: buckets for axis, (_, buckets) in self.others.items()}})
+
+    @property
+    def shapes(self) -> int:
+        """How many combinations of padded lengths batches may have."""
+        return math.prod(map(len, self.all_buckets.values()))
 
     @functools.cached_property
     def batches_per_epoch(self) -> int:
@@ -79,6 +113,12 @@ class Plan:
         epoch, position = divmod(step, self.batches_per_epoch)
         indices, lengths = self._epoch(epoch)
         return indices[position], int(lengths[position])
+
+    def padded_lengths(self, step: int) -> dict[str, int]:
+        """The padded length of global batch ``step`` along each axis; 0 along the default one where no rows run."""
+        indices, length = self.batch(step)
+        real = indices[indices >= 0]
+        return {"": length, **{axis: fitting(rows[real], fit) for axis, (rows, fit) in self.others.items()}}
 
     def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         cached = self.__dict__.get("_cached")
@@ -124,33 +164,32 @@ def _rows(order: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def make_plan(
-    task: Task,
-    source: Source,
-    batch_size: int,
-    *,
-    seed: int | None,
-    buckets: tuple[int, ...] = (),
-    cache: Path | None = None,
+    task: Task, source: Source, batch_size: int, *, seed: int | None, buckets: Buckets = (), cache: Path | None = None
 ) -> Plan:
     """The plan of a split: shuffled where ``seed`` is given, bucketed by length where rows are ragged.
+
+    Axes without ``buckets`` take theirs from the lengths of the rows.
 
     Raises:
         InputError: the split is empty, or the buckets do not rise from 1 or more.
     """
     if len(source) == 0:
         raise InputError("split", "has no records", fix="check the data's path, its splits and what cleaning dropped")
-    if any(low >= high for low, high in itertools.pairwise((0, *buckets))):
-        rising = sorted({max(length, 1) for length in buckets})
-        raise InputError(
-            "field pipeline.buckets",
-            "must rise, from 1 or more",
-            found=" ".join(map(str, buckets)),
-            fix=f"--pipeline.buckets {' '.join(map(str, rising))}",
-        )
+    known = by_axis(buckets)
+    for axis, chosen in known.items():
+        if any(low >= high for low, high in itertools.pairwise((0, *chosen))):
+            rising = sorted({max(length, 1) for length in chosen})
+            typed = f"{axis}={','.join(map(str, rising))}" if axis else " ".join(map(str, rising))
+            raise InputError(
+                "field pipeline.buckets",
+                "must rise, from 1 or more",
+                found=" ".join(map(str, chosen)),
+                fix=f"--pipeline.buckets {typed}",
+            )
     lengths = ragged_lengths(task, source, cache)
-    if lengths is not None and not buckets:
-        buckets = default_buckets(lengths)
-    return Plan(len(source), batch_size, seed, lengths, tuple(buckets))
+    known = {**{axis: default_buckets(rows) for axis, rows in lengths.items() if axis not in known}, **known}
+    others = {axis: (rows, known[axis]) for axis, rows in lengths.items() if axis}
+    return Plan(len(source), batch_size, seed, lengths.get(""), known.get("", ()), others)
 
 
 @dataclass(frozen=True)
@@ -195,8 +234,9 @@ class Encoder:
 
     def __call__(self, span: tuple[int, int]) -> dict[str, Any]:
         first, steps = span
-        planned = [self.plan.batch(first + i) for i in range(steps)]
-        indices, length = np.stack([indices for indices, _ in planned]), max(length for _, length in planned)
+        indices = np.stack([self.plan.batch(first + i)[0] for i in range(steps)])
+        planned = [self.plan.padded_lengths(first + i) for i in range(steps)]
+        length = {axis: max(lengths[axis] for lengths in planned) for axis in planned[0]}
         held = indices if self.rows is None else indices[:, self.rows]
         real = held >= 0
         if real.any():

@@ -7,15 +7,27 @@ import numpy as np
 
 from suite.contracts.batch import Batch, Ragged
 
+Lengths = int | Mapping[str, int]
+"""Padded length by axis; a number is that of the default axis."""
+Buckets = Sequence[int] | Mapping[str, Sequence[int]]
+"""Padded lengths by axis, rising; a sequence is that of the default axis."""
 
-def decides_length(value: Any) -> bool:
-    """Whether these rows are padded to their batch's bucket."""
-    return isinstance(value, Ragged) and not value.to
+
+def by_axis(buckets: Buckets) -> dict[str, tuple[int, ...]]:
+    """Axis -> its padded lengths, without axes that have none."""
+    named = buckets if isinstance(buckets, Mapping) else {"": buckets}
+    return {axis: tuple(lengths) for axis, lengths in named.items() if lengths}
 
 
-def row_lengths(encoded: Mapping[str, Any]) -> np.ndarray:
-    """The length (b,) that each row must be padded to at least."""
-    return np.max([value.lengths for value in encoded.values() if decides_length(value)], axis=0)
+def axes(encoded: Mapping[str, Any]) -> tuple[str, ...]:
+    """The axes whose rows are padded to a bucket, in order of their names; the default one comes first."""
+    return tuple(sorted({value.axis for value in encoded.values() if isinstance(value, Ragged) and not value.to}))
+
+
+def row_lengths(encoded: Mapping[str, Any], axis: str = "") -> np.ndarray:
+    """The length (b,) along ``axis`` that each row must be padded to at least."""
+    rows = [value for value in encoded.values() if isinstance(value, Ragged) and not value.to and value.axis == axis]
+    return np.max([value.lengths for value in rows], axis=0)
 
 
 def default_buckets(lengths: np.ndarray) -> tuple[int, ...]:
@@ -24,34 +36,44 @@ def default_buckets(lengths: np.ndarray) -> tuple[int, ...]:
     return tuple(sorted({int(-(-max(q, 1) // 8) * 8) for q in quantiles}))
 
 
-def bucket(encoded: Mapping[str, Any], lengths: Sequence[int]) -> int:
-    """The least of ``lengths``, which rise, that holds the rows; past the last, the rows' own length in eights; 0 where
-    rows are of one shape."""
-    if not any(decides_length(value) for value in encoded.values()):
-        return 0
-    longest = int(row_lengths(encoded).max(initial=1))
+def bucket(encoded: Mapping[str, Any], lengths: Sequence[int], axis: str = "") -> int:
+    """The least of ``lengths``, which rise, that holds the rows along ``axis``; past the last, the rows' own length in
+    eights; 0 where no rows run along it."""
+    return fitting(row_lengths(encoded, axis), lengths) if axis in axes(encoded) else 0
+
+
+def fitting(rows: np.ndarray, lengths: Sequence[int]) -> int:
+    """The least of ``lengths``, which rise, that holds rows of these lengths; past the last, the longest in eights."""
+    longest = int(rows.max(initial=1))
     return next((length for length in lengths if length >= longest), -(-longest // 8) * 8)
 
 
-def pad(encoded: dict[str, Any], real: np.ndarray, length: int) -> Batch:
+def padded_lengths(encoded: Mapping[str, Any], buckets: Buckets) -> dict[str, int]:
+    """The padded length of each axis that the rows have: the least of its buckets that holds them."""
+    known = by_axis(buckets)
+    return {axis: bucket(encoded, known.get(axis, ()), axis) for axis in axes(encoded)}
+
+
+def pad(encoded: dict[str, Any], real: np.ndarray, length: Lengths) -> Batch:
     """Encoded rows (n, ...) as a batch of ``real.shape``, n being the number of True in ``real``.
 
-    Ragged ``x`` becomes ``x`` (..., length) and ``x_mask`` (..., length), or ``x.to`` long where that is set;
-    ``mask`` marks real rows.
+    Ragged ``x`` becomes ``x`` (..., n) and ``x_mask`` (..., n), n being the length of its axis, or ``x.to`` where that
+    is set; ``mask`` marks real rows.
     """
+    lengths = length if isinstance(length, Mapping) else {"": length}
     batch: Batch = {"mask": real}
     for name, value in encoded.items():
         if isinstance(value, Ragged):
-            dense, mask = value.padded(value.to or length)
+            dense, mask = value.padded(value.to or lengths[value.axis])
             batch[name], batch[f"{name}_mask"] = _spread(dense, real), _spread(mask, real)
         else:
             batch[name] = _spread(np.asarray(value), real)
     return batch
 
 
-def batched(encoded: dict[str, Any], lengths: Sequence[int]) -> Batch:
-    """Encoded rows (n, ...) as a batch of n rows, padded to the least of ``lengths`` that holds them."""
-    return pad(encoded, np.ones(count(encoded), bool), bucket(encoded, lengths))
+def batched(encoded: dict[str, Any], buckets: Buckets) -> Batch:
+    """Encoded rows (n, ...) as a batch of n rows, each axis padded to the least of its buckets that holds them."""
+    return pad(encoded, np.ones(count(encoded), bool), padded_lengths(encoded, buckets))
 
 
 def _spread(rows: np.ndarray, real: np.ndarray) -> np.ndarray:

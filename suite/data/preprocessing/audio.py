@@ -7,7 +7,7 @@ import functools
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -146,12 +146,13 @@ def perturbed(
         rows = np.split(audio.values, np.cumsum(audio.lengths)[:-1]) if len(audio.lengths) else []
         for change in changes:
             rows = [change(row, rate, rng) for row in rows]
-        return {"audio": joined(rows)}
+        heard = joined(rows)
+        return {"audio": replace(audio, values=heard.values, lengths=heard.lengths)}
     stretch = float(np.prod([change.stretch for change in changes]))
     if stretch <= 1:
         return {"audio": audio}
     lengths = np.ceil(audio.lengths * stretch).astype(np.int64) + 1
-    return {"audio": audio, "room": Ragged(np.zeros((int(lengths.sum()), 0), np.uint8), lengths)}
+    return {"audio": audio, "room": replace(audio, values=np.zeros((int(lengths.sum()), 0), np.uint8), lengths=lengths)}
 
 
 @functools.lru_cache(maxsize=8)
@@ -170,7 +171,9 @@ class AudioFeatures(Preprocessor):
     """
 
     suffix: ClassVar[str] = ".json"
-    of: ClassVar[str] = "audio"
+
+    column: str = "audio"
+    """Field of the task that names the column of recordings."""
 
     kind: Literal["spectral", "samples"] = "spectral"
     """spectral: features of frames; samples: the waveform itself, each of zero mean and unit deviation, as wav2vec
@@ -229,7 +232,7 @@ class AudioFeatures(Preprocessor):
         content = {"mean": np.round(mean, 6).tolist(), "std": np.round(std, 6).tolist(), "stored": stored}
         path.write_text(json.dumps(content))
 
-    def dims(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, int]:
         """``inputs``: features a frame; nothing for samples."""
         return {} if self.kind == "samples" else {"inputs": len(self.mean)}
 

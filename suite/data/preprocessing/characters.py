@@ -27,7 +27,9 @@ class Characters(Preprocessor):
     """One id for each character of the training texts, which are taken as they are."""
 
     suffix: ClassVar[str] = ".json"
-    of: ClassVar[str] = "text"
+
+    column: str = "text"
+    """Field of the task that names the column of texts."""
 
     most: int = 10_000
     """Most characters; of more, the frequent ones."""
@@ -47,7 +49,7 @@ class Characters(Preprocessor):
         kept = sorted(character for character, _ in counts.most_common(self.most))
         path.write_text(json.dumps(kept, ensure_ascii=True), encoding="utf-8")
 
-    def dims(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, int]:
         """``vocab_size``: characters, and the four ids before them."""
         return {"vocab_size": len(self.names) + _FIRST}
 

@@ -127,7 +127,9 @@ class PixelStatistics(Preprocessor):
     """Shape of the images, and mean and standard deviation a channel over the training split, on a scale of 0..1."""
 
     suffix: ClassVar[str] = ".json"
-    of: ClassVar[str] = "image"
+
+    column: str = "image"
+    """Field of the task that names the column of images."""
 
     size: tuple[int, int] | None = None
     """Height and width that images are scaled to. None: as they are; they must then all be of one size."""
@@ -174,7 +176,7 @@ class PixelStatistics(Preprocessor):
         """(c,) float32, on a scale of 0..1; at least 0.001."""
         return _stored(self.file, changed(self.file))[2]
 
-    def dims(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, int]:
         """``height``, ``width``, ``channels``, and their product ``inputs``."""
         height, width, channels = self.shape
         return {"inputs": height * width * channels, "height": height, "width": width, "channels": channels}

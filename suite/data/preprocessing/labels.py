@@ -20,7 +20,9 @@ class Labels(Preprocessor):
     """The names of the classes, in the order of the model's outputs: the data's own, or the sorted distinct values."""
 
     suffix: ClassVar[str] = ".json"
-    of: ClassVar[str] = "label"
+
+    column: str = "label"
+    """Field of the task that names the column of labels."""
 
     @property
     def names(self) -> list[str]:
@@ -45,7 +47,7 @@ class Labels(Preprocessor):
         text = json.dumps({"names": names, "indexed": indexed}, ensure_ascii=False, indent=1)
         path.write_text(text, encoding="utf-8")
 
-    def dims(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, int]:
         """``outputs``: number of classes."""
         return {"outputs": len(self.names)}
 

@@ -122,7 +122,9 @@ class Fields(Preprocessor):
     """
 
     suffix: ClassVar[str] = ".json"
-    of: ClassVar[str] = "label"
+
+    column: str = "label"
+    """Field of the task that names the column of labels."""
 
     dense: tuple[str, ...] = ()
     """Columns of numbers."""
@@ -208,7 +210,7 @@ class Fields(Preprocessor):
         """(s,) int32 row of a value never seen, by the place of a value in ``ids``."""
         return np.array([f.start + UNSEEN for f in self.fields for _ in range(max(f.length, 1))], np.int32)
 
-    def dims(self) -> dict[str, Any]:
+    def sizes(self) -> dict[str, Any]:
         """``rows`` of the table, ``fields`` of one category, ``lists``: items of each list, ``inputs``: numbers.
 
         A few rows more than are used, so that any usual number of devices can share the table by its rows.

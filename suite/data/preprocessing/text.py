@@ -7,7 +7,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -68,7 +68,7 @@ def clean_mask(texts: Sequence[Any]) -> tuple[np.ndarray, dict[str, int]]:
 class SentencePiece(Tokenizer):
     """A subword tokenizer (arXiv 1808.06226). Rows begin with the id 2; 0 is padding, 1 unknown, 3 the end.
 
-    A corpus too small for ``vocab_size`` gives the largest vocabulary that it allows; ``dims`` tells its size.
+    A corpus too small for ``vocab_size`` gives the largest vocabulary that it allows, which ``sizes`` states.
     """
 
     suffix: ClassVar[str] = ".model"
@@ -120,7 +120,7 @@ class SentencePiece(Tokenizer):
         )
         return model.getvalue()
 
-    def dims(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, int]:
         """``vocab_size``: pieces of the model as it was learnt."""
         return {"vocab_size": _processor(self.file, changed(self.file)).get_piece_size()}
 
@@ -220,4 +220,5 @@ def token_dropout(tokens: Ragged, rate: float, rng: np.random.Generator, *, keep
     if keep_last:
         keep[ends[lengths > 0] - 1] = True
     rows = np.repeat(np.arange(len(lengths)), lengths)
-    return Ragged(tokens.values[keep], np.bincount(rows[keep], minlength=len(lengths)).astype(np.int64))
+    kept = np.bincount(rows[keep], minlength=len(lengths)).astype(np.int64)
+    return replace(tokens, values=tokens.values[keep], lengths=kept)

@@ -38,7 +38,8 @@ ENDS = ("t5", "mt5", "marian", "pegasus")
 class Tokenizer(Preprocessor):
     """Texts to rows of ids, and back."""
 
-    of: ClassVar[str] = "text"
+    column: str = "text"
+    """Field of the task that names the column of texts."""
 
     @abstractmethod
     def encode(
@@ -89,14 +90,18 @@ def ragged(rows: Sequence[Sequence[int]]) -> Ragged:
 
 @dataclass(frozen=True, kw_only=True)
 class Published(Tokenizer):
-    """The tokenizer that weights were trained with. ``dims`` tells its size; a model may have more rows than that."""
+    """The tokenizer that weights were trained with. A model may have more rows than the ids in its ``sizes``."""
 
     suffix: ClassVar[str] = ".json"
 
     source: str = ""
     """A folder, or a name on the Hugging Face hub. Empty: that of the weights training starts from."""
     side: Literal["source", "target"] = "source"
-    """Which of the two of a translation model that has one for each language."""
+    """Which of the two of a translation model that has one for each language; both index one table."""
+
+    def __post_init__(self):
+        if self.side == "target":
+            object.__setattr__(self, "shares", True)
 
     def fit(self, source: Source, column: str, path: Path) -> None:
         """Takes the tokenizer from the folder ``source`` and writes it to ``path``; the texts are not read.
@@ -116,7 +121,7 @@ class Published(Tokenizer):
         _engine(str(partial), changed(str(partial)))  # so that a file that can't be used is refused now
         os.replace(partial, path)
 
-    def dims(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, int]:
         """``vocab_size``: ids in use, the largest plus one."""
         return {"vocab_size": self._engine.size}
 

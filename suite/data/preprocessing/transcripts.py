@@ -29,7 +29,8 @@ _SILENT = re.compile(r"[^\w\s']|_")
 class Transcriber(Preprocessor):
     """Turns transcripts into symbols and back."""
 
-    of: ClassVar[str] = "text"
+    column: str = "text"
+    """Field of the task that names the column of texts."""
 
     lowercase: bool = True
     """Fold case."""
@@ -73,7 +74,7 @@ class Characters(Transcriber):
             raise InputError(f"column {column}", "no transcript holds a letter or digit", fix="check the transcripts")
         path.write_text(json.dumps({"characters": "".join(sorted(found))}, ensure_ascii=False), encoding="utf-8")
 
-    def dims(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, int]:
         """``outputs``: symbols, blank and unknown included."""
         return {"outputs": len(self.units)}
 
@@ -112,7 +113,7 @@ class Pieces(Transcriber):
         """Writes the model to ``path``. Raises InputError: no text, or a vocabulary smaller than the alphabet."""
         self._model.fit(_Normalised(source, self, column), column, path)
 
-    def dims(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, int]:
         """``outputs``: pieces, with the four that stand for none."""
         return {"outputs": len(self.units)}
 

@@ -1,0 +1,83 @@
+"""Initial weights: what a run starts from, the best parameters of another run or published weights, part by part."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from suite.errors import InputError
+from suite.experiment.sections import Experiment
+from suite.runtime.files import is_run
+from suite.surgery import lora
+from suite.training.checkpoint import Checkpoints
+from suite.tree import paths
+from suite.weights import pretrained
+
+Weights = tuple[Any, Any]
+"""(params, rest): nested dicts of arrays or of their shapes."""
+
+
+def initial_weights(experiment: Experiment, abstract: Weights, fresh: Weights) -> Weights:
+    """The variables with what ``checkpoint.init_from`` names in the place of fresh values.
+
+    Additions of fine-tuning, and parts that are not named, keep their values.
+
+    Args:
+        experiment: bound.
+        abstract: shapes, dtypes and shardings of the model's variables.
+        fresh: the same as arrays; those that published weights replace are deleted.
+
+    Raises:
+        InputError: a run has no checkpoint or one of another model, weights don't fit, or there is no such part.
+    """
+    pretrained.check_parts(experiment)
+    start = experiment.checkpoint.init_from
+    if isinstance(start, str):
+        return _loaded(experiment, abstract, fresh, "") if start else fresh
+    params, rest = dict(fresh[0]), dict(fresh[1])
+    for name in start:
+        own = dataclasses.replace(experiment, model=experiment.model.parts[name])
+        params[name], others = _loaded(own, _of_part(abstract, name), _of_part((params, rest), name), name)
+        if others:
+            rest[name] = others
+    return params, rest
+
+
+def _of_part(weights: Weights, name: str) -> Weights:
+    """A part without running statistics has no entry among the other variables."""
+    return weights[0][name], weights[1].get(name, {})
+
+
+def _loaded(experiment: Experiment, abstract: Weights, fresh: Weights, part: str) -> Weights:
+    """Of the whole model, or of one part of it."""
+    source, offline = experiment.checkpoint.start(part), experiment.checkpoint.offline
+    if is_run(source):
+        return best_weights(Path(source), *abstract, fresh[0], part)
+    return pretrained.fill(experiment.model, *fresh, source, offline=offline)
+
+
+def best_weights(folder: Path, params: Any, rest: Any, fresh: Any = None, part: str = "") -> Weights:
+    """(params, rest) of the best checkpoint of the run in ``folder``, averaged where the run has an average.
+
+    Args:
+        folder: a run folder.
+        params, rest: shapes, dtypes and shardings of the model that is wanted.
+        fresh: parameters that give the additions of fine-tuning, where the run has none.
+        part: name of the part that the variables are of: the run may be one of that part alone, or of a model that has
+            a part of that name.
+
+    Raises:
+        InputError: there is no checkpoint, or it is of another model.
+    """
+    with Checkpoints(folder / "checkpoints", writing=False) as checkpoints:
+        step = checkpoints.served
+        if step is None:
+            raise InputError(f"run {folder}", "has no complete checkpoint.", fix=f"suite train --resume {folder}")
+        saved, plain = checkpoints.parameters(step), lora.base(params)
+        inner = {name.removeprefix(f"{part}/") for name in saved if part and name.startswith(f"{part}/")}
+        alone = paths(plain).keys()
+        if not inner or saved.keys() == alone:
+            part, inner = "", set(saved)
+        if fresh is None or inner != alone:
+            return checkpoints.weights(step, params, rest, part)
+        weights, others = checkpoints.weights(step, plain, rest, part)
+    return lora.with_additions(weights, fresh), others
