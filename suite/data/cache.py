@@ -58,8 +58,8 @@ def split_names(folder: Path) -> list[str]:
 
 def info(folder: Path) -> dict[str, Any]:
     """The dataset_info.json of a prepared dataset."""
-    found: dict[str, Any] = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
-    return found
+    description: dict[str, Any] = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+    return description
 
 
 def root() -> Path | None:
@@ -77,10 +77,10 @@ def opened(folder: Path, name: str, split: str) -> Decoded:
     stamp = (folder / "dataset_info.json").stat().st_mtime_ns
     tag = hashlib.blake2b(f"{folder.resolve()} {stamp} {FORMAT}".encode(), digest_size=4).hexdigest()
     plain = name.partition(":")[0].replace("/", "_")
-    kept = root()
-    if kept is None:
+    folder_of_cache = root()
+    if folder_of_cache is None:
         return _decode(folder, name, split)
-    target = kept / f"{plain}-{folder.name}-{split}-{tag}"
+    target = folder_of_cache / f"{plain}-{folder.name}-{split}-{tag}"
     if (target / "meta.json").exists():
         return _load(target)
     decoded = _decode(folder, name, split)
@@ -130,18 +130,18 @@ def _kinds(features: Any) -> dict[str, str]:
     """Feature -> kind, for the features that are one value or one fixed array a record, or a list of classes."""
     from tensorflow_datasets import features as kinds
 
-    found: dict[str, str] = {}
+    column_kinds: dict[str, str] = {}
     for name, feature in features.items():
         dtype = feature.np_dtype if isinstance(feature, kinds.FeatureConnector) else None
         if isinstance(feature, kinds.Image):
-            found[name] = "image"
+            column_kinds[name] = "image"
         elif isinstance(feature, kinds.ClassLabel):
-            found[name] = "class"
+            column_kinds[name] = "class"
         elif isinstance(feature, kinds.Text) or _is_list_of_classes(feature) or _is_text(feature, dtype):
-            found[name] = "text"
+            column_kinds[name] = "text"
         elif type(feature) in (kinds.Scalar, kinds.Tensor) and None not in feature.shape and dtype != np.object_:
-            found[name] = "float" if np.dtype(dtype).kind == "f" else "int"
-    return found
+            column_kinds[name] = "float" if np.dtype(dtype).kind == "f" else "int"
+    return column_kinds
 
 
 def _is_text(feature: Any, dtype: Any) -> bool:

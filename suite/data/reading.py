@@ -30,8 +30,8 @@ def existing(path: str) -> Path:
     parent = next(folder for folder in above if folder and folder.is_dir())  # at the end are / and .
     names = sorted(item.name for item in parent.iterdir())
     near = closest(Path(path).name, names) if parent == above[0] else ""
-    found = f"in {parent}: {', '.join(names[:10]) or 'nothing'}{' ...' if len(names) > 10 else ''}"
-    raise InputError(path, "no such file or folder", found=found, fix=f"{parent / near}" if near else "")
+    listing = f"in {parent}: {', '.join(names[:10]) or 'nothing'}{' ...' if len(names) > 10 else ''}"
+    raise InputError(path, "no such file or folder", found=listing, fix=f"{parent / near}" if near else "")
 
 
 def there(path: str) -> Path | None:
@@ -100,16 +100,16 @@ def read_text(file: Path, data: bytes | None = None) -> str:
 
 def lines(text: str) -> list[str]:
     """Lines that end in a line feed and in nothing else: Unicode knows more ends, which occur within sentences."""
-    found = text.split("\n")
-    return [line.removesuffix("\r") for line in (found if found[-1] else found[:-1])]
+    parts = text.split("\n")
+    return [line.removesuffix("\r") for line in (parts if parts[-1] else parts[:-1])]
 
 
 def split_files(folder: Path, extensions: tuple[str, ...]) -> dict[str, Path]:
     """Split -> the file in ``folder`` that is named after it (``dev.tsv`` holds validation)."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         stem, dot, rest = file.name.lower().partition(".")
         name = ALIASES.get(stem, stem)
         if file.is_file() and name in SPLITS and dot + rest in extensions:
-            found.setdefault(name, file)
-    return found
+            files.setdefault(name, file)
+    return files

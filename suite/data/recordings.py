@@ -70,8 +70,8 @@ def joined(rows: list[np.ndarray]) -> Ragged:
     """
     sizes = {row.shape[1:] for row in rows}
     if len(sizes) > 1:
-        found = ", ".join(sorted("samples" if not size else f"{size[0]} features" for size in sizes))
-        raise InputError("recordings", "they are not all samples, or features of one size", found=found)
+        forms = ", ".join(sorted("samples" if not size else f"{size[0]} features" for size in sizes))
+        raise InputError("recordings", "they are not all samples, or features of one size", found=forms)
     lengths = np.array([len(row) for row in rows], np.int64)
     return Ragged(np.concatenate(rows) if rows else np.zeros(0, np.float32), lengths)
 
@@ -92,8 +92,8 @@ def decode(value: Any, rate: int, longest: float = math.inf) -> np.ndarray:
         with soundfile.SoundFile(_opened(value)) as file:
             _check_length(value, file.frames / file.samplerate, longest)
             if file.frames * file.channels > MAX_SAMPLES:
-                found = f"{file.frames:,} in {file.channels} channels"
-                raise InputError(name, f"this recording has more than {MAX_SAMPLES:,} samples", found=found)
+                extent = f"{file.frames:,} in {file.channels} channels"
+                raise InputError(name, f"this recording has more than {MAX_SAMPLES:,} samples", found=extent)
             samples, original = file.read(dtype="float32", always_2d=True), file.samplerate
     except (soundfile.LibsndfileError, OSError) as error:
         raise _undecodable(value, error) from error
@@ -127,8 +127,8 @@ def _from_array(value: np.ndarray) -> np.ndarray:
     if value.dtype == np.int16 and value.ndim == 1:
         return value.astype(np.float32) / 2**15
     if value.dtype.kind != "f" or value.ndim not in (1, 2) or not len(value):
-        found = f"{value.dtype} {value.shape}"
-        raise InputError("recording", "must be float or int16 samples (n,), or float features (t, f)", found=found)
+        shape = f"{value.dtype} {value.shape}"
+        raise InputError("recording", "must be float or int16 samples (n,), or float features (t, f)", found=shape)
     return value.astype(np.float32)
 
 

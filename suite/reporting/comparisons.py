@@ -109,10 +109,10 @@ def compare(
     split = split or (goal.on if goal else "test")
     check_same_records([(str(run.folder), run.experiment.task) for run in opened], split)
     scores = [run.scores(split) for run in opened]
-    common = [name for name in scores[0].rows if all(name in each.rows for each in scores)]
+    common = [name for name in scores[0].rows if all(name in run_scores.rows for run_scores in scores)]
     first = _deciding(metric, opened[0], common)
     metrics = [first, *(name for name in common if name != first)]
-    compared = tuple(_compared(run, each, metrics) for run, each in zip(opened, scores, strict=True))
+    compared = tuple(_compared(run, run_scores, metrics) for run, run_scores in zip(opened, scores, strict=True))
     place = _best(compared, first) if against == "best" else 0
     return Comparison(
         split,
@@ -146,11 +146,11 @@ def _best(compared: Sequence[Compared], metric: str) -> int:
 
 def _judged(compared: Sequence[Compared], against: int, metric: str) -> dict[int, Judged]:
     others = [place for place in range(len(compared)) if place != against]
-    found = [compared[place].scores.minus(compared[against].scores, metric) for place in others]
-    corrected = holm([each.p for each in found])
-    return {place: Judged(each, p) for place, each, p in zip(others, found, corrected, strict=True)}
+    differences = [compared[place].scores.minus(compared[against].scores, metric) for place in others]
+    corrected = holm([difference.p for difference in differences])
+    return {place: Judged(difference, p) for place, difference, p in zip(others, differences, corrected, strict=True)}
 
 
 def _settings(folders: Sequence[Path]) -> dict[str, tuple[str, ...]]:
     fields = [stored(folder) for folder in folders]
-    return {name: tuple(written(each.get(name)) for each in fields) for name in differing(*fields)}
+    return {name: tuple(written(values.get(name)) for values in fields) for name in differing(*fields)}

@@ -16,9 +16,9 @@ def flat(value: Any, name: str = "") -> dict[str, Any]:
     if not isinstance(value, dict):
         return {name: value}
     return {
-        key: each
+        key: leaf
         for part, inner in value.items()
-        for key, each in flat(inner, f"{name}.{part}" if name else part).items()
+        for key, leaf in flat(inner, f"{name}.{part}" if name else part).items()
     }
 
 
@@ -33,20 +33,24 @@ def stored(folder: Path) -> dict[str, Any]:
     return flat(json.loads((folder / "experiment.json").read_text(encoding="utf-8")))
 
 
-def configuration(found: Evidence) -> list[Block]:
+def configuration(evidence: Evidence) -> list[Block]:
     """What differs from the recipe as it is now, and all of it."""
-    own, recipe = stored(found.folder), _recipe(found.experiment.name)
-    whole = Folded("The whole configuration", (Code((found.folder / "experiment.json").read_text(encoding="utf-8")),))
+    own, recipe = stored(evidence.folder), _recipe(evidence.experiment.name)
+    whole = Folded(
+        "The whole configuration", (Code((evidence.folder / "experiment.json").read_text(encoding="utf-8")),)
+    )
     if recipe is None:
         return [
-            Text(f"No recipe named {found.experiment.name} comes with the suite: there is nothing to compare it with."),
+            Text(
+                f"No recipe named {evidence.experiment.name} comes with the suite: there is nothing to compare it with."
+            ),
             whole,
         ]
     names = differing(recipe, own)
     if not names:
-        return [Text(f"The recipe {found.experiment.name}, with nothing changed."), whole]
+        return [Text(f"The recipe {evidence.experiment.name}, with nothing changed."), whole]
     rows = tuple((name, written(recipe.get(name)), written(own.get(name))) for name in names)
-    caption = f"Fields that are not those of the recipe {found.experiment.name} as it is today."
+    caption = f"Fields that are not those of the recipe {evidence.experiment.name} as it is today."
     return [Table(("field", "recipe", "this run"), rows, caption, frozenset({0, 1, 2})), whole]
 
 
@@ -61,22 +65,22 @@ def written(value: Any) -> str:
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
-def environment(found: Evidence) -> list[Block]:
+def environment(evidence: Evidence) -> list[Block]:
     """Packages, devices and revision that training had, and the commands that do it again."""
-    trained = found.trained
+    trained = evidence.trained
     rows = [
         ("devices", trained.get("devices", "not noted")),
         ("revision", trained.get("revision") or "not noted"),
-        *found.versions.items(),
+        *evidence.versions.items(),
     ]
     table = Table(("", "in training"), tuple((name, str(value)) for name, value in rows), words=frozenset({0, 1}))
-    return [table, Text("The commands that do it again:"), Code("\n".join(_commands(found)))]
+    return [table, Text("The commands that do it again:"), Code("\n".join(_commands(evidence)))]
 
 
-def _commands(found: Evidence) -> Sequence[str]:
-    name, folder = found.experiment.name, str(found.folder)
-    evaluate = shlex.join(["suite", "evaluate", folder, "--split", found.split or "test"])
-    flags = None if (recipe := _recipe(name)) is None else _flags(recipe, stored(found.folder))
+def _commands(evidence: Evidence) -> Sequence[str]:
+    name, folder = evidence.experiment.name, str(evidence.folder)
+    evaluate = shlex.join(["suite", "evaluate", folder, "--split", evidence.split or "test"])
+    flags = None if (recipe := _recipe(name)) is None else _flags(recipe, stored(evidence.folder))
     if flags is not None:
         return [shlex.join(["suite", "train", name, *flags]), evaluate]
     again = f"import suite.runs.run; suite.train(suite.runs.verbs.stored({folder!r}))"

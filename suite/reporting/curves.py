@@ -8,20 +8,20 @@ POINTS = 160
 
 def precision_recall(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(recall, precision) (k,) at falling thresholds; from the first record on, where precision is known."""
-    found, false = _found(scores, truth)
-    return _thinned(found / truth.sum(), found / (found + false))
+    true, false = _found(scores, truth)
+    return _thinned(true / truth.sum(), true / (true + false))
 
 
 def roc(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(share falsely found, share found) (k,) at falling thresholds, from (0, 0) to (1, 1)."""
-    found, false = (np.concatenate([[0], counts]) for counts in _found(scores, truth))
-    return _thinned(false / (~truth).sum(), found / truth.sum())
+    true, false = (np.concatenate([[0], counts]) for counts in _found(scores, truth))
+    return _thinned(false / (~truth).sum(), true / truth.sum())
 
 
 def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
     """Precision at each threshold, weighted by the recall that it adds."""
-    found, false = _found(scores, truth)
-    return float((np.diff(found, prepend=0) * found / (found + false)).sum() / truth.sum())
+    true, false = _found(scores, truth)
+    return float((np.diff(true, prepend=0) * true / (true + false)).sum() / truth.sum())
 
 
 def _found(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -29,8 +29,8 @@ def _found(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarra
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
     last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
-    found = np.cumsum(truth[order])[last]
-    return found, last + 1 - found
+    true = np.cumsum(truth[order])[last]
+    return true, last + 1 - true
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

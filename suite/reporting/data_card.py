@@ -26,11 +26,11 @@ MOST_FILES = 10_000
 MOST_CLASSES = 40
 
 
-def data_card(found: Evidence) -> list[Block]:
+def data_card(evidence: Evidence) -> list[Block]:
     """What there is to know of the data, as the task reads it."""
-    task = (found.run.experiment if found.run else found.experiment).task
+    task = (evidence.run.experiment if evidence.run else evidence.experiment).task
     opener = functools.cache(task.source)
-    blocks: list[Block] = [Terms(tuple(_origin(found)))]
+    blocks: list[Block] = [Terms(tuple(_origin(evidence)))]
     labels = {getattr(task, asset.column) for asset in preprocessors_of(task).values() if asset.column == "label"}
     report = inspect(opener, MOST_FILES if _files(opener) else MOST, labels)
     splits = {name: part for name, part in report["splits"].items() if "count" in part}
@@ -49,7 +49,7 @@ def data_card(found: Evidence) -> list[Block]:
                 "note",
             )
         )
-    blocks += [table for table in (*_balance(splits), _lengths(splits, found.folder)) if table.rows]
+    blocks += [table for table in (*_balance(splits), _lengths(splits, evidence.folder)) if table.rows]
     blocks += _sizes(splits)
     columns = next(iter(splits.values()))["columns"]
     blocks.append(Text(f"Columns: {', '.join(f'{name} ({kind})' for name, kind in columns.items())}."))
@@ -61,8 +61,8 @@ def data_card(found: Evidence) -> list[Block]:
     return [*blocks, *(Folded("What columns are taken for", (Code(text),)) for text in said if text)]
 
 
-def _origin(found: Evidence) -> list[tuple[str, str]]:
-    data = getattr(found.experiment.task, "data", None)
+def _origin(evidence: Evidence) -> list[tuple[str, str]]:
+    data = getattr(evidence.experiment.task, "data", None)
     rows = []
     if isinstance(data, Data):
         fields = serialization.to_json(data)
@@ -74,7 +74,7 @@ def _origin(found: Evidence) -> list[tuple[str, str]]:
             ("origin", data.origin or "not stated by the data"),
             ("licence", data.licence or "not stated by the data"),
         ]
-    header = next((each for each in recipes.describe() if each["name"] == found.experiment.name), {})
+    header = next((recipe for recipe in recipes.describe() if recipe["name"] == evidence.experiment.name), {})
     return rows + [(f"the recipe's {name}", header[name]) for name in ("source", "data") if header.get(name)]
 
 
@@ -117,14 +117,14 @@ def _balance(splits: Mapping[str, Any]) -> list[Table]:
     tables = []
     for name in dict.fromkeys(name for part in splits.values() for name in part["classes"]):
         counts = {split: part["classes"].get(name, {}) for split, part in splits.items()}
-        classes = list(dict.fromkeys(value for each in counts.values() for value in each))
-        totals = {split: sum(each.values()) for split, each in counts.items()}
+        classes = list(dict.fromkeys(value for histogram in counts.values() for value in histogram))
+        totals = {split: sum(histogram.values()) for split, histogram in counts.items()}
         rows = tuple(
             (
                 value,
                 *(
-                    f"{each.get(value, 0):,} ({percent(each.get(value, 0), totals[split])})"
-                    for split, each in counts.items()
+                    f"{histogram.get(value, 0):,} ({percent(histogram.get(value, 0), totals[split])})"
+                    for split, histogram in counts.items()
                 ),
             )
             for value in sorted(classes[:MOST_CLASSES], key=_by_number)

@@ -99,46 +99,46 @@ def gather(
     if split and split not in SPLITS:
         raise InputError(f'--split "{split}"', "is no split.", found=", ".join(SPLITS), fix=closest(split, SPLITS))
     place = _chosen(Path(folder))
-    made = Evidence(place, verbs.stored(place, allow))
-    made.history = history(place)
-    made.result, made.versions = read_json(place / "result.json"), read_json(place / "versions.json")
-    made.tuned = read_json(place / "verdict.json") or _verdict_on(place)
+    evidence = Evidence(place, verbs.stored(place, allow))
+    evidence.history = history(place)
+    evidence.result, evidence.versions = read_json(place / "result.json"), read_json(place / "versions.json")
+    evidence.tuned = read_json(place / "verdict.json") or _verdict_on(place)
     own = read_json(place / "compression.json")
-    made.compressions = [own] if own else []
-    made.compressions += [_made_from(place, Path(other)) for other in beside]
+    evidence.compressions = [own] if own else []
+    evidence.compressions += [_made_from(place, Path(other)) for other in beside]
     if not own:  # else there may have been no training
-        made.missing += _untold(made)
-    made.run = made.tried("evaluation", lambda: run.open(place, allow))
-    if made.run is not None and made.tried("evaluation", made.run.check) is not None:
-        _evaluate(made, made.run, split)
-    return made
+        evidence.missing += _untold(evidence)
+    evidence.run = evidence.tried("evaluation", lambda: run.open(place, allow))
+    if evidence.run is not None and evidence.tried("evaluation", evidence.run.check) is not None:
+        _evaluate(evidence, evidence.run, split)
+    return evidence
 
 
-def _untold(made: Evidence) -> list[Missing]:
+def _untold(evidence: Evidence) -> list[Missing]:
     """What a run that was trained to its end would have told."""
-    found = []
-    if len(made.history["step"]) < 2:
-        found.append(Missing("curves", "metrics.jsonl holds no course of training."))
-    if not made.result.get("trained", made.result):
-        found.append(
+    missing = []
+    if len(evidence.history["step"]) < 2:
+        missing.append(Missing("curves", "metrics.jsonl holds no course of training."))
+    if not evidence.result.get("trained", evidence.result):
+        missing.append(
             Missing(
                 "the end of training",
                 "Training has not ended, or was not told of in result.json. "
-                f"It goes on with: suite train --resume {made.folder}",
+                f"It goes on with: suite train --resume {evidence.folder}",
             )
         )
-    return found
+    return missing
 
 
-def _evaluate(made: Evidence, run: Run, wanted: str) -> None:
-    goal = made.experiment.goal
+def _evaluate(evidence: Evidence, run: Run, wanted: str) -> None:
+    goal = evidence.experiment.goal
     for split in [wanted] if wanted else dict.fromkeys([*([goal.on] if goal else []), "test", "validation"]):
-        found = made.tried(f"evaluation on {split}", functools.partial(run.examine, split))
-        if found is not None:
-            made.split, (made.scores, made.artifacts) = split, found
+        examined = evidence.tried(f"evaluation on {split}", functools.partial(run.examine, split))
+        if examined is not None:
+            evidence.split, (evidence.scores, evidence.artifacts) = split, examined
             break
-    if goal is not None and made.split and goal.on != made.split and wanted:
-        made.on_goal = made.tried(f"evaluation on {goal.on}", functools.partial(run.scores, goal.on))
+    if goal is not None and evidence.split and goal.on != evidence.split and wanted:
+        evidence.on_goal = evidence.tried(f"evaluation on {goal.on}", functools.partial(run.scores, goal.on))
 
 
 def _chosen(folder: Path) -> Path:
@@ -158,23 +158,23 @@ def _verdict_on(folder: Path) -> dict[str, Any]:
 
 def _made_from(folder: Path, other: Path) -> dict[str, Any]:
     """What ``other`` says of how it was made from this run."""
-    found = read_json(other / "compression.json")
-    if not found:
+    outcome = read_json(other / "compression.json")
+    if not outcome:
         raise InputError(
             f'--with "{other}"',
             "has no compression.json: it is no run that was made from another.",
             fix="the folder that suite compress printed last",
         )
-    of = Path(found["of"])
+    of = Path(outcome["of"])
     if folder.resolve() not in (of.resolve(), (other / of).resolve()):
-        raise InputError(f'--with "{other}"', f"was not made from {folder}.", found=found["of"])
-    return {**found, "folder": str(other)}
+        raise InputError(f'--with "{other}"', f"was not made from {folder}.", found=outcome["of"])
+    return {**outcome, "folder": str(other)}
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """What a file of a run folder holds; nothing where there is none, or half of one."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

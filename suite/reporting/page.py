@@ -28,8 +28,8 @@ def render(page: Page) -> str:
     environment.filters["kind"] = lambda block: type(block).__name__
     environment.filters["tight"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
     style = (HERE / "page.css").read_text(encoding="utf-8")
-    made: str = environment.get_template("page.html").render(page=page, style=style, policy=policy(style))
-    return made.encode("utf-8", "replace").decode("utf-8")  # JSON may have given half of a surrogate pair
+    html: str = environment.get_template("page.html").render(page=page, style=style, policy=policy(style))
+    return html.encode("utf-8", "replace").decode("utf-8")  # JSON may have given half of a surrogate pair
 
 
 def policy(style: str) -> str:

@@ -27,13 +27,13 @@ def image(shown: Image, alt: str) -> Picture:
     from PIL import Image as Pillow
 
     pixels = shown.pixels
-    made = Pillow.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    image = Pillow.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     small = max(pixels.shape[:2]) <= SMALL
-    made.thumbnail((LARGEST, LARGEST))
+    image.thumbnail((LARGEST, LARGEST))
     if small or pixels.shape[2] == 4:
-        return Picture(_png(made), alt, "small" if small else "photo")
+        return Picture(_png(image), alt, "small" if small else "photo")
     file = io.BytesIO()
-    made.save(file, "JPEG", quality=85)
+    image.save(file, "JPEG", quality=85)
     return Picture(uri("image/jpeg", file.getvalue()), alt)
 
 
@@ -44,9 +44,9 @@ def spectrogram(sound: Sound, alt: str) -> Picture:
     levels = _levels(sound)
     places = np.linspace(0, len(_COLOURS) - 1, 256)
     palette = [np.interp(places, np.arange(len(_COLOURS)), channel) for channel in _COLOURS.T]
-    made = Pillow.fromarray((levels.T[::-1] * 255).astype(np.uint8), "L")
-    made.putpalette(np.stack(palette, -1).astype(np.uint8).tobytes())
-    return Picture(_png(made), alt, "sound")
+    image = Pillow.fromarray((levels.T[::-1] * 255).astype(np.uint8), "L")
+    image.putpalette(np.stack(palette, -1).astype(np.uint8).tobytes())
+    return Picture(_png(image), alt, "sound")
 
 
 def _levels(sound: Sound) -> np.ndarray:
@@ -76,9 +76,9 @@ def audible(sound: Sound) -> str:
     return uri("audio/wav", file.getvalue())
 
 
-def _png(made: "object") -> str:
+def _png(image: "object") -> str:
     file = io.BytesIO()
-    made.save(file, "PNG", optimize=True)  # type: ignore[attr-defined]
+    image.save(file, "PNG", optimize=True)  # type: ignore[attr-defined]
     return uri("image/png", file.getvalue())
 
 

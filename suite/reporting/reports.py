@@ -42,61 +42,67 @@ def report(
     Raises:
         InputError: the folder is no run, one of ``beside`` was not made from it, or the file cannot be written.
     """
-    found = gather(run, split, beside, allow)
+    evidence = gather(run, split, beside, allow)
     path = Path(to) if to else Path(run) / FILE
-    write(page(found, measure), path)
+    write(page(evidence, measure), path)
     return path
 
 
-def page(found: Evidence, measure: bool = False) -> Page:
+def page(evidence: Evidence, measure: bool = False) -> Page:
     """All that is known, in the order in which a reader asks."""
     sections: list[tuple[str, str, Sequence[Block | Part]]] = [
-        ("results", "Results", _results(found)),
-        ("records", "What it gets right and wrong", _records(found)),
-        ("training", "Training", training.curves(found)),
-        ("data", "Data", data_card.data_card(found)),
-        ("search", "Search", verdicts.search(found.tuned) if found.tuned else []),
-        ("compression", "Compression", [block for made in found.compressions for block in verdicts.compression(made)]),
-        ("speed", "Speed", _speed(found, measure)),
-        ("configuration", "Configuration", configuration.configuration(found)),
-        ("environment", "Environment", configuration.environment(found)),
-        ("glossary", "What the metrics mean", _glossary(found)),
+        ("results", "Results", _results(evidence)),
+        ("records", "What it gets right and wrong", _records(evidence)),
+        ("training", "Training", training.curves(evidence)),
+        ("data", "Data", data_card.data_card(evidence)),
+        ("search", "Search", verdicts.search(evidence.tuned) if evidence.tuned else []),
+        (
+            "compression",
+            "Compression",
+            [block for outcome in evidence.compressions for block in verdicts.compression(outcome)],
+        ),
+        ("speed", "Speed", _speed(evidence, measure)),
+        ("configuration", "Configuration", configuration.configuration(evidence)),
+        ("environment", "Environment", configuration.environment(evidence)),
+        ("glossary", "What the metrics mean", _glossary(evidence)),
     ]
-    kept = tuple(Section(name, title, tuple(blocks)) for name, title, blocks in sections if blocks)
-    return Page(found.experiment.name, "Report of a run", _about(found), tuple(verdicts.verdicts(found)), kept)
+    filled = tuple(Section(name, title, tuple(blocks)) for name, title, blocks in sections if blocks)
+    return Page(
+        evidence.experiment.name, "Report of a run", _about(evidence), tuple(verdicts.verdicts(evidence)), filled
+    )
 
 
-def _about(found: Evidence) -> tuple[tuple[str, str], ...]:
-    rows = [("run", str(found.folder)), ("written", datetime.date.today().isoformat())]
-    if found.run is not None:
-        rows.append(("parameters", f"{found.run.parameters:,}"))
-    if found.split:
-        rows.append(("evaluated on", found.split))
+def _about(evidence: Evidence) -> tuple[tuple[str, str], ...]:
+    rows = [("run", str(evidence.folder)), ("written", datetime.date.today().isoformat())]
+    if evidence.run is not None:
+        rows.append(("parameters", f"{evidence.run.parameters:,}"))
+    if evidence.split:
+        rows.append(("evaluated on", evidence.split))
     return tuple(rows)
 
 
-def _results(found: Evidence) -> list[Block]:
-    if found.scores is None:
+def _results(evidence: Evidence) -> list[Block]:
+    if evidence.scores is None:
         return [Text("Nothing was evaluated.", "note")]
-    return verdicts.results(found.scores, found.split, training.at_best(found))
+    return verdicts.results(evidence.scores, evidence.split, training.at_best(evidence))
 
 
-def _records(found: Evidence) -> list[Block | Part]:
-    parts: list[Block | Part] = [Part(title, tuple(drawn(exhibit))) for title, exhibit in found.artifacts.items()]
-    answered = _asked(found, "answers", sample_predictions.answers)
+def _records(evidence: Evidence) -> list[Block | Part]:
+    parts: list[Block | Part] = [Part(title, tuple(drawn(exhibit))) for title, exhibit in evidence.artifacts.items()]
+    answered = _asked(evidence, "answers", sample_predictions.answers)
     return parts if answered is None else [*parts, Part("What it answers", tuple(answered))]
 
 
-def _speed(found: Evidence, measure: bool) -> list[Block]:
-    taken = _asked(found, "latency", sample_predictions.latencies) if measure else None
-    return training.speed(found, taken or {})
+def _speed(evidence: Evidence, measure: bool) -> list[Block]:
+    taken = _asked(evidence, "latency", sample_predictions.latencies) if measure else None
+    return training.speed(evidence, taken or {})
 
 
-def _asked(found: Evidence, what: str, ask: Callable[[Run, str], T]) -> T | None:
-    run, split = found.run, found.split
-    return None if run is None or not split else found.tried(what, lambda: ask(run, split))
+def _asked(evidence: Evidence, what: str, ask: Callable[[Run, str], T]) -> T | None:
+    run, split = evidence.run, evidence.split
+    return None if run is None or not split else evidence.tried(what, lambda: ask(run, split))
 
 
-def _glossary(found: Evidence) -> list[Block]:
-    names = [*(found.scores.rows if found.scores else {}), *training.metrics(found.history)]
+def _glossary(evidence: Evidence) -> list[Block]:
+    names = [*(evidence.scores.rows if evidence.scores else {}), *training.metrics(evidence.history)]
     return [Terms(tuple((term(name).title, term(name).meaning) for name in dict.fromkeys(names)))] if names else []

@@ -27,7 +27,7 @@ def records(run: Run, split: str, count: int) -> tuple[Columns, Columns]:
     columns = source[np.arange(count) * len(source) // count]
     if codec.primary in columns and len(codec.inputs) == 1:
         return columns, {codec.primary: columns[codec.primary]}
-    named = {each.name: columns[each.name] for each in codec.inputs if each.name in columns}
+    named = {entry.name: columns[entry.name] for entry in codec.inputs if entry.name in columns}
     return columns, named or columns
 
 
@@ -35,13 +35,13 @@ def answers(run: Run, split: str) -> list[Block]:
     """Some records and what is answered: each value as its kind is drawn."""
     columns, request = records(run, split, ASKED)
     classes, codec = run.experiment.task.source(split).classes, run.codec
-    made = run.predict(request)
-    note = f"{len(made)} records of {split}, evenly spaced, right or wrong. Behind the arrows: what was answered."
+    answers = run.predict(request)
+    note = f"{len(answers)} records of {split}, evenly spaced, right or wrong. Behind the arrows: what was answered."
     beside = {name: _named(values, classes.get(name)) for name, values in columns.items()}
     outputs = {output.name: output for output in codec.outputs}
-    inputs = {each.name: each for each in codec.inputs}
+    inputs = {entry.name: entry for entry in codec.inputs}
     cards = []
-    for place, answer in enumerate(made):
+    for place, answer in enumerate(answers):
         given = Given(codec.inputs, {name: values[place] for name, values in request.items()})
         fields = [
             (name, part)
@@ -80,7 +80,7 @@ def _card(signature: Input | None, value: Any, given: Given, place: int, fields:
 
 def latencies(run: Run, split: str) -> dict[int, list[float]]:
     """Milliseconds from records to answers, by how many are asked at a time; compiled before."""
-    made = {}
+    seconds = {}
     for size in SIZES:
         _, request = records(run, split, size)
         run.predict(request)
@@ -90,5 +90,5 @@ def latencies(run: Run, split: str) -> dict[int, list[float]]:
             before = time.perf_counter()
             run.predict(request)
             taken.append(1000 * (time.perf_counter() - before))
-        made[size] = taken
-    return made
+        seconds[size] = taken
+    return seconds

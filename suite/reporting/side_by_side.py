@@ -13,26 +13,36 @@ from suite.reporting.page import write
 from suite.reporting.svg import TONES, Axis, Kind, Series, chart, ranges
 
 
-def render(made: Comparison) -> str:
+def render(comparison: Comparison) -> str:
     """Lines for a terminal."""
-    lines = [f"{made.split}, {len(made.runs[0].scores):,} records; differences are from run {made.against + 1}", ""]
-    head = ["run", *made.metrics, "parameters", "seconds"]
+    lines = [
+        f"{comparison.split}, {len(comparison.runs[0].scores):,} records; "
+        f"differences are from run {comparison.against + 1}",
+        "",
+    ]
+    head = ["run", *comparison.metrics, "parameters", "seconds"]
     lines += _aligned(
-        [head, *([_named(made, place), *_values(run, made.metrics)] for place, run in enumerate(made.runs))]
+        [
+            head,
+            *(
+                [_named(comparison, place), *_values(run, comparison.metrics)]
+                for place, run in enumerate(comparison.runs)
+            ),
+        ]
     )
-    for metric in made.metrics:
+    for metric in comparison.metrics:
         lines += ["", metric]
         lines += [
-            f"  {place + 1} less {made.against + 1}: {_judgement(metric, judged)}"
-            for place, judged in made.differences[metric].items()
+            f"  {place + 1} less {comparison.against + 1}: {_judgement(metric, judged)}"
+            for place, judged in comparison.differences[metric].items()
         ]
-    lines += ["", "they differ in" if made.settings else "their configurations are the same"]
-    lines += _aligned([[f"  {name}", " | ".join(values)] for name, values in made.settings.items()])
-    return "\n".join([*lines, "", *_how(made)])
+    lines += ["", "they differ in" if comparison.settings else "their configurations are the same"]
+    lines += _aligned([[f"  {name}", " | ".join(values)] for name, values in comparison.settings.items()])
+    return "\n".join([*lines, "", *_how(comparison)])
 
 
-def _named(made: Comparison, place: int) -> str:
-    return f"{place + 1} {made.runs[place].name}"
+def _named(comparison: Comparison, place: int) -> str:
+    return f"{place + 1} {comparison.runs[place].name}"
 
 
 def _values(run: Compared, metrics: Sequence[str]) -> list[str]:
@@ -45,8 +55,8 @@ def _judgement(metric: str, judged: Judged) -> str:
     return f"{difference(metric, judged.interval)}, p {judged.p:.3f}: {says}"
 
 
-def _how(made: Comparison) -> list[str]:
-    count = len(made.runs) - 1
+def _how(comparison: Comparison) -> list[str]:
+    count = len(comparison.runs) - 1
     corrected = [f"p is corrected for the {count} comparisons of each metric (Holm)."] if count > 1 else []
     return [
         f"In brackets: 95 % intervals by the bootstrap, {DRAWS:,} draws of records, the same for both of a pair.",
@@ -60,43 +70,46 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def save(made: Comparison, path: Path) -> None:
+def save(comparison: Comparison, path: Path) -> None:
     """Write the comparison as a page.
 
     Raises:
         InputError: the file cannot be written, or the package of the extra is missing.
     """
-    write(page(made), path)
+    write(page(comparison), path)
 
 
-def page(made: Comparison) -> Page:
+def page(comparison: Comparison) -> Page:
     """The same with intervals and curves drawn."""
-    metric, names = made.metrics[0], [_named(made, place) for place in range(len(made.runs))]
-    summary: list[Block] = [_verdict(made, metric, place, each) for place, each in made.differences[metric].items()]
-    summary.append(Text(" ".join(_how(made)), "note"))
-    rows = tuple((name, *_values(run, made.metrics)) for name, run in zip(names, made.runs, strict=True))
-    table = Table(("run", *(term(name).title for name in made.metrics), "parameters", "seconds"), rows)
+    metric, names = comparison.metrics[0], [_named(comparison, place) for place in range(len(comparison.runs))]
+    summary: list[Block] = [
+        _verdict(comparison, metric, place, judged) for place, judged in comparison.differences[metric].items()
+    ]
+    summary.append(Text(" ".join(_how(comparison)), "note"))
+    rows = tuple((name, *_values(run, comparison.metrics)) for name, run in zip(names, comparison.runs, strict=True))
+    table = Table(("run", *(term(name).title for name in comparison.metrics), "parameters", "seconds"), rows)
     sections = [
-        Section("results", "Results", (table, *_differences(made))),
-        Section("training", "Training", tuple(_curves(made))),
-        Section("configuration", "What differs between them", (_settings(made),)),
+        Section("results", "Results", (table, *_differences(comparison))),
+        Section("training", "Training", tuple(_curves(comparison))),
+        Section("configuration", "What differs between them", (_settings(comparison),)),
         Section(
             "glossary",
             "What the metrics mean",
-            (Terms(tuple((term(name).title, term(name).meaning) for name in made.metrics)),),
+            (Terms(tuple((term(name).title, term(name).meaning) for name in comparison.metrics)),),
         ),
     ]
     about = (
         ("written", datetime.date.today().isoformat()),
-        ("evaluated on", made.split),
-        ("records", f"{len(made.runs[0].scores):,}"),
+        ("evaluated on", comparison.split),
+        ("records", f"{len(comparison.runs[0].scores):,}"),
     )
-    title = f"{len(made.runs)} runs of {' and '.join(dict.fromkeys(run.run.experiment.name for run in made.runs))}"
+    recipes = dict.fromkeys(run.run.experiment.name for run in comparison.runs)
+    title = f"{len(comparison.runs)} runs of {' and '.join(recipes)}"
     return Page(title, "Comparison", about, tuple(summary), tuple(sections))
 
 
-def _verdict(made: Comparison, metric: str, place: int, judged: Judged) -> Verdict:
-    name, base = f"run {place + 1}", f"run {made.against + 1}"
+def _verdict(comparison: Comparison, metric: str, place: int, judged: Judged) -> Verdict:
+    name, base = f"run {place + 1}", f"run {comparison.against + 1}"
     apart = difference(metric, judged.interval)
     told = f"{capital(term(metric).title)}: {name} less {base} is {apart}, p {judged.p:.3f}."
     if not judged.significant:
@@ -105,36 +118,36 @@ def _verdict(made: Comparison, metric: str, place: int, judged: Judged) -> Verdi
     return Verdict(f"Significant: {name} is {which}.", told, {"better": True, "worse": False}.get(which))
 
 
-def _differences(made: Comparison) -> list[Part]:
+def _differences(comparison: Comparison) -> list[Part]:
     parts = []
-    for metric in made.metrics:
+    for metric in comparison.metrics:
         title = term(metric).title
-        less = {place: f"run {place + 1} less {made.against + 1}" for place in made.differences[metric]}
-        values = [(f"run {place + 1}", run.values[metric]) for place, run in enumerate(made.runs)]
-        apart = [(less[place], each.interval) for place, each in made.differences[metric].items()]
+        less = {place: f"run {place + 1} less {comparison.against + 1}" for place in comparison.differences[metric]}
+        values = [(f"run {place + 1}", run.values[metric]) for place, run in enumerate(comparison.runs)]
+        apart = [(less[place], judged.interval) for place, judged in comparison.differences[metric].items()]
         plots = (
             Plot(f"{title}, with 95 % intervals", ranges(values, title, f"{title} of each run")),
             Plot(
-                f"Differences from run {made.against + 1}",
+                f"Differences from run {comparison.against + 1}",
                 ranges(apart, f"difference in {title}", f"Differences in {title}", zero=True),
             ),
         )
         rows = tuple(
             (
                 less[place],
-                difference(metric, each.interval),
-                f"{each.p:.3f}",
-                f"significant, {way(metric, each.interval.value)}" if each.significant else "not significant",
+                difference(metric, judged.interval),
+                f"{judged.p:.3f}",
+                f"significant, {way(metric, judged.interval.value)}" if judged.significant else "not significant",
             )
-            for place, each in made.differences[metric].items()
+            for place, judged in comparison.differences[metric].items()
         )
         table = Table(("runs", "difference", "p", ""), rows, words=frozenset({0, 3}))
         parts.append(Part(title, (Figure(plots, ""), table)))
     return parts
 
 
-def _curves(made: Comparison) -> list[Block]:
-    logs = [run.run.history for run in made.runs]
+def _curves(comparison: Comparison) -> list[Block]:
+    logs = [run.run.history for run in comparison.runs]
     names = list(dict.fromkeys(name for log in logs for name in training.metrics(log)))
     plots = []
     for name in names:
@@ -157,9 +170,9 @@ def _curves(made: Comparison) -> list[Block]:
     )
 
 
-def _settings(made: Comparison) -> Block:
-    if not made.settings:
+def _settings(comparison: Comparison) -> Block:
+    if not comparison.settings:
         return Text("Nothing: their configurations are the same.")
-    head = ("field", *(f"run {place + 1}" for place in range(len(made.runs))))
-    rows = tuple((name, *values) for name, values in made.settings.items())
+    head = ("field", *(f"run {place + 1}" for place in range(len(comparison.runs))))
+    rows = tuple((name, *values) for name, values in comparison.settings.items())
     return Table(head, rows, words=frozenset(range(len(head))))

@@ -261,7 +261,7 @@ def ranges(rows: Sequence[tuple[str, Interval]], label: str, alt: str, zero: boo
     names = [name if len(name) <= 24 else f"{name[:23]}…" for name, _ in rows]
     left = 14 + LETTER * max((len(name) for name in names), default=1)
     height = 30.0 + 24 * len(rows) + 20
-    numbers = [np.array([each.value, each.low, each.high]) for _, each in rows]
+    numbers = [np.array([interval.value, interval.low, interval.high]) for _, interval in rows]
     low, high = _range([*numbers, np.zeros(1 if zero else 0)], Axis(), padded=True)
     frame = Frame((low, high), (0, 1), left)
     parts = [element("path", d=f"M{left:.1f} {height - BOTTOM:g}H{WIDTH - RIGHT:g}", class_="axis")]
@@ -272,17 +272,19 @@ def ranges(rows: Sequence[tuple[str, Interval]], label: str, alt: str, zero: boo
         parts.append(element("text", text=text, x=x, y=height - BOTTOM + 16, text_anchor="middle"))
     if zero:
         parts.append(element("path", d=f"M{frame.across(0.0):.1f} 4V{height - BOTTOM:g}", class_="mark"))
-    for place, (name, (_, each)) in enumerate(zip(names, rows, strict=True)):
+    for place, (name, (_, interval)) in enumerate(zip(names, rows, strict=True)):
         y = 20.0 + 24 * place
         parts.append(element("text", text=name, x=left - 8, y=y + 4, text_anchor="end"))
-        if math.isfinite(each.low) and math.isfinite(each.high):
+        if math.isfinite(interval.low) and math.isfinite(interval.high):
             parts.append(
                 element(
-                    "path", d=f"M{frame.across(each.low):.1f} {y:g}H{frame.across(each.high):.1f}", class_="line first"
+                    "path",
+                    d=f"M{frame.across(interval.low):.1f} {y:g}H{frame.across(interval.high):.1f}",
+                    class_="line first",
                 )
             )
-        if math.isfinite(each.value):
-            parts.append(element("circle", cx=frame.across(each.value), cy=y, r=4.0, class_="dot first"))
+        if math.isfinite(interval.value):
+            parts.append(element("circle", cx=frame.across(interval.value), cy=y, r=4.0, class_="dot first"))
     parts.append(
         element("text", text=label, x=(left + WIDTH - RIGHT) / 2, y=height - 7, text_anchor="middle", class_="label")
     )

@@ -19,15 +19,15 @@ LAST = ("learning_rate", "examples_per_second")
 History = Mapping[str, Sequence[Any]]
 
 
-def curves(found: Evidence) -> list[Block]:
+def curves(evidence: Evidence) -> list[Block]:
     """Each metric that was logged, training and validation on one axis, with the checkpoint that is served."""
-    names = metrics(found.history)
-    plots = [plot for name in names if (plot := _curve(found, name)) is not None]
+    names = metrics(evidence.history)
+    plots = [plot for name in names if (plot := _curve(evidence, name)) is not None]
     if not plots:
         return [Text("Nothing was logged.", "note")]
-    best = best_step(found)
+    best = best_step(evidence)
     served = "" if best is None else f" The broken line is the checkpoint that is served, of step {best:,}."
-    thinned = len(found.history["step"]) > POINTS
+    thinned = len(evidence.history["step"]) > POINTS
     averaged = f" Lines of more than {POINTS} points are averages of neighbours." if thinned else ""
     return [Figure(tuple(plots), f"What was logged, over optimiser steps.{served}{averaged}")]
 
@@ -56,13 +56,13 @@ def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array([x[group].mean() for group in groups]), np.array([y[group].mean() for group in groups])
 
 
-def best_step(found: Evidence) -> int | None:
+def best_step(evidence: Evidence) -> int | None:
     """The step whose checkpoint is served: as training said; where it didn't, that of the best validation metric, of
     equal ones the later; else the last."""
-    said = found.trained.get("metrics", {}).get("train/best_step")
+    said = evidence.trained.get("metrics", {}).get("train/best_step")
     if said is not None:
         return int(said)
-    history, best = found.history, found.experiment.train.best
+    history, best = evidence.history, evidence.experiment.train.best
     steps, values = column(history, f"validation/{best.removeprefix('-')}")
     if not best or not len(steps):
         return int(history["step"][-1]) if history.get("step") else None
@@ -70,31 +70,31 @@ def best_step(found: Evidence) -> int | None:
     return int(max(zip(signed.tolist(), steps.tolist(), strict=True))[1])
 
 
-def at_best(found: Evidence) -> dict[str, float]:
+def at_best(evidence: Evidence) -> dict[str, float]:
     """Validation metrics that were logged at the step whose checkpoint is served."""
-    step = best_step(found)
-    rows = [place for place, logged in enumerate(found.history.get("step", [])) if logged == step]
+    step = best_step(evidence)
+    rows = [place for place, logged in enumerate(evidence.history.get("step", [])) if logged == step]
     return {
         name: values[place]
-        for name, values in found.history.items()
+        for name, values in evidence.history.items()
         for place in rows
         if name.startswith("validation/") and values[place] is not None
     }
 
 
-def _curve(found: Evidence, name: str) -> Plot | None:
+def _curve(evidence: Evidence, name: str) -> Plot | None:
     tones: dict[str, Tone] = {"validation": "first", "train": "first" if name in LAST else "second"}
     lines = []
     for split, tone in tones.items():
-        x, y = column(found.history, f"{split}/{name}")
+        x, y = column(evidence.history, f"{split}/{name}")
         dotted = len(x) == 1 or (split == "validation" and len(x) <= 40)
         if len(x):
             lines.append(Series(split, *thinned(x, y), tone, "dotted line" if dotted else "line"))
     if not lines:
         return None
-    best = best_step(found)
+    best = best_step(evidence)
     mark = None if best is None or name in LAST else (float(best), f"step {best:,}")
-    title, steps = term(name).title, found.history["step"]
+    title, steps = term(name).title, evidence.history["step"]
     alt = f"{title} over steps: " + "; ".join(f"{line.name} from {line.y[0]:.4g} to {line.y[-1]:.4g}" for line in lines)
     bare = lines if name not in LAST else [dataclasses.replace(lines[0], name="")]
     across, up = Axis("step", float(min(steps)), float(max(steps)), whole=True), Axis(low=0.0 if name in LAST else None)
@@ -112,11 +112,11 @@ def _numbers(name: str, lines: Sequence[Series]) -> Table:
     return Table(("step", *(line.name for line in lines)), rows, words=frozenset())
 
 
-def speed(found: Evidence, latencies: Mapping[int, Sequence[float]]) -> list[Block]:
+def speed(evidence: Evidence, latencies: Mapping[int, Sequence[float]]) -> list[Block]:
     """Examples a second, seconds, and, where it was measured, how long an answer takes."""
     rows: list[tuple[str, ...]] = []
-    trained, result = found.trained, found.result
-    _, rates = column(found.history, "train/examples_per_second")
+    trained, result = evidence.trained, evidence.result
+    _, rates = column(evidence.history, "train/examples_per_second")
     if len(rates):
         rows.append(
             (

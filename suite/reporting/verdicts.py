@@ -15,17 +15,17 @@ from suite.reporting.svg import Axis, Series, chart
 MIB = 2**20
 
 
-def verdicts(found: Evidence) -> list[Block]:
+def verdicts(evidence: Evidence) -> list[Block]:
     """In short: the goal, then the search, then each compression, then what is missing."""
-    blocks: list[Block] = [_goal(found)]
-    blocks += [Text(line) for line in [*_search(found.tuned), *map(compressed, found.compressions)]]
-    return [*blocks, *_missing(found)]
+    blocks: list[Block] = [_goal(evidence)]
+    blocks += [Text(line) for line in [*_search(evidence.tuned), *map(compressed, evidence.compressions)]]
+    return [*blocks, *_missing(evidence)]
 
 
-def _goal(found: Evidence) -> Verdict:
-    goal, scores = found.experiment.goal, found.goal_scores
+def _goal(evidence: Evidence) -> Verdict:
+    goal, scores = evidence.experiment.goal, evidence.goal_scores
     if goal is None:
-        return Verdict("No goal was set.", _without_goal(found))
+        return Verdict("No goal was set.", _without_goal(evidence))
     asked = f"The goal is {term(goal.metric).title} on {goal.on} of {_bound(goal)}"
     if scores is None:
         return Verdict("Not known.", f"{asked}, and this run was not evaluated there.")
@@ -53,15 +53,15 @@ def _bound(goal: Goal) -> str:
     return f"{'at least' if goal.at_most is None else 'at most'} {apart(goal.metric, goal.bound, goal.bound, 1)[1]}"
 
 
-def _without_goal(found: Evidence) -> str:
-    scores = found.scores
+def _without_goal(evidence: Evidence) -> str:
+    scores = evidence.scores
     if scores is None:
         return "Nothing could be evaluated."
-    best = found.experiment.train.best.removeprefix("-")
+    best = evidence.experiment.train.best.removeprefix("-")
     metric = best if best in scores.rows else next(iter(scores.rows))
     value = scores.interval(metric)
     return capital(
-        f"{term(metric).title} on {found.split} is {shown(metric, value.value, decimals(metric, value))} "
+        f"{term(metric).title} on {evidence.split} is {shown(metric, value.value, decimals(metric, value))} "
         f"(95 % interval {bounds(metric, value)}; {len(scores):,} records)."
     )
 
@@ -77,24 +77,24 @@ def _search(tuned: Mapping[str, Any]) -> list[str]:
     return [f"A search of {count} for the goal {tuned['goal']} {why} {end}; this is its trial {chosen}."]
 
 
-def compressed(made: Mapping[str, Any]) -> str:
+def compressed(outcome: Mapping[str, Any]) -> str:
     """One sentence on what a compression changed."""
-    metric, size = made["metric"], made["size"]
-    before, after = (shown(metric, made[when]["value"]) for when in ("before", "after"))
+    metric, size = outcome["metric"], outcome["size"]
+    before, after = (shown(metric, outcome[when]["value"]) for when in ("before", "after"))
     line = (
-        f"{made['method']}: {term(metric).title} on {made['split']} from {before} to {after}, weights "
+        f"{outcome['method']}: {term(metric).title} on {outcome['split']} from {before} to {after}, weights "
         f"{percent(size['ratio'])} of their size."
     )
-    if made.get("max_drop") is None:
+    if outcome.get("max_drop") is None:
         return line
-    allowed = shown(metric, made["max_drop"], 2 if term(metric).share else None)
-    return f"{line} {'Met' if made['met'] else 'Not met'}: a drop of at most {allowed} was allowed."
+    allowed = shown(metric, outcome["max_drop"], 2 if term(metric).share else None)
+    return f"{line} {'Met' if outcome['met'] else 'Not met'}: a drop of at most {allowed} was allowed."
 
 
-def _missing(found: Evidence) -> list[Block]:
-    if not found.missing:
+def _missing(evidence: Evidence) -> list[Block]:
+    if not evidence.missing:
         return []
-    lines = [f"Missing: {each.what}. {' '.join(each.why.split())}" for each in found.missing]
+    lines = [f"Missing: {missing.what}. {' '.join(missing.why.split())}" for missing in evidence.missing]
     return [Text(line, "warning") for line in dict.fromkeys(lines)]
 
 
@@ -151,24 +151,24 @@ def _number(value: Any) -> str:
     return "" if value is None else f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 
-def compression(made: Mapping[str, Any]) -> list[Block]:
+def compression(outcome: Mapping[str, Any]) -> list[Block]:
     """Quality, size, latency, memory and parameters before and after."""
-    metric, size = made["metric"], made["size"]
+    metric, size = outcome["metric"], outcome["size"]
     before, after, drop = (
-        Interval(**{end: float(made[name][end]) for end in ("value", "low", "high")})
+        Interval(**{end: float(outcome[name][end]) for end in ("value", "low", "high")})
         for name in ("before", "after", "drop")
     )
     places = decimals(metric, drop)
-    old, new = (shown(metric, each.value, places) for each in (before, after))
-    rows = [(f"{term(metric).title} on {made['split']}", old, new, f"drop {difference(metric, drop)}")]
+    old, new = (shown(metric, interval.value, places) for interval in (before, after))
+    rows = [(f"{term(metric).title} on {outcome['split']}", old, new, f"drop {difference(metric, drop)}")]
     old, new = (f"{size[f'{when}_bytes'] / MIB:.2f}" for when in ("before", "after"))
     rows.append(("weights, MiB", old, new, _times(size["ratio"])))
-    for batch, ms in made.get("latency_ms", {}).items():
+    for batch, ms in outcome.get("latency_ms", {}).items():
         change = _times(ms["ratio"])
         if ms.get("float32", ms["before"]) != ms["before"]:
             change += f"; {_times(ms['after'] / ms['float32'])} of {ms['float32']:.2f} in float32"
         rows.append((f"latency of {batch}, ms", f"{ms['before']:.2f}", f"{ms['after']:.2f}", change))
-    if memory := made.get("memory_bytes"):
+    if memory := outcome.get("memory_bytes"):
         rows.append(
             (
                 "memory, MiB",
@@ -177,12 +177,12 @@ def compression(made: Mapping[str, Any]) -> list[Block]:
                 _times(memory["after"] / memory["before"] if memory["before"] else float("nan")),
             )
         )
-    if count := made.get("parameters"):
+    if count := outcome.get("parameters"):
         zeros = f"{count['zeros']:,} are 0" if count.get("zeros") else ""
         rows.append(("parameters", f"{count['before']:,}", f"{count['after']:,}", zeros))
-    table = Table(("", "before", "after", "change"), tuple(rows), f"{made['method']}, made from {made['of']}.")
+    table = Table(("", "before", "after", "change"), tuple(rows), f"{outcome['method']}, made from {outcome['of']}.")
     note = "A positive drop is worse; in brackets its 95 % interval, on the same records."
-    return [Text(compressed(made)), table, Text(note, "note")]
+    return [Text(compressed(outcome)), table, Text(note, "note")]
 
 
 def _times(ratio: float) -> str:

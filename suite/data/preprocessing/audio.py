@@ -67,11 +67,11 @@ def without_unusable(source: Source, name: str, features: "AudioFeatures", longe
         return source
     dropped = {**source.dropped, **{reason: count for reason, count in counts.items() if count}}
     if not keep.any():
-        found = ", ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
+        reasons = ", ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
         raise InputError(
             f"column {name}",
             "no recording can be used.",
-            found=found,
+            found=reasons,
             fix="check the paths, or raise --task.max_seconds",
         )
     return Subset(source, np.flatnonzero(keep), dropped)

@@ -46,8 +46,8 @@ class Characters(Preprocessor):
                 counts.update(str(text))
         if not counts:
             raise InputError(f"column {column}", "there is no text to learn characters from", found="0 characters")
-        kept = sorted(character for character, _ in counts.most_common(self.most))
-        path.write_text(json.dumps(kept, ensure_ascii=True), encoding="utf-8")
+        frequent = sorted(character for character, _ in counts.most_common(self.most))
+        path.write_text(json.dumps(frequent, ensure_ascii=True), encoding="utf-8")
 
     def sizes(self) -> dict[str, int]:
         """``vocab_size``: characters, and the four ids before them."""

@@ -50,8 +50,8 @@ def without_empty_pairs(source: Source, names: tuple[str, str]) -> Source:
     columns, keep, dropped = source[np.arange(len(source))], np.ones(len(source), bool), dict(source.dropped)
     for name in names:
         places = np.flatnonzero(keep)
-        kept, reasons = clean_mask(take(columns[name], places))
-        keep[places[~kept]] = False
+        usable, reasons = clean_mask(take(columns[name], places))
+        keep[places[~usable]] = False
         dropped.update({f"{reason} {name}": count for reason, count in reasons.items() if count})
     if keep.all():
         return source
@@ -73,6 +73,6 @@ def without_broken_images(source: Source, name: str) -> Source:
 
 def _some_left(source: Source, name: str, problem: str) -> Source:
     if not len(source):
-        found = ", ".join(f"{count} dropped: {reason}" for reason, count in source.dropped.items())
-        raise InputError(f"column {name}", problem, found=found, fix="check the data, or name another column")
+        reasons = ", ".join(f"{count} dropped: {reason}" for reason, count in source.dropped.items())
+        raise InputError(f"column {name}", problem, found=reasons, fix="check the data, or name another column")
     return source

@@ -50,8 +50,8 @@ def _opened(value: Any, name: str, size: tuple[int, int] | None, channels: int) 
     try:
         with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value, formats=IMAGE_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                found = f"{image.height} x {image.width}"
-                raise InputError(name, f"this image has more than {MAX_PIXELS:,} pixels", found=found)
+                dimensions = f"{image.height} x {image.width}"
+                raise InputError(name, f"this image has more than {MAX_PIXELS:,} pixels", found=dimensions)
             return _array(ImageOps.exif_transpose(image), size, channels)
     except bombs as error:
         raise InputError(name, f"this image has more than {MAX_PIXELS:,} pixels", found=str(error)) from error
@@ -84,8 +84,8 @@ def _from_array(value: np.ndarray, size: tuple[int, int] | None, channels: int) 
 
     array = value[..., None] if value.ndim == 2 else value
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in MODES:
-        found = f"{value.dtype} {value.shape}"
-        raise InputError("image", "an image array must be uint8 (h, w) or (h, w, 1, 3 or 4)", found=found)
+        shape = f"{value.dtype} {value.shape}"
+        raise InputError("image", "an image array must be uint8 (h, w) or (h, w, 1, 3 or 4)", found=shape)
     if channels in (0, array.shape[2]) and (size is None or array.shape[:2] == tuple(size)):
         return array
     return _array(Image.fromarray(array[..., 0] if array.shape[2] == 1 else array), size, channels or array.shape[2])

@@ -107,6 +107,6 @@ def _distinct(values: Any, column: str) -> list[str]:
         fix = "name another label column, or add records of another class"
         raise InputError(f"column {column}", "there is only one class", found=", ".join(names) or "none", fix=fix)
     if missing := {"", "nan", "None"} & set(names):
-        found, fix = f"{len(names) - len(missing)} classes", "fill in or remove these records"
-        raise InputError(f"column {column}", "some labels are missing", found=found, fix=fix)
+        labelled, fix = f"{len(names) - len(missing)} classes", "fill in or remove these records"
+        raise InputError(f"column {column}", "some labels are missing", found=labelled, fix=fix)
     return names

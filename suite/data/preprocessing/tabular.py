@@ -96,8 +96,8 @@ class Field:
         if not self.hashed:
             places, unseen = self._places, self.start + UNSEEN
             return np.fromiter((places.get(value, unseen) for value in values), np.int32, len(values))
-        found = {value: self._bucket(value) for value in set(values)}
-        return np.fromiter(map(found.__getitem__, values), np.int32, len(values))
+        buckets = {value: self._bucket(value) for value in set(values)}
+        return np.fromiter(map(buckets.__getitem__, values), np.int32, len(values))
 
     def _bucket(self, value: str | None) -> int:
         if value is None:
@@ -106,11 +106,11 @@ class Field:
 
     def lists(self, values: Sequence[list[str]], mean: bool) -> tuple[np.ndarray, np.ndarray]:
         """Rows (b, length) and weights (b, length) of the first items of each list; no items: ``MISSING``."""
-        kept: list[list[Any]] = [row[: self.length] or [None] for row in values]
-        lengths = np.array([len(row) for row in kept], np.int64)
+        lists: list[list[Any]] = [row[: self.length] or [None] for row in values]
+        lengths = np.array([len(row) for row in lists], np.int64)
         real = np.arange(self.length) < lengths[:, None]
         ids = np.full(real.shape, NO_ROW, np.int32)
-        ids[real] = self.rows([item for row in kept for item in row])
+        ids[real] = self.rows([item for row in lists for item in row])
         return ids, (real / lengths[:, None] if mean else real).astype(np.float32)
 
 
@@ -166,16 +166,16 @@ class Fields(Preprocessor):
             raise InputError("field task.fields", "no column is left to predict from", fix="--task.fields.categorical")
         for begin in range(0, len(source), CHUNK):
             indices = np.arange(begin, min(begin + CHUNK, len(source)))
-            for each in learnt:
-                each.add(source.column(each.name, indices))
-        made: list[Number | Field] = [each.number() for each in learnt if each.kind == "dense"]
+            for learner in learnt:
+                learner.add(source.column(learner.name, indices))
+        fields: list[Number | Field] = [each.number() for each in learnt if each.kind == "dense"]
         start = 0
-        for each in sorted((e for e in learnt if e.kind != "dense"), key=lambda e: e.kind == "list"):
-            made.append(each.field(start))
-            start += made[-1].size  # type: ignore[union-attr]
+        for learner in sorted((e for e in learnt if e.kind != "dense"), key=lambda e: e.kind == "list"):
+            fields.append(learner.field(start))
+            start += fields[-1].size  # type: ignore[union-attr]
         stored = {
-            "numbers": [asdict(m) for m in made if isinstance(m, Number)],
-            "fields": [asdict(m) for m in made if isinstance(m, Field)],
+            "numbers": [asdict(m) for m in fields if isinstance(m, Number)],
+            "fields": [asdict(m) for m in fields if isinstance(m, Field)],
         }
         path.write_text(json.dumps(stored, ensure_ascii=False), encoding="utf-8")
 
@@ -305,11 +305,11 @@ class _Learnt:
         if self.kind == "list":
             rows = items(values, self._how.separator)
             self._length = max(self._length, *(len(row) for row in rows))
-            found = [item for row in rows for item in set(row)]
+            values_seen = [item for row in rows for item in set(row)]
         else:
-            found = [value for value in texts(values) if value is not None]
+            values_seen = [value for value in texts(values) if value is not None]
         if not self.rows:
-            self._counts.update(found)
+            self._counts.update(values_seen)
             if len(self._counts) > MOST_VALUES:
                 self.rows, self._counts = MOST_VALUES, Counter()
 

@@ -52,17 +52,17 @@ def guess(source: Source, skip: Sequence[str], stated: dict[str, Kind], separato
         infer: judge the other columns; otherwise they are ignored.
     """
     columns = sample(source)
-    found = []
+    guesses = []
     for name, kind in source.schema.items():
         if name in skip:
             continue
         if name in stated:
-            found.append(Guess(name, stated[name], "as stated"))
+            guesses.append(Guess(name, stated[name], "as stated"))
         elif not infer:
-            found.append(Guess(name, "ignored", "not named"))
+            guesses.append(Guess(name, "ignored", "not named"))
         else:
-            found.append(Guess(name, *_judge(name, kind, columns[name], separator)))
-    return found
+            guesses.append(Guess(name, *_judge(name, kind, columns[name], separator)))
+    return guesses
 
 
 def _judge(name: str, kind: str, values: Any, separator: str) -> tuple[Kind, str]:

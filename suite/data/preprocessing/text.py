@@ -197,9 +197,9 @@ def _allowed(message: str, size: int, column: str) -> int:
     Raises:
         InputError: the message is about something else.
     """
-    found = re.search(r"value <= (\d+)", message)
-    if found:
-        allowed = int(found.group(1))
+    match = re.search(r"value <= (\d+)", message)
+    if match:
+        allowed = int(match.group(1))
         logging.getLogger(__name__).info("column %s allows %d pieces, not %d", column, allowed, size)
         return allowed
     if "smaller than required_chars" in message:
@@ -220,5 +220,5 @@ def token_dropout(tokens: Ragged, rate: float, rng: np.random.Generator, *, keep
     if keep_last:
         keep[ends[lengths > 0] - 1] = True
     rows = np.repeat(np.arange(len(lengths)), lengths)
-    kept = np.bincount(rows[keep], minlength=len(lengths)).astype(np.int64)
-    return replace(tokens, values=tokens.values[keep], lengths=kept)
+    counts = np.bincount(rows[keep], minlength=len(lengths)).astype(np.int64)
+    return replace(tokens, values=tokens.values[keep], lengths=counts)

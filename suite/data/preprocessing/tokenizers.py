@@ -115,9 +115,9 @@ class Published(Tokenizer):
                 "is empty, and training starts from no published weights.",
                 fix="--checkpoint.init_from FOLDER, or --task.tokenizer.source FOLDER",
             )
-        made = _collect(Path(self.source).expanduser(), self.side)
+        collected = _collect(Path(self.source).expanduser(), self.side)
         partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text(made, encoding="utf-8")
+        partial.write_text(collected, encoding="utf-8")
         _engine(str(partial), changed(str(partial)))  # so that a file that can't be used is refused now
         os.replace(partial, path)
 
@@ -201,10 +201,10 @@ class _Fast:
 
     def _with_limit(self, max_length: int) -> Any:
         """A tokenizer of its own for each limit, since setting one changes it for all threads."""
-        made = type(self._tokenizer).from_str(self._text)
-        made.no_padding()
-        made.enable_truncation(max_length)
-        return made
+        tokenizer = type(self._tokenizer).from_str(self._text)
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(max_length)
+        return tokenizer
 
     def encode(self, texts: list[str], max_length: int) -> list[list[int]]:
         return [row.ids for row in self._cut(max_length).encode_batch_fast(texts)]
@@ -238,13 +238,13 @@ class _Pieces:
 
     def decode(self, rows: list[list[int]]) -> list[str]:
         special = {*self._prefix, *self._suffix}
-        kept = [[i for i in row if i not in special] for row in rows]
+        plain = [[i for i in row if i not in special] for row in rows]
         if self._ids is None:
             size = self._model.get_piece_size()
-            own = [[i for i in row if i < size and not self._model.is_control(i)] for row in kept]
+            own = [[i for i in row if i < size and not self._model.is_control(i)] for row in plain]
             return [self._model.decode(row) for row in own]
         pieces = {i: piece for piece, i in self._ids.items()}
-        return [self._model.decode([pieces[i] for i in row if pieces.get(i, "<pad>") != "<pad>"]) for row in kept]
+        return [self._model.decode([pieces[i] for i in row if pieces.get(i, "<pad>") != "<pad>"]) for row in plain]
 
 
 @functools.lru_cache(maxsize=16)
@@ -290,10 +290,10 @@ def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(read_text(path))
+        content = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise InputError(str(path), f"is not JSON: {error}", fix="fetch it again") from None
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _from_pieces(folder: Path, name: str, settings: dict[str, Any]) -> str:
@@ -334,19 +334,19 @@ def _word_piece(text: str, settings: dict[str, Any]) -> str:
     vocab = {line: place for place, line in enumerate(lines(text)) if line}
     special = [name for name in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]") if name in vocab]
     lower = settings.get("do_lower_case", True)
-    made = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
-    made.normalizer = normalizers.BertNormalizer(
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.BertNormalizer(
         lowercase=lower,
         handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
         strip_accents=settings.get("strip_accents"),
     )
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    made.post_processor = processors.TemplateProcessing(
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[(name, vocab[name]) for name in ("[CLS]", "[SEP]")]
     )
-    made.decoder = decoders.WordPiece(prefix="##")
-    made.add_special_tokens(special)
-    return made.to_str()
+    tokenizer.decoder = decoders.WordPiece(prefix="##")
+    tokenizer.add_special_tokens(special)
+    return tokenizer.to_str()
 
 
 def _byte_pairs(vocab: dict[str, Any], merges: str, settings: dict[str, Any]) -> str:
@@ -355,14 +355,14 @@ def _byte_pairs(vocab: dict[str, Any], merges: str, settings: dict[str, Any]) ->
 
     ranked = [line for line in lines(merges) if line and not line.startswith("#version")]
     pairs = [(left, right) for left, _, right in (line.partition(" ") for line in ranked)]
-    made = Tokenizer(models.BPE(vocab, pairs))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=settings.get("add_prefix_space", False))
-    made.decoder = decoders.ByteLevel()
+    tokenizer = Tokenizer(models.BPE(vocab, pairs))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=settings.get("add_prefix_space", False))
+    tokenizer.decoder = decoders.ByteLevel()
     ends = [(name, vocab[name]) for name in ("<s>", "</s>") if name in vocab]
     if len(ends) == 2:
-        made.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
+        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
     else:
-        made.post_processor = processors.ByteLevel(trim_offsets=False)
+        tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     known = ("<s>", "<pad>", "</s>", "<unk>", "<mask>", "<|endoftext|>")
-    made.add_special_tokens([name for name in known if name in vocab])
-    return made.to_str()
+    tokenizer.add_special_tokens([name for name in known if name in vocab])
+    return tokenizer.to_str()

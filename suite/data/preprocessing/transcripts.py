@@ -48,9 +48,9 @@ class Transcriber(Preprocessor):
 
     def normalise(self, text: Any) -> str:
         """The text as it is learnt and scored: Unicode NFKC, single blanks, and case and punctuation as set."""
-        made = unicodedata.normalize("NFKC", clean(str(text))).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-        made = made if self.punctuation else _SILENT.sub(" ", made)
-        return " ".join((made.lower() if self.lowercase else made).split())
+        normal = unicodedata.normalize("NFKC", clean(str(text))).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+        normal = normal if self.punctuation else _SILENT.sub(" ", normal)
+        return " ".join((normal.lower() if self.lowercase else normal).split())
 
     def spell(self, symbols: Sequence[int]) -> str:
         """The text of symbols."""
@@ -66,13 +66,13 @@ class Characters(Transcriber):
 
     def fit(self, source: Source, column: str, path: Path) -> None:
         """Writes the characters to ``path``, sorted. Raises InputError: there are none."""
-        found: set[str] = set()
+        characters: set[str] = set()
         for start in range(0, len(source), 4096):
             chunk = source[np.arange(start, min(start + 4096, len(source)))]
-            found.update(*(self.normalise(text) for text in chunk[column]))
-        if not found:
+            characters.update(*(self.normalise(text) for text in chunk[column]))
+        if not characters:
             raise InputError(f"column {column}", "no transcript holds a letter or digit", fix="check the transcripts")
-        path.write_text(json.dumps({"characters": "".join(sorted(found))}, ensure_ascii=False), encoding="utf-8")
+        path.write_text(json.dumps({"characters": "".join(sorted(characters))}, ensure_ascii=False), encoding="utf-8")
 
     def sizes(self) -> dict[str, int]:
         """``outputs``: symbols, blank and unknown included."""
@@ -122,9 +122,11 @@ class Pieces(Transcriber):
         return _pieces(self.file, changed(self.file))
 
     def encode(self, texts: Sequence[str], to: int) -> Ragged:
-        made = self._model.encode([self.normalise(text) for text in texts], to + 1)
-        ends = np.cumsum(made.lengths)
-        rows = [made.values[end - length + 1 : end].tolist() for end, length in zip(ends, made.lengths, strict=True)]
+        pieces = self._model.encode([self.normalise(text) for text in texts], to + 1)
+        ends = np.cumsum(pieces.lengths)
+        rows = [
+            pieces.values[end - length + 1 : end].tolist() for end, length in zip(ends, pieces.lengths, strict=True)
+        ]
         return _ragged(rows, to)
 
 
@@ -169,6 +171,6 @@ def with_transcripts(source: Source, column: str, transcriber: Transcriber, most
     counts = {"no text": int((lengths == 0).sum()), f"text longer than {most}": int((lengths > most).sum())}
     dropped = {**source.dropped, **{reason: count for reason, count in counts.items() if count}}
     if not keep.any():
-        found = ", ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
-        raise InputError(f"column {column}", "no record has a transcript that can be used.", found=found)
+        reasons = ", ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
+        raise InputError(f"column {column}", "no record has a transcript that can be used.", found=reasons)
     return Subset(source, np.flatnonzero(keep), dropped)

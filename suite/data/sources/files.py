@@ -84,8 +84,8 @@ class Table(Data):
         check_split(split, self.path)
         files = split_files(path, TABLES) if path.is_dir() else {}
         if path.is_dir() and "train" not in files:
-            found = ", ".join(sorted(item.name for item in path.iterdir())[:10]) or "an empty folder"
-            raise InputError(self.path, "no table named train.* in this folder", found=found, fix="name a file")
+            listing = ", ".join(sorted(item.name for item in path.iterdir())[:10]) or "an empty folder"
+            raise InputError(self.path, "no table named train.* in this folder", found=listing, fix="name a file")
         if files:
             table = self._load(files.get(_stored(split, list(files)), files["train"]))
             source = self._carved(table, split, list(files))
@@ -108,8 +108,8 @@ class Table(Data):
         if not self.split:
             return tables.parts(table, self.seed, (self.validation, self.test))
         if self.split not in table.schema:
-            found = ", ".join(table.schema)
-            raise InputError("field data.split", f"there is no column '{self.split}' in {self.path}", found=found)
+            names = ", ".join(table.schema)
+            raise InputError("field data.split", f"there is no column '{self.split}' in {self.path}", found=names)
         return named_split(table.column(self.split, np.arange(len(table))))
 
 
@@ -176,13 +176,13 @@ class Lines(Data):
         if path.is_dir() and "train" not in files:
             raise InputError(self.path, "no train.txt in this folder", fix="name a file")
         name = files.get(_stored(split, list(files)), files["train"]) if files else path
-        found = lines(read_text(name))
-        kept = [line for line in found if line.strip()]
-        source = Memory({"text": kept}, {"text": "text"}, dropped={"blank line": len(found) - len(kept)})
+        texts = lines(read_text(name))
+        filled = [line for line in texts if line.strip()]
+        source = Memory({"text": filled}, {"text": "text"}, dropped={"blank line": len(texts) - len(filled)})
         if files:
-            chosen = _carve(source, split, list(files), self.path, (kept, self.seed, self.validation))
+            chosen = _carve(source, split, list(files), self.path, (filled, self.seed, self.validation))
         else:
-            chosen = _keep(source, seeded_split(kept, self.seed, (self.validation, self.test)), split)
+            chosen = _keep(source, seeded_split(filled, self.seed, (self.validation, self.test)), split)
         return not_empty(chosen, split, self.path, "add lines, or change the fractions")
 
 
@@ -268,11 +268,11 @@ def read_input(value: str, column: str, texts: tuple[str, ...] = ()) -> dict[str
         return {column: [value]}
     if path.is_dir() or path.suffix.lower() in (*IMAGES, *AUDIO):
         names = sorted(path.rglob("*")) if path.is_dir() else [path]
-        found = [str(name) for kind in (IMAGES, AUDIO) for name in names if name.suffix.lower() in kind]
-        if not found:
+        files = [str(name) for kind in (IMAGES, AUDIO) for name in names if name.suffix.lower() in kind]
+        if not files:
             fix = f"use a folder with {' '.join((*IMAGES, *AUDIO))} files"
             raise InputError(value, "no image and no recording in this folder", fix=fix)
-        return {column: found, "file": found}
+        return {column: files, "file": files}
     if is_manifest(path):
         return read_manifest(path)
     if path.name.lower().endswith(TABLES):

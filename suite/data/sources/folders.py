@@ -63,10 +63,10 @@ def scan(path: Path) -> Tree:
     archives = [path] if path.is_file() else sorted(file for file in path.iterdir() if is_archive(file))
     inside = path.is_dir() and any(file.is_dir() for file in path.iterdir())
     if archives and not inside:
-        found = [entry for file in archives for entry in _archived(str(file), file.stat().st_mtime_ns)]
+        entries = [entry for file in archives for entry in _archived(str(file), file.stat().st_mtime_ns)]
     else:
-        found = list(_walk(str(path), ()))
-    return _tree(str(path), found)
+        entries = list(_walk(str(path), ()))
+    return _tree(str(path), entries)
 
 
 def _walk(folder: str, parts: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str | bytes]]:
@@ -83,7 +83,7 @@ def _walk(folder: str, parts: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
 @functools.lru_cache(maxsize=2)
 def _archived(path: str, changed: int) -> list[tuple[tuple[str, ...], str | bytes]]:
     """(path parts, content) of the regular files of an archive, sorted. Nothing is written to disk."""
-    found: list[tuple[tuple[str, ...], str | bytes]] = []
+    entries: list[tuple[tuple[str, ...], str | bytes]] = []
     try:
         with tarfile.open(path, "r|*") as archive:
             for member in archive:
@@ -91,10 +91,10 @@ def _archived(path: str, changed: int) -> list[tuple[tuple[str, ...], str | byte
                 if not member.isreg() or not parts or any(part.startswith(".") for part in parts):
                     continue
                 if _kind(parts[-1]):
-                    found.append((parts, archive.extractfile(member).read()))  # type: ignore[union-attr]
+                    entries.append((parts, archive.extractfile(member).read()))  # type: ignore[union-attr]
     except (tarfile.TarError, EOFError, OSError) as error:
         raise InputError(path, "this archive cannot be read", found=str(error)) from error
-    return sorted(found, key=lambda entry: entry[0])
+    return sorted(entries, key=lambda entry: entry[0])
 
 
 def _kind(name: str) -> str:
@@ -105,11 +105,11 @@ def _kind(name: str) -> str:
     return "image" if lower.endswith(IMAGES) else "text" if lower.endswith(".txt") else ""
 
 
-def _tree(root: str, found: list[tuple[tuple[str, ...], str | bytes]]) -> Tree:
+def _tree(root: str, entries: list[tuple[tuple[str, ...], str | bytes]]) -> Tree:
     """Finds splits and classes in the paths. Folders that all files share above them are stepped over."""
-    while _shared(found):
-        found = [(parts[1:], value) for parts, value in found if len(parts) > 1]
-    placed = [_item(parts, value) for parts, value in found]
+    while _shared(entries):
+        entries = [(parts[1:], value) for parts, value in entries if len(parts) > 1]
+    placed = [_item(parts, value) for parts, value in entries]
     items = [item for item in placed if item]
     kinds = [_kind(item.name) for item in items]
     kind = max(("image", "text", "audio"), key=kinds.count)
@@ -118,7 +118,7 @@ def _tree(root: str, found: list[tuple[tuple[str, ...], str | bytes]]) -> Tree:
         raise InputError(
             root,
             "no image, recording or text lies in a folder named after its class",
-            found=", ".join("/".join(parts) for parts, _ in found[:3]) or "no file",
+            found=", ".join("/".join(parts) for parts, _ in entries[:3]) or "no file",
             fix=f"arrange files as {root}/<class>/<file> or {root}/train/<class>/<file>",
         )
     if len({bool(item.split) for item in chosen}) > 1:
@@ -127,9 +127,9 @@ def _tree(root: str, found: list[tuple[tuple[str, ...], str | bytes]]) -> Tree:
     return Tree(root, kind, chosen, {f"not {kind}": len(items) - len(chosen)} if len(items) > len(chosen) else {})
 
 
-def _shared(found: list[tuple[tuple[str, ...], str | bytes]]) -> bool:
+def _shared(entries: list[tuple[tuple[str, ...], str | bytes]]) -> bool:
     """Whether all files in folders lie in one top folder that is neither a split nor a class."""
-    deep = [parts for parts, _ in found if len(parts) > 1]
+    deep = [parts for parts, _ in entries if len(parts) > 1]
     tops = {parts[0] for parts in deep}
     return len(tops) == 1 and not _split(deep[0][0]) and any(len(parts) > 2 for parts in deep)
 

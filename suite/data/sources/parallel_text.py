@@ -55,11 +55,11 @@ class ParallelLines(Data):
         check_split(split, self.path)
         pairs = {name: pair for name in SPLITS if (pair := self._pair(folder, name))}
         if "train" not in pairs:
-            found = ", ".join(sorted(item.name for item in folder.iterdir())[:10]) if folder.is_dir() else "one file"
+            listing = ", ".join(sorted(item.name for item in folder.iterdir())[:10]) if folder.is_dir() else "one file"
             raise InputError(
                 self.path,
                 f"no train.{self.source} and train.{self.target} in this folder.",
-                found=found or "an empty folder",
+                found=listing or "an empty folder",
                 fix="--task.data.source and --task.data.target say what the files end in",
             )
         carved = carves_validation(split, list(pairs), self.validation, self.path) and split != "test"
@@ -90,14 +90,14 @@ class ParallelLines(Data):
 
 def _by_name(folder: Path) -> dict[str, Path]:
     """Name without .txt and .gz -> file."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():
         name = file.name.lower()
         for ending in _PACKED:
             name = name.removesuffix(ending)
         if file.is_file():
-            found.setdefault(name, file)
-    return found
+            files.setdefault(name, file)
+    return files
 
 
 def languages(folder: Path) -> tuple[str, ...]:

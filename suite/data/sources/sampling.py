@@ -36,11 +36,11 @@ class Sample(Data):
         if split != "train" or not self.examples:
             return source
         if not 0 < self.examples <= len(source):
-            found = f"{self.examples} of {len(source)}"
+            wanted = f"{self.examples} of {len(source)}"
             raise InputError(
                 "field task.data.examples",
                 "is no number of training records that can be drawn.",
-                found=found,
+                found=wanted,
                 fix="--task.data.examples 0 takes all",
             )
         drawn = np.random.default_rng(self.seed).choice(len(source), self.examples, replace=False)

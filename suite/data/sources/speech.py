@@ -168,8 +168,8 @@ class SpokenDigits(Data):
         folder = existing(self.path)
         check_split(split, self.path)
         folder = folder / "recordings" if (folder / "recordings").is_dir() else folder
-        found = [re.fullmatch(r"(\d)_(\w+)_(\d+)\.wav", file.name) for file in sorted(folder.iterdir())]
-        rows = [(int(m[1]), m[2], int(m[3]), m[0]) for m in found if m]
+        matches = [re.fullmatch(r"(\d)_(\w+)_(\d+)\.wav", file.name) for file in sorted(folder.iterdir())]
+        rows = [(int(m[1]), m[2], int(m[3]), m[0]) for m in matches if m]
         if not rows:
             raise InputError(str(folder), "no recording is named <digit>_<speaker>_<index>.wav here")
         speakers = sorted({row[1] for row in rows})
@@ -238,10 +238,10 @@ class SphinxFeatures(Data):
         return not_empty(Memory(columns, schema), split, self.path)
 
     def _list(self, members: dict[str, bytes], name: str) -> str:
-        found = next((data for path, data in members.items() if path.endswith(f"etc/{name}")), None)
-        if found is None:
+        content = next((data for path, data in members.items() if path.endswith(f"etc/{name}")), None)
+        if content is None:
             raise InputError(self.path, f"there is no etc/{name} in this archive", fix="--task.data.name NAME")
-        return found.decode("utf-8")
+        return content.decode("utf-8")
 
     def _frames(self, by_name: dict[str, bytes], name: str) -> np.ndarray:
         """(t, coefficients): a big-endian count of values, then the values."""
@@ -263,9 +263,9 @@ def _members(path: str, written: int) -> dict[str, bytes]:
     """Name -> content of the lists and features of an archive."""
     try:
         with tarfile.open(path) as archive:
-            kept = [
+            members = [
                 member for member in archive if member.isreg() and ("/etc/" in member.name or "feat/" in member.name)
             ]
-            return {member.name: archive.extractfile(member).read() for member in kept}  # type: ignore[union-attr]
+            return {member.name: archive.extractfile(member).read() for member in members}  # type: ignore[union-attr]
     except (tarfile.TarError, EOFError, OSError) as error:
         raise InputError(path, "this archive cannot be read", found=str(error)) from error

@@ -45,9 +45,9 @@ def stamp(path: Path, *options: Any) -> Path:
     state = path.stat()
     key = json.dumps([str(path.resolve()), state.st_mtime_ns, state.st_size, options])
     tag = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
-    kept = root()
-    assert kept is not None
-    return kept / f"table-{path.name.partition('.')[0]}-{tag}"
+    folder = root()
+    assert folder is not None
+    return folder / f"table-{path.name.partition('.')[0]}-{tag}"
 
 
 def columns(folder: Path, batches: Batches, types: dict[str, str], dropped: Callable[[], int]) -> Memory:
@@ -181,13 +181,13 @@ class Mapped(Memory):
 
 def _opened(folder: Path) -> Mapped:
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    found: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
     for number, (name, kind) in enumerate(meta["columns"].items()):
         data = _mapped(folder / f"{number}.data", "uint8" if kind == "text" else kind)
         text = kind == "text"
-        found[name] = Packed(data, _mapped(folder / f"{number}.ends", "int64"), text=True) if text else data
+        columns[name] = Packed(data, _mapped(folder / f"{number}.ends", "int64"), text=True) if text else data
     schema = {name: {"int64": "int", "float64": "float"}.get(kind, "text") for name, kind in meta["columns"].items()}
-    return Mapped(folder, found, schema, {"wrong number of fields": meta["dropped"]})
+    return Mapped(folder, columns, schema, {"wrong number of fields": meta["dropped"]})
 
 
 def _mapped(file: Path, dtype: str) -> np.ndarray:
@@ -291,8 +291,8 @@ def _culprit(message: str, names: list[str], types: dict[str, str], file: Path) 
     Raises:
         InputError: the message is about something else.
     """
-    found = re.search(r"In CSV column #(\d+)", message)
-    name = names[int(found[1])] if found and int(found[1]) < len(names) else ""
+    match = re.search(r"In CSV column #(\d+)", message)
+    name = names[int(match[1])] if match and int(match[1]) < len(names) else ""
     if types.get(name) in WIDER:
         return name
     raise InputError(str(file), "this table cannot be read", found=message, fix="check delimiter and header")

@@ -88,12 +88,12 @@ def _pairs(exhibit: Confusion) -> Table:
 @draws(PrecisionRecall)
 def precision_and_recall(exhibit: PrecisionRecall) -> list[Block]:
     """Both curves of each class, and the areas below them."""
-    found = [(name, exhibit.scores[:, k], exhibit.truth[:, k]) for k, name in enumerate(exhibit.names)]
-    found = [each for each in found if 0 < each[2].sum() < len(each[2])]
-    if not found:
+    curves = [(name, exhibit.scores[:, k], exhibit.truth[:, k]) for k, name in enumerate(exhibit.names)]
+    curves = [curve for curve in curves if 0 < curve[2].sum() < len(curve[2])]
+    if not curves:
         return [Text("No class has records that are of it and others that are not: nothing to tell apart.", "note")]
-    areas = {name: average_precision(scores, truth) for name, scores, truth in found}
-    ordered = sorted(found, key=lambda each: areas[each[0]])
+    areas = {name: average_precision(scores, truth) for name, scores, truth in curves}
+    ordered = sorted(curves, key=lambda curve: areas[curve[0]])
     plots = (
         _curves(ordered, "Precision over recall", "recall", precision_recall),
         _curves(ordered, "ROC: share found over share falsely found", "falsely found", roc),

@@ -33,26 +33,26 @@ def ranked(lists: Lists) -> list[Ranked]:
     owners, places = np.unique(np.array(lists.owners), return_inverse=True)
     order = np.argsort(places, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(places[order])) + 1)
-    made = []
+    ranked_lists = []
     for group in groups:
         wanted = lists.wanted[group]
         if 0 < wanted.sum() < len(group):
             first = group[np.argsort(-lists.scores[group], kind="stable")[:3]]
             top = ", ".join(f"{lists.items[i]} {'✓' if lists.wanted[i] else '✗'}".strip() for i in first)
             area = auc(lists.scores[group], wanted)
-            made.append(Ranked(str(owners[places[group[0]]]), len(group), int(wanted.sum()), area, top))
-    return made
+            ranked_lists.append(Ranked(str(owners[places[group[0]]]), len(group), int(wanted.sum()), area, top))
+    return ranked_lists
 
 
 @draws(Lists)
 def worst_lists(lists: Lists) -> list[Block]:
     """How areas are spread over the lists, and the worst of those that are long enough."""
-    made, owner = ranked(lists), lists.owner
-    if not made:
+    ranked_lists, owner = ranked(lists), lists.owner
+    if not ranked_lists:
         return [Text(f"No {owner} has records of both kinds: there is nothing to rank.", "note")]
-    areas = np.array([each.area for each in made])
+    areas = np.array([entry.area for entry in ranked_lists])
     says = (
-        f"{len(made):,} of {len(set(lists.owners)):,} {owner}s have records of both kinds. Within a list, "
+        f"{len(ranked_lists):,} of {len(set(lists.owners)):,} {owner}s have records of both kinds. Within a list, "
         f"{percent(areas.mean())} of the pairs of a wanted record and another are in the right order, on average; "
         f"50 % is chance. Of pairs across lists more may be, since some {owner}s want more than others. The order "
         f"is worse than chance for {percent((areas < 0.5).mean(), places=0)} of them."
@@ -61,9 +61,11 @@ def worst_lists(lists: Lists) -> list[Block]:
     bars = Series("", edges, np.histogram(areas, edges)[0] / len(areas), kind="steps")
     title = f"Share of {owner}s over the area under ROC within their list"
     plot = Plot(title, chart([bars], Axis("area within the list", 0.0, 1.0), Axis(low=0.0), title))
-    long = [each for each in made if each.records >= SHORTEST]
-    worst = sorted(long, key=lambda each: (each.area, -each.records))[:SHOWN]
-    rows = tuple((each.owner, f"{each.records}", f"{each.wanted}", f"{each.area:.2f}", each.top) for each in worst)
+    long = [entry for entry in ranked_lists if entry.records >= SHORTEST]
+    worst = sorted(long, key=lambda entry: (entry.area, -entry.records))[:SHOWN]
+    rows = tuple(
+        (entry.owner, f"{entry.records}", f"{entry.wanted}", f"{entry.area:.2f}", entry.top) for entry in worst
+    )
     caption = f"The worst of {len(long):,} lists with {SHORTEST} records or more; ✓ was wanted, ✗ was not."
     table = Table((owner, "records", "wanted", "area", "ranked first"), rows, caption, frozenset({0, 4}))
     return [Text(says), Figure((plot,), ""), *([table] if rows else [])]

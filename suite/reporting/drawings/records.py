@@ -78,7 +78,9 @@ def gallery(exhibit: Gallery) -> list[Block]:
     if isinstance(given[0], Mapping):
         return [_records(exhibit.examples), Text(exhibit.about + among, "note")]
     beside = " Above: what is right. Below, where it differs: what was answered." if exhibit.aligned else ""
-    return [Cards(tuple(_card(each, exhibit.aligned) for each in exhibit.examples), exhibit.about + among + beside)]
+    return [
+        Cards(tuple(_card(example, exhibit.aligned) for example in exhibit.examples), exhibit.about + among + beside)
+    ]
 
 
 def _records(examples: Sequence[Example]) -> Table:

@@ -38,7 +38,7 @@ class Given:
 
     def first(self, drawing: str) -> Any:
         """The value of the first input that is drawn so; None where there is none."""
-        names = [each.name for each in self.inputs if input_kind(each.kind).drawing == drawing]
+        names = [entry.name for entry in self.inputs if input_kind(entry.kind).drawing == drawing]
         return next((self.record[name] for name in names if name in self.record), None)
 
 
@@ -80,7 +80,7 @@ def short(value: Any, most: int = 300) -> str:
     if isinstance(value, float | np.floating):
         return f"{value:.4f}".rstrip("0").rstrip(".")
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {short(each)}" for name, each in value.items())
+        return ", ".join(f"{name}: {short(item)}" for name, item in value.items())
     text = str(value)
     return text if len(text) <= most else text[: most - 1] + "…"
 
@@ -131,7 +131,7 @@ def spans(value: Any, name: str, given: Given) -> Sequence[Shown]:
 @draws_value("boxes")
 def boxes(value: Any, name: str, given: Given) -> Sequence[Shown]:
     """Boxes over the image that was asked, and what is in them."""
-    rows = _items([(_labelled(each), ", ".join(f"{side:.0f}" for side in each["box"])) for each in value])
+    rows = _items([(_labelled(box), ", ".join(f"{side:.0f}" for side in box["box"])) for box in value])
     asked = given.first("image")
     if asked is None:
         return [rows]
@@ -156,20 +156,20 @@ def _labelled(part: Mapping[str, Any]) -> str:
     return f"{part['label']}{share}"
 
 
-def _framed(pixels: np.ndarray, found: Sequence[Mapping[str, Any]], alt: str) -> Picture:
+def _framed(pixels: np.ndarray, boxes: Sequence[Mapping[str, Any]], alt: str) -> Picture:
     """The image with a frame around each box, [left, top, right, bottom] in its pixels."""
     from PIL import Image as Pillow
     from PIL import ImageDraw
 
-    made = Pillow.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
-    scale = min(1.0, pictures.LARGEST / max(made.size))
-    made = made.resize((max(1, round(made.width * scale)), max(1, round(made.height * scale))))
-    draw = ImageDraw.Draw(made)
-    for each in found:
-        left, top, right, bottom = (scale * side for side in each["box"])
+    image = Pillow.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+    scale = min(1.0, pictures.LARGEST / max(image.size))
+    image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+    draw = ImageDraw.Draw(image)
+    for box in boxes:
+        left, top, right, bottom = (scale * side for side in box["box"])
         (left, right), (top, bottom) = sorted((left, right)), sorted((top, bottom))
         draw.rectangle((left, top, right, bottom), outline=_COLOUR, width=2)
     file = io.BytesIO()
-    made.save(file, "PNG")
-    small = max(made.size) <= pictures.SMALL
+    image.save(file, "PNG")
+    small = max(image.size) <= pictures.SMALL
     return Picture(pictures.uri("image/png", file.getvalue()), alt, "small" if small else "photo")
