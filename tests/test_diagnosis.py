@@ -34,7 +34,32 @@ def test_report_is_complete_and_json():
     assert {"cuda12", "tpu", "prepare", "test"} <= set(report["extras"])
     assert all(name in text for name in names) and "cores" in text and "free in" in text
     assert report["devices"]["found"]
-    assert (f"oneDNN {report['onednn']}" if report["onednn"] else "extra cpu") in text
+
+
+def test_what_convolves(monkeypatch):
+    from suite.nn.cpu import library, onednn
+
+    monkeypatch.setattr(onednn, "version", lambda: "3.2.0")
+    assert doctor()["convolutions"] == {"onednn": "3.2.0", "reason": "", "fix": ""}
+    assert "\n  convolutions on a processor by oneDNN 3.2.0\n" in render(doctor())
+    monkeypatch.setattr(onednn, "version", lambda: None)
+    for why, fix in (("it is not installed", "pip install 'suite[cpu]'"), ("it is used on Linux only", "")):
+        monkeypatch.setattr(library, "find", lambda why=why, fix=fix: library.Unused(why, fix))
+        report = doctor()
+        assert report["convolutions"] == {"onednn": None, "reason": why, "fix": fix} and not report["faults"]
+        text = f"\n  convolutions on a processor by XLA, not by oneDNN, which is faster: {why}\n"
+        assert (text + f"    try: {fix}\n" if fix else text) in render(report)
+
+
+def test_an_installed_library_is_not_to_be_installed(monkeypatch):
+    from suite.nn.cpu import native, onednn
+
+    monkeypatch.delenv("SUITE_ONEDNN", raising=False)
+    monkeypatch.setattr(onednn, "_library", onednn._library.__wrapped__)
+    monkeypatch.setattr(native, "version", lambda: (0, 99))
+    text = render(doctor())
+    assert "XLA's foreign-function interface in jaxlib" in text and "is 0.99; supported: " in text
+    assert "suite[cpu]" not in text
 
 
 def test_requirements_without_an_installed_distribution(monkeypatch):

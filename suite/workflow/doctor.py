@@ -24,9 +24,10 @@ def doctor() -> dict[str, Any]:
     """Look at everything.
 
     Returns:
-        JSON-able: ``python``, ``packages``, ``extras``, ``devices``, ``onednn`` (its version, None without it),
-        ``memory``, ``disk``, ``data`` and ``faults``, a list of ``{"fault", "fix"}`` that is empty on a machine that
-        can run everything it has devices for.
+        JSON-able: ``python``, ``packages``, ``extras``, ``devices``, ``convolutions`` (what computes them on a
+        processor: ``onednn``, its version, None where it is not used, and then ``reason`` and ``fix``), ``memory``,
+        ``disk``, ``data`` and ``faults``, a list of ``{"fault", "fix"}`` that is empty on a machine that can run
+        everything it has devices for.
     """
     faults: list[dict[str, str]] = []
     packages, extras = _packages(faults)
@@ -35,7 +36,7 @@ def doctor() -> dict[str, Any]:
         "packages": packages,
         "extras": extras,
         "devices": _devices(faults),
-        "onednn": _onednn(),
+        "convolutions": _convolutions(),
         "memory": _memory(),
         "disk": _disk(faults),
         "data": _data(faults),
@@ -59,8 +60,7 @@ def render(report: Mapping[str, Any]) -> str:
     for row in report["devices"]["found"]:
         size = f", {_gib(row['memory'])}" if row["memory"] else ""
         lines.append(f"  {row['platform']} {row['id']}: {row['kind']}{size}")
-    found = f"by oneDNN {report['onednn']}" if report["onednn"] else "by XLA (extra cpu: by oneDNN, which is faster)"
-    lines.append(f"  convolutions on a processor {found}")
+    lines += _render_convolutions(report["convolutions"])
     memory = report["memory"]
     lines.append(f"memory      {_gib(memory['available'])} free of {_gib(memory['total'])}, {memory['cores']} cores")
     lines += [f"disk        {_gib(row['free'])} free in {row['path']} ({row['what']})" for row in report["disk"]]
@@ -74,6 +74,13 @@ def render(report: Mapping[str, Any]) -> str:
     for row in report["faults"]:
         lines += [f"fault: {row['fault']}", f"  try: {row['fix']}"]
     return "\n".join(lines)
+
+
+def _render_convolutions(report: Mapping[str, Any]) -> list[str]:
+    if report["onednn"]:
+        return [f"  convolutions on a processor by oneDNN {report['onednn']}"]
+    lines = [f"  convolutions on a processor by XLA, not by oneDNN, which is faster: {report['reason']}"]
+    return [*lines, f"    try: {report['fix']}"] if report["fix"] else lines
 
 
 def _fault(faults: list[dict[str, str]], fault: str, fix: str) -> None:
@@ -170,12 +177,18 @@ def _devices(faults: list[dict[str, str]]) -> dict[str, Any]:
     return {"found": devices, "gpu_present": gpu_present(), "tpu_present": tpu_present()}
 
 
-def _onednn() -> str | None:
+def _convolutions() -> dict[str, str | None]:
+    """What computes convolutions on a processor."""
     try:
-        from suite.nn.cpu import onednn
-    except Exception:  # a broken jax, which is told of already
-        return None
-    return onednn.version()
+        from suite.nn.cpu import library, onednn
+
+        version = onednn.version()
+    except Exception as error:  # a broken jax, which is told of already
+        return {"onednn": None, "reason": f"jax is broken: {error}", "fix": ""}
+    if version:
+        return {"onednn": version, "reason": "", "fix": ""}
+    found = library.find()
+    return {"onednn": None, "reason": found.reason, "fix": found.fix}
 
 
 def gpu_present() -> bool:

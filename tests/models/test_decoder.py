@@ -1,6 +1,7 @@
 """The decoder: sizes, padding, cached steps, options that change no number, errors, tables."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -71,11 +72,14 @@ def test_padding_on_either_side_changes_no_logits(config):
 def test_prompt_and_single_steps_give_the_logits_of_the_whole(config):
     model, step, cache = compiled(config)
     whole = model(TOKENS, None)
+    # Rounding in float32: sums of 9 rows and of 1 are taken in another order. With jax 0.12 both llama's whole and its
+    # steps are up to 1.7e-6 from the same in float64, where logits reach 3.1; gpt's are a tenth as large.
+    same = partial(np.testing.assert_allclose, rtol=0, atol=1.5e-6 * float(abs(whole).max()))
     logits, cache = step(TOKENS[:, :4], jnp.ones((3, 4), bool), cache)
-    np.testing.assert_allclose(logits, whole[:, 3], atol=2e-6)
+    same(logits, whole[:, 3])
     for i in range(4, 9):
         logits, cache = step(TOKENS[:, i : i + 1], jnp.ones((3, 1), bool), cache)
-        np.testing.assert_allclose(logits, whole[:, i], atol=2e-6)
+        same(logits, whole[:, i])
     assert int(cache.length) == 9
 
 

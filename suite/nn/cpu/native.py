@@ -2,8 +2,8 @@
 
 XLA calls the handler of a custom call with a frame: addresses, formats and shapes of the buffers, and attributes. Here
 the handler is Python, which reads the frame by `ctypes` and hands the addresses on; while the library works, Python's
-lock is free. The structures are those of XLA's C interface, ``xla/ffi/api/c_api.h``, which jaxlib ships; of another
-version of it nothing here is used (`known`).
+lock is free. The structures are those of XLA's C interface, ``xla/ffi/api/c_api.h``, which jaxlib ships; with a
+version of it that is not among `KNOWN` nothing here is used (`known`).
 """
 
 import ctypes
@@ -18,8 +18,9 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-_VERSION = (0, 3)
-"""Of the interface whose structures are below."""
+KNOWN = ((0, 3), (0, 4), (0, 5))
+"""Versions of the interface that have the structures below: of jaxlib 0.10 and 0.11.0, of 0.11.2, and of 0.12. A later
+one is read before it is added: to a handler of a version that it doesn't support, XLA refuses the whole processor."""
 _FORMATS = {11: "float32", 16: "bfloat16"}
 _METADATA = 1
 """The extension of a frame by which XLA asks what a handler is, before it calls it."""
@@ -86,7 +87,7 @@ class _Version(Structure):
 
 
 class _Metadata(Structure):
-    _fields_ = [("struct_size", c_size_t), ("version", _Version), ("traits", c_uint32), ("state_type", c_int64)]
+    _fields_ = [("struct_size", c_size_t), ("version", _Version), ("traits", c_uint32)]  # its beginning
 
 
 class _Extension(Structure):
@@ -123,20 +124,31 @@ class _Frame(Structure):
     ]
 
 
+_SIZES = {
+    "operands": ctypes.sizeof(_Buffers),
+    "results": ctypes.sizeof(_Buffers),
+    "attributes": ctypes.sizeof(_Attributes),
+}
+"""Of the structures that lie within a frame: one of another size would move what comes after it."""
 _as_handler = ctypes.CFUNCTYPE(c_void_p, POINTER(_Frame))
 _registered: list[Any] = []
 """What XLA may call at any time must live as long as the process."""
 
 
 @cache
-def known() -> bool:
-    """Whether this jaxlib calls handlers as they are written here."""
+def version() -> tuple[int, ...]:
+    """Of this jaxlib's interface, major and minor; empty where jaxlib doesn't say."""
     try:
         text = Path(jax.ffi.include_dir(), "xla/ffi/api/c_api.h").read_text(encoding="utf-8")
     except OSError:
-        return False
+        return ()
     found = [re.search(rf"#define XLA_FFI_API_{part} (\d+)", text) for part in ("MAJOR", "MINOR")]
-    return tuple(int(each[1]) for each in found if each) == _VERSION
+    return tuple(int(each[1]) for each in found if each)
+
+
+def known() -> bool:
+    """Whether this jaxlib calls handlers as they are written here."""
+    return version() in KNOWN
 
 
 def register(name: str, handler: Handler) -> None:
@@ -146,10 +158,11 @@ def register(name: str, handler: Handler) -> None:
         frame = pointer.contents
         if frame.extension and frame.extension.contents.type == _METADATA:
             told = frame.extension.contents.metadata.contents
-            told.version.major, told.version.minor = _VERSION
+            told.version.major, told.version.minor = version()
             told.traits = 0
             return None
         try:
+            _check(frame)
             numbers = frame.attributes.items[0].contents
             operands = [_read(frame.operands.items[n].contents) for n in range(frame.operands.size)]
             handler(operands, _read(frame.results.items[0].contents), tuple(numbers.data[: numbers.size]))
@@ -162,6 +175,16 @@ def register(name: str, handler: Handler) -> None:
     called = _as_handler(answer)
     _registered.append(called)
     jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(ctypes.cast(called, c_void_p).value), platform="cpu")
+
+
+def _check(frame: Any) -> None:
+    """Refuse structures of other sizes than those that are read here; each carries its own."""
+    found = {name: getattr(frame, name).struct_size for name in _SIZES}
+    if found != _SIZES or frame.struct_size < ctypes.sizeof(_Frame):
+        raise RuntimeError(
+            f"XLA's structures have sizes {frame.struct_size}, {found}; known are {ctypes.sizeof(_Frame)}, {_SIZES}. "
+            "SUITE_ONEDNN=off does without them"
+        )
 
 
 def _read(buffer: Any) -> Buffer:

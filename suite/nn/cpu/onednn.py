@@ -8,12 +8,9 @@ Where it is missing, has no fast kernel for a shape on this processor, or is lef
 Dims: see `suite.nn.conv`.
 """
 
-import ctypes
-import os
-import sys
 import threading
 from collections.abc import Sequence
-from ctypes import POINTER, Structure, byref, c_char_p, c_float, c_int, c_int64, c_size_t, c_uint, c_void_p
+from ctypes import Structure, byref, c_char_p, c_float, c_int, c_int64, c_size_t, c_void_p
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -22,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from suite.nn.cpu import library as finding
 from suite.nn.cpu import native
 
 FORWARD, BY_INPUT, BY_KERNEL = "suite.conv", "suite.conv.by_input", "suite.conv.by_kernel"
@@ -41,8 +39,6 @@ _ARGUMENTS = {FORWARD: (1, 33, 17), BY_INPUT: (129, 33, 145), BY_KERNEL: (1, 161
 _AFTER = [(1 + n) * 32768 | 2 for n in range(3)]
 """What the operands of the operations after a convolution are called."""
 _USER = 1
-_THREADS = (2, 4)
-"""Runtimes that need no more than the library: OpenMP and TBB."""
 _PAGE = 4096
 
 _lock = threading.Lock()
@@ -149,19 +145,14 @@ def _handle(kind: str, operands: Sequence[native.Buffer], result: native.Buffer,
 def version() -> str | None:
     """Of the library, such as ``"3.2.0"``; None where there is none that can be used."""
     library = _library()
-    if library is None:
-        return None
-    found = library.dnnl_version().contents
-    return f"{found.major}.{found.minor}.{found.patch}"
+    return None if library is None else finding.version(library)
 
 
 @cache
 def _library() -> Any:
     """The library with what is declared of it here; None where there is none that can be used."""
-    if sys.platform != "linux" or os.environ.get("SUITE_ONEDNN") == "off" or not native.known():
-        return None
-    library = _loaded()
-    if library is None:
+    library = finding.find()
+    if isinstance(library, finding.Unused):
         return None
     library.dnnl_primitive_desc_query_md.restype = c_void_p
     library.dnnl_primitive_desc_query_md.argtypes = (c_void_p, c_int, c_int)
@@ -179,31 +170,6 @@ def _library() -> Any:
 def _register() -> None:
     for kind in _ARGUMENTS:
         native.register(kind, partial(_handle, kind))
-
-
-def _loaded() -> Any:
-    for place in (os.path.join(sys.prefix, "lib", "libdnnl.so.3"), "libdnnl.so.3"):
-        try:
-            library: Any = ctypes.PyDLL(place)
-            # Only while a convolution runs is Python's lock let go of: to get it back may take milliseconds each time.
-            library.execute = ctypes.CDLL(place).dnnl_primitive_execute
-        except OSError:
-            continue
-        library.dnnl_version.restype = POINTER(_Version)
-        if library.dnnl_version().contents.cpu_runtime in _THREADS:
-            return library
-    return None
-
-
-class _Version(Structure):
-    _fields_ = [
-        ("major", c_int),
-        ("minor", c_int),
-        ("patch", c_int),
-        ("hash", c_char_p),
-        ("cpu_runtime", c_uint),
-        ("gpu_runtime", c_uint),
-    ]
 
 
 def _check(status: int, doing: str) -> None:
