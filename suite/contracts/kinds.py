@@ -115,7 +115,10 @@ def input_kind(name: str) -> Kind:
     Raises:
         InputError: there is none of this name.
     """
-    return _kind(name, [kind.name for kind in KINDS.values() if kind.check])
+    kind = KINDS.get(name)
+    if kind is None or kind.check is None:
+        raise _unknown(name, [each.name for each in KINDS.values() if each.check])
+    return kind
 
 
 def output_kind(name: str) -> Kind:
@@ -124,14 +127,15 @@ def output_kind(name: str) -> Kind:
     Raises:
         InputError: there is none of this name.
     """
-    return _kind(name, [kind.name for kind in KINDS.values() if kind.answer])
+    kind = KINDS.get(name)
+    if kind is None or kind.answer is None:
+        raise _unknown(name, [each.name for each in KINDS.values() if each.answer])
+    return kind
 
 
-def _kind(name: str, names: Sequence[str]) -> Kind:
-    if name in names:
-        return KINDS[name]
+def _unknown(name: str, names: Sequence[str]) -> InputError:
     fix = closest(name, names) or "suite.contracts.kinds.register_kind(Kind(...)) where the codec is defined"
-    raise InputError(f'kind "{name}"', "is unknown.", found=", ".join(names), fix=fix)
+    return InputError(f'kind "{name}"', "is unknown.", found=", ".join(names), fix=fix)
 
 
 def checked(each: Input, value: Any, limits: Limits, from_file: bool = False) -> Any:
