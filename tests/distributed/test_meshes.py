@@ -40,11 +40,11 @@ QUICK = {"audio": ("mixed", "pmap")}  # the slowest to compile; mixed has the pa
 
 @pytest.mark.parametrize(
     "family, layouts",
-    [(family, QUICK.get(family, LAYOUTS)) for family in FAMILIES]
+    [(family, QUICK.get(family, LAYOUTS)) for family in (*FAMILIES, "parts")]
     + [pytest.param(family, LAYOUTS, marks=pytest.mark.slow) for family in QUICK],
 )
 def test_twenty_steps_are_the_same_on_any_mesh(family, layouts):
-    """Dropout is on. Statistics of the batch (ResNet, Conformer) end up equal too."""
+    """Dropout is on. Statistics of the batch (ResNet, Conformer) end up equal too. Of several parts each is split."""
     need_data(family)
     found = run("tests.distributed.mesh_child", family, "one", *layouts)
     one = found.pop("one")
