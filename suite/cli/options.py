@@ -69,7 +69,7 @@ def apply_flags(experiment: "Experiment", arguments: list[str], program: str) ->
 
     from suite.experiment.sections import Experiment
 
-    arguments = [re.sub(r"^--finetune(?==|$)", "--finetune.kind", argument) for argument in arguments]
+    arguments = [_current_flag(re.sub(r"^--finetune(?==|$)", "--finetune.kind", item)) for item in arguments]
     about = f"Every field of the experiment. Other flags: {' '.join(program.split()[:2])} --help."
     return tyro.cli(
         Experiment,
@@ -80,6 +80,14 @@ def apply_flags(experiment: "Experiment", arguments: list[str], program: str) ->
         config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
         use_underscores=True,
     )
+
+
+def _current_flag(argument: str) -> str:
+    """A flag under the present name of its field."""
+    from suite.experiment.former_names import current_field
+
+    name, has_value, value = argument.removeprefix("--").partition("=")
+    return f"--{current_field(name)}{has_value}{value}" if argument.startswith("--") else argument
 
 
 def word(options: Options, name: str, fix: str) -> str:

@@ -37,7 +37,7 @@ from suite.nn.linear import Linear
 from suite.tree import nest, paths
 
 Weights = tuple[Any, Any]
-"""(params, rest) of a model, nested dicts of arrays."""
+"""(params, model_state) of a model, nested dicts of arrays."""
 TEACHER, PROJECTIONS = "teacher", "projections"
 """What is attached to the student: names of attributes, and the first parts of paths."""
 KEPT = {"remat": "none", "scan_layers": False}
@@ -97,13 +97,13 @@ def _fixed(model: nnx.Module) -> nnx.Module:
 
 
 def attached(pair: Pair, student: Weights, teacher: Weights, seed: int) -> Weights:
-    """(params, rest) of the pair, of those of its two models; projections are drawn by ``seed``."""
-    params, rest = student
+    """(params, model_state) of the pair, of those of its two models; projections are drawn by ``seed``."""
+    params, model_state = student
     if pair.projections:
         rngs = nnx.Rngs(seed)
         learnt = nnx.List([Linear(ours, theirs, rngs=rngs) for ours, theirs in pair.projections])
         params = {**params, PROJECTIONS: nnx.to_pure_dict(nnx.state(learnt, nnx.Param))}
-    return params, {**rest, TEACHER: nest({**paths(teacher[0]), **paths(teacher[1])})}
+    return params, {**model_state, TEACHER: nest({**paths(teacher[0]), **paths(teacher[1])})}
 
 
 def with_tables(student: Weights, teacher: Weights, tables: Sequence[tuple[str, str]]) -> Weights:
@@ -143,10 +143,11 @@ def _projected(table: np.ndarray, width: int) -> np.ndarray:
     return centred @ axes[:, : -width - 1 : -1]
 
 
-def detached(params: Any, rest: Any) -> Weights:
-    """(params, rest) of the student alone."""
+def detached(params: Any, model_state: Any) -> Weights:
+    """(params, model_state) of the student alone."""
     alone = (
-        {name: value for name, value in part.items() if name not in (TEACHER, PROJECTIONS)} for part in (params, rest)
+        {name: value for name, value in part.items() if name not in (TEACHER, PROJECTIONS)}
+        for part in (params, model_state)
     )
     return next(alone), next(alone)
 

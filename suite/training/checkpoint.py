@@ -313,13 +313,13 @@ class Checkpoints:
         self._check_same(step, abstract["params"])
         return self._reader.load_checkpointables(self._at(step), {"state": abstract})["state"]
 
-    def weights(self, step: int, params: Any, rest: Any) -> tuple[Any, Any]:
-        """(params, rest) saved at ``step``, the moving average where there is one; nothing else is read.
+    def weights(self, step: int, params: Any, model_state: Any) -> tuple[Any, Any]:
+        """(params, model_state) saved at ``step``, the moving average where there is one; nothing else is read.
 
         Args:
             step: see ``best``.
             params: shapes, dtypes and shardings. The run may have had another optimiser than the caller.
-            rest: the same.
+            model_state: the same.
 
         Raises:
             InputError: the checkpoint is of another model.
@@ -327,7 +327,7 @@ class Checkpoints:
         self._check_same(step, params)
         abstract = jax.tree.map(lambda _: ..., self._saved(step))
         served = "params" if abstract["ema"] is None else "ema"
-        wanted = {"state": {**abstract, served: params, "rest": rest}}
+        wanted = {"state": {**abstract, served: params, "rest": model_state}}
         restored = self._reader.load_checkpointables(self._at(step), wanted)
         return restored["state"][served], restored["state"]["rest"]
 
