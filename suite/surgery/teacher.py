@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.codec import Codec
@@ -32,7 +32,7 @@ from suite.contracts.task import Task
 from suite.errors import InputError
 from suite.evaluation.losses import masked_mean
 from suite.experiment.compression import Distillation
-from suite.nn.hooks import Given, recording
+from suite.nn.hooks import Call, hooks
 from suite.nn.linear import Linear
 from suite.tree import nest, paths
 
@@ -169,6 +169,38 @@ class _Asked:
 
 
 @dataclass(frozen=True)
+class Given:
+    """What a part of a model gave out.
+
+    Attributes:
+        output: (b, ..., d); of several outputs the first.
+        real: (b, ...) which rows, or places of a row, are no padding, as the part was told or told itself; None: all.
+    """
+
+    output: Float[Array, "b ... d"]
+    real: Bool[Array, "b ..."] | None
+
+
+def given(path: str, call: Call) -> Given:
+    """The hidden state that the part at ``path`` gave out in this call.
+
+    What is told of padding is the boolean array that speaks of the output's first axes, the most of them.
+
+    Raises:
+        InputError: it gave out no vectors.
+    """
+    output, *others = call.output if isinstance(call.output, tuple) else (call.output,)
+    if not (isinstance(output, jax.Array) and output.ndim >= 2 and jnp.issubdtype(output.dtype, jnp.floating)):
+        raise InputError("field distill.hidden", f'"{path}" gives out no vectors.', found=type(output).__name__)
+    told = [
+        value
+        for value in (*others, *call.inputs, *call.named.values())
+        if isinstance(value, jax.Array) and value.dtype == bool and value.shape == output.shape[: value.ndim]
+    ]
+    return Given(output, max(told, key=lambda value: value.ndim, default=None))
+
+
+@dataclass(frozen=True)
 class Heard:
     """One batch through student and teacher.
 
@@ -199,13 +231,13 @@ def hear(model: Any, task: Task, batch: Batch, rngs: nnx.Rngs | None, pairs: Seq
         InputError: a model has no such part.
     """
     student = _Asked(model)
-    with recording(model, [path for _, path in pairs]) as ours:
+    with hooks(model, [path for _, path in pairs], where="field distill.hidden") as ours:
         loss, tallies = task.loss(student, batch, rngs)
     ((inputs, named, answer),) = student.calls  # a task calls its model once
     teacher = getattr(model, TEACHER)
-    with recording(teacher, [path for path, _ in pairs]) as theirs:
+    with hooks(teacher, [path for path, _ in pairs], where="field distill.hidden") as theirs:
         told = teacher(*inputs, **{**named, "rngs": None})
-    hidden = [(ours[own], theirs[other]) for other, own in pairs]
+    hidden = [(given(own, ours[own][-1]), given(other, theirs[other][-1])) for other, own in pairs]
     return Heard(loss, tallies, answer, jax.lax.stop_gradient(told), hidden)
 
 

@@ -103,7 +103,7 @@ class Filling:
         self.prefix = next((p for p in own if any(name.startswith(p) for name in self.renamed.values())), "")
 
     def __call__(self, params: Any, model_state: Any) -> tuple[Any, Any]:
-        """(params, model_state) as nested dicts with published values, of arrays or shapes; arrays replaced are deleted."""
+        """Both nested dicts, of arrays or of shapes, with published values; arrays replaced are deleted."""
         leaves = paths(params) | paths(model_state)
         shapes = {path: tuple(leaf.shape) for path, leaf in leaves.items()}
         filled: dict[str, Any] = {}

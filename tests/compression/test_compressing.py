@@ -135,7 +135,7 @@ def test_rounded_weights_on_two_devices(rounded, child):
     printed = child(
         f"""
 import dataclasses, json, suite
-from suite.config import replace
+from suite.experiment.sections import replace
 run = suite.open({str(folder)!r}, allow=("tests",))
 for changes in ({{}}, {{"parallel.data": 1, "parallel.fsdp": 2}}):
     made = dataclasses.replace(run, experiment=replace(run.experiment, changes))

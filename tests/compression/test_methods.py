@@ -198,7 +198,7 @@ def student(tmp_path_factory):
     file = tmp_path_factory.mktemp("recipe") / "student.py"
     file.write_text("""
 from configs.vision.digits_dnn import experiment as made
-from suite.config import replace
+from suite.experiment.sections import replace
 def experiment():
     return replace(made(), {"name": "mine.student", "model.hidden": (12,), "train.steps": 200, "train.eval_every": 100,
                             "train.ema": 0.9, "model.dropout": 0.0})

@@ -361,7 +361,7 @@ def test_a_skipped_step_with_none_to_make_up_for_it(tmp_path):
 
 MESH = """
 import json, jax, suite
-from suite.config import replace
+from suite.experiment.sections import replace
 experiment = replace(suite.load("vision.digits_dnn"), {changes})
 made = suite.train(experiment, {folder!r})
 kernel = made._weights[0]["layers"][0]["kernel"]
