@@ -145,7 +145,7 @@ def duel(**train: Any) -> Experiment:
 
 
 def trained(experiment: Experiment, steps: int = 13) -> tuple[Any, list[Any]]:
-    """The state after an epoch, whose last batch is short, and the metrics of each step."""
+    """The state after an epoch, of which one batch is short, and the metrics of each step."""
     from suite.data.pipeline.dispatches import Encoder, dispatches, make_plan, to_device
     from suite.parallel.batch_shards import placer
 
