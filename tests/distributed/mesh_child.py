@@ -14,8 +14,8 @@ import numpy as np
 import suite
 from suite.data.pipeline.dispatches import Encoder, dispatches, make_plan, to_device
 from suite.parallel.batch_shards import placer
+from suite.training.assemble import assemble
 from suite.training.preprocessors import prepare
-from suite.training.trainer import assemble
 from suite.tree import paths
 from tests import families, pairs
 
@@ -50,7 +50,10 @@ def trained(experiment, items, begun, layout):
     for _, batch in to_device(iter(items), placer(program.mesh, leading=1)):
         state, tallies = program.step(state, batch)
         losses.append(float(tallies["loss"].total / tallies["loss"].count))
-    return {"losses": losses, "rest": {path: np.asarray(leaf).tolist() for path, leaf in paths(state.rest).items()}}
+    return {
+        "losses": losses,
+        "rest": {path: np.asarray(leaf).tolist() for path, leaf in paths(state.model_state).items()},
+    }
 
 
 def initial(experiment):

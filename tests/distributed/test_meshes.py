@@ -113,7 +113,7 @@ def test_rows_of_a_split_table_are_found_where_they_are(child):
     ],
 )
 def test_a_mesh_that_cannot_be_is_refused(changes, field, found, tmp_path):
-    named = {("train__" if name == "accumulate" else "parallel__") + name: value for name, value in changes.items()}
+    named = {("gradient__" if name == "accumulate" else "parallel__") + name: value for name, value in changes.items()}
     with pytest.raises(InputError, match=found) as error:
         suite.train(small("transformer", **named), tmp_path / "run")
     assert str(error.value).startswith(f"field {field}") and "try:" in str(error.value)
