@@ -28,6 +28,7 @@ FORMER_MODULES = {
     "suite.data.tokenizers": "suite.data.preprocessing.tokenizers",
     "suite.data.trees": "suite.data.sources.folders",
     "suite.generation": "suite.decoding.generation",
+    "suite.nn.spectral": "suite.nn.audio.spectral",
 }
 """Modules that moved whole: former name -> name."""
 
