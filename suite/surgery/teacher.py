@@ -233,7 +233,14 @@ def hear(model: Any, task: Task, batch: Batch, rngs: nnx.Rngs | None, pairs: Seq
     student = _Asked(model)
     with hooks(model, [path for _, path in pairs], where="field distill.hidden") as ours:
         loss, tallies = task.loss(student, batch, rngs)
-    ((inputs, named, answer),) = student.calls  # a task calls its model once
+    if len(student.calls) != 1:
+        raise InputError(
+            "flag --distill",
+            "a teacher is asked what the task asks its model, once; this task calls parts of the model.",
+            found=f"{len(student.calls)} calls of the whole model",
+            fix="--distill.logits 0, to train without a teacher",
+        )
+    ((inputs, named, answer),) = student.calls
     teacher = getattr(model, TEACHER)
     with hooks(teacher, [path for path, _ in pairs], where="field distill.hidden") as theirs:
         told = teacher(*inputs, **{**named, "rngs": None})
