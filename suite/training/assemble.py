@@ -75,8 +75,9 @@ def assemble(experiment: Experiment, total_steps: int = 0) -> Program:
     settings = lora.freeze(experiment.optim, experiment.finetune, dense)
     frozen = optimizer.frozen_paths(settings, dense)
     layer_of, depth = model_config.layer_of, model_config.depth
+    gradients.check_sparsity(rule, settings)
     if gradients.is_whole(rule):
-        optimizers = _one_optimizer(settings, experiment, dense, tables, total_steps)
+        optimizers = _one_optimizer(settings, experiment, dense, tables, total_steps * len(rule.rounds))
         trained: dict[str, Collection[str]] = {rule.rounds[0].group: names.keys() - frozen}
     else:
         members = gradients.groups(rule, names, frozen)
@@ -116,7 +117,7 @@ def assemble(experiment: Experiment, total_steps: int = 0) -> Program:
 def _one_optimizer(
     settings: Optim, experiment: Experiment, dense: Any, tables: Mapping[str, str], total_steps: int
 ) -> groups.Optimizers:
-    """The optimiser of all parameters, row-sparse tables included."""
+    """The optimiser of all parameters, row-sparse tables included; ``total_steps`` are its updates."""
     model = experiment.model
     tx = optimizer.build(settings, dense, total_steps, model.layer_of, model.depth)
     apply = sparse_embeddings.updater(tx, tables, settings, schedules.schedule(settings, total_steps))
@@ -146,7 +147,7 @@ def _check_tables(tables: Mapping[str, str], experiment: Experiment) -> None:
                 found="optim.tables other than dense",
                 fix=f"--{name} {plain}, or --optim.tables dense",
             )
-    if tables and not (rule.row_sparse and gradients.is_whole(rule)):
+    if tables and not (rule.row_sparse and gradients.is_whole(rule) and len(rule.rounds) == 1):
         raise InputError(
             "field gradient",
             f"{type(rule).__name__} needs whole tables, but {', '.join(tables)} is updated by rows.",

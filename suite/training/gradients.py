@@ -14,6 +14,7 @@ from suite.contracts.gradient import Devices, GradientRule, Loss, Round
 from suite.contracts.metric import MetricState
 from suite.contracts.task import Task
 from suite.errors import InputError, closest
+from suite.experiment.sections import Optim
 from suite.parallel.layout import alone, batch_sum, first_row, share
 from suite.surgery import lora
 from suite.training.optim import sparse_embeddings
@@ -77,6 +78,17 @@ def groups(rule: GradientRule, names: Collection[str], frozen: Collection[str]) 
             raise InputError("field gradient", f'group "{group}" has nothing to train: all of it is frozen.')
         result[group] = Group(frozenset(chosen - set(frozen)), first.optim, len(rounds))
     return result
+
+
+def check_sparsity(rule: GradientRule, optim: Optim) -> None:
+    """Pruning counts the updates of its one optimiser as steps, so it takes a rule of one round."""
+    if optim.sparsity.share and not (is_whole(rule) and len(rule.rounds) == 1):
+        raise InputError(
+            "field optim.sparsity.share",
+            f"prunes weights of one optimiser with one update a step; {type(rule).__name__} has several rounds.",
+            found=", ".join(f'"{round.group}"' for round in rule.rounds),
+            fix="--optim.sparsity.share 0",
+        )
 
 
 def make_loss(graph: Any, task: Task, name: str = "loss") -> Loss:

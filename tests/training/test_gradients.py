@@ -16,6 +16,7 @@ from suite.contracts.gradient import Mean, Round
 from suite.data.pipeline.dispatches import Encoder, dispatches, make_plan
 from suite.errors import InputError, Interrupted
 from suite.experiment import serialization
+from suite.experiment.goal import Choice
 from suite.experiment.sections import replace
 from suite.training.assemble import assemble
 from suite.training.checkpoint import Checkpoints, Progress
@@ -221,3 +222,21 @@ def test_the_former_flag_is_understood():
 
     for flags in (["--train.accumulate", "2"], ["--train.accumulate=2"], ["--gradient.accumulate", "2"]):
         assert apply_flags(toy.experiment(), flags, "suite train x").gradient == Mean(accumulate=2)
+
+
+def test_a_search_of_before_goes_on(tmp_path):
+    from suite.tuning.recipe import RECIPE, claim
+    from suite.tuning.space import dimensions
+
+    experiment = replace(toy.experiment(), {"gradient.accumulate": 4})
+    study = claim(tmp_path, experiment, "", decided=False)
+    stored = json.loads((tmp_path / RECIPE).read_text())
+    stored["train"]["accumulate"] = stored.pop("gradient")["accumulate"]
+    (tmp_path / RECIPE).write_text(json.dumps(stored))
+    with pytest.raises(InputError, match="holds the search of another recipe") as error:
+        claim(tmp_path, toy.experiment(), "", decided=False)
+    assert error.value.found == "gradient.accumulate 4 there, 1 here"
+    assert claim(tmp_path, experiment, "", decided=False) == study
+    space = (Choice(field="train.accumulate", among=(1, 2)),)
+    (dimension,) = dimensions(replace(experiment, {"search.space": space}))
+    assert (dimension.own, dimension.values.among) == (4, (1, 2))

@@ -49,15 +49,8 @@ def build(
         layer_of, depth: see `suite.training.optim.optimizer.build`.
 
     Raises:
-        InputError: a field is out of range or doesn't exist, or weights are pruned besides.
+        InputError: a field is out of range or doesn't exist.
     """
-    if optim.sparsity.share:
-        raise InputError(
-            "field optim.sparsity.share",
-            "prunes weights of one optimiser, but the gradient rule has several.",
-            found=", ".join(groups),
-            fix="--optim.sparsity.share 0",
-        )
     optimizer.check_named("rates", [pattern for pattern, _ in optim.rates], params)
     transforms: dict[str, optax.GradientTransformation] = {}
     for name, group in groups.items():
