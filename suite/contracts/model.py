@@ -17,7 +17,7 @@ from suite.errors import InputError
 if TYPE_CHECKING:
     from flax import nnx
 
-    from suite.surgery.units import Units
+    from suite.contracts.units import Units
 
 
 class ModelConfig(ABC):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import jax
     from flax import nnx
 
-    from suite.evaluation.artifacts import Artifact
+    from suite.contracts.artifact import Artifact
 
 
 class Task(ABC):

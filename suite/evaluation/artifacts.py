@@ -4,14 +4,13 @@ Artifacts of batches add, as tallies do, and what they keep of single records is
 Dims: n records, c classes.
 """
 
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
+from suite.contracts.artifact import Artifact
 from suite.evaluation.alignment import Pair, align
 
 KEPT = 12
@@ -37,19 +36,6 @@ class Sound:
 
 Given = str | Image | Sound | Mapping[str, str]
 """What a model was given: a text, a picture, a recording, or a record by column."""
-
-
-class Artifact(ABC):
-    """One thing to be seen."""
-
-    @abstractmethod
-    def __add__(self, other: Any) -> "Artifact":
-        """The same of the records of both."""
-
-    def blocks(self) -> Sequence[Any]:
-        """What a report shows of it, as blocks of `suite.reporting.blocks`. Empty: the drawing that
-        `suite.reporting.drawings.draws` registered for its class, as for all classes of this module."""
-        return ()
 
 
 @dataclass(frozen=True)

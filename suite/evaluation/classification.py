@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.metric import MetricState
 from suite.contracts.task import Task
 from suite.data.preprocessing.labels import Labels
-from suite.evaluation.artifacts import Artifact, Given, class_artifacts
+from suite.evaluation.artifacts import Given, class_artifacts
 from suite.evaluation.losses import distillation_loss
 from suite.evaluation.metrics.classification import classification_scores
 

@@ -8,12 +8,12 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
+from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Batch
 from suite.contracts.data import Source
 from suite.contracts.metric import MetricState
 from suite.contracts.task import Task
 from suite.data.pipeline.dispatches import Dispatch, Encoder, Plan, dispatches
-from suite.evaluation.artifacts import Artifact
 from suite.evaluation.bootstrap import Scores, by_record, joined
 from suite.evaluation.losses import add
 from suite.parallel import hosts, sharding

@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
 from suite.contracts.model import ModelConfig
+from suite.contracts.units import Units
 from suite.errors import InputError
 from suite.models.blocks import BlockConfig
 from suite.models.checks import check_choices, check_given, check_sizes, divisors
@@ -36,7 +37,7 @@ from suite.nn import (
     run_layers,
 )
 from suite.parallel.layout import edge
-from suite.surgery.units import Units, feed_forward, heads
+from suite.surgery.units import feed_forward, heads
 from suite.weights.imports import SAME, TRANSPOSED, Map, Rule, Split, Transform, linear, norm
 
 Norm = LayerNorm | RMSNorm

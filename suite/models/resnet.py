@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
 from suite.contracts.model import ModelConfig
+from suite.contracts.units import Units
 from suite.errors import InputError
 from suite.models.blocks import adopted
 from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
@@ -26,7 +27,6 @@ from suite.nn.batchnorm import BatchNorm, GroupNorm
 from suite.nn.conv import Conv, finish
 from suite.nn.pooling import max_pool
 from suite.parallel.layout import edge
-from suite.surgery.units import Units
 from suite.weights.imports import CONV2D, Map, Rule, linear
 
 _CHOICES = {

@@ -16,13 +16,14 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
+from suite.contracts.units import Units
 from suite.errors import InputError
 from suite.models.blocks import BlockConfig, check_published_heads
 from suite.models.checks import check_given, check_sizes
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention
 from suite.nn.conv import Conv
 from suite.parallel.layout import edge
-from suite.surgery.units import Units, feed_forward, heads
+from suite.surgery.units import feed_forward, heads
 from suite.weights.imports import CONV2D, TRANSPOSED, Map, Rule, Split, linear, norm
 
 

@@ -13,13 +13,13 @@ import numpy as np
 from flax import nnx
 
 from suite.bundles.answering import answer
+from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec
 from suite.contracts.data import Source
 from suite.data.pipeline.dispatches import Plan, make_plan, stored_lengths
 from suite.data.pipeline.padding import Lengths, by_axis, count, default_buckets, pad, padded_lengths
 from suite.errors import InputError
-from suite.evaluation.artifacts import Artifact
 from suite.evaluation.bootstrap import Scores
 from suite.evaluation.evaluate import evaluate as evaluate_split
 from suite.evaluation.evaluate import examine, make_predict, score_records

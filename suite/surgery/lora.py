@@ -22,7 +22,7 @@ from suite.experiment.sections import Checkpoint, Finetune, Optim
 from suite.nn.linear import Linear
 from suite.nn.lora import Bottleneck, LowRank, training
 from suite.runtime.files import write_text
-from suite.training.optim.optimizer import frozen_paths
+from suite.surgery.freezing import frozen_paths
 from suite.tree import nest, paths
 
 __all__ = ["attach", "base", "fold", "freeze", "read_delta", "training", "with_additions", "write_delta"]

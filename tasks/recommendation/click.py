@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from suite.codecs.table import Clicks
+from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
@@ -19,7 +20,7 @@ from suite.data.preprocessing.columns import origin, require
 from suite.data.preprocessing.tabular import CHUNK, Fields
 from suite.data.preprocessing.tabular_values import clicks
 from suite.data.sources.memory import Subset, not_empty
-from suite.evaluation.artifacts import Artifact, Calibration, Example, Gallery, Lists, PrecisionRecall, Spread
+from suite.evaluation.artifacts import Calibration, Example, Gallery, Lists, PrecisionRecall, Spread
 from suite.evaluation.losses import binary_cross_entropy, binary_distillation_loss, masked_mean, tally
 from suite.evaluation.metrics.ranking import RankingBound, click_scores
 

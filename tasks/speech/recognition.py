@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from suite.codecs.audio import Transcripts
+from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
@@ -22,7 +23,7 @@ from suite.data.recordings import decode
 from suite.decoding import Decoder, Greedy, NGrams
 from suite.errors import InputError
 from suite.evaluation import alignment
-from suite.evaluation.artifacts import Artifact, Edits, Example, Gallery, Sound
+from suite.evaluation.artifacts import Edits, Example, Gallery, Sound
 from suite.evaluation.losses import distillation_loss, masked_mean, tally
 from suite.nn.audio.ctc import ctc_loss
 from suite.nn.audio.spectral import SpecAugment

@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from suite.codecs.text import Continuations
+from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
@@ -22,7 +23,7 @@ from suite.data.sources.datasets import Lines
 from suite.data.sources.running_text import RunningText, Stretches, joined
 from suite.decoding.generation import Decoding, generate
 from suite.errors import InputError
-from suite.evaluation.artifacts import Artifact, Example, Gallery, Spread
+from suite.evaluation.artifacts import Example, Gallery, Spread
 from suite.evaluation.losses import distillation_loss
 
 

@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from suite.codecs.text import Translations
+from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Batch, Columns, Ragged
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
@@ -23,7 +24,7 @@ from suite.data.preprocessing.text import SentencePiece
 from suite.data.preprocessing.tokenizers import Published, Tokenizer
 from suite.decoding.generation import Decoding, generate, prompt
 from suite.errors import InputError
-from suite.evaluation.artifacts import Artifact, Example, Gallery, Spread
+from suite.evaluation.artifacts import Example, Gallery, Spread
 from suite.evaluation.losses import distillation_loss
 from suite.evaluation.metrics.translation import sacrebleu_metrics, translation_scores
 
