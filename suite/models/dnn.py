@@ -52,9 +52,9 @@ class Config(ModelConfig):
         return SHARDING
 
     def layer_of(self, path: str) -> int:
-        found = re.search(r"layers\W(\d+)", path)
-        assert found, f"no layer in {path}"
-        return int(found[1])
+        match = re.search(r"layers\W(\d+)", path)
+        assert match, f"no layer in {path}"
+        return int(match[1])
 
     @property
     def depth(self) -> int:

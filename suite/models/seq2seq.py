@@ -247,16 +247,16 @@ class DecoderBlock(EncoderBlock):
         bias: Float[Array, "1 h q s"] | None,
     ) -> tuple[Float[Array, "b q d"], tuple[Array, Array]]:
         """The call on new tokens, with the keys and values of those before; ``layer`` is this block's number."""
-        kept: list[tuple[Array, Array]] = []
+        cached: list[tuple[Array, Array]] = []
 
         def attend(y: Array) -> Array:
             y, pair = self.attention.step(y, cache.layers[layer], cache.length, visible, bias=bias)
-            kept.append(pair)
+            cached.append(pair)
             return y
 
         x = self._added(x, self.attention_norm, attend)
         x = self._added(x, self.cross_norm, lambda y: self.cross.step(y, cache.memory[layer], cache.memory_mask))
-        return self._added(x, self.mlp_norm, self.mlp), kept[0]
+        return self._added(x, self.mlp_norm, self.mlp), cached[0]
 
 
 class Stack(nnx.Module):
@@ -363,8 +363,8 @@ class Seq2Seq(nnx.Module):
         x = self._embed(tokens, cache.places(mask))
         layers = []
         for number, block in enumerate(decoder.layers):
-            x, kept = block.step(x, number, cache, visible, bias)
-            layers.append(kept)
+            x, cached = block.step(x, number, cache, visible, bias)
+            layers.append(cached)
         x = x if decoder.norm is None else decoder.norm(x)
         cache = replace(cache, layers=tuple(layers), mask=cache.added(mask), length=cache.length + tokens.shape[1])
         return self._logits(x[:, -1:])[:, 0], cache

@@ -120,8 +120,8 @@ def with_tables(student: Weights, teacher: Weights, tables: Sequence[tuple[str, 
     for other, own in tables:
         for whose, path, known in (("teacher", other, theirs), ("student", own, params)):
             if path not in known or known[path].ndim != 2:
-                found = ", ".join(name for name, value in known.items() if value.ndim == 2)
-                raise InputError("field distill.tables", f"the {whose} has no table {path}.", found=found)
+                known_tables = ", ".join(name for name, value in known.items() if value.ndim == 2)
+                raise InputError("field distill.tables", f"the {whose} has no table {path}.", found=known_tables)
         (rows, wide), (count, width) = theirs[other].shape, params[own].shape
         if rows != count or width > wide:
             raise InputError(
@@ -130,9 +130,9 @@ def with_tables(student: Weights, teacher: Weights, tables: Sequence[tuple[str, 
                 found=f"teacher {rows} x {wide}, student {count} x {width}",
                 fix="tables of as many rows, the student's no wider",
             )
-        made = _projected(np.asarray(theirs[other], np.float64), width)
+        projected = _projected(np.asarray(theirs[other], np.float64), width)
         fresh = np.asarray(params[own], np.float64)
-        params[own] = jnp.asarray(made * (fresh.std() / made.std()), params[own].dtype)
+        params[own] = jnp.asarray(projected * (fresh.std() / projected.std()), params[own].dtype)
     return nest(params), student[1]
 
 
@@ -160,9 +160,9 @@ class _Asked:
         self.calls: list[tuple[tuple[Any, ...], dict[str, Any], Any]] = []
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
-        made = self._model(*inputs, **named)  # type: ignore[operator]
-        self.calls.append((inputs, named, made))
-        return made
+        output = self._model(*inputs, **named)  # type: ignore[operator]
+        self.calls.append((inputs, named, output))
+        return output
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)

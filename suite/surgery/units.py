@@ -54,25 +54,25 @@ def layers(config: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[Layer]:
 
 
 def _of(units: Units, config: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[Layer]:
-    found = []
+    layers_of = []
     for path in shapes:
         match = pattern(units.made[0][0]).match(path)
         if match is None:
             continue
         numbers = {name: int(number) for name, number in match.groupdict().items()}
-        made, used = (
+        making, used = (
             [(_filled(template, numbers), axis) for template, axis in part] for part in (units.made, units.used)
         )
-        made, used = ([each for each in part if each[0] in shapes] for part in (made, used))
+        making, used = ([entry for entry in part if entry[0] in shapes] for part in (making, used))
         count = shapes[path][units.made[0][1]] if units.count is None else units.count(config)
         if used:
-            found.append(Layer(units, numbers.get("i", 0), tuple(made), tuple(used), count))
-    return sorted(found, key=lambda layer: [int(part) if part.isdecimal() else 0 for part in layer.name.split("/")])
+            layers_of.append(Layer(units, numbers.get("i", 0), tuple(making), tuple(used), count))
+    return sorted(layers_of, key=lambda layer: [int(part) if part.isdecimal() else 0 for part in layer.name.split("/")])
 
 
 def _filled(template: str, numbers: Mapping[str, int]) -> str:
     """A template with the numbers of a layer in it."""
-    return re.sub(r"\{(\w+)(\+1)?\}", lambda found: str(numbers[found[1]] + (found[2] is not None)), template)
+    return re.sub(r"\{(\w+)(\+1)?\}", lambda match: str(numbers[match[1]] + (match[2] is not None)), template)
 
 
 def hidden(layers: str) -> Units:

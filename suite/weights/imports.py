@@ -150,11 +150,11 @@ def pattern(template: str) -> re.Pattern[str]:
     """The regular expression that matches what a template of a Rule stands for, numbers as named groups."""
     parts = re.split(r"\{(\w+)\}", template)
     seen: set[str] = set()
-    made = ""
+    expression = ""
     for place, part in enumerate(parts):
         if place % 2 == 0:
-            made += re.escape(part)
+            expression += re.escape(part)
         else:
-            made += f"(?P={part})" if part in seen else rf"(?P<{part}>\d+)"
+            expression += f"(?P={part})" if part in seen else rf"(?P<{part}>\d+)"
             seen.add(part)
-    return re.compile(made + r"\Z")
+    return re.compile(expression + r"\Z")
