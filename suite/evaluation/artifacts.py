@@ -1,4 +1,4 @@
-"""What a reader of a report should see of a split: data without drawing, which tasks make and `suite.reporting` draws.
+"""Artifacts of a split for the report: data that tasks collect and `suite.reporting` draws.
 
 Artifacts of batches add, as tallies do, and what they keep of single records is bounded, or a few numbers each.
 Dims: n records, c classes.

@@ -1,4 +1,4 @@
-"""What a step costs, before anything is allocated: FLOPs, memory, communication, time, and what to change.
+"""Cost of a step before anything is allocated: FLOPs, memory, communication, time, and possible changes.
 
 The step is lowered and compiled for shapes alone (`suite.planning.simulation` does so for devices that are not here).
 The time is a roofline, the largest of arithmetic, memory traffic and communication at the hardware's peak, so it is

@@ -1,4 +1,4 @@
-"""What the PRUNING table of a model is made of: the arrays that make the units of a layer, and those that use them.
+"""Units of a model: layers found by the PRUNING table of its family, with the arrays that make and use each unit.
 
 A unit is what can be taken out of a layer whole: a value inside a feed-forward layer, an attention head, a channel
 between two convolutions. It is a slice of each array that makes it and of each that uses it; without these slices the

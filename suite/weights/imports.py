@@ -1,4 +1,4 @@
-"""What the IMPORTS table of a model is made of: how published weights are named, shaped and configured.
+"""IMPORTS tables: how published weights of a family are named, shaped and configured.
 
 A table says once how a published layout and ours correspond; ``suite.weights.pretrained`` reads it forwards to load and
 backwards to export. Nothing here touches a file or a device: arrays are NumPy's, in the published dtype.

@@ -1,4 +1,4 @@
-"""What this machine has against what the suite needs: versions, devices, disk, data, and the fix for each fault."""
+"""Diagnosis of a machine: versions, devices, disk and data, with the fix for each fault."""
 
 import importlib.metadata
 import os
