@@ -16,7 +16,7 @@ LARGEST = 1e308
 ITEMS = 1_000
 """Most items of a list, where the signature says nothing."""
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
-"""What Pillow may decode; its parsers of rarer formats stay shut."""
+"""Formats that Pillow may decode; its parsers of rarer formats stay closed."""
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 """Extensions of images."""
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")

@@ -35,7 +35,7 @@ class Sound:
 
 
 Given = str | Image | Sound | Mapping[str, str]
-"""What a model was given: a text, a picture, a recording, or a record by column."""
+"""Input of a model: a text, a picture, a recording, or a record by column."""
 
 
 @dataclass(frozen=True)

@@ -298,7 +298,7 @@ _DISTIL_SIZES = {
 }
 _DISTIL_REST = {"activation": "activation", "dropout": "dropout", "attention_dropout": "attention_dropout"}
 _POST = {"norm": "post", "positions": "learned", "embedding_norm": True}
-"""What BERT and its descendants share."""
+"""Fields that BERT and its descendants share."""
 
 
 def _reader(sizes: dict[str, str], rest: dict[str, str], **fixed: Any) -> Callable[[Mapping[str, Any]], Config]:

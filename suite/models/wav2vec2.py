@@ -417,7 +417,7 @@ _PLAIN = {
     "adapter_attn_dim": None,
     "conv_pos_batch_norm": False,
 }
-"""What a published config may not change."""
+"""Fields that a published config may not change."""
 
 
 def _config(theirs: Mapping[str, Any]) -> Config:

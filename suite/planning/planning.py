@@ -14,7 +14,7 @@ from typing import Any
 from suite.planning.hardware import GIB, Hardware
 
 KEPT = ("parameters", "optimizer", "other", "batch")
-"""What lies in memory between two steps; ``other`` is running statistics and moving averages."""
+"""Arrays that stay in memory between two steps; ``other`` is running statistics and moving averages."""
 
 
 def plan_step(step: Any, arguments: tuple[Any, ...]) -> dict[str, Any]:

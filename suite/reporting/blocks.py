@@ -93,7 +93,7 @@ class Items:
 
 
 Shown = str | Picture | Audio | Items
-"""What may stand for a value."""
+"""Forms of a value on a page."""
 
 
 @dataclass(frozen=True)

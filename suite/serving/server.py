@@ -10,7 +10,7 @@ from suite.errors import InputError
 from suite.serving.settings import Settings
 
 PACKAGES = ("fastapi", "httptools", "prometheus_client", "python_multipart", "uvicorn", "uvloop")
-"""What the extra ``serve`` installs."""
+"""Packages of the extra ``serve``."""
 TOKEN = "SUITE_TOKEN"
 """Variable that holds the bearer token, where no file does."""
 

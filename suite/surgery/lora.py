@@ -30,7 +30,7 @@ __all__ = ["attach", "base", "fold", "freeze", "read_delta", "training", "with_a
 Model = TypeVar("Model", bound=nnx.Module)
 
 TARGETS = {"lora": (r"(query|value)$",), "adapters": (r"attention/out$", r"mlp/down$")}
-"""What ``finetune.targets`` stands for where it is empty, as in the papers of the two."""
+"""Default of ``finetune.targets``, as in the papers of the two."""
 TENSORS, ABOUT = "delta.safetensors", "delta.json"
 """The files of a delta."""
 

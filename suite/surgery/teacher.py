@@ -39,7 +39,7 @@ from suite.tree import nest, paths
 Weights = tuple[Any, Any]
 """(params, model_state) of a model, nested dicts of arrays."""
 TEACHER, PROJECTIONS = "teacher", "projections"
-"""What is attached to the student: names of attributes, and the first parts of paths."""
+"""Modules attached to the student: names of attributes, and the first parts of paths."""
 KEPT = {"remat": "none", "scan_layers": False}
 """Fields of a ModelConfig, where it has them, and the values with which what layers give out can be heard."""
 
