@@ -32,7 +32,7 @@ def ours(rows: int, compute: str):
     from suite.models import deepfm
     from suite.runtime import allocation
     from suite.tasks.recommendation.click import ClickPrediction
-    from suite.training.trainer import assemble
+    from suite.training.assemble import assemble
 
     allocation.keep_memory()
     model = deepfm.Config(rows=rows * FIELDS, fields=FIELDS, width=WIDTH, hidden=HIDDEN)

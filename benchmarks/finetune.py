@@ -50,9 +50,11 @@ def our_steps(halved: bool = True):
 
     from suite.data.pipeline.dispatches import Encoder, dispatches, make_plan, to_device
     from suite.runtime import allocation
+    from suite.training.assemble import assemble
     from suite.training.checkpoint import Checkpoints
     from suite.training.preprocessors import prepare
-    from suite.training.trainer import assemble, restore, total_steps
+    from suite.training.restore import restore
+    from suite.training.trainer import total_steps
     from suite.weights import pretrained
 
     allocation.keep_memory()

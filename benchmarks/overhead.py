@@ -52,8 +52,8 @@ def bare(compute: str):
 
     from suite.data.pipeline.dispatches import Encoder, make_plan
     from suite.runtime import allocation
+    from suite.training.assemble import assemble
     from suite.training.preprocessors import prepare
-    from suite.training.trainer import assemble
 
     allocation.keep_memory()
     recipe = experiment(compute)

@@ -81,7 +81,7 @@ import json, sys
 import jax
 import numpy as np
 import suite
-from suite.training.trainer import assemble
+from suite.training.assemble import assemble
 
 folder, steps, smoke = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "smoke"
 meshes = {
@@ -242,6 +242,6 @@ done.check_returncode()
 # ## Where next
 #
 # - On a TPU or GPU machine: `pip install 'suite[tpu]'` or `'suite[cuda12]'`, `suite doctor`, and the recipe as it is.
-# - Memory is short: `--train.accumulate 4` splits a step, `--precision.compute bfloat16` halves activations.
+# - Memory is short: `--gradient.accumulate 4` splits a step, `--precision.compute bfloat16` halves activations.
 # - What a run costs besides the step: `ARCHITECTURE.md`, "A training run".
 # - The other notebooks: text, vision, speech, recommendation.

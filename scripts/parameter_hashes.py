@@ -24,16 +24,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import suite
 
 STEPS = 50
-COMMON = {"train.steps": STEPS, "train.eval_every": STEPS, "train.log_every": STEPS, "train.best": "",
-          "train.patience": 0, "train.ema": 0.0, "optim.warmup_steps": 10}  # fmt: skip
+COMMON = {
+    "train.steps": STEPS,
+    "train.eval_every": STEPS,
+    "train.log_every": STEPS,
+    "train.best": "",
+    "train.patience": 0,
+    "train.ema": 0.0,
+    "optim.warmup_steps": 10,
+}
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "dnn": ("vision.fashion_mnist_dnn", {"train.steps_per_dispatch": 10}),
-    "transformer": ("text.sst2_encoder", {"train.batch_size": 16, "task.tokenizer.vocab_size": 2000,
-                                          "pipeline.buckets": (16, 64)}),
+    "transformer": (
+        "text.sst2_encoder",
+        {"train.batch_size": 16, "task.tokenizer.vocab_size": 2000, "pipeline.buckets": (16, 64)},
+    ),
     "resnet": ("vision.fashion_mnist_resnet", {"train.batch_size": 16}),
     "audio": ("speech.fsdd_keyword", {"train.batch_size": 8, "pipeline.buckets": (20480,)}),
     "deepfm": ("recommendation.criteo_deepfm", {"train.batch_size": 64, "task.bootstrap": 10}),
-}  # fmt: skip
+}
 """Recipe and what is smaller in it, by family."""
 
 

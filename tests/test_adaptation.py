@@ -16,8 +16,8 @@ from suite.experiment.sections import Checkpoint, Finetune, Optim, replace
 from suite.models import dnn, transformer
 from suite.nn.lora import training
 from suite.surgery.lora import attach, base, fold, freeze, nest, read_delta, with_additions, write_delta
+from suite.training.assemble import assemble
 from suite.training.optim.optimizer import frozen_paths
-from suite.training.trainer import assemble
 from suite.tree import paths
 from suite.weights import pretrained
 from tests import toy
@@ -30,16 +30,16 @@ TOKENS = jnp.arange(24).reshape(3, 8), jnp.ones((3, 8), bool)
 def attached(finetune, config=ENCODER, scale=0.0):
     """(graph, params, rest) of the model with additions; what starts as zero is drawn, times ``scale``."""
     model = attach(config.build(rngs=nnx.Rngs(0)), finetune, nnx.Rngs(1))
-    graph, params, rest = nnx.split(model, nnx.Param, ...)
+    graph, params, model_state = nnx.split(model, nnx.Param, ...)
     flat, rng = paths(nnx.to_pure_dict(params)), np.random.default_rng(0)
     for name, leaf in flat.items():
         if "/addition/" in name and not np.any(leaf):
             flat[name] = jnp.asarray(scale * rng.normal(size=leaf.shape), jnp.float32)
-    return graph, nest(flat), nnx.to_pure_dict(rest)
+    return graph, nest(flat), nnx.to_pure_dict(model_state)
 
 
-def answer(graph, params, rest, *inputs):
-    return nnx.merge(graph, params, rest)(*(inputs or TOKENS))
+def answer(graph, params, model_state, *inputs):
+    return nnx.merge(graph, params, model_state)(*(inputs or TOKENS))
 
 
 LORA = Finetune(kind="lora", rank=4, alpha=6.0)
@@ -55,7 +55,7 @@ def test_additions_begin_as_nothing(finetune):
 
 def test_lora_is_its_formula():
     config = dnn.Config(inputs=5, hidden=(7,), outputs=3)
-    graph, params, rest = attached(replaced(LORA, targets=("layers/0",), trained=()), config, scale=1.0)
+    graph, params, model_state = attached(replaced(LORA, targets=("layers/0",), trained=()), config, scale=1.0)
     flat = {name: np.asarray(leaf) for name, leaf in paths(params).items()}
     (layer,) = [name.removesuffix("/addition/a") for name in flat if name.endswith("/addition/a")]
     x = np.random.default_rng(1).normal(size=(4, 5)).astype(np.float32)
@@ -64,7 +64,7 @@ def test_lora_is_its_formula():
     hidden = x @ flat[f"{layer}/kernel"] + flat[f"{layer}/bias"] + 6.0 / 4 * x @ a @ b
     (head,) = [name.removesuffix("/kernel") for name in flat if name.endswith("/kernel") and layer not in name]
     expected = np.maximum(hidden, 0) @ flat[f"{head}/kernel"] + flat[f"{head}/bias"]
-    np.testing.assert_allclose(answer(graph, params, rest, jnp.asarray(x)), expected, atol=1e-5)
+    np.testing.assert_allclose(answer(graph, params, model_state, jnp.asarray(x)), expected, atol=1e-5)
 
 
 def replaced(finetune, **changes):
@@ -73,12 +73,12 @@ def replaced(finetune, **changes):
 
 def test_folded_low_rank_products_answer_the_same():
     wide = replaced(LORA, targets=("encoder",))
-    graph, params, rest = attached(wide, scale=0.3)
+    graph, params, model_state = attached(wide, scale=0.3)
     folded = fold(params, wide)
     plain = nnx.split(ENCODER.build(rngs=nnx.Rngs(5)), nnx.Param, ...)[0]
     assert paths(folded).keys() == paths(base(params)).keys()
-    np.testing.assert_allclose(answer(plain, folded, {}), answer(graph, params, rest), atol=1e-5)
-    assert np.abs(answer(plain, base(params), {}) - answer(graph, params, rest)).max() > 1e-2
+    np.testing.assert_allclose(answer(plain, folded, {}), answer(graph, params, model_state), atol=1e-5)
+    assert np.abs(answer(plain, base(params), {}) - answer(graph, params, model_state)).max() > 1e-2
 
 
 def test_layers_that_are_stacked_get_stacked_additions():
@@ -148,7 +148,7 @@ def program(finetune, **changes):
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_frozen_parameters_cost_no_gradient(accumulate):
     full, head, lora = (
-        program(Finetune(kind=kind), **{"train.accumulate": accumulate}) for kind in ("full", "head", "lora")
+        program(Finetune(kind=kind), **{"gradient.accumulate": accumulate}) for kind in ("full", "head", "lora")
     )
     flops = [compiled.cost_analysis()["flops"] for _, compiled in (full, head, lora)]
     assert flops[1] < 0.45 * flops[0]  # the forward pass is a third
@@ -160,13 +160,13 @@ def test_frozen_parameters_cost_no_gradient(accumulate):
 
 
 def test_dropout_of_additions_acts_in_training_only():
-    graph, params, rest = attached(replaced(LORA, dropout=0.5), scale=1.0)
+    graph, params, model_state = attached(replaced(LORA, dropout=0.5), scale=1.0)
     plain = answer(*attached(LORA, scale=1.0))
-    np.testing.assert_array_equal(answer(graph, params, rest), plain)
+    np.testing.assert_array_equal(answer(graph, params, model_state), plain)
     with training(jax.random.key(0)):
-        first, again = answer(graph, params, rest), answer(graph, params, rest)
+        first, again = answer(graph, params, model_state), answer(graph, params, model_state)
     with training(jax.random.key(1)):
-        other = answer(graph, params, rest)
+        other = answer(graph, params, model_state)
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - plain).max() > 1e-3 and np.abs(first - other).max() > 1e-3
 
@@ -210,15 +210,15 @@ def test_moving_averages_of_frozen_parameters_stand_still(runs, tmp_path):
 
 def test_a_delta_goes_back_onto_its_base(runs, tmp_path):
     first, second = runs
-    params, rest = second._weights
+    params, model_state = second._weights
     experiment = second.experiment
     parts = experiment.finetune, experiment.optim
-    write_delta(params, rest, *parts, experiment.checkpoint, tmp_path / "delta")
+    write_delta(params, model_state, *parts, experiment.checkpoint, tmp_path / "delta")
     about = json.loads((tmp_path / "delta" / "delta.json").read_text())
     assert about["base"] == str(first.folder) and about["kind"] == "lora"
     assert (tmp_path / "delta" / "delta.safetensors").stat().st_size < 2000
     fresh = with_additions(first._weights[0], jax.tree.map(jnp.zeros_like, params))
-    made, _ = read_delta(fresh, rest, experiment.finetune, tmp_path / "delta")
+    made, _ = read_delta(fresh, model_state, experiment.finetune, tmp_path / "delta")
     for name, leaf in paths(params).items():
         np.testing.assert_array_equal(paths(made)[name], leaf, err_msg=name)
     again = tuned(
@@ -334,21 +334,21 @@ def test_refused_parts():
 
 
 def test_refused_deltas(runs, tmp_path):
-    params, rest = runs[1]._weights
+    params, model_state = runs[1]._weights
     finetune, optim = runs[1].experiment.finetune, runs[1].experiment.optim
     with pytest.raises(InputError, match=r'^field finetune.delta: ".*none" is not what suite convert --delta writes'):
-        read_delta(params, rest, finetune, tmp_path / "none")
+        read_delta(params, model_state, finetune, tmp_path / "none")
     folder = tmp_path / "delta"
-    write_delta(params, rest, finetune, optim, Checkpoint(), folder)
+    write_delta(params, model_state, finetune, optim, Checkpoint(), folder)
     with pytest.raises(InputError, match=r"^field finetune.rank: is 3, but the delta was trained with 2"):
-        read_delta(params, rest, replaced(finetune, rank=3), folder)
+        read_delta(params, model_state, replaced(finetune, rank=3), folder)
     other = base(params)
     with pytest.raises(InputError, match=r"hidden/addition/a does not fit the model"):
-        read_delta(other, rest, finetune, folder)
+        read_delta(other, model_state, finetune, folder)
     whole = (folder / "delta.safetensors").read_bytes()
     (folder / "delta.safetensors").write_bytes(whole[:-10])
     with pytest.raises(InputError, match="is damaged: "):
-        read_delta(params, rest, finetune, folder)
+        read_delta(params, model_state, finetune, folder)
 
 
 def test_weights_that_are_not_there(tmp_path):

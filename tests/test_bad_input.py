@@ -297,7 +297,7 @@ def test_a_checkpoint_of_another_model(refused, here):
 
 
 def test_a_batch_that_is_not_divisible(refused, here):
-    assert refused("train", "vision.digits_dnn", "--train.batch_size", "128", "--train.accumulate", "3") == (
+    assert refused("train", "vision.digits_dnn", "--train.batch_size", "128", "--gradient.accumulate", "3") == (
         "suite train: field train.batch_size: 128 rows cannot be split evenly over 3 parts.\n"
         "  found: 1 devices that share a batch x 3 micro-batches\n"
         "  try:   --train.batch_size 126\n"

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from suite.training import log
-from suite.training.log import Log, history
+from suite.training.logging import bar
+from suite.training.logging.jsonl import history
+from suite.training.logging.log import Log
 
 
 def test_metrics_are_lines_and_a_table(tmp_path):
@@ -101,4 +102,4 @@ def test_another_process_says_nothing(tmp_path, capsys):
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "0:05"), (65, "1:05"), (3700, "1:01:40")])
 def test_clock(seconds, text):
-    assert log._clock(seconds) == text
+    assert bar._clock(seconds) == text

@@ -37,7 +37,7 @@ def untrained(experiment, folder):
     dump(unbind(experiment), folder / "experiment.json")
     run = Run(folder, prepare(experiment, folder, experiment.task.source("train")))
     state = run._program.init()
-    run.__dict__["_weights"] = (state.params, state.rest)
+    run.__dict__["_weights"] = (state.params, state.model_state)
     return run
 
 

@@ -43,7 +43,7 @@ HELP = """usage: suite VERB ...
   data inspect EXPERIMENT | --data PATH         counts, balance, lengths, broken and duplicate records, samples
   plan EXPERIMENT [--devices NAME]              parameters, FLOPs, memory a device, step time; what to change
   train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR [--continue]] | train --resume RUN
-      [--checkpoint.init_from RUN|FOLDER|OWNER/NAME [--offline]]
+      [--checkpoint.init_from RUN|FOLDER|OWNER/NAME|PART=SOURCE ... [--offline]]
   tune EXPERIMENT [--run-dir DIR] [--storage URL] train again with other settings until its goal is met
   evaluate RUN|BUNDLE [--split test] [--batch-size N]   metrics on a split
   predict RUN|BUNDLE --input TEXT|FILE|FOLDER|- [--to FOLDER]   JSON lines out, one a record; files into FOLDER

@@ -71,7 +71,7 @@ def apply_flags(experiment: "Experiment", arguments: list[str], program: str) ->
 
     from suite.experiment.sections import Experiment
 
-    arguments = [re.sub(r"^--finetune(?==|$)", "--finetune.kind", argument) for argument in arguments]
+    arguments = [_current_flag(re.sub(r"^--finetune(?==|$)", "--finetune.kind", item)) for item in arguments]
     about = f"Every field of the experiment. Other flags: {' '.join(program.split()[:2])} --help."
     with _grammar():
         return tyro.cli(
@@ -150,6 +150,14 @@ def sources(arguments: list[str]) -> str | dict[str, str]:
     if len(by_part) != len(arguments):
         raise ValueError("one SOURCE, or PART=SOURCE once for each part")
     return by_part or ""
+
+
+def _current_flag(argument: str) -> str:
+    """A flag under the present name of its field."""
+    from suite.experiment.former_names import current_field
+
+    name, has_value, value = argument.removeprefix("--").partition("=")
+    return f"--{current_field(name)}{has_value}{value}" if argument.startswith("--") else argument
 
 
 def word(options: Options, name: str, fix: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from suite.contracts.kinds import LISTED
+from suite.contracts.schemas import LISTED
 from suite.contracts.signature import Output
 
 TOP = 3

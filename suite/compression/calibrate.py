@@ -12,7 +12,8 @@ from suite.contracts.batch import Batch
 from suite.contracts.task import Task
 from suite.data.pipeline.padding import Buckets, batched
 from suite.errors import InputError
-from suite.nn.quant.layers import Range, Rounded
+from suite.nn.hooks import hooks
+from suite.nn.quant.layers import Rounded
 from suite.surgery import quantize_weights
 
 ROWS = 64
@@ -55,33 +56,30 @@ def calibrate(model: nnx.Module, forward: Callable[[Any, Batch], Any], batches: 
         if isinstance(layer, Rounded) and layer.inputs == "fixed"
     }
     for layer in layers.values():
-        layer.observe, layer.seen = quantize_weights.input_errors, Range(jnp.zeros(2 + len(quantize_weights.REACH)))
-    graph, seen, other = nnx.split(model, Range, ...)
+        layer.inputs = "float"  # what a layer is given must not depend on scales that are not known yet
+    graph, variables = nnx.split(model)
 
     @jax.jit
-    def watch(seen: Any, other: Any, batch: Batch) -> Any:
-        watched = nnx.merge(graph, seen, other)
-        forward(watched, batch)
-        return nnx.state(watched, Range)
+    def measure(sums: dict[str, Any], variables: Any, batch: Batch) -> dict[str, Any]:
+        merged = nnx.merge(graph, variables)
+        with hooks(merged, layers, where="field compression.quantize") as calls:
+            forward(merged, batch)
+        for name in layers:
+            for call in calls[name]:
+                sums[name] = sums[name] + quantize_weights.input_errors(call.inputs[0])
+        return sums
 
+    sums: dict[str, Any] = {name: jnp.zeros(2 + len(quantize_weights.REACH)) for name in layers}
     for batch in batches:
-        seen = watch(seen, other, batch)
-    nnx.update(model, seen)
-    missed = [name for name, layer in layers.items() if not _settled(layer)]
+        sums = measure(sums, variables, batch)
+    for name, layer in layers.items():
+        layer.inputs, layer.input_scale = "fixed", nnx.Param(quantize_weights.input_scale(sums[name]))
+    missed = [name for name in layers if not sums[name][0]]
     if missed:
         more = f" and {len(missed) - 8} more" if len(missed) > 8 else ""
         raise InputError(
             "field compression.quantize",
             "int8-static: training records did not reach all layers.",
             found=", ".join(missed[:8]) + more,
-            fix="--compression.keep for layers that are never used; where layers are scanned, "
-            "--model.scan_layers False --model.remat none",
+            fix="--compression.keep for layers that are never used",
         )
-
-
-def _settled(layer: Rounded) -> bool:
-    """What the layer has seen becomes its scale; False where it has seen nothing."""
-    assert layer.seen is not None
-    seen = layer.seen[...]
-    layer.input_scale, layer.observe, layer.seen = nnx.Param(quantize_weights.input_scale(seen)), None, None
-    return bool(seen[0])

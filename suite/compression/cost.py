@@ -36,11 +36,11 @@ class Served:
 
     predict: Any
     params: Any
-    rest: Any
+    model_state: Any
     batches: Mapping[int, Batch]
 
     def __call__(self, size: int) -> Any:
-        return jax.block_until_ready(self.predict(self.params, self.rest, self.batches[size]))
+        return jax.block_until_ready(self.predict(self.params, self.model_state, self.batches[size]))
 
 
 def compare(before: Run, after: Run, split: str) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def compare(before: Run, after: Run, split: str) -> dict[str, Any]:
         predict = dataclasses.replace(before, experiment=plain)._program.predict
         programs["float32"] = dataclasses.replace(one, predict=predict)
     times = {str(size): latency(programs, size) for size in SIZES}
-    sizes = [stored_bytes(made.params, made.rest) for made in (one, other)]
+    sizes = [stored_bytes(made.params, made.model_state) for made in (one, other)]
     most = max(SIZES)
     return {
         "size": {"before_bytes": sizes[0], "after_bytes": sizes[1], "ratio": sizes[1] / sizes[0]},
@@ -100,13 +100,13 @@ def latency(programs: Mapping[str, Served], size: int) -> dict[str, float]:
 
 def memory(made: Served, size: int) -> int:
     """Bytes that a call of ``size`` rows holds at its peak: weights, batch, what is in between and outputs."""
-    compiled = made.predict.lower(made.params, made.rest, made.batches[size]).compile()
+    compiled = made.predict.lower(made.params, made.model_state, made.batches[size]).compile()
     return planning.memory_of(compiled.memory_analysis())["peak"]
 
 
-def stored_bytes(params: Any, rest: Any) -> int:
+def stored_bytes(params: Any, model_state: Any) -> int:
     """Bytes of the tensors as a safetensors file holds them, its header left out."""
-    return sum(leaf.nbytes for leaf in jax.tree.leaves((params, rest)))
+    return sum(leaf.nbytes for leaf in jax.tree.leaves((params, model_state)))
 
 
 def parameters(params: Mapping[Any, Any]) -> tuple[int, int]:

@@ -20,9 +20,10 @@ from suite.runs import run as runs
 from suite.runs.run import Run
 from suite.surgery import quantize
 from suite.surgery.teacher import Weights
+from suite.training.assemble import assemble
 from suite.training.checkpoint import Checkpoints
 from suite.training.preprocessors import bind, preprocessors_of, unbind
-from suite.training.trainer import assemble, restore
+from suite.training.restore import restore
 from suite.weights import pretrained
 
 ALONE = "alone"
@@ -124,4 +125,4 @@ def _fresh(student: Experiment, folder: Path) -> Weights:
     program = assemble(bound)
     with Checkpoints(folder / INSIDE / "checkpoints", writing=False) as none_yet:
         state, _ = restore(program, none_yet, bound)
-    return state.params, state.rest
+    return state.params, state.model_state

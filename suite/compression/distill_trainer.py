@@ -82,13 +82,13 @@ def _begin(lesson: Experiment, begin: Callable[[], Weights], teacher: Run | None
 
 
 def plain_weights(run: Run) -> Weights:
-    """(params, rest) of a run, what fine-tuning added being folded in.
+    """(params, model_state) of a run, what fine-tuning added being folded in.
 
     Raises:
         InputError: the run has adapters, which no matrix can stand for.
     """
-    params, rest = run._weights
-    return lora.fold(params, run.experiment.finetune), rest
+    params, model_state = run._weights
+    return lora.fold(params, run.experiment.finetune), model_state
 
 
 def _finished(student: Experiment) -> Experiment:

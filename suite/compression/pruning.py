@@ -58,7 +58,7 @@ class Prune(Method):
         inherit(run, folder)
         if settings.pattern == "structured":
             abstract = run._program.abstract
-            found = structured.find(experiment.model, lora.base(abstract.params), abstract.rest, settings.units)
+            found = structured.find(experiment.model, lora.base(abstract.params), abstract.model_state, settings.units)
             smaller = structured.narrowed(experiment.model, found, settings.share)
             teach(replace(experiment, model=smaller), lambda: _without_units(run, found, settings), run, folder)
         else:
@@ -73,16 +73,16 @@ class Prune(Method):
 
 def _without_units(run: Run, found: Sequence[Layer], settings: Pruning) -> Weights:
     """The weights of the run without the units that matter least."""
-    params, rest = plain_weights(run)
+    params, model_state = plain_weights(run)
     if _criterion(settings) == "magnitude":
         scores = structured.magnitude(found, params)
     else:
         whole = replace(run, experiment=sections.replace(run.experiment, {"finetune": Finetune()}))
         task, seed = run.experiment.task, run.experiment.train.seed
         batches = training_batches(task, settings.records, seed, run.buckets)
-        scores = structured.taylor(found, whole._program.graph, params, rest, task, batches)
-    made = structured.without(run.experiment.model, params, rest, found, scores, settings.share)
-    return made.params, made.rest
+        scores = structured.taylor(found, whole._program.graph, params, model_state, task, batches)
+    made = structured.without(run.experiment.model, params, model_state, found, scores, settings.share)
+    return made.params, made.model_state
 
 
 def inherit(run: Run, folder: Path) -> None:

@@ -60,14 +60,14 @@ class Quantize(Method):
         return f"{made.quantize} aware" if made.aware else made.quantize
 
     def make(self, run: Run, experiment: Experiment, folder: Path) -> None:
-        params, rest = run.variables
+        params, model_state = run.variables
         params = lora.fold(params, run.experiment.finetune)
         assets = run.folder / "assets"
         if experiment.compression.aware:
-            params, rest = _trained(experiment, params, rest, folder, assets)
+            params, model_state = _trained(experiment, params, model_state, folder, assets)
             experiment = sections.replace(experiment, {"compression.aware": False})
         if not is_written(experiment, folder, folder):
-            write(experiment, *round_weights(experiment, params, rest, run), folder, assets)
+            write(experiment, *round_weights(experiment, params, model_state, run), folder, assets)
 
 
 def tuned(experiment: Experiment, share: float = SHARE) -> Experiment:
@@ -81,30 +81,30 @@ def tuned(experiment: Experiment, share: float = SHARE) -> Experiment:
     )
 
 
-def _trained(experiment: Experiment, params: Any, rest: Any, folder: Path, assets: Path) -> tuple[Any, Any]:
+def _trained(experiment: Experiment, params: Any, model_state: Any, folder: Path, assets: Path) -> tuple[Any, Any]:
     """Weights after training from ``params`` in a run folder within ``folder``, which is begun or gone on with."""
     inside = folder / "aware"
     if not is_written(experiment, inside, folder):
-        write(experiment, params, rest, inside, assets)
+        write(experiment, params, model_state, inside, assets)
     made = runs.train(experiment, inside, resume=True)
     return made.variables
 
 
-def round_weights(experiment: Experiment, params: Mapping[Any, Any], rest: Any, run: Run) -> tuple[Any, Any]:
-    """(params, rest) of the rounded model.
+def round_weights(experiment: Experiment, params: Mapping[Any, Any], model_state: Any, run: Run) -> tuple[Any, Any]:
+    """(params, model_state) of the rounded model.
 
     Args:
         experiment: bound; its ``compression`` says how.
         params: of the float model, without additions.
-        rest: its other variables.
+        model_state: its other variables.
         run: where training records are padded as the run's own were.
     """
     plain = dataclasses.replace(experiment, compression=Compression())
     graph = trainer.assemble(plain).graph
-    model = quantize.attach(nnx.merge(graph, params, rest), experiment.compression, quantize_weights.rounded)
+    model = quantize.attach(nnx.merge(graph, params, model_state), experiment.compression, quantize_weights.rounded)
     if experiment.compression.quantize == "int8-static":
         task, records = experiment.task, experiment.compression.calibrate
         batches = training_batches(task, records, experiment.train.seed, run.buckets)
         calibrate(model, lambda model, batch: task.loss(model, batch, None), batches)
-    _, params, rest = nnx.split(model, nnx.Param, ...)
-    return nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+    _, params, model_state = nnx.split(model, nnx.Param, ...)
+    return nnx.to_pure_dict(params), nnx.to_pure_dict(model_state)

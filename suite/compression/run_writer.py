@@ -15,12 +15,13 @@ from suite.experiment.sections import Experiment
 from suite.runs.results import versions
 from suite.runtime import files
 from suite.surgery.quantize import is_rounded
+from suite.training.assemble import assemble
 from suite.training.checkpoint import Checkpoints, Progress
 from suite.training.preprocessors import bind, unbind
-from suite.training.trainer import assemble
+from suite.training.state import State, to_stored
 
 
-def write(experiment: Experiment, params: Any, rest: Any, folder: Path, assets: Path) -> None:
+def write(experiment: Experiment, params: Any, model_state: Any, folder: Path, assets: Path) -> None:
     """A run folder whose one checkpoint, of step 0, holds these weights.
 
     `suite.training.trainer.fit` goes on from it with a fresh optimiser, unless weights are rounded: those are not
@@ -29,7 +30,7 @@ def write(experiment: Experiment, params: Any, rest: Any, folder: Path, assets: 
     Args:
         experiment: what the weights are of; bound or not.
         params: nested dict of arrays.
-        rest: the model's other variables.
+        model_state: the model's other variables.
         folder: made if missing.
         assets: the folder of fitted assets to copy.
 
@@ -41,7 +42,7 @@ def write(experiment: Experiment, params: Any, rest: Any, folder: Path, assets: 
     shutil.copytree(assets, folder / "assets", dirs_exist_ok=True)
     files.write_text(folder / "versions.json", json.dumps(versions(), indent=1) + "\n")
     experiment = unbind(experiment)
-    state = _state(bind(experiment, folder), params, rest)
+    state = _state(bind(experiment, folder), params, model_state)
     with Checkpoints(folder / "checkpoints") as checkpoints:
         checkpoints.check_start(state)
         checkpoints.save(0, state, Progress())
@@ -80,10 +81,10 @@ def _anywhere(stored: Any) -> Any:
     return [_anywhere(value) for value in stored] if isinstance(stored, list) else stored
 
 
-def _state(experiment: Experiment, params: Any, rest: Any) -> dict[str, Any]:
-    """The fields of `suite.training.step.State`."""
+def _state(experiment: Experiment, params: Any, model_state: Any) -> dict[str, Any]:
+    """A state of no steps, as a checkpoint holds it."""
     if is_rounded(experiment.compression):
-        return {"step": jnp.int32(0), "params": params, "rest": rest, "opt": {}, "ema": None}
+        return to_stored(State(jnp.int32(0), params, model_state, opt={}, ema=None))
     state = assemble(experiment).init()
     ema = jax.tree.map(jnp.copy, params) if experiment.train.ema else None
-    return dict(vars(dataclasses.replace(state, params=params, rest=rest, ema=ema)))
+    return to_stored(dataclasses.replace(state, params=params, model_state=model_state, ema=ema))

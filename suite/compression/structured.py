@@ -32,28 +32,28 @@ class Smaller:
 
     Attributes:
         config: of the smaller model.
-        params, rest: its variables.
+        params, model_state: its variables.
         kept: layer -> the units that it kept, rising.
     """
 
     config: ModelConfig
     params: Any
-    rest: Any
+    model_state: Any
     kept: dict[str, np.ndarray]
 
 
-def find(config: ModelConfig, params: Any, rest: Any, kinds: Sequence[str] = ()) -> list[Layer]:
+def find(config: ModelConfig, params: Any, model_state: Any, kinds: Sequence[str] = ()) -> list[Layer]:
     """The layers whose units may be taken out.
 
     Args:
         config: the model's.
-        params, rest: its variables, or their shapes.
+        params, model_state: its variables, or their shapes.
         kinds: which units; empty: all but attention heads, of which half is more than most models can spare.
 
     Raises:
         InputError: the model has no such units.
     """
-    found = layers(config, {name: tuple(leaf.shape) for name, leaf in {**paths(params), **paths(rest)}.items()})
+    found = layers(config, {name: tuple(leaf.shape) for name, leaf in {**paths(params), **paths(model_state)}.items()})
     known = list(dict.fromkeys(layer.units.kind for layer in found))
     if not known:
         family = type(config).__module__
@@ -95,14 +95,14 @@ def magnitude(found: Sequence[Layer], params: Any) -> list[np.ndarray]:
 
 
 def taylor(
-    found: Sequence[Layer], graph: Any, params: Any, rest: Any, task: Task, batches: Iterable[Batch]
+    found: Sequence[Layer], graph: Any, params: Any, model_state: Any, task: Task, batches: Iterable[Batch]
 ) -> list[np.ndarray]:
     """(units,) importance of each layer's units by the first order of the loss on ``batches``; see the module."""
     flat = paths(params)
     used = {path: flat[path] for layer in found for path, _ in layer.used}
 
     def loss(used: dict[str, Any], batch: Batch) -> jax.Array:
-        model = nnx.merge(graph, nest({**flat, **used}), rest)
+        model = nnx.merge(graph, nest({**flat, **used}), model_state)
         return task.loss(model, batch, None)[0]
 
     @jax.jit
@@ -146,7 +146,12 @@ def narrowed(config: ModelConfig, found: Sequence[Layer], rate: float) -> ModelC
 
 
 def without(
-    config: ModelConfig, params: Any, rest: Any, found: Sequence[Layer], scores: Sequence[np.ndarray], rate: float
+    config: ModelConfig,
+    params: Any,
+    model_state: Any,
+    found: Sequence[Layer],
+    scores: Sequence[np.ndarray],
+    rate: float,
 ) -> Smaller:
     """The model without the share ``rate`` of each layer's units, those with the lowest scores.
 
@@ -157,7 +162,7 @@ def without(
         layer.name: np.sort(np.argsort(-score, kind="stable")[: remaining(layer, rate)])
         for layer, score in zip(found, scores, strict=True)
     }
-    params_by_path, rest_by_path = dict(paths(params)), dict(paths(rest))
+    params_by_path, rest_by_path = dict(paths(params)), dict(paths(model_state))
     for layer in found:
         for path, axis in (*layer.made, *layer.used):
             arrays = params_by_path if path in params_by_path else rest_by_path
@@ -176,9 +181,9 @@ def _slice(array: Any, axis: int, kept: np.ndarray, count: int) -> Any:
 
 def _check_whole(made: Smaller) -> None:
     """ValueError where the arrays are not those that the config builds: the family's table lacks one."""
-    _, params, rest = nnx.split(nnx.eval_shape(lambda: made.config.build(rngs=nnx.Rngs(0))), nnx.Param, ...)
-    wanted = _shapes(nnx.to_pure_dict(params), nnx.to_pure_dict(rest))
-    ours = _shapes(made.params, made.rest)
+    _, params, model_state = nnx.split(nnx.eval_shape(lambda: made.config.build(rngs=nnx.Rngs(0))), nnx.Param, ...)
+    wanted = _shapes(nnx.to_pure_dict(params), nnx.to_pure_dict(model_state))
+    ours = _shapes(made.params, made.model_state)
     wrong = [
         f"{name} {ours.get(name)}, not {wanted.get(name)}"
         for name in sorted(ours.keys() | wanted.keys())
@@ -188,5 +193,5 @@ def _check_whole(made: Smaller) -> None:
         raise ValueError(f"the PRUNING table of {type(made.config).__module__} leaves {'; '.join(wrong[:5])}")
 
 
-def _shapes(params: Mapping[Any, Any], rest: Mapping[Any, Any]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(leaf.shape) for name, leaf in {**paths(params), **paths(rest)}.items()}
+def _shapes(params: Mapping[Any, Any], model_state: Mapping[Any, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(leaf.shape) for name, leaf in {**paths(params), **paths(model_state)}.items()}

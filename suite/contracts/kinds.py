@@ -7,19 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from suite.contracts import values
+from suite.contracts import schemas, values
+from suite.contracts.schemas import Schema
 from suite.contracts.signature import File, Input, Output
-from suite.contracts.values import ITEMS, LARGEST, Limits
+from suite.contracts.values import LARGEST, Limits
 from suite.errors import InputError, closest
-
-LISTED = 1000
-"""Most classes that a schema lists."""
-PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
-"""JSON schema of a probability."""
 
 Check = Callable[[Input, Any, Limits], Any]
 """(input, value of a request, limits) -> the value as a codec takes it; raises `suite.contracts.values.Unfit`."""
-Schema = dict[str, Any]
 
 
 def printed(value: Any) -> Any:
@@ -115,7 +110,10 @@ def input_kind(name: str) -> Kind:
     Raises:
         InputError: there is none of this name.
     """
-    return _kind(name, [kind.name for kind in KINDS.values() if kind.check])
+    kind = KINDS.get(name)
+    if kind is None or kind.check is None:
+        raise _unknown(name, [each.name for each in KINDS.values() if each.check])
+    return kind
 
 
 def output_kind(name: str) -> Kind:
@@ -124,14 +122,15 @@ def output_kind(name: str) -> Kind:
     Raises:
         InputError: there is none of this name.
     """
-    return _kind(name, [kind.name for kind in KINDS.values() if kind.answer])
+    kind = KINDS.get(name)
+    if kind is None or kind.answer is None:
+        raise _unknown(name, [each.name for each in KINDS.values() if each.answer])
+    return kind
 
 
-def _kind(name: str, names: Sequence[str]) -> Kind:
-    if name in names:
-        return KINDS[name]
+def _unknown(name: str, names: Sequence[str]) -> InputError:
     fix = closest(name, names) or "suite.contracts.kinds.register_kind(Kind(...)) where the codec is defined"
-    raise InputError(f'kind "{name}"', "is unknown.", found=", ".join(names), fix=fix)
+    return InputError(f'kind "{name}"', "is unknown.", found=", ".join(names), fix=fix)
 
 
 def checked(each: Input, value: Any, limits: Limits, from_file: bool = False) -> Any:
@@ -193,73 +192,6 @@ def purpose(inputs: Sequence[Input], outputs: Sequence[Output]) -> str:
     return says.format(given=" and ".join(large) or "records")
 
 
-def _described(output: Output, made: Schema) -> Schema:
-    return {**made, "description": output.description} if output.description else made
-
-
-def _named(output: Output) -> Schema:
-    """A name of a class, in an answer."""
-    listed = {"enum": list(output.choices)} if 0 < len(output.choices) <= LISTED else {}
-    return {**_described(output, {"type": "string"}), **listed}
-
-
-def _number(output: Output) -> Schema:
-    bounds = {name: value for name, value in (("minimum", output.low), ("maximum", output.high)) if value is not None}
-    return _described(output, {"type": "integer" if output.whole else "number", **bounds})
-
-
-def _shares(output: Output) -> Schema:
-    return {**_described(output, {"type": "object"}), "additionalProperties": PROBABILITY}
-
-
-def _listed(required: Sequence[str], **properties: Schema) -> Callable[[Output], Schema]:
-    """A list of objects with ``required`` and perhaps other ``properties``."""
-    item = {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
-    return lambda output: _described(output, {"type": "array", "items": item})
-
-
-def _vector(output: Output) -> Schema:
-    sizes = {"minItems": output.size, "maxItems": output.size} if output.size else {}
-    return _described(output, {"type": "array", "items": {"type": "number"}, **sizes})
-
-
-def _file(*media_types: str) -> Callable[[Output], Schema]:
-    def schema(output: Output) -> Schema:
-        properties = {
-            "media_type": {"enum": list(output.media_types or media_types)},
-            "data": {"type": "string", "contentEncoding": "base64"},
-        }
-        made = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-        return _described(output, made)
-
-    return schema
-
-
-_ONE: Schema = {"type": ["string", "number", "boolean"], "minimum": -LARGEST, "maximum": LARGEST}
-
-
-def _characters(limits: Limits) -> Schema:
-    most = values.least(limits.get("characters", 0))
-    return {"maxLength": int(most)} if most < float("inf") else {}
-
-
-def _text(each: Input, limits: Limits) -> Schema:
-    most = values.least(limits.get("characters", 0), int(each.limit))
-    return {"type": "string", **({"maxLength": int(most)} if most < float("inf") else {})}
-
-
-def _list(each: Input, limits: Limits) -> Schema:
-    one = {**_ONE, **_characters(limits)}
-    return {"type": "array", "items": one, "maxItems": int(values.least(ITEMS, int(each.limit)))}
-
-
-def _base64(media: str) -> Callable[[Input, Limits], Schema]:
-    return lambda each, limits: {"type": "string", "contentEncoding": "base64", "contentMediaType": media}
-
-
-_NUMBER = {"type": "number"}
-_BOX = {"type": "array", "items": _NUMBER, "minItems": 4, "maxItems": 4}
-_PLACE = {"type": "integer", "minimum": 0}
 _PICTURES = ("image/png", "image/jpeg", "image/webp")
 _SOUNDS = ("audio/wav", "audio/flac")
 
@@ -270,12 +202,12 @@ for _each in (
         media_types=("text/plain",),
         check=values.text,
         wanted="a string",
-        schema=_text,
+        schema=schemas.text,
         unit="characters",
         textual=True,
         large=True,
         prompt="Type a text first.",
-        answer=lambda output: _described(output, {"type": "string"}),
+        answer=lambda output: schemas.described(output, {"type": "string"}),
         widget="said",
         purpose="Makes texts of {given}",
     ),
@@ -289,12 +221,12 @@ for _each in (
         drawing="image",
         check=values.image,
         wanted="a string (the file in base64)",
-        schema=_base64(_PICTURES[0]),
+        schema=schemas.base64(_PICTURES[0]),
         unit="pixels",
         field="image",
         large=True,
         prompt="Choose a picture first.",
-        answer=_file(*_PICTURES),
+        answer=schemas.file(*_PICTURES),
         widget="image",
         purpose="Makes pictures of {given}",
     ),
@@ -308,12 +240,12 @@ for _each in (
         drawing="audio",
         check=values.audio,
         wanted="a string (the file in base64)",
-        schema=_base64(_SOUNDS[0]),
+        schema=schemas.base64(_SOUNDS[0]),
         unit="seconds",
         field="audio",
         large=True,
         prompt="Choose or record something first.",
-        answer=_file(*_SOUNDS),
+        answer=schemas.file(*_SOUNDS),
         widget="audio",
         purpose="Makes recordings of {given}",
     ),
@@ -325,7 +257,7 @@ for _each in (
         schema=lambda each, limits: {"type": "number", "minimum": -LARGEST, "maximum": LARGEST},
         parsed=True,
         field="number",
-        answer=_number,
+        answer=schemas.number,
         widget=lambda output: "share" if output.share else "facts",
         purpose="Says a number about {given}",
     ),
@@ -334,7 +266,7 @@ for _each in (
         plural="values",
         check=values.category,
         wanted="a string, a number or a boolean",
-        schema=lambda each, limits: {**_ONE, **_characters(limits)},
+        schema=lambda each, limits: {**schemas.ONE, **schemas.characters(limits)},
         field="category",
     ),
     Kind(
@@ -342,26 +274,19 @@ for _each in (
         plural="lists",
         check=values.several,
         wanted="an array",
-        schema=_list,
-        form=lambda each, limits: {"type": "string", **_characters(limits)},
+        schema=schemas.several,
+        form=lambda each, limits: {"type": "string", **schemas.characters(limits)},
         unit="items",
         parsed=True,
         several=True,
         field="list",
     ),
-    Kind(name="class", plural="classes", answer=_named, widget="verdict", purpose="Puts {given} into classes"),
-    Kind(name="classes", plural="classes", answer=_shares, widget="bars", purpose="Puts {given} into classes"),
+    Kind(name="class", plural="classes", answer=schemas.named, widget="verdict", purpose="Puts {given} into classes"),
+    Kind(name="classes", plural="classes", answer=schemas.shares, widget="bars", purpose="Puts {given} into classes"),
     Kind(
         name="spans",
         plural="spans",
-        answer=_listed(
-            ("start", "end", "label"),
-            start=_PLACE,
-            end=_PLACE,
-            label={"type": "string"},
-            text={"type": "string"},
-            probability=PROBABILITY,
-        ),
+        answer=schemas.spans,
         drawing="spans",
         widget="spans",
         purpose="Marks spans of {given}",
@@ -369,7 +294,7 @@ for _each in (
     Kind(
         name="boxes",
         plural="boxes",
-        answer=_listed(("box", "label"), box=_BOX, label={"type": "string"}, probability=PROBABILITY),
+        answer=schemas.boxes,
         drawing="boxes",
         widget="boxes",
         purpose="Finds things in {given}",
@@ -377,7 +302,7 @@ for _each in (
     Kind(
         name="ranking",
         plural="rankings",
-        answer=_listed(("item",), item={"type": ["string", "number"]}, title={"type": "string"}, score=_NUMBER),
+        answer=schemas.ranking,
         drawing="ranking",
         widget="ranking",
         purpose="Ranks items for {given}",
@@ -385,7 +310,7 @@ for _each in (
     Kind(
         name="vector",
         plural="vectors",
-        answer=_vector,
+        answer=schemas.vector,
         drawing="vector",
         widget="vector",
         purpose="Makes vectors of {given}",
@@ -396,7 +321,7 @@ for _each in (
         file=True,
         media_types=("image/png",),
         drawing="image",
-        answer=_file("image/png"),
+        answer=schemas.file("image/png"),
         widget="image",
         purpose="Marks areas of {given}",
     ),
@@ -406,7 +331,7 @@ for _each in (
         file=True,
         media_types=("image/png",),
         drawing="image",
-        answer=_file("image/png"),
+        answer=schemas.file("image/png"),
         widget="image",
         purpose="Shows where {given} matter",
     ),

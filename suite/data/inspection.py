@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from suite.contracts.data import Source
+from suite.contracts.kinds import KINDS
 from suite.data.preprocessing.image import decode
 from suite.data.preprocessing.text import clean_mask
 from suite.data.sources.memory import SPLITS
@@ -54,7 +55,8 @@ def _split_report(source: Source, most: int, named: Collection[str]) -> tuple[di
     looked = min(len(source), most or len(source))
     places = np.arange(looked) * len(source) // max(looked, 1)
     schema = source.schema
-    content = [name for name, kind in schema.items() if kind in ("text", "image", "audio") and name != "file"]
+    known = {name: KINDS[kind] for name, kind in schema.items() if kind in KINDS and name != "file"}
+    content = [name for name, kind in known.items() if kind.textual or kind.file]
     content = content or list(schema)
     labels: dict[str, Counter[str]] = {
         name: Counter() for name in schema if name in named or _is_label(name, schema[name])

@@ -24,11 +24,11 @@ Predict = Callable[[Any, Any, dict[str, Any]], dict[str, jax.Array]]
 
 
 def make_predict(graph: Any, task: Task, layout: Layout = Layout()) -> Predict:
-    """(params, rest, batch (b, ...)) -> outputs (b, ...), jitted."""
+    """(params, model_state, batch (b, ...)) -> outputs (b, ...), jitted."""
 
-    def predict(params: Any, rest: Any, batch: dict[str, Any]) -> dict[str, jax.Array]:
+    def predict(params: Any, model_state: Any, batch: dict[str, Any]) -> dict[str, jax.Array]:
         with laid_out(layout):
-            return task.predict(nnx.merge(graph, params, rest), batch)
+            return task.predict(nnx.merge(graph, params, model_state), batch)
 
     return jax.jit(predict)
 
@@ -36,7 +36,7 @@ def make_predict(graph: Any, task: Task, layout: Layout = Layout()) -> Predict:
 def outputs(
     predict: Predict,
     params: Any,
-    rest: Any,
+    model_state: Any,
     task: Task,
     source: Source,
     plan: Plan,
@@ -54,7 +54,7 @@ def outputs(
     waiting: tuple[Dispatch, Any] | None = None
     for item in dispatches(encoder, 0, plan.batches_per_epoch):
         batch = {name: value[0] for name, value in item.batch.items()}
-        made = (item, split(predict(params, rest, place(batch, where, part))))
+        made = (item, split(predict(params, model_state, place(batch, where, part))))
         if waiting is not None:
             yield waiting[0], own_rows(waiting[1], part)
         waiting = made
@@ -63,14 +63,14 @@ def outputs(
 
 
 def evaluate(
-    predict: Predict, params: Any, rest: Any, task: Task, source: Source, plan: Plan, mesh: Mesh | None = None
+    predict: Predict, params: Any, model_state: Any, task: Task, source: Source, plan: Plan, mesh: Mesh | None = None
 ) -> dict[str, float]:
     """Metric name -> value over all records of the split; each counts once, whatever the batch size and however many
     processes share it."""
     part = None if mesh is None else own_part(mesh, plan.batch_size)
     sums: dict[str, MetricState] = {}
     empty: tuple[dict[str, np.ndarray], Batch] | None = None
-    for item, made in outputs(predict, params, rest, task, source, plan, mesh, part):
+    for item, made in outputs(predict, params, model_state, task, source, plan, mesh, part):
         batch = {name: value[0] for name, value in item.batch.items()}
         if part is not None:  # each row is scored by one process
             made, batch = ({name: value[part.owned] for name, value in rows.items()} for rows in (made, batch))
@@ -83,18 +83,18 @@ def evaluate(
     return {name: tally.value() for name, tally in hosts.added(sums).items()}
 
 
-def score_records(predict: Predict, params: Any, rest: Any, task: Task, source: Source, plan: Plan) -> Scores:
+def score_records(predict: Predict, params: Any, model_state: Any, task: Task, source: Source, plan: Plan) -> Scores:
     """What each record of the split adds to each metric, for intervals and comparisons; in one process."""
-    found = outputs(predict, params, rest, task, source, plan)
+    found = outputs(predict, params, model_state, task, source, plan)
     return joined([_scored(task, item, made) for item, made in found])
 
 
 def examine(
-    predict: Predict, params: Any, rest: Any, task: Task, source: Source, plan: Plan
+    predict: Predict, params: Any, model_state: Any, task: Task, source: Source, plan: Plan
 ) -> tuple[Scores, dict[str, Artifact]]:
     """The same, and what the task has to show of the split; in one process."""
     parts, shown = [], dict[str, Artifact]()
-    for item, made in outputs(predict, params, rest, task, source, plan):
+    for item, made in outputs(predict, params, model_state, task, source, plan):
         parts.append(_scored(task, item, made))
         real = np.asarray(item.batch["mask"][0])
         batch = {name: np.asarray(value[0])[real] for name, value in item.batch.items()}

@@ -1,4 +1,7 @@
-"""Former names: where the classes that experiments and bundles of version 0.1 name stand now."""
+"""Former names: where the classes and fields that experiments and bundles of version 0.1 name stand now."""
+
+from collections.abc import Mapping
+from typing import Any
 
 FORMER_PACKAGES = {"tasks": "suite.tasks", "configs": "suite.configs"}
 """Packages that moved whole: former name -> name."""
@@ -25,6 +28,7 @@ FORMER_MODULES = {
     "suite.data.tokenizers": "suite.data.preprocessing.tokenizers",
     "suite.data.trees": "suite.data.sources.folders",
     "suite.generation": "suite.decoding.generation",
+    "suite.nn.spectral": "suite.nn.audio.spectral",
 }
 """Modules that moved whole: former name -> name."""
 
@@ -38,6 +42,29 @@ FORMER_CLASSES = {
     "suite.config.Experiment": "suite.experiment.sections.Experiment",
 }
 """Classes of modules that were split: former name -> name."""
+
+FORMER_FIELDS = {"train.accumulate": "gradient.accumulate"}
+"""Fields of an experiment that moved to another section: former dotted name -> dotted name."""
+
+NEW_SECTIONS = {"gradient": "suite.contracts.gradient.Mean"}
+"""Sections that stored experiments of before lack: name -> class of the section that a former field belongs to."""
+
+
+def current_field(name: str) -> str:
+    """The dotted name that an experiment's field ``name`` has now."""
+    return FORMER_FIELDS.get(name, name)
+
+
+def current_sections(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored experiment, a dict of sections as JSON, with the values of former fields under their present names."""
+    sections = dict(stored)
+    for former, name in FORMER_FIELDS.items():
+        (source, field), (target, new) = former.split("."), name.split(".")
+        if field in (sections.get(source) or {}):
+            sections[source] = {key: value for key, value in sections[source].items() if key != field}
+            fresh = sections.get(target) or {"class": NEW_SECTIONS[target]}
+            sections[target] = {new: stored[source][field], **fresh}
+    return sections
 
 
 def current_name(name: str) -> str:

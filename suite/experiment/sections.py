@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from suite.contracts.gradient import GradientRule, Mean
 from suite.contracts.model import ModelConfig
 from suite.contracts.task import Task
 from suite.errors import InputError, closest
 from suite.experiment.compression import Compression, Sparsity
+from suite.experiment.former_names import current_field
 from suite.experiment.goal import Goal, Search
 
 
@@ -65,8 +67,6 @@ class Train:
     """Passes over the training split, where steps is 0."""
     batch_size: int = 128
     """Examples a step, over all devices."""
-    accumulate: int = 1
-    """Micro-batches a step is split into, to save memory."""
     steps_per_dispatch: int = 1
     """Steps run by one call of the compiled program (lax.scan): more where a step takes under a millisecond."""
     ema: float = 0.0
@@ -182,6 +182,8 @@ class Experiment:
     """The network."""
     optim: Optim = field(default_factory=Optim)
     train: Train = field(default_factory=Train)
+    gradient: GradientRule = field(default_factory=Mean)
+    """How a step gets from the loss to gradients: of the mean over the batch, unless a recipe names another rule."""
     pipeline: Pipeline = field(default_factory=Pipeline)
     parallel: Parallel = field(default_factory=Parallel)
     precision: Precision = field(default_factory=Precision)
@@ -197,10 +199,13 @@ class Experiment:
 def replace(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
     """The experiment with fields changed by dotted name: ``{"optim.learning_rate": 3e-5}``.
 
+    Fields that moved may be named as before.
+
     Raises:
         InputError: there is no such field.
     """
-    for name, value in changes.items():
+    for given, value in changes.items():
+        name = current_field(given)
         experiment = _replaced(experiment, name, name.split("."), value)
     return experiment
 

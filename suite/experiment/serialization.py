@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import InputError
-from suite.experiment.former_names import current_name
+from suite.experiment.former_names import current_name, current_sections
 from suite.runtime.files import write_text
 
 OWN_PACKAGES = ("suite",)
 """Packages whose classes a stored experiment may name without being asked."""
+
+EXPERIMENT = "suite.experiment.sections.Experiment"
+"""The class whose fields may bear former names."""
 
 
 def to_json(value: Any) -> Any:
@@ -54,6 +57,8 @@ def from_json(value: Any, allow: tuple[str, ...] = (), own: tuple[str, ...] = OW
         return {name: from_json(item, allow, own) for name, item in value.items()}
     kind = _class(value["class"], (*own, *allow))
     known = {f.name for f in dataclasses.fields(kind) if f.init}
+    if f"{kind.__module__}.{kind.__qualname__}" == EXPERIMENT:
+        value = current_sections(value)
     unknown = sorted(value.keys() - known - {"class"})
     if unknown:
         raise InputError(

@@ -177,12 +177,12 @@ def held_back(made: Run) -> tuple[str, dict[str, Any]]:
 def _served(made: Run) -> tuple[Run, dict[str, np.ndarray]]:
     """The run whose model takes the weights, and the weights: low-rank additions are folded in where that changes no
     number beyond rounding."""
-    params, rest = made.variables
+    params, model_state = made.variables
     finetune = made.experiment.finetune
     if finetune.kind == "lora" and made.experiment.precision.compute == "float32":
         params = lora.fold(params, finetune)
         made = dataclasses.replace(made, experiment=sections.replace(made.experiment, {"finetune": Finetune()}))
-    return made, _rounded_once(made.graph, tracing.weights_of(params, rest))
+    return made, _rounded_once(made.graph, tracing.weights_of(params, model_state))
 
 
 def _rounded_once(graph: Any, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -25,11 +25,11 @@ MOST_CONSTANTS = 1 << 20
 """Numbers that a program holds: tables of features and the like. Weights are none."""
 
 
-def weights_of(params: Mapping[Any, Any], rest: Mapping[Any, Any]) -> dict[str, np.ndarray]:
+def weights_of(params: Mapping[Any, Any], model_state: Mapping[Any, Any]) -> dict[str, np.ndarray]:
     """Parameters and other variables by name, ``"params/encoder/..."``, on the host."""
     leaves = {
         f"{kind}/{name}": leaf
-        for kind, tree in (("params", params), ("rest", rest))
+        for kind, tree in (("params", params), ("rest", model_state))
         for name, leaf in paths(tree).items()
     }
     return {name: np.asarray(leaf) for name, leaf in leaves.items()}

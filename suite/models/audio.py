@@ -7,7 +7,6 @@ comes out at a real frame, nor, with batch normalisation, the statistics.
 Dims: b batch, t frames in, u frames out, f features a frame, d width, k taps, o outputs.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,9 +15,9 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
-from suite.contracts.model import ModelConfig
 from suite.errors import InputError
-from suite.models.checks import check_choices, check_fractions, check_given, check_heads, check_sizes
+from suite.models.blocks import BlockConfig
+from suite.models.checks import check_choices, check_given, check_sizes
 from suite.nn import Dropout, LayerNorm, Linear, SelfAttention
 from suite.nn.batchnorm import BatchNorm
 from suite.nn.conv import Conv
@@ -39,7 +38,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(ModelConfig):
+class Config(BlockConfig):
     """A Conformer with a linear layer on top: for each frame, or for the mean of all."""
 
     inputs: int = 0
@@ -77,13 +76,9 @@ class Config(ModelConfig):
         check_sizes(self, 0, "inputs", "outputs", "layers", "head_width", "feed_forward")
         check_sizes(self, 1, "width", "heads", "kernel")
         check_choices(self, _CHOICES)
-        check_fractions(self, "dropout", "attention_dropout")
-        check_heads(self.width, self.heads, self.head_width)
+        self._check_blocks()
         if self.stem == "conv2d" and self.subsampling == 1:
             raise InputError("field model.subsampling", 'must be 2, 4 or 8 where the stem is "conv2d"', found="1")
-        if self.positions == "rotary" and (self.head_width or self.width // self.heads) % 2:
-            found = f"{self.width} / {self.heads}"
-            raise InputError("field model.heads", "rotary positions need an even width a head", found=found)
 
     def build(self, *, rngs: nnx.Rngs) -> "AudioEncoder":
         check_given(self, "inputs", "outputs")
@@ -93,20 +88,8 @@ class Config(ModelConfig):
     def sharding(self) -> tuple[tuple[str, Any], ...]:
         return SHARDING
 
-    def layer_of(self, path: str) -> int:
-        """0 the stem, 1 to ``layers`` the blocks, ``layers + 1`` the head."""
-        block = re.search(r"layers\W(\d+)", path)
-        if block:
-            return int(block[1]) + 1
-        return self.depth if re.search(r"head", path) else 0
-
-    @property
-    def depth(self) -> int:
-        return self.layers + 1
-
-    @property
-    def shared_by_tensor(self) -> dict[str, int]:
-        return {"heads": self.heads}
+    def below(self, path: str) -> bool:
+        return "head" not in path
 
     @property
     def prunable(self) -> tuple[Units, ...]:

@@ -34,27 +34,6 @@ def check_fractions(config: ModelConfig, *names: str) -> None:
             raise InputError(f"field model.{name}", "must be at least 0 and below 1", found=str(getattr(config, name)))
 
 
-def check_heads(width: int, heads: int, head_width: int, name: str = "width") -> None:
-    """InputError unless ``heads`` divides ``width``, the field ``name``, or ``head_width`` says how wide one is."""
-    if not head_width and width % heads:
-        raise InputError(
-            "field model.heads",
-            f"must divide {name}",
-            found=f"{heads} heads of width {width}",
-            fix=f"one of {divisors(width)}",
-        )
-
-
-def check_published_heads(width: int, heads: int, head_width: int) -> None:
-    """InputError where heads are not as wide as ``width`` over their number, which is what a published config says."""
-    if head_width * heads not in (0, width):
-        raise InputError(
-            "the model",
-            f"has {heads} heads of width {head_width}, which this format cannot say.",
-            found=f"width {width}",
-        )
-
-
 def divisors(n: int) -> str:
     """The first of the numbers that divide ``n``, up to 32, for a person to choose from."""
     return ", ".join(str(i) for i in range(1, min(n, 32) + 1) if n % i == 0)

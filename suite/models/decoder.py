@@ -9,8 +9,8 @@ Dims: b batch, t = q tokens, s slots of a cache, v vocabulary, d width, h heads,
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 from flax import nnx
@@ -19,7 +19,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from suite.contracts.model import ModelConfig
 from suite.errors import InputError
-from suite.models.checks import check_choices, check_fractions, check_given, check_heads, check_sizes, divisors
+from suite.models.blocks import BlockConfig
+from suite.models.checks import check_choices, check_given, check_sizes, divisors
 from suite.nn import (
     Cache,
     Dropout,
@@ -50,8 +51,11 @@ _CHOICES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(ModelConfig):
+class Config(BlockConfig):
     """A causal language model. The defaults are GPT-2's of 124 million parameters, but for the vocabulary."""
+
+    published: ClassVar[str] = "GPT-2, Llama or their like"
+    own: ClassVar[tuple[str, ...]] = ("dropout", "attention_dropout", "attention", "remat", "scan_layers")
 
     vocab_size: int = 0
     """Rows of the token table. 0: from the task."""
@@ -98,8 +102,8 @@ class Config(ModelConfig):
 
     def __post_init__(self):
         _check_sizes(self)
+        self._check_blocks()
         check_choices(self, _CHOICES)
-        check_fractions(self, "dropout", "attention_dropout")
 
     def build(self, *, rngs: nnx.Rngs) -> "Decoder":
         check_given(self, "vocab_size")
@@ -110,16 +114,8 @@ class Config(ModelConfig):
         rules = [rule for rule in SHARDING if self.bias or self.feed_forward_bias or "bias" not in rule[0]]
         return tuple(rule for rule in rules if not (self.tied and rule[0].startswith("^head")))
 
-    def layer_of(self, path: str) -> int:
-        """0 embeddings, 1 to ``layers`` the blocks, ``layers + 1`` final norm and head."""
-        block = re.search(r"layers\W(\d+)", path)
-        if block:
-            return int(block[1]) + 1
-        return 0 if re.search(r"tokens|positions", path) else self.depth
-
-    @property
-    def depth(self) -> int:
-        return self.layers + 1
+    def below(self, path: str) -> bool:
+        return re.search(r"tokens|positions", path) is not None
 
     @property
     def shared_by_tensor(self) -> dict[str, int]:
@@ -129,27 +125,17 @@ class Config(ModelConfig):
     def prunable(self) -> tuple[Units, ...]:
         return PRUNING
 
-    def adopt(self, published: ModelConfig) -> "Config":
-        if not isinstance(published, Config):
-            return super().adopt(published)  # type: ignore[return-value]
-        kept = ("dropout", "attention_dropout", "attention", "remat", "scan_layers")
-        return replace(published, **{name: getattr(self, name) for name in kept})
-
 
 def _check_sizes(config: Config) -> None:
     check_sizes(config, 0, "vocab_size", "kv_heads", "head_width", "feed_forward")
     check_sizes(config, 1, "layers", "width", "heads", "max_length")
-    width, heads = config.width, config.heads
-    check_heads(width, heads, config.head_width)
-    if config.kv_heads and heads % config.kv_heads:
+    if config.kv_heads and config.heads % config.kv_heads:
         raise InputError(
             "field model.kv_heads",
             "must divide heads",
-            found=f"{config.kv_heads} of {heads} heads",
-            fix=f"one of {divisors(heads)}",
+            found=f"{config.kv_heads} of {config.heads} heads",
+            fix=f"one of {divisors(config.heads)}",
         )
-    if config.positions == "rotary" and (config.head_width or width // heads) % 2:
-        raise InputError("field model.heads", "rotary positions need an even width a head", found=f"{width} / {heads}")
     if config.epsilon <= 0 or config.theta <= 0:
         raise InputError(
             "fields model.epsilon and model.theta", "must be above 0", found=f"{config.epsilon}, {config.theta}"

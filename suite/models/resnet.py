@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float
 
 from suite.contracts.model import ModelConfig
 from suite.errors import InputError
+from suite.models.blocks import adopted
 from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
 from suite.nn import Dropout, Linear
 from suite.nn.batchnorm import BatchNorm, GroupNorm
@@ -137,15 +138,7 @@ class Config(ModelConfig):
         return PRUNING if self.norm == "batch" else ()
 
     def adopt(self, published: ModelConfig) -> "Config":
-        if not isinstance(published, Config):
-            raise InputError(
-                "field checkpoint.init_from",
-                "these weights are of another family than resnet.",
-                found=type(published).__module__,
-                fix="weights of a ResNet",
-            )
-        own = {name: getattr(self, name) for name in ("outputs", "dropout", "momentum", "zero_init")}
-        return replace(published, **own)
+        return adopted(self, published, "a ResNet", ("outputs", "dropout", "momentum", "zero_init"))
 
 
 def _made(changes: Mapping[str, Any], **fields: Any) -> Config:

@@ -11,16 +11,16 @@ Dims: b batch, m source tokens, t = q target tokens, s slots of a cache, v vocab
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
-from suite.contracts.model import ModelConfig
 from suite.errors import InputError
-from suite.models.checks import check_choices, check_fractions, check_given, check_heads, check_sizes
+from suite.models.blocks import BlockConfig
+from suite.models.checks import check_choices, check_given, check_sizes
 from suite.models.decoder import ACTIVATIONS, fits, only, unknown
 from suite.nn import (
     Cache,
@@ -53,8 +53,18 @@ _CHOICES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(ModelConfig):
+class Config(BlockConfig):
     """An encoder-decoder. Source and target share one token table."""
+
+    published: ClassVar[str] = "T5 or Marian"
+    own: ClassVar[tuple[str, ...]] = (
+        "dropout",
+        "attention_dropout",
+        "feed_forward_dropout",
+        "attention",
+        "remat",
+        "scan_layers",
+    )
 
     vocab_size: int = 0
     """Rows of the token table. 0: from the task."""
@@ -115,8 +125,8 @@ class Config(ModelConfig):
 
     def __post_init__(self):
         _check_sizes(self)
+        self._check_blocks("feed_forward_dropout")
         check_choices(self, _CHOICES)
-        check_fractions(self, "dropout", "attention_dropout", "feed_forward_dropout")
 
     def build(self, *, rngs: nnx.Rngs) -> "Seq2Seq":
         check_given(self, "vocab_size")
@@ -144,25 +154,14 @@ class Config(ModelConfig):
         return self.layers + (self.decoder_layers or self.layers) + 1
 
     @property
-    def shared_by_tensor(self) -> dict[str, int]:
-        return {"heads": self.heads}
-
-    @property
     def prunable(self) -> tuple[Units, ...]:
         # The biases by distance belong to the heads of all layers, so none can lose a head alone.
         return tuple(units for units in PRUNING if units.kind != "heads" or self.positions != "relative")
-
-    def adopt(self, published: ModelConfig) -> "Config":
-        if not isinstance(published, Config):
-            return super().adopt(published)  # type: ignore[return-value]
-        kept = ("dropout", "attention_dropout", "feed_forward_dropout", "attention", "remat", "scan_layers")
-        return replace(published, **{name: getattr(self, name) for name in kept})
 
 
 def _check_sizes(config: Config) -> None:
     check_sizes(config, 0, "vocab_size", "decoder_layers", "head_width", "feed_forward", "start")
     check_sizes(config, 1, "layers", "width", "heads", "max_length")
-    check_heads(config.width, config.heads, config.head_width)
     if config.buckets < 4 or config.furthest <= config.buckets // 2:
         raise InputError(
             "field model.buckets",

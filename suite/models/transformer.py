@@ -11,8 +11,8 @@ Dims: b batch, t tokens, v vocabulary, d width, h heads, f feed-forward width, o
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +20,9 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
-from suite.contracts.model import ModelConfig
 from suite.errors import InputError
-from suite.models.checks import check_choices, check_fractions, check_given, check_heads, check_sizes
+from suite.models.blocks import BlockConfig
+from suite.models.checks import check_choices, check_given, check_sizes
 from suite.nn import (
     Dropout,
     Embedding,
@@ -51,8 +51,11 @@ _CHOICES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(ModelConfig):
+class Config(BlockConfig):
     """A transformer encoder with a classifier on top."""
+
+    published: ClassVar[str] = "BERT, MiniLM, RoBERTa or DistilBERT"
+    own: ClassVar[tuple[str, ...]] = ("outputs", "pooling", "dropout", "attention_dropout", "remat", "scan_layers")
 
     vocab_size: int = 0
     """Rows of the token table. 0: from the task."""
@@ -99,8 +102,8 @@ class Config(ModelConfig):
 
     def __post_init__(self):
         _check_sizes(self)
+        self._check_blocks()
         check_choices(self, _CHOICES)
-        check_fractions(self, "dropout", "attention_dropout")
 
     def build(self, *, rngs: nnx.Rngs) -> "TransformerClassifier":
         check_given(self, "vocab_size")
@@ -111,43 +114,12 @@ class Config(ModelConfig):
         # A rule that matches nothing is an error, and all but the first are about blocks.
         return SHARDING if self.layers else SHARDING[:1]
 
-    def layer_of(self, path: str) -> int:
-        """0 embeddings, 1 to ``layers`` the blocks, ``layers + 1`` final norm, pooler and head."""
-        block = re.search(r"layers\W(\d+)", path)
-        if block:
-            return int(block[1]) + 1
-        return 0 if re.search(r"tokens|token_types|positions|embedding_norm", path) else self.depth
-
-    @property
-    def depth(self) -> int:
-        return self.layers + 1
-
-    @property
-    def shared_by_tensor(self) -> dict[str, int]:
-        return {"heads": self.heads}
+    def below(self, path: str) -> bool:
+        return re.search(r"tokens|token_types|positions|embedding_norm", path) is not None
 
     @property
     def prunable(self) -> tuple[Units, ...]:
         return PRUNING
-
-    def adopt(self, published: ModelConfig) -> "Config":
-        """``published`` with the classes, the pooling and the dropout of this configuration."""
-        if not isinstance(published, Config):
-            raise InputError(
-                "field checkpoint.init_from",
-                f"names weights of {type(published).__module__}.",
-                found=f"a model of {__name__}",
-                fix="weights of BERT, MiniLM, RoBERTa or DistilBERT",
-            )
-        return replace(
-            published,
-            outputs=self.outputs,
-            pooling=self.pooling,
-            dropout=self.dropout,
-            attention_dropout=self.attention_dropout,
-            remat=self.remat,
-            scan_layers=self.scan_layers,
-        )
 
 
 def _check_sizes(config: Config) -> None:
@@ -155,10 +127,6 @@ def _check_sizes(config: Config) -> None:
         config, 0, "vocab_size", "outputs", "layers", "head_width", "feed_forward", "token_types", "position_offset"
     )
     check_sizes(config, 1, "width", "heads", "max_length")
-    width, heads = config.width, config.heads
-    check_heads(width, heads, config.head_width)
-    if config.positions == "rotary" and (config.head_width or width // heads) % 2:
-        raise InputError("field model.heads", "rotary positions need an even width a head", found=f"{width} / {heads}")
     if config.epsilon <= 0:
         raise InputError("field model.epsilon", "must be above 0", found=str(config.epsilon))
 

@@ -9,16 +9,16 @@ token's vector, n outputs.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
-from suite.contracts.model import ModelConfig
 from suite.errors import InputError
-from suite.models.checks import check_fractions, check_given, check_heads, check_published_heads, check_sizes
+from suite.models.blocks import BlockConfig, check_published_heads
+from suite.models.checks import check_given, check_sizes
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention
 from suite.nn.conv import Conv
 from suite.parallel.layout import edge
@@ -27,8 +27,12 @@ from suite.weights.imports import CONV2D, TRANSPOSED, Map, Rule, Split, linear, 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(ModelConfig):
+class Config(BlockConfig):
     """A vision transformer with a linear classifier. `tiny`, `small`, `base` and `large` make the published ones."""
+
+    size: ClassVar[str] = "hidden"
+    published: ClassVar[str] = "a vision transformer"
+    own: ClassVar[tuple[str, ...]] = ("outputs", "dropout", "attention_dropout")
 
     height: int = 0
     """Rows of an image; patches divide them. 0: from the task."""
@@ -62,8 +66,7 @@ class Config(ModelConfig):
     def __post_init__(self):
         check_sizes(self, 0, "height", "width", "channels", "outputs", "head_width", "feed_forward", "layers")
         check_sizes(self, 1, "patch", "hidden", "heads")
-        check_fractions(self, "dropout", "attention_dropout")
-        check_heads(self.hidden, self.heads, self.head_width, "hidden")
+        self._check_blocks()
         if self.height % self.patch or self.width % self.patch:
             sides = [
                 side
@@ -91,35 +94,12 @@ class Config(ModelConfig):
         # A rule that matches nothing is an error, and all but the first are about blocks.
         return SHARDING if self.layers else SHARDING[:1]
 
-    def layer_of(self, path: str) -> int:
-        """0 patches, class token and places, 1 to ``layers`` the blocks, then the last norm and the head."""
-        block = re.search(r"layers\W(\d+)", path)
-        if block:
-            return int(block[1]) + 1
-        return 0 if re.search(r"patches|embedding", path) else self.depth
-
-    @property
-    def depth(self) -> int:
-        return self.layers + 1
-
-    @property
-    def shared_by_tensor(self) -> dict[str, int]:
-        return {"heads": self.heads}
+    def below(self, path: str) -> bool:
+        return re.search(r"patches|embedding", path) is not None
 
     @property
     def prunable(self) -> tuple[Units, ...]:
         return PRUNING
-
-    def adopt(self, published: ModelConfig) -> "Config":
-        if not isinstance(published, Config):
-            raise InputError(
-                "field checkpoint.init_from",
-                "these weights are of another family than vit.",
-                found=type(published).__module__,
-                fix="weights of a vision transformer",
-            )
-        own = {name: getattr(self, name) for name in ("outputs", "dropout", "attention_dropout")}
-        return replace(published, **own)
 
 
 def _made(changes: Mapping[str, Any], hidden: int, layers: int, heads: int) -> Config:

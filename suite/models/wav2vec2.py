@@ -11,8 +11,8 @@ Dims: b batch, n samples, t frames, c features, d width, o outputs.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 from flax import nnx
@@ -20,16 +20,9 @@ from jax import lax
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
-from suite.contracts.model import ModelConfig
 from suite.errors import InputError
-from suite.models.checks import (
-    check_choices,
-    check_fractions,
-    check_given,
-    check_heads,
-    check_published_heads,
-    check_sizes,
-)
+from suite.models.blocks import BlockConfig, check_published_heads
+from suite.models.checks import check_choices, check_given, check_sizes
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention, gelu
 from suite.nn.conv1d import Conv1d, PositionalConv
 from suite.nn.dropout import keep_mask
@@ -46,8 +39,22 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(ModelConfig):
+class Config(BlockConfig):
     """wav2vec 2.0 or HuBERT; the defaults are those of the base models."""
+
+    published: ClassVar[str] = "wav2vec 2.0 or HuBERT"
+    own: ClassVar[tuple[str, ...]] = (
+        "outputs",
+        "pooling",
+        "dropout",
+        "attention_dropout",
+        "activation_dropout",
+        "padded_statistics",
+        "mask_time",
+        "mask_time_length",
+        "mask_features",
+        "mask_features_length",
+    )
 
     outputs: int = 0
     """Classes, for CTC with the blank. 0: from the task."""
@@ -114,8 +121,7 @@ class Config(ModelConfig):
             "mask_features_length",
         )
         check_choices(self, _CHOICES)
-        check_fractions(self, "dropout", "attention_dropout", "activation_dropout", "mask_time", "mask_features")
-        check_heads(self.width, self.heads, self.head_width)
+        self._check_blocks("activation_dropout", "mask_time", "mask_features")
         if self.width % self.position_groups:
             raise InputError(
                 "field model.position_groups",
@@ -141,23 +147,6 @@ class Config(ModelConfig):
             samples = (samples - kernel) // stride + 1
         return samples * (samples > 0)
 
-    def adopt(self, published: ModelConfig) -> "Config":
-        if not isinstance(published, Config):
-            return super().adopt(published)  # type: ignore[return-value]  # raises
-        kept = (
-            "outputs",
-            "pooling",
-            "dropout",
-            "attention_dropout",
-            "activation_dropout",
-            "padded_statistics",
-            "mask_time",
-            "mask_time_length",
-            "mask_features",
-            "mask_features_length",
-        )
-        return replace(published, **{name: getattr(self, name) for name in kept})
-
     @property
     def masks(self) -> bool:
         """Whether training masks anything."""
@@ -167,21 +156,8 @@ class Config(ModelConfig):
     def sharding(self) -> tuple[tuple[str, Any], ...]:
         return SHARDING
 
-    def layer_of(self, path: str) -> int:
-        """0 everything before the blocks, 1 to ``layers`` the blocks, ``layers + 1`` the head and its norm."""
-        block = re.search(r"layers\W(\d+)", path)
-        if block:
-            return int(block[1]) + 1
-        last = r"^head" if self.norm == "post" else r"^head|encoder\Wnorm"
-        return self.depth if re.search(last, path) else 0
-
-    @property
-    def depth(self) -> int:
-        return self.layers + 1
-
-    @property
-    def shared_by_tensor(self) -> dict[str, int]:
-        return {"heads": self.heads}
+    def below(self, path: str) -> bool:
+        return re.search(r"^head" if self.norm == "post" else r"^head|encoder\Wnorm", path) is None
 
     @property
     def prunable(self) -> tuple[Units, ...]:

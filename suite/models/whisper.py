@@ -10,24 +10,17 @@ Dims: b batch, t frames in, u frames out, f features a frame, d width, o outputs
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
-from suite.contracts.model import ModelConfig
 from suite.errors import InputError
-from suite.models.checks import (
-    check_choices,
-    check_fractions,
-    check_given,
-    check_heads,
-    check_published_heads,
-    check_sizes,
-)
+from suite.models.blocks import BlockConfig, check_published_heads
+from suite.models.checks import check_choices, check_given, check_sizes
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention, gelu
 from suite.nn.conv1d import Conv1d
 from suite.nn.masking import masked_mean, silence
@@ -37,8 +30,11 @@ from suite.weights.imports import CONV1D, TRANSPOSED, Map, Rule, linear, norm
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(ModelConfig):
+class Config(BlockConfig):
     """Whisper's encoder, with a linear layer on top or none; the defaults are those of the base model."""
+
+    published: ClassVar[str] = "Whisper"
+    own: ClassVar[tuple[str, ...]] = ("outputs", "pooling", "dropout", "attention_dropout")
 
     inputs: int = 0
     """Features a frame: 80, or 128 in large-v3. 0: from the task."""
@@ -67,8 +63,7 @@ class Config(ModelConfig):
         check_sizes(self, 0, "inputs", "outputs", "layers", "head_width")
         check_sizes(self, 1, "width", "heads", "feed_forward", "max_length")
         check_choices(self, {"pooling": ("none", "mean", "hidden")})
-        check_fractions(self, "dropout", "attention_dropout")
-        check_heads(self.width, self.heads, self.head_width)
+        self._check_blocks()
         if self.width % 2:
             raise InputError("field model.width", "must be even, for sines and cosines", found=str(self.width))
 
@@ -76,30 +71,12 @@ class Config(ModelConfig):
         check_given(self, "inputs", *([] if self.pooling == "hidden" else ["outputs"]))
         return SpeechModel(self, rngs=rngs)
 
-    def adopt(self, published: ModelConfig) -> "Config":
-        if not isinstance(published, Config):
-            return super().adopt(published)  # type: ignore[return-value]  # raises
-        kept = ("outputs", "pooling", "dropout", "attention_dropout")
-        return replace(published, **{name: getattr(self, name) for name in kept})
-
     @property
     def sharding(self) -> tuple[tuple[str, Any], ...]:
         return SHARDING
 
-    def layer_of(self, path: str) -> int:
-        """0 the convolutions, 1 to ``layers`` the blocks, ``layers + 1`` the last norm and the head."""
-        block = re.search(r"layers\W(\d+)", path)
-        if block:
-            return int(block[1]) + 1
-        return self.depth if re.search(r"^head|encoder\Wnorm", path) else 0
-
-    @property
-    def depth(self) -> int:
-        return self.layers + 1
-
-    @property
-    def shared_by_tensor(self) -> dict[str, int]:
-        return {"heads": self.heads}
+    def below(self, path: str) -> bool:
+        return re.search(r"^head|encoder\Wnorm", path) is None
 
     @property
     def prunable(self) -> tuple[Units, ...]:

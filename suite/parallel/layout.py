@@ -122,3 +122,13 @@ def for_rows(draw: Callable[[tuple[int, ...]], Array], shape: tuple[int, ...]) -
         return draw(shape)
     whole = draw((replicas() * shape[0], *shape[1:]))
     return lax.dynamic_slice_in_dim(whole, first_row(shape[0]), shape[0])
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """What is traced inside takes the rows that it sees for the whole batch, as a loss of one record must.
+
+    No form of a layer is chosen there that only one device can run, or that cannot be mapped over records.
+    """
+    with laid_out(Layout(portable=True)):
+        yield

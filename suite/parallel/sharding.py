@@ -78,9 +78,13 @@ def check(experiment: Experiment) -> Mesh:
     Raises:
         InputError: they cannot.
     """
-    parallel, train = experiment.parallel, experiment.train
+    parallel, parts = experiment.parallel, experiment.gradient.microbatches
     mesh = make_mesh(parallel)
-    check_divisible(train.batch_size, train.accumulate, mesh)
+    if parts < 1:
+        raise InputError(
+            "field gradient.accumulate", "must be at least 1.", found=str(parts), fix="--gradient.accumulate 1"
+        )
+    check_divisible(experiment.train.batch_size, parts, mesh)
     tensor = mesh.shape["tensor"]
     for field, size in experiment.model.shared_by_tensor.items():
         if size % tensor:
@@ -98,11 +102,11 @@ def check(experiment: Experiment) -> Mesh:
             fix="--parallel.tensor 2, or --parallel.sequence False",
         )
     if parallel.engine == "pmap":
-        _check_pmap(parallel, train.accumulate, mesh)
+        _check_pmap(parallel, parts, mesh)
     return mesh
 
 
-def _check_pmap(parallel: Parallel, accumulate: int, mesh: Mesh) -> None:
+def _check_pmap(parallel: Parallel, microbatches: int, mesh: Mesh) -> None:
     if mesh.shape["fsdp"] * mesh.shape["tensor"] * parallel.dcn_data > 1:
         sizes = {axis: mesh.shape[axis] for axis in ("fsdp", "tensor")} | {"dcn_data": parallel.dcn_data}
         raise InputError(
@@ -111,12 +115,12 @@ def _check_pmap(parallel: Parallel, accumulate: int, mesh: Mesh) -> None:
             found=str(sizes),
             fix="--parallel.engine jit",
         )
-    if accumulate > 1:
+    if microbatches > 1:
         raise InputError(
             "field parallel.engine",
             "pmap takes no micro-batches.",
-            found=f"train.accumulate {accumulate}",
-            fix="--parallel.engine jit, or --train.accumulate 1",
+            found=f"gradient.accumulate {microbatches}",
+            fix="--parallel.engine jit, or --gradient.accumulate 1",
         )
     if jax.process_count() > 1:
         raise InputError(
@@ -146,15 +150,15 @@ def replicate(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
     return replicated
 
 
-def check_divisible(batch_size: int, accumulate: int, mesh: Mesh, field: str = "train.batch_size") -> None:
+def check_divisible(batch_size: int, microbatches: int, mesh: Mesh, field: str = "train.batch_size") -> None:
     """Every device and micro-batch gets the same number of rows, or InputError."""
-    parts = mesh.shape["data"] * mesh.shape["fsdp"] * accumulate
+    parts = mesh.shape["data"] * mesh.shape["fsdp"] * microbatches
     if batch_size % parts:
         better = max(batch_size // parts, 1) * parts
         raise InputError(
             f"field {field}",
             f"{batch_size} rows cannot be split evenly over {parts} parts.",
-            found=f"{parts // accumulate} devices that share a batch x {accumulate} micro-batches",
+            found=f"{parts // microbatches} devices that share a batch x {microbatches} micro-batches",
             fix=f"--{field} {better}",
         )
 

@@ -132,7 +132,7 @@ def _less_at_a_time(
     lines = []
     if rows % parts == 0 and rows >= parts:
         split = accumulate * parts
-        lines.append(f"split each step into smaller parts, with the same result: --train.accumulate {split}")
+        lines.append(f"split each step into smaller parts, with the same result: --gradient.accumulate {split}")
         lines.append(
             f"use smaller batches, and a smaller learning rate with them: --train.batch_size {batch_size // parts}"
         )

@@ -36,7 +36,7 @@ def step_cost(experiment: Experiment, shapes: Shapes, total_steps: int) -> dict[
 
     from suite.parallel import sharding
     from suite.planning import planning
-    from suite.training.trainer import assemble
+    from suite.training.assemble import assemble
 
     program = assemble(experiment, total_steps)
     where = sharding.batch_sharding(program.mesh, leading=1)
@@ -45,7 +45,12 @@ def step_cost(experiment: Experiment, shapes: Shapes, total_steps: int) -> dict[
     cost = planning.plan_step(program.step, (program.abstract, batch))
     state = program.abstract
     rows = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), batch)
-    shards = {"parameters": state.params, "optimizer": state.opt, "other": (state.rest, state.ema), "batch": rows}
+    shards = {
+        "parameters": state.params,
+        "optimizer": state.opt,
+        "other": (state.model_state, state.ema),
+        "batch": rows,
+    }
     cost["memory"] |= {name: _shard_bytes(tree) for name, tree in shards.items()}
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     return {**cost, "mesh": dict(program.mesh.shape), "parameters": count, "platform": jax.default_backend()}

@@ -14,7 +14,7 @@ from suite.evaluation.bootstrap import Scores
 from suite.experiment.sections import Experiment
 from suite.runs import run, verbs
 from suite.runs.run import Run
-from suite.training.log import history
+from suite.training.logging.jsonl import history
 
 T = TypeVar("T")
 

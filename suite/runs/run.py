@@ -30,9 +30,10 @@ from suite.parallel.layout import Layout
 from suite.runs.results import write_result
 from suite.runtime import allocation
 from suite.runtime.compilation import enable_cache
-from suite.training.log import history
+from suite.training.assemble import Program, assemble
+from suite.training.logging.jsonl import history
 from suite.training.preprocessors import bind, preprocessor_file, preprocessors_of
-from suite.training.trainer import Program, assemble, read_weights
+from suite.training.restore import read_weights
 
 
 @dataclasses.dataclass(frozen=True)

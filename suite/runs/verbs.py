@@ -28,7 +28,8 @@ from suite.runtime import files
 from suite.surgery import lora, quantize
 from suite.training.loop import OnEvaluation
 from suite.training.preprocessors import bind, prepare, preprocessors_of
-from suite.training.trainer import OnDispatch, begun, fit, total_steps
+from suite.training.restore import begun
+from suite.training.trainer import OnDispatch, fit, total_steps
 from suite.weights import pretrained
 from suite.weights.pretrained import Written
 
@@ -241,7 +242,7 @@ def plan(experiment: Experiment, devices: str = "") -> dict[str, Any]:
         batch_size=train.batch_size,
         experiment=experiment.name,
         parameters=cost["parameters"],
-        accumulate=train.accumulate,
+        accumulate=bound.gradient.microbatches,
         compute=bound.precision.compute,
         mesh=cost["mesh"],
         devices=count,

@@ -160,7 +160,7 @@ def fold(params: Mapping[Any, Any], finetune: Finetune) -> dict[Any, Any]:
 
 def write_delta(
     params: Mapping[Any, Any],
-    rest: Mapping[Any, Any],
+    model_state: Mapping[Any, Any],
     finetune: Finetune,
     optim: Optim,
     checkpoint: Checkpoint,
@@ -170,7 +170,7 @@ def write_delta(
 
     Args:
         params: the trained model's parameters, additions and all.
-        rest: its other variables (running statistics), which training changes too.
+        model_state: its other variables (running statistics), which training changes too.
         finetune: how it was trained.
         optim: what was frozen besides.
         checkpoint: what training began with.
@@ -180,7 +180,7 @@ def write_delta(
 
     frozen = frozen_paths(freeze(optim, finetune, params), params)
     kept = {name: leaf for name, leaf in paths(params).items() if name not in frozen}
-    kept |= {f"rest/{name}": leaf for name, leaf in paths(rest).items()}
+    kept |= {f"rest/{name}": leaf for name, leaf in paths(model_state).items()}
     about = {
         "format": "suite delta 1",
         "base": checkpoint.init_from,
@@ -194,9 +194,9 @@ def write_delta(
 
 
 def read_delta(
-    params: Mapping[Any, Any], rest: Mapping[Any, Any], finetune: Finetune, folder: str | Path
+    params: Mapping[Any, Any], model_state: Mapping[Any, Any], finetune: Finetune, folder: str | Path
 ) -> tuple[dict[Any, Any], dict[Any, Any]]:
-    """(params, rest) with the tensors of a delta in their places. ``params`` has the additions, see `attach`.
+    """(params, model_state) with the tensors of a delta in their places. ``params`` has the additions, see `attach`.
 
     Raises:
         InputError: no delta is there, it was trained in another way, or a tensor has no place or another shape.
@@ -211,7 +211,7 @@ def read_delta(
             fix=f"a folder with {TENSORS} and {ABOUT}",
         )
     _check_same(finetune, folder)
-    flat = {**paths(params), **{f"rest/{name}": leaf for name, leaf in paths(rest).items()}}
+    flat = {**paths(params), **{f"rest/{name}": leaf for name, leaf in paths(model_state).items()}}
     for name, tensor in _tensors(folder / TENSORS).items():
         if name not in flat or flat[name].shape != tensor.shape:
             found = f"{tensor.shape}; the model: {flat[name].shape if name in flat else 'no such parameter'}"

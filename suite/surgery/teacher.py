@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.codec import Codec
@@ -32,12 +32,12 @@ from suite.contracts.task import Task
 from suite.errors import InputError
 from suite.evaluation.losses import masked_mean
 from suite.experiment.compression import Distillation
-from suite.nn.hooks import Given, recording
+from suite.nn.hooks import Call, hooks
 from suite.nn.linear import Linear
 from suite.tree import nest, paths
 
 Weights = tuple[Any, Any]
-"""(params, rest) of a model, nested dicts of arrays."""
+"""(params, model_state) of a model, nested dicts of arrays."""
 TEACHER, PROJECTIONS = "teacher", "projections"
 """What is attached to the student: names of attributes, and the first parts of paths."""
 KEPT = {"remat": "none", "scan_layers": False}
@@ -97,13 +97,13 @@ def _fixed(model: nnx.Module) -> nnx.Module:
 
 
 def attached(pair: Pair, student: Weights, teacher: Weights, seed: int) -> Weights:
-    """(params, rest) of the pair, of those of its two models; projections are drawn by ``seed``."""
-    params, rest = student
+    """(params, model_state) of the pair, of those of its two models; projections are drawn by ``seed``."""
+    params, model_state = student
     if pair.projections:
         rngs = nnx.Rngs(seed)
         learnt = nnx.List([Linear(ours, theirs, rngs=rngs) for ours, theirs in pair.projections])
         params = {**params, PROJECTIONS: nnx.to_pure_dict(nnx.state(learnt, nnx.Param))}
-    return params, {**rest, TEACHER: nest({**paths(teacher[0]), **paths(teacher[1])})}
+    return params, {**model_state, TEACHER: nest({**paths(teacher[0]), **paths(teacher[1])})}
 
 
 def with_tables(student: Weights, teacher: Weights, tables: Sequence[tuple[str, str]]) -> Weights:
@@ -143,10 +143,11 @@ def _projected(table: np.ndarray, width: int) -> np.ndarray:
     return centred @ axes[:, : -width - 1 : -1]
 
 
-def detached(params: Any, rest: Any) -> Weights:
-    """(params, rest) of the student alone."""
+def detached(params: Any, model_state: Any) -> Weights:
+    """(params, model_state) of the student alone."""
     alone = (
-        {name: value for name, value in part.items() if name not in (TEACHER, PROJECTIONS)} for part in (params, rest)
+        {name: value for name, value in part.items() if name not in (TEACHER, PROJECTIONS)}
+        for part in (params, model_state)
     )
     return next(alone), next(alone)
 
@@ -165,6 +166,38 @@ class _Asked:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a part of a model gave out.
+
+    Attributes:
+        output: (b, ..., d); of several outputs the first.
+        real: (b, ...) which rows, or places of a row, are no padding, as the part was told or told itself; None: all.
+    """
+
+    output: Float[Array, "b ... d"]
+    real: Bool[Array, "b ..."] | None
+
+
+def given(path: str, call: Call) -> Given:
+    """The hidden state that the part at ``path`` gave out in this call.
+
+    What is told of padding is the boolean array that speaks of the output's first axes, the most of them.
+
+    Raises:
+        InputError: it gave out no vectors.
+    """
+    output, *others = call.output if isinstance(call.output, tuple) else (call.output,)
+    if not (isinstance(output, jax.Array) and output.ndim >= 2 and jnp.issubdtype(output.dtype, jnp.floating)):
+        raise InputError("field distill.hidden", f'"{path}" gives out no vectors.', found=type(output).__name__)
+    told = [
+        value
+        for value in (*others, *call.inputs, *call.named.values())
+        if isinstance(value, jax.Array) and value.dtype == bool and value.shape == output.shape[: value.ndim]
+    ]
+    return Given(output, max(told, key=lambda value: value.ndim, default=None))
 
 
 @dataclass(frozen=True)
@@ -198,13 +231,20 @@ def hear(model: Any, task: Task, batch: Batch, rngs: nnx.Rngs | None, pairs: Seq
         InputError: a model has no such part.
     """
     student = _Asked(model)
-    with recording(model, [path for _, path in pairs]) as ours:
+    with hooks(model, [path for _, path in pairs], where="field distill.hidden") as ours:
         loss, tallies = task.loss(student, batch, rngs)
-    ((inputs, named, answer),) = student.calls  # a task calls its model once
+    if len(student.calls) != 1:
+        raise InputError(
+            "flag --distill",
+            "a teacher is asked what the task asks its model, once; this task calls parts of the model.",
+            found=f"{len(student.calls)} calls of the whole model",
+            fix="--distill.logits 0, to train without a teacher",
+        )
+    ((inputs, named, answer),) = student.calls
     teacher = getattr(model, TEACHER)
-    with recording(teacher, [path for path, _ in pairs]) as theirs:
+    with hooks(teacher, [path for path, _ in pairs], where="field distill.hidden") as theirs:
         told = teacher(*inputs, **{**named, "rngs": None})
-    hidden = [(ours[own], theirs[other]) for other, own in pairs]
+    hidden = [(given(own, ours[own][-1]), given(other, theirs[other][-1])) for other, own in pairs]
     return Heard(loss, tallies, answer, jax.lax.stop_gradient(told), hidden)
 
 

@@ -313,13 +313,13 @@ class Checkpoints:
         self._check_same(step, abstract["params"])
         return self._reader.load_checkpointables(self._at(step), {"state": abstract})["state"]
 
-    def weights(self, step: int, params: Any, rest: Any, part: str = "") -> tuple[Any, Any]:
-        """(params, rest) saved at ``step``, the moving average where there is one; nothing else is read.
+    def weights(self, step: int, params: Any, model_state: Any, part: str = "") -> tuple[Any, Any]:
+        """(params, model_state) saved at ``step``, the moving average where there is one; nothing else is read.
 
         Args:
             step: see ``best``.
             params: shapes, dtypes and shardings. The run may have had another optimiser than the caller.
-            rest: the same.
+            model_state: the same.
             part: name of the part of a composite model that they are of; empty: of the whole.
 
         Raises:
@@ -328,12 +328,12 @@ class Checkpoints:
         self._check_same(step, params, part)
         abstract = jax.tree.map(lambda _: ..., self._saved(step))
         served = "params" if abstract["ema"] is None else "ema"
-        both = {served: params, "rest": rest}
+        both = {served: params, "rest": model_state}
         if part:
             both = {kind: {**abstract[kind], part: tree} if tree else abstract[kind] for kind, tree in both.items()}
         restored = self._reader.load_checkpointables(self._at(step), {"state": {**abstract, **both}})["state"]
         if part:
-            return restored[served][part], restored["rest"][part] if rest else rest
+            return restored[served][part], restored["rest"][part] if model_state else model_state
         return restored[served], restored["rest"]
 
     def parameters(self, step: int) -> dict[str, tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""Which state is the best one: scores it on the validation split, and keeps count of how long none was better."""
+"""Evaluator: metrics of a state on the validation split. BestTracker: which evaluation is the best one so far."""
 
 import dataclasses
 import time
@@ -12,9 +12,9 @@ from suite.contracts.metric_meaning import lower_is_better
 from suite.data.pipeline.dispatches import Plan, make_plan
 from suite.errors import InputError
 from suite.evaluation.evaluate import Predict, evaluate
-from suite.experiment.sections import Experiment
+from suite.experiment.sections import Experiment, Train
 from suite.training.checkpoint import Progress
-from suite.training.log import history
+from suite.training.logging.jsonl import history
 
 
 class Evaluator:
@@ -25,41 +25,55 @@ class Evaluator:
     ):
         train = experiment.train
         self.every = train.eval_every or train_plan.batches_per_epoch
-        self._best = train.best.removeprefix("-")
-        self._sign = -1.0 if lower_is_better(train.best) else 1.0
         self._predict, self._mesh, self._task, self._source = predict, mesh, experiment.task, source
         size, cache = train.eval_batch_size or train.batch_size, folder / "assets" / "lengths-validation.npy"
         self._plan = make_plan(experiment.task, source, size, seed=None, buckets=train_plan.all_buckets, cache=cache)
 
-    def __call__(self, weights: Any, rest: Any) -> dict[str, float]:
-        metrics = evaluate(self._predict, weights, rest, self._task, self._source, self._plan, mesh=self._mesh)
+    def __call__(self, weights: Any, model_state: Any) -> dict[str, float]:
+        metrics = evaluate(self._predict, weights, model_state, self._task, self._source, self._plan, mesh=self._mesh)
         return {f"validation/{name}": value for name, value in metrics.items()}
+
+
+class BestTracker:
+    """Keeps count of the best evaluation, and of how many since were no better.
+
+    Args:
+        train: whose ``best`` names the selection metric, and whose ``patience`` says when to stop.
+    """
+
+    def __init__(self, train: Train):
+        self._metric = train.best.removeprefix("-")
+        self._sign = -1.0 if lower_is_better(train.best) else 1.0
+        self._patience = train.patience
 
     def score(self, metrics: dict[str, float]) -> float:
         """The selection metric, higher is better; without one, every evaluation is the best so far."""
-        if not self._best:
+        if not self._metric:
             return time.time()
-        name = f"validation/{self._best}"
+        name = f"validation/{self._metric}"
         if name not in metrics:
             raise InputError(
                 "field train.best",
-                f'"{self._best}" is no metric of this task.',
+                f'"{self._metric}" is no metric of this task.',
                 found=", ".join(n.removeprefix("validation/") for n in metrics),
             )
         return self._sign * metrics[name]
 
+    def track(self, progress: Progress, score: float, step: int) -> Progress:
+        """Of equal scores the later is kept, as Orbax keeps it, but only a higher one resets the patience."""
+        if progress.best is None or score > progress.best:
+            return dataclasses.replace(progress, best=score, best_step=step, since_best=0)
+        best_step = step if score == progress.best else progress.best_step
+        return dataclasses.replace(progress, best_step=best_step, since_best=progress.since_best + 1)
 
-def judged(progress: Progress, score: float, step: int) -> Progress:
-    """Of equal scores the later is kept, as Orbax keeps it, but only a higher one resets the patience."""
-    if progress.best is None or score > progress.best:
-        return dataclasses.replace(progress, best=score, best_step=step, since_best=0)
-    best_step = step if score == progress.best else progress.best_step
-    return dataclasses.replace(progress, best_step=best_step, since_best=progress.since_best + 1)
+    def out_of_patience(self, progress: Progress) -> bool:
+        """Whether too many evaluations have been no better."""
+        return 0 < self._patience <= progress.since_best
 
 
 def best_metrics(folder: Path, progress: Progress) -> dict[str, float]:
     """The validation metrics logged at the best step."""
     table = history(folder)
     rows = [i for i, step in enumerate(table.get("step", [])) if step == progress.best_step]
-    found = {name: column[i] for i in rows for name, column in table.items() if name.startswith("validation/")}
-    return {name: value for name, value in found.items() if value is not None} if rows else {}
+    metrics = {name: column[i] for i in rows for name, column in table.items() if name.startswith("validation/")}
+    return {name: value for name, value in metrics.items() if value is not None} if rows else {}

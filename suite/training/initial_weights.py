@@ -13,7 +13,7 @@ from suite.tree import paths
 from suite.weights import pretrained
 
 Weights = tuple[Any, Any]
-"""(params, rest): nested dicts of arrays or of their shapes."""
+"""(params, model_state): nested dicts of arrays or of their shapes."""
 
 
 def initial_weights(experiment: Experiment, abstract: Weights, fresh: Weights) -> Weights:
@@ -33,13 +33,13 @@ def initial_weights(experiment: Experiment, abstract: Weights, fresh: Weights) -
     start = experiment.checkpoint.init_from
     if isinstance(start, str):
         return _loaded(experiment, abstract, fresh, "") if start else fresh
-    params, rest = dict(fresh[0]), dict(fresh[1])
+    params, model_state = dict(fresh[0]), dict(fresh[1])
     for name in start:
         own = dataclasses.replace(experiment, model=experiment.model.parts[name])
-        params[name], others = _loaded(own, _of_part(abstract, name), _of_part((params, rest), name), name)
+        params[name], others = _loaded(own, _of_part(abstract, name), _of_part((params, model_state), name), name)
         if others:
-            rest[name] = others
-    return params, rest
+            model_state[name] = others
+    return params, model_state
 
 
 def _of_part(weights: Weights, name: str) -> Weights:
@@ -55,12 +55,12 @@ def _loaded(experiment: Experiment, abstract: Weights, fresh: Weights, part: str
     return pretrained.fill(experiment.model, *fresh, source, offline=offline)
 
 
-def best_weights(folder: Path, params: Any, rest: Any, fresh: Any = None, part: str = "") -> Weights:
-    """(params, rest) of the best checkpoint of the run in ``folder``, averaged where the run has an average.
+def best_weights(folder: Path, params: Any, model_state: Any, fresh: Any = None, part: str = "") -> Weights:
+    """(params, model_state) of the best checkpoint of the run in ``folder``, averaged where the run has an average.
 
     Args:
         folder: a run folder.
-        params, rest: shapes, dtypes and shardings of the model that is wanted.
+        params, model_state: shapes, dtypes and shardings of the model that is wanted.
         fresh: parameters that give the additions of fine-tuning, where the run has none.
         part: name of the part that the variables are of: the run may be one of that part alone, or of a model that has
             a part of that name.
@@ -78,6 +78,6 @@ def best_weights(folder: Path, params: Any, rest: Any, fresh: Any = None, part: 
         if not inner or saved.keys() == alone:
             part, inner = "", set(saved)
         if fresh is None or inner != alone:
-            return checkpoints.weights(step, params, rest, part)
-        weights, others = checkpoints.weights(step, plain, rest, part)
+            return checkpoints.weights(step, params, model_state, part)
+        weights, others = checkpoints.weights(step, plain, model_state, part)
     return lora.with_additions(weights, fresh), others

@@ -1,11 +1,11 @@
-"""What the training loop does between dispatches: write a log line, evaluate, save, stop."""
+"""Training loop between dispatches: it writes a log line, evaluates, saves and stops."""
 
 import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import jax
 
@@ -13,17 +13,14 @@ from suite.contracts.metric_meaning import register_metric
 from suite.errors import Interrupted, RunError
 from suite.experiment.sections import Experiment
 from suite.parallel import hosts
+from suite.training.assemble import Program
 from suite.training.checkpoint import Checkpoints, Progress
-from suite.training.evaluator import Evaluator, judged
-from suite.training.log import Log
+from suite.training.evaluator import BestTracker, Evaluator
+from suite.training.logging.log import Log
 from suite.training.metric_accumulator import Interval
 from suite.training.optim import sparsity
 from suite.training.preemption import Interruption, Left
-from suite.training.step import State
-
-if TYPE_CHECKING:
-    from suite.training.trainer import Program
-
+from suite.training.state import State, to_stored
 
 OnEvaluation = Callable[[int, dict[str, float]], None]
 """Called with a step and its validation metrics; what it raises ends training."""
@@ -40,13 +37,14 @@ class Loop:
 
     experiment: Experiment
     folder: Path
-    program: "Program"
-    judge: Evaluator
+    program: Program
+    evaluator: Evaluator
+    best: BestTracker
     checkpoints: Checkpoints
     log: Log
     interruption: Interruption
     steps: int
-    state: "State"
+    state: State
     progress: Progress
     interval: Interval
     on_evaluation: OnEvaluation | None = None
@@ -79,7 +77,7 @@ class Loop:
     def tend(self, before: int) -> bool:
         """Evaluate and save when it is time; True when training should stop early."""
         after, every = self.progress.next_batch, self.experiment.checkpoint.every
-        evaluating = crossed(self.judge.every, before, after) or after == self.steps
+        evaluating = crossed(self.evaluator.every, before, after) or after == self.steps
         if not evaluating and not (every and crossed(every, before, after)):
             return False
         jax.block_until_ready(self.state.step)  # what is still computed is time spent training
@@ -116,14 +114,14 @@ class Loop:
         the best. An evaluation that the run is asked to leave is due when it goes on."""
         step, state = self.progress.next_batch, self.state
         try:
-            metrics = self.judge(state.params if state.ema is None else state.ema, state.rest)
+            metrics = self.evaluator(state.params if state.ema is None else state.ema, state.model_state)
         except Left:
             self.progress = dataclasses.replace(self.progress, due=True)
             self.leave()
         self.log.metrics(step, metrics)
-        score = hosts.agreed(lambda: self.judge.score(metrics))  # without a metric it is a clock's
+        score = hosts.agreed(lambda: self.best.score(metrics))  # without a metric it is a clock's
         counts = sparsity.complete(self.experiment.optim.sparsity, self.steps, state.opt)
-        progress = judged(self.progress, score, step) if counts else self.progress
+        progress = self.best.track(self.progress, score, step) if counts else self.progress
         self.progress = dataclasses.replace(progress, due=False)
         self.log.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
         return metrics, score if counts else None
@@ -133,7 +131,7 @@ class Loop:
         step = self.progress.next_batch
         progress = dataclasses.replace(self.progress, tallied=self.interval.carried, seconds=self.seconds)
         try:
-            self.checkpoints.save(step, dict(vars(self.state)), progress, score)
+            self.checkpoints.save(step, to_stored(self.state), progress, score)
         except OSError as error:
             self.log.say(f"checkpoint at step {step} not written, training goes on: {error}")
 
@@ -147,7 +145,7 @@ class Loop:
 
     def out_of_patience(self) -> bool:
         """Whether too many evaluations have been no better."""
-        return 0 < self.experiment.train.patience <= self.progress.since_best
+        return self.best.out_of_patience(self.progress)
 
     def _not_finite(self, what: str) -> RunError:
         latest = self.checkpoints.latest

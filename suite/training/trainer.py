@@ -1,149 +1,35 @@
-"""The one training loop: a jitted step over split NNX state, and the loop around it. Knows no domain."""
+"""Training to the end: data, program, checkpoint and log are brought together, then one loop runs. Knows no domain."""
 
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-
-import jax
-import jax.numpy as jnp
-from flax import nnx
-from jax.sharding import Mesh
 
 from suite.contracts.data import Source
 from suite.data.pipeline.dispatches import Dispatch, Encoder, Plan, dispatches, make_plan, to_device
 from suite.errors import InputError
-from suite.evaluation.evaluate import make_predict
 from suite.experiment.sections import Experiment, Train
 from suite.experiment.serialization import dump
 from suite.parallel import hosts, sharding
 from suite.parallel.batch_shards import Part, own_part, placer
-from suite.parallel.layout import Layout
 from suite.runtime import allocation
 from suite.runtime.compilation import CompileWatch, enable_cache
-from suite.surgery import lora, quantize
-from suite.training import precision
-from suite.training.checkpoint import Checkpoints, Progress
-from suite.training.evaluator import Evaluator, best_metrics
-from suite.training.initial_weights import best_weights, initial_weights
-from suite.training.log import Log
+from suite.surgery import quantize
+from suite.training.assemble import assemble
+from suite.training.checkpoint import Checkpoints
+from suite.training.evaluator import BestTracker, Evaluator, best_metrics
+from suite.training.logging.log import Log
 from suite.training.loop import Loop, OnEvaluation, crossed
 from suite.training.metric_accumulator import Interval
-from suite.training.optim import optimizer, schedules, sparse_embeddings, sparsity
+from suite.training.optim import sparsity
 from suite.training.preemption import Interruption
 from suite.training.preprocessors import prepare, unbind
-from suite.training.step import Halves, State, make_step
+from suite.training.restore import begun, restore
 from suite.weights import pretrained
 
 OnDispatch = Callable[[Dispatch], None]
-
-
-@dataclass(frozen=True)
-class Program:
-    """An experiment turned into functions, nothing allocated yet.
-
-    Attributes:
-        graph: the model's static part.
-        abstract: shapes, dtypes and shardings of the state.
-        mesh: the device mesh.
-        init: () -> State.
-        step: (State, batches (steps, b, ...)) -> (State, {name: MetricState}); donates the state. Jitted.
-        halves: the same as two programs, see `Halves`; None where more than one device takes part.
-        predict: (params, rest, batch) -> outputs. Jitted.
-        learning_rate: step -> learning rate.
-    """
-
-    graph: Any
-    abstract: State
-    mesh: Mesh
-    init: Callable[[], State]
-    step: Any
-    halves: Halves | None
-    predict: Any
-    learning_rate: Callable[[int], Any]
-
-
-def assemble(experiment: Experiment, total_steps: int = 0) -> Program:
-    """The program of a bound experiment (see assets.bind).
-
-    Args:
-        experiment: bound.
-        total_steps: optimiser steps of the whole run; 0: any number that the schedule takes, for a program that is
-            not trained.
-    """
-    train, model_config = experiment.train, experiment.model
-    total_steps = total_steps or max(train.steps, experiment.optim.warmup_steps + 1)
-    mesh = sharding.check(experiment)
-    layout = sharding.layout(experiment.parallel, mesh)
-
-    def build() -> nnx.Module:
-        rngs = nnx.Rngs(train.seed)
-        model = lora.attach(model_config.build(rngs=rngs), experiment.finetune, rngs)
-        model = quantize.attach(model, experiment.compression)
-        return precision.apply(model, experiment.precision)
-
-    graph, params, _ = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
-    whole = experiment.finetune.kind == "full"  # else a table is frozen like the rest of the body
-    tables = model_config.tables if whole and experiment.optim.tables != "dense" else {}
-    _check_tables(tables, train)
-    dense, _ = sparse_embeddings.split(nnx.to_pure_dict(params), tables)
-    settings = lora.freeze(experiment.optim, experiment.finetune, dense)
-    tx = optimizer.build(settings, dense, total_steps, model_config.layer_of, model_config.depth)
-    update = sparse_embeddings.updater(tx, tables, settings, schedules.schedule(settings, total_steps))
-
-    def init() -> State:
-        _, params, rest = nnx.split(build(), nnx.Param, ...)
-        params, rest = nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
-        # Copies: two names for one buffer could not both be donated.
-        ema = jax.tree.map(jnp.copy, params) if train.ema else None
-        return State(jnp.int32(0), params, rest, sparse_embeddings.init(tx, params, tables, settings), ema)
-
-    abstract = jax.eval_shape(init)
-    placed = sharding.state_shardings(abstract, model_config.sharding, mesh)
-    abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, placed)
-    shardings = placed if mesh.size > 1 else None  # on one device they would only cost time at each call
-    replicated = experiment.parallel.engine == "pmap" and mesh.size > 1
-    frozen = optimizer.frozen_paths(settings, dense)
-    pruned = sparsity.pruned_paths(settings.sparsity, dense, frozen, model_config.layer_of, model_config.depth)
-    step = make_step(
-        graph,
-        experiment.task,
-        update,
-        train,
-        tables,
-        frozen,
-        pruned,
-        Layout(axis=sharding.REPLICAS) if replicated else layout,
-    )
-    halves = step.halved() if mesh.size == 1 else None
-    whole_step = sharding.replicate(step, mesh) if replicated else step
-    return Program(
-        graph=graph,
-        abstract=abstract,
-        mesh=mesh,
-        init=jax.jit(init, out_shardings=shardings),
-        step=jax.jit(whole_step, donate_argnums=0, out_shardings=None if shardings is None else (shardings, None)),
-        halves=halves,
-        predict=make_predict(graph, experiment.task, layout),
-        learning_rate=jax.jit(schedules.schedule(experiment.optim, total_steps)),
-    )
-
-
-def _check_tables(tables: Mapping[str, str], train: Train) -> None:
-    """What would cost a table's whole size at each step is refused where tables are row-sparse."""
-    for name, off in (("ema", 0.0), ("accumulate", 1), ("on_nan", "stop")):
-        value = getattr(train, name)
-        if tables and value != off:
-            plain = off if isinstance(off, str) else f"{off:g}"
-            raise InputError(
-                f"field train.{name}",
-                f"is {value}, but {', '.join(tables)} is updated by rows.",
-                found="optim.tables other than dense",
-                fix=f"--train.{name} {plain}, or --optim.tables dense",
-            )
 
 
 def total_steps(train: Train, plan: Plan) -> int:
@@ -152,47 +38,6 @@ def total_steps(train: Train, plan: Plan) -> int:
     if steps < 1:
         raise InputError("field train.epochs", f"{train.epochs} makes no step.", fix="--train.steps 100")
     return steps
-
-
-def restore(program: Program, checkpoints: Checkpoints, experiment: Experiment) -> tuple[State, Progress]:
-    """The state to begin with. Precedence, first that applies:
-
-    1. the newest complete checkpoint of this run folder (a resumed run);
-    2. fresh state, with the parameters of ``init_from``: the best checkpoint of a run, or published weights; what
-       fine-tuning adds to them is fresh, or that of ``finetune.delta``;
-    3. fresh state.
-    """
-    newest = checkpoints.newest(_fields(program.abstract))
-    if newest is not None:
-        return State(**newest[0]), newest[1]
-    state = program.init()
-    finetune = experiment.finetune
-    if experiment.checkpoint.init_from:
-        abstract = program.abstract
-        params, rest = initial_weights(experiment, (abstract.params, abstract.rest), (state.params, state.rest))
-        if finetune.delta:
-            params, rest = lora.read_delta(params, rest, finetune, finetune.delta)
-        ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
-        state = dataclasses.replace(state, params=params, rest=rest, ema=ema)
-    return state, Progress()
-
-
-def _fields(state: State) -> dict[str, Any]:
-    return {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
-
-
-def read_weights(program: Program, folder: Path) -> tuple[Any, Any]:
-    """(params, rest) to evaluate and serve from the run in ``folder``: of its best checkpoint, averaged if it has EMA.
-
-    Raises:
-        InputError: there is no checkpoint, or it is of another model.
-    """
-    return best_weights(folder, program.abstract.params, program.abstract.rest)
-
-
-def begun(folder: Path) -> bool:
-    """Whether the run in ``folder`` has written a checkpoint, whole or not."""
-    return any(folder.glob("checkpoints/[0-9]*"))
 
 
 def fit(
@@ -236,7 +81,7 @@ def fit(
     program, interruption = assemble(experiment, steps), Interruption()
     part = own_part(program.mesh, train.batch_size)
     guarded = interruption.guard(program.predict)
-    judge = hosts.after_first(lambda: Evaluator(experiment, guarded, program.mesh, held_out, folder, plan))
+    evaluator = hosts.after_first(lambda: Evaluator(experiment, guarded, program.mesh, held_out, folder, plan))
     with interruption, Checkpoints(folder / "checkpoints", experiment.checkpoint.keep) as checkpoints:
         checkpoints.check_start(program.abstract)
         state, progress = restore(program, checkpoints, experiment)
@@ -246,7 +91,8 @@ def fit(
                 experiment,
                 folder,
                 program,
-                judge,
+                evaluator,
+                BestTracker(train),
                 checkpoints,
                 log,
                 interruption,

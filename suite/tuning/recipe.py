@@ -7,7 +7,7 @@ from typing import Any
 
 from suite.errors import InputError
 from suite.experiment.sections import Experiment
-from suite.experiment.serialization import to_json
+from suite.experiment.serialization import from_json, packages, to_json
 from suite.runtime import files
 
 RECIPE = "recipe.json"
@@ -35,7 +35,7 @@ def claim(folder: Path, experiment: Experiment, storage: str, *, decided: bool) 
     given = json.loads(json.dumps(to_json(experiment)))
     if not (folder / RECIPE).exists():
         _check_free(folder)
-    elif differing := _differing(json.loads((folder / RECIPE).read_text(encoding="utf-8")), given, decided):
+    elif differing := _differing(_stored(folder, experiment), given, decided):
         named = [f"{name} {_brief(there)} there, {_brief(here)} here" for name, (there, here) in differing.items()]
         fields = "; ".join(named[:SHOWN]) + (f"; and {len(named) - SHOWN} more" if len(named) > SHOWN else "")
         raise InputError(
@@ -48,6 +48,15 @@ def claim(folder: Path, experiment: Experiment, storage: str, *, decided: bool) 
     if not decided:
         files.write_text(folder / RECIPE, json.dumps(given, indent=1) + "\n")
     return study
+
+
+def _stored(folder: Path, experiment: Experiment) -> Any:
+    """The recipe of the search as this version writes it: a search begun by an earlier one goes on."""
+    stored = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+    try:
+        return json.loads(json.dumps(to_json(from_json(stored, packages(experiment)))))
+    except InputError:  # another recipe's, of classes that are not here
+        return stored
 
 
 def _check_free(folder: Path) -> None:

@@ -17,7 +17,7 @@ from suite.experiment import sections
 from suite.experiment.goal import Goal
 from suite.experiment.sections import Experiment
 from suite.runs import results, run, verbs
-from suite.training.log import history
+from suite.training.logging.jsonl import history
 from suite.tuning import locks, verdict
 from suite.tuning.locks import Claim
 from suite.tuning.space import Dimension, shown

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from suite.errors import InputError
+from suite.experiment.former_names import current_field
 from suite.experiment.goal import Choice, Range
 from suite.experiment.sections import Experiment, replace
 from suite.experiment.serialization import to_json
@@ -98,13 +99,13 @@ def dimensions(experiment: Experiment) -> tuple[Dimension, ...]:
 
 
 def _dimension(experiment: Experiment, part: Range | Choice) -> Dimension:
-    *path, last = part.field.split(".")
+    *path, last = current_field(part.field).split(".")
     owner: Any = experiment
     for name in path:
         owner = _value(owner, name)
     own = _value(owner, last)
     replace(experiment, {part.field: own})  # names the nearest field where there is no such
-    if part.field.split(".")[0] in FIXED:
+    if current_field(part.field).split(".")[0] in FIXED:
         raise _refused(part.field, "says what the search is for, so no search changes it.")
     kinds = (type(own),) if isinstance(owner, Mapping) else _kinds(typing.get_type_hints(type(owner))[last])
     if isinstance(part, Choice):

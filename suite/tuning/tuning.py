@@ -14,7 +14,7 @@ from suite.experiment.goal import Goal
 from suite.experiment.goal import Search as SearchSpace
 from suite.experiment.sections import Experiment
 from suite.runs import results
-from suite.training.log import history
+from suite.training.logging.jsonl import history
 from suite.training.preemption import stopped_by_sigterm
 from suite.tuning import locks, recipe, space, verdict
 from suite.tuning.search import Search, say

@@ -30,9 +30,9 @@ Hit = tuple[int, int, tuple[tuple[str, str], ...]]
 
 
 def abstract(model: ModelConfig) -> tuple[Any, dict[Any, Any], dict[Any, Any]]:
-    """(graph, params, rest) of the model's shapes; nothing is allocated."""
-    graph, params, rest = nnx.split(nnx.eval_shape(lambda: model.build(rngs=nnx.Rngs(0))), nnx.Param, ...)
-    return graph, nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+    """(graph, params, model_state) of the model's shapes; nothing is allocated."""
+    graph, params, model_state = nnx.split(nnx.eval_shape(lambda: model.build(rngs=nnx.Rngs(0))), nnx.Param, ...)
+    return graph, nnx.to_pure_dict(params), nnx.to_pure_dict(model_state)
 
 
 def active(table: Map, model: ModelConfig) -> list[Rule]:
@@ -102,9 +102,9 @@ class Filling:
         own = sorted(self.table.prefixes, key=len, reverse=True)
         self.prefix = next((p for p in own if any(name.startswith(p) for name in self.renamed.values())), "")
 
-    def __call__(self, params: Any, rest: Any) -> tuple[Any, Any]:
-        """(params, rest), nested dicts of arrays or of shapes, with published values; arrays replaced are deleted."""
-        leaves = paths(params) | paths(rest)
+    def __call__(self, params: Any, model_state: Any) -> tuple[Any, Any]:
+        """Both nested dicts, of arrays or of shapes, with published values; arrays replaced are deleted."""
+        leaves = paths(params) | paths(model_state)
         shapes = {path: tuple(leaf.shape) for path, leaf in leaves.items()}
         filled: dict[str, Any] = {}
         covered: set[str] = set()
@@ -124,7 +124,7 @@ class Filling:
         if self.fresh:
             _log.warning("%s: initial values for %s", self.weights.folder, ", ".join(sorted(self.fresh)))
         made = {**filled, **self._initial([p for p in self.fresh if isinstance(leaves[p], jax.ShapeDtypeStruct)])}
-        new = [map_paths(lambda path, leaf: made.get(path, leaf), tree) for tree in (params, rest)]
+        new = [map_paths(lambda path, leaf: made.get(path, leaf), tree) for tree in (params, model_state)]
         return new[0], new[1]
 
     def _match(self, have: Collection[str]) -> dict[Any, dict[int, str]]:
@@ -211,8 +211,8 @@ class Filling:
 
     def _lacking(self, covered: Collection[str]) -> None:
         """Variables of the plain model, without what fine-tuning adds, that no tensor is for."""
-        _, params, rest = abstract(self.model)
-        for path in (paths(params) | paths(rest)).keys() - covered:
+        _, params, model_state = abstract(self.model)
+        for path in (paths(params) | paths(model_state)).keys() - covered:
             if self._may_be_fresh(path):
                 self.fresh.append(path)
             else:
@@ -235,8 +235,8 @@ class Filling:
         """Initial values of some variables; the compiler leaves out the work for all others."""
 
         def build() -> dict[str, Any]:
-            _, params, rest = nnx.split(self.model.build(rngs=nnx.Rngs(0)), nnx.Param, ...)
-            values = paths(nnx.to_pure_dict(params)) | paths(nnx.to_pure_dict(rest))
+            _, params, model_state = nnx.split(self.model.build(rngs=nnx.Rngs(0)), nnx.Param, ...)
+            values = paths(nnx.to_pure_dict(params)) | paths(nnx.to_pure_dict(model_state))
             return {path: values[path] for path in wanted}
 
         return jax.jit(build)() if wanted else {}

@@ -108,20 +108,22 @@ def load(source: str | Path, *, offline: bool = False, **changes: Any) -> tuple[
     weights = published.open(source, offline)
     table = formats()[format_of(weights)]
     config = dataclasses.replace(_config(table, weights), **changes)  # type: ignore[type-var]
-    graph, params, rest = abstract(config)
-    return config, nnx.merge(graph, *Filling(table, config, weights, exact=True)(params, rest))
+    graph, params, model_state = abstract(config)
+    return config, nnx.merge(graph, *Filling(table, config, weights, exact=True)(params, model_state))
 
 
-def fill(model: ModelConfig, params: Any, rest: Any, source: str | Path, *, offline: bool = False) -> tuple[Any, Any]:
-    """(params, rest) with every published tensor of ``source`` in its place, dtype and sharding.
+def fill(
+    model: ModelConfig, params: Any, model_state: Any, source: str | Path, *, offline: bool = False
+) -> tuple[Any, Any]:
+    """(params, model_state) with every published tensor of ``source`` in its place, dtype and sharding.
 
     The arrays that are replaced are deleted, each before its successor is placed. What fine-tuning adds to the model
     and a new head keep their values; so does a head whose published counterpart has another size.
 
     Args:
-        model: what ``params`` and ``rest`` are the variables of.
+        model: what ``params`` and ``model_state`` are the variables of.
         params: nested dict of arrays, see `suite.tree`.
-        rest: the same for what is not trained, such as running statistics.
+        model_state: the same for what is not trained, such as running statistics.
         source: a folder, a file or a name on the hub; see `suite.weights.published.open`.
         offline: take names on the hub from the local cache only.
 
@@ -137,7 +139,7 @@ def fill(model: ModelConfig, params: Any, rest: Any, source: str | Path, *, offl
             f"are of {type(theirs).__module__}, not {type(model).__module__}.",
             fix="weights of the model's own family",
         )
-    return Filling(table, model, weights, exact=False)(params, rest)
+    return Filling(table, model, weights, exact=False)(params, model_state)
 
 
 def adopt(experiment: Experiment) -> Experiment:
@@ -194,7 +196,7 @@ def check_parts(experiment: Experiment) -> None:
 def save(
     model: ModelConfig,
     params: Any,
-    rest: Any,
+    model_state: Any,
     folder: str | Path,
     *,
     format: str = "",
@@ -203,9 +205,9 @@ def save(
     """Write ``config.json`` and ``model.safetensors`` as the original library publishes them.
 
     Args:
-        model: what ``params`` and ``rest`` are the variables of.
+        model: what ``params`` and ``model_state`` are the variables of.
         params: nested dict of arrays.
-        rest: nested dict of arrays.
+        model_state: nested dict of arrays.
         folder: made if missing; files of the same names are overwritten.
         format: one of `formats`; empty: the first of the model's family that can hold it.
         about: more for ``config.json``, such as names of classes; takes precedence.
@@ -219,7 +221,7 @@ def save(
     name, config = _publishable(model, format)
     table = formats()[name]
     prefix = table.prefixes[0] if table.prefix is None else table.prefix(model)
-    _write(table, model, paths(params) | paths(rest), Path(folder), {**config, **(about or {})}, prefix)
+    _write(table, model, paths(params) | paths(model_state), Path(folder), {**config, **(about or {})}, prefix)
     return name
 
 
@@ -238,10 +240,10 @@ def rewrite(source: str | Path, folder: str | Path, *, offline: bool = False) ->
     weights = published.open(source, offline)
     name = format_of(weights)
     config = _config(formats()[name], weights)
-    _, params, rest = abstract(config)
+    _, params, model_state = abstract(config)
     filling = Filling(formats()[name], config, weights, exact=True)
-    params, rest = filling(params, rest)
-    leaves = {path: leaf for path, leaf in (paths(params) | paths(rest)).items() if path not in filling.fresh}
+    params, model_state = filling(params, model_state)
+    leaves = {path: leaf for path, leaf in (paths(params) | paths(model_state)).items() if path not in filling.fresh}
     about = {key: value for key, value in weights.config.items() if key not in ("torch_dtype", "dtype")}
     about = {**formats()[name].publish(config), **about}
     _write(formats()[name], config, leaves, Path(folder), about, filling.prefix)

@@ -1,11 +1,10 @@
 """Audio classification: one of several classes for each recording, such as a keyword."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -13,18 +12,17 @@ from suite.codecs.audio import AudioClasses
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
-from suite.contracts.task import Task
 from suite.data.preprocessing.audio import AudioFeatures, Perturbation, perturbed, require_audio, without_unusable
 from suite.data.preprocessing.labels import Labels
 from suite.data.recordings import decode
-from suite.evaluation.artifacts import Artifact, Sound, class_artifacts
-from suite.evaluation.losses import classification_loss, cross_entropy, distillation_loss
-from suite.evaluation.metrics.classification import classification_scores
+from suite.evaluation.artifacts import Given, Sound
+from suite.evaluation.classification import Classification
+from suite.evaluation.losses import classification_loss, cross_entropy
 from suite.nn.audio.spectral import SpecAugment
 
 
 @dataclass(frozen=True, kw_only=True)
-class AudioClassification(Task):
+class AudioClassification(Classification):
     """Recordings are padded as samples, and become features on the device. The model gives logits a recording."""
 
     primary: ClassVar[str] = "audio"
@@ -65,26 +63,16 @@ class AudioClassification(Task):
             encoded["label"] = self.labels.encode(columns[self.label])
         return encoded
 
-    def _logits(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> jax.Array:
+    def logits(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:
         frames, mask = self.features.frames(batch["audio"], batch["audio_mask"])
         if rngs is not None and self.spec_augment is not None:
             frames = self.spec_augment(frames, mask, rngs.dropout())
         return model(frames, mask, rngs=rngs)
 
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
-        logits = self._logits(model, batch, rngs)
+        logits = self.logits(model, batch, rngs)
         losses = cross_entropy(logits, batch["label"], self.label_smoothing)
         return classification_loss(logits, losses, batch)
 
-    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
-        return {"logits": self._logits(model, batch, None)}
-
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
-        return classification_scores(outputs, batch)
-
-    def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
-        return jnp.where(batch["mask"], distillation_loss(ours, theirs, temperature), 0)
-
-    def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
-        heard = lambda i: Sound(decode(columns[self.audio][i], self.features.rate), self.features.rate)
-        return class_artifacts(outputs["logits"], batch["label"], self.labels.names, heard)
+    def given(self, columns: Columns, batch: Batch) -> Callable[[int], Given]:
+        return lambda i: Sound(decode(columns[self.audio][i], self.features.rate), self.features.rate)

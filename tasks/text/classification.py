@@ -1,11 +1,10 @@
 """Text classification: one of several classes for each text."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -13,18 +12,17 @@ from suite.codecs.text import TextClasses
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
-from suite.contracts.task import Task
 from suite.data.preprocessing.columns import origin, require, without_empty_texts
 from suite.data.preprocessing.labels import Labels
 from suite.data.preprocessing.text import SentencePiece, token_dropout
 from suite.data.preprocessing.tokenizers import Tokenizer
-from suite.evaluation.artifacts import Artifact, class_artifacts
-from suite.evaluation.losses import classification_loss, cross_entropy, distillation_loss
-from suite.evaluation.metrics.classification import classification_scores
+from suite.evaluation.artifacts import Given
+from suite.evaluation.classification import Classification
+from suite.evaluation.losses import classification_loss, cross_entropy
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextClassification(Task):
+class TextClassification(Classification):
     """Texts are cleaned, cut into pieces and padded to the length of their bucket."""
 
     primary: ClassVar[str] = "text"
@@ -67,20 +65,13 @@ class TextClassification(Task):
             encoded["label"] = self.labels.encode(columns[self.label])
         return encoded
 
+    def logits(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:
+        return model(batch["tokens"], batch["tokens_mask"], rngs=rngs)
+
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
-        logits = model(batch["tokens"], batch["tokens_mask"], rngs=rngs)
+        logits = self.logits(model, batch, rngs)
         losses = cross_entropy(logits, batch["label"], self.label_smoothing)
         return classification_loss(logits, losses, batch)
 
-    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
-        return {"logits": model(batch["tokens"], batch["tokens_mask"])}
-
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
-        return classification_scores(outputs, batch)
-
-    def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
-        return jnp.where(batch["mask"], distillation_loss(ours, theirs, temperature), 0)
-
-    def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
-        texts = columns[self.text]
-        return class_artifacts(outputs["logits"], batch["label"], self.labels.names, lambda i: str(texts[i]))
+    def given(self, columns: Columns, batch: Batch) -> Callable[[int], Given]:
+        return lambda i: str(columns[self.text][i])

@@ -1,6 +1,6 @@
 """Image classification: one of several classes for each image."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -13,17 +13,16 @@ from suite.codecs.image import ImageClasses
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
-from suite.contracts.task import Task
 from suite.data.preprocessing.columns import origin, require, without_broken_images
 from suite.data.preprocessing.image import Augmentation, Mixup, PixelStatistics
 from suite.data.preprocessing.labels import Labels
-from suite.evaluation.artifacts import Artifact, Image, class_artifacts
-from suite.evaluation.losses import classification_loss, cross_entropy, distillation_loss
-from suite.evaluation.metrics.classification import classification_scores
+from suite.evaluation.artifacts import Given, Image
+from suite.evaluation.classification import Classification
+from suite.evaluation.losses import classification_loss, cross_entropy
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageClassification(Task):
+class ImageClassification(Classification):
     """Images stay uint8 until they are on the device; ``loss`` and ``predict`` normalise them there, jitted."""
 
     primary: ClassVar[str] = "image"
@@ -73,23 +72,16 @@ class ImageClassification(Task):
         scale = 1 / (255 * self.statistics.std)
         return images.astype(jnp.float32) * scale - self.statistics.mean / self.statistics.std
 
+    def logits(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:
+        return model(self.normalise(batch["image"]), rows=batch["mask"], rngs=rngs)
+
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
-        logits = model(self.normalise(batch["image"]), rows=batch["mask"], rngs=rngs)
+        logits = self.logits(model, batch, rngs)
         losses = cross_entropy(logits, batch["label"], self.label_smoothing)
         if "other_label" in batch:
             other = cross_entropy(logits, batch["other_label"], self.label_smoothing)
             losses = batch["weight"] * losses + (1 - batch["weight"]) * other
         return classification_loss(logits, losses, batch)
 
-    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
-        return {"logits": model(self.normalise(batch["image"]))}
-
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
-        return classification_scores(outputs, batch)
-
-    def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
-        return jnp.where(batch["mask"], distillation_loss(ours, theirs, temperature), 0)
-
-    def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
-        images = batch["image"]
-        return class_artifacts(outputs["logits"], batch["label"], self.labels.names, lambda i: Image(images[i].copy()))
+    def given(self, columns: Columns, batch: Batch) -> Callable[[int], Given]:
+        return lambda i: Image(batch["image"][i].copy())

@@ -12,7 +12,8 @@ from suite.codecs.audio import AudioClasses
 from suite.codecs.image import ImageClasses
 from suite.codecs.table import CHOICES, Clicks
 from suite.codecs.text import Continuations, TextClasses, Translations
-from suite.contracts.kinds import LISTED, answer_schema
+from suite.contracts.kinds import answer_schema
+from suite.contracts.schemas import LISTED
 from suite.data import recordings
 from suite.data.preprocessing.characters import Characters
 from suite.data.preprocessing.image import PixelStatistics

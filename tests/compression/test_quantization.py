@@ -86,8 +86,8 @@ def floats():
     """Family -> (graph and variables, answers) of the float model."""
     made = {}
     for name, (config, inputs) in FAMILIES.items():
-        graph, params, rest = pretrained.abstract(config)
-        split = graph, map_paths(drawn, params), map_paths(drawn, rest)
+        graph, params, model_state = pretrained.abstract(config)
+        split = graph, map_paths(drawn, params), map_paths(drawn, model_state)
         made[name] = split, answers(nnx.merge(*split), inputs)
     return made
 

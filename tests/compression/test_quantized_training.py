@@ -41,20 +41,20 @@ def test_training_for_it_closes_the_gap():
     Its inputs depend on one another, as those of layers do: errors of weights can make up for one another.
     """
     float_model = dnn.Config(inputs=64, hidden=(128,), outputs=16).build(rngs=nnx.Rngs(0))
-    graph, params, rest = nnx.split(float_model, nnx.Param, ...)
+    graph, params, model_state = nnx.split(float_model, nnx.Param, ...)
     x = jax.random.normal(jax.random.key(1), (512, 8)) @ jax.random.normal(jax.random.key(2), (8, 64)) * 8**-0.5
     answers = float_model(x)
     made = lambda **settings: quantize.attach(
-        nnx.merge(graph, params, rest), Compression(quantize="int4", **settings), quantize_weights.rounded
+        nnx.merge(graph, params, model_state), Compression(quantize="int4", **settings), quantize_weights.rounded
     )
     error = jax.jit(lambda model: jnp.mean((model(x) - answers) ** 2))
     lost = float(error(made()))
-    aware, params, rest = nnx.split(made(aware=True), nnx.Param, ...)
+    aware, params, model_state = nnx.split(made(aware=True), nnx.Param, ...)
     adam = optax.adam(optax.cosine_decay_schedule(1e-3, 300))
 
     @jax.jit
     def step(params, state):
-        grads = jax.grad(lambda params: error(nnx.merge(aware, params, rest)))(params)
+        grads = jax.grad(lambda params: error(nnx.merge(aware, params, model_state)))(params)
         updates, state = adam.update(grads, state)
         return optax.apply_updates(params, updates), state
 

@@ -13,10 +13,11 @@ from suite.errors import InputError
 from suite.experiment.compression import Sparsity
 from suite.experiment.sections import Optim, replace
 from suite.models import deepfm, transformer
+from suite.training.assemble import assemble
 from suite.training.checkpoint import Checkpoints
 from suite.training.optim.optimizer import build
 from suite.training.optim.sparsity import Masked, living, masked, pruned_paths, settled
-from suite.training.trainer import _fields, assemble
+from suite.training.state import to_stored
 from suite.tree import paths
 from tests import toy
 from tests.training.test_interruption import Spoilt
@@ -253,7 +254,7 @@ def stored(run):
     """The last state that was saved."""
     program = assemble(run.experiment, 40)
     with Checkpoints(run.folder / "checkpoints", writing=False) as checkpoints:
-        return checkpoints.restore(checkpoints.latest, _fields(program.abstract))
+        return checkpoints.restore(checkpoints.latest, to_stored(program.abstract))
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,7 @@ def inputs(name):
 
 def built(config, seed=0):
     """(graph, params, rest), all of it drawn, so that no bias and no running mean is zero."""
-    graph, params, rest = nnx.split(abstract(config), nnx.Param, ...)
+    graph, params, model_state = nnx.split(abstract(config), nnx.Param, ...)
     rng = np.random.default_rng(seed)
     positive = lambda path: path.endswith(("variance", "scale", "gain"))
 
@@ -76,7 +76,7 @@ def built(config, seed=0):
         values = rng.standard_normal(leaf.shape) / np.sqrt(max(leaf.shape[-2:-1], default=1))
         return jnp.asarray(1 + 0.2 * np.abs(values) if positive(path) else values, leaf.dtype)
 
-    return graph, *(map_paths(drawn, nnx.to_pure_dict(part)) for part in (params, rest))
+    return graph, *(map_paths(drawn, nnx.to_pure_dict(part)) for part in (params, model_state))
 
 
 def abstract(config):
@@ -84,8 +84,10 @@ def abstract(config):
     return nnx.eval_shape(lambda: config.build(rngs=nnx.Rngs(0)))
 
 
-def answer(graph, params, rest, name):
-    made = jax.jit(lambda params, rest: nnx.merge(graph, params, rest)(*inputs(name)))(params, rest)
+def answer(graph, params, model_state, name):
+    made = jax.jit(lambda params, model_state: nnx.merge(graph, params, model_state)(*inputs(name)))(
+        params, model_state
+    )
     return made[0] if isinstance(made, tuple) else made
 
 
@@ -96,11 +98,11 @@ def kinds(config):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_smaller_model_is_the_whole_with_its_units_at_zero(name):
     config = FAMILIES[name]
-    graph, params, rest = built(config)
-    found = structured.find(config, params, rest, kinds(config))
+    graph, params, model_state = built(config)
+    found = structured.find(config, params, model_state, kinds(config))
     rng = np.random.default_rng(1)
     scores = [rng.random(layer.count) for layer in found]
-    made = structured.without(config, params, rest, found, scores, 0.5)
+    made = structured.without(config, params, model_state, found, scores, 0.5)
     assert {layer.units.kind for layer in found} == set(kinds(config))
     zeroed = dict(paths(params))
     for layer, score in zip(found, scores, strict=True):
@@ -113,9 +115,9 @@ def test_the_smaller_model_is_the_whole_with_its_units_at_zero(name):
             whole.reshape(layer.count, each, *whole.shape[1:])[gone] = 0
             zeroed[path] = jnp.asarray(np.moveaxis(whole, 0, axis))
     smaller = nnx.split(abstract(made.config), nnx.Param, ...)[0]
-    before, after = answer(graph, nest(zeroed), rest, name), answer(smaller, made.params, made.rest, name)
+    before, after = answer(graph, nest(zeroed), model_state, name), answer(smaller, made.params, made.model_state, name)
     np.testing.assert_allclose(after, before, atol=1e-5 * max(1, float(jnp.abs(before).max())))
-    whole, half = ({**paths(params), **paths(rest)}, {**paths(made.params), **paths(made.rest)})
+    whole, half = ({**paths(params), **paths(model_state)}, {**paths(made.params), **paths(made.model_state)})
     for path, axis in {each for layer in found for each in (*layer.made, *layer.used)}:
         assert 2 * half[path].shape[axis] == whole[path].shape[axis]
 
@@ -164,34 +166,36 @@ class Classes:
 def test_taylor_finds_the_units_that_the_loss_depends_on():
     """Units 0 to 3 are the largest and raise both classes alike; 4 to 7 tell them apart."""
     config = dnn.Config(inputs=4, hidden=(8,), outputs=2)
-    graph, params, rest = built(config)
+    graph, params, model_state = built(config)
     sign = np.array([1, -1, 1, -1])
     head = np.concatenate([np.full((4, 2), 5.0), 0.5 * np.stack([sign, -sign], 1)])
     params["layers"][1]["kernel"] = jnp.asarray(head, jnp.float32)
-    (layer,) = found = structured.find(config, params, rest)
-    (scores,) = structured.taylor(found, graph, params, rest, Classes(), batches(4))
+    (layer,) = found = structured.find(config, params, model_state)
+    (scores,) = structured.taylor(found, graph, params, model_state, Classes(), batches(4))
     assert set(np.argsort(-scores)[:4]) == {4, 5, 6, 7} and scores[4:].min() > 100 * scores[:4].max()
     (sizes,) = structured.magnitude(found, params)
     assert set(np.argsort(-sizes)[:4]) == {0, 1, 2, 3}
     kernel, used = (np.asarray(params["layers"][i]["kernel"], np.float64) for i in (0, 1))
     made = np.sqrt((kernel**2).sum(0) + np.asarray(params["layers"][0]["bias"]) ** 2)
     np.testing.assert_allclose(sizes, made * np.sqrt((used**2).sum(1)), rtol=1e-5)
-    smaller = structured.without(config, params, rest, found, [scores], 0.5)
+    smaller = structured.without(config, params, model_state, found, [scores], 0.5)
     assert list(smaller.kept[layer.name]) == [4, 5, 6, 7] and smaller.config.hidden == (4,)
 
 
 def test_taylor_is_the_change_of_the_loss_to_first_order():
     """The sum over batches of the derivative by a factor on each unit."""
     config = dnn.Config(inputs=4, hidden=(16,), outputs=2)
-    graph, params, rest = built(config)
-    (scores,) = structured.taylor(structured.find(config, params, rest), graph, params, rest, Classes(), batches(3))
+    graph, params, model_state = built(config)
+    (scores,) = structured.taylor(
+        structured.find(config, params, model_state), graph, params, model_state, Classes(), batches(3)
+    )
 
     def loss(factor, batch):
         scaled = {
             0: params["layers"][0],
             1: {**params["layers"][1], "kernel": params["layers"][1]["kernel"] * factor[:, None]},
         }
-        return Classes().loss(nnx.merge(graph, {"layers": scaled}, rest), batch, None)[0]
+        return Classes().loss(nnx.merge(graph, {"layers": scaled}, model_state), batch, None)[0]
 
     expected = sum(np.abs(jax.grad(loss)(jnp.ones(16), batch)) for batch in batches(3))
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-7)
@@ -199,11 +203,11 @@ def test_taylor_is_the_change_of_the_loss_to_first_order():
 
 def test_heads_stay_unless_they_are_named():
     config = FAMILIES["decoder shared keys"]
-    _, params, rest = built(config)
-    assert {layer.units.kind for layer in structured.find(config, params, rest)} == {"feed_forward"}
-    found = structured.find(config, params, rest, ("heads",))
+    _, params, model_state = built(config)
+    assert {layer.units.kind for layer in structured.find(config, params, model_state)} == {"feed_forward"}
+    found = structured.find(config, params, model_state, ("heads",))
     assert [layer.count for layer in found] == [2]  # a key and the two queries that share it
-    made = structured.without(config, params, rest, found, structured.magnitude(found, params), 0.5)
+    made = structured.without(config, params, model_state, found, structured.magnitude(found, params), 0.5)
     assert (made.config.heads, made.config.kv_heads, made.config.head_width, made.config.feed_forward) == (2, 1, 6, 32)
 
 
@@ -215,15 +219,15 @@ def refused(call, *lines):
 
 def test_what_is_refused():
     config = FAMILIES["transformer"]
-    _, params, rest = built(config)
+    _, params, model_state = built(config)
     refused(
-        lambda: structured.find(config, params, rest, ("head",)),
+        lambda: structured.find(config, params, model_state, ("head",)),
         'field compression.prune.units: "head" is no kind of units of this model.',
         "  found: feed_forward, heads",
         "  try:   --units heads",
     )
     refused(
-        lambda: structured.narrowed(config, structured.find(config, params, rest), 0.1),
+        lambda: structured.narrowed(config, structured.find(config, params, model_state), 0.1),
         "flag --prune: 0.1 takes out no unit.",
         "  found: 32 feed_forward",
         "  try:   --prune 0.5",

@@ -152,7 +152,7 @@ def test_lengths_that_were_not_written_to_their_end_are_found_again(tmp_path, mo
     with pytest.raises(KeyboardInterrupt):
         ragged_lengths(task, task.source("train"), cache)
     monkeypatch.setattr(np, "save", whole)
-    lengths = ragged_lengths(task, task.source("train"), cache)
+    lengths = ragged_lengths(task, task.source("train"), cache)[""]
     np.testing.assert_array_equal(lengths, np.load(cache))
     np.testing.assert_array_equal(lengths, [len(row) for row in task.source("train").rows])
 

@@ -14,10 +14,10 @@ import numpy as np
 import suite
 from suite.data.pipeline.dispatches import Encoder, dispatches, make_plan, to_device
 from suite.parallel.batch_shards import placer
+from suite.training.assemble import assemble
 from suite.training.preprocessors import prepare
-from suite.training.trainer import assemble
 from suite.tree import paths
-from tests.families import small
+from tests import families, pairs
 
 STEPS = 20
 LAYOUTS = {
@@ -31,9 +31,10 @@ LAYOUTS = {
 
 def main(family: str, *layouts: str) -> None:
     assert jax.device_count() == 8
-    source = small(family).task.source("train")
+    recipe = pairs.experiment() if family == "parts" else families.small(family)
+    source = recipe.task.source("train")
     with tempfile.TemporaryDirectory() as folder:
-        experiment = prepare(small(family), Path(folder), source)
+        experiment = prepare(recipe, Path(folder), source)
         plan = make_plan(
             experiment.task, source, experiment.train.batch_size, seed=0, buckets=experiment.pipeline.buckets
         )
@@ -49,7 +50,10 @@ def trained(experiment, items, begun, layout):
     for _, batch in to_device(iter(items), placer(program.mesh, leading=1)):
         state, tallies = program.step(state, batch)
         losses.append(float(tallies["loss"].total / tallies["loss"].count))
-    return {"losses": losses, "rest": {path: np.asarray(leaf).tolist() for path, leaf in paths(state.rest).items()}}
+    return {
+        "losses": losses,
+        "rest": {path: np.asarray(leaf).tolist() for path, leaf in paths(state.model_state).items()},
+    }
 
 
 def initial(experiment):

@@ -22,8 +22,9 @@ from suite.data.pipeline.dispatches import Encoder, make_plan
 from suite.errors import InputError, RunError
 from suite.experiment.sections import Parallel
 from suite.parallel.rendezvous import Place, find_place, muster
+from suite.training.assemble import assemble
 from suite.training.checkpoint import Checkpoints
-from suite.training.trainer import assemble, restore
+from suite.training.restore import restore
 from tests import toy
 from tests.conftest import ROOT
 
@@ -177,7 +178,8 @@ import dataclasses, jax, numpy as np, suite
 from pathlib import Path
 from suite.training.checkpoint import Checkpoints
 from suite.experiment.sections import Parallel
-from suite.training.trainer import assemble, restore
+from suite.training.assemble import assemble
+from suite.training.restore import restore
 from tests import toy
 experiment = dataclasses.replace(toy.experiment(steps=20, eval_every=20), parallel=Parallel(data=1, fsdp=8))
 suite.train(experiment, Path({str(tmp_path)!r}) / "run")

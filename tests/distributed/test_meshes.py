@@ -40,11 +40,11 @@ QUICK = {"audio": ("mixed", "pmap")}  # the slowest to compile; mixed has the pa
 
 @pytest.mark.parametrize(
     "family, layouts",
-    [(family, QUICK.get(family, LAYOUTS)) for family in FAMILIES]
+    [(family, QUICK.get(family, LAYOUTS)) for family in (*FAMILIES, "parts")]
     + [pytest.param(family, LAYOUTS, marks=pytest.mark.slow) for family in QUICK],
 )
 def test_twenty_steps_are_the_same_on_any_mesh(family, layouts):
-    """Dropout is on. Statistics of the batch (ResNet, Conformer) end up equal too."""
+    """Dropout is on. Statistics of the batch (ResNet, Conformer) end up equal too. Of several parts each is split."""
     need_data(family)
     found = run("tests.distributed.mesh_child", family, "one", *layouts)
     one = found.pop("one")
@@ -113,7 +113,7 @@ def test_rows_of_a_split_table_are_found_where_they_are(child):
     ],
 )
 def test_a_mesh_that_cannot_be_is_refused(changes, field, found, tmp_path):
-    named = {("train__" if name == "accumulate" else "parallel__") + name: value for name, value in changes.items()}
+    named = {("gradient__" if name == "accumulate" else "parallel__") + name: value for name, value in changes.items()}
     with pytest.raises(InputError, match=found) as error:
         suite.train(small("transformer", **named), tmp_path / "run")
     assert str(error.value).startswith(f"field {field}") and "try:" in str(error.value)

@@ -65,8 +65,8 @@ def test_matrices_that_are_always_rounded_are_rounded_once(tmp_path):
 
 def test_low_rank_additions_are_folded(tmp_path):
     run = untrained(adapted(tmp_path), tmp_path / "run")
-    params, rest = run.variables
-    run.__dict__["_weights"] = (lora.with_additions(params, jax.tree.map(lambda x: x + 0.3, params)), rest)
+    params, model_state = run.variables
+    run.__dict__["_weights"] = (lora.with_additions(params, jax.tree.map(lambda x: x + 0.3, params)), model_state)
     bundle = suite.export(run, tmp_path / "bundle")
     assert bundle.weights and not any("addition" in name for name in bundle.weights)
     assert json.loads((bundle.folder / "experiment.json").read_text())["finetune"]["kind"] == "full"

@@ -30,10 +30,21 @@ NARROW = "--xla_cpu_max_isa=AVX2"
 def asked(names: list[str]) -> dict[str, Any]:
     """`observed` of each name, in a process whose settings decide the bits."""
     flags = f"{FLAGS} {NARROW}" if platform.machine() == "x86_64" else FLAGS
-    settings = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "SUITE_ONEDNN": "off",
-                "PYTHONPATH": str(HERE.parent.parent), "JAX_TRACEBACK_IN_LOCATIONS_LIMIT": "0"}  # fmt: skip
-    done = subprocess.run([sys.executable, "-m", "tests.legacy.asking", *names], cwd=HERE.parent.parent,
-                          env={**os.environ, **settings}, capture_output=True, text=True, check=False)  # fmt: skip
+    settings = {
+        "XLA_FLAGS": flags,
+        "JAX_PLATFORMS": "cpu",
+        "SUITE_ONEDNN": "off",
+        "PYTHONPATH": str(HERE.parent.parent),
+        "JAX_TRACEBACK_IN_LOCATIONS_LIMIT": "0",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.legacy.asking", *names],
+        cwd=HERE.parent.parent,
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise RuntimeError(done.stderr)
     return dict(zip(names, map(json.loads, done.stdout.splitlines()[-len(names) :]), strict=True))
@@ -101,8 +112,10 @@ def _said(opened: Any, given: dict[str, list[Any]]) -> dict[str, Any]:
     """Answers, which round what they show, and outputs, which don't."""
     length = opened.lengths[-1] if opened.lengths else 0
     outputs = opened.outputs(opened.codec.encode(given), length)
-    return {"answers": opened.predict(given), "outputs": {name: _written(np.asarray(outputs[name]))
-                                                          for name in sorted(outputs)}}  # fmt: skip
+    return {
+        "answers": opened.predict(given),
+        "outputs": {name: _written(np.asarray(outputs[name])) for name in sorted(outputs)},
+    }
 
 
 def _written(array: np.ndarray) -> Any:

@@ -60,8 +60,11 @@ def speech(folder: Path) -> None:
         said = f"{_choice(draw, SAID)} {_choice(draw, SAID)}"
         pitches = [100 + 30 * (ord(letter) % 29) for letter in said]
         length = 120 + int(draw.random() * 60)
-        samples = [0.4 * math.sin(2 * math.pi * pitch * t / RATE) + 0.1 * draw.random() - 0.05
-                   for pitch in pitches for t in range(length)]  # fmt: skip
+        samples = [
+            0.4 * math.sin(2 * math.pi * pitch * t / RATE) + 0.1 * draw.random() - 0.05
+            for pitch in pitches
+            for t in range(length)
+        ]
         with wave.open(str(folder / "speech" / f"{i}.wav"), "wb") as file:
             file.setparams((1, 2, RATE, 0, "NONE", ""))
             file.writeframes(np.array([round(2000 * sample) for sample in samples], "<i2").tobytes())

@@ -33,28 +33,69 @@ import suite
 from tests.legacy import asking, data
 
 STOP, STEPS = 4, 8
-COMMON = {"train.steps": STEPS, "train.eval_every": STOP, "train.batch_size": 8, "train.eval_batch_size": 8,
-          "train.log_every": 2, "optim.warmup_steps": 2, "train.steps_per_dispatch": 1, "train.patience": 0,
-          "train.best": "", "train.ema": 0.0, "checkpoint.keep": 1, "precision.compute": "float32"}  # fmt: skip
+COMMON = {
+    "train.steps": STEPS,
+    "train.eval_every": STOP,
+    "train.batch_size": 8,
+    "train.eval_batch_size": 8,
+    "train.log_every": 2,
+    "optim.warmup_steps": 2,
+    "train.steps_per_dispatch": 1,
+    "train.patience": 0,
+    "train.best": "",
+    "train.ema": 0.0,
+    "checkpoint.keep": 1,
+    "precision.compute": "float32",
+}
 FEATURES = {"sample_rate": data.RATE, "window": 50, "hop": 20, "fft": 64, "bins": 8}
 RECIPES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
-    "texts": ("text.classify", {"layers": 1, "width": 8, "heads": 2, "feed_forward": 8, "max_length": 16}, {
-        "task.data.path": "texts.csv", "task.data.split": "split", "task.tokenizer.file": "own.model",
-        "task.max_length": 16, "pipeline.buckets": (16,), "train.ema": 0.9}),
-    "images": ("vision.classify", {"stem_width": 4, "stem_stride": 1, "blocks": (1, 1), "widths": (4, 6)}, {
-        "task.data.path": "images", "task.statistics.size": (data.SIDE, data.SIDE), "train.best": "accuracy"}),
-    "speech": ("speech.recognize", {
-        "layers": 1, "width": 8, "heads": 2, "kernel": 3, "feed_forward": 8, "subsampling": 2}, {
-        "task.data.path": "speech/manifest.jsonl", "task.max_seconds": 1.0, "task.max_text": 8,
-        "pipeline.buckets": (2000,),
-        **{f"task.features.front_end.{name}": value for name, value in FEATURES.items()}}),
-    "clicks": ("recommendation.click", {"width": 2, "hidden": (4,)}, {
-        "task.data.path": "clicks.csv", "task.data.split": "split"}),
-    "running": ("text.shakespeare_gpt", {
-        "layers": 1, "width": 8, "heads": 2, "feed_forward": 8, "max_length": 24}, {
-        "task.data.path": "running.txt", "task.data.test": 0.1, "task.decoding.tokens": 8, "task.context": 24,
-        "task.overlap": 2, "pipeline.buckets": (25,), "goal": None}),
-}  # fmt: skip
+    "texts": (
+        "text.classify",
+        {"layers": 1, "width": 8, "heads": 2, "feed_forward": 8, "max_length": 16},
+        {
+            "task.data.path": "texts.csv",
+            "task.data.split": "split",
+            "task.tokenizer.file": "own.model",
+            "task.max_length": 16,
+            "pipeline.buckets": (16,),
+            "train.ema": 0.9,
+        },
+    ),
+    "images": (
+        "vision.classify",
+        {"stem_width": 4, "stem_stride": 1, "blocks": (1, 1), "widths": (4, 6)},
+        {"task.data.path": "images", "task.statistics.size": (data.SIDE, data.SIDE), "train.best": "accuracy"},
+    ),
+    "speech": (
+        "speech.recognize",
+        {"layers": 1, "width": 8, "heads": 2, "kernel": 3, "feed_forward": 8, "subsampling": 2},
+        {
+            "task.data.path": "speech/manifest.jsonl",
+            "task.max_seconds": 1.0,
+            "task.max_text": 8,
+            "pipeline.buckets": (2000,),
+            **{f"task.features.front_end.{name}": value for name, value in FEATURES.items()},
+        },
+    ),
+    "clicks": (
+        "recommendation.click",
+        {"width": 2, "hidden": (4,)},
+        {"task.data.path": "clicks.csv", "task.data.split": "split"},
+    ),
+    "running": (
+        "text.shakespeare_gpt",
+        {"layers": 1, "width": 8, "heads": 2, "feed_forward": 8, "max_length": 24},
+        {
+            "task.data.path": "running.txt",
+            "task.data.test": 0.1,
+            "task.decoding.tokens": 8,
+            "task.context": 24,
+            "task.overlap": 2,
+            "pipeline.buckets": (25,),
+            "goal": None,
+        },
+    ),
+}
 """Recipe, what is smaller in its model, and other changes, by the name of the folder and of what `data` writes."""
 
 PLAIN: dict[str, dict[str, list[Any]]] = {
@@ -88,9 +129,17 @@ def tokenizer(path: Path) -> None:
         said = [row["text"] for row in csv.DictReader(file)]
     with open(path, "wb") as made:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(said), model_writer=made, vocab_size=40, hard_vocab_limit=False,
-            normalization_rule_name="identity", pad_id=0, unk_id=1, bos_id=2, eos_id=3, minloglevel=2,
-        )  # fmt: skip
+            sentence_iterator=iter(said),
+            model_writer=made,
+            vocab_size=40,
+            hard_vocab_limit=False,
+            normalization_rule_name="identity",
+            pad_id=0,
+            unk_id=1,
+            bos_id=2,
+            eos_id=3,
+            minloglevel=2,
+        )
 
 
 def write(name: str) -> dict[str, list[Any]]:

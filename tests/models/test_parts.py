@@ -384,7 +384,12 @@ def test_layers_of_parts_are_counted_from_their_heads():
 
 
 def test_units_are_taken_out_of_every_part(runs, tmp_path):
-    run = suite.compress(runs[0], suite.Prune(0.5), tmp_path / "small")
+    method = suite.Prune(0.5)
+    assert refusal(suite.compress, runs[0], method, tmp_path / "taught").endswith(
+        "try:   --distill.logits 0, to train without a teacher"
+    )
+    alone = suite.replace(method.start(runs[0]), {"compression.distill.logits": 0.0, "train.steps": 1})
+    run = suite.compress(runs[0], method, tmp_path / "small", experiment=alone)
     assert [part.feed_forward for part in run.experiment.model.parts.values()] == [16, 16]
     assert len(run.predict({"question": ["a"], "answer": ["a"]})) == 1
 

@@ -13,8 +13,8 @@ from suite.data.pipeline.dispatches import Encoder, make_plan
 from suite.experiment import recipes, sections
 from suite.parallel import sharding
 from suite.runs import verbs
+from suite.training.assemble import assemble
 from suite.training.preprocessors import prepare
-from suite.training.trainer import assemble
 
 folder, recipe = Path(sys.argv[1]), recipes.load(sys.argv[2])
 by_fsdp = {}

@@ -86,7 +86,7 @@ PLAN = {"flops": 1e12, "bytes": 1e9, "memory": MEMORY, "devices": 1}
 
 def test_advice_for_activations():
     lines = advice(PLAN, HARDWARE["t4"], batch_size=256)
-    assert any("--train.accumulate 4" in line for line in lines)
+    assert any("--gradient.accumulate 4" in line for line in lines)
     assert any("--train.batch_size 64" in line for line in lines)
     assert any("--devices t4-4 --parallel.data 4" in line for line in lines)
     assert advice(PLAN, HARDWARE["h100"], batch_size=256) == []
@@ -100,7 +100,7 @@ def test_advice_keeps_to_the_mesh():
     assert not any("accumulate" in line for line in lines)
     assert any("--train.batch_size 32" in line for line in lines)
     assert any("--parallel.tensor 2" in line for line in lines)
-    assert any("--train.accumulate 4" in line for line in advice(PLAN, HARDWARE["t4"], batch_size=128, mesh=mesh))
+    assert any("--gradient.accumulate 4" in line for line in advice(PLAN, HARDWARE["t4"], batch_size=128, mesh=mesh))
 
 
 def test_advice_for_parameters():

@@ -24,9 +24,9 @@ from suite.errors import InputError, Interrupted, RunError
 from suite.evaluation.losses import cross_entropy, masked_mean, tally
 from suite.experiment.sections import replace
 from suite.training import integrity
+from suite.training.assemble import assemble
 from suite.training.checkpoint import Checkpoints, Progress
 from suite.training.preemption import Interruption
-from suite.training.trainer import assemble
 from tests import toy
 from tests.conftest import ROOT
 from tests.training.interruption_child import experiment as long_experiment

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import suite
+from suite.training.assemble import assemble
 from suite.training.checkpoint import Checkpoints
-from suite.training.trainer import assemble, restore
+from suite.training.restore import restore
 from tests.conftest import ROOT
 from tests.training.resume_child import experiment
 

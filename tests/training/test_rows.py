@@ -1,6 +1,5 @@
 """Row-sparse tables: the same as dense Adam where every row is touched, exact where rows repeat, still elsewhere."""
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -16,9 +15,10 @@ from suite.errors import InputError
 from suite.experiment.sections import Experiment, Optim, Train
 from suite.models import deepfm
 from suite.tasks.recommendation.click import ClickPrediction
+from suite.training.assemble import assemble
 from suite.training.checkpoint import Checkpoints
 from suite.training.optim import schedules, sparse_embeddings
-from suite.training.trainer import assemble
+from suite.training.state import from_stored, to_stored
 from tests.conftest import ROOT
 
 N, D, B, S = 12, 3, 4, 5
@@ -203,21 +203,21 @@ def test_a_step_copies_no_table(steps):
 def test_state_survives_a_checkpoint(tmp_path):
     program = assemble(experiment(), 9)
     state, _ = program.step(program.init(), batch())
-    fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    fields = to_stored(state)
     from suite.training.checkpoint import Progress
 
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, fields, Progress(next_batch=1))
     with Checkpoints(tmp_path) as checkpoints:
-        abstract = {field.name: getattr(program.abstract, field.name) for field in dataclasses.fields(state)}
+        abstract = to_stored(program.abstract)
         restored = checkpoints.restore(1, abstract)
-    again, _ = program.step(type(state)(**restored), batch(1))
+    again, _ = program.step(from_stored(restored), batch(1))
     straight, _ = program.step(state, batch(1))
     for name, leaf in leaves(again).items():
         np.testing.assert_array_equal(leaf, leaves(straight)[name])
 
 
-@pytest.mark.parametrize(("field", "value"), [("train.ema", 0.9), ("train.accumulate", 2)])
+@pytest.mark.parametrize(("field", "value"), [("train.ema", 0.9), ("gradient.accumulate", 2)])
 def test_what_costs_the_whole_table_is_refused(field, value):
     with pytest.raises(InputError, match=f"field {field}: is .*updated by rows") as error:
         assemble(experiment(**{field.replace(".", "__"): value}), 9)

@@ -16,10 +16,11 @@ from suite.errors import InputError, RunError
 from suite.experiment import recipes
 from suite.experiment.sections import Optim, replace
 from suite.runtime.compilation import enable_cache
+from suite.training.assemble import assemble
 from suite.training.checkpoint import Checkpoints
 from suite.training.evaluator import best_metrics
 from suite.training.preprocessors import prepare
-from suite.training.trainer import _fields, assemble
+from suite.training.state import to_stored
 from suite.tree import paths
 from tests import toy
 
@@ -64,12 +65,12 @@ def run(tmp_path_factory):
 
 def test_accumulation_changes_nothing():
     """An epoch and a step, so that its short last batch is among them, of which some micro-batches are empty."""
-    one, four = (trained(changed(train__accumulate=n, model__dropout=0.0), 14) for n in (1, 4))
+    one, four = (trained(changed(gradient__accumulate=n, model__dropout=0.0), 14) for n in (1, 4))
     assert largest_difference(one.params, four.params) < 1e-6
 
 
 def test_dropout_differs_between_micro_batches():
-    one, four = (trained(changed(train__accumulate=n, model__dropout=0.5), 5) for n in (1, 4))
+    one, four = (trained(changed(gradient__accumulate=n, model__dropout=0.5), 5) for n in (1, 4))
     assert largest_difference(one.params, four.params) > 1e-5
 
 
@@ -92,7 +93,8 @@ def test_the_state_is_donated_and_each_shape_compiles_once():
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, {"train__accumulate": 2, "train__on_nan": "skip"}, {"optim__frozen": ("hidden",), "train__ema": 0.0}]
+    "fields",
+    [{}, {"gradient__accumulate": 2, "train__on_nan": "skip"}, {"optim__frozen": ("hidden",), "train__ema": 0.0}],
 )
 def test_a_step_in_halves_is_the_same_and_the_second_compiles_once(fields):
     experiment = changed(**fields)
@@ -209,7 +211,7 @@ def test_the_best_checkpoint_is_served_with_averaged_parameters(tmp_path):
     assert made.evaluate("validation").metrics["validation/accuracy"] == scores[best]
     program = assemble(made.experiment, 120)
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        stored = checkpoints.restore(best, _fields(program.abstract))
+        stored = checkpoints.restore(best, to_stored(program.abstract))
     assert largest_difference(stored["ema"], made._weights[0]) == 0
     assert largest_difference(stored["params"], stored["ema"]) > 0
     assert made.metrics["train/best_step"] == progress_of(folder).best_step == best

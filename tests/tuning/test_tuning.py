@@ -354,7 +354,7 @@ def test_a_trial_that_fails_is_one_of_many(tmp_path, capsys):
     """Among these values are rates that end in numbers that are none, what is refused, and what no memory holds."""
     among = (
         Choice(field="optim.learning_rate", among=(1e-2, 1e30)),
-        Choice(field="train.accumulate", among=(1, 3)),
+        Choice(field="gradient.accumulate", among=(1, 3)),
         Choice(field="train.batch_size", among=(16, 3 * 10**12)),
     )
     made = small(search=Search(space=among, pruner="none"), goal__budget=Budget(trials=5))
@@ -380,7 +380,7 @@ def test_the_same_values_are_trained_once(tmp_path, capsys):
 
 
 def test_values_that_are_always_refused(tmp_path):
-    among = (Range(field="train.accumulate", low=17, high=10**6, whole=True),)
+    among = (Range(field="gradient.accumulate", low=17, high=10**6, whole=True),)
     with pytest.raises(RunError) as error:
         suite.tune(small(search=Search(space=among), goal__budget=Budget(trials=9)), tmp_path / "search")
     assert str(error.value).startswith("the values of 5 trials in a row were refused, the last with:\n")
@@ -437,7 +437,7 @@ def refusal(made, folder, **named):
 
 def test_a_recipe_whose_own_values_are_refused(tmp_path):
     """And the corrected one may take the same folder."""
-    assert refusal(small(train__accumulate=3), tmp_path / "search").startswith("field train.batch_size: ")
+    assert refusal(small(gradient__accumulate=3), tmp_path / "search").startswith("field train.batch_size: ")
     assert not (tmp_path / "search").exists()
     assert refusal(small(goal__metric="auc"), tmp_path / "search") == (
         'field goal.metric: "auc" is no metric of this task.\n  found: accuracy, loss'

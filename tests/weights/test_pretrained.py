@@ -125,7 +125,7 @@ def test_changes_of_the_config(folder):
 
 def test_fill_keeps_places_and_frees_what_it_replaces(folder):
     config, model = pretrained.load(folder)
-    params, rest = variables(config)
+    params, model_state = variables(config)
     mesh = make_mesh(Parallel())
     where = NamedSharding(mesh, P())
     params = jax.tree.map(lambda leaf: jax.device_put(leaf, where), params)
@@ -139,7 +139,7 @@ def test_fill_keeps_places_and_frees_what_it_replaces(folder):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "device_put", watched)
-        filled, _ = pretrained.fill(config, params, rest, folder)
+        filled, _ = pretrained.fill(config, params, model_state, folder)
     assert len(most) == len(CASE.shapes)
     assert max(most) <= others + before  # never more than the one model
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(params))
@@ -152,10 +152,10 @@ def test_fill_keeps_places_and_frees_what_it_replaces(folder):
 def test_a_new_head_and_additions_keep_their_values(folder, caplog):
     published_config, _ = pretrained.load(folder)
     config = transformer.Config(outputs=5, pooling="cls", dropout=0.3).adopt(published_config)
-    params, rest = variables(config)
+    params, model_state = variables(config)
     head = np.asarray(params["head"]["kernel"])
     params["encoder"]["layers"][0]["attention"]["query"]["addition"] = {"a": jnp.ones((16, 2))}
-    filled, _ = pretrained.fill(config, params, rest, folder)
+    filled, _ = pretrained.fill(config, params, model_state, folder)
     np.testing.assert_array_equal(filled["head"]["kernel"], head)
     assert bool((filled["encoder"]["layers"][0]["attention"]["query"]["addition"]["a"] == 1).all())
     wanted = golden.draw("bert.encoder.layer.0.attention.self.query.weight", (16, 16)).T
@@ -191,8 +191,8 @@ def toy_weights(**more):
 
 def filled_toy(weights):
     config = TOY.config({})
-    _, params, rest = pretrained.abstract(config)
-    return paths(Filling(TOY, config, weights, exact=True)(params, rest)[0])
+    _, params, model_state = pretrained.abstract(config)
+    return paths(Filling(TOY, config, weights, exact=True)(params, model_state)[0])
 
 
 def test_a_tensor_that_repeats_another():

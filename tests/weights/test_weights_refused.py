@@ -198,9 +198,9 @@ def test_one_error_lists_all_that_does_not_fit(folder):
 
 def test_nothing_is_replaced_where_tensors_dont_fit(folder):
     config, _ = pretrained.load(folder)
-    params, rest = variables(config)
+    params, model_state = variables(config)
     rewritten(folder, lambda weights: {**weights, "extra": np.zeros(1, np.float32)})
-    refusal(pretrained.fill, config, params, rest, folder)
+    refusal(pretrained.fill, config, params, model_state, folder)
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(params))
 
 

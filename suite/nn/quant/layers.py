@@ -62,10 +62,6 @@ class Format:
     inputs: Inputs = "float"
 
 
-class Range(nnx.Variable):
-    """Sums over the batches of inputs that a layer was given: what calibration measures."""
-
-
 def blank(matrix: Float[Array, "n o"], bits: int, tile: int) -> tuple[Array, Array]:
     """A `Round` for a model whose values will be read: shapes alone."""
     return jnp.zeros(matrix.shape, jnp.int8), jnp.ones((matrix.shape[0] // tile, matrix.shape[1]), jnp.float32)
@@ -99,7 +95,6 @@ class Rounded(nnx.Module):
         kernel_scale: (n / tile, o).
         bias: (o,), or None.
         input_scale: () where inputs are "fixed", else None.
-        seen: what calibration has found, else None.
     """
 
     def hold(self, kernel: Array, bias: nnx.Param | None, how: Format, round: Round) -> None:
@@ -113,8 +108,6 @@ class Rounded(nnx.Module):
         self.shape = kernel.shape
         self.inputs = how.inputs
         self.input_scale = nnx.Param(jnp.ones(())) if self.inputs == "fixed" else nnx.data(None)
-        self.seen: Range | None = nnx.data(None)
-        self.observe: Callable[[Array], Array] | None = None
 
     def _weights(self) -> tuple[Array, Array | float]:
         """The kernel for a product, and what the product is to be multiplied by."""
@@ -126,9 +119,6 @@ class Rounded(nnx.Module):
 
     def _operand(self, x: Array, axes: tuple[int, ...]) -> tuple[Array, Array | float]:
         """The inputs for a product, and what the product is to be multiplied by; ``axes`` share a scale."""
-        if self.observe is not None and self.seen is not None:
-            self.seen[...] = self.seen[...] + self.observe(x)
-            return x, 1.0
         if self.inputs == "float":
             return x, 1.0
         scale = step(x, axes) if self.input_scale is None else self.input_scale[...]

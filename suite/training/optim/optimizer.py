@@ -43,7 +43,7 @@ def build(
     """
     rate = schedule(optim, steps)
     frozen = frozen_paths(optim, params)
-    _check_named("rates", [pattern for pattern, _ in optim.rates], params)
+    check_named("rates", [pattern for pattern, _ in optim.rates], params)
     chain = [_direction(optim, params)]
     if optim.clip_norm:
         chain.insert(0, optax.clip_by_global_norm(optim.clip_norm))
@@ -125,11 +125,11 @@ def frozen_paths(optim: Optim, params: Mapping[Any, Any]) -> set[str]:
     Raises:
         InputError: a pattern matches no parameter.
     """
-    _check_named("frozen", optim.frozen, params)
+    check_named("frozen", optim.frozen, params)
     return {name for name in paths(params) if _matches(optim.frozen, name)}
 
 
-def _check_named(field: str, patterns: Sequence[str], params: Mapping[Any, Any]) -> None:
+def check_named(field: str, patterns: Sequence[str], params: Mapping[Any, Any]) -> None:
     names = list(paths(params))
     for pattern in patterns:
         if any(re.search(pattern, name) for name in names):

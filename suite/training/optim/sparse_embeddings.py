@@ -48,17 +48,21 @@ def pick(params: Any, batch: Batch, tables: Mapping[str, str]) -> Any:
     return nest(picked)
 
 
-def whole(grads: Any, picked: Any, batch: Batch, tables: Mapping[str, str]) -> tuple[Any, Any, Batch]:
-    """Gradients, the parameters as picked, and what of the batch decides about rows, all of the whole batch.
+def whole_gradients(grads: Any, tables: Mapping[str, str]) -> Any:
+    """Gradients over the whole batch, from those by the rows that a device sees.
 
-    Nothing changes but inside pmap, where each device knows its own rows: gradients are added up, those of picked rows
-    lined up.
+    Nothing changes but inside pmap: gradients are added up, those of picked rows lined up.
     """
-    dense, held = split(grads, tables)
+    held = {name: leaf for name, leaf in paths(grads).items() if name in tables}
+    dense = nest({name: leaf for name, leaf in paths(grads).items() if name not in tables})
+    return nest({**paths(batch_sum(dense)), **batch_rows(held)})
+
+
+def whole_rows(picked: Any, batch: Batch, tables: Mapping[str, str]) -> tuple[Any, Batch]:
+    """The parameters as picked, and what of the batch decides about rows, of the whole batch."""
     decisive = {key: batch[key] for key in ("mask", *tables.values())}
-    joined = {**paths(batch_sum(dense)), **batch_rows(held)}
     rows = {**paths(picked), **batch_rows(split(picked, tables)[1])}
-    return nest(joined), nest(rows), batch_rows(decisive)
+    return nest(rows), batch_rows(decisive)
 
 
 def init(tx: optax.GradientTransformation, params: Any, tables: Mapping[str, str], optim: Optim) -> Any:
