@@ -15,7 +15,7 @@ the student's own task, hears what the student was asked and what it answered, a
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +25,10 @@ from jaxtyping import Array, Bool, Float
 
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.codec import Codec
-from suite.contracts.data import Source
+from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
 from suite.contracts.model import ModelConfig
-from suite.contracts.task import Task
+from suite.contracts.task import Program, Task
 from suite.errors import InputError
 from suite.evaluation.losses import masked_mean
 from suite.experiment.compression import Distillation
@@ -252,12 +252,14 @@ def hear(model: Any, task: Task, batch: Batch, rngs: nnx.Rngs | None, pairs: Seq
 class Distilled(Task):
     """The student's task, with a teacher's answers beside its labels. Evaluated, it is the student's."""
 
-    primary: ClassVar[str] = "task"
-
     task: Task
     """The student's, with its fitted assets."""
     settings: Distillation = field(default_factory=Distillation)
     """What counts how much."""
+
+    @property
+    def data(self) -> Data:  # type: ignore[override]  # the student's, which is no field of this task
+        return self.task.data
 
     @property
     def codec(self) -> Codec:
@@ -286,11 +288,29 @@ class Distilled(Task):
         tallies = {name: MetricState(part * count, count) for name, part in {**parts, "loss": total}.items()}
         return jnp.asarray(total), {**heard.tallies, **tallies}
 
-    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
-        return self.task.predict(model, batch)
+    def predict(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
+        return self.task.predict(model, batch, reference)
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
-        return self.task.score(outputs, batch)
+    def evaluate(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
+        return self.task.evaluate(model, batch, reference)
+
+    def reference(self, split: str) -> Source | None:
+        return self.task.reference(split)
+
+    def embed(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+        return self.task.embed(model, batch)
+
+    def programs(self) -> dict[str, Program]:
+        return self.task.programs()
+
+    def score(
+        self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, MetricState]:
+        return self.task.score(outputs, batch, reference)
 
 
 def _apart(ours: Given, theirs: Given, learnt: Any, rows: jax.Array) -> Float[Array, ""]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,8 +28,6 @@ from suite.evaluation.metrics.ranking import RankingBound, click_scores
 @dataclass(frozen=True, kw_only=True)
 class ClickPrediction(Task):
     """Every column but the label is a feature; ``fields`` says which are numbers, categories and lists."""
-
-    primary: ClassVar[str] = "record"
 
     data: Data
     """Where the records come from."""
@@ -78,11 +76,15 @@ class ClickPrediction(Task):
         losses = binary_cross_entropy(logits, batch["label"])
         return masked_mean(losses, batch["mask"]), {"loss": tally(losses, batch["mask"])}
 
-    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+    def predict(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
         unseen = (batch["ids"] == self.fields.unseen_rows).sum(-1)
         return {"logits": model(batch["dense"], batch["ids"], batch["weights"]), "unseen": unseen}
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
+    def score(
+        self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, MetricState]:
         """``auc``, ``loss``, ``calibration``, ``calibration_error``; ``unseen``: values a record that training had
         not, or too rarely; ``auc_low`` and ``auc_high`` with a bootstrap."""
         scores = click_scores(outputs, batch)
