@@ -8,7 +8,8 @@ This module loads neither JAX nor Flax: what answers requests may do without eit
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -24,6 +25,19 @@ if TYPE_CHECKING:
     from flax import nnx
 
     from suite.evaluation.artifacts import Artifact
+
+
+@dataclass(frozen=True)
+class Program:
+    """One function of a model that is exported and served under a name of its own.
+
+    Attributes:
+        function: (model, batch, reference) -> outputs, each (b, ...). Jitted.
+        codec: what its requests become, and its answers.
+    """
+
+    function: "Callable[..., dict[str, jax.Array]]"
+    codec: Codec
 
 
 class Task(ABC):
@@ -66,9 +80,27 @@ class Task(ABC):
     def predict(self, model: Any, batch: Batch) -> "dict[str, jax.Array]":
         """The model's outputs, each (b, ...). Jitted; evaluated, exported and served as it is."""
 
+    def reference(self, split: str) -> Source | None:
+        """Records that the whole of a split is compared with: a catalogue, prompts of classes. Host.
+
+        They pass through ``encode`` and ``embed`` once before the split is evaluated, or the first request answered.
+
+        Args:
+            split: ``"train"``, ``"validation"`` or ``"test"``; ``"predict"`` where requests are answered.
+        """
+        return None
+
+    def embed(self, model: Any, batch: Batch) -> "dict[str, jax.Array]":
+        """What is kept of a batch of the records of ``reference``, each (b, ...). Jitted."""
+        raise NotImplementedError(f"{type(self).__name__} has reference records, and no embed that says what to keep")
+
     @abstractmethod
     def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
         """Metrics of a batch over its unmasked rows, as sums in float64. Host."""
+
+    def programs(self) -> dict[str, Program]:
+        """What is exported and served, by name. ``"predict"`` answers where no name is given."""
+        return {"predict": Program(self.predict, self.codec)}
 
     def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> "jax.Array":
         """How far a student's answers are from a teacher's: nats (b,) a row, 0 for padding rows. Jitted.

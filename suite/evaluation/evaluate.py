@@ -25,10 +25,18 @@ Predict = Callable[[Any, Any, dict[str, Any]], dict[str, jax.Array]]
 
 def make_predict(graph: Any, task: Task, layout: Layout = Layout()) -> Predict:
     """(params, model_state, batch (b, ...)) -> outputs (b, ...), jitted."""
+    return make_answer(graph, task.predict, layout)
 
-    def predict(params: Any, model_state: Any, batch: dict[str, Any]) -> dict[str, jax.Array]:
+
+def make_answer(graph: Any, function: Callable[..., dict[str, jax.Array]], layout: Layout = Layout()) -> Any:
+    """(params, model_state, batch (b, ...), reference) -> outputs (b, ...) of a program's function, jitted."""
+
+    def predict(
+        params: Any, model_state: Any, batch: dict[str, Any], reference: dict[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
         with laid_out(layout):
-            return task.predict(nnx.merge(graph, params, model_state), batch)
+            model = nnx.merge(graph, params, model_state)
+            return function(model, batch) if reference is None else function(model, batch, reference)
 
     return jax.jit(predict)
 

@@ -12,17 +12,18 @@ import jax
 import numpy as np
 from flax import nnx
 
-from suite.bundles.answering import answer
+from suite.bundles.answering import answer, chosen
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec
 from suite.contracts.data import Source
+from suite.contracts.task import Program as TaskProgram
 from suite.data.pipeline.dispatches import Plan, make_plan, stored_lengths
-from suite.data.pipeline.padding import Lengths, by_axis, count, default_buckets, pad, padded_lengths
+from suite.data.pipeline.padding import Lengths, Seed, by_axis, count, default_buckets, pad, padded_lengths
 from suite.errors import InputError
 from suite.evaluation.artifacts import Artifact
 from suite.evaluation.bootstrap import Scores
 from suite.evaluation.evaluate import evaluate as evaluate_split
-from suite.evaluation.evaluate import examine, make_predict, score_records
+from suite.evaluation.evaluate import examine, make_answer, make_predict, score_records
 from suite.experiment import serialization
 from suite.experiment.sections import Experiment
 from suite.parallel import hosts
@@ -34,6 +35,9 @@ from suite.training.assemble import Program, assemble
 from suite.training.logging.jsonl import history
 from suite.training.preprocessors import bind, preprocessor_file, preprocessors_of
 from suite.training.restore import read_weights
+
+REFERENCE_ROWS = 64
+"""Reference records that are embedded at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +86,8 @@ class Run:
         """
         predict = make_predict(self.graph, self.experiment.task, Layout(portable=True))
         same = dataclasses.replace(self)
-        same.__dict__.update(_program=dataclasses.replace(self._program, predict=predict), _weights=self._weights)
+        program = dataclasses.replace(self._program, predict=predict, layout=Layout(portable=True))
+        same.__dict__.update(_program=program, _weights=self._weights, reference_arrays=self.reference_arrays)
         return same
 
     @property
@@ -132,12 +137,61 @@ class Run:
         size = batch_size or train.eval_batch_size or train.batch_size
         return make_plan(self.experiment.task, source, size, seed=None, buckets=self.buckets)
 
-    def predict(self, inputs: Sequence[Any] | Columns) -> list[dict[str, Any]]:
-        """One answer a record. ``inputs``: columns as in the data, or a list of bare values (texts, images)."""
-        outputs = lambda rows, size: self.outputs(rows, padded_lengths(rows, self.buckets), size)
-        return answer(self.experiment.task.codec, outputs, inputs)
+    @functools.cached_property
+    def programs(self) -> dict[str, TaskProgram]:
+        """What answers requests, by name."""
+        return self.experiment.task.programs()
 
-    def outputs(self, rows: dict[str, Any], length: Lengths, size: int = 0) -> dict[str, np.ndarray]:
+    @functools.cached_property
+    def _functions(self) -> dict[str, Any]:
+        layout = self._program.layout
+        return {name: make_answer(self.graph, each.function, layout) for name, each in self.programs.items()}
+
+    @functools.cached_property
+    def reference_arrays(self) -> dict[str, np.ndarray] | None:
+        """What the task keeps of the records that requests are compared with, each array (n, ...) in their order; None
+        where it has none."""
+        task = self.experiment.task
+        source = task.reference("predict")
+        if source is None:
+            return None
+        if not len(source):
+            where = f"reference records of {type(task).__name__}"
+            raise InputError(where, "are none.", found="0 records", fix="a source of at least one record")
+        embed = make_answer(self.graph, task.embed, self._program.layout)
+        size, parts = min(len(source), REFERENCE_ROWS), []
+        for start in range(0, len(source), size):
+            indices = np.arange(start, min(start + size, len(source)))
+            rows = task.encode(source[indices])
+            real = np.arange(size) < count(rows)
+            batch = pad(rows, real, padded_lengths(rows, self.buckets), indices)
+            arrays = hosts.fetched(embed(*self._weights, batch))
+            parts.append({name: value[real] for name, value in arrays.items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def predict(
+        self, inputs: Sequence[Any] | Columns, *, seed: Seed = 0, program: str = "predict"
+    ) -> list[dict[str, Any]]:
+        """One answer a record.
+
+        Args:
+            inputs: columns as in the data, or a list of bare values (texts, images).
+            seed: what the random numbers of answers come from, where they are drawn: one for all records, so that equal
+                records have equal answers, or one a record.
+            program: which of ``programs`` answers.
+
+        Raises:
+            InputError: a column is missing, a value cannot be read, or there is no such program.
+        """
+
+        def outputs(rows: dict[str, Any], size: int, seeds: np.ndarray) -> dict[str, np.ndarray]:
+            return self.outputs(rows, padded_lengths(rows, self.buckets), size, seeds, program)
+
+        return answer(chosen(self.programs, program).codec, outputs, inputs, seed)
+
+    def outputs(
+        self, rows: dict[str, Any], length: Lengths, size: int = 0, seed: Seed = 0, program: str = "predict"
+    ) -> dict[str, np.ndarray]:
         """What the model says of n encoded rows, each array (n, ...). Several processes are given the same rows, and
         have the outputs on all of them each.
 
@@ -145,9 +199,12 @@ class Run:
             rows: see `Codec.encode`.
             length: that they are padded to, along each axis.
             size: rows that their batch is filled up to; 0: n.
+            seed: of each row, see `suite.data.pipeline.padding.row_seeds`.
+            program: which of ``programs`` answers.
         """
         real = np.arange(max(size, count(rows))) < count(rows)
-        made = hosts.fetched(self._program.predict(*self._weights, pad(rows, real, length)))
+        function, batch = self._functions[program], pad(rows, real, length, seed)
+        made = hosts.fetched(function(*self._weights, batch, self.reference_arrays))
         return {name: value[real] for name, value in made.items()}
 
     @property

@@ -28,7 +28,7 @@ from suite.contracts.codec import Codec
 from suite.contracts.data import Source
 from suite.contracts.metric import MetricState
 from suite.contracts.model import ModelConfig
-from suite.contracts.task import Task
+from suite.contracts.task import Program, Task
 from suite.errors import InputError
 from suite.evaluation.losses import masked_mean
 from suite.experiment.compression import Distillation
@@ -288,6 +288,15 @@ class Distilled(Task):
 
     def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
         return self.task.predict(model, batch)
+
+    def reference(self, split: str) -> Source | None:
+        return self.task.reference(split)
+
+    def embed(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+        return self.task.embed(model, batch)
+
+    def programs(self) -> dict[str, Program]:
+        return self.task.programs()
 
     def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
         return self.task.score(outputs, batch)

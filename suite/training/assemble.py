@@ -34,6 +34,7 @@ class Program:
         step: (State, batches (steps, b, ...)) -> (State, {name: MetricState}); donates the state. Jitted.
         halves: the same as two programs, see `Halves`; None where more than one device or round takes part.
         predict: (params, model_state, batch) -> outputs. Jitted.
+        layout: how ``predict`` computes.
         learning_rate: step -> learning rate.
     """
 
@@ -44,6 +45,7 @@ class Program:
     step: Any
     halves: Halves | None
     predict: Any
+    layout: Layout
     learning_rate: Callable[[int], Any]
 
 
@@ -110,6 +112,7 @@ def assemble(experiment: Experiment, total_steps: int = 0) -> Program:
         step=jax.jit(whole_step, donate_argnums=0, out_shardings=None if shardings is None else (shardings, None)),
         halves=halves,
         predict=make_predict(graph, experiment.task, layout),
+        layout=layout,
         learning_rate=jax.jit(schedules.schedule(experiment.optim, total_steps)),
     )
 
