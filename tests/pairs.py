@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from suite.codecs.answers import class_answers, class_schema
+from suite.codecs.answers import class_answers, class_outputs
 from suite.contracts.batch import Batch, Columns
-from suite.contracts.codec import Codec, Input
+from suite.contracts.codec import Codec, Input, Output
 from suite.contracts.data import Source
 from suite.contracts.metric import MetricState
 from suite.contracts.task import Task
@@ -59,23 +59,21 @@ class Pairs(Codec):
         return 16
 
     @property
-    def answer_schema(self) -> dict[str, Any]:
-        return class_schema(["apart", "together"])
+    def outputs(self) -> tuple[Output, ...]:
+        return class_outputs(["apart", "together"])
 
     def encode(self, columns: Columns) -> dict[str, Any]:
         question = self.questions.encode([str(text) for text in columns["question"]], 16)
         answer = self.answers.encode([str(text) for text in columns["answer"]], 64)
         return {"question": question, "answer": replace(answer, axis="answer")}
 
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         return class_answers(outputs["logits"], ["apart", "together"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Matching(Task):
     """Whether a question and an answer belong together: the product of their vectors."""
-
-    primary = "question"
 
     question: str = "question"
     answer: str = "answer"
@@ -106,10 +104,10 @@ class Matching(Task):
         losses = cross_entropy(self._logits(model, batch, rngs), batch["label"])
         return masked_mean(losses, batch["mask"]), {"loss": tally(losses, batch["mask"])}
 
-    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+    def predict(self, model: Any, batch: Batch, reference: Any = None) -> dict[str, jax.Array]:
         return {"logits": self._logits(model, batch)}
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Any = None) -> dict[str, MetricState]:
         return classification_scores(outputs, batch)
 
 

@@ -1,15 +1,30 @@
 """The path of a request to a run or a bundle: columns are encoded, padded and answered, and what was said decoded."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec
+from suite.data.pipeline.padding import Seed, row_seeds
+from suite.errors import InputError, closest
 
-Outputs = Callable[[dict[str, Any], int], Mapping[str, np.ndarray]]
-"""(encoded rows (n, ...), rows that their batch is filled up to) -> the model's outputs on the n rows."""
+T = TypeVar("T")
+Outputs = Callable[[dict[str, Any], int, np.ndarray], Mapping[str, np.ndarray]]
+"""(encoded rows (n, ...), rows that their batch is filled up to, seeds (n,)) -> the model's outputs on the n rows."""
+
+
+def chosen(programs: Mapping[str, T], name: str) -> T:
+    """The program of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in programs:
+        fix = f"--program {closest(name, programs) or next(iter(programs))}"
+        raise InputError(f'program "{name}"', "is none of this model's.", found=", ".join(programs), fix=fix)
+    return programs[name]
 
 
 def as_columns(inputs: Sequence[Any] | Columns, primary: str) -> Columns:
@@ -20,14 +35,14 @@ def as_columns(inputs: Sequence[Any] | Columns, primary: str) -> Columns:
 
 
 def answer(
-    codec: Codec, outputs: Outputs, inputs: Sequence[Any] | Columns, batch_size: int = 64
+    codec: Codec, outputs: Outputs, inputs: Sequence[Any] | Columns, seed: Seed = 0, batch_size: int = 64
 ) -> list[dict[str, Any]]:
-    """One decoded answer a record of ``inputs``, in order; see `as_columns`."""
+    """One decoded answer a record of ``inputs``, in order; see `as_columns` and `row_seeds`."""
     columns = as_columns(inputs, codec.primary)
     count = len(next(iter(columns.values()), ()))
-    size = min(count, batch_size)
+    size, seeds = min(count, batch_size), row_seeds(seed, count)
     answers: list[dict[str, Any]] = []
     for start in range(0, count, batch_size):
         part = {name: values[start : start + batch_size] for name, values in columns.items()}
-        answers += codec.decode(outputs(codec.encode(part), size), part)
+        answers += codec.decode(outputs(codec.encode(part), size, seeds[start : start + batch_size]), part)
     return answers

@@ -1,11 +1,10 @@
-"""A bundle: a model, its programs and its codec in one folder, opened without Flax, the tasks or the training code.
+"""A bundle: a model, its programs and their codecs in one folder, opened without Flax, the tasks or the training code.
 
 Nothing of it is run but what `suite.bundles.programs` lets through, and nothing is parsed before its checksum was
 compared.
 """
 
 import dataclasses
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,13 @@ import jax
 import numpy as np
 
 from suite.bundles import manifest, programs
-from suite.bundles.answering import answer
-from suite.bundles.manifest import AGAIN, Manifest, Signature
-from suite.bundles.programs import Program
-from suite.contracts.batch import Columns, Ragged
+from suite.bundles.answering import chosen
+from suite.bundles.manifest import AGAIN, PREDICT, Manifest, Signature
+from suite.bundles.opened import Program
+from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec
-from suite.contracts.kinds import input_kind
 from suite.contracts.preprocessor import Preprocessor
-from suite.data.pipeline.padding import bucket, count, pad
+from suite.data.pipeline.padding import Seed
 from suite.errors import InputError
 from suite.experiment import serialization
 from suite.runtime import allocation
@@ -40,16 +38,14 @@ class Bundle:
     Attributes:
         folder: where it lies.
         manifest: what it says of itself.
-        codec: what a request becomes, and what becomes of the answer.
         weights: by name, on the device.
-        programs: a padded length -> the program for it.
+        programs: by name, ``predict`` first.
     """
 
     folder: Path
     manifest: Manifest
-    codec: Codec
     weights: dict[str, Any]
-    programs: dict[int, Program]
+    programs: dict[str, Program]
 
     @classmethod
     def open(cls, folder: str | Path, allow: tuple[str, ...] = (), *, cache: bool = True) -> "Bundle":
@@ -66,7 +62,7 @@ class Bundle:
         """
         folder = Path(folder)
         about = manifest.read(folder)
-        contents, data = manifest.check(folder, about)
+        contents, stored = manifest.check(folder, about)
         allocation.keep_memory()
         if cache:
             enable_cache()
@@ -79,19 +75,31 @@ class Bundle:
                 found=", ".join(about.platforms),
                 fix=f"suite export RUN --platforms {here} --to BUNDLE",
             )
-        codec = _codec(folder, about, allow)
-        named = {
-            length: programs.read(
-                contents[manifest.program(length)], f'{where}, file "{manifest.program(length)}"', maker
-            )
-            for length in about.lengths
+        codecs = {name: _codec(folder, about, each.codec, allow) for name, each in about.programs.items()}
+        files = {
+            (name, length): manifest.program(length, name)
+            for name, each in about.programs.items()
+            for length in each.lengths
         }
-        weights = safetensors.read(folder / manifest.WEIGHTS, data)
-        _check_fit(where, named, weights, about)
+        exported = {key: programs.read(contents[file], f'{where}, file "{file}"', maker) for key, file in files.items()}
+        arrays = [safetensors.read(folder / file, data) for file, data in sorted(stored.items(), reverse=True)]
+        for (name, length), each in exported.items():
+            _check_fit(f'{where}, file "{files[name, length]}"', each, arrays, about.programs[name].signature)
         # Copies, so that no array keeps the memory of all of the file: a CPU's would lie in it, with may_alias=False
         # too.
-        placed = jax.block_until_ready(jax.device_put({name: np.array(value) for name, value in weights.items()}))
-        return cls(folder, about, codec, placed, {length: programs.runner(each) for length, each in named.items()})
+        copies = [{name: np.array(value) for name, value in each.items()} for each in arrays]
+        placed = tuple(jax.block_until_ready(jax.device_put(copies)))
+        opened = {
+            name: Program(
+                name,
+                codecs[name],
+                each.signature,
+                {length: programs.runner(exported[name, length]) for length in each.lengths},
+                placed,
+            )
+            for name, each in about.programs.items()
+        }
+        return cls(folder, about, placed[0], opened)
 
     @property
     def name(self) -> str:
@@ -104,9 +112,14 @@ class Bundle:
         return self.manifest.version
 
     @property
+    def codec(self) -> Codec:
+        """What a request becomes, and what becomes of the answer; of ``predict``, as all that follows."""
+        return self.programs[PREDICT].codec
+
+    @property
     def signature(self) -> Signature:
-        """What a program takes and what it gives."""
-        return self.manifest.signature
+        """What the program takes and what it gives."""
+        return self.programs[PREDICT].signature
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
@@ -115,108 +128,29 @@ class Bundle:
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """Padded lengths, rising, each of which has a program; (0,) where rows are of one shape."""
-        return self.manifest.lengths
+        """Padded lengths, rising; (0,) where rows are of one shape."""
+        return self.programs[PREDICT].lengths
 
     @property
     def primary(self) -> str:
         """The column that a bare value stands for."""
         return self.codec.primary
 
-    def predict(self, inputs: Sequence[Any] | Columns) -> list[dict[str, Any]]:
-        """One answer a record. ``inputs``: columns as in the data, or a list of bare values (texts, images, paths).
-
-        Raises:
-            InputError: a column is missing, or a value cannot be read.
-        """
-        return answer(self.codec, lambda rows, size: self.outputs(rows, self.bucket(rows), size), inputs)
-
-    def encode(self, columns: Columns) -> dict[str, Any]:
-        """The rows of a request from elsewhere: as `Codec.encode`, but no file of this machine is read for it.
-
-        Raises:
-            InputError: a column is missing, a value cannot be read, or names a file.
-        """
-        for each in self.codec.inputs:
-            values = columns.get(each.name, ()) if input_kind(each.kind).file else ()
-            if any(isinstance(value, str | Path) for value in values):
-                raise InputError(
-                    f'input "{each.name}"',
-                    "must be the content of a file, and not its name.",
-                    found="a text",
-                    fix="bytes",
-                )
-        return self.codec.encode(columns)
-
-    def bucket(self, rows: Mapping[str, Any]) -> int:
-        """The least length with a program that holds the rows, along the default axis.
-
-        Raises:
-            InputError: they are longer than any, or than the one length that another axis has.
-        """
-        return self.padded_lengths(rows)[""]
-
-    def padded_lengths(self, rows: Mapping[str, Any]) -> dict[str, int]:
-        """The length that the rows are padded to along each axis: of the default one `bucket`, of another the only one
-        that the programs have.
-
-        Raises:
-            InputError: rows are longer.
-        """
-        known = {"": self.lengths, **{axis: (length,) for axis, length in self._others(rows).items()}}
-        lengths = {axis: bucket(rows, fitting, axis) for axis, fitting in known.items()}
-        for axis, length in lengths.items():
-            if length not in known[axis]:
-                raise InputError(
-                    f'input "{axis or self.codec.primary}"',
-                    "is longer than the model takes.",
-                    found=str(length),
-                    fix=f"at most {known[axis][-1]}",
-                )
-        return lengths
-
-    def _others(self, rows: Mapping[str, Any]) -> dict[str, int]:
-        """Axis -> the length that its rows have in every program, of all axes but the default one."""
-        named = {
-            name: value for name, value in rows.items() if isinstance(value, Ragged) and value.axis and not value.to
-        }
-        return {value.axis: int(self.signature.inputs[name].shape[1] or 0) for name, value in named.items()}
-
-    def outputs(self, rows: dict[str, Any], length: int, size: int = 0) -> dict[str, np.ndarray]:
-        """What the model says of encoded rows, each array (n, ...).
+    def predict(
+        self, inputs: Sequence[Any] | Columns, *, seed: Seed = 0, program: str = PREDICT
+    ) -> list[dict[str, Any]]:
+        """One answer a record.
 
         Args:
-            rows: n of them, see `encode`.
-            length: that they are padded to along the default axis, see `bucket`.
-            size: rows that their batch is filled up to, so that few sizes are compiled; 0: n.
+            inputs: columns as in the data, or a list of bare values (texts, images, paths).
+            seed: what the random numbers of answers come from, where they are drawn: one for all records, so that equal
+                records have equal answers, or one a record.
+            program: which of the bundle's answers.
+
+        Raises:
+            InputError: a column is missing, a value cannot be read, or there is no such program.
         """
-        real = np.arange(max(size, count(rows))) < count(rows)
-        batch = pad(rows, real, {"": length, **self._others(rows)})
-        taken = {name: batch[name] for name in self.signature.inputs}
-        made = jax.device_get(self.programs[length](self.weights, taken))
-        return {name: np.asarray(value)[real] for name, value in made.items()}
-
-    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> list[dict[str, Any]]:
-        """One answer a row, see `Codec.decode`."""
-        return list(self.codec.decode(outputs, columns))
-
-    def warm(self, sizes: Sequence[int]) -> dict[tuple[int, int], float]:
-        """Compiles the programs of all lengths for batches of each of ``sizes`` rows, and runs them.
-
-        Returns:
-            (length, size) -> the seconds that such a batch takes.
-        """
-        return {(length, size): self._seconds(length, size) for length in self.lengths for size in sizes}
-
-    def _seconds(self, length: int, size: int) -> float:
-        """Of a run, after one that compiles."""
-        for _ in range(2):
-            begun = time.perf_counter()
-            jax.block_until_ready(self.programs[length](self.weights, self._blank(length, size)))
-        return time.perf_counter() - begun
-
-    def _blank(self, length: int, size: int) -> dict[str, np.ndarray]:
-        return {name: np.ones(array.sized(size, length), array.dtype) for name, array in self.signature.inputs.items()}
+        return chosen(self.programs, program).predict(inputs, seed)
 
 
 def platform() -> str:
@@ -235,7 +169,7 @@ def rebased(value: Any, place: Callable[[str], str]) -> Any:
     return dataclasses.replace(value, **changes)
 
 
-def _codec(folder: Path, about: Manifest, allow: tuple[str, ...]) -> Codec:
+def _codec(folder: Path, about: Manifest, stored: Mapping[str, Any], allow: tuple[str, ...]) -> Codec:
     where = f'bundle "{folder}"'
 
     def place(file: str) -> str:
@@ -244,7 +178,7 @@ def _codec(folder: Path, about: Manifest, allow: tuple[str, ...]) -> Codec:
         return str(folder / file)
 
     try:
-        made = serialization.from_json(about.codec, allow, CODECS)
+        made = serialization.from_json(stored, allow, CODECS)
     except InputError as error:
         raise InputError(where, f"its codec {error.problem}", found=error.found, fix=error.fix) from None
     except (AttributeError, RecursionError, TypeError) as error:
@@ -257,21 +191,21 @@ def _codec(folder: Path, about: Manifest, allow: tuple[str, ...]) -> Codec:
     return codec
 
 
-def _check_fit(where: str, named: Mapping[int, Any], weights: Mapping[str, np.ndarray], about: Manifest) -> None:
-    """Raises InputError: a program takes other weights, or other inputs, than there are."""
-    found = {name: (array.shape, str(array.dtype)) for name, array in weights.items()}
-    for length, exported in named.items():
-        try:
-            (taken, batch), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
-            wanted = {name: (each.shape, str(each.dtype)) for name, each in taken.items()}
-            different = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-            different += sorted(batch.keys() ^ about.signature.inputs.keys())
-        except (AttributeError, TypeError, ValueError) as error:
-            different = [str(error)]
-        if different:
-            raise InputError(
-                f'{where}, file "{manifest.program(length)}"',
-                "does not fit the weights and inputs.",
-                found=", ".join(different[:5]),
-                fix=AGAIN,
+def _check_fit(where: str, exported: Any, arrays: Sequence[Mapping[str, np.ndarray]], signature: Signature) -> None:
+    """Raises InputError: a program takes other weights, other reference arrays, or other inputs, than there are."""
+    try:
+        (weights, batch, *reference), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
+        different = sorted(batch.keys() ^ signature.inputs.keys())
+        wanted = [weights, *reference]
+        if len(wanted) != len(arrays):
+            different.append(manifest.REFERENCE)
+        for taken, given in zip(wanted, arrays, strict=False):
+            ours, theirs = (
+                {name: (each.shape, str(each.dtype)) for name, each in part.items()} for part in (taken, given)
             )
+            names = ours.keys() | theirs.keys()
+            different += sorted(name for name in names if ours.get(name) != theirs.get(name))
+    except (AttributeError, TypeError, ValueError) as error:
+        different = [str(error)]
+    if different:
+        raise InputError(where, "does not fit the weights and inputs.", found=", ".join(different[:5]), fix=AGAIN)

@@ -1,5 +1,6 @@
 """``bundle.json``: what a bundle is, and that all its files are there and untouched, before any of them is parsed."""
 
+import dataclasses
 import hashlib
 import json
 import mmap
@@ -15,14 +16,22 @@ import numpy as np
 from suite.errors import InputError
 from suite.runtime.files import write_text
 
-FORMAT = 1
-"""Raised where a bundle could not be read by an older version."""
+FORMATS = (1, 2)
+"""That are read. A bundle is written in the second where the first could not hold it: several programs, reference
+arrays, seeds."""
 NAME, WEIGHTS, CARD, EXPERIMENT = "bundle.json", "weights.safetensors", "model_card.md", "experiment.json"
+REFERENCE = "reference.safetensors"
+"""What the task keeps of its reference records; only some tasks have any."""
+PREDICT = "predict"
+"""The program that answers where none is named."""
+SEED = "seed"
+"""The input (b,) uint32 of a program that draws random numbers: each row's come from its seed."""
 AGAIN = "fetch the bundle again, or export the run again"
 MOST, MOST_PROGRAM, MOST_ASSET = 16 << 20, 256 << 20, 1 << 30
 """Bytes of the largest text, such as ``bundle.json``, of the largest program and of the largest asset."""
 _PLAIN = re.compile(
-    r"weights\.safetensors|model_card\.md|experiment\.json|program/[0-9]{1,9}\.stablehlo"
+    r"weights\.safetensors|reference\.safetensors|model_card\.md|experiment\.json"
+    r"|program/([A-Za-z][A-Za-z0-9_]{0,63}-)?[0-9]{1,9}\.stablehlo"
     r"|assets/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
 )
 
@@ -54,6 +63,21 @@ class Signature:
 
 
 @dataclass(frozen=True)
+class Program:
+    """What ``bundle.json`` says of one program.
+
+    Attributes:
+        codec: as `suite.experiment.serialization.to_json` writes it, its files by their names in the bundle.
+        signature: what it takes and gives.
+        lengths: padded lengths, rising, each with a file of its own; (0,) where rows are of one shape.
+    """
+
+    codec: dict[str, Any]
+    signature: Signature
+    lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What ``bundle.json`` says.
 
@@ -61,9 +85,7 @@ class Manifest:
         name: of the model.
         version: a digest of all else; of two bundles that differ it differs.
         experiment: dotted name of the recipe.
-        codec: as `suite.experiment.serialization.to_json` writes it, its files by their names in the bundle.
-        signature: of the programs.
-        lengths: padded lengths, rising, a program each; (0,) where rows are of one shape.
+        programs: by name, ``predict`` first.
         platforms: that the programs are for.
         metrics: ``"<split>/<metric>"`` -> ``value``, and its interval ``low`` and ``high`` where it is known.
         made: by what, and when.
@@ -73,18 +95,32 @@ class Manifest:
     name: str
     version: str
     experiment: str
-    codec: dict[str, Any]
-    signature: Signature
-    lengths: tuple[int, ...]
+    programs: dict[str, Program]
     platforms: tuple[str, ...]
     metrics: dict[str, dict[str, float]]
     made: dict[str, Any]
     files: dict[str, dict[str, Any]]
 
 
-def program(length: int) -> str:
-    """Name of the program for rows of a padded length."""
-    return f"program/{length}.stablehlo"
+def program(length: int, name: str = PREDICT) -> str:
+    """The file of a program for rows of a padded length."""
+    return f"program/{length}.stablehlo" if name == PREDICT else f"program/{name}-{length}.stablehlo"
+
+
+def check_program_name(name: str) -> None:
+    """Raises ValueError: a name that a program of a bundle may not have."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name):
+        raise ValueError(f"program {name!r:.100}")
+
+
+def about_programs(programs: Mapping[str, Program]) -> dict[str, Any]:
+    """Fields of ``bundle.json``: those of ``predict`` are where bundles of one program have always had them."""
+    entries = {
+        name: {"codec": about.codec, "signature": dataclasses.asdict(about.signature), "lengths": list(about.lengths)}
+        for name, about in programs.items()
+    }
+    first = entries.pop(PREDICT)
+    return {**first, "programs": entries} if entries else first
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
@@ -92,13 +128,15 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
 
     Args:
         folder: with all other files in it.
-        content: the fields of `Manifest` as JSON, but for ``version`` and ``files``.
+        content: the fields of `Manifest` as JSON, but for ``version`` and ``files``; of programs, see
+            `about_programs`.
     """
     files = {
         name: {"bytes": (folder / name).stat().st_size, "sha256": _digest(folder / name)}
         for name in sorted(_inside(folder))
     }
-    whole = {"format": FORMAT, **content, "files": files}
+    more = "programs" in content or REFERENCE in files or SEED in content["signature"]["inputs"]
+    whole = {"format": FORMATS[more], **content, "files": files}
     whole["version"] = _version(whole)
     write_text(folder / NAME, json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
 
@@ -123,11 +161,11 @@ def read(folder: Path) -> Manifest:
     if (folder / NAME).is_symlink():
         raise _no_plain_file(folder, NAME, "a link")
     content = _parsed(folder, where)
-    if content.get("format") != FORMAT:
+    if content.get("format") not in FORMATS:
         raise InputError(
             where,
             "is of another format than this version reads.",
-            found=f"format {content.get('format')!r}, not {FORMAT}",
+            found=f"format {content.get('format')!r}, not {' or '.join(map(str, FORMATS))}",
             fix="the version of the suite that wrote it, or export the run again",
         )
     if content.get("version") != _version(content):
@@ -160,8 +198,22 @@ def _parsed(folder: Path, where: str) -> dict[str, Any]:
 def _manifest(content: Mapping[str, Any]) -> Manifest:
     """Raises one of several kinds where a field is missing, or not of its type."""
     texts = {name: _of(str, content[name], name) for name in ("name", "version", "experiment")}
-    objects = {name: _of(dict, content[name], name) for name in ("codec", "metrics", "made", "files", "signature")}
-    signature = objects.pop("signature")
+    objects = {name: _of(dict, content[name], name) for name in ("metrics", "made", "files")}
+    programs = {PREDICT: _program(content)}
+    for name, about in _of(dict, content.get("programs", {}), "programs").items():
+        check_program_name(name)
+        if name in programs:
+            raise ValueError(f"program {name!r}, twice")
+        programs[name] = _program(about)
+    platforms = tuple(_of(str, platform, "platforms") for platform in content["platforms"])
+    for about in objects["files"].values():
+        _of(int, about["bytes"], "bytes")
+        _of(str, about["sha256"], "sha256")
+    return Manifest(**texts, **objects, programs=programs, platforms=platforms)
+
+
+def _program(content: Mapping[str, Any]) -> Program:
+    codec, signature = (_of(dict, content[name], name) for name in ("codec", "signature"))
     arrays = {
         part: {
             name: Array(tuple(about["shape"]), _of(str, about["dtype"], "dtype"))
@@ -170,13 +222,9 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
         for part in ("inputs", "outputs")
     }
     lengths = tuple(_of(int, length, "lengths") for length in content["lengths"])
-    platforms = tuple(_of(str, platform, "platforms") for platform in content["platforms"])
-    for about in objects["files"].values():
-        _of(int, about["bytes"], "bytes")
-        _of(str, about["sha256"], "sha256")
     if not lengths or list(lengths) != sorted(set(lengths)):
         raise ValueError(f"lengths {lengths}")
-    return Manifest(**texts, **objects, signature=Signature(**arrays), lengths=lengths, platforms=platforms)
+    return Program(codec, Signature(**arrays), lengths)
 
 
 def _of(kind: type, value: Any, name: str) -> Any:
@@ -185,9 +233,10 @@ def _of(kind: type, value: Any, name: str) -> Any:
     return value
 
 
-def check(folder: Path, manifest: Manifest) -> tuple[dict[str, bytes], np.ndarray]:
-    """Compares every file with the manifest; returns the programs by name and the bytes of the weights (n,), as they
-    were compared: what is used of them is never read again, whatever becomes of the files meanwhile.
+def check(folder: Path, manifest: Manifest) -> tuple[dict[str, bytes], dict[str, np.ndarray]]:
+    """Compares every file with the manifest; returns the programs by file, and by file the bytes (n,) of the weights
+    and of the reference arrays where there are any, as they were compared: what is used of them is never read again,
+    whatever becomes of the files meanwhile.
 
     Raises:
         InputError: a name that leads elsewhere, a link, a file that is missing, changed, or named nowhere.
@@ -197,7 +246,8 @@ def check(folder: Path, manifest: Manifest) -> tuple[dict[str, bytes], np.ndarra
     if odd is not None:
         raise InputError(where, f"its {NAME} names a file that no bundle has.", found=repr(odd), fix=AGAIN)
     found = set(_inside(folder))
-    wanted = {*named, WEIGHTS, EXPERIMENT, *map(program, manifest.lengths)}
+    files = {program(length, name) for name, about in manifest.programs.items() for length in about.lengths}
+    wanted = {*named, WEIGHTS, EXPERIMENT, *files}
     missing, extra = sorted(wanted - found), sorted(found - {*named, NAME})
     if missing:
         raise InputError(where, "is not complete.", found=f"no {', '.join(missing)}", fix=AGAIN)
@@ -205,12 +255,12 @@ def check(folder: Path, manifest: Manifest) -> tuple[dict[str, bytes], np.ndarra
         fix = f"take them out, or {AGAIN}"
         strange = ", ".join(extra or sorted(wanted - set(named)))
         raise InputError(where, f"holds files that its {NAME} does not name.", found=strange, fix=fix)
-    programs, weights = {}, np.zeros(0, np.uint8)
+    programs, arrays = {}, {}
     for name, about in named.items():
         _check_size(folder, name, about["bytes"])
-        if name == WEIGHTS:
-            weights = _weights(folder, about["bytes"])
-            digest = hashlib.sha256(weights.data).hexdigest()
+        if name in (WEIGHTS, REFERENCE):
+            arrays[name] = _arrays(folder, name, about["bytes"])
+            digest = hashlib.sha256(arrays[name].data).hexdigest()
         elif name.startswith("program/"):
             programs[name] = _content(folder, name, MOST_PROGRAM)
             digest = hashlib.sha256(programs[name]).hexdigest()
@@ -223,11 +273,11 @@ def check(folder: Path, manifest: Manifest) -> tuple[dict[str, bytes], np.ndarra
                 found=f"sha256 {digest[:16]}..., not {about['sha256'][:16]}...",
                 fix=AGAIN,
             )
-    return programs, weights
+    return programs, arrays
 
 
-def _weights(folder: Path, size: int) -> np.ndarray:
-    """The first ``size`` bytes of the weights; zeros where the file has become shorter.
+def _arrays(folder: Path, name: str, size: int) -> np.ndarray:
+    """The first ``size`` bytes of a file of arrays; zeros where the file has become shorter.
 
     In pages of their own, which the system gets back however the C library keeps what it is given.
     """
@@ -237,13 +287,13 @@ def _weights(folder: Path, size: int) -> np.ndarray:
         data = np.frombuffer(mmap.mmap(-1, size), np.uint8)
     except (OSError, OverflowError) as error:
         raise InputError(
-            f'bundle "{folder}", file "{WEIGHTS}"',
+            f'bundle "{folder}", file "{name}"',
             "is larger than this machine's memory.",
             found=f"{size:,} bytes",
             fix="a machine with more",
         ) from error
     room = data.data
-    with open(folder / WEIGHTS, "rb", buffering=0) as file:
+    with open(folder / name, "rb", buffering=0) as file:
         while room and (count := file.readinto(room)):
             room = room[count:]
     return data
@@ -251,7 +301,9 @@ def _weights(folder: Path, size: int) -> np.ndarray:
 
 def _check_size(folder: Path, name: str, wanted: int) -> None:
     size = (folder / name).stat().st_size
-    most = {"program": MOST_PROGRAM, "assets": MOST_ASSET, WEIGHTS: size}.get(name.partition("/")[0], MOST)
+    most = {"program": MOST_PROGRAM, "assets": MOST_ASSET, WEIGHTS: size, REFERENCE: size}.get(
+        name.partition("/")[0], MOST
+    )
     if size > most:
         raise _too_large(folder, name, size, most)
     if size != wanted:

@@ -1,7 +1,7 @@
 """Programs of a bundle: StableHLO as `jax.export` stores it, read only where nothing in it could run other code."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax.export
@@ -18,8 +18,8 @@ is refused, since a custom call runs whatever the process has under that name.""
 OUTSIDE = frozenset({"stablehlo.infeed", "stablehlo.outfeed", "stablehlo.send", "stablehlo.recv"})
 """Operations that exchange data with something else than the caller."""
 
-Program = Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
-"""(weights by name, batch by name) -> outputs by name."""
+Call = Callable[..., dict[str, Any]]
+"""(weights by name, batch by name[, reference arrays by name]) -> outputs by name."""
 
 
 def read(content: bytes, where: str, maker: str) -> jax.export.Exported:
@@ -86,9 +86,9 @@ def _strange(text: str) -> set[str]:
     return found
 
 
-def runner(exported: jax.export.Exported) -> Program:
+def runner(exported: jax.export.Exported) -> Call:
     """The program as a jitted function: each size of a batch is compiled once."""
-    run: Program = jax.jit(exported.call)
+    run: Call = jax.jit(exported.call)
     return run
 
 

@@ -46,7 +46,8 @@ HELP = """usage: suite VERB ...
       [--checkpoint.init_from RUN|FOLDER|OWNER/NAME|PART=SOURCE ... [--offline]]
   tune EXPERIMENT [--run-dir DIR] [--storage URL] train again with other settings until its goal is met
   evaluate RUN|BUNDLE [--split test] [--batch-size N]   metrics on a split
-  predict RUN|BUNDLE --input TEXT|FILE|FOLDER|- [--to FOLDER]   JSON lines out, one a record; files into FOLDER
+  predict RUN|BUNDLE --input TEXT|FILE|FOLDER|- [--program NAME] [--seed N] [--to FOLDER]
+                                                JSON lines out, one a record; files into FOLDER
   compress RUN --quantize int8|int4|int8-dynamic|int8-static [--aware] | --prune SHARE | --distill EXPERIMENT
       [--max-drop X]                            smaller, and measured again
   report RUN [--split S] [--with RUN ...]       one HTML page: verdict, curves, mistakes, data, configuration, speed

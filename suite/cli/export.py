@@ -71,7 +71,9 @@ def _print(bundle: Any) -> None:
     about = bundle.manifest
     size = sum(file["bytes"] for file in about.files.values())
     print(f"{about.name}, version {about.version}: {len(about.files)} files, {size:,} bytes")
-    rows = "" if about.lengths == (0,) else f"; rows padded to {', '.join(map(str, about.lengths))}"
+    rows = "" if bundle.lengths == (0,) else f"; rows padded to {', '.join(map(str, bundle.lengths))}"
     print(f"programs for {', '.join(about.platforms)}{rows}")
+    if len(bundle.programs) > 1:
+        print(f"answers by {', '.join(bundle.programs)}")
     print(f"answers {about.made['checked']} as {about.made['from']} does")
     print(bundle.folder)

@@ -10,8 +10,8 @@ Columns = Mapping[str, Any]
 """Raw records by column: each value an array or list with a leading axis of one entry a record."""
 
 Batch = dict[str, Any]
-"""Model-ready arrays with a leading batch axis, plus ``mask`` (b,) bool, False where a row is padding, and ``seed`` (b,)
-uint32, which the random numbers of each row's answer come from."""
+"""Model-ready arrays with a leading batch axis, plus ``mask`` (b,) bool, False where a row is padding, and ``seed``
+(b,) uint32, which the random numbers of each row's answer come from."""
 
 
 @dataclass(frozen=True)

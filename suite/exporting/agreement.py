@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from suite.bundles.manifest import PREDICT
 from suite.contracts.signature import File
 from suite.errors import RunError
 from suite.experiment.sections import Experiment
@@ -20,11 +21,12 @@ def exact(experiment: Experiment) -> bool:
     return experiment.precision.compute == "float32"
 
 
-def check_outputs(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> None:
-    """Raises RunError: the outputs of a bundle are not the run's."""
+def check_outputs(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], program: str = PREDICT) -> None:
+    """Raises RunError: the outputs of a bundle's program are not the run's."""
     different = [name for name in theirs if not _same(ours.get(name), theirs[name])]
     if different or ours.keys() != theirs.keys():
-        raise RunError(f"the bundle does not answer as the run does: {_gap(ours, theirs, different)}")
+        which = "" if program == PREDICT else f", by the program {program}"
+        raise RunError(f"the bundle does not answer as the run does{which}: {_gap(ours, theirs, different)}")
 
 
 def _same(ours: np.ndarray | None, theirs: np.ndarray) -> bool:

@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.export
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -19,6 +17,7 @@ from flax import nnx
 from suite import tree
 from suite.bundles import manifest
 from suite.bundles.bundle import Bundle, platform, rebased
+from suite.contracts.codec import Codec
 from suite.contracts.data import Source
 from suite.data.sources.memory import take
 from suite.errors import InputError, RunError
@@ -79,6 +78,7 @@ def export(
     check_platforms(platforms)
     with new_folder(Path(to)) as folder:
         split, asked = held_back(made)
+        check_programs(made, asked)
         checked = f"{len(next(iter(asked.values())))} records of the {split} split"
         _write(
             made, folder, asked, {"name": name, "checked": checked, "licence": licence, "platforms": tuple(platforms)}
@@ -165,13 +165,37 @@ def _held_out(made: Run) -> dict[str, Source]:
 
 
 def held_back(made: Run) -> tuple[str, dict[str, Any]]:
-    """A split that the run was not trained on, and what a request has of its records, at most RECORDS of them."""
-    task = made.experiment.task
+    """A split that the run was not trained on, and what requests have of its records, at most RECORDS of them."""
     split, source = next(iter(_held_out(made).items()))
     count = min(RECORDS, len(source))
     columns = source[np.arange(count) * len(source) // count]
-    names = [each.name for each in task.codec.inputs if each.name in columns]
-    return split, {name: columns[name] for name in names}
+    names = dict.fromkeys(each.name for program in made.programs.values() for each in program.codec.inputs)
+    return split, {name: columns[name] for name in names if name in columns}
+
+
+def check_programs(made: Run, asked: Mapping[str, Any]) -> None:
+    """Raises InputError: a program has a name that none may have, there is no default one, or the held-back records
+    lack a column that a program must be given, so that it cannot be checked."""
+    where = f"programs of {type(made.experiment.task).__name__}"
+    names = ", ".join(made.programs)
+    if manifest.PREDICT not in made.programs:
+        raise InputError(where, "must have the one that answers where none is named.", found=names, fix="predict")
+    for name, program in made.programs.items():
+        try:
+            manifest.check_program_name(name)
+        except ValueError:
+            problem = "must be named by letters, digits and underscores, at most 64, a letter first."
+            raise InputError(where, problem, found=repr(name), fix=re.sub(r"\W+", "_", name)) from None
+        missing = [each.name for each in program.codec.inputs if each.required and each.name not in asked]
+        if missing:
+            problem = f"cannot be checked: the held-back records lack what {name} is asked with."
+            fix = f"a column {missing[0]} in the data, or an input that is not required"
+            raise InputError(where, problem, found=f"no {', '.join(missing)}", fix=fix)
+
+
+def given(codec: Codec, asked: Mapping[str, Any], indices: np.ndarray) -> dict[str, Any]:
+    """Of these records what a request has that the codec takes."""
+    return {each.name: take(asked[each.name], indices) for each in codec.inputs if each.name in asked}
 
 
 def _served(made: Run) -> tuple[Run, dict[str, np.ndarray]]:
@@ -201,12 +225,18 @@ def _write(made: Run, folder: Path, asked: Mapping[str, Any], about: Mapping[str
     """All files of a bundle."""
     served, weights = _served(made)
     experiment = served.experiment
-    codec, task = experiment.task.codec, experiment.task
-    one = codec.encode({name: take(values, np.arange(1)) for name, values in asked.items()})
-    inputs = tracing.inputs_of(one, made.buckets)
-    programs = tracing.trace_all(served.graph, task, weights, inputs, _lengths(made), about["platforms"])
-    write_programs(folder, programs)
+    task, reference = experiment.task, made.reference_arrays
+    traced = {}
+    for name, program in task.programs().items():
+        inputs = tracing.inputs_of(program.codec.encode(given(program.codec, asked, np.arange(1))), made.buckets)
+        lengths = _lengths(made, program.codec)
+        traced[name] = tracing.trace_all(
+            served.graph, program.function, weights, inputs, lengths, about["platforms"], reference
+        )
+    write_programs(folder, traced)
     safetensors.write(folder / manifest.WEIGHTS, lambda: weights.items())
+    if reference is not None:
+        safetensors.write(folder / manifest.REFERENCE, lambda: reference.items())
     (folder / "assets").mkdir()
     for asset in preprocessors.preprocessors_of(task).values():
         _kept(asset.file, folder)
@@ -214,9 +244,16 @@ def _write(made: Run, folder: Path, asked: Mapping[str, Any], about: Mapping[str
     content = {
         "name": about["name"],
         "experiment": experiment.name,
-        "codec": serialization.to_json(rebased(codec, lambda file: _kept(file, folder))),
-        "signature": dataclasses.asdict(tracing.signature(inputs, programs)),
-        "lengths": list(programs),
+        **manifest.about_programs(
+            {
+                name: manifest.Program(
+                    serialization.to_json(rebased(program.codec, lambda file: _kept(file, folder))),
+                    traced[name].signature,
+                    tuple(traced[name].by_length),
+                )
+                for name, program in task.programs().items()
+            }
+        ),
         "platforms": list(about["platforms"]),
         "metrics": _metrics(made),
         "made": {**maker(), "from": made.folder.name, "licence": about["licence"], "checked": about["checked"]},
@@ -234,16 +271,17 @@ def _kept(file: str, folder: Path) -> str:
     return name
 
 
-def write_programs(folder: Path, programs: Mapping[int, jax.export.Exported]) -> None:
-    """Each under the name of its length."""
+def write_programs(folder: Path, programs: Mapping[str, tracing.Traced]) -> None:
+    """Each under its name and its length."""
     (folder / "program").mkdir()
-    for length, exported in programs.items():
-        (folder / manifest.program(length)).write_bytes(bytes(exported.serialize()))
+    for name, traced in programs.items():
+        for length, exported in traced.by_length.items():
+            (folder / manifest.program(length, name)).write_bytes(bytes(exported.serialize()))
 
 
-def _lengths(made: Run) -> tuple[int, ...]:
+def _lengths(made: Run, codec: Codec) -> tuple[int, ...]:
     """Padded lengths: those of training, and where none of them holds the longest that a request may have, one more."""
-    longest = made.experiment.task.codec.longest
+    longest = codec.longest
     enough = min([-(-longest // 8) * 8, *(length for length in made.lengths if length >= longest)])
     return (*(length for length in made.lengths if length < longest), enough)
 
@@ -273,15 +311,18 @@ def _metrics(made: Run) -> dict[str, dict[str, float]]:
 
 
 def _verify(made: Run, bundle: Bundle, asked: Mapping[str, Any]) -> None:
-    """Raises RunError: the bundle's outputs or answers on the records are not the run's (`Run.portable`)."""
-    codec = made.experiment.task.codec
+    """Raises RunError: outputs or answers of a program of the bundle are not the run's (`Run.portable`)."""
     made = made if exact(made.experiment) else made.portable
     count = len(next(iter(asked.values())))
-    for start in range(0, count, ROWS):
-        part = {name: take(values, np.arange(start, min(start + ROWS, count))) for name, values in asked.items()}
-        rows = bundle.codec.encode(part)
-        lengths = bundle.padded_lengths(rows)
-        ours, theirs = bundle.outputs(rows, lengths[""], ROWS), made.outputs(codec.encode(part), lengths, ROWS)
-        check_outputs(ours, theirs)
-        if not alike(bundle.decode(ours, part), list(codec.decode(theirs, part))):
-            raise RunError("the bundle's answers are not the run's, though what the model says is")
+    for name, program in bundle.programs.items():
+        codec = made.programs[name].codec
+        for start in range(0, count, ROWS):
+            indices = np.arange(start, min(start + ROWS, count))
+            part = given(codec, asked, indices)
+            rows = program.codec.encode(part)
+            lengths = program.padded_lengths(rows)
+            ours = program.outputs(rows, lengths[""], ROWS, indices)
+            theirs = made.outputs(codec.encode(part), lengths, ROWS, indices, name)
+            check_outputs(ours, theirs, name)
+            if not alike(program.decode(ours, part), list(codec.decode(theirs, part))):
+                raise RunError("the bundle's answers are not the run's, though what the model says is")

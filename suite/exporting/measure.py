@@ -1,12 +1,15 @@
 """A bundle measured on the data of its experiment: its own outputs, scored by the task."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from suite.bundles.bundle import Bundle
-from suite.bundles.manifest import EXPERIMENT
+from suite.bundles.manifest import EXPERIMENT, PREDICT, SEED
+from suite.bundles.opened import Program
 from suite.contracts.metric import MetricState, add
 from suite.data.pipeline.padding import pad, padded_lengths
 from suite.errors import InputError
@@ -24,21 +27,36 @@ def measured(folder: str | Path, split: str = "test", batch_size: int = 0, allow
         InputError: the data are not there, or what the task is scored by is nothing that a request is answered with.
     """
     bundle, batch_size = Bundle.open(folder, allow), batch_size or ROWS
+    program = bundle.programs[PREDICT]
     task = bind(run.read_experiment(bundle.folder / EXPERIMENT, allow), bundle.folder).task
     source = task.source(split)
     sums: dict[str, MetricState] = {}
     for start in range(0, len(source), batch_size):
-        encoded = task.encode(source[np.arange(start, min(start + batch_size, len(source)))])
-        rows = {name: value for name, value in encoded.items() if name in bundle.signature.inputs}
-        if bundle.signature.inputs.keys() - {"mask"} - {f"{name}_mask" for name in rows} - rows.keys():
-            raise InputError(
-                f'bundle "{bundle.folder}"',
-                "answers requests, and its task is scored by something else.",
-                found=", ".join(encoded),
-                fix="suite evaluate RUN",
-            )
-        lengths = {**padded_lengths(encoded, {}), **bundle.padded_lengths(rows)}
-        outputs = bundle.outputs(rows, lengths[""], batch_size)
-        sums = add(sums, task.score(outputs, pad(encoded, np.ones(len(next(iter(outputs.values()))), bool), lengths)))
+        indices = np.arange(start, min(start + batch_size, len(source)))
+        encoded = task.encode(source[indices])
+        rows = {name: value for name, value in encoded.items() if name in program.signature.inputs}
+        if program.signature.inputs.keys() - {"mask", SEED} - {f"{name}_mask" for name in rows} - rows.keys():
+            raise _otherwise_scored(bundle, encoded)
+        lengths = {**padded_lengths(encoded, {}), **program.padded_lengths(rows)}
+        outputs = program.outputs(rows, lengths[""], batch_size, indices)
+        batch = pad(encoded, np.ones(len(next(iter(outputs.values()))), bool), lengths)
+        try:
+            sums = add(sums, task.score(outputs, batch, _reference(program)))
+        except KeyError:
+            raise _otherwise_scored(bundle, encoded) from None
     metrics = {f"{split}/{name}": {"value": tally.value()} for name, tally in sums.items()}
     return dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, metrics=metrics))
+
+
+def _otherwise_scored(bundle: Bundle, encoded: Mapping[str, Any]) -> InputError:
+    return InputError(
+        f'bundle "{bundle.folder}"',
+        "answers requests, and its task is scored by something else.",
+        found=", ".join(encoded),
+        fix="suite evaluate RUN",
+    )
+
+
+def _reference(program: Program) -> dict[str, np.ndarray] | None:
+    """The reference arrays of a bundle, on the host."""
+    return {name: np.asarray(array) for name, array in program.arrays[1].items()} if program.arrays[1:] else None

@@ -3,18 +3,16 @@
 Programs age: a later JAX may cease to read them. Weights and experiment do not, and programs can be made of them.
 """
 
-import dataclasses
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
-from suite.bundles import manifest
+from suite.bundles import answering, manifest
 from suite.bundles.bundle import Bundle
-from suite.evaluation.evaluate import make_predict
+from suite.evaluation.evaluate import make_answer
 from suite.exporting import exporting, tracing
 from suite.exporting.agreement import check_outputs, exact
 from suite.parallel.layout import Layout
@@ -50,24 +48,39 @@ def refresh(
     chosen = tuple(platforms or about.platforms)
     exporting.check_platforms(chosen)
     made = Run(source, bind(run.read_experiment(source / manifest.EXPERIMENT, allow), source))
-    weights, inputs = safetensors.read(source / manifest.WEIGHTS), about.signature.inputs
-    traced = tracing.trace_all(made.graph, made.experiment.task, weights, inputs, about.lengths, chosen)
+    weights = safetensors.read(source / manifest.WEIGHTS)
+    reference = safetensors.read(source / manifest.REFERENCE) if manifest.REFERENCE in about.files else None
+    traced = {
+        name: tracing.trace_all(
+            made.graph,
+            answering.chosen(made.programs, name).function,
+            weights,
+            each.signature.inputs,
+            each.lengths,
+            chosen,
+            reference,
+        )
+        for name, each in about.programs.items()
+    }
     with exporting.new_folder(place, replacing=not to) as partial:
         for name in about.files:
             if not name.startswith("program/"):
                 (partial / name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(source / name, partial / name)
         exporting.write_programs(partial, traced)
-        told = dataclasses.asdict(about)
         maker = {**about.made, "versions": exporting.maker()["versions"], "refreshed": exporting.maker()["date"]}
         changed = {
-            "signature": dataclasses.asdict(tracing.signature(inputs, traced)),
-            "lengths": list(traced),
+            **manifest.about_programs(
+                {
+                    name: manifest.Program(each.codec, traced[name].signature, tuple(traced[name].by_length))
+                    for name, each in about.programs.items()
+                }
+            ),
             "platforms": list(chosen),
             "made": maker,
         }
-        kept = {name: told[name] for name in ("name", "experiment", "codec", "metrics")}
-        manifest.write(partial, {**kept, **changed})
+        same = {"name": about.name, "experiment": about.experiment, "metrics": about.metrics}
+        manifest.write(partial, {**same, **changed})
         _compare(made, Bundle.open(partial, allow))
     return Bundle.open(place, allow)
 
@@ -75,14 +88,16 @@ def refresh(
 def _compare(made: Run, bundle: Bundle) -> None:
     """Raises RunError: a program says something else than the model, of numbers that are drawn."""
     layout = Layout(portable=not exact(made.experiment))
-    predict, variables = make_predict(made.graph, made.experiment.task, layout), nest(bundle.weights)
-    rng = np.random.default_rng(0)
-    for length in bundle.lengths:
-        shapes = tracing.batch_of(bundle.signature.inputs, ROWS, length)
-        batch = {name: _drawn(each, rng) for name, each in shapes.items()}
-        ours = bundle.programs[length](bundle.weights, batch)
-        theirs = predict(variables.get("params", {}), variables.get("rest", {}), batch)
-        check_outputs(*(_on_host(each) for each in (ours, theirs)))
+    variables, rng = nest(bundle.weights), np.random.default_rng(0)
+    for name, program in bundle.programs.items():
+        predict = make_answer(made.graph, made.programs[name].function, layout)
+        for length in program.lengths:
+            shapes = tracing.batch_of(program.signature.inputs, ROWS, length)
+            drawn = {name: _drawn(each, rng) for name, each in shapes.items()}
+            batch = {manifest.SEED: np.zeros(ROWS, np.uint32), **drawn}
+            ours = program.computed(length, drawn)
+            theirs = predict(variables.get("params", {}), variables.get("rest", {}), batch, *program.arrays[1:])
+            check_outputs(ours, {key: np.asarray(value) for key, value in theirs.items()}, name)
 
 
 def _drawn(shape: jax.ShapeDtypeStruct, rng: np.random.Generator) -> np.ndarray:
@@ -92,7 +107,3 @@ def _drawn(shape: jax.ShapeDtypeStruct, rng: np.random.Generator) -> np.ndarray:
     if shape.dtype.kind in "iu":
         return rng.integers(0, 4, shape.shape).astype(shape.dtype)
     return rng.standard_normal(shape.shape).astype(shape.dtype)
-
-
-def _on_host(outputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    return {name: np.asarray(value) for name, value in outputs.items()}

@@ -1,26 +1,31 @@
-"""A model's predict as a program that runs elsewhere: for batches of any number of rows, on several platforms.
+"""A task's functions as programs that run elsewhere: for batches of any number of rows, on several platforms.
 
-The weights are arguments of the program, by name; what else it holds are small constants.
+Weights and reference arrays are arguments of the program, by name; what else it holds are small constants.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.export
+import jax.numpy as jnp
 import numpy as np
+from jax.interpreters import partial_eval
 
-from suite.bundles.manifest import Array, Signature
+from suite.bundles.manifest import SEED, Array, Signature
 from suite.bundles.programs import constants
 from suite.contracts.batch import Ragged
-from suite.contracts.task import Task
 from suite.errors import InputError, RunError
-from suite.evaluation.evaluate import make_predict
+from suite.evaluation.evaluate import make_answer
 from suite.parallel.layout import Layout
 from suite.tree import nest, paths
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 """That programs are for, unless others are named."""
+Function = Callable[..., dict[str, jax.Array]]
+"""(model, batch, reference) -> outputs."""
 MOST_CONSTANTS = 1 << 20
 """Numbers that a program holds: tables of features and the like. Weights are none."""
 
@@ -65,35 +70,32 @@ def batch_of(inputs: Mapping[str, Array], rows: Any, length: int) -> dict[str, j
 
 def trace(
     graph: Any,
-    task: Task,
+    function: Function,
     weights: Mapping[str, Any],
     inputs: Mapping[str, Array],
     length: int,
     platforms: Sequence[str] = PLATFORMS,
+    reference: Mapping[str, Any] | None = None,
 ) -> jax.export.Exported:
-    """The task's predict, (weights, batch) -> outputs, for rows of one padded length.
+    """A program's function, (weights, batch[, reference]) -> outputs, for rows of one padded length.
 
     Args:
         graph: the model without its variables, as `nnx.merge` takes it.
-        task: what predicts.
+        function: of a `suite.contracts.task.Program`.
         weights: arrays by name, see `weights_of`; their shapes and types alone count.
-        inputs: what a batch is, see `inputs_of`.
+        inputs: what a batch is, see `inputs_of`. Where ``seed`` is none of them, the function is given zeros.
         length: that rows are padded to; 0 where they are of one shape.
         platforms: of which devices the program is for.
+        reference: arrays by name, as weights; None where the task has none.
 
     Raises:
         ValueError: the model takes no rows of that length.
         RunError: the program would hold more constants than it may.
     """
-    predict = make_predict(graph, task, Layout(portable=True))
-
-    def answer(weights: dict[str, jax.Array], batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        variables = nest(weights)
-        return predict(variables.get("params", {}), variables.get("rest", {}), batch)
-
     (rows,) = jax.export.symbolic_shape("b")
-    shapes = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in weights.items()}
-    exported = jax.export.export(jax.jit(answer), platforms=platforms)(shapes, batch_of(inputs, rows, length))
+    answer, arguments = _answer(graph, function), _arguments(weights, batch_of(inputs, rows, length), reference)
+    with _nameless():
+        exported = jax.export.export(jax.jit(answer), platforms=platforms)(*arguments)
     size = constants(exported.mlir_module())
     if size > MOST_CONSTANTS:
         raise RunError(
@@ -103,41 +105,109 @@ def trace(
     return exported
 
 
+def _answer(graph: Any, function: Function) -> Callable[..., dict[str, jax.Array]]:
+    predict = make_answer(graph, function, Layout(portable=True))
+
+    def answer(weights: dict[str, Any], batch: dict[str, Any], *reference: dict[str, Any]) -> dict[str, jax.Array]:
+        variables = nest(weights)
+        batch = {SEED: jnp.zeros(batch["mask"].shape, jnp.uint32), **batch}
+        return predict(variables.get("params", {}), variables.get("rest", {}), batch, *reference)
+
+    return answer
+
+
+def _arguments(
+    weights: Mapping[str, Any], batch: dict[str, jax.ShapeDtypeStruct], reference: Mapping[str, Any] | None
+) -> tuple[dict[str, jax.ShapeDtypeStruct], ...]:
+    """What a program is called with, as shapes. A task without reference records has programs of two arguments."""
+    shapes = [
+        {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in arrays.items()}
+        for arrays in (weights, reference)
+        if arrays is not None
+    ]
+    return shapes[0], batch, *shapes[1:]
+
+
+@contextlib.contextmanager
+def _nameless() -> Iterator[None]:
+    """Programs that are traced here name no file of the source: a bundle doesn't tell where it was made."""
+    before = jax.config.jax_traceback_in_locations_limit
+    jax.config.update("jax_traceback_in_locations_limit", 0)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_traceback_in_locations_limit", before)
+
+
+def draws(
+    graph: Any,
+    function: Function,
+    weights: Mapping[str, Any],
+    inputs: Mapping[str, Array],
+    length: int,
+    reference: Mapping[str, Any] | None = None,
+) -> bool:
+    """Whether the outputs depend on the rows' seeds; arguments as of `trace`."""
+    batch = batch_of({**inputs, SEED: Array(("b",), "uint32")}, 2, length)
+    arguments = _arguments(weights, batch, reference)
+    traced = jax.make_jaxpr(_answer(graph, function))(*arguments)
+    _, used = partial_eval.dce_jaxpr(traced.jaxpr, [True] * len(traced.jaxpr.outvars))
+    places = jax.tree.unflatten(jax.tree.structure(arguments), used)
+    return bool(places[1][SEED])
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A program for each padded length.
+
+    Attributes:
+        inputs: what a batch is, with ``seed`` where the outputs depend on it.
+        by_length: padded length -> the program for it.
+    """
+
+    inputs: dict[str, Array]
+    by_length: dict[int, jax.export.Exported]
+
+    @property
+    def signature(self) -> Signature:
+        """What the programs take and give."""
+        results = [jax.tree.unflatten(each.out_tree, each.out_avals) for each in self.by_length.values()]
+        outputs = {}
+        for name, first in results[0].items():
+            sides = zip(*(each[name].shape for each in results), strict=True)
+            shape = tuple(_side(side) for side in sides)
+            outputs[name] = Array(shape, str(first.dtype))
+        return Signature(dict(self.inputs), outputs)
+
+
 def trace_all(
     graph: Any,
-    task: Task,
+    function: Function,
     weights: Mapping[str, Any],
     inputs: Mapping[str, Array],
     lengths: Sequence[int],
     platforms: Sequence[str] = PLATFORMS,
-) -> dict[int, jax.export.Exported]:
+    reference: Mapping[str, Any] | None = None,
+) -> Traced:
     """A program for each length. The last one is left out where the model takes no rows as long.
 
     Raises:
         InputError: a program cannot be made.
     """
-    made: dict[int, jax.export.Exported] = {}
+    inputs = {name: array for name, array in inputs.items() if name != SEED}
+    if draws(graph, function, weights, inputs, lengths[0], reference):
+        inputs[SEED] = Array(("b",), "uint32")
+    by_length: dict[int, jax.export.Exported] = {}
     for length in lengths:
         try:
-            made[length] = trace(graph, task, weights, inputs, length, platforms)
+            by_length[length] = trace(graph, function, weights, inputs, length, platforms, reference)
         except ValueError as error:
-            if isinstance(error, InputError) or length != lengths[-1] or not made:
+            if isinstance(error, InputError) or length != lengths[-1] or not by_length:
                 raise
-    return made
+    return Traced(inputs, by_length)
 
 
-def signature(inputs: Mapping[str, Array], programs: Mapping[int, jax.export.Exported]) -> Signature:
-    """What programs of several lengths take and give."""
-    found = [jax.tree.unflatten(each.out_tree, each.out_avals) for each in programs.values()]
-    outputs = {}
-    for name, first in found[0].items():
-        sides = zip(*(each[name].shape for each in found), strict=True)
-        shape = tuple(_side(side) for side in sides)
-        outputs[name] = Array(shape, str(first.dtype))
-    return Signature(dict(inputs), outputs)
-
-
-def _side(found: tuple[Any, ...]) -> int | str | None:
-    if jax.export.is_symbolic_dim(found[0]):
+def _side(sizes: tuple[Any, ...]) -> int | str | None:
+    if jax.export.is_symbolic_dim(sizes[0]):
         return "b"
-    return int(found[0]) if len(set(found)) == 1 else None
+    return int(sizes[0]) if len(set(sizes)) == 1 else None

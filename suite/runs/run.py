@@ -12,17 +12,19 @@ import jax
 import numpy as np
 from flax import nnx
 
-from suite.bundles.answering import answer
+from suite.bundles.answering import answer, chosen
 from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec
 from suite.contracts.data import Source
+from suite.contracts.task import Program as TaskProgram
 from suite.data.pipeline.dispatches import Plan, make_plan, stored_lengths
-from suite.data.pipeline.padding import Lengths, by_axis, count, default_buckets, pad, padded_lengths
+from suite.data.pipeline.padding import Lengths, Seed, by_axis, count, default_buckets, pad, padded_lengths
 from suite.errors import InputError
 from suite.evaluation.bootstrap import Scores
 from suite.evaluation.evaluate import evaluate as evaluate_split
-from suite.evaluation.evaluate import examine, make_predict, score_records
+from suite.evaluation.evaluate import examine, make_answer, make_predict, score_records
+from suite.evaluation.reference import Reference, reference_arrays
 from suite.experiment import serialization
 from suite.experiment.sections import Experiment
 from suite.parallel import hosts
@@ -82,7 +84,8 @@ class Run:
         """
         predict = make_predict(self.graph, self.experiment.task, Layout(portable=True))
         same = dataclasses.replace(self)
-        same.__dict__.update(_program=dataclasses.replace(self._program, predict=predict), _weights=self._weights)
+        program = dataclasses.replace(self._program, predict=predict, layout=Layout(portable=True))
+        same.__dict__.update(_program=program, _weights=self._weights, reference_arrays=self.reference_arrays)
         return same
 
     @property
@@ -96,22 +99,27 @@ class Run:
         hosts.check_shared(self.folder)
         source = hosts.after_first(lambda: task.source(split))
         plan = self._plan(source, batch_size)
-        found = evaluate_split(self._program.predict, *self._weights, task, source, plan, mesh=self._program.mesh)
+        program, reference = self._program, self._compared(split)
+        values = evaluate_split(
+            program.evaluate, *self._weights, task, source, plan, mesh=program.mesh, reference=reference
+        )
         seconds = time.perf_counter() - begun
-        metrics = {f"{split}/{name}": value for name, value in found.items()}
+        metrics = {f"{split}/{name}": value for name, value in values.items()}
         if hosts.is_first():
             write_result(self.folder, "evaluate", self.experiment.name, metrics, seconds, len(source) / seconds)
         return dataclasses.replace(self, metrics=metrics)
 
     def scores(self, split: str = "test") -> Scores:
         """What each record of ``split`` adds to each metric: intervals, and differences from another run."""
-        source = self.experiment.task.source(split)
-        return score_records(self._program.predict, *self._weights, self.experiment.task, source, self._plan(source))
+        task = self.experiment.task
+        source, reference = task.source(split), self._compared(split)
+        return score_records(self._program.evaluate, *self._weights, task, source, self._plan(source), reference)
 
     def examine(self, split: str = "test") -> tuple[Scores, dict[str, Artifact]]:
         """``scores``, and what the task has to show of the split, by title."""
-        source = self.experiment.task.source(split)
-        return examine(self._program.predict, *self._weights, self.experiment.task, source, self._plan(source))
+        task = self.experiment.task
+        source, reference = task.source(split), self._compared(split)
+        return examine(self._program.evaluate, *self._weights, task, source, self._plan(source), reference)
 
     def check(self) -> "Run":
         """This run, whose weights could be read.
@@ -132,12 +140,54 @@ class Run:
         size = batch_size or train.eval_batch_size or train.batch_size
         return make_plan(self.experiment.task, source, size, seed=None, buckets=self.buckets)
 
-    def predict(self, inputs: Sequence[Any] | Columns) -> list[dict[str, Any]]:
-        """One answer a record. ``inputs``: columns as in the data, or a list of bare values (texts, images)."""
-        outputs = lambda rows, size: self.outputs(rows, padded_lengths(rows, self.buckets), size)
-        return answer(self.experiment.task.codec, outputs, inputs)
+    @functools.cached_property
+    def programs(self) -> dict[str, TaskProgram]:
+        """What answers requests, by name."""
+        return self.experiment.task.programs()
 
-    def outputs(self, rows: dict[str, Any], length: Lengths, size: int = 0) -> dict[str, np.ndarray]:
+    @functools.cached_property
+    def _functions(self) -> dict[str, Any]:
+        task, program = self.experiment.task, self._program
+
+        def jitted(function: Any) -> Any:  # what also measures is compiled once for both
+            return program.predict if function == task.predict else make_answer(self.graph, function, program.layout)
+
+        return {name: jitted(each.function) for name, each in self.programs.items()}
+
+    @functools.cached_property
+    def reference_arrays(self) -> Reference:
+        """What the task keeps of the records that requests are compared with, each array (n, ...) in their order; None
+        where it has none."""
+        return self._compared("predict")
+
+    def _compared(self, split: str) -> Reference:
+        """The arrays of the task's reference records of a split."""
+        task = self.experiment.task
+        return reference_arrays(self._program.embed, *self._weights, task, task.reference(split), self.buckets)
+
+    def predict(
+        self, inputs: Sequence[Any] | Columns, *, seed: Seed = 0, program: str = "predict"
+    ) -> list[dict[str, Any]]:
+        """One answer a record.
+
+        Args:
+            inputs: columns as in the data, or a list of bare values (texts, images).
+            seed: what the random numbers of answers come from, where they are drawn: one for all records, so that equal
+                records have equal answers, or one a record.
+            program: which of ``programs`` answers.
+
+        Raises:
+            InputError: a column is missing, a value cannot be read, or there is no such program.
+        """
+
+        def outputs(rows: dict[str, Any], size: int, seeds: np.ndarray) -> dict[str, np.ndarray]:
+            return self.outputs(rows, padded_lengths(rows, self.buckets), size, seeds, program)
+
+        return answer(chosen(self.programs, program).codec, outputs, inputs, seed)
+
+    def outputs(
+        self, rows: dict[str, Any], length: Lengths, size: int = 0, seed: Seed = 0, program: str = "predict"
+    ) -> dict[str, np.ndarray]:
         """What the model says of n encoded rows, each array (n, ...). Several processes are given the same rows, and
         have the outputs on all of them each.
 
@@ -145,9 +195,12 @@ class Run:
             rows: see `Codec.encode`.
             length: that they are padded to, along each axis.
             size: rows that their batch is filled up to; 0: n.
+            seed: of each row, see `suite.data.pipeline.padding.row_seeds`.
+            program: which of ``programs`` answers.
         """
         real = np.arange(max(size, count(rows))) < count(rows)
-        made = hosts.fetched(self._program.predict(*self._weights, pad(rows, real, length)))
+        function, batch = self._functions[program], pad(rows, real, length, seed)
+        made = hosts.fetched(function(*self._weights, batch, self.reference_arrays))
         return {name: value[real] for name, value in made.items()}
 
     @property

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import hmac
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from suite.bundles.manifest import PREDICT
 from suite.contracts.kinds import input_kind, output_kind
 from suite.contracts.signature import Input
 from suite.serving import monitoring, openapi
+from suite.serving.endpoint import Endpoint
 from suite.serving.errors import Headers, Refused
 from suite.serving.models import Model, Models
 from suite.serving.monitoring import Monitor
@@ -25,7 +28,8 @@ from suite.serving.predict_endpoint import COMMON, JSON, Answering, refuse
 from suite.serving.request_body import Body, Receive, Scope, Send
 from suite.serving.settings import Settings
 
-PREFIX, SUFFIX = "/v1/models/", ":predict"
+ASKED = re.compile(r"/v1/models/([^/]+?)[:/]([^/:]+)")
+"""Where a program of a model is asked: ``/v1/models/MODEL:PROGRAM``, or a slash in place of the colon."""
 PAGE = Path(__file__).parent / "page"
 TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -93,8 +97,7 @@ class Gate:
             await self._others(scope, receive, send)
             return
         path, begun = scope["path"], time.perf_counter()
-        asked = path.startswith(PREFIX) and path.endswith(SUFFIX)
-        name = path[len(PREFIX) : -len(SUFFIX)] if asked else ""
+        asked = ASKED.fullmatch(path)
         try:
             if self._token and path not in OPEN and not path.startswith("/page/"):
                 self._check_token(scope)
@@ -105,10 +108,10 @@ class Gate:
         except Refused as error:
             await refuse(send, error, Body(scope, receive, self._server.settings, self._answering.held))
             if asked:
-                self._answering.count(name, error.status, begun)
+                self._answering.count(asked[1], asked[2], error.status, begun)
             return
         if asked:
-            await self._answering(name, scope, receive, send)
+            await self._answering(asked[1], asked[2], scope, receive, send)
         else:
             await self._others(scope, receive, _shielded(send))
 
@@ -164,7 +167,11 @@ def _others(server: Server, answering: Answering) -> FastAPI:
         now = {name: model.current for name, model in models.by_name.items() if model.current}
         text = server.monitor.text(
             versions={name: version.bundle.version for name, version in now.items()},
-            waiting={name: version.batcher.waiting for name, version in now.items()},
+            waiting={
+                (name, program): endpoint.batcher.waiting
+                for name, version in now.items()
+                for program, endpoint in version.endpoints.items()
+            },
             in_flight=answering.in_flight,
             held=answering.held.bytes,
             ready=models.ready,
@@ -220,15 +227,46 @@ def _brief(model: Model) -> dict[str, Any]:
     made: dict[str, Any] = {"name": model.name, "ready": model.current is not None}
     if model.current is not None:
         made["version"] = model.current.bundle.version
+        made["programs"] = {name: _signature(each) for name, each in model.current.endpoints.items()}
     if model.problem:
         made["refused"] = model.problem
     return made
 
 
+def _signature(endpoint: Endpoint) -> dict[str, Any]:
+    """What a program is asked and what it answers, by name and kind."""
+    codec = endpoint.program.codec
+    return {
+        "inputs": [{"name": each.name, "kind": each.kind, "required": each.required} for each in codec.inputs],
+        "outputs": [{"name": each.name, "kind": each.kind} for each in codec.outputs],
+        "samples": endpoint.program.samples,
+    }
+
+
 def _full(models: Models, name: str, settings: Settings) -> dict[str, Any]:
     """All that can be said of a model."""
     version = models.version(name)
-    bundle, checks = version.bundle, version.checks
+    programs = {name: _program(endpoint) for name, endpoint in version.endpoints.items()}
+    limits = {
+        "records": settings.max_records,
+        "bytes": settings.max_body_bytes,
+        "pixels": settings.max_pixels,
+        "characters": settings.max_characters,
+        "seconds": settings.max_seconds,
+    }
+    return {
+        **_brief(models.by_name[name]),
+        **programs[PREDICT],
+        "programs": programs,
+        "metrics": version.bundle.metrics,
+        "card": version.card,
+        "limits": limits,
+    }
+
+
+def _program(endpoint: Endpoint) -> dict[str, Any]:
+    """All that can be said of a program."""
+    codec = endpoint.program.codec
     inputs = [
         {
             "name": each.name,
@@ -240,7 +278,7 @@ def _full(models: Models, name: str, settings: Settings) -> dict[str, Any]:
             "limit": each.limit,
             **_field(each),
         }
-        for each in checks.inputs
+        for each in codec.inputs
     ]
     outputs = [
         {
@@ -252,26 +290,16 @@ def _full(models: Models, name: str, settings: Settings) -> dict[str, Any]:
             "empty": each.empty,
             "widget": output_kind(each.kind).shown_by(each),
         }
-        for each in bundle.codec.outputs
+        for each in codec.outputs
     ]
-    limits = {
-        "records": settings.max_records,
-        "bytes": settings.max_body_bytes,
-        "pixels": settings.max_pixels,
-        "characters": settings.max_characters,
-        "seconds": settings.max_seconds,
-    }
     return {
-        **_brief(models.by_name[name]),
-        "primary": checks.primary,
-        "purpose": bundle.codec.purpose,
+        "primary": codec.primary,
+        "purpose": codec.purpose,
         "inputs": inputs,
         "outputs": outputs,
-        "answer": bundle.codec.answer_schema,
-        "metrics": bundle.metrics,
-        "card": version.card,
-        "lengths": bundle.lengths,
-        "limits": limits,
+        "answer": codec.answer_schema,
+        "lengths": endpoint.program.lengths,
+        "samples": endpoint.program.samples,
     }
 
 

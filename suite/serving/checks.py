@@ -21,12 +21,14 @@ class Checks:
         primary: the input that a bare value stands for.
         texts: columns of a table that are texts whatever they look like.
         settings: the limits.
+        samples: whether answers are drawn, so that a request may give seeds.
     """
 
     inputs: tuple[Input, ...]
     primary: str
     texts: tuple[str, ...]
     settings: Settings
+    samples: bool = False
 
     def records(self, values: Sequence[Any]) -> dict[str, list[Any]]:
         """JSON records, or bare values of the primary input, as columns; files as their bytes.

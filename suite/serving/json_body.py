@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Collection
 from typing import Any, NoReturn
 
 from suite.contracts.values import json_type
@@ -18,8 +19,8 @@ _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # possessive, the en
 EXAMPLE = '{"inputs": [...]}'
 
 
-def inputs_of(body: bytes) -> list[Any]:
-    """The list ``inputs`` of a request.
+def request_of(body: bytes, optional: Collection[str] = ()) -> dict[str, Any]:
+    """The fields of a request: the list ``inputs``, and those of ``optional`` that it gives.
 
     Raises:
         Refused: the body is not JSON, says more than JSON may, or holds no such list.
@@ -27,7 +28,7 @@ def inputs_of(body: bytes) -> list[Any]:
     value = parsed(body)
     if not isinstance(value, dict):
         raise Refused(400, "wrong_type", f"the body must be an object, not {json_type(value)}.", fix=EXAMPLE)
-    unknown = sorted(value.keys() - {"inputs"})
+    unknown = sorted(value.keys() - {"inputs", *optional})
     if "inputs" not in value:
         found = f" (found: {', '.join(unknown)})"[:200] if unknown else ""
         raise Refused(400, "missing", f"the list of inputs is missing{found}.", field="inputs", fix=EXAMPLE)
@@ -38,7 +39,7 @@ def inputs_of(body: bytes) -> list[Any]:
         raise Refused(400, "wrong_type", f"must be a list, not {json_type(inputs)}.", field="inputs", fix=EXAMPLE)
     if not inputs:
         raise Refused(400, "empty", "the list is empty.", field="inputs", fix="send at least one record")
-    return inputs
+    return value
 
 
 def parsed(body: bytes) -> Any:

@@ -12,16 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from suite.bundles.bundle import Bundle
 from suite.bundles.manifest import CARD
 from suite.bundles.manifest import NAME as MANIFEST
-from suite.errors import InputError
-from suite.serving.batch_rows import Record, Row, gathered, joined, records, split
-from suite.serving.batching import Batcher
-from suite.serving.checks import Checks
-from suite.serving.errors import Refused, refused
+from suite.errors import InputError, closest
+from suite.serving.endpoint import Endpoint, endpoint_of
+from suite.serving.errors import Refused
 from suite.serving.monitoring import Monitor
 from suite.serving.settings import Settings
 from suite.serving.snapshots import Copy, sweep
@@ -42,8 +40,7 @@ class Version:
     Attributes:
         model: the name it is served under.
         bundle: what answers.
-        checks: what may be asked.
-        batcher: where records wait.
+        endpoints: program -> what it is asked at.
         copy: the server's own copy of the bundle, so that nothing changes under a version that answers.
         card: the model card, in Markdown.
         users: requests that are being answered.
@@ -52,8 +49,7 @@ class Version:
 
     model: str
     bundle: Bundle
-    checks: Checks
-    batcher: Batcher
+    endpoints: dict[str, Endpoint]
     copy: Copy
     card: str = ""
     users: int = 0
@@ -76,36 +72,24 @@ class Version:
 
     def _let_go(self) -> None:
         if self.retired and not self.users:
-            self.batcher.close("this version is no longer served.")
+            self.close("this version is no longer served.")
             self.copy.remove()
 
-    def rows(self, columns: dict[str, list[Any]]) -> list[tuple[Any, int]]:
-        """Each record, encoded and as it was asked, with the length it is padded to.
+    def endpoint(self, name: str) -> Endpoint:
+        """What the program of that name is asked at.
 
         Raises:
-            Refused: a record cannot be encoded, or is longer than any program takes; says which.
+            Refused: 404, there is none.
         """
-        count = len(next(iter(columns.values())))
-        try:
-            rows = split(self.bundle.encode(columns), count)
-        except InputError as error:
-            raise self._which(columns, count, error) from None
-        asked = records(columns, count)
-        return [((row, asked[place]), self._length(row, place)) for place, row in enumerate(rows)]
+        if name not in self.endpoints:
+            nearest = closest(name[:100], self.endpoints) or ", ".join(self.endpoints)[:300]
+            raise Refused(404, "unknown_program", f'{self.model} has no program "{name:.100}".', fix=nearest)
+        return self.endpoints[name]
 
-    def _length(self, row: Row, place: int) -> int:
-        try:
-            return self.bundle.bucket(row)
-        except InputError as error:
-            raise refused(error, f"inputs[{place}]") from None
-
-    def _which(self, columns: dict[str, list[Any]], count: int, error: InputError) -> Refused:
-        for place in range(count if count > 1 else 0):
-            try:
-                self.bundle.encode({name: values[place : place + 1] for name, values in columns.items()})
-            except InputError as own:
-                return refused(own, f"inputs[{place}]")
-        return refused(error, "inputs[0]" if count == 1 else "inputs")
+    def close(self, why: str) -> None:
+        """Refuse what waits and what comes."""
+        for endpoint in self.endpoints.values():
+            endpoint.batcher.close(why)
 
 
 @dataclass(eq=False)
@@ -255,19 +239,13 @@ class Models:
         """Warm a bundle and let it answer; the version before answers what it has begun. Returns the seconds."""
         begun = time.perf_counter()
         settings = self.settings
-        measured = await in_thread(lambda: bundle.warm(settings.sizes))
-        checks = Checks(bundle.codec.inputs, bundle.codec.primary, bundle.codec.texts, settings)
-        batcher = Batcher(
-            functools.partial(_answers, bundle),
-            settings.sizes,
-            wait=settings.max_wait_ms / 1000,
-            capacity=settings.queue,
-            seconds=measured,
-            observe=self.monitor.batches(model.name),
-        )
+        endpoints = {}
+        for name, program in bundle.programs.items():
+            measured = await in_thread(functools.partial(program.warm, settings.sizes))
+            endpoints[name] = endpoint_of(program, settings, measured, self.monitor.batches(model.name, name))
         card = bundle.folder / CARD
         text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
-        before, model.current = model.current, Version(model.name, bundle, checks, batcher, copy, text)
+        before, model.current = model.current, Version(model.name, bundle, endpoints, copy, text)
         if before is not None:
             before.retire()
             self._retired = [version for version in (*self._retired, before) if version.users]
@@ -277,7 +255,7 @@ class Models:
         """Refuse what waits, at versions that are no longer served too."""
         for version in (*self._retired, *(model.current for model in self.by_name.values())):
             if version is not None:
-                version.batcher.close(why)
+                version.close(why)
 
     def let_go(self) -> None:
         """Leave nothing behind on disk."""
@@ -372,12 +350,6 @@ def identity(folder: Path) -> Identity:
     except OSError:  # it is being replaced
         return ()
     return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
-
-
-def _answers(bundle: Bundle, asked: Sequence[tuple[Row, Record]], length: int, size: int) -> list[dict[str, Any]]:
-    """One answer a record, from its encoded row and what was asked."""
-    outputs = bundle.outputs(joined([row for row, _ in asked]), length, size)
-    return bundle.decode(outputs, gathered([record for _, record in asked]))
 
 
 def _settle() -> None:

@@ -21,29 +21,29 @@ class Monitor:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
             "suite_requests",
-            "Requests for answers, by model and status; 499: the client left.",
-            ("model", "code"),
+            "Requests for answers, by model, program and status; 499: the client left.",
+            ("model", "program", "code"),
             registry=registry,
         )
         self._seconds = Histogram(
             "suite_request_seconds",
             "From the head of a request to its answer.",
-            ("model",),
+            ("model", "program"),
             buckets=LATENCIES,
             registry=registry,
         )
         self._records = Histogram(
             "suite_batch_records",
             "Records a batch, without those that fill it up.",
-            ("model",),
+            ("model", "program"),
             buckets=sizes,
             registry=registry,
         )
         self._padding = Counter(
-            "suite_batch_padding", "Empty records that filled up batches.", ("model",), registry=registry
+            "suite_batch_padding", "Empty records that filled up batches.", ("model", "program"), registry=registry
         )
         self._computing = Counter(
-            "suite_batch_seconds", "Seconds in which batches were computed.", ("model",), registry=registry
+            "suite_batch_seconds", "Seconds in which batches were computed.", ("model", "program"), registry=registry
         )
         self._swaps = Counter(
             "suite_swaps",
@@ -54,28 +54,28 @@ class Monitor:
         self._version = Gauge(
             "suite_model_info", "1 for the version that answers.", ("model", "version"), registry=registry
         )
-        self._waiting = Gauge("suite_queue_records", "Records that wait.", ("model",), registry=registry)
+        self._waiting = Gauge("suite_queue_records", "Records that wait.", ("model", "program"), registry=registry)
         self._in_flight = Gauge("suite_requests_in_flight", "Requests being read or answered.", registry=registry)
         self._held = Gauge("suite_held_bytes", "Bytes of requests being read or answered.", registry=registry)
         self._ready = Gauge("suite_ready", "Whether all models answer.", registry=registry)
         ProcessCollector(registry=registry)
-        self._counters: dict[tuple[str, int], Counter] = {}
-        self._latencies: dict[str, Histogram] = {}
+        self._counters: dict[tuple[str, str, int], Counter] = {}
+        self._latencies: dict[tuple[str, str], Histogram] = {}
 
-    def request(self, model: str, code: int, seconds: float) -> None:
+    def request(self, model: str, program: str, code: int, seconds: float) -> None:
         """A request has been answered, or not."""
-        key = (model, code)
+        key = (model, program, code)
         if key not in self._counters:
-            self._counters[key] = self._requests.labels(model, str(code))
+            self._counters[key] = self._requests.labels(model, program, str(code))
         self._counters[key].inc()
-        if model not in self._latencies:
-            self._latencies[model] = self._seconds.labels(model)
-        self._latencies[model].observe(seconds)
+        if (model, program) not in self._latencies:
+            self._latencies[model, program] = self._seconds.labels(model, program)
+        self._latencies[model, program].observe(seconds)
 
-    def batches(self, model: str) -> Observe:
-        """What a model's queue tells of its batches."""
-        records, padding = self._records.labels(model), self._padding.labels(model)
-        computing = self._computing.labels(model)
+    def batches(self, model: str, program: str) -> Observe:
+        """What a program's queue tells of its batches."""
+        records, padding = self._records.labels(model, program), self._padding.labels(model, program)
+        computing = self._computing.labels(model, program)
 
         def observe(count: int, size: int, seconds: float) -> None:
             records.observe(count)
@@ -89,13 +89,13 @@ class Monitor:
         self._swaps.labels(model, "done" if done else "refused").inc()
 
     def text(
-        self, *, versions: dict[str, str], waiting: dict[str, int], in_flight: int, held: int, ready: bool
+        self, *, versions: dict[str, str], waiting: dict[tuple[str, str], int], in_flight: int, held: int, ready: bool
     ) -> bytes:
         """All of it, in Prometheus's text format.
 
         Args:
             versions: model -> the version that answers.
-            waiting: model -> records that wait.
+            waiting: (model, program) -> records that wait.
             in_flight: requests being read or answered.
             held: their bytes.
             ready: whether all models answer.
@@ -103,8 +103,9 @@ class Monitor:
         self._version.clear()
         for model, version in versions.items():
             self._version.labels(model, version).set(1)
-        for model, count in waiting.items():
-            self._waiting.labels(model).set(count)
+        self._waiting.clear()
+        for names, count in waiting.items():
+            self._waiting.labels(*names).set(count)
         self._in_flight.set(in_flight)
         self._held.set(held)
         self._ready.set(ready)

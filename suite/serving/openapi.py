@@ -3,9 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+from suite.bundles.manifest import PREDICT
 from suite.contracts.kinds import file_types, input_kind, input_schema
 from suite.contracts.signature import Input
+from suite.data.pipeline.padding import SEEDS
+from suite.serving.checks import Checks
+from suite.serving.endpoint import Endpoint
 from suite.serving.models import Version
+from suite.serving.seeds import FIELD
 from suite.serving.settings import Settings
 
 ERROR = {
@@ -26,6 +31,8 @@ ERROR = {
         }
     },
 }
+SEED = {"type": "integer", "minimum": 0, "maximum": SEEDS - 1}
+"""What the random numbers of an answer come from."""
 REFUSALS = {
     400: "the request is malformed, or a value cannot be used",
     401: "the bearer token is missing or wrong",
@@ -58,7 +65,9 @@ def describe(versions: Sequence[Version], settings: Settings, secured: bool) -> 
         paths[f"/v1/models/{version.model}"] = {
             "get": _plain(f"describe {version.model}", f"Signature, card and metrics of {version.model}", secured)
         }
-        paths[f"/v1/models/{version.model}:predict"] = {"post": _predict(version, settings, secured)}
+        for name, endpoint in version.endpoints.items():
+            described = _answers(version.model, name, endpoint, settings, secured)
+            paths[f"/v1/models/{version.model}:{name}"] = {"post": described}
     made: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "suite serve", "version": "1", "description": "Answers of trained models."},
@@ -71,44 +80,42 @@ def describe(versions: Sequence[Version], settings: Settings, secured: bool) -> 
     return made
 
 
-def _predict(version: Version, settings: Settings, secured: bool) -> dict[str, Any]:
-    checks = version.checks
+def _answers(model: str, program: str, endpoint: Endpoint, settings: Settings, secured: bool) -> dict[str, Any]:
+    """The answers of a program of a model."""
+    checks, codec = endpoint.checks, endpoint.program.codec
     record = record_schema(checks.inputs, settings)
     primary = next((each for each in checks.inputs if each.name == checks.primary), None)
     item = record if primary is None else {"anyOf": [record, input_schema(primary, settings.limits, "body")]}
     inputs = {"type": "array", "items": item, "minItems": 1, "maxItems": settings.max_records}
-    request = {
-        "type": "object",
-        "required": ["inputs"],
-        "additionalProperties": False,
-        "properties": {"inputs": inputs},
-    }
+    seeds = {"type": "array", "items": SEED, "minItems": 1, "maxItems": settings.max_records}
+    properties: dict[str, Any] = {"inputs": inputs}
+    if checks.samples:
+        properties[FIELD] = {"anyOf": [SEED, seeds], "description": "one for all records, or one a record"}
+    request = {"type": "object", "required": ["inputs"], "additionalProperties": False, "properties": properties}
     content: dict[str, Any] = {"application/json": {"schema": request}}
     if example := _example(checks.inputs):
         content["application/json"]["example"] = {"inputs": [example]}
-    content["multipart/form-data"] = {"schema": _form(checks.inputs, settings)}
+    content["multipart/form-data"] = {"schema": _form(checks, settings)}
     if primary is not None:
         kind = input_kind(primary.kind)
         whole = {} if kind.file else input_schema(primary, settings.limits, "body")
         content.update({media: {"schema": whole} for media in kind.media_types})
     if not checks.files:
         content["text/csv"] = {"schema": {"type": "string", "minLength": 1}}
-    answer = {
+    answer: dict[str, Any] = {
         "type": "object",
-        "required": ["model", "version", "answers"],
+        "required": ["model", "version", "answers", *([FIELD] if checks.samples else [])],
         "additionalProperties": False,
         "properties": {
-            "model": {"const": version.model},
+            "model": {"const": model},
             "version": {"type": "string"},
-            "answers": {
-                "type": "array",
-                "items": version.bundle.codec.answer_schema,
-                "description": "one a record, in their order",
-            },
+            "answers": {"type": "array", "items": codec.answer_schema, "description": "one a record, in their order"},
         },
     }
+    if checks.samples:
+        answer["properties"][FIELD] = {**seeds, "description": "what each answer was drawn by"}
     answers: dict[str, Any] = {"application/json": {"schema": answer}}
-    files = file_types(version.bundle.codec.outputs)
+    files = file_types(codec.outputs)
     answers.update({media: {"schema": {}} for media in files})
     why = "the answers"
     if files:
@@ -121,8 +128,8 @@ def _predict(version: Version, settings: Settings, secured: bool) -> dict[str, A
         "schema": {"type": "number", "exclusiveMinimum": 0},
     }
     return {
-        "operationId": f"predict {version.model}",
-        "summary": f"Answers of {version.model}",
+        "operationId": f"{program} {model}",
+        "summary": f"Answers of {model}" + ("" if program == PREDICT else f", by {program}"),
         "parameters": [timeout],
         "requestBody": {"required": True, "content": content},
         "responses": {
@@ -144,17 +151,17 @@ def record_schema(inputs: Sequence[Input], settings: Settings) -> dict[str, Any]
     return {**made, "required": required} if required else made
 
 
-def _form(inputs: Sequence[Input], settings: Settings) -> dict[str, Any]:
+def _form(checks: Checks, settings: Settings) -> dict[str, Any]:
     """JSON schema of a form: an input a field, as often as there are records; lists as tables write them."""
-    fields: dict[str, Any] = {}
-    for each in inputs:
+    fields: dict[str, Any] = {FIELD: SEED} if checks.samples else {}
+    for each in checks.inputs:
         if input_kind(each.kind).file:
             file = {"type": "string", "format": "binary"}
             fields[each.name] = {"type": "array", "items": file, "minItems": 1, "maxItems": settings.max_records}
         else:
             fields[each.name] = input_schema(each, settings.limits, "form")
     made = {"type": "object", "properties": fields, "minProperties": 1, "additionalProperties": False}
-    required = [each.name for each in inputs if each.required]
+    required = [each.name for each in checks.inputs if each.required]
     return {**made, "required": required} if required else made
 
 

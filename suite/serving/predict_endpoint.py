@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,11 +12,13 @@ from suite.contracts.kinds import file_types
 from suite.contracts.signature import File, Output
 from suite.serving.batching import GONE
 from suite.serving.connection import LOST
+from suite.serving.endpoint import Asked, Endpoint
 from suite.serving.errors import Headers, Refused, encoded
-from suite.serving.json_body import inputs_of
+from suite.serving.json_body import request_of
 from suite.serving.models import Models, Version
 from suite.serving.monitoring import Monitor
 from suite.serving.request_body import Body, Gone, Held, Receive, Scope, Send
+from suite.serving.seeds import FIELD, drawn, seeds_of, written
 from suite.serving.settings import Settings
 from suite.serving.uploads import form, whole
 
@@ -27,6 +29,9 @@ COMMON: Headers = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b
 """Headers of every answer that is no page."""
 ALONE: Headers = [(b"content-security-policy", b"default-src 'none'; sandbox"), (b"vary", b"accept")]
 """Further headers of an answer that is a file: opened by a browser, it runs nothing."""
+
+SEED = b"x-seed"
+"""Header of a file that was drawn: what it was drawn by."""
 
 log = logging.getLogger("suite.serving")
 
@@ -46,15 +51,15 @@ class Answering:
         self.in_flight = 0
         self._encoders = ThreadPoolExecutor(max(os.cpu_count() or 1, 2), "encode")
 
-    async def __call__(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request for the model ``name``."""
+    async def __call__(self, name: str, program: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request for a program of the model ``name``."""
         begun, status = time.perf_counter(), 500  # what it is where the request is cancelled
         body = Body(scope, receive, self._settings, self.held)
         self.in_flight += 1
         try:
             with self._models.version(name) as version:
-                made, media = await self._answer(version, scope, body)
-            await reply(send, 200, made, () if media == JSON else ALONE, media)
+                answer = await self._answer(version, version.endpoint(program), scope, body)
+            await reply(send, 200, *answer)
             status = 200
         except Refused as error:
             status = error.status
@@ -62,37 +67,45 @@ class Answering:
         except Gone:
             status = GONE
         except Exception:
-            log.exception("a request for %s failed", name)
+            log.exception("a request for %s:%s failed", name, program)
             await refuse(send, Refused(500, "failed", "the server made a mistake; its log says which."), body)
         finally:
             self.in_flight -= 1
             body.release()
-            self.count(name, status, begun)
+            self.count(name, program, status, begun)
 
-    def count(self, name: str, status: int, begun: float) -> None:
-        """A request for the model ``name``, there or not, that came at ``begun``, has been answered, or not."""
-        known = name if name in self._models.by_name else ""
-        self._monitor.request(known, status, time.perf_counter() - begun)
+    def count(self, name: str, program: str, status: int, begun: float) -> None:
+        """A request for a program of the model ``name``, there or not, that came at ``begun``, has been answered, or
+        not."""
+        model = self._models.by_name.get(name)
+        known = model is not None and model.current is not None and program in model.current.endpoints
+        seconds = time.perf_counter() - begun
+        self._monitor.request(name if model else "", program if known else "", status, seconds)
 
-    async def _answer(self, version: Version, scope: Scope, body: Body) -> tuple[bytes, bytes]:
-        """The content of the answer, and its media type."""
+    async def _answer(
+        self, version: Version, endpoint: Endpoint, scope: Scope, body: Body
+    ) -> tuple[bytes, Headers, bytes]:
+        """The content of the answer, its headers and its media type."""
         seconds = self._deadline(body)
         data = await body.read()
         begun = time.perf_counter()
-        if version.checks.files or len(data) > AT_ONCE:
-            rows = await self._elsewhere(version, body, data, seconds)
+        if endpoint.checks.files or len(data) > AT_ONCE:
+            rows = await self._elsewhere(endpoint, body, data, seconds)
         else:
-            rows = _rows(version, body, data)
-        ticket = version.batcher.submit(rows)
+            rows = _rows(endpoint, body, data)
+        ticket = endpoint.batcher.submit(rows)
         if LOST in scope:
             scope[LOST](ticket.leave)
         answers = await ticket.answers(seconds, begun + seconds - time.perf_counter())
-        file = asked_file(answers, version.bundle.codec.outputs, body.headers.get(b"accept", b""))
-        return (_written(version, answers), JSON) if file is None else (file.data, file.media_type.encode())
+        seeds = [seed for (_, _, seed), _ in rows] if endpoint.program.samples else []
+        file = asked_file(answers, endpoint.program.codec.outputs, body.headers.get(b"accept", b""))
+        if file is None:
+            return _written(version, answers, seeds), [], JSON
+        return file.data, [*ALONE, *((SEED, str(seed).encode()) for seed in seeds)], file.media_type.encode()
 
-    async def _elsewhere(self, version: Version, body: Body, data: bytes, seconds: float) -> list[tuple[Any, int]]:
+    async def _elsewhere(self, endpoint: Endpoint, body: Body, data: bytes, seconds: float) -> list[tuple[Asked, int]]:
         """Encoded in another thread, so that others are answered meanwhile."""
-        work = asyncio.get_running_loop().run_in_executor(self._encoders, _rows, version, body, data)
+        work = asyncio.get_running_loop().run_in_executor(self._encoders, _rows, endpoint, body, data)
         try:
             async with asyncio.timeout(seconds):
                 return await asyncio.shield(work)  # cancelled, it would keep the bytes all the same until its turn
@@ -153,10 +166,11 @@ def _weights(accept: bytes) -> dict[str, float]:
     return weights
 
 
-def _written(version: Version, answers: list[Any]) -> bytes:
-    """The answers as JSON."""
+def _written(version: Version, answers: list[Any], seeds: list[int]) -> bytes:
+    """The answers as JSON; with the seeds that they were drawn by, so that they can be asked for again."""
+    content = {"model": version.model, "version": version.bundle.version, "answers": answers}
     try:
-        return encoded({"model": version.model, "version": version.bundle.version, "answers": answers})
+        return encoded({**content, FIELD: seeds} if seeds else content)
     except ValueError:
         place = next(place for place, answer in enumerate(answers) if not _is_json(answer))
         message = "lies so far from what the model was trained on that its answer is no number."
@@ -171,7 +185,7 @@ def _is_json(answer: Any) -> bool:
     return True
 
 
-def _rows(version: Version, body: Body, data: bytes) -> list[tuple[Any, int]]:
+def _rows(endpoint: Endpoint, body: Body, data: bytes) -> list[tuple[Asked, int]]:
     """The records of a body, encoded, each with its padded length; none where nobody waits for them any more."""
     if body.late:
         return []
@@ -181,13 +195,24 @@ def _rows(version: Version, body: Body, data: bytes) -> list[tuple[Any, int]]:
     if coding != b"identity":
         message = f"a body that is packed by {coding.decode('latin-1'):.20} is not read."
         raise Refused(415, "unsupported_encoding", message, fix="send it unpacked")
+    checks, seeds = endpoint.checks, None
     if media == JSON:
-        columns = version.checks.records(inputs_of(data))
+        request = request_of(data, (FIELD,) if checks.samples else ())
+        columns = checks.records(request["inputs"])
+        if FIELD in request:
+            seeds = seeds_of(request[FIELD], len(request["inputs"]))
     elif media == b"multipart/form-data":
-        columns = form(data, _boundary(given), version.checks)
+        columns, fields = form(data, _boundary(given), checks)
+        if fields:
+            seeds = written(fields, _count(columns))
     else:
-        columns = whole(data, media.decode("latin-1"), version.checks)
-    return version.rows(columns)
+        columns = whole(data, media.decode("latin-1"), checks)
+    count = _count(columns)
+    return endpoint.rows(columns, seeds or (drawn(count) if checks.samples else [0] * count))
+
+
+def _count(columns: Mapping[str, Sequence[Any]]) -> int:
+    return len(next(iter(columns.values())))
 
 
 def _boundary(given: bytes) -> bytes:

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from suite.bundles.manifest import WEIGHTS
+from suite.bundles.manifest import REFERENCE, WEIGHTS
 
 PREFIX = "suite-serve-"
 
@@ -34,8 +34,9 @@ class Copy:
             raise
 
     def opened(self) -> None:
-        """The bundle has been opened: its weights are in memory, and no longer wanted here."""
-        (self.folder / WEIGHTS).unlink(missing_ok=True)
+        """The bundle has been opened: its arrays are in memory, and no longer wanted here."""
+        for name in (WEIGHTS, REFERENCE):
+            (self.folder / name).unlink(missing_ok=True)
 
     def remove(self) -> None:
         """What was opened from it must have been read."""

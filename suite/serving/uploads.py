@@ -14,6 +14,7 @@ from suite.errors import InputError
 from suite.serving.checks import Checks
 from suite.serving.errors import Refused, refused
 from suite.serving.json_body import parsed
+from suite.serving.seeds import FIELD
 
 TABLES = {
     "text/csv": "table.csv",
@@ -69,20 +70,24 @@ def whole(body: bytes, media: str, checks: Checks) -> dict[str, list[Any]]:
     return checks.written({checks.primary: [_value(wanted, body)]})
 
 
-def form(body: bytes, boundary: bytes, checks: Checks) -> dict[str, list[Any]]:
-    """The columns of a form: a field or a file an input, each as often as there are records; or one table.
+def form(body: bytes, boundary: bytes, checks: Checks) -> tuple[dict[str, list[Any]], list[bytes]]:
+    """The columns of a form: a field or a file an input, each as often as there are records; or one table. And what its
+    fields ``seed`` hold, where the model draws its answers.
 
     Raises:
         Refused: the form is broken, or it holds what is refused.
     """
-    parts = _parts(body, boundary)
+    parts, seeds = _parts(body, boundary), []
+    inputs = {each.name: each for each in checks.inputs}
+    if checks.samples and FIELD not in inputs:
+        seeds = [bytes(part.data) for part in parts if part.name == FIELD]
+        parts = [part for part in parts if part.name != FIELD]
     if not parts:
         raise Refused(400, "empty", "the form has no field and no file.", fix=_fields(checks))
     table = next((part for part in parts if part.filename and _table_name(part)), None)
     if table is not None and len(parts) == 1:
-        return _table(bytes(table.data), _table_name(table), checks)
+        return _table(bytes(table.data), _table_name(table), checks), seeds
     columns: dict[str, list[Any]] = {}
-    inputs = {each.name: each for each in checks.inputs}
     for part in parts:
         name = checks.primary if part.name == FILE and FILE not in inputs else part.name
         if name not in inputs:
@@ -92,7 +97,7 @@ def form(body: bytes, boundary: bytes, checks: Checks) -> dict[str, list[Any]]:
     if len(counts) > 1:
         message = f"fields occur {' and '.join(map(str, counts))} times; each must occur once a record."
         raise Refused(400, "uneven", message, fix="send JSON for records of different fields")
-    return checks.written(columns)
+    return checks.written(columns), seeds
 
 
 def _value(each: Input, data: bytes) -> Any:

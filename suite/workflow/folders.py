@@ -12,6 +12,7 @@ import numpy as np
 from suite.contracts.batch import Columns
 from suite.contracts.kinds import KINDS, output_kind
 from suite.contracts.signature import File
+from suite.data.pipeline.padding import Seed
 from suite.errors import InputError
 from suite.runtime.files import is_bundle, write_text
 
@@ -43,24 +44,47 @@ def open(folder: str | Path, allow: tuple[str, ...] = ()) -> "Run | Bundle":
     return run.open(folder, allow)
 
 
-def predict(folder: str | Path, inputs: Sequence[Any] | Columns, allow: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+def predict(
+    folder: str | Path,
+    inputs: Sequence[Any] | Columns,
+    allow: tuple[str, ...] = (),
+    *,
+    seed: Seed = 0,
+    program: str = "predict",
+) -> list[dict[str, Any]]:
     """Answers of the run or bundle in ``folder``; see `Run.predict` and `Bundle.predict`."""
-    return open(folder, allow).predict(inputs)
+    return open(folder, allow).predict(inputs, seed=seed, program=program)
 
 
-def predict_input(opened: "Run | Bundle", value: str) -> list[dict[str, Any]]:
+def predict_input(
+    opened: "Run | Bundle", value: str, *, seed: Seed = 0, program: str = "predict"
+) -> list[dict[str, Any]]:
     """Answers for what ``--input`` names: a text, a file, a folder or ``-``; each carries its input."""
     from suite.data.sources.files import read_input
 
-    columns = read_input(value, opened.primary, opened.codec.texts)
-    shown = columns.get("file", columns.get(opened.primary))
+    codec = codec_of(opened, program)
+    columns = read_input(value, codec.primary, codec.texts)
+    shown = columns.get("file", columns.get(codec.primary))
     if shown is None:  # whole records
         plain = [values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values()]
         shown = [json.dumps(dict(zip(columns, row, strict=True))) for row in zip(*plain, strict=True)]
     return [
         {"input": item if isinstance(item, str) else str(item), **answer}
-        for item, answer in zip(shown, opened.predict(columns), strict=True)
+        for item, answer in zip(shown, opened.predict(columns, seed=seed, program=program), strict=True)
     ]
+
+
+def codec_of(opened: "Run | Bundle", program: str) -> "Codec":
+    """Of the program with that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    from suite.bundles.answering import chosen
+
+    programs: Mapping[str, Any] = opened.programs
+    codec: Codec = chosen(programs, program).codec
+    return codec
 
 
 def printable(codec: "Codec", answer: Mapping[str, Any]) -> dict[str, Any]:

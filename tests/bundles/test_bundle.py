@@ -62,11 +62,12 @@ def test_it_is_what_the_run_said(bundle):
 def test_answers_in_parts_and_as_a_whole(bundle):
     whole = bundle.predict(COLUMNS)
     assert bundle.predict(COLUMNS["text"]) == whole and bundle.predict([]) == []
-    rows = bundle.encode(COLUMNS)
-    length = bundle.bucket(rows)
+    program = bundle.programs["predict"]
+    rows = program.encode(COLUMNS)
+    length = program.bucket(rows)
     assert length == 16
     for size in (0, 2, 8):
-        parts = bundle.decode(bundle.outputs(rows, length, size), COLUMNS)
+        parts = program.decode(program.outputs(rows, length, size), COLUMNS)
         assert [part["label"] for part in parts] == [answer["label"] for answer in whole]
         assert [part["probability"] for part in parts] == pytest.approx([a["probability"] for a in whole], abs=2e-6)
     with pytest.raises(InputError, match='input "text": is missing'):
@@ -74,7 +75,7 @@ def test_answers_in_parts_and_as_a_whole(bundle):
 
 
 def test_what_is_warm_compiles_no_more(bundle):
-    opened = Bundle.open(bundle.folder, cache=False)
+    opened = Bundle.open(bundle.folder, cache=False).programs["predict"]
     opened.warm((1, 4))
     with CompileWatch() as watch:
         for text in ("good", "good " * 12, "good " * 400):
@@ -114,7 +115,7 @@ def test_files_are_named_by_this_machine_alone(exported, tmp_path):
     _, bundle = exported("images")
     (tmp_path / "secret.png").write_bytes(b"")
     with pytest.raises(InputError) as error:
-        bundle.encode({"image": [str(tmp_path / "secret.png")]})
+        bundle.programs["predict"].encode({"image": [str(tmp_path / "secret.png")]})
     assert str(error.value) == (
         'input "image": must be the content of a file, and not its name.\n  found: a text\n  try:   bytes'
     )
@@ -219,11 +220,11 @@ def test_a_manifest_that_was_changed(copy):
         (b"\xff\xfe", "its bundle.json is not JSON: "),
         (b"[]", "its bundle.json is no JSON object.\n  found: list"),
         (
-            b'{"format": 2}',
-            "is of another format than this version reads.\n  found: format 2, not 1\n"
+            b'{"format": 3}',
+            "is of another format than this version reads.\n  found: format 3, not 1 or 2\n"
             "  try:   the version of the suite that wrote it, or export the run again",
         ),
-        (b"{}", "is of another format than this version reads.\n  found: format None, not 1"),
+        (b"{}", "is of another format than this version reads.\n  found: format None, not 1 or 2"),
         (b" " * (16 << 20) + b"{}", "is too large for what it is.\n  found: 16,777,218 bytes; at most 16,777,216"),
     ],
 )

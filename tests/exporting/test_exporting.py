@@ -48,7 +48,7 @@ def test_a_bundle_answers_as_its_run(name, exported):
 def test_the_longest_request_has_a_program(buckets, lengths, tmp_path):
     """Rows of the toy have 12 digits at the most; what training didn't see is padded to eights, as in a run."""
     run = untrained(suite.replace(toy.experiment(), {"pipeline.buckets": buckets}), tmp_path)
-    assert exporting._lengths(run) == lengths
+    assert exporting._lengths(run, run.codec) == lengths
 
 
 def test_matrices_that_are_always_rounded_are_rounded_once(tmp_path):
@@ -59,7 +59,7 @@ def test_matrices_that_are_always_rounded_are_rounded_once(tmp_path):
     assert formats == {"kernel": "bfloat16", "bias": "float32"}
     _, asked = exporting.held_back(run)
     rows = run.experiment.task.codec.encode(asked)
-    ours, theirs = bundle.outputs(rows, 0), run.outputs(rows, 0, 0)
+    ours, theirs = bundle.programs["predict"].outputs(rows, 0), run.outputs(rows, 0, 0)
     np.testing.assert_array_equal(ours["logits"], theirs["logits"])
 
 
@@ -148,7 +148,7 @@ def test_weights_in_a_program_are_noticed(tmp_path):
         tracing.inputs_of(run.experiment.task.codec.encode({"digits": [[1, 2]]})),
     )
     with pytest.raises(RunError, match="the program for rows of length 6 holds 1,100,000 numbers"):
-        tracing.trace(run.graph, Constant(), weights, inputs, 6)
+        tracing.trace(run.graph, Constant().predict, weights, inputs, 6)
 
 
 @pytest.mark.parametrize(

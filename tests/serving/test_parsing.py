@@ -10,12 +10,12 @@ from suite.serving.errors import Refused
 
 def said(body):
     with pytest.raises(Refused) as refused:
-        json_body.inputs_of(body)
+        json_body.request_of(body)
     return refused.value.status, refused.value.body["error"]
 
 
 def test_inputs():
-    assert json_body.inputs_of(b'{"inputs": ["a", {"text": "b"}, 3]}') == ["a", {"text": "b"}, 3]
+    assert json_body.request_of(b'{"inputs": ["a", {"text": "b"}, 3]}')["inputs"] == ["a", {"text": "b"}, 3]
 
 
 @pytest.mark.parametrize(
@@ -94,4 +94,4 @@ def test_few_bytes_that_would_become_many_objects():
 
 def test_brackets_inside_a_text_are_no_arrays():
     text = '[{, \\" ' * 300_000
-    assert json_body.inputs_of(json.dumps({"inputs": [text]}).encode()) == [text]
+    assert json_body.request_of(json.dumps({"inputs": [text]}).encode())["inputs"] == [text]

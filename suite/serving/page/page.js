@@ -9,6 +9,7 @@ const at = (id) => document.getElementById(id);
 const RETRY_MS = 1000;
 
 let model = null; // as the server describes it
+let program = null; // the one of its programs that is asked
 let fields = [];
 let token = sessionStorage.getItem("token") ?? "";
 let asked = 0; // questions so far: an answer to an older one is dropped
@@ -46,14 +47,15 @@ async function begin() {
     say("The models are being compiled …");
     return setTimeout(begin, RETRY_MS);
   }
-  const name = (models.find((each) => each.name === inAddress()) ?? models[0]).name;
+  const name = (models.find((each) => each.name === inAddress()[0]) ?? models[0]).name;
   at("model").replaceChildren(...models.map((each) => element("option", { value: each.name }, each.name)));
   at("model").value = name;
   at("picker").hidden = models.length < 2;
   await choose(name);
 }
 
-const inAddress = () => decodeURIComponent(location.hash.slice(1));
+// [the model, the program] that the address names; no model's name holds a colon.
+const inAddress = () => decodeURIComponent(location.hash.slice(1)).split(":");
 
 function say(words) {
   at("status").textContent = words;
@@ -79,15 +81,35 @@ async function choose(name) {
     return say(error.status === 503 ? `${name} is being compiled …` : error.message);
   }
   say("");
-  history.replaceState(null, "", `#${encodeURIComponent(name)}`);
   document.title = `${name} · suite`;
   at("name").textContent = name;
-  at("about").textContent = [model.purpose, ...quality(), `version ${short(model.version)}`].join(" · ");
-  build();
-  empty();
+  const names = Object.keys(model.programs);
+  at("program").replaceChildren(...names.map((each) => element("option", { value: each }, each)));
+  at("programs").hidden = names.length < 2;
+  const [inPlace, wanted] = inAddress();
+  take(inPlace === name && names.includes(wanted) ? wanted : names[0]);
   at("card").replaceChildren(...cardOf(model.card));
   for (const id of ["title", "desk", "more"]) at(id).hidden = false;
 }
+
+// Asks the program of that name from now on.
+function take(name) {
+  asked += 1;
+  const first = name === Object.keys(model.programs)[0];
+  program = { name, ...model.programs[name] };
+  at("program").value = name;
+  history.replaceState(null, "", `#${encodeURIComponent(model.name)}${first ? "" : `:${name}`}`);
+  at("about").textContent = [program.purpose, ...(first ? quality() : []), `version ${short(model.version)}`].join(" · ");
+  at("sampling").hidden = !program.samples;
+  at("seed").value = "";
+  build();
+  empty();
+}
+
+const address = () => `v1/models/${encodeURIComponent(model.name)}:${program.name}`;
+
+// The seed that was typed; undefined where none was, or where nothing is drawn.
+const seed = () => (program.samples && at("seed").value !== "" ? Number(at("seed").value) : undefined);
 
 const short = (version) => version.slice(0, 8);
 
@@ -99,7 +121,7 @@ function quality() {
 }
 
 function build() {
-  fields = model.inputs.map((input) => fieldOf(input, model.limits, showCommand));
+  fields = program.inputs.map((input) => fieldOf(input, model.limits, showCommand));
   const large = fields.filter(({ input }) => input.large).map((field) => field.node);
   const small = fields.filter(({ input }) => !input.large).map((field) => field.node);
   const grid = small.length ? [element("fieldset", { class: "grid", "aria-label": "The columns of the record" }, ...small)] : [];
@@ -112,10 +134,10 @@ function build() {
 
 // [what the button says, a function that makes the record]
 function examples() {
-  const typed = model.inputs.filter((each) => !each.file);
+  const typed = program.inputs.filter((each) => !each.file);
   const usual = Object.fromEntries(typed.filter((each) => each.example !== null).map((each) => [each.name, each.example]));
   if (!Object.keys(usual).length) return [];
-  if (model.inputs.length === 1) return [[shown(usual), () => usual]];
+  if (program.inputs.length === 1) return [[shown(usual), () => usual]];
   const chosen = typed.some((each) => each.choices.length > 1);
   return [["Fill in a typical record", () => usual], ...(chosen ? [["Another one", () => ({ ...usual, ...drawn(typed) })]] : [])];
 }
@@ -145,11 +167,12 @@ function given() {
 }
 
 function request(record) {
-  if (!model.inputs.some((each) => each.file)) {
-    return { headers: { "Content-Type": "application/json" }, body: JSON.stringify({ inputs: [record] }) };
+  if (!program.inputs.some((each) => each.file)) {
+    return { headers: { "Content-Type": "application/json" }, body: JSON.stringify({ inputs: [record], seed: seed() }) };
   }
   const form = new FormData();
   for (const [name, value] of Object.entries(record)) form.append(name, value);
+  if (seed() !== undefined) form.append("seed", seed());
   return { body: form };
 }
 
@@ -167,7 +190,7 @@ async function ask(event) {
   busy(true);
   const begun = performance.now();
   try {
-    const made = await call(`v1/models/${encodeURIComponent(model.name)}:predict`, { method: "POST", ...request(record) });
+    const made = await call(address(), { method: "POST", ...request(record) });
     if (mine === asked) show(made, record, performance.now() - begun);
   } catch (error) {
     if (mine !== asked) return;
@@ -189,8 +212,9 @@ function busy(is) {
 function show(made, record, ms) {
   const picture = fields.find(({ input }) => input.widget === "image")?.preview;
   picture?.querySelector("svg")?.remove();
-  const context = { outputs: model.outputs, given: record, picture };
-  const by = `Version ${short(made.version)}, ${ms < 1000 ? `${Math.max(1, Math.round(ms))} ms` : `${(ms / 1000).toFixed(1)} s`}`;
+  const context = { outputs: program.outputs, given: record, picture };
+  const drawn = made.seed ? `, seed ${made.seed.join(", ")}` : "";
+  const by = `Version ${short(made.version)}${drawn}, ${ms < 1000 ? `${Math.max(1, Math.round(ms))} ms` : `${(ms / 1000).toFixed(1)} s`}`;
   at("answer").replaceChildren(...made.answers.map((answer) => answerOf(answer, context)), element("p", { class: "by" }, by));
 }
 
@@ -213,17 +237,18 @@ const quoted = (words) => `'${words.replaceAll("'", `'\\''`)}'`;
 // The command that asks what the form asks now.
 function showCommand() {
   const record = given();
-  const lines = [`curl ${new URL(`v1/models/${encodeURIComponent(model.name)}:predict`, document.baseURI)}`];
+  const lines = [`curl ${new URL(address(), document.baseURI)}`];
   if (token) lines.push('-H "Authorization: Bearer $TOKEN"');
-  if (model.inputs.some((each) => each.file)) {
+  if (program.inputs.some((each) => each.file)) {
     for (const { input } of fields) {
       const value = record[input.name];
       if (input.file) lines.push(`-F ${quoted(`${input.name}=@${value?.name ?? "FILE"}`)}`);
       else if (value !== undefined) lines.push(`-F ${quoted(`${input.name}=${value}`)}`);
     }
+    if (seed() !== undefined) lines.push(`-F seed=${seed()}`);
   } else {
-    const usual = Object.fromEntries(model.inputs.filter((each) => each.example !== null).map((each) => [each.name, each.example]));
-    const body = JSON.stringify({ inputs: [Object.keys(record).length ? record : usual] });
+    const usual = Object.fromEntries(program.inputs.filter((each) => each.example !== null).map((each) => [each.name, each.example]));
+    const body = JSON.stringify({ inputs: [Object.keys(record).length ? record : usual], seed: seed() });
     lines.push("-H 'Content-Type: application/json'", `-d ${quoted(body)}`);
   }
   at("curl").textContent = lines.join(" \\\n  ");
@@ -236,15 +261,18 @@ async function copy() {
 }
 
 window.addEventListener("hashchange", () => {
-  at("model").value = inAddress();
+  [at("model").value] = inAddress();
   if (at("model").value) choose(at("model").value);
 });
+at("program").addEventListener("change", (event) => take(event.target.value));
+at("seed").addEventListener("input", () => showCommand());
 at("model").addEventListener("change", (event) => choose(event.target.value));
 at("ask").addEventListener("submit", ask);
 at("copy").addEventListener("click", copy);
 at("clear").addEventListener("click", () => {
   asked += 1;
   fields.forEach((field) => field.clear());
+  at("seed").value = "";
   empty();
   showCommand();
   fields[0].focus();

@@ -1,0 +1,92 @@
+"""Endpoint: one program of a model as it is asked; records are checked, encoded, batched and answered."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from suite.bundles.opened import Program
+from suite.errors import InputError
+from suite.serving.batch_rows import Record, Row, gathered, joined, records, split
+from suite.serving.batching import Batcher, Observe
+from suite.serving.checks import Checks
+from suite.serving.errors import Refused, refused
+from suite.serving.settings import Settings
+
+Asked = tuple[Row, Record, int]
+"""A record, encoded and as it was asked, with its seed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Endpoint:
+    """One program of a version.
+
+    Attributes:
+        program: what answers.
+        checks: what may be asked.
+        batcher: where records wait.
+    """
+
+    program: Program
+    checks: Checks
+    batcher: Batcher
+
+    def rows(self, columns: dict[str, list[Any]], seeds: Sequence[int]) -> list[tuple[Asked, int]]:
+        """Each record, encoded and as it was asked, with its seed, and the length it is padded to.
+
+        Raises:
+            Refused: a record cannot be encoded, or is longer than any program takes; says which.
+        """
+        count = len(next(iter(columns.values())))
+        try:
+            rows = split(self.program.encode(columns), count)
+        except InputError as error:
+            raise self._which(columns, count, error) from None
+        asked = zip(rows, records(columns, count), seeds, strict=True)
+        return [(one, self._length(one[0], place)) for place, one in enumerate(asked)]
+
+    def _length(self, row: Row, place: int) -> int:
+        try:
+            return self.program.bucket(row)
+        except InputError as error:
+            raise refused(error, f"inputs[{place}]") from None
+
+    def _which(self, columns: dict[str, list[Any]], count: int, error: InputError) -> Refused:
+        for place in range(count if count > 1 else 0):
+            try:
+                self.program.encode({name: values[place : place + 1] for name, values in columns.items()})
+            except InputError as own:
+                return refused(own, f"inputs[{place}]")
+        return refused(error, "inputs[0]" if count == 1 else "inputs")
+
+
+def endpoint_of(
+    program: Program, settings: Settings, measured: Mapping[tuple[int, int], float], observe: Observe
+) -> Endpoint:
+    """A warm program with a queue of its own.
+
+    Args:
+        program: of an opened bundle.
+        settings: of the server.
+        measured: (length, size) -> seconds that such a batch takes.
+        observe: told of each batch.
+    """
+    codec = program.codec
+    batcher = Batcher(
+        functools.partial(_answers, program),
+        settings.sizes,
+        wait=settings.max_wait_ms / 1000,
+        capacity=settings.queue,
+        seconds=measured,
+        observe=observe,
+    )
+    return Endpoint(program, Checks(codec.inputs, codec.primary, codec.texts, settings, program.samples), batcher)
+
+
+def _answers(program: Program, asked: Sequence[Asked], length: int, size: int) -> list[dict[str, Any]]:
+    """One answer a record."""
+    rows, given, seeds = zip(*asked, strict=True)
+    outputs = program.outputs(joined(rows), length, size, np.array(seeds, np.uint32))
+    return program.decode(outputs, gathered(given))
