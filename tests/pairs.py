@@ -17,7 +17,7 @@ from flax import nnx
 from suite.codecs.answers import class_answers, class_outputs
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.codec import Codec, Input, Output
-from suite.contracts.data import Source
+from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
 from suite.contracts.task import Task
 from suite.data.preprocessing.characters import Characters
@@ -41,6 +41,16 @@ def records(count: int, seed: int) -> Memory:
     answers = [(text[0] if label else "x") + said(ANSWERS, 39) for text, label in zip(questions, labels, strict=True)]
     columns = {"question": questions, "answer": answers, "label": labels.astype(np.int32)}
     return Memory(columns, {"question": "text", "answer": "text", "label": "int"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadePairs(Data):
+    """Pairs by split; validation and test have 40 each."""
+
+    examples: int = 96
+
+    def open(self, split: str) -> Source:
+        return records(self.examples if split == "train" else 40, {"train": 0, "validation": 1, "test": 2}[split])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +95,12 @@ class Matching(Task):
     def codec(self) -> Pairs:
         return Pairs(questions=self.questions, answers=self.answers)
 
+    @property
+    def data(self) -> "MadePairs":  # type: ignore[override]  # made of a field of the task
+        return MadePairs(examples=self.examples)
+
     def source(self, split: str) -> Source:
-        return records(self.examples if split == "train" else 40, {"train": 0, "validation": 1, "test": 2}[split])
+        return self.data.open(split)
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         encoded = self.codec.encode(columns)

@@ -171,11 +171,11 @@ def check_same_records(runs: Sequence[tuple[str, Task]], split: str) -> None:
     Raises:
         InputError: the split holds other records, or another number of them.
     """
-    data = [serialization.to_json(getattr(task, "data", None)) for _, task in runs]
+    data = [serialization.to_json(task.data) for _, task in runs]
     sources = [task.source(split) for _, task in runs]
     for (name, _), own, source in zip(runs[1:], data[1:], sources[1:], strict=True):
         same = len(source) == len(sources[0])
-        if same and own == data[0] and own is not None:
+        if same and own == data[0]:
             continue
         if not same or _fingerprint(source) != _fingerprint(sources[0]):
             raise InputError(
