@@ -10,12 +10,12 @@ import numpy as np
 
 from suite.codecs.answers import class_answers, class_outputs
 from suite.contracts import values
+from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.codec import Codec, File, Input, Output
 from suite.contracts.kinds import Kind, register_kind
 from suite.contracts.metric import MetricState
 from suite.contracts.metric_meaning import register_metric
-from suite.evaluation.artifacts import Artifact
 from suite.experiment.sections import Experiment
 from suite.experiment.sections import replace as changed
 from suite.reporting.blocks import Block, Text

@@ -15,9 +15,9 @@ from suite.errors import InputError
 from suite.experiment.sections import Checkpoint, Finetune, Optim, replace
 from suite.models import dnn, transformer
 from suite.nn.lora import training
+from suite.surgery.freezing import frozen_paths
 from suite.surgery.lora import attach, base, fold, freeze, nest, read_delta, with_additions, write_delta
 from suite.training.assemble import assemble
-from suite.training.optim.optimizer import frozen_paths
 from suite.tree import paths
 from suite.weights import pretrained
 from tests import toy

@@ -14,7 +14,34 @@ from suite.exporting.agreement import alike
 from suite.exporting.exporting import held_back
 
 ROOT = Path(__file__).parent.parent
-LOADER = "suite.experiment.recipes"  # finds the recipes by name, for the command line and for suite.load
+ROOMS = (
+    ("errors", "tree"),
+    ("runtime",),
+    ("contracts",),
+    ("experiment",),
+    ("parallel",),
+    ("nn",),
+    ("data",),
+    ("decoding",),
+    ("codecs",),
+    ("weights",),
+    ("bundles",),
+    ("evaluation",),
+    ("surgery",),
+    ("models",),
+    ("training",),
+    ("planning",),
+    ("runs",),
+    ("compression", "tuning"),
+    ("exporting",),
+    ("reporting", "serving"),
+    ("workflow",),
+    ("cli",),
+    ("tasks",),
+    ("configs",),
+)
+"""Rooms of the suite, from low to high: a module imports from its own room and from lower ones."""
+LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 TRAINING = (
     "flax",
     "optax",
@@ -26,96 +53,102 @@ TRAINING = (
     "tyro",
     "pyarrow",
     "huggingface_hub",
-    "tasks",
-    "configs",
+    "suite.tasks",
+    "suite.configs",
     "suite.nn",
     "suite.models",
+    "suite.surgery",
+    "suite.evaluation",
     "suite.training",
-    "suite.runs.run",
-    "suite.evaluation.evaluate",
-    "suite.evaluation.losses",
+    "suite.runs",
 )
 """What an answer must do without."""
-NN = ("suite.nn", "suite.errors")
-CODECS = ("suite.codecs", "suite.data", "suite.decoding", "suite.contracts.task", "suite.errors")
-SERVING = (
-    "suite.bundles",
-    *CODECS,
-    "suite.experiment.sections",
-    "suite.runtime.allocation",
-    "suite.runtime.compilation",
+OF_SERVING = (
+    "errors",
+    "tree",
+    "runtime",
+    "contracts",
+    "experiment",
+    "data",
+    "decoding",
+    "codecs",
+    "weights",
+    "bundles",
+    "serving",
 )
-MODELS = (
-    *NN,
-    "suite.contracts.task",
-    "suite.weights.imports",
-    "suite.models",
-    "suite.training.precision",
-    "suite.surgery.units",
-)
+"""What the server may import: nothing that trains."""
+OF_MODELS = ("errors", "tree", "contracts", "experiment", "parallel", "nn", "weights", "surgery", "models")
+"""What a model may import: no data, no task."""
 
 
 def modules():
     """Module name -> its file, for everything that is shipped."""
-    files = [path for top in ("suite", "tasks", "configs") for path in (ROOT / top).rglob("*.py")]
-    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
+    files = {}
+    for top, prefix in (("suite", ""), ("tasks", "suite."), ("configs", "suite.")):
+        for path in (ROOT / top).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            if parts[:2] not in (("suite", "tasks"), ("suite", "configs")):  # the links to the other two
+                files[prefix + ".".join(parts).removesuffix(".__init__")] = path
+    return files
 
 
 MODULES = modules()
 
 
-def imports(name, nodes):
-    """Our own modules that these statements import; each name of ``from x import y`` may be a module."""
-    for node in nodes:
+def imports(name):
+    """Our own modules that a module imports anywhere: at its top, in functions and for the type checker."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found = [alias.name for alias in node.names]
+            imported = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{name}: a relative import"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-            found = [each if each in MODULES else node.module for each in names]
+            imported = [full if full in MODULES else node.module for full in names]
         else:
             continue
-        yield from (each for each in found if each.split(".")[0] in ("suite", "tasks", "configs"))
+        yield from (module for module in imported if module.split(".")[0] == "suite" and module != name)
 
 
-def allowed(name, other):
-    top, part = name.split(".")[0], ".".join(name.split(".")[:2])
-    if top == "configs" or (name == LOADER and other == "configs"):
-        return True
-    if other.startswith("configs"):
-        return False
-    if top == "tasks":
-        return other.startswith("suite") or ".".join(other.split(".")[:2]) == part == other
-    if other.startswith("tasks"):
-        return False
-    if part == "suite.nn":
-        return other.startswith(NN)
-    if part == "suite.codecs":
-        return other.startswith(CODECS)
-    if part == "suite.bundles":
-        return other.startswith(SERVING)
-    if part == "suite.models":
-        return other.startswith(MODELS)
-    if part == "suite.serving":
-        return other.startswith(("suite.serving", *SERVING))
-    return not other.startswith("suite.models")
+def room(name):
+    """The folder or file right below ``suite``; empty for the package itself, which stands above all of them."""
+    return name.split(".")[1] if "." in name else ""
+
+
+IMPORTS = {name: sorted(set(imports(name))) for name in MODULES}
+
+
+def test_every_room_has_its_level():
+    assert {room(name) for name in MODULES} - {"", "__main__"} == LEVEL.keys()
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
-def test_direction(name):
-    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
-    wrong = [other for other in imports(name, ast.walk(tree)) if not allowed(name, other)]
-    assert not wrong, f"{name} must not import {wrong}"
+def test_imports_fall(name):
+    own = room(name)
+    if own in ("", "__main__"):  # the Python API and the entry of the command line name what they offer
+        return
+    rising = [
+        other for other in IMPORTS[name] if room(other) and room(other) != own and LEVEL[room(other)] >= LEVEL[own]
+    ]
+    assert not rising, f"{name} must not import {rising}"
+    if own == "serving":
+        assert not [other for other in IMPORTS[name] if room(other) not in OF_SERVING]
+    if own == "models":
+        assert not [other for other in IMPORTS[name] if room(other) not in OF_MODELS]
+    elif own not in ("tasks", "configs"):  # weights find families by their names
+        assert not [other for other in IMPORTS[name] if room(other) == "models"]
+    if own == "tasks" and name.count(".") > 2:  # no domain knows another
+        domain = name.rsplit(".", 1)[0]
+        assert not [other for other in IMPORTS[name] if room(other) == "tasks" and not other.startswith(domain)]
 
 
-def test_no_cycles():
-    """Among imports that run when a module is loaded; those inside functions and for the type checker don't."""
-    graph = {}
-    for name, path in MODULES.items():
-        graph[name] = set(imports(name, ast.parse(path.read_text(encoding="utf-8")).body)) - {name}
-        if path.name == "__init__.py":  # a package that gathers its modules is loaded before them anyway
-            graph[name] = {other for other in graph[name] if not other.startswith(name + ".")}
+def test_no_circles():
+    """Among all imports, also those inside functions and for the type checker."""
+    graph = {name: {other for other in IMPORTS[name] if other in MODULES} for name in MODULES if name != "suite"}
     graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_the_top_level_is_small():
+    assert len(list((ROOT / "suite").glob("*.py"))) <= 6
 
 
 @pytest.mark.parametrize("name", ["tensorflow", "torch", "jax", "flax"])

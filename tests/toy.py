@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -102,8 +102,6 @@ class Digits(Codec):
 class Parity(Task):
     """Odd or even, from digits; training drops a digit's order by shuffling (harmless augmentation)."""
 
-    primary: ClassVar[str] = "digits"
-
     digits: str = "digits"
     """Name of the column."""
     examples: int = 200
@@ -128,10 +126,14 @@ class Parity(Task):
         losses = cross_entropy(model(batch["digits"], batch["digits_mask"], rngs=rngs), batch["label"])
         return masked_mean(losses, batch["mask"]), {"loss": tally(losses, batch["mask"])}
 
-    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+    def predict(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
         return {"logits": model(batch["digits"], batch["digits_mask"])}
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
+    def score(
+        self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, MetricState]:
         return classification_scores(outputs, batch)
 
 

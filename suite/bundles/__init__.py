@@ -1,1 +1,1 @@
-"""What answering needs: a bundle opened and asked, apart from training, Flax and the tasks."""
+"""Bundles: opened and queried without training code, Flax or the tasks."""

@@ -1,4 +1,4 @@
-"""What verbs are given: words, flags of their own, and fields of the experiment."""
+"""Options of the command line: a verb's words, its own flags, and fields of the experiment."""
 
 import re
 from collections.abc import Mapping

@@ -91,8 +91,8 @@ class Transcripts(Codec):
         return {"audio": self.recordings.encode(column(columns, self.audio))}
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
-        found = self.transcripts(np.asarray(outputs["log_probs"]), np.asarray(outputs["frames"]))
-        return [{"text": text} for text in found]
+        texts = self.transcripts(np.asarray(outputs["log_probs"]), np.asarray(outputs["frames"]))
+        return [{"text": text} for text in texts]
 
     def transcripts(self, log_probs: np.ndarray, frames: np.ndarray) -> list[str]:
         """What is said in each row.

@@ -1,4 +1,4 @@
-"""What codecs ask of a request's columns: that they are there, and hold something."""
+"""Columns of a request: checks that required ones are present and hold values."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a run costs to keep and to ask: bytes of its weights, time and memory of a call, parameters."""
+"""Cost of a run: bytes of its weights, time and memory of a call, number of parameters."""
 
 import dataclasses
 import statistics

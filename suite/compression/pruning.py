@@ -23,7 +23,7 @@ from suite.training.preprocessors import preprocessor_file, preprocessors_of
 
 OF_UNITS: tuple[Criterion, ...] = ("taylor", "magnitude")
 OF_WEIGHTS: tuple[Criterion, ...] = ("magnitude", "movement", "taylor")
-"""What may decide about units and about single weights; the first does where nothing is said."""
+"""Criteria for units and for single weights; the first is the default."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from suite.surgery import lora, quantize, quantize_weights
 from suite.training import trainer
 
 SHARE = 0.1
-"""What training for rounding takes of the recipe's learning rate, and of its steps or epochs."""
+"""Share of the recipe's learning rate, and of its steps or epochs, that quantisation-aware training uses."""
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from flax import nnx
 from suite.contracts.batch import Batch
 from suite.contracts.model import ModelConfig
 from suite.contracts.task import Task
+from suite.contracts.units import Axis
 from suite.errors import InputError, closest
-from suite.surgery.units import Axis, Layer, layers
+from suite.surgery.units import Layer, layers
 from suite.tree import nest, paths
 
 

@@ -1,4 +1,4 @@
-"""What compression cost and what it saved: two runs on the same records of a split, side by side."""
+"""Verdict of a compression: two runs compared on the same records, by metric, size and speed."""
 
 import json
 from collections.abc import Mapping

@@ -1,27 +1,17 @@
-"""The contracts every domain fulfils: Source, Data, Preprocessor, Batch, MetricState, Codec, Task, ModelConfig.
-
-Data flows one way: ``Data.open`` -> ``Source[indices]`` -> columns -> ``Task.encode`` -> ragged or dense
-arrays -> the pipeline pads them into a ``Batch`` -> ``Task.loss`` or ``Task.predict`` (jitted) ->
-``Task.score`` and ``Task.decode`` (host). The trainer knows these names and no domain.
-
-This module loads neither JAX nor Flax: what answers requests may do without either.
-"""
+"""Batch: model-ready rows with a leading batch axis, and ragged rows before they are padded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    pass
-
 
 Columns = Mapping[str, Any]
 """Raw records by column: each value an array or list with a leading axis of one entry a record."""
 
 Batch = dict[str, Any]
-"""Model-ready arrays with a leading batch axis, plus ``mask`` (b,) bool: False rows are padding."""
+"""Model-ready arrays with a leading batch axis, plus ``mask`` (b,) bool, False where a row is padding, and ``seed``
+(b,) uint32, which the random numbers of each row's answer come from."""
 
 
 @dataclass(frozen=True)

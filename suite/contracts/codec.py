@@ -42,7 +42,7 @@ class Codec(ABC):
     def texts(self) -> tuple[str, ...]:
         """Columns that are texts whatever they look like. A table is typed by all of its records, and those of a
         request may look otherwise than those of training: ``007`` alone is a number, beside ``A12`` it is none."""
-        return tuple(each.name for each in self.inputs if kinds.input_kind(each.kind).textual)
+        return tuple(entry.name for entry in self.inputs if kinds.input_kind(entry.kind).textual)
 
     @property
     def longest(self) -> int:

@@ -1,19 +1,9 @@
-"""The contracts every domain fulfils: Source, Data, Preprocessor, Batch, MetricState, Codec, Task, ModelConfig.
-
-Data flows one way: ``Data.open`` -> ``Source[indices]`` -> columns -> ``Task.encode`` -> ragged or dense
-arrays -> the pipeline pads them into a ``Batch`` -> ``Task.loss`` or ``Task.predict`` (jitted) ->
-``Task.score`` and ``Task.decode`` (host). The trainer knows these names and no domain.
-
-This module loads neither JAX nor Flax: what answers requests may do without either.
-"""
+"""Data and Source: where records come from, and records read a batch at a time."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    pass
 
 
 class Source(ABC):

@@ -76,7 +76,9 @@ class Kind:
     def takes(self, media: str) -> bool:
         """Whether a body of this media type is one value of this kind."""
         patterns = self.bodies or self.media_types
-        return any(media == each or (each.endswith("/*") and media.startswith(each[:-1])) for each in patterns)
+        return any(
+            media == pattern or (pattern.endswith("/*") and media.startswith(pattern[:-1])) for pattern in patterns
+        )
 
     def shown_by(self, output: Output) -> str:
         """Name of the page's widget for an output."""
@@ -112,7 +114,7 @@ def input_kind(name: str) -> Kind:
     """
     kind = KINDS.get(name)
     if kind is None or kind.check is None:
-        raise _unknown(name, [each.name for each in KINDS.values() if each.check])
+        raise _unknown(name, [kind.name for kind in KINDS.values() if kind.check])
     return kind
 
 
@@ -124,7 +126,7 @@ def output_kind(name: str) -> Kind:
     """
     kind = KINDS.get(name)
     if kind is None or kind.answer is None:
-        raise _unknown(name, [each.name for each in KINDS.values() if each.answer])
+        raise _unknown(name, [kind.name for kind in KINDS.values() if kind.answer])
     return kind
 
 
@@ -133,7 +135,7 @@ def _unknown(name: str, names: Sequence[str]) -> InputError:
     return InputError(f'kind "{name}"', "is unknown.", found=", ".join(names), fix=fix)
 
 
-def checked(each: Input, value: Any, limits: Limits, from_file: bool = False) -> Any:
+def checked(entry: Input, value: Any, limits: Limits, from_file: bool = False) -> Any:
     """A value of a request as a codec takes it; None where it is missing and may be.
 
     Args:
@@ -142,29 +144,29 @@ def checked(each: Input, value: Any, limits: Limits, from_file: bool = False) ->
     Raises:
         Unfit: the input doesn't allow it.
     """
-    kind = input_kind(each.kind)
+    kind = input_kind(entry.kind)
     assert kind.check is not None  # as every input's
     if value is None:
-        if each.required:
+        if entry.required:
             raise values.Unfit("missing", f"a value is missing: {kind.wanted} is wanted.")
         return None
     if from_file and kind.parsed and isinstance(value, str):
         return values.characters(value, values.least(limits.get("characters", 0)))
-    return kind.check(each, value, limits)
+    return kind.check(entry, value, limits)
 
 
-def input_schema(each: Input, limits: Limits, where: str = "json") -> Schema:
+def input_schema(entry: Input, limits: Limits, where: str = "json") -> Schema:
     """JSON schema of a value of a request: in JSON, where an optional one may be null, in a ``"form"``
     or a ``"body"``."""
-    kind = input_kind(each.kind)
+    kind = input_kind(entry.kind)
     assert kind.schema is not None  # as every input's
-    made = (kind.form or kind.schema)(each, limits) if where == "form" else kind.schema(each, limits)
+    schema = (kind.form or kind.schema)(entry, limits) if where == "form" else kind.schema(entry, limits)
     if where == "form" and kind.form is not None:
-        return made
-    if not each.required and where == "json":
-        given = made["type"]
-        made = {**made, "type": [*([given] if isinstance(given, str) else given), "null"]}
-    return {**made, "description": each.description} if each.description else made
+        return schema
+    if not entry.required and where == "json":
+        given = schema["type"]
+        schema = {**schema, "type": [*([given] if isinstance(given, str) else given), "null"]}
+    return {**schema, "description": entry.description} if entry.description else schema
 
 
 def answer_schema(outputs: Sequence[Output]) -> Schema:
@@ -186,7 +188,7 @@ def file_types(outputs: Sequence[Output]) -> tuple[str, ...]:
 
 def purpose(inputs: Sequence[Input], outputs: Sequence[Output]) -> str:
     """What a model does, by its first output and the largest thing that it is given."""
-    given = [input_kind(each.kind) for each in inputs]
+    given = [input_kind(entry.kind) for entry in inputs]
     large = list(dict.fromkeys(kind.plural for kind in given if kind.large))
     says = output_kind(outputs[0].kind).purpose if outputs else Kind.purpose
     return says.format(given=" and ".join(large) or "records")
@@ -254,7 +256,7 @@ for _each in (
         plural="numbers",
         check=values.number,
         wanted="a number",
-        schema=lambda each, limits: {"type": "number", "minimum": -LARGEST, "maximum": LARGEST},
+        schema=lambda entry, limits: {"type": "number", "minimum": -LARGEST, "maximum": LARGEST},
         parsed=True,
         field="number",
         answer=schemas.number,
@@ -266,7 +268,7 @@ for _each in (
         plural="values",
         check=values.category,
         wanted="a string, a number or a boolean",
-        schema=lambda each, limits: {**schemas.ONE, **schemas.characters(limits)},
+        schema=lambda entry, limits: {**schemas.ONE, **schemas.characters(limits)},
         field="category",
     ),
     Kind(
@@ -275,7 +277,7 @@ for _each in (
         check=values.several,
         wanted="an array",
         schema=schemas.several,
-        form=lambda each, limits: {"type": "string", **schemas.characters(limits)},
+        form=lambda entry, limits: {"type": "string", **schemas.characters(limits)},
         unit="items",
         parsed=True,
         several=True,

@@ -1,28 +1,25 @@
-"""The contracts every domain fulfils: Source, Data, Preprocessor, Batch, MetricState, Codec, Task, ModelConfig.
-
-Data flows one way: ``Data.open`` -> ``Source[indices]`` -> columns -> ``Task.encode`` -> ragged or dense
-arrays -> the pipeline pads them into a ``Batch`` -> ``Task.loss`` or ``Task.predict`` (jitted) ->
-``Task.score`` and ``Task.decode`` (host). The trainer knows these names and no domain.
-
-This module loads neither JAX nor Flax: what answers requests may do without either.
-"""
+"""MetricState: a metric as sums that add over batches, devices and hosts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
 class MetricState:
     """A sum and what to divide it by. Metric states add over batches, devices and hosts; divide once, at the end.
 
+    All that adds lies in ``total`` and ``count``: numbers, arrays, or tuples, lists and dicts of them. Fields that a
+    subclass has besides are settings, the same in all states of a metric.
+
     `suite.evaluation.losses` tells JAX about it, so that jitted functions take and return it.
     """
+
+    by_record: ClassVar[bool] = True
+    """Whether the state of a single record is that record's part of the metric. Where it is False, as of the distance
+    of two distributions, the metric is computed of a whole split only, and has no interval."""
 
     total: Any
     count: Any

@@ -42,11 +42,11 @@ def register_metric(name: str, meaning: str, better: Better = "", *, title: str 
     Raises:
         InputError: the name has another meaning already.
     """
-    made = Meaning(title or _plain(name), meaning, better, share)
-    if METRICS.setdefault(name, made) != made:
+    registered = Meaning(title or _plain(name), meaning, better, share)
+    if METRICS.setdefault(name, registered) != registered:
         where = f'metric "{name}"'
         raise InputError(where, "has another meaning already.", found=METRICS[name].meaning, fix="give it another name")
-    return made
+    return registered
 
 
 def meaning(name: str) -> Meaning:

@@ -1,11 +1,4 @@
-"""The contracts every domain fulfils: Source, Data, Preprocessor, Batch, MetricState, Codec, Task, ModelConfig.
-
-Data flows one way: ``Data.open`` -> ``Source[indices]`` -> columns -> ``Task.encode`` -> ragged or dense
-arrays -> the pipeline pads them into a ``Batch`` -> ``Task.loss`` or ``Task.predict`` (jitted) ->
-``Task.score`` and ``Task.decode`` (host). The trainer knows these names and no domain.
-
-This module loads neither JAX nor Flax: what answers requests may do without either.
-"""
+"""ModelConfig: a frozen dataclass that builds one model, with the tables of its family."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,7 +10,7 @@ from suite.errors import InputError
 if TYPE_CHECKING:
     from flax import nnx
 
-    from suite.surgery.units import Units
+    from suite.contracts.units import Units
 
 
 class ModelConfig(ABC):

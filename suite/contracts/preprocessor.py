@@ -1,21 +1,11 @@
-"""The contracts every domain fulfils: Source, Data, Preprocessor, Batch, MetricState, Codec, Task, ModelConfig.
-
-Data flows one way: ``Data.open`` -> ``Source[indices]`` -> columns -> ``Task.encode`` -> ragged or dense
-arrays -> the pipeline pads them into a ``Batch`` -> ``Task.loss`` or ``Task.predict`` (jitted) ->
-``Task.score`` and ``Task.decode`` (host). The trainer knows these names and no domain.
-
-This module loads neither JAX nor Flax: what answers requests may do without either.
-"""
+"""Preprocessor: a part of a task that is fitted once on the training split and stored in the run folder."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from suite.contracts.data import Source
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)

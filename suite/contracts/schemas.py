@@ -14,9 +14,9 @@ PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
 Schema = dict[str, Any]
 
 
-def described(output: Output, made: Schema) -> Schema:
+def described(output: Output, schema: Schema) -> Schema:
     """The schema with the output's description."""
-    return {**made, "description": output.description} if output.description else made
+    return {**schema, "description": output.description} if output.description else schema
 
 
 def named(output: Output) -> Schema:
@@ -56,8 +56,13 @@ def file(*media_types: str) -> Callable[[Output], Schema]:
             "media_type": {"enum": list(output.media_types or media_types)},
             "data": {"type": "string", "contentEncoding": "base64"},
         }
-        made = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-        return described(output, made)
+        schema = {
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        }
+        return described(output, schema)
 
     return schema
 
@@ -72,21 +77,21 @@ def characters(limits: Limits) -> Schema:
     return {"maxLength": int(most)} if most < float("inf") else {}
 
 
-def text(each: Input, limits: Limits) -> Schema:
+def text(entry: Input, limits: Limits) -> Schema:
     """A text of a request."""
-    most = values.least(limits.get("characters", 0), int(each.limit))
+    most = values.least(limits.get("characters", 0), int(entry.limit))
     return {"type": "string", **({"maxLength": int(most)} if most < float("inf") else {})}
 
 
-def several(each: Input, limits: Limits) -> Schema:
+def several(entry: Input, limits: Limits) -> Schema:
     """A list of categories."""
     one = {**ONE, **characters(limits)}
-    return {"type": "array", "items": one, "maxItems": int(values.least(ITEMS, int(each.limit)))}
+    return {"type": "array", "items": one, "maxItems": int(values.least(ITEMS, int(entry.limit)))}
 
 
 def base64(media: str) -> Callable[[Input, Limits], Schema]:
     """The bytes of a file of a request."""
-    return lambda each, limits: {"type": "string", "contentEncoding": "base64", "contentMediaType": media}
+    return lambda entry, limits: {"type": "string", "contentEncoding": "base64", "contentMediaType": media}
 
 
 _NAME: Schema = {"type": "string"}

@@ -1,8 +1,8 @@
 """The contracts every domain fulfils: Source, Data, Preprocessor, Batch, MetricState, Codec, Task, ModelConfig.
 
 Data flows one way: ``Data.open`` -> ``Source[indices]`` -> columns -> ``Task.encode`` -> ragged or dense
-arrays -> the pipeline pads them into a ``Batch`` -> ``Task.loss`` or ``Task.predict`` (jitted) ->
-``Task.score`` and ``Task.decode`` (host). The trainer knows these names and no domain.
+arrays -> the pipeline pads them into a ``Batch`` -> ``Task.loss``, ``Task.evaluate`` or ``Task.predict`` (jitted) ->
+``Task.score`` and ``Codec.decode`` (host). The trainer knows these names and no domain.
 
 This module loads neither JAX nor Flax: what answers requests may do without either.
 """
@@ -10,13 +10,13 @@ This module loads neither JAX nor Flax: what answers requests may do without eit
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.codec import Codec
-from suite.contracts.data import Source
+from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
 from suite.errors import InputError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import jax
     from flax import nnx
 
-    from suite.evaluation.artifacts import Artifact
+    from suite.contracts.artifact import Artifact
 
 
 @dataclass(frozen=True)
@@ -36,20 +36,25 @@ class Program:
         codec: what its requests become, and its answers.
     """
 
-    function: "Callable[..., dict[str, jax.Array]]"
+    function: "Callable[[Any, Batch, Mapping[str, Any] | None], dict[str, jax.Array]]"
     codec: Codec
 
 
 class Task(ABC):
-    """A kind of problem: a final, frozen dataclass with six batch-first methods and a codec.
+    """A kind of problem: a final, frozen dataclass with batch-first methods, its data and a codec.
+
+    A batch always has ``mask`` (b,), False where a row is padding, and ``seed`` (b,) uint32, from which all random
+    numbers of an answer come: the record's place in its source where a split is evaluated, the request's ``seed``
+    where a request is answered. What is drawn for a row depends on nothing else, so an answer is the same alone, in any
+    batch and on any number of devices.
 
     A model is called as ``model(inputs..., rngs=rngs)``. It trains where ``rngs`` is given: dropout acts, and batch
     statistics are those of the batch. A model of images is also given ``rows=batch["mask"]``, so that padding rows
     stay out of the statistics.
     """
 
-    primary: ClassVar[str]
-    """The field naming the column that a bare value stands for, e.g. the text in ``run.predict(["..."])``."""
+    data: Data
+    """Where the records come from."""
 
     @property
     @abstractmethod
@@ -77,8 +82,29 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def predict(self, model: Any, batch: Batch) -> "dict[str, jax.Array]":
-        """The model's outputs, each (b, ...). Jitted; evaluated, exported and served as it is."""
+    def predict(
+        self, model: Any, batch: Batch, reference: "Mapping[str, jax.Array] | None" = None
+    ) -> "dict[str, jax.Array]":
+        """The outputs that requests are answered with, each (b, ...). Jitted; exported and served.
+
+        Args:
+            model: see the class.
+            batch: what the codec makes of requests.
+            reference: what ``embed`` said of the records of ``reference("predict")``; None where there are none.
+        """
+
+    def evaluate(
+        self, model: Any, batch: Batch, reference: "Mapping[str, jax.Array] | None" = None
+    ) -> "dict[str, jax.Array]":
+        """The outputs that a split is scored by, each (b, ...). Jitted; those of ``predict`` unless overridden, by
+        tasks that are measured otherwise than they are served.
+
+        Args:
+            model: see the class.
+            batch: what ``encode`` makes of the split's records.
+            reference: what ``embed`` said of the records of this split's ``reference``; None where there are none.
+        """
+        return self.predict(model, batch, reference)
 
     def reference(self, split: str) -> Source | None:
         """Records that the whole of a split is compared with: a catalogue, prompts of classes. Host.
@@ -95,8 +121,16 @@ class Task(ABC):
         raise NotImplementedError(f"{type(self).__name__} has reference records, and no embed that says what to keep")
 
     @abstractmethod
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
-        """Metrics of a batch over its unmasked rows, as sums in float64. Host."""
+    def score(
+        self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, MetricState]:
+        """Metrics of a batch over its unmasked rows, as sums in float64. Host.
+
+        Args:
+            outputs: what ``evaluate`` said.
+            batch: the same records encoded.
+            reference: as ``evaluate`` was given it, each (n, ...).
+        """
 
     def programs(self) -> dict[str, Program]:
         """What is exported and served, by name. ``"predict"`` answers where no name is given."""
@@ -126,7 +160,7 @@ class Task(ABC):
 
         Args:
             columns: records (b, ...) as the data holds them.
-            outputs: what ``predict`` said of them.
+            outputs: what ``evaluate`` said of them.
             batch: the same records encoded; none is padding.
 
         Artifacts of the same title add over batches, as tallies do. A task with nothing to show leaves this as it is.

@@ -16,7 +16,7 @@ LARGEST = 1e308
 ITEMS = 1_000
 """Most items of a list, where the signature says nothing."""
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
-"""What Pillow may decode; its parsers of rarer formats stay shut."""
+"""Formats that Pillow may decode; its parsers of rarer formats stay closed."""
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 """Extensions of images."""
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")
@@ -60,9 +60,9 @@ def least(*limits: float) -> float:
     return min((limit for limit in limits if limit), default=math.inf)
 
 
-def text(each: Input, value: Any, limits: Limits) -> str:
+def text(entry: Input, value: Any, limits: Limits) -> str:
     """A string of Unicode, within the limit of the input and of all texts."""
-    return characters(value, least(limits.get("characters", 0), each.limit))
+    return characters(value, least(limits.get("characters", 0), entry.limit))
 
 
 def characters(value: Any, most: float, wanted: str = "a string") -> str:
@@ -79,50 +79,50 @@ def characters(value: Any, most: float, wanted: str = "a string") -> str:
     return value
 
 
-def number(each: Input, value: Any, limits: Limits) -> float:
+def number(entry: Input, value: Any, limits: Limits) -> float:
     """A finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong_type("a number", value)
     try:
-        made = float(value)
+        parsed = float(value)
     except OverflowError:
-        made = math.inf
-    if not abs(made) <= LARGEST:
+        parsed = math.inf
+    if not abs(parsed) <= LARGEST:
         raise Unfit("number_too_large", "is larger than any number that is computed with.")
-    return made
+    return parsed
 
 
-def category(each: Input, value: Any, limits: Limits) -> Any:
+def category(entry: Input, value: Any, limits: Limits) -> Any:
     """A string, a number or a boolean."""
     if isinstance(value, str):
         return characters(value, least(limits.get("characters", 0)))
     if not isinstance(value, bool | int | float):
         raise wrong_type("a string, a number or a boolean", value)
-    number(each, float(value) if isinstance(value, bool) else value, limits)
+    number(entry, float(value) if isinstance(value, bool) else value, limits)
     return value
 
 
-def several(each: Input, value: Any, limits: Limits) -> list[Any]:
+def several(entry: Input, value: Any, limits: Limits) -> list[Any]:
     """A list of categories."""
     if not isinstance(value, list):
         raise wrong_type("an array", value)
-    if len(value) > (most := least(ITEMS, each.limit)):
+    if len(value) > (most := least(ITEMS, entry.limit)):
         raise Unfit("list_too_long", f"has {len(value):,} items, of at most {most:,.0f}.")
     items = []
     for place, item in enumerate(value):
         try:
-            items.append(category(each, item, limits))
+            items.append(category(entry, item, limits))
         except Unfit as error:
             error.place = f"[{place}]{error.place}"
             raise
     return items
 
 
-def image(each: Input, value: Any, limits: Limits) -> bytes:
+def image(entry: Input, value: Any, limits: Limits) -> bytes:
     """The bytes of a still image, its size judged by the header."""
     data = content(value)
     width, height = _image_size(data)
-    most = least(limits.get("pixels", 0), each.limit)
+    most = least(limits.get("pixels", 0), entry.limit)
     if width * height > most:
         message = f"the image has {width:,} x {height:,} pixels, of at most {most:,.0f}."
         raise Unfit("too_many_pixels", message, status=413, fix="scale it down")
@@ -147,11 +147,11 @@ def _image_size(data: bytes) -> tuple[int, int]:
         raise Unfit("unreadable_image", f"the image is damaged: {error}"[:300]) from None
 
 
-def audio(each: Input, value: Any, limits: Limits) -> bytes:
+def audio(entry: Input, value: Any, limits: Limits) -> bytes:
     """The bytes of a recording, its length judged by the header."""
     data = content(value)
     seconds, channels = _audio_size(data)
-    most = least(limits.get("seconds", 0), each.limit)
+    most = least(limits.get("seconds", 0), entry.limit)
     if seconds > most:
         message = f"the recording lasts {seconds:,.1f} s, of at most {most:g}."
         raise Unfit("recording_too_long", message, status=413, fix="cut it into parts")

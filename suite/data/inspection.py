@@ -1,4 +1,4 @@
-"""What a dataset holds, split by split: counts, balance, sizes, what was dropped, duplicates, samples."""
+"""Inspection of a dataset, split by split: counts, balance, sizes, dropped records, duplicates, samples."""
 
 import hashlib
 from collections import Counter

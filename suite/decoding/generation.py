@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from suite.errors import InputError
 from suite.nn.cache import Cache
@@ -100,7 +100,7 @@ def generate(
     tokens: Int[Array, "b t"],
     mask: Bool[Array, "b t"],
     decoding: Decoding,
-    key: Array | None = None,
+    keys: Array | None = None,
 ) -> Continuation:
     """Continue each row of ``tokens``. A pure function, to be jitted with ``decoding`` fixed.
 
@@ -110,24 +110,25 @@ def generate(
         tokens: prompts of at least one token.
         mask: True where a token is real; padding on either side, not between.
         decoding: how tokens are chosen.
-        key: what draws them; needed where the temperature is above 0.
+        keys: (b,) what draws each row's, see `row_keys`; needed where the temperature is above 0.
 
     Raises:
         ValueError: the cache is too small, or there is nothing to draw with.
     """
     if cache.size < tokens.shape[1] + decoding.tokens:
         raise ValueError(f"a cache for {cache.size} tokens holds no {tokens.shape[1]} and {decoding.tokens} new ones")
-    if decoding.temperature and key is None:
-        raise ValueError("drawing tokens needs a key")
+    if decoding.temperature and keys is None:
+        raise ValueError("drawing tokens needs a key for each row")
     rows = tokens.shape[0]
     if rows == 1 and jax.default_backend() == "cpu" and _is_narrow(cache):  # never of a symbolic number of rows
         # XLA's product of a bfloat16 matrix with one vector is three times slower than with two.
         tokens, mask, cache = jnp.repeat(tokens, 2, 0), jnp.repeat(mask, 2, 0), cache.repeat(2)
+        keys = None if keys is None else jnp.repeat(keys, 2, 0)
     logits, cache = model.step(*align(tokens, mask), cache)
     if decoding.beams > 1:
         made = _search(model, cache, logits, decoding)
     else:
-        made = _one_by_one(model, cache, logits, decoding, jax.random.key(0) if key is None else key)
+        made = _one_by_one(model, cache, logits, decoding, keys if decoding.temperature else None)
     return jax.tree.map(lambda a: a[:rows], made)
 
 
@@ -135,13 +136,24 @@ def _is_narrow(cache: Cache) -> bool:
     return any(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(cache.layers))
 
 
-def _one_by_one(model: Continuable, cache: Cache, logits: Array, decoding: Decoding, key: Array) -> Continuation:
+def row_keys(seeds: UInt32[Array, "b"], seed: int = 0) -> Array:
+    """A key (b,) for each row of a batch, of its ``seed`` and of one for all. What a row's key draws depends on nothing
+    else: not on the row's place, nor on the rows beside it, nor on the devices that share them."""
+    # This kind of key draws the same for a row whatever it is drawn beside, which others (rbg) do not.
+    key = jax.random.key(seed, impl="threefry2x32")
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, seeds)
+
+
+def _one_by_one(
+    model: Continuable, cache: Cache, logits: Array, decoding: Decoding, keys: Array | None
+) -> Continuation:
     rows = logits.shape[0]
     made = Continuation(jnp.full((rows, decoding.tokens), decoding.pad, jnp.int32), jnp.zeros((rows,)))
 
     def put(i: Array, made: Continuation, over: Array, logits: Array) -> tuple[Continuation, Array, Array]:
         """Choose token ``i`` of each row: what is made so far, which rows are over, the tokens."""
-        chosen = choose(_without(logits, decoding), decoding, jax.random.fold_in(key, i))
+        now = None if keys is None else jax.vmap(jax.random.fold_in, (0, None))(keys, i)
+        chosen = choose(_without(logits, decoding), decoding, now)
         gain = jnp.take_along_axis(jax.nn.log_softmax(logits), chosen[:, None], 1)[:, 0]
         chosen = jnp.where(over, decoding.pad, chosen)
         score = made.score + jnp.where(over, 0, gain)
@@ -165,9 +177,9 @@ def _without(logits: Float[Array, "... v"], decoding: Decoding) -> Float[Array, 
     return logits.at[..., jnp.array(decoding.suppress)].set(_NEVER) if decoding.suppress else logits
 
 
-def choose(logits: Float[Array, "b v"], decoding: Decoding, key: Array) -> Int[Array, "b"]:
-    """The likeliest token of each row, or one drawn as ``decoding`` says."""
-    if not decoding.temperature:
+def choose(logits: Float[Array, "b v"], decoding: Decoding, keys: Array | None = None) -> Int[Array, "b"]:
+    """The likeliest token of each row, or one drawn by the row's key (b,) as ``decoding`` says."""
+    if keys is None or not decoding.temperature:
         return logits.argmax(-1).astype(jnp.int32)
     logits = logits / decoding.temperature
     if 0 < decoding.top_k < logits.shape[-1]:
@@ -178,7 +190,7 @@ def choose(logits: Float[Array, "b v"], decoding: Decoding, key: Array) -> Int[A
         before = jnp.cumsum(jax.nn.softmax(falling), -1) - jax.nn.softmax(falling)
         least = jnp.min(jnp.where(before < decoding.top_p, falling, jnp.inf), -1, keepdims=True)
         logits = jnp.where(logits < least, -jnp.inf, logits)
-    return jax.random.categorical(key, logits).astype(jnp.int32)
+    return jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
 
 
 @jax.tree_util.register_dataclass

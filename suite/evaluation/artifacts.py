@@ -1,17 +1,16 @@
-"""What a reader of a report should see of a split: data without drawing, which tasks make and `suite.reporting` draws.
+"""Artifacts of a split for the report: data that tasks collect and `suite.reporting` draws.
 
 Artifacts of batches add, as tallies do, and what they keep of single records is bounded, or a few numbers each.
 Dims: n records, c classes.
 """
 
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
+from suite.contracts.artifact import Artifact
 from suite.evaluation.alignment import Pair, align
 
 KEPT = 12
@@ -36,20 +35,7 @@ class Sound:
 
 
 Given = str | Image | Sound | Mapping[str, str]
-"""What a model was given: a text, a picture, a recording, or a record by column."""
-
-
-class Artifact(ABC):
-    """One thing to be seen."""
-
-    @abstractmethod
-    def __add__(self, other: Any) -> "Artifact":
-        """The same of the records of both."""
-
-    def blocks(self) -> Sequence[Any]:
-        """What a report shows of it, as blocks of `suite.reporting.blocks`. Empty: the drawing that
-        `suite.reporting.drawings.draws` registered for its class, as for all classes of this module."""
-        return ()
+"""Input of a model: a text, a picture, a recording, or a record by column."""
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.metric import MetricState
 from suite.contracts.task import Task
 from suite.data.preprocessing.labels import Labels
-from suite.evaluation.artifacts import Artifact, Given, class_artifacts
+from suite.evaluation.artifacts import Given, class_artifacts
 from suite.evaluation.losses import distillation_loss
 from suite.evaluation.metrics.classification import classification_scores
 
@@ -35,10 +36,14 @@ class Classification(Task):
     def given(self, columns: Columns, batch: Batch) -> Callable[[int], Given]:
         """Place of a record -> what the model was given, for a reader of a report. Host."""
 
-    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+    def predict(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
         return {"logits": self.logits(model, batch)}
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
+    def score(
+        self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, MetricState]:
         return classification_scores(outputs, batch)
 
     def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:

@@ -8,12 +8,12 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
+from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Batch
 from suite.contracts.data import Source
 from suite.contracts.metric import MetricState
 from suite.contracts.task import Task
 from suite.data.pipeline.dispatches import Dispatch, Encoder, Plan, dispatches
-from suite.evaluation.artifacts import Artifact
 from suite.evaluation.bootstrap import Scores, by_record, joined
 from suite.evaluation.losses import add
 from suite.parallel import hosts, sharding
@@ -35,8 +35,7 @@ def make_answer(graph: Any, function: Callable[..., dict[str, jax.Array]], layou
         params: Any, model_state: Any, batch: dict[str, Any], reference: dict[str, jax.Array] | None = None
     ) -> dict[str, jax.Array]:
         with laid_out(layout):
-            model = nnx.merge(graph, params, model_state)
-            return function(model, batch) if reference is None else function(model, batch, reference)
+            return function(nnx.merge(graph, params, model_state), batch, reference)
 
     return jax.jit(predict)
 

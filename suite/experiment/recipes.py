@@ -98,8 +98,8 @@ def _is_free(path: Path) -> bool:
     name = path.stem
     if not name.isidentifier() or name.startswith("__"):
         return False
-    found = next((spec for finder in sys.meta_path if (spec := finder.find_spec(name, None))), None)
-    return found is None or (found.origin is not None and Path(found.origin).resolve() == path.resolve())
+    located = next((spec for finder in sys.meta_path if (spec := finder.find_spec(name, None))), None)
+    return located is None or (located.origin is not None and Path(located.origin).resolve() == path.resolve())
 
 
 def _header(path: Path) -> dict[str, str]:

@@ -67,8 +67,8 @@ class BlockConfig(ModelConfig):
         size = getattr(self, self.size)
         check_heads(size, self.heads, self.head_width, self.size)
         if getattr(self, "positions", "") == "rotary" and (self.head_width or size // self.heads) % 2:
-            found = f"{size} / {self.heads}"
-            raise InputError("field model.heads", "rotary positions need an even width a head", found=found)
+            ratio = f"{size} / {self.heads}"
+            raise InputError("field model.heads", "rotary positions need an even width a head", found=ratio)
 
 
 def adopted(config: C, published: ModelConfig, weights: str, own: tuple[str, ...]) -> C:

@@ -1,4 +1,4 @@
-"""What the fields of a model's configuration are checked for, with one wording for all families."""
+"""Checks of configuration fields, with one wording for all model families."""
 
 from collections.abc import Mapping
 from typing import Any

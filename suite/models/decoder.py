@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
 from suite.contracts.model import ModelConfig
+from suite.contracts.units import Units
 from suite.errors import InputError
 from suite.models.blocks import BlockConfig
 from suite.models.checks import check_choices, check_given, check_sizes, divisors
@@ -36,7 +37,7 @@ from suite.nn import (
     run_layers,
 )
 from suite.parallel.layout import edge
-from suite.surgery.units import Units, feed_forward, heads
+from suite.surgery.units import feed_forward, heads
 from suite.weights.imports import SAME, TRANSPOSED, Map, Rule, Split, Transform, linear, norm
 
 Norm = LayerNorm | RMSNorm
@@ -185,15 +186,15 @@ class Block(nnx.Module):
     def step(
         self,
         x: Float[Array, "b q d"],
-        kept: tuple[Array, Array],
+        cached: tuple[Array, Array],
         slot: Int[Array, ""],
         visible: Bool[Array, "b 1 q s"],
         places: Int[Array, "b q"],
     ) -> tuple[Float[Array, "b q d"], tuple[Array, Array]]:
         """The call on new tokens, with the keys and values of those before."""
-        mixed, kept = self.attention.step(self.attention_norm(x), kept, slot, visible, places=places)
+        mixed, cached = self.attention.step(self.attention_norm(x), cached, slot, visible, places=places)
         x = x + mixed
-        return x + self.mlp(self.mlp_norm(x)), kept
+        return x + self.mlp(self.mlp_norm(x)), cached
 
 
 class Decoder(nnx.Module):
@@ -260,9 +261,9 @@ class Decoder(nnx.Module):
         if self.positions is not None:
             x = x + self.positions.at(places)
         layers = []
-        for block, kept in zip(self.layers, cache.layers, strict=True):
-            x, kept = block.step(x, kept, cache.length, visible, places)
-            layers.append(kept)
+        for block, cached in zip(self.layers, cache.layers, strict=True):
+            x, cached = block.step(x, cached, cache.length, visible, places)
+            layers.append(cached)
         cache = Cache(tuple(layers), cache.added(mask), cache.length + tokens.shape[1])
         return self._logits(x[:, -1:])[:, 0], cache
 

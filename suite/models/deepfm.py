@@ -19,13 +19,14 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
 from suite.contracts.model import ModelConfig
+from suite.contracts.units import Units
 from suite.errors import InputError
 from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
 from suite.nn import Dropout, Linear
 from suite.nn.interaction import CrossNetwork, pairwise_sum
 from suite.nn.table import StackedTable
 from suite.parallel.layout import edge
-from suite.surgery.units import Units, hidden
+from suite.surgery.units import hidden
 
 Kind = Literal["deepfm", "lr", "fm", "dnn", "wide_deep", "dcn"]
 

@@ -13,11 +13,12 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
 from suite.contracts.model import ModelConfig
+from suite.contracts.units import Units
 from suite.errors import InputError
 from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
 from suite.nn import Dropout, Linear, activate
 from suite.parallel.layout import edge
-from suite.surgery.units import Units, hidden
+from suite.surgery.units import hidden
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +52,9 @@ class Config(ModelConfig):
         return SHARDING
 
     def layer_of(self, path: str) -> int:
-        found = re.search(r"layers\W(\d+)", path)
-        assert found, f"no layer in {path}"
-        return int(found[1])
+        match = re.search(r"layers\W(\d+)", path)
+        assert match, f"no layer in {path}"
+        return int(match[1])
 
     @property
     def depth(self) -> int:

@@ -12,8 +12,8 @@ from typing import Any
 from flax import nnx
 
 from suite.contracts.model import ModelConfig
+from suite.contracts.units import Axis, Units
 from suite.errors import InputError
-from suite.surgery.units import Axis, Units
 
 
 @dataclass(frozen=True, kw_only=True)

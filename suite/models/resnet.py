@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
 from suite.contracts.model import ModelConfig
+from suite.contracts.units import Units
 from suite.errors import InputError
 from suite.models.blocks import adopted
 from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
@@ -26,7 +27,6 @@ from suite.nn.batchnorm import BatchNorm, GroupNorm
 from suite.nn.conv import Conv, finish
 from suite.nn.pooling import max_pool
 from suite.parallel.layout import edge
-from suite.surgery.units import Units
 from suite.weights.imports import CONV2D, Map, Rule, linear
 
 _CHOICES = {
@@ -85,14 +85,14 @@ class Config(ModelConfig):
         check_choices(self, _CHOICES)
         check_fractions(self, "dropout")
         if not self.blocks or len(self.blocks) != len(self.widths):
-            found = f"blocks {self.blocks}, widths {self.widths}"
-            raise InputError("field model.widths", "needs one width for each stage that blocks names", found=found)
+            stated = f"blocks {self.blocks}, widths {self.widths}"
+            raise InputError("field model.widths", "needs one width for each stage that blocks names", found=stated)
         sizes = (*self.blocks, *self.widths, self.stem_width, self.stem_kernel, self.stem_stride)
         if min(sizes) < 1:
             raise InputError("field model", "sizes must be at least 1", found=str(sizes))
         if self.inner and (len(self.inner) != len(self.blocks) or min(self.inner) < 1):
-            found = f"blocks {self.blocks}, inner {self.inner}"
-            raise InputError("field model.inner", "needs one width of at least 1 for each stage", found=found)
+            stated = f"blocks {self.blocks}, inner {self.inner}"
+            raise InputError("field model.inner", "needs one width of at least 1 for each stage", found=stated)
         if self.block == "bottleneck" and any(width % _NARROWING for width in self.widths):
             raise InputError(
                 "field model.widths", f"bottlenecks need multiples of {_NARROWING}", found=str(self.widths)
@@ -123,9 +123,9 @@ class Config(ModelConfig):
 
     def layer_of(self, path: str) -> int:
         """0 the stem, 1 to ``sum(blocks)`` the blocks, and then the head."""
-        found = re.search(r"stages\W(\d+)\W(\d+)", path)
-        if found:
-            return sum(self.blocks[: int(found[1])]) + int(found[2]) + 1
+        match = re.search(r"stages\W(\d+)\W(\d+)", path)
+        if match:
+            return sum(self.blocks[: int(match[1])]) + int(match[2]) + 1
         return 0 if re.match(r"stem", path) else self.depth
 
     @property
@@ -292,11 +292,11 @@ class ResNet(nnx.Module):
         stages, width = [], config.stem_width
         sizes = zip(config.blocks, config.between, config.widths, strict=True)
         for place, (count, inner, outputs) in enumerate(sizes):
-            made = []
+            blocks = []
             for step in range(count):
-                made.append(Block(config, width, inner, outputs, 2 if place and not step else 1, rngs=rngs))
+                blocks.append(Block(config, width, inner, outputs, 2 if place and not step else 1, rngs=rngs))
                 width = outputs
-            stages.append(nnx.List(made))
+            stages.append(nnx.List(blocks))
         self.stages = nnx.List(stages)
         self.dropout = Dropout(config.dropout)
         self.head = Linear(width, config.outputs, rngs=rngs)
@@ -332,12 +332,12 @@ def _narrower(config: Config, count: int, stage: int) -> Config:
 
 def _between(first: int) -> Units:
     """The channels that convolution ``first`` of a block makes and the next one uses."""
-    made, used = (f"stages/{{i}}/{{j}}/layers/{place}" for place in (first, first + 1))
-    norm = tuple((f"{made}/norm/{part}", 0) for part in ("scale", "bias", "mean", "variance"))
+    making, used = (f"stages/{{i}}/{{j}}/layers/{place}" for place in (first, first + 1))
+    norm = tuple((f"{making}/norm/{part}", 0) for part in ("scale", "bias", "mean", "variance"))
     return Units(
         kind="channels",
         field="inner",
-        made=((f"{made}/conv/kernel", 3), *norm),
+        made=((f"{making}/conv/kernel", 3), *norm),
         used=((f"{used}/conv/kernel", 2),),
         fewer=_narrower,
     )

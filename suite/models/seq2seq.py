@@ -18,6 +18,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
+from suite.contracts.units import Units
 from suite.errors import InputError
 from suite.models.blocks import BlockConfig
 from suite.models.checks import check_choices, check_given, check_sizes
@@ -39,7 +40,7 @@ from suite.nn import (
     sinusoids,
 )
 from suite.parallel.layout import edge
-from suite.surgery.units import Units, feed_forward, heads
+from suite.surgery.units import feed_forward, heads
 from suite.weights.imports import TRANSPOSED, Map, Rule, linear, norm
 
 _CHOICES = {
@@ -246,16 +247,16 @@ class DecoderBlock(EncoderBlock):
         bias: Float[Array, "1 h q s"] | None,
     ) -> tuple[Float[Array, "b q d"], tuple[Array, Array]]:
         """The call on new tokens, with the keys and values of those before; ``layer`` is this block's number."""
-        kept: list[tuple[Array, Array]] = []
+        cached: list[tuple[Array, Array]] = []
 
         def attend(y: Array) -> Array:
             y, pair = self.attention.step(y, cache.layers[layer], cache.length, visible, bias=bias)
-            kept.append(pair)
+            cached.append(pair)
             return y
 
         x = self._added(x, self.attention_norm, attend)
         x = self._added(x, self.cross_norm, lambda y: self.cross.step(y, cache.memory[layer], cache.memory_mask))
-        return self._added(x, self.mlp_norm, self.mlp), kept[0]
+        return self._added(x, self.mlp_norm, self.mlp), cached[0]
 
 
 class Stack(nnx.Module):
@@ -362,8 +363,8 @@ class Seq2Seq(nnx.Module):
         x = self._embed(tokens, cache.places(mask))
         layers = []
         for number, block in enumerate(decoder.layers):
-            x, kept = block.step(x, number, cache, visible, bias)
-            layers.append(kept)
+            x, cached = block.step(x, number, cache, visible, bias)
+            layers.append(cached)
         x = x if decoder.norm is None else decoder.norm(x)
         cache = replace(cache, layers=tuple(layers), mask=cache.added(mask), length=cache.length + tokens.shape[1])
         return self._logits(x[:, -1:])[:, 0], cache

@@ -20,6 +20,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
+from suite.contracts.units import Units
 from suite.errors import InputError
 from suite.models.blocks import BlockConfig
 from suite.models.checks import check_choices, check_given, check_sizes
@@ -37,7 +38,7 @@ from suite.nn import (
 )
 from suite.nn.masking import masked_mean
 from suite.parallel.layout import edge
-from suite.surgery.units import Units, feed_forward, heads
+from suite.surgery.units import feed_forward, heads
 from suite.weights.imports import Map, Rule, linear, norm
 
 _CHOICES = {
@@ -297,7 +298,7 @@ _DISTIL_SIZES = {
 }
 _DISTIL_REST = {"activation": "activation", "dropout": "dropout", "attention_dropout": "attention_dropout"}
 _POST = {"norm": "post", "positions": "learned", "embedding_norm": True}
-"""What BERT and its descendants share."""
+"""Fields that BERT and its descendants share."""
 
 
 def _reader(sizes: dict[str, str], rest: dict[str, str], **fixed: Any) -> Callable[[Mapping[str, Any]], Config]:

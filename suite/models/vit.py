@@ -16,13 +16,14 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
+from suite.contracts.units import Units
 from suite.errors import InputError
 from suite.models.blocks import BlockConfig, check_published_heads
 from suite.models.checks import check_given, check_sizes
 from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention
 from suite.nn.conv import Conv
 from suite.parallel.layout import edge
-from suite.surgery.units import Units, feed_forward, heads
+from suite.surgery.units import feed_forward, heads
 from suite.weights.imports import CONV2D, TRANSPOSED, Map, Rule, Split, linear, norm
 
 
@@ -258,15 +259,15 @@ def _publish(config: Config) -> dict[str, Any]:
 def _read_timm(published: Mapping[str, Any]) -> Config:
     """timm's config.json: ``{"architecture": "vit_base_patch16_224", "num_classes": 1000}``."""
     name = str(published.get("architecture", "")).partition(".")[0]
-    found = re.match(r"vit_(\w+)_patch(\d+)_(\d+)\Z", name)
-    if not found or found[1] not in _NAMED:
+    match = re.match(r"vit_(\w+)_patch(\d+)_(\d+)\Z", name)
+    if not match or match[1] not in _NAMED:
         known = ", ".join(f"vit_{size}_patch16_224" for size in _NAMED)
         raise InputError("config.json, architecture", f'"{name}" is not there.', fix=known)
     said = published.get("model_args") or {}
-    height, width = _square(said.get("img_size", int(found[3])))
+    height, width = _square(said.get("img_size", int(match[3])))
     changes = {ours: said[theirs] for ours, theirs in _TIMM.items() if theirs in said}
-    config = _NAMED[found[1]](
-        **{"patch": int(found[2]), "channels": 3, **changes},
+    config = _NAMED[match[1]](
+        **{"patch": int(match[2]), "channels": 3, **changes},
         height=height,
         width=width,
         outputs=published.get("num_classes", 1000),

@@ -20,6 +20,7 @@ from jax import lax
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
+from suite.contracts.units import Units
 from suite.errors import InputError
 from suite.models.blocks import BlockConfig, check_published_heads
 from suite.models.checks import check_choices, check_given, check_sizes
@@ -28,7 +29,7 @@ from suite.nn.conv1d import Conv1d, PositionalConv
 from suite.nn.dropout import keep_mask
 from suite.nn.masking import masked_mean, silence
 from suite.parallel.layout import edge
-from suite.surgery.units import Units, feed_forward, heads
+from suite.surgery.units import feed_forward, heads
 from suite.weights.imports import CONV1D, Map, Rule, linear, norm
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
@@ -416,7 +417,7 @@ _PLAIN = {
     "adapter_attn_dim": None,
     "conv_pos_batch_norm": False,
 }
-"""What a published config may not change."""
+"""Fields that a published config may not change."""
 
 
 def _config(theirs: Mapping[str, Any]) -> Config:

@@ -18,6 +18,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
+from suite.contracts.units import Units
 from suite.errors import InputError
 from suite.models.blocks import BlockConfig, check_published_heads
 from suite.models.checks import check_choices, check_given, check_sizes
@@ -25,7 +26,7 @@ from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention, gel
 from suite.nn.conv1d import Conv1d
 from suite.nn.masking import masked_mean, silence
 from suite.parallel.layout import edge
-from suite.surgery.units import Units, feed_forward, heads
+from suite.surgery.units import feed_forward, heads
 from suite.weights.imports import CONV1D, TRANSPOSED, Map, Rule, linear, norm
 
 

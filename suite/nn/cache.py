@@ -1,4 +1,4 @@
-"""What a decoder remembers between tokens, in arrays whose shapes never change.
+"""Decoding cache: keys and values of earlier tokens, in arrays of fixed shape.
 
 Dims: b batch, q new tokens, s slots, g key and value heads, k head width, m tokens of a memory.
 """

@@ -1,4 +1,4 @@
-"""What a mask of real positions leaves of a sequence.
+"""Padding masks of sequences whose length a layer changes.
 
 Dims: b batch, t positions, d width.
 """

@@ -1,1 +1,1 @@
-"""What a step costs on devices that need not be here."""
+"""Planning: the cost of a step on devices that need not be present."""

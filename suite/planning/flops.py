@@ -16,7 +16,7 @@ from jax.interpreters import partial_eval
 _AGAIN = "rematted_computation"
 """In the names of equations that ``jax.checkpoint`` runs a second time."""
 _MAPPED = ("newly_manual_axes", "manual_axes")
-"""What versions of jax call the axes of a shard_map."""
+"""Names of the axes of a shard_map in versions of jax."""
 
 
 @dataclass(frozen=True)

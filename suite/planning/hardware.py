@@ -70,7 +70,7 @@ _KINDS = (
     (r"\bt4\b", "t4"),
     (r"\bl4\b", "l4"),
 )
-"""What jax calls a device -> its row; first match wins."""
+"""Device kind of jax -> its row; the first match wins."""
 
 
 def hardware(name: str = "") -> tuple[Hardware, int]:

@@ -1,4 +1,4 @@
-"""What the text of a compiled program says of its cost: bytes between devices, and bytes through memory.
+"""Cost of a compiled program, read from its HLO text: bytes between devices and through memory.
 
 XLA's own analysis runs the body of a loop once and is silent about communication. Both are counted here, instruction
 by instruction, a loop's body as often as the compiler found that it runs. Everything is for one device: after

@@ -1,4 +1,4 @@
-"""What a step costs, before anything is allocated: FLOPs, memory, communication, time, and what to change.
+"""Cost of a step before anything is allocated: FLOPs, memory, communication, time, and possible changes.
 
 The step is lowered and compiled for shapes alone (`suite.planning.simulation` does so for devices that are not here).
 The time is a roofline, the largest of arithmetic, memory traffic and communication at the hardware's peak, so it is
@@ -14,7 +14,7 @@ from typing import Any
 from suite.planning.hardware import GIB, Hardware
 
 KEPT = ("parameters", "optimizer", "other", "batch")
-"""What lies in memory between two steps; ``other`` is running statistics and moving averages."""
+"""Arrays that stay in memory between two steps; ``other`` is running statistics and moving averages."""
 
 
 def plan_step(step: Any, arguments: tuple[Any, ...]) -> dict[str, Any]:

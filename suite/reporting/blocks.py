@@ -1,4 +1,4 @@
-"""What a page is made of: data alone, which the template draws. Every text in it is escaped there."""
+"""Blocks of a page: plain data that the template draws. The template escapes every text."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -93,7 +93,7 @@ class Items:
 
 
 Shown = str | Picture | Audio | Items
-"""What may stand for a value."""
+"""Forms of a value on a page."""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from suite.contracts.artifact import Artifact
 from suite.data.sources.memory import SPLITS
 from suite.errors import InputError, closest
-from suite.evaluation.artifacts import Artifact
 from suite.evaluation.bootstrap import Scores
 from suite.experiment.sections import Experiment
 from suite.runs import run, verbs

@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 
 from suite.bundles.answering import answer, chosen
+from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec
 from suite.contracts.data import Source
@@ -20,7 +21,6 @@ from suite.contracts.task import Program as TaskProgram
 from suite.data.pipeline.dispatches import Plan, make_plan, stored_lengths
 from suite.data.pipeline.padding import Lengths, Seed, by_axis, count, default_buckets, pad, padded_lengths
 from suite.errors import InputError
-from suite.evaluation.artifacts import Artifact
 from suite.evaluation.bootstrap import Scores
 from suite.evaluation.evaluate import evaluate as evaluate_split
 from suite.evaluation.evaluate import examine, make_answer, make_predict, score_records
@@ -158,7 +158,7 @@ class Run:
         if not len(source):
             where = f"reference records of {type(task).__name__}"
             raise InputError(where, "are none.", found="0 records", fix="a source of at least one record")
-        embed = make_answer(self.graph, task.embed, self._program.layout)
+        embed = make_answer(self.graph, lambda model, batch, _: task.embed(model, batch), self._program.layout)
         size, parts = min(len(source), REFERENCE_ROWS), []
         for start in range(0, len(source), size):
             indices = np.arange(start, min(start + size, len(source)))

@@ -34,7 +34,7 @@ from suite.weights import pretrained
 from suite.weights.pretrained import Written
 
 MADE = ("experiment.json", "versions.json", "assets", "metrics.jsonl", "tensorboard", "checkpoints")
-"""What training adds to a run folder before it ends."""
+"""Entries that training adds to a run folder before it ends."""
 
 
 def train(

@@ -1,4 +1,4 @@
-"""What a request that is not answered is told: a status, a code for programs, a sentence and its fix for people."""
+"""Errors of the server: status, a code for programs, a sentence and a fix for people."""
 
 import json
 from typing import Any

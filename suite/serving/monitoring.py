@@ -1,4 +1,4 @@
-"""What a server tells of itself: Prometheus metrics, in a registry of its own."""
+"""Prometheus metrics of the server, in a registry of its own."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 

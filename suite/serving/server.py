@@ -1,10 +1,8 @@
 """``suite serve`` as a function: checks what was given, listens, and runs until it is asked to stop."""
 
 import importlib.util
-import ipaddress
 import logging
 import os
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from suite.errors import InputError
 from suite.serving.settings import Settings
 
 PACKAGES = ("fastapi", "httptools", "prometheus_client", "python_multipart", "uvicorn", "uvloop")
-"""What the extra ``serve`` installs."""
+"""Packages of the extra ``serve``."""
 TOKEN = "SUITE_TOKEN"
 """Variable that holds the bearer token, where no file does."""
 
@@ -59,37 +57,3 @@ def read_token(file: str) -> str:
     if (file and not token) or not token.isascii() or len(token.split()) > 1:
         raise InputError(where, "holds no token: one word of ASCII characters.", fix="openssl rand -hex 32 > FILE")
     return token
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that is bound, and not yet listened at.
-
-    Raises:
-        InputError: the address is taken, or not this machine's.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        made = socket.socket(family, kind, protocol)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(address)
-    except OSError as error:
-        raise InputError(
-            f"address {host}:{port}",
-            "cannot be listened at.",
-            found=error.strerror or str(error),
-            fix=f"--port {port + 1}, or --port 0 for any",
-        ) from None
-    return made
-
-
-def url(bound: socket.socket) -> str:
-    """Where a browser on this machine finds it."""
-    host, port = bound.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-
-
-def is_local(bound: socket.socket) -> bool:
-    """Whether only this machine reaches it."""
-    return ipaddress.ip_address(bound.getsockname()[0]).is_loopback

@@ -1,4 +1,4 @@
-"""What can be set about a server: each field is a flag of ``suite serve``."""
+"""Settings of the server: each field is a flag of ``suite serve``."""
 
 import math
 from dataclasses import dataclass, fields

@@ -12,11 +12,11 @@ from typing import Any
 import uvicorn
 
 from suite.errors import RunError
+from suite.serving.address import is_local, listen, url
 from suite.serving.app import Gate, Server
 from suite.serving.connection import Connection
 from suite.serving.models import Models
 from suite.serving.monitoring import Monitor
-from suite.serving.server import is_local, listen, url
 from suite.serving.settings import Settings
 
 log = logging.getLogger("suite.serving")

@@ -22,7 +22,7 @@ from suite.experiment.sections import Checkpoint, Finetune, Optim
 from suite.nn.linear import Linear
 from suite.nn.lora import Bottleneck, LowRank, training
 from suite.runtime.files import write_text
-from suite.training.optim.optimizer import frozen_paths
+from suite.surgery.freezing import frozen_paths
 from suite.tree import nest, paths
 
 __all__ = ["attach", "base", "fold", "freeze", "read_delta", "training", "with_additions", "write_delta"]
@@ -30,7 +30,7 @@ __all__ = ["attach", "base", "fold", "freeze", "read_delta", "training", "with_a
 Model = TypeVar("Model", bound=nnx.Module)
 
 TARGETS = {"lora": (r"(query|value)$",), "adapters": (r"attention/out$", r"mlp/down$")}
-"""What ``finetune.targets`` stands for where it is empty, as in the papers of the two."""
+"""Default of ``finetune.targets``, as in the papers of the two."""
 TENSORS, ABOUT = "delta.safetensors", "delta.json"
 """The files of a delta."""
 
@@ -61,8 +61,8 @@ def attach(model: Model, finetune: Finetune, rngs: nnx.Rngs) -> Model:
 
 def _check(finetune: Finetune) -> None:
     if finetune.rank < 1:
-        found = str(finetune.rank)
-        raise InputError("field finetune.rank", "must be at least 1.", found=found, fix="--finetune.rank 8")
+        rank = str(finetune.rank)
+        raise InputError("field finetune.rank", "must be at least 1.", found=rank, fix="--finetune.rank 8")
     if not finetune.alpha > 0:
         raise InputError("field finetune.alpha", "must be above 0.", found=str(finetune.alpha))
     if not 0 <= finetune.dropout < 1:
@@ -75,7 +75,9 @@ def _targets(finetune: Finetune, names: list[str]) -> set[str]:
     for pattern in patterns:
         if not any(_search("targets", pattern, name) for name in names):
             _no_match("targets", [pattern], names, "linear layer")
-    free = [name for name in names if not any(_search("trained", each, f"{name}/kernel") for each in finetune.trained)]
+    free = [
+        name for name in names if not any(_search("trained", pattern, f"{name}/kernel") for pattern in finetune.trained)
+    ]
     return {name for name in free if any(re.search(pattern, name) for pattern in patterns)}
 
 
@@ -131,10 +133,10 @@ def base(params: Mapping[Any, Any]) -> dict[Any, Any]:
     return nest({name: leaf for name, leaf in paths(params).items() if _ADDITION not in name})
 
 
-def with_additions(found: Mapping[Any, Any], params: Mapping[Any, Any]) -> dict[Any, Any]:
+def with_additions(base_params: Mapping[Any, Any], params: Mapping[Any, Any]) -> dict[Any, Any]:
     """``found``, the parameters of a model without additions, with the additions that ``params`` has."""
     added = {name: leaf for name, leaf in paths(params).items() if _ADDITION in name}
-    return nest({**paths(found), **added})
+    return nest({**paths(base_params), **added})
 
 
 def fold(params: Mapping[Any, Any], finetune: Finetune) -> dict[Any, Any]:
@@ -179,8 +181,8 @@ def write_delta(
     from safetensors.numpy import save_file
 
     frozen = frozen_paths(freeze(optim, finetune, params), params)
-    kept = {name: leaf for name, leaf in paths(params).items() if name not in frozen}
-    kept |= {f"rest/{name}": leaf for name, leaf in paths(model_state).items()}
+    tensors = {name: leaf for name, leaf in paths(params).items() if name not in frozen}
+    tensors |= {f"rest/{name}": leaf for name, leaf in paths(model_state).items()}
     about = {
         "format": "suite delta 1",
         "base": checkpoint.init_from,
@@ -189,7 +191,7 @@ def write_delta(
         "a layer's addition a, b adds alpha / rank * a @ b to its kernel",
     }
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(leaf) for name, leaf in kept.items()}, folder / TENSORS)
+    save_file({name: np.ascontiguousarray(leaf) for name, leaf in tensors.items()}, folder / TENSORS)
     write_text(folder / ABOUT, json.dumps(about, indent=1) + "\n")
 
 
@@ -214,11 +216,11 @@ def read_delta(
     flat = {**paths(params), **{f"rest/{name}": leaf for name, leaf in paths(model_state).items()}}
     for name, tensor in _tensors(folder / TENSORS).items():
         if name not in flat or flat[name].shape != tensor.shape:
-            found = f"{tensor.shape}; the model: {flat[name].shape if name in flat else 'no such parameter'}"
+            shapes = f"{tensor.shape}; the model: {flat[name].shape if name in flat else 'no such parameter'}"
             raise InputError(
                 str(folder / TENSORS),
                 f"{name} does not fit the model.",
-                found=found,
+                found=shapes,
                 fix="the recipe it was trained by",
             )
         flat[name] = jax.device_put(tensor.astype(flat[name].dtype), flat[name].sharding)

@@ -145,27 +145,27 @@ def _format(compression: Compression) -> Format:
             found=str(group),
             fix="--compression.group 64",
         )
-    made = KINDS[kind]
-    return Format(made.bits, group, made.inputs)
+    chosen = KINDS[kind]
+    return Format(chosen.bits, group, chosen.inputs)
 
 
 def _chosen(model: nnx.Module, keep: tuple[str, ...]) -> list[tuple[nnx.Module, str, nnx.Module]]:
     """(owner, attribute, layer) of each layer that is worth rounding and not to be kept."""
-    found: dict[str, tuple[nnx.Module, str, nnx.Module]] = {}
+    candidates: dict[str, tuple[nnx.Module, str, nnx.Module]] = {}
     for path, owner in nnx.iter_modules(model):
         for name, layer in vars(owner).items():
             if type(layer) in ROUNDED and _weights(layer) >= SMALL:
-                found["/".join(map(str, (*path, name)))] = owner, name, layer
-    if not found:
+                candidates["/".join(map(str, (*path, name)))] = owner, name, layer
+    if not candidates:
         raise InputError(
             "field compression.quantize",
             f"the model has no layer of {SMALL} weights or more to round.",
             fix="leave such a small model as it is",
         )
     for pattern in keep:
-        if not any(_matches(pattern, name) for name in found):
-            raise _no_match(pattern, list(found))
-    return [each for name, each in found.items() if not any(_matches(pattern, name) for pattern in keep)]
+        if not any(_matches(pattern, name) for name in candidates):
+            raise _no_match(pattern, list(candidates))
+    return [layer for name, layer in candidates.items() if not any(_matches(pattern, name) for pattern in keep)]
 
 
 def _weights(layer: nnx.Module) -> int:

@@ -15,7 +15,7 @@ the student's own task, hears what the student was asked and what it answered, a
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool, Float
 
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.codec import Codec
-from suite.contracts.data import Source
+from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
 from suite.contracts.model import ModelConfig
 from suite.contracts.task import Program, Task
@@ -39,7 +39,7 @@ from suite.tree import nest, paths
 Weights = tuple[Any, Any]
 """(params, model_state) of a model, nested dicts of arrays."""
 TEACHER, PROJECTIONS = "teacher", "projections"
-"""What is attached to the student: names of attributes, and the first parts of paths."""
+"""Modules attached to the student: names of attributes, and the first parts of paths."""
 KEPT = {"remat": "none", "scan_layers": False}
 """Fields of a ModelConfig, where it has them, and the values with which what layers give out can be heard."""
 
@@ -120,8 +120,8 @@ def with_tables(student: Weights, teacher: Weights, tables: Sequence[tuple[str, 
     for other, own in tables:
         for whose, path, known in (("teacher", other, theirs), ("student", own, params)):
             if path not in known or known[path].ndim != 2:
-                found = ", ".join(name for name, value in known.items() if value.ndim == 2)
-                raise InputError("field distill.tables", f"the {whose} has no table {path}.", found=found)
+                known_tables = ", ".join(name for name, value in known.items() if value.ndim == 2)
+                raise InputError("field distill.tables", f"the {whose} has no table {path}.", found=known_tables)
         (rows, wide), (count, width) = theirs[other].shape, params[own].shape
         if rows != count or width > wide:
             raise InputError(
@@ -130,9 +130,9 @@ def with_tables(student: Weights, teacher: Weights, tables: Sequence[tuple[str, 
                 found=f"teacher {rows} x {wide}, student {count} x {width}",
                 fix="tables of as many rows, the student's no wider",
             )
-        made = _projected(np.asarray(theirs[other], np.float64), width)
+        projected = _projected(np.asarray(theirs[other], np.float64), width)
         fresh = np.asarray(params[own], np.float64)
-        params[own] = jnp.asarray(made * (fresh.std() / made.std()), params[own].dtype)
+        params[own] = jnp.asarray(projected * (fresh.std() / projected.std()), params[own].dtype)
     return nest(params), student[1]
 
 
@@ -160,9 +160,9 @@ class _Asked:
         self.calls: list[tuple[tuple[Any, ...], dict[str, Any], Any]] = []
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
-        made = self._model(*inputs, **named)  # type: ignore[operator]
-        self.calls.append((inputs, named, made))
-        return made
+        output = self._model(*inputs, **named)  # type: ignore[operator]
+        self.calls.append((inputs, named, output))
+        return output
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
@@ -252,12 +252,14 @@ def hear(model: Any, task: Task, batch: Batch, rngs: nnx.Rngs | None, pairs: Seq
 class Distilled(Task):
     """The student's task, with a teacher's answers beside its labels. Evaluated, it is the student's."""
 
-    primary: ClassVar[str] = "task"
-
     task: Task
     """The student's, with its fitted assets."""
     settings: Distillation = field(default_factory=Distillation)
     """What counts how much."""
+
+    @property
+    def data(self) -> Data:  # type: ignore[override]  # the student's, which is no field of this task
+        return self.task.data
 
     @property
     def codec(self) -> Codec:
@@ -286,8 +288,15 @@ class Distilled(Task):
         tallies = {name: MetricState(part * count, count) for name, part in {**parts, "loss": total}.items()}
         return jnp.asarray(total), {**heard.tallies, **tallies}
 
-    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
-        return self.task.predict(model, batch)
+    def predict(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
+        return self.task.predict(model, batch, reference)
+
+    def evaluate(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
+        return self.task.evaluate(model, batch, reference)
 
     def reference(self, split: str) -> Source | None:
         return self.task.reference(split)
@@ -298,8 +307,10 @@ class Distilled(Task):
     def programs(self) -> dict[str, Program]:
         return self.task.programs()
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
-        return self.task.score(outputs, batch)
+    def score(
+        self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, MetricState]:
+        return self.task.score(outputs, batch, reference)
 
 
 def _apart(ours: Given, theirs: Given, learnt: Any, rows: jax.Array) -> Float[Array, ""]:

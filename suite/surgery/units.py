@@ -1,4 +1,4 @@
-"""What the PRUNING table of a model is made of: the arrays that make the units of a layer, and those that use them.
+"""Units of a model: layers found by the PRUNING table of its family, with the arrays that make and use each unit.
 
 A unit is what can be taken out of a layer whole: a value inside a feed-forward layer, an attention head, a channel
 between two convolutions. It is a slice of each array that makes it and of each that uses it; without these slices the
@@ -7,49 +7,12 @@ table.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from suite.contracts.units import Axis, Units
 from suite.weights.imports import pattern
-
-Axis = tuple[str, int]
-"""Path of an array, ``{i}`` and ``{j}`` standing for the numbers of a layer and ``{i+1}`` for that of the next; and the
-axis along which it has a slice for each unit."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Units:
-    """One kind of units.
-
-    Attributes:
-        kind: what ``compression.prune.units`` calls it.
-        field: field of the ModelConfig that says how many a layer has. Where it holds several numbers, layer ``{i}``
-            has the one at place i.
-        made: the arrays that make the units, trained or not (running statistics). The first is there in every layer
-            and finds the layers; of the others each model may lack some, such as biases.
-        used: the arrays that use them. What no array of the model uses, such as its outputs, are no units.
-        count: units of a layer, of our config; None: one for each entry along the axis of the first array.
-        fewer: (our config, units, i) to the config whose layers have so many; None: ``field`` says it all.
-        multiple: what a number of units above it is rounded to, since processors work on so many at a time.
-    """
-
-    kind: str
-    field: str
-    made: tuple[Axis, ...]
-    used: tuple[Axis, ...]
-    count: Callable[[Any], int] | None = None
-    fewer: Callable[[Any, int, int], Any] | None = None
-    multiple: int = 8
-
-    def narrowed(self, config: Any, count: int, place: int) -> Any:
-        """``config`` with ``count`` units in the layer with the number ``place``."""
-        if self.fewer is not None:
-            return self.fewer(config, count, place)
-        value = getattr(config, self.field)
-        if isinstance(value, tuple):
-            count = (*value[:place], count, *value[place + 1 :])  # type: ignore[assignment]
-        return replace(config, **{self.field: count})
 
 
 @dataclass(frozen=True)
@@ -91,25 +54,25 @@ def layers(config: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[Layer]:
 
 
 def _of(units: Units, config: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[Layer]:
-    found = []
+    layers_of = []
     for path in shapes:
         match = pattern(units.made[0][0]).match(path)
         if match is None:
             continue
         numbers = {name: int(number) for name, number in match.groupdict().items()}
-        made, used = (
+        making, used = (
             [(_filled(template, numbers), axis) for template, axis in part] for part in (units.made, units.used)
         )
-        made, used = ([each for each in part if each[0] in shapes] for part in (made, used))
+        making, used = ([entry for entry in part if entry[0] in shapes] for part in (making, used))
         count = shapes[path][units.made[0][1]] if units.count is None else units.count(config)
         if used:
-            found.append(Layer(units, numbers.get("i", 0), tuple(made), tuple(used), count))
-    return sorted(found, key=lambda layer: [int(part) if part.isdecimal() else 0 for part in layer.name.split("/")])
+            layers_of.append(Layer(units, numbers.get("i", 0), tuple(making), tuple(used), count))
+    return sorted(layers_of, key=lambda layer: [int(part) if part.isdecimal() else 0 for part in layer.name.split("/")])
 
 
 def _filled(template: str, numbers: Mapping[str, int]) -> str:
     """A template with the numbers of a layer in it."""
-    return re.sub(r"\{(\w+)(\+1)?\}", lambda found: str(numbers[found[1]] + (found[2] is not None)), template)
+    return re.sub(r"\{(\w+)(\+1)?\}", lambda match: str(numbers[match[1]] + (match[2] is not None)), template)
 
 
 def hidden(layers: str) -> Units:

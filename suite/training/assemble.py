@@ -15,6 +15,7 @@ from suite.experiment.sections import Experiment, Optim
 from suite.parallel import sharding
 from suite.parallel.layout import Layout
 from suite.surgery import lora, quantize
+from suite.surgery.freezing import frozen_paths
 from suite.training import gradients, precision
 from suite.training.optim import groups, optimizer, schedules, sparse_embeddings, sparsity
 from suite.training.state import State
@@ -75,7 +76,7 @@ def assemble(experiment: Experiment, total_steps: int = 0) -> Program:
     _check_tables(tables, experiment)
     dense, _ = sparse_embeddings.split(nnx.to_pure_dict(params), tables)
     settings = lora.freeze(experiment.optim, experiment.finetune, dense)
-    frozen = optimizer.frozen_paths(settings, dense)
+    frozen = frozen_paths(settings, dense)
     layer_of, depth = model_config.layer_of, model_config.depth
     gradients.check_sparsity(rule, settings)
     if gradients.is_whole(rule):

@@ -373,19 +373,19 @@ class Checkpoints:
     @property
     def _steps(self) -> list[int]:
         """Steps of complete checkpoints, rising: Orbax names the folder so when all is written."""
-        found = self.folder.iterdir() if self.folder.is_dir() else ()
-        return sorted(int(path.name) for path in found if path.name.isdecimal() and path.is_dir())
+        entries = self.folder.iterdir() if self.folder.is_dir() else ()
+        return sorted(int(path.name) for path in entries if path.name.isdecimal() and path.is_dir())
 
     def _at(self, step: int) -> Path:
         return self.folder / str(step)
 
     def _scores(self) -> dict[int, float]:
         """Step -> score, of those that have one. A damaged file has none; reading it is not what finds that out."""
-        found: dict[int, float] = {}
+        scores: dict[int, float] = {}
         for step in self._steps:
             with contextlib.suppress(OSError, ValueError, KeyError):
-                found[step] = float(json.loads((self._at(step) / "metrics" / "metrics").read_bytes())["best"])
-        return found
+                scores[step] = float(json.loads((self._at(step) / "metrics" / "metrics").read_bytes())["best"])
+        return scores
 
     def _check_same(self, step: int, params: Any, part: str = "") -> None:
         saved = self.parameters(step)

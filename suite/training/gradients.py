@@ -66,9 +66,9 @@ def groups(rule: GradientRule, names: Collection[str], frozen: Collection[str]) 
             )
         for pattern in first.parameters:
             if not any(re.search(pattern, name) for name in names):
-                found = ", ".join(list(names)[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+                listed = ", ".join(list(names)[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
                 problem = f'"{pattern}" of group "{group}" matches no parameter.'
-                raise InputError("field gradient", problem, found=found, fix=closest(pattern, names))
+                raise InputError("field gradient", problem, found=listed, fix=closest(pattern, names))
         chosen = {name for name in names if not first.parameters or any(re.search(p, name) for p in first.parameters)}
         for name in sorted(chosen):
             if name in owners:

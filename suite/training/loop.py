@@ -149,9 +149,9 @@ class Loop:
 
     def _not_finite(self, what: str) -> RunError:
         latest = self.checkpoints.latest
-        found = f"the last checkpoint before is that of step {latest}" if latest else "there is no checkpoint before"
+        before = f"the last checkpoint before is that of step {latest}" if latest else "there is no checkpoint before"
         return RunError(
-            f"{what}\n  found: {found}\n"
+            f"{what}\n  found: {before}\n"
             "  try:   a lower --optim.learning_rate, --optim.clip_norm 1.0, or more --optim.warmup_steps;\n"
             "         --train.on_nan skip, which leaves such steps out; or a look at these examples"
         )

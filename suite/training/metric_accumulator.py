@@ -1,4 +1,4 @@
-"""What the steps since the last log line tallied, dispatch by dispatch, and which of them went wrong."""
+"""Metric accumulator: metric states since the last log line, by dispatch, and the dispatches that were not finite."""
 
 import math
 from collections.abc import Iterable, Mapping

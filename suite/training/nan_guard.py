@@ -23,8 +23,8 @@ def either(good: jax.Array, new: Any, old: Any) -> Any:
 
 def tallied(good: jax.Array, tallies: Mapping[str, MetricState]) -> dict[str, MetricState]:
     """The tallies, zero where the step was skipped, and ``skipped``: the share of steps that were."""
-    kept = jax.tree.map(lambda t: jnp.where(good, t, jnp.zeros_like(t)), dict(tallies))
-    return {**kept, "skipped": MetricState(1 - good.astype(jnp.float32), jnp.float32(1))}
+    counted = jax.tree.map(lambda t: jnp.where(good, t, jnp.zeros_like(t)), dict(tallies))
+    return {**counted, "skipped": MetricState(1 - good.astype(jnp.float32), jnp.float32(1))}
 
 
 register_metric(

@@ -1,4 +1,4 @@
-"""What a search may change: each field checked against the recipe and each value against its field, before any trial.
+"""Search space: fields and values checked against the recipe before any trial.
 
 A recipe's own value may lie outside: the first trial has it all the same, and no other.
 """

@@ -32,7 +32,7 @@ MIDDLE = 3
 FACTOR = 3
 """Successive halving keeps one trial in so many at each rung, and rungs are so many times further apart."""
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-"""What became of a trial; any other is running."""
+"""End of a trial; any other state is running."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def applications(
         InputError: variables that no rule, or more than one, puts in the file.
     """
     rules = active(table, model)
-    found: dict[tuple[str, ...], tuple[Rule, list[str], list[str]]] = {}
+    applied: dict[tuple[str, ...], tuple[Rule, list[str], list[str]]] = {}
     problems = []
     for path in have:
         hits = [
@@ -62,7 +62,7 @@ def applications(
         own = [ours.format(**numbers) for ours in rule.paths]
         problems += [f"{name} (absent)" for name in own if name not in have]
         names = [("" if rule.bare else prefix) + source.format(**numbers) for source in rule.sources]
-        found[tuple(own)] = (rule, names, own)
+        applied[tuple(own)] = (rule, names, own)
     if problems:
         raise InputError(
             f"model of {type(model).__module__}",
@@ -70,7 +70,7 @@ def applications(
             found=", ".join(problems),
             fix="merge what fine-tuning added before",
         )
-    return list(found.values())
+    return list(applied.values())
 
 
 @dataclass
@@ -123,8 +123,8 @@ class Filling:
         self.fresh += [path for path in covered if path not in filled]
         if self.fresh:
             _log.warning("%s: initial values for %s", self.weights.folder, ", ".join(sorted(self.fresh)))
-        made = {**filled, **self._initial([p for p in self.fresh if isinstance(leaves[p], jax.ShapeDtypeStruct)])}
-        new = [map_paths(lambda path, leaf: made.get(path, leaf), tree) for tree in (params, model_state)]
+        loaded = {**filled, **self._initial([p for p in self.fresh if isinstance(leaves[p], jax.ShapeDtypeStruct)])}
+        new = [map_paths(lambda path, leaf: loaded.get(path, leaf), tree) for tree in (params, model_state)]
         return new[0], new[1]
 
     def _match(self, have: Collection[str]) -> dict[Any, dict[int, str]]:
@@ -247,11 +247,13 @@ class Filling:
 
     def _raise(self) -> None:
         if self._faulty:
-            found = "; ".join(f"{kind}: {', '.join(sorted(names))}" for kind, names in self._problems.items() if names)
+            problems = "; ".join(
+                f"{kind}: {', '.join(sorted(names))}" for kind, names in self._problems.items() if names
+            )
             raise InputError(
                 f'weights "{self.weights.folder}"',
                 f"don't fit {type(self.model).__module__}.",
-                found=found,
+                found=problems,
                 fix=f"tensors and {published.CONFIG} of one and the same model",
             )
 
@@ -261,8 +263,8 @@ def _placed(array: np.ndarray, old: Any) -> jax.Array:
     where, dtype = getattr(old, "sharding", None), old.dtype
     if isinstance(old, jax.Array):
         old.delete()
-    made = np.asarray(array, dtype, order="C")
-    return jax.device_put(made, where, may_alias=False)
+    contiguous = np.asarray(array, dtype, order="C")
+    return jax.device_put(contiguous, where, may_alias=False)
 
 
 def _renamed(name: str, renames: Sequence[tuple[str, str]]) -> str:

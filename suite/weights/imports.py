@@ -1,4 +1,4 @@
-"""What the IMPORTS table of a model is made of: how published weights are named, shaped and configured.
+"""IMPORTS tables: how published weights of a family are named, shaped and configured.
 
 A table says once how a published layout and ours correspond; ``suite.weights.pretrained`` reads it forwards to load and
 backwards to export. Nothing here touches a file or a device: arrays are NumPy's, in the published dtype.
@@ -150,11 +150,11 @@ def pattern(template: str) -> re.Pattern[str]:
     """The regular expression that matches what a template of a Rule stands for, numbers as named groups."""
     parts = re.split(r"\{(\w+)\}", template)
     seen: set[str] = set()
-    made = ""
+    expression = ""
     for place, part in enumerate(parts):
         if place % 2 == 0:
-            made += re.escape(part)
+            expression += re.escape(part)
         else:
-            made += f"(?P={part})" if part in seen else rf"(?P<{part}>\d+)"
+            expression += f"(?P={part})" if part in seen else rf"(?P<{part}>\d+)"
             seen.add(part)
-    return re.compile(made + r"\Z")
+    return re.compile(expression + r"\Z")

@@ -66,10 +66,10 @@ class Written:
 @functools.cache
 def formats() -> dict[str, Map]:
     """Name -> Map of every published format that a family under ``suite/models`` reads."""
-    found: dict[str, Map] = {}
+    maps: dict[str, Map] = {}
     for module in pkgutil.iter_modules(importlib.import_module("suite.models").__path__):
-        found |= getattr(importlib.import_module(f"suite.models.{module.name}"), "IMPORTS", {})
-    return found
+        maps |= getattr(importlib.import_module(f"suite.models.{module.name}"), "IMPORTS", {})
+    return maps
 
 
 def format_of(weights: Published) -> str:
@@ -85,11 +85,11 @@ def format_of(weights: Published) -> str:
     for name, table in formats().items():
         if table.recognise(weights.config, names):
             return name
-    found = f'model_type "{kind}"' if kind else f"no model_type; tensors {', '.join(names[:3])}, ..."
+    seen = f'model_type "{kind}"' if kind else f"no model_type; tensors {', '.join(names[:3])}, ..."
     raise InputError(
         f'weights "{weights.folder}"',
         "are of no known format.",
-        found=found,
+        found=seen,
         fix=f"one of {', '.join(sorted(formats()))}",
     )
 
@@ -290,12 +290,12 @@ def _config(table: Map, weights: Published) -> ModelConfig:
 def _write(
     table: Map, model: ModelConfig, leaves: Mapping[str, Any], folder: Path, config: Mapping[str, Any], prefix: str
 ) -> None:
-    found = applications(table, model, leaves.keys(), prefix)
+    rules = applications(table, model, leaves.keys(), prefix)
 
     def arrays() -> Iterator[tuple[str, np.ndarray]]:
-        for rule, names, own in found:
-            made = rule.transform.write([np.asarray(leaves[path]) for path in own])
-            yield from zip(names, made, strict=True)
+        for rule, names, own in rules:
+            tensors = rule.transform.write([np.asarray(leaves[path]) for path in own])
+            yield from zip(names, tensors, strict=True)
 
     published.write(folder, config, arrays)
 

@@ -29,7 +29,7 @@ from suite.tuning import verdict as verdicts
 from suite.tuning.verdict import Verdict
 
 TUNED, SMALL, BUNDLE, REPORT, ASKED, FILE = "tune", "compressed", "bundle", "report.html", "asked.json", "delivery.json"
-"""What the folder of a delivery holds; the last is written when all else is."""
+"""Entries of a delivery folder; the last one is written when all others are."""
 MADE_WITH = {
     "method": (SMALL, BUNDLE, FILE),
     "max_drop": (SMALL, BUNDLE, FILE),

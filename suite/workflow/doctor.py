@@ -1,4 +1,4 @@
-"""What this machine has against what the suite needs: versions, devices, disk, data, and the fix for each fault."""
+"""Diagnosis of a machine: versions, devices, disk and data, with the fix for each fault."""
 
 import importlib.metadata
 import os
@@ -149,7 +149,7 @@ def _installed(name: str) -> str | None:
 
 
 _PLUGINS = {"cuda12": "jax-cuda12-plugin", "cuda13": "jax-cuda13-plugin", "tpu": "libtpu"}
-"""What an extra of jax brings that jax alone lacks."""
+"""Plug-in package that an extra of jax installs."""
 
 
 def _has_extras(requirement: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What lies in a folder, a run or a bundle: opened, asked and measured in the same way."""
+"""Run folders and bundles alike: opened, queried and measured by the same functions."""
 
 import json
 import mimetypes

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from suite.codecs.table import Clicks
+from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
@@ -19,7 +20,7 @@ from suite.data.preprocessing.columns import origin, require
 from suite.data.preprocessing.tabular import CHUNK, Fields
 from suite.data.preprocessing.tabular_values import clicks
 from suite.data.sources.memory import Subset, not_empty
-from suite.evaluation.artifacts import Artifact, Calibration, Example, Gallery, Lists, PrecisionRecall, Spread
+from suite.evaluation.artifacts import Calibration, Example, Gallery, Lists, PrecisionRecall, Spread
 from suite.evaluation.losses import binary_cross_entropy, binary_distillation_loss, masked_mean, tally
 from suite.evaluation.metrics.ranking import RankingBound, click_scores
 
@@ -27,8 +28,6 @@ from suite.evaluation.metrics.ranking import RankingBound, click_scores
 @dataclass(frozen=True, kw_only=True)
 class ClickPrediction(Task):
     """Every column but the label is a feature; ``fields`` says which are numbers, categories and lists."""
-
-    primary: ClassVar[str] = "record"
 
     data: Data
     """Where the records come from."""
@@ -77,11 +76,15 @@ class ClickPrediction(Task):
         losses = binary_cross_entropy(logits, batch["label"])
         return masked_mean(losses, batch["mask"]), {"loss": tally(losses, batch["mask"])}
 
-    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+    def predict(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
         unseen = (batch["ids"] == self.fields.unseen_rows).sum(-1)
         return {"logits": model(batch["dense"], batch["ids"], batch["weights"]), "unseen": unseen}
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
+    def score(
+        self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, MetricState]:
         """``auc``, ``loss``, ``calibration``, ``calibration_error``; ``unseen``: values a record that training had
         not, or too rarely; ``auc_low`` and ``auc_high`` with a bootstrap."""
         scores = click_scores(outputs, batch)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,8 +24,6 @@ from suite.nn.audio.spectral import SpecAugment
 @dataclass(frozen=True, kw_only=True)
 class AudioClassification(Classification):
     """Recordings are padded as samples, and become features on the device. The model gives logits a recording."""
-
-    primary: ClassVar[str] = "audio"
 
     data: Data
     """Where the recordings come from."""

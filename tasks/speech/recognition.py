@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from suite.codecs.audio import Transcripts
+from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
@@ -22,7 +23,7 @@ from suite.data.recordings import decode
 from suite.decoding import Decoder, Greedy, NGrams
 from suite.errors import InputError
 from suite.evaluation import alignment
-from suite.evaluation.artifacts import Artifact, Edits, Example, Gallery, Sound
+from suite.evaluation.artifacts import Edits, Example, Gallery, Sound
 from suite.evaluation.losses import distillation_loss, masked_mean, tally
 from suite.nn.audio.ctc import ctc_loss
 from suite.nn.audio.spectral import SpecAugment
@@ -34,8 +35,6 @@ class SpeechRecognition(Task):
 
     The model gives log probabilities of symbols for each frame, of which the first is CTC's blank.
     """
-
-    primary: ClassVar[str] = "audio"
 
     data: Data
     """Where the recordings come from."""
@@ -100,11 +99,15 @@ class SpeechRecognition(Task):
         counted, short = batch["mask"] & fits, (~fits).astype(jnp.float32)
         return masked_mean(losses, counted), {"loss": tally(losses, counted), "too_short": tally(short, batch["mask"])}
 
-    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+    def predict(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
         log_probs, real = self._log_probs(model, batch, None)
         return {"log_probs": log_probs, "frames": real.sum(1)}
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
+    def score(
+        self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, MetricState]:
         """``wer`` and ``cer``: edits a word and a character of the transcripts; ``loss``; ``too_short``, a share.
 
         Where the decoder is not greedy, ``wer_greedy`` says what it is worth.

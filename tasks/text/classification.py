@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,8 +24,6 @@ from suite.evaluation.losses import classification_loss, cross_entropy
 @dataclass(frozen=True, kw_only=True)
 class TextClassification(Classification):
     """Texts are cleaned, cut into pieces and padded to the length of their bucket."""
-
-    primary: ClassVar[str] = "text"
 
     data: Data
     """Where the texts come from."""

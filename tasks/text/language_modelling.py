@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from suite.codecs.text import Continuations
+from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
@@ -20,9 +21,9 @@ from suite.data.preprocessing.columns import origin, require
 from suite.data.preprocessing.text import SentencePiece
 from suite.data.sources.datasets import Lines
 from suite.data.sources.running_text import RunningText, Stretches, joined
-from suite.decoding.generation import Decoding, generate
+from suite.decoding.generation import Decoding, generate, row_keys
 from suite.errors import InputError
-from suite.evaluation.artifacts import Artifact, Example, Gallery, Spread
+from suite.evaluation.artifacts import Example, Gallery, Spread
 from suite.evaluation.losses import distillation_loss
 
 
@@ -33,8 +34,6 @@ class LanguageModelling(Task):
     A table or a folder of texts becomes one running text, a line a record; a plain text file is one already, of which
     the end is test and what lies before it validation. Asked with a beginning, the model continues it.
     """
-
-    primary: ClassVar[str] = "text"
 
     data: Data
     """Where the text comes from."""
@@ -52,7 +51,7 @@ class LanguageModelling(Task):
     decoding: Decoding = field(default_factory=lambda: Decoding(tokens=64, temperature=0.8, top_k=40))
     """How a beginning is continued."""
     seed: int = 0
-    """Draws the tokens of a continuation."""
+    """Draws the tokens of a continuation, together with the request's own."""
 
     def __post_init__(self):
         for name, least in (("context", 2), ("stretch", 0), ("overlap", 1)):
@@ -93,14 +92,21 @@ class LanguageModelling(Task):
         tallies = {"loss": total, "accuracy": MetricState(said["right"].sum(), said["count"].sum())}
         return total.total / jnp.maximum(total.count, 1), tallies
 
-    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
-        if "tokens" in batch:
-            return _said(model, batch, None)
-        cache = model.cache(batch["prompt"].shape[0], self.context)
-        made = generate(model, cache, batch["prompt"], batch["prompt_mask"], self.decoding, jax.random.key(self.seed))
+    def evaluate(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
+        return _said(model, batch, None)
+
+    def predict(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
+        cache, keys = model.cache(batch["prompt"].shape[0], self.context), row_keys(batch["seed"], self.seed)
+        made = generate(model, cache, batch["prompt"], batch["prompt_mask"], self.decoding, keys)
         return {"continuation": made.tokens}
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
+    def score(
+        self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, MetricState]:
         """``loss`` in nats a token and ``accuracy``, over all tokens."""
         sums = {name: np.asarray(outputs[name], np.float64).sum() for name in ("nats", "count", "right")}
         return {"loss": MetricState(sums["nats"], sums["count"]), "accuracy": MetricState(sums["right"], sums["count"])}

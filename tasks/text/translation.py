@@ -5,7 +5,7 @@ Dims: b rows, m source tokens, t target tokens, v vocabulary.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from suite.codecs.text import Translations
+from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Batch, Columns, Ragged
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
@@ -21,9 +22,9 @@ from suite.contracts.task import Task
 from suite.data.preprocessing.columns import origin, require, without_empty_pairs
 from suite.data.preprocessing.text import SentencePiece
 from suite.data.preprocessing.tokenizers import Published, Tokenizer
-from suite.decoding.generation import Decoding, generate, prompt
+from suite.decoding.generation import Decoding, generate, prompt, row_keys
 from suite.errors import InputError
-from suite.evaluation.artifacts import Artifact, Example, Gallery, Spread
+from suite.evaluation.artifacts import Example, Gallery, Spread
 from suite.evaluation.losses import distillation_loss
 from suite.evaluation.metrics.translation import sacrebleu_metrics, translation_scores
 
@@ -39,8 +40,6 @@ class Translation(Task):
     choose the checkpoint (``train.best="bleu"``). Where that takes too long beside training, raise
     ``train.eval_every``, hold out fewer records, or decode with one beam.
     """
-
-    primary: ClassVar[str] = "source_text"
 
     data: Data
     """Where the pairs of texts come from."""
@@ -61,7 +60,7 @@ class Translation(Task):
     decoding: Decoding = field(default_factory=lambda: Decoding(tokens=128, beams=4))
     """How translations are sought; its ``end`` and ``pad`` are the tokenizer's."""
     seed: int = 0
-    """Draws the tokens, where decoding has a temperature."""
+    """Draws the tokens, together with the request's own, where decoding has a temperature."""
 
     def __post_init__(self):
         if self.max_length < 2:
@@ -121,8 +120,15 @@ class Translation(Task):
         count = lambda x: x.sum(1).astype(jnp.float32)
         return {"nats": nats, "count": count(real), "right": count((logits.argmax(-1) == target) & real)}
 
-    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
-        outputs = self._said(model, batch, None, 0.0) if "target" in batch else {}
+    def evaluate(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
+        """What each target token is given, and the translations that ``predict`` would answer with."""
+        return {**self._said(model, batch, None, 0.0), **self.predict(model, batch)}
+
+    def predict(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
         # Rows that fill up a batch repeat its first one: the search ends when every row has ended.
         row = batch["mask"][:, None]
         source = jnp.where(row, batch["source"], batch["source"][:1])
@@ -131,12 +137,13 @@ class Translation(Task):
         never = {*self.decoding.suppress, model.start} - {end}
         decoding = replace(self.decoding, end=end, pad=end, suppress=tuple(sorted(never)))
         cache = model.cache(source, mask, 1 + decoding.tokens)
-        made = generate(
-            model, cache, **prompt(source.shape[0], model.start), decoding=decoding, key=jax.random.key(self.seed)
-        )
-        return {**outputs, "translation": made.tokens}
+        keys = row_keys(batch["seed"], self.seed)
+        made = generate(model, cache, **prompt(source.shape[0], model.start), decoding=decoding, keys=keys)
+        return {"translation": made.tokens}
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
+    def score(
+        self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, MetricState]:
         """``bleu`` and ``chrf``, 0..100, of the translations; where the outputs tell, ``loss`` in nats a token and
         ``accuracy``, told the target's tokens so far."""
         mask = np.asarray(batch["mask"])

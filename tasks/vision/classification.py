@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +24,6 @@ from suite.evaluation.losses import classification_loss, cross_entropy
 @dataclass(frozen=True, kw_only=True)
 class ImageClassification(Classification):
     """Images stay uint8 until they are on the device; ``loss`` and ``predict`` normalise them there, jitted."""
-
-    primary: ClassVar[str] = "image"
 
     data: Data
     """Where the images come from."""

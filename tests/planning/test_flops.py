@@ -60,7 +60,9 @@ def test_the_branch_with_the_most_work_counts():
 
 def test_a_mapped_program_runs_on_each_device():
     """Over the axis it is mapped over; pmap is one as well."""
-    mesh = jax.sharding.AbstractMesh((4, 2), ("i", "j"))
+    # As the suite's meshes are; jax 0.12 takes axes without a type for explicit ones.
+    types = (jax.sharding.AxisType.Auto, jax.sharding.AxisType.Auto)
+    mesh = jax.sharding.AbstractMesh((4, 2), ("i", "j"), axis_types=types)
     rows = jax.sharding.PartitionSpec("i")
     mapped = jax.shard_map(lambda x: x @ x.T, mesh=mesh, in_specs=rows, out_specs=rows, axis_names={"i"})
     assert counted(mapped, (4 * B, N)).all == 4 * 2 * B * B * N

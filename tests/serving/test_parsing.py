@@ -23,8 +23,8 @@ def test_inputs():
     [
         (b"", {"code": "invalid_json", "message": "the body is not JSON: Expecting value (line 1, column 1)."}),
         (
-            b'{"inputs": [1,]}',
-            {"code": "invalid_json", "message": "the body is not JSON: Expecting value (line 1, column 15)."},
+            b'{"inputs": [1 2]}',
+            {"code": "invalid_json", "message": "the body is not JSON: Expecting ',' delimiter (line 1, column 15)."},
         ),
         (b'{"inputs": ["\xff"]}', {"code": "invalid_json", "message": "the body is not UTF-8 (byte 13)."}),
         (

@@ -546,7 +546,7 @@ def test_a_skipped_step_changes_nothing(part):
     before = whole(state := program.step(program.init(), good)[0])
     after, tallies = program.step(state, bad)
     assert int(after.step) == 2
-    for name in ("params", "rest", "opt", "ema"):
+    for name in ("params", "model_state", "opt", "ema", "rule_state"):
         for one, other in zip(before[name], whole(after)[name], strict=True):
             assert one.tobytes() == other.tobytes(), name
     assert {name: (float(t.total), float(t.count)) for name, t in tallies.items()} == {

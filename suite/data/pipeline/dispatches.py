@@ -240,7 +240,7 @@ class Encoder:
         held = indices if self.rows is None else indices[:, self.rows]
         real = held >= 0
         if real.any():
-            batch = pad(self._encoded(first, indices, held, real), real, length)
+            batch = pad(self._encoded(first, indices, held, real), real, length, held[real])
         else:  # the last batch ends before this process's rows: zeros of the form that the others have
             one = self.task.encode(
                 self.source[indices[indices >= 0][:1]], self._rng(first, 0) if self.augment else None

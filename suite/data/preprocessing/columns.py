@@ -1,4 +1,4 @@
-"""What tasks ask of columns: that they are there, and that empty or unreadable records are dropped and counted."""
+"""Column checks of tasks: required columns are present; empty or unreadable records are dropped and counted."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the columns of a table are taken for, judged by their type and how many values they have."""
+"""Column kinds of a table, judged by type and number of distinct values."""
 
 from collections import Counter
 from collections.abc import Sequence

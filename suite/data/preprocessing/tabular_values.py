@@ -11,7 +11,7 @@ import numpy as np
 from suite.errors import InputError
 
 TRUE, FALSE = ("1", "true", "yes"), ("0", "false", "no")
-"""What a label may say, in small letters."""
+"""Accepted labels, in lower case."""
 
 
 def text(value: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""What is said: transcripts as the symbols that a CTC model spells with. Symbol 0 is its blank, 1 stands for others."""
+"""Transcripts as the symbols of a CTC model. Symbol 0 is the blank, symbol 1 stands for all others."""
 
 import functools
 import json

@@ -27,7 +27,7 @@ BLOCK = 8 << 20
 ROWS = 16_384
 """Rows of a Parquet file read at a time."""
 WIDER = {"int64": "float64", "float64": "text"}
-"""What a column becomes where a value is none of its type: the type that its values before fit as well."""
+"""Wider type of a column where a value does not fit its type; earlier values fit the wider type as well."""
 
 Batches = Callable[[dict[str, str]], Iterator[Any]]
 """Column -> type, for the columns whose type is known, to Arrow record batches."""

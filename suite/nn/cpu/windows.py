@@ -1,4 +1,4 @@
-"""What windows over two axes meet, place by place: of kernels (`suite.nn.cpu.patches`) and of pooling."""
+"""Windows over two axes, place by place: of kernels (`suite.nn.cpu.patches`) and of pooling."""
 
 import jax.numpy as jnp
 import numpy as np

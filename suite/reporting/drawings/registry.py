@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from suite.evaluation.artifacts import Artifact
+from suite.contracts.artifact import Artifact
 from suite.reporting.blocks import Block, Text
 
 Drawing = Callable[[Any], Sequence[Block]]

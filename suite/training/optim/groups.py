@@ -12,6 +12,7 @@ import optax
 from suite.contracts.batch import Batch
 from suite.errors import InputError
 from suite.experiment.sections import Optim
+from suite.surgery.freezing import check_named
 from suite.training.gradients import Group
 from suite.training.optim import optimizer
 from suite.tree import map_paths, nest, paths
@@ -51,7 +52,7 @@ def build(
     Raises:
         InputError: a field is out of range or doesn't exist.
     """
-    optimizer.check_named("rates", [pattern for pattern, _ in optim.rates], params)
+    check_named("rates", [pattern for pattern, _ in optim.rates], params)
     transforms: dict[str, optax.GradientTransformation] = {}
     for name, group in groups.items():
         unknown = sorted(group.optim.keys() - {field.name for field in dataclasses.fields(Optim)})

@@ -7,18 +7,18 @@ of single weights is around it all.
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import optax
 from optax import contrib
 
-from suite.errors import InputError, closest
 from suite.experiment.sections import Optim
+from suite.surgery.freezing import check_named, frozen_paths, matches
 from suite.training.optim import sparsity
 from suite.training.optim.schedules import schedule
-from suite.tree import map_paths, paths
+from suite.tree import map_paths
 
 MUON_RMS = 0.2
 """Root mean square of a Muon update, the one AdamW has in practice, so that one learning rate fits both
@@ -48,7 +48,7 @@ def build(
     if optim.clip_norm:
         chain.insert(0, optax.clip_by_global_norm(optim.clip_norm))
     if optim.weight_decay:
-        decayed = map_paths(lambda path, _: not _matches(optim.no_decay, path), params)
+        decayed = map_paths(lambda path, _: not matches(optim.no_decay, path), params)
         # A function, since inside a partition the tree has holes where parameters are frozen.
         chain.append(optax.add_decayed_weights(optim.weight_decay, lambda tree: _like(decayed, tree)))
     if optim.layer_decay != 1.0 or optim.rates:
@@ -110,34 +110,6 @@ def _like(values: Any, tree: Any) -> Any:
     return values
 
 
-def _matches(patterns: tuple[str, ...], path: str) -> bool:
-    return any(re.search(pattern, path) for pattern in patterns)
-
-
 def _rate(optim: Optim, path: str) -> float:
     """Factor on the learning rate of a parameter: that of the first pattern that matches, else 1."""
     return next((factor for pattern, factor in optim.rates if re.search(pattern, path)), 1.0)
-
-
-def frozen_paths(optim: Optim, params: Mapping[Any, Any]) -> set[str]:
-    """Paths that training leaves alone.
-
-    Raises:
-        InputError: a pattern matches no parameter.
-    """
-    check_named("frozen", optim.frozen, params)
-    return {name for name in paths(params) if _matches(optim.frozen, name)}
-
-
-def check_named(field: str, patterns: Sequence[str], params: Mapping[Any, Any]) -> None:
-    names = list(paths(params))
-    for pattern in patterns:
-        if any(re.search(pattern, name) for name in names):
-            continue
-        near = closest(pattern, names)
-        raise InputError(
-            f"field optim.{field}",
-            f'"{pattern}" matches no parameter.',
-            found=", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else ""),
-            fix=f'--optim.{field} "{near}"' if near else "",
-        )

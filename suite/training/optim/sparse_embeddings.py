@@ -159,17 +159,17 @@ def update_rows(
     grad = jnp.zeros((k, d), grads.dtype).at[leader].add(grads.reshape(k, d), mode="drop")
     # Each distinct row is written once, by its leader.
     target = jnp.where(leader == place, ids, n)
-    old, made = picked.reshape(k, d), {"owner": owner}
+    old, updated = picked.reshape(k, d), {"owner": owner}
     nu = state["nu"].at[ids].get(mode="clip")
     if optim.tables == "adam":
         count = (step + 1).astype(jnp.float32)
         mu = optim.beta1 * state["mu"].at[ids].get(mode="clip") + (1 - optim.beta1) * grad
         nu = optim.beta2 * nu + (1 - optim.beta2) * grad**2
         direction = (mu / (1 - optim.beta1**count)) / (jnp.sqrt(nu / (1 - optim.beta2**count)) + optim.epsilon)
-        made["mu"] = state["mu"].at[target].set(mu, mode="drop")
+        updated["mu"] = state["mu"].at[target].set(mu, mode="drop")
     else:
         nu = nu + grad**2
         direction = grad / (jnp.sqrt(nu) + optim.epsilon)
-    made["nu"] = state["nu"].at[target].set(nu, mode="drop")
+    updated["nu"] = state["nu"].at[target].set(nu, mode="drop")
     new = old - rate * (direction + decay * old)
-    return table.at[target].set(new, mode="drop"), made
+    return table.at[target].set(new, mode="drop"), updated

@@ -197,12 +197,12 @@ def _share(sparsity: Sparsity, count: Int[Array, ""], begin: int, end: int) -> F
 
 def living(scores: Float[Array, "..."], share: Float[Array, ""], sparsity: Sparsity) -> Bool[Array, "..."]:
     """Which weights stay when ``share`` of them go, those with the lowest scores."""
-    kept, group = group_of(sparsity.pattern)
+    fewest, group = group_of(sparsity.pattern)
     if group == 1:
         count = jnp.maximum(scores.size - jnp.round(share * scores.size).astype(jnp.int32), 1)
         return _largest(scores, count)
     # Rounded up, and for rounding of the share a hair down: at the end just so many stay.
-    count = jnp.maximum(jnp.ceil(group * (1 - share) - 1e-3).astype(jnp.int32), kept)
+    count = jnp.maximum(jnp.ceil(group * (1 - share) - 1e-3).astype(jnp.int32), fewest)
     rows = scores.reshape(*scores.shape[:INPUTS], -1, group, scores.shape[-1])
     rank = jnp.argsort(jnp.argsort(-rows, INPUTS), INPUTS)
     return (rank < count).reshape(scores.shape)
@@ -237,12 +237,12 @@ def group_of(pattern: str) -> tuple[int, int]:
     """
     if pattern == "unstructured":
         return 1, 1
-    found = re.fullmatch(r"(\d+):(\d+)", pattern)
-    if found is None or not 0 < int(found[1]) < int(found[2]):
+    match = re.fullmatch(r"(\d+):(\d+)", pattern)
+    if match is None or not 0 < int(match[1]) < int(match[2]):
         raise InputError(
             f'pattern "{pattern}"', "is none of weights.", fix="unstructured, or 2:4: two of each four weights stay"
         )
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def fitting_share(pattern: str, share: float) -> float:
@@ -251,8 +251,8 @@ def fitting_share(pattern: str, share: float) -> float:
     Raises:
         InputError: the pattern is none.
     """
-    kept, group = group_of(pattern)
-    return share if group == 1 else 1 - kept / group
+    remaining, group = group_of(pattern)
+    return share if group == 1 else 1 - remaining / group
 
 
 def _check(sparsity: Sparsity) -> None:
