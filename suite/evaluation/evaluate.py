@@ -25,10 +25,10 @@ Predict = Callable[[Any, Any, dict[str, Any]], dict[str, jax.Array]]
 
 def make_predict(graph: Any, task: Task, layout: Layout = Layout()) -> Predict:
     """(params, model_state, batch (b, ...)) -> outputs (b, ...), jitted."""
-    return make_answer(graph, task.predict, layout)
+    return make_function(graph, task.evaluate, layout)
 
 
-def make_answer(graph: Any, function: Callable[..., dict[str, jax.Array]], layout: Layout = Layout()) -> Any:
+def make_function(graph: Any, function: Callable[..., dict[str, jax.Array]], layout: Layout = Layout()) -> Any:
     """(params, model_state, batch (b, ...), reference) -> outputs (b, ...) of a program's function, jitted."""
 
     def predict(

@@ -23,7 +23,7 @@ from suite.data.pipeline.padding import Lengths, Seed, by_axis, count, default_b
 from suite.errors import InputError
 from suite.evaluation.bootstrap import Scores
 from suite.evaluation.evaluate import evaluate as evaluate_split
-from suite.evaluation.evaluate import examine, make_answer, make_predict, score_records
+from suite.evaluation.evaluate import examine, make_function, make_predict, score_records
 from suite.experiment import serialization
 from suite.experiment.sections import Experiment
 from suite.parallel import hosts
@@ -145,7 +145,7 @@ class Run:
     @functools.cached_property
     def _functions(self) -> dict[str, Any]:
         layout = self._program.layout
-        return {name: make_answer(self.graph, each.function, layout) for name, each in self.programs.items()}
+        return {name: make_function(self.graph, each.function, layout) for name, each in self.programs.items()}
 
     @functools.cached_property
     def reference_arrays(self) -> dict[str, np.ndarray] | None:
@@ -158,7 +158,7 @@ class Run:
         if not len(source):
             where = f"reference records of {type(task).__name__}"
             raise InputError(where, "are none.", found="0 records", fix="a source of at least one record")
-        embed = make_answer(self.graph, lambda model, batch, _: task.embed(model, batch), self._program.layout)
+        embed = make_function(self.graph, lambda model, batch, _: task.embed(model, batch), self._program.layout)
         size, parts = min(len(source), REFERENCE_ROWS), []
         for start in range(0, len(source), size):
             indices = np.arange(start, min(start + size, len(source)))
@@ -203,7 +203,7 @@ class Run:
             program: which of ``programs`` answers.
         """
         real = np.arange(max(size, count(rows))) < count(rows)
-        function, batch = self._functions[program], pad(rows, real, length, seed)
+        function, batch = chosen(self._functions, program), pad(rows, real, length, seed)
         made = hosts.fetched(function(*self._weights, batch, self.reference_arrays))
         return {name: value[real] for name, value in made.items()}
 
