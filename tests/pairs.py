@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from suite.codecs.answers import class_answers, class_schema
+from suite.codecs.answers import class_answers, class_outputs
 from suite.contracts.batch import Batch, Columns
-from suite.contracts.codec import Codec, Input
-from suite.contracts.data import Source
+from suite.contracts.codec import Codec, Input, Output
+from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
 from suite.contracts.task import Task
 from suite.data.preprocessing.characters import Characters
@@ -44,6 +44,16 @@ def records(count: int, seed: int) -> Memory:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MadePairs(Data):
+    """Pairs by split; validation and test have 40 each."""
+
+    examples: int = 96
+
+    def open(self, split: str) -> Source:
+        return records(self.examples if split == "train" else 40, {"train": 0, "validation": 1, "test": 2}[split])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pairs(Codec):
     """A question and an answer in, whether they belong together out."""
 
@@ -59,23 +69,21 @@ class Pairs(Codec):
         return 16
 
     @property
-    def answer_schema(self) -> dict[str, Any]:
-        return class_schema(["apart", "together"])
+    def outputs(self) -> tuple[Output, ...]:
+        return class_outputs(["apart", "together"])
 
     def encode(self, columns: Columns) -> dict[str, Any]:
         question = self.questions.encode([str(text) for text in columns["question"]], 16)
         answer = self.answers.encode([str(text) for text in columns["answer"]], 64)
         return {"question": question, "answer": replace(answer, axis="answer")}
 
-    def decode(self, outputs: Mapping[str, np.ndarray]) -> Sequence[dict[str, Any]]:
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         return class_answers(outputs["logits"], ["apart", "together"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Matching(Task):
     """Whether a question and an answer belong together: the product of their vectors."""
-
-    primary = "question"
 
     question: str = "question"
     answer: str = "answer"
@@ -87,8 +95,12 @@ class Matching(Task):
     def codec(self) -> Pairs:
         return Pairs(questions=self.questions, answers=self.answers)
 
+    @property
+    def data(self) -> "MadePairs":  # type: ignore[override]  # made of a field of the task
+        return MadePairs(examples=self.examples)
+
     def source(self, split: str) -> Source:
-        return records(self.examples if split == "train" else 40, {"train": 0, "validation": 1, "test": 2}[split])
+        return self.data.open(split)
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         encoded = self.codec.encode(columns)
@@ -106,10 +118,10 @@ class Matching(Task):
         losses = cross_entropy(self._logits(model, batch, rngs), batch["label"])
         return masked_mean(losses, batch["mask"]), {"loss": tally(losses, batch["mask"])}
 
-    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+    def predict(self, model: Any, batch: Batch, reference: Any = None) -> dict[str, jax.Array]:
         return {"logits": self._logits(model, batch)}
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Any = None) -> dict[str, MetricState]:
         return classification_scores(outputs, batch)
 
 

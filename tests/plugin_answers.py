@@ -160,7 +160,7 @@ class Shown(toy.Parity):
     def codec(self) -> Shows:  # type: ignore[override]
         return Shows(digits=self.digits)
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Any = None) -> dict[str, MetricState]:
         even = (np.asarray(outputs["logits"]).argmax(-1) == 0)[np.asarray(batch["mask"])]
         return {**super().score(outputs, batch), "evenness": MetricState(float(even.sum()), len(even))}
 

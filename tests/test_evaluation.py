@@ -39,7 +39,7 @@ def test_metrics_are_those_of_the_answers(run):
     """The same count of right ones by the other way through the suite: one question after another."""
     source = run.experiment.task.source("test")
     columns = source[np.arange(len(source))]
-    answers = run.predict({run.experiment.task.primary: columns[run.experiment.task.primary]})
+    answers = run.predict({run.experiment.task.codec.primary: columns[run.experiment.task.codec.primary]})
     names = run.experiment.task.labels.names
     right = np.mean([answer["label"] == names[label] for answer, label in zip(answers, columns["label"], strict=True)])
     assert right == pytest.approx(run.evaluate("test").metrics["test/accuracy"], abs=1e-9)
@@ -48,7 +48,7 @@ def test_metrics_are_those_of_the_answers(run):
 def test_answers_come_in_order(run):
     """Enough questions of different lengths for several batches, forwards and backwards, and one at a time."""
     task = run.experiment.task
-    values = list(task.source("test")[np.arange(150)][task.primary])
+    values = list(task.source("test")[np.arange(150)][task.codec.primary])
     forwards, backwards = run.predict(values), run.predict(values[::-1])
     alone = [run.predict([value])[0] for value in values[:5]]
     assert len({answer["probability"] for answer in forwards}) > 100
@@ -60,13 +60,13 @@ def test_training_and_serving_encode_alike(run):
     """Without a label there is none; everything else is what evaluation sees. A stored run answers as the live one."""
     task = run.experiment.task
     columns = task.source("test")[np.arange(5)]
-    served = task.encode({task.primary: columns[task.primary]})
+    served = task.encode({task.codec.primary: columns[task.codec.primary]})
     judged = task.encode(columns)
     assert set(judged) - set(served) == {"label"}
     for name, value in served.items():
         one, other = (getattr(side, "values", side) for side in (value, judged[name]))
         assert (one == other).all()
-    assert suite.open(run.folder).predict(columns[task.primary]) == run.predict(columns[task.primary])
+    assert suite.open(run.folder).predict(columns[task.codec.primary]) == run.predict(columns[task.codec.primary])
 
 
 def test_nothing_asked_nothing_answered(run):

@@ -126,7 +126,7 @@ def test_a_recipe_trains_evaluates_and_predicts(name, tmp_path):
     assert np.isfinite(metrics[f"{experiment.goal.on}/{experiment.goal.metric}"])
     task = suite.open(run.folder).experiment.task
     columns = task.source("validation")[np.arange(3)]
-    values = columns.get(getattr(task, task.primary))
+    values = columns.get(task.codec.primary)
     if values is None:  # a bare value is a whole record
         values = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     values = list(values)

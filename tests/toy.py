@@ -12,7 +12,7 @@ from flax import nnx
 from suite.codecs.answers import class_answers, class_outputs
 from suite.contracts.batch import Batch, Columns, Ragged
 from suite.contracts.codec import Codec, Input, Output
-from suite.contracts.data import Source
+from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
 from suite.contracts.model import ModelConfig
 from suite.contracts.task import Task
@@ -39,6 +39,17 @@ class Rows(Source):
     def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
         picked = [self.rows[i] for i in indices]
         return {"digits": picked, "label": np.array([row.sum() % 2 for row in picked])}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeRows(Data):
+    """Rows by split; validation and test have 57 each."""
+
+    examples: int = 200
+    """Training rows."""
+
+    def open(self, split: str) -> Source:
+        return Rows(self.examples if split == "train" else 57, {"train": 0, "validation": 1, "test": 2}[split])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,11 +119,15 @@ class Parity(Task):
     """Training rows."""
 
     @property
+    def data(self) -> "MadeRows":  # type: ignore[override]  # made of a field of the task
+        return MadeRows(examples=self.examples)
+
+    @property
     def codec(self) -> Digits:
         return Digits(digits=self.digits)
 
     def source(self, split: str) -> Source:
-        return Rows(self.examples if split == "train" else 57, {"train": 0, "validation": 1, "test": 2}[split])
+        return self.data.open(split)
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         if rng is not None:

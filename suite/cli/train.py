@@ -73,7 +73,7 @@ def _finish(run: Any) -> None:
         return
     for name, value in run.metrics.items():
         print(f"{name:32} {value:.6g}")
-    origin = getattr(getattr(run.experiment.task, "data", None), "origin", "")
+    origin = run.experiment.task.data.origin
     if origin:
         print(f"data: {origin}")
     goal = run.experiment.goal

@@ -58,7 +58,7 @@ class Distill(Method):
         quantize.check_float(run.experiment, f'run "{run.folder}"')
         self.check()
         student = self._recipe
-        if getattr(getattr(student.task, "data", None), "path", None) == "":
+        if getattr(student.task.data, "path", None) == "":
             student = dataclasses.replace(student, task=unbind(run.experiment).task)
         _check_alike(student, run)
         how = Compression(distill=student.compression.distill)

@@ -41,12 +41,12 @@ def ruler(experiment: Experiment, scores: Scores) -> tuple[str, bool]:
         InputError: records have no part in it, so two runs cannot be compared by it.
     """
     goal, best = experiment.goal, experiment.train.best
-    metric = goal.metric if goal else best.removeprefix("-") or next(iter(scores.rows))
-    if metric not in scores.rows:
+    metric = goal.metric if goal else best.removeprefix("-") or next(iter(scores.names))
+    if metric not in scores.names:
         raise InputError(
             f"field {'goal.metric' if goal else 'train.best'}",
             f'"{metric}" is no metric that records have a part in, so no difference can be told by it.',
-            found=", ".join(scores.rows),
+            found=", ".join(scores.names),
             fix="a run with one of these",
         )
     return metric, lower_is_better(best) if goal is None else goal.at_most is not None

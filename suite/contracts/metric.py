@@ -21,6 +21,9 @@ class MetricState:
     """Whether the state of a single record is that record's part of the metric. Where it is False, as of the distance
     of two distributions, the metric is computed of a whole split only, and has no interval."""
 
+    bounds: ClassVar[bool] = False
+    """Whether the value bounds the interval of another metric; reports take intervals of their own instead."""
+
     total: Any
     count: Any
 
@@ -33,9 +36,9 @@ class MetricState:
 
     @staticmethod
     def resampled(rows: Sequence["MetricState"], weights: np.ndarray) -> np.ndarray:
-        """Value (k,) of each of k samples, in which row i of n (a record's own tally) counts ``weights[:, i]`` times.
+        """Value (k,) of each of k samples, in which row i of n (a record's own state) counts ``weights[:, i]`` times.
 
-        Kinds of tallies whose parts don't add as numbers do override it.
+        Subclasses whose parts don't add as numbers do override it.
         """
         totals = np.array([row.total for row in rows], np.float64)
         counts = np.array([row.count for row in rows], np.float64)

@@ -1,4 +1,4 @@
-"""The contracts every domain fulfils: Source, Data, Preprocessor, Batch, MetricState, Codec, Task, ModelConfig.
+"""Task: the contract that every kind of problem fulfils, and Program, a function of a model that is served.
 
 Data flows one way: ``Data.open`` -> ``Source[indices]`` -> columns -> ``Task.encode`` -> ragged or dense
 arrays -> the pipeline pads them into a ``Batch`` -> ``Task.loss``, ``Task.evaluate`` or ``Task.predict`` (jitted) ->
@@ -75,10 +75,10 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, model: Any, batch: Batch, rngs: "nnx.Rngs | None") -> "tuple[jax.Array, dict[str, MetricState]]":
-        """The mean loss, and tallies to log. Jitted.
+        """The mean loss, and metric states to log. Jitted.
 
-        The tally ``loss`` is what the mean is over: of the rows, or of their tokens. Means of parts of a batch are
-        joined by its count.
+        The metric state ``loss`` is what the mean is over: of the rows, or of their tokens. Means of parts of a batch
+        are joined by its count.
         """
 
     @abstractmethod
@@ -139,7 +139,7 @@ class Task(ABC):
     def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> "jax.Array":
         """How far a student's answers are from a teacher's: nats (b,) a row, 0 for padding rows. Jitted.
 
-        In the unit that the tally ``loss`` counts: of the row, or the sum over its tokens.
+        In the unit that the metric state ``loss`` counts: of the row, or the sum over its tokens.
 
         Args:
             ours, theirs: what two models return for the same inputs of this batch.
@@ -163,6 +163,7 @@ class Task(ABC):
             outputs: what ``evaluate`` said of them.
             batch: the same records encoded; none is padding.
 
-        Artifacts of the same title add over batches, as tallies do. A task with nothing to show leaves this as it is.
+        Artifacts of the same title add over batches, as metric states do. A task with nothing to show leaves this as
+        it is.
         """
         return {}

@@ -5,6 +5,7 @@ two runs on the same records both are computed of the same draws, so that what i
 """
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from suite.contracts.metric import MetricState
 from suite.contracts.task import Task
 from suite.data.inspection import CHUNK, content_hashes
 from suite.errors import InputError
-from suite.evaluation.metrics.ranking import RankingBound, samples
+from suite.evaluation.metrics.ranking import samples
 from suite.experiment import serialization
 
 LEVEL = 0.95
@@ -34,6 +35,8 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            return f"{self.value:.4g}"
         return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
 
 
@@ -77,22 +80,32 @@ class Scores:
     """What each record of a split adds to each metric.
 
     Attributes:
-        rows: metric -> one tally a record, in the order in which records were evaluated.
+        rows: metric -> one state a record, in the order in which records were evaluated.
         records: the place in the source of each of them.
+        whole: metric -> state of the whole split, of metrics that do not split by record: they have no interval.
     """
 
     rows: Mapping[str, Sequence[MetricState]]
     records: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    whole: Mapping[str, MetricState] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.records)
 
     def values(self) -> dict[str, float]:
         """Metric -> value over all records."""
-        return {name: _whole(rows) for name, rows in self.rows.items() if rows}
+        by_record = {name: _whole(rows) for name, rows in self.rows.items() if rows}
+        return {**by_record, **{name: state.value() for name, state in self.whole.items()}}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All metrics."""
+        return (*self.rows, *self.whole)
 
     def interval(self, metric: str, seed: int = 0) -> Interval:
-        """The metric's value with its interval."""
+        """The metric's value with its interval; without bounds where the metric does not split by record."""
+        if metric in self.whole:
+            return Interval(self.whole[metric].value(), float("nan"), float("nan"))
         rows = self._of(metric)
         draws = [type(rows[0]).resampled(rows, block) for block in samples(len(rows), DRAWS, seed)]
         return _bounds(_whole(rows), draws)
@@ -103,6 +116,8 @@ class Scores:
         Raises:
             InputError: the runs were evaluated on other records.
         """
+        if metric in self.whole and metric in other.whole:
+            return Difference.of(self.whole[metric].value() - other.whole[metric].value(), ())
         ours, theirs = self.sorted()._of(metric), other.sorted()._of(metric)
         if not np.array_equal(np.sort(self.records), np.sort(other.records)):
             raise InputError(
@@ -120,11 +135,12 @@ class Scores:
     def sorted(self) -> "Scores":
         """In the order of the source."""
         order = np.argsort(self.records, kind="stable")
-        return Scores({name: [rows[i] for i in order] for name, rows in self.rows.items()}, self.records[order])
+        rows = {name: [states[i] for i in order] for name, states in self.rows.items()}
+        return Scores(rows, self.records[order], self.whole)
 
     def _of(self, metric: str) -> Sequence[MetricState]:
         if metric not in self.rows or not self.rows[metric]:
-            raise InputError(f'metric "{metric}"', "was not measured.", found=", ".join(self.rows) or "none")
+            raise InputError(f'metric "{metric}"', "was not measured.", found=", ".join(self.names) or "none")
         return self.rows[metric]
 
 
@@ -155,11 +171,11 @@ def check_same_records(runs: Sequence[tuple[str, Task]], split: str) -> None:
     Raises:
         InputError: the split holds other records, or another number of them.
     """
-    data = [serialization.to_json(getattr(task, "data", None)) for _, task in runs]
+    data = [serialization.to_json(task.data) for _, task in runs]
     sources = [task.source(split) for _, task in runs]
     for (name, _), own, source in zip(runs[1:], data[1:], sources[1:], strict=True):
         same = len(source) == len(sources[0])
-        if same and own == data[0] and own is not None:
+        if same and own == data[0]:
             continue
         if not same or _fingerprint(source) != _fingerprint(sources[0]):
             raise InputError(
@@ -180,25 +196,50 @@ def _fingerprint(source: Source) -> bytes:
     return made.digest()
 
 
-def by_record(task: Task, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, list[MetricState]]:
-    """Each unmasked row's own tallies, by metric: what ``task.score`` says of a batch of that row alone.
+@dataclass(frozen=True)
+class Scored:
+    """Metric states of a batch.
 
-    Bounds of an interval are left out: they come of draws already, and say nothing of one row.
+    Attributes:
+        rows: metric -> state of each record.
+        whole: metric -> state of the batch, of metrics that do not split by record.
+        records: the place in the source of each record.
     """
-    made: dict[str, list[MetricState]] = {}
+
+    rows: Mapping[str, Sequence[MetricState]]
+    whole: Mapping[str, MetricState]
+    records: np.ndarray
+
+
+def by_record(
+    task: Task, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
+) -> tuple[dict[str, list[MetricState]], dict[str, MetricState]]:
+    """Each unmasked row's own states, by metric: what ``task.score`` says of a batch of that row alone; and the batch's
+    states of metrics that do not split by record.
+
+    Bounds of an interval are left out: they come of draws already.
+    """
+    rows: dict[str, list[MetricState]] = {}
+    split = True
     one = lambda values, i: {name: np.asarray(value)[i : i + 1] for name, value in values.items()}
     for i in np.flatnonzero(np.asarray(batch["mask"])):
-        for name, tally in task.score(one(outputs, i), one(batch, i)).items():
-            if not isinstance(tally, RankingBound):
-                made.setdefault(name, []).append(tally)
-    return made
+        for name, state in task.score(one(outputs, i), one(batch, i), reference).items():
+            if state.by_record:
+                rows.setdefault(name, []).append(state)
+            elif not state.bounds:
+                split = False
+    states = {} if split else task.score(outputs, batch, reference)
+    return rows, {name: state for name, state in states.items() if not state.by_record and not state.bounds}
 
 
-def joined(parts: Sequence[tuple[dict[str, list[MetricState]], Any]]) -> Scores:
-    """Scores of (tallies, record numbers) of batches."""
+def joined(parts: Sequence[Scored]) -> Scores:
+    """Scores of batches."""
     rows: dict[str, list[MetricState]] = {}
-    for tallies, _ in parts:
-        for name, more in tallies.items():
+    whole: dict[str, MetricState] = {}
+    for part in parts:
+        for name, more in part.rows.items():
             rows.setdefault(name, []).extend(more)
-    places = [np.asarray(places, np.int64) for _, places in parts]
-    return Scores(rows, np.concatenate(places) if places else np.zeros(0, np.int64))
+        for name, state in part.whole.items():
+            whole[name] = whole[name] + state if name in whole else state
+    places = [np.asarray(part.records, np.int64) for part in parts]
+    return Scores(rows, np.concatenate(places) if places else np.zeros(0, np.int64), whole)

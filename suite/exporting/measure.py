@@ -1,12 +1,15 @@
 """A bundle measured on the data of its experiment: its own outputs, scored by the task."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from suite.bundles.bundle import Bundle
 from suite.bundles.manifest import EXPERIMENT, PREDICT, SEED
+from suite.bundles.opened import Program
 from suite.contracts.metric import MetricState
 from suite.data.pipeline.padding import pad, padded_lengths
 from suite.errors import InputError
@@ -34,14 +37,27 @@ def measured(folder: str | Path, split: str = "test", batch_size: int = 0, allow
         encoded = task.encode(source[indices])
         rows = {name: value for name, value in encoded.items() if name in program.signature.inputs}
         if program.signature.inputs.keys() - {"mask", SEED} - {f"{name}_mask" for name in rows} - rows.keys():
-            raise InputError(
-                f'bundle "{bundle.folder}"',
-                "answers requests, and its task is scored by something else.",
-                found=", ".join(encoded),
-                fix="suite evaluate RUN",
-            )
+            raise _otherwise_scored(bundle, encoded)
         lengths = {**padded_lengths(encoded, {}), **program.padded_lengths(rows)}
         outputs = program.outputs(rows, lengths[""], batch_size, indices)
-        sums = add(sums, task.score(outputs, pad(encoded, np.ones(len(next(iter(outputs.values()))), bool), lengths)))
+        batch = pad(encoded, np.ones(len(next(iter(outputs.values()))), bool), lengths)
+        try:
+            sums = add(sums, task.score(outputs, batch, _reference(program)))
+        except KeyError:
+            raise _otherwise_scored(bundle, encoded) from None
     metrics = {f"{split}/{name}": {"value": tally.value()} for name, tally in sums.items()}
     return dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, metrics=metrics))
+
+
+def _otherwise_scored(bundle: Bundle, encoded: Mapping[str, Any]) -> InputError:
+    return InputError(
+        f'bundle "{bundle.folder}"',
+        "answers requests, and its task is scored by something else.",
+        found=", ".join(encoded),
+        fix="suite evaluate RUN",
+    )
+
+
+def _reference(program: Program) -> dict[str, np.ndarray] | None:
+    """The reference arrays of a bundle, on the host."""
+    return {name: np.asarray(array) for name, array in program.arrays[1].items()} if program.arrays[1:] else None

@@ -12,11 +12,13 @@ from suite.contracts.codec import Codec, Input, Output
 from suite.contracts.data import Data
 from suite.contracts.kinds import input_kind, output_kind
 from suite.data.preprocessing.columns import origin
+from suite.data.preprocessing.labels import Labels
 from suite.data.sources.memory import SPLITS
 from suite.errors import InputError
 from suite.experiment import recipes, serialization
 from suite.experiment.sections import Experiment
 from suite.runs.run import Run
+from suite.training.preprocessors import preprocessors_of
 from suite.tuning.recipe import differences
 
 LISTED = 20
@@ -96,7 +98,7 @@ def _output(each: Output) -> str:
 
 def _data(experiment: Experiment) -> list[str]:
     task = experiment.task
-    data = getattr(task, "data", None)
+    data = task.data
     source = "Its origin is not known."
     if isinstance(data, Data):
         name = "" if origin(data) == "the data" else f"{origin(data)}; "
@@ -111,8 +113,9 @@ def _data(experiment: Experiment) -> list[str]:
             continue
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in records.dropped.items())
         lines.append(f"| {split} | {len(records):,} | {dropped or 'none'} |")
-    labels = getattr(task, "labels", None)
-    if labels is not None:
+    for labels in preprocessors_of(task).values():
+        if not isinstance(labels, Labels):
+            continue
         shown = ", ".join(labels.names[:LISTED]) + (" ..." if len(labels.names) > LISTED else "")
         lines += ["", f"Classes, {len(labels.names)}: {shown}."]
     return [*lines, "", "Who is in the data and how it was gathered is not known here."]
@@ -120,7 +123,7 @@ def _data(experiment: Experiment) -> list[str]:
 
 def _terms(experiment: Experiment) -> list[str]:
     """The licence of the data, where they say it."""
-    data = getattr(experiment.task, "data", None)
+    data = experiment.task.data
     return ["", f"The data's: {data.licence}."] if isinstance(data, Data) and data.licence else []
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from suite.bundles import answering, manifest
 from suite.bundles.bundle import Bundle
-from suite.evaluation.evaluate import make_function
+from suite.evaluation.evaluate import make_answer
 from suite.exporting import exporting, tracing
 from suite.exporting.agreement import check_outputs, exact
 from suite.parallel.layout import Layout
@@ -90,7 +90,7 @@ def _compare(made: Run, bundle: Bundle) -> None:
     layout = Layout(portable=not exact(made.experiment))
     variables, rng = nest(bundle.weights), np.random.default_rng(0)
     for name, program in bundle.programs.items():
-        predict = make_function(made.graph, made.programs[name].function, layout)
+        predict = make_answer(made.graph, made.programs[name].function, layout)
         for length in program.lengths:
             shapes = tracing.batch_of(program.signature.inputs, ROWS, length)
             drawn = {name: _drawn(each, rng) for name, each in shapes.items()}

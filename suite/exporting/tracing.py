@@ -18,7 +18,7 @@ from suite.bundles.manifest import SEED, Array, Signature
 from suite.bundles.programs import constants
 from suite.contracts.batch import Ragged
 from suite.errors import InputError, RunError
-from suite.evaluation.evaluate import make_function
+from suite.evaluation.evaluate import make_answer
 from suite.parallel.layout import Layout
 from suite.tree import nest, paths
 
@@ -106,7 +106,7 @@ def trace(
 
 
 def _answer(graph: Any, function: Function) -> Callable[..., dict[str, jax.Array]]:
-    predict = make_function(graph, function, Layout(portable=True))
+    predict = make_answer(graph, function, Layout(portable=True))
 
     def answer(weights: dict[str, Any], batch: dict[str, Any], *reference: dict[str, Any]) -> dict[str, jax.Array]:
         variables = nest(weights)

@@ -109,7 +109,7 @@ def compare(
     split = split or (goal.on if goal else "test")
     check_same_records([(str(run.folder), run.experiment.task) for run in opened], split)
     scores = [run.scores(split) for run in opened]
-    common = [name for name in scores[0].rows if all(name in run_scores.rows for run_scores in scores)]
+    common = [name for name in scores[0].names if all(name in run_scores.names for run_scores in scores)]
     first = _deciding(metric, opened[0], common)
     metrics = [first, *(name for name in common if name != first)]
     compared = tuple(_compared(run, run_scores, metrics) for run, run_scores in zip(opened, scores, strict=True))

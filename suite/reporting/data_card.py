@@ -62,7 +62,7 @@ def data_card(evidence: Evidence) -> list[Block]:
 
 
 def _origin(evidence: Evidence) -> list[tuple[str, str]]:
-    data = getattr(evidence.experiment.task, "data", None)
+    data = evidence.experiment.task.data
     rows = []
     if isinstance(data, Data):
         fields = serialization.to_json(data)

@@ -104,5 +104,5 @@ def _asked(evidence: Evidence, what: str, ask: Callable[[Run, str], T]) -> T | N
 
 
 def _glossary(evidence: Evidence) -> list[Block]:
-    names = [*(evidence.scores.rows if evidence.scores else {}), *training.metrics(evidence.history)]
+    names = [*(evidence.scores.names if evidence.scores else {}), *training.metrics(evidence.history)]
     return [Terms(tuple((term(name).title, term(name).meaning) for name in dict.fromkeys(names)))] if names else []

@@ -29,7 +29,7 @@ def _goal(evidence: Evidence) -> Verdict:
     asked = f"The goal is {term(goal.metric).title} on {goal.on} of {_bound(goal)}"
     if scores is None:
         return Verdict("Not known.", f"{asked}, and this run was not evaluated there.")
-    if goal.metric not in scores.rows:
+    if goal.metric not in scores.names:
         return Verdict("Not known.", f"{asked}, and records have no part in such a metric.")
     return met(goal, scores.interval(goal.metric), len(scores))
 
@@ -58,7 +58,7 @@ def _without_goal(evidence: Evidence) -> str:
     if scores is None:
         return "Nothing could be evaluated."
     best = evidence.experiment.train.best.removeprefix("-")
-    metric = best if best in scores.rows else next(iter(scores.rows))
+    metric = best if best in scores.names else next(iter(scores.names))
     value = scores.interval(metric)
     return capital(
         f"{term(metric).title} on {evidence.split} is {shown(metric, value.value, decimals(metric, value))} "
@@ -101,7 +101,7 @@ def _missing(evidence: Evidence) -> list[Block]:
 def results(scores: Scores, split: str, best: Mapping[str, float]) -> list[Block]:
     """Every metric of the split with its interval, and what training saw on validation."""
     rows = []
-    for name in scores.rows:
+    for name in scores.names:
         interval = scores.interval(name)
         seen = best.get(f"validation/{name}")
         rows.append(

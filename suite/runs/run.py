@@ -23,7 +23,8 @@ from suite.data.pipeline.padding import Lengths, Seed, by_axis, count, default_b
 from suite.errors import InputError
 from suite.evaluation.bootstrap import Scores
 from suite.evaluation.evaluate import evaluate as evaluate_split
-from suite.evaluation.evaluate import examine, make_function, make_predict, score_records
+from suite.evaluation.evaluate import examine, make_answer, make_predict, score_records
+from suite.evaluation.reference import Reference, on_devices, reference_arrays
 from suite.experiment import serialization
 from suite.experiment.sections import Experiment
 from suite.parallel import hosts
@@ -35,9 +36,6 @@ from suite.training.assemble import Program, assemble
 from suite.training.logging.jsonl import history
 from suite.training.preprocessors import bind, preprocessor_file, preprocessors_of
 from suite.training.restore import read_weights
-
-REFERENCE_ROWS = 64
-"""Reference records that are embedded at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,22 +99,27 @@ class Run:
         hosts.check_shared(self.folder)
         source = hosts.after_first(lambda: task.source(split))
         plan = self._plan(source, batch_size)
-        found = evaluate_split(self._program.predict, *self._weights, task, source, plan, mesh=self._program.mesh)
+        program, reference = self._program, self._compared(split)
+        values = evaluate_split(
+            program.evaluate, *self._weights, task, source, plan, mesh=program.mesh, reference=reference
+        )
         seconds = time.perf_counter() - begun
-        metrics = {f"{split}/{name}": value for name, value in found.items()}
+        metrics = {f"{split}/{name}": value for name, value in values.items()}
         if hosts.is_first():
             write_result(self.folder, "evaluate", self.experiment.name, metrics, seconds, len(source) / seconds)
         return dataclasses.replace(self, metrics=metrics)
 
     def scores(self, split: str = "test") -> Scores:
         """What each record of ``split`` adds to each metric: intervals, and differences from another run."""
-        source = self.experiment.task.source(split)
-        return score_records(self._program.predict, *self._weights, self.experiment.task, source, self._plan(source))
+        task = self.experiment.task
+        source, reference = task.source(split), self._compared(split)
+        return score_records(self._program.evaluate, *self._weights, task, source, self._plan(source), reference)
 
     def examine(self, split: str = "test") -> tuple[Scores, dict[str, Artifact]]:
         """``scores``, and what the task has to show of the split, by title."""
-        source = self.experiment.task.source(split)
-        return examine(self._program.predict, *self._weights, self.experiment.task, source, self._plan(source))
+        task = self.experiment.task
+        source, reference = task.source(split), self._compared(split)
+        return examine(self._program.evaluate, *self._weights, task, source, self._plan(source), reference)
 
     def check(self) -> "Run":
         """This run, whose weights could be read.
@@ -144,30 +147,27 @@ class Run:
 
     @functools.cached_property
     def _functions(self) -> dict[str, Any]:
-        layout = self._program.layout
-        return {name: make_function(self.graph, each.function, layout) for name, each in self.programs.items()}
+        task, program = self.experiment.task, self._program
+
+        def jitted(function: Any) -> Any:  # what also measures is compiled once for both
+            return program.predict if function == task.predict else make_answer(self.graph, function, program.layout)
+
+        return {name: jitted(each.function) for name, each in self.programs.items()}
 
     @functools.cached_property
-    def reference_arrays(self) -> dict[str, np.ndarray] | None:
+    def reference_arrays(self) -> Reference:
         """What the task keeps of the records that requests are compared with, each array (n, ...) in their order; None
         where it has none."""
+        return self._compared("predict")
+
+    @functools.cached_property
+    def _placed_reference(self) -> dict[str, jax.Array] | None:
+        return on_devices(self.reference_arrays)
+
+    def _compared(self, split: str) -> Reference:
+        """The arrays of the task's reference records of a split."""
         task = self.experiment.task
-        source = task.reference("predict")
-        if source is None:
-            return None
-        if not len(source):
-            where = f"reference records of {type(task).__name__}"
-            raise InputError(where, "are none.", found="0 records", fix="a source of at least one record")
-        embed = make_function(self.graph, lambda model, batch, _: task.embed(model, batch), self._program.layout)
-        size, parts = min(len(source), REFERENCE_ROWS), []
-        for start in range(0, len(source), size):
-            indices = np.arange(start, min(start + size, len(source)))
-            rows = task.encode(source[indices])
-            real = np.arange(size) < count(rows)
-            batch = pad(rows, real, padded_lengths(rows, self.buckets), indices)
-            arrays = hosts.fetched(embed(*self._weights, batch))
-            parts.append({name: value[real] for name, value in arrays.items()})
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return reference_arrays(self._program.embed, *self._weights, task, task.reference(split), self.buckets)
 
     def predict(
         self, inputs: Sequence[Any] | Columns, *, seed: Seed = 0, program: str = "predict"
@@ -204,7 +204,7 @@ class Run:
         """
         real = np.arange(max(size, count(rows))) < count(rows)
         function, batch = chosen(self._functions, program), pad(rows, real, length, seed)
-        made = hosts.fetched(function(*self._weights, batch, self.reference_arrays))
+        made = hosts.fetched(function(*self._weights, batch, self._placed_reference))
         return {name: value[real] for name, value in made.items()}
 
     @property

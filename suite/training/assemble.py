@@ -10,7 +10,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from suite.errors import InputError
-from suite.evaluation.evaluate import make_predict
+from suite.evaluation.evaluate import make_answer, make_evaluate, make_predict
 from suite.experiment.sections import Experiment, Optim
 from suite.parallel import sharding
 from suite.parallel.layout import Layout
@@ -34,7 +34,9 @@ class Program:
         init: () -> State.
         step: (State, batches (steps, b, ...)) -> (State, {name: MetricState}); donates the state. Jitted.
         halves: the same as two programs, see `Halves`; None where more than one device or round takes part.
-        predict: (params, model_state, batch) -> outputs. Jitted.
+        predict: (params, model_state, batch, reference) -> outputs that requests are answered with. Jitted.
+        evaluate: the same for outputs that a split is scored by.
+        embed: (params, model_state, batch) -> what is kept of reference records. Jitted.
         layout: how ``predict`` computes.
         learning_rate: step -> learning rate.
     """
@@ -46,6 +48,8 @@ class Program:
     step: Any
     halves: Halves | None
     predict: Any
+    evaluate: Any
+    embed: Any
     layout: Layout
     learning_rate: Callable[[int], Any]
 
@@ -105,6 +109,7 @@ def assemble(experiment: Experiment, total_steps: int = 0) -> Program:
     step = make_step(graph, experiment.task, rule, optimizers, train, tables, trained, pruned, where)
     halves = step.halved() if mesh.size == 1 and step.rounds == 1 else None
     whole_step = sharding.replicate(step, mesh) if replicated else step
+    predict = make_predict(graph, experiment.task, layout)
     return Program(
         graph=graph,
         abstract=abstract,
@@ -112,7 +117,9 @@ def assemble(experiment: Experiment, total_steps: int = 0) -> Program:
         init=jax.jit(init, out_shardings=shardings),
         step=jax.jit(whole_step, donate_argnums=0, out_shardings=None if shardings is None else (shardings, None)),
         halves=halves,
-        predict=make_predict(graph, experiment.task, layout),
+        predict=predict,
+        evaluate=make_evaluate(graph, experiment.task, predict, layout),
+        embed=make_answer(graph, experiment.task.embed, layout),
         layout=layout,
         learning_rate=jax.jit(schedules.schedule(experiment.optim, total_steps)),
     )

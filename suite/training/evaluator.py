@@ -12,6 +12,7 @@ from suite.contracts.metric_meaning import lower_is_better
 from suite.data.pipeline.dispatches import Plan, make_plan
 from suite.errors import InputError
 from suite.evaluation.evaluate import Predict, evaluate
+from suite.evaluation.reference import reference_arrays
 from suite.experiment.sections import Experiment, Train
 from suite.training.checkpoint import Progress
 from suite.training.logging.jsonl import history
@@ -21,16 +22,28 @@ class Evaluator:
     """Evaluates the state on the validation split."""
 
     def __init__(
-        self, experiment: Experiment, predict: Predict, mesh: Mesh, source: Source, folder: Path, train_plan: Plan
+        self,
+        experiment: Experiment,
+        predict: Predict,
+        embed: Predict,
+        mesh: Mesh,
+        source: Source,
+        folder: Path,
+        train_plan: Plan,
     ):
         train = experiment.train
         self.every = train.eval_every or train_plan.batches_per_epoch
         self._predict, self._mesh, self._task, self._source = predict, mesh, experiment.task, source
         size, cache = train.eval_batch_size or train.batch_size, folder / "assets" / "lengths-validation.npy"
+        self._embed, self._reference = embed, experiment.task.reference("validation")
         self._plan = make_plan(experiment.task, source, size, seed=None, buckets=train_plan.all_buckets, cache=cache)
 
     def __call__(self, weights: Any, model_state: Any) -> dict[str, float]:
-        metrics = evaluate(self._predict, weights, model_state, self._task, self._source, self._plan, mesh=self._mesh)
+        task, buckets = self._task, self._plan.all_buckets
+        reference = reference_arrays(self._embed, weights, model_state, task, self._reference, buckets)
+        metrics = evaluate(
+            self._predict, weights, model_state, task, self._source, self._plan, mesh=self._mesh, reference=reference
+        )
         return {f"validation/{name}": value for name, value in metrics.items()}
 
 

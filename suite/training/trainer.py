@@ -80,8 +80,9 @@ def fit(
         sparsity.check_spare(experiment.optim.sparsity, steps)
     program, interruption = assemble(experiment, steps), Interruption()
     part = own_part(program.mesh, train.batch_size)
-    guarded = interruption.guard(program.predict)
-    evaluator = hosts.after_first(lambda: Evaluator(experiment, guarded, program.mesh, held_out, folder, plan))
+    guarded = interruption.guard(program.evaluate)
+    make = lambda: Evaluator(experiment, guarded, program.embed, program.mesh, held_out, folder, plan)
+    evaluator = hosts.after_first(make)
     with interruption, Checkpoints(folder / "checkpoints", experiment.checkpoint.keep) as checkpoints:
         checkpoints.check_start(program.abstract)
         state, progress = restore(program, checkpoints, experiment)

@@ -111,10 +111,10 @@ class DuelTask(toy.Parity):
     def maker_loss(self, model: Any, batch: Batch, rngs: Any) -> tuple[jax.Array, dict[str, MetricState]]:
         return self._loss(batch, (model(batch)[1], 1))
 
-    def predict(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+    def predict(self, model: Any, batch: Batch, reference: Any = None) -> dict[str, jax.Array]:
         return {"logits": model(batch)[0]}
 
-    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, MetricState]:
+    def score(self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Any = None) -> dict[str, MetricState]:
         return classification_scores(outputs, batch)
 
 

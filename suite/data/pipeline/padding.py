@@ -13,6 +13,11 @@ SEEDS = 1 << 32
 Seed = int | Sequence[int] | np.ndarray
 """One for all rows, or one a row."""
 
+Lengths = int | Mapping[str, int]
+"""Padded length by axis; a number is that of the default axis."""
+Buckets = Sequence[int] | Mapping[str, Sequence[int]]
+"""Padded lengths by axis, rising; a sequence is that of the default axis."""
+
 
 def row_seeds(seed: Seed, rows: int) -> np.ndarray:
     """The ``seed`` (rows,) uint32 of a batch of requests.
@@ -30,16 +35,9 @@ def row_seeds(seed: Seed, rows: int) -> np.ndarray:
         raise InputError("seed", "must be whole numbers of 32 bits.", found=f"{seed!r:.80}", fix=fix)
     if seeds.ndim and len(seeds) != rows:
         fix = f"one number for all records, or {rows} of them"
-        raise InputError(
-            "seed", "must be one number, or one a record.", found=f"{len(seeds)} for {rows} records", fix=fix
-        )
+        found = f"{len(seeds)} for {rows} records"
+        raise InputError("seed", "must be one number, or one a record.", found=found, fix=fix)
     return np.broadcast_to(seeds, (rows,)).astype(np.uint32)
-
-
-Lengths = int | Mapping[str, int]
-"""Padded length by axis; a number is that of the default axis."""
-Buckets = Sequence[int] | Mapping[str, Sequence[int]]
-"""Padded lengths by axis, rising; a sequence is that of the default axis."""
 
 
 def by_axis(buckets: Buckets) -> dict[str, tuple[int, ...]]:
@@ -83,14 +81,17 @@ def padded_lengths(encoded: Mapping[str, Any], buckets: Buckets) -> dict[str, in
     return {axis: bucket(encoded, known.get(axis, ()), axis) for axis in axes(encoded)}
 
 
-def pad(encoded: dict[str, Any], real: np.ndarray, length: Lengths, seed: Seed = 0) -> Batch:
+def pad(encoded: dict[str, Any], real: np.ndarray, length: Lengths, seed: Seed | None = 0) -> Batch:
     """Encoded rows (n, ...) as a batch of ``real.shape``, n being the number of True in ``real``.
 
     Ragged ``x`` becomes ``x`` (..., n) and ``x_mask`` (..., n), n being the length of its axis, or ``x.to`` where that
-    is set; ``mask`` marks real rows; ``seed`` is that of each of the n rows, see `row_seeds`.
+    is set; ``mask`` marks real rows; ``seed`` is that of each of the n rows, see `row_seeds`, and absent where it is
+    None.
     """
     lengths = length if isinstance(length, Mapping) else {"": length}
-    batch: Batch = {"mask": real, "seed": _spread(row_seeds(seed, int(real.sum())), real)}
+    batch: Batch = {"mask": real}
+    if seed is not None:
+        batch["seed"] = _spread(row_seeds(seed, int(real.sum())), real)
     for name, value in encoded.items():
         if isinstance(value, Ragged):
             dense, mask = value.padded(value.to or lengths[value.axis])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -42,6 +42,9 @@ class RankingBound(Ranking):
         quantile: 0.025 for the lower bound of 95 %.
         draws: samples of the bootstrap.
     """
+
+    by_record: ClassVar[bool] = False
+    bounds: ClassVar[bool] = True
 
     quantile: float = 0.5
     draws: int = 1000
