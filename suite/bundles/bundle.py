@@ -152,6 +152,12 @@ class Bundle:
         """
         return chosen(self.programs, program).predict(inputs, seed)
 
+    def outputs(
+        self, rows: dict[str, Any], length: int, size: int = 0, seed: Seed = 0, program: str = PREDICT
+    ) -> dict[str, np.ndarray]:
+        """What the model says of encoded rows, see `suite.bundles.opened.Program.outputs`."""
+        return chosen(self.programs, program).outputs(rows, length, size, seed)
+
 
 def platform() -> str:
     """The name that programs know this machine's devices by."""

@@ -24,7 +24,7 @@ from suite.errors import InputError
 from suite.evaluation.bootstrap import Scores
 from suite.evaluation.evaluate import evaluate as evaluate_split
 from suite.evaluation.evaluate import examine, make_answer, make_predict, score_records
-from suite.evaluation.reference import Reference, reference_arrays
+from suite.evaluation.reference import Reference, on_devices, reference_arrays
 from suite.experiment import serialization
 from suite.experiment.sections import Experiment
 from suite.parallel import hosts
@@ -160,6 +160,10 @@ class Run:
         where it has none."""
         return self.reference("predict")
 
+    @functools.cached_property
+    def _placed_reference(self) -> dict[str, jax.Array] | None:
+        return on_devices(self.reference_arrays)
+
     def reference(self, split: str) -> Reference:
         """The arrays of the task's reference records of a split."""
         task = self.experiment.task
@@ -199,8 +203,8 @@ class Run:
             program: which of ``programs`` answers.
         """
         real = np.arange(max(size, count(rows))) < count(rows)
-        function, batch = self._functions[program], pad(rows, real, length, seed)
-        made = hosts.fetched(function(*self._weights, batch, self.reference_arrays))
+        function, batch = chosen(self._functions, program), pad(rows, real, length, seed)
+        made = hosts.fetched(function(*self._weights, batch, self._placed_reference))
         return {name: value[real] for name, value in made.items()}
 
     @property

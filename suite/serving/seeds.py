@@ -32,7 +32,7 @@ def seeds_of(value: Any, count: int) -> list[int]:
 
 def written(values: list[bytes], count: int) -> list[int]:
     """The seed of each of ``count`` records, from the fields of a form."""
-    numbers = [int(value) if value.isdigit() and len(value) <= len(str(SEEDS)) else value.decode() for value in values]
+    numbers = [int(value) if value.isdigit() and len(value) <= len(str(SEEDS)) else str(value) for value in values]
     return seeds_of(numbers[0] if len(numbers) == 1 else numbers, count)
 
 

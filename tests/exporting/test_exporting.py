@@ -139,7 +139,7 @@ def test_weights_in_a_program_are_noticed(tmp_path):
     table = np.random.default_rng(0).standard_normal((1100, 1000)).astype(np.float32)
 
     class Constant(toy.Parity):
-        def predict(self, model, batch):
+        def predict(self, model, batch, reference=None):
             return {"logits": jnp.asarray(table)[batch["digits"], :2].sum(1)}
 
     run = untrained(toy.experiment(), tmp_path / "run")

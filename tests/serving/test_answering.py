@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from suite.errors import InputError
+from suite.serving.endpoint import Endpoint
 from suite.serving.errors import Refused
-from suite.serving.models import Version
 from suite.serving.predict_endpoint import AT_ONCE, Answering
 from suite.serving.settings import Settings
 
@@ -21,25 +21,27 @@ class Counts:
     def __init__(self):
         self.codes = []
 
-    def request(self, model, code, seconds):
-        self.codes.append((model, code))
+    def request(self, model, program, code, seconds):
+        self.codes.append((model, program, code))
 
 
 def asked(test):
-    """Runs ``test(answering, ask, version, codes)`` in an event loop; ``ask()`` sends a body for the encoders."""
+    """Runs ``test(answering, ask, endpoint, codes)`` in an event loop; ``ask()`` sends a body for the encoders."""
     encoded = []
 
-    def rows(columns):
+    def rows(columns, seeds):
         encoded.append(columns)
         return []
 
-    version = SimpleNamespace(
-        checks=SimpleNamespace(files=True, records=list),
+    endpoint = SimpleNamespace(
+        checks=SimpleNamespace(files=True, samples=False, records=lambda inputs: {"text": inputs}),
         rows=rows,
         encoded=encoded,
         batcher=SimpleNamespace(submit=None),
     )
-    models = SimpleNamespace(by_name={"words": None}, version=lambda name: nullcontext(version))
+    version = SimpleNamespace(endpoint=lambda program: endpoint, endpoints={"predict": endpoint})
+    model = SimpleNamespace(current=version)
+    models = SimpleNamespace(by_name={"words": model}, version=lambda name: nullcontext(version))
     counts = Counts()
     body = b'{"inputs": ["' + b"x" * AT_ONCE + b'"]}'
 
@@ -54,10 +56,10 @@ def asked(test):
             sent.append(message)
 
         async def ask():
-            await answering("words", {"headers": [(b"content-type", b"application/json")]}, receive, send)
+            await answering("words", "predict", {"headers": [(b"content-type", b"application/json")]}, receive, send)
             return sent[0]["status"]
 
-        await test(answering, ask, version, counts.codes)
+        await test(answering, ask, endpoint, counts.codes)
 
     asyncio.run(run())
     return len(body)
@@ -67,9 +69,9 @@ def test_bytes_are_held_as_long_as_a_thread_has_them():
     """A request that is out of time before its turn: its bytes are counted until then, and not encoded any more."""
     free, held = threading.Event(), []
 
-    async def test(answering, ask, version, codes):
+    async def test(answering, ask, endpoint, codes):
         busy = [answering._encoders.submit(free.wait, 20) for _ in range(answering._encoders._max_workers)]
-        assert await ask() == 504 and codes == [("words", 504)]
+        assert await ask() == 504 and codes == [("words", "predict", 504)]
         held.append(answering.held.bytes)
         free.set()
         await asyncio.to_thread(lambda: [each.result() for each in busy])
@@ -78,21 +80,21 @@ def test_bytes_are_held_as_long_as_a_thread_has_them():
                 break
             await asyncio.sleep(0.01)
         held.append(answering.held.bytes)
-        assert version.encoded == []
+        assert endpoint.encoded == []
 
     size = asked(test)
     assert held == [size, 0]
 
 
 def test_a_request_that_is_cancelled_is_not_counted_as_answered():
-    async def test(answering, ask, version, codes):
-        version.rows = lambda columns: threading.Event().wait(0.2)
+    async def test(answering, ask, endpoint, codes):
+        endpoint.rows = lambda columns, seeds: threading.Event().wait(0.2)
         task = asyncio.create_task(ask())
         await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert codes == [("words", 500)]
+        assert codes == [("words", "predict", 500)]
 
     asked(test)
 
@@ -103,9 +105,9 @@ def test_a_record_longer_than_any_program_is_the_clients_mistake():
             raise InputError('input "x"', "is longer than the model takes.", found="9", fix="at most 8")
         return 8
 
-    bundle = SimpleNamespace(encode=lambda columns: {"x": np.array(columns["x"])}, bucket=bucket)
-    version = Version("words", bundle, None, None, None)
-    assert [length for _, length in version.rows({"x": [3, 8]})] == [8, 8]
+    program = SimpleNamespace(encode=lambda columns: {"x": np.array(columns["x"])}, bucket=bucket)
+    endpoint = Endpoint(program, None, None)
+    assert [length for _, length in endpoint.rows({"x": [3, 8]}, [0, 0])] == [8, 8]
     with pytest.raises(Refused) as error:
-        version.rows({"x": [3, 9]})
+        endpoint.rows({"x": [3, 9]}, [0, 0])
     assert (error.value.status, error.value.field, error.value.fix) == (400, "inputs[1]", "at most 8")

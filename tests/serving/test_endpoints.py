@@ -93,7 +93,9 @@ def test_answers_to_many_at_once_are_those_to_each_alone(server, opened):
 
     def batches():
         lines = server.request("GET", "/metrics")[2].decode().splitlines()
-        counts = [line for line in lines if line.startswith('suite_batch_records_count{model="words"}')]
+        counts = [
+            line for line in lines if line.startswith('suite_batch_records_count{model="words",program="predict"}')
+        ]
         return float(counts[0].split()[-1]) if counts else 0.0
 
     texts = [f"a {'fine' if i % 3 else 'dull'} film number {i} " + "and so on " * (i % 5) for i in range(120)]
@@ -137,21 +139,25 @@ def test_metrics(server, opened):
     version = f'suite_model_info{{model="words",version="{opened["words"].version}"}}'
     assert float(lines[version]) == 1 and float(lines["suite_ready"]) == 1
     for name in (
-        'suite_requests_total{code="200",model="words"}',
-        'suite_requests_total{code="400",model="words"}',
-        'suite_request_seconds_bucket{le="1.0",model="words"}',
-        'suite_batch_records_sum{model="words"}',
-        'suite_batch_seconds_total{model="words"}',
+        'suite_requests_total{code="200",model="words",program="predict"}',
+        'suite_requests_total{code="400",model="words",program="predict"}',
+        'suite_request_seconds_bucket{le="1.0",model="words",program="predict"}',
+        'suite_batch_records_sum{model="words",program="predict"}',
+        'suite_batch_seconds_total{model="words",program="predict"}',
         "process_resident_memory_bytes",
     ):
         assert float(lines[name]) > 0, name
-    for name in ('suite_queue_records{model="words"}', "suite_requests_in_flight", "suite_held_bytes"):
+    for name in (
+        'suite_queue_records{model="words",program="predict"}',
+        "suite_requests_in_flight",
+        "suite_held_bytes",
+    ):
         assert float(lines[name]) == 0, name
 
 
 def counted(server, code, model):
     """How many requests were counted under a status."""
-    name = f'suite_requests_total{{code="{code}",model="{model}"}} '
+    name = f'suite_requests_total{{code="{code}",model="{model}",program="{model and "predict"}"}} '
     lines = server.request("GET", "/metrics")[2].decode().splitlines()
     return next((float(line[len(name) :]) for line in lines if line.startswith(name)), 0.0)
 

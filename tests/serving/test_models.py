@@ -12,6 +12,7 @@ import pytest
 
 from suite.errors import InputError
 from suite.serving import models, uvicorn_server
+from suite.serving.endpoint import Endpoint
 from suite.serving.models import Model, Models, Version
 from suite.serving.monitoring import Monitor
 from suite.serving.settings import Settings
@@ -32,13 +33,9 @@ def made(given=(), **settings):
 
 def fake(name, folder):
     """A bundle as far as it is asked for one here."""
-    return SimpleNamespace(
-        name=name,
-        version="1",
-        folder=folder,
-        warm=lambda sizes: {},
-        codec=SimpleNamespace(inputs=(), primary="", texts=()),
-    )
+    codec = SimpleNamespace(inputs=(), primary="", texts=())
+    program = SimpleNamespace(warm=lambda sizes: {}, codec=codec, samples=False)
+    return SimpleNamespace(name=name, version="1", folder=folder, programs={"predict": program})
 
 
 class Closed:
@@ -76,7 +73,8 @@ def test_a_version_that_comes_while_models_compile_stays(tmp_path, monkeypatch):
 
 
 def test_who_waits_at_a_version_that_is_no_longer_served_is_told_too(tmp_path):
-    old, idle = (Version("words", fake("words", tmp_path), None, Closed(), Closed()) for _ in range(2))
+    queue, unused = ({"predict": Endpoint(None, None, Closed())} for _ in range(2))
+    old, idle = (Version("words", fake("words", tmp_path), each, Closed()) for each in (queue, unused))
     all_, model = made(), Model("words", tmp_path, stated=False)
     all_.by_name["words"] = model
 
@@ -88,8 +86,8 @@ def test_who_waits_at_a_version_that_is_no_longer_served_is_told_too(tmp_path):
         all_.let_go()
 
     asyncio.run(replaced())
-    assert old.batcher.said == ["the server is stopping."] and old.copy.said == ["removed"]
-    assert idle.batcher.said == ["this version is no longer served."] and idle.copy.said == ["removed"]
+    assert queue["predict"].batcher.said == ["the server is stopping."] and old.copy.said == ["removed"]
+    assert unused["predict"].batcher.said == ["this version is no longer served."] and idle.copy.said == ["removed"]
 
 
 def test_a_start_that_fails_leaves_no_copy(bundles, temporary, tmp_path):

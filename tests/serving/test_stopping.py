@@ -205,7 +205,7 @@ def test_the_token(bundles, tmp_path):
         assert server.post("clicks", {"inputs": [{"shop": "a"}]}, **right)[0] == 200
         assert server.get("/v1/models", **right)[0] == 200
         metrics = server.request("GET", "/metrics", headers=right)[2].decode()
-        assert 'suite_requests_total{code="401",model="clicks"} 3.0' in metrics
+        assert 'suite_requests_total{code="401",model="clicks",program="predict"} 3.0' in metrics
         assert "token" in server.get("/openapi.json", **right)[1]["components"]["securitySchemes"]
 
 

@@ -52,7 +52,10 @@ def test_columns_are_typed_as_those_of_training(codec, checks):
 
 def test_a_file_to_predict_is_typed_alike(codec, tmp_path):
     asked = []
-    opened = SimpleNamespace(primary=codec.primary, codec=codec, predict=lambda columns: asked.append(columns) or [{}])
+    program = SimpleNamespace(codec=codec)
+    opened = SimpleNamespace(
+        programs={"predict": program}, predict=lambda columns, seed, program: asked.append(columns) or [{}]
+    )
     (tmp_path / "new.csv").write_text("code,shop\n007,3\n")
     folders.predict_input(opened, str(tmp_path / "new.csv"))
     assert asked[0]["code"] == ["007"] and asked[0]["shop"].tolist() == [3]
