@@ -41,7 +41,7 @@ def ruler(experiment: Experiment, scores: Scores) -> tuple[str, bool]:
         InputError: records have no part in it, so two runs cannot be compared by it.
     """
     goal, best = experiment.goal, experiment.train.best
-    metric = goal.metric if goal else best.removeprefix("-") or next(iter(scores.names))
+    metric = goal.metric if goal else best.removeprefix("-") or next(iter(scores.names), "")
     if metric not in scores.names:
         raise InputError(
             f"field {'goal.metric' if goal else 'train.best'}",

@@ -34,10 +34,13 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def known(self) -> bool:
+        """Whether there are bounds: a metric that does not split by record has none."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
     def __str__(self) -> str:
-        if not (math.isfinite(self.low) and math.isfinite(self.high)):
-            return f"{self.value:.4g}"
-        return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
+        return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})" if self.known else f"{self.value:.4g}"
 
 
 @dataclass(frozen=True)
