@@ -136,9 +136,7 @@ class Bundle:
         """The column that a bare value stands for."""
         return self.codec.primary
 
-    def predict(
-        self, inputs: Sequence[Any] | Columns, *, seed: Seed = 0, program: str = PREDICT
-    ) -> list[dict[str, Any]]:
+    def predict(self, inputs: Sequence[Any] | Columns, seed: Seed = 0, program: str = PREDICT) -> list[dict[str, Any]]:
         """One answer a record.
 
         Args:

@@ -199,28 +199,21 @@ def _fingerprint(source: Source) -> bytes:
     return made.digest()
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Metric states of a batch.
-
-    Attributes:
-        rows: metric -> state of each record.
-        whole: metric -> state of the batch, of metrics that do not split by record.
-        records: the place in the source of each record.
-    """
-
-    rows: Mapping[str, Sequence[MetricState]]
-    whole: Mapping[str, MetricState]
-    records: np.ndarray
-
-
 def by_record(
-    task: Task, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
-) -> tuple[dict[str, list[MetricState]], dict[str, MetricState]]:
-    """Each unmasked row's own states, by metric: what ``task.score`` says of a batch of that row alone; and the batch's
-    states of metrics that do not split by record.
+    task: Task,
+    outputs: Mapping[str, np.ndarray],
+    batch: Batch,
+    records: np.ndarray,
+    reference: Mapping[str, np.ndarray] | None = None,
+) -> Scores:
+    """Scores of a batch: each unmasked row's own states, as ``task.score`` gives them of a batch of that row alone, and
+    the batch's states of metrics that do not split by record.
 
     Bounds of an interval are left out: they come of draws already.
+
+    Args:
+        task, outputs, batch, reference: see `Task.score`.
+        records: the place in the source of each unmasked row.
     """
     rows: dict[str, list[MetricState]] = {}
     split = True
@@ -232,10 +225,11 @@ def by_record(
             elif not state.bounds:
                 split = False
     states = {} if split else task.score(outputs, batch, reference)
-    return rows, {name: state for name, state in states.items() if not state.by_record and not state.bounds}
+    whole = {name: state for name, state in states.items() if not state.by_record and not state.bounds}
+    return Scores(rows, records, whole)
 
 
-def joined(parts: Sequence[Scored]) -> Scores:
+def joined(parts: Sequence[Scores]) -> Scores:
     """Scores of batches."""
     rows: dict[str, list[MetricState]] = {}
     whole: dict[str, MetricState] = {}

@@ -158,19 +158,23 @@ class Run:
     def reference_arrays(self) -> Reference:
         """What the task keeps of the records that requests are compared with, each array (n, ...) in their order; None
         where it has none."""
-        return self.reference("predict")
+        return self._embedded("predict")
 
     @functools.cached_property
     def _placed_reference(self) -> dict[str, jax.Array] | None:
         return on_devices(self.reference_arrays)
 
-    def reference(self, split: str) -> Reference:
-        """The arrays of the task's reference records of a split."""
+    def reference(self, split: str = "predict") -> Reference:
+        """The arrays of the task's reference records of a split; of those that requests are compared with, the same
+        each time."""
+        return self.reference_arrays if split == "predict" else self._embedded(split)
+
+    def _embedded(self, split: str) -> Reference:
         task = self.experiment.task
         return reference_arrays(self._program.embed, *self._weights, task, task.reference(split), self.buckets)
 
     def predict(
-        self, inputs: Sequence[Any] | Columns, *, seed: Seed = 0, program: str = "predict"
+        self, inputs: Sequence[Any] | Columns, seed: Seed = 0, program: str = "predict"
     ) -> list[dict[str, Any]]:
         """One answer a record.
 
