@@ -15,8 +15,8 @@ from tests.legacy.data import WRITERS
 NAMES = tuple(WRITERS)
 NEAR = 1e-5
 SAMPLED = ("running",)
-"""Runs whose answers are drawn. Random numbers come by record now, so a run draws other tokens than it did; a bundle, which
-carries its program, draws the same."""
+"""Runs whose answers are drawn. Random numbers come by record now, so a run draws other tokens than it did; a bundle,
+which carries its program, draws the same."""
 
 
 @pytest.fixture(scope="module")

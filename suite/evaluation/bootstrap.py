@@ -60,7 +60,7 @@ class Difference(Interval):
         drawn = drawn[np.isfinite(drawn)]
         beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())
         # Of so many draws none is on the other side, which is no proof that none ever would be.
-        p = float(min(1.0, 2 * (beyond + 1) / (len(drawn) + 1)))
+        p = float(min(1.0, 2 * (beyond + 1) / (len(drawn) + 1))) if len(drawn) else float("nan")
         bounds = _bounds(value, draws)
         return cls(value, bounds.low, bounds.high, p)
 
@@ -68,14 +68,15 @@ class Difference(Interval):
 def holm(p: Sequence[float]) -> list[float]:
     """p-values of several comparisons, corrected for their number (Holm, 1979, Scandinavian Journal of Statistics 6).
 
-    Where each below 0.05 is called significant, one or more of them are so by chance in 5 % of all cases at the most.
+    A comparison without a p-value (nan) keeps none. Where each below 0.05 is called significant, one or more of them are
+    so by chance in 5 % of all cases at the most.
     """
-    order = sorted(range(len(p)), key=lambda place: p[place])
-    made, largest = [0.0] * len(p), 0.0
+    order = sorted((place for place in range(len(p)) if not math.isnan(p[place])), key=lambda place: p[place])
+    corrected, largest = [float("nan")] * len(p), 0.0
     for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, p[place] * (len(p) - rank)))
-        made[place] = largest
-    return made
+        largest = max(largest, min(1.0, p[place] * (len(order) - rank)))
+        corrected[place] = largest
+    return corrected
 
 
 @dataclass(frozen=True)
