@@ -68,8 +68,8 @@ class Difference(Interval):
 def holm(p: Sequence[float]) -> list[float]:
     """p-values of several comparisons, corrected for their number (Holm, 1979, Scandinavian Journal of Statistics 6).
 
-    A comparison without a p-value (nan) keeps none. Where each below 0.05 is called significant, one or more of them are
-    so by chance in 5 % of all cases at the most.
+    A comparison without a p-value (nan) keeps none. Where each below 0.05 is called significant, one or more of them
+    are so by chance in 5 % of all cases at the most.
     """
     order = sorted((place for place in range(len(p)) if not math.isnan(p[place])), key=lambda place: p[place])
     corrected, largest = [float("nan")] * len(p), 0.0
