@@ -65,7 +65,7 @@ def outputs(
         sharding.check_divisible(plan.batch_size, 1, mesh, "train.eval_batch_size")
     where = sharding.batch_sharding(mesh) if several else None
     # What a process fetches is what it holds, so outputs of several processes are split as their batch is.
-    split = (lambda made: made) if part is None else jax.jit(lambda made: made, out_shardings=where)
+    split = (lambda rows: rows) if part is None else jax.jit(lambda made: made, out_shardings=where)
     encoder = Encoder(task, source, plan, augment=False, rows=None if part is None else part.rows)
     compared = on_devices(reference, mesh)
     waiting: tuple[Dispatch, Any] | None = None
