@@ -10,6 +10,47 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PROCESSES = {
+    "tests.distributed",
+    "tests.planning",
+    "tests.serving",
+    "tests.test_delivery",
+    "tests.test_legacy",
+    "tests.test_notebooks",
+    "tests.test_packaging",
+    "tests.test_plugin",
+    "tests.training.test_interruption",
+    "tests.training.test_kills",
+    "tests.training.test_resume",
+    "tests.tuning",
+}
+"""Packages and modules whose tests start processes of their own: kills, meshes, servers, pages."""
+HEAVY = {
+    "tests.compression",
+    "tests.exporting",
+    "tests.models",
+    "tests.nn",
+    "tests.parity",
+    "tests.tasks",
+    "tests.test_adaptation",
+    "tests.test_evaluation",
+    "tests.test_recipes",
+    "tests.test_reference",
+    "tests.training",
+    "tests.weights",
+}
+"""Packages and modules whose tests compile for minutes."""
+
+
+def pytest_collection_modifyitems(items):
+    """Marks tests by what they cost: the quick tier of scripts/test leaves both kinds out."""
+    for item in items:
+        name = item.module.__name__
+        within = lambda names, name=name: any(name == part or name.startswith(f"{part}.") for part in names)
+        if "child" in item.fixturenames or within(PROCESSES):
+            item.add_marker("processes")
+        elif within(HEAVY):
+            item.add_marker("heavy")
 
 
 def pytest_runtest_setup(item):
