@@ -69,7 +69,7 @@ def our_steps(halved: bool = True):
         state, _ = restore(program, checkpoints, experiment)
     step = program.halves if halved else program.step
     encoder = Encoder(experiment.task, source, plan, augment=True)
-    items = to_device(dispatches(encoder, 0, 10**6))
+    items = to_device(dispatches(encoder, 0, 10**6), jax.device_put)
     seen = set()
 
     def run():

@@ -1,6 +1,7 @@
 """The command line: quick to answer, and each verb prints what its function returns."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -49,6 +50,29 @@ def test_both_ways_to_start_it():
     for command in ([sys.executable, "-m", "suite"], [sys.executable, "-c", "from suite.cli.app import main; main()"]):
         done = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
         assert done.stdout == app.HELP + "\n"
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["--help"], ["train", "--help"]])
+def test_output_that_nobody_reads_ends_it_quietly(arguments):
+    """As in ``suite list | head -1``, here of a reader that has gone before the first line."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "suite", *arguments], cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (app.UNREAD, "")
+
+
+def test_a_broken_pipe_of_something_else_is_an_error(monkeypatch):
+    def verb(arguments):
+        raise BrokenPipeError("a worker's")
+
+    monkeypatch.setitem(app.VERBS, "list", verb)
+    with pytest.raises(BrokenPipeError, match="a worker's"):
+        app.main(["list"])
 
 
 def test_help_names_every_verb():

@@ -1,4 +1,14 @@
-"""Who may import whom, and what ``import suite`` costs."""
+"""Imports: which room of the suite may import which, and what an import loads.
+
+Rooms stand in an order, and an import goes to a lower room or stays in its own. It counts wherever it stands: at the
+top of a module, inside a function, or for the type checker alone. Three places in the order have reasons of their own:
+
+- ``evaluation`` stands below ``surgery``, since a student's loss is a mean over a batch as every task's is.
+- ``models`` stand above ``surgery``, whose tables of units a family fills; nothing below ``configs`` imports a model.
+- ``exporting`` stands above ``compression`` and ``tuning``: the card of a bundle says how its run was found.
+
+``training`` therefore knows no method of compression, no search and no export.
+"""
 
 import ast
 import graphlib
@@ -81,6 +91,19 @@ OF_MODELS = ("errors", "tree", "contracts", "experiment", "parallel", "nn", "wei
 """What a model may import: no data, no task."""
 
 
+BY_NAME = {
+    "suite": "the Python API: a name is loaded on first use",
+    "suite.experiment.recipes": "recipes, by the name that a user types",
+    "suite.experiment.serialization": "classes, by the names that a stored experiment holds",
+    "suite.reporting.drawings": "its own modules, each of which registers drawings",
+    "suite.reporting.glossary": "modules of metrics, each of which registers their meaning",
+    "suite.weights.pretrained": "families of models, by their tables of published weights",
+}
+"""Modules that import by a string, and what."""
+LIBRARIES_OF_CONTRACTS = {"suite.contracts.values": {"PIL", "soundfile"}}
+"""Libraries that a contract loads inside a function: they read the header of a file that a request holds."""
+
+
 def modules():
     """Module name -> its file, for everything that is shipped."""
     files = {}
@@ -95,18 +118,15 @@ def modules():
 MODULES = modules()
 
 
-def imports(name):
-    """Our own modules that a module imports anywhere: at its top, in functions and for the type checker."""
-    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+def imports(tree):
+    """All modules that a syntax tree imports anywhere: at its top, in functions and for the type checker."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            imported = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{name}: a relative import"
+            assert not node.level, f"line {node.lineno}: a relative import"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-            imported = [full if full in MODULES else node.module for full in names]
-        else:
-            continue
-        yield from (module for module in imported if module.split(".")[0] == "suite" and module != name)
+            yield from (full if full in MODULES else node.module for full in names)
 
 
 def room(name):
@@ -114,7 +134,11 @@ def room(name):
     return name.split(".")[1] if "." in name else ""
 
 
-IMPORTS = {name: sorted(set(imports(name))) for name in MODULES}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+IMPORTS = {
+    name: sorted({other for other in imports(tree) if other.split(".")[0] == "suite"} - {name})
+    for name, tree in TREES.items()
+}
 
 
 def test_every_room_has_its_level():
@@ -139,6 +163,45 @@ def test_imports_fall(name):
     if own == "tasks" and name.count(".") > 2:  # no domain knows another
         domain = name.rsplit(".", 1)[0]
         assert not [other for other in IMPORTS[name] if room(other) == "tasks" and not other.startswith(domain)]
+
+
+def test_imports_are_seen_wherever_they_stand():
+    code = """
+from typing import TYPE_CHECKING
+import suite.errors
+if TYPE_CHECKING:
+    from suite.runs import run
+def f():
+    def g():
+        from suite.contracts.task import Task, Program
+"""
+    seen = set(imports(ast.parse(code)))
+    assert seen == {"typing", "suite.errors", "suite.runs.run", "suite.contracts.task"}
+
+
+def by_string(tree):
+    """Calls that import what a string names."""
+    names = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    return any(
+        (isinstance(name, ast.Attribute) and name.attr == "import_module")
+        or (isinstance(name, ast.Name) and name.id in ("import_module", "__import__"))
+        for name in names
+    )
+
+
+def test_few_import_by_a_string():
+    assert {name for name, tree in TREES.items() if by_string(tree)} == BY_NAME.keys()
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if room(name) == "contracts"))
+def test_contracts_import_errors_alone(name):
+    """Of the suite; besides, NumPy, and for the type checker the arrays and modules of JAX and Flax."""
+    assert {room(other) for other in IMPORTS[name]} <= {"contracts", "errors"}
+    tree = TREES[name]
+    for_types = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    named = {other.split(".")[0] for node in for_types for other in imports(node)}
+    loaded = {other.split(".")[0] for other in imports(tree)} - sys.stdlib_module_names - {"suite"}
+    assert loaded <= {"numpy"} | (named & {"jax", "flax"}) | LIBRARIES_OF_CONTRACTS.get(name, set())
 
 
 def test_no_circles():
@@ -176,6 +239,15 @@ class Blocker:
 sys.meta_path.insert(0, Blocker())
 {code}
 """
+
+
+ACCELERATOR = ("jax", "jaxlib", "flax", "optax", "orbax", "suite.nn", "suite.parallel")
+
+
+@pytest.mark.parametrize("rooms", [("contracts", "experiment"), ("data",)])
+def test_data_and_contracts_need_no_accelerator(rooms, child):
+    names = [name for name in MODULES if room(name) in rooms]
+    child(blocked(ACCELERATOR, f"import {', '.join(names)}"))
 
 
 def test_codecs_need_no_jax(child):

@@ -9,7 +9,7 @@ import soundfile
 
 import suite
 from suite.bundles import manifest
-from suite.data.preprocessing.audio import AudioFeatures, Speed
+from suite.data.preprocessing.audio import Speed
 from suite.data.preprocessing.transcripts import Characters
 from suite.data.sources.datasets import Table
 from suite.data.sources.running_text import RunningText
@@ -21,6 +21,7 @@ from suite.models import audio, decoder, resnet, vit, wav2vec2, whisper
 from suite.nn.audio.spectral import LogMel
 from suite.runs.run import Run
 from suite.tasks.speech.classification import AudioClassification
+from suite.tasks.speech.features import AudioFeatures
 from suite.tasks.speech.recognition import SpeechRecognition
 from suite.tasks.text.language_modelling import LanguageModelling
 from suite.training.preprocessors import prepare, unbind

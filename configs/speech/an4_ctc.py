@@ -9,7 +9,6 @@ command:  suite train speech.an4_ctc
 
 import os
 
-from suite.data.preprocessing.audio import AudioFeatures
 from suite.data.preprocessing.transcripts import Characters
 from suite.data.sources.speech import SphinxFeatures
 from suite.decoding import Beam, NGrams
@@ -18,6 +17,7 @@ from suite.experiment.sections import Experiment, Optim, Pipeline, Precision, Tr
 from suite.experiment.sections import replace as changed
 from suite.models import audio
 from suite.nn.audio.spectral import LogMel, SpecAugment
+from suite.tasks.speech.features import AudioFeatures
 from suite.tasks.speech.recognition import SpeechRecognition
 
 

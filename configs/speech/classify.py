@@ -7,13 +7,14 @@ time:     depends on the data
 command:  suite train speech.classify --data recordings/
 """
 
-from suite.data.preprocessing.audio import AudioFeatures, Noise, Speed
+from suite.data.preprocessing.audio import Noise, Speed
 from suite.data.sources.datasets import Folder
 from suite.experiment.sections import Experiment, Optim, Precision, Train
 from suite.experiment.sections import replace as changed
 from suite.models import audio
 from suite.nn.audio.spectral import LogMel, SpecAugment
 from suite.tasks.speech.classification import AudioClassification
+from suite.tasks.speech.features import AudioFeatures
 
 
 def experiment() -> Experiment:

@@ -9,13 +9,14 @@ command:  suite train speech.fsdd_ctc (--task.data.held_out theo tests on a spea
 
 import os
 
-from suite.data.preprocessing.audio import AudioFeatures, Speed
+from suite.data.preprocessing.audio import Speed
 from suite.data.sources.speech import SpokenDigits
 from suite.experiment.goal import Goal
 from suite.experiment.sections import Experiment, Optim, Pipeline, Precision, Train
 from suite.experiment.sections import replace as changed
 from suite.models import audio
 from suite.nn.audio.spectral import LogMel, SpecAugment
+from suite.tasks.speech.features import AudioFeatures
 from suite.tasks.speech.recognition import SpeechRecognition
 
 

@@ -9,7 +9,7 @@ command:  suite train speech.fsdd_keyword
 
 import os
 
-from suite.data.preprocessing.audio import AudioFeatures, Speed
+from suite.data.preprocessing.audio import Speed
 from suite.data.sources.speech import SpokenDigits
 from suite.experiment.goal import Budget, Choice, Goal, Range, Search
 from suite.experiment.sections import Experiment, Optim, Pipeline, Precision, Train
@@ -17,6 +17,7 @@ from suite.experiment.sections import replace as changed
 from suite.models import audio
 from suite.nn.audio.spectral import LogMel, SpecAugment
 from suite.tasks.speech.classification import AudioClassification
+from suite.tasks.speech.features import AudioFeatures
 
 
 def experiment() -> Experiment:

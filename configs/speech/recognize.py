@@ -7,12 +7,13 @@ time:     depends on the data
 command:  suite train speech.recognize --data manifest.jsonl
 """
 
-from suite.data.preprocessing.audio import AudioFeatures, Noise, Speed
+from suite.data.preprocessing.audio import Noise, Speed
 from suite.data.sources.speech import AudioManifest
 from suite.experiment.sections import Experiment, Optim, Precision, Train
 from suite.experiment.sections import replace as changed
 from suite.models import audio
 from suite.nn.audio.spectral import LogMel, SpecAugment
+from suite.tasks.speech.features import AudioFeatures
 from suite.tasks.speech.recognition import SpeechRecognition
 
 

@@ -1,11 +1,12 @@
 """The command line: each verb is a function of ``suite``, printed for people; ``result.json`` is for programs.
 
 Exit codes: 0 done, 1 the run failed, 2 the user's input was refused, 3 a goal or a --max-drop was missed, 75 training
-was interrupted and can go on.
+was interrupted and can go on, 141 the reader of the output has gone.
 Nothing heavy is imported before a verb is known, so ``suite --help`` answers at once.
 """
 
 import os
+import select
 import sys
 import traceback
 from collections.abc import Callable
@@ -31,6 +32,8 @@ from suite.cli import (
 from suite.cli import list as list_
 from suite.errors import InputError, Interrupted, Missed, RunError, closest
 
+UNREAD = 141
+"""128 + SIGPIPE, as a shell reports a program whose output nobody reads any more."""
 INTERRUPTED = 75
 """EX_TEMPFAIL of sysexits.h: what a scheduler may start again."""
 MISSED = 3
@@ -84,7 +87,27 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one verb. A refused input prints its one error and exits with 2."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _unread():
+            raise
+        sys.exit(UNREAD)
+
+
+def _unread() -> bool:
+    """Whether the reader of the output has gone, as ``head`` does. What is still to be printed is then dropped."""
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, 0)  # an error of the pipe is told unasked
+    gone = bool(poll.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)  # Python flushes once more where it ends
+    return gone
+
+
+def _run(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP)
         return

@@ -12,6 +12,7 @@ import numpy as np
 
 from suite.contracts.batch import Batch
 from suite.data.pipeline.padding import axes, batched, row_lengths
+from suite.evaluation.reference import on_devices
 from suite.experiment import sections
 from suite.nn.quant.layers import unpack
 from suite.planning import planning
@@ -32,15 +33,20 @@ LEAST = 5
 
 @dataclass(frozen=True)
 class Served:
-    """What answers requests: the jitted program, its weights, and a batch of each size."""
+    """The jitted program that the split is scored by, its weights, reference arrays, and a batch of each size."""
 
-    predict: Any
+    evaluate: Any
     params: Any
     model_state: Any
     batches: Mapping[int, Batch]
+    reference: Any
+
+    def arguments(self, size: int) -> tuple[Any, ...]:
+        """Of a call of ``size`` rows."""
+        return self.params, self.model_state, self.batches[size], self.reference
 
     def __call__(self, size: int) -> Any:
-        return jax.block_until_ready(self.predict(self.params, self.model_state, self.batches[size]))
+        return jax.block_until_ready(self.evaluate(*self.arguments(size)))
 
 
 def compare(before: Run, after: Run, split: str) -> dict[str, Any]:
@@ -49,8 +55,8 @@ def compare(before: Run, after: Run, split: str) -> dict[str, Any]:
     programs = {"before": one, "after": other}
     if before.experiment.precision.compute != "float32":
         plain = sections.replace(before.experiment, {"precision.compute": "float32"})
-        predict = dataclasses.replace(before, experiment=plain)._program.predict
-        programs["float32"] = dataclasses.replace(one, predict=predict)
+        evaluate = dataclasses.replace(before, experiment=plain)._program.evaluate
+        programs["float32"] = dataclasses.replace(one, evaluate=evaluate)
     times = {str(size): latency(programs, size) for size in SIZES}
     sizes = [stored_bytes(made.params, made.model_state) for made in (one, other)]
     most = max(SIZES)
@@ -77,7 +83,7 @@ def served(run: Run, split: str) -> Served:
         middle = int(np.argsort(row_lengths(encoded, axis), kind="stable")[len(spread) // 2])
     one = task.encode(source[spread[middle : middle + 1]])
     batches = {1: batched(one, run.buckets), max(SIZES): batched(encoded, run.buckets)}
-    return Served(run._program.predict, *run.variables, batches)
+    return Served(run._program.evaluate, *run.variables, batches, on_devices(run.reference(split)))
 
 
 def latency(programs: Mapping[str, Served], size: int) -> dict[str, float]:
@@ -100,7 +106,7 @@ def latency(programs: Mapping[str, Served], size: int) -> dict[str, float]:
 
 def memory(made: Served, size: int) -> int:
     """Bytes that a call of ``size`` rows holds at its peak: weights, batch, what is in between and outputs."""
-    compiled = made.predict.lower(made.params, made.model_state, made.batches[size]).compile()
+    compiled = made.evaluate.lower(*made.arguments(size)).compile()
     return planning.memory_of(compiled.memory_analysis())["peak"]
 
 

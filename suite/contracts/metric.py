@@ -1,6 +1,6 @@
 """MetricState: a metric as sums that add over batches, devices and hosts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ class MetricState:
     All that adds lies in ``total`` and ``count``: numbers, arrays, or tuples, lists and dicts of them. Fields that a
     subclass has besides are settings, the same in all states of a metric.
 
-    `suite.evaluation.losses` tells JAX about it, so that jitted functions take and return it.
+    `suite.evaluation.metric_pytree` tells JAX about it, so that jitted functions take and return it.
     """
 
     by_record: ClassVar[bool] = True
@@ -44,3 +44,8 @@ class MetricState:
         counts = np.array([row.count for row in rows], np.float64)
         sums = zip(weights @ totals, weights @ counts, strict=True)
         return np.array([replace(rows[0], total=total, count=count).value() for total, count in sums])
+
+
+def add(sums: dict[str, MetricState], more: Mapping[str, MetricState]) -> dict[str, MetricState]:
+    """Metric states by name, added."""
+    return {**sums, **{name: sums[name] + value if name in sums else value for name, value in more.items()}}

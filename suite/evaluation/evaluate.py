@@ -11,11 +11,10 @@ from jax.sharding import Mesh
 from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Batch
 from suite.contracts.data import Source
-from suite.contracts.metric import MetricState
+from suite.contracts.metric import MetricState, add
 from suite.contracts.task import Task
 from suite.data.pipeline.dispatches import Dispatch, Encoder, Plan, dispatches
 from suite.evaluation.bootstrap import Scored, Scores, by_record, joined
-from suite.evaluation.losses import add
 from suite.evaluation.reference import Reference, on_devices
 from suite.parallel import hosts, sharding
 from suite.parallel.batch_shards import Part, own_part, own_rows, place

@@ -1,15 +1,12 @@
-"""Losses (jitted) and scores (host, float64) shared by the tasks, as tallies that add."""
-
-from collections.abc import Mapping
+"""Losses (jitted) that several tasks share, and their tallies."""
 
 import jax
 import jax.numpy as jnp
 
+import suite.evaluation.metric_pytree  # noqa: F401 (losses return metric states from jitted functions)
 from suite.contracts.batch import Batch
 from suite.contracts.metric import MetricState
 from suite.contracts.metric_meaning import register_metric
-
-jax.tree_util.register_dataclass(MetricState)  # here, so that the contracts need no JAX
 
 
 def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
@@ -56,11 +53,6 @@ def binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Cross-entropy in nats (b,) of ``logits`` (b,), the log odds of 1, against ``labels`` (b,) in 0..1."""
     logits = logits.astype(jnp.float32)
     return jax.nn.softplus(logits) - labels * logits
-
-
-def add(sums: dict[str, MetricState], more: Mapping[str, MetricState]) -> dict[str, MetricState]:
-    """Metric states by name, added."""
-    return {**sums, **{name: sums[name] + value if name in sums else value for name, value in more.items()}}
 
 
 register_metric(

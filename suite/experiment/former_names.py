@@ -40,13 +40,15 @@ FORMER_CLASSES = {
     "suite.config.Search": "suite.experiment.goal.Search",
     "suite.config.Goal": "suite.experiment.goal.Goal",
     "suite.config.Experiment": "suite.experiment.sections.Experiment",
+    "suite.data.audio.AudioFeatures": "suite.tasks.speech.features.AudioFeatures",
+    "suite.data.preprocessing.audio.AudioFeatures": "suite.tasks.speech.features.AudioFeatures",
 }
 """Classes of modules that were split: former name -> name."""
 
 FORMER_FIELDS = {"train.accumulate": "gradient.accumulate"}
 """Fields of an experiment that moved to another section: former dotted name -> dotted name."""
 
-NEW_SECTIONS = {"gradient": "suite.contracts.gradient.Mean"}
+NEW_SECTIONS = {"gradient": "suite.experiment.mean_gradient.Mean"}
 """Sections that stored experiments of before lack: name -> class of the section that a former field belongs to."""
 
 

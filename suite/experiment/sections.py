@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from suite.contracts.gradient import GradientRule, Mean
+from suite.contracts.gradient import GradientRule
 from suite.contracts.model import ModelConfig
 from suite.contracts.task import Task
 from suite.errors import InputError, closest
 from suite.experiment.compression import Compression, Sparsity
 from suite.experiment.former_names import current_field
 from suite.experiment.goal import Goal, Search
+from suite.experiment.mean_gradient import Mean
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,9 @@ import numpy as np
 from suite.bundles.bundle import Bundle
 from suite.bundles.manifest import EXPERIMENT, PREDICT, SEED
 from suite.bundles.opened import Program
-from suite.contracts.metric import MetricState
+from suite.contracts.metric import MetricState, add
 from suite.data.pipeline.padding import pad, padded_lengths
 from suite.errors import InputError
-from suite.evaluation.losses import add
 from suite.runs import run
 from suite.training.preprocessors import bind
 

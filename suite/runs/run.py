@@ -99,7 +99,7 @@ class Run:
         hosts.check_shared(self.folder)
         source = hosts.after_first(lambda: task.source(split))
         plan = self._plan(source, batch_size)
-        program, reference = self._program, self._compared(split)
+        program, reference = self._program, self.reference(split)
         values = evaluate_split(
             program.evaluate, *self._weights, task, source, plan, mesh=program.mesh, reference=reference
         )
@@ -112,13 +112,13 @@ class Run:
     def scores(self, split: str = "test") -> Scores:
         """What each record of ``split`` adds to each metric: intervals, and differences from another run."""
         task = self.experiment.task
-        source, reference = task.source(split), self._compared(split)
+        source, reference = task.source(split), self.reference(split)
         return score_records(self._program.evaluate, *self._weights, task, source, self._plan(source), reference)
 
     def examine(self, split: str = "test") -> tuple[Scores, dict[str, Artifact]]:
         """``scores``, and what the task has to show of the split, by title."""
         task = self.experiment.task
-        source, reference = task.source(split), self._compared(split)
+        source, reference = task.source(split), self.reference(split)
         return examine(self._program.evaluate, *self._weights, task, source, self._plan(source), reference)
 
     def check(self) -> "Run":
@@ -158,13 +158,13 @@ class Run:
     def reference_arrays(self) -> Reference:
         """What the task keeps of the records that requests are compared with, each array (n, ...) in their order; None
         where it has none."""
-        return self._compared("predict")
+        return self.reference("predict")
 
     @functools.cached_property
     def _placed_reference(self) -> dict[str, jax.Array] | None:
         return on_devices(self.reference_arrays)
 
-    def _compared(self, split: str) -> Reference:
+    def reference(self, split: str) -> Reference:
         """The arrays of the task's reference records of a split."""
         task = self.experiment.task
         return reference_arrays(self._program.embed, *self._weights, task, task.reference(split), self.buckets)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+import suite.evaluation.metric_pytree  # noqa: F401 (a step returns metric states)
 from suite.contracts.batch import Batch
 from suite.contracts.gradient import Context, GradientRule
 from suite.contracts.metric import MetricState

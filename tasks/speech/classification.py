@@ -12,13 +12,14 @@ from suite.codecs.audio import AudioClasses
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
-from suite.data.preprocessing.audio import AudioFeatures, Perturbation, perturbed, require_audio, without_unusable
+from suite.data.preprocessing.audio import Perturbation, perturbed, require_audio, without_unusable
 from suite.data.preprocessing.labels import Labels
 from suite.data.recordings import decode
 from suite.evaluation.artifacts import Given, Sound
 from suite.evaluation.classification import Classification
 from suite.evaluation.losses import classification_loss, cross_entropy
 from suite.nn.audio.spectral import SpecAugment
+from suite.tasks.speech.features import AudioFeatures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,8 @@ class AudioClassification(Classification):
     def source(self, split: str) -> Source:
         opened = self.data.open(split)
         require_audio(opened, {"audio": self.audio, "label": self.label}, self.data)
-        return without_unusable(opened, self.audio, self.features, self.max_seconds)
+        front_end = self.features.front_end
+        return without_unusable(opened, self.audio, front_end.sample_rate, front_end.hop, self.max_seconds)
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``audio`` float32 Ragged of samples or stored features, and ``label`` int32 (b,)."""

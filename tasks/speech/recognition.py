@@ -17,7 +17,7 @@ from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
 from suite.contracts.metric_meaning import register_metric
 from suite.contracts.task import Task
-from suite.data.preprocessing.audio import AudioFeatures, Perturbation, perturbed, require_audio, without_unusable
+from suite.data.preprocessing.audio import Perturbation, perturbed, require_audio, without_unusable
 from suite.data.preprocessing.transcripts import Characters, Transcriber, with_transcripts
 from suite.data.recordings import decode
 from suite.decoding import Decoder, Greedy, NGrams
@@ -27,6 +27,7 @@ from suite.evaluation.artifacts import Edits, Example, Gallery, Sound
 from suite.evaluation.losses import distillation_loss, masked_mean, tally
 from suite.nn.audio.ctc import ctc_loss
 from suite.nn.audio.spectral import SpecAugment
+from suite.tasks.speech.features import AudioFeatures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,8 @@ class SpeechRecognition(Task):
         opened = self.data.open(split)
         require_audio(opened, {"audio": self.audio, "text": self.text}, self.data)
         spoken = with_transcripts(opened, self.text, self.transcriber, self.max_text)
-        return without_unusable(spoken, self.audio, self.features, self.max_seconds)
+        front_end = self.features.front_end
+        return without_unusable(spoken, self.audio, front_end.sample_rate, front_end.hop, self.max_seconds)
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``audio`` float32 Ragged of samples or stored features, and ``symbols`` int32 Ragged."""

@@ -15,6 +15,7 @@ from suite.data.sources.datasets import SPLITS, Folder, Memory, from_path, read_
 from suite.data.sources.speech import AudioManifest, LJSpeech, SphinxFeatures, SpokenDigits
 from suite.errors import InputError
 from suite.nn.audio.spectral import LogMel
+from suite.tasks.speech.features import AudioFeatures
 
 RATE = 8000
 FRONT_END = LogMel(sample_rate=RATE, window=200, hop=80, fft=256, bins=12)
@@ -82,12 +83,11 @@ def test_unusable_recordings_are_dropped_and_counted(tmp_path):
     good = [write(tmp_path / "a.wav"), write(tmp_path / "b.wav")]
     none, long = write(tmp_path / "none.wav", np.zeros(0)), write(tmp_path / "long.wav", tone(1.5))
     paths = [good[0], str(tmp_path / "bad.wav"), none, str(tmp_path / "gone.wav"), long, good[1]]
-    features = audio.AudioFeatures(front_end=FRONT_END)
-    kept = audio.without_unusable(Memory({"audio": paths}), "audio", features, 1.0)
+    kept = audio.without_unusable(Memory({"audio": paths}), "audio", RATE, FRONT_END.hop, 1.0)
     assert kept[np.arange(2)]["audio"] == [paths[0], paths[5]] and len(kept) == 2
     assert kept.dropped == {"no such recording": 1, "broken recording": 1, "empty recording": 1, "longer than 1 s": 1}
     with pytest.raises(InputError) as error:
-        audio.without_unusable(Memory({"audio": paths[1:2]}), "audio", features, 1.0)
+        audio.without_unusable(Memory({"audio": paths[1:2]}), "audio", RATE, FRONT_END.hop, 1.0)
     assert str(error.value) == (
         "column audio: no recording can be used.\n"
         "  found: 1 dropped: broken recording\n"
@@ -98,7 +98,7 @@ def test_unusable_recordings_are_dropped_and_counted(tmp_path):
 def test_a_longer_recording_than_the_limit_is_refused(tmp_path):
     path = write(tmp_path / "long.wav", tone(1.5))
     with pytest.raises(InputError) as error:
-        audio.AudioFeatures(front_end=FRONT_END).recordings(1.0).encode([path])
+        AudioFeatures(front_end=FRONT_END).recordings(1.0).encode([path])
     assert str(error.value) == (
         f"{path}: this recording lasts 1.5 s, longer than the model takes.\n"
         "  found: limit 1 s\n"
@@ -251,7 +251,7 @@ def test_sphinx_features(tmp_path):
 def test_features_are_scaled_over_the_training_split(tmp_path):
     rng = np.random.default_rng(0)
     rows = [rng.standard_normal(size).astype(np.float32) for size in (800, 1600, 1234)]
-    features = fitted(audio.AudioFeatures(front_end=FRONT_END), tmp_path, rows)
+    features = fitted(AudioFeatures(front_end=FRONT_END), tmp_path, rows)
     assert features.sizes() == {"inputs": 12} and fitted(features, tmp_path, rows) == features
     made = {"audio": features.recordings(30).encode(rows)}
     assert made["audio"].lengths.tolist() == [800, 1600, 1234]
@@ -270,7 +270,7 @@ def test_features_are_scaled_over_the_training_split(tmp_path):
 
 def test_stored_features_skip_the_front_end(tmp_path):
     rows = [np.random.default_rng(i).normal(3, 2, (20 + i, 5)).astype(np.float32) for i in range(4)]
-    features = fitted(audio.AudioFeatures(), tmp_path, rows)
+    features = fitted(AudioFeatures(), tmp_path, rows)
     reader = features.recordings(30)
     assert reader.features == 5 and reader.room == 3000
     made = audio.perturbed(reader.encode(rows), [audio.Noise()], features.rate, np.random.default_rng(0))["audio"]
@@ -286,7 +286,7 @@ def test_speed_changes_length_and_pitch_and_buckets_hold_it():
     assert abs(len(slow) - 8000) <= 2
     peak = np.abs(np.fft.rfft(slow)).argmax() * RATE / len(slow)
     assert abs(peak - 220) < 2
-    features, speed = audio.AudioFeatures(front_end=FRONT_END), audio.Speed(factors=(0.8, 1.25))
+    features, speed = AudioFeatures(front_end=FRONT_END), audio.Speed(factors=(0.8, 1.25))
     rows = [tone(0.1 * i) for i in range(1, 9)]
     plain = features.recordings(30).encode(rows)
     room = audio.perturbed(plain, [speed], RATE, None)["room"]

@@ -17,7 +17,7 @@ import suite
 from suite.contracts.metric import MetricState
 from suite.contracts.model import ModelConfig
 from suite.data.pipeline.padding import pad
-from suite.data.preprocessing.audio import AudioFeatures, Speed
+from suite.data.preprocessing.audio import Speed
 from suite.data.sources.datasets import Folder, Memory
 from suite.data.sources.speech import AudioManifest
 from suite.decoding import Beam, NGrams
@@ -27,6 +27,7 @@ from suite.nn import Linear
 from suite.nn.audio.spectral import LogMel, SpecAugment
 from suite.reporting.drawings import drawn
 from suite.tasks.speech.classification import AudioClassification
+from suite.tasks.speech.features import AudioFeatures
 from suite.tasks.speech.recognition import SpeechRecognition, edits
 from suite.training.preprocessors import prepare
 from tests import pages

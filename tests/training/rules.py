@@ -11,11 +11,12 @@ import optax
 from flax import nnx
 
 from suite.contracts.batch import Batch
-from suite.contracts.gradient import Context, Gradient, GradientRule, Loss, Mean, Round
+from suite.contracts.gradient import Context, Gradient, GradientRule, Loss, Round
 from suite.contracts.metric import MetricState
 from suite.contracts.model import ModelConfig
 from suite.evaluation.losses import masked_mean, tally
 from suite.evaluation.metrics.classification import classification_scores
+from suite.experiment.mean_gradient import Mean
 from suite.experiment.sections import Experiment, Optim, Pipeline, Train
 from suite.nn import Linear
 from suite.training.assemble import assemble

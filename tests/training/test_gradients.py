@@ -12,11 +12,12 @@ import optax
 import pytest
 
 import suite
-from suite.contracts.gradient import Mean, Round
+from suite.contracts.gradient import Round
 from suite.data.pipeline.dispatches import Encoder, dispatches, make_plan
 from suite.errors import InputError, Interrupted
 from suite.experiment import serialization
 from suite.experiment.goal import Choice
+from suite.experiment.mean_gradient import Mean
 from suite.experiment.sections import replace
 from suite.training.assemble import assemble
 from suite.training.checkpoint import Checkpoints, Progress

@@ -34,7 +34,7 @@ def program_of(experiment, steps=20):
         task, source, experiment.train.batch_size, seed=experiment.train.seed, buckets=experiment.pipeline.buckets
     )
     encoder = Encoder(task, source, plan, augment=True)
-    batches = lambda: to_device(dispatches(encoder, 0, steps, experiment.train.steps_per_dispatch))
+    batches = lambda: to_device(dispatches(encoder, 0, steps, experiment.train.steps_per_dispatch), jax.device_put)
     return assemble(experiment, steps), batches
 
 
@@ -372,7 +372,7 @@ def test_the_loop_costs_at_most_five_percent_of_a_step_of_20_ms(tmp_path):
         source = bound.task.source("train")
         plan = make_plan(bound.task, source, 256, seed=0)
         program = assemble(bound, 400)
-        _, batch = next(to_device(dispatches(Encoder(bound.task, source, plan, True), 0, 2)))
+        _, batch = next(to_device(dispatches(Encoder(bound.task, source, plan, True), 0, 2), jax.device_put))
         held.update(program=program, batch=batch, state=program.init())
 
     def ten_bare_steps():

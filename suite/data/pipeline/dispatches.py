@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import grain
-import jax
 import numpy as np
 
 from suite.contracts.batch import Batch, Ragged
@@ -340,9 +339,7 @@ def dispatches(
             close()
 
 
-def to_device(
-    items: Iterator[Dispatch], place: Callable[[Batch], Batch] = jax.device_put
-) -> Iterator[tuple[Dispatch, Batch]]:
+def to_device(items: Iterator[Dispatch], place: Callable[[Batch], Batch]) -> Iterator[tuple[Dispatch, Batch]]:
     """Each dispatch with its batch on the device(s), where ``place`` puts it, one ahead of the one in use.
 
     Placing takes longer the more devices share a batch, so it has a thread of its own: the loop's time doesn't grow.

@@ -1,32 +1,23 @@
-"""Recordings in training: cleaning, augmentation, and the features learnt from the training split.
+"""Recordings in training: which can be used, and random changes to their samples.
 
-How a recording is read is in `suite.data.recordings`. Dims: b recordings, n samples, t frames, f features.
+How a recording is read is in `suite.data.recordings`, and how it becomes features in `suite.tasks.speech.features`.
 """
 
 import functools
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
 
 from suite.contracts.batch import Ragged
 from suite.contracts.data import Data, Source
-from suite.contracts.preprocessor import Preprocessor
 from suite.data.preprocessing.columns import origin, require
-from suite.data.reading import AUDIO, changed
-from suite.data.recordings import Recordings, decode, joined, resample, seconds
+from suite.data.reading import AUDIO
+from suite.data.recordings import decode, joined, resample, seconds
 from suite.data.sources.memory import Subset
 from suite.errors import InputError
-from suite.nn.audio.spectral import LogMel, standardise
-
-CHUNK = 32
-"""Recordings whose features are computed at a time where they are learnt from."""
 
 
 def require_audio(source: Source, fields: Mapping[str, str], data: Data) -> None:
@@ -42,8 +33,10 @@ def require_audio(source: Source, fields: Mapping[str, str], data: Data) -> None
     require(source, fields, origin(data))
 
 
-def without_unusable(source: Source, name: str, features: "AudioFeatures", longest: float) -> Source:
+def without_unusable(source: Source, name: str, rate: int, hop: int, longest: float) -> Source:
     """The records whose recording can be read and lasts at most ``longest`` seconds; others are dropped and counted.
+
+    Of recordings stored as features, a frame lasts ``hop`` samples at ``rate`` samples a second.
 
     Headers alone are read: what is damaged further on is refused when it is decoded.
     """
@@ -54,7 +47,7 @@ def without_unusable(source: Source, name: str, features: "AudioFeatures", longe
         chunk = np.arange(start, min(start + 1024, len(source)))
         for place, value in zip(chunk, source[chunk][name], strict=True):
             try:
-                length = seconds(value, features.front_end.sample_rate, features.front_end.hop)
+                length = seconds(value, rate, hop)
             except InputError as error:
                 if error.where == "package soundfile":
                     raise
@@ -161,99 +154,3 @@ def _recordings(folder: str) -> list[str]:
     if not files:
         raise InputError(folder, "no recording in this folder", fix=f"use a folder with {' '.join(AUDIO)} files")
     return files
-
-
-@dataclass(frozen=True, kw_only=True)
-class AudioFeatures(Preprocessor):
-    """What a model of recordings is given: features of zero mean and unit deviation over the training split.
-
-    They are computed on the device, from samples; recordings that are stored as features are only scaled.
-    """
-
-    suffix: ClassVar[str] = ".json"
-
-    column: str = "audio"
-    """Field of the task that names the column of recordings."""
-
-    kind: Literal["spectral", "samples"] = "spectral"
-    """spectral: features of frames; samples: the waveform itself, each of zero mean and unit deviation, as wav2vec
-    2.0 takes it."""
-    front_end: LogMel = field(default_factory=LogMel)
-    """Sample rate and features."""
-    normalise: Literal["split", "recording"] = "split"
-    """Whether each feature is scaled by its mean and deviation over the training split, or over its own recording."""
-    examples: int = 500
-    """Most recordings to learn from; of more, an evenly spaced selection."""
-
-    @property
-    def rate(self) -> int:
-        """Samples a second."""
-        return self.front_end.sample_rate
-
-    @property
-    def mean(self) -> np.ndarray:
-        """(f,) float32."""
-        return _stored(self.file, changed(self.file))[0]
-
-    @property
-    def std(self) -> np.ndarray:
-        """(f,) float32."""
-        return _stored(self.file, changed(self.file))[1]
-
-    def recordings(self, longest: float) -> Recordings:
-        """How recordings of at most ``longest`` seconds are read."""
-        stored = _stored(self.file, changed(self.file))[2] if self.file else 0
-        return Recordings(rate=self.rate, hop=self.front_end.hop, features=stored, longest=longest)
-
-    def fit(self, source: Source, column: str, path: Path) -> None:
-        """Writes mean and deviation to ``path``, and whether the recordings are stored as features.
-
-        Raises:
-            InputError: a recording that cannot be decoded, or features of different sizes.
-        """
-        import jax
-
-        count = min(len(source), self.examples)
-        values = source[np.arange(count) * len(source) // max(count, 1)][column]
-        rows = [decode(value, self.rate) for value in values]
-        computed = jax.jit(self.front_end)
-        longest = max(map(len, rows))
-        sums, squares, frames = 0.0, 0.0, 0
-        for start in range(0, count, CHUNK):
-            x, mask = joined(rows[start : start + CHUNK]).padded(longest)
-            x = np.concatenate([x, np.zeros((CHUNK - len(x), *x.shape[1:]), x.dtype)])
-            mask = np.concatenate([mask, np.zeros((CHUNK - len(mask), longest), bool)])
-            features, real = computed(x, mask) if x.ndim == 2 else (x, mask)
-            chosen = np.asarray(features, np.float64)[np.asarray(real)]
-            sums, squares, frames = sums + chosen.sum(0), squares + np.square(chosen).sum(0), frames + len(chosen)
-        mean = sums / max(frames, 1)
-        std = np.sqrt(np.maximum(squares / max(frames, 1) - np.square(mean), 1e-8))
-        stored = rows[0].shape[1] if rows and rows[0].ndim == 2 else 0
-        content = {"mean": np.round(mean, 6).tolist(), "std": np.round(std, 6).tolist(), "stored": stored}
-        path.write_text(json.dumps(content))
-
-    def sizes(self) -> dict[str, int]:
-        """``inputs``: features a frame; nothing for samples."""
-        return {} if self.kind == "samples" else {"inputs": len(self.mean)}
-
-    def frames(
-        self, audio: Float[Array, "b n *f"], mask: Bool[Array, "b n"]
-    ) -> tuple[Float[Array, "b t *f"], Bool[Array, "b t"]]:
-        """What the model is given, and which of it is real. Jitted, within loss and predict."""
-        if self.kind == "samples":
-            return standardise(audio, mask), mask
-        features, real = self.front_end(audio, mask) if audio.ndim == 2 else (audio, mask)
-        mean, std = jnp.asarray(self.mean), jnp.asarray(self.std)
-        if self.normalise == "recording":
-            weights = real[..., None].astype(jnp.float32)
-            count = jnp.maximum(weights.sum(1, keepdims=True), 1)
-            mean = (features * weights).sum(1, keepdims=True) / count
-            spread = (jnp.square(features - mean) * weights).sum(1, keepdims=True) / count
-            std = jnp.sqrt(jnp.maximum(spread, 1e-4 * jnp.square(std)))
-        return jnp.where(real[..., None], (features - mean) / std, 0), real
-
-
-@functools.lru_cache(maxsize=32)
-def _stored(file: str, written: int) -> tuple[np.ndarray, np.ndarray, int]:
-    content = json.loads(Path(file).read_text(encoding="utf-8"))
-    return np.array(content["mean"], np.float32), np.array(content["std"], np.float32), content.get("stored", 0)

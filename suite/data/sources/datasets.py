@@ -1,4 +1,4 @@
-"""Where records come from: prepared TFDS sets, two small sets that need no file, and whatever lies at a path."""
+"""Datasets by name: prepared TFDS sets, and two small sets that need no file."""
 
 import functools
 import os

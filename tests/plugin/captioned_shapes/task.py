@@ -11,7 +11,7 @@ from flax import nnx
 
 from captioned_shapes.codecs import PictureOfCaption, PictureVector
 from captioned_shapes.data import CAPTIONS, Shapes, catalogue
-from captioned_shapes.towers import Towers, logits, unit
+from captioned_shapes.towers import logits, unit
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
@@ -20,9 +20,6 @@ from suite.contracts.task import Program, Task
 from suite.data.preprocessing.characters import Characters
 from suite.data.preprocessing.image import PixelStatistics
 from suite.evaluation.losses import binary_cross_entropy, binary_distillation_loss, masked_mean, tally
-from suite.experiment.goal import Goal
-from suite.experiment.sections import Experiment, Optim, Train
-from suite.models import dnn, transformer
 
 register_metric("coverage", "Share of the catalogue that is the best of some caption.", "higher", share=True)
 
@@ -125,20 +122,3 @@ class PictureCaptions(Task):
 
     def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         return jnp.where(batch["mask"], binary_distillation_loss(logits(ours), logits(theirs), temperature), 0)
-
-
-def experiment() -> Experiment:
-    """256 records, some seconds."""
-    return Experiment(
-        name="plugin.picture_captions",
-        task=PictureCaptions(),
-        model=Towers(
-            parts={
-                "image": dnn.Config(hidden=(64,), outputs=16, dropout=0.1),
-                "text": transformer.Config(layers=1, width=32, heads=2, feed_forward=64, outputs=16, dropout=0.1),
-            }
-        ),
-        optim=Optim(learning_rate=5e-3, warmup_steps=10),
-        train=Train(steps=80, batch_size=32, eval_every=20, log_every=10, ema=0.9),
-        goal=Goal(metric="accuracy", at_least=0.6),
-    )

@@ -1,0 +1,284 @@
+"""A task in a package of its own, outside the repository's, through every verb: nothing of the suite knows it.
+
+The package (tests/plugin) has a model of two towers, a reference pass, two inputs a record, a picture as answer, a
+metric that does not split by record and two programs.
+"""
+
+import base64
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import ROOT
+from tests.serving.asking import Serving
+
+PLUGIN = Path(__file__).parent / "plugin"
+ALLOW = ("--allow", "captioned_shapes")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A folder that the package is installed into, as pip would: by setuptools, without the network."""
+    pytest.importorskip("setuptools")
+    folder = tmp_path_factory.mktemp("site")
+    source = shutil.copytree(PLUGIN, folder / "source", ignore=shutil.ignore_patterns("recipe.py"))
+    build = [sys.executable, "-c", "from setuptools import setup; setup()", "-q", "install_lib", "-d", str(folder)]
+    subprocess.run(build, cwd=source, check=True, capture_output=True)
+    shutil.rmtree(source)
+    assert (folder / "captioned_shapes" / "task.py").is_file()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(site):
+    """Runs ``suite`` with the package installed, in a folder; returns what it printed to standard output."""
+
+    def command(*arguments, where, devices=1, code=0):
+        done = subprocess.run(
+            [sys.executable, "-m", "suite", *map(str, arguments)],
+            cwd=where,
+            env=environment(site, devices),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout
+
+    return command
+
+
+def environment(site, devices=1):
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, (site, PLUGIN, ROOT))),
+        "XLA_FLAGS": flags,
+        "JAX_PLATFORMS": "cpu",
+    }
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return PLUGIN / "recipe.py"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, run, recipe):
+    """Holds ``run``, trained on one device, and ``bundle``, exported of it."""
+    folder = tmp_path_factory.mktemp("plugin")
+    printed = run("train", recipe, "--run-dir", "run", where=folder)
+    assert "validation/coverage" in printed
+    run("export", "run", "--to", "bundle", "--platforms", "cpu", *ALLOW, where=folder)
+    return folder
+
+
+def parameters(path, site):
+    """Hash of the parameters that a run serves, and its metrics."""
+    code = f"""
+import hashlib, json, numpy as np, suite
+from suite.tree import paths
+run = suite.open({str(path)!r}, allow=("captioned_shapes",))
+made = hashlib.sha256()
+for name, leaf in sorted(paths(run.variables[0]).items()):
+    made.update(name.encode() + np.asarray(leaf).tobytes())
+print(json.dumps([made.hexdigest(), {{k: np.asarray(v).tolist() for k, v in paths(run.variables[0]).items()}}]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(site), capture_output=True, text=True, cwd=path.parent
+    )
+    assert done.returncode == 0, done.stderr
+    digest, values = json.loads(done.stdout.splitlines()[-1])
+    return digest, {name: np.array(value) for name, value in values.items()}
+
+
+@pytest.mark.parametrize("ways", [("data", 8), ("fsdp", 8), ("pmap", 8)], ids=lambda ways: ways[0])
+def test_eight_devices_train_as_one(folder, run, recipe, site, tmp_path, ways):
+    kind, devices = ways
+    flags = {
+        "data": [],
+        "fsdp": ["--parallel.data", "2", "--parallel.fsdp", "4"],
+        "pmap": ["--parallel.engine", "pmap"],
+    }[kind]
+    short = ["--train.steps", "12", "--train.eval_every", "6"]
+    run("train", recipe, "--run-dir", "several", *short, *flags, where=tmp_path, devices=devices)
+    run("train", recipe, "--run-dir", "one", *short, where=tmp_path)
+    (_, ours), (_, one) = (parameters(tmp_path / name, site) for name in ("several", "one"))
+    assert ours.keys() == one.keys()
+    for name, value in one.items():
+        np.testing.assert_allclose(ours[name], value, rtol=2e-3, atol=2e-4, err_msg=name)
+
+
+def test_a_kill_and_a_resumed_run_is_the_same_to_the_bit(folder, run, recipe, site, tmp_path):
+    command = [sys.executable, "-m", "suite", "train", str(recipe), "--run-dir", "killed", "--checkpoint.every", "5"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment(site), stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while not list(tmp_path.glob("killed/checkpoints/2[05]/checksums.json")) and process.poll() is None:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    run("train", "--resume", "killed", *ALLOW, where=tmp_path)
+    assert parameters(tmp_path / "killed", site)[0] == parameters(folder / "run", site)[0]
+
+
+def test_evaluate_with_intervals(folder, run):
+    printed = run("evaluate", "run", "--split", "test", *ALLOW, where=folder)
+    values = dict(re.findall(r"test/(\w+)\s+([\d.]+)", printed))
+    assert {"accuracy", "loss", "coverage"} <= values.keys()
+    assert 0 < float(values["coverage"]) <= 1
+    code = """
+import suite
+scores = suite.open("run", allow=("captioned_shapes",)).scores("test")
+accuracy, coverage = scores.interval("accuracy"), scores.interval("coverage")
+assert accuracy.low < accuracy.value < accuracy.high, accuracy
+assert coverage.low != coverage.low, "a metric that does not split by record has no interval"
+print(accuracy.value, coverage.value)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment(_site(run)), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    accuracy, coverage = map(float, done.stdout.split()[-2:])
+    assert accuracy == pytest.approx(float(values["accuracy"]), abs=1e-5)
+    assert coverage == pytest.approx(float(values["coverage"]), abs=1e-5)
+
+
+def _site(run):
+    return run.__closure__[0].cell_contents
+
+
+@pytest.fixture(scope="module")
+def asked(folder, site):
+    """A request of two records, as a JSON file with pictures as files beside it."""
+    sys.path.insert(0, str(site))
+    try:
+        from captioned_shapes.data import drawn
+    finally:
+        sys.path.remove(str(site))
+    pictures = []
+    for caption in ("a red square", "a blue cross"):
+        file = io.BytesIO()
+        Image.fromarray(drawn(caption)).save(file, "PNG")
+        pictures.append(file.getvalue())
+    rows = []
+    for number, (picture, caption) in enumerate(zip(pictures, ("a red square", "a green bar"), strict=True)):
+        (folder / f"{number}.png").write_bytes(picture)
+        rows.append({"image": f"{number}.png", "caption": caption})
+    (folder / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return rows, pictures
+
+
+def test_predict_writes_pictures(folder, run, asked):
+    answers = {}
+    for opened in ("run", "bundle"):
+        run("predict", opened, "--input", "asked.jsonl", "--to", f"from-{opened}", *ALLOW, where=folder)
+        lines = (folder / f"from-{opened}" / "answers.jsonl").read_text().splitlines()
+        answers[opened] = [json.loads(line) for line in lines]
+    assert len(answers["run"]) == 2
+    for ours, theirs in zip(answers["run"], answers["bundle"], strict=True):
+        assert ours["match"] == pytest.approx(theirs["match"], abs=1e-5)
+        pictures = [
+            np.asarray(Image.open(next((folder / f"from-{name}").glob(f"*{Path(file).name}"))))
+            for name, file in (("run", _file(ours["best"])), ("bundle", _file(theirs["best"])))
+        ]
+        assert pictures[0].shape == (12, 12, 3) and np.array_equal(*pictures)
+
+
+def _file(value):
+    return value["file"] if isinstance(value, dict) else value
+
+
+def test_the_second_program(folder, run, asked):
+    (folder / "pictures.jsonl").write_text('{"image": "0.png"}\n')
+    ours, theirs = (
+        json.loads(run("predict", name, "--program", "image", "--input", "pictures.jsonl", *ALLOW, where=folder))
+        for name in ("run", "bundle")
+    )
+    assert len(ours["vector"]) == 16
+    np.testing.assert_allclose(ours["vector"], theirs["vector"], atol=1e-5)
+    assert np.linalg.norm(ours["vector"]) == pytest.approx(1, abs=1e-4)
+
+
+def test_tune(run, recipe, tmp_path):
+    short = ["--train.steps", "20", "--train.eval_every", "10", "--goal.budget.trials", "2", "--goal.at_least", "0.999"]
+    printed = run("tune", recipe, "--run-dir", "search", *short, where=tmp_path, code=3)
+    verdict = json.loads((tmp_path / "search" / "verdict.json").read_text())
+    assert len(list((tmp_path / "search" / "trials").iterdir())) == 2, printed
+    assert verdict
+
+
+@pytest.mark.parametrize("way", ["int8", "distil"])
+def test_compress(folder, run, recipe, site, tmp_path, way):
+    shutil.copytree(folder / "run", tmp_path / "run")
+    if way == "int8":
+        flags = ["--quantize", "int8"]
+    else:
+        student = tmp_path / "student.py"
+        student.write_text(
+            "import suite\nfrom recipe import experiment as whole\n\n\ndef experiment():\n"
+            '    return suite.replace(whole(), {"model.parts.image.hidden": (16,), "train.steps": 20})\n'
+        )
+        flags = ["--distill", student]
+    run("compress", "run", *flags, "--run-dir", "small", "--max-drop", "0.5", *ALLOW, where=tmp_path)
+    outcome = json.loads((tmp_path / "small" / "compression.json").read_text())
+    assert outcome["met"] and outcome["metric"] == "accuracy"
+    run("export", "small", "--to", "bundle", "--platforms", "cpu", *ALLOW, where=tmp_path)
+
+
+def test_export_holds_two_programs_and_the_catalogue(folder):
+    about = json.loads((folder / "bundle" / "bundle.json").read_text())
+    assert set(about["programs"]) == {"predict", "image"}
+    assert (folder / "bundle" / "reference.safetensors").is_file()
+    card = (folder / "bundle" / "model_card.md").read_text()
+    assert "caption" in card and "match" in card
+
+
+@pytest.fixture(scope="module")
+def server(folder, site):
+    before = dict(os.environ)
+    os.environ.update(environment(site))
+    try:
+        with Serving(folder / "bundle", "--allow", "captioned_shapes") as serving:
+            yield serving
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def test_serve(server, run, folder, asked):
+    rows, pictures = asked
+    record = {"image": base64.b64encode(pictures[0]).decode(), "caption": rows[0]["caption"]}
+    (answer,) = server.ask("bundle", [record])
+    assert 0 <= answer["match"] <= 1 and answer["best"]["media_type"] == "image/png"
+    assert Image.open(io.BytesIO(base64.b64decode(answer["best"]["data"]))).size == (12, 12)
+    body = json.dumps({"inputs": [{"image": record["image"]}]}).encode()
+    status, _, said = server.request("POST", "/v1/models/bundle:image", body, {"Content-Type": "application/json"})
+    assert status == 200, said
+    assert len(json.loads(said)["answers"][0]["vector"]) == 16
+
+
+def test_report_and_compare(folder, run, recipe):
+    run("report", "run", *ALLOW, where=folder)
+    page = (folder / "run" / "report.html").read_text()
+    assert "coverage" in page and "data:image/png" in page
+    run("train", recipe, "--run-dir", "other", "--train.steps", "20", where=folder)
+    printed = run("compare", "run", "other", "--split", "test", *ALLOW, where=folder)
+    assert "accuracy" in printed and "coverage" in printed
+
+
+def test_plan(run, recipe, tmp_path):
+    printed = run("plan", recipe, "--devices", "v5e-8", where=tmp_path)
+    assert "parameters" in printed
