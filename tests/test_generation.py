@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from suite.decoding.generation import Decoding, align, choose, generate
+from suite.decoding.generation import Decoding, align, choose, generate, row_keys
 from suite.errors import InputError
 from suite.nn import Cache
 
@@ -31,10 +31,16 @@ LOGITS = np.random.default_rng(0).normal(size=(5, 5)).astype(np.float32) * 2
 CHAIN = Chain(LOGITS)
 
 
-def run(tokens, decoding, key=None):
+def keys(seed):
+    """Of 4000 rows."""
+    return row_keys(jnp.arange(4000, dtype=jnp.uint32), seed)
+
+
+def run(tokens, decoding, seeds=None):
     tokens = jnp.asarray(tokens)[:, None]
+    keys = None if seeds is None else row_keys(jnp.asarray(seeds, jnp.uint32))
     made = jax.jit(
-        lambda t: generate(CHAIN, empty(t.shape[0], 1 + decoding.tokens), t, jnp.ones(t.shape, bool), decoding, key)
+        lambda t: generate(CHAIN, empty(t.shape[0], 1 + decoding.tokens), t, jnp.ones(t.shape, bool), decoding, keys)
     )(tokens)
     return np.asarray(made.tokens), np.asarray(made.score)
 
@@ -96,7 +102,7 @@ def test_a_length_penalty_prefers_longer_sequences():
 )
 def test_draws_stay_among_the_likeliest_and_follow_their_odds(fields, allowed):
     odds = jnp.array([0.5, 0.25, 0.15, 0.1])
-    drawn = choose(jnp.broadcast_to(jnp.log(odds), (4000, 4)), Decoding(temperature=1.0, **fields), jax.random.key(0))
+    drawn = choose(jnp.broadcast_to(jnp.log(odds), (4000, 4)), Decoding(temperature=1.0, **fields), keys(0))
     counts = np.bincount(drawn, minlength=4) / 4000
     assert set(np.flatnonzero(counts).tolist()) == allowed
     kept = np.where(np.isin(np.arange(4), list(allowed)), odds, 0)
@@ -105,15 +111,24 @@ def test_draws_stay_among_the_likeliest_and_follow_their_odds(fields, allowed):
 
 def test_temperature_sharpens():
     logits = jnp.broadcast_to(jnp.array([1.0, 0.0]), (4000, 2))
-    share = [float(choose(logits, Decoding(temperature=t), jax.random.key(1)).mean()) for t in (0.2, 1.0, 5.0)]
+    share = [float(choose(logits, Decoding(temperature=t), keys(1)).mean()) for t in (0.2, 1.0, 5.0)]
     assert share[0] < 0.02 < share[1] < share[2] < 0.5
     np.testing.assert_allclose(share[1], 1 / (1 + np.e), atol=0.03)
 
 
-def test_draws_are_a_function_of_the_key():
+def test_a_row_is_drawn_by_its_seed_wherever_it_stands():
     decoding = Decoding(tokens=12, temperature=1.0)
-    one, again, other = (run([0], decoding, jax.random.key(seed))[0] for seed in (1, 1, 2))
-    assert (one == again).all() and (one != other).any()
+    alone, again, other = (run([0], decoding, [seed])[0][0] for seed in (1, 1, 2))
+    assert (alone == again).all() and (alone != other).any()
+    for place in range(8):
+        begins, seeds = np.arange(8) % 5, np.arange(8) + 10
+        begins[place], seeds[place] = 0, 1
+        company = run(begins, decoding, seeds)[0]
+        assert (company[place] == alone).all()
+    same = run([0] * 8, decoding, range(8))[0]
+    assert len({tuple(row) for row in same.tolist()}) == 8, "equal beginnings are continued by their own seeds"
+    task = [row_keys(jnp.zeros(1, jnp.uint32), seed) for seed in (0, 1)]
+    assert (jax.random.key_data(task[0]) != jax.random.key_data(task[1])).any()
 
 
 def test_what_cannot_be_is_refused():

@@ -74,18 +74,20 @@ def test_an_area_and_a_calibration_error_are_those_of_the_whole_and_of_each_samp
 class Clicks:
     """A task's scores, with the bounds of the area."""
 
-    def score(self, outputs, batch):
+    def score(self, outputs, batch, reference=None):
         scores = click_scores(outputs, batch)
         area = scores["auc"]
         return {**scores, "auc_low": RankingBound(area.total, area.count, 0.025, 10)}
 
 
-def test_bounds_of_an_interval_have_no_interval():
+def test_bounds_of_an_interval_are_left_out():
     """Theirs would be that of the area."""
     rng = np.random.default_rng(6)
     batch = {"label": rng.integers(0, 2, 20), "mask": np.arange(20) < 17}
-    made = by_record(Clicks(), {"logits": rng.normal(size=20)}, batch)
-    assert "auc_low" not in made and len(made["auc"]) == 17
+    outputs = {"logits": rng.normal(size=20)}
+    scores = by_record(Clicks(), outputs, batch, np.arange(17))
+    assert "auc_low" not in scores.rows and len(scores.rows["auc"]) == 17
+    assert "auc_low" not in scores.names and scores.interval("auc").known
 
 
 def test_bleu_of_a_sample_is_that_of_its_sentences():

@@ -14,6 +14,9 @@ from tests.legacy.data import WRITERS
 
 NAMES = tuple(WRITERS)
 NEAR = 1e-5
+SAMPLED = ("running",)
+"""Runs whose answers are drawn. Random numbers come by record now, so a run draws other tokens than it did; a bundle,
+which carries its program, draws the same."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,8 @@ def same(ours, theirs, exact):
 @pytest.mark.parametrize("kind", ["run", "bundle"])
 def test_it_answers_as_it_did(found, name, kind):
     expected, exact = stored(name)
-    same(found[name][kind], expected[kind], exact)
+    if kind == "bundle" or name not in SAMPLED:
+        same(found[name][kind], expected[kind], exact)
     assert found[name][kind]["by folder"] == found[name][kind]["answers"]
 
 
@@ -54,6 +58,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(found, name):
     """Parameters and other variables, what was measured on the way and on the test split, and answers."""
     expected, exact = stored(name)
     hashes = () if exact else ("parameters", "rest")  # the norms of all arrays stand for them
+    hashes += ("answers",) if name in SAMPLED else ()
     without = lambda values: {name: value for name, value in values.items() if name not in hashes}
     same(without(found[name]["resumed"]), without(expected["resumed"]), exact)
 

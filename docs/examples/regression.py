@@ -88,7 +88,7 @@ def experiment() -> Experiment:
     return Experiment(
         name="docs.regression",
         task=Regression(data=Table(path="houses.csv")),
-        model=dnn.Config(hidden=(32,), outputs=1),
+        model=dnn.Config(inputs=2, hidden=(32,), outputs=1),
         optim=Optim(learning_rate=1e-2, warmup_steps=20),
         train=Train(epochs=20, batch_size=32, best="-mae"),
     )

@@ -75,29 +75,29 @@ class Bundle:
                 found=", ".join(about.platforms),
                 fix=f"suite export RUN --platforms {here} --to BUNDLE",
             )
-        codecs = {name: _codec(folder, about, each.codec, allow) for name, each in about.programs.items()}
+        codecs = {name: _codec(folder, about, program.codec, allow) for name, program in about.programs.items()}
         files = {
             (name, length): manifest.program(length, name)
-            for name, each in about.programs.items()
-            for length in each.lengths
+            for name, program in about.programs.items()
+            for length in program.lengths
         }
         exported = {key: programs.read(contents[file], f'{where}, file "{file}"', maker) for key, file in files.items()}
         arrays = [safetensors.read(folder / file, data) for file, data in sorted(stored.items(), reverse=True)]
-        for (name, length), each in exported.items():
-            _check_fit(f'{where}, file "{files[name, length]}"', each, arrays, about.programs[name].signature)
+        for (name, length), program in exported.items():
+            _check_fit(f'{where}, file "{files[name, length]}"', program, arrays, about.programs[name].signature)
         # Copies, so that no array keeps the memory of all of the file: a CPU's would lie in it, with may_alias=False
         # too.
-        copies = [{name: np.array(value) for name, value in each.items()} for each in arrays]
+        copies = [{name: np.array(value) for name, value in tensors.items()} for tensors in arrays]
         placed = tuple(jax.block_until_ready(jax.device_put(copies)))
         opened = {
             name: Program(
                 name,
                 codecs[name],
-                each.signature,
-                {length: programs.runner(exported[name, length]) for length in each.lengths},
+                program.signature,
+                {length: programs.runner(exported[name, length]) for length in program.lengths},
                 placed,
             )
-            for name, each in about.programs.items()
+            for name, program in about.programs.items()
         }
         return cls(folder, about, placed[0], opened)
 
@@ -136,9 +136,7 @@ class Bundle:
         """The column that a bare value stands for."""
         return self.codec.primary
 
-    def predict(
-        self, inputs: Sequence[Any] | Columns, *, seed: Seed = 0, program: str = PREDICT
-    ) -> list[dict[str, Any]]:
+    def predict(self, inputs: Sequence[Any] | Columns, seed: Seed = 0, program: str = PREDICT) -> list[dict[str, Any]]:
         """One answer a record.
 
         Args:
@@ -161,8 +159,8 @@ class Bundle:
 
 def platform() -> str:
     """The name that programs know this machine's devices by."""
-    found = jax.default_backend()
-    return "cuda" if found == "gpu" else found
+    backend = jax.default_backend()
+    return "cuda" if backend == "gpu" else backend
 
 
 def rebased(value: Any, place: Callable[[str], str]) -> Any:
@@ -184,16 +182,16 @@ def _codec(folder: Path, about: Manifest, stored: Mapping[str, Any], allow: tupl
         return str(folder / file)
 
     try:
-        made = serialization.from_json(stored, allow, CODECS)
+        member = serialization.from_json(stored, allow, CODECS)
     except InputError as error:
         raise InputError(where, f"its codec {error.problem}", found=error.found, fix=error.fix) from None
     except (AttributeError, RecursionError, TypeError) as error:
         raise InputError(
             where, "its codec is not as suite export writes it.", found=f"{type(error).__name__}: {error}", fix=AGAIN
         ) from None
-    if not isinstance(made, Codec):
-        raise InputError(where, "its codec is none.", found=type(made).__name__, fix=AGAIN)
-    codec: Codec = rebased(made, place)
+    if not isinstance(member, Codec):
+        raise InputError(where, "its codec is none.", found=type(member).__name__, fix=AGAIN)
+    codec: Codec = rebased(member, place)
     return codec
 
 
@@ -207,7 +205,7 @@ def _check_fit(where: str, exported: Any, arrays: Sequence[Mapping[str, np.ndarr
             different.append(manifest.REFERENCE)
         for taken, given in zip(wanted, arrays, strict=False):
             ours, theirs = (
-                {name: (each.shape, str(each.dtype)) for name, each in part.items()} for part in (taken, given)
+                {name: (array.shape, str(array.dtype)) for name, array in part.items()} for part in (taken, given)
             )
             names = ours.keys() | theirs.keys()
             different += sorted(name for name in names if ours.get(name) != theirs.get(name))

@@ -245,10 +245,10 @@ def check(folder: Path, manifest: Manifest) -> tuple[dict[str, bytes], dict[str,
     odd = next((name for name in named if not _PLAIN.fullmatch(name)), None)
     if odd is not None:
         raise InputError(where, f"its {NAME} names a file that no bundle has.", found=repr(odd), fix=AGAIN)
-    found = set(_inside(folder))
+    present = set(_inside(folder))
     files = {program(length, name) for name, about in manifest.programs.items() for length in about.lengths}
     wanted = {*named, WEIGHTS, EXPERIMENT, *files}
-    missing, extra = sorted(wanted - found), sorted(found - {*named, NAME})
+    missing, extra = sorted(wanted - present), sorted(present - {*named, NAME})
     if missing:
         raise InputError(where, "is not complete.", found=f"no {', '.join(missing)}", fix=AGAIN)
     if extra or wanted - set(named):

@@ -59,11 +59,11 @@ class Program:
         Raises:
             InputError: a column is missing, a value cannot be read, or names a file.
         """
-        for each in self.codec.inputs:
-            values = columns.get(each.name, ()) if input_kind(each.kind).file else ()
+        for entry in self.codec.inputs:
+            values = columns.get(entry.name, ()) if input_kind(entry.kind).file else ()
             if any(isinstance(value, str | Path) for value in values):
                 raise InputError(
-                    f'input "{each.name}"',
+                    f'input "{entry.name}"',
                     "must be the content of a file, and not its name.",
                     found="a text",
                     fix="bytes",

@@ -70,20 +70,20 @@ def _unreadable(where: str, maker: str, reason: str) -> InputError:
 
 def _strange(text: str) -> set[str]:
     """Names of operations and custom calls that a program must not contain."""
-    found: set[str] = set()
+    operations: set[str] = set()
 
     def look(operation: Any) -> Any:
         name = operation.name
         if name.split(".")[0] not in DIALECTS or name in OUTSIDE:
-            found.add(name)
+            operations.add(name)
         elif name == "stablehlo.custom_call":
             target = mlir.ir.StringAttr(operation.attributes["call_target_name"]).value
             if target not in CUSTOM_CALLS:
-                found.add(f'custom call "{target}"')
+                operations.add(f'custom call "{target}"')
         return mlir.ir.WalkResult.ADVANCE
 
     _walk(text, look)
-    return found
+    return operations
 
 
 def runner(exported: jax.export.Exported) -> Call:

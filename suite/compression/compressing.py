@@ -112,7 +112,7 @@ def compress(
 
 def _check_same_records(run: Run, experiment: Experiment, split: str) -> None:
     """InputError where what will be made of the run is evaluated on other records, as a student's recipe may say."""
-    tasks = [unbind(each).task for each in (run.experiment, experiment)]
+    tasks = [unbind(recipe).task for recipe in (run.experiment, experiment)]
     if tasks[0] != tasks[1]:
         check_same_records([(str(run.folder), tasks[0]), (experiment.name, tasks[1])], split)
 
@@ -138,12 +138,12 @@ def _judged(
 ) -> Run:
     """The run in ``folder``, with the verdict on it written there."""
     allow = (*allow, *serialization.packages(before.run.experiment), *serialization.packages(experiment))
-    made, begun = open_run(folder, allow), time.perf_counter()
-    after = verdict.measured(made, before.split)
+    compressed, begun = open_run(folder, allow), time.perf_counter()
+    after = verdict.measured(compressed, before.split)
     seconds = time.perf_counter() - begun
     name = method.name(experiment)
-    found = {**verdict.compare(before, after, name, max_drop), **method.besides(before, after, allow)}
-    files.write_text(folder / verdict.FILE, json.dumps(found, indent=1) + "\n")
+    outcome = {**verdict.compare(before, after, name, max_drop), **method.besides(before, after, allow)}
+    files.write_text(folder / verdict.FILE, json.dumps(outcome, indent=1) + "\n")
     metrics = {f"{before.split}/{metric}": value for metric, value in after.scores.values().items()}
-    results.write_result(folder, "compress", made.experiment.name, metrics, seconds, len(after.scores) / seconds)
-    return replace(made, metrics=metrics)
+    results.write_result(folder, "compress", compressed.experiment.name, metrics, seconds, len(after.scores) / seconds)
+    return replace(compressed, metrics=metrics)

@@ -58,7 +58,7 @@ def compare(before: Run, after: Run, split: str) -> dict[str, Any]:
         evaluate = dataclasses.replace(before, experiment=plain)._program.evaluate
         programs["float32"] = dataclasses.replace(one, evaluate=evaluate)
     times = {str(size): latency(programs, size) for size in SIZES}
-    sizes = [stored_bytes(made.params, made.model_state) for made in (one, other)]
+    sizes = [stored_bytes(program.params, program.model_state) for program in (one, other)]
     most = max(SIZES)
     return {
         "size": {"before_bytes": sizes[0], "after_bytes": sizes[1], "ratio": sizes[1] / sizes[0]},
@@ -88,25 +88,25 @@ def served(run: Run, split: str) -> Served:
 
 def latency(programs: Mapping[str, Served], size: int) -> dict[str, float]:
     """Median milliseconds of a call of ``size`` rows. The programs take turns, so that noise hits all of them."""
-    for made in programs.values():
-        made(size)  # compiles
+    for program in programs.values():
+        program(size)  # compiles
     taken: dict[str, list[float]] = {name: [] for name in programs}
     begun = time.perf_counter()
     for turn in range(TURNS):
         if turn >= LEAST and time.perf_counter() - begun > SECONDS:
             break
-        for name, made in programs.items():
-            made(size)
+        for name, program in programs.items():
+            program(size)
             for _ in range(CALLS - 1):
                 start = time.perf_counter()
-                made(size)
+                program(size)
                 taken[name].append(time.perf_counter() - start)
     return {name: 1000 * statistics.median(seconds) for name, seconds in taken.items()}
 
 
-def memory(made: Served, size: int) -> int:
+def memory(program: Served, size: int) -> int:
     """Bytes that a call of ``size`` rows holds at its peak: weights, batch, what is in between and outputs."""
-    compiled = made.evaluate.lower(*made.arguments(size)).compile()
+    compiled = program.evaluate.lower(*program.arguments(size)).compile()
     return planning.memory_of(compiled.memory_analysis())["peak"]
 
 

@@ -100,9 +100,9 @@ def _check_alike(student: Experiment, run: Run) -> None:
     own, known = preprocessors_of(task), preprocessors_of(theirs)
     for name in [*own, *(name for name in known if name not in own)]:
         mine, yours = (_settings(assets.get(name)) for assets in (own, known))
-        wrong = [each for each in dict.fromkeys([*yours, *mine]) if mine.get(each) != yours.get(each)]
+        wrong = [name for name in dict.fromkeys([*yours, *mine]) if mine.get(name) != yours.get(name)]
         if wrong:
-            said = [", ".join(f"{each} {found.get(each)}" for each in wrong) for found in (yours, mine)]
+            said = [", ".join(f"{name} {sizes.get(name)}" for name in wrong) for sizes in (yours, mine)]
             raise InputError(
                 f"field task.{name}",
                 "is not the teacher's, so the two would not read or say the same.",

@@ -58,31 +58,33 @@ class Prune(Method):
         inherit(run, folder)
         if settings.pattern == "structured":
             abstract = run._program.abstract
-            found = structured.find(experiment.model, lora.base(abstract.params), abstract.model_state, settings.units)
-            smaller = structured.narrowed(experiment.model, found, settings.share)
-            teach(replace(experiment, model=smaller), lambda: _without_units(run, found, settings), run, folder)
+            prunable = structured.find(
+                experiment.model, lora.base(abstract.params), abstract.model_state, settings.units
+            )
+            smaller = structured.narrowed(experiment.model, prunable, settings.share)
+            teach(replace(experiment, model=smaller), lambda: _without_units(run, prunable, settings), run, folder)
         else:
             own, plain = experiment.optim.sparsity, Sparsity()
             if own.share and not own.end and own == run.experiment.optim.sparsity:
                 # It says that the run's own zeros are there from the first step on, which is too early for more.
                 own = replace(own, begin=plain.begin, end=plain.end)
             sparsity = replace(own, share=settings.share, pattern=settings.pattern, criterion=_criterion(settings))
-            made = sections.replace(experiment, {"optim.sparsity": sparsity})
-            teach(made, lambda: plain_weights(run), run, folder)
+            sparse = sections.replace(experiment, {"optim.sparsity": sparsity})
+            teach(sparse, lambda: plain_weights(run), run, folder)
 
 
-def _without_units(run: Run, found: Sequence[Layer], settings: Pruning) -> Weights:
+def _without_units(run: Run, prunable: Sequence[Layer], settings: Pruning) -> Weights:
     """The weights of the run without the units that matter least."""
     params, model_state = plain_weights(run)
     if _criterion(settings) == "magnitude":
-        scores = structured.magnitude(found, params)
+        scores = structured.magnitude(prunable, params)
     else:
         whole = replace(run, experiment=sections.replace(run.experiment, {"finetune": Finetune()}))
         task, seed = run.experiment.task, run.experiment.train.seed
         batches = training_batches(task, settings.records, seed, run.buckets)
-        scores = structured.taylor(found, whole._program.graph, params, model_state, task, batches)
-    made = structured.without(run.experiment.model, params, model_state, found, scores, settings.share)
-    return made.params, made.model_state
+        scores = structured.taylor(prunable, whole._program.graph, params, model_state, task, batches)
+    smaller = structured.without(run.experiment.model, params, model_state, prunable, scores, settings.share)
+    return smaller.params, smaller.model_state
 
 
 def inherit(run: Run, folder: Path) -> None:
@@ -121,7 +123,7 @@ def _criterion(settings: Pruning) -> Criterion:
                 fix="--pattern structured",
             )
     known = OF_UNITS if structural else OF_WEIGHTS
-    chosen = [each for each in known if settings.criterion in ("", each)]
+    chosen = [criterion for criterion in known if settings.criterion in ("", criterion)]
     if not chosen:
         raise InputError(
             "flag --criterion",

@@ -56,8 +56,8 @@ class Quantize(Method):
         )
 
     def name(self, experiment: Experiment) -> str:
-        made = experiment.compression
-        return f"{made.quantize} aware" if made.aware else made.quantize
+        settings = experiment.compression
+        return f"{settings.quantize} aware" if settings.aware else settings.quantize
 
     def make(self, run: Run, experiment: Experiment, folder: Path) -> None:
         params, model_state = run.variables
@@ -86,8 +86,8 @@ def _trained(experiment: Experiment, params: Any, model_state: Any, folder: Path
     inside = folder / "aware"
     if not is_written(experiment, inside, folder):
         write(experiment, params, model_state, inside, assets)
-    made = runs.train(experiment, inside, resume=True)
-    return made.variables
+    trained = runs.train(experiment, inside, resume=True)
+    return trained.variables
 
 
 def round_weights(experiment: Experiment, params: Mapping[Any, Any], model_state: Any, run: Run) -> tuple[Any, Any]:

@@ -54,8 +54,10 @@ def find(config: ModelConfig, params: Any, model_state: Any, kinds: Sequence[str
     Raises:
         InputError: the model has no such units.
     """
-    found = layers(config, {name: tuple(leaf.shape) for name, leaf in {**paths(params), **paths(model_state)}.items()})
-    known = list(dict.fromkeys(layer.units.kind for layer in found))
+    prunable = layers(
+        config, {name: tuple(leaf.shape) for name, leaf in {**paths(params), **paths(model_state)}.items()}
+    )
+    known = list(dict.fromkeys(layer.units.kind for layer in prunable))
     if not known:
         family = type(config).__module__
         problem = f"the model of {family} has no units that could be taken out."
@@ -69,7 +71,7 @@ def find(config: ModelConfig, params: Any, model_state: Any, kinds: Sequence[str
                 fix=f"--units {closest(kind, known) or known[0]}",
             )
     chosen = kinds or [kind for kind in known if kind != "heads"] or known
-    return [layer for layer in found if layer.units.kind in chosen]
+    return [layer for layer in prunable if layer.units.kind in chosen]
 
 
 def remaining(layer: Layer, rate: float) -> int:
@@ -80,7 +82,7 @@ def remaining(layer: Layer, rate: float) -> int:
     return min(multiple * round(exact / multiple), layer.count)
 
 
-def magnitude(found: Sequence[Layer], params: Any) -> list[np.ndarray]:
+def magnitude(prunable: Sequence[Layer], params: Any) -> list[np.ndarray]:
     """(units,) importance of each layer's units by their size."""
     flat = paths(params)
 
@@ -92,15 +94,15 @@ def magnitude(found: Sequence[Layer], params: Any) -> list[np.ndarray]:
         ]
         return np.sqrt(sum(squares))
 
-    return [norm(layer.made, layer.count) * norm(layer.used, layer.count) for layer in found]
+    return [norm(layer.made, layer.count) * norm(layer.used, layer.count) for layer in prunable]
 
 
 def taylor(
-    found: Sequence[Layer], graph: Any, params: Any, model_state: Any, task: Task, batches: Iterable[Batch]
+    prunable: Sequence[Layer], graph: Any, params: Any, model_state: Any, task: Task, batches: Iterable[Batch]
 ) -> list[np.ndarray]:
     """(units,) importance of each layer's units by the first order of the loss on ``batches``; see the module."""
     flat = paths(params)
-    used = {path: flat[path] for layer in found for path, _ in layer.used}
+    used = {path: flat[path] for layer in prunable for path, _ in layer.used}
 
     def loss(used: dict[str, Any], batch: Batch) -> jax.Array:
         model = nnx.merge(graph, nest({**flat, **used}), model_state)
@@ -112,9 +114,9 @@ def taylor(
         sums = lambda layer: sum(
             _by_unit(used[path] * grads[path], axis, layer.count).sum(1) for path, axis in layer.used
         )
-        return [jnp.abs(sums(layer)) for layer in found]
+        return [jnp.abs(sums(layer)) for layer in prunable]
 
-    totals = [np.zeros(layer.count) for layer in found]
+    totals = [np.zeros(layer.count) for layer in prunable]
     for batch in batches:
         totals = [
             total + np.asarray(change, np.float64) for total, change in zip(totals, changes(used, batch), strict=True)
@@ -128,20 +130,20 @@ def _by_unit(array: Any, axis: int, count: int) -> Any:
     return library.moveaxis(array, axis, 0).reshape(count, -1)
 
 
-def narrowed(config: ModelConfig, found: Sequence[Layer], rate: float) -> ModelConfig:
+def narrowed(config: ModelConfig, prunable: Sequence[Layer], rate: float) -> ModelConfig:
     """The config of the model without the share ``rate`` of each layer's units.
 
     Raises:
         InputError: so few units are to go that none would.
     """
-    if all(remaining(layer, rate) == layer.count for layer in found):
+    if all(remaining(layer, rate) == layer.count for layer in prunable):
         raise InputError(
             "flag --prune",
             f"{rate:g} takes out no unit.",
-            found=", ".join(sorted({f"{layer.count} {layer.units.kind}" for layer in found})),
+            found=", ".join(sorted({f"{layer.count} {layer.units.kind}" for layer in prunable})),
             fix="--prune 0.5",
         )
-    for layer in found:
+    for layer in prunable:
         config = layer.narrowed(config, remaining(layer, rate))
     return config
 
@@ -150,7 +152,7 @@ def without(
     config: ModelConfig,
     params: Any,
     model_state: Any,
-    found: Sequence[Layer],
+    prunable: Sequence[Layer],
     scores: Sequence[np.ndarray],
     rate: float,
 ) -> Smaller:
@@ -159,39 +161,39 @@ def without(
     Raises:
         InputError: so few units are to go that none would.
     """
-    kept = {
+    remaining_units = {
         layer.name: np.sort(np.argsort(-score, kind="stable")[: remaining(layer, rate)])
-        for layer, score in zip(found, scores, strict=True)
+        for layer, score in zip(prunable, scores, strict=True)
     }
     params_by_path, rest_by_path = dict(paths(params)), dict(paths(model_state))
-    for layer in found:
+    for layer in prunable:
         for path, axis in (*layer.made, *layer.used):
             arrays = params_by_path if path in params_by_path else rest_by_path
-            arrays[path] = _slice(arrays[path], axis, kept[layer.name], layer.count)
-    made = Smaller(narrowed(config, found, rate), nest(params_by_path), nest(rest_by_path), kept)
-    _check_whole(made)
-    return made
+            arrays[path] = _slice(arrays[path], axis, remaining_units[layer.name], layer.count)
+    smaller = Smaller(narrowed(config, prunable, rate), nest(params_by_path), nest(rest_by_path), remaining_units)
+    _check_whole(smaller)
+    return smaller
 
 
-def _slice(array: Any, axis: int, kept: np.ndarray, count: int) -> Any:
+def _slice(array: Any, axis: int, remaining_units: np.ndarray, count: int) -> Any:
     """The entries of the kept units along ``axis``."""
-    each = array.shape[axis] // count
-    entries = (kept[:, None] * each + np.arange(each)).reshape(-1)
+    size = array.shape[axis] // count
+    entries = (remaining_units[:, None] * size + np.arange(size)).reshape(-1)
     return jnp.take(jnp.asarray(array), entries, axis)
 
 
-def _check_whole(made: Smaller) -> None:
+def _check_whole(smaller: Smaller) -> None:
     """ValueError where the arrays are not those that the config builds: the family's table lacks one."""
-    _, params, model_state = nnx.split(nnx.eval_shape(lambda: made.config.build(rngs=nnx.Rngs(0))), nnx.Param, ...)
+    _, params, model_state = nnx.split(nnx.eval_shape(lambda: smaller.config.build(rngs=nnx.Rngs(0))), nnx.Param, ...)
     wanted = _shapes(nnx.to_pure_dict(params), nnx.to_pure_dict(model_state))
-    ours = _shapes(made.params, made.model_state)
+    ours = _shapes(smaller.params, smaller.model_state)
     wrong = [
         f"{name} {ours.get(name)}, not {wanted.get(name)}"
         for name in sorted(ours.keys() | wanted.keys())
         if ours.get(name) != wanted.get(name)
     ]
     if wrong:
-        raise ValueError(f"the PRUNING table of {type(made.config).__module__} leaves {'; '.join(wrong[:5])}")
+        raise ValueError(f"the PRUNING table of {type(smaller.config).__module__} leaves {'; '.join(wrong[:5])}")
 
 
 def _shapes(params: Mapping[Any, Any], model_state: Mapping[Any, Any]) -> dict[str, tuple[int, ...]]:

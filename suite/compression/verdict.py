@@ -41,7 +41,7 @@ def ruler(experiment: Experiment, scores: Scores) -> tuple[str, bool]:
         InputError: records have no part in it, so two runs cannot be compared by it.
     """
     goal, best = experiment.goal, experiment.train.best
-    metric = goal.metric if goal else best.removeprefix("-") or next(iter(scores.names))
+    metric = goal.metric if goal else best.removeprefix("-") or next(iter(scores.names), "")
     if metric not in scores.names:
         raise InputError(
             f"field {'goal.metric' if goal else 'train.best'}",
@@ -89,8 +89,8 @@ def margin(before: Measured, after: Measured, alone: Measured) -> dict[str, Any]
     return {**_interval(alone.scores.interval(metric)), "margin": _interval(better.scores.minus(worse.scores, metric))}
 
 
-def _interval(found: Interval) -> dict[str, float]:
-    return {"value": found.value, "low": found.low, "high": found.high}
+def _interval(interval: Interval) -> dict[str, float]:
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
 def read(folder: str | Path) -> dict[str, Any]:
@@ -108,8 +108,8 @@ def read(folder: str | Path) -> dict[str, Any]:
             found="a run" if there else "no run",
             fix="the folder that suite compress printed last",
         )
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    outcome: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return outcome
 
 
 def sentence(verdict: Mapping[str, Any]) -> str:
@@ -161,8 +161,8 @@ def render(verdict: Mapping[str, Any]) -> str:
     return "\n".join([f"{verdict['method']} of {verdict['of']}", *lines, sentence(verdict)])
 
 
-def _spread(found: Mapping[str, float]) -> str:
-    return str(Interval(**found))
+def _spread(interval: Mapping[str, float]) -> str:
+    return str(Interval(**interval))
 
 
 def _mebibytes(size: float) -> str:

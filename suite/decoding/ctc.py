@@ -41,10 +41,10 @@ class Greedy(Decoder):
         self, log_probs: np.ndarray, lengths: np.ndarray, units: Sequence[str], words: Vocabulary | None = None
     ) -> list[list[int]]:
         best = log_probs.argmax(-1)
-        kept = best != 0
-        kept[:, 1:] &= best[:, 1:] != best[:, :-1]
-        kept &= np.arange(best.shape[1]) < np.asarray(lengths)[:, None]
-        return [row[keep].tolist() for row, keep in zip(best, kept, strict=True)]
+        spoken = best != 0
+        spoken[:, 1:] &= best[:, 1:] != best[:, :-1]
+        spoken &= np.arange(best.shape[1]) < np.asarray(lengths)[:, None]
+        return [row[keep].tolist() for row, keep in zip(best, spoken, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,20 +81,27 @@ class Beam(Decoder):
         """The transcripts left at the end of one row (t, v), best first, each with its score."""
         beam = {rules.root: (0.0, _NEVER)}  # prefix -> log p of alignments that end in a blank, and in its last symbol
         for frame in log_probs.tolist():
-            found: dict[Prefix, tuple[float, float]] = {}
+            longer_prefixes: dict[Prefix, tuple[float, float]] = {}
             tried = [(symbol, score) for symbol, score in enumerate(frame) if symbol and score > self.cutoff]
             for prefix, (in_blank, in_symbol) in beam.items():
                 total = _add(in_blank, in_symbol)
-                _put(found, prefix, total + frame[0], in_symbol + frame[prefix.symbol] if prefix.symbol else _NEVER)
+                _put(
+                    longer_prefixes,
+                    prefix,
+                    total + frame[0],
+                    in_symbol + frame[prefix.symbol] if prefix.symbol else _NEVER,
+                )
                 for symbol, score in tried:
                     before = in_blank if symbol == prefix.symbol else total  # a blank parts two equal symbols
                     longer = rules.extend(prefix, symbol) if before > _NEVER else None
                     if longer is not None:
-                        _put(found, longer, _NEVER, before + score)
-            if len(found) > self.width:
-                ranked = sorted(found, key=lambda prefix: _add(*found[prefix]) + prefix.bonus, reverse=True)
-                found = {prefix: found[prefix] for prefix in ranked[: self.width]}
-            beam = found
+                        _put(longer_prefixes, longer, _NEVER, before + score)
+            if len(longer_prefixes) > self.width:
+                ranked = sorted(
+                    longer_prefixes, key=lambda prefix: _add(*longer_prefixes[prefix]) + prefix.bonus, reverse=True
+                )
+                longer_prefixes = {prefix: longer_prefixes[prefix] for prefix in ranked[: self.width]}
+            beam = longer_prefixes
         ends = [(prefix, _add(*scores) + rules.end(prefix)) for prefix, scores in beam.items()]
         ends.sort(key=lambda end: end[1], reverse=True)
         return [(prefix.symbols(), score) for prefix, score in ends]
@@ -107,9 +114,9 @@ def _add(a: float, b: float) -> float:
     return a if b == _NEVER else a + math.log1p(math.exp(b - a))
 
 
-def _put(found: "dict[Prefix, tuple[float, float]]", prefix: "Prefix", in_blank: float, in_symbol: float) -> None:
-    blank, symbol = found.get(prefix, (_NEVER, _NEVER))
-    found[prefix] = (_add(blank, in_blank), _add(symbol, in_symbol))
+def _put(prefixes: "dict[Prefix, tuple[float, float]]", prefix: "Prefix", in_blank: float, in_symbol: float) -> None:
+    blank, symbol = prefixes.get(prefix, (_NEVER, _NEVER))
+    prefixes[prefix] = (_add(blank, in_blank), _add(symbol, in_symbol))
 
 
 @dataclass(eq=False)
@@ -134,11 +141,11 @@ class Prefix:
 
     def symbols(self) -> list[int]:
         """All symbols, first to last."""
-        made, here = [], self
+        symbols, here = [], self
         while here.parent is not None:
-            made.append(here.symbol)
+            symbols.append(here.symbol)
             here = here.parent
-        return made[::-1]
+        return symbols[::-1]
 
 
 class Rules:

@@ -126,10 +126,10 @@ def generate(
         keys = None if keys is None else jnp.repeat(keys, 2, 0)
     logits, cache = model.step(*align(tokens, mask), cache)
     if decoding.beams > 1:
-        made = _search(model, cache, logits, decoding)
+        continuation = _search(model, cache, logits, decoding)
     else:
-        made = _one_by_one(model, cache, logits, decoding, keys if decoding.temperature else None)
-    return jax.tree.map(lambda a: a[:rows], made)
+        continuation = _one_by_one(model, cache, logits, decoding, keys if decoding.temperature else None)
+    return jax.tree.map(lambda a: a[:rows], continuation)
 
 
 def _is_narrow(cache: Cache) -> bool:
@@ -148,27 +148,27 @@ def _one_by_one(
     model: Continuable, cache: Cache, logits: Array, decoding: Decoding, keys: Array | None
 ) -> Continuation:
     rows = logits.shape[0]
-    made = Continuation(jnp.full((rows, decoding.tokens), decoding.pad, jnp.int32), jnp.zeros((rows,)))
+    continuation = Continuation(jnp.full((rows, decoding.tokens), decoding.pad, jnp.int32), jnp.zeros((rows,)))
 
-    def put(i: Array, made: Continuation, over: Array, logits: Array) -> tuple[Continuation, Array, Array]:
+    def put(i: Array, continuation: Continuation, over: Array, logits: Array) -> tuple[Continuation, Array, Array]:
         """Choose token ``i`` of each row: what is made so far, which rows are over, the tokens."""
         now = None if keys is None else jax.vmap(jax.random.fold_in, (0, None))(keys, i)
         chosen = choose(_without(logits, decoding), decoding, now)
         gain = jnp.take_along_axis(jax.nn.log_softmax(logits), chosen[:, None], 1)[:, 0]
         chosen = jnp.where(over, decoding.pad, chosen)
-        score = made.score + jnp.where(over, 0, gain)
-        return Continuation(made.tokens.at[:, i].set(chosen), score), over | (chosen == decoding.end), chosen
+        score = continuation.score + jnp.where(over, 0, gain)
+        return Continuation(continuation.tokens.at[:, i].set(chosen), score), over | (chosen == decoding.end), chosen
 
     def go_on(state: tuple) -> Array:
         i, _, over, _, _ = state
         return (i < decoding.tokens) & ~over.all()
 
     def body(state: tuple) -> tuple:
-        i, made, over, last, cache = state
+        i, continuation, over, last, cache = state
         logits, cache = model.step(last[:, None], jnp.ones((rows, 1), bool), cache)
-        return i + 1, *put(i, made, over, logits), cache
+        return i + 1, *put(i, continuation, over, logits), cache
 
-    start = (jnp.int32(1), *put(jnp.int32(0), made, jnp.zeros((rows,), bool), logits), cache)
+    start = (jnp.int32(1), *put(jnp.int32(0), continuation, jnp.zeros((rows,), bool), logits), cache)
     return lax.while_loop(go_on, body, start)[1]
 
 
@@ -258,12 +258,12 @@ def _advance(beams: _Beams, logits: Float[Array, "b k v"], decoding: Decoding) -
     score, place = lax.top_k(total, 2 * k)
     parent, token = place // size, (place % size).astype(jnp.int32)
     longer = jnp.take_along_axis(beams.running, parent[:, :, None], 1).at[:, :, beams.made].set(token)
-    made = beams.made + 1
-    ends = (token == decoding.end) | (made == decoding.tokens)
-    running_score, kept = lax.top_k(jnp.where(ends, score + _NEVER, score), k)
+    length = beams.made + 1
+    ends = (token == decoding.end) | (length == decoding.tokens)
+    running_score, survivors = lax.top_k(jnp.where(ends, score + _NEVER, score), k)
     # Only what ends among the best k counts; the rest is there to keep the beam full.
     counts = ends & (jnp.arange(2 * k) < k) & beams.open[:, None]
-    power = made.astype(jnp.float32) ** decoding.length_penalty
+    power = length.astype(jnp.float32) ** decoding.length_penalty
     ended = jnp.where(counts, score / power, score / power + _NEVER)
     finished_score, best = lax.top_k(jnp.concatenate([beams.finished_score, ended], 1), k)
     full = jnp.take_along_axis(jnp.concatenate([beams.full, counts], 1), best, 1)
@@ -272,15 +272,15 @@ def _advance(beams: _Beams, logits: Float[Array, "b k v"], decoding: Decoding) -
     open_ = beams.open & (running_score[:, :1] / power > worst).any(1)
     return replace(
         beams,
-        made=made,
-        running=jnp.take_along_axis(longer, kept[:, :, None], 1),
+        made=length,
+        running=jnp.take_along_axis(longer, survivors[:, :, None], 1),
         running_score=running_score,
         finished=finished,
         finished_score=finished_score,
         full=full,
         open=open_,
         more=open_.any() & ~ends.all(),
-        parent=jnp.take_along_axis(parent, kept, 1),
+        parent=jnp.take_along_axis(parent, survivors, 1),
     )
 
 

@@ -51,9 +51,9 @@ class Vocabulary:
         context = context[max(len(context) - self.order + 1, 0) :]
         total = 0.0
         while True:
-            found = self.scores.get((*context, word))
-            if found is not None:
-                return _LN10 * (total + found[0])
+            scored = self.scores.get((*context, word))
+            if scored is not None:
+                return _LN10 * (total + scored[0])
             if not context:
                 return _LN10 * (total + NEVER)
             total += self.scores.get(context, (0.0, 0.0))[1]
@@ -87,7 +87,7 @@ def read_arpa(text: str, where: str, fold: bool = False) -> Vocabulary:
         raise InputError(where, "this is no ARPA file: it has no line \\data\\", fix="name a file in ARPA format")
     counts: dict[int, int] = {}
     scores: Scores = {}
-    found: Counter[int] = Counter()
+    seen_counts: Counter[int] = Counter()
     order = 0
     for number, line in lines:
         line = line.strip()
@@ -102,13 +102,13 @@ def read_arpa(text: str, where: str, fold: bool = False) -> Vocabulary:
         elif line and order:
             words, score = _entry(line, order, f"{where}, line {number}")
             scores[words] = score
-            found[order] += 1
-    wrong = next((n for n, count in counts.items() if found[n] != count), 0)
+            seen_counts[order] += 1
+    wrong = next((n for n, count in counts.items() if seen_counts[n] != count), 0)
     if wrong or not counts:
         raise InputError(
             where,
             f"its header counts {counts.get(wrong, 0)} {wrong}-grams",
-            found=str(found[wrong]),
+            found=str(seen_counts[wrong]),
             fix="the file is cut off or damaged: take it anew",
         )
     return Vocabulary(scores, fold)
@@ -148,17 +148,17 @@ def count_ngrams(sentences: Iterable[Sequence[str]], order: int, unknown: float 
         for word, count in seen.items():
             scores[(*context, word)] = (math.log10((count + kinds * below[word]) / (n + kinds)), 0.0)
         left = 1 - sum(below.values())
-        kept = 1 - sum(10 ** scores[(*context, word)][0] for word in seen)
-        weight = math.log10(max(kept, 1e-12) / max(left, 1e-12))
+        unseen_mass = 1 - sum(10 ** scores[(*context, word)][0] for word in seen)
+        weight = math.log10(max(unseen_mass, 1e-12) / max(left, 1e-12))
         scores[context] = (scores[context][0] if context in scores else NEVER, weight)
     return Vocabulary(scores)
 
 
 def _backed_off(scores: Scores, context: tuple[str, ...], word: str) -> float:
     """Log10 score from a table that is still growing."""
-    found = scores.get((*context, word))
-    if found is not None or not context:
-        return found[0] if found is not None else NEVER
+    scored = scores.get((*context, word))
+    if scored is not None or not context:
+        return scored[0] if scored is not None else NEVER
     return scores.get(context, (0.0, 0.0))[1] + _backed_off(scores, context[1:], word)
 
 
@@ -215,8 +215,8 @@ class NGrams(Preprocessor):
 
 
 def _read(name: str) -> str:
-    archive, found, member = name.partition(".tar.gz:")
-    if not found:
+    archive, archived, member = name.partition(".tar.gz:")
+    if not archived:
         return read_text(existing(name))
     with tarfile.open(existing(archive + ".tar.gz")) as file:
         try:

@@ -260,13 +260,13 @@ def class_artifacts(
         said, is_ = (f"{names[k]} ({100 * shares[i, k]:.0f} %)" for k in (answered[i], labels[i]))
         return Example(given(i), wanted=is_, answered=said, loss=float(surest[i]))
 
-    made: dict[str, Artifact] = {"Which classes are taken for which": Confusion.of(names, labels, answered)}
+    artifacts: dict[str, Artifact] = {"Which classes are taken for which": Confusion.of(names, labels, answered)}
     if len(names) <= MOST_CURVES:
-        kept = [1] if len(names) == 2 else list(range(len(names)))
-        truth = np.asarray(labels)[:, None] == np.array(kept)
-        of = tuple(names[k] for k in kept)
-        made["Precision and recall"] = PrecisionRecall(of, shares[:, kept].astype(np.float32), truth)
-    made["Can its probabilities be trusted?"] = Calibration.of("being right", surest, right, bins=15)
+        positives = [1] if len(names) == 2 else list(range(len(names)))
+        truth = np.asarray(labels)[:, None] == np.array(positives)
+        of = tuple(names[k] for k in positives)
+        artifacts["Precision and recall"] = PrecisionRecall(of, shares[:, positives].astype(np.float32), truth)
+    artifacts["Can its probabilities be trusted?"] = Calibration.of("being right", surest, right, bins=15)
     about = "Wrong answers of the highest probability; behind each name, the probability that it was given."
-    made["The surest mistakes"] = Gallery.worst(about, np.where(right, np.nan, surest), show)
-    return made
+    artifacts["The surest mistakes"] = Gallery.worst(about, np.where(right, np.nan, surest), show)
+    return artifacts

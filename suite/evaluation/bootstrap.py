@@ -34,10 +34,13 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def known(self) -> bool:
+        """Whether there are bounds: a metric that does not split by record has none."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
     def __str__(self) -> str:
-        if not (math.isfinite(self.low) and math.isfinite(self.high)):
-            return f"{self.value:.4g}"
-        return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
+        return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})" if self.known else f"{self.value:.4g}"
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Difference(Interval):
         drawn = drawn[np.isfinite(drawn)]
         beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())
         # Of so many draws none is on the other side, which is no proof that none ever would be.
-        p = float(min(1.0, 2 * (beyond + 1) / (len(drawn) + 1)))
+        p = float(min(1.0, 2 * (beyond + 1) / (len(drawn) + 1))) if len(drawn) else float("nan")
         bounds = _bounds(value, draws)
         return cls(value, bounds.low, bounds.high, p)
 
@@ -65,14 +68,15 @@ class Difference(Interval):
 def holm(p: Sequence[float]) -> list[float]:
     """p-values of several comparisons, corrected for their number (Holm, 1979, Scandinavian Journal of Statistics 6).
 
-    Where each below 0.05 is called significant, one or more of them are so by chance in 5 % of all cases at the most.
+    A comparison without a p-value (nan) keeps none. Where each below 0.05 is called significant, one or more of them
+    are so by chance in 5 % of all cases at the most.
     """
-    order = sorted(range(len(p)), key=lambda place: p[place])
-    made, largest = [0.0] * len(p), 0.0
+    order = sorted((place for place in range(len(p)) if not math.isnan(p[place])), key=lambda place: p[place])
+    corrected, largest = [float("nan")] * len(p), 0.0
     for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, p[place] * (len(p) - rank)))
-        made[place] = largest
-    return made
+        largest = max(largest, min(1.0, p[place] * (len(order) - rank)))
+        corrected[place] = largest
+    return corrected
 
 
 @dataclass(frozen=True)
@@ -188,36 +192,29 @@ def check_same_records(runs: Sequence[tuple[str, Task]], split: str) -> None:
 
 def _fingerprint(source: Source) -> bytes:
     """A hash of the content of all records, in order."""
-    made = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     for start in range(0, len(source), CHUNK):
         columns: dict[str, Any] = source[np.arange(start, min(start + CHUNK, len(source)))]
         for row in content_hashes([columns[name] for name in sorted(columns)]):
-            made.update(row)
-    return made.digest()
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Metric states of a batch.
-
-    Attributes:
-        rows: metric -> state of each record.
-        whole: metric -> state of the batch, of metrics that do not split by record.
-        records: the place in the source of each record.
-    """
-
-    rows: Mapping[str, Sequence[MetricState]]
-    whole: Mapping[str, MetricState]
-    records: np.ndarray
+            digest.update(row)
+    return digest.digest()
 
 
 def by_record(
-    task: Task, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
-) -> tuple[dict[str, list[MetricState]], dict[str, MetricState]]:
-    """Each unmasked row's own states, by metric: what ``task.score`` says of a batch of that row alone; and the batch's
-    states of metrics that do not split by record.
+    task: Task,
+    outputs: Mapping[str, np.ndarray],
+    batch: Batch,
+    records: np.ndarray,
+    reference: Mapping[str, np.ndarray] | None = None,
+) -> Scores:
+    """Scores of a batch: each unmasked row's own states, as ``task.score`` gives them of a batch of that row alone, and
+    the batch's states of metrics that do not split by record.
 
     Bounds of an interval are left out: they come of draws already.
+
+    Args:
+        task, outputs, batch, reference: see `Task.score`.
+        records: the place in the source of each unmasked row.
     """
     rows: dict[str, list[MetricState]] = {}
     split = True
@@ -229,10 +226,11 @@ def by_record(
             elif not state.bounds:
                 split = False
     states = {} if split else task.score(outputs, batch, reference)
-    return rows, {name: state for name, state in states.items() if not state.by_record and not state.bounds}
+    whole = {name: state for name, state in states.items() if not state.by_record and not state.bounds}
+    return Scores(rows, records, whole)
 
 
-def joined(parts: Sequence[Scored]) -> Scores:
+def joined(parts: Sequence[Scores]) -> Scores:
     """Scores of batches."""
     rows: dict[str, list[MetricState]] = {}
     whole: dict[str, MetricState] = {}

@@ -14,7 +14,7 @@ from suite.contracts.data import Source
 from suite.contracts.metric import MetricState, add
 from suite.contracts.task import Task
 from suite.data.pipeline.dispatches import Dispatch, Encoder, Plan, dispatches
-from suite.evaluation.bootstrap import Scored, Scores, by_record, joined
+from suite.evaluation.bootstrap import Scores, by_record, joined
 from suite.evaluation.reference import Reference, on_devices
 from suite.parallel import hosts, sharding
 from suite.parallel.batch_shards import Part, own_part, own_rows, place
@@ -65,7 +65,7 @@ def outputs(
         sharding.check_divisible(plan.batch_size, 1, mesh, "train.eval_batch_size")
     where = sharding.batch_sharding(mesh) if several else None
     # What a process fetches is what it holds, so outputs of several processes are split as their batch is.
-    split = (lambda made: made) if part is None else jax.jit(lambda made: made, out_shardings=where)
+    split = (lambda rows: rows) if part is None else jax.jit(lambda made: made, out_shardings=where)
     encoder = Encoder(task, source, plan, augment=False, rows=None if part is None else part.rows)
     compared = on_devices(reference, mesh)
     waiting: tuple[Dispatch, Any] | None = None
@@ -119,7 +119,7 @@ def examine(
     predict: Predict, params: Any, model_state: Any, task: Task, source: Source, plan: Plan, reference: Reference = None
 ) -> tuple[Scores, dict[str, Artifact]]:
     """The same, and the task's artifacts of the split; in one process."""
-    parts: list[Scored] = []
+    parts: list[Scores] = []
     artifacts: dict[str, Artifact] = {}
     for item, rows in outputs(predict, params, model_state, task, source, plan, reference=reference):
         parts.append(_scored(task, item, rows, reference))
@@ -131,8 +131,8 @@ def examine(
     return joined(parts), artifacts
 
 
-def _scored(task: Task, item: Dispatch, rows: dict[str, np.ndarray], reference: Reference) -> Scored:
+def _scored(task: Task, item: Dispatch, rows: dict[str, np.ndarray], reference: Reference) -> Scores:
     """Metric states of a batch: of each record, and of the whole for metrics that do not split by record."""
     batch = {name: value[0] for name, value in item.batch.items()}
     indices = item.indices.reshape(-1)
-    return Scored(*by_record(task, rows, batch, reference), indices[indices >= 0])
+    return by_record(task, rows, batch, indices[indices >= 0], reference)

@@ -69,21 +69,26 @@ def export(
         InputError: ``to`` is there already, or the run has no data to check the bundle with.
         RunError: the bundle does not answer as the run does; nothing is left of it.
     """
-    made = source if isinstance(source, Run) else run.open(source, allow)
+    trained_run = source if isinstance(source, Run) else run.open(source, allow)
     if HUGGINGFACE in (str(to), format):
-        return verbs.convert(made.folder, made.folder / HUGGINGFACE if str(to) == HUGGINGFACE else to, allow=allow)
+        return verbs.convert(
+            trained_run.folder, trained_run.folder / HUGGINGFACE if str(to) == HUGGINGFACE else to, allow=allow
+        )
     if format != "bundle":
         raise InputError(f'--format "{format}"', "is none.", found=f"bundle, {HUGGINGFACE}")
-    name = named(made.experiment, name)
+    name = named(trained_run.experiment, name)
     check_platforms(platforms)
     with new_folder(Path(to)) as folder:
-        split, asked = held_back(made)
-        check_programs(made, asked)
+        split, asked = held_back(trained_run)
+        check_programs(trained_run, asked)
         checked = f"{len(next(iter(asked.values())))} records of the {split} split"
         _write(
-            made, folder, asked, {"name": name, "checked": checked, "licence": licence, "platforms": tuple(platforms)}
+            trained_run,
+            folder,
+            asked,
+            {"name": name, "checked": checked, "licence": licence, "platforms": tuple(platforms)},
         )
-        _verify(made, Bundle.open(folder, allow), asked)
+        _verify(trained_run, Bundle.open(folder, allow), asked)
     return Bundle.open(to, allow)
 
 
@@ -101,7 +106,7 @@ def named(experiment: Experiment, name: str = "") -> str:
 
 def check_platforms(platforms: Sequence[str]) -> None:
     """Raises InputError: unknown ones, or this machine's is not among them."""
-    unknown = [each for each in platforms if each not in tracing.PLATFORMS]
+    unknown = [platform for platform in platforms if platform not in tracing.PLATFORMS]
     if unknown:
         raise InputError(
             "flag --platforms",
@@ -142,51 +147,51 @@ def new_folder(target: Path, replacing: bool = False) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _held_out(made: Run) -> dict[str, Source]:
+def _held_out(trained_run: Run) -> dict[str, Source]:
     """The splits that the run was not trained on, as far as they can be read; first the one that decided nothing.
 
     Raises:
         InputError: none of them can.
     """
-    found, reasons = {}, []
+    sources, reasons = {}, []
     for split in ("test", "validation"):
         try:
-            found[split] = made.experiment.task.source(split)
+            sources[split] = trained_run.experiment.task.source(split)
         except InputError as error:
             reasons.append(f"{error.where}: {error.problem}")
-    if not found:
+    if not sources:
         raise InputError(
             "held-back records",
             "are what a bundle is checked with, and cannot be read.",
             found=" ".join(dict.fromkeys(reasons)),
             fix="put the run's data back where they were",
         )
-    return found
+    return sources
 
 
-def held_back(made: Run) -> tuple[str, dict[str, Any]]:
+def held_back(trained_run: Run) -> tuple[str, dict[str, Any]]:
     """A split that the run was not trained on, and what requests have of its records, at most RECORDS of them."""
-    split, source = next(iter(_held_out(made).items()))
+    split, source = next(iter(_held_out(trained_run).items()))
     count = min(RECORDS, len(source))
     columns = source[np.arange(count) * len(source) // count]
-    names = dict.fromkeys(each.name for program in made.programs.values() for each in program.codec.inputs)
+    names = dict.fromkeys(entry.name for program in trained_run.programs.values() for entry in program.codec.inputs)
     return split, {name: columns[name] for name in names if name in columns}
 
 
-def check_programs(made: Run, asked: Mapping[str, Any]) -> None:
+def check_programs(trained_run: Run, asked: Mapping[str, Any]) -> None:
     """Raises InputError: a program has a name that none may have, there is no default one, or the held-back records
     lack a column that a program must be given, so that it cannot be checked."""
-    where = f"programs of {type(made.experiment.task).__name__}"
-    names = ", ".join(made.programs)
-    if manifest.PREDICT not in made.programs:
+    where = f"programs of {type(trained_run.experiment.task).__name__}"
+    names = ", ".join(trained_run.programs)
+    if manifest.PREDICT not in trained_run.programs:
         raise InputError(where, "must have the one that answers where none is named.", found=names, fix="predict")
-    for name, program in made.programs.items():
+    for name, program in trained_run.programs.items():
         try:
             manifest.check_program_name(name)
         except ValueError:
             problem = "must be named by letters, digits and underscores, at most 64, a letter first."
             raise InputError(where, problem, found=repr(name), fix=re.sub(r"\W+", "_", name)) from None
-        missing = [each.name for each in program.codec.inputs if each.required and each.name not in asked]
+        missing = [entry.name for entry in program.codec.inputs if entry.required and entry.name not in asked]
         if missing:
             problem = f"cannot be checked: the held-back records lack what {name} is asked with."
             fix = f"a column {missing[0]} in the data, or an input that is not required"
@@ -195,18 +200,20 @@ def check_programs(made: Run, asked: Mapping[str, Any]) -> None:
 
 def given(codec: Codec, asked: Mapping[str, Any], indices: np.ndarray) -> dict[str, Any]:
     """Of these records what a request has that the codec takes."""
-    return {each.name: take(asked[each.name], indices) for each in codec.inputs if each.name in asked}
+    return {entry.name: take(asked[entry.name], indices) for entry in codec.inputs if entry.name in asked}
 
 
-def _served(made: Run) -> tuple[Run, dict[str, np.ndarray]]:
+def _served(trained_run: Run) -> tuple[Run, dict[str, np.ndarray]]:
     """The run whose model takes the weights, and the weights: low-rank additions are folded in where that changes no
     number beyond rounding."""
-    params, model_state = made.variables
-    finetune = made.experiment.finetune
-    if finetune.kind == "lora" and made.experiment.precision.compute == "float32":
+    params, model_state = trained_run.variables
+    finetune = trained_run.experiment.finetune
+    if finetune.kind == "lora" and trained_run.experiment.precision.compute == "float32":
         params = lora.fold(params, finetune)
-        made = dataclasses.replace(made, experiment=sections.replace(made.experiment, {"finetune": Finetune()}))
-    return made, _rounded_once(made.graph, tracing.weights_of(params, model_state))
+        trained_run = dataclasses.replace(
+            trained_run, experiment=sections.replace(trained_run.experiment, {"finetune": Finetune()})
+        )
+    return trained_run, _rounded_once(trained_run.graph, tracing.weights_of(params, model_state))
 
 
 def _rounded_once(graph: Any, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -221,15 +228,15 @@ def _rounded_once(graph: Any, weights: dict[str, np.ndarray]) -> dict[str, np.nd
     return {**weights, **{name: weights[name].astype(jnp.bfloat16) for name in narrow}}
 
 
-def _write(made: Run, folder: Path, asked: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+def _write(trained_run: Run, folder: Path, asked: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     """All files of a bundle."""
-    served, weights = _served(made)
+    served, weights = _served(trained_run)
     experiment = served.experiment
-    task, reference = experiment.task, made.reference_arrays
+    task, reference = experiment.task, trained_run.reference_arrays
     traced = {}
     for name, program in task.programs().items():
-        inputs = tracing.inputs_of(program.codec.encode(given(program.codec, asked, np.arange(1))), made.buckets)
-        lengths = _lengths(made, program.codec)
+        inputs = tracing.inputs_of(program.codec.encode(given(program.codec, asked, np.arange(1))), trained_run.buckets)
+        lengths = _lengths(trained_run, program.codec)
         traced[name] = tracing.trace_all(
             served.graph, program.function, weights, inputs, lengths, about["platforms"], reference
         )
@@ -255,10 +262,10 @@ def _write(made: Run, folder: Path, asked: Mapping[str, Any], about: Mapping[str
             }
         ),
         "platforms": list(about["platforms"]),
-        "metrics": _metrics(made),
-        "made": {**maker(), "from": made.folder.name, "licence": about["licence"], "checked": about["checked"]},
+        "metrics": _metrics(trained_run),
+        "made": {**maker(), "from": trained_run.folder.name, "licence": about["licence"], "checked": about["checked"]},
     }
-    card = model_card.write(made, content, weights)
+    card = model_card.write(trained_run, content, weights)
     files.write_text(folder / manifest.CARD, card)
     manifest.write(folder, content)
 
@@ -279,50 +286,52 @@ def write_programs(folder: Path, programs: Mapping[str, tracing.Traced]) -> None
             (folder / manifest.program(length, name)).write_bytes(bytes(exported.serialize()))
 
 
-def _lengths(made: Run, codec: Codec) -> tuple[int, ...]:
+def _lengths(trained_run: Run, codec: Codec) -> tuple[int, ...]:
     """Padded lengths: those of training, and where none of them holds the longest that a request may have, one more."""
     longest = codec.longest
-    enough = min([-(-longest // 8) * 8, *(length for length in made.lengths if length >= longest)])
-    return (*(length for length in made.lengths if length < longest), enough)
+    enough = min([-(-longest // 8) * 8, *(length for length in trained_run.lengths if length >= longest)])
+    return (*(length for length in trained_run.lengths if length < longest), enough)
 
 
 def maker() -> dict[str, Any]:
     """What makes a bundle now: versions, revision of the source, date."""
-    found = results.versions()
+    versions = results.versions()
     return {
-        "by": f"suite {found['suite']}",
+        "by": f"suite {versions['suite']}",
         "revision": results.revision(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {name: found[name] for name in VERSIONS},
+        "versions": {name: versions[name] for name in VERSIONS},
     }
 
 
-def _metrics(made: Run) -> dict[str, dict[str, float]]:
+def _metrics(trained_run: Run) -> dict[str, dict[str, float]]:
     """What the run's last verb found; and of held-back splits that are small, each metric with its interval."""
-    found = {name: {"value": value} for name, value in made.metrics.items() if not name.startswith("train/")}
-    for split, source in _held_out(made).items():
+    measured = {name: {"value": value} for name, value in trained_run.metrics.items() if not name.startswith("train/")}
+    for split, source in _held_out(trained_run).items():
         if len(source) > CHEAP:
             continue
         with contextlib.suppress(InputError):  # such as a test split whose labels were never published
-            scores = made.scores(split)
-            found |= {f"{split}/{name}": dataclasses.asdict(scores.interval(name)) for name in scores.values()}
-    finite = {name: {key: value for key, value in about.items() if np.isfinite(value)} for name, about in found.items()}
+            scores = trained_run.scores(split)
+            measured |= {f"{split}/{name}": dataclasses.asdict(scores.interval(name)) for name in scores.values()}
+    finite = {
+        name: {key: value for key, value in about.items() if np.isfinite(value)} for name, about in measured.items()
+    }
     return {name: about for name, about in finite.items() if "value" in about}
 
 
-def _verify(made: Run, bundle: Bundle, asked: Mapping[str, Any]) -> None:
+def _verify(trained_run: Run, bundle: Bundle, asked: Mapping[str, Any]) -> None:
     """Raises RunError: outputs or answers of a program of the bundle are not the run's (`Run.portable`)."""
-    made = made if exact(made.experiment) else made.portable
+    trained_run = trained_run if exact(trained_run.experiment) else trained_run.portable
     count = len(next(iter(asked.values())))
     for name, program in bundle.programs.items():
-        codec = made.programs[name].codec
+        codec = trained_run.programs[name].codec
         for start in range(0, count, ROWS):
             indices = np.arange(start, min(start + ROWS, count))
             part = given(codec, asked, indices)
             rows = program.codec.encode(part)
             lengths = program.padded_lengths(rows)
             ours = program.outputs(rows, lengths[""], ROWS, indices)
-            theirs = made.outputs(codec.encode(part), lengths, ROWS, indices, name)
+            theirs = trained_run.outputs(codec.encode(part), lengths, ROWS, indices, name)
             check_outputs(ours, theirs, name)
             if not alike(program.decode(ours, part), list(codec.decode(theirs, part))):
                 raise RunError("the bundle's answers are not the run's, though what the model says is")

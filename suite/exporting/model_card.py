@@ -25,7 +25,7 @@ LISTED = 20
 """Most classes, and most fields that differ from the recipe, that a card lists."""
 
 
-def write(made: Run, content: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> str:
+def write(trained_run: Run, content: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> str:
     """The card, in Markdown.
 
     Args:
@@ -33,7 +33,7 @@ def write(made: Run, content: Mapping[str, Any], weights: Mapping[str, np.ndarra
         content: of the bundle's manifest.
         weights: of the model, by name.
     """
-    experiment = made.experiment
+    experiment = trained_run.experiment
     codec = experiment.task.codec
     sections = {
         "What it does": _purpose(experiment, codec, content, weights),
@@ -49,7 +49,7 @@ def write(made: Run, content: Mapping[str, Any], weights: Mapping[str, np.ndarra
             or "Not stated. Data and the weights that training began with may set terms of their own.",
             *_terms(experiment),
         ],
-        "How it was made": _making(made, content),
+        "How it was made": _making(trained_run, content),
     }
     return (
         "\n\n".join(
@@ -85,15 +85,15 @@ def _first_line(thing: Any) -> str:
     return (inspect.getdoc(thing) or "").partition("\n")[0].rstrip(".")
 
 
-def _input(each: Input) -> str:
-    optional = "" if each.required else ", may be absent"
-    return f"- `{each.name}` ({each.kind}{optional}): {each.description}"
+def _input(entry: Input) -> str:
+    optional = "" if entry.required else ", may be absent"
+    return f"- `{entry.name}` ({entry.kind}{optional}): {entry.description}"
 
 
-def _output(each: Output) -> str:
-    kind = output_kind(each.kind)
-    types = f", {' or '.join(each.media_types or kind.media_types)}" if kind.file else ""
-    return f"- `{each.name}` ({each.kind}{types})" + (f": {each.description}" if each.description else "")
+def _output(entry: Output) -> str:
+    kind = output_kind(entry.kind)
+    types = f", {' or '.join(entry.media_types or kind.media_types)}" if kind.file else ""
+    return f"- `{entry.name}` ({entry.kind}{types})" + (f": {entry.description}" if entry.description else "")
 
 
 def _data(experiment: Experiment) -> list[str]:
@@ -141,8 +141,8 @@ def _metrics(experiment: Experiment, metrics: Mapping[str, Mapping[str, float]])
 
 
 def _limits(codec: Codec, content: Mapping[str, Any]) -> list[str]:
-    units = [(each, input_kind(each.kind).unit) for each in codec.inputs if each.limit]
-    lines = [f"- `{each.name}`: at most {each.limit:,.0f} {unit}" for each, unit in units if unit]
+    units = [(entry, input_kind(entry.kind).unit) for entry in codec.inputs if entry.limit]
+    lines = [f"- `{entry.name}`: at most {entry.limit:,.0f} {unit}" for entry, unit in units if unit]
     if content["lengths"][-1] < codec.longest:
         lines.append(f"- rows longer than {content['lengths'][-1]} are refused")
     if any(output.share for output in codec.outputs):
@@ -152,8 +152,8 @@ def _limits(codec: Codec, content: Mapping[str, Any]) -> list[str]:
     return [*lines, f"- programs for {', '.join(content['platforms'])}, on one device"]
 
 
-def _making(made: Run, content: Mapping[str, Any]) -> list[str]:
-    by, experiment = content["made"], made.experiment
+def _making(trained_run: Run, content: Mapping[str, Any]) -> list[str]:
+    by, experiment = content["made"], trained_run.experiment
     revision = f", revision {by['revision']}" if by["revision"] else ""
     versions = ", ".join(f"{name} {version}" for name, version in by["versions"].items())
     begun = experiment.checkpoint.init_from
@@ -165,10 +165,10 @@ def _making(made: Run, content: Mapping[str, Any]) -> list[str]:
         f"- recipe `{experiment.name}`, seed {experiment.train.seed}",
         f"- training began with {f'the weights {start}' if start else 'fresh parameters'}",
     ]
-    trained = _trained(made)
+    trained = _trained(trained_run)
     if trained:
         lines.append(f"- trained in {trained['seconds']:,.0f} s on {trained['devices']}")
-    flags = _flags(made)
+    flags = _flags(trained_run)
     shown = "".join(f" {flag}" for flag in flags[:LISTED])
     lines.append(f"- command: `suite train {experiment.name}{shown}`")
     if len(flags) > LISTED:
@@ -176,20 +176,22 @@ def _making(made: Run, content: Mapping[str, Any]) -> list[str]:
     return [*lines, "- all settings: `experiment.json`"]
 
 
-def _trained(made: Run) -> dict[str, Any]:
+def _trained(trained_run: Run) -> dict[str, Any]:
     """What training said of itself, if it ended."""
-    result = made.folder / "result.json"
-    found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8")).get("trained", {}) if result.exists() else {}
-    return found
+    result = trained_run.folder / "result.json"
+    trained: dict[str, Any] = (
+        json.loads(result.read_text(encoding="utf-8")).get("trained", {}) if result.exists() else {}
+    )
+    return trained
 
 
-def _flags(made: Run) -> list[str]:
+def _flags(trained_run: Run) -> list[str]:
     """What the run's experiment says other than the recipe of its name, if there is one, as flags."""
     try:
-        recipe = serialization.to_json(recipes.load(made.experiment.name))
+        recipe = serialization.to_json(recipes.load(trained_run.experiment.name))
     except InputError:
         return []
-    stored = json.loads((made.folder / "experiment.json").read_text(encoding="utf-8"))
+    stored = json.loads((trained_run.folder / "experiment.json").read_text(encoding="utf-8"))
     changed = {
         name: value
         for name, (_, value) in differences(recipe, stored).items()

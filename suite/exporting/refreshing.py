@@ -47,20 +47,20 @@ def refresh(
     manifest.check(source, about)
     chosen = tuple(platforms or about.platforms)
     exporting.check_platforms(chosen)
-    made = Run(source, bind(run.read_experiment(source / manifest.EXPERIMENT, allow), source))
+    trained_run = Run(source, bind(run.read_experiment(source / manifest.EXPERIMENT, allow), source))
     weights = safetensors.read(source / manifest.WEIGHTS)
     reference = safetensors.read(source / manifest.REFERENCE) if manifest.REFERENCE in about.files else None
     traced = {
         name: tracing.trace_all(
-            made.graph,
-            answering.chosen(made.programs, name).function,
+            trained_run.graph,
+            answering.chosen(trained_run.programs, name).function,
             weights,
-            each.signature.inputs,
-            each.lengths,
+            program.signature.inputs,
+            program.lengths,
             chosen,
             reference,
         )
-        for name, each in about.programs.items()
+        for name, program in about.programs.items()
     }
     with exporting.new_folder(place, replacing=not to) as partial:
         for name in about.files:
@@ -72,8 +72,8 @@ def refresh(
         changed = {
             **manifest.about_programs(
                 {
-                    name: manifest.Program(each.codec, traced[name].signature, tuple(traced[name].by_length))
-                    for name, each in about.programs.items()
+                    name: manifest.Program(program.codec, traced[name].signature, tuple(traced[name].by_length))
+                    for name, program in about.programs.items()
                 }
             ),
             "platforms": list(chosen),
@@ -81,19 +81,19 @@ def refresh(
         }
         same = {"name": about.name, "experiment": about.experiment, "metrics": about.metrics}
         manifest.write(partial, {**same, **changed})
-        _compare(made, Bundle.open(partial, allow))
+        _compare(trained_run, Bundle.open(partial, allow))
     return Bundle.open(place, allow)
 
 
-def _compare(made: Run, bundle: Bundle) -> None:
+def _compare(trained_run: Run, bundle: Bundle) -> None:
     """Raises RunError: a program says something else than the model, of numbers that are drawn."""
-    layout = Layout(portable=not exact(made.experiment))
+    layout = Layout(portable=not exact(trained_run.experiment))
     variables, rng = nest(bundle.weights), np.random.default_rng(0)
     for name, program in bundle.programs.items():
-        predict = make_answer(made.graph, made.programs[name].function, layout)
+        predict = make_answer(trained_run.graph, trained_run.programs[name].function, layout)
         for length in program.lengths:
             shapes = tracing.batch_of(program.signature.inputs, ROWS, length)
-            drawn = {name: _drawn(each, rng) for name, each in shapes.items()}
+            drawn = {name: _drawn(shape, rng) for name, shape in shapes.items()}
             batch = {manifest.SEED: np.zeros(ROWS, np.uint32), **drawn}
             ours = program.computed(length, drawn)
             theirs = predict(variables.get("params", {}), variables.get("rest", {}), batch, *program.arrays[1:])

@@ -171,10 +171,10 @@ class Traced:
     @property
     def signature(self) -> Signature:
         """What the programs take and give."""
-        results = [jax.tree.unflatten(each.out_tree, each.out_avals) for each in self.by_length.values()]
+        results = [jax.tree.unflatten(exported.out_tree, exported.out_avals) for exported in self.by_length.values()]
         outputs = {}
         for name, first in results[0].items():
-            sides = zip(*(each[name].shape for each in results), strict=True)
+            sides = zip(*(result[name].shape for result in results), strict=True)
             shape = tuple(_side(side) for side in sides)
             outputs[name] = Array(shape, str(first.dtype))
         return Signature(dict(self.inputs), outputs)

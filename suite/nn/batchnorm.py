@@ -3,16 +3,17 @@
 Dims: b images, h w height and width, c channels, g groups, m = c / g.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from suite.nn.cpu import batchnorm as on_cpu
+from suite.nn.cpu.switch import by_platform
 from suite.parallel.layout import batch_sum, replicas
-
-_EXACT = 0.01
-"""Least part of the mean square that must be variance for a difference of the two to be exact enough."""
 
 
 class BatchNorm(nnx.Module):
@@ -76,7 +77,7 @@ Sums = tuple[Float[Array, "c"], Float[Array, "c"]]
 @jax.custom_vjp
 def _sums(x: Float[Array, "b h w c"], around: Float[Array, "c"], rows: Bool[Array, "b"] | None) -> Sums:
     """The sums of ``x - around`` and of its squares over all places of the real rows."""
-    return lax.platform_dependent(x, around, rows, cpu=_raw_sums, default=_centred_sums)
+    return by_platform(x, around, rows, cpu=partial(on_cpu.sums, _centred_sums), default=_centred_sums)
 
 
 def _centred_sums(x: Array, around: Array, rows: Array | None) -> Sums:
@@ -85,34 +86,12 @@ def _centred_sums(x: Array, around: Array, rows: Array | None) -> Sums:
     return weighted.sum((0, 1, 2)), (weighted * x).sum((0, 1, 2))
 
 
-def _raw_sums(x: Array, around: Array, rows: Array | None) -> Sums:
-    """The same, from the sums of ``x`` and its squares, for which a CPU has kernels of its own that need no copy of the
-    differences: a third of the time. Not where a row is padding, nor where a mean beyond ten deviations costs digits.
-    """
-    count = x.size // x.shape[3]
-    (once,), (again, _) = _apart(x), _apart(x, around)
-    first, second = once.sum((0, 1, 2), jnp.float32), jnp.square(again.astype(jnp.float32)).sum((0, 1, 2))
-    exact = (second - first**2 / count >= _EXACT * second).all()
-    return lax.cond(
-        exact if rows is None else exact & rows.all(),
-        lambda: (first - count * around, second - 2 * around * first + count * around**2),
-        lambda: _centred_sums(x, around, rows),
-    )
-
-
-def _apart(*arrays: Array) -> tuple[Array, ...]:
-    """The same, for one sum on a CPU, which then reads bfloat16 by itself. Otherwise XLA writes one float32 copy for
-    all that read them. No two sums may name the same arrays here, or they are one again.
-    """
-    return lax.optimization_barrier(arrays)
-
-
 def _sums_forward(x: Array, around: Array, rows: Array | None) -> tuple[Sums, tuple]:
     return _sums(x, around, rows), (x, around, rows)
 
 
-def _sums_back(kept: tuple, grads: Sums) -> tuple[Array, Array | None, None]:
-    x, around, rows = kept
+def _sums_back(residuals: tuple, grads: Sums) -> tuple[Array, Array | None, None]:
+    x, around, rows = residuals
     grad = grads[0] + 2 * (x.astype(jnp.float32) - around) * grads[1]
     grad = grad if rows is None else grad * rows[:, None, None, None]
     return grad.astype(x.dtype), None, None  # the running mean learns nothing
@@ -131,16 +110,14 @@ def _scaled_forward(x: Array, scale: Array, shift: Array) -> tuple[Array, tuple]
     return _scaled(x, scale, shift), (x, scale)
 
 
-def _scaled_back(kept: tuple, grad: Array) -> tuple[Array, Array, Array]:
-    x, scale = kept
+def _gradient_sums(x: Array, grad: Array) -> Sums:
+    """The gradients by scale and shift."""
+    return (x.astype(jnp.float32) * grad.astype(jnp.float32)).sum((0, 1, 2)), grad.sum((0, 1, 2), jnp.float32)
 
-    def sums(x: Array, grad: Array) -> Sums:
-        return (x.astype(jnp.float32) * grad.astype(jnp.float32)).sum((0, 1, 2)), grad.sum((0, 1, 2), jnp.float32)
 
-    def on_cpu(x: Array, grad: Array) -> Sums:
-        return sums(*_apart(x, grad))[0], sums(x, *_apart(grad))[1]
-
-    by_scale, by_shift = lax.platform_dependent(x, grad, cpu=on_cpu, default=sums)
+def _scaled_back(residuals: tuple, grad: Array) -> tuple[Array, Array, Array]:
+    x, scale = residuals
+    by_scale, by_shift = by_platform(x, grad, cpu=partial(on_cpu.gradient_sums, _gradient_sums), default=_gradient_sums)
     return (grad * scale).astype(x.dtype), by_scale, by_shift
 
 

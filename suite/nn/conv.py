@@ -1,11 +1,7 @@
-"""Convolution over two axes, in one place: which form it is computed in depends on the platform.
+"""Convolution over two axes: XLA's, with bfloat16 operands where the precision says so.
 
-On accelerators it is XLA's convolution, with bfloat16 operands where the precision says so. On a CPU that operation has
-no bfloat16 form, and is slow by the kernel's gradient. So there oneDNN convolves where it is installed
-(`suite.nn.cpu.onednn`) and the program is for this process's one device. Otherwise a bfloat16 convolution is one matrix
-product with the patches of the input that the kernel meets, laid side by side along the channels, and the kernel's
-gradient is such a product in both formats. The derivatives are written out, hence the custom rule, as in
-`suite.nn.dot`.
+On a CPU that operation has no bfloat16 form, and is slow by the kernel's gradient, so there `suite.nn.cpu.conv` has
+faster ones. The derivatives are written out, hence the custom rule, as in `suite.nn.dot`.
 
 Dims: b images, h w height and width of the input, y x those of the output, p q those of the kernel, i inputs,
 o outputs (channels), s stride, g groups.
@@ -21,9 +17,9 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from suite.nn.cpu import onednn, patches
+from suite.nn.cpu import conv as on_cpu
+from suite.nn.cpu.switch import by_library, by_platform
 from suite.nn.dot import Computing
-from suite.parallel.layout import only_here
 
 _HE = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -99,44 +95,18 @@ class _Place(NamedTuple):
 
     def convolve(self, x: Array, kernel: Array) -> Array:
         """The convolution of operands in the format of computing."""
-        on_cpu = self._on_cpu()[0]
-        elsewhere = partial(_convolution, *self.about)
-        return lax.platform_dependent(x, kernel, cpu=lambda *of: on_cpu(*of).astype(self.result), default=elsewhere)
+        cpu = partial(on_cpu.convolve, self.by_library, *self.about)
+        return by_platform(x, kernel, cpu=cpu, default=partial(_convolution, *self.about))
 
     def convolve_back(self, x: Array, kernel: Array, grad: Array) -> tuple[Array, Array]:
         """Its derivatives."""
-        on_cpu = self._on_cpu()[1]
-        elsewhere = partial(_convolution_back, *self.about)
-
-        def rounded(*of: Array) -> tuple[Array, Array]:
-            dx, dk = on_cpu(*of)
-            return dx.astype(self.result), dk
-
-        return lax.platform_dependent(x, kernel, grad, cpu=rounded, default=elsewhere)
-
-    def _on_cpu(self) -> tuple[Callable[..., Array], Callable[..., tuple[Array, Array]]]:
-        if self.by_library:
-            return partial(onednn.convolve, *self.about), partial(onednn.convolve_back, *self.about)
-        place = self.stride, self.padding, self.groups
-        return partial(patches.convolve, *place), partial(patches.convolve_back, *place)
-
-
-def by_library(
-    x: Array,
-    kernel: Array,
-    stride: int = 1,
-    padding: int = 0,
-    groups: int = 1,
-    compute: str = "float32",
-    result: str = "float32",
-) -> bool:
-    """Whether oneDNN computes this `conv2d` on a CPU."""
-    return only_here() and onednn.convolves(x, kernel, stride, padding, groups, compute, result)
+        cpu = partial(on_cpu.convolve_back, self.by_library, *self.about)
+        return by_platform(x, kernel, grad, cpu=cpu, default=partial(_convolution_back, *self.about))
 
 
 def _place(x: Array, kernel: Array, stride: int, padding: int, groups: int, compute: str, result: str) -> _Place:
-    found = by_library(x, kernel, stride, padding, groups, compute, result)
-    return _Place(stride, padding, groups, compute, result, found)
+    library = by_library(x, kernel, stride, padding, groups, compute, result)
+    return _Place(stride, padding, groups, compute, result, library)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -149,8 +119,8 @@ def _forward(place: _Place, x: Array, kernel: Array) -> tuple[Array, tuple]:
     return place.convolve(a, k), (a, k, jnp.zeros((0,), x.dtype), jnp.zeros((0,), kernel.dtype))
 
 
-def _backward(place: _Place, kept: tuple, grad: Array) -> tuple[Array, Array]:
-    a, k, x, kernel = kept
+def _backward(place: _Place, residuals: tuple, grad: Array) -> tuple[Array, Array]:
+    a, k, x, kernel = residuals
     dx, dk = place.convolve_back(a, k, grad.astype(place.compute))
     return dx.astype(x.dtype), dk.astype(kernel.dtype)
 
@@ -168,16 +138,11 @@ def _step_by_step(
 def _finished(
     place: _Place, relu: bool, x: Array, kernel: Array, scale: Array, shift: Array, added: Array | None
 ) -> Array:
-    each = partial(_step_by_step, place, relu)
+    steps = partial(_step_by_step, place, relu)
     if not place.by_library:
-        return each(x, kernel, scale, shift, added)
-
-    def at_once(x: Array, kernel: Array, scale: Array, shift: Array, added: Array | None) -> Array:
-        x, kernel = x.astype(place.compute), kernel.astype(place.compute)
-        added = added if added is None else added.astype(place.result)
-        return onednn.convolve_finished(*place.about, relu, x, kernel, scale, shift, added)
-
-    return lax.platform_dependent(x, kernel, scale, shift, added, cpu=at_once, default=each)
+        return steps(x, kernel, scale, shift, added)
+    cpu = partial(on_cpu.convolve_finished, *place.about, relu, place.compute)
+    return by_platform(x, kernel, scale, shift, added, cpu=cpu, default=steps)
 
 
 def _finished_forward(place: _Place, relu: bool, *operands: Array) -> tuple[Array, Callable]:

@@ -15,7 +15,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int8
+
+from suite.nn.cpu import dot as on_cpu
+from suite.nn.cpu.switch import by_platform
 
 Compute = str
 """``"float32"`` or ``"bfloat16"``, the format of the operands."""
@@ -63,8 +66,14 @@ def einsum(spec: str, a: Float[Array, "..."], b: Float[Array, "..."], compute: C
     if compute == "bfloat16":
         # XLA's CPU backend lacks some batched bfloat16 forms. Rounding operands only to widen them again would cost
         # passes over memory, so there the product stays float32.
-        return lax.platform_dependent(a, b, cpu=partial(_product, spec), default=partial(_einsum, spec))
+        return by_platform(a, b, cpu=partial(_product, spec), default=partial(_einsum, spec))
     return _product(spec, a, b)
+
+
+def dot_integers(x: Int8[Array, "... i"], w: Int8[Array, "i o"]) -> Float[Array, "... o"]:
+    """``x @ w`` of integers, summed as integers of 32 bits, as float32."""
+    product = lax.dot_general(x, w, (((x.ndim - 1,), (0,)), ((), ())), preferred_element_type=jnp.int32)
+    return product.astype(jnp.float32)
 
 
 def _narrow(x: Array) -> Array:
@@ -78,9 +87,6 @@ def _contract(x: Array, w: Array, x_axis: int, w_axis: int) -> Array:
 
 def _outer(x: Array, g: Array) -> Array:
     """(i, o): the sum over all leading axes of x (..., i) times g (..., o), in float32."""
-    if x.ndim == 2 and x.shape[0] % 2 == 0:
-        # A product that contracts the first axis of two matrices misses the fast CPU kernel; over two axes it doesn't.
-        x, g = x.reshape(2, -1, x.shape[1]), g.reshape(2, -1, g.shape[1])
     lead = tuple(range(x.ndim - 1))
     return lax.dot_general(x, g, ((lead, lead), ((), ())), preferred_element_type=jnp.float32)
 
@@ -101,10 +107,10 @@ def _dot_forward(w_axis: int, x: Array, w: Array) -> tuple[Array, tuple]:
     return _contract(a, b, a.ndim - 1, w_axis), (a, b, _format(x), _format(w))
 
 
-def _dot_backward(w_axis: int, kept: tuple, g: Array) -> tuple[Array, Array]:
-    a, b, x, w = kept
+def _dot_backward(w_axis: int, residuals: tuple, g: Array) -> tuple[Array, Array]:
+    a, b, x, w = residuals
     g = _narrow(g)
-    dw = _outer(a, g) if w_axis == 0 else _outer(g, a)
+    dw = by_platform(*((a, g) if w_axis == 0 else (g, a)), cpu=partial(on_cpu.outer, _outer), default=_outer)
     return _contract(g, b, g.ndim - 1, 1 - w_axis).astype(x.dtype), dw.astype(w.dtype)
 
 
@@ -126,8 +132,8 @@ def _einsum_forward(spec: str, a: Array, b: Array) -> tuple[Array, tuple]:
     return _product(spec, x, y), (x, y, _format(a), _format(b))
 
 
-def _einsum_backward(spec: str, kept: tuple, g: Array) -> tuple[Array, Array]:
-    x, y, a, b = kept
+def _einsum_backward(spec: str, residuals: tuple, g: Array) -> tuple[Array, Array]:
+    x, y, a, b = residuals
     operands, result = spec.split("->")
     left, right = operands.split(",")
     g = _narrow(g)

@@ -1,62 +1,23 @@
 """Pooling over two axes."""
 
-from functools import partial, reduce
-from itertools import product
+from functools import partial
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from suite.nn.cpu import windows
+from suite.nn.cpu import pooling as on_cpu
+from suite.nn.cpu.switch import by_platform
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def max_pool(x: Float[Array, "b h w c"], size: int, stride: int, padding: int = 0) -> Float[Array, "b y x c"]:
-    """The largest value of each window, which padding never is. Of several its gradient goes to the first.
-
-    Written out by the places in a window, derivative too: XLA's CPU backend looks for the largest value of each window
-    again to spread a gradient, value by value, which takes some forty times as long.
-    """
-    return reduce(jnp.maximum, _pooled(x, size, stride, padding))
+    """The largest value of each window, which padding never is. Of several its gradient goes to the first."""
+    window = size, stride, padding
+    return by_platform(x, cpu=partial(on_cpu.max_pool, *window), default=partial(_max_pool, *window))
 
 
-def _pooled(x: Array, size: int, stride: int, padding: int) -> list[Array]:
-    """What each place of the windows meets."""
-    around = (padding, padding, 0)
-    x = lax.pad(x, jnp.asarray(-jnp.inf, x.dtype), ((0, 0, 0), around, around, (0, 0, 0)))
-    return windows.met(x, (size, size), stride)
-
-
-def _max_pool_forward(x: Array, size: int, stride: int, padding: int) -> tuple[Array, tuple]:
-    largest, *others = _pooled(x, size, stride, padding)
-    place = jnp.zeros(largest.shape, jnp.uint8)
-    for n, other in enumerate(others, 1):
-        place = jnp.where(other > largest, jnp.uint8(n), place)
-        largest = jnp.maximum(largest, other)
-    return largest, (place, jnp.zeros((0, *x.shape[1:3]), x.dtype))
-
-
-def _max_pool_back(size: int, stride: int, padding: int, kept: tuple, grad: Array) -> tuple[Array]:
-    """Each of the interleaved grids of inputs is met by some places of the windows alone."""
-    place, like = kept
-    (h, w), (y, x) = like.shape[1:], grad.shape[1:3]
-    high, wide = (-(-(n + 2 * padding) // stride) for n in (h, w))
-    grad = grad.astype(jnp.float32)
-
-    def grid(r: int, s: int) -> Array:
-        total = jnp.zeros((grad.shape[0], high, wide, grad.shape[3]))
-        for p, q in product(range(r, size, stride), range(s, size, stride)):
-            down, right = p // stride, q // stride
-            around = (0, 0, 0), (down, high - y - down, 0), (right, wide - x - right, 0), (0, 0, 0)
-            total += lax.pad(jnp.where(place == p * size + q, grad, 0), jnp.float32(0), around)
-        return total
-
-    whole = windows.woven([[grid(r, s) for s in range(stride)] for r in range(stride)])
-    words = windows.computed(lax.bitcast_convert_type(whole, jnp.uint32))
-    whole = lax.bitcast_convert_type(words, jnp.float32)
-    whole = whole.reshape(grad.shape[0], high * stride, wide * stride, grad.shape[3])
-    return (whole[:, padding : padding + h, padding : padding + w].astype(like.dtype),)
-
-
-max_pool.defvjp(_max_pool_forward, _max_pool_back)
+def _max_pool(size: int, stride: int, padding: int, x: Array) -> Array:
+    """In float32, in which a gradient is summed where windows overlap."""
+    around = (0, 0), (padding, padding), (padding, padding), (0, 0)
+    y = lax.reduce_window(x.astype(jnp.float32), -jnp.inf, lax.max, (1, size, size, 1), (1, stride, stride, 1), around)
+    return y.astype(x.dtype)

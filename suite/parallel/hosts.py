@@ -128,33 +128,45 @@ def added(sums: Mapping[str, MetricState]) -> dict[str, MetricState]:
     if not several():
         return dict(sums)
     total: dict[str, MetricState] = {}
-    for payload in exchanged(_packed(sums)):
-        held = np.load(BytesIO(payload))
+    for payload in exchanged(_packed({name: (state.total, state.count) for name, state in sums.items()})):
+        held = _unpacked(payload)
         for name, own in sums.items():
-            total_, count = (_unpacked(held, f"{name}/{part}") for part in ("total", "count"))
-            theirs = dataclasses.replace(own, total=total_, count=count)
+            theirs = dataclasses.replace(own, total=held[name][0], count=held[name][1])
             total[name] = total[name] + theirs if name in total else theirs
     return total
 
 
-def _packed(sums: Mapping[str, MetricState]) -> bytes:
-    """Arrays by the names that ``_unpacked`` asks for. No process takes objects, or code, from another."""
-    arrays: dict[str, np.ndarray] = {}
-    for name, tally in sums.items():
-        for part, value in (("total", tally.total), ("count", tally.count)):
-            entries = {f"/{i}": entry for i, entry in enumerate(value)} if isinstance(value, tuple) else {"": value}
-            arrays |= {f"{name}/{part}{place}": np.asarray(entry) for place, entry in entries.items()}
+def _packed(value: Any) -> bytes:
+    """Numbers and arrays, in tuples, lists and dicts of any depth, as ``_unpacked`` reads them: arrays, and beside them
+    how they are nested, in JSON. No process takes objects, or code, from another."""
+    arrays: list[np.ndarray] = []
+
+    def form(value: Any) -> Any:
+        if isinstance(value, tuple | list):
+            return {"tuple" if isinstance(value, tuple) else "list": [form(item) for item in value]}
+        if isinstance(value, Mapping):
+            return {"dict": {name: form(item) for name, item in value.items()}}
+        arrays.append(np.asarray(value))
+        return len(arrays) - 1
+
+    nested = np.frombuffer(json.dumps(form(value)).encode(), np.uint8)
     file = BytesIO()
-    np.savez(file, **arrays)  # type: ignore[arg-type]
+    np.savez(file, **{"form": nested, **{str(place): array for place, array in enumerate(arrays)}})  # type: ignore[arg-type]
     return file.getvalue()
 
 
-def _unpacked(held: Mapping[str, np.ndarray], name: str) -> Any:
-    """One part of a tally: an array, a number, or a tuple of arrays."""
-    if name in held:
-        return held[name][()]
-    count = sum(key.rpartition("/")[0] == name for key in held)
-    return tuple(held[f"{name}/{i}"] for i in range(count))
+def _unpacked(payload: bytes) -> Any:
+    held = np.load(BytesIO(payload))
+
+    def value(form: Any) -> Any:
+        if isinstance(form, int):
+            return held[str(form)][()]
+        ((kind, inner),) = form.items()
+        if kind == "dict":
+            return {name: value(item) for name, item in inner.items()}
+        return tuple(map(value, inner)) if kind == "tuple" else list(map(value, inner))
+
+    return value(json.loads(held["form"].tobytes()))
 
 
 def check_shared(folder: Path) -> None:

@@ -72,7 +72,7 @@ def difference(metric: str, interval: Interval) -> str:
     places = decimals(metric, interval)
     scale, unit = (100, " points") if term(metric).share else (1, "")
     value, low, high = (f"{scale * part:+.{places}f}" for part in (interval.value, interval.low, interval.high))
-    return f"{value}{unit} ({low} to {high})"
+    return f"{value}{unit} ({low} to {high})" if interval.known else f"{value}{unit}"
 
 
 def way(metric: str, value: float) -> str:

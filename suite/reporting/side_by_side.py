@@ -12,6 +12,8 @@ from suite.reporting.glossary import capital, difference, ranged, term, way
 from suite.reporting.page import write
 from suite.reporting.svg import TONES, Axis, Kind, Series, chart, ranges
 
+_UNKNOWN = "it has no interval"
+
 
 def render(comparison: Comparison) -> str:
     """Lines for a terminal."""
@@ -51,8 +53,9 @@ def _values(run: Compared, metrics: Sequence[str]) -> list[str]:
 
 
 def _judgement(metric: str, judged: Judged) -> str:
-    says = f"significant, {way(metric, judged.interval.value)}" if judged.significant else "not significant"
-    return f"{difference(metric, judged.interval)}, p {judged.p:.3f}: {says}"
+    if not judged.interval.known:
+        return f"{difference(metric, judged.interval)}: {_UNKNOWN}"
+    return f"{difference(metric, judged.interval)}, p {judged.p:.3f}: {_significance(metric, judged)}"
 
 
 def _how(comparison: Comparison) -> list[str]:
@@ -111,6 +114,8 @@ def page(comparison: Comparison) -> Page:
 def _verdict(comparison: Comparison, metric: str, place: int, judged: Judged) -> Verdict:
     name, base = f"run {place + 1}", f"run {comparison.against + 1}"
     apart = difference(metric, judged.interval)
+    if not judged.interval.known:
+        return Verdict("Not known.", f"{capital(term(metric).title)}: {name} less {base} is {apart}; {_UNKNOWN}.")
     told = f"{capital(term(metric).title)}: {name} less {base} is {apart}, p {judged.p:.3f}."
     if not judged.significant:
         return Verdict("Not significant.", told)
@@ -125,6 +130,20 @@ def _differences(comparison: Comparison) -> list[Part]:
         less = {place: f"run {place + 1} less {comparison.against + 1}" for place in comparison.differences[metric]}
         values = [(f"run {place + 1}", run.values[metric]) for place, run in enumerate(comparison.runs)]
         apart = [(less[place], judged.interval) for place, judged in comparison.differences[metric].items()]
+        known = all(interval.known for _, interval in (*values, *apart))
+        rows = tuple(
+            (
+                less[place],
+                difference(metric, judged.interval),
+                f"{judged.p:.3f}" if judged.interval.known else "–",
+                _significance(metric, judged),
+            )
+            for place, judged in comparison.differences[metric].items()
+        )
+        table = Table(("runs", "difference", "p", ""), rows, words=frozenset({0, 3}))
+        if not known:
+            parts.append(Part(title, (table,)))
+            continue
         plots = (
             Plot(f"{title}, with 95 % intervals", ranges(values, title, f"{title} of each run")),
             Plot(
@@ -132,18 +151,14 @@ def _differences(comparison: Comparison) -> list[Part]:
                 ranges(apart, f"difference in {title}", f"Differences in {title}", zero=True),
             ),
         )
-        rows = tuple(
-            (
-                less[place],
-                difference(metric, judged.interval),
-                f"{judged.p:.3f}",
-                f"significant, {way(metric, judged.interval.value)}" if judged.significant else "not significant",
-            )
-            for place, judged in comparison.differences[metric].items()
-        )
-        table = Table(("runs", "difference", "p", ""), rows, words=frozenset({0, 3}))
         parts.append(Part(title, (Figure(plots, ""), table)))
     return parts
+
+
+def _significance(metric: str, judged: Judged) -> str:
+    if not judged.interval.known:
+        return _UNKNOWN
+    return f"significant, {way(metric, judged.interval.value)}" if judged.significant else "not significant"
 
 
 def _curves(comparison: Comparison) -> list[Block]:

@@ -30,7 +30,7 @@ def _goal(evidence: Evidence) -> Verdict:
     if scores is None:
         return Verdict("Not known.", f"{asked}, and this run was not evaluated there.")
     if goal.metric not in scores.names:
-        return Verdict("Not known.", f"{asked}, and records have no part in such a metric.")
+        return Verdict("Not known.", f"{asked}, and the task has no such metric.")
     return met(goal, scores.interval(goal.metric), len(scores))
 
 
@@ -40,10 +40,8 @@ def met(goal: Goal, reached: Interval, records: int) -> Verdict:
     good = goal.met(value)
     said, bound = apart(goal.metric, value, goal.bound, decimals(goal.metric, reached))
     least = "at least" if goal.at_most is None else "at most"
-    line = (
-        f"{name} on {goal.on} is {said} (95 % interval {bounds(goal.metric, reached)}; {records:,} records), and "
-        f"{least} {bound} was the goal."
-    )
+    interval = f"95 % interval {bounds(goal.metric, reached)}; " if reached.known else ""
+    line = f"{name} on {goal.on} is {said} ({interval}{records:,} records), and {least} {bound} was the goal."
     if reached.low < goal.bound < reached.high:
         line += " The goal lies within the interval: other records of the same kind might have decided otherwise."
     return Verdict("Met." if good else "Not met.", capital(line), good)
@@ -58,11 +56,11 @@ def _without_goal(evidence: Evidence) -> str:
     if scores is None:
         return "Nothing could be evaluated."
     best = evidence.experiment.train.best.removeprefix("-")
-    metric = best if best in scores.names else next(iter(scores.names))
+    metric = best if best in scores.names else scores.names[0]
     value = scores.interval(metric)
     return capital(
         f"{term(metric).title} on {evidence.split} is {shown(metric, value.value, decimals(metric, value))} "
-        f"(95 % interval {bounds(metric, value)}; {len(scores):,} records)."
+        f"({f'95 % interval {bounds(metric, value)}; ' if value.known else ''}{len(scores):,} records)."
     )
 
 
@@ -108,13 +106,15 @@ def results(scores: Scores, split: str, best: Mapping[str, float]) -> list[Block
             (
                 term(name).title,
                 shown(name, interval.value, decimals(name, interval)),
-                bounds(name, interval),
+                bounds(name, interval) if name in scores.rows else "–",
                 "" if seen is None else shown(name, seen, decimals(name, interval)),
             )
         )
+    single = f"; {', '.join(term(name).title for name in scores.whole)} has none, as no record has a part in it"
+    single = single if scores.whole else ""
     note = (
-        f"Intervals: by the bootstrap, {DRAWS:,} draws of the records. Last column: what training logged when the "
-        "checkpoint that is served was written."
+        f"Intervals: by the bootstrap, {DRAWS:,} draws of the records{single}. Last column: what training logged when "
+        "the checkpoint that is served was written."
     )
     head = ("metric", "value", "95 % interval", "validation")
     return [Table(head, tuple(rows), f"{split}, {len(scores):,} records."), Text(note, "note")]

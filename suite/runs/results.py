@@ -24,13 +24,13 @@ def new_folder(name: str) -> Path:
 
 def versions() -> dict[str, str]:
     """Versions of what decides a run's numbers."""
-    found = {"python": platform.python_version()}
+    numbers = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            numbers[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            numbers[package] = "not installed"
+    return numbers
 
 
 def revision() -> str:
@@ -52,7 +52,7 @@ def write_result(folder: Path, verb: str, name: str, metrics: dict[str, float], 
     """``result.json``, the same form for every verb; what training said of itself stays under ``trained``, also where a
     run that was trained to its end is gone on with, at a rate of 0."""
     path = folder / "result.json"
-    found = {
+    outcome = {
         "metrics": metrics,
         "seconds": round(seconds, 3),
         "examples_per_second": round(rate, 3),
@@ -60,8 +60,8 @@ def write_result(folder: Path, verb: str, name: str, metrics: dict[str, float], 
         "revision": revision(),
     }
     before = json.loads(path.read_text(encoding="utf-8")).get("trained", {}) if path.exists() else {}
-    trained = found if verb == "train" and (rate or not before) else before
-    result = {"verb": verb, "experiment": name, **found, "versions": versions(), "trained": trained}
+    trained = outcome if verb == "train" and (rate or not before) else before
+    result = {"verb": verb, "experiment": name, **outcome, "versions": versions(), "trained": trained}
     files.write_text(path, json.dumps(result, indent=1) + "\n")
 
 

@@ -152,25 +152,29 @@ class Run:
         def jitted(function: Any) -> Any:  # what also measures is compiled once for both
             return program.predict if function == task.predict else make_answer(self.graph, function, program.layout)
 
-        return {name: jitted(each.function) for name, each in self.programs.items()}
+        return {name: jitted(program.function) for name, program in self.programs.items()}
 
     @functools.cached_property
     def reference_arrays(self) -> Reference:
         """What the task keeps of the records that requests are compared with, each array (n, ...) in their order; None
         where it has none."""
-        return self.reference("predict")
+        return self._embedded("predict")
 
     @functools.cached_property
     def _placed_reference(self) -> dict[str, jax.Array] | None:
         return on_devices(self.reference_arrays)
 
-    def reference(self, split: str) -> Reference:
-        """The arrays of the task's reference records of a split."""
+    def reference(self, split: str = "predict") -> Reference:
+        """The arrays of the task's reference records of a split; of those that requests are compared with, the same
+        each time."""
+        return self.reference_arrays if split == "predict" else self._embedded(split)
+
+    def _embedded(self, split: str) -> Reference:
         task = self.experiment.task
         return reference_arrays(self._program.embed, *self._weights, task, task.reference(split), self.buckets)
 
     def predict(
-        self, inputs: Sequence[Any] | Columns, *, seed: Seed = 0, program: str = "predict"
+        self, inputs: Sequence[Any] | Columns, seed: Seed = 0, program: str = "predict"
     ) -> list[dict[str, Any]]:
         """One answer a record.
 
@@ -204,8 +208,8 @@ class Run:
         """
         real = np.arange(max(size, count(rows))) < count(rows)
         function, batch = chosen(self._functions, program), pad(rows, real, length, seed)
-        made = hosts.fetched(function(*self._weights, batch, self._placed_reference))
-        return {name: value[real] for name, value in made.items()}
+        computed = hosts.fetched(function(*self._weights, batch, self._placed_reference))
+        return {name: value[real] for name, value in computed.items()}
 
     @property
     def codec(self) -> Codec:
@@ -240,8 +244,8 @@ def open(folder: str | Path, allow: tuple[str, ...] = ()) -> Run:
     stored = folder / "experiment.json"
     if not stored.is_file():
         inside = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-        found, fix = ", ".join(inside[:8]) or "nothing", "the folder that suite train printed last"
-        raise InputError(f'run folder "{folder}"', "is not one: it has no experiment.json.", found=found, fix=fix)
+        listing, fix = ", ".join(inside[:8]) or "nothing", "the folder that suite train printed last"
+        raise InputError(f'run folder "{folder}"', "is not one: it has no experiment.json.", found=listing, fix=fix)
     experiment = read_experiment(stored, allow)
     assets = preprocessors_of(experiment.task)
     missing = [name for name, asset in assets.items() if not preprocessor_file(folder, name, asset).exists()]

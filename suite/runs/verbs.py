@@ -62,7 +62,7 @@ def train(
     folder, start = Path(name), time.perf_counter()
     try:
         experiment = _resized(experiment, folder)
-        found = fit(experiment, folder, on_dispatch=on_dispatch, on_evaluation=on_evaluation)
+        outcome = fit(experiment, folder, on_dispatch=on_dispatch, on_evaluation=on_evaluation)
     except InputError:
         if hosts.is_first() and not begun(folder):  # so that the corrected command finds no run there
             for path in map(Path, added):
@@ -71,10 +71,10 @@ def train(
                 else:
                     path.unlink(missing_ok=True)
         raise
-    rate, before = found.pop("train/examples_per_second"), found.pop("train/seconds_before")
+    rate, before = outcome.pop("train/examples_per_second"), outcome.pop("train/seconds_before")
     if hosts.is_first():
-        write_result(folder, "train", experiment.name, found, before + time.perf_counter() - start, rate)
-    return Run(folder, bind(as_stored(experiment, folder), folder), found)
+        write_result(folder, "train", experiment.name, outcome, before + time.perf_counter() - start, rate)
+    return Run(folder, bind(as_stored(experiment, folder), folder), outcome)
 
 
 def _taken(name: str, run_dir: str | Path, resume: bool) -> tuple[str, list[str]]:
@@ -84,8 +84,8 @@ def _taken(name: str, run_dir: str | Path, resume: bool) -> tuple[str, list[str]
     held = (folder / "experiment.json").exists()
     if held and not resume:
         raise InputError(f'--run-dir "{folder}"', "already holds a run.", fix=f"suite train --resume {folder}")
-    made = [folder / name for name in MADE] if folder.exists() else [folder]
-    added = [] if held else [str(path) for path in made if not path.exists()]
+    candidates = [folder / name for name in MADE] if folder.exists() else [folder]
+    added = [] if held else [str(path) for path in candidates if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     files.write_text(folder / "versions.json", json.dumps(versions(), indent=1) + "\n")
     return str(folder), added
@@ -161,10 +161,10 @@ def convert(source: str | Path, to: str | Path, *, offline: bool = False, allow:
         raise InputError(f'--to "{folder}"', "is there and not empty.", fix="--to NEW_FOLDER")
     if not files.is_run(source):
         return pretrained.rewrite(source, folder, offline=offline)
-    made = open(source, allow)
-    quantize.check_float(made.experiment, f'run "{source}"')
-    params, rest = made._weights
-    experiment, assets = made.experiment, preprocessors_of(made.experiment.task)
+    opened = open(source, allow)
+    quantize.check_float(opened.experiment, f'run "{source}"')
+    params, rest = opened._weights
+    experiment, assets = opened.experiment, preprocessors_of(opened.experiment.task)
     params = lora.fold(params, experiment.finetune)
     if not experiment.model.parts:
         return _converted(experiment.model, params, rest, list(assets.values()), folder)
@@ -200,10 +200,10 @@ def _converted(model: ModelConfig, params: Any, rest: Any, assets: list[Preproce
 
 def delta(folder: str | Path, to: str | Path, allow: tuple[str, ...] = ()) -> Path:
     """What the run in ``folder`` trained, alone; ``--finetune.delta`` takes it: `suite.surgery.lora`."""
-    made, target = open(folder, allow), Path(to)
-    experiment = made.experiment
+    opened, target = open(folder, allow), Path(to)
+    experiment = opened.experiment
     quantize.check_float(experiment, f'run "{folder}"')
-    lora.write_delta(*made._weights, experiment.finetune, experiment.optim, experiment.checkpoint, target)
+    lora.write_delta(*opened._weights, experiment.finetune, experiment.optim, experiment.checkpoint, target)
     return target
 
 

@@ -16,9 +16,9 @@ def listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        made = socket.socket(family, kind, protocol)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(address)
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
     except OSError as error:
         raise InputError(
             f"address {host}:{port}",
@@ -26,7 +26,7 @@ def listen(host: str, port: int) -> socket.socket:
             found=error.strerror or str(error),
             fix=f"--port {port + 1}, or --port 0 for any",
         ) from None
-    return made
+    return bound
 
 
 def url(bound: socket.socket) -> str:

@@ -129,7 +129,7 @@ def _shielded(send: Send) -> Send:
     async def with_headers(message: Any) -> None:
         if message["type"] == "http.response.start":
             given = {name for name, _ in message["headers"]}
-            more = [each for each in (*COMMON, *SECURITY) if each[0] not in given]
+            more = [header for header in (*COMMON, *SECURITY) if header[0] not in given]
             message = {**message, "headers": [*message["headers"], *more]}
         await send(message)
 
@@ -224,21 +224,21 @@ async def _tend(server: Server) -> None:
 
 def _brief(model: Model) -> dict[str, Any]:
     """A line of the list of models."""
-    made: dict[str, Any] = {"name": model.name, "ready": model.current is not None}
+    description: dict[str, Any] = {"name": model.name, "ready": model.current is not None}
     if model.current is not None:
-        made["version"] = model.current.bundle.version
-        made["programs"] = {name: _signature(each) for name, each in model.current.endpoints.items()}
+        description["version"] = model.current.bundle.version
+        description["programs"] = {name: _signature(endpoint) for name, endpoint in model.current.endpoints.items()}
     if model.problem:
-        made["refused"] = model.problem
-    return made
+        description["refused"] = model.problem
+    return description
 
 
 def _signature(endpoint: Endpoint) -> dict[str, Any]:
     """What a program is asked and what it answers, by name and kind."""
     codec = endpoint.program.codec
     return {
-        "inputs": [{"name": each.name, "kind": each.kind, "required": each.required} for each in codec.inputs],
-        "outputs": [{"name": each.name, "kind": each.kind} for each in codec.outputs],
+        "inputs": [{"name": entry.name, "kind": entry.kind, "required": entry.required} for entry in codec.inputs],
+        "outputs": [{"name": entry.name, "kind": entry.kind} for entry in codec.outputs],
         "samples": endpoint.program.samples,
     }
 
@@ -269,28 +269,28 @@ def _program(endpoint: Endpoint) -> dict[str, Any]:
     codec = endpoint.program.codec
     inputs = [
         {
-            "name": each.name,
-            "kind": each.kind,
-            "description": each.description,
-            "required": each.required,
-            "example": each.example,
-            "choices": list(each.choices),
-            "limit": each.limit,
-            **_field(each),
+            "name": entry.name,
+            "kind": entry.kind,
+            "description": entry.description,
+            "required": entry.required,
+            "example": entry.example,
+            "choices": list(entry.choices),
+            "limit": entry.limit,
+            **_field(entry),
         }
-        for each in codec.inputs
+        for entry in codec.inputs
     ]
     outputs = [
         {
-            "name": each.name,
-            "kind": each.kind,
-            "description": each.description,
-            "of": each.of,
-            "after": each.after,
-            "empty": each.empty,
-            "widget": output_kind(each.kind).shown_by(each),
+            "name": entry.name,
+            "kind": entry.kind,
+            "description": entry.description,
+            "of": entry.of,
+            "after": entry.after,
+            "empty": entry.empty,
+            "widget": output_kind(entry.kind).shown_by(entry),
         }
-        for each in codec.outputs
+        for entry in codec.outputs
     ]
     return {
         "primary": codec.primary,
@@ -303,9 +303,9 @@ def _program(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _field(each: Input) -> dict[str, Any]:
+def _field(entry: Input) -> dict[str, Any]:
     """How the page asks for an input, by its kind."""
-    kind = input_kind(each.kind)
+    kind = input_kind(entry.kind)
     return {
         "widget": kind.field,
         "file": kind.file,

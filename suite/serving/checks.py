@@ -46,18 +46,20 @@ class Checks:
         Raises:
             Refused: none of the inputs is there, or as for ``records``.
         """
-        known = {each.name for each in self.inputs}
-        kept = {name: list(values) for name, values in columns.items() if name in known}
-        if not kept:
+        known = {entry.name for entry in self.inputs}
+        known_columns = {name: list(values) for name, values in columns.items() if name in known}
+        if not known_columns:
             raise Refused(
                 400,
                 "missing",
                 f"none of the inputs is there (found: {', '.join(columns)})"[:300] + ".",
                 fix=", ".join(sorted(known))[:300],
             )
-        count = len(next(iter(kept.values())))
+        count = len(next(iter(known_columns.values())))
         self.count(count)
-        return self._columns([{name: kept[name][i] for name in kept} for i in range(count)], from_file=True)
+        return self._columns(
+            [{name: known_columns[name][i] for name in known_columns} for i in range(count)], from_file=True
+        )
 
     def count(self, records: int) -> None:
         """Refuses more records than one request may have."""
@@ -73,15 +75,15 @@ class Checks:
     @property
     def files(self) -> bool:
         """Whether an input is a file, which takes long to decode."""
-        return any(input_kind(each.kind).file for each in self.inputs)
+        return any(input_kind(entry.kind).file for entry in self.inputs)
 
     @property
     def primary_kind(self) -> Kind | None:
         """The kind of the primary input; None where that is no input but a whole record."""
-        return next((input_kind(each.kind) for each in self.inputs if each.name == self.primary), None)
+        return next((input_kind(entry.kind) for entry in self.inputs if entry.name == self.primary), None)
 
     def _record(self, value: Any, place: int) -> dict[str, Any]:
-        names = [each.name for each in self.inputs]
+        names = [entry.name for entry in self.inputs]
         if not isinstance(value, dict):
             if self.primary in names:
                 return {self.primary: value}
@@ -108,17 +110,17 @@ class Checks:
     def _columns(self, records: Sequence[Mapping[str, Any]], from_file: bool) -> dict[str, list[Any]]:
         """Checked values by column; columns that no record has are left out."""
         columns: dict[str, list[Any]] = {}
-        for each in self.inputs:
-            if each.required or any(each.name in record for record in records):
-                columns[each.name] = [
-                    self._value(each, record.get(each.name), f"inputs[{place}].{each.name}", from_file)
+        for entry in self.inputs:
+            if entry.required or any(entry.name in record for record in records):
+                columns[entry.name] = [
+                    self._value(entry, record.get(entry.name), f"inputs[{place}].{entry.name}", from_file)
                     for place, record in enumerate(records)
                 ]
         return columns
 
-    def _value(self, each: Input, value: Any, field: str, from_file: bool) -> Any:
+    def _value(self, entry: Input, value: Any, field: str, from_file: bool) -> Any:
         try:
-            return checked(each, value, self.settings.limits, from_file)
+            return checked(entry, value, self.settings.limits, from_file)
         except Unfit as error:
             field += error.place
             raise Refused(error.status, error.code, str(error), field=field, fix=error.fix) from None

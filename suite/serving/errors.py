@@ -63,22 +63,22 @@ class Refused(Exception):
     @property
     def headers(self) -> Headers:
         """Those that go with the status."""
-        made: Headers = []
+        headers: Headers = []
         if self.retry:
-            made.append((b"retry-after", str(self.retry).encode()))
+            headers.append((b"retry-after", str(self.retry).encode()))
         if self.close:
-            made.append((b"connection", b"close"))
+            headers.append((b"connection", b"close"))
         if self.allow:
-            made.append((b"allow", self.allow.encode()))
+            headers.append((b"allow", self.allow.encode()))
         if self.status == 401:
-            made.append((b"www-authenticate", b'Bearer realm="suite"'))
-        return made
+            headers.append((b"www-authenticate", b'Bearer realm="suite"'))
+        return headers
 
 
 def refused(error: InputError, field: str = "") -> Refused:
     """What preparing a record found wrong with it, as an answer."""
-    found = f" (found: {error.found})" if error.found else ""
-    return Refused(400, "invalid_input", f"{error.where}: {error.problem}{found}", field=field, fix=error.fix)
+    shown = f" (found: {error.found})" if error.found else ""
+    return Refused(400, "invalid_input", f"{error.where}: {error.problem}{shown}", field=field, fix=error.fix)
 
 
 def encoded(value: Any) -> bytes:

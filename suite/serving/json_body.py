@@ -30,8 +30,8 @@ def request_of(body: bytes, optional: Collection[str] = ()) -> dict[str, Any]:
         raise Refused(400, "wrong_type", f"the body must be an object, not {json_type(value)}.", fix=EXAMPLE)
     unknown = sorted(value.keys() - {"inputs", *optional})
     if "inputs" not in value:
-        found = f" (found: {', '.join(unknown)})"[:200] if unknown else ""
-        raise Refused(400, "missing", f"the list of inputs is missing{found}.", field="inputs", fix=EXAMPLE)
+        named = f" (found: {', '.join(unknown)})"[:200] if unknown else ""
+        raise Refused(400, "missing", f"the list of inputs is missing{named}.", field="inputs", fix=EXAMPLE)
     if unknown:
         raise Refused(400, "unknown", "is not understood.", field=unknown[0][:100], fix=EXAMPLE)
     inputs = value["inputs"]
@@ -74,12 +74,12 @@ def _check_amount(body: bytes) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    content = dict(pairs)
+    if len(content) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise Refused(400, "duplicate_key", f'the key "{twice:.100}" occurs twice in one object.')
-    return made
+    return content
 
 
 def _no_number(name: str) -> NoReturn:

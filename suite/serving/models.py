@@ -277,11 +277,11 @@ async def in_thread(call: Callable[[], T]) -> T:
 
     def work() -> None:
         try:
-            made, error = call(), None
+            result, error = call(), None
         except Exception as raised:
-            made, error = None, raised
+            result, error = None, raised
         with contextlib.suppress(RuntimeError):  # the loop has ended before
-            loop.call_soon_threadsafe(settle, made, error)
+            loop.call_soon_threadsafe(settle, result, error)
 
     threading.Thread(target=work, name="load", daemon=True).start()
     return await future
@@ -303,7 +303,7 @@ def found(given: Sequence[str]) -> list[Model]:
         if (folder / MANIFEST).is_file() or equals or not inside:
             models.append(Model(name if equals else "", folder, bool(equals)))
         else:
-            models += [Model("", each, False) for each in inside]
+            models += [Model("", bundle, False) for bundle in inside]
     if not models:
         raise InputError("BUNDLE", "is missing.", fix="suite serve BUNDLE")
     return models

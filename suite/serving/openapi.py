@@ -68,23 +68,23 @@ def describe(versions: Sequence[Version], settings: Settings, secured: bool) -> 
         for name, endpoint in version.endpoints.items():
             described = _answers(version.model, name, endpoint, settings, secured)
             paths[f"/v1/models/{version.model}:{name}"] = {"post": described}
-    made: dict[str, Any] = {
+    document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "suite serve", "version": "1", "description": "Answers of trained models."},
         "paths": paths,
         "components": {"schemas": {"Error": ERROR}},
     }
     if secured:
-        made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        made["security"] = [{"token": []}]
-    return made
+        document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"token": []}]
+    return document
 
 
 def _answers(model: str, program: str, endpoint: Endpoint, settings: Settings, secured: bool) -> dict[str, Any]:
     """The answers of a program of a model."""
     checks, codec = endpoint.checks, endpoint.program.codec
     record = record_schema(checks.inputs, settings)
-    primary = next((each for each in checks.inputs if each.name == checks.primary), None)
+    primary = next((entry for entry in checks.inputs if entry.name == checks.primary), None)
     item = record if primary is None else {"anyOf": [record, input_schema(primary, settings.limits, "body")]}
     inputs = {"type": "array", "items": item, "minItems": 1, "maxItems": settings.max_records}
     seeds = {"type": "array", "items": SEED, "minItems": 1, "maxItems": settings.max_records}
@@ -141,32 +141,32 @@ def _answers(model: str, program: str, endpoint: Endpoint, settings: Settings, s
 
 def record_schema(inputs: Sequence[Input], settings: Settings) -> dict[str, Any]:
     """JSON schema of one record."""
-    required = [each.name for each in inputs if each.required]
-    made = {
+    required = [entry.name for entry in inputs if entry.required]
+    schema = {
         "type": "object",
-        "properties": {each.name: input_schema(each, settings.limits) for each in inputs},
+        "properties": {entry.name: input_schema(entry, settings.limits) for entry in inputs},
         "additionalProperties": False,
         "minProperties": 1,
     }
-    return {**made, "required": required} if required else made
+    return {**schema, "required": required} if required else schema
 
 
 def _form(checks: Checks, settings: Settings) -> dict[str, Any]:
     """JSON schema of a form: an input a field, as often as there are records; lists as tables write them."""
     fields: dict[str, Any] = {FIELD: SEED} if checks.samples else {}
-    for each in checks.inputs:
-        if input_kind(each.kind).file:
+    for entry in checks.inputs:
+        if input_kind(entry.kind).file:
             file = {"type": "string", "format": "binary"}
-            fields[each.name] = {"type": "array", "items": file, "minItems": 1, "maxItems": settings.max_records}
+            fields[entry.name] = {"type": "array", "items": file, "minItems": 1, "maxItems": settings.max_records}
         else:
-            fields[each.name] = input_schema(each, settings.limits, "form")
-    made = {"type": "object", "properties": fields, "minProperties": 1, "additionalProperties": False}
-    required = [each.name for each in checks.inputs if each.required]
-    return {**made, "required": required} if required else made
+            fields[entry.name] = input_schema(entry, settings.limits, "form")
+    schema = {"type": "object", "properties": fields, "minProperties": 1, "additionalProperties": False}
+    required = [entry.name for entry in checks.inputs if entry.required]
+    return {**schema, "required": required} if required else schema
 
 
 def _example(inputs: Sequence[Input]) -> dict[str, Any]:
-    return {each.name: each.example for each in inputs if each.example is not None}
+    return {entry.name: entry.example for entry in inputs if entry.example is not None}
 
 
 def _refusal(why: str) -> dict[str, Any]:

@@ -127,6 +127,6 @@ class Body:
         chunk: bytes = message.get("body", b"")
         return chunk
 
-    def _too_large(self, found: str) -> Refused:
-        message = f"the body has {found}; at most {self._settings.max_body_bytes:,} are read."
+    def _too_large(self, size: str) -> Refused:
+        message = f"the body has {size}; at most {self._settings.max_body_bytes:,} are read."
         return Refused(413, "body_too_large", message, fix="send fewer records, or smaller files", close=True)

@@ -59,7 +59,7 @@ def whole(body: bytes, media: str, checks: Checks) -> dict[str, list[Any]]:
     """
     if media in TABLES:
         return _table(body, TABLES[media], checks)
-    wanted = next((each for each in checks.inputs if each.name == checks.primary), None)
+    wanted = next((entry for entry in checks.inputs if entry.name == checks.primary), None)
     if wanted is None or not input_kind(wanted.kind).takes(media):
         raise Refused(
             415,
@@ -78,7 +78,7 @@ def form(body: bytes, boundary: bytes, checks: Checks) -> tuple[dict[str, list[A
         Refused: the form is broken, or it holds what is refused.
     """
     parts, seeds = _parts(body, boundary), []
-    inputs = {each.name: each for each in checks.inputs}
+    inputs = {entry.name: entry for entry in checks.inputs}
     if checks.samples and FIELD not in inputs:
         seeds = [bytes(part.data) for part in parts if part.name == FIELD]
         parts = [part for part in parts if part.name != FIELD]
@@ -100,16 +100,16 @@ def form(body: bytes, boundary: bytes, checks: Checks) -> tuple[dict[str, list[A
     return checks.written(columns), seeds
 
 
-def _value(each: Input, data: bytes) -> Any:
+def _value(entry: Input, data: bytes) -> Any:
     """A file as its bytes; a field as text, of which an empty one is a missing value unless it is to be read."""
-    if input_kind(each.kind).file:
+    if input_kind(entry.kind).file:
         return data
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         message = f"is not UTF-8 text (byte {error.start})."
-        raise Refused(400, "invalid_text", message, field=each.name) from None
-    return text if text or input_kind(each.kind).textual else None
+        raise Refused(400, "invalid_text", message, field=entry.name) from None
+    return text if text or input_kind(entry.kind).textual else None
 
 
 def _table(data: bytes, name: str, checks: Checks) -> dict[str, list[Any]]:
@@ -127,12 +127,12 @@ def _table(data: bytes, name: str, checks: Checks) -> dict[str, list[Any]]:
     if max((line.count(delimiter.encode()) for line in bare.splitlines()), default=0) > MOST_COLUMNS:
         raise _too_wide(name)
     try:
-        made = tables.parse(data, name, delimiter, texts=checks.texts)
+        table = tables.parse(data, name, delimiter, texts=checks.texts)
     except InputError as error:
         raise refused(error) from None
-    if made.dropped:
+    if table.dropped:
         raise Refused(400, "broken_table", "a row has another number of fields than the header.", field=name)
-    return _some({key: _plain(values) for key, values in made[np.arange(len(made))].items()}, checks)
+    return _some({key: _plain(values) for key, values in table[np.arange(len(table))].items()}, checks)
 
 
 def _jsonl(data: bytes, name: str, checks: Checks) -> dict[str, list[Any]]:
@@ -178,7 +178,7 @@ def _types(checks: Checks) -> str:
 
 
 def _fields(checks: Checks) -> str:
-    return ", ".join(each.name for each in checks.inputs)[:300]
+    return ", ".join(entry.name for entry in checks.inputs)[:300]
 
 
 def _parts(body: bytes, boundary: bytes) -> list[Part]:

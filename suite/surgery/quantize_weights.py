@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8
 
 from suite.errors import InputError
-from suite.nn.quant.int8 import HIGHEST
+from suite.nn.quant.rounding import HIGHEST
 
 
 def library() -> Any:

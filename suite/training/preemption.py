@@ -52,13 +52,13 @@ class Interruption:
             self._requested = self._requested or any(reached)
         return self._requested
 
-    def guard(self, predict: Callable[..., Any]) -> Callable[..., Any]:
-        """``predict`` that raises Left, before the next batch, once a signal came."""
+    def guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function`` of a batch that raises Left, before the next batch, once a signal came."""
 
         def guarded(*arguments: Any) -> Any:
             if self._requested:
                 raise Left
-            return predict(*arguments)
+            return function(*arguments)
 
         return guarded
 

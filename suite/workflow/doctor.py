@@ -180,11 +180,13 @@ def _devices(faults: list[dict[str, str]]) -> dict[str, Any]:
 def _convolutions() -> dict[str, str | None]:
     """What computes convolutions on a processor."""
     try:
-        from suite.nn.cpu import library, onednn
+        from suite.nn.cpu import library, onednn, switch
 
         version = onednn.version()
     except Exception as error:  # a broken jax, which is told of already
         return {"onednn": None, "reason": f"jax is broken: {error}", "fix": ""}
+    if not switch.enabled():
+        return {"onednn": None, "reason": "SUITE_CPU_FORMS=off leaves it out", "fix": "unset SUITE_CPU_FORMS"}
     if version:
         return {"onednn": version, "reason": "", "fix": ""}
     found = library.find()

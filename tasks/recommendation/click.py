@@ -60,8 +60,8 @@ class ClickPrediction(Task):
         if known.all():
             return opened
         dropped = {**opened.dropped, "no label": int((~known).sum())}
-        kept = Subset(opened, np.flatnonzero(known), dropped)
-        return not_empty(kept, split, f"column {self.label}", "name another label column")
+        labelled = Subset(opened, np.flatnonzero(known), dropped)
+        return not_empty(labelled, split, f"column {self.label}", "name another label column")
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``dense`` float32 (b, i), ``ids`` int32 (b, s), ``weights`` float32 (b, w) and ``label`` float32 (b,)."""
@@ -113,7 +113,7 @@ class ClickPrediction(Task):
             return Example(record, f"{self.label} {int(clicked[i])}", f"{100 * shares[i]:.1f} %", float(1 - said[i]))
 
         kinds = {f"{self.label} 1": shares[clicked], f"{self.label} 0": shares[~clicked]}
-        made: dict[str, Artifact] = {
+        artifacts: dict[str, Artifact] = {
             "Precision and recall": PrecisionRecall((self.label,), shares[:, None], clicked[:, None]),
             "Can its probabilities be trusted?": Calibration.of(self.label, shares, clicked, bins=20),
             "What it tells apart": Spread("probability", kinds),
@@ -126,8 +126,8 @@ class ClickPrediction(Task):
         if self.user in columns:
             names = columns[self.item] if self.item in columns else [""] * len(shares)
             owners, items = (tuple(map(str, values)) for values in (columns[self.user], names))
-            made["The lists that are ranked worst"] = Lists("user", owners, items, shares, clicked)
-        return made
+            artifacts["The lists that are ranked worst"] = Lists("user", owners, items, shares, clicked)
+        return artifacts
 
 
 register_metric("unseen", "Values of a record that training had not, or too rarely.", title="unseen values")

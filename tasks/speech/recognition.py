@@ -120,9 +120,9 @@ class SpeechRecognition(Task):
         said = [self.transcriber.spell(row[real]) for row, real in zip(symbols, symbols_mask, strict=True)]
         heard = self.codec.transcripts(log_probs, frames)
         real = np.arange(log_probs.shape[1]) < frames[:, None]
-        losses, fits = (np.asarray(made) for made in _losses()(log_probs, real, symbols, symbols_mask))
+        losses, fits = (np.asarray(array) for array in _losses()(log_probs, real, symbols, symbols_mask))
         losses = (losses.astype(np.float64) / np.maximum(symbols_mask.sum(1), 1))[fits]
-        made = {
+        metrics = {
             "wer": edits(said, heard, "words"),
             "cer": edits(said, heard, "characters"),
             "loss": MetricState(losses.sum(), len(losses)),
@@ -130,8 +130,8 @@ class SpeechRecognition(Task):
         }
         if not isinstance(self.decoder, Greedy):
             greedy = replace(self.codec, decoder=Greedy(), language_model=None)
-            made["wer_greedy"] = edits(said, greedy.transcripts(log_probs, frames), "words")
-        return made
+            metrics["wer_greedy"] = edits(said, greedy.transcripts(log_probs, frames), "words")
+        return metrics
 
     def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         """Mean over a recording's frames."""
@@ -179,8 +179,8 @@ def edits(said: Sequence[str], heard: Sequence[str], unit: str) -> MetricState:
     pairs = [(s, h) for s, h in zip(said, heard, strict=True) if s]
     if pairs:
         compare = jiwer.process_words if unit == "words" else jiwer.process_characters
-        found = compare([s for s, _ in pairs], [h for _, h in pairs])
-        wrong += found.substitutions + found.deletions + found.insertions
+        edited = compare([s for s, _ in pairs], [h for _, h in pairs])
+        wrong += edited.substitutions + edited.deletions + edited.insertions
     return MetricState(float(wrong), count)
 
 

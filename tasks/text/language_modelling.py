@@ -101,8 +101,8 @@ class LanguageModelling(Task):
         self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
     ) -> dict[str, jax.Array]:
         cache, keys = model.cache(batch["prompt"].shape[0], self.context), row_keys(batch["seed"], self.seed)
-        made = generate(model, cache, batch["prompt"], batch["prompt_mask"], self.decoding, keys)
-        return {"continuation": made.tokens}
+        generated = generate(model, cache, batch["prompt"], batch["prompt_mask"], self.decoding, keys)
+        return {"continuation": generated.tokens}
 
     def score(
         self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None

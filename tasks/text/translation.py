@@ -138,8 +138,8 @@ class Translation(Task):
         decoding = replace(self.decoding, end=end, pad=end, suppress=tuple(sorted(never)))
         cache = model.cache(source, mask, 1 + decoding.tokens)
         keys = row_keys(batch["seed"], self.seed)
-        made = generate(model, cache, **prompt(source.shape[0], model.start), decoding=decoding, keys=keys)
-        return {"translation": made.tokens}
+        generated = generate(model, cache, **prompt(source.shape[0], model.start), decoding=decoding, keys=keys)
+        return {"translation": generated.tokens}
 
     def score(
         self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
@@ -149,8 +149,8 @@ class Translation(Task):
         mask = np.asarray(batch["mask"])
         written, real = np.asarray(batch["reference"])[mask], np.asarray(batch["reference_mask"])[mask]
         references = [row[there].tobytes().decode(errors="ignore") for row, there in zip(written, real, strict=True)]
-        made = self.codec.says.decode(np.asarray(outputs["translation"])[mask])
-        scores = translation_scores(made, references)
+        translations = self.codec.says.decode(np.asarray(outputs["translation"])[mask])
+        scores = translation_scores(translations, references)
         if "nats" not in outputs:  # of requests
             return scores
         sums = {name: np.asarray(outputs[name], np.float64)[mask].sum() for name in ("nats", "count", "right")}
@@ -168,10 +168,10 @@ class Translation(Task):
     def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
         """chrF of each translation, and the worst by it."""
         given, wanted = ([str(text) for text in columns[name]] for name in self.text)
-        made = [answer["translation"] for answer in self.codec.decode(outputs, columns)]
-        pairs = zip(made, wanted, strict=True)
+        translations = [answer["translation"] for answer in self.codec.decode(outputs, columns)]
+        pairs = zip(translations, wanted, strict=True)
         chrf = np.array([translation_scores([text], [right])["chrf"].value() for text, right in pairs])
-        show = lambda i: Example(given[i], wanted[i], made[i], -float(chrf[i]), f"chrF {chrf[i]:.1f}")
+        show = lambda i: Example(given[i], wanted[i], translations[i], -float(chrf[i]), f"chrF {chrf[i]:.1f}")
         worst = Gallery.worst("Translations of the lowest chrF, beside the reference.", -chrf, show, aligned=True)
         return {"How good single translations are": Spread("chrF", {"translations": chrf}), "The worst ones": worst}
 

@@ -293,11 +293,20 @@ def test_another_compression_is_not_taken_for_this_one(run, rounded):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Others(toy.Parity):
+class Elsewhere(toy.Drawn):
     """As many records, and not the same."""
 
-    def source(self, split):
+    def open(self, split):
         return toy.Rows(57, 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Others(toy.Parity):
+    """Reads them."""
+
+    @property
+    def data(self):
+        return Elsewhere()
 
 
 def test_other_records_are_refused_before_anything_is_made(run, tmp_path):

@@ -19,6 +19,7 @@ from suite.parallel import hosts
 from suite.parallel.batch_shards import own_part, own_rows, place
 from suite.parallel.rendezvous import Place, joined
 from suite.parallel.sharding import batch_sharding, make_mesh
+from tests.retrieval import Distance
 
 
 def fails(error):
@@ -55,11 +56,14 @@ def main(process: int, folder: Path) -> None:
         "auc": Ranking((rows, rows), (rows,)),
         "bleu": Overlap(np.array([process, 2]), 3, "chrf"),
         "loss": MetricState(np.float64(0.5), process),
+        "distance": Distance({"vectors": np.arange(2.0) + process}, process + 1, np.ones(2)),
     }
     total = hosts.added(sums)
     print("auc", *(part.tolist() for part in total["auc"].total), "|", *(part.tolist() for part in total["auc"].count))
     print("bleu", total["bleu"].total.tolist(), total["bleu"].count, total["bleu"].metric)
     print("loss", total["loss"].total, total["loss"].count)
+    distance = total["distance"]
+    print("distance", distance.total["vectors"].tolist(), distance.count, distance.centre.tolist())
 
     from suite.experiment.sections import Parallel
 

@@ -8,6 +8,7 @@ from flax import nnx
 
 from suite.nn import conv1d, relative_attention
 from suite.nn.conv1d import Conv1d, DepthwiseConv1d, PositionalConv
+from suite.nn.cpu import conv1d as on_cpu
 from suite.nn.relative_attention import RelativeAttention
 
 
@@ -35,27 +36,27 @@ def agree(theirs, ours, x, w):
 def test_products_are_the_strided_convolution(frames, taps, inputs, stride):
     x, w = normal(0, 2, frames, inputs), normal(1, taps, inputs, 8)
     ours = {
-        (lambda x, w: conv1d._as_products(stride, "float32", x, w)): 2e-6,
+        (lambda x, w: on_cpu.as_products(stride, "float32", x, w)): 2e-6,
         (lambda x, w: conv1d.conv1d(x, w, stride)): 2e-6,
-        (lambda x, w: conv1d._as_products(stride, "bfloat16", x, w)): 0.012,
-        (lambda x, w: conv1d._as_rows(stride, "bfloat16", x, w)): 0.012,
+        (lambda x, w: on_cpu.as_products(stride, "bfloat16", x, w)): 0.012,
+        (lambda x, w: on_cpu.as_rows(stride, "bfloat16", x, w)): 0.012,
         (lambda x, w: conv1d.conv1d(x, w, stride, "bfloat16")): 0.012,
     }
-    agree(lambda x, w: conv1d._as_convolution(stride, 1, "float32", x, w), ours, x, w)
+    agree(lambda x, w: conv1d._convolution(stride, 1, "float32", x, w), ours, x, w)
 
 
 @pytest.mark.parametrize("taps", [1, 5])
 def test_shifted_rows_are_the_depthwise_convolution(taps):
     x, w = normal(0, 2, 23, 6), normal(1, taps, 6)
-    theirs = lambda x, w: conv1d._as_convolution(1, 6, "float32", x, w[:, None])
-    agree(theirs, {conv1d._shifted: 2e-6, conv1d.depthwise_conv1d: 2e-6}, x, w)
+    theirs = lambda x, w: conv1d._convolution(1, 6, "float32", x, w[:, None])
+    agree(theirs, {on_cpu.shifted_rows: 2e-6, conv1d.depthwise_conv1d: 2e-6}, x, w)
 
 
 @pytest.mark.parametrize(("frames", "taps", "groups", "block"), [(50, 16, 4, 1), (16, 16, 2, 1), (81, 7, 1, 20)])
 def test_frequencies_are_the_grouped_convolution(frames, taps, groups, block):
     x, w = normal(0, 2, frames, 12), normal(1, taps, 12 // groups, 24)
-    ours = {(lambda x, w: conv1d._by_frequency(block, x, w)): 3e-6, conv1d.grouped_conv1d: 3e-6}
-    agree(lambda x, w: conv1d._as_convolution(1, groups, "float32", x, w), ours, x, w)
+    ours = {(lambda x, w: on_cpu.by_frequency(block, x, w)): 3e-6, conv1d.grouped_conv1d: 3e-6}
+    agree(lambda x, w: conv1d._convolution(1, groups, "float32", x, w), ours, x, w)
 
 
 def test_the_form_depends_on_the_platform():

@@ -44,7 +44,7 @@ def batch_of(task, split):
 
 def test_each_token_is_said_once(task):
     batch = batch_of(task, "validation")
-    outputs = {name: np.asarray(value) for name, value in task.predict(Next(), batch).items()}
+    outputs = {name: np.asarray(value) for name, value in task.evaluate(Next(), batch).items()}
     scores = {name: tally.value() for name, tally in task.score(outputs, batch).items()}
     assert scores["accuracy"] == 1 and scores["loss"] < 1e-6
     # 12 characters of validation in stretches of 9: the last one ends the text.

@@ -73,7 +73,8 @@ def whole(task, columns, length=10, real=None):
 
 
 def predicted(task, model, batch):
-    return jax.device_get(jax.jit(lambda batch: task.predict(model, batch))(batch))
+    function = task.evaluate if "target" in batch else task.predict
+    return jax.device_get(jax.jit(lambda batch: function(model, batch))(batch))
 
 
 def test_the_tokenizer_is_learnt_from_both_columns(bound):

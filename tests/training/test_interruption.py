@@ -114,11 +114,11 @@ class Stopping(toy.Parity):
     at: int = 0
     """Number of the batch, over all evaluations."""
 
-    def score(self, outputs, batch):
+    def score(self, outputs, batch, reference=None):
         scored.append(len(batch["mask"]))
         if len(scored) == self.at:
             terminate()
-        return super().score(outputs, batch)
+        return super().score(outputs, batch, reference)
 
 
 scored: list[int] = []

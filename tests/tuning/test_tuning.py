@@ -454,9 +454,9 @@ class Vanishing(toy.Parity):
             raise InputError("records", "are gone.")
         return super().encode(columns, rng)
 
-    def score(self, outputs, batch):
+    def score(self, outputs, batch, reference=None):
         evaluated.append(True)
-        return super().score(outputs, batch)
+        return super().score(outputs, batch, reference)
 
 
 evaluated: list[bool] = []

@@ -148,9 +148,9 @@ class Plan:
             rows = np.concatenate([carried, order[bucket_of == i]])
             whole = len(rows) if i == top else len(rows) // self.batch_size * self.batch_size
             carried = rows[whole:]
-            made = _rows(rows[:whole], self.batch_size)
-            batches.append(made)
-            lengths.append(np.full(len(made), self.buckets[i]))
+            whole_batches = _rows(rows[:whole], self.batch_size)
+            batches.append(whole_batches)
+            lengths.append(np.full(len(whole_batches), self.buckets[i]))
         return np.concatenate(batches), np.concatenate(lengths)
 
 
@@ -325,8 +325,8 @@ def dispatches(
         return
     wanted = spans(start, stop, steps)
     if workers:
-        with contextlib.closing(in_workers(encoder, wanted, workers, prefetch)) as made:
-            yield from map(_dispatch, made)
+        with contextlib.closing(in_workers(encoder, wanted, workers, prefetch)) as elements:
+            yield from map(_dispatch, elements)
         return
     # One object a dispatch, as Grain measures every array of a tree that it passes on.
     dataset = grain.MapDataset.range(len(wanted)).map(lambda i: _dispatch(encoder(wanted[i])))

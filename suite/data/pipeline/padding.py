@@ -35,8 +35,8 @@ def row_seeds(seed: Seed, rows: int) -> np.ndarray:
         raise InputError("seed", "must be whole numbers of 32 bits.", found=f"{seed!r:.80}", fix=fix)
     if seeds.ndim and len(seeds) != rows:
         fix = f"one number for all records, or {rows} of them"
-        found = f"{len(seeds)} for {rows} records"
-        raise InputError("seed", "must be one number, or one a record.", found=found, fix=fix)
+        counts = f"{len(seeds)} for {rows} records"
+        raise InputError("seed", "must be one number, or one a record.", found=counts, fix=fix)
     return np.broadcast_to(seeds, (rows,)).astype(np.uint32)
 
 

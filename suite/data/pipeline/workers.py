@@ -29,9 +29,9 @@ class Noted:
     def __call__(self, span: Span) -> dict[str, Any]:
         note = Path(self.notes) / str(os.getpid())
         note.write_text(f"{span[0]} {span[1]}")
-        made = self.encode(span)
+        encoded = self.encode(span)
         note.write_text("")
-        return made
+        return encoded
 
 
 def in_workers(
@@ -51,8 +51,8 @@ def in_workers(
         with tempfile.TemporaryDirectory(prefix="suite-workers-") as notes:
             iterator = _start(Noted(encode, notes), spans[done:], workers, prefetch)
             try:
-                for made in iterator:
-                    yield made
+                for element in iterator:
+                    yield element
                     done += 1
                     blamed -= {spans[done - 1], None}  # what arrived kills no worker
                 return
@@ -99,7 +99,7 @@ def _last_work(notes: Path) -> Span | None:
     """What a process that is no more was working on."""
     alive = {str(process.pid) for process in multiprocessing.active_children()}
     dead = [note.read_text().split() for note in sorted(notes.iterdir()) if note.name not in alive]
-    return next(((int(found[0]), int(found[1])) for found in dead if found), None)
+    return next(((int(span[0]), int(span[1])) for span in dead if span), None)
 
 
 def _deadly(encode: Encode, span: Span | None, error: RuntimeError) -> InputError:

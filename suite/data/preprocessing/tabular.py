@@ -168,7 +168,7 @@ class Fields(Preprocessor):
             indices = np.arange(begin, min(begin + CHUNK, len(source)))
             for learner in learnt:
                 learner.add(source.column(learner.name, indices))
-        fields: list[Number | Field] = [each.number() for each in learnt if each.kind == "dense"]
+        fields: list[Number | Field] = [learner.number() for learner in learnt if learner.kind == "dense"]
         start = 0
         for learner in sorted((e for e in learnt if e.kind != "dense"), key=lambda e: e.kind == "list"):
             fields.append(learner.field(start))

@@ -82,8 +82,8 @@ def bootstrap_auc(scores: np.ndarray, labels: np.ndarray, draws: int = 1000, see
     """Areas under the ROC curve of ``draws`` samples of the rows, drawn with replacement; those of one label are
     left out. Quantiles 0.025 and 0.975 bound the 95 % interval (Efron, 1979, doi 10.1214/aos/1176344552)."""
     grouped = _by_score(scores, labels)
-    made = np.array([_area(*grouped(w)) for block in samples(len(labels), draws, seed) for w in block])
-    return made[np.isfinite(made)]
+    areas = np.array([_area(*grouped(w)) for block in samples(len(labels), draws, seed) for w in block])
+    return areas[np.isfinite(areas)]
 
 
 def samples(count: int, draws: int, seed: int = 0) -> Iterator[np.ndarray]:

@@ -49,12 +49,12 @@ def sacrebleu_metrics() -> Mapping[str, Any]:
     return {"bleu": BLEU(force=True), "chrf": CHRF()}  # force: no warnings that texts look tokenised
 
 
-def translation_scores(made: Sequence[str], references: Sequence[str]) -> dict[str, MetricState]:
+def translation_scores(translations: Sequence[str], references: Sequence[str]) -> dict[str, MetricState]:
     """``bleu`` and ``chrf`` of b texts against one reference each."""
     tallies: dict[str, MetricState] = {}
     for name, metric in sacrebleu_metrics().items():
         # The sentences' counts are the one part that sacrebleu's own corpus scores are computed from.
-        rows = metric._extract_corpus_statistics(list(made), [list(references)]) if made else []
+        rows = metric._extract_corpus_statistics(list(translations), [list(references)]) if translations else []
         sums = np.asarray(rows, np.int64).sum(0) if rows else np.int64(0)
         tallies[name] = Overlap(sums, len(rows), name)
     return tallies

@@ -21,16 +21,8 @@ from suite.nn.conv1d import Conv1d, DepthwiseConv1d, PositionalConv, conv1d, dep
 from suite.nn.dot import dot_nt
 from suite.nn.embedding import Embedding, LearnedPositions, check_length
 from suite.nn.linear import Linear
-from suite.nn.quant.int8 import (
-    bfloat16_dot,
-    integer_conv,
-    integer_dot,
-    narrowed,
-    rounded,
-    step,
-    weight_conv,
-    weight_dot,
-)
+from suite.nn.quant.int8 import bfloat16_dot, integer_conv, integer_dot, narrowed, weight_conv, weight_dot
+from suite.nn.quant.rounding import rounded, step
 from suite.nn.table import StackedTable
 
 Inputs = Literal["float", "row", "fixed"]

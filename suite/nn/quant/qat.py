@@ -16,8 +16,8 @@ from suite.nn.conv1d import Conv1d, conv1d
 from suite.nn.dot import dot, dot_nt
 from suite.nn.embedding import Embedding
 from suite.nn.linear import Linear
-from suite.nn.quant.int8 import rounded, step
 from suite.nn.quant.layers import NARROW, Format, Round, tiling
+from suite.nn.quant.rounding import rounded, step
 
 
 def _through(values: Array, x: Array) -> Array:

@@ -1,0 +1,42 @@
+"""The switch between a layer's plain form and the one for a CPU: nothing else decides it.
+
+With ``SUITE_CPU_FORMS=off`` in the environment every layer has its plain form on every platform, and oneDNN is not
+called. It is read when a program is traced; one traced before stays as it is.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from jax import lax
+from jaxtyping import Array
+
+from suite.nn.cpu import onednn
+from suite.parallel.layout import only_here
+
+
+def enabled() -> bool:
+    """Whether layers may have forms of their own on a CPU."""
+    return os.environ.get("SUITE_CPU_FORMS") != "off"
+
+
+def by_platform(*operands: Any, cpu: Callable[..., Any], default: Callable[..., Any]) -> Any:
+    """``cpu`` of the operands in a program for a CPU, elsewhere ``default``; both return arrays of the same shapes."""
+    if not enabled():
+        return default(*operands)
+    return lax.platform_dependent(*operands, cpu=cpu, default=default)
+
+
+def by_library(
+    x: Array,
+    kernel: Array,
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
+    compute: str = "float32",
+    result: str = "float32",
+) -> bool:
+    """Whether oneDNN computes this `suite.nn.conv.conv2d` on a CPU: it can, and the program is for this process's one
+    device alone.
+    """
+    return enabled() and only_here() and onednn.convolves(x, kernel, stride, padding, groups, compute, result)
