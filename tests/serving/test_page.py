@@ -344,3 +344,36 @@ def test_a_token_is_asked_for(browser, bundles):
         page.wait_for_selector("#desk:not([hidden])")
         assert page.is_hidden("#key") and page.inner_text("h1") == "digits" and page.is_hidden("#picker")
         context.close()
+
+
+def test_a_program_is_picked_and_a_seed_repeats_its_answer(browser, tmp_path):
+    import suite
+    from tests import two_programs
+    from tests.untrained import untrained
+
+    run = untrained(two_programs.experiment(), tmp_path / "run")
+    bundle = suite.export(run, tmp_path / "two", name="two", platforms=("cpu",), allow=("tests",))
+    with Serving(bundle.folder, "--allow", "tests", "--sizes", "1") as server:
+        context = browser.new_context(viewport=DESK, base_url=server.url)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        show(page, "two")
+        assert not page.is_visible("#seed"), "what draws nothing asks for no seed"
+        page.select_option("#program", "draw")
+        assert page.evaluate("location.hash") == "#two:draw"
+        page.fill("#fields input", "1, 2, 3")
+        page.fill("#seed", "5")
+        assert '"seed":5' in page.text_content("#curl")
+        page.click("#send")
+        (expected,) = bundle.predict([[1, 2, 3]], program="draw", seed=5)
+        page.wait_for_selector(f"#answer:has-text('{expected['more']}')")
+        assert "seed 5" in page.inner_text("#answer .by")
+        page.reload()
+        page.wait_for_selector("#seed")
+        assert page.input_value("#program") == "draw" and page.input_value("#seed") == ""
+        page.fill("#fields input", "1, 2, 3")
+        page.click("#send")
+        page.wait_for_selector("#answer .by:has-text('seed')")
+        page.select_option("#program", "predict")
+        assert page.evaluate("location.hash") == "#two" and not page.is_visible("#seed")
+        context.close()
