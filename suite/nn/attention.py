@@ -110,7 +110,7 @@ class SelfAttention(Computing):
         """
         q, k, v = self._project(x, places)
         visible = None if mask is None else mask[:, None, None, :]
-        made = attend(
+        mixed = attend(
             q,
             k,
             v,
@@ -122,7 +122,7 @@ class SelfAttention(Computing):
             drop=_active(self.dropout, rngs),
             kernel=self.kernel,
         )
-        return self._out(made)
+        return self._out(mixed)
 
     def step(
         self,
@@ -147,8 +147,8 @@ class SelfAttention(Computing):
         at = (0, 0, slot, 0)
         keys = lax.dynamic_update_slice(cache[0], k.swapaxes(1, 2).astype(cache[0].dtype), at)
         values = lax.dynamic_update_slice(cache[1], v.swapaxes(1, 2).astype(cache[1].dtype), at)
-        made = _plain(q, keys, values, visible, bias, self._scale, None, self.compute, "bgsk")
-        return self._out(made), (keys, values)
+        mixed = _plain(q, keys, values, visible, bias, self._scale, None, self.compute, "bgsk")
+        return self._out(mixed), (keys, values)
 
     def empty(self, rows: int, length: int, dtype: str = "float32") -> Pair:
         """A cache for ``rows`` sequences of at most ``length`` tokens."""
@@ -214,7 +214,7 @@ class CrossAttention(Computing):
             _split(part(y), self.size) for part, y in ((self.query, x), (self.key, memory), (self.value, memory))
         )
         visible = None if mask is None else mask[:, None, None, :]
-        made = attend(
+        mixed = attend(
             q,
             k,
             v,
@@ -224,7 +224,7 @@ class CrossAttention(Computing):
             drop=_active(self.dropout, rngs),
             kernel=self.kernel,
         )
-        return self.out(made.reshape(*made.shape[:2], -1))
+        return self.out(mixed.reshape(*mixed.shape[:2], -1))
 
     def remember(self, memory: Float[Array, "b s d"]) -> Pair:
         """Keys and values of a memory, computed once for all steps."""
@@ -234,8 +234,8 @@ class CrossAttention(Computing):
     def step(self, x: Float[Array, "b q d"], memory: Pair, mask: Bool[Array, "b s"]) -> Float[Array, "b q d"]:
         """As a call, on what `remember` made of the memory."""
         q = _split(self.query(x), self.size)
-        made = _plain(q, *memory, mask[:, None, None, :], None, self._scale, None, self.compute, "bgsk")
-        return self.out(made.reshape(*made.shape[:2], -1))
+        mixed = _plain(q, *memory, mask[:, None, None, :], None, self._scale, None, self.compute, "bgsk")
+        return self.out(mixed.reshape(*mixed.shape[:2], -1))
 
     @property
     def _scale(self) -> float:
@@ -290,10 +290,10 @@ def attend(
     narrow = jnp.bfloat16 if compute == "bfloat16" else jnp.float32
     q, k, v = (x.astype(narrow) for x in (q, k, v))
     bias = None if bias is None else bias.astype(narrow)
-    made = jax.nn.dot_product_attention(
+    mixed = jax.nn.dot_product_attention(
         q, k, v, bias, visible, scale=scale, is_causal=causal, implementation=implementation
     )
-    return made.astype(jnp.float32)
+    return mixed.astype(jnp.float32)
 
 
 def _fused(kernel: Kernel, compute: str, size: int) -> Literal["xla", "cudnn"] | None:

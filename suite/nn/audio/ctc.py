@@ -115,6 +115,8 @@ def _scan(lattice: Sequence[Array], keep: bool) -> tuple[Array, Any]:
         return carry, ((blanks, spoken) if keep else None)
 
     spoken = jnp.full(label.shape[1:], _NEVER)
-    (blanks, spoken, total), kept = lax.scan(step, (start, spoken, jnp.zeros(blank.shape[1])), (blank, label, frames))
+    (blanks, spoken, total), variables = lax.scan(
+        step, (start, spoken, jnp.zeros(blank.shape[1])), (blank, label, frames)
+    )
     ends = jnp.where(last, blanks, _NEVER), jnp.where(last[:, 1:], spoken, _NEVER)
-    return total + jnp.logaddexp(ends[0].max(-1), ends[1].max(-1)), kept
+    return total + jnp.logaddexp(ends[0].max(-1), ends[1].max(-1)), variables

@@ -80,8 +80,8 @@ class LogMel:
 
     def __post_init__(self):
         if not 0 < self.window <= self.fft or self.hop < 1:
-            found = f"window {self.window}, fft {self.fft}, hop {self.hop}"
-            raise InputError("field window", "must be at most fft, and hop at least 1", found=found)
+            sizes = f"window {self.window}, fft {self.fft}, hop {self.hop}"
+            raise InputError("field window", "must be at most fft, and hop at least 1", found=sizes)
         if self.cepstra > self.bins:
             raise InputError("field cepstra", f"must be at most bins, {self.bins}", found=str(self.cepstra))
         if not self.low < (self.high or self.sample_rate / 2) <= self.sample_rate / 2:

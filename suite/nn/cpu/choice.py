@@ -1,4 +1,4 @@
-"""Which of two forms of a computation suits the number of rows, decided when that number is known.
+"""The choice between two forms of a computation by the number of rows, taken when that number is known.
 
 In a program for any number of rows (see `suite.exporting.tracing`) it is known when the program is compiled: the
 compiler then finds a constant condition and keeps one of the two.

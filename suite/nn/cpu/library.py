@@ -1,4 +1,4 @@
-"""Where the oneDNN library is on this machine, and why it is not used where it isn't."""
+"""The oneDNN library of this machine: its place, or why it is not used."""
 
 import ctypes
 import importlib.metadata
@@ -48,10 +48,10 @@ def find() -> Any:
     if sys.platform != "linux":
         return Unused(f"it is used on Linux only, and this is {sys.platform}")
     if not native.known():
-        found = ".".join(map(str, native.version())) or "an unknown version"
+        version = ".".join(map(str, native.version())) or "an unknown version"
         oldest, newest = (".".join(map(str, pick(native.KNOWN))) for pick in (min, max))
         return Unused(
-            f"XLA's foreign-function interface in jaxlib {jaxlib.__version__} is {found}; "
+            f"XLA's foreign-function interface in jaxlib {jaxlib.__version__} is {version}; "
             f"supported: {oldest} to {newest}",
             "pip install -c constraints.txt jax jaxlib",
         )
@@ -60,8 +60,8 @@ def find() -> Any:
 
 def version(library: Any) -> str:
     """Of the library, such as ``"3.2.0"``."""
-    found = library.dnnl_version().contents
-    return f"{found.major}.{found.minor}.{found.patch}"
+    numbers = library.dnnl_version().contents
+    return f"{numbers.major}.{numbers.minor}.{numbers.patch}"
 
 
 @cache

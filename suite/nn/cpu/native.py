@@ -142,8 +142,8 @@ def version() -> tuple[int, ...]:
         text = Path(jax.ffi.include_dir(), "xla/ffi/api/c_api.h").read_text(encoding="utf-8")
     except OSError:
         return ()
-    found = [re.search(rf"#define XLA_FFI_API_{part} (\d+)", text) for part in ("MAJOR", "MINOR")]
-    return tuple(int(each[1]) for each in found if each)
+    matches = [re.search(rf"#define XLA_FFI_API_{part} (\d+)", text) for part in ("MAJOR", "MINOR")]
+    return tuple(int(match[1]) for match in matches if match)
 
 
 def known() -> bool:
@@ -179,10 +179,10 @@ def register(name: str, handler: Handler) -> None:
 
 def _check(frame: Any) -> None:
     """Refuse structures of other sizes than those that are read here; each carries its own."""
-    found = {name: getattr(frame, name).struct_size for name in _SIZES}
-    if found != _SIZES or frame.struct_size < ctypes.sizeof(_Frame):
+    sizes = {name: getattr(frame, name).struct_size for name in _SIZES}
+    if sizes != _SIZES or frame.struct_size < ctypes.sizeof(_Frame):
         raise RuntimeError(
-            f"XLA's structures have sizes {frame.struct_size}, {found}; known are {ctypes.sizeof(_Frame)}, {_SIZES}. "
+            f"XLA's structures have sizes {frame.struct_size}, {sizes}; known are {ctypes.sizeof(_Frame)}, {_SIZES}. "
             "SUITE_ONEDNN=off does without them"
         )
 
@@ -193,7 +193,7 @@ def _read(buffer: Any) -> Buffer:
 
 def call(name: str, result: jax.ShapeDtypeStruct, *operands: Array, numbers: Sequence[int]) -> Array:
     """The operation registered as ``name``."""
-    made: Array = jax.ffi.ffi_call(name, result, vmap_method="sequential")(
+    returned: Array = jax.ffi.ffi_call(name, result, vmap_method="sequential")(
         *operands, numbers=np.asarray(numbers, np.int64)
     )
-    return made
+    return returned

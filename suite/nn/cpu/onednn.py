@@ -136,7 +136,7 @@ def _handle(kind: str, operands: Sequence[native.Buffer], result: native.Buffer,
         (images, maps), kernel = operands, result
     about = Geometry(kind, operands[0].format, result.format, images.shape, kernel.shape, *numbers)
     with _lock:
-        _prepared(about).run(images.address, kernel.address, maps.address, *[each.address for each in after])
+        _prepared(about).run(images.address, kernel.address, maps.address, *[buffer.address for buffer in after])
 
 
 # The library
@@ -199,13 +199,13 @@ def _sizes(*numbers: int) -> Any:
 
 def _described(shape: Sequence[int], format: str, strides: Sequence[int] | None) -> c_void_p:
     """A memory descriptor; without strides in whatever order the library likes best."""
-    made, library = c_void_p(), _library()
-    start = byref(made), len(shape), _sizes(*shape), _FORMATS[format]
+    descriptor, library = c_void_p(), _library()
+    start = byref(descriptor), len(shape), _sizes(*shape), _FORMATS[format]
     if strides is None:
         _check(library.dnnl_memory_desc_create_with_tag(*start, _ANY), "a descriptor")
     else:
         _check(library.dnnl_memory_desc_create_with_strides(*start, _sizes(*strides)), "a descriptor")
-    return made
+    return descriptor
 
 
 def _images(shape: Sequence[int], format: str) -> c_void_p:
@@ -215,8 +215,8 @@ def _images(shape: Sequence[int], format: str) -> c_void_p:
 
 def _kernel(shape: Sequence[int], format: str, groups: int, own: bool) -> c_void_p:
     p, q, i, o = shape
-    each = o // groups
-    grouped, strides = (groups, each, i, p, q), (each, 1, o, q * i * o, i * o)
+    outputs = o // groups
+    grouped, strides = (groups, outputs, i, p, q), (outputs, 1, o, q * i * o, i * o)
     start = 0 if groups > 1 else 1
     return _described(grouped[start:], format, strides[start:] if own else None)
 
@@ -226,22 +226,22 @@ def _after(about: Geometry) -> list[c_void_p]:
     if about.kind != FINISHED:
         return []
     channels = about.kernel[3]
-    each = _described((1, channels, 1, 1), "float32", (channels, 1, channels, channels))
-    return [each, each, _images(about.maps, about.result)] if about.added else [each, each]
+    vector = _described((1, channels, 1, 1), "float32", (channels, 1, channels, channels))
+    return [vector, vector, _images(about.maps, about.result)] if about.added else [vector, vector]
 
 
 def _attributes(about: Geometry) -> c_void_p:
     """Scratch memory is ours; and what comes after a convolution."""
-    made, operations, library = c_void_p(), c_void_p(), _library()
-    _check(library.dnnl_primitive_attr_create(byref(made)), "attributes")
-    _check(library.dnnl_primitive_attr_set_scratchpad_mode(made, _USER), "scratch memory")
+    attributes, operations, library = c_void_p(), c_void_p(), _library()
+    _check(library.dnnl_primitive_attr_create(byref(attributes)), "attributes")
+    _check(library.dnnl_primitive_attr_set_scratchpad_mode(attributes, _USER), "scratch memory")
     _check(library.dnnl_post_ops_create(byref(operations)), "operations")
     for kind, operand in zip((_MULTIPLY, _ADD, _ADD), _after(about), strict=False):
         _check(library.dnnl_post_ops_append_binary(operations, kind, operand), "an operation")
     if about.relu:
         _check(library.dnnl_post_ops_append_eltwise(operations, _RELU, c_float(0), c_float(0)), "a ReLU")
-    _check(library.dnnl_primitive_attr_set_post_ops(made, operations), "operations")
-    return made
+    _check(library.dnnl_primitive_attr_set_post_ops(attributes, operations), "operations")
+    return attributes
 
 
 def _descriptor(about: Geometry) -> c_void_p:
@@ -261,29 +261,29 @@ def _descriptor(about: Geometry) -> c_void_p:
         )
 
     def forward(x: c_void_p, w: c_void_p, y: c_void_p) -> c_void_p:
-        made = c_void_p()
+        descriptor = c_void_p()
         status = library.dnnl_convolution_forward_primitive_desc_create(
-            byref(made), engine, _TRAINING, _DIRECT, x, w, None, y, *places, attributes
+            byref(descriptor), engine, _TRAINING, _DIRECT, x, w, None, y, *places, attributes
         )
         _check(status, f"no {about}")
-        return made
+        return descriptor
 
-    narrow, made = about.format, c_void_p()
+    narrow, descriptor = about.format, c_void_p()
     if about.kind in (FORWARD, FINISHED):
         return forward(*described(narrow, narrow, about.result))
     hint = forward(*described(narrow, narrow, narrow))
     if about.kind == BY_INPUT:
         x, w, y = described(about.result, narrow, narrow)
         status = library.dnnl_convolution_backward_data_primitive_desc_create(
-            byref(made), engine, _DIRECT, x, w, y, *places, hint, attributes
+            byref(descriptor), engine, _DIRECT, x, w, y, *places, hint, attributes
         )
     else:
         x, w, y = described(narrow, about.result, narrow)
         status = library.dnnl_convolution_backward_weights_primitive_desc_create(
-            byref(made), engine, _DIRECT, x, w, None, y, *places, hint, attributes
+            byref(descriptor), engine, _DIRECT, x, w, None, y, *places, hint, attributes
         )
     _check(status, f"no {about}")
-    return made
+    return descriptor
 
 
 @cache
@@ -315,10 +315,10 @@ class _Primitive:
         narrow, result = about.format, about.result
         self.images = _memory(_images(about.images, result if about.kind == BY_INPUT else narrow))
         self.maps = _memory(_images(about.maps, result if about.kind in (FORWARD, FINISHED) else narrow))
-        self.after = [_memory(each) for each in _after(about)]
+        self.after = [_memory(operand) for operand in _after(about)]
         self.kernel, self.blocked, self.scratch = _memory(own), _memory(blocked), _memory(scratch)
         self.reordered = not library.dnnl_memory_desc_equal(own, blocked)
-        self.sizes = [library.dnnl_memory_desc_get_size(each) for each in (blocked, scratch)]
+        self.sizes = [library.dnnl_memory_desc_get_size(order) for order in (blocked, scratch)]
         images, kernel, maps = _ARGUMENTS[about.kind]
         used = self.blocked if self.reordered else self.kernel
         memories = {images: self.images, kernel: used, maps: self.maps, _SCRATCH: self.scratch}
@@ -351,16 +351,16 @@ class _Primitive:
 
 
 def _memory(descriptor: c_void_p) -> int:
-    made = c_void_p()
-    _check(_library().dnnl_memory_create(byref(made), descriptor, _engine()[0], None), "a memory")
-    assert made.value
-    return made.value
+    memory = c_void_p()
+    _check(_library().dnnl_memory_create(byref(memory), descriptor, _engine()[0], None), "a memory")
+    assert memory.value
+    return memory.value
 
 
 def _step(descriptor: c_void_p, memories: dict[int, int]) -> tuple[c_void_p, Any]:
-    made = c_void_p()
-    _check(_library().dnnl_primitive_create(byref(made), descriptor), "a primitive")
-    return made, (_Argument * len(memories))(*[_Argument(*pair) for pair in memories.items()])
+    primitive = c_void_p()
+    _check(_library().dnnl_primitive_create(byref(primitive), descriptor), "a primitive")
+    return primitive, (_Argument * len(memories))(*[_Argument(*pair) for pair in memories.items()])
 
 
 _prepared = cache(_Primitive)

@@ -19,8 +19,10 @@ def woven(grids: list[list[Array]]) -> Array:
     return jnp.stack([jnp.stack(row, 3) for row in grids], 2)
 
 
-def computed(made: Array) -> Array:
-    """``made``, computed before its use. XLA would compute what produced it once for each patch it is in, since that
+def computed(whole: Array) -> Array:
+    """``whole``, computed before its use. XLA would compute what produced it once for each patch it is in, since that
     looks cheap to it, and its barriers are gone when it decides. It doesn't look into a branch, though never taken.
     """
-    return lax.cond(made.reshape(-1)[0] == made.dtype.type(0x7FAB), lambda made: made + 0, lambda made: made, made)
+    return lax.cond(
+        whole.reshape(-1)[0] == whole.dtype.type(0x7FAB), lambda whole: whole + 0, lambda whole: whole, whole
+    )
