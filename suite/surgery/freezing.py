@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from suite.errors import InputError
+from suite.errors import InputError, closest
 from suite.experiment.sections import Optim
 from suite.tree import paths
 

@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import suite
+from suite.contracts import metric
 from suite.contracts.metric import MetricState
 from suite.data.sources.clicks import MovieLens
 from suite.data.sources.datasets import Table
 from suite.errors import InputError
-from suite.evaluation import losses
 from suite.evaluation.metrics import ranking
 from suite.tasks.recommendation.click import ClickPrediction
 from tests import pages
@@ -72,7 +72,7 @@ def test_scores_of_parts_add_to_those_of_the_whole():
         for i in range(0, 50, size):
             part = slice(i, i + size)
             made = ranking.click_scores({"logits": logits[part]}, {"label": label[part], "mask": mask[part]})
-            sums = losses.add(sums, made)
+            sums = metric.add(sums, made)
         return {name: tally.value() for name, tally in sums.items()}
 
     whole = scored(50)

@@ -14,6 +14,7 @@ import sentencepiece
 from flax import nnx
 
 import suite
+from suite.contracts import metric
 from suite.contracts.data import Data, Source
 from suite.data.pipeline.padding import pad
 from suite.data.preprocessing.text import SentencePiece
@@ -22,7 +23,6 @@ from suite.data.sources.datasets import Table
 from suite.data.sources.memory import Memory
 from suite.decoding.generation import Decoding
 from suite.errors import InputError
-from suite.evaluation import losses
 from suite.evaluation.metrics import translation
 from suite.experiment import recipes
 from suite.models import seq2seq
@@ -198,8 +198,8 @@ REFERENCES = (
 def test_bleu_and_chrf_are_those_of_the_whole_set(size):
     sums: dict[str, Any] = {}
     for i in range(0, 7, size):
-        sums = losses.add(sums, translation.translation_scores(SENTENCES[i : i + size], REFERENCES[i : i + size]))
-    sums = losses.add(sums, translation.translation_scores([], []))
+        sums = metric.add(sums, translation.translation_scores(SENTENCES[i : i + size], REFERENCES[i : i + size]))
+    sums = metric.add(sums, translation.translation_scores([], []))
     assert sums["bleu"].value() == sacrebleu.corpus_bleu(SENTENCES, [REFERENCES], force=True).score
     assert sums["chrf"].value() == sacrebleu.corpus_chrf(SENTENCES, [REFERENCES]).score
     assert 10 < sums["bleu"].value() < 90 and sums["bleu"].count == 7

@@ -357,7 +357,7 @@ def test_a_trial_that_fails_is_one_of_many(tmp_path, capsys):
         Choice(field="gradient.accumulate", among=(1, 3)),
         Choice(field="train.batch_size", among=(16, 3 * 10**12)),
     )
-    made = small(search=Search(space=among, pruner="none"), goal__budget=Budget(trials=5))
+    made = small(search=Search(space=among, pruner="none"), goal__budget=Budget(trials=9))
     verdict = suite.tune(made, tmp_path / "search")
     assert {trial["state"] for trial in verdict.trials} == {"complete", "failed"} and verdict.trial == 0
     reasons = {trial["reason"] for trial in verdict.trials if trial["state"] == "failed"}
