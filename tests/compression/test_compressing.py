@@ -293,7 +293,7 @@ def test_another_compression_is_not_taken_for_this_one(run, rounded):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Elsewhere(toy.Drawn):
+class Elsewhere(toy.MadeRows):
     """As many records, and not the same."""
 
     def open(self, split):
