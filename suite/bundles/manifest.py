@@ -21,7 +21,7 @@ FORMATS = (1, 2)
 arrays, seeds."""
 NAME, WEIGHTS, CARD, EXPERIMENT = "bundle.json", "weights.safetensors", "model_card.md", "experiment.json"
 REFERENCE = "reference.safetensors"
-"""What the task keeps of its reference records; only some tasks have any."""
+"""Reference arrays of the task; only some tasks have any."""
 PREDICT = "predict"
 """The program that answers where none is named."""
 SEED = "seed"

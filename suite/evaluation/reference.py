@@ -14,7 +14,7 @@ from suite.errors import InputError
 from suite.parallel import hosts
 
 Reference = Mapping[str, np.ndarray] | None
-"""What `Task.embed` says of all reference records, each array (n, ...) in their order; None where there are none."""
+"""Outputs of `Task.embed` for all reference records, each array (n, ...) in their order; None where there are none."""
 ROWS = 64
 """Reference records that are embedded at a time."""
 

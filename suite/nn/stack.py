@@ -10,7 +10,7 @@ from flax import nnx
 from suite.parallel.layout import edge
 
 Remat = Literal["none", "full", "dots"]
-"""What the backward pass computes again: nothing; each layer, of which only the input is kept; or all but the
+"""Activations that the backward pass recomputes: none; each layer, of which only the input is kept; or all but the
 results of products with a matrix of parameters."""
 
 

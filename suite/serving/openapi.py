@@ -32,7 +32,7 @@ ERROR = {
     },
 }
 SEED = {"type": "integer", "minimum": 0, "maximum": SEEDS - 1}
-"""What the random numbers of an answer come from."""
+"""Schema of the seed of an answer's random numbers."""
 REFUSALS = {
     400: "the request is malformed, or a value cannot be used",
     401: "the bearer token is missing or wrong",

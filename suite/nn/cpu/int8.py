@@ -32,7 +32,7 @@ LONG = 1024
 THIN = 32
 """Input channels up to which a CPU convolves in float32."""
 _SECOND = 256
-"""What the first integer of a pair stands for; the second is the rest, between -128 and 127."""
+"""Weight of the first integer of a pair; the second is the remainder, between -128 and 127."""
 
 
 def weight_dot(x: Float[Array, "... i"], w: Int8[Array, "i o"]) -> Float[Array, "... o"]:

@@ -25,7 +25,7 @@ _FORMATS = {11: "float32", 16: "bfloat16"}
 _METADATA = 1
 """The extension of a frame by which XLA asks what a handler is, before it calls it."""
 _INTERNAL = 13
-"""What an error of a handler is called in XLA."""
+"""Error code of a handler in XLA."""
 
 
 class Buffer(NamedTuple):
@@ -132,7 +132,7 @@ _SIZES = {
 """Of the structures that lie within a frame: one of another size would move what comes after it."""
 _as_handler = ctypes.CFUNCTYPE(c_void_p, POINTER(_Frame))
 _registered: list[Any] = []
-"""What XLA may call at any time must live as long as the process."""
+"""Handlers, which must live as long as the process: XLA may call them at any time."""
 
 
 @cache

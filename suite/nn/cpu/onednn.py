@@ -35,9 +35,9 @@ _FORMATS = {"bfloat16": 2, "float32": 3}
 _IMPLEMENTATION, _WEIGHTS, _DIFF_WEIGHTS, _SCRATCHPAD = 8, 131, 132, 136
 _FROM, _TO, _SCRATCH = 1, 17, 80
 _ARGUMENTS = {FORWARD: (1, 33, 17), BY_INPUT: (129, 33, 145), BY_KERNEL: (1, 161, 145), FINISHED: (1, 33, 17)}
-"""What the images, the kernel and the feature maps are called, as operands or results."""
+"""Argument numbers of images, kernel and feature maps, as operands or results."""
 _AFTER = [(1 + n) * 32768 | 2 for n in range(3)]
-"""What the operands of the operations after a convolution are called."""
+"""Argument numbers of the operands of operations after a convolution."""
 _USER = 1
 _PAGE = 4096
 
