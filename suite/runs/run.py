@@ -23,7 +23,7 @@ from suite.data.pipeline.padding import Lengths, Seed, by_axis, count, default_b
 from suite.errors import InputError
 from suite.evaluation.bootstrap import Scores
 from suite.evaluation.evaluate import evaluate as evaluate_split
-from suite.evaluation.evaluate import examine, make_answer, make_predict, score_records
+from suite.evaluation.evaluate import examine, make_answer, make_evaluate, make_predict, score_records
 from suite.evaluation.reference import Reference, on_devices, reference_arrays
 from suite.experiment import serialization
 from suite.experiment.sections import Experiment
@@ -82,9 +82,11 @@ class Run:
         """This run, computing in the forms that every device has, as its bundle does. Where a device has faster ones
         (oneDNN's convolutions, fused attention) sums are taken in another order, which bfloat16 rounds otherwise.
         """
-        predict = make_predict(self.graph, self.experiment.task, Layout(portable=True))
+        task, layout = self.experiment.task, Layout(portable=True)
+        predict = make_predict(self.graph, task, layout)
+        evaluate = make_evaluate(self.graph, task, predict, layout)
         same = dataclasses.replace(self)
-        program = dataclasses.replace(self._program, predict=predict, layout=Layout(portable=True))
+        program = dataclasses.replace(self._program, predict=predict, evaluate=evaluate, layout=layout)
         same.__dict__.update(_program=program, _weights=self._weights, reference_arrays=self.reference_arrays)
         return same
 
