@@ -27,7 +27,7 @@ def experiment() -> Experiment:
     return Experiment(
         name="recommendation.avazu_deepfm",
         task=ClickPrediction(
-            data=Table(path=folder, header=AVAZU, texts=AVAZU_TEXTS, delimiter=","),
+            data=Table(path=folder, stratify="", header=AVAZU, texts=AVAZU_TEXTS, delimiter=","),
             label="click",
             fields=fields,
             bootstrap=1000,

@@ -25,7 +25,7 @@ def experiment() -> Experiment:
     return Experiment(
         name="recommendation.criteo_deepfm",
         task=ClickPrediction(
-            data=Table(path=folder, header=CRITEO, texts=CRITEO_CATEGORIES, delimiter="\t"),
+            data=Table(path=folder, stratify="", header=CRITEO, texts=CRITEO_CATEGORIES, delimiter="\t"),
             fields=fields,
             bootstrap=1000,
         ),

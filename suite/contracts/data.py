@@ -48,6 +48,11 @@ class Data(ABC):
             InputError: there is nothing to read, or no such split.
         """
 
+    def with_classes(self, column: str) -> "Data":
+        """The same data, with splits of its own that each get a share of each class of a column. Data whose splits are
+        given, or that hold no classes, are the same."""
+        return self
+
     @property
     def origin(self) -> str:
         """Who made the records, and where they are from; empty where the data doesn't say."""

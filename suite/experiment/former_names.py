@@ -48,6 +48,14 @@ FORMER_CLASSES = {
 FORMER_FIELDS = {"train.accumulate": "gradient.accumulate"}
 """Fields of an experiment that moved to another section: former dotted name -> dotted name."""
 
+FORMER_DEFAULTS: dict[str, dict[str, Any]] = {
+    "suite.data.sources.files.Table": {"stratify": ""},
+    "suite.data.sources.files.ArrayFile": {"stratify": ""},
+    "suite.data.sources.files.Folder": {"stratify": False},
+    "suite.data.sources.speech.AudioManifest": {"stratify": ""},
+}
+"""Class -> fields that stored experiments of before lack, with the values by which they mean what they did."""
+
 NEW_SECTIONS = {"gradient": "suite.experiment.mean_gradient.Mean"}
 """Sections that stored experiments of before lack: name -> class of the section that a former field belongs to."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import InputError
-from suite.experiment.former_names import current_name, current_sections
+from suite.experiment.former_names import FORMER_DEFAULTS, current_name, current_sections
 from suite.runtime.files import write_text
 
 OWN_PACKAGES = ("suite",)
@@ -59,6 +59,7 @@ def from_json(value: Any, allow: tuple[str, ...] = (), own: tuple[str, ...] = OW
     known = {f.name for f in dataclasses.fields(kind) if f.init}
     if f"{kind.__module__}.{kind.__qualname__}" == EXPERIMENT:
         value = current_sections(value)
+    value = {**FORMER_DEFAULTS.get(f"{kind.__module__}.{kind.__qualname__}", {}), **value}
     unknown = sorted(value.keys() - known - {"class"})
     if unknown:
         raise InputError(

@@ -51,7 +51,7 @@ class ClickPrediction(Task):
         return Clicks(record=self.record, fields=self.fields)
 
     def source(self, split: str) -> Source:
-        opened = self.data.open(split)
+        opened = self.data.with_classes(self.label).open(split)
         require(opened, {"label": self.label}, origin(self.data))
         starts = range(0, len(opened), CHUNK)
         chunks = (np.arange(start, min(start + CHUNK, len(opened))) for start in starts)

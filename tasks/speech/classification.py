@@ -50,7 +50,7 @@ class AudioClassification(Classification):
         return AudioClasses(audio=self.audio, recordings=self.features.recordings(self.max_seconds), labels=self.labels)
 
     def source(self, split: str) -> Source:
-        opened = self.data.open(split)
+        opened = self.data.with_classes(self.label).open(split)
         require_audio(opened, {"audio": self.audio, "label": self.label}, self.data)
         front_end = self.features.front_end
         return without_unusable(opened, self.audio, front_end.sample_rate, front_end.hop, self.max_seconds)

@@ -47,7 +47,7 @@ class ImageClassification(Classification):
         return ImageClasses(image=self.image, statistics=self.statistics, labels=self.labels)
 
     def source(self, split: str) -> Source:
-        opened = self.data.open(split)
+        opened = self.data.with_classes(self.label).open(split)
         require(opened, {"image": self.image, "label": self.label}, origin(self.data))
         return without_broken_images(opened, self.image)
 

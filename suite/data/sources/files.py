@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +11,11 @@ import numpy as np
 from suite.contracts.data import Data, Source
 from suite.data.reading import AUDIO, IMAGES, TABLES, existing, lines, read_text, split_files, there
 from suite.data.sources import arrays, folders, tables
-from suite.data.sources.memory import (
-    SPLITS,
-    Memory,
-    Subset,
-    carves_validation,
-    check_split,
-    named_split,
-    not_empty,
-    seeded_split,
-)
+from suite.data.sources.memory import SPLITS, Memory, Subset, carves_validation, check_split, named_split, not_empty
 from suite.data.sources.parallel_text import ParallelLines, languages
 from suite.data.sources.speech import AudioManifest, LJSpeech, is_manifest, read_manifest
+from suite.data.sources.splitting import AUTO, known, names_of, own_split, records_of
 from suite.errors import InputError
-
-
-def _keep(source: Memory, part: np.ndarray, split: str) -> Source:
-    return Subset(source, np.flatnonzero(part == SPLITS.index(split)))
-
-
-def _carve(
-    source: Memory, split: str, given: Sequence[str], where: str, carved: tuple[Sequence[Any], int, float]
-) -> Source:
-    """A split that has its own file, or its share of train where validation is carved from it."""
-    keys, seed, validation = carved
-    if not carves_validation(split, given, validation, where) or split == "test":
-        return source
-    return _keep(source, seeded_split(keys, seed, (validation, 0.0)), split)
 
 
 def _stored(split: str, given: Sequence[str]) -> str:
@@ -50,7 +28,8 @@ class Table(Data):
     """A CSV, TSV, JSONL or Parquet file (.gz too), or a folder with one file a split: train.*, dev.*, test.*.
 
     Rows of a single file are split by a hash of their content: stable when rows are added, and equal rows share a
-    split. In tab-separated files quotes are literal. Rows with too many or too few fields are dropped and counted.
+    split. Each class is in each split where it can be: one of fewer than 200 records gets its exact share. In
+    tab-separated files quotes are literal. Rows with too many or too few fields are dropped and counted.
     A large CSV or Parquet file is never held in memory, but with SUITE_CACHE=off: its columns are written to the cache
     once, and mapped.
     """
@@ -63,6 +42,8 @@ class Table(Data):
     """Share held out for test where a single file names no splits."""
     seed: int = 0
     """Seeds what is held out."""
+    stratify: str = AUTO
+    """Column of classes that each split gets its share of. auto: the task's label; empty: none."""
     split: str = ""
     """Column that names each row's split. Empty: none."""
     header: tuple[str, ...] = ()
@@ -86,27 +67,23 @@ class Table(Data):
         if path.is_dir() and "train" not in files:
             listing = ", ".join(sorted(item.name for item in path.iterdir())[:10]) or "an empty folder"
             raise InputError(self.path, "no table named train.* in this folder", found=listing, fix="name a file")
-        if files:
-            table = self._load(files.get(_stored(split, list(files)), files["train"]))
-            source = self._carved(table, split, list(files))
-        else:
-            table = self._load(path)
-            source = _keep(table, self._parts(table), split)
-        return not_empty(source, split, self.path, "add rows, or change the fractions or the column of splits")
+        table = self._load(files.get(_stored(split, list(files)), files["train"]) if files else path)
+        fix = "add rows, or change the fractions or the column of splits"
+        if self.split and not files:
+            return not_empty(
+                Subset(table, np.flatnonzero(self._named(table) == SPLITS.index(split))), split, self.path, fix
+            )
+        part = lambda fractions: tables.parts(table, self.seed, fractions, known(self.stratify))
+        return records_of(table, split, self, part, list(files), fix)
 
-    def _carved(self, table: Memory, split: str, given: list[str]) -> Source:
-        """A split that has its own file, or its share of train where validation is carved from it."""
-        if not carves_validation(split, given, self.validation, self.path) or split == "test":
-            return table
-        return _keep(table, tables.parts(table, self.seed, (self.validation, 0.0)), split)
+    def with_classes(self, column: str) -> "Table":
+        return replace(self, stratify=column) if self.stratify == AUTO else self
 
     def _load(self, file: Path) -> Memory:
         return tables.load(file, self.delimiter, self.header, self.texts, self.in_memory)
 
-    def _parts(self, table: Memory) -> np.ndarray:
+    def _named(self, table: Memory) -> np.ndarray:
         """(n,) position of each row's split in SPLITS; -1 where the column names another one."""
-        if not self.split:
-            return tables.parts(table, self.seed, (self.validation, self.test))
         if self.split not in table.schema:
             names = ", ".join(table.schema)
             raise InputError("field data.split", f"there is no column '{self.split}' in {self.path}", found=names)
@@ -130,6 +107,8 @@ class Folder(Data):
     """Share held out for test where there are no folders of splits."""
     seed: int = 0
     """Seeds what is held out, by a hash of the file name."""
+    stratify: bool = True
+    """Hold out a share of each class: of a class of fewer than 200 files its exact share, and one file at least."""
 
     def open(self, split: str) -> Source:
         """Records of a split.
@@ -149,7 +128,8 @@ class Folder(Data):
         else:
             items, fractions = tree.items, (self.validation, self.test)
         if not given or fractions[0]:
-            part = seeded_split([item.name for item in items], self.seed, fractions)
+            names = [item.label for item in items] if self.stratify else None
+            part = own_split([item.name for item in items], self.seed, fractions, names)
             items = [item for item, place in zip(items, part.tolist(), strict=True) if SPLITS[place] == split]
         source = Memory(*folders.columns(tree, items), dropped=tree.dropped)
         return not_empty(source, split, self.path, "add files, or change the fractions")
@@ -179,11 +159,8 @@ class Lines(Data):
         texts = lines(read_text(name))
         filled = [line for line in texts if line.strip()]
         source = Memory({"text": filled}, {"text": "text"}, dropped={"blank line": len(texts) - len(filled)})
-        if files:
-            chosen = _carve(source, split, list(files), self.path, (filled, self.seed, self.validation))
-        else:
-            chosen = _keep(source, seeded_split(filled, self.seed, (self.validation, self.test)), split)
-        return not_empty(chosen, split, self.path, "add lines, or change the fractions")
+        part = lambda fractions: own_split(filled, self.seed, fractions)
+        return records_of(source, split, self, part, list(files), "add lines, or change the fractions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +180,11 @@ class ArrayFile(Data):
     """Share held out for test where the arrays name no splits."""
     seed: int = 0
     """Seeds what is held out."""
+    stratify: str = AUTO
+    """Column of classes that each split gets its share of. auto: the task's label; empty: none."""
+
+    def with_classes(self, column: str) -> "ArrayFile":
+        return replace(self, stratify=column) if self.stratify == AUTO else self
 
     def open(self, split: str) -> Source:
         """Records of a split. Raises InputError: no such file or split, pickled objects, or an empty split."""
@@ -211,11 +193,9 @@ class ArrayFile(Data):
         splits = arrays.load_idx(path) if path.is_dir() else arrays.load_npz(path)
         given = [name for name in SPLITS if name in splits]
         source = Memory(splits[""] if not given else splits.get(_stored(split, given), {}))
-        if not given:
-            part = seeded_split(arrays.keys(source), self.seed, (self.validation, self.test))
-            return not_empty(_keep(source, part, split), split, self.path)
-        keys = range(len(source))
-        return not_empty(_carve(source, split, given, self.path, (keys, self.seed, self.validation)), split, self.path)
+        names = names_of(source, known(self.stratify))
+        keys = range(len(source)) if given else arrays.keys(source)
+        return records_of(source, split, self, lambda fractions: own_split(keys, self.seed, fractions, names), given)
 
 
 def from_path(path: str) -> Data:

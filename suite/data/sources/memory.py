@@ -179,10 +179,15 @@ def seeded_split(keys: Sequence[bytes | str | int], seed: int, fractions: tuple[
         raise InputError(
             "validation and test fractions", "must be at least 0 and sum to less than 1", found=f"{validation}, {test}"
         )
+    place = hash_places(keys, seed)
+    return np.where(place < validation, 1, np.where(place < validation + test, 2, 0)).astype(np.int8)
+
+
+def hash_places(keys: Sequence[bytes | str | int], seed: int) -> np.ndarray:
+    """Place of each key between 0 and 1, (n,) float64: even, and by nothing but the key and the seed."""
     salt = hashlib.blake2b(str(seed).encode(), digest_size=16).digest()
     digests = b"".join(hashlib.blake2b(_as_bytes(key), digest_size=8, key=salt).digest() for key in keys)
-    place = np.frombuffer(digests, "<u8") / 2.0**64
-    return np.where(place < validation, 1, np.where(place < validation + test, 2, 0)).astype(np.int8)
+    return np.frombuffer(digests, "<u8") / 2.0**64
 
 
 def _as_bytes(key: bytes | str | int) -> bytes:

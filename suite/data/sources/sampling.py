@@ -1,6 +1,6 @@
 """Fewer records of any data, drawn by a seed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,9 @@ class Sample(Data):
     def origin(self) -> str:
         """A name for messages."""
         return f"{self.examples} of {origin(self.data)}" if self.examples else origin(self.data)
+
+    def with_classes(self, column: str) -> "Sample":
+        return replace(self, data=self.data.with_classes(column))
 
     def open(self, split: str) -> Source:
         """Records of a split.

@@ -4,8 +4,7 @@ import functools
 import json
 import re
 import tarfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,11 @@ import numpy as np
 from suite.contracts.data import Data, Source
 from suite.data.reading import AUDIO, existing, lines, read_text
 from suite.data.sources.memory import SPLITS, Memory, Subset, check_split, named_split, not_empty, seeded_split
+from suite.data.sources.splitting import AUTO, known, names_of, own_split, records_of
 from suite.errors import InputError
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 """How the digits are spoken."""
-
-
-def _part(source: Memory, keys: Sequence[str], split: str, data: Any) -> Source:
-    part = seeded_split(keys, data.seed, (data.validation, data.test))
-    chosen = Subset(source, np.flatnonzero(part == SPLITS.index(split)))
-    return not_empty(chosen, split, data.path, "add records, or change the fractions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +37,11 @@ class AudioManifest(Data):
     """Share of the lines without a split that is held out for test."""
     seed: int = 0
     """Seeds what is held out."""
+    stratify: str = AUTO
+    """Column of classes that each split gets its share of. auto: the task's label; empty: none."""
+
+    def with_classes(self, column: str) -> "AudioManifest":
+        return replace(self, stratify=column) if self.stratify == AUTO else self
 
     def open(self, split: str) -> Source:
         """Records of a split.
@@ -54,13 +53,15 @@ class AudioManifest(Data):
         check_split(split, self.path)
         columns = read_manifest(file)
         source = Memory(columns, {name: "audio" if name == "audio" else "text" for name in columns})
+        names = names_of(source, known(self.stratify))
         if "split" not in columns:
-            return _part(source, columns["file"], split, self)
+            return records_of(source, split, self, lambda shares: own_split(columns["file"], self.seed, shares, names))
         part = named_split(columns["split"])
         bare = np.array([name is None or not str(name).strip() for name in columns["split"]])
         if bare.any():
-            files = [name for name, without in zip(columns["file"], bare.tolist(), strict=True) if without]
-            part[bare] = seeded_split(files, self.seed, (self.validation, self.test))
+            files = [columns["file"][place] for place in np.flatnonzero(bare)]
+            own = None if names is None else [names[place] for place in np.flatnonzero(bare)]
+            part[bare] = own_split(files, self.seed, (self.validation, self.test), own)
         chosen = Subset(source, np.flatnonzero(part == SPLITS.index(split)))
         return not_empty(chosen, split, self.path, "name it in a line")
 
@@ -136,7 +137,7 @@ class LJSpeech(Data):
         texts = [(row[2:3] or [""])[0].strip() or row[1].strip() for row in rows]
         columns = {"audio": audio, "text": texts, "file": names}
         source = Memory(columns, {"audio": "audio", "text": "text", "file": "text"})
-        return _part(source, names, split, self)
+        return records_of(source, split, self, lambda shares: own_split(names, self.seed, shares))
 
 
 @dataclass(frozen=True, kw_only=True)

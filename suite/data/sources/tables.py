@@ -3,6 +3,7 @@
 import functools
 import gzip
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from suite.data.cache import root
+from suite.data.class_names import class_names
 from suite.data.reading import check_utf8, lines, read_bytes
 from suite.data.sources import streamed_tables
 from suite.data.sources.memory import Memory, seeded_split
+from suite.data.sources.splitting import balanced, names_of, own_split, small_classes
 from suite.errors import InputError
 
 LARGE = 1 << 28
@@ -108,12 +111,36 @@ def _keys(columns: dict[str, Any]) -> list[bytes]:
     return ["\x1f".join("" if v is None else str(v) for v in row).encode("utf-8", "surrogatepass") for row in rows]
 
 
-def parts(table: Memory, seed: int, fractions: tuple[float, float]) -> np.ndarray:
-    """(n,) split of each row by a hash of its content, see ``seeded_split``; kept beside a table that is mapped."""
+def parts(table: Memory, seed: int, fractions: tuple[float, float], column: str = "") -> np.ndarray:
+    """(n,) split of each row by a hash of its content, see ``own_split``; kept beside a table that is mapped.
+
+    ``column`` names the classes of which each split gets its share; empty: none does.
+    """
+    column = column if column in table.schema else ""
     if not isinstance(table, streamed_tables.Mapped):
-        return seeded_split(list(keys(table)), seed, fractions)
+        return own_split(list(keys(table)), seed, fractions, names_of(table, column) if column else None)
     name = f"split-{seed}-{fractions[0]:g}-{fractions[1]:g}.npy"
-    return table.kept(name, lambda: np.concatenate([seeded_split(chunk, seed, fractions) for chunk in _chunks(table)]))
+    part = table.kept(name, lambda: np.concatenate([seeded_split(chunk, seed, fractions) for chunk in _chunks(table)]))
+    if not column:
+        return part
+    number = list(table.schema).index(column)
+    return table.kept(f"{number}-{name}", lambda: _balanced(table, part, seed, fractions, column))
+
+
+def _balanced(table: Memory, part: np.ndarray, seed: int, fractions: tuple[float, float], column: str) -> np.ndarray:
+    """The split of a mapped table with small classes in each part; their rows alone are held in memory."""
+    counts: Counter[tuple[str, int]] = Counter()
+    for start in range(0, len(table), CHUNK):
+        rows = np.arange(start, min(start + CHUNK, len(table)))
+        counts.update(zip(class_names(table.column(column, rows)), part[rows].tolist(), strict=True))
+    small = small_classes(counts, fractions)
+    places: list[int] = []
+    for start in range(0, len(table) if small else 0, CHUNK):
+        rows = np.arange(start, min(start + CHUNK, len(table)))
+        named = zip(rows.tolist(), class_names(table.column(column, rows)), strict=True)
+        places += [row for row, name in named if name in small]
+    rows = np.array(places, np.int64)
+    return balanced(part, rows, _keys(table[rows]), class_names(table.column(column, rows)), seed, fractions)
 
 
 def sniff(name: str, text: str) -> str:
