@@ -80,8 +80,8 @@ def balanced(
             shares[order[-1]] = 0
     fair = part.copy()
     fair[rows] = shares[group]
-    held_out = [place for place in (1, 2) if (part == place).any()]
-    return fair if all((fair == place).any() for place in held_out) else part
+    filled = lambda split: [bool((split == place).any()) for place in (1, 2)]
+    return fair if filled(fair) >= filled(part) else part  # training needs records of validation first of all
 
 
 def small_classes(counts: Counter[tuple[str, int]], fractions: tuple[float, float]) -> set[str]:
