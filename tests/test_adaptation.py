@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 import suite
-from suite.cli.options import apply_flags
+from suite.cli.fields import apply_flags
 from suite.errors import InputError
 from suite.experiment.sections import Checkpoint, Finetune, Optim, replace
 from suite.models import dnn, transformer

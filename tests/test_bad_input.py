@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 import suite
-from suite.cli import app
 from suite.data.sources.datasets import Folder, Table
 from suite.errors import InputError
 from suite.experiment import serialization
@@ -50,9 +49,7 @@ TEXT = ("train", "text.classify", "--smoke", "--task.text", "review")
 
 
 def test_unknown_verb(refused):
-    assert refused("trian", "x") == (
-        f'suite trian: verb "trian": is unknown.\n  found: {", ".join(app.VERBS)}\n  try:   train\n'
-    )
+    assert refused("trian", "x") == ('suite trian: verb "trian": is unknown.\n  found: train\n  try:   suite train x\n')
 
 
 def test_unknown_experiment(refused):
@@ -81,21 +78,17 @@ def unboxed(text):
 
 
 def test_unknown_flag(refused, here):
-    assert unboxed(refused("train", "vision.digits_dnn", "--optim.learning_rat", "1e-3")) == (
-        "Unrecognized options Unrecognized options: --optim.learning_rat, 1e-3 "
-        "Perhaps you meant: --optim.learning_rate FLOAT Peak learning rate. (default: 0.003) "
-        "For full helptext, run suite train vision.digits_dnn --help"
+    assert refused("train", "vision.digits_dnn", "--optim.learning_rat", "1e-3") == (
+        "suite train: flag --optim.learning_rat: is not a field of vision.digits_dnn.\n"
+        "  found: --optim.learning_rate, --optim.end_fraction, --optim.layer_decay\n"
+        "  try:   suite train vision.digits_dnn --optim.learning_rate 1e-3\n"
     )
-    assert not list(here.iterdir())
-
-
-def test_a_flag_of_the_wrong_type(refused, here):
-    printed = unboxed(refused("train", "vision.digits_dnn", "--train.steps", "many"))
-    assert "Error parsing --train.steps: invalid literal for int() with base 10: 'many'" in printed
 
 
 def test_a_flag_without_its_value(refused):
-    assert refused("train", "vision.digits_dnn", "--data") == "suite train: flag --data: needs a value.\n"
+    assert refused("train", "vision.digits_dnn", "--data") == (
+        "suite train: flag --data: needs a value.\n  try:   suite train vision.digits_dnn --data reviews.csv\n"
+    )
 
 
 def test_missing_column(refused, here):
@@ -103,7 +96,7 @@ def test_missing_column(refused, here):
     assert refused(*TEXT, "--data", "reviews.csv", "--task.label", "verdict") == (
         'suite train: field task.label: column "verdict" is not in reviews.csv.\n'
         "  found: review, label, stars\n"
-        "  try:   --task.label label\n"
+        "  try:   suite train text.classify --smoke --task.text review --data reviews.csv --task.label label\n"
     )
     assert not list(here.glob("runs/*")), "a refused start leaves no run folder"
 
@@ -111,7 +104,7 @@ def test_missing_column(refused, here):
 def test_missing_column_with_a_near_name(refused, here):
     reviews(here / "reviews.csv")
     printed = refused("train", "text.classify", "--data", "reviews.csv", "--task.text", "reveiw")
-    assert printed.endswith("  try:   --task.text review\n")
+    assert printed.endswith("  try:   suite train text.classify --data reviews.csv --task.text review\n")
 
 
 def test_texts_longer_than_the_models_positions(refused, here):
@@ -300,13 +293,14 @@ def test_a_batch_that_is_not_divisible(refused, here):
     assert refused("train", "vision.digits_dnn", "--train.batch_size", "128", "--gradient.accumulate", "3") == (
         "suite train: field train.batch_size: 128 rows cannot be split evenly over 3 parts.\n"
         "  found: 1 devices that share a batch x 3 micro-batches\n"
-        "  try:   --train.batch_size 126\n"
+        "  try:   suite train vision.digits_dnn --gradient.accumulate 3 --train.batch_size 126\n"
     )
 
 
 def test_predict_without_input(toy_run, refused):
     assert refused("predict", toy_run, "--allow", "tests") == (
-        'suite predict: flag --input: is missing.\n  try:   --input "some text", a file, a folder, or - for lines\n'
+        "suite predict: flag --input: is missing.\n"
+        f"  try:   suite predict {toy_run} --allow tests --input 'some text'\n"
     )
 
 
@@ -323,7 +317,7 @@ def test_a_warm_up_longer_than_the_run(refused, here):
     assert refused("train", "vision.digits_dnn", "--train.steps", "5", "--run-dir", "run") == (
         "suite train: field optim.warmup_steps: the warm-up must end before the run does.\n"
         "  found: warmup_steps 20, steps 5\n"
-        "  try:   --optim.warmup_steps 0\n"
+        "  try:   suite train vision.digits_dnn --train.steps 5 --run-dir run --optim.warmup_steps 0\n"
     )
     assert not (here / "run").exists(), "the corrected command can use the same folder"
 

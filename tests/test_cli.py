@@ -8,8 +8,8 @@ import sys
 import pytest
 
 import suite
-from suite.cli import app, options
-from suite.errors import InputError
+from suite.cli import app, fields, help
+from suite.cli.flags import Verb
 from suite.experiment import recipes
 from suite.experiment.sections import replace
 from tests.conftest import ROOT
@@ -49,7 +49,7 @@ print("loaded:", loaded)
 def test_both_ways_to_start_it():
     for command in ([sys.executable, "-m", "suite"], [sys.executable, "-c", "from suite.cli.app import main; main()"]):
         done = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
-        assert done.stdout == app.HELP + "\n"
+        assert done.stdout == help.overview(app.VERBS) + "\n"
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["--help"], ["train", "--help"]])
@@ -67,19 +67,12 @@ def test_output_that_nobody_reads_ends_it_quietly(arguments):
 
 
 def test_a_broken_pipe_of_something_else_is_an_error(monkeypatch):
-    def verb(arguments):
+    def verb(given):
         raise BrokenPipeError("a worker's")
 
-    monkeypatch.setitem(app.VERBS, "list", verb)
+    monkeypatch.setitem(app.VERBS, "list", Verb(app.VERBS["list"].flags, verb))
     with pytest.raises(BrokenPipeError, match="a worker's"):
         app.main(["list"])
-
-
-def test_help_names_every_verb():
-    named = {line.split()[0] for line in app.HELP.splitlines() if line.startswith("  ") and line[2] != " "}
-    assert named == set(app.VERBS)
-    for function in app.VERBS.values():
-        assert function.__doc__.startswith("suite ")
 
 
 def test_help_of_an_experiment_lists_its_fields(capsys):
@@ -152,15 +145,5 @@ def test_train_evaluate_predict(command, tmp_path):
 def test_the_flags_are_the_fields():
     experiment = recipes.load("text.sst2_encoder")
     flags = ["--train.steps", "7", "--pipeline.buckets", "8", "16", "--train.best=-loss"]
-    made = options.apply_flags(experiment, flags, "suite")
+    made = fields.apply_flags(experiment, flags, "suite")
     assert made == replace(experiment, {"train.steps": 7, "pipeline.buckets": (8, 16), "train.best": "-loss"})
-
-
-def test_words_and_flags_are_told_apart():
-    given = options.split_options(
-        ["name", "--data", "x.csv", "--run_dir=y", "--smoke", "--train.steps", "3"], ("data", "run-dir"), ("smoke",)
-    )
-    assert given.words == ["name"] and given.rest == ["--train.steps", "3"]
-    assert given.named == {"data": "x.csv", "run-dir": "y", "smoke": "yes"}
-    with pytest.raises(InputError, match="needs a value"):
-        options.split_options(["--data"], ("data",))

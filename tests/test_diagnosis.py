@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from suite import distribution
 from suite.workflow import doctor as module
 from suite.workflow.doctor import doctor, render
 
@@ -43,7 +44,7 @@ def test_what_convolves(monkeypatch):
     assert doctor()["convolutions"] == {"onednn": "3.2.0", "reason": "", "fix": ""}
     assert "\n  convolutions on a processor by oneDNN 3.2.0\n" in render(doctor())
     monkeypatch.setattr(onednn, "version", lambda: None)
-    for why, fix in (("it is not installed", "pip install 'suite[cpu]'"), ("it is used on Linux only", "")):
+    for why, fix in (("it is not installed", distribution.install("cpu")), ("it is used on Linux only", "")):
         monkeypatch.setattr(library, "find", lambda why=why, fix=fix: library.Unused(why, fix))
         report = doctor()
         assert report["convolutions"] == {"onednn": None, "reason": why, "fix": fix} and not report["faults"]
@@ -59,11 +60,10 @@ def test_an_installed_library_is_not_to_be_installed(monkeypatch):
     monkeypatch.setattr(native, "version", lambda: (0, 99))
     text = render(doctor())
     assert "XLA's foreign-function interface in jaxlib" in text and "is 0.99; supported: " in text
-    assert "suite[cpu]" not in text
+    assert "[cpu]" not in text
 
 
-def test_requirements_without_an_installed_distribution(monkeypatch):
-    monkeypatch.setattr(module, "DISTRIBUTION", "no-such-distribution")
+def test_requirements_of_a_checkout():
     report = doctor()
     assert {"jax", "grain"} <= {row["name"] for row in report["packages"]}
     assert {"cuda12", "cpu", "test"} <= set(report["extras"])
@@ -71,7 +71,7 @@ def test_requirements_without_an_installed_distribution(monkeypatch):
 
 def test_what_another_platform_needs_is_not_missing(monkeypatch):
     texts = ["jax>=0.10", 'odd>=1; sys_platform == "plan9"', 'odd-too; sys_platform == "plan9" and extra == "odd"']
-    monkeypatch.setattr(module, "_requirements", lambda: texts)
+    monkeypatch.setattr(distribution, "requirements", lambda: texts)
     report = doctor()
     assert [row["name"] for row in report["packages"]] == ["jax"] and not report["faults"]
     assert not any(row["missing"] for row in report["extras"].values())
@@ -103,7 +103,7 @@ def test_accelerators_that_jax_does_not_use(monkeypatch):
     monkeypatch.setattr(module, "tpu_present", lambda: True)
     fixes = faults(doctor()).values()
     if doctor()["devices"]["found"][0]["platform"] == "cpu":
-        assert "pip install 'suite[cuda12]'" in fixes and "pip install 'suite[tpu]'" in fixes
+        assert distribution.install("cuda12") in fixes and distribution.install("tpu") in fixes
 
 
 def test_a_broken_backend(monkeypatch):

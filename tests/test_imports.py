@@ -26,6 +26,7 @@ from suite.exporting.exporting import held_back
 ROOT = Path(__file__).parent.parent
 ROOMS = (
     ("errors", "tree"),
+    ("distribution",),
     ("runtime",),
     ("contracts",),
     ("experiment",),
@@ -76,6 +77,7 @@ TRAINING = (
 OF_SERVING = (
     "errors",
     "tree",
+    "distribution",
     "runtime",
     "contracts",
     "experiment",
@@ -87,7 +89,18 @@ OF_SERVING = (
     "serving",
 )
 """What the server may import: nothing that trains."""
-OF_MODELS = ("errors", "tree", "contracts", "experiment", "parallel", "nn", "weights", "surgery", "models")
+OF_MODELS = (
+    "errors",
+    "tree",
+    "distribution",
+    "contracts",
+    "experiment",
+    "parallel",
+    "nn",
+    "weights",
+    "surgery",
+    "models",
+)
 """What a model may import: no data, no task."""
 
 

@@ -8,6 +8,7 @@ import jax.export
 from jax.interpreters import mlir
 
 from suite.bundles.manifest import AGAIN
+from suite.distribution import missing
 from suite.errors import InputError
 
 DIALECTS = ("builtin", "func", "stablehlo", "chlo")
@@ -38,9 +39,7 @@ def read(content: bytes, where: str, maker: str) -> jax.export.Exported:
         later = exported.calling_convention_version > jax.export.maximum_supported_calling_convention_version
         text = "" if later else exported.mlir_module()
     except ImportError as error:
-        raise InputError(
-            "package flatbuffers", "is needed to read programs, and not installed.", fix='pip install "suite[serve]"'
-        ) from error
+        raise missing("flatbuffers", "to read programs", "serve") from error
     except Exception as error:  # of flatbuffers, of JAX and of MLIR: many kinds
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise _unreadable(where, maker, reason) from None

@@ -6,10 +6,11 @@ Nothing heavy is imported before a verb is known, so ``suite --help`` answers at
 """
 
 import os
+import re
 import select
+import shlex
 import sys
 import traceback
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 from suite.cli import (
@@ -29,8 +30,10 @@ from suite.cli import (
     train,
     tune,
 )
+from suite.cli import help as help_
 from suite.cli import list as list_
-from suite.errors import InputError, Interrupted, Missed, RunError, closest
+from suite.cli.flags import HELP, Verb, is_flag, nearest, options, replaced
+from suite.errors import InputError, Interrupted, Missed, RunError
 
 UNREAD = 141
 """128 + SIGPIPE, as a shell reports a program whose output nobody reads any more."""
@@ -39,49 +42,26 @@ INTERRUPTED = 75
 MISSED = 3
 """All was done, and what was to be reached was not."""
 
-HELP = """usage: suite VERB ...
-
-  list [text|vision|speech|recommendation]      experiments with expected metric, time, data
-  doctor                                        versions, devices, memory, data folders; the fix for each fault
-  data inspect EXPERIMENT | --data PATH         counts, balance, lengths, broken and duplicate records, samples
-  plan EXPERIMENT [--devices NAME]              parameters, FLOPs, memory a device, step time; what to change
-  train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR [--continue]] | train --resume RUN
-      [--checkpoint.init_from RUN|FOLDER|OWNER/NAME|PART=SOURCE ... [--offline]]
-  tune EXPERIMENT [--run-dir DIR] [--storage URL] train again with other settings until its goal is met
-  evaluate RUN|BUNDLE [--split test] [--batch-size N]   metrics on a split
-  predict RUN|BUNDLE --input TEXT|FILE|FOLDER|- [--program NAME] [--seed N] [--to FOLDER]
-                                                JSON lines out, one a record; files into FOLDER
-  compress RUN --quantize int8|int4|int8-dynamic|int8-static [--aware] | --prune SHARE | --distill EXPERIMENT
-      [--max-drop X]                            smaller, and measured again
-  report RUN [--split S] [--with RUN ...]       one HTML page: verdict, curves, mistakes, data, configuration, speed
-  compare RUN RUN ... [--to FILE]               side by side with intervals; which differences are significant
-  convert RUN|FOLDER|OWNER/NAME --to FOLDER     weights as the original library reads them; --delta: what was trained
-  export RUN --to BUNDLE [--platforms cpu cuda tpu] [--name NAME] [--licence TEXT]   what a server needs, in one folder
-      | export RUN --to huggingface | export --refresh BUNDLE
-  serve BUNDLE [BUNDLE ...] [--port 8080]       answers over HTTP, and a web page to ask on
-  run EXPERIMENT [--quantize int8] [--max-drop 0.005]   tune, compress, export, report: all of it, resumable
-  launch --processes N -- train EXPERIMENT ...  N processes on this machine, as a pod would run them
-
-EXPERIMENT is a dotted name that `suite list` prints, or a path to a .py file with experiment().
-`suite VERB --help` lists the flags of a verb; `suite train EXPERIMENT --help` every field of that experiment."""
-
-VERBS: dict[str, Callable[[list[str]], None]] = {
-    "list": list_.list_,
-    "doctor": doctor.doctor,
-    "data": data_inspect.inspect,
-    "plan": plan.plan,
-    "train": train.train,
-    "tune": tune.tune,
-    "evaluate": evaluate.evaluate,
-    "launch": launch.launch,
-    "predict": predict.predict,
-    "compress": compress.compress,
-    "report": report.report,
-    "compare": compare.compare,
-    "convert": convert.convert,
-    "export": export.export,
-    "serve": serve.serve,
-    "run": run.run,
+VERBS: dict[str, Verb] = {
+    module.VERB.name: module.VERB
+    for module in (
+        list_,
+        doctor,
+        data_inspect,
+        plan,
+        train,
+        tune,
+        evaluate,
+        predict,
+        compress,
+        report,
+        compare,
+        convert,
+        export,
+        serve,
+        run,
+        launch,
+    )
 }
 
 
@@ -108,28 +88,31 @@ def _unread() -> bool:
 
 
 def _run(arguments: list[str]) -> None:
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(HELP)
+    if not arguments or arguments[0] in (*HELP, "help"):
+        print(help_.overview(VERBS))
         return
-    verb, rest = arguments[0], arguments[1:]
+    if arguments[0] in ("--version", "-V", "version"):
+        from suite import __version__
+
+        print(f"suite {__version__}")
+        return
+    name, rest = _split(arguments)
     try:
-        if verb not in VERBS:
-            fix = closest(verb, VERBS) or "suite --help"
-            raise InputError(f'verb "{verb}"', "is unknown.", found=", ".join(VERBS), fix=fix)
-        if rest and all(word in ("-h", "--help") for word in rest):
-            print(f"usage: {VERBS[verb].__doc__}")
+        verb = _verb(name, rest)
+        if _asks_for_help(verb, rest):
+            print(help_.page(verb))
             return
-        VERBS[verb](rest)
+        verb(rest)
     except InputError as error:
-        _end(f"suite {verb}: {error}", 2)
+        _end(f"suite {name}: {_advised(error, name, rest)}", 2)
     except Missed as error:
-        _end(f"suite {verb}: {error}", MISSED)
+        _end(f"suite {name}: {error}", MISSED)
     except Interrupted as error:
-        _end(f"suite {verb}: {error}", INTERRUPTED)
+        _end(f"suite {name}: {error}", INTERRUPTED)
     except RunError as error:
-        _end(f"suite {verb}: {error}", 1)
+        _end(f"suite {name}: {error}", 1)
     except KeyboardInterrupt:
-        _end(f"suite {verb}: stopped; go on with suite train --resume RUN", 1)
+        _end(f"suite {name}: stopped; go on with suite train --resume RUN", 1)
     except Exception as error:
         if (watch := _watch()) is None:
             raise
@@ -137,6 +120,55 @@ def _run(arguments: list[str]) -> None:
         traceback.print_exc()
         watch.leave(f"{type(error).__name__}: {error}", 1)
         _exit(1)
+
+
+def _split(arguments: list[str]) -> tuple[str, list[str]]:
+    """The verb, of one word or two, and the arguments behind it."""
+    two = " ".join(arguments[:2])
+    if two in VERBS or (arguments[0] not in VERBS and any(verb.startswith(f"{arguments[0]} ") for verb in VERBS)):
+        return two, arguments[2:]
+    return arguments[0], arguments[1:]
+
+
+def _verb(name: str, rest: list[str]) -> Verb:
+    """The verb of this name. Raises InputError: there is none."""
+    if name in VERBS:
+        return VERBS[name]
+    within = [verb for verb in VERBS if verb.startswith(f"{name.split()[0]} ")]
+    near = within or nearest(name, VERBS)
+    fix = shlex.join(["suite", *near[0].split(), *(rest or ["--help"])]) if near else "suite --help"
+    raise InputError(f'verb "{name}"', "is unknown.", found=", ".join(near or VERBS), fix=fix)
+
+
+def _asks_for_help(verb: Verb, rest: list[str]) -> bool:
+    """Whether the help of the verb is asked for; behind the name of an experiment it is that of its fields."""
+    behind = rest.index("--") if "--" in rest else len(rest)
+    asked = any(word in HELP for word in rest[:behind])
+    return asked and (not verb.flags.takes_fields or rest[0].startswith("-") or verb.name == "compress")
+
+
+def _advised(error: InputError, name: str, arguments: list[str]) -> InputError:
+    """The error with its advice as a complete command, where it is flags of the verb that was called."""
+    verb = VERBS.get(name)
+    if verb is None or not is_advice(error.fix):
+        return error
+    flags = shlex.split(error.fix)
+    own = {option.name for option in options(verb.flags)}
+    foreign = [item for item in flags if is_flag(item) and item.partition("=")[0].replace("_", "-") not in own]
+    if foreign and not verb.flags.takes_fields:
+        fix = f"train with {error.fix}"
+    else:
+        fix = replaced(arguments, flags, verb.flags)
+    return InputError(error.where, error.problem, found=error.found, fix=fix)
+
+
+def is_advice(fix: str) -> bool:
+    """Whether a fix is made of flags and their values, ready to be typed."""
+    try:
+        words = shlex.split(fix)
+    except ValueError:
+        return False
+    return bool(words) and is_flag(words[0]) and not re.search(r", | or ", fix)
 
 
 def _watch() -> Any:

@@ -1,27 +1,47 @@
-"""list, doctor, data inspect, plan: what can be known before a run."""
+"""suite data inspect: what is in the records."""
 
-from suite.cli.options import resolve, split_options, word
+from dataclasses import dataclass
+
+from suite.cli.common import OfExperiment
+from suite.cli.flags import Verb, word
 from suite.errors import InputError
 
 
-def inspect(arguments: list[str]) -> None:
-    """suite data inspect EXPERIMENT | suite data inspect --data PATH"""
+@dataclass(frozen=True, kw_only=True)
+class Inspect(OfExperiment):
+    """Shows what is in a dataset: counts, balance, lengths, broken and duplicate records, samples."""
+
+    verb = "data inspect"
+    examples = (
+        "suite data inspect --data reviews.csv",
+        "suite data inspect text.classify --data reviews.csv --task.text review",
+    )
+
+    experiment: str = word("EXPERIMENT", example="text.classify", fix="suite list", default="")
+    """Name of a recipe whose task reads the records; without it they are shown as they are."""
+
+
+def inspect(given: Inspect) -> None:
     from suite.data.inspection import inspect as look
     from suite.data.inspection import render
     from suite.data.sources.datasets import from_path
     from suite.training.preprocessors import column_of, preprocessors_of
 
-    if arguments[:1] != ["inspect"]:
-        given = " ".join(arguments[:1]) or "nothing"
-        raise InputError("verb", "data has one verb, inspect.", found=given, fix="suite data inspect --data PATH")
-    options = split_options(arguments[1:], ("data",))
-    if "data" in options.named and not options.words:
-        print(render(look(from_path(options.named["data"]).open)))
+    if not given.experiment:
+        if not given.data:
+            raise InputError("EXPERIMENT, or --data", "is missing.", fix=Inspect.examples[0])
+        if given.fields:
+            raise InputError(
+                f"flag {given.fields[0]}", "is a field of an experiment, and none is named.", fix="suite list"
+            )
+        print(render(look(from_path(given.data).open)))
         return
-    experiment = resolve(word(options, "EXPERIMENT", "suite data inspect --data PATH"), options, "data inspect")
-    task = experiment.task
+    task = given.resolved().task
     print(render(look(task.data.open)))  # type: ignore[attr-defined]
     for name, asset in preprocessors_of(task).items():
         about = asset.describe(task.source("train"), column_of(task, name, asset))
         if about:
             print(about)
+
+
+VERB = Verb(Inspect, inspect)

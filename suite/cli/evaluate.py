@@ -1,29 +1,42 @@
-"""train, evaluate, launch: what takes part in a run of one process or several."""
+"""suite evaluate: metrics on a split."""
 
-from suite.cli.options import allow, no_more, split_options, word
-from suite.cli.train import _finish
-from suite.errors import InputError
+from dataclasses import dataclass
+
+from suite.cli.common import Allowing, Together
+from suite.cli.flags import Verb, flag, word
+from suite.cli.train import print_run
 
 
-def evaluate(arguments: list[str]) -> None:
-    """suite evaluate RUN|BUNDLE [--split test] [--batch-size N] [--allow PACKAGE]; of several processes each with
-    [--coordinator HOST:PORT --processes N --process-id I] [--join-seconds S] [--lost-seconds S]"""
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Allowing, Together):
+    """Measures a run or a bundle on a split of its data."""
+
+    verb = "evaluate"
+    examples = ("suite evaluate runs/reviews", "suite evaluate bundles/reviews --split validation --batch-size 64")
+
+    source: str = word("RUN|BUNDLE", example="runs/reviews", fix="suite train text.classify --data reviews.csv")
+    """Run folder, or bundle."""
+    split: str = flag("test", value="SPLIT", example="validation")
+    """train, validation or test."""
+    batch_size: int = flag(0, example="64", otherwise="as in training", least=0)
+    """Records evaluated at a time."""
+
+
+def evaluate(given: Evaluate) -> None:
     from suite.parallel import rendezvous
     from suite.runtime.files import is_bundle
     from suite.workflow import folders
 
-    options = split_options(arguments, ("split", "batch-size", "allow", *rendezvous.FLAGS))
-    no_more(options.words[1:] + options.rest, "suite evaluate RUN [--split test] [--batch-size N]")
-    size = options.named.get("batch-size", "0")
-    if not size.isdecimal():
-        raise InputError("flag --batch-size", f'"{size}" is no number of rows.', fix="--batch-size 64")
-    folder, split = word(options, "RUN", "the folder that suite train printed last"), options.named.get("split", "test")
-    if is_bundle(folder):
+    if is_bundle(given.source):
         from suite.exporting.measure import measured
 
-        for name, about in measured(folder, split, int(size), allow(options)).metrics.items():
+        measures = measured(given.source, given.split, given.batch_size, given.allowed).metrics
+        for name, about in measures.items():
             print(f"{name:32} {about['value']:.6g}")
-        print(folder)
+        print(given.source)
         return
-    with rendezvous.joined(rendezvous.find_place(options.named)):
-        _finish(folders.evaluate(folder, split, int(size), allow(options)))
+    with rendezvous.joined(rendezvous.find_place(given.place)):
+        print_run(folders.evaluate(given.source, given.split, given.batch_size, given.allowed))
+
+
+VERB = Verb(Evaluate, evaluate)

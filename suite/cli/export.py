@@ -1,47 +1,61 @@
-"""export: what leaves the house."""
+"""suite export: what a server or another library needs."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from suite.cli.options import allow, no_more, split_options, word
+from suite.cli.common import Allowing
+from suite.cli.flags import Verb, flag, word
 from suite.errors import InputError
 
 
-def export(arguments: list[str]) -> None:
-    """suite export RUN --to BUNDLE [--platforms cpu cuda tpu] [--name NAME] [--licence TEXT] [--allow PACKAGE] |
-    export RUN --to huggingface | export RUN --format huggingface --to FOLDER |
-    export --refresh BUNDLE [--to BUNDLE] [--platforms cpu cuda tpu]"""
+@dataclass(frozen=True, kw_only=True)
+class Export(Allowing):
+    """Writes what a server needs of a run into one folder, a bundle."""
+
+    verb = "export"
+    examples = (
+        "suite export runs/reviews --to bundles/reviews",
+        "suite export runs/reviews --format huggingface --to published/reviews",
+        "suite export --refresh bundles/reviews --to bundles/reviews-new",
+    )
+
+    run: str = word("RUN", example="runs/reviews", fix=examples[0], default="")
+    """Run folder."""
+    to: str = flag("", value="FOLDER", example="bundles/reviews", otherwise="must be given")
+    """Folder that is written."""
+    platforms: tuple[Literal["cpu", "cuda", "tpu"], ...] = flag((), example="cpu cuda", otherwise="cpu cuda tpu")
+    """Kinds of devices that the programs run on."""
+    name: str = flag("", value="NAME", example="reviews", otherwise="the name of the folder")
+    """What the server calls it."""
+    licence: str = flag("", value="TEXT", example="Apache-2.0", otherwise="none is stated")
+    """Licence that the model card states."""
+    format: Literal["bundle", "huggingface"] = flag("bundle", example="huggingface")
+    """bundle, or weights as Transformers reads them."""
+    refresh: str = flag("", value="BUNDLE", example="bundles/reviews", otherwise="a run is exported")
+    """A bundle whose programs are written again by this version."""
+
+
+def export(given: Export) -> None:
     from suite.bundles.bundle import Bundle
     from suite.exporting import exporting, refreshing
     from suite.exporting.tracing import PLATFORMS
 
-    arguments, platforms = _platforms(arguments)
-    options = split_options(arguments, ("to", "name", "licence", "format", "refresh", "allow"))
-    named = options.named
-    if "refresh" in named:
-        no_more(options.words + options.rest, "suite export --refresh BUNDLE")
-        fixed = next((name for name in ("name", "licence", "format") if name in named), None)
-        if fixed is not None:
-            raise InputError(
-                f"flag --{fixed}",
-                "says what a refreshed bundle keeps as it is.",
-                found=named[fixed],
-                fix="suite export RUN, or leave it out",
-            )
-        _print(refreshing.refresh(named["refresh"], named.get("to", ""), platforms=platforms, allow=allow(options)))
+    if given.refresh:
+        _nothing_fixed(given)
+        _print(refreshing.refresh(given.refresh, given.to, platforms=given.platforms, allow=given.allowed))
         return
-    usage = "suite export RUN --to BUNDLE"
-    no_more(options.words[1:] + options.rest, usage)
-    source = word(options, "RUN", usage)
-    if "to" not in named:
-        raise InputError("flag --to", "is missing.", fix=usage)
+    if not given.run:
+        raise InputError("RUN", "is missing.", fix=Export.examples[0])
+    if not given.to:
+        raise InputError("flag --to", "is missing.", fix="--to bundles/mine")
     exported = exporting.export(
-        source,
-        named["to"],
-        platforms=platforms or PLATFORMS,
-        name=named.get("name", ""),
-        licence=named.get("licence", ""),
-        format=named.get("format", "bundle"),
-        allow=allow(options),
+        given.run,
+        given.to,
+        platforms=given.platforms or PLATFORMS,
+        name=given.name,
+        licence=given.licence,
+        format=given.format,
+        allow=given.allowed,
     )
     if isinstance(exported, Bundle):
         _print(exported)
@@ -49,22 +63,17 @@ def export(arguments: list[str]) -> None:
         print(f"{exported.format}: {exported.tensors} tensors, {exported.values:,} values\n{exported.folder}")
 
 
-def _platforms(arguments: list[str]) -> tuple[list[str], tuple[str, ...]]:
-    """The arguments without ``--platforms`` and the names behind it, and those names."""
-    from suite.exporting.tracing import PLATFORMS
-
-    if "--platforms" not in arguments:
-        return arguments, ()
-    at = arguments.index("--platforms")
-    end = at + 1
-    while end < len(arguments) and arguments[end] in PLATFORMS:
-        end += 1
-    if end == at + 1:
-        given = arguments[end] if end < len(arguments) else "nothing"
+def _nothing_fixed(given: Export) -> None:
+    """Raises InputError: a flag says what a refreshed bundle keeps as it is."""
+    fixed = {"--name": given.name, "--licence": given.licence, "--format": given.format.replace("bundle", "")}
+    fixed = {name: value for name, value in {**fixed, "RUN": given.run}.items() if value}
+    for name, value in fixed.items():
         raise InputError(
-            "flag --platforms", "names no platform.", found=given, fix=f"--platforms {' '.join(PLATFORMS)}"
+            name.replace("--", "flag --"),
+            "says what a refreshed bundle keeps as it is.",
+            found=value,
+            fix=f"suite export --refresh {given.refresh}",
         )
-    return arguments[:at] + arguments[end:], tuple(arguments[at + 1 : end])
 
 
 def _print(bundle: Any) -> None:
@@ -77,3 +86,6 @@ def _print(bundle: Any) -> None:
         print(f"answers by {', '.join(bundle.programs)}")
     print(f"answers {about.made['checked']} as {about.made['from']} does")
     print(bundle.folder)
+
+
+VERB = Verb(Export, export)

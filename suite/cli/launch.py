@@ -1,23 +1,34 @@
-"""train, evaluate, launch: what takes part in a run of one process or several."""
+"""suite launch: several processes on this machine."""
 
 import sys
+from dataclasses import dataclass
 
-from suite.cli.options import no_more, split_options
+from suite.cli.flags import Flags, Verb, command, flag
 from suite.errors import InputError
 
 
-def launch(arguments: list[str]) -> None:
-    """suite launch --processes N -- train EXPERIMENT ... | suite launch --processes N -- evaluate RUN ..."""
-    from suite.parallel.launch import launch
+@dataclass(frozen=True, kw_only=True)
+class Launch(Flags):
+    """Starts N processes on this machine, as a pod would run them."""
 
-    at = arguments.index("--") if "--" in arguments else len(arguments)
-    own, dashes, command = arguments[:at], arguments[at : at + 1], arguments[at + 1 :]
-    options = split_options(own, ("processes",))
-    usage = "suite launch --processes 2 -- train EXPERIMENT"
-    no_more(options.words + options.rest, usage)
-    number = options.named.get("processes", "")
-    if not dashes or not number.isdecimal():
-        problem = f'"{number}" is no number of processes.' if number else "or the -- before the verb is missing."
-        raise InputError("flag --processes", problem, fix=usage)
-    if code := launch(int(number), command):
+    verb = "launch"
+    examples = ("suite launch --processes 2 -- train text.classify --data reviews.csv --run-dir runs/reviews",)
+
+    processes: int = flag(0, example="2", otherwise="must be given", least=1)
+    """How many processes to start."""
+    command: tuple[str, ...] = command("-- VERB ...", example="-- train text.classify --data reviews.csv")
+    """What each of them runs: train EXPERIMENT ... or evaluate RUN ..."""
+
+
+def launch(given: Launch) -> None:
+    from suite.parallel.launch import launch as start
+
+    if not given.processes:
+        raise InputError("flag --processes", "is missing.", fix=Launch.examples[0])
+    if not given.command:
+        raise InputError("command", "is missing: -- and a verb.", fix=Launch.examples[0])
+    if code := start(given.processes, list(given.command)):
         sys.exit(code)
+
+
+VERB = Verb(Launch, launch)

@@ -1,13 +1,27 @@
-"""list, doctor, data inspect, plan: what can be known before a run."""
+"""suite plan: what a run will cost."""
 
-from suite.cli.options import resolve, split_options, word
+from dataclasses import dataclass
+
+from suite.cli.common import OfExperiment
+from suite.cli.flags import Verb, flag
 
 
-def plan(arguments: list[str]) -> None:
-    """suite plan EXPERIMENT [--devices NAME] [--section.field VALUE ...] [--data PATH]"""
+@dataclass(frozen=True, kw_only=True)
+class Plan(OfExperiment):
+    """Says what a run will cost: parameters, FLOPs, memory a device, time a step, and what to change to make it fit."""
+
+    verb = "plan"
+    examples = ("suite plan vision.imagenet_resnet50 --devices a100", "suite plan text.classify --model.width 256")
+
+    devices: str = flag("", value="NAME", example="a100", otherwise="the devices of this machine")
+    """Devices to plan for, which need not be present."""
+
+
+def plan(given: Plan) -> None:
     from suite.planning import planning
     from suite.runs import verbs
 
-    options = split_options(arguments, ("data", "devices"), ("smoke", "offline"))
-    experiment = resolve(word(options, "EXPERIMENT", "suite list"), options, "plan")
-    print(planning.render(verbs.plan(experiment, options.named.get("devices", ""))))
+    print(planning.render(verbs.plan(given.resolved(), given.devices)))
+
+
+VERB = Verb(Plan, plan)

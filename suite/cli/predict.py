@@ -1,29 +1,49 @@
-"""predict, convert: what is done with trained weights."""
+"""suite predict: answers to records."""
 
 import json
+from dataclasses import dataclass
 
-from suite.cli.options import allow, no_more, split_options, word
+from suite.cli.common import Allowing
+from suite.cli.flags import Verb, flag, word
 from suite.errors import InputError
 
 
-def predict(arguments: list[str]) -> None:
-    """suite predict RUN|BUNDLE --input TEXT|FILE|FOLDER|- [--program NAME] [--seed N] [--to FOLDER]
-    [--allow PACKAGE]"""
+@dataclass(frozen=True, kw_only=True)
+class Predict(Allowing):
+    """Answers records: one line of JSON each, or files in a folder."""
+
+    verb = "predict"
+    examples = (
+        'suite predict runs/reviews --input "a wonderful film"',
+        "suite predict bundles/photos --input photos/new --to answers",
+    )
+
+    source: str = word("RUN|BUNDLE", example="runs/reviews", fix="suite train text.classify --data reviews.csv")
+    """Run folder, or bundle."""
+    input: str = flag("", value="TEXT|FILE|FOLDER|-", example="new.csv", otherwise="must be given")
+    """A text, a file of records, an image or recording, a folder of them, or - for lines of standard input."""
+    program: str = flag("predict", value="NAME")
+    """Which of the model's programs answers."""
+    seed: int = flag(0, least=0)
+    """Seed of answers that are drawn."""
+    to: str = flag("", value="FOLDER", example="answers", otherwise="answers are printed")
+    """Folder for answers that are files, such as recordings."""
+
+
+def predict(given: Predict) -> None:
     from suite.workflow import folders
 
-    options = split_options(arguments, ("input", "program", "seed", "to", "allow"))
-    no_more(options.words[1:] + options.rest, 'suite predict RUN --input "some text"')
-    opened = folders.open(word(options, "RUN", "the folder that suite train printed last"), allow(options))
-    if "input" not in options.named:
-        raise InputError("flag --input", "is missing.", fix='--input "some text", a file, a folder, or - for lines')
-    program, seed = options.named.get("program", "predict"), options.named.get("seed", "0")
-    if not seed.isdecimal():
-        raise InputError("flag --seed", "must be a whole number.", found=seed, fix="--seed 0")
-    codec = folders.codec_of(opened, program)
-    answers = folders.predict_input(opened, options.named["input"], seed=int(seed), program=program)
-    if "to" in options.named:
-        lines = folders.write_answers(answers, options.named["to"])
+    opened = folders.open(given.source, given.allowed)
+    if not given.input:
+        raise InputError("flag --input", "is missing.", fix='--input "some text"')
+    codec = folders.codec_of(opened, given.program)
+    answers = folders.predict_input(opened, given.input, seed=given.seed, program=given.program)
+    if given.to:
+        lines = folders.write_answers(answers, given.to)
     else:
         lines = [folders.printable(codec, answer) for answer in answers]
     for line in lines:
         print(json.dumps(line, ensure_ascii=False))
+
+
+VERB = Verb(Predict, predict)

@@ -1,40 +1,35 @@
-"""report, compare: what is told of runs, for people to read."""
+"""suite report: one page on a run."""
 
-from suite.cli.options import allow, no_more, split_options, word
-from suite.errors import InputError
+from dataclasses import dataclass
+
+from suite.cli.common import OfRun
+from suite.cli.flags import Verb, flag
 
 
-def report(arguments: list[str]) -> None:
-    """suite report RUN [--split SPLIT] [--with RUN ...] [--to FILE] [--measure] [--allow PACKAGE]"""
+@dataclass(frozen=True, kw_only=True)
+class Report(OfRun):
+    """Writes one HTML page on a run: verdict, curves, errors, data, configuration and speed."""
+
+    verb = "report"
+    examples = ("suite report runs/reviews", "suite report runs/reviews --with runs/reviews-int8 --to report.html")
+
+    split: str = flag("", value="SPLIT", example="validation", otherwise="that of the goal, else test if labelled")
+    """Split that is evaluated."""
+    with_: tuple[str, ...] = flag((), value="RUN", example="runs/reviews-int8")
+    """A compressed run of it, to stand beside; may be given several times."""
+    to: str = flag("", value="FILE", example="report.html", otherwise="report.html in the run folder")
+    """File that is written."""
+    measure: bool = flag(False, otherwise="the speed that was measured before, if any")
+    """Measure latency and throughput."""
+
+
+def report(given: Report) -> None:
     from suite.reporting.reports import report as write
 
-    rest, beside = _repeated(arguments, "--with")
-    options = split_options(rest, ("split", "to", "allow"), ("measure",))
-    no_more(options.words[1:] + options.rest, "suite report RUN [--split test] [--with COMPRESSED_RUN] [--to FILE]")
-    folder = word(options, "RUN", "the folder that suite train printed last")
-    print(
-        write(
-            folder,
-            options.named.get("split", ""),
-            beside=beside,
-            to=options.named.get("to", ""),
-            measure="measure" in options.named,
-            allow=allow(options),
-        )
+    page = write(
+        given.run, given.split, beside=list(given.with_), to=given.to, measure=given.measure, allow=given.allowed
     )
+    print(page)
 
 
-def _repeated(arguments: list[str], flag: str) -> tuple[list[str], list[str]]:
-    """Arguments without a flag that may be given several times, and its values."""
-    rest: list[str] = []
-    values: list[str] = []
-    items = iter(arguments)
-    for item in items:
-        name, has_value, value = item.partition("=")
-        if name != flag:
-            rest.append(item)
-            continue
-        values.append(value if has_value else next(items, ""))
-        if not values[-1]:
-            raise InputError(f"flag {flag}", "needs a value.")
-    return rest, values
+VERB = Verb(Report, report)

@@ -1,52 +1,60 @@
-"""run: a recipe tuned, compressed, exported and reported on."""
+"""suite run: a recipe tuned, compressed, exported and reported on."""
 
 import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from suite.cli.compress import FLAGS, OF, max_drop, method_of
-from suite.cli.options import resolve, split_options, word
+from suite.cli.common import OfExperiment
+from suite.cli.compress import METHODS, OF, Methods, method_of, named
+from suite.cli.flags import Verb, flag
 from suite.errors import InputError, Interrupted, Missed
 
+if TYPE_CHECKING:
+    from suite.compression.compressing import Method
 
-def run(arguments: list[str]) -> None:
-    """suite run EXPERIMENT [--section.field VALUE ...] [--data PATH] [--quantize int8 [--aware] | --prune SHARE |
-    --distill EXPERIMENT [--baseline] | --as-trained] [--max-drop 0.005] [--run-dir DIR] [--name NAME]
-    [--licence TEXT] [--storage URL] [--smoke] [--offline]"""
+
+@dataclass(frozen=True, kw_only=True)
+class Run(OfExperiment, Methods):
+    """Tunes, compresses, exports and reports on an experiment: all of it, resumable."""
+
+    verb = "run"
+    examples = ("suite run vision.digits_dnn --run-dir runs/digits --max-drop 0.005",)
+    notes = "Without --quantize, --prune, --distill or --as-trained the model is quantised to int8."
+
+    as_trained: bool = flag(False)
+    """Leave the model as it was trained."""
+    run_dir: str = flag("", value="DIR", example="runs/digits", otherwise="runs/NAME-run-TIME")
+    """Folder of all that is made; the same command goes on with it."""
+    name: str = flag("", value="NAME", example="digits", otherwise="the name of the folder")
+    """What the server calls the bundle."""
+    licence: str = flag("", value="TEXT", example="Apache-2.0", otherwise="none is stated")
+    """Licence that the model card states."""
+    storage: str = flag("", value="URL", example="postgresql://USER:PASSWORD@HOST/DATABASE", otherwise="a file in DIR")
+    """Database in which several machines share one study."""
+    max_drop: float | None = flag(None, value="X", example="0.005", otherwise="0.005")
+    """How much of its metric the smaller model may lose; more ends with exit code 3."""
+
+
+def run(given: Run) -> None:
     from suite.compression import verdict
     from suite.runs import results as runs
     from suite.workflow import deliver
 
-    options = split_options(
-        arguments,
-        ("data", "run-dir", "storage", "quantize", "prune", "distill", "max-drop", "name", "licence"),
-        ("smoke", "offline", "aware", "baseline", "as-trained"),
-    )
-    named = options.named
-    smaller = [f"--{name}" for name in (*FLAGS, *OF) if name in named]
-    if "as-trained" in named and smaller:
-        raise InputError(
-            "flag --as-trained",
-            "leaves the model as it is, and another flag makes it smaller.",
-            found=", ".join(smaller),
-            fix="one of them",
-        )
-    if "as-trained" not in named and not FLAGS.keys() & named.keys():
-        named["quantize"] = "int8"
-    experiment = resolve(word(options, "EXPERIMENT", "suite list"), options, "run")
-    folder = named.get("run-dir") or str(runs.new_folder(f"{experiment.name}-run"))
-    most = max_drop(options)
-    method = None if "as-trained" in named else method_of(options)
+    method = _method(given)
+    experiment = given.resolved()
+    folder = given.run_dir or str(runs.new_folder(f"{experiment.name}-run"))
     try:
         delivery = deliver.deliver(
             experiment,
             folder,
             method=method,
-            max_drop=deliver.MAX_DROP if most is None else most,
-            name=named.get("name", ""),
-            licence=named.get("licence", ""),
-            storage=named.get("storage", ""),
+            max_drop=deliver.MAX_DROP if given.max_drop is None else given.max_drop,
+            name=given.name,
+            licence=given.licence,
+            storage=given.storage,
         )
     except Interrupted as stopped:
-        again = ["suite", "run", *arguments, *([] if "run-dir" in named else ["--run-dir", folder])]
+        again = ["suite", "run", *given.typed, *([] if given.run_dir else ["--run-dir", folder])]
         raise stopped.within(stopped.folder, shlex.join(again)) from None
     print(delivery)
     print(delivery.folder)
@@ -54,3 +62,25 @@ def run(arguments: list[str]) -> None:
         raise Missed(delivery.tuned.sentence)
     if not delivery.met:
         raise Missed(verdict.sentence(delivery.compressed or {}))
+
+
+def _method(given: Run) -> "Method | None":
+    """How the model is made smaller; None where it is left as trained."""
+    from suite.compression.quantization import Quantize
+
+    smaller = [f"--{name}" for name in (*METHODS, *OF) if name in named(given)]
+    if given.as_trained:
+        if smaller:
+            raise InputError(
+                "flag --as-trained",
+                "leaves the model as it is, and another flag makes it smaller.",
+                found=", ".join(smaller),
+                fix="leave one of them out",
+            )
+        return None
+    if set(smaller) <= {"--aware"}:
+        return Quantize("int8", aware=given.aware)
+    return method_of(given)
+
+
+VERB = Verb(Run, run)

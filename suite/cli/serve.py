@@ -1,26 +1,38 @@
-"""serve: bundles behind an address."""
+"""suite serve: bundles behind an address."""
 
 import os
 import sys
+from dataclasses import dataclass, fields
 
-from suite.cli.options import split_options
+from suite.cli.flags import Flags, Verb, word
+from suite.serving.settings import Settings
 
 
-def serve(arguments: list[str]) -> None:
-    """suite serve BUNDLE|NAME=BUNDLE|FOLDER_OF_BUNDLES ... [--host 127.0.0.1] [--port 8080] [--token-file FILE]
-    [--allow PACKAGE] [--sizes 1 2 4 8 16 32] [--max-wait-ms MS] [--queue RECORDS] [--deadline-s S] [--drain-s S]
-    [--watch-s S] [--max-body-bytes N] [--max-held-bytes N] [--max-records N] [--max-characters N] [--max-pixels N]
-    [--max-seconds S] [--max-connections N] [--head-s S] [--body-s S] [--keep-alive-s S]; suite serve BUNDLE --help
-    explains them"""
-    import tyro
+@dataclass(frozen=True, kw_only=True)
+class Serve(Flags, Settings):
+    """Answers requests to bundles over HTTP, with a web page to ask on."""
 
+    verb = "serve"
+    examples = (
+        "suite serve bundles/reviews --port 8080",
+        "suite serve mood=bundles/reviews bundles/photos --host 0.0.0.0 --token-file token.txt",
+    )
+    notes = "Stops on SIGTERM and Ctrl-C, and looks for new versions of the bundles on SIGHUP."
+
+    bundles: tuple[str, ...] = word(
+        "BUNDLE|NAME=BUNDLE|FOLDER ...", example="bundles/reviews", fix="suite export runs/reviews --to bundles/reviews"
+    )
+    """Bundles, each under its own name or another one, or folders of bundles."""
+
+
+def serve(given: Serve) -> None:
     from suite.serving.server import serve as run
-    from suite.serving.settings import Settings
 
-    options = split_options(arguments, ())
-    about = "Bundles behind an address. Stops on SIGTERM and Ctrl-C, and looks for new versions on SIGHUP."
-    run(options.words, tyro.cli(Settings, args=options.rest, prog="suite serve BUNDLE", description=about))
+    run(list(given.bundles), Settings(**{field.name: getattr(given, field.name) for field in fields(Settings)}))
     # A thread may be computing what nobody waits for any more.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+VERB = Verb(Serve, serve)

@@ -1,72 +1,92 @@
-"""train, evaluate, launch: what takes part in a run of one process or several."""
+"""suite train: an experiment trained, or a run gone on with."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from suite.cli.options import Options, allow, apply_flags, no_more, resolve, split_options, word
+from suite.cli.common import Allowing, OfExperiment, Together, folder_named
+from suite.cli.fields import apply_flags
+from suite.cli.flags import Verb, flag, is_flag, word
 from suite.errors import InputError
 
 
-def train(arguments: list[str]) -> None:
-    """suite train EXPERIMENT [--section.field VALUE ...] [--data PATH] [--run-dir DIR [--continue]] |
-    train --resume RUN [--parallel.AXIS N ...]; of several processes each with
-    [--coordinator HOST:PORT --processes N --process-id I] [--join-seconds S] [--lost-seconds S]"""
+@dataclass(frozen=True, kw_only=True)
+class Train(OfExperiment, Allowing, Together):
+    """Trains an experiment, or goes on with an interrupted run."""
+
+    verb = "train"
+    examples = (
+        "suite train text.classify --data reviews.csv --task.text review --run-dir runs/reviews",
+        "suite train vision.classify --data photos/ --train.epochs 5 --optim.learning_rate 1e-3",
+        "suite train --resume runs/reviews",
+    )
+
+    experiment: str = word("EXPERIMENT", example="text.classify", fix="suite list", default="")
+    """Name of a recipe that suite list prints, or a .py file with experiment()."""
+    run_dir: str = flag("", value="DIR", example="runs/reviews", otherwise="runs/NAME-TIME")
+    """Folder that the run is written to."""
+    continue_: bool = flag(False)
+    """Go on with the run in --run-dir where it has begun, else begin it: one command for a scheduler that restarts."""
+    resume: str = flag("", value="RUN", example="runs/reviews", otherwise="a new run")
+    """Go on with this run as it is stored; only --parallel.AXIS may be changed."""
+
+
+def train(given: Train) -> None:
     from suite.parallel import rendezvous
 
-    options = split_options(
-        arguments, ("data", "run-dir", "resume", "allow", *rendezvous.FLAGS), ("smoke", "offline", "continue")
-    )
-    with rendezvous.joined(rendezvous.find_place(options.named)):
-        _finish(_trained(options))
+    with rendezvous.joined(rendezvous.find_place(given.place)):
+        print_run(_trained(given))
 
 
-def _trained(options: Options) -> Any:
+def _trained(given: Train) -> Any:
     from suite.parallel import hosts
     from suite.runs import verbs
     from suite.runtime.files import is_run
 
-    if "resume" in options.named:
-        _, others = _parallel_flags(options.rest)
-        no_more(options.words + others, "train --resume RUN takes the experiment as it is stored, but for --parallel")
-        return _resumed(options.named["resume"], options)
-    experiment = resolve(word(options, "EXPERIMENT", "suite list"), options, "train")
-    folder = options.named.get("run-dir", "")
-    if "continue" not in options.named:
-        return verbs.train(experiment, folder)
-    if not folder:
-        raise InputError(
-            "flag --continue",
-            "goes on with a run that has begun, in a folder that is named.",
-            fix="--run-dir DIR --continue",
-        )
-    begun = hosts.agreed(lambda: is_run(folder))
-    return _resumed(folder, options) if begun else verbs.train(experiment, folder)
+    if given.resume:
+        _, others = _parallel_flags(given.fields)
+        if given.experiment or others:
+            raise InputError(
+                "flag --resume",
+                "takes the experiment as it is stored, but for --parallel.",
+                found=" ".join([given.experiment, *others]).strip(),
+                fix=f"suite train --resume {given.resume}",
+            )
+        return _resumed(given.resume, given)
+    if not given.experiment:
+        raise InputError("EXPERIMENT", "is missing.", fix="suite list")
+    experiment = given.resolved()
+    if not given.continue_:
+        return verbs.train(experiment, given.run_dir)
+    folder_named(given.run_dir, given)
+    begun = hosts.agreed(lambda: is_run(given.run_dir))
+    return _resumed(given.run_dir, given) if begun else verbs.train(experiment, given.run_dir)
 
 
-def _resumed(folder: str, options: Options) -> Any:
+def _resumed(folder: str, given: Train) -> Any:
     """The run goes on with its stored experiment, on the mesh that the flags name, if they do."""
     from suite.runs import verbs
 
-    flags, _ = _parallel_flags(options.rest)
+    flags, _ = _parallel_flags(given.fields)
     if not flags:
-        return verbs.resume(folder, allow(options))
-    changed = apply_flags(verbs.stored(folder, allow(options)), flags, f"suite train --resume {folder}")
-    return verbs.resume(folder, allow(options), parallel=changed.parallel)
+        return verbs.resume(folder, given.allowed)
+    changed = apply_flags(verbs.stored(folder, given.allowed), flags, f"suite train --resume {folder}")
+    return verbs.resume(folder, given.allowed, parallel=changed.parallel)
 
 
-def _parallel_flags(rest: list[str]) -> tuple[list[str], list[str]]:
+def _parallel_flags(fields: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """``--parallel.AXIS`` flags with their values, and everything else."""
     parallel: list[str] = []
     others: list[str] = []
-    items = iter(rest)
-    for item in items:
-        if not item.startswith("--parallel."):
-            others.append(item)
-        else:
-            parallel += [item] if "=" in item else [item, next(items, "")]
+    chosen = others
+    for item in fields:
+        if is_flag(item):
+            chosen = parallel if item.startswith("--parallel.") else others
+        chosen.append(item)
     return parallel, others
 
 
-def _finish(run: Any) -> None:
+def print_run(run: Any) -> None:
+    """Metrics, data, goal and folder of a run, printed by the first process."""
     from suite.parallel import hosts
 
     if not hosts.is_first():
@@ -81,3 +101,6 @@ def _finish(run: Any) -> None:
     if goal and reached is not None:
         print(f"goal {goal}: {'met' if goal.met(reached) else 'not met'}")
     print(run.folder)
+
+
+VERB = Verb(Train, train)

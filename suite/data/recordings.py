@@ -15,6 +15,7 @@ import numpy as np
 
 from suite.contracts.batch import Ragged
 from suite.data.reading import AUDIO
+from suite.distribution import missing
 from suite.errors import InputError
 
 MAX_SAMPLES = 1 << 26
@@ -25,8 +26,7 @@ def _soundfile() -> Any:
     try:
         import soundfile
     except ImportError as error:
-        fix = 'pip install "suite[speech]"'
-        raise InputError("package soundfile", "is needed to read recordings, and not installed.", fix=fix) from error
+        raise missing("soundfile", "to read recordings", "speech") from error
     return soundfile
 
 
@@ -118,8 +118,7 @@ def resample(samples: np.ndarray, ratio: float) -> np.ndarray:
     try:
         import soxr
     except ImportError as error:
-        fix = 'pip install "suite[speech]", or record at the rate of the model'
-        raise InputError("package soxr", "is needed to change sample rates, and not installed.", fix=fix) from error
+        raise missing("soxr", "to change sample rates", "speech") from error
     return np.ascontiguousarray(soxr.resample(samples, ratio, 1.0, quality="HQ"), np.float32)
 
 

@@ -4,6 +4,7 @@ import base64
 import hashlib
 from pathlib import Path
 
+from suite.distribution import missing
 from suite.errors import InputError
 from suite.reporting.blocks import Page
 from suite.runtime.files import write_text
@@ -20,8 +21,7 @@ def render(page: Page) -> str:
     try:
         import jinja2
     except ImportError as error:
-        fix = 'pip install "suite[report]"'
-        raise InputError("package jinja2", "is needed to write reports, and not installed.", fix=fix) from error
+        raise missing("jinja2", "to write reports", "report") from error
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined
     )

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import jax
 
+from suite import distribution
 from suite.experiment import recipes
 from suite.runtime import files
 
-PACKAGES = ("suite", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
 def new_folder(name: str) -> Path:
@@ -24,7 +25,7 @@ def new_folder(name: str) -> Path:
 
 def versions() -> dict[str, str]:
     """Versions of what decides a run's numbers."""
-    numbers = {"python": platform.python_version()}
+    numbers = {"python": platform.python_version(), "suite": distribution.version()}
     for package in PACKAGES:
         try:
             numbers[package] = importlib.metadata.version(package)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from suite.distribution import missing
 from suite.errors import InputError
 from suite.serving.settings import Settings
 
@@ -26,13 +27,8 @@ def serve(bundles: Sequence[str | Path], settings: Settings | None = None) -> No
         InputError: a bundle cannot be used, or the address is taken.
         RunError: a model cannot be compiled.
     """
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"packages {', '.join(missing)}",
-            "are needed to serve, and not installed.",
-            fix='pip install "suite[serve]"',
-        )
+    if absent := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
+        raise missing(", ".join(absent), "to serve", "serve")
     settings = settings or Settings()
     settings.check()
     token = read_token(settings.token_file)

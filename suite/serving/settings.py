@@ -1,7 +1,7 @@
 """Settings of the server: each field is a flag of ``suite serve``."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from suite.errors import InputError
 
@@ -16,9 +16,9 @@ class Settings:
     """Address to listen at; 0.0.0.0 for all of this machine's."""
     port: int = 8080
     """Port to listen at; 0: any that is free."""
-    token_file: str = ""
+    token_file: str = field(default="", metadata={"value": "FILE", "example": "token.txt", "otherwise": "SUITE_TOKEN"})
     """File with the bearer token that requests must carry; else the variable SUITE_TOKEN, else none is asked for."""
-    allow: tuple[str, ...] = ()
+    allow: tuple[str, ...] = field(default=(), metadata={"value": "PACKAGE", "example": "my_package"})
     """Packages whose classes the codecs of the bundles may name, besides the suite's."""
     sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     """Batch sizes that are compiled before the server is ready."""
@@ -60,11 +60,11 @@ class Settings:
 
     def check(self) -> None:
         """Raises InputError: a value that no server can run with."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            least = 0 if field.name in ("port", "max_wait_ms", "watch_s", "drain_s") else 1e-3
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            least = 0 if setting.name in ("port", "max_wait_ms", "watch_s", "drain_s") else 1e-3
             if isinstance(value, int | float) and not least <= value < math.inf:
-                raise InputError(_flag(field.name), "must be a positive number.", found=str(value))
+                raise InputError(_flag(setting.name), "must be a positive number.", found=str(value))
         if not self.sizes or list(self.sizes) != sorted(set(self.sizes)) or self.sizes[0] < 1:
             raise InputError(
                 _flag("sizes"),

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8
 
-from suite.errors import InputError
+from suite.distribution import missing
 from suite.nn.quant.rounding import HIGHEST
 
 
@@ -25,9 +25,7 @@ def library() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "qwix":
             raise
-        raise InputError(
-            "package qwix", "is not installed: it rounds weights.", fix="pip install 'suite[compress]'"
-        ) from None
+        raise missing("qwix", "to round weights", "compress") from None
     return qwix
 
 

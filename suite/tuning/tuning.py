@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args, get_type_hints
 
+from suite.distribution import missing
 from suite.errors import InputError, Interrupted, RunError, closest
 from suite.experiment.goal import Goal
 from suite.experiment.goal import Search as SearchSpace
@@ -95,11 +96,7 @@ def check(experiment: Experiment) -> tuple[Goal, Sequence[Dimension]]:
     try:
         import optuna  # noqa: F401
     except ImportError as error:
-        raise InputError(
-            "package optuna",
-            "is needed to choose what to try next, and not installed.",
-            fix='pip install "suite[tune]"',
-        ) from error
+        raise missing("optuna", "to choose what to try next", "tune") from error
     return goal, dimensions
 
 

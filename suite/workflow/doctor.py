@@ -6,18 +6,17 @@ import platform
 import re
 import shutil
 import sys
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from suite import distribution
 from suite.runtime.compilation import cache_folder
 
 PYTHONS = ((3, 11), (3, 13))
 """Oldest and newest Python that is tested."""
 LEAST_FREE = 2.0 * 2**30
 """Bytes of free disk below which a run with checkpoints is likely to fail."""
-DISTRIBUTION = "suite"
 
 
 def doctor() -> dict[str, Any]:
@@ -103,7 +102,7 @@ def _packages(faults: list[dict[str, str]]) -> tuple[list[dict[str, Any]], dict[
 
     rows: list[dict[str, Any]] = []
     missing: dict[str, list[str]] = {}
-    for text in _requirements():
+    for text in distribution.requirements():
         requirement = Requirement(text)
         extra = re.search(r"""extra\s*==\s*['"]([\w-]+)['"]""", str(requirement.marker or ""))
         if requirement.marker and not requirement.marker.evaluate({"extra": extra[1] if extra else ""}):
@@ -126,22 +125,9 @@ def _packages(faults: list[dict[str, str]]) -> tuple[list[dict[str, Any]], dict[
     return rows, {name: {"installed": not rest, "missing": rest} for name, rest in missing.items()}
 
 
-def _requirements() -> list[str]:
-    """Requirements of the installed distribution, else those of the pyproject.toml beside the package."""
-    try:
-        return importlib.metadata.requires(DISTRIBUTION) or []
-    except importlib.metadata.PackageNotFoundError:
-        path = Path(__file__).parents[2] / "pyproject.toml"
-        if not path.exists():
-            return []
-        project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
-        extras = project["optional-dependencies"].items()
-        return project["dependencies"] + [
-            f'{text} {"and" if ";" in text else ";"} extra == "{name}"' for name, texts in extras for text in texts
-        ]
-
-
 def _installed(name: str) -> str | None:
+    if name == distribution.NAME:  # an extra that consists of others
+        return distribution.version()
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -171,9 +157,9 @@ def _devices(faults: list[dict[str, str]]) -> dict[str, Any]:
         return {"found": [], "gpu_present": gpu_present(), "tpu_present": tpu_present()}
     platforms = {row["platform"] for row in devices}
     if gpu_present() and not platforms & {"gpu", "cuda", "rocm"} and "tpu" not in platforms:
-        _fault(faults, "this machine has a GPU, but jax runs on the processor.", "pip install 'suite[cuda12]'")
+        _fault(faults, "this machine has a GPU, but jax runs on the processor.", distribution.install("cuda12"))
     if tpu_present() and "tpu" not in platforms:
-        _fault(faults, "this machine has a TPU, but jax runs without it.", "pip install 'suite[tpu]'")
+        _fault(faults, "this machine has a TPU, but jax runs without it.", distribution.install("tpu"))
     return {"found": devices, "gpu_present": gpu_present(), "tpu_present": tpu_present()}
 
 

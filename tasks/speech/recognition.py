@@ -21,7 +21,7 @@ from suite.data.preprocessing.audio import Perturbation, perturbed, require_audi
 from suite.data.preprocessing.transcripts import Characters, Transcriber, with_transcripts
 from suite.data.recordings import decode
 from suite.decoding import Decoder, Greedy, NGrams
-from suite.errors import InputError
+from suite.distribution import missing
 from suite.evaluation import alignment
 from suite.evaluation.artifacts import Edits, Example, Gallery, Sound
 from suite.evaluation.losses import distillation_loss, masked_mean, tally
@@ -171,8 +171,7 @@ def edits(said: Sequence[str], heard: Sequence[str], unit: str) -> MetricState:
     try:
         import jiwer
     except ImportError as error:
-        fix = 'pip install "suite[speech]"'
-        raise InputError("package jiwer", "is needed for word error rates, and not installed.", fix=fix) from error
+        raise missing("jiwer", "for word error rates", "speech") from error
     split = str.split if unit == "words" else list
     wrong = sum(len(split(h)) for s, h in zip(said, heard, strict=True) if not s)
     count = sum(len(split(s)) for s in said)

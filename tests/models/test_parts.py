@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 import suite
-from suite.cli.options import apply_flags
+from suite.cli.fields import apply_flags
 from suite.data.preprocessing.tokenizers import Published
 from suite.errors import InputError
 from suite.experiment.sections import Finetune

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import suite
-from suite.cli.options import apply_flags
+from suite.cli.fields import apply_flags
 from suite.data.sources.datasets import Table
 from suite.experiment.goal import Goal
 from suite.experiment.sections import replace

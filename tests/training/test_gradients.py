@@ -219,7 +219,7 @@ def test_experiments_of_before_are_read_with_their_micro_batches():
 
 
 def test_the_former_flag_is_understood():
-    from suite.cli.options import apply_flags
+    from suite.cli.fields import apply_flags
 
     for flags in (["--train.accumulate", "2"], ["--train.accumulate=2"], ["--gradient.accumulate", "2"]):
         assert apply_flags(toy.experiment(), flags, "suite train x").gradient == Mean(accumulate=2)

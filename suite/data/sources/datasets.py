@@ -22,6 +22,7 @@ from suite.data.sources.memory import (
     seeded_split,
 )
 from suite.data.sources.parallel_text import ParallelLines
+from suite.distribution import install, missing
 from suite.errors import InputError
 
 __all__ = [
@@ -110,7 +111,7 @@ class Tfds(Data):
             f"dataset {self.name}",
             f"it is not prepared in {root}",
             found=", ".join(names) or "no prepared dataset",
-            fix=f"pip install 'suite[prepare]', then: tfds build {name} --data_dir {root} --file_format array_record"
+            fix=f"{install('prepare')}, then: tfds build {name} --data_dir {root} --file_format array_record"
             " (or set data_dir or TFDS_DATA_DIR to a folder that holds it)",
         )
 
@@ -138,7 +139,10 @@ class Digits(Data):
 
 @functools.lru_cache(maxsize=1)
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.datasets import load_digits
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise missing("scikit-learn", "for its digits", "examples") from error
 
     loaded = load_digits()
     images = np.rint(loaded.images * (255 / 16)).astype(np.uint8)[..., None]

@@ -9,7 +9,7 @@ import numpy as np
 
 from suite.contracts.metric import MetricState
 from suite.contracts.metric_meaning import register_metric
-from suite.errors import InputError
+from suite.distribution import missing
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,7 @@ def sacrebleu_metrics() -> Mapping[str, Any]:
     try:
         from sacrebleu.metrics import BLEU, CHRF
     except ImportError as error:
-        fix = 'pip install "suite[text]"'
-        raise InputError("package sacrebleu", "is needed for BLEU and chrF, and not installed.", fix=fix) from error
+        raise missing("sacrebleu", "for BLEU and chrF", "text") from error
     return {"bleu": BLEU(force=True), "chrf": CHRF()}  # force: no warnings that texts look tokenised
 
 

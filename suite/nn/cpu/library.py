@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jaxlib
 
+from suite.distribution import install
 from suite.nn.cpu import native
 
 FILE, PACKAGE = "libdnnl.so.3", "onednn-cpu-gomp"
@@ -88,7 +89,7 @@ def _absent() -> Unused:
         importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
         if platform.machine() == "x86_64":
-            return Unused("it is not installed", "pip install 'suite[cpu]'")
+            return Unused("it is not installed", install("cpu"))
         return Unused(f"it is not installed, and pip has none for {platform.machine()}", "apt install libdnnl3")
     place = os.path.join(sys.prefix, "lib")
     return Unused(

@@ -1,7 +1,7 @@
 """Convolutions of `oneDNN <https://uxlfoundation.github.io/oneDNN>`_ on a CPU, where that library is installed.
 
 It convolves in blocks without copying an input first, in bfloat16 too, which XLA's CPU backend cannot. The library is
-``libdnnl.so.3``: of ``pip install "suite[cpu]"``, conda-forge (onednn-cpu-omp) or Debian (libdnnl3), all Apache-2.0.
+``libdnnl.so.3``: of the extra ``cpu``, conda-forge (onednn-cpu-omp) or Debian (libdnnl3), all Apache-2.0.
 Where it is missing, has no fast kernel for a shape on this processor, or is left out by ``SUITE_ONEDNN=off``,
 `suite.nn.conv` computes the same by products.
 

@@ -1,0 +1,106 @@
+"""Words and flags that several verbs share."""
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from suite.cli.flags import Flags, flag, word
+from suite.errors import InputError
+
+if TYPE_CHECKING:
+    from suite.experiment.sections import Experiment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowing(Flags):
+    """A verb that opens what may name classes of other packages."""
+
+    allow: tuple[str, ...] = flag((), value="PACKAGE", example="my_package", otherwise="the suite's own classes alone")
+    """Packages whose classes a stored experiment or bundle may name, besides the suite's; several with commas."""
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        return tuple(name for given in self.allow for name in given.split(",") if name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfRun(Allowing):
+    """A verb that is about a run folder."""
+
+    run: str = word("RUN", example="runs/reviews", fix="suite train text.classify --data reviews.csv")
+    """Run folder; suite train prints it last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smoke(Flags):
+    """A verb that may run on a small scale."""
+
+    smoke: bool = flag(False, otherwise="the recipe in full")
+    """The same recipe shrunk to seconds, to try whether everything works."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfExperiment(Smoke):
+    """A verb that is about an experiment, whose fields are flags, too."""
+
+    takes_fields: ClassVar[bool] = True
+    experiment: str = word("EXPERIMENT", example="text.classify", fix="suite list")
+    """Name of a recipe that suite list prints, or a .py file with experiment()."""
+    data: str = flag("", value="PATH", example="reviews.csv", otherwise="the recipe's own data")
+    """Your own records: a CSV, TSV, JSONL or Parquet file, a manifest, or a folder."""
+    offline: bool = flag(False, otherwise="names on the hub are fetched")
+    """Take published weights from the local cache only."""
+
+    def resolved(self) -> "Experiment":
+        """The experiment with --data and its fields applied."""
+        from suite.cli.fields import apply_flags
+        from suite.experiment import recipes, sections
+
+        experiment = recipes.load(self.experiment, smoke=self.smoke)
+        if self.data:
+            from suite.data.sources.datasets import from_path
+
+            experiment = sections.replace(experiment, {"task.data": from_path(self.data)})
+        if self.offline:
+            experiment = sections.replace(experiment, {"checkpoint.offline": True})
+        return apply_flags(experiment, list(self.fields), self.program)
+
+    @property
+    def program(self) -> str:
+        """The command before the fields of the experiment."""
+        own = list(self.typed)
+        for item in self.fields:  # they stand in this order among the verb's own
+            own.remove(item)
+        return shlex.join(["suite", *self.verb.split(), *own])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Together(Flags):
+    """A verb that several processes run together."""
+
+    coordinator: str = flag(
+        "", value="HOST:PORT", example="10.0.0.1:1234", otherwise="SUITE_COORDINATOR, or one process"
+    )
+    """Address of process 0."""
+    processes: str = flag("", value="N", example="2", otherwise="SUITE_PROCESSES")
+    """How many processes there are."""
+    process_id: str = flag("", value="I", example="0", otherwise="SUITE_PROCESS")
+    """Number of this one, from 0."""
+    join_seconds: str = flag("", value="S", example="300", otherwise="300")
+    """How long to wait for the others to come."""
+    lost_seconds: str = flag("", value="S", example="60", otherwise="60")
+    """How long a silent process counts as alive."""
+
+    @property
+    def place(self) -> dict[str, str]:
+        """What was given of these, by name."""
+        names = ("coordinator", "processes", "process-id", "join-seconds", "lost-seconds")
+        return {name: value for name in names if (value := getattr(self, name.replace("-", "_")))}
+
+
+def folder_named(folder: str, given: Flags) -> None:
+    """Raises InputError: ``--continue`` without a folder to go on in."""
+    if not folder:
+        raise InputError(
+            "flag --continue", "goes on with work that has begun, in a folder that is named.", fix="--run-dir runs/mine"
+        )

@@ -1,0 +1,201 @@
+"""Fields of an experiment on the command line, ``--section.field VALUE``: tyro reads them, the suite words refusals."""
+
+import contextlib
+import io
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from suite.cli.flags import is_flag, nearest
+from suite.errors import InputError, closest
+
+if TYPE_CHECKING:
+    from suite.experiment.sections import Experiment
+
+
+def apply_flags(experiment: "Experiment", arguments: list[str], program: str) -> "Experiment":
+    """Fields set by typed flags. ``--help`` prints all fields of the experiment and exits.
+
+    Args:
+        program: the command before the fields, such as ``suite train text.classify``.
+
+    Raises:
+        InputError: there is no such field, or a value is not of its type.
+    """
+    if not arguments:
+        return experiment
+    arguments = [_current_flag(re.sub(r"^--finetune(?==|$)", "--finetune.kind", item)) for item in arguments]
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return _read(experiment, arguments, program)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    raise _refusal(experiment, arguments, program, said.getvalue())
+
+
+def _read(experiment: "Experiment", arguments: list[str], program: str) -> "Experiment":
+    import tyro
+
+    from suite.experiment.sections import Experiment
+
+    about = f"Every field of the experiment. Other flags: {' '.join(program.split()[:2])} --help."
+    with _grammar():
+        return tyro.cli(
+            Experiment,
+            default=experiment,
+            args=arguments,
+            prog=program,
+            description=about,
+            config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
+            use_underscores=True,
+        )
+
+
+def known_fields(experiment: "Experiment") -> dict[str, str]:
+    """``--section.field`` -> the name of its value, such as ``FLOAT``, for each field of the experiment."""
+    printed = io.StringIO()
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(printed):
+        _read(experiment, ["--help"], "suite train")
+    flags = re.findall(r"(--[\w.]+) ([^\n\u2502]*)", printed.getvalue())
+    return {name: value.strip() for name, value in flags if name != "--help"}
+
+
+def _refusal(experiment: "Experiment", arguments: list[str], program: str, said: str) -> InputError:
+    """What tyro said, in three lines."""
+    known = known_fields(experiment)
+    normal = lambda flag: flag.partition("=")[0].replace("-", "_").replace("__", "--", 1)
+    for place, argument in enumerate(arguments):
+        if is_flag(argument) and normal(argument) not in known:
+            name = argument.partition("=")[0]
+            near = nearest(name, known)
+            fix = " ".join([*program.split(), "--help"])
+            if near:
+                instead = [*arguments[:place], argument.replace(name, near[0], 1), *arguments[place + 1 :]]
+                fix = f"{program} {shlex.join(instead)}"
+            return InputError(f"flag {name}", f"is not a field of {experiment.name}.", found=", ".join(near), fix=fix)
+    text = " ".join(re.sub(r"[\u2500-\u257f]", " ", said).split())
+    asked = [normal(flag) for flag in re.findall(r"--[\w.-]+", text) if normal(flag) in known]
+    given = {normal(argument): place for place, argument in enumerate(arguments) if is_flag(argument)}
+    at = next((flag for flag in asked if flag in given), "")
+    if not at:
+        extra = [word for word in arguments if word in text.rpartition(":")[2].split()]
+        fix = f"{program} {shlex.join(word for word in arguments if word not in extra)}"
+        return InputError(f'word "{" ".join(extra)}"', "is one too many: it belongs to no flag.", fix=fix)
+    own, shape = _value(experiment, at.removeprefix("--")), known[at]
+    problem, near = _problem(_behind(arguments, given[at]), shape, text)
+    found = ", ".join(shape[1:-1].split(",")) if shape.startswith("{") else f"{own or 'nothing'} in the recipe"
+    return InputError(
+        f"flag {at}", problem, found=found, fix=f"{at} {near or own}" if near or own else f"{program} --help"
+    )
+
+
+SHAPES = {"FLOAT": "a number", "INT": "a whole number", "{True,False}": "True or False"}
+
+
+def _problem(values: list[str], shape: str, said: str) -> tuple[str, str]:
+    """What is wrong with the values of a flag, and which value may have been meant."""
+    given = " ".join(values)
+    if not values:
+        return "needs a value.", ""
+    if shape.startswith("{") and shape not in SHAPES:
+        return f'"{given}" is unknown.', closest(given, shape[1:-1].split(","))
+    own = re.search(r"one SOURCE, or PART=SOURCE once for each part", said)  # of the rules below
+    return (f"takes {own[0]}." if own else f'"{given}" is not {SHAPES.get(shape, f"of the form {shape}")}.'), ""
+
+
+def _behind(arguments: list[str], place: int) -> list[str]:
+    """The values of the flag at ``place``."""
+    _, has_value, value = arguments[place].partition("=")
+    end = place + 1
+    while end < len(arguments) and not is_flag(arguments[end]):
+        end += 1
+    return [value] if has_value else arguments[place + 1 : end]
+
+
+def _value(experiment: "Experiment", name: str) -> str:
+    """The field's value as it is typed; empty where it has none that can be."""
+    value: Any = experiment
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else getattr(value, part, None)
+    if isinstance(value, tuple | list):
+        return shlex.join(map(str, value))
+    return shlex.quote(str(value)) if isinstance(value, str | int | float) and value != "" else ""
+
+
+def _grammar() -> Any:
+    """How tyro reads fields that hold one value, or one by name: ``SOURCE`` or ``PART=SOURCE ...``, and ``8 16`` or
+    ``AXIS=8,16 ...``."""
+    from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def by_axis(info: PrimitiveTypeInfo) -> Any:
+        if info.type != tuple[int, ...] | Mapping[str, tuple[int, ...]]:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs="*",
+            metavar="[INT ...]|[AXIS=INT,INT ...]",
+            instance_from_str=lengths,
+            is_instance=lambda value: isinstance(value, tuple | Mapping),
+            str_from_instance=lambda value: (
+                list(map(str, value))
+                if isinstance(value, tuple)
+                else [f"{axis}={','.join(map(str, known))}" for axis, known in value.items()]
+            ),
+        )
+
+    @registry.primitive_rule
+    def by_part(info: PrimitiveTypeInfo) -> Any:
+        if info.type != str | Mapping[str, str]:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs="*",
+            metavar="SOURCE|[PART=SOURCE ...]",
+            instance_from_str=sources,
+            is_instance=lambda value: isinstance(value, str | Mapping),
+            str_from_instance=lambda value: (
+                [value] if isinstance(value, str) else [f"{part}={source}" for part, source in value.items()]
+            ),
+        )
+
+    return registry
+
+
+def lengths(arguments: list[str]) -> tuple[int, ...] | dict[str, tuple[int, ...]]:
+    """Padded lengths of the default axis, or by axis from ``AXIS=8,16``; plain numbers beside these are the default's.
+
+    Raises:
+        ValueError: an argument is neither.
+    """
+    plain = tuple(int(argument) for argument in arguments if "=" not in argument)
+    named = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    by_axis = {axis: tuple(map(int, known.split(","))) for axis, known in named.items()}
+    return {**({"": plain} if plain else {}), **by_axis} if by_axis else plain
+
+
+def sources(arguments: list[str]) -> str | dict[str, str]:
+    """One source, which may be empty, or one for each part of a model, from ``PART=SOURCE``.
+
+    Raises:
+        ValueError: several arguments that are not all of that form, or a part that is named twice.
+    """
+    parts = [re.match(r"([A-Za-z]\w*)=(.+)$", argument) for argument in arguments]
+    if len(arguments) == 1 and (parts[0] is None or Path(arguments[0]).exists()):
+        return arguments[0]
+    by_part = {part[1]: part[2] for part in parts if part}
+    if len(by_part) != len(arguments):
+        raise ValueError("one SOURCE, or PART=SOURCE once for each part")
+    return by_part or ""
+
+
+def _current_flag(argument: str) -> str:
+    """A flag under the present name of its field."""
+    from suite.experiment.former_names import current_field
+
+    name, has_value, value = argument.removeprefix("--").partition("=")
+    return f"--{current_field(name)}{has_value}{value}" if argument.startswith("--") else argument
