@@ -195,7 +195,7 @@ def test_a_file_that_is_not_utf8(refused, here):
     assert refused(*TEXT, "--data", "latin.csv") == (
         "suite train: latin.csv: this file is not UTF-8 text\n"
         "  found: byte 0xe9 at offset 16\n"
-        "  try:   iconv -f latin1 -t utf-8 latin.csv > latin.csv.utf8\n"
+        "  try:   iconv -f latin1 -t utf-8 latin.csv > latin.utf8.csv\n"
     )
 
 
@@ -204,7 +204,7 @@ def test_lines_to_predict_that_are_not_utf8(toy_run, refused, here):
     assert refused("predict", toy_run, "--allow", "tests", "--input", "lines.txt") == (
         "suite predict: lines.txt: this file is not UTF-8 text\n"
         "  found: byte 0xff at offset 5\n"
-        "  try:   iconv -f latin1 -t utf-8 lines.txt > lines.txt.utf8\n"
+        "  try:   iconv -f latin1 -t utf-8 lines.txt > lines.utf8.txt\n"
     )
 
 

@@ -35,11 +35,9 @@ class Clicks(Codec):
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Categories and lists of which training had a value that no number is written as. Of hashed ones no value is
-        kept; as texts, whole numbers are the same."""
-        return tuple(
-            field.name for field in self.fields.fields if field.hashed or not all(map(_is_number, field.values))
-        )
+        """Categories and lists that are texts, and numbers that are written in another way than Python's."""
+        styled = [number.name for number in self.fields.numbers if number.style]
+        return (*styled, *(field.name for field in self.fields.fields if _is_text(field)))
 
     @property
     def outputs(self) -> tuple[Output, ...]:
@@ -76,6 +74,14 @@ def _number(number: Number) -> Input:
         example=float(f"{usual:.3g}"),
         description="a number; none, where it is not known",
     )
+
+
+def _is_text(field: Field) -> bool:
+    """Whether the column is one of texts; of runs begun with version 0.1, whether training had a value that no number
+    is written as. Of hashed ones they kept no value; as texts, whole numbers are the same."""
+    if field.form:
+        return field.form == "text"
+    return field.hashed or not all(map(_is_number, field.values))
 
 
 def _is_number(value: str) -> bool:

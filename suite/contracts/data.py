@@ -36,6 +36,16 @@ class Source(ABC):
         """Reason -> number of records that cleaning left out."""
         return {}
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was guessed on reading, a sentence each: said where training begins and by ``suite data inspect``."""
+        return ()
+
+    @property
+    def styles(self) -> dict[str, str]:
+        """Column of numbers -> how they were written, such as ``"decimal comma"``, where that is not the usual way."""
+        return {}
+
 
 class Data(ABC):
     """Where records come from: a frozen dataclass naming a file, a folder or a dataset, with its splits."""
@@ -51,6 +61,11 @@ class Data(ABC):
     def with_classes(self, column: str) -> "Data":
         """The same data, with splits of its own that each get a share of each class of a column. Data whose splits are
         given, or that hold no classes, are the same."""
+        return self
+
+    def with_texts(self, columns: tuple[str, ...]) -> "Data":
+        """The same data with these columns as texts, whatever they look like: the text 000042 is not the number 42.
+        Data whose columns have types of their own are the same."""
         return self
 
     @property

@@ -1,7 +1,10 @@
-"""Bytes and text of files: what exists, what is UTF-8, which file holds which split."""
+"""Bytes and text of files: existence, encoding, and which file holds which split."""
 
+import codecs
 import gzip
 import os
+import re
+import shlex
 from pathlib import Path
 
 from suite.contracts.kinds import KINDS
@@ -74,27 +77,63 @@ def read_bytes(file: Path) -> bytes:
         raise InputError(str(file), "this .gz file is damaged", found=str(error)) from error
 
 
+def wide_encoding(data: bytes) -> str:
+    """``"utf-16"`` or ``"utf-32"`` where the data begins with such a byte order mark, as Excel's "Unicode text" does;
+    otherwise empty."""
+    if data[:4] in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
+        return "utf-32"
+    return "utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else ""
+
+
 def check_utf8(data: bytes, where: str) -> str:
-    """``data`` as text.
+    """``data`` as text: UTF-8, or UTF-16 with a byte order mark.
 
     Raises:
-        InputError: it is not UTF-8; names the byte offset and a command that converts the file.
+        InputError: it is neither; names the byte offset and a command that converts the file.
     """
     try:
-        return data.decode("utf-8-sig")
+        return data.decode(wide_encoding(data) or "utf-8-sig")
     except UnicodeDecodeError as error:
-        start = error.start + (3 if data[:3] == b"\xef\xbb\xbf" else 0)
-        wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-        raise InputError(
-            where,
-            "this file is not UTF-8 text",
-            found=f"byte 0x{data[start]:02x} at offset {start}",
-            fix=f"iconv -f {'utf-16' if wide else 'latin1'} -t utf-8 {where} > {where}.utf8",
-        ) from error
+        raise not_utf8(where, data[-len(error.object) :], error, len(data) - len(error.object)) from error
+
+
+def not_utf8(where: str, data: bytes, error: UnicodeDecodeError, offset: int = 0) -> InputError:
+    """The refusal of a text that cannot be decoded.
+
+    Args:
+        where: the file.
+        data: the part of it that was decoded.
+        error: says which byte is wrong.
+        offset: of ``data`` in the file.
+    """
+    found = f"byte 0x{data[error.start]:02x} at offset {offset + error.start}"
+    if error.encoding.startswith(("utf-16", "utf_16", "utf-32", "utf_32")):
+        return InputError(where, "this file breaks off within a character", found=found, fix="save it again as UTF-8")
+    part = data[:1_000_000]
+    encoding = "cp1252" if re.search(rb"[\x80-\x9f]", part) else "latin1"
+    if part.count(0) > len(part) / 4:
+        encoding = "utf-16le"
+    return InputError(where, "this file is not UTF-8 text", found=found, fix=_conversion(where, encoding))
+
+
+def _conversion(where: str, encoding: str) -> str:
+    """A command that writes the file as UTF-8, under a name that is read as the file's own would be."""
+    file = Path(where)
+    if not there(where) or not file.is_file():
+        return "save it as UTF-8"
+    name = file.name.removesuffix(".gz")
+    stem, dot, ending = name.rpartition(".")
+    new = file.with_name(f"{stem}.utf8.{ending}" if dot and stem else f"{name}.utf8")
+    of_split = ALIASES.get(stem.lower(), stem.lower()) in SPLITS  # its name says what it is: it has to stay
+    old, target = shlex.quote(where), shlex.quote(str(new))
+    convert, packed = f"iconv -f {encoding} -t utf-8", file.suffix.lower() == ".gz"
+    source = f"gunzip -c {old} | {convert}" if packed else f"{convert} {old}"
+    back = f" && mv {target} {shlex.quote(str(file.with_name(name)))}" + (f" && rm {old}" if packed else "")
+    return f"{source} > {target}" + (back if of_split else "")
 
 
 def read_text(file: Path, data: bytes | None = None) -> str:
-    """A text file, or ``data`` in its place, as text. Raises InputError where it is not UTF-8."""
+    """A text file, or ``data`` in its place, as text. Raises InputError where it is neither UTF-8 nor UTF-16."""
     return check_utf8(read_bytes(file) if data is None else data, str(file))
 
 

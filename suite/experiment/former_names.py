@@ -49,7 +49,7 @@ FORMER_FIELDS = {"train.accumulate": "gradient.accumulate"}
 """Fields of an experiment that moved to another section: former dotted name -> dotted name."""
 
 FORMER_DEFAULTS: dict[str, dict[str, Any]] = {
-    "suite.data.sources.files.Table": {"stratify": ""},
+    "suite.data.sources.files.Table": {"stratify": "", "rules": 1},
     "suite.data.sources.files.ArrayFile": {"stratify": ""},
     "suite.data.sources.files.Folder": {"stratify": False},
     "suite.data.sources.speech.AudioManifest": {"stratify": ""},

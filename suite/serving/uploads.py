@@ -10,6 +10,8 @@ from suite.contracts.kinds import input_kind
 from suite.contracts.signature import Input
 from suite.contracts.values import json_type
 from suite.data.sources import tables
+from suite.data.sources.column_types import Reading
+from suite.data.sources.table_text import Utf8, layout
 from suite.errors import InputError
 from suite.serving.checks import Checks
 from suite.serving.errors import Refused, refused
@@ -120,14 +122,17 @@ def _table(data: bytes, name: str, checks: Checks) -> dict[str, list[Any]]:
         )
     if name.endswith(".jsonl"):
         return _some(_jsonl(data, name, checks), checks)
-    delimiter = tables.sniff(name, data.lstrip().partition(b"\n")[0].decode("utf-8", "replace"))
-    # What the table comes to is known before anything is made of it: lines and fields, without those inside quotes.
-    bare = data if delimiter == "\t" else re.sub(_QUOTED % re.escape(delimiter.encode()), b"", data)
-    checks.count(bare.count(b"\n") + bare.count(b"\r") - bare.count(b"\r\n") - 1)
-    if max((line.count(delimiter.encode()) for line in bare.splitlines()), default=0) > MOST_COLUMNS:
-        raise _too_wide(name)
+    names = tuple(entry.name for entry in checks.inputs)
     try:
-        table = tables.parse(data, name, delimiter, texts=checks.texts)
+        text = Utf8(name, data).read()
+        found = layout(text, name, "", ())
+        # What the table comes to is known before anything is made of it: lines and fields, without those inside quotes.
+        delimiter = re.escape(found.delimiter.encode())
+        bare = re.sub(_QUOTED % delimiter, b"", text) if found.quoted else text
+        checks.count(bare.count(b"\n") + bare.count(b"\r") - bare.count(b"\r\n") - 1 - found.skip)
+        if max((line.count(found.delimiter.encode()) for line in bare.splitlines()), default=0) > MOST_COLUMNS:
+            raise _too_wide(name)
+        table = tables.parse(text, name, Reading(delimiter=found.delimiter, texts=checks.texts, keep=names))
     except InputError as error:
         raise refused(error) from None
     if table.dropped:

@@ -63,7 +63,8 @@ def predict_input(
     from suite.data.sources.files import read_input
 
     codec = codec_of(opened, program)
-    columns = read_input(value, codec.primary, codec.texts)
+    known = tuple(entry.name for entry in codec.inputs)
+    columns = read_input(value, codec.primary, codec.texts, known)
     shown = columns.get("file", columns.get(codec.primary))
     if shown is None:  # whole records
         plain = [values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values()]

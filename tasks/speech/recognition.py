@@ -71,7 +71,7 @@ class SpeechRecognition(Task):
         )
 
     def source(self, split: str) -> Source:
-        opened = self.data.open(split)
+        opened = self.data.with_texts((self.text,)).open(split)
         require_audio(opened, {"audio": self.audio, "text": self.text}, self.data)
         spoken = with_transcripts(opened, self.text, self.transcriber, self.max_text)
         front_end = self.features.front_end

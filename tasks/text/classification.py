@@ -49,7 +49,7 @@ class TextClassification(Classification):
         return TextClasses(text=self.text, tokenizer=self.tokenizer, labels=self.labels, max_length=self.max_length)
 
     def source(self, split: str) -> Source:
-        opened = self.data.with_classes(self.label).open(split)
+        opened = self.data.with_texts((self.text,)).with_classes(self.label).open(split)
         require(opened, {"text": self.text, "label": self.label}, origin(self.data))
         return without_empty_texts(opened, self.text)
 

@@ -73,7 +73,7 @@ class LanguageModelling(Task):
         data = self.data
         if isinstance(data, Lines) and Path(data.path).expanduser().is_file():
             data = RunningText(path=data.path, validation=data.validation, test=data.test)
-        opened = data.open(split)
+        opened = data.with_texts((self.text,)).open(split)
         require(opened, {"text": self.text}, origin(self.data))
         length = self.stretch or self.context + 1
         step = length - 1  # the last token of one is the first of the next: each is said once

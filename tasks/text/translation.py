@@ -86,7 +86,7 @@ class Translation(Task):
 
     def source(self, split: str) -> Source:
         sacrebleu_metrics()  # refuses before training what the first evaluation would
-        opened = self.data.open(split)
+        opened = self.data.with_texts(self.text).open(split)
         require(opened, {"source_text": self.source_text, "target_text": self.target_text}, origin(self.data))
         return without_empty_pairs(opened, self.text)
 

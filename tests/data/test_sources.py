@@ -143,7 +143,7 @@ def test_not_utf8_names_file_offset_and_fix(tmp_path):
     assert str(error.value) == (
         f"{path}: this file is not UTF-8 text\n"
         "  found: byte 0xe9 at offset 14\n"
-        f"  try:   iconv -f latin1 -t utf-8 {path} > {path}.utf8"
+        f"  try:   iconv -f latin1 -t utf-8 {path} > {path.with_suffix('.utf8.csv')}"
     )
 
 

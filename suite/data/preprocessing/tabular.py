@@ -19,7 +19,16 @@ from suite.contracts.batch import Columns
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
 from suite.data.preprocessing.tabular_schema import Guess, Kind, guess, render
-from suite.data.preprocessing.tabular_values import items, numbers, texts
+from suite.data.preprocessing.tabular_values import (
+    BOOLEANS,
+    Form,
+    are_numbers,
+    category,
+    is_boolean,
+    items,
+    numbers,
+    texts,
+)
 from suite.data.reading import changed
 from suite.errors import InputError, closest
 
@@ -33,6 +42,9 @@ CHUNK = 32_768
 """Records read at a time."""
 MOST_VALUES = 1_000_000
 """A column with more values is hashed, so that no table of them has to be kept."""
+_LARGEST = float(np.finfo(np.float32).max)
+_SUMMABLE = 1e150
+"""Numbers above it are summed on a smaller scale."""
 LONG_TAIL = 8.0
 """Numbers whose largest lies more deviations than this from the mean are put on a logarithmic scale."""
 
@@ -47,6 +59,7 @@ class Number:
         mean: of f(x).
         std: deviation of f(x), 1 where it is 0.
         gaps: whether an indicator of missing values goes with it; a missing value itself becomes 0, the mean.
+        style: how texts write the numbers, of `suite.data.written.STYLES`.
     """
 
     name: str
@@ -54,14 +67,15 @@ class Number:
     mean: float
     std: float
     gaps: bool
+    style: str = ""
 
     def encode(self, values: Any) -> np.ndarray:
         """(b, 1) or, with the indicator, (b, 2) float32."""
-        x = numbers(values, self.name)
+        x = numbers(values, self.name, self.style)
         missing = np.isnan(x)
         scaled = np.where(missing, 0.0, ((_log(x) if self.log else x) - self.mean) / self.std)
         columns = [scaled, missing] if self.gaps else [scaled]
-        return np.stack(columns, -1).astype(np.float32)
+        return np.clip(np.stack(columns, -1), -_LARGEST, _LARGEST).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,7 @@ class Field:
         size: its rows.
         values: the values that have a row of their own, in the order of their rows; none where they are hashed.
         length: most items of a list; 0 for a single category.
+        form: what its values are, by which a value is the same however it is written.
     """
 
     name: str
@@ -81,6 +96,7 @@ class Field:
     size: int
     values: tuple[str, ...] = ()
     length: int = 0
+    form: Form = ""
 
     @property
     def hashed(self) -> bool:
@@ -161,13 +177,15 @@ class Fields(Preprocessor):
         """
         guesses = self._guesses(source, column)
         print(render(guesses, column), file=sys.stderr)
-        learnt = [_Learnt(g, dict(self.hashed).get(g.name, 0), self) for g in guesses if g.kind != "ignored"]
+        learnt = [_Learnt(g, dict(self.hashed).get(g.name, 0), self, source) for g in guesses if g.kind != "ignored"]
         if not learnt:
             raise InputError("field task.fields", "no column is left to predict from", fix="--task.fields.categorical")
         for begin in range(0, len(source), CHUNK):
             indices = np.arange(begin, min(begin + CHUNK, len(source)))
             for learner in learnt:
                 learner.add(source.column(learner.name, indices))
+        if bare := [learner.name for learner in learnt if learner.blanks]:
+            print(f"blanks around values do not count: {', '.join(bare)}", file=sys.stderr)
         fields: list[Number | Field] = [learner.number() for learner in learnt if learner.kind == "dense"]
         start = 0
         for learner in sorted((e for e in learnt if e.kind != "dense"), key=lambda e: e.kind == "list"):
@@ -246,10 +264,10 @@ class Fields(Preprocessor):
         for field in self.fields:
             values = columns.get(field.name, absent)
             if field.length:
-                rows, weight = field.lists(items(values, self.separator), self.pooling == "mean")
+                rows, weight = field.lists(items(values, self.separator, field.form), self.pooling == "mean")
                 weights.append(weight)
             else:
-                rows = field.rows(texts(values))[:, None]
+                rows = field.rows(texts(values, field.form))[:, None]
             ids.append(rows)
         empty = np.zeros((count, 0), np.float32)
         return {
@@ -264,17 +282,23 @@ def _log(x: np.ndarray) -> np.ndarray:
 
 
 class _Moments:
-    """Mean and deviation, chunk by chunk, without the difference of large sums (Chan et al., 1979)."""
+    """Mean and deviation, chunk by chunk, without the difference of large sums (Chan et al., 1979).
+
+    Numbers so large that their squares overflow have an infinite deviation.
+    """
 
     def __init__(self):
         self.count, self.mean, self.squares, self.low, self.high = 0, 0.0, 0.0, np.inf, -np.inf
 
+    @np.errstate(over="ignore", invalid="ignore")
     def add(self, x: np.ndarray) -> None:
         if not len(x):
             return
-        mean, count = float(x.mean()), self.count + len(x)
+        largest = float(np.abs(x).max())
+        scale = largest if largest > _SUMMABLE else 1.0
+        mean, count = float((x / scale).mean() * scale), self.count + len(x)
         gap = mean - self.mean
-        self.squares += float(np.square(x - mean).sum()) + gap**2 * self.count * len(x) / count
+        self.squares += float(np.square(x - mean).sum()) + gap * gap * self.count * len(x) / count
         self.mean += gap * len(x) / count
         self.count, self.low, self.high = count, min(self.low, float(x.min())), max(self.high, float(x.max()))
 
@@ -286,8 +310,14 @@ class _Moments:
 class _Learnt:
     """What is counted of one column while the training split passes by."""
 
-    def __init__(self, guess: Guess, rows: int, how: Fields):
+    def __init__(self, guess: Guess, rows: int, how: Fields, source: Source):
         self.name, self.kind, self.rows, self._how = guess.name, guess.kind, rows, how
+        self.style = source.styles.get(guess.name, "")
+        first = source.column(guess.name, np.arange(min(len(source), CHUNK)))
+        number = source.schema[guess.name] != "text" or are_numbers(first)
+        self._form: Form = "number" if number and guess.kind != "list" else "text"
+        self._seen: set[str] = set()  # some values, until they are not all booleans
+        self.blanks = 0
         self._plain, self._logs, self._gaps = _Moments(), _Moments(), False
         self._counts: Counter[str] = Counter()
         self._length = 1
@@ -296,18 +326,22 @@ class _Learnt:
 
     def add(self, values: Any) -> None:
         if self.kind == "dense":
-            x = numbers(values, self.name)
+            x = numbers(values, self.name, self.style)
             real = x[~np.isnan(x)]
             self._gaps |= len(real) < len(x)
             self._plain.add(real)
             self._logs.add(_log(real))
             return
+        if not isinstance(values, np.ndarray):
+            self.blanks += sum(isinstance(value, str) and value != value.strip() for value in values)
         if self.kind == "list":
-            rows = items(values, self._how.separator)
+            rows = items(values, self._how.separator, self._form)
             self._length = max(self._length, *(len(row) for row in rows))
             values_seen = [item for row in rows for item in set(row)]
         else:
-            values_seen = [value for value in texts(values) if value is not None]
+            values_seen = [value for value in texts(values, self._form) if value is not None]
+        if len(self._seen) <= len(BOOLEANS):
+            self._seen.update(values_seen)
         if not self.rows:
             self._counts.update(values_seen)
             if len(self._counts) > MOST_VALUES:
@@ -315,18 +349,27 @@ class _Learnt:
 
     def number(self) -> Number:
         plain = self._plain
+        huge = not np.isfinite(plain.std)
         tail = plain.std and max(plain.high - plain.mean, plain.mean - plain.low) > LONG_TAIL * plain.std
-        log = self._how.normalise == "log" or (self._how.normalise == "auto" and bool(tail))
+        log = self._how.normalise == "log" or (self._how.normalise == "auto" and bool(huge or tail))
+        if huge and not log:
+            found = f"{plain.low:g} to {plain.high:g}"
+            problem = "holds numbers too large for a deviation"
+            raise InputError(f"column {self.name}", problem, found=found, fix="--task.fields.normalise log")
         used = self._logs if log else plain
-        return Number(self.name, log, used.mean, used.std or 1.0, self._gaps)
+        return Number(self.name, log, used.mean, used.std or 1.0, self._gaps, self.style)
 
     def field(self, start: int) -> Field:
         length = min(self._length, self._how.list_length) if self.kind == "list" else 0
+        form: Form = "boolean" if self._form == "text" and is_boolean(self._seen) else self._form
         if self.rows:
-            return Field(self.name, start, self.rows, (), length)
-        frequent = ((value, count) for value, count in self._counts.items() if count >= self._how.min_count)
+            return Field(self.name, start, self.rows, (), length, form)
+        counts: Counter[str] = Counter()
+        for value, count in self._counts.items():
+            counts[category(value, form) or value] += count
+        frequent = ((value, count) for value, count in counts.items() if count >= self._how.min_count)
         values = tuple(value for value, _ in sorted(frequent, key=lambda pair: (-pair[1], pair[0])))
-        return Field(self.name, start, 2 + len(values), values, length)
+        return Field(self.name, start, 2 + len(values), values, length, form)
 
 
 @functools.lru_cache(maxsize=8)

@@ -90,7 +90,7 @@ def _judge(name: str, kind: str, values: Any, separator: str) -> tuple[Kind, str
 def _judge_texts(values: Any, separator: str) -> tuple[Kind, str]:
     if any(isinstance(value, list | tuple) for value in values):
         return "list", "lists"
-    written = [value for value in texts(values) if value is not None]
+    written = [value for value in texts(values, "text") if value is not None]
     distinct = len(set(written))
     if distinct < 2:
         return "ignored", "always the same value"

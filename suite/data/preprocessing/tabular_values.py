@@ -1,15 +1,22 @@
-"""Values of tables as users write them, as numbers, texts or items, with what is missing told apart."""
+"""Values of tables and of requests as numbers, categories or items, with what is missing told apart."""
 
 import contextlib
 import json
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+import shlex
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
+from suite.data import written
 from suite.errors import InputError
 
+Form = Literal["", "text", "number", "boolean"]
+"""What the values of a column of categories are; empty: learnt by version 0.1, when values were taken as written."""
+
+BOOLEANS = frozenset(("true", "false", "1", "0"))
+"""Categories of a column of truth values."""
 TRUE, FALSE = ("1", "true", "yes"), ("0", "false", "no")
 """Accepted labels, in lower case."""
 
@@ -25,29 +32,79 @@ def text(value: Any) -> str | None:
     return str(value) or None
 
 
-def texts(values: Sequence[Any] | np.ndarray) -> list[str | None]:
-    """Each value as a category; None where it is missing."""
+def texts(values: Sequence[Any] | np.ndarray, form: Form = "") -> list[str | None]:
+    """Each value as a category of a column of that form; None where it is missing."""
     if isinstance(values, np.ndarray):
-        if values.dtype.kind in "iu":
+        if values.dtype.kind in "iu" and form in ("", "number", "text"):
             return list(map(str, values.tolist()))
         values = values.tolist()
-    return [value or None if type(value) is str else text(value) for value in values]
+    if not form:
+        return [value or None if type(value) is str else text(value) for value in values]
+    known: dict[Any, str | None] = {}
+    keys = [(type(value), value) if isinstance(value, Hashable) else (str, str(value)) for value in values]
+    for key, value in zip(keys, values, strict=True):
+        if key not in known:
+            known[key] = category(value, form)
+    return [known[key] for key in keys]
 
 
-def items(values: Sequence[Any], separator: str) -> list[list[str]]:
+def category(value: Any, form: Form) -> str | None:
+    """A value as a category of a column of that form; None where it is missing.
+
+    It is the same for all ways to write it: blanks around a text do not count, ``true``, ``TRUE``, 1 and a boolean are
+    one, and in a column of numbers ``"5.0"``, 5 and 5.0 are.
+    """
+    written_value = str(value).lower() if isinstance(value, bool | np.bool_) else text(value)
+    written_value = written_value.strip() if written_value else ""
+    if not written_value:
+        return None
+    said = written.truth(written_value)
+    if form == "boolean":
+        said = {"1": True, "1.0": True, "0": False, "0.0": False}.get(written_value, said)
+        if said is None and written.is_gap(written_value):
+            return None
+    if form == "number":
+        if said is not None:
+            return str(int(said))
+        if written.is_integer(written_value):
+            return str(int(written_value))
+        if (number := written.number(written_value)) is not None:
+            return text(number)
+    return written_value if said is None else str(said).lower()
+
+
+def are_numbers(values: Sequence[Any] | np.ndarray) -> bool:
+    """Whether all values that are there are numbers, and some are."""
+    kinds = {type(value) for value in values if value is not None}
+    return bool(kinds) and all(issubclass(kind, int | float | np.number) and kind is not bool for kind in kinds)
+
+
+def is_boolean(categories: Collection[str]) -> bool:
+    """Whether the categories of a column, of the form ``"text"``, are those of truth values."""
+    return set(categories) <= BOOLEANS and not {"true", "false"}.isdisjoint(categories)
+
+
+def items(values: Sequence[Any], separator: str, form: Form = "") -> list[list[str]]:
     """The items of each list: a text parted by ``separator``, or a list. Missing: no items."""
     rows = []
     for value in values:
         if isinstance(value, list | tuple | np.ndarray):
-            parts = [text(item) for item in value]
+            parts = [category(item, form) if form else text(item) for item in value]
         else:
             parts = [part.strip() for part in (text(value) or "").split(separator)]
+            if form:
+                parts = [category(part, form) for part in parts]
         rows.append([part for part in parts if part])
     return rows
 
 
-def numbers(values: Sequence[Any] | np.ndarray, column: str) -> np.ndarray:
+def numbers(values: Sequence[Any] | np.ndarray, column: str, style: str = "") -> np.ndarray:
     """Values as float64 (b,), nan where one is missing or infinite.
+
+    Args:
+        values: numbers, or texts that write them.
+        column: its name.
+        style: how texts write them, of `suite.data.written.STYLES`.
 
     Raises:
         InputError: a value that is no number.
@@ -55,21 +112,28 @@ def numbers(values: Sequence[Any] | np.ndarray, column: str) -> np.ndarray:
     if isinstance(values, np.ndarray) and values.dtype.kind in "iufb":
         array = values.astype(np.float64)
     else:
-        array = np.array([_number(value, column) for value in values], np.float64)
+        array = np.array([_number(value, column, style) for value in values], np.float64)
     array[~np.isfinite(array)] = np.nan
     return array
 
 
-def _number(value: Any, column: str) -> float:
-    if value is None or (isinstance(value, str) and not value.strip()):
+def _number(value: Any, column: str, style: str) -> float:
+    if value is None:
         return math.nan
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        fix = f"correct the record, or --task.fields.categorical {column}"
-        raise InputError(
-            f"column {column}", "holds a value that is no number", found=f"{value!r:.60}", fix=fix
-        ) from None
+    if isinstance(value, str):
+        said = written.truth(value)
+        number = float(said) if said is not None else written.number(value, style)
+        if number is not None:
+            return number
+    else:
+        try:
+            return float(value)
+        except OverflowError:
+            return math.nan
+        except (TypeError, ValueError):
+            pass
+    fix = f"correct the record, or --task.fields.categorical {shlex.quote(column)}"
+    raise InputError(f"column {column}", "holds a value that is no number", found=f"{value!r:.60}", fix=fix)
 
 
 def clicks(values: Sequence[Any] | np.ndarray, column: str, positive: str = "") -> np.ndarray:
@@ -89,12 +153,13 @@ def clicks(values: Sequence[Any] | np.ndarray, column: str, positive: str = "") 
         if other.size:
             raise _no_click(column, text(float(other[0])) or "")
         return array
-    written = texts(values)
+    labels = texts(values, "text")
     if positive:
-        return np.array([math.nan if value is None else float(value == positive) for value in written], np.float32)
+        wanted = category(positive, "text")
+        return np.array([math.nan if value is None else float(value == wanted) for value in labels], np.float32)
     known: dict[str | None, float] = {None: math.nan, **dict.fromkeys(TRUE, 1.0), **dict.fromkeys(FALSE, 0.0)}
-    small = [None if value is None else value.strip().lower() for value in written]
-    wrong = next((value for value, key in zip(written, small, strict=True) if key not in known), None)
+    small = [None if value is None else value.lower() for value in labels]
+    wrong = next((value for value, key in zip(labels, small, strict=True) if key not in known), None)
     if wrong is not None:
         raise _no_click(column, wrong)
     return np.array([known[key] for key in small], np.float32)
@@ -105,7 +170,7 @@ def _no_click(column: str, value: str) -> InputError:
         f"column {column}",
         "holds a label that is neither 1 nor 0",
         found=value,
-        fix=f"--task.positive {value} makes that value a click and every other none",
+        fix=f"--task.positive {shlex.quote(value)} makes that value a click and every other none",
     )
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from suite.contracts.data import Data, Source
-from suite.data.reading import AUDIO, IMAGES, TABLES, existing, lines, read_text, split_files, there
+from suite.data.reading import AUDIO, IMAGES, TABLES, existing, lines, read_text, split_files, there, wide_encoding
 from suite.data.sources import arrays, folders, tables
+from suite.data.sources.column_types import CURRENT, Reading
 from suite.data.sources.memory import SPLITS, Memory, Subset, carves_validation, check_split, named_split, not_empty
 from suite.data.sources.parallel_text import ParallelLines, languages
 from suite.data.sources.speech import AudioManifest, LJSpeech, is_manifest, read_manifest
@@ -25,11 +26,13 @@ def _stored(split: str, given: Sequence[str]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Table(Data):
-    """A CSV, TSV, JSONL or Parquet file (.gz too), or a folder with one file a split: train.*, dev.*, test.*.
+    """A CSV, TSV, JSON, JSONL or Parquet file (.gz too), or a folder with one file a split: train.*, dev.*, test.*.
 
     Rows of a single file are split by a hash of their content: stable when rows are added, and equal rows share a
-    split. Each class is in each split where it can be: one of fewer than 200 records gets its exact share. In
-    tab-separated files quotes are literal. Rows with too many or too few fields are dropped and counted.
+    split. Each class is in each split where it can be: one of fewer than 200 records gets its exact share. A column has
+    the same type in every format: whole numbers are exact, codes with leading zeros are texts, decimal commas are judged
+    by the whole column. In tab-separated files quotes are literal, unless rows fall apart without them. Rows with too
+    many or too few fields are dropped and counted; ``notes`` of a split tells what was guessed.
     A large CSV or Parquet file is never held in memory, but with SUITE_CACHE=off: its columns are written to the cache
     once, and mapped.
     """
@@ -52,6 +55,10 @@ class Table(Data):
     """Columns that are texts whatever they look like: codes such as 05e6."""
     delimiter: str = ""
     """What separates fields. Empty: a tab in .tsv, otherwise judged by the first line."""
+    decimal: str = ""
+    """Sign before the fraction of a number, "," or ".", for columns of such numbers as 1,234. Empty: judged."""
+    rules: int = CURRENT
+    """Rules of reading: 2, or 1 for runs begun with version 0.1, whose columns stay what they were."""
     in_memory: int = tables.LARGE
     """Bytes of the largest CSV or Parquet file that is held in memory."""
 
@@ -79,8 +86,15 @@ class Table(Data):
     def with_classes(self, column: str) -> "Table":
         return replace(self, stratify=column) if self.stratify == AUTO else self
 
+    def with_texts(self, columns: tuple[str, ...]) -> "Table":
+        """The same table with these columns as texts; runs begun with version 0.1 keep the types they had."""
+        if self.rules < CURRENT:
+            return self
+        return replace(self, texts=tuple(dict.fromkeys((*self.texts, *columns))))
+
     def _load(self, file: Path) -> Memory:
-        return tables.load(file, self.delimiter, self.header, self.texts, self.in_memory)
+        how = Reading(self.delimiter, tuple(self.header), tuple(self.texts), self.decimal, (), self.rules)
+        return tables.load(file, how, self.in_memory)
 
     def _named(self, table: Memory) -> np.ndarray:
         """(n,) position of each row's split in SPLITS; -1 where the column names another one."""
@@ -220,7 +234,7 @@ def from_path(path: str) -> Data:
         return Folder(path=path)
     if is_manifest(file):
         return AudioManifest(path=path)
-    if name.endswith(TABLES):
+    if name.endswith(TABLES) or (name.endswith(".txt") and is_unicode_text(file)):
         return Table(path=path)
     if name.endswith((".npz", ".txt")):
         return ArrayFile(path=path) if name.endswith(".npz") else Lines(path=path)
@@ -228,16 +242,25 @@ def from_path(path: str) -> Data:
     raise InputError(path, "this kind of file is not known", found=file.suffix or "no extension", fix=f"use {known}")
 
 
-def read_input(value: str, column: str, texts: tuple[str, ...] = ()) -> dict[str, Any]:
+def is_unicode_text(file: Path) -> bool:
+    """Whether a .txt file is a table that Excel saved as "Unicode text": UTF-16, with tabs in its first line."""
+    with open(file, "rb") as stream:
+        head = stream.read(1 << 16)
+    return wide_encoding(head) == "utf-16" and "\t" in head.decode("utf-16", "replace").partition("\n")[0]
+
+
+def read_input(value: str, column: str, texts: tuple[str, ...] = (), known: tuple[str, ...] = ()) -> dict[str, Any]:
     """Records to predict from what a user typed: a table, a text file, images, recordings, ``-`` for stdin, or a text.
 
     Args:
         value: what was typed.
         column: the column that lines, images, recordings or a bare text stand for.
         texts: columns of a table that are texts whatever they look like.
+        known: names of columns that are kept as they are.
 
     Raises:
-        InputError: a file that is not UTF-8, a table that cannot be read, or a folder without images and recordings.
+        InputError: a file that is not UTF-8, a table that cannot be read or has broken rows, or a folder without images
+            and recordings.
     """
     if value == "-":
         return {column: _filled(read_text(Path("-"), sys.stdin.buffer.read()))}
@@ -255,8 +278,13 @@ def read_input(value: str, column: str, texts: tuple[str, ...] = ()) -> dict[str
         return {column: files, "file": files}
     if is_manifest(path):
         return read_manifest(path)
-    if path.name.lower().endswith(TABLES):
-        table = tables.load(path, "", (), texts)
+    if path.name.lower().endswith(TABLES) or is_unicode_text(path):
+        table = tables.load(path, Reading(texts=texts, keep=known))
+        if table.dropped:
+            found = ", ".join(f"{count:,} with {reason}" for reason, count in table.dropped.items())
+            raise InputError(
+                value, "has broken records, which get no answer", found=found, fix="correct or remove them"
+            )
         return table[np.arange(len(table))]
     return {column: _filled(read_text(path))}
 

@@ -42,6 +42,8 @@ class Memory(Source):
         schema: name -> kind; left out, it is judged by the columns' types.
         classes: names of the values of ``"class"`` columns.
         dropped: reason -> number of records left out on reading.
+        notes: what was guessed on reading.
+        styles: how the numbers of a column were written, where that is not the usual way.
 
     Raises:
         InputError: columns of different lengths.
@@ -53,7 +55,10 @@ class Memory(Source):
         schema: Mapping[str, str] | None = None,
         classes: Mapping[str, Sequence[str]] | None = None,
         dropped: Mapping[str, int] | None = None,
+        notes: Sequence[str] = (),
+        styles: Mapping[str, str] | None = None,
     ):
+        self._notes, self._styles = tuple(notes), dict(styles or {})
         self._columns = dict(columns)
         self._schema = dict(schema) if schema else {name: kind_of(values) for name, values in columns.items()}
         self._classes = {name: list(names) for name, names in (classes or {}).items()}
@@ -80,6 +85,16 @@ class Memory(Source):
     def dropped(self) -> dict[str, int]:
         """Reason -> number of records left out on reading."""
         return self._dropped
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was guessed on reading."""
+        return self._notes
+
+    @property
+    def styles(self) -> dict[str, str]:
+        """How the numbers of a column were written, where that is not the usual way."""
+        return self._styles
 
     def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
         indices = np.asarray(indices)
@@ -118,6 +133,16 @@ class Subset(Source):
     def dropped(self) -> dict[str, int]:
         """Reason -> number of records left out."""
         return self._dropped
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was guessed on reading the whole source."""
+        return self._source.notes
+
+    @property
+    def styles(self) -> dict[str, str]:
+        """How numbers were written, as in the whole source."""
+        return self._source.styles
 
     def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
         return self._source[self._indices[np.asarray(indices)]]

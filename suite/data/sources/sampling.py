@@ -29,6 +29,10 @@ class Sample(Data):
     def with_classes(self, column: str) -> "Sample":
         return replace(self, data=self.data.with_classes(column))
 
+    def with_texts(self, columns: tuple[str, ...]) -> "Sample":
+        """The same sample, with these columns as texts."""
+        return replace(self, data=self.data.with_texts(columns))
+
     def open(self, split: str) -> Source:
         """Records of a split.
 

@@ -1,97 +1,109 @@
-"""Tables larger than memory: written once, in a streaming pass, as columns that are mapped into memory.
+"""Tables larger than memory: written once, in streaming passes, as columns that are mapped into memory.
 
-A CSV file is read block by block, a Parquet file by row groups; neither is ever held whole. The columns lie in the
-cache (SUITE_CACHE, else ~/.cache/suite), in a folder that goes by the file's path, size, time and reading options. With
-SUITE_CACHE=off there is none, and `suite.data.sources.tables` reads tables whole.
+A CSV file is read block by block, a Parquet file by row groups; neither is ever held whole. The first pass judges the
+types of the columns, the second writes them, as `suite.data.sources.tables` does with a table in memory. The columns
+lie in the cache (SUITE_CACHE, else ~/.cache/suite), in a folder that goes by the file's path, size, time and reading
+options. With SUITE_CACHE=off there is none, and tables are read whole.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from suite.data.cache import Packed, root
+from suite.data.sources.column_types import ColumnType, Judge, Reading, decoded, judged
 from suite.data.sources.memory import Memory
+from suite.data.sources.table_columns import numbered_note, renamed, row_numbers, tidied, typing_notes
+from suite.data.sources.table_text import Layout, Utf8, layout
 from suite.errors import InputError
 
 BLOCK = 8 << 20
 """Bytes of a CSV file read at a time."""
 ROWS = 16_384
 """Rows of a Parquet file read at a time."""
-WIDER = {"int64": "float64", "float64": "text"}
-"""Wider type of a column where a value does not fit its type; earlier values fit the wider type as well."""
+FORMAT = 2
+"""Raised where the files of a cached table change, so that older ones are left alone."""
+ITEMS = "\x1f"
+"""Between the items of a list."""
 
-Batches = Callable[[dict[str, str]], Iterator[Any]]
-"""Column -> type, for the columns whose type is known, to Arrow record batches."""
-
-
-class _Wider(Exception):
-    """A column holds a value that is none of its type."""
-
-    def __init__(self, names: Sequence[str]):
-        self.names = names
+Batches = Callable[[], Iterator[Any]]
+"""Reads a table from its beginning, as Arrow record batches."""
 
 
-def stamp(path: Path, *options: Any) -> Path:
+def stamp(path: Path, how: Reading) -> Path:
     """The folder of a file's columns: another one where the file, or how it is read, changes. There is a cache."""
     state = path.stat()
-    key = json.dumps([str(path.resolve()), state.st_mtime_ns, state.st_size, options])
+    key = json.dumps([FORMAT, str(path.resolve()), state.st_mtime_ns, state.st_size, dataclasses.astuple(how)])
     tag = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
     folder = root()
     assert folder is not None
     return folder / f"table-{path.name.partition('.')[0]}-{tag}"
 
 
-def columns(folder: Path, batches: Batches, types: dict[str, str], dropped: Callable[[], int]) -> Memory:
-    """The table of ``folder``, written there first where it is not.
+def columns(file: Path, batches: Batches, how: Reading, dropped: Callable[[], int], found: Layout | None) -> Memory:
+    """The table of ``file``, written to the cache first where it is not there.
 
     Args:
-        folder: from ``stamp``.
-        batches: reads the table from its beginning, in the types given.
-        types: first guesses, ``"int64"``, ``"float64"`` or ``"text"``; those left out are the table's own.
+        file: what is read.
+        batches: reads it from its beginning.
+        how: how it is read.
         dropped: rows left out by the last complete reading.
+        found: the layout of a CSV file; None: a typed format.
 
     Raises:
-        InputError: the disk has no room.
+        InputError: the disk has no room, or two columns have one name.
     """
+    folder = stamp(file, how)
     if not (folder / "meta.json").exists():
-        types = dict(types)
-        while True:
-            try:
-                _write(folder, batches(types), types, dropped)
-                break
-            except _Wider as wider:
-                types.update({name: WIDER[types[name]] for name in wider.names})
+        judges: dict[str, Judge] = {}
+        raw: list[str] = []
+        for batch in batches():
+            raw = batch.schema.names
+            names = tidied(raw, str(file), how.keep, how.rules)
+            for place, name in enumerate(names):
+                judge = judges.setdefault(name, Judge(name in how.texts, found is not None, how.rules))
+                if not judge.decided:
+                    judge.add(decoded(batch.column(place)))
+        types = judged(judges, found.delimiter if found else "", how.decimal)
+        notes = [*(found.notes if found else ()), *renamed(raw, list(judges)), *typing_notes(judges, types)]
+        _write(folder, batches(), types, how, dropped, notes)
     return _opened(folder)
 
 
-def _write(folder: Path, batches: Iterator[Any], types: dict[str, str], dropped: Callable[[], int]) -> None:
+def _write(
+    folder: Path,
+    batches: Iterator[Any],
+    types: dict[str, ColumnType],
+    how: Reading,
+    dropped: Callable[[], int],
+    notes: list[str],
+) -> None:
     """Writes all columns into a new folder, then gives it its name in one step."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
     try:
         with contextlib.ExitStack() as files:
-            writers: dict[str, _Writer] = {}
+            writers = [files.enter_context(_Writer(new, place, kind)) for place, kind in enumerate(types.values())]
             for batch in batches:
-                for name in batch.schema.names:
-                    if name not in writers:
-                        types.setdefault(name, _type(batch.schema.field(name).type))
-                        writers[name] = files.enter_context(_Writer(new, len(writers), types[name]))
-                wider = [name for name, writer in writers.items() if not writer.add(batch[name])]
-                if wider:
-                    raise _Wider(wider)
+                for place, writer in enumerate(writers):
+                    writer.add(decoded(batch.column(place)))
+        stored = {name: _column(new, place, kind.kind) for place, (name, kind) in enumerate(types.items())}
+        numbers = row_numbers(stored, how.keep, how.rules)
+        del stored
         meta = {
-            "columns": {name: writer.kind for name, writer in writers.items()},
-            "rows": next(iter(writers.values())).count if writers else 0,
+            "columns": {name: dataclasses.asdict(kind) for name, kind in types.items()},
+            "row_numbers": numbers,
             "dropped": dropped(),
+            "notes": [*notes, *numbered_note(numbers)],
         }
         (new / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         new.chmod(0o755)
@@ -108,65 +120,72 @@ def _write(folder: Path, batches: Iterator[Any], types: dict[str, str], dropped:
         shutil.rmtree(new, ignore_errors=True)
 
 
-def _type(kind: Any) -> str:
-    import pyarrow as pa
-
-    if pa.types.is_integer(kind):
-        return "int64"
-    return "float64" if pa.types.is_floating(kind) else "text"
-
-
 class _Writer:
-    """Appends one column to its file: numbers as they are, texts end to end with a file of their ends."""
+    """Appends one column to its files: numbers as they are; others end to end, with their ends and what is missing."""
 
-    def __init__(self, folder: Path, number: int, kind: str):
-        self.kind, self.count, self._end = kind, 0, 0
-        self._data = open(folder / f"{number}.data", "wb")  # noqa: SIM115 - closed by __exit__
-        self._ends = open(folder / f"{number}.ends", "wb") if kind == "text" else None  # noqa: SIM115
-        if self._ends:
-            self._ends.write(np.int64(0).tobytes())
+    def __init__(self, folder: Path, place: int, kind: ColumnType):
+        self._kind, self._end = kind, 0
+        numbers = kind.kind in ("int64", "float64")
+        names = ("data",) if numbers else ("data", "ends", "missing")
+        self._files = {name: open(folder / f"{place}.{name}", "wb") for name in names}  # noqa: SIM115 - see __exit__
+        if not numbers:
+            self._files["ends"].write(np.int64(0).tobytes())
 
     def __enter__(self) -> "_Writer":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._data.close()
-        if self._ends:
-            self._ends.close()
+        for file in self._files.values():
+            file.close()
 
-    def add(self, column: Any) -> bool:
-        """Whether all values of an Arrow array fit the type; they are written if so."""
-        self.count += len(column)
-        if self._ends is None:
-            if self.kind == "int64" and column.null_count:
-                return False
-            values = column.to_numpy(zero_copy_only=False)
-            if values.dtype.kind not in "iuf":
-                return False
-            self._data.write(values.astype(self.kind).tobytes())
-            return True
-        encoded = [text_of(value).encode("utf-8", "surrogatepass") for value in column.to_pylist()]
+    def add(self, array: Any) -> None:
+        """Append an Arrow array."""
+        values = self._kind.convert(array)
+        if isinstance(values, np.ndarray):
+            self._files["data"].write(values.tobytes())
+            return
+        encoded = [_encoded(value) for value in values]
         ends = self._end + np.cumsum([len(value) for value in encoded], dtype=np.int64)
-        self._data.write(b"".join(encoded))
-        self._ends.write(ends.tobytes())
+        self._files["data"].write(b"".join(encoded))
+        self._files["ends"].write(ends.tobytes())
+        self._files["missing"].write(bytes(value is None for value in values))
         self._end = int(ends[-1]) if len(ends) else self._end
-        return True
 
 
-def text_of(value: Any) -> str:
-    """A value that is no number as text: lists as their items between bars, a missing one empty."""
-    if isinstance(value, list | tuple):
-        return "|".join(map(str, value))
+def _encoded(value: Any) -> bytes:
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return "" if value is None else str(value)
+        return value
+    text = ITEMS.join(value) if isinstance(value, list) else value or ""
+    return text.encode("utf-8", "surrogatepass")
+
+
+class Entries(Packed):
+    """Texts, bytes or lists end to end, of which some are missing.
+
+    Args:
+        data: (bytes,) uint8.
+        offsets: (n + 1,) int64 starts, and the end of the last.
+        missing: (n,) uint8, 1 where a value is missing.
+        kind: ``"text"``, ``"bytes"`` or ``"list"``.
+    """
+
+    def __init__(self, data: np.ndarray, offsets: np.ndarray, missing: np.ndarray, kind: str):
+        super().__init__(data, offsets, text=kind != "bytes")
+        self._missing, self._lists = missing, kind == "list"
+
+    def __getitem__(self, indices: np.ndarray) -> list[Any]:
+        entries = super().__getitem__(np.asarray(indices))
+        if self._lists:
+            entries = [entry.split(ITEMS) if entry else [] for entry in entries]
+        missing = self._missing[indices].tolist()
+        return [None if gap else entry for entry, gap in zip(entries, missing, strict=True)]
 
 
 class Mapped(Memory):
     """A table whose columns are mapped into memory from a folder of the cache."""
 
-    def __init__(self, folder: Path, columns: dict[str, Any], schema: dict[str, str], dropped: dict[str, int]):
-        super().__init__(columns, schema, dropped=dropped)
+    def __init__(self, folder: Path, columns: dict[str, Any], schema: dict[str, str], **about: Any):
+        super().__init__(columns, schema, **about)
         self._folder = folder
 
     def kept(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
@@ -181,13 +200,27 @@ class Mapped(Memory):
 
 def _opened(folder: Path) -> Mapped:
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    columns: dict[str, Any] = {}
-    for number, (name, kind) in enumerate(meta["columns"].items()):
-        data = _mapped(folder / f"{number}.data", "uint8" if kind == "text" else kind)
-        text = kind == "text"
-        columns[name] = Packed(data, _mapped(folder / f"{number}.ends", "int64"), text=True) if text else data
-    schema = {name: {"int64": "int", "float64": "float"}.get(kind, "text") for name, kind in meta["columns"].items()}
-    return Mapped(folder, columns, schema, {"wrong number of fields": meta["dropped"]})
+    types = {name: ColumnType(**kind) for name, kind in meta["columns"].items()}
+    stored = {name: _column(folder, place, kind.kind) for place, (name, kind) in enumerate(types.items())}
+    held = {name: column for name, column in stored.items() if name not in meta["row_numbers"]}
+    return Mapped(
+        folder,
+        held,
+        {name: types[name].schema for name in held},
+        dropped={"wrong number of fields": meta["dropped"]},
+        notes=meta["notes"],
+        styles={name: types[name].style for name in held if types[name].style},
+    )
+
+
+def _column(folder: Path, place: int, kind: str) -> Any:
+    if kind in ("int64", "float64"):
+        return _mapped(folder / f"{place}.data", kind)
+    data, ends, missing = (
+        _mapped(folder / f"{place}.{name}", dtype)
+        for name, dtype in (("data", "uint8"), ("ends", "int64"), ("missing", "uint8"))
+    )
+    return Entries(data, ends, missing, kind)
 
 
 def _mapped(file: Path, dtype: str) -> np.ndarray:
@@ -195,7 +228,7 @@ def _mapped(file: Path, dtype: str) -> np.ndarray:
     return np.memmap(file, dtype, mode="r") if file.stat().st_size else np.zeros(0, dtype)
 
 
-def parquet(file: Path) -> Memory:
+def parquet(file: Path, how: Reading) -> Memory:
     """A Parquet file, by row groups.
 
     Raises:
@@ -204,95 +237,65 @@ def parquet(file: Path) -> Memory:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    def batches(types: dict[str, str]) -> Iterator[Any]:
+    def batches() -> Iterator[Any]:
         with pq.ParquetFile(file) as opened:
             yield from opened.iter_batches(ROWS)
 
     try:
-        return columns(stamp(file), batches, {}, lambda: 0)
+        return columns(file, batches, how, lambda: 0, None)
     except pa.ArrowInvalid as error:
         raise InputError(str(file), "this is not a Parquet file", found=str(error)) from error
 
 
-def csv(
-    file: Path,
-    parse: Callable[[list[int]], Any],
-    header: tuple[str, ...],
-    skip: int,
-    texts: tuple[str, ...],
-    delimiter: str,
-) -> Memory:
-    """A CSV file, by blocks. Types are those of the first block, widened where a later value asks for it.
-
-    Args:
-        file: may end in .gz.
-        parse: makes the parse options, given a list to which it appends an entry for each row it leaves out.
-        header: column names, where the file has no header line.
-        skip: lines to leave out at the beginning.
-        texts: columns to read as text.
-        delimiter: what separates fields.
+def csv(file: Path, how: Reading) -> Memory:
+    """A CSV file, by blocks; it may end in .gz.
 
     Raises:
-        InputError: not a table.
+        InputError: not UTF-8, or not a table.
     """
     import pyarrow as pa
     from pyarrow import csv as arrow
 
     broken: list[int] = []
-    kinds = {"int64": pa.int64(), "float64": pa.float64(), "text": pa.string()}
+    with contextlib.closing(Utf8(file)) as stream:
+        found = layout(stream.peek(), file.name.lower().removesuffix(".gz"), how.delimiter, how.header, how.rules)
+    read, parsing = options(found, how, BLOCK, broken)
 
-    def batches(types: dict[str, str]) -> Iterator[Any]:
+    def batches() -> Iterator[Any]:
+        with contextlib.closing(Utf8(file)) as stream, arrow.open_csv(stream, read, parsing) as opened:
+            names = opened.schema.names
         broken.clear()
-        stated = {**{name: kinds[kind] for name, kind in types.items()}, **dict.fromkeys(texts, pa.string())}
-        with contextlib.closing(pa.input_stream(str(file), buffer_size=BLOCK)) as stream:
-            read = arrow.ReadOptions(
-                block_size=BLOCK, column_names=list(header) or None, skip_rows=skip, use_threads=False
-            )
-            convert = arrow.ConvertOptions(column_types=stated)
-            try:
-                with arrow.open_csv(stream, read, parse(broken), convert) as opened:
-                    _check_names(opened.schema.names, file)
-                    for field in opened.schema:
-                        # A block of nothing but gaps says nothing: such a column begins as the narrowest type.
-                        types.setdefault(field.name, "int64" if pa.types.is_null(field.type) else _type(field.type))
-                    if any(pa.types.is_null(field.type) or not _is_plain(field.type) for field in opened.schema):
-                        raise _Again
-                    yield from opened
-            except pa.ArrowInvalid as error:
-                raise _Wider([_culprit(str(error), list(types), types, file)]) from error
+        convert = arrow.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+        with contextlib.closing(Utf8(file)) as stream, arrow.open_csv(stream, read, parsing, convert) as opened:
+            yield from opened
 
-    def patient(types: dict[str, str]) -> Iterator[Any]:
-        try:
-            yield from batches(types)
-        except _Again:
-            yield from batches(types)
-
-    return columns(stamp(file, delimiter, header, texts), patient, {}, lambda: len(broken))
+    try:
+        return columns(file, batches, how, lambda: len(broken), found)
+    except pa.ArrowInvalid as error:
+        raise unreadable(str(file), error) from error
 
 
-class _Again(Exception):
-    """The first block has types that are not read as they are; nothing was yielded yet."""
+def options(found: Layout, how: Reading, block: int, broken: list[int]) -> tuple[Any, Any]:
+    """Arrow's options of reading and of parsing. Each row of another number of fields is an entry of ``broken``."""
+    from pyarrow import csv as arrow
+
+    def skip(row: Any) -> str:
+        broken.append(row.actual_columns)
+        return "skip"
+
+    read = arrow.ReadOptions(
+        block_size=min(block + 1, 2**31 - 1),
+        column_names=list(how.header) or None,
+        skip_rows=found.skip,
+        use_threads=False,
+    )
+    quote = '"' if found.quoted else False
+    parse = arrow.ParseOptions(
+        delimiter=found.delimiter, quote_char=quote, newlines_in_values=found.quoted, invalid_row_handler=skip
+    )
+    return read, parse
 
 
-def _is_plain(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_string(kind))
-
-
-def _check_names(names: Sequence[str], file: Path) -> None:
-    if len(set(names)) < len(names):
-        raise InputError(str(file), "two columns have the same name", found=", ".join(names))
-
-
-def _culprit(message: str, names: list[str], types: dict[str, str], file: Path) -> str:
-    """The column whose value has another type, by Arrow's message.
-
-    Raises:
-        InputError: the message is about something else.
-    """
-    match = re.search(r"In CSV column #(\d+)", message)
-    name = names[int(match[1])] if match and int(match[1]) < len(names) else ""
-    if types.get(name) in WIDER:
-        return name
-    raise InputError(str(file), "this table cannot be read", found=message, fix="check delimiter and header")
+def unreadable(path: str, error: Exception) -> InputError:
+    """The refusal of a CSV file that Arrow cannot parse."""
+    return InputError(path, "this table cannot be read", found=str(error), fix="check delimiter and header")
