@@ -29,10 +29,10 @@ class Table(Data):
     """A CSV, TSV, JSON, JSONL or Parquet file (.gz too), or a folder with one file a split: train.*, dev.*, test.*.
 
     Rows of a single file are split by a hash of their content: stable when rows are added, and equal rows share a
-    split. Each class is in each split where it can be: one of fewer than 200 records gets its exact share. A column has
-    the same type in every format: whole numbers are exact, codes with leading zeros are texts, decimal commas are judged
-    by the whole column. In tab-separated files quotes are literal, unless rows fall apart without them. Rows with too
-    many or too few fields are dropped and counted; ``notes`` of a split tells what was guessed.
+    split. Each class is in each split where it can be: one of fewer than 200 records gets its exact share. A column
+    has the same type in every format: whole numbers are exact, codes with leading zeros are texts, decimal commas are
+    judged by the whole column. In tab-separated files quotes are literal, unless rows fall apart without them. Rows
+    with too many or too few fields are dropped and counted; ``notes`` of a split tells what was guessed.
     A large CSV or Parquet file is never held in memory, but with SUITE_CACHE=off: its columns are written to the cache
     once, and mapped.
     """
