@@ -65,6 +65,15 @@ class Task(ABC):
     def source(self, split: str) -> Source:
         """Cleaned records of a split, as a user would write them. Host."""
 
+    def remarks(self, splits: Mapping[str, Source]) -> list[str]:
+        """What a user should know of the records of these splits, a line each: said where training begins, of
+        ``"train"`` and ``"validation"``, and where a split is evaluated. Host; preprocessors are fitted.
+
+        Raises:
+            InputError: nothing can be learnt or measured on them.
+        """
+        return []
+
     @abstractmethod
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """Model-ready rows: arrays (b, ...) or Ragged. Augments only when ``rng`` is given. Host.

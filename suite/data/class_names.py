@@ -31,6 +31,11 @@ def class_names(values: Sequence[Any] | np.ndarray) -> list[str]:
     return [class_name(value) for value in (values.tolist() if isinstance(values, np.ndarray) else values)]
 
 
+def spelled(name: str) -> str:
+    """The name, of truth values as Python spells them: true and TRUE are True."""
+    return name.capitalize() if name.lower() in ("true", "false") else name
+
+
 def too_many(distinct: int, records: int) -> bool:
     """Whether so many different labels are no classes: there are fewer than two records of each, on average."""
     return distinct > FEW and 2 * distinct > records

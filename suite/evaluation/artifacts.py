@@ -246,11 +246,12 @@ def class_artifacts(
 
     Args:
         logits: (n, c).
-        labels: (n,) the right classes.
+        labels: (n,) the right classes; records of classes that training does not have, below 0, are left out.
         names: of the c classes.
         given: place of a record -> what the model was given.
     """
-    logits = np.asarray(logits, np.float64)
+    known = np.flatnonzero(np.asarray(labels) >= 0)
+    logits, labels = np.asarray(logits, np.float64)[known], np.asarray(labels)[known]
     shares = np.exp(logits - logits.max(-1, keepdims=True))
     shares /= shares.sum(-1, keepdims=True)
     rows, answered = np.arange(len(labels)), shares.argmax(-1)
@@ -258,7 +259,7 @@ def class_artifacts(
 
     def show(i: int) -> Example:
         said, is_ = (f"{names[k]} ({100 * shares[i, k]:.0f} %)" for k in (answered[i], labels[i]))
-        return Example(given(i), wanted=is_, answered=said, loss=float(surest[i]))
+        return Example(given(int(known[i])), wanted=is_, answered=said, loss=float(surest[i]))
 
     artifacts: dict[str, Artifact] = {"Which classes are taken for which": Confusion.of(names, labels, answered)}
     if len(names) <= MOST_CURVES:

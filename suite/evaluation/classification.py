@@ -1,6 +1,8 @@
 """Classification: what tasks share whose model gives the logits of several classes: answers, scores, artifacts."""
 
+import contextlib
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,9 +13,13 @@ from flax import nnx
 
 from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Batch, Columns
+from suite.contracts.data import Source
 from suite.contracts.metric import MetricState
 from suite.contracts.task import Task
+from suite.data.preprocessing.columns import unread_columns, without_missing_labels
+from suite.data.preprocessing.label_checks import counted, remarks, unseen_note
 from suite.data.preprocessing.labels import Labels
+from suite.errors import InputError
 from suite.evaluation.artifacts import Given, class_artifacts
 from suite.evaluation.losses import distillation_loss
 from suite.evaluation.metrics.classification import classification_scores
@@ -23,10 +29,56 @@ class Classification(Task):
     """A task that says what its model's logits are; the batch's ``label`` (b,) is the right class.
 
     Attributes:
+        label: name of the label column, a field of the task.
         labels: class names, a field of the task.
     """
 
+    label: str
     labels: Labels
+
+    def labelled(self, source: Source, split: str) -> Source:
+        """The records that have a label; the others are dropped and counted.
+
+        Raises:
+            InputError: no record has one, or, after training, one that is a class of the training split.
+        """
+        source = without_missing_labels(source, self.label)
+        if self.labels.file and split != "train":
+            self._check_known(self._counts(source))
+        return source
+
+    def _counts(self, source: Source) -> Counter[str]:
+        """Class -> records of a split."""
+        counts, names = counted(source.column(self.label, np.arange(len(source)))), source.classes.get(self.label)
+        named = lambda place: names[int(place)] if names and place.isdecimal() and int(place) < len(names) else place
+        return Counter({named(name): count for name, count in counts.items()})
+
+    def _check_known(self, counts: Counter[str]) -> list[str]:
+        """The classes that training does not have.
+
+        Raises:
+            InputError: it has none of them.
+        """
+        unseen = self.labels.unseen_names(list(counts))
+        if counts and len(unseen) == len(counts):
+            raise self.labels.unseen(unseen[0])
+        return unseen
+
+    def remarks(self, splits: Mapping[str, Source]) -> list[str]:
+        counts = {split: self._counts(source) for split, source in splits.items()}
+        for split in counts.keys() - {"train"}:
+            self._check_known(counts[split])
+        train = splits.get("train")
+        if train is None:
+            unseen = {split: self._check_known(known) for split, known in counts.items()}
+            return [f"{split}: {unseen_note(counts[split], names)}" for split, names in unseen.items() if names]
+        if "test" not in counts and not self.labels.indexed:
+            with contextlib.suppress(InputError):  # there need not be one
+                test = self.data.with_classes(self.label).open("test")
+                counts["test"] = self._counts(without_missing_labels(test, self.label))
+        used = {entry.name for entry in self.codec.inputs}
+        numeric = train.schema[self.label] in ("int", "float")
+        return [*remarks(self.label, counts, numeric), *unread_columns(train, {*used, self.label}, self.data)]
 
     @abstractmethod
     def logits(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:

@@ -1,6 +1,7 @@
 """A bundle measured on the data of its experiment: its own outputs, scored by the task."""
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ def measured(folder: str | Path, split: str = "test", batch_size: int = 0, allow
     program = bundle.programs[PREDICT]
     task = bind(run.read_experiment(bundle.folder / EXPERIMENT, allow), bundle.folder).task
     source = task.source(split)
+    for line in task.remarks({split: source}):
+        print(line, file=sys.stderr)
     sums: dict[str, MetricState] = {}
     for start in range(0, len(source), batch_size):
         indices = np.arange(start, min(start + batch_size, len(source)))

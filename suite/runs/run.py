@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,6 +101,9 @@ class Run:
         task, begun = self.experiment.task, time.perf_counter()
         hosts.check_shared(self.folder)
         source = hosts.after_first(lambda: task.source(split))
+        if hosts.is_first():
+            for line in task.remarks({split: source}):
+                print(line, file=sys.stderr)
         plan = self._plan(source, batch_size)
         program, reference = self._program, self.reference(split)
         values = evaluate_split(

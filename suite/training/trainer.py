@@ -2,8 +2,9 @@
 
 import contextlib
 import dataclasses
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,8 @@ def fit(
     # What process 0 decodes, fetches and fits, the others find.
     source, held_out = hosts.after_first(lambda: tuple(map(experiment.task.source, ("train", "validation"))))
     experiment, plan = hosts.after_first(lambda: _prepared(experiment, folder, source))
+    if not begun(folder):
+        hosts.agreed(lambda: _say_remarks(experiment, {"train": source, "validation": held_out}))
     train, pipe = experiment.train, experiment.pipeline
     steps = total_steps(train, plan)
     if train.on_nan == "skip":
@@ -128,6 +131,11 @@ def fit(
         "train/examples_per_second": loop.examples / (seconds - progress.seconds),
         **hosts.agreed(lambda: best_metrics(folder, loop.progress)),
     }
+
+
+def _say_remarks(experiment: Experiment, splits: Mapping[str, Source]) -> None:
+    for line in experiment.task.remarks(splits):
+        print(line, file=sys.stderr, flush=True)
 
 
 def _prepared(experiment: Experiment, folder: Path, source: Source) -> tuple[Experiment, Plan]:

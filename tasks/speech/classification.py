@@ -53,14 +53,16 @@ class AudioClassification(Classification):
         opened = self.data.with_classes(self.label).open(split)
         require_audio(opened, {"audio": self.audio, "label": self.label}, self.data)
         front_end = self.features.front_end
-        return without_unusable(opened, self.audio, front_end.sample_rate, front_end.hop, self.max_seconds)
+        return without_unusable(
+            self.labelled(opened, split), self.audio, front_end.sample_rate, front_end.hop, self.max_seconds
+        )
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``audio`` float32 Ragged of samples or stored features, and ``label`` int32 (b,)."""
         audio = self.codec.encode(columns)["audio"]
         encoded: dict[str, Any] = dict(perturbed(audio, self.augment, self.features.rate, rng))
         if self.label in columns:
-            encoded["label"] = self.labels.encode(columns[self.label])
+            encoded["label"] = self.labels.encode(columns[self.label], held_out=rng is None)
         return encoded
 
     def logits(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:

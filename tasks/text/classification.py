@@ -51,7 +51,7 @@ class TextClassification(Classification):
     def source(self, split: str) -> Source:
         opened = self.data.with_texts((self.text,)).with_classes(self.label).open(split)
         require(opened, {"text": self.text, "label": self.label}, origin(self.data))
-        return without_empty_texts(opened, self.text)
+        return without_empty_texts(self.labelled(opened, split), self.text)
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``tokens`` int32 Ragged and ``label`` int32 (b,)."""
@@ -60,7 +60,7 @@ class TextClassification(Classification):
             tokens = token_dropout(tokens, self.token_dropout, rng, keep_last=self.tokenizer.closes)
         encoded: dict[str, Any] = {"tokens": tokens}
         if self.label in columns:
-            encoded["label"] = self.labels.encode(columns[self.label])
+            encoded["label"] = self.labels.encode(columns[self.label], held_out=rng is None)
         return encoded
 
     def logits(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:

@@ -49,14 +49,14 @@ class ImageClassification(Classification):
     def source(self, split: str) -> Source:
         opened = self.data.with_classes(self.label).open(split)
         require(opened, {"image": self.image, "label": self.label}, origin(self.data))
-        return without_broken_images(opened, self.image)
+        return without_broken_images(self.labelled(opened, split), self.image)
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``image`` uint8 (b, h, w, c) and ``label`` int32 (b,); with mixup ``other_label`` and ``weight``."""
         images = self.codec.encode(columns)["image"]
         encoded: dict[str, Any] = {}
         if self.label in columns:
-            encoded["label"] = self.labels.encode(columns[self.label])
+            encoded["label"] = self.labels.encode(columns[self.label], held_out=rng is None)
         if rng is not None:
             for augmentation in self.augment:
                 images = augmentation(images, rng)

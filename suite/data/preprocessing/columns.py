@@ -1,15 +1,20 @@
 """Column checks of tasks: required columns are present; empty or unreadable records are dropped and counted."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from suite.contracts.data import Data, Source
+from suite.data.class_names import MISSING, class_names
 from suite.data.preprocessing.image import is_readable
 from suite.data.preprocessing.text import clean_mask
 from suite.data.sources.memory import Subset, take
 from suite.errors import InputError, closest
+
+LOOKED_AT = 1000
+"""Records by which it is judged what a column holds."""
 
 
 def origin(data: Data) -> str:
@@ -76,3 +81,45 @@ def _some_left(source: Source, name: str, problem: str) -> Source:
         reasons = ", ".join(f"{count} dropped: {reason}" for reason, count in source.dropped.items())
         raise InputError(f"column {name}", problem, found=reasons, fix="check the data, or name another column")
     return source
+
+
+def without_missing_labels(source: Source, name: str) -> Source:
+    """The records whose label is not missing; the others are dropped and counted. ``None`` and ``NA`` are labels where
+    they stand as texts."""
+    if source.schema.get(name) not in ("text", "float"):  # integers cannot be missing
+        return source
+    there = np.array([label != MISSING for label in class_names(source.column(name, np.arange(len(source))))], bool)
+    if there.all():
+        return source
+    dropped = {**source.dropped, "no label": int((~there).sum())}
+    return _some_left(Subset(source, np.flatnonzero(there), dropped), name, "no record has a label.")
+
+
+def unread_columns(source: Source, used: Collection[str], data: Data) -> list[str]:
+    """A line on columns that no model is given, and one on each that holds texts as the one that is read does.
+
+    Args:
+        source: the training split.
+        used: columns that are read.
+        data: where they come from; a column that it names splits by is read, too.
+    """
+    own = {"file", getattr(data, "split", "")}
+    unread = {name: kind for name, kind in source.schema.items() if name not in used and name not in own}
+    if not unread:
+        return []
+    lines = [f"columns that are not read: {', '.join(unread)}"]
+    rows = np.arange(min(len(source), LOOKED_AT)) * len(source) // max(min(len(source), LOOKED_AT), 1)
+    read = next(
+        (name for name in used if source.schema.get(name) == "text" and _is_prose(source.column(name, rows))), ""
+    )
+    for name, kind in unread.items():
+        if read and kind == "text" and _is_prose(source.column(name, rows)):
+            lines.append(f'column "{name}" holds texts as "{read}" does, and is not read: one column of texts is')
+    return lines
+
+
+def _is_prose(values: Any) -> bool:
+    """Whether most values are texts of three words or more, hardly any of them the same."""
+    texts = [value for value in values if isinstance(value, str) and value.strip()]
+    several = sum(len(text.split()) >= 3 for text in texts)
+    return bool(texts) and several > len(texts) / 2 and len(set(texts)) > len(texts) / 2

@@ -11,8 +11,13 @@ import numpy as np
 
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
+from suite.data.class_names import class_names, spelled
+from suite.data.preprocessing.label_checks import check_classes
 from suite.data.reading import changed
 from suite.errors import InputError, closest
+
+UNSEEN = -1
+"""Class of a held-out record whose label training does not have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +35,7 @@ class Labels(Preprocessor):
         return _stored(self.file, changed(self.file))[0]
 
     @property
-    def _indexed(self) -> bool:
+    def indexed(self) -> bool:
         """Whether the data holds positions in ``names`` rather than names."""
         return _stored(self.file, changed(self.file))[1]
 
@@ -38,12 +43,13 @@ class Labels(Preprocessor):
         """Writes the names to ``path``.
 
         Raises:
-            InputError: fewer than two distinct values, or far too many to be classes.
+            InputError: labels are missing, fewer than two distinct values, or values that are no classes: quantities,
+                identifiers, free texts, lists.
         """
         names = source.classes.get(column)
         indexed = names is not None
         if names is None:
-            names = _distinct(source[np.arange(len(source))][column], column)
+            names = check_classes(source, column, f"--task.{self.column}")
         text = json.dumps({"names": names, "indexed": indexed}, ensure_ascii=False, indent=1)
         path.write_text(text, encoding="utf-8")
 
@@ -51,26 +57,46 @@ class Labels(Preprocessor):
         """``outputs``: number of classes."""
         return {"outputs": len(self.names)}
 
-    def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+    def encode(self, values: Sequence[Any] | np.ndarray, held_out: bool = False) -> np.ndarray:
         """Class of each value (b,) int32: positions stay as they are, names are looked up.
 
-        Raises:
-            InputError: a value that is no class of the training split.
-        """
-        array = np.asarray(values)
-        if self._indexed and array.dtype.kind in "iub":
-            wrong = array[(array < 0) | (array >= len(self.names))]
-            if wrong.size:
-                raise self._unseen(str(wrong[0]))
-            return array.astype(np.int32)
-        places = {name: place for place, name in enumerate(self.names)}
-        keys = [_name(value) for value in (values.tolist() if isinstance(values, np.ndarray) else values)]
-        unseen = next((key for key in keys if key not in places), None)
-        if unseen is not None:
-            raise self._unseen(unseen)
-        return np.array([places[key] for key in keys], np.int32)
+        Args:
+            values: labels.
+            held_out: whether they are of records that nothing is learnt from: a value that is no class of the training
+                split is then `UNSEEN`, which no answer can be.
 
-    def _unseen(self, value: str) -> InputError:
+        Raises:
+            InputError: a value that is no class of the training split, unless ``held_out``.
+        """
+        keys: Sequence[str] = ()
+        if self.indexed and np.asarray(values).dtype.kind in "iub":
+            classes = np.asarray(values, np.int64)
+            classes = np.where((classes < 0) | (classes >= len(self.names)), UNSEEN, classes)
+        else:
+            keys, places, aliases = class_names(values), *self._places
+            classes = np.array([places.get(key, aliases.get(spelled(key), UNSEEN)) for key in keys], np.int64)
+        unseen = np.flatnonzero(classes == UNSEEN)
+        if len(unseen) and not held_out:
+            raise self.unseen(keys[unseen[0]] if keys else str(values[unseen[0]]))
+        return classes.astype(np.int32)
+
+    @property
+    def _places(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Class by its name; and by other spellings of truth values: in any case, as 1 and 0 for True and False."""
+        places = {name: place for place, name in enumerate(self.names)}
+        aliases = {spelled(name): place for name, place in places.items()}
+        for ours, theirs in (("01", ("False", "True")), (("False", "True"), "01")):
+            if aliases.keys() == set(ours):
+                return places, {**aliases, **{other: aliases[name] for name, other in zip(ours, theirs, strict=True)}}
+        return places, aliases
+
+    def unseen_names(self, names: Sequence[str]) -> list[str]:
+        """Those of the names that are no class of the training split."""
+        places, aliases = self._places
+        return [name for name in names if name not in places and spelled(name) not in aliases]
+
+    def unseen(self, value: str) -> InputError:
+        """The error that a label is no class of the training split."""
         near = closest(value, self.names)
         known = f"{', '.join(self.names[:20])}{' ...' if len(self.names) > 20 else ''}"
         fix = f"write '{near}', or " if near else ""
@@ -86,27 +112,3 @@ class Labels(Preprocessor):
 def _stored(file: str, written: int) -> tuple[list[str], bool]:
     content = json.loads(Path(file).read_text(encoding="utf-8"))
     return content["names"], content["indexed"]
-
-
-def _name(value: Any) -> str:
-    """A label as text: 1.0 and 1 are the same, surrounding blanks do not count."""
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        value = int(value)
-    return str(value).strip()
-
-
-def _distinct(values: Any, column: str) -> list[str]:
-    """Sorted distinct values, numbers by size."""
-    array = values if isinstance(values, np.ndarray) else None
-    if array is not None and array.dtype.kind in "iuf":
-        unique = np.unique(array)
-        names = [_name(value) for value in unique.tolist()]
-    else:
-        names = sorted({_name(value) for value in values})
-    if len(names) < 2:
-        fix = "name another label column, or add records of another class"
-        raise InputError(f"column {column}", "there is only one class", found=", ".join(names) or "none", fix=fix)
-    if missing := {"", "nan", "None"} & set(names):
-        labelled, fix = f"{len(names) - len(missing)} classes", "fill in or remove these records"
-        raise InputError(f"column {column}", "some labels are missing", found=labelled, fix=fix)
-    return names
