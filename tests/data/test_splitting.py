@@ -158,7 +158,7 @@ def test_data_of_a_stored_experiment_keep_the_splits_they_had(tmp_path):
         del stored["stratify"]
         assert from_json(stored) == kind(path=path, stratify=plain)
     of_before = Table(path=path, stratify="").with_classes("label")
-    part = own_split(list(tables.keys(tables.load(tmp_path / "t.csv", "", ()))), 0, SHARES)
+    part = own_split(list(tables.keys(tables.load(tmp_path / "t.csv"))), 0, SHARES)
     assert [len(of_before.open(split)) for split in SPLITS] == np.bincount(part).tolist()
 
 
