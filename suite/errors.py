@@ -2,6 +2,8 @@
 result that is not good enough."""
 
 import difflib
+import itertools
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -66,3 +68,10 @@ def _rebuild(where: str, problem: str, found: str, fix: str) -> InputError:
 def closest(name: str, known: Iterable[str]) -> str:
     """The known name most like ``name``, or ``""`` where none is near enough to be a typo of it."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), "")
+
+
+def unused(path: str | Path) -> str:
+    """A path beside ``path`` that nothing has taken, quoted for a shell: what to try where something has taken it."""
+    path = Path(path)
+    candidates = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
+    return shlex.quote(str(next(candidate for candidate in candidates if not candidate.exists())))

@@ -126,7 +126,7 @@ def method_of(given: Methods, of: Mapping[str, str] = OF) -> "Method":
                 f"flag --{flag_}",
                 f"belongs to --{method}.",
                 found=f"--{asked[0]}",
-                fix=f"--{method} instead of --{asked[0]}, or leave --{flag_} out",
+                fix=f"the flag --{method} instead, or no --{flag_}",
             )
     if given.prune is not None:
         from suite.compression.pruning import Prune

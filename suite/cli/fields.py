@@ -82,14 +82,15 @@ def _refusal(experiment: "Experiment", arguments: list[str], program: str, said:
     given = {normal(argument): place for place, argument in enumerate(arguments) if is_flag(argument)}
     at = next((flag for flag in asked if flag in given), "")
     if not at:
-        extra = [word for word in arguments if word in text.rpartition(":")[2].split()]
+        named = text.rpartition(":")[2].split()
+        extra = [word for word in arguments if word in named]
         fix = f"{program} {shlex.join(word for word in arguments if word not in extra)}"
         return InputError(f'word "{" ".join(extra)}"', "is one too many: it belongs to no flag.", fix=fix)
     own, shape = _value(experiment, at.removeprefix("--")), known[at]
-    problem, near = _problem(_behind(arguments, given[at]), shape, text)
+    problem, meant = _problem(_behind(arguments, given[at]), shape, text)
     found = ", ".join(shape[1:-1].split(",")) if shape.startswith("{") else f"{own or 'nothing'} in the recipe"
     return InputError(
-        f"flag {at}", problem, found=found, fix=f"{at} {near or own}" if near or own else f"{program} --help"
+        f"flag {at}", problem, found=found, fix=f"{at} {meant or own}" if meant or own else f"{program} --help"
     )
 
 

@@ -7,7 +7,6 @@ fields of experiments, ``--section.field VALUE``, are left to `suite.cli.fields`
 
 import ast
 import dataclasses
-import functools
 import shlex
 import sys
 import types
@@ -147,9 +146,17 @@ class Option:
         return self.name if self.switch else f"{self.name} {self.value}"
 
 
-@functools.cache
 def options(kind: type[Flags]) -> tuple[Option, ...]:
     """Words, flags and commands of a verb, its own before those that it shares with other verbs."""
+    if kind not in _OPTIONS:
+        _OPTIONS[kind] = _options(kind)
+    return _OPTIONS[kind]
+
+
+_OPTIONS: dict[type[Flags], tuple[Option, ...]] = {}
+
+
+def _options(kind: type[Flags]) -> tuple[Option, ...]:
     meanings, hints = _meanings(kind), typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind) if field.name not in ("fields", "typed")}
     order = dict.fromkeys(name for base in kind.__mro__ for name in vars(base).get("__annotations__", {}))
@@ -234,7 +241,8 @@ class _Reader:
         self.fields: list[str] = []
 
     def read(self) -> Any:
-        items, behind = self.arguments, ()
+        items = self.arguments
+        behind: tuple[str, ...] = ()
         if self.behind and "--" in items:
             at = items.index("--")
             items, behind = items[:at], tuple(items[at + 1 :])

@@ -20,7 +20,7 @@ from suite.bundles.bundle import Bundle, platform, rebased
 from suite.contracts.codec import Codec
 from suite.contracts.data import Source
 from suite.data.sources.memory import take
-from suite.errors import InputError, RunError
+from suite.errors import InputError, RunError, unused
 from suite.experiment import sections, serialization
 from suite.experiment.sections import Experiment, Finetune
 from suite.exporting import model_card, tracing
@@ -41,6 +41,10 @@ RECORDS, ROWS = 64, 16
 CHEAP = 1000
 """Records of a split up to which metrics get intervals."""
 HUGGINGFACE = "huggingface"
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+"""Names of models, which are parts of addresses."""
+UNTELLING = ("bundle", "export", "exported", "model", "out", "output", "run", "small", "tuned")
+"""Names of folders that say what lies in them and not which one it is."""
 VERSIONS = ("suite", "jax", "jaxlib", "flax", "numpy", "python")
 
 
@@ -60,7 +64,7 @@ def export(
         source: the run, or its folder.
         to: a new folder; the word ``"huggingface"``: as ``format``, to that folder within the run's.
         platforms: of which devices its programs are for.
-        name: of the model, as a server calls it; empty: that of the recipe.
+        name: of the model, as a server calls it; empty: that of the folder ``to``, or of the run's.
         licence: under which the model may be used, for the model card.
         format: ``"bundle"``; or ``"huggingface"``, the layout of that library, where the family has one.
         allow: packages whose classes the run's experiment may name.
@@ -76,7 +80,7 @@ def export(
         )
     if format != "bundle":
         raise InputError(f'--format "{format}"', "is none.", found=f"bundle, {HUGGINGFACE}")
-    name = named(trained_run.experiment, name)
+    name = named(trained_run.experiment, name, (Path(to), trained_run.folder))
     check_platforms(platforms)
     with new_folder(Path(to)) as folder:
         split, asked = held_back(trained_run)
@@ -92,16 +96,24 @@ def export(
     return Bundle.open(to, allow)
 
 
-def named(experiment: Experiment, name: str = "") -> str:
-    """What a server calls the model; ``name``, or else that of the recipe.
+def named(experiment: Experiment, name: str = "", folders: Sequence[Path] = ()) -> str:
+    """What a server calls the model: ``name``, else the first of ``folders`` whose own name says something, such as
+    ``bundles/reviews``, else the recipe.
 
     Raises:
-        InputError: it is no name for a server.
+        InputError: ``name`` is no name for a server.
     """
-    name = name or experiment.name.rpartition(".")[2]
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+    name = name or next(filter(None, map(_telling, folders)), "") or experiment.name.rpartition(".")[2]
+    if not re.fullmatch(NAME, name):
         raise InputError(f'--name "{name}"', "must be letters, digits, points, dashes and underscores, at most 64.")
     return name
+
+
+def _telling(folder: Path) -> str:
+    """The folder's name as a server can write it; empty where it says nothing of the model: a date, a number, or a word
+    for what the folder is."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name).strip("-._")[:64]
+    return "" if re.fullmatch(r"\d.*|", name) or name.lower() in UNTELLING else name
 
 
 def check_platforms(platforms: Sequence[str]) -> None:
@@ -131,7 +143,7 @@ def new_folder(target: Path, replacing: bool = False) -> Iterator[Path]:
         InputError: ``target`` is there already, and is not to be replaced.
     """
     if not replacing and (target.exists() or target.is_symlink()):
-        raise InputError(f'--to "{target}"', "is there already.", fix="--to NEW_FOLDER")
+        raise InputError(f'--to "{target}"', "is there already.", fix=f"--to {unused(target)}")
     target = target.resolve() if replacing else target
     partial, old = (target.with_name(f"{word}-{target.name}") for word in ("partial", "replaced"))
     shutil.rmtree(partial, ignore_errors=True)  # what a process that was killed left
@@ -263,7 +275,13 @@ def _write(trained_run: Run, folder: Path, asked: Mapping[str, Any], about: Mapp
         ),
         "platforms": list(about["platforms"]),
         "metrics": _metrics(trained_run),
-        "made": {**maker(), "from": trained_run.folder.name, "licence": about["licence"], "checked": about["checked"]},
+        "made": {
+            **maker(),
+            "recipe": trained_run.experiment.name,
+            "from": trained_run.folder.name,
+            "licence": about["licence"],
+            "checked": about["checked"],
+        },
     }
     card = model_card.write(trained_run, content, weights)
     files.write_text(folder / manifest.CARD, card)

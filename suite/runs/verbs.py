@@ -16,7 +16,7 @@ from suite.contracts.preprocessor import Preprocessor
 from suite.data.pipeline.dispatches import Encoder, make_plan
 from suite.data.preprocessing.labels import Labels
 from suite.data.preprocessing.tokenizers import Tokenizer
-from suite.errors import InputError
+from suite.errors import InputError, unused
 from suite.experiment import serialization
 from suite.experiment.sections import Experiment, Parallel
 from suite.parallel import hosts
@@ -158,7 +158,7 @@ def convert(source: str | Path, to: str | Path, *, offline: bool = False, allow:
     """
     folder = Path(to)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(f'--to "{folder}"', "is there and not empty.", fix="--to NEW_FOLDER")
+        raise InputError(f'--to "{folder}"', "is there and not empty.", fix=f"--to {unused(folder)}")
     if not files.is_run(source):
         return pretrained.rewrite(source, folder, offline=offline)
     opened = open(source, allow)

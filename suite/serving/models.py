@@ -8,6 +8,7 @@ import logging
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,6 +149,8 @@ class Models:
             self._opened.append((model, bundle, copy))
             if not model.stated:
                 model.name = bundle.name
+        _tell_apart([model for model, _, _ in self._opened])
+        for model, _, _ in self._opened:
             if not _NAME.fullmatch(model.name):
                 raise InputError(
                     f'model name "{model.name}"', "is none for an address.", fix=f"suite serve NAME={model.folder}"
@@ -211,7 +214,7 @@ class Models:
         copy = None
         try:
             bundle, copy = await in_thread(functools.partial(opened, model.folder, self.settings.allow))
-            if not model.stated and bundle.name != model.name:
+            if not model.stated and model.current and not _same_model(model.current.bundle, bundle):
                 raise InputError(
                     f"bundle {model.folder}",
                     "is that of another model.",
@@ -307,6 +310,26 @@ def found(given: Sequence[str]) -> list[Model]:
     if not models:
         raise InputError("BUNDLE", "is missing.", fix="suite serve BUNDLE")
     return models
+
+
+def _tell_apart(models: Sequence[Model]) -> None:
+    """Bundles that were given no name on the command line and share theirs with others are named after their folders,
+    where these differ."""
+    count = Counter(model.name for model in models)
+    for model in models:
+        name = model.folder.absolute().name
+        if count[model.name] > 1 and not model.stated and not count[name] and _NAME.fullmatch(name):
+            log.info('%s is served as "%s": other bundles are called "%s", too', model.folder, name, model.name)
+            model.name = name
+
+
+def _same_model(before: Bundle, now: Bundle) -> bool:
+    """Whether a bundle may take the place of another: both have one recipe, or one name where either doesn't say it."""
+    recipes = [bundle.manifest.made.get("recipe") for bundle in (before, now)]
+    if all(recipes):
+        return recipes[0] == recipes[1]
+    tails = [str(recipe or "").rpartition(".")[2] for recipe in recipes]
+    return bool({before.name, tails[0]} & {now.name, tails[1]} - {""})
 
 
 def opened(folder: Path, allow: tuple[str, ...] = ()) -> tuple[Bundle, Copy]:

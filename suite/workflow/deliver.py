@@ -100,7 +100,7 @@ def deliver(
         run_dir: the folder of the delivery, by default ``runs/<date>-<name>-run``; one that was begun goes on.
         method: how the model is made smaller; None: it stays as it is.
         max_drop: loss of the goal's metric that this may cost.
-        name: of the model, as a server calls it; empty: that of the recipe.
+        name: of the model, as a server calls it; empty: that of the folder.
         licence: under which the model may be used, for its card.
         storage: see `suite.tune`.
 
@@ -189,6 +189,7 @@ def _exported(
     if not (target / manifest.NAME).exists():
         _say("export", target)
         delivered = run.open(folder / SMALL, allow) if small is not None and small["met"] else tuned.run
+        name = exporting.named(delivered.experiment, name, (folder,))
         exporting.export(delivered, target, name=name, licence=licence, allow=allow)
     return target
 

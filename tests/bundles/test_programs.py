@@ -101,10 +101,9 @@ def test_the_command(bundle, tmp_path, command, refused):
     drawn = json.loads(command(*asked, "--program", "draw", "--seed", "5"))
     assert drawn["more"] == bundle.predict([[1, 2, 3]], program="draw", seed=5)[0]["more"]
     assert "label" in json.loads(command(*asked))
-    assert "  try:   --program draw\n" in refused(*asked, "--program", "drew")
-    assert refused(*asked, "--seed", "x") == (
-        "suite predict: flag --seed: must be a whole number.\n  found: x\n  try:   --seed 0\n"
-    )
+    assert refused(*asked, "--program", "drew").endswith(" --program draw\n")
+    printed = refused(*asked, "--seed", "x")
+    assert printed.startswith('suite predict: flag --seed: "x" is not a whole number.\n') and "--seed 0\n" in printed
 
 
 def test_reference_arrays_go_with_the_bundle(run, bundle):

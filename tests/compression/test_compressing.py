@@ -213,46 +213,48 @@ def test_a_drop_beyond_the_bound_ends_with_3(run, tmp_path, capsys):
         (
             (),
             "suite compress: flags: name one of --quantize, --prune, --distill.\n  found: none\n"
-            "  try:   suite compress RUN --quantize int8\n",
+            "  try:   suite compress RUN --allow tests --quantize int8\n",
         ),
         (
             ("--quantize", "int7"),
-            'suite compress: flag --quantize: there is no format "int7".\n'
-            "  found: int8, int4, int8-dynamic, int8-static\n  try:   int8\n",
+            'suite compress: flag --quantize: "int7" is unknown.\n'
+            "  found: int8, int4, int8-dynamic, int8-static\n"
+            "  try:   suite compress RUN --allow tests --quantize int8\n",
         ),
         (
             ("--quantize", "int8", "--max-drop", "little"),
-            'suite compress: flag --max-drop: "little" is no number.\n  try:   --max-drop 0.005\n',
+            'suite compress: flag --max-drop: "little" is not a number.\n'
+            "  try:   suite compress RUN --allow tests --quantize int8 --max-drop 0.005\n",
         ),
         (
             ("--quantize", "int8", "--continue"),
-            "suite compress: flag --continue: goes on with a compression that has "
-            "begun, in a folder that is named.\n  try:   --run-dir DIR --continue\n",
+            "suite compress: flag --continue: goes on with work that has begun, in a folder that is named.\n"
+            "  try:   suite compress RUN --allow tests --quantize int8 --continue --run-dir runs/mine\n",
         ),
         (
             ("--prune", "0.5", "--aware"),
-            "suite compress: flag --aware: says something of --quantize alone.\n"
-            "  found: --prune\n  try:   --quantize int8, or without --aware\n",
+            "suite compress: flag --aware: belongs to --quantize.\n"
+            "  found: --prune\n  try:   the flag --quantize instead, or no --aware\n",
         ),
         (
             ("--quantize", "int8", "--baseline"),
-            "suite compress: flag --baseline: says something of --distill alone.\n"
-            "  found: --quantize\n  try:   --distill EXPERIMENT, or without --baseline\n",
+            "suite compress: flag --baseline: belongs to --distill.\n"
+            "  found: --quantize\n  try:   the flag --distill instead, or no --baseline\n",
         ),
         (
             ("--quantize", "int8", "--smoke"),
-            "suite compress: flag --smoke: says something of --distill alone.\n"
-            "  found: --quantize\n  try:   --distill EXPERIMENT, or without --smoke\n",
+            "suite compress: flag --smoke: belongs to --distill.\n"
+            "  found: --quantize\n  try:   the flag --distill instead, or no --smoke\n",
         ),
         (
             ("--quantize", "int8", "--pattern=2:4"),
-            "suite compress: flag --pattern: says something of --prune alone.\n"
-            "  found: --quantize\n  try:   --prune 0.5, or without --pattern\n",
+            "suite compress: flag --pattern: belongs to --prune.\n"
+            "  found: --quantize\n  try:   the flag --prune instead, or no --pattern\n",
         ),
     ],
 )
 def test_refused_flags(flags, message, run, refused):
-    assert refused("compress", run.folder, "--allow", "tests", *flags) == message
+    assert refused("compress", run.folder, "--allow", "tests", *flags) == message.replace("RUN", str(run.folder))
 
 
 def test_what_cannot_be_done_with_rounded_weights(rounded, refused, tmp_path):

@@ -167,24 +167,26 @@ def test_each_family(family, field, expected, tmp_path):
 
 def test_what_pruning_refuses(run, refused, tmp_path):
     folder, begin = run.folder, "suite compress: "
+    again = f"  try:   suite compress {folder}"
     assert refused("compress", folder, "--prune", "half") == (
-        begin + 'flag --prune: "half" is no number.\n  try:   --prune 0.5\n'
+        begin + f'flag --prune: "half" is not a number.\n{again} --prune 0.5\n'
     )
     assert refused("compress", folder, "--prune", "1.5") == (
-        begin + "flag --prune: must be above 0 and below 1.\n  found: 1.5\n  try:   --prune 0.5\n"
+        begin + f"flag --prune: must be above 0 and below 1.\n  found: 1.5\n{again} --prune 0.5\n"
     )
     assert refused("compress", folder, "--prune", "0.5", "--pattern", "1:4") == (
-        begin + "flag --prune: is 0.5, but 1:4 takes out another share.\n  try:   --prune 0.75 --pattern 1:4\n"
+        begin + f"flag --prune: is 0.5, but 1:4 takes out another share.\n{again} --prune 0.75 --pattern 1:4\n"
     )
     assert refused("compress", folder, "--prune", "0.5", "--criterion", "movement") == (
-        begin + 'flag --criterion: "movement" does not decide about units.\n  try:   taylor or magnitude\n'
+        begin + f'flag --criterion: "movement" does not decide about units.\n{again} --prune 0.5 --criterion taylor\n'
     )
     assert refused("compress", folder, "--prune", "0.5", "--pattern", "2:4", "--units", "hidden") == (
-        begin + "flag --units: names units, but the pattern 2:4 is of single weights.\n  try:   --pattern structured\n"
+        begin + "flag --units: names units, but the pattern 2:4 is of single weights.\n"
+        f"{again} --prune 0.5 --units hidden --pattern structured\n"
     )
     assert refused("compress", folder, "--prune", "0.5", "--units", "heads", "--run-dir", tmp_path / "made") == (
         begin + 'field compression.prune.units: "heads" is no kind of units of this model.\n  found: hidden\n'
-        "  try:   --units hidden\n"
+        f"{again} --prune 0.5 --run-dir {tmp_path / 'made'} --units hidden\n"
     )
     assert not (tmp_path / "made").exists()
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -191,11 +192,14 @@ def test_the_command(tmp_path, command, refused):
     assert interval["low"] < interval["value"] < interval["high"]
     assert interval["value"] == pytest.approx(found["test/accuracy"])
     assert refused("export", run, "--to", bundle) == (
-        f'suite export: --to "{bundle}": is there already.\n  try:   --to NEW_FOLDER\n'
+        f'suite export: --to "{bundle}": is there already.\n  try:   suite export {run} --to {bundle}-2\n'
     )
-    assert refused("export", run) == "suite export: flag --to: is missing.\n  try:   suite export RUN --to BUNDLE\n"
+    assert refused("export", run) == (
+        f"suite export: flag --to: is missing.\n  try:   suite export {run} --to bundles/mine\n"
+    )
     assert refused("export", run, "--to", "x", "--platforms", "abacus") == (
-        "suite export: flag --platforms: names no platform.\n  found: abacus\n  try:   --platforms cpu cuda tpu\n"
+        'suite export: flag --platforms: "abacus" is unknown.\n  found: cpu, cuda, tpu\n'
+        f"  try:   suite export {run} --to x --platforms cpu cuda\n"
     )
     card = (bundle / "model_card.md").read_text()
     for text in (
@@ -264,3 +268,19 @@ def test_refreshed_in_place(exported, tmp_path, monkeypatch, refused):
             f"suite export: flag --{flag}: says what a refreshed bundle keeps as it is.\n  found: x\n"
             "  try:   suite export RUN, or leave it out\n"
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "folders", "called"),
+    [
+        ("", ("bundles/reviews", "runs/x"), "reviews"),
+        ("", ("out/bundle", "runs/reviews"), "reviews"),
+        ("", ("Bundle", "runs/2026-11-29-text-classify"), "classify"),
+        ("", ("bundles/my reviews (new)", "runs/x"), "my-reviews-new"),
+        ("", ("bundle", "run"), "classify"),
+        ("mood", ("bundles/reviews", "runs/x"), "mood"),
+    ],
+)
+def test_a_model_is_called_after_its_folder(name, folders, called):
+    recipe = suite.load("text.classify")
+    assert exporting.named(recipe, name, [Path(folder) for folder in folders]) == called

@@ -108,7 +108,10 @@ def test_what_cannot_be_compared_is_refused(refused, runs, tmp_path):
     printed = refused("compare", runs["good"], runs["poor"], "--metric", "f1")
     assert printed == 'suite compare: --metric "f1": is no metric of all these runs.\n  found: accuracy, loss\n'
     printed = refused("compare", runs["good"], runs["poor"], "--against", "last")
-    assert printed == 'suite compare: --against "last": is neither first nor best.\n  try:   --against best\n'
+    assert printed == (
+        f'suite compare: flag --against: "last" is unknown.\n  found: first, best\n'
+        f"  try:   suite compare {runs['good']} {runs['poor']} --against best\n"
+    )
     other = edited(runs["good"], tmp_path / "other", '"seed": 0\n  },', '"seed": 1\n  },')
     sizes = [len(suite.open(folder).experiment.task.source("test")) for folder in (runs["good"], other)]
     assert refused("compare", runs["good"], other).splitlines() == [

@@ -139,3 +139,42 @@ def test_own_codecs_are_served_where_they_are_allowed(temporary, tmp_path):
     assert list(served.by_name) == ["toy"]
     served.let_go()
     assert list(temporary.iterdir()) == []
+
+
+def test_bundles_of_one_name_are_told_apart_by_their_folders(bundles, temporary, tmp_path):
+    """As of old, when bundles were called after their recipes."""
+    for name in ("reviews", "photos", "other/photos"):
+        shutil.copytree(bundles["words"], tmp_path / name)  # each is called "words"
+    names = lambda *given: list(opened_names(*given))
+    assert names(tmp_path / "reviews") == ["words"]
+    assert names(tmp_path / "reviews", tmp_path / "photos") == ["reviews", "photos"]
+    assert names(bundles["words"], tmp_path / "photos") == ["words", "photos"]
+    assert names(f"mood={bundles['words']}", tmp_path / "photos", tmp_path / "reviews") == ["mood", "photos", "reviews"]
+    with pytest.raises(InputError, match='model name "photos": is that of two bundles'):
+        names(tmp_path / "photos", tmp_path / "other" / "photos")
+
+
+def opened_names(*given):
+    """Names under which bundles are served."""
+    all_ = made([str(item) for item in given])
+    try:
+        all_.open()
+        return all_.by_name
+    finally:
+        for _, _, copy in all_._opened:
+            copy.remove()
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        (("reviews", "text.classify"), ("reviews-2", "text.classify"), True),
+        (("reviews", "text.classify"), ("reviews", "vision.classify"), False),
+        (("classify", None), ("reviews", "text.classify"), True),
+        (("words", None), ("words", None), True),
+        (("words", None), ("clicks", None), False),
+    ],
+)
+def test_a_new_version_is_of_the_same_recipe(before, now, same):
+    bundle = lambda name, recipe: SimpleNamespace(name=name, manifest=SimpleNamespace(made={"recipe": recipe}))
+    assert models._same_model(bundle(*before), bundle(*now)) is same

@@ -188,10 +188,10 @@ def test_convert_rewrites_a_published_folder(folder, command, tmp_path):
 
 def test_convert_leaves_a_full_folder_alone(folder, refused, tmp_path):
     assert refused("convert", folder, "--to", folder) == (
-        f'suite convert: --to "{folder}": is there and not empty.\n  try:   --to NEW_FOLDER\n'
+        f'suite convert: --to "{folder}": is there and not empty.\n  try:   suite convert {folder} --to {folder}-2\n'
     )
     assert refused("convert", folder) == (
-        "suite convert: flag --to: is missing.\n  try:   suite convert RUN --to FOLDER\n"
+        f"suite convert: flag --to: is missing.\n  try:   suite convert {folder} --to published/mine\n"
     )
 
 
