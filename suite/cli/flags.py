@@ -131,7 +131,7 @@ class Option:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        return typing.get_args(self.item) if typing.get_origin(self.item) is Literal else ()
+        return tuple(filter(None, typing.get_args(self.item))) if typing.get_origin(self.item) is Literal else ()
 
     @property
     def sample(self) -> str:

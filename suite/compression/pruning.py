@@ -128,7 +128,7 @@ def _criterion(settings: Pruning) -> Criterion:
         raise InputError(
             "flag --criterion",
             f'"{settings.criterion}" does not decide about {"units" if structural else "weights"}.',
-            fix=" or ".join(known),
+            fix=f"--criterion {known[0]}",
         )
     if settings.records < 1:
         raise InputError("flag --records", "must be at least 1.", found=str(settings.records))
