@@ -1,5 +1,6 @@
 """What a user's mistake looks like: one message that says where, what, what was found and what to try; exit code 2."""
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 import suite
 from suite.data.sources.datasets import Folder, Table
 from suite.errors import InputError
-from suite.experiment import serialization
+from suite.experiment import recipes, serialization
 from suite.experiment.sections import replace
 from tests import toy
 
@@ -217,10 +218,20 @@ def images(tmp_path_factory):
     (folder / "dark" / "cut.png").write_bytes(whole[: len(whole) // 2])
     (folder / "light" / "text.png").write_bytes(b"no image at all")
     experiment = replace(
-        suite.experiment.recipes.load("vision.classify", smoke=True),
+        recipes.load("vision.classify", smoke=True),
         {"task.data": Folder(path=str(folder), validation=0.2, test=0.2), "task.statistics.size": (16, 16)},
     )
-    return suite.train(experiment, data / "run"), data
+    (folder / "light" / "._0.png").write_bytes(b"of a Mac")
+    with (data / "said.txt").open("w") as said, contextlib.redirect_stderr(said):
+        return suite.train(experiment, data / "run"), data
+
+
+def test_training_names_what_it_leaves_out(images):
+    _, data = images
+    said = (data / "said.txt").read_text()
+    assert "train, validation: 1 left out, hidden file: light/._0.png\n" in said
+    broken = re.findall("left out, broken image: (.*)", said)
+    assert set(", ".join(broken).split(", ")) <= {"dark/cut.png", "light/text.png"} and broken
 
 
 def test_corrupt_images_are_dropped_and_counted(images):

@@ -39,7 +39,8 @@ class ImageClasses(Codec):
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``image`` uint8 (b, h, w, c)."""
         height, width, channels = self.statistics.shape
-        return {"image": decode_batch(column(columns, self.image), (height, width), channels)}
+        images = column(columns, self.image)
+        return {"image": decode_batch(images, (height, width), channels, self.statistics.background)}
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         return class_answers(outputs["logits"], self.labels.names)

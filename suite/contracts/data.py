@@ -33,18 +33,29 @@ class Source(ABC):
 
     @property
     def dropped(self) -> dict[str, int]:
-        """Reason -> number of records that cleaning left out."""
+        """Reason -> number of records that reading and cleaning left out."""
         return {}
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was guessed on reading, a sentence each: said where training begins and by ``suite data inspect``."""
+        """What was guessed or changed on reading, a sentence each: said before training and on inspection."""
         return ()
 
     @property
     def styles(self) -> dict[str, str]:
         """Column of numbers -> how they were written, such as ``"decimal comma"``, where that is not the usual way."""
         return {}
+
+    @property
+    def dropped_names(self) -> dict[str, list[str]]:
+        """Reason -> what the first few of the records left out are called: a file, a line, a row."""
+        return {}
+
+    def record_names(self, indices: np.ndarray) -> list[str]:
+        """What the records at ``indices`` (b,) are called: by their file where they have one, else by their place."""
+        if "file" in self.schema:
+            return [str(name) for name in self.column("file", indices)]
+        return [f"record {place + 1}" for place in np.asarray(indices).tolist()]
 
 
 class Data(ABC):

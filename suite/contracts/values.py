@@ -11,6 +11,8 @@ from suite.contracts.signature import Input
 
 CHANNELS = 8
 """Most channels of a recording: each is as long as the whole."""
+MAX_RATE = 1_000_000
+"""Most samples a second of a recording."""
 LARGEST = 1e308
 """Largest number, either way."""
 ITEMS = 1_000
@@ -119,7 +121,7 @@ def several(entry: Input, value: Any, limits: Limits) -> list[Any]:
 
 
 def image(entry: Input, value: Any, limits: Limits) -> bytes:
-    """The bytes of a still image, its size judged by the header."""
+    """The bytes of an image, its size judged by the header. Of an animation the codec takes the first frame."""
     data = content(value)
     width, height = _image_size(data)
     most = least(limits.get("pixels", 0), entry.limit)
@@ -135,22 +137,23 @@ def _image_size(data: bytes) -> tuple[int, int]:
 
     try:
         with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as opened:
-            if getattr(opened, "is_animated", False):  # a property of the formats that have frames
-                raise Unfit("animated_image", "the image is animated; a still one is wanted.")
             return opened.width, opened.height
     except Image.DecompressionBombError as error:
         raise Unfit("too_many_pixels", f"{error}.", status=413, fix="scale it down") from None
     except UnidentifiedImageError:
         message = f"the file is no image that is read here; {', '.join(IMAGE_FORMATS)} are."
         raise Unfit("unreadable_image", message) from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except Exception as error:  # of damaged files Pillow raises whatever its parsers do: IndexError, struct.error, ...
         raise Unfit("unreadable_image", f"the image is damaged: {error}"[:300]) from None
 
 
 def audio(entry: Input, value: Any, limits: Limits) -> bytes:
     """The bytes of a recording, its length judged by the header."""
     data = content(value)
-    seconds, channels = _audio_size(data)
+    seconds, channels, rate = _audio_size(data)
+    if rate > MAX_RATE:
+        message = f"the recording has {rate:,} samples a second, of at most {MAX_RATE:,}."
+        raise Unfit("sample_rate_too_high", message, fix="resample it")
     most = least(limits.get("seconds", 0), entry.limit)
     if seconds > most:
         message = f"the recording lasts {seconds:,.1f} s, of at most {most:g}."
@@ -161,16 +164,16 @@ def audio(entry: Input, value: Any, limits: Limits) -> bytes:
     return data
 
 
-def _audio_size(data: bytes) -> tuple[float, int]:
-    """Seconds and channels by the header; nothing is unpacked."""
+def _audio_size(data: bytes) -> tuple[float, int, int]:
+    """Seconds, channels and samples a second by the header; nothing is unpacked."""
     import soundfile
 
     try:
         about = soundfile.info(io.BytesIO(data))
-    except (soundfile.LibsndfileError, OSError, ValueError):
+    except (soundfile.LibsndfileError, OSError, ValueError, RuntimeError, TypeError):
         message = f"the file is no recording that is read here, or a damaged one; {' '.join(AUDIO)} are."
         raise Unfit("unreadable_recording", message) from None
-    return about.frames / max(about.samplerate, 1), about.channels
+    return about.frames / max(about.samplerate, 1), about.channels, about.samplerate
 
 
 def content(value: Any) -> bytes:

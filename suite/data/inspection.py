@@ -9,6 +9,7 @@ import numpy as np
 
 from suite.contracts.data import Source
 from suite.contracts.kinds import KINDS
+from suite.data.notes import listed
 from suite.data.preprocessing.image import decode
 from suite.data.preprocessing.text import clean_mask
 from suite.data.sources.memory import SPLITS
@@ -28,9 +29,9 @@ def inspect(opener: Callable[[str], Source], most: int = 0, labels: Collection[s
 
     Returns:
         ``splits``: split -> ``count``, ``looked_at``, ``columns``, ``classes``, ``lengths``, ``sizes``, ``dropped``,
-        ``broken``, ``duplicates``, ``samples``, or ``missing``: why it cannot be opened; ``shared``: pairs of splits
-        -> records of the latter that occur in the former. All counts but ``count`` and ``dropped`` are of the records
-        that were looked at.
+        ``dropped_names``, ``notes``, ``broken``, ``duplicates``, ``samples``, or ``missing``: why it cannot be opened;
+        ``shared``: pairs of splits -> records of the latter that occur in the former. All counts but ``count`` and
+        ``dropped`` are of the records that were looked at.
     """
     splits: dict[str, Any] = {}
     hashes: dict[str, Counter[bytes]] = {}
@@ -88,6 +89,8 @@ def _split_report(source: Source, most: int, named: Collection[str]) -> tuple[di
         "lengths": {name: _spread(lengths) for name, lengths in words.items() if lengths},
         "sizes": {name: dict(counter.most_common(5)) for name, counter in sizes.items()},
         "dropped": dict(source.dropped),
+        "dropped_names": dict(source.dropped_names),
+        "notes": list(source.notes),
         "broken": {reason: count for reason, count in broken.items() if count},
         "duplicates": sum(hashes.values()) - len(hashes),
         "samples": _samples(source),
@@ -188,6 +191,7 @@ def _missing(message: str) -> list[str]:
 
 def _body(part: dict[str, Any]) -> list[str]:
     lines = [f"  columns: {', '.join(f'{name} ({kind})' for name, kind in part['columns'].items())}"]
+    lines.extend(f"  {note}" for note in part["notes"])
     for name, counts in part["classes"].items():
         total = max(sum(counts.values()), 1)
         shares = ", ".join(f"{value} {count:,} ({count / total:.1%})" for value, count in list(counts.items())[:20])
@@ -197,8 +201,12 @@ def _body(part: dict[str, Any]) -> list[str]:
     for name, sizes in part["sizes"].items():
         lines.append(f"  {name}, sizes: {', '.join(f'{size} ({count:,})' for size, count in sizes.items())}")
     for title in ("dropped", "broken"):
-        counts = ", ".join(f"{reason} {count:,}" for reason, count in part[title].items())
-        lines.append(f"  {title}: {counts or 'none'}")
+        names = part["dropped_names"] if title == "dropped" else {}
+        counts = [
+            f"{reason} {count:,}" + (f" ({listed(names[reason], count)})" if names.get(reason) else "")
+            for reason, count in part[title].items()
+        ]
+        lines.append(f"  {title}: {', '.join(counts) or 'none'}")
     lines.append(f"  exact duplicates: {part['duplicates']:,}")
     lines.extend(f"  e.g. {', '.join(f'{name}={value}' for name, value in row.items())}" for row in part["samples"])
     return lines

@@ -5,10 +5,11 @@ import gzip
 import os
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from suite.contracts.kinds import KINDS
-from suite.data.sources.memory import ALIASES, SPLITS
+from suite.data.sources.split_names import split_of
 from suite.errors import InputError, closest
 
 TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".csv.gz", ".tsv.gz", ".jsonl.gz")
@@ -17,6 +18,8 @@ IMAGES = KINDS["image"].extensions
 """Extensions of images."""
 AUDIO = KINDS["audio"].extensions
 """Extensions of recordings."""
+SYSTEM = ("__macosx", "@eadir", "$recycle.bin", "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini")
+"""Names, in small letters, of what systems put beside a user's files."""
 
 
 def existing(path: str) -> Path:
@@ -124,7 +127,7 @@ def _conversion(where: str, encoding: str) -> str:
     name = file.name.removesuffix(".gz")
     stem, dot, ending = name.rpartition(".")
     new = file.with_name(f"{stem}.utf8.{ending}" if dot and stem else f"{name}.utf8")
-    of_split = ALIASES.get(stem.lower(), stem.lower()) in SPLITS  # its name says what it is: it has to stay
+    of_split = split_of(stem)  # its name says what it is: it has to stay
     old, target = shlex.quote(where), shlex.quote(str(new))
     convert, packed = f"iconv -f {encoding} -t utf-8", file.suffix.lower() == ".gz"
     source = f"gunzip -c {old} | {convert}" if packed else f"{convert} {old}"
@@ -143,12 +146,40 @@ def lines(text: str) -> list[str]:
     return [line.removesuffix("\r") for line in (parts if parts[-1] else parts[:-1])]
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden, or one that a system put there: ``._x.png``, ``.DS_Store``, ``Thumbs.db``."""
+    return name.startswith(".") or name.lower() in SYSTEM
+
+
 def split_files(folder: Path, extensions: tuple[str, ...]) -> dict[str, Path]:
-    """Split -> the file in ``folder`` that is named after it (``dev.tsv`` holds validation)."""
-    files: dict[str, Path] = {}
+    """Split -> the file in ``folder`` that is named after it (``dev.tsv`` holds validation).
+
+    Where no file is called as train alone is, what all names share besides is stepped over: ``mnist_train.csv`` and
+    ``mnist_test.csv``.
+    """
+    stems: dict[Path, str] = {}
     for file in sorted(folder.iterdir()):
-        stem, dot, rest = file.name.lower().partition(".")
-        name = ALIASES.get(stem, stem)
-        if file.is_file() and name in SPLITS and dot + rest in extensions:
-            files.setdefault(name, file)
-    return files
+        stem, dot, rest = file.name.partition(".")
+        if file.is_file() and not is_hidden(file.name) and (dot + rest).lower() in extensions:
+            stems[file] = stem
+    files: dict[str, Path] = {}
+    for file, stem in stems.items():
+        if split := split_of(stem):
+            files.setdefault(split, file)
+    return files if "train" in files else _with_shared_names(stems) or files
+
+
+def _with_shared_names(stems: Mapping[Path, str]) -> dict[str, Path]:
+    """Split -> file of those that share all of their name but the split; nothing where two sets of files do so."""
+    sets: dict[tuple[str, str], dict[str, Path]] = {}
+    for file, stem in stems.items():
+        words = re.split(r"[\s_\-]+", stem.lower())
+        for place in range(1, len(words)):
+            for split, shared in (
+                (split_of(" ".join(words[place:])), ("before", " ".join(words[:place]))),
+                (split_of(" ".join(words[:place])), ("after", " ".join(words[place:]))),
+            ):
+                if split:
+                    sets.setdefault(shared, {}).setdefault(split, file)
+    whole = [files for files in sets.values() if "train" in files and len(set(files.values())) > 1]
+    return whole[0] if len(whole) == 1 else {}

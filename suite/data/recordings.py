@@ -4,9 +4,11 @@ A recording is a path, the bytes of a file, or samples (n,); where features were
 place as (t, f). Dims: n samples, t frames, f features.
 """
 
+import contextlib
 import io
 import math
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,73 @@ from typing import Any
 import numpy as np
 
 from suite.contracts.batch import Ragged
+from suite.contracts.values import CHANNELS, MAX_RATE
 from suite.data.reading import AUDIO
 from suite.distribution import missing
 from suite.errors import InputError
 
 MAX_SAMPLES = 1 << 26
 """Recordings of more samples, over all channels, are refused before they are unpacked."""
+LOUDEST = 1e9
+"""Largest sample, either way: the power of larger ones is not finite."""
+AUDIBLE = 1e-8
+"""Mean square of samples below which a recording is silent."""
+CANCELLED = 1e-3
+"""Share of the channels' power below which their average is silent."""
+SLACK = 0.05
+"""Seconds that a piece may be stated to end past the end of its recording: durations are rounded."""
+
+
+class Unusable(InputError):
+    """A recording that cannot be used.
+
+    Args:
+        reason: why, in a few words, as such recordings are counted by.
+    """
+
+    def __init__(self, reason: str, where: str, problem: str, *, found: str = "", fix: str = ""):
+        super().__init__(where, problem, found=found, fix=fix)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of a recording, as a manifest names it."""
+
+    path: str
+    """The file."""
+    offset: float = 0.0
+    """Seconds before it begins."""
+    duration: float | None = None
+    """Seconds that it lasts. None: to the end."""
+
+    def __str__(self) -> str:
+        end = "" if self.duration is None else f" to {self.offset + self.duration:g} s"
+        return f"{self.path} from {self.offset:g}{end or ' s'}"
+
+
+def pieces(paths: Sequence[Any], offsets: Sequence[Any], durations: Sequence[Any]) -> list[Any]:
+    """Each path, or where an offset or a duration is stated that piece of it.
+
+    Raises:
+        InputError: one is no number of seconds, or negative.
+    """
+    rows = zip(paths, _seconds("offset", offsets), _seconds("duration", durations), strict=True)
+    return [path if not start and lasts is None else Piece(path, start or 0.0, lasts) for path, start, lasts in rows]
+
+
+def _seconds(name: str, values: Sequence[Any]) -> list[float | None]:
+    parsed: list[float | None] = []
+    for place, value in enumerate(values, 1):
+        try:
+            number = None if value is None or value == "" or value != value else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if number is not None and not 0 <= number < math.inf:
+            where, fix = f'column "{name}", record {place}', "a number of seconds; or another name for the column"
+            raise InputError(where, "must be a number of seconds, at least 0.", found=str(value)[:80], fix=fix)
+        parsed.append(number)
+    return parsed
 
 
 def _soundfile() -> Any:
@@ -81,31 +144,182 @@ def decode(value: Any, rate: int, longest: float = math.inf) -> np.ndarray:
 
     Channels are averaged. Resampling is soxr's, of high quality.
 
+    Args:
+        value: a path, the bytes of a file, a `Piece`, or an array.
+        rate: samples a second.
+        longest: seconds of the longest recording that is taken.
+
     Raises:
-        InputError: not a recording, damaged, without samples, longer than ``longest`` seconds, of more than
-            MAX_SAMPLES, or an array of another type or shape.
+        Unusable: not a recording, damaged, without samples, longer than ``longest`` seconds, of more than MAX_SAMPLES,
+            at a rate above MAX_RATE, of samples that are not finite or channels that cancel each other, a piece past
+            the end of its recording, or an array of another type or shape.
     """
     if isinstance(value, np.ndarray):
         return _from_array(value)
-    soundfile, name = _soundfile(), name_of(value)
-    try:
-        with soundfile.SoundFile(_opened(value)) as file:
-            _check_length(value, file.frames / file.samplerate, longest)
-            if file.frames * file.channels > MAX_SAMPLES:
-                extent = f"{file.frames:,} in {file.channels} channels"
-                raise InputError(name, f"this recording has more than {MAX_SAMPLES:,} samples", found=extent)
-            samples, original = file.read(dtype="float32", always_2d=True), file.samplerate
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise _undecodable(value, error) from error
+    name = name_of(value)
+    with _opened(value) as file:
+        start, count = _extent(value, file)
+        _check_length(value, count / file.samplerate, longest)
+        samples, original = _read(name, file, start, count), file.samplerate
+    samples = _mixed(name, samples)
+    if original == rate:
+        return samples
+    samples = resample(samples, original / rate, name)
     if not len(samples):
-        raise InputError(name, "this recording holds no samples", fix="replace or remove the file")
-    samples = samples[:, 0] if samples.shape[1] == 1 else samples.mean(1)
-    return samples if original == rate else resample(samples, original / rate)
+        raise Unusable("empty recording", name, f"this recording holds no samples at {rate:,} a second", fix=_REPLACE)
+    return samples
+
+
+def examine(value: Any, rate: int, hop: int, longest: float) -> str:
+    """Why a recording cannot be used, in a few words; empty where it can.
+
+    Of recordings in files the header is read, and the first and last samples; all samples where they may be other than
+    finite, or where channels may cancel each other. What is damaged in the middle is refused when it is decoded.
+
+    Args:
+        value: as for `decode`.
+        rate: samples a second of the model.
+        hop: samples from one frame to the next, where the value holds features.
+        longest: seconds of the longest recording that is taken.
+    """
+    try:
+        if isinstance(value, np.ndarray):
+            array = _from_array(value)
+            _check_length(value, len(array) * (hop if array.ndim == 2 else 1) / rate, longest)
+            return ""
+        name = name_of(value)
+        with _opened(value) as file:
+            start, count = _extent(value, file)
+            _check_length(value, count / file.samplerate, longest)
+            if round(count * rate / file.samplerate) < 1:
+                return "empty recording"
+            if file.channels > 1 or file.subtype in ("FLOAT", "DOUBLE"):
+                _mixed(name, _read(name, file, start, count))
+            else:
+                _read(name, file, start, min(count, _END))
+                if file.format != "MP3":  # whose end is found by decoding all of it
+                    _read(name, file, start + max(count - _END, 0), min(count, _END))
+    except Unusable as error:
+        return error.reason
+    return ""
+
+
+_END = 1024
+"""Samples that are read at each end of a recording to see whether it can be decoded."""
+_REPLACE = f"replace or remove the file; {' '.join(AUDIO)} are read"
+
+
+@contextlib.contextmanager
+def _opened(value: Any) -> Iterator[Any]:
+    """The file as soundfile opens it; what libsndfile raises while it is read is `Unusable`."""
+    soundfile = _soundfile()
+    path = value.path if isinstance(value, Piece) else value
+    name = name_of(value)
+    try:
+        with soundfile.SoundFile(io.BytesIO(path) if isinstance(path, bytes) else str(path)) as file:
+            if file.samplerate > MAX_RATE or file.samplerate < 1:
+                problem = f"this recording has more than {MAX_RATE:,} samples a second"
+                found = f"{file.samplerate:,} a second"
+                raise Unusable("sample rate above 1 MHz", name, problem, found=found, fix=_REPLACE)
+            if file.channels > CHANNELS:
+                problem, found = f"this recording has more than {CHANNELS} channels", str(file.channels)
+                raise Unusable(f"more than {CHANNELS} channels", name, problem, found=found, fix="mix it down to one")
+            yield file
+    except InputError:
+        raise
+    except (soundfile.LibsndfileError, OSError, ValueError, RuntimeError, TypeError) as error:
+        if isinstance(path, str | Path) and not Path(path).exists():
+            raise Unusable("no such recording", name, "no such recording") from error
+        if path == b"" or (isinstance(path, str | Path) and Path(path).stat().st_size == 0):
+            problem = "this recording cannot be decoded"
+            raise Unusable("empty file", name, problem, found="the file is empty", fix=_REPLACE) from error
+        found = str(error).rsplit("> : ", 1)[-1].rsplit(": ", 1)[-1]
+        raise Unusable(
+            "broken recording", name, "this recording cannot be decoded", found=found, fix=_REPLACE
+        ) from error
+
+
+def _extent(value: Any, file: Any) -> tuple[int, int]:
+    """First frame and number of frames of a recording, or of a piece of it."""
+    if not isinstance(value, Piece):
+        return 0, file.frames
+    lasts, slack = file.frames, round(SLACK * file.samplerate)
+    start = round(value.offset * file.samplerate)
+    count = lasts - start if value.duration is None else round(value.duration * file.samplerate)
+    if start > lasts or start + count > lasts + slack:
+        raise Unusable(
+            "piece past the end of its recording",
+            name_of(value),
+            "this piece ends past the end of its recording",
+            found=f"{(start + count) / file.samplerate:g} s, of {lasts / file.samplerate:g} s",
+            fix='correct "offset" and "duration" of the manifest, in seconds',
+        )
+    if start == 0 and abs(count - lasts) <= slack:  # a duration that states, rounded, what the file says
+        return 0, lasts
+    return start, min(count, lasts - start)
+
+
+def _read(name: str, file: Any, start: int, count: int) -> np.ndarray:
+    """float32 (n, channels)."""
+    if count * file.channels > MAX_SAMPLES:
+        problem, extent = (
+            f"this recording has more than {MAX_SAMPLES:,} samples",
+            f"{count:,} in {file.channels} channels",
+        )
+        raise Unusable(f"more than {MAX_SAMPLES:,} samples", name, problem, found=extent)
+    if not file.seekable():
+        found = f"{file.format} {file.subtype}"
+        raise Unusable("broken recording", name, "this recording cannot be decoded", found=found, fix=_REPLACE)
+    file.seek(start)
+    samples: np.ndarray = file.read(count, dtype="float32", always_2d=True)
+    if not len(samples):
+        raise Unusable("empty recording", name, "this recording holds no samples", fix="replace or remove the file")
+    return samples
+
+
+def _mixed(name: str, samples: np.ndarray) -> np.ndarray:
+    """(n, channels) -> (n,): the average of the channels."""
+    _check_finite(name, samples)
+    if samples.shape[1] == 1:
+        return samples[:, 0]
+    mono = samples.mean(1)
+    power = float(np.square(samples).mean())
+    if power > AUDIBLE and float(np.square(mono).mean()) < CANCELLED * power:
+        raise Unusable(
+            "channels that cancel each other",
+            name,
+            "its channels cancel each other: their average is silent, and each of them is not",
+            found=f"{samples.shape[1]} channels",
+            fix=_one_channel(name),
+        )
+    return mono
+
+
+def _one_channel(name: str) -> str:
+    """How to keep the first channel of a recording alone."""
+    path = Path(name)
+    if not path.is_file():
+        return "send one channel of it"
+    return shlex.join(["ffmpeg", "-i", name, "-af", "pan=mono|c0=c0", str(path.with_stem(f"{path.stem}-mono"))])
+
+
+def _check_finite(name: str, samples: np.ndarray) -> None:
+    if float(np.abs(samples).max(initial=0)) <= LOUDEST:
+        return
+    wrong = ~(np.abs(samples.reshape(len(samples), -1)) <= LOUDEST).all(1)
+    raise Unusable(
+        "samples that are not finite",
+        name,
+        f"this recording holds samples that are not finite, or larger than {LOUDEST:g}",
+        found=f"{int(wrong.sum()):,} of {len(wrong):,}, the first is number {int(wrong.argmax()) + 1:,}",
+        fix="replace or remove the file",
+    )
 
 
 def _check_length(value: Any, lasts: float, longest: float) -> None:
     if lasts > longest:
-        raise InputError(
+        raise Unusable(
+            f"longer than {longest:g} s",
             name_of(value),
             f"this recording lasts {lasts:.1f} s, longer than the model takes.",
             found=f"limit {longest:g} s",
@@ -113,52 +327,30 @@ def _check_length(value: Any, lasts: float, longest: float) -> None:
         )
 
 
-def resample(samples: np.ndarray, ratio: float) -> np.ndarray:
+def resample(samples: np.ndarray, ratio: float, name: str = "recording") -> np.ndarray:
     """Samples (n,) at a rate ``ratio`` times lower: about n / ratio of them."""
     try:
         import soxr
     except ImportError as error:
         raise missing("soxr", "to change sample rates", "speech") from error
-    return np.ascontiguousarray(soxr.resample(samples, ratio, 1.0, quality="HQ"), np.float32)
+    try:
+        return np.ascontiguousarray(soxr.resample(samples, ratio, 1.0, quality="HQ"), np.float32)
+    except (ValueError, RuntimeError) as error:
+        problem = "this recording cannot be brought to the rate of the model"
+        raise Unusable("broken recording", name, problem, found=str(error), fix=_REPLACE) from error
 
 
 def _from_array(value: np.ndarray) -> np.ndarray:
-    if value.dtype == np.int16 and value.ndim == 1:
+    if value.dtype == np.int16 and value.ndim == 1 and len(value):
         return value.astype(np.float32) / 2**15
     if value.dtype.kind != "f" or value.ndim not in (1, 2) or not len(value):
-        shape = f"{value.dtype} {value.shape}"
-        raise InputError("recording", "must be float or int16 samples (n,), or float features (t, f)", found=shape)
+        shape, reason = f"{value.dtype} {value.shape}", "broken recording" if len(value) else "empty recording"
+        problem = "must be float or int16 samples (n,), or float features (t, f)"
+        raise Unusable(reason, "recording", problem, found=shape)
+    _check_finite("recording", value)
     return value.astype(np.float32)
-
-
-def _opened(value: Any) -> Any:
-    return io.BytesIO(value) if isinstance(value, bytes) else str(value)
 
 
 def name_of(value: Any) -> str:
     """What an error calls a recording."""
-    return str(value) if isinstance(value, str | Path) else "recording"
-
-
-def _undecodable(value: Any, error: Exception) -> InputError:
-    if isinstance(value, str | Path) and not Path(value).exists():
-        return InputError(name_of(value), "no such recording")
-    fix = f"replace or remove the file; {' '.join(AUDIO)} are read"
-    reason = str(error).rsplit("> : ", 1)[-1].rsplit(": ", 1)[-1]
-    return InputError(name_of(value), "this recording cannot be decoded", found=reason, fix=fix)
-
-
-def seconds(value: Any, rate: int, hop: int) -> float:
-    """How long a recording lasts, from its header alone.
-
-    Raises:
-        InputError: it cannot be decoded, or there is none.
-    """
-    if isinstance(value, np.ndarray):
-        return len(value) * (hop if value.ndim == 2 else 1) / rate
-    soundfile = _soundfile()
-    try:
-        about = soundfile.info(_opened(value))
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise _undecodable(value, error) from error
-    return about.frames / about.samplerate
+    return str(value) if isinstance(value, str | Path | Piece) else "recording"

@@ -53,6 +53,9 @@ FORMER_DEFAULTS: dict[str, dict[str, Any]] = {
     "suite.data.sources.files.ArrayFile": {"stratify": ""},
     "suite.data.sources.files.Folder": {"stratify": False},
     "suite.data.sources.speech.AudioManifest": {"stratify": ""},
+    "suite.data.preprocessing.image.PixelStatistics": {"background": ""},
+    "suite.data.preprocessing.transcripts.Characters": {"marks": False},
+    "suite.data.preprocessing.transcripts.Pieces": {"marks": False},
 }
 """Class -> fields that stored experiments of before lack, with the values by which they mean what they did."""
 

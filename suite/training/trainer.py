@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.contracts.data import Source
+from suite.data.notes import notes
 from suite.data.pipeline.dispatches import Dispatch, Encoder, Plan, dispatches, make_plan, to_device
 from suite.errors import InputError
 from suite.experiment.sections import Experiment, Train
@@ -74,6 +75,9 @@ def fit(
     hosts.check_shared(folder)
     # What process 0 decodes, fetches and fits, the others find.
     source, held_out = hosts.after_first(lambda: tuple(map(experiment.task.source, ("train", "validation"))))
+    if hosts.is_first():
+        for line in notes({"train": source, "validation": held_out}):
+            print(line, file=sys.stderr, flush=True)
     experiment, plan = hosts.after_first(lambda: _prepared(experiment, folder, source))
     if not begun(folder):
         hosts.agreed(lambda: _say_remarks(experiment, {"train": source, "validation": held_out}))

@@ -64,7 +64,8 @@ def predict_input(
 
     codec = codec_of(opened, program)
     known = tuple(entry.name for entry in codec.inputs)
-    columns = read_input(value, codec.primary, codec.texts, known)
+    kind = next((entry.kind for entry in codec.inputs if entry.name == codec.primary), "")
+    columns = read_input(value, codec.primary, codec.texts, known, kind)
     shown = columns.get("file", columns.get(codec.primary))
     if shown is None:  # whole records
         plain = [values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values()]

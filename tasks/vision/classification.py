@@ -1,7 +1,7 @@
 """Image classification: one of several classes for each image."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -35,12 +35,18 @@ class ImageClassification(Classification):
     """Class names, learnt from the training split."""
     statistics: PixelStatistics = field(default_factory=PixelStatistics)
     """Image size, channels, mean and deviation, learnt from the training split."""
+    background: str = ""
+    """Colour that transparent pictures are laid on, by name or as #rrggbb. Empty: that of ``statistics``, white."""
     augment: tuple[Augmentation, ...] = ()
     """Applied in order to training images."""
     mixup: float = 0.0
     """Alpha of mixup (arXiv 1710.09412). 0: off."""
     label_smoothing: float = 0.0
     """Share of the target that is spread over all classes."""
+
+    def __post_init__(self) -> None:
+        if self.background:  # one colour for the statistics, training and requests
+            object.__setattr__(self, "statistics", replace(self.statistics, background=self.background))
 
     @property
     def codec(self) -> ImageClasses:
@@ -49,7 +55,8 @@ class ImageClassification(Classification):
     def source(self, split: str) -> Source:
         opened = self.data.with_classes(self.label).open(split)
         require(opened, {"image": self.image, "label": self.label}, origin(self.data))
-        return without_broken_images(self.labelled(opened, split), self.image)
+        labelled, statistics = self.labelled(opened, split), self.statistics
+        return without_broken_images(labelled, self.image, statistics.background, statistics.channels)
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``image`` uint8 (b, h, w, c) and ``label`` int32 (b,); with mixup ``other_label`` and ``weight``."""

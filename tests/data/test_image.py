@@ -2,15 +2,19 @@
 
 import io
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from suite.data.preprocessing import image as images
+from suite.data.preprocessing.columns import without_broken_images
 from suite.data.preprocessing.labels import Labels
-from suite.data.sources.datasets import Digits, Memory
+from suite.data.sources.datasets import Digits, Folder, Memory
 from suite.errors import InputError
+from suite.experiment.serialization import from_json, to_json
+from suite.tasks.vision.classification import ImageClassification
 
 BATCH = np.random.default_rng(0).integers(1, 256, (16, 12, 10, 3), dtype=np.uint8)
 
@@ -176,3 +180,124 @@ def test_missing_labels_are_refused(tmp_path, missing):
 def test_one_class_is_refused(tmp_path):
     with pytest.raises(InputError, match="there is only one class"):
         fitted(tmp_path, ["a", "a"])
+
+
+def encoded(image, kind="PNG", **how):
+    file = io.BytesIO()
+    image.save(file, kind, **how)
+    return file.getvalue()
+
+
+def clear(mode):
+    """A black square on transparent ground, in one of the ways that a PNG holds transparency."""
+    image = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (1, 1, 3, 3))
+    if mode in ("RGBA", "LA"):
+        return encoded(image.convert(mode))
+    if mode == "palette":
+        return encoded(image.quantize(4))
+    if mode == "colour key":
+        picture = Image.new("RGB", (4, 4), (9, 9, 9))
+        picture.paste((0, 0, 0), (1, 1, 3, 3))
+        return encoded(picture, transparency=(9, 9, 9))
+    if mode == "grey key":
+        picture = Image.new("L", (4, 4), 9)
+        picture.paste(0, (1, 1, 3, 3))
+        return encoded(picture, transparency=9)
+    if mode == "GIF":
+        picture = Image.new("P", (4, 4), 1)
+        picture.putpalette([0, 0, 0, 9, 9, 9])
+        picture.paste(0, (1, 1, 3, 3))
+        return encoded(picture, "GIF", transparency=1)
+    return encoded(image, "WEBP", lossless=True)
+
+
+SQUARE = np.pad(np.zeros((2, 2), np.uint8), 1, constant_values=255)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "palette", "colour key", "grey key", "GIF", "WEBP"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+def test_transparency_is_laid_on_white_in_every_mode(mode, channels):
+    picture = clear(mode)
+    array = images.decode(picture, None, channels)
+    assert (array == SQUARE[..., None]).all()
+    assert images.examine(picture) == ("", ("transparent",))
+    red = images.decode(picture, None, 3, "#ff0000")
+    assert red[0, 0].tolist() == [255, 0, 0] and red[1, 1].tolist() == [0, 0, 0]
+    assert images.decode(picture, None, channels, "")[0, 0, 0] < 10  # as before: the colour beneath
+
+
+def test_an_opaque_picture_with_alpha_is_not_counted():
+    opaque = Image.new("RGBA", (4, 4), (1, 2, 3, 255))
+    assert images.examine(encoded(opaque)) == ("", ())
+    assert (images.decode(encoded(opaque), None, 3) == [1, 2, 3]).all()
+
+
+def test_arrays_with_alpha_are_laid_on_the_background_too():
+    array = np.zeros((2, 4, 4, 4), np.uint8)
+    array[:, 1:3, 1:3, 3] = 255
+    assert (images.decode_batch(array, None, 3) == SQUARE[..., None]).all()
+    source = without_broken_images(Memory({"image": array}), "image", "white", 3)
+    assert source.notes == ("2 pictures with transparency, laid on white (--task.background): record 1, record 2",)
+    assert not without_broken_images(Memory({"image": array}), "image", "white", 4).notes
+
+
+def task(**fields):
+    return ImageClassification(
+        data=Folder(path=""), statistics=images.PixelStatistics(size=(4, 4), channels=3), **fields
+    )
+
+
+def test_the_background_is_one_for_statistics_training_and_requests(tmp_path):
+    values = [clear("RGBA")] * 2
+    for colour, level in (("white", 255), ("black", 0)):
+        made = task(background="" if colour == "white" else colour)
+        made.statistics.fit(Memory({"image": values}), "image", tmp_path / "s.json")
+        bound = replace(made, statistics=replace(made.statistics, file=str(tmp_path / "s.json")))
+        (row,) = bound.encode({"image": values[:1]})["image"]
+        assert row[0, 0, 0] == level and bound.statistics.mean[0] == pytest.approx(level * 0.75 / 255)
+        codec = from_json(to_json(bound.codec))
+        assert (codec.encode({"image": values[:1]})["image"][0] == row).all()
+    stored = to_json(task())
+    del stored["statistics"]["background"], stored["background"]  # as runs of before this field
+    assert from_json(stored).statistics.background == ""
+    with pytest.raises(InputError, match="no colour"):
+        task(background="whiteish")
+
+
+@pytest.mark.parametrize(
+    ("picture", "trait"),
+    [
+        (encoded(Image.fromarray((np.arange(16).reshape(4, 4) * 4096).astype(np.uint16))), "16 bits"),
+        (encoded(Image.new("CMYK", (4, 4), (0, 255, 255, 0)), "JPEG"), "CMYK"),
+        (encoded(Image.new("L", (4, 4)), "GIF", save_all=True, append_images=[Image.new("L", (4, 4), 99)]), "animated"),
+    ],
+)
+def test_what_decoding_changes_is_told(picture, trait):
+    assert images.examine(picture) == ("", (trait,))
+    source = without_broken_images(Memory({"image": [picture, picture]}), "image", "white", 3)
+    assert source.notes[0].startswith("2 ") and source.notes[0].endswith(": record 1, record 2")
+
+
+def test_a_gif_that_ends_after_a_comma_is_broken_and_not_a_traceback(tmp_path):
+    whole = encoded(Image.new("L", (4, 4)), "GIF", save_all=True, append_images=[Image.new("L", (4, 4), 99)])
+    for end in range(6, len(whole)):
+        (tmp_path / "a.gif").write_bytes(whole[:end])
+        try:
+            images.decode(str(tmp_path / "a.gif"))
+            readable = True
+        except InputError as error:
+            assert error.where.endswith("a.gif") and error.fix
+            readable = False
+        assert images.is_readable(str(tmp_path / "a.gif")) == readable
+    assert not images.is_readable(whole[: whole.index(b",") + 1])
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_the_orientation_of_a_camera_is_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = images.decode(encoded(Image.new("RGB", (8, 4)), "JPEG", exif=exif))
+    assert turned.shape == (8, 4, 3)
+    assert images.decode(encoded(Image.new("RGB", (8, 4)), "JPEG", exif=b"Exif\0\0MM\0*broken")).shape == (4, 8, 3)

@@ -208,7 +208,7 @@ def test_folder_of_images_holds_paths_until_encoded(tmp_path):
     for label in ("cat", "dog"):
         (tmp_path / label).mkdir()
         for i in range(5):
-            (tmp_path / label / f"{i}.png").write_bytes(b"")
+            (tmp_path / label / f"{i}.png").write_bytes(b"x")
     source = datasets.from_path(str(tmp_path))
     source = datasets.Folder(path=source.path, validation=0.0, test=0.0).open("train")
     assert source.schema["image"] == "image" and len(source) == 10

@@ -8,15 +8,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from suite.contracts.batch import Ragged
 from suite.contracts.data import Data, Source
-from suite.data.preprocessing.columns import origin, require
+from suite.data.notes import told
+from suite.data.preprocessing.columns import file_names, origin, require
 from suite.data.reading import AUDIO
-from suite.data.recordings import decode, joined, resample, seconds
-from suite.data.sources.memory import Subset
+from suite.data.recordings import decode, examine, joined, pieces, resample
+from suite.data.sources.memory import Subset, cleaned
 from suite.errors import InputError
 
 
@@ -34,40 +36,62 @@ def require_audio(source: Source, fields: Mapping[str, str], data: Data) -> None
 
 
 def without_unusable(source: Source, name: str, rate: int, hop: int, longest: float) -> Source:
-    """The records whose recording can be read and lasts at most ``longest`` seconds; others are dropped and counted.
+    """The records whose recording can be used, as by `suite.data.recordings.examine`; the others are dropped, counted
+    and named.
 
-    Of recordings stored as features, a frame lasts ``hop`` samples at ``rate`` samples a second.
+    Where the records have columns ``offset`` and ``duration``, in seconds, each is that piece of its recording.
 
-    Headers alone are read: what is damaged further on is refused when it is decoded.
+    Args:
+        source: with a column of recordings.
+        name: of that column.
+        rate: samples a second of the model.
+        hop: samples that a frame lasts, where recordings are stored as features.
+        longest: seconds of the longest recording that is taken.
     """
-    counts = {"no such recording": 0, "broken recording": 0, "empty recording": 0, f"longer than {longest:g} s": 0}
-    broken, empty, long = list(counts)[1:]
-    keep = np.zeros(len(source), bool)
+    source = _with_pieces(source, name)
+    faults: dict[str, np.ndarray] = {}
     for start in range(0, len(source), 1024):
         chunk = np.arange(start, min(start + 1024, len(source)))
-        for place, value in zip(chunk, source[chunk][name], strict=True):
-            try:
-                length = seconds(value, rate, hop)
-            except InputError as error:
-                if error.where == "package soundfile":
-                    raise
-                counts["no such recording" if "no such" in error.problem else broken] += 1
-                continue
-            keep[place] = 0 < length <= longest
-            if not keep[place]:
-                counts[long if length else empty] += 1
-    if keep.all():
-        return source
-    dropped = {**source.dropped, **{reason: count for reason, count in counts.items() if count}}
-    if not keep.any():
-        reasons = ", ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
+        for place, value in zip(chunk.tolist(), source.column(name, chunk), strict=True):
+            if reason := examine(value, rate, hop, longest):
+                faults.setdefault(reason, np.zeros(len(source), bool))[place] = True
+    kept = cleaned(source, faults, file_names(source, name))
+    if not len(kept):
+        reasons = "; ".join(told(kept.dropped, kept.dropped_names))
         raise InputError(
             f"column {name}",
             "no recording can be used.",
             found=reasons,
             fix="check the paths, or raise --task.max_seconds",
         )
-    return Subset(source, np.flatnonzero(keep), dropped)
+    return kept
+
+
+class _Pieces(Subset):
+    """Records whose column of paths names pieces of recordings, by the columns offset and duration."""
+
+    def __init__(self, source: Source, name: str):
+        super().__init__(source, np.arange(len(source)))
+        self._name = name
+
+    def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
+        return {**super().__getitem__(indices), self._name: self.column(self._name, indices)}
+
+    def column(self, name: str, indices: np.ndarray) -> Any:
+        values = super().column(name, indices)
+        if name != self._name:
+            return values
+        stated = [
+            list(super(_Pieces, self).column(key, indices)) if key in self.schema else [None] * len(values)
+            for key in ("offset", "duration")
+        ]
+        return pieces(values, *stated)
+
+
+def _with_pieces(source: Source, name: str) -> Source:
+    first = source.column(name, np.arange(min(1, len(source))))
+    stated = {"offset", "duration"} & set(source.schema)
+    return _Pieces(source, name) if stated and len(first) and isinstance(first[0], str) else source
 
 
 class Perturbation(ABC):

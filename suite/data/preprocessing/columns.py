@@ -1,6 +1,6 @@
 """Column checks of tasks: required columns are present; empty or unreadable records are dropped and counted."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,11 @@ import numpy as np
 
 from suite.contracts.data import Data, Source
 from suite.data.class_names import MISSING, class_names
-from suite.data.preprocessing.image import is_readable
-from suite.data.preprocessing.text import clean_mask
-from suite.data.sources.memory import Subset, take
+from suite.data.notes import listed, told
+from suite.data.preprocessing.image import MOST_CHANNELS, examine
+from suite.data.preprocessing.text import text_faults
+from suite.data.recordings import Piece
+from suite.data.sources.memory import NAMED, cleaned
 from suite.errors import InputError, closest
 
 LOOKED_AT = 1000
@@ -42,43 +44,89 @@ def require(source: Source, fields: Mapping[str, str], where: str) -> None:
 
 
 def without_empty_texts(source: Source, name: str) -> Source:
-    """The records whose text column holds a text; the others are dropped and counted."""
-    keep, reasons = clean_mask(source[np.arange(len(source))][name])
-    if keep.all():
-        return source
-    dropped = {**source.dropped, **{reason: count for reason, count in reasons.items() if count}}
-    return _some_left(Subset(source, np.flatnonzero(keep), dropped), name, "no record has a text.")
+    """The records whose text column holds a text; the others are dropped, counted and named."""
+    faults = text_faults(source[np.arange(len(source))][name])
+    return some_left(cleaned(source, faults), name, "no record has a text.")
 
 
 def without_empty_pairs(source: Source, names: tuple[str, str]) -> Source:
     """The records whose texts both hold something; the others are dropped, and counted by the first that doesn't."""
-    columns, keep, dropped = source[np.arange(len(source))], np.ones(len(source), bool), dict(source.dropped)
-    for name in names:
-        places = np.flatnonzero(keep)
-        usable, reasons = clean_mask(take(columns[name], places))
-        keep[places[~usable]] = False
-        dropped.update({f"{reason} {name}": count for reason, count in reasons.items() if count})
-    if keep.all():
-        return source
-    return _some_left(Subset(source, np.flatnonzero(keep), dropped), " and ".join(names), "no record has both texts.")
+    columns = source[np.arange(len(source))]
+    faults = {f"{reason} {name}": fault for name in names for reason, fault in text_faults(columns[name]).items()}
+    return some_left(cleaned(source, faults), " and ".join(names), "no record has both texts.")
 
 
-def without_broken_images(source: Source, name: str) -> Source:
-    """The records whose image can be decoded; the others are dropped and counted. Arrays need no look."""
+def without_broken_images(source: Source, name: str, background: str = "", channels: int = 0) -> Source:
+    """The records whose image can be decoded; the others are dropped, counted and named.
+
+    Adds a note of pictures whose transparency is laid on ``background``, of animations, of which the first frame is
+    taken, and of pictures of 16 bits and of printing colours, which become 8 bits and red, green and blue.
+
+    Args:
+        source: with a column of images.
+        name: of that column.
+        background: see `suite.data.preprocessing.image.decode`.
+        channels: of the model; with 4, transparency stays.
+    """
     first = source[np.arange(min(1, len(source)))][name]
-    if isinstance(first, np.ndarray) and first.dtype == np.uint8:
-        return source
-    chunks = (np.arange(i, min(i + 256, len(source))) for i in range(0, len(source), 256))
-    readable = np.array([is_readable(value) for chunk in chunks for value in source[chunk][name]], bool)
-    if readable.all():
-        return source
-    dropped = {**source.dropped, "broken image": int((~readable).sum())}
-    return _some_left(Subset(source, np.flatnonzero(readable), dropped), name, "no image can be decoded.")
+    pixels = isinstance(first, np.ndarray) and first.dtype == np.uint8
+    if pixels and first.shape[-1] != MOST_CHANNELS:
+        return source  # arrays without transparency need no look
+    faults: dict[str, np.ndarray] = {}
+    traits: dict[str, list[int]] = {}
+    for start in range(0, len(source), 256):
+        for place, value in enumerate(source.column(name, np.arange(start, min(start + 256, len(source)))), start):
+            fault, found = examine(value)
+            if fault:
+                faults.setdefault(fault, np.zeros(len(source), bool))[place] = True
+            for trait in found:
+                traits.setdefault(trait, []).append(place)
+    named = file_names(source, name)
+    notes = [
+        f"{len(places):,} {sentence}: {listed(named(np.array(places[:NAMED])), len(places))}"
+        for trait, places in traits.items()
+        if (sentence := _handled(trait, background, channels))
+    ]
+    return some_left(cleaned(source, faults, named, notes), name, "no image can be decoded.")
 
 
-def _some_left(source: Source, name: str, problem: str) -> Source:
+def file_names(source: Source, column: str) -> Callable[[np.ndarray], list[str]]:
+    """Places (b,) -> what the files of these records are called, as the data has them."""
+
+    def named(places: np.ndarray) -> list[str]:
+        own = () if "file" in source.schema else (str,)
+        values = source.column(column, places)
+        names = source.record_names(places)
+        return [
+            str(value) if isinstance(value, (Piece, *own)) else name for value, name in zip(values, names, strict=True)
+        ]
+
+    return named
+
+
+def _handled(trait: str, background: str, channels: int) -> str:
+    """What becomes of pictures of a trait, after their number; empty where nothing is lost."""
+    if trait == "transparent":
+        if channels == 4:
+            return ""
+        if not background:
+            return "pictures with transparency, which is dropped: what lies beneath is seen"
+        return f"pictures with transparency, laid on {background} (--task.background)"
+    return {
+        "animated": "animations, of which the first frame is taken",
+        "16 bits": "pictures of 16 bits a channel, read as 8 bits",
+        "CMYK": "pictures of printing colours (CMYK), read as red, green and blue",
+    }[trait]
+
+
+def some_left(source: Source, name: str, problem: str) -> Source:
+    """The source itself.
+
+    Raises:
+        InputError: it holds no record; says what was dropped.
+    """
     if not len(source):
-        reasons = ", ".join(f"{count} dropped: {reason}" for reason, count in source.dropped.items())
+        reasons = "; ".join(told(source.dropped, source.dropped_names))
         raise InputError(f"column {name}", problem, found=reasons, fix="check the data, or name another column")
     return source
 
@@ -88,11 +136,8 @@ def without_missing_labels(source: Source, name: str) -> Source:
     they stand as texts."""
     if source.schema.get(name) not in ("text", "float"):  # integers cannot be missing
         return source
-    there = np.array([label != MISSING for label in class_names(source.column(name, np.arange(len(source))))], bool)
-    if there.all():
-        return source
-    dropped = {**source.dropped, "no label": int((~there).sum())}
-    return _some_left(Subset(source, np.flatnonzero(there), dropped), name, "no record has a label.")
+    missing = np.array([label == MISSING for label in class_names(source.column(name, np.arange(len(source))))], bool)
+    return some_left(cleaned(source, {"no label": missing}), name, "no record has a label.")
 
 
 def unread_columns(source: Source, used: Collection[str], data: Data) -> list[str]:
@@ -104,6 +149,8 @@ def unread_columns(source: Source, used: Collection[str], data: Data) -> list[st
         data: where they come from; a column that it names splits by is read, too.
     """
     own = {"file", getattr(data, "split", "")}
+    if "audio" in source.schema.values():  # of a manifest: which split, and which piece of the recording
+        own |= {"split", "offset", "duration"}
     unread = {name: kind for name, kind in source.schema.items() if name not in used and name not in own}
     if not unread:
         return []

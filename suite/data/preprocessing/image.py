@@ -1,9 +1,10 @@
 """Images: decoding, and the statistics of the training split. Augmentations live in suite/data/augment.py."""
 
+import contextlib
 import functools
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,61 +25,133 @@ MAX_PIXELS = 1 << 26
 """Images of more pixels are refused before they are unpacked."""
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's mode for a number of channels."""
+MOST_CHANNELS = max(MODES)
+"""Channels of an image with transparency."""
+ANIMATED = ("GIF", "WEBP", "PNG")
+"""Formats whose further frames are an animation's; those of a JPEG are other views of the same picture."""
 
 
-def decode(value: Any, size: tuple[int, int] | None = None, channels: int = 0) -> np.ndarray:
+def decode(value: Any, size: tuple[int, int] | None = None, channels: int = 0, background: str = "white") -> np.ndarray:
     """One image as uint8 (h, w, c).
+
+    Of an animation the first frame is taken. The orientation that a camera wrote into the file is applied. Pictures
+    of 16 bits a channel keep the upper eight.
 
     Args:
         value: uint8 array (h, w) or (h, w, c), encoded bytes, or a path.
         size: height and width to scale to; None keeps them.
         channels: 1 (grey), 3 (red, green, blue) or 4 (and alpha); 0: 1 for grey images, otherwise 3.
+        background: colour, by name or as #rrggbb, that transparent pictures are laid on before they lose their
+            alpha; empty: alpha is dropped, and the colour beneath it seen.
 
     Raises:
         InputError: not an image, damaged, larger than MAX_PIXELS, or an array of another type or shape.
     """
     if isinstance(value, np.ndarray):
-        return _from_array(value, size, channels)
+        return _from_array(value, size, channels, background)
+    with _opened(value) as image:
+        return _array(image, size, channels, background)
+
+
+@contextlib.contextmanager
+def _opened(value: Any) -> Iterator[Any]:
+    """The Pillow image of bytes or of a path, upright; what Pillow raises while it is read is an InputError."""
+    from PIL import Image, UnidentifiedImageError
+
     name = "image" if isinstance(value, bytes) else str(value)
-    return _opened(value, name, size, channels)
-
-
-def _opened(value: Any, name: str, size: tuple[int, int] | None, channels: int) -> np.ndarray:
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
     bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # Pillow's own limit, above ours
     try:
         with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value, formats=IMAGE_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 dimensions = f"{image.height} x {image.width}"
                 raise InputError(name, f"this image has more than {MAX_PIXELS:,} pixels", found=dimensions)
-            return _array(ImageOps.exif_transpose(image), size, channels)
+            yield image
+    except (InputError, MemoryError):
+        raise
     except bombs as error:
         raise InputError(name, f"this image has more than {MAX_PIXELS:,} pixels", found=str(error)) from error
     except FileNotFoundError as error:
         raise InputError(name, "no such image file") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, InputError):
-            raise
-        fix = "replace or remove the file"
-        raise InputError(name, "this image cannot be decoded", found=str(error), fix=fix) from error
+    except UnidentifiedImageError as error:
+        raise InputError(name, "this image cannot be decoded", found=_unknown(value, error), fix=_REPLACE) from error
+    except Exception as error:  # of damaged files Pillow raises whatever its parsers do: IndexError, struct.error, ...
+        found = (
+            f"{error}" if isinstance(error, OSError | SyntaxError | ValueError) else f"{type(error).__name__}: {error}"
+        )
+        raise InputError(name, "this image cannot be decoded", found=found, fix=_REPLACE) from error
 
 
-def _array(image: Any, size: tuple[int, int] | None, channels: int) -> np.ndarray:
-    """A Pillow image, scaled and converted, as an array."""
+_REPLACE = "replace or remove the file"
+
+
+def _unknown(value: Any, error: Exception) -> str:
+    """What Pillow could not identify, without the address of a buffer."""
+    return "an empty file" if value == b"" else "no known image format" if isinstance(value, bytes) else str(error)
+
+
+def _upright(image: Any) -> Any:
+    """Turned as the camera says; a damaged note of the camera turns nothing."""
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(image)
+    except (MemoryError, OSError):
+        raise
+    except Exception:  # whatever the parser of the note raises; the pixels are read all the same
+        image.load()
+        return image
+
+
+def _array(image: Any, size: tuple[int, int] | None, channels: int, background: str) -> np.ndarray:
+    """A Pillow image, turned, laid on the background, converted and scaled, as an array."""
     from PIL import Image
 
-    if image.mode.startswith("I"):  # 16 bits a pixel: keep the upper eight
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-    grey = image.mode in ("1", "L", "LA")
-    image = image.convert(MODES[channels or (1 if grey else 3)])
+    grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+    image = _upright(image)
+    mode = MODES[channels or (1 if grey else 3)]
+    if image.mode.startswith("I"):
+        image = _eight_bits(image)
+    if mode != "RGBA" and background and image.has_transparency_data:
+        below = Image.new("RGBA", image.size, (*_colour(background), 255))
+        image = Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
+    image = image.convert(mode)
     if size and (image.height, image.width) != tuple(size):
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     array = np.asarray(image)
     return array[..., None] if array.ndim == 2 else array
 
 
-def _from_array(value: np.ndarray, size: tuple[int, int] | None, channels: int) -> np.ndarray:
+def _eight_bits(image: Any) -> Any:
+    """A grey image of 16 bits as one of 8, the value that stands for transparency, where there is one, included."""
+    from PIL import Image
+
+    values = np.asarray(image).astype(np.uint32)
+    grey = Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
+    clear = image.info.get("transparency")
+    if not isinstance(clear, int):
+        return grey
+    alpha = Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8))
+    return Image.merge("LA", (grey, alpha))
+
+
+@functools.lru_cache(maxsize=16)
+def _colour(name: str) -> tuple[int, ...]:
+    """Red, green and blue of a colour.
+
+    Raises:
+        InputError: it is none.
+    """
+    from PIL import ImageColor
+
+    try:
+        return ImageColor.getrgb(name)[:3]
+    except ValueError:
+        raise InputError(
+            "field task.background", f'"{name}" is no colour.', found=name, fix="--task.background white, or '#ffffff'"
+        ) from None
+
+
+def _from_array(value: np.ndarray, size: tuple[int, int] | None, channels: int, background: str) -> np.ndarray:
     """An array, scaled and converted only where it has to be."""
     from PIL import Image
 
@@ -88,11 +161,15 @@ def _from_array(value: np.ndarray, size: tuple[int, int] | None, channels: int) 
         raise InputError("image", "an image array must be uint8 (h, w) or (h, w, 1, 3 or 4)", found=shape)
     if channels in (0, array.shape[2]) and (size is None or array.shape[:2] == tuple(size)):
         return array
-    return _array(Image.fromarray(array[..., 0] if array.shape[2] == 1 else array), size, channels or array.shape[2])
+    image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
+    return _array(image, size, channels or array.shape[2], background)
 
 
-def decode_batch(values: Sequence[Any] | np.ndarray, size: tuple[int, int] | None, channels: int) -> np.ndarray:
-    """Images as uint8 (b, h, w, c). A uint8 array that has this size and these channels is returned as it is.
+def decode_batch(
+    values: Sequence[Any] | np.ndarray, size: tuple[int, int] | None, channels: int, background: str = "white"
+) -> np.ndarray:
+    """Images as uint8 (b, h, w, c), as by `decode`. A uint8 array that has this size and these channels is returned as
+    it is.
 
     Raises:
         InputError: an image that cannot be decoded, or images of different sizes where ``size`` is None.
@@ -101,7 +178,7 @@ def decode_batch(values: Sequence[Any] | np.ndarray, size: tuple[int, int] | Non
         array = values[..., None] if values.ndim == 3 else values
         if array.shape[3] == channels and (size is None or array.shape[1:3] == tuple(size)):
             return array
-    images = [decode(value, size, channels) for value in values]
+    images = [decode(value, size, channels, background) for value in values]
     shapes = sorted({image.shape for image in images})
     if len(shapes) > 1:
         raise InputError(
@@ -113,13 +190,47 @@ def decode_batch(values: Sequence[Any] | np.ndarray, size: tuple[int, int] | Non
     return np.stack(images) if images else np.zeros((0, *(size or (0, 0)), channels), np.uint8)
 
 
+def examine(value: Any) -> tuple[str, tuple[str, ...]]:
+    """What keeps an image from being read, empty where nothing does, and what decoding changes of it.
+
+    Returns:
+        ``"broken image"``, ``"empty file"``, ``"no such image file"`` or ``""``; and of ``"transparent"``,
+        ``"animated"``, ``"16 bits"`` and ``"CMYK"`` those that it is.
+    """
+    if isinstance(value, np.ndarray):
+        return "", ("transparent",) if value.ndim == 3 and value.shape[2] == 4 and (value[..., 3] < 255).any() else ()
+    try:
+        with _opened(value) as image:
+            animated = image.format in ANIMATED and _is_animated(image)
+            deep, printed = image.mode.startswith("I") or _sixteen(image), image.mode == "CMYK"
+            _array(image, None, 0, "white")
+            whole = _eight_bits(image) if image.mode.startswith("I") else image
+            clear = whole.has_transparency_data and whole.convert("RGBA").getextrema()[3][0] < 255
+    except InputError as error:
+        if "no such" in error.problem:
+            return "no such image file", ()
+        empty = value == b"" or (isinstance(value, str | Path) and Path(value).stat().st_size == 0)
+        return "empty file" if empty else "broken image", ()
+    traits = {"transparent": clear, "animated": animated, "16 bits": deep, "CMYK": printed}
+    return "", tuple(trait for trait, has in traits.items() if has)
+
+
+def _is_animated(image: Any) -> bool:
+    """Whether there is a second frame, be it damaged."""
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # what a parser raises of a second frame that is cut short; the first one is read all the same
+        return True
+
+
+def _sixteen(image: Any) -> bool:
+    """Whether a PNG that Pillow opens in a mode of 8 bits has 16 a channel."""
+    return image.format == "PNG" and any("16B" in str(tile[3]) for tile in image.tile)
+
+
 def is_readable(value: Any) -> bool:
     """Whether ``decode`` can read the image."""
-    try:
-        decode(value)
-    except InputError:
-        return False
-    return True
+    return not examine(value)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +246,13 @@ class PixelStatistics(Preprocessor):
     """Height and width that images are scaled to. None: as they are; they must then all be of one size."""
     channels: int = 0
     """1: grey, 3: colour, 4: colour and alpha. 0: as the first image."""
+    background: str = "white"
+    """Colour that transparent pictures are laid on, by name or as #rrggbb, where channels hold no alpha. Empty: alpha
+    is dropped, and the colour beneath it seen."""
+
+    def __post_init__(self) -> None:
+        if self.background not in ("", "white"):
+            _colour(self.background)
 
     def fit(self, source: Source, column: str, path: Path) -> None:
         """Reads the whole split, 1,000 images at a time, and writes the statistics to ``path``.
@@ -144,11 +262,11 @@ class PixelStatistics(Preprocessor):
         """
         if not len(source):
             raise InputError(f"column {column}", "there is no image to take statistics of")
-        first = decode(source[np.arange(1)][column][0], self.size, self.channels)
+        first = decode(source[np.arange(1)][column][0], self.size, self.channels, self.background)
         total, squares, count = np.zeros(first.shape[2]), np.zeros(first.shape[2]), 0
         for start in range(0, len(source), 1000):
             values = source[np.arange(start, min(start + 1000, len(source)))][column]
-            images = decode_batch(values, self.size, first.shape[2])
+            images = decode_batch(values, self.size, first.shape[2], self.background)
             if images.shape[1:] != first.shape:
                 decode_batch([first, images[0]], None, first.shape[2])  # raises: says which sizes differ
             for channel in range(first.shape[2]):

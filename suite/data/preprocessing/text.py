@@ -42,14 +42,11 @@ def _is_missing(value: Any) -> bool:
     return value is None or isinstance(value, bytes) or (isinstance(value, float) and value != value)
 
 
-def clean_mask(texts: Sequence[Any]) -> tuple[np.ndarray, dict[str, int]]:
-    """Which texts are worth keeping.
+def text_faults(texts: Sequence[Any]) -> dict[str, np.ndarray]:
+    """Which of n texts are not worth keeping: ``"empty"`` and ``"broken"``, each (n,) bool.
 
     A text is empty where cleaning leaves nothing; broken where it is missing, or where more than a tenth of it is
     control or replacement characters.
-
-    Returns:
-        (n,) bool, and the counts of ``"empty"`` and ``"broken"`` ones.
     """
     broken = np.zeros(len(texts), bool)
     empty = np.zeros(len(texts), bool)
@@ -61,7 +58,13 @@ def clean_mask(texts: Sequence[Any]) -> tuple[np.ndarray, dict[str, int]]:
         if not text.isprintable() or "\ufffd" in text:
             broken[place] = len(_BROKEN.findall(text)) > 0.1 * len(text)
         empty[place] = not broken[place] and not clean(text)
-    return ~(broken | empty), {"empty": int(empty.sum()), "broken": int(broken.sum())}
+    return {"empty": empty, "broken": broken}
+
+
+def clean_mask(texts: Sequence[Any]) -> tuple[np.ndarray, dict[str, int]]:
+    """Which texts are worth keeping, (n,) bool, and the counts of those that are not; see `text_faults`."""
+    faults = text_faults(texts)
+    return ~(faults["broken"] | faults["empty"]), {reason: int(fault.sum()) for reason, fault in faults.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,37 @@ from suite.errors import InputError
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 """How a symbol that training has not seen is written."""
 _SILENT = re.compile(r"[^\w\s']|_")
+_SARA_AM, _LAO_AM = ("\u0e4d\u0e32", "\u0e33"), ("\u0ecd\u0eb2", "\u0eb3")
+"""Two vowel signs as NFKC takes them apart, and as Thai and Lao are written."""
+_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+
+
+def _unspoken(text: str) -> str:
+    """The text with a blank for each character that is no letter, digit, apostrophe or blank.
+
+    A letter keeps the marks that follow it, such as vowel signs (Unicode's Mn and Mc), and the joiners within a word.
+    """
+    if text.isascii():
+        return _SILENT.sub(" ", text)
+    kept: list[str] = []
+    spelt = False  # whether a mark may follow
+    for place, letter in enumerate(text):
+        if spelt and (unicodedata.category(letter) in ("Mn", "Mc") and not _is_variation(letter)):
+            kept.append(letter)
+        elif spelt and letter in _JOINERS:
+            if place + 1 < len(text) and text[place + 1].isalnum():
+                kept.append(letter)
+        elif spelt and _is_variation(letter):
+            continue
+        else:
+            spelt = letter.isalnum()
+            kept.append(letter if spelt or letter.isspace() or letter == "'" else " ")
+    return "".join(kept)
+
+
+def _is_variation(letter: str) -> bool:
+    """Whether it chooses how the character before it is drawn, and spells nothing."""
+    return "\ufe00" <= letter <= "\ufe0f" or "\U000e0100" <= letter <= "\U000e01ef"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +67,9 @@ class Transcriber(Preprocessor):
     """Fold case."""
     punctuation: bool = False
     """Keep what is not spoken; the apostrophe always stays."""
+    marks: bool = True
+    """Keep the combining marks of letters, such as the vowel signs of Hindi, Tamil, Thai and pointed Arabic, and the
+    joiners within words. Without it each becomes a blank."""
 
     @abstractmethod
     def encode(self, texts: Sequence[str], to: int) -> Ragged:
@@ -47,9 +81,12 @@ class Transcriber(Preprocessor):
         """What each symbol spells; a blank at its beginning ends a word."""
 
     def normalise(self, text: Any) -> str:
-        """The text as it is learnt and scored: Unicode NFKC, single blanks, and case and punctuation as set."""
+        """The text as it is learnt and scored: Unicode NFKC, single blanks, and case, punctuation and marks as set."""
         normal = unicodedata.normalize("NFKC", clean(str(text))).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-        normal = normal if self.punctuation else _SILENT.sub(" ", normal)
+        if not self.punctuation:
+            normal = _unspoken(normal) if self.marks else _SILENT.sub(" ", normal)
+        if self.marks:
+            normal = normal.replace(*_SARA_AM).replace(*_LAO_AM)
         return " ".join((normal.lower() if self.lowercase else normal).split())
 
     def spell(self, symbols: Sequence[int]) -> str:

@@ -1,7 +1,8 @@
 """Records from files and folders that a user points at: tables, folders of images or texts, arrays, lines."""
 
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,60 @@ from typing import Any
 import numpy as np
 
 from suite.contracts.data import Data, Source
-from suite.data.reading import AUDIO, IMAGES, TABLES, existing, lines, read_text, split_files, there, wide_encoding
+from suite.data.notes import listed
+from suite.data.reading import (
+    AUDIO,
+    IMAGES,
+    TABLES,
+    existing,
+    is_hidden,
+    lines,
+    read_text,
+    split_files,
+    there,
+    wide_encoding,
+)
 from suite.data.sources import arrays, folders, tables
 from suite.data.sources.column_types import CURRENT, Reading
-from suite.data.sources.memory import SPLITS, Memory, Subset, carves_validation, check_split, named_split, not_empty
+from suite.data.sources.memory import (
+    SPLITS,
+    LeftOut,
+    Memory,
+    carves_validation,
+    check_split,
+    named_part,
+    named_split,
+    not_empty,
+    noted,
+)
 from suite.data.sources.parallel_text import ParallelLines, languages
 from suite.data.sources.speech import AudioManifest, LJSpeech, is_manifest, read_manifest
+from suite.data.sources.split_names import split_of
 from suite.data.sources.splitting import AUTO, known, names_of, own_split, records_of
 from suite.errors import InputError
+
+
+def _files_notes(folder: Path, files: Mapping[str, Path]) -> list[str]:
+    """Which files of a folder were taken for which split, where that is not plain, and which were not read."""
+    read = [file.name for file in files.values()]
+    unread = [item.name for item in sorted(folder.iterdir()) if item.name not in read and not is_hidden(item.name)]
+    plain = all(file.name.partition(".")[0] == split for split, file in files.items())
+    named = ", ".join(f"{file.name} as {split}" for split, file in files.items())
+    lines = [] if plain else [f"files that name splits: {named}"]
+    return lines + (
+        [f"files that name no split, and are not read: {listed(unread[:5], len(unread))}"] if unread else []
+    )
+
+
+def _unused_splits(table: Memory) -> list[str]:
+    """A line on a column that names a split in each of the first rows, and is not used."""
+    head = np.arange(min(len(table), 1000))
+    for name in [name for name, kind in table.schema.items() if kind == "text"]:
+        splits = {split_of(str(value)) for value in table.column(name, head)}
+        if "train" in splits and len(splits) > 1 and "" not in splits:
+            flag = shlex.join(["--task.data.split", name])
+            return [f'column "{name}" names splits, and is not used: rows are split by their content. Use it by {flag}']
+    return []
 
 
 def _stored(split: str, given: Sequence[str]) -> str:
@@ -77,11 +124,10 @@ class Table(Data):
         table = self._load(files.get(_stored(split, list(files)), files["train"]) if files else path)
         fix = "add rows, or change the fractions or the column of splits"
         if self.split and not files:
-            return not_empty(
-                Subset(table, np.flatnonzero(self._named(table) == SPLITS.index(split))), split, self.path, fix
-            )
+            return not_empty(named_part(table, self._named(table), split), split, self.path, fix)
         part = lambda fractions: tables.parts(table, self.seed, fractions, known(self.stratify))
-        return records_of(table, split, self, part, list(files), fix)
+        notes = _files_notes(path, files) if files else _unused_splits(table)
+        return noted(records_of(table, split, self, part, list(files), fix), notes)
 
     def with_classes(self, column: str) -> "Table":
         return replace(self, stratify=column) if self.stratify == AUTO else self
@@ -145,7 +191,7 @@ class Folder(Data):
             names = [item.label for item in items] if self.stratify else None
             part = own_split([item.name for item in items], self.seed, fractions, names)
             items = [item for item, place in zip(items, part.tolist(), strict=True) if SPLITS[place] == split]
-        source = Memory(*folders.columns(tree, items), dropped=tree.dropped)
+        source = Memory(*folders.columns(tree, items), tree.left.counts, tree.left.names, tree.notes)
         return not_empty(source, split, self.path, "add files, or change the fractions")
 
 
@@ -249,14 +295,25 @@ def is_unicode_text(file: Path) -> bool:
     return wide_encoding(head) == "utf-16" and "\t" in head.decode("utf-16", "replace").partition("\n")[0]
 
 
-def read_input(value: str, column: str, texts: tuple[str, ...] = (), known: tuple[str, ...] = ()) -> dict[str, Any]:
+def read_input(
+    value: str,
+    column: str,
+    texts: tuple[str, ...] = (),
+    known: tuple[str, ...] = (),
+    kind: str = "",
+    say: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
     """Records to predict from what a user typed: a table, a text file, images, recordings, ``-`` for stdin, or a text.
+
+    Of a folder, what training would leave out unread is left out too: hidden files and files of other kinds.
 
     Args:
         value: what was typed.
         column: the column that lines, images, recordings or a bare text stand for.
         texts: columns of a table that are texts whatever they look like.
         known: names of columns that are kept as they are.
+        kind: of files that the column holds, ``"image"`` or ``"audio"``; empty: both.
+        say: is told what is left out of a folder, a line at a time; by default it goes to standard error.
 
     Raises:
         InputError: a file that is not UTF-8, a table that cannot be read or has broken rows, or a folder without images
@@ -269,13 +326,11 @@ def read_input(value: str, column: str, texts: tuple[str, ...] = (), known: tupl
         if Path(value).name.lower().endswith((*IMAGES, *AUDIO, *TABLES, ".txt")) and " " not in value:
             existing(value)
         return {column: [value]}
-    if path.is_dir() or path.suffix.lower() in (*IMAGES, *AUDIO):
-        names = sorted(path.rglob("*")) if path.is_dir() else [path]
-        files = [str(name) for kind in (IMAGES, AUDIO) for name in names if name.suffix.lower() in kind]
-        if not files:
-            fix = f"use a folder with {' '.join((*IMAGES, *AUDIO))} files"
-            raise InputError(value, "no image and no recording in this folder", fix=fix)
+    if path.is_dir():
+        files = _files_of(path, {"image": IMAGES, "audio": AUDIO}.get(kind, (*IMAGES, *AUDIO)), say or _to_stderr)
         return {column: files, "file": files}
+    if path.suffix.lower() in (*IMAGES, *AUDIO):
+        return {column: [str(path)], "file": [str(path)]}
     if is_manifest(path):
         return read_manifest(path)
     if path.name.lower().endswith(TABLES) or is_unicode_text(path):
@@ -287,6 +342,36 @@ def read_input(value: str, column: str, texts: tuple[str, ...] = (), known: tupl
             )
         return table[np.arange(len(table))]
     return {column: _filled(read_text(path))}
+
+
+def _files_of(folder: Path, extensions: tuple[str, ...], say: Callable[[str], None]) -> list[str]:
+    """Paths of the files of a folder, images before recordings.
+
+    Raises:
+        InputError: there is none.
+    """
+    left = LeftOut()
+    files = [str(path) for _, path in folders.walk(folder, left)]
+    chosen = [
+        file for kind in (IMAGES, AUDIO) for file in files if file.lower().endswith(kind) and kind[0] in extensions
+    ]
+    for file in files:
+        if not file.lower().endswith(extensions):
+            left.add("of another kind", str(Path(file).relative_to(folder)))
+    told = left.lines()
+    if not chosen:
+        what = "image" if AUDIO[0] not in extensions else "recording" if IMAGES[0] not in extensions else ""
+        problem = f"no {what} in this folder" if what else "no image and no recording in this folder"
+        raise InputError(
+            str(folder), problem, found="; ".join(told), fix=f"use a folder with {' '.join(extensions)} files"
+        )
+    for line in told:
+        say(line)
+    return chosen
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _filled(text: str) -> list[str]:

@@ -1,19 +1,40 @@
 """Records in memory, views of a source, and splits that depend on nothing but a record and a seed."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from suite.contracts.data import Source
 from suite.data.cache import Packed
+from suite.data.notes import told
+from suite.data.sources.split_names import ALIASES, SPLITS, split_of
 from suite.errors import InputError, closest
 
-SPLITS = ("train", "validation", "test")
-"""The splits every Data knows."""
-ALIASES = {"dev": "validation", "valid": "validation", "val": "validation"}
-"""Other names for a split, as files and folders carry them."""
+__all__ = ["ALIASES", "SPLITS", "LeftOut", "Memory", "Stacked", "Subset", "cleaned", "kind_of", "take"]
+__all__ += ["carves_validation", "check_split", "named_part", "named_split", "not_empty", "noted", "seeded_split"]
+
+NAMED = 3
+"""Records named of those left out for one reason."""
+
+
+class LeftOut:
+    """What reading leaves out: reason -> how many, and what the first few are called."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.names: dict[str, list[str]] = {}
+
+    def add(self, reason: str, name: str = "", count: int = 1) -> None:
+        """One more, or ``count`` more, for ``reason``."""
+        self.counts[reason] = self.counts.get(reason, 0) + count
+        if name and len(named := self.names.setdefault(reason, [])) < NAMED:
+            named.append(name)
+
+    def lines(self) -> list[str]:
+        """Each reason with its count and names, for people."""
+        return told(self.counts, self.names)
 
 
 def take(column: Any, indices: np.ndarray) -> Any:
@@ -42,7 +63,8 @@ class Memory(Source):
         schema: name -> kind; left out, it is judged by the columns' types.
         classes: names of the values of ``"class"`` columns.
         dropped: reason -> number of records left out on reading.
-        notes: what was guessed on reading.
+        dropped_names: reason -> what the first of them are called.
+        notes: what was guessed or changed on reading, a sentence each.
         styles: how the numbers of a column were written, where that is not the usual way.
 
     Raises:
@@ -55,14 +77,16 @@ class Memory(Source):
         schema: Mapping[str, str] | None = None,
         classes: Mapping[str, Sequence[str]] | None = None,
         dropped: Mapping[str, int] | None = None,
+        dropped_names: Mapping[str, Sequence[str]] | None = None,
         notes: Sequence[str] = (),
         styles: Mapping[str, str] | None = None,
     ):
-        self._notes, self._styles = tuple(notes), dict(styles or {})
         self._columns = dict(columns)
         self._schema = dict(schema) if schema else {name: kind_of(values) for name, values in columns.items()}
         self._classes = {name: list(names) for name, names in (classes or {}).items()}
         self._dropped = {reason: count for reason, count in (dropped or {}).items() if count}
+        self._dropped_names = {reason: list(names) for reason, names in (dropped_names or {}).items()}
+        self._notes, self._styles = tuple(notes), dict(styles or {})
         lengths = {name: len(values) for name, values in self._columns.items()}
         if len(set(lengths.values())) > 1:
             raise InputError("data", "columns have different lengths", found=str(lengths))
@@ -87,8 +111,13 @@ class Memory(Source):
         return self._dropped
 
     @property
+    def dropped_names(self) -> dict[str, list[str]]:
+        """Reason -> what the first records left out are called."""
+        return self._dropped_names
+
+    @property
     def notes(self) -> tuple[str, ...]:
-        """What was guessed on reading."""
+        """What was guessed or changed on reading."""
         return self._notes
 
     @property
@@ -107,14 +136,25 @@ class Memory(Source):
 class Subset(Source):
     """Some records of another source, in the order of ``indices`` (n,).
 
-    ``dropped`` holds all that was left out, the source's own included; left out, it is the source's.
+    ``dropped`` holds all that was left out, the source's own included; left out, it is the source's. So do
+    ``dropped_names`` and ``notes``.
     """
 
-    def __init__(self, source: Source, indices: np.ndarray, dropped: Mapping[str, int] | None = None):
+    def __init__(
+        self,
+        source: Source,
+        indices: np.ndarray,
+        dropped: Mapping[str, int] | None = None,
+        dropped_names: Mapping[str, Sequence[str]] | None = None,
+        notes: Sequence[str] | None = None,
+    ):
         self._source = source
         self._indices = np.asarray(indices)
         counts = source.dropped if dropped is None else dropped
         self._dropped = {reason: count for reason, count in counts.items() if count}
+        names = source.dropped_names if dropped_names is None else dropped_names
+        self._dropped_names = {reason: list(named) for reason, named in names.items()}
+        self._notes = source.notes if notes is None else tuple(notes)
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -135,9 +175,17 @@ class Subset(Source):
         return self._dropped
 
     @property
+    def dropped_names(self) -> dict[str, list[str]]:
+        """Reason -> what the first records left out are called."""
+        return self._dropped_names
+
+    @property
     def notes(self) -> tuple[str, ...]:
-        """What was guessed on reading the whole source."""
-        return self._source.notes
+        """What was guessed or changed on reading."""
+        return self._notes
+
+    def record_names(self, indices: np.ndarray) -> list[str]:
+        return self._source.record_names(self._indices[np.asarray(indices)])
 
     @property
     def styles(self) -> dict[str, str]:
@@ -149,6 +197,54 @@ class Subset(Source):
 
     def column(self, name: str, indices: np.ndarray) -> Any:
         return self._source.column(name, self._indices[np.asarray(indices)])
+
+
+def cleaned(
+    source: Source,
+    faults: Mapping[str, np.ndarray],
+    named: Callable[[np.ndarray], Sequence[str]] | None = None,
+    notes: Sequence[str] = (),
+) -> Source:
+    """The records without a fault; the others are dropped, counted and named by the first fault they have.
+
+    Args:
+        source: n records.
+        faults: reason -> (n,) bool, the records that have it.
+        named: places (b,) -> what the records there are called; by default `Source.record_names`.
+        notes: lines to add to the source's own.
+    """
+    bad, left = np.zeros(len(source), bool), LeftOut()
+    left.counts.update(source.dropped)
+    left.names.update({reason: list(names) for reason, names in source.dropped_names.items()})
+    for reason, fault in faults.items():
+        places = np.flatnonzero(fault & ~bad)
+        if len(places):
+            first = (named or source.record_names)(places[:NAMED])
+            left.add(reason, count=len(places) - len(first))
+            for name in first:
+                left.add(reason, name)
+        bad |= fault
+    if not bad.any() and not notes:
+        return source
+    return Subset(source, np.flatnonzero(~bad), left.counts, left.names, (*source.notes, *notes))
+
+
+def noted(source: Source, notes: Sequence[str]) -> Source:
+    """The source with more notes."""
+    return Subset(source, np.arange(len(source)), notes=(*source.notes, *notes)) if notes else source
+
+
+def named_part(source: Source, part: np.ndarray, split: str) -> Source:
+    """The records of a split that is named record by record; those that name none are dropped and counted.
+
+    Args:
+        source: n records.
+        part: (n,) position of each record's split in ``SPLITS``, -1 where it names none.
+        split: which one.
+    """
+    elsewhere = (part != SPLITS.index(split)) & (part >= 0)
+    left = cleaned(source, {"names no split": part < 0})
+    return Subset(source, np.flatnonzero(~elsewhere & (part >= 0)), left.dropped, left.dropped_names)
 
 
 class Stacked(Source):
@@ -179,10 +275,9 @@ class Stacked(Source):
 
 
 def named_split(names: Sequence[Any]) -> np.ndarray:
-    """Position in ``SPLITS`` of each name of a split, (n,) int8: case and blanks around it don't count, dev is
-    validation; -1 where it names none."""
-    places = {name: SPLITS.index(ALIASES.get(name, name)) for name in (*SPLITS, *ALIASES)}
-    return np.array([places.get(str(name).strip().lower(), -1) for name in names], np.int8)
+    """Position in ``SPLITS`` of each name of a split (`split_of`), (n,) int8; -1 where it names none."""
+    known = {name: split_of(name) for name in {str(name) for name in names}}
+    return np.array([SPLITS.index(known[str(name)]) if known[str(name)] else -1 for name in names], np.int8)
 
 
 def seeded_split(keys: Sequence[bytes | str | int], seed: int, fractions: tuple[float, float]) -> np.ndarray:

@@ -1,9 +1,12 @@
 """Speech on disk: a manifest, LJSpeech's layout, the Free Spoken Digit Dataset, and Sphinx features (AN4)."""
 
+import contextlib
+import csv
 import functools
 import json
 import re
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,21 +15,31 @@ import numpy as np
 
 from suite.contracts.data import Data, Source
 from suite.data.reading import AUDIO, existing, lines, read_text
-from suite.data.sources.memory import SPLITS, Memory, Subset, check_split, named_split, not_empty, seeded_split
+from suite.data.recordings import Piece, pieces
+from suite.data.sources import tables
+from suite.data.sources.column_types import Reading
+from suite.data.sources.memory import SPLITS, Memory, check_split, named_part, named_split, not_empty, seeded_split
 from suite.data.sources.splitting import AUTO, known, names_of, own_split, records_of
+from suite.data.sources.table_text import Utf8, layout
 from suite.errors import InputError
 
+KEYS = ("audio", "audio_filepath")
+"""Keys under which a manifest names a recording: ours, and NeMo's."""
+FEW = 10
+"""Recordings below which pieces of one of them may be in different splits."""
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 """How the digits are spoken."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AudioManifest(Data):
-    """A JSONL file with a line a recording: ``{"audio": "a.wav", "text": "what is said"}``, or ``"label"``.
+    """A list of recordings, a record each: ``{"audio": "a.wav", "text": "what is said"}``, or ``"label"``.
 
-    Paths are relative to the manifest. Every key is a column; one that a line lacks is None there. Where a line has
-    ``"split"``, that is its split, and one named otherwise is in none; records of lines without are split by a hash of
-    their path.
+    JSONL, or a table (CSV, TSV or Parquet, .gz too) with such columns. Paths are relative to the manifest; their key
+    may be ``audio_filepath``, as NeMo's. ``offset`` and ``duration``, in seconds, name a piece of a recording. Every
+    key is a column; one that a line lacks is None there. Where a line has ``"split"``, that is its split, and one named
+    otherwise is in none; records of lines without are split by a hash of their path: pieces of one recording share a
+    split, but where there are fewer than 10 recordings.
     """
 
     path: str
@@ -47,40 +60,82 @@ class AudioManifest(Data):
         """Records of a split.
 
         Raises:
-            InputError: no such file or split, a line that is no JSON object or names no recording, an empty split.
+            InputError: no such file or split, a line that is no JSON object or names no recording, an offset or a
+                duration that is no number of seconds, or an empty split.
         """
         file = existing(self.path)
         check_split(split, self.path)
-        columns = read_manifest(file)
-        source = Memory(columns, {name: "audio" if name == "audio" else "text" for name in columns})
+        columns, table = _manifest(file)
+        keys, notes = _keys(columns)
+        schema = {name: "audio" if name == "audio" else "text" for name in columns}
+        source = Memory(columns, schema, None, table.dropped, table.dropped_names, (*table.notes, *notes))
         names = names_of(source, known(self.stratify))
         if "split" not in columns:
-            return records_of(source, split, self, lambda shares: own_split(columns["file"], self.seed, shares, names))
+            return records_of(source, split, self, lambda shares: own_split(keys, self.seed, shares, names))
         part = named_split(columns["split"])
         bare = np.array([name is None or not str(name).strip() for name in columns["split"]])
         if bare.any():
-            files = [columns["file"][place] for place in np.flatnonzero(bare)]
+            held = [keys[place] for place in np.flatnonzero(bare)]
             own = None if names is None else [names[place] for place in np.flatnonzero(bare)]
-            part[bare] = own_split(files, self.seed, (self.validation, self.test), own)
-        chosen = Subset(source, np.flatnonzero(part == SPLITS.index(split)))
-        return not_empty(chosen, split, self.path, "name it in a line")
+            part[bare] = own_split(held, self.seed, (self.validation, self.test), own)
+        return not_empty(named_part(source, part, split), split, self.path, "name it in a line")
+
+
+def _keys(columns: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """What the split of each record is hashed from: its file; and a note, where it is a piece of one of a few files."""
+    files, audio = columns["file"], columns["audio"]
+    cut = sum(isinstance(value, Piece) for value in audio)
+    notes = [f'{cut:,} records are pieces of recordings, by "offset" and "duration" in seconds'] if cut else []
+    if not cut or len(set(files)) >= FEW:
+        return files, notes
+    notes.append(f"pieces of one recording may be in different splits: there are fewer than {FEW} recordings")
+    return [
+        f"{file} {value.offset}" if isinstance(value, Piece) else file for file, value in zip(files, audio, strict=True)
+    ], notes
 
 
 def read_manifest(file: Path) -> dict[str, Any]:
-    """All lines by column: ``audio``, now from where we are; ``file``, as it is written; and the other keys.
+    """All records by column: ``audio``, from where we are, or a piece of it; ``file``, as it is written, with its
+    piece; and the other keys.
 
     Raises:
         InputError: not UTF-8, no line, or one that is no JSON object or names no recording.
     """
-    numbered = enumerate(lines(read_text(file)), 1)
-    rows = [_row(line, f"{file}, line {number}") for number, line in numbered if line.strip()]
-    if not rows:
-        raise InputError(str(file), "this manifest has no line", fix='{"audio": "a.wav", "text": "what is said"}')
-    names = dict.fromkeys(name for row in rows for name in row)
-    columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in names}
+    columns, _ = _manifest(file)
+    shown = [
+        str(replace(value, path=name)) if isinstance(value, Piece) else name
+        for name, value in zip(columns["file"], columns["audio"], strict=True)
+    ]
+    return {**columns, "file": shown}
+
+
+def _manifest(file: Path) -> tuple[dict[str, Any], Memory]:
+    """The columns of a manifest, ``file`` without pieces; and the table, which says what was left out and guessed."""
+    if file.name.lower().removesuffix(".gz").endswith(".jsonl"):
+        numbered = enumerate(lines(read_text(file)), 1)
+        rows = [_row(line, f"{file}, line {number}") for number, line in numbered if line.strip()]
+        if not rows:
+            raise InputError(str(file), "this manifest has no line", fix=_EXAMPLE)
+        names = dict.fromkeys(name for row in rows for name in row)
+        columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in names}
+        table = Memory({})
+    else:
+        texts = tuple(name for name in _first(file) if name not in ("offset", "duration"))
+        table = tables.load(file, Reading(texts=texts, keep=texts))
+        read = table[np.arange(len(table))]
+        columns = {
+            name: values.tolist() if isinstance(values, np.ndarray) else list(values) for name, values in read.items()
+        }
+    key = next(name for name in KEYS if name in columns)
+    columns = {"audio" if name == key else name: values for name, values in columns.items() if name != "file"}
     columns["file"] = columns["audio"]
-    columns["audio"] = [str(file.parent / Path(path).expanduser()) for path in columns["file"]]
-    return columns
+    paths = [str(file.parent / Path(str(path)).expanduser()) for path in columns["file"]]
+    empty = [None] * len(paths)
+    columns["audio"] = pieces(paths, columns.get("offset", empty), columns.get("duration", empty))
+    return columns, table
+
+
+_EXAMPLE = '{"audio": "a.wav", "text": "what is said"}'
 
 
 def _row(line: str, where: str) -> dict[str, Any]:
@@ -88,23 +143,47 @@ def _row(line: str, where: str) -> dict[str, Any]:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise InputError(where, f"this is not JSON: {error.msg}", found=line[:80]) from error
-    if not isinstance(row, dict) or not isinstance(row.get("audio"), str) or not row["audio"]:
-        fix = '{"audio": "a.wav", "text": "what is said"}'
-        raise InputError(where, 'names no recording under the key "audio"', found=line[:80], fix=fix)
+    key = next((name for name in KEYS if isinstance(row, dict) and name in row), "audio")
+    if not isinstance(row, dict) or not isinstance(row.get(key), str) or not row[key]:
+        raise InputError(where, 'names no recording under the key "audio"', found=line[:80], fix=_EXAMPLE)
     return row
 
 
 def is_manifest(file: Path) -> bool:
-    """Whether a JSONL file's first line names a recording."""
-    if not file.name.lower().endswith(".jsonl"):
-        return False
-    with open(file, "rb") as lines:
-        first = lines.readline(1 << 16)
+    """Whether the first record of a JSONL file or of a table names a recording."""
+    row = _first(file)
+    return any(str(row.get(key, "")).lower().endswith(AUDIO) for key in KEYS)
+
+
+def _first(file: Path) -> dict[str, Any]:
+    """The first record of a JSONL, CSV, TSV or Parquet file; nothing where it cannot be read as one."""
+    name = file.name.lower().removesuffix(".gz")
     try:
-        row = json.loads(first)
-    except ValueError:
-        return False
-    return isinstance(row, dict) and str(row.get("audio", "")).lower().endswith(AUDIO)
+        if name.endswith(".parquet"):
+            return _first_of_parquet(file)
+        if not name.endswith((".jsonl", ".csv", ".tsv")):
+            return {}
+        with contextlib.closing(Utf8(file)) as stream:
+            head = stream.read(1 << 16)
+        if name.endswith(".jsonl"):
+            row = json.loads(head.partition(b"\n")[0])
+            return row if isinstance(row, dict) else {}
+        how = layout(head, name, "", ())
+        rows = list(csv.reader(head.decode("utf-8", "replace").splitlines()[how.skip :][:2], delimiter=how.delimiter))
+        return dict(zip(*rows, strict=False)) if len(rows) == 2 else {}
+    except (OSError, EOFError, ValueError, csv.Error):
+        return {}
+
+
+def _first_of_parquet(file: Path) -> dict[str, Any]:
+    import pyarrow.parquet as pq
+
+    opened = pq.ParquetFile(file)
+    named = [key for key in KEYS if key in opened.schema_arrow.names]
+    if not named or not opened.metadata.num_rows:
+        return {}
+    rows: list[dict[str, Any]] = next(opened.iter_batches(batch_size=1)).to_pylist()
+    return rows[0]
 
 
 @dataclass(frozen=True, kw_only=True)
