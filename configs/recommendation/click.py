@@ -8,6 +8,7 @@ command:  suite train recommendation.click --data clicks.parquet --task.label cl
 """
 
 from suite.data.sources.datasets import Table
+from suite.experiment.goal import Choice, Range, Search
 from suite.experiment.sections import Experiment, Optim, Train
 from suite.experiment.sections import replace as changed
 from suite.models import deepfm
@@ -21,6 +22,14 @@ def experiment() -> Experiment:
         model=deepfm.Config(width=16, hidden=(128, 64), dropout=0.2),
         optim=Optim(learning_rate=1e-3, weight_decay=0.05, schedule="constant", no_decay=(r"bias$",)),
         train=Train(epochs=10, batch_size=512, eval_batch_size=4096, best="auc", patience=2),
+        search=Search(
+            space=(
+                Range(field="optim.learning_rate", low=2e-4, high=5e-3, log=True),
+                Range(field="optim.weight_decay", low=5e-3, high=0.5, log=True),
+                Range(field="model.dropout", low=0.0, high=0.5),
+                Choice(field="model.width", among=(8, 16, 32)),
+            )
+        ),
     )
 
 

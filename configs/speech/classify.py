@@ -9,6 +9,7 @@ command:  suite train speech.classify --data recordings/
 
 from suite.data.preprocessing.audio import Noise, Speed
 from suite.data.sources.datasets import Folder
+from suite.experiment.goal import Range, Search
 from suite.experiment.sections import Experiment, Optim, Precision, Train
 from suite.experiment.sections import replace as changed
 from suite.models import audio
@@ -29,14 +30,19 @@ def experiment() -> Experiment:
             label_smoothing=0.1,
         ),
         model=audio.Config(layers=3, width=96, pooling="mean"),
-        optim=Optim(learning_rate=1e-3, warmup_steps=100, weight_decay=0.05, clip_norm=1.0),
+        optim=Optim(learning_rate=1e-3, warmup_fraction=0.1, weight_decay=0.05, clip_norm=1.0),
         train=Train(epochs=30, batch_size=32, ema=0.99, patience=8),
         precision=Precision(compute="bfloat16"),
+        search=Search(
+            space=(
+                Range(field="optim.learning_rate", low=3e-4, high=5e-3, log=True),
+                Range(field="optim.weight_decay", low=5e-3, high=0.5, log=True),
+                Range(field="model.dropout", low=0.0, high=0.4),
+                Range(field="task.label_smoothing", low=0.0, high=0.2),
+            )
+        ),
     )
 
 
 def smoke() -> Experiment:
-    return changed(
-        experiment(),
-        {"train.steps": 4, "train.log_every": 2, "optim.warmup_steps": 2, "model.width": 16, "model.layers": 1},
-    )
+    return changed(experiment(), {"train.steps": 4, "train.log_every": 2, "model.width": 16, "model.layers": 1})

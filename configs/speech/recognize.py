@@ -9,6 +9,7 @@ command:  suite train speech.recognize --data manifest.jsonl
 
 from suite.data.preprocessing.audio import Noise, Speed
 from suite.data.sources.speech import AudioManifest
+from suite.experiment.goal import Range, Search
 from suite.experiment.sections import Experiment, Optim, Precision, Train
 from suite.experiment.sections import replace as changed
 from suite.models import audio
@@ -29,14 +30,18 @@ def experiment() -> Experiment:
             max_text=400,
         ),
         model=audio.Config(layers=6, width=144),
-        optim=Optim(learning_rate=1e-3, warmup_steps=500, weight_decay=0.02, clip_norm=1.0),
+        optim=Optim(learning_rate=1e-3, warmup_fraction=0.1, weight_decay=0.02, clip_norm=1.0),
         train=Train(epochs=50, batch_size=16, ema=0.999, best="-wer", patience=10),
         precision=Precision(compute="bfloat16"),
+        search=Search(
+            space=(
+                Range(field="optim.learning_rate", low=3e-4, high=3e-3, log=True),
+                Range(field="optim.weight_decay", low=2e-3, high=0.2, log=True),
+                Range(field="model.dropout", low=0.0, high=0.4),
+            )
+        ),
     )
 
 
 def smoke() -> Experiment:
-    return changed(
-        experiment(),
-        {"train.steps": 4, "train.log_every": 2, "optim.warmup_steps": 2, "model.width": 16, "model.layers": 1},
-    )
+    return changed(experiment(), {"train.steps": 4, "train.log_every": 2, "model.width": 16, "model.layers": 1})

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from suite.configs.text import sst2_minilm
 from suite.data.sources.datasets import Table
+from suite.experiment.goal import Choice, Range, Search
 from suite.experiment.sections import Experiment
 from suite.experiment.sections import replace as changed
 
@@ -26,7 +27,8 @@ def experiment() -> Experiment:
             "model.dropout": 0.1,
             "model.attention_dropout": 0.1,
             "optim.learning_rate": 1e-4,
-            "optim.warmup_steps": 20,
+            "optim.warmup_steps": 0,
+            "optim.warmup_fraction": 0.1,
             "optim.frozen": ("encoder/tokens/",),
             "train.epochs": 4,
             "train.batch_size": 32,
@@ -34,9 +36,16 @@ def experiment() -> Experiment:
             "train.eval_every": 0,
             "train.patience": 2,
             "pipeline.buckets": (),
+            "search": Search(
+                space=(
+                    Range(field="optim.learning_rate", low=2e-5, high=5e-4, log=True),
+                    Range(field="model.dropout", low=0.0, high=0.3),
+                    Choice(field="train.epochs", among=(2.0, 4.0, 8.0)),
+                )
+            ),
         },
     )
 
 
 def smoke() -> Experiment:
-    return changed(experiment(), {"train.steps": 6, "train.log_every": 2, "optim.warmup_steps": 2})
+    return changed(experiment(), {"train.steps": 6, "train.log_every": 2})

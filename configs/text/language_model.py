@@ -10,6 +10,7 @@ command:  suite train text.language_model --data my.txt
 from suite.data.preprocessing.text import SentencePiece
 from suite.data.sources.running_text import RunningText
 from suite.decoding.generation import Decoding
+from suite.experiment.goal import Range, Search
 from suite.experiment.sections import Experiment, Optim, Pipeline, Precision, Train
 from suite.experiment.sections import replace as changed
 from suite.models import decoder
@@ -42,11 +43,18 @@ def experiment() -> Experiment:
             attention_dropout=0.0,
         ),
         optim=Optim(
-            learning_rate=1e-3, warmup_steps=100, end_fraction=0.05, weight_decay=0.1, beta2=0.99, clip_norm=1.0
+            learning_rate=1e-3, warmup_fraction=0.05, end_fraction=0.05, weight_decay=0.1, beta2=0.99, clip_norm=1.0
         ),
         train=Train(epochs=4, batch_size=32, best="-loss", patience=3),
         pipeline=Pipeline(buckets=(129,)),
         precision=Precision(compute="bfloat16"),
+        search=Search(
+            space=(
+                Range(field="optim.learning_rate", low=3e-4, high=3e-3, log=True),
+                Range(field="optim.weight_decay", low=0.01, high=0.5, log=True),
+                Range(field="model.dropout", low=0.0, high=0.3),
+            )
+        ),
     )
 
 
@@ -56,7 +64,6 @@ def smoke() -> Experiment:
         {
             "train.steps": 6,
             "train.log_every": 2,
-            "optim.warmup_steps": 2,
             "model.layers": 1,
             "model.heads": 2,
             "model.width": 32,

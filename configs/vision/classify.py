@@ -9,6 +9,7 @@ command:  suite train vision.classify --data photos/
 
 from suite.data.preprocessing.image import Flip, PixelStatistics, ResizedCrop
 from suite.data.sources.datasets import Folder
+from suite.experiment.goal import Range, Search
 from suite.experiment.sections import Experiment, Optim, Train
 from suite.experiment.sections import replace as changed
 from suite.models import resnet
@@ -26,19 +27,20 @@ def experiment() -> Experiment:
         ),
         # 0.3 M parameters. Few pictures from scratch; from published weights: vision.finetune.
         model=resnet.small(stem_stride=2, stem_width=32, blocks=(1, 1, 1), widths=(32, 64, 128), dropout=0.2),
-        optim=Optim(learning_rate=2e-3, warmup_steps=20, weight_decay=0.05),
+        optim=Optim(learning_rate=2e-3, warmup_fraction=0.05, weight_decay=0.05),
         train=Train(epochs=30, batch_size=64, patience=8),
+        search=Search(
+            space=(
+                Range(field="optim.learning_rate", low=5e-4, high=1e-2, log=True),
+                Range(field="optim.weight_decay", low=5e-3, high=0.5, log=True),
+                Range(field="model.dropout", low=0.0, high=0.5),
+                Range(field="task.label_smoothing", low=0.0, high=0.2),
+            )
+        ),
     )
 
 
 def smoke() -> Experiment:
     return changed(
-        experiment(),
-        {
-            "train.steps": 6,
-            "train.log_every": 2,
-            "optim.warmup_steps": 2,
-            "model.stem_width": 16,
-            "model.widths": (16, 16, 16),
-        },
+        experiment(), {"train.steps": 6, "train.log_every": 2, "model.stem_width": 16, "model.widths": (16, 16, 16)}
     )

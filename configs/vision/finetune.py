@@ -13,6 +13,7 @@ command:  suite train vision.finetune --data photos/ --checkpoint.init_from FOLD
 
 from suite.data.preprocessing.image import Flip, PixelStatistics, ResizedCrop
 from suite.data.sources.datasets import Folder
+from suite.experiment.goal import Choice, Range, Search
 from suite.experiment.sections import Experiment, Optim, Precision, Train
 from suite.experiment.sections import replace as changed
 from suite.models import resnet
@@ -30,11 +31,20 @@ def experiment() -> Experiment:
         ),
         # The sizes are those of the weights, which replace them.
         model=resnet.resnet18(),
-        optim=Optim(learning_rate=2e-4, warmup_steps=20, weight_decay=0.05, layer_decay=0.9, rates=(("^head", 10.0),)),
+        optim=Optim(
+            learning_rate=2e-4, warmup_fraction=0.1, weight_decay=0.05, layer_decay=0.9, rates=(("^head", 10.0),)
+        ),
         precision=Precision(compute="bfloat16"),
         train=Train(epochs=10, batch_size=32, patience=4),
+        search=Search(
+            space=(
+                Range(field="optim.learning_rate", low=5e-5, high=1e-3, log=True),
+                Range(field="optim.weight_decay", low=5e-3, high=0.3, log=True),
+                Choice(field="optim.layer_decay", among=(0.75, 0.9, 1.0)),
+            )
+        ),
     )
 
 
 def smoke() -> Experiment:
-    return changed(experiment(), {"train.steps": 4, "train.log_every": 2, "optim.warmup_steps": 2})
+    return changed(experiment(), {"train.steps": 4, "train.log_every": 2})

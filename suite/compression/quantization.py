@@ -76,7 +76,9 @@ def tuned(experiment: Experiment, share: float = SHARE) -> Experiment:
     steps = max(round(train.steps * share), 1) if train.steps else 0
     return dataclasses.replace(
         experiment,
-        optim=dataclasses.replace(optim, learning_rate=optim.learning_rate * share, warmup_steps=0),
+        optim=dataclasses.replace(
+            optim, learning_rate=optim.learning_rate * share, warmup_steps=0, warmup_fraction=0.0
+        ),
         train=dataclasses.replace(train, steps=steps, epochs=train.epochs * share),
     )
 

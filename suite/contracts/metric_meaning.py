@@ -1,9 +1,10 @@
 """Meaning of metrics: what each one is called, what it says and which way is better, registered beside the metric."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from suite.errors import InputError
+from suite.errors import InputError, closest
 
 Better = Literal["higher", "lower", "near 1", ""]
 
@@ -62,6 +63,47 @@ def better(name: str) -> Better:
 def lower_is_better(best: str) -> bool:
     """Of a metric as ``train.best`` names it: a leading minus says so, else its meaning does."""
     return best.startswith("-") or better(best) == "lower"
+
+
+def check_metric(name: str, names: Collection[str], where: str) -> None:
+    """Check that a task has a metric.
+
+    Args:
+        name: of the metric.
+        names: those of the task; empty where they are not known yet.
+        where: the field that names it.
+
+    Raises:
+        InputError: there is no such metric.
+    """
+    if names and name not in names:
+        near = closest(name, names) or next(iter(names))
+        problem = f'"{name}" is no metric of this task.'
+        raise InputError(f"field {where}", problem, found=", ".join(names), fix=f"--{where} {near}")
+
+
+def check_selection(best: str, where: str = "train.best") -> None:
+    """Check that a metric can choose a checkpoint, by its meaning.
+
+    Args:
+        best: as ``train.best`` names it; empty: no metric chooses.
+        where: the field that names it.
+
+    Raises:
+        InputError: no way is better, or the sign contradicts the metric's meaning.
+    """
+    name = best.removeprefix("-")
+    if best.startswith("-") and better(name) == "higher":
+        problem = f'"{best}" would keep the lowest {name}, and higher is better.'
+        raise InputError(f"field {where}", problem, fix=f"--{where} {name}")
+    if name in METRICS and better(name) not in ("higher", "lower"):
+        ideal = f"it should be {better(name)}" if better(name) else "no way is better"
+        raise InputError(f"field {where}", f'"{name}" ranks nothing: {ideal}.', fix=f"--{where} loss")
+
+
+def undirected(best: str) -> bool:
+    """Whether nothing says which way a metric that ``train.best`` names is better: higher is assumed."""
+    return bool(best) and not best.startswith("-") and best not in METRICS
 
 
 def _plain(name: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from suite.contracts.callback import Callback
 from suite.contracts.gradient import GradientRule
 from suite.contracts.model import ModelConfig
 from suite.contracts.task import Task
@@ -26,7 +27,10 @@ class Optim:
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Course of the learning rate after warm-up."""
     warmup_steps: int = 0
-    """Steps over which the learning rate rises linearly from 0."""
+    """Steps over which the learning rate rises linearly from 0. 0: from warmup_fraction. Of a run that is no longer
+    than its warm-up, a tenth of its steps."""
+    warmup_fraction: float = 0.0
+    """The same as a share of the run's steps, where warmup_steps is 0."""
     end_fraction: float = 0.0
     """Learning rate at the last step, as a fraction of the peak."""
     weight_decay: float = 0.0
@@ -79,13 +83,18 @@ class Train:
     log_every: int = 50
     """Steps between lines of metrics.jsonl."""
     best: str = "accuracy"
-    """Validation metric whose best checkpoint is kept and served; lower is better where its meaning says so
-    (`suite.contracts.metric_meaning`) or a leading minus does, as in ``--train.best=-loss``. Empty: the last."""
+    """Validation metric whose best checkpoint is kept and served; of equal ones that with the lower loss, then the
+    earlier. Each metric knows which way is better (`suite.contracts.metric_meaning`); of one that doesn't, higher is,
+    unless a leading minus says otherwise: ``--train.best=-own``. Empty: the last checkpoint."""
     patience: int = 0
     """Stop after this many evaluations without a better one. 0: never."""
     on_nan: Literal["stop", "skip"] = "stop"
     """What a loss that is no number does. skip: a step whose loss or gradient is not finite changes nothing, and the
     run stops when all steps between two lines of the log were such."""
+    loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ("tensorboard",)
+    """Where metrics, the fields of the experiment and its recipe go besides metrics.jsonl: event files in the run
+    folder, an MLflow server or store (MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME), or Weights & Biases (WANDB_PROJECT,
+    WANDB_MODE)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +204,8 @@ class Experiment:
     """The quality to reach, or None."""
     search: Search = field(default_factory=Search)
     """What suite tune changes to reach it."""
+    callbacks: tuple[Callback, ...] = ()
+    """Code of one's own that training calls."""
 
 
 def replace(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:

@@ -33,7 +33,17 @@ from suite.training.trainer import OnDispatch, fit, total_steps
 from suite.weights import pretrained
 from suite.weights.pretrained import Written
 
-MADE = ("experiment.json", "versions.json", "assets", "metrics.jsonl", "tensorboard", "checkpoints")
+MADE = (
+    "experiment.json",
+    "versions.json",
+    "data.json",
+    "loggers.json",
+    "assets",
+    "metrics.jsonl",
+    "tensorboard",
+    "wandb",
+    "checkpoints",
+)
 """Entries that training adds to a run folder before it ends."""
 
 
@@ -44,6 +54,7 @@ def train(
     resume: bool = False,
     on_dispatch: OnDispatch | None = None,
     on_evaluation: OnEvaluation | None = None,
+    accept_changed_data: bool = False,
 ) -> Run:
     """Train an experiment to its end; the Run holds the validation metrics of the best checkpoint.
 
@@ -54,15 +65,23 @@ def train(
         on_dispatch: called with each Dispatch before it is trained on.
         on_evaluation: called with a step and its validation metrics, once its checkpoint is on its way; what it raises
             ends training.
+        accept_changed_data: go on with other data than the run was begun with, which is refused otherwise.
 
     Raises:
-        InputError: the input cannot be used, or the folder already holds a run and ``resume`` is False.
+        InputError: the input cannot be used, the folder already holds a run and ``resume`` is False, or the data are
+            not those that the run was begun with.
     """
     name, added = hosts.agreed(lambda: _taken(experiment.name, run_dir, resume))
     folder, start = Path(name), time.perf_counter()
     try:
         experiment = _resized(experiment, folder)
-        outcome = fit(experiment, folder, on_dispatch=on_dispatch, on_evaluation=on_evaluation)
+        outcome = fit(
+            experiment,
+            folder,
+            on_dispatch=on_dispatch,
+            on_evaluation=on_evaluation,
+            accept_changed_data=accept_changed_data,
+        )
     except InputError:
         if hosts.is_first() and not begun(folder):  # so that the corrected command finds no run there
             for path in map(Path, added):
@@ -115,6 +134,7 @@ def resume(
     parallel: Parallel | None = None,
     on_dispatch: OnDispatch | None = None,
     on_evaluation: OnEvaluation | None = None,
+    accept_changed_data: bool = False,
 ) -> Run:
     """Go on with the run in ``folder``, exactly where its newest checkpoint stands.
 
@@ -122,12 +142,22 @@ def resume(
         folder: the run folder.
         allow: packages whose classes the run's experiment may name.
         parallel: another mesh, for another number of devices than the run had; the checkpoint is of none.
-        on_dispatch, on_evaluation: as in ``train``.
+        on_dispatch, on_evaluation, accept_changed_data: as in ``train``.
+
+    Raises:
+        InputError: the folder is no run, or its data are not those that it was begun with.
     """
     experiment = stored(folder, allow)
     if parallel is not None:
         experiment = dataclasses.replace(experiment, parallel=parallel)
-    return train(experiment, folder, resume=True, on_dispatch=on_dispatch, on_evaluation=on_evaluation)
+    return train(
+        experiment,
+        folder,
+        resume=True,
+        on_dispatch=on_dispatch,
+        on_evaluation=on_evaluation,
+        accept_changed_data=accept_changed_data,
+    )
 
 
 def stored(folder: str | Path, allow: tuple[str, ...] = ()) -> Experiment:

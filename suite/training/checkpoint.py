@@ -13,14 +13,15 @@ import contextlib
 import functools
 import json
 import logging
+import math
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,7 @@ class Progress:
         next_batch: the iterator state: global index of the first batch not yet trained on.
         best: best value of the selection metric so far, higher is better; None before the first evaluation.
         best_step: step it was reached at.
+        best_loss: validation loss at that step; None where the task has none, or an earlier version wrote this.
         since_best: evaluations since.
         due: the evaluation of this very step is still to be done.
         tallied: sums since the last log line, name -> (total, count).
@@ -59,10 +61,33 @@ class Progress:
     next_batch: int = 0
     best: float | None = None
     best_step: int = 0
+    best_loss: float | None = None
     since_best: int = 0
     due: bool = False
     tallied: dict[str, Any] = field(default_factory=dict)
     seconds: float = field(default=0.0, compare=False)
+
+
+class Score(NamedTuple):
+    """What an evaluation says of a checkpoint.
+
+    Attributes:
+        value: the selection metric, higher is better.
+        loss: validation loss, which decides between equal values; None where there is none.
+    """
+
+    value: float
+    loss: float | None = None
+
+    def stored(self, step: int) -> dict[str, float]:
+        """As a checkpoint's metrics hold it."""
+        return {"best": self.value, **({} if self.loss is None else {"loss": self.loss}), "step": float(step)}
+
+
+def rank(metrics: Mapping[str, float]) -> tuple[float, float, float]:
+    """Order of the stored metrics of checkpoints, the best last: by score; of equal scores the lower loss, then the
+    earlier step. Those of version 0.1 hold the score alone: of them, the later one is preferred by the caller."""
+    return float(metrics["best"]), -float(metrics.get("loss", math.inf)), -float(metrics.get("step", 0.0))
 
 
 def _finite(params: Any) -> jax.Array:
@@ -92,6 +117,8 @@ class Checkpoints:
         self.folder = folder.absolute()
         self.say: Callable[[str], None] = _print if hosts.is_first() else lambda text: None
         """What takes the lines for people."""
+        self.on_saved: Callable[[int, Path], None] = lambda step, path: None
+        """Called with step and folder of a checkpoint that is found complete, in the thread that saves."""
         self._reader, self._orbax = ocp, None
         self._under_way: tuple[int, threading.Thread] | None = None
         self._failed: Exception | None = None
@@ -102,7 +129,7 @@ class Checkpoints:
             return
         hosts.agreed(self._tidy)
         policies = ocp.training.preservation_policies
-        best = policies.BestN(get_metric_fn=lambda m: m["best"], n=1, keep_checkpoints_without_metrics=False)
+        best = policies.BestN(get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False)  # type: ignore[arg-type]
         self._orbax = ocp.training.Checkpointer(
             self.folder,
             preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(max(keep, 1)), best]),
@@ -120,8 +147,10 @@ class Checkpoints:
             if self._under_way is not None:
                 self._under_way[1].join()
             return
-        self._settle()
-        self._orbax.close()
+        try:
+            self.settle()
+        finally:
+            self._orbax.close()
         if hosts.is_first():
             self._discard()
 
@@ -133,8 +162,8 @@ class Checkpoints:
     @property
     def best(self) -> int | None:
         """Step of the checkpoint with the best score, else of the latest."""
-        scores = self._scores()
-        return max(scores, key=lambda step: (scores[step], step)) if scores else self._latest()
+        ranks = self._ranks()
+        return max(ranks, key=lambda step: (ranks[step], step)) if ranks else self._latest()
 
     def _latest(self) -> int | None:
         return max([*self._steps, *([self._under_way[0]] if self._under_way else [])], default=None)
@@ -165,8 +194,8 @@ class Checkpoints:
         """Whether all parameters are finite numbers: one pass over them, on the device."""
         return bool(self._finite(params))
 
-    def save(self, step: int, state: Any, progress: Progress, score: float | None = None) -> None:
-        """Begin to write; training goes on. ``score`` (higher is better) takes part in the choice of the best.
+    def save(self, step: int, state: Any, progress: Progress, score: Score | None = None) -> None:
+        """Begin to write; training goes on. Checkpoints with a ``score`` take part in the choice of the best.
 
         A checkpoint that this step already has stays until the new one is complete.
 
@@ -174,7 +203,7 @@ class Checkpoints:
             OSError: the disk has no room; nothing was written.
         """
         assert self._orbax is not None, "opened for reading"
-        self._settle()
+        self.settle()
         if hosts.agreed(lambda: self._make_way(step, state)):
             self._orbax.reload()
         snapshot = self._copy(state)  # the state's own buffers are donated to the next step
@@ -182,7 +211,7 @@ class Checkpoints:
             step,
             {"state": snapshot},
             custom_metadata=asdict(progress),
-            metrics=None if score is None else {"best": score},
+            metrics=None if score is None else score.stored(step),
             force=True,
         )
         thread = threading.Thread(target=self._seal, args=(step, response), name=f"seal-{step}")
@@ -208,7 +237,7 @@ class Checkpoints:
         except Exception as error:  # of the disk, of the file system's client or of the array library
             self._failed = error
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Wait for the save under way; where it failed, say so and give back the room that it took."""
         if self._under_way is None or self._orbax is None:
             return
@@ -226,6 +255,8 @@ class Checkpoints:
         if reason:
             self._orbax.reload()
             self.say(f"checkpoint at step {step} not written, training goes on: {reason}")
+        else:
+            self.on_saved(step, self._at(step))
 
     def _tidy(self) -> None:
         """What a run finds that begins or goes on: process 0 alone does this."""
@@ -298,11 +329,12 @@ class Checkpoints:
 
     def _known_best(self, progress: Progress) -> Progress:
         """With the best step that there is, where that of ``progress`` was set aside."""
-        scores = self._scores()
-        if progress.best is None or progress.best_step in scores or not scores:
+        ranks = self._ranks()
+        if progress.best is None or progress.best_step in ranks or not ranks:
             return progress
-        step = max(scores, key=lambda step: (scores[step], step))
-        return replace(progress, best=scores[step], best_step=step)
+        step = max(ranks, key=lambda step: (ranks[step], step))
+        value, loss, _ = ranks[step]
+        return replace(progress, best=value, best_step=step, best_loss=-loss if math.isfinite(loss) else None)
 
     def restore(self, step: int, abstract: Any) -> Any:
         """The state saved at ``step``, in the shapes, dtypes and shardings of ``abstract``.
@@ -379,13 +411,13 @@ class Checkpoints:
     def _at(self, step: int) -> Path:
         return self.folder / str(step)
 
-    def _scores(self) -> dict[int, float]:
-        """Step -> score, of those that have one. A damaged file has none; reading it is not what finds that out."""
-        scores: dict[int, float] = {}
+    def _ranks(self) -> dict[int, tuple[float, float, float]]:
+        """Step -> rank, of those with a score. A damaged file has none; reading it is not what finds that out."""
+        ranks: dict[int, tuple[float, float, float]] = {}
         for step in self._steps:
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                scores[step] = float(json.loads((self._at(step) / "metrics" / "metrics").read_bytes())["best"])
-        return scores
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                ranks[step] = rank(json.loads((self._at(step) / "metrics" / "metrics").read_bytes()))
+        return ranks
 
     def _check_same(self, step: int, params: Any, part: str = "") -> None:
         saved = self.parameters(step)

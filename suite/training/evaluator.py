@@ -1,20 +1,23 @@
 """Evaluator: metrics of a state on the validation split. BestTracker: which evaluation is the best one so far."""
 
 import dataclasses
+import math
 import time
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from suite.contracts.data import Source
 from suite.contracts.metric_meaning import lower_is_better
-from suite.data.pipeline.dispatches import Plan, make_plan
+from suite.data.pipeline.dispatches import Encoder, Plan, make_plan
 from suite.errors import InputError
 from suite.evaluation.evaluate import Predict, evaluate
 from suite.evaluation.reference import reference_arrays
 from suite.experiment.sections import Experiment, Train
-from suite.training.checkpoint import Progress
+from suite.training.checkpoint import Progress, Score
 from suite.training.logging.jsonl import history
 
 
@@ -46,9 +49,32 @@ class Evaluator:
         )
         return {f"validation/{name}": value for name, value in metrics.items()}
 
+    def names(self, weights: Any, model_state: Any) -> tuple[str, ...]:
+        """Names of the metrics, before anything is computed; empty where they cannot be told.
+
+        The first batch is encoded and the model traced on it, which its first evaluation has not to do again; the
+        metrics are those of outputs that are all 0.
+
+        Args:
+            weights, model_state: their shapes.
+        """
+        if self._reference is not None:
+            return ()
+        task = self._task
+        encoder = Encoder(task, self._source, self._plan, augment=False)
+        batch = {name: value[0] for name, value in encoder((0, 1))["batch"].items()}
+        outputs = jax.eval_shape(self._predict, weights, model_state, batch, None)
+        zeros = {name: np.zeros(out.shape, out.dtype) for name, out in outputs.items()}
+        try:
+            return tuple(task.score(zeros, batch, None))
+        except Exception:  # a task of one's own may not be able to score what no model said
+            return ()
+
 
 class BestTracker:
     """Keeps count of the best evaluation, and of how many since were no better.
+
+    Of equal scores the one with the lower validation loss is the best, then the earlier one.
 
     Args:
         train: whose ``best`` names the selection metric, and whose ``patience`` says when to stop.
@@ -59,10 +85,16 @@ class BestTracker:
         self._sign = -1.0 if lower_is_better(train.best) else 1.0
         self._patience = train.patience
 
-    def score(self, metrics: dict[str, float]) -> float:
-        """The selection metric, higher is better; without one, every evaluation is the best so far."""
+    def score(self, metrics: dict[str, float]) -> Score | None:
+        """The selection metric, higher is better, and the loss; without a metric, the latest evaluation is the best.
+        None where the metric is not a number, as an AUC of a single class.
+
+        Raises:
+            InputError: there is no such metric.
+        """
         if not self._metric:
-            return time.time()
+            return Score(time.time())
+        loss = metrics.get("validation/loss", math.nan)
         name = f"validation/{self._metric}"
         if name not in metrics:
             raise InputError(
@@ -70,18 +102,26 @@ class BestTracker:
                 f'"{self._metric}" is no metric of this task.',
                 found=", ".join(n.removeprefix("validation/") for n in metrics),
             )
-        return self._sign * metrics[name]
+        if math.isnan(metrics[name]):
+            return None
+        return Score(self._sign * metrics[name], loss if math.isfinite(loss) else None)
 
-    def track(self, progress: Progress, score: float, step: int) -> Progress:
-        """Of equal scores the later is kept, as Orbax keeps it, but only a higher one resets the patience."""
-        if progress.best is None or score > progress.best:
-            return dataclasses.replace(progress, best=score, best_step=step, since_best=0)
-        best_step = step if score == progress.best else progress.best_step
-        return dataclasses.replace(progress, best_step=best_step, since_best=progress.since_best + 1)
+    def track(self, progress: Progress, score: Score, step: int) -> Progress:
+        """With this evaluation counted. Only a higher score resets the patience, not the lower loss of an equal one."""
+        best = (-math.inf, 0.0) if progress.best is None else (progress.best, _descending(progress.best_loss))
+        higher = progress.best is None or score.value > progress.best
+        waited = 0 if higher else progress.since_best + 1
+        if not higher and (score.value, _descending(score.loss)) <= best:
+            return dataclasses.replace(progress, since_best=waited)
+        return dataclasses.replace(progress, best=score.value, best_step=step, best_loss=score.loss, since_best=waited)
 
     def out_of_patience(self, progress: Progress) -> bool:
         """Whether too many evaluations have been no better."""
         return 0 < self._patience <= progress.since_best
+
+
+def _descending(loss: float | None) -> float:
+    return -math.inf if loss is None else -loss
 
 
 def best_metrics(folder: Path, progress: Progress) -> dict[str, float]:

@@ -9,12 +9,14 @@ from typing import NoReturn
 
 import jax
 
+from suite.contracts.callback import Evaluated, Logged
 from suite.contracts.metric_meaning import register_metric
 from suite.errors import Interrupted, RunError
 from suite.experiment.sections import Experiment
 from suite.parallel import hosts
 from suite.training.assemble import Program
-from suite.training.checkpoint import Checkpoints, Progress
+from suite.training.callbacks import Callbacks
+from suite.training.checkpoint import Checkpoints, Progress, Score
 from suite.training.evaluator import BestTracker, Evaluator
 from suite.training.logging.log import Log
 from suite.training.metric_accumulator import Interval
@@ -42,6 +44,7 @@ class Loop:
     best: BestTracker
     checkpoints: Checkpoints
     log: Log
+    callbacks: Callbacks
     interruption: Interruption
     steps: int
     state: State
@@ -66,13 +69,15 @@ class Loop:
         rate = (self.examples - self.logged_examples) / max(now - self.since, 1e-9)
         self.since, self.logged_examples = now, self.examples
         rates = {"learning_rate": float(self.program.learning_rate(step - 1)), "examples_per_second": rate}
-        self.log.metrics(step, {f"train/{name}": value for name, value in {**totals, **rates}.items()})
+        metrics = {f"train/{name}": value for name, value in {**totals, **rates}.items()}
+        self.log.metrics(step, metrics)
         self.log.progress(step, totals["loss"], rate)
         if totals.get("skipped") == 1.0:
             raise self._not_finite(f"all steps since the last line of the log were skipped, at step {step}.")
         if self.interval.fault:
             raise self._not_finite(self.interval.fault)
         self.interval.clear()
+        self.callbacks.log(Logged(step, metrics))
 
     def tend(self, before: int) -> bool:
         """Evaluate and save when it is time; True when training should stop early."""
@@ -106,12 +111,14 @@ class Loop:
         """Evaluate this step, save it with its score, then tell what was found. To be called after ``check``."""
         metrics, score = self.evaluate()
         self.save(score)
+        step, best = self.progress.next_batch, self.progress.best_step
+        self.callbacks.evaluation(Evaluated(step, metrics, score is not None and best == step))
         if self.on_evaluation is not None:
             self.on_evaluation(self.progress.next_batch, metrics)
 
-    def evaluate(self) -> tuple[dict[str, float], float | None]:
-        """The metrics and the score of this step; None before all weights that are pruned have gone, when no step is
-        the best. An evaluation that the run is asked to leave is due when it goes on."""
+    def evaluate(self) -> tuple[dict[str, float], Score | None]:
+        """The metrics and the score of this step; None where the metric is not a number, and before all weights that
+        are pruned have gone. An evaluation that the run is asked to leave is due when it goes on."""
         step, state = self.progress.next_batch, self.state
         try:
             metrics = self.evaluator(state.params if state.ema is None else state.ema, state.model_state)
@@ -119,14 +126,15 @@ class Loop:
             self.progress = dataclasses.replace(self.progress, due=True)
             self.leave()
         self.log.metrics(step, metrics)
-        score = hosts.agreed(lambda: self.best.score(metrics))  # without a metric it is a clock's
         counts = sparsity.complete(self.experiment.optim.sparsity, self.steps, state.opt)
-        progress = self.best.track(self.progress, score, step) if counts else self.progress
+        told = hosts.agreed(lambda: self.best.score(metrics))  # without a metric it is a clock's
+        score = Score(*told) if told and counts else None
+        progress = self.progress if score is None else self.best.track(self.progress, score, step)
         self.progress = dataclasses.replace(progress, due=False)
         self.log.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
-        return metrics, score if counts else None
+        return metrics, score
 
-    def save(self, score: float | None = None) -> None:
+    def save(self, score: Score | None = None) -> None:
         """Begin to write a checkpoint, if the disk has room. To be called after ``check``."""
         step = self.progress.next_batch
         progress = dataclasses.replace(self.progress, tallied=self.interval.carried, seconds=self.seconds)

@@ -4,28 +4,35 @@ import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from suite.contracts.callback import Saved, Started
 from suite.contracts.data import Source
+from suite.contracts.metric_meaning import check_metric, check_selection, undirected
+from suite.contracts.task import Task
 from suite.data.notes import notes
 from suite.data.pipeline.dispatches import Dispatch, Encoder, Plan, dispatches, make_plan, to_device
 from suite.errors import InputError
 from suite.experiment.sections import Experiment, Train
-from suite.experiment.serialization import dump
+from suite.experiment.serialization import dump, to_json
 from suite.parallel import hosts, sharding
 from suite.parallel.batch_shards import Part, own_part, placer
 from suite.runtime import allocation
 from suite.runtime.compilation import CompileWatch, enable_cache
 from suite.surgery import quantize
+from suite.training import course, fingerprint
 from suite.training.assemble import assemble
+from suite.training.callbacks import Callbacks
 from suite.training.checkpoint import Checkpoints
 from suite.training.evaluator import BestTracker, Evaluator, best_metrics
+from suite.training.logging import loggers
+from suite.training.logging.jsonl import history
 from suite.training.logging.log import Log
 from suite.training.loop import Loop, OnEvaluation, crossed
 from suite.training.metric_accumulator import Interval
-from suite.training.optim import sparsity
+from suite.training.optim import schedules, sparsity
 from suite.training.preemption import Interruption
 from suite.training.preprocessors import prepare, unbind
 from suite.training.restore import begun, restore
@@ -48,6 +55,7 @@ def fit(
     *,
     on_dispatch: OnDispatch | None = None,
     on_evaluation: OnEvaluation | None = None,
+    accept_changed_data: bool = False,
 ) -> dict[str, float]:
     """Train to the end, going on from the folder's newest checkpoint if there is one.
 
@@ -57,6 +65,7 @@ def fit(
         on_dispatch: called with each Dispatch before it is trained on.
         on_evaluation: called with a step and its validation metrics, once its checkpoint is on its way; what it raises
             ends training.
+        accept_changed_data: go on with other data than the run was begun with.
 
     Returns:
         ``"train/steps"``; ``"train/seconds"`` and ``"train/seconds_before"``, of the loop: in all, and before this call
@@ -64,23 +73,30 @@ def fit(
         there is one, ``"train/best_step"`` and its validation metrics.
 
     Raises:
+        InputError: the experiment cannot be trained, or its data are not those that the run was begun with.
         Interrupted: the run was asked to stop; its state is saved.
-        RunError: the loss or a parameter is no number.
+        RunError: the loss or a parameter is not a finite number, or a callback failed.
     """
     sharding.check(experiment)  # before data are read
     quantize.check(experiment)
+    loggers.check(experiment.train.loggers)
+    fresh = hosts.agreed(lambda: not begun(folder))
+    if fresh:
+        check_selection(experiment.train.best)
     allocation.keep_memory()
     enable_cache()
     watch = CompileWatch()
     hosts.check_shared(folder)
     # What process 0 decodes, fetches and fits, the others find.
     source, held_out = hosts.after_first(lambda: tuple(map(experiment.task.source, ("train", "validation"))))
+    data = {"train": source, "validation": held_out}
     if hosts.is_first():
-        for line in notes({"train": source, "validation": held_out}):
-            print(line, file=sys.stderr, flush=True)
+        for line in notes(data):
+            _print(line)
+    hosts.agreed(lambda: _check_data(experiment.task, folder, data, not fresh, accept_changed_data))
     experiment, plan = hosts.after_first(lambda: _prepared(experiment, folder, source))
-    if not begun(folder):
-        hosts.agreed(lambda: _say_remarks(experiment, {"train": source, "validation": held_out}))
+    if fresh:
+        hosts.agreed(lambda: _say_remarks(experiment, data))
     train, pipe = experiment.train, experiment.pipeline
     steps = total_steps(train, plan)
     if train.on_nan == "skip":
@@ -90,11 +106,22 @@ def fit(
     guarded = interruption.guard(program.evaluate)
     make = lambda: Evaluator(experiment, guarded, program.embed, program.mesh, held_out, folder, plan)
     evaluator = hosts.after_first(make)
-    with interruption, Checkpoints(folder / "checkpoints", experiment.checkpoint.keep) as checkpoints:
+    if fresh:
+        _check_metrics(experiment, evaluator.names(program.abstract.params, program.abstract.model_state))
+    with (
+        Callbacks(experiment.callbacks, active=hosts.is_first()) as callbacks,
+        interruption,
+        Checkpoints(folder / "checkpoints", experiment.checkpoint.keep) as checkpoints,
+    ):
         checkpoints.check_start(program.abstract)
         state, progress = restore(program, checkpoints, experiment)
-        with Log(folder, steps, resume_step=progress.next_batch, writing=hosts.is_first()) as log:
+        fields = loggers.flattened(to_json(unbind(experiment)))
+        about = loggers.About(experiment.name, folder, fields, progress.next_batch)
+        with Log(folder, steps, progress.next_batch, hosts.is_first(), train.loggers, about) as log:
             checkpoints.say = log.say
+            checkpoints.on_saved = lambda step, path: callbacks.checkpoint(Saved(step, path))
+            _say_what_is_assumed(experiment, steps, log)
+            callbacks.start(Started(experiment, folder, progress.next_batch, steps))
             loop = Loop(
                 experiment,
                 folder,
@@ -103,6 +130,7 @@ def fit(
                 BestTracker(train),
                 checkpoints,
                 log,
+                callbacks,
                 interruption,
                 steps,
                 state,
@@ -126,20 +154,55 @@ def fit(
                 _train(loop, items, plan, part, on_dispatch)
             seconds = loop.seconds
             log.say(watch.summary())
-    best = {} if loop.progress.best is None else {"train/best_step": loop.progress.best_step}
-    return {
-        "train/steps": loop.progress.next_batch,
-        **best,
-        "train/seconds": seconds,
-        "train/seconds_before": progress.seconds,
-        "train/examples_per_second": loop.examples / (seconds - progress.seconds),
-        **hosts.agreed(lambda: best_metrics(folder, loop.progress)),
-    }
+            if hosts.is_first():
+                for remark in course.remarks(history(folder), train.best, steps):
+                    log.say(remark.text)
+        checkpoints.settle()  # so that callbacks hear of the last checkpoint before the end
+        best = {} if loop.progress.best is None else {"train/best_step": loop.progress.best_step}
+        outcome = {
+            "train/steps": loop.progress.next_batch,
+            **best,
+            "train/seconds": seconds,
+            "train/seconds_before": progress.seconds,
+            "train/examples_per_second": loop.examples / (seconds - progress.seconds),
+            **hosts.agreed(lambda: best_metrics(folder, loop.progress)),
+        }
+        callbacks.finish(loop.progress.next_batch, outcome)
+    return outcome
+
+
+def _check_data(task: Task, folder: Path, data: Mapping[str, Source], begun: bool, accept: bool) -> None:
+    taken = fingerprint.fingerprint(task, data)
+    fingerprint.check(folder, taken, begun=begun, accept=accept, say=_print)
+
+
+def _check_metrics(experiment: Experiment, names: Collection[str]) -> None:
+    """What a recipe names is a metric of its task, by all that is known before training."""
+    if experiment.train.best:
+        check_metric(experiment.train.best.removeprefix("-"), names, "train.best")
+    if experiment.goal is not None:
+        check_metric(experiment.goal.metric, names, "goal.metric")
+
+
+def _say_what_is_assumed(experiment: Experiment, steps: int, log: Log) -> None:
+    optim, best = experiment.optim, experiment.train.best
+    if optim.warmup_steps >= steps:
+        rising = schedules.warmup(optim, steps)
+        log.say(f"warm-up shortened from {optim.warmup_steps:,} steps to {rising:,}: the run has {steps:,}")
+    if undirected(best):
+        log.say(
+            f'train.best: nothing says which way "{best}" is better, so the highest is kept; '
+            f"--train.best=-{best} keeps the lowest"
+        )
+
+
+def _print(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _say_remarks(experiment: Experiment, splits: Mapping[str, Source]) -> None:
     for line in experiment.task.remarks(splits):
-        print(line, file=sys.stderr, flush=True)
+        _print(line)
 
 
 def _prepared(experiment: Experiment, folder: Path, source: Source) -> tuple[Experiment, Plan]:
@@ -149,6 +212,8 @@ def _prepared(experiment: Experiment, folder: Path, source: Source) -> tuple[Exp
     if hosts.is_first():
         dump(unbind(experiment), folder / "experiment.json")
     experiment = prepare(experiment, folder, source)
+    if hosts.is_first():
+        fingerprint.note_assets(folder)
     train = experiment.train
     return experiment, make_plan(
         experiment.task,

@@ -37,6 +37,8 @@ OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 class Ended(Exception):
     """A trial is ended before its time; why."""
 
+    outcome = "interrupted"
+
 
 @dataclass
 class Search:
@@ -48,6 +50,7 @@ class Search:
     dimensions: tuple[Dimension, ...]
     study: "Study"
     keep_all: bool
+    accept_changed_data: bool = False
 
     def conclude(self) -> Verdict:
         """Train trial after trial until there is a verdict, be it another process that comes to it."""
@@ -75,34 +78,52 @@ class Search:
     @property
     def metric(self) -> str:
         """What decides, always on validation."""
-        return f"validation/{self.goal.metric}"
+        return f"validation/{self.goal.name}"
 
     def at(self, number: int) -> Path:
         """The run folder of a trial."""
         return self.folder / "trials" / f"{number:04d}"
 
     def best(self, trials: Sequence["Trial"]) -> "Trial | None":
-        """The best of those that came to their end, on validation; of equal ones the first."""
+        """The best of those that came to their end, on validation; of equal ones that with the lower loss, then the
+        first."""
         whole = [trial for trial in trials if trial.state == "complete"]
-        sign = 1 if self.goal.at_most is None else -1
-        return max(whole, key=lambda trial: (sign * trial.value, -trial.number), default=None)
+        sign = -1 if self.goal.lower else 1
+
+        def loss(trial: "Trial") -> float:
+            value = trial.about.get("metrics", {}).get("validation/loss", math.inf)
+            return value if math.isfinite(value) else math.inf
+
+        return max(whole, key=lambda trial: (sign * trial.value, -loss(trial), -trial.number), default=None)
+
+    def left(self) -> float:
+        """Seconds until the budget's time is spent, by all trials so far; inf where there is no such limit, and before
+        a trial has come to its end."""
+        trials, seconds = self.study.trials(), self.goal.budget.hours * 3600
+        if not seconds or self.best(trials) is None:
+            return math.inf
+        return seconds - sum(locks.seconds(self.at(trial.number)) for trial in trials)
 
     def why_end(self, number: int) -> str:
         """Why a trial should end at this evaluation; empty where it shouldn't."""
         best = self.best(self.study.trials())
-        if best is not None and self.goal.met(best.value):
+        if best is not None and self._met(best):
             return f"trial {best.number} has met the goal"
         return f"{self.experiment.search.pruner} pruner" if self.study.falls_behind(number) else ""
 
     def _stop(self, trials: Sequence["Trial"]) -> str:
         """Why no further trial is to begin: goal, trials or hours; empty where one is."""
         best, budget = self.best(trials), self.goal.budget
-        if best is not None and self.goal.met(best.value):
+        if best is not None and self._met(best):
             return "goal"
-        if len(trials) >= budget.trials:
+        if 0 < budget.trials <= len(trials):
             return "trials"
         spent = sum(locks.seconds(self.at(trial.number)) for trial in trials)
         return "hours" if 0 < budget.hours * 3600 <= spent else ""
+
+    def _met(self, trial: "Trial") -> bool:
+        """Whether a trial is good enough to end the search."""
+        return not self.goal.open and self.goal.met(trial.value)
 
     def _next(self, trials: Sequence["Trial"], stop: str) -> Claim | None:
         """A trial whose process died; else a new one, unless there is to be none."""
@@ -133,7 +154,8 @@ class Search:
         self.study.take_up(number)
         trials = self.study.trials()
         values = trials[number].values
-        say(f"trial {number} of {self.goal.budget.trials}: {shown(values)}")
+        count = self.goal.budget.trials
+        say(f"trial {number}{f' of {count}' if count else ''}: {shown(values)}")
         twin = next((trial for trial in trials if trial.state != "running" and trial.values == values), None)
         if twin is not None:  # as happens where all is a Choice; it would end alike
             about = {"metrics": twin.about.get("metrics", {}), "reason": f"trial {twin.number} had these values"}
@@ -193,7 +215,7 @@ class Search:
         margin = self._margin(validation if self.goal.on == "validation" else test)
         told = Verdict(
             goal=str(self.goal),
-            met=margin is not None and margin >= 0,
+            met=self.goal.open or (margin is not None and margin >= 0),
             margin=margin,
             stopped_by=stop,
             trial=chosen.number,
@@ -210,8 +232,8 @@ class Search:
         return told
 
     def _margin(self, metrics: Mapping[str, float] | None) -> float | None:
-        value = math.nan if metrics is None else metrics[self.goal.metric]
-        over = value - self.goal.bound if self.goal.at_most is None else self.goal.bound - value
+        value = math.nan if metrics is None else metrics[self.goal.name]
+        over = self.goal.bound - value if self.goal.lower else value - self.goal.bound
         return over if math.isfinite(over) else None
 
     def _told(self, trial: "Trial") -> dict[str, Any]:
@@ -233,6 +255,7 @@ class Attempt:
     def __init__(self, search: Search, number: int, claim: Claim):
         self._search, self._number, self._claim = search, number, claim
         self._judged, self._why = 0, ""
+        self._deadline = time.monotonic() + search.left()
 
     def train(self, experiment: Experiment) -> dict[str, float]:
         """Train to the end, going on where another process stopped.
@@ -250,13 +273,14 @@ class Attempt:
             resume=True,
             on_dispatch=self._on_dispatch,
             on_evaluation=self._on_evaluation,
+            accept_changed_data=self._search.accept_changed_data,
         ).metrics
 
     def _on_evaluation(self, step: int, metrics: dict[str, float]) -> None:
         if self._search.metric not in metrics:
             raise InputError(
                 "field goal.metric",
-                f'"{self._search.goal.metric}" is no metric of this task.',
+                f'"{self._search.goal.name}" is no metric of this task.',
                 found=", ".join(_bare(metrics)),
             )
         self._report(step, metrics[self._search.metric])
@@ -268,6 +292,8 @@ class Attempt:
     def _on_dispatch(self, item: Dispatch) -> None:
         """A decision waits until training goes on behind its step: a trial that is at its end is complete."""
         self._claim.note()
+        if time.monotonic() > self._deadline:
+            raise Ended(f"the time is spent, at step {item.first}")
         if self._why and item.first >= self._judged:
             raise Ended(f"{self._why}, at step {self._judged}")
 

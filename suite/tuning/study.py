@@ -103,7 +103,7 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._dimensions, self._pruner = tuple(dimensions), search.pruner
         self._space = {part.field: _distribution(part) for part in dimensions}
-        self._direction: Direction = "maximize" if goal.at_most is None else "minimize"
+        self._direction: Direction = "minimize" if goal.lower else "maximize"
         self._study = optuna.create_study(
             storage=_opened(url),
             study_name=name,

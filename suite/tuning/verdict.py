@@ -1,6 +1,7 @@
 """How a search for a goal ended: met or not, by how much, with what."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +26,9 @@ class Verdict:
     """How a search for a goal ended.
 
     Attributes:
-        goal: ``"validation/accuracy >= 0.9"``.
-        met: whether it was.
-        margin: by how much, negative where it was missed; None where it could not be measured.
+        goal: ``"validation/accuracy >= 0.9"``, or ``"the best validation/accuracy"`` where no value was to be reached.
+        met: whether it was; the best always is.
+        margin: by how much, negative where it was missed; None where it could not be measured, and of the best.
         stopped_by: goal, trials or hours.
         trial: number of the chosen one, the best on validation.
         values: what the search gave it, by field.
@@ -63,6 +64,11 @@ class Verdict:
         """The verdict in one line."""
         trials = f"{len(self.trials)} trial{'s' * (len(self.trials) != 1)}"
         spent = f"{trials}, {lasted(sum(trial['seconds'] for trial in self.trials))}"
+        if self.met and self.margin is None:
+            metric = self.goal.rpartition("/")[2]
+            on = self.goal.removesuffix(f"/{metric}").rpartition(" ")[2]
+            value = (self.validation if on == "validation" else self.test or {}).get(metric, math.nan)
+            return f"{self.goal}: {value:.6g} ({spent}; {STOPPED.get(self.stopped_by, self.stopped_by)})"
         if self.margin is None:
             return f"goal {self.goal}: not met, since it could not be measured ({spent})"
         how = f"met, by {self.margin:.4g}" if self.met else f"missed by {-self.margin:.4g}"

@@ -25,7 +25,7 @@ from suite.evaluation.losses import cross_entropy, masked_mean, tally
 from suite.experiment.sections import replace
 from suite.training import integrity
 from suite.training.assemble import assemble
-from suite.training.checkpoint import Checkpoints, Progress
+from suite.training.checkpoint import Checkpoints, Progress, Score
 from suite.training.preemption import Interruption
 from tests import toy
 from tests.conftest import ROOT
@@ -270,7 +270,7 @@ def three(tmp_path):
     """Checkpoints of steps 1, 2 and 3, of which 2 is the best."""
     with Checkpoints(tmp_path / "run" / "checkpoints", keep=3) as checkpoints:
         for step, score in ((1, 0.1), (2, 0.3), (3, 0.2)):
-            checkpoints.save(step, state(float(step)), Progress(next_batch=step, best=0.3, best_step=2), score)
+            checkpoints.save(step, state(float(step)), Progress(next_batch=step, best=0.3, best_step=2), Score(score))
     return tmp_path / "run" / "checkpoints"
 
 
@@ -374,7 +374,7 @@ def test_damaged_checksums_are_damage(three):
 
 def test_a_checkpoint_is_replaced_only_by_a_complete_one(three):
     with Checkpoints(three) as checkpoints:
-        checkpoints.save(3, state(9.0), Progress(next_batch=3), 0.9)
+        checkpoints.save(3, state(9.0), Progress(next_batch=3), Score(0.9))
         assert (three / "replaced-3").exists() or integrity.is_sealed(three / "3")
     assert not (three / "replaced-3").exists()
     (three / "3").rename(three / "replaced-3")  # as a kill leaves it

@@ -1,15 +1,21 @@
-"""Log of a run: metrics for programs (metrics.jsonl, TensorBoard), progress for people."""
+"""Log of a run: metrics for programs (metrics.jsonl and loggers), progress for people."""
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
+from suite.contracts.callback import Outcome
+from suite.errors import InputError
+from suite.training.callbacks import outcome_of
 from suite.training.logging.bar import Bar, Lines, Pace, interactive
 from suite.training.logging.jsonl import METRICS, cut
-from suite.training.logging.tensorboard import Events
+from suite.training.logging.loggers import About, Logger
+from suite.training.logging.mlflow_logger import MLflow
+from suite.training.logging.tensorboard import TensorBoard
+from suite.training.logging.wandb_logger import WeightsAndBiases
 
 
 class Log:
@@ -20,23 +26,37 @@ class Log:
         total: steps of the whole run.
         resume_step: last step whose lines stay, where a run goes on: what was logged after it is cut off.
         writing: False for all but the first of several processes, which neither write nor print.
+        names: loggers that get the same metrics, see `suite.training.logging.loggers`.
+        about: what they are told of the run.
+
+    Raises:
+        InputError: a logger of a run that begins cannot be started. Where a run goes on it does so without.
     """
 
-    def __init__(self, folder: Path | str, total: int, resume_step: int | None = None, writing: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        total: int,
+        resume_step: int | None = None,
+        writing: bool = True,
+        names: Sequence[str] = ("tensorboard",),
+        about: About | None = None,
+    ) -> None:
         self.folder = Path(folder)
         self.total = total
         self.writing = writing
-        self._events: Events | None = None
+        self._loggers: dict[str, Logger] = {}
         self._file: TextIO | None = None
+        self._resumed = resume_step or 0
+        self._pace = Pace(total, self._resumed)
+        self._bar: Bar | Lines | None = None
+        self._complained: set[str] = set()
         if writing:
             self.folder.mkdir(parents=True, exist_ok=True)
             if resume_step is not None:
                 cut(self.folder / METRICS, resume_step)
             self._file = (self.folder / METRICS).open("a", encoding="utf-8")
-        self._resumed = resume_step or 0
-        self._pace = Pace(total, self._resumed)
-        self._bar: Bar | Lines | None = None
-        self._complained = False
+            self._start(names, about or About("", self.folder, {}, self._resumed))
 
     def __enter__(self) -> Self:
         return self
@@ -44,24 +64,24 @@ class Log:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(outcome_of(error))
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Append one line ``{"step": step, name: value, ...}``, and the same values to TensorBoard.
+        """Append one line ``{"step": step, name: value, ...}``, and give the same values to the loggers.
 
-        A full disk loses lines, says so once, and stops no training.
+        A full disk or a server that is gone loses lines, is told of once, and stops no training.
         """
         if self._file is None:
             return
-        numbers = {name: float(value) for name, value in values.items()}
-        try:
-            self._file.write(json.dumps({"step": int(step), **numbers}) + "\n")
-            self._file.flush()
-            if self._events is None:
-                self._events = Events(self.folder / "tensorboard", self._resumed)
-            self._events.write(int(step), numbers)
-        except OSError as error:
-            self._complain(error)
+        file, numbers = self._file, {name: float(value) for name, value in values.items()}
+
+        def write() -> None:
+            file.write(json.dumps({"step": int(step), **numbers}) + "\n")
+            file.flush()
+
+        self._try(METRICS, write)
+        for name, logger in self._loggers.items():
+            self._try(name, lambda logger=logger: logger.metrics(int(step), numbers))  # type: ignore[misc]
 
     def progress(self, step: int, loss: float, examples_per_second: float) -> None:
         """Show how far the run is; cheap to call at every step, as most calls draw nothing."""
@@ -80,20 +100,47 @@ class Log:
         else:
             self._bar.say(text)
 
-    def close(self) -> None:
-        """Finish the bar and the files."""
+    def close(self, outcome: Outcome = "finished") -> None:
+        """Finish the bar, the loggers and the file."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-        for file in (self._events, self._file):
-            try:
-                if file is not None:
-                    file.close()
-            except OSError as error:
-                self._complain(error)
-        self._events = None
+        for name, logger in self._loggers.items():
+            self._try(name, lambda logger=logger: logger.close(outcome))  # type: ignore[misc]
+        self._loggers = {}
+        if self._file is not None:
+            self._try(METRICS, self._file.close)
 
-    def _complain(self, error: OSError) -> None:
-        if not self._complained:
-            self._complained = True
-            self.say(f"metrics cannot be written, training goes on: {error}")
+    def _start(self, names: Sequence[str], about: About) -> None:
+        for name in names:
+            try:
+                logger = _make(name)
+                logger.start(about)
+            except Exception as error:
+                reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+                if about.step or isinstance(error, OSError):
+                    self._complain(name, reason)
+                    continue
+                others = [other for other in names if other != name]
+                fix = f"--train.loggers {' '.join(others)}" if others else "--train.loggers tensorboard"
+                problem = f"{name} cannot be started."
+                raise InputError("field train.loggers", problem, found=reason[:300], fix=fix) from error
+            self._loggers[name] = logger
+
+    def _try(self, name: str, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except Exception as error:  # of the disk, or of a server's client, which has errors of its own
+            self._complain(name, next(iter(str(error).splitlines()), "") or type(error).__name__)
+
+    def _complain(self, name: str, reason: str) -> None:
+        name = "metrics" if name in (METRICS, "tensorboard") else name  # both lie on the run's disk
+        if name not in self._complained:
+            self._complained.add(name)
+            self.say(f"{name} cannot be written, training goes on: {reason}")
+
+
+def _make(name: str) -> Logger:
+    """The logger of a name; its package is loaded where it starts."""
+    made: dict[str, type[Logger]] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WeightsAndBiases}
+    return made[name]()
