@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from suite.compression.distill import Distill
     from suite.compression.pruning import Prune
     from suite.compression.quantization import Quantize
+    from suite.contracts.callback import Callback
     from suite.errors import InputError, Interrupted, Missed
+    from suite.experiment.goal import Budget, Goal
     from suite.experiment.recipes import load
     from suite.experiment.sections import Experiment, replace
     from suite.exporting.exporting import export
@@ -29,10 +31,13 @@ if TYPE_CHECKING:
     from suite.workflow.folders import evaluate, open, predict
 
 _HOMES = {
+    "Budget": "suite.experiment.goal",
     "Bundle": "suite.bundles.bundle",
+    "Callback": "suite.contracts.callback",
     "Delivery": "suite.workflow.deliver",
     "Distill": "suite.compression.distill",
     "Experiment": "suite.experiment.sections",
+    "Goal": "suite.experiment.goal",
     "InputError": "suite.errors",
     "Interrupted": "suite.errors",
     "Missed": "suite.errors",
@@ -60,10 +65,13 @@ _HOMES = {
     "tune": "suite.tuning.tuning",
 }
 __all__ = [
+    "Budget",
     "Bundle",
+    "Callback",
     "Delivery",
     "Distill",
     "Experiment",
+    "Goal",
     "InputError",
     "Interrupted",
     "Missed",

@@ -324,15 +324,6 @@ def test_an_unknown_split(texts, refused):
     assert printed.endswith("  found: train, validation, test\n  try:   use 'test'\n")
 
 
-def test_a_warm_up_longer_than_the_run(refused, here):
-    assert refused("train", "vision.digits_dnn", "--train.steps", "5", "--run-dir", "run") == (
-        "suite train: field optim.warmup_steps: the warm-up must end before the run does.\n"
-        "  found: warmup_steps 20, steps 5\n"
-        "  try:   suite train vision.digits_dnn --train.steps 5 --run-dir run --optim.warmup_steps 0\n"
-    )
-    assert not (here / "run").exists(), "the corrected command can use the same folder"
-
-
 def test_a_full_disk_at_the_start(small_disk, refused):
     """The state of the digits recipe: 9,610 parameters x (value + 2 moments), well under 1 MiB."""
     (small_disk / "filler").write_bytes(bytes(5 * 2**20 + 2**19))

@@ -40,19 +40,22 @@ def test_resume_purges_tensorboard(tmp_path):
 
     with Log(tmp_path, 10, resume_step=3) as run:
         run.metrics(4, {"loss": 40})
-    assert [step for step in _purged(tmp_path / "tensorboard", Event, SessionLog.START)] == [4]
+    assert _purged(tmp_path / "tensorboard", Event, SessionLog.START) == [4]
 
 
 def _purged(folder, event, start):
-    """Steps of the session starts in the event files: records are length (8), crc (4), data, crc (4)."""
+    """Steps of the session starts in the event files."""
+    return [record.step for record in records(folder, event) if record.session_log.status == start]
+
+
+def records(folder, event):
+    """What the event files hold: records are length (8), crc (4), data, crc (4)."""
     for path in folder.glob("events*"):
         data, at = path.read_bytes(), 0
         while at < len(data):
             size = int.from_bytes(data[at : at + 8], "little")
-            record = event.FromString(data[at + 12 : at + 12 + size])
+            yield event.FromString(data[at + 12 : at + 12 + size])
             at += size + 16
-            if record.session_log.status == start:
-                yield record.step
 
 
 def test_plain_lines_are_few(tmp_path, monkeypatch, capsys):

@@ -98,7 +98,7 @@ def print_run(run: Any) -> None:
         print(f"data: {origin}")
     goal = run.experiment.goal
     reached = run.metrics.get(f"{goal.on}/{goal.metric}") if goal else None
-    if goal and reached is not None:
+    if goal and reached is not None and not goal.open:
         print(f"goal {goal}: {'met' if goal.met(reached) else 'not met'}")
     print(run.folder)
 

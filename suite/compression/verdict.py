@@ -41,7 +41,7 @@ def ruler(experiment: Experiment, scores: Scores) -> tuple[str, bool]:
         InputError: records have no part in it, so two runs cannot be compared by it.
     """
     goal, best = experiment.goal, experiment.train.best
-    metric = goal.metric if goal else best.removeprefix("-") or next(iter(scores.names), "")
+    metric = goal.name if goal else best.removeprefix("-") or next(iter(scores.names), "")
     if metric not in scores.names:
         raise InputError(
             f"field {'goal.metric' if goal else 'train.best'}",
@@ -49,7 +49,7 @@ def ruler(experiment: Experiment, scores: Scores) -> tuple[str, bool]:
             found=", ".join(scores.names),
             fix="a run with one of these",
         )
-    return metric, lower_is_better(best) if goal is None else goal.at_most is not None
+    return metric, lower_is_better(best) if goal is None else goal.lower
 
 
 def compare(before: Measured, after: Measured, method: str, max_drop: float | None = None) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def _deciding(wanted: str, run: Run, common: Sequence[str]) -> str:
     if wanted and wanted not in common:
         raise InputError(f'--metric "{wanted}"', "is no metric of all these runs.", found=", ".join(common))
     goal = run.experiment.goal
-    likely = (wanted, goal.metric if goal else "", run.experiment.train.best.removeprefix("-"))
+    likely = (wanted, goal.name if goal else "", run.experiment.train.best.removeprefix("-"))
     return next((name for name in likely if name in common), common[0])
 
 

@@ -24,7 +24,7 @@ def verdicts(evidence: Evidence) -> list[Block]:
 
 def _goal(evidence: Evidence) -> Verdict:
     goal, scores = evidence.experiment.goal, evidence.goal_scores
-    if goal is None:
+    if goal is None or goal.open:
         return Verdict("No goal was set.", _without_goal(evidence))
     asked = f"The goal is {term(goal.metric).title} on {goal.on} of {_bound(goal)}"
     if scores is None:
@@ -71,7 +71,10 @@ def _search(tuned: Mapping[str, Any]) -> list[str]:
     ended = {"goal": "ended at the goal", "trials": "used up its trials", "hours": "used up its time"}
     why = ended.get(str(tuned.get("stopped_by")), f"was ended by {tuned.get('stopped_by')}")
     end = "and met it" if tuned["met"] else "and did not meet it"
+    best = tuned["met"] and tuned.get("margin") is None
     count = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
+    if best:
+        return [f"A search of {count} for {tuned['goal']} {why}; this is its trial {chosen}."]
     return [f"A search of {count} for the goal {tuned['goal']} {why} {end}; this is its trial {chosen}."]
 
 

@@ -80,6 +80,7 @@ def fit(
     sharding.check(experiment)  # before data are read
     quantize.check(experiment)
     loggers.check(experiment.train.loggers)
+    callbacks = Callbacks(experiment.callbacks, active=hosts.is_first())
     fresh = hosts.agreed(lambda: not begun(folder))
     if fresh:
         check_selection(experiment.train.best)
@@ -108,11 +109,7 @@ def fit(
     evaluator = hosts.after_first(make)
     if fresh:
         _check_metrics(experiment, evaluator.names(program.abstract.params, program.abstract.model_state))
-    with (
-        Callbacks(experiment.callbacks, active=hosts.is_first()) as callbacks,
-        interruption,
-        Checkpoints(folder / "checkpoints", experiment.checkpoint.keep) as checkpoints,
-    ):
+    with callbacks, interruption, Checkpoints(folder / "checkpoints", experiment.checkpoint.keep) as checkpoints:
         checkpoints.check_start(program.abstract)
         state, progress = restore(program, checkpoints, experiment)
         fields = loggers.flattened(to_json(unbind(experiment)))
@@ -181,7 +178,7 @@ def _check_metrics(experiment: Experiment, names: Collection[str]) -> None:
     if experiment.train.best:
         check_metric(experiment.train.best.removeprefix("-"), names, "train.best")
     if experiment.goal is not None:
-        check_metric(experiment.goal.metric, names, "goal.metric")
+        check_metric(experiment.goal.name, names, "goal.metric")
 
 
 def _say_what_is_assumed(experiment: Experiment, steps: int, log: Log) -> None:

@@ -5,6 +5,7 @@ begins only where that result is missing, so calling again goes on: within a sta
 """
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from suite.compression.compressing import Method
 from suite.compression.quantization import Quantize
 from suite.errors import InputError, Interrupted
 from suite.experiment import serialization
+from suite.experiment.goal import Budget, Goal
 from suite.experiment.sections import Experiment
 from suite.exporting import exporting
 from suite.reporting import reports
@@ -84,31 +86,37 @@ def deliver(
     experiment: Experiment,
     run_dir: str | Path = "",
     *,
+    goal: Goal | None = None,
+    budget: Budget | None = None,
     method: Method | None = Quantize("int8"),
     max_drop: float = MAX_DROP,
     name: str = "",
     licence: str = "",
     storage: str = "",
+    accept_changed_data: bool = False,
 ) -> Delivery:
-    """Tune an experiment to its goal, compress what was chosen, export the smaller model, and report.
+    """Tune an experiment to its goal, compress what was chosen, export the smaller model, and report. Without a goal
+    the best that the budget allows is what is compressed and exported.
 
     A model that misses its goal is neither compressed nor exported. One that compression harms by more than
     ``max_drop`` is exported as it was.
 
     Args:
-        experiment: the recipe, with a goal.
+        experiment: the recipe.
         run_dir: the folder of the delivery, by default ``runs/<date>-<name>-run``; one that was begun goes on.
+        goal, budget: see `suite.tune`.
         method: how the model is made smaller; None: it stays as it is.
         max_drop: loss of the goal's metric that this may cost.
         name: of the model, as a server calls it; empty: that of the folder.
         licence: under which the model may be used, for its card.
-        storage: see `suite.tune`.
+        storage, accept_changed_data: see `suite.tune`.
 
     Raises:
-        InputError: the recipe has no goal, an argument cannot be used, which is found before anything is trained, or
-            what is in the folder was made with other arguments.
+        InputError: an argument cannot be used, which is found before anything is trained, or what is in the folder was
+            made with other arguments or other data.
         Interrupted: it was asked to stop; the same call goes on.
     """
+    experiment = tuning.aimed(experiment, goal, budget)
     tuning.check(experiment)
     if method is not None:
         method.check()
@@ -119,10 +127,12 @@ def deliver(
         {"method": None if method is None else repr(method), "max_drop": max_drop, "name": name, "licence": licence},
     )
     allow = (*serialization.packages(experiment), *(serialization.packages(method) if method else ()))
-    again = f"suite run {experiment.name} --run-dir {folder}"
+    again = f"suite run {shlex.quote(experiment.name)} --run-dir {shlex.quote(str(folder))}"
     try:
         with stopped_by_sigterm():
-            tuned = tuning.tune(experiment, folder / TUNED, storage=storage)
+            tuned = tuning.tune(
+                experiment, folder / TUNED, storage=storage, accept_changed_data=accept_changed_data, again=again
+            )
             small = _compressed(tuned, folder, method, max_drop) if tuned.met and method is not None else None
             bundle = _exported(tuned, folder, small, name, licence, allow) if tuned.met else None
             delivery = Delivery(folder, tuned, small, bundle, folder / REPORT)
