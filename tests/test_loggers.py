@@ -6,6 +6,7 @@ from unittest.mock import Mock
 import pytest
 
 import suite
+from suite.distribution import install
 from suite.errors import InputError
 from suite.experiment.sections import replace
 from suite.experiment.serialization import to_json
@@ -134,8 +135,7 @@ def test_unknown_and_missing_loggers_are_told(monkeypatch):
     with pytest.raises(InputError) as error:
         loggers.check(("wandb",))
     assert str(error.value) == (
-        'field train.loggers: "wandb" needs the package wandb, which is not installed.\n'
-        '  try:   pip install "suite[wandb]"'
+        f"package wandb: is needed by train.loggers wandb, and not installed.\n  try:   {install('wandb')}"
     )
 
 

@@ -1,5 +1,7 @@
 """Words and flags that several verbs share."""
 
+import os
+import re
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -8,6 +10,7 @@ from suite.cli.flags import Flags, flag, word
 from suite.errors import InputError
 
 if TYPE_CHECKING:
+    from suite.experiment.goal import Budget
     from suite.experiment.sections import Experiment
 
 
@@ -63,7 +66,11 @@ class OfExperiment(Smoke):
             experiment = sections.replace(experiment, {"task.data": from_path(self.data)})
         if self.offline:
             experiment = sections.replace(experiment, {"checkpoint.offline": True})
-        return apply_flags(experiment, list(self.fields), self.program)
+        return apply_flags(self.aimed(experiment), list(self.fields), self.program)
+
+    def aimed(self, experiment: "Experiment") -> "Experiment":
+        """The experiment before its fields are applied, with the goal of a verb that takes one."""
+        return experiment
 
     @property
     def program(self) -> str:
@@ -72,6 +79,48 @@ class OfExperiment(Smoke):
         for item in self.fields:  # they stand in this order among the verb's own
             own.remove(item)
         return shlex.join(["suite", *self.verb.split(), *own])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aiming(OfExperiment):
+    """A verb that searches for a goal."""
+
+    goal: str = flag("", value="GOAL", example='"accuracy>=0.9"', otherwise="the recipe's own, or the best there is")
+    """What is to be reached: a metric of the validation split, or of test/METRIC, and >= or <= a value, in quotes. A
+    metric alone asks for the best."""
+    budget: str = flag("", value="BUDGET", example="20m", otherwise="the recipe's own, or 20 trials")
+    """What the search may cost: a time (90s, 20m, 2h), a number of trials, or both: "2h, 50 trials"."""
+    accept_changed_data: bool = flag(False, otherwise="changed data are refused")
+    """Go on with other data than the search was begun with."""
+
+    def aimed(self, experiment: "Experiment") -> "Experiment":
+        if not self.goal:
+            return experiment
+        from suite.experiment.goal import Goal
+        from suite.tuning import tuning
+
+        goal = Goal(self.goal)
+        if goal.open and (bound := _redirected()):
+            problem = "has lost its value to the shell, which takes > and < for redirections."
+            fix = shlex.join(["--goal", f"{self.goal.strip('>< ')}>{bound}"])
+            raise InputError("flag --goal", problem, found=f'output goes to a file called "{bound}"', fix=fix)
+        return tuning.aimed(experiment, goal)
+
+    @property
+    def spending(self) -> "Budget | None":
+        """The budget that was given."""
+        from suite.experiment.goal import Budget
+
+        return Budget(self.budget) if self.budget else None
+
+
+def _redirected() -> str:
+    """The name of the file that output goes to, where it is the rest of a goal, as ``=0.9`` of ``accuracy>=0.9``."""
+    try:
+        name = os.path.basename(os.readlink("/proc/self/fd/1"))
+    except OSError:
+        return ""
+    return name if re.fullmatch(r"=?\d*\.?\d+%?", name) else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from suite.cli.common import OfExperiment
+from suite.cli.common import Aiming
 from suite.cli.compress import METHODS, OF, Methods, method_of, named
 from suite.cli.flags import Verb, flag
 from suite.errors import InputError, Interrupted, Missed
@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run(OfExperiment, Methods):
+class Run(Aiming, Methods):
     """Tunes, compresses, exports and reports on an experiment: all of it, resumable."""
 
     verb = "run"
-    examples = ("suite run vision.digits_dnn --run-dir runs/digits --max-drop 0.005",)
+    examples = (
+        "suite run vision.digits_dnn --run-dir runs/digits --max-drop 0.005",
+        'suite run text.classify --data reviews.csv --goal "accuracy>=0.9" --budget 20m',
+    )
     notes = "Without --quantize, --prune, --distill or --as-trained the model is quantised to int8."
 
     as_trained: bool = flag(False)
@@ -47,11 +50,13 @@ def run(given: Run) -> None:
         delivery = deliver.deliver(
             experiment,
             folder,
+            budget=given.spending,
             method=method,
             max_drop=deliver.MAX_DROP if given.max_drop is None else given.max_drop,
             name=given.name,
             licence=given.licence,
             storage=given.storage,
+            accept_changed_data=given.accept_changed_data,
         )
     except Interrupted as stopped:
         again = ["suite", "run", *given.typed, *([] if given.run_dir else ["--run-dir", folder])]

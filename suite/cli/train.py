@@ -28,6 +28,8 @@ class Train(OfExperiment, Allowing, Together):
     """Go on with the run in --run-dir where it has begun, else begin it: one command for a scheduler that restarts."""
     resume: str = flag("", value="RUN", example="runs/reviews", otherwise="a new run")
     """Go on with this run as it is stored; only --parallel.AXIS may be changed."""
+    accept_changed_data: bool = flag(False, otherwise="changed data are refused")
+    """Go on with other data than the run was begun with."""
 
 
 def train(given: Train) -> None:
@@ -68,9 +70,9 @@ def _resumed(folder: str, given: Train) -> Any:
 
     flags, _ = _parallel_flags(given.fields)
     if not flags:
-        return verbs.resume(folder, given.allowed)
+        return verbs.resume(folder, given.allowed, accept_changed_data=given.accept_changed_data)
     changed = apply_flags(verbs.stored(folder, given.allowed), flags, f"suite train --resume {folder}")
-    return verbs.resume(folder, given.allowed, parallel=changed.parallel)
+    return verbs.resume(folder, given.allowed, parallel=changed.parallel, accept_changed_data=given.accept_changed_data)
 
 
 def _parallel_flags(fields: tuple[str, ...]) -> tuple[list[str], list[str]]:

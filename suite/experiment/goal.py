@@ -193,8 +193,8 @@ def _goal(text: str) -> tuple[str, str, float | None, float | None]:
     if match is None or (match[3] and number is None):
         raise InputError(
             f'goal "{text}"',
-            "is not a metric with >= or <= and a number.",
-            fix='--goal "accuracy>=0.9", in quotes: a shell takes > for a redirection',
+            "is not a metric with >= or <= and a number, in quotes since a shell takes > for a redirection.",
+            fix='--goal "accuracy>=0.9"',
         )
     on, metric, comparison = match[1] or "validation", match[2], match[3]
     return on, metric, number if comparison == ">=" else None, number if comparison == "<=" else None

@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shlex
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -62,7 +61,6 @@ def check(
         begun: whether there is work in the folder that goes on.
         accept: go on with changed data, which are the work's own from now on.
         say: takes lines for people.
-        again: the command that goes on; by default that of a run.
 
     Raises:
         InputError: the data are not those that the work was begun with.
@@ -79,12 +77,11 @@ def check(
     if not changed:
         return
     if not accept:
-        again = again or f"suite train --resume {shlex.quote(str(folder))}"
         raise InputError(
             f'folder "{folder}"',
-            "was begun with other data: the order of examples and the splits would mean other records.",
+            "was begun with other data, whose order and splits it would apply to these; they can be put back.",
             found="; ".join(changed),
-            fix=f"{again} --accept-changed-data goes on all the same; else put the data back",
+            fix="--accept-changed-data",
         )
     say(f"going on with changed data: {'; '.join(changed)}")
     for lengths in (folder / "assets").glob("lengths-*.npy"):  # of the former records

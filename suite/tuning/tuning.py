@@ -38,7 +38,6 @@ def tune(
     storage: str = "",
     keep_all: bool = False,
     accept_changed_data: bool = False,
-    again: str = "",
 ) -> Verdict:
     """Train an experiment, first as it is and then with other settings, until it meets its goal or its budget is spent.
     Without a goal the best that the budget allows, by the metric that chooses checkpoints, is what is sought.
@@ -52,7 +51,6 @@ def tune(
         storage: the address of a database, for many processes that share ``run_dir``; by default a file there.
         keep_all: keep the checkpoints of all trials, and not of the best alone.
         accept_changed_data: go on with other data than the search was begun with, which is refused otherwise.
-        again: the command that goes on, as errors tell it; by default that of a search.
 
     Raises:
         InputError: the goal or the space doesn't fit the recipe, the folder holds another search, or the data are not
@@ -66,10 +64,10 @@ def tune(
 
     folder = Path(run_dir) if run_dir else results.new_folder(f"{experiment.name}-tune")
     fresh = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
-    again = again or f"suite tune {shlex.quote(experiment.name)} --run-dir {shlex.quote(str(folder))}"
+    again = f"suite tune {shlex.quote(experiment.name)} --run-dir {shlex.quote(str(folder))}"
     try:
         with stopped_by_sigterm():
-            search = _begun(experiment, goal, dimensions, folder, storage, keep_all, accept_changed_data, again)
+            search = _begun(experiment, goal, dimensions, folder, storage, keep_all, accept_changed_data)
             return search if isinstance(search, Verdict) else search.conclude()
     except Interrupted as stopped:
         raise stopped.within(folder, again, of=f"trial {int(stopped.folder.name)}") from None
@@ -164,7 +162,6 @@ def _begun(
     storage: str,
     keep_all: bool,
     accept_changed_data: bool = False,
-    again: str = "",
 ) -> Search | Verdict:
     """The search in a folder, or the verdict that it has."""
     from suite.tuning import study
@@ -173,7 +170,7 @@ def _begun(
     with locks.held(folder / "lock"):
         decided = (folder / verdict.VERDICT).exists()
         name = recipe.claim(folder, experiment, study.without_password(storage), decided=decided)
-        _check_data(experiment, folder, decided, accept_changed_data, again)
+        _check_data(experiment, folder, decided, accept_changed_data)
         if outcome := verdict.read(folder, experiment, dimensions):
             return outcome
         trials = study.Study(study.storage_url(folder, storage), name, dimensions, goal, experiment.search)
@@ -183,7 +180,7 @@ def _begun(
     return Search(experiment, goal, folder, tuple(dimensions), trials, keep_all, accept_changed_data)
 
 
-def _check_data(experiment: Experiment, folder: Path, decided: bool, accept: bool, again: str) -> None:
+def _check_data(experiment: Experiment, folder: Path, decided: bool, accept: bool) -> None:
     """Trials are compared with each other, so all see the same data. A verdict is read where the data are gone, too."""
     try:
         data = {split: experiment.task.source(split) for split in ("train", "validation")}
@@ -198,5 +195,4 @@ def _check_data(experiment: Experiment, folder: Path, decided: bool, accept: boo
         begun=any(folder.glob("trials/*")),
         accept=accept,
         say=say,
-        again=again,
     )

@@ -130,9 +130,7 @@ def deliver(
     again = f"suite run {shlex.quote(experiment.name)} --run-dir {shlex.quote(str(folder))}"
     try:
         with stopped_by_sigterm():
-            tuned = tuning.tune(
-                experiment, folder / TUNED, storage=storage, accept_changed_data=accept_changed_data, again=again
-            )
+            tuned = tuning.tune(experiment, folder / TUNED, storage=storage, accept_changed_data=accept_changed_data)
             small = _compressed(tuned, folder, method, max_drop) if tuned.met and method is not None else None
             bundle = _exported(tuned, folder, small, name, licence, allow) if tuned.met else None
             delivery = Delivery(folder, tuned, small, bundle, folder / REPORT)

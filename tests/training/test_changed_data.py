@@ -164,7 +164,7 @@ def test_a_run_whose_data_changed_is_refused(begun, turn, capsys):
         suite.resume(begun, ("tests",))
     assert "train: as many records, but other values or another order" in error.value.found
     assert "validation: as many records" in error.value.found
-    assert error.value.fix.startswith(f"suite train --resume {begun} --accept-changed-data")
+    assert error.value.fix == "--accept-changed-data"
     assert (begun / "data.json").read_text() == before
     run = suite.resume(begun, ("tests",), accept_changed_data=True)
     assert run.metrics["train/steps"] == 22
@@ -205,8 +205,7 @@ def test_a_search_goes_on_with_its_own_data(tmp_path, turn, capsys):
     suite.tune(made, tmp_path / "search")
     assert suite.tune(made, tmp_path / "search").trial == 0  # its verdict
     turn()
-    with pytest.raises(InputError, match="was begun with other data") as error:
+    with pytest.raises(InputError, match="was begun with other data"):
         suite.tune(made, tmp_path / "search")
-    assert f"suite tune toy.parity --run-dir {tmp_path / 'search'} --accept-changed-data" in error.value.fix
     assert suite.tune(made, tmp_path / "search", accept_changed_data=True).trial == 0
     assert "going on with changed data" in capsys.readouterr().err

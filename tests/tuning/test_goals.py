@@ -49,7 +49,7 @@ def test_a_goal_in_words(text, goal):
 def test_what_is_no_goal(text):
     with pytest.raises(InputError) as error:
         Goal(text)
-    assert error.value.where == f'goal "{text}"' and error.value.fix.startswith('--goal "accuracy>=0.9", in quotes')
+    assert error.value.where == f'goal "{text}"' and error.value.fix == '--goal "accuracy>=0.9"'
 
 
 @pytest.mark.parametrize(
@@ -168,3 +168,35 @@ def test_recipes_for_own_data_have_a_search_space(name):
         found = space.dimensions(made)
         assert len(found) >= 3 and all(part.inside for part in found)
         assert made.train.patience > 0 and made.optim.warmup_steps == 0
+
+
+def test_goal_and_budget_on_the_command_line(tmp_path, monkeypatch, capsys):
+    from suite.cli.app import main
+
+    monkeypatch.chdir(tmp_path)
+    recipe = "from tests.tuning.test_goals import small\n\n\ndef experiment():\n    return small()\n"
+    (tmp_path / "mine.py").write_text(recipe)
+    main(["tune", "mine.py", "--run-dir", "s", "--budget", "1 trial", "--train.best", "loss"])
+    assert capsys.readouterr().out.startswith("the best validation/loss: ")
+    with pytest.raises(SystemExit) as stopped:
+        main(["tune", "mine.py", "--run-dir", "t", "--goal", "accuracy>=101%", "--budget", "1 trial"])
+    told = capsys.readouterr()
+    assert stopped.value.code == 3 and "goal validation/accuracy >= 1.01: missed by" in told.err
+    with pytest.raises(SystemExit) as stopped:
+        main(["tune", "mine.py", "--run-dir", "u", "--goal", "loss>=0.1"])
+    assert stopped.value.code == 2 and "suite tune mine.py --run-dir u --goal 'loss<=0.1'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["tune", "run"])
+def test_a_goal_that_the_shell_took_apart(verb, monkeypatch):
+    """``--goal accuracy>=0.9`` without quotes: the metric alone, and a file called ``=0.9``."""
+    from suite.cli import common, run, tune
+    from suite.cli.flags import parse
+
+    monkeypatch.setattr(common.os, "readlink", lambda path: "/work/=0.9")
+    kind = {"tune": tune.Tune, "run": run.Run}[verb]
+    with pytest.raises(InputError, match="has lost its value to the shell") as error:
+        parse(kind, ["vision.digits_dnn", "--goal", "accuracy"]).resolved()
+    assert error.value.fix == "--goal 'accuracy>=0.9'"
+    monkeypatch.setattr(common.os, "readlink", lambda path: "/work/log.txt")
+    assert parse(kind, ["vision.digits_dnn", "--goal", "accuracy"]).resolved().goal.open

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from suite.contracts.callback import Outcome
+from suite.distribution import missing
 from suite.errors import InputError, closest
 from suite.runtime import files
 
@@ -61,11 +62,7 @@ def check(names: Sequence[str]) -> None:
             raise InputError("field train.loggers", f'"{name}" is unknown.', found=", ".join(LOGGERS), fix=fix)
         package, extra = LOGGERS[name]
         if importlib.util.find_spec(package) is None:
-            raise InputError(
-                "field train.loggers",
-                f'"{name}" needs the package {package}, which is not installed.',
-                fix=f'pip install "suite[{extra}]"' if extra else f"pip install {package}",
-            )
+            raise missing(package, f"by train.loggers {name}", extra)
 
 
 def flattened(value: Any, name: str = "") -> dict[str, Any]:
