@@ -32,7 +32,8 @@ def test_records_without_a_label_are_dropped_and_counted(missing):
     assert source[np.arange(2)]["label"] == ["a", "None"] and source.dropped == {"no label": 1}
     numbers = without_missing_labels(Memory({"label": np.array([1, np.nan, 2])}), "label")
     assert numbers[np.arange(2)]["label"].tolist() == [1, 2]
-    with pytest.raises(InputError, match=r"column label: no record has a label\.\n  found: 2 left out, no label: record 1, record 2"):
+    told = r"column label: no record has a label\.\n  found: 2 left out, no label: record 1, record 2"
+    with pytest.raises(InputError, match=told):
         without_missing_labels(Memory({"label": [missing, missing]}), "label")
 
 
