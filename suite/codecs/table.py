@@ -27,7 +27,8 @@ class Clicks(Codec):
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        return (*map(_number, self.fields.numbers), *map(_category, self.fields.fields))
+        numbers = {number.name: _number(number) for number in self.fields.numbers}  # some of them categories as well
+        return (*numbers.values(), *(_category(field) for field in self.fields.fields if field.name not in numbers))
 
     @property
     def primary(self) -> str:

@@ -8,7 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from suite.codecs.table import Clicks
 from suite.data.preprocessing.tabular import MISSING, NO_ROW, UNSEEN, Fields
+from suite.data.preprocessing.tabular_order import names_things
 from suite.data.preprocessing.tabular_schema import guess
 from suite.data.preprocessing.tabular_values import clicks, items, numbers, texts
 from suite.data.sources import streamed_tables, tables
@@ -354,3 +356,84 @@ def test_a_header_line_is_left_out_where_it_says_what_was_stated(tmp_path):
     data = Table(path=str(tmp_path), header=("a", "b"), validation=0)
     assert columns_of(data.open("train")) == {"a": [1], "b": [2]}
     assert columns_of(data.open("test")) == {"a": [3], "b": [4]}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["user", "item", "movie", "product", "ad", "city", "country", "device", "zip", "zip3", "code", "user_id", "id_17"]
+    + ["movieId", "productID", "userid", "device type", "campaign.id", "postal_code", "countrycode", "ID", "Город id"],
+)
+def test_a_name_tells_that_numbers_name_things(name):
+    assert names_things(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["age", "user_age", "item_count", "adDuration", "price", "bid", "paid", "humid", "grid", "views", "n_items", ""]
+    + ["number of users", "year", "level", "HTTP", "страница", "identity", "cityscape"],
+)
+def test_a_name_of_a_quantity_is_none_of_a_thing(name):
+    assert not names_things(name)
+
+
+def visits(count=6000):
+    """Whole numbers whose effect on the click is that of a quantity, that of an identifier, or none."""
+    rng = np.random.default_rng(0)
+    years, place, plain = rng.integers(18, 81, count), rng.integers(0, 60, count), rng.integers(0, 50, count)
+    codes, shop, effect = (
+        np.sort(rng.choice(90_000, 70, replace=False)),
+        rng.integers(0, 70, count),
+        rng.normal(size=70),
+    )
+    logit = 0.05 * (years - 50) + effect[place] + effect[::-1][shop]
+    return {
+        "lived": years,
+        "where": place,
+        "plain": plain,
+        "sparse": codes[shop],
+        "row": np.arange(count),
+        "person": np.where(plain == 7, np.nan, rng.integers(0, 300, count)),
+        "movie": rng.integers(0, 300, count),
+        "user_age": plain,
+        "clicked": (rng.random(count) < 1 / (1 + np.exp(-logit))).astype(int),
+    }
+
+
+def test_whole_numbers_are_judged_by_name_and_by_the_order_of_the_label_in_them():
+    found = {g.name: (g.kind, g.why) for g in guess(Memory(visits()), ("clicked",), {}, "|", infer=True)}
+    assert found == {
+        "lived": ("dense", "63 different integers; neighbouring values have similar labels"),
+        "where": ("categorical", "60 different integers without gaps; neighbouring values have unrelated labels"),
+        "plain": ("both", "50 different integers without gaps, like identifiers"),
+        "sparse": ("both", "70 different integers; neighbouring values have unrelated labels"),
+        "row": ("ignored", "6,000 different numbers in 6,000 records: numbers of rows"),
+        "person": ("both", "300 different integers without gaps, like identifiers"),
+        "movie": ("categorical", "300 different integers, by its name"),
+        "user_age": ("dense", "50 different integers"),
+    }
+    worded = {**visits(), "clicked": [("no", "yes")[c] for c in visits()["clicked"]]}
+    assert {g.name: (g.kind, g.why) for g in guess(Memory(worded), ("clicked",), {}, "|", infer=True)} == found
+
+
+def test_a_column_that_is_a_number_and_a_category(tmp_path):
+    made = fitted(Memory(visits()), tmp_path, ignored=("row", "movie", "person"))
+    assert [n.name for n in made.numbers] == ["lived", "plain", "sparse", "user_age"]
+    assert [f.name for f in made.fields] == ["where", "plain", "sparse"]
+    assert made.sizes()["inputs"] == 4 and made.sizes()["fields"] == 3
+    encoded = made.encode({"plain": [3, None, 99], "where": [1, 1, 1]})
+    plain = made.fields[1]
+    assert encoded["ids"][:, 1].tolist() == [
+        plain.start + 2 + plain.values.index("3"),
+        plain.start + MISSING,
+        plain.start + UNSEEN,
+    ]
+    codec = Clicks(record="record", fields=made)
+    assert [(i.name, i.kind) for i in codec.inputs] == [
+        ("lived", "number"),
+        ("plain", "number"),
+        ("sparse", "number"),
+        ("user_age", "number"),
+        ("where", "category"),
+    ]
+    stated = fitted(Memory(visits()), tmp_path, dense=("where",), categorical=("where", "plain"), infer=False)
+    assert [n.name for n in stated.numbers] == ["where"] and [f.name for f in stated.fields] == ["where", "plain"]

@@ -9,7 +9,7 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -45,6 +45,8 @@ MOST_VALUES = 1_000_000
 _LARGEST = float(np.finfo(np.float32).max)
 _SUMMABLE = 1e150
 """Numbers above it are summed on a smaller scale."""
+KINDS_OF: dict[Kind, tuple[Kind, ...]] = {"both": ("dense", "categorical"), "ignored": ()}
+"""What a column becomes, where that is not one of its kind."""
 LONG_TAIL = 8.0
 """Numbers whose largest lies more deviations than this from the mean are put on a logarithmic scale."""
 
@@ -134,7 +136,8 @@ class Field:
 class Fields(Preprocessor):
     """What the columns of a table are and how they are encoded, learnt from the training split.
 
-    Columns that are named nowhere are judged by their type and their number of different values.
+    Columns that are named nowhere are judged by their type, their name, their number of different values and, of whole
+    numbers, the order of the label along them; ``fit`` prints what each is taken for, and why.
     """
 
     suffix: ClassVar[str] = ".json"
@@ -145,7 +148,7 @@ class Fields(Preprocessor):
     dense: tuple[str, ...] = ()
     """Columns of numbers."""
     categorical: tuple[str, ...] = ()
-    """Columns of categories."""
+    """Columns of categories. A column that is also named in ``dense`` is both."""
     lists: tuple[str, ...] = ()
     """Columns that hold several categories a record."""
     ignored: tuple[str, ...] = ()
@@ -177,7 +180,8 @@ class Fields(Preprocessor):
         """
         guesses = self._guesses(source, column)
         print(render(guesses, column), file=sys.stderr)
-        learnt = [_Learnt(g, dict(self.hashed).get(g.name, 0), self, source) for g in guesses if g.kind != "ignored"]
+        taken = [replace(g, kind=kind) for g in guesses for kind in KINDS_OF.get(g.kind, (g.kind,))]
+        learnt = [_Learnt(g, dict(self.hashed).get(g.name, 0), self, source) for g in taken]
         if not learnt:
             raise InputError("field task.fields", "no column is left to predict from", fix="--task.fields.categorical")
         for begin in range(0, len(source), CHUNK):
@@ -201,6 +205,7 @@ class Fields(Preprocessor):
         kinds: dict[str, tuple[str, ...]] = {"dense": self.dense, "list": self.lists, "ignored": self.ignored}
         kinds["categorical"] = (*self.categorical, *(n for n, _ in self.hashed if n not in self.lists))
         stated: dict[str, Kind] = {name: kind for kind, names in kinds.items() for name in names}  # type: ignore[misc]
+        stated |= dict.fromkeys({*self.dense} & {*kinds["categorical"]}, "both")
         for kind, names in kinds.items():
             for name in names:
                 if name not in source.schema:

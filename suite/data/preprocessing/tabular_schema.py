@@ -8,16 +8,24 @@ from typing import Any, Literal
 import numpy as np
 
 from suite.contracts.data import Source
+from suite.data.preprocessing.tabular_order import (
+    COMPLETE,
+    REPEATED,
+    as_target,
+    is_complete,
+    measures,
+    names_things,
+    order,
+)
 from suite.data.preprocessing.tabular_values import items, texts
 
 SAMPLE = 20_000
 """Records that the kinds of columns are judged by, evenly spaced."""
 FEW = 16
 """Integers with at most so many different values are categories."""
-_NAMES = ("id", "code", "zip", "hash", "category", "type")
-"""Integers in a column whose name ends so are categories: their size means nothing."""
 
-Kind = Literal["dense", "categorical", "list", "ignored"]
+Kind = Literal["dense", "categorical", "both", "list", "ignored"]
+"""``"both"``: a number and a category, where neither is plain."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +54,14 @@ def guess(source: Source, skip: Sequence[str], stated: dict[str, Kind], separato
 
     Args:
         source: the training split.
-        skip: the label, and what else says nothing.
+        skip: the label, in whose terms an order of numbers is looked for, and what else says nothing.
         stated: what the user said.
         separator: between the items of a list.
         infer: judge the other columns; otherwise they are ignored.
     """
     columns = sample(source)
+    label = next((name for name in skip if name in source.schema), "")
+    target = as_target(columns[label]) if label else None
     guesses = []
     for name, kind in source.schema.items():
         if name in skip:
@@ -61,11 +71,13 @@ def guess(source: Source, skip: Sequence[str], stated: dict[str, Kind], separato
         elif not infer:
             guesses.append(Guess(name, "ignored", "not named"))
         else:
-            guesses.append(Guess(name, *_judge(name, kind, columns[name], separator)))
+            guesses.append(Guess(name, *_judge(name, kind, columns[name], separator, target, len(source))))
     return guesses
 
 
-def _judge(name: str, kind: str, values: Any, separator: str) -> tuple[Kind, str]:
+def _judge(
+    name: str, kind: str, values: Any, separator: str, target: np.ndarray | None, records: int
+) -> tuple[Kind, str]:
     if kind == "image":
         return "ignored", "images"
     if kind == "class":
@@ -73,18 +85,43 @@ def _judge(name: str, kind: str, values: Any, separator: str) -> tuple[Kind, str
     if kind == "text":
         return _judge_texts(values, separator)
     array = np.asarray(values, np.float64).reshape(len(values), -1)[:, 0]
-    array = array[np.isfinite(array)]
+    finite = np.isfinite(array)
+    array = array[finite]
     distinct = len(np.unique(array))
     if distinct < 2:
         return "ignored", "always the same value"
     if not np.array_equal(array, np.rint(array)):
         return "dense", "fractions"
-    named = name.lower().endswith(_NAMES)
-    if named and _nearly_unique(distinct, len(array)):
-        return "ignored", f"{distinct:,} different numbers in {len(array):,} records: an identifier"
+    return _judge_integers(name, array, distinct, None if target is None else target[finite], records)
+
+
+def _judge_integers(
+    name: str, values: np.ndarray, distinct: int, target: np.ndarray | None, records: int
+) -> tuple[Kind, str]:
+    """Whole numbers: categories by their name, or where they run without gaps and the label knows no order of them."""
+    said, named, rows = f"{distinct:,} different integers", names_things(name), len(values)
+    if _nearly_unique(distinct, rows):
+        if named:
+            return "ignored", f"{distinct:,} different numbers in {rows:,} records: an identifier"
+        if distinct == rows and float(np.ptp(values)) < records / COMPLETE:
+            return "ignored", f"{distinct:,} different numbers in {rows:,} records: numbers of rows"
+        return "dense", said
     if named or distinct <= FEW:
-        return "categorical", f"{distinct:,} different integers" + (", by its name" if distinct > FEW else "")
-    return "dense", f"{distinct:,} different integers"
+        return "categorical", said + (", by its name" if distinct > FEW else "")
+    if rows < REPEATED * distinct:
+        return "dense", said
+    complete = is_complete(values, distinct)
+    if target is None:
+        return ("both", f"{said} without gaps, like identifiers") if complete else ("dense", said)
+    found = order(values, target)
+    if found == "ordered":
+        return "dense", f"{said}; neighbouring values have similar labels"
+    if found == "unordered":
+        return (
+            "categorical" if complete else "both",
+            f"{said}{' without gaps' if complete else ''}; neighbouring values have unrelated labels",
+        )
+    return ("both", f"{said} without gaps, like identifiers") if complete and not measures(name) else ("dense", said)
 
 
 def _judge_texts(values: Any, separator: str) -> tuple[Kind, str]:
