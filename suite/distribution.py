@@ -4,6 +4,7 @@ The distribution is not called after the package: ``suite`` on the public index 
 """
 
 import functools
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,9 @@ def install(extra: str = "") -> str:
     """The command that installs the suite, with an extra: of the checkout, where the package lies in one."""
     behind = f"[{extra}]" if extra else ""
     if not project():
-        return f'pip install "{NAME}{behind}"'
+        return shlex.join(["pip", "install", f"{NAME}{behind}"])
     where = "." if Path.cwd() == _ROOT else str(_ROOT)
-    return f'pip install -e "{where}{behind}"'
+    return shlex.join(["pip", "install", "-e", f"{where}{behind}"])
 
 
 def missing(package: str, purpose: str, extra: str = "") -> InputError:

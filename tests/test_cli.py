@@ -1,13 +1,16 @@
 """The command line: quick to answer, and each verb prints what its function returns."""
 
+import importlib.metadata
 import json
 import os
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
 import suite
+from suite import distribution
 from suite.cli import app, fields, help
 from suite.cli.flags import Verb
 from suite.experiment import recipes
@@ -84,15 +87,6 @@ def test_help_of_an_experiment_lists_its_fields(capsys):
         assert text in printed
 
 
-def test_list(command):
-    printed = command("list")
-    for name in recipes.names():
-        assert f"\n{name}\n" in "\n" + printed
-    vision = command("list", "vision")
-    assert "vision.digits_dnn" in vision and "text." not in vision.replace("text.classify", "text.")
-    assert printed.count("expected:") == len(recipes.names())
-
-
 def test_plan(command):
     printed = command("plan", "vision.digits_dnn", "--model.hidden", "32")
     rows = dict(line.split(None, 1) for line in printed.splitlines() if line and not line.startswith(" "))
@@ -147,3 +141,27 @@ def test_the_flags_are_the_fields():
     flags = ["--train.steps", "7", "--pipeline.buckets", "8", "16", "--train.best=-loss"]
     made = fields.apply_flags(experiment, flags, "suite")
     assert made == replace(experiment, {"train.steps": 7, "pipeline.buckets": (8, 16), "train.best": "-loss"})
+
+
+def test_version(command, child, monkeypatch):
+    """Of the checkout; of an installed distribution from its metadata."""
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert command("--version") == f"suite {stated['version']}\n" and suite.__version__ == stated["version"]
+    assert stated["name"] == distribution.NAME
+    monkeypatch.setattr(distribution, "project", lambda: {})
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: {distribution.NAME: "9.9"}[name])
+    assert suite.__version__ == "9.9"
+
+
+def test_the_api_can_be_looked_through():
+    assert set(suite.__all__) <= set(dir(suite)) and "__version__" in dir(suite)
+
+
+def test_the_advice_to_install_is_of_the_checkout_or_of_the_distribution(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    assert distribution.install("tune") == "pip install -e '.[tune]'"
+    monkeypatch.chdir(tmp_path)
+    assert distribution.install("tune") == f"pip install -e '{ROOT}[tune]'"
+    monkeypatch.setattr(distribution, "project", lambda: {})
+    assert distribution.install("tune") == "pip install 'jax-model-suite[tune]'"
+    assert distribution.install() == "pip install jax-model-suite"

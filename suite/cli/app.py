@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from suite.cli import (
     compare,
+    completion,
     compress,
     convert,
     data_inspect,
@@ -63,6 +64,7 @@ VERBS: dict[str, Verb] = {
         launch,
     )
 }
+VERBS["completion"] = completion.verb_of(VERBS)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -150,7 +152,15 @@ def _asks_for_help(verb: Verb, rest: list[str]) -> bool:
 def _advised(error: InputError, name: str, arguments: list[str]) -> InputError:
     """The error with its advice as a complete command, where it is flags of the verb that was called."""
     verb = VERBS.get(name)
-    if verb is None or not is_advice(error.fix):
+    if verb is None:
+        return error
+    meant = re.fullmatch(r'(?:[\w-]+ )?"(.+)"', error.where)
+    wrong = meant[1] if meant else error.where
+    if wrong in arguments and error.fix and not re.search(r"\s", error.fix):  # a name or path that is nearly right
+        right = [error.fix if word == wrong else word for word in arguments]
+        fix = shlex.join(["suite", *name.split(), *right])
+        return InputError(error.where, error.problem, found=error.found, fix=fix)
+    if not is_advice(error.fix):
         return error
     flags = shlex.split(error.fix)
     own = {option.name for option in options(verb.flags)}

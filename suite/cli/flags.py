@@ -157,7 +157,7 @@ _OPTIONS: dict[type[Flags], tuple[Option, ...]] = {}
 
 
 def _options(kind: type[Flags]) -> tuple[Option, ...]:
-    meanings, hints = _meanings(kind), typing.get_type_hints(kind)
+    meanings, hints = meanings_of(kind), typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind) if field.name not in ("fields", "typed")}
     order = dict.fromkeys(name for base in kind.__mro__ for name in vars(base).get("__annotations__", {}))
     return tuple(_option(fields[name], _bare(hints[name]), meanings.get(name, "")) for name in order if name in fields)
@@ -194,7 +194,7 @@ def _bare(kind: Any) -> Any:
     return kind
 
 
-def _meanings(kind: type) -> dict[str, str]:
+def meanings_of(kind: type) -> dict[str, str]:
     """The text under each field, of the class and of those that it derives from."""
     meanings: dict[str, str] = {}
     for base in reversed(kind.__mro__):
@@ -333,7 +333,7 @@ class _Reader:
             if option.many:
                 values[option.field], left = tuple(left), []
             elif left:
-                values[option.field] = left.pop(0)
+                values[option.field] = self._word(option, left.pop(0))
             if not values.get(option.field):
                 if not option.optional:
                     before = ": it stands before the fields." if self.fields else "."
@@ -344,6 +344,14 @@ class _Reader:
             fix = shlex.join(["suite", *self.kind.verb.split(), *(a for a in self.arguments if a not in left)])
             raise InputError(f'word "{left[0]}"', f"is one too many: suite {self.kind.verb} takes {expected}.", fix=fix)
         return values
+
+    def _word(self, option: Option, text: str) -> str:
+        """A word, which is one of its choices where there are any."""
+        if not option.choices or text in option.choices:
+            return text
+        near = closest(text, option.choices) or option.choices[0]
+        fix = self.instead(self.arguments.index(text), [near])
+        raise InputError(f'{option.name} "{text}"', "is unknown.", found=", ".join(option.choices), fix=fix)
 
     def instead(self, place: int, items: list[str]) -> str:
         """The command with other arguments at ``place``."""

@@ -1,14 +1,16 @@
 """Finding experiments: a dotted name under ``configs``, or any .py file with ``experiment()``."""
 
 import ast
+import difflib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from suite.errors import InputError, closest
+from suite.errors import InputError
 
 if TYPE_CHECKING:
     from suite.experiment.sections import Experiment
@@ -29,7 +31,9 @@ def names() -> list[str]:
 def describe(domain: str = "") -> list[dict[str, str]]:
     """For each experiment: name, title and the ``key: value`` lines that open its file. Imports nothing of it."""
     if domain and domain not in DOMAINS:
-        raise InputError("domain", f'"{domain}" is unknown.', found=", ".join(DOMAINS), fix=closest(domain, DOMAINS))
+        near = near_names(domain, (*DOMAINS, *names()))
+        fix = f"suite list {near[0]}" if near else "suite list"
+        raise InputError("domain", f'"{domain}" is unknown.', found=", ".join(near or DOMAINS), fix=fix)
     chosen = [name for name in names() if name.startswith(domain)]
     return [{"name": name, **_header(_root() / Path(*name.split(".")).with_suffix(".py"))} for name in chosen]
 
@@ -55,6 +59,15 @@ def load(name: str, smoke: bool = False) -> "Experiment":
     return recipe
 
 
+def near_names(name: str, known: Iterable[str]) -> list[str]:
+    """The three known names most like ``name``, the best first; also by the last part, as ``classfy`` alone."""
+    known = list(known)
+    tails = {entry.rpartition(".")[2]: entry for entry in reversed(known)}
+    whole = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    by_tail = [tails[tail] for tail in difflib.get_close_matches(name.rpartition(".")[2], tails, n=3, cutoff=0.7)]
+    return list(dict.fromkeys([*whole, *by_tail]))[:3]
+
+
 def _root() -> Path:
     spec = importlib.util.find_spec("suite.configs")
     assert spec is not None and spec.submodule_search_locations
@@ -64,8 +77,9 @@ def _root() -> Path:
 def _from_name(name: str) -> ModuleType:
     known = names()
     if name not in known:
-        near = closest(name, known)
-        raise InputError(f'experiment "{name}"', "is unknown.", found=", ".join(known), fix=near or "suite list")
+        near = near_names(name, known)
+        fix = near[0] if near else "suite list"
+        raise InputError(f'experiment "{name}"', "is unknown.", found=", ".join(near), fix=fix)
     return importlib.import_module(f"suite.configs.{name}")
 
 
@@ -104,5 +118,12 @@ def _is_free(path: Path) -> bool:
 
 def _header(path: Path) -> dict[str, str]:
     lines = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines()
-    pairs = [line.partition(":") for line in lines[1:] if ":" in line and not line.startswith(" ")]
-    return {"title": lines[0] if lines else "", **{key.strip(): value.strip() for key, _, value in pairs}}
+    header = {"title": lines[0] if lines else ""}
+    key = ""
+    for line in lines[1:]:
+        if key and line.startswith(" "):
+            header[key] += f" {line.strip()}"
+        elif ":" in line:
+            key, _, value = line.partition(":")
+            header[key] = value.strip()
+    return header
