@@ -55,7 +55,10 @@ def test_both_ways_to_start_it():
         assert done.stdout == help.overview(app.VERBS) + "\n"
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["--help"], ["train", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["list"], ["--help"], ["train", "--help"], ["completion", "bash"], ["train", "vision.digits_dnn", "--help"]],
+)
 def test_output_that_nobody_reads_ends_it_quietly(arguments):
     """As in ``suite list | head -1``, here of a reader that has gone before the first line."""
     read, write = os.pipe()

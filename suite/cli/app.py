@@ -70,8 +70,10 @@ VERBS["completion"] = completion.verb_of(VERBS)
 def main(arguments: list[str] | None = None) -> None:
     """Run one verb. A refused input prints its one error and exits with 2."""
     try:
-        _run(sys.argv[1:] if arguments is None else arguments)
-        sys.stdout.flush()
+        try:
+            _run(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            sys.stdout.flush()  # here, where the reader's absence is handled, and not while the interpreter ends
     except BrokenPipeError:
         if not _unread():
             raise
