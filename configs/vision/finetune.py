@@ -25,11 +25,11 @@ def experiment() -> Experiment:
         name="vision.finetune",
         task=ImageClassification(
             data=Folder(path=""),
-            statistics=PixelStatistics(size=(224, 224), channels=3),
+            statistics=PixelStatistics(channels=3),
             augment=(ResizedCrop(smallest=0.25), Flip()),
             label_smoothing=0.1,
         ),
-        # The sizes are those of the weights, which replace them.
+        # The sizes are those of the weights, which replace them; so are the images' size, mean and deviation.
         model=resnet.resnet18(),
         optim=Optim(
             learning_rate=2e-4, warmup_fraction=0.1, weight_decay=0.05, layer_decay=0.9, rates=(("^head", 10.0),)

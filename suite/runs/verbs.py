@@ -14,6 +14,7 @@ import jax
 from suite.contracts.model import ModelConfig
 from suite.contracts.preprocessor import Preprocessor
 from suite.data.pipeline.dispatches import Encoder, make_plan
+from suite.data.preprocessing.image import PixelStatistics
 from suite.data.preprocessing.labels import Labels
 from suite.data.preprocessing.tokenizers import Tokenizer
 from suite.errors import InputError, unused
@@ -30,7 +31,7 @@ from suite.training.loop import OnEvaluation
 from suite.training.preprocessors import bind, prepare, preprocessors_of
 from suite.training.restore import begun
 from suite.training.trainer import OnDispatch, fit, total_steps
-from suite.weights import pretrained
+from suite.weights import image_statistics, pretrained
 from suite.weights.pretrained import Written
 
 MADE = (
@@ -225,6 +226,8 @@ def _converted(model: ModelConfig, params: Any, rest: Any, assets: list[Preproce
     for asset in assets:
         if isinstance(asset, Tokenizer):
             asset.publish(folder)
+        elif isinstance(asset, PixelStatistics):
+            image_statistics.write(folder, asset.shape[:2], asset.mean.tolist(), asset.std.tolist())
     return pretrained.report(folder)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from suite.contracts.data import Source
 from suite.contracts.model import ModelConfig
 from suite.contracts.preprocessor import Preprocessor
 from suite.contracts.task import Task
+from suite.data.preprocessing.image import PixelStatistics
 from suite.data.preprocessing.tokenizers import Published, Tokenizer
 from suite.data.sources.memory import Stacked
 from suite.errors import InputError, closest
@@ -19,6 +21,7 @@ from suite.experiment.former_names import current_name
 from suite.experiment.sections import Experiment
 from suite.runtime.files import is_run
 from suite.weights import published
+from suite.weights.image_statistics import PREPROCESSOR, image_statistics, side
 
 
 def preprocessors_of(task: Task) -> dict[str, Preprocessor]:
@@ -61,7 +64,36 @@ def _fit(name: str, asset: Preprocessor, experiment: Experiment, train: Source, 
     column = column_of(experiment.task, name, asset)
     if isinstance(column, tuple):
         train, column = Stacked(train, column), column[0]
-    asset.fit(train, column, target)
+    if isinstance(asset, PixelStatistics) and start and not is_run(start):
+        _fit_images(name, asset, published.open(start, experiment.checkpoint.offline), train, column, target)
+    else:
+        asset.fit(train, column, target)
+
+
+def _fit_images(
+    name: str, asset: PixelStatistics, weights: published.Published, train: Source, column: str, target: Path
+) -> None:
+    """Images are given to published weights as the weights were trained on them, and it is said how."""
+    stated = image_statistics(weights)
+    if stated is None:
+        dataclasses.replace(asset, size=asset.size or side(weights.config)).fit(train, column, target)
+        lines = [
+            f'the weights "{weights.folder}" do not state how images were normalised (no {PREPROCESSOR}): mean and '
+            "deviation are those of the training split"
+        ]
+    else:
+        sized = dataclasses.replace(asset, size=asset.size or stated.size)
+        *size, _ = sized.fit_to(train, column, target, stated.mean, stated.std)
+        mean, std = (" ".join(f"{value:g}" for value in values) for values in (stated.mean, stated.std))
+        lines = [
+            f"images are given to the weights as they were trained: mean {mean}, deviation {std} ({stated.origin}), "
+            f"{size[0]} x {size[1]} pixels"
+        ]
+        if tuple(size) != stated.size:
+            wanted = " ".join(map(str, stated.size))
+            lines.append(f"the weights were trained on {wanted} pixels: --task.{name}.size {wanted}")
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
 
 
 def column_of(task: Task, name: str, asset: Preprocessor) -> Any:

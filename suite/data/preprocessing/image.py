@@ -243,7 +243,8 @@ class PixelStatistics(Preprocessor):
     """Field of the task that names the column of images."""
 
     size: tuple[int, int] | None = None
-    """Height and width that images are scaled to. None: as they are; they must then all be of one size."""
+    """Height and width that images are scaled to. None: those of the published weights that training starts from;
+    without such, as they are: they must then all be of one size."""
     channels: int = 0
     """1: grey, 3: colour, 4: colour and alpha. 0: as the first image."""
     background: str = "white"
@@ -278,6 +279,36 @@ class PixelStatistics(Preprocessor):
         std = np.sqrt(np.maximum(squares / count / 255**2 - mean**2, 1e-12))
         content = {"shape": list(first.shape), "mean": mean.tolist(), "std": np.maximum(std, 1e-3).tolist()}
         path.write_text(json.dumps(content), encoding="utf-8")
+
+    def fit_to(
+        self, source: Source, column: str, path: Path, mean: Sequence[float], std: Sequence[float]
+    ) -> tuple[int, int, int]:
+        """Writes a stated mean and deviation, one for all channels or one a channel, in place of those of the split.
+
+        Returns:
+            Height, width and channels of the images.
+
+        Raises:
+            InputError: no image, one that cannot be decoded, or images of other channels.
+        """
+        if not len(source):
+            raise InputError(f"column {column}", "there is no image to take the size of")
+        height, width, channels = decode(
+            source[np.arange(1)][column][0], self.size, self.channels, self.background
+        ).shape
+        if not {len(mean), len(std)} <= {1, channels}:
+            raise InputError(
+                "field task.statistics.channels",
+                f"the weights were trained on images of {len(mean)} channels.",
+                found=str(channels),
+                fix=f"--task.statistics.channels {len(mean)}",
+            )
+        stated = {
+            name: [float(value) for value in np.broadcast_to(values, channels)]
+            for name, values in (("mean", mean), ("std", std))
+        }
+        path.write_text(json.dumps({"shape": [height, width, channels], **stated}), encoding="utf-8")
+        return height, width, channels
 
     @property
     def shape(self) -> tuple[int, int, int]:
