@@ -29,9 +29,11 @@ def inspect(opener: Callable[[str], Source], most: int = 0, labels: Collection[s
 
     Returns:
         ``splits``: split -> ``count``, ``looked_at``, ``columns``, ``classes``, ``lengths``, ``sizes``, ``dropped``,
-        ``dropped_names``, ``notes``, ``broken``, ``duplicates``, ``samples``, or ``missing``: why it cannot be opened;
-        ``shared``: pairs of splits -> records of the latter that occur in the former. All counts but ``count`` and
-        ``dropped`` are of the records that were looked at.
+        ``dropped_names``, ``notes``, ``broken``, ``duplicates``, ``conflicts``, ``samples``, or ``missing``: why it
+        cannot be opened; ``shared``: pairs of splits -> records of the latter whose content occurs in the former. All
+        counts but ``count`` and ``dropped`` are of the records that were looked at. ``duplicates`` are equal in all
+        columns but the name of the file; ``conflicts`` are records whose content is that of another with another label,
+        content being texts and files, or, where there are none, all columns but labels.
     """
     splits: dict[str, Any] = {}
     hashes: dict[str, Counter[bytes]] = {}
@@ -57,18 +59,26 @@ def _split_report(source: Source, most: int, named: Collection[str]) -> tuple[di
     places = np.arange(looked) * len(source) // max(looked, 1)
     schema = source.schema
     known = {name: KINDS[kind] for name, kind in schema.items() if kind in KINDS and name != "file"}
-    content = [name for name, kind in known.items() if kind.textual or kind.file]
-    content = content or list(schema)
     labels: dict[str, Counter[str]] = {
         name: Counter() for name in schema if name in named or _is_label(name, schema[name])
     }
+    content = [name for name, kind in known.items() if kind.textual or kind.file]
+    features = [name for name in schema if name not in labels and name != "file"] or list(schema)
+    compared = [name for name in content if name in features and _says_all(source, name)] or features
+    content = content or list(schema)
     words: dict[str, list[int]] = {name: [] for name in content if schema[name] == "text"}
     sizes: dict[str, Counter[str]] = {name: Counter() for name in content if schema[name] == "image"}
     broken: Counter[str] = Counter()
     hashes: Counter[bytes] = Counter()
+    rows: Counter[bytes] = Counter()
+    labelled: dict[bytes, Counter[bytes]] = {}
     for start in range(0, looked, CHUNK):
         columns = source[places[start : start + CHUNK]]
-        hashes.update(content_hashes([columns[name] for name in content]))
+        inputs = content_hashes([columns[name] for name in compared])
+        hashes.update(inputs)
+        rows.update(content_hashes([columns[name] for name in schema if name != "file" or len(schema) == 1]))
+        for record, label in zip(inputs, _labels([columns[name] for name in labels], len(inputs)), strict=True):
+            labelled.setdefault(record, Counter())[label] += 1
         for name, counter in labels.items():
             counter.update(_names(columns[name], source.classes.get(name)))
         for name, lengths in words.items():
@@ -92,10 +102,28 @@ def _split_report(source: Source, most: int, named: Collection[str]) -> tuple[di
         "dropped_names": dict(source.dropped_names),
         "notes": list(source.notes),
         "broken": {reason: count for reason, count in broken.items() if count},
-        "duplicates": sum(hashes.values()) - len(hashes),
+        "duplicates": sum(rows.values()) - len(rows),
+        "conflicts": sum(sum(counts.values()) for counts in labelled.values() if len(counts) > 1),
         "samples": _samples(source),
     }
     return report, hashes
+
+
+WORDS = 3
+"""Words above which, on average, a column of texts says all of a record, and is no category."""
+
+
+def _says_all(source: Source, name: str) -> bool:
+    """Whether two records are the same where this column is: files and whole texts, not categories."""
+    if source.schema[name] != "text":
+        return True
+    texts = source.column(name, np.arange(min(len(source), CHUNK)))
+    words = [len(str(text).split()) for text in texts if text is not None and not isinstance(text, list)]
+    return bool(words) and sum(words) > WORDS * len(words)
+
+
+def _labels(columns: Sequence[Any], count: int) -> list[bytes]:
+    return content_hashes(columns) if columns else [b""] * count
 
 
 def _is_label(name: str, kind: str) -> bool:
@@ -208,5 +236,7 @@ def _body(part: dict[str, Any]) -> list[str]:
         ]
         lines.append(f"  {title}: {', '.join(counts) or 'none'}")
     lines.append(f"  exact duplicates: {part['duplicates']:,}")
+    if part["conflicts"]:
+        lines.append(f"  records whose content occurs with another label: {part['conflicts']:,}")
     lines.extend(f"  e.g. {', '.join(f'{name}={value}' for name, value in row.items())}" for row in part["samples"])
     return lines

@@ -60,3 +60,27 @@ def test_a_target_of_sentences_is_no_class():
     numbers = Memory({"target": [str(i % 3) for i in range(60)]})
     assert inspect(lambda split: source)["splits"]["train"]["classes"] == {}
     assert inspect(lambda split: numbers)["splits"]["train"]["classes"] == {"target": {"0": 20, "1": 20, "2": 20}}
+
+
+def test_duplicates_are_whole_rows_and_equal_content_with_another_label_is_told():
+    """Of a table, of texts and of files: the price tells rows apart, the label tells of a contradiction."""
+    table = Memory(
+        {
+            "city": ["Rome", "Rome", "Oslo", "Oslo", "Rome"],
+            "price": np.array([1.5, 2.5, 3.5, 3.5, 1.5]),
+            "clicked": np.array([0, 0, 0, 1, 0]),
+        }
+    )
+    report = inspect(lambda split: table, labels=("clicked",))
+    train = report["splits"]["train"]
+    assert (train["duplicates"], train["conflicts"]) == (1, 2) and report["shared"]["train/test"] == 5
+    assert "records whose content occurs with another label: 2" in render(report)
+    said = [f"a rather long opinion {place}" for place in (1, 1, 2, 3)]
+    texts = Memory({"idx": np.arange(4), "text": said, "label": np.array([0, 1, 0, 0])})
+    train = inspect(lambda split: texts)["splits"]["train"]
+    assert (train["duplicates"], train["conflicts"]) == (0, 2)
+    pixels = np.zeros((3, 2, 2), np.uint8)
+    pictures = Memory({"image": pixels, "label": np.array([0, 0, 1]), "file": ["a.png", "b.png", "c.png"]})
+    train = inspect(lambda split: pictures)["splits"]["train"]
+    assert (train["duplicates"], train["conflicts"]) == (1, 3)
+    assert "another label" not in render(inspect(lambda split: Memory({"text": ["a", "b"]})))
