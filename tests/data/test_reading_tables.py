@@ -250,6 +250,41 @@ def test_two_columns_of_one_name_may_be_records(tmp_path):
     assert error.value.fix.endswith("--task.data.header column1 column2 label")
 
 
+@pytest.mark.parametrize(
+    "text, header",
+    [
+        ("a fine film,1\na dull one,0\n", "text label"),
+        ("7,a fine film,good\n8,a dull one,bad\n9,so so,good\n", "column1 text label"),
+        ("a fine film,good\na dull one,bad\nso so,good\n", "text label"),
+    ],
+)
+def test_a_first_line_that_is_a_record_is_told(tmp_path, text, header):
+    """The advice makes it one: every line is a record then."""
+    from suite.tasks.text.classification import TextClassification
+
+    path = tmp_path / "my reviews.csv"
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        TextClassification(data=Table(path=str(path), validation=0, test=0)).source("train")
+    assert error.value.fix == f"--task.data.header {header}"
+    data = Table(path=str(path), validation=0, test=0, header=tuple(header.split()))
+    assert len(TextClassification(data=data).source("train")) == text.count("\n")
+
+
+def test_the_column_that_is_meant_is_judged_by_what_the_columns_hold(tmp_path):
+    from suite.tasks.text.classification import TextClassification
+
+    path = tmp_path / "t.csv"
+    path.write_text("id,how it was,stars\n" + "".join(f"{i},opinion number {i} of many,{i % 3}\n" for i in range(30)))
+    data = Table(path=str(path), validation=0, test=0)
+    with pytest.raises(InputError) as error:
+        TextClassification(data=data).source("train")
+    assert error.value.fix == "--task.text 'how it was'"
+    with pytest.raises(InputError) as error:
+        TextClassification(data=data, text="how it was").source("train")
+    assert error.value.fix == "--task.label stars"
+
+
 # Encodings and layouts.
 
 

@@ -1,12 +1,14 @@
 """Column checks of tasks: required columns are present; empty or unreadable records are dropped and counted."""
 
-from collections.abc import Callable, Collection, Mapping
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from suite.contracts.data import Data, Source
+from suite.data import written
 from suite.data.class_names import MISSING, class_names
 from suite.data.notes import listed, told
 from suite.data.preprocessing.image import MOST_CHANNELS, examine
@@ -29,18 +31,62 @@ def require(source: Source, fields: Mapping[str, str], where: str) -> None:
     """Every column named by ``fields`` (task field -> column) is in the source.
 
     Raises:
-        InputError: one is not; the fix is the usual name, or the nearest.
+        InputError: one is not; the fix is the usual name, the nearest, or the likeliest by what the columns hold; or
+            names for the columns, where the first line is a record.
     """
     known = list(source.schema)
     for field, name in fields.items():
         if name not in known:
-            near = field if field in known else closest(name, known) or next(iter(known), "NAME")
-            raise InputError(
-                f"field task.{field}",
-                f'column "{name}" is not in {where}.',
-                found=", ".join(known),
-                fix=f"--task.{field} {near}",
-            )
+            if is_csv(where) and _begins_with_a_record(source):
+                fix = f"--task.data.header {' '.join(map(shlex.quote, _header(known, fields)))}"
+            else:
+                others = [column for column in known if column not in fields.values()]
+                near = field if field in known else closest(name, known) or _likeliest(source, field, others)
+                fix = f"--task.{field} {shlex.quote(near)}" if near else f"rename a column: {name}"
+            problem = f'column "{name}" is not in {where}.'
+            raise InputError(f"field task.{field}", problem, found=", ".join(known), fix=fix)
+
+
+def is_csv(name: str) -> bool:
+    """Whether a file, by its name, is one whose first line may hold the names of its columns, or not."""
+    return name.lower().removesuffix(".gz").endswith((".csv", ".tsv", ".txt"))
+
+
+def _sample(source: Source) -> dict[str, list[str]]:
+    """The first records as texts."""
+    columns = source[np.arange(min(len(source), LOOKED_AT))]
+    return {name: [str(value) for value in values if value is not None] for name, values in columns.items()}
+
+
+def _begins_with_a_record(source: Source) -> bool:
+    """Whether the names of the columns are values: numbers, or the same as values of their columns."""
+    values = _sample(source)
+    return written.looks_like_data(source.schema) or any(name in column for name, column in values.items())
+
+
+def _header(record: Sequence[str], fields: Mapping[str, str]) -> list[str]:
+    """Names of the columns of a file whose first line is a record: texts are the longest of its values, a label is the
+    last of the others."""
+    names = [f"column{place}" for place in range(1, len(record) + 1)]
+    texts = [column for field, column in fields.items() if field != "label"]
+    longest = sorted(range(len(record)), key=lambda place: -len(record[place]))
+    for place, column in zip(sorted(longest[: len(texts)]), texts, strict=False):
+        names[place] = column
+    if "label" in fields and (free := sorted(longest[len(texts) :])):
+        names[free[-1]] = fields["label"]
+    return names
+
+
+def _likeliest(source: Source, field: str, columns: Sequence[str]) -> str:
+    """The column that a field of a task is likely to mean: of classes for a label, of the longest texts otherwise."""
+    values = _sample(source)
+    if field == "label":
+        distinct = {name: len(set(values[name])) for name in columns}
+        classes = [name for name in columns if 1 < distinct[name] <= max(2, len(values[name]) // 2)]
+        return min(classes, key=distinct.__getitem__, default="")
+    kind = field if field in ("image", "audio") else "text"
+    texts = {name: sum(map(len, values[name])) for name in columns if source.schema[name] == kind}
+    return max(texts, key=texts.__getitem__, default="")
 
 
 def without_empty_texts(source: Source, name: str) -> Source:
