@@ -11,6 +11,7 @@ from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec, Input, Output
 from suite.data.preprocessing.tabular import Field, Fields, Number
 from suite.data.preprocessing.tabular_values import from_records, text
+from suite.data.written import DIGITS
 
 CHOICES = 100
 """Values of a category that an input lists."""
@@ -36,9 +37,14 @@ class Clicks(Codec):
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Categories and lists that are texts, and numbers that are written in another way than Python's."""
-        styled = [number.name for number in self.fields.numbers if number.style]
-        return (*styled, *(field.name for field in self.fields.fields if _is_text(field)))
+        """Categories and lists that are texts."""
+        return tuple(field.name for field in self.fields.fields if _is_text(field))
+
+    @property
+    def styles(self) -> dict[str, str]:
+        """Numbers, also as categories, that training's data wrote in another way than Python does."""
+        columns = (*self.fields.numbers, *self.fields.fields)
+        return {column.name: column.style for column in columns if column.style not in ("", DIGITS)}
 
     @property
     def outputs(self) -> tuple[Output, ...]:

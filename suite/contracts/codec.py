@@ -45,6 +45,12 @@ class Codec(ABC):
         return tuple(entry.name for entry in self.inputs if kinds.input_kind(entry.kind).textual)
 
     @property
+    def styles(self) -> dict[str, str]:
+        """Columns of numbers -> how training's were written, such as ``"decimal comma"``, where that is not the usual
+        way: 1.234 alone may be 1234."""
+        return {}
+
+    @property
     def longest(self) -> int:
         """The largest length that rows are padded to; 0 where they are of one shape."""
         return 0

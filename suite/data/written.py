@@ -28,11 +28,13 @@ THOUSANDS = r"[+-]?(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|0|[1-9][0-9]*)(?:\.[0-9]*)?(
 """Numbers with commas between thousands: 1,234.56."""
 STYLES = {"": DECIMAL, "decimal comma": COMMA, "thousands comma": THOUSANDS}
 """How numbers are written -> pattern."""
+DIGITS = "digits"
+"""The style of whole numbers that are held as texts of their digits, for a float64 would round them."""
 EXACT = 1 << 53
 """Largest integer up to which a float64 holds every integer."""
 INT64 = (-(1 << 63), (1 << 63) - 1)
 
-_PATTERNS = {style: re.compile(pattern) for style, pattern in STYLES.items()}
+_PATTERNS = {style: re.compile(pattern) for style, pattern in (*STYLES.items(), (DIGITS, DECIMAL))}
 _INTEGER = re.compile(INTEGER)
 _GAPS = frozenset(GAPS)
 _GROUPS = str.maketrans("", "", f".'’{BLANKS}")
@@ -69,7 +71,7 @@ def number(text: str, style: str = "") -> float | None:
         return math.nan
     if not is_number(text, style):
         return None
-    return float(plain(text, style) if style else text)
+    return float(plain(text, style) if style and style != DIGITS else text)
 
 
 def truth(text: str) -> bool | None:

@@ -1,7 +1,7 @@
 """Records of a request against the signature and the limits, before anything is decoded or encoded."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from suite.contracts.kinds import Kind, checked, input_kind
@@ -22,6 +22,7 @@ class Checks:
         texts: columns of a table that are texts whatever they look like.
         settings: the limits.
         samples: whether answers are drawn, so that a request may give seeds.
+        styles: columns of numbers -> how training's were written, see `Codec.styles`.
     """
 
     inputs: tuple[Input, ...]
@@ -29,6 +30,7 @@ class Checks:
     texts: tuple[str, ...]
     settings: Settings
     samples: bool = False
+    styles: Mapping[str, str] = field(default_factory=dict)
 
     def records(self, values: Sequence[Any]) -> dict[str, list[Any]]:
         """JSON records, or bare values of the primary input, as columns; files as their bytes.

@@ -82,7 +82,8 @@ def endpoint_of(
         seconds=measured,
         observe=observe,
     )
-    return Endpoint(program, Checks(codec.inputs, codec.primary, codec.texts, settings, program.samples), batcher)
+    checks = Checks(codec.inputs, codec.primary, codec.texts, settings, program.samples, codec.styles)
+    return Endpoint(program, checks, batcher)
 
 
 def _answers(program: Program, asked: Sequence[Asked], length: int, size: int) -> list[dict[str, Any]]:

@@ -132,7 +132,8 @@ def _table(data: bytes, name: str, checks: Checks) -> dict[str, list[Any]]:
         checks.count(bare.count(b"\n") + bare.count(b"\r") - bare.count(b"\r\n") - 1 - found.skip)
         if max((line.count(found.delimiter.encode()) for line in bare.splitlines()), default=0) > MOST_COLUMNS:
             raise _too_wide(name)
-        table = tables.parse(text, name, Reading(delimiter=found.delimiter, texts=checks.texts, keep=names))
+        how = Reading(found.delimiter, texts=checks.texts, styles=tuple(checks.styles.items()), keep=names)
+        table = tables.parse(text, name, how)
     except InputError as error:
         raise refused(error) from None
     if table.dropped:

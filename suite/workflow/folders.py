@@ -60,12 +60,12 @@ def predict_input(
     opened: "Run | Bundle", value: str, *, seed: Seed = 0, program: str = "predict"
 ) -> list[dict[str, Any]]:
     """Answers for what ``--input`` names: a text, a file, a folder or ``-``; each carries its input."""
+    from suite.data.sources.column_types import Reading
     from suite.data.sources.files import read_input
 
     codec = codec_of(opened, program)
-    known = tuple(entry.name for entry in codec.inputs)
     kind = next((entry.kind for entry in codec.inputs if entry.name == codec.primary), "")
-    columns = read_input(value, codec.primary, codec.texts, known, kind)
+    columns = read_input(value, codec.primary, Reading.of_requests(codec), kind)
     shown = columns.get("file", columns.get(codec.primary))
     if shown is None:  # whole records
         plain = [values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values()]

@@ -18,6 +18,7 @@ import numpy as np
 from suite.contracts.batch import Columns
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
+from suite.data import written
 from suite.data.preprocessing.tabular_schema import Guess, Kind, guess, render
 from suite.data.preprocessing.tabular_values import (
     BOOLEANS,
@@ -91,6 +92,7 @@ class Field:
         values: the values that have a row of their own, in the order of their rows; none where they are hashed.
         length: most items of a list; 0 for a single category.
         form: what its values are, by which a value is the same however it is written.
+        style: how its numbers are written, of `suite.data.written.STYLES`.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Field:
     values: tuple[str, ...] = ()
     length: int = 0
     form: Form = ""
+    style: str = ""
 
     @property
     def hashed(self) -> bool:
@@ -272,7 +275,7 @@ class Fields(Preprocessor):
                 rows, weight = field.lists(items(values, self.separator, field.form), self.pooling == "mean")
                 weights.append(weight)
             else:
-                rows = field.rows(texts(values, field.form))[:, None]
+                rows = field.rows(texts(values, field.form, field.style))[:, None]
             ids.append(rows)
         empty = np.zeros((count, 0), np.float32)
         return {
@@ -319,7 +322,7 @@ class _Learnt:
         self.name, self.kind, self.rows, self._how = guess.name, guess.kind, rows, how
         self.style = source.styles.get(guess.name, "")
         first = source.column(guess.name, np.arange(min(len(source), CHUNK)))
-        number = source.schema[guess.name] != "text" or are_numbers(first)
+        number = source.schema[guess.name] != "text" or self.style == written.DIGITS or are_numbers(first)
         self._form: Form = "number" if number and guess.kind != "list" else "text"
         self._seen: set[str] = set()  # some values, until they are not all booleans
         self.blanks = 0
@@ -368,13 +371,13 @@ class _Learnt:
         length = min(self._length, self._how.list_length) if self.kind == "list" else 0
         form: Form = "boolean" if self._form == "text" and is_boolean(self._seen) else self._form
         if self.rows:
-            return Field(self.name, start, self.rows, (), length, form)
+            return Field(self.name, start, self.rows, (), length, form, self.style)
         counts: Counter[str] = Counter()
         for value, count in self._counts.items():
             counts[category(value, form) or value] += count
         frequent = ((value, count) for value, count in counts.items() if count >= self._how.min_count)
         values = tuple(value for value, _ in sorted(frequent, key=lambda pair: (-pair[1], pair[0])))
-        return Field(self.name, start, 2 + len(values), values, length, form)
+        return Field(self.name, start, 2 + len(values), values, length, form, self.style)
 
 
 @functools.lru_cache(maxsize=8)

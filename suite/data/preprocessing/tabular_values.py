@@ -32,7 +32,7 @@ def text(value: Any) -> str | None:
     return str(value) or None
 
 
-def texts(values: Sequence[Any] | np.ndarray, form: Form = "") -> list[str | None]:
+def texts(values: Sequence[Any] | np.ndarray, form: Form = "", style: str = "") -> list[str | None]:
     """Each value as a category of a column of that form; None where it is missing."""
     if isinstance(values, np.ndarray):
         if values.dtype.kind in "iu" and form in ("", "number", "text"):
@@ -44,16 +44,18 @@ def texts(values: Sequence[Any] | np.ndarray, form: Form = "") -> list[str | Non
     keys = [(type(value), value) if isinstance(value, Hashable) else (str, str(value)) for value in values]
     for key, value in zip(keys, values, strict=True):
         if key not in known:
-            known[key] = category(value, form)
+            known[key] = category(value, form, style)
     return [known[key] for key in keys]
 
 
-def category(value: Any, form: Form) -> str | None:
+def category(value: Any, form: Form, style: str = "") -> str | None:
     """A value as a category of a column of that form; None where it is missing.
 
     It is the same for all ways to write it: blanks around a text do not count, ``true``, ``TRUE``, 1 and a boolean are
     one, and in a column of numbers ``"5.0"``, 5 and 5.0 are.
     """
+    if isinstance(value, list | tuple):
+        value = "|".join(filter(None, (category(item, "text") for item in value)))
     written_value = str(value).lower() if isinstance(value, bool | np.bool_) else text(value)
     written_value = written_value.strip() if written_value else ""
     if not written_value:
@@ -68,7 +70,7 @@ def category(value: Any, form: Form) -> str | None:
             return str(int(said))
         if written.is_integer(written_value):
             return str(int(written_value))
-        if (number := written.number(written_value)) is not None:
+        if (number := written.number(written_value, style if isinstance(value, str) else "")) is not None:
             return text(number)
     return written_value if said is None else str(said).lower()
 

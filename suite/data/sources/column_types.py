@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from suite.contracts.codec import Codec
 from suite.data import written
 
 FORMER, CURRENT = 1, 2
@@ -26,6 +27,7 @@ class Reading:
         delimiter: what separates fields; empty: judged by the first line.
         header: names of the columns, where the file has no header line.
         texts: columns that are texts whatever they look like.
+        styles: (column, style) of columns of numbers whose style is known, see `suite.data.written.STYLES`.
         decimal: ``","`` or ``"."``, where a column of such numbers as 1,234 is to be read so; empty: judged.
         keep: names that are kept as they are, and so are their columns.
         rules: of reading, ``FORMER`` or ``CURRENT``.
@@ -34,9 +36,20 @@ class Reading:
     delimiter: str = ""
     header: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
+    styles: tuple[tuple[str, str], ...] = ()
     decimal: str = ""
     keep: tuple[str, ...] = ()
     rules: int = CURRENT
+
+    @classmethod
+    def of_requests(cls, codec: Codec) -> "Reading":
+        """How a table of requests to a codec is read: as that of its training was."""
+        names = tuple(entry.name for entry in codec.inputs)
+        return cls(texts=codec.texts, styles=tuple(codec.styles.items()), keep=names)
+
+    def judge(self, name: str, cells: bool = False) -> "Judge":
+        """What judges a column; ``cells``: of a CSV file."""
+        return Judge(name in self.texts, cells, self.rules, dict(self.styles).get(name, ""))
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,11 @@ class ColumnType:
     def schema(self) -> str:
         """What `Source.schema` calls it."""
         return {"int64": "int", "float64": "float"}.get(self.kind, "text")
+
+    @property
+    def written(self) -> str:
+        """What `Source.styles` says of its numbers."""
+        return written.DIGITS if self.kind == "digits" else self.style
 
     def convert(self, array: Any) -> Any:
         """An Arrow array, or JSON values, as numbers (n,), or as a list of n texts, bytes or lists; None: missing."""
@@ -109,13 +127,14 @@ class Judge:
         cells: whether strings are cells of a CSV file, which numbers are written in; in typed formats a string is a
             text, but for numbers with commas.
         rules: ``FORMER`` or ``CURRENT``.
+        style: how its numbers are written, where it is known; empty: judged.
     """
 
-    def __init__(self, text: bool = False, cells: bool = False, rules: int = CURRENT):
-        self._text, self._rules = text, rules
+    def __init__(self, text: bool = False, cells: bool = False, rules: int = CURRENT, style: str = ""):
+        self._text, self._rules, self._style = text, rules, style
         self._kinds: set[str] = set()
-        commas = ("decimal comma", "thousands comma") if rules >= CURRENT else ()
-        self._open = dict.fromkeys([*(("integer", "") if cells else ()), *commas], True)
+        commas = (style,) if style else ("decimal comma", "thousands comma") if rules >= CURRENT else ()
+        self._open = dict.fromkeys([*(("integer", "") if cells and not style else ()), *commas], True)
         self._filled, self._gaps, self._low, self._high, self._commas = 0, 0, 0, 0, False
 
     @property
@@ -219,7 +238,7 @@ class Judge:
             return ColumnType("float64")
         styles = [style for style, still in self._open.items() if still and style.endswith("comma")]
         style = styles[0] if len(styles) == 1 else ambiguous if styles else ""
-        return ColumnType("float64", style) if style and self._commas else ColumnType("text")
+        return ColumnType("float64", style) if style and (self._commas or self._style) else ColumnType("text")
 
     @property
     def ambiguous(self) -> bool:
@@ -234,6 +253,7 @@ def judged(judges: Mapping[str, Judge], delimiter: str = "", decimal: str = "") 
         judges: column -> what is known of it.
         delimiter: between the fields of a CSV file: beside ``;`` a comma is a decimal comma, and it is one between
             thousands where fields with commas are quoted; empty: in other formats, where ambiguous columns are texts.
+        styles: (column, style) of columns of numbers whose style is known, see `suite.data.written.STYLES`.
         decimal: ``","`` or ``"."``, where the user said so.
     """
     styles = {judge.type().style for judge in judges.values()} - {""}
@@ -243,13 +263,15 @@ def judged(judges: Mapping[str, Judge], delimiter: str = "", decimal: str = "") 
     return {name: judge.type(style) for name, judge in judges.items()}
 
 
-def of_values(values: list[Any], text: bool = False, rules: int = CURRENT) -> tuple[Any, Judge]:
+def of_values(values: list[Any], name: str, how: Reading) -> tuple[Any, Judge]:
     """JSON values, of which None is a gap, as `ColumnType.convert` takes them, and what is known of them."""
     import pyarrow as pa
 
-    judge, kinds = Judge(text, rules=rules), {type(value) for value in values} - {type(None)}
-    if text or not kinds:
+    judge, kinds = how.judge(name), {type(value) for value in values} - {type(None)}
+    if name in how.texts or not kinds:
         judge.mark("other")
+        if how.rules >= CURRENT:  # 5.0 is the text 5
+            values = [int(v) if isinstance(v, float) and v.is_integer() else v for v in values]
     elif kinds == {int}:
         judge.add_integers([value for value in values if value is not None], values.count(None))
         if judge.type().kind != "digits":
@@ -257,14 +279,14 @@ def of_values(values: list[Any], text: bool = False, rules: int = CURRENT) -> tu
     elif kinds <= {int, float}:
         judge.mark("float")
         return pa.array([None if value is None else _float(value) for value in values], pa.float64()), judge
-    elif kinds == {str} and any(value is not None and "," in value for value in values):
+    elif kinds == {str} and (dict(how.styles).get(name) or any(value and "," in value for value in values)):
         with contextlib.suppress(UnicodeEncodeError):  # half of a surrogate pair
             array = pa.array(values, pa.string())
             judge.add(array)
             return array, judge
         judge.mark("other")
     else:
-        judge.mark("list" if kinds == {list} and rules >= CURRENT else "other")
+        judge.mark("list" if kinds == {list} and how.rules >= CURRENT else "other")
     return values, judge
 
 

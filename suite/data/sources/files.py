@@ -139,7 +139,8 @@ class Table(Data):
         return replace(self, texts=tuple(dict.fromkeys((*self.texts, *columns))))
 
     def _load(self, file: Path) -> Memory:
-        how = Reading(self.delimiter, tuple(self.header), tuple(self.texts), self.decimal, (), self.rules)
+        texts, header = tuple(self.texts), tuple(self.header)
+        how = Reading(self.delimiter, header, texts, decimal=self.decimal, rules=self.rules)
         return tables.load(file, how, self.in_memory)
 
     def _named(self, table: Memory) -> np.ndarray:
@@ -296,12 +297,7 @@ def is_unicode_text(file: Path) -> bool:
 
 
 def read_input(
-    value: str,
-    column: str,
-    texts: tuple[str, ...] = (),
-    known: tuple[str, ...] = (),
-    kind: str = "",
-    say: Callable[[str], None] | None = None,
+    value: str, column: str, how: Reading = Reading(), kind: str = "", say: Callable[[str], None] | None = None
 ) -> dict[str, Any]:
     """Records to predict from what a user typed: a table, a text file, images, recordings, ``-`` for stdin, or a text.
 
@@ -310,8 +306,7 @@ def read_input(
     Args:
         value: what was typed.
         column: the column that lines, images, recordings or a bare text stand for.
-        texts: columns of a table that are texts whatever they look like.
-        known: names of columns that are kept as they are.
+        how: a table is read, see `Reading.of_requests`.
         kind: of files that the column holds, ``"image"`` or ``"audio"``; empty: both.
         say: is told what is left out of a folder, a line at a time; by default it goes to standard error.
 
@@ -334,7 +329,7 @@ def read_input(
     if is_manifest(path):
         return read_manifest(path)
     if path.name.lower().endswith(TABLES) or is_unicode_text(path):
-        table = tables.load(path, Reading(texts=texts, keep=known))
+        table = tables.load(path, how)
         if table.dropped:
             found = ", ".join(f"{count:,} with {reason}" for reason, count in table.dropped.items())
             raise InputError(

@@ -70,7 +70,7 @@ def columns(file: Path, batches: Batches, how: Reading, dropped: Callable[[], in
             raw = batch.schema.names
             names = tidied(raw, str(file), how.keep, how.rules)
             for place, name in enumerate(names):
-                judge = judges.setdefault(name, Judge(name in how.texts, found is not None, how.rules))
+                judge = judges.setdefault(name, how.judge(name, found is not None))
                 if not judge.decided:
                     judge.add(decoded(batch.column(place)))
         types = judged(judges, found.delimiter if found else "", how.decimal)
@@ -209,7 +209,7 @@ def _opened(folder: Path) -> Mapped:
         {name: types[name].schema for name in held},
         dropped={"wrong number of fields": meta["dropped"]},
         notes=meta["notes"],
-        styles={name: types[name].style for name in held if types[name].style},
+        styles={name: types[name].written for name in held if types[name].written},
     )
 
 

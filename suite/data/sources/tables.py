@@ -13,7 +13,7 @@ from suite.data.cache import root
 from suite.data.class_names import class_names
 from suite.data.reading import check_utf8, read_bytes
 from suite.data.sources import json_tables, streamed_tables
-from suite.data.sources.column_types import ColumnType, Judge, Reading, decoded, judged, of_values
+from suite.data.sources.column_types import ColumnType, Reading, decoded, judged, of_values
 from suite.data.sources.memory import Memory, seeded_split
 from suite.data.sources.splitting import balanced, names_of, own_split, small_classes
 from suite.data.sources.table_columns import numbered_note, renamed, row_numbers, tidied, typing_notes
@@ -65,7 +65,7 @@ def parse(data: bytes, path: str, how: Reading = Reading()) -> Memory:
     """
     text = check_utf8(data, path)
     if not text.strip():
-        raise InputError(path, "this file is empty")
+        raise InputError(path, "this file is empty", found=f"{len(data):,} bytes", fix="add a header line and rows")
     if path.lower().removesuffix(".gz").endswith((".jsonl", ".json")):
         return _json(text, path, how)
     stream = Utf8(path, data)
@@ -160,7 +160,7 @@ def _memory(table: Any, path: str, how: Reading, broken: int = 0, found: Layout 
     """An Arrow table as columns."""
     names = tidied(table.column_names, path, how.keep, how.rules)
     arrays = {name: decoded(table.column(place)) for place, name in enumerate(names)}
-    judges = {name: Judge(name in how.texts, found is not None, how.rules) for name in names}
+    judges = {name: how.judge(name, found is not None) for name in names}
     for name, judge in judges.items():
         judge.add(arrays[name])
     types = judged(judges, found.delimiter if found else "", how.decimal)
@@ -176,7 +176,7 @@ def _held(
     numbers = row_numbers(columns, how.keep, how.rules)
     held = {name: column for name, column in columns.items() if name not in numbers}
     schema = {name: types[name].schema for name in held}
-    styles = {name: types[name].style for name in held if types[name].style}
+    styles = {name: types[name].written for name in held if types[name].written}
     return Memory(held, schema, dropped=dropped, notes=[*notes, *numbered_note(numbers)], styles=styles)
 
 
@@ -184,9 +184,7 @@ def _json(text: str, path: str, how: Reading) -> Memory:
     """Lines that are no object are dropped and counted, absent keys are missing values."""
     values, broken, note = json_tables.records(text, path)
     names = tidied(list(values), path, how.keep, how.rules)
-    told = [
-        of_values(column, name in how.texts, how.rules) for name, column in zip(names, values.values(), strict=True)
-    ]
+    told = [of_values(column, name, how) for name, column in zip(names, values.values(), strict=True)]
     judges = {name: judge for name, (_, judge) in zip(names, told, strict=True)}
     types = judged(judges, decimal=how.decimal)
     columns = {name: types[name].convert(array) for name, (array, _) in zip(names, told, strict=True)}
