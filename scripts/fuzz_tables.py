@@ -33,6 +33,7 @@ from suite.codecs.table import Clicks
 from suite.data import inspection
 from suite.data.preprocessing.tabular import Fields
 from suite.data.sources import streamed_tables
+from suite.data.sources.column_types import Reading
 from suite.data.sources.files import Table, from_path, read_input
 from suite.errors import InputError
 from suite.serving.checks import Checks
