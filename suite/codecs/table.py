@@ -43,7 +43,7 @@ class Clicks(Codec):
     @property
     def styles(self) -> dict[str, str]:
         """Numbers, also as categories, that training's data wrote in another way than Python does."""
-        columns = (*self.fields.numbers, *self.fields.fields)
+        columns: tuple[Number | Field, ...] = (*self.fields.numbers, *self.fields.fields)
         return {column.name: column.style for column in columns if column.style not in ("", DIGITS)}
 
     @property
