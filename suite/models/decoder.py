@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from suite.contracts.model import ModelConfig
 from suite.contracts.units import Units
 from suite.errors import InputError
+from suite.models.activations import ALL, PLAIN, gated, published_activation, published_name
 from suite.models.blocks import BlockConfig
 from suite.models.checks import check_choices, check_given, check_sizes, divisors
 from suite.nn import (
@@ -27,6 +28,7 @@ from suite.nn import (
     Dropout,
     Embedding,
     FeedForward,
+    Inner,
     Kernel,
     LayerNorm,
     LearnedPositions,
@@ -36,6 +38,7 @@ from suite.nn import (
     SelfAttention,
     run_layers,
 )
+from suite.nn.mlp import GATED
 from suite.parallel.layout import edge
 from suite.surgery.units import feed_forward, heads
 from suite.weights.imports import SAME, TRANSPOSED, Map, Rule, Split, Transform, linear, norm
@@ -45,7 +48,7 @@ Norm = LayerNorm | RMSNorm
 _CHOICES = {
     "norm": ("layer", "rms"),
     "positions": ("learned", "rotary"),
-    "activation": ("gelu", "gelu_tanh", "relu", "silu", "swiglu", "geglu"),
+    "activation": ALL,
     "attention": ("auto", "plain", "fused"),
     "remat": ("none", "full", "dots"),
 }
@@ -80,7 +83,7 @@ class Config(BlockConfig):
     """How a token's place enters."""
     theta: float = 10_000.0
     """Base of the rotary frequencies."""
-    activation: Literal["gelu", "gelu_tanh", "relu", "silu", "swiglu", "geglu"] = "gelu_tanh"
+    activation: Inner = "gelu_tanh"
     """Function inside the feed-forward layer."""
     bias: bool = True
     """Whether the projections of attention have biases; those of the feed-forward layer, see feed_forward_bias."""
@@ -286,23 +289,11 @@ SHARDING = (
 
 PRUNING = (feed_forward("layers/{i}/mlp"), heads("layers/{i}/attention"))
 
-ACTIVATIONS = {
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu": "gelu",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-}
-
 
 def _gpt2(published: Mapping[str, Any]) -> Config:
     """GPT-2's config.json as ours."""
     plain = {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False}
     only(published, plain)
-    name = published.get("activation_function", "gelu_new")
-    if name not in ACTIVATIONS:
-        raise unknown("activation_function", name, ACTIVATIONS)
     return Config(
         vocab_size=published["vocab_size"],
         layers=published["n_layer"],
@@ -310,7 +301,7 @@ def _gpt2(published: Mapping[str, Any]) -> Config:
         heads=published["n_head"],
         feed_forward=published.get("n_inner") or 0,
         max_length=published["n_positions"],
-        activation=ACTIVATIONS[name],  # type: ignore[arg-type]
+        activation=published_activation(published, "activation_function", "gelu_new"),  # type: ignore[arg-type]
         tied=published.get("tie_word_embeddings", True),
         dropout=published.get("resid_pdrop", 0.1),
         attention_dropout=published.get("attn_pdrop", 0.1),
@@ -321,7 +312,7 @@ def _gpt2(published: Mapping[str, Any]) -> Config:
 def _publish_gpt2(config: Config) -> dict[str, Any]:
     """Ours as GPT-2's config.json."""
     fixed = {"norm": "layer", "positions": "learned", "bias": True, "feed_forward_bias": True, "head_width": 0}
-    fits(config, "gpt2", {**fixed, "kv_heads": (0, config.heads), "activation": ("gelu", "gelu_tanh", "relu", "silu")})
+    fits(config, "gpt2", {**fixed, "kv_heads": (0, config.heads), "activation": PLAIN})
     return {
         "model_type": "gpt2",
         "architectures": ["GPT2LMHeadModel"],
@@ -331,7 +322,7 @@ def _publish_gpt2(config: Config) -> dict[str, Any]:
         "n_head": config.heads,
         "n_inner": config.feed_forward or None,
         "n_positions": config.max_length,
-        "activation_function": {"gelu_tanh": "gelu_new"}.get(config.activation, config.activation),
+        "activation_function": published_name(config.activation),
         "tie_word_embeddings": config.tied,
         "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,
@@ -342,7 +333,6 @@ def _publish_gpt2(config: Config) -> dict[str, Any]:
 
 def _llama(published: Mapping[str, Any]) -> Config:
     """Llama's config.json as ours."""
-    only(published, {"hidden_act": "silu"})
     rope = {**(published.get("rope_scaling") or {}), **(published.get("rope_parameters") or {})}
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind != "default":
@@ -361,7 +351,7 @@ def _llama(published: Mapping[str, Any]) -> Config:
         norm="rms",
         positions="rotary",
         theta=rope.get("rope_theta", published.get("rope_theta", 10_000.0)),
-        activation="swiglu",
+        activation=gated("hidden_act", published.get("hidden_act", "silu")),
         bias=published.get("attention_bias", False),
         feed_forward_bias=published.get("mlp_bias", False),
         tied=published.get("tie_word_embeddings", False),
@@ -373,7 +363,7 @@ def _llama(published: Mapping[str, Any]) -> Config:
 
 def _publish_llama(config: Config) -> dict[str, Any]:
     """Ours as Llama's config.json."""
-    fits(config, "llama", {"norm": "rms", "positions": "rotary", "activation": "swiglu"})
+    fits(config, "llama", {"norm": "rms", "positions": "rotary", "activation": tuple(GATED)})
     return {
         "model_type": "llama",
         "architectures": ["LlamaForCausalLM"],
@@ -385,7 +375,7 @@ def _publish_llama(config: Config) -> dict[str, Any]:
         "head_dim": config.head_width or config.width // config.heads,
         "intermediate_size": config.feed_forward or 4 * config.width,
         "max_position_embeddings": config.max_length,
-        "hidden_act": "silu",
+        "hidden_act": published_name(config.activation),
         "rope_theta": config.theta,
         "rope_parameters": {"rope_type": "default", "rope_theta": config.theta},
         "attention_bias": config.bias,

@@ -20,9 +20,10 @@ from jaxtyping import Array, Bool, Float
 from suite.contracts.model import ModelConfig
 from suite.contracts.units import Units
 from suite.errors import InputError
+from suite.models.activations import PLAIN, published_activation, published_name
 from suite.models.blocks import adopted
 from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
-from suite.nn import Dropout, Linear
+from suite.nn import Activation, Dropout, Linear, activate
 from suite.nn.batchnorm import BatchNorm, GroupNorm
 from suite.nn.conv import Conv, finish
 from suite.nn.pooling import max_pool
@@ -31,9 +32,10 @@ from suite.weights.imports import CONV2D, Map, Rule, linear
 
 _CHOICES = {
     "block": ("basic", "bottleneck"),
-    "shortcut": ("projection", "padding"),
+    "shortcut": ("projection", "padding", "padding_around"),
     "stride_in": ("3x3", "1x1"),
     "norm": ("batch", "group"),
+    "activation": PLAIN,
 }
 _NARROWING = 4
 """How much narrower a bottleneck is than what it returns."""
@@ -63,8 +65,9 @@ class Config(ModelConfig):
     """Stride of the first convolution; 1 for small images."""
     stem_pool: bool = True
     """Max pooling, 3x3 with stride 2, after the first convolution."""
-    shortcut: Literal["projection", "padding"] = "projection"
-    """Where a block changes the shape: a 1x1 convolution beside it (option B), or zero channels added (option A)."""
+    shortcut: Literal["projection", "padding", "padding_around"] = "projection"
+    """Where a block changes the shape: a 1x1 convolution beside it (option B), or zero channels added (option A):
+    after its own, or half of them before and half after, as in the published CIFAR networks."""
     stride_in: Literal["3x3", "1x1"] = "3x3"
     """Which convolution of a bottleneck has the stride."""
     norm: Literal["batch", "group"] = "batch"
@@ -75,6 +78,8 @@ class Config(ModelConfig):
     """Share of a batch's statistics in the running ones."""
     epsilon: float = 1e-5
     """Added to variances."""
+    activation: Activation = "relu"
+    """Function after the first convolution and after each sum. Between the convolutions of a block it is ReLU."""
     zero_init: bool = True
     """Start the last norm of each block at zero, so that the block is the identity at first."""
     dropout: float = 0.0
@@ -198,6 +203,35 @@ def cifar56(**changes: Any) -> Config:
     return _cifar(9, changes)
 
 
+def _published_cifar(n: int, changes: Mapping[str, Any]) -> Config:
+    return _cifar(n, {"shortcut": "padding_around", **changes})
+
+
+def resnet20(**changes: Any) -> Config:
+    """`cifar20` as its weights are published: half of the added channels before the block's own, half after."""
+    return _published_cifar(3, changes)
+
+
+def resnet32(**changes: Any) -> Config:
+    """n = 5."""
+    return _published_cifar(5, changes)
+
+
+def resnet44(**changes: Any) -> Config:
+    """n = 7: 0.66 M parameters."""
+    return _published_cifar(7, changes)
+
+
+def resnet56(**changes: Any) -> Config:
+    """n = 9."""
+    return _published_cifar(9, changes)
+
+
+def resnet110(**changes: Any) -> Config:
+    """n = 18: 1.7 M parameters."""
+    return _published_cifar(18, changes)
+
+
 def _norm(config: Config, channels: int, scale: float = 1.0) -> BatchNorm | GroupNorm:
     if config.norm == "group":
         return GroupNorm(channels, groups=config.groups, scale=scale, epsilon=config.epsilon)
@@ -231,9 +265,16 @@ class ConvNorm(nnx.Module):
         rows: Bool[Array, "b"] | None,
         training: bool,
         added: Float[Array, "b y x o"] | None = None,
-        relu: bool = False,
+        then: str = "",
     ) -> Float[Array, "b y x o"]:
-        """The normalised maps plus ``added``, and the ReLU of it, in the format of computing."""
+        """The normalised maps plus ``added``, and the activation ``then`` of it, in the format of computing."""
+        relu = then == "relu"  # one operation with the convolution, where the device has it
+        y = self._normed(x, rows, training, added, relu)
+        return y if relu or not then else activate(then, y)
+
+    def _normed(
+        self, x: Array, rows: Array | None, training: bool, added: Array | None, relu: bool
+    ) -> Float[Array, "b y x o"]:
         if not training and isinstance(self.conv, Conv) and isinstance(self.norm, BatchNorm):
             return self.conv.finished(x, *self.norm.learned(), added, relu)
         maps = self.conv(x)
@@ -241,7 +282,7 @@ class ConvNorm(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Convolutions with ReLU between them, added to their input, and a ReLU of the sum.
+    """Convolutions with ReLU between them, added to their input, and an activation of the sum.
 
     Attributes:
         layers: two or three `ConvNorm`s.
@@ -259,21 +300,25 @@ class Block(nnx.Module):
         projected = config.shortcut == "projection" and (stride > 1 or inputs != outputs)
         self.shortcut = ConvNorm(config, inputs, outputs, 1, stride, rngs=rngs) if projected else None
         self.stride, self.added = stride, outputs - inputs
+        self.activation = config.activation
+        self.before = self.added // 2 if config.shortcut == "padding_around" and self.added > 0 else 0
 
     def __call__(
         self, x: Float[Array, "b h w i"], rows: Bool[Array, "b"] | None, training: bool
     ) -> Float[Array, "b y x o"]:
         y = x
         for layer in self.layers[:-1]:
-            y = edge(layer(y, rows, training, relu=True))
-        return self.layers[-1](y, rows, training, self._beside(x, rows, training), relu=True)
+            y = edge(layer(y, rows, training, then="relu"))
+        return self.layers[-1](y, rows, training, self._beside(x, rows, training), self.activation)
 
     def _beside(self, x: Float[Array, "b h w i"], rows: Bool[Array, "b"] | None, training: bool) -> Array:
         if self.shortcut is not None:
             return self.shortcut(x, rows, training)
         x = x[:, :: self.stride, :: self.stride] if self.stride > 1 else x
         # Narrower than its input, a padded block keeps the first channels.
-        return jnp.pad(x, ((0, 0),) * 3 + ((0, self.added),)) if self.added > 0 else x[..., : x.shape[3] + self.added]
+        if self.added <= 0:
+            return x[..., : x.shape[3] + self.added]
+        return jnp.pad(x, ((0, 0),) * 3 + ((self.before, self.added - self.before),))
 
 
 class ResNet(nnx.Module):
@@ -301,12 +346,13 @@ class ResNet(nnx.Module):
         self.dropout = Dropout(config.dropout)
         self.head = Linear(width, config.outputs, rngs=rngs)
         self.pooled = config.stem_pool
+        self.activation = config.activation
 
     def features(
         self, images: Float[Array, "b h w c"], rows: Bool[Array, "b"] | None = None, *, training: bool = False
     ) -> Float[Array, "b y x d"]:
         """The last stage's feature maps."""
-        x = self.stem(images, rows, training, relu=True)
+        x = self.stem(images, rows, training, then=self.activation)
         if self.pooled:
             x = max_pool(x, 3, 2, 1)
         for stage in self.stages:
@@ -356,6 +402,13 @@ _NAMED = {
     "resnet101": resnet101,
     "resnet152": resnet152,
 }
+_CIFAR = {
+    "resnet20": resnet20,
+    "resnet32": resnet32,
+    "resnet44": resnet44,
+    "resnet56": resnet56,
+    "resnet110": resnet110,
+}
 
 
 def _layer(conv: str, norm: str, ours: str) -> tuple[Rule, ...]:
@@ -398,9 +451,8 @@ def _refuse(config: Config, **needed: Any) -> None:
 
 def _read(published: Mapping[str, Any]) -> Config:
     """Hugging Face's ``resnet``."""
-    for name, known in (("hidden_act", "relu"), ("downsample_in_first_stage", False)):
-        if published.get(name, known) != known:
-            raise InputError(f"config.json, {name}", f'"{published[name]}" is not there.', fix=f'"{known}"')
+    if published.get("downsample_in_first_stage"):
+        raise InputError("config.json, downsample_in_first_stage", '"True" is not there.', fix='"False"')
     missing = [name for name in ("depths", "hidden_sizes", "embedding_size") if name not in published]
     if missing:
         raise InputError("config.json", f"does not state {', '.join(missing)}.", fix="the one that was published")
@@ -412,6 +464,7 @@ def _read(published: Mapping[str, Any]) -> Config:
         stem_width=published["embedding_size"],
         block=published.get("layer_type", "bottleneck"),
         stride_in="1x1" if published.get("downsample_in_bottleneck") else "3x3",
+        activation=published_activation(published, "hidden_act", "relu"),  # type: ignore[arg-type]
     )
 
 
@@ -426,7 +479,7 @@ def _publish(config: Config) -> dict[str, Any]:
         "hidden_sizes": list(config.widths),
         "depths": list(config.blocks),
         "layer_type": config.block,
-        "hidden_act": "relu",
+        "hidden_act": published_name(config.activation),
         "downsample_in_first_stage": False,
         "downsample_in_bottleneck": config.stride_in == "1x1",
         "id2label": labels,
@@ -452,7 +505,7 @@ def _read_classic(published: Mapping[str, Any]) -> Config:
 
 
 def _publish_classic(config: Config) -> dict[str, Any]:
-    _refuse(config, stride_in="3x3", stem_width=64)
+    _refuse(config, stride_in="3x3", stem_width=64, activation="relu")
     alike = [name for name, make in _NAMED.items() if make().block == config.block]
     name = next((name for name in alike if _NAMED[name]().blocks == config.blocks), alike[0])
     inner = _NARROWING if config.block == "bottleneck" else 1
@@ -465,7 +518,30 @@ def _publish_classic(config: Config) -> dict[str, Any]:
 
 
 def _is_classic(published: Mapping[str, Any], names: Sequence[str]) -> bool:
-    return "model_type" not in published and "layer1.0.conv1.weight" in names
+    return "model_type" not in published and "layer1.0.conv1.weight" in names and "linear.weight" not in names
+
+
+def _read_cifar(published: Mapping[str, Any]) -> Config:
+    """The config.json that a folder of CIFAR weights needs: ``{"architecture": "resnet20", "num_classes": 10}``."""
+    name = str(published.get("architecture", "")).partition(".")[0]
+    if name not in _CIFAR:
+        raise InputError("config.json, architecture", f'"{name}" is not there.', fix=", ".join(_CIFAR))
+    return _CIFAR[name](channels=published.get("in_chans", 3), outputs=published.get("num_classes", 10))
+
+
+def _publish_cifar(config: Config) -> dict[str, Any]:
+    needed = _CIFAR["resnet20"]()
+    same = ("widths", "stem_width", "stem_kernel", "stem_stride", "stem_pool", "shortcut", "activation", "inner")
+    _refuse(config, **{name: getattr(needed, name) for name in same}, block="basic")
+    name = next((name for name, make in _CIFAR.items() if make().blocks == config.blocks), "")
+    if not name:
+        raise InputError("the model", f"has blocks {config.blocks}, for which the published networks have no name.")
+    return {"architecture": name, "num_classes": config.outputs, "in_chans": config.channels}
+
+
+def _is_cifar(published: Mapping[str, Any], names: Sequence[str]) -> bool:
+    plain = {name.removeprefix("module.") for name in names}
+    return "model_type" not in published and {"layer1.0.conv1.weight", "linear.weight"} <= plain
 
 
 IMPORTS: dict[str, Map] = {
@@ -502,5 +578,19 @@ IMPORTS: dict[str, Map] = {
         fresh=(r"^head/",),
         recognise=_is_classic,
     ),
+    "resnet-cifar": Map(
+        rules=(
+            *_layer("conv1", "bn1", "stem"),
+            *(rule for stage in (1, 2, 3) for rule in _classic_stage(stage)),
+            *linear("linear", "head"),
+        ),
+        config=_read_cifar,
+        publish=_publish_cifar,
+        skip=(r"num_batches_tracked$",),
+        prefixes=("", "module."),
+        fresh=(r"^head/",),
+        recognise=_is_cifar,
+    ),
 }
-"""Hugging Face's ``model_type`` and, recognised by their tensors, torchvision's and timm's weights."""
+"""Hugging Face's ``model_type`` and, recognised by their tensors, torchvision's and timm's weights and those of
+the paper's CIFAR networks (`akamaster/pytorch_resnet_cifar10 <https://github.com/akamaster/pytorch_resnet_cifar10>`_)."""

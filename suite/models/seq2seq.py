@@ -14,21 +14,24 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
 from suite.contracts.units import Units
 from suite.errors import InputError
+from suite.models.activations import ALL, PLAIN, activation, gated, published_activation, published_name
 from suite.models.blocks import BlockConfig
 from suite.models.checks import check_choices, check_given, check_sizes
-from suite.models.decoder import ACTIVATIONS, fits, only, unknown
+from suite.models.decoder import fits, only
 from suite.nn import (
     Cache,
     CrossAttention,
     Dropout,
     Embedding,
     FeedForward,
+    Inner,
     Kernel,
     LayerNorm,
     Linear,
@@ -39,15 +42,17 @@ from suite.nn import (
     run_layers,
     sinusoids,
 )
+from suite.nn.mlp import GATED
 from suite.parallel.layout import edge
 from suite.surgery.units import feed_forward, heads
 from suite.weights.imports import TRANSPOSED, Map, Rule, linear, norm
+from suite.weights.published import Published
 
 _CHOICES = {
     "norm": ("layer", "rms"),
     "order": ("pre", "post"),
     "positions": ("sinusoidal", "relative"),
-    "activation": ("gelu", "gelu_tanh", "relu", "silu", "swiglu", "geglu"),
+    "activation": ALL,
     "attention": ("auto", "plain", "fused"),
     "remat": ("none", "full", "dots"),
 }
@@ -93,7 +98,7 @@ class Config(BlockConfig):
     """Distances told apart, where positions are relative."""
     furthest: int = 128
     """Distance from which on all are one, where positions are relative."""
-    activation: Literal["gelu", "gelu_tanh", "relu", "silu", "swiglu", "geglu"] = "relu"
+    activation: Inner = "relu"
     """Function inside the feed-forward layer."""
     bias: bool = True
     """Whether linear layers have biases."""
@@ -413,12 +418,9 @@ PRUNING = (
 
 def _t5(published: Mapping[str, Any]) -> Config:
     """T5's config.json as ours."""
-    form = published.get("feed_forward_proj", "relu")
-    forms = {"relu": "relu", "gated-gelu": "geglu", "gated-silu": "swiglu"}
-    if form not in forms:
-        raise unknown("feed_forward_proj", form, forms)
-    # Version 1.1 has a head of its own and does not scale what it sees. Newer files say so by the second key alone.
-    first_version = published.get("tie_word_embeddings", True) and published.get("scale_decoder_outputs", True)
+    # Version 1.1 does not scale what the head sees. Older files say so by tie_word_embeddings alone, newer ones by
+    # scale_decoder_outputs. Whether its head is the token table the tensors say, see _t5_head.
+    scaled = published.get("scale_decoder_outputs", published.get("tie_word_embeddings") is not False)
     width, heads, rate = published["d_model"], published["num_heads"], published.get("dropout_rate", 0.1)
     return Config(
         vocab_size=published["vocab_size"],
@@ -433,18 +435,33 @@ def _t5(published: Mapping[str, Any]) -> Config:
         positions="relative",
         buckets=published.get("relative_attention_num_buckets", 32),
         furthest=published.get("relative_attention_max_distance", 128),
-        activation=forms[form],  # type: ignore[arg-type]
+        activation=_t5_activation(str(published.get("feed_forward_proj", "relu"))),  # type: ignore[arg-type]
         bias=False,
-        tied=first_version,
+        tied=bool(scaled),
         scale_embedding=False,
         scale_scores=False,
-        scale_output=first_version,
+        scale_output=scaled,
         dropout=rate,
         attention_dropout=rate,
         feed_forward_dropout=rate,
         epsilon=published.get("layer_norm_epsilon", 1e-6),
         start=published.get("decoder_start_token_id") or 0,
     )
+
+
+def _t5_activation(form: str) -> str:
+    """Our name of ``feed_forward_proj``: an activation, or ``gated-`` and that of the gate. T5 gates with tanh GELU."""
+    kind, dash, name = form.rpartition("-")
+    if dash and kind == "gated":
+        return "geglu" if name == "gelu" else gated("feed_forward_proj", name)
+    return activation("feed_forward_proj", form)
+
+
+def _t5_head(config: Config, weights: Published) -> Config:
+    """With a head of its own where, and only where, the file holds one that differs from the token table."""
+    head, table = "lm_head.weight", "shared.weight"
+    own = {head, table} <= weights.readers.keys() and not np.array_equal(weights.read(head), weights.read(table))
+    return replace(config, tied=not own)
 
 
 def _publish_t5(config: Config) -> dict[str, Any]:
@@ -460,8 +477,7 @@ def _publish_t5(config: Config) -> dict[str, Any]:
             "output_bias": False,
             "scale_embedding": False,
             "scale_scores": False,
-            "scale_output": config.tied,
-            "activation": ("relu", "geglu", "swiglu"),
+            "activation": tuple(name for name in ALL if name != "geglu_exact"),
         },
     )
     return {
@@ -478,14 +494,23 @@ def _publish_t5(config: Config) -> dict[str, Any]:
         "n_positions": config.max_length,
         "relative_attention_num_buckets": config.buckets,
         "relative_attention_max_distance": config.furthest,
-        "feed_forward_proj": {"relu": "relu", "geglu": "gated-gelu", "swiglu": "gated-silu"}[config.activation],
+        "feed_forward_proj": _t5_form(config.activation),
         "tie_word_embeddings": config.tied,
+        "scale_decoder_outputs": config.scale_output,
         "dropout_rate": config.dropout,
         "layer_norm_epsilon": config.epsilon,
         "decoder_start_token_id": config.start,
         "pad_token_id": 0,
         "eos_token_id": 1,
     }
+
+
+def _t5_form(activation: str) -> str:
+    """``feed_forward_proj`` of our ``activation``."""
+    if activation == "geglu":
+        return "gated-gelu"
+    name = published_name(activation)
+    return f"gated-{name}" if activation in GATED else name
 
 
 def _marian(published: Mapping[str, Any]) -> Config:
@@ -502,9 +527,6 @@ def _marian(published: Mapping[str, Any]) -> Config:
             "decoder_ffn_dim": published["encoder_ffn_dim"],
         },
     )
-    name = published.get("activation_function", "gelu")
-    if name not in ACTIVATIONS:
-        raise unknown("activation_function", name, ACTIVATIONS)
     return Config(
         vocab_size=published["vocab_size"],
         layers=published["encoder_layers"],
@@ -514,7 +536,7 @@ def _marian(published: Mapping[str, Any]) -> Config:
         feed_forward=published["encoder_ffn_dim"],
         max_length=published.get("max_position_embeddings", 1024),
         order="post",
-        activation=ACTIVATIONS[name],  # type: ignore[arg-type]
+        activation=published_activation(published, "activation_function"),  # type: ignore[arg-type]
         output_bias=True,
         scale_embedding=published.get("scale_embedding", False),
         dropout=published.get("dropout", 0.1),
@@ -541,10 +563,10 @@ def _publish_marian(config: Config) -> dict[str, Any]:
             "scale_output": False,
             "epsilon": 1e-5,
             "head_width": (0, config.width // config.heads),
-            "activation": ("gelu", "gelu_tanh", "relu", "silu"),
+            "activation": PLAIN,
         },
     )
-    inner, names = config.feed_forward or 4 * config.width, {"silu": "swish", "gelu_tanh": "gelu_new"}
+    inner = config.feed_forward or 4 * config.width
     return {
         "model_type": "marian",
         "architectures": ["MarianMTModel"],
@@ -559,7 +581,7 @@ def _publish_marian(config: Config) -> dict[str, Any]:
         "encoder_ffn_dim": inner,
         "decoder_ffn_dim": inner,
         "max_position_embeddings": config.max_length,
-        "activation_function": names.get(config.activation, config.activation),
+        "activation_function": published_name(config.activation),
         "scale_embedding": config.scale_embedding,
         "share_encoder_decoder_embeddings": True,
         "tie_word_embeddings": True,
@@ -587,13 +609,13 @@ def _t5_rules(side: str, last: int) -> tuple[Rule, ...]:
         for part, number in {**{part: number for part, (number, _) in sublayers.items()}, "mlp": last}.items()
     ]
     dense = f"{block}.{last}.DenseReluDense"
-    gated = lambda config: config.activation in ("geglu", "swiglu")
+    with_gate = lambda config: config.activation in GATED
     return (
         *attention,
         *norms,
-        Rule(f"{dense}.wi.weight", f"{ours}/mlp/up/kernel", TRANSPOSED, when=lambda config: not gated(config)),
-        Rule(f"{dense}.wi_0.weight", f"{ours}/mlp/gate/kernel", TRANSPOSED, when=gated),
-        Rule(f"{dense}.wi_1.weight", f"{ours}/mlp/up/kernel", TRANSPOSED, when=gated),
+        Rule(f"{dense}.wi.weight", f"{ours}/mlp/up/kernel", TRANSPOSED, when=lambda config: not with_gate(config)),
+        Rule(f"{dense}.wi_0.weight", f"{ours}/mlp/gate/kernel", TRANSPOSED, when=with_gate),
+        Rule(f"{dense}.wi_1.weight", f"{ours}/mlp/up/kernel", TRANSPOSED, when=with_gate),
         Rule(f"{dense}.wo.weight", f"{ours}/mlp/down/kernel", TRANSPOSED),
         Rule(f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight", f"{side}/distances/embedding"),
         Rule(f"{side}.final_layer_norm.weight", f"{side}/norm/scale"),
@@ -635,6 +657,7 @@ IMPORTS: dict[str, Map] = {
         ),
         config=_t5,
         publish=_publish_t5,
+        settle=_t5_head,
         # A table that T5 never read, left over in its first weights.
         skip=(r"EncDecAttention\.relative_attention_bias",),
         tied=_COPIES,

@@ -22,12 +22,14 @@ from jaxtyping import Array, Bool, Float, Int
 
 from suite.contracts.units import Units
 from suite.errors import InputError
+from suite.models.activations import ALL, PLAIN, published_activation, published_name
 from suite.models.blocks import BlockConfig
 from suite.models.checks import check_choices, check_given, check_sizes
 from suite.nn import (
     Dropout,
     Embedding,
     FeedForward,
+    Inner,
     LayerNorm,
     LearnedPositions,
     Linear,
@@ -44,7 +46,7 @@ from suite.weights.imports import Map, Rule, linear, norm
 _CHOICES = {
     "norm": ("pre", "post"),
     "positions": ("learned", "sinusoidal", "rotary", "none"),
-    "activation": ("gelu", "relu", "swiglu"),
+    "activation": ALL,
     "pooling": ("mean", "cls"),
     "pooler": ("tanh", "relu"),
     "remat": ("none", "full", "dots"),
@@ -78,7 +80,7 @@ class Config(BlockConfig):
     """Normalise before each sublayer, which trains without care, or after it, as BERT does."""
     positions: Literal["learned", "sinusoidal", "rotary", "none"] = "learned"
     """How a token's place enters."""
-    activation: Literal["gelu", "relu", "swiglu"] = "gelu"
+    activation: Inner = "gelu"
     """Function inside the feed-forward layer."""
     pooling: Literal["mean", "cls"] = "mean"
     """What the classifier sees: the mean of all tokens, or the first token through a layer, as in BERT."""
@@ -317,6 +319,7 @@ def _reader(sizes: dict[str, str], rest: dict[str, str], **fixed: Any) -> Callab
         if fixed.get("position_offset"):  # RoBERTa counts places from the id of padding on
             offset = 2 if published.get("pad_token_id") is None else published["pad_token_id"] + 1
         values = {ours: published[theirs] for ours, theirs in (sizes | rest).items() if theirs in published}
+        values["activation"] = published_activation(published, rest["activation"])
         return Config(
             **{
                 "epsilon": 1e-12,
@@ -345,8 +348,8 @@ def _writer(
             for name, value in needed.items()
             if getattr(config, name) != value
         ]
-        if config.activation == "swiglu":
-            wrong.append("activation swiglu")
+        if config.activation not in PLAIN:
+            wrong.append(f"activation {config.activation}")
         if config.head_width * config.heads not in (0, config.width):
             wrong.append(f"{config.heads} heads of width {config.head_width}")
         if bool(config.token_types) != ("token_types" in sizes):
@@ -356,6 +359,7 @@ def _writer(
         if wrong:
             raise InputError("the model", f"has {', '.join(wrong)}.")
         values = {theirs: getattr(config, ours) for ours, theirs in (sizes | rest).items()}
+        values[rest["activation"]] = published_name(config.activation)
         values[sizes["feed_forward"]] = config.feed_forward or 4 * config.width
         values["max_position_embeddings"] += config.position_offset
         labels = {str(i): f"LABEL_{i}" for i in range(config.outputs)}

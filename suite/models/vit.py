@@ -9,7 +9,7 @@ token's vector, n outputs.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import nnx
@@ -18,9 +18,10 @@ from jaxtyping import Array, Bool, Float
 
 from suite.contracts.units import Units
 from suite.errors import InputError
+from suite.models.activations import PLAIN, published_activation, published_name
 from suite.models.blocks import BlockConfig, check_published_heads
-from suite.models.checks import check_given, check_sizes
-from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention
+from suite.models.checks import check_choices, check_given, check_sizes
+from suite.nn import Activation, Dropout, FeedForward, LayerNorm, Linear, SelfAttention
 from suite.nn.conv import Conv
 from suite.parallel.layout import edge
 from suite.surgery.units import feed_forward, heads
@@ -55,7 +56,7 @@ class Config(BlockConfig):
     """Size of a head. 0: hidden / heads."""
     feed_forward: int = 0
     """Size inside the feed-forward layer. 0: four times ``hidden``."""
-    activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu"
+    activation: Activation = "gelu"
     """Function inside the feed-forward layer."""
     dropout: float = 0.0
     """Fraction of embeddings and sublayer outputs that training drops."""
@@ -67,6 +68,7 @@ class Config(BlockConfig):
     def __post_init__(self):
         check_sizes(self, 0, "height", "width", "channels", "outputs", "head_width", "feed_forward", "layers")
         check_sizes(self, 1, "patch", "hidden", "heads")
+        check_choices(self, {"activation": PLAIN})
         self._check_blocks()
         if self.height % self.patch or self.width % self.patch:
             sides = [
@@ -235,6 +237,7 @@ def _read(published: Mapping[str, Any]) -> Config:
         raise InputError("config.json, qkv_bias", '"false" is not there.', fix='"true"')
     height, width = _square(published["image_size"])
     values = {ours: published[theirs] for ours, theirs in (_SIZES | _REST).items() if theirs in published}
+    values["activation"] = published_activation(published, "hidden_act")
     classes = published.get("id2label") or range(published.get("num_labels", 2))
     return Config(**{"epsilon": 1e-12, **values, "height": height, "width": width, "outputs": len(classes)})
 
@@ -249,6 +252,7 @@ def _publish(config: Config) -> dict[str, Any]:
         "architectures": ["ViTForImageClassification"],
         "image_size": side,
         **values,
+        "hidden_act": published_name(config.activation),
         "intermediate_size": config.feed_forward or 4 * config.hidden,
         "qkv_bias": True,
         "id2label": labels,

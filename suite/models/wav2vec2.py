@@ -22,9 +22,10 @@ from jaxtyping import Array, Bool, Float
 
 from suite.contracts.units import Units
 from suite.errors import InputError
+from suite.models.activations import PLAIN, published_activation, published_name
 from suite.models.blocks import BlockConfig, check_published_heads
 from suite.models.checks import check_choices, check_given, check_sizes
-from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention, gelu
+from suite.nn import Activation, Dropout, FeedForward, LayerNorm, Linear, SelfAttention, activate
 from suite.nn.conv1d import Conv1d, PositionalConv
 from suite.nn.dropout import keep_mask
 from suite.nn.masking import masked_mean, silence
@@ -36,6 +37,8 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "feature_norm": ("group", "layer"),
     "norm": ("post", "pre"),
     "pooling": ("none", "mean", "hidden"),
+    "activation": PLAIN,
+    "feature_activation": PLAIN,
 }
 
 
@@ -83,6 +86,10 @@ class Config(BlockConfig):
     """Width of a head. 0: width / heads."""
     feed_forward: int = 3072
     """Width inside the feed-forward layer."""
+    activation: Activation = "gelu"
+    """Function inside the feed-forward layer."""
+    feature_activation: Activation = "gelu"
+    """Function after each convolution, and after that of positions."""
     norm: Literal["post", "pre"] = "post"
     """Normalise after each sublayer, or before it (large models: "stable layer norm")."""
     position_kernel: int = 128
@@ -204,6 +211,7 @@ class FeatureLayer(nnx.Module):
             use_bias=config.conv_bias,
             init=nnx.initializers.he_normal(),
         )
+        self.activation = config.feature_activation
         self.norm: nnx.Module | None
         if config.feature_norm == "layer":
             self.norm = LayerNorm(outputs, epsilon=1e-5)
@@ -217,7 +225,7 @@ class FeatureLayer(nnx.Module):
             x = self.norm(x, mask)
         elif self.norm is not None:
             x = self.norm(x)
-        return gelu(x)
+        return activate(self.activation, x)
 
 
 class Block(nnx.Module):
@@ -234,7 +242,9 @@ class Block(nnx.Module):
             width, config.heads, rngs=rngs, dropout=config.attention_dropout, head_width=config.head_width
         )
         self.attention_norm = LayerNorm(width, epsilon=epsilon)
-        self.mlp = FeedForward(width, config.feed_forward, rngs=rngs, dropout=config.activation_dropout)
+        self.mlp = FeedForward(
+            width, config.feed_forward, config.activation, rngs=rngs, dropout=config.activation_dropout
+        )
         self.mlp_norm = LayerNorm(width, epsilon=epsilon)
         self.dropout = Dropout(config.dropout)
         self.norm = config.norm
@@ -321,7 +331,7 @@ class Encoder(nnx.Module):
         if self.masked is not None:
             x = self.masked(x, rngs)
         x = silence(x, mask)
-        x = x + gelu(self.positions(x))
+        x = x + activate(self.config.feature_activation, self.positions(x))
         x = self.dropout(x if self.config.norm == "pre" else self.norm(x), rngs)
         for block in self.layers:
             x = block(edge(x), mask, rngs)
@@ -410,13 +420,7 @@ _SPELLING = (
     (r"(pos_conv_embed\.conv\.)weight_v$", r"\1parametrizations.weight.original1"),
 )
 """Of PyTorch's weight norm before version 2."""
-_PLAIN = {
-    "hidden_act": "gelu",
-    "feat_extract_activation": "gelu",
-    "add_adapter": False,
-    "adapter_attn_dim": None,
-    "conv_pos_batch_norm": False,
-}
+_PLAIN = {"add_adapter": False, "adapter_attn_dim": None, "conv_pos_batch_norm": False}
 """Fields that a published config may not change."""
 
 
@@ -443,6 +447,8 @@ def _config(theirs: Mapping[str, Any]) -> Config:
         width=get("hidden_size", "width"),
         heads=get("num_attention_heads", "heads"),
         feed_forward=get("intermediate_size", "feed_forward"),
+        activation=published_activation(theirs, "hidden_act"),  # type: ignore[arg-type]
+        feature_activation=published_activation(theirs, "feat_extract_activation"),  # type: ignore[arg-type]
         norm="pre" if theirs.get("do_stable_layer_norm") else "post",
         position_kernel=get("num_conv_pos_embeddings", "position_kernel"),
         position_groups=get("num_conv_pos_embedding_groups", "position_groups"),
@@ -469,8 +475,8 @@ def _published(config: Config) -> dict[str, Any]:
         "conv_bias": config.conv_bias,
         "num_feat_extract_layers": len(config.conv_widths),
         "feat_extract_norm": config.feature_norm,
-        "feat_extract_activation": "gelu",
-        "hidden_act": "gelu",
+        "feat_extract_activation": published_name(config.feature_activation),
+        "hidden_act": published_name(config.activation),
         "num_hidden_layers": config.layers,
         "hidden_size": config.width,
         "num_attention_heads": config.heads,

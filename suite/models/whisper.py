@@ -20,9 +20,10 @@ from jaxtyping import Array, Bool, Float
 
 from suite.contracts.units import Units
 from suite.errors import InputError
+from suite.models.activations import PLAIN, published_activation, published_name
 from suite.models.blocks import BlockConfig, check_published_heads
 from suite.models.checks import check_choices, check_given, check_sizes
-from suite.nn import Dropout, FeedForward, LayerNorm, Linear, SelfAttention, gelu
+from suite.nn import Activation, Dropout, FeedForward, LayerNorm, Linear, SelfAttention, gelu
 from suite.nn.conv1d import Conv1d
 from suite.nn.masking import masked_mean, silence
 from suite.parallel.layout import edge
@@ -53,6 +54,8 @@ class Config(BlockConfig):
     """Width inside the feed-forward layer."""
     max_length: int = 1500
     """Most frames out; twice as many come in."""
+    activation: Activation = "gelu"
+    """Function inside the feed-forward layer."""
     pooling: Literal["none", "mean", "hidden"] = "none"
     """Outputs for each frame, or of the mean over a row's frames; or the hidden vectors, without a head."""
     dropout: float = 0.0
@@ -63,7 +66,7 @@ class Config(BlockConfig):
     def __post_init__(self):
         check_sizes(self, 0, "inputs", "outputs", "layers", "head_width")
         check_sizes(self, 1, "width", "heads", "feed_forward", "max_length")
-        check_choices(self, {"pooling": ("none", "mean", "hidden")})
+        check_choices(self, {"pooling": ("none", "mean", "hidden"), "activation": PLAIN})
         self._check_blocks()
         if self.width % 2:
             raise InputError("field model.width", "must be even, for sines and cosines", found=str(self.width))
@@ -100,7 +103,7 @@ class Block(nnx.Module):
         # A bias of the keys would add the same to every score of a query.
         self.attention.key = Linear(width, config.heads * size, rngs=rngs, use_bias=False)
         self.attention_norm = LayerNorm(width, epsilon=1e-5)
-        self.mlp = FeedForward(width, config.feed_forward, "gelu", rngs=rngs)
+        self.mlp = FeedForward(width, config.feed_forward, config.activation, rngs=rngs)
         self.mlp_norm = LayerNorm(width, epsilon=1e-5)
         self.dropout = Dropout(config.dropout)
 
@@ -215,14 +218,6 @@ RULES = (
 
 
 def _config(theirs: Mapping[str, Any]) -> Config:
-    activation = theirs.get("activation_function", "gelu")
-    if activation != "gelu":
-        raise InputError(
-            "config.json activation_function",
-            "asks for what this family cannot do.",
-            found=activation,
-            fix="weights with activation_function gelu",
-        )
     return Config(
         inputs=theirs.get("num_mel_bins", 80),
         layers=theirs.get("encoder_layers", 4),
@@ -230,6 +225,7 @@ def _config(theirs: Mapping[str, Any]) -> Config:
         heads=theirs.get("encoder_attention_heads", 6),
         feed_forward=theirs.get("encoder_ffn_dim", 1536),
         max_length=theirs.get("max_source_positions", 1500),
+        activation=published_activation(theirs, "activation_function"),  # type: ignore[arg-type]
         pooling="hidden",
         dropout=theirs.get("dropout", 0.0),
         attention_dropout=theirs.get("attention_dropout", 0.0),
@@ -243,7 +239,7 @@ def _publish(config: Config) -> dict[str, Any]:
     return {
         "model_type": "whisper",
         "architectures": ["WhisperModel"],
-        "activation_function": "gelu",
+        "activation_function": published_name(config.activation),
         "num_mel_bins": config.inputs,
         "encoder_layers": config.layers,
         "d_model": config.width,

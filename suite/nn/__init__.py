@@ -6,16 +6,18 @@ from suite.nn.dot import dot, dot_nt, einsum
 from suite.nn.dropout import Dropout
 from suite.nn.embedding import Embedding, LearnedPositions, RelativeBias, rotary, sinusoidal, sinusoids
 from suite.nn.linear import Linear
-from suite.nn.mlp import FeedForward, activate, gelu, gelu_tanh
+from suite.nn.mlp import Activation, FeedForward, Inner, activate, gelu, gelu_tanh
 from suite.nn.norm import LayerNorm, RMSNorm
 from suite.nn.stack import Remat, run_layers
 
 __all__ = [
+    "Activation",
     "Cache",
     "CrossAttention",
     "Dropout",
     "Embedding",
     "FeedForward",
+    "Inner",
     "Kernel",
     "LayerNorm",
     "LearnedPositions",

@@ -1,8 +1,10 @@
 """Activations and the position-wise feed-forward layer. Dims: d width, f feed-forward width."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
@@ -24,13 +26,49 @@ def gelu_tanh(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jax.nn.gelu(x, approximate=True)
 
 
+def quick_gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`gelu` with the distribution function approximated by a sigmoid: CLIP's."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+Activation = Literal[
+    "gelu",
+    "gelu_tanh",
+    "quick_gelu",
+    "gelu_10",
+    "relu",
+    "relu2",
+    "relu6",
+    "leaky_relu",
+    "silu",
+    "mish",
+    "hardswish",
+    "sigmoid",
+    "tanh",
+    "linear",
+]
+"""Functions without parameters that published transformers are made with."""
+Gated = Literal["swiglu", "geglu", "geglu_exact", "reglu"]
+"""Forms of a feed-forward layer with a gate."""
+Inner = Literal[Activation, Gated]
+"""All that a feed-forward layer can be built with."""
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
+    "quick_gelu": quick_gelu,
+    "gelu_10": lambda x: jnp.clip(gelu(x), -10, 10),
     "relu": jax.nn.relu,
+    "relu2": lambda x: jnp.square(jax.nn.relu(x)),
+    "relu6": jax.nn.relu6,
+    "leaky_relu": jax.nn.leaky_relu,
     "silu": jax.nn.silu,
+    "mish": jax.nn.mish,
+    "hardswish": jax.nn.hard_swish,
+    "sigmoid": jax.nn.sigmoid,
+    "tanh": jnp.tanh,
+    "linear": lambda x: x,
 }
-GATED = {"swiglu": "silu", "geglu": "gelu_tanh"}
+GATED = {"swiglu": "silu", "geglu": "gelu_tanh", "geglu_exact": "gelu", "reglu": "relu"}
 """Gated forms and the activation of their gate."""
 
 
@@ -42,8 +80,8 @@ def activate(name: str, x: Float[Array, "..."]) -> Float[Array, "..."]:
 class FeedForward(nnx.Module):
     """Widen, activate, narrow.
 
-    The gated forms ``"swiglu"`` and ``"geglu"`` multiply ``up`` by SiLU or GELU of a third projection, ``gate``,
-    by default without biases (`Shazeer, 2020 <https://arxiv.org/abs/2002.05202>`_).
+    The gated forms (`GATED`) multiply ``up`` by SiLU, GELU or ReLU of a third projection, ``gate``, by default without
+    biases (`Shazeer, 2020 <https://arxiv.org/abs/2002.05202>`_).
 
     Attributes:
         up: (d, f).

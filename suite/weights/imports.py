@@ -141,6 +141,9 @@ class Map:
     fresh: tuple[str, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     tied: Mapping[str, str] = field(default_factory=dict)
+    settle: Callable[[Any, Any], ModelConfig] = field(default=lambda model, weights: model)
+    """Our ModelConfig and the `suite.weights.published.Published` it was read of, to the ModelConfig that the tensors
+    settle where ``config.json`` leaves it open."""
     recognise: Callable[[Mapping[str, Any], Sequence[str]], bool] = field(default=lambda config, names: False)
     """Whether a folder with this ``config.json`` and these tensor names is of this format, where the key of the
     table is not its ``model_type``."""

@@ -275,9 +275,16 @@ def report(folder: str | Path, left_out: Sequence[str] = ()) -> Written:
 def _config(table: Map, weights: Published) -> ModelConfig:
     """Our config of the published one; values of types that no library writes are refused like any other."""
     try:
-        return table.config(weights.config)
-    except InputError:
-        raise
+        return table.settle(table.config(weights.config), weights)
+    except InputError as error:
+        if not error.where.startswith("field model"):
+            raise
+        raise InputError(  # a check of our fields, which nobody set here
+            str(weights.folder / published.CONFIG),
+            f"describes a model that this family cannot be: {error.where.removeprefix('field ')} {error.problem}",
+            found=error.found,
+            fix="the one that was published with the tensors",
+        ) from None
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise InputError(
             str(weights.folder / published.CONFIG),

@@ -139,16 +139,16 @@ def test_weight_norms_of_older_files_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "field", "value"),
     [
-        ("wav2vec2_base_ctc", "hidden_act", "relu"),
+        ("wav2vec2_base_ctc", "hidden_act", "prelu"),
         ("wav2vec2_base_ctc", "add_adapter", True),
         ("hubert_large", "conv_pos_batch_norm", True),
-        ("whisper", "activation_function", "relu"),
+        ("whisper", "activation_function", "prelu"),
     ],
 )
 def test_a_config_that_asks_for_more_is_refused(kind, field, value):
     made = golden.load(kind)
     table = pretrained.formats()[made.config["model_type"]]
-    with pytest.raises(InputError, match=f"config.json {field}: asks for what this family cannot do"):
+    with pytest.raises(InputError, match=rf"config.json,? {field}: "):
         table.config({**made.config, field: value})
 
 

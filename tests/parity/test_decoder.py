@@ -117,9 +117,9 @@ def test_published_sizes(name):
     ("name", "changes", "where"),
     [
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
-        ("gpt2", {"activation_function": "tanh"}, "activation_function"),
+        ("gpt2", {"activation_function": "prelu"}, "activation_function"),
         ("llama", {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "rope_parameters.rope_type"),
-        ("llama", {"hidden_act": "gelu"}, "hidden_act"),
+        ("llama", {"hidden_act": "mish"}, "hidden_act"),
     ],
 )
 def test_what_the_family_cannot_do_is_refused_by_name(name, changes, where):

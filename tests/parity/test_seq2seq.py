@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from suite.decoding.generation import Decoding, generate, prompt
 from suite.errors import InputError
@@ -86,6 +86,42 @@ def continuations(case, path):
 
 def test_logits_and_gradients(stored, tmp_path):
     check(stored, tmp_path)
+
+
+@pytest.mark.parametrize("head", ["none", "same", "own"])
+@pytest.mark.parametrize(
+    ("tie", "scale", "scaled"),
+    [
+        (None, None, True),
+        (True, None, True),
+        (False, None, False),  # version 1.1, before scale_decoder_outputs was written
+        (True, False, False),  # version 1.1 as transformers 5 writes it
+        (False, True, True),
+        (None, False, False),
+    ],
+)
+def test_t5_ties_its_head_by_the_tensors_and_scales_by_the_config(tie, scale, scaled, head, tmp_path):
+    """Logits of transformers 5.23, of which the stored ones are tied and scaled; written again, they are the same."""
+    case = golden.load("t5")
+    stated = {"tie_word_embeddings": tie, "scale_decoder_outputs": scale}
+    plain = {name: value for name, value in case.config.items() if name not in stated}
+    folder = golden.folder(case, tmp_path / "in")
+    stated = {name: value for name, value in stated.items() if value is not None}
+    (folder / "config.json").write_text(json.dumps({**plain, **stated}))
+    if head != "none":
+        tensors = load_file(folder / "model.safetensors")
+        tensors["lm_head.weight"] = tensors["shared.weight"] * (1 if head == "same" else 3)
+        save_file(tensors, folder / "model.safetensors")
+    config, model = pretrained.load(folder)
+    assert (config.tied, config.scale_output) == (head != "own", scaled)
+    given = [jnp.asarray(case.inputs[name]) for name in ("tokens", "mask", "target")]
+    logits = model(*given)
+    width = plain["d_model"]
+    wanted = case.outputs["logits"] * (1 if scaled else width**0.5) * (3 if head == "own" else 1)
+    np.testing.assert_allclose(logits, wanted, atol=2e-5 * np.abs(wanted).max())
+    _, params, rest = nnx.split(model, nnx.Param, ...)
+    pretrained.save(config, nnx.to_pure_dict(params), nnx.to_pure_dict(rest), tmp_path / "out")
+    assert pretrained.load(tmp_path / "out")[0] == config
 
 
 def test_greedy_and_beam_search(stored, tmp_path):

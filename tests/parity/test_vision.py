@@ -138,7 +138,11 @@ def test_hugging_face_states_the_same_sizes():
     ("family", "said", "message"),
     [
         ("resnet", {"depths": [1]}, "does not state hidden_sizes, embedding_size"),
-        ("resnet", {"hidden_act": "gelu"}, '"gelu" is not there'),
+        (
+            "resnet",
+            {"depths": [1], "hidden_sizes": [8], "embedding_size": 8, "hidden_act": "prelu"},
+            "hidden_act: is not something",
+        ),
         ("resnet-classic", {"architecture": "resnext50_32x4d"}, '"resnext50_32x4d" is not there'),
         ("vit", {"image_size": 224}, "does not state num_channels"),
         ("vit-timm", {"architecture": "vit_base_r50_s16_224"}, "is not there"),

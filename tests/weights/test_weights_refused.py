@@ -154,9 +154,15 @@ def test_the_config_is_missing_or_no_config(folder):
         "  found: TypeError: '<' not supported between instances of 'str' and 'int'\n"
         "  try:   fetch it again"
     )
-    (folder / "config.json").write_text(json.dumps({**CASE.config, "hidden_act": "gelu_new"}))
+    (folder / "config.json").write_text(json.dumps({**CASE.config, "hidden_act": "prelu"}))
+    assert refusal(pretrained.load, folder).startswith(
+        "config.json, hidden_act: is not something this family can do\n  found: prelu\n  try:   weights with one of "
+    )
+    (folder / "config.json").write_text(json.dumps({**CASE.config, "num_attention_heads": 3}))
     assert refusal(pretrained.load, folder) == (
-        "field model.activation: no such choice\n  found: gelu_new\n  try:   gelu, relu, swiglu"
+        f"{folder / 'config.json'}: describes a model that this family cannot be: model.heads must divide width\n"
+        "  found: 3 heads of width 16\n"
+        "  try:   the one that was published with the tensors"
     )
     (folder / "config.json").write_text(json.dumps({**CASE.config, "position_embedding_type": "relative_key"}))
     assert refusal(pretrained.load, folder) == (
