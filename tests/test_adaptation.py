@@ -351,6 +351,39 @@ def test_refused_deltas(runs, tmp_path):
         read_delta(params, model_state, finetune, folder)
 
 
+def test_a_delta_is_refused_on_another_base(runs, tmp_path, caplog):
+    """By the tensors that it left alone, so that a folder that was moved is the same base; the head is its own."""
+    params, model_state = runs[1]._weights
+    finetune, optim = runs[1].experiment.finetune, runs[1].experiment.optim
+    folder = tmp_path / "delta"
+    write_delta(params, model_state, finetune, optim, Checkpoint(init_from="old place/A"), folder)
+    flat = paths(params)
+    frozen = json.loads((folder / "delta.json").read_text())["base_tensors"]
+    assert frozen and not [name for name in frozen if "/addition/" in name or name.startswith("head")]
+    read_delta(params, model_state, finetune, folder, "moved/A")
+    own = {name: leaf + 1 for name, leaf in flat.items() if name not in frozen}
+    read_delta(nest({**flat, **own}), model_state, finetune, folder, "moved/A")
+    other = min(frozen)
+    with pytest.raises(InputError) as error:
+        read_delta(nest({**flat, other: flat[other] + 1e-3}), model_state, finetune, folder, "B")
+    assert str(error.value) == (
+        f'field finetune.delta: "{folder}" was trained on "old place/A", and means nothing on "B": '
+        f"its tensors are others.\n  found: 1 of {len(frozen)} differ: {other}\n"
+        "  try:   --checkpoint.init_from 'old place/A'"
+    )
+    about = json.loads((folder / "delta.json").read_text())
+    del about["base_tensors"]
+    (folder / "delta.json").write_text(json.dumps(about))
+    caplog.clear()
+    read_delta(nest({**flat, other: flat[other] + 1e-3}), model_state, finetune, folder, "B")
+    assert "before deltas held fingerprints of their base (old place/A): not checked against B" in caplog.text
+
+
+def test_a_delta_without_a_base_is_refused(runs, tmp_path):
+    with pytest.raises(InputError, match=r"^field finetune\.delta: needs the weights that it was trained on"):
+        suite.train(tuned(**{"finetune.delta": str(tmp_path)}), tmp_path / "run")
+
+
 def test_weights_that_are_not_there(tmp_path):
     missing = replace(toy.experiment(steps=2), {"checkpoint.init_from": str(tmp_path / "nowhere")})
     with pytest.raises(InputError, match="nowhere"):

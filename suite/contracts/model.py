@@ -47,6 +47,11 @@ class ModelConfig(ABC):
         return 0
 
     @property
+    def head(self) -> str:
+        """Regular expression on the paths of the parameters whose last axis is the model's outputs."""
+        return r"^head/"
+
+    @property
     def shared_by_tensor(self) -> dict[str, int]:
         """Sizes that ``parallel.tensor`` must divide, by field: attention heads, each of which stays on one device."""
         return {}

@@ -39,6 +39,11 @@ class Preprocessor(ABC):
         """Sizes, or tuples of sizes, that a model must agree with, by the name of the ModelConfig field:
         ``{"outputs": 10}``. Of the part ``text`` they fill ``text.outputs``."""
 
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the outputs whose number ``sizes`` states, in the model's order; empty where they have none."""
+        return []
+
     def describe(self, source: Source, column: str) -> str:
         """What ``fit`` would make of the records, for a person to read; empty where there is nothing to decide."""
         return ""

@@ -61,6 +61,10 @@ class Config(ModelConfig):
         return len(self.hidden)
 
     @property
+    def head(self) -> str:
+        return rf"^layers/{len(self.hidden)}/"
+
+    @property
     def prunable(self) -> tuple[Units, ...]:
         return PRUNING
 

@@ -6,8 +6,11 @@ what `write_delta` writes and `read_delta` puts back onto the same weights.
 """
 
 import dataclasses
+import hashlib
 import json
+import logging
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,11 +24,14 @@ from suite.errors import InputError, closest
 from suite.experiment.sections import Checkpoint, Finetune, Optim
 from suite.nn.linear import Linear
 from suite.nn.lora import Bottleneck, LowRank, training
+from suite.parallel import hosts
 from suite.runtime.files import write_text
 from suite.surgery.freezing import frozen_paths
 from suite.tree import nest, paths
 
 __all__ = ["attach", "base", "fold", "freeze", "read_delta", "training", "with_additions", "write_delta"]
+
+_log = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=nnx.Module)
 
@@ -181,11 +187,13 @@ def write_delta(
     from safetensors.numpy import save_file
 
     frozen = frozen_paths(freeze(optim, finetune, params), params)
+    kept = {name: leaf for name, leaf in paths(params).items() if name in frozen}
     tensors = {name: leaf for name, leaf in paths(params).items() if name not in frozen}
     tensors |= {f"rest/{name}": leaf for name, leaf in paths(model_state).items()}
     about = {
         "format": "suite delta 1",
         "base": checkpoint.init_from,
+        "base_tensors": _fingerprints(kept),
         **dataclasses.asdict(finetune),
         "apply": "put every tensor in its place in the base's parameters, by path; "
         "a layer's addition a, b adds alpha / rank * a @ b to its kernel",
@@ -196,12 +204,23 @@ def write_delta(
 
 
 def read_delta(
-    params: Mapping[Any, Any], model_state: Mapping[Any, Any], finetune: Finetune, folder: str | Path
+    params: Mapping[Any, Any],
+    model_state: Mapping[Any, Any],
+    finetune: Finetune,
+    folder: str | Path,
+    start: str | Mapping[str, str] = "",
 ) -> tuple[dict[Any, Any], dict[Any, Any]]:
     """(params, model_state) with the tensors of a delta in their places. ``params`` has the additions, see `attach`.
 
+    Args:
+        params, model_state: of the base that training starts from.
+        finetune: how the delta is to be used.
+        folder: the delta.
+        start: the base's name, for people.
+
     Raises:
-        InputError: no delta is there, it was trained in another way, or a tensor has no place or another shape.
+        InputError: no delta is there, it was trained in another way or on another base, or a tensor has no place or
+            another shape.
     """
     folder = Path(folder).expanduser()
     if not ((folder / TENSORS).is_file() and (folder / ABOUT).is_file()):
@@ -212,7 +231,9 @@ def read_delta(
             found=inside or "nothing",
             fix=f"a folder with {TENSORS} and {ABOUT}",
         )
-    _check_same(finetune, folder)
+    about = _about(folder)
+    _check_same(finetune, about)
+    _check_base(paths(params), about, folder, start)
     flat = {**paths(params), **{f"rest/{name}": leaf for name, leaf in paths(model_state).items()}}
     for name, tensor in _tensors(folder / TENSORS).items():
         if name not in flat or flat[name].shape != tensor.shape:
@@ -228,6 +249,41 @@ def read_delta(
     return nest({name: leaf for name, leaf in flat.items() if not name.startswith("rest/")}), nest(others)
 
 
+def _fingerprints(tensors: Mapping[str, Any]) -> dict[str, str]:
+    """Path -> the first 64 bits of the SHA-256 of a tensor's values as float32, whatever folder they came from."""
+    found = {}
+    for name in sorted(tensors):
+        values = np.ascontiguousarray(hosts.fetched(tensors[name]), np.float32)
+        found[name] = hashlib.sha256(values.tobytes()).hexdigest()[:16]
+    return found
+
+
+def _check_base(params: Mapping[str, Any], about: Mapping[str, Any], folder: Path, start: Any) -> None:
+    """InputError where the tensors that the delta left alone are not those that the model begins with."""
+    wanted, base_name = about.get("base_tensors"), about.get("base") or "unknown weights"
+    if not isinstance(wanted, dict):
+        if about.get("kind") != "full":
+            _log.warning(
+                "%s: was written before deltas held fingerprints of their base (%s): not checked against %s",
+                folder,
+                base_name,
+                start or "these weights",
+            )
+        return
+    there = _fingerprints({name: params[name] for name in wanted if name in params})
+    other = [name for name, value in wanted.items() if there.get(name, value) != value]
+    if other:
+        shown = ", ".join(other[:3]) + (f" and {len(other) - 3} more" if len(other) > 3 else "")
+        raise InputError(
+            "field finetune.delta",
+            f'"{folder}" was trained on "{base_name}", and means nothing on "{start}": its tensors are others.',
+            found=f"{len(other)} of {len(wanted)} differ: {shown}",
+            fix=f"--checkpoint.init_from {shlex.quote(str(base_name))}"
+            if isinstance(base_name, str)
+            else "its own base",
+        )
+
+
 def _tensors(file: Path) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -238,11 +294,18 @@ def _tensors(file: Path) -> dict[str, np.ndarray]:
         raise InputError(str(file), f"is damaged: {error}", fix="write it again: suite convert RUN --delta") from None
 
 
-def _check_same(finetune: Finetune, folder: Path) -> None:
+def _about(folder: Path) -> dict[str, Any]:
+    """What ``delta.json`` says."""
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(str(folder / ABOUT), f"is not JSON: {error}") from None
+    if not isinstance(about, dict):
+        raise InputError(str(folder / ABOUT), "is no JSON object.", found=type(about).__name__)
+    return about
+
+
+def _check_same(finetune: Finetune, about: Mapping[str, Any]) -> None:
     names = ("kind", "rank", "alpha") if finetune.kind == "lora" else ("kind", "rank")
     for name in names if finetune.kind in TARGETS else ("kind",):
         stored, asked = about.get(name), getattr(finetune, name)

@@ -1,16 +1,25 @@
 """Initial weights: what a run starts from, the best parameters of another run or published weights, part by part."""
 
 import dataclasses
+import logging
+import re
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
+from suite.contracts.model import ModelConfig
 from suite.errors import InputError
 from suite.experiment.sections import Experiment
 from suite.runtime.files import is_run
 from suite.surgery import lora
 from suite.training.checkpoint import Checkpoints
-from suite.tree import paths
-from suite.weights import pretrained
+from suite.training.preprocessors import output_names, run_outputs
+from suite.tree import map_paths, paths
+from suite.weights import heads, pretrained
+
+_log = logging.getLogger(__name__)
 
 Weights = tuple[Any, Any]
 """(params, model_state): nested dicts of arrays or of their shapes."""
@@ -50,9 +59,27 @@ def _of_part(weights: Weights, name: str) -> Weights:
 def _loaded(experiment: Experiment, abstract: Weights, fresh: Weights, part: str) -> Weights:
     """Of the whole model, or of one part of it."""
     source, offline = experiment.checkpoint.start(part), experiment.checkpoint.offline
-    if is_run(source):
-        return best_weights(Path(source), *abstract, fresh[0], part)
-    return pretrained.fill(experiment.model, *fresh, source, offline=offline)
+    outputs = output_names(experiment.task, part)
+    if not is_run(source):
+        return pretrained.fill(experiment.model, *fresh, source, offline=offline, outputs=outputs)
+    params, model_state = best_weights(Path(source), *abstract, fresh[0], part)
+    theirs = run_outputs(Path(source), part) or run_outputs(Path(source))
+    if not outputs or not theirs or outputs == theirs:
+        return params, model_state
+    return _by_name(experiment.model, params, fresh[0], heads.match(outputs, theirs), source), model_state
+
+
+def _by_name(model: ModelConfig, params: Any, fresh: Any, head: heads.Match, source: str) -> Any:
+    """``params`` with the rows of the head in the order of the model's outputs, or with the fresh head."""
+    initial = paths(fresh)
+    _log.warning("%s: %s", source, head.said)
+
+    def own(path: str, leaf: Any) -> Any:
+        if not re.search(model.head, path) or path.endswith("/addition/a"):
+            return leaf
+        return jax.device_put(leaf[..., np.array(head.rows)], leaf.sharding) if head.rows else initial[path]
+
+    return map_paths(own, params)
 
 
 def best_weights(folder: Path, params: Any, model_state: Any, fresh: Any = None, part: str = "") -> Weights:

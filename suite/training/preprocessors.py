@@ -14,7 +14,9 @@ from suite.contracts.model import ModelConfig
 from suite.contracts.preprocessor import Preprocessor
 from suite.contracts.task import Task
 from suite.data.preprocessing.image import PixelStatistics
+from suite.data.preprocessing.labels import Labels
 from suite.data.preprocessing.tokenizers import Published, Tokenizer
+from suite.data.preprocessing.transcripts import Characters, Pieces
 from suite.data.sources.memory import Stacked
 from suite.errors import InputError, closest
 from suite.experiment.former_names import current_name
@@ -33,6 +35,24 @@ def preprocessors_of(task: Task) -> dict[str, Preprocessor]:
 def preprocessor_file(folder: Path, name: str, asset: Preprocessor) -> Path:
     """Where the run in ``folder`` keeps the asset of field ``name``."""
     return folder / "assets" / f"{name}{asset.suffix}"
+
+
+def output_names(task: Task, part: str = "") -> list[str]:
+    """Names of the outputs of the model, or of a part of it, in their order; empty where they have none."""
+    assets = [asset for asset in preprocessors_of(task).values() if asset.part == part]
+    return next((asset.outputs for asset in assets if asset.outputs), [])
+
+
+def run_outputs(folder: Path, part: str = "") -> list[str]:
+    """`output_names` of the run in ``folder``, whose classes need not be those of its own recipe any more."""
+    stored = json.loads((folder / "experiment.json").read_text(encoding="utf-8")).get("task", {})
+    for name, value in stored.items():
+        kind = current_name(str(value.get("class"))) if isinstance(value, dict) else ""
+        for known in (Labels, Characters, Pieces):
+            if kind == f"{known.__module__}.{known.__qualname__}" and value.get("part", "") == part:
+                asset = known(file=str(preprocessor_file(folder, name, known())))
+                return asset.outputs if Path(asset.file).is_file() else []
+    return []
 
 
 def prepare(experiment: Experiment, folder: Path, train: Source) -> Experiment:

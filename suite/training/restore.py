@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from suite.errors import InputError
 from suite.experiment.sections import Experiment
 from suite.surgery import lora
 from suite.training.assemble import Program
@@ -28,13 +29,22 @@ def restore(program: Program, checkpoints: Checkpoints, experiment: Experiment) 
         return from_stored(newest[0]), newest[1]
     state = program.init()
     finetune = experiment.finetune
+    if finetune.delta and not experiment.checkpoint.init_from:
+        raise InputError(
+            "field finetune.delta",
+            "needs the weights that it was trained on.",
+            found="no checkpoint.init_from",
+            fix="--checkpoint.init_from RUN, FOLDER or OWNER/NAME",
+        )
     if experiment.checkpoint.init_from:
         abstract = program.abstract
         params, model_state = initial_weights(
             experiment, (abstract.params, abstract.model_state), (state.params, state.model_state)
         )
         if finetune.delta:
-            params, model_state = lora.read_delta(params, model_state, finetune, finetune.delta)
+            params, model_state = lora.read_delta(
+                params, model_state, finetune, finetune.delta, experiment.checkpoint.init_from
+            )
         ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
         state = dataclasses.replace(state, params=params, model_state=model_state, ema=ema)
     return state, Progress()

@@ -19,6 +19,7 @@ from suite.contracts.model import ModelConfig
 from suite.errors import InputError
 from suite.tree import map_paths, paths
 from suite.weights import published
+from suite.weights.heads import Match
 from suite.weights.imports import Map, Rule, pattern
 from suite.weights.published import Published
 
@@ -82,6 +83,7 @@ class Filling:
         model: our config.
         weights: the published tensors.
         exact: a head of another size is an error too, as where the model is the published one itself.
+        head: which of the published outputs are the model's; None: all of them, in their order.
         fresh: paths that keep their initial values.
         left_out: published names that carry nothing of ours.
     """
@@ -90,6 +92,7 @@ class Filling:
     model: ModelConfig
     weights: Published
     exact: bool
+    head: Match | None = None
     fresh: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     _problems: dict[str, list[str]] = field(
@@ -98,6 +101,7 @@ class Filling:
 
     def __post_init__(self):
         self._rules = active(self.table, self.model)
+        self._headed = False
         self.renamed = {name: _renamed(name, self.table.renames) for name in self.weights.readers}
         own = sorted(self.table.prefixes, key=len, reverse=True)
         self.prefix = next((p for p in own if any(name.startswith(p) for name in self.renamed.values())), "")
@@ -121,6 +125,9 @@ class Filling:
         self._lacking(covered)
         self._raise()
         self.fresh += [path for path in covered if path not in filled]
+        if self.head is not None:
+            said = self.head.said if self._headed else "new head: the weights have none"
+            _log.warning("%s: %s", self.weights.folder, said)
         if self.fresh:
             _log.warning("%s: initial values for %s", self.weights.folder, ", ".join(sorted(self.fresh)))
         loaded = {**filled, **self._initial([p for p in self.fresh if isinstance(leaves[p], jax.ShapeDtypeStruct)])}
@@ -200,6 +207,11 @@ class Filling:
         except ValueError as error:
             self._problems["misshapen"].append(f"{shown} ({error})")
             return None
+        if self.head is not None and all(re.search(self.model.head, path) for path in targets):
+            self._headed = True
+            if not self.head.rows:
+                return None
+            arrays = [array[..., list(self.head.rows)] for array in arrays]
         wanted = [shapes.get(path) for path in targets]
         if [array.shape for array in arrays] == wanted:
             return arrays

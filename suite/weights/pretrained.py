@@ -21,7 +21,7 @@ from suite.errors import InputError, RunError, closest
 from suite.experiment.sections import Experiment
 from suite.runtime.files import is_run
 from suite.tree import paths
-from suite.weights import published
+from suite.weights import heads, published
 from suite.weights.correspondence import Filling, abstract, applications
 from suite.weights.imports import Map
 from suite.weights.published import Published
@@ -113,7 +113,13 @@ def load(source: str | Path, *, offline: bool = False, **changes: Any) -> tuple[
 
 
 def fill(
-    model: ModelConfig, params: Any, model_state: Any, source: str | Path, *, offline: bool = False
+    model: ModelConfig,
+    params: Any,
+    model_state: Any,
+    source: str | Path,
+    *,
+    offline: bool = False,
+    outputs: Sequence[str] = (),
 ) -> tuple[Any, Any]:
     """(params, model_state) with every published tensor of ``source`` in its place, dtype and sharding.
 
@@ -126,6 +132,8 @@ def fill(
         model_state: the same for what is not trained, such as running statistics.
         source: a folder, a file or a name on the hub; see `suite.weights.published.open`.
         offline: take names on the hub from the local cache only.
+        outputs: names of the model's outputs, in order, by which a published head is matched: where the names differ,
+            the head keeps its values, and a line says so. Empty: by position, where the sizes agree.
 
     Raises:
         InputError: one, with all tensors that don't fit.
@@ -139,7 +147,11 @@ def fill(
             f"are of {type(theirs).__module__}, not {type(model).__module__}.",
             fix="weights of the model's own family",
         )
-    return Filling(table, model, weights, exact=False)(params, model_state)
+    head = None
+    if outputs:
+        names, alphabet = heads.published_outputs(weights)
+        head = heads.match(outputs, names, some=alphabet)
+    return Filling(table, model, weights, exact=False, head=head)(params, model_state)
 
 
 def adopt(experiment: Experiment) -> Experiment:

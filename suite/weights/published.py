@@ -40,6 +40,11 @@ class Published:
     config: dict[str, Any]
     readers: Mapping[str, Callable[[], np.ndarray]]
 
+    def beside(self, name: str) -> dict[str, Any] | None:
+        """What the JSON file ``name`` beside the tensors says; None where there is none."""
+        path = self.folder / name
+        return _json(path) if path.is_file() else None
+
     def read(self, name: str) -> np.ndarray:
         """The tensor ``name`` in its published dtype.
 

@@ -53,6 +53,10 @@ class Labels(Preprocessor):
         text = json.dumps({"names": names, "indexed": indexed}, ensure_ascii=False, indent=1)
         path.write_text(text, encoding="utf-8")
 
+    @property
+    def outputs(self) -> list[str]:
+        return self.names
+
     def sizes(self) -> dict[str, int]:
         """``outputs``: number of classes."""
         return {"outputs": len(self.names)}

@@ -80,6 +80,10 @@ class Transcriber(Preprocessor):
     def units(self) -> list[str]:
         """What each symbol spells; a blank at its beginning ends a word."""
 
+    @property
+    def outputs(self) -> list[str]:
+        return self.units
+
     def normalise(self, text: Any) -> str:
         """The text as it is learnt and scored: Unicode NFKC, single blanks, and case, punctuation and marks as set."""
         normal = unicodedata.normalize("NFKC", clean(str(text))).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
