@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from suite.codecs.columns import check_columns, unknown_input
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec
 from suite.data.pipeline.padding import Seed, row_seeds
@@ -34,12 +35,31 @@ def as_columns(inputs: Sequence[Any] | Columns, primary: str) -> Columns:
     return inputs if isinstance(inputs, Mapping) else {primary: list(inputs)}
 
 
+def check_request(codec: Codec, columns: Columns, whole: bool = False) -> list[str]:
+    """What a user should know of the columns of a request, a line each; see `check_columns`.
+
+    Raises:
+        InputError: a column is misspelt or missing, or a record has a key that is no input.
+    """
+    opened, names = codec.opened(columns), [entry.name for entry in codec.inputs]
+    extra = [name for name in check_columns(codec.inputs, opened, whole) if name != "file"]
+    if extra and opened is not columns:  # records in JSON, as a server is sent them
+        raise unknown_input(extra[0], closest(extra[0], names) or f"{', '.join(names):.300}")
+    absent = [name for name in names if name not in opened]
+    return [
+        *([f"columns that are not read: {', '.join(extra)}"] if extra else []),
+        *([f"inputs that no record has, and count as missing: {', '.join(absent)}"] if absent else []),
+    ]
+
+
 def answer(
     codec: Codec, outputs: Outputs, inputs: Sequence[Any] | Columns, seed: Seed = 0, batch_size: int = 64
 ) -> list[dict[str, Any]]:
     """One decoded answer a record of ``inputs``, in order; see `as_columns` and `row_seeds`."""
     columns = as_columns(inputs, codec.primary)
     count = len(next(iter(columns.values()), ()))
+    if count:
+        check_columns(codec.inputs, codec.opened(columns))
     size, seeds = min(count, batch_size), row_seeds(seed, count)
     answers: list[dict[str, Any]] = []
     for start in range(0, count, batch_size):

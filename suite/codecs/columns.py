@@ -1,12 +1,16 @@
 """Columns of a request: checks that required ones are present and hold values."""
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from suite.contracts.batch import Columns
-from suite.errors import InputError
+from suite.contracts.signature import Input
+from suite.errors import InputError, closest
 
 CHARACTERS = 100
 """Characters a token that a text may have before a server refuses it unread; in natural language it has about five."""
+COMPARED = 100
+"""Columns of a request, and characters of their names, by which a misspelt one is looked for."""
 
 
 def column(columns: Columns, name: str) -> Any:
@@ -16,13 +20,44 @@ def column(columns: Columns, name: str) -> Any:
         InputError: there is none.
     """
     if name not in columns:
-        raise InputError(
-            f'input "{name}"',
-            "is missing.",
-            found=", ".join(map(str, columns)) or "nothing",
-            fix=f'a column, or key, "{name}"',
-        )
+        raise _missing(name, columns)
     return columns[name]
+
+
+def check_columns(inputs: Sequence[Input], given: Collection[str], whole: bool = False) -> list[str]:
+    """Columns that no input reads, in their order. A server and the command line check requests by it alike.
+
+    Args:
+        inputs: of the model.
+        given: names of the columns of a request.
+        whole: whether the request states all of its columns, as a table does: one that may hold missing values must be
+            there all the same. Of records in JSON a key may be absent.
+
+    Raises:
+        InputError: a column that is no input has nearly the name of one that is not there, or an input is missing.
+    """
+    known = {entry.name for entry in inputs}
+    missing = [entry.name for entry in inputs if entry.name not in given]
+    extra = [name for name in map(str, given) if name not in known]
+    for name in extra[:COMPARED] if missing else ():
+        if near := closest(name[:COMPARED], missing):
+            raise unknown_input(name, near)
+    for entry in inputs:
+        if entry.name in missing and (entry.required or whole):
+            raise _missing(entry.name, given, "" if entry.required else ", empty where it is not known")
+    return extra
+
+
+def unknown_input(name: str, fix: str) -> InputError:
+    """The error that a request has a column, or a key, that the model does not take."""
+    return InputError(f'input "{name:.100}"', "is no input of this model.", fix=fix)
+
+
+def _missing(name: str, given: Collection[str], how: str = "") -> InputError:
+    found = ", ".join(map(str, given))
+    return InputError(
+        f'input "{name}"', "is missing.", found=f"{found:.300}" or "nothing", fix=f'a column, or key, "{name}"{how}'
+    )
 
 
 def texts(columns: Columns, name: str) -> list[str]:

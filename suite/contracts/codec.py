@@ -65,6 +65,10 @@ class Codec(ABC):
         """JSON schema of one answer, by the kinds of ``outputs``."""
         return kinds.answer_schema(self.outputs)
 
+    def opened(self, columns: Columns) -> Columns:
+        """The columns of whole records, where ``columns`` holds records; otherwise ``columns`` themselves."""
+        return columns
+
     @abstractmethod
     def encode(self, columns: Columns) -> dict[str, Any]:
         """Model-ready rows: arrays (b, ...) or Ragged. Other columns than ``inputs`` are left alone.

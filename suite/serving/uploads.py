@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from suite.codecs.columns import check_columns
 from suite.contracts.kinds import input_kind
 from suite.contracts.signature import Input
 from suite.contracts.values import json_type
@@ -121,7 +122,7 @@ def _table(data: bytes, name: str, checks: Checks) -> dict[str, list[Any]]:
             415, "unsupported_media_type", "this model takes files, which a table doesn't hold.", fix=_types(checks)
         )
     if name.endswith(".jsonl"):
-        return _some(_jsonl(data, name, checks), checks)
+        return _some(_jsonl(data, name, checks), checks, whole=False)
     names = tuple(entry.name for entry in checks.inputs)
     try:
         text = Utf8(name, data).read()
@@ -138,7 +139,7 @@ def _table(data: bytes, name: str, checks: Checks) -> dict[str, list[Any]]:
         raise refused(error) from None
     if table.dropped:
         raise Refused(400, "broken_table", "a row has another number of fields than the header.", field=name)
-    return _some({key: _plain(values) for key, values in table[np.arange(len(table))].items()}, checks)
+    return _some({key: _plain(values) for key, values in table[np.arange(len(table))].items()}, checks, whole=True)
 
 
 def _jsonl(data: bytes, name: str, checks: Checks) -> dict[str, list[Any]]:
@@ -158,9 +159,14 @@ def _too_wide(name: str) -> Refused:
     return Refused(413, "too_many_columns", f"the table has more than {MOST_COLUMNS:,} columns.", field=name)
 
 
-def _some(columns: dict[str, list[Any]], checks: Checks) -> dict[str, list[Any]]:
+def _some(columns: dict[str, list[Any]], checks: Checks, whole: bool) -> dict[str, list[Any]]:
+    """The columns that are inputs; those of a table with a header are ``whole``, see `check_columns`."""
     if not columns or not len(next(iter(columns.values()))):
         raise Refused(400, "empty", "the table has no record.", field=FILE)
+    try:
+        check_columns(checks.inputs, columns, whole)
+    except InputError as error:
+        raise refused(error) from None
     return checks.written(columns)
 
 

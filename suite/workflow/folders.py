@@ -3,6 +3,7 @@
 import json
 import mimetypes
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,12 +61,15 @@ def predict_input(
     opened: "Run | Bundle", value: str, *, seed: Seed = 0, program: str = "predict"
 ) -> list[dict[str, Any]]:
     """Answers for what ``--input`` names: a text, a file, a folder or ``-``; each carries its input."""
+    from suite.bundles.answering import check_request
     from suite.data.sources.column_types import Reading
-    from suite.data.sources.files import read_input
+    from suite.data.sources.files import read_input, states_columns
 
     codec = codec_of(opened, program)
     kind = next((entry.kind for entry in codec.inputs if entry.name == codec.primary), "")
     columns = read_input(value, codec.primary, Reading.of_requests(codec), kind)
+    for line in check_request(codec, columns, whole=states_columns(value)):
+        print(line, file=sys.stderr)
     shown = columns.get("file", columns.get(codec.primary))
     if shown is None:  # whole records
         plain = [values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values()]

@@ -71,6 +71,8 @@ def test_answers_in_parts_and_as_a_whole(bundle):
         assert [part["label"] for part in parts] == [answer["label"] for answer in whole]
         assert [part["probability"] for part in parts] == pytest.approx([a["probability"] for a in whole], abs=2e-6)
     with pytest.raises(InputError, match='input "text": is missing'):
+        bundle.predict({"other": ["good"]})
+    with pytest.raises(InputError, match=r'input "txt": is no input of this model\.\n  try:   text'):
         bundle.predict({"txt": ["good"]})
 
 

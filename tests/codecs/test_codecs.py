@@ -9,11 +9,13 @@ import soundfile
 
 from suite.codecs.answers import class_answers, class_outputs
 from suite.codecs.audio import AudioClasses
+from suite.codecs.columns import check_columns
 from suite.codecs.image import ImageClasses
 from suite.codecs.table import CHOICES, Clicks
 from suite.codecs.text import Continuations, TextClasses, Translations
 from suite.contracts.kinds import answer_schema
 from suite.contracts.schemas import LISTED
+from suite.contracts.signature import Input
 from suite.data import recordings
 from suite.data.preprocessing.characters import Characters
 from suite.data.preprocessing.image import PixelStatistics
@@ -200,3 +202,37 @@ def test_a_recording_is_not_unpacked_before_its_length_is_known(monkeypatch):
     assert str(error.value) == (
         "recording: this recording has more than 1,000 samples\n  found: 2,000,000 in 8 channels"
     )
+
+
+INPUTS = (
+    Input(name="member", kind="category", required=False),
+    Input(name="price", kind="number", required=False),
+    Input(name="review", kind="text"),
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "whole", "where", "fix"),
+    [
+        (("membr", "price", "review"), True, 'input "membr": is no input of this model.', "member"),
+        (("membr", "price", "review"), False, 'input "membr": is no input of this model.', "member"),
+        (("member", "price", "Review"), False, 'input "Review": is no input of this model.', "review"),
+        (("member", "price"), False, 'input "review": is missing.', 'a column, or key, "review"'),
+        (
+            ("price", "review", "id"),
+            True,
+            'input "member": is missing.',
+            'a column, or key, "member", empty where it is not known',
+        ),
+        ((), False, 'input "review": is missing.', 'a column, or key, "review"'),
+    ],
+)
+def test_a_misspelt_or_missing_column_is_refused(given, whole, where, fix):
+    with pytest.raises(InputError) as error:
+        check_columns(INPUTS, given, whole)
+    assert str(error.value).startswith(where) and error.value.fix == fix
+
+
+def test_columns_beside_the_inputs_are_named():
+    assert check_columns(INPUTS, ("id", "member", "price", "review", "label"), whole=True) == ["id", "label"]
+    assert check_columns(INPUTS, ("review",)) == []

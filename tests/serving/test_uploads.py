@@ -56,7 +56,7 @@ def test_a_file_to_predict_is_typed_alike(codec, tmp_path):
     opened = SimpleNamespace(
         programs={"predict": program}, predict=lambda columns, seed, program: asked.append(columns) or [{}]
     )
-    (tmp_path / "new.csv").write_text("code,shop\n007,3\n")
+    (tmp_path / "new.csv").write_text("code,shop,note,tags\n007,3,,\n")
     folders.predict_input(opened, str(tmp_path / "new.csv"))
     assert asked[0]["code"] == ["007"] and asked[0]["shop"].tolist() == [3]
 
@@ -70,12 +70,13 @@ def refusal(body, media, checks):
 def test_lines_inside_quotes_are_no_records(checks):
     text = "\n".join(["one"] * 6 + ['of ""seven"" lines'])
     made = whole(
-        f"note,shop\n{''.join(f'{chr(34)}{text}{chr(34)},{i}{chr(10)}' for i in range(12))}".encode(),
+        f"note,shop,code,tags\n{''.join(f'{chr(34)}{text}{chr(34)},{i},,{chr(10)}' for i in range(12))}".encode(),
         "text/csv",
         checks,
     )
     assert made["shop"] == list(range(12)) and set(made["note"]) == {text.replace('""', '"')}
-    assert whole(b'shop,note\n1,"' + b"\n" * 100, "text/csv", checks)["shop"] == [1], "a quote that never ends"
+    unended = b'shop,code,tags,note\n1,,,"' + b"\n" * 100
+    assert whole(unended, "text/csv", checks)["shop"] == [1], "a quote that never ends"
 
 
 @pytest.mark.parametrize(

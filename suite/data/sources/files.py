@@ -339,6 +339,16 @@ def read_input(
     return {column: _filled(read_text(path))}
 
 
+def states_columns(value: str) -> bool:
+    """Whether what ``read_input`` is given is a table whose columns stand once for all records: no JSON, where a key
+    may be absent."""
+    path = there(value)
+    if path is None or path.is_dir():
+        return False
+    name = path.name.lower().removesuffix(".gz")
+    return is_unicode_text(path) or (name.endswith(TABLES) and not name.endswith((".jsonl", ".json")))
+
+
 def _files_of(folder: Path, extensions: tuple[str, ...], say: Callable[[str], None]) -> list[str]:
     """Paths of the files of a folder, images before recordings.
 
