@@ -1,4 +1,7 @@
-"""The documentation: its sizes, links and names, and the complete task that ARCHITECTURE.md shows."""
+"""The documentation: sizes, links, anchors and names, and the complete task that ARCHITECTURE.md shows.
+
+tests/test_docs_commands.py runs its commands.
+"""
 
 import re
 from pathlib import Path
@@ -8,6 +11,7 @@ import pytest
 
 import suite
 from tests.conftest import ROOT
+from tests.documents import INDEX, README, anchors, blocks, headings, links
 
 EXAMPLE = ROOT / "docs" / "examples" / "regression.py"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -19,11 +23,49 @@ def test_architecture_is_short_and_shows_the_tested_task():
     assert f"```python\n{EXAMPLE.read_text(encoding='utf-8')}```" in text
 
 
+def test_the_readme_is_short():
+    assert 6_000 <= len(README.read_bytes()) <= 8_192
+
+
+def test_the_image_of_the_readme_is_small():
+    (image,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README.read_text(encoding="utf-8"))
+    assert (ROOT / image).stat().st_size < 150_000
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page):
-    for link in re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8")):
-        if "://" not in link:
-            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+    for link in links(page):
+        name, _, anchor = link.partition("#")
+        if "://" in link:
+            continue
+        target = page.parent / name if name else page
+        assert target.exists(), f"{page.name} links to {link}"
+        assert not anchor or anchor in anchors(target), f"{page.name} links to {link}"
+
+
+def test_every_page_is_reachable_from_the_index():
+    reached, waiting = set(), [INDEX]
+    while waiting:
+        page = waiting.pop().resolve()
+        if page not in reached and page.suffix == ".md" and page.is_relative_to(ROOT / "docs"):
+            reached.add(page)
+            waiting += [page.parent / link.partition("#")[0] for link in links(page) if "://" not in link]
+    assert reached == set((ROOT / "docs").rglob("*.md"))
+    assert (INDEX.parent / "../docs/README.md").resolve() in [(ROOT / link).resolve() for link in links(README)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_headings_are_nouns(page):
+    """None begins with a question word, and there is one of the first level."""
+    assert not [heading for heading in headings(page) if re.match(r"(What|Why|How|Where|When|Who)\b", heading)]
+    levels = re.findall(r"^(#+) ", re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL), re.M)
+    assert levels.count("#") == 1 and levels[0] == "#"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_blocks_say_how_they_are_tested(page):
+    for block in blocks(page):
+        assert block.tested in ("", "slow", "parsed"), f"{page.name}, line {block.line}: {block.tested}"
 
 
 @pytest.mark.parametrize(

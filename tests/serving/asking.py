@@ -22,14 +22,15 @@ MULTIPART = "multipart/form-data; boundary=xyz"
 class Serving:
     """`suite serve` on a free port, from the moment it is ready; ends it on leaving."""
 
-    def __init__(self, *arguments, wait=True, **environment):
+    def __init__(self, *arguments, wait=True, cwd=ROOT, **environment):
         command = [sys.executable, "-m", "suite", "serve", *map(str, arguments), "--port", "0"]
         self.lines, self.log = [], []
         self.folder = tempfile.mkdtemp()  # of its copies, which it can't remove where it is killed
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
         self.process = subprocess.Popen(
             command,
-            cwd=ROOT,
-            env={**os.environ, "TMPDIR": self.folder, **environment},
+            cwd=cwd,
+            env={**os.environ, "TMPDIR": self.folder, "PYTHONPATH": path, **environment},
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

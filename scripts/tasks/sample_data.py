@@ -1,0 +1,206 @@
+"""Small made-up data for every task, under the file names that the documentation uses.
+
+command:  python scripts/tasks/sample_data.py FOLDER        (default: the current folder)
+
+Each data set can be learnt, and none is real: words decide the verdict of a review, shapes the class of a photo,
+tones the keyword and the transcript, device and price the click. It shows the formats and lets every command of the
+documentation run in seconds.
+"""
+
+import csv
+import json
+import sys
+import wave
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image, ImageDraw
+
+RATE = 8000
+"""Samples a second."""
+NOTES = {"do": 262.0, "re": 330.0, "mi": 415.0, "fa": 523.0}
+"""Hertz of each word of the transcripts."""
+GOOD = ("moving", "delightful", "brilliant", "charming", "witty", "gripping")
+BAD = ("tedious", "dull", "clumsy", "lifeless", "shallow", "annoying")
+ENGLISH = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+ENGLISH += ["thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
+GERMAN = ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn", "elf", "zwölf"]
+GERMAN += ["dreizehn", "vierzehn", "fünfzehn", "sechzehn", "siebzehn", "achtzehn", "neunzehn"]
+TENS = [("twenty", "zwanzig"), ("thirty", "dreißig"), ("forty", "vierzig"), ("fifty", "fünfzig"), ("sixty", "sechzig")]
+TENS += [("seventy", "siebzig"), ("eighty", "achtzig"), ("ninety", "neunzig")]
+SHAPES = ("circle", "square", "triangle")
+
+
+def main() -> None:
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+    for make in (reviews, pairs, novel, photos, keywords, dictation, clicks, houses):
+        print(make(folder))
+
+
+def reviews(folder: Path, rows: int = 300) -> Path:
+    """``reviews.csv`` with the columns review and verdict, and ``new_reviews.csv`` without verdict."""
+    rng = np.random.default_rng(0)
+
+    def review(words: tuple[str, ...]) -> str:
+        first, second = rng.choice(words, 2, replace=False)
+        thing, part = rng.choice(["film", "play", "story", "comedy"]), rng.choice(["cast", "plot", "ending", "music"])
+        return f"a {first} {thing} with a {second} {part}"
+
+    labels = rng.permutation(np.arange(rows) % 2)
+    table = [[review(GOOD if label else BAD), "good" if label else "bad"] for label in labels]
+    _csv(folder / "new_reviews.csv", ["review"], [row[:1] for row in table[:8]])
+    return _csv(folder / "reviews.csv", ["review", "verdict"], table)
+
+
+def pairs(folder: Path, rows: int = 400) -> Path:
+    """``pairs.tsv`` with the columns en and de: numbers below 1000, spelt in English and German."""
+    rng = np.random.default_rng(0)
+    numbers = rng.permutation(1000)[:rows].tolist()
+    lines = ["en\tde", *(f"{english(number)}\t{german(number)}" for number in numbers)]
+    return _written(folder / "pairs.tsv", lines)
+
+
+def novel(folder: Path, sentences: int = 600) -> Path:
+    """``novel.txt``: sentences of a small grammar."""
+    rng = np.random.default_rng(0)
+    people, verbs = ["the captain", "her sister", "a stranger", "the old man"], ["found", "lost", "followed", "sold"]
+    things, times = ["a letter", "the horse", "a silver coin", "the map"], ["at dawn", "in winter", "by the river"]
+    lines = [" ".join(str(rng.choice(words)) for words in (people, verbs, things, times)) for _ in range(sentences)]
+    return _written(folder / "novel.txt", [f"{line.capitalize()}." for line in lines])
+
+
+def photos(folder: Path, each: int = 24) -> Path:
+    """``photos/CLASS/N.png`` of three shapes; ``new_photos/`` without classes, ``a.png`` and ``b.png``."""
+    rng = np.random.default_rng(0)
+    for shape in SHAPES:
+        for i in range(each):
+            _saved(_picture(shape, rng), folder / "photos" / shape / f"{i:02}.png")
+    for name, shape in (("new_photos/1.png", "circle"), ("new_photos/2.png", "square"), ("a.png", "triangle")):
+        _saved(_picture(shape, rng), folder / name)
+    _saved(_picture("circle", rng), folder / "b.png")
+    return folder / "photos"
+
+
+def keywords(folder: Path, each: int = 16) -> Path:
+    """``keywords/WORD/N.wav``: one note for each word."""
+    rng = np.random.default_rng(0)
+    for word in list(NOTES)[:3]:
+        for i in range(each):
+            _recording([word], rng, folder / "keywords" / word / f"{i:02}.wav")
+    return folder / "keywords"
+
+
+def dictation(folder: Path, rows: int = 48) -> Path:
+    """``manifest.jsonl`` with audio and text a line, its recordings, and ``new.wav``: two or three notes each."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for i in range(rows):
+        words = rng.choice(list(NOTES), rng.integers(2, 4)).tolist()
+        _recording(words, rng, folder / "recordings" / f"{i:02}.wav")
+        lines.append(json.dumps({"audio": f"recordings/{i:02}.wav", "text": " ".join(words)}))
+    _recording(["do", "mi"], rng, folder / "new.wav")
+    return _written(folder / "manifest.jsonl", lines)
+
+
+def clicks(folder: Path, rows: int = 1500) -> Path:
+    """``clicks.parquet`` with user, item, device, price, hour and clicked; ``new_clicks.csv`` without clicked."""
+    rng = np.random.default_rng(0)
+    device, price = rng.choice(["phone", "tablet", "laptop"], rows), np.round(rng.lognormal(3, 0.6, rows), 2)
+    likely = 1 / (1 + np.exp(-(2.0 * (device == "phone") - 0.06 * (price - 20))))
+    columns = {
+        "user": [f"u{i}" for i in rng.integers(0, 60, rows)],
+        "item": [f"i{i}" for i in rng.integers(0, 40, rows)],
+        "device": device.tolist(),
+        "price": price.tolist(),
+        "hour": rng.integers(0, 24, rows).tolist(),
+        "clicked": (rng.uniform(size=rows) < likely).astype(int).tolist(),
+    }
+    path = folder / "clicks.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+    names = [name for name in columns if name != "clicked"]
+    _csv(folder / "new_clicks.csv", names, [[columns[name][i] for name in names] for i in range(8)])
+    return path
+
+
+def houses(folder: Path, rows: int = 300) -> Path:
+    """``houses.csv`` with size, age and price, for docs/examples/regression.py."""
+    rng = np.random.default_rng(0)
+    size, age = rng.uniform(0, 1, rows), rng.uniform(0, 1, rows)
+    table = np.stack([size, age, 3 * size - age + rng.normal(0, 0.05, rows)], 1).round(4).tolist()
+    return _csv(folder / "houses.csv", ["size", "age", "price"], table)
+
+
+def english(number: int) -> str:
+    """A number below 1000 in English words."""
+    if number >= 100:
+        return f"{ENGLISH[number // 100]} hundred" + (f" and {english(number % 100)}" if number % 100 else "")
+    if number < 20:
+        return ENGLISH[number]
+    return TENS[number // 10 - 2][0] + (f"-{ENGLISH[number % 10]}" if number % 10 else "")
+
+
+def german(number: int) -> str:
+    """A number below 1000 in German words."""
+    joined = lambda digit: "ein" if digit == 1 else GERMAN[digit]
+    if number >= 100:
+        return f"{joined(number // 100)}hundert" + (german(number % 100) if number % 100 else "")
+    if number < 20:
+        return GERMAN[number]
+    return (f"{joined(number % 10)}und" if number % 10 else "") + TENS[number // 10 - 2][1]
+
+
+def _picture(shape: str, rng: np.random.Generator) -> Image.Image:
+    """A shape of random colour, size and place, 48 x 48."""
+    noise = rng.integers(0, 60, (48, 48, 3)).astype(np.uint8)
+    image = Image.fromarray(noise)
+    size, colour = int(rng.integers(18, 30)), tuple(rng.integers(120, 256, 3).tolist())
+    x, y = rng.integers(2, 46 - size, 2).tolist()
+    box, draw = (x, y, x + size, y + size), ImageDraw.Draw(image)
+    if shape == "circle":
+        draw.ellipse(box, fill=colour)
+    elif shape == "square":
+        draw.rectangle(box, fill=colour)
+    else:
+        draw.polygon([(x, y + size), (x + size, y + size), (x + size / 2, y)], fill=colour)
+    return image
+
+
+def _recording(words: list[str], rng: np.random.Generator, path: Path) -> None:
+    """A note of 0.25 s a word, with pauses and noise."""
+    time = np.arange(RATE // 4) / RATE
+    pause = np.zeros(RATE // 10)
+    parts = [pause]
+    for word in words:
+        pitch = NOTES[word] * rng.uniform(0.97, 1.03)
+        parts += [rng.uniform(0.3, 0.6) * np.sin(2 * np.pi * pitch * time) * np.hanning(len(time)), pause]
+    samples = np.concatenate(parts)
+    samples = samples + 0.01 * rng.standard_normal(len(samples))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+
+
+def _saved(image: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+
+
+def _written(path: Path, lines: list[str]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    return path
+
+
+def _csv(path: Path, names: list[str], rows: list[list]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([names, *rows])
+    return path
+
+
+if __name__ == "__main__":
+    main()
