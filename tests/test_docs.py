@@ -4,16 +4,24 @@ tests/test_docs_commands.py runs its commands.
 """
 
 import re
+import shlex
+from dataclasses import MISSING
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import suite
+from suite.cli.app import VERBS
+from suite.cli.fields import apply_flags
+from suite.cli.flags import options, parse
+from suite.experiment import recipes
 from tests.conftest import ROOT
-from tests.documents import INDEX, README, anchors, blocks, headings, links
+from tests.documents import INDEX, README, anchors, blocks, command_lines, headings, links, pages, prose
 
 EXAMPLE = ROOT / "docs" / "examples" / "regression.py"
+DESCRIBED = pages()
+"""Pages about commands."""
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
@@ -60,6 +68,46 @@ def test_headings_are_nouns(page):
     assert not [heading for heading in headings(page) if re.match(r"(What|Why|How|Where|When|Who)\b", heading)]
     levels = re.findall(r"^(#+) ", re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL), re.M)
     assert levels.count("#") == 1 and levels[0] == "#"
+
+
+@pytest.mark.parametrize("page", DESCRIBED, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_are_understood(page):
+    """Verbs, flags, recipes and fields of fenced commands, those that are never run included, by the real parser."""
+    for line in command_lines(page):
+        words = shlex.split(line, comments=True)[1:]
+        name = next(name for name in (" ".join(words[:2]), words[0]) if name in VERBS)
+        given = parse(VERBS[name].flags, words[len(name.split()) :])
+        recipe = getattr(given, "experiment", "")
+        if recipe and not recipe.endswith(".py"):
+            experiment = recipes.load(recipe)
+            apply_flags(experiment, list(given.fields), line)
+
+
+@pytest.mark.parametrize("page", DESCRIBED, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_flags_in_prose_are_flags(page):
+    """A flag or a field that a sentence or a table names is one of some verb, or of some experiment."""
+    text = re.sub(r"`(scripts|python|XLA_FLAGS=)[^`]*`", "", prose(page))
+    for name in set(re.findall(r"(?<![\w-])--[a-z][\w.-]*", text)):
+        assert name in FLAGS or is_field(name), f"{page.name} names {name}"
+
+
+FLAGS = {option.name for verb in VERBS.values() for option in options(verb.flags)} | {"--help", "--dry-run", "--peers"}
+RECIPES = ("text.classify", "text.language_model", "text.translate", "vision.classify", "speech.fsdd_ctc")
+SECTIONS = [recipes.load(name) for name in (*RECIPES, "recommendation.click")]
+
+
+def is_field(name):
+    """Whether an experiment has a field of this dotted name; those of methods of compression are their own."""
+    path = name.removeprefix("--").split(".")
+    path = ["compression", *path] if path[0] in ("prune", "distill") else path
+    path = ["finetune", "kind"] if path == ["finetune"] else path
+    path = ["compression", "prune", *path] if path in (["criterion"], ["pattern"], ["units"]) else path
+    for value in SECTIONS:
+        for part in path:
+            value = getattr(value, part, MISSING)
+        if value is not MISSING:
+            return True
+    return False
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
