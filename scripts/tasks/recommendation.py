@@ -38,7 +38,7 @@ def main() -> None:
     print(run.predict({"record": records}))
 
     bundle = suite.export(run, options.to / "bundle", name="clicks")
-    command = [sys.executable, "-m", "suite", "serve", str(bundle.folder), "--port", "0"]
+    command = [sys.executable, "-m", "suite", "serve", str(bundle.folder), "--port", "0", "--sizes", "1", "8"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         address = server.stdout.readline().split()[-1]  # "serving clicks at http://127.0.0.1:PORT/"
