@@ -5,6 +5,7 @@ Needs the recipe's data, and the packages of the extras report and test.
 """
 
 import argparse
+import contextlib
 import io
 import tempfile
 from pathlib import Path
@@ -21,14 +22,12 @@ def main() -> None:
     """Train the recipe, write its report, and save its top as WebP."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="vision.fashion_mnist_dnn", help="dotted name (default: %(default)s)")
-    parser.add_argument("--run", default="", help="a run that is there already, instead of training the recipe")
     parser.add_argument("--to", type=Path, default=Path("docs/images/report.webp"), help="file (default: %(default)s)")
-    parser.add_argument("--height", type=int, default=1500, help="CSS pixels of the page that are kept")
+    parser.add_argument("--height", type=int, default=1380, help="CSS pixels of the page that are kept")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        run = options.run or suite.train(suite.load(options.recipe), Path(folder) / "run").folder
-        page = suite.report(run, "test", to=Path(folder) / "report.html")
-        picture = screenshot(Path(page), options.height)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        run = suite.train(suite.load(options.recipe), Path("runs") / options.recipe.rpartition(".")[2])
+        picture = screenshot(suite.report(run.folder, "test"), options.height)
     options.to.parent.mkdir(parents=True, exist_ok=True)
     picture.save(options.to, quality=80, method=6)
     print(f"{options.to}: {picture.width} x {picture.height}, {options.to.stat().st_size:,} bytes")
