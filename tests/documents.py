@@ -69,7 +69,7 @@ def links(page: Path) -> list[str]:
 
 def command_lines(page: Path) -> list[str]:
     """Lines of the shell that begin with ``suite``, redirections and variables in front left out."""
-    lines = [line for block in blocks(page) if block.language == "sh" for line in block.commands]
+    lines = [line for block in blocks(page) if block.language in ("sh", "bash") for line in block.commands]
     bare = [re.sub(r"^([A-Z_]+=\S+ +)+", "", line) for line in lines]
     return [re.split(r" [|>] ", line)[0] for line in bare if line.startswith("suite ")]
 
