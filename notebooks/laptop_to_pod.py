@@ -11,11 +11,12 @@
 # The whole notebook takes some two minutes of processor time. It needs no data: the recipe is `vision.digits_dnn`, a
 # small network on the handwritten digits that come with scikit-learn.
 #
-# The first cell installs the suite and says what it finds. If Colab asks to restart the session, agree, and run the
-# cell again.
+# The first cell installs the suite and says what it finds. Where it asks to restart the session, do so, and run it
+# again.
 
 # %%
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -23,30 +24,34 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = ""  # the address this notebook came from, such as "https://github.com/OWNER/NAME"
+REPOSITORY = ""  # the address it came from, such as "https://github.com/OWNER/NAME"; empty: the package index
 EXTRAS = "examples,plots"
 SMOKE = "SMOKE" in os.environ  # a few steps of everything: does it run at all?
 
 if importlib.util.find_spec("suite") is None:
-    above = (Path.cwd(), *Path.cwd().parents)
-    source = next(
-        (folder for folder in above if (folder / "suite/runs/run.py").is_file()), Path("suite-source").resolve()
-    )
-    if not source.is_dir():
-        if not REPOSITORY:
-            raise RuntimeError(
-                "The suite is not installed, and this notebook does not lie in a copy of its repository.\n"
-                'Set REPOSITORY, above in this cell, to the address it came from ("https://github.com/OWNER/NAME"),\n'
-                "and run the cell again."
-            )
-        subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, str(source)], check=True)
     if shutil.which("nvidia-smi"):
         EXTRAS += ",cuda12"
     elif Path("/dev/accel0").exists() or "TPU_ACCELERATOR_TYPE" in os.environ:
         EXTRAS += ",tpu"
-    pins, wanted = f"{source}/constraints.txt", f"{source}[{EXTRAS}]"
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-c", pins, wanted], check=True)
+    above = (Path.cwd(), *Path.cwd().parents)
+    checkout = next((folder for folder in above if (folder / "suite/runs/run.py").is_file()), None)
+    origin = f" @ git+{REPOSITORY}" if REPOSITORY else ""
+    wanted = f"{checkout}[{EXTRAS}]" if checkout else f"jax-model-suite[{EXTRAS}]{origin}"
+    versions = lambda: {package.name: package.version for package in importlib.metadata.distributions()}
+    modules = importlib.metadata.packages_distributions()
+    loaded, before = {name for module in modules if module in sys.modules for name in modules[module]}, versions()
+    if subprocess.run([sys.executable, "-m", "pip", "install", "-q", wanted]).returncode:
+        raise RuntimeError(
+            f"pip could not install {wanted}.\n"
+            "Set REPOSITORY, above in this cell, to the address that this notebook came from, and run the cell again."
+        )
     importlib.invalidate_caches()
+    after = versions()
+    if replaced := sorted(name for name in loaded if name in before and after.get(name) != before[name]):
+        raise RuntimeError(
+            f"All is installed. This session had loaded {', '.join(replaced)} in another version:\n"
+            "restart the session (in Colab: Runtime, Restart session), and run this cell again."
+        )
 
 import suite
 from suite.workflow.doctor import render as report
@@ -241,7 +246,8 @@ done.check_returncode()
 # %% [markdown]
 # ## Where next
 #
-# - On a TPU or GPU machine: `pip install 'suite[tpu]'` or `'suite[cuda12]'`, `suite doctor`, and the recipe as it is.
+# - On a TPU or GPU machine: `pip install "jax-model-suite[tpu]"` or `"jax-model-suite[cuda12]"`, `suite doctor`, and
+#   the recipe as it is.
 # - Memory is short: `--gradient.accumulate 4` splits a step, `--precision.compute bfloat16` halves activations.
 # - What a run costs besides the step: `ARCHITECTURE.md`, "A training run".
 # - The other notebooks: text, vision, speech, recommendation.

@@ -9,11 +9,12 @@
 #
 # The whole notebook takes half a minute of processor time.
 #
-# The first cell installs the suite and says what it finds. If Colab asks to restart the session, agree, and run the
-# cell again.
+# The first cell installs the suite and says what it finds. Where it asks to restart the session, do so, and run it
+# again.
 
 # %%
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -21,30 +22,34 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = ""  # the address this notebook came from, such as "https://github.com/OWNER/NAME"
-EXTRAS = "plots,prepare"
+REPOSITORY = ""  # the address it came from, such as "https://github.com/OWNER/NAME"; empty: the package index
+EXTRAS = "plots"
 SMOKE = "SMOKE" in os.environ  # a few steps of everything: does it run at all?
 
 if importlib.util.find_spec("suite") is None:
-    above = (Path.cwd(), *Path.cwd().parents)
-    source = next(
-        (folder for folder in above if (folder / "suite/runs/run.py").is_file()), Path("suite-source").resolve()
-    )
-    if not source.is_dir():
-        if not REPOSITORY:
-            raise RuntimeError(
-                "The suite is not installed, and this notebook does not lie in a copy of its repository.\n"
-                'Set REPOSITORY, above in this cell, to the address it came from ("https://github.com/OWNER/NAME"),\n'
-                "and run the cell again."
-            )
-        subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, str(source)], check=True)
     if shutil.which("nvidia-smi"):
         EXTRAS += ",cuda12"
     elif Path("/dev/accel0").exists() or "TPU_ACCELERATOR_TYPE" in os.environ:
         EXTRAS += ",tpu"
-    pins, wanted = f"{source}/constraints.txt", f"{source}[{EXTRAS}]"
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-c", pins, wanted], check=True)
+    above = (Path.cwd(), *Path.cwd().parents)
+    checkout = next((folder for folder in above if (folder / "suite/runs/run.py").is_file()), None)
+    origin = f" @ git+{REPOSITORY}" if REPOSITORY else ""
+    wanted = f"{checkout}[{EXTRAS}]" if checkout else f"jax-model-suite[{EXTRAS}]{origin}"
+    versions = lambda: {package.name: package.version for package in importlib.metadata.distributions()}
+    modules = importlib.metadata.packages_distributions()
+    loaded, before = {name for module in modules if module in sys.modules for name in modules[module]}, versions()
+    if subprocess.run([sys.executable, "-m", "pip", "install", "-q", wanted]).returncode:
+        raise RuntimeError(
+            f"pip could not install {wanted}.\n"
+            "Set REPOSITORY, above in this cell, to the address that this notebook came from, and run the cell again."
+        )
     importlib.invalidate_caches()
+    after = versions()
+    if replaced := sorted(name for name in loaded if name in before and after.get(name) != before[name]):
+        raise RuntimeError(
+            f"All is installed. This session had loaded {', '.join(replaced)} in another version:\n"
+            "restart the session (in Colab: Runtime, Restart session), and run this cell again."
+        )
 
 import suite
 from suite.workflow.doctor import render as report
@@ -54,28 +59,71 @@ print(report(suite.doctor()))
 # %% [markdown]
 # ## The data
 #
-# MovieLens comes from TensorFlow Datasets, for research only. The suite reads a prepared dataset without TensorFlow and
-# downloads nothing by itself; where there is none yet, the cell below prepares it, as the message of the error says.
+# MovieLens is for research only. The suite downloads nothing by itself. It reads the ratings as TensorFlow Datasets
+# prepared them, without TensorFlow; where they are not prepared, the cell below fetches GroupLens' archive (5 MB).
 
 # %%
 import csv
+import re
+import urllib.request
+import zipfile
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from suite.data.sources.clicks import MovieLens
+from suite.data.sources.clicks import MovieLens, split_by_time
 from suite.data.sources.datasets import Table, Tfds
 
-NAME = "movielens/100k-ratings"
+ADDRESS = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
+COLUMNS = ("user_id", "movie_id", "genres", "year", "age", "gender", "occupation", "clicked")
+SPLITS = ("train", "validation", "test")
+
+
+def prepared():
+    """Rows of the log, and titles by film, of what TensorFlow Datasets prepared."""
+    log = []
+    names = ("user", "movie", "genres", "year", "age", "gender", "occupation", "click")
+    for split in SPLITS:
+        opened = MovieLens().open(split)
+        rows = opened[np.arange(len(opened))]
+        for row in zip(*(rows[name] for name in names), strict=True):
+            log.append([*("" if value != value else value for value in row), split])
+    raw = Tfds(name="movielens/100k-ratings").open("train")
+    films = raw[np.arange(len(raw))]
+    return log, dict(zip(films["movie_id"], films["movie_title"], strict=True))
+
+
+def fetched():
+    """The same of the archive."""
+    log = []
+    archive = Path("own_data/ml-100k.zip")
+    if not archive.exists():
+        urllib.request.urlretrieve(ADDRESS, archive)
+    files = zipfile.ZipFile(archive)
+    lines = lambda name: files.read(f"ml-100k/{name}").decode("latin-1").split("\n")
+    table = lambda name, mark: [line.rstrip("\r").split(mark) for line in lines(name) if line.strip()]
+    genres = [row[0] for row in table("u.genre", "|")]
+    films = {row[0]: row for row in table("u.item", "|")}
+    users = {row[0]: row for row in table("u.user", "|")}
+    ratings = table("u.data", "\t")
+    parts = split_by_time(np.array([row[0] for row in ratings]), np.array([int(row[3]) for row in ratings]))
+    for (user, film, stars, _), part in zip(ratings, parts, strict=True):
+        _, age, gender, occupation, _ = users[user]
+        kinds = "|".join(name for name, is_it in zip(genres, films[film][5:], strict=True) if is_it == "1")
+        year = re.search(r"\((\d{4})\)\s*$", films[film][1])
+        row = [user, film, kinds, year[1] if year else "", age, int(gender == "M"), occupation, int(int(stars) >= 4)]
+        log.append([*row, SPLITS[part]])
+    return log, {film: about[1] for film, about in films.items()}
+
+
+Path("own_data").mkdir(exist_ok=True)
 try:
-    ratings = Tfds(name=NAME).open("train")
+    rows, titles = prepared()
 except suite.InputError as missing:
     if SMOKE:
         raise
     print(missing)
-    build = [sys.executable, "-m", "tensorflow_datasets.scripts.cli.main", "build", NAME]
-    subprocess.run([*build, "--file_format", "array_record"], check=True)
-    ratings = Tfds(name=NAME).open("train")
+    rows, titles = fetched()
 
 # %% [markdown]
 # Here a log is written as you might have one, a click or none a row. `split` says what a row is for: the last tenth of
@@ -84,25 +132,10 @@ except suite.InputError as missing:
 
 # %%
 LOG = Path("own_data/clicks.csv")
-LOG.parent.mkdir(exist_ok=True)
-names = {
-    "user_id": "user",
-    "movie_id": "movie",
-    "genres": "genres",
-    "year": "year",
-    "age": "age",
-    "gender": "gender",
-    "occupation": "occupation",
-    "clicked": "click",
-}
 with LOG.open("w", newline="", encoding="utf-8") as file:
     writer = csv.writer(file)
-    writer.writerow([*names, "split"])
-    for split in ("train", "validation", "test"):
-        opened = MovieLens().open(split)
-        rows = opened[np.arange(len(opened))[:: 20 if SMOKE else 1]]
-        for row in zip(*(rows[name] for name in names.values()), strict=True):
-            writer.writerow([*("" if value != value else value for value in row), split])
+    writer.writerow([*COLUMNS, "split"])
+    writer.writerows(rows[:: 20 if SMOKE else 1])
 print(*LOG.read_text(encoding="utf-8").splitlines()[:4], sep="\n")
 
 # %% [markdown]
@@ -213,8 +246,6 @@ plt.show()
 # --input new.csv`.
 
 # %%
-raw = ratings[np.arange(len(ratings))]
-titles = dict(zip(raw["movie_id"], raw["movie_title"], strict=True))
 who = np.asarray(columns["user_id"])
 later = {each: clicked[who == each] for each in np.unique(who)}
 user = max(later, key=lambda each: later[each].sum() * (1 - later[each]).sum())  # liked some, but not others

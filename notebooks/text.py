@@ -9,11 +9,12 @@
 #
 # The whole notebook takes some five minutes of processor time, of which fine-tuning takes most.
 #
-# The first cell installs the suite and says what it finds. If Colab asks to restart the session, agree, and run the
-# cell again.
+# The first cell installs the suite and says what it finds. Where it asks to restart the session, do so, and run it
+# again.
 
 # %%
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -21,30 +22,34 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = ""  # the address this notebook came from, such as "https://github.com/OWNER/NAME"
-EXTRAS = "plots,prepare"
+REPOSITORY = ""  # the address it came from, such as "https://github.com/OWNER/NAME"; empty: the package index
+EXTRAS = "plots"
 SMOKE = "SMOKE" in os.environ  # a few steps of everything: does it run at all?
 
 if importlib.util.find_spec("suite") is None:
-    above = (Path.cwd(), *Path.cwd().parents)
-    source = next(
-        (folder for folder in above if (folder / "suite/runs/run.py").is_file()), Path("suite-source").resolve()
-    )
-    if not source.is_dir():
-        if not REPOSITORY:
-            raise RuntimeError(
-                "The suite is not installed, and this notebook does not lie in a copy of its repository.\n"
-                'Set REPOSITORY, above in this cell, to the address it came from ("https://github.com/OWNER/NAME"),\n'
-                "and run the cell again."
-            )
-        subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, str(source)], check=True)
     if shutil.which("nvidia-smi"):
         EXTRAS += ",cuda12"
     elif Path("/dev/accel0").exists() or "TPU_ACCELERATOR_TYPE" in os.environ:
         EXTRAS += ",tpu"
-    pins, wanted = f"{source}/constraints.txt", f"{source}[{EXTRAS}]"
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-c", pins, wanted], check=True)
+    above = (Path.cwd(), *Path.cwd().parents)
+    checkout = next((folder for folder in above if (folder / "suite/runs/run.py").is_file()), None)
+    origin = f" @ git+{REPOSITORY}" if REPOSITORY else ""
+    wanted = f"{checkout}[{EXTRAS}]" if checkout else f"jax-model-suite[{EXTRAS}]{origin}"
+    versions = lambda: {package.name: package.version for package in importlib.metadata.distributions()}
+    modules = importlib.metadata.packages_distributions()
+    loaded, before = {name for module in modules if module in sys.modules for name in modules[module]}, versions()
+    if subprocess.run([sys.executable, "-m", "pip", "install", "-q", wanted]).returncode:
+        raise RuntimeError(
+            f"pip could not install {wanted}.\n"
+            "Set REPOSITORY, above in this cell, to the address that this notebook came from, and run the cell again."
+        )
     importlib.invalidate_caches()
+    after = versions()
+    if replaced := sorted(name for name in loaded if name in before and after.get(name) != before[name]):
+        raise RuntimeError(
+            f"All is installed. This session had loaded {', '.join(replaced)} in another version:\n"
+            "restart the session (in Colab: Runtime, Restart session), and run this cell again."
+        )
 
 import suite
 from suite.workflow.doctor import render as report
@@ -54,26 +59,46 @@ print(report(suite.doctor()))
 # %% [markdown]
 # ## The data
 #
-# SST-2 comes from TensorFlow Datasets. The suite reads a prepared dataset without TensorFlow and downloads nothing by
-# itself; where there is none yet, the cell below prepares it, as the message of the error says.
+# The suite downloads nothing by itself. It reads SST-2 as TensorFlow Datasets prepared it, without TensorFlow; where it
+# is not prepared, the cell below fetches the archive of its authors (7 MB).
 
 # %%
 import csv
+import urllib.request
+import zipfile
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 from suite.data.sources.datasets import Tfds
 
-NAME = "glue/sst2"
+ADDRESS = "https://dl.fbaipublicfiles.com/glue/data/SST-2.zip"
+Path("own_data").mkdir(exist_ok=True)
+
+
+def prepared(split):
+    """Texts and labels (0 negative, 1 positive) of a split that TensorFlow Datasets prepared."""
+    records = Tfds(name="glue/sst2").open(split)
+    rows = records[np.arange(len(records))]
+    return list(zip(rows["sentence"], rows["label"], strict=True))
+
+
+def fetched(file):
+    """The same from the archive."""
+    archive = Path("own_data/SST-2.zip")
+    if not archive.exists():
+        urllib.request.urlretrieve(ADDRESS, archive)
+    lines = zipfile.ZipFile(archive).read(f"SST-2/{file}").decode("utf-8").splitlines()[1:]
+    return [(text, int(label)) for text, label in (line.split("\t") for line in lines)]
+
+
 try:
-    Tfds(name=NAME).open("train")
+    phrases, sentences = prepared("train"), prepared("validation")
 except suite.InputError as missing:
     if SMOKE:
         raise
     print(missing)
-    build = [sys.executable, "-m", "tensorflow_datasets.scripts.cli.main", "build", NAME]
-    subprocess.run([*build, "--file_format", "array_record"], check=True)
+    phrases, sentences = fetched("train.tsv"), fetched("dev.tsv")
 
 # %% [markdown]
 # Here a table is written as you might have one: `review`, `label`, and `split`, which says what a row is for. The last
@@ -88,17 +113,14 @@ except suite.InputError as missing:
 TABLE = Path("own_data/reviews.csv")
 rng = np.random.default_rng(0)
 classes = ("negative", "positive")
-phrases, sentences = Tfds(name=NAME).open("train"), Tfds(name=NAME).open("validation")
 chosen = rng.permutation(len(phrases))[: 600 if SMOKE else 11_000]
 
-TABLE.parent.mkdir(exist_ok=True)
 with TABLE.open("w", newline="", encoding="utf-8") as file:
     writer = csv.writer(file)
     writer.writerow(["review", "label", "split"])
-    drawn, tests = phrases[chosen], sentences[np.arange(len(sentences))]
-    for i, (text, label) in enumerate(zip(drawn["sentence"], drawn["label"], strict=True)):
+    for i, (text, label) in enumerate(phrases[place] for place in chosen):
         writer.writerow([text.strip(), classes[label], "validation" if i < len(chosen) // 11 else "train"])
-    for text, label in zip(tests["sentence"], tests["label"], strict=True):
+    for text, label in sentences:
         writer.writerow([text.strip(), classes[label], "test"])
 print(*TABLE.read_text(encoding="utf-8").splitlines()[:5], sep="\n")
 

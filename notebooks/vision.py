@@ -8,11 +8,12 @@
 #
 # The whole notebook takes some two minutes of processor time.
 #
-# The first cell installs the suite and says what it finds. If Colab asks to restart the session, agree, and run the
-# cell again.
+# The first cell installs the suite and says what it finds. Where it asks to restart the session, do so, and run it
+# again.
 
 # %%
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -20,30 +21,34 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = ""  # the address this notebook came from, such as "https://github.com/OWNER/NAME"
-EXTRAS = "plots,prepare"
+REPOSITORY = ""  # the address it came from, such as "https://github.com/OWNER/NAME"; empty: the package index
+EXTRAS = "plots"
 SMOKE = "SMOKE" in os.environ  # a few steps of everything: does it run at all?
 
 if importlib.util.find_spec("suite") is None:
-    above = (Path.cwd(), *Path.cwd().parents)
-    source = next(
-        (folder for folder in above if (folder / "suite/runs/run.py").is_file()), Path("suite-source").resolve()
-    )
-    if not source.is_dir():
-        if not REPOSITORY:
-            raise RuntimeError(
-                "The suite is not installed, and this notebook does not lie in a copy of its repository.\n"
-                'Set REPOSITORY, above in this cell, to the address it came from ("https://github.com/OWNER/NAME"),\n'
-                "and run the cell again."
-            )
-        subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, str(source)], check=True)
     if shutil.which("nvidia-smi"):
         EXTRAS += ",cuda12"
     elif Path("/dev/accel0").exists() or "TPU_ACCELERATOR_TYPE" in os.environ:
         EXTRAS += ",tpu"
-    pins, wanted = f"{source}/constraints.txt", f"{source}[{EXTRAS}]"
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-c", pins, wanted], check=True)
+    above = (Path.cwd(), *Path.cwd().parents)
+    checkout = next((folder for folder in above if (folder / "suite/runs/run.py").is_file()), None)
+    origin = f" @ git+{REPOSITORY}" if REPOSITORY else ""
+    wanted = f"{checkout}[{EXTRAS}]" if checkout else f"jax-model-suite[{EXTRAS}]{origin}"
+    versions = lambda: {package.name: package.version for package in importlib.metadata.distributions()}
+    modules = importlib.metadata.packages_distributions()
+    loaded, before = {name for module in modules if module in sys.modules for name in modules[module]}, versions()
+    if subprocess.run([sys.executable, "-m", "pip", "install", "-q", wanted]).returncode:
+        raise RuntimeError(
+            f"pip could not install {wanted}.\n"
+            "Set REPOSITORY, above in this cell, to the address that this notebook came from, and run the cell again."
+        )
     importlib.invalidate_caches()
+    after = versions()
+    if replaced := sorted(name for name in loaded if name in before and after.get(name) != before[name]):
+        raise RuntimeError(
+            f"All is installed. This session had loaded {', '.join(replaced)} in another version:\n"
+            "restart the session (in Colab: Runtime, Restart session), and run this cell again."
+        )
 
 import suite
 from suite.workflow.doctor import render as report
@@ -53,26 +58,42 @@ print(report(suite.doctor()))
 # %% [markdown]
 # ## The data
 #
-# Fashion-MNIST comes from TensorFlow Datasets. The suite reads a prepared dataset without TensorFlow and downloads
-# nothing by itself; where there is none yet, the cell below prepares it, as the message of the error says.
+# The suite downloads nothing by itself. It reads Fashion-MNIST as TensorFlow Datasets prepared it, without TensorFlow;
+# where it is not prepared, the cell below fetches the two files of its authors (4 MB).
 
 # %%
+import gzip
+import urllib.request
+
 import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
 from suite.data.sources.datasets import Folder, Tfds
 
-NAME = "fashion_mnist"
+ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+CLASSES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+
+
+def fetched(file, start):
+    """The bytes of a packed file behind its header."""
+    path = Path("own_data") / file
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists():
+        urllib.request.urlretrieve(f"{ADDRESS}/{file}", path)
+    return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=start)
+
+
 try:
-    records = Tfds(name=NAME).open("test")
+    records = Tfds(name="fashion_mnist").open("test")
+    rows = records[np.arange(len(records))]
+    images, labels = rows["image"], rows["label"]
 except suite.InputError as missing:
     if SMOKE:
         raise
     print(missing)
-    build = [sys.executable, "-m", "tensorflow_datasets.scripts.cli.main", "build", NAME]
-    subprocess.run([*build, "--file_format", "array_record"], check=True)
-    records = Tfds(name=NAME).open("test")
+    images = fetched("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
+    labels = fetched("t10k-labels-idx1-ubyte.gz", 8)
 
 # %% [markdown]
 # Here a folder of pictures is written as you might have one: `own_data/clothes/Coat/17.png`. It is made of
@@ -81,12 +102,11 @@ except suite.InputError as missing:
 
 # %%
 PHOTOS = Path("own_data/clothes")
-count = 500 if SMOKE else len(records)
-pictures = records[np.arange(count)]
-names = [name.replace("/", " or ") for name in records.classes["label"]]
+count = 500 if SMOKE else len(labels)
+names = [name.replace("/", " or ") for name in CLASSES]
 for name in names:
     (PHOTOS / name).mkdir(parents=True, exist_ok=True)
-for i, (pixels, label) in enumerate(zip(pictures["image"], pictures["label"], strict=True)):
+for i, (pixels, label) in enumerate(zip(images[:count], labels[:count], strict=True)):
     Image.fromarray(np.squeeze(pixels)).save(PHOTOS / names[label] / f"{i}.png")
 
 # %% [markdown]

@@ -71,3 +71,25 @@ def missing(package: str, purpose: str, extra: str = "") -> InputError:
         extra: the extra that brings it; empty: the suite's own requirements.
     """
     return InputError(f"package {package}", f"is needed {purpose}, and not installed.", fix=install(extra))
+
+
+PACKAGES = {"PIL": "pillow", "google": "protobuf", "orbax": "orbax-checkpoint", "sklearn": "scikit-learn"}
+"""Packages by the modules that are not called after them."""
+
+
+def of_module(name: str) -> InputError | None:
+    """The error of a module that cannot be imported; None where it is of no package that the suite asks for.
+
+    Args:
+        name: dotted name of the module.
+    """
+    import re
+
+    package = PACKAGES.get(name.partition(".")[0], name.partition(".")[0]).replace("_", "-").lower()
+    extras: list[str] = []
+    for requirement in requirements():
+        asked = re.split(r"[^A-Za-z0-9_.-]", requirement.strip())[0].replace("_", "-").lower()
+        if asked == package:
+            extra = re.search(r"""extra\s*==\s*['"]([\w-]+)['"]""", requirement)
+            extras.append(extra[1] if extra else "")
+    return missing(package, "for this", min(extras, key=bool)) if extras else None

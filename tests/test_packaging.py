@@ -2,10 +2,13 @@
 
 import importlib.util
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -116,3 +119,81 @@ def test_packages_in_the_working_directory_hide_none_of_ours(installed, tmp_path
         "import suite; e = suite.load('vision.digits_dnn', smoke=True); print(suite.__file__, type(e.task).__module__)"
     )
     assert asked("-c", code).split() == [str(installed / "suite" / "__init__.py"), "suite.tasks.vision.classification"]
+
+
+def test_what_the_index_shows(distributions):
+    """Name, extras, classifiers and keywords, by which the distribution is found."""
+    with zipfile.ZipFile(distributions[0]) as wheel:
+        (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        about = wheel.read(name).decode()
+    assert "\nName: jax-model-suite\n" in about and "\nLicense-Expression: Apache-2.0\n" in about
+    for field in ("Keywords: jax,", "Classifier: Topic :: Scientific/Engineering", "Requires-Python: <3.14,>=3.11"):
+        assert f"\n{field}" in about
+    core = [line for line in about.splitlines() if line.startswith("Requires-Dist: ") and "extra ==" not in line]
+    assert core and not any("tensorflow" in line or "array_record" in line for line in core)
+    assert "\nProvides-Extra: tfds\n" in about
+
+
+def test_extras_name_extras_that_exist():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for texts in extras.values():
+        for text in texts:
+            if text.startswith(f"{project['name']}["):
+                assert set(text.partition("[")[2].rstrip("]").split(",")) <= extras.keys()
+
+
+def test_the_image_for_serving():
+    """What docker build would need, since no image is built here: files, extras, verb and flags exist; no root; a check
+    of health."""
+    from suite.cli.app import VERBS
+    from suite.cli.flags import parse
+
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    lines = [line.split(None, 1) for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    of = lambda word: [rest for first, rest in lines if first == word]
+    assert len(of("FROM")) == 2 and all(re.fullmatch(r"python:3\.1[123]-slim( AS \w+)?", base) for base in of("FROM"))
+    kept = {line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().split() if line.startswith("!")}
+    for copied in of("COPY"):
+        sources = [] if copied.startswith("--from=build") else shlex.split(copied)[:-1]
+        assert all((ROOT / source).exists() and source in kept for source in sources)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (extras,) = (line.removeprefix("EXTRAS=") for line in of("ARG"))
+    assert set(extras.split(",")) <= project["optional-dependencies"].keys()
+    python = [tuple(map(int, base.split(":")[1].split("-")[0].split("."))) for base in of("FROM")]
+    assert all((3, 11) <= version < (3, 14) for version in python)
+    last_user = of("USER")[-1]
+    assert last_user != "root" and f" {last_user}" in "".join(of("RUN"))
+    assert [first for first, _ in lines].index("USER") < [first for first, _ in lines].index("ENTRYPOINT")
+    (health,) = of("HEALTHCHECK")
+    command = json.loads(health[health.index("[") :])
+    compile(command[2], "healthcheck", "exec")
+    assert "/readyz" in command[2]
+    entry, rest = json.loads(of("ENTRYPOINT")[0]), json.loads(of("CMD")[0])
+    assert entry[:2] == ["suite", "serve"]
+    given = parse(VERBS["serve"].flags, [*entry[2:], *rest])
+    assert (given.host, given.port, given.bundles) == ("0.0.0.0", 8080, ("/bundles",)) and of("EXPOSE") == ["8080"]
+
+
+@pytest.mark.slow
+def test_an_install_into_an_empty_environment(distributions, tmp_path):
+    """From the wheel, with its requirements from the index: it runs, and what is missing is told."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    wheel, pins = distributions[0], ROOT / "constraints.txt"
+    subprocess.run([python, "-m", "pip", "install", "-q", "-c", pins, wheel], check=True)
+
+    def asked(*arguments):
+        command = [tmp_path / "venv" / "bin" / "suite", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert asked("--version").stdout == f"suite {version}\n"
+    rows = [f"text number {i},{'ab'[i % 2]}" for i in range(60)]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    done = asked("train", "text.classify", "--smoke", "--data", "rows.csv", "--run-dir", "run")
+    assert done.returncode == 0, done.stderr
+    done = asked("serve", "run")
+    assert done.returncode == 2 and done.stderr.endswith("  try:   pip install 'jax-model-suite[serve]'\n")
+    listed = subprocess.run([python, "-m", "pip", "list"], capture_output=True, text=True, check=True).stdout.lower()
+    assert "tensorflow" not in listed and "array_record" not in listed

@@ -13,6 +13,7 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
+from suite import distribution
 from suite.cli import (
     compare,
     completion,
@@ -118,6 +119,9 @@ def _run(arguments: list[str]) -> None:
     except KeyboardInterrupt:
         _end(f"suite {name}: stopped; go on with suite train --resume RUN", 1)
     except Exception as error:
+        lacking = distribution.of_module(error.name or "") if isinstance(error, ModuleNotFoundError) else None
+        if lacking is not None:
+            _end(f"suite {name}: {lacking}", 2)
         if (watch := _watch()) is None:
             raise
         watch.explain()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from suite.distribution import missing
 from suite.errors import InputError
 from suite.runtime.compilation import cache_root
 
@@ -128,7 +129,7 @@ def _load(target: Path) -> Decoded:
 
 def _kinds(features: Any) -> dict[str, str]:
     """Feature -> kind, for the features that are one value or one fixed array a record, or a list of classes."""
-    from tensorflow_datasets import features as kinds
+    kinds = library().features
 
     column_kinds: dict[str, str] = {}
     for name, feature in features.items():
@@ -149,7 +150,7 @@ def _is_text(feature: Any, dtype: Any) -> bool:
 
 
 def _is_list_of_classes(feature: Any) -> bool:
-    from tensorflow_datasets import features as kinds
+    kinds = library().features
 
     return isinstance(feature, kinds.Sequence) and isinstance(feature.feature, kinds.ClassLabel)
 
@@ -159,10 +160,23 @@ def _joined(feature: Any, labels: np.ndarray) -> bytes:
     return "|".join(feature.feature.int2str(int(label)) for label in labels).encode("utf-8")
 
 
+def library() -> Any:
+    """TensorFlow Datasets, which reads what it prepared without TensorFlow.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import array_record  # noqa: F401
+        import tensorflow_datasets
+    except ImportError as error:
+        raise missing("tensorflow-datasets", "to read prepared datasets", "tfds") from error
+    return tensorflow_datasets
+
+
 def _decode(folder: Path, name: str, split: str) -> Decoded:
     """Decodes all records of a split. Images of no fixed size stay encoded; lists of classes become their names."""
-    import tensorflow_datasets as tfds
-
+    tfds = library()
     builder = tfds.builder_from_directory(folder)
     features = builder.info.features
     kinds = _kinds(features)

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from suite.distribution import missing
 from suite.errors import InputError
@@ -12,16 +13,26 @@ from suite.runtime.files import write_text
 HERE = Path(__file__).parent
 
 
+def templates() -> Any:
+    """The library of templates that a page is written with.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        raise missing("jinja2", "to write reports", "report") from error
+    return jinja2
+
+
 def render(page: Page) -> str:
     """The page as HTML. Every text in it is escaped.
 
     Raises:
         InputError: the package of the extra is missing.
     """
-    try:
-        import jinja2
-    except ImportError as error:
-        raise missing("jinja2", "to write reports", "report") from error
+    jinja2 = templates()
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined
     )

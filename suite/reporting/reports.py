@@ -10,7 +10,7 @@ from suite.reporting.blocks import Block, Page, Part, Section, Terms, Text
 from suite.reporting.drawings import drawn
 from suite.reporting.evidence import Evidence, gather
 from suite.reporting.glossary import term
-from suite.reporting.page import write
+from suite.reporting.page import templates, write
 from suite.runs.run import Run
 
 FILE = "report.html"
@@ -42,6 +42,7 @@ def report(
     Raises:
         InputError: the folder is no run, one of ``beside`` was not made from it, or the file cannot be written.
     """
+    templates()  # what is missing is told before anything is evaluated
     evidence = gather(run, split, beside, allow)
     path = Path(to) if to else Path(run) / FILE
     write(page(evidence, measure), path)
