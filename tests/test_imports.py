@@ -239,6 +239,21 @@ def test_the_trainer_loads_no_tensorflow_and_no_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+@pytest.mark.peers
+def test_tensorboard_events_are_written_without_torch(child, tmp_path):
+    """tensorboardX imports it where it is installed; whoever wants it later still gets it."""
+    code = f"""
+import pathlib, sys
+from suite.training.logging.loggers import About
+from suite.training.logging.tensorboard import TensorBoard
+events = TensorBoard()
+events.start(About(folder=pathlib.Path({str(tmp_path)!r}), name="x", step=0, fields={{"train.steps": 1}}))
+print("torch" in sys.modules)
+import torch
+"""
+    assert child(code) == "False\n"
+
+
 def blocked(names, code):
     """Code that runs where these modules cannot be imported."""
     return f"""

@@ -1,14 +1,29 @@
 """TensorBoard: an event file in the run folder."""
 
+import contextlib
 import json
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from suite.contracts.callback import Outcome
 from suite.training.logging.loggers import About
 
 EVENT_SECONDS = 2.0
 """Seconds between writes of TensorBoard events to the disk: its flush waits for the disk, some milliseconds."""
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """tensorboardX imports PyTorch where it is installed: two seconds and 200 MB for what no line here uses."""
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]  # an import of it fails as if it were not installed
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
 
 
 class TensorBoard:
@@ -19,9 +34,10 @@ class TensorBoard:
     """
 
     def start(self, about: About) -> None:
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto import event_pb2, summary_pb2
-        from tensorboardX.summary import text
+        with _without_torch():
+            from tensorboardX.event_file_writer import EventsWriter
+            from tensorboardX.proto import event_pb2, summary_pb2
+            from tensorboardX.summary import text
 
         folder = about.folder / "tensorboard"
         folder.mkdir(parents=True, exist_ok=True)
