@@ -124,16 +124,16 @@ def _table(data: bytes, name: str, checks: Checks) -> dict[str, list[Any]]:
     if name.endswith(".jsonl"):
         return _some(_jsonl(data, name, checks), checks, whole=False)
     names = tuple(entry.name for entry in checks.inputs)
+    how = Reading(texts=checks.texts, styles=tuple(checks.styles.items()), keep=names)
     try:
         text = Utf8(name, data).read()
-        found = layout(text, name, "", ())
+        found = layout(text, name, how)
         # What the table comes to is known before anything is made of it: lines and fields, without those inside quotes.
         delimiter = re.escape(found.delimiter.encode())
         bare = re.sub(_QUOTED % delimiter, b"", text) if found.quoted else text
         checks.count(bare.count(b"\n") + bare.count(b"\r") - bare.count(b"\r\n") - 1 - found.skip)
         if max((line.count(found.delimiter.encode()) for line in bare.splitlines()), default=0) > MOST_COLUMNS:
             raise _too_wide(name)
-        how = Reading(found.delimiter, texts=checks.texts, styles=tuple(checks.styles.items()), keep=names)
         table = tables.parse(text, name, how)
     except InputError as error:
         raise refused(error) from None

@@ -484,3 +484,26 @@ def test_one_value_and_a_column_are_read_alike(tmp_path, text):
         assert written.is_gap(text) or written.number(text, source.styles.get("x", "")) is None
     else:
         assert value == written.number(text, source.styles.get("x", ""))
+
+
+PARTED = {
+    "a,b;clicked\nOslo;1\nRome;0\n": ["a,b", "clicked"],
+    "a;b|c|clicked\n1;2|x|0\n3;4|y|1\n": ["a;b", "c", "clicked"],
+}
+
+
+@pytest.mark.parametrize("text", PARTED)
+def test_the_delimiter_parts_all_lines_alike(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text)
+    source = tables.load(tmp_path / "t.csv")
+    assert list(source.schema) == PARTED[text] and not source.dropped
+    (tmp_path / "one.csv").write_text("a,b;clicked\nOslo, Rome;1\n")
+    known = tables.load(tmp_path / "one.csv", Reading(keep=("a,b",)))
+    assert columns(known) == {"a,b": ["Oslo, Rome"], "clicked": [1]}
+
+
+def test_rows_that_all_have_another_number_of_fields(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b,c\n1,2\n3,4\n")
+    with pytest.raises(InputError, match="2 dropped as wrong number of fields") as error:
+        Table(path=str(tmp_path / "t.csv")).open("train")
+    assert error.value.fix.startswith("--task.data.delimiter")

@@ -367,7 +367,7 @@ def test_tfds_carves_validation_and_decodes_images(tmp_path, monkeypatch):
 def test_tfds_that_is_not_prepared_says_how_to(tmp_path):
     with pytest.raises(InputError) as error:
         datasets.Tfds(name="mnist", data_dir=str(tmp_path)).open("train")
-    assert '".[prepare]"' in error.value.fix and "tfds build mnist" in error.value.fix
+    assert ".[prepare]" in error.value.fix and "tfds build mnist" in error.value.fix
 
 
 @needs_data

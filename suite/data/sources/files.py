@@ -123,6 +123,8 @@ class Table(Data):
             raise InputError(self.path, "no table named train.* in this folder", found=listing, fix="name a file")
         table = self._load(files.get(_stored(split, list(files)), files["train"]) if files else path)
         fix = "add rows, or change the fractions or the column of splits"
+        if table.dropped.get("wrong number of fields", 0) > len(table):
+            fix = f"--task.data.delimiter, where it is another one in {shlex.quote(self.path)}"
         if self.split and not files:
             return not_empty(named_part(table, self._named(table), split), split, self.path, fix)
         part = lambda fractions: tables.parts(table, self.seed, fractions, known(self.stratify))

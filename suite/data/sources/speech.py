@@ -168,7 +168,7 @@ def _first(file: Path) -> dict[str, Any]:
         if name.endswith(".jsonl"):
             row = json.loads(head.partition(b"\n")[0])
             return row if isinstance(row, dict) else {}
-        how = layout(head, name, "", ())
+        how = layout(head, name, Reading())
         rows = list(csv.reader(head.decode("utf-8", "replace").splitlines()[how.skip :][:2], delimiter=how.delimiter))
         return dict(zip(*rows, strict=False)) if len(rows) == 2 else {}
     except (OSError, EOFError, ValueError, csv.Error):

@@ -258,7 +258,7 @@ def csv(file: Path, how: Reading) -> Memory:
 
     broken: list[int] = []
     with contextlib.closing(Utf8(file)) as stream:
-        found = layout(stream.peek(), file.name.lower().removesuffix(".gz"), how.delimiter, how.header, how.rules)
+        found = layout(stream.peek(), file.name, how)
     read, parsing = options(found, how, BLOCK, broken)
 
     def batches() -> Iterator[Any]:

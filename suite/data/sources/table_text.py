@@ -4,18 +4,20 @@ import codecs
 import gzip
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from suite.data.reading import not_utf8, wide_encoding
-from suite.data.sources.column_types import CURRENT
+from suite.data.sources.column_types import CURRENT, Reading
 
 HEAD = 8 << 20
 """Bytes of a file's beginning that its layout is judged by."""
 STEP = 1 << 20
 """Bytes of a file that are decoded at a time."""
+LINES = 50
+"""Lines by which the delimiter is judged."""
 DELIMITERS = (",", "\t", ";", "|")
 
 _SEP = re.compile(rb'"?sep=(.)"?[ ,;\t]*(?:\r\n|\n|\r|$)', re.IGNORECASE)
@@ -41,16 +43,16 @@ class Layout:
     notes: tuple[str, ...]
 
 
-def layout(head: bytes, name: str, delimiter: str, header: tuple[str, ...], rules: int = CURRENT) -> Layout:
+def layout(head: bytes, name: str, how: Reading) -> Layout:
     """The layout of a table.
 
     Args:
         head: the beginning of the file as UTF-8, from `Utf8`.
-        name: of the file, in lower case; .tsv is tab separated.
-        delimiter: what separates fields; empty: what Excel's line ``sep=;`` says, otherwise judged by the first line.
-        header: column names, where the file has no header line; one that says just them is left out.
-        rules: of reading, see `suite.data.sources.column_types`.
+        name: of the file; .tsv is tab separated.
+        how: it is read. Where it names no delimiter, Excel's line ``sep=;`` does, or it is judged by the first lines.
+            A first line that says just its header is left out.
     """
+    delimiter, rules, name = how.delimiter, how.rules, name.lower().removesuffix(".gz")
     notes, skip = [], 0
     line = _SEP.match(head)
     if line and rules >= CURRENT:
@@ -58,22 +60,34 @@ def layout(head: bytes, name: str, delimiter: str, header: tuple[str, ...], rule
         notes.append(f'the first line, "{line[0].decode("utf-8", "replace").strip()}", is read as Excel reads it')
         delimiter = delimiter or line[1].decode("ascii", "replace")
     text = head[: 1 << 20].decode("utf-8", "replace")
-    delimiter = delimiter or sniff(name, text)
+    delimiter = delimiter or sniff(name, text, rules, how.keep)
     quoted = delimiter != "\t"
     if not quoted and rules >= CURRENT and quotes(head):
         quoted = True
         notes.append("quotes around fields are left out, since the fields hold tabs, line breaks or doubled quotes")
     first = text.partition("\n")[0].rstrip("\r")
     names = tuple(name.strip().strip('"') for name in first.split(delimiter))
-    return Layout(delimiter, quoted, skip + int(bool(header) and names == header), tuple(notes))
+    return Layout(delimiter, quoted, skip + int(bool(how.header) and names == how.header), tuple(notes))
 
 
-def sniff(name: str, text: str) -> str:
-    """The delimiter: a tab in .tsv, otherwise the likeliest one in the first line; a comma where there is none."""
+def sniff(name: str, text: str, rules: int = CURRENT, known: Collection[str] = ()) -> str:
+    """The delimiter: a tab in .tsv, otherwise the one by which the first line has most of the names ``known``, then the
+    most frequent one there, if most of the lines that follow have as many of it; a comma where there is none. Those
+    inside quotes do not count."""
     if name.endswith(".tsv"):
         return "\t"
-    first = re.sub(r'"[^"]*"', "", text.lstrip().partition("\n")[0])
-    return max(DELIMITERS, key=first.count)
+    beginning = text.lstrip().split("\n", LINES)[:LINES]
+    lines = [re.sub(r'"[^"]*"', "", line) for line in beginning if line.strip()] or [""]
+    first = lines[0]
+    if rules < CURRENT:
+        return max(DELIMITERS, key=beginning[0].count)
+    even = {mark: sum(line.count(mark) == first.count(mark) for line in lines) for mark in DELIMITERS if mark in first}
+
+    def likely(mark: str) -> tuple[int, bool, int, int]:
+        names = sum(name.strip(' "\r') in known for name in beginning[0].split(mark))
+        return names, 2 * even[mark] > len(lines), first.count(mark), even[mark]
+
+    return max(even, key=likely, default=",")
 
 
 def quotes(head: bytes) -> bool:

@@ -69,7 +69,7 @@ def parse(data: bytes, path: str, how: Reading = Reading()) -> Memory:
     if path.lower().removesuffix(".gz").endswith((".jsonl", ".json")):
         return _json(text, path, how)
     stream = Utf8(path, data)
-    found = layout(stream.peek(), path.lower().removesuffix(".gz"), how.delimiter, how.header, how.rules)
+    found = layout(stream.peek(), path, how)
     return _csv(stream.read(), path, found, how)
 
 
