@@ -116,9 +116,17 @@ def _shares(count: int, fractions: tuple[float, float]) -> tuple[int, int]:
 class Shares(Protocol):
     """Data that hold out shares of their records."""
 
-    path: str
-    validation: float
-    test: float
+    @property
+    def path(self) -> str:
+        """What errors call them."""
+
+    @property
+    def validation(self) -> float:
+        """Share of validation."""
+
+    @property
+    def test(self) -> float:
+        """Share of test."""
 
 
 def records_of(
