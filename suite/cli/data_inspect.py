@@ -37,7 +37,9 @@ def inspect(given: Inspect) -> None:
         print(render(look(from_path(given.data).open)))
         return
     task = given.resolved().task
-    print(render(look(task.data.open)))  # type: ignore[attr-defined]
+    label = getattr(task, "label", "")
+    data = task.data.with_classes(label) if label else task.data  # with the splits of training
+    print(render(look(data.open, labels=(label,))))
     for name, asset in preprocessors_of(task).items():
         about = asset.describe(task.source("train"), column_of(task, name, asset))
         if about:

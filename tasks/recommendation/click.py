@@ -19,7 +19,8 @@ from suite.contracts.task import Task
 from suite.data.preprocessing.columns import origin, require
 from suite.data.preprocessing.tabular import CHUNK, Fields
 from suite.data.preprocessing.tabular_values import clicks
-from suite.data.sources.memory import Subset, not_empty
+from suite.data.sources.memory import cleaned, not_empty
+from suite.errors import InputError
 from suite.evaluation.artifacts import Calibration, Example, Gallery, Lists, PrecisionRecall, Spread
 from suite.evaluation.losses import binary_cross_entropy, binary_distillation_loss, masked_mean, tally
 from suite.evaluation.metrics.ranking import RankingBound, click_scores
@@ -53,15 +54,25 @@ class ClickPrediction(Task):
     def source(self, split: str) -> Source:
         opened = self.data.with_classes(self.label).open(split)
         require(opened, {"label": self.label}, origin(self.data))
-        starts = range(0, len(opened), CHUNK)
-        chunks = (np.arange(start, min(start + CHUNK, len(opened))) for start in starts)
-        labels = [clicks(opened.column(self.label, chunk), self.label, self.positive) for chunk in chunks]
-        known = ~np.isnan(np.concatenate(labels))
-        if known.all():
-            return opened
-        dropped = {**opened.dropped, "no label": int((~known).sum())}
-        labelled = Subset(opened, np.flatnonzero(known), dropped)
+        labelled = cleaned(opened, {"no label": np.isnan(self._clicks(opened))})
         return not_empty(labelled, split, f"column {self.label}", "name another label column")
+
+    def _clicks(self, source: Source) -> np.ndarray:
+        """Labels (n,) float32 of all records, nan where one is missing."""
+        chunks = (np.arange(start, min(start + CHUNK, len(source))) for start in range(0, len(source), CHUNK))
+        return np.concatenate([clicks(source.column(self.label, chunk), self.label, self.positive) for chunk in chunks])
+
+    def remarks(self, splits: Mapping[str, Source]) -> list[str]:
+        lines = []
+        for split, source in splits.items():
+            clicked = self._clicks(source)
+            if not 0 < clicked.sum() < len(clicked):
+                every = f"each of the {len(clicked):,} records of {split} is {'a' if clicked.any() else 'no'} click"
+                if split == "train":
+                    fix = "name another label column, or add records of the other kind"
+                    raise InputError(f"column {self.label}", f"{every}: there is nothing to tell apart.", fix=fix)
+                lines.append(f"column {self.label}: {every}: the area under the ROC curve is not defined there")
+        return lines
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``dense`` float32 (b, i), ``ids`` int32 (b, s), ``weights`` float32 (b, w) and ``label`` float32 (b,)."""

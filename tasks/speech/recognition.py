@@ -18,6 +18,7 @@ from suite.contracts.metric import MetricState
 from suite.contracts.metric_meaning import register_metric
 from suite.contracts.task import Task
 from suite.data.preprocessing.audio import Perturbation, perturbed, require_audio, without_unusable
+from suite.data.preprocessing.columns import unread_columns
 from suite.data.preprocessing.transcripts import Characters, Transcriber, with_transcripts
 from suite.data.recordings import decode
 from suite.decoding import Decoder, Greedy, NGrams
@@ -76,6 +77,9 @@ class SpeechRecognition(Task):
         spoken = with_transcripts(opened, self.text, self.transcriber, self.max_text)
         front_end = self.features.front_end
         return without_unusable(spoken, self.audio, front_end.sample_rate, front_end.hop, self.max_seconds)
+
+    def remarks(self, splits: Mapping[str, Source]) -> list[str]:
+        return unread_columns(splits["train"], {self.audio, self.text}, self.data) if "train" in splits else []
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``audio`` float32 Ragged of samples or stored features, and ``symbols`` int32 Ragged."""

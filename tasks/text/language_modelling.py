@@ -17,7 +17,7 @@ from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
 from suite.contracts.task import Task
 from suite.data.preprocessing.characters import Characters
-from suite.data.preprocessing.columns import origin, require
+from suite.data.preprocessing.columns import origin, require, unread_columns
 from suite.data.preprocessing.text import SentencePiece
 from suite.data.sources.datasets import Lines
 from suite.data.sources.running_text import RunningText, Stretches, joined
@@ -79,6 +79,11 @@ class LanguageModelling(Task):
         step = length - 1  # the last token of one is the first of the next: each is said once
         stride = max(step // self.overlap, 1) if split == "train" else step
         return Stretches(joined(opened, self.text), length, stride, self.text)
+
+    def remarks(self, splits: Mapping[str, Source]) -> list[str]:
+        if "train" not in splits or isinstance(self.data, Lines):
+            return []
+        return unread_columns(self.data.with_texts((self.text,)).open("train"), {self.text}, self.data)
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``tokens`` int32 Ragged, at most context + 1; of a request ``prompt``, the last tokens that leave room."""

@@ -19,7 +19,7 @@ from suite.contracts.batch import Batch, Columns, Ragged
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
 from suite.contracts.task import Task
-from suite.data.preprocessing.columns import origin, require, without_empty_pairs
+from suite.data.preprocessing.columns import origin, require, unread_columns, without_empty_pairs
 from suite.data.preprocessing.text import SentencePiece
 from suite.data.preprocessing.tokenizers import Published, Tokenizer
 from suite.decoding.generation import Decoding, generate, prompt, row_keys
@@ -89,6 +89,9 @@ class Translation(Task):
         opened = self.data.with_texts(self.text).open(split)
         require(opened, {"source_text": self.source_text, "target_text": self.target_text}, origin(self.data))
         return without_empty_pairs(opened, self.text)
+
+    def remarks(self, splits: Mapping[str, Source]) -> list[str]:
+        return unread_columns(splits["train"], self.text, self.data) if "train" in splits else []
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``source`` and ``target`` int32 Ragged, on one scale; of what is not trained on, ``reference``: the target

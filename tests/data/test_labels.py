@@ -135,3 +135,14 @@ def test_columns_that_are_not_read_are_told():
     ]
     assert unread_columns(source, {"text", "label", "title"}, Table(path="t.csv")) == []
     assert unread_columns(source, {"text", "label"}, Table(path="t.csv", split="title")) == []
+
+
+def test_inspection_tells_the_classes(tmp_path):
+    source = Memory({"label": ["a", "b", "a", "one"], "score": np.arange(4) / 3, "kind": np.array([0, 1, 0, 1])})
+    assert Labels().describe(source, "label").splitlines() == [
+        "column label: 3 classes: a 2, b 1, one 1",
+        'column label: classes of one record, which is trained on and leaves none to measure: "b", "one"',
+    ]
+    many = Memory({"label": np.arange(100), "kind": np.arange(100) % 2})
+    assert "100 different numbers" in Labels().describe(many, "label")
+    assert Labels().describe(Memory({"label": np.array([0])}, classes={"label": ["a", "b"]}), "label") == ""

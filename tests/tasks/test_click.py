@@ -222,3 +222,18 @@ def test_deepfm_beats_its_parts_on_movielens(tmp_path):
         name = f"recommendation.movielens_{kind}"
         found[kind] = suite.train(suite.load(name), tmp_path / kind).evaluate("test").metrics["test/auc"]
     assert found["deepfm"] == max(found.values()), found
+
+
+def test_labels_that_are_all_the_same(tmp_path):
+    for split, clicked in {"train": "01", "dev": "00", "test": "11"}.items():
+        rows = "".join(f"{place},{label}\n" for place, label in enumerate(clicked * 10))
+        (tmp_path / f"{split}.csv").write_text("price,clicked\n" + rows)
+    task = ClickPrediction(data=Table(path=str(tmp_path)), label="clicked")
+    splits = {split: task.source(split) for split in ("train", "validation", "test")}
+    assert task.remarks(splits) == [
+        "column clicked: each of the 20 records of validation is no click: the area under the ROC curve is not defined "
+        "there",
+        "column clicked: each of the 20 records of test is a click: the area under the ROC curve is not defined there",
+    ]
+    with pytest.raises(InputError, match="each of the 20 records of train is no click: there is nothing to tell apart"):
+        task.remarks({"train": splits["validation"]})

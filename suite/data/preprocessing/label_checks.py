@@ -47,7 +47,7 @@ def check_classes(source: Source, column: str, flag: str) -> list[str]:
             where,
             "holds lists: several labels a record, and a class is one label.",
             found=f"{list(values[0])!r:.60}",
-            fix=_another(source, column, flag) or "write one label a record",
+            fix=_flag(source, column, flag) or "write one label a record",
         )
     counts = counted(values)
     missing = counts.pop(MISSING, 0)
@@ -56,7 +56,7 @@ def check_classes(source: Source, column: str, flag: str) -> list[str]:
         raise InputError(where, "some labels are missing", found=found, fix="fill in or remove these records")
     numeric = isinstance(values, np.ndarray) and values.dtype.kind in "iuf"
     if len(counts) < 2:
-        fix = _another(source, column, flag) or "name another label column, or add records of another class"
+        fix = _flag(source, column, flag) or "name another label column, or add records of another class"
         raise InputError(where, "there is only one class", found=", ".join(counts) or "none", fix=fix)
     if too_many(len(counts), len(source)) or (len(counts) > FEW and fractions(counts, numeric)):
         kind = "numbers" if numeric else "texts"
@@ -67,7 +67,7 @@ def check_classes(source: Source, column: str, flag: str) -> list[str]:
             f"holds {len(counts):,} different {kind} in {len(source):,} training records: "
             f"{taken or 'free text or identifiers'}, not classes",
             found=", ".join(f"{name:.40}" for name in examples) + ", ...",
-            fix=_another(source, column, flag) or (f"write classes, such as low and high: {BARE}" if numeric else ""),
+            fix=_flag(source, column, flag) or (f"write classes, such as low and high: {BARE}" if numeric else ""),
         )
     return sorted(counts, key=float) if numeric else sorted(counts)
 
@@ -77,17 +77,24 @@ def fractions(counts: Mapping[str, int], numeric: bool) -> bool:
     return numeric and any(not re.fullmatch(r"[+-]?\d+", name) for name in counts)
 
 
-def _another(source: Source, column: str, flag: str) -> str:
+def _flag(source: Source, column: str, flag: str) -> str:
     """The flag with another column that holds classes; empty where none does."""
-    rows = np.arange(min(len(source), LOOKED_AT)) * len(source) // max(min(len(source), LOOKED_AT), 1)
+    another = class_column(source, column)
+    return shlex.join([flag, another]) if another else ""
+
+
+def class_column(source: Source, but: str = "") -> str:
+    """The first column other than ``but`` that holds classes, by its first records; empty where none does."""
+    count = min(len(source), LOOKED_AT)
+    rows = np.arange(count) * len(source) // max(count, 1)
     for name, kind in source.schema.items():
-        if name == column or kind not in ("text", "int", "class"):
+        if name == but or kind not in ("text", "int", "class"):
             continue
         values = source.column(name, rows)
         if any(isinstance(value, list | tuple | np.ndarray) for value in values):
             continue
-        if 2 <= len(set(map(class_name, values))) <= min(FEW, len(rows) // 2):
-            return shlex.join([flag, name])
+        if 2 <= len(set(map(class_name, values))) <= min(FEW, count // 2):
+            return name
     return ""
 
 

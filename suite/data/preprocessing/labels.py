@@ -12,10 +12,12 @@ import numpy as np
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
 from suite.data.class_names import class_names, spelled
-from suite.data.preprocessing.label_checks import check_classes
+from suite.data.preprocessing.label_checks import check_classes, counted, remarks
 from suite.data.reading import changed
 from suite.errors import InputError, closest
 
+SHOWN = 20
+"""Classes that a description counts."""
 UNSEEN = -1
 """Class of a held-out record whose label training does not have."""
 
@@ -56,6 +58,22 @@ class Labels(Preprocessor):
     @property
     def outputs(self) -> list[str]:
         return self.names
+
+    def describe(self, source: Source, column: str) -> str:
+        """The classes with their records, what is odd of them, or why they are none."""
+        if column in source.classes:
+            return ""
+        try:
+            names = check_classes(source, column, f"--task.{self.column}")
+        except InputError as error:
+            return str(error)
+        values = source.column(column, np.arange(len(source)))
+        counts, numeric = counted(values), isinstance(values, np.ndarray) and values.dtype.kind in "iuf"
+        shown = ", ".join(f"{name:.40} {counts[name]:,}" for name in names[:SHOWN])
+        more = f", and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+        return "\n".join(
+            [f"column {column}: {len(names)} classes: {shown}{more}", *remarks(column, {"train": counts}, numeric)]
+        )
 
     def sizes(self) -> dict[str, int]:
         """``outputs``: number of classes."""
