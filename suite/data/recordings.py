@@ -191,9 +191,9 @@ def examine(value: Any, rate: int, hop: int, longest: float) -> str:
         with _opened(value) as file:
             start, count = _extent(value, file)
             _check_length(value, count / file.samplerate, longest)
-            if round(count * rate / file.samplerate) < 1:
-                return "empty recording"
-            if file.channels > 1 or file.subtype in ("FLOAT", "DOUBLE"):
+            if count * rate < 2 * file.samplerate:  # so few samples that resampling them decides whether one is left
+                decode(value, rate, longest)
+            elif file.channels > 1 or file.subtype in ("FLOAT", "DOUBLE"):
                 _mixed(name, _read(name, file, start, count))
             else:
                 _read(name, file, start, min(count, _END))
@@ -274,6 +274,14 @@ def _read(name: str, file: Any, start: int, count: int) -> np.ndarray:
     samples: np.ndarray = file.read(count, dtype="float32", always_2d=True)
     if not len(samples):
         raise Unusable("empty recording", name, "this recording holds no samples", fix="replace or remove the file")
+    if len(samples) < count and file.format != "MP3":  # whose length is an estimate
+        raise Unusable(
+            "broken recording",
+            name,
+            "this recording cannot be decoded to its end",
+            found=f"{len(samples):,} of {count:,} samples",
+            fix=_REPLACE,
+        )
     return samples
 
 

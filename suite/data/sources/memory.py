@@ -319,7 +319,7 @@ def _as_bytes(key: bytes | str | int) -> bytes:
 def check_split(split: str, where: str, known: Sequence[str] = SPLITS) -> None:
     """Raises InputError where ``split`` is not among ``known``."""
     if split not in known:
-        near = closest(split, known)
+        near = closest(split, known) or next(iter(known), "")
         fix = f"use '{near}'" if near else ""
         raise InputError(where, f"there is no split '{split}'", found=", ".join(known) or "no split at all", fix=fix)
 
