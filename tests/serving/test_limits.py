@@ -244,7 +244,6 @@ IMAGES = [
         },
     ),
     (png(1, (90, 90))[:60], 400, None),
-    (animation()[:-60], 400, None),
     (animation()[: animation().index(b",") + 1], 400, None),
     (b"", 400, None),
 ]
@@ -306,7 +305,7 @@ def unusable():
     return [
         (sound(broken, subtype="FLOAT"), "samples that are not finite"),
         (sound(np.stack([wave, -wave], 1)), "its channels cancel each other"),
-        (sound(wave[:3], 900_000), "holds no samples at 8,000 a second"),
+        (sound(wave[:3], 900_000), "holds no samples at"),
         (sound(wave, subtype="GSM610"), "cannot be decoded"),
     ]
 
