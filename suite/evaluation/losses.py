@@ -62,3 +62,11 @@ register_metric(
     "alone.",
     "lower",
 )
+register_metric(
+    "accuracy",
+    "Share of answers that are right: of records, or of tokens where text is said. 100 % is best; what the most "
+    "frequent answer alone would reach is the least to expect. A record of a class that training does not have counts "
+    "as wrong.",
+    "higher",
+    share=True,
+)

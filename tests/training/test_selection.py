@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -133,3 +135,16 @@ def test_warm_up_of_short_runs(given, steps, expected):
 def test_a_shortened_warm_up_is_told_of(tmp_path, capsys):
     suite.train(replace(toy.experiment(steps=10), {"optim.warmup_steps": 50}), tmp_path / "run")
     assert "warm-up shortened from 50 steps to 1: the run has 10" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["text.language_model", "recommendation.click"])
+def test_a_recipe_knows_the_directions_of_its_metrics_where_it_alone_is_loaded(name):
+    """A metric is registered by a module that its task imports, not by one that other tasks do."""
+    code = f"""
+from suite.contracts.metric_meaning import better
+from suite.experiment import recipes
+recipe = recipes.load("{name}")
+print(better("accuracy" if "{name}".startswith("text") else "auc"), better(recipe.train.best.removeprefix("-")))
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert told == (["higher", "lower"] if name.startswith("text") else ["higher", "higher"])

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from suite.contracts.metric import MetricState
-from suite.contracts.metric_meaning import register_metric
 
 
 def classification_scores(outputs: Mapping[str, np.ndarray], batch: Mapping[str, Any]) -> dict[str, MetricState]:
@@ -26,13 +25,3 @@ def classification_scores(outputs: Mapping[str, np.ndarray], batch: Mapping[str,
         "accuracy": MetricState(right.sum(), len(labels)),
         "loss": MetricState(losses[known].sum(), int(known.sum())),
     }
-
-
-register_metric(
-    "accuracy",
-    "Share of answers that are right: of records, or of tokens where text is said. 100 % is best; what the most "
-    "frequent answer alone would reach is the least to expect. A record of a class that training does not have counts "
-    "as wrong.",
-    "higher",
-    share=True,
-)
