@@ -1,4 +1,4 @@
-"""Course of a training, read from its history: whether it still improved at its end, and whether it overfitted."""
+"""Course of a training, read from its history: whether patience ended it, whether it still improved, or overfitted."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from suite.contracts.metric_meaning import lower_is_better
+from suite.experiment.sections import Train
 
 FEWEST = 3
 """Evaluations that a course is read from, at least."""
@@ -20,47 +21,66 @@ class Remark:
     """What the course of a training shows.
 
     Attributes:
-        kind: improving: the last evaluation is the best, by a margin; overfitting: the validation loss rose while the
-            training loss fell.
-        step: improving: of the last evaluation; overfitting: of the lowest validation loss.
+        kind: stopped: patience ended it; improving: the last evaluation is the best, by a margin; overfitting: the
+            validation loss rose while the training loss fell.
+        step: stopped, improving: of the last evaluation; overfitting: of the lowest validation loss.
         text: for people, one sentence and what to try.
     """
 
-    kind: Literal["improving", "overfitting"]
+    kind: Literal["stopped", "improving", "overfitting"]
     step: int
     text: str
 
 
-def remarks(history: Mapping[str, Sequence[Any]], best: str, steps: int = 0) -> tuple[Remark, ...]:
+def remarks(history: Mapping[str, Sequence[Any]], train: Train) -> tuple[Remark, ...]:
     """What the history of a training that has ended shows.
 
     Args:
         history: column -> one value a line, as `suite.training.logging.jsonl.history` reads it.
-        best: the metric that chooses the checkpoint, as ``train.best`` names it.
-        steps: of the whole run; 0: those of the last line.
+        train: the experiment's section, which names the metric that chooses the checkpoint, and the patience.
     """
-    found = (_improving(history, best, steps), _overfitting(history))
+    found = (_stopped(history, train), _improving(history, train.best), _overfitting(history))
     return tuple(remark for remark in found if remark is not None)
 
 
-def _improving(history: Mapping[str, Sequence[Any]], best: str, steps: int) -> Remark | None:
-    name = best.removeprefix("-") or "loss"
-    points = _points(history, f"validation/{name}")
-    if len(points) < FEWEST or points[-1][0] < (steps or max(history["step"])):  # patience ended it, or nothing did
+def _stopped(history: Mapping[str, Sequence[Any]], train: Train) -> Remark | None:
+    name, values = _selected(history, train.best)
+    best, since = 0, 0
+    for place in range(1, len(values)):
+        best, since = (place, 0) if values[place][1] > values[best][1] else (best, since + 1)
+    if not train.best or not 0 < train.patience <= since:
         return None
-    sign = -1.0 if lower_is_better(best or "loss") else 1.0
-    values = [sign * value for _, value in points]
+    (step, value), last = values[best], values[-1][0]
+    return Remark(
+        "stopped",
+        last,
+        f"stopped early at step {last:,}: no better {name} than {abs(value):.4g} of step {step:,} in {since} "
+        f"evaluations (--train.patience {train.patience})",
+    )
+
+
+def _improving(history: Mapping[str, Sequence[Any]], best: str) -> Remark | None:
+    name, values = _selected(history, best)
+    if len(values) < FEWEST:
+        return None
     earlier = values[: -max(len(values) // 3, 1)]
-    late, whole = values[-1] - max(earlier), values[-1] - min(values)
-    if values[-1] <= max(values[:-1]) or late < GAIN * whole:
+    before, (step, last) = max(earlier, key=lambda point: point[1]), values[-1]
+    highest, lowest = max(value for _, value in values[:-1]), min(value for _, value in values)
+    if last <= highest or last - before[1] < GAIN * (last - lowest):
         return None
-    step, before = points[-1][0], max(zip(earlier, points, strict=False))[1]
     return Remark(
         "improving",
         step,
-        f"still improving at the end: {name} {before[1]:.4g} at step {before[0]:,}, {points[-1][1]:.4g} at step "
+        f"still improving at the end: {name} {abs(before[1]):.4g} at step {before[0]:,}, {abs(last):.4g} at step "
         f"{step:,}; more steps may help: --train.steps {2 * step}",
     )
+
+
+def _selected(history: Mapping[str, Sequence[Any]], best: str) -> tuple[str, list[tuple[int, float]]]:
+    """The metric that chooses the checkpoint, or the loss, and its values with their steps, higher is better."""
+    name = best.removeprefix("-") or "loss"
+    sign = -1.0 if lower_is_better(best or "loss") else 1.0
+    return name, [(step, sign * value) for step, value in _points(history, f"validation/{name}")]
 
 
 def _overfitting(history: Mapping[str, Sequence[Any]]) -> Remark | None:

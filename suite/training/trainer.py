@@ -152,7 +152,7 @@ def fit(
             seconds = loop.seconds
             log.say(watch.summary())
             if hosts.is_first():
-                for remark in course.remarks(history(folder), train.best, steps):
+                for remark in course.remarks(history(folder), train):
                     log.say(remark.text)
         checkpoints.settle()  # so that callbacks hear of the last checkpoint before the end
         best = {} if loop.progress.best is None else {"train/best_step": loop.progress.best_step}

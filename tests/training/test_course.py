@@ -2,7 +2,12 @@
 
 import pytest
 
-from suite.training.course import remarks
+from suite.experiment.sections import Train
+from suite.training import course
+
+
+def remarks(history, best, patience=0):
+    return course.remarks(history, Train(best=best, patience=patience))
 
 
 def history(**columns):
@@ -41,8 +46,15 @@ def test_a_training_that_does_not_improve_at_its_end(values):
     assert remarks(history(accuracy=values), "accuracy") == ()
 
 
-def test_a_training_that_patience_ended_does_not_improve():
-    assert remarks(history(accuracy=[0.5, 0.6, 0.7, 0.8]), "accuracy", steps=100) == ()
+def test_a_training_that_patience_ended():
+    (remark,) = remarks(history(accuracy=[0.5, 0.7, 0.7, 0.6]), "accuracy", patience=2)
+    assert (remark.kind, remark.step) == ("stopped", 40)
+    assert remark.text == (
+        "stopped early at step 40: no better accuracy than 0.7 of step 20 in 2 evaluations (--train.patience 2)"
+    )
+    assert remarks(history(accuracy=[0.5, 0.7, 0.7, 0.6]), "accuracy", patience=3) == ()
+    (remark,) = remarks(history(loss=[0.5, 0.7, 0.7]), "loss", patience=2)
+    assert "no better loss than 0.5 of step 10" in remark.text
 
 
 def test_overfitting_is_dated():

@@ -223,10 +223,11 @@ def progress_of(folder):
         return checkpoints.progress(checkpoints.latest)
 
 
-def test_training_stops_after_patience_without_a_better_score(tmp_path):
+def test_training_stops_after_patience_without_a_better_score(tmp_path, capsys):
     made = suite.train(changed(train__steps=500, train__patience=2, optim__learning_rate=0.0), tmp_path / "run")
     assert made.metrics["train/steps"] == 30  # the first evaluation is the best, two more are no better
     assert progress_of(made.folder).since_best == 2
+    assert "stopped early at step 30: no better accuracy than " in capsys.readouterr().err
 
 
 def test_an_unknown_best_metric_is_refused(tmp_path):
