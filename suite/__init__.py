@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from suite.workflow.deliver import Delivery, deliver
     from suite.workflow.doctor import doctor
     from suite.workflow.folders import evaluate, open, predict
+    from suite.workflow.predict_file import Predicted, predict_file
 
 _HOMES = {
     "Budget": "suite.experiment.goal",
@@ -41,6 +42,7 @@ _HOMES = {
     "InputError": "suite.errors",
     "Interrupted": "suite.errors",
     "Missed": "suite.errors",
+    "Predicted": "suite.workflow.predict_file",
     "Prune": "suite.compression.pruning",
     "Quantize": "suite.compression.quantization",
     "Run": "suite.runs.run",
@@ -57,6 +59,7 @@ _HOMES = {
     "open": "suite.workflow.folders",
     "plan": "suite.runs.verbs",
     "predict": "suite.workflow.folders",
+    "predict_file": "suite.workflow.predict_file",
     "replace": "suite.experiment.sections",
     "report": "suite.reporting.reports",
     "resume": "suite.runs.verbs",
@@ -75,6 +78,7 @@ __all__ = [
     "InputError",
     "Interrupted",
     "Missed",
+    "Predicted",
     "Prune",
     "Quantize",
     "Run",
@@ -91,6 +95,7 @@ __all__ = [
     "open",
     "plan",
     "predict",
+    "predict_file",
     "replace",
     "report",
     "resume",

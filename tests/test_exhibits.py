@@ -71,10 +71,10 @@ def test_a_classifier_is_shown_as_it_is_scored():
 
 
 def test_of_two_classes_the_second_has_a_curve_and_of_many_none():
-    two = class_artifacts(LOGITS[:, :2], LABELS % 2, NAMES[:2], str)["Precision and recall"]
+    two = class_artifacts(LOGITS[:, :2], LABELS % 2, NAMES[:2], str)["Precision-recall and ROC curves"]
     assert two.names == ("b",) and two.scores.shape == (200, 1)
     many = class_artifacts(np.zeros((3, 21)), np.arange(3), [str(i) for i in range(21)], str)
-    assert "Precision and recall" not in many
+    assert "Precision-recall and ROC curves" not in many
 
 
 def test_calibration_is_the_metric():

@@ -52,8 +52,12 @@ def check_request(codec: Codec, columns: Columns, whole: bool = False) -> list[s
     ]
 
 
+BATCH = 64
+"""Records answered together."""
+
+
 def answer(
-    codec: Codec, outputs: Outputs, inputs: Sequence[Any] | Columns, seed: Seed = 0, batch_size: int = 64
+    codec: Codec, outputs: Outputs, inputs: Sequence[Any] | Columns, seed: Seed = 0, batch_size: int = BATCH
 ) -> list[dict[str, Any]]:
     """One decoded answer a record of ``inputs``, in order; see `as_columns` and `row_seeds`."""
     columns = as_columns(inputs, codec.primary)
@@ -66,3 +70,56 @@ def answer(
         part = {name: values[start : start + batch_size] for name, values in columns.items()}
         answers += codec.decode(outputs(codec.encode(part), size, seeds[start : start + batch_size]), part)
     return answers
+
+
+def answer_each(
+    codec: Codec, outputs: Outputs, columns: Columns, seed: Seed = 0, batch_size: int = BATCH
+) -> list[dict[str, Any] | InputError]:
+    """As `answer`, but a record that cannot be answered gets its error, and the others their answers; classifiers name
+    every class, see `Codec.decode_all`."""
+    count = len(next(iter(columns.values()), ()))
+    seeds = row_seeds(seed, count)
+    answers: list[dict[str, Any] | InputError] = [InputError("record", "has no answer")] * count
+
+    def attempt(places: list[int]) -> None:
+        part = _at(columns, places)
+        try:
+            decoded = codec.decode_all(outputs(codec.encode(part), batch_size, seeds[places]), part)
+        except InputError as error:
+            if len(places) == 1:
+                answers[places[0]] = error
+            else:
+                for some in _apart(codec, columns, places, answers):
+                    attempt(some)
+            return
+        for place, value in zip(places, decoded, strict=True):
+            answers[place] = value
+
+    for start in range(0, count, batch_size):
+        attempt(list(range(start, min(start + batch_size, count))))
+    return answers
+
+
+def _at(columns: Columns, places: Sequence[int]) -> Columns:
+    return {
+        name: values[list(places)] if isinstance(values, np.ndarray) else [values[place] for place in places]
+        for name, values in columns.items()
+    }
+
+
+def _apart(
+    codec: Codec, columns: Columns, places: list[int], answers: list[dict[str, Any] | InputError]
+) -> list[list[int]]:
+    """Records of a refused batch, without those that cannot be encoded, whose errors go into ``answers``; in two
+    halves where all of them can be."""
+    kept = []
+    for place in places:
+        try:
+            codec.encode(_at(columns, [place]))
+            kept.append(place)
+        except InputError as error:
+            answers[place] = error
+    if len(kept) < len(places):
+        return [kept] if kept else []
+    half = len(kept) // 2
+    return [kept[:half], kept[half:]]

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from suite.bundles import manifest, programs
-from suite.bundles.answering import chosen
+from suite.bundles.answering import BATCH, chosen
 from suite.bundles.manifest import AGAIN, PREDICT, Manifest, Signature
 from suite.bundles.opened import Program
 from suite.contracts.batch import Columns
@@ -149,6 +149,12 @@ class Bundle:
             InputError: a column is missing, a value cannot be read, or there is no such program.
         """
         return chosen(self.programs, program).predict(inputs, seed)
+
+    def predict_each(
+        self, columns: Columns, seed: Seed = 0, program: str = PREDICT, batch_size: int = BATCH
+    ) -> list[dict[str, Any] | InputError]:
+        """As `predict`, but a record that cannot be answered gets its error: `suite.bundles.answering.answer_each`."""
+        return chosen(self.programs, program).predict_each(columns, seed, batch_size)
 
     def outputs(
         self, rows: dict[str, Any], length: int, size: int = 0, seed: Seed = 0, program: str = PREDICT

@@ -1,7 +1,7 @@
 """An opened program of a bundle: requests are encoded, padded, computed and decoded."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from suite.bundles.answering import answer
+from suite.bundles.answering import BATCH, answer, answer_each
 from suite.bundles.manifest import SEED, Signature
 from suite.bundles.programs import Call
 from suite.contracts.batch import Columns, Ragged
@@ -50,8 +50,16 @@ class Program:
 
     def predict(self, inputs: Sequence[Any] | Columns, seed: Seed = 0) -> list[dict[str, Any]]:
         """One answer a record, see `suite.bundles.bundle.Bundle.predict`."""
-        outputs = lambda rows, size, seeds: self.outputs(rows, self.bucket(rows), size, seeds)
-        return answer(self.codec, outputs, inputs, seed)
+        return answer(self.codec, self._answered, inputs, seed)
+
+    def predict_each(
+        self, columns: Columns, seed: Seed = 0, batch_size: int = BATCH
+    ) -> list[dict[str, Any] | InputError]:
+        """As `predict`, but a record that cannot be answered gets its error: `suite.bundles.answering.answer_each`."""
+        return answer_each(self.codec, self._answered, columns, seed, batch_size)
+
+    def _answered(self, rows: dict[str, Any], size: int, seeds: np.ndarray) -> Mapping[str, np.ndarray]:
+        return self.outputs(rows, self.bucket(rows), size, seeds)
 
     def encode(self, columns: Columns) -> dict[str, Any]:
         """The rows of a request from elsewhere: as `Codec.encode`, but no file of this machine is read for it.
@@ -130,13 +138,22 @@ class Program:
     def _call(self, length: int, batch: Mapping[str, Any]) -> dict[str, Any]:
         return self.calls[length](self.arrays[0], batch, *self.arrays[1:])
 
-    def warm(self, sizes: Sequence[int]) -> dict[tuple[int, int], float]:
+    def warm(self, sizes: Sequence[int], begun: Callable[[], None] = lambda: None) -> dict[tuple[int, int], float]:
         """Compiles the program for all lengths, and batches of each of ``sizes`` rows, and runs it.
+
+        Args:
+            sizes: rows of a batch.
+            begun: called before each of the ``len(lengths) * len(sizes)`` compilations.
 
         Returns:
             (length, size) -> the seconds that such a batch takes.
         """
-        return {(length, size): self._seconds(length, size) for length in self.lengths for size in sizes}
+        seconds = {}
+        for length in self.lengths:
+            for size in sizes:
+                begun()
+                seconds[length, size] = self._seconds(length, size)
+        return seconds
 
     def _seconds(self, length: int, size: int) -> float:
         """Of a run, after one that compiles."""

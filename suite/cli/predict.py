@@ -10,12 +10,17 @@ from suite.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Predict(Allowing):
-    """Answers records: one line of JSON each, or files in a folder."""
+    """Answers records: one line of JSON each, or a table of answers for many."""
 
     verb = "predict"
     examples = (
         'suite predict runs/reviews --input "a wonderful film"',
         "suite predict bundles/photos --input photos/new --to answers",
+        "suite predict runs/reviews --input new.parquet --to answers.parquet --keep id",
+    )
+    notes = (
+        "With --to FILE.parquet, FILE.csv or FILE.jsonl, records are read and answered in blocks, however many there "
+        "are: a column for each output, and one of errors. The same command goes on where it was stopped."
     )
 
     source: str = word("RUN|BUNDLE", example="runs/reviews", fix="suite train text.classify --data reviews.csv")
@@ -26,16 +31,35 @@ class Predict(Allowing):
     """Which of the model's programs answers."""
     seed: int = flag(0, least=0)
     """Seed of answers that are drawn."""
-    to: str = flag("", value="FOLDER", example="answers", otherwise="answers are printed")
-    """Folder for answers that are files, such as recordings."""
+    to: str = flag("", value="FILE|FOLDER", example="answers.parquet", otherwise="answers are printed")
+    """Table of answers, .parquet, .csv or .jsonl; or a folder for answers that are files, such as recordings."""
+    keep: str = flag("", value="COLUMN,...", example="id", otherwise="of files, their names")
+    """Columns of the input that stand before the answers in a table."""
+    batch_size: int = flag(64, value="N", least=1)
+    """Records computed together, for a table of answers."""
 
 
 def predict(given: Predict) -> None:
-    from suite.workflow import folders
+    from suite.workflow import folders, predict_file
 
     opened = folders.open(given.source, given.allowed)
     if not given.input:
         raise InputError("flag --input", "is missing.", fix='--input "some text"')
+    if predict_file.is_table(given.to):
+        keep = tuple(filter(None, given.keep.split(",")))
+        predicted = predict_file.predict_file(
+            opened,
+            given.input,
+            given.to,
+            keep=keep,
+            program=given.program,
+            seed=given.seed,
+            batch_size=given.batch_size,
+        )
+        print(predicted.summary)
+        return
+    if given.keep:
+        raise InputError("flag --keep", "is for tables of answers.", fix="--to answers.parquet")
     codec = folders.codec_of(opened, given.program)
     answers = folders.predict_input(opened, given.input, seed=given.seed, program=given.program)
     if given.to:

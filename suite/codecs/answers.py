@@ -12,11 +12,14 @@ TOP = 3
 """Classes that an answer names."""
 
 
-def class_answers(logits: np.ndarray, names: Sequence[str], top: int = TOP) -> list[dict[str, Any]]:
-    """``{"label", "probability", "top": {name: probability}}`` for each row of ``logits`` (b, c)."""
+def class_answers(
+    logits: np.ndarray, names: Sequence[str], top: int = TOP, every: bool = False
+) -> list[dict[str, Any]]:
+    """``{"label", "probability", "top": {name: probability}}`` for each row of ``logits`` (b, c), falling; with
+    ``every``, all classes where they are few enough to be listed."""
     shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, -1, keepdims=True))
     probabilities = shifted / shifted.sum(-1, keepdims=True)
-    order = np.argsort(-probabilities, -1)[:, :top]
+    order = np.argsort(-probabilities, -1)[:, : len(names) if every and len(names) <= LISTED else top]
     return [
         {
             "label": names[best[0]],

@@ -72,7 +72,7 @@ def texts(columns: Columns, name: str) -> list[str]:
         raise InputError(
             f'input "{name}"',
             "holds no text.",
-            found=f"nothing in record {empty} of {len(values)}",
+            found=f"nothing in record {empty} of {len(values)}" if len(values) > 1 else "nothing",
             fix="leave the record out, or fill it in",
         )
     return [str(value) for value in values]

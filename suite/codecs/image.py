@@ -44,3 +44,6 @@ class ImageClasses(Codec):
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         return class_answers(outputs["logits"], self.labels.names)
+
+    def decode_all(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
+        return class_answers(outputs["logits"], self.labels.names, every=True)

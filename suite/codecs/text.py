@@ -62,6 +62,9 @@ class TextClasses(Codec):
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         return class_answers(outputs["logits"], self.labels.names)
 
+    def decode_all(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
+        return class_answers(outputs["logits"], self.labels.names, every=True)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Continuations(Codec):

@@ -85,3 +85,7 @@ class Codec(ABC):
             outputs: what the model says, each array (b, ...).
             columns: the records (b, ...) that were asked, as ``encode`` was given them.
         """
+
+    def decode_all(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
+        """As `decode`, but with the probability of every class where that names the likeliest few."""
+        return self.decode(outputs, columns)

@@ -3,6 +3,7 @@
 A plug-in adds a kind of its own by `register_kind`; nothing else has to know it.
 """
 
+import mimetypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -184,6 +185,13 @@ def file_types(outputs: Sequence[Output]) -> tuple[str, ...]:
     kinds = [(output, output_kind(output.kind)) for output in outputs]
     types = [media for output, kind in kinds if kind.file for media in output.media_types or kind.media_types]
     return tuple(dict.fromkeys(types))
+
+
+def extension_of(media_type: str) -> str:
+    """Of a file of this type: that of its kind, where one is known."""
+    subtype = media_type.rpartition("/")[2].removeprefix("x-").partition("+")[0]
+    known = [each for kind in KINDS.values() for each in kind.extensions if each == f".{subtype}"]
+    return next(iter(known), mimetypes.guess_extension(media_type) or ".bin")
 
 
 def purpose(inputs: Sequence[Input], outputs: Sequence[Output]) -> str:

@@ -40,11 +40,11 @@ Given = str | Image | Sound | Mapping[str, str]
 
 @dataclass(frozen=True)
 class Confusion(Artifact):
-    """Which classes are taken for which.
+    """A confusion matrix.
 
     Attributes:
         names: of the c classes.
-        counts: (c, c) int64, records by what they are (rows) and what was answered (columns).
+        counts: (c, c) int64, records by actual (rows) and predicted class (columns).
     """
 
     names: tuple[str, ...]
@@ -164,7 +164,7 @@ class Gallery(Artifact):
 
 @dataclass(frozen=True)
 class Edits(Artifact):
-    """Which words are taken for which: pairs of `suite.evaluation.alignment` with their numbers.
+    """Word errors: pairs of `suite.evaluation.alignment` with their numbers.
 
     Attributes:
         pairs: (wanted, answered) -> how often; equal ones included, ``""`` for a word left out or put in.
@@ -190,7 +190,7 @@ class Edits(Artifact):
 
     @property
     def edits(self) -> int:
-        """Words that were mistaken, left out or put in."""
+        """Words that were substituted, deleted or inserted."""
         return sum(count for (wanted, answered), count in self.pairs.items() if wanted != answered)
 
 
@@ -242,7 +242,7 @@ class Spread(Artifact):
 def class_artifacts(
     logits: np.ndarray, labels: np.ndarray, names: Sequence[str], given: Callable[[int], Given]
 ) -> dict[str, Artifact]:
-    """What to see of a classifier: confusion, precision and recall, calibration, its surest mistakes.
+    """Artifacts of a classifier: confusion matrix, precision-recall and ROC curves, calibration, confident errors.
 
     Args:
         logits: (n, c).
@@ -261,13 +261,15 @@ def class_artifacts(
         said, is_ = (f"{names[k]} ({100 * shares[i, k]:.0f} %)" for k in (answered[i], labels[i]))
         return Example(given(int(known[i])), wanted=is_, answered=said, loss=float(surest[i]))
 
-    artifacts: dict[str, Artifact] = {"Which classes are taken for which": Confusion.of(names, labels, answered)}
+    artifacts: dict[str, Artifact] = {"Confusion matrix": Confusion.of(names, labels, answered)}
     if len(names) <= MOST_CURVES:
         positives = [1] if len(names) == 2 else list(range(len(names)))
         truth = np.asarray(labels)[:, None] == np.array(positives)
         of = tuple(names[k] for k in positives)
-        artifacts["Precision and recall"] = PrecisionRecall(of, shares[:, positives].astype(np.float32), truth)
-    artifacts["Can its probabilities be trusted?"] = Calibration.of("being right", surest, right, bins=15)
-    about = "Wrong answers of the highest probability; behind each name, the probability that it was given."
-    artifacts["The surest mistakes"] = Gallery.worst(about, np.where(right, np.nan, surest), show)
+        artifacts["Precision-recall and ROC curves"] = PrecisionRecall(
+            of, shares[:, positives].astype(np.float32), truth
+        )
+    artifacts["Calibration"] = Calibration.of("the predicted class", surest, right, bins=15)
+    about = "Wrong predictions of the highest probability; in brackets, the predicted probability of that class."
+    artifacts["Most confident errors"] = Gallery.worst(about, np.where(right, np.nan, surest), show)
     return artifacts

@@ -61,7 +61,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A confusion matrix: what records are (rows) and what was answered (columns)."""
+    """A confusion matrix: actual (rows) and predicted classes (columns)."""
 
     names: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]

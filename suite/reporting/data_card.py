@@ -58,7 +58,7 @@ def data_card(evidence: Evidence) -> list[Block]:
         for name, asset in preprocessors_of(task).items()
         if "train" in splits and isinstance(asset.column, str)
     ]
-    return [*blocks, *(Folded("What columns are taken for", (Code(text),)) for text in said if text)]
+    return [*blocks, *(Folded("Columns as features", (Code(text),)) for text in said if text)]
 
 
 def _origin(evidence: Evidence) -> list[tuple[str, str]]:

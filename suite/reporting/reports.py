@@ -53,7 +53,7 @@ def page(evidence: Evidence, measure: bool = False) -> Page:
     """All that is known, in the order in which a reader asks."""
     sections: list[tuple[str, str, Sequence[Block | Part]]] = [
         ("results", "Results", _results(evidence)),
-        ("records", "What it gets right and wrong", _records(evidence)),
+        ("records", "Predictions and errors", _records(evidence)),
         ("training", "Training", training.curves(evidence)),
         ("data", "Data", data_card.data_card(evidence)),
         ("search", "Search", verdicts.search(evidence.tuned) if evidence.tuned else []),
@@ -91,7 +91,7 @@ def _results(evidence: Evidence) -> list[Block]:
 def _records(evidence: Evidence) -> list[Block | Part]:
     parts: list[Block | Part] = [Part(title, tuple(drawn(exhibit))) for title, exhibit in evidence.artifacts.items()]
     answered = _asked(evidence, "answers", sample_predictions.answers)
-    return parts if answered is None else [*parts, Part("What it answers", tuple(answered))]
+    return parts if answered is None else [*parts, Part("Sample predictions", tuple(answered))]
 
 
 def _speed(evidence: Evidence, measure: bool) -> list[Block]:

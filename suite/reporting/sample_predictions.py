@@ -36,7 +36,7 @@ def answers(run: Run, split: str) -> list[Block]:
     columns, request = records(run, split, ASKED)
     classes, codec = run.experiment.task.source(split).classes, run.codec
     answers = run.predict(request)
-    note = f"{len(answers)} records of {split}, evenly spaced, right or wrong. Behind the arrows: what was answered."
+    note = f"{len(answers)} records of {split}, evenly spaced, correct or not. Behind the arrows: the prediction."
     beside = {name: _named(values, classes.get(name)) for name, values in columns.items()}
     outputs = {output.name: output for output in codec.outputs}
     inputs = {entry.name: entry for entry in codec.inputs}

@@ -115,7 +115,7 @@ def _verdict(comparison: Comparison, metric: str, place: int, judged: Judged) ->
     name, base = f"run {place + 1}", f"run {comparison.against + 1}"
     apart = difference(metric, judged.interval)
     if not judged.interval.known:
-        return Verdict("Not known.", f"{capital(term(metric).title)}: {name} less {base} is {apart}; {_UNKNOWN}.")
+        return Verdict("No interval.", f"{capital(term(metric).title)}: {name} less {base} is {apart}; {_UNKNOWN}.")
     told = f"{capital(term(metric).title)}: {name} less {base} is {apart}, p {judged.p:.3f}."
     if not judged.significant:
         return Verdict("Not significant.", told)

@@ -28,9 +28,9 @@ def _goal(evidence: Evidence) -> Verdict:
         return Verdict("No goal was set.", _without_goal(evidence))
     asked = f"The goal is {term(goal.metric).title} on {goal.on} of {_bound(goal)}"
     if scores is None:
-        return Verdict("Not known.", f"{asked}, and this run was not evaluated there.")
+        return Verdict("Goal not evaluated.", f"{asked}, and this run was not evaluated there.")
     if goal.metric not in scores.names:
-        return Verdict("Not known.", f"{asked}, and the task has no such metric.")
+        return Verdict("Goal not evaluated.", f"{asked}, and the task has no such metric.")
     return met(goal, scores.interval(goal.metric), len(scores))
 
 
@@ -41,10 +41,10 @@ def met(goal: Goal, reached: Interval, records: int) -> Verdict:
     said, bound = apart(goal.metric, value, goal.bound, decimals(goal.metric, reached))
     least = "at least" if goal.at_most is None else "at most"
     interval = f"95 % interval {bounds(goal.metric, reached)}; " if reached.known else ""
-    line = f"{name} on {goal.on} is {said} ({interval}{records:,} records), and {least} {bound} was the goal."
+    line = f"{name} on {goal.on} is {said} ({interval}n = {records:,}); the goal is {least} {bound}."
     if reached.low < goal.bound < reached.high:
-        line += " The goal lies within the interval: other records of the same kind might have decided otherwise."
-    return Verdict("Met." if good else "Not met.", capital(line), good)
+        line += " The goal lies within the interval: another sample of records might have decided otherwise."
+    return Verdict("Goal met." if good else "Goal missed.", capital(line), good)
 
 
 def _bound(goal: Goal) -> str:
@@ -60,7 +60,7 @@ def _without_goal(evidence: Evidence) -> str:
     value = scores.interval(metric)
     return capital(
         f"{term(metric).title} on {evidence.split} is {shown(metric, value.value, decimals(metric, value))} "
-        f"({f'95 % interval {bounds(metric, value)}; ' if value.known else ''}{len(scores):,} records)."
+        f"({f'95 % interval {bounds(metric, value)}; ' if value.known else ''}n = {len(scores):,})."
     )
 
 
@@ -89,7 +89,7 @@ def compressed(outcome: Mapping[str, Any]) -> str:
     if outcome.get("max_drop") is None:
         return line
     allowed = shown(metric, outcome["max_drop"], 2 if term(metric).share else None)
-    return f"{line} {'Met' if outcome['met'] else 'Not met'}: a drop of at most {allowed} was allowed."
+    return f"{line} {'Goal met' if outcome['met'] else 'Goal missed'}: a drop of at most {allowed} was allowed."
 
 
 def _missing(evidence: Evidence) -> list[Block]:

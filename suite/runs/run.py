@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from suite.bundles.answering import answer, chosen
+from suite.bundles.answering import BATCH, Outputs, answer, answer_each, chosen
 from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec
@@ -193,11 +193,17 @@ class Run:
         Raises:
             InputError: a column is missing, a value cannot be read, or there is no such program.
         """
+        return answer(chosen(self.programs, program).codec, self._answering(program), inputs, seed)
 
-        def outputs(rows: dict[str, Any], size: int, seeds: np.ndarray) -> dict[str, np.ndarray]:
-            return self.outputs(rows, padded_lengths(rows, self.buckets), size, seeds, program)
+    def predict_each(
+        self, columns: Columns, seed: Seed = 0, program: str = "predict", batch_size: int = BATCH
+    ) -> list[dict[str, Any] | InputError]:
+        """As `predict`, but a record that cannot be answered gets its error: `suite.bundles.answering.answer_each`."""
+        codec = chosen(self.programs, program).codec
+        return answer_each(codec, self._answering(program), columns, seed, batch_size)
 
-        return answer(chosen(self.programs, program).codec, outputs, inputs, seed)
+    def _answering(self, program: str) -> Outputs:
+        return lambda rows, size, seeds: self.outputs(rows, padded_lengths(rows, self.buckets), size, seeds, program)
 
     def outputs(
         self, rows: dict[str, Any], length: Lengths, size: int = 0, seed: Seed = 0, program: str = "predict"

@@ -36,8 +36,10 @@ TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
 }
-OPEN = {"/", "/healthz", "/readyz"}
-"""Addresses that need no token: the page holds nothing, and asks for one itself. So do its files, under /page/."""
+PAGES = {"index.html": "/", "docs.html": "/docs"}
+"""Addresses of pages; their other files stand under /page/."""
+OPEN = {*PAGES.values(), "/healthz", "/readyz"}
+"""Addresses that need no token: pages hold nothing, and ask for one themselves. So do their files, under /page/."""
 SECURITY: Headers = [
     (
         b"content-security-policy",
@@ -159,7 +161,7 @@ def _others(server: Server, answering: Answering) -> FastAPI:
     async def ready() -> Any:
         if models.ready and not server.draining:
             return {"status": "ready"}
-        why = "the server is stopping." if server.draining else "models are being compiled."
+        why = "the server is stopping." if server.draining else f"{models.progress or 'models are being compiled'}."
         return _json(Refused(503, "not_ready", why, retry=1))
 
     @app.get("/metrics")
@@ -230,6 +232,8 @@ def _brief(model: Model) -> dict[str, Any]:
         description["programs"] = {name: _signature(endpoint) for name, endpoint in model.current.endpoints.items()}
     if model.problem:
         description["refused"] = model.problem
+    if model.warming:
+        description["warming"] = model.warming.to_json()
     return description
 
 
@@ -318,10 +322,7 @@ def _field(entry: Input) -> dict[str, Any]:
 def page_files() -> list[tuple[str, bytes, str]]:
     """Address, content and media type of each file of the page."""
     files = sorted(path for path in PAGE.iterdir() if path.suffix in TYPES)
-    return [
-        ("/" if path.name == "index.html" else f"/page/{path.name}", path.read_bytes(), TYPES[path.suffix])
-        for path in files
-    ]
+    return [(PAGES.get(path.name, f"/page/{path.name}"), path.read_bytes(), TYPES[path.suffix]) for path in files]
 
 
 def _file(content: bytes, media: str) -> Callable[[Request], Response]:

@@ -28,6 +28,8 @@ from suite.serving.snapshots import Copy, sweep
 T = TypeVar("T")
 log = logging.getLogger("suite.serving")
 
+TOLD_S = 2.0
+"""Seconds between two lines of the log on one model's compilation."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 Identity = tuple[tuple[str, int, int, int], ...]
@@ -94,6 +96,37 @@ class Version:
 
 
 @dataclass(eq=False)
+class Warming:
+    """How far a version is compiled: one program, padded length and batch size after the other.
+
+    Attributes:
+        model: its name.
+        of: compilations in all.
+        place: of the one at work, from 1; 0 before the first.
+    """
+
+    model: str
+    of: int
+    place: int = 0
+    _told: float = field(default_factory=time.monotonic)
+
+    def next(self) -> None:
+        """The next one begins; written to the log now and then, and of the last one."""
+        self.place += 1
+        now = time.monotonic()
+        if now - self._told >= TOLD_S or self.place in (1, self.of):
+            self._told = now
+            log.info("%s", self)
+
+    def __str__(self) -> str:
+        return f"{self.model}: compiling {max(self.place, 1)} of {self.of}"
+
+    def to_json(self) -> dict[str, int]:
+        """For the list of models."""
+        return {"compiling": self.place, "of": self.of}
+
+
+@dataclass(eq=False)
 class Model:
     """A name, where its versions are put, and the one that answers.
 
@@ -103,6 +136,7 @@ class Model:
         stated: whether the user gave the name, whatever the bundle calls itself.
         current: the version that answers; None until the first is warm.
         problem: why the newest version in the folder is not served; empty where it is.
+        warming: of the version that is being compiled, if one is.
         tried: identity of the folder when it was last opened.
         seen: the same at the last look.
     """
@@ -112,6 +146,7 @@ class Model:
     stated: bool
     current: Version | None = None
     problem: str = ""
+    warming: "Warming | None" = None
     tried: Identity = ()
     seen: Identity = ()
 
@@ -180,6 +215,12 @@ class Models:
         """Whether every model answers."""
         return all(model.current for model in self.by_name.values())
 
+    @property
+    def progress(self) -> str:
+        """How far the models are, such as "reviews: compiling 7 of 30; photos: waiting"; empty where all answer."""
+        waiting = [model for model in self.by_name.values() if model.current is None]
+        return "; ".join(str(model.warming or f"{model.name}: waiting") for model in waiting)
+
     def version(self, name: str) -> Version:
         """The current version of a model.
 
@@ -190,7 +231,8 @@ class Models:
         if model is None:
             raise Refused(404, "unknown_model", f'there is no model "{name:.100}".', fix=", ".join(self.by_name)[:300])
         if model.current is None:
-            raise Refused(503, "not_ready", f"{name} is being compiled.", fix="wait until /readyz says so", retry=1)
+            why = f"{model.warming}." if model.warming else f"{name} is being compiled."
+            raise Refused(503, "not_ready", why, fix="wait until /readyz says so", retry=1)
         return model.current
 
     async def look(self, at_once: bool = False) -> None:
@@ -243,9 +285,14 @@ class Models:
         begun = time.perf_counter()
         settings = self.settings
         endpoints = {}
-        for name, program in bundle.programs.items():
-            measured = await in_thread(functools.partial(program.warm, settings.sizes))
-            endpoints[name] = endpoint_of(program, settings, measured, self.monitor.batches(model.name, name))
+        count = sum(len(program.lengths) for program in bundle.programs.values()) * len(settings.sizes)
+        model.warming = warming = Warming(model.name, count)
+        try:
+            for name, program in bundle.programs.items():
+                measured = await in_thread(functools.partial(program.warm, settings.sizes, warming.next))
+                endpoints[name] = endpoint_of(program, settings, measured, self.monitor.batches(model.name, name))
+        finally:
+            model.warming = None
         card = bundle.folder / CARD
         text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
         before, model.current = model.current, Version(model.name, bundle, endpoints, copy, text)

@@ -1,7 +1,6 @@
 """Run folders and bundles alike: opened, queried and measured by the same functions."""
 
 import json
-import mimetypes
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from suite.contracts.batch import Columns
-from suite.contracts.kinds import KINDS, output_kind
+from suite.contracts.kinds import extension_of, output_kind
 from suite.contracts.signature import File
 from suite.data.pipeline.padding import Seed
 from suite.errors import InputError
@@ -121,7 +120,7 @@ def write_answers(answers: Sequence[Mapping[str, Any]], folder: str | Path) -> l
             line: dict[str, Any] = {}
             for name, value in answer.items():
                 if isinstance(value, File):
-                    file = f"{place:0{digits}}-{re.sub(r'[^A-Za-z0-9_-]', '-', name)}{_extension(value.media_type)}"
+                    file = f"{place:0{digits}}-{re.sub(r'[^A-Za-z0-9_-]', '-', name)}{extension_of(value.media_type)}"
                     (folder / file).write_bytes(value.data)
                     line[name] = file
                 else:
@@ -132,13 +131,6 @@ def write_answers(answers: Sequence[Mapping[str, Any]], folder: str | Path) -> l
         fix = "--to FOLDER in a folder that you may write"
         raise InputError(f'folder "{folder}"', "cannot be written.", found=str(error.strerror), fix=fix) from error
     return lines
-
-
-def _extension(media_type: str) -> str:
-    """Of a file of this type: that of its kind, where one is known."""
-    subtype = media_type.rpartition("/")[2].removeprefix("x-").partition("+")[0]
-    known = [each for kind in KINDS.values() for each in kind.extensions if each == f".{subtype}"]
-    return next(iter(known), mimetypes.guess_extension(media_type) or ".bin")
 
 
 def evaluate(

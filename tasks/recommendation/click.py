@@ -111,7 +111,7 @@ class ClickPrediction(Task):
         return jnp.where(batch["mask"], binary_distillation_loss(ours, theirs, temperature), 0)
 
     def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
-        """Precision, recall, ROC, calibration, the surest mistakes; with ``user``, the lists that are ranked worst."""
+        """Precision-recall and ROC curves, calibration, confident errors; with ``user``, lists of the lowest AUC."""
         clicked = np.asarray(batch["label"]) > 0.5
         logits = np.asarray(outputs["logits"], np.float64)
         shares = np.exp(-np.logaddexp(0, -logits))
@@ -125,10 +125,10 @@ class ClickPrediction(Task):
 
         kinds = {f"{self.label} 1": shares[clicked], f"{self.label} 0": shares[~clicked]}
         artifacts: dict[str, Artifact] = {
-            "Precision and recall": PrecisionRecall((self.label,), shares[:, None], clicked[:, None]),
+            "Precision-recall and ROC curves": PrecisionRecall((self.label,), shares[:, None], clicked[:, None]),
             "Can its probabilities be trusted?": Calibration.of(self.label, shares, clicked, bins=20),
-            "What it tells apart": Spread("probability", kinds),
-            "The surest mistakes": Gallery.worst(
+            "Predicted probability by actual class": Spread("probability", kinds),
+            "Most confident errors": Gallery.worst(
                 f"What was given the lowest probability. Said: that of {self.label}.",
                 np.where(said < 0.5, 1 - said, np.nan),
                 show,
@@ -137,7 +137,7 @@ class ClickPrediction(Task):
         if self.user in columns:
             names = columns[self.item] if self.item in columns else [""] * len(shares)
             owners, items = (tuple(map(str, values)) for values in (columns[self.user], names))
-            artifacts["The lists that are ranked worst"] = Lists("user", owners, items, shares, clicked)
+            artifacts["Lists of the lowest AUC"] = Lists("user", owners, items, shares, clicked)
         return artifacts
 
 

@@ -144,7 +144,7 @@ class SpeechRecognition(Task):
         return jnp.where(batch["mask"], apart, 0)
 
     def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
-        """Which words are taken for which, and the recordings with the largest share of wrong words."""
+        """Word errors, and the recordings of the highest word error rate."""
         rows = zip(batch["symbols"], batch["symbols_mask"], strict=True)
         said = [self.transcriber.spell(row[real]) for row, real in rows]
         heard = [answer["text"] for answer in self.codec.decode(outputs, columns)]
@@ -156,7 +156,7 @@ class SpeechRecognition(Task):
             return Example(sound, said[i], heard[i], float(share[i]), f"edits {wrong[i]}, words {len(said[i].split())}")
 
         worst = Gallery.worst("Recordings with the most edits a word.", share, show, aligned=True)
-        return {"Which words are taken for which": Edits.of(said, heard), "The worst transcripts": worst}
+        return {"Word errors": Edits.of(said, heard), "Transcripts of the highest error rate": worst}
 
 
 @functools.cache
@@ -189,7 +189,7 @@ def edits(said: Sequence[str], heard: Sequence[str], unit: str) -> MetricState:
 
 register_metric(
     "wer",
-    "Words that were mistaken, left out or put in, over the words that were said. 0 % is best; it may pass 100 %.",
+    "Substituted, deleted and inserted words over the words that were said. 0 % is best; it may pass 100 %.",
     "lower",
     title="word error rate",
     share=True,
@@ -203,7 +203,7 @@ register_metric(
 )
 register_metric(
     "cer",
-    "Characters that were mistaken, left out or put in, over those that were said. 0 % is best.",
+    "Substituted, deleted and inserted characters over those that were said. 0 % is best.",
     "lower",
     title="character error rate",
     share=True,

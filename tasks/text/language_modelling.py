@@ -126,7 +126,10 @@ class LanguageModelling(Task):
         nats = np.asarray(outputs["nats"], np.float64) / np.maximum(outputs["count"], 1)
         show = lambda i: Example(str(texts[i]), "", "", float(nats[i]), f"{nats[i]:.2f} nats a token")
         hardest = Gallery.worst("Stretches of text with the highest loss a token.", nats, show)
-        return {"How hard stretches are": Spread("nats a token", {"stretches": nats}), "The hardest ones": hardest}
+        return {
+            "Loss of single stretches": Spread("nats a token", {"stretches": nats}),
+            "Stretches of the highest loss": hardest,
+        }
 
 
 def _counted(batch: Batch) -> jax.Array:

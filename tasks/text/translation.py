@@ -176,7 +176,10 @@ class Translation(Task):
         chrf = np.array([translation_scores([text], [right])["chrf"].value() for text, right in pairs])
         show = lambda i: Example(given[i], wanted[i], translations[i], -float(chrf[i]), f"chrF {chrf[i]:.1f}")
         worst = Gallery.worst("Translations of the lowest chrF, beside the reference.", -chrf, show, aligned=True)
-        return {"How good single translations are": Spread("chrF", {"translations": chrf}), "The worst ones": worst}
+        return {
+            "chrF of single translations": Spread("chrF", {"translations": chrf}),
+            "Translations of the lowest chrF": worst,
+        }
 
 
 def _nats(logits: Float[Array, "b t v"], target: Int[Array, "b t"], smoothing: float) -> Float[Array, "b t"]:

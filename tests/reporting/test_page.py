@@ -82,7 +82,7 @@ def test_a_page_is_written_whole_or_refused(tmp_path, monkeypatch):
         render(page())
     assert str(refused.value).splitlines() == [
         "package jinja2: is needed to write reports, and not installed.",
-        '  try:   pip install "suite[report]"',
+        "  try:   pip install -e '.[report]'",
     ]
 
 

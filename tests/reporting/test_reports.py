@@ -40,7 +40,7 @@ def test_it_lies_in_the_run_folder_and_has_all_chapters(digits, page, command, t
     chapters = [title for tag, title in page.headings if tag == "h2"]
     assert chapters == [
         "Results",
-        "What it gets right and wrong",
+        "Predictions and errors",
         "Training",
         "Data",
         "Speed",
@@ -62,11 +62,11 @@ def test_the_verdict_is_that_of_the_scores(digits, page):
     interval = digits.scores("test").interval("accuracy")
     records = len(digits.experiment.task.source("test"))
     said = re.search(
-        r"(Met|Not met)\. Accuracy on test is ([\d.]+) % \(95 % interval ([\d.]+) to ([\d.]+); "
-        r"(\d+) records\), and at least 96 % was the goal",
+        r"Goal (met|missed)\. Accuracy on test is ([\d.]+) % \(95 % interval ([\d.]+) to ([\d.]+); "
+        r"n = (\d+)\); the goal is at least 96 %\.",
         page.words,
     )
-    assert said[1] == ("Met" if found >= 0.96 else "Not met") and int(said[5]) == records
+    assert said[1] == ("met" if found >= 0.96 else "missed") and int(said[5]) == records
     assert [float(said[i]) / 100 for i in (2, 3, 4)] == pytest.approx([found, interval.low, interval.high], abs=6e-4)
     values = page.table("test, .* records").column("value")
     assert percent(values["accuracy"]) == pytest.approx(found, abs=6e-4)
@@ -82,11 +82,11 @@ def test_the_confusion_matrix_is_that_of_the_answers(digits, page):
     np.add.at(expected, (columns["label"], answers), 1)
     assert (counts == expected).all()
     assert counts.trace() / counts.sum() == pytest.approx(digits.evaluate("test").metrics["test/accuracy"])
-    recall = page.table("Each class").column("recall")
+    recall = page.table("Number of records of each class").column("recall")
     assert percent(recall["3"]) == pytest.approx(expected[3, 3] / expected[3].sum(), abs=6e-4)
     wrong = int(counts.sum() - counts.trace())
     assert sum(alt.startswith("image: ") for alt in page.alts) == min(wrong, 12)
-    mistakes = page.table("most frequent mistakes").rows[1:]
+    mistakes = page.table("most frequent errors").rows[1:]
     assert all(counts[int(row[0]), int(row[1])] == int(row[2]) for row in mistakes)
 
 
@@ -198,9 +198,9 @@ def plain(tmp_path_factory):
 
 def test_a_task_without_exhibits(plain):
     page = pages.read(suite.report(plain, allow=OWN))
-    assert "Not met. Accuracy on validation is" in page.words
+    assert "Goal missed. Accuracy on validation is" in page.words
     assert "No recipe named toy.parity comes with the suite" in page.words
-    assert "What it answers" in page.titles
+    assert "Sample predictions" in page.titles
     assert "suite.runs.verbs.stored" in page.text  # no recipe, so no flags
 
 
@@ -214,8 +214,8 @@ def test_a_run_that_stopped_early(plain, tmp_path):
     shutil.rmtree(folder / "checkpoints")
     page = pages.read(suite.report(folder, allow=OWN))
     assert (
-        "Not known. The goal is accuracy on validation of at least 100 %, and this run was not evaluated there."
-        in page.words
+        "Goal not evaluated. The goal is accuracy on validation of at least 100 %, and this run was not evaluated "
+        "there." in page.words
     )
     assert f"It goes on with: suite train --resume {folder}" in page.words
     assert f"Missing: evaluation. run {folder}: has no complete checkpoint." in page.words

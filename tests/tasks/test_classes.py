@@ -52,7 +52,7 @@ def test_a_class_of_a_held_back_split_alone(tmp_path):
     assert scores["accuracy"].value() == pytest.approx(2 / 3) and scores["accuracy"].count == 3
     assert scores["loss"].value() == pytest.approx(np.log1p(np.exp(-2))) and scores["loss"].count == 2
     shown = class_artifacts(logits, encoded["label"], task.labels.names, lambda i: ROWS[i])
-    assert shown["Which classes are taken for which"].counts.tolist() == [[1, 0], [0, 1]]
+    assert shown["Confusion matrix"].counts.tolist() == [[1, 0], [0, 1]]
     with pytest.raises(InputError, match="'rare' is not a class of the training split"):
         task.encode(validation[np.arange(3)], np.random.default_rng(0))
 

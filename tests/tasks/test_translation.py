@@ -375,7 +375,7 @@ def test_own_pairs_from_the_command_line(command, tmp_path):
     assert len(answers) == 200 and answers[0].keys() == {"input", "translation"}
     assert answers[0]["input"] == pairs["source"][0]
     page = pages.read(suite.report(folder, "test"))
-    assert "BLEU on test is" in page.words and "The worst ones" in page.titles
+    assert "BLEU on test is" in page.words and "Translations of the lowest chrF" in page.titles
     assert page.table("test, 50 records").column("value").keys() == {"BLEU", "chrF", "loss", "accuracy"}
     spread = next(table for table in page.tables if table.rows[0][1:3] == ["records", "mean"])
     assert spread.column("records") == {"translations": "50"}

@@ -89,7 +89,7 @@ class ColumnType:
         if self.kind == "list":
             return [None if value is None else items_of(value) for value in array.to_pylist()]
         if is_string(array.type):
-            array = self._cells(array)
+            array = self.cells(array)
         if self.kind == "digits":
             return [None if value is None else str(int(value)) for value in array.to_pylist()]
         if pa.types.is_decimal(array.type) or pa.types.is_null(array.type):
@@ -98,8 +98,8 @@ class ColumnType:
             array = pc.fill_null(array.cast(pa.float64()), math.nan)
         return np.asarray(array.to_numpy(zero_copy_only=False), self.kind)
 
-    def _cells(self, array: Any) -> Any:
-        """Written numbers, as numbers; as texts that ``int`` reads, where they are too large."""
+    def cells(self, array: Any) -> Any:
+        """Written numbers, as an Arrow array with gaps: numbers, or, where they are too large, texts of them."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -241,6 +241,13 @@ class Judge:
         return ColumnType("float64", style) if style and (self._commas or self._style) else ColumnType("text")
 
     @property
+    def whole(self) -> bool:
+        """Whether all values that are there are whole numbers of 64 bits."""
+        numbers = self._kinds == {"integer"} or bool(self._filled and self._open.get("integer"))
+        fits = written.INT64[0] <= self._low and self._high <= written.INT64[1]
+        return numbers and fits and not self._text
+
+    @property
     def ambiguous(self) -> bool:
         """Whether the numbers are ones with a decimal comma as well as ones with commas between thousands."""
         return self.type("decimal comma") != self.type("thousands comma")
@@ -263,11 +270,12 @@ def judged(judges: Mapping[str, Judge], delimiter: str = "", decimal: str = "") 
     return {name: judge.type(style) for name, judge in judges.items()}
 
 
-def of_values(values: list[Any], name: str, how: Reading) -> tuple[Any, Judge]:
-    """JSON values, of which None is a gap, as `ColumnType.convert` takes them, and what is known of them."""
+def of_values(values: list[Any], name: str, how: Reading, judge: "Judge | None" = None) -> tuple[Any, Judge]:
+    """JSON values, of which None is a gap, as `ColumnType.convert` takes them, and what is known of them; ``judge``
+    knows of earlier blocks of them."""
     import pyarrow as pa
 
-    judge, kinds = how.judge(name), {type(value) for value in values} - {type(None)}
+    judge, kinds = judge or how.judge(name), {type(value) for value in values} - {type(None)}
     if name in how.texts or not kinds:
         judge.mark("other")
         if how.rules >= CURRENT:  # 5.0 is the text 5

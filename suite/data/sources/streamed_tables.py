@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -235,16 +235,22 @@ def parquet(file: Path, how: Reading) -> Memory:
         InputError: it is none.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    def batches() -> Iterator[Any]:
-        with pq.ParquetFile(file) as opened:
-            yield from opened.iter_batches(ROWS)
 
     try:
-        return columns(file, batches, how, lambda: 0, None)
+        return columns(file, lambda: parquet_batches(file), how, lambda: 0, None)
     except pa.ArrowInvalid as error:
         raise InputError(str(file), "this is not a Parquet file", found=str(error)) from error
+
+
+def parquet_batches(file: Path, names: Sequence[str] | None = None, row: int = 0) -> Iterator[Any]:
+    """Record batches of the columns ``names``, None: all, from the row group on that holds ``row``; pages are read as
+    they are needed, so that no row group is held whole."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as opened:
+        ends = np.cumsum([opened.metadata.row_group(place).num_rows for place in range(opened.num_row_groups)])
+        groups = range(int(np.searchsorted(ends, row, side="right")), opened.num_row_groups)
+        yield from opened.iter_batches(ROWS, row_groups=list(groups), columns=names)
 
 
 def csv(file: Path, how: Reading) -> Memory:
@@ -253,6 +259,17 @@ def csv(file: Path, how: Reading) -> Memory:
     Raises:
         InputError: not UTF-8, or not a table.
     """
+    import pyarrow as pa
+
+    found, batches, dropped = csv_batches(file, how)
+    try:
+        return columns(file, batches, how, dropped, found)
+    except pa.ArrowInvalid as error:
+        raise unreadable(str(file), error) from error
+
+
+def csv_batches(file: Path, how: Reading) -> tuple[Layout, Batches, Callable[[], int]]:
+    """The layout of a CSV file, what reads it as texts, and the number of rows that its last reading left out."""
     import pyarrow as pa
     from pyarrow import csv as arrow
 
@@ -269,10 +286,7 @@ def csv(file: Path, how: Reading) -> Memory:
         with contextlib.closing(Utf8(file)) as stream, arrow.open_csv(stream, read, parsing, convert) as opened:
             yield from opened
 
-    try:
-        return columns(file, batches, how, lambda: len(broken), found)
-    except pa.ArrowInvalid as error:
-        raise unreadable(str(file), error) from error
+    return found, batches, lambda: len(broken)
 
 
 def options(found: Layout, how: Reading, block: int, broken: list[int]) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""Drawings of what a classifier does: confusion, precision and recall, calibration."""
+"""Drawings of a classifier: confusion matrix, precision-recall and ROC curves, calibration."""
 
 from collections.abc import Callable, Sequence
 
@@ -27,7 +27,7 @@ One = tuple[str, np.ndarray, np.ndarray]
 
 @draws(Confusion)
 def confusion(exhibit: Confusion) -> list[Block]:
-    """What is right, the matrix, each class, and the most frequent mistakes."""
+    """Accuracy, the matrix, each class, and the most frequent errors."""
     counts = exhibit.counts
     total, of_class = int(counts.sum()), counts.sum(1)
     if not total:
@@ -35,22 +35,24 @@ def confusion(exhibit: Confusion) -> list[Block]:
     most, right = int(of_class.argmax()), int(counts.trace())
     blocks: list[Block] = [
         Text(
-            f"{right:,} of {total:,} records are right, {percent(right, total)}. Always saying "
-            f"“{exhibit.names[most]}” would be right {percent(int(of_class[most]), total)} of the time."
+            f"{right:,} of {total:,} predictions are correct, {percent(right, total)}. Always predicting "
+            f"“{exhibit.names[most]}” would be correct for {percent(int(of_class[most]), total)}."
         )
     ]
     if len(exhibit.names) <= MOST_IN_MATRIX:
-        caption = "Rows: what records are. Columns: what was answered. The stronger the colour, the more of its row."
+        caption = (
+            "Rows: actual class. Columns: predicted class. The stronger the colour, the larger the share of its row."
+        )
         blocks.append(Matrix(exhibit.names, _cells(counts), caption))
     classes = (
         _classes(exhibit),
         Text(
-            "Precision: the share that is right of what was answered so. Recall: the share "
-            "that was found of what is so. F1: their harmonic mean.",
+            "Precision: the share of the records predicted as a class that are of it. Recall: the share of the records "
+            "of a class that are predicted as it. F1: their harmonic mean.",
             "note",
         ),
     )
-    blocks += classes if len(exhibit.names) <= MOST_OPEN else [Folded("Each class", classes)]
+    blocks += classes if len(exhibit.names) <= MOST_OPEN else [Folded("Precision and recall of each class", classes)]
     pairs = _pairs(exhibit)
     return [*blocks, pairs] if pairs.rows and len(exhibit.names) > 2 else blocks
 
@@ -70,7 +72,11 @@ def _classes(exhibit: Confusion) -> Table:
         hit, real, said = int(counts[i, i]), int(counts[i].sum()), int(counts[:, i].sum())
         shares = percent(hit, said), percent(hit, real), percent(2 * hit, real + said)
         rows.append((name, f"{real:,}", f"{said:,}", *shares))
-    return Table(("class", "records", "answered", "precision", "recall", "F1"), tuple(rows), "Each class.")
+    return Table(
+        ("class", "actual", "predicted", "precision", "recall", "F1"),
+        tuple(rows),
+        "Number of records of each class, actual and predicted.",
+    )
 
 
 def _pairs(exhibit: Confusion) -> Table:
@@ -81,8 +87,8 @@ def _pairs(exhibit: Confusion) -> Table:
         (names[i], names[j], f"{wrong[i, j]:,}", percent(int(wrong[i, j]), int(exhibit.counts[i].sum())))
         for i, j in places
     )
-    head = ("is", "was taken for", "records", "of its class")
-    return Table(head, rows, "The most frequent mistakes.", frozenset({0, 1}))
+    head = ("actual", "predicted", "records", "share of the actual class")
+    return Table(head, rows, "The most frequent errors.", frozenset({0, 1}))
 
 
 @draws(PrecisionRecall)
@@ -95,17 +101,18 @@ def precision_and_recall(exhibit: PrecisionRecall) -> list[Block]:
     areas = {name: average_precision(scores, truth) for name, scores, truth in curves}
     ordered = sorted(curves, key=lambda curve: areas[curve[0]])
     plots = (
-        _curves(ordered, "Precision over recall", "recall", precision_recall),
-        _curves(ordered, "ROC: share found over share falsely found", "falsely found", roc),
+        _curves(ordered, "Precision-recall curve", "recall", precision_recall),
+        _curves(ordered, "ROC curve: true positive rate", "false positive rate", roc),
     )
     rows = tuple(
         (name, f"{int(truth.sum()):,}", f"{areas[name]:.4f}", f"{auc(scores, truth):.4f}")
         for name, scores, truth in ordered
     )
-    table = Table(("class", "records", "average precision", "area under ROC"), rows)
+    table = Table(("class", "records", "average precision", "area under the ROC curve"), rows)
     caption = (
-        "Each point of a line is a threshold. Recall: the share of a class that is found at it. Precision: the "
-        "share that is of the class of what is found. Falsely found: the share of all others."
+        "Each point of a line is a threshold. Recall, or true positive rate: the share of a class that scores above "
+        "it. Precision: the share of the records above it that are of the class. False positive rate: the share of the "
+        "records of other classes that score above it."
     )
     if len(ordered) > COLOURED:
         caption += f" The {COLOURED} classes of the lowest average precision have colours."
@@ -125,22 +132,22 @@ def _curves(ordered: Sequence[One], title: str, label: str, curve: Curve) -> Plo
 
 @draws(Calibration)
 def calibration(exhibit: Calibration) -> list[Block]:
-    """How often what was said came about, and how many records were said to have which probability."""
+    """Reliability diagram: observed frequency over predicted probability, and the number of records at each."""
     there = exhibit.counts > 0
     if not there.any():
         return [Text("There is no record.", "note")]
     counts, edges = exhibit.counts[there], np.linspace(0, 1, len(exhibit.counts) + 1)
     said, happened = exhibit.predicted[there] / counts, exhibit.happened[there] / counts
-    across = Axis(f"probability of {exhibit.event}", 0.0, 1.0)
+    across = Axis(f"predicted probability of {exhibit.event}", 0.0, 1.0)
     dots = Series("", said, happened, kind="dots", spans=_likely(happened, counts), sizes=counts.astype(float))
     reliability = chart(
-        [dots], across, SHARES, f"How often it came about over the probability of {exhibit.event}", diagonal=True
+        [dots], across, SHARES, f"Observed frequency over the predicted probability of {exhibit.event}", diagonal=True
     )
     spread = chart(
         [Series("", edges, exhibit.counts.astype(float), kind="steps")],
         across,
         Axis(low=0.0),
-        f"Records over the probability of {exhibit.event}",
+        f"Records over the predicted probability of {exhibit.event}",
     )
     rows = tuple(
         (f"{low:.2f} to {high:.2f}", f"{count:,}", f"{s:.3f}", f"{h:.3f}")
@@ -148,11 +155,12 @@ def calibration(exhibit: Calibration) -> list[Block]:
             edges[:-1][there], edges[1:][there], counts.tolist(), said, happened, strict=True
         )
     )
-    table = Table(("probability", "records", "said, on average", "came about"), rows)
-    plots = Plot("How often it came about", reliability, table), Plot("How many records", spread)
+    table = Table(("predicted probability", "records", "mean predicted", "observed frequency"), rows)
+    plots = Plot("Observed frequency", reliability, table), Plot("Number of records", spread)
     caption = (
-        "On the broken line probabilities are right: of records that were given 70 %, seven in ten came about. "
-        "Below it they are too high. Larger dots are more records; strokes are 95 % intervals. "
+        "On the broken line the model is perfectly calibrated: of records with a predicted probability of 70 %, seven "
+        "in ten are of the class. Below it the model is overconfident. Larger dots: more records; strokes: 95 % "
+        "intervals. "
         f"Expected calibration error: {exhibit.error:.4f}."
     )
     return [Figure(plots, caption)]

@@ -59,13 +59,13 @@ def worst_lists(lists: Lists) -> list[Block]:
     )
     edges = np.linspace(0, 1, 21)
     bars = Series("", edges, np.histogram(areas, edges)[0] / len(areas), kind="steps")
-    title = f"Share of {owner}s over the area under ROC within their list"
-    plot = Plot(title, chart([bars], Axis("area within the list", 0.0, 1.0), Axis(low=0.0), title))
+    title = f"Share of {owner}s over the AUC within their list"
+    plot = Plot(title, chart([bars], Axis("AUC within the list", 0.0, 1.0), Axis(low=0.0), title))
     long = [entry for entry in ranked_lists if entry.records >= SHORTEST]
     worst = sorted(long, key=lambda entry: (entry.area, -entry.records))[:SHOWN]
     rows = tuple(
         (entry.owner, f"{entry.records}", f"{entry.wanted}", f"{entry.area:.2f}", entry.top) for entry in worst
     )
     caption = f"The worst of {len(long):,} lists with {SHORTEST} records or more; ✓ was wanted, ✗ was not."
-    table = Table((owner, "records", "wanted", "area", "ranked first"), rows, caption, frozenset({0, 4}))
+    table = Table((owner, "records", "wanted", "AUC", "ranked first"), rows, caption, frozenset({0, 4}))
     return [Text(says), Figure((plot,), ""), *([table] if rows else [])]

@@ -51,20 +51,20 @@ def _quantiles(kind: str, values: np.ndarray) -> tuple[str, ...]:
 
 @draws(Edits)
 def edits(exhibit: Edits) -> list[Block]:
-    """How many words are right, and the most frequent mistakes."""
+    """How many words are correct, and the most frequent errors."""
     kinds = {"right": 0, "mistaken": 0, "left out": 0, "put in": 0}
     for (wanted, answered), count in exhibit.pairs.items():
         kind = "right" if wanted == answered else "put in" if not wanted else "left out" if not answered else "mistaken"
         kinds[kind] += count
     words, wrong = exhibit.words, exhibit.edits
     says = (
-        f"Of {words:,} words {kinds['right']:,} are right, {kinds['mistaken']:,} were mistaken and "
-        f"{kinds['left out']:,} left out; {kinds['put in']:,} were put in. That is a word error rate of "
+        f"Of {words:,} words {kinds['right']:,} are correct, {kinds['mistaken']:,} substituted and "
+        f"{kinds['left out']:,} deleted; {kinds['put in']:,} were inserted. That is a word error rate of "
         f"{percent(wrong, words)}, {wrong:,} edits over {words:,} words."
     )
     mistakes = [(pair, count) for pair, count in exhibit.pairs.most_common() if pair[0] != pair[1]][:15]
     rows = tuple((wanted or "(nothing)", answered or "(nothing)", f"{n:,}") for (wanted, answered), n in mistakes)
-    table = Table(("said", "heard", "times"), rows, "The most frequent mistakes.", frozenset({0, 1}))
+    table = Table(("actual", "predicted", "times"), rows, "The most frequent errors.", frozenset({0, 1}))
     return [Text(says), table] if rows else [Text(says)]
 
 
@@ -77,7 +77,7 @@ def gallery(exhibit: Gallery) -> list[Block]:
     given = [example.given for example in exhibit.examples]
     if isinstance(given[0], Mapping):
         return [_records(exhibit.examples), Text(exhibit.about + among, "note")]
-    beside = " Above: what is right. Below, where it differs: what was answered." if exhibit.aligned else ""
+    beside = " Above: actual. Below, where it differs: predicted." if exhibit.aligned else ""
     return [
         Cards(tuple(_card(example, exhibit.aligned) for example in exhibit.examples), exhibit.about + among + beside)
     ]
@@ -91,7 +91,7 @@ def _records(examples: Sequence[Example]) -> Table:
         (example.answered, example.wanted, *(record.get(name, "") for name in names))
         for example, record in zip(examples, given, strict=True)
     )
-    return Table(("said", "is", *names), rows, words=frozenset(range(1, len(names) + 2)))
+    return Table(("predicted", "actual", *names), rows, words=frozenset(range(1, len(names) + 2)))
 
 
 def _card(example: Example, aligned: bool) -> Card:

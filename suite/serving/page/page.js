@@ -44,7 +44,7 @@ async function begin() {
   }
   at("key").hidden = true;
   if (!models.some((each) => each.ready)) {
-    say("The models are being compiled …");
+    say(progressOf(models));
     return setTimeout(begin, RETRY_MS);
   }
   const name = (models.find((each) => each.name === inAddress()[0]) ?? models[0]).name;
@@ -52,6 +52,12 @@ async function begin() {
   at("model").value = name;
   at("picker").hidden = models.length < 2;
   await choose(name);
+}
+
+// "reviews: compiling 7 of 30 …", of the model that is being compiled.
+function progressOf(models) {
+  const now = models.find((each) => each.warming);
+  return now ? `${now.name}: compiling ${Math.max(now.warming.compiling, 1)} of ${now.warming.of} …` : "The models are being compiled …";
 }
 
 // [the model, the program] that the address names; no model's name holds a colon.
@@ -78,7 +84,7 @@ async function choose(name) {
   } catch (error) {
     for (const id of ["title", "desk", "more"]) at(id).hidden = true;
     if (error.status === 503) setTimeout(() => at("model").value === name && choose(name), RETRY_MS);
-    return say(error.status === 503 ? `${name} is being compiled …` : error.message);
+    return say(error.status === 503 ? error.message.replace(/\.$/, " …") : error.message);
   }
   say("");
   document.title = `${name} · suite`;
@@ -121,7 +127,7 @@ function quality() {
 }
 
 function build() {
-  fields = program.inputs.map((input) => fieldOf(input, model.limits, showCommand));
+  fields = program.inputs.map((input) => fieldOf(input, model.limits, showCommand, forget));
   const large = fields.filter(({ input }) => input.large).map((field) => field.node);
   const small = fields.filter(({ input }) => !input.large).map((field) => field.node);
   const grid = small.length ? [element("fieldset", { class: "grid", "aria-label": "The columns of the record" }, ...small)] : [];
@@ -179,14 +185,13 @@ function request(record) {
 async function ask(event) {
   event.preventDefault();
   const record = given();
+  forget(); // what was said before is no answer to this
   const missing = fields.find(({ input }) => input.required && !(input.name in record));
   if (missing || !Object.keys(record).length) {
     (missing ?? fields[0]).focus();
     return refuse(new Refusal(0, { message: missing ? wantOf(missing.input) : "Fill in at least one column." }));
   }
-  asked += 1;
   const mine = asked;
-  at("error").hidden = true;
   busy(true);
   const begun = performance.now();
   try {
@@ -194,8 +199,10 @@ async function ask(event) {
     if (mine === asked) show(made, record, performance.now() - begun);
   } catch (error) {
     if (mine !== asked) return;
-    if (error.status === 401) return begin();
-    empty();
+    if (error.status === 401) {
+      empty();
+      return begin();
+    }
     refuse(error);
   } finally {
     if (mine === asked) busy(false);
@@ -205,20 +212,24 @@ async function ask(event) {
 const wantOf = (input) => input.prompt || `${input.name} is missing.`;
 
 function busy(is) {
+  if (is) at("answer").replaceChildren(element("p", { class: "waiting" }, "Waiting for the answer …"));
   at("answer").setAttribute("aria-busy", String(is));
   at("send").setAttribute("aria-disabled", String(is));
 }
 
 function show(made, record, ms) {
-  const picture = fields.find(({ input }) => input.widget === "image")?.preview;
-  picture?.querySelector("svg")?.remove();
-  const context = { outputs: program.outputs, given: record, picture };
+  const context = { outputs: program.outputs, given: record, picture: preview() };
   const drawn = made.seed ? `, seed ${made.seed.join(", ")}` : "";
   const by = `Version ${short(made.version)}${drawn}, ${ms < 1000 ? `${Math.max(1, Math.round(ms))} ms` : `${(ms / 1000).toFixed(1)} s`}`;
   at("answer").replaceChildren(...made.answers.map((answer) => answerOf(answer, context)), element("p", { class: "by" }, by));
 }
 
+// The picture that is asked, with what an answer marks on it.
+const preview = () => fields.find(({ input }) => input.widget === "image")?.preview;
+
 function refuse(error) {
+  busy(false);
+  at("answer").replaceChildren(element("p", { class: "waiting" }, "No answer."));
   const name = (error.field ?? "").replace(/^inputs\[0\]\.?/, "");
   const whole = /^(has|holds|is|must) /.test(error.message) ? `${name || "It"} ${error.message}` : error.message;
   const fix = error.fix ? element("small", {}, `Try: ${error.fix}`) : null;
@@ -226,7 +237,14 @@ function refuse(error) {
   at("error").hidden = false;
 }
 
+// No answer, error or pending question is shown any more.
+function forget() {
+  asked += 1;
+  empty();
+}
+
 function empty() {
+  preview()?.querySelector("svg")?.remove();
   at("answer").replaceChildren(element("p", { class: "waiting" }, "What the model says will appear here."));
   at("error").hidden = true;
   busy(false);
@@ -270,10 +288,9 @@ at("model").addEventListener("change", (event) => choose(event.target.value));
 at("ask").addEventListener("submit", ask);
 at("copy").addEventListener("click", copy);
 at("clear").addEventListener("click", () => {
-  asked += 1;
   fields.forEach((field) => field.clear());
   at("seed").value = "";
-  empty();
+  forget();
   showCommand();
   fields[0].focus();
 });
