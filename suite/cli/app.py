@@ -11,6 +11,7 @@ import select
 import shlex
 import sys
 import traceback
+from pathlib import Path
 from typing import Any, NoReturn
 
 from suite import distribution
@@ -162,7 +163,8 @@ def _advised(error: InputError, name: str, arguments: list[str]) -> InputError:
         return error
     meant = re.fullmatch(r'(?:[\w-]+ )?"(.+)"', error.where)
     wrong = meant[1] if meant else error.where
-    if wrong in arguments and error.fix and not re.search(r"\s", error.fix):  # a name or path that is nearly right
+    plain = error.fix and (not re.search(r"\s", error.fix) or Path(error.fix).exists())
+    if wrong in arguments and plain:  # a name or a path that is nearly right
         right = [error.fix if word == wrong else word for word in arguments]
         fix = shlex.join(["suite", *name.split(), *right])
         return InputError(error.where, error.problem, found=error.found, fix=fix)

@@ -76,8 +76,9 @@ class OfExperiment(Smoke):
     def program(self) -> str:
         """The command before the fields of the experiment."""
         own = list(self.typed)
-        for item in self.fields:  # they stand in this order among the verb's own
-            own.remove(item)
+        for item in self.fields:
+            if item in own:
+                own.remove(item)
         return shlex.join(["suite", *self.verb.split(), *own])
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from suite.contracts.data import Source
 from suite.contracts.kinds import KINDS
+from suite.data import measures
 from suite.data.notes import listed
 from suite.data.preprocessing.image import decode
 from suite.data.preprocessing.text import clean_mask
@@ -28,12 +29,13 @@ def inspect(opener: Callable[[str], Source], most: int = 0, labels: Collection[s
         labels: columns that hold labels, besides those whose kind or name says so.
 
     Returns:
-        ``splits``: split -> ``count``, ``looked_at``, ``columns``, ``classes``, ``lengths``, ``sizes``, ``dropped``,
-        ``dropped_names``, ``notes``, ``broken``, ``duplicates``, ``conflicts``, ``samples``, or ``missing``: why it
-        cannot be opened; ``shared``: pairs of splits -> records of the latter whose content occurs in the former. All
-        counts but ``count`` and ``dropped`` are of the records that were looked at. ``duplicates`` are equal in all
-        columns but the name of the file; ``conflicts`` are records whose content is that of another with another label,
-        content being texts and files, or, where there are none, all columns but labels.
+        ``splits``: split -> ``count``, ``looked_at``, ``columns``, ``classes``, ``lengths``, ``sizes``, ``ranges``,
+        ``recordings``, ``dropped``, ``dropped_names``, ``notes``, ``broken``, ``duplicates``, ``conflicts``,
+        ``samples``, or ``missing``: why it cannot be opened; ``shared``: pairs of splits -> records of the latter whose
+        content occurs in the former. All counts but ``count`` and ``dropped`` are of the records that were looked at.
+        ``duplicates`` are equal in all columns but the name of the file; ``conflicts`` are records whose content is
+        that of another with another label, content being texts and files, or, where there are none, all columns but
+        labels.
     """
     splits: dict[str, Any] = {}
     hashes: dict[str, Counter[bytes]] = {}
@@ -68,6 +70,8 @@ def _split_report(source: Source, most: int, named: Collection[str]) -> tuple[di
     content = content or list(schema)
     words: dict[str, list[int]] = {name: [] for name in content if schema[name] == "text"}
     sizes: dict[str, Counter[str]] = {name: Counter() for name in content if schema[name] == "image"}
+    ranges = {name: measures.Range() for name, kind in schema.items() if kind in measures.NUMBERS}
+    spoken = {name: measures.Recordings() for name, kind in schema.items() if kind == "audio"}
     broken: Counter[str] = Counter()
     hashes: Counter[bytes] = Counter()
     rows: Counter[bytes] = Counter()
@@ -86,6 +90,8 @@ def _split_report(source: Source, most: int, named: Collection[str]) -> tuple[di
             broken.update({f"{reason} {name}": n for reason, n in clean_mask(columns[name])[1].items() if n})
         for name, counter in sizes.items():
             counter.update(_sizes(columns[name]))
+        for name, measure in (*ranges.items(), *spoken.items()):
+            measure.add(columns[name])
     broken.update({f"broken {name}": counter.pop("broken", 0) for name, counter in sizes.items()})
     report = {
         "count": len(source),
@@ -98,6 +104,8 @@ def _split_report(source: Source, most: int, named: Collection[str]) -> tuple[di
         },
         "lengths": {name: _spread(lengths) for name, lengths in words.items() if lengths},
         "sizes": {name: dict(counter.most_common(5)) for name, counter in sizes.items()},
+        "ranges": {name: measure.summary() for name, measure in ranges.items() if name not in labels},
+        "recordings": {name: measure.summary() for name, measure in spoken.items()},
         "dropped": dict(source.dropped),
         "dropped_names": dict(source.dropped_names),
         "notes": list(source.notes),
@@ -228,6 +236,9 @@ def _body(part: dict[str, Any]) -> list[str]:
         lines.append(f"  {name}, words: {', '.join(f'{key} {value}' for key, value in spread.items())}")
     for name, sizes in part["sizes"].items():
         lines.append(f"  {name}, sizes: {', '.join(f'{size} ({count:,})' for size, count in sizes.items())}")
+    lines.extend(f"  {measures.render_range(name, about)}" for name, about in part["ranges"].items())
+    for name, about in part["recordings"].items():
+        lines.extend(f"  {line}" for line in measures.render_recordings(name, about))
     for title in ("dropped", "broken"):
         names = part["dropped_names"] if title == "dropped" else {}
         counts = [

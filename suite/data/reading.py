@@ -35,7 +35,8 @@ def existing(path: str) -> Path:
     above = [there(str(parent)) for parent in Path(path).parents]
     parent = next(folder for folder in above if folder and folder.is_dir())  # at the end are / and .
     names = sorted(item.name for item in parent.iterdir())
-    near = closest(Path(path).name, names) if parent == above[0] else ""
+    stems = {Path(name).stem: name for name in reversed(names)}  # an extension alone makes no likeness
+    near = closest(Path(path).name, names) if closest(Path(path).stem, stems) and parent == above[0] else ""
     listing = f"in {parent}: {', '.join(names[:10]) or 'nothing'}{' ...' if len(names) > 10 else ''}"
     raise InputError(path, "no such file or folder", found=listing, fix=f"{parent / near}" if near else "")
 

@@ -170,6 +170,16 @@ def decode(value: Any, rate: int, longest: float = math.inf) -> np.ndarray:
     return samples
 
 
+def extent(value: Any) -> tuple[float, int]:
+    """(seconds, samples a second) of a recording or a piece of one, by its header.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
+    with _opened(value) as file:
+        return _extent(value, file)[1] / file.samplerate, int(file.samplerate)
+
+
 def examine(value: Any, rate: int, hop: int, longest: float) -> str:
     """Why a recording cannot be used, in a few words; empty where it can.
 

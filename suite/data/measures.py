@@ -1,0 +1,92 @@
+"""Measures of columns for the inspection of a dataset: ranges of numbers, lengths and rates of recordings."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from suite.data import recordings
+from suite.errors import InputError
+
+NUMBERS = ("float", "int")
+"""Kinds of columns that have a range."""
+
+
+class Range:
+    """Least, middle and largest number of a column, how many are missing, and how many differ."""
+
+    def __init__(self) -> None:
+        self.parts: list[np.ndarray] = []
+        self.missing = 0
+
+    def add(self, values: Iterable[Any]) -> None:
+        """Takes values in; None and what is not finite is missing."""
+        numbers = np.array([np.nan if value is None else value for value in values], np.float64)
+        finite = numbers[np.isfinite(numbers)]
+        self.missing += len(numbers) - len(finite)
+        self.parts.append(finite)
+
+    def summary(self) -> dict[str, float]:
+        """``min``, ``median``, ``max``, ``distinct`` and ``missing``; only the last where there is no number."""
+        numbers = np.concatenate(self.parts) if self.parts else np.zeros(0)
+        if not len(numbers):
+            return {"missing": self.missing}
+        low, middle, high = np.percentile(numbers, [0, 50, 100], method="inverted_cdf").tolist()
+        distinct = len(np.unique(numbers))
+        return {"min": low, "median": middle, "max": high, "distinct": distinct, "missing": self.missing}
+
+
+class Recordings:
+    """Seconds and sample rates of recordings, by their headers."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.rates: Counter[int] = Counter()
+        self.broken = 0
+
+    def add(self, values: Iterable[Any]) -> None:
+        """Takes recordings in, which are not decoded; those that cannot be opened are counted."""
+        for value in values:
+            if isinstance(value, np.ndarray):
+                continue  # samples alone say nothing of their rate
+            try:
+                seconds, rate = recordings.extent(value)
+            except InputError as error:
+                if error.where.startswith("package "):
+                    raise
+                self.broken += 1
+                continue
+            self.seconds.append(seconds)
+            self.rates[rate] += 1
+
+    def summary(self) -> dict[str, Any]:
+        """``seconds``: min, median, 95% and max; ``hours`` in all; ``rates``: Hz -> recordings; ``broken``."""
+        if not self.seconds:
+            return {"broken": self.broken}
+        low, middle, most, high = np.percentile(self.seconds, [0, 50, 95, 100], method="inverted_cdf").tolist()
+        spread = {"min": low, "median": middle, "95%": most, "max": high}
+        rates = dict(self.rates.most_common(5))
+        return {"seconds": spread, "hours": sum(self.seconds) / 3600, "rates": rates, "broken": self.broken}
+
+
+def render_range(name: str, about: dict[str, float]) -> str:
+    """One line for a terminal."""
+    if "min" not in about:
+        return f"{name}: no numbers, {about['missing']:,} missing"
+    missing = f", {about['missing']:,} missing" if about["missing"] else ""
+    return (
+        f"{name}: {about['min']:.6g} to {about['max']:.6g}, median {about['median']:.6g}, "
+        f"{about['distinct']:,} distinct{missing}"
+    )
+
+
+def render_recordings(name: str, about: dict[str, Any]) -> list[str]:
+    """Lines for a terminal."""
+    broken = f"{about['broken']:,} recordings cannot be opened"
+    if "seconds" not in about:
+        return [f"{name}: {broken}"]
+    seconds = ", ".join(f"{key} {value:.3g}" for key, value in about["seconds"].items())
+    rates = ", ".join(f"{rate:,} Hz ({count:,})" for rate, count in about["rates"].items())
+    lines = [f"{name}, seconds: {seconds}; {about['hours']:.3g} hours in all", f"{name}, sample rates: {rates}"]
+    return lines + ([f"{name}: {broken}"] if about["broken"] else [])

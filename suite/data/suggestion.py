@@ -1,0 +1,128 @@
+"""Suggestion: the recipe that fits records, judged by where they lie and what their columns hold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from suite.contracts.data import Data, Source
+
+LOOK = 2000
+"""Records that are looked at."""
+WORDS = 3.0
+"""Words above which, on average, a column is running text and no category."""
+CLASSES = 50
+"""Distinct values up to which a column may be a label."""
+LABELS = ("label", "labels", "class", "target", "category", "sentiment", "verdict", "intent", "topic", "emotion", "y")
+"""Names of columns that hold classes, the likeliest first."""
+CLICKS = ("click", "clicked", "label", "target", "converted", "conversion", "churn", "churned", "bought", "liked", "y")
+"""Names of columns that hold yes or no, the likeliest first."""
+PAIRS = (("source", "target"), ("src", "tgt"), ("en", "de"), ("english", "german"), ("question", "answer"))
+"""Columns of texts that belong together."""
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A recipe with the flags that these records need.
+
+    Attributes:
+        recipe: its name; empty where none fits.
+        flags: of the task, such as ``--task.label verdict``.
+        why: what was seen, or is missing.
+        labels: columns that may be the label, where that is left to the user.
+    """
+
+    recipe: str
+    flags: tuple[str, ...]
+    why: str
+    labels: tuple[str, ...] = ()
+
+
+def suggested(data: Data, known: Sequence[str]) -> Suggestion:
+    """The recipe for what ``data`` reads.
+
+    Args:
+        known: names of the recipes that there are.
+
+    Raises:
+        InputError: the training records cannot be opened.
+    """
+    source = data.open("train")
+    kinds, kind = dict(source.schema), type(data).__name__
+    of = lambda wanted: [name for name, is_kind in kinds.items() if is_kind == wanted]
+    label = _named(list(kinds), LABELS)
+    if kind == "ParallelLines":
+        return Suggestion("text.translate", (), "two files of lines that translate each other")
+    if kind == "Lines":
+        return Suggestion("text.language_model", (), "running text")
+    if of("image"):
+        return Suggestion("vision.classify", _flag("label", label, kinds), "images with a class")
+    if of("audio"):
+        said = _named(of("text"), ("text", "transcript", "sentence"))
+        if said:
+            return Suggestion("speech.recognize", _flag("text", said, kinds), "recordings with what is said in them")
+        return Suggestion("speech.classify", _flag("label", label, kinds), "recordings with a class")
+    return _of_table(source, kinds, known)
+
+
+def _of_table(source: Source, kinds: dict[str, str], known: Sequence[str]) -> Suggestion:
+    """The recipe for a table: by whether a column is running text, and by how many values the label has."""
+    rows = source[np.arange(min(len(source), LOOK))]
+    distinct = {name: _distinct(values) for name, values in rows.items()}
+    texts = [name for name, kind in kinds.items() if kind == "text" and _words(rows[name]) > WORDS]
+    for first, second in PAIRS:
+        pair = _named(list(kinds), (first,)), _named(list(kinds), (second,))
+        if all(pair) and set(pair) <= set(texts):
+            flags = (*_flag("source_text", pair[0], kinds, "source"), *_flag("target_text", pair[1], kinds, "target"))
+            return Suggestion("text.translate", flags, "pairs of texts")
+    likely = [
+        name for name, count in distinct.items() if name not in texts and 2 <= count <= min(CLASSES, len(source) // 2)
+    ]
+    if texts:
+        text = max(texts, key=lambda name: _words(rows[name]))
+        label = _named(likely, LABELS) or (likely[0] if len(likely) == 1 else "")
+        if label:
+            flags = (*_flag("text", text, kinds), *_flag("label", label, kinds))
+            return Suggestion("text.classify", flags, f"texts in {text}, {distinct[label]} classes in {label}")
+        if not likely:
+            return Suggestion("text.language_model", _flag("text", text, kinds), f"texts in {text}, and no label")
+        why = f"texts in {text}; which column is the label?"
+        return Suggestion("text.classify", _flag("text", text, kinds), why, tuple(likely[:5]))
+    binary = [name for name in likely if distinct[name] == 2]
+    label = _named(binary, CLICKS) or (binary[0] if len(binary) == 1 else "")
+    if label:
+        return Suggestion("recommendation.click", _flag("label", label, kinds), f"yes or no in {label}")
+    if "table.predict" in known and (named := _named(list(kinds), LABELS) or _last(likely)):
+        return Suggestion("table.predict", _flag("label", named, kinds), f"{distinct[named]:,} values in {named}")
+    if binary:
+        return Suggestion("recommendation.click", (), "yes or no; which column is the label?", tuple(binary[:5]))
+    return Suggestion("", (), "no column looks like a label: several values, and far fewer than records")
+
+
+def _last(names: Sequence[str]) -> str:
+    return names[-1] if names else ""
+
+
+def _named(names: Sequence[str], wanted: Sequence[str]) -> str:
+    """The column of one of the wanted names, whatever its case."""
+    lower = {name.strip().lower(): name for name in reversed(names)}
+    return next((lower[name] for name in wanted if name in lower), "")
+
+
+def _flag(field: str, column: str, kinds: dict[str, str], usual: str = "") -> tuple[str, ...]:
+    """The flag that names a column, where the task would not find it by itself."""
+    return () if column in ("", usual or field) else (f"--task.{field}", column)
+
+
+def _words(values: Any) -> float:
+    texts = [str(value) for value in values if value is not None]
+    return sum(len(text.split()) for text in texts) / max(len(texts), 1)
+
+
+def _distinct(values: Any) -> int:
+    """How many values differ; missing ones count for none."""
+    if isinstance(values, np.ndarray) and values.ndim > 1:
+        return 0
+    plain = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    return len({str(value) for value in plain if value is not None and value == value})

@@ -1,0 +1,167 @@
+"""suite data inspect: balance, ranges, lengths and rates, and the recipe that fits, with its command."""
+
+import json
+import shlex
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from suite.cli.app import VERBS
+from suite.cli.flags import parse
+from suite.data.sources.datasets import Memory, from_path
+from suite.data.suggestion import suggested
+from suite.experiment import recipes
+
+RNG = np.random.default_rng(0)
+
+
+def table(path, header, row, count=60):
+    path.write_text("\n".join([header, *(row(i) for i in range(count))]) + "\n")
+    return path
+
+
+def wav(path, seconds=0.5, rate=8000):
+    import soundfile
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, 0.1 * np.sin(np.arange(int(seconds * rate)) / 7), rate)
+
+
+def made(kind, folder):
+    """Own data of a kind, and the recipe with its flags that it should be trained by."""
+    if kind == "texts":
+        row = lambda i: f"a rather fine film number {i},{['good', 'bad', 'so so'][i % 3]},{i % 5}"
+        path = table(folder / "my reviews.csv", "the review,verdict,stars", row)
+        return path, "text.classify", ["--task.text", "the review", "--task.label", "verdict"]
+    if kind == "pairs":
+        return (
+            table(folder / "p.tsv", "source\ttarget", lambda i: f"one big house {i} here\tein grosses haus {i} hier"),
+            "text.translate",
+            [],
+        )
+    if kind == "running":
+        return (
+            table(folder / "t.csv", "story", lambda i: f"once upon a time there were {i}"),
+            "text.language_model",
+            ["--task.text", "story"],
+        )
+    if kind == "lines":
+        path = folder / "my.txt"
+        path.write_text("once upon a time there was a text\n" * 50)
+        return path, "text.language_model", []
+    if kind == "clicks":
+        row = lambda i: f"{RNG.normal(3, 1):.3f},{'abc'[i % 3]},{i % 2}"
+        return table(folder / "c.csv", "price,shop,clicked", row), "recommendation.click", ["--task.label", "clicked"]
+    if kind == "images":
+        for i in range(12):
+            (folder / "photos" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+            pixels = RNG.integers(0, 255, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / "photos" / "ab"[i % 2] / f"{i}.png")
+        return folder / "photos", "vision.classify", []
+    if kind == "sounds":
+        for i in range(12):
+            wav(folder / "sounds" / "ab"[i % 2] / f"{i}.wav")
+        return folder / "sounds", "speech.classify", []
+    for i in range(12):
+        wav(folder / f"{i}.wav")
+    lines = [json.dumps({"audio": f"{i}.wav", "text": f"number {i}"}) for i in range(12)]
+    (folder / "manifest.jsonl").write_text("\n".join(lines) + "\n")
+    return folder / "manifest.jsonl", "speech.recognize", []
+
+
+KINDS = ("texts", "pairs", "running", "lines", "clicks", "images", "sounds", "manifest")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_recipe_that_fits_is_recommended_with_its_command(kind, command, tmp_path):
+    path, recipe, flags = made(kind, tmp_path)
+    *_, why, line = command("data", "inspect", "--data", path).splitlines()
+    assert why.startswith(f"recipe: {recipe}, for ")
+    assert line.strip() == shlex.join(["suite", "train", recipe, "--data", str(path), *flags])
+    experiment = parse(VERBS["train"].flags, shlex.split(line)[2:]).resolved()  # its fields exist
+    columns = experiment.task.source("train").schema
+    assert columns and all(flag in columns for flag in flags[1::2])
+
+
+def test_what_is_left_to_the_user_is_asked(command, tmp_path):
+    """Neither the first column at random nor a command that fails."""
+    path = table(tmp_path / "t.csv", "a,b,c", lambda i: f"{RNG.normal():.3f},{i % 2},{'xy'[i // 7 % 2]}")
+    *_, why, first, second = command("data", "inspect", "--data", path).splitlines()
+    assert why == "recipe: recommendation.click, for yes or no; which column is the label?"
+    for line, label in ((first, "b"), (second, "c")):
+        assert shlex.split(line)[-2:] == ["--task.label", label]
+    path = table(tmp_path / "n.csv", "a,b", lambda i: f"{RNG.normal():.4f},{RNG.normal():.4f}")
+    assert (
+        command("data", "inspect", "--data", path)
+        .splitlines()[-1]
+        .startswith("recipe: none fits: no column looks like")
+    )
+
+
+def test_the_flags_of_the_task_are_taken(command, refused, tmp_path):
+    path, _, _ = made("texts", tmp_path)
+    printed = command("data", "inspect", "--data", path, "--task.label", "stars")
+    assert "  stars: 1 11 (20.8%), " in printed
+    expected = [
+        "suite",
+        "train",
+        "text.classify",
+        "--data",
+        str(path),
+        "--task.text",
+        "the review",
+        "--task.label",
+        "stars",
+    ]
+    assert shlex.split(printed.splitlines()[-1]) == expected
+    error = refused("data", "inspect", "--data", path, "--taks.label", "stars")
+    assert error.startswith("suite data inspect: flag --taks.label: is not a field of text.classify.")
+    assert error.endswith(f"  try:   suite data inspect --data {shlex.quote(str(path))} --task.label stars\n")
+    assert 'column "nothing" is not in' in refused(
+        "data", "inspect", "text.classify", "--data", path, "--task.text", "nothing"
+    )
+
+
+def test_ranges_of_numbers_and_lengths_and_rates_of_recordings(command, tmp_path):
+    path = table(tmp_path / "n.csv", "price,label", lambda i: f"{'' if i == 3 else i / 2},{i % 2}")
+    printed = command("data", "inspect", "--data", path)
+    assert "  price: " in printed and " distinct" in printed and "1 missing" in printed
+    for i in range(10):
+        wav(tmp_path / "s" / "ab"[i % 2] / f"{i}.wav", 0.25 * (1 + i % 2), 8000 if i < 9 else 16000)
+    printed = command("data", "inspect", "--data", tmp_path / "s")
+    assert "audio, seconds: min 0.25, median " in printed and "max 0.5; " in printed
+    assert "audio, sample rates: 8,000 Hz (" in printed
+
+
+@pytest.mark.parametrize(
+    ("columns", "recipe", "labels"),
+    [
+        ({"x": ["some longer words here"] * 30, "Label": ["a", "b"] * 15}, "text.classify", ()),
+        (
+            {"x": ["some longer words here"] * 30, "p": ["a", "b"] * 15, "q": ["c", "d"] * 15},
+            "text.classify",
+            ("p", "q"),
+        ),
+        ({"x": list(range(30)), "LABEL": [0, 1] * 15, "other": [1, 0] * 15}, "recommendation.click", ()),
+        ({"x": list(range(30))}, "", ()),
+    ],
+)
+def test_columns_are_judged_by_what_they_hold(columns, recipe, labels):
+    data = type("Own", (), {"open": lambda self, split: Memory(columns)})()
+    advice = suggested(data, recipes.names())
+    assert (advice.recipe, advice.labels) == (recipe, labels)
+
+
+def test_a_path_that_is_nearly_right(refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table(tmp_path / "my reviews.csv", "text,label", lambda i: f"x,{i % 2}")
+    assert refused("data", "inspect", "--data", "my review.csv").endswith(
+        "try:   suite data inspect --data 'my reviews.csv'\n"
+    )
+    assert "try:" not in refused("data", "inspect", "--data", "zzz.csv")
+
+
+def test_own_data_opens_as_its_kind(tmp_path):
+    path, _, _ = made("images", tmp_path)
+    assert type(from_path(str(path))).__name__ == "Folder"
