@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,13 +107,13 @@ class Tfds(Data):
         prepared = [path.parent for path in (root / name).glob(f"{version or '*'}/dataset_info.json")]
         if prepared:
             return max(prepared, key=lambda path: [int(n) if n.isdigit() else 0 for n in path.name.split(".")])
+        build = ["tfds", "build", name, "--data_dir", str(root), "--file_format", "array_record"]
         names = sorted({str(path.parent.parent.relative_to(root)) for path in root.glob("**/dataset_info.json")})
         raise InputError(
             f"dataset {self.name}",
             f"it is not prepared in {root}",
             found=", ".join(names) or "no prepared dataset",
-            fix=f"{install('prepare')}, then: tfds build {name} --data_dir {root} --file_format array_record"
-            " (or set data_dir or TFDS_DATA_DIR to a folder that holds it)",
+            fix=f"{install('prepare')} && {shlex.join(build)}",
         )
 
 
