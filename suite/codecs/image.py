@@ -29,7 +29,7 @@ class ImageClasses(Codec):
     def inputs(self) -> tuple[Input, ...]:
         height, width, channels = self.statistics.shape
         kind = {1: "grey", 3: "colour", 4: "colour with transparency"}[channels]
-        about = f"an image, scaled to {width} x {height} pixels, {kind}"
+        about = f"an image, scaled to {width} x {height} pixels, {kind}; of an animation the first frame"
         return (Input(name=self.image, kind="image", description=about, limit=MAX_PIXELS),)
 
     @property

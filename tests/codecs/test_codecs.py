@@ -128,7 +128,8 @@ def test_images(tmp_path, labels):
     statistics = fitted(PixelStatistics(), tmp_path, "image", pictures)
     codec = ImageClasses(image="photo", statistics=statistics, labels=labels)
     (asked,) = codec.inputs
-    assert (asked.kind, asked.description) == ("image", "an image, scaled to 5 x 6 pixels, colour")
+    about = "an image, scaled to 5 x 6 pixels, colour; of an animation the first frame"
+    assert (asked.kind, asked.description) == ("image", about)
     assert codec.encode({"photo": [np.zeros((12, 10), np.uint8)]})["image"].shape == (1, 6, 5, 3)
     assert codec.answer_schema["properties"]["label"]["enum"] == ["no", "yes"]
 

@@ -194,3 +194,21 @@ def test_columns_of_splits_by_any_usual_name(tmp_path):
     manifest = tmp_path / "m.jsonl"
     manifest.write_text('{"audio": "a.wav", "split": "TRAINING"}\n{"audio": "b.wav", "split": "Testing"}\n')
     assert AudioManifest(path=str(manifest)).open("test")[np.arange(1)]["file"] == ["b.wav"]
+
+
+def test_lines_arrays_and_pairs_of_splits_by_any_usual_name(tmp_path):
+    pairs, arrays, lines = tmp_path / "pairs", tmp_path / "a.npz", tmp_path / "lines"
+    pairs.mkdir(), lines.mkdir()
+    for name in ("Training.de", "Training.en", "Development.de", "Development.en"):
+        (pairs / name).write_text(f"{name}\n")
+    data = from_path(str(pairs))
+    assert {split: data.open(split)[np.arange(1)]["source"] for split in ("train", "validation")} == {
+        "train": ["Training.de"],
+        "validation": ["Development.de"],
+    }
+    np.savez(arrays, x_training=np.zeros((4, 2)), x_testing=np.ones((3, 2)))
+    assert from_path(str(arrays)).open("test")[np.arange(3)]["x"].sum() == 6
+    for name in ("Training.txt", "Testing.txt"):
+        (lines / name).write_text(f"{name}\n" * 30)
+    test = from_path(str(lines)).open("test")
+    assert test[np.arange(1)]["text"] == ["Testing.txt"] and "Testing.txt as test" in test.notes[0]

@@ -172,7 +172,9 @@ def test_manifest_lines_without_text_are_dropped_and_counted(tmp_path):
     with pytest.raises(InputError) as error:
         with_transcripts(Memory({"text": [None, ""]}), "text", Characters(), 20)
     assert str(error.value) == (
-        "column text: no record has a transcript that can be used.\n  found: 2 dropped: no text"
+        "column text: no record has a transcript that can be used.\n"
+        "  found: 2 left out, no text: record 1, record 2\n"
+        "  try:   check the transcripts, name their column by --task.text, or raise --task.max_text"
     )
 
 
@@ -499,3 +501,9 @@ def test_statistics_of_features_are_finite_though_a_recording_is_not(tmp_path):
     kept = audio.without_unusable(source, "audio", RATE, FRONT_END.hop, 1.0)
     AudioFeatures(front_end=FRONT_END).fit(kept, "audio", tmp_path / "f.json")
     assert np.isfinite(json.loads((tmp_path / "f.json").read_text())["mean"]).all()
+
+
+def test_transcripts_that_are_left_out_are_named(tmp_path):
+    source = Memory({"text": ["fine", "...", "too long"], "file": ["a.wav", "b.wav", "c.wav"]})
+    kept = with_transcripts(source, "text", Characters(), 5)
+    assert kept.dropped_names == {"no text": ["b.wav"], "text longer than 5": ["c.wav"]}

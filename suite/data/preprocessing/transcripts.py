@@ -15,9 +15,10 @@ import numpy as np
 from suite.contracts.batch import Ragged
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
+from suite.data.notes import told
 from suite.data.preprocessing.text import BEGIN, END, PAD, SentencePiece, clean
 from suite.data.reading import changed
-from suite.data.sources.memory import Subset
+from suite.data.sources.memory import Subset, cleaned
 from suite.errors import InputError
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
@@ -203,15 +204,15 @@ def _pieces(file: str, written: int) -> list[str]:
 
 
 def with_transcripts(source: Source, column: str, transcriber: Transcriber, most: int) -> Source:
-    """The records with something said, of at most ``most`` characters; the others are dropped and counted."""
+    """The records with something said, of at most ``most`` characters; the others are dropped, counted and named."""
     values = source[np.arange(len(source))][column]
     lengths = np.array([0 if value is None else len(transcriber.normalise(value)) for value in values], np.int64)
-    keep = (lengths > 0) & (lengths <= most)
-    if keep.all():
-        return source
-    counts = {"no text": int((lengths == 0).sum()), f"text longer than {most}": int((lengths > most).sum())}
-    dropped = {**source.dropped, **{reason: count for reason, count in counts.items() if count}}
-    if not keep.any():
-        reasons = ", ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
-        raise InputError(f"column {column}", "no record has a transcript that can be used.", found=reasons)
-    return Subset(source, np.flatnonzero(keep), dropped)
+    kept = cleaned(source, {"no text": lengths == 0, f"text longer than {most}": lengths > most})
+    if not len(kept):
+        raise InputError(
+            f"column {column}",
+            "no record has a transcript that can be used.",
+            found="; ".join(told(kept.dropped, kept.dropped_names)),
+            fix="check the transcripts, name their column by --task.text, or raise --task.max_text",
+        )
+    return kept

@@ -9,6 +9,7 @@ import numpy as np
 
 from suite.data.reading import read_bytes
 from suite.data.sources.memory import ALIASES, SPLITS, Memory
+from suite.data.sources.split_names import split_of
 from suite.errors import InputError
 
 Splits = dict[str, dict[str, Any]]
@@ -42,8 +43,8 @@ def _named(key: str) -> tuple[str, str]:
     first, _, rest = key.partition("_")
     before, _, last = key.rpartition("_")
     for name, column in ((first, rest), (last, before)):
-        split = ALIASES.get(name, name)
-        if split in SPLITS and column:
+        split = split_of(name)
+        if split and column:
             return split, column
     return "", key
 

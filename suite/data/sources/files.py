@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from suite.contracts.data import Data, Source
-from suite.data.notes import listed
+from suite.data.notes import listed, printable
 from suite.data.reading import (
     AUDIO,
     IMAGES,
@@ -223,7 +223,8 @@ class Lines(Data):
         filled = [line for line in texts if line.strip()]
         source = Memory({"text": filled}, {"text": "text"}, dropped={"blank line": len(texts) - len(filled)})
         part = lambda fractions: own_split(filled, self.seed, fractions)
-        return records_of(source, split, self, part, list(files), "add lines, or change the fractions")
+        chosen = records_of(source, split, self, part, list(files), "add lines, or change the fractions")
+        return noted(chosen, _files_notes(path, files) if files else ())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,7 +328,7 @@ def read_input(
         files = _files_of(path, {"image": IMAGES, "audio": AUDIO}.get(kind, (*IMAGES, *AUDIO)), say or _to_stderr)
         return {column: files, "file": files}
     if path.suffix.lower() in (*IMAGES, *AUDIO):
-        return {column: [str(path)], "file": [str(path)]}
+        return {column: [str(path)], "file": [printable(str(path))]}
     if is_manifest(path):
         return read_manifest(path)
     if path.name.lower().endswith(TABLES) or is_unicode_text(path):

@@ -1,5 +1,6 @@
 """Parallel text: two files of one split, of which line i says the same in two languages."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from suite.data.sources.memory import (
     not_empty,
     seeded_split,
 )
+from suite.data.sources.split_names import split_of
 from suite.errors import InputError
 
 _PACKED = (".gz", ".txt")
@@ -27,8 +29,8 @@ _PACKED = (".gz", ".txt")
 class ParallelLines(Data):
     """A folder with two files a split, ``train.en`` and ``train.de``, one sentence a line: columns source and target.
 
-    Files may end in .txt, .gz or both. Validation may also be called val, valid or dev. Blank lines stay, since they
-    keep the two files in step; a task drops them.
+    Files may end in .txt, .gz or both. Train and validation may bear any of their usual names. Blank lines stay, since
+    they keep the two files in step; a task drops them.
     """
 
     path: str
@@ -74,8 +76,8 @@ class ParallelLines(Data):
     def _pair(self, folder: Path, split: str) -> tuple[Path, Path] | None:
         """The two files of a split; None where it has neither."""
         files = _by_name(folder)
-        stems = [self.test_name] if split == "test" else [split, *(a for a, name in ALIASES.items() if name == split)]
-        for stem in stems:
+        usual = [split, *(alias for alias, name in ALIASES.items() if name == split)]
+        for stem in [self.test_name] if split == "test" else dict.fromkeys((*usual, *_stems(files, split))):
             wanted = [f"{stem}.{ending}".lower() for ending in (self.source, self.target)]
             there = [name for name in wanted if name in files]
             if len(there) == 2:
@@ -101,11 +103,23 @@ def _by_name(folder: Path) -> dict[str, Path]:
 
 
 def languages(folder: Path) -> tuple[str, ...]:
-    """What the files named train end in, where there are just two and they are no tables: ``("de", "en")``."""
-    files = {name: file for name, file in _by_name(folder).items() if name.startswith("train.")}
+    """What the files named train, or as train is usually called, end in: ``("de", "en")``; nothing where there are not
+    just two, or they are tables."""
+    by_name = _by_name(folder)
+    stem = "train" if _of(by_name, "train") else next(iter(_stems(by_name, "train")), "train")
+    files = _of(by_name, stem)
     if len(files) != 2 or any(file.name.lower().endswith((*TABLES, ".npz")) for file in files.values()):
         return ()
-    return tuple(name.removeprefix("train.") for name in files)
+    return tuple(name.removeprefix(f"{stem}.") for name in files)
+
+
+def _of(files: Mapping[str, Path], stem: str) -> dict[str, Path]:
+    return {name: file for name, file in files.items() if name.startswith(f"{stem}.")}
+
+
+def _stems(files: Iterable[str], split: str) -> list[str]:
+    """What the files of a split are called before their first point, in any usual way."""
+    return sorted({stem for stem in (name.partition(".")[0] for name in files) if split_of(stem) == split})
 
 
 def _read(source: Path, target: Path) -> Memory:
