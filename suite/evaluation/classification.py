@@ -75,10 +75,12 @@ class Classification(Task):
         if "test" not in counts and not self.labels.indexed:
             with contextlib.suppress(InputError):  # there need not be one
                 test = self.data.with_classes(self.label).open("test")
-                counts["test"] = self._counts(without_missing_labels(test, self.label))
+                if self.label in test.schema:
+                    counts["test"] = self._counts(without_missing_labels(test, self.label))
         used = {entry.name for entry in self.codec.inputs}
         numeric = train.schema[self.label] in ("int", "float")
-        return [*remarks(self.label, counts, numeric), *unread_columns(train, {*used, self.label}, self.data)]
+        lines = remarks(self.label, counts, numeric, self.labels.names)
+        return [*lines, *unread_columns(train, {*used, self.label}, self.data)]
 
     @abstractmethod
     def logits(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:

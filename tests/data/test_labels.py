@@ -103,6 +103,9 @@ def test_what_is_said_of_classes():
         "wrong answers, and are left out of the loss",
         'validation: no record of "b"',
     ]
+    assert remarks("label", {"train": Counter(a=5, b=5), "test": Counter(a=1, b=1, c=2)}, answers=("a", "b", "c")) == [
+        'test: nothing is learnt of classes that training has no record of: "c" 2'
+    ]
     many = Counter({f"class {i}": 2 for i in range(30)})
     assert remarks("label", {"train": many, "test": Counter()}) == [
         "column label: 30 classes with 2.0 training records each, on average"

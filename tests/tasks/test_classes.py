@@ -64,3 +64,10 @@ def test_a_split_of_unknown_classes_alone_is_refused(tmp_path):
         task.source("test")
     with pytest.raises(InputError, match="'maybe' is not a class of the training split"):
         task.remarks({"train": task.source("train"), "validation": open_task.source("validation")})
+
+
+def test_a_test_split_without_labels_is_no_hindrance(tmp_path):
+    task = bound(task_on(tmp_path, ["no", "yes"], ["no"]), tmp_path)
+    (tmp_path / "test.csv").write_text("text\nwithout a label\n")
+    splits = {split: task.source(split) for split in ("train", "validation")}
+    assert task.remarks(splits) == ["columns that are not read: number"]

@@ -194,7 +194,7 @@ def test_wrong_labels_and_columns_are_refused(refused, tmp_path, parquet):
     assert printed.splitlines() == [
         'suite train: field task.label: column "click" is not in clicks.parquet.',
         "  found: city, tags, price, clicked",
-        "  try:   --task.label clicked",
+        f"  try:   suite train recommendation.click --data {parquet} --run-dir {tmp_path / 'r'} --task.label clicked",
     ]
     printed = refused(
         "train", "recommendation.click", "--data", parquet, "--task.label", "city", "--run-dir", tmp_path / "r"

@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,13 +98,16 @@ def class_column(source: Source, but: str = "") -> str:
     return ""
 
 
-def remarks(column: str, splits: Mapping[str, Counter[str]], numeric: bool = False) -> list[str]:
+def remarks(
+    column: str, splits: Mapping[str, Counter[str]], numeric: bool = False, answers: Collection[str] = ()
+) -> list[str]:
     """What a user should know of the classes before training, a line each.
 
     Args:
         column: of labels.
         splits: split -> class -> records; ``"train"`` among them.
         numeric: whether the labels are numbers.
+        answers: classes that the model can answer; those of train, and of data that name all classes the others, too.
     """
     train = splits["train"]
     records, where = train.total(), f"column {column}"
@@ -137,8 +140,13 @@ def remarks(column: str, splits: Mapping[str, Counter[str]], numeric: bool = Fal
     for split, counts in splits.items():
         if split == "train" or not counts:
             continue
-        if unseen := [name for name in counts if name not in train and name != MISSING]:
+        new = [name for name in counts if name not in train and name != MISSING]
+        if unseen := [name for name in new if name not in answers]:
             lines.append(f"{split}: {unseen_note(counts, unseen)}")
+        if unlearnt := [name for name in new if name in answers]:
+            lines.append(
+                f"{split}: nothing is learnt of classes that training has no record of: {_counts(counts, unlearnt)}"
+            )
         absent = [name for name in train if name not in counts and name not in single]
         if absent:
             lines.append(f"{split}: no record of {_listed(absent)}")
