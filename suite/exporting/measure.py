@@ -12,6 +12,7 @@ from suite.bundles.bundle import Bundle
 from suite.bundles.manifest import EXPERIMENT, PREDICT, SEED
 from suite.bundles.opened import Program
 from suite.contracts.metric import MetricState, add
+from suite.data.notes import notes
 from suite.data.pipeline.padding import pad, padded_lengths
 from suite.errors import InputError
 from suite.runs import run
@@ -31,7 +32,7 @@ def measured(folder: str | Path, split: str = "test", batch_size: int = 0, allow
     program = bundle.programs[PREDICT]
     task = bind(run.read_experiment(bundle.folder / EXPERIMENT, allow), bundle.folder).task
     source = task.source(split)
-    for line in task.remarks({split: source}):
+    for line in (*notes({split: source}), *task.remarks({split: source})):
         print(line, file=sys.stderr)
     sums: dict[str, MetricState] = {}
     for start in range(0, len(source), batch_size):

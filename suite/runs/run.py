@@ -19,6 +19,7 @@ from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec
 from suite.contracts.data import Source
 from suite.contracts.task import Program as TaskProgram
+from suite.data.notes import notes
 from suite.data.pipeline.dispatches import Plan, make_plan, stored_lengths
 from suite.data.pipeline.padding import Lengths, Seed, by_axis, count, default_buckets, pad, padded_lengths
 from suite.errors import InputError
@@ -102,7 +103,7 @@ class Run:
         hosts.check_shared(self.folder)
         source = hosts.after_first(lambda: task.source(split))
         if hosts.is_first():
-            for line in task.remarks({split: source}):
+            for line in (*notes({split: source}), *task.remarks({split: source})):
                 print(line, file=sys.stderr)
         plan = self._plan(source, batch_size)
         program, reference = self._program, self.reference(split)

@@ -149,3 +149,8 @@ def test_inspection_tells_the_classes(tmp_path):
     many = Memory({"label": np.arange(100), "kind": np.arange(100) % 2})
     assert "100 different numbers" in Labels().describe(many, "label")
     assert Labels().describe(Memory({"label": np.array([0])}, classes={"label": ["a", "b"]}), "label") == ""
+
+
+def test_data_that_name_one_class_are_refused(tmp_path):
+    with pytest.raises(InputError, match="there is only one class"):
+        fitted(tmp_path, np.zeros(4, int), {"label": ["cat"]})

@@ -52,6 +52,10 @@ class Labels(Preprocessor):
         indexed = names is not None
         if names is None:
             names = check_classes(source, column, f"--task.{self.column}")
+        elif len(names) < 2:
+            raise InputError(
+                f"column {column}", "there is only one class", found=", ".join(names), fix="add another class"
+            )
         text = json.dumps({"names": names, "indexed": indexed}, ensure_ascii=False, indent=1)
         path.write_text(text, encoding="utf-8")
 
