@@ -63,6 +63,10 @@ class Evaluator:
         task = self._task
         encoder = Encoder(task, self._source, self._plan, augment=False)
         batch = {name: value[0] for name, value in encoder((0, 1))["batch"].items()}
+        if self._mesh.size == 1:  # as training holds them there: else they would be traced once more
+            weights, model_state = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (weights, model_state)
+            )
         outputs = jax.eval_shape(self._predict, weights, model_state, batch, None)
         zeros = {name: np.zeros(out.shape, out.dtype) for name, out in outputs.items()}
         try:

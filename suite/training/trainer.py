@@ -28,7 +28,7 @@ from suite.training.callbacks import Callbacks
 from suite.training.checkpoint import Checkpoints
 from suite.training.evaluator import BestTracker, Evaluator, best_metrics
 from suite.training.logging import loggers
-from suite.training.logging.jsonl import history
+from suite.training.logging.jsonl import METRICS, history
 from suite.training.logging.log import Log
 from suite.training.loop import Loop, OnEvaluation, crossed
 from suite.training.metric_accumulator import Interval
@@ -94,7 +94,7 @@ def fit(
     if hosts.is_first():
         for line in notes(data):
             _print(line)
-    hosts.agreed(lambda: _check_data(experiment.task, folder, data, not fresh, accept_changed_data))
+    hosts.agreed(lambda: _check_data(experiment.task, folder, data, accept_changed_data))
     experiment, plan = hosts.after_first(lambda: _prepared(experiment, folder, source))
     if fresh:
         hosts.agreed(lambda: _say_remarks(experiment, data))
@@ -168,9 +168,10 @@ def fit(
     return outcome
 
 
-def _check_data(task: Task, folder: Path, data: Mapping[str, Source], begun: bool, accept: bool) -> None:
+def _check_data(task: Task, folder: Path, data: Mapping[str, Source], accept: bool) -> None:
+    """A folder of weights that were only rounded, or pruned, has no log: nothing was trained there yet."""
     taken = fingerprint.fingerprint(task, data)
-    fingerprint.check(folder, taken, begun=begun, accept=accept, say=_print)
+    fingerprint.check(folder, taken, begun=(folder / METRICS).exists(), accept=accept, say=_print)
 
 
 def _check_metrics(experiment: Experiment, names: Collection[str]) -> None:

@@ -34,6 +34,12 @@ class About:
     fields: Mapping[str, Any]
     step: int = 0
 
+    @property
+    def title(self) -> str:
+        """Name of the run: that of its folder, and of its search, where it is a trial."""
+        folder = self.folder.absolute()
+        return f"{folder.parents[1].name}/{folder.name}" if folder.parent.name == "trials" else folder.name
+
 
 class Logger(Protocol):
     """A place for metrics. What a method raises is told once, and stops no training; but a run does not begin where

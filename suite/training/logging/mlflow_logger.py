@@ -40,7 +40,7 @@ class MLflow:
         found = self._client.get_experiment_by_name(name)
         number = self._client.create_experiment(name) if found is None else found.experiment_id
         tags = {"suite.folder": str(about.folder.resolve()), "suite.experiment": about.name}
-        self._run = self._client.create_run(number, run_name=about.folder.name, tags=tags).info.run_id
+        self._run = self._client.create_run(number, run_name=about.title, tags=tags).info.run_id
         note_run(about.folder, "mlflow", self._run)
         parameters = [Param(name, _text(value)) for name, value in about.fields.items()]
         for first in range(0, len(parameters), PARAMETERS):

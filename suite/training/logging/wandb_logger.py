@@ -20,7 +20,7 @@ class WeightsAndBiases:
         known = known_run(about.folder, "wandb") if about.step else ""
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or PROJECT,
-            name=about.folder.name,
+            name=about.title,
             id=known or None,
             resume="allow" if known else None,
             dir=str(about.folder),
