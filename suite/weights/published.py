@@ -1,7 +1,7 @@
 """Published folders: ``config.json`` beside tensors by name, read one at a time and written in a stream.
 
-Tensors are safetensors (one file, or shards with ``model.safetensors.index.json``) or an .npz file. Pickles are never
-opened: reading one runs whatever code is in it.
+Tensors are safetensors (one file, or shards with ``model.safetensors.index.json``), an .npz file, or what Flax models
+were published in, ``flax_model.msgpack``. Pickles are never opened: reading one runs whatever code is in it.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from suite.errors import InputError
-from suite.weights import safetensors
+from suite.weights import flax_msgpack, safetensors
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -23,6 +23,8 @@ BESIDES = ("*.json", "*.txt", "*.model", "*.spm")
 """Small files that lie beside tensors: configs, tokenizers (Marian's are two .spm)."""
 WANTED = (*BESIDES, "*.safetensors", "*.npz")
 """Files taken from a hub."""
+FLAX = ("flax_model*.msgpack",)
+"""Files taken from a hub that has none of those tensors."""
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+(@[\w.-]+)?\Z")
 
 
@@ -60,7 +62,7 @@ class Published:
 
 
 def open(source: str | Path, offline: bool = False) -> Published:
-    """The weights in a folder, a .safetensors or .npz file beside its ``config.json``, or of a name on the hub.
+    """The weights in a folder, in a file of tensors beside its ``config.json``, or of a name on the hub.
 
     Args:
         source: a path, or ``owner/name`` or ``owner/name@revision`` on the Hugging Face hub; files of a name are
@@ -74,7 +76,7 @@ def open(source: str | Path, offline: bool = False) -> Published:
     if path.suffix.lower() in PICKLES:
         raise _pickle(path.parent, path.name)
     if path.is_file():
-        if path.suffix not in (".safetensors", ".npz"):
+        if path.suffix not in (".safetensors", ".npz", ".msgpack"):
             raise InputError(
                 f'weights "{path}"', "are in no known file format.", fix=f"a folder with {CONFIG} and {WEIGHTS}"
             )
@@ -89,7 +91,7 @@ def open(source: str | Path, offline: bool = False) -> Published:
         path = _fetch(str(source), offline)
     config = _config(path)
     if (path / INDEX).is_file():
-        return Published(path, config, _shards(path))
+        return Published(path, config, _shards(path, INDEX))
     files = (
         [path / WEIGHTS] if (path / WEIGHTS).is_file() else sorted([*path.glob("*.safetensors"), *path.glob("*.npz")])
     )
@@ -100,6 +102,10 @@ def open(source: str | Path, offline: bool = False) -> Published:
             found=", ".join(file.name for file in files),
             fix=f"name one: {files[0]}",
         )
+    if not files and (path / flax_msgpack.INDEX).is_file():
+        return Published(path, config, _shards(path, flax_msgpack.INDEX))
+    if not files and (path / flax_msgpack.WEIGHTS).is_file():
+        files = [path / flax_msgpack.WEIGHTS]
     if not files:
         raise _none(path, str(source))
     return Published(path, config, _tensors(files[0]))
@@ -112,7 +118,7 @@ def _none(folder: Path, source: str) -> InputError:
         return _pickle(folder, pickles[0])
     return InputError(
         f'weights "{source}"',
-        f"have no {WEIGHTS}, no {INDEX} and no .npz file.",
+        f"have no {WEIGHTS}, no {INDEX}, no .npz file and no {flax_msgpack.WEIGHTS}.",
         found=", ".join(names),
         fix="another revision or repository; those that hold pickles alone are refused",
     )
@@ -123,16 +129,23 @@ def _fetch(name: str, offline: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     repository, _, revision = name.partition("@")
-    try:
+
+    def fetched(patterns: tuple[str, ...]) -> Path:
         return Path(
             snapshot_download(
                 repository,
                 revision=revision or None,
                 local_files_only=offline,
-                allow_patterns=list(WANTED),
+                allow_patterns=list(patterns),
                 ignore_patterns=["*/*"],
             )
         )
+
+    try:
+        folder = fetched(WANTED)
+        if not [*folder.glob("*.safetensors"), *folder.glob("*.npz")]:
+            folder = fetched((*WANTED, *FLAX))
+        return folder
     except Exception as error:  # the hub's own, the HTTP library's and the system's
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if offline:
@@ -182,6 +195,8 @@ def _tensors(path: Path) -> dict[str, Callable[[], np.ndarray]]:
             return {name: _reader(arrays.__getitem__, name) for name in arrays.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise _broken(path, str(error)) from None
+    if path.suffix == ".msgpack":
+        return _flax(path)
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -191,22 +206,33 @@ def _tensors(path: Path) -> dict[str, Callable[[], np.ndarray]]:
         raise _broken(path, str(error)) from None
 
 
+def _flax(path: Path) -> dict[str, Callable[[], np.ndarray]]:
+    from msgpack.exceptions import UnpackException
+
+    try:
+        return flax_msgpack.tensors(path)
+    except (UnpackException, ArithmeticError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
+        raise _broken(path, f"{type(error).__name__}: {error}") from None
+
+
 def _reader(get: Callable[[str], np.ndarray], name: str) -> Callable[[], np.ndarray]:
     return lambda: get(name)
 
 
-def _shards(folder: Path) -> dict[str, Callable[[], np.ndarray]]:
-    places = _json(folder / INDEX).get("weight_map")
+def _shards(folder: Path, index: str) -> dict[str, Callable[[], np.ndarray]]:
+    places = _json(folder / index).get("weight_map")
+    if isinstance(places, dict) and index == flax_msgpack.INDEX:
+        places = {flax_msgpack.torch_name(tuple(name.split("/"))): file for name, file in places.items()}
     if not isinstance(places, dict):
-        raise InputError(str(folder / INDEX), "has no weight_map.", fix="fetch it again")
+        raise InputError(str(folder / index), "has no weight_map.", fix="fetch it again")
     foreign = sorted({str(file) for file in places.values() if Path(str(file)).name != file})
     if foreign:
-        raise InputError(str(folder / INDEX), "names files outside its folder.", found=", ".join(foreign))
+        raise InputError(str(folder / index), "names files outside its folder.", found=", ".join(foreign))
     absent = sorted({file for file in places.values() if not (folder / file).is_file()})
     if absent:
         raise InputError(
             f'weights "{folder}"',
-            f"lack shards that {INDEX} names.",
+            f"lack shards that {index} names.",
             found=f"missing {', '.join(absent)}",
             fix="fetch them again",
         )
@@ -214,7 +240,7 @@ def _shards(folder: Path) -> dict[str, Callable[[], np.ndarray]]:
     lost = [f"{name} in {file}" for name, file in places.items() if name not in opened[file]]
     if lost:
         raise InputError(
-            f'weights "{folder}"', f"lack tensors that {INDEX} names.", found=", ".join(lost), fix="fetch them again"
+            f'weights "{folder}"', f"lack tensors that {index} names.", found=", ".join(lost), fix="fetch them again"
         )
     return {name: opened[file][name] for name, file in places.items()}
 
