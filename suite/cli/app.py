@@ -27,6 +27,7 @@ from suite.cli import (
     launch,
     plan,
     predict,
+    publish,
     report,
     run,
     serve,
@@ -62,6 +63,7 @@ VERBS: dict[str, Verb] = {
         convert,
         export,
         serve,
+        publish,
         run,
         launch,
     )

@@ -1,32 +1,56 @@
 """suite evaluate: metrics on a split."""
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from suite.cli.common import Allowing, Together
 from suite.cli.flags import Verb, flag, word
 from suite.cli.train import print_run
+from suite.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Allowing, Together):
-    """Measures a run or a bundle on a split of its data."""
+    """Measures a run or a bundle on a split of its data, or published weights on yours."""
 
     verb = "evaluate"
-    examples = ("suite evaluate runs/reviews", "suite evaluate bundles/reviews --split validation --batch-size 64")
+    takes_fields: ClassVar[bool] = True
+    examples = (
+        "suite evaluate runs/reviews",
+        "suite evaluate bundles/reviews --split validation --batch-size 64",
+        "suite evaluate published/reviews --data reviews.csv --task.text review",
+    )
+    notes = "Fields of the experiment, --task.NAME VALUE, go with --data alone: runs and bundles have their own."
 
-    source: str = word("RUN|BUNDLE", example="runs/reviews", fix="suite train text.classify --data reviews.csv")
-    """Run folder, or bundle."""
+    source: str = word(
+        "RUN|BUNDLE|FOLDER|OWNER/NAME", example="runs/reviews", fix="suite train text.classify --data reviews.csv"
+    )
+    """Run folder, bundle, or published weights, which --data goes with: a folder, or their name on the hub."""
     split: str = flag("test", value="SPLIT", example="validation")
     """train, validation or test."""
     batch_size: int = flag(0, example="64", otherwise="as in training", least=0)
     """Records evaluated at a time."""
+    data: str = flag("", value="PATH", example="reviews.csv", otherwise="the data of the run or bundle")
+    """Records that published weights are measured on, without any training: a file or a folder."""
+    recipe: str = flag("", value="EXPERIMENT", example="text.finetune", otherwise="that of the weights' family")
+    """Recipe whose task published weights are measured by."""
+    run_dir: str = flag("", value="DIR", example="runs/published", otherwise="runs/NAME-TIME")
+    """Folder of the run that published weights become, which can be served and compared like any other."""
+    offline: bool = flag(False, otherwise="names on the hub are fetched")
+    """Take published weights from the local cache only."""
 
 
 def evaluate(given: Evaluate) -> None:
     from suite.parallel import rendezvous
-    from suite.runtime.files import is_bundle
+    from suite.runtime.files import is_bundle, is_run
     from suite.workflow import folders
 
+    own = is_bundle(given.source) or is_run(given.source)
+    if own and (given.data or given.fields or given.recipe):
+        extra = "--data" if given.data else given.fields[0] if given.fields else "--recipe"
+        raise InputError(
+            f"flag {extra}", "goes with published weights.", found=f"{given.source}, which has its own data"
+        )
     if is_bundle(given.source):
         from suite.exporting.measure import measured
 
@@ -36,7 +60,30 @@ def evaluate(given: Evaluate) -> None:
         print(given.source)
         return
     with rendezvous.joined(rendezvous.find_place(given.place)):
-        print_run(folders.evaluate(given.source, given.split, given.batch_size, given.allowed))
+        print_run(
+            _published(given)
+            if given.data
+            else folders.evaluate(given.source, given.split, given.batch_size, given.allowed)
+        )
+
+
+def _published(given: Evaluate) -> Any:
+    from suite.cli.fields import apply_flags
+    from suite.workflow import imported
+
+    def changed(experiment: Any) -> Any:
+        return apply_flags(experiment, list(given.fields), f"suite evaluate {given.source} --data {given.data}")
+
+    return imported.evaluate(
+        given.source,
+        given.data,
+        given.split,
+        given.batch_size,
+        recipe=given.recipe,
+        folder=given.run_dir,
+        offline=given.offline,
+        changes=changed,
+    )
 
 
 VERB = Verb(Evaluate, evaluate)

@@ -23,8 +23,10 @@ class Predict(Allowing):
         "are: a column for each output, and one of errors. The same command goes on where it was stopped."
     )
 
-    source: str = word("RUN|BUNDLE", example="runs/reviews", fix="suite train text.classify --data reviews.csv")
-    """Run folder, or bundle."""
+    source: str = word(
+        "RUN|BUNDLE|OWNER/NAME", example="runs/reviews", fix="suite train text.classify --data reviews.csv"
+    )
+    """Run folder, bundle, or the name of a published one on the hub."""
     input: str = flag("", value="TEXT|FILE|FOLDER|-", example="new.csv", otherwise="must be given")
     """A text, a file of records, an image or recording, a folder of them, or - for lines of standard input."""
     program: str = flag("predict", value="NAME")
@@ -37,12 +39,14 @@ class Predict(Allowing):
     """Columns of the input that stand before the answers in a table."""
     batch_size: int = flag(64, value="N", least=1)
     """Records computed together, for a table of answers."""
+    offline: bool = flag(False, otherwise="a name on the hub is fetched")
+    """Take a published run or bundle from the local cache only."""
 
 
 def predict(given: Predict) -> None:
     from suite.workflow import folders, predict_file
 
-    opened = folders.open(given.source, given.allowed)
+    opened = folders.open(given.source, given.allowed, offline=given.offline)
     if not given.input:
         raise InputError("flag --input", "is missing.", fix='--input "some text"')
     if predict_file.is_table(given.to):

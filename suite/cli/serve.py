@@ -4,7 +4,7 @@ import os
 import sys
 from dataclasses import dataclass, fields
 
-from suite.cli.flags import Flags, Verb, word
+from suite.cli.flags import Flags, Verb, flag, word
 from suite.serving.settings import Settings
 
 
@@ -20,15 +20,23 @@ class Serve(Flags, Settings):
     notes = "Stops on SIGTERM and Ctrl-C, and looks for new versions of the bundles on SIGHUP."
 
     bundles: tuple[str, ...] = word(
-        "BUNDLE|NAME=BUNDLE|FOLDER ...", example="bundles/reviews", fix="suite export runs/reviews --to bundles/reviews"
+        "BUNDLE|NAME=BUNDLE|FOLDER|OWNER/NAME ...",
+        example="bundles/reviews",
+        fix="suite export runs/reviews --to bundles/reviews",
     )
-    """Bundles, each under its own name or another one, or folders of bundles."""
+    """Bundles, each under its own name or another one, folders of bundles, or names of published ones on the hub."""
+    offline: bool = flag(False, otherwise="names on the hub are fetched")
+    """Take published bundles from the local cache only."""
 
 
 def serve(given: Serve) -> None:
     from suite.serving.server import serve as run
 
-    run(list(given.bundles), Settings(**{field.name: getattr(given, field.name) for field in fields(Settings)}))
+    run(
+        list(given.bundles),
+        Settings(**{field.name: getattr(given, field.name) for field in fields(Settings)}),
+        offline=given.offline,
+    )
     # A thread may be computing what nobody waits for any more.
     sys.stdout.flush()
     sys.stderr.flush()

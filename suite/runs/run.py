@@ -38,6 +38,7 @@ from suite.training.assemble import Program, assemble
 from suite.training.logging.jsonl import history
 from suite.training.preprocessors import bind, preprocessor_file, preprocessors_of
 from suite.training.restore import read_weights
+from suite.weights import hub, pretrained, published
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +68,11 @@ class Run:
 
     @functools.cached_property
     def _weights(self) -> tuple[Any, Any]:
+        beside = self.folder.parent  # of a run that was published, in the layout of the original library
+        if not (self.folder / "checkpoints").exists() and (beside / published.CONFIG).is_file():
+            shapes = self._program.abstract
+            weights = published.open(beside)
+            return pretrained.read(self.experiment.model, weights, variables=(shapes.params, shapes.model_state))
         return read_weights(self._program, self.folder)
 
     @functools.cached_property
@@ -247,13 +253,18 @@ class Run:
         return {**own, **by_axis(self.experiment.pipeline.buckets)}
 
 
-def open(folder: str | Path, allow: tuple[str, ...] = ()) -> Run:
-    """The run in a folder.
+def open(folder: str | Path, allow: tuple[str, ...] = (), *, offline: bool = False) -> Run:
+    """The run in a folder, or one that was published: ``owner/name`` on the hub.
+
+    Args:
+        folder: of the run, or its name on the hub.
+        allow: packages whose classes it may name, besides the suite's.
+        offline: take names on the hub from the local cache only.
 
     Raises:
         InputError: the folder is no run, or its experiment names a class that is not allowed.
     """
-    folder = Path(folder)
+    folder = hub.local(folder, offline)
     stored = folder / "experiment.json"
     if not stored.is_file():
         inside = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []

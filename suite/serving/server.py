@@ -8,7 +8,9 @@ from pathlib import Path
 
 from suite.distribution import missing
 from suite.errors import InputError
+from suite.runtime.files import is_bundle
 from suite.serving.settings import Settings
+from suite.weights import hub
 
 PACKAGES = ("fastapi", "httptools", "prometheus_client", "python_multipart", "uvicorn", "uvloop")
 """Packages of the extra ``serve``."""
@@ -16,12 +18,14 @@ TOKEN = "SUITE_TOKEN"
 """Variable that holds the bearer token, where no file does."""
 
 
-def serve(bundles: Sequence[str | Path], settings: Settings | None = None) -> None:
+def serve(bundles: Sequence[str | Path], settings: Settings | None = None, *, offline: bool = False) -> None:
     """Answer requests until SIGTERM or Ctrl-C; then finish what has been accepted.
 
     Args:
-        bundles: folders that ``suite export`` wrote; NAME=FOLDER to serve one under another name; or folders of them.
+        bundles: folders that ``suite export`` wrote; NAME=FOLDER to serve one under another name; or folders of them;
+            or ``owner/name`` of a bundle that ``suite publish`` sent.
         settings: where to listen, and the limits.
+        offline: take names on the hub from the local cache only.
 
     Raises:
         InputError: a bundle cannot be used, or the address is taken.
@@ -36,7 +40,20 @@ def serve(bundles: Sequence[str | Path], settings: Settings | None = None) -> No
     logging.getLogger("suite.serving").setLevel(logging.INFO)
     from suite.serving.uvicorn_server import run
 
-    run([str(bundle) for bundle in bundles], settings, token)
+    run([_local(str(bundle), offline) for bundle in bundles], settings, token)
+
+
+def _local(given: str, offline: bool) -> str:
+    """NAME=FOLDER of a bundle that was published as ``owner/name``, once it has been fetched; others as they are."""
+    name, equals, source = given.rpartition("=")
+    if not hub.is_name(source):
+        return given
+    folder = hub.local(source, offline)
+    if not is_bundle(folder):
+        problem = "is a run on the Hugging Face hub, and a bundle is served."
+        fix = f"suite export {source} --to bundles/mine, then suite serve bundles/mine"
+        raise InputError(f'"{source}"', problem, fix=fix)
+    return f"{name if equals else source.partition('@')[0].partition('/')[2]}={folder}"
 
 
 def read_token(file: str) -> str:

@@ -1,7 +1,8 @@
 """``flax_model.msgpack``: weights of the Flax models that Transformers had before version 5, under PyTorch's names.
 
 Nested dicts of arrays in MessagePack, whose extension type 1 is an array (shape, name of a dtype, bytes). Nothing in
-such a file is code. Names and layouts are turned into those of the same model in PyTorch, which the IMPORTS tables know.
+such a file is code. Names and layouts are turned into those of the same model in PyTorch, which the IMPORTS tables
+know.
 """
 
 import math

@@ -7,6 +7,8 @@ import dataclasses
 import functools
 import importlib
 import pkgutil
+import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,10 +33,12 @@ __all__ = [
     "abstract",
     "adopt",
     "check_parts",
+    "config_of",
     "fill",
     "format_of",
     "formats",
     "load",
+    "read",
     "report",
     "resized",
     "rewrite",
@@ -152,6 +156,47 @@ def fill(
         names, alphabet = heads.published_outputs(weights)
         head = heads.match(outputs, names, some=alphabet)
     return Filling(table, model, weights, exact=False, head=head)(params, model_state)
+
+
+def config_of(weights: Published) -> ModelConfig:
+    """Our configuration of the model that weights are of.
+
+    Raises:
+        InputError: no family reads them, or ``config.json`` describes no model of it.
+    """
+    return _config(formats()[format_of(weights)], weights)
+
+
+def read(
+    model: ModelConfig, weights: Published, head: heads.Match | None = None, variables: tuple[Any, Any] | None = None
+) -> tuple[Any, Any]:
+    """(params, model_state) of a model that is the published one but for its outputs.
+
+    Args:
+        model: the configuration.
+        weights: the published tensors.
+        head: which of the published outputs the model has; None: all of them.
+        variables: (params, model_state) as shapes, dtypes and shardings; None: on one device.
+
+    Raises:
+        InputError: one, with all tensors that don't fit, or the weights have no head.
+    """
+    params, model_state = variables or abstract(model)[1:]
+    filling = Filling(formats()[format_of(weights)], model, weights, exact=True, head=head)
+    params, model_state = filling(params, model_state)
+    if any(re.search(model.head, path) for path in filling.fresh):
+        raise headless(weights)
+    return params, model_state
+
+
+def headless(weights: Published) -> InputError:
+    """The error that weights are of a body alone."""
+    return InputError(
+        f'weights "{weights.folder}"',
+        "have no head, so they answer nothing yet.",
+        found=", ".join(map(str, weights.config.get("architectures") or ())) or "a body alone",
+        fix=f"suite train EXPERIMENT --data PATH --checkpoint.init_from {shlex.quote(str(weights.folder))}",
+    )
 
 
 def adopt(experiment: Experiment) -> Experiment:

@@ -5,7 +5,6 @@ were published in, ``flax_model.msgpack``. Pickles are never opened: reading one
 """
 
 import json
-import re
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from suite.errors import InputError
-from suite.weights import flax_msgpack, safetensors
+from suite.weights import flax_msgpack, hub, safetensors
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -25,7 +24,6 @@ WANTED = (*BESIDES, "*.safetensors", "*.npz")
 """Files taken from a hub."""
 FLAX = ("flax_model*.msgpack",)
 """Files taken from a hub that has none of those tensors."""
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+(@[\w.-]+)?\Z")
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def open(source: str | Path, offline: bool = False) -> Published:
             )
         return Published(path.parent, _config(path.parent), _tensors(path))
     if not path.is_dir():
-        if not _HUB_NAME.match(str(source)):
+        if not hub.is_name(source):
             raise InputError(
                 f'weights "{source}"',
                 "are no file, no folder and no name on the Hugging Face hub.",
@@ -126,42 +124,10 @@ def _none(folder: Path, source: str) -> InputError:
 
 def _fetch(name: str, offline: bool) -> Path:
     """The folder in the hub's cache that holds the small files and tensors of ``name``."""
-    from huggingface_hub import snapshot_download
-
-    repository, _, revision = name.partition("@")
-
-    def fetched(patterns: tuple[str, ...]) -> Path:
-        return Path(
-            snapshot_download(
-                repository,
-                revision=revision or None,
-                local_files_only=offline,
-                allow_patterns=list(patterns),
-                ignore_patterns=["*/*"],
-            )
-        )
-
-    try:
-        folder = fetched(WANTED)
-        if not [*folder.glob("*.safetensors"), *folder.glob("*.npz")]:
-            folder = fetched((*WANTED, *FLAX))
-        return folder
-    except Exception as error:  # the hub's own, the HTTP library's and the system's
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        if offline:
-            raise InputError(
-                f'weights "{name}"',
-                "are not in the local cache of the Hugging Face hub.",
-                found=first,
-                fix="once without --offline, or a local folder",
-            ) from None
-        fix = "a local folder, the right owner/name, or a network connection"
-        raise InputError(
-            f'weights "{name}"',
-            "are no local folder, and the Hugging Face hub does not give them.",
-            found=first,
-            fix=fix,
-        ) from None
+    folder = hub.fetch(name, offline, WANTED, nested=False)
+    if not [*folder.glob("*.safetensors"), *folder.glob("*.npz")]:
+        folder = hub.fetch(name, offline, (*WANTED, *FLAX), nested=False)
+    return folder
 
 
 def _config(folder: Path) -> dict[str, Any]:

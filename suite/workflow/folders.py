@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from suite.contracts.signature import File
 from suite.data.pipeline.padding import Seed
 from suite.errors import InputError
 from suite.runtime.files import is_bundle, write_text
+from suite.weights import hub
 
 if TYPE_CHECKING:
     from suite.bundles.bundle import Bundle
@@ -25,16 +27,18 @@ ANSWERS = "answers.jsonl"
 """The file of answers in the folder that ``suite predict --to`` writes."""
 
 
-def open(folder: str | Path, allow: tuple[str, ...] = ()) -> "Run | Bundle":
+def open(folder: str | Path, allow: tuple[str, ...] = (), *, offline: bool = False) -> "Run | Bundle":
     """The run or the bundle in a folder.
 
     Args:
-        folder: what ``suite train`` or ``suite export`` wrote.
+        folder: what ``suite train`` or ``suite export`` wrote, or ``owner/name`` of what ``suite publish`` sent.
         allow: packages whose classes it may name, besides the suite's.
+        offline: take names on the hub from the local cache only.
 
     Raises:
         InputError: it is neither, or names a class that is not allowed.
     """
+    folder = hub.local(folder, offline)
     if is_bundle(folder):
         from suite.bundles.bundle import Bundle
 
@@ -134,9 +138,32 @@ def write_answers(answers: Sequence[Mapping[str, Any]], folder: str | Path) -> l
 
 
 def evaluate(
-    folder: str | Path, split: str = "test", batch_size: int = 0, allow: tuple[str, ...] = ()
+    folder: str | Path,
+    split: str = "test",
+    batch_size: int = 0,
+    allow: tuple[str, ...] = (),
+    *,
+    data: str = "",
+    changes: Mapping[str, Any] = MappingProxyType({}),
+    **options: Any,
 ) -> "Run | Bundle":
-    """The run or bundle in ``folder`` with its metrics on ``split``."""
+    """The run or bundle in ``folder`` with its metrics on ``split``; or, with ``data``, published weights.
+
+    Args:
+        folder: a run, a bundle, or published weights: a folder or a name on the hub.
+        split: train, validation or test.
+        batch_size: records at a time; 0: as in training.
+        allow: packages whose classes it may name, besides the suite's.
+        data: records that published weights are measured on, a file or a folder.
+        changes: fields of the experiment by dotted name, such as ``{"task.text": "review"}``, for published weights.
+        **options: of `suite.workflow.imported.evaluate`.
+    """
+    if data:
+        from suite.experiment.sections import replace
+        from suite.workflow import imported
+
+        change = options.pop("change", lambda experiment: replace(experiment, changes))
+        return imported.evaluate(str(folder), data, split, batch_size, changes=change, **options)
     if is_bundle(folder):
         from suite.exporting.measure import measured
 

@@ -1,4 +1,4 @@
-"""``flax_model.msgpack``: folders of Flax models, of every family that has one, give the model of their PyTorch twins."""
+"""``flax_model.msgpack``: folders of Flax models, of every family that has one, give their PyTorch twins' models."""
 
 import json
 import re
