@@ -94,7 +94,9 @@ def test_weights_without_a_head_are_refused(tmp_path):
 def test_runs_have_their_own_data(refused, exported, tmp_path):
     run, _ = exported("images")
     assert "flag --data: goes with published weights." in refused("evaluate", run.folder, "--data", tmp_path)
-    assert "flag --task.text: goes with published weights." in refused("evaluate", run.folder, "--task.text", "a")
+    assert "flag --task.text: is not one of suite evaluate without --data." in refused(
+        "evaluate", run.folder, "--task.text", "a"
+    )
 
 
 def test_images_by_the_published_network(tmp_path):

@@ -46,8 +46,15 @@ def evaluate(given: Evaluate) -> None:
     from suite.workflow import folders
 
     own = is_bundle(given.source) or is_run(given.source)
-    if own and (given.data or given.fields or given.recipe):
-        extra = "--data" if given.data else given.fields[0] if given.fields else "--recipe"
+    if given.fields and not given.data:
+        raise InputError(
+            f"flag {given.fields[0]}",
+            "is not one of suite evaluate without --data.",
+            found=" ".join(given.fields),
+            fix=f"suite evaluate {given.source} --data PATH, for published weights; or suite evaluate --help",
+        )
+    if own and (given.data or given.recipe):
+        extra = "--data" if given.data else "--recipe"
         raise InputError(
             f"flag {extra}", "goes with published weights.", found=f"{given.source}, which has its own data"
         )
