@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def reviews(folder: Path, rows: int = 300) -> Path:
-    """``reviews.csv`` with the columns review and verdict, and ``new_reviews.csv`` without verdict."""
+    """``reviews.csv`` with the columns review and verdict, and ``new_reviews.csv`` with id and review."""
     rng = np.random.default_rng(0)
 
     def review(words: tuple[str, ...]) -> str:
@@ -50,7 +50,7 @@ def reviews(folder: Path, rows: int = 300) -> Path:
 
     labels = rng.permutation(np.arange(rows) % 2)
     table = [[review(GOOD if label else BAD), "good" if label else "bad"] for label in labels]
-    _csv(folder / "new_reviews.csv", ["review"], [row[:1] for row in table[:8]])
+    _csv(folder / "new_reviews.csv", ["id", "review"], [[i, row[0]] for i, row in enumerate(table[:8])])
     return _csv(folder / "reviews.csv", ["review", "verdict"], table)
 
 

@@ -28,14 +28,13 @@ def main() -> None:
     data = from_path(options.data or str(sample_data.dictation(options.to / "data")))
     experiment = suite.replace(
         suite.load("speech.recognize"),
-        # Few recordings: a small model, small batches, no averaged weights, a short warm-up.
+        # Few recordings: a small model, small batches, no averaged weights.
         {
             "task.data": data,
             "model.layers": 2,
             "model.width": 64,
             "train.batch_size": 8,
             "train.ema": 0.0,
-            "optim.warmup_steps": 20,
             "train.epochs": options.epochs,
         },
     )
