@@ -378,7 +378,7 @@ def test_offset_and_duration_name_pieces_of_a_recording(tmp_path, name, key):
     data = from_path(str(path))
     assert isinstance(data, AudioManifest)
     opened = replace(data, validation=0.0, test=0.0).open("train")
-    assert opened.notes[0].startswith("3 records are pieces")
+    assert opened.notes[0].startswith("pieces of recordings") and opened.notes[0].endswith(": 3")
     kept = audio.without_unusable(opened, "audio", RATE, FRONT_END.hop, 1.0)
     columns = kept[np.arange(3)]
     assert [hertz_of(recordings.decode(value, RATE)) for value in columns["audio"]] == list(STEPS)

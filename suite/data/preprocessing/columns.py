@@ -129,9 +129,9 @@ def without_broken_images(source: Source, name: str, background: str = "", chann
                 traits.setdefault(trait, []).append(place)
     named = file_names(source, name)
     notes = [
-        f"{len(places):,} {sentence}: {listed(named(np.array(places[:NAMED])), len(places))}"
+        f"{sentence}: {listed(named(np.array(places[:NAMED])), len(places))}"
         for trait, places in traits.items()
-        if (sentence := _handled(trait, background, channels))
+        if (sentence := _handled(trait, len(places), background, channels))
     ]
     return some_left(cleaned(source, faults, named, notes), name, "no image can be decoded.")
 
@@ -150,19 +150,18 @@ def file_names(source: Source, column: str) -> Callable[[np.ndarray], list[str]]
     return named
 
 
-def _handled(trait: str, background: str, channels: int) -> str:
-    """What becomes of pictures of a trait, after their number; empty where nothing is lost."""
-    if trait == "transparent":
-        if channels == 4:
-            return ""
-        if not background:
-            return "pictures with transparency, which is dropped: what lies beneath is seen"
-        return f"pictures with transparency, laid on {background} (--task.background)"
-    return {
-        "animated": "animations, of which the first frame is taken",
-        "16 bits": "pictures of 16 bits a channel, read as 8 bits",
-        "CMYK": "pictures of printing colours (CMYK), read as red, green and blue",
+def _handled(trait: str, count: int, background: str, channels: int) -> str:
+    """What becomes of so many pictures of a trait; empty where nothing is lost."""
+    if trait == "transparent" and channels == MOST_CHANNELS:
+        return ""
+    laid = f"laid on {background} (--task.background)" if background else "dropped: what lies beneath is seen"
+    one, rest = {
+        "transparent": ("picture", f" with transparency, {laid}"),
+        "animated": ("animation", ", of which the first frame is taken"),
+        "16 bits": ("picture", " of 16 bits a channel, read as 8 bits"),
+        "CMYK": ("picture", " of printing colours (CMYK), read as red, green and blue"),
     }[trait]
+    return f"{count:,} {one}{'' if count == 1 else 's'}{rest}"
 
 
 def some_left(source: Source, name: str, problem: str) -> Source:

@@ -25,6 +25,8 @@ from suite.errors import InputError
 
 KEYS = ("audio", "audio_filepath")
 """Keys under which a manifest names a recording: ours, and NeMo's."""
+SECONDS = {"offset", "duration"}
+"""Keys of a manifest that name a piece of a recording."""
 FEW = 10
 """Recordings below which pieces of one of them may be in different splits."""
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -67,7 +69,7 @@ class AudioManifest(Data):
         check_split(split, self.path)
         columns, table = _manifest(file)
         keys, notes = _keys(columns)
-        schema = {name: "audio" if name == "audio" else "text" for name in columns}
+        schema = {name: "audio" if name == "audio" else "float" if name in SECONDS else "text" for name in columns}
         source = Memory(columns, schema, None, table.dropped, table.dropped_names, (*table.notes, *notes))
         names = names_of(source, known(self.stratify))
         if "split" not in columns:
@@ -85,7 +87,7 @@ def _keys(columns: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """What the split of each record is hashed from: its file; and a note, where it is a piece of one of a few files."""
     files, audio = columns["file"], columns["audio"]
     cut = sum(isinstance(value, Piece) for value in audio)
-    notes = [f'{cut:,} records are pieces of recordings, by "offset" and "duration" in seconds'] if cut else []
+    notes = [f'pieces of recordings, by "offset" and "duration" in seconds: {cut:,}'] if cut else []
     if not cut or len(set(files)) >= FEW:
         return files, notes
     notes.append(f"pieces of one recording may be in different splits: there are fewer than {FEW} recordings")
@@ -120,7 +122,7 @@ def _manifest(file: Path) -> tuple[dict[str, Any], Memory]:
         columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in names}
         table = Memory({})
     else:
-        texts = tuple(name for name in _first(file) if name not in ("offset", "duration"))
+        texts = tuple(name for name in _first(file) if name not in SECONDS)
         table = tables.load(file, Reading(texts=texts, keep=texts))
         read = table[np.arange(len(table))]
         columns = {
@@ -132,6 +134,8 @@ def _manifest(file: Path) -> tuple[dict[str, Any], Memory]:
     paths = [str(file.parent / Path(str(path)).expanduser()) for path in columns["file"]]
     empty = [None] * len(paths)
     columns["audio"] = pieces(paths, columns.get("offset", empty), columns.get("duration", empty))
+    for name in SECONDS & columns.keys():
+        columns[name] = np.array([value if value not in (None, "") else np.nan for value in columns[name]], np.float64)
     return columns, table
 
 
