@@ -334,8 +334,7 @@ class _Csv(_Table):
                 if not judge.decided:
                     judge.add(batch.column(self._raw[name]))
             self.count += batch.num_rows
-        broken = self._broken()
-        self.dropped = {"wrong number of fields": broken} if broken else {}
+        self.dropped = dict(self._broken.counts)
         types = judged(judges, self.layout.delimiter if self.layout else "", self._how.decimal)
         whole = {name for name, judge in judges.items() if judge.whole}
         self._kinds = {name: ColumnType("int64") if name in whole else types[name] for name in self._keep}

@@ -214,6 +214,24 @@ def test_gaps_in_columns_of_numbers(tmp_path):
         assert columns(source)["c"] == ["NA", "x", "None", None]
 
 
+@pytest.mark.parametrize("kind", ["csv", "streamed csv"])
+def test_rows_that_are_left_out_are_named(tmp_path, kind):
+    (tmp_path / "t.csv").write_text("sep=,\na,b\n1,2\n3\n5,6\n7,8,9\n" + "1,2\n" * 40 + "3\n")
+    source = read(tmp_path / "t.csv", kind)
+    assert source.dropped == {"wrong number of fields": 3} and len(source) == 42
+    names = source.dropped_names["wrong number of fields"]
+    assert kind != "csv" or names == ["row 2", "row 4", "row 45"]
+
+
+def test_numbers_of_single_precision_are_those_that_are_written(tmp_path):
+    table = pa.table({"x": pa.array([0.1, None, 1e-7, 16777216.0, float("inf")], pa.float32())})
+    pq.write_table(table, tmp_path / "t.parquet")
+    for kind in ("parquet", "streamed parquet"):
+        found = columns(read(tmp_path / "t.parquet", kind))["x"]
+        assert found[0] == 0.1 and np.isnan(found[1]) and found[2:] == [1e-7, 16777216.0, np.inf]
+    assert columns(read(tmp_path / "t.parquet", "", Reading(rules=FORMER)))["x"][0] == float(np.float32(0.1))
+
+
 # Names.
 
 
@@ -379,7 +397,9 @@ def test_one_record_is_no_object_of_columns(tmp_path):
     assert json_tables.records('{"tags": ["a", "b"], "price": 3}', "t.json")[0] == {"tags": [["a", "b"]], "price": [3]}
     assert json_tables.records('{"tags": ["a", "b"]}', "t.jsonl")[0] == {"tags": [["a", "b"]]}
     deep = "[" * 100_000
-    assert json_tables.records('{"a": 1}\n{"a": ' + deep + "}\n", "t.jsonl")[1] == 1
+    assert json_tables.records('{"a": 1}\n{"a": ' + deep + "}\n", "t.jsonl")[1].names == {
+        "not a JSON object": ["record 2"]
+    }
 
 
 def test_broken_records_to_predict_are_refused(tmp_path):

@@ -59,10 +59,13 @@ class ColumnType:
     Attributes:
         kind: ``"int64"``, ``"float64"``, ``"text"``, ``"bytes"``, ``"list"``, or ``"digits"``: texts of whole numbers.
         style: how its numbers are written, of `suite.data.written.STYLES`.
+        single: whether its numbers are of single precision, and become those that are written so: 0.1, not
+            0.10000000149.
     """
 
     kind: str
     style: str = ""
+    single: bool = False
 
     @property
     def schema(self) -> str:
@@ -94,6 +97,8 @@ class ColumnType:
             return [None if value is None else str(int(value)) for value in array.to_pylist()]
         if pa.types.is_decimal(array.type) or pa.types.is_null(array.type):
             array = array.cast(pa.float64() if self.kind == "float64" else pa.int64())
+        if self.single and pa.types.is_float32(array.type):
+            array = array.cast(pa.string())
         if self.kind == "float64":
             array = pc.fill_null(array.cast(pa.float64()), math.nan)
         return np.asarray(array.to_numpy(zero_copy_only=False), self.kind)
@@ -135,7 +140,8 @@ class Judge:
         self._kinds: set[str] = set()
         commas = (style,) if style else ("decimal comma", "thousands comma") if rules >= CURRENT else ()
         self._open = dict.fromkeys([*(("integer", "") if cells and not style else ()), *commas], True)
-        self._filled, self._gaps, self._low, self._high, self._commas = 0, 0, 0, 0, False
+        self._filled, self._gaps, self._low, self._high = 0, 0, 0, 0
+        self._commas = self._single = False
 
     @property
     def decided(self) -> bool:
@@ -158,6 +164,7 @@ class Judge:
             self._add_integers(array)
         elif pa.types.is_floating(kind) or pa.types.is_decimal(kind):
             self._kinds.add("float")
+            self._single = self._single or (pa.types.is_float32(kind) and self._rules >= CURRENT)
         elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
             self._kinds.add("list" if self._rules >= CURRENT else "other")
         else:
@@ -229,7 +236,7 @@ class Judge:
         if self._kinds & {"list", "bytes"}:
             return ColumnType(*self._kinds)
         if "float" in self._kinds:
-            return ColumnType("float64")
+            return ColumnType("float64", single=self._single)
         if "integer" in self._kinds or (self._filled and self._open.get("integer")):
             fits = written.INT64[0] <= self._low and self._high <= written.INT64[1]
             exact = max(-self._low, self._high) <= written.EXACT
@@ -260,7 +267,6 @@ def judged(judges: Mapping[str, Judge], delimiter: str = "", decimal: str = "") 
         judges: column -> what is known of it.
         delimiter: between the fields of a CSV file: beside ``;`` a comma is a decimal comma, and it is one between
             thousands where fields with commas are quoted; empty: in other formats, where ambiguous columns are texts.
-        styles: (column, style) of columns of numbers whose style is known, see `suite.data.written.STYLES`.
         decimal: ``","`` or ``"."``, where the user said so.
     """
     styles = {judge.type().style for judge in judges.values()} - {""}

@@ -5,14 +5,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from suite.data.reading import lines
+from suite.data.sources.memory import LeftOut
 from suite.errors import InputError
 
 DIGITS = 400
 """Most digits of an integer; one of more is a text."""
 
 
-def records(text: str, path: str) -> tuple[dict[str, list[Any]], int, str]:
-    """The values of each column, None where a record has none; lines that are no object, counted; and a note.
+def records(text: str, path: str) -> tuple[dict[str, list[Any]], LeftOut, str]:
+    """The values of each column, None where a record has none; lines that are no object, left out; and a note.
 
     Raises:
         InputError: there is no record.
@@ -22,12 +23,16 @@ def records(text: str, path: str) -> tuple[dict[str, list[Any]], int, str]:
         columns = by_columns(whole)
         if columns:
             count = len(next(iter(columns.values())))
-            return columns, 0, f"an object of {len(columns):,} columns, read as {count:,} records"
+            return columns, LeftOut(), f"an object of {len(columns):,} columns, read as {count:,} records"
     found = whole if isinstance(whole, list) else [whole] if isinstance(whole, Mapping) else list(_lines(text))
     rows = [row for row in found if isinstance(row, Mapping)]
     if not rows:
         raise InputError(path, "no line of this file is a JSON object", fix='write {"text": "...", "label": 1} lines')
-    return _columns(rows), len(found) - len(rows), ""
+    left = LeftOut()
+    for place, row in enumerate(found, 1):
+        if not isinstance(row, Mapping):
+            left.add("not a JSON object", f"record {place}")
+    return _columns(rows), left, ""
 
 
 def _columns(rows: list[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -32,6 +32,11 @@ class LeftOut:
         if name and len(named := self.names.setdefault(reason, [])) < NAMED:
             named.append(name)
 
+    def clear(self) -> None:
+        """Begin anew, as where a file is read again."""
+        self.counts.clear()
+        self.names.clear()
+
     def lines(self) -> list[str]:
         """Each reason with its count and names, for people."""
         return told(self.counts, self.names)

@@ -21,7 +21,7 @@ import numpy as np
 
 from suite.data.cache import Packed, root
 from suite.data.sources.column_types import ColumnType, Judge, Reading, decoded, judged
-from suite.data.sources.memory import Memory
+from suite.data.sources.memory import LeftOut, Memory
 from suite.data.sources.table_columns import numbered_note, renamed, row_numbers, tidied, typing_notes
 from suite.data.sources.table_text import Layout, Utf8, layout
 from suite.errors import InputError
@@ -30,8 +30,10 @@ BLOCK = 8 << 20
 """Bytes of a CSV file read at a time."""
 ROWS = 16_384
 """Rows of a Parquet file read at a time."""
-FORMAT = 2
+FORMAT = 3
 """Raised where the files of a cached table change, so that older ones are left alone."""
+UNEVEN = "wrong number of fields"
+"""Why a row of a CSV file is left out."""
 ITEMS = "\x1f"
 """Between the items of a list."""
 
@@ -49,14 +51,14 @@ def stamp(path: Path, how: Reading) -> Path:
     return folder / f"table-{path.name.partition('.')[0]}-{tag}"
 
 
-def columns(file: Path, batches: Batches, how: Reading, dropped: Callable[[], int], found: Layout | None) -> Memory:
+def columns(file: Path, batches: Batches, how: Reading, dropped: LeftOut, found: Layout | None) -> Memory:
     """The table of ``file``, written to the cache first where it is not there.
 
     Args:
         file: what is read.
         batches: reads it from its beginning.
         how: how it is read.
-        dropped: rows left out by the last complete reading.
+        dropped: what the last complete reading left out.
         found: the layout of a CSV file; None: a typed format.
 
     Raises:
@@ -80,12 +82,7 @@ def columns(file: Path, batches: Batches, how: Reading, dropped: Callable[[], in
 
 
 def _write(
-    folder: Path,
-    batches: Iterator[Any],
-    types: dict[str, ColumnType],
-    how: Reading,
-    dropped: Callable[[], int],
-    notes: list[str],
+    folder: Path, batches: Iterator[Any], types: dict[str, ColumnType], how: Reading, dropped: LeftOut, notes: list[str]
 ) -> None:
     """Writes all columns into a new folder, then gives it its name in one step."""
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +99,8 @@ def _write(
         meta = {
             "columns": {name: dataclasses.asdict(kind) for name, kind in types.items()},
             "row_numbers": numbers,
-            "dropped": dropped(),
+            "dropped": dropped.counts,
+            "dropped_names": dropped.names,
             "notes": [*notes, *numbered_note(numbers)],
         }
         (new / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
@@ -207,7 +205,8 @@ def _opened(folder: Path) -> Mapped:
         folder,
         held,
         {name: types[name].schema for name in held},
-        dropped={"wrong number of fields": meta["dropped"]},
+        dropped=meta["dropped"],
+        dropped_names=meta["dropped_names"],
         notes=meta["notes"],
         styles={name: types[name].written for name in held if types[name].written},
     )
@@ -237,7 +236,7 @@ def parquet(file: Path, how: Reading) -> Memory:
     import pyarrow as pa
 
     try:
-        return columns(file, lambda: parquet_batches(file), how, lambda: 0, None)
+        return columns(file, lambda: parquet_batches(file), how, LeftOut(), None)
     except pa.ArrowInvalid as error:
         raise InputError(str(file), "this is not a Parquet file", found=str(error)) from error
 
@@ -261,19 +260,19 @@ def csv(file: Path, how: Reading) -> Memory:
     """
     import pyarrow as pa
 
-    found, batches, dropped = csv_batches(file, how)
+    found, batches, broken = csv_batches(file, how)
     try:
-        return columns(file, batches, how, dropped, found)
+        return columns(file, batches, how, broken, found)
     except pa.ArrowInvalid as error:
         raise unreadable(str(file), error) from error
 
 
-def csv_batches(file: Path, how: Reading) -> tuple[Layout, Batches, Callable[[], int]]:
-    """The layout of a CSV file, what reads it as texts, and the number of rows that its last reading left out."""
+def csv_batches(file: Path, how: Reading) -> tuple[Layout, Batches, LeftOut]:
+    """The layout of a CSV file, what reads it as texts, and what its last reading left out."""
     import pyarrow as pa
     from pyarrow import csv as arrow
 
-    broken: list[int] = []
+    broken = LeftOut()
     with contextlib.closing(Utf8(file)) as stream:
         found = layout(stream.peek(), file.name, how)
     read, parsing = options(found, how, BLOCK, broken)
@@ -286,15 +285,17 @@ def csv_batches(file: Path, how: Reading) -> tuple[Layout, Batches, Callable[[],
         with contextlib.closing(Utf8(file)) as stream, arrow.open_csv(stream, read, parsing, convert) as opened:
             yield from opened
 
-    return found, batches, lambda: len(broken)
+    return found, batches, broken
 
 
-def options(found: Layout, how: Reading, block: int, broken: list[int]) -> tuple[Any, Any]:
-    """Arrow's options of reading and of parsing. Each row of another number of fields is an entry of ``broken``."""
+def options(found: Layout, how: Reading, block: int, broken: LeftOut) -> tuple[Any, Any]:
+    """Arrow's options of reading and of parsing. Rows of another number of fields are counted by ``broken``."""
     from pyarrow import csv as arrow
 
+    header = found.skip + (0 if how.header else 1)
+
     def skip(row: Any) -> str:
-        broken.append(row.actual_columns)
+        broken.add(UNEVEN, f"row {row.number - header}" if row.number > header else "")
         return "skip"
 
     read = arrow.ReadOptions(

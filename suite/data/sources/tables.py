@@ -14,7 +14,7 @@ from suite.data.class_names import class_names
 from suite.data.reading import check_utf8, read_bytes
 from suite.data.sources import json_tables, streamed_tables
 from suite.data.sources.column_types import ColumnType, Reading, decoded, judged, of_values
-from suite.data.sources.memory import Memory, seeded_split
+from suite.data.sources.memory import LeftOut, Memory, seeded_split
 from suite.data.sources.splitting import balanced, names_of, own_split, small_classes
 from suite.data.sources.table_columns import numbered_note, renamed, row_numbers, tidied, typing_notes
 from suite.data.sources.table_text import Layout, Utf8, layout, sniff
@@ -143,7 +143,7 @@ def _csv(data: bytes, path: str, found: Layout, how: Reading) -> Memory:
     import pyarrow as pa
     from pyarrow import csv
 
-    broken: list[int] = []
+    broken = LeftOut()
     try:
         read, parsing = streamed_tables.options(found, how, max(len(data), 1), broken)
         with csv.open_csv(io.BytesIO(data), read, parsing) as opened:
@@ -153,10 +153,10 @@ def _csv(data: bytes, path: str, found: Layout, how: Reading) -> Memory:
         table = csv.read_csv(pa.BufferReader(data), read, parsing, convert)
     except pa.ArrowInvalid as error:
         raise streamed_tables.unreadable(path, error) from error
-    return _memory(table, path, how, len(broken), found)
+    return _memory(table, path, how, found, broken)
 
 
-def _memory(table: Any, path: str, how: Reading, broken: int = 0, found: Layout | None = None) -> Memory:
+def _memory(table: Any, path: str, how: Reading, found: Layout | None = None, broken: LeftOut | None = None) -> Memory:
     """An Arrow table as columns."""
     names = tidied(table.column_names, path, how.keep, how.rules)
     arrays = {name: decoded(table.column(place)) for place, name in enumerate(names)}
@@ -166,18 +166,19 @@ def _memory(table: Any, path: str, how: Reading, broken: int = 0, found: Layout 
     types = judged(judges, found.delimiter if found else "", how.decimal)
     columns = {name: types[name].convert(array) for name, array in arrays.items()}
     notes = [*(found.notes if found else ()), *renamed(table.column_names, names), *typing_notes(judges, types)]
-    return _held(columns, types, how, {"wrong number of fields": broken}, notes)
+    return _held(columns, types, how, broken or LeftOut(), notes)
 
 
 def _held(
-    columns: dict[str, Any], types: dict[str, ColumnType], how: Reading, dropped: dict[str, int], notes: list[str]
+    columns: dict[str, Any], types: dict[str, ColumnType], how: Reading, dropped: LeftOut, notes: list[str]
 ) -> Memory:
     """Columns in memory, without those that only number the rows."""
     numbers = row_numbers(columns, how.keep, how.rules)
     held = {name: column for name, column in columns.items() if name not in numbers}
     schema = {name: types[name].schema for name in held}
     styles = {name: types[name].written for name in held if types[name].written}
-    return Memory(held, schema, dropped=dropped, notes=[*notes, *numbered_note(numbers)], styles=styles)
+    said = [*notes, *numbered_note(numbers)]
+    return Memory(held, schema, dropped=dropped.counts, dropped_names=dropped.names, notes=said, styles=styles)
 
 
 def _json(text: str, path: str, how: Reading) -> Memory:
@@ -189,4 +190,4 @@ def _json(text: str, path: str, how: Reading) -> Memory:
     types = judged(judges, decimal=how.decimal)
     columns = {name: types[name].convert(array) for name, (array, _) in zip(names, told, strict=True)}
     notes = [*([note] if note else []), *renamed(list(values), names), *typing_notes(judges, types)]
-    return _held(columns, types, how, {"not a JSON object": broken}, notes)
+    return _held(columns, types, how, broken, notes)
