@@ -1,6 +1,7 @@
 """What a user's mistake looks like: one message that says where, what, what was found and what to try; exit code 2."""
 
 import contextlib
+import json
 import os
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 import suite
+from suite.cli.app import main
 from suite.data.sources.datasets import Folder, Table
 from suite.errors import InputError
 from suite.experiment import recipes, serialization
@@ -240,6 +242,22 @@ def test_corrupt_images_are_dropped_and_counted(images):
     kept = {split: task.source(split) for split in ("train", "validation", "test")}
     assert sum(map(len, kept.values())) == 60
     assert sum(source.dropped.get("broken image", 0) for source in kept.values()) == 2
+
+
+def test_hidden_files_of_a_folder_to_predict(images, capsys):
+    """Of a Mac and of Windows: left out and counted, as in training."""
+    run, data = images
+    folder = data / "new pictures"
+    folder.mkdir()
+    (folder / "x.png").write_bytes((data / "pictures" / "dark" / "1.png").read_bytes())
+    for name in ("._x.png", "Thumbs.db", ".DS_Store"):
+        (folder / name).write_bytes(b"of a system")
+    main(["predict", str(run.folder), "--input", str(folder)])
+    printed = capsys.readouterr()
+    assert [json.loads(line)["input"] for line in printed.out.splitlines()] == [str(folder / "x.png")]
+    assert "3 left out, hidden file: ._x.png, .DS_Store, Thumbs.db" in printed.err.replace(
+        ".DS_Store, ._x.png", "._x.png, .DS_Store"
+    )
 
 
 def test_a_corrupt_image_to_predict(images, refused, monkeypatch):

@@ -23,7 +23,7 @@ from suite.experiment.former_names import current_name
 from suite.experiment.sections import Experiment
 from suite.runtime.files import is_run
 from suite.weights import published
-from suite.weights.image_statistics import PREPROCESSOR, image_statistics, side
+from suite.weights.image_statistics import ImageStatistics, image_statistics
 
 
 def preprocessors_of(task: Task) -> dict[str, Preprocessor]:
@@ -84,21 +84,36 @@ def _fit(name: str, asset: Preprocessor, experiment: Experiment, train: Source, 
     column = column_of(experiment.task, name, asset)
     if isinstance(column, tuple):
         train, column = Stacked(train, column), column[0]
-    if isinstance(asset, PixelStatistics) and start and not is_run(start):
-        _fit_images(name, asset, published.open(start, experiment.checkpoint.offline), train, column, target)
+    if isinstance(asset, PixelStatistics) and start:
+        _fit_images(
+            name, asset, _statistics_of(name, asset, start, experiment.checkpoint.offline), train, column, target
+        )
     else:
         asset.fit(train, column, target)
 
 
+def _statistics_of(name: str, asset: PixelStatistics, start: str, offline: bool) -> ImageStatistics | None:
+    """How images were given to the weights of a run or to published ones; None where nothing says it."""
+    if not is_run(start):
+        return image_statistics(published.open(start, offline))
+    try:
+        theirs = dataclasses.replace(asset, file=str(_theirs(name, asset, Path(start))))
+    except InputError:  # a run on something else than images
+        return None
+    height, width, channels = theirs.shape
+    if asset.channels not in (0, channels):
+        return None
+    return ImageStatistics(tuple(theirs.mean.tolist()), tuple(theirs.std.tolist()), (height, width), f'run "{start}"')
+
+
 def _fit_images(
-    name: str, asset: PixelStatistics, weights: published.Published, train: Source, column: str, target: Path
+    name: str, asset: PixelStatistics, stated: ImageStatistics | None, train: Source, column: str, target: Path
 ) -> None:
-    """Images are given to published weights as the weights were trained on them, and it is said how."""
-    stated = image_statistics(weights)
+    """Images are given to weights as they were trained on them, and it is said how."""
     if stated is None:
-        dataclasses.replace(asset, size=asset.size or side(weights.config)).fit(train, column, target)
+        asset.fit(train, column, target)
         lines = [
-            f'the weights "{weights.folder}" do not state how images were normalised (no {PREPROCESSOR}): mean and '
+            "the weights do not state how images were normalised, such as by a preprocessor_config.json: mean and "
             "deviation are those of the training split"
         ]
     else:

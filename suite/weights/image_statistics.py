@@ -81,7 +81,7 @@ def _of_transformers(stated: Mapping[str, Any], config: Mapping[str, Any]) -> Im
         raise ValueError("a deviation or the rescale factor is 0")
     size = _size(stated.get("crop_size") if stated.get("do_center_crop") else stated.get("size"))
     scaled = [tuple(number / (255 * factor) for number in numbers) for numbers in (mean, std)]
-    return ImageStatistics(scaled[0], scaled[1], size or side(config), PREPROCESSOR)
+    return ImageStatistics(scaled[0], scaled[1], size or _side(config), PREPROCESSOR)
 
 
 _PLAIN = (("image_mean", 0.0), ("image_std", 1.0))
@@ -95,7 +95,7 @@ def _of_timm(config: Mapping[str, Any]) -> ImageStatistics:
         raise ValueError("a deviation is 0")
     size = _size(stated["input_size"][-2:]) if "input_size" in stated else None
     origin = f"pretrained_cfg of {CONFIG}" if "mean" in stated else "ImageNet, since the weights state none"
-    return ImageStatistics(mean, std, size or side(config), origin)
+    return ImageStatistics(mean, std, size or _side(config), origin)
 
 
 def _numbers(values: Any) -> tuple[float, ...]:
@@ -114,6 +114,6 @@ def _size(stated: Any) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
-def side(config: Mapping[str, Any]) -> tuple[int, int]:
+def _side(config: Mapping[str, Any]) -> tuple[int, int]:
     """Height and width of the images by ``config.json``, otherwise ImageNet's."""
     return _size(config.get("image_size")) or (SIDE, SIDE)

@@ -8,8 +8,9 @@ import pytest
 from suite.data.preprocessing.image import PixelStatistics
 from suite.data.sources.memory import Memory
 from suite.errors import InputError
+from suite.experiment.sections import Checkpoint, Experiment
 from suite.tasks.vision.classification import ImageClassification
-from suite.training.preprocessors import _fit_images
+from suite.training.preprocessors import _fit, _fit_images
 from suite.weights.image_statistics import IMAGENET, PREPROCESSOR, image_statistics, write
 from suite.weights.published import Published
 
@@ -21,6 +22,10 @@ def weights(folder, stated=None, **config):
     if stated is not None:
         (folder / PREPROCESSOR).write_text(json.dumps(stated))
     return Published(folder, config, {})
+
+
+def fit(statistics, published, file):
+    _fit_images("statistics", statistics, image_statistics(published), Memory({"image": PIXELS}), "image", file)
 
 
 def given(stated, pixels):
@@ -36,7 +41,7 @@ def given(stated, pixels):
 def test_images_are_normalised_as_the_weights_state(tmp_path, changes, capsys):
     stated = {**HALF, "size": {"height": 8, "width": 8}, **changes}
     published = weights(tmp_path, stated, model_type="vit")
-    _fit_images("statistics", PixelStatistics(), published, Memory({"image": PIXELS}), "image", tmp_path / "s.json")
+    fit(PixelStatistics(), published, tmp_path / "s.json")
     statistics = PixelStatistics(file=str(tmp_path / "s.json"))
     task = ImageClassification(data=None, statistics=statistics)
     np.testing.assert_allclose(task.normalise(PIXELS), given(stated, PIXELS), rtol=1e-5, atol=1e-5)
@@ -69,22 +74,18 @@ def test_weights_of_timm_and_torchvision(tmp_path):
 
 
 def test_weights_that_say_nothing_leave_the_users_split_and_say_so(tmp_path, capsys):
-    source = Memory({"image": PIXELS})
-    _fit_images(
-        "statistics", PixelStatistics(size=(8, 8)), weights(tmp_path, model_type="vit"), source, "image", tmp_path / "s"
-    )
+    fit(PixelStatistics(size=(8, 8)), weights(tmp_path, model_type="vit"), tmp_path / "s")
     assert PixelStatistics(file=str(tmp_path / "s")).mean == pytest.approx(PIXELS.mean((0, 1, 2)) / 255)
     assert "those of the training split" in capsys.readouterr().err
 
 
 def test_another_size_than_that_of_the_weights_is_said_with_its_flag(tmp_path, capsys):
     published = weights(tmp_path, {**HALF, "size": 32}, model_type="vit")
-    source = Memory({"image": PIXELS})
-    _fit_images("statistics", PixelStatistics(size=(16, 16)), published, source, "image", tmp_path / "s")
+    fit(PixelStatistics(size=(16, 16)), published, tmp_path / "s")
     assert PixelStatistics(file=str(tmp_path / "s")).shape == (16, 16, 3)
     assert "--task.statistics.size 32 32" in capsys.readouterr().err
     with pytest.raises(InputError, match="images of 3 channels") as error:
-        _fit_images("statistics", PixelStatistics(channels=1), published, source, "image", tmp_path / "s")
+        fit(PixelStatistics(channels=1), published, tmp_path / "s")
     assert error.value.fix == "--task.statistics.channels 3"
 
 
@@ -102,3 +103,21 @@ def test_what_is_published_is_read_back(tmp_path):
         and read.mean == pytest.approx((0.1, 0.2, 0.3))
         and read.std == pytest.approx((0.4, 0.5, 0.6))
     )
+
+
+def test_weights_of_a_run_see_images_as_that_run_did(tmp_path, capsys):
+    """So does what compresses a run, or goes on from it with other records."""
+    run = tmp_path / "run"
+    (run / "assets").mkdir(parents=True)
+    (run / "experiment.json").write_text("{}")
+    PixelStatistics(size=(4, 4)).fit(Memory({"image": PIXELS}), "image", run / "assets" / "statistics.json")
+    task = ImageClassification(data=None, statistics=PixelStatistics(channels=3))
+    experiment = Experiment(name="x", task=task, model=None, checkpoint=Checkpoint(init_from=str(run)))
+    others = Memory({"image": PIXELS // 2})
+    _fit("statistics", task.statistics, experiment, others, tmp_path / "s.json")
+    theirs, ours = (PixelStatistics(file=str(f)) for f in (run / "assets" / "statistics.json", tmp_path / "s.json"))
+    assert (ours.mean == theirs.mean).all() and (ours.std == theirs.std).all() and ours.shape == theirs.shape
+    assert f'run "{run}"' in capsys.readouterr().err
+    grey = PixelStatistics(size=(4, 4), channels=1)
+    _fit("statistics", grey, experiment, others, tmp_path / "grey.json")
+    assert PixelStatistics(file=str(tmp_path / "grey.json")).shape == (4, 4, 1)
