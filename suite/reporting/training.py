@@ -9,8 +9,9 @@ import numpy as np
 from suite.contracts.metric_meaning import lower_is_better
 from suite.reporting.blocks import Block, Figure, Plot, Table, Text
 from suite.reporting.evidence import Evidence
-from suite.reporting.glossary import shown, term
+from suite.reporting.glossary import capital, shown, term
 from suite.reporting.svg import Axis, Series, Tone, chart
+from suite.training import course
 
 POINTS = 240
 """Most points of a curve; of more, neighbours are averaged."""
@@ -29,7 +30,10 @@ def curves(evidence: Evidence) -> list[Block]:
     served = "" if best is None else f" The broken line is the checkpoint that is served, of step {best:,}."
     thinned = len(evidence.history["step"]) > POINTS
     averaged = f" Lines of more than {POINTS} points are averages of neighbours." if thinned else ""
-    return [Figure(tuple(plots), f"What was logged, over optimiser steps.{served}{averaged}")]
+    remarks = [
+        Text(capital(f"{remark.text}.")) for remark in course.remarks(evidence.history, evidence.experiment.train)
+    ]
+    return [*remarks, Figure(tuple(plots), f"What was logged, over optimiser steps.{served}{averaged}")]
 
 
 def metrics(history: History) -> list[str]:
@@ -58,7 +62,7 @@ def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def best_step(evidence: Evidence) -> int | None:
     """The step whose checkpoint is served: as training said; where it didn't, that of the best validation metric, of
-    equal ones the later; else the last."""
+    equal ones that with the lower loss, then the earlier; else the last."""
     said = evidence.trained.get("metrics", {}).get("train/best_step")
     if said is not None:
         return int(said)
@@ -67,7 +71,10 @@ def best_step(evidence: Evidence) -> int | None:
     if not best or not len(steps):
         return int(history["step"][-1]) if history.get("step") else None
     signed = -values if lower_is_better(best) else values
-    return int(max(zip(signed.tolist(), steps.tolist(), strict=True))[1])
+    losses = dict(zip(*(part.tolist() for part in column(history, "validation/loss")), strict=True))
+    return int(
+        max(zip(signed.tolist(), steps.tolist(), strict=True), key=lambda p: (p[0], -losses.get(p[1], 0.0), -p[1]))[1]
+    )
 
 
 def at_best(evidence: Evidence) -> dict[str, float]:

@@ -146,6 +146,23 @@ def test_the_step_that_is_served_is_the_one_that_training_named(tmp_path):
     assert training.at_best(found) == {"validation/accuracy": 0.8}
 
 
+def test_of_equal_evaluations_the_one_that_is_served(tmp_path):
+    history = {"step": [10, 20, 30], "validation/accuracy": [0.9, 0.9, 0.9], "validation/loss": [0.5, 0.4, 0.4]}
+    assert training.best_step(Evidence(tmp_path, toy.experiment(best="accuracy"), history=history)) == 20
+
+
+def test_the_course_of_a_training_is_told(tmp_path):
+    """Overfitting, above the curves."""
+    history = {
+        "step": [10, 20, 30, 40],
+        "train/loss": [1.0, 0.5, 0.3, 0.1],
+        "validation/loss": [1.0, 0.5, 0.7, 0.9],
+        "validation/accuracy": [0.5, 0.8, 0.7, 0.7],
+    }
+    told, _ = training.curves(Evidence(tmp_path, toy.experiment(best="accuracy"), history=history))
+    assert told.text.startswith("Overfitting since step 20: the validation loss rose from 0.5 to 0.9 while")
+
+
 EVIL = "<script>alert(1)</script> & <b>bold</b>"
 
 
