@@ -104,7 +104,11 @@ def test_what_was_begun_otherwise_is_refused(left_alone):
         ({"method": suite.Prune(1.5)}, "flag --prune: must be above 0 and below 1."),
         ({"method": suite.Distill("vision.digitz")}, "experiment"),
         ({"name": "film reviews"}, '--name "film reviews": must be letters, digits, points,'),
-        ({"experiment": suite.replace(experiment(), {"goal": None})}, "field goal: is None, and a search needs one."),
+        (
+            {"experiment": suite.replace(experiment(), {"goal": None, "train.best": ""})},
+            "field goal: is None, and train.best names no metric",
+        ),
+        ({"goal": Goal("loss>=0.1")}, "field goal: lower loss is better."),
         (
             {"experiment": suite.replace(experiment(), {"name": "digits, mine"})},
             '--name "digits, mine": must be letters,',
@@ -185,7 +189,7 @@ def test_the_command_says_what_was_missed(tmp_path, monkeypatch, capsys):
 def test_flags_that_contradict_each_other(refused):
     assert refused("run", str(RECIPE), "--as-trained", "--quantize", "int8") == (
         "suite run: flag --as-trained: leaves the model as it is, and another flag makes it smaller.\n"
-        "  found: --quantize\n  try:   one of them\n"
+        "  found: --quantize\n  try:   leave one of them out\n"
     )
     assert refused("run", str(RECIPE), "--as-trained", "--aware").splitlines()[1] == "  found: --aware"
     assert refused("run", str(RECIPE), "--baseline").startswith("suite run: flag --baseline: belongs to --distill.\n")
