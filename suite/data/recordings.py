@@ -239,7 +239,8 @@ def _opened(value: Any) -> Iterator[Any]:
         raise
     except (soundfile.LibsndfileError, OSError, ValueError, RuntimeError, TypeError) as error:
         if isinstance(path, str | Path) and not Path(path).exists():
-            raise Unusable("no such recording", name, "no such recording") from error
+            fix = "correct the path, or remove the record"
+            raise Unusable("no such recording", name, "no such recording", fix=fix) from error
         if path == b"" or (isinstance(path, str | Path) and Path(path).stat().st_size == 0):
             problem = "this recording cannot be decoded"
             raise Unusable("empty file", name, problem, found="the file is empty", fix=_REPLACE) from error

@@ -64,14 +64,18 @@ def _opened(value: Any) -> Iterator[Any]:
         with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value, formats=IMAGE_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 dimensions = f"{image.height} x {image.width}"
-                raise InputError(name, f"this image has more than {MAX_PIXELS:,} pixels", found=dimensions)
+                raise InputError(
+                    name, f"this image has more than {MAX_PIXELS:,} pixels", found=dimensions, fix="scale it down"
+                )
             yield image
     except (InputError, MemoryError):
         raise
     except bombs as error:
-        raise InputError(name, f"this image has more than {MAX_PIXELS:,} pixels", found=str(error)) from error
+        raise InputError(
+            name, f"this image has more than {MAX_PIXELS:,} pixels", found=str(error), fix="scale it down"
+        ) from error
     except FileNotFoundError as error:
-        raise InputError(name, "no such image file") from error
+        raise InputError(name, "no such image file", fix="correct the path, or remove the record") from error
     except UnidentifiedImageError as error:
         raise InputError(name, "this image cannot be decoded", found=_unknown(value, error), fix=_REPLACE) from error
     except Exception as error:  # of damaged files Pillow raises whatever its parsers do: IndexError, struct.error, ...
