@@ -36,6 +36,6 @@ def spelled(name: str) -> str:
     return name.capitalize() if name.lower() in ("true", "false") else name
 
 
-def too_many(distinct: int, records: int) -> bool:
-    """Whether so many different labels are no classes: there are fewer than two records of each, on average."""
-    return distinct > FEW and 2 * distinct > records
+def too_many(distinct: int, records: int, share: float = 0.8) -> bool:
+    """Whether so many different labels are no classes: nearly each record has one of its own."""
+    return distinct > FEW and distinct > share * records

@@ -17,7 +17,7 @@ from suite.contracts.data import Source
 from suite.contracts.metric import MetricState
 from suite.contracts.task import Task
 from suite.data.preprocessing.columns import unread_columns, without_missing_labels
-from suite.data.preprocessing.label_checks import counted, remarks, unseen_note
+from suite.data.preprocessing.label_checks import counted, is_numeric, remarks, unseen_note
 from suite.data.preprocessing.labels import Labels
 from suite.errors import InputError
 from suite.evaluation.artifacts import Given, class_artifacts
@@ -78,7 +78,7 @@ class Classification(Task):
                 if self.label in test.schema:
                     counts["test"] = self._counts(without_missing_labels(test, self.label))
         used = {entry.name for entry in self.codec.inputs}
-        numeric = train.schema[self.label] in ("int", "float")
+        numeric = self.label not in train.classes and is_numeric(train.column(self.label, np.arange(len(train))))
         lines = remarks(self.label, counts, numeric, self.labels.names)
         return [*lines, *unread_columns(train, {*used, self.label}, self.data)]
 

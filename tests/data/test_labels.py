@@ -65,6 +65,16 @@ def test_ids_and_free_texts_are_no_labels(tmp_path):
     assert error.value.fix == "--task.label 'main genre'"
 
 
+def test_quantities_of_a_manifest_are_no_labels(tmp_path):
+    """Whose columns are lists, of numbers as JSON has them."""
+    with pytest.raises(InputError, match="40 different numbers in 40 training records: a quantity, not classes"):
+        fitted(tmp_path, [i / 7 for i in range(40)])
+
+
+def test_many_classes_of_few_records_are_classes(tmp_path):
+    assert len(fitted(tmp_path, [f"intent {i % 30}" for i in range(42)]).names) == 30
+
+
 def test_few_numbers_are_classes(tmp_path):
     assert fitted(tmp_path, np.array([0.5, 1.0, 10, 2.0] * 5)).names == ["0.5", "1", "2", "10"]
     assert fitted(tmp_path, np.array([1, -1])).names == ["-1", "1"]

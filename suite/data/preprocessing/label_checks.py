@@ -14,6 +14,8 @@ from suite.errors import InputError
 
 SHOWN = 5
 """Names that a line holds."""
+MOST_NUMBERS, MOST_TEXTS = 0.5, 0.8
+"""Different numbers, or texts, a training record above which a column holds no classes."""
 LOOKED_AT = 1000
 """Records by which another column is proposed."""
 SEPARATORS = ("|", ";", ",", "/")
@@ -54,22 +56,31 @@ def check_classes(source: Source, column: str, flag: str) -> list[str]:
     if missing:
         found = f"{len(counts)} classes, {missing:,} records without a label"
         raise InputError(where, "some labels are missing", found=found, fix="fill in or remove these records")
-    numeric = isinstance(values, np.ndarray) and values.dtype.kind in "iuf"
+    numeric = is_numeric(values)
     if len(counts) < 2:
         fix = _flag(source, column, flag) or "name another label column, or add records of another class"
         raise InputError(where, "there is only one class", found=", ".join(counts) or "none", fix=fix)
-    if too_many(len(counts), len(source)) or (len(counts) > FEW and fractions(counts, numeric)):
+    quantity = fractions(counts, numeric)
+    share = MOST_NUMBERS if numeric else MOST_TEXTS
+    if too_many(len(counts), len(source), share) or (len(counts) > FEW and quantity):
         kind = "numbers" if numeric else "texts"
-        taken = "a quantity" if fractions(counts, numeric) else "a quantity or an identifier" if numeric else ""
+        taken = "a quantity" if quantity else "a quantity or an identifier" if numeric else "free text or identifiers"
         examples = list(counts)[:3]
         raise InputError(
             where,
-            f"holds {len(counts):,} different {kind} in {len(source):,} training records: "
-            f"{taken or 'free text or identifiers'}, not classes",
+            f"holds {len(counts):,} different {kind} in {len(source):,} training records: {taken}, not classes",
             found=", ".join(f"{name:.40}" for name in examples) + ", ...",
             fix=_flag(source, column, flag) or (f"write classes, such as low and high: {BARE}" if numeric else ""),
         )
-    return sorted(counts, key=float) if numeric else sorted(counts)
+    return sorted(counts, key=float) if numeric and isinstance(values, np.ndarray) else sorted(counts)
+
+
+def is_numeric(values: Sequence[Any] | np.ndarray) -> bool:
+    """Whether labels are numbers."""
+    if isinstance(values, np.ndarray):
+        return values.dtype.kind in "iuf"
+    number = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
+    return all(value is None or number(value) for value in values)
 
 
 def fractions(counts: Mapping[str, int], numeric: bool) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
 from suite.data.class_names import class_names, spelled
-from suite.data.preprocessing.label_checks import check_classes, counted, remarks
+from suite.data.preprocessing.label_checks import check_classes, counted, is_numeric, remarks
 from suite.data.reading import changed
 from suite.errors import InputError, closest
 
@@ -72,7 +72,7 @@ class Labels(Preprocessor):
         except InputError as error:
             return str(error)
         values = source.column(column, np.arange(len(source)))
-        counts, numeric = counted(values), isinstance(values, np.ndarray) and values.dtype.kind in "iuf"
+        counts, numeric = counted(values), is_numeric(values)
         shown = ", ".join(f"{name:.40} {counts[name]:,}" for name in names[:SHOWN])
         more = f", and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
         return "\n".join(
