@@ -3,8 +3,9 @@
 import os
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from suite.cli.flags import Flags, flag, word
 from suite.errors import InputError
@@ -54,8 +55,8 @@ class OfExperiment(Smoke):
     offline: bool = flag(False, otherwise="names on the hub are fetched")
     """Take published weights from the local cache only."""
 
-    def resolved(self) -> "Experiment":
-        """The experiment with --data and its fields applied."""
+    def resolved(self, changes: Mapping[str, Any] | None = None) -> "Experiment":
+        """The experiment with --data, ``changes`` by dotted name, and its fields applied."""
         from suite.cli.fields import apply_flags
         from suite.experiment import recipes, sections
 
@@ -64,6 +65,7 @@ class OfExperiment(Smoke):
             from suite.data.sources.datasets import from_path
 
             experiment = sections.replace(experiment, {"task.data": from_path(self.data)})
+        experiment = sections.replace(experiment, changes or {})
         if self.offline:
             experiment = sections.replace(experiment, {"checkpoint.offline": True})
         return apply_flags(self.aimed(experiment), list(self.fields), self.program)

@@ -46,8 +46,9 @@ def inspect(given: Inspect) -> None:
     else:
         if not recipe:
             raise InputError("EXPERIMENT", "is missing: no recipe fits these records by itself.", fix="suite list")
-        fields = (*(_others(advice.flags, given.fields) if advice else ()), *given.fields)
-        task: Any = dataclasses.replace(given, experiment=recipe, fields=fields).resolved().task
+        named = dict(zip(advice.flags[::2], advice.flags[1::2], strict=True)) if advice else {}
+        columns = {flag.removeprefix("--"): column for flag, column in named.items()}
+        task: Any = dataclasses.replace(given, experiment=recipe).resolved(columns).task
         label = getattr(task, "label", "")
         data = task.data.with_classes(label) if label else task.data  # with the splits of training
         print(render(look(data.open, labels=(label,))))
