@@ -78,9 +78,23 @@ def memory():
             ctypes.CDLL(None).malloc_trim(0)
 
 
+def check_command(line, given):
+    """Fails where the parser would refuse the command, or where it is the one that was ``given``."""
+    import shlex
+
+    from suite.cli import app, flags
+
+    words = shlex.split(line)[1:]
+    assert words != given, f"the failing command is advised again: {line}"
+    if words[-1:] != ["--help"]:
+        name, rest = app._split(words)
+        flags.parse(app._verb(name, rest).flags, rest)
+
+
 @pytest.fixture
 def refused(capsys):
-    """Runs a command line that must be refused; returns what it printed to standard error."""
+    """Runs a command line that must be refused; returns what it printed to standard error. Advice that is a command
+    must be one that the parser takes, and another one than was run."""
 
     def run(*arguments):
         from suite.cli.app import main
@@ -91,6 +105,9 @@ def refused(capsys):
         printed = capsys.readouterr().err
         assert stop.value.code == 2, printed
         assert "Traceback" not in printed
+        for line in printed.splitlines():
+            if line.startswith("  try:   suite "):
+                check_command(line.removeprefix("  try:   "), [str(argument) for argument in arguments])
         return printed
 
     return run

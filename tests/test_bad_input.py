@@ -58,8 +58,8 @@ def test_unknown_verb(refused):
 def test_unknown_experiment(refused):
     assert refused("train", "vision.digit_dnn") == (
         'suite train: experiment "vision.digit_dnn": is unknown.\n'
-        f"  found: {', '.join(suite.experiment.recipes.names())}\n"
-        "  try:   vision.digits_dnn\n"
+        "  found: vision.digits_dnn, vision.fashion_mnist_dnn, vision.finetune\n"
+        "  try:   suite train vision.digits_dnn\n"
     )
 
 
@@ -115,7 +115,8 @@ def test_texts_longer_than_the_models_positions(refused, here):
     assert refused(*TEXT, "--data", "reviews.csv", "--task.max_length", "40", "--model.max_length", "8") == (
         "suite train: field model.max_length: input of 32 tokens, but the model has learned positions for "
         "max_length = 8.\n"
-        "  try:   --task.max_length 8, or a larger --model.max_length in training\n"
+        "  try:   suite train text.classify --smoke --task.text review --data reviews.csv --model.max_length "
+        "8 --task.max_length 8\n"
     )
     assert not list(here.glob("runs/*"))
 
@@ -189,7 +190,8 @@ def test_a_column_of_empty_texts(refused, here):
 def test_a_path_that_does_not_exist(refused, here):
     reviews(here / "reviews.csv")
     assert refused(*TEXT, "--data", "review.csv") == (
-        "suite train: review.csv: no such file or folder\n  found: in .: reviews.csv\n  try:   reviews.csv\n"
+        "suite train: review.csv: no such file or folder\n  found: in .: reviews.csv\n"
+        "  try:   suite train text.classify --smoke --task.text review --data reviews.csv\n"
     )
 
 

@@ -1,5 +1,6 @@
 """The path of a request to a run or a bundle: columns are encoded, padded and answered, and what was said decoded."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ def chosen(programs: Mapping[str, T], name: str) -> T:
         InputError: there is none.
     """
     if name not in programs:
-        fix = f"--program {closest(name, programs) or next(iter(programs))}"
+        fix = f"--program {shlex.quote(closest(name, programs) or next(iter(programs)))}"
         raise InputError(f'program "{name}"', "is none of this model's.", found=", ".join(programs), fix=fix)
     return programs[name]
 

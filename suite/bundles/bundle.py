@@ -5,6 +5,7 @@ compared.
 """
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,7 @@ class Bundle:
                 where,
                 f"has no program for this machine's devices, {here}.",
                 found=", ".join(about.platforms),
-                fix=f"suite export RUN --platforms {here} --to BUNDLE",
+                fix=f"suite export RUN --platforms {shlex.quote(here)} --to BUNDLE",
             )
         codecs = {name: _codec(folder, about, program.codec, allow) for name, program in about.programs.items()}
         files = {

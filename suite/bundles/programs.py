@@ -61,7 +61,7 @@ def read(content: bytes, where: str, maker: str) -> jax.export.Exported:
 
 
 def _unreadable(where: str, maker: str, reason: str) -> InputError:
-    fix = f'pip install "jax=={maker}", or suite export --refresh BUNDLE where the training code is'
+    fix = f"install jax {maker}, or where the training code is: suite export --refresh BUNDLE"
     return InputError(
         where, f"cannot be read: it was made by jax {maker}, and this is jax {jax.__version__}.", found=reason, fix=fix
     )

@@ -188,7 +188,8 @@ def is_advice(fix: str) -> bool:
         words = shlex.split(fix)
     except ValueError:
         return False
-    return bool(words) and is_flag(words[0]) and not re.search(r", | or ", fix)
+    prose = any(word in ("or", "and") or (word.endswith(",") and " " not in word) for word in words)
+    return bool(words) and is_flag(words[0]) and not prose
 
 
 def _watch() -> Any:

@@ -15,7 +15,7 @@ class Compare(Allowing):
     verb = "compare"
     examples = ("suite compare runs/a runs/b", "suite compare runs/a runs/b runs/c --against best --to comparison.html")
 
-    runs: tuple[str, ...] = word("RUN RUN ...", example="runs/a runs/b")
+    runs: tuple[str, ...] = word("RUN ...", example="runs/a runs/b")
     """Run folders, evaluated on the same records."""
     split: str = flag("", value="SPLIT", example="test", otherwise="the split of the first run's goal, else test")
     """Split that is compared."""

@@ -1,5 +1,6 @@
 """suite export: what a server or another library needs."""
 
+import shlex
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -72,7 +73,7 @@ def _nothing_fixed(given: Export) -> None:
             name.replace("--", "flag --"),
             "says what a refreshed bundle keeps as it is.",
             found=value,
-            fix=f"suite export --refresh {given.refresh}",
+            fix=f"suite export --refresh {shlex.quote(given.refresh)}",
         )
 
 

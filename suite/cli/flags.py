@@ -337,7 +337,8 @@ class _Reader:
             if not values.get(option.field):
                 if not option.optional:
                     before = ": it stands before the fields." if self.fields else "."
-                    raise InputError(option.name, f"is missing{before}", fix=option.fix or self.kind.examples[0])
+                    name, fix = option.name.removesuffix(" ..."), option.fix or self.kind.examples[0]
+                    raise InputError(name, f"is missing{before}", fix=fix)
                 values[option.field] = option.default
         if left:
             expected = " ".join(option.name for option in self.words) or "no words"

@@ -20,11 +20,9 @@ class Serve(Flags, Settings):
     notes = "Stops on SIGTERM and Ctrl-C, and looks for new versions of the bundles on SIGHUP."
 
     bundles: tuple[str, ...] = word(
-        "BUNDLE|NAME=BUNDLE|FOLDER|OWNER/NAME ...",
-        example="bundles/reviews",
-        fix="suite export runs/reviews --to bundles/reviews",
+        "BUNDLE ...", example="bundles/reviews", fix="suite export runs/reviews --to bundles/reviews"
     )
-    """Bundles, each under its own name or another one, folders of bundles, or names of published ones on the hub."""
+    """Bundles, each under its own name or as NAME=BUNDLE under another; folders of bundles; or OWNER/NAME on the hub."""
     offline: bool = flag(False, otherwise="names on the hub are fetched")
     """Take published bundles from the local cache only."""
 

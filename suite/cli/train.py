@@ -1,5 +1,6 @@
 """suite train: an experiment trained, or a run gone on with."""
 
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +52,7 @@ def _trained(given: Train) -> Any:
                 "flag --resume",
                 "takes the experiment as it is stored, but for --parallel.",
                 found=" ".join([given.experiment, *others]).strip(),
-                fix=f"suite train --resume {given.resume}",
+                fix=f"suite train --resume {shlex.quote(given.resume)}",
             )
         return _resumed(given.resume, given)
     if not given.experiment:

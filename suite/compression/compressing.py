@@ -10,7 +10,7 @@ from typing import Any
 
 from suite.compression import verdict
 from suite.compression.verdict import Measured
-from suite.errors import InputError, Interrupted
+from suite.errors import InputError, Interrupted, unused
 from suite.evaluation.bootstrap import check_same_records
 from suite.experiment import serialization
 from suite.experiment.sections import Experiment
@@ -94,7 +94,7 @@ def compress(
     name = method.name(experiment)
     folder = Path(run_dir) if run_dir else results.new_folder(f"{run.experiment.name}-{name.replace(' ', '-')}")
     if files.is_run(folder) and not resume:
-        raise InputError(f'--run-dir "{folder}"', "already holds a run.", fix="--continue, or another --run-dir")
+        raise InputError(f'--run-dir "{folder}"', "already holds a run.", fix=f"--run-dir {unused(folder)}")
     again = f"the same command with --run-dir {folder} --continue"
     try:
         with stopped_by_sigterm():

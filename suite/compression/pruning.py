@@ -1,6 +1,7 @@
 """Pruning: a run without some of its units or weights, trained on beside the whole one."""
 
 import math
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -114,7 +115,7 @@ def _criterion(settings: Pruning) -> Criterion:
             raise InputError(
                 "flag --prune",
                 f"is {settings.share:g}, but {settings.pattern} takes out another share.",
-                fix=f"--prune {fitting:g} --pattern {settings.pattern}",
+                fix=f"--prune {fitting:g} --pattern {shlex.quote(settings.pattern)}",
             )
         if settings.units:
             raise InputError(
@@ -128,7 +129,7 @@ def _criterion(settings: Pruning) -> Criterion:
         raise InputError(
             "flag --criterion",
             f'"{settings.criterion}" does not decide about {"units" if structural else "weights"}.',
-            fix=f"--criterion {known[0]}",
+            fix=f"--criterion {shlex.quote(known[0])}",
         )
     if settings.records < 1:
         raise InputError("flag --records", "must be at least 1.", found=str(settings.records))

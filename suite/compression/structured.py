@@ -9,6 +9,7 @@ number, which one field of the ModelConfig then says; which units a layer keeps,
   sizes of these sums added up over batches of training records.
 """
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +69,7 @@ def find(config: ModelConfig, params: Any, model_state: Any, kinds: Sequence[str
                 "field compression.prune.units",
                 f'"{kind}" is no kind of units of this model.',
                 found=", ".join(known),
-                fix=f"--units {closest(kind, known) or known[0]}",
+                fix=f"--units {shlex.quote(closest(kind, known) or known[0])}",
             )
     chosen = kinds or [kind for kind in known if kind != "heads"] or known
     return [layer for layer in prunable if layer.units.kind in chosen]

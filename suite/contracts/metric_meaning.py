@@ -1,5 +1,6 @@
 """Meaning of metrics: what each one is called, what it says and which way is better, registered beside the metric."""
 
+import shlex
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
@@ -77,9 +78,11 @@ def check_metric(name: str, names: Collection[str], where: str) -> None:
         InputError: there is no such metric.
     """
     if names and name not in names:
-        near = closest(name, names) or next(iter(names))
+        near = closest(name, names)
         problem = f'"{name}" is no metric of this task.'
-        raise InputError(f"field {where}", problem, found=", ".join(names), fix=f"--{where} {near}")
+        raise InputError(
+            f"field {where}", problem, found=", ".join(names), fix=f"--{where} {shlex.quote(near)}" if near else ""
+        )
 
 
 def check_selection(best: str, where: str = "train.best") -> None:
@@ -95,7 +98,7 @@ def check_selection(best: str, where: str = "train.best") -> None:
     name = best.removeprefix("-")
     if best.startswith("-") and better(name) == "higher":
         problem = f'"{best}" would keep the lowest {name}, and higher is better.'
-        raise InputError(f"field {where}", problem, fix=f"--{where} {name}")
+        raise InputError(f"field {where}", problem, fix=f"--{where} {shlex.quote(name)}")
     if name in METRICS and better(name) not in ("higher", "lower"):
         ideal = f"it should be {better(name)}" if better(name) else "no way is better"
         raise InputError(f"field {where}", f'"{name}" ranks nothing: {ideal}.', fix=f"--{where} loss")

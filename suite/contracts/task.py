@@ -161,7 +161,7 @@ class Task(ABC):
         raise InputError(
             "flag --distill",
             f"{type(self).__name__} does not say how far two answers are apart.",
-            fix="--distill.logits 0 --distill.hidden PART PART, to learn hidden states",
+            fix="learn hidden states instead: --distill.logits 0 --distill.hidden PART PART",
         )
 
     def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> "dict[str, Artifact]":

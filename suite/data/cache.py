@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -184,7 +185,7 @@ def _decode(folder: Path, name: str, split: str) -> Decoded:
     try:
         records = builder.as_data_source(split=split, decoders={key: tfds.decode.SkipDecoding() for key in loose})
     except NotImplementedError as error:
-        fix = f"tfds build {name} --file_format array_record"
+        fix = f"tfds build {shlex.quote(name)} --file_format array_record"
         raise InputError(f"dataset {name}", "it is not stored as ArrayRecord", found=str(folder), fix=fix) from error
     packed = {key for key, kind in kinds.items() if kind == "text" or key in loose}
     chunks: dict[str, list[Any]] = {key: [] for key in kinds}

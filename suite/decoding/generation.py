@@ -68,7 +68,7 @@ class Decoding:
                 "field decoding.temperature",
                 "draws tokens, which beam search does not",
                 found=f"{self.beams} beams",
-                fix="--decoding.beams 1, or temperature 0",
+                fix="one beam, or temperature 0",
             )
 
 

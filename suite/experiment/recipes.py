@@ -4,6 +4,7 @@ import ast
 import difflib
 import importlib
 import importlib.util
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,7 +33,7 @@ def describe(domain: str = "") -> list[dict[str, str]]:
     """For each experiment: name, title and the ``key: value`` lines that open its file. Imports nothing of it."""
     if domain and domain not in DOMAINS:
         near = near_names(domain, (*DOMAINS, *names()))
-        fix = f"suite list {near[0]}" if near else "suite list"
+        fix = f"suite list {shlex.quote(near[0])}" if near else "suite list"
         raise InputError("domain", f'"{domain}" is unknown.', found=", ".join(near or DOMAINS), fix=fix)
     chosen = [name for name in names() if name.startswith(domain)]
     return [{"name": name, **_header(_root() / Path(*name.split(".")).with_suffix(".py"))} for name in chosen]

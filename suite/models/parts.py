@@ -5,6 +5,7 @@ parameters holds for the part, with the part's name before every path.
 """
 
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -85,7 +86,7 @@ class Parts(ModelConfig):
                 "field checkpoint.init_from",
                 f"names weights of {type(published).__module__}, and the model has parts.",
                 found=", ".join(names),
-                fix=f"--checkpoint.init_from {names[0]}=SOURCE",
+                fix=f"--checkpoint.init_from {shlex.quote(names[0])}=SOURCE",
             )
         both = {name: part.adopt(published.parts[name]) for name, part in self.parts.items() if name in published.parts}
         return replace(self, parts={**self.parts, **both})

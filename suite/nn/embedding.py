@@ -63,11 +63,7 @@ def check_length(length: int, limit: int) -> None:
     """Raises InputError: there are fewer vectors of places than tokens."""
     if length > limit:
         problem = f"input of {length} tokens, but the model has learned positions for max_length = {limit}."
-        raise InputError(
-            "field model.max_length",
-            problem,
-            fix=f"--task.max_length {limit}, or a larger --model.max_length in training",
-        )
+        raise InputError("field model.max_length", problem, fix=f"--task.max_length {limit:d}")
 
 
 class RelativeBias(nnx.Module):

@@ -45,7 +45,7 @@ def own_part(mesh: Mesh, size: int) -> Part | None:
             "field parallel",
             f"leaves out process {', '.join(map(str, idle))}.",
             found=f"a mesh of {mesh.size} of {jax.device_count()} devices",
-            fix="--parallel.data -1, or fewer processes",
+            fix="--parallel.data -1",
         )
     rows = np.flatnonzero(held[jax.process_index()])
     return Part(rows, held.argmax(0)[rows] == jax.process_index(), size)

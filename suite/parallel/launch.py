@@ -41,7 +41,7 @@ def launch(processes: int, command: Sequence[str]) -> int:
             "arguments",
             f"{' '.join(command[:1]) or 'nothing'} cannot be launched.",
             found=", ".join(VERBS),
-            fix=f"suite launch --processes {processes} -- train EXPERIMENT",
+            fix=f"suite launch --processes {processes:d} -- train EXPERIMENT",
         )
     shares = _shares(processes)
     address = f"127.0.0.1:{_free_port()}"

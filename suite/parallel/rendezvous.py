@@ -1,6 +1,7 @@
 """How the processes of one run find each other: where the coordinator is, who has come, and that all start at once.
 
 Each process knows three things: the address of process 0, how many processes there are, and its own number. They come
+import shlex
 from flags, from SUITE_COORDINATOR, SUITE_PROCESSES and SUITE_PROCESS, or from what SLURM, Open MPI or a TPU's metadata
 say. Before ``jax.distributed`` starts, which would wait in silence for whoever is missing, all report to process 0 at
 the coordinator's own port (see `suite.parallel.failure_detector`), so that a missing one has a number.
@@ -84,7 +85,7 @@ def find_place(flags: Mapping[str, str], environment: Mapping[str, str] = os.env
             f"flag --{missing[0]}",
             "is missing: a run of several processes needs all three.",
             found=", ".join(f"--{flag} {given[flag]}" for flag in wanted if given[flag]),
-            fix=f"--{missing[0]} or {VARIABLES[missing[0]]}",
+            fix=f"give --{missing[0]}, or set {VARIABLES[missing[0]]}",
         )
     processes, process = _number(given, "processes", 1), _number(given, "process-id", 0)
     if process >= processes:
@@ -136,7 +137,7 @@ def _own_devices(cluster: str) -> tuple[int, ...] | None:
 
 def _number(given: Mapping[str, str], flag: str, least: int) -> int:
     if not given[flag].isdecimal() or int(given[flag]) < least:
-        raise InputError(f"flag --{flag}", f'"{given[flag]}" is no number from {least}.', fix=f"--{flag} {least}")
+        raise InputError(f"flag --{flag}", f'"{given[flag]}" is no number from {least}.', fix=f"--{flag} {least:d}")
     return int(given[flag])
 
 
@@ -249,7 +250,7 @@ def _listening(place: Place) -> socket.socket:
         raise InputError(
             f'--coordinator "{place.coordinator}"',
             f"process 0 cannot listen at this port: {error.strerror}.",
-            fix=f"--coordinator {place.address[0]}:PORT with a free one",
+            fix=f"--coordinator {shlex.quote(place.address[0])}:{place.address[1] + 1}",
         ) from None
     return listener
 

@@ -93,13 +93,13 @@ def check(experiment: Experiment) -> Mesh:
                 "field parallel.tensor",
                 f"is {tensor}, which does not divide the model's {field}.",
                 found=f"model.{field} {size}",
-                fix=f"--parallel.tensor {fitting}",
+                fix=f"--parallel.tensor {fitting:d}",
             )
     if parallel.sequence and tensor == 1:
         raise InputError(
             "field parallel.sequence",
             "splits activations over the devices of tensor, which is 1.",
-            fix="--parallel.tensor 2, or --parallel.sequence False",
+            fix="--parallel.sequence False",
         )
     if parallel.engine == "pmap":
         _check_pmap(parallel, parts, mesh)
@@ -120,7 +120,7 @@ def _check_pmap(parallel: Parallel, microbatches: int, mesh: Mesh) -> None:
             "field parallel.engine",
             "pmap takes no micro-batches.",
             found=f"gradient.accumulate {microbatches}",
-            fix="--parallel.engine jit, or --gradient.accumulate 1",
+            fix="--parallel.engine jit",
         )
     if jax.process_count() > 1:
         raise InputError(
@@ -159,7 +159,7 @@ def check_divisible(batch_size: int, microbatches: int, mesh: Mesh, field: str =
             f"field {field}",
             f"{batch_size} rows cannot be split evenly over {parts} parts.",
             found=f"{parts // microbatches} devices that share a batch x {microbatches} micro-batches",
-            fix=f"--{field} {better}",
+            fix=f"--{field} {better:d}",
         )
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import re
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ def hardware(name: str = "") -> tuple[Hardware, int]:
             "flag --devices",
             f'there is no device "{name}".',
             found=", ".join([*HARDWARE, "cpu"]) + "; with -8 at the end: 8 of them",
-            fix=f"--devices {near}" if near else "",
+            fix=f"--devices {shlex.quote(near)}" if near else "",
         )
     return (_shared(count), count) if kind == "cpu" else (HARDWARE[kind], count)
 

@@ -102,7 +102,7 @@ def compare(
     """
     if len(folders) < 2:
         raise InputError(
-            "runs", "are compared, and one is none.", found=f"{len(folders)} given", fix="suite compare RUN RUN ..."
+            "runs", "are compared, and one is none.", found=f"{len(folders)} given", fix="suite compare RUN RUN"
         )
     opened = [runs.open(folder, allow) for folder in folders]
     goal = opened[0].experiment.goal

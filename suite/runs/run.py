@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -277,7 +278,7 @@ def open(folder: str | Path, allow: tuple[str, ...] = (), *, offline: bool = Fal
         raise InputError(
             f'run folder "{folder}"',
             f"has no fitted {', '.join(missing)}: training did not begin.",
-            fix=f"suite train --resume {folder}",
+            fix=f"suite train --resume {shlex.quote(str(folder))}",
         )
     result = folder / "result.json"
     metrics = json.loads(result.read_text())["metrics"] if result.exists() else {}

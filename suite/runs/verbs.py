@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shlex
 import shutil
 import tempfile
 import time
@@ -103,7 +104,9 @@ def _taken(name: str, run_dir: str | Path, resume: bool) -> tuple[str, list[str]
     folder = Path(run_dir) if run_dir else new_folder(name)
     held = (folder / "experiment.json").exists()
     if held and not resume:
-        raise InputError(f'--run-dir "{folder}"', "already holds a run.", fix=f"suite train --resume {folder}")
+        raise InputError(
+            f'--run-dir "{folder}"', "already holds a run.", fix=f"suite train --resume {shlex.quote(str(folder))}"
+        )
     candidates = [folder / name for name in MADE] if folder.exists() else [folder]
     added = [] if held else [str(path) for path in candidates if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ def listen(host: str, port: int) -> socket.socket:
             f"address {host}:{port}",
             "cannot be listened at.",
             found=error.strerror or str(error),
-            fix=f"--port {port + 1}, or --port 0 for any",
+            fix=f"--port {port + 1}",
         ) from None
     return bound
 

@@ -6,6 +6,7 @@ import functools
 import gc
 import logging
 import re
+import shlex
 import threading
 import time
 from collections import Counter
@@ -188,14 +189,16 @@ class Models:
         for model, _, _ in self._opened:
             if not _NAME.fullmatch(model.name):
                 raise InputError(
-                    f'model name "{model.name}"', "is none for an address.", fix=f"suite serve NAME={model.folder}"
+                    f'model name "{model.name}"',
+                    "is none for an address.",
+                    fix=f"suite serve NAME={shlex.quote(str(model.folder))}",
                 )
             if model.name in self.by_name:
                 raise InputError(
                     f'model name "{model.name}"',
                     "is that of two bundles.",
                     found=f"{self.by_name[model.name].folder}, {model.folder}",
-                    fix=f"suite serve OTHER_NAME={model.folder}",
+                    fix=f"suite serve OTHER_NAME={shlex.quote(str(model.folder))}",
                 )
             self.by_name[model.name] = model
 

@@ -79,7 +79,7 @@ class Settings:
                 _flag("queue"),
                 "holds fewer records than one request may have.",
                 found=f"{self.queue}, with --max-records {self.max_records}",
-                fix=f"--queue {self.max_records}, or fewer records a request",
+                fix=f"--queue {self.max_records:d}",
             )
 
 

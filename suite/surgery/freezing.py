@@ -1,6 +1,7 @@
 """Freezing: which parameters training leaves unchanged, by patterns on their paths."""
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,5 +34,5 @@ def check_named(field: str, patterns: Sequence[str], params: Mapping[Any, Any]) 
             f"field optim.{field}",
             f'"{pattern}" matches no parameter.',
             found=", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else ""),
-            fix=f'--optim.{field} "{near}"' if near else "",
+            fix=f"--optim.{field} {shlex.quote(near)}" if near else "",
         )

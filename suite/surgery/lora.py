@@ -100,12 +100,12 @@ def _no_match(field: str, patterns: Sequence[str], names: list[str], what: str) 
     near = closest(pattern.strip("^$"), names) or closest(pattern.strip("^$"), sorted(words))
     # Of a model of parts, paths begin with the part's name.
     within = [other.replace("^", "/", 1) for other in patterns if other.startswith("^")]
-    near = next((f'"{other}"' for other in within if any(re.search(other, name) for name in names)), near)
+    near = next((other for other in within if any(re.search(other, name) for name in names)), near)
     raise InputError(
         f"field finetune.{field}",
         f'"{pattern}" matches no {what}.',
         found=", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else ""),
-        fix=f"--finetune.{field} {near}" if near else "",
+        fix=f"--finetune.{field} {shlex.quote(near)}" if near else "",
     )
 
 
@@ -156,7 +156,7 @@ def fold(params: Mapping[Any, Any], finetune: Finetune) -> dict[Any, Any]:
         raise InputError(
             "field finetune.kind",
             "adapters are not linear: they cannot be folded into the model.",
-            fix="--delta writes what was trained; or fine-tune with --finetune lora",
+            fix="write what was trained alone, with --delta, or fine-tune with --finetune lora",
         )
     for name in [name for name in flat if name.endswith("/addition/a")]:
         layer = name.removesuffix("/addition/a")
@@ -313,5 +313,5 @@ def _check_same(finetune: Finetune, about: Mapping[str, Any]) -> None:
             raise InputError(
                 f"field finetune.{name}",
                 f"is {asked}, but the delta was trained with {stored}.",
-                fix=f"--finetune.{name} {stored}",
+                fix=f"--finetune.{name} {shlex.quote(str(stored))}",
             )

@@ -5,6 +5,7 @@ builds the rounded model of a compressed one.
 """
 
 import re
+import shlex
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -192,5 +193,5 @@ def _no_match(pattern: str, names: list[str]) -> InputError:
         "field compression.keep",
         f'"{pattern}" matches no layer that would be rounded.',
         found=", ".join(names[:8]) + more,
-        fix=f"--compression.keep {near}" if near else "",
+        fix=f"--compression.keep {shlex.quote(near)}" if near else "",
     )

@@ -13,6 +13,7 @@ the student's own task, hears what the student was asked and what it answered, a
   <https://arxiv.org/abs/1909.10351>`_).
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -238,7 +239,7 @@ def hear(model: Any, task: Task, batch: Batch, rngs: nnx.Rngs | None, pairs: Seq
             "flag --distill",
             "a teacher is asked what the task asks its model, once; this task calls parts of the model.",
             found=f"{len(student.calls)} calls of the whole model",
-            fix="--distill.logits 0, to train without a teacher",
+            fix="--distill.logits 0",
         )
     ((inputs, named, answer),) = student.calls
     teacher = getattr(model, TEACHER)
@@ -401,5 +402,5 @@ def _check(student: ModelConfig, settings: Distillation) -> None:
             raise InputError(
                 f"field model.{name}",
                 f"is {value}, which keeps no hidden states to learn from.",
-                fix=f"--model.{name} {plain}",
+                fix=f"--model.{name} {shlex.quote(str(plain))}",
             )

@@ -1,5 +1,6 @@
 """Assembly: an experiment turned into the functions of its training, nothing allocated yet."""
 
+import shlex
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -156,7 +157,7 @@ def _check_tables(tables: Mapping[str, str], experiment: Experiment) -> None:
                 f"field {name}",
                 f"is {value}, but {', '.join(tables)} is updated by rows.",
                 found="optim.tables other than dense",
-                fix=f"--{name} {plain}, or --optim.tables dense",
+                fix=f"--{name} {shlex.quote(plain)}",
             )
     if tables and not (rule.row_sparse and gradients.is_whole(rule) and len(rule.rounds) == 1):
         raise InputError(

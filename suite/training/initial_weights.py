@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,9 @@ def best_weights(folder: Path, params: Any, model_state: Any, fresh: Any = None,
     with Checkpoints(folder / "checkpoints", writing=False) as checkpoints:
         step = checkpoints.served
         if step is None:
-            raise InputError(f"run {folder}", "has no complete checkpoint.", fix=f"suite train --resume {folder}")
+            raise InputError(
+                f"run {folder}", "has no complete checkpoint.", fix=f"suite train --resume {shlex.quote(str(folder))}"
+            )
         saved, plain = checkpoints.parameters(step), lora.base(params)
         inner = {name.removeprefix(f"{part}/") for name in saved if part and name.startswith(f"{part}/")}
         alone = paths(plain).keys()

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Collection, Mapping
@@ -144,7 +145,7 @@ def column_of(task: Task, name: str, asset: Preprocessor) -> Any:
             f"field task.{name}.column",
             f'"{asset.column}" is no field of {type(task).__name__}.',
             found=", ".join(fields),
-            fix=f"--task.{name}.column {near}" if near else "",
+            fix=f"--task.{name}.column {shlex.quote(near)}" if near else "",
         )
     return getattr(task, asset.column)
 
@@ -233,14 +234,11 @@ def _check_shared(size: str, first: tuple[str, Preprocessor, Any], second: tuple
             where,
             f"states another {size} than task.{one}.",
             found=both,
-            fix=f"--task.{other}.part NAME, where the model has a part for each",
+            fix=f"where the model has a part for each: --task.{other}.part NAME",
         )
     if not (known.shares or asset.shares):
         raise InputError(
-            where,
-            f"states the size {size}, as task.{one} does.",
-            found=both,
-            fix=f"--task.{other}.shares True, or --task.{other}.part NAME where the model has a part for each",
+            where, f"states the size {size}, as task.{one} does.", found=both, fix=f"--task.{other}.shares True"
         )
 
 
@@ -292,9 +290,7 @@ def _filled(model: ModelConfig, sizes: Mapping[str, Any], roomy: Collection[str]
             )
         elif name not in roomy and stated is not None and stated != size:
             raise InputError(
-                f"field {where}.{name}",
-                f"is {stated}, but the data has {size}.",
-                fix=f"--{where}.{name} 0 takes it from the data",
+                f"field {where}.{name}", f"is {stated}, but the data has {size}.", fix=f"--{where}.{name} 0"
             )
     return dataclasses.replace(model, **open_sizes)  # type: ignore[type-var]
 

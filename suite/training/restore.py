@@ -34,7 +34,7 @@ def restore(program: Program, checkpoints: Checkpoints, experiment: Experiment) 
             "field finetune.delta",
             "needs the weights that it was trained on.",
             found="no checkpoint.init_from",
-            fix="--checkpoint.init_from RUN, FOLDER or OWNER/NAME",
+            fix="--checkpoint.init_from SOURCE",
         )
     if experiment.checkpoint.init_from:
         abstract = program.abstract

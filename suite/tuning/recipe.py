@@ -5,7 +5,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from suite.errors import InputError
+from suite.errors import InputError, unused
 from suite.experiment.sections import Experiment
 from suite.experiment.serialization import from_json, packages, to_json
 from suite.runtime import files
@@ -61,12 +61,15 @@ def _stored(folder: Path, experiment: Experiment) -> Any:
 
 def _check_free(folder: Path) -> None:
     if files.is_run(folder):
-        raise InputError(f'--run-dir "{folder}"', "is the folder of a run.", fix="--run-dir NEW_FOLDER")
+        raise InputError(f'--run-dir "{folder}"', "is the folder of a run.", fix=f"--run-dir {unused(folder)}")
     others = [path.name for path in folder.iterdir() if path.name not in ("lock", STUDY)]
     others = sorted(name for name in others if not name.startswith("partial-"))
     if others:
         raise InputError(
-            f'--run-dir "{folder}"', "holds something else.", found=", ".join(others[:8]), fix="--run-dir NEW_FOLDER"
+            f'--run-dir "{folder}"',
+            "holds something else.",
+            found=", ".join(others[:8]),
+            fix=f"--run-dir {unused(folder)}",
         )
 
 

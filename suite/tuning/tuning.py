@@ -95,7 +95,7 @@ def aimed(experiment: Experiment, goal: Goal | None = None, budget: Budget | Non
         raise InputError(
             "field goal",
             "is None, and train.best names no metric by which trials could be compared.",
-            fix='--goal "accuracy>=0.9", or --train.best accuracy',
+            fix='--goal "accuracy>=0.9"',
         )
     if goal is not None and experiment.goal is not None:
         aim = dataclasses.replace(aim, budget=experiment.goal.budget if goal.budget == Budget() else goal.budget)
@@ -140,7 +140,9 @@ def _check_direction(goal: Goal) -> None:
         check_selection(goal.metric, "goal.metric")
     elif right in ("higher", "lower") and goal.lower != (right == "lower"):
         turned = f"{goal.metric}{'<=' if right == 'lower' else '>='}{goal.bound:g}"
-        raise InputError("field goal", f"{right} {goal.metric} is better.", found=str(goal), fix=f'--goal "{turned}"')
+        raise InputError(
+            "field goal", f"{right} {goal.metric} is better.", found=str(goal), fix=f"--goal {shlex.quote(turned)}"
+        )
 
 
 def _nothing_done(folder: Path, goal: Goal) -> bool:

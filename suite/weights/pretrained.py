@@ -246,7 +246,7 @@ def check_parts(experiment: Experiment) -> None:
                 "field checkpoint.init_from",
                 f'names no source for the part "{name}".' if name in parts else f'"{name}" is no part of the model.',
                 found=", ".join(parts) or f"{type(experiment.model).__module__}, which has no parts",
-                fix=f"--checkpoint.init_from {f'{right}=' if right else ''}{source or 'SOURCE'}",
+                fix=f"--checkpoint.init_from {shlex.quote((f'{right}=' if right else '') + (source or 'SOURCE'))}",
             )
 
 

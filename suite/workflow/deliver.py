@@ -17,7 +17,7 @@ from suite.compression import compressing
 from suite.compression import verdict as compressions
 from suite.compression.compressing import Method
 from suite.compression.quantization import Quantize
-from suite.errors import InputError, Interrupted
+from suite.errors import InputError, Interrupted, unused
 from suite.experiment import serialization
 from suite.experiment.goal import Budget, Goal
 from suite.experiment.sections import Experiment
@@ -177,7 +177,7 @@ def _claim(folder: Path, asked: dict[str, Any]) -> None:
         if before == asked:
             return
     elif files.is_run(folder) or (folder / verdicts.VERDICT).exists():
-        raise InputError(f'--run-dir "{folder}"', "holds something else.", fix="--run-dir NEW_FOLDER")
+        raise InputError(f'--run-dir "{folder}"', "holds something else.", fix=f"--run-dir {unused(folder)}")
     folder.mkdir(parents=True, exist_ok=True)
     files.write_text(path, json.dumps(asked, indent=1) + "\n")
 

@@ -14,7 +14,7 @@ from suite.contracts.batch import Columns
 from suite.contracts.kinds import extension_of, output_kind
 from suite.contracts.signature import File
 from suite.data.pipeline.padding import Seed
-from suite.errors import InputError
+from suite.errors import InputError, unused
 from suite.runtime.files import is_bundle, write_text
 from suite.weights import hub
 
@@ -114,9 +114,7 @@ def write_answers(answers: Sequence[Mapping[str, Any]], folder: str | Path) -> l
     folder = Path(folder)
     target = folder / ANSWERS
     if target.exists():
-        raise InputError(
-            f'file "{target}"', "is there already.", fix=f"--to {folder}-2, or remove {ANSWERS} and its files"
-        )
+        raise InputError(f'file "{target}"', "is there already.", fix=f"--to {unused(folder)}")
     digits, lines = max(len(str(len(answers))), 4), []
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ import numpy as np
 from suite.bundles.answering import BATCH
 from suite.contracts.kinds import extension_of
 from suite.contracts.signature import File
-from suite.errors import InputError
+from suite.errors import InputError, unused
 from suite.runtime.files import is_bundle, write_text
 from suite.tree import paths
 from suite.workflow.answer_table import AnswerTable, flat, json_text
@@ -214,7 +214,7 @@ class _Parts:
         stated = self.folder / "job.json"
         there = [path for path in (self.target, self.files) if path.exists()]
         if there and not stated.exists():
-            raise InputError(f'file "{there[0]}"', "is there already.", fix=f"--to {_other(self.target)}")
+            raise InputError(f'file "{there[0]}"', "is there already.", fix=f"--to {unused(self.target)}")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -246,7 +246,7 @@ class _Parts:
             raise InputError(
                 f'folder "{self.folder}"',
                 f"holds answers to another request, with another {' and '.join(differ).replace('_', ' ')}.",
-                fix=f"--to {_other(self.target)}, or: rm -r {shlex.quote(str(self.folder))}",
+                fix=f"--to {unused(self.target)}",
             )
 
     def add(self, table: "pa.Table") -> None:

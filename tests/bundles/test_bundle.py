@@ -352,8 +352,8 @@ def test_a_program_of_a_later_jax(copy):
     made = f"it was made by jax {jax.__version__}, and this is jax {jax.__version__}."
     assert said == (
         f'bundle "FOLDER", file "program/8.stablehlo": cannot be read: {made}\n'
-        f'  found: calling convention 99\n  try:   pip install "jax=={jax.__version__}", or suite export '
-        "--refresh BUNDLE where the training code is"
+        f"  found: calling convention 99\n  try:   install jax {jax.__version__}, "
+        "or where the training code is: suite export --refresh BUNDLE"
     )
 
 

@@ -404,7 +404,7 @@ def test_a_task_that_cannot_compare_answers():
     refused(
         lambda: toy.Parity().distillation_loss(None, None, {}, 1.0),
         "flag --distill: Parity does not say how far two answers are apart.",
-        "  try:   --distill.logits 0 --distill.hidden PART PART, to learn hidden states",
+        "  try:   learn hidden states instead: --distill.logits 0 --distill.hidden PART PART",
     )
 
 

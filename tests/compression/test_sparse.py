@@ -204,7 +204,7 @@ def test_nothing_is_pruned_where_nothing_is_asked():
                 )
                 + ".",
                 "  found: 16 inputs",
-                '  try:   --optim.sparsity.exclude "^head" "encoder/layers/0/attention/key/kernel"',
+                "  try:   --optim.sparsity.exclude '^head' encoder/layers/0/attention/key/kernel",
             ],
         ),
         (

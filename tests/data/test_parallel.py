@@ -81,9 +81,9 @@ def test_a_file_without_its_counterpart(folder):
 
 def test_other_languages_than_those_of_the_files(folder):
     assert refusal(ParallelLines(path=str(folder), source="fr", target="it")) == (
-        f"{folder}: no train.fr and train.it in this folder.\n"
+        f"{folder}: no train.fr and train.it in this folder: data.source and data.target say the endings.\n"
         "  found: test_2016.de, test_2016.en, train.de, train.en.gz, val.de.txt, val.en.txt\n"
-        "  try:   --task.data.source and --task.data.target say what the files end in"
+        "  try:   --task.data.source SOURCE --task.data.target TARGET"
     )
 
 

@@ -196,9 +196,9 @@ def test_values_and_labels():
         with pytest.raises(InputError) as error:
             clicks(wrong, "y")
         assert str(error.value).splitlines() == [
-            "column y: holds a label that is neither 1 nor 0",
+            "column y: holds a label that is neither 1 nor 0; task.positive names the value that is a click.",
             "  found: 3",
-            "  try:   --task.positive 3 makes that value a click and every other none",
+            "  try:   --task.positive 3",
         ]
 
 

@@ -379,7 +379,7 @@ def test_where_a_process_stands(monkeypatch):
         (
             {"processes": "2"},
             "flag --coordinator: is missing: a run of several processes needs all three.\n"
-            "  found: --processes 2\n  try:   --coordinator or SUITE_COORDINATOR",
+            "  found: --processes 2\n  try:   give --coordinator, or set SUITE_COORDINATOR",
         ),
         (
             {"coordinator": "a:1", "processes": "2", "process-id": "2"},

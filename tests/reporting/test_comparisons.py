@@ -103,7 +103,7 @@ def test_what_cannot_be_compared_is_refused(refused, runs, tmp_path):
     assert printed.splitlines() == [
         "suite compare: runs: are compared, and one is none.",
         "  found: 1 given",
-        "  try:   suite compare RUN RUN ...",
+        "  try:   suite compare RUN RUN",
     ]
     printed = refused("compare", runs["good"], runs["poor"], "--metric", "f1")
     assert printed == 'suite compare: --metric "f1": is no metric of all these runs.\n  found: accuracy, loss\n'

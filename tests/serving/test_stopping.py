@@ -233,7 +233,9 @@ def test_a_full_queue_and_a_deadline(bundles):
 
 def test_mistakes_on_the_command_line(bundles, refused, tmp_path):
     words = bundles["words"]
-    assert refused("serve") == "suite serve: BUNDLE: is missing.\n  try:   suite serve BUNDLE\n"
+    assert refused("serve") == (
+        "suite serve: BUNDLE: is missing.\n  try:   suite export runs/reviews --to bundles/reviews\n"
+    )
     assert refused("serve", "nowhere") == (
         'suite serve: bundle "nowhere": is no folder.\n  try:   the folder that suite export printed last\n'
     )
@@ -249,10 +251,11 @@ def test_mistakes_on_the_command_line(bundles, refused, tmp_path):
     assert refused("serve", words, "--queue", "3") == (
         "suite serve: flag --queue: holds fewer records than one request may have.\n"
         "  found: 3, with --max-records 64\n"
-        "  try:   --queue 64, or fewer records a request\n"
+        f"  try:   suite serve {words} --queue 64\n"
     )
     assert refused("serve", words, "--sizes", "4", "2") == (
-        "suite serve: flag --sizes: must be rising batch sizes.\n  found: 4 2\n  try:   --sizes 1 2 4 8 16 32\n"
+        "suite serve: flag --sizes: must be rising batch sizes.\n  found: 4 2\n"
+        f"  try:   suite serve {words} --sizes 1 2 4 8 16 32\n"
     )
     assert "--prot" in refused("serve", words, "--prot", "80")
     with socket.socket() as taken:
@@ -261,7 +264,7 @@ def test_mistakes_on_the_command_line(bundles, refused, tmp_path):
         port = taken.getsockname()[1]
         assert refused("serve", words, "--port", port) == (
             f"suite serve: address 127.0.0.1:{port}: cannot be listened at.\n"
-            f"  found: Address already in use\n  try:   --port {port + 1}, or --port 0 for any\n"
+            f"  found: Address already in use\n  try:   suite serve {words} --port {port + 1}\n"
         )
 
 

@@ -1,6 +1,7 @@
 """The translation task: rows, the loss by hand, BLEU of the whole set, requests, published tokenizers, bad input."""
 
 import json
+import shlex
 import sys
 from dataclasses import dataclass, replace
 from typing import Any
@@ -331,7 +332,7 @@ def test_a_column_that_is_missing(tmp_path, refused):
     assert refused(*arguments) == (
         'suite train: field task.source_text: column "source" is not in pairs.tsv.\n'
         "  found: english, german\n"
-        "  try:   --task.source_text english\n"
+        f"  try:   {shlex.join(map(str, ['suite', *arguments]))} --task.source_text english\n"
     )
     assert 'field task.target_text: column "germn" is not in pairs.tsv.\n' in refused(
         *arguments, "--task.source_text", "english", "--task.target_text", "germn"

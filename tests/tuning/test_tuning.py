@@ -13,7 +13,7 @@ import suite
 from suite.cli import app
 from suite.contracts.data import Source
 from suite.distribution import install
-from suite.errors import InputError, RunError
+from suite.errors import InputError, RunError, unused
 from suite.experiment.goal import Budget, Choice, Goal, Range, Search
 from suite.experiment.sections import replace
 from suite.tuning import recipe, space, tuning
@@ -511,10 +511,10 @@ def test_folders_of_others(tmp_path, left_alone):
         "  found: goal.budget.trials 7 there, 30 here\n  try:   the same fields, or another --run-dir"
     ), "a verdict is final: its test split was looked at"
     run = folder / "trials" / "0000"
-    assert refusal(experiment(), run) == f'--run-dir "{run}": is the folder of a run.\n  try:   --run-dir NEW_FOLDER'
+    assert refusal(experiment(), run) == f'--run-dir "{run}": is the folder of a run.\n  try:   --run-dir {unused(run)}'
     (tmp_path / "notes.txt").write_text("mine")
     assert refusal(experiment(), tmp_path) == (
-        f'--run-dir "{tmp_path}": holds something else.\n  found: notes.txt\n  try:   --run-dir NEW_FOLDER'
+        f'--run-dir "{tmp_path}": holds something else.\n  found: notes.txt\n  try:   --run-dir {unused(tmp_path)}'
     )
     assert (tmp_path / "notes.txt").read_text() == "mine"
 

@@ -10,6 +10,7 @@ import functools
 import itertools
 import math
 import os
+import shlex
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -178,12 +179,12 @@ def make_plan(
     for axis, chosen in known.items():
         if any(low >= high for low, high in itertools.pairwise((0, *chosen))):
             rising = sorted({max(length, 1) for length in chosen})
-            typed = f"{axis}={','.join(map(str, rising))}" if axis else " ".join(map(str, rising))
+            typed = [f"{axis}={','.join(map(str, rising))}"] if axis else list(map(str, rising))
             raise InputError(
                 "field pipeline.buckets",
                 "must rise, from 1 or more",
                 found=" ".join(map(str, chosen)),
-                fix=f"--pipeline.buckets {typed}",
+                fix=f"--pipeline.buckets {shlex.join(typed)}",
             )
     lengths = ragged_lengths(task, source, cache)
     known = {**{axis: default_buckets(rows) for axis, rows in lengths.items() if axis not in known}, **known}

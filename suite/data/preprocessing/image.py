@@ -151,7 +151,7 @@ def _colour(name: str) -> tuple[int, ...]:
         return ImageColor.getrgb(name)[:3]
     except ValueError:
         raise InputError(
-            "field task.background", f'"{name}" is no colour.', found=name, fix="--task.background white, or '#ffffff'"
+            "field task.background", f'"{name}" is no colour.', found=name, fix="--task.background white"
         ) from None
 
 

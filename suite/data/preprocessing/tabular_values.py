@@ -170,9 +170,9 @@ def clicks(values: Sequence[Any] | np.ndarray, column: str, positive: str = "") 
 def _no_click(column: str, value: str) -> InputError:
     return InputError(
         f"column {column}",
-        "holds a label that is neither 1 nor 0",
+        "holds a label that is neither 1 nor 0; task.positive names the value that is a click.",
         found=value,
-        fix=f"--task.positive {shlex.quote(value)} makes that value a click and every other none",
+        fix=f"--task.positive {shlex.quote(value)}",
     )
 
 

@@ -113,7 +113,7 @@ class Published(Tokenizer):
             raise InputError(
                 "field task.tokenizer.source",
                 "is empty, and training starts from no published weights.",
-                fix="--checkpoint.init_from FOLDER, or --task.tokenizer.source FOLDER",
+                fix="--checkpoint.init_from FOLDER",
             )
         collected = _collect(Path(self.source).expanduser(), self.side)
         partial = path.with_name(f".{path.name}.{os.getpid()}")

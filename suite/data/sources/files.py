@@ -124,7 +124,7 @@ class Table(Data):
         table = self._load(files.get(_stored(split, list(files)), files["train"]) if files else path)
         fix = "add rows, or change the fractions or the column of splits"
         if table.dropped.get("wrong number of fields", 0) > len(table):
-            fix = f"--task.data.delimiter, where it is another one in {shlex.quote(self.path)}"
+            fix = f"look at the lines of {self.path}: --task.data.delimiter says what parts their fields"
         if self.split and not files:
             return not_empty(named_part(table, self._named(table), split), split, self.path, fix)
         part = lambda fractions: tables.parts(table, self.seed, fractions, known(self.stratify))

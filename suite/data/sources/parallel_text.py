@@ -60,9 +60,10 @@ class ParallelLines(Data):
             listing = ", ".join(sorted(item.name for item in folder.iterdir())[:10]) if folder.is_dir() else "one file"
             raise InputError(
                 self.path,
-                f"no train.{self.source} and train.{self.target} in this folder.",
+                f"no train.{self.source} and train.{self.target} in this folder: data.source and data.target say the "
+                "endings.",
                 found=listing or "an empty folder",
-                fix="--task.data.source and --task.data.target say what the files end in",
+                fix="--task.data.source SOURCE --task.data.target TARGET",
             )
         carved = carves_validation(split, list(pairs), self.validation, self.path) and split != "test"
         source: Source = _read(*pairs["train" if carved else split])

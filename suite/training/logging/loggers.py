@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def check(names: Sequence[str]) -> None:
     for name in names:
         if name not in LOGGERS:
             near = closest(name, LOGGERS)
-            fix = f"--train.loggers {near}" if near else ""
+            fix = f"--train.loggers {shlex.quote(near)}" if near else ""
             raise InputError("field train.loggers", f'"{name}" is unknown.', found=", ".join(LOGGERS), fix=fix)
         package, extra = LOGGERS[name]
         if importlib.util.find_spec(package) is None:

@@ -15,6 +15,7 @@ A weight that was masked may come back, from zero, when its score rises above an
 
 import math
 import re
+import shlex
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -95,7 +96,7 @@ def pruned_paths(
             "field optim.sparsity.pattern",
             problem,
             found=f"{kernels[wrong[0]][INPUTS]} inputs",
-            fix=f'--optim.sparsity.exclude "^head" "{wrong[0]}"',
+            fix=f"--optim.sparsity.exclude '^head' {shlex.quote(wrong[0])}",
         )
     return chosen
 
