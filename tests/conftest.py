@@ -107,7 +107,9 @@ def refused(capsys):
         assert "Traceback" not in printed
         for line in printed.splitlines():
             if line.startswith("  try:   suite "):
-                check_command(line.removeprefix("  try:   "), [str(argument) for argument in arguments])
+                check_command(
+                    line.removeprefix("  try:   ").partition(" && ")[0], [str(argument) for argument in arguments]
+                )
         return printed
 
     return run

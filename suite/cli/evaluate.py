@@ -51,7 +51,7 @@ def evaluate(given: Evaluate) -> None:
             f"flag {given.fields[0]}",
             "is not one of suite evaluate without --data.",
             found=" ".join(given.fields),
-            fix=f"suite evaluate {given.source} --data PATH, for published weights; or suite evaluate --help",
+            fix="suite evaluate --help",
         )
     if own and (given.data or given.recipe):
         extra = "--data" if given.data else "--recipe"

@@ -22,7 +22,7 @@ class Serve(Flags, Settings):
     bundles: tuple[str, ...] = word(
         "BUNDLE ...", example="bundles/reviews", fix="suite export runs/reviews --to bundles/reviews"
     )
-    """Bundles, each under its own name or as NAME=BUNDLE under another; folders of bundles; or OWNER/NAME on the hub."""
+    """Bundles, under their own names or as NAME=BUNDLE under others; folders of bundles; or OWNER/NAME on the hub."""
     offline: bool = flag(False, otherwise="names on the hub are fetched")
     """Take published bundles from the local cache only."""
 

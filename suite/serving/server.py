@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def _local(given: str, offline: bool) -> str:
     folder = hub.local(source, offline)
     if not is_bundle(folder):
         problem = "is a run on the Hugging Face hub, and a bundle is served."
-        fix = f"suite export {source} --to bundles/mine, then suite serve bundles/mine"
+        fix = f"suite export {shlex.quote(source)} --to bundles/mine && suite serve bundles/mine"
         raise InputError(f'"{source}"', problem, fix=fix)
     return f"{name if equals else source.partition('@')[0].partition('/')[2]}={folder}"
 

@@ -17,7 +17,7 @@ from suite.data.preprocessing.labels import Labels, class_names
 from suite.data.preprocessing.tokenizers import Published as PublishedTokenizer
 from suite.data.preprocessing.transcripts import UNKNOWN, Characters
 from suite.data.sources.datasets import from_path
-from suite.errors import InputError
+from suite.errors import InputError, unused
 from suite.experiment import recipes
 from suite.experiment.sections import Experiment, replace
 from suite.runs import run
@@ -75,13 +75,13 @@ def evaluate(
             f'weights "{source}"',
             f"of {family} have no task that they are measured by.",
             found="no --recipe",
-            fix="--recipe NAME, of suite list",
+            fix="name a recipe for them, of suite list, by --recipe",
         )
     experiment = _experiment(recipes.load(recipe or _RECIPES[family]), weights, theirs, source, offline)
     experiment = changes(replace(experiment, {"task.data": from_path(data)}))
     target = Path(folder) if folder else new_folder(f"{Path(source).name}.evaluate")
     if is_run(target):
-        raise InputError(f'--run-dir "{target}"', "already holds a run.", fix=f"--run-dir {target}-2")
+        raise InputError(f'--run-dir "{target}"', "already holds a run.", fix=f"--run-dir {unused(target)}")
     _write(experiment, weights, theirs, experiment.task.source(split), target)
     return run.open(target).evaluate(split, batch_size)
 

@@ -5,6 +5,7 @@ Nothing is sent but by `publish`. Who sends is known to huggingface_hub alone, b
 
 import dataclasses
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -106,10 +107,10 @@ def _run(opened: Run, source: str | Path, folder: Path, allow: tuple[str, ...]) 
             error.where,
             f"{error.problem.rstrip('.')}, so the run's weights cannot be published.",
             found=error.found,
-            fix=f"suite export {source} --to BUNDLE, then suite publish BUNDLE OWNER/NAME",
+            fix=f"suite export {shlex.quote(str(source))} --to bundles/mine && suite publish bundles/mine OWNER/NAME",
         ) from None
     if opened.experiment.model.parts:
-        raise InputError(f'run "{source}"', "has a model of several parts.", fix="suite publish its bundle")
+        raise InputError(f'run "{source}"', "has a model of several parts.", fix="publish its bundle")
     experiment = dataclasses.replace(unbind(opened.experiment), checkpoint=Checkpoint(), finetune=Finetune())
     data = experiment.task.data
     if getattr(data, "path", ""):

@@ -62,6 +62,8 @@ def text_of(part):
 
 def refusal(text):
     """Why advice that reads as flags or a command cannot be pasted; empty where it can."""
+    if " && " in text:
+        return "".join(map(refusal, text.split(" && ")))
     if text.startswith("--"):
         if not app.is_advice(text):
             return "is prose that begins like a flag"
