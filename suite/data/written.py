@@ -24,7 +24,7 @@ BLANKS = " \xa0\u202f"
 """Blanks between thousands."""
 COMMA = rf"[+-]?(?:[1-9][0-9]{{0,2}}(?:[.'’{BLANKS}][0-9]{{3}})+|0|[1-9][0-9]*)(?:,[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 """Numbers with a decimal comma: 1.234,56, 1 234,56 or 1234,56."""
-THOUSANDS = r"[+-]?(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?"
+THOUSANDS = rf"[+-]?[1-9][0-9]{{0,2}}(?:,[0-9]{{3}})+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|{DECIMAL}"
 """Numbers with commas between thousands: 1,234.56."""
 STYLES = {"": DECIMAL, "decimal comma": COMMA, "thousands comma": THOUSANDS}
 """How numbers are written -> pattern."""

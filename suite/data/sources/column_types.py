@@ -15,6 +15,8 @@ import numpy as np
 from suite.contracts.codec import Codec
 from suite.data import written
 
+FIRST = 256
+"""Values of a block that are looked at before the others."""
 FORMER, CURRENT = 1, 2
 """Rules of reading: those of runs begun with version 0.1, and those of today."""
 
@@ -108,6 +110,9 @@ class ColumnType:
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        kind = pa.int64() if self.kind == "int64" else pa.float64()
+        if not self.style and self.kind != "digits" and (numbers := _parsed(array, kind)) is not None:
+            return numbers
         trimmed = pc.utf8_trim_whitespace(array)
         gaps = pc.fill_null(pc.is_in(trimmed, value_set=pa.array(written.GAPS)), True)
         values = pc.if_else(gaps, pa.scalar(None, trimmed.type), trimmed)
@@ -119,7 +124,7 @@ class ColumnType:
             values = pc.replace_substring(values, ",", "")
         values = pc.replace_substring_regex(values, r"^\+", "")
         try:
-            return values.cast(pa.int64() if self.kind == "int64" else pa.float64())
+            return values.cast(kind)
         except pa.ArrowInvalid:  # beyond what Arrow parses, such as 1e400
             return pa.array([None if value is None else float(value) for value in values.to_pylist()], pa.float64())
 
@@ -195,6 +200,8 @@ class Judge:
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        if self._rules >= CURRENT and self._add_parsed(array):
+            return
         values = pc.utf8_trim_whitespace(array)
         words = written.GAPS if self._rules >= CURRENT else written.NULLS
         gaps = pc.is_in(values if self._rules >= CURRENT else array, value_set=pa.array(words))
@@ -209,10 +216,29 @@ class Judge:
             patterns = {"integer": "[+-]?[0-9]+", "": written.DECIMAL.replace(written.WHOLE, "[0-9]+")}
         for style, still in self._open.items():
             if still:
-                matches = pc.match_substring_regex(values, f"^(?:{patterns[style]})$")
-                self._open[style] = bool(pc.all(matches).as_py())
+                self._open[style] = _all_match(values, patterns[style])
         if self._open.get("integer"):
             self._add_digits(values)
+
+    def _add_parsed(self, array: Any) -> bool:
+        """Whether all strings are numbers in Arrow's eyes too, which is quick to see; then they are looked at."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if not self._open.get("") or not len(array) or _leading_zeros(array):
+            return False
+        if self._open["integer"] and (whole := _parsed(array, pa.int64())) is not None:
+            bounds = pc.min_max(whole).as_py()
+            self._reach(bounds["min"], bounds["max"])
+        elif (numbers := _parsed(array, pa.float64())) is not None and not pc.any(pc.is_nan(numbers)).as_py():
+            if self._open["integer"] and _all_match(array, written.INTEGER):
+                return False  # beyond 64 bits
+            self._open["integer"] = False
+            self._open["decimal comma"] = self._open["decimal comma"] and _all_match(array, written.COMMA)
+        else:
+            return False
+        self._filled += len(array)
+        return True
 
     def _add_digits(self, values: Any) -> None:
         import pyarrow as pa
@@ -233,8 +259,9 @@ class Judge:
         """
         if self._text or "other" in self._kinds or len(self._kinds - {"integer", "float"}) > 1:
             return ColumnType("text")
-        if self._kinds & {"list", "bytes"}:
-            return ColumnType(*self._kinds)
+        for kind in ("list", "bytes"):
+            if kind in self._kinds:
+                return ColumnType(kind)
         if "float" in self._kinds:
             return ColumnType("float64", single=self._single)
         if "integer" in self._kinds or (self._filled and self._open.get("integer")):
@@ -258,6 +285,32 @@ class Judge:
     def ambiguous(self) -> bool:
         """Whether the numbers are ones with a decimal comma as well as ones with commas between thousands."""
         return self.type("decimal comma") != self.type("thousands comma")
+
+
+def _parsed(array: Any, kind: Any) -> Any:
+    """Strings as numbers; None where one is none."""
+    import pyarrow as pa
+
+    try:
+        return None if array.null_count else array.cast(kind)
+    except pa.ArrowInvalid:
+        return None
+
+
+def _leading_zeros(array: Any) -> bool:
+    """Whether a string begins with a zero before another digit, or a letter, as 007 and 0x1f do."""
+    import pyarrow.compute as pc
+
+    zeros = array.filter(pc.match_substring_regex(array, "^ *[+-]?0"))
+    return bool(len(zeros)) and bool(pc.any(pc.match_substring_regex(zeros, "^ *[+-]?0[0-9a-zA-Z]")).as_py())
+
+
+def _all_match(values: Any, pattern: str) -> bool:
+    """Whether all strings match; the first few are looked at first."""
+    import pyarrow.compute as pc
+
+    matches = lambda part: bool(pc.all(pc.match_substring_regex(part, f"^(?:{pattern})$")).as_py())
+    return matches(values.slice(0, FIRST)) and (len(values) <= FIRST or matches(values))
 
 
 def judged(judges: Mapping[str, Judge], delimiter: str = "", decimal: str = "") -> dict[str, ColumnType]:
