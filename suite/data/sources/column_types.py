@@ -230,7 +230,7 @@ class Judge:
         if self._open["integer"] and (whole := _parsed(array, pa.int64())) is not None:
             bounds = pc.min_max(whole).as_py()
             self._reach(bounds["min"], bounds["max"])
-        elif (numbers := _parsed(array, pa.float64())) is not None and not pc.any(pc.is_nan(numbers)).as_py():
+        elif (numbers := _parsed(array, pa.float64())) is not None and pc.all(pc.is_finite(numbers)).as_py():
             if self._open["integer"] and _all_match(array, written.INTEGER):
                 return False  # beyond 64 bits
             self._open["integer"] = False
