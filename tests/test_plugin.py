@@ -22,6 +22,7 @@ from PIL import Image
 
 from tests.conftest import ROOT
 from tests.serving.asking import Serving
+from tests.serving.browser import PHONE, answer, chromium, show, tab
 
 PLUGIN = Path(__file__).parent / "plugin"
 ALLOW = ("--allow", "captioned_shapes")
@@ -271,6 +272,36 @@ def test_serve(server, run, folder, asked):
     )
     assert status == 200, said
     assert len(json.loads(said)["answers"][0]["vector"]) == 16
+
+
+def test_its_page_shows_the_picture_answered(server, asked):
+    """The page knows nothing of the package: two inputs are asked by their kinds, and a second program by its own."""
+    _, pictures = asked
+    name = server.get("/v1/models")[1]["models"][0]["name"]
+    with chromium() as browser, tab(browser, server) as page:
+        show(page, name)
+        page.fill("#input-caption", "a green bar")
+        page.click("#send")
+        assert page.inner_text("#error") == "Choose a picture first."
+        page.set_input_files("input[type=file]", {"name": "a.png", "mimeType": "image/png", "buffer": pictures[0]})
+        page.wait_for_selector(".field figure img")
+        page.click("#send")
+        said = answer(page)
+        record = {"image": base64.b64encode(pictures[0]).decode(), "caption": "a green bar"}
+        (expected,) = server.ask(name, [record])
+        assert f"{100 * expected['match']:.1f} %" in said
+        address = page.get_attribute("#answer img", "src")
+        assert address == f"data:image/png;base64,{expected['best']['data']}"
+        page.wait_for_function("document.querySelector('#answer img').naturalWidth === 12")
+        assert page.get_attribute("#answer img", "alt") == "The picture that fits the caption best"
+        page.set_viewport_size(PHONE)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.select_option("#program", "image")
+        assert page.locator("#input-caption").count() == 0 and page.locator(".answered").count() == 0
+        page.set_input_files("input[type=file]", {"name": "a.png", "mimeType": "image/png", "buffer": pictures[0]})
+        page.wait_for_selector(".field figure img")
+        page.click("#send")
+        assert "16" in answer(page).split("\n")[1], "a vector of 16 numbers"
 
 
 def test_report_and_compare(folder, run, recipe):

@@ -37,7 +37,9 @@ def render(page: Page) -> str:
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["kind"] = lambda block: type(block).__name__
-    environment.filters["tight"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
+    environment.filters["tight"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%").replace(
+        " = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
+    )
     style = (HERE / "page.css").read_text(encoding="utf-8")
     html: str = environment.get_template("page.html").render(page=page, style=style, policy=policy(style))
     return html.encode("utf-8", "replace").decode("utf-8")  # JSON may have given half of a surrogate pair

@@ -2,7 +2,8 @@
 
 import dataclasses
 import io
-import shutil
+import json
+import re
 import time
 
 import numpy as np
@@ -12,62 +13,20 @@ from PIL import Image
 from suite.contracts.kinds import output_kind
 from suite.contracts.signature import File, Output
 from tests.serving.asking import Serving
+from tests.serving.browser import DESK, PHONE, answer, chromium, show, tab
 from tests.serving.conftest import png, tone
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
-]
-DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
-
-if not CHROMIUM:
-    pytest.skip("there is no chromium (apt-get install chromium)", allow_module_level=True)
-api = pytest.importorskip("playwright.sync_api", reason="there is no playwright (pip install playwright)")
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with api.sync_playwright() as started:
-        made = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as made:
         yield made
-        made.close()
 
 
 @pytest.fixture
 def page(browser, server):
-    """A tab that asks nobody but the server, and breaks no rule of its policy."""
-    context = browser.new_context(viewport=DESK, permissions=["microphone"], base_url=server.url)
-    made, wrong = context.new_page(), []
-    made.on("request", lambda request: wrong.append(request.url) if elsewhere(request.url, server) else None)
-    made.on("pageerror", lambda error: wrong.append(str(error)))
-    made.on("console", lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None)
-    made.set_default_timeout(15_000)
-    yield made
-    context.close()
-    assert not wrong
-
-
-def elsewhere(url, server):
-    return not url.startswith((server.url, "blob:", "data:"))
-
-
-def show(page, name):
-    page.goto(f"/#{name}")
-    page.wait_for_selector(f"h1:text-is('{name}')")
-
-
-def answer(page):
-    page.wait_for_selector(".answered")
-    assert page.get_attribute("#answer", "aria-busy") == "false"
-    return page.inner_text(".answered")
+    with tab(browser, server) as made:
+        yield made
 
 
 def test_a_text_by_keyboard_alone(page, opened):
@@ -219,6 +178,89 @@ def test_errors_are_shown_plainly(page):
     assert page.inner_text("#error").startswith("The file is no image that is read here")
 
 
+def test_no_old_answer_stands_beside_a_pending_question_or_an_error(page):
+    held = []
+    show(page, "words")
+
+    def ask_and_see_nothing():
+        page.click("#send")
+        assert page.locator(".answered").count() == 0
+
+    def answered():
+        page.unroute("**/*:predict")
+        page.fill("textarea", "a fine film")
+        page.click("#send")
+        answer(page)
+
+    answered()
+    page.route("**/*:predict", held.append)
+    ask_and_see_nothing()
+    assert page.inner_text("#answer") == "Waiting for the answer …"
+    page.wait_for_function("() => true")
+    held.pop().abort()  # as where the server has gone
+    page.wait_for_selector("#error:not([hidden])")
+    assert page.locator(".answered").count() == 0 and page.get_attribute("#answer", "aria-busy") == "false"
+    answered()
+    assert page.is_hidden("#error"), "nor an old error beside an answer"
+    page.fill("textarea", "")
+    ask_and_see_nothing()
+    assert page.inner_text("#error") == "Type a text first."
+    answered()
+    page.route("**/*:predict", held.append)
+    ask_and_see_nothing()
+    page.fill("textarea", "")
+    ask_and_see_nothing()
+    late = held.pop()
+    late.fulfill(json={"model": "words", "version": "0" * 16, "answers": [{"label": "late"}]})
+    page.wait_for_timeout(200)
+    assert page.locator(".answered").count() == 0 and page.is_visible("#error"), "a late answer is dropped"
+
+
+def test_no_old_answer_stands_beside_another_picture(page):
+    show(page, "digits")
+    for name, content in (("b.png", png(0)), ("c.tiff", b"no picture")):
+        page.set_input_files("input[type=file]", {"name": "a.png", "mimeType": "image/png", "buffer": png(0)})
+        page.wait_for_selector("figure img")
+        page.click("#send")
+        answer(page)
+        page.set_input_files("input[type=file]", {"name": name, "mimeType": "image/x", "buffer": content})
+        assert page.locator(".answered").count() == 0
+
+
+def test_progress_of_compilation_is_said(page, server):
+    assert any(re.search(r" words: compiling 1 of \d+$", line.strip()) for line in server.log)
+    warming = {"name": "reviews", "ready": False, "warming": {"compiling": 7, "of": 30}}
+    page.route("**/v1/models", lambda route: route.fulfill(json={"models": [warming]}))
+    page.goto("/")
+    page.wait_for_selector("#status:has-text('reviews: compiling 7 of 30 …')")
+    page.unroute("**/v1/models")
+    page.wait_for_selector("#desk:not([hidden])")
+    assert page.is_hidden("#status")
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_the_api_page(page, server, size):
+    """Made of the server's own description, and of nothing from outside."""
+    page.set_viewport_size(size)
+    show(page, "words")
+    page.click("text=Ask from a program")
+    page.click("text=the API page")
+    page.wait_for_selector(".operation")
+    _, described = server.get("/openapi.json")
+    paths = [(method.upper(), path) for path, methods in described["paths"].items() for method in methods]
+    shown = page.locator(".operation > summary").all_inner_texts()
+    assert [tuple(line.split()[:2]) for line in shown] == paths
+    words = page.locator(".operation", has_text="/v1/models/words:predict").last
+    said = words.inner_text()
+    assert "review string, at most 1,600 characters" in said and 'one of "bad", "good"' in said
+    assert "422" in said and "a record lies so far" in said
+    assert f"curl {server.url}/v1/models/words:predict" in words.locator("pre").last.inner_text()
+    example = json.loads(words.locator("pre").first.inner_text())
+    assert server.post("words", example)[0] == 200
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("h1").count() == 1 and page.locator("main").count() == 1
+
+
 def test_the_command_asks_the_same(page, server):
     show(page, "words")
     page.fill("textarea", "it's fine")
@@ -334,6 +376,18 @@ def test_answers_of_other_kinds(page):
     assert sides == ["4", "8", "16", "22"]
 
 
+def test_columns_of_tables_are_not_cut_on_a_phone(page):
+    page.set_viewport_size(PHONE)
+    for name in ("words", "clicks"):
+        show(page, name)
+        page.click("text=About this model")
+        page.click("text=Ask from a program")
+        page.wait_for_selector("#card table")
+        cut = """() => [...document.querySelectorAll(".scroll, pre")]
+            .filter((each) => each.offsetParent && each.scrollWidth > each.clientWidth).map((each) => each.innerText)"""
+        assert page.evaluate(cut) == []
+
+
 def test_a_token_is_asked_for(browser, bundles):
     with Serving(bundles["digits"], "--sizes", "1", SUITE_TOKEN="secret-7") as server:
         context = browser.new_context(base_url=server.url)
@@ -347,6 +401,9 @@ def test_a_token_is_asked_for(browser, bundles):
         page.click("text=Continue")
         page.wait_for_selector("#desk:not([hidden])")
         assert page.is_hidden("#key") and page.inner_text("h1") == "digits" and page.is_hidden("#picker")
+        page.goto("/docs")
+        page.wait_for_selector(".operation")
+        assert "Authorization: Bearer $TOKEN" in page.locator(".operation pre").last.inner_text()
         context.close()
 
 

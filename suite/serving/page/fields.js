@@ -9,10 +9,10 @@ const SOUNDS = ["audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave", "aud
 const FEW = 20; // choices that a list shows; more are suggested while typing
 
 // Each field has: node; value(), undefined where nothing was given; fill(value); clear(); for files also preview.
-// changed is called with every change, begun where a file is to take the place of another.
-export function fieldOf(input, limits, changed, begun) {
+// changed is called with every change, anew where a file is to take the place of another.
+export function fieldOf(input, limits, changed, anew) {
   const make = { text, image, audio, number, category, list }[input.widget] ?? text;
-  return { input, ...make(input, limits, changed, begun) };
+  return { input, ...make(input, limits, changed, anew) };
 }
 
 const idOf = (input) => `input-${input.name.replace(/[^A-Za-z0-9]/g, "-")}`;
@@ -102,14 +102,14 @@ function dropped(input, types, words, take) {
 
 const size = (bytes) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
-function image(input, limits, changed, begun) {
+function image(input, limits, changed, anew) {
   let file;
   const problem = element("p", { class: "error", role: "alert", hidden: true });
   const preview = element("figure", { class: "preview", hidden: true });
   const { place, chooser } = dropped(input, "image/*", "Drop a picture, paste one, or choose a file", take);
 
   async function take(given) {
-    begun();
+    anew();
     clear();
     try {
       file = await prepared(given, Math.min(limits.pixels, input.limit || limits.pixels));
@@ -140,7 +140,7 @@ function image(input, limits, changed, begun) {
   return { node, value: () => file, fill: take, clear, focus: () => chooser.focus(), paste: take, preview };
 }
 
-function audio(input, limits, changed, begun) {
+function audio(input, limits, changed, anew) {
   let file;
   let running = null;
   let starting = false; // until the microphone is granted
@@ -153,7 +153,7 @@ function audio(input, limits, changed, begun) {
   const { place, chooser } = dropped(input, "audio/*", "Drop a recording, or choose a file", take);
 
   async function take(given) {
-    begun();
+    anew();
     clear();
     try {
       show(SOUNDS.includes(given.type) ? given : await wavOf(given, given.name));
@@ -179,7 +179,7 @@ function audio(input, limits, changed, begun) {
   async function toggle() {
     if (starting) return;
     if (running === null) {
-      begun();
+      anew();
       clear();
       starting = true;
       try {
