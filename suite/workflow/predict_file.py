@@ -283,7 +283,8 @@ class _Parts:
         """What the parts hold."""
         import pyarrow.parquet as pq
 
-        count, failed, named = 0, 0, {}
+        count, failed = 0, 0
+        named: dict[int, str] = {}
         for name in self._names():
             column = pq.read_table(name, columns=[error]).column(0)
             if column.null_count < len(column):
