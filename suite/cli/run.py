@@ -1,5 +1,6 @@
 """suite run: a recipe tuned, compressed, exported and reported on."""
 
+import dataclasses
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -71,8 +72,6 @@ def run(given: Run) -> None:
 
 def _method(given: Run) -> "Method | None":
     """How the model is made smaller; None where it is left as trained."""
-    from suite.compression.quantization import Quantize
-
     smaller = [f"--{name}" for name in (*METHODS, *OF) if name in named(given)]
     if given.as_trained:
         if smaller:
@@ -83,9 +82,8 @@ def _method(given: Run) -> "Method | None":
                 fix="leave one of them out",
             )
         return None
-    if set(smaller) <= {"--aware"}:
-        return Quantize("int8", aware=given.aware)
-    return method_of(given)
+    asked = any(f"--{name}" in smaller for name in METHODS)
+    return method_of(given if asked else dataclasses.replace(given, quantize="int8"))
 
 
 VERB = Verb(Run, run)
