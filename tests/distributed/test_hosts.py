@@ -115,7 +115,7 @@ def test_a_run_goes_on_with_another_mesh(two, tmp_path, command, refused):
     """That of two processes, in this one; what is no part of the mesh stays as it was."""
     folder = shutil.copytree(two[0], tmp_path / "run")
     shutil.rmtree(folder / "checkpoints" / "80")
-    assert "arguments: --optim.learning_rate 1.0 is not understood." in refused(
+    assert "flag --resume: takes the experiment as it is stored, but for --parallel.\n  found: --optim" in refused(
         "train", "--resume", folder, "--allow", "tests", "--optim.learning_rate", "1.0"
     )
     command("train", "--resume", folder, "--allow", "tests", "--parallel.data", "-1", "--parallel.fsdp", "1")
