@@ -106,8 +106,7 @@ def _experiment(
         if (weights.folder / "target.spm").is_file():
             given["task.target_tokenizer"] = PublishedTokenizer(side="target")
     if family == "suite.models.wav2vec2":
-        given["task.features"] = dataclasses.replace(experiment.task.features, kind="samples")
-        given |= {"task.augment": (), "task.spec_augment": None}
+        given |= {"task.features.kind": "samples", "task.augment": (), "task.spec_augment": None}
     return replace(experiment, given)
 
 

@@ -19,7 +19,7 @@ from suite.data.preprocessing.labels import Labels
 from suite.distribution import NAME as DISTRIBUTION
 from suite.errors import InputError, RunError
 from suite.experiment import serialization
-from suite.experiment.sections import Checkpoint, Experiment, Finetune
+from suite.experiment.sections import Checkpoint, Experiment, Finetune, replace
 from suite.runs import run, verbs
 from suite.runs.run import Run
 from suite.runtime.files import is_bundle, is_run
@@ -112,10 +112,8 @@ def _run(opened: Run, source: str | Path, folder: Path, allow: tuple[str, ...]) 
     if opened.experiment.model.parts:
         raise InputError(f'run "{source}"', "has a model of several parts.", fix="publish its bundle")
     experiment = dataclasses.replace(unbind(opened.experiment), checkpoint=Checkpoint(), finetune=Finetune())
-    data = experiment.task.data
-    if getattr(data, "path", ""):
-        task = dataclasses.replace(experiment.task, data=dataclasses.replace(data, path=Path(data.path).name))
-        experiment = dataclasses.replace(experiment, task=task)
+    if path := getattr(experiment.task.data, "path", ""):
+        experiment = replace(experiment, {"task.data.path": Path(path).name})
     shutil.copytree(Path(source) / "assets", folder / RUN / "assets")
     for name in ("result.json", "versions.json"):
         if (Path(source) / name).is_file():
