@@ -514,8 +514,14 @@ def _map(prefix: str, publish: Callable[[Config], dict[str, Any]]) -> Map:
         rules=RULES,
         config=_config,
         publish=publish,
-        # What only pre-training uses: the quantiser and the projections beside it.
-        skip=(r"^(quantizer|project_hid|project_q)\.", r"^lm_head\.", r"masked_spec_embed$"),
+        # What only pre-training uses, the quantiser and the projections beside it; and heads of other kinds, which
+        # classify a projection of the frames or a sum of all layers.
+        skip=(
+            r"^(quantizer|project_hid|project_q)\.",
+            r"^lm_head\.",
+            r"masked_spec_embed$",
+            r"^(projector|classifier)\.|^layer_weights$",
+        ),
         prefixes=(f"{prefix}.", ""),
         prefix=lambda config: "" if config.pooling == "hidden" else f"{prefix}.",
         fresh=(r"^head/", r"^encoder/masked/"),

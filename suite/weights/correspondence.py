@@ -126,7 +126,13 @@ class Filling:
         self._raise()
         self.fresh += [path for path in covered if path not in filled]
         if self.head is not None:
-            said = self.head.said if self._headed else "new head: the weights have none"
+            other = [name for name in self.left_out if re.match(r"(classifier|lm_head|score)\b", name)]
+            none = (
+                f"new head: theirs ({', '.join(other)}) is of another kind"
+                if other
+                else "new head: the weights have none"
+            )
+            said = self.head.said if self._headed else none
             _log.warning("%s: %s", self.weights.folder, said)
         if self.fresh:
             _log.warning("%s: initial values for %s", self.weights.folder, ", ".join(sorted(self.fresh)))

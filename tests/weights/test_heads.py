@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from safetensors.numpy import load_file, save_file
 
 import suite
 from suite.models import resnet, transformer, vit, wav2vec2
@@ -121,6 +122,22 @@ def test_symbols_of_speech_go_by_the_vocabulary(tmp_path, caplog):
     before, after, said = filled(same_size, folder, [*own, "ä"], caplog)
     np.testing.assert_array_equal(after["head/kernel"], before["head/kernel"])
     assert "new head: the weights have no ä" in said
+
+
+def test_a_head_of_another_kind_is_left_and_said(tmp_path, caplog):
+    """wav2vec 2.0's own classifier sees a projection of the frames, which the family has not."""
+    small = {"conv_widths": (4,), "conv_kernels": (10,), "conv_strides": (5,), "width": 8, "position_kernel": 4,
+             "position_groups": 2, **BODY}  # fmt: skip
+    body = wav2vec2.Config(**small, pooling="hidden")
+    pretrained.save(body, *variables(body, 1), tmp_path / "w", format="wav2vec2")
+    file = tmp_path / "w" / "model.safetensors"
+    tensors = {f"wav2vec2.{name}": value for name, value in load_file(file).items()}
+    more = {"projector.weight": np.ones((4, 8)), "projector.bias": np.ones(4), "classifier.weight": np.ones((2, 4))}
+    save_file(tensors | {name: value.astype(np.float32) for name, value in more.items()}, file)
+    config = wav2vec2.Config(**small, outputs=2, pooling="mean")
+    before, after, said = filled(config, tmp_path / "w", ["a", "b"], caplog)
+    np.testing.assert_array_equal(after["head/kernel"], before["head/kernel"])
+    assert "new head: theirs (classifier.weight) is of another kind" in said
 
 
 @pytest.mark.parametrize(
