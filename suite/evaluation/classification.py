@@ -64,9 +64,20 @@ class Classification(Task):
             raise self.labels.unseen(unseen[0])
         return unseen
 
+    def _check_measurable(self, split: str, counts: Counter[str], train: Counter[str]) -> None:
+        """Raises InputError: all classes are of one record, so that what is trained on is nowhere else."""
+        if max(train.values(), default=0) == 1 and counts.keys().isdisjoint(train):
+            raise InputError(
+                f"column {self.label}",
+                f"each class of train has one record, and {split} none of them: nothing can be measured.",
+                found=f"{len(train)} training records of {len(train)} classes",
+                fix="add records of each class, or name another label column",
+            )
+
     def remarks(self, splits: Mapping[str, Source]) -> list[str]:
         counts = {split: self._counts(source) for split, source in splits.items()}
         for split in counts.keys() - {"train"}:
+            self._check_measurable(split, counts[split], counts.get("train", Counter()))
             self._check_known(counts[split])
         train = splits.get("train")
         if train is None:

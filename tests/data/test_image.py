@@ -165,7 +165,8 @@ def test_unseen_label_message(tmp_path):
     assert str(error.value) == (
         "column of labels: 'spamm' is not a class of the training split\n"
         "  found: known classes: ham, spam\n"
-        "  try:   write 'spam', or correct or remove the record, or train on data that holds this class"
+        "  try:   where 'spam' is meant, write that; else correct or remove the record, or train on data that holds "
+        "this class"
     )
     with pytest.raises(InputError, match="'-1' is not a class"):
         fitted(tmp_path, np.array([1, 0]), {"label": ["cat", "dog"]}).encode(np.array([-1]))

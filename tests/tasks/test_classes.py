@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from suite.data.preprocessing.characters import Characters
 from suite.data.preprocessing.text import SentencePiece
 from suite.data.sources.datasets import Table
 from suite.errors import InputError
@@ -71,3 +72,17 @@ def test_a_test_split_without_labels_is_no_hindrance(tmp_path):
     (tmp_path / "test.csv").write_text("text\nwithout a label\n")
     splits = {split: task.source(split) for split in ("train", "validation")}
     assert task.remarks(splits) == ["columns that are not read: number"]
+
+
+def test_classes_of_one_record_each_are_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("text,label\n" + "".join(f"text {i},class {i}\n" for i in range(15)))
+    task = TextClassification(data=Table(path=str(tmp_path / "t.csv"), validation=0.3, test=0.3), max_length=8)
+    splits = {split: task.source(split) for split in ("train", "validation")}
+    with pytest.raises(
+        InputError, match="column label: each class of train has one record, and validation none of them"
+    ):
+        task.remarks(splits)
+    one_shot = task_on(tmp_path, ["no", "yes"], ["no"])
+    (tmp_path / "train.csv").write_text("text,label\na,no\nb,yes\n")
+    one_shot = bound(dataclasses.replace(one_shot, tokenizer=Characters()), tmp_path)
+    assert one_shot.remarks({split: one_shot.source(split) for split in ("train", "validation")})

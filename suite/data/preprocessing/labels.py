@@ -125,7 +125,7 @@ class Labels(Preprocessor):
         """The error that a label is no class of the training split."""
         near = closest(value, self.names)
         known = f"{', '.join(self.names[:20])}{' ...' if len(self.names) > 20 else ''}"
-        fix = f"write '{near}', or " if near else ""
+        fix = f"where '{near}' is meant, write that; else " if near else ""
         return InputError(
             "column of labels",
             f"'{value}' is not a class of the training split",
