@@ -20,7 +20,8 @@ from suite.contracts.codec import Codec
 from suite.contracts.kinds import KINDS
 from suite.data.reading import TABLES, there
 from suite.data.sources import streamed_tables
-from suite.data.sources.column_types import ColumnType, Judge, Reading, decoded, judged, of_values
+from suite.data.sources.arrow_values import decoded
+from suite.data.sources.column_types import ColumnType, Judge, Reading, judged, of_values
 from suite.data.sources.files import is_unicode_text, read_input, states_columns
 from suite.data.sources.speech import is_manifest
 from suite.data.sources.table_columns import tidied

@@ -526,4 +526,4 @@ def test_rows_that_all_have_another_number_of_fields(tmp_path):
     (tmp_path / "t.csv").write_text("a,b,c\n1,2\n3,4\n")
     with pytest.raises(InputError, match="2 dropped as wrong number of fields") as error:
         Table(path=str(tmp_path / "t.csv")).open("train")
-    assert error.value.fix.startswith("--task.data.delimiter")
+    assert "--task.data.delimiter" in error.value.fix

@@ -6,7 +6,7 @@ round, for their gaps or beyond 64 bits, are texts of their digits.
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,8 @@ import numpy as np
 
 from suite.contracts.codec import Codec
 from suite.data import written
+from suite.data.sources.arrow_values import all_match, has_leading_zeros, is_string, items_of, parsed, text_of, texts
 
-FIRST = 256
-"""Values of a block that are looked at before the others."""
 FORMER, CURRENT = 1, 2
 """Rules of reading: those of runs begun with version 0.1, and those of today."""
 
@@ -88,7 +87,7 @@ class ColumnType:
             convert: Callable[[Any], Any] = items_of if self.kind == "list" else text_of
             return [None if value is None else convert(value) for value in array]
         if self.kind == "text":
-            return _texts(array)
+            return texts(array)
         if self.kind == "bytes":
             return array.to_pylist()
         if self.kind == "list":
@@ -111,7 +110,7 @@ class ColumnType:
         import pyarrow.compute as pc
 
         kind = pa.int64() if self.kind == "int64" else pa.float64()
-        if not self.style and self.kind != "digits" and (numbers := _parsed(array, kind)) is not None:
+        if not self.style and self.kind != "digits" and (numbers := parsed(array, kind)) is not None:
             return numbers
         trimmed = pc.utf8_trim_whitespace(array)
         gaps = pc.fill_null(pc.is_in(trimmed, value_set=pa.array(written.GAPS)), True)
@@ -216,7 +215,7 @@ class Judge:
             patterns = {"integer": "[+-]?[0-9]+", "": written.DECIMAL.replace(written.WHOLE, "[0-9]+")}
         for style, still in self._open.items():
             if still:
-                self._open[style] = _all_match(values, patterns[style])
+                self._open[style] = all_match(values, patterns[style])
         if self._open.get("integer"):
             self._add_digits(values)
 
@@ -225,16 +224,16 @@ class Judge:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        if not self._open.get("") or not len(array) or _leading_zeros(array):
+        if not self._open.get("") or not len(array) or has_leading_zeros(array):
             return False
-        if self._open["integer"] and (whole := _parsed(array, pa.int64())) is not None:
+        if self._open["integer"] and (whole := parsed(array, pa.int64())) is not None:
             bounds = pc.min_max(whole).as_py()
             self._reach(bounds["min"], bounds["max"])
-        elif (numbers := _parsed(array, pa.float64())) is not None and pc.all(pc.is_finite(numbers)).as_py():
-            if self._open["integer"] and _all_match(array, written.INTEGER):
+        elif (numbers := parsed(array, pa.float64())) is not None and pc.all(pc.is_finite(numbers)).as_py():
+            if self._open["integer"] and all_match(array, written.INTEGER):
                 return False  # beyond 64 bits
             self._open["integer"] = False
-            self._open["decimal comma"] = self._open["decimal comma"] and _all_match(array, written.COMMA)
+            self._open["decimal comma"] = self._open["decimal comma"] and all_match(array, written.COMMA)
         else:
             return False
         self._filled += len(array)
@@ -287,32 +286,6 @@ class Judge:
         return self.type("decimal comma") != self.type("thousands comma")
 
 
-def _parsed(array: Any, kind: Any) -> Any:
-    """Strings as numbers; None where one is none."""
-    import pyarrow as pa
-
-    try:
-        return None if array.null_count else array.cast(kind)
-    except pa.ArrowInvalid:
-        return None
-
-
-def _leading_zeros(array: Any) -> bool:
-    """Whether a string begins with a zero before another digit, or a letter, as 007 and 0x1f do."""
-    import pyarrow.compute as pc
-
-    zeros = array.filter(pc.match_substring_regex(array, "^ *[+-]?0"))
-    return bool(len(zeros)) and bool(pc.any(pc.match_substring_regex(zeros, "^ *[+-]?0[0-9a-zA-Z]")).as_py())
-
-
-def _all_match(values: Any, pattern: str) -> bool:
-    """Whether all strings match; the first few are looked at first."""
-    import pyarrow.compute as pc
-
-    matches = lambda part: bool(pc.all(pc.match_substring_regex(part, f"^(?:{pattern})$")).as_py())
-    return matches(values.slice(0, FIRST)) and (len(values) <= FIRST or matches(values))
-
-
 def judged(judges: Mapping[str, Judge], delimiter: str = "", decimal: str = "") -> dict[str, ColumnType]:
     """The type of each column. What is ambiguous in one is decided by the others, then by the file.
 
@@ -362,58 +335,3 @@ def _float(value: float) -> float:
         return float(value)
     except OverflowError:
         return math.copysign(math.inf, value)
-
-
-def is_string(kind: Any) -> bool:
-    """Whether an Arrow type is one of texts."""
-    import pyarrow as pa
-
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def decoded(array: Any) -> Any:
-    """An Arrow array without a dictionary or another wrapping: half floats and views as plain types."""
-    import pyarrow as pa
-
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    if isinstance(array, pa.ExtensionArray):
-        array = array.storage
-    return array
-
-
-def _texts(array: Any) -> list[str | None]:
-    """Values as texts: dates and times as Python writes them, to the nanosecond where there are any."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = array.type
-    if is_string(kind):
-        values: list[str | None] = array.to_pylist()
-        return values
-    if (pa.types.is_timestamp(kind) or pa.types.is_time64(kind)) and kind.unit == "ns":
-        micro = pa.timestamp("us", kind.tz) if pa.types.is_timestamp(kind) else pa.time64("us")
-        try:
-            array = array.cast(micro)
-        except pa.ArrowInvalid:
-            return list(pc.cast(array, pa.string()).to_pylist())
-    if pa.types.is_duration(kind) and kind.unit == "ns":
-        array = array.cast(pa.duration("us"), safe=False)
-    return [None if value is None else text_of(value) for value in array.to_pylist()]
-
-
-def text_of(value: Any) -> str:
-    """A value that is no number as text: lists as their items between bars, a missing one empty."""
-    if isinstance(value, list | tuple):
-        return "|".join(map(str, value))
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return "" if value is None else str(value)
-
-
-def items_of(row: Iterable[Any]) -> list[str]:
-    """The items of a list as texts, without missing and empty ones; whole numbers without a fraction."""
-    texts = [text_of(int(item) if isinstance(item, float) and item.is_integer() else item) for item in row]
-    return [text.strip() for text in texts if text.strip()]

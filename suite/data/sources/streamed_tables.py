@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from suite.data.cache import Packed, root
-from suite.data.sources.column_types import ColumnType, Judge, Reading, decoded, judged
+from suite.data.sources.arrow_values import decoded
+from suite.data.sources.column_types import ColumnType, Judge, Reading, judged
 from suite.data.sources.memory import LeftOut, Memory
 from suite.data.sources.table_columns import numbered_note, renamed, row_numbers, tidied, typing_notes
 from suite.data.sources.table_text import Layout, Utf8, layout

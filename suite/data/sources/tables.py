@@ -13,7 +13,8 @@ from suite.data.cache import root
 from suite.data.class_names import class_names
 from suite.data.reading import check_utf8, read_bytes
 from suite.data.sources import json_tables, streamed_tables
-from suite.data.sources.column_types import ColumnType, Reading, decoded, judged, of_values
+from suite.data.sources.arrow_values import decoded
+from suite.data.sources.column_types import ColumnType, Reading, judged, of_values
 from suite.data.sources.memory import LeftOut, Memory, seeded_split
 from suite.data.sources.splitting import balanced, names_of, own_split, small_classes
 from suite.data.sources.table_columns import numbered_note, renamed, row_numbers, tidied, typing_notes
