@@ -67,12 +67,12 @@ def fields() -> list[str]:
     """``--section.field`` of the sections that every experiment has."""
     from suite.experiment.sections import Experiment
 
-    sections = {
-        field.name: field.default_factory
-        for field in dataclasses.fields(Experiment)
-        if dataclasses.is_dataclass(field.default_factory)
-    }
-    return [f"--{name}.{field.name}" for name, kind in sections.items() for field in dataclasses.fields(kind)]
+    found: list[str] = []
+    for section in dataclasses.fields(Experiment):
+        kind = section.default_factory
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            found += [f"--{section.name}.{field.name}" for field in dataclasses.fields(kind)]
+    return found
 
 
 def words(verb: Verb) -> list[str]:

@@ -340,6 +340,10 @@ class _Reader:
                     name, fix = option.name.removesuffix(" ..."), option.fix or self.kind.examples[0]
                     raise InputError(name, f"is missing{before}", fix=fix)
                 values[option.field] = option.default
+        if left and self.behind and not self.words:
+            at = self.arguments.index(left[0])
+            fix = shlex.join(["suite", *self.kind.verb.split(), *self.arguments[:at], "--", *self.arguments[at:]])
+            raise InputError(f'word "{left[0]}"', "stands before the -- that begins the command.", fix=fix)
         if left:
             expected = " ".join(option.name for option in self.words) or "no words"
             fix = shlex.join(["suite", *self.kind.verb.split(), *(a for a in self.arguments if a not in left)])

@@ -3,7 +3,7 @@
 import re
 import shutil
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from suite.cli.flags import Flags, Verb, word
@@ -62,7 +62,7 @@ def _own(entry: Recipe, name: int, width: int) -> Iterator[str]:
     yield from _wrapped(f"{entry['name']:{name}}", what, name, width)
 
 
-def _published(entries: list[Recipe], name: int, width: int) -> Iterator[str]:
+def _published(entries: Sequence[Recipe], name: int, width: int) -> Iterator[str]:
     metric = max(len(_metric(entry)) for entry in entries) + 2
     time = max(len(_time(entry)) for entry in entries) + 2
     left = width - name - metric - time

@@ -90,8 +90,10 @@ def _split_report(source: Source, most: int, named: Collection[str]) -> tuple[di
             broken.update({f"{reason} {name}": n for reason, n in clean_mask(columns[name])[1].items() if n})
         for name, counter in sizes.items():
             counter.update(_sizes(columns[name]))
-        for name, measure in (*ranges.items(), *spoken.items()):
-            measure.add(columns[name])
+        for name, numbers in ranges.items():
+            numbers.add(columns[name])
+        for name, recorded in spoken.items():
+            recorded.add(columns[name])
     broken.update({f"broken {name}": counter.pop("broken", 0) for name, counter in sizes.items()})
     report = {
         "count": len(source),

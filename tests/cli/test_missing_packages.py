@@ -57,7 +57,7 @@ def test_what_the_suite_does_not_ask_for_is_no_advice():
 def test_the_name_of_the_package_is_never_advised():
     """``suite`` on the public index belongs to others."""
     root = distribution._ROOT
-    texts = [*root.glob("docs/**/*.md"), *root.glob("notebooks/*"), root / "pyproject.toml"]
+    texts = [*root.glob("*.md"), *root.glob("docs/**/*.md"), *root.glob("notebooks/*"), root / "pyproject.toml"]
     texts += [path for top in ("suite", "tasks", "configs", "scripts") for path in (root / top).rglob("*.py")]
     for path in texts:
         text = path.read_text(encoding="utf-8")

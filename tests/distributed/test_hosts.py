@@ -407,10 +407,11 @@ def test_a_place_that_is_none_is_refused(flags, message):
 
 def test_what_cannot_be_launched_is_refused(refused):
     assert refused("launch", "--processes", "2", "train") == (
-        "suite launch: arguments: train is not understood.\n  try:   suite launch --processes 2 -- train EXPERIMENT\n"
+        'suite launch: word "train": stands before the -- that begins the command.\n'
+        "  try:   suite launch --processes 2 -- train\n"
     )
-    assert 'flag --processes: "two" is no number of processes.' in refused("launch", "--processes", "two", "--", "x")
+    assert 'flag --processes: "two" is not a whole number.' in refused("launch", "--processes", "two", "--", "x")
     assert "arguments: doctor cannot be launched.\n  found: train, evaluate" in refused(
         "launch", "--processes", "2", "--", "doctor"
     )
-    assert "flag --continue: goes on with a run" in refused(*TRAIN, "--continue")
+    assert "flag --continue: goes on with work" in refused(*TRAIN, "--continue")

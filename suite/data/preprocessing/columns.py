@@ -86,6 +86,8 @@ def _likeliest(source: Source, field: str, columns: Sequence[str]) -> str:
         return min(classes, key=distinct.__getitem__, default="")
     kind = field if field in ("image", "audio") else "text"
     texts = {name: sum(map(len, values[name])) for name in columns if source.schema[name] == kind}
+    if field in ("source_text", "target_text"):  # pairs stand in this order
+        return next(iter(texts if field == "source_text" else reversed(texts)), "")
     return max(texts, key=texts.__getitem__, default="")
 
 
