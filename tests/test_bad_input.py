@@ -112,7 +112,7 @@ def test_missing_column_with_a_near_name(refused, here):
 
 def test_texts_longer_than_the_models_positions(refused, here):
     reviews(here / "reviews.csv")
-    assert refused(*TEXT, "--data", "reviews.csv", "--task.max_length", "40", "--model.max_length", "8") == (
+    assert refused(*TEXT, "--data", "reviews.csv", "--task.max_length", "40", "--model.max_length", "8").endswith(
         "suite train: field model.max_length: input of 32 tokens, but the model has learned positions for "
         "max_length = 8.\n"
         "  try:   suite train text.classify --smoke --task.text review --data reviews.csv --model.max_length "
@@ -181,7 +181,7 @@ def test_a_column_of_empty_texts(refused, here):
     (here / "reviews.csv").write_text("review,label\n" + "".join(f'"{" " * i}",{i % 2}\n' for i in range(50)))
     assert re.fullmatch(
         r"suite train: column review: no record has a text\.\n"
-        r"  found: \d+ dropped: empty\n"
+        r"  found: \d+ left out, empty: record \d+, record \d+, record \d+, \.\.\.\n"
         r"  try:   check the data, or name another column\n",
         refused(*TEXT, "--data", "reviews.csv"),
     )
