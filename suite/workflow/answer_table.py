@@ -14,7 +14,7 @@ from suite.contracts.signature import File, Output
 from suite.errors import InputError
 from suite.workflow.folders import codec_of
 from suite.workflow.folders import open as open_folder
-from suite.workflow.record_blocks import table_columns
+from suite.workflow.records import table_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -29,7 +29,8 @@ from suite.workflow.answer_table import AnswerTable, flat, json_text
 from suite.workflow.folders import codec_of
 from suite.workflow.folders import open as open_folder
 from suite.workflow.progress import Progress
-from suite.workflow.record_blocks import Records, open_records
+from suite.workflow.record_blocks import open_records
+from suite.workflow.records import Records
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -183,7 +183,7 @@ def test_another_request_does_not_go_on_with_the_parts(run, tmp_path, monkeypatc
     ):
         with pytest.raises(InputError, match=f"another {what}") as refused:
             answered(one, asked, target, **options)
-        assert f"'{tmp_path}/my out.csv.parts'" in refused.value.fix, "quoted for a shell"
+        assert f"'{tmp_path}/my out-2.csv'" in refused.value.fix, "quoted for a shell"
     answered(run, source, target)
     with pytest.raises(InputError, match="is there already"):
         answered(run, source, target)

@@ -1,0 +1,90 @@
+"""Records of an input for predictions: what they have in common, and the columns that a model is asked by."""
+
+import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from suite.codecs.columns import check_columns
+from suite.contracts.codec import Codec
+from suite.data.sources.arrow_values import decoded
+from suite.data.sources.column_types import Reading, judged
+from suite.errors import InputError, closest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Block = tuple["pa.Table", dict[str, Any]]
+"""(n,) columns that are kept, and columns to predict from."""
+
+
+class Records(ABC):
+    """Records of an input, in their order.
+
+    Attributes:
+        identity: what tells this input from another one, as JSON.
+        count: how many there are.
+        kept: schema of the columns that are kept beside the answers.
+        dropped: reason -> number of records that cannot be read.
+    """
+
+    identity: Any
+    count: int
+    kept: "pa.Schema"
+    dropped: dict[str, int]
+
+    @abstractmethod
+    def blocks(self, start: int, size: int) -> Iterator[Block]:
+        """Blocks of ``size`` records, the last one perhaps shorter, from the record ``start`` on."""
+
+
+def check(codec: Codec, names: Sequence[str], keep: Sequence[str], where: str, whole: bool) -> None:
+    """Whether an input has the columns that a model is asked by, and those that are to be kept.
+
+    Args:
+        codec: of the model.
+        names: of the columns.
+        keep: those that are to be kept.
+        where: the input.
+        whole: as `suite.codecs.columns.check_columns` has it.
+
+    Raises:
+        InputError: a column is misspelt or missing.
+    """
+    for name in keep:
+        if name not in names:
+            fix = f"--keep {shlex.quote(closest(name, names) or ','.join(names))}"
+            raise InputError(f'column "{name}"', f"is none of {where}.", found=", ".join(names), fix=fix)
+    inputs = {entry.name for entry in codec.inputs}
+    if codec.primary in names and codec.primary not in inputs:
+        return  # whole records
+    known = [name for name in names if name in inputs or name not in keep]  # what is kept is no misspelt input
+    check_columns(codec.inputs, known, whole)
+
+
+def table_columns(table: "pa.Table", codec: Codec, keep: Sequence[str] = ()) -> dict[str, Any]:
+    """Columns of an Arrow table that a model is asked by; types are judged by the values of this table.
+
+    Raises:
+        InputError: a column is missing, or one of ``keep``.
+    """
+    check(codec, table.column_names, keep, "the table", whole=True)
+    arrays = {name: decoded(table.column(name)) for name in asked_columns(codec, table.column_names)}
+    judges = {name: Reading.of_requests(codec).judge(name) for name in arrays}
+    for name, judge in judges.items():
+        judge.add(arrays[name])
+    types = judged(judges)
+    return {name: types[name].convert(array) for name, array in arrays.items()}
+
+
+def file_identity(path: Path) -> list[Any]:
+    """Of a file: where it lies, its size and when it was written."""
+    state = path.stat()
+    return [str(path.resolve()), state.st_size, state.st_mtime_ns]
+
+
+def asked_columns(codec: Codec, names: Sequence[str] | Mapping[str, Any]) -> list[str]:
+    """Columns that the codec reads, of those that are there."""
+    known = {codec.primary, *(entry.name for entry in codec.inputs)}
+    return [name for name in names if name in known or name == "offset" or name == "duration"]
