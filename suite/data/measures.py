@@ -21,8 +21,9 @@ class Range:
         self.missing = 0
 
     def add(self, values: Iterable[Any]) -> None:
-        """Takes values in; None and what is not finite is missing."""
-        numbers = np.array([np.nan if value is None else value for value in values], np.float64)
+        """Takes values in, of a value that is a row of numbers all of these; None and what is not finite is missing."""
+        rows = [np.ravel(np.nan if value is None else value) for value in values]
+        numbers = np.concatenate(rows).astype(np.float64) if rows else np.zeros(0)
         finite = numbers[np.isfinite(numbers)]
         self.missing += len(numbers) - len(finite)
         self.parts.append(finite)

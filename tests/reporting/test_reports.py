@@ -372,7 +372,8 @@ def test_what_is_no_run_is_refused(refused, tmp_path, plain):
     assert refused("report").startswith("suite report: RUN: is missing.")
     assert "names the class" in refused("report", plain)
     assert refused("report", plain, "--split", "tset") == (
-        'suite report: --split "tset": is no split.\n  found: train, validation, test\n  try:   test\n'
+        'suite report: --split "tset": is no split.\n  found: train, validation, test\n'
+        f"  try:   suite report {plain} --split test\n"
     )
     assert refused("report", plain, "--with", "") == "suite report: flag --with: needs a value.\n"
 

@@ -308,7 +308,7 @@ def test_a_large_table_is_never_held(run, tmp_path, name):
         most, count = max(most, pa.total_allocated_bytes() - before), count + len(columns["text"])
         assert kept.column("id")[0].as_py() == int(columns["text"][0].split()[0])
     assert count == 200_000 - 150_016 and records.count == 200_000
-    assert most < 30e6
+    assert most < (15e6 if name.endswith(".parquet") else 45e6), "CSV: some blocks of 8 MB, read ahead"
 
 
 def test_the_command(exported, command, refused, tmp_path):
