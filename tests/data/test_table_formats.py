@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from scripts import fuzz_tables
 from suite.codecs.table import Clicks
+from suite.data import written
 from suite.data.preprocessing.tabular import Fields
 from suite.data.preprocessing.tabular_values import texts
 from suite.data.sources import streamed_tables, tables
@@ -99,3 +100,10 @@ def test_the_fuzz_writes_what_it_says():
     way = fuzz_tables.Written("csv", ";", comma=True)
     made = [fuzz_tables.Column("a", "float", [1234.5, None], lambda value: "" if value is None else "1.234,5")]
     assert fuzz_tables.content(made, way, [0]) == b"a\n1.234,5\n"
+
+
+def test_the_fuzz_notices_values_that_disagree(tmp_path, monkeypatch):
+    """Were spellings of truth values to count, requests would not be what training was."""
+    monkeypatch.setenv("SUITE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(written, "truth", lambda text: None)
+    assert any("!=" in failure for failure in fuzz_tables.fuzz(range(10)).failures)
