@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from suite.errors import InputError
-from suite.evaluation.artifacts import Image, Sound
+from suite.evaluation.artifacts import Image, Sound, class_artifacts
 from suite.evaluation.bootstrap import Interval
 from suite.reporting import pictures, svg
 from suite.reporting.blocks import (
@@ -28,8 +28,10 @@ from suite.reporting.blocks import (
     Verdict,
 )
 from suite.reporting.curves import average_precision, precision_recall, roc
+from suite.reporting.drawings import drawn
 from suite.reporting.page import render, write
 from tests import pages
+from tests.serving.browser import DESK, PHONE, chromium
 
 EVIL = '"><script>alert("x")</script>&amp;\'<img src=x onerror=alert(1)>'
 
@@ -159,3 +161,32 @@ def test_pictures_and_sounds_are_within_the_page():
     assert pictures.spectrogram(features, "cepstra").uri.startswith("data:image/png")
     assert pictures.audible(features) == ""
     assert pictures._levels(Sound(np.zeros(10, np.float32), 8000)).shape[0] >= 1
+
+
+def test_a_classifier_is_readable_on_a_desk_and_on_a_phone(tmp_path):
+    """Nothing is cut: tables fit, and of a matrix that does not, the names of its rows stay in view."""
+    rng = np.random.default_rng(0)
+    blocks = []
+    for names in (["T-shirt/top", "Ankle boot", *map(str, range(8))], [f"an intent of number {i}" for i in range(26)]):
+        labels, logits = rng.integers(0, len(names), 500), rng.normal(size=(500, len(names)))
+        blocks += [
+            block
+            for title, artifact in class_artifacts(logits, labels, names, str).items()
+            if title != "Most confident errors"
+            for block in drawn(artifact)
+        ]
+    write(page(*blocks), tmp_path / "report.html")
+    with chromium() as browser:
+        for size, cut in ((DESK, []), (PHONE, [26])):
+            tab = browser.new_page(viewport=size)
+            tab.goto((tmp_path / "report.html").as_uri())
+            assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            wide = """() => [...document.querySelectorAll(".scroll:has(.matrix)")]
+                .filter((each) => each.scrollWidth > each.clientWidth)
+                .map((each) => { each.scrollLeft = 1000; return each.querySelectorAll("tbody tr").length; })"""
+            assert tab.evaluate(wide) == cut
+            left = "each => each.getBoundingClientRect().left"
+            assert all(tab.eval_on_selector(f".{kind} tbody th", left) >= 0 for kind in ("matrix", "many"))
+            small = """() => [...document.querySelectorAll(".matrix td")].filter((each) => each.textContent)
+                .filter((each) => each.scrollWidth > each.clientWidth + 1).length"""
+            assert tab.evaluate(small) == 0, "counts fit their cells"
