@@ -104,9 +104,14 @@ def smoke(name):
 
 
 SLOW = {
+    "recommendation.movielens_fm",
+    "recommendation.movielens_lr",
     "speech.an4_ctc",
     "speech.fsdd_ctc",
     "text.imdb_encoder",
+    "text.sst2_encoder",
+    "text.sst2_minilm_10k",
+    "text.sst2_student",
     "vision.cifar10_resnet20",
     "vision.fashion_mnist_resnet18",
 }

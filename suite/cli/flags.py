@@ -269,7 +269,8 @@ class _Reader:
             return place + 1
         values = [value] if has_value else self._behind(option, items, place + 1)
         if not values or values == [""]:
-            fix = self.instead(place, shlex.split(option.sample))
+            given = 1 if has_value else 1 + len(values)
+            fix = self.instead(place, shlex.split(option.sample), given)
             raise InputError(f"flag {option.name}", "needs a value.", fix=fix)
         read = [self._value(option, one, place) for one in values]
         self._set(option, tuple(read) if option.many else read[0])
@@ -358,9 +359,9 @@ class _Reader:
         fix = self.instead(self.arguments.index(text), [near])
         raise InputError(f'{option.name} "{text}"', "is unknown.", found=", ".join(option.choices), fix=fix)
 
-    def instead(self, place: int, items: list[str]) -> str:
-        """The command with other arguments at ``place``."""
-        arguments = [*self.arguments[:place], *items, *self.arguments[place + 1 :]]
+    def instead(self, place: int, items: list[str], count: int = 1) -> str:
+        """The command with other arguments in place of ``count`` of them."""
+        arguments = [*self.arguments[:place], *items, *self.arguments[place + count :]]
         return shlex.join(["suite", *self.kind.verb.split(), *arguments])
 
 

@@ -310,7 +310,7 @@ def test_what_was_made_from_it_is_told_of(plain, tmp_path, refused):
     (small / "compression.json").write_text(json.dumps({**COMPRESSED, "of": str(plain)}))
     page = pages.read(suite.report(plain, beside=[small], to=tmp_path / "r.html", allow=OWN))
     assert (
-        "int8: accuracy on test from 95.0 % to 94.7 %, weights 25.0 % of their size. Met: a drop of at most 0.50 % "
+        "int8: accuracy on test from 95.0 % to 94.7 %, weights 25.0 % of their size. Goal met: a drop of at most 0.50 % "
         "was allowed." in page.words
     )
     change = page.table("int8, made from").column("change")
@@ -375,7 +375,9 @@ def test_what_is_no_run_is_refused(refused, tmp_path, plain):
         'suite report: --split "tset": is no split.\n  found: train, validation, test\n'
         f"  try:   suite report {plain} --split test\n"
     )
-    assert refused("report", plain, "--with", "") == "suite report: flag --with: needs a value.\n"
+    assert refused("report", plain, "--with", "") == (
+        f"suite report: flag --with: needs a value.\n  try:   suite report {plain} --with runs/reviews-int8\n"
+    )
 
 
 def test_a_data_card_of_many_records_looks_at_some_of_them(plain, digits, tmp_path, monkeypatch):

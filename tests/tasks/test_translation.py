@@ -23,6 +23,7 @@ from suite.data.preprocessing.tokenizers import Published
 from suite.data.sources.datasets import Table
 from suite.data.sources.memory import Memory
 from suite.decoding.generation import Decoding
+from suite.distribution import install
 from suite.errors import InputError
 from suite.evaluation.metrics import translation
 from suite.experiment import recipes
@@ -321,7 +322,7 @@ def test_pairs_with_an_empty_side_are_dropped_and_counted(tmp_path):
 def test_no_pair_is_left(tmp_path):
     assert refusal(table(tmp_path, ["source\ttarget", " \tnichts", "nothing\t "]).source, "train") == (
         "column source and target: no record has both texts.\n"
-        "  found: 1 dropped: empty source, 1 dropped: empty target\n"
+        "  found: 1 left out, empty source: record 1; 1 left out, empty target: record 2\n"
         "  try:   check the data, or name another column"
     )
 
@@ -387,5 +388,5 @@ def test_without_sacrebleu_training_does_not_begin(monkeypatch):
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
     translation.sacrebleu_metrics.cache_clear()
     assert refusal(Translation(data=Counting()).source, "train") == (
-        'package sacrebleu: is needed for BLEU and chrF, and not installed.\n  try:   pip install "suite[text]"'
+        f"package sacrebleu: is needed for BLEU and chrF, and not installed.\n  try:   {install('text')}"
     )
