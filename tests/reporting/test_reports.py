@@ -310,8 +310,8 @@ def test_what_was_made_from_it_is_told_of(plain, tmp_path, refused):
     (small / "compression.json").write_text(json.dumps({**COMPRESSED, "of": str(plain)}))
     page = pages.read(suite.report(plain, beside=[small], to=tmp_path / "r.html", allow=OWN))
     assert (
-        "int8: accuracy on test from 95.0 % to 94.7 %, weights 25.0 % of their size. Goal met: a drop of at most 0.50 % "
-        "was allowed." in page.words
+        "int8: accuracy on test from 95.0 % to 94.7 %, weights 25.0 % of their size. Goal met: a drop of at most "
+        "0.50 % was allowed." in page.words
     )
     change = page.table("int8, made from").column("change")
     assert change == {
