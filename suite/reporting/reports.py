@@ -65,7 +65,7 @@ def page(evidence: Evidence, measure: bool = False) -> Page:
         ("speed", "Speed", _speed(evidence, measure)),
         ("configuration", "Configuration", configuration.configuration(evidence)),
         ("environment", "Environment", configuration.environment(evidence)),
-        ("glossary", "What the metrics mean", _glossary(evidence)),
+        ("glossary", "Glossary", _glossary(evidence)),
     ]
     filled = tuple(Section(name, title, tuple(blocks)) for name, title, blocks in sections if blocks)
     return Page(

@@ -97,7 +97,7 @@ def page(comparison: Comparison) -> Page:
         Section("configuration", "What differs between them", (_settings(comparison),)),
         Section(
             "glossary",
-            "What the metrics mean",
+            "Glossary",
             (Terms(tuple((term(name).title, term(name).meaning) for name in comparison.metrics)),),
         ),
     ]

@@ -46,7 +46,7 @@ def test_it_lies_in_the_run_folder_and_has_all_chapters(digits, page, command, t
         "Speed",
         "Configuration",
         "Environment",
-        "What the metrics mean",
+        "Glossary",
     ]
     assert page.titles[0] == "vision.digits_dnn"
     elsewhere = tmp_path / "elsewhere.html"
