@@ -8,7 +8,7 @@ import contextlib
 import io
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,12 @@ class Unusable(InputError):
         self.reason = reason
 
 
+STARTS = ("start", "begin", "start_time", "begin_time", "start_seconds", "onset")
+"""Other names of the column of offsets."""
+ENDS = ("end", "stop", "end_time", "stop_time", "end_seconds")
+"""Names of columns that say when a piece ends, where there is no duration."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """A piece of a recording, as a manifest names it."""
@@ -61,14 +67,54 @@ class Piece:
         return f"{self.path} from {self.offset:g}{end or ' s'}"
 
 
-def pieces(paths: Sequence[Any], offsets: Sequence[Any], durations: Sequence[Any]) -> list[Any]:
-    """Each path, or where an offset or a duration is stated that piece of it.
+@dataclass(frozen=True)
+class Timing:
+    """Columns of seconds that name pieces of recordings; empty where there is none."""
 
-    Raises:
-        InputError: one is no number of seconds, or negative.
+    offset: str = ""
+    duration: str = ""
+    end: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name in (self.offset, self.duration, self.end) if name]
+
+    def pieces(self, paths: Sequence[Any], columns: Mapping[str, Sequence[Any]]) -> list[Any]:
+        """Each path, or the piece of it that ``columns`` name.
+
+        Raises:
+            InputError: a value is no number of seconds, or negative, or an end is before its start.
+        """
+        none = [None] * len(paths)
+        starts = _seconds(self.offset, columns.get(self.offset, none))
+        lasts = _seconds(self.duration, columns.get(self.duration, none))
+        if self.end:
+            ends = _seconds(self.end, columns[self.end])
+            lasts = [None if end is None else end - (start or 0.0) for start, end in zip(starts, ends, strict=True)]
+        for place, (start, length) in enumerate(zip(starts, lasts, strict=True), 1):
+            if length is not None and length < 0:
+                where, found = f'column "{self.end}", record {place}', f"{start:g} to {(start or 0) + length:g} s"
+                raise InputError(where, "is before the start of its piece.", found=found, fix="correct it, in seconds")
+        return [
+            path if not start and length is None else Piece(path, start or 0.0, length)
+            for path, start, length in zip(paths, starts, lasts, strict=True)
+        ]
+
+
+def timing(names: Collection[str], numbers: Collection[str]) -> Timing:
+    """The columns of ``names`` that name pieces: offset and duration, or the same by other usual names.
+
+    Args:
+        numbers: those that hold numbers: ``start`` may as well be a date.
     """
-    rows = zip(paths, _seconds("offset", offsets), _seconds("duration", durations), strict=True)
-    return [path if not start and lasts is None else Piece(path, start or 0.0, lasts) for path, start, lasts in rows]
+    of = lambda wanted: next((name for name in numbers if name.strip().lower() in wanted), "")
+    offset, duration = ("offset" if "offset" in names else ""), ("duration" if "duration" in names else "")
+    if offset and of(("onset",)):  # of sound events: onset and offset are where one begins and ends
+        return Timing(of(("onset",)), duration, "" if duration else "offset")
+    end = "" if duration else of(ENDS)
+    if not offset and (duration or end):
+        offset = of(STARTS)
+    return Timing(offset, duration, end if offset else "")
 
 
 def _seconds(name: str, values: Sequence[Any]) -> list[float | None]:
@@ -263,7 +309,7 @@ def _extent(value: Any, file: Any) -> tuple[int, int]:
             name_of(value),
             "this piece ends past the end of its recording",
             found=f"{(start + count) / file.samplerate:g} s, of {lasts / file.samplerate:g} s",
-            fix='correct "offset" and "duration" of the manifest, in seconds',
+            fix="correct where pieces begin and end in the manifest, in seconds",
         )
     if start == 0 and abs(count - lasts) <= slack:  # a duration that states, rounded, what the file says
         return 0, lasts

@@ -89,6 +89,34 @@ def test_offset_and_duration_of_any_table_name_pieces(tmp_path):
         assert [hertz_of(recordings.decode(value, RATE)) for value in values] == list(STEPS)
 
 
+@pytest.mark.parametrize("named", [("start", "duration"), ("start", "end"), ("offset", "end"), ("onset", "offset")])
+@pytest.mark.parametrize("name", ["m.jsonl", "m.csv", "m.parquet"])
+def test_starts_and_ends_by_other_usual_names_name_pieces(tmp_path, name, named):
+    """A piece is never read from the beginning of its recording because its start has another name."""
+    steps(tmp_path / "long.wav")
+    lasts = lambda place: 0.2 if named[1] == "duration" else 0.2 * place + 0.2
+    for path in ("long.wav", str(tmp_path / "long.wav")):
+        rows = [{"audio": path, named[0]: 0.2 * place, named[1]: lasts(place), "text": "a"} for place in range(3)]
+        file = offsets(tmp_path / name, rows)
+        data = from_path(str(file)) if path == "long.wav" else Table(path=str(file))
+        opened = replace(data, validation=0.0, test=0.0).open("train")
+        kept = audio.without_unusable(opened, "audio", RATE, FRONT_END.hop, 1.0)
+        columns = kept[np.arange(3)]
+        assert [hertz_of(recordings.decode(value, RATE)) for value in columns["audio"]] == list(STEPS)
+    assert f'by "{named[0]}" and "{named[1]}"' in from_path(str(file)).open("train").notes[0]
+    assert read_input(str(file), "audio")["file"][2].endswith("long.wav from 0.4 to 0.6 s")
+
+
+def test_a_start_that_is_a_date_names_no_piece_and_an_end_before_its_start_is_refused(tmp_path):
+    steps(tmp_path / "long.wav")
+    rows = [{"audio": "long.wav", "start": "2025-01-01", "duration": 0.6, "text": "a"}] * 2
+    opened = AudioManifest(path=str(offsets(tmp_path / "m.csv", rows)), validation=0.0, test=0.0).open("train")
+    assert opened.notes[0].startswith('pieces of recordings, by "duration"')
+    rows = [{"audio": "long.wav", "start": 0.4, "end": 0.2, "text": "a"}]
+    with pytest.raises(InputError, match='column "end", record 1: is before the start'):
+        AudioManifest(path=str(offsets(tmp_path / "m.csv", rows))).open("train")
+
+
 def test_pieces_past_the_end_are_counted_and_named_and_rounded_durations_are_not(tmp_path):
     steps(tmp_path / "long.wav")  # 0.6 s
     rows = [

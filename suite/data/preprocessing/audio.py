@@ -17,7 +17,7 @@ from suite.contracts.data import Data, Source
 from suite.data.notes import told
 from suite.data.preprocessing.columns import file_names, origin, require
 from suite.data.reading import AUDIO
-from suite.data.recordings import decode, examine, joined, pieces, resample
+from suite.data.recordings import Timing, decode, examine, joined, resample, timing
 from suite.data.sources.memory import Subset, cleaned
 from suite.errors import InputError
 
@@ -68,11 +68,11 @@ def without_unusable(source: Source, name: str, rate: int, hop: int, longest: fl
 
 
 class _Pieces(Subset):
-    """Records whose column of paths names pieces of recordings, by the columns offset and duration."""
+    """Records whose column of paths names pieces of recordings, by columns of seconds."""
 
-    def __init__(self, source: Source, name: str):
+    def __init__(self, source: Source, name: str, timed: Timing):
         super().__init__(source, np.arange(len(source)))
-        self._name = name
+        self._name, self._timed = name, timed
 
     def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
         return {**super().__getitem__(indices), self._name: self.column(self._name, indices)}
@@ -81,17 +81,15 @@ class _Pieces(Subset):
         values = super().column(name, indices)
         if name != self._name:
             return values
-        stated = [
-            list(super(_Pieces, self).column(key, indices)) if key in self.schema else [None] * len(values)
-            for key in ("offset", "duration")
-        ]
-        return pieces(values, *stated)
+        return self._timed.pieces(
+            values, {key: list(super(_Pieces, self).column(key, indices)) for key in self._timed.names}
+        )
 
 
 def _with_pieces(source: Source, name: str) -> Source:
     first = source.column(name, np.arange(min(1, len(source))))
-    stated = {"offset", "duration"} & set(source.schema)
-    return _Pieces(source, name) if stated and len(first) and isinstance(first[0], str) else source
+    timed = timing(source.schema, [key for key, kind in source.schema.items() if kind in ("int", "float")])
+    return _Pieces(source, name, timed) if timed.names and len(first) and isinstance(first[0], str) else source
 
 
 class Perturbation(ABC):

@@ -13,7 +13,7 @@ from suite.data.class_names import MISSING, class_names
 from suite.data.notes import listed, told
 from suite.data.preprocessing.image import MOST_CHANNELS, examine
 from suite.data.preprocessing.text import text_faults
-from suite.data.recordings import Piece
+from suite.data.recordings import Piece, timing
 from suite.data.sources.memory import NAMED, cleaned
 from suite.errors import InputError, closest
 
@@ -197,7 +197,8 @@ def unread_columns(source: Source, used: Collection[str], data: Data) -> list[st
     """
     own = {"file", getattr(data, "split", "")}
     if "audio" in source.schema.values():  # of a manifest: which split, and which piece of the recording
-        own |= {"split", "offset", "duration"}
+        numbers = [name for name, kind in source.schema.items() if kind in ("int", "float")]
+        own |= {"split", "offset", "duration", *timing(source.schema, numbers).names}
     unread = {name: kind for name, kind in source.schema.items() if name not in used and name not in own}
     if not unread:
         return []

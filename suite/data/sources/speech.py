@@ -6,7 +6,7 @@ import functools
 import json
 import re
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 
 from suite.contracts.data import Data, Source
 from suite.data.reading import AUDIO, existing, lines, read_text
-from suite.data.recordings import Piece, pieces
+from suite.data.recordings import Piece, timing
 from suite.data.sources import tables
 from suite.data.sources.column_types import Reading
 from suite.data.sources.memory import SPLITS, Memory, check_split, named_part, named_split, not_empty, seeded_split
@@ -38,10 +38,10 @@ class AudioManifest(Data):
     """A list of recordings, a record each: ``{"audio": "a.wav", "text": "what is said"}``, or ``"label"``.
 
     JSONL, or a table (CSV, TSV or Parquet, .gz too) with such columns. Paths are relative to the manifest; their key
-    may be ``audio_filepath``, as NeMo's. ``offset`` and ``duration``, in seconds, name a piece of a recording. Every
-    key is a column; one that a line lacks is None there. Where a line has ``"split"``, that is its split, and one named
-    otherwise is in none; records of lines without are split by a hash of their path: pieces of one recording share a
-    split, but where there are fewer than 10 recordings.
+    may be ``audio_filepath``, as NeMo's. ``offset`` and ``duration``, in seconds, name a piece of a recording, or
+    ``start`` and ``end``. Every key is a column; one that a line lacks is None there. Where a line has ``"split"``,
+    that is its split, and one named otherwise is in none; records of lines without are split by a hash of their path:
+    pieces of one recording share a split, but where there are fewer than 10 recordings.
     """
 
     path: str
@@ -69,7 +69,10 @@ class AudioManifest(Data):
         check_split(split, self.path)
         columns, table = _manifest(file)
         keys, notes = _keys(columns)
-        schema = {name: "audio" if name == "audio" else "float" if name in SECONDS else "text" for name in columns}
+        schema = {
+            name: "audio" if name == "audio" else "float" if isinstance(values, np.ndarray) else "text"
+            for name, values in columns.items()
+        }
         source = Memory(columns, schema, None, table.dropped, table.dropped_names, (*table.notes, *notes))
         names = names_of(source, known(self.stratify))
         if "split" not in columns:
@@ -87,7 +90,8 @@ def _keys(columns: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """What the split of each record is hashed from: its file; and a note, where it is a piece of one of a few files."""
     files, audio = columns["file"], columns["audio"]
     cut = sum(isinstance(value, Piece) for value in audio)
-    notes = [f'pieces of recordings, by "offset" and "duration" in seconds: {cut:,}'] if cut else []
+    named = " and ".join(f'"{name}"' for name in timing(columns, _numbers(columns)).names)
+    notes = [f"pieces of recordings, by {named} in seconds: {cut:,}"] if cut else []
     if not cut or len(set(files)) >= FEW:
         return files, notes
     notes.append(f"pieces of one recording may be in different splits: there are fewer than {FEW} recordings")
@@ -122,7 +126,8 @@ def _manifest(file: Path) -> tuple[dict[str, Any], Memory]:
         columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in names}
         table = Memory({})
     else:
-        texts = tuple(name for name in _first(file) if name not in SECONDS)
+        first = _first(file)
+        texts = tuple(name for name in first if name not in timing(first, first).names)
         table = tables.load(file, Reading(texts=texts, keep=texts))
         read = table[np.arange(len(table))]
         columns = {
@@ -132,11 +137,21 @@ def _manifest(file: Path) -> tuple[dict[str, Any], Memory]:
     columns = {"audio" if name == key else name: values for name, values in columns.items() if name != "file"}
     columns["file"] = columns["audio"]
     paths = [str(file.parent / Path(str(path)).expanduser()) for path in columns["file"]]
-    empty = [None] * len(paths)
-    columns["audio"] = pieces(paths, columns.get("offset", empty), columns.get("duration", empty))
-    for name in SECONDS & columns.keys():
+    stated = timing(columns, [name for name, values in columns.items() if name in SECONDS or _are_numbers(values)])
+    columns["audio"] = stated.pieces(paths, columns)
+    for name in stated.names:
         columns[name] = np.array([value if value not in (None, "") else np.nan for value in columns[name]], np.float64)
     return columns, table
+
+
+def _numbers(columns: Mapping[str, Any]) -> list[str]:
+    return [name for name, values in columns.items() if isinstance(values, np.ndarray)]
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    """Whether each value that is not missing is a number, and one is there."""
+    stated = [value for value in values if value not in (None, "") and value == value]
+    return bool(stated) and all(isinstance(value, int | float) for value in stated)
 
 
 _EXAMPLE = '{"audio": "a.wav", "text": "what is said"}'
