@@ -70,6 +70,17 @@ def closest(name: str, known: Iterable[str]) -> str:
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), "")
 
 
+def beside(path: str | Path, holding: str) -> str:
+    """The folder beside ``path`` that holds such a file and whose name is most like that of ``path``, or ``""``."""
+    path = Path(path)
+    try:
+        names = [folder.name for folder in path.parent.iterdir() if (folder / holding).is_file()]
+    except OSError:
+        return ""
+    near = closest(path.name, names)
+    return str(path.parent / near) if near else ""
+
+
 def unused(path: str | Path) -> str:
     """A path beside ``path`` that nothing has taken, quoted for a shell: what to try where something has taken it."""
     path = Path(path)

@@ -287,6 +287,15 @@ def test_a_folder_that_is_no_run(refused, here):
         )
 
 
+def test_a_run_or_a_bundle_whose_name_is_nearly_right(refused, here):
+    for folder, holds in (("my runs/reviews", "experiment.json"), ("bundles/reviews", "manifest.json")):
+        (here / folder).mkdir(parents=True)
+        (here / folder / holds).write_text("{}")
+    for verb in ("evaluate", "report"):
+        assert refused(verb, "my runs/review").endswith(f"  try:   suite {verb} 'my runs/reviews'\n")
+    assert refused("serve", "bundles/review").endswith("  try:   suite serve bundles/reviews\n")
+
+
 def test_a_run_of_a_class_that_is_not_allowed(toy_run, refused):
     assert refused("evaluate", toy_run) == (
         'suite evaluate: experiment: names the class "tests.toy.Parity", which is not one of the suite\'s.\n'

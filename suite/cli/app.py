@@ -163,7 +163,7 @@ def _advised(error: InputError, name: str, arguments: list[str]) -> InputError:
     verb = VERBS.get(name)
     if verb is None:
         return error
-    meant = re.fullmatch(r'(?:[\w-]+ )?"(.+)"', error.where)
+    meant = re.fullmatch(r'(?:[\w -]+ )?"(.+)"', error.where)
     wrong = meant[1] if meant else error.where
     plain = error.fix and (not re.search(r"\s", error.fix) or Path(error.fix).exists())
     if wrong in arguments and plain:  # a name or a path that is nearly right

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from suite.cli.flags import Flags, flag, word
+from suite.cli.flags import Flags, flag, options, word
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class OfExperiment(Smoke):
         experiment = sections.replace(experiment, changes or {})
         if self.offline:
             experiment = sections.replace(experiment, {"checkpoint.offline": True})
-        return apply_flags(self.aimed(experiment), list(self.fields), self.program)
+        own = [option.name for option in options(type(self)) if option.kind == "flag"]
+        return apply_flags(self.aimed(experiment), list(self.fields), self.program, own)
 
     def aimed(self, experiment: "Experiment") -> "Experiment":
         """The experiment before its fields are applied, with the goal of a verb that takes one."""

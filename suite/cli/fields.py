@@ -4,7 +4,7 @@ import contextlib
 import io
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from suite.experiment.sections import Experiment
 
 
-def apply_flags(experiment: "Experiment", arguments: list[str], program: str) -> "Experiment":
+def apply_flags(experiment: "Experiment", arguments: list[str], program: str, own: Sequence[str] = ()) -> "Experiment":
     """Fields set by typed flags. ``--help`` prints all fields of the experiment and exits.
 
     Args:
         program: the command before the fields, such as ``suite train text.classify``.
+        own: flags of the verb, which an unknown one may have meant as well.
 
     Raises:
         InputError: there is no such field, or a value is not of its type.
@@ -34,7 +35,7 @@ def apply_flags(experiment: "Experiment", arguments: list[str], program: str) ->
     except SystemExit as stop:
         if not stop.code:
             raise
-    raise _refusal(experiment, arguments, program, said.getvalue())
+    raise _refusal(experiment, arguments, program, said.getvalue(), own)
 
 
 def _read(experiment: "Experiment", arguments: list[str], program: str) -> "Experiment":
@@ -64,14 +65,16 @@ def known_fields(experiment: "Experiment") -> dict[str, str]:
     return {name: value.strip() for name, value in flags if name != "--help"}
 
 
-def _refusal(experiment: "Experiment", arguments: list[str], program: str, said: str) -> InputError:
+def _refusal(
+    experiment: "Experiment", arguments: list[str], program: str, said: str, own_flags: Sequence[str]
+) -> InputError:
     """What tyro said, in three lines."""
     known = known_fields(experiment)
     normal = lambda flag: flag.partition("=")[0].replace("-", "_").replace("__", "--", 1)
     for place, argument in enumerate(arguments):
         if is_flag(argument) and normal(argument) not in known:
             name = argument.partition("=")[0]
-            near = nearest(name, known)
+            near = nearest(name, [*own_flags, *known])
             fix = " ".join([*program.split(), "--help"])
             if near:
                 instead = [*arguments[:place], argument.replace(name, near[0], 1), *arguments[place + 1 :]]

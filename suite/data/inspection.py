@@ -28,6 +28,9 @@ def inspect(opener: Callable[[str], Source], most: int = 0, labels: Collection[s
         most: records of a split that are looked at, evenly spaced; 0: all.
         labels: columns that hold labels, besides those whose kind or name says so.
 
+    Raises:
+        InputError: no split can be opened.
+
     Returns:
         ``splits``: split -> ``count``, ``looked_at``, ``columns``, ``classes``, ``lengths``, ``sizes``, ``ranges``,
         ``recordings``, ``dropped``, ``dropped_names``, ``notes``, ``broken``, ``duplicates``, ``conflicts``,
@@ -39,13 +42,17 @@ def inspect(opener: Callable[[str], Source], most: int = 0, labels: Collection[s
     """
     splits: dict[str, Any] = {}
     hashes: dict[str, Counter[bytes]] = {}
+    errors: list[InputError] = []
     for split in SPLITS:
         try:
             source = opener(split)
         except InputError as error:
             splits[split] = {"missing": str(error)}
+            errors.append(error)
             continue
         splits[split], hashes[split] = _split_report(source, most, labels)
+    if not hashes:
+        raise errors[0]
     names = list(hashes)
     pairs = [(first, second) for place, first in enumerate(names) for second in names[place + 1 :]]
     return {"splits": splits, "shared": {f"{a}/{b}": _common(hashes[a], hashes[b]) for a, b in pairs}}
@@ -232,7 +239,9 @@ def _body(part: dict[str, Any]) -> list[str]:
     lines.extend(f"  {note}" for note in part["notes"])
     for name, counts in part["classes"].items():
         total = max(sum(counts.values()), 1)
-        shares = ", ".join(f"{value} {count:,} ({count / total:.1%})" for value, count in list(counts.items())[:20])
+        shares = ", ".join(
+            f"{value or '(empty)'} {count:,} ({count / total:.1%})" for value, count in list(counts.items())[:20]
+        )
         lines.append(f"  {name}: {shares}")
     for name, spread in part["lengths"].items():
         lines.append(f"  {name}, words: {', '.join(f'{key} {value}' for key, value in spread.items())}")

@@ -5,8 +5,9 @@ import gzip
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from suite.contracts.kinds import KINDS
 from suite.data.sources.split_names import split_of
@@ -20,6 +21,15 @@ AUDIO = KINDS["audio"].extensions
 """Extensions of recordings."""
 SYSTEM = ("__macosx", "@eadir", "$recycle.bin", "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini")
 """Names, in small letters, of what systems put beside a user's files."""
+
+
+def file_kind(values: Sequence[Any]) -> str:
+    """What files all these texts name, by their extensions: image or audio; nothing where they are no such names."""
+    texts = [str(value).strip().lower() for value in values if value is not None]
+    for kind, extensions in (("image", IMAGES), ("audio", AUDIO)):
+        if texts and all(text.endswith(extensions) for text in texts):
+            return kind
+    return ""
 
 
 def existing(path: str) -> Path:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from suite.contracts.data import Data, Source
+from suite.data.reading import file_kind
 
 LOOK = 2000
 """Records that are looked at."""
@@ -18,6 +20,8 @@ LABELS = ("label", "labels", "class", "target", "category", "sentiment", "verdic
 """Names of columns that hold classes, the likeliest first."""
 CLICKS = ("click", "clicked", "label", "target", "converted", "conversion", "churn", "churned", "bought", "liked", "y")
 """Names of columns that hold yes or no, the likeliest first."""
+FEW = 3
+"""Columns up to which one of names of files is what a record is about, and no feature among others."""
 PAIRS = (("source", "target"), ("src", "tgt"), ("en", "de"), ("english", "german"), ("question", "answer"))
 """Columns of texts that belong together."""
 
@@ -71,6 +75,18 @@ def _of_table(source: Source, kinds: dict[str, str], known: Sequence[str]) -> Su
     rows = source[np.arange(min(len(source), LOOK))]
     distinct = {name: _distinct(values) for name, values in rows.items()}
     texts = [name for name, kind in kinds.items() if kind == "text" and _words(rows[name]) > WORDS]
+    for name, held in ((name, file_kind(rows[name])) for name, kind in kinds.items() if kind == "text"):
+        label = _named([other for other in kinds if other != name], LABELS)
+        if not held or not (label or len(kinds) <= FEW):
+            continue
+        flags = (*_flag(held, name, kinds), *_flag("label", label, kinds))
+        if held == "image":
+            return Suggestion("vision.classify", flags, f"images named in {name}")
+        if held == "audio" and not Path(str(rows[name][0])).exists():
+            why = f'recordings named in {name}: call the column "audio", and their paths are relative to the table'
+            return Suggestion("", (), why)
+        if held == "audio":
+            return Suggestion("speech.classify", flags, f"recordings named in {name}")
     for first, second in PAIRS:
         pair = _named(list(kinds), (first,)), _named(list(kinds), (second,))
         if all(pair) and set(pair) <= set(texts):

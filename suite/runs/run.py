@@ -23,7 +23,7 @@ from suite.contracts.task import Program as TaskProgram
 from suite.data.notes import notes
 from suite.data.pipeline.dispatches import Plan, make_plan, stored_lengths
 from suite.data.pipeline.padding import Lengths, Seed, by_axis, count, default_buckets, pad, padded_lengths
-from suite.errors import InputError
+from suite.errors import InputError, beside
 from suite.evaluation.bootstrap import Scores
 from suite.evaluation.evaluate import evaluate as evaluate_split
 from suite.evaluation.evaluate import examine, make_answer, make_evaluate, make_predict, score_records
@@ -269,7 +269,8 @@ def open(folder: str | Path, allow: tuple[str, ...] = (), *, offline: bool = Fal
     stored = folder / "experiment.json"
     if not stored.is_file():
         inside = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-        listing, fix = ", ".join(inside[:8]) or "nothing", "the folder that suite train printed last"
+        listing = ", ".join(inside[:8]) or "nothing"
+        fix = beside(folder, "experiment.json") or "the folder that suite train printed last"
         raise InputError(f'run folder "{folder}"', "is not one: it has no experiment.json.", found=listing, fix=fix)
     experiment = read_experiment(stored, allow)
     assets = preprocessors_of(experiment.task)

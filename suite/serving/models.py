@@ -19,7 +19,7 @@ from typing import TypeVar
 from suite.bundles.bundle import Bundle
 from suite.bundles.manifest import CARD
 from suite.bundles.manifest import NAME as MANIFEST
-from suite.errors import InputError, closest
+from suite.errors import InputError, beside, closest
 from suite.serving.endpoint import Endpoint, endpoint_of
 from suite.serving.errors import Refused
 from suite.serving.monitoring import Monitor
@@ -319,7 +319,8 @@ def found(given: Sequence[str]) -> list[Model]:
         name, equals, path = item.partition("=")
         folder = Path(path if equals else item)
         if not folder.is_dir():
-            raise InputError(f'bundle "{folder}"', "is no folder.", fix="the folder that suite export printed last")
+            fix = beside(folder, MANIFEST) or "the folder that suite export printed last"
+            raise InputError(f'bundle "{folder}"', "is no folder.", fix=fix)
         inside = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
         if (folder / MANIFEST).is_file() or equals or not inside:
             models.append(Model(name if equals else "", folder, bool(equals)))

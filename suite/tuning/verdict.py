@@ -18,7 +18,7 @@ from suite.training.preprocessors import bind
 from suite.tuning.space import Dimension, shown
 
 VERDICT = "verdict.json"
-STOPPED = {"trials": "its trials are spent", "hours": "its hours are spent"}
+STOPPED = {"trials": "its trials are spent", "hours": "its time is spent"}
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,8 @@ def test_a_field_that_was_mistyped(refused):
     printed = refused("train", "vision.digits_dnn", "--smoke", "--lr", "0.1")
     assert printed.splitlines()[0] == "suite train: flag --lr: is not a field of vision.digits_dnn."
     assert printed.splitlines()[-1] == "  try:   suite train vision.digits_dnn --smoke --optim.learning_rate 0.1"
+    printed = refused("train", "text.classify", "--dta", "x.csv", "--smoke")  # the verb's own flags are near, too
+    assert printed.splitlines()[-1] == "  try:   suite train text.classify --smoke --data x.csv"
     printed = refused("plan", "vision.digits_dnn", "--train.step=3")
     assert printed.splitlines()[-1] == "  try:   suite plan vision.digits_dnn --train.steps=3"
 

@@ -146,12 +146,26 @@ def test_ranges_of_numbers_and_lengths_and_rates_of_recordings(command, tmp_path
         ),
         ({"x": list(range(30)), "LABEL": [0, 1] * 15, "other": [1, 0] * 15}, "recommendation.click", ()),
         ({"x": list(range(30))}, "", ()),
+        ({"photo": ["a.JPG", "b.png"] * 15, "label": [0, 1] * 15}, "vision.classify", ()),
+        ({"path": ["no such.wav"] * 30, "label": [0, 1] * 15}, "", ()),
+        ({"banner": ["a.png"] * 30, "x": [1] * 30, "z": [2] * 30, "clicked": [0, 1] * 15}, "recommendation.click", ()),
     ],
 )
 def test_columns_are_judged_by_what_they_hold(columns, recipe, labels):
     data = type("Own", (), {"open": lambda self, split: Memory(columns)})()
     advice = suggested(data, recipes.names())
     assert (advice.recipe, advice.labels) == (recipe, labels)
+
+
+def test_what_cannot_be_read_is_an_error_and_no_report(refused, tmp_path):
+    (tmp_path / "latin.csv").write_bytes("text,label\nf\xfcr,a\n".encode("latin-1"))
+    printed = refused("data", "inspect", "--data", tmp_path / "latin.csv")
+    assert printed.count("not UTF-8") == 1 and "try:   iconv" in printed
+    wav(tmp_path / "long.wav")
+    (tmp_path / "m.csv").write_text("audio,label\nlong.wav,a\n")
+    (tmp_path / "latin.csv").unlink()
+    printed = refused("data", "inspect", "--data", tmp_path)  # the list beside the recordings is named
+    assert printed.endswith(f"try:   suite data inspect --data {tmp_path / 'm.csv'}\n")
 
 
 def test_a_path_that_is_nearly_right(refused, tmp_path, monkeypatch):

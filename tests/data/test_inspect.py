@@ -43,6 +43,11 @@ def test_missing_split_does_not_stop_the_report():
     assert "label: yes 3 (60.0%), no 2 (40.0%)" in text
 
 
+def test_a_label_that_is_empty_is_shown():
+    source = Memory({"text": ["a", "b"], "label": ["x", ""]}, {"text": "text", "label": "text"})
+    assert "label: x 1 (50.0%), (empty) 1 (50.0%)" in render(inspect(lambda split: source, labels=("label",)))
+
+
 def test_images_are_measured():
     report = inspect(Digits().open)
     count = report["splits"]["test"]["count"]

@@ -135,7 +135,7 @@ def test_the_time_of_a_budget_ends_a_search(tmp_path):
     """The first trial is finished however long it takes; a time that is spent begins no other."""
     verdict = suite.tune(small(), tmp_path / "search", budget=suite.Budget("0.001s"))
     assert len(verdict.trials) == 1 and verdict.trials[0]["state"] == "complete" and verdict.stopped_by == "hours"
-    assert verdict.sentence.endswith("; its hours are spent)")
+    assert verdict.sentence.endswith("; its time is spent)")
 
 
 def test_of_equal_trials_the_one_with_the_lower_loss_is_chosen():

@@ -270,7 +270,7 @@ def test_a_trial_that_ends_between_two_looks_is_not_taken_up(tmp_path):
 def test_it_stops_when_its_hours_are_spent(tmp_path):
     verdict = suite.tune(small(goal__budget=Budget(trials=9, hours=1e-9)), tmp_path / "search")
     assert (verdict.met, verdict.stopped_by, len(verdict.trials)) == (False, "hours", 1)
-    assert 0 < verdict.trials[0]["seconds"] < 60 and "its hours are spent" in verdict.sentence
+    assert 0 < verdict.trials[0]["seconds"] < 60 and "its time is spent" in verdict.sentence
 
 
 def test_a_bound_that_is_not_to_be_passed(tmp_path):

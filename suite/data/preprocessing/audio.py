@@ -58,13 +58,11 @@ def without_unusable(source: Source, name: str, rate: int, hop: int, longest: fl
     kept = cleaned(source, faults, file_names(source, name))
     if not len(kept):
         reasons = "; ".join(told(kept.dropped, kept.dropped_names))
-        raise InputError(
-            f"column {name}",
-            "no recording can be used.",
-            found=reasons,
-            fix="check the paths, or raise --task.max_seconds",
-        )
+        raise InputError(f"column {name}", "no recording can be used.", found=reasons, fix=_FIX)
     return kept
+
+
+_FIX = """check the paths: those of a column "audio" are relative to its table, others to where the command runs"""
 
 
 class _Pieces(Subset):

@@ -13,6 +13,7 @@ from suite.data.class_names import MISSING, class_names
 from suite.data.notes import listed, told
 from suite.data.preprocessing.image import MOST_CHANNELS, examine
 from suite.data.preprocessing.text import text_faults
+from suite.data.reading import file_kind
 from suite.data.recordings import Piece, timing
 from suite.data.sources.memory import NAMED, cleaned
 from suite.errors import InputError, closest
@@ -85,6 +86,8 @@ def _likeliest(source: Source, field: str, columns: Sequence[str]) -> str:
         classes = [name for name in columns if 1 < distinct[name] <= max(2, len(values[name]) // 2)]
         return min(classes, key=distinct.__getitem__, default="")
     kind = field if field in ("image", "audio") else "text"
+    if paths := [name for name in columns if kind == file_kind(values[name])]:
+        return paths[0]
     texts = {name: sum(map(len, values[name])) for name in columns if source.schema[name] == kind}
     if field in ("source_text", "target_text"):  # pairs stand in this order
         return next(iter(texts if field == "source_text" else reversed(texts)), "")

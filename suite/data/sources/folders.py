@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from suite.data.reading import AUDIO, IMAGES, check_utf8, is_hidden
+from suite.data.reading import AUDIO, IMAGES, TABLES, check_utf8, is_hidden
 from suite.data.sources.memory import SPLITS, LeftOut
 from suite.data.sources.split_names import ALIASES, read_as, split_of
 from suite.errors import InputError
@@ -195,12 +195,12 @@ def _tree(root: str, entries: list[Entry], left: LeftOut) -> Tree:
         else:
             left.add("in no class folder", "/".join(parts))
     if not items:
-        raise InputError(
-            root,
-            "no image, recording or text lies in a folder named after its class",
-            found="; ".join(left.lines()) or "no file",
-            fix=f"arrange files as {root}/<class>/<file> or {root}/train/<class>/<file>",
-        )
+        listing = [name for (name, *inner), _ in entries if not inner and name.lower().endswith(TABLES)]
+        fix = f"arrange files as {root}/<class>/<file> or {root}/train/<class>/<file>"
+        if listing and Path(root, listing[0]).is_file():
+            fix = f"--data {shlex.quote(str(Path(root, listing[0])))}"
+        problem = "no image, recording or text lies in a folder named after its class"
+        raise InputError(root, problem, found="; ".join(left.lines()) or "no file", fix=fix)
     return Tree(root, kind, items, left, (*notes, *_doubts(items)))
 
 
