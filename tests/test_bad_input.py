@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import suite
+from suite.bundles.manifest import NAME
 from suite.cli.app import main
 from suite.data.sources.datasets import Folder, Table
 from suite.errors import InputError
@@ -288,7 +289,7 @@ def test_a_folder_that_is_no_run(refused, here):
 
 
 def test_a_run_or_a_bundle_whose_name_is_nearly_right(refused, here):
-    for folder, holds in (("my runs/reviews", "experiment.json"), ("bundles/reviews", "manifest.json")):
+    for folder, holds in (("my runs/reviews", "experiment.json"), ("bundles/reviews", NAME)):
         (here / folder).mkdir(parents=True)
         (here / folder / holds).write_text("{}")
     for verb in ("evaluate", "report"):

@@ -97,7 +97,7 @@ def test_starts_and_ends_by_other_usual_names_name_pieces(tmp_path, name, named)
     lasts = lambda place: 0.2 if named[1] == "duration" else 0.2 * place + 0.2
     for path in ("long.wav", str(tmp_path / "long.wav")):
         rows = [{"audio": path, named[0]: 0.2 * place, named[1]: lasts(place), "text": "a"} for place in range(3)]
-        file = offsets(tmp_path / name, rows)
+        file = offsets(tmp_path / f"{len(path)}.{name}", rows)
         data = from_path(str(file)) if path == "long.wav" else Table(path=str(file))
         opened = replace(data, validation=0.0, test=0.0).open("train")
         kept = audio.without_unusable(opened, "audio", RATE, FRONT_END.hop, 1.0)
@@ -105,6 +105,12 @@ def test_starts_and_ends_by_other_usual_names_name_pieces(tmp_path, name, named)
         assert [hertz_of(recordings.decode(value, RATE)) for value in columns["audio"]] == list(STEPS)
     assert f'by "{named[0]}" and "{named[1]}"' in from_path(str(file)).open("train").notes[0]
     assert read_input(str(file), "audio")["file"][2].endswith("long.wav from 0.4 to 0.6 s")
+
+
+def test_recordings_that_are_not_there_are_looked_for_elsewhere(tmp_path):
+    source = Memory({"audio": ["x.wav"], "label": ["a"]}, {"audio": "audio", "label": "text"})
+    with pytest.raises(InputError, match='those of a column "audio" are relative to its table'):
+        audio.without_unusable(source, "audio", RATE, FRONT_END.hop, 1.0)
 
 
 def test_a_start_that_is_a_date_names_no_piece_and_an_end_before_its_start_is_refused(tmp_path):

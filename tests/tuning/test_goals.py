@@ -95,8 +95,8 @@ def small(**changes):
 @pytest.mark.parametrize(
     ("goal", "problem", "fix"),
     [
-        ("loss>=0.3", "lower loss is better.", '--goal "loss<=0.3"'),
-        ("accuracy<=0.9", "higher accuracy is better.", '--goal "accuracy>=0.9"'),
+        ("loss>=0.3", "lower loss is better.", "--goal 'loss<=0.3'"),
+        ("accuracy<=0.9", "higher accuracy is better.", "--goal 'accuracy>=0.9'"),
         ("acuracy>=0.9", '"acuracy" is no metric of this task.', "--goal.metric accuracy"),
     ],
 )

@@ -57,12 +57,13 @@ def without_unusable(source: Source, name: str, rate: int, hop: int, longest: fl
                 faults.setdefault(reason, np.zeros(len(source), bool))[place] = True
     kept = cleaned(source, faults, file_names(source, name))
     if not len(kept):
-        reasons = "; ".join(told(kept.dropped, kept.dropped_names))
-        raise InputError(f"column {name}", "no recording can be used.", found=reasons, fix=_FIX)
+        reasons, absent = "; ".join(told(kept.dropped, kept.dropped_names)), set(faults) == {"no such recording"}
+        raise InputError(f"column {name}", "no recording can be used.", found=reasons, fix=_ABSENT if absent else _FIX)
     return kept
 
 
-_FIX = """check the paths: those of a column "audio" are relative to its table, others to where the command runs"""
+_FIX = "check the paths, or raise --task.max_seconds"
+_ABSENT = """check the paths: those of a column "audio" are relative to its table, others to where the command runs"""
 
 
 class _Pieces(Subset):
