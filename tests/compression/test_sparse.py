@@ -344,7 +344,7 @@ def test_what_was_skipped_is_made_up_for_before_a_step_is_the_best(tmp_path):
     skipped = sum(value for value in trained.history["train/skipped"][:4] if value is not None)
     assert skipped > 0
     with Checkpoints(trained.folder / "checkpoints", writing=False) as checkpoints:
-        assert checkpoints._steps == [22, 30] and checkpoints._scores().keys() == {30}
+        assert checkpoints._steps == [22, 30] and checkpoints._ranks().keys() == {30}
     assert (kernels(trained)[0] == 0).sum() == 32
 
 

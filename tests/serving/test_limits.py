@@ -395,7 +395,7 @@ BODIES = [
     ("digits", b"a", "text/plain", 415, "a body of the type text/plain is not read."),
     ("digits", b"image\nx\n", "text/csv", 415, "this model takes files, which a table doesn't hold."),
     ("words", b"\xff\xfe", "text/plain", 400, "is not UTF-8 text (byte 0)."),
-    ("words", b"", "text/csv", 400, "table.csv: this file is empty"),
+    ("words", b"", "text/csv", 400, "table.csv: this file is empty (found: 0 bytes)"),
     ("words", b"review\n", "text/csv", 400, "the table has no record."),
     ("words", b"other\na\n", "text/csv", 400, 'input "review": is missing. (found: other)'),
     ("words", b"rewiev\na\n", "text/csv", 400, 'input "rewiev": is no input of this model.'),
