@@ -18,7 +18,7 @@ from suite.contracts.metric_meaning import register_metric
 from suite.contracts.task import Task
 from suite.data.preprocessing.columns import origin, require
 from suite.data.preprocessing.tabular import CHUNK, Fields
-from suite.data.preprocessing.tabular_values import clicks
+from suite.data.preprocessing.tabular_values import clicks, event, listed_values, texts
 from suite.data.sources.memory import cleaned, not_empty
 from suite.errors import InputError
 from suite.evaluation.artifacts import Calibration, Example, Gallery, Lists, PrecisionRecall, Spread
@@ -69,6 +69,11 @@ class ClickPrediction(Task):
             if not 0 < clicked.sum() < len(clicked):
                 every = f"each of the {len(clicked):,} records of {split} is {'a' if clicked.any() else 'no'} click"
                 if split == "train":
+                    if self.positive and not clicked.any():
+                        labels = texts(source.column(self.label, np.arange(min(len(source), CHUNK))), "text")
+                        values = [value for value in labels if value is not None]
+                        problem = f'"{self.positive}" is no value of column {self.label}.'
+                        raise InputError("field task.positive", problem, found=listed_values(values), fix=event(values))
                     fix = "name another label column, or add records of the other kind"
                     raise InputError(f"column {self.label}", f"{every}: there is nothing to tell apart.", fix=fix)
                 lines.append(f"column {self.label}: {every}: the area under the ROC curve is not defined there")

@@ -177,7 +177,7 @@ def test_absent_columns_are_missing_but_not_all_of_them(tmp_path):
 def test_wrong_columns_are_refused(tmp_path):
     with pytest.raises(InputError, match=r'field task\.fields\.lists: column "tag" is not in the data') as error:
         fitted(shop(), tmp_path, lists=("tag",))
-    assert error.value.fix == "tags"
+    assert error.value.fix == "--task.fields.lists tags"
     with pytest.raises(InputError, match="no column is left to predict from"):
         fitted(shop(), tmp_path, infer=False)
     with pytest.raises(InputError, match=r"column price: holds a value that is no number\n  found: \'cheap\'"):
@@ -200,6 +200,12 @@ def test_values_and_labels():
             "  found: 3",
             "  try:   --task.positive 3",
         ]
+
+
+def test_labels_of_other_words_are_all_named_and_the_rarest_is_advised():
+    with pytest.raises(InputError) as error:
+        clicks(["nein", "it is", "nein"], "y")
+    assert (error.value.found, error.value.fix) == ("nein, it is", "--task.positive 'it is'")
 
 
 def test_split_by_time_takes_the_last_of_each_user():

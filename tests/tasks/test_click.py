@@ -224,6 +224,15 @@ def test_deepfm_beats_its_parts_on_movielens(tmp_path):
     assert found["deepfm"] == max(found.values()), found
 
 
+def test_an_event_that_is_no_value_of_the_label(tmp_path):
+    rows = "".join(f"{place},{'ja' if place % 3 == 0 else 'nein'}\n" for place in range(60))
+    (tmp_path / "a.csv").write_text("price,bought\n" + rows)
+    task = ClickPrediction(data=Table(path=str(tmp_path / "a.csv")), label="bought", positive="yes")
+    with pytest.raises(InputError) as error:
+        task.remarks({"train": task.source("train")})
+    assert error.value.problem == '"yes" is no value of column bought.' and error.value.fix == "--task.positive ja"
+
+
 def test_labels_that_are_all_the_same(tmp_path):
     for split, clicked in {"train": "01", "dev": "00", "test": "11"}.items():
         rows = "".join(f"{place},{label}\n" for place, label in enumerate(clicked * 10))

@@ -5,6 +5,7 @@ Dims: b records, i numbers, s values an example (one a category, several a list)
 
 import functools
 import json
+import shlex
 import sys
 import zlib
 from collections import Counter
@@ -213,11 +214,13 @@ class Fields(Preprocessor):
             for name in names:
                 if name not in source.schema:
                     field = "lists" if kind == "list" else kind
+                    near, given = closest(name, source.schema), getattr(self, field)
+                    meant = shlex.join(near if one == name else one for one in given)
                     raise InputError(
                         f"field task.fields.{field}",
                         f'column "{name}" is not in the data.',
                         found=", ".join(source.schema),
-                        fix=closest(name, source.schema),
+                        fix=f"--task.fields.{field} {meant}" if near and name in given else near,
                     )
         return guess(source, (label,), stated, self.separator, self.infer)
 

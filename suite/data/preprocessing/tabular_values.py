@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import shlex
+from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -153,7 +154,7 @@ def clicks(values: Sequence[Any] | np.ndarray, column: str, positive: str = "") 
         array = values.astype(np.float32)
         other = array[~(np.isnan(array) | (array == 0) | (array == 1))]
         if other.size:
-            raise _no_click(column, text(float(other[0])) or "")
+            raise _no_click(column, [text(number) or "" for number in other.tolist()])
         return array
     labels = texts(values, "text")
     if positive:
@@ -161,19 +162,27 @@ def clicks(values: Sequence[Any] | np.ndarray, column: str, positive: str = "") 
         return np.array([math.nan if value is None else float(value == wanted) for value in labels], np.float32)
     known: dict[str | None, float] = {None: math.nan, **dict.fromkeys(TRUE, 1.0), **dict.fromkeys(FALSE, 0.0)}
     small = [None if value is None else value.lower() for value in labels]
-    wrong = next((value for value, key in zip(labels, small, strict=True) if key not in known), None)
-    if wrong is not None:
+    wrong = [value for value, key in zip(labels, small, strict=True) if value is not None and key not in known]
+    if wrong:
         raise _no_click(column, wrong)
     return np.array([known[key] for key in small], np.float32)
 
 
-def _no_click(column: str, value: str) -> InputError:
-    return InputError(
-        f"column {column}",
-        "holds a label that is neither 1 nor 0; task.positive names the value that is a click.",
-        found=value,
-        fix=f"--task.positive {shlex.quote(value)}",
-    )
+def _no_click(column: str, values: Sequence[str]) -> InputError:
+    problem = "holds a label that is neither 1 nor 0; task.positive names the value that is a click."
+    return InputError(f"column {column}", problem, found=listed_values(values), fix=event(values))
+
+
+def listed_values(values: Sequence[str]) -> str:
+    """The first values that differ, for an error."""
+    distinct = list(dict.fromkeys(values))
+    return ", ".join(distinct[:5]) + (", ..." if len(distinct) > 5 else "")
+
+
+def event(values: Sequence[str]) -> str:
+    """Advice that names the rarest of these values the event: most records show none."""
+    counts = Counter(values)
+    return f"--task.positive {shlex.quote(min(counts, key=counts.__getitem__))}"
 
 
 def from_records(records: Sequence[Any]) -> dict[str, list[Any]]:
