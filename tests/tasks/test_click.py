@@ -143,8 +143,8 @@ def test_own_clicks(command, capsys, tmp_path, parquet):
 def shows(folder, found):
     """The report says what the metrics say."""
     page = pages.read(suite.report(folder, "test"))
-    areas = next(table for table in page.tables if table.rows[0][-1] == "area under ROC")
-    assert float(areas.column("area under ROC")["clicked"]) == pytest.approx(found["test/auc"], abs=1e-4)
+    areas = next(table for table in page.tables if table.rows[0][-1] == "area under the ROC curve")
+    assert float(areas.column("area under the ROC curve")["clicked"]) == pytest.approx(found["test/auc"], abs=1e-4)
     assert f"Expected calibration error: {found['test/calibration_error']:.4f}." in page.words
     columns = suite.open(folder).experiment.task.source("test")
     records = len(columns)
