@@ -288,10 +288,14 @@ def test_a_folder_that_is_no_run(refused, here):
         )
 
 
-def test_a_run_or_a_bundle_whose_name_is_nearly_right(refused, here):
+def test_a_run_or_a_bundle_that_is_nearly_right(refused, here):
     for folder, holds in (("my runs/reviews", "experiment.json"), ("bundles/reviews", NAME)):
         (here / folder).mkdir(parents=True)
         (here / folder / holds).write_text("{}")
+    (here / "search" / "trials" / "0003").mkdir(parents=True)
+    (here / "search" / "trials" / "0003" / "experiment.json").write_text("{}")
+    (here / "search" / "verdict.json").write_text('{"chosen": {"folder": "trials/0003"}}')
+    assert refused("evaluate", "search").endswith("  try:   suite evaluate search/trials/0003\n")
     for verb in ("evaluate", "report"):
         assert refused(verb, "my runs/review").endswith(f"  try:   suite {verb} 'my runs/reviews'\n")
     assert refused("serve", "bundles/review").endswith("  try:   suite serve bundles/reviews\n")

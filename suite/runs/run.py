@@ -254,6 +254,15 @@ class Run:
         return {**own, **by_axis(self.experiment.pipeline.buckets)}
 
 
+def _chosen(search: Path) -> str:
+    """The run that a search in this folder chose; nothing where it is no search that has ended."""
+    try:
+        run = search / json.loads((search / "verdict.json").read_text())["chosen"]["folder"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    return str(run) if (run / "experiment.json").is_file() else ""
+
+
 def open(folder: str | Path, allow: tuple[str, ...] = (), *, offline: bool = False) -> Run:
     """The run in a folder, or one that was published: ``owner/name`` on the hub.
 
@@ -270,7 +279,8 @@ def open(folder: str | Path, allow: tuple[str, ...] = (), *, offline: bool = Fal
     if not stored.is_file():
         inside = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         listing = ", ".join(inside[:8]) or "nothing"
-        fix = beside(folder, "experiment.json") or "the folder that suite train printed last"
+        near = "" if inside else beside(folder, "experiment.json")  # a folder with other contents is no typo
+        fix = near or _chosen(folder) or "the folder that suite train printed last"
         raise InputError(f'run folder "{folder}"', "is not one: it has no experiment.json.", found=listing, fix=fix)
     experiment = read_experiment(stored, allow)
     assets = preprocessors_of(experiment.task)

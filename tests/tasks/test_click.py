@@ -148,7 +148,7 @@ def shows(folder, found):
     assert f"Expected calibration error: {found['test/calibration_error']:.4f}." in page.words
     columns = suite.open(folder).experiment.task.source("test")
     records = len(columns)
-    bins = next(table for table in page.tables if table.rows[0][0] == "probability")
+    bins = next(table for table in page.tables if table.rows[0][0] == "predicted probability")
     assert sum(int(row[1]) for row in bins.rows[1:]) == records
     said = sum(int(row[1]) * float(row[2]) for row in bins.rows[1:])
     happened = sum(int(row[1]) * float(row[3]) for row in bins.rows[1:])
@@ -156,10 +156,10 @@ def shows(folder, found):
     assert page.table("Balance of clicked").column("test").keys() == {"0", "1"}
     lists = page.table("The worst of 4 lists")
     assert sum(int(n) for n in lists.column("records").values()) == records
-    assert set(lists.column("area")) == set(CITIES)
+    assert set(lists.column("AUC")) == set(CITIES)
     made = suite.open(folder).predict(columns[np.arange(records)])
     scores, city = np.array([answer["probability"] for answer in made]), columns[np.arange(records)]["city"]
-    for name, area in lists.column("area").items():
+    for name, area in lists.column("AUC").items():
         rows = np.array([each == name for each in city])
         clicked = np.asarray(columns[np.arange(records)]["clicked"])[rows]
         assert float(area) == pytest.approx(ranking.auc(scores[rows], clicked), abs=0.006)
