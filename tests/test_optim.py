@@ -142,7 +142,7 @@ def test_schedule_values():
     [
         ({"learning_rate": -1.0}, "learning_rate"),
         ({"learning_rate": float("nan")}, "learning_rate"),
-        ({"warmup_steps": 100}, "warmup_steps"),
+        ({"warmup_steps": -1}, "warmup_steps"),
         ({"beta1": 1.0}, "beta1"),
         ({"beta2": -0.1}, "beta2"),
         ({"layer_decay": 0.0}, "layer_decay"),

@@ -15,6 +15,7 @@ import pytest
 import suite
 from suite.cli.app import main
 from suite.compression import pruning, quantization, verdict
+from suite.distribution import install
 from suite.errors import InputError, Interrupted
 from suite.experiment.compression import Sparsity
 from suite.experiment.sections import replace
@@ -409,7 +410,7 @@ def test_without_the_package(run, monkeypatch):
     with pytest.raises(InputError) as error:
         suite.Quantize("int8").start(run)
     assert str(error.value) == (
-        "package qwix: is not installed: it rounds weights.\n  try:   pip install 'suite[compress]'"
+        f"package qwix: is needed to round weights, and not installed.\n  try:   {install('compress')}"
     )
 
 

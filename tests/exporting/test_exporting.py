@@ -94,7 +94,7 @@ def test_without_its_data_a_run_is_not_exported(tmp_path):
 
 
 def test_a_test_split_without_labels_is_no_metric(tmp_path):
-    """As GLUE's: its texts are asked, and the metrics are those of validation."""
+    """As GLUE's: none of its labels is a class, so the check and the metrics are those of validation."""
     (tmp_path / "data").mkdir()
     for split, labels in (("train", ("no", "yes")), ("validation", ("no", "yes")), ("test", ("?", "?"))):
         rows = [f"{'good' if i % 2 else 'bad'} film {i % 7},{labels[i % 2]}" for i in range(40)]
@@ -104,7 +104,7 @@ def test_a_test_split_without_labels_is_no_metric(tmp_path):
         {"task.data": Table(path=str(tmp_path / "data")), "task.max_length": 8, "pipeline.buckets": (8,)},
     )
     bundle = suite.export(untrained(experiment, tmp_path / "run"), tmp_path / "bundle", platforms=("cpu",))
-    assert bundle.manifest.made["checked"] == "40 records of the test split"
+    assert bundle.manifest.made["checked"] == "40 records of the validation split"
     assert set(bundle.metrics) == {"validation/accuracy", "validation/loss"}
     assert "| validation/accuracy | 0." in (bundle.folder / "model_card.md").read_text()
 
@@ -263,10 +263,10 @@ def test_refreshed_in_place(exported, tmp_path, monkeypatch, refused):
     second = refresh(".", platforms=("cpu",))
     assert second.folder == folder and suite.open(folder).version == second.version
     assert sorted(path.name for path in tmp_path.rglob("*") if "-bundle" in path.name) == []
-    for flag in ("name", "licence", "format"):
-        assert refused("export", "--refresh", folder, f"--{flag}", "x") == (
-            f"suite export: flag --{flag}: says what a refreshed bundle keeps as it is.\n  found: x\n"
-            "  try:   suite export RUN, or leave it out\n"
+    for flag, value in (("name", "x"), ("licence", "x"), ("format", "huggingface")):
+        assert refused("export", "--refresh", folder, f"--{flag}", value) == (
+            f"suite export: flag --{flag}: says what a refreshed bundle keeps as it is.\n  found: {value}\n"
+            f"  try:   suite export --refresh {folder}\n"
         )
 
 

@@ -17,12 +17,13 @@ import pytest
 from flax import nnx
 from jax.sharding import Mesh
 
+from suite.distribution import install
 from suite.models import resnet
 from suite.nn.conv import conv2d
 from suite.nn.cpu import library, native, onednn
 from suite.parallel.layout import Layout, laid_out
 
-needed = pytest.mark.skipif(onednn.version() is None, reason="needs oneDNN: pip install 'suite[cpu]'")
+needed = pytest.mark.skipif(onednn.version() is None, reason="needs oneDNN: pip install -e '.[cpu]'")
 
 
 def drawn(batch=2, size=6, inputs=4, outputs=8):
@@ -42,7 +43,7 @@ def test_the_library_is_found_where_its_package_is_installed():
     try:
         importlib.metadata.version("onednn-cpu-gomp")
     except importlib.metadata.PackageNotFoundError:
-        pytest.skip("needs oneDNN: pip install 'suite[cpu]'")
+        pytest.skip("needs oneDNN: pip install -e '.[cpu]'")
     assert onednn.version().startswith("3.")
     assert "suite.conv" in program()
 
@@ -203,7 +204,7 @@ def test_why_it_is_not_used_left_out(monkeypatch):
 def test_why_it_is_not_used_not_installed(no_library):
     no_library.setattr(library, "PACKAGE", "no-such-package")
     no_library.setattr(library.platform, "machine", lambda: "x86_64")
-    assert library.find() == ("it is not installed", "pip install 'suite[cpu]'")
+    assert library.find() == ("it is not installed", install("cpu"))
     no_library.setattr(library.platform, "machine", lambda: "aarch64")
     assert library.find() == ("it is not installed, and pip has none for aarch64", "apt install libdnnl3")
 
