@@ -6,6 +6,7 @@ import json
 import mmap
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,9 +156,11 @@ def read(folder: Path) -> Manifest:
     where = f'bundle "{folder}"'
     if not (folder / NAME).is_file():
         inside = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) if folder.is_dir() else ""
-        raise InputError(
-            where, f"is none: it has no {NAME}.", found=inside or "nothing", fix="suite export RUN --to BUNDLE"
-        )
+        to = f"bundles/{folder.resolve().name}"
+        is_run = (folder / "experiment.json").is_file()
+        export = shlex.join(["suite", "export", str(folder), "--to", to])
+        fix = f"{export} && {shlex.join(['suite', 'serve', to])}" if is_run else "suite export RUN --to BUNDLE"
+        raise InputError(where, f"is none: it has no {NAME}.", found=inside or "nothing", fix=fix)
     if (folder / NAME).is_symlink():
         raise _no_plain_file(folder, NAME, "a link")
     content = _parsed(folder, where)

@@ -249,6 +249,9 @@ def test_what_is_no_bundle(tmp_path, refused):
         'bundle "FOLDER": is none: it has no bundle.json.\n  found: nothing\n  try:   suite export RUN --to BUNDLE'
     )
     assert "is not one: it has no experiment.json" in refused("predict", tmp_path, "--input", "good")
+    (tmp_path / "experiment.json").write_text("{}")  # a run
+    to = f"bundles/{tmp_path.name}"
+    assert refused("serve", tmp_path).endswith(f"  try:   suite export {tmp_path} --to {to} && suite serve {to}\n")
 
 
 def codec_of(folder):

@@ -215,12 +215,12 @@ class Fields(Preprocessor):
                 if name not in source.schema:
                     field = "lists" if kind == "list" else kind
                     near, given = closest(name, source.schema), getattr(self, field)
-                    meant = shlex.join(near if one == name else one for one in given)
+                    meant = [near if one == name else one for one in given]
                     raise InputError(
                         f"field task.fields.{field}",
                         f'column "{name}" is not in the data.',
                         found=", ".join(source.schema),
-                        fix=f"--task.fields.{field} {meant}" if near and name in given else near,
+                        fix=f"--task.fields.{field} {shlex.join(meant)}" if near and name in given else near,
                     )
         return guess(source, (label,), stated, self.separator, self.infer)
 
