@@ -35,7 +35,8 @@ def test_a_missing_package_is_told_in_two_lines(module, refused, tmp_path, monke
             (tmp_path / "sounds" / name / f"{i}.wav").write_bytes(b"RIFF")
     monkeypatch.chdir(tmp_path)
     datasets._digits.cache_clear()
-    monkeypatch.setitem(sys.modules, module, None)
+    for loaded in [module, *(name for name in sys.modules if name.startswith(f"{module}."))]:
+        monkeypatch.setitem(sys.modules, loaded, None)
     first, second = refused(*line.split()).splitlines()
     assert first.startswith(f"suite {' '.join(line.split()[:1])}") and f"package {package}: is needed" in first
     assert first.endswith("and not installed.")

@@ -233,7 +233,7 @@ def test_the_page_and_its_headers(server):
             405,
             {"code": "method_not_allowed", "message": "DELETE is not understood here.", "fix": "GET"},
         ),
-        ("GET", "/docs", 404, {"code": "not_found", "message": "/docs: Not Found", "fix": "/openapi.json"}),
+        ("GET", "/redoc", 404, {"code": "not_found", "message": "/redoc: Not Found", "fix": "/openapi.json"}),
         (
             "GET",
             "/page/../app.py",

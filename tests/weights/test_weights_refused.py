@@ -121,7 +121,8 @@ def test_a_pickle(folder):
     assert refusal(pretrained.load, folder / "pytorch_model.bin") == said
     (folder / "pytorch_model.bin").unlink()
     assert refusal(pretrained.load, folder) == (
-        f'weights "{folder}": have no model.safetensors, no model.safetensors.index.json and no .npz file.\n'
+        f'weights "{folder}": have no model.safetensors, no model.safetensors.index.json, no .npz file and no '
+        "flax_model.msgpack.\n"
         "  found: config.json\n"
         "  try:   another revision or repository; those that hold pickles alone are refused"
     )
