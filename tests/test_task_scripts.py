@@ -33,7 +33,9 @@ def executed(name, folder, *arguments):
     return [line for line in done.stdout.splitlines() if line.strip()]
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("speech", "vision"))) for name in SCRIPTS]
+)
 def test_a_script_goes_from_data_to_an_answer_over_http(name, tmp_path):
     metric, answer = SCRIPTS[name]
     lines = executed(name, tmp_path, "--epochs", "1")
