@@ -162,4 +162,4 @@ def test_refused(change, field):
 def test_frozen_typo_names_what_there_is():
     with pytest.raises(InputError, match='"heads/kernel" matches no parameter') as error:
         build(Optim(frozen=("heads/kernel",)), params(), 100)
-    assert error.value.fix == '--optim.frozen "head/kernel"'
+    assert error.value.fix == "--optim.frozen head/kernel"

@@ -157,16 +157,18 @@ def checked(entry: Input, value: Any, limits: Limits, from_file: bool = False) -
 
 
 def input_schema(entry: Input, limits: Limits, where: str = "json") -> Schema:
-    """JSON schema of a value of a request: in JSON, where an optional one may be null, in a ``"form"``
-    or a ``"body"``."""
+    """JSON schema of a value of a request: in JSON, where an optional one may be null; in a ``"form"``, whose numbers
+    are read as cells of a table are, so that ``true`` is 1 and ``null`` a gap; or a ``"body"``."""
     kind = input_kind(entry.kind)
     assert kind.schema is not None  # as every input's
     schema = (kind.form or kind.schema)(entry, limits) if where == "form" else kind.schema(entry, limits)
     if where == "form" and kind.form is not None:
         return schema
-    if not entry.required and where == "json":
+    cell = where == "form" and kind.parsed
+    more = ["boolean"] * cell + ["null"] * (not entry.required and (where == "json" or cell))
+    if more:
         given = schema["type"]
-        schema = {**schema, "type": [*([given] if isinstance(given, str) else given), "null"]}
+        schema = {**schema, "type": [*([given] if isinstance(given, str) else given), *more]}
     return {**schema, "description": entry.description} if entry.description else schema
 
 

@@ -382,7 +382,7 @@ def test_low_rank_additions_and_trained_patterns_name_parts(tmp_path):
     assert len(added) == 2 * 2 * 2 and all(path.startswith("answer/") for path in added)
     assert changed(run, first) == {path for path in leaves(first) if path.startswith("question/head")}
     default = suite.replace(experiment, {"finetune": Finetune(kind="head")})
-    assert '--finetune.trained "/head"' in refusal(suite.train, default, tmp_path / "other")
+    assert "--finetune.trained /head" in refusal(suite.train, default, tmp_path / "other")
 
 
 def test_layers_of_parts_are_counted_from_their_heads():

@@ -33,8 +33,8 @@ def made(given=(), **settings):
 
 def fake(name, folder):
     """A bundle as far as it is asked for one here."""
-    codec = SimpleNamespace(inputs=(), primary="", texts=())
-    program = SimpleNamespace(warm=lambda sizes: {}, codec=codec, samples=False)
+    codec = SimpleNamespace(inputs=(), primary="", texts=(), styles={})
+    program = SimpleNamespace(warm=lambda *given: {}, codec=codec, samples=False, lengths=(1,))
     return SimpleNamespace(name=name, version="1", folder=folder, programs={"predict": program})
 
 
