@@ -1,4 +1,4 @@
-"""What the trainer adds to a step of 20 ms and more: trainer.fit beside its own compiled step, called bare.
+"""Overhead of the trainer at steps of 20 ms and more: trainer.fit beside its own compiled step, called bare.
 
 The model and batch of text.sst2_encoder on texts in memory, each of 64 tokens. The trainer reads, tokenises, pads,
 moves and logs; the bare step is given one batch on the device again and again. The ratio is bare over trainer: 0.95

@@ -1,4 +1,4 @@
-"""What all tests share: a cache of their own, the repository on the path of child processes, a runner of commands."""
+"""Fixtures of all tests: a cache of their own, the repository on the path of child processes, a runner of commands."""
 
 import ctypes
 import gc

@@ -1,4 +1,4 @@
-"""What a user's mistake looks like: one message that says where, what, what was found and what to try; exit code 2."""
+"""Messages about a user's mistake: where, what, what was found and what to try; exit code 2."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""What tasks show of a split: it adds over batches, and its numbers are those of the metrics."""
+"""Artifacts of a split: they add over batches, and their numbers are those of the metrics."""
 
 import dataclasses
 

@@ -29,9 +29,18 @@ def reviews(tmp_path_factory):
     """(folder of weights that answer by a word, a table of reviews): classes in the weights' own order and spelling."""
     folder = tmp_path_factory.mktemp("reviews")
     config = transformer.Config(
-        vocab_size=len(WORDS), outputs=3, layers=0, width=4, heads=1, max_length=16, norm="post", embedding_norm=True,
-        token_types=2, pooling="cls", epsilon=1e-12,
-    )  # fmt: skip
+        vocab_size=len(WORDS),
+        outputs=3,
+        layers=0,
+        width=4,
+        heads=1,
+        max_length=16,
+        norm="post",
+        embedding_norm=True,
+        token_types=2,
+        pooling="cls",
+        epsilon=1e-12,
+    )
     config = transformer.Config(**{**vars(config), "layers": 1, "feed_forward": 4})
     params, rest = pure(config)
     params["encoder"]["tokens"]["embedding"] = np.eye(len(WORDS), 4, -6, dtype=np.float32) * 9
@@ -53,9 +62,17 @@ def reviews(tmp_path_factory):
 def test_texts_by_the_weights_own_classes(reviews, command, tmp_path):
     run = tmp_path / "run"
     printed = command(
-        "evaluate", reviews / "published", "--data", reviews / "reviews.csv", "--run-dir", run, "--task.text", "review",
-        "--split", "validation",
-    )  # fmt: skip
+        "evaluate",
+        reviews / "published",
+        "--data",
+        reviews / "reviews.csv",
+        "--run-dir",
+        run,
+        "--task.text",
+        "review",
+        "--split",
+        "validation",
+    )
     opened = suite.open(run)
     labels = opened.experiment.task.labels.names
     assert labels == ["negative", "positive", "OTHER"]
@@ -101,8 +118,12 @@ def test_runs_have_their_own_data(refused, exported, tmp_path):
 
 def test_images_by_the_published_network(tmp_path):
     weights, tensors = test_cifar.published(tmp_path / "resnet20", classes=3)
-    about = {"architecture": "resnet20", "num_classes": 3, "label_names": ["Dog", "cat", "bird"],
-             "pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": [3, 8, 8]}}  # fmt: skip
+    about = {
+        "architecture": "resnet20",
+        "num_classes": 3,
+        "label_names": ["Dog", "cat", "bird"],
+        "pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": [3, 8, 8]},
+    }
     (weights / "config.json").write_text(json.dumps(about))
     rng, pixels = np.random.default_rng(0), {}
     for name in ("cat", "dog"):
@@ -124,9 +145,17 @@ def test_images_by_the_published_network(tmp_path):
 
 def test_recordings_by_the_alphabet_of_the_weights(tmp_path):
     config = wav2vec2.Config(
-        outputs=6, conv_widths=(4, 4), conv_kernels=(10, 3), conv_strides=(5, 2), width=8, position_kernel=4,
-        position_groups=2, layers=1, heads=2, feed_forward=8,
-    )  # fmt: skip
+        outputs=6,
+        conv_widths=(4, 4),
+        conv_kernels=(10, 3),
+        conv_strides=(5, 2),
+        width=8,
+        position_kernel=4,
+        position_groups=2,
+        layers=1,
+        heads=2,
+        feed_forward=8,
+    )
     params, rest = pure(config)
     params["head"]["bias"] = np.array([0, 0, 0, 0, 99, 0], np.float32)  # says B, and nothing else
     pretrained.save(config, params, rest, tmp_path / "w", format="wav2vec2")

@@ -1,4 +1,4 @@
-"""What a split is compared with: embedded with the weights that are evaluated, in its order, on any devices."""
+"""Reference records of a split: embedded with the evaluated weights, in their order, on any devices."""
 
 import json
 

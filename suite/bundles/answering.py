@@ -113,14 +113,14 @@ def _apart(
 ) -> list[list[int]]:
     """Records of a refused batch, without those that cannot be encoded, whose errors go into ``answers``; in two
     halves where all of them can be."""
-    kept = []
+    encodable = []
     for place in places:
         try:
             codec.encode(_at(columns, [place]))
-            kept.append(place)
+            encodable.append(place)
         except InputError as error:
             answers[place] = error
-    if len(kept) < len(places):
-        return [kept] if kept else []
-    half = len(kept) // 2
-    return [kept[:half], kept[half:]]
+    if len(encodable) < len(places):
+        return [encodable] if encodable else []
+    half = len(encodable) // 2
+    return [encodable[:half], encodable[half:]]

@@ -67,12 +67,12 @@ def fields() -> list[str]:
     """``--section.field`` of the sections that every experiment has."""
     from suite.experiment.sections import Experiment
 
-    found: list[str] = []
+    names: list[str] = []
     for section in dataclasses.fields(Experiment):
         kind = section.default_factory
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-            found += [f"--{section.name}.{field.name}" for field in dataclasses.fields(kind)]
-    return found
+            names += [f"--{section.name}.{field.name}" for field in dataclasses.fields(kind)]
+    return names
 
 
 def words(verb: Verb) -> list[str]:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from suite.cli.common import OfRun, Smoke, folder_named
 from suite.cli.fields import apply_flags
 from suite.cli.flags import Flags, Verb, flag, options
+from suite.cli.shared_flags import OfRun, Smoke, folder_named
 from suite.errors import InputError, Missed
 
 if TYPE_CHECKING:

@@ -5,11 +5,12 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from suite.cli.common import OfExperiment
 from suite.cli.flags import Verb, word
+from suite.cli.shared_flags import OfExperiment
 from suite.errors import InputError
 
 if TYPE_CHECKING:
+    from suite.contracts.data import Data
     from suite.data.suggestion import Suggestion
 
 
@@ -29,8 +30,6 @@ class Inspect(OfExperiment):
 
 
 def inspect(given: Inspect) -> None:
-    from suite.data.inspection import inspect as look
-    from suite.data.inspection import render
     from suite.training.preprocessors import column_of, preprocessors_of
 
     if not given.experiment and not given.data:
@@ -41,23 +40,36 @@ def inspect(given: Inspect) -> None:
         from suite.data.sources.datasets import from_path
 
         label = _value_of("--task.label", advice.flags) if advice else ""
-        data = from_path(given.data)
-        print(render(look((data.with_classes(label) if label else data).open, labels=(label,))))
+        _report(from_path(given.data), label)
     else:
         if not recipe:
             raise InputError("EXPERIMENT", "is missing: no recipe fits these records by itself.", fix="suite list")
         named = dict(zip(advice.flags[::2], advice.flags[1::2], strict=True)) if advice else {}
         columns = {flag.removeprefix("--"): column for flag, column in named.items()}
         task: Any = dataclasses.replace(given, experiment=recipe).resolved(columns).task
-        label = getattr(task, "label", "")
-        data = task.data.with_classes(label) if label else task.data  # with the splits of training
-        print(render(look(data.open, labels=(label,))))
+        _report(task.data, getattr(task, "label", ""))
         for name, asset in preprocessors_of(task).items():
             about = asset.describe(task.source("train"), column_of(task, name, asset))
             if about:
                 print(about)
     if advice:
         _recommend(advice, given)
+
+
+def _report(data: "Data", label: str) -> None:
+    """Print what the records are, in the splits of training.
+
+    Raises:
+        InputError: no split can be opened.
+    """
+    from suite.data.inspection import inspect as look
+    from suite.data.inspection import render
+
+    data = data.with_classes(label) if label else data
+    splits = (report := look(data.open, labels=(label,)))["splits"]
+    if all("missing" in part for part in splits.values()):
+        data.open(next(iter(splits)))  # raises why
+    print(render(report))
 
 
 def _suggestion(path: str) -> "Suggestion | None":

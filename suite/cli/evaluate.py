@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from suite.cli.common import Allowing, Together
 from suite.cli.flags import Verb, flag, word
+from suite.cli.shared_flags import Allowing, Together
 from suite.cli.train import print_run
 from suite.errors import InputError
 

@@ -4,8 +4,8 @@ import shlex
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from suite.cli.common import Allowing
 from suite.cli.flags import Verb, flag, word
+from suite.cli.shared_flags import Allowing
 from suite.errors import InputError
 
 

@@ -409,7 +409,7 @@ def replaced(arguments: Sequence[str], flags: Sequence[str], kind: type[Flags]) 
     known = {option.name: option for option in options(kind) if option.kind == "flag"}
     normal = lambda item: item.partition("=")[0].replace("_", "-")
     names = {normal(item) for item in flags if is_flag(item)}
-    kept: list[str] = []
+    words: list[str] = []
     items = list(arguments)
     tail: list[str] = []
     if any(option.kind == "command" for option in options(kind)) and "--" in items:
@@ -420,7 +420,7 @@ def replaced(arguments: Sequence[str], flags: Sequence[str], kind: type[Flags]) 
         item = items[place]
         place += 1
         if not (is_flag(item) and normal(item) in names):
-            kept.append(item)
+            words.append(item)
             continue
         option = known.get(normal(item))
         if "=" in item or (option and option.switch):
@@ -430,4 +430,4 @@ def replaced(arguments: Sequence[str], flags: Sequence[str], kind: type[Flags]) 
             place += 1
             if one:
                 break
-    return shlex.join(["suite", *kind.verb.split(), *kept, *flags, *tail])
+    return shlex.join(["suite", *kind.verb.split(), *words, *flags, *tail])

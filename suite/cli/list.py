@@ -80,19 +80,19 @@ def _published(entries: Sequence[Recipe], name: int, width: int) -> Iterator[str
 def _metric(entry: Recipe) -> str:
     """The expected metric alone: ``test accuracy 98.0 %``."""
     text = entry.get("expected", "")
-    found = re.match(r"(test|validation) (\w+).*?([\d.]+\d(?: %)?)", text)
-    return " ".join(found.groups()) if found else _cut(text.partition(";")[0], 24)
+    match = re.match(r"(test|validation) (\w+).*?([\d.]+\d(?: %)?)", text)
+    return " ".join(match.groups()) if match else _cut(text.partition(";")[0], 24)
 
 
 def _time(entry: Recipe) -> str:
     """The time alone: ``22 min``."""
     text = entry.get("time", "")
-    found = re.match(r"(half a|under a|an?|[\d.]+(?:(?: to | and )[\d.]+)?) (second|minute|hour)", text)
-    if not found:
+    match = re.match(r"(half a|under a|an?|[\d.]+(?:(?: to | and )[\d.]+)?) (second|minute|hour)", text)
+    if not match:
         return _cut(re.split(r"[;,]| on ", text)[0], 16)
     words = {"half a": "0.5", "under a": "< 1", "a": "1", "an": "1"}
-    number = words.get(found[1]) or re.sub(" (to|and) ", "-", found[1])
-    return f"{number} {dict(second='s', minute='min', hour='h')[found[2]]}"
+    number = words.get(match[1]) or re.sub(" (to|and) ", "-", match[1])
+    return f"{number} {dict(second='s', minute='min', hour='h')[match[2]]}"
 
 
 def _whole(entry: Recipe) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from suite.cli.common import OfExperiment
 from suite.cli.flags import Verb, flag
+from suite.cli.shared_flags import OfExperiment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 import json
 from dataclasses import dataclass
 
-from suite.cli.common import Allowing
 from suite.cli.flags import Verb, flag, word
+from suite.cli.shared_flags import Allowing
 from suite.errors import InputError
 
 

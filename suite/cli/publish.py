@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from suite.cli.common import Allowing
 from suite.cli.flags import Verb, flag, word
+from suite.cli.shared_flags import Allowing
 
 
 @dataclass(frozen=True, kw_only=True)

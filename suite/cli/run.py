@@ -5,9 +5,9 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from suite.cli.common import Aiming
 from suite.cli.compress import METHODS, OF, Methods, method_of, named
 from suite.cli.flags import Verb, flag
+from suite.cli.shared_flags import Aiming
 from suite.errors import InputError, Interrupted, Missed
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from suite.cli.common import Allowing, OfExperiment, Together, folder_named
 from suite.cli.fields import apply_flags
 from suite.cli.flags import Verb, flag, is_flag, word
+from suite.cli.shared_flags import Allowing, OfExperiment, Together, folder_named
 from suite.errors import InputError
 
 

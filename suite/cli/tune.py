@@ -3,8 +3,8 @@
 import shlex
 from dataclasses import dataclass
 
-from suite.cli.common import Aiming
 from suite.cli.flags import Verb, flag
+from suite.cli.shared_flags import Aiming
 from suite.errors import Interrupted, Missed
 
 

@@ -192,7 +192,7 @@ def file_types(outputs: Sequence[Output]) -> tuple[str, ...]:
 def extension_of(media_type: str) -> str:
     """Of a file of this type: that of its kind, where one is known."""
     subtype = media_type.rpartition("/")[2].removeprefix("x-").partition("+")[0]
-    known = [each for kind in KINDS.values() for each in kind.extensions if each == f".{subtype}"]
+    known = [extension for kind in KINDS.values() for extension in kind.extensions if extension == f".{subtype}"]
     return next(iter(known), mimetypes.guess_extension(media_type) or ".bin")
 
 

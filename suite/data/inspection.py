@@ -28,9 +28,6 @@ def inspect(opener: Callable[[str], Source], most: int = 0, labels: Collection[s
         most: records of a split that are looked at, evenly spaced; 0: all.
         labels: columns that hold labels, besides those whose kind or name says so.
 
-    Raises:
-        InputError: no split can be opened.
-
     Returns:
         ``splits``: split -> ``count``, ``looked_at``, ``columns``, ``classes``, ``lengths``, ``sizes``, ``ranges``,
         ``recordings``, ``dropped``, ``dropped_names``, ``notes``, ``broken``, ``duplicates``, ``conflicts``,
@@ -42,17 +39,13 @@ def inspect(opener: Callable[[str], Source], most: int = 0, labels: Collection[s
     """
     splits: dict[str, Any] = {}
     hashes: dict[str, Counter[bytes]] = {}
-    errors: list[InputError] = []
     for split in SPLITS:
         try:
             source = opener(split)
         except InputError as error:
             splits[split] = {"missing": str(error)}
-            errors.append(error)
             continue
         splits[split], hashes[split] = _split_report(source, most, labels)
-    if not hashes:
-        raise errors[0]
     names = list(hashes)
     pairs = [(first, second) for place, first in enumerate(names) for second in names[place + 1 :]]
     return {"splits": splits, "shared": {f"{a}/{b}": _common(hashes[a], hashes[b]) for a, b in pairs}}

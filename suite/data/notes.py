@@ -33,4 +33,4 @@ def notes(splits: Mapping[str, Source]) -> list[str]:
     for split, source in splits.items():
         for line in (*source.notes, *told(source.dropped, source.dropped_names)):
             lines.setdefault(line, []).append(split)
-    return [f"{', '.join(found)}: {line}" for line, found in lines.items()]
+    return [f"{', '.join(names)}: {line}" for line, names in lines.items()]

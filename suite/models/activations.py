@@ -1,6 +1,6 @@
 """Activations by their published names: what ``hidden_act`` and its like say in a ``config.json``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from suite.errors import InputError
@@ -35,12 +35,7 @@ def published_activation(config: Mapping[str, Any], field: str, default: str = "
 def activation(field: str, name: Any) -> str:
     """Our name of the published activation ``name``, which stood in ``field``."""
     if name not in _NAMES:
-        raise InputError(
-            f"config.json, {field}",
-            "is not something this family can do",
-            found=str(name),
-            fix=f"weights with one of {', '.join(sorted(_NAMES))}",
-        )
+        raise _refusal(field, name, "this family", _NAMES)
     return _NAMES[name]
 
 
@@ -49,14 +44,14 @@ def gated(field: str, name: Any) -> Any:
     own = activation(field, name)
     forms = {gate: form for form, gate in GATED.items()}
     if own not in forms:
-        known = sorted(theirs for theirs, ours in _NAMES.items() if ours in forms)
-        raise InputError(
-            f"config.json, {field}",
-            "is not something the gate of this family can do",
-            found=str(name),
-            fix=f"weights with one of {', '.join(known)}",
-        )
+        raise _refusal(field, name, "the gate of this family", [n for n, ours in _NAMES.items() if ours in forms])
     return forms[own]
+
+
+def _refusal(field: str, name: Any, what: str, known: Iterable[str]) -> InputError:
+    """The error that ``what`` cannot do the published activation ``name``; ``known`` are those that it can."""
+    fix = f"weights with one of {', '.join(sorted(known))}"
+    return InputError(f"config.json, {field}", f"is not something {what} can do", found=str(name), fix=fix)
 
 
 def published_name(activation: str) -> str:

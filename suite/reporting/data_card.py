@@ -32,14 +32,12 @@ def data_card(evidence: Evidence) -> list[Block]:
     opener = functools.cache(task.source)
     blocks: list[Block] = [Terms(tuple(_origin(evidence)))]
     labels = {getattr(task, asset.column) for asset in preprocessors_of(task).values() if asset.column == "label"}
-    try:
-        report = inspect(opener, MOST_FILES if _files(opener) else MOST, labels)
-    except InputError as error:  # no split is there any more: the rest of the report still stands
-        why = " ".join(str(error).split())
-        return [*blocks, *(Text(f"{split}: not there. {why}", "note") for split in SPLITS)]
+    report = inspect(opener, MOST_FILES if _files(opener) else MOST, labels)
     splits = {name: part for name, part in report["splits"].items() if "count" in part}
     gone = {name: part["missing"] for name, part in report["splits"].items() if "missing" in part}
     blocks += [Text(f"{name}: not there. {' '.join(why.split())}", "note") for name, why in gone.items()]
+    if not splits:
+        return blocks
     partial = [name for name, part in splits.items() if part["looked_at"] < part["count"]]
     blocks.append(_counts(splits, {} if partial else report["shared"]))
     if partial:

@@ -127,12 +127,12 @@ def _table(data: bytes, name: str, checks: Checks) -> dict[str, list[Any]]:
     how = Reading(texts=checks.texts, styles=tuple(checks.styles.items()), keep=names)
     try:
         text = Utf8(name, data).read()
-        found = layout(text, name, how)
+        file_layout = layout(text, name, how)
         # What the table comes to is known before anything is made of it: lines and fields, without those inside quotes.
-        delimiter = re.escape(found.delimiter.encode())
-        bare = re.sub(_QUOTED % delimiter, b"", text) if found.quoted else text
-        checks.count(bare.count(b"\n") + bare.count(b"\r") - bare.count(b"\r\n") - 1 - found.skip)
-        if max((line.count(found.delimiter.encode()) for line in bare.splitlines()), default=0) > MOST_COLUMNS:
+        delimiter = re.escape(file_layout.delimiter.encode())
+        bare = re.sub(_QUOTED % delimiter, b"", text) if file_layout.quoted else text
+        checks.count(bare.count(b"\n") + bare.count(b"\r") - bare.count(b"\r\n") - 1 - file_layout.skip)
+        if max((line.count(file_layout.delimiter.encode()) for line in bare.splitlines()), default=0) > MOST_COLUMNS:
             raise _too_wide(name)
         table = tables.parse(text, name, how)
     except InputError as error:

@@ -187,13 +187,13 @@ def write_delta(
     from safetensors.numpy import save_file
 
     frozen = frozen_paths(freeze(optim, finetune, params), params)
-    kept = {name: leaf for name, leaf in paths(params).items() if name in frozen}
+    untrained = {name: leaf for name, leaf in paths(params).items() if name in frozen}
     tensors = {name: leaf for name, leaf in paths(params).items() if name not in frozen}
     tensors |= {f"rest/{name}": leaf for name, leaf in paths(model_state).items()}
     about = {
         "format": "suite delta 1",
         "base": checkpoint.init_from,
-        "base_tensors": _fingerprints(kept),
+        "base_tensors": _fingerprints(untrained),
         **dataclasses.asdict(finetune),
         "apply": "put every tensor in its place in the base's parameters, by path; "
         "a layer's addition a, b adds alpha / rank * a @ b to its kernel",
@@ -251,11 +251,11 @@ def read_delta(
 
 def _fingerprints(tensors: Mapping[str, Any]) -> dict[str, str]:
     """Path -> the first 64 bits of the SHA-256 of a tensor's values as float32, whatever folder they came from."""
-    found = {}
+    hashes = {}
     for name in sorted(tensors):
         values = np.ascontiguousarray(hosts.fetched(tensors[name]), np.float32)
-        found[name] = hashlib.sha256(values.tobytes()).hexdigest()[:16]
-    return found
+        hashes[name] = hashlib.sha256(values.tobytes()).hexdigest()[:16]
+    return hashes
 
 
 def _check_base(params: Mapping[str, Any], about: Mapping[str, Any], folder: Path, start: Any) -> None:

@@ -39,8 +39,8 @@ def remarks(history: Mapping[str, Sequence[Any]], train: Train) -> tuple[Remark,
         history: column -> one value a line, as `suite.training.logging.jsonl.history` reads it.
         train: the experiment's section, which names the metric that chooses the checkpoint, and the patience.
     """
-    found = (_stopped(history, train), _improving(history, train.best), _overfitting(history))
-    return tuple(remark for remark in found if remark is not None)
+    lines = (_stopped(history, train), _improving(history, train.best), _overfitting(history))
+    return tuple(remark for remark in lines if remark is not None)
 
 
 def _stopped(history: Mapping[str, Sequence[Any]], train: Train) -> Remark | None:

@@ -45,9 +45,9 @@ def fingerprint(task: Task, splits: Mapping[str, Source]) -> dict[str, Any]:
         task: whose ``data`` names the files.
         splits: name -> its records.
     """
-    files = _of_files(task.data)
-    roots = [str(root) for path in map(Path, files) for root in _roots(path.expanduser())]
-    return {"splits": {name: _of_split(source, roots) for name, source in splits.items()}, "files": files}
+    sizes = _of_files(task.data)
+    roots = [str(root) for path in map(Path, sizes) for root in _roots(path.expanduser())]
+    return {"splits": {name: _of_split(source, roots) for name, source in splits.items()}, "files": sizes}
 
 
 def check(
@@ -198,14 +198,14 @@ def _beginning(path: str) -> list[Any]:
 
 def _of_files(data: Any) -> dict[str, Any]:
     """Path -> files and bytes, of each file or folder that the data names."""
-    found: dict[str, Any] = {}
+    sizes: dict[str, Any] = {}
     values = [getattr(data, field.name) for field in dataclasses.fields(data)] if dataclasses.is_dataclass(data) else []
     for value in values:
         if isinstance(value, str) and value and (path := Path(value).expanduser()).exists():
-            found[value] = _sizes(path)
+            sizes[value] = _sizes(path)
         elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-            found |= _of_files(value)
-    return found
+            sizes |= _of_files(value)
+    return sizes
 
 
 def _sizes(path: Path) -> list[int]:

@@ -16,8 +16,21 @@ import numpy as np
 WEIGHTS, INDEX = "flax_model.msgpack", "flax_model.msgpack.index.json"
 _ARRAY = 1
 _CHUNKED = "__msgpack_chunked_array__"
-_KINDS = {"float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32",
-          "uint64", "bool"}  # fmt: skip
+_KINDS = {
+    "float16",
+    "float32",
+    "float64",
+    "bfloat16",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "bool",
+}
 _LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
 _STATISTICS = {"mean": "running_mean", "var": "running_var"}
 _COLLECTIONS = ("params", "batch_stats")

@@ -157,7 +157,7 @@ def _columns(output: Output, outputs: Sequence[Output], file: "pa.DataType") -> 
     if output.kind == "classes" and 0 < len(classes) <= CLASSES:
         several = sum(other.kind == "classes" for other in outputs) > 1
         score = f"{name}.score" if several else "score"
-        return [Column(f"{score}.{each}", pa.float64(), _score(name, each)) for each in classes]
+        return [Column(f"{score}.{label}", pa.float64(), _score(name, label)) for label in classes]
     assert kind.answer is not None  # as every output's
     schema = kind.answer(output)
     known = arrow_type(schema)
@@ -175,7 +175,7 @@ def arrow_type(schema: Mapping[str, Any]) -> "pa.DataType | None":
     says too little."""
     import pyarrow as pa
 
-    kind = schema.get("type", "string" if all(isinstance(each, str) for each in schema.get("enum", [0])) else "")
+    kind = schema.get("type", "string" if all(isinstance(choice, str) for choice in schema.get("enum", [0])) else "")
     kinds = set([kind] if isinstance(kind, str) else kind) - {"null"}
     if kinds == {"array"}:
         item = arrow_type(schema.get("items", {}))
@@ -200,7 +200,7 @@ def as_arrow(value: Any, schema: Mapping[str, Any]) -> Any:
         parts = schema.get("properties", {})
         if parts:
             return {name: as_arrow(value.get(name), part) for name, part in parts.items()}
-        return [{"name": name, "value": as_arrow(each, schema["additionalProperties"])} for name, each in value.items()]
+        return [{"name": name, "value": as_arrow(item, schema["additionalProperties"])} for name, item in value.items()]
     if isinstance(value, list | tuple):
         return [as_arrow(item, schema.get("items", {})) for item in value]
     kinds = schema.get("type", "string")
@@ -232,7 +232,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, Mapping):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     return None if isinstance(value, float) and value - value != 0 else value

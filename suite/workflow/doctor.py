@@ -175,8 +175,8 @@ def _convolutions() -> dict[str, str | None]:
         return {"onednn": None, "reason": "SUITE_CPU_FORMS=off leaves it out", "fix": "unset SUITE_CPU_FORMS"}
     if version:
         return {"onednn": version, "reason": "", "fix": ""}
-    found = library.find()
-    return {"onednn": None, "reason": found.reason, "fix": found.fix}
+    status = library.find()
+    return {"onednn": None, "reason": status.reason, "fix": status.fix}
 
 
 def gpu_present() -> bool:

@@ -154,9 +154,9 @@ def _write_parts(
     block, done, failed = BLOCK * size, parts.done * PART * BLOCK * size, 0
     with Progress(records.count, done) as progress:
         tables: list[pa.Table] = []
-        for kept, columns in records.blocks(done, block):
+        for beside, columns in records.blocks(done, block):
             answers = opened.predict_each(columns, seed, program, size)
-            tables.append(table.table(kept, answers, parts.file, done))
+            tables.append(table.table(beside, answers, parts.file, done))
             done += len(answers)
             failed += sum(isinstance(answer, InputError) for answer in answers)
             progress.show(done, failed)

@@ -137,19 +137,19 @@ class JsonLines(Records):
         import pyarrow as pa
 
         for rows in _cut(self._rows(), start, size):
-            kept = []
-            for each in self.kept:
-                values = [row.get(each.name) for row in rows]  # type: ignore[union-attr]
-                if pa.types.is_string(each.type):
+            arrays = []
+            for column in self.kept:
+                values = [row.get(column.name) for row in rows]  # type: ignore[union-attr]
+                if pa.types.is_string(column.type):
                     values = [
                         value if value is None or isinstance(value, str) else json.dumps(value) for value in values
                     ]
-                kept.append(pa.array(values, each.type))
+                arrays.append(pa.array(values, column.type))
             columns = {
                 name: self._column(name, [row.get(name) for row in rows], kind)  # type: ignore[union-attr]
                 for name, kind in self._types.items()
             }
-            yield pa.Table.from_arrays(kept, schema=self.kept), columns
+            yield pa.Table.from_arrays(arrays, schema=self.kept), columns
 
     def _column(self, name: str, values: list[Any], kind: ColumnType) -> Any:
         import pyarrow as pa

@@ -102,7 +102,7 @@ class ParquetRecords(_Table):
         with pq.ParquetFile(self._path) as opened:
             self.count, schema = opened.metadata.num_rows, opened.schema_arrow
         fields = [schema.field(name) for name in self._keep if name in schema.names]
-        self._schema, self.kept = schema, schema.empty_table().select([each.name for each in fields]).schema
+        self._schema, self.kept = schema, schema.empty_table().select([column.name for column in fields]).schema
         self.kept = self.kept.remove_metadata()
         return list(schema.names)
 
@@ -110,7 +110,7 @@ class ParquetRecords(_Table):
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(self._path) as opened:
-            ends = np.cumsum([opened.metadata.row_group(each).num_rows for each in range(opened.num_row_groups)])
+            ends = np.cumsum([opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)])
         place = int(max((end for end in ends if end <= row), default=0))
         for batch in streamed_tables.parquet_batches(self._path, list(names), row):
             yield place, batch

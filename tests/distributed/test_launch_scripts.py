@@ -1,4 +1,4 @@
-"""What scripts/launch would do, as their dry runs print it."""
+"""Launch scripts: their commands, as dry runs print them."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""What is drawn for an answer depends on its seed alone: not on its company, the batch or the devices."""
+"""Sampled answers depend on their seed alone: not on its company, the batch or the devices."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What the trainer's host side costs as devices are added."""
+"""Weak scaling: the cost of the trainer's host side as devices are added."""
 
 import pytest
 

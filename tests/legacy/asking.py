@@ -1,4 +1,4 @@
-"""What a stored run and its bundle say and become: through the public API alone, which later revisions keep.
+"""Stored runs and their bundles: answers and further training, by the public API alone, which later revisions keep.
 
 ``python -m tests.legacy.asking NAME...`` prints it as JSON, a line a name; see `asked` for the environment.
 """

@@ -74,18 +74,28 @@ def test_bert_reads_gelu_new(tmp_path):
 
 FAMILIES = {
     # name of the format: (our config of that activation, the field that its published config says it in)
-    "bert": (lambda act: transformer.Config(vocab_size=9, norm="post", embedding_norm=True, token_types=2,
-                                            pooling="cls", activation=act), "hidden_act"),
-    "distilbert": (lambda act: transformer.Config(vocab_size=9, norm="post", embedding_norm=True, epsilon=1e-12,
-                                                  pooler="relu", pooling="cls", activation=act), "activation"),
+    "bert": (
+        lambda act: transformer.Config(
+            vocab_size=9, norm="post", embedding_norm=True, token_types=2, pooling="cls", activation=act
+        ),
+        "hidden_act",
+    ),
+    "distilbert": (
+        lambda act: transformer.Config(
+            vocab_size=9, norm="post", embedding_norm=True, epsilon=1e-12, pooler="relu", pooling="cls", activation=act
+        ),
+        "activation",
+    ),
     "gpt2": (lambda act: decoder.Config(vocab_size=9, activation=act), "activation_function"),
-    "marian": (lambda act: seq2seq.Config(vocab_size=9, order="post", output_bias=True, epsilon=1e-5, activation=act),
-               "activation_function"),
+    "marian": (
+        lambda act: seq2seq.Config(vocab_size=9, order="post", output_bias=True, epsilon=1e-5, activation=act),
+        "activation_function",
+    ),
     "vit": (lambda act: vit.Config(height=16, width=16, channels=3, outputs=2, activation=act), "hidden_act"),
     "resnet": (lambda act: resnet.resnet18(channels=3, outputs=2, activation=act), "hidden_act"),
     "wav2vec2": (lambda act: wav2vec2.Config(outputs=4, activation=act, feature_activation=act), "hidden_act"),
     "whisper": (lambda act: whisper.Config(inputs=80, pooling="hidden", activation=act), "activation_function"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -100,13 +110,28 @@ def test_every_family_reads_and_writes_every_activation(family):
         table.config({**published, field: "prelu"})
 
 
-@pytest.mark.parametrize(("form", "ours"), [("relu", "relu"), ("gated-gelu", "geglu"), ("gated-silu", "swiglu"),
-                                            ("gated-relu", "reglu"), ("gelu_new", "gelu_tanh")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("form", "ours"),
+    [
+        ("relu", "relu"),
+        ("gated-gelu", "geglu"),
+        ("gated-silu", "swiglu"),
+        ("gated-relu", "reglu"),
+        ("gelu_new", "gelu_tanh"),
+    ],
+)
 def test_t5_reads_and_writes_every_form(form, ours):
     config = seq2seq.Config(
-        vocab_size=9, norm="rms", positions="relative", bias=False, scale_embedding=False, scale_scores=False,
-        activation=ours, feed_forward_dropout=0.1, attention_dropout=0.1,
-    )  # fmt: skip
+        vocab_size=9,
+        norm="rms",
+        positions="relative",
+        bias=False,
+        scale_embedding=False,
+        scale_scores=False,
+        activation=ours,
+        feed_forward_dropout=0.1,
+        attention_dropout=0.1,
+    )
     table = pretrained.formats()["t5"]
     assert table.publish(config)["feed_forward_proj"] == form
     assert table.config(table.publish(config)).activation == ours
@@ -134,8 +159,14 @@ def _peer(family, act):
     tokens = rng.integers(2, 20, (2, 5))
     ids = torch.from_numpy(tokens)
     mask = np.ones((2, 5), bool)
-    bert = dict(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=12,
-                max_position_embeddings=12)  # fmt: skip
+    bert = dict(
+        vocab_size=20,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=12,
+        max_position_embeddings=12,
+    )
     image = rng.normal(size=(2, 3, 32, 32)).astype(np.float32)
     pixels, ours = {"pixel_values": torch.from_numpy(image)}, (jnp.asarray(image.transpose(0, 2, 3, 1)),)
     if family in ("bert", "roberta"):
@@ -144,34 +175,70 @@ def _peer(family, act):
         model = getattr(t, f"{kind}ForSequenceClassification")(config)
         return model, {"input_ids": ids}, (jnp.asarray(tokens), jnp.asarray(mask))
     if family == "distilbert":
-        config = t.DistilBertConfig(vocab_size=20, dim=8, n_layers=1, n_heads=2, hidden_dim=12, activation=act,
-                                    max_position_embeddings=12, num_labels=3)  # fmt: skip
+        config = t.DistilBertConfig(
+            vocab_size=20,
+            dim=8,
+            n_layers=1,
+            n_heads=2,
+            hidden_dim=12,
+            activation=act,
+            max_position_embeddings=12,
+            num_labels=3,
+        )
         return (
             t.DistilBertForSequenceClassification(config),
             {"input_ids": ids},
             (jnp.asarray(tokens), jnp.asarray(mask)),
         )
     if family == "vit":
-        config = t.ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=12,
-                             image_size=32, patch_size=16, hidden_act=act, num_labels=3)  # fmt: skip
+        config = t.ViTConfig(
+            hidden_size=8,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=12,
+            image_size=32,
+            patch_size=16,
+            hidden_act=act,
+            num_labels=3,
+        )
         return t.ViTForImageClassification(config), pixels, ours
     if family == "resnet":
-        config = t.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic",
-                                hidden_act=act, num_labels=3)  # fmt: skip
+        config = t.ResNetConfig(
+            embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", hidden_act=act, num_labels=3
+        )
         return t.ResNetForImageClassification(config), pixels, ours
     if family == "llama":
-        config = t.LlamaConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
-                               intermediate_size=12, hidden_act=act)  # fmt: skip
+        config = t.LlamaConfig(
+            vocab_size=20,
+            hidden_size=8,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=12,
+            hidden_act=act,
+        )
         return t.LlamaForCausalLM(config), {"input_ids": ids}, (jnp.asarray(tokens),)
     if family == "wav2vec2":
         config = t.Wav2Vec2Config(
-            vocab_size=12, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=12,
-            conv_dim=(8, 8), conv_stride=(5, 2), conv_kernel=(10, 3), num_conv_pos_embeddings=8,
-            num_conv_pos_embedding_groups=2, hidden_act=act, feat_extract_activation=act, num_feat_extract_layers=2,
-        )  # fmt: skip
+            vocab_size=12,
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=12,
+            conv_dim=(8, 8),
+            conv_stride=(5, 2),
+            conv_kernel=(10, 3),
+            num_conv_pos_embeddings=8,
+            num_conv_pos_embedding_groups=2,
+            hidden_act=act,
+            feat_extract_activation=act,
+            num_feat_extract_layers=2,
+        )
         wave = rng.normal(size=(1, 400)).astype(np.float32)
-        return (t.Wav2Vec2ForCTC(config), {"input_values": torch.from_numpy(wave)},
-                (jnp.asarray(wave), jnp.ones((1, 400), bool)))  # fmt: skip
+        return (
+            t.Wav2Vec2ForCTC(config),
+            {"input_values": torch.from_numpy(wave)},
+            (jnp.asarray(wave), jnp.ones((1, 400), bool)),
+        )
     raise AssertionError(family)
 
 

@@ -1,4 +1,4 @@
-"""What the text of compiled programs says, beside programs whose costs are known by hand."""
+"""Costs read from the text of compiled programs, beside programs whose costs are known by hand."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What each address answers, for each kind of input and each way to send it."""
+"""Answers of each address, for each kind of input and each way to send it."""
 
 import base64
 import json

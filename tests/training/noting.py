@@ -1,4 +1,4 @@
-"""What training is asked to train on, noted in a file by processes that tests kill."""
+"""Batches that training is given, noted in a file by processes that tests kill."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""What stops a run on its way: signals, damaged checkpoints, losses that are no numbers, a disk without room."""
+"""Interruptions of a run: signals, damaged checkpoints, losses that are no numbers, a disk without room."""
 
 import contextlib
 import os

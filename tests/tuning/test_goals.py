@@ -190,13 +190,13 @@ def test_goal_and_budget_on_the_command_line(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("verb", ["tune", "run"])
 def test_a_goal_that_the_shell_took_apart(verb, monkeypatch):
     """``--goal accuracy>=0.9`` without quotes: the metric alone, and a file called ``=0.9``."""
-    from suite.cli import common, run, tune
+    from suite.cli import run, shared_flags, tune
     from suite.cli.flags import parse
 
-    monkeypatch.setattr(common.os, "readlink", lambda path: "/work/=0.9")
+    monkeypatch.setattr(shared_flags.os, "readlink", lambda path: "/mnt/=0.9")
     kind = {"tune": tune.Tune, "run": run.Run}[verb]
     with pytest.raises(InputError, match="has lost its value to the shell") as error:
         parse(kind, ["vision.digits_dnn", "--goal", "accuracy"]).resolved()
     assert error.value.fix == "--goal 'accuracy>=0.9'"
-    monkeypatch.setattr(common.os, "readlink", lambda path: "/work/log.txt")
+    monkeypatch.setattr(shared_flags.os, "readlink", lambda path: "/mnt/log.txt")
     assert parse(kind, ["vision.digits_dnn", "--goal", "accuracy"]).resolved().goal.open

@@ -1,4 +1,4 @@
-"""What a search may change: checked against the recipe before anything runs, and what is refused says why."""
+"""Search spaces: checked against the recipe before anything runs, and what is refused says why."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What is proposed, and what ends early, depends on the trials before and on nothing that a process remembers."""
+"""Proposals and early ends of a study: they depend on the trials before, and on nothing a process remembers."""
 
 import math
 import time

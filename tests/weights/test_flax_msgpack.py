@@ -19,8 +19,22 @@ from suite.tree import paths
 from suite.weights import pretrained
 from tests.parity import golden
 
-CASES = ["bert", "bert_classifier", "roberta_classifier", "distilbert_classifier", "gpt2", "llama", "t5", "t5_gated",
-         "marian", "vit", "resnet_basic", "resnet_bottleneck", "wav2vec2_large_ctc", "whisper"]  # fmt: skip
+CASES = [
+    "bert",
+    "bert_classifier",
+    "roberta_classifier",
+    "distilbert_classifier",
+    "gpt2",
+    "llama",
+    "t5",
+    "t5_gated",
+    "marian",
+    "vit",
+    "resnet_basic",
+    "resnet_bottleneck",
+    "wav2vec2_large_ctc",
+    "whisper",
+]
 NORMS = re.compile(r"(LayerNorm|layer_?norm\w*|ln_\w|\w+_norm|normalization|norm)$")
 TABLES = re.compile(r"(\w+_embeddings|embed_\w+|wte|wpe|shared|relative_attention_bias)$")
 
@@ -37,8 +51,12 @@ def as_flax(name, array, rms):
     elif leaf == "weight" and TABLES.search(module):
         leaf = "embedding"
     elif leaf == "weight":
-        leaf, array = "kernel", {2: lambda a: a.T, 3: lambda a: a.transpose(2, 1, 0),
-                                 4: lambda a: a.transpose(2, 3, 1, 0)}[array.ndim](array)  # fmt: skip
+        leaf, array = (
+            "kernel",
+            {2: lambda a: a.T, 3: lambda a: a.transpose(2, 1, 0), 4: lambda a: a.transpose(2, 3, 1, 0)}[array.ndim](
+                array
+            ),
+        )
     return ("params", *modules, leaf), array
 
 

@@ -107,8 +107,15 @@ def test_weights_without_a_head_say_so(tmp_path, caplog):
 
 def test_symbols_of_speech_go_by_the_vocabulary(tmp_path, caplog):
     """CTC: blank, unknown and blank between words by the tokenizer's names; letters without case; spare ones left."""
-    small = {"conv_widths": (4, 4), "conv_kernels": (10, 3), "conv_strides": (5, 2), "width": 8, "position_kernel": 4,
-             "position_groups": 2, **BODY}  # fmt: skip
+    small = {
+        "conv_widths": (4, 4),
+        "conv_kernels": (10, 3),
+        "conv_strides": (5, 2),
+        "width": 8,
+        "position_kernel": 4,
+        "position_groups": 2,
+        **BODY,
+    }
     theirs, folder = published(wav2vec2.Config(**small, outputs=7), "wav2vec2", tmp_path / "w", {})
     symbols = ["<pad>", "<s>", "|", "<unk>", "B", "'", "A"]
     (folder / "vocab.json").write_text(json.dumps({symbol: place for place, symbol in enumerate(symbols)}))
@@ -126,8 +133,15 @@ def test_symbols_of_speech_go_by_the_vocabulary(tmp_path, caplog):
 
 def test_a_head_of_another_kind_is_left_and_said(tmp_path, caplog):
     """wav2vec 2.0's own classifier sees a projection of the frames, which the family has not."""
-    small = {"conv_widths": (4,), "conv_kernels": (10,), "conv_strides": (5,), "width": 8, "position_kernel": 4,
-             "position_groups": 2, **BODY}  # fmt: skip
+    small = {
+        "conv_widths": (4,),
+        "conv_kernels": (10,),
+        "conv_strides": (5,),
+        "width": 8,
+        "position_kernel": 4,
+        "position_groups": 2,
+        **BODY,
+    }
     body = wav2vec2.Config(**small, pooling="hidden")
     pretrained.save(body, *variables(body, 1), tmp_path / "w", format="wav2vec2")
     file = tmp_path / "w" / "model.safetensors"

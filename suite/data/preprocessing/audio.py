@@ -55,11 +55,11 @@ def without_unusable(source: Source, name: str, rate: int, hop: int, longest: fl
         for place, value in zip(chunk.tolist(), source.column(name, chunk), strict=True):
             if reason := examine(value, rate, hop, longest):
                 faults.setdefault(reason, np.zeros(len(source), bool))[place] = True
-    kept = cleaned(source, faults, file_names(source, name))
-    if not len(kept):
-        reasons, absent = "; ".join(told(kept.dropped, kept.dropped_names)), set(faults) == {"no such recording"}
+    usable = cleaned(source, faults, file_names(source, name))
+    if not len(usable):
+        reasons, absent = "; ".join(told(usable.dropped, usable.dropped_names)), set(faults) == {"no such recording"}
         raise InputError(f"column {name}", "no recording can be used.", found=reasons, fix=_ABSENT if absent else _FIX)
-    return kept
+    return usable
 
 
 _FIX = "check the paths, or raise --task.max_seconds"

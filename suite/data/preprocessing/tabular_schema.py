@@ -113,10 +113,10 @@ def _judge_integers(
     complete = is_complete(values, distinct)
     if target is None:
         return ("both", f"{said} without gaps, like identifiers") if complete else ("dense", said)
-    found = order(values, target)
-    if found == "ordered":
+    relation = order(values, target)
+    if relation == "ordered":
         return "dense", f"{said}; neighbouring values have similar labels"
-    if found == "unordered":
+    if relation == "unordered":
         return (
             "categorical" if complete else "both",
             f"{said}{' without gaps' if complete else ''}; neighbouring values have unrelated labels",

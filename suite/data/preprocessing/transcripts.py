@@ -36,20 +36,20 @@ def _unspoken(text: str) -> str:
     """
     if text.isascii():
         return _SILENT.sub(" ", text)
-    kept: list[str] = []
+    letters: list[str] = []
     spelt = False  # whether a mark may follow
     for place, letter in enumerate(text):
         if spelt and (unicodedata.category(letter) in ("Mn", "Mc") and not _is_variation(letter)):
-            kept.append(letter)
+            letters.append(letter)
         elif spelt and letter in _JOINERS:
             if place + 1 < len(text) and text[place + 1].isalnum():
-                kept.append(letter)
+                letters.append(letter)
         elif spelt and _is_variation(letter):
             continue
         else:
             spelt = letter.isalnum()
-            kept.append(letter if spelt or letter.isspace() or letter == "'" else " ")
-    return "".join(kept)
+            letters.append(letter if spelt or letter.isspace() or letter == "'" else " ")
+    return "".join(letters)
 
 
 def _is_variation(letter: str) -> bool:
@@ -207,12 +207,12 @@ def with_transcripts(source: Source, column: str, transcriber: Transcriber, most
     """The records with something said, of at most ``most`` characters; the others are dropped, counted and named."""
     values = source[np.arange(len(source))][column]
     lengths = np.array([0 if value is None else len(transcriber.normalise(value)) for value in values], np.int64)
-    kept = cleaned(source, {"no text": lengths == 0, f"text longer than {most}": lengths > most})
-    if not len(kept):
+    usable = cleaned(source, {"no text": lengths == 0, f"text longer than {most}": lengths > most})
+    if not len(usable):
         raise InputError(
             f"column {column}",
             "no record has a transcript that can be used.",
-            found="; ".join(told(kept.dropped, kept.dropped_names)),
+            found="; ".join(told(usable.dropped, usable.dropped_names)),
             fix="check the transcripts, name their column by --task.text, or raise --task.max_text",
         )
-    return kept
+    return usable

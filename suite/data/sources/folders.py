@@ -113,14 +113,14 @@ def _walk(folder: str, parts: tuple[str, ...], left: LeftOut, above: frozenset[t
     above |= {(state.st_dev, state.st_ino)}
     for entry in entries:
         inside = (*parts, entry.name)
-        found: os.stat_result | None = None
+        status: os.stat_result | None = None
         with contextlib.suppress(OSError):  # of a link to nothing
-            found = entry.stat()
-        is_folder, is_file = found is not None and entry.is_dir(), found is not None and entry.is_file()
-        if reason := _refused(inside, is_folder, None if found is None else found.st_size):
+            status = entry.stat()
+        is_folder, is_file = status is not None and entry.is_dir(), status is not None and entry.is_file()
+        if reason := _refused(inside, is_folder, None if status is None else status.st_size):
             left.add(reason, "/".join((*inside, "")) if is_folder else "/".join(inside))
         elif is_folder:
-            if found is not None and (found.st_dev, found.st_ino) in above:
+            if status is not None and (status.st_dev, status.st_ino) in above:
                 left.add("link to a folder above", "/".join((*inside, "")))
             else:
                 yield from _walk(entry.path, inside, left, above)
@@ -181,15 +181,15 @@ def _tree(root: str, entries: list[Entry], left: LeftOut) -> Tree:
     for parts, _ in entries:
         if _kind(parts[-1]) != kind:
             left.add(f"not {kind}", "/".join(parts))
-    found = [(parts, value) for parts, value in entries if _kind(parts[-1]) == kind]
-    while _shared(found):
-        for parts, _ in found:
+    placed = [(parts, value) for parts, value in entries if _kind(parts[-1]) == kind]
+    while _shared(placed):
+        for parts, _ in placed:
             if len(parts) == 1:
                 left.add("in no class folder", parts[0])
-        found = [(parts[1:], value) for parts, value in found if len(parts) > 1]
-    place, notes = _layout(root, found)
+        placed = [(parts[1:], value) for parts, value in placed if len(parts) > 1]
+    place, notes = _layout(root, placed)
     items = []
-    for parts, value in found:
+    for parts, value in placed:
         if item := place(parts, value):
             items.append(item)
         else:

@@ -24,12 +24,12 @@ def records(text: str, path: str) -> tuple[dict[str, list[Any]], LeftOut, str]:
         if columns:
             count = len(next(iter(columns.values())))
             return columns, LeftOut(), f"an object of {len(columns):,} columns, read as {count:,} records"
-    found = whole if isinstance(whole, list) else [whole] if isinstance(whole, Mapping) else list(_lines(text))
-    rows = [row for row in found if isinstance(row, Mapping)]
+    objects = whole if isinstance(whole, list) else [whole] if isinstance(whole, Mapping) else list(_lines(text))
+    rows = [row for row in objects if isinstance(row, Mapping)]
     if not rows:
         raise InputError(path, "no line of this file is a JSON object", fix='write {"text": "...", "label": 1} lines')
     left = LeftOut()
-    for place, row in enumerate(found, 1):
+    for place, row in enumerate(objects, 1):
         if not isinstance(row, Mapping):
             left.add("not a JSON object", f"record {place}")
     return _columns(rows), left, ""

@@ -60,7 +60,33 @@ def kind_of(column: Any) -> str:
     return "float" if column.dtype.kind == "f" else "int"
 
 
-class Memory(Source):
+class _Noting(Source):
+    """A source that keeps what reading left out, guessed and changed."""
+
+    def _note(
+        self, dropped: Mapping[str, int], dropped_names: Mapping[str, Sequence[str]], notes: Sequence[str]
+    ) -> None:
+        self._dropped = {reason: count for reason, count in dropped.items() if count}
+        self._dropped_names = {reason: list(names) for reason, names in dropped_names.items()}
+        self._notes = tuple(notes)
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Reason -> number of records left out."""
+        return self._dropped
+
+    @property
+    def dropped_names(self) -> dict[str, list[str]]:
+        """Reason -> what the first records left out are called."""
+        return self._dropped_names
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was guessed or changed on reading."""
+        return self._notes
+
+
+class Memory(_Noting):
     """Records held in memory, or mapped into it, column by column.
 
     Args:
@@ -89,9 +115,8 @@ class Memory(Source):
         self._columns = dict(columns)
         self._schema = dict(schema) if schema else {name: kind_of(values) for name, values in columns.items()}
         self._classes = {name: list(names) for name, names in (classes or {}).items()}
-        self._dropped = {reason: count for reason, count in (dropped or {}).items() if count}
-        self._dropped_names = {reason: list(names) for reason, names in (dropped_names or {}).items()}
-        self._notes, self._styles = tuple(notes), dict(styles or {})
+        self._note(dropped or {}, dropped_names or {}, notes)
+        self._styles = dict(styles or {})
         lengths = {name: len(values) for name, values in self._columns.items()}
         if len(set(lengths.values())) > 1:
             raise InputError("data", "columns have different lengths", found=str(lengths))
@@ -111,21 +136,6 @@ class Memory(Source):
         return self._classes
 
     @property
-    def dropped(self) -> dict[str, int]:
-        """Reason -> number of records left out on reading."""
-        return self._dropped
-
-    @property
-    def dropped_names(self) -> dict[str, list[str]]:
-        """Reason -> what the first records left out are called."""
-        return self._dropped_names
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was guessed or changed on reading."""
-        return self._notes
-
-    @property
     def styles(self) -> dict[str, str]:
         """How the numbers of a column were written, where that is not the usual way."""
         return self._styles
@@ -138,7 +148,7 @@ class Memory(Source):
         return take(self._columns[name], np.asarray(indices))
 
 
-class Subset(Source):
+class Subset(_Noting):
     """Some records of another source, in the order of ``indices`` (n,).
 
     ``dropped`` holds all that was left out, the source's own included; left out, it is the source's. So do
@@ -155,11 +165,11 @@ class Subset(Source):
     ):
         self._source = source
         self._indices = np.asarray(indices)
-        counts = source.dropped if dropped is None else dropped
-        self._dropped = {reason: count for reason, count in counts.items() if count}
-        names = source.dropped_names if dropped_names is None else dropped_names
-        self._dropped_names = {reason: list(named) for reason, named in names.items()}
-        self._notes = source.notes if notes is None else tuple(notes)
+        self._note(
+            source.dropped if dropped is None else dropped,
+            source.dropped_names if dropped_names is None else dropped_names,
+            source.notes if notes is None else notes,
+        )
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -173,21 +183,6 @@ class Subset(Source):
     def classes(self) -> dict[str, list[str]]:
         """Names of the values of class columns, as in the whole source."""
         return self._source.classes
-
-    @property
-    def dropped(self) -> dict[str, int]:
-        """Reason -> number of records left out."""
-        return self._dropped
-
-    @property
-    def dropped_names(self) -> dict[str, list[str]]:
-        """Reason -> what the first records left out are called."""
-        return self._dropped_names
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was guessed or changed on reading."""
-        return self._notes
 
     def record_names(self, indices: np.ndarray) -> list[str]:
         return self._source.record_names(self._indices[np.asarray(indices)])

@@ -52,7 +52,7 @@ def stamp(path: Path, how: Reading) -> Path:
     return folder / f"table-{path.name.partition('.')[0]}-{tag}"
 
 
-def columns(file: Path, batches: Batches, how: Reading, dropped: LeftOut, found: Layout | None) -> Memory:
+def columns(file: Path, batches: Batches, how: Reading, dropped: LeftOut, file_layout: Layout | None) -> Memory:
     """The table of ``file``, written to the cache first where it is not there.
 
     Args:
@@ -60,7 +60,7 @@ def columns(file: Path, batches: Batches, how: Reading, dropped: LeftOut, found:
         batches: reads it from its beginning.
         how: how it is read.
         dropped: what the last complete reading left out.
-        found: the layout of a CSV file; None: a typed format.
+        file_layout: the layout of a CSV file; None: a typed format.
 
     Raises:
         InputError: the disk has no room, or two columns have one name.
@@ -73,11 +73,11 @@ def columns(file: Path, batches: Batches, how: Reading, dropped: LeftOut, found:
             raw = batch.schema.names
             names = tidied(raw, str(file), how.keep, how.rules)
             for place, name in enumerate(names):
-                judge = judges.setdefault(name, how.judge(name, found is not None))
+                judge = judges.setdefault(name, how.judge(name, file_layout is not None))
                 if not judge.decided:
                     judge.add(decoded(batch.column(place)))
-        types = judged(judges, found.delimiter if found else "", how.decimal)
-        notes = [*(found.notes if found else ()), *renamed(raw, list(judges)), *typing_notes(judges, types)]
+        types = judged(judges, file_layout.delimiter if file_layout else "", how.decimal)
+        notes = [*(file_layout.notes if file_layout else ()), *renamed(raw, list(judges)), *typing_notes(judges, types)]
         _write(folder, batches(), types, how, dropped, notes)
     return _opened(folder)
 
@@ -261,9 +261,9 @@ def csv(file: Path, how: Reading) -> Memory:
     """
     import pyarrow as pa
 
-    found, batches, broken = csv_batches(file, how)
+    file_layout, batches, broken = csv_batches(file, how)
     try:
-        return columns(file, batches, how, broken, found)
+        return columns(file, batches, how, broken, file_layout)
     except pa.ArrowInvalid as error:
         raise unreadable(str(file), error) from error
 
@@ -275,8 +275,8 @@ def csv_batches(file: Path, how: Reading) -> tuple[Layout, Batches, LeftOut]:
 
     broken = LeftOut()
     with contextlib.closing(Utf8(file)) as stream:
-        found = layout(stream.peek(), file.name, how)
-    read, parsing = options(found, how, BLOCK, broken)
+        file_layout = layout(stream.peek(), file.name, how)
+    read, parsing = options(file_layout, how, BLOCK, broken)
 
     def batches() -> Iterator[Any]:
         with contextlib.closing(Utf8(file)) as stream, arrow.open_csv(stream, read, parsing) as opened:
@@ -286,14 +286,14 @@ def csv_batches(file: Path, how: Reading) -> tuple[Layout, Batches, LeftOut]:
         with contextlib.closing(Utf8(file)) as stream, arrow.open_csv(stream, read, parsing, convert) as opened:
             yield from opened
 
-    return found, batches, broken
+    return file_layout, batches, broken
 
 
-def options(found: Layout, how: Reading, block: int, broken: LeftOut) -> tuple[Any, Any]:
+def options(file_layout: Layout, how: Reading, block: int, broken: LeftOut) -> tuple[Any, Any]:
     """Arrow's options of reading and of parsing. Rows of another number of fields are counted by ``broken``."""
     from pyarrow import csv as arrow
 
-    header = found.skip + (0 if how.header else 1)
+    header = file_layout.skip + (0 if how.header else 1)
 
     def skip(row: Any) -> str:
         broken.add(UNEVEN, f"row {row.number - header}" if row.number > header else "")
@@ -302,12 +302,15 @@ def options(found: Layout, how: Reading, block: int, broken: LeftOut) -> tuple[A
     read = arrow.ReadOptions(
         block_size=min(block + 1, 2**31 - 1),
         column_names=list(how.header) or None,
-        skip_rows=found.skip,
+        skip_rows=file_layout.skip,
         use_threads=False,
     )
-    quote = '"' if found.quoted else False
+    quote = '"' if file_layout.quoted else False
     parse = arrow.ParseOptions(
-        delimiter=found.delimiter, quote_char=quote, newlines_in_values=found.quoted, invalid_row_handler=skip
+        delimiter=file_layout.delimiter,
+        quote_char=quote,
+        newlines_in_values=file_layout.quoted,
+        invalid_row_handler=skip,
     )
     return read, parse
 

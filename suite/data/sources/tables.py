@@ -70,8 +70,8 @@ def parse(data: bytes, path: str, how: Reading = Reading()) -> Memory:
     if path.lower().removesuffix(".gz").endswith((".jsonl", ".json")):
         return _json(text, path, how)
     stream = Utf8(path, data)
-    found = layout(stream.peek(), path, how)
-    return _csv(stream.read(), path, found, how)
+    file_layout = layout(stream.peek(), path, how)
+    return _csv(stream.read(), path, file_layout, how)
 
 
 def keys(table: Memory) -> Iterator[bytes]:
@@ -140,13 +140,13 @@ def _parquet(file: Path, how: Reading) -> Memory:
     return _memory(table, str(file), how)
 
 
-def _csv(data: bytes, path: str, found: Layout, how: Reading) -> Memory:
+def _csv(data: bytes, path: str, file_layout: Layout, how: Reading) -> Memory:
     import pyarrow as pa
     from pyarrow import csv
 
     broken = LeftOut()
     try:
-        read, parsing = streamed_tables.options(found, how, max(len(data), 1), broken)
+        read, parsing = streamed_tables.options(file_layout, how, max(len(data), 1), broken)
         with csv.open_csv(io.BytesIO(data), read, parsing) as opened:
             names = opened.schema.names
         broken.clear()
@@ -154,19 +154,25 @@ def _csv(data: bytes, path: str, found: Layout, how: Reading) -> Memory:
         table = csv.read_csv(pa.BufferReader(data), read, parsing, convert)
     except pa.ArrowInvalid as error:
         raise streamed_tables.unreadable(path, error) from error
-    return _memory(table, path, how, found, broken)
+    return _memory(table, path, how, file_layout, broken)
 
 
-def _memory(table: Any, path: str, how: Reading, found: Layout | None = None, broken: LeftOut | None = None) -> Memory:
+def _memory(
+    table: Any, path: str, how: Reading, file_layout: Layout | None = None, broken: LeftOut | None = None
+) -> Memory:
     """An Arrow table as columns."""
     names = tidied(table.column_names, path, how.keep, how.rules)
     arrays = {name: decoded(table.column(place)) for place, name in enumerate(names)}
-    judges = {name: how.judge(name, found is not None) for name in names}
+    judges = {name: how.judge(name, file_layout is not None) for name in names}
     for name, judge in judges.items():
         judge.add(arrays[name])
-    types = judged(judges, found.delimiter if found else "", how.decimal)
+    types = judged(judges, file_layout.delimiter if file_layout else "", how.decimal)
     columns = {name: types[name].convert(array) for name, array in arrays.items()}
-    notes = [*(found.notes if found else ()), *renamed(table.column_names, names), *typing_notes(judges, types)]
+    notes = [
+        *(file_layout.notes if file_layout else ()),
+        *renamed(table.column_names, names),
+        *typing_notes(judges, types),
+    ]
     return _held(columns, types, how, broken or LeftOut(), notes)
 
 

@@ -142,5 +142,5 @@ class Log:
 
 def _make(name: str) -> Logger:
     """The logger of a name; its package is loaded where it starts."""
-    made: dict[str, type[Logger]] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WeightsAndBiases}
-    return made[name]()
+    kinds: dict[str, type[Logger]] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WeightsAndBiases}
+    return kinds[name]()

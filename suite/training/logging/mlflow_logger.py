@@ -37,8 +37,8 @@ class MLflow:
             self._client.update_run(self._run, status="RUNNING")
             return
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or about.name
-        found = self._client.get_experiment_by_name(name)
-        number = self._client.create_experiment(name) if found is None else found.experiment_id
+        experiment = self._client.get_experiment_by_name(name)
+        number = self._client.create_experiment(name) if experiment is None else experiment.experiment_id
         tags = {"suite.folder": str(about.folder.resolve()), "suite.experiment": about.name}
         self._run = self._client.create_run(number, run_name=about.title, tags=tags).info.run_id
         note_run(about.folder, "mlflow", self._run)
