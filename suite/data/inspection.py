@@ -13,7 +13,7 @@ from suite.data import measures
 from suite.data.notes import listed
 from suite.data.preprocessing.image import decode
 from suite.data.preprocessing.text import clean_mask
-from suite.data.sources.memory import SPLITS
+from suite.data.sources.memory import SPLITS, evenly_spaced
 from suite.errors import InputError
 
 CHUNK = 1000
@@ -57,8 +57,8 @@ def _common(first: Counter[bytes], second: Counter[bytes]) -> int:
 
 def _split_report(source: Source, most: int, named: Collection[str]) -> tuple[dict[str, Any], Counter[bytes]]:
     """The report on one split, and the hash of each record's content with its count."""
-    looked = min(len(source), most or len(source))
-    places = np.arange(looked) * len(source) // max(looked, 1)
+    places = evenly_spaced(source, most or len(source))
+    looked = len(places)
     schema = source.schema
     known = {name: KINDS[kind] for name, kind in schema.items() if kind in KINDS and name != "file"}
     labels: dict[str, Counter[str]] = {
@@ -196,10 +196,10 @@ def _spread(lengths: list[int]) -> dict[str, int]:
 
 def _samples(source: Source) -> list[dict[str, str]]:
     """Three records, evenly spaced, each value as a short text."""
-    count = min(3, len(source))
-    columns = source[np.arange(count) * len(source) // max(count, 1)]
+    places = evenly_spaced(source, 3)
+    columns = source[places]
     shown = {name: _shown(values, source.classes.get(name)) for name, values in columns.items()}
-    return [{name: values[place] for name, values in shown.items()} for place in range(count)]
+    return [{name: values[place] for name, values in shown.items()} for place in range(len(places))]
 
 
 def _shown(values: Any, names: list[str] | None) -> list[str]:

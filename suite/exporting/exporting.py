@@ -19,7 +19,7 @@ from suite.bundles import manifest
 from suite.bundles.bundle import Bundle, platform, rebased
 from suite.contracts.codec import Codec
 from suite.contracts.data import Source
-from suite.data.sources.memory import take
+from suite.data.sources.memory import evenly_spaced, take
 from suite.errors import InputError, RunError, unused
 from suite.experiment import sections, serialization
 from suite.experiment.sections import Experiment, Finetune
@@ -184,8 +184,7 @@ def _held_out(trained_run: Run) -> dict[str, Source]:
 def held_back(trained_run: Run) -> tuple[str, dict[str, Any]]:
     """A split that the run was not trained on, and what requests have of its records, at most RECORDS of them."""
     split, source = next(iter(_held_out(trained_run).items()))
-    count = min(RECORDS, len(source))
-    columns = source[np.arange(count) * len(source) // count]
+    columns = source[evenly_spaced(source, RECORDS)]
     names = dict.fromkeys(entry.name for program in trained_run.programs.values() for entry in program.codec.inputs)
     return split, {name: columns[name] for name in names if name in columns}
 

@@ -1,7 +1,6 @@
 """How the processes of one run find each other: where the coordinator is, who has come, and that all start at once.
 
 Each process knows three things: the address of process 0, how many processes there are, and its own number. They come
-import shlex
 from flags, from SUITE_COORDINATOR, SUITE_PROCESSES and SUITE_PROCESS, or from what SLURM, Open MPI or a TPU's metadata
 say. Before ``jax.distributed`` starts, which would wait in silence for whoever is missing, all report to process 0 at
 the coordinator's own port (see `suite.parallel.failure_detector`), so that a missing one has a number.
@@ -9,6 +8,7 @@ the coordinator's own port (see `suite.parallel.failure_detector`), so that a mi
 
 import contextlib
 import os
+import shlex
 import socket
 import sys
 import time

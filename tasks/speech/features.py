@@ -18,6 +18,7 @@ from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
 from suite.data.reading import changed
 from suite.data.recordings import Recordings, decode, joined
+from suite.data.sources.memory import evenly_spaced
 from suite.nn.audio.spectral import LogMel, standardise
 
 CHUNK = 32
@@ -72,13 +73,12 @@ class AudioFeatures(Preprocessor):
         Raises:
             InputError: a recording that cannot be decoded, or features of different sizes.
         """
-        count = min(len(source), self.examples)
-        values = source[np.arange(count) * len(source) // max(count, 1)][column]
+        values = source[evenly_spaced(source, self.examples)][column]
         rows = [decode(value, self.rate) for value in values]
         computed = jax.jit(self.front_end)
         longest = max(map(len, rows))
         sums, squares, frames = 0.0, 0.0, 0
-        for start in range(0, count, CHUNK):
+        for start in range(0, len(values), CHUNK):
             x, mask = joined(rows[start : start + CHUNK]).padded(longest)
             x = np.concatenate([x, np.zeros((CHUNK - len(x), *x.shape[1:]), x.dtype)])
             mask = np.concatenate([mask, np.zeros((CHUNK - len(mask), longest), bool)])

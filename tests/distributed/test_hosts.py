@@ -405,6 +405,16 @@ def test_a_place_that_is_none_is_refused(flags, message):
     assert str(error.value) == message
 
 
+def test_a_port_that_is_taken_is_refused():
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match="process 0 cannot listen at this port") as error:
+            muster(Place(f"127.0.0.1:{port}", 2, 0, join_seconds=1.0))
+    assert error.value.fix == f"--coordinator 127.0.0.1:{port + 1}"
+
+
 def test_what_cannot_be_launched_is_refused(refused):
     assert refused("launch", "--processes", "2", "train") == (
         'suite launch: word "train": stands before the -- that begins the command.\n'

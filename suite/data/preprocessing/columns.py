@@ -15,7 +15,7 @@ from suite.data.preprocessing.image import MOST_CHANNELS, examine
 from suite.data.preprocessing.text import text_faults
 from suite.data.reading import file_kind
 from suite.data.recordings import Piece, timing
-from suite.data.sources.memory import NAMED, cleaned
+from suite.data.sources.memory import NAMED, cleaned, evenly_spaced
 from suite.errors import InputError, closest
 
 LOOKED_AT = 1000
@@ -206,7 +206,7 @@ def unread_columns(source: Source, used: Collection[str], data: Data) -> list[st
     if not unread:
         return []
     lines = [f"columns that are not read: {', '.join(unread)}"]
-    rows = np.arange(min(len(source), LOOKED_AT)) * len(source) // max(min(len(source), LOOKED_AT), 1)
+    rows = evenly_spaced(source, LOOKED_AT)
     read = next(
         (name for name in used if source.schema.get(name) == "text" and _is_prose(source.column(name, rows))), ""
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from suite.contracts.data import Source
 from suite.data.class_names import FEW, MISSING, class_name, class_names, spelled, too_many
+from suite.data.sources.memory import evenly_spaced
 from suite.errors import InputError
 
 SHOWN = 5
@@ -95,16 +96,16 @@ def _flag(source: Source, column: str, flag: str) -> str:
 
 
 def class_column(source: Source, but: str = "") -> str:
-    """The first column other than ``but`` that holds classes, by its first records; empty where none does."""
-    count = min(len(source), LOOKED_AT)
-    rows = np.arange(count) * len(source) // max(count, 1)
+    """The first column other than ``but`` that holds classes, by records that are evenly spaced; empty where none
+    does."""
+    rows = evenly_spaced(source, LOOKED_AT)
     for name, kind in source.schema.items():
         if name == but or kind not in ("text", "int", "class"):
             continue
         values = source.column(name, rows)
         if any(isinstance(value, list | tuple | np.ndarray) for value in values):
             continue
-        if 2 <= len(set(map(class_name, values))) <= min(FEW, count // 2):
+        if 2 <= len(set(map(class_name, values))) <= min(FEW, len(rows) // 2):
             return name
     return ""
 

@@ -99,26 +99,16 @@ class Labels(Preprocessor):
             classes = np.asarray(values, np.int64)
             classes = np.where((classes < 0) | (classes >= len(self.names)), UNSEEN, classes)
         else:
-            keys, places, aliases = class_names(values), *self._places
+            keys, places, aliases = class_names(values), *_places(self.file, changed(self.file))
             classes = np.array([places.get(key, aliases.get(spelled(key), UNSEEN)) for key in keys], np.int64)
         unseen = np.flatnonzero(classes == UNSEEN)
         if len(unseen) and not held_out:
             raise self.unseen(keys[unseen[0]] if keys else str(values[unseen[0]]))
         return classes.astype(np.int32)
 
-    @property
-    def _places(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Class by its name; and by other spellings of truth values: in any case, as 1 and 0 for True and False."""
-        places = {name: place for place, name in enumerate(self.names)}
-        aliases = {spelled(name): place for name, place in places.items()}
-        for ours, theirs in (("01", ("False", "True")), (("False", "True"), "01")):
-            if aliases.keys() == set(ours):
-                return places, {**aliases, **{other: aliases[name] for name, other in zip(ours, theirs, strict=True)}}
-        return places, aliases
-
     def unseen_names(self, names: Sequence[str]) -> list[str]:
         """Those of the names that are no class of the training split."""
-        places, aliases = self._places
+        places, aliases = _places(self.file, changed(self.file))
         return [name for name in names if name not in places and spelled(name) not in aliases]
 
     def unseen(self, value: str) -> InputError:
@@ -138,3 +128,14 @@ class Labels(Preprocessor):
 def _stored(file: str, written: int) -> tuple[list[str], bool]:
     content = json.loads(Path(file).read_text(encoding="utf-8"))
     return content["names"], content["indexed"]
+
+
+@functools.lru_cache(maxsize=8)
+def _places(file: str, written: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Class by its name; and by other spellings of truth values: in any case, as 1 and 0 for True and False."""
+    places = {name: place for place, name in enumerate(_stored(file, written)[0])}
+    aliases = {spelled(name): place for name, place in places.items()}
+    for ours, theirs in (("01", ("False", "True")), (("False", "True"), "01")):
+        if aliases.keys() == set(ours):
+            return places, {**aliases, **{other: aliases[name] for name, other in zip(ours, theirs, strict=True)}}
+    return places, aliases

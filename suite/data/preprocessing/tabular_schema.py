@@ -18,6 +18,7 @@ from suite.data.preprocessing.tabular_order import (
     order,
 )
 from suite.data.preprocessing.tabular_values import items, texts
+from suite.data.sources.memory import evenly_spaced
 
 SAMPLE = 20_000
 """Records that the kinds of columns are judged by, evenly spaced."""
@@ -45,8 +46,7 @@ class Guess:
 
 def sample(source: Source) -> dict[str, Any]:
     """At most ``SAMPLE`` evenly spaced records."""
-    count = min(SAMPLE, len(source))
-    return source[np.arange(count) * len(source) // max(count, 1)]
+    return source[evenly_spaced(source, SAMPLE)]
 
 
 def guess(source: Source, skip: Sequence[str], stated: dict[str, Kind], separator: str, infer: bool) -> list[Guess]:

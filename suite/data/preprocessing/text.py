@@ -17,6 +17,7 @@ from suite.contracts.batch import Ragged
 from suite.contracts.data import Source
 from suite.data.preprocessing.tokenizers import Tokenizer, ragged
 from suite.data.reading import changed
+from suite.data.sources.memory import evenly_spaced
 from suite.errors import InputError
 
 PAD, UNKNOWN, BEGIN, END = 0, 1, 2, 3
@@ -187,9 +188,8 @@ def _processor(file: str, written: int) -> Any:
 
 def _texts(source: Source, column: str, most: int) -> Iterator[str]:
     """Cleaned texts, at most ``most``, evenly spaced."""
-    count = min(len(source), most)
-    chosen = np.arange(count) * len(source) // max(count, 1)
-    for start in range(0, count, 1000):
+    chosen = evenly_spaced(source, most)
+    for start in range(0, len(chosen), 1000):
         values = source[chosen[start : start + 1000]][column]
         yield from (text for value in values if not _is_missing(value) and (text := clean(str(value))))
 

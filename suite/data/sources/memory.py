@@ -12,7 +12,7 @@ from suite.data.notes import told
 from suite.data.sources.split_names import ALIASES, SPLITS, split_of
 from suite.errors import InputError, closest
 
-__all__ = ["ALIASES", "SPLITS", "LeftOut", "Memory", "Stacked", "Subset", "cleaned", "kind_of", "take"]
+__all__ = ["ALIASES", "SPLITS", "LeftOut", "Memory", "Stacked", "Subset", "cleaned", "evenly_spaced", "kind_of", "take"]
 __all__ += ["carves_validation", "check_split", "named_part", "named_split", "not_empty", "noted", "seeded_split"]
 
 NAMED = 3
@@ -40,6 +40,12 @@ class LeftOut:
     def lines(self) -> list[str]:
         """Each reason with its count and names, for people."""
         return told(self.counts, self.names)
+
+
+def evenly_spaced(source: Source, most: int) -> np.ndarray:
+    """Places (n,) int64 of at most ``most`` records, evenly spaced from the first on."""
+    count = min(most, len(source))
+    return np.arange(count) * len(source) // max(count, 1)
 
 
 def take(column: Any, indices: np.ndarray) -> Any:
