@@ -83,7 +83,7 @@ def words(verb: Verb) -> list[str]:
     if first is None:
         return []
     names = recipes.names() if "EXPERIMENT" in first.name else []
-    return [*first.choices, *(recipes.DOMAINS if "DOMAIN" in first.name else ()), *names]
+    return [*first.choices, *(recipes.domains() if "DOMAIN" in first.name else ()), *names]
 
 
 def bash(verbs: list[Verb]) -> str:

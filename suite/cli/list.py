@@ -19,7 +19,7 @@ class List(Flags):
     examples = ("suite list", "suite list vision", "suite list text.sst2_encoder")
 
     what: str = word("DOMAIN|EXPERIMENT", example="text", default="")
-    """text, vision, speech or recommendation; or one recipe, of which all is printed."""
+    """A domain, such as text or vision; or one recipe, of which all is printed."""
 
 
 def list_(given: List) -> None:

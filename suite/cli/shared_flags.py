@@ -1,5 +1,6 @@
 """Words and flags that several verbs share."""
 
+import dataclasses
 import os
 import re
 import shlex
@@ -52,6 +53,8 @@ class OfExperiment(Smoke):
     """Name of a recipe that suite list prints, or a .py file with experiment()."""
     data: str = flag("", value="PATH", example="reviews.csv", otherwise="the recipe's own data")
     """Your own records: a CSV, TSV, JSONL or Parquet file, a manifest, or a folder."""
+    target: str = flag("", value="COLUMN", example="price", otherwise="the recipe's own column")
+    """Column that is to be predicted: --task.target, or --task.label of a recipe that predicts classes."""
     offline: bool = flag(False, otherwise="names on the hub are fetched")
     """Take published weights from the local cache only."""
 
@@ -65,6 +68,8 @@ class OfExperiment(Smoke):
             from suite.data.sources.datasets import from_path
 
             experiment = sections.replace(experiment, {"task.data": from_path(self.data)})
+        if self.target:
+            experiment = sections.replace(experiment, {f"task.{_target_field(experiment)}": self.target})
         experiment = sections.replace(experiment, changes or {})
         if self.offline:
             experiment = sections.replace(experiment, {"checkpoint.offline": True})
@@ -83,6 +88,23 @@ class OfExperiment(Smoke):
             if item in own:
                 own.remove(item)
         return shlex.join(["suite", *self.verb.split(), *own])
+
+
+def _target_field(experiment: "Experiment") -> str:
+    """The field of the task that names the column it predicts.
+
+    Raises:
+        InputError: it has none.
+    """
+    names = {field.name for field in dataclasses.fields(experiment.task)}  # type: ignore[arg-type]
+    for name in ("target", "label"):
+        if name in names:
+            return name
+    raise InputError(
+        "flag --target",
+        f"names a column to predict, and {experiment.name} predicts none.",
+        fix="suite list shows the recipes; table.predict predicts any column",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

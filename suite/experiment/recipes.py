@@ -16,7 +16,10 @@ from suite.errors import InputError
 if TYPE_CHECKING:
     from suite.experiment.sections import Experiment
 
-DOMAINS = ("text", "vision", "speech", "recommendation")
+
+def domains() -> list[str]:
+    """The folders of the recipes, such as "text"."""
+    return list(dict.fromkeys(name.partition(".")[0] for name in names()))
 
 
 def names() -> list[str]:
@@ -31,10 +34,11 @@ def names() -> list[str]:
 
 def describe(domain: str = "") -> list[dict[str, str]]:
     """For each experiment: name, title and the ``key: value`` lines that open its file. Imports nothing of it."""
-    if domain and domain not in DOMAINS:
-        near = near_names(domain, (*DOMAINS, *names()))
+    known = domains()
+    if domain and domain not in known:
+        near = near_names(domain, (*known, *names()))
         fix = f"suite list {shlex.quote(near[0])}" if near else "suite list"
-        raise InputError("domain", f'"{domain}" is unknown.', found=", ".join(near or DOMAINS), fix=fix)
+        raise InputError("domain", f'"{domain}" is unknown.', found=", ".join(near or known), fix=fix)
     chosen = [name for name in names() if name.startswith(domain)]
     return [{"name": name, **_header(_root() / Path(*name.split(".")).with_suffix(".py"))} for name in chosen]
 

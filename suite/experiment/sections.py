@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from suite.contracts.callback import Callback
+from suite.contracts.defaults import Defaults
 from suite.contracts.gradient import GradientRule
 from suite.contracts.model import ModelConfig
 from suite.contracts.task import Task
@@ -206,6 +207,9 @@ class Experiment:
     """What suite tune changes to reach it."""
     callbacks: tuple[Callback, ...] = ()
     """Code of one's own that training calls."""
+    defaults: Defaults | None = None
+    """What chooses the fields that the recipe leaves open, by a look at the training data; None: nothing is open, as
+    of a stored experiment."""
 
 
 def replace(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:

@@ -20,6 +20,7 @@ from suite.data.preprocessing.labels import Labels
 from suite.data.preprocessing.tokenizers import Tokenizer
 from suite.errors import InputError, unused
 from suite.experiment import serialization
+from suite.experiment.defaults import settled
 from suite.experiment.sections import Experiment, Parallel
 from suite.parallel import hosts
 from suite.planning import planning, simulation
@@ -115,19 +116,26 @@ def _taken(name: str, run_dir: str | Path, resume: bool) -> tuple[str, list[str]
 
 
 def _resized(experiment: Experiment, folder: Path) -> Experiment:
-    """With the sizes that the run in ``folder`` took from published weights when it began: it has them from nowhere
-    else, since the weights may be gone."""
-    if not experiment.checkpoint.init_from or not begun(folder) or not files.is_run(folder):
+    """With what the run in ``folder`` chose when it began: its open fields, and the sizes that it took from published
+    weights, which may be gone."""
+    if not begun(folder) or not files.is_run(folder):
+        return experiment
+    if experiment.defaults is not None:
+        experiment = as_stored(experiment, folder)
+    if not experiment.checkpoint.init_from:
         return experiment
     held = as_stored(experiment, folder).model
     return experiment if held == experiment.model else pretrained.resized(experiment, held)
 
 
 def as_stored(experiment: Experiment, folder: Path) -> Experiment:
-    """With the model's sizes as training took them from published weights."""
-    stored = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))["model"]
+    """With the model's sizes as training took them from published weights, and its open fields as they were chosen."""
+    stored = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
+    if experiment.defaults is not None:
+        whole: Experiment = serialization.from_json(stored, serialization.packages(experiment))
+        return dataclasses.replace(whole, callbacks=experiment.callbacks)
     return dataclasses.replace(
-        experiment, model=serialization.from_json(stored, serialization.packages(experiment.model))
+        experiment, model=serialization.from_json(stored["model"], serialization.packages(experiment.model))
     )
 
 
@@ -260,7 +268,8 @@ def plan(experiment: Experiment, devices: str = "") -> dict[str, Any]:
         device, count = hardware(f"{device.name}-{math.prod(sizes)}")
     with tempfile.TemporaryDirectory() as folder:
         source = experiment.task.source("train")
-        bound = prepare(pretrained.adopt(experiment), Path(folder), source)
+        experiment, _ = settled(pretrained.adopt(experiment), source)
+        bound = prepare(experiment, Path(folder), source)
         train = bound.train
         order = make_plan(bound.task, source, train.batch_size, seed=None, buckets=bound.pipeline.buckets)
         longest = max(range(order.batches_per_epoch), key=lambda i: sum(order.padded_lengths(i).values()))

@@ -15,6 +15,7 @@ from suite.contracts.task import Task
 from suite.data.notes import notes
 from suite.data.pipeline.dispatches import Dispatch, Encoder, Plan, dispatches, make_plan, to_device
 from suite.errors import InputError
+from suite.experiment.defaults import settled
 from suite.experiment.sections import Experiment, Train
 from suite.experiment.serialization import dump, to_json
 from suite.parallel import hosts, sharding
@@ -206,7 +207,9 @@ def _say_remarks(experiment: Experiment, splits: Mapping[str, Source]) -> None:
 def _prepared(experiment: Experiment, folder: Path, source: Source) -> tuple[Experiment, Plan]:
     """The experiment stored and bound, and its batch plan."""
     if not begun(folder):  # a resumed run has its sizes, and its source may be gone
-        experiment = pretrained.adopt(experiment)
+        experiment, lines = settled(pretrained.adopt(experiment), source)
+        for line in lines if hosts.is_first() else ():
+            _print(line)
     if hosts.is_first():
         dump(unbind(experiment), folder / "experiment.json")
     experiment = prepare(experiment, folder, source)

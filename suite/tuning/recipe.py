@@ -50,6 +50,16 @@ def claim(folder: Path, experiment: Experiment, storage: str, *, decided: bool) 
     return study
 
 
+def stored(folder: Path, experiment: Experiment) -> Experiment | None:
+    """The experiment of the search in ``folder``; None where there is none, or one of classes that are not here."""
+    try:
+        text = (folder / RECIPE).read_text(encoding="utf-8")
+        recipe: Experiment = from_json(json.loads(text), packages(experiment))
+    except (OSError, InputError):
+        return None
+    return recipe
+
+
 def _stored(folder: Path, experiment: Experiment) -> Any:
     """The recipe of the search as this version writes it: a search begun by an earlier one goes on."""
     stored = json.loads((folder / RECIPE).read_text(encoding="utf-8"))

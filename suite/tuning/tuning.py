@@ -14,6 +14,7 @@ from typing import get_args, get_type_hints
 from suite.contracts.metric_meaning import better, check_selection
 from suite.distribution import missing
 from suite.errors import InputError, Interrupted, RunError, closest
+from suite.experiment.defaults import settled
 from suite.experiment.goal import Budget, Goal
 from suite.experiment.goal import Search as SearchSpace
 from suite.experiment.sections import Experiment
@@ -59,10 +60,11 @@ def tune(
         RunError: no trial came to an end, or the database is lost.
     """
     experiment = aimed(experiment, goal, budget)
+    folder = Path(run_dir) if run_dir else results.new_folder(f"{experiment.name}-tune")
+    experiment = _settled(experiment, folder)
     goal, dimensions = check(experiment)
     from suite.tuning.study import Lost
 
-    folder = Path(run_dir) if run_dir else results.new_folder(f"{experiment.name}-tune")
     fresh = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     again = f"suite tune {shlex.quote(experiment.name)} --run-dir {shlex.quote(str(folder))}"
     try:
@@ -100,6 +102,27 @@ def aimed(experiment: Experiment, goal: Goal | None = None, budget: Budget | Non
     if goal is not None and experiment.goal is not None:
         aim = dataclasses.replace(aim, budget=experiment.goal.budget if goal.budget == Budget() else goal.budget)
     return dataclasses.replace(experiment, goal=aim if budget is None else dataclasses.replace(aim, budget=budget))
+
+
+def _settled(experiment: Experiment, folder: Path) -> Experiment:
+    """The experiment with its open fields chosen, so that trials differ in nothing else than in what is searched; from
+    the search in ``folder``, where the data have gone.
+
+    Raises:
+        InputError: the data cannot be opened, and no search has begun.
+    """
+    if experiment.defaults is None:
+        return experiment
+    try:
+        chosen, lines = settled(experiment, experiment.task.source("train"))
+    except InputError:
+        stored = recipe.stored(folder, experiment)
+        if stored is None:
+            raise
+        return dataclasses.replace(stored, goal=experiment.goal, callbacks=experiment.callbacks)
+    for line in lines:
+        say(line)
+    return chosen
 
 
 def check(experiment: Experiment) -> tuple[Goal, Sequence[Dimension]]:
