@@ -4,8 +4,9 @@ The fields of a block are declared by each family, whose JSON names and orders t
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from suite.contracts.model import ModelConfig
 from suite.errors import InputError
@@ -114,3 +115,11 @@ def check_published_heads(width: int, heads: int, head_width: int) -> None:
             f"has {heads} heads of width {head_width}, which this format cannot say.",
             found=f"width {width}",
         )
+
+
+def published_classes(config: Mapping[str, Any]) -> int:
+    """Classes of the image classifier that a published ``config`` of transformers states; 0: it is of a body alone."""
+    stated = config.get("architectures") or ()
+    if stated and not any(str(name).endswith("ForImageClassification") for name in stated):
+        return 0
+    return len(config.get("id2label") or range(config.get("num_labels", 2)))

@@ -21,7 +21,7 @@ from suite.contracts.model import ModelConfig
 from suite.contracts.units import Units
 from suite.errors import InputError
 from suite.models.activations import PLAIN, published_activation, published_name
-from suite.models.blocks import adopted
+from suite.models.blocks import adopted, published_classes
 from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
 from suite.nn import Activation, Dropout, Linear, activate
 from suite.nn.batchnorm import BatchNorm, GroupNorm
@@ -48,7 +48,7 @@ class Config(ModelConfig):
     channels: int = 0
     """Channels of an image. 0: from the task."""
     outputs: int = 0
-    """Classes. 0: from the task."""
+    """Classes. 0: from the task; where it has none, the model returns the pooled features."""
     blocks: tuple[int, ...] = (2, 2, 2, 2)
     """Blocks of each stage. All stages but the first begin with stride 2."""
     widths: tuple[int, ...] = (64, 128, 256, 512)
@@ -119,12 +119,12 @@ class Config(ModelConfig):
         return [self.stem_width, *self.widths, *self.between]
 
     def build(self, *, rngs: nnx.Rngs) -> "ResNet":
-        check_given(self, "channels", "outputs")
+        check_given(self, "channels")
         return ResNet(self, rngs=rngs)
 
     @property
     def sharding(self) -> tuple[tuple[str, Any], ...]:
-        return SHARDING
+        return SHARDING if self.outputs else SHARDING[:1]  # a rule that matches nothing is an error
 
     def layer_of(self, path: str) -> int:
         """0 the stem, 1 to ``sum(blocks)`` the blocks, and then the head."""
@@ -327,7 +327,7 @@ class ResNet(nnx.Module):
     Attributes:
         stem: the first convolution and its norm.
         stages: lists of `Block`.
-        head: (d, n).
+        head: (d, n), or None where the model has no outputs of its own.
     """
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
@@ -344,7 +344,7 @@ class ResNet(nnx.Module):
             stages.append(nnx.List(blocks))
         self.stages = nnx.List(stages)
         self.dropout = Dropout(config.dropout)
-        self.head = Linear(width, config.outputs, rngs=rngs)
+        self.head = Linear(width, config.outputs, rngs=rngs) if config.outputs else None
         self.pooled = config.stem_pool
         self.activation = config.activation
 
@@ -363,9 +363,12 @@ class ResNet(nnx.Module):
     def __call__(
         self, images: Float[Array, "b h w c"], *, rows: Bool[Array, "b"] | None = None, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b n"]:
-        """Logits. Where ``rngs`` is given, norms use and keep the statistics of the batch's real ``rows``."""
+        """Logits of each image, or its pooled features (b, d) where there is no head.
+
+        Where ``rngs`` is given, norms use and keep the statistics of the batch's real ``rows``.
+        """
         x = self.features(images, rows, training=rngs is not None).mean((1, 2), dtype=jnp.float32)
-        return self.head(edge(self.dropout(x, rngs)))
+        return x if self.head is None else self.head(edge(self.dropout(x, rngs)))
 
 
 SHARDING = ((r"conv\Wkernel$", P(None, None, "fsdp", "tensor")), (r"head\Wkernel$", P("fsdp", "tensor")))
@@ -458,7 +461,7 @@ def _read(published: Mapping[str, Any]) -> Config:
         raise InputError("config.json", f"does not state {', '.join(missing)}.", fix="the one that was published")
     return Config(
         channels=published.get("num_channels", 3),
-        outputs=len(published.get("id2label") or range(published.get("num_labels", 2))),
+        outputs=published_classes(published),
         blocks=tuple(published["depths"]),
         widths=tuple(published["hidden_sizes"]),
         stem_width=published["embedding_size"],
@@ -473,7 +476,7 @@ def _publish(config: Config) -> dict[str, Any]:
     labels = {str(i): f"LABEL_{i}" for i in range(config.outputs)}
     return {
         "model_type": "resnet",
-        "architectures": ["ResNetForImageClassification"],
+        "architectures": ["ResNetForImageClassification" if labels else "ResNetModel"],
         "num_channels": config.channels,
         "embedding_size": config.stem_width,
         "hidden_sizes": list(config.widths),
@@ -518,7 +521,7 @@ def _publish_classic(config: Config) -> dict[str, Any]:
 
 
 def _is_classic(published: Mapping[str, Any], names: Sequence[str]) -> bool:
-    return "model_type" not in published and "layer1.0.conv1.weight" in names and "linear.weight" not in names
+    return "model_type" not in published and "layer1.0.conv1.weight" in names and not _is_cifar(published, names)
 
 
 def _read_cifar(published: Mapping[str, Any]) -> Config:
@@ -541,7 +544,8 @@ def _publish_cifar(config: Config) -> dict[str, Any]:
 
 def _is_cifar(published: Mapping[str, Any], names: Sequence[str]) -> bool:
     plain = {name.removeprefix("module.") for name in names}
-    return "model_type" not in published and {"layer1.0.conv1.weight", "linear.weight"} <= plain
+    headed = "linear.weight" in plain or published.get("architecture") in _CIFAR  # without a head, the name tells
+    return "model_type" not in published and headed and "layer1.0.conv1.weight" in plain
 
 
 IMPORTS: dict[str, Map] = {

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float
 from suite.contracts.units import Units
 from suite.errors import InputError
 from suite.models.activations import PLAIN, published_activation, published_name
-from suite.models.blocks import BlockConfig, check_published_heads
+from suite.models.blocks import BlockConfig, check_published_heads, published_classes
 from suite.models.checks import check_choices, check_given, check_sizes
 from suite.nn import Activation, Dropout, FeedForward, LayerNorm, Linear, SelfAttention
 from suite.nn.conv import Conv
@@ -84,7 +84,7 @@ class Config(BlockConfig):
             )
 
     def build(self, *, rngs: nnx.Rngs) -> "ViT":
-        check_given(self, "height", "width", "channels", "outputs")
+        check_given(self, "height", "width", "channels")
         return ViT(self, rngs=rngs)
 
     @property
@@ -161,7 +161,7 @@ class ViT(nnx.Module):
         position_embedding: (1, t, d), normal with deviation 0.02 at first.
         layers: the blocks.
         norm: after the last block.
-        head: (d, n), zero at first.
+        head: (d, n), zero at first, or None where the model has no outputs of its own.
     """
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
@@ -174,7 +174,8 @@ class ViT(nnx.Module):
         self.position_embedding = nnx.Param(places)
         self.layers = nnx.List([Block(config, rngs=rngs) for _ in range(config.layers)])
         self.norm = LayerNorm(size, epsilon=config.epsilon)
-        self.head = Linear(size, config.outputs, rngs=rngs, init=nnx.initializers.zeros_init())
+        zeros = nnx.initializers.zeros_init()
+        self.head = Linear(size, config.outputs, rngs=rngs, init=zeros) if config.outputs else None
         self.dropout = Dropout(config.dropout)
 
     def features(self, images: Float[Array, "b h w c"], rngs: nnx.Rngs | None = None) -> Float[Array, "b t d"]:
@@ -190,9 +191,13 @@ class ViT(nnx.Module):
     def __call__(
         self, images: Float[Array, "b h w c"], *, rows: Bool[Array, "b"] | None = None, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b n"]:
-        """Logits; dropout acts only where ``rngs`` is given. No image depends on other ``rows``."""
+        """Logits of each image, or its class token's vector (b, d) where there is no head.
+
+        Dropout acts only where ``rngs`` is given. No image depends on other ``rows``.
+        """
         del rows
-        return self.head(edge(self.features(images, rngs)[:, 0]))
+        first = self.features(images, rngs)[:, 0]
+        return first if self.head is None else self.head(edge(first))
 
 
 SHARDING = (
@@ -238,8 +243,8 @@ def _read(published: Mapping[str, Any]) -> Config:
     height, width = _square(published["image_size"])
     values = {ours: published[theirs] for ours, theirs in (_SIZES | _REST).items() if theirs in published}
     values["activation"] = published_activation(published, "hidden_act")
-    classes = published.get("id2label") or range(published.get("num_labels", 2))
-    return Config(**{"epsilon": 1e-12, **values, "height": height, "width": width, "outputs": len(classes)})
+    classes = published_classes(published)
+    return Config(**{"epsilon": 1e-12, **values, "height": height, "width": width, "outputs": classes})
 
 
 def _publish(config: Config) -> dict[str, Any]:
@@ -249,7 +254,7 @@ def _publish(config: Config) -> dict[str, Any]:
     values = {theirs: getattr(config, ours) for ours, theirs in (_SIZES | _REST).items()}
     return {
         "model_type": "vit",
-        "architectures": ["ViTForImageClassification"],
+        "architectures": ["ViTForImageClassification" if labels else "ViTModel"],
         "image_size": side,
         **values,
         "hidden_act": published_name(config.activation),

@@ -14,6 +14,7 @@ import functools
 import json
 import logging
 import math
+import re
 import shutil
 import sys
 import threading
@@ -345,7 +346,7 @@ class Checkpoints:
         self._check_same(step, abstract["params"])
         return self._reader.load_checkpointables(self._at(step), {"state": abstract})["state"]
 
-    def weights(self, step: int, params: Any, model_state: Any, part: str = "") -> tuple[Any, Any]:
+    def weights(self, step: int, params: Any, model_state: Any, part: str = "", without: str = "") -> tuple[Any, Any]:
         """(params, model_state) saved at ``step``, the moving average where there is one; nothing else is read.
 
         Args:
@@ -353,20 +354,24 @@ class Checkpoints:
             params: shapes, dtypes and shardings. The run may have had another optimiser than the caller.
             model_state: the same.
             part: name of the part of a composite model that they are of; empty: of the whole.
+            without: regular expression on the paths of parameters that are saved and not wanted, such as of a head.
 
         Raises:
             InputError: the checkpoint is of another model.
         """
-        self._check_same(step, params, part)
+        self._check_same(step, params, part, without)
         abstract = jax.tree.map(lambda _: ..., self._saved(step))
         served = "params" if abstract["ema"] is None else "ema"
-        both = {served: params, "rest": model_state}
+        saved = abstract[served][part] if part else abstract[served]
+        more = {name: tree for name, tree in saved.items() if name not in params}  # what `without` stands for
+        both = {served: {**params, **more}, "rest": model_state}
         if part:
             both = {kind: {**abstract[kind], part: tree} if tree else abstract[kind] for kind, tree in both.items()}
         restored = self._reader.load_checkpointables(self._at(step), {"state": {**abstract, **both}})["state"]
+        rest = restored["rest"]
         if part:
-            return restored[served][part], restored["rest"][part] if model_state else model_state
-        return restored[served], restored["rest"]
+            restored, rest = {served: restored[served][part]}, rest[part] if model_state else model_state
+        return {name: tree for name, tree in restored[served].items() if name not in more}, rest
 
     def parameters(self, step: int) -> dict[str, tuple[int, ...]]:
         """Path -> shape of the parameters saved at ``step``."""
@@ -419,12 +424,14 @@ class Checkpoints:
                 ranks[step] = rank(json.loads((self._at(step) / "metrics" / "metrics").read_bytes()))
         return ranks
 
-    def _check_same(self, step: int, params: Any, part: str = "") -> None:
+    def _check_same(self, step: int, params: Any, part: str = "", without: str = "") -> None:
         saved = self.parameters(step)
         if part:
             inner = {name: shape for name, shape in saved.items() if name.startswith(f"{part}/")}
             saved = {name.removeprefix(f"{part}/"): shape for name, shape in inner.items()}
         wanted = {name: tuple(leaf.shape) for name, leaf in paths(params).items()}
+        if without:
+            saved = {name: shape for name, shape in saved.items() if name in wanted or not re.search(without, name)}
         if saved == wanted:
             return
         wrong = [

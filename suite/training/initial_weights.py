@@ -63,7 +63,9 @@ def _loaded(experiment: Experiment, abstract: Weights, fresh: Weights, part: str
     outputs = output_names(experiment.task, part)
     if not is_run(source):
         return pretrained.fill(experiment.model, *fresh, source, offline=offline, outputs=outputs)
-    params, model_state = best_weights(Path(source), *abstract, fresh[0], part)
+    headless = not any(re.search(experiment.model.head, path) for path in paths(abstract[0]))
+    without = experiment.model.head if headless else ""
+    params, model_state = best_weights(Path(source), *abstract, fresh[0], part, without)
     theirs = run_outputs(Path(source), part) or run_outputs(Path(source))
     if not outputs or not theirs or outputs == theirs:
         return params, model_state
@@ -83,7 +85,9 @@ def _by_name(model: ModelConfig, params: Any, fresh: Any, head: heads.Match, sou
     return map_paths(own, params)
 
 
-def best_weights(folder: Path, params: Any, model_state: Any, fresh: Any = None, part: str = "") -> Weights:
+def best_weights(
+    folder: Path, params: Any, model_state: Any, fresh: Any = None, part: str = "", without: str = ""
+) -> Weights:
     """(params, model_state) of the best checkpoint of the run in ``folder``, averaged where the run has an average.
 
     Args:
@@ -92,6 +96,8 @@ def best_weights(folder: Path, params: Any, model_state: Any, fresh: Any = None,
         fresh: parameters that give the additions of fine-tuning, where the run has none.
         part: name of the part that the variables are of: the run may be one of that part alone, or of a model that has
             a part of that name.
+        without: regular expression on the paths of the run's parameters that are left out: of its head, where the model
+            that is wanted has none.
 
     Raises:
         InputError: there is no checkpoint, or it is of another model.
@@ -103,11 +109,15 @@ def best_weights(folder: Path, params: Any, model_state: Any, fresh: Any = None,
                 f"run {folder}", "has no complete checkpoint.", fix=f"suite train --resume {shlex.quote(str(folder))}"
             )
         saved, plain = checkpoints.parameters(step), lora.base(params)
+        if without:
+            saved = {
+                name: shape for name, shape in saved.items() if not re.search(without, name.removeprefix(f"{part}/"))
+            }
         inner = {name.removeprefix(f"{part}/") for name in saved if part and name.startswith(f"{part}/")}
         alone = paths(plain).keys()
         if not inner or saved.keys() == alone:
             part, inner = "", set(saved)
         if fresh is None or inner != alone:
-            return checkpoints.weights(step, params, model_state, part)
-        weights, others = checkpoints.weights(step, plain, model_state, part)
+            return checkpoints.weights(step, params, model_state, part, without)
+        weights, others = checkpoints.weights(step, plain, model_state, part, without)
     return lora.with_additions(weights, fresh), others

@@ -165,8 +165,8 @@ def test_refusals(changes, message):
 
 
 def test_open_sizes_must_be_filled():
-    with pytest.raises(InputError, match=r"field model\.outputs"):
-        replace(resnet.resnet18(), channels=3).build(rngs=nnx.Rngs(0))
+    with pytest.raises(InputError, match=r"field model\.channels"):
+        replace(resnet.resnet18(), outputs=3).build(rngs=nnx.Rngs(0))
 
 
 @pytest.mark.parametrize("compute", ["float32", "bfloat16"])

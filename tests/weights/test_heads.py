@@ -105,6 +105,28 @@ def test_weights_without_a_head_say_so(tmp_path, caplog):
     assert "new head: the weights have none" in filled(config, tmp_path / "w", ["a", "b", "c"], caplog)[2]
 
 
+@pytest.mark.parametrize("form", FAMILIES)
+def test_a_model_without_outputs_leaves_the_head_out(form, tmp_path):
+    config = FAMILIES[form]
+    params, rest = variables(config, 1)
+    pretrained.save(config, params, rest, tmp_path / "w", format=form)
+    body = replace(config, outputs=0)
+    filled_params, _ = pretrained.fill(body, *variables(body, 2), tmp_path / "w")
+    wanted = {name: leaf for name, leaf in paths(params).items() if not name.startswith("head/")}
+    filled_paths = paths(filled_params)
+    # The layer below a head of RoBERTa and DistilBERT is the head's own.
+    assert {name for name in wanted if not name.startswith("pooler/")} <= filled_paths.keys()
+    assert not any(name.startswith("head/") for name in filled_paths)
+    for name, leaf in filled_paths.items():
+        if not name.startswith("pooler/"):
+            np.testing.assert_array_equal(leaf, wanted[name])
+    # What is written of the body alone is read as a body.
+    if form not in ("roberta", "distilbert"):
+        pretrained.save(body, filled_params, rest, tmp_path / "body", format=form)
+        again, module = pretrained.load(tmp_path / "body")
+        assert again.outputs == 0 and module.head is None
+
+
 def test_symbols_of_speech_go_by_the_vocabulary(tmp_path, caplog):
     """CTC: blank, unknown and blank between words by the tokenizer's names; letters without case; spare ones left."""
     small = {
