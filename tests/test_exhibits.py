@@ -18,7 +18,7 @@ from suite.evaluation.artifacts import (
     class_artifacts,
 )
 from suite.evaluation.metrics.classification import classification_scores
-from suite.evaluation.metrics.ranking import click_scores
+from suite.evaluation.metrics.events import click_scores
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(200, 4))

@@ -6,7 +6,8 @@ import pytest
 from suite.contracts.metric import MetricState
 from suite.errors import InputError
 from suite.evaluation.bootstrap import Difference, Scores, by_record, holm
-from suite.evaluation.metrics.ranking import Ranking, RankingBound, auc, click_scores
+from suite.evaluation.metrics.events import click_scores
+from suite.evaluation.metrics.ranking import Ranking, RankingBound, auc
 from suite.evaluation.metrics.translation import translation_scores
 
 

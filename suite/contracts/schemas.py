@@ -25,6 +25,12 @@ def named(output: Output) -> Schema:
     return {**described(output, {"type": "string"}), **listed}
 
 
+def names(output: Output) -> Schema:
+    """A list of names of classes."""
+    listed = {"enum": list(output.choices)} if 0 < len(output.choices) <= LISTED else {}
+    return {**described(output, {"type": "array"}), "items": {"type": "string", **listed}}
+
+
 def number(output: Output) -> Schema:
     """A number within its bounds."""
     bounds = {name: value for name, value in (("minimum", output.low), ("maximum", output.high)) if value is not None}

@@ -239,6 +239,60 @@ class Spread(Artifact):
         return replace(self, values=joined)
 
 
+@dataclass(frozen=True)
+class Scatter(Artifact):
+    """Predicted numbers beside the right ones.
+
+    Attributes:
+        quantity: what they are.
+        predicted: (n,) float64.
+        targets: (n,) float64.
+    """
+
+    quantity: str
+    predicted: np.ndarray
+    targets: np.ndarray
+
+    def __add__(self, other: "Scatter") -> "Scatter":
+        predicted = np.concatenate([self.predicted, other.predicted])
+        return replace(self, predicted=predicted, targets=np.concatenate([self.targets, other.targets]))
+
+
+@dataclass(frozen=True)
+class LabelCounts(Artifact):
+    """How often each label is answered, right, and both.
+
+    Attributes:
+        names: of the c labels.
+        answered, actual, hits: (c,) int64 records.
+        records: in all.
+        exact: records whose labels are all answered, and no other.
+    """
+
+    names: tuple[str, ...]
+    answered: np.ndarray
+    actual: np.ndarray
+    hits: np.ndarray
+    records: int
+    exact: int
+
+    @classmethod
+    def of(cls, names: Sequence[str], answered: np.ndarray, actual: np.ndarray) -> "LabelCounts":
+        """From bool (n, c) each."""
+        exact = int((answered == actual).all(-1).sum())
+        return cls(tuple(names), answered.sum(0), actual.sum(0), (answered & actual).sum(0), len(answered), exact)
+
+    def __add__(self, other: "LabelCounts") -> "LabelCounts":
+        return LabelCounts(
+            self.names,
+            self.answered + other.answered,
+            self.actual + other.actual,
+            self.hits + other.hits,
+            self.records + other.records,
+            self.exact + other.exact,
+        )
+
+
 def class_artifacts(
     logits: np.ndarray, labels: np.ndarray, names: Sequence[str], given: Callable[[int], Given]
 ) -> dict[str, Artifact]:

@@ -20,13 +20,13 @@ LETTER = 6.3
 """Width of a letter of the plots' text, on average."""
 
 Tone = Literal["first", "second", "third", "fourth", "quiet"]
-Kind = Literal["line", "dotted line", "dots", "steps"]
+Kind = Literal["line", "dotted line", "dots", "cloud", "steps"]
 TONES: tuple[Tone, ...] = ("first", "second", "third", "fourth")
 
 
 @dataclass(frozen=True)
 class Series:
-    """A line over ``x`` (n,), dots, or steps between n + 1 edges ``x``.
+    """A line over ``x`` (n,), dots, a cloud of many small ones, or steps between n + 1 edges ``x``.
 
     ``spans`` (n, 2): the ends of an interval around each dot; ``sizes`` (n,): areas of dots, relative to each other.
     """
@@ -135,7 +135,8 @@ def chart(
     if mark is not None and across[0] <= mark[0] <= across[1]:
         parts += _marked(frame, *mark, series)
     for values in reversed(series):
-        parts.append(_bars(frame, values) if values.kind == "steps" else _drawn(frame, values))
+        drawing = {"steps": _bars, "cloud": _cloud}.get(values.kind, _drawn)
+        parts.append(drawing(frame, values))
     return element("svg", *parts, viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}", class_="plot", role="img", aria_label=alt)
 
 
@@ -230,6 +231,13 @@ def _drawn(frame: Frame, values: Series) -> str:
             if point
         ]
     return element("g", *parts)
+
+
+def _cloud(frame: Frame, values: Series) -> str:
+    """Many small dots as one path, which a page carries in a few bytes each."""
+    points = zip(values.x.tolist(), values.y.tolist(), strict=True)
+    path = "".join(f"M{frame.across(x):.1f} {frame.up(y):.1f}h0" for x, y in points if math.isfinite(y))
+    return element("path", d=path, class_=f"cloud {values.tone}")
 
 
 def _radii(values: Series) -> list[float]:

@@ -23,7 +23,8 @@ from suite.data.sources.memory import cleaned, not_empty
 from suite.errors import InputError
 from suite.evaluation.artifacts import Calibration, Example, Gallery, Lists, PrecisionRecall, Spread
 from suite.evaluation.losses import binary_cross_entropy, binary_distillation_loss, masked_mean, tally
-from suite.evaluation.metrics.ranking import RankingBound, click_scores
+from suite.evaluation.metrics.events import click_scores
+from suite.evaluation.metrics.ranking import RankingBound
 
 
 @dataclass(frozen=True, kw_only=True)

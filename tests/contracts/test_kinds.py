@@ -65,6 +65,7 @@ PICTURE = File("image/png", b"p").to_json()
         ("class", ["a"], [0]),
         ("classes", [{"a": 0.5}], [{"a": 2}, ["a"]]),
         ("number", [0, 1.5], ["1"]),
+        ("list", [[], ["a", "b"]], ["a", [1]]),
         ("spans", [[], [{"start": 0, "end": 2, "label": "x", "probability": 0.5}]], [[{"start": -1, "end": 2}], {}]),
         ("boxes", [[{"box": [0, 1, 2.5, 3], "label": "cat"}]], [[{"box": [0, 1, 2], "label": "cat"}]]),
         ("ranking", [[{"item": 3, "score": 0.5}, {"item": "a"}]], [[{"score": 1}]]),

@@ -14,6 +14,7 @@ from suite.data.sources.clicks import MovieLens
 from suite.data.sources.datasets import Table
 from suite.errors import InputError
 from suite.evaluation.metrics import ranking
+from suite.evaluation.metrics.events import click_scores
 from suite.tasks.recommendation.click import ClickPrediction
 from tests import pages
 
@@ -71,7 +72,7 @@ def test_scores_of_parts_add_to_those_of_the_whole():
         sums: dict[str, MetricState] = {}
         for i in range(0, 50, size):
             part = slice(i, i + size)
-            made = ranking.click_scores({"logits": logits[part]}, {"label": label[part], "mask": mask[part]})
+            made = click_scores({"logits": logits[part]}, {"label": label[part], "mask": mask[part]})
             sums = metric.add(sums, made)
         return {name: tally.value() for name, tally in sums.items()}
 

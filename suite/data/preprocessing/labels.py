@@ -132,8 +132,12 @@ def _stored(file: str, written: int) -> tuple[list[str], bool]:
 
 @functools.lru_cache(maxsize=8)
 def _places(file: str, written: int) -> tuple[dict[str, int], dict[str, int]]:
+    return places_of(_stored(file, written)[0])
+
+
+def places_of(names: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
     """Class by its name; and by other spellings of truth values: in any case, as 1 and 0 for True and False."""
-    places = {name: place for place, name in enumerate(_stored(file, written)[0])}
+    places = {name: place for place, name in enumerate(names)}
     aliases = {spelled(name): place for name, place in places.items()}
     for ours, theirs in (("01", ("False", "True")), (("False", "True"), "01")):
         if aliases.keys() == set(ours):

@@ -101,13 +101,14 @@ def items(values: Sequence[Any], separator: str, form: Form = "") -> list[list[s
     return rows
 
 
-def numbers(values: Sequence[Any] | np.ndarray, column: str, style: str = "") -> np.ndarray:
+def numbers(values: Sequence[Any] | np.ndarray, column: str, style: str = "", fix: str = "") -> np.ndarray:
     """Values as float64 (b,), nan where one is missing or infinite.
 
     Args:
         values: numbers, or texts that write them.
         column: its name.
         style: how texts write them, of `suite.data.written.STYLES`.
+        fix: what to do about a value that is no number; empty: make a category of the column.
 
     Raises:
         InputError: a value that is no number.
@@ -115,12 +116,12 @@ def numbers(values: Sequence[Any] | np.ndarray, column: str, style: str = "") ->
     if isinstance(values, np.ndarray) and values.dtype.kind in "iufb":
         array = values.astype(np.float64)
     else:
-        array = np.array([_number(value, column, style) for value in values], np.float64)
+        array = np.array([_number(value, column, style, fix) for value in values], np.float64)
     array[~np.isfinite(array)] = np.nan
     return array
 
 
-def _number(value: Any, column: str, style: str) -> float:
+def _number(value: Any, column: str, style: str, fix: str) -> float:
     if value is None:
         return math.nan
     if isinstance(value, str):
@@ -135,7 +136,7 @@ def _number(value: Any, column: str, style: str) -> float:
             return math.nan
         except (TypeError, ValueError):
             pass
-    fix = f"correct the record, or --task.fields.categorical {shlex.quote(column)}"
+    fix = fix or f"correct the record, or --task.fields.categorical {shlex.quote(column)}"
     raise InputError(f"column {column}", "holds a value that is no number", found=f"{value!r:.60}", fix=fix)
 
 

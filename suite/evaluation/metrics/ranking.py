@@ -1,6 +1,6 @@
 """Losses (jitted) and scores (host, float64) shared by the tasks, as tallies that add."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from suite.contracts.metric import MetricState
 from suite.contracts.metric_meaning import register_metric
+from suite.evaluation.metrics.rows import Measure, Rows
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,25 @@ class RankingBound(Ranking):
         """The bound; nan where all labels are equal."""
         areas = bootstrap_auc(np.concatenate(self.total), np.concatenate(self.count), self.draws)
         return float(np.quantile(areas, self.quantile)) if len(areas) else float("nan")
+
+
+@dataclass(frozen=True)
+class AveragePrecision(Rows):
+    """Precision at each threshold, weighted by the recall that it adds, of scores (n,) against labels (n,) in 0, 1; nan
+    without a label 1."""
+
+    def measure(self, said: np.ndarray, right: np.ndarray) -> Measure:
+        grouped = _by_score(said, right)
+
+        def average(weights: np.ndarray) -> float:
+            ones, zeros = (counts[::-1] for counts in grouped(weights))  # from the highest score down
+            found = np.cumsum(ones)
+            answered = found + np.cumsum(zeros)
+            if not len(ones) or not found[-1]:
+                return float("nan")
+            return float((ones * found / np.maximum(answered, 1e-300)).sum() / found[-1])
+
+        return average
 
 
 @dataclass(frozen=True)
@@ -117,25 +137,11 @@ def _area(ones: np.ndarray, zeros: np.ndarray) -> float:
     return float((ones * (below + 0.5 * zeros)).sum() / pairs) if pairs else float("nan")
 
 
-def click_scores(outputs: Mapping[str, np.ndarray], batch: Mapping[str, Any], bins: int = 20) -> dict[str, MetricState]:
-    """Scores of ``outputs["logits"]`` (b,) against ``batch["label"]`` (b,) in 0, 1.
-
-    ``auc``: exact. ``loss``: cross-entropy in nats. ``calibration``: mean prediction over share of ones, 1 being
-    right. ``calibration_error``: expected calibration error over ``bins`` equal bins of the probability.
-    """
-    mask = np.asarray(batch["mask"])
-    logits = np.asarray(outputs["logits"], np.float64)[mask]
-    labels = np.asarray(batch["label"], np.float64)[mask]
-    losses = np.logaddexp(0, logits) - labels * logits
-    predicted = np.exp(-np.logaddexp(0, -logits))
-    place = np.minimum((predicted * bins).astype(int), bins - 1)
-    gaps = np.bincount(place, predicted - labels, bins)
-    return {
-        "auc": Ranking((logits,), (labels,)),
-        "loss": MetricState(losses.sum(), len(labels)),
-        "calibration": MetricState(predicted.sum(), labels.sum()),
-        "calibration_error": CalibrationError(gaps, len(labels)),
-    }
+def label_areas(scores: np.ndarray, right: np.ndarray) -> Any:
+    """How often each row counts (n,) -> the area under the ROC curve of each column (c,) of scores (n, c) against bool
+    (n, c); nan where all of a column are alike."""
+    columns = [_by_score(scores[:, place], right[:, place]) for place in range(scores.shape[1])]
+    return lambda weights: np.array([_area(*grouped(weights)) for grouped in columns])
 
 
 register_metric(
@@ -144,6 +150,12 @@ register_metric(
     "1 is best.",
     "higher",
     title="AUC",
+)
+register_metric(
+    "average_precision",
+    "Area under the precision-recall curve: precision at each threshold, weighted by the recall that it adds. "
+    "1 is best; the share of events is chance. Of rare events it says more than the AUC.",
+    "higher",
 )
 register_metric("auc_low", "Lower bound of the AUC's 95 % interval.", "higher", title="AUC, lower bound")
 register_metric("auc_high", "Upper bound of the AUC's 95 % interval.", "higher", title="AUC, upper bound")

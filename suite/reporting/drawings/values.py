@@ -138,6 +138,13 @@ def boxes(value: Any, name: str, given: Given) -> Sequence[Shown]:
     return [_framed(decode(asked), value, f"{name}: {', '.join(map(_labelled, value)) or 'none'}"), rows]
 
 
+@draws_value("names")
+def names(value: Any, name: str, given: Given) -> Sequence[Shown]:
+    """Names one after the other."""
+    items = value if isinstance(value, list | tuple) else [value]
+    return [short(", ".join(map(str, items)) or "none")]
+
+
 @draws_value("vector")
 def vector(value: Any, name: str, given: Given) -> Sequence[Shown]:
     """How many numbers, their length, and the first of them."""

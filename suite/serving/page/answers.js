@@ -3,7 +3,7 @@
 import { element, percent, sentence } from "./dom.js";
 
 // Each widget: (value, output, context) -> an element, or null where nothing is to be shown of it.
-const WIDGETS = { verdict, bars, share, said, spans, boxes, ranking, vector, image, audio };
+const WIDGETS = { verdict, names, bars, share, said, spans, boxes, ranking, vector, image, audio };
 
 // context: outputs, as the server describes them; given, what was asked by the name of the input; picture, the element
 // that shows the picture that was asked. given and picture may be left out.
@@ -15,7 +15,8 @@ export function answerOf(answer, context = {}) {
   for (const output of outputs) {
     const widget = WIDGETS[output.widget];
     const value = answer[output.name];
-    if (!widget || value === null || value === undefined) rest.push([output.description || output.name, value]);
+    if (!widget && outputs.length === 1 && typeof value === "number") parts.push(amount(value));
+    else if (!widget || value === null || value === undefined) rest.push([output.description || output.name, value]);
     else parts.push(widget(value, output, within));
   }
   const known = new Set(outputs.map((output) => output.name));
@@ -35,6 +36,16 @@ function verdict(value, output, context) {
   const probability = shareOf(output, context);
   const name = element("p", { class: "verdict" }, probability === null ? String(value) : `${value}, ${percent(probability)}`);
   return probability === null ? name : element("div", {}, name, gauge(probability));
+}
+
+// A number that is all of the answer.
+function amount(value) {
+  return element("p", { class: "verdict" }, value.toLocaleString("en", { maximumSignificantDigits: 7 }));
+}
+
+function names(values) {
+  if (!values.length) return element("p", { class: "said empty" }, "None is likely enough.");
+  return element("ul", { class: "names" }, ...values.map((name) => element("li", {}, String(name))));
 }
 
 // Of another output, it is shown with that one.

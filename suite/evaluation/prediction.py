@@ -1,0 +1,203 @@
+"""Prediction: what tasks share that predict a column, a number, classes or labels, from anything."""
+
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from suite.contracts.artifact import Artifact
+from suite.contracts.batch import Batch, Columns
+from suite.contracts.data import Data, Source
+from suite.contracts.metric import MetricState
+from suite.contracts.task import Task
+from suite.data.class_names import MISSING
+from suite.data.preprocessing.columns import unread_columns
+from suite.data.preprocessing.label_checks import counted, remarks, unseen_note
+from suite.data.preprocessing.target import Target
+from suite.errors import InputError
+from suite.evaluation import problems
+from suite.evaluation.artifacts import Given
+from suite.evaluation.losses import masked_mean, tally
+from suite.evaluation.metrics.classification import classification_scores, ordered_scores
+from suite.evaluation.metrics.labels import label_scores
+from suite.evaluation.metrics.numbers import number_scores
+from suite.evaluation.problem_artifacts import problem_artifacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction(Task):
+    """A task that says what its model is given and what its logits are; the batch's ``target`` is what is right.
+
+    A subclass gives ``codec`` (of `suite.codecs.prediction.Predictions`, made with ``**self.answering``), ``source``
+    (by ``opened``), ``encode`` (with ``encoded_target``), ``logits`` and ``given``. The rest follows from the problem
+    that the target poses.
+    """
+
+    data: Data
+    """Where the records come from."""
+    target: str = "target"
+    """Name of the column that is predicted."""
+    answer: Target = field(default_factory=Target)
+    """What the target is, learnt from the training split."""
+    class_weight: Literal["none", "balanced"] = "none"
+    """How much a training record counts in the loss: all alike, or each class as much as any other (balanced)."""
+    regression_loss: problems.Regression = "squared"
+    """Of numbers, on the scale that is learnt: squared errors, absolute ones, or Huber's between the two."""
+
+    @property
+    def answering(self) -> dict[str, Any]:
+        """What the codec is given of the answer."""
+        return {"target": self.target, "answer": self.answer}
+
+    @abstractmethod
+    def logits(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Outputs of the model (b, o), or (b, k, o) of k members of an ensemble, o being `Target.width`; ``rngs`` as in
+        ``loss``. Jitted."""
+
+    @abstractmethod
+    def given(self, columns: Columns, batch: Batch) -> Callable[[int], Given]:
+        """Place of a record -> what the model was given, for a reader of a report. Host."""
+
+    def opened(self, data: Data, split: str) -> Source:
+        """The records of a split that have a target; the others are dropped and counted.
+
+        Args:
+            data: the task's own, with what else it says of columns, such as `Data.with_texts`.
+            split: which one.
+
+        Raises:
+            InputError: there is no such column, or no record has a target.
+        """
+        return self.answer.with_targets(self.split_by_target(data).open(split), self.target)
+
+    def split_by_target(self, data: Data) -> Data:
+        """The data, whose own splits each get a share of each class; a number, or labels, are left to chance, since a
+        value that occurs once would always be trained on."""
+        classes = data.with_classes(self.target)
+        if classes == data or self.answer.problem in ("number", "labels"):
+            return data
+        if self.answer.problem != "auto":
+            return classes
+        return classes if _poses_classes(self.answer, data, self.target) else data
+
+    def encoded_target(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """``{"target": ...}`` as `Target.encode` says it; nothing of a request, which has none."""
+        if self.target not in columns:
+            return {}
+        return {"target": self.answer.encode(columns[self.target], held_out=rng is None)}
+
+    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
+        kind, targets, mask = self.answer.kind, batch["target"], batch["mask"]
+        logits = problems.members(self.logits(model, batch, rngs))
+        losses = problems.row_losses(kind, logits, targets, self.regression_loss)
+        if self.class_weight != "none":
+            losses = losses * self._weights(targets)
+        losses = losses.mean(tuple(range(1, losses.ndim)))
+        states = {"loss": tally(losses, mask)}
+        if kind in ("binary", "classes", "ordered"):
+            answered = problems.outputs(kind, logits)["logits"].argmax(-1)
+            states["accuracy"] = tally((answered == targets).astype(jnp.float32), mask)
+        return masked_mean(losses, mask), states
+
+    def _weights(self, targets: jax.Array) -> jax.Array:
+        """How much each row counts (b, 1), of labels each decision (b, 1, c): by the inverse of the frequency of its
+        class in training, 1 on average."""
+        kind = self.answer.kind
+        if kind == "number":
+            raise InputError(
+                "field task.class_weight",
+                "there are no classes: a number is predicted.",
+                fix="--task.class_weight none",
+            )
+        shares = np.maximum(np.array(self.answer.counts, np.float64) / max(self.answer.records, 1), problems.LEAST)
+        if kind == "labels":
+            lacks = np.maximum(1 - shares, problems.LEAST)
+            has, has_not = (jnp.asarray(0.5 / share, jnp.float32) for share in (shares, lacks))
+            return jnp.where(targets > 0.5, has, has_not)[:, None]
+        return jnp.asarray(1 / (len(shares) * shares), jnp.float32)[targets][:, None]
+
+    def predict(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
+        return problems.outputs(self.answer.kind, problems.members(self.logits(model, batch)))
+
+    def score(
+        self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, MetricState]:
+        """Metrics by the problem: see `suite.evaluation.metrics`."""
+        kind, mask = self.answer.kind, np.asarray(batch["mask"])
+        targets = np.asarray(batch["target"])[mask]
+        if kind == "number":
+            return self._number_scores(np.asarray(outputs["value"], np.float64)[mask], targets)
+        logits = np.asarray(outputs["logits"], np.float64)[mask]
+        if kind == "labels":
+            return label_scores(logits, targets)
+        scores = classification_scores(outputs, batch, key="target")
+        return {**scores, **ordered_scores(logits, targets)} if kind == "ordered" else scores
+
+    def _number_scores(self, values: np.ndarray, targets: np.ndarray) -> dict[str, MetricState]:
+        scale, targets = self.answer.scale, targets.astype(np.float64)
+        losses = problems.regression_loss(values - targets, self.regression_loss, np)
+        scores = number_scores(scale.raw(values), scale.raw(targets, bounded=False), scale.centre)
+        return {**scores, "loss": MetricState(losses.sum(), len(targets))}
+
+    def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+        distances = problems.distances(self.answer.kind, *map(problems.members, (ours, theirs)), temperature)
+        return jnp.where(batch["mask"], distances, 0)
+
+    def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
+        return problem_artifacts(self.answer, self.target, outputs, batch["target"], self.given(columns, batch))
+
+    def remarks(self, splits: Mapping[str, Source]) -> list[str]:
+        lines = [] if self.answer.kind == "number" else self._class_remarks(splits)
+        train = splits.get("train")
+        if train is not None:
+            used = {self.target, *(entry.name for entry in self.codec.inputs)}
+            lines += unread_columns(train, used, self.data)
+        return lines
+
+    def _class_remarks(self, splits: Mapping[str, Source]) -> list[str]:
+        counts = {split: self._counts(source) for split, source in splits.items()}
+        lines = []
+        for split, known in counts.items():
+            unseen = self.answer.unseen_names([name for name in known if name != MISSING])
+            if known and len(unseen) == len(known) and self.answer.kind != "labels":
+                raise self.answer.unseen(unseen[0])
+            if unseen and split != "train" and (self.answer.kind == "labels" or "train" not in counts):
+                lines.append(f"{split}: {self._unseen_note(known, unseen)}")
+        if "train" in counts and self.answer.kind != "labels":
+            lines += remarks(self.target, counts, answers=self.answer.names)
+        return lines
+
+    def _unseen_note(self, counts: Counter[str], unseen: list[str]) -> str:
+        if self.answer.kind != "labels":
+            return unseen_note(counts, unseen)
+        return f"labels that training does not have are left out of what is measured: {', '.join(unseen[:5])}"
+
+    def _counts(self, source: Source) -> Counter[str]:
+        """Class or label -> records of a split."""
+        values = source.column(self.target, np.arange(len(source)))
+        if self.answer.kind == "labels":
+            return Counter(name for value in values for name in self.answer.separated(value))
+        named, names = counted(values), source.classes.get(self.target)
+        if names is None:
+            return named
+        place = lambda name: names[int(name)] if name.isdecimal() and int(name) < len(names) else name
+        return Counter({place(name): count for name, count in named.items()})
+
+
+def _poses_classes(answer: Target, data: Data, target: str) -> bool:
+    """Whether the target is one of classes, judged by the training split that the data have without looking at it."""
+    train = data.open("train")
+    if target not in train.schema:
+        return False
+    try:
+        return answer.judged(train, target).problem in ("binary", "classes", "ordered")
+    except InputError:
+        return False  # `Target.fit` says why
