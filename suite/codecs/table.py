@@ -9,7 +9,8 @@ import numpy as np
 from suite.codecs.answers import probability
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec, Input, Output
-from suite.data.preprocessing.tabular import Field, Fields, Number
+from suite.data.preprocessing.tabular import Fields
+from suite.data.preprocessing.tabular_columns import Field, Number
 from suite.data.preprocessing.tabular_values import from_records, text
 from suite.data.written import DIGITS
 

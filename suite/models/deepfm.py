@@ -9,7 +9,7 @@ lists, d width of an embedding, x features of the deep part.
 """
 
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import jax
@@ -24,7 +24,7 @@ from suite.errors import InputError
 from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
 from suite.nn import Dropout, Linear
 from suite.nn.interaction import CrossNetwork, pairwise_sum
-from suite.nn.table import StackedTable
+from suite.nn.table import StackedTable, pooled
 from suite.parallel.layout import edge
 from suite.surgery.units import hidden
 
@@ -153,7 +153,7 @@ class DeepFM(nnx.Module):
             rngs: given in training.
         """
         config = self.config
-        fields = self._pooled(self.table(ids), weights)
+        fields = pooled(self.table(ids), weights, config.fields, config.lists)
         logits = jnp.broadcast_to(self.bias[...], (dense.shape[0],))
         if config.first_order:
             logits += fields[..., -1].sum(-1)
@@ -168,17 +168,6 @@ class DeepFM(nnx.Module):
         if self.head is not None:
             logits += self._deep(jnp.concatenate([fields.reshape(fields.shape[0], -1), dense], -1), rngs)
         return logits
-
-    def _pooled(self, values: Float[Array, "b s d"], weights: Float[Array, "b w"]) -> Float[Array, "b f d"]:
-        """One vector a field: lists are summed by their weights."""
-        first, lists = self.config.fields, self.config.lists
-        if not lists:
-            return values
-        parts = [values[:, :first]]
-        for start, end in pairwise(accumulate(lists, initial=0)):
-            many = values[:, first + start : first + end]
-            parts.append((many * weights[:, start:end, None]).sum(1, keepdims=True))
-        return jnp.concatenate(parts, 1)
 
     def _deep(self, features: Float[Array, "b x"], rngs: nnx.Rngs | None) -> Float[Array, "b"]:
         x = self.dropout(features, rngs)

@@ -1,6 +1,7 @@
 """One table for all categorical fields. Dims: b batch, s values an example, n rows of the table, d width."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 
 import jax.numpy as jnp
 from flax import nnx
@@ -26,3 +27,23 @@ class StackedTable(nnx.Module):
         """Rows ``ids``. A number outside the table, as padding has, gives some row: its weight must be 0."""
         table = self.embedding[...]
         return table if table.ndim > 2 else table.at[ids].get(mode="clip")
+
+
+def pooled(
+    values: Float[Array, "b s d"], weights: Float[Array, "b w"], fields: int, lists: Sequence[int]
+) -> Float[Array, "b f d"]:
+    """One vector a column: those of the ``fields`` single values as they are, each list summed by its weights.
+
+    Args:
+        values: rows of the table, one of each field, then those of each list.
+        weights: of the items of lists.
+        fields: columns of single values.
+        lists: items of each list.
+    """
+    if not lists:
+        return values
+    parts = [values[:, :fields]]
+    for start, end in pairwise(accumulate(lists, initial=0)):
+        many = values[:, fields + start : fields + end]
+        parts.append((many * weights[:, start:end, None]).sum(1, keepdims=True))
+    return jnp.concatenate(parts, 1)

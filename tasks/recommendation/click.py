@@ -17,7 +17,8 @@ from suite.contracts.metric import MetricState
 from suite.contracts.metric_meaning import register_metric
 from suite.contracts.task import Task
 from suite.data.preprocessing.columns import origin, require
-from suite.data.preprocessing.tabular import CHUNK, Fields
+from suite.data.preprocessing.tabular import Fields
+from suite.data.preprocessing.tabular_statistics import CHUNK
 from suite.data.preprocessing.tabular_values import clicks, event, listed_values, texts
 from suite.data.sources.memory import cleaned, not_empty
 from suite.errors import InputError

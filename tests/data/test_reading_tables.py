@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from suite.data import written
-from suite.data.preprocessing.tabular import MISSING, UNSEEN, Fields
+from suite.data.preprocessing.tabular import Fields
+from suite.data.preprocessing.tabular_columns import MISSING, UNSEEN
 from suite.data.sources import json_tables, streamed_tables, tables
 from suite.data.sources.column_types import FORMER, Reading
 from suite.data.sources.files import Lines, Table, from_path, read_input

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from suite.codecs.table import Clicks
-from suite.data.preprocessing.tabular import MISSING, NO_ROW, UNSEEN, Fields
+from suite.data.preprocessing.tabular import Fields
+from suite.data.preprocessing.tabular_columns import MISSING, NO_ROW, UNSEEN
 from suite.data.preprocessing.tabular_order import names_things
 from suite.data.preprocessing.tabular_schema import guess
 from suite.data.preprocessing.tabular_values import clicks, items, numbers, texts
@@ -92,7 +93,7 @@ def test_moments_do_not_depend_on_chunks(tmp_path, monkeypatch):
     x = 1e8 + rng.standard_normal(1000)
     source = Memory({"x": x, "clicked": np.zeros(1000)})
     whole = fitted(source, tmp_path).numbers[0]
-    monkeypatch.setattr("suite.data.preprocessing.tabular.CHUNK", 7)
+    monkeypatch.setattr("suite.data.preprocessing.tabular_statistics.CHUNK", 7)
     parts = fitted(source, tmp_path).numbers[0]
     assert whole.std == pytest.approx(x.std(), rel=1e-6) and parts.std == pytest.approx(x.std(), rel=1e-6)
     assert whole.mean == pytest.approx(x.mean()) and parts.mean == pytest.approx(x.mean())
@@ -135,7 +136,7 @@ def test_hashed_categories_keep_to_their_rows_and_their_hash(tmp_path):
 
 
 def test_a_column_of_too_many_values_is_hashed(tmp_path, monkeypatch):
-    monkeypatch.setattr("suite.data.preprocessing.tabular.MOST_VALUES", 50)
+    monkeypatch.setattr("suite.data.preprocessing.tabular_statistics.MOST_VALUES", 50)
     source = Memory({"a": [f"v{i % 90}" for i in range(500)], "clicked": [0, 1] * 250})
     (field,) = fitted(source, tmp_path).fields
     assert field.hashed and field.size == 50

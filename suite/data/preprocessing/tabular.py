@@ -7,10 +7,7 @@ import functools
 import json
 import shlex
 import sys
-import zlib
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -19,121 +16,26 @@ import numpy as np
 from suite.contracts.batch import Columns
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
-from suite.data import written
-from suite.data.preprocessing.tabular_schema import Guess, Kind, guess, render
-from suite.data.preprocessing.tabular_values import (
-    BOOLEANS,
-    Form,
-    are_numbers,
-    category,
-    is_boolean,
-    items,
-    numbers,
-    texts,
-)
+from suite.data.preprocessing.tabular_columns import UNSEEN, Field, Number
+from suite.data.preprocessing.tabular_schema import MEDIA, Guess, Kind, guess, render
+from suite.data.preprocessing.tabular_statistics import CHUNK, CategoryStatistics, NumberStatistics, of_dates
+from suite.data.preprocessing.tabular_values import items, texts
 from suite.data.reading import changed
 from suite.errors import InputError, closest
 
-UNSEEN, MISSING = 0, 1
-"""Rows that each field begins with: of values that were rare or absent in training, and of no value."""
-NO_ROW = -1
-"""The id that fills up a list; no row is read or changed for it."""
 ROWS_MULTIPLE = 64
 """Of which the rows of the table are a multiple."""
-CHUNK = 32_768
-"""Records read at a time."""
-MOST_VALUES = 1_000_000
-"""A column with more values is hashed, so that no table of them has to be kept."""
-_LARGEST = float(np.finfo(np.float32).max)
-_SUMMABLE = 1e150
-"""Numbers above it are summed on a smaller scale."""
-KINDS_OF: dict[Kind, tuple[Kind, ...]] = {"both": ("dense", "categorical"), "ignored": ()}
-"""What a column becomes, where that is not one of its kind."""
-LONG_TAIL = 8.0
-"""Numbers whose largest lies more deviations than this from the mean are put on a logarithmic scale."""
+KINDS_OF: dict[Kind, tuple[Kind, ...]] = {
+    "both": ("dense", "categorical"),
+    "ignored": (),
+    "text": (),
+    "image": (),
+    "audio": (),
+}
+"""What a column becomes here, where that is not one of its kind; other parts of a model read texts and files."""
 
-
-@dataclass(frozen=True)
-class Number:
-    """A column of numbers: ``(f(x) - mean) / std``, f being the identity or ``sign(x) log(1 + |x|)``.
-
-    Attributes:
-        name: of the column.
-        log: whether f is the logarithm.
-        mean: of f(x).
-        std: deviation of f(x), 1 where it is 0.
-        gaps: whether an indicator of missing values goes with it; a missing value itself becomes 0, the mean.
-        style: how texts write the numbers, of `suite.data.written.STYLES`.
-    """
-
-    name: str
-    log: bool
-    mean: float
-    std: float
-    gaps: bool
-    style: str = ""
-
-    def encode(self, values: Any) -> np.ndarray:
-        """(b, 1) or, with the indicator, (b, 2) float32."""
-        x = numbers(values, self.name, self.style)
-        missing = np.isnan(x)
-        scaled = np.where(missing, 0.0, ((_log(x) if self.log else x) - self.mean) / self.std)
-        columns = [scaled, missing] if self.gaps else [scaled]
-        return np.clip(np.stack(columns, -1), -_LARGEST, _LARGEST).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Field:
-    """A column of categories, or of lists of them, and its rows of the table.
-
-    Attributes:
-        name: of the column.
-        start: its first row; then come ``UNSEEN``, ``MISSING`` and one row a value.
-        size: its rows.
-        values: the values that have a row of their own, in the order of their rows; none where they are hashed.
-        length: most items of a list; 0 for a single category.
-        form: what its values are, by which a value is the same however it is written.
-        style: how its numbers are written, of `suite.data.written.STYLES`.
-    """
-
-    name: str
-    start: int
-    size: int
-    values: tuple[str, ...] = ()
-    length: int = 0
-    form: Form = ""
-    style: str = ""
-
-    @property
-    def hashed(self) -> bool:
-        """Whether values share rows by their hash."""
-        return not self.values and self.size > 2
-
-    @functools.cached_property
-    def _places(self) -> dict[str | None, int]:
-        return {None: self.start + MISSING, **{v: self.start + 2 + i for i, v in enumerate(self.values)}}
-
-    def rows(self, values: Sequence[str | None]) -> np.ndarray:
-        """Row of the table (b,) int32 of each value."""
-        if not self.hashed:
-            places, unseen = self._places, self.start + UNSEEN
-            return np.fromiter((places.get(value, unseen) for value in values), np.int32, len(values))
-        buckets = {value: self._bucket(value) for value in set(values)}
-        return np.fromiter(map(buckets.__getitem__, values), np.int32, len(values))
-
-    def _bucket(self, value: str | None) -> int:
-        if value is None:
-            return self.start + MISSING
-        return self.start + 2 + zlib.crc32(f"{self.name}\x1f{value}".encode("utf-8", "surrogatepass")) % (self.size - 2)
-
-    def lists(self, values: Sequence[list[str]], mean: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Rows (b, length) and weights (b, length) of the first items of each list; no items: ``MISSING``."""
-        lists: list[list[Any]] = [row[: self.length] or [None] for row in values]
-        lengths = np.array([len(row) for row in lists], np.int64)
-        real = np.arange(self.length) < lengths[:, None]
-        ids = np.full(real.shape, NO_ROW, np.int32)
-        ids[real] = self.rows([item for row in lists for item in row])
-        return ids, (real / lengths[:, None] if mean else real).astype(np.float32)
+FIELD_OF = {"list": "lists", "date": "dates", "text": "texts", "image": "images", "audio": "recordings"}
+"""Kind -> the field of `Fields` that names columns of it, where that is called otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,16 +57,30 @@ class Fields(Preprocessor):
     """Columns of categories. A column that is also named in ``dense`` is both."""
     lists: tuple[str, ...] = ()
     """Columns that hold several categories a record."""
+    dates: tuple[str, ...] = ()
+    """Columns of dates, each of which becomes several numbers."""
+    texts: tuple[str, ...] = ()
+    """Columns of texts, which a part of the model for texts reads."""
+    images: tuple[str, ...] = ()
+    """Columns of pictures, their paths or bytes."""
+    recordings: tuple[str, ...] = ()
+    """Columns of paths of recordings."""
     ignored: tuple[str, ...] = ()
     """Columns that say nothing, or too much."""
     infer: bool = True
     """Judge columns that are named nowhere; otherwise they are ignored."""
+    all_kinds: bool = False
+    """Judge dates, texts, pictures and recordings as what they are; otherwise dates are categories, and the others are
+    ignored."""
     min_count: int = 2
     """Training records below which a category shares the row of what was never seen."""
     hashed: tuple[tuple[str, int], ...] = ()
     """(column, rows): categories that share so many rows by their hash, instead of a vocabulary."""
     normalise: Literal["auto", "standard", "log"] = "auto"
     """How numbers are scaled: to mean 0 and deviation 1, after a logarithm, or (auto) after one for long tails."""
+    bins: int = 0
+    """Most bins of a number, of equally many training records each, that a model may tell its values apart by. 0:
+    none."""
     list_length: int = 16
     """Items that a list is cut at."""
     separator: str = "|"
@@ -174,7 +90,7 @@ class Fields(Preprocessor):
 
     def describe(self, source: Source, column: str) -> str:
         """What each column is taken for."""
-        return render(self._guesses(source, column), column)
+        return render(self.judged(source, column), column)
 
     def fit(self, source: Source, column: str, path: Path) -> None:
         """Prints what columns are taken for, and writes numbers' statistics and categories to ``path``.
@@ -182,22 +98,31 @@ class Fields(Preprocessor):
         Raises:
             InputError: a named column is not there, or none is left to predict from.
         """
-        guesses = self._guesses(source, column)
+        guesses = self.judged(source, column)
         print(render(guesses, column), file=sys.stderr)
-        taken = [replace(g, kind=kind) for g in guesses for kind in KINDS_OF.get(g.kind, (g.kind,))]
-        learnt = [_Learnt(g, dict(self.hashed).get(g.name, 0), self, source) for g in taken]
-        if not learnt:
+        taken = [(g.name, kind) for g in guesses for kind in KINDS_OF.get(g.kind, (g.kind,))]
+        numbers = [NumberStatistics(source, name) for name, kind in taken if kind == "dense"]
+        parts = [part for name, kind in taken if kind == "date" for part in of_dates(source, name)]
+        rows = dict(self.hashed)
+        categories = [
+            CategoryStatistics(source, name, kind == "list", self.separator, rows.get(name, 0))
+            for name, kind in sorted(taken, key=lambda pair: pair[1] == "list")
+            if kind in ("categorical", "list")
+        ]
+        if not (numbers or parts or categories) and not any(g.kind in MEDIA for g in guesses):
             raise InputError("field task.fields", "no column is left to predict from", fix="--task.fields.categorical")
+        learners = (*numbers, *parts, *categories)
         for begin in range(0, len(source), CHUNK):
             indices = np.arange(begin, min(begin + CHUNK, len(source)))
-            for learner in learnt:
+            for learner in learners:
                 learner.add(source.column(learner.name, indices))
-        if bare := [learner.name for learner in learnt if learner.blanks]:
+        if bare := [learner.name for learner in categories if learner.blanks]:
             print(f"blanks around values do not count: {', '.join(bare)}", file=sys.stderr)
-        fields: list[Number | Field] = [learner.number() for learner in learnt if learner.kind == "dense"]
+        used = (*numbers, *(part for part in parts if not part.constant))
+        fields: list[Number | Field] = [learner.number(self.normalise, self.bins) for learner in used]
         start = 0
-        for learner in sorted((e for e in learnt if e.kind != "dense"), key=lambda e: e.kind == "list"):
-            fields.append(learner.field(start))
+        for learner in categories:
+            fields.append(learner.field(start, self.min_count, self.list_length))
             start += fields[-1].size  # type: ignore[union-attr]
         stored = {
             "numbers": [asdict(m) for m in fields if isinstance(m, Number)],
@@ -205,15 +130,28 @@ class Fields(Preprocessor):
         }
         path.write_text(json.dumps(stored, ensure_ascii=False), encoding="utf-8")
 
-    def _guesses(self, source: Source, label: str) -> list[Guess]:
-        kinds: dict[str, tuple[str, ...]] = {"dense": self.dense, "list": self.lists, "ignored": self.ignored}
+    def judged(self, source: Source, label: str) -> list[Guess]:
+        """What each column but the label is.
+
+        Raises:
+            InputError: a named column is not there.
+        """
+        kinds: dict[str, tuple[str, ...]] = {
+            "dense": self.dense,
+            "list": self.lists,
+            "date": self.dates,
+            "text": self.texts,
+            "image": self.images,
+            "audio": self.recordings,
+            "ignored": self.ignored,
+        }
         kinds["categorical"] = (*self.categorical, *(n for n, _ in self.hashed if n not in self.lists))
         stated: dict[str, Kind] = {name: kind for kind, names in kinds.items() for name in names}  # type: ignore[misc]
         stated |= dict.fromkeys({*self.dense} & {*kinds["categorical"]}, "both")
         for kind, names in kinds.items():
             for name in names:
                 if name not in source.schema:
-                    field = "lists" if kind == "list" else kind
+                    field = FIELD_OF.get(kind, kind)
                     near, given = closest(name, source.schema), getattr(self, field)
                     meant = [near if one == name else one for one in given]
                     raise InputError(
@@ -222,7 +160,7 @@ class Fields(Preprocessor):
                         found=", ".join(source.schema),
                         fix=f"--task.fields.{field} {shlex.join(meant)}" if near and name in given else near,
                     )
-        return guess(source, (label,), stated, self.separator, self.infer)
+        return guess(source, (label,), stated, self.separator, self.infer, self.all_kinds)
 
     @property
     def numbers(self) -> tuple[Number, ...]:
@@ -249,8 +187,19 @@ class Fields(Preprocessor):
             "rows": -(-max(sum(field.size for field in fields), 1) // ROWS_MULTIPLE) * ROWS_MULTIPLE,
             "fields": sum(not field.length for field in fields),
             "lists": tuple(field.length for field in fields if field.length),
-            "inputs": sum(1 + number.gaps for number in self.numbers),
+            "inputs": sum(number.width for number in self.numbers),
+            **({"bins": self.edges.shape[1] - 1} if self.bins else {}),
         }
+
+    @property
+    def edges(self) -> np.ndarray:
+        """(i, k) float32 edges of the bins of each model input, rising; the last one is repeated where there are fewer.
+        The indicator of a missing value has one bin."""
+        rows = [edges for number in self.numbers for edges in (number.edges or (0.0,), (0.0, 1.0))[: number.width]]
+        most = max([len(row) for row in rows], default=2)
+        return np.array([(*row, *row[-1:] * (max(most, 2) - len(row))) for row in rows], np.float32).reshape(
+            len(rows), max(most, 2)
+        )
 
     def encode(self, columns: Columns) -> dict[str, np.ndarray]:
         """``dense`` float32 (b, i), ``ids`` int32 (b, s), ``weights`` float32 (b, w).
@@ -286,101 +235,6 @@ class Fields(Preprocessor):
             "ids": np.concatenate([empty.astype(np.int32), *ids], 1),
             "weights": np.concatenate([empty, *weights], 1),
         }
-
-
-def _log(x: np.ndarray) -> np.ndarray:
-    return np.sign(x) * np.log1p(np.abs(x))
-
-
-class _Moments:
-    """Mean and deviation, chunk by chunk, without the difference of large sums (Chan et al., 1979).
-
-    Numbers so large that their squares overflow have an infinite deviation.
-    """
-
-    def __init__(self):
-        self.count, self.mean, self.squares, self.low, self.high = 0, 0.0, 0.0, np.inf, -np.inf
-
-    @np.errstate(over="ignore", invalid="ignore")
-    def add(self, x: np.ndarray) -> None:
-        if not len(x):
-            return
-        largest = float(np.abs(x).max())
-        scale = largest if largest > _SUMMABLE else 1.0
-        mean, count = float((x / scale).mean() * scale), self.count + len(x)
-        gap = mean - self.mean
-        self.squares += float(np.square(x - mean).sum()) + gap * gap * self.count * len(x) / count
-        self.mean += gap * len(x) / count
-        self.count, self.low, self.high = count, min(self.low, float(x.min())), max(self.high, float(x.max()))
-
-    @property
-    def std(self) -> float:
-        return float(np.sqrt(self.squares / self.count)) if self.count else 0.0
-
-
-class _Learnt:
-    """What is counted of one column while the training split passes by."""
-
-    def __init__(self, guess: Guess, rows: int, how: Fields, source: Source):
-        self.name, self.kind, self.rows, self._how = guess.name, guess.kind, rows, how
-        self.style = source.styles.get(guess.name, "")
-        first = source.column(guess.name, np.arange(min(len(source), CHUNK)))
-        number = source.schema[guess.name] != "text" or self.style == written.DIGITS or are_numbers(first)
-        self._form: Form = "number" if number and guess.kind != "list" else "text"
-        self._seen: set[str] = set()  # some values, until they are not all booleans
-        self.blanks = 0
-        self._plain, self._logs, self._gaps = _Moments(), _Moments(), False
-        self._counts: Counter[str] = Counter()
-        self._length = 1
-        if 0 < rows < 3:
-            raise InputError("field task.fields.hashed", "a hashed column needs at least 3 rows", found=str(rows))
-
-    def add(self, values: Any) -> None:
-        if self.kind == "dense":
-            x = numbers(values, self.name, self.style)
-            real = x[~np.isnan(x)]
-            self._gaps |= len(real) < len(x)
-            self._plain.add(real)
-            self._logs.add(_log(real))
-            return
-        if not isinstance(values, np.ndarray):
-            self.blanks += sum(isinstance(value, str) and value != value.strip() for value in values)
-        if self.kind == "list":
-            rows = items(values, self._how.separator, self._form)
-            self._length = max(self._length, *(len(row) for row in rows))
-            values_seen = [item for row in rows for item in set(row)]
-        else:
-            values_seen = [value for value in texts(values, self._form) if value is not None]
-        if len(self._seen) <= len(BOOLEANS):
-            self._seen.update(values_seen)
-        if not self.rows:
-            self._counts.update(values_seen)
-            if len(self._counts) > MOST_VALUES:
-                self.rows, self._counts = MOST_VALUES, Counter()
-
-    def number(self) -> Number:
-        plain = self._plain
-        huge = not np.isfinite(plain.std)
-        tail = plain.std and max(plain.high - plain.mean, plain.mean - plain.low) > LONG_TAIL * plain.std
-        log = self._how.normalise == "log" or (self._how.normalise == "auto" and bool(huge or tail))
-        if huge and not log:
-            found = f"{plain.low:g} to {plain.high:g}"
-            problem = "holds numbers too large for a deviation"
-            raise InputError(f"column {self.name}", problem, found=found, fix="--task.fields.normalise log")
-        used = self._logs if log else plain
-        return Number(self.name, log, used.mean, used.std or 1.0, self._gaps, self.style)
-
-    def field(self, start: int) -> Field:
-        length = min(self._length, self._how.list_length) if self.kind == "list" else 0
-        form: Form = "boolean" if self._form == "text" and is_boolean(self._seen) else self._form
-        if self.rows:
-            return Field(self.name, start, self.rows, (), length, form, self.style)
-        counts: Counter[str] = Counter()
-        for value, count in self._counts.items():
-            counts[category(value, form) or value] += count
-        frequent = ((value, count) for value, count in counts.items() if count >= self._how.min_count)
-        values = tuple(value for value, _ in sorted(frequent, key=lambda pair: (-pair[1], pair[0])))
-        return Field(self.name, start, 2 + len(values), values, length, form, self.style)
 
 
 @functools.lru_cache(maxsize=8)

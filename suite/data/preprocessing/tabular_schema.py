@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from suite.contracts.data import Source
+from suite.data.preprocessing import dates
+from suite.data.preprocessing.image import is_readable as is_image
 from suite.data.preprocessing.tabular_order import (
     COMPLETE,
     REPEATED,
@@ -18,15 +20,24 @@ from suite.data.preprocessing.tabular_order import (
     order,
 )
 from suite.data.preprocessing.tabular_values import items, texts
+from suite.data.reading import file_kind
 from suite.data.sources.memory import evenly_spaced
 
 SAMPLE = 20_000
 """Records that the kinds of columns are judged by, evenly spaced."""
 FEW = 16
 """Integers with at most so many different values are categories."""
+LOOKED_AT = 1000
+"""Values by which dates and pictures are told."""
 
-Kind = Literal["dense", "categorical", "both", "list", "ignored"]
+Kind = Literal["dense", "categorical", "both", "list", "date", "text", "image", "audio", "ignored"]
 """``"both"``: a number and a category, where neither is plain."""
+MEDIA: tuple[Kind, ...] = ("text", "image", "audio")
+"""Kinds that a part of the model of their own reads."""
+WORDS = 2.0
+"""Words on average from which on a column of texts that hardly repeat is read, and no identifier."""
+PROSE = 8.0
+"""Words on average from which on texts that repeat are texts all the same, and no categories."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,9 @@ def sample(source: Source) -> dict[str, Any]:
     return source[evenly_spaced(source, SAMPLE)]
 
 
-def guess(source: Source, skip: Sequence[str], stated: dict[str, Kind], separator: str, infer: bool) -> list[Guess]:
+def guess(
+    source: Source, skip: Sequence[str], stated: dict[str, Kind], separator: str, infer: bool, all_kinds: bool = False
+) -> list[Guess]:
     """What each column but those of ``skip`` is; ``stated`` (column -> kind) needs no guess.
 
     Args:
@@ -58,6 +71,7 @@ def guess(source: Source, skip: Sequence[str], stated: dict[str, Kind], separato
         stated: what the user said.
         separator: between the items of a list.
         infer: judge the other columns; otherwise they are ignored.
+        all_kinds: tell dates, texts, pictures and recordings.
     """
     columns = sample(source)
     label = next((name for name in skip if name in source.schema), "")
@@ -71,8 +85,36 @@ def guess(source: Source, skip: Sequence[str], stated: dict[str, Kind], separato
         elif not infer:
             guesses.append(Guess(name, "ignored", "not named"))
         else:
-            guesses.append(Guess(name, *_judge(name, kind, columns[name], separator, target, len(source))))
+            medium = _judge_media(kind, columns[name], separator) if all_kinds else None
+            judged = medium or _judge(name, kind, columns[name], separator, target, len(source))
+            guesses.append(Guess(name, *judged))
     return guesses
+
+
+def _judge_media(kind: str, values: Any, separator: str) -> tuple[Kind, str] | None:
+    """What a column of dates, texts, pictures or recordings is; None of any other."""
+    if kind in ("image", "audio"):
+        return ("image", "pictures") if kind == "image" else ("audio", "recordings")
+    if kind != "text" or any(isinstance(value, list | tuple) for value in values):
+        return None
+    there = [value for value in values if value is not None and value == value]
+    if any(isinstance(value, bytes) for value in there):
+        return ("image", "pictures, as bytes") if all(map(is_image, there[:LOOKED_AT])) else None
+    held = file_kind(there)
+    if held:
+        return ("image", "paths of pictures") if held == "image" else ("audio", "paths of recordings")
+    form, other = dates.judged(there[:LOOKED_AT])
+    if form:
+        doubt = (
+            f"; they could be {other} as well: --task.fields.categorical, or write them as 2024-05-31" if other else ""
+        )
+        return "date", f"dates, {'ISO 8601' if form == dates.ISO else form}{doubt}"
+    written = [str(value) for value in there]
+    words = sum(len(text.split()) for text in written) / max(len(written), 1)
+    distinct = len(set(written))
+    if words >= PROSE or (words >= WORDS and distinct > 0.5 * len(written) and not _are_lists(written, separator)):
+        return "text", f"{distinct:,} different texts in {len(written):,} records, {words:.0f} words on average"
+    return None
 
 
 def _judge(
@@ -131,13 +173,18 @@ def _judge_texts(values: Any, separator: str) -> tuple[Kind, str]:
     distinct = len(set(written))
     if distinct < 2:
         return "ignored", "always the same value"
-    several = [row for row in items(written, separator) if len(row) > 1]
-    repeated = Counter(item for row in several for item in row)
-    if len(several) >= 0.05 * len(written) and sum(repeated.values()) >= 2 * len(repeated):
-        return "list", f"items between {separator!r}, {len(repeated):,} different"
+    if different := _are_lists(written, separator):
+        return "list", f"items between {separator!r}, {different:,} different"
     if _nearly_unique(distinct, len(written)):
         return "ignored", f"{distinct:,} different texts in {len(written):,} records: an identifier or free text"
     return "categorical", f"{distinct:,} different texts in {len(written):,} records"
+
+
+def _are_lists(written: Sequence[str], separator: str) -> int:
+    """How many different items texts hold that look like lists of them; 0 where they don't."""
+    several = [row for row in items(written, separator) if len(row) > 1]
+    repeated = Counter(item for row in several for item in row)
+    return len(repeated) if len(several) >= 0.05 * len(written) and sum(repeated.values()) >= 2 * len(repeated) else 0
 
 
 def _nearly_unique(distinct: int, count: int) -> bool:
@@ -147,5 +194,6 @@ def _nearly_unique(distinct: int, count: int) -> bool:
 def render(guesses: Sequence[Guess], label: str) -> str:
     """The guesses as text for a terminal."""
     width = max((len(g.name) for g in guesses), default=0)
-    lines = [f"columns, to predict {label} from (task.fields.dense, .categorical, .lists and .ignored change them):"]
+    how = "task.fields.dense, .categorical, .lists, .ignored and the like change them"
+    lines = [f"columns, to predict {label} from ({how}):"]
     return "\n".join(lines + [f"  {g.name:{width}}  {g.kind:11}  {g.why}" for g in guesses])
