@@ -46,6 +46,7 @@ DIMS = {
     "text.sst2_minilm_10k": {"vocab_size": 30522, "outputs": 2},
     "text.sst2_student": {"vocab_size": 30522, "outputs": 2},
     "text.synthetic_sentiment": {"vocab_size": 200, "outputs": 2},
+    "text.tag": {"vocab_size": 4000, "outputs": 9},
     "text.translate": {"vocab_size": 8000},
     "vision.cifar10_resnet20": {"channels": 3, "outputs": 10},
     "vision.classify": {"channels": 3, "outputs": 5},

@@ -79,6 +79,11 @@ class Data(ABC):
         Data whose columns have types of their own are the same."""
         return self
 
+    def with_json(self, columns: tuple[str, ...]) -> "Data":
+        """The same data with the values of these columns as JSON texts, whatever they hold: lists of objects stay what
+        they are. Data whose columns have types of their own are the same."""
+        return self
+
     @property
     def origin(self) -> str:
         """Who made the records, and where they are from; empty where the data doesn't say."""

@@ -34,8 +34,17 @@ class Sound:
     rate: int
 
 
-Given = str | Image | Sound | Mapping[str, str]
-"""Input of a model: a text, a picture, a recording, or a record by column."""
+@dataclass(frozen=True)
+class MarkedText:
+    """A text with spans, each (first character, the one behind the last, label): those it has and those predicted."""
+
+    text: str
+    wanted: tuple[tuple[int, int, str], ...]
+    answered: tuple[tuple[int, int, str], ...]
+
+
+Given = str | Image | Sound | MarkedText | Mapping[str, str]
+"""Input of a model: a text, a picture, a recording, a text in which spans are marked, or a record by column."""
 
 
 @dataclass(frozen=True)

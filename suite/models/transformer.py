@@ -1,4 +1,4 @@
-"""Transformer encoder and classifier (`Vaswani et al., 2017 <https://arxiv.org/abs/1706.03762>`_).
+"""Transformer encoder with a classifier of texts or tokens (`Vaswani et al., 2017 <https://arxiv.org/abs/1706.03762>`_).
 
 With ``norm="post"``, learned positions, GELU, ``embedding_norm`` and CLS pooling it is BERT
 (`Devlin et al., 2018 <https://arxiv.org/abs/1810.04805>`_) and MiniLM
@@ -47,7 +47,7 @@ _CHOICES = {
     "norm": ("pre", "post"),
     "positions": ("learned", "sinusoidal", "rotary", "none"),
     "activation": ALL,
-    "pooling": ("mean", "cls"),
+    "pooling": ("mean", "cls", "none"),
     "pooler": ("tanh", "relu"),
     "remat": ("none", "full", "dots"),
 }
@@ -82,8 +82,9 @@ class Config(BlockConfig):
     """How a token's place enters."""
     activation: Inner = "gelu"
     """Function inside the feed-forward layer."""
-    pooling: Literal["mean", "cls"] = "mean"
-    """What the classifier sees: the mean of all tokens, or the first token through a layer, as in BERT."""
+    pooling: Literal["mean", "cls", "none"] = "mean"
+    """What the classifier sees: the mean of all tokens; the first token through a layer, as in BERT; or each token by
+    itself (none), as a tagger does."""
     pooler: Literal["tanh", "relu"] = "tanh"
     """Function of that layer. tanh: BERT's and RoBERTa's; relu: DistilBERT's, which only a classifier has."""
     token_types: int = 0
@@ -244,7 +245,7 @@ class TransformerClassifier(nnx.Module):
         self.pooler = Linear(config.width, config.width, rngs=rngs) if pooler else None
         self.dropout = Dropout(config.dropout)
         self.head = Linear(config.width, config.outputs, rngs=rngs) if config.outputs else None
-        self.first = config.pooling == "cls"
+        self.pooling = config.pooling
         self.squash = jnp.tanh if config.pooler == "tanh" else jax.nn.relu
 
     def __call__(
@@ -254,16 +255,21 @@ class TransformerClassifier(nnx.Module):
         types: Int[Array, "b t"] | None = None,
         *,
         rngs: nnx.Rngs | None = None,
-    ) -> Float[Array, "b o"]:
-        """Logits of each row, or its pooled vector (b, d) where there is no head.
+    ) -> Float[Array, "b o"] | Float[Array, "b t o"]:
+        """Logits of each row, or its pooled vector (b, d) where there is no head; without pooling, of each token.
 
         Dropout acts only where ``rngs`` is given. ``types`` of tokens: None for all 0.
         """
         hidden = self.encoder(tokens, mask, types, rngs=rngs)
-        pooled = hidden[:, 0] if self.first else masked_mean(hidden, mask)
+        pooled = self._pooled(hidden, mask)
         if self.pooler is not None:
             pooled = self.squash(self.pooler(pooled))
         return pooled if self.head is None else self.head(edge(self.dropout(pooled, rngs)))
+
+    def _pooled(self, hidden: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> jax.Array:
+        if self.pooling == "none":
+            return hidden
+        return hidden[:, 0] if self.pooling == "cls" else masked_mean(hidden, mask)
 
 
 SHARDING = (
@@ -299,6 +305,8 @@ _DISTIL_SIZES = {
     "max_length": "max_position_embeddings",
 }
 _DISTIL_REST = {"activation": "activation", "dropout": "dropout", "attention_dropout": "attention_dropout"}
+_TAGGER = "ForTokenClassification"
+"""What the name of a published model ends in whose head sees each token by itself."""
 _POST = {"norm": "post", "positions": "learned", "embedding_norm": True}
 """Fields that BERT and its descendants share."""
 
@@ -314,7 +322,8 @@ def _reader(sizes: dict[str, str], rest: dict[str, str], **fixed: Any) -> Callab
             if published.get(name, known) != known:
                 raise InputError(f"config.json, {name}", f'"{published[name]}" is not there.', fix=f'"{known}"')
         classes = published.get("id2label") or range(published.get("num_labels", 2))
-        headed = any(name.endswith("SequenceClassification") for name in published.get("architectures") or ())
+        named = published.get("architectures") or ()
+        heads = [name for name in named if name.endswith(("SequenceClassification", _TAGGER))]
         offset = 0
         if fixed.get("position_offset"):  # RoBERTa counts places from the id of padding on
             offset = 2 if published.get("pad_token_id") is None else published["pad_token_id"] + 1
@@ -324,11 +333,11 @@ def _reader(sizes: dict[str, str], rest: dict[str, str], **fixed: Any) -> Callab
             **{
                 "epsilon": 1e-12,
                 **_POST,
-                "pooling": "cls",
+                "pooling": "none" if heads and heads[0].endswith(_TAGGER) else "cls",
                 **values,
                 **fixed,
                 "position_offset": offset,
-                "outputs": len(classes) if headed else 0,
+                "outputs": len(classes) if heads else 0,
                 "max_length": values["max_length"] - offset,
             }
         )
@@ -342,7 +351,8 @@ def _writer(
     """The function from our config to a published one. ``offset``: places are counted from the id of padding on."""
 
     def publish(config: Config) -> dict[str, Any]:
-        needed = {**_POST, **fixed, **({"pooling": "cls"} if config.outputs else {})}
+        tags = _tags(config)
+        needed = {**_POST, **fixed, **({"pooling": "cls"} if config.outputs and not tags else {})}
         wrong = [
             f"{name} {getattr(config, name)}, not {value}"
             for name, value in needed.items()
@@ -366,7 +376,7 @@ def _writer(
         head = {"id2label": labels, "label2id": {name: int(i) for i, name in labels.items()}} if labels else {}
         return {
             "model_type": kind,
-            "architectures": [stem + ("ForSequenceClassification" if labels else "Model")],
+            "architectures": [stem + (_TAGGER if tags else "ForSequenceClassification" if labels else "Model")],
             **values,
             **head,
             "pad_token_id": max(config.position_offset - 1, 0),
@@ -376,7 +386,11 @@ def _writer(
 
 
 def _headed(config: Config) -> bool:
-    return config.outputs > 0
+    return config.outputs > 0 and config.pooling != "none"
+
+
+def _tags(config: Config) -> bool:
+    return config.outputs > 0 and config.pooling == "none"
 
 
 def _headless(config: Config) -> bool:
@@ -430,7 +444,8 @@ IMPORTS: dict[str, Map] = {
             *_BERT,
             *linear("pooler.dense", "pooler", when=_headless),
             *linear("classifier.dense", "pooler", bare=True, when=_headed),
-            *linear("classifier.out_proj", "head", bare=True),
+            *linear("classifier.out_proj", "head", bare=True, when=_headed),
+            *linear("classifier", "head", bare=True, when=_tags),
         ),
         config=_reader(_SIZES, _REST, position_offset=2),
         publish=_writer("roberta", "Roberta", _SIZES, _REST, offset=True, pooler="tanh"),

@@ -92,13 +92,21 @@ class Items:
     rows: tuple[tuple[str, str], ...]
 
 
-Shown = str | Picture | Audio | Items
+@dataclass(frozen=True)
+class Marked:
+    """A text in parts (text, wanted, answered): labels of what should be marked there and what was, empty for none."""
+
+    parts: tuple[tuple[str, str, str], ...]
+
+
+Shown = str | Picture | Audio | Items | Marked
 """Forms of a value on a page."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """One record: a text, a picture or a recording (a picture and a data URI to listen to), and what was said of it.
+    """One record: a text, in which spans may be marked, a picture or a recording (a picture and a data URI to listen
+    to), and what was said of it.
 
     ``fields`` are more that is known of it.
     ``pairs`` lays wanted and answered beside each other word by word.
@@ -107,7 +115,7 @@ class Card:
     wanted: str = ""
     answered: str = ""
     note: str = ""
-    text: str = ""
+    text: str | Marked = ""
     picture: Picture | None = None
     sound: str = ""
     fields: tuple[tuple[str, Shown], ...] = ()

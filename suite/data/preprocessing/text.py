@@ -15,7 +15,8 @@ import numpy as np
 
 from suite.contracts.batch import Ragged
 from suite.contracts.data import Source
-from suite.data.preprocessing.tokenizers import Tokenizer, ragged
+from suite.data.preprocessing.tokenizer_engines import Located, surfaces
+from suite.data.preprocessing.tokenizers import Tokenizer, placed, ragged
 from suite.data.reading import changed
 from suite.data.sources.memory import evenly_spaced
 from suite.errors import InputError
@@ -25,17 +26,17 @@ PAD, UNKNOWN, BEGIN, END = 0, 1, 2, 3
 THREADS = 4
 """Threads of training; fixed, so that the same texts give the same model on every machine."""
 
-_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
-_CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\u2060\ufeff]")
+BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\u2060\ufeff]")
 _BROKEN = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufffd]")
 
 
 def clean(text: str) -> str:
     """The text in Unicode NFC, HTML line breaks and runs of white space as one blank, without control characters."""
     if "<" in text:
-        text = _BREAK.sub(" ", text)
+        text = BREAK.sub(" ", text)
     if not (text.isascii() and text.isprintable()):
-        text = _CONTROL.sub("", unicodedata.normalize("NFC", text))
+        text = CONTROL.sub("", unicodedata.normalize("NFC", text))
     return " ".join(text.split())
 
 
@@ -149,6 +150,14 @@ class SentencePiece(Tokenizer):
     ) -> Ragged:
         """As `encode`, but no id in front and 3 at the end; a row that is cut has no end."""
         return ragged([row[:max_length] for row in self._rows(texts, max_length, sample, alpha, add_eos=True)])
+
+    def located(self, texts: Sequence[str], max_length: int) -> tuple[Ragged, np.ndarray]:
+        processor = _processor(self.file, changed(self.file))
+        rows: list[Located] = []
+        for text in texts:
+            pieces = surfaces(processor, text if self.kind == "word" else text[: 20 * max_length])[: max_length - 1]
+            rows.append(([BEGIN, *(i for _, i, _ in pieces)], [(0, 0), *(place for _, _, place in pieces)]))
+        return placed(rows)
 
     @property
     def end(self) -> int:

@@ -1,5 +1,6 @@
 """Values of Arrow arrays: strings as numbers, other values as texts or as the items of lists."""
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -80,6 +81,16 @@ def text_of(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return "" if value is None else str(value)
+
+
+def as_values(array: Any) -> list[Any]:
+    """An Arrow array, or a list of values of JSON, as a list."""
+    return array if isinstance(array, list) else array.to_pylist()  # type: ignore[no-any-return]
+
+
+def json_of(value: Any) -> str:
+    """A value as JSON; a text is JSON already."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=text_of)
 
 
 def items_of(row: Iterable[Any]) -> list[str]:

@@ -14,7 +14,17 @@ import numpy as np
 
 from suite.contracts.codec import Codec
 from suite.data import written
-from suite.data.sources.arrow_values import all_match, has_leading_zeros, is_string, items_of, parsed, text_of, texts
+from suite.data.sources.arrow_values import (
+    all_match,
+    as_values,
+    has_leading_zeros,
+    is_string,
+    items_of,
+    json_of,
+    parsed,
+    text_of,
+    texts,
+)
 
 FORMER, CURRENT = 1, 2
 """Rules of reading: those of runs begun with version 0.1, and those of today."""
@@ -28,6 +38,7 @@ class Reading:
         delimiter: what separates fields; empty: judged by the first line.
         header: names of the columns, where the file has no header line.
         texts: columns that are texts whatever they look like.
+        json: columns whose values are kept as JSON, whatever they hold.
         styles: (column, style) of columns of numbers whose style is known, see `suite.data.written.STYLES`.
         decimal: ``","`` or ``"."``, where a column of such numbers as 1,234 is to be read so; empty: judged.
         keep: names that are kept as they are, and so are their columns.
@@ -41,6 +52,7 @@ class Reading:
     decimal: str = ""
     keep: tuple[str, ...] = ()
     rules: int = CURRENT
+    json: tuple[str, ...] = ()
 
     @classmethod
     def of_requests(cls, codec: Codec) -> "Reading":
@@ -50,7 +62,7 @@ class Reading:
 
     def judge(self, name: str, cells: bool = False) -> "Judge":
         """What judges a column; ``cells``: of a CSV file."""
-        return Judge(name in self.texts, cells, self.rules, dict(self.styles).get(name, ""))
+        return Judge(name in self.texts, cells, self.rules, dict(self.styles).get(name, ""), name in self.json)
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,8 @@ class ColumnType:
     """How a column is held.
 
     Attributes:
-        kind: ``"int64"``, ``"float64"``, ``"text"``, ``"bytes"``, ``"list"``, or ``"digits"``: texts of whole numbers.
+        kind: ``"int64"``, ``"float64"``, ``"text"``, ``"bytes"``, ``"list"``, ``"digits"``: texts of whole numbers, or
+            ``"json"``: texts of JSON.
         style: how its numbers are written, of `suite.data.written.STYLES`.
         single: whether its numbers are of single precision, and become those that are written so: 0.1, not
             0.10000000149.
@@ -83,6 +96,8 @@ class ColumnType:
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        if self.kind == "json":
+            return [None if value is None else json_of(value) for value in as_values(array)]
         if isinstance(array, list):
             convert: Callable[[Any], Any] = items_of if self.kind == "list" else text_of
             return [None if value is None else convert(value) for value in array]
@@ -137,9 +152,13 @@ class Judge:
             text, but for numbers with commas.
         rules: ``FORMER`` or ``CURRENT``.
         style: how its numbers are written, where it is known; empty: judged.
+        json: whether its values are kept as JSON.
     """
 
-    def __init__(self, text: bool = False, cells: bool = False, rules: int = CURRENT, style: str = ""):
+    def __init__(
+        self, text: bool = False, cells: bool = False, rules: int = CURRENT, style: str = "", json: bool = False
+    ):
+        self._json = json
         self._text, self._rules, self._style = text, rules, style
         self._kinds: set[str] = set()
         commas = (style,) if style else ("decimal comma", "thousands comma") if rules >= CURRENT else ()
@@ -150,7 +169,12 @@ class Judge:
     @property
     def decided(self) -> bool:
         """Whether the column is a text, so that further values change nothing."""
-        return self._text or "other" in self._kinds or ("string" in self._kinds and not any(self._open.values()))
+        return (
+            self._json
+            or self._text
+            or "other" in self._kinds
+            or ("string" in self._kinds and not any(self._open.values()))
+        )
 
     def add(self, array: Any) -> None:
         """Look at one more block, an Arrow array."""
@@ -256,6 +280,8 @@ class Judge:
         Args:
             ambiguous: the style of a column whose numbers are ones in two, such as ``1,234``; empty: it is a text.
         """
+        if self._json:
+            return ColumnType("json")
         if self._text or "other" in self._kinds or len(self._kinds - {"integer", "float"}) > 1:
             return ColumnType("text")
         for kind in ("list", "bytes"):
@@ -308,6 +334,8 @@ def of_values(values: list[Any], name: str, how: Reading, judge: "Judge | None" 
     import pyarrow as pa
 
     judge, kinds = judge or how.judge(name), {type(value) for value in values} - {type(None)}
+    if name in how.json:
+        return values, judge
     if name in how.texts or not kinds:
         judge.mark("other")
         if how.rules >= CURRENT:  # 5.0 is the text 5

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,8 @@ from typing import Any
 import numpy as np
 
 from suite.contracts.data import Data, Source
-from suite.data.notes import listed, printable
-from suite.data.reading import (
-    AUDIO,
-    IMAGES,
-    TABLES,
-    existing,
-    is_hidden,
-    lines,
-    read_text,
-    split_files,
-    there,
-    wide_encoding,
-)
+from suite.data.notes import printable
+from suite.data.reading import AUDIO, IMAGES, TABLES, existing, lines, read_text, split_files, there, wide_encoding
 from suite.data.sources import arrays, folders, tables
 from suite.data.sources.column_types import CURRENT, Reading
 from suite.data.sources.memory import (
@@ -39,20 +28,9 @@ from suite.data.sources.memory import (
 from suite.data.sources.parallel_text import ParallelLines, languages
 from suite.data.sources.speech import AudioManifest, LJSpeech, is_manifest, read_manifest
 from suite.data.sources.split_names import split_of
-from suite.data.sources.splitting import AUTO, known, names_of, own_split, records_of
+from suite.data.sources.splitting import AUTO, files_notes, known, names_of, own_split, records_of
+from suite.data.sources.tagged_text import EXTENSIONS, TaggedText, is_tagged, tagged_files
 from suite.errors import InputError
-
-
-def _files_notes(folder: Path, files: Mapping[str, Path]) -> list[str]:
-    """Which files of a folder were taken for which split, where that is not plain, and which were not read."""
-    read = [file.name for file in files.values()]
-    unread = [item.name for item in sorted(folder.iterdir()) if item.name not in read and not is_hidden(item.name)]
-    plain = all(file.name.partition(".")[0] == split for split, file in files.items())
-    named = ", ".join(f"{file.name} as {split}" for split, file in files.items())
-    lines = [] if plain else [f"files that name splits: {named}"]
-    return lines + (
-        [f"files that name no split, and are not read: {listed(unread[:5], len(unread))}"] if unread else []
-    )
 
 
 def _unused_splits(table: Memory) -> list[str]:
@@ -100,6 +78,8 @@ class Table(Data):
     """Column names, for a file that has no header line; a line that says just them is left out."""
     texts: tuple[str, ...] = ()
     """Columns that are texts whatever they look like: codes such as 05e6."""
+    json: tuple[str, ...] = ()
+    """Columns whose values are kept as JSON: lists of objects, such as spans of a text."""
     delimiter: str = ""
     """What separates fields. Empty: a tab in .tsv, otherwise judged by the first line."""
     decimal: str = ""
@@ -128,7 +108,7 @@ class Table(Data):
         if self.split and not files:
             return not_empty(named_part(table, self._named(table), split), split, self.path, fix)
         part = lambda fractions: tables.parts(table, self.seed, fractions, known(self.stratify))
-        notes = _files_notes(path, files) if files else _unused_splits(table)
+        notes = files_notes(path, files) if files else _unused_splits(table)
         return noted(records_of(table, split, self, part, list(files), fix), notes)
 
     def with_classes(self, column: str) -> "Table":
@@ -140,9 +120,12 @@ class Table(Data):
             return self
         return replace(self, texts=tuple(dict.fromkeys((*self.texts, *columns))))
 
+    def with_json(self, columns: tuple[str, ...]) -> "Table":
+        return replace(self, json=tuple(dict.fromkeys((*self.json, *columns))))
+
     def _load(self, file: Path) -> Memory:
         texts, header = tuple(self.texts), tuple(self.header)
-        how = Reading(self.delimiter, header, texts, decimal=self.decimal, rules=self.rules)
+        how = Reading(self.delimiter, header, texts, decimal=self.decimal, rules=self.rules, json=tuple(self.json))
         return tables.load(file, how, self.in_memory)
 
     def _named(self, table: Memory) -> np.ndarray:
@@ -224,7 +207,7 @@ class Lines(Data):
         source = Memory({"text": filled}, {"text": "text"}, dropped={"blank line": len(texts) - len(filled)})
         part = lambda fractions: own_split(filled, self.seed, fractions)
         chosen = records_of(source, split, self, part, list(files), "add lines, or change the fractions")
-        return noted(chosen, _files_notes(path, files) if files else ())
+        return noted(chosen, files_notes(path, files) if files else ())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +255,8 @@ def from_path(path: str) -> Data:
     if file.is_dir():
         if (file / "metadata.csv").is_file() and (file / "wavs").is_dir():
             return LJSpeech(path=path)
+        if tagged_files(file):
+            return TaggedText(path=path)
         if "train" in split_files(file, TABLES):
             return Table(path=path)
         if "train" in split_files(file, (".txt",)):
@@ -284,11 +269,13 @@ def from_path(path: str) -> Data:
         return Folder(path=path)
     if is_manifest(file):
         return AudioManifest(path=path)
+    if name.endswith(EXTENSIONS) or (name.endswith((".txt", ".tsv")) and is_tagged(file)):
+        return TaggedText(path=path)
     if name.endswith(TABLES) or (name.endswith(".txt") and is_unicode_text(file)):
         return Table(path=path)
     if name.endswith((".npz", ".txt")):
         return ArrayFile(path=path) if name.endswith(".npz") else Lines(path=path)
-    known = f"{' '.join(TABLES)} .npz .txt .tar .tar.gz .tar.xz, or a folder with one folder a class"
+    known = f"{' '.join((*TABLES, *EXTENSIONS))} .npz .txt .tar .tar.gz .tar.xz, or a folder with one folder a class"
     raise InputError(path, "this kind of file is not known", found=file.suffix or "no extension", fix=f"use {known}")
 
 

@@ -1,13 +1,16 @@
 """Splits that data make themselves: by a hash of each record, with each class in each split where it can be."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from suite.contracts.data import Source
 from suite.data.class_names import MISSING, class_names, too_many
+from suite.data.notes import listed
+from suite.data.reading import is_hidden
 from suite.data.sources.memory import SPLITS, Subset, carves_validation, hash_places, not_empty, seeded_split
 
 AUTO = "auto"
@@ -154,6 +157,18 @@ def records_of(
     if given and (not carves_validation(split, given, data.validation, data.path) or split == "test"):
         return not_empty(source, split, data.path, fix)
     return not_empty(Subset(source, np.flatnonzero(part(fractions) == SPLITS.index(split))), split, data.path, fix)
+
+
+def files_notes(folder: Path, files: Mapping[str, Path]) -> list[str]:
+    """Which files of a folder were taken for which split, where that is not plain, and which were not read."""
+    read = [file.name for file in files.values()]
+    unread = [item.name for item in sorted(folder.iterdir()) if item.name not in read and not is_hidden(item.name)]
+    plain = all(file.name.partition(".")[0] == split for split, file in files.items())
+    named = ", ".join(f"{file.name} as {split}" for split, file in files.items())
+    lines = [] if plain else [f"files that name splits: {named}"]
+    return lines + (
+        [f"files that name no split, and are not read: {listed(unread[:5], len(unread))}"] if unread else []
+    )
 
 
 def known(stratify: str) -> str:

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from suite.evaluation.alignment import align
-from suite.evaluation.artifacts import Edits, Example, Gallery, Given, Image, Sound, Spread
+from suite.evaluation.artifacts import Edits, Example, Gallery, Given, Image, MarkedText, Sound, Spread
 from suite.reporting import pictures
-from suite.reporting.blocks import Block, Card, Cards, Figure, Plot, Table, Text
+from suite.reporting.blocks import Block, Card, Cards, Figure, Marked, Plot, Table, Text
 from suite.reporting.drawings.registry import draws
+from suite.reporting.drawings.spans import marked
 from suite.reporting.glossary import percent
 from suite.reporting.svg import TONES, Axis, Series, chart
 
@@ -111,7 +112,9 @@ def _pictured(given: Given, wanted: str) -> tuple[pictures.Picture | None, str]:
     return None, ""
 
 
-def _text(given: Given) -> str:
+def _text(given: Given) -> str | Marked:
+    if isinstance(given, MarkedText):
+        return marked(given, LONGEST)
     if not isinstance(given, str):
         return ""
     return given if len(given) <= LONGEST else given[: LONGEST - 1] + "…"

@@ -14,7 +14,8 @@ from suite.data.preprocessing.image import decode
 from suite.errors import InputError
 from suite.evaluation.artifacts import Image
 from suite.reporting import pictures
-from suite.reporting.blocks import Audio, Items, Picture, Shown
+from suite.reporting.blocks import Audio, Items, Marked, Picture, Shown
+from suite.reporting.drawings.spans import parts
 
 MOST_BYTES = 2 << 20
 """Bytes of the largest recording that a page carries."""
@@ -121,11 +122,13 @@ def ranking(value: Any, name: str, given: Given) -> Sequence[Shown]:
 
 @draws_value("spans")
 def spans(value: Any, name: str, given: Given) -> Sequence[Shown]:
-    """Each span with its label."""
+    """The text with its spans marked, and each span with its label."""
     said = given.first("text")
     whole = said if isinstance(said, str) else ""
+    places = [(span["start"], span["end"], span["label"]) for span in value]
+    text = [Marked(parts(whole, places, places))] if whole else []
     rows = [(short(span.get("text", whole[span["start"] : span["end"]])), _labelled(span)) for span in value]
-    return [_items(rows)]
+    return [*text, _items(rows)]
 
 
 @draws_value("boxes")

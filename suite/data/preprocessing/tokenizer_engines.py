@@ -1,0 +1,127 @@
+"""Engines of published tokenizers: the ``tokenizers`` library and SentencePiece models, behind one interface."""
+
+import base64
+import functools
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from suite.data.reading import read_text
+from suite.errors import InputError
+
+Located = tuple[Sequence[int], Sequence[tuple[int, int]]]
+"""Ids of a row and the place of each."""
+
+
+def surfaces(model: Any, text: str) -> list[tuple[str, int, tuple[int, int]]]:
+    """Piece, id and place of each piece that a SentencePiece model cuts a text into.
+
+    What the pieces stand for adds up to the text, whichever way the model writes it; the blank before a word belongs to
+    its first piece.
+    """
+    pieces = (model.encode_as_proto if hasattr(model, "encode_as_proto") else model.encode_as_immutable_proto)(text)
+    found: list[tuple[str, int, tuple[int, int]]] = []
+    end = 0
+    for piece in pieces.pieces:
+        start, end = end, end + len(piece.surface)
+        found.append((piece.piece, piece.id, (start + len(piece.surface) - len(piece.surface.lstrip()), end)))
+    return found
+
+
+class Fast:
+    """A ``tokenizer.json``, by the ``tokenizers`` library."""
+
+    def __init__(self, text: str):
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads and forked data workers don't mix
+        from tokenizers import Tokenizer
+
+        self._tokenizer = Tokenizer.from_str(text)
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._cut = functools.lru_cache(maxsize=4)(self._with_limit)
+        self._text = text
+        marked = self._tokenizer.encode("").special_tokens_mask
+        self.specials, self.closes = len(marked), self._tokenizer.encode("a").special_tokens_mask[-1:] == [1]
+        self.size = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+    def _with_limit(self, max_length: int) -> Any:
+        """A tokenizer of its own for each limit, since setting one changes it for all threads."""
+        tokenizer = type(self._tokenizer).from_str(self._text)
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(max_length)
+        return tokenizer
+
+    def encode(self, texts: list[str], max_length: int) -> list[list[int]]:
+        return [row.ids for row in self._cut(max_length).encode_batch_fast(texts)]
+
+    def located(self, texts: list[str], max_length: int) -> list[Located]:
+        rows = self._cut(max_length).encode_batch(texts)
+        return [
+            (row.ids, [_trimmed(text, place) for place in row.offsets]) for text, row in zip(texts, rows, strict=True)
+        ]
+
+    def decode(self, rows: list[list[int]]) -> list[str]:
+        return self._tokenizer.decode_batch(rows, skip_special_tokens=True)
+
+
+class Pieces:
+    """A SentencePiece model with the ids around each row, and with ids by piece where the model's own don't count."""
+
+    def __init__(self, about: dict[str, Any]):
+        import sentencepiece
+
+        self._model = sentencepiece.SentencePieceProcessor(model_proto=base64.b64decode(about["sentencepiece"]))
+        self._ids: dict[str, int] | None = about["vocab"]
+        self._prefix, self._suffix, self._unknown = about["prefix"], about["suffix"], about["unknown"]
+        self.specials, self.closes = len(self._prefix) + len(self._suffix), bool(self._suffix)
+        self.size = self._model.get_piece_size() if self._ids is None else max(self._ids.values()) + 1
+
+    def encode(self, texts: list[str], max_length: int) -> list[list[int]]:
+        most = max_length - self.specials
+        if self._ids is None:
+            rows = self._model.encode(texts, out_type=int, num_threads=1)
+        else:
+            rows = [
+                [self._ids.get(piece, self._unknown) for piece in row]
+                for row in self._model.encode(texts, out_type=str, num_threads=1)
+            ]
+        return [[*self._prefix, *row[:most], *self._suffix] for row in rows]
+
+    def located(self, texts: list[str], max_length: int) -> list[Located]:
+        most = max_length - self.specials
+        rows: list[Located] = []
+        for text in texts:
+            pieces = surfaces(self._model, text)[:most]
+            ids = [i if self._ids is None else self._ids.get(piece, self._unknown) for piece, i, _ in pieces]
+            end = pieces[-1][2][1] if pieces else 0
+            places = [(0, 0)] * len(self._prefix) + [place for _, _, place in pieces] + [(end, end)] * len(self._suffix)
+            rows.append(([*self._prefix, *ids, *self._suffix], places))
+        return rows
+
+    def decode(self, rows: list[list[int]]) -> list[str]:
+        special = {*self._prefix, *self._suffix}
+        plain = [[i for i in row if i not in special] for row in rows]
+        if self._ids is None:
+            size = self._model.get_piece_size()
+            own = [[i for i in row if i < size and not self._model.is_control(i)] for row in plain]
+            return [self._model.decode(row) for row in own]
+        pieces = {i: piece for piece, i in self._ids.items()}
+        return [self._model.decode([pieces[i] for i in row if pieces.get(i, "<pad>") != "<pad>"]) for row in plain]
+
+
+def _trimmed(text: str, place: tuple[int, int]) -> tuple[int, int]:
+    """A place without the blanks that a token begins with."""
+    start, end = place
+    return end - len(text[start:end].lstrip()), end
+
+
+@functools.lru_cache(maxsize=16)
+def engine(file: str, written: int) -> Fast | Pieces:
+    text = read_text(Path(file))
+    try:
+        about = json.loads(text)
+        return Pieces(about) if "sentencepiece" in about else Fast(text)
+    except Exception as error:  # the library raises bare ones
+        raise InputError(f"tokenizer {file}", f"cannot be read: {error}", fix="fetch it again") from None
