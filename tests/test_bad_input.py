@@ -49,7 +49,7 @@ def toy_run(tmp_path_factory):
     return suite.train(toy.experiment(steps=5), tmp_path_factory.mktemp("bad-input") / "run").folder
 
 
-TEXT = ("train", "text.classify", "--smoke", "--task.text", "review")
+TEXT = ("train", "text.encoder", "--smoke", "--task.text", "review")
 
 
 def test_unknown_verb(refused):
@@ -100,15 +100,15 @@ def test_missing_column(refused, here):
     assert refused(*TEXT, "--data", "reviews.csv", "--task.label", "verdict") == (
         'suite train: field task.label: column "verdict" is not in reviews.csv.\n'
         "  found: review, label, stars\n"
-        "  try:   suite train text.classify --smoke --task.text review --data reviews.csv --task.label label\n"
+        "  try:   suite train text.encoder --smoke --task.text review --data reviews.csv --task.label label\n"
     )
     assert not list(here.glob("runs/*")), "a refused start leaves no run folder"
 
 
 def test_missing_column_with_a_near_name(refused, here):
     reviews(here / "reviews.csv")
-    printed = refused("train", "text.classify", "--data", "reviews.csv", "--task.text", "reveiw")
-    assert printed.endswith("  try:   suite train text.classify --data reviews.csv --task.text review\n")
+    printed = refused("train", "text.encoder", "--data", "reviews.csv", "--task.text", "reveiw")
+    assert printed.endswith("  try:   suite train text.encoder --data reviews.csv --task.text review\n")
 
 
 def test_texts_longer_than_the_models_positions(refused, here):
@@ -116,7 +116,7 @@ def test_texts_longer_than_the_models_positions(refused, here):
     assert refused(*TEXT, "--data", "reviews.csv", "--task.max_length", "40", "--model.max_length", "8").endswith(
         "suite train: field model.max_length: input of 32 tokens, but the model has learned positions for "
         "max_length = 8.\n"
-        "  try:   suite train text.classify --smoke --task.text review --data reviews.csv --model.max_length "
+        "  try:   suite train text.encoder --smoke --task.text review --data reviews.csv --model.max_length "
         "8 --task.max_length 8\n"
     )
     assert not list(here.glob("runs/*"))
@@ -135,7 +135,7 @@ def texts(tmp_path_factory):
     """A run on reviews, and the folder with its data."""
     data = tmp_path_factory.mktemp("texts")
     experiment = replace(
-        suite.experiment.recipes.load("text.classify", smoke=True),
+        suite.experiment.recipes.load("text.encoder", smoke=True),
         {
             "task.data": Table(path=str(reviews(data / "reviews.csv"))),
             "task.text": "review",
@@ -192,7 +192,7 @@ def test_a_path_that_does_not_exist(refused, here):
     reviews(here / "reviews.csv")
     assert refused(*TEXT, "--data", "review.csv") == (
         "suite train: review.csv: no such file or folder\n  found: in .: reviews.csv\n"
-        "  try:   suite train text.classify --smoke --task.text review --data reviews.csv\n"
+        "  try:   suite train text.encoder --smoke --task.text review --data reviews.csv\n"
     )
 
 

@@ -35,7 +35,8 @@ DIMS = {
     "speech.fsdd_ctc": {"inputs": 40, "outputs": 17},
     "speech.fsdd_keyword": {"inputs": 40, "outputs": 10},
     "speech.recognize": {"inputs": 80, "outputs": 30},
-    "text.classify": {"vocab_size": 4000, "outputs": 3},
+    "text.classify": {"rows": 40_000, "outputs": 3},
+    "text.encoder": {"vocab_size": 4000, "outputs": 3},
     "text.finetune": {"vocab_size": 30522, "outputs": 3},
     "text.imdb_encoder": {"vocab_size": 16000, "outputs": 2},
     "text.language_model": {"vocab_size": 4000},
@@ -172,27 +173,8 @@ def test_own_texts(command, tmp_path):
         lines.append(f'"{subject} of part {i}, all in all, was {rng.choice(ADJECTIVES[verdict])}.",{i % 5},{verdict}')
     data, folder = tmp_path / "my.csv", tmp_path / "run"
     data.write_text("\n".join(lines) + "\n")
-    command(
-        "train",
-        "text.classify",
-        "--data",
-        data,
-        "--task.text",
-        "review",
-        "--task.label",
-        "verdict",
-        "--run-dir",
-        folder,
-        "--smoke",
-        "--train.steps",
-        "60",
-        "--train.eval_every",
-        "30",
-        "--optim.learning_rate",
-        "1e-2",
-        "--pipeline.buckets",
-        "32",
-    )
+    flags = ["--task.text", "review", "--task.label", "verdict", "--run-dir", folder, "--pipeline.buckets", "128"]
+    command("train", "text.classify", "--data", data, *flags)
     assert suite.evaluate(folder, "test").metrics["test/accuracy"] > 0.9
     (tmp_path / "asked.txt").write_text("the film was superb.\n\nits cast was tedious.\n")
     answers = [json.loads(line) for line in command("predict", folder, "--input", tmp_path / "asked.txt").splitlines()]

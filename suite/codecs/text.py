@@ -13,49 +13,57 @@ from suite.contracts.batch import Columns, Ragged
 from suite.contracts.codec import Codec, Input, Output
 from suite.data.preprocessing.characters import Characters
 from suite.data.preprocessing.labels import Labels
+from suite.data.preprocessing.ngrams import NGrams
 from suite.data.preprocessing.text import SentencePiece, clean
 from suite.data.preprocessing.tokenizers import Published, Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextClasses(Codec):
-    """Texts are cleaned, cut into pieces, and put into classes."""
+    """Texts are cleaned, cut into pieces or taken apart into n-grams, and put into classes."""
 
     text: str
     """Name of the input."""
-    tokenizer: Tokenizer
-    """Pieces."""
+    tokenizer: Tokenizer | None
+    """Pieces, or None."""
     labels: Labels
     """Class names."""
     max_length: int
     """Tokens a text is cut at."""
+    ngrams: NGrams | None = None
+    """N-grams in the place of pieces, or None."""
 
     @property
     def inputs(self) -> tuple[Input, ...]:
+        read, of = (self.ngrams.max_words, "words") if self.ngrams else (self.max_length, "tokens")
         return (
             Input(
                 name=self.text,
                 kind="text",
-                description=f"a text; its first {self.max_length} tokens are read",
+                description=f"a text; its first {read} {of} are read",
                 example="It was better than I had expected.",
-                limit=CHARACTERS * self.max_length,
+                limit=CHARACTERS * read,
             ),
         )
 
     @property
     def longest(self) -> int:
-        return self.max_length
+        return self.ngrams.longest if self.ngrams else self.max_length
 
     @property
     def outputs(self) -> tuple[Output, ...]:
         return class_outputs(self.labels.names)
 
     def encode(self, columns: Columns) -> dict[str, Any]:
-        """``tokens`` int32 Ragged."""
+        """``tokens`` int32 Ragged; or of n-grams ``ids`` int32 and ``weights`` float32, Ragged."""
+        if self.ngrams:
+            ids, weights = self.ngrams.encode(texts(columns, self.text))
+            return {"ids": ids, "weights": weights}
         return {"tokens": self.tokens(columns)}
 
     def tokens(self, columns: Columns, sample: np.random.Generator | None = None, alpha: float = 0.1) -> Ragged:
         """Ids of each text; ``sample`` and ``alpha`` as in `Tokenizer.encode`."""
+        assert self.tokenizer is not None
         cleaned = [clean(text) for text in texts(columns, self.text)]
         return self.tokenizer.encode(cleaned, self.max_length, sample, alpha)
 

@@ -13,7 +13,7 @@ NEEDED = {
     "sklearn": ("scikit-learn", "examples", "data inspect vision.digits_dnn"),
     "tyro": ("tyro", "", "plan vision.digits_dnn --train.steps 3"),
     "pyarrow": ("pyarrow", "", "data inspect --data rows.csv"),
-    "sentencepiece": ("sentencepiece", "", "train text.classify --smoke --data rows.csv --task.max_length 8"),
+    "sentencepiece": ("sentencepiece", "", "train text.encoder --smoke --data rows.csv --task.max_length 8"),
     "soundfile": ("soundfile", "speech", "train speech.classify --smoke --data sounds"),
     "optuna": ("optuna", "tune", "tune vision.digits_dnn --smoke"),
     "qwix": ("qwix", "compress", "run vision.digits_dnn --smoke --quantize int8"),

@@ -249,9 +249,9 @@ def test_a_recipe_for_own_data_takes_the_task_of_the_run(tmp_path):
         "train.steps": 6,
         "train.eval_every": 6,
     }
-    recipe = replace(recipes.load("text.classify", smoke=True), sizes)
+    recipe = replace(recipes.load("text.encoder", smoke=True), sizes)
     made = suite.compress(whole, suite.Distill(recipe), tmp_path / "student")
-    assert made.experiment.name == "text.classify"
+    assert made.experiment.name == "text.encoder"
     assert made.experiment.task.data == whole.experiment.task.data
     assert made.experiment.model.vocab_size == whole.experiment.model.vocab_size
 

@@ -50,7 +50,7 @@ COMMON = {
 FEATURES = {"sample_rate": data.RATE, "window": 50, "hop": 20, "fft": 64, "bins": 8}
 RECIPES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "texts": (
-        "text.classify",
+        "text.encoder",
         {"layers": 1, "width": 8, "heads": 2, "feed_forward": 8, "max_length": 16},
         {
             "task.data.path": "texts.csv",

@@ -174,7 +174,7 @@ def hostile(tmp_path_factory):
     lines = ["review,verdict", *(f'"{EVIL} {word} {i}",<i>{word}</i>' for i in range(150) for word in ("good", "bad"))]
     table.write_text("\n".join(lines) + "\n")
     experiment = replace(
-        suite.load("text.classify", smoke=True),
+        suite.load("text.encoder", smoke=True),
         {
             "task.data": Table(path=str(table)),
             "task.text": "review",

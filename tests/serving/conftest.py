@@ -60,7 +60,7 @@ def recipes(folder):
     }
     asked = {"task.data": from_path(str(clicks(folder))), "task.label": "clicked", "task.fields.lists": ("tags",)}
     return {
-        "words": lambda: suite.replace(suite.load("text.classify", smoke=True), words),
+        "words": lambda: suite.replace(suite.load("text.encoder", smoke=True), words),
         "digits": lambda: images(folder),
         "sounds": lambda: keywords(folder),
         "clicks": lambda: suite.replace(suite.load("recommendation.click", smoke=True), asked),

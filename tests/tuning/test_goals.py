@@ -20,6 +20,7 @@ OWN_DATA = (
     "speech.classify",
     "speech.recognize",
     "text.classify",
+    "text.encoder",
     "text.finetune",
     "text.language_model",
     "text.translate",

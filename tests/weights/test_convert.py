@@ -38,7 +38,7 @@ def tuned(tmp_path_factory):
     words = ("bad,no", "dull,no", "good,yes", "fine,yes")
     (home / "reviews.csv").write_text("text,label\n" + "\n".join(f"the film was {words[i % 4]}" for i in range(120)))
     experiment = replace(
-        suite.load("text.classify", smoke=True),
+        suite.load("text.encoder", smoke=True),
         {
             "task.data.path": str(home / "reviews.csv"),
             "task.tokenizer": PublishedTokenizer(),

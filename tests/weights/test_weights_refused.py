@@ -39,7 +39,7 @@ def test_a_checkpoint_of_another_family_on_the_command_line(refused, tmp_path):
     data.write_text("text,label\n" + "\n".join(f"film {i} was {('bad', 'good')[i % 2]},{i % 2}" for i in range(80)))
     said = refused(
         "train",
-        "text.classify",
+        "text.encoder",
         "--smoke",
         "--data",
         data,

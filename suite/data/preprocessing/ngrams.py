@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,12 +29,16 @@ COUNTED = 5_000_000
 """N-grams that are counted at a time; beyond it those that occurred once are forgotten."""
 ROWS_MULTIPLE = 64
 """Of which the rows of the table are a multiple."""
+REMEMBERED = 200_000
+"""Words whose n-grams of characters are remembered."""
 
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _MARKS = (
     "!-/:-@\\[-`{-~\u00a1-\u00bf\u00d7\u00f7\u0964\u0965\u2010-\u2bff\u3000-\u303f\ufe30-\ufe4f\uff01-\uff0f\uff1a-\uff20"
     "\uff3b-\uff40\uff5b-\uff65"
 )
+_WITHIN = "  "
+_NONE = np.zeros(0, np.int64)
 _LETTERS = f"[^\\s{_MARKS}{_IDEOGRAPHS}]+"
 _WORDS = re.compile(f"{_LETTERS}(?:['\u2019]{_LETTERS})*|[{_IDEOGRAPHS}]|[{_MARKS}]+")
 """A word is a run of letters and digits, of any script, an apostrophe in it included; a run of marks; or one character
@@ -62,6 +66,8 @@ class NGrams(Preprocessor):
     """Most n-grams to keep: those in the most texts."""
     max_words: int = 1000
     """Words that a text is cut at."""
+    max_ngrams: int = 4000
+    """N-grams of a text that are used: of more, those that the most training texts have."""
     lowercase: bool = True
     """Fold case."""
     axis: str = "ngrams"
@@ -88,7 +94,9 @@ class NGrams(Preprocessor):
         counts: Counter[str] = Counter()
         for start in range(0, len(chosen), 1000):
             for text in source.column(column, chosen[start : start + 1000]):
-                counts.update(set().union(*map(set, self._grams(text))))
+                words = self._words(text)
+                within = [gram for word in set(words) for gram in self._of_characters(word)]
+                counts.update({*self._of_words(words), *within})
             if len(counts) > COUNTED:
                 counts = Counter({gram: count for gram, count in counts.items() if count > 1})
         frequent = [(gram, count) for gram, count in counts.items() if count >= self.min_count]
@@ -104,50 +112,78 @@ class NGrams(Preprocessor):
         stored = {"ngrams": [gram for gram, _ in kept], "idf": idf}
         path.write_text(json.dumps(stored, ensure_ascii=False), encoding="utf-8")
 
+    @property
+    def longest(self) -> int:
+        """Most n-grams of a text."""
+        return self.max_ngrams if self.characters else min(self.words * self.max_words, self.max_ngrams)
+
     def sizes(self) -> dict[str, int]:
         """``rows`` of the table: a few more than n-grams, so that any usual number of devices can share it."""
-        return {"rows": -(-len(self._stored[0]) // ROWS_MULTIPLE) * ROWS_MULTIPLE}
+        return {"rows": -(-len(_read(self.file, changed(self.file)).idf) // ROWS_MULTIPLE) * ROWS_MULTIPLE}
 
     def encode(self, texts: Sequence[Any] | np.ndarray) -> tuple[Ragged, Ragged]:
-        """Rows int32 and weights float32 of the n-grams of each of b texts, of the same lengths. A missing text has
-        none."""
-        places, idf = self._stored
-        ids: list[int] = []
-        counts: list[int] = []
-        scales: list[tuple[int, int]] = []  # end of each group that is scaled to length 1, and its text
-        lengths = np.zeros(len(texts), np.int64)
-        for row, text in enumerate(texts):
-            begin = len(ids)
-            for kind in self._grams(text):
-                for gram, count in Counter(kind).items():
-                    place = places.get(gram)
-                    if place is not None:
-                        ids.append(place)
-                        counts.append(count)
-                scales.append((len(ids), row))
-            lengths[row] = len(ids) - begin
-        rows = np.asarray(ids, np.int32)
-        weights = (1 + np.log(np.asarray(counts, np.float64))) * idf[rows]
-        groups = np.repeat(np.arange(len(scales)), np.diff([end for end, _ in scales], prepend=0))
-        norms = np.sqrt(np.bincount(groups, weights**2, minlength=len(scales)))
-        weights /= norms[groups]
-        return (Ragged(rows, lengths, axis=self.axis), Ragged(weights.astype(np.float32), lengths, axis=self.axis))
+        """Rows int32 and weights float32 of the n-grams of each of b texts, of the same lengths, the n-grams of most
+        training texts first. A missing text has none."""
+        known = _read(self.file, changed(self.file))
+        found = [self._ids(text, known) for text in texts]
+        size = max(len(known.idf), 1)
+        owners = np.repeat(np.arange(len(found)), [len(ids) for ids in found])
+        keys, counts = np.unique(owners * size + np.concatenate([_NONE, *found]), return_counts=True)
+        owners, ids = keys // size, keys % size
+        place = np.arange(len(ids)) - np.searchsorted(owners, owners)
+        owners, ids, counts = (values[place < self.max_ngrams] for values in (owners, ids, counts))
+        weights = (1 + np.log(counts)) * known.idf[ids]
+        groups = 2 * owners + known.of_characters[ids]
+        weights /= np.sqrt(np.bincount(groups, weights**2))[groups]
+        lengths = np.bincount(owners, minlength=len(found))
+        return (
+            Ragged(ids.astype(np.int32), lengths, axis=self.axis),
+            Ragged(weights.astype(np.float32), lengths, axis=self.axis),
+        )
 
-    def _grams(self, text: Any) -> Iterable[list[str]]:
-        """The n-grams of words of a text, where words are asked for, and those of characters."""
-        # A word of more than 50 characters on average is none: it is not looked for in what lies far behind.
+    def _ids(self, text: Any, known: "_Vocabulary") -> np.ndarray:
+        """Rows of the known n-grams of a text, in no order, repeated where they are."""
+        words, places = self._words(text), known.places
+        ids = [np.array([places[gram] for gram in self._of_words(words) if gram in places], np.int64)]
+        for word in words if self.characters else ():
+            if word not in known.within:
+                if len(known.within) > REMEMBERED:
+                    known.within.clear()
+                grams = self._of_characters(word)
+                known.within[word] = np.array([places[gram] for gram in grams if gram in places], np.int64)
+            ids.append(known.within[word])
+        return np.concatenate(ids)
+
+    def _words(self, text: Any) -> list[str]:
+        """The words of a text that are read."""
+        # Words of more than 50 characters on average are none: what lies far behind is not looked through for them.
         content = "" if _is_missing(text) else clean(str(text)[: 50 * self.max_words])
-        words = _WORDS.findall(content.lower() if self.lowercase else content)[: self.max_words]
-        if self.words:
-            yield [" ".join(words[i : i + n]) for n in range(1, self.words + 1) for i in range(len(words) - n + 1)]
-        if self.characters:  # two blanks tell them from words
-            within = [f" {word[:50]} " for word in words]
-            lengths = self.characters
-            yield [f"  {word[i : i + n]}" for word in within for n in lengths for i in range(len(word) - n + 1)]
+        return _WORDS.findall(content.lower() if self.lowercase else content)[: self.max_words]
 
-    @property
-    def _stored(self) -> tuple[dict[str, int], np.ndarray]:
-        return _read(self.file, changed(self.file))
+    def _of_words(self, words: list[str]) -> list[str]:
+        return [" ".join(words[i : i + n]) for n in range(1, self.words + 1) for i in range(len(words) - n + 1)]
+
+    def _of_characters(self, word: str) -> list[str]:
+        """The n-grams of characters within a word; two blanks tell them from words."""
+        within = f" {word[:50]} "
+        return [f"{_WITHIN}{within[i : i + n]}" for n in self.characters for i in range(len(within) - n + 1)]
+
+
+@dataclass(frozen=True)
+class _Vocabulary:
+    """What a file holds.
+
+    Attributes:
+        places: row by n-gram.
+        idf: (n,) by row.
+        of_characters: (n,) 1 where the n-gram is one of characters, else 0.
+        within: rows of the n-grams of characters by word, of words met so far.
+    """
+
+    places: dict[str, int]
+    idf: np.ndarray
+    of_characters: np.ndarray
+    within: dict[str, np.ndarray]
 
 
 def _is_missing(value: Any) -> bool:
@@ -155,7 +191,9 @@ def _is_missing(value: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=8)
-def _read(file: str, written: int) -> tuple[dict[str, int], np.ndarray]:
-    """Row by n-gram, and idf by row."""
+def _read(file: str, written: int) -> _Vocabulary:
     content = json.loads(Path(file).read_text(encoding="utf-8"))
-    return {gram: row for row, gram in enumerate(content["ngrams"])}, np.asarray(content["idf"], np.float64)
+    grams = content["ngrams"]
+    of_characters = np.array([gram.startswith(_WITHIN) for gram in grams], np.int64)
+    places = {gram: row for row, gram in enumerate(grams)}
+    return _Vocabulary(places, np.asarray(content["idf"], np.float64), of_characters, {})

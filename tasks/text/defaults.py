@@ -1,0 +1,42 @@
+"""What a recipe of n-grams takes from the texts: n-grams, batches, epochs."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from suite.contracts.data import Source
+from suite.contracts.defaults import Chosen, Defaults
+from suite.data.preprocessing.text import clean
+from suite.data.sources.memory import evenly_spaced
+
+SAMPLE = 500
+"""Texts that lengths are taken from."""
+SHORT = 300
+"""Characters of the median text up to which n-grams of characters say more than they cost."""
+MANY = 50_000
+"""Texts from which on n-grams of one text have no row."""
+EXAMPLES = 100_000
+"""Examples that training sees at the least, where they are in fewer than `EPOCHS` passes."""
+EPOCHS = 20
+"""Most passes."""
+BATCHES = 200
+"""Batches that the training split makes at the least, until one has `SMALLEST` texts."""
+SMALLEST, LARGEST = 16, 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByLength(Defaults):
+    """By the number of texts and their length."""
+
+    def choose(self, experiment: Any, train: Source) -> Iterable[Chosen]:
+        texts = train.column(experiment.task.text, evenly_spaced(train, SAMPLE))
+        length = int(np.median([len(clean(str(text))) for text in texts]))
+        about = f"{len(train):,} texts of {length:,} characters"
+        if length <= SHORT:
+            yield Chosen("task.ngrams.characters", (3, 4, 5), f"{about}: parts of words tell what rare words mean")
+        yield Chosen("task.ngrams.min_count", 1 if len(train) < MANY else 2)
+        size = 1 << int(np.log2(max(len(train) / BATCHES, 1)))
+        yield Chosen("train.batch_size", min(max(size, SMALLEST), LARGEST), about)
+        yield Chosen("train.epochs", max(min(EPOCHS, -(-EXAMPLES // len(train))), 3), about)
