@@ -7,26 +7,31 @@ import numpy as np
 
 from suite.contracts.schemas import LISTED
 from suite.contracts.signature import Output
+from suite.data.preprocessing.decision import EVEN
 
 TOP = 3
 """Classes that an answer names."""
 
 
 def class_answers(
-    logits: np.ndarray, names: Sequence[str], top: int = TOP, every: bool = False
+    logits: np.ndarray, names: Sequence[str], top: int = TOP, every: bool = False, threshold: float = EVEN
 ) -> list[dict[str, Any]]:
     """``{"label", "probability", "top": {name: probability}}`` for each row of ``logits`` (b, c), falling; with
-    ``every``, all classes where they are few enough to be listed."""
+    ``every``, all classes where they are few enough to be listed. Of two classes, the second one is the label from a
+    probability of ``threshold`` on."""
     shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, -1, keepdims=True))
     probabilities = shifted / shifted.sum(-1, keepdims=True)
     order = np.argsort(-probabilities, -1)[:, : len(names) if every and len(names) <= LISTED else top]
+    said = order[:, 0]
+    if len(names) == 2 and threshold != EVEN:
+        said = (probabilities[:, 1] >= threshold).astype(np.int64)
     return [
         {
-            "label": names[best[0]],
-            "probability": round(float(row[best[0]]), 6),
+            "label": names[label],
+            "probability": round(float(row[label]), 6),
             "top": {names[i]: round(float(row[i]), 6) for i in best},
         }
-        for row, best in zip(probabilities, order, strict=True)
+        for row, label, best in zip(probabilities, said, order, strict=True)
     ]
 
 

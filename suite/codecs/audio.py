@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from suite.codecs.answers import class_answers, class_outputs
+from suite.codecs.classes import Classes
 from suite.codecs.columns import column
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec, Input, Output
-from suite.data.preprocessing.labels import Labels
 from suite.data.preprocessing.transcripts import Transcriber
 from suite.data.recordings import Recordings
 from suite.decoding.ctc import Decoder
@@ -25,15 +24,13 @@ def _input(name: str, recordings: Recordings) -> Input:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AudioClasses(Codec):
+class AudioClasses(Classes):
     """Recordings are put into classes."""
 
     audio: str
     """Name of the input."""
     recordings: Recordings
     """How they are read."""
-    labels: Labels
-    """Class names."""
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -43,19 +40,9 @@ class AudioClasses(Codec):
     def longest(self) -> int:
         return self.recordings.room
 
-    @property
-    def outputs(self) -> tuple[Output, ...]:
-        return class_outputs(self.labels.names)
-
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``audio`` float32 Ragged."""
         return {"audio": self.recordings.encode(column(columns, self.audio))}
-
-    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
-        return class_answers(outputs["logits"], self.labels.names)
-
-    def decode_all(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
-        return class_answers(outputs["logits"], self.labels.names, every=True)
 
 
 @dataclass(frozen=True, kw_only=True)

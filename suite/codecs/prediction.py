@@ -4,7 +4,7 @@ Dims: b records, c classes or labels.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from suite.codecs.answers import TOP, class_answers, class_outputs
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec, Output
 from suite.contracts.schemas import LISTED
+from suite.data.preprocessing.decision import Decision
 from suite.data.preprocessing.target import Target
 
 DIGITS = 7
@@ -27,6 +28,8 @@ class Predictions(Codec):
     """Name of what is predicted."""
     answer: Target
     """What it is: a number, classes, labels."""
+    decision: Decision = field(default_factory=Decision)
+    """Threshold and temperature of the answer."""
 
     @property
     def outputs(self) -> tuple[Output, ...]:
@@ -55,9 +58,10 @@ class Predictions(Codec):
         if kind == "number":
             values = self.answer.scale.raw(outputs["value"]).tolist()
             return [{self.target: float(f"{value:.{DIGITS}g}")} for value in values]
+        logits = self.decision.applied(outputs)["logits"]
         if kind == "labels":
-            return label_answers(outputs["logits"], names, every=every)
-        return class_answers(outputs["logits"], names, every=every)
+            return label_answers(logits, names, self.decision.thresholds, every)
+        return class_answers(logits, names, every=every, threshold=self.decision.event)
 
 
 def label_answers(

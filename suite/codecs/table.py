@@ -1,7 +1,7 @@
 """The codec of clicks: records of named columns. Dims: b records, s values of categories."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from suite.codecs.answers import probability
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec, Input, Output
+from suite.data.preprocessing.decision import Decision
 from suite.data.preprocessing.tabular import Fields
 from suite.data.preprocessing.tabular_columns import Field, Number
 from suite.data.preprocessing.tabular_values import from_records, text
@@ -26,6 +27,8 @@ class Clicks(Codec):
     """Name of a column that holds whole records, as mappings or JSON."""
     fields: Fields
     """What the columns are."""
+    decision: Decision = field(default_factory=Decision)
+    """Temperature of the probability."""
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -66,7 +69,8 @@ class Clicks(Codec):
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         """``{"probability", "unseen"}``: of a click, and the number of values that training had not."""
-        probabilities = np.exp(-np.logaddexp(0, -np.asarray(outputs["logits"], np.float64)))
+        logits = np.asarray(self.decision.applied(outputs)["logits"], np.float64)
+        probabilities = np.exp(-np.logaddexp(0, -logits))
         return [
             {"probability": round(float(p), 6), "unseen": int(n)}
             for p, n in zip(probabilities, outputs["unseen"], strict=True)

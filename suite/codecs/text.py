@@ -7,27 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from suite.codecs.answers import class_answers, class_outputs
+from suite.codecs.classes import Classes
 from suite.codecs.columns import CHARACTERS, texts
 from suite.contracts.batch import Columns, Ragged
 from suite.contracts.codec import Codec, Input, Output
 from suite.data.preprocessing.characters import Characters
-from suite.data.preprocessing.labels import Labels
 from suite.data.preprocessing.ngrams import NGrams
 from suite.data.preprocessing.text import SentencePiece, clean
 from suite.data.preprocessing.tokenizers import Published, Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextClasses(Codec):
+class TextClasses(Classes):
     """Texts are cleaned, cut into pieces or taken apart into n-grams, and put into classes."""
 
     text: str
     """Name of the input."""
     tokenizer: Tokenizer | None
     """Pieces, or None."""
-    labels: Labels
-    """Class names."""
     max_length: int
     """Tokens a text is cut at."""
     ngrams: NGrams | None = None
@@ -50,10 +47,6 @@ class TextClasses(Codec):
     def longest(self) -> int:
         return self.ngrams.longest if self.ngrams else self.max_length
 
-    @property
-    def outputs(self) -> tuple[Output, ...]:
-        return class_outputs(self.labels.names)
-
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``tokens`` int32 Ragged; or of n-grams ``ids`` int32 and ``weights`` float32, Ragged."""
         if self.ngrams:
@@ -66,12 +59,6 @@ class TextClasses(Codec):
         assert self.tokenizer is not None
         cleaned = [clean(text) for text in texts(columns, self.text)]
         return self.tokenizer.encode(cleaned, self.max_length, sample, alpha)
-
-    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
-        return class_answers(outputs["logits"], self.labels.names)
-
-    def decode_all(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
-        return class_answers(outputs["logits"], self.labels.names, every=True)
 
 
 @dataclass(frozen=True, kw_only=True)

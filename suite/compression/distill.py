@@ -11,7 +11,7 @@ from suite.compression.compressing import Method
 from suite.compression.distill_trainer import INSIDE, teach
 from suite.compression.pruning import inherit
 from suite.compression.verdict import Measured
-from suite.contracts.preprocessor import Preprocessor
+from suite.contracts.preprocessor import Postprocessor, Preprocessor
 from suite.errors import InputError
 from suite.experiment import recipes
 from suite.experiment.compression import Compression
@@ -97,7 +97,10 @@ def _check_alike(student: Experiment, run: Run) -> None:
             found=f"{type(task).__name__}; the run: {type(theirs).__name__}",
             fix="a recipe with the run's task",
         )
-    own, known = preprocessors_of(task), preprocessors_of(theirs)
+    own, known = (
+        {name: asset for name, asset in preprocessors_of(one).items() if not isinstance(asset, Postprocessor)}
+        for one in (task, theirs)
+    )
     for name in [*own, *(name for name in known if name not in own)]:
         mine, yours = (_settings(assets.get(name)) for assets in (own, known))
         wrong = [name for name in dict.fromkeys([*yours, *mine]) if mine.get(name) != yours.get(name)]

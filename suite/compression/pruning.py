@@ -91,6 +91,8 @@ def _without_units(run: Run, prunable: Sequence[Layer], settings: Pruning) -> We
 def inherit(run: Run, folder: Path) -> None:
     """The fitted assets of a run, in another run folder."""
     for name, asset in preprocessors_of(run.experiment.task).items():
+        if not asset.file:
+            continue
         target = preprocessor_file(folder, name, asset)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(asset.file, target)

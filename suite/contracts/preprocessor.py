@@ -1,6 +1,7 @@
-"""Preprocessor: a part of a task that is fitted once on the training split and stored in the run folder."""
+"""Preprocessor and Postprocessor: parts of a task that are learnt once and stored in the run folder."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -47,3 +48,40 @@ class Preprocessor(ABC):
     def describe(self, source: Source, column: str) -> str:
         """What ``fit`` would make of the records, for a person to read; empty where there is nothing to decide."""
         return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Postprocessor(Preprocessor):
+    """A part of an answer that is learnt at the end of training, from what the best checkpoint says of the validation
+    split: a threshold, a temperature. `Task.conclude` learns it.
+
+    Until then, and where nothing is to be learnt, it has no file and changes nothing.
+    """
+
+    column: str = "data"
+    """Nothing is learnt from a column."""
+
+    def fit(self, source: Source, column: str, path: Path) -> None:
+        """Nothing is learnt before training."""
+
+    def sizes(self) -> dict[str, Any]:
+        """A model agrees with none."""
+        return {}
+
+    @property
+    @abstractmethod
+    def notes(self) -> tuple[str, ...]:
+        """What was learnt, a sentence each, for a reader of a report; none without a file."""
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What a Postprocessor has learnt.
+
+    Attributes:
+        content: what its file holds, as JSON.
+        notes: what that is, a sentence each.
+    """
+
+    content: Mapping[str, Any]
+    notes: tuple[str, ...]

@@ -8,7 +8,7 @@ This module loads neither JAX nor Flax: what answers requests may do without eit
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flax import nnx
 
     from suite.contracts.artifact import Artifact
+    from suite.contracts.preprocessor import Conclusion
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,15 @@ class Task(ABC):
             batch: the same records encoded.
             reference: as ``evaluate`` was given it, each (n, ...).
         """
+
+    def conclude(self, evaluated: Iterable[tuple[Mapping[str, np.ndarray], Batch]]) -> "Mapping[str, Conclusion]":
+        """What the task's Postprocessors learn at the end of training, by the field that holds them. Host.
+
+        Args:
+            evaluated: what ``evaluate`` says of each batch of the validation split under the best checkpoint, and the
+                batch. It is computed as it is asked for: a task that learns nothing here costs nothing.
+        """
+        return {}
 
     def programs(self) -> dict[str, Program]:
         """What is exported and served, by name. ``"predict"`` answers where no name is given."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from suite.contracts.artifact import Artifact
+from suite.data.preprocessing.decision import EVEN
 from suite.evaluation.alignment import Pair, align
 
 KEPT = 12
@@ -303,7 +304,7 @@ class LabelCounts(Artifact):
 
 
 def class_artifacts(
-    logits: np.ndarray, labels: np.ndarray, names: Sequence[str], given: Callable[[int], Given]
+    logits: np.ndarray, labels: np.ndarray, names: Sequence[str], given: Callable[[int], Given], threshold: float = EVEN
 ) -> dict[str, Artifact]:
     """Artifacts of a classifier: confusion matrix, precision-recall and ROC curves, calibration, confident errors.
 
@@ -312,12 +313,15 @@ def class_artifacts(
         labels: (n,) the right classes; records of classes that training does not have, below 0, are left out.
         names: of the c classes.
         given: place of a record -> what the model was given.
+        threshold: of two classes, the probability from which the second one is answered.
     """
     known = np.flatnonzero(np.asarray(labels) >= 0)
     logits, labels = np.asarray(logits, np.float64)[known], np.asarray(labels)[known]
     shares = np.exp(logits - logits.max(-1, keepdims=True))
     shares /= shares.sum(-1, keepdims=True)
     rows, answered = np.arange(len(labels)), shares.argmax(-1)
+    if len(names) == 2 and threshold != EVEN:
+        answered = (shares[:, 1] >= threshold).astype(np.int64)
     surest, right = shares[rows, answered], answered == labels
 
     def show(i: int) -> Example:

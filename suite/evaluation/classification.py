@@ -3,7 +3,8 @@
 import contextlib
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -15,26 +16,38 @@ from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Source
 from suite.contracts.metric import MetricState
+from suite.contracts.preprocessor import Conclusion
 from suite.contracts.task import Task
 from suite.data.preprocessing.columns import unread_columns, without_missing_labels
+from suite.data.preprocessing.decision import Decision
 from suite.data.preprocessing.label_checks import counted, is_numeric, remarks, unseen_note
 from suite.data.preprocessing.labels import Labels
 from suite.errors import InputError
+from suite.evaluation import deciding
 from suite.evaluation.artifacts import Given, class_artifacts
 from suite.evaluation.losses import distillation_loss
 from suite.evaluation.metrics.classification import classification_scores
 
 
+@dataclass(frozen=True, kw_only=True)
 class Classification(Task):
     """A task that says what its model's logits are; the batch's ``label`` (b,) is the right class.
 
-    Attributes:
-        label: name of the label column, a field of the task.
-        labels: class names, a field of the task.
+    A subclass gives ``codec`` (of `suite.codecs.classes.Classes`, made with ``**self.answering``), ``source`` (by
+    ``labelled``), ``encode``, ``loss``, ``logits`` and ``given``.
     """
 
-    label: str
-    labels: Labels
+    label: str = "label"
+    """Name of the label column."""
+    labels: Labels = field(default_factory=Labels)
+    """Class names, learnt from the training split."""
+    decision: Decision = field(default_factory=Decision)
+    """What is learnt of the answer at the end of training: a threshold, a temperature."""
+
+    @property
+    def answering(self) -> dict[str, Any]:
+        """What the codec is given of the answer."""
+        return {"labels": self.labels, "decision": self.decision}
 
     def labelled(self, source: Source, split: str) -> Source:
         """The records that have a label; the others are dropped and counted.
@@ -79,6 +92,7 @@ class Classification(Task):
         for split in counts.keys() - {"train"}:
             self._check_measurable(split, counts[split], counts.get("train", Counter()))
             self._check_known(counts[split])
+        deciding.check(self.decision, self._decided)
         train = splits.get("train")
         if train is None:
             unseen = {split: self._check_known(known) for split, known in counts.items()}
@@ -109,10 +123,19 @@ class Classification(Task):
     def score(
         self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, MetricState]:
-        return classification_scores(outputs, batch)
+        return classification_scores(self.decision.applied(outputs), batch, self.decision.event)
+
+    def conclude(self, evaluated: Iterable[tuple[Mapping[str, np.ndarray], Batch]]) -> Mapping[str, Conclusion]:
+        return deciding.conclude(self.decision, self._decided, evaluated, "label")
+
+    @property
+    def _decided(self) -> deciding.Kind:
+        """Of what the logits are that a decision is made by."""
+        return "event" if len(self.labels.names) == 2 else "classes"
 
     def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         return jnp.where(batch["mask"], distillation_loss(ours, theirs, temperature), 0)
 
     def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
-        return class_artifacts(outputs["logits"], batch["label"], self.labels.names, self.given(columns, batch))
+        logits, given = self.decision.applied(outputs)["logits"], self.given(columns, batch)
+        return class_artifacts(logits, batch["label"], self.labels.names, given, self.decision.event)

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,13 +15,16 @@ from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
+from suite.contracts.preprocessor import Conclusion
 from suite.contracts.task import Task
 from suite.data.class_names import MISSING
 from suite.data.preprocessing.columns import unread_columns
+from suite.data.preprocessing.decision import Decision
 from suite.data.preprocessing.label_checks import counted, remarks, unseen_note
 from suite.data.preprocessing.target import Target
+from suite.data.preprocessing.target_problem import Problem
 from suite.errors import InputError
-from suite.evaluation import problems
+from suite.evaluation import deciding, problems
 from suite.evaluation.artifacts import Given
 from suite.evaluation.losses import masked_mean, tally
 from suite.evaluation.metrics.classification import classification_scores, ordered_scores
@@ -45,6 +48,8 @@ class Prediction(Task):
     """Name of the column that is predicted."""
     answer: Target = field(default_factory=Target)
     """What the target is, learnt from the training split."""
+    decision: Decision = field(default_factory=Decision)
+    """What is learnt of the answer at the end of training: a threshold, a temperature."""
     class_weight: Literal["none", "balanced"] = "none"
     """How much a training record counts in the loss: all alike, or each class as much as any other (balanced)."""
     regression_loss: problems.Regression = "squared"
@@ -53,7 +58,7 @@ class Prediction(Task):
     @property
     def answering(self) -> dict[str, Any]:
         """What the codec is given of the answer."""
-        return {"target": self.target, "answer": self.answer}
+        return {"target": self.target, "answer": self.answer, "decision": self.decision}
 
     @abstractmethod
     def logits(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:
@@ -109,12 +114,6 @@ class Prediction(Task):
         """How much each row counts (b, 1), of labels each decision (b, 1, c): by the inverse of the frequency of its
         class in training, 1 on average."""
         kind = self.answer.kind
-        if kind == "number":
-            raise InputError(
-                "field task.class_weight",
-                "there are no classes: a number is predicted.",
-                fix="--task.class_weight none",
-            )
         shares = np.maximum(np.array(self.answer.counts, np.float64) / max(self.answer.records, 1), problems.LEAST)
         if kind == "labels":
             lacks = np.maximum(1 - shares, problems.LEAST)
@@ -135,10 +134,11 @@ class Prediction(Task):
         targets = np.asarray(batch["target"])[mask]
         if kind == "number":
             return self._number_scores(np.asarray(outputs["value"], np.float64)[mask], targets)
+        outputs = self.decision.applied(outputs)
         logits = np.asarray(outputs["logits"], np.float64)[mask]
         if kind == "labels":
-            return label_scores(logits, targets)
-        scores = classification_scores(outputs, batch, key="target")
+            return label_scores(logits, targets, self.decision.thresholds)
+        scores = classification_scores(outputs, batch, self.decision.event, key="target")
         return {**scores, **ordered_scores(logits, targets)} if kind == "ordered" else scores
 
     def _number_scores(self, values: np.ndarray, targets: np.ndarray) -> dict[str, MetricState]:
@@ -148,13 +148,29 @@ class Prediction(Task):
         return {**scores, "loss": MetricState(losses.sum(), len(targets))}
 
     def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
-        distances = problems.distances(self.answer.kind, *map(problems.members, (ours, theirs)), temperature)
+        distances = problems.distances(self.answer.kind, problems.members(ours), problems.members(theirs), temperature)
         return jnp.where(batch["mask"], distances, 0)
 
     def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
-        return problem_artifacts(self.answer, self.target, outputs, batch["target"], self.given(columns, batch))
+        outputs, given = self.decision.applied(outputs), self.given(columns, batch)
+        thresholds = self.decision.thresholds
+        return problem_artifacts(self.answer, self.target, outputs, batch["target"], given, thresholds)
+
+    def conclude(self, evaluated: Iterable[tuple[Mapping[str, np.ndarray], Batch]]) -> Mapping[str, Conclusion]:
+        kind = self._decided
+        return {} if kind is None else deciding.conclude(self.decision, kind, evaluated, "target")
+
+    @property
+    def _decided(self) -> deciding.Kind | None:
+        """Of what the logits are that a decision is made by; None of a number."""
+        kinds: dict[Problem, deciding.Kind | None] = {"number": None, "binary": "event", "labels": "labels"}
+        return kinds.get(self.answer.kind, "classes")
 
     def remarks(self, splits: Mapping[str, Source]) -> list[str]:
+        deciding.check(self.decision, self._decided)
+        if self.class_weight != "none" and self.answer.kind == "number":
+            fix = "--task.class_weight none"
+            raise InputError("field task.class_weight", "there are no classes: a number is predicted.", fix=fix)
         lines = [] if self.answer.kind == "number" else self._class_remarks(splits)
         train = splits.get("train")
         if train is not None:

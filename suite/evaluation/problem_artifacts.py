@@ -24,7 +24,12 @@ BINS = 15
 
 
 def problem_artifacts(
-    answer: Target, target: str, outputs: Mapping[str, np.ndarray], targets: np.ndarray, given: Callable[[int], Given]
+    answer: Target,
+    target: str,
+    outputs: Mapping[str, np.ndarray],
+    targets: np.ndarray,
+    given: Callable[[int], Given],
+    thresholds: np.ndarray | float = 0.5,
 ) -> dict[str, Artifact]:
     """What a reader of a report should see of n records, by title.
 
@@ -34,14 +39,17 @@ def problem_artifacts(
         outputs: as `suite.evaluation.problems.outputs` gives them.
         targets: encoded (n,), of labels (n, c).
         given: place of a record -> what the model was given.
+        thresholds: probability from which the event, or each label, is answered.
     """
     if answer.kind == "number":
         scale = answer.scale
         predicted, right = scale.raw(outputs["value"]), scale.raw(np.asarray(targets, np.float64), bounded=False)
         return number_artifacts(target, predicted, right, given)
     if answer.kind == "labels":
-        return label_artifacts(answer.names, np.asarray(outputs["logits"], np.float64), targets > 0.5, given)
-    return class_artifacts(outputs["logits"], targets, answer.names, given)
+        odds = np.asarray(outputs["logits"], np.float64)
+        return label_artifacts(answer.names, odds, targets > 0.5, given, thresholds)
+    event = thresholds if isinstance(thresholds, float) else 0.5
+    return class_artifacts(outputs["logits"], targets, answer.names, given, event)
 
 
 def number_artifacts(
@@ -89,7 +97,7 @@ def label_artifacts(
     shares = np.exp(-np.logaddexp(0, -logits))
     answered = shares >= thresholds
     losses = (np.logaddexp(0, logits) - right * logits).sum(-1)
-    listed = lambda row: ", ".join(names[place] for place in np.flatnonzero(row)) or "none"
+    listed = lambda row: ", ".join(names[int(place)] for place in np.flatnonzero(row)) or "none"
 
     def show(i: int) -> Example:
         missed, wrong = right[i] & ~answered[i], answered[i] & ~right[i]

@@ -257,7 +257,8 @@ def _write(trained_run: Run, folder: Path, asked: Mapping[str, Any], about: Mapp
         safetensors.write(folder / manifest.REFERENCE, lambda: reference.items())
     (folder / "assets").mkdir()
     for asset in preprocessors.preprocessors_of(task).values():
-        _kept(asset.file, folder)
+        if asset.file:
+            _kept(asset.file, folder)
     serialization.dump(preprocessors.unbind(experiment), folder / manifest.EXPERIMENT)
     content = {
         "name": about["name"],

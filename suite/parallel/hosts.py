@@ -136,6 +136,11 @@ def added(sums: Mapping[str, MetricState]) -> dict[str, MetricState]:
     return total
 
 
+def gathered(value: Any) -> list[Any]:
+    """What each process gave, in the order of their numbers: numbers and arrays, in tuples, lists and dicts."""
+    return [_unpacked(payload) for payload in exchanged(_packed(value))] if several() else [value]
+
+
 def _packed(value: Any) -> bytes:
     """Numbers and arrays, in tuples, lists and dicts of any depth, as ``_unpacked`` reads them: arrays, and beside them
     how they are nested, in JSON. No process takes objects, or code, from another."""

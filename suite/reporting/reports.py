@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from suite.contracts.preprocessor import Postprocessor
 from suite.reporting import configuration, data_card, sample_predictions, training, verdicts
 from suite.reporting.blocks import Block, Page, Part, Section, Terms, Text
 from suite.reporting.drawings import drawn
@@ -12,6 +13,7 @@ from suite.reporting.evidence import Evidence, gather
 from suite.reporting.glossary import term
 from suite.reporting.page import templates, write
 from suite.runs.run import Run
+from suite.training.preprocessors import preprocessors_of
 
 FILE = "report.html"
 T = TypeVar("T")
@@ -85,7 +87,11 @@ def _about(evidence: Evidence) -> tuple[tuple[str, str], ...]:
 def _results(evidence: Evidence) -> list[Block]:
     if evidence.scores is None:
         return [Text("Nothing was evaluated.", "note")]
-    return verdicts.results(evidence.scores, evidence.split, training.at_best(evidence))
+    results = verdicts.results(evidence.scores, evidence.split, training.at_best(evidence))
+    run = evidence.run
+    assets = preprocessors_of(run.experiment.task).values() if run else ()
+    notes = [note for asset in assets if isinstance(asset, Postprocessor) for note in asset.notes]
+    return [*results, *(Text(note, "note") for note in notes)]
 
 
 def _records(evidence: Evidence) -> list[Block | Part]:

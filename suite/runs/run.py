@@ -19,6 +19,7 @@ from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec
 from suite.contracts.data import Source
+from suite.contracts.preprocessor import Postprocessor
 from suite.contracts.task import Program as TaskProgram
 from suite.data.notes import notes
 from suite.data.pipeline.dispatches import Plan, make_plan, stored_lengths
@@ -284,7 +285,11 @@ def open(folder: str | Path, allow: tuple[str, ...] = (), *, offline: bool = Fal
         raise InputError(f'run folder "{folder}"', "is not one: it has no experiment.json.", found=listing, fix=fix)
     experiment = read_experiment(stored, allow)
     assets = preprocessors_of(experiment.task)
-    missing = [name for name, asset in assets.items() if not preprocessor_file(folder, name, asset).exists()]
+    missing = [
+        name
+        for name, asset in assets.items()
+        if not isinstance(asset, Postprocessor) and not preprocessor_file(folder, name, asset).exists()
+    ]
     if missing:
         raise InputError(
             f'run folder "{folder}"',

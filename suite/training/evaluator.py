@@ -1,8 +1,10 @@
 """Evaluator: metrics of a state on the validation split. BestTracker: which evaluation is the best one so far."""
 
+import copy
 import dataclasses
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,13 @@ from jax.sharding import Mesh
 
 from suite.contracts.data import Source
 from suite.contracts.metric_meaning import lower_is_better
+from suite.contracts.task import Task
 from suite.data.pipeline.dispatches import Encoder, Plan, make_plan
 from suite.errors import InputError
-from suite.evaluation.evaluate import Predict, evaluate
-from suite.evaluation.reference import reference_arrays
+from suite.evaluation.evaluate import Predict, evaluate, outputs
+from suite.evaluation.reference import Reference, reference_arrays
 from suite.experiment.sections import Experiment, Train
+from suite.parallel.batch_shards import own_part
 from suite.training.checkpoint import Progress, Score
 from suite.training.logging.jsonl import history
 
@@ -42,12 +46,32 @@ class Evaluator:
         self._plan = make_plan(experiment.task, source, size, seed=None, buckets=train_plan.all_buckets, cache=cache)
 
     def __call__(self, weights: Any, model_state: Any) -> dict[str, float]:
-        task, buckets = self._task, self._plan.all_buckets
-        reference = reference_arrays(self._embed, weights, model_state, task, self._reference, buckets)
+        task, reference = self._task, self._arrays(weights, model_state)
         metrics = evaluate(
             self._predict, weights, model_state, task, self._source, self._plan, mesh=self._mesh, reference=reference
         )
         return {f"validation/{name}": value for name, value in metrics.items()}
+
+    def _arrays(self, weights: Any, model_state: Any) -> Reference:
+        buckets = self._plan.all_buckets
+        return reference_arrays(self._embed, weights, model_state, self._task, self._reference, buckets)
+
+    def outputs(
+        self, predict: Predict, weights: Any, model_state: Any
+    ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+        """What the model says of each batch, and the batch; of several processes, this one's rows."""
+        part, reference = own_part(self._mesh, self._plan.batch_size), self._arrays(weights, model_state)
+        source, plan, mesh = self._source, self._plan, self._mesh
+        for item, rows in outputs(predict, weights, model_state, self._task, source, plan, mesh, part, reference):
+            batch = {name: np.asarray(value[0]) for name, value in item.batch.items()}
+            owned = slice(None) if part is None else part.owned
+            yield {name: row[owned] for name, row in rows.items()}, {name: row[owned] for name, row in batch.items()}
+
+    def of(self, task: Task, predict: Predict) -> "Evaluator":
+        """The same evaluation, scored by another state of the task."""
+        same = copy.copy(self)
+        same._task, same._predict = task, predict
+        return same
 
     def names(self, weights: Any, model_state: Any) -> tuple[str, ...]:
         """Names of the metrics, before anything is computed; empty where they cannot be told.

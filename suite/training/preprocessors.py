@@ -12,10 +12,11 @@ from typing import Any
 
 from suite.contracts.data import Source
 from suite.contracts.model import ModelConfig
-from suite.contracts.preprocessor import Preprocessor
+from suite.contracts.preprocessor import Postprocessor, Preprocessor
 from suite.contracts.task import Task
 from suite.data.preprocessing.image import PixelStatistics
 from suite.data.preprocessing.labels import Labels
+from suite.data.preprocessing.target import Target
 from suite.data.preprocessing.tokenizers import Published, Tokenizer
 from suite.data.preprocessing.transcripts import Characters, Pieces
 from suite.data.sources.memory import Stacked
@@ -49,7 +50,7 @@ def run_outputs(folder: Path, part: str = "") -> list[str]:
     stored = json.loads((folder / "experiment.json").read_text(encoding="utf-8")).get("task", {})
     for name, value in stored.items():
         kind = current_name(str(value.get("class"))) if isinstance(value, dict) else ""
-        for known in (Labels, Characters, Pieces):
+        for known in (Labels, Target, Characters, Pieces):
             if kind == f"{known.__module__}.{known.__qualname__}" and value.get("part", "") == part:
                 asset = known(file=str(preprocessor_file(folder, name, known())))
                 return asset.outputs if Path(asset.file).is_file() else []
@@ -60,7 +61,7 @@ def prepare(experiment: Experiment, folder: Path, train: Source) -> Experiment:
     """Fit what is not fitted yet, then ``bind``. A file the user named is copied into the run folder."""
     for name, asset in preprocessors_of(experiment.task).items():
         target = preprocessor_file(folder, name, asset)
-        if target.exists():
+        if target.exists() or (isinstance(asset, Postprocessor) and not asset.file):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name("partial-" + target.name)
@@ -196,10 +197,11 @@ def _copy(name: str, asset: Preprocessor, target: Path) -> None:
 
 def bind(experiment: Experiment, folder: Path) -> Experiment:
     """The experiment with its assets read from ``folder`` and the model's open sizes filled from them."""
-    bound = {
-        name: dataclasses.replace(asset, file=str(preprocessor_file(folder, name, asset)))
-        for name, asset in preprocessors_of(experiment.task).items()
-    }
+    bound = {}
+    for name, asset in preprocessors_of(experiment.task).items():
+        file = preprocessor_file(folder, name, asset)
+        learnt = not isinstance(asset, Postprocessor) or file.exists()
+        bound[name] = dataclasses.replace(asset, file=str(file) if learnt else "")
     task = dataclasses.replace(experiment.task, **bound)  # type: ignore[type-var]
     stated, roomy = _stated(bound)
     return dataclasses.replace(experiment, task=task, model=fill(experiment.model, stated, roomy))

@@ -27,6 +27,7 @@ from suite.training import course, fingerprint
 from suite.training.assemble import assemble
 from suite.training.callbacks import Callbacks
 from suite.training.checkpoint import Checkpoints
+from suite.training.conclusion import conclude
 from suite.training.evaluator import BestTracker, Evaluator, best_metrics
 from suite.training.logging import loggers
 from suite.training.logging.jsonl import METRICS, history
@@ -164,6 +165,7 @@ def fit(
             "train/seconds_before": progress.seconds,
             "train/examples_per_second": loop.examples / (seconds - progress.seconds),
             **hosts.agreed(lambda: best_metrics(folder, loop.progress)),
+            **conclude(experiment, folder, program, evaluator, _print if hosts.is_first() else lambda line: None),
         }
         callbacks.finish(loop.progress.next_batch, outcome)
     return outcome

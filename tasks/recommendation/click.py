@@ -1,6 +1,6 @@
 """Click prediction: how likely an event is, from the columns of its record."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,13 +15,16 @@ from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
 from suite.contracts.metric_meaning import register_metric
+from suite.contracts.preprocessor import Conclusion
 from suite.contracts.task import Task
 from suite.data.preprocessing.columns import origin, require
+from suite.data.preprocessing.decision import Decision
 from suite.data.preprocessing.tabular import Fields
 from suite.data.preprocessing.tabular_statistics import CHUNK
 from suite.data.preprocessing.tabular_values import clicks, event, listed_values, texts
 from suite.data.sources.memory import cleaned, not_empty
 from suite.errors import InputError
+from suite.evaluation import deciding
 from suite.evaluation.artifacts import Calibration, Example, Gallery, Lists, PrecisionRecall, Spread
 from suite.evaluation.losses import binary_cross_entropy, binary_distillation_loss, masked_mean, tally
 from suite.evaluation.metrics.events import click_scores
@@ -42,6 +45,8 @@ class ClickPrediction(Task):
     """Value of the label that is a click, every other being none. Empty: 1, true or yes against 0, false or no."""
     fields: Fields = field(default_factory=Fields)
     """What the columns are, learnt from the training split."""
+    decision: Decision = field(default_factory=Decision)
+    """What is learnt of the answer at the end of training: a temperature, and the threshold of what is measured."""
     user: str = ""
     """Name of the column of whom a list is made for; reports then rank the records within each. Empty: none."""
     item: str = ""
@@ -51,7 +56,7 @@ class ClickPrediction(Task):
 
     @property
     def codec(self) -> Clicks:
-        return Clicks(record=self.record, fields=self.fields)
+        return Clicks(record=self.record, fields=self.fields, decision=self.decision)
 
     def source(self, split: str) -> Source:
         opened = self.data.with_classes(self.label).open(split)
@@ -105,7 +110,7 @@ class ClickPrediction(Task):
     ) -> dict[str, MetricState]:
         """``auc``, ``loss``, ``calibration``, ``calibration_error``; ``unseen``: values a record that training had
         not, or too rarely; ``auc_low`` and ``auc_high`` with a bootstrap."""
-        scores = click_scores(outputs, batch)
+        scores = click_scores(self.decision.applied(outputs), batch, threshold=self.decision.event)
         mask = np.asarray(batch["mask"])
         scores["unseen"] = MetricState(float(np.asarray(outputs["unseen"])[mask].sum()), int(mask.sum()))
         if self.bootstrap:
@@ -114,13 +119,16 @@ class ClickPrediction(Task):
                 scores[name] = RankingBound(rows.total, rows.count, quantile, self.bootstrap)
         return scores
 
+    def conclude(self, evaluated: Iterable[tuple[Mapping[str, np.ndarray], Batch]]) -> Mapping[str, Conclusion]:
+        return deciding.conclude(self.decision, "event", evaluated, "label")
+
     def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         return jnp.where(batch["mask"], binary_distillation_loss(ours, theirs, temperature), 0)
 
     def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
         """Precision-recall and ROC curves, calibration, confident errors; with ``user``, lists of the lowest AUC."""
         clicked = np.asarray(batch["label"]) > 0.5
-        logits = np.asarray(outputs["logits"], np.float64)
+        logits = np.asarray(self.decision.applied(outputs)["logits"], np.float64)
         shares = np.exp(-np.logaddexp(0, -logits))
         said = np.where(clicked, shares, 1 - shares)  # of what was so
         features = [name for name in columns if name != self.label]

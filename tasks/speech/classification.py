@@ -13,7 +13,6 @@ from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
 from suite.data.preprocessing.audio import Perturbation, perturbed, require_audio, without_unusable
-from suite.data.preprocessing.labels import Labels
 from suite.data.recordings import decode
 from suite.evaluation.artifacts import Given, Sound
 from suite.evaluation.classification import Classification
@@ -30,10 +29,6 @@ class AudioClassification(Classification):
     """Where the recordings come from."""
     audio: str = "audio"
     """Name of the column of recordings."""
-    label: str = "label"
-    """Name of the label column."""
-    labels: Labels = field(default_factory=Labels)
-    """Class names, learnt from the training split."""
     features: AudioFeatures = field(default_factory=AudioFeatures)
     """Sample rate, front end, mean and deviation, learnt from the training split."""
     augment: tuple[Perturbation, ...] = ()
@@ -47,7 +42,7 @@ class AudioClassification(Classification):
 
     @property
     def codec(self) -> AudioClasses:
-        return AudioClasses(audio=self.audio, recordings=self.features.recordings(self.max_seconds), labels=self.labels)
+        return AudioClasses(audio=self.audio, recordings=self.features.recordings(self.max_seconds), **self.answering)
 
     def source(self, split: str) -> Source:
         opened = self.data.with_classes(self.label).open(split)

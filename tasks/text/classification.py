@@ -14,7 +14,6 @@ from suite.contracts.batch import Batch, Columns, Ragged
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
 from suite.data.preprocessing.columns import origin, require, without_empty_texts
-from suite.data.preprocessing.labels import Labels
 from suite.data.preprocessing.ngrams import NGrams
 from suite.data.preprocessing.text import SentencePiece, token_dropout
 from suite.data.preprocessing.tokenizers import Tokenizer
@@ -32,10 +31,6 @@ class TextClassification(Classification):
     """Where the texts come from."""
     text: str = "text"
     """Name of the text column."""
-    label: str = "label"
-    """Name of the label column."""
-    labels: Labels = field(default_factory=Labels)
-    """Class names, learnt from the training split."""
     tokenizer: Tokenizer | None = field(default_factory=SentencePiece)
     """Pieces: learnt from the training split, or those of published weights. None where there are n-grams."""
     ngrams: NGrams | None = None
@@ -61,7 +56,7 @@ class TextClassification(Classification):
     @property
     def codec(self) -> TextClasses:
         return TextClasses(
-            text=self.text, tokenizer=self.tokenizer, labels=self.labels, max_length=self.max_length, ngrams=self.ngrams
+            text=self.text, tokenizer=self.tokenizer, max_length=self.max_length, ngrams=self.ngrams, **self.answering
         )
 
     def source(self, split: str) -> Source:

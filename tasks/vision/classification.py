@@ -15,7 +15,6 @@ from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
 from suite.data.preprocessing.columns import origin, require, without_broken_images
 from suite.data.preprocessing.image import Augmentation, Mixup, PixelStatistics
-from suite.data.preprocessing.labels import Labels
 from suite.evaluation.artifacts import Given, Image
 from suite.evaluation.classification import Classification
 from suite.evaluation.losses import classification_loss, cross_entropy
@@ -29,10 +28,6 @@ class ImageClassification(Classification):
     """Where the images come from."""
     image: str = "image"
     """Name of the image column."""
-    label: str = "label"
-    """Name of the label column."""
-    labels: Labels = field(default_factory=Labels)
-    """Class names, learnt from the training split."""
     statistics: PixelStatistics = field(default_factory=PixelStatistics)
     """Image size, channels, mean and deviation, learnt from the training split."""
     background: str = ""
@@ -50,7 +45,7 @@ class ImageClassification(Classification):
 
     @property
     def codec(self) -> ImageClasses:
-        return ImageClasses(image=self.image, statistics=self.statistics, labels=self.labels)
+        return ImageClasses(image=self.image, statistics=self.statistics, **self.answering)
 
     def source(self, split: str) -> Source:
         opened = self.data.with_classes(self.label).open(split)

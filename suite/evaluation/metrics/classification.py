@@ -8,7 +8,8 @@ import numpy as np
 
 from suite.contracts.metric import MetricState
 from suite.contracts.metric_meaning import register_metric
-from suite.evaluation.metrics.events import EVEN, event_scores
+from suite.data.preprocessing.decision import EVEN
+from suite.evaluation.metrics.events import event_scores
 from suite.evaluation.metrics.rows import Measure, Rows, mean_of_known, ratio
 
 

@@ -7,10 +7,8 @@ import numpy as np
 
 from suite.contracts.metric import MetricState
 from suite.contracts.metric_meaning import register_metric
+from suite.data.preprocessing.decision import EVEN
 from suite.evaluation.metrics.ranking import AveragePrecision, CalibrationError, Ranking
-
-EVEN = 0.5
-"""The threshold where none is chosen."""
 
 
 def event_scores(scores: np.ndarray, happened: np.ndarray, answered: np.ndarray) -> dict[str, MetricState]:

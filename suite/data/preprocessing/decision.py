@@ -1,0 +1,70 @@
+"""Decision: the temperature that probabilities are calibrated by, and the threshold that an answer is given from.
+
+Both are learnt on the validation split at the end of training, and change nothing where they are not asked for.
+"""
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from suite.contracts.preprocessor import Postprocessor
+from suite.data.reading import changed
+
+EVEN = 0.5
+"""The threshold where none is chosen."""
+Aim = Literal["", "f1", "balanced_accuracy", "accuracy"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision(Postprocessor):
+    """What becomes of a model's logits: probabilities, and an answer."""
+
+    suffix: ClassVar[str] = ".json"
+
+    threshold: Aim = ""
+    """Of two classes, and of labels, each for itself: what the threshold that the event or label is answered from is
+    best by, on the validation split. Empty: a probability of one half."""
+    calibration: Literal["none", "temperature"] = "none"
+    """How probabilities are calibrated: divided logits by a temperature, which is fitted on the validation split (arXiv
+    1706.04599), or not at all. The order of answers stays."""
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by; 1 where nothing was learnt."""
+        return float(_learnt(self.file, changed(self.file)).get("temperature", 1.0)) if self.file else 1.0
+
+    @property
+    def thresholds(self) -> np.ndarray | float:
+        """Probability from which the event is answered, or each label (c,); one half where nothing was learnt."""
+        chosen = _learnt(self.file, changed(self.file)).get("thresholds") if self.file else None
+        if not chosen:
+            return EVEN
+        return np.array(chosen) if len(chosen) > 1 else float(chosen[0])
+
+    @property
+    def event(self) -> float:
+        """The threshold of two classes."""
+        threshold = self.thresholds
+        return threshold if isinstance(threshold, float) else EVEN
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(_learnt(self.file, changed(self.file)).get("notes", ())) if self.file else ()
+
+    def applied(self, outputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """The outputs with calibrated ``logits``."""
+        temperature = self.temperature
+        if temperature == 1.0 or "logits" not in outputs:
+            return outputs
+        return {**outputs, "logits": np.asarray(outputs["logits"], np.float64) / temperature}
+
+
+@functools.lru_cache(maxsize=32)
+def _learnt(file: str, written: int) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(Path(file).read_text(encoding="utf-8"))
+    return content
