@@ -17,16 +17,19 @@ class Predict(Allowing):
         'suite predict runs/reviews --input "a wonderful film"',
         "suite predict bundles/photos --input photos/new --to answers",
         "suite predict runs/reviews --input new.parquet --to answers.parquet --keep id",
+        "suite predict weights/all-MiniLM-L6-v2 --input new.csv --to vectors.npz --keep id",
     )
     notes = (
         "With --to FILE.parquet, FILE.csv or FILE.jsonl, records are read and answered in blocks, however many there "
-        "are: a column for each output, and one of errors. The same command goes on where it was stopped."
+        "are: a column for each output, and one of errors. The same command goes on where it was stopped. With --to "
+        "FILE.npz the table is arrays, of vectors one of shape records x numbers; a run that answers otherwise, and "
+        "published weights, give the vectors of their encoder."
     )
 
     source: str = word(
         "RUN|BUNDLE|OWNER/NAME", example="runs/reviews", fix="suite train text.classify --data reviews.csv"
     )
-    """Run folder, bundle, or the name of a published one on the hub."""
+    """Run folder, bundle, the name of a published one on the hub, or a folder of published weights."""
     input: str = flag("", value="TEXT|FILE|FOLDER|-", example="new.csv", otherwise="must be given")
     """A text, a file of records, an image or recording, a folder of them, or - for lines of standard input."""
     program: str = flag("predict", value="NAME")
@@ -34,7 +37,7 @@ class Predict(Allowing):
     seed: int = flag(0, least=0)
     """Seed of answers that are drawn."""
     to: str = flag("", value="FILE|FOLDER", example="answers.parquet", otherwise="answers are printed")
-    """Table of answers, .parquet, .csv or .jsonl; or a folder for answers that are files, such as recordings."""
+    """Table of answers, .parquet, .csv or .jsonl; of vectors also .npz or .npy; or a folder for files."""
     keep: str = flag("", value="COLUMN,...", example="id", otherwise="of files, their names")
     """Columns of the input that stand before the answers in a table."""
     batch_size: int = flag(64, value="N", least=1)

@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +39,13 @@ class Column:
         name: in the table.
         type: of its values.
         value: takes it from an answer; None where it has none.
+        vector: whether its values are vectors.
     """
 
     name: str
     type: "pa.DataType"
     value: Callable[[Mapping[str, Any]], Any]
+    vector: bool = False
 
 
 class AnswerTable:
@@ -69,9 +71,14 @@ class AnswerTable:
             while name in taken:
                 name = f"predicted_{name}"
             taken.add(name)
-            self.columns.append(Column(name, column.type, column.value))
+            self.columns.append(replace(column, name=name))
         self.schema = pa.schema([*kept, *(pa.field(column.name, column.type) for column in self.columns)])
         self.error = self.columns[-1].name
+
+    @property
+    def vectors(self) -> list[str]:
+        """Columns of vectors."""
+        return [column.name for column in self.columns if column.vector]
 
     def table(
         self,
@@ -163,7 +170,7 @@ def _columns(output: Output, outputs: Sequence[Output], file: "pa.DataType") -> 
     known = arrow_type(schema)
     plain = (lambda value: as_arrow(value, schema)) if known is not None else json.dumps
     value = lambda answer: None if answer.get(name) is None else plain(answer[name])
-    return [Column(name, pa.string() if known is None else known, value)]
+    return [Column(name, pa.string() if known is None else known, value, vector=output.kind == "vector")]
 
 
 def _score(output: str, name: str) -> Callable[[Mapping[str, Any]], Any]:

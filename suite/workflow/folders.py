@@ -15,8 +15,9 @@ from suite.contracts.kinds import extension_of, output_kind
 from suite.contracts.signature import File
 from suite.data.pipeline.padding import Seed
 from suite.errors import InputError, unused
-from suite.runtime.files import is_bundle, write_text
+from suite.runtime.files import is_bundle, is_run, write_text
 from suite.weights import hub
+from suite.weights.published import CONFIG
 
 if TYPE_CHECKING:
     from suite.bundles.bundle import Bundle
@@ -28,10 +29,11 @@ ANSWERS = "answers.jsonl"
 
 
 def open(folder: str | Path, allow: tuple[str, ...] = (), *, offline: bool = False) -> "Run | Bundle":
-    """The run or the bundle in a folder.
+    """The run or the bundle in a folder; of published weights, a run whose answers are the vectors of their encoder.
 
     Args:
-        folder: what ``suite train`` or ``suite export`` wrote, or ``owner/name`` of what ``suite publish`` sent.
+        folder: what ``suite train`` or ``suite export`` wrote, published weights, or ``owner/name`` of what ``suite
+            publish`` sent.
         allow: packages whose classes it may name, besides the suite's.
         offline: take names on the hub from the local cache only.
 
@@ -43,6 +45,10 @@ def open(folder: str | Path, allow: tuple[str, ...] = (), *, offline: bool = Fal
         from suite.bundles.bundle import Bundle
 
         return Bundle.open(folder, allow)
+    if not is_run(folder) and (folder / CONFIG).is_file():
+        from suite.workflow import encoders
+
+        return encoders.of_weights(folder)
     from suite.runs import run
 
     return run.open(folder, allow)

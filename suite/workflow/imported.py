@@ -18,6 +18,7 @@ from suite.data.preprocessing.tokenizers import Published as PublishedTokenizer
 from suite.data.preprocessing.transcripts import UNKNOWN, Characters
 from suite.data.sources.datasets import from_path
 from suite.errors import InputError, unused
+from suite.evaluation.embedding import Embedding
 from suite.experiment import recipes
 from suite.experiment.sections import Experiment, replace
 from suite.runs import run
@@ -26,6 +27,7 @@ from suite.runs.run import Run
 from suite.runtime.files import is_run
 from suite.training.preprocessors import column_of, prepare, preprocessor_file, preprocessors_of
 from suite.weights import heads, pretrained, published
+from suite.workflow import encoders
 
 _RECIPES = {
     "suite.models.transformer": "text.finetune",
@@ -68,7 +70,8 @@ def evaluate(
     weights = published.open(source, offline)
     theirs = pretrained.config_of(weights)
     family = type(theirs).__module__
-    if getattr(theirs, "outputs", None) == 0:
+    loaded = recipes.load(recipe) if recipe else None
+    if getattr(theirs, "outputs", None) == 0 and not (loaded and isinstance(loaded.task, Embedding)):
         raise pretrained.headless(weights)
     if not recipe and family not in _RECIPES:
         raise InputError(
@@ -77,7 +80,10 @@ def evaluate(
             found="no --recipe",
             fix="name a recipe for them, of suite list, by --recipe",
         )
-    experiment = _experiment(recipes.load(recipe or _RECIPES[family]), weights, theirs, source, offline)
+    experiment = _experiment(loaded or recipes.load(_RECIPES[family]), weights, theirs, source, offline)
+    if isinstance(experiment.task, Embedding):
+        experiment = encoders.as_published(experiment, weights, theirs)
+        theirs = experiment.model
     experiment = changes(replace(experiment, {"task.data": from_path(data)}))
     target = Path(folder) if folder else new_folder(f"{Path(source).name}.evaluate")
     if is_run(target):
@@ -91,15 +97,7 @@ def _experiment(
 ) -> Experiment:
     """The recipe with the weights' own model, computing as they were published."""
     named = str(Path(source).expanduser().resolve()) if Path(source).expanduser().exists() else source
-    given: dict[str, Any] = {
-        "model": theirs,
-        "checkpoint.init_from": named,
-        "checkpoint.offline": offline,
-        "precision.compute": "float32",
-        "train.ema": 0.0,
-        "optim.frozen": (),
-        "goal": None,
-    }
+    given: dict[str, Any] = {**encoders.unchanged(named), "model": theirs, "checkpoint.offline": offline}
     family = type(theirs).__module__
     if family == "suite.models.seq2seq":
         given["task.tokenizer"] = PublishedTokenizer()

@@ -12,19 +12,21 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from suite.bundles.answering import BATCH
+from suite.contracts.codec import Codec
 from suite.contracts.kinds import extension_of
 from suite.contracts.signature import File
 from suite.errors import InputError, unused
 from suite.runtime.files import is_bundle, write_text
 from suite.tree import paths
+from suite.workflow import encoders, vector_files
 from suite.workflow.answer_table import AnswerTable, flat, json_text
 from suite.workflow.folders import codec_of
 from suite.workflow.folders import open as open_folder
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from suite.bundles.bundle import Bundle
     from suite.runs.run import Run
 
-FORMATS = (".parquet", ".csv", ".jsonl")
+FORMATS = (".parquet", ".csv", ".jsonl", *vector_files.FORMATS)
 """Endings of a table of answers."""
 BLOCK = 4
 """Batches of records that are read together."""
@@ -60,6 +62,7 @@ class Predicted:
         failed: how many of them have an error in place of an answer.
         errors: place of a record, from 1 -> its error, of the first few.
         dropped: reason -> number of records that could not be read and have no row.
+        arrays: of a file of vectors, each with its type and shape.
     """
 
     path: Path
@@ -67,6 +70,7 @@ class Predicted:
     failed: int = 0
     errors: dict[int, str] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
+    arrays: Sequence[str] = ()
 
     @property
     def summary(self) -> str:
@@ -74,6 +78,7 @@ class Predicted:
         lines = [f"{self.path}: {self.records:,} records, {self.records - self.failed:,} answered"]
         if self.failed:
             lines[0] += f", {self.failed:,} with an error"
+        lines += [f"  array {array}" for array in self.arrays]
         lines += [f"  record {place:,}: {error}" for place, error in self.errors.items()]
         if self.failed > len(self.errors):
             lines.append(f"  ... and {self.failed - len(self.errors):,} more; see the column of errors")
@@ -105,7 +110,9 @@ def predict_file(
         source: a run, a bundle, or the folder of one.
         input: a table (.csv .tsv .jsonl .json .parquet, .gz too), a text file with a record a line, a manifest, or a
             folder of images or recordings.
-        to: the table of answers, .parquet, .csv or .jsonl. Files of answers go into the folder ``<to>.files``.
+        to: the table of answers, .parquet, .csv or .jsonl; or, of answers that are vectors, .npz, an array for each
+            column, or .npy, the vectors alone. A run that answers otherwise gives the vectors of its encoder. Files of
+            answers go into the folder ``<to>.files``.
         keep: columns of the input that stand before the answers.
         program: which of the model's programs answers.
         seed: what the random numbers of answers come from, where they are drawn.
@@ -125,6 +132,9 @@ def predict_file(
         raise InputError("batch size", "must be at least 1.", found=str(batch_size), fix=str(BATCH))
     opened = open_folder(source, allow) if isinstance(source, str | Path) else source
     codec = codec_of(opened, program)
+    if target.name.lower().endswith(vector_files.FORMATS) and not _has_vectors(codec) and not is_bundle(opened.folder):
+        opened = encoders.of_run(opened)  # type: ignore[arg-type]  # a run, as it is no bundle
+        codec = codec_of(opened, program)
     records = open_records(str(input), codec, keep)
     job = {
         "model": _model(opened),
@@ -136,12 +146,16 @@ def predict_file(
         "format": target.suffix.lower(),
     }
     table = AnswerTable(codec, records.kept)
+    if target.name.lower().endswith(vector_files.FORMATS):
+        vector_files.check(target, table, keep)
     parts = _Parts(target, job)
     with parts.held():
         if not parts.written:
             _write_parts(opened, records, table, parts, program, seed, batch_size)
-            parts.join(table.schema)
+            parts.join(table)
         predicted = parts.counted(table.error, records.dropped)
+        if target.name.lower().endswith(vector_files.FORMATS):
+            predicted = replace(predicted, arrays=vector_files.described(target))
         parts.remove()
     return predicted
 
@@ -165,6 +179,10 @@ def _write_parts(
                 tables = []
         if tables:
             parts.add(pa.concat_tables(tables))
+
+
+def _has_vectors(codec: Codec) -> bool:
+    return any(output.kind == "vector" for output in codec.outputs)
 
 
 def _model(opened: "Run | Bundle") -> str:
@@ -274,11 +292,14 @@ class _Parts:
         (self.files / name).write_bytes(value.data)
         return f"{self.files.name}/{name}"
 
-    def join(self, schema: "pa.Schema") -> None:
+    def join(self, table: AnswerTable) -> None:
         """Write the target from all parts."""
-        write = {".parquet": _parquet, ".csv": _csv, ".jsonl": _jsonl}[self.target.suffix.lower()]
+        write = {".parquet": _parquet, ".csv": _csv, ".jsonl": _jsonl}.get(self.target.suffix.lower())
         with self._replacing(self.target) as partial:
-            write(partial, self._names(), schema)
+            if write is None:
+                vector_files.write(partial, self._names(), table)
+            else:
+                write(partial, self._names(), table.schema)
 
     def counted(self, error: str, dropped: dict[str, int]) -> Predicted:
         """What the parts hold."""
