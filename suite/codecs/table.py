@@ -9,6 +9,7 @@ import numpy as np
 from suite.codecs.answers import probability
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec, Input, Output
+from suite.data.preprocessing import dates
 from suite.data.preprocessing.decision import Decision
 from suite.data.preprocessing.tabular import Fields
 from suite.data.preprocessing.tabular_columns import Field, Number
@@ -20,20 +21,47 @@ CHOICES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clicks(Codec):
-    """How likely an event is, from the columns of its record."""
+class TableInputs(Codec):
+    """What codecs share that are given the columns of a table: a number, a date, a category or a list each."""
 
     record: str
     """Name of a column that holds whole records, as mappings or JSON."""
     fields: Fields
     """What the columns are."""
+
+    @property
+    def table_inputs(self) -> tuple[Input, ...]:
+        """One for each column, also where it is a number and a category, or several numbers of a date."""
+        numbers = {number.name: _number(number) for number in self.fields.numbers}
+        return (*numbers.values(), *(_category(field) for field in self.fields.fields if field.name not in numbers))
+
+    @property
+    def table_texts(self) -> tuple[str, ...]:
+        """Dates, and categories and lists that are texts."""
+        dates = dict.fromkeys(number.name for number in self.fields.numbers if number.part)
+        return (*dates, *(field.name for field in self.fields.fields if _is_text(field)))
+
+    @property
+    def styles(self) -> dict[str, str]:
+        """Numbers, also as categories, that training's data wrote in another way than Python does."""
+        columns: tuple[Number | Field, ...] = (*self.fields.numbers, *self.fields.fields)
+        return {column.name: column.style for column in columns if column.style not in ("", DIGITS)}
+
+    def opened(self, columns: Columns) -> Columns:
+        """The columns of whole records, where those are given."""
+        return from_records(columns[self.record]) if self.record in columns else columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clicks(TableInputs):
+    """How likely an event is, from the columns of its record."""
+
     decision: Decision = field(default_factory=Decision)
     """Temperature of the probability."""
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        numbers = {number.name: _number(number) for number in self.fields.numbers}  # some of them categories as well
-        return (*numbers.values(), *(_category(field) for field in self.fields.fields if field.name not in numbers))
+        return self.table_inputs
 
     @property
     def primary(self) -> str:
@@ -41,14 +69,7 @@ class Clicks(Codec):
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Categories and lists that are texts."""
-        return tuple(field.name for field in self.fields.fields if _is_text(field))
-
-    @property
-    def styles(self) -> dict[str, str]:
-        """Numbers, also as categories, that training's data wrote in another way than Python does."""
-        columns: tuple[Number | Field, ...] = (*self.fields.numbers, *self.fields.fields)
-        return {column.name: column.style for column in columns if column.style not in ("", DIGITS)}
+        return self.table_texts
 
     @property
     def outputs(self) -> tuple[Output, ...]:
@@ -63,10 +84,6 @@ class Clicks(Codec):
         """``dense`` float32 (b, i), ``ids`` int32 (b, s), ``weights`` float32 (b, w): see `Fields.encode`."""
         return dict(self.fields.encode(self.opened(columns)))
 
-    def opened(self, columns: Columns) -> Columns:
-        """The columns of whole records, where those are given."""
-        return from_records(columns[self.record]) if self.record in columns else columns
-
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         """``{"probability", "unseen"}``: of a click, and the number of values that training had not."""
         logits = np.asarray(self.decision.applied(outputs)["logits"], np.float64)
@@ -78,6 +95,11 @@ class Clicks(Codec):
 
 
 def _number(number: Number) -> Input:
+    if number.part:
+        about = f"a date, as {'2024-05-31' if number.date == dates.ISO else number.date}; none, where it is not known"
+        return Input(
+            name=number.name, kind="date", required=False, example=dates.example(number.date), description=about
+        )
     usual = float(np.sign(number.mean) * np.expm1(abs(number.mean))) if number.log else number.mean
     return Input(
         name=number.name,

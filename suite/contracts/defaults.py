@@ -14,8 +14,8 @@ class Chosen:
 
     Attributes:
         field: dotted name in the experiment, such as ``train.epochs``.
-        value: what it becomes. None takes an entry out of a mapping, such as ``model.parts.image`` where there are no
-            pictures.
+        value: what it becomes. None takes something out that the recipe states: an entry of a mapping, such as
+            ``model.parts.image``, or the value of a field that may be None.
         why: what in the data speaks for it, for a person to read; empty: it is not told.
     """
 

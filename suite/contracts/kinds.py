@@ -282,6 +282,16 @@ for _each in (
         field="category",
     ),
     Kind(
+        name="date",
+        plural="dates",
+        check=values.text,
+        wanted="a string (a date)",
+        schema=schemas.text,
+        unit="characters",
+        textual=True,
+        field="category",
+    ),
+    Kind(
         name="list",
         plural="lists",
         check=values.several,

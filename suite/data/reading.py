@@ -23,6 +23,13 @@ SYSTEM = ("__macosx", "@eadir", "$recycle.bin", "system volume information", "th
 """Names, in small letters, of what systems put beside a user's files."""
 
 
+def is_missing(value: Any) -> bool:
+    """Whether a record has no text, no file there: None, nan or blanks."""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, float) and value != value)
+
+
 def file_kind(values: Sequence[Any]) -> str:
     """What files all these texts name, by their extensions: image or audio; nothing where they are no such names."""
     texts = [str(value).strip().lower() for value in values if value is not None]

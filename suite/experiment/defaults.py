@@ -35,25 +35,27 @@ def _with(experiment: Experiment, field: str, value: Any) -> tuple[Experiment, s
     """The experiment with a field chosen, and what to tell of it; as it is where the field is stated already."""
     owner_name, _, name = field.rpartition(".")
     owner = _at(experiment, owner_name)
-    if isinstance(owner, Mapping) and value is None:
-        if name not in owner:
-            return experiment, ""
-        rest = {key: entry for key, entry in owner.items() if key != name}
-        return replace(experiment, {owner_name: rest}), f"without {field}"
+    if value is None:
+        if isinstance(owner, Mapping):
+            rest = {key: entry for key, entry in owner.items() if key != name}
+            return replace(experiment, {owner_name: rest}), f"without {field}" if name in owner else ""
+        return replace(experiment, {field: None}), f"without {field}"
     if not is_open(_at(experiment, field)):
         return experiment, ""
-    shown = f" {value}" if isinstance(value, int | float | str) else f" {' '.join(map(str, value))}"
-    plain = isinstance(value, int | float | str) or (isinstance(value, tuple) and not any(map(_nested, value)))
-    return replace(experiment, {field: value}), f"--{field}{shown}" if plain else field
+    return replace(experiment, {field: value}), _flag(field, value)
+
+
+def _flag(field: str, value: Any) -> str:
+    """The flag that states a value; of a value that no flag writes, the field."""
+    values = value if isinstance(value, tuple) else (value,)
+    if not all(isinstance(item, int | float | str) for item in values):
+        return field
+    return f"--{field} {' '.join(f'{item:g}' if isinstance(item, float) else str(item) for item in values)}"
 
 
 def is_open(value: Any) -> bool:
     """Whether a field is left to the data: 0, 0.0, "", () or None."""
     return not isinstance(value, bool) and (value is None or value == 0 or value in ("", ()))
-
-
-def _nested(value: Any) -> bool:
-    return not isinstance(value, int | float | str)
 
 
 def _at(experiment: Experiment, field: str) -> Any:

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float
 
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
+from suite.data.preprocessing.image import present
 from suite.data.reading import changed
 from suite.data.recordings import Recordings, decode, joined
 from suite.data.sources.memory import evenly_spaced
@@ -73,7 +74,7 @@ class AudioFeatures(Preprocessor):
         Raises:
             InputError: a recording that cannot be decoded, or features of different sizes.
         """
-        values = source[evenly_spaced(source, self.examples)][column]
+        values = present(source[evenly_spaced(source, self.examples)][column])
         rows = [decode(value, self.rate) for value in values]
         computed = jax.jit(self.front_end)
         longest = max(map(len, rows))

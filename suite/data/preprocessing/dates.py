@@ -53,6 +53,12 @@ def _parsed(text: str, form: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def example(form: str) -> str:
+    """A date in one of ``FORMATS``."""
+    moment = datetime(2024, 5, 31)
+    return moment.date().isoformat() if form == ISO else moment.strftime(form)
+
+
 def is_missing(value: Any) -> bool:
     """Whether a value is a gap in a column of dates."""
     return value is None or (isinstance(value, float) and value != value) or written.is_gap(str(value))

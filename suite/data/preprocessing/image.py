@@ -15,7 +15,7 @@ from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
 from suite.contracts.values import IMAGE_FORMATS
 from suite.data.augment import Augmentation, Crop, Cutout, Flip, Mixup, RandAugment, ResizedCrop
-from suite.data.reading import changed
+from suite.data.reading import changed, is_missing
 from suite.errors import InputError
 
 __all__ = ["Augmentation", "Crop", "Cutout", "Flip", "Mixup", "PixelStatistics", "RandAugment", "ResizedCrop"]
@@ -237,6 +237,26 @@ def is_readable(value: Any) -> bool:
     return not examine(value)[0]
 
 
+def present(values: Any) -> Any:
+    """Pictures of a column, without the places where there is none."""
+    if isinstance(values, np.ndarray):
+        return values
+    return [value for value in values if not is_missing(value)]
+
+
+def _first(source: Source, column: str) -> Any:
+    """The first picture of a column.
+
+    Raises:
+        InputError: there is none.
+    """
+    for start in range(0, len(source), 1000):
+        values = present(source[np.arange(start, min(start + 1000, len(source)))][column])
+        if len(values):
+            return values[0]
+    raise InputError(f"column {column}", "there is no image to take statistics of")
+
+
 @dataclass(frozen=True, kw_only=True)
 class PixelStatistics(Preprocessor):
     """Shape of the images, and mean and standard deviation a channel over the training split, on a scale of 0..1."""
@@ -267,10 +287,12 @@ class PixelStatistics(Preprocessor):
         """
         if not len(source):
             raise InputError(f"column {column}", "there is no image to take statistics of")
-        first = decode(source[np.arange(1)][column][0], self.size, self.channels, self.background)
+        first = decode(_first(source, column), self.size, self.channels, self.background)
         total, squares, count = np.zeros(first.shape[2]), np.zeros(first.shape[2]), 0
         for start in range(0, len(source), 1000):
-            values = source[np.arange(start, min(start + 1000, len(source)))][column]
+            values = present(source[np.arange(start, min(start + 1000, len(source)))][column])
+            if not len(values):
+                continue
             images = decode_batch(values, self.size, first.shape[2], self.background)
             if images.shape[1:] != first.shape:
                 decode_batch([first, images[0]], None, first.shape[2])  # raises: says which sizes differ
@@ -297,9 +319,7 @@ class PixelStatistics(Preprocessor):
         """
         if not len(source):
             raise InputError(f"column {column}", "there is no image to take the size of")
-        height, width, channels = decode(
-            source[np.arange(1)][column][0], self.size, self.channels, self.background
-        ).shape
+        height, width, channels = decode(_first(source, column), self.size, self.channels, self.background).shape
         if not {len(mean), len(std)} <= {1, channels}:
             raise InputError(
                 "field task.statistics.channels",

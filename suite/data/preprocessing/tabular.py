@@ -111,7 +111,7 @@ class Fields(Preprocessor):
         ]
         if not (numbers or parts or categories) and not any(g.kind in MEDIA for g in guesses):
             raise InputError("field task.fields", "no column is left to predict from", fix="--task.fields.categorical")
-        learners = (*numbers, *parts, *categories)
+        learners: tuple[NumberStatistics | CategoryStatistics, ...] = (*numbers, *parts, *categories)
         for begin in range(0, len(source), CHUNK):
             indices = np.arange(begin, min(begin + CHUNK, len(source)))
             for learner in learners:
@@ -119,10 +119,10 @@ class Fields(Preprocessor):
         if bare := [learner.name for learner in categories if learner.blanks]:
             print(f"blanks around values do not count: {', '.join(bare)}", file=sys.stderr)
         used = (*numbers, *(part for part in parts if not part.constant))
-        fields: list[Number | Field] = [learner.number(self.normalise, self.bins) for learner in used]
+        fields: list[Number | Field] = [number.number(self.normalise, self.bins) for number in used]
         start = 0
-        for learner in categories:
-            fields.append(learner.field(start, self.min_count, self.list_length))
+        for several in categories:
+            fields.append(several.field(start, self.min_count, self.list_length))
             start += fields[-1].size  # type: ignore[union-attr]
         stored = {
             "numbers": [asdict(m) for m in fields if isinstance(m, Number)],
@@ -201,16 +201,16 @@ class Fields(Preprocessor):
             len(rows), max(most, 2)
         )
 
-    def encode(self, columns: Columns) -> dict[str, np.ndarray]:
+    def encode(self, columns: Columns, needed: bool = True) -> dict[str, np.ndarray]:
         """``dense`` float32 (b, i), ``ids`` int32 (b, s), ``weights`` float32 (b, w).
 
-        A column that is absent has missing values only, but not all may be absent.
+        A column that is absent has missing values only, but not all may be absent where they are ``needed``.
 
         Raises:
             InputError: none of the columns is there, or a number is none.
         """
         names = [number.name for number in self.numbers] + [field.name for field in self.fields]
-        if not any(name in columns for name in names):
+        if needed and not any(name in columns for name in names):
             raise InputError(
                 "columns",
                 "none of those that the model was trained on is there",

@@ -1,0 +1,1 @@
+"""Tables: any column predicted from all others."""

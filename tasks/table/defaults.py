@@ -1,0 +1,74 @@
+"""Defaults of table prediction: which parts the columns need, and how large and how long, by the number of records."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from suite.contracts.data import Source
+from suite.contracts.defaults import Chosen, Defaults
+from suite.data.reading import is_missing
+from suite.data.recordings import extent
+from suite.data.sources.memory import evenly_spaced
+from suite.tasks.table.prediction import MOST_SECONDS, TablePrediction
+
+PARTS = {"text": ("ngrams", "texts"), "image": ("statistics", "pictures"), "audio": ("features", "recordings")}
+"""Part of the model -> the preprocessor that states its sizes, and what it reads."""
+
+EVALUATED = 64
+"""Records an evaluation batch, where there are pictures or recordings."""
+LOOKED_AT = 2000
+"""Records whose recordings are looked at."""
+LARGE = 30_000
+"""Records from which on a table is passed over as few times as any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableDefaults(Defaults):
+    """Parts by the kinds of columns; batch size and epochs by the number of records."""
+
+    number_epochs: tuple[float, float] = (20.0, 60.0)
+    """Passes over a large table and over a small one where a number is predicted."""
+    class_epochs: tuple[float, float] = (8.0, 12.0)
+    """The same of classes and labels, which a network soon knows by heart."""
+
+    def choose(self, experiment: Any, train: Source) -> Iterable[Chosen]:
+        task: TablePrediction = experiment.task
+        guesses = task.fields.judged(train, task.target)
+        widths, light = [], True
+        for part, (preprocessor, what) in PARTS.items():
+            names = getattr(task, f"{part}_columns") or tuple(guess.name for guess in guesses if guess.kind == part)
+            if part not in experiment.model.parts:
+                continue
+            if not names:
+                yield Chosen(f"model.parts.{part}", None)
+                yield Chosen(f"task.{preprocessor}", None)
+                continue
+            yield Chosen(f"task.{part}_columns", names, f"{what} in {', '.join(names)}")
+            width = experiment.model.parts[part].outputs
+            widths.append(width * (1 if part == "text" else len(names)))
+            light = light and part == "text"
+            if part == "audio":
+                seconds = _longest(train, names)
+                yield Chosen("task.max_seconds", seconds, f"the longest recording, at most {MOST_SECONDS:g}")
+        if widths:
+            yield Chosen("model.parts.table.vectors", tuple(widths))
+        number = task.answer.judged(train, task.target).problem == "number"
+        yield from self._course(len(train), self.number_epochs if number else self.class_epochs, light)
+
+    def _course(self, records: int, epochs: tuple[float, float], light: bool) -> Iterable[Chosen]:
+        batch = min(max(1 << max(round(records / 100), 1).bit_length() - 1, 32), 256)
+        few, many = epochs
+        passes = round(min(max(few * (LARGE / max(records, 1)) ** 0.5, few), many))
+        evaluated = 4096 if light else EVALUATED
+        yield Chosen("train.eval_batch_size", evaluated)
+        yield Chosen("train.batch_size", batch, f"{records:,} training records")
+        yield Chosen("train.epochs", float(passes), f"{records:,} training records; patience may end it earlier")
+
+
+def _longest(train: Source, names: tuple[str, ...]) -> float:
+    """Seconds of the longest recording of some columns, by their headers, in tenths, at most `MOST_SECONDS`."""
+    rows = evenly_spaced(train, LOOKED_AT)
+    values = [value for name in names for value in train.column(name, rows) if not is_missing(value)]
+    longest = max((extent(value)[0] for value in values), default=MOST_SECONDS)
+    return min(math.ceil(10 * longest) / 10, MOST_SECONDS)
