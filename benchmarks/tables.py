@@ -62,9 +62,8 @@ def rows_of(problem: Problem) -> Rows:
     """The rows of a table without the nameless index in front and what is left out; "NA" is a gap."""
     path = Path(os.environ["SUITE_DATA"]) / "tables" / f"{problem.file}.csv.gz"
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-        rows = [
-            {key: "" if value == "NA" else value for key, value in row.items() if key} for row in csv.DictReader(file)
-        ]
+        rows = [{key: value for key, value in row.items() if key} for row in csv.DictReader(file)]
+    rows = [{key: "" if value == "NA" else value for key, value in row.items()} for row in rows]
     if problem.target == "genres":
         rows = [{**row, "genres": "|".join(name for name in GENRES if row[name] == "1")} for row in rows]
     rows = [row for row in rows if row[problem.target]]

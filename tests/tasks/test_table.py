@@ -110,7 +110,7 @@ def test_a_bundle_answers_as_the_run_does(run, table, tmp_path):
         "band": "category",
         "tags": "list",
     }
-    answers = suite.open(bundle).predict(records)
+    answers = bundle.predict(records)
     for ours, theirs in zip(answers, run.predict(records), strict=True):
         assert ours["price"] == pytest.approx(theirs["price"], rel=1e-4)
 
