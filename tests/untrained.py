@@ -20,8 +20,8 @@ from suite.experiment.serialization import dump
 from suite.models import audio, decoder, resnet, vit, wav2vec2, whisper
 from suite.nn.audio.spectral import LogMel
 from suite.runs.run import Run
+from suite.tasks.audio_features import AudioFeatures
 from suite.tasks.speech.classification import AudioClassification
-from suite.tasks.speech.features import AudioFeatures
 from suite.tasks.speech.recognition import SpeechRecognition
 from suite.tasks.text.language_modelling import LanguageModelling
 from suite.training.preprocessors import prepare, unbind

@@ -16,8 +16,8 @@ from suite.experiment.sections import Experiment, Optim, Pipeline, Precision, Tr
 from suite.experiment.sections import replace as changed
 from suite.models import audio
 from suite.nn.audio.spectral import LogMel, SpecAugment
+from suite.tasks.audio_features import AudioFeatures
 from suite.tasks.speech.classification import AudioClassification
-from suite.tasks.speech.features import AudioFeatures
 
 
 def experiment() -> Experiment:

@@ -14,7 +14,7 @@ from suite.experiment.sections import Experiment, Optim, Precision, Train
 from suite.experiment.sections import replace as changed
 from suite.models import audio
 from suite.nn.audio.spectral import LogMel, SpecAugment
-from suite.tasks.speech.features import AudioFeatures
+from suite.tasks.audio_features import AudioFeatures
 from suite.tasks.speech.recognition import SpeechRecognition
 
 

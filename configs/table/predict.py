@@ -16,7 +16,7 @@ from suite.experiment.sections import replace as changed
 from suite.models import audio, ngrams, resnet, tabular
 from suite.models.parts import Parts
 from suite.nn.audio.spectral import LogMel
-from suite.tasks.speech.features import AudioFeatures
+from suite.tasks.audio_features import AudioFeatures
 from suite.tasks.table.defaults import TableDefaults
 from suite.tasks.table.prediction import TablePrediction
 

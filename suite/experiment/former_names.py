@@ -29,6 +29,7 @@ FORMER_MODULES = {
     "suite.data.trees": "suite.data.sources.folders",
     "suite.generation": "suite.decoding.generation",
     "suite.nn.spectral": "suite.nn.audio.spectral",
+    "suite.tasks.speech.features": "suite.tasks.audio_features",
 }
 """Modules that moved whole: former name -> name."""
 
@@ -40,8 +41,8 @@ FORMER_CLASSES = {
     "suite.config.Search": "suite.experiment.goal.Search",
     "suite.config.Goal": "suite.experiment.goal.Goal",
     "suite.config.Experiment": "suite.experiment.sections.Experiment",
-    "suite.data.audio.AudioFeatures": "suite.tasks.speech.features.AudioFeatures",
-    "suite.data.preprocessing.audio.AudioFeatures": "suite.tasks.speech.features.AudioFeatures",
+    "suite.data.audio.AudioFeatures": "suite.tasks.audio_features.AudioFeatures",
+    "suite.data.preprocessing.audio.AudioFeatures": "suite.tasks.audio_features.AudioFeatures",
 }
 """Classes of modules that were split: former name -> name."""
 

@@ -18,7 +18,7 @@ from suite.evaluation.artifacts import Given, Sound
 from suite.evaluation.classification import Classification
 from suite.evaluation.losses import classification_loss, cross_entropy
 from suite.nn.audio.spectral import SpecAugment
-from suite.tasks.speech.features import AudioFeatures
+from suite.tasks.audio_features import AudioFeatures
 
 
 @dataclass(frozen=True, kw_only=True)

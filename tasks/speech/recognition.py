@@ -28,7 +28,7 @@ from suite.evaluation.artifacts import Edits, Example, Gallery, Sound
 from suite.evaluation.losses import distillation_loss, masked_mean, tally
 from suite.nn.audio.ctc import ctc_loss
 from suite.nn.audio.spectral import SpecAugment
-from suite.tasks.speech.features import AudioFeatures
+from suite.tasks.audio_features import AudioFeatures
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from suite.data.sources.memory import cleaned, not_empty
 from suite.evaluation.artifacts import Given
 from suite.evaluation.prediction import Prediction
 from suite.models.tabular import piecewise_linear
-from suite.tasks.speech.features import AudioFeatures
+from suite.tasks.audio_features import AudioFeatures
 
 MOST_SECONDS = 10.0
 """Of recordings, unless a task says otherwise."""

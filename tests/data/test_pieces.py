@@ -13,8 +13,8 @@ from suite.data.preprocessing.transcripts import Characters
 from suite.data.sources.datasets import Memory, Table, from_path, read_input
 from suite.data.sources.speech import AudioManifest
 from suite.errors import InputError
+from suite.tasks.audio_features import AudioFeatures
 from suite.tasks.speech.classification import AudioClassification
-from suite.tasks.speech.features import AudioFeatures
 from suite.tasks.speech.recognition import SpeechRecognition
 from tests.data.test_recordings import FRONT_END, RATE, tone, write
 

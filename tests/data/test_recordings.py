@@ -16,7 +16,7 @@ from suite.data.sources.datasets import SPLITS, Folder, Memory, from_path, read_
 from suite.data.sources.speech import AudioManifest, LJSpeech, SphinxFeatures, SpokenDigits
 from suite.errors import InputError
 from suite.nn.audio.spectral import LogMel
-from suite.tasks.speech.features import AudioFeatures
+from suite.tasks.audio_features import AudioFeatures
 
 RATE = 8000
 FRONT_END = LogMel(sample_rate=RATE, window=200, hop=80, fft=256, bins=12)

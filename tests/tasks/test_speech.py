@@ -26,8 +26,8 @@ from suite.experiment import recipes
 from suite.nn import Linear
 from suite.nn.audio.spectral import LogMel, SpecAugment
 from suite.reporting.drawings import drawn
+from suite.tasks.audio_features import AudioFeatures
 from suite.tasks.speech.classification import AudioClassification
-from suite.tasks.speech.features import AudioFeatures
 from suite.tasks.speech.recognition import SpeechRecognition, edits
 from suite.training.preprocessors import prepare
 from tests import pages

@@ -1,6 +1,6 @@
 """Recordings in training: which can be used, and random changes to their samples.
 
-How a recording is read is in `suite.data.recordings`, and how it becomes features in `suite.tasks.speech.features`.
+How a recording is read is in `suite.data.recordings`, and how it becomes features in `suite.tasks.audio_features`.
 """
 
 import functools
