@@ -1,6 +1,7 @@
 """Causal language modelling: the next token of running text, and continuations of a beginning."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from flax import nnx
 
 from suite.codecs.text import Continuations
 from suite.contracts.artifact import Artifact
-from suite.contracts.batch import Batch, Columns
+from suite.contracts.batch import Batch, Columns, Ragged
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
+from suite.contracts.metric_meaning import register_metric
 from suite.contracts.task import Task
 from suite.data.preprocessing.characters import Characters
 from suite.data.preprocessing.columns import origin, require, unread_columns
@@ -86,10 +88,26 @@ class LanguageModelling(Task):
         return unread_columns(self.data.with_texts((self.text,)).open("train"), {self.text}, self.data)
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
-        """``tokens`` int32 Ragged, at most context + 1; of a request ``prompt``, the last tokens that leave room."""
-        if "stretch" in columns:
-            return {"tokens": self.vocabulary.encode(columns[self.text], self.context + 1)}
-        return self.codec.encode(columns)
+        """``tokens`` int32 Ragged, at most context + 1, and where the text is held out ``characters`` and ``bytes``
+        float32 (b,), of which the tokens but the first are made; of a request ``prompt``, the last tokens that leave
+        room."""
+        if "stretch" not in columns:
+            return self.codec.encode(columns)
+        tokens = self.vocabulary.encode(columns[self.text], self.context + 1)
+        return {"tokens": tokens, **(self._sizes(columns[self.text], tokens) if rng is None else {})}
+
+    def _sizes(self, texts: Sequence[str], tokens: Ragged) -> dict[str, np.ndarray]:
+        """``characters`` and ``bytes`` (b,) of the texts, as far as they are read, without the first token's."""
+        rows = np.split(tokens.values, np.cumsum(tokens.lengths)[:-1])
+        beginnings = self.vocabulary.decode([row[:1] for row in rows])
+        said = [str(text)[len(first) :] for text, first in zip(texts, beginnings, strict=True)]
+        cut = [place for place, row in enumerate(rows) if len(row) > self.context]
+        for place, text in zip(cut, self.vocabulary.decode([rows[place][1:] for place in cut]), strict=True):
+            said[place] = text
+        return {
+            "characters": np.array([len(text) for text in said], np.float32),
+            "bytes": np.array([len(text.encode("utf-8", "replace")) for text in said], np.float32),
+        }
 
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         said = _said(model, batch, rngs)
@@ -112,9 +130,16 @@ class LanguageModelling(Task):
     def score(
         self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, MetricState]:
-        """``loss`` in nats a token and ``accuracy``, over all tokens."""
+        """``loss`` in nats a token and ``accuracy``, over all tokens; ``bits_per_character`` and ``bits_per_byte``, by
+        which vocabularies compare."""
         sums = {name: np.asarray(outputs[name], np.float64).sum() for name in ("nats", "count", "right")}
-        return {"loss": MetricState(sums["nats"], sums["count"]), "accuracy": MetricState(sums["right"], sums["count"])}
+        mask, bits = np.asarray(batch["mask"]), sums["nats"] / math.log(2)
+        return {
+            "loss": MetricState(sums["nats"], sums["count"]),
+            "accuracy": MetricState(sums["right"], sums["count"]),
+            "bits_per_character": MetricState(bits, float(np.asarray(batch["characters"])[mask].sum())),
+            "bits_per_byte": MetricState(bits, float(np.asarray(batch["bytes"])[mask].sum())),
+        }
 
     def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         """Sum over a row's tokens but the first."""
@@ -146,3 +171,14 @@ def _said(model: Any, batch: Batch, rngs: nnx.Rngs | None) -> dict[str, jax.Arra
     right = (logits.argmax(-1) == wanted) & real
     count = lambda x: x.sum(1).astype(jnp.float32)
     return {"nats": jnp.where(real, nats, 0).sum(1), "count": count(real), "right": count(right)}
+
+
+register_metric(
+    "bits_per_character",
+    "Bits that the model needs for a character of the text: the loss of all its tokens, in bits, over its characters. "
+    "0 is best; comparable between vocabularies, which the loss a token is not.",
+    "lower",
+)
+register_metric(
+    "bits_per_byte", "The same for a byte of the text in UTF-8: comparable between languages, too.", "lower"
+)

@@ -1,5 +1,6 @@
 """The language modelling task: what is said of which token, requests, and own text from the command line."""
 
+import dataclasses
 import json
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 import suite
 from suite.data.pipeline.padding import pad
 from suite.data.preprocessing.characters import Characters
+from suite.data.preprocessing.text import SentencePiece
 from suite.data.sources.datasets import Lines
 from suite.data.sources.memory import Memory
 from suite.data.sources.running_text import RunningText
@@ -49,6 +51,34 @@ def test_each_token_is_said_once(task):
     assert scores["accuracy"] == 1 and scores["loss"] < 1e-6
     # 12 characters of validation in stretches of 9: the last one ends the text.
     assert outputs["count"].tolist() == [8, 8] and batch["tokens"].shape == (2, 9)
+
+
+def uniform(tokens, rngs=None):
+    """Says that every one of 64 tokens is as likely."""
+    return jax.numpy.zeros((*tokens.shape, 64))
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+def test_bits_are_counted_a_character_and_a_byte_whatever_the_tokens(task, tmp_path, pieces):
+    text = "größer oder kleiner, größer oder kleiner"  # ö and ß are two bytes each
+    (tmp_path / "my.txt").write_text(text * 20)
+    vocabulary = SentencePiece(vocab_size=40) if pieces else Characters()
+    vocabulary.fit(Memory({"text": [text] * 9}), "text", tmp_path / "v")
+    vocabulary = dataclasses.replace(vocabulary, file=str(tmp_path / "v"))
+    own = dataclasses.replace(task, vocabulary=vocabulary, context=64, stretch=40)
+    batch = batch_of(own, "validation")
+    outputs = {name: np.asarray(value) for name, value in own.evaluate(uniform, batch).items()}
+    scores = {name: state.value() for name, state in own.score(outputs, batch).items()}
+    stretches = own.source("validation")[np.arange(len(batch["mask"]))]["text"]
+    read = [stretch if pieces else stretch[1:] for stretch in stretches]  # pieces begin with one of no character
+    bits = 6 * outputs["count"].sum()  # of 64 tokens
+    assert scores["bits_per_character"] == pytest.approx(bits / sum(map(len, read)))
+    assert scores["bits_per_byte"] == pytest.approx(bits / sum(len(each.encode()) for each in read))
+    cut = dataclasses.replace(own, context=8, decoding=Decoding(tokens=3))
+    rows = batch_of(cut, "validation")
+    assert rows["characters"].tolist() == [
+        len(row) for row in vocabulary.decode([tokens[1:] for tokens in rows["tokens"]])
+    ]
 
 
 def test_padding_counts_nowhere(task):
