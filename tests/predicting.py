@@ -89,5 +89,5 @@ def experiment(path: Any, target: str, **train: Any) -> Experiment:
         task=task(path, target),
         model=dnn.Config(inputs=2, hidden=(16,)),
         optim=Optim(learning_rate=0.03, warmup_steps=5),
-        train=Train(**{"epochs": 8, "batch_size": 16, "log_every": 20, **train}),
+        train=Train(**{"epochs": 8, "batch_size": 16, "log_every": 20, "best": "loss", **train}),
     )

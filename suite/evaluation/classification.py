@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from suite.data.preprocessing.labels import Labels
 from suite.errors import InputError
 from suite.evaluation import deciding
 from suite.evaluation.artifacts import Given, class_artifacts
-from suite.evaluation.losses import distillation_loss
+from suite.evaluation.losses import balancing_weights, cross_entropy, distillation_loss
 from suite.evaluation.metrics.classification import classification_scores
 
 
@@ -43,6 +43,11 @@ class Classification(Task):
     """Class names, learnt from the training split."""
     decision: Decision = field(default_factory=Decision)
     """What is learnt of the answer at the end of training: a threshold, a temperature."""
+
+    class_weight: Literal["none", "balanced"] = "none"
+    """How much a training record counts in the loss: all alike, or each class as much as any other (balanced)."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over all classes."""
 
     @property
     def answering(self) -> dict[str, Any]:
@@ -93,6 +98,12 @@ class Classification(Task):
             self._check_measurable(split, counts[split], counts.get("train", Counter()))
             self._check_known(counts[split])
         deciding.check(self.decision, self._decided)
+        if self.class_weight != "none" and not self.labels.counts:
+            raise InputError(
+                "field task.class_weight",
+                "the records of each class are not known, by which they are weighed.",
+                fix="--task.class_weight none",
+            )
         train = splits.get("train")
         if train is None:
             unseen = {split: self._check_known(known) for split, known in counts.items()}
@@ -110,6 +121,14 @@ class Classification(Task):
     @abstractmethod
     def logits(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Logits (b, c); ``rngs`` as in ``loss``. Jitted."""
+
+    def cross_entropy(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
+        """The loss (b,) of ``logits`` (b, c) against classes (b,), smoothed and weighed as the task says. Jitted."""
+        losses = cross_entropy(logits, labels, self.label_smoothing)
+        if self.class_weight == "none":
+            return losses
+        counts = np.array(self.labels.counts, np.float64)
+        return losses * jnp.asarray(balancing_weights(counts / max(counts.sum(), 1)), jnp.float32)[labels]
 
     @abstractmethod
     def given(self, columns: Columns, batch: Batch) -> Callable[[int], Given]:

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import suite.evaluation.metric_pytree  # noqa: F401 (losses return metric states from jitted functions)
 from suite.contracts.batch import Batch
@@ -49,6 +50,15 @@ def classification_loss(logits: jax.Array, losses: jax.Array, batch: Batch) -> t
     return masked_mean(losses, batch["mask"]), tallies
 
 
+def balancing_weights(shares: np.ndarray) -> np.ndarray:
+    """How much a record of each class (c,) counts, so that all classes sum to the same, and a record is 1 on average.
+
+    Args:
+        shares: of the training records, of each class; one that has none counts as a millionth.
+    """
+    return 1 / (len(shares) * np.maximum(np.asarray(shares, np.float64), 1e-6))
+
+
 def binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Cross-entropy in nats (b,) of ``logits`` (b,), the log odds of 1, against ``labels`` (b,) in 0..1."""
     logits = logits.astype(jnp.float32)
@@ -57,9 +67,9 @@ def binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 register_metric(
     "loss",
-    "Mean cross-entropy of what was wanted, in nats; of language models a token, of speech a symbol. 0 is being sure "
-    "of what is right. Its exponential is the perplexity. Comparable between runs of the same data and vocabulary "
-    "alone.",
+    "What training makes small. Mean cross-entropy of what was wanted, in nats; of labels a label, of language models "
+    "a token, of speech a symbol: 0 is being sure of what is right, and its exponential is the perplexity. Of numbers "
+    "the error on the scale that is learnt. Comparable between runs of the same data and vocabulary alone.",
     "lower",
 )
 register_metric(

@@ -26,7 +26,7 @@ from suite.data.preprocessing.target_problem import Problem
 from suite.errors import InputError
 from suite.evaluation import deciding, problems
 from suite.evaluation.artifacts import Given
-from suite.evaluation.losses import masked_mean, tally
+from suite.evaluation.losses import balancing_weights, masked_mean, tally
 from suite.evaluation.metrics.classification import classification_scores, ordered_scores
 from suite.evaluation.metrics.labels import label_scores
 from suite.evaluation.metrics.numbers import number_scores
@@ -114,12 +114,11 @@ class Prediction(Task):
         """How much each row counts (b, 1), of labels each decision (b, 1, c): by the inverse of the frequency of its
         class in training, 1 on average."""
         kind = self.answer.kind
-        shares = np.maximum(np.array(self.answer.counts, np.float64) / max(self.answer.records, 1), problems.LEAST)
+        shares = np.array(self.answer.counts, np.float64) / max(self.answer.records, 1)
         if kind == "labels":
-            lacks = np.maximum(1 - shares, problems.LEAST)
-            has, has_not = (jnp.asarray(0.5 / share, jnp.float32) for share in (shares, lacks))
-            return jnp.where(targets > 0.5, has, has_not)[:, None]
-        return jnp.asarray(1 / (len(shares) * shares), jnp.float32)[targets][:, None]
+            both = jnp.asarray([balancing_weights(np.array([1 - share, share])) for share in shares], jnp.float32)
+            return jnp.where(targets > 0.5, both[:, 1], both[:, 0])[:, None]
+        return jnp.asarray(balancing_weights(shares), jnp.float32)[targets][:, None]
 
     def predict(
         self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None

@@ -97,7 +97,7 @@ def label_artifacts(
     shares = np.exp(-np.logaddexp(0, -logits))
     answered = shares >= thresholds
     losses = (np.logaddexp(0, logits) - right * logits).sum(-1)
-    listed = lambda row: ", ".join(names[int(place)] for place in np.flatnonzero(row)) or "none"
+    listed = lambda row: ", ".join(names[int(place)] for place in np.flatnonzero(row)) or "no label"
 
     def show(i: int) -> Example:
         missed, wrong = right[i] & ~answered[i], answered[i] & ~right[i]

@@ -13,8 +13,6 @@ from suite.data.preprocessing.target_problem import Problem
 from suite.evaluation.losses import binary_cross_entropy, binary_distillation_loss, cross_entropy, distillation_loss
 
 Regression = Literal["squared", "absolute", "huber"]
-LEAST = 1e-6
-"""Least share of a class by which its weight is computed."""
 
 
 def members(logits: jax.Array) -> jax.Array:

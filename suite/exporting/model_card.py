@@ -13,6 +13,7 @@ from suite.contracts.data import Data
 from suite.contracts.kinds import input_kind, output_kind
 from suite.data.preprocessing.columns import origin
 from suite.data.preprocessing.labels import Labels
+from suite.data.preprocessing.target import Target
 from suite.data.sources.memory import SPLITS
 from suite.errors import InputError
 from suite.experiment import recipes, serialization
@@ -114,7 +115,7 @@ def _data(experiment: Experiment) -> list[str]:
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in records.dropped.items())
         lines.append(f"| {split} | {len(records):,} | {dropped or 'none'} |")
     for labels in preprocessors_of(task).values():
-        if not isinstance(labels, Labels):
+        if not isinstance(labels, Labels | Target) or not labels.names:
             continue
         shown = ", ".join(labels.names[:LISTED]) + (" ..." if len(labels.names) > LISTED else "")
         lines += ["", f"Classes, {len(labels.names)}: {shown}."]

@@ -10,6 +10,7 @@ import numpy as np
 from suite.contracts.data import Data, Source
 from suite.data.inspection import inspect
 from suite.data.pipeline.dispatches import stored_lengths
+from suite.data.preprocessing.target import Target
 from suite.data.sources.memory import SPLITS
 from suite.errors import InputError
 from suite.experiment import recipes, serialization
@@ -31,7 +32,11 @@ def data_card(evidence: Evidence) -> list[Block]:
     task = (evidence.run.experiment if evidence.run else evidence.experiment).task
     opener = functools.cache(task.source)
     blocks: list[Block] = [Terms(tuple(_origin(evidence)))]
-    labels = {getattr(task, asset.column) for asset in preprocessors_of(task).values() if asset.column == "label"}
+    labels = {
+        getattr(task, asset.column)
+        for asset in preprocessors_of(task).values()
+        if asset.column == "label" or (isinstance(asset, Target) and asset.file and asset.names)
+    }
     report = inspect(opener, MOST_FILES if _files(opener) else MOST, labels)
     splits = {name: part for name, part in report["splits"].items() if "count" in part}
     gone = {name: part["missing"] for name, part in report["splits"].items() if "missing" in part}

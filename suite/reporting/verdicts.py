@@ -56,7 +56,7 @@ def _without_goal(evidence: Evidence) -> str:
     if scores is None:
         return "Nothing could be evaluated."
     best = evidence.experiment.train.best.removeprefix("-")
-    metric = best if best in scores.names else scores.names[0]
+    metric = best if best in scores.names and best != "loss" else scores.names[0]  # a loss says little by itself
     value = scores.interval(metric)
     return capital(
         f"{term(metric).title} on {evidence.split} is {shown(metric, value.value, decimals(metric, value))} "

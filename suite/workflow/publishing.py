@@ -16,6 +16,7 @@ from typing import Any
 from suite.bundles.bundle import Bundle
 from suite.bundles.manifest import CARD
 from suite.data.preprocessing.labels import Labels
+from suite.data.preprocessing.target import Target
 from suite.distribution import NAME as DISTRIBUTION
 from suite.errors import InputError, RunError
 from suite.experiment import serialization
@@ -155,7 +156,7 @@ def _about(opened: Run) -> str:
     family = type(experiment.model).__module__
     lines = ["", f"A model of `{family}` with {opened.parameters:,} parameters, recipe `{experiment.name}`.", ""]
     for labels in preprocessors_of(experiment.task).values():
-        if isinstance(labels, Labels):
+        if isinstance(labels, Labels | Target) and labels.names:
             more = " ..." if len(labels.names) > 20 else ""
             lines += [f"Classes, {len(labels.names)}: {', '.join(labels.names[:20])}{more}.", ""]
     if opened.metrics:

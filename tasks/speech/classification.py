@@ -16,7 +16,7 @@ from suite.data.preprocessing.audio import Perturbation, perturbed, require_audi
 from suite.data.recordings import decode
 from suite.evaluation.artifacts import Given, Sound
 from suite.evaluation.classification import Classification
-from suite.evaluation.losses import classification_loss, cross_entropy
+from suite.evaluation.losses import classification_loss
 from suite.nn.audio.spectral import SpecAugment
 from suite.tasks.audio_features import AudioFeatures
 
@@ -37,8 +37,6 @@ class AudioClassification(Classification):
     """Stretches of time and frequency that training hides."""
     max_seconds: float = 30.0
     """Longer recordings are left out, and refused in a request."""
-    label_smoothing: float = 0.0
-    """Share of the target that is spread over all classes."""
 
     @property
     def codec(self) -> AudioClasses:
@@ -68,7 +66,7 @@ class AudioClassification(Classification):
 
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         logits = self.logits(model, batch, rngs)
-        losses = cross_entropy(logits, batch["label"], self.label_smoothing)
+        losses = self.cross_entropy(logits, batch["label"])
         return classification_loss(logits, losses, batch)
 
     def given(self, columns: Columns, batch: Batch) -> Callable[[int], Given]:

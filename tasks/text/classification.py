@@ -20,7 +20,7 @@ from suite.data.preprocessing.tokenizers import Tokenizer
 from suite.errors import InputError
 from suite.evaluation.artifacts import Given
 from suite.evaluation.classification import Classification
-from suite.evaluation.losses import classification_loss, cross_entropy
+from suite.evaluation.losses import classification_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,6 @@ class TextClassification(Classification):
     """Share of the tokens of a training text that is left out."""
     sampling: float = 0.0
     """Alpha of subword regularisation (arXiv 1804.10959) in training, 0.1 to 0.5. 0: off."""
-    label_smoothing: float = 0.0
-    """Share of the target that is spread over all classes."""
 
     def __post_init__(self):
         if (self.tokenizer is None) == (self.ngrams is None):
@@ -85,7 +83,7 @@ class TextClassification(Classification):
 
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         logits = self.logits(model, batch, rngs)
-        losses = cross_entropy(logits, batch["label"], self.label_smoothing)
+        losses = self.cross_entropy(logits, batch["label"])
         return classification_loss(logits, losses, batch)
 
     def remarks(self, splits: Mapping[str, Source]) -> list[str]:

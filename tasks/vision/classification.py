@@ -17,7 +17,7 @@ from suite.data.preprocessing.columns import origin, require, without_broken_ima
 from suite.data.preprocessing.image import Augmentation, Mixup, PixelStatistics
 from suite.evaluation.artifacts import Given, Image
 from suite.evaluation.classification import Classification
-from suite.evaluation.losses import classification_loss, cross_entropy
+from suite.evaluation.losses import classification_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,6 @@ class ImageClassification(Classification):
     """Applied in order to training images."""
     mixup: float = 0.0
     """Alpha of mixup (arXiv 1710.09412). 0: off."""
-    label_smoothing: float = 0.0
-    """Share of the target that is spread over all classes."""
 
     def __post_init__(self) -> None:
         if self.background:  # one colour for the statistics, training and requests
@@ -77,9 +75,9 @@ class ImageClassification(Classification):
 
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         logits = self.logits(model, batch, rngs)
-        losses = cross_entropy(logits, batch["label"], self.label_smoothing)
+        losses = self.cross_entropy(logits, batch["label"])
         if "other_label" in batch:
-            other = cross_entropy(logits, batch["other_label"], self.label_smoothing)
+            other = self.cross_entropy(logits, batch["other_label"])
             losses = batch["weight"] * losses + (1 - batch["weight"]) * other
         return classification_loss(logits, losses, batch)
 

@@ -48,9 +48,17 @@ def test_a_quantity_is_no_label(tmp_path):
     assert error.value.fix == "--task.label kind"
     with pytest.raises(InputError) as error:
         fitted(tmp_path, rng.random(120))
-    assert error.value.fix.endswith("docs/examples/regression.py is a task that does, from columns of numbers")
+    assert error.value.fix.endswith("or predict the quantity itself: text.regress, vision.regress and table.predict do")
     with pytest.raises(InputError, match="40 different numbers in 4,000 training records: a quantity"):
         fitted(tmp_path, np.arange(4000) % 40 / 8)
+
+
+def test_the_records_of_each_class_are_kept(tmp_path):
+    labels = fitted(tmp_path, ["b", "a", "b", "True", "true"])
+    assert dict(zip(labels.names, labels.counts, strict=True)) == {"a": 1, "b": 2, "True": 2}
+    assert fitted(tmp_path, np.array([0, 2, 2, 1, 2]), classes={"label": ["x", "y", "z"]}).counts == [1, 1, 3]
+    (tmp_path / "old.json").write_text('{"names": ["a", "b"], "indexed": false}')
+    assert Labels(file=str(tmp_path / "old.json")).counts == []
 
 
 def test_ids_and_free_texts_are_no_labels(tmp_path):

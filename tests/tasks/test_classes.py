@@ -58,6 +58,22 @@ def test_a_class_of_a_held_back_split_alone(tmp_path):
         task.encode(validation[np.arange(3)], np.random.default_rng(0))
 
 
+def test_balanced_classes_count_as_much(tmp_path):
+    """Of 20 records of one class and 40 of the other, those of the first weigh twice as much; a record 1 on average."""
+    task = task_on(tmp_path, ["no", "yes"], ["no"])
+    (tmp_path / "train.csv").write_text(
+        "text,label\n" + "".join(f"{text},{('no', 'yes', 'yes')[i % 3]}\n" for i, text in enumerate(ROWS))
+    )
+    task = bound(dataclasses.replace(task, class_weight="balanced"), tmp_path)
+    logits, labels = np.zeros((3, 2), np.float32), np.array([0, 1, 1])
+    np.testing.assert_allclose(task.cross_entropy(logits, labels), np.log(2) * np.array([1.5, 0.75, 0.75]), rtol=1e-6)
+    plain = dataclasses.replace(task, class_weight="none")
+    np.testing.assert_allclose(plain.cross_entropy(logits, labels), np.log(2), rtol=1e-6)
+    (tmp_path / "labels.json").write_text('{"names": ["no", "yes"], "indexed": false}')  # of version 0.1
+    with pytest.raises(InputError, match="the records of each class are not known"):
+        task.remarks({"train": task.source("train")})
+
+
 def test_a_split_of_unknown_classes_alone_is_refused(tmp_path):
     open_task = task_on(tmp_path, ["maybe"] * 3, ["?"] * 3)
     task = bound(open_task, tmp_path)

@@ -21,7 +21,7 @@ LOOKED_AT = 1000
 """Records by which another column is proposed."""
 SEPARATORS = ("|", ";", ",", "/")
 """What may part several labels of one record."""
-BARE = "no built-in task predicts a quantity; docs/examples/regression.py is a task that does, from columns of numbers"
+BARE = "or predict the quantity itself: text.regress, vision.regress and table.predict do"
 
 
 def counted(values: Sequence[Any] | np.ndarray) -> Counter[str]:
@@ -71,7 +71,7 @@ def check_classes(source: Source, column: str, flag: str) -> list[str]:
             where,
             f"holds {len(counts):,} different {kind} in {len(source):,} training records: {taken}, not classes",
             found=", ".join(f"{name:.40}" for name in examples) + ", ...",
-            fix=_flag(source, column, flag) or (f"write classes, such as low and high: {BARE}" if numeric else ""),
+            fix=_flag(source, column, flag) or (f"write classes, such as low and high, {BARE}" if numeric else ""),
         )
     return sorted(counts, key=float) if numeric and isinstance(values, np.ndarray) else sorted(counts)
 

@@ -41,6 +41,12 @@ class Labels(Preprocessor):
         """Whether the data holds positions in ``names`` rather than names."""
         return _stored(self.file, changed(self.file))[1]
 
+    @property
+    def counts(self) -> list[int]:
+        """Training records of each class, by output; none where they are not known, as in runs begun with version 0.1
+        and of classes that published weights have."""
+        return _stored(self.file, changed(self.file))[2]
+
     def fit(self, source: Source, column: str, path: Path) -> None:
         """Writes the names to ``path``.
 
@@ -56,7 +62,9 @@ class Labels(Preprocessor):
             raise InputError(
                 f"column {column}", "there is only one class", found=", ".join(names), fix="add another class"
             )
-        text = json.dumps({"names": names, "indexed": indexed}, ensure_ascii=False, indent=1)
+        held = counted(source.column(column, np.arange(len(source))))
+        counts = [held[name] + (held[str(place)] if indexed else 0) for place, name in enumerate(names)]
+        text = json.dumps({"names": names, "indexed": indexed, "counts": counts}, ensure_ascii=False, indent=1)
         path.write_text(text, encoding="utf-8")
 
     @property
@@ -125,9 +133,9 @@ class Labels(Preprocessor):
 
 
 @functools.lru_cache(maxsize=32)
-def _stored(file: str, written: int) -> tuple[list[str], bool]:
+def _stored(file: str, written: int) -> tuple[list[str], bool, list[int]]:
     content = json.loads(Path(file).read_text(encoding="utf-8"))
-    return content["names"], content["indexed"]
+    return content["names"], content["indexed"], content.get("counts", [])
 
 
 @functools.lru_cache(maxsize=8)

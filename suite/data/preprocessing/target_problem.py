@@ -178,7 +178,7 @@ def _classes(source: Source, values: Any, problem: Problem, column: str, stated:
     names = tuple(check_classes(source, column, flag))
     if all(written.is_number(name) for name in names):
         names = tuple(sorted(names, key=float))
-    return Judgement("classes", names, tuple(counts[name] for name in names), "", "--task.answer.problem ordered")
+    return Judgement("classes", names, tuple(counts[name] for name in names))
 
 
 def _binary(counts: Counter[str], positive: str, column: str, source: Source, flag: str) -> Judgement:

@@ -92,7 +92,8 @@ def _records(examples: Sequence[Example]) -> Table:
         (example.answered, example.wanted, *(record.get(name, "") for name in names))
         for example, record in zip(examples, given, strict=True)
     )
-    return Table(("predicted", "actual", *names), rows, words=frozenset(range(1, len(names) + 2)))
+    words = any(not row[0][:1].isdecimal() and not row[0].startswith(("-", "+")) for row in rows)
+    return Table(("predicted", "actual", *names), rows, words=frozenset(range(0 if words else 1, len(names) + 2)))
 
 
 def _card(example: Example, aligned: bool) -> Card:
