@@ -24,6 +24,8 @@ from suite.training.optim import sparsity
 from suite.training.preemption import Interruption, Left
 from suite.training.state import State, to_stored
 
+SHOWN = 4
+"""Metrics of an evaluation that its line names; metrics.jsonl has all."""
 OnEvaluation = Callable[[int, dict[str, float]], None]
 """Called with a step and its validation metrics; what it raises ends training."""
 
@@ -131,7 +133,7 @@ class Loop:
         score = Score(*told) if told and counts else None
         progress = self.progress if score is None else self.best.track(self.progress, score, step)
         self.progress = dataclasses.replace(progress, due=False)
-        self.log.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+        self.log.say(f"step {step}: {_shown(metrics, self.experiment.train.best)}")
         return metrics, score
 
     def save(self, score: Score | None = None) -> None:
@@ -172,3 +174,11 @@ register_metric(
     "higher",
     title="examples/s",
 )
+
+
+def _shown(metrics: dict[str, float], best: str) -> str:
+    """The metrics that a line has room for: the one that chooses checkpoints, the loss, then others in their order."""
+    first = [name for name in (f"validation/{best.removeprefix('-')}", "validation/loss") if name in metrics]
+    names = list(dict.fromkeys([*first, *metrics]))
+    told = ", ".join(f"{name} {metrics[name]:.4f}" for name in names[:SHOWN])
+    return told + (", ..." if len(names) > SHOWN else "")
