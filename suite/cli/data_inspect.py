@@ -40,14 +40,15 @@ def inspect(given: Inspect) -> None:
         from suite.data.sources.datasets import from_path
 
         label = _value_of("--task.label", advice.flags) if advice else ""
-        _report(from_path(given.data), label)
+        data = from_path(given.data)
+        _report(data.with_classes(label) if label else data, label)
     else:
         if not recipe:
             raise InputError("EXPERIMENT", "is missing: no recipe fits these records by itself.", fix="suite list")
         named = dict(zip(advice.flags[::2], advice.flags[1::2], strict=True)) if advice else {}
         columns = {flag.removeprefix("--"): column for flag, column in named.items()}
         task: Any = dataclasses.replace(given, experiment=recipe).resolved(columns).task
-        _report(task.data, getattr(task, "label", ""))
+        _report(task.split_data, getattr(task, "label", ""))
         for name, asset in preprocessors_of(task).items():
             about = asset.describe(task.source("train"), column_of(task, name, asset))
             if about:
@@ -65,7 +66,6 @@ def _report(data: "Data", label: str) -> None:
     from suite.data.inspection import inspect as look
     from suite.data.inspection import render
 
-    data = data.with_classes(label) if label else data
     splits = (report := look(data.open, labels=(label,)))["splits"]
     if all("missing" in part for part in splits.values()):
         data.open(next(iter(splits)))  # raises why

@@ -62,6 +62,12 @@ class Task(ABC):
     def codec(self) -> Codec:
         """What a request needs of this task."""
 
+    @property
+    def split_data(self) -> Data:
+        """The data as ``source`` splits them: where they have no splits of their own, what is predicted may decide that
+        each split gets a share of each class."""
+        return self.data
+
     @abstractmethod
     def source(self, split: str) -> Source:
         """Cleaned records of a split, as a user would write them. Host."""

@@ -14,7 +14,7 @@ from flax import nnx
 
 from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Batch, Columns
-from suite.contracts.data import Source
+from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
 from suite.contracts.preprocessor import Conclusion
 from suite.contracts.task import Task
@@ -53,6 +53,10 @@ class Classification(Task):
     def answering(self) -> dict[str, Any]:
         """What the codec is given of the answer."""
         return {"labels": self.labels, "decision": self.decision}
+
+    @property
+    def split_data(self) -> Data:
+        return self.data.with_classes(self.label)
 
     def labelled(self, source: Source, split: str) -> Source:
         """The records that have a label; the others are dropped and counted.

@@ -81,6 +81,10 @@ class Prediction(Task):
         """
         return self.answer.with_targets(self.split_by_target(data).open(split), self.target)
 
+    @property
+    def split_data(self) -> Data:
+        return self.split_by_target(self.data)
+
     def split_by_target(self, data: Data) -> Data:
         """The data, whose own splits each get a share of each class; a number, or labels, are left to chance, since a
         value that occurs once would always be trained on."""

@@ -58,8 +58,12 @@ class ClickPrediction(Task):
     def codec(self) -> Clicks:
         return Clicks(record=self.record, fields=self.fields, decision=self.decision)
 
+    @property
+    def split_data(self) -> Data:
+        return self.data.with_classes(self.label)
+
     def source(self, split: str) -> Source:
-        opened = self.data.with_classes(self.label).open(split)
+        opened = self.split_data.open(split)
         require(opened, {"label": self.label}, origin(self.data))
         labelled = cleaned(opened, {"no label": np.isnan(self._clicks(opened))})
         return not_empty(labelled, split, f"column {self.label}", "name another label column")

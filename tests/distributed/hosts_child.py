@@ -62,6 +62,8 @@ def main(process: int, folder: Path) -> None:
     print("auc", *(part.tolist() for part in total["auc"].total), "|", *(part.tolist() for part in total["auc"].count))
     print("bleu", total["bleu"].total.tolist(), total["bleu"].count, total["bleu"].metric)
     print("loss", total["loss"].total, total["loss"].count)
+    parts = hosts.gathered(({"logits": rows}, {"mask": rows > 10}))
+    print("gathered", *((outputs["logits"].tolist(), batch["mask"].tolist()) for outputs, batch in parts))
     distance = total["distance"]
     print("distance", distance.total["vectors"].tolist(), distance.count, distance.centre.tolist())
 

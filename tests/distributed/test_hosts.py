@@ -230,6 +230,7 @@ def test_two_processes_agree(tmp_path):
         " | [0.0, 1.0, 2.0] [10.0, 11.0, 12.0, 13.0]",
         "bleu [1, 4] 6 chrf",
         "loss 1.0 1",
+        "gathered ([0.0, 1.0, 2.0], [False, False, False]) ([10.0, 11.0, 12.0, 13.0], [False, True, True, True])",
         "distance [1.0, 3.0] 3 [1.0, 1.0]",
         "left out InputError: field parallel: leaves out process 1.",
     ]
