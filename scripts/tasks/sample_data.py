@@ -126,11 +126,25 @@ def clicks(folder: Path, rows: int = 1500) -> Path:
 
 
 def houses(folder: Path, rows: int = 300) -> Path:
-    """``houses.csv`` with size, age and price, for docs/examples/regression.py."""
+    """``houses.csv`` with size, age, city, sold, about and price, and ``new_houses.csv`` without price."""
     rng = np.random.default_rng(0)
     size, age = rng.uniform(0, 1, rows), rng.uniform(0, 1, rows)
-    table = np.stack([size, age, 3 * size - age + rng.normal(0, 0.05, rows)], 1).round(4).tolist()
-    return _csv(folder / "houses.csv", ["size", "age", "price"], table)
+    city, garden = rng.integers(0, 3, rows), rng.integers(0, 2, rows)
+    price = 3 * size - age + 0.4 * city + 0.5 * garden + rng.normal(0, 0.05, rows)
+    names = ["size", "age", "city", "sold", "about", "price"]
+    table = [
+        [
+            round(size[i], 4),
+            round(age[i], 4),
+            ("Lima", "Oslo", "Rome")[city[i]],
+            f"20{20 + i % 4}-{1 + i % 12:02}-{1 + i % 28:02}",
+            f"house {i} with {('a balcony', 'a large garden')[garden[i]]}",
+            round(price[i], 4),
+        ]
+        for i in range(rows)
+    ]
+    _csv(folder / "new_houses.csv", names[:-1], [row[:-1] for row in table[:8]])
+    return _csv(folder / "houses.csv", names, table)
 
 
 def english(number: int) -> str:

@@ -29,8 +29,8 @@ class TableDefaults(Defaults):
 
     number_epochs: tuple[float, float] = (20.0, 60.0)
     """Passes over a large table and over a small one where a number is predicted."""
-    class_epochs: tuple[float, float] = (8.0, 12.0)
-    """The same of classes and labels, which a network soon knows by heart."""
+    class_epochs: float = 12.0
+    """Passes where classes or labels are predicted, which a network soon knows by heart."""
 
     def choose(self, experiment: Any, train: Source) -> Iterable[Chosen]:
         task: TablePrediction = experiment.task
@@ -54,7 +54,7 @@ class TableDefaults(Defaults):
         if widths:
             yield Chosen("model.parts.table.vectors", tuple(widths))
         number = task.answer.judged(train, task.target).problem == "number"
-        yield from self._course(len(train), self.number_epochs if number else self.class_epochs, light)
+        yield from self._course(len(train), self.number_epochs if number else (self.class_epochs,) * 2, light)
 
     def _course(self, records: int, epochs: tuple[float, float], light: bool) -> Iterable[Chosen]:
         batch = min(max(1 << max(round(records / 100), 1).bit_length() - 1, 32), 256)
