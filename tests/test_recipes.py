@@ -35,6 +35,18 @@ DIMS = {
     "speech.fsdd_ctc": {"inputs": 40, "outputs": 17},
     "speech.fsdd_keyword": {"inputs": 40, "outputs": 10},
     "speech.recognize": {"inputs": 80, "outputs": 30},
+    "table.finetune": {
+        "table.inputs": 4,
+        "table.bins": 48,
+        "table.rows": 1000,
+        "table.fields": 5,
+        "table.lists": (3,),
+        "table.vectors": (384, 64, 64),
+        "table.outputs": 1,
+        "text.vocab_size": 30522,
+        "image.channels": 3,
+        "audio.inputs": 64,
+    },
     "table.predict": {
         "table.inputs": 4,
         "table.bins": 48,

@@ -15,6 +15,7 @@ from suite.contracts.batch import Columns, Ragged
 from suite.contracts.codec import Input
 from suite.data.preprocessing.image import MAX_PIXELS, PixelStatistics, decode
 from suite.data.preprocessing.ngrams import NGrams
+from suite.data.preprocessing.tokenizers import Tokenizer
 from suite.data.reading import is_missing
 from suite.data.recordings import Recordings, joined
 
@@ -29,7 +30,11 @@ class RecordPredictions(TableInputs, Predictions):
     text_columns: tuple[str, ...] = ()
     """Columns of texts, which are read as one."""
     ngrams: NGrams | None = None
-    """What texts become; None where there are none."""
+    """N-grams that texts become; None where there are none, or a tokenizer reads them."""
+    tokenizer: Tokenizer | None = None
+    """Tokens that texts become; None where there are none, or n-grams do."""
+    max_length: int = 128
+    """Tokens that the texts of a record are cut at."""
     image_columns: tuple[str, ...] = ()
     """Columns of pictures."""
     statistics: PixelStatistics | None = None
@@ -73,7 +78,7 @@ class RecordPredictions(TableInputs, Predictions):
 
     @property
     def longest(self) -> int:
-        return MOST_NGRAMS if self.text_columns else 0
+        return 0 if not self.text_columns else self.max_length if self.tokenizer is not None else MOST_NGRAMS
 
     @property
     def purpose(self) -> str:
@@ -84,8 +89,9 @@ class RecordPredictions(TableInputs, Predictions):
 
         Returns:
             ``dense``, ``table_ids`` and ``table_weights`` as of `Fields.encode`; of texts ``text_ids`` int32 and
-            ``text_weights`` float32, Ragged; of pictures ``image`` uint8 (b, n, h, w, c) and ``image_there`` bool (b,
-            n); of recordings ``audio_0`` float32 Ragged and so on, and ``audio_there`` bool (b, n).
+            ``text_weights`` float32, or ``text_tokens`` int32, Ragged; of pictures ``image`` uint8 (b, n, h, w, c) and
+            ``image_there`` bool (b, n); of recordings ``audio_0`` float32 Ragged and so on, and ``audio_there`` bool
+            (b, n).
 
         Raises:
             InputError: no column is there, or a value cannot be read.
@@ -94,11 +100,14 @@ class RecordPredictions(TableInputs, Predictions):
         media = (*self.text_columns, *self.image_columns, *self.audio_columns)
         encoded = self._table(columns, any(name in columns for name in media))
         absent = [None] * len(encoded["dense"])
-        if self.ngrams is not None:
+        if self.text_columns:
             texts = list(zip(*(columns.get(name, absent) for name in self.text_columns), strict=True))
             joined = ["\n".join(str(text) for text in row if not is_missing(text)) for row in texts]
-            ids, weights = self.ngrams.encode(joined)
-            encoded["text_ids"], encoded["text_weights"] = _cut(ids), _cut(weights)
+            if self.ngrams is not None:
+                ids, weights = self.ngrams.encode(joined)
+                encoded["text_ids"], encoded["text_weights"] = _cut(ids), _cut(weights)
+            if self.tokenizer is not None:
+                encoded["text_tokens"] = self.tokenizer.encode(joined, self.max_length)
         if self.statistics is not None:
             pictures, there = zip(
                 *(self._pictures(columns.get(name, absent)) for name in self.image_columns), strict=True

@@ -1,7 +1,7 @@
 """Defaults of table prediction: which parts the columns need, and how large and how long, by the number of records."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,12 @@ from suite.data.recordings import extent
 from suite.data.sources.memory import evenly_spaced
 from suite.tasks.table.prediction import MOST_SECONDS, TablePrediction
 
-PARTS = {"text": ("ngrams", "texts"), "image": ("statistics", "pictures"), "audio": ("features", "recordings")}
-"""Part of the model -> the preprocessor that states its sizes, and what it reads."""
+PARTS = {
+    "text": (("ngrams", "tokenizer"), "texts"),
+    "image": (("statistics",), "pictures"),
+    "audio": (("features",), "recordings"),
+}
+"""Part of the model -> the preprocessors that may state its sizes, and what it reads."""
 
 EVALUATED = 64
 """Records an evaluation batch, where there are pictures or recordings."""
@@ -36,16 +40,19 @@ class TableDefaults(Defaults):
         task: TablePrediction = experiment.task
         guesses = task.fields.judged(train, task.target)
         widths, light = [], True
-        for part, (preprocessor, what) in PARTS.items():
+        for part, (preprocessors, what) in PARTS.items():
             names = getattr(task, f"{part}_columns") or tuple(guess.name for guess in guesses if guess.kind == part)
             if part not in experiment.model.parts:
                 continue
             if not names:
                 yield Chosen(f"model.parts.{part}", None)
-                yield Chosen(f"task.{preprocessor}", None)
+                yield from (Chosen(f"task.{preprocessor}", None) for preprocessor in preprocessors)
+                if part in _starts(experiment):
+                    yield Chosen(f"checkpoint.init_from.{part}", None, f"no column of {what}")
                 continue
             yield Chosen(f"task.{part}_columns", names, f"{what} in {', '.join(names)}")
-            width = experiment.model.parts[part].outputs
+            config = experiment.model.parts[part]
+            width = config.outputs or config.width
             widths.append(width * (1 if part == "text" else len(names)))
             light = light and part == "text"
             if part == "audio":
@@ -72,3 +79,9 @@ def _longest(train: Source, names: tuple[str, ...]) -> float:
     values = [value for name in names for value in train.column(name, rows) if not is_missing(value)]
     longest = max((extent(value)[0] for value in values), default=MOST_SECONDS)
     return min(math.ceil(10 * longest) / 10, MOST_SECONDS)
+
+
+def _starts(experiment: Any) -> Mapping[str, str]:
+    """What each part starts from, where that is stated by part."""
+    start = experiment.checkpoint.init_from
+    return start if isinstance(start, Mapping) else {}

@@ -18,6 +18,7 @@ from suite.data.preprocessing.image import Augmentation, PixelStatistics, examin
 from suite.data.preprocessing.ngrams import NGrams
 from suite.data.preprocessing.tabular import Fields
 from suite.data.preprocessing.target import Target
+from suite.data.preprocessing.tokenizers import Tokenizer
 from suite.data.reading import is_missing
 from suite.data.sources.memory import cleaned, not_empty
 from suite.evaluation.artifacts import Given
@@ -47,7 +48,11 @@ class TablePrediction(Prediction):
     audio_columns: tuple[str, ...] = ()
     """Columns of recordings. Empty: chosen with ``fields``."""
     ngrams: NGrams | None = None
-    """What texts become; None where there are none."""
+    """N-grams that texts become; None where there are none, or a tokenizer reads them."""
+    tokenizer: Tokenizer | None = None
+    """Tokens that texts become, as published encoders take them; None where there are none, or n-grams do."""
+    max_length: int = 128
+    """Tokens that the texts of a record are cut at."""
     statistics: PixelStatistics | None = None
     """Size and channels of pictures; None where there are none."""
     features: AudioFeatures | None = None
@@ -64,8 +69,10 @@ class TablePrediction(Prediction):
             **self.answering,
             record=self.record,
             fields=self.fields,
-            text_columns=self.text_columns if self.ngrams is not None else (),
+            text_columns=self.text_columns if self.ngrams is not None or self.tokenizer is not None else (),
             ngrams=self.ngrams,
+            tokenizer=self.tokenizer,
+            max_length=self.max_length,
             image_columns=self.image_columns if self.statistics is not None else (),
             statistics=self.statistics,
             audio_columns=self.audio_columns if self.features is not None else (),
@@ -101,6 +108,8 @@ class TablePrediction(Prediction):
         if self.ngrams is not None:
             ids, mask = batch["text_ids"], batch["text_ids_mask"]
             vectors.append(model.text(ids, batch["text_weights"], mask, rngs=rngs))
+        if self.tokenizer is not None:
+            vectors.append(model.text(batch["text_tokens"], batch["text_tokens_mask"], rngs=rngs))
         if self.statistics is not None:
             vectors.append(self._of_images(model, batch, rngs))
         if self.features is not None:

