@@ -29,10 +29,10 @@ def in_batch_losses(own: jax.Array, other: jax.Array, batch: Batch, temperature:
             one, of labels; ``mask`` (b,).
         temperature: what cosines are divided by.
     """
-    sides = ({"vector": own, "content": batch["content"]}, {"vector": other, "content": batch["other_content"]})
     shared = {name: batch[name] for name in ("group", "mask") if name in batch}
-    forward = _one_way(*({**side, **shared} for side in sides), temperature)
-    return (forward + _one_way(*({**side, **shared} for side in reversed(sides)), temperature)) / 2
+    first: dict[str, jax.Array] = {"vector": own, "content": batch["content"], **shared}
+    second: dict[str, jax.Array] = {"vector": other, "content": batch["other_content"], **shared}
+    return (_one_way(first, second, temperature) + _one_way(second, first, temperature)) / 2
 
 
 def _one_way(rows: dict[str, jax.Array], partners: dict[str, jax.Array], temperature: float) -> jax.Array:

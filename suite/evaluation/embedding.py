@@ -159,7 +159,7 @@ class Embedding(Task):
         return Renamed(self.source(split), names)
 
     def embed(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
-        kept = {name: batch[name] for name in ("content", "group") if name in batch}
+        kept: dict[str, jax.Array] = {name: batch[name] for name in ("content", "group") if name in batch}
         return {"vector": self.vectors(model, batch), **kept}
 
     def evaluate(

@@ -60,8 +60,9 @@ class ImageEmbedding(Embedding):
     def rows(self, values: Any, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``image`` uint8 (b, h, w, c)."""
         images = self.codec.pixels(values)
-        for augmentation in self.augment if rng is not None else ():
-            images = augmentation(images, rng)
+        if rng is not None:
+            for augmentation in self.augment:
+                images = augmentation(images, rng)
         return {"image": images}
 
     def hidden(self, model: Any, batch: Batch, side: str, rngs: nnx.Rngs | None = None) -> jax.Array:

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 import suite
+from suite.compression import run_writer
 from suite.errors import InputError
 from suite.models import resnet
+from suite.training.assemble import assemble
+from suite.training.initial_weights import initial_weights
+from suite.tree import paths
 from suite.weights import image_statistics, pretrained
 from suite.workflow import encoders, predict_file
 from suite.workflow.predict_file import predict_file as predicted
@@ -104,6 +108,21 @@ def test_answers_without_vectors_are_refused(classifier, table, tmp_path):
         predicted(classifier, table, tmp_path / "v.npy", keep=("id",))
     assert error.value.fix == "--to v.npz"
     assert not list(tmp_path.glob("v.*"))
+
+
+def test_an_encoder_goes_on_from_a_classifier(classifier, tmp_path):
+    run_writer.write(classifier.experiment, *classifier.variables, tmp_path / "run", classifier.folder / "assets")
+    unit = encoders.of_run(classifier).experiment
+    start = suite.replace(unit, {"checkpoint.init_from": str(tmp_path / "run")})
+    program = assemble(start)
+    state = program.init()
+    params, _ = initial_weights(
+        start, (program.abstract.params, program.abstract.model_state), (state.params, state.model_state)
+    )
+    found, theirs = paths(params), paths(classifier.variables[0])
+    assert theirs.keys() - found.keys() == {"head/kernel", "head/bias"}
+    for name, leaf in found.items():
+        np.testing.assert_array_equal(leaf, theirs[name])
 
 
 def test_published_images_give_vectors(tmp_path):

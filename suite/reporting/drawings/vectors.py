@@ -17,6 +17,9 @@ ASKED = 6
 NEIGHBOURS = 4
 """Neighbours of each."""
 CHARACTERS = 200
+"""Of a text that is shown."""
+LEAST = 0.02
+"""Share of the records that a class must have to be coloured."""
 
 
 @draws(VectorMap)
@@ -38,15 +41,17 @@ _CAPTION = "Some records, each with the other records of the largest cosine amon
 def _scatter(shown: VectorMap) -> Plot:
     points, shares = shown.projected()
     groups = np.array(shown.groups, object)
-    frequent = [name for name, _ in Counter(shown.groups).most_common(len(TONES)) if name]
-    series = [
-        Series(name if len(name) <= 18 else f"{name[:17]}…", *points[groups == name].T, tone, kind="dots")
-        for name, tone in zip(frequent, TONES, strict=False)
-    ]
+    least = max(2, LEAST * len(groups))
+    frequent = [name for name, count in Counter(shown.groups).most_common(len(TONES)) if name and count >= least]
+    across, upward = points.T
+    series = []
+    for name, tone in zip(frequent, TONES, strict=False):
+        of = groups == name
+        series.append(Series(name if len(name) <= 18 else f"{name[:17]}…", across[of], upward[of], tone, "dots"))
     rest = ~np.isin(groups, frequent)
     if rest.any():
-        tone = "quiet" if series else "first"
-        series.append(Series("others" if series else "", *points[rest].T, tone, kind="dots"))  # type: ignore[arg-type]
+        named = ("others", across[rest], upward[rest])
+        series.append(Series(*named, "quiet", "dots") if series else Series("", *named[1:], kind="dots"))
     first, second = (f"{100 * share:.0f} %" for share in shares)
     label = f"first axis, {first} of the variance; upwards the second, {second}"
     title = "Vectors on their two principal axes"
