@@ -5,14 +5,15 @@ from typing import Any
 
 from suite.codecs.classes import Classes
 from suite.codecs.columns import column
+from suite.codecs.prediction import Predictions
 from suite.contracts.batch import Columns
-from suite.contracts.codec import Input
+from suite.contracts.codec import Codec, Input
 from suite.data.preprocessing.image import MAX_PIXELS, PixelStatistics, decode_batch
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageClasses(Classes):
-    """Images are scaled to one size and put into classes."""
+class ImageInput(Codec):
+    """The asking end of a codec: images, scaled to one size."""
 
     image: str
     """Name of the input."""
@@ -31,3 +32,13 @@ class ImageClasses(Classes):
         height, width, channels = self.statistics.shape
         images = column(columns, self.image)
         return {"image": decode_batch(images, (height, width), channels, self.statistics.background)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageClasses(ImageInput, Classes):
+    """Images are put into classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePredictions(ImageInput, Predictions):
+    """A number, a class or labels are predicted of an image."""

@@ -4,8 +4,9 @@ Dims: b images, h height, w width, c channels.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,16 +31,19 @@ class Flip(Augmentation):
 
 @dataclass(frozen=True)
 class Crop(Augmentation):
-    """Shifts each image by up to ``padding`` pixels along each axis; what moves in is black."""
+    """Shifts each image by up to ``padding`` pixels along each axis."""
 
     padding: int = 4
     """Largest shift, in pixels."""
+    fill: Literal["black", "edge"] = "black"
+    """What moves in: black, or the colour of the border."""
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """uint8 (b, h, w, c) -> the same."""
         count, height, width, _ = images.shape
         edge = (self.padding, self.padding)
-        padded = np.pad(images, ((0, 0), edge, edge, (0, 0)))
+        mode: Any = "constant" if self.fill == "black" else "edge"
+        padded = np.pad(images, ((0, 0), edge, edge, (0, 0)), mode=mode)
         top, left = rng.integers(0, 2 * self.padding + 1, (2, count))
         rows = (top[:, None] + np.arange(height))[:, :, None]
         columns = (left[:, None] + np.arange(width))[:, None, :]
@@ -93,6 +97,23 @@ class ResizedCrop(Augmentation):
             part = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
             changed[place] = np.asarray(part).reshape(array.shape)
         return changed
+
+
+Named = Literal["none", "shift", "crop", "flip"]
+"""Augmentations that need no setting."""
+SHIFTED = 14
+"""A shift is of up to one part in so many of the longer side: 2 pixels of 28."""
+
+
+def named(names: Sequence[Named], size: tuple[int, int]) -> list[Augmentation]:
+    """The augmentations of these names for images of a size: ``shift`` by a few pixels, ``crop`` of at least half the
+    area, ``flip`` left to right; ``none`` is no augmentation."""
+    known: dict[str, Augmentation] = {
+        "shift": Crop(padding=max(round(max(size) / SHIFTED), 1), fill="edge"),
+        "crop": ResizedCrop(smallest=0.5),
+        "flip": Flip(),
+    }
+    return [known[name] for name in names if name != "none"]
 
 
 OPERATIONS: tuple[str, ...] = (

@@ -40,7 +40,8 @@ def divisors(n: int) -> str:
 
 
 def check_given(config: ModelConfig, *names: str) -> None:
-    """InputError where one of these fields is still 0 when the model is built."""
+    """InputError where one of these fields is still 0 or () when the model is built."""
     for name in names:
         if not getattr(config, name):
-            raise InputError(f"field model.{name}", "is 0, and the task did not give it", fix="set it by hand")
+            problem = f"is {getattr(config, name)}, and the task did not give it"
+            raise InputError(f"field model.{name}", problem, fix="set it by hand")

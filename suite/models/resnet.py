@@ -50,7 +50,8 @@ class Config(ModelConfig):
     outputs: int = 0
     """Classes. 0: from the task; where it has none, the model returns the pooled features."""
     blocks: tuple[int, ...] = (2, 2, 2, 2)
-    """Blocks of each stage. All stages but the first begin with stride 2."""
+    """Blocks of each stage. All stages but the first begin with stride 2. (): chosen by the recipe's defaults, as are a
+    stem and widths that are left open."""
     widths: tuple[int, ...] = (64, 128, 256, 512)
     """Channels that each stage returns."""
     block: Literal["basic", "bottleneck"] = "basic"
@@ -63,8 +64,8 @@ class Config(ModelConfig):
     """Side of the first convolution's kernel: 7 for ImageNet, 3 for small images."""
     stem_stride: int = 2
     """Stride of the first convolution; 1 for small images."""
-    stem_pool: bool = True
-    """Max pooling, 3x3 with stride 2, after the first convolution."""
+    stem_pool: bool | None = True
+    """Max pooling, 3x3 with stride 2, after the first convolution. None: left open."""
     shortcut: Literal["projection", "padding", "padding_around"] = "projection"
     """Where a block changes the shape: a 1x1 convolution beside it (option B), or zero channels added (option A):
     after its own, or half of them before and half after, as in the published CIFAR networks."""
@@ -86,14 +87,13 @@ class Config(ModelConfig):
     """Fraction of the pooled features that training drops."""
 
     def __post_init__(self):
-        check_sizes(self, 0, "channels", "outputs")
+        check_sizes(self, 0, "channels", "outputs", "stem_width", "stem_kernel", "stem_stride")
         check_choices(self, _CHOICES)
         check_fractions(self, "dropout")
-        if not self.blocks or len(self.blocks) != len(self.widths):
+        if self.blocks and self.widths and len(self.blocks) != len(self.widths):
             stated = f"blocks {self.blocks}, widths {self.widths}"
             raise InputError("field model.widths", "needs one width for each stage that blocks names", found=stated)
-        sizes = (*self.blocks, *self.widths, self.stem_width, self.stem_kernel, self.stem_stride)
-        if min(sizes) < 1:
+        if min(sizes := (*self.blocks, *self.widths), default=1) < 1:
             raise InputError("field model", "sizes must be at least 1", found=str(sizes))
         if self.inner and (len(self.inner) != len(self.blocks) or min(self.inner) < 1):
             stated = f"blocks {self.blocks}, inner {self.inner}"
@@ -119,7 +119,7 @@ class Config(ModelConfig):
         return [self.stem_width, *self.widths, *self.between]
 
     def build(self, *, rngs: nnx.Rngs) -> "ResNet":
-        check_given(self, "channels")
+        check_given(self, "channels", "blocks", "widths", "stem_width", "stem_kernel", "stem_stride")
         return ResNet(self, rngs=rngs)
 
     @property

@@ -194,6 +194,42 @@ def decode_batch(
     return np.stack(images) if images else np.zeros((0, *(size or (0, 0)), channels), np.uint8)
 
 
+ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
+"""The tag by which a camera says how it was held, and its values for a quarter turn."""
+
+
+def dimensions(value: Any) -> tuple[int, int]:
+    """Height and width of an image as it is seen, by the head of its file alone.
+
+    Raises:
+        InputError: not an image, or larger than MAX_PIXELS.
+    """
+    if isinstance(value, np.ndarray):
+        return value.shape[0], value.shape[1]
+    with _opened(value) as image:
+        turned = False
+        with contextlib.suppress(Exception):  # what the parser of a damaged note raises; nothing is turned then
+            turned = image.getexif().get(ORIENTATION) in SIDEWAYS
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+TINT = 8
+"""Largest difference between the channels of a pixel that passes for grey: compression tints grey a little."""
+
+
+def is_grey(value: Any) -> bool:
+    """Whether an image shows nothing but grey, however many channels it has.
+
+    Raises:
+        InputError: see `decode`.
+    """
+    pixels = decode(value)
+    if pixels.shape[2] == 1:
+        return True
+    colours = pixels[..., :3].astype(np.int16)
+    return int((colours.max(-1) - colours.min(-1)).max(initial=0)) <= TINT
+
+
 def examine(value: Any) -> tuple[str, tuple[str, ...]]:
     """What keeps an image from being read, empty where nothing does, and what decoding changes of it.
 

@@ -1,0 +1,157 @@
+"""What a recipe of small residual networks takes from the pictures: size, channels, augmentation, network, epochs."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from suite.contracts.data import Source
+from suite.contracts.defaults import Chosen, Defaults
+from suite.data.preprocessing.image import MODES, dimensions, is_grey
+from suite.data.sources.memory import evenly_spaced
+
+SIZED, COLOURED = 1000, 100
+"""Pictures whose size, and whose colours, are looked at."""
+PIXELS = 64 * 64
+"""Most pixels of an image: what it shows can still be told, and a step of training takes some hundred milliseconds on
+two cores."""
+LEAST = 8
+"""Least height and width."""
+EVEN = 8
+"""Sides of pictures that are scaled down are multiples of it."""
+ALIKE = 0.15
+"""Largest spread of the logarithm of width to height, between quartiles, of pictures that are of one shape."""
+TINY, SMALL = 20, 40
+"""Longer sides up to which the stem keeps every place, and up to which it pools after looking at every place: a stride
+would miss strokes of one or two pixels."""
+EXAMPLES = 432_000
+"""Pictures that training sees, where that is not in fewer than the first number of epochs or more than the second: on
+two cores some minutes of small pictures."""
+EPOCHS = (8, 100)
+HANDED = re.compile(r"(^|[^a-z])(left|right|clockwise|east|west)([^a-z]|$)", re.I)
+"""Names of classes that a mirror exchanges."""
+SIGN = re.compile(r"(digit|letter|char|number|class|sample)?[ _-]*(\d{1,2}|\w)", re.I)
+"""Names of digits and letters, which a mirror spoils; or nothing but numbers, which don't tell what they are of."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What pictures look like.
+
+    Attributes:
+        height, width: medians.
+        alike: whether they are of one shape.
+        grey: whether none of those looked at shows a colour.
+    """
+
+    height: int
+    width: int
+    alike: bool
+    grey: bool
+
+    @classmethod
+    def of(cls, source: Source, column: str) -> "Look":
+        """A look at pictures that are evenly spaced over a split."""
+        images = source.column(column, evenly_spaced(source, SIZED))
+        sides = np.array([dimensions(image) for image in images])
+        height, width = np.median(sides, axis=0).astype(int).tolist()
+        low, high = np.quantile(np.log(sides[:, 1] / sides[:, 0]), (0.25, 0.75))
+        grey = all(map(is_grey, source.column(column, evenly_spaced(source, COLOURED))))
+        return cls(height, width, bool(high - low <= ALIKE), grey)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width to scale to: the median, or less where that has more than `PIXELS`; a square where shapes
+        differ."""
+        height, width = (float(self.height), float(self.width))
+        if not self.alike:
+            height = width = (height * width) ** 0.5
+        if height * width <= PIXELS:
+            return max(round(height), LEAST), max(round(width), LEAST)
+        scale = (PIXELS / (height * width)) ** 0.5
+        return tuple(max(round(side * scale / EVEN) * EVEN, LEAST) for side in (height, width))  # type: ignore[return-value]
+
+    @property
+    def about(self) -> str:
+        """For people."""
+        shape = "" if self.alike else ", of different shapes"
+        return f"{'grey' if self.grey else 'colour'} pictures of {self.width} x {self.height} pixels{shape} (median)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByPictures(Defaults):
+    """By the size, shape and colours of the pictures, the names of the classes and the number of records."""
+
+    places_count: bool = False
+    """Whether what is predicted may depend on where things are and which way they face, as a number may: nothing is
+    moved or mirrored then."""
+    whole: bool = False
+    """Whether all that a picture shows counts, as where it has several labels: nothing is cut off then."""
+
+    def choose(self, experiment: Any, train: Source) -> Iterable[Chosen]:
+        task, start = experiment.task, experiment.checkpoint.start()
+        look = Look.of(train, task.image)
+        height, width = size = task.statistics.size or look.size
+        channels = task.statistics.channels or (1 if look.grey else 3)
+        if not start:  # of weights, pictures are given as these were trained
+            yield Chosen("task.statistics.size", size, f"{look.about}, and at most as many pixels as 64 x 64 have")
+            yield Chosen("task.statistics.channels", channels, look.about)
+        if not task.augment:
+            yield self._augmentation(max(size), channels, _names(task, train))
+        yield from _network(experiment.model, _of_run(start), max(size), f"images of {width} x {height} pixels")
+        records = f"{len(train):,} pictures"
+        epochs = max(min(round(EXAMPLES / max(len(train), 1)), EPOCHS[1]), EPOCHS[0])
+        yield Chosen("train.batch_size", 32 if len(train) < 1000 else 64 if len(train) < 10_000 else 128, records)
+        yield Chosen("train.epochs", epochs, records)
+        yield Chosen("train.patience", max(EPOCHS[0], epochs // 4))
+
+    def _augmentation(self, side: int, channels: int, names: Sequence[str]) -> Chosen:
+        field = "task.augmentation"
+        if self.places_count:
+            why = "a number may depend on place and side; where it doesn't: --task.augmentation shift flip"
+            return Chosen(field, ("none",), why)
+        moved = "shift" if self.whole or side <= SMALL else "crop"
+        mirrored = f"where a mirror image is of the same class: --{field} {moved} flip"
+        if any(map(HANDED.search, names)):
+            return Chosen(field, (moved,), f"names of classes tell left from right; {mirrored}")
+        if names and sum(bool(SIGN.fullmatch(name)) for name in names) > len(names) / 2:
+            return Chosen(field, (moved,), f"classes named as digits and letters are; {mirrored}")
+        if channels == min(MODES) and side <= SMALL:
+            return Chosen(field, (moved,), f"small grey pictures may be of digits or letters; {mirrored}")
+        why = f"where classes differ by left and right: --{field} {moved}"
+        return Chosen(field, (moved, "flip"), why)
+
+
+def _names(task: Any, train: Source) -> list[str]:
+    """Names of the classes or labels, as the data have them."""
+    column = getattr(task, "label", "") or getattr(task, "target", "")
+    if column in train.classes:
+        return list(train.classes[column])
+    return sorted({str(value) for value in train.column(column, evenly_spaced(train, SIZED))})
+
+
+def _of_run(start: str) -> dict[str, Any]:
+    """The model of a run that training starts from; empty where it starts from no run."""
+    file = Path(start, "experiment.json")
+    stored = json.loads(file.read_text(encoding="utf-8")) if start and file.is_file() else {}
+    return dict(stored.get("model", {}))
+
+
+def _network(model: Any, theirs: dict[str, Any], side: int, about: str) -> Iterable[Chosen]:
+    """The fields that a residual network leaves open; of another model none."""
+    stages = len(getattr(model, "widths", ()) or getattr(model, "blocks", ())) or 3
+    fields = {
+        "stem_stride": (1 if side <= SMALL else 2, about),
+        "stem_pool": (TINY < side <= SMALL, ""),
+        "stem_width": (32, ""),
+        "blocks": ((1,) * stages, ""),
+        "widths": (tuple(32 << place for place in range(stages)), ""),
+    }
+    for name, (value, why) in fields.items():
+        if hasattr(model, name):
+            stored = theirs.get(name, value)
+            yield Chosen(f"model.{name}", tuple(stored) if isinstance(stored, list) else stored, why)

@@ -1,0 +1,53 @@
+"""What tasks on images share: decoding, augmentation, normalisation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from suite.codecs.columns import column
+from suite.contracts.batch import Batch, Columns
+from suite.data.augment import Named, named
+from suite.data.preprocessing.decoded_images import decoded_images
+from suite.data.preprocessing.image import Augmentation, PixelStatistics
+from suite.evaluation.artifacts import Given, Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """The images of a task, uint8 until they are on the device, which normalises them."""
+
+    image: str = "image"
+    """Name of the image column."""
+    statistics: PixelStatistics = field(default_factory=PixelStatistics)
+    """Image size, channels, mean and deviation, learnt from the training split."""
+    background: str = ""
+    """Colour that transparent pictures are laid on, by name or as #rrggbb. Empty: that of ``statistics``, white."""
+    augmentation: tuple[Named, ...] = ()
+    """Applied in order to training images: shift (a few pixels), crop (half of the area at least), flip (left to
+    right), none. They come before those of ``augment``."""
+    augment: tuple[Augmentation, ...] = ()
+    """Applied in order to training images; with settings of their own."""
+
+    def __post_init__(self) -> None:
+        if self.background:  # one colour for the statistics, training and requests
+            object.__setattr__(self, "statistics", replace(self.statistics, background=self.background))
+
+    def pixels(self, columns: Columns, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Images uint8 (b, h, w, c), augmented where ``rng`` is given. Host."""
+        images = decoded_images(self.statistics)(column(columns, self.image))
+        if rng is not None:
+            height, width, _ = self.statistics.shape
+            for augmentation in (*named(self.augmentation, (height, width)), *self.augment):
+                images = augmentation(images, rng)
+        return images
+
+    def normalise(self, images: jax.Array) -> jax.Array:
+        """uint8 (b, h, w, c) -> float32 of zero mean and unit deviation a channel over the training split."""
+        scale = 1 / (255 * self.statistics.std)
+        return images.astype(jnp.float32) * scale - self.statistics.mean / self.statistics.std
+
+    def given(self, columns: Columns, batch: Batch) -> Callable[[int], Given]:
+        return lambda i: Image(batch["image"][i].copy())
