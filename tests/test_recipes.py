@@ -89,6 +89,22 @@ DIMS = {
     "vision.fashion_mnist_resnet": {"channels": 1, "outputs": 10},
     "vision.fashion_mnist_resnet18": {"channels": 1, "outputs": 10},
     "vision.finetune": {"channels": 3, "outputs": 5},
+    "vision.label": {
+        "channels": 3,
+        "outputs": 5,
+        "stem_width": 32,
+        "stem_stride": 2,
+        "blocks": (1, 1, 1),
+        "widths": (32, 64, 128),
+    },
+    "vision.regress": {
+        "channels": 3,
+        "outputs": 1,
+        "stem_width": 32,
+        "stem_stride": 2,
+        "blocks": (1, 1, 1),
+        "widths": (32, 64, 128),
+    },
     "vision.imagenet_resnet50": {"channels": 3, "outputs": 1000},
 }
 """What the data of each recipe gives the model: sizes and classes."""

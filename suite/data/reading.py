@@ -30,6 +30,15 @@ def is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and value != value)
 
 
+def beside(path: Any, folder: Path) -> Any:
+    """The path of a file that a table in ``folder`` names: as it stands where there is such a file, else relative to
+    the folder where there is one there; other values are the same."""
+    if not isinstance(path, str) or not path or os.path.exists(path):
+        return path
+    joined = os.path.join(folder, path)
+    return joined if os.path.exists(joined) else path
+
+
 def file_kind(values: Sequence[Any]) -> str:
     """What files all these texts name, by their extensions: image or audio; nothing where they are no such names."""
     texts = [str(value).strip().lower() for value in values if value is not None]

@@ -71,8 +71,10 @@ def predict_input(
 ) -> list[dict[str, Any]]:
     """Answers for what ``--input`` names: a text, a file, a folder or ``-``; each carries its input."""
     from suite.bundles.answering import check_request
+    from suite.data.reading import there
     from suite.data.sources.column_types import Reading
     from suite.data.sources.files import read_input, states_columns
+    from suite.workflow.records import located
 
     codec = codec_of(opened, program)
     kind = next((entry.kind for entry in codec.inputs if entry.name == codec.primary), "")
@@ -80,6 +82,8 @@ def predict_input(
     for line in check_request(codec, columns, whole=states_columns(value)):
         print(line, file=sys.stderr)
     shown = columns.get("file", columns.get(codec.primary))
+    if (path := there(value)) is not None and path.is_file():
+        columns = located(columns, codec, path.parent)
     if shown is None:  # whole records
         plain = [values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values()]
         shown = [json.dumps(dict(zip(columns, row, strict=True))) for row in zip(*plain, strict=True)]

@@ -15,7 +15,7 @@ from suite.data.sources.files import is_unicode_text, read_input, states_columns
 from suite.data.sources.speech import is_manifest
 from suite.workflow.record_lines import JsonLines, TextLines, is_lines
 from suite.workflow.record_tables import CsvRecords, ParquetRecords
-from suite.workflow.records import Block, Records, asked_columns, check, file_identity
+from suite.workflow.records import FILES, BesideTable, Block, Records, asked_columns, check, file_identity
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,6 +33,13 @@ def open_records(value: str, codec: Codec, keep: Sequence[str] = ()) -> Records:
         InputError: nothing is there, it cannot be read, or a column is missing.
     """
     path = there(value)
+    records = _opened(value, path, codec, keep)
+    if path is None or not path.is_file() or not any(entry.kind in FILES for entry in codec.inputs):
+        return records
+    return BesideTable(records, codec, path.parent)
+
+
+def _opened(value: str, path: Path | None, codec: Codec, keep: Sequence[str]) -> Records:
     requests = Reading.of_requests(codec)
     how = replace(requests, keep=(*requests.keep, *keep))
     name = path.name.lower().removesuffix(".gz") if path is not None and path.is_file() else ""

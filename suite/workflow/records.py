@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from suite.codecs.columns import check_columns
 from suite.contracts.codec import Codec
+from suite.data.reading import beside
 from suite.data.sources.arrow_values import decoded
 from suite.data.sources.column_types import Reading, judged
 from suite.errors import InputError, closest
@@ -37,6 +38,33 @@ class Records(ABC):
     @abstractmethod
     def blocks(self, start: int, size: int) -> Iterator[Block]:
         """Blocks of ``size`` records, the last one perhaps shorter, from the record ``start`` on."""
+
+
+FILES = ("image", "audio")
+"""Kinds of inputs whose values may be paths of files."""
+
+
+def located(columns: Mapping[str, Any], codec: Codec, folder: Path) -> dict[str, Any]:
+    """Columns of a table in ``folder``, with the paths of pictures and recordings that are relative to it read as
+    such."""
+    names = {entry.name for entry in codec.inputs if entry.kind in FILES}
+    return {
+        name: [beside(value, folder) for value in values] if name in names and isinstance(values, list) else values
+        for name, values in columns.items()
+    }
+
+
+class BesideTable(Records):
+    """The records of a table whose paths may be relative to it."""
+
+    def __init__(self, records: Records, codec: Codec, folder: Path):
+        self._records, self._codec, self._folder = records, codec, folder
+        self.identity, self.count = records.identity, records.count
+        self.kept, self.dropped = records.kept, records.dropped
+
+    def blocks(self, start: int, size: int) -> Iterator[Block]:
+        for kept, columns in self._records.blocks(start, size):
+            yield kept, located(columns, self._codec, self._folder)
 
 
 def check(codec: Codec, names: Sequence[str], keep: Sequence[str], where: str, whole: bool) -> None:

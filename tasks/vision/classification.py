@@ -11,7 +11,7 @@ from suite.codecs.image import ImageClasses
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
-from suite.data.preprocessing.columns import origin, require, without_broken_images
+from suite.data.preprocessing.columns import origin, require, with_files, without_broken_images
 from suite.data.preprocessing.image import Mixup
 from suite.evaluation.classification import Classification
 from suite.evaluation.losses import classification_loss
@@ -34,7 +34,7 @@ class ImageClassification(Pictures, Classification):
     def source(self, split: str) -> Source:
         opened = self.data.with_classes(self.label).open(split)
         require(opened, {"image": self.image, "label": self.label}, origin(self.data))
-        labelled, statistics = self.labelled(opened, split), self.statistics
+        labelled, statistics = self.labelled(with_files(opened, self.image, self.data), split), self.statistics
         return without_broken_images(labelled, self.image, statistics.background, statistics.channels)
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:

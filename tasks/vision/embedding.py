@@ -12,7 +12,7 @@ from flax import nnx
 from suite.codecs.vectors import ImageVectors
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Source
-from suite.data.preprocessing.columns import origin, without_broken_images
+from suite.data.preprocessing.columns import origin, with_files, without_broken_images
 from suite.data.preprocessing.image import Augmentation, PixelStatistics
 from suite.evaluation.artifacts import Given
 from suite.evaluation.embedding import Embedding
@@ -54,6 +54,7 @@ class ImageEmbedding(Embedding):
         opened = (self.data if self.other else self.data.with_classes(self.label)).open(split)
         self.check_fields(origin(self.data), opened)
         for name in (self.image, self.other) if self.other else (self.image,):
+            opened = with_files(opened, name, self.data)
             opened = without_broken_images(opened, name, self.statistics.background, self.statistics.channels)
         return self.paired(opened)
 

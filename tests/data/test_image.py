@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from suite.data.preprocessing import decoded_images
 from suite.data.preprocessing import image as images
 from suite.data.preprocessing.columns import without_broken_images
 from suite.data.preprocessing.labels import Labels
@@ -302,3 +303,42 @@ def test_the_orientation_of_a_camera_is_applied():
     turned = images.decode(encoded(Image.new("RGB", (8, 4)), "JPEG", exif=exif))
     assert turned.shape == (8, 4, 3)
     assert images.decode(encoded(Image.new("RGB", (8, 4)), "JPEG", exif=b"Exif\0\0MM\0*broken")).shape == (4, 8, 3)
+
+
+def test_dimensions_are_those_that_are_seen(tmp_path):
+    file = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[images.ORIENTATION] = 6
+    Image.fromarray(BATCH[0]).save(file, exif=exif)
+    assert images.dimensions(file) == images.decode(file).shape[:2] == (10, 12)
+    assert images.dimensions(png(BATCH[0])) == images.dimensions(BATCH[0]) == (12, 10)
+
+
+def test_grey_is_told_by_what_a_picture_shows(tmp_path):
+    grey = np.repeat(BATCH[0, ..., :1], 3, axis=2)
+    assert images.is_grey(grey) and images.is_grey(png(grey)) and images.is_grey(png(BATCH[0, ..., 0]))
+    assert not images.is_grey(BATCH[0]) and not images.is_grey(png(BATCH[0]))
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes"])
+def test_a_decoded_image_is_kept_until_its_file_changes(kind, tmp_path, monkeypatch):
+    file = tmp_path / "a.png"
+    file.write_bytes(png(BATCH[0]))
+    value = str(file) if kind == "path" else file.read_bytes()
+    kept = decoded_images.DecodedImages((12, 10, 3), "white")
+    decode, calls = decoded_images.decode, []
+    monkeypatch.setattr(decoded_images, "decode", lambda *given: calls.append(given) or decode(*given))
+    for _ in range(3):
+        np.testing.assert_array_equal(kept([value, value]), [BATCH[0], BATCH[0]])
+    assert len(calls) == 1
+    file.write_bytes(png(BATCH[1][:, :, ::-1]) + b"longer")
+    changed = str(file) if kind == "path" else file.read_bytes()
+    np.testing.assert_array_equal(kept([changed]), [BATCH[1][:, :, ::-1]])
+
+
+def test_images_beyond_the_memory_for_them_are_decoded_again(monkeypatch):
+    monkeypatch.setattr(decoded_images, "MOST", BATCH[0].nbytes)
+    kept = decoded_images.DecodedImages((12, 10, 3), "white")
+    for _ in range(2):
+        np.testing.assert_array_equal(kept([png(image) for image in BATCH]), BATCH)
+    assert len(kept._kept) == 1

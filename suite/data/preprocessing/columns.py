@@ -13,9 +13,9 @@ from suite.data.class_names import MISSING, class_names
 from suite.data.notes import listed, told
 from suite.data.preprocessing.image import MOST_CHANNELS, examine
 from suite.data.preprocessing.text import text_faults
-from suite.data.reading import file_kind
+from suite.data.reading import beside, file_kind
 from suite.data.recordings import Piece, timing
-from suite.data.sources.memory import NAMED, cleaned, evenly_spaced
+from suite.data.sources.memory import NAMED, Subset, cleaned, evenly_spaced
 from suite.errors import InputError, closest
 
 LOOKED_AT = 1000
@@ -139,6 +139,36 @@ def without_broken_images(source: Source, name: str, background: str = "", chann
         if (sentence := _handled(trait, len(places), background, channels))
     ]
     return some_left(cleaned(source, faults, named, notes), name, "no image can be decoded.")
+
+
+def with_files(source: Source, name: str, data: Data) -> Source:
+    """The records, with the paths of a column that are relative to the table read as such.
+
+    A path that exists where the command runs is left alone, and one that exists nowhere is left for an error to name.
+    """
+    folder = Path(getattr(data, "path", "") or ".")
+    folder = folder if folder.is_dir() else folder.parent
+    if source.schema.get(name) != "text" or folder == Path("."):
+        return source
+    paths = source.column(name, np.arange(len(source)))
+    located = [beside(path, folder) for path in paths]
+    return source if located == list(paths) else _Located(source, name, located)
+
+
+class _Located(Subset):
+    """A source with other paths in one column."""
+
+    def __init__(self, source: Source, name: str, paths: list[Any]):
+        super().__init__(source, np.arange(len(source)))
+        self._name, self._paths = name, paths
+
+    def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
+        return {**super().__getitem__(indices), self._name: self.column(self._name, indices)}
+
+    def column(self, name: str, indices: np.ndarray) -> Any:
+        if name != self._name:
+            return super().column(name, indices)
+        return [self._paths[place] for place in np.asarray(indices).tolist()]
 
 
 def file_names(source: Source, column: str) -> Callable[[np.ndarray], list[str]]:
