@@ -26,6 +26,8 @@ OWN_DATA = (
     "text.translate",
     "vision.classify",
     "vision.finetune",
+    "vision.label",
+    "vision.regress",
 )
 
 
