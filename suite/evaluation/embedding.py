@@ -74,8 +74,13 @@ class Embedding(Task):
         """Column of the partner."""
         return self.other or PARTNER
 
-    def check_fields(self, where: str, source: Source) -> None:
+    def check_fields(self, where: str, source: Source, content: str) -> None:
         """The columns that are named are in the source.
+
+        Args:
+            where: what the source is called.
+            source: records.
+            content: the field of the task that names the column that is embedded.
 
         Raises:
             InputError: one is not, or neither partners nor labels are named.
@@ -91,8 +96,13 @@ class Embedding(Task):
             raise InputError(
                 "field task.score", "is of pairs, and task.other names no column.", fix="--task.other COLUMN"
             )
+        for name, instead in (("other", "label"), ("label", "other")):
+            column, other = getattr(self, name), getattr(self, instead)
+            if column and column not in source.schema and other in source.schema:
+                problem = f'column "{column}" is not in {where}, and need not be where "{other}" says what is near.'
+                raise InputError(f"field task.{name}", problem, found=", ".join(source.schema), fix=f"--task.{name} ''")
         named = {"other": self.other, "label": self.label, "similarity": self.similarity}
-        require(source, {"content": self.content} | {field: name for field, name in named.items() if name}, where)
+        require(source, {content: self.content} | {field: name for field, name in named.items() if name}, where)
 
     def paired(self, source: Source) -> Source:
         """The records with a partner; without ``other``, those that share their label with no other are dropped."""

@@ -49,7 +49,7 @@ class TextEmbedding(Embedding):
     def source(self, split: str) -> Source:
         data = self.data.with_texts(self.both)
         opened = (data if self.other else data.with_classes(self.label)).open(split)
-        self.check_fields(origin(self.data), opened)
+        self.check_fields(origin(self.data), opened, "text")
         if self.other:
             return self.paired(without_empty_pairs(opened, (self.text, self.other)))
         return self.paired(without_empty_texts(opened, self.text))

@@ -52,7 +52,7 @@ class ImageEmbedding(Embedding):
 
     def source(self, split: str) -> Source:
         opened = (self.data if self.other else self.data.with_classes(self.label)).open(split)
-        self.check_fields(origin(self.data), opened)
+        self.check_fields(origin(self.data), opened, "image")
         for name in (self.image, self.other) if self.other else (self.image,):
             opened = with_files(opened, name, self.data)
             opened = without_broken_images(opened, name, self.statistics.background, self.statistics.channels)

@@ -259,8 +259,10 @@ def test_what_says_nothing_of_nearness_is_refused(pairs):
     for changes, said in (
         ({"task.other": ""}, "are both empty"),
         ({"task.other": "", "task.label": "likeness", "task.similarity": "likeness"}, "names no column"),
-        ({"task.other": "another"}, 'column "another" is not in pairs.csv'),
-        ({"task.label": "photo"}, 'column "photo" is not in pairs.csv'),
+        ({"task.other": "another"}, 'field task.other: column "another" is not in pairs.csv'),
+        ({"task.text": "said"}, 'field task.text: column "said" is not in pairs.csv'),
+        ({"task.label": "photo"}, """need not be where "other" says what is near"""),
+        ({"task.other": "b", "task.label": "likeness"}, """need not be where "likeness" says what is near"""),
     ):
         with pytest.raises(InputError, match=said):
             experiment(pairs, **changes).task.source("train")
