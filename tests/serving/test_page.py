@@ -360,6 +360,9 @@ def test_answers_of_other_kinds(page):
     assert draw("", "text", empty="Nothing was heard.") == "Nothing was heard."
     assert draw("<b>ein</b> Haus", "text") == "<b>ein</b> Haus", "no markup comes of it"
     assert "40.0 %" in draw(0.4, "number", low=0, high=1)
+    assert draw(-1234567.5, "number") == "Value: -1,234,568" and draw(0.25, "number") == "Value: 0.25"
+    assert draw(["Drama", "War"], "list").split() == ["Drama", "War"]
+    assert draw([], "list") == "None is likely enough."
     assert "label: On" in draw([{"start": 0, "end": 2, "label": "label"}], "spans")
     assert "numbers" in draw([0.5] * 9, "vector").lower() and "1.500" in draw([0.5] * 9, "vector")
     ranked = draw([{"item": "a", "title": "Alien", "score": 0.91}, {"item": "Brazil", "score": 0.4}], "ranking")

@@ -63,6 +63,9 @@ def test_classes(module):
         ("heatmap", {"media_type": "image/png", "data": '"><b>'}, "Value cannot be shown."),
         ("audio", File("audio/wav", b"s").to_json(), 'src="data:audio/wav;base64,cw=="'),
         ("audio", None, "<dt>Value</dt><dd>null</dd>"),
+        ("number", 12345.678, '<p class="verdict">Value: 12,345.68</p>'),
+        ("list", ["a", EVIL], '<ul class="names"><li>a</li><li>&lt;img src=x'),
+        ("list", [], '<p class="said empty">None is likely enough.</p>'),
     ],
 )
 def test_each_kind(module, kind, value, expected):

@@ -15,7 +15,7 @@ export function answerOf(answer, context = {}) {
   for (const output of outputs) {
     const widget = WIDGETS[output.widget];
     const value = answer[output.name];
-    if (!widget && outputs.length === 1 && typeof value === "number") parts.push(amount(value));
+    if (!widget && outputs.length === 1 && typeof value === "number") parts.push(amount(value, output));
     else if (!widget || value === null || value === undefined) rest.push([output.description || output.name, value]);
     else parts.push(widget(value, output, within));
   }
@@ -39,8 +39,9 @@ function verdict(value, output, context) {
 }
 
 // A number that is all of the answer.
-function amount(value) {
-  return element("p", { class: "verdict" }, value.toLocaleString("en", { maximumSignificantDigits: 7 }));
+function amount(value, output) {
+  const said = value.toLocaleString("en", { maximumSignificantDigits: 7 });
+  return element("p", { class: "verdict" }, `${sentence(output.name.replaceAll("_", " "))}: ${said}`);
 }
 
 function names(values) {
