@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from suite.contracts.batch import Batch
+from suite.contracts.metric_meaning import meaning
 from suite.contracts.preprocessor import Conclusion
 from suite.data.preprocessing.decision import EVEN, Aim, Decision
 from suite.errors import InputError
@@ -102,7 +103,8 @@ def _told(aim: Aim, chosen: list[float], shares: np.ndarray, right: np.ndarray) 
         )
         for levels in ([EVEN] * len(chosen), chosen)
     ]
-    what, name = ("The event is", aim.replace("_", " ")) if len(chosen) == 1 else ("Each label is", "mean " + aim)
+    title = meaning(aim).title
+    what, name = ("The event is", title) if len(chosen) == 1 else ("Each label is", f"mean {title}")
     span = f"{chosen[0]:.3f}" if len(chosen) == 1 else f"its own, {min(chosen):.3f} to {max(chosen):.3f}"
     return (
         f"{what} answered from a probability of {span} on, which was best by {name} of {len(right):,} records of "

@@ -99,10 +99,10 @@ class LanguageModelling(Task):
     def _sizes(self, texts: Sequence[str], tokens: Ragged) -> dict[str, np.ndarray]:
         """``characters`` and ``bytes`` (b,) of the texts, as far as they are read, without the first token's."""
         rows = np.split(tokens.values, np.cumsum(tokens.lengths)[:-1])
-        beginnings = self.vocabulary.decode([row[:1] for row in rows])
+        beginnings = self.vocabulary.decode([row[:1].tolist() for row in rows])
         said = [str(text)[len(first) :] for text, first in zip(texts, beginnings, strict=True)]
         cut = [place for place, row in enumerate(rows) if len(row) > self.context]
-        for place, text in zip(cut, self.vocabulary.decode([rows[place][1:] for place in cut]), strict=True):
+        for place, text in zip(cut, self.vocabulary.decode([rows[place][1:].tolist() for place in cut]), strict=True):
             said[place] = text
         return {
             "characters": np.array([len(text) for text in said], np.float32),
