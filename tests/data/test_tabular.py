@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from suite.codecs.table import Clicks
+from suite.data.preprocessing import tabular_schema
 from suite.data.preprocessing.tabular import Fields
 from suite.data.preprocessing.tabular_columns import MISSING, NO_ROW, UNSEEN
 from suite.data.preprocessing.tabular_order import names_things
@@ -444,3 +445,55 @@ def test_a_column_that_is_a_number_and_a_category(tmp_path):
     ]
     stated = fitted(Memory(visits()), tmp_path, dense=("where",), categorical=("where", "plain"), infer=False)
     assert [n.name for n in stated.numbers] == ["where"] and [f.name for f in stated.fields] == ["where", "plain"]
+
+
+def test_identifiers_of_a_long_log_are_judged_by_more_of_it(monkeypatch):
+    """In the first sample each is there once or twice, in the log many times."""
+    rng = np.random.default_rng(0)
+    effect, person = rng.normal(size=1000), rng.integers(0, 1000, 12_000)
+    labels = rng.random(12_000) < 1 / (1 + np.exp(-2 * effect[person]))
+    source = Memory({"session_of": 7 * person, "clicked": labels.astype(int)})
+    monkeypatch.setattr(tabular_schema, "SAMPLE", 1500)
+    (found,) = guess(source, ("clicked",), {}, "|", infer=True)
+    assert (found.kind, found.why) == ("both", "1,000 different integers; neighbouring values have unrelated labels")
+
+
+def test_whole_numbers_that_are_seldom_repeated_are_categories_only_beside_their_value():
+    rng = np.random.default_rng(0)
+    place, size = rng.integers(0, 1000, 5000), rng.integers(0, 1000, 5000)
+    logit = 2 * rng.normal(size=1000)[place] + 0.004 * (size - 500)
+    labels = (rng.random(5000) < 1 / (1 + np.exp(-logit))).astype(int)
+    source = Memory({"where": 7 * place, "length": size, "nothing": rng.integers(0, 1000, 5000), "clicked": labels})
+    kinds = {g.name: g.kind for g in guess(source, ("clicked",), {}, "|", infer=True)}
+    assert kinds == {"where": "both", "length": "dense", "nothing": "dense"}
+
+
+def test_bins_of_numbers_are_categories_beside_their_values(tmp_path):
+    source = Memory(
+        {
+            "price": [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, None],
+            "rooms": [1.5, 2.5] * 4 + [2.5],
+            "tags": ["a|b"] * 9,
+            "city": ["Rome"] * 5 + ["Oslo"] * 4,
+            "clicked": [0, 1] * 4 + [1],
+        }
+    )
+    (tmp_path / "binned").mkdir()
+    stated = {"dense": ("price", "rooms"), "lists": ("tags",)}
+    plain = fitted(source, tmp_path, **stated)
+    binned = fitted(source, tmp_path / "binned", **stated, bins=4, bins_as_categories=True)
+    columns = {
+        "price": [-9.0, 0.0, 1.8, 5.9, 7.0, 99.0, None],
+        "rooms": [1.5, 2.0, 2.5, 3.0, None, 0.0, 2.5],
+        "city": ["Rome"] * 7,
+        "tags": ["a"] * 7,
+    }
+    ids, known = binned.encode(columns)["ids"], plain.encode(columns)["ids"]
+    np.testing.assert_array_equal(ids[:, [0, 3, 4]], known)  # city, then the list behind the bins
+    np.testing.assert_array_equal(binned.encode(columns)["dense"], plain.encode(columns)["dense"])
+    start = sum(field.size for field in binned.fields)
+    assert (ids[:, 1] - start).tolist() == [1, 1, 2, 4, 5, 5, 0]
+    assert (ids[:, 2] - start - binned.numbers[0].places).tolist() == [1, 1, 2, 2, 0, 1, 2]
+    sizes = binned.sizes()
+    assert sizes["fields"] == plain.sizes()["fields"] + 2 and ids.max() < sizes["rows"]
+    assert (ids[:, 1:3] != binned.unseen_rows[1:3]).all()

@@ -23,6 +23,8 @@ from suite.data.preprocessing.tabular_values import items, texts
 from suite.data.reading import changed
 from suite.errors import InputError, closest
 
+_NEVER = -2
+"""A row that no value has."""
 ROWS_MULTIPLE = 64
 """Of which the rows of the table are a multiple."""
 KINDS_OF: dict[Kind, tuple[Kind, ...]] = {
@@ -81,6 +83,8 @@ class Fields(Preprocessor):
     bins: int = 0
     """Most bins of a number, of equally many training records each, that a model may tell its values apart by. 0:
     none."""
+    bins_as_categories: bool = False
+    """Give the bin of each number as a category, beside its value."""
     list_length: int = 16
     """Items that a list is cut at."""
     separator: str = "|"
@@ -175,17 +179,25 @@ class Fields(Preprocessor):
     @property
     def unseen_rows(self) -> np.ndarray:
         """(s,) int32 row of a value never seen, by the place of a value in ``ids``."""
-        return np.array([f.start + UNSEEN for f in self.fields for _ in range(max(f.length, 1))], np.int32)
+        unseen = [f.start + UNSEEN for f in self.fields for _ in range(max(f.length, 1))]
+        single = sum(not f.length for f in self.fields)
+        return np.array([*unseen[:single], *([_NEVER] * len(self._binned)), *unseen[single:]], np.int32)
+
+    @property
+    def _binned(self) -> tuple[Number, ...]:
+        """Numbers whose bins are categories; their rows lie behind those of all fields."""
+        return self.numbers if self.bins and self.bins_as_categories else ()
 
     def sizes(self) -> dict[str, Any]:
         """``rows`` of the table, ``fields`` of one category, ``lists``: items of each list, ``inputs``: numbers.
 
         A few rows more than are used, so that any usual number of devices can share the table by its rows.
         """
-        fields = self.fields
+        fields, binned = self.fields, self._binned
+        rows = sum(field.size for field in fields) + sum(number.places for number in binned)
         return {
-            "rows": -(-max(sum(field.size for field in fields), 1) // ROWS_MULTIPLE) * ROWS_MULTIPLE,
-            "fields": sum(not field.length for field in fields),
+            "rows": -(-max(rows, 1) // ROWS_MULTIPLE) * ROWS_MULTIPLE,
+            "fields": sum(not field.length for field in fields) + len(binned),
             "lists": tuple(field.length for field in fields if field.length),
             "inputs": sum(number.width for number in self.numbers),
             **({"bins": self.edges.shape[1] - 1} if self.bins else {}),
@@ -220,19 +232,23 @@ class Fields(Preprocessor):
         count = len(next(iter(columns.values())))
         absent = [None] * count
         dense = [number.encode(columns.get(number.name, absent)) for number in self.numbers]
-        ids, weights = [], []
+        single, several, weights = [], [], []
         for field in self.fields:
             values = columns.get(field.name, absent)
             if field.length:
                 rows, weight = field.lists(items(values, self.separator, field.form), self.pooling == "mean")
+                several.append(rows)
                 weights.append(weight)
             else:
-                rows = field.rows(texts(values, field.form, field.style))[:, None]
-            ids.append(rows)
+                single.append(field.rows(texts(values, field.form, field.style))[:, None])
+        start = sum(field.size for field in self.fields)
+        for number in self._binned:
+            single.append(start + number.place(columns.get(number.name, absent))[:, None])
+            start += number.places
         empty = np.zeros((count, 0), np.float32)
         return {
             "dense": np.concatenate([empty, *dense], 1),
-            "ids": np.concatenate([empty.astype(np.int32), *ids], 1),
+            "ids": np.concatenate([empty.astype(np.int32), *single, *several], 1),
             "weights": np.concatenate([empty, *weights], 1),
         }
 

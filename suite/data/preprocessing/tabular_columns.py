@@ -63,6 +63,16 @@ class Number:
         """``(f(x) - mean) / std``."""
         return ((logarithm(x) if self.log else x) - self.mean) / self.std
 
+    @property
+    def places(self) -> int:
+        """Values of ``place``."""
+        return len(self.edges) + 1
+
+    def place(self, values: Any) -> np.ndarray:
+        """The bin of each value (b,) int32, from 1 on; 0 where it is missing."""
+        x = self.scaled(self.read(values)).astype(np.float32)
+        return np.where(np.isnan(x), 0, 1 + np.searchsorted(self.edges[1:], x, side="right")).astype(np.int32)
+
     def with_edges(self, edges: np.ndarray) -> "Number":
         """The same column with bins between these edges."""
         return replace(self, edges=tuple(np.asarray(edges, np.float32).tolist()))

@@ -35,6 +35,8 @@ ENDINGS = ("id", "code", "zip", "hash")
 """Ends of words such as ``userid``."""
 REPEATED = 10
 """Records of each value, on average, from which it can be seen whether values are in an order."""
+SELDOM = 3
+"""The same, from which strong effects of identifiers are seen."""
 COMPLETE = 0.9
 """Share of a range that is there where numbers only number things."""
 

@@ -13,6 +13,7 @@ from suite.data.preprocessing.image import is_readable as is_image
 from suite.data.preprocessing.tabular_order import (
     COMPLETE,
     REPEATED,
+    SELDOM,
     as_target,
     is_complete,
     measures,
@@ -25,6 +26,9 @@ from suite.data.sources.memory import evenly_spaced
 
 SAMPLE = 20_000
 """Records that the kinds of columns are judged by, evenly spaced."""
+WIDE_SAMPLE = 200_000
+"""Records that whole numbers are judged by which are rarely repeated in the first sample: identifiers of a long log
+are repeated in more of it."""
 FEW = 16
 """Integers with at most so many different values are categories."""
 LOOKED_AT = 1000
@@ -76,6 +80,8 @@ def guess(
     columns = sample(source)
     label = next((name for name in skip if name in source.schema), "")
     target = as_target(columns[label]) if label else None
+    wide: np.ndarray | None = None  # places of more records, and the target there
+    wide_target = None
     guesses = []
     for name, kind in source.schema.items():
         if name in skip:
@@ -86,9 +92,24 @@ def guess(
             guesses.append(Guess(name, "ignored", "not named"))
         else:
             medium = _judge_media(kind, columns[name], separator) if all_kinds else None
-            judged = medium or _judge(name, kind, columns[name], separator, target, len(source))
+            if medium is None and len(source) > SAMPLE and _are_rarely_repeated(kind, columns[name]):
+                if wide is None:
+                    wide = evenly_spaced(source, WIDE_SAMPLE)
+                    wide_target = as_target(source.column(label, wide)) if label else None
+                judged = _judge(name, kind, source.column(name, wide), separator, wide_target, len(source))
+            else:
+                judged = medium or _judge(name, kind, columns[name], separator, target, len(source))
             guesses.append(Guess(name, *judged))
     return guesses
+
+
+def _are_rarely_repeated(kind: str, values: Any) -> bool:
+    """Whether a column holds whole numbers that are repeated too seldom to see whether the label knows their order."""
+    if kind in ("text", "image", "audio", "class"):
+        return False
+    array = np.asarray(values, np.float64).reshape(len(values), -1)[:, 0]
+    array = array[np.isfinite(array)]
+    return len(array) < REPEATED * len(np.unique(array)) and np.array_equal(array, np.rint(array))
 
 
 def _judge_media(kind: str, values: Any, separator: str) -> tuple[Kind, str] | None:
@@ -151,6 +172,9 @@ def _judge_integers(
     if named or distinct <= FEW:
         return "categorical", said + (", by its name" if distinct > FEW else "")
     if rows < REPEATED * distinct:
+        # Of few records a value the order is seen less sharply: a number it stays, and a category beside it.
+        if target is not None and rows >= SELDOM * distinct and order(values, target) == "unordered":
+            return "both", f"{said}; neighbouring values have unrelated labels"
         return "dense", said
     complete = is_complete(values, distinct)
     if target is None:
