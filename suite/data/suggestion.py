@@ -1,6 +1,7 @@
 """Suggestion: the recipe that fits records, judged by where they lie and what their columns hold."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,22 @@ def _of_table(source: Source, kinds: dict[str, str], known: Sequence[str]) -> Su
     if binary:
         return Suggestion("recommendation.click", (), "yes or no; which column is the label?", tuple(binary[:5]))
     return Suggestion("", (), "no column looks like a label: several values, and far fewer than records")
+
+
+def same_records(data: Data, columns: Mapping[str, str]) -> list[str]:
+    """Flags by which another recipe reads the same records: ``--data``, fields of ``data`` that are not as usual, and
+    columns.
+
+    Args:
+        data: where they are from.
+        columns: field of the task -> name of a column.
+    """
+    stated = {"data": getattr(data, "path", ""), **{f"task.{name}": column for name, column in columns.items()}}
+    for entry in dataclasses.fields(data):  # type: ignore[arg-type]
+        value = getattr(data, entry.name)
+        if entry.name != "path" and isinstance(value, str | int | float) and value != entry.default:
+            stated[f"task.data.{entry.name}"] = str(value)
+    return [word for name, value in stated.items() if value for word in (f"--{name}", value)]
 
 
 def _last(names: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from suite.data.preprocessing.columns import origin, require, without_empty_text
 from suite.data.preprocessing.ngrams import NGrams
 from suite.data.preprocessing.text import SentencePiece, token_dropout
 from suite.data.preprocessing.tokenizers import Tokenizer
+from suite.data.suggestion import same_records
 from suite.errors import InputError
 from suite.evaluation.artifacts import Given
 from suite.evaluation.classification import Classification
@@ -92,12 +93,7 @@ class TextClassification(Classification):
 
     def _better(self) -> list[str]:
         """The recipe that starts from published weights, as a command on the same records."""
-        stated = {"data": getattr(self.data, "path", ""), "task.text": self.text, "task.label": self.label}
-        for entry in fields(self.data):  # type: ignore[arg-type]
-            value = getattr(self.data, entry.name)
-            if entry.name != "path" and isinstance(value, str | int | float) and value != entry.default:
-                stated[f"task.data.{entry.name}"] = value
-        words = [word for name, value in stated.items() if value != "" for word in (f"--{name}", str(value))]
+        words = same_records(self.data, {"text": self.text, "label": self.label})
         command = shlex.join(["suite", "train", "text.finetune", *words])
         return [f"published weights know words that these texts don't show, and mostly answer better: {command}"]
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from suite.contracts.data import Source
 from suite.contracts.defaults import Chosen, Defaults
 from suite.data.preprocessing.image import MODES, dimensions, is_grey
 from suite.data.sources.memory import evenly_spaced
+from suite.data.suggestion import same_records
 
 SIZED, COLOURED = 1000, 100
 """Pictures whose size, and whose colours, are looked at."""
@@ -32,6 +34,10 @@ EXAMPLES = 432_000
 """Pictures that training sees, where that is not in fewer than the first number of epochs or more than the second: on
 two cores some minutes of small pictures."""
 EPOCHS = (8, 100)
+FEW = 20_000
+"""Photos below which published weights, which have seen a million, mostly answer better."""
+WEIGHTS = "microsoft/resnet-18"
+"""Published weights of a small residual network."""
 HANDED = re.compile(r"(^|[^a-z])(left|right|clockwise|east|west)([^a-z]|$)", re.I)
 """Names of classes that a mirror exchanges."""
 SIGN = re.compile(r"(digit|letter|char|number|class|sample)?[ _-]*(\d{1,2}|\w)", re.I)
@@ -102,8 +108,9 @@ class ByPictures(Defaults):
             yield Chosen("task.statistics.channels", channels, look.about)
         if not task.augment:
             yield self._augmentation(max(size), channels, _names(task, train))
-        yield from _network(experiment.model, _of_run(start), max(size), f"images of {width} x {height} pixels")
-        records = f"{len(train):,} pictures"
+        records, about = f"{len(train):,} pictures", f"images of {width} x {height} pixels"
+        advice = f"{records}, from scratch; {_better(task)}" if not start and _is_few(task, look, train) else ""
+        yield from _network(experiment.model, _of_run(start), max(size), about, advice)
         epochs = max(min(round(EXAMPLES / max(len(train), 1)), EPOCHS[1]), EPOCHS[0])
         yield Chosen("train.batch_size", 32 if len(train) < 1000 else 64 if len(train) < 10_000 else 128, records)
         yield Chosen("train.epochs", epochs, records)
@@ -141,15 +148,35 @@ def _of_run(start: str) -> dict[str, Any]:
     return dict(stored.get("model", {}))
 
 
-def _network(model: Any, theirs: dict[str, Any], side: int, about: str) -> Iterable[Chosen]:
-    """The fields that a residual network leaves open; of another model none."""
+def _is_few(task: Any, look: Look, train: Source) -> bool:
+    """Whether a recipe that starts from published weights, of classifiers of photos, would do better."""
+    return hasattr(task, "labels") and len(train) < FEW and max(look.height, look.width) > SMALL
+
+
+def _better(task: Any) -> str:
+    """That recipe, as a command on the same records."""
+    words = same_records(task.data, {"image": task.image, "label": task.label})
+    command = ["suite", "train", "vision.finetune", *words, "--checkpoint.init_from", WEIGHTS]
+    return f"published weights, which have seen a million photos, mostly answer better: {shlex.join(command)}"
+
+
+def _network(model: Any, theirs: dict[str, Any], side: int, about: str, advice: str) -> Iterable[Chosen]:
+    """The fields that a residual network leaves open; of another model none.
+
+    Args:
+        model: as the recipe has it.
+        theirs: the model of the run that training starts from.
+        side: longer side of the images.
+        about: that, for people.
+        advice: told with the widths.
+    """
     stages = len(getattr(model, "widths", ()) or getattr(model, "blocks", ())) or 3
     fields = {
         "stem_stride": (1 if side <= SMALL else 2, about),
         "stem_pool": (TINY < side <= SMALL, ""),
         "stem_width": (32, ""),
         "blocks": ((1,) * stages, ""),
-        "widths": (tuple(32 << place for place in range(stages)), ""),
+        "widths": (tuple(32 << place for place in range(stages)), advice),
     }
     for name, (value, why) in fields.items():
         if hasattr(model, name):

@@ -7,6 +7,7 @@ import pytest
 
 import suite
 from suite.data.augment import Crop, Flip, ResizedCrop, named
+from suite.data.sources.datasets import Folder
 from suite.data.sources.memory import Memory
 from suite.experiment.defaults import settled
 
@@ -87,6 +88,18 @@ def test_large_sets_are_passed_over_less_often_in_larger_batches():
     assert (experiment.train.epochs, experiment.train.batch_size) == (8, 128)
     few, _ = chosen(pictures((28, 28)))
     assert (few.train.epochs, few.train.batch_size, few.train.patience) == (100, 32, 25)
+
+
+def test_few_photos_are_told_of_published_weights():
+    own = {"task.data": Folder(path="my photos", seed=3), "task.label": "kind"}
+    photos = pictures((300, 400), colour=True)
+    columns = photos[np.arange(12)]
+    source = Memory({"image": columns["image"], "kind": columns["label"]})
+    _, lines = chosen(source, **own)
+    flags = "--data 'my photos' --task.image image --task.label kind --task.data.seed 3"
+    assert f"suite train vision.finetune {flags} --checkpoint.init_from microsoft/resnet-18" in lines
+    assert "vision.finetune" not in chosen(pictures((28, 28)))[1]  # no photos
+    assert "vision.finetune" not in chosen(photos, **{"checkpoint.init_from": "weights"})[1]
 
 
 def test_what_is_stated_stays():
