@@ -90,7 +90,7 @@ class Embedding(Task):
                 "fields task.other and task.label",
                 "are both empty: nothing says which records are near each other.",
                 found=", ".join(source.schema),
-                fix="--task.other COLUMN, or --task.label COLUMN",
+                fix="--task.other COLUMN",
             )
         if self.similarity and not self.other:
             raise InputError(

@@ -3,6 +3,7 @@
 Arrays are written a part of the table at a time, so that memory holds none of them whole.
 """
 
+import shlex
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -31,11 +32,11 @@ def check(target: Path, table: AnswerTable, keep: Sequence[str]) -> None:
     where, vectors = f'file "{target}"', table.vectors
     if not vectors:
         names = ", ".join(column.name for column in table.columns)
-        fix = f"--to {target.with_suffix('.parquet').name}"
+        fix = f"--to {shlex.quote(str(target.with_suffix('.parquet')))}"
         raise InputError(where, "is for vectors, and answers of this model hold none.", found=names, fix=fix)
     if target.suffix.lower() == ".npy" and (keep or len(vectors) > 1):
         several = ", ".join([*keep, *vectors])
-        fix = f"--to {target.with_suffix('.npz').name}"
+        fix = f"--to {shlex.quote(str(target.with_suffix('.npz')))}"
         raise InputError(where, "holds one array, and more are asked for.", found=several, fix=fix)
 
 
