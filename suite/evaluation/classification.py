@@ -149,7 +149,8 @@ class Classification(Task):
         return classification_scores(self.decision.applied(outputs), batch, self.decision.event)
 
     def conclude(self, evaluated: Iterable[tuple[Mapping[str, np.ndarray], Batch]]) -> Mapping[str, Conclusion]:
-        return deciding.conclude(self.decision, self._decided, evaluated, "label")
+        event = f"the class {self.labels.names[-1]}"
+        return deciding.conclude(self.decision, self._decided, evaluated, "label", event=event)
 
     @property
     def _decided(self) -> deciding.Kind:

@@ -27,6 +27,7 @@ def conclude(
     evaluated: Iterable[tuple[Mapping[str, np.ndarray], Batch]],
     key: str,
     field: str = "decision",
+    event: str = "the event",
 ) -> dict[str, Conclusion]:
     """What `Task.conclude` returns for a task with a Decision; nothing where it asks for nothing.
 
@@ -36,6 +37,7 @@ def conclude(
         evaluated: see `Task.conclude`.
         key: of the batch, what is right: classes (b,), below 0 where training does not have it; of labels (b, c).
         field: that holds the decision.
+        event: what the event is called.
 
     Raises:
         InputError: see ``check``.
@@ -63,7 +65,8 @@ def conclude(
             for said, real in zip(columns[0].T, columns[1].T, strict=True)
         ]
         content["thresholds"] = chosen
-        notes.append(_told(decision.threshold, chosen, *columns))
+        what = f"{event[:1].upper()}{event[1:]} is" if kind == "event" else "Each label is"
+        notes.append(_told(what, decision.threshold, chosen, *columns))
     return {field: Conclusion(content, tuple(notes))}
 
 
@@ -96,15 +99,14 @@ def check(decision: Decision, kind: Kind | None, field: str = "decision") -> Non
         )
 
 
-def _told(aim: Aim, chosen: list[float], shares: np.ndarray, right: np.ndarray) -> str:
+def _told(what: str, aim: Aim, chosen: list[float], shares: np.ndarray, right: np.ndarray) -> str:
     reached = [
         np.nanmean(
             [_reached(said, real > 0.5, aim, at) for said, real, at in zip(shares.T, right.T, levels, strict=True)]
         )
         for levels in ([EVEN] * len(chosen), chosen)
     ]
-    title = meaning(aim).title
-    what, name = ("The event is", title) if len(chosen) == 1 else ("Each label is", f"mean {title}")
+    name = meaning(aim).title if len(chosen) == 1 else f"mean {meaning(aim).title}"
     span = f"{chosen[0]:.3f}" if len(chosen) == 1 else f"its own, {min(chosen):.3f} to {max(chosen):.3f}"
     return (
         f"{what} answered from a probability of {span} on, which was best by {name} of {len(right):,} records of "

@@ -161,7 +161,10 @@ class Prediction(Task):
 
     def conclude(self, evaluated: Iterable[tuple[Mapping[str, np.ndarray], Batch]]) -> Mapping[str, Conclusion]:
         kind = self._decided
-        return {} if kind is None else deciding.conclude(self.decision, kind, evaluated, "target")
+        if kind is None:
+            return {}
+        event = f"the class {self.answer.names[-1]}"
+        return deciding.conclude(self.decision, kind, evaluated, "target", event=event)
 
     @property
     def _decided(self) -> deciding.Kind | None:

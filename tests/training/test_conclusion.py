@@ -38,7 +38,7 @@ def test_a_run_holds_what_was_learnt_and_is_measured_by_it(trained, capsys):
     assert decision.temperature == stored["temperature"] != 1 and decision.event == stored["thresholds"][0] != 0.5
     assert [note.split(",")[0] for note in decision.notes] == [
         f"Probabilities are calibrated by a temperature of {decision.temperature:.3g}",
-        f"The event is answered from a probability of {decision.event:.3f} on",
+        f"The class yes is answered from a probability of {decision.event:.3f} on",
     ]
     told = trained.metrics["validation/f1"]
     again = run.evaluate("validation").metrics
