@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,11 +80,13 @@ def _of_table(source: Source, kinds: dict[str, str], known: Sequence[str]) -> Su
         if not held or not (label or len(kinds) <= FEW):
             continue
         flags = (*_flag(held, name, kinds), *_flag("label", label, kinds))
+        others = [other for other in kinds if other != name]
+        target = label or (others[0] if len(others) == 1 else "")
+        if held == "image" and kinds.get(target) == "float":
+            flags = (*_flag("image", name, kinds), *_flag("target", target, kinds))
+            return Suggestion("vision.regress", flags, f"images named in {name}, and a number for each")
         if held == "image":
             return Suggestion("vision.classify", flags, f"images named in {name}")
-        if held == "audio" and not Path(str(rows[name][0])).exists():
-            why = f'recordings named in {name}: call the column "audio", and their paths are relative to the table'
-            return Suggestion("", (), why)
         if held == "audio":
             return Suggestion("speech.classify", flags, f"recordings named in {name}")
     for first, second in PAIRS:

@@ -13,6 +13,7 @@ from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
 from suite.data.preprocessing.audio import Perturbation, perturbed, require_audio, without_unusable
+from suite.data.preprocessing.columns import with_files
 from suite.data.recordings import decode
 from suite.evaluation.artifacts import Given, Sound
 from suite.evaluation.classification import Classification
@@ -47,7 +48,11 @@ class AudioClassification(Classification):
         require_audio(opened, {"audio": self.audio, "label": self.label}, self.data)
         front_end = self.features.front_end
         return without_unusable(
-            self.labelled(opened, split), self.audio, front_end.sample_rate, front_end.hop, self.max_seconds
+            self.labelled(with_files(opened, self.audio, self.data), split),
+            self.audio,
+            front_end.sample_rate,
+            front_end.hop,
+            self.max_seconds,
         )
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:

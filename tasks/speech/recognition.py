@@ -18,7 +18,7 @@ from suite.contracts.metric import MetricState
 from suite.contracts.metric_meaning import register_metric
 from suite.contracts.task import Task
 from suite.data.preprocessing.audio import Perturbation, perturbed, require_audio, without_unusable
-from suite.data.preprocessing.columns import unread_columns
+from suite.data.preprocessing.columns import unread_columns, with_files
 from suite.data.preprocessing.transcripts import Characters, Transcriber, with_transcripts
 from suite.data.recordings import decode
 from suite.decoding import Decoder, Greedy, NGrams
@@ -74,7 +74,8 @@ class SpeechRecognition(Task):
     def source(self, split: str) -> Source:
         opened = self.data.with_texts((self.text,)).open(split)
         require_audio(opened, {"audio": self.audio, "text": self.text}, self.data)
-        spoken = with_transcripts(opened, self.text, self.transcriber, self.max_text)
+        located = with_files(opened, self.audio, self.data)
+        spoken = with_transcripts(located, self.text, self.transcriber, self.max_text)
         front_end = self.features.front_end
         return without_unusable(spoken, self.audio, front_end.sample_rate, front_end.hop, self.max_seconds)
 

@@ -147,7 +147,8 @@ def test_ranges_of_numbers_and_lengths_and_rates_of_recordings(command, tmp_path
         ({"x": list(range(30)), "LABEL": [0, 1] * 15, "other": [1, 0] * 15}, "recommendation.click", ()),
         ({"x": list(range(30))}, "", ()),
         ({"photo": ["a.JPG", "b.png"] * 15, "label": [0, 1] * 15}, "vision.classify", ()),
-        ({"path": ["no such.wav"] * 30, "label": [0, 1] * 15}, "", ()),
+        ({"photo": ["a.JPG", "b.png"] * 15, "price": np.arange(30) / 7}, "vision.regress", ()),
+        ({"path": ["no such.wav"] * 30, "label": [0, 1] * 15}, "speech.classify", ()),
         ({"banner": ["a.png"] * 30, "x": [1] * 30, "z": [2] * 30, "clicked": [0, 1] * 15}, "recommendation.click", ()),
     ],
 )

@@ -103,13 +103,16 @@ def test_starts_and_ends_by_other_usual_names_name_pieces(tmp_path, name, named)
         kept = audio.without_unusable(opened, "audio", RATE, FRONT_END.hop, 1.0)
         columns = kept[np.arange(3)]
         assert [hertz_of(recordings.decode(value, RATE)) for value in columns["audio"]] == list(STEPS)
-    assert f'by "{named[0]}" and "{named[1]}"' in from_path(str(file)).open("train").notes[0]
+    assert (
+        f'by "{named[0]}" and "{named[1]}"'
+        in replace(from_path(str(file)), validation=0.0, test=0.0).open("train").notes[0]
+    )
     assert read_input(str(file), "audio")["file"][2].endswith("long.wav from 0.4 to 0.6 s")
 
 
 def test_recordings_that_are_not_there_are_looked_for_elsewhere(tmp_path):
     source = Memory({"audio": ["x.wav"], "label": ["a"]}, {"audio": "audio", "label": "text"})
-    with pytest.raises(InputError, match='those of a column "audio" are relative to its table'):
+    with pytest.raises(InputError, match="relative to the table, or to where the command runs"):
         audio.without_unusable(source, "audio", RATE, FRONT_END.hop, 1.0)
 
 

@@ -18,7 +18,7 @@ from suite.contracts.metric import MetricState
 from suite.contracts.model import ModelConfig
 from suite.data.pipeline.padding import pad
 from suite.data.preprocessing.audio import Speed
-from suite.data.sources.datasets import Folder, Memory
+from suite.data.sources.datasets import Folder, Memory, Table
 from suite.data.sources.speech import AudioManifest
 from suite.decoding import Beam, NGrams
 from suite.errors import InputError
@@ -275,6 +275,23 @@ def test_what_the_data_lacks_is_said(recordings):
         "  found: TFDS decodes its Audio feature by TensorFlow, which is not loaded here\n"
         "  try:   write them as wav files with a manifest.jsonl, and --data manifest.jsonl"
     )
+
+
+def test_paths_of_any_column_may_be_relative_to_the_table(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "clips").mkdir()
+    lines = ["clip,label,text"]
+    for place in range(8):
+        soundfile.write(tmp_path / "clips" / f"{place}.wav", spoken("ab"[place % 2], rng), RATE)
+        lines.append(f"clips/{place}.wav,{'ab'[place % 2]},{'ab'[place % 2]}")
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    data = Table(path=str(tmp_path / "table.csv"), validation=0.0, test=0.0)
+    features = AudioFeatures(front_end=FRONT_END)
+    common = {"data": data, "audio": "clip", "features": features, "max_seconds": 2.0}
+    for task in (AudioClassification(**common), SpeechRecognition(**common)):
+        source = task.source("train")
+        columns = source[np.arange(len(source))]
+        assert len(source) == 8 and len(task.codec.encode(columns)["audio"].lengths) == 8
 
 
 def test_specaugment_acts_in_training_alone(recordings, tmp_path):

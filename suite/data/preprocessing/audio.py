@@ -63,7 +63,7 @@ def without_unusable(source: Source, name: str, rate: int, hop: int, longest: fl
 
 
 _FIX = "check the paths, or raise --task.max_seconds"
-_ABSENT = """check the paths: those of a column "audio" are relative to its table, others to where the command runs"""
+_ABSENT = "check the paths: they are relative to the table, or to where the command runs"
 
 
 class _Pieces(Subset):
