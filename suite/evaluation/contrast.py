@@ -29,7 +29,7 @@ def in_batch_losses(own: jax.Array, other: jax.Array, batch: Batch, temperature:
             one, of labels; ``mask`` (b,).
         temperature: what cosines are divided by.
     """
-    shared = {name: batch[name] for name in ("group", "mask") if name in batch}
+    shared: dict[str, jax.Array] = {name: batch[name] for name in ("group", "mask") if name in batch}
     first: dict[str, jax.Array] = {"vector": own, "content": batch["content"], **shared}
     second: dict[str, jax.Array] = {"vector": other, "content": batch["other_content"], **shared}
     return (_one_way(first, second, temperature) + _one_way(second, first, temperature)) / 2
