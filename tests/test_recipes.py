@@ -53,7 +53,7 @@ DIMS = {
         "table.rows": 1000,
         "table.fields": 5,
         "table.lists": (3,),
-        "table.vectors": (64, 64, 64),
+        "table.vectors": (32, 64, 64),
         "table.outputs": 1,
         "text.rows": 2000,
         "image.channels": 3,

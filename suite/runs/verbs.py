@@ -267,8 +267,8 @@ def plan(experiment: Experiment, devices: str = "") -> dict[str, Any]:
     if not devices and math.prod(sizes) > count:
         device, count = hardware(f"{device.name}-{math.prod(sizes)}")
     with tempfile.TemporaryDirectory() as folder:
+        experiment, _ = settled(pretrained.adopt(experiment), experiment.task.source("train"))
         source = experiment.task.source("train")
-        experiment, _ = settled(pretrained.adopt(experiment), source)
         bound = prepare(experiment, Path(folder), source)
         train = bound.train
         order = make_plan(bound.task, source, train.batch_size, seed=None, buckets=bound.pipeline.buckets)

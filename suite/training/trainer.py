@@ -91,6 +91,7 @@ def fit(
     watch = CompileWatch()
     hosts.check_shared(folder)
     # What process 0 decodes, fetches and fits, the others find.
+    experiment = hosts.after_first(lambda: _settled(experiment, fresh))
     source, held_out = hosts.after_first(lambda: tuple(map(experiment.task.source, ("train", "validation"))))
     data = {"train": source, "validation": held_out}
     if hosts.is_first():
@@ -206,12 +207,21 @@ def _say_remarks(experiment: Experiment, splits: Mapping[str, Source]) -> None:
         _print(line)
 
 
+def _settled(experiment: Experiment, fresh: bool) -> Experiment:
+    """With the sizes of published weights, and open fields chosen; a run that goes on has both."""
+    if not fresh:
+        return experiment
+    experiment = pretrained.adopt(experiment)
+    if experiment.defaults is None:
+        return experiment
+    experiment, lines = settled(experiment, experiment.task.source("train"))
+    for line in lines if hosts.is_first() else ():
+        _print(line)
+    return experiment
+
+
 def _prepared(experiment: Experiment, folder: Path, source: Source) -> tuple[Experiment, Plan]:
     """The experiment stored and bound, and its batch plan."""
-    if not begun(folder):  # a resumed run has its sizes, and its source may be gone
-        experiment, lines = settled(pretrained.adopt(experiment), source)
-        for line in lines if hosts.is_first() else ():
-            _print(line)
     if hosts.is_first():
         dump(unbind(experiment), folder / "experiment.json")
     experiment = prepare(experiment, folder, source)

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from suite.contracts.data import Source
+from suite.contracts.data import Data, Source
 from suite.contracts.defaults import Chosen, Defaults
+from suite.data.preprocessing.columns import with_files
 from suite.data.reading import is_missing
 from suite.data.recordings import extent
 from suite.data.sources.memory import evenly_spaced
@@ -23,6 +24,9 @@ EVALUATED = 64
 """Records an evaluation batch, where there are pictures or recordings."""
 LOOKED_AT = 2000
 """Records whose recordings are looked at."""
+AVERAGED = 2
+"""Parameters are averaged over about one in so many parts of an epoch, which evaluation then sees: patience may end
+training before the learning rate has fallen."""
 LARGE = 30_000
 """Records from which on a table is passed over as few times as any."""
 
@@ -56,7 +60,7 @@ class TableDefaults(Defaults):
             widths.append(width * (1 if part == "text" else len(names)))
             light = light and part == "text"
             if part == "audio":
-                seconds = _longest(train, names)
+                seconds = _longest(train, names, task.data)
                 yield Chosen("task.max_seconds", seconds, f"the longest recording, at most {MOST_SECONDS:g}")
         if widths:
             yield Chosen("model.parts.table.vectors", tuple(widths))
@@ -69,14 +73,16 @@ class TableDefaults(Defaults):
         passes = round(min(max(few * (LARGE / max(records, 1)) ** 0.5, few), many))
         evaluated = 4096 if light else EVALUATED
         yield Chosen("train.eval_batch_size", evaluated)
+        yield Chosen("train.ema", round(min(max(1 - AVERAGED * batch / max(records, 1), 0.9), 0.999), 4))
         yield Chosen("train.batch_size", batch, f"{records:,} training records")
         yield Chosen("train.epochs", float(passes), f"{records:,} training records; patience may end it earlier")
 
 
-def _longest(train: Source, names: tuple[str, ...]) -> float:
+def _longest(train: Source, names: tuple[str, ...], data: Data) -> float:
     """Seconds of the longest recording of some columns, by their headers, in tenths, at most `MOST_SECONDS`."""
     rows = evenly_spaced(train, LOOKED_AT)
-    values = [value for name in names for value in train.column(name, rows) if not is_missing(value)]
+    columns = [with_files(train, name, data).column(name, rows) for name in names]
+    values = [value for column in columns for value in column if not is_missing(value)]
     longest = max((extent(value)[0] for value in values), default=MOST_SECONDS)
     return min(math.ceil(10 * longest) / 10, MOST_SECONDS)
 

@@ -13,7 +13,7 @@ from suite.codecs.records import RecordPredictions
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Source
 from suite.data.preprocessing.audio import without_unusable
-from suite.data.preprocessing.columns import origin, require
+from suite.data.preprocessing.columns import origin, require, with_files
 from suite.data.preprocessing.image import Augmentation, PixelStatistics, examine
 from suite.data.preprocessing.ngrams import NGrams
 from suite.data.preprocessing.tabular import Fields
@@ -82,6 +82,8 @@ class TablePrediction(Prediction):
     def source(self, split: str) -> Source:
         opened = self.opened(self.data, split)
         require(opened, {"target": self.target}, origin(self.data))
+        for name in (*self.image_columns, *self.audio_columns):
+            opened = with_files(opened, name, self.data)
         for name in self.image_columns:
             opened = cleaned(opened, _broken(opened, name))
         if self.features is not None:
