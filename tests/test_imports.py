@@ -44,6 +44,7 @@ ROOMS = (
     ("planning",),
     ("runs",),
     ("compression", "tuning"),
+    ("fitting",),
     ("exporting",),
     ("reporting", "serving"),
     ("workflow",),

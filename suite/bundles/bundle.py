@@ -171,7 +171,10 @@ def platform() -> str:
 
 
 def rebased(value: Any, place: Callable[[str], str]) -> Any:
-    """A codec with ``place(file)`` for the file of each Preprocessor in it that has one."""
+    """A codec with ``place(file)`` for the file of each Preprocessor in it that has one, and in the codecs that it
+    holds by name."""
+    if isinstance(value, Mapping):
+        return {name: rebased(inner, place) for name, inner in value.items()}
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
     changes = {field.name: rebased(getattr(value, field.name), place) for field in dataclasses.fields(value)}

@@ -1,6 +1,5 @@
 """Words and flags that several verbs share."""
 
-import dataclasses
 import os
 import re
 import shlex
@@ -69,7 +68,9 @@ class OfExperiment(Smoke):
 
             experiment = sections.replace(experiment, {"task.data": from_path(self.data)})
         if self.target:
-            experiment = sections.replace(experiment, {f"task.{_target_field(experiment)}": self.target})
+            from suite.experiment.predicted import target_field
+
+            experiment = sections.replace(experiment, {f"task.{target_field(experiment)}": self.target})
         experiment = sections.replace(experiment, changes or {})
         if self.offline:
             experiment = sections.replace(experiment, {"checkpoint.offline": True})
@@ -88,23 +89,6 @@ class OfExperiment(Smoke):
             if item in own:
                 own.remove(item)
         return shlex.join(["suite", *self.verb.split(), *own])
-
-
-def _target_field(experiment: "Experiment") -> str:
-    """The field of the task that names the column it predicts.
-
-    Raises:
-        InputError: it has none.
-    """
-    names = {field.name for field in dataclasses.fields(experiment.task)}  # type: ignore[arg-type]
-    for name in ("target", "label"):
-        if name in names:
-            return name
-    raise InputError(
-        "flag --target",
-        f"names a column to predict, and {experiment.name} predicts none.",
-        fix="suite list shows the recipes; table.predict predicts any column",
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ This module loads neither JAX nor Flax: what answers requests may do without eit
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -179,6 +179,21 @@ class Task(ABC):
             f"{type(self).__name__} does not say how far two answers are apart.",
             fix="learn hidden states instead: --distill.logits 0 --distill.hidden PART PART",
         )
+
+    def averaged(
+        self, outputs: "Sequence[Mapping[str, jax.Array]]", weights: Sequence[float]
+    ) -> "dict[str, jax.Array]":
+        """What several models of the task say together: outputs of the form of ``evaluate``'s and ``predict``'s, of the
+        mean of their probabilities, or of their numbers. Jitted, and on the host.
+
+        Args:
+            outputs: of each model, on the same batch.
+            weights: of each, which add up to 1.
+
+        Raises:
+            InputError: the task has no such mean.
+        """
+        raise InputError("ensemble", f"{type(self).__name__} does not say what several models say together.")
 
     def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> "dict[str, Artifact]":
         """What a reader of a report should see, by title. Host.

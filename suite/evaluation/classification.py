@@ -3,7 +3,7 @@
 import contextlib
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from suite.data.preprocessing.decision import Decision
 from suite.data.preprocessing.label_checks import counted, is_numeric, remarks, unseen_note
 from suite.data.preprocessing.labels import Labels
 from suite.errors import InputError
-from suite.evaluation import deciding
+from suite.evaluation import averaging, deciding
 from suite.evaluation.artifacts import Given, class_artifacts
 from suite.evaluation.losses import balancing_weights, cross_entropy, distillation_loss
 from suite.evaluation.metrics.classification import classification_scores
@@ -156,6 +156,9 @@ class Classification(Task):
     def _decided(self) -> deciding.Kind:
         """Of what the logits are that a decision is made by."""
         return "event" if len(self.labels.names) == 2 else "classes"
+
+    def averaged(self, outputs: Sequence[Mapping[str, jax.Array]], weights: Sequence[float]) -> dict[str, jax.Array]:
+        return {"logits": averaging.mean_log_probabilities([one["logits"] for one in outputs], weights)}
 
     def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         return jnp.where(batch["mask"], distillation_loss(ours, theirs, temperature), 0)

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ from suite.data.preprocessing.label_checks import counted, remarks, unseen_note
 from suite.data.preprocessing.target import Target
 from suite.data.preprocessing.target_problem import Problem
 from suite.errors import InputError
-from suite.evaluation import deciding, problems
+from suite.evaluation import averaging, deciding, problems
 from suite.evaluation.artifacts import Given
 from suite.evaluation.losses import balancing_weights, masked_mean, tally
 from suite.evaluation.metrics.classification import classification_scores, ordered_scores
@@ -149,6 +149,12 @@ class Prediction(Task):
         losses = problems.regression_loss(values - targets, self.regression_loss, np)
         scores = number_scores(scale.raw(values), scale.raw(targets, bounded=False), scale.centre)
         return {**scores, "loss": MetricState(losses.sum(), len(targets))}
+
+    def averaged(self, outputs: Sequence[Mapping[str, jax.Array]], weights: Sequence[float]) -> dict[str, jax.Array]:
+        if self.answer.kind == "number":
+            return {"value": averaging.mean([one["value"] for one in outputs], weights)}
+        of = averaging.mean_log_odds if self.answer.kind == "labels" else averaging.mean_log_probabilities
+        return {"logits": of([one["logits"] for one in outputs], weights)}
 
     def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         distances = problems.distances(self.answer.kind, problems.members(ours), problems.members(theirs), temperature)

@@ -32,7 +32,7 @@ from suite.surgery import lora, quantize
 from suite.training.loop import OnEvaluation
 from suite.training.preprocessors import bind, prepare, preprocessors_of
 from suite.training.restore import begun
-from suite.training.trainer import OnDispatch, fit, total_steps
+from suite.training.trainer import Enough, OnDispatch, fit, total_steps
 from suite.weights import image_statistics, pretrained
 from suite.weights.pretrained import Written
 
@@ -57,6 +57,7 @@ def train(
     resume: bool = False,
     on_dispatch: OnDispatch | None = None,
     on_evaluation: OnEvaluation | None = None,
+    enough: Enough | None = None,
     accept_changed_data: bool = False,
 ) -> Run:
     """Train an experiment to its end; the Run holds the validation metrics of the best checkpoint.
@@ -68,6 +69,8 @@ def train(
         on_dispatch: called with each Dispatch before it is trained on.
         on_evaluation: called with a step and its validation metrics, once its checkpoint is on its way; what it raises
             ends training.
+        enough: asked with the steps taken after each dispatch; True ends training in good order, at its best
+            checkpoint.
         accept_changed_data: go on with other data than the run was begun with, which is refused otherwise.
 
     Raises:
@@ -83,6 +86,7 @@ def train(
             folder,
             on_dispatch=on_dispatch,
             on_evaluation=on_evaluation,
+            enough=enough,
             accept_changed_data=accept_changed_data,
         )
     except InputError:

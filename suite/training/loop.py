@@ -97,6 +97,15 @@ class Loop:
         self.since += time.perf_counter() - paused
         return self.out_of_patience()
 
+    def close(self, before: int) -> None:
+        """Log, evaluate and save this step as the last one, as far as `write` and `tend` have not."""
+        step = self.progress.next_batch
+        if not crossed(self.experiment.train.log_every, before, step):
+            self.write()
+        if not crossed(self.evaluator.every, before, step):
+            self.check()
+            self.look()
+
     def check(self) -> None:
         """What is evaluated and saved is sound.
 

@@ -22,16 +22,23 @@ from suite.data.preprocessing.transcripts import Characters, Pieces
 from suite.data.sources.memory import Stacked
 from suite.errors import InputError, closest
 from suite.experiment.former_names import current_name
-from suite.experiment.sections import Experiment
+from suite.experiment.sections import Experiment, replace
 from suite.runtime.files import is_run
 from suite.weights import published
 from suite.weights.image_statistics import ImageStatistics, image_statistics
 
 
 def preprocessors_of(task: Task) -> dict[str, Preprocessor]:
-    """The task's fields that are learnt from data, by field name."""
-    fields = {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}  # type: ignore[arg-type]
-    return {name: value for name, value in fields.items() if isinstance(value, Preprocessor)}
+    """The task's fields that are learnt from data, by field name; those of tasks within it by ``tasks.NAME.field``."""
+    found: dict[str, Preprocessor] = {}
+    for field in dataclasses.fields(task):  # type: ignore[arg-type]
+        value = getattr(task, field.name)
+        if isinstance(value, Preprocessor):
+            found[field.name] = value
+        for name, inner in value.items() if isinstance(value, Mapping) else ():
+            if isinstance(inner, Task):
+                found |= {f"{field.name}.{name}.{own}": asset for own, asset in preprocessors_of(inner).items()}
+    return found
 
 
 def preprocessor_file(folder: Path, name: str, asset: Preprocessor) -> Path:
@@ -139,6 +146,8 @@ def column_of(task: Task, name: str, asset: Preprocessor) -> Any:
     Raises:
         InputError: the task has no such attribute.
     """
+    for inner in name.split(".")[:-1]:
+        task = task[inner] if isinstance(task, Mapping) else getattr(task, inner)
     if not hasattr(task, asset.column):
         fields = [field.name for field in dataclasses.fields(task)]  # type: ignore[arg-type]
         near = closest(asset.column, fields)
@@ -202,9 +211,13 @@ def bind(experiment: Experiment, folder: Path) -> Experiment:
         file = preprocessor_file(folder, name, asset)
         learnt = not isinstance(asset, Postprocessor) or file.exists()
         bound[name] = dataclasses.replace(asset, file=str(file) if learnt else "")
-    task = dataclasses.replace(experiment.task, **bound)  # type: ignore[type-var]
-    stated, roomy = _stated(bound)
-    return dataclasses.replace(experiment, task=task, model=fill(experiment.model, stated, roomy))
+    # The models of tasks within the task were trained before, so their sizes are stated.
+    stated, roomy = _stated({name: asset for name, asset in bound.items() if "." not in name})
+    return dataclasses.replace(_with(experiment, bound), model=fill(experiment.model, stated, roomy))
+
+
+def _with(experiment: Experiment, assets: Mapping[str, Preprocessor]) -> Experiment:
+    return replace(experiment, {f"task.{name}": asset for name, asset in assets.items()})
 
 
 def _stated(bound: Mapping[str, Preprocessor]) -> tuple[dict[str, Any], set[str]]:
@@ -246,8 +259,8 @@ def _check_shared(size: str, first: tuple[str, Preprocessor, Any], second: tuple
 
 def unbind(experiment: Experiment) -> Experiment:
     """The experiment with no paths of a run folder in it: what ``experiment.json`` holds."""
-    free = {name: dataclasses.replace(asset, file="") for name, asset in preprocessors_of(experiment.task).items()}
-    return dataclasses.replace(experiment, task=dataclasses.replace(experiment.task, **free))  # type: ignore[type-var]
+    assets = preprocessors_of(experiment.task)
+    return _with(experiment, {name: dataclasses.replace(asset, file="") for name, asset in assets.items()})
 
 
 def fill(model: ModelConfig, sizes: Mapping[str, Any], roomy: Collection[str] = ()) -> ModelConfig:

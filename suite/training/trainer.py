@@ -41,6 +41,8 @@ from suite.training.restore import begun, restore
 from suite.weights import pretrained
 
 OnDispatch = Callable[[Dispatch], None]
+Enough = Callable[[int], bool]
+"""Asked with the steps taken whether training ends there."""
 
 
 def total_steps(train: Train, plan: Plan) -> int:
@@ -57,6 +59,7 @@ def fit(
     *,
     on_dispatch: OnDispatch | None = None,
     on_evaluation: OnEvaluation | None = None,
+    enough: Enough | None = None,
     accept_changed_data: bool = False,
 ) -> dict[str, float]:
     """Train to the end, going on from the folder's newest checkpoint if there is one.
@@ -67,6 +70,8 @@ def fit(
         on_dispatch: called with each Dispatch before it is trained on.
         on_evaluation: called with a step and its validation metrics, once its checkpoint is on its way; what it raises
             ends training.
+        enough: asked after each dispatch; True ends training in good order: that step is evaluated and saved, and the
+            best checkpoint is the outcome.
         accept_changed_data: go on with other data than the run was begun with.
 
     Returns:
@@ -151,7 +156,7 @@ def fit(
                 prefetch=pipe.prefetch,
             )
             with contextlib.closing(items):
-                _train(loop, items, plan, part, on_dispatch)
+                _train(loop, items, plan, part, on_dispatch, enough)
             seconds = loop.seconds
             log.say(watch.summary())
             if hosts.is_first():
@@ -239,9 +244,14 @@ def _prepared(experiment: Experiment, folder: Path, source: Source) -> tuple[Exp
 
 
 def _train(
-    loop: Loop, items: Iterator[Dispatch], plan: Plan, part: Part | None, on_dispatch: OnDispatch | None
+    loop: Loop,
+    items: Iterator[Dispatch],
+    plan: Plan,
+    part: Part | None,
+    on_dispatch: OnDispatch | None,
+    enough: Enough | None,
 ) -> None:
-    """Until the items end, patience does, or the run is interrupted."""
+    """Until the items end, patience does, it is enough, or the run is interrupted."""
     program = loop.program
     shapes_in_all, at_once = plan.shapes, loop.experiment.train.steps_per_dispatch
     step = program.halves if program.halves and shapes_in_all > 1 and at_once == 1 else program.step
@@ -261,6 +271,9 @@ def _train(
         if crossed(loop.experiment.train.log_every, before, after) or after == loop.steps:
             loop.write()
         if loop.tend(before):
+            return
+        if enough is not None and after < loop.steps and hosts.agreed(lambda: enough(after)):
+            loop.close(before)
             return
         if loop.interruption.after(before, after) and after < loop.steps:
             loop.leave()

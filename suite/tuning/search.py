@@ -51,6 +51,20 @@ class Search:
     study: "Study"
     keep_all: bool
     accept_changed_data: bool = False
+    until: float = math.inf
+    """On the clock of `time.monotonic`: a trial that reaches it ends there in good order, at its best checkpoint."""
+
+    def advance(self) -> "Trial | None":
+        """Train one more trial, or one that a process left, for a caller who says himself when it is enough; None
+        where other processes have all that are running."""
+        with locks.held(self.folder / "lock"):
+            claim = self._next(self.study.trials(), "")
+        if claim is None:
+            return None
+        number = int(claim.folder.name)
+        with claim:
+            self._train(claim)
+        return self.study.trials()[number]
 
     def conclude(self) -> Verdict:
         """Train trial after trial until there is a verdict, be it another process that comes to it."""
@@ -273,6 +287,7 @@ class Attempt:
             resume=True,
             on_dispatch=self._on_dispatch,
             on_evaluation=self._on_evaluation,
+            enough=lambda step: time.monotonic() > self._search.until,
             accept_changed_data=self._search.accept_changed_data,
         ).metrics
 

@@ -13,7 +13,7 @@ from typing import get_args, get_type_hints
 
 from suite.contracts.metric_meaning import better, check_selection
 from suite.distribution import missing
-from suite.errors import InputError, Interrupted, RunError, closest
+from suite.errors import InputError, Interrupted, RunError, closest, unused
 from suite.experiment.defaults import settled
 from suite.experiment.goal import Budget, Goal
 from suite.experiment.goal import Search as SearchSpace
@@ -83,6 +83,20 @@ def tune(
         if fresh and _nothing_done(folder, goal):  # so that the corrected command finds no search there
             shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def begun(experiment: Experiment, run_dir: str | Path, *, accept_changed_data: bool = False) -> Search:
+    """A search in a folder, begun or gone on with, whose trials the caller asks for one by one: `Search.advance`. All
+    of them keep their checkpoints.
+
+    Args, Raises: as of `tune`; the experiment has its goal.
+    """
+    experiment = _settled(experiment, Path(run_dir))
+    goal, dimensions = check(experiment)
+    search = _begun(experiment, goal, dimensions, Path(run_dir), "", True, accept_changed_data)
+    if isinstance(search, Verdict):
+        raise InputError(f'--run-dir "{run_dir}"', "holds a search that has ended.", fix=f"--run-dir {unused(run_dir)}")
+    return search
 
 
 def aimed(experiment: Experiment, goal: Goal | None = None, budget: Budget | None = None) -> Experiment:

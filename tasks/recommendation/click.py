@@ -1,6 +1,6 @@
 """Click prediction: how likely an event is, from the columns of its record."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from suite.data.preprocessing.tabular_statistics import CHUNK
 from suite.data.preprocessing.tabular_values import clicks, event, listed_values, texts
 from suite.data.sources.memory import cleaned, not_empty
 from suite.errors import InputError
-from suite.evaluation import deciding
+from suite.evaluation import averaging, deciding
 from suite.evaluation.artifacts import Calibration, Example, Gallery, Lists, PrecisionRecall, Spread
 from suite.evaluation.losses import binary_cross_entropy, binary_distillation_loss, masked_mean, tally
 from suite.evaluation.metrics.events import click_scores
@@ -125,6 +125,9 @@ class ClickPrediction(Task):
 
     def conclude(self, evaluated: Iterable[tuple[Mapping[str, np.ndarray], Batch]]) -> Mapping[str, Conclusion]:
         return deciding.conclude(self.decision, "event", evaluated, "label")
+
+    def averaged(self, outputs: Sequence[Mapping[str, jax.Array]], weights: Sequence[float]) -> dict[str, jax.Array]:
+        return {**outputs[0], "logits": averaging.mean_log_odds([one["logits"] for one in outputs], weights)}
 
     def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         return jnp.where(batch["mask"], binary_distillation_loss(ours, theirs, temperature), 0)
