@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from suite.experiment.recipes import load
     from suite.experiment.sections import Experiment, replace
     from suite.exporting.exporting import export
+    from suite.fitting.fitting import fit
+    from suite.fitting.leaderboard import Leaderboard
     from suite.parallel.launch import launch
     from suite.reporting.comparisons import compare
     from suite.reporting.reports import report
@@ -41,6 +43,7 @@ _HOMES = {
     "Goal": "suite.experiment.goal",
     "InputError": "suite.errors",
     "Interrupted": "suite.errors",
+    "Leaderboard": "suite.fitting.leaderboard",
     "Missed": "suite.errors",
     "Predicted": "suite.workflow.predict_file",
     "Prune": "suite.compression.pruning",
@@ -53,6 +56,7 @@ _HOMES = {
     "deliver": "suite.workflow.deliver",
     "doctor": "suite.workflow.doctor",
     "evaluate": "suite.workflow.folders",
+    "fit": "suite.fitting.fitting",
     "export": "suite.exporting.exporting",
     "launch": "suite.parallel.launch",
     "load": "suite.experiment.recipes",
@@ -77,6 +81,7 @@ __all__ = [
     "Goal",
     "InputError",
     "Interrupted",
+    "Leaderboard",
     "Missed",
     "Predicted",
     "Prune",
@@ -90,6 +95,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "export",
+    "fit",
     "launch",
     "load",
     "open",

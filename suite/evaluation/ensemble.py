@@ -107,7 +107,10 @@ class Ensemble(Task):
         return self.first.artifacts(columns, outputs, self.of(self._first, batch))
 
     def conclude(self, evaluated: Iterable[tuple[Mapping[str, np.ndarray], Batch]]) -> Mapping[str, Conclusion]:
-        learnt = self.first.conclude((outputs, self.of(self._first, batch)) for outputs, batch in evaluated)
+        return self.named(self.first.conclude((outputs, self.of(self._first, batch)) for outputs, batch in evaluated))
+
+    def named(self, learnt: Mapping[str, Conclusion]) -> dict[str, Conclusion]:
+        """What the first task has learnt, by the fields of this one."""
         return {f"tasks.{self._first}.{name}": conclusion for name, conclusion in learnt.items()}
 
     def of(self, task: str, batch: Batch) -> Batch:

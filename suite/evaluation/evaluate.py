@@ -1,6 +1,7 @@
 """Evaluation of every record once, masked, and answers in the order of the records."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -129,6 +130,42 @@ def examine(
         for title, more in task.artifacts(source[parts[-1].records], unmasked, batch).items():
             artifacts[title] = artifacts[title] + more if title in artifacts else more
     return joined(parts), artifacts
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model says of a split, in the order of its source.
+
+    Attributes:
+        scores: what each record adds to each metric.
+        outputs: of `Task.evaluate`, each (n, ...).
+        batch: what `Task.score` compares them with, each (n, ...): all of the batch that is no input of the model.
+    """
+
+    scores: Scores
+    outputs: dict[str, np.ndarray]
+    batch: Batch
+
+
+def collect(
+    predict: Predict, params: Any, model_state: Any, task: Task, source: Source, plan: Plan, reference: Reference = None
+) -> Answers:
+    """All of a split, kept; of a task whose outputs are of one shape, in one process."""
+    encoded = task.codec.encode(source[np.arange(1)])
+    inputs = {*encoded, *(f"{name}_mask" for name in encoded)}
+    parts: list[Scores] = []
+    answered: list[dict[str, np.ndarray]] = []
+    wanted: list[dict[str, np.ndarray]] = []
+    for item, rows in outputs(predict, params, model_state, task, source, plan, reference=reference):
+        parts.append(_scored(task, item, rows, reference))
+        real = np.asarray(item.batch["mask"][0])
+        answered.append({name: np.asarray(value)[real] for name, value in rows.items()})
+        kept = {name: value[0] for name, value in item.batch.items() if name not in inputs}
+        wanted.append({name: np.asarray(value)[real] for name, value in kept.items()})
+    scores = joined(parts)
+    order = np.argsort(scores.records, kind="stable")
+    stacked = lambda rows: {name: np.concatenate([part[name] for part in rows])[order] for name in rows[0]}
+    return Answers(scores.sorted(), stacked(answered), stacked(wanted))
 
 
 def _scored(task: Task, item: Dispatch, rows: dict[str, np.ndarray], reference: Reference) -> Scores:

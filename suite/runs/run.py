@@ -26,8 +26,8 @@ from suite.data.pipeline.dispatches import Plan, make_plan, stored_lengths
 from suite.data.pipeline.padding import Lengths, Seed, by_axis, count, default_buckets, pad, padded_lengths
 from suite.errors import InputError, beside
 from suite.evaluation.bootstrap import Scores
+from suite.evaluation.evaluate import Answers, collect, examine, make_answer, make_evaluate, make_predict, score_records
 from suite.evaluation.evaluate import evaluate as evaluate_split
-from suite.evaluation.evaluate import examine, make_answer, make_evaluate, make_predict, score_records
 from suite.evaluation.reference import Reference, on_devices, reference_arrays
 from suite.experiment import serialization
 from suite.experiment.sections import Experiment
@@ -135,6 +135,12 @@ class Run:
         task = self.experiment.task
         source, reference = task.source(split), self.reference(split)
         return examine(self._program.evaluate, *self._weights, task, source, self._plan(source), reference)
+
+    def collect(self, split: str = "validation") -> Answers:
+        """``scores``, with what the model says of each record of ``split`` and what is right of it."""
+        task = self.experiment.task
+        source, reference = task.source(split), self.reference(split)
+        return collect(self._program.evaluate, *self._weights, task, source, self._plan(source), reference)
 
     def check(self) -> "Run":
         """This run, whose weights could be read.

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -272,7 +273,7 @@ def _train(
             loop.write()
         if loop.tend(before):
             return
-        if enough is not None and after < loop.steps and hosts.agreed(lambda: enough(after)):
+        if enough is not None and after < loop.steps and hosts.agreed(functools.partial(enough, after)):
             loop.close(before)
             return
         if loop.interruption.after(before, after) and after < loop.steps:

@@ -5,7 +5,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,8 @@ class Search:
     accept_changed_data: bool = False
     until: float = math.inf
     """On the clock of `time.monotonic`: a trial that reaches it ends there in good order, at its best checkpoint."""
+    cut: set[int] = field(default_factory=set)
+    """Trials that ended so."""
 
     def advance(self) -> "Trial | None":
         """Train one more trial, or one that a process left, for a caller who says himself when it is enough; None
@@ -287,7 +289,7 @@ class Attempt:
             resume=True,
             on_dispatch=self._on_dispatch,
             on_evaluation=self._on_evaluation,
-            enough=lambda step: time.monotonic() > self._search.until,
+            enough=self._enough,
             accept_changed_data=self._search.accept_changed_data,
         ).metrics
 
@@ -303,6 +305,12 @@ class Attempt:
     def _report(self, step: int, value: float) -> None:
         self._search.study.report(self._number, step, value)
         self._judged, self._why = step, self._search.why_end(self._number)
+
+    def _enough(self, step: int) -> bool:
+        if time.monotonic() <= self._search.until:
+            return False
+        self._search.cut.add(self._number)
+        return True
 
     def _on_dispatch(self, item: Dispatch) -> None:
         """A decision waits until training goes on behind its step: a trial that is at its end is complete."""
