@@ -13,6 +13,7 @@ import numpy as np
 
 from suite.compression import run_writer
 from suite.contracts.data import Data
+from suite.contracts.model import ModelConfig
 from suite.contracts.preprocessor import Postprocessor
 from suite.contracts.task import Task
 from suite.data.pipeline.dispatches import make_plan
@@ -22,7 +23,6 @@ from suite.evaluation.evaluate import Answers
 from suite.experiment import sections, serialization
 from suite.experiment.goal import Search
 from suite.experiment.sections import Checkpoint, Experiment
-from suite.models.parts import Parts
 from suite.runs import run
 from suite.runs.run import Run
 from suite.runtime import files
@@ -32,6 +32,8 @@ from suite.training.preprocessors import preprocessor_file, preprocessors_of, un
 ROUNDS = 20
 """Most picks of the greedy selection; a model may be picked again."""
 LENGTHS = "lengths-train.npy"
+PARTS = "suite.models.parts.Parts"
+"""Class of composite models, which is found by its name as families are."""
 
 
 def compatible(first: tuple[Run, Answers], other: tuple[Run, Answers]) -> bool:
@@ -106,7 +108,7 @@ def write(
     experiment = dataclasses.replace(
         lead,
         task=Ensemble(data=data, tasks={name: task for name, (task, _) in tasks.items()}, members=members),
-        model=Parts(parts=models),
+        model=_parts(models),
         optim=dataclasses.replace(lead.optim, tables="dense", frozen=(), rates=()),
         checkpoint=Checkpoint(),
         search=Search(),
@@ -133,6 +135,14 @@ def write(
     ensemble = run.open(folder, serialization.packages(experiment))
     _conclude(ensemble, answers)
     return run.open(folder, serialization.packages(experiment))
+
+
+def _parts(models: Mapping[str, ModelConfig]) -> ModelConfig:
+    """The models side by side."""
+    stored = {"class": PARTS, "parts": serialization.to_json(models)}
+    allowed = tuple({package for model in models.values() for package in serialization.packages(model)})
+    model: ModelConfig = serialization.from_json(stored, allowed)
+    return model
 
 
 def _tasks(runs: Sequence[Run], shares: Sequence[float]) -> tuple[dict[str, tuple[Task, Run]], tuple[Member, ...]]:
