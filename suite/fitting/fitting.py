@@ -346,7 +346,6 @@ class Fitting:
                 self.folder / "folds" / str(place),
                 resume=True,
                 enough=lambda step, until=until: time.monotonic() > until,  # type: ignore[misc]
-                measure_baseline=False,
             )
             runs.append(trained)
             answers.append(trained.collect())
