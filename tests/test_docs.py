@@ -97,7 +97,7 @@ def test_flags_in_prose_are_flags(page):
 
 FLAGS = {option.name for verb in VERBS.values() for option in options(verb.flags)} | {"--help", "--dry-run", "--peers"}
 RECIPES = ("text.classify", "text.language_model", "text.translate", "vision.classify", "speech.fsdd_ctc")
-SECTIONS = [recipes.load(name) for name in (*RECIPES, "recommendation.click")]
+SECTIONS = [recipes.load(name) for name in (*RECIPES, "recommendation.click", "table.predict")]
 
 
 def is_field(name):
