@@ -16,6 +16,7 @@ from suite.data.sources.running_text import RunningText
 from suite.data.sources.speech import AudioManifest
 from suite.decoding import Beam, NGrams
 from suite.decoding.generation import Decoding
+from suite.experiment.defaults import settled
 from suite.experiment.serialization import dump
 from suite.models import audio, decoder, resnet, vit, wav2vec2, whisper
 from suite.nn.audio.spectral import LogMel
@@ -35,8 +36,10 @@ NUMBERS = dict(zip(WORDS, ("eins", "zwei", "drei", "vier", "fünf"), strict=True
 def untrained(experiment, folder):
     """What training would leave but for checkpoints: the weights are those that it would begin with."""
     folder.mkdir(parents=True, exist_ok=True)
+    source = experiment.task.source("train")
+    experiment, _ = settled(experiment, source)
     dump(unbind(experiment), folder / "experiment.json")
-    run = Run(folder, prepare(experiment, folder, experiment.task.source("train")))
+    run = Run(folder, prepare(experiment, folder, source))
     state = run._program.init()
     run.__dict__["_weights"] = (state.params, state.model_state)
     return run

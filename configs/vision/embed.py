@@ -11,27 +11,22 @@ time:     depends on the data
 command:  suite train vision.embed --data photos/
 """
 
-from suite.data.preprocessing.image import Flip, PixelStatistics, ResizedCrop
 from suite.data.sources.datasets import Folder
-from suite.evaluation.embedding import EmbeddingDefaults
 from suite.experiment.goal import Range, Search
 from suite.experiment.sections import Experiment, Optim, Train
 from suite.experiment.sections import replace as changed
 from suite.models import resnet
+from suite.tasks.vision.defaults import EmbeddedPictures
 from suite.tasks.vision.embedding import ImageEmbedding
 
 
 def experiment() -> Experiment:
     return Experiment(
         name="vision.embed",
-        task=ImageEmbedding(
-            data=Folder(path=""),
-            statistics=PixelStatistics(size=(64, 64), channels=3),
-            augment=(Flip(), ResizedCrop(smallest=0.5)),
-        ),
-        model=resnet.small(stem_stride=2, stem_width=32, blocks=(1, 1, 1), widths=(32, 64, 128)),
+        task=ImageEmbedding(data=Folder(path="")),
+        model=resnet.small(stem_stride=0, stem_pool=None, stem_width=0, blocks=(), widths=()),
         optim=Optim(learning_rate=2e-3, warmup_fraction=0.05, weight_decay=0.05),
-        defaults=EmbeddingDefaults(),
+        defaults=EmbeddedPictures(),
         train=Train(epochs=30, batch_size=128, best="", patience=8),
         search=Search(
             space=(

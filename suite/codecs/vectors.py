@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from suite.codecs.columns import CHARACTERS, column, texts
+from suite.codecs.columns import CHARACTERS, texts
+from suite.codecs.image import ImageInput
 from suite.contracts.batch import Columns, Ragged
 from suite.contracts.codec import Codec, Input, Output
-from suite.data.preprocessing.image import MAX_PIXELS, PixelStatistics, decode_batch
 from suite.data.preprocessing.text import clean
 from suite.data.preprocessing.tokenizers import Tokenizer
 
@@ -69,33 +69,12 @@ class TextVectors(Codec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageVectors(Codec):
-    """Images are scaled to one size, and become vectors."""
-
-    image: str
-    """Name of the input."""
-    statistics: PixelStatistics
-    """Size and channels."""
-
-    @property
-    def inputs(self) -> tuple[Input, ...]:
-        height, width, channels = self.statistics.shape
-        kind = {1: "grey", 3: "colour", 4: "colour with transparency"}[channels]
-        about = f"an image, scaled to {width} x {height} pixels, {kind}; of an animation the first frame"
-        return (Input(name=self.image, kind="image", description=about, limit=MAX_PIXELS),)
+class ImageVectors(ImageInput):
+    """Images become vectors."""
 
     @property
     def outputs(self) -> tuple[Output, ...]:
         return vector_output("image")
-
-    def encode(self, columns: Columns) -> dict[str, Any]:
-        """``image`` uint8 (b, h, w, c)."""
-        return {"image": self.pixels(column(columns, self.image))}
-
-    def pixels(self, images: Any) -> np.ndarray:
-        """uint8 (b, h, w, c) of each image."""
-        height, width, channels = self.statistics.shape
-        return decode_batch(images, (height, width), channels, self.statistics.background)
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         return vector_answers(outputs["vector"])

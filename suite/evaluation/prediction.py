@@ -23,6 +23,7 @@ from suite.data.preprocessing.decision import Decision
 from suite.data.preprocessing.label_checks import counted, remarks, unseen_note
 from suite.data.preprocessing.target import Target
 from suite.data.preprocessing.target_problem import Problem
+from suite.data.sources.memory import WithTexts
 from suite.errors import InputError
 from suite.evaluation import averaging, deciding, problems
 from suite.evaluation.artifacts import Given
@@ -79,7 +80,12 @@ class Prediction(Task):
         Raises:
             InputError: there is no such column, or no record has a target.
         """
-        return self.answer.with_targets(self.split_by_target(data).open(split), self.target)
+        opened = self.split_by_target(data).open(split)
+        names = opened.classes.get(self.target)
+        if names and self.answer.problem == "ordered":  # by the names, of which the data know no order
+            places = np.asarray(opened.column(self.target, np.arange(len(opened))))
+            opened = WithTexts(opened, self.target, [names[place] for place in places.tolist()])
+        return self.answer.with_targets(opened, self.target)
 
     @property
     def split_data(self) -> Data:

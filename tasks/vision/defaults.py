@@ -15,6 +15,7 @@ from suite.contracts.defaults import Chosen, Defaults
 from suite.data.preprocessing.image import MODES, dimensions, is_grey
 from suite.data.sources.memory import evenly_spaced
 from suite.data.suggestion import same_records
+from suite.evaluation.embedding import EmbeddingDefaults
 
 SIZED, COLOURED = 1000, 100
 """Pictures whose size, and whose colours, are looked at."""
@@ -136,6 +137,8 @@ class ByPictures(Defaults):
 def _names(task: Any, train: Source) -> list[str]:
     """Names of the classes or labels, as the data have them."""
     column = getattr(task, "label", "") or getattr(task, "target", "")
+    if not column:
+        return []
     if column in train.classes:
         return list(train.classes[column])
     return sorted({str(value) for value in train.column(column, evenly_spaced(train, SIZED))})
@@ -182,3 +185,12 @@ def _network(model: Any, theirs: dict[str, Any], side: int, about: str, advice: 
         if hasattr(model, name):
             stored = theirs.get(name, value)
             yield Chosen(f"model.{name}", tuple(stored) if isinstance(stored, list) else stored, why)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedPictures(ByPictures):
+    """Of vectors: by the pictures, and the metric that chooses the checkpoint."""
+
+    def choose(self, experiment: Any, train: Source) -> Iterable[Chosen]:
+        yield from EmbeddingDefaults().choose(experiment, train)
+        yield from super().choose(experiment, train)

@@ -1,11 +1,10 @@
 """Image embedding: a vector for each image, near those of the images that belong to it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -13,34 +12,22 @@ from suite.codecs.vectors import ImageVectors
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Source
 from suite.data.preprocessing.columns import origin, with_files, without_broken_images
-from suite.data.preprocessing.image import Augmentation, PixelStatistics
 from suite.evaluation.artifacts import Given
 from suite.evaluation.embedding import Embedding
 from suite.evaluation.vector_map import thumbnail
+from suite.tasks.vision.pictures import Pictures
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageEmbedding(Embedding):
+class ImageEmbedding(Pictures, Embedding):
     """Images stay uint8 until they are on the device, which normalises them."""
 
-    image: str = "image"
-    """Name of the image column."""
     other: str = ""
     """Name of a column of partners, which are to be near. Empty: images of one label are."""
     label: str = "label"
     """Name of the column of labels: images of one label are to be near each other."""
-    statistics: PixelStatistics = field(default_factory=PixelStatistics)
-    """Image size, channels, mean and deviation, learnt from the training split."""
-    background: str = ""
-    """Colour that transparent pictures are laid on, by name or as #rrggbb. Empty: that of ``statistics``, white."""
-    augment: tuple[Augmentation, ...] = ()
-    """Applied in order to training images."""
     temperature: float = 0.1
     """What cosines are divided by in the loss."""
-
-    def __post_init__(self) -> None:
-        if self.background:  # one colour for the statistics, training and requests
-            object.__setattr__(self, "statistics", replace(self.statistics, background=self.background))
 
     @property
     def content(self) -> str:
@@ -60,16 +47,10 @@ class ImageEmbedding(Embedding):
 
     def rows(self, values: Any, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``image`` uint8 (b, h, w, c)."""
-        images = self.codec.pixels(values)
-        if rng is not None:
-            for augmentation in self.augment:
-                images = augmentation(images, rng)
-        return {"image": images}
+        return {"image": self.pixels({self.image: values}, rng)}
 
     def hidden(self, model: Any, batch: Batch, side: str, rngs: nnx.Rngs | None = None) -> jax.Array:
-        scale = 1 / (255 * self.statistics.std)
-        pixels = batch[f"{side}image"].astype(jnp.float32) * scale - self.statistics.mean / self.statistics.std
-        return model(pixels, rows=batch["mask"], rngs=rngs)
+        return model(self.normalised(batch[f"{side}image"]), rows=batch["mask"], rngs=rngs)
 
     def given(self, columns: Columns, batch: Batch) -> Callable[[int], Given]:
         return lambda i: thumbnail(batch["image"][i])

@@ -44,7 +44,7 @@ class Pictures:
                 images = augmentation(images, rng)
         return images
 
-    def normalise(self, images: jax.Array) -> jax.Array:
+    def normalised(self, images: jax.Array) -> jax.Array:
         """uint8 (b, h, w, c) -> float32 of zero mean and unit deviation a channel over the training split."""
         scale = 1 / (255 * self.statistics.std)
         return images.astype(jnp.float32) * scale - self.statistics.mean / self.statistics.std

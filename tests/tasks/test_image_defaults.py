@@ -132,6 +132,13 @@ def test_nothing_is_cut_off_where_a_picture_has_several_labels():
     assert experiment.task.augmentation == ("shift", "flip")
 
 
+def test_vectors_of_pictures_are_of_the_same_size_and_colours():
+    experiment, _ = chosen(pictures((28, 28)), "vision.embed")
+    assert (experiment.task.statistics.size, experiment.task.statistics.channels) == ((28, 28), 1)
+    assert (experiment.task.augmentation, experiment.model.stem_stride) == (("shift",), 1)
+    assert (experiment.train.best, experiment.train.batch_size) == ("mrr", 128)
+
+
 def test_named_augmentations():
     assert named(("none",), (28, 28)) == []
     assert named(("shift", "flip"), (28, 20)) == [Crop(padding=2, fill="edge"), Flip()]

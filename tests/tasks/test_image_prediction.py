@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import suite
+from suite.data.sources.datasets import Folder
 from suite.evaluation.artifacts import Image as Picture
 from suite.evaluation.artifacts import Scatter
 from suite.tasks.vision.prediction import ImagePrediction
@@ -95,6 +96,21 @@ def test_ordered_classes_of_pictures(table, tmp_path):
     task, columns, rows = encoded(recipe("vision.regress", table[0], "size", **order), tmp_path)
     assert task.answer.names == ("small", "middle", "large")
     np.testing.assert_array_equal(rows["target"], [task.answer.names.index(size) for size in columns["size"]])
+
+
+@pytest.mark.parametrize(("names", "order"), [(("low", "middle", "high"),) * 2, (("0", "2", "10"), ())])
+def test_ordered_classes_of_folders(names, order, tmp_path):
+    """Folders are sorted by their names; the classes are in the order that is stated, or that of their numbers."""
+    for name in names:
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for place in range(6):
+            Image.fromarray(np.full((8, 8), place, np.uint8)).save(tmp_path / "data" / name / f"{place}.png")
+    own = {"task.data": Folder(path=str(tmp_path / "data")), "task.target": "label"}
+    stated = {"task.answer.problem": "ordered", "task.answer.order": order}
+    task, columns, rows = encoded(suite.replace(suite.load("vision.regress"), {**own, **stated}), tmp_path)
+    assert task.answer.names == names
+    folders = [path.split("/")[0] for path in columns["file"]]
+    np.testing.assert_array_equal(rows["target"], [names.index(folder) for folder in folders])
 
 
 def test_pictures_as_bytes_in_a_table(table, tmp_path):

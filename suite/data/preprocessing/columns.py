@@ -15,7 +15,7 @@ from suite.data.preprocessing.image import MOST_CHANNELS, examine
 from suite.data.preprocessing.text import text_faults
 from suite.data.reading import beside, file_kind
 from suite.data.recordings import Piece, timing
-from suite.data.sources.memory import NAMED, Subset, cleaned, evenly_spaced
+from suite.data.sources.memory import NAMED, WithTexts, cleaned, evenly_spaced
 from suite.errors import InputError, closest
 
 LOOKED_AT = 1000
@@ -152,23 +152,7 @@ def with_files(source: Source, name: str, data: Data) -> Source:
         return source
     paths = source.column(name, np.arange(len(source)))
     located = [beside(path, folder) for path in paths]
-    return source if located == list(paths) else _Located(source, name, located)
-
-
-class _Located(Subset):
-    """A source with other paths in one column."""
-
-    def __init__(self, source: Source, name: str, paths: list[Any]):
-        super().__init__(source, np.arange(len(source)))
-        self._name, self._paths = name, paths
-
-    def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
-        return {**super().__getitem__(indices), self._name: self.column(self._name, indices)}
-
-    def column(self, name: str, indices: np.ndarray) -> Any:
-        if name != self._name:
-            return super().column(name, indices)
-        return [self._paths[place] for place in np.asarray(indices).tolist()]
+    return source if located == list(paths) else WithTexts(source, name, located)
 
 
 def file_names(source: Source, column: str) -> Callable[[np.ndarray], list[str]]:

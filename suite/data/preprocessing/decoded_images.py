@@ -1,6 +1,7 @@
 """Decoded images, kept in memory, so that a training split is decoded once and not once an epoch."""
 
 import functools
+import hashlib
 import os
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -50,9 +51,10 @@ class DecodedImages:
 
 
 def _key(value: Any) -> Hashable | None:
-    """What an image is known by: its content, or its path with the time and size of the file; None of an array."""
+    """What an image is known by: a digest of its content, so that large files are not kept, or its path with the time
+    and size of the file; None of an array."""
     if isinstance(value, bytes):
-        return value
+        return hashlib.blake2b(value, digest_size=16).digest()
     if not isinstance(value, str | Path):
         return None
     try:

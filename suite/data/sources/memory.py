@@ -13,7 +13,16 @@ from suite.data.sources.split_names import ALIASES, SPLITS, split_of
 from suite.errors import InputError, closest
 
 __all__ = ["ALIASES", "SPLITS", "LeftOut", "Memory", "Stacked", "Subset", "cleaned", "evenly_spaced", "kind_of", "take"]
-__all__ += ["carves_validation", "check_split", "named_part", "named_split", "not_empty", "noted", "seeded_split"]
+__all__ += [
+    "WithTexts",
+    "carves_validation",
+    "check_split",
+    "named_part",
+    "named_split",
+    "not_empty",
+    "noted",
+    "seeded_split",
+]
 
 NAMED = 3
 """Records named of those left out for one reason."""
@@ -203,6 +212,38 @@ class Subset(_Noting):
 
     def column(self, name: str, indices: np.ndarray) -> Any:
         return self._source.column(name, self._indices[np.asarray(indices)])
+
+
+class WithTexts(Subset):
+    """A source with other values in one column, which are texts.
+
+    Args:
+        source: n records.
+        name: of the column.
+        values: (n,) what it holds instead.
+    """
+
+    def __init__(self, source: Source, name: str, values: Sequence[Any]):
+        super().__init__(source, np.arange(len(source)))
+        self._name, self._values = name, values
+
+    @property
+    def schema(self) -> dict[str, str]:
+        """Column name -> kind."""
+        return {**super().schema, self._name: "text"}
+
+    @property
+    def classes(self) -> dict[str, list[str]]:
+        """Names of the values of class columns, but for the one that holds texts now."""
+        return {name: names for name, names in super().classes.items() if name != self._name}
+
+    def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:
+        return {**super().__getitem__(indices), self._name: self.column(self._name, indices)}
+
+    def column(self, name: str, indices: np.ndarray) -> Any:
+        if name != self._name:
+            return super().column(name, indices)
+        return [self._values[place] for place in np.asarray(indices).tolist()]
 
 
 def cleaned(
