@@ -1,4 +1,4 @@
-"""Codecs of texts: classes of a text, continuations of one, a text made of a text."""
+"""Codecs of texts: predictions from one or two texts, continuations of one, a text made of a text."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ import numpy as np
 
 from suite.codecs.classes import Classes
 from suite.codecs.columns import CHARACTERS, texts
+from suite.codecs.prediction import Predictions
 from suite.contracts.batch import Columns, Ragged
 from suite.contracts.codec import Codec, Input, Output
 from suite.data.preprocessing.characters import Characters
@@ -18,8 +19,8 @@ from suite.data.preprocessing.tokenizers import Published, Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextClasses(Classes):
-    """Texts are cleaned, cut into pieces or taken apart into n-grams, and put into classes."""
+class ReadText(Codec):
+    """The asking end of a codec of one text: it is cleaned, and cut into pieces or taken apart into n-grams."""
 
     text: str
     """Name of the input."""
@@ -59,6 +60,50 @@ class TextClasses(Classes):
         assert self.tokenizer is not None
         cleaned = [clean(text) for text in texts(columns, self.text)]
         return self.tokenizer.encode(cleaned, self.max_length, sample, alpha)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextClasses(ReadText, Classes):
+    """Texts are put into classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextPredictions(ReadText, Predictions):
+    """A number, a class or labels of a text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairPredictions(Predictions):
+    """A number, a class or labels of two texts, which are read as one row: the first, a separator, the second."""
+
+    text: str
+    """Name of the input that is the first text."""
+    other: str
+    """Name of the input that is the second."""
+    tokenizer: Tokenizer
+    """Pieces; it joins two texts."""
+    max_length: int
+    """Tokens of both that are read; the longer text is cut."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        examples = {self.text: "A man is playing a guitar.", self.other: "Somebody makes music."}
+        about = f"a text; of both together {self.max_length} tokens are read"
+        limit = CHARACTERS * self.max_length
+        return tuple(
+            Input(name=name, kind="text", description=about, example=example, limit=limit)
+            for name, example in examples.items()
+        )
+
+    @property
+    def longest(self) -> int:
+        return self.max_length
+
+    def encode(self, columns: Columns) -> dict[str, Any]:
+        """``tokens`` and ``types`` int32 Ragged, types as `Tokenizer.pairs` says them."""
+        first, second = ([clean(text) for text in texts(columns, name)] for name in (self.text, self.other))
+        tokens, types = self.tokenizer.pairs(first, second, self.max_length)
+        return {"tokens": tokens, "types": types}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from suite.contracts.data import Data, Source
+from suite.data.preprocessing.spans import span_faults
+from suite.data.preprocessing.target_problem import are_lists
 from suite.data.reading import file_kind
 
 LOOK = 2000
@@ -24,6 +26,24 @@ FEW = 3
 """Columns up to which one of names of files is what a record is about, and no feature among others."""
 PAIRS = (("source", "target"), ("src", "tgt"), ("en", "de"), ("english", "german"), ("question", "answer"))
 """Columns of texts that belong together."""
+
+COMPARED = (
+    ("premise", "hypothesis"),
+    ("sentence1", "sentence2"),
+    ("text1", "text2"),
+    ("question1", "question2"),
+    ("text_a", "text_b"),
+    ("text", "other"),
+    ("question", "answer"),
+    ("first", "second"),
+)
+"""Columns of texts that are something to each other, where a label or a score says what."""
+SPANS = ("spans", "entities", "annotations")
+"""Names of columns that hold spans of a text."""
+SCORES = ("score", "similarity", "rating", "stars", "target", "price", "y")
+"""Names of columns that hold a number to predict, the likeliest first."""
+TAGS = ("tags", "genres", "topics", "categories", "keywords")
+"""Names of columns that hold several labels."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +78,8 @@ def suggested(data: Data, known: Sequence[str]) -> Suggestion:
     label = _named(list(kinds), LABELS)
     if kind == "ParallelLines":
         return Suggestion("text.translate", (), "two files of lines that translate each other")
+    if kind == "TaggedText":
+        return Suggestion("text.tag", (), "words with a tag each")
     if kind == "Lines":
         return Suggestion("text.language_model", (), "running text")
     if of("image"):
@@ -67,7 +89,32 @@ def suggested(data: Data, known: Sequence[str]) -> Suggestion:
         if said:
             return Suggestion("speech.recognize", _flag("text", said, kinds), "recordings with what is said in them")
         return Suggestion("speech.classify", _flag("label", label, kinds), "recordings with a class")
-    return _of_table(source, kinds, known)
+    return _of_spans(data, kinds) or _of_table(source, kinds, known)
+
+
+def _of_spans(data: Data, kinds: dict[str, str]) -> Suggestion | None:
+    """The recipe for a table with a column of spans of a text beside it; None where there is none."""
+    names = [name for name, kind in kinds.items() if kind == "text" and name.strip().lower() in SPANS]
+    for name in names:
+        source = data.with_texts(tuple(kinds)).with_json((name,)).open("train")
+        columns = source[np.arange(min(len(source), LOOK))]
+        for text in (other for other in kinds if other != name and kinds[other] == "text"):
+            if not span_faults(columns[text], columns[name]):
+                flags = (*_flag("text", text, kinds), *_flag("target", name, kinds, "spans"))
+                return Suggestion("text.tag", flags, f"spans of {text} in {name}")
+    return None
+
+
+def _of_pair(texts: Sequence[str], kinds: dict[str, str], likely: Sequence[str]) -> Suggestion | None:
+    """The recipe for two columns of texts with what they are to each other; None where there is none."""
+    found = ((_named(texts, (first,)), _named(texts, (second,))) for first, second in COMPARED)
+    pair = next((names for names in found if all(names)), ())
+    numbers = [name for name, kind in kinds.items() if kind == "float"]
+    wanted = _named([*likely, *numbers], (*LABELS, *SCORES))
+    if not pair or not wanted:
+        return None
+    flags = (*_flag("text", pair[0], kinds), *_flag("other", pair[1], kinds), *_flag("target", wanted, kinds))
+    return Suggestion("text.pair", flags, f"pairs of texts in {pair[0]} and {pair[1]}, with {wanted}")
 
 
 def _of_table(source: Source, kinds: dict[str, str], known: Sequence[str]) -> Suggestion:
@@ -89,17 +136,27 @@ def _of_table(source: Source, kinds: dict[str, str], known: Sequence[str]) -> Su
             return Suggestion("vision.classify", flags, f"images named in {name}")
         if held == "audio":
             return Suggestion("speech.classify", flags, f"recordings named in {name}")
+    likely = [
+        name for name, count in distinct.items() if name not in texts and 2 <= count <= min(CLASSES, len(source) // 2)
+    ]
+    if pair := _of_pair(texts, kinds, likely):
+        return pair
     for first, second in PAIRS:
         pair = _named(list(kinds), (first,)), _named(list(kinds), (second,))
         if all(pair) and set(pair) <= set(texts):
             flags = (*_flag("source_text", pair[0], kinds, "source"), *_flag("target_text", pair[1], kinds, "target"))
             return Suggestion("text.translate", flags, "pairs of texts")
-    likely = [
-        name for name, count in distinct.items() if name not in texts and 2 <= count <= min(CLASSES, len(source) // 2)
-    ]
     if texts:
         text = max(texts, key=lambda name: _words(rows[name]))
+        several = [name for name in kinds if name not in texts and are_lists(rows[name])]
+        if len(several) == 1 and (several == likely or _named(several, (*LABELS, *TAGS))):
+            flags = (*_flag("text", text, kinds), *_flag("target", several[0], kinds))
+            return Suggestion("text.label", flags, f"texts in {text}, several labels in {several[0]}")
         label = _named(likely, LABELS) or (likely[0] if len(likely) == 1 else "")
+        measured = [name for name, kind in kinds.items() if kind == "float" and name not in likely]
+        if not label and (number := _named(measured, SCORES)):
+            flags = (*_flag("text", text, kinds), *_flag("target", number, kinds))
+            return Suggestion("text.regress", flags, f"texts in {text}, a number in {number}")
         if label:
             flags = (*_flag("text", text, kinds), *_flag("label", label, kinds))
             return Suggestion("text.classify", flags, f"texts in {text}, {distinct[label]} classes in {label}")

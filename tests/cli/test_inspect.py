@@ -54,6 +54,22 @@ def made(kind, folder):
     if kind == "clicks":
         row = lambda i: f"{RNG.normal(3, 1):.3f},{'abc'[i % 3]},{i % 2}"
         return table(folder / "c.csv", "price,shop,clicked", row), "recommendation.click", ["--task.label", "clicked"]
+    if kind in ("tagged", "spans", "labels"):
+        name = {"tagged": "x.conll", "spans": "x.jsonl", "labels": "x.jsonl"}[kind]
+        told = {"spans": {"entities": [[0, 3, "PER"]]}, "labels": {"genres": ["a", "b"]}}.get(kind, {})
+        rows = [json.dumps({"note": f"Ada met person number {i} in a city", **told}) for i in range(60)]
+        lines = [f"Ada B-PER\nmet O\nnumber{i} O\n" for i in range(60)]
+        (folder / name).write_text("\n".join(lines if kind == "tagged" else rows))
+        flags = ["--task.text", "note", "--task.target", *told]
+        return folder / name, "text.label" if kind == "labels" else "text.tag", flags if told else []
+    if kind == "compared":
+        row = lambda i: f"there is one house {i},there are {i} houses at all,{['no', 'yes'][i % 2]}"
+        flags = ["--task.text", "premise", "--task.other", "hypothesis", "--task.target", "label"]
+        return table(folder / "p.csv", "premise,hypothesis,label", row), "text.pair", flags
+    if kind == "measured":
+        row = lambda i: f"a rather fine film number {i},{i / 7:.3f}"
+        flags = ["--task.text", "review", "--task.target", "rating"]
+        return table(folder / "m.csv", "review,rating", row), "text.regress", flags
     if kind == "images":
         for i in range(12):
             (folder / "photos" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
@@ -72,6 +88,7 @@ def made(kind, folder):
 
 
 KINDS = ("texts", "pairs", "running", "lines", "clicks", "images", "sounds", "manifest")
+KINDS += ("tagged", "spans", "labels", "compared", "measured")
 
 
 @pytest.mark.parametrize("kind", KINDS)

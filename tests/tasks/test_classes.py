@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from suite.contracts.preprocessor import Postprocessor
 from suite.data.preprocessing.characters import Characters
 from suite.data.preprocessing.text import SentencePiece
 from suite.data.sources.datasets import Table
+from suite.data.sources.memory import Stacked
 from suite.errors import InputError
 from suite.evaluation.artifacts import class_artifacts
 from suite.evaluation.metrics.classification import classification_scores
@@ -29,8 +31,12 @@ def bound(task, folder):
     """The task with what it learns of its training split."""
     fitted = {}
     for name, asset in preprocessors_of(task).items():
-        file = folder / f"{name}{asset.suffix}"
-        asset.fit(task.source("train"), getattr(task, asset.column), file)
+        if isinstance(asset, Postprocessor):
+            continue
+        file, source, column = folder / f"{name}{asset.suffix}", task.source("train"), getattr(task, asset.column)
+        if isinstance(column, tuple):
+            source, column = Stacked(source, column), column[0]
+        asset.fit(source, column, file)
         fitted[name] = dataclasses.replace(asset, file=str(file))
     return dataclasses.replace(task, **fitted)
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from suite.contracts.batch import Ragged
 from suite.contracts.data import Source
-from suite.data.preprocessing.tokenizer_engines import Located, surfaces
-from suite.data.preprocessing.tokenizers import Tokenizer, placed, ragged
+from suite.data.preprocessing.tokenizer_engines import Located, Typed, cut_pair, surfaces
+from suite.data.preprocessing.tokenizers import Tokenizer, placed, ragged, typed
 from suite.data.reading import changed
 from suite.data.sources.memory import evenly_spaced
 from suite.errors import InputError
@@ -158,6 +158,18 @@ class SentencePiece(Tokenizer):
             pieces = surfaces(processor, text if self.kind == "word" else text[: 20 * max_length])[: max_length - 1]
             rows.append(([BEGIN, *(i for _, i, _ in pieces)], [(0, 0), *(place for _, _, place in pieces)]))
         return placed(rows)
+
+    def pairs(self, first: Sequence[str], second: Sequence[str], max_length: int) -> tuple[Ragged, Ragged]:
+        """3 ends the first text."""
+        if max_length < 4:
+            raise InputError("field task.max_length", "leaves no room beside 2 special tokens.", found=str(max_length))
+        sides = [self._rows(texts, max_length, None, 0.0) for texts in (first, second)]
+        rows: list[Typed] = []
+        for one, other in zip(*sides, strict=True):
+            one, other = cut_pair(one, other, max_length - 2)
+            begun = [BEGIN, *one, END]
+            rows.append(([*begun, *other], [0] * len(begun) + [1] * len(other)))
+        return typed(rows)
 
     @property
     def end(self) -> int:

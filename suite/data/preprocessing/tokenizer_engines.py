@@ -4,6 +4,7 @@ import base64
 import functools
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,16 @@ from suite.errors import InputError
 
 Located = tuple[Sequence[int], Sequence[tuple[int, int]]]
 """Ids of a row and the place of each."""
+
+
+Typed = tuple[Sequence[int], Sequence[int]]
+"""Ids of a row and of which text each is."""
+
+
+def cut_pair(first: Sequence[int], second: Sequence[int], room: int) -> tuple[Sequence[int], Sequence[int]]:
+    """Two rows that fit into ``room`` ids together: the longer one is cut, and both where they are equal."""
+    kept = min(len(first), max(room - room // 2, room - len(second)))
+    return first[:kept], second[: room - kept]
 
 
 def surfaces(model: Any, text: str) -> list[tuple[str, int, tuple[int, int]]]:
@@ -43,6 +54,7 @@ class Fast:
         self._cut = functools.lru_cache(maxsize=4)(self._with_limit)
         self._text = text
         marked = self._tokenizer.encode("").special_tokens_mask
+        self.pair_specials = self._tokenizer.num_special_tokens_to_add(True)
         self.specials, self.closes = len(marked), self._tokenizer.encode("a").special_tokens_mask[-1:] == [1]
         self.size = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
@@ -62,6 +74,10 @@ class Fast:
             (row.ids, [_trimmed(text, place) for place in row.offsets]) for text, row in zip(texts, rows, strict=True)
         ]
 
+    def pairs(self, first: list[str], second: list[str], max_length: int) -> list[Typed]:
+        rows = self._cut(max_length).encode_batch(list(zip(first, second, strict=True)))
+        return [(row.ids, row.type_ids) for row in rows]
+
     def decode(self, rows: list[list[int]]) -> list[str]:
         return self._tokenizer.decode_batch(rows, skip_special_tokens=True)
 
@@ -76,6 +92,7 @@ class Pieces:
         self._ids: dict[str, int] | None = about["vocab"]
         self._prefix, self._suffix, self._unknown = about["prefix"], about["suffix"], about["unknown"]
         self.specials, self.closes = len(self._prefix) + len(self._suffix), bool(self._suffix)
+        self.pair_specials = self.specials + len(self._suffix)
         self.size = self._model.get_piece_size() if self._ids is None else max(self._ids.values()) + 1
 
     def encode(self, texts: list[str], max_length: int) -> list[list[int]]:
@@ -99,6 +116,21 @@ class Pieces:
             places = [(0, 0)] * len(self._prefix) + [place for _, _, place in pieces] + [(end, end)] * len(self._suffix)
             rows.append(([*self._prefix, *ids, *self._suffix], places))
         return rows
+
+    def pairs(self, first: list[str], second: list[str], max_length: int) -> list[Typed]:
+        """The second text follows the token that ends the first."""
+        room, rows = max_length - self.pair_specials, []
+        for one, other in zip(self._bare(first), self._bare(second), strict=True):
+            one, other = cut_pair(one, other, room)
+            begun = [*self._prefix, *one, *self._suffix]
+            ids = [*begun, *other, *self._suffix]
+            rows.append((ids, [int(place >= len(begun)) for place in range(len(ids))]))
+        return rows
+
+    def _bare(self, texts: list[str]) -> list[list[int]]:
+        """Ids of whole texts, without special tokens."""
+        rows = self.encode(texts, sys.maxsize)
+        return [row[len(self._prefix) : len(row) - len(self._suffix)] for row in rows]
 
     def decode(self, rows: list[list[int]]) -> list[str]:
         special = {*self._prefix, *self._suffix}

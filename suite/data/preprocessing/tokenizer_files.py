@@ -101,7 +101,9 @@ def _word_piece(text: str, settings: dict[str, Any]) -> str:
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[(name, vocab[name]) for name in ("[CLS]", "[SEP]")]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, vocab[name]) for name in ("[CLS]", "[SEP]")],
     )
     tokenizer.decoder = decoders.WordPiece(prefix="##")
     tokenizer.add_special_tokens(special)
@@ -119,7 +121,9 @@ def _byte_pairs(vocab: dict[str, Any], merges: str, settings: dict[str, Any]) ->
     tokenizer.decoder = decoders.ByteLevel()
     ends = [(name, vocab[name]) for name in ("<s>", "</s>") if name in vocab]
     if len(ends) == 2:
-        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=ends
+        )
     else:
         tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     known = ("<s>", "<pad>", "</s>", "<unk>", "<mask>", "<|endoftext|>")

@@ -21,7 +21,7 @@ import numpy as np
 from suite.contracts.batch import Ragged
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
-from suite.data.preprocessing.tokenizer_engines import Fast, Located, Pieces, engine
+from suite.data.preprocessing.tokenizer_engines import Fast, Located, Pieces, Typed, engine
 from suite.data.preprocessing.tokenizer_files import collected
 from suite.data.reading import changed, read_text
 from suite.errors import InputError
@@ -86,6 +86,23 @@ class Tokenizer(Preprocessor):
             fix="a SentencePiece or Published tokenizer",
         )
 
+    def pairs(self, first: Sequence[str], second: Sequence[str], max_length: int) -> tuple[Ragged, Ragged]:
+        """Two texts a row as one, with what the model knows between them. Of a row that is too long the longer text is
+        cut.
+
+        Args:
+            first, second: b clean texts each.
+            max_length: most ids a row.
+
+        Returns:
+            int32 ids, and int32 types: of which text a token is, 0 or 1, or 0 alone where the model knows one type.
+
+        Raises:
+            InputError: the tokenizer cannot join texts, or ``max_length`` leaves no room.
+        """
+        fix = "a SentencePiece or Published tokenizer"
+        raise InputError("field task.tokenizer", f"{type(self).__name__} does not join two texts.", fix=fix)
+
     @property
     def closes(self) -> bool:
         """Whether each row of `encode` ends with a special token."""
@@ -106,6 +123,11 @@ def placed(rows: Sequence[Located]) -> tuple[Ragged, np.ndarray]:
     """Ids and places of each row, end to end, as `Tokenizer.located` returns them."""
     places = [place for _, row in rows for place in row]
     return ragged([ids for ids, _ in rows]), np.array(places, np.int32).reshape(-1, 2)
+
+
+def typed(rows: Sequence[Typed]) -> tuple[Ragged, Ragged]:
+    """Ids and types of each row, as `Tokenizer.pairs` returns them."""
+    return ragged([ids for ids, _ in rows]), ragged([types for _, types in rows])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,12 +181,15 @@ class Published(Tokenizer):
         self._check_room(max_length)
         return placed(self._engine.located(list(texts), max_length) if len(texts) else [])
 
-    def _check_room(self, max_length: int) -> None:
-        if max_length <= self._engine.specials:
+    def pairs(self, first: Sequence[str], second: Sequence[str], max_length: int) -> tuple[Ragged, Ragged]:
+        self._check_room(max_length, pair=True)
+        return typed(self._engine.pairs(list(first), list(second), max_length) if len(first) else [])
+
+    def _check_room(self, max_length: int, pair: bool = False) -> None:
+        specials = self._engine.pair_specials if pair else self._engine.specials
+        if max_length < specials + 1 + pair:
             raise InputError(
-                "field task.max_length",
-                f"leaves no room beside {self._engine.specials} special tokens.",
-                found=str(max_length),
+                "field task.max_length", f"leaves no room beside {specials} special tokens.", found=str(max_length)
             )
 
     def targets(
