@@ -139,8 +139,8 @@ def _of_table(source: Source, kinds: dict[str, str], known: Sequence[str]) -> Su
     likely = [
         name for name, count in distinct.items() if name not in texts and 2 <= count <= min(CLASSES, len(source) // 2)
     ]
-    if pair := _of_pair(texts, kinds, likely):
-        return pair
+    if compared := _of_pair(texts, kinds, likely):
+        return compared
     for first, second in PAIRS:
         pair = _named(list(kinds), (first,)), _named(list(kinds), (second,))
         if all(pair) and set(pair) <= set(texts):
@@ -168,10 +168,10 @@ def _of_table(source: Source, kinds: dict[str, str], known: Sequence[str]) -> Su
     label = _named(binary, CLICKS) or (binary[0] if len(binary) == 1 else "")
     if label:
         return Suggestion("recommendation.click", _flag("label", label, kinds), f"yes or no in {label}")
-    if "table.predict" in known and (named := _named(list(kinds), LABELS) or _last(likely)):
-        return Suggestion("table.predict", _flag("label", named, kinds), f"{distinct[named]:,} values in {named}")
     if binary:
         return Suggestion("recommendation.click", (), "yes or no; which column is the label?", tuple(binary[:5]))
+    if "table.predict" in known and (named := _named(list(kinds), LABELS) or _last(likely)):
+        return Suggestion("table.predict", _flag("target", named, kinds), f"{distinct[named]:,} values in {named}")
     return Suggestion("", (), "no column looks like a label: several values, and far fewer than records")
 
 

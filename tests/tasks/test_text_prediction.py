@@ -164,7 +164,7 @@ def test_pairs_may_change_places_in_training_alone(table, tmp_path):
 @pytest.mark.parametrize(
     ("recipe", "flags", "advice"),
     [
-        ("text.regress", [], "--task.text review"),
+        ("text.regress", [], "--task.text reply"),
         ("text.label", ["--task.text", "review"], 'column "target" is not in reviews.jsonl'),
         ("text.pair", ["--task.text", "review", "--target", "same"], 'column "other" is not in reviews.jsonl'),
     ],

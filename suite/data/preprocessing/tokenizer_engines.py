@@ -119,9 +119,10 @@ class Pieces:
 
     def pairs(self, first: list[str], second: list[str], max_length: int) -> list[Typed]:
         """The second text follows the token that ends the first."""
-        room, rows = max_length - self.pair_specials, []
-        for one, other in zip(self._bare(first), self._bare(second), strict=True):
-            one, other = cut_pair(one, other, room)
+        room = max_length - self.pair_specials
+        rows: list[Typed] = []
+        for both in zip(self._bare(first), self._bare(second), strict=True):
+            one, other = cut_pair(*both, room)
             begun = [*self._prefix, *one, *self._suffix]
             ids = [*begun, *other, *self._suffix]
             rows.append((ids, [int(place >= len(begun)) for place in range(len(ids))]))
