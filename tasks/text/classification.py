@@ -65,7 +65,8 @@ class TextClassification(Classification):
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``tokens`` int32 Ragged, or ``ids`` int32 and ``weights`` float32 of n-grams; and ``label`` int32 (b,)."""
-        encoded = self.codec.encode(columns) if self.tokenizer is None else {"tokens": self._tokens(columns, rng)}
+        encoded: dict[str, Any] = {}
+        encoded |= self.codec.encode(columns) if self.ngrams else {"tokens": self._tokens(columns, rng)}
         if self.label in columns:
             encoded["label"] = self.labels.encode(columns[self.label], held_out=rng is None)
         return encoded
