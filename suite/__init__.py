@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from suite.parallel.launch import launch
     from suite.reporting.comparisons import compare
     from suite.reporting.reports import report
+    from suite.runs.baselines import baseline
     from suite.runs.run import Run
     from suite.runs.verbs import convert, plan, resume, train
     from suite.serving.server import serve
@@ -50,6 +51,7 @@ _HOMES = {
     "Quantize": "suite.compression.quantization",
     "Run": "suite.runs.run",
     "Verdict": "suite.tuning.verdict",
+    "baseline": "suite.runs.baselines",
     "compare": "suite.reporting.comparisons",
     "compress": "suite.compression.compressing",
     "convert": "suite.runs.verbs",
@@ -88,6 +90,7 @@ __all__ = [
     "Quantize",
     "Run",
     "Verdict",
+    "baseline",
     "compare",
     "compress",
     "convert",

@@ -33,6 +33,7 @@ ROOMS = (
     ("parallel",),
     ("nn",),
     ("data",),
+    ("baselines",),
     ("decoding",),
     ("codecs",),
     ("weights",),

@@ -23,7 +23,7 @@ def experiment() -> Experiment:
         task=ClickPrediction(data=Table(path=""), fields=Fields(bins=16, bins_as_categories=True)),
         model=deepfm.Config(width=16, hidden=(128, 64), dropout=0.2),
         optim=Optim(learning_rate=1e-3, weight_decay=0.05, no_decay=(r"bias$",)),
-        train=Train(epochs=0, batch_size=0, eval_batch_size=4096, best="loss", patience=4),
+        train=Train(epochs=0, batch_size=0, eval_batch_size=4096, best="loss", patience=4, baseline=True),
         defaults=ByRecords(),
         search=Search(
             space=(

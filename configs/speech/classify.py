@@ -31,7 +31,7 @@ def experiment() -> Experiment:
         ),
         model=audio.Config(layers=3, width=96, pooling="mean"),
         optim=Optim(learning_rate=1e-3, warmup_fraction=0.1, weight_decay=0.05, clip_norm=1.0),
-        train=Train(epochs=30, batch_size=32, ema=0.99, patience=8),
+        train=Train(epochs=30, batch_size=32, ema=0.99, patience=8, baseline=True),
         precision=Precision(compute="bfloat16"),
         search=Search(
             space=(

@@ -50,7 +50,7 @@ def experiment() -> Experiment:
             tables="dense",
             rates=((r"^text/", 0.1),),
         ),
-        train=Train(epochs=0, batch_size=0, best="loss", patience=12),
+        train=Train(epochs=0, batch_size=0, best="loss", patience=12, baseline=True),
         defaults=TableDefaults(),
         search=Search(
             space=(

@@ -25,7 +25,7 @@ def experiment() -> Experiment:
         # Adagrad moves a rare n-gram as far at its first occurrence as a frequent one, and then ever less: what both
         # say of the class counts, as in the log-count ratios of naive Bayes.
         optim=Optim(learning_rate=0.1, tables="adagrad"),
-        train=Train(epochs=0, batch_size=0, best="loss", patience=3),
+        train=Train(epochs=0, batch_size=0, best="loss", patience=3, baseline=True),
         defaults=ByLength(),
         search=Search(
             space=(

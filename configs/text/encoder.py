@@ -24,7 +24,7 @@ def experiment() -> Experiment:
         ),
         model=transformer.Config(layers=2, width=128, heads=4, feed_forward=512, dropout=0.2),
         optim=Optim(learning_rate=1e-3, warmup_fraction=0.1, weight_decay=0.05, clip_norm=1.0),
-        train=Train(epochs=10, batch_size=32, patience=4),
+        train=Train(epochs=10, batch_size=32, patience=4, baseline=True),
         search=Search(
             space=(
                 Range(field="optim.learning_rate", low=3e-4, high=3e-3, log=True),

@@ -35,6 +35,7 @@ def experiment() -> Experiment:
             "train.ema": 0.0,
             "train.eval_every": 0,
             "train.patience": 2,
+            "train.baseline": True,
             "pipeline.buckets": (),
             "search": Search(
                 space=(

@@ -23,7 +23,7 @@ def experiment() -> Experiment:
         # Some 0.3 M parameters. Few pictures from scratch; from published weights: vision.finetune.
         model=resnet.small(stem_stride=0, stem_pool=None, stem_width=0, blocks=(), widths=(), dropout=0.2),
         optim=Optim(learning_rate=3e-3, warmup_fraction=0.1, weight_decay=0.05),
-        train=Train(epochs=0, batch_size=0, eval_batch_size=256),
+        train=Train(epochs=0, batch_size=0, eval_batch_size=256, baseline=True),
         defaults=ByPictures(),
         search=Search(
             space=(

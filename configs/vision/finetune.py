@@ -35,7 +35,7 @@ def experiment() -> Experiment:
             learning_rate=2e-4, warmup_fraction=0.1, weight_decay=0.05, layer_decay=0.9, rates=(("^head", 10.0),)
         ),
         precision=Precision(compute="bfloat16"),
-        train=Train(epochs=10, batch_size=32, patience=4),
+        train=Train(epochs=10, batch_size=32, patience=4, baseline=True),
         search=Search(
             space=(
                 Range(field="optim.learning_rate", low=5e-5, high=1e-3, log=True),

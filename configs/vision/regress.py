@@ -26,7 +26,7 @@ def experiment() -> Experiment:
         task=ImagePrediction(data=Table(path=""), answer=Target(problem="number")),
         model=resnet.small(stem_stride=0, stem_pool=None, stem_width=0, blocks=(), widths=(), dropout=0.2),
         optim=Optim(learning_rate=3e-3, warmup_fraction=0.1, weight_decay=0.05),
-        train=Train(epochs=0, batch_size=0, eval_batch_size=256, best="loss"),
+        train=Train(epochs=0, batch_size=0, eval_batch_size=256, best="loss", baseline=True),
         defaults=ByPictures(places_count=True),
         search=Search(
             space=(

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from suite import distribution
 from suite.cli import (
+    baseline,
     compare,
     completion,
     compress,
@@ -58,6 +59,7 @@ VERBS: dict[str, Verb] = {
         tune,
         fit,
         evaluate,
+        baseline,
         predict,
         compress,
         report,

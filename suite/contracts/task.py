@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from suite.contracts.baseline import Baseline
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.codec import Codec
 from suite.contracts.data import Data, Source
@@ -194,6 +195,12 @@ class Task(ABC):
             InputError: the task has no such mean.
         """
         raise InputError("ensemble", f"{type(self).__name__} does not say what several models say together.")
+
+    def baselines(self) -> Mapping[str, Baseline]:
+        """Classical models to compare with, by what a person calls them, the strongest last; they are not fitted yet.
+        Host; preprocessors are fitted. A task that has none leaves this as it is.
+        """
+        return {}
 
     def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> "dict[str, Artifact]":
         """What a reader of a report should see, by title. Host.

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from suite.baselines.classical import classical, log_probabilities
 from suite.contracts.artifact import Artifact
+from suite.contracts.baseline import Baseline
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
@@ -159,6 +161,10 @@ class Classification(Task):
 
     def averaged(self, outputs: Sequence[Mapping[str, jax.Array]], weights: Sequence[float]) -> dict[str, jax.Array]:
         return {"logits": averaging.mean_log_probabilities([one["logits"] for one in outputs], weights)}
+
+    def baselines(self) -> Mapping[str, Baseline]:
+        answer = lambda probabilities: {"logits": log_probabilities(probabilities)}
+        return classical(self.codec, "classes", len(self.labels.names), "label", answer)
 
     def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         return jnp.where(batch["mask"], distillation_loss(ours, theirs, temperature), 0)

@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from suite.baselines.classical import classical, log_odds, log_probabilities
 from suite.contracts.artifact import Artifact
+from suite.contracts.baseline import Baseline
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
@@ -161,6 +163,17 @@ class Prediction(Task):
             return {"value": averaging.mean([one["value"] for one in outputs], weights)}
         of = averaging.mean_log_odds if self.answer.kind == "labels" else averaging.mean_log_probabilities
         return {"logits": of([one["logits"] for one in outputs], weights)}
+
+    def baselines(self) -> Mapping[str, Baseline]:
+        kind, count = self.answer.kind, len(self.answer.names)
+        if kind == "number":
+            scale = self.answer.scale
+            mean = lambda targets: float(scale.scaled(scale.raw(targets).mean(keepdims=True), np.float64)[0])
+            return classical(self.codec, kind, 1, "target", lambda values: {"value": values}, mean)
+        if kind == "labels":
+            return classical(self.codec, kind, count, "target", lambda chances: {"logits": log_odds(chances)})
+        answer = lambda chances: {"logits": log_probabilities(chances)}
+        return classical(self.codec, "classes", count, "target", answer)
 
     def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         distances = problems.distances(self.answer.kind, problems.members(ours), problems.members(theirs), temperature)

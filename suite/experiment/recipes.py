@@ -1,6 +1,7 @@
 """Finding experiments: a dotted name under ``configs``, or any .py file with ``experiment()``."""
 
 import ast
+import dataclasses
 import difflib
 import importlib
 import importlib.util
@@ -61,6 +62,8 @@ def load(name: str, smoke: bool = False) -> "Experiment":
             fix=f"def {function}() -> suite.experiment.sections.Experiment: ...",
         )
     recipe: Experiment = getattr(module, function)()
+    if smoke and recipe.train.baseline:  # nothing is measured against a model of a few steps
+        recipe = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, baseline=False))
     return recipe
 
 

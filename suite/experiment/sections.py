@@ -89,6 +89,9 @@ class Train:
     unless a leading minus says otherwise: ``--train.best=-own``. Empty: the last checkpoint."""
     patience: int = 0
     """Stop after this many evaluations without a better one. 0: never."""
+    baseline: bool = False
+    """After training, measure a classical baseline on the validation split, too (suite baseline): recipes for your own
+    data do."""
     on_nan: Literal["stop", "skip"] = "stop"
     """What a loss that is no number does. skip: a step whose loss or gradient is not finite changes nothing, and the
     run stops when all steps between two lines of the log were such."""

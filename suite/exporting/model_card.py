@@ -18,6 +18,7 @@ from suite.data.sources.memory import SPLITS
 from suite.errors import InputError
 from suite.experiment import recipes, serialization
 from suite.experiment.sections import Experiment
+from suite.runs import baselines
 from suite.runs.run import Run
 from suite.training.preprocessors import preprocessors_of
 from suite.tuning.recipe import differences
@@ -39,7 +40,7 @@ def write(trained_run: Run, content: Mapping[str, Any], weights: Mapping[str, np
     sections = {
         "What it does": _purpose(experiment, codec, content, weights),
         "Data": _data(experiment),
-        "Metrics": _metrics(experiment, content["metrics"]),
+        "Metrics": [*_metrics(experiment, content["metrics"]), *_baselines(trained_run)],
         "Limits": _limits(codec, content),
         "Intended use": [
             "Not stated by those who made it. It was trained and measured on the data above alone: what "
@@ -139,6 +140,13 @@ def _metrics(experiment: Experiment, metrics: Mapping[str, Mapping[str, float]])
     if chosen:
         lines += ["", f"The checkpoint was chosen by validation {chosen}, which is therefore better than on new data."]
     return lines
+
+
+def _baselines(trained_run: Run) -> list[str]:
+    """How the model compares with classical ones, as far as the run folder says."""
+    known = [compared for split in baselines.HELD_OUT if (compared := baselines.stored(trained_run.folder, split))]
+    lines = [line for compared in known for line in baselines.told(compared)]
+    return ["", *(f"- {line.strip()}" for line in lines)] if lines else []
 
 
 def _limits(codec: Codec, content: Mapping[str, Any]) -> list[str]:

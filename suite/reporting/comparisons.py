@@ -11,6 +11,8 @@ from suite.evaluation.bootstrap import Difference, Interval, Scores, check_same_
 from suite.reporting.configuration import differing, stored, written
 from suite.reporting.evidence import read_json
 from suite.runs import run as runs
+from suite.runs.baselines import Comparison as Classical
+from suite.runs.baselines import stored as stored_baseline
 from suite.runs.run import Run
 
 ALPHA = 0.05
@@ -65,6 +67,7 @@ class Comparison:
         runs: in the order in which they were given.
         against: the place of the one that others are compared with.
         differences: metric -> place of each other run -> its difference.
+        baseline: classical models on the same records, as a run folder keeps them; None where none does.
         settings: field -> its value in each run, of fields that are not the same in all.
     """
 
@@ -73,6 +76,7 @@ class Comparison:
     against: int
     differences: dict[str, dict[int, Judged]]
     settings: dict[str, tuple[str, ...]]
+    baseline: Classical | None = None
 
     @property
     def metrics(self) -> list[str]:
@@ -120,6 +124,7 @@ def compare(
         place,
         {name: _judged(compared, place, name) for name in metrics},
         _settings([run.folder for run in opened]),
+        next((known for run in opened if (known := stored_baseline(run.folder, split)) is not None), None),
     )
 
 

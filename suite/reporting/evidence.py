@@ -12,7 +12,8 @@ from suite.data.sources.memory import SPLITS
 from suite.errors import InputError, closest
 from suite.evaluation.bootstrap import Scores
 from suite.experiment.sections import Experiment
-from suite.runs import run, verbs
+from suite.runs import baselines, run, verbs
+from suite.runs.baselines import Comparison
 from suite.runs.run import Run
 from suite.training.logging.jsonl import history
 
@@ -42,6 +43,7 @@ class Evidence:
         history: what was logged, by column.
         result: ``result.json``, or nothing.
         versions: packages that training ran on.
+        baseline: classical models on the same split; None where there is none.
         tuned: ``verdict.json`` of the search that this run came out of, or nothing.
         compressions: ``compression.json`` of this run, then of those made from it.
         missing: what is not there.
@@ -57,6 +59,7 @@ class Evidence:
     history: dict[str, list[Any]] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    baseline: Comparison | None = None
     tuned: dict[str, Any] = field(default_factory=dict)
     compressions: list[dict[str, Any]] = field(default_factory=list)
     missing: list[Missing] = field(default_factory=list)
@@ -137,8 +140,20 @@ def _evaluate(evidence: Evidence, run: Run, wanted: str) -> None:
         if examined is not None:
             evidence.split, (evidence.scores, evidence.artifacts) = split, examined
             break
+    if evidence.split:
+        evidence.baseline = _baseline(evidence, run)
     if goal is not None and evidence.split and goal.on != evidence.split and wanted:
         evidence.on_goal = evidence.tried(f"evaluation on {goal.on}", functools.partial(run.scores, goal.on))
+
+
+def _baseline(evidence: Evidence, run: Run) -> Comparison | None:
+    """What ``baseline.json`` says of the split; measured now where the experiment asks for a baseline."""
+    if evidence.split not in baselines.HELD_OUT:
+        return None
+    known = baselines.stored(run.folder, evidence.split)
+    if known is not None or not run.experiment.train.baseline or not run.experiment.task.baselines():
+        return known
+    return evidence.tried("baseline", lambda: baselines.baseline(run, evidence.split, baselines.BESIDE_TRAINING))
 
 
 def _chosen(folder: Path) -> Path:

@@ -55,6 +55,7 @@ def page(evidence: Evidence, measure: bool = False) -> Page:
     """All that is known, in the order in which a reader asks."""
     sections: list[tuple[str, str, Sequence[Block | Part]]] = [
         ("results", "Results", _results(evidence)),
+        ("baseline", "Baseline", verdicts.baseline(evidence.baseline) if evidence.baseline else []),
         ("records", "Predictions and errors", _records(evidence)),
         ("training", "Training", training.curves(evidence)),
         ("data", "Data", data_card.data_card(evidence)),

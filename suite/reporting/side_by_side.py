@@ -30,6 +30,7 @@ def render(comparison: Comparison) -> str:
                 [_named(comparison, place), *_values(run, comparison.metrics)]
                 for place, run in enumerate(comparison.runs)
             ),
+            *_classical(comparison),
         ]
     )
     for metric in comparison.metrics:
@@ -41,6 +42,16 @@ def render(comparison: Comparison) -> str:
     lines += ["", "they differ in" if comparison.settings else "their configurations are the same"]
     lines += _aligned([[f"  {name}", " | ".join(values)] for name, values in comparison.settings.items()])
     return "\n".join([*lines, "", *_how(comparison)])
+
+
+def _classical(comparison: Comparison) -> list[list[str]]:
+    """A row for each classical model on the same records."""
+    known = comparison.baseline.baselines if comparison.baseline else ()
+    rows = []
+    for entry in known:
+        values = [ranged(name, entry.metrics[name]) if name in entry.metrics else "" for name in comparison.metrics]
+        rows.append([f"baseline: {entry.name}", *values, "", f"{entry.seconds:,.1f}"])
+    return rows
 
 
 def _named(comparison: Comparison, place: int) -> str:
@@ -90,6 +101,7 @@ def page(comparison: Comparison) -> Page:
     ]
     summary.append(Text(" ".join(_how(comparison)), "note"))
     rows = tuple((name, *_values(run, comparison.metrics)) for name, run in zip(names, comparison.runs, strict=True))
+    rows += tuple(map(tuple, _classical(comparison)))
     table = Table(("run", *(term(name).title for name in comparison.metrics), "parameters", "seconds"), rows)
     sections = [
         Section("results", "Results", (table, *_differences(comparison))),

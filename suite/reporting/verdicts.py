@@ -6,18 +6,20 @@ from typing import Any
 import numpy as np
 
 from suite.evaluation.bootstrap import DRAWS, Interval, Scores
+from suite.evaluation.wording import ranged
 from suite.experiment.goal import Goal
 from suite.reporting.blocks import Block, Figure, Plot, Table, Text, Verdict
 from suite.reporting.evidence import Evidence
 from suite.reporting.glossary import apart, bounds, capital, decimals, difference, percent, shown, term
 from suite.reporting.svg import Axis, Series, chart
+from suite.runs.baselines import Comparison, against
 
 MIB = 2**20
 
 
 def verdicts(evidence: Evidence) -> list[Block]:
     """In short: the goal, then the search, then each compression, then what is missing."""
-    blocks: list[Block] = [_goal(evidence)]
+    blocks: list[Block] = [_goal(evidence), *_baseline(evidence.baseline)]
     blocks += [Text(line) for line in [*_search(evidence.tuned), *map(compressed, evidence.compressions)]]
     return [*blocks, *_missing(evidence)]
 
@@ -62,6 +64,36 @@ def _without_goal(evidence: Evidence) -> str:
         f"{term(metric).title} on {evidence.split} is {shown(metric, value.value, decimals(metric, value))} "
         f"({f'95 % interval {bounds(metric, value)}; ' if value.known else ''}n = {len(scores):,})."
     )
+
+
+def _baseline(compared: Comparison | None) -> list[Block]:
+    """The model against the strongest classical one."""
+    if compared is None or not compared.model:
+        return []
+    words = {"better": "Better than the baseline.", "worse": "Worse than the baseline.", "": "Baseline."}
+    word = words.get(compared.outcome, "No better than the baseline.")
+    metric, strongest = compared.metric, compared.strongest
+    text = f"{strongest.name}: {term(metric).title} {ranged(metric, strongest.metrics[metric])}; {against(compared)}."
+    return [Verdict(word, capital(text), {"better": True, "worse": False}.get(compared.outcome))]
+
+
+def baseline(compared: Comparison) -> list[Block]:
+    """Every metric of the classical models and of this one, on the same records."""
+    names, strongest = [entry.name for entry in compared.baselines], compared.strongest
+    rows = []
+    for metric in strongest.metrics:
+        own = compared.model.get(metric)
+        apart = strongest.differences.get(metric)
+        cells = [ranged(metric, entry.metrics[metric]) for entry in compared.baselines]
+        cells += ["" if own is None else ranged(metric, own), "" if apart is None else difference(metric, apart)]
+        rows.append((term(metric).title, *cells))
+    head = ("metric", *names, "this model", f"less {strongest.name}")
+    fits = [f"{entry.name}: {entry.chosen}" for entry in compared.baselines if entry.chosen]
+    drawn = strongest.fitted < strongest.of
+    count = f"a draw of {strongest.fitted:,} of {strongest.of:,}" if drawn else f"the {strongest.of:,}"
+    note = f"Fitted to {count} training records. {'; '.join(fits)}. Differences are paired by record."
+    caption = f"Classical models on the same {compared.records:,} records of {compared.split}."
+    return [Table(head, tuple(rows), caption), Text(note, "note")]
 
 
 def _search(tuned: Mapping[str, Any]) -> list[str]:

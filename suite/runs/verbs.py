@@ -25,6 +25,7 @@ from suite.experiment.sections import Experiment, Parallel
 from suite.parallel import hosts
 from suite.planning import planning, simulation
 from suite.planning.hardware import hardware
+from suite.runs import baselines
 from suite.runs.results import new_folder, versions, write_result
 from suite.runs.run import Run, open, read_experiment
 from suite.runtime import files
@@ -59,6 +60,7 @@ def train(
     on_evaluation: OnEvaluation | None = None,
     enough: Enough | None = None,
     accept_changed_data: bool = False,
+    measure_baseline: bool = True,
 ) -> Run:
     """Train an experiment to its end; the Run holds the validation metrics of the best checkpoint.
 
@@ -72,6 +74,7 @@ def train(
         enough: asked with the steps taken after each dispatch; True ends training in good order, at its best
             checkpoint.
         accept_changed_data: go on with other data than the run was begun with, which is refused otherwise.
+        measure_baseline: after training, where ``train.baseline`` asks for it; False: not for this run.
 
     Raises:
         InputError: the input cannot be used, the folder already holds a run and ``resume`` is False, or the data are
@@ -100,7 +103,10 @@ def train(
     rate, before = outcome.pop("train/examples_per_second"), outcome.pop("train/seconds_before")
     if hosts.is_first():
         write_result(folder, "train", experiment.name, outcome, before + time.perf_counter() - start, rate)
-    return Run(folder, bind(as_stored(experiment, folder), folder), outcome)
+    run = Run(folder, bind(as_stored(experiment, folder), folder), outcome)
+    if measure_baseline:
+        baselines.after_training(run)
+    return run
 
 
 def _taken(name: str, run_dir: str | Path, resume: bool) -> tuple[str, list[str]]:

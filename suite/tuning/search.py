@@ -291,6 +291,7 @@ class Attempt:
             on_evaluation=self._on_evaluation,
             enough=self._enough,
             accept_changed_data=self._search.accept_changed_data,
+            measure_baseline=False,
         ).metrics
 
     def _on_evaluation(self, step: int, metrics: dict[str, float]) -> None:

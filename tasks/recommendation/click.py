@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from suite.baselines.classical import classical, log_odds
 from suite.codecs.table import Clicks
 from suite.contracts.artifact import Artifact
+from suite.contracts.baseline import Baseline
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
@@ -128,6 +130,12 @@ class ClickPrediction(Task):
 
     def averaged(self, outputs: Sequence[Mapping[str, jax.Array]], weights: Sequence[float]) -> dict[str, jax.Array]:
         return {**outputs[0], "logits": averaging.mean_log_odds([one["logits"] for one in outputs], weights)}
+
+    def baselines(self) -> Mapping[str, Baseline]:
+        def answer(probabilities: np.ndarray) -> dict[str, np.ndarray]:
+            return {"logits": log_odds(probabilities[:, 0]), "unseen": np.zeros(len(probabilities))}
+
+        return classical(self.codec, "binary", 1, "label", answer)
 
     def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         return jnp.where(batch["mask"], binary_distillation_loss(ours, theirs, temperature), 0)
