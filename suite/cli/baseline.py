@@ -31,11 +31,11 @@ def baseline(given: Baseline) -> None:
     from suite.runtime.files import is_run
 
     of: Any
-    if is_run(given.experiment):
+    if is_run(given.experiment) or ("/" in given.experiment and not given.experiment.endswith(".py")):
         stated = [*(["--data"] if given.data else []), *(["--smoke"] if given.smoke else []), *given.fields]
         if stated:
             raise InputError(
-                f"flag {stated[0]}", "goes with an experiment, and a run has its own.", found=given.experiment
+                f"flag {stated[0]}", "is not one of a run, which has its own experiment.", found=given.experiment
             )
         of = run.open(given.experiment, given.allowed)
     else:
