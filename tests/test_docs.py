@@ -80,7 +80,7 @@ def test_commands_are_understood(page):
         name = next(name for name in (" ".join(words[:2]), words[0]) if name in VERBS)
         given = parse(VERBS[name].flags, words[len(name.split()) :])
         recipe = getattr(given, "experiment", "")
-        if recipe and not recipe.endswith(".py"):
+        if recipe and not recipe.endswith(".py") and not recipe.startswith("runs/"):
             experiment = recipes.load(recipe)
             apply_flags(experiment, list(given.fields), line)
 
