@@ -84,16 +84,22 @@ def baseline(compared: Comparison) -> list[Block]:
     for metric in strongest.metrics:
         own = compared.model.get(metric)
         apart = strongest.differences.get(metric)
-        cells = [ranged(metric, entry.metrics[metric]) for entry in compared.baselines]
-        cells += ["" if own is None else ranged(metric, own), "" if apart is None else difference(metric, apart)]
+        cells = [
+            shown(metric, value.value, decimals(metric, value))
+            for entry in compared.baselines
+            for value in [entry.metrics[metric]]
+        ]
+        cells.append("" if own is None else shown(metric, own.value, decimals(metric, own)))
+        cells.append("" if apart is None else difference(metric, apart))
         rows.append((term(metric).title, *cells))
-    head = ("metric", *names, "this model", f"less {strongest.name}")
+    head = ("metric", *names, "this model", "difference")
     fits = [f"{entry.name}: {entry.chosen}" for entry in compared.baselines if entry.chosen]
     drawn = strongest.fitted < strongest.of
     count = f"a draw of {strongest.fitted:,} of {strongest.of:,}" if drawn else f"the {strongest.of:,}"
-    note = f"Fitted to {count} training records. {'; '.join(fits)}. Differences are paired by record."
+    note = f"Fitted to {count} training records. {'; '.join(fits)}."
+    paired = f"The difference is this model less {strongest.name}, paired by record, with its 95 % interval."
     caption = f"Classical models on the same {compared.records:,} records of {compared.split}."
-    return [Table(head, tuple(rows), caption), Text(note, "note")]
+    return [Table(head, tuple(rows), caption), Text(f"{note} {paired}", "note")]
 
 
 def _search(tuned: Mapping[str, Any]) -> list[str]:

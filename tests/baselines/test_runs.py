@@ -13,6 +13,8 @@ from suite.data.sources.datasets import Table
 from suite.errors import InputError
 from suite.evaluation.baselines import TooSlow, measure
 from suite.experiment.sections import replace
+from suite.reporting import verdicts
+from suite.reporting.evidence import Evidence
 from suite.runs import baselines
 from tests.untrained import clicks, continuations, keywords, untrained
 
@@ -67,6 +69,19 @@ def test_it_is_kept_until_the_run_goes_on(run, compared):
     (run.folder / "checkpoints" / "7").mkdir(parents=True)
     assert baselines.stored(run.folder, "validation") is None
     (run.folder / "checkpoints" / "7").rmdir()
+
+
+def test_the_report_begins_with_it(run, compared):
+    evidence = Evidence(run.folder, run.experiment, baseline=compared)
+    verdict = verdicts.verdicts(evidence)[1]
+    assert (verdict.word, verdict.good) == ("Worse than the baseline.", False)
+    assert "Tf-idf + logistic regression: accuracy 100.0 %" in verdict.text and "significant" in verdict.text
+    table = verdicts.baseline(compared)[0]
+    assert table.head == ("metric", "most frequent class", "tf-idf + logistic regression", "this model", "difference")
+    (row,) = [row for row in table.rows if row[0] == "accuracy"]
+    assert row[-1].startswith("-") and "points" in row[-1]
+    without = dataclasses.replace(compared, model={})  # of an experiment, which has no model yet
+    assert len(verdicts.verdicts(dataclasses.replace(evidence, baseline=without))) == 1
 
 
 @pytest.mark.parametrize("make", [clicks, keywords])
