@@ -92,12 +92,16 @@ def baseline(compared: Comparison) -> list[Block]:
         cells.append("" if own is None else shown(metric, own.value, decimals(metric, own)))
         cells.append("" if apart is None else difference(metric, apart))
         rows.append((term(metric).title, *cells))
-    head = ("metric", *names, "this model", "difference")
-    fits = [f"{entry.name}: {entry.chosen}" for entry in compared.baselines if entry.chosen]
+    letters = "ABCDEFGH"[: len(names)]  # names are too long for the head of a column
+    head = ("metric", *letters, "this model", f"this less {letters[compared.baselines.index(strongest)]}")
+    fits = [
+        f"{letter}: {entry.name}{f' ({entry.chosen})' if entry.chosen else ''}"
+        for letter, entry in zip(letters, compared.baselines, strict=True)
+    ]
     drawn = strongest.fitted < strongest.of
     count = f"a draw of {strongest.fitted:,} of {strongest.of:,}" if drawn else f"the {strongest.of:,}"
-    note = f"Fitted to {count} training records. {'; '.join(fits)}."
-    paired = f"The difference is this model less {strongest.name}, paired by record, with its 95 % interval."
+    note = f"{'; '.join(fits)}; fitted to {count} training records."
+    paired = "The difference is paired by record, with its 95 % interval."
     caption = f"Classical models on the same {compared.records:,} records of {compared.split}."
     return [Table(head, tuple(rows), caption), Text(f"{note} {paired}", "note")]
 

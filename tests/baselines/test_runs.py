@@ -77,7 +77,7 @@ def test_the_report_begins_with_it(run, compared):
     assert (verdict.word, verdict.good) == ("Worse than the baseline.", False)
     assert "Tf-idf + logistic regression: accuracy 100.0 %" in verdict.text and "significant" in verdict.text
     table = verdicts.baseline(compared)[0]
-    assert table.head == ("metric", "most frequent class", "tf-idf + logistic regression", "this model", "difference")
+    assert table.head == ("metric", "A", "B", "this model", "this less B")
     (row,) = [row for row in table.rows if row[0] == "accuracy"]
     assert row[-1].startswith("-") and "points" in row[-1]
     without = dataclasses.replace(compared, model={})  # of an experiment, which has no model yet
