@@ -14,6 +14,7 @@ from suite.configs.text import sst2_minilm
 from suite.data.preprocessing.tokenizers import Published
 from suite.experiment.sections import Experiment, Precision
 from suite.experiment.sections import replace as changed
+from suite.tasks.table.defaults import TableDefaults
 
 RATE = 0.05
 """Of the encoder's learning rate to that of what is new: 1e-4 to 2e-3."""
@@ -28,8 +29,7 @@ def experiment() -> Experiment:
             "model.parts.text": encoder,
             "task.ngrams": None,
             "task.tokenizer": Published(column="text_columns", part="text"),
-            "optim.frozen": (r"^text/.*tokens/",),
-            "optim.rates": ((r"^text/", RATE),),
+            "defaults": TableDefaults(text_rate=RATE, text_frozen=(r"^text/.*tokens/",)),
             "checkpoint.init_from": {"text": sst2_minilm.weights()},
         },
     )

@@ -40,16 +40,8 @@ def experiment() -> Experiment:
                 "audio": audio.Config(layers=2, width=64, pooling="mean", outputs=64),
             }
         ),
-        # Rows of categories and n-grams are averaged (train.ema) like any other parameter. Adam moves a rare n-gram as
-        # far as a frequent one at each occurrence, hence the low rate of theirs.
-        optim=Optim(
-            learning_rate=2e-3,
-            warmup_fraction=0.05,
-            weight_decay=0.01,
-            end_fraction=0.02,
-            tables="dense",
-            rates=((r"^text/", 0.1),),
-        ),
+        # Rows of categories and n-grams are averaged (train.ema) like any other parameter.
+        optim=Optim(learning_rate=2e-3, warmup_fraction=0.05, weight_decay=0.01, end_fraction=0.02, tables="dense"),
         train=Train(epochs=0, batch_size=0, best="loss", patience=12, baseline=True),
         defaults=TableDefaults(),
         search=Search(

@@ -35,6 +35,11 @@ LARGE = 30_000
 class TableDefaults(Defaults):
     """Parts by the kinds of columns; batch size and epochs by the number of records."""
 
+    text_rate: float = 0.01
+    """Factor on the learning rate of the part for texts: Adam moves a rare n-gram as far as a frequent one at each
+    occurrence."""
+    text_frozen: tuple[str, ...] = ()
+    """Parameters of the part for texts that training leaves alone."""
     number_epochs: tuple[float, float] = (20.0, 60.0)
     """Passes over a large table and over a small one where a number is predicted."""
     class_epochs: float = 12.0
@@ -59,6 +64,9 @@ class TableDefaults(Defaults):
             width = config.outputs or config.width
             widths.append(width * (1 if part == "text" else len(names)))
             light = light and part == "text"
+            if part == "text":
+                yield Chosen("optim.rates", ((r"^text/", self.text_rate),))
+                yield Chosen("optim.frozen", self.text_frozen)
             if part == "audio":
                 seconds = _longest(train, names, task.data)
                 yield Chosen("task.max_seconds", seconds, f"the longest recording, at most {MOST_SECONDS:g}")
