@@ -14,15 +14,15 @@ from suite.experiment.goal import Range, Search
 from suite.experiment.sections import Experiment, Optim, Train
 from suite.experiment.sections import replace as changed
 from suite.models import transformer
+from suite.tasks.text.defaults import ByStart
 from suite.tasks.text.tagging import TextTagging
 
 
 def experiment() -> Experiment:
     return Experiment(
         name="text.tag",
-        task=TextTagging(
-            data=Table(path=""), tokenizer=SentencePiece(vocab_size=4000, lowercase=False), max_length=256
-        ),
+        task=TextTagging(data=Table(path=""), tokenizer=None, max_length=256),
+        defaults=ByStart(learnt=SentencePiece(vocab_size=4000, lowercase=False)),
         model=transformer.Config(layers=2, width=128, heads=4, feed_forward=512, dropout=0.2, pooling="none"),
         optim=Optim(learning_rate=1e-3, warmup_fraction=0.1, weight_decay=0.05, clip_norm=1.0),
         train=Train(epochs=20, batch_size=32, best="entity_f1", patience=5),
@@ -45,6 +45,6 @@ def smoke() -> Experiment:
             "model.width": 32,
             "model.layers": 1,
             "model.feed_forward": 64,
-            "task.tokenizer.vocab_size": 200,
+            "defaults.learnt.vocab_size": 200,
         },
     )

@@ -1,14 +1,16 @@
-"""What a recipe of n-grams takes from the texts: n-grams, batches, epochs."""
+"""What recipes of texts leave open: n-grams, batches and epochs, which the texts decide; the tokenizer of a tagger."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from suite.contracts.data import Source
 from suite.contracts.defaults import Chosen, Defaults
-from suite.data.preprocessing.text import clean
+from suite.data.preprocessing.text import SentencePiece, clean
+from suite.data.preprocessing.tokenizers import Published
 from suite.data.sources.memory import evenly_spaced
 
 SAMPLE = 500
@@ -40,3 +42,18 @@ class ByLength(Defaults):
         size = 1 << int(np.log2(max(len(train) / BATCHES, 1)))
         yield Chosen("train.batch_size", min(max(size, SMALLEST), LARGEST), about)
         yield Chosen("train.epochs", max(min(EPOCHS, -(-EXAMPLES // len(train))), 3), about)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByStart(Defaults):
+    """The tokenizer: that of the published weights that training starts from, or one that is learnt from the texts."""
+
+    learnt: SentencePiece
+    """What is learnt where training starts from no published weights."""
+
+    def choose(self, experiment: Any, train: Source) -> Iterable[Chosen]:
+        start = experiment.checkpoint.init_from
+        if isinstance(start, str) and start and not (Path(start).expanduser() / "experiment.json").is_file():
+            yield Chosen("task.tokenizer", Published(), "training starts from published weights, which know no other")
+        else:
+            yield Chosen("task.tokenizer", self.learnt)

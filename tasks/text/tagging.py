@@ -59,8 +59,8 @@ class TextTagging(Task):
     """Name of the column of spans: a list a record, of objects with start, end and label, in characters."""
     labels: SpanLabels = field(default_factory=SpanLabels)
     """Labels of spans, learnt from the training split."""
-    tokenizer: Tokenizer = field(default_factory=lambda: SentencePiece(lowercase=False))
-    """Pieces: learnt from the training split, or those of published weights."""
+    tokenizer: Tokenizer | None = field(default_factory=lambda: SentencePiece(lowercase=False))
+    """Pieces: learnt from the training split, or those of published weights. None: chosen when a run begins."""
     max_length: int = 256
     """Tokens a text is cut at."""
     label_smoothing: float = 0.0
@@ -68,6 +68,8 @@ class TextTagging(Task):
 
     @property
     def codec(self) -> TextSpans:
+        if self.tokenizer is None:
+            raise InputError("field task.tokenizer", "nothing says how texts are cut.", fix="SentencePiece()")
         return TextSpans(text=self.text, tokenizer=self.tokenizer, labels=self.labels, max_length=self.max_length)
 
     def source(self, split: str) -> Source:

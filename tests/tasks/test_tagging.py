@@ -10,6 +10,7 @@ import pytest
 import suite
 from suite.data.pipeline.padding import pad
 from suite.data.preprocessing.text import SentencePiece
+from suite.data.preprocessing.tokenizers import Published
 from suite.data.sources.datasets import Table
 from suite.errors import InputError
 from suite.evaluation.metrics.spans import span_counts, span_scores
@@ -236,3 +237,13 @@ def test_own_tagged_words(command, tmp_path):
     assert [(span["start"], span["end"], span["label"]) for span in spans] == [(0, 11, "PER"), (21, 24, "LOC")]
     page = suite.report(folder).read_text(encoding="utf-8")
     assert "Entities by label" in page and "<mark>" in page and "entity F1" in page
+
+
+def test_the_tokenizer_is_that_of_the_weights_training_starts_from(tmp_path):
+    """Where it starts from none, or from a run, it is the recipe's own; a stated one stays."""
+    experiment = suite.load("text.tag")
+    at = lambda start: suite.replace(experiment, {"checkpoint.init_from": start})
+    chosen = lambda start: [choice.value for choice in experiment.defaults.choose(at(start), None)]
+    (tmp_path / "experiment.json").write_text("{}")
+    assert chosen("") == chosen(str(tmp_path)) == [SentencePiece(vocab_size=4000, lowercase=False)]
+    assert chosen("owner/bert") == [Published()]

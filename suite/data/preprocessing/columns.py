@@ -88,7 +88,8 @@ def _likeliest(source: Source, field: str, columns: Sequence[str]) -> str:
     kind = field if field in ("image", "audio") else "text"
     if paths := [name for name in columns if kind == file_kind(values[name])]:
         return paths[0]
-    lists = {name for name, column in source[np.arange(min(len(source), 1))].items() if isinstance(column[0], list)}
+    first = source[np.arange(min(len(source), 1))]
+    lists = {name for name in columns if field != "target" and any(isinstance(value, list) for value in first[name])}
     texts = {name: sum(map(len, values[name])) for name in columns if source.schema[name] == kind and name not in lists}
     if field in ("source_text", "target_text"):  # pairs stand in this order
         return next(iter(texts if field == "source_text" else reversed(texts)), "")
