@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from suite.contracts.preprocessor import Postprocessor
+from suite.fitting import leaderboard
 from suite.reporting import configuration, data_card, sample_predictions, training, verdicts
 from suite.reporting.blocks import Block, Page, Part, Section, Terms, Text
 from suite.reporting.drawings import drawn
@@ -60,6 +61,7 @@ def page(evidence: Evidence, measure: bool = False) -> Page:
         ("training", "Training", training.curves(evidence)),
         ("data", "Data", data_card.data_card(evidence)),
         ("search", "Search", verdicts.search(evidence.tuned) if evidence.tuned else []),
+        ("fit", "Leaderboard", verdicts.fit(leaderboard.read(evidence.folder))),
         (
             "compression",
             "Compression",

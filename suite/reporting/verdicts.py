@@ -8,6 +8,8 @@ import numpy as np
 from suite.evaluation.bootstrap import DRAWS, Interval, Scores
 from suite.evaluation.wording import ranged
 from suite.experiment.goal import Goal
+from suite.fitting import table
+from suite.fitting.leaderboard import ALPHA, Leaderboard
 from suite.reporting.blocks import Block, Figure, Plot, Table, Text, Verdict
 from suite.reporting.evidence import Evidence
 from suite.reporting.glossary import apart, bounds, capital, decimals, difference, percent, shown, term
@@ -163,6 +165,20 @@ def results(scores: Scores, split: str, best: Mapping[str, float]) -> list[Block
     )
     head = ("metric", "value", "95 % interval", "validation")
     return [Table(head, tuple(rows), f"{split}, {len(scores):,} records."), Text(note, "note")]
+
+
+def fit(board: Leaderboard | None) -> list[Block]:
+    """What else was tried on the same records, where the run is what a fit kept."""
+    if board is None:
+        return []
+    way = "lower" if board.lower else "higher"
+    caption = (
+        f"By {term(board.metric).title} ({way} is better) on {board.records:,} records of {board.split}, with 95 % "
+        f"intervals; * is this run, kept since {board.why}. A difference may be chance where its p-value, corrected for "
+        f"the number of comparisons, is not below {ALPHA}."
+    )
+    head, rows = table.head(board), table.rows(board)
+    return [Table(head, tuple(rows), caption, frozenset({1, len(head) - 1}))]
 
 
 def search(tuned: Mapping[str, Any]) -> list[Block]:
