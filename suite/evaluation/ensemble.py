@@ -13,6 +13,7 @@ from flax import nnx
 
 from suite.codecs.ensemble import EnsembleCodec, named
 from suite.contracts.artifact import Artifact
+from suite.contracts.baseline import Baseline, Rows
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
@@ -91,6 +92,10 @@ class Ensemble(Task):
     ) -> dict[str, jax.Array]:
         return self._averaged("evaluate", model, batch)
 
+    def of_first(self, rows: Mapping[str, Any]) -> dict[str, Any]:
+        """Encoded rows as the first task knows them."""
+        return self.of(self._first, dict(rows))
+
     def _averaged(self, method: str, model: Any, batch: Batch) -> dict[str, jax.Array]:
         outputs = [
             getattr(self.tasks[member.task], method)(getattr(model, member.part), self.of(member.task, batch))
@@ -102,6 +107,9 @@ class Ensemble(Task):
         self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, MetricState]:
         return self.first.score(outputs, self.of(self._first, batch))
+
+    def baselines(self) -> Mapping[str, Baseline]:
+        return {name: _OfTask(self, own) for name, own in self.first.baselines().items()}
 
     def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
         return self.first.artifacts(columns, outputs, self.of(self._first, batch))
@@ -117,3 +125,19 @@ class Ensemble(Task):
         """The batch as a task knows it."""
         own = {key.removeprefix(f"{task}_"): value for key, value in batch.items() if key.startswith(f"{task}_")}
         return {**own, **{key: batch[key] for key in ("mask", "seed") if key in batch}}
+
+
+class _OfTask(Baseline):
+    """A baseline of the first task, given its own rows."""
+
+    def __init__(self, ensemble: Ensemble, own: Baseline):
+        self._ensemble, self._own, self.most = ensemble, own, own.most
+
+    def add(self, columns: Columns, rows: Rows) -> None:
+        self._own.add(columns, self._ensemble.of_first(rows))
+
+    def fit(self) -> str:
+        return self._own.fit()
+
+    def outputs(self, columns: Columns, rows: Rows) -> dict[str, np.ndarray]:
+        return self._own.outputs(columns, self._ensemble.of_first(rows))

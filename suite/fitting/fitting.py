@@ -9,6 +9,7 @@ again.
 import dataclasses
 import math
 import shutil
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from suite.contracts.task import Task
 from suite.data.sources.datasets import from_path
 from suite.data.sources.folds import Fold
 from suite.errors import InputError, Interrupted, RunError
+from suite.evaluation.baselines import TooSlow, measure
 from suite.evaluation.evaluate import Answers
 from suite.experiment import sections
 from suite.experiment.goal import Budget, Goal
@@ -30,13 +32,16 @@ from suite.fitting.leaderboard import Leaderboard
 from suite.fitting.ranking import Tried, best, ranked
 from suite.fitting.request import Request
 from suite.runs import results, run, verbs
+from suite.runs.baselines import baseline
 from suite.runs.run import Run
 from suite.training.preemption import stopped_by_sigterm
+from suite.training.preprocessors import prepare
 from suite.tuning import locks, tuning, verdict
 from suite.tuning.locks import Claim
 from suite.tuning.search import Search, say
 from suite.tuning.space import shown
 from suite.tuning.verdict import lasted
+from suite.weights import pretrained
 
 if TYPE_CHECKING:
     from suite.tuning.study import Trial
@@ -44,6 +49,8 @@ if TYPE_CHECKING:
 BEST = "best"
 MEMBERS = 5
 """Most models of an ensemble, unless another number is asked for."""
+BASELINES = 0.2
+"""Share of the time after which baselines are given up."""
 RESERVE = 0.1
 """Share of the time that is kept for the ensemble, the look at the test split and what is written; at most
 `MOST_RESERVE` seconds."""
@@ -170,6 +177,11 @@ class Fitting:
     # Time
 
     @property
+    def metric(self) -> str:
+        """Name of the metric that decides."""
+        return self.goal.name
+
+    @property
     def seconds(self) -> float:
         """The budget's; inf where it names no time."""
         return self.budget.hours * 3600 or math.inf
@@ -187,7 +199,25 @@ class Fitting:
     # Training
 
     def _baselines(self) -> None:
-        """Classical models, on the same records."""
+        """Classical models, on the same records; what goes wrong with them is told, and stops nothing."""
+        begun, experiment = time.monotonic(), self.searches[0].experiment
+        limit = BASELINES * self.seconds if math.isfinite(self.seconds) else 0.0
+        train = experiment.task.source("train")
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                task = prepare(pretrained.adopt(experiment), Path(folder), train).task
+                measured = measure(task, train, task.source("validation"), limit)
+        except TooSlow:
+            say(f"baselines: given up after {lasted(limit)}")
+            measured = []
+        except InputError as error:
+            say(f"baselines: not measured: {error}")
+            measured = []
+        self.fixed = time.monotonic() - begun  # that of the strongest is measured on the test split, too
+        for one in measured:
+            about = one.chosen if one.fitted == one.of else f"{one.chosen}; {one.fitted:,} of {one.of:,} records"
+            self.baselines.append(Tried(f"baseline: {one.name}", "baseline", one.scores, one.seconds, "", about))
+            say(f"baseline, {one.name}: {self.metric} {one.scores.values().get(self.metric, math.nan):.6g}")
 
     def _as_they_are(self) -> None:
         """Each recipe once, with its own settings; those that share the time are given equal parts of what is left."""
@@ -346,6 +376,7 @@ class Fitting:
                 self.folder / "folds" / str(place),
                 resume=True,
                 enough=lambda step, until=until: time.monotonic() > until,  # type: ignore[misc]
+                measure_baseline=False,
             )
             runs.append(trained)
             answers.append(trained.collect())
@@ -362,15 +393,24 @@ class Fitting:
         entry = next(entry for entry in board.entries if entry.name == board.chosen)
         metrics = {f"validation/{name}": interval.value for name, interval in entry.metrics.items()}
         try:
-            scores = chosen.scores("test")
+            board = _with_test(board, chosen, bool(self.baselines))
         except InputError as error:
             board = dataclasses.replace(board, why_no_test=f"{error.where}: {error.problem}")
-        else:
-            intervals = {name: scores.interval(name) for name in scores.names}
-            metrics |= {f"test/{name}": interval.value for name, interval in intervals.items()}
-            board = dataclasses.replace(board, test=intervals)
+        metrics |= {f"test/{name}": interval.value for name, interval in board.test.items()}
         results.write_result(folder, "fit", chosen.experiment.name, metrics, self.claim.note(0.0), 0.0)
         return board
+
+
+def _with_test(board: Leaderboard, chosen: Run, compared: bool) -> Leaderboard:
+    """With the metrics of the chosen run on the test split, and the strongest baseline beside it."""
+    if not compared:
+        scores = chosen.scores("test")
+        return dataclasses.replace(board, test={name: scores.interval(name) for name in scores.names})
+    beside = baseline(chosen, "test")
+    strongest = beside.strongest
+    return dataclasses.replace(
+        board, test=beside.model, baseline=strongest.metrics, baseline_name=strongest.name, ahead=strongest.differences
+    )
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -174,8 +174,8 @@ def fit(board: Leaderboard | None) -> list[Block]:
     way = "lower" if board.lower else "higher"
     caption = (
         f"By {term(board.metric).title} ({way} is better) on {board.records:,} records of {board.split}, with 95 % "
-        f"intervals; * is this run, kept since {board.why}. A difference may be chance where its p-value, corrected for "
-        f"the number of comparisons, is not below {ALPHA}."
+        f"intervals; * is this run, kept since {board.why}. A difference may be chance where its p-value, corrected "
+        f"for the number of comparisons, is not below {ALPHA}."
     )
     head, rows = table.head(board), table.rows(board)
     return [Table(head, tuple(rows), caption, frozenset({1, len(head) - 1}))]

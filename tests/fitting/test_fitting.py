@@ -117,7 +117,7 @@ def test_a_fit_goes_on_where_it_was_stopped(fitted):
 
 
 def test_the_mean_of_runs_is_a_run(fitted, tmp_path):
-    given, board = fitted
+    given, _ = fitted
     runs = [run.open(path) for path in sorted((given["run_dir"] / "searches" / "small" / "trials").iterdir())]
     answers = [one.collect() for one in runs]
     assert ensembles.compatible((runs[0], answers[0]), (runs[1], answers[1]))
