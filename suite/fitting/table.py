@@ -54,6 +54,10 @@ def lines(board: Leaderboard, folder: str | Path) -> list[str]:
     said = [f"{board.target} by {board.metric} ({way} is better) on {board.records:,} records of {board.split}"]
     said += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
     said.append(f"* kept: {board.chosen}, since {board.why}")
+    first = board.entries[0]
+    if first.kind == "baseline":
+        sure = "" if _ahead_for_sure(board) else "; the difference may be chance"
+        said.append(f"{first.name} is better on {board.split}; the kept model is a network all the same{sure}")
     said += _tested(board)
     of = f" of {lasted(board.budget)}" if board.budget else ""
     best = Path(folder) / board.best
@@ -63,6 +67,11 @@ def lines(board: Leaderboard, folder: str | Path) -> list[str]:
         f"suite export {shlex.quote(str(best))} --to bundles/mine",
         str(best),
     ]
+
+
+def _ahead_for_sure(board: Leaderboard) -> bool:
+    kept = next(entry for entry in board.entries if entry.name == board.chosen)
+    return kept.behind is not None and kept.behind.known and kept.behind.p < ALPHA
 
 
 def _tested(board: Leaderboard) -> list[str]:
