@@ -242,8 +242,19 @@ def _advice(run: Run) -> str:
     name = run.experiment.name
     pretrained_recipe = f"{name.partition('.')[0]}.finetune"
     if run.experiment.checkpoint.init_from or name == pretrained_recipe or pretrained_recipe not in recipes.names():
-        return f"suite tune {name} with the same flags, which searches for better settings"
-    return f"suite train {pretrained_recipe} with the same data, which starts from published weights"
+        return f"suite tune {name}{_data_flags(run.experiment.task)}"
+    return f"suite train {pretrained_recipe}{_data_flags(run.experiment.task)}"
+
+
+def _data_flags(task: Task) -> str:
+    """Flags that give another recipe of the domain the same data and columns."""
+    path = getattr(task.data, "path", "")
+    flags = ["--data", str(path)] if path else []
+    for entry in dataclasses.fields(task):  # type: ignore[arg-type]
+        value = getattr(task, entry.name)
+        if entry.name in ("text", "image", "audio", "label", "target") and value != entry.default:
+            flags += [f"--task.{entry.name}", str(value)]
+    return f" {shlex.join(flags)}" if flags else ""
 
 
 def stored(folder: Path, split: str) -> Comparison | None:

@@ -127,7 +127,8 @@ def test_training_tells_it_and_how_to_do_better(run, compared, capsys):
     said = capsys.readouterr().err
     assert said.splitlines() == baselines.told(compared, run)
     assert f"same {compared.records} records of validation" in said
-    assert "try:   suite train text.finetune" in said
+    (path,) = {run.experiment.task.data.path}
+    assert said.splitlines()[-1] == f"  try:   suite train text.finetune --data {path}"
 
 
 def test_without_scikit_learn_training_tells_what_installs_it(run, capsys, monkeypatch):
