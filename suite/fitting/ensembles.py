@@ -177,7 +177,8 @@ def _note_lengths(ensemble: Run) -> None:
 
 def _conclude(ensemble: Run, answers: Answers | None) -> None:
     """Store what the task learns of answers: a threshold, a temperature."""
-    task: Ensemble = ensemble.experiment.task
+    task = ensemble.experiment.task
+    assert isinstance(task, Ensemble)
     if answers is None:
         said = ensemble.collect("validation")
         conclusions = task.conclude([(said.outputs, said.batch)])

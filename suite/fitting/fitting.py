@@ -26,13 +26,12 @@ from suite.evaluation.evaluate import Answers
 from suite.experiment import sections
 from suite.experiment.goal import Budget, Goal
 from suite.experiment.serialization import packages
-from suite.fitting import ensembles, leaderboard, request
+from suite.fitting import ensembles, kept_run, leaderboard, request
 from suite.fitting.candidates import Candidate, candidates
 from suite.fitting.leaderboard import Leaderboard
 from suite.fitting.ranking import Tried, best, ranked
 from suite.fitting.request import Request
 from suite.runs import results, run, verbs
-from suite.runs.baselines import baseline
 from suite.runs.run import Run
 from suite.training.preemption import stopped_by_sigterm
 from suite.training.preprocessors import prepare
@@ -315,7 +314,7 @@ class Fitting:
                 kept, why = joined, f"its settings are the best on validation ({single.name})"
             elif best([single, joined], metric, lower) is joined:
                 kept, why = joined, "the mean of its members is better on validation than each of them"
-        _copy(self.folder / kept.folder, self.folder / BEST)
+        kept_run.copy(self.folder / kept.folder, self.folder / BEST)
         entries = ranked([*self.tried.values(), *self.baselines], metric, lower)
         records = len(single.scores or ())
         board = Leaderboard(
@@ -393,30 +392,9 @@ class Fitting:
         entry = next(entry for entry in board.entries if entry.name == board.chosen)
         metrics = {f"validation/{name}": interval.value for name, interval in entry.metrics.items()}
         try:
-            board = _with_test(board, chosen, bool(self.baselines))
+            board = kept_run.with_test(board, chosen, bool(self.baselines))
         except InputError as error:
             board = dataclasses.replace(board, why_no_test=f"{error.where}: {error.problem}")
         metrics |= {f"test/{name}": interval.value for name, interval in board.test.items()}
         results.write_result(folder, "fit", chosen.experiment.name, metrics, self.claim.note(0.0), 0.0)
         return board
-
-
-def _with_test(board: Leaderboard, chosen: Run, compared: bool) -> Leaderboard:
-    """With the metrics of the chosen run on the test split, and the strongest baseline beside it."""
-    if not compared:
-        scores = chosen.scores("test")
-        return dataclasses.replace(board, test={name: scores.interval(name) for name in scores.names})
-    beside = baseline(chosen, "test")
-    strongest = beside.strongest
-    return dataclasses.replace(
-        board, test=beside.model, baseline=strongest.metrics, baseline_name=strongest.name, ahead=strongest.differences
-    )
-
-
-def _copy(source: Path, target: Path) -> None:
-    """A run folder, copied as a whole."""
-    partial = target.with_name(f"partial-{target.name}")
-    for path in (partial, target):
-        shutil.rmtree(path, ignore_errors=True)
-    shutil.copytree(source, partial, ignore=shutil.ignore_patterns(locks.CLAIM))
-    partial.rename(target)

@@ -47,7 +47,8 @@ def ranked(tried: Sequence[Tried], metric: str, lower: bool) -> tuple[Entry, ...
     """Entries, the best first; those that came to no end last."""
     order = sorted(tried, key=lambda one: _loss(one, metric, lower))
     first = order[0]
-    entries = [_entry(one, metric, None if one is first else first) for one in order]
+    names = (metric,) if first.scores is None else metrics_shown(first.scores, metric)
+    entries = [_entry(one, names, None if one is first else first) for one in order]
     known = [entry.behind.p if entry.behind is not None else math.nan for entry in entries]
     return tuple(
         entry if entry.behind is None else replace(entry, behind=replace(entry.behind, p=p))
@@ -55,14 +56,14 @@ def ranked(tried: Sequence[Tried], metric: str, lower: bool) -> tuple[Entry, ...
     )
 
 
-def _entry(one: Tried, metric: str, first: Tried | None) -> Entry:
+def _entry(one: Tried, names: tuple[str, ...], first: Tried | None) -> Entry:
     metrics: dict[str, Interval] = {}
     behind: Difference | None = None
     if one.scores is not None:
-        metrics = {name: one.scores.interval(name) for name in metrics_shown(one.scores, metric)}
+        metrics = {name: one.scores.interval(name) for name in names if name in one.scores.names}
         if first is not None and first.scores is not None:
             try:
-                behind = first.scores.minus(one.scores, metric)
+                behind = first.scores.minus(one.scores, names[0])
             except InputError:  # it was measured on other records
                 behind = None
     return Entry(one.name, one.kind, metrics, round(one.seconds, 3), behind, one.folder, one.about)

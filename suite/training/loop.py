@@ -98,13 +98,14 @@ class Loop:
         return self.out_of_patience()
 
     def close(self, before: int) -> None:
-        """Log, evaluate and save this step as the last one, as far as `write` and `tend` have not."""
+        """Log, evaluate and save this step as the last one, unless `tend` has evaluated it."""
         step = self.progress.next_batch
+        if crossed(self.evaluator.every, before, step):
+            return
         if not crossed(self.experiment.train.log_every, before, step):
             self.write()
-        if not crossed(self.evaluator.every, before, step):
-            self.check()
-            self.look()
+        self.check()
+        self.look()
 
     def check(self) -> None:
         """What is evaluated and saved is sound.

@@ -15,7 +15,6 @@ from suite.fitting import ensembles, fitting, leaderboard, table
 from suite.fitting.candidates import candidates
 from suite.reporting import verdicts
 from suite.runs import run, verbs
-from suite.training.logging.jsonl import history
 from tests import toy
 
 RECIPE = """
@@ -150,11 +149,16 @@ def test_a_selection_takes_what_helps(fitted):
     assert ensembles.select(task, [said(0.5), said(3.0), said(0.6)], "loss", True, 5) == [1.0, 0.0, 0.0]
 
 
-def test_a_training_that_is_enough_ends_in_good_order(tmp_path):
-    made = toy.experiment(steps=20, eval_every=10, log_every=10)
-    trained = verbs.train(made, tmp_path / "run", enough=lambda step: step >= 7)
-    assert trained.metrics["train/steps"] == trained.metrics["train/best_step"] == 7
-    assert [step for step in history(tmp_path / "run")["step"] if step][-1] == 7
+@pytest.mark.parametrize("last", (7, 5))
+def test_a_training_that_is_enough_ends_in_good_order(tmp_path, last):
+    """Also at a step that was evaluated anyway."""
+    made = toy.experiment(steps=20, eval_every=5, log_every=10)
+    trained = verbs.train(made, tmp_path / "run", enough=lambda step: step >= last)
+    assert trained.metrics["train/steps"] == last and trained.metrics["train/best_step"] <= last
+    evaluated = trained.history["validation/accuracy"]
+    assert [step for step, value in zip(trained.history["step"], evaluated, strict=True) if value is not None][
+        -1
+    ] == last
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert "validation/accuracy" in result["metrics"]
+    assert result["metrics"]["validation/accuracy"] == max(value for value in evaluated if value is not None)
     assert run.open(tmp_path / "run", ("tests",)).evaluate("validation").metrics

@@ -62,7 +62,7 @@ class Joined(Source):
     def column(self, name: str, indices: np.ndarray) -> Any:
         indices = np.asarray(indices)
         which = np.searchsorted(self._starts, indices, side="right") - 1
-        parts = {}
+        parts: dict[int, tuple[np.ndarray, Any]] = {}
         for place, source in enumerate(self._sources):
             rows = np.flatnonzero(which == place)
             if len(rows) or not parts:
