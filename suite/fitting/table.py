@@ -56,8 +56,9 @@ def lines(board: Leaderboard, folder: str | Path) -> list[str]:
     said.append(f"* kept: {board.chosen}, since {board.why}")
     first = board.entries[0]
     if first.kind == "baseline":
-        sure = "" if _ahead_for_sure(board) else "; the difference may be chance"
-        said.append(f"{first.name} is better on {board.split}; the kept model is a network all the same{sure}")
+        said.append(
+            f"{first.name} is better on {board.split}{_how_sure(board)}; the kept model is a network all the same"
+        )
     said += _tested(board)
     of = f" of {lasted(board.budget)}" if board.budget else ""
     best = Path(folder) / board.best
@@ -69,9 +70,11 @@ def lines(board: Leaderboard, folder: str | Path) -> list[str]:
     ]
 
 
-def _ahead_for_sure(board: Leaderboard) -> bool:
-    kept = next(entry for entry in board.entries if entry.name == board.chosen)
-    return kept.behind is not None and kept.behind.known and kept.behind.p < ALPHA
+def _how_sure(board: Leaderboard) -> str:
+    behind = next(entry for entry in board.entries if entry.name == board.chosen).behind
+    if behind is None:
+        return ", but on other records"
+    return ", which may be chance" if behind.known and behind.p >= ALPHA else ""
 
 
 def _tested(board: Leaderboard) -> list[str]:

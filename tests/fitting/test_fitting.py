@@ -123,6 +123,22 @@ def test_a_fit_goes_on_where_it_was_stopped(fitted):
     assert (again.chosen, again.test, again.ahead) == (board.chosen, board.test, board.ahead)
 
 
+def test_the_mean_over_folds(fitted, tmp_path):
+    """Each record of training and validation is answered by the model that did not see it."""
+    given, _ = fitted
+    board = fitting.fit(**{**given, "run_dir": tmp_path / "fit", "budget": Budget("1 trial")}, folds=2)
+    best = run.open(tmp_path / "fit" / "best")
+    assert board.chosen == "small, mean of 2 folds"
+    assert [member.weight for member in best.experiment.task.members] == [0.5, 0.5]
+    known = [best.experiment.task.source(split) for split in ("train", "validation")]
+    folds = [run.open(tmp_path / "fit" / "folds" / str(fold)).collect() for fold in range(2)]
+    held_out = ensembles.joined_answers(folds)
+    assert len(held_out.scores) == sum(map(len, known)) == len(held_out.outputs["value"])
+    kept = next(entry for entry in board.entries if entry.name == board.chosen)
+    errors = (held_out.outputs["value"] - held_out.batch["target"]) ** 2
+    assert kept.metrics["loss"].value == pytest.approx(errors.mean(), rel=1e-5) and kept.behind is None
+
+
 def test_the_mean_of_runs_is_a_run(fitted, tmp_path):
     given, _ = fitted
     runs = [run.open(path) for path in sorted((given["run_dir"] / "searches" / "small" / "trials").iterdir())]
