@@ -22,11 +22,13 @@ RATE = 0.05
 
 def experiment() -> Experiment:
     recipe = replace(predict.experiment(), name="table.finetune", precision=Precision(compute="bfloat16"))
-    encoder = replace(sst2_minilm.experiment().model, dropout=0.1, attention_dropout=0.1)
+    encoder = sst2_minilm.experiment().model
     return changed(
         recipe,
         {
             "model.parts.text": encoder,
+            "model.parts.text.dropout": 0.1,
+            "model.parts.text.attention_dropout": 0.1,
             "task.ngrams": None,
             "task.tokenizer": Published(column="text_columns", part="text"),
             "defaults": TableDefaults(text_rate=RATE, text_frozen=(r"^text/.*tokens/",)),

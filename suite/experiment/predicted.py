@@ -19,5 +19,5 @@ def target_field(experiment: Experiment) -> str:
     raise InputError(
         "flag --target",
         f"names a column to predict, and {experiment.name} predicts none.",
-        fix="suite list shows the recipes; table.predict predicts any column",
+        fix="suite list",
     )

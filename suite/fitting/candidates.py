@@ -64,7 +64,7 @@ def candidates(data: Data, target: str, named: Sequence[str] = ()) -> tuple[Cand
     loaded = [_candidate(name, data, target, kinds) for name in names]
     found = loaded if named else [one for one in loaded if _weights_at_hand(one.experiment)]
     if not found:
-        raise InputError("the records", "fit no recipe.", found=_listed(kinds), fix="--recipes RECIPE, see: suite list")
+        raise InputError("the records", "fit no recipe.", found=_listed(kinds), fix="suite list")
     return tuple(found)
 
 

@@ -146,7 +146,7 @@ def _check_no_row_number(source: Source, counts: Mapping[str, int], column: str,
         f"holds {len(numbers):,} different whole numbers in as many records, one after the other: it numbers the "
         "records, and says nothing of them.",
         found=", ".join(list(counts)[:3]) + ", ...",
-        fix=shlex.join([flag, another]) if another else "--task.answer.problem number, where it is a quantity",
+        fix=shlex.join([flag, another]) if another else "where it is a quantity: --task.answer.problem number",
     )
 
 
@@ -273,7 +273,7 @@ def _labels(values: Any, stated: Stated, column: str) -> Judgement:
             f"holds {len(counts):,} different labels in {len(rows):,} training records: free text or identifiers, not "
             "labels.",
             found=", ".join(f"{name:.40}" for name in list(counts)[:3]) + ", ...",
-            fix="--task.answer.separator SIGN, where another sign parts them; else name another column",
+            fix="where another sign parts them: --task.answer.separator SIGN; else name another column",
         )
     names = tuple(sorted(counts))
     why = "lists" if lists else f"texts that {separator!r} parts"
