@@ -56,6 +56,8 @@ def test_classes(module):
         ("text", " ", '<p class="said empty">Nothing.</p>'),
         ("ranking", [{"item": 3, "title": EVIL, "score": 0.5}], "&lt;img src=x"),
         ("spans", [{"start": 1, "end": 3, "label": "PLACE"}], "PLACE: nc"),
+        ("spans", [{"start": 1, "end": 3, "label": "PLACE"}], "O<mark>nc<small>PLACE</small></mark>e"),
+        ("spans", [{"start": 0, "end": 3, "label": "A"}, {"start": 1, "end": 4, "label": EVIL}], "Onc<small>A</small>"),
         ("boxes", [{"box": [0, 0, 1, 1], "label": "cat", "probability": 0.8}], "80.0 %"),
         ("vector", [3, 4], "<dt>Length</dt><dd>5.000</dd>"),
         ("image", File("image/png", b"p").to_json(), '<img src="data:image/png;base64,cA==" alt="Value">'),

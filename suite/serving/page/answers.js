@@ -117,7 +117,21 @@ function boxes(found, output, { picture }) {
 function spans(marked, output, { given }) {
   const text = Object.values(given ?? {}).find((value) => typeof value === "string") ?? "";
   const letters = [...text];
-  return ranked(marked.map((span) => ({ ...span, label: `${span.label}: ${span.text ?? letters.slice(span.start, span.end).join("")}` })));
+  const listed = ranked(marked.map((span) => ({ ...span, label: `${span.label}: ${span.text ?? letters.slice(span.start, span.end).join("")}` })));
+  return letters.length && marked.length ? element("div", {}, highlighted(letters, marked), listed) : listed;
+}
+
+// A text with its spans marked; one that begins within another is in the list alone.
+function highlighted(letters, marked) {
+  const pieces = [];
+  let end = 0;
+  for (const span of [...marked].sort((a, b) => a.start - b.start || b.end - a.end)) {
+    if (span.start < end) continue;
+    const text = letters.slice(span.start, span.end).join("");
+    pieces.push(letters.slice(end, span.start).join(""), element("mark", {}, text, element("small", {}, String(span.label))));
+    end = span.end;
+  }
+  return element("p", { class: "marked" }, ...pieces, letters.slice(end).join(""));
 }
 
 function vector(numbers) {
