@@ -17,7 +17,5 @@ def target_field(experiment: Experiment) -> str:
         if name in names:
             return name
     raise InputError(
-        "flag --target",
-        f"names a column to predict, and {experiment.name} predicts none.",
-        fix="suite list",
+        "flag --target", f"names a column to predict, and {experiment.name} predicts none.", fix="suite list"
     )

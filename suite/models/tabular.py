@@ -85,7 +85,8 @@ class Config(ModelConfig):
 
     @property
     def sharding(self) -> tuple[tuple[str, Any], ...]:
-        return SHARDING
+        # A rule that matches nothing is an error: there may be no categories, or no hidden layer.
+        return (SHARDING[:1] if self.tables else ()) + (SHARDING[1:] if self.hidden else ())
 
     @property
     def tables(self) -> dict[str, str]:

@@ -77,6 +77,7 @@ def test_numbers_alone_and_categories_alone():
     dense, bins, ids, weights, _ = inputs()
     assert model(dense, bins, ids[:, :0], weights[:, :0]).shape == (5, 8, 1)
     assert numbers.tables == {}
+    assert not any("table" in rule for rule, _ in numbers.sharding)
     categories = tabular.Config(rows=20, fields=3, outputs=1, hidden=(4,))
     model = categories.build(rngs=nnx.Rngs(0))
     assert model(dense[:, :0], bins[:, :0], ids, weights[:, :0]).shape == (5, 8, 1)
