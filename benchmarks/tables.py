@@ -4,7 +4,9 @@ command:  python -m benchmarks.tables --seeds 0 1 2 [--tables diamonds hdma] [--
 
 Each seed draws 20 % of the rows for the test. The trees learn from all other rows; of these the network holds out a
 tenth of all for its validation split, which ends its training and chooses its checkpoint. Nothing is tuned on the test
-rows. Needs SUITE_DATA, and for ``lightgbm`` the package of that name (MIT).
+rows. Needs SUITE_DATA, and for ``lightgbm`` the package of that name (MIT). ``autogluon`` and ``ludwig`` are run by the
+Python of environments of their own: ``pip install "autogluon.tabular[lightgbm,catboost,xgboost]"``, ``pip install
+ludwig``.
 """
 
 import argparse
@@ -21,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+MINUTES = 2
+"""Of AutoGluon's training."""
 GENRES = ("Action", "Animation", "Comedy", "Drama", "Documentary", "Romance", "Short")
 
 
@@ -183,6 +187,78 @@ def linear(problem: Problem, parts: dict[str, Rows], seed: int) -> Scores:
     return _label_scores(np.stack(said, 1), truth)
 
 
+def autogluon(problem: Problem, parts: dict[str, Rows], seed: int) -> Scores:
+    """AutoGluon's ``medium_quality``, texts included, for at most `MINUTES`; of an environment of its own."""
+    import pandas
+    from autogluon.tabular import TabularPredictor
+
+    if problem.kind == "labels":
+        return {}
+    train, test = (_typed(pandas, rows, problem) for rows in ([*parts["train"], *parts["validation"]], parts["test"]))
+    kind = "regression" if problem.kind == "number" else "binary"
+    metric = "r2" if problem.kind == "number" else "roc_auc"
+    with tempfile.TemporaryDirectory() as folder:
+        predictor = TabularPredictor(
+            problem.target, problem_type=kind, eval_metric=metric, path=folder, verbosity=0
+        ).fit(train, presets="medium_quality", time_limit=60 * MINUTES, num_cpus=2)
+        if problem.kind == "number":
+            return _number_scores(predictor.predict(test).to_numpy(), test[problem.target].to_numpy())
+        positive = predictor.positive_class
+        said = predictor.predict_proba(test)[positive].to_numpy()
+    return _event_scores(said, (test[problem.target] == positive).to_numpy())
+
+
+def ludwig(problem: Problem, parts: dict[str, Rows], seed: int) -> Scores:
+    """Ludwig's defaults (its combiner of embeddings), for as many epochs as `MINUTES` allow; of an environment of its
+    own."""
+    import pandas
+    from ludwig.api import LudwigModel
+
+    if problem.kind == "labels":
+        return {}
+    frames = {name: _typed(pandas, rows, problem) for name, rows in parts.items()}
+    kinds = {
+        name: "number" if pandas.api.types.is_numeric_dtype(frames["train"][name]) else "category"
+        for name in frames["train"]
+    }
+    kinds |= dict.fromkeys(problem.texts, "text")
+    target = "number" if problem.kind == "number" else "binary"
+    config = {
+        "input_features": [{"name": name, "type": kind} for name, kind in kinds.items() if name != problem.target],
+        "output_features": [{"name": problem.target, "type": target}],
+        "trainer": {"train_steps": None, "epochs": 100, "early_stop": 5},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        model = LudwigModel(config, logging_level=40)
+        model.train(
+            frames["train"],
+            frames["validation"],
+            output_directory=folder,
+            random_seed=seed,
+            skip_save_processed_input=True,
+        )
+        said, _ = model.predict(frames["test"], output_directory=folder)
+    truth = frames["test"][problem.target]
+    if problem.kind == "number":
+        return _number_scores(said[f"{problem.target}_predictions"].to_numpy(np.float64), truth.to_numpy())
+    positive = frames["train"][problem.target].value_counts().index[-1]
+    name = next(
+        name for name in said if name.endswith(f"probabilities_{positive}") or name.endswith("probabilities_True")
+    )
+    return _event_scores(said[name].to_numpy(np.float64), (truth == positive).to_numpy())
+
+
+def _typed(pandas: Any, rows: Rows, problem: Problem) -> Any:
+    """A frame whose columns of numbers are numbers."""
+    frame = pandas.DataFrame(rows)
+    for name in frame:
+        try:
+            frame[name] = pandas.to_numeric(frame[name].replace("", np.nan))
+        except ValueError:
+            frame[name] = frame[name].replace("", None)
+    return frame
+
+
 def _plain(row: dict[str, str], but: Sequence[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in row.items():
@@ -228,7 +304,11 @@ MODELS: dict[str, Callable[[Problem, dict[str, Rows], int], Scores]] = {
     "histgb": trees(_histgb),
     "lightgbm": trees(_lightgbm),
     "linear": linear,
+    "autogluon": autogluon,
+    "ludwig": ludwig,
 }
+OURS = ("ours", "histgb", "lightgbm", "linear")
+"""Models of the suite's own environment."""
 SHOWN = {"number": ("r2", "mae"), "binary": ("auc", "accuracy"), "labels": ("macro_auc", "macro_f1")}
 
 
@@ -236,7 +316,7 @@ def main() -> None:
     """Train, test and print each, a line as JSON each, then means and spreads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", nargs="+", default=list(PROBLEMS), choices=list(PROBLEMS))
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--models", nargs="+", default=list(OURS), choices=list(MODELS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--on", default="test", choices=["test", "validation"], help="validation: while tuning")
     options = parser.parse_args()
