@@ -97,7 +97,16 @@ def test_flags_in_prose_are_flags(page):
 
 FLAGS = {option.name for verb in VERBS.values() for option in options(verb.flags)} | {"--help", "--dry-run", "--peers"}
 RECIPES = ("text.classify", "text.language_model", "text.translate", "vision.classify", "speech.fsdd_ctc")
-SECTIONS = [recipes.load(name) for name in (*RECIPES, "recommendation.click", "table.predict")]
+PREDICTION = (
+    "recommendation.click",
+    "table.predict",
+    "text.embed",
+    "text.encoder",
+    "text.pair",
+    "text.tag",
+    "vision.label",
+)
+SECTIONS = [recipes.load(name) for name in (*RECIPES, *PREDICTION)]
 
 
 def is_field(name):

@@ -35,7 +35,8 @@ SHAPES = ("circle", "square", "triangle")
 
 def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
-    for make in (reviews, pairs, novel, photos, keywords, dictation, clicks, houses):
+    texts = (reviews, films, statements, paraphrases, sentences, pairs, novel)
+    for make in (*texts, photos, drawings, keywords, dictation, clicks, houses):
         print(make(folder))
 
 
@@ -52,6 +53,51 @@ def reviews(folder: Path, rows: int = 300) -> Path:
     table = [[review(GOOD if label else BAD), "good" if label else "bad"] for label in labels]
     _csv(folder / "new_reviews.csv", ["id", "review"], [[i, row[0]] for i, row in enumerate(table[:8])])
     return _csv(folder / "reviews.csv", ["review", "verdict"], table)
+
+
+def films(folder: Path, rows: int = 120) -> Path:
+    """``films.csv`` with the columns plot, stars (a number) and genres (labels, parted by ``|``)."""
+    rng = np.random.default_rng(0)
+    genres = {"crime": "a detective", "family": "two children", "romance": "young lovers"}
+    table = []
+    for _ in range(rows):
+        chosen = sorted(rng.choice(list(genres), rng.integers(1, 3), replace=False).tolist())
+        share = rng.integers(0, 4)
+        words = [*rng.choice(GOOD, share, replace=False), *rng.choice(BAD, 3 - share, replace=False)]
+        plot = f"{' and '.join(genres[name] for name in chosen)} in a {', '.join(words)} story"
+        table.append([plot, round(1 + 4 * share / 3 + rng.uniform(-0.2, 0.2), 2), "|".join(chosen)])
+    return _csv(folder / "films.csv", ["plot", "stars", "genres"], table)
+
+
+def statements(folder: Path, rows: int = 60) -> Path:
+    """``statements.csv`` with the columns premise, hypothesis and label (entailment or contradiction)."""
+    rng = np.random.default_rng(0)
+    table = []
+    for i in range(rows):
+        said, claimed = i % 2, i // 2 % 2
+        label = "entailment" if said == claimed else "contradiction"
+        table.append([f"a {rng.choice(GOOD if said else BAD)} film", f"the film is {('bad', 'good')[claimed]}", label])
+    return _csv(folder / "statements.csv", ["premise", "hypothesis", "label"], table)
+
+
+def paraphrases(folder: Path, rows: int = 120) -> Path:
+    """``pairs.csv`` with the columns text and other: numbers below 1000, spelt in English and in digits."""
+    numbers = np.random.default_rng(0).permutation(1000)[:rows].tolist()
+    return _csv(folder / "pairs.csv", ["text", "other"], [[english(number), str(number)] for number in numbers])
+
+
+def sentences(folder: Path, rows: int = 80) -> Path:
+    """``sentences.conll``: a word and its tag a line, people and places in IOB2."""
+    rng = np.random.default_rng(0)
+    people, places = ["Ada Lovelace", "Emmy Noether", "Alan Turing"], ["London", "New York", "Rome"]
+    lines = []
+    for _ in range(rows):
+        for text, label in ((rng.choice(people), "PER"), ("arrived in", ""), (rng.choice(places), "LOC"), (".", "")):
+            for i, word in enumerate(str(text).split()):
+                tag = ("I-" if i else "B-") + label if label else "O"
+                lines.append(f"{word} {tag}")
+        lines.append("")
+    return _written(folder / "sentences.conll", lines)
 
 
 def pairs(folder: Path, rows: int = 400) -> Path:
@@ -81,6 +127,18 @@ def photos(folder: Path, each: int = 24) -> Path:
         _saved(_picture(shape, rng), folder / name)
     _saved(_picture("circle", rng), folder / "b.png")
     return folder / "photos"
+
+
+def drawings(folder: Path, rows: int = 60) -> Path:
+    """``photos.csv`` with photo (a path), side (pixels) and tags (labels), and the pictures in ``drawings/``."""
+    rng = np.random.default_rng(0)
+    table = []
+    for i in range(rows):
+        side, shape = int(rng.integers(12, 40)), SHAPES[i % 3]
+        _saved(_picture(shape, rng, side), folder / "drawings" / f"{i:02}.png")
+        table.append([f"drawings/{i:02}.png", side, f"{shape}|{'large' if side > 25 else 'small'}"])
+    _csv(folder / "new_photos.csv", ["photo"], [row[:1] for row in table[:8]])
+    return _csv(folder / "photos.csv", ["photo", "side", "tags"], table)
 
 
 def keywords(folder: Path, each: int = 16) -> Path:
@@ -166,11 +224,11 @@ def german(number: int) -> str:
     return (f"{joined(number % 10)}und" if number % 10 else "") + TENS[number // 10 - 2][1]
 
 
-def _picture(shape: str, rng: np.random.Generator) -> Image.Image:
-    """A shape of random colour, size and place, 48 x 48."""
+def _picture(shape: str, rng: np.random.Generator, side: int = 0) -> Image.Image:
+    """A shape of random colour and place, 48 x 48; of random size where ``side`` is 0."""
     noise = rng.integers(0, 60, (48, 48, 3)).astype(np.uint8)
     image = Image.fromarray(noise)
-    size, colour = int(rng.integers(18, 30)), tuple(rng.integers(120, 256, 3).tolist())
+    size, colour = side or int(rng.integers(18, 30)), tuple(rng.integers(120, 256, 3).tolist())
     x, y = rng.integers(2, 46 - size, 2).tolist()
     box, draw = (x, y, x + size, y + size), ImageDraw.Draw(image)
     if shape == "circle":
