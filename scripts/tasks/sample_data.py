@@ -89,10 +89,23 @@ def paraphrases(folder: Path, rows: int = 120) -> Path:
 def sentences(folder: Path, rows: int = 80) -> Path:
     """``sentences.conll``: a word and its tag a line, people and places in IOB2."""
     rng = np.random.default_rng(0)
-    people, places = ["Ada Lovelace", "Emmy Noether", "Alan Turing"], ["London", "New York", "Rome"]
+    people = [
+        "Ada Lovelace",
+        "Emmy Noether",
+        "Alan Turing",
+        "Grace Hopper",
+        "Srinivasa Ramanujan",
+        "Sofia Kovalevskaya",
+    ]
+    places, verbs = ["London", "New York", "Rome", "Lima", "Oslo"], ["arrived in", "wrote from", "left", "dreamt of"]
     lines = []
     for _ in range(rows):
-        for text, label in ((rng.choice(people), "PER"), ("arrived in", ""), (rng.choice(places), "LOC"), (".", "")):
+        for text, label in (
+            (rng.choice(people), "PER"),
+            (rng.choice(verbs), ""),
+            (rng.choice(places), "LOC"),
+            (".", ""),
+        ):
             for i, word in enumerate(str(text).split()):
                 tag = ("I-" if i else "B-") + label if label else "O"
                 lines.append(f"{word} {tag}")
