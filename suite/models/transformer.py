@@ -449,7 +449,7 @@ IMPORTS: dict[str, Map] = {
         ),
         config=_reader(_SIZES, _REST, position_offset=2),
         publish=_writer("roberta", "Roberta", _SIZES, _REST, offset=True, pooler="tanh"),
-        skip=(r"^lm_head\.", r"position_ids$", r"pooler\.", r"^classifier\.dense"),
+        skip=(r"^lm_head\.", r"position_ids$", r"pooler\.", r"^classifier\.(dense|out_proj)"),
         prefixes=("roberta.", ""),
         prefix=lambda config: "roberta." if config.outputs else "",
         fresh=_FRESH,
