@@ -76,6 +76,11 @@ def logged(folder):
     }
 
 
+def tolerance(name, usual):
+    """How far a metric may be off: ranks of rows of equal digits, which rounding parts, farther than others."""
+    return 1e-2 if name.endswith(("/auc", "/average_precision")) else usual
+
+
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """The folder of a run of two processes with two devices each, and what was printed."""
@@ -90,7 +95,7 @@ def test_two_processes_train_as_one_does(two, tmp_path):
     assert ours.keys() == theirs.keys()
     assert len(ours["train/loss"]) == 4 and ours["train/loss"][-1] < 0.95 * ours["train/loss"][0]
     for name in ours:
-        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=tolerance(name, 1e-5), err_msg=name)
     (state, progress), (other, also) = final_state(folder), final_state(tmp_path / "one")
     assert (progress.next_batch, progress.best_step) == (also.next_batch, also.best_step) == (80, also.best_step)
     for mine, its in zip(jax.tree.leaves(state), jax.tree.leaves(other), strict=True):
@@ -108,8 +113,7 @@ def test_two_processes_score_as_one_does(two):
     theirs = dataclasses.replace(suite.open(folder, allow=("tests",)), experiment=experiment).evaluate("test").metrics
     assert ours.keys() == theirs.keys() >= {"test/accuracy", "test/loss", "test/macro_f1", "test/auc"}
     for name in ours:
-        near = 1e-2 if name in ("test/auc", "test/average_precision") else 1e-5  # rounding parts rows of equal digits
-        assert ours[name] == pytest.approx(theirs[name], rel=near), name
+        assert ours[name] == pytest.approx(theirs[name], rel=tolerance(name, 1e-5)), name
 
 
 def test_a_run_goes_on_with_another_mesh(two, tmp_path, command, refused):
@@ -125,7 +129,7 @@ def test_a_run_goes_on_with_another_mesh(two, tmp_path, command, refused):
     ours, theirs = logged(folder), logged(two[0])
     assert ours.keys() == theirs.keys() and ours["step"] == theirs["step"]
     for name in ours:
-        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, err_msg=name)
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=tolerance(name, 1e-4), err_msg=name)
 
 
 def test_the_end_of_one_process_ends_all_and_the_run_goes_on(two, tmp_path):

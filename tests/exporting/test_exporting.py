@@ -187,7 +187,8 @@ def test_the_command(tmp_path, command, refused):
     assert first.startswith(f"digits, version {opened.version}: 6 files, ") and second == "programs for cpu, tpu"
     assert third == "answers 64 records of the test split as run does" and last == str(bundle)
     found = suite.evaluate(run).metrics
-    assert command("evaluate", bundle).splitlines()[:2] == [f"{name:32} {value:.6g}" for name, value in found.items()]
+    lines = [f"{name:32} {value:.6g}" for name, value in found.items()]
+    assert command("evaluate", bundle).splitlines()[: len(lines)] == lines
     interval = opened.metrics["test/accuracy"]
     assert interval["low"] < interval["value"] < interval["high"]
     assert interval["value"] == pytest.approx(found["test/accuracy"])
@@ -226,7 +227,7 @@ def test_a_bundle_is_measured(exported):
         suite.evaluate(folder, "validation")
     assert str(error.value) == (
         f'bundle "{folder}": answers requests, and its task is scored by something else.\n'
-        "  found: tokens\n  try:   suite evaluate RUN"
+        "  found: tokens, characters, bytes\n  try:   suite evaluate RUN"
     )
 
 

@@ -87,7 +87,7 @@ def test_what_a_callback_is_told(tmp_path):
     told = dict(TOLD)
     assert isinstance(told["on_start"].folder, Path) and told["on_start"].steps == 20
     assert told["on_log"].metrics.keys() >= {"train/loss", "train/learning_rate"}
-    assert told["on_evaluation"].metrics.keys() == {"validation/loss", "validation/accuracy"}
+    assert told["on_evaluation"].metrics.keys() >= {"validation/loss", "validation/accuracy"}
     best = {event.step: event.best for name, event in TOLD if name == "on_evaluation"}
     assert best[10] and (run.metrics["train/best_step"] == 20) == best[20]
     assert told["on_end"].outcome == "finished" and told["on_end"].metrics.items() >= run.metrics.items()
