@@ -4,9 +4,8 @@ command:  python -m benchmarks.tables --seeds 0 1 2 [--tables diamonds hdma] [--
 
 Each seed draws 20 % of the rows for the test. The trees learn from all other rows; of these the network holds out a
 tenth of all for its validation split, which ends its training and chooses its checkpoint. Nothing is tuned on the test
-rows. Needs SUITE_DATA, and for ``lightgbm`` the package of that name (MIT). ``autogluon`` and ``ludwig`` are run by the
-Python of environments of their own: ``pip install "autogluon.tabular[lightgbm,catboost,xgboost]"``, ``pip install
-ludwig``.
+rows. Needs SUITE_DATA, and for ``lightgbm`` the package of that name (MIT). ``autogluon`` is run by the Python of
+an environment of its own: ``pip install "autogluon.tabular[lightgbm,catboost,xgboost]"``.
 """
 
 import argparse
@@ -208,46 +207,6 @@ def autogluon(problem: Problem, parts: dict[str, Rows], seed: int) -> Scores:
     return _event_scores(said, (test[problem.target] == positive).to_numpy())
 
 
-def ludwig(problem: Problem, parts: dict[str, Rows], seed: int) -> Scores:
-    """Ludwig's defaults (its combiner of embeddings), for as many epochs as `MINUTES` allow; of an environment of its
-    own."""
-    import pandas
-    from ludwig.api import LudwigModel
-
-    if problem.kind == "labels":
-        return {}
-    frames = {name: _typed(pandas, rows, problem) for name, rows in parts.items()}
-    kinds = {
-        name: "number" if pandas.api.types.is_numeric_dtype(frames["train"][name]) else "category"
-        for name in frames["train"]
-    }
-    kinds |= dict.fromkeys(problem.texts, "text")
-    target = "number" if problem.kind == "number" else "binary"
-    config = {
-        "input_features": [{"name": name, "type": kind} for name, kind in kinds.items() if name != problem.target],
-        "output_features": [{"name": problem.target, "type": target}],
-        "trainer": {"train_steps": None, "epochs": 100, "early_stop": 5},
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        model = LudwigModel(config, logging_level=40)
-        model.train(
-            frames["train"],
-            frames["validation"],
-            output_directory=folder,
-            random_seed=seed,
-            skip_save_processed_input=True,
-        )
-        said, _ = model.predict(frames["test"], output_directory=folder)
-    truth = frames["test"][problem.target]
-    if problem.kind == "number":
-        return _number_scores(said[f"{problem.target}_predictions"].to_numpy(np.float64), truth.to_numpy())
-    positive = frames["train"][problem.target].value_counts().index[-1]
-    name = next(
-        name for name in said if name.endswith(f"probabilities_{positive}") or name.endswith("probabilities_True")
-    )
-    return _event_scores(said[name].to_numpy(np.float64), (truth == positive).to_numpy())
-
-
 def _typed(pandas: Any, rows: Rows, problem: Problem) -> Any:
     """A frame whose columns of numbers are numbers."""
     frame = pandas.DataFrame(rows)
@@ -305,7 +264,6 @@ MODELS: dict[str, Callable[[Problem, dict[str, Rows], int], Scores]] = {
     "lightgbm": trees(_lightgbm),
     "linear": linear,
     "autogluon": autogluon,
-    "ludwig": ludwig,
 }
 OURS = ("ours", "histgb", "lightgbm", "linear")
 """Models of the suite's own environment."""

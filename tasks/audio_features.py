@@ -16,8 +16,7 @@ from jaxtyping import Array, Bool, Float
 
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
-from suite.data.preprocessing.image import present
-from suite.data.reading import changed
+from suite.data.reading import changed, present
 from suite.data.recordings import Recordings, decode, joined
 from suite.data.sources.memory import evenly_spaced
 from suite.nn.audio.spectral import LogMel, standardise

@@ -26,7 +26,7 @@ def experiment() -> Experiment:
         name="table.predict",
         task=TablePrediction(
             data=Table(path=""),
-            ngrams=NGrams(column="text_columns", part="text", axis="", min_count=3, most=50_000),
+            ngrams=NGrams(column="text_columns", part="text", axis="", min_count=3, most=50_000, max_ngrams=512),
             statistics=PixelStatistics(column="image_columns", part="image", size=(64, 64), channels=3),
             features=AudioFeatures(column="audio_columns", part="audio", front_end=LogMel(fft=512, bins=64)),
         ),

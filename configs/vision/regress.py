@@ -39,6 +39,11 @@ def experiment() -> Experiment:
 
 
 def smoke() -> Experiment:
+    return shrunk(experiment())
+
+
+def shrunk(recipe: Experiment) -> Experiment:
+    """A few steps of a narrow network."""
     return changed(
-        experiment(), {"train.steps": 6, "train.log_every": 2, "model.stem_width": 16, "model.widths": (16, 16, 16)}
+        recipe, {"train.steps": 6, "train.log_every": 2, "model.stem_width": 16, "model.widths": (16, 16, 16)}
     )

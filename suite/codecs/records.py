@@ -3,7 +3,7 @@
 Dims: b records, s n-grams of a text, n columns of pictures or recordings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,14 +13,14 @@ from suite.codecs.prediction import Predictions
 from suite.codecs.table import TableInputs
 from suite.contracts.batch import Columns, Ragged
 from suite.contracts.codec import Input
-from suite.data.preprocessing.image import MAX_PIXELS, PixelStatistics, decode
+from suite.data.preprocessing.image import MAX_PIXELS, PixelStatistics, decode_batch
 from suite.data.preprocessing.ngrams import NGrams
 from suite.data.preprocessing.tokenizers import Tokenizer
-from suite.data.reading import is_missing
+from suite.data.reading import is_missing, present
 from suite.data.recordings import Recordings, joined
 
-MOST_NGRAMS = 512
-"""N-grams of the texts of a record that are read."""
+Decode = Callable[[Sequence[Any]], np.ndarray]
+"""Pictures -> uint8 (b, h, w, c), of the size of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,27 +65,27 @@ class RecordPredictions(TableInputs, Predictions):
             )
             for name in self.audio_columns
         )
-        return (*texts, *images, *sounds, *self.table_inputs)
-
-    @property
-    def primary(self) -> str:
-        return self.record
+        return (*texts, *images, *sounds, *super().inputs)
 
     @property
     def texts(self) -> tuple[str, ...]:
         """Categories and lists that are texts, dates, and texts."""
-        return (*self.table_texts, *self.text_columns)
+        return (*super().texts, *self.text_columns)
 
     @property
     def longest(self) -> int:
-        return 0 if not self.text_columns else self.max_length if self.tokenizer is not None else MOST_NGRAMS
+        return self.max_length if self.tokenizer is not None else self.ngrams.longest if self.ngrams is not None else 0
 
     @property
     def purpose(self) -> str:
         return f"Predicts {self.target} from records"
 
-    def encode(self, columns: Columns) -> dict[str, Any]:
+    def encode(self, columns: Columns, decoded: Decode | None = None) -> dict[str, Any]:
         """Model-ready rows.
+
+        Args:
+            columns: records.
+            decoded: what decodes pictures, such as `DecodedImages`, which keeps them; None: `decode_batch`.
 
         Returns:
             ``dense``, ``table_ids`` and ``table_weights`` as of `Fields.encode`; of texts ``text_ids`` int32 and
@@ -98,44 +98,42 @@ class RecordPredictions(TableInputs, Predictions):
         """
         columns = self.opened(columns)
         media = (*self.text_columns, *self.image_columns, *self.audio_columns)
-        encoded = self._table(columns, any(name in columns for name in media))
-        absent = [None] * len(encoded["dense"])
+        # Where only texts or files are given, all numbers and categories are missing.
+        table = self.fields.encode(columns, needed=not any(name in columns for name in media))
+        encoded: dict[str, Any] = {
+            "dense": table["dense"],
+            "table_ids": table["ids"],
+            "table_weights": table["weights"],
+        }
+        absent = [None] * len(table["dense"])
         if self.text_columns:
             texts = list(zip(*(columns.get(name, absent) for name in self.text_columns), strict=True))
-            joined = ["\n".join(str(text) for text in row if not is_missing(text)) for row in texts]
+            lines = ["\n".join(str(text) for text in row if not is_missing(text)) for row in texts]
             if self.ngrams is not None:
-                ids, weights = self.ngrams.encode(joined)
-                encoded["text_ids"], encoded["text_weights"] = _cut(ids), _cut(weights)
+                encoded["text_ids"], encoded["text_weights"] = self.ngrams.encode(lines)
             if self.tokenizer is not None:
-                encoded["text_tokens"] = self.tokenizer.encode(joined, self.max_length)
+                encoded["text_tokens"] = self.tokenizer.encode(lines, self.max_length)
         if self.statistics is not None:
-            pictures, there = zip(
-                *(self._pictures(columns.get(name, absent)) for name in self.image_columns), strict=True
-            )
-            encoded["image"], encoded["image_there"] = np.stack(pictures, 1), np.stack(there, 1)
+            columns_seen = [columns.get(name, absent) for name in self.image_columns]
+            encoded["image"] = np.stack([self._pictures(values, decoded) for values in columns_seen], 1)
+            encoded["image_there"] = np.stack(list(map(_there, columns_seen)), 1)
         if self.recordings is not None:
-            there = []
-            for place, name in enumerate(self.audio_columns):
-                values = columns.get(name, absent)
-                there.append(np.array([not is_missing(value) for value in values], bool))
-                encoded[f"audio_{place}"] = self._sounds(values)
-            encoded["audio_there"] = np.stack(there, 1)
+            columns_heard = [columns.get(name, absent) for name in self.audio_columns]
+            encoded |= {f"audio_{place}": self._sounds(values) for place, values in enumerate(columns_heard)}
+            encoded["audio_there"] = np.stack(list(map(_there, columns_heard)), 1)
         return encoded
 
-    def _table(self, columns: Columns, others: bool) -> dict[str, Any]:
-        """Numbers and categories; all of them missing where ``others`` are there alone."""
-        encoded = self.fields.encode(columns, needed=not others)
-        return {"dense": encoded["dense"], "table_ids": encoded["ids"], "table_weights": encoded["weights"]}
-
-    def _pictures(self, values: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Pictures uint8 (b, h, w, c), black where there is none, and which are there (b,)."""
+    def _pictures(self, values: Sequence[Any], decoded: Decode | None) -> np.ndarray:
+        """Pictures uint8 (b, h, w, c), black where there is none."""
         assert self.statistics is not None
         height, width, channels = self.statistics.shape
         pictures = np.zeros((len(values), height, width, channels), np.uint8)
-        there = np.array([not is_missing(value) for value in values], bool)
-        for place in np.flatnonzero(there).tolist():
-            pictures[place] = decode(values[place], (height, width), channels, self.statistics.background)
-        return pictures, there
+        shown, background = present(values), self.statistics.background
+        if len(shown):
+            pictures[_there(values)] = (
+                decoded(shown) if decoded else decode_batch(shown, (height, width), channels, background)
+            )
+        return pictures
 
     def _sounds(self, values: Sequence[Any]) -> Ragged:
         """Recordings, of one sample where there is none, all padded to one length."""
@@ -145,10 +143,6 @@ class RecordPredictions(TableInputs, Predictions):
         return replace(joined(rows), to=self.recordings.room, axis="audio")
 
 
-def _cut(rows: Ragged) -> Ragged:
-    """The rows, cut at `MOST_NGRAMS`, along the axis that decides which records share a batch; none is empty."""
-    lengths = np.asarray(rows.lengths)
-    starts = np.cumsum(lengths) - lengths
-    kept = np.minimum(lengths, MOST_NGRAMS)
-    places = np.repeat(starts - (np.cumsum(kept) - kept), kept) + np.arange(int(kept.sum()))
-    return Ragged(rows.values[places], kept)
+def _there(values: Sequence[Any]) -> np.ndarray:
+    """Which of b records have a picture, or a recording, bool (b,)."""
+    return np.array([not is_missing(value) for value in values], bool)

@@ -30,13 +30,17 @@ class TableInputs(Codec):
     """What the columns are."""
 
     @property
-    def table_inputs(self) -> tuple[Input, ...]:
+    def inputs(self) -> tuple[Input, ...]:
         """One for each column, also where it is a number and a category, or several numbers of a date."""
         numbers = {number.name: _number(number) for number in self.fields.numbers}
         return (*numbers.values(), *(_category(field) for field in self.fields.fields if field.name not in numbers))
 
     @property
-    def table_texts(self) -> tuple[str, ...]:
+    def primary(self) -> str:
+        return self.record
+
+    @property
+    def texts(self) -> tuple[str, ...]:
         """Dates, and categories and lists that are texts."""
         dates = dict.fromkeys(number.name for number in self.fields.numbers if number.part)
         return (*dates, *(field.name for field in self.fields.fields if _is_text(field)))
@@ -58,18 +62,6 @@ class Clicks(TableInputs):
 
     decision: Decision = field(default_factory=Decision)
     """Temperature of the probability."""
-
-    @property
-    def inputs(self) -> tuple[Input, ...]:
-        return self.table_inputs
-
-    @property
-    def primary(self) -> str:
-        return self.record
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        return self.table_texts
 
     @property
     def outputs(self) -> tuple[Output, ...]:
@@ -96,10 +88,9 @@ class Clicks(TableInputs):
 
 def _number(number: Number) -> Input:
     if number.part:
-        about = f"a date, as {'2024-05-31' if number.date == dates.ISO else number.date}; none, where it is not known"
-        return Input(
-            name=number.name, kind="date", required=False, example=dates.example(number.date), description=about
-        )
+        example = dates.example(number.date)
+        about = f"a date, as {example}; none, where it is not known"
+        return Input(name=number.name, kind="date", required=False, example=example, description=about)
     usual = float(np.sign(number.mean) * np.expm1(abs(number.mean))) if number.log else number.mean
     return Input(
         name=number.name,

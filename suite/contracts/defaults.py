@@ -1,5 +1,6 @@
 """Defaults: what a recipe leaves to the data, chosen once by a look at the training split."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -40,3 +41,8 @@ class Defaults(ABC):
             experiment: the `suite.experiment.sections.Experiment`.
             train: cleaned records of the training split, as ``task.source("train")`` gives them.
         """
+
+
+def batch_size(records: int, batches: int, least: int, most: int) -> int:
+    """The largest power of two, within bounds, of which the training split makes so many ``batches`` or more."""
+    return min(max(1 << int(math.log2(max(records / batches, 1))), least), most)

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from suite.contracts.kinds import KINDS
 from suite.data.sources.split_names import split_of
 from suite.errors import InputError, closest
@@ -23,11 +25,28 @@ SYSTEM = ("__macosx", "@eadir", "$recycle.bin", "system volume information", "th
 """Names, in small letters, of what systems put beside a user's files."""
 
 
+def file_key(path: str | Path) -> tuple[str, int, int] | None:
+    """What the content of a file is known by: its path, with the time and the size that the system states; None where
+    there is no such file."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return str(path), status.st_mtime_ns, status.st_size
+
+
 def is_missing(value: Any) -> bool:
     """Whether a record has no text, no file there: None, nan or blanks."""
     if isinstance(value, str):
         return not value.strip()
-    return value is None or (isinstance(value, float) and value != value)
+    return value is None or (isinstance(value, float | np.floating) and bool(value != value))
+
+
+def present(values: Any) -> Any:
+    """Files or texts of a column, without the places where there is none."""
+    if isinstance(values, np.ndarray):
+        return values
+    return [value for value in values if not is_missing(value)]
 
 
 def beside(path: Any, folder: Path) -> Any:

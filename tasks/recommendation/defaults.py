@@ -1,13 +1,11 @@
-"""What click prediction takes from the number of records: batches and epochs."""
+"""Defaults of click prediction: batches and epochs, by the number of records."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from suite.contracts.data import Source
-from suite.contracts.defaults import Chosen, Defaults
+from suite.contracts.defaults import Chosen, Defaults, batch_size
 
 BATCHES = 64
 """Batches that the training split makes at the least, until one has `SMALLEST` records."""
@@ -24,7 +22,7 @@ class ByRecords(Defaults):
 
     def choose(self, experiment: Any, train: Source) -> Iterable[Chosen]:
         about = f"{len(train):,} records"
-        size = min(max(1 << int(np.log2(max(len(train) / BATCHES, 1))), SMALLEST), LARGEST)
+        size = batch_size(len(train), BATCHES, SMALLEST, LARGEST)
         yield Chosen("train.batch_size", size, about)
         batch = experiment.train.batch_size or size
         yield Chosen("train.epochs", min(max(-(-STEPS * batch // len(train)), LEAST), MOST), about)

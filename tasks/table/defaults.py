@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from suite.contracts.data import Data, Source
-from suite.contracts.defaults import Chosen, Defaults
+from suite.contracts.defaults import Chosen, Defaults, batch_size
 from suite.data.preprocessing.columns import with_files
-from suite.data.reading import is_missing
+from suite.data.reading import present
 from suite.data.recordings import extent
 from suite.data.sources.memory import evenly_spaced
 from suite.tasks.table.prediction import MOST_SECONDS, TablePrediction
@@ -27,8 +27,11 @@ LOOKED_AT = 2000
 AVERAGED = 2
 """Parameters are averaged over about one in so many parts of an epoch, which evaluation then sees: patience may end
 training before the learning rate has fallen."""
-LARGE = 30_000
+MANY = 30_000
 """Records from which on a table is passed over as few times as any."""
+BATCHES = 100
+"""Batches that the training split makes at the least, until one has `SMALLEST` records."""
+SMALLEST, LARGEST = 32, 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +79,9 @@ class TableDefaults(Defaults):
         yield from self._course(len(train), self.number_epochs if number else (self.class_epochs,) * 2, light)
 
     def _course(self, records: int, epochs: tuple[float, float], light: bool) -> Iterable[Chosen]:
-        batch = min(max(1 << max(round(records / 100), 1).bit_length() - 1, 32), 256)
+        batch = batch_size(records, BATCHES, SMALLEST, LARGEST)
         few, many = epochs
-        passes = round(min(max(few * (LARGE / max(records, 1)) ** 0.5, few), many))
+        passes = round(min(max(few * (MANY / max(records, 1)) ** 0.5, few), many))
         evaluated = 4096 if light else EVALUATED
         yield Chosen("train.eval_batch_size", evaluated)
         yield Chosen("train.ema", round(min(max(1 - AVERAGED * batch / max(records, 1), 0.9), 0.999), 4))
@@ -90,7 +93,7 @@ def _longest(train: Source, names: tuple[str, ...], data: Data) -> float:
     """Seconds of the longest recording of some columns, by their headers, in tenths, at most `MOST_SECONDS`."""
     rows = evenly_spaced(train, LOOKED_AT)
     columns = [with_files(train, name, data).column(name, rows) for name in names]
-    values = [value for column in columns for value in column if not is_missing(value)]
+    values = [value for column in columns for value in present(column)]
     longest = max((extent(value)[0] for value in values), default=MOST_SECONDS)
     return min(math.ceil(10 * longest) / 10, MOST_SECONDS)
 

@@ -14,6 +14,7 @@ from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Source
 from suite.data.preprocessing.audio import without_unusable
 from suite.data.preprocessing.columns import origin, require, with_files
+from suite.data.preprocessing.decoded_images import decoded_images
 from suite.data.preprocessing.image import Augmentation, PixelStatistics, examine
 from suite.data.preprocessing.ngrams import NGrams
 from suite.data.preprocessing.tabular import Fields
@@ -96,7 +97,7 @@ class TablePrediction(Prediction):
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """What the codec says, and ``target`` as `Target.encode` says."""
         columns = self.codec.opened(columns)
-        encoded = self.codec.encode(columns)
+        encoded = self.codec.encode(columns, None if self.statistics is None else decoded_images(self.statistics))
         if rng is not None and "image" in encoded:
             rows, count = encoded["image"].shape[:2]
             pictures = encoded["image"].reshape(rows * count, *encoded["image"].shape[2:])
@@ -124,8 +125,7 @@ class TablePrediction(Prediction):
         """Vectors (b, n d) of n pictures a record, 0 where there is none."""
         assert self.statistics is not None
         there, (rows, count, *shape) = batch["image_there"], batch["image"].shape
-        mean, std = jnp.asarray(self.statistics.mean), jnp.asarray(self.statistics.std)
-        pixels = (batch["image"].reshape(rows * count, *shape).astype(jnp.float32) / 255 - mean) / std
+        pixels = self.statistics.normalised(batch["image"].reshape(rows * count, *shape))
         real = (there & batch["mask"][:, None]).reshape(-1)
         vectors = model.image(pixels, rows=real, rngs=rngs).reshape(rows, count, -1)
         return jnp.where(there[..., None], vectors, 0).reshape(rows, -1)

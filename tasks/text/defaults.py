@@ -1,4 +1,4 @@
-"""What recipes of texts leave open: n-grams, batches and epochs, which the texts decide; the tokenizer of a tagger."""
+"""Defaults of texts: n-grams, batches and epochs, by the texts; the tokenizer of a tagger, by what it starts from."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from suite.contracts.data import Source
-from suite.contracts.defaults import Chosen, Defaults
+from suite.contracts.defaults import Chosen, Defaults, batch_size
 from suite.data.preprocessing.text import SentencePiece, clean
 from suite.data.preprocessing.tokenizers import Published
 from suite.data.sources.memory import evenly_spaced
@@ -39,8 +39,7 @@ class ByLength(Defaults):
         if length <= SHORT:
             yield Chosen("task.ngrams.characters", (3, 4, 5), f"{about}: parts of words tell what rare words mean")
         yield Chosen("task.ngrams.min_count", 1 if len(train) < MANY else 2)
-        size = 1 << int(np.log2(max(len(train) / BATCHES, 1)))
-        yield Chosen("train.batch_size", min(max(size, SMALLEST), LARGEST), about)
+        yield Chosen("train.batch_size", batch_size(len(train), BATCHES, SMALLEST, LARGEST), about)
         yield Chosen("train.epochs", max(min(EPOCHS, -(-EXAMPLES // len(train))), 3), about)
 
 

@@ -48,7 +48,7 @@ class ImageClassification(Pictures, Classification):
         return encoded
 
     def logits(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:
-        return model(self.normalised(batch["image"]), rows=batch["mask"], rngs=rngs)
+        return model(self.statistics.normalised(batch["image"]), rows=batch["mask"], rngs=rngs)
 
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         logits = self.logits(model, batch, rngs)

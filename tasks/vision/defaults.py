@@ -1,4 +1,4 @@
-"""What a recipe of small residual networks takes from the pictures: size, channels, augmentation, network, epochs."""
+"""Defaults of small residual networks: size, channels, augmentation, network and epochs, by the pictures."""
 
 import json
 import re

@@ -50,7 +50,7 @@ class ImageEmbedding(Pictures, Embedding):
         return {"image": self.pixels({self.image: values}, rng)}
 
     def hidden(self, model: Any, batch: Batch, side: str, rngs: nnx.Rngs | None = None) -> jax.Array:
-        return model(self.normalised(batch[f"{side}image"]), rows=batch["mask"], rngs=rngs)
+        return model(self.statistics.normalised(batch[f"{side}image"]), rows=batch["mask"], rngs=rngs)
 
     def given(self, columns: Columns, batch: Batch) -> Callable[[int], Given]:
         return lambda i: thumbnail(batch["image"][i])

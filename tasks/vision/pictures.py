@@ -1,10 +1,8 @@
-"""What tasks on images share: decoding, augmentation, normalisation."""
+"""Pictures of a task: decoding and augmentation, which all tasks on images share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from suite.codecs.columns import column
@@ -43,11 +41,6 @@ class Pictures:
             for augmentation in (*named(self.augmentation, (height, width)), *self.augment):
                 images = augmentation(images, rng)
         return images
-
-    def normalised(self, images: jax.Array) -> jax.Array:
-        """uint8 (b, h, w, c) -> float32 of zero mean and unit deviation a channel over the training split."""
-        scale = 1 / (255 * self.statistics.std)
-        return images.astype(jnp.float32) * scale - self.statistics.mean / self.statistics.std
 
     def given(self, columns: Columns, batch: Batch) -> Callable[[int], Given]:
         return lambda i: Image(batch["image"][i].copy())

@@ -34,4 +34,4 @@ class ImagePrediction(Pictures, Prediction):
         return {"image": self.pixels(columns, rng), **self.encoded_target(columns, rng)}
 
     def logits(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:
-        return model(self.normalised(batch["image"]), rows=batch["mask"], rngs=rngs)
+        return model(self.statistics.normalised(batch["image"]), rows=batch["mask"], rngs=rngs)

@@ -1,4 +1,4 @@
-"""What image recipes take from the pictures: size, channels, augmentation, network, epochs."""
+"""Defaults from pictures: size, channels, augmentation, network, epochs."""
 
 import json
 

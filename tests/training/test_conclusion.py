@@ -1,4 +1,4 @@
-"""What is learnt at the end of training: the threshold and the temperature of a Decision, in the run and its bundle."""
+"""Conclusion of a training: the threshold and the temperature of a Decision, in the run and its bundle."""
 
 import dataclasses
 import json

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import os
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from suite.data.preprocessing.image import PixelStatistics, decode, decode_batch
-from suite.data.reading import changed
+from suite.data.reading import changed, file_key
 
 MOST = 512 << 20
 """Bytes of pixels that are kept. Images beyond are decoded whenever they are read."""
@@ -55,13 +54,7 @@ def _key(value: Any) -> Hashable | None:
     and size of the file; None of an array."""
     if isinstance(value, bytes):
         return hashlib.blake2b(value, digest_size=16).digest()
-    if not isinstance(value, str | Path):
-        return None
-    try:
-        status = os.stat(value)
-    except OSError:
-        return None  # decoding says what is wrong
-    return str(value), status.st_mtime_ns, status.st_size
+    return file_key(value) if isinstance(value, str | Path) else None  # of no file: decoding says what is wrong
 
 
 def decoded_images(statistics: PixelStatistics) -> DecodedImages:

@@ -15,7 +15,7 @@ from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
 from suite.contracts.values import IMAGE_FORMATS
 from suite.data.augment import Augmentation, Crop, Cutout, Flip, Mixup, RandAugment, ResizedCrop
-from suite.data.reading import changed, is_missing
+from suite.data.reading import changed, file_key, present
 from suite.errors import InputError
 
 __all__ = ["Augmentation", "Crop", "Cutout", "Flip", "Mixup", "PixelStatistics", "RandAugment", "ResizedCrop"]
@@ -239,6 +239,18 @@ def examine(value: Any) -> tuple[str, tuple[str, ...]]:
     """
     if isinstance(value, np.ndarray):
         return "", ("transparent",) if value.ndim == 3 and value.shape[2] == 4 and (value[..., 3] < 255).any() else ()
+    known = file_key(value) if isinstance(value, str | Path) else None
+    return _examined_file(*known) if known else _examined(value)
+
+
+@functools.lru_cache(maxsize=1 << 18)
+def _examined_file(path: str, written: int, size: int) -> tuple[str, tuple[str, ...]]:
+    """That of a file, which is decoded once: a split is opened several times before training begins."""
+    return _examined(path)
+
+
+def _examined(value: Any) -> tuple[str, tuple[str, ...]]:
+    """See `examine`; of a file or of bytes."""
     try:
         with _opened(value) as image:
             animated = image.format in ANIMATED and _is_animated(image)
@@ -271,13 +283,6 @@ def _sixteen(image: Any) -> bool:
 def is_readable(value: Any) -> bool:
     """Whether ``decode`` can read the image."""
     return not examine(value)[0]
-
-
-def present(values: Any) -> Any:
-    """Pictures of a column, without the places where there is none."""
-    if isinstance(values, np.ndarray):
-        return values
-    return [value for value in values if not is_missing(value)]
 
 
 def _first(source: Source, column: str) -> Any:
@@ -384,6 +389,11 @@ class PixelStatistics(Preprocessor):
     def std(self) -> np.ndarray:
         """(c,) float32, on a scale of 0..1; at least 0.001."""
         return _stored(self.file, changed(self.file))[2]
+
+    def normalised(self, images: Any) -> Any:
+        """uint8 (b, h, w, c), of NumPy or JAX -> float32 of zero mean and unit deviation a channel over the split."""
+        scale = 1 / (255 * self.std)
+        return images.astype(np.float32) * scale - self.mean / self.std
 
     def sizes(self) -> dict[str, int]:
         """``height``, ``width``, ``channels``, and their product ``inputs``."""

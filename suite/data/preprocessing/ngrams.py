@@ -21,7 +21,7 @@ from suite.contracts.batch import Ragged
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
 from suite.data.preprocessing.text import clean
-from suite.data.reading import changed
+from suite.data.reading import changed, is_missing
 from suite.data.sources.memory import evenly_spaced
 from suite.errors import InputError
 
@@ -157,7 +157,7 @@ class NGrams(Preprocessor):
     def _words(self, text: Any) -> list[str]:
         """The words of a text that are read."""
         # Words of more than 50 characters on average are none: what lies far behind is not looked through for them.
-        content = "" if _is_missing(text) else clean(str(text)[: 50 * self.max_words])
+        content = "" if is_missing(text) else clean(str(text)[: 50 * self.max_words])
         return _WORDS.findall(content.lower() if self.lowercase else content)[: self.max_words]
 
     def _of_words(self, words: list[str]) -> list[str]:
@@ -184,10 +184,6 @@ class _Vocabulary:
     idf: np.ndarray
     of_characters: np.ndarray
     within: dict[str, np.ndarray]
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float | np.floating) and value != value)
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,5 +1,6 @@
 """Statistics of the columns of a table, gathered while the training split passes by."""
 
+import shlex
 from collections import Counter
 from typing import Any
 
@@ -177,11 +178,11 @@ def of_dates(source: Source, name: str) -> list[NumberStatistics]:
     """
     form, _ = dates.judged(source.column(name, evenly_spaced(source, SAMPLE)))
     if not form:
-        value = source.column(name, np.arange(1))[0]
+        value, flag = source.column(name, np.arange(1))[0], shlex.join(["--task.fields.categorical", name])
         raise InputError(
             f"column {name}",
             "holds no dates of one format",
             found=f"{value!r:.60}",
-            fix="write dates as 2024-05-31, or leave the column out of --task.fields.dates",
+            fix=f"write dates as 2024-05-31; or, where they are categories: {flag}",
         )
     return [NumberStatistics(source, name, form, part) for part in dates.PARTS]
