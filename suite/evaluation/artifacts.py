@@ -5,8 +5,9 @@ Dims: n records, c classes.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,21 @@ class MarkedText:
 
 Given = str | Image | Sound | MarkedText | Mapping[str, str]
 """Input of a model: a text, a picture, a recording, a text in which spans are marked, or a record by column."""
+
+
+def record(columns: Mapping[str, Any], names: Iterable[str], place: int) -> dict[str, str]:
+    """The record at a place, by column, for a reader."""
+    return {name: _cell(columns[name][place]) for name in names}
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float | np.floating):
+        return f"{value:g}"
+    if isinstance(value, bytes):
+        return f"{len(value):,} bytes"
+    if isinstance(value, np.ndarray) and value.ndim > 1:
+        return "x".join(map(str, value.shape))
+    return str(value)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from suite.data.preprocessing.tabular_values import clicks, event, listed_values
 from suite.data.sources.memory import cleaned, not_empty
 from suite.errors import InputError
 from suite.evaluation import averaging, deciding
-from suite.evaluation.artifacts import Calibration, Example, Gallery, Lists, PrecisionRecall, Spread
+from suite.evaluation.artifacts import Calibration, Example, Gallery, Lists, PrecisionRecall, Spread, record
 from suite.evaluation.losses import binary_cross_entropy, binary_distillation_loss, masked_mean, tally
 from suite.evaluation.metrics.events import click_scores
 from suite.evaluation.metrics.ranking import RankingBound
@@ -149,9 +149,8 @@ class ClickPrediction(Task):
         features = [name for name in columns if name != self.label]
 
         def show(i: int) -> Example:
-            values = {name: columns[name][i] for name in features}
-            record = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in values.items()}
-            return Example(record, f"{self.label} {int(clicked[i])}", f"{100 * shares[i]:.1f} %", float(1 - said[i]))
+            given = record(columns, features, i)
+            return Example(given, f"{self.label} {int(clicked[i])}", f"{100 * shares[i]:.1f} %", float(1 - said[i]))
 
         kinds = {f"{self.label} 1": shares[clicked], f"{self.label} 0": shares[~clicked]}
         artifacts: dict[str, Artifact] = {

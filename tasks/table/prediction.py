@@ -22,7 +22,7 @@ from suite.data.preprocessing.target import Target
 from suite.data.preprocessing.tokenizers import Tokenizer
 from suite.data.reading import is_missing
 from suite.data.sources.memory import cleaned, not_empty
-from suite.evaluation.artifacts import Given
+from suite.evaluation.artifacts import Given, record
 from suite.evaluation.prediction import Prediction
 from suite.models.tabular import piecewise_linear
 from suite.tasks.audio_features import AudioFeatures
@@ -142,22 +142,7 @@ class TablePrediction(Prediction):
 
     def given(self, columns: Columns, batch: Batch) -> Callable[[int], Given]:
         names = [name for name in columns if name != self.target and name not in self.fields.ignored]
-
-        def show(i: int) -> Given:
-            return {name: _shown(columns[name][i]) for name in names}
-
-        return show
-
-
-def _shown(value: Any) -> str:
-    """A value of a record, for a reader."""
-    if isinstance(value, float | np.floating):
-        return f"{value:g}"
-    if isinstance(value, bytes):
-        return f"{len(value):,} bytes"
-    if isinstance(value, np.ndarray) and value.ndim > 1:
-        return "x".join(map(str, value.shape))
-    return str(value)
+        return lambda i: record(columns, names, i)
 
 
 def _broken(source: Source, name: str) -> dict[str, np.ndarray]:
