@@ -76,3 +76,16 @@ def texts(columns: Columns, name: str) -> list[str]:
             fix="leave the record out, or fill it in",
         )
     return [str(value) for value in values]
+
+
+def text_input(name: str, read: int, example: str, about: str = "") -> Input:
+    """An input of a text.
+
+    Args:
+        name: of the column.
+        read: tokens, or words, that a model reads of it.
+        example: a text that can be asked.
+        about: what it is; empty: a text whose first tokens are read.
+    """
+    about = about or f"a text; its first {read} tokens are read"
+    return Input(name=name, kind="text", description=about, example=example, limit=CHARACTERS * read)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from suite.codecs.columns import CHARACTERS, texts
+from suite.codecs.columns import text_input, texts
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec, Input, Output
 from suite.data.preprocessing.spans import SpanLabels, likeliest_tags, spans_of_tags
@@ -30,15 +30,7 @@ class TextSpans(Codec):
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        return (
-            Input(
-                name=self.text,
-                kind="text",
-                description=f"a text; its first {self.max_length} tokens are read",
-                example="Ada Lovelace met Charles Babbage in London.",
-                limit=CHARACTERS * self.max_length,
-            ),
-        )
+        return (text_input(self.text, self.max_length, "Ada Lovelace met Charles Babbage in London."),)
 
     @property
     def longest(self) -> int:

@@ -3,12 +3,12 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from suite.codecs.classes import Classes
-from suite.codecs.columns import CHARACTERS, texts
+from suite.codecs.columns import text_input, texts
 from suite.codecs.prediction import Predictions
 from suite.contracts.batch import Columns, Ragged
 from suite.contracts.codec import Codec, Input, Output
@@ -22,6 +22,9 @@ from suite.data.preprocessing.tokenizers import Published, Tokenizer
 class ReadText(Codec):
     """The asking end of a codec of one text: it is cleaned, and cut into pieces or taken apart into n-grams."""
 
+    example: ClassVar[str] = "It was better than I had expected."
+    """A text that can be asked."""
+
     text: str
     """Name of the input."""
     tokenizer: Tokenizer | None
@@ -33,16 +36,10 @@ class ReadText(Codec):
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        read, of = (self.ngrams.max_words, "words") if self.ngrams else (self.max_length, "tokens")
-        return (
-            Input(
-                name=self.text,
-                kind="text",
-                description=f"a text; its first {read} {of} are read",
-                example="It was better than I had expected.",
-                limit=CHARACTERS * read,
-            ),
-        )
+        if not self.ngrams:
+            return (text_input(self.text, self.max_length, self.example),)
+        words = self.ngrams.max_words
+        return (text_input(self.text, words, self.example, f"a text; its first {words} words are read"),)
 
     @property
     def longest(self) -> int:
@@ -89,11 +86,7 @@ class PairPredictions(Predictions):
     def inputs(self) -> tuple[Input, ...]:
         examples = {self.text: "A man is playing a guitar.", self.other: "Somebody makes music."}
         about = f"a text; of both together {self.max_length} tokens are read"
-        limit = CHARACTERS * self.max_length
-        return tuple(
-            Input(name=name, kind="text", description=about, example=example, limit=limit)
-            for name, example in examples.items()
-        )
+        return tuple(text_input(name, self.max_length, example, about) for name, example in examples.items())
 
     @property
     def longest(self) -> int:
@@ -119,15 +112,8 @@ class Continuations(Codec):
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        return (
-            Input(
-                name=self.text,
-                kind="text",
-                description=f"a beginning; its last {self.room} tokens are read",
-                example="Once upon a time",
-                limit=CHARACTERS * self.room,
-            ),
-        )
+        about = f"a beginning; its last {self.room} tokens are read"
+        return (text_input(self.text, self.room, "Once upon a time", about),)
 
     @property
     def outputs(self) -> tuple[Output, ...]:
@@ -169,15 +155,7 @@ class Translations(Codec):
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        return (
-            Input(
-                name=self.source_text,
-                kind="text",
-                example="A man is walking along the street.",
-                description=f"a text; its first {self.max_length} tokens are read",
-                limit=CHARACTERS * self.max_length,
-            ),
-        )
+        return (text_input(self.source_text, self.max_length, "A man is walking along the street."),)
 
     @property
     def longest(self) -> int:

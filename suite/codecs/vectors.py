@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from suite.codecs.columns import CHARACTERS, texts
 from suite.codecs.image import ImageInput
-from suite.contracts.batch import Columns, Ragged
-from suite.contracts.codec import Codec, Input, Output
-from suite.data.preprocessing.text import clean
-from suite.data.preprocessing.tokenizers import Tokenizer
+from suite.codecs.text import ReadText
+from suite.contracts.batch import Columns
+from suite.contracts.codec import Output
 
 
 def vector_answers(vectors: np.ndarray) -> list[dict[str, Any]]:
@@ -26,43 +24,14 @@ def vector_output(of: str) -> tuple[Output, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextVectors(Codec):
-    """Texts are cleaned, cut into pieces, and become vectors."""
+class TextVectors(ReadText):
+    """Texts become vectors."""
 
-    text: str
-    """Name of the input."""
-    tokenizer: Tokenizer
-    """Pieces."""
-    max_length: int
-    """Tokens a text is cut at."""
-
-    @property
-    def inputs(self) -> tuple[Input, ...]:
-        return (
-            Input(
-                name=self.text,
-                kind="text",
-                description=f"a text; its first {self.max_length} tokens are read",
-                example="A man is walking along the street.",
-                limit=CHARACTERS * self.max_length,
-            ),
-        )
-
-    @property
-    def longest(self) -> int:
-        return self.max_length
+    example: ClassVar[str] = "A man is walking along the street."
 
     @property
     def outputs(self) -> tuple[Output, ...]:
         return vector_output("text")
-
-    def encode(self, columns: Columns) -> dict[str, Any]:
-        """``tokens`` int32 Ragged."""
-        return {"tokens": self.tokens(texts(columns, self.text))}
-
-    def tokens(self, written: Sequence[str]) -> Ragged:
-        """Ids of each text."""
-        return self.tokenizer.encode([clean(text) for text in written], self.max_length)
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         return vector_answers(outputs["vector"])

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 from flax import nnx
 
-from suite.codecs.columns import texts
 from suite.codecs.vectors import TextVectors
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Source
@@ -56,7 +55,7 @@ class TextEmbedding(Embedding):
 
     def rows(self, values: Any, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``tokens`` int32 Ragged."""
-        tokens = self.codec.tokens(texts({self.text: values}, self.text))
+        tokens = self.codec.tokens({self.text: values})
         if rng is not None and self.token_dropout:
             tokens = token_dropout(tokens, self.token_dropout, rng, keep_last=self.tokenizer.closes)
         return {"tokens": tokens}
