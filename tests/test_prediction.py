@@ -165,3 +165,16 @@ def test_a_number_is_not_split_by_its_values(table):
     assert predicting.task(table, "kind").split_by_target(task.data) == task.data.with_classes("kind")
     stated = dataclasses.replace(task, answer=Target(problem="classes"))
     assert stated.split_by_target(task.data) != task.data
+
+
+def test_against_all_others_a_new_value_is_one_of_the_rest(tmp_path):
+    """And no class that training does not have."""
+    lines = [f"{i},{i},{'abc'[i % 3]},train" for i in range(60)] + [f"{i},1,{'dc'[i % 2]},validation" for i in range(8)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,y,split", *lines]) + "\n")
+    task = predicting.task(tmp_path / "t.csv", "y")
+    answer = dataclasses.replace(task.answer, problem="binary", positive="c")
+    task = dataclasses.replace(task, answer=answer, data=dataclasses.replace(task.data, split="split"))
+    answer.fit(task.source("train"), "y", tmp_path / "y.json")
+    task = dataclasses.replace(task, answer=dataclasses.replace(answer, file=str(tmp_path / "y.json")))
+    splits = {split: task.source(split) for split in ("train", "validation")}
+    assert not any("does not have" in line for line in task.remarks(splits))

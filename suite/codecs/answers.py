@@ -7,7 +7,7 @@ import numpy as np
 
 from suite.contracts.schemas import LISTED
 from suite.contracts.signature import Output
-from suite.data.preprocessing.decision import EVEN
+from suite.data.preprocessing.decision import EVEN, answered_classes
 
 TOP = 3
 """Classes that an answer names."""
@@ -22,9 +22,7 @@ def class_answers(
     shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, -1, keepdims=True))
     probabilities = shifted / shifted.sum(-1, keepdims=True)
     order = np.argsort(-probabilities, -1)[:, : len(names) if every and len(names) <= LISTED else top]
-    said = order[:, 0]
-    if len(names) == 2 and threshold != EVEN:
-        said = (probabilities[:, 1] >= threshold).astype(np.int64)
+    said = answered_classes(probabilities, threshold) if threshold != EVEN else order[:, 0]
     return [
         {
             "label": names[label],

@@ -13,7 +13,7 @@ from suite.codecs.answers import TOP, class_answers, class_outputs
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec, Output
 from suite.contracts.schemas import LISTED
-from suite.data.preprocessing.decision import Decision
+from suite.data.preprocessing.decision import EVEN, Decision, event_probabilities
 from suite.data.preprocessing.target import Target
 
 DIGITS = 7
@@ -65,12 +65,12 @@ class Predictions(Codec):
 
 
 def label_answers(
-    logits: np.ndarray, names: Sequence[str], thresholds: np.ndarray | float = 0.5, every: bool = False
+    logits: np.ndarray, names: Sequence[str], thresholds: np.ndarray | float = EVEN, every: bool = False
 ) -> list[dict[str, Any]]:
     """``{"labels": [name], "top": {name: probability}}`` for each row of ``logits`` (b, c), log odds: the labels whose
     probability reaches its threshold, and the likeliest, both falling; with ``every``, all where they are few enough to
     be listed."""
-    probabilities = np.exp(-np.logaddexp(0, -np.asarray(logits, np.float64)))
+    probabilities = event_probabilities(logits)
     said = probabilities >= thresholds
     order = np.argsort(-probabilities, -1, kind="stable")
     answers = []

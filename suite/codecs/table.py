@@ -10,7 +10,7 @@ from suite.codecs.answers import probability
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec, Input, Output
 from suite.data.preprocessing import dates
-from suite.data.preprocessing.decision import Decision
+from suite.data.preprocessing.decision import Decision, event_probabilities
 from suite.data.preprocessing.tabular import Fields
 from suite.data.preprocessing.tabular_columns import Field, Number
 from suite.data.preprocessing.tabular_values import from_records, text
@@ -79,7 +79,7 @@ class Clicks(TableInputs):
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         """``{"probability", "unseen"}``: of a click, and the number of values that training had not."""
         logits = np.asarray(self.decision.applied(outputs)["logits"], np.float64)
-        probabilities = np.exp(-np.logaddexp(0, -logits))
+        probabilities = event_probabilities(logits)
         return [
             {"probability": round(float(p), 6), "unseen": int(n)}
             for p, n in zip(probabilities, outputs["unseen"], strict=True)

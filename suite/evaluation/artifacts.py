@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from suite.contracts.artifact import Artifact
-from suite.data.preprocessing.decision import EVEN
+from suite.data.preprocessing.decision import EVEN, answered_classes
 from suite.evaluation.alignment import Pair, align
 
 KEPT = 12
 """Examples that a gallery holds."""
+BINS = 15
+"""Bins of a calibration diagram."""
 MOST_CURVES = 20
 """Classes above which no curve of each is kept."""
 
@@ -124,7 +126,7 @@ class Calibration(Artifact):
     counts: np.ndarray
 
     @classmethod
-    def of(cls, event: str, probabilities: np.ndarray, happened: np.ndarray, bins: int) -> "Calibration":
+    def of(cls, event: str, probabilities: np.ndarray, happened: np.ndarray, bins: int = BINS) -> "Calibration":
         """From probabilities (n,) and whether it came about (n,)."""
         place = np.minimum((probabilities * bins).astype(int), bins - 1)
         return cls(event, *(np.bincount(place, weights, bins) for weights in (probabilities, happened, None)))
@@ -335,9 +337,7 @@ def class_artifacts(
     logits, labels = np.asarray(logits, np.float64)[known], np.asarray(labels)[known]
     shares = np.exp(logits - logits.max(-1, keepdims=True))
     shares /= shares.sum(-1, keepdims=True)
-    rows, answered = np.arange(len(labels)), shares.argmax(-1)
-    if len(names) == 2 and threshold != EVEN:
-        answered = (shares[:, 1] >= threshold).astype(np.int64)
+    rows, answered = np.arange(len(labels)), answered_classes(shares, threshold)
     surest, right = shares[rows, answered], answered == labels
 
     def show(i: int) -> Example:
@@ -352,7 +352,7 @@ def class_artifacts(
         artifacts["Precision-recall and ROC curves"] = PrecisionRecall(
             of, shares[:, positives].astype(np.float32), truth
         )
-    artifacts["Calibration"] = Calibration.of("the predicted class", surest, right, bins=15)
+    artifacts["Calibration"] = Calibration.of("the predicted class", surest, right)
     about = "Wrong predictions of the highest probability; in brackets, the predicted probability of that class."
     artifacts["Most confident errors"] = Gallery.worst(about, np.where(right, np.nan, surest), show)
     return artifacts

@@ -22,7 +22,7 @@ from suite.contracts.preprocessor import Conclusion
 from suite.contracts.task import Task
 from suite.data.preprocessing.columns import unread_columns, without_missing_labels
 from suite.data.preprocessing.decision import Decision
-from suite.data.preprocessing.label_checks import counted, is_numeric, remarks, unseen_note
+from suite.data.preprocessing.label_checks import class_counts, is_numeric, remarks, unseen_note
 from suite.data.preprocessing.labels import Labels
 from suite.errors import InputError
 from suite.evaluation import averaging, deciding
@@ -68,14 +68,8 @@ class Classification(Task):
         """
         source = without_missing_labels(source, self.label)
         if self.labels.file and split != "train":
-            self._check_known(self._counts(source))
+            self._check_known(class_counts(source, self.label))
         return source
-
-    def _counts(self, source: Source) -> Counter[str]:
-        """Class -> records of a split."""
-        counts, names = counted(source.column(self.label, np.arange(len(source)))), source.classes.get(self.label)
-        named = lambda place: names[int(place)] if names and place.isdecimal() and int(place) < len(names) else place
-        return Counter({named(name): count for name, count in counts.items()})
 
     def _check_known(self, counts: Counter[str]) -> list[str]:
         """The classes that training does not have.
@@ -99,7 +93,7 @@ class Classification(Task):
             )
 
     def remarks(self, splits: Mapping[str, Source]) -> list[str]:
-        counts = {split: self._counts(source) for split, source in splits.items()}
+        counts = {split: class_counts(source, self.label) for split, source in splits.items()}
         for split in counts.keys() - {"train"}:
             self._check_measurable(split, counts[split], counts.get("train", Counter()))
             self._check_known(counts[split])
@@ -118,7 +112,7 @@ class Classification(Task):
             with contextlib.suppress(InputError):  # there need not be one
                 test = self.data.with_classes(self.label).open("test")
                 if self.label in test.schema:
-                    counts["test"] = self._counts(without_missing_labels(test, self.label))
+                    counts["test"] = class_counts(without_missing_labels(test, self.label), self.label)
         used = {entry.name for entry in self.codec.inputs}
         numeric = self.label not in train.classes and is_numeric(train.column(self.label, np.arange(len(train))))
         lines = remarks(self.label, counts, numeric, self.labels.names)

@@ -9,13 +9,14 @@ import numpy as np
 from suite.contracts.batch import Batch
 from suite.contracts.metric_meaning import meaning
 from suite.contracts.preprocessor import Conclusion
-from suite.data.preprocessing.decision import EVEN, Aim, Decision
+from suite.data.preprocessing.decision import EVEN, Aim, Decision, event_probabilities
 from suite.errors import InputError
 from suite.evaluation.artifacts import Calibration
 
 Kind = Literal["classes", "event", "labels"]
 """Of what the logits are: classes (n, c); an event, as log odds (n,) or two classes (n, 2); labels, log odds (n, c)."""
-BINS = 15
+FIELD = "decision"
+"""Field of a task that holds its Decision."""
 COLDEST, HOTTEST = 0.05, 20.0
 """Between which a temperature lies."""
 HALVINGS = 60
@@ -26,29 +27,29 @@ def conclude(
     kind: Kind,
     evaluated: Iterable[tuple[Mapping[str, np.ndarray], Batch]],
     key: str,
-    field: str = "decision",
     event: str = "the event",
 ) -> dict[str, Conclusion]:
-    """What `Task.conclude` returns for a task with a Decision; nothing where it asks for nothing.
+    """Conclusions of `Task.conclude` for a task with a Decision; none where it asks for nothing, or no record is known.
 
     Args:
         decision: what is asked for.
         kind: of what the ``logits`` of the outputs are.
         evaluated: see `Task.conclude`.
         key: of the batch, what is right: classes (b,), below 0 where training does not have it; of labels (b, c).
-        field: that holds the decision.
         event: what the event is called.
 
     Raises:
         InputError: see ``check``.
     """
-    check(decision, kind, field)
+    check(decision, kind)
     if not decision.threshold and decision.calibration == "none":
         return {}
     logits, right = _joined(evaluated, key)
+    if not len(right):
+        return {}
     if kind == "event" and logits.ndim == 2:
         logits = logits[:, 1] - logits[:, 0]
-    temperature = fitted_temperature(logits, right) if decision.calibration == "temperature" and len(right) else 1.0
+    temperature = fitted_temperature(logits, right) if decision.calibration == "temperature" else 1.0
     notes = []
     if decision.calibration == "temperature":
         before, after = (calibration_error(logits / heat, right) for heat in (1.0, temperature))
@@ -58,7 +59,7 @@ def conclude(
         )
     content = {"temperature": temperature, "thresholds": [], "notes": notes}
     if decision.threshold:
-        shares = _shares(logits / temperature)
+        shares = event_probabilities(logits / temperature)
         columns = (shares[:, None], right[:, None]) if kind == "event" else (shares, right)
         chosen = [
             best_threshold(said, real > 0.5, decision.threshold)
@@ -67,39 +68,41 @@ def conclude(
         content["thresholds"] = chosen
         what = f"{event[:1].upper()}{event[1:]} is" if kind == "event" else "Each label is"
         notes.append(_told(what, decision.threshold, chosen, *columns))
-    return {field: Conclusion(content, tuple(notes))}
+    return {FIELD: Conclusion(content, tuple(notes))}
 
 
-def check(decision: Decision, kind: Kind | None, field: str = "decision") -> None:
+def check(decision: Decision, kind: Kind | None) -> None:
     """Check that what is asked for can be learnt; said before training.
 
     Args:
         decision: what is asked for.
         kind: of what the logits are; None where a number is predicted.
-        field: that holds the decision.
 
     Raises:
         InputError: a threshold of several classes, or anything of a number.
     """
     if decision.threshold and kind in ("classes", None):
         raise InputError(
-            f"field task.{field}.threshold",
+            f"field task.{FIELD}.threshold",
             "is of two classes or of labels; of several classes the likeliest is answered."
             if kind
             else "is of classes or labels, and a number is predicted.",
             found=decision.threshold,
-            fix=f"--task.{field}.threshold ''",
+            fix=f"--task.{FIELD}.threshold ''",
         )
     if decision.calibration != "none" and kind is None:
         raise InputError(
-            f"field task.{field}.calibration",
+            f"field task.{FIELD}.calibration",
             "is of probabilities, and a number is predicted.",
             found=decision.calibration,
-            fix=f"--task.{field}.calibration none",
+            fix=f"--task.{FIELD}.calibration none",
         )
 
 
 def _told(what: str, aim: Aim, chosen: list[float], shares: np.ndarray, right: np.ndarray) -> str:
+    happened = right > 0.5
+    if (happened.all(0) | ~happened.any(0)).all():
+        return f"{what} answered from a probability of {EVEN} on: all records of validation are alike."
     reached = [
         np.nanmean(
             [_reached(said, real > 0.5, aim, at) for said, real, at in zip(shares.T, right.T, levels, strict=True)]
@@ -126,10 +129,6 @@ def _joined(evaluated: Iterable[tuple[Mapping[str, np.ndarray], Batch]], key: st
     return said[known], real[known]
 
 
-def _shares(logits: np.ndarray) -> np.ndarray:
-    return np.exp(-np.logaddexp(0, -logits))
-
-
 def cross_entropy(logits: np.ndarray, right: np.ndarray) -> float:
     """Mean cross-entropy in nats: of classes where ``right`` (n,) stands against (n, c); else of log odds (...)."""
     if logits.ndim == right.ndim:
@@ -146,22 +145,26 @@ def fitted_temperature(logits: np.ndarray, right: np.ndarray) -> float:
     low, high = 1 / HOTTEST, 1 / COLDEST
     at = lambda inverse: cross_entropy(logits * inverse, right)
     left, near = high - golden * (high - low), low + golden * (high - low)
-    for _ in range(HALVINGS):
-        if at(left) <= at(near):
-            high = near
+    of_left, of_near = at(left), at(near)
+    for _ in range(HALVINGS):  # one of the two points stays in each
+        if of_left <= of_near:
+            high, near, of_near = near, left, of_left
+            left = high - golden * (high - low)
+            of_left = at(left)
         else:
-            low = left
-        left, near = high - golden * (high - low), low + golden * (high - low)
+            low, left, of_left = left, near, of_near
+            near = low + golden * (high - low)
+            of_near = at(near)
     return 2 / (low + high)
 
 
 def calibration_error(logits: np.ndarray, right: np.ndarray) -> float:
     """Expected calibration error: of classes that of the likeliest one, else of the event or of all labels."""
     if logits.ndim == right.ndim:
-        return Calibration.of("", _shares(logits).ravel(), (right > 0.5).ravel(), BINS).error
+        return Calibration.of("", event_probabilities(logits).ravel(), (right > 0.5).ravel()).error
     shares = np.exp(logits - logits.max(-1, keepdims=True))
     shares /= shares.sum(-1, keepdims=True)
-    return Calibration.of("", shares.max(-1), shares.argmax(-1) == right, BINS).error
+    return Calibration.of("", shares.max(-1), shares.argmax(-1) == right).error
 
 
 def best_threshold(shares: np.ndarray, right: np.ndarray, aim: Aim) -> float:

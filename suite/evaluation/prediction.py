@@ -22,7 +22,7 @@ from suite.contracts.task import Task
 from suite.data.class_names import MISSING
 from suite.data.preprocessing.columns import unread_columns
 from suite.data.preprocessing.decision import Decision
-from suite.data.preprocessing.label_checks import counted, remarks, unseen_note
+from suite.data.preprocessing.label_checks import class_counts, remarks, unseen_note
 from suite.data.preprocessing.target import Target
 from suite.data.preprocessing.target_problem import Problem
 from suite.data.sources.memory import WithTexts
@@ -83,8 +83,9 @@ class Prediction(Task):
             InputError: there is no such column, or no record has a target.
         """
         opened = self.split_by_target(data).open(split)
-        names = opened.classes.get(self.target)
-        if names and self.answer.problem == "ordered":  # by the names, of which the data know no order
+        names, problem = opened.classes.get(self.target), self.answer.problem
+        # By the names: of positions the data know neither an order nor a size, and a label is called by its name.
+        if names and (self.answer.order or problem in ("number", "ordered", "labels")):
             places = np.asarray(opened.column(self.target, np.arange(len(opened))))
             opened = WithTexts(opened, self.target, [names[place] for place in places.tolist()])
         return self.answer.with_targets(opened, self.target)
@@ -99,7 +100,7 @@ class Prediction(Task):
         classes = data.with_classes(self.target)
         if classes == data or self.answer.problem in ("number", "labels"):
             return data
-        if self.answer.problem != "auto":
+        if self.answer.problem != "auto" or self.answer.order:
             return classes
         return classes if _poses_classes(self.answer, data, self.target) else data
 
@@ -181,8 +182,7 @@ class Prediction(Task):
 
     def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
         outputs, given = self.decision.applied(outputs), self.given(columns, batch)
-        thresholds = self.decision.thresholds
-        return problem_artifacts(self.answer, self.target, outputs, batch["target"], given, thresholds)
+        return problem_artifacts(self.answer, self.target, outputs, batch["target"], given, self.decision)
 
     def conclude(self, evaluated: Iterable[tuple[Mapping[str, np.ndarray], Batch]]) -> Mapping[str, Conclusion]:
         kind = self._decided
@@ -219,7 +219,9 @@ class Prediction(Task):
             if unseen and split != "train" and (self.answer.kind == "labels" or "train" not in counts):
                 lines.append(f"{split}: {self._unseen_note(known, unseen)}")
         if "train" in counts and self.answer.kind != "labels":
-            lines += remarks(self.target, counts, answers=self.answer.names)
+            known_names = {name for part in counts.values() for name in part}
+            answers = known_names - set(self.answer.unseen_names(sorted(known_names)))
+            lines += remarks(self.target, counts, answers={*self.answer.names, *answers})
         return lines
 
     def _unseen_note(self, counts: Counter[str], unseen: list[str]) -> str:
@@ -229,14 +231,10 @@ class Prediction(Task):
 
     def _counts(self, source: Source) -> Counter[str]:
         """Class or label -> records of a split."""
-        values = source.column(self.target, np.arange(len(source)))
-        if self.answer.kind == "labels":
-            return Counter(name for value in values for name in self.answer.separated(value))
-        named, names = counted(values), source.classes.get(self.target)
-        if names is None:
-            return named
-        place = lambda name: names[int(name)] if name.isdecimal() and int(name) < len(names) else name
-        return Counter({place(name): count for name, count in named.items()})
+        if self.answer.kind != "labels":
+            return class_counts(source, self.target)
+        rows = self.answer.separated(source.column(self.target, np.arange(len(source))))
+        return Counter(name for row in rows for name in row)
 
 
 def _poses_classes(answer: Target, data: Data, target: str) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from suite.contracts.artifact import Artifact
+from suite.data.preprocessing.decision import EVEN, Decision, event_probabilities
 from suite.data.preprocessing.target import Target
 from suite.evaluation.artifacts import (
     MOST_CURVES,
@@ -19,9 +20,6 @@ from suite.evaluation.artifacts import (
     class_artifacts,
 )
 
-BINS = 15
-"""Bins of a calibration diagram."""
-
 
 def problem_artifacts(
     answer: Target,
@@ -29,9 +27,9 @@ def problem_artifacts(
     outputs: Mapping[str, np.ndarray],
     targets: np.ndarray,
     given: Callable[[int], Given],
-    thresholds: np.ndarray | float = 0.5,
+    decision: Decision,
 ) -> dict[str, Artifact]:
-    """What a reader of a report should see of n records, by title.
+    """Artifacts of n records, by title.
 
     Args:
         answer: what the target is.
@@ -39,7 +37,7 @@ def problem_artifacts(
         outputs: as `suite.evaluation.problems.outputs` gives them.
         targets: encoded (n,), of labels (n, c).
         given: place of a record -> what the model was given.
-        thresholds: probability from which the event, or each label, is answered.
+        decision: thresholds from which the event, or each label, is answered.
     """
     if answer.kind == "number":
         scale = answer.scale
@@ -47,9 +45,8 @@ def problem_artifacts(
         return number_artifacts(target, predicted, right, given)
     if answer.kind == "labels":
         odds = np.asarray(outputs["logits"], np.float64)
-        return label_artifacts(answer.names, odds, targets > 0.5, given, thresholds)
-    event = thresholds if isinstance(thresholds, float) else 0.5
-    return class_artifacts(outputs["logits"], targets, answer.names, given, event)
+        return label_artifacts(answer.names, odds, targets > 0.5, given, decision.thresholds)
+    return class_artifacts(outputs["logits"], targets, answer.names, given, decision.event)
 
 
 def number_artifacts(
@@ -63,11 +60,11 @@ def number_artifacts(
         given: place of a record -> what the model was given.
     """
     residuals = predicted - right
-    sign = lambda number: f"{number:,.6g}" if abs(number) < 1e6 else f"{number:,.0f}"
 
     def show(i: int) -> Example:
-        error = f"error {'+' if residuals[i] >= 0 else ''}{sign(residuals[i])}"
-        return Example(given(i), f"{target} {sign(right[i])}", sign(predicted[i]), abs(float(residuals[i])), error)
+        error = f"error {'+' if residuals[i] >= 0 else ''}{_number(residuals[i])}"
+        wanted, said = f"{target} {_number(right[i])}", _number(predicted[i])
+        return Example(given(i), wanted, said, abs(float(residuals[i])), error)
 
     return {
         "Predicted and actual": Scatter(target, predicted, right),
@@ -78,12 +75,16 @@ def number_artifacts(
     }
 
 
+def _number(value: float) -> str:
+    return f"{value:,.6g}" if abs(value) < 1e6 else f"{value:,.0f}"
+
+
 def label_artifacts(
     names: Sequence[str],
     logits: np.ndarray,
     right: np.ndarray,
     given: Callable[[int], Given],
-    thresholds: np.ndarray | float = 0.5,
+    thresholds: np.ndarray | float = EVEN,
 ) -> dict[str, Artifact]:
     """Each label's precision and recall, curves, calibration, and the records that most labels are wrong of.
 
@@ -94,7 +95,7 @@ def label_artifacts(
         given: place of a record -> what the model was given.
         thresholds: probability from which a label is answered.
     """
-    shares = np.exp(-np.logaddexp(0, -logits))
+    shares = event_probabilities(logits)
     answered = shares >= thresholds
     losses = (np.logaddexp(0, logits) - right * logits).sum(-1)
     listed = lambda row: ", ".join(names[int(place)] for place in np.flatnonzero(row)) or "no label"
@@ -108,7 +109,7 @@ def label_artifacts(
     if len(names) <= MOST_CURVES:
         curves = PrecisionRecall(tuple(names), shares.astype(np.float32), right)
         artifacts["Precision-recall and ROC curves"] = curves
-    artifacts["Calibration"] = Calibration.of("a label", shares.ravel(), right.ravel(), BINS)
+    artifacts["Calibration"] = Calibration.of("a label", shares.ravel(), right.ravel())
     differs = (answered != right).any(-1)
     artifacts["Worst errors"] = Gallery.worst(
         "Records with a wrong label or without a right one, the least likely first.",

@@ -83,3 +83,8 @@ def capital(text: str) -> str:
 def percent(part: float, whole: float = 1.0, places: int = 1) -> str:
     """A share in percent; a dash of nothing."""
     return f"{100 * part / whole:.{places}f} %" if whole else "–"
+
+
+def precision_recall_f1(right: int, answered: int, actual: int) -> tuple[str, str, str]:
+    """The three in percent, of so many ``right`` among those that are answered and those that are so."""
+    return percent(right, answered), percent(right, actual), percent(2 * right, answered + actual)

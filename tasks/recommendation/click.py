@@ -20,7 +20,7 @@ from suite.contracts.metric_meaning import register_metric
 from suite.contracts.preprocessor import Conclusion
 from suite.contracts.task import Task
 from suite.data.preprocessing.columns import origin, require
-from suite.data.preprocessing.decision import Decision
+from suite.data.preprocessing.decision import Decision, event_probabilities
 from suite.data.preprocessing.tabular import Fields
 from suite.data.preprocessing.tabular_statistics import CHUNK
 from suite.data.preprocessing.tabular_values import clicks, event, listed_values, texts
@@ -144,7 +144,7 @@ class ClickPrediction(Task):
         """Precision-recall and ROC curves, calibration, confident errors; with ``user``, lists of the lowest AUC."""
         clicked = np.asarray(batch["label"]) > 0.5
         logits = np.asarray(self.decision.applied(outputs)["logits"], np.float64)
-        shares = np.exp(-np.logaddexp(0, -logits))
+        shares = event_probabilities(logits)
         said = np.where(clicked, shares, 1 - shares)  # of what was so
         features = [name for name in columns if name != self.label]
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from suite.data.preprocessing.labels import UNSEEN
+from suite.data.preprocessing.labels import UNSEEN, Labels
 from suite.data.preprocessing.target import Target
 from suite.data.preprocessing.target_scale import Scale
 from suite.data.sources.datasets import Memory
@@ -168,3 +168,40 @@ def test_numbers_of_another_style_are_read(tmp_path):
     target = Target(file=str(tmp_path / "y.json"))
     assert target.kind == "number"
     assert target.scale.raw(target.encode(["1000,00"]))[0] == pytest.approx(1000, rel=1e-6)
+
+
+def test_classes_named_by_numbers_are_counted_once(tmp_path):
+    """The data hold positions 0, 1, 2 of the classes 1, 2, 3."""
+    places = np.array([0] * 6 + [1] * 3 + [2])
+    target = fitted(tmp_path, places, classes={"y": ["1", "2", "3"]}, problem="classes")
+    assert target.names == ("1", "2", "3") and target.counts == (6, 3, 1)
+    Labels().fit(Memory({"y": places}, classes={"y": ["1", "2", "3"]}), "y", tmp_path / "labels.json")
+    assert Labels(file=str(tmp_path / "labels.json")).counts == [6, 3, 1]
+
+
+def test_an_array_of_indicators_holds_several_labels(tmp_path):
+    indicators = np.eye(4, dtype=np.int64)[np.arange(40) % 4] | np.eye(4, dtype=np.int64)[np.arange(40) % 3]
+    target = fitted(tmp_path, indicators)
+    assert (target.kind, target.names) == ("labels", ("0", "1", "2", "3"))
+    np.testing.assert_array_equal(target.encode(indicators), indicators)
+    assert target.separated(indicators[:2]) == [["0"], ["1"]]
+
+
+def test_a_stated_separator_poses_labels(tmp_path):
+    target = fitted(tmp_path, ["a;b", "c;d"] * 20, separator=";")
+    assert (target.kind, target.names) == ("labels", ("a", "b", "c", "d"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"positive": "a", "problem": "classes"}, "binary"),
+        ({"order": ("b", "a"), "problem": "binary"}, "ordered"),
+        ({"separator": ";", "problem": "number"}, "labels"),
+        ({"order": ("b", "a"), "positive": "a"}, "binary"),
+    ],
+)
+def test_what_the_problem_has_no_use_for_is_refused(tmp_path, fields, problem):
+    with pytest.raises(InputError, match=f"is of the problem {problem}") as caught:
+        fitted(tmp_path, ["a", "b", "a"] * 20, **fields)
+    assert caught.value.fix == f"--task.answer.problem {problem}"

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import suite
+from suite.data.preprocessing.target import Target
 from suite.data.sources.datasets import Folder
 from suite.evaluation.artifacts import Image as Picture
 from suite.evaluation.artifacts import Scatter
@@ -122,3 +123,20 @@ def test_pictures_as_bytes_in_a_table(table, tmp_path):
     parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
     task, _, rows = encoded(recipe("vision.regress", tmp_path / "t.parquet", "rows"), tmp_path)
     assert task.answer.kind == "number" and rows["image"].shape[1:] == (16, 16, 3)
+
+
+def test_folders_named_by_numbers_are_numbers(tmp_path):
+    """The data know classes 1, 10, 2 by their places in the alphabet; the number is what the folder is called."""
+    for name in ("1", "2", "10"):
+        (tmp_path / "cells" / name).mkdir(parents=True)
+        for i in range(20):
+            Image.fromarray(np.full((9, 9), 10 * int(name) + i, np.uint8)).save(tmp_path / "cells" / name / f"{i}.png")
+    data = Folder(path=str(tmp_path / "cells"))
+    for fields, expected in (
+        ({"problem": "number"}, {"1", "2", "10"}),
+        ({"order": ("1", "2", "10")}, {"1", "2", "10"}),
+        ({"problem": "labels"}, {"1", "2", "10"}),
+    ):
+        task = ImagePrediction(data=data, target="label", answer=Target(**fields))
+        source = task.source("train")
+        assert set(source.column("label", np.arange(len(source)))) == expected

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -137,3 +138,23 @@ def test_each_label_has_its_threshold():
     )
     assert made["decision"].content["thresholds"] == pytest.approx([0.3, 0.8], abs=0.01)
     assert "1.0000, against" in made["decision"].notes[0]
+
+
+def concluded(right, **fields):
+    batch = {"mask": np.ones(len(right), bool), "y": np.array(right)}
+    outputs = {"logits": np.linspace(-1, 1, len(right))}
+    return deciding.conclude(Decision(**fields), "event", [(outputs, batch)], "y")
+
+
+def test_records_that_are_all_alike_decide_nothing_and_it_is_said():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = concluded([1, 1, 1, 1, 1], threshold="f1")
+    assert made["decision"].content["thresholds"] == [0.5]
+    assert made["decision"].notes == (
+        "The event is answered from a probability of 0.5 on: all records of validation are alike.",
+    )
+
+
+def test_without_a_known_record_nothing_is_concluded():
+    assert concluded([-1, -1], calibration="temperature") == {}

@@ -20,9 +20,22 @@ EVEN = 0.5
 Aim = Literal["", "f1", "balanced_accuracy", "accuracy"]
 
 
+def event_probabilities(log_odds: np.ndarray) -> np.ndarray:
+    """Probabilities float64 of events, or labels, from their log odds (...)."""
+    return np.exp(-np.logaddexp(0, -np.asarray(log_odds, np.float64)))
+
+
+def answered_classes(probabilities: np.ndarray, threshold: float = EVEN) -> np.ndarray:
+    """The class (b,) that each row (b, c) is answered with: the likeliest; of two classes and another threshold than
+    `EVEN`, the second one from that probability on."""
+    if probabilities.shape[-1] == 2 and threshold != EVEN:
+        return (probabilities[:, 1] >= threshold).astype(np.int64)
+    return probabilities.argmax(-1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Decision(Postprocessor):
-    """What becomes of a model's logits: probabilities, and an answer."""
+    """From a model's logits to probabilities and an answer."""
 
     suffix: ClassVar[str] = ".json"
 
@@ -36,12 +49,12 @@ class Decision(Postprocessor):
     @property
     def temperature(self) -> float:
         """What logits are divided by; 1 where nothing was learnt."""
-        return float(_learnt(self.file, changed(self.file)).get("temperature", 1.0)) if self.file else 1.0
+        return float(self._content.get("temperature", 1.0))
 
     @property
     def thresholds(self) -> np.ndarray | float:
         """Probability from which the event is answered, or each label (c,); one half where nothing was learnt."""
-        chosen = _learnt(self.file, changed(self.file)).get("thresholds") if self.file else None
+        chosen = self._content.get("thresholds")
         if not chosen:
             return EVEN
         return np.array(chosen) if len(chosen) > 1 else float(chosen[0])
@@ -54,7 +67,12 @@ class Decision(Postprocessor):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(_learnt(self.file, changed(self.file)).get("notes", ())) if self.file else ()
+        return tuple(self._content.get("notes", ()))
+
+    @property
+    def _content(self) -> dict[str, Any]:
+        """What is stored; nothing before the end of training."""
+        return _learnt(self.file, changed(self.file)) if self.file else {}
 
     def applied(self, outputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """The outputs with calibrated ``logits``."""

@@ -32,6 +32,13 @@ def counted(values: Sequence[Any] | np.ndarray) -> Counter[str]:
     return Counter(map(spelled, class_names(values)))
 
 
+def class_counts(source: Source, column: str) -> Counter[str]:
+    """Class -> records, by the name of the class where the data name them and the records hold positions."""
+    counts, names = counted(source.column(column, np.arange(len(source)))), source.classes.get(column)
+    named = lambda place: names[int(place)] if names and place.isdecimal() and int(place) < len(names) else place
+    return Counter({named(place): count for place, count in counts.items()})
+
+
 def check_classes(source: Source, column: str, flag: str) -> list[str]:
     """The classes of a column, numbers by size.
 

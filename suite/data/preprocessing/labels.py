@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,8 +11,8 @@ import numpy as np
 
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
-from suite.data.class_names import class_names, spelled
-from suite.data.preprocessing.label_checks import check_classes, counted, is_numeric, remarks
+from suite.data.class_names import class_name, class_names, spelled
+from suite.data.preprocessing.label_checks import check_classes, class_counts, counted, is_numeric, remarks
 from suite.data.reading import changed
 from suite.errors import InputError, closest
 
@@ -62,8 +62,8 @@ class Labels(Preprocessor):
             raise InputError(
                 f"column {column}", "there is only one class", found=", ".join(names), fix="add another class"
             )
-        held = counted(source.column(column, np.arange(len(source))))
-        counts = [held[name] + (held[str(place)] if indexed else 0) for place, name in enumerate(names)]
+        records = class_counts(source, column)
+        counts = [records[name] for name in names]
         text = json.dumps({"names": names, "indexed": indexed, "counts": counts}, ensure_ascii=False, indent=1)
         path.write_text(text, encoding="utf-8")
 
@@ -102,17 +102,12 @@ class Labels(Preprocessor):
         Raises:
             InputError: a value that is no class of the training split, unless ``held_out``.
         """
-        keys: Sequence[str] = ()
-        if self.indexed and np.asarray(values).dtype.kind in "iub":
-            classes = np.asarray(values, np.int64)
-            classes = np.where((classes < 0) | (classes >= len(self.names)), UNSEEN, classes)
-        else:
-            keys, places, aliases = class_names(values), *_places(self.file, changed(self.file))
-            classes = np.array([places.get(key, aliases.get(spelled(key), UNSEEN)) for key in keys], np.int64)
-        unseen = np.flatnonzero(classes == UNSEEN)
-        if len(unseen) and not held_out:
-            raise self.unseen(keys[unseen[0]] if keys else str(values[unseen[0]]))
-        return classes.astype(np.int32)
+        places, aliases = _places(self.file, changed(self.file))
+        place = lambda name: places.get(name, aliases.get(spelled(name), UNSEEN))
+        classes = class_places(values, len(self.names) if self.indexed else 0, place)
+        if not held_out and len(unseen := np.flatnonzero(classes == UNSEEN)):
+            raise self.unseen(class_name(values[unseen[0]]))
+        return classes
 
     def unseen_names(self, names: Sequence[str]) -> list[str]:
         """Those of the names that are no class of the training split."""
@@ -121,15 +116,33 @@ class Labels(Preprocessor):
 
     def unseen(self, value: str) -> InputError:
         """The error that a label is no class of the training split."""
-        near = closest(value, self.names)
-        known = f"{', '.join(self.names[:20])}{' ...' if len(self.names) > 20 else ''}"
-        fix = f"where '{near}' is meant, write that; else " if near else ""
-        return InputError(
-            "column of labels",
-            f"'{value}' is not a class of the training split",
-            found=f"known classes: {known}",
-            fix=f"{fix}correct or remove the record, or train on data that holds this class",
-        )
+        return unseen_class(value, self.names, "column of labels")
+
+
+def class_places(values: Sequence[Any] | np.ndarray, indexed: int, place: Callable[[str], int]) -> np.ndarray:
+    """Class of each value (b,) int32, `UNSEEN` where it is none.
+
+    Args:
+        values: labels: positions, or names.
+        indexed: how many classes there are, where whole numbers are positions; 0: they are names like any other.
+        place: name -> class.
+    """
+    if indexed and np.asarray(values).dtype.kind in "iub":
+        positions = np.asarray(values, np.int64)
+        return np.where((positions < 0) | (positions >= indexed), UNSEEN, positions).astype(np.int32)
+    return np.array([place(name) for name in class_names(values)], np.int32)
+
+
+def unseen_class(value: str, names: Sequence[str], where: str) -> InputError:
+    """The error that a label is no class of the training split."""
+    near = closest(value, list(names))
+    return InputError(
+        where,
+        f"'{value}' is not a class of the training split",
+        found=f"known classes: {', '.join(names[:20])}{' ...' if len(names) > 20 else ''}",
+        fix=(f"where '{near}' is meant, write that; else " if near else "")
+        + "correct or remove the record, or train on data that holds this class",
+    )
 
 
 @functools.lru_cache(maxsize=32)

@@ -15,13 +15,13 @@ from suite.contracts.preprocessor import Preprocessor
 from suite.data.class_names import MISSING, class_name, class_names, spelled
 from suite.data.preprocessing.columns import some_left
 from suite.data.preprocessing.label_checks import is_numeric
-from suite.data.preprocessing.labels import UNSEEN, places_of
+from suite.data.preprocessing.labels import UNSEEN, class_places, places_of, unseen_class
 from suite.data.preprocessing.tabular_values import numbers
-from suite.data.preprocessing.target_problem import Judgement, Problem, Stated, are_lists, judge, parts_of
+from suite.data.preprocessing.target_problem import Judgement, Problem, Stated, are_lists, judge, label_rows
 from suite.data.preprocessing.target_scale import LARGEST, Scale, Scaling, usual_scaling
 from suite.data.reading import changed
 from suite.data.sources.memory import cleaned
-from suite.errors import InputError, closest
+from suite.errors import InputError
 
 COLUMN = "of targets"
 """How an error names the column where its name is not known."""
@@ -78,13 +78,17 @@ class Target(Preprocessor):
         Raises:
             InputError: see ``fit``.
         """
+        return self._judged(with_targets(source, column), column)
+
+    def _judged(self, source: Source, column: str) -> Judgement:
+        """See ``judged``; of records that all have a target."""
         stated = Stated(self.problem, tuple(self.order), self.separator, self.positive)
-        return judge(with_targets(source, column), column, stated, f"--task.{self.column}")
+        return judge(source, column, stated, f"--task.{self.column}")
 
     def _learn(self, source: Source, column: str) -> tuple[dict[str, Any], list[str]]:
         """What is stored, and what is said of it."""
         source = with_targets(source, column)
-        judged = self.judged(source, column)
+        judged = self._judged(source, column)
         style = source.styles.get(column, "")
         content: dict[str, Any] = {
             "problem": judged.problem,
@@ -181,20 +185,15 @@ class Target(Preprocessor):
             return self.scale.scaled(numbers(values, COLUMN, learnt.style, NO_NUMBER))
         if learnt.problem == "labels":
             return self._labels(values, learnt, held_out)
-        if learnt.indexed and np.asarray(values).dtype.kind in "iub":
-            places = np.asarray(values, np.int64)
-            places = np.where((places < 0) | (places >= len(learnt.names)), UNSEEN, places)
-        else:
-            places = np.array([learnt.place(name) for name in class_names(values)], np.int64)
-        unseen = np.flatnonzero(places == UNSEEN)
-        if len(unseen) and not held_out:
+        places = class_places(values, len(learnt.names) if learnt.indexed else 0, learnt.place)
+        if not held_out and len(unseen := np.flatnonzero(places == UNSEEN)):
             raise self.unseen(class_name(values[unseen[0]]))
-        return places.astype(np.int32)
+        return places
 
     def _labels(self, values: Sequence[Any] | np.ndarray, learnt: "_Learnt", held_out: bool) -> np.ndarray:
         present = np.zeros((len(values), len(learnt.names)), np.float32)
-        for row, value in enumerate(values):
-            for name in parts_of(value, learnt.separator):
+        for row, names in enumerate(label_rows(values, learnt.separator)):
+            for name in names:
                 place = learnt.place(name)
                 if place != UNSEEN:
                     present[row, place] = 1
@@ -209,18 +208,11 @@ class Target(Preprocessor):
 
     def unseen(self, value: str) -> InputError:
         """The error that a target is no class of the training split."""
-        near, names = closest(value, list(self.names)), self.names
-        return InputError(
-            f"column {COLUMN}",
-            f"'{value}' is not a class of the training split",
-            found=f"known classes: {', '.join(names[:20])}{' ...' if len(names) > 20 else ''}",
-            fix=(f"where '{near}' is meant, write that; else " if near else "")
-            + "correct or remove the record, or train on data that holds this class",
-        )
+        return unseen_class(value, self.names, f"column {COLUMN}")
 
-    def separated(self, value: Any) -> list[str]:
-        """The labels of a record as the column writes them."""
-        return parts_of(value, _learnt(self.file, changed(self.file)).separator)
+    def separated(self, values: Any) -> list[list[str]]:
+        """The labels of each record as the column writes them."""
+        return label_rows(values, _learnt(self.file, changed(self.file)).separator)
 
     def with_targets(self, source: Source, column: str) -> Source:
         """The records that have a target; the others are dropped and counted.

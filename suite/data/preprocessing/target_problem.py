@@ -15,7 +15,14 @@ import numpy as np
 from suite.contracts.data import Source
 from suite.data import written
 from suite.data.class_names import FEW, MISSING, class_name, spelled, too_many
-from suite.data.preprocessing.label_checks import check_classes, class_column, counted, is_numeric, several
+from suite.data.preprocessing.label_checks import (
+    check_classes,
+    class_column,
+    class_counts,
+    counted,
+    is_numeric,
+    several,
+)
 from suite.errors import InputError, closest
 
 Problem = Literal["number", "binary", "classes", "ordered", "labels"]
@@ -81,15 +88,31 @@ def judge(source: Source, column: str, stated: Stated, flag: str) -> Judgement:
         problem = "ordered"
     if problem == "auto" and stated.positive:
         problem = "binary"
-    if named is not None and problem in ("auto", "classes", "binary", "ordered"):
-        return _named(values, named, problem, stated, column)
+    if problem == "auto" and stated.separator:
+        problem = "labels"
+    _check_stated(stated, problem)
+    if named is not None and problem in ("auto", "classes", "binary"):
+        return _named(source, named, problem, stated.positive, column)
     if problem == "number":
         return _number(values, column, "as stated")
     if problem == "labels" or (problem == "auto" and are_lists(values)):
-        return _labels(values, stated, column)
+        return _labels(values, stated.separator, column)
     if problem == "auto":
         return _inferred(source, values, column, stated, flag)
     return _classes(source, values, problem, column, stated, flag)
+
+
+def _check_stated(stated: Stated, problem: str) -> None:
+    """Raises InputError: something is stated that the problem has no use for."""
+    for field, needed in (("order", "ordered"), ("separator", "labels"), ("positive", "binary")):
+        value = getattr(stated, field)
+        if value and problem != needed:
+            raise InputError(
+                f"field task.answer.{field}",
+                f"is of the problem {needed}, and {problem} is stated.",
+                found=value if isinstance(value, str) else " ".join(value),
+                fix=shlex.join(["--task.answer.problem", needed]),
+            )
 
 
 def are_lists(values: Any) -> bool:
@@ -97,6 +120,19 @@ def are_lists(values: Any) -> bool:
     if isinstance(values, np.ndarray) and values.dtype != object:
         return values.ndim > 1
     return any(isinstance(value, list | tuple | np.ndarray) for value in values)
+
+
+def label_rows(values: Any, separator: str) -> list[list[str]]:
+    """The labels of each record; of an array that holds 0 or 1 for each label, the places of those that are 1."""
+    if has_indicators(values):
+        return [[str(place) for place in np.flatnonzero(row)] for row in values]
+    return [parts_of(value, separator) for value in values]
+
+
+def has_indicators(values: Any) -> bool:
+    """Whether a column is an array that holds 0 or 1 for each of several labels."""
+    array = isinstance(values, np.ndarray) and values.ndim == 2 and values.dtype.kind in "biuf"
+    return array and bool(np.isin(values, (0, 1)).all())
 
 
 def parts_of(value: Any, separator: str) -> list[str]:
@@ -121,18 +157,14 @@ def _inferred(source: Source, values: Any, column: str, stated: Stated, flag: st
             return _number(values, column, f"whole numbers of {len(counts):,} different values")
         judged = _classes(source, values, "classes", column, stated, flag)
         why = f"whole numbers of {len(counts)} different values"
-        return _with(judged, why=why, overrule="--task.answer.problem number, or ordered")
-    if not numeric and (separator := stated.separator or several(counts)):
+        return replace(judged, why=why, overrule="--task.answer.problem number, or ordered")
+    if not numeric and (separator := several(counts)):
         parts = {part for name in counts for part in parts_of(name, separator)}
         if len(parts) <= len(counts) and any(separator in name for name in counts):
-            judged = _labels(values, Stated("labels", (), separator, ""), column)
+            judged = _labels(values, separator, column)
             why = f"texts that {separator!r} parts, whose parts come again"
-            return _with(judged, why=why, overrule="--task.answer.problem classes")
+            return replace(judged, why=why, overrule="--task.answer.problem classes")
     return _classes(source, values, "binary" if len(counts) == 2 else "classes", column, stated, flag)
-
-
-def _with(judged: Judgement, why: str, overrule: str) -> Judgement:
-    return replace(judged, why=why, overrule=overrule)
 
 
 def _check_no_row_number(source: Source, counts: Mapping[str, int], column: str, flag: str) -> None:
@@ -167,7 +199,7 @@ def _classes(source: Source, values: Any, problem: Problem, column: str, stated:
     counts = counted(values)
     counts.pop(MISSING, None)
     if problem == "binary":
-        return _binary(counts, stated.positive, column, source, flag)
+        return _binary(counts, stated.positive, column)
     if problem == "ordered":
         names = _in_order(list(counts), stated.order, column)
         _check_several(names, counts, column)
@@ -181,7 +213,7 @@ def _classes(source: Source, values: Any, problem: Problem, column: str, stated:
     return Judgement("classes", names, tuple(counts[name] for name in names))
 
 
-def _binary(counts: Counter[str], positive: str, column: str, source: Source, flag: str) -> Judgement:
+def _binary(counts: Counter[str], positive: str, column: str) -> Judgement:
     wanted = spelled(class_name(positive))
     if positive and wanted not in counts:
         raise InputError(
@@ -223,25 +255,14 @@ def _event(counts: Mapping[str, int]) -> tuple[str, str]:
 
 
 def _named(
-    values: Any, names: Sequence[str], problem: Problem | Literal["auto"], stated: Stated, column: str
+    source: Source, names: Sequence[str], problem: Problem | Literal["auto"], positive: str, column: str
 ) -> Judgement:
-    """Classes that the data name: their records hold positions, or names."""
+    """Classes that the data name: their records hold positions."""
     if len(names) < 2:
         raise InputError(f"column {column}", "there is only one class", found=", ".join(names), fix="add another class")
-    held = counted(values)
-    counts = {name: held[str(place)] + held[name] for place, name in enumerate(names)}
-    if problem == "ordered":
-        ordered = _in_order(list(names), stated.order or tuple(names), column)
-        if ordered != tuple(names):
-            raise InputError(
-                "field task.answer.order",
-                "the data name their classes in another order, by which the records hold them.",
-                found=" ".join(names),
-                fix=shlex.join(["--task.answer.order", *names]),
-            )
-    elif problem != "classes" and len(names) == 2:
+    if problem != "classes" and len(names) == 2:
         problem = "binary"
-        if stated.positive and stated.positive != names[1]:
+        if positive and positive != names[1]:
             raise InputError(
                 "field task.answer.positive",
                 "the data name two classes, the second of which is the event.",
@@ -256,15 +277,16 @@ def _named(
             fix="--task.answer.problem classes",
         )
     kind: Problem = "classes" if problem == "auto" else problem
-    return Judgement(kind, tuple(names), tuple(counts.values()), "as the data name them", indexed=True)
+    records = class_counts(source, column)
+    counts = tuple(records[name] for name in names)
+    return Judgement(kind, tuple(names), counts, "as the data name them", indexed=True)
 
 
-def _labels(values: Any, stated: Stated, column: str) -> Judgement:
-    lists = are_lists(values)
-    separator = stated.separator
+def _labels(values: Any, separator: str, column: str) -> Judgement:
+    lists, indicators = are_lists(values), has_indicators(values)
     if not lists and not separator:
         separator = several(counted(values)) or "|"
-    rows = [parts_of(value, separator) for value in values]
+    rows = label_rows(values, separator)
     counts = Counter(name for row in rows for name in row)
     _check_several(tuple(counts), counts, column)
     if too_many(len(counts), len(rows), 0.5):
@@ -275,8 +297,8 @@ def _labels(values: Any, stated: Stated, column: str) -> Judgement:
             found=", ".join(f"{name:.40}" for name in list(counts)[:3]) + ", ...",
             fix="where another sign parts them: --task.answer.separator SIGN; else name another column",
         )
-    names = tuple(sorted(counts))
-    why = "lists" if lists else f"texts that {separator!r} parts"
+    names = tuple(sorted(counts, key=int) if indicators else sorted(counts))
+    why = "0 or 1 for each" if indicators else "lists" if lists else f"texts that {separator!r} parts"
     return Judgement(
         "labels", names, tuple(counts[name] for name in names), why, "--task.answer.separator SIGN", separator
     )

@@ -1,7 +1,7 @@
 """Records in memory, views of a source, and splits that depend on nothing but a record and a seed."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ class LeftOut:
         return told(self.counts, self.names)
 
 
-def evenly_spaced(source: Source, most: int) -> np.ndarray:
+def evenly_spaced(source: Sized, most: int) -> np.ndarray:
     """Places (n,) int64 of at most ``most`` records, evenly spaced from the first on."""
     count = min(most, len(source))
     return np.arange(count) * len(source) // max(count, 1)

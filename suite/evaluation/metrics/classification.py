@@ -1,4 +1,4 @@
-"""Scores of classifiers (host, float64): of one of several classes a record, of ordered classes, of several labels."""
+"""Scores of classifiers (host, float64): of one of several classes a record, and of ordered classes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 from suite.contracts.metric import MetricState
 from suite.contracts.metric_meaning import register_metric
-from suite.data.preprocessing.decision import EVEN
+from suite.data.preprocessing.decision import EVEN, answered_classes
 from suite.evaluation.metrics.events import event_scores
 from suite.evaluation.metrics.rows import Measure, Rows, mean_of_known, ratio
 
@@ -95,7 +95,7 @@ def class_scores(logits: np.ndarray, labels: np.ndarray, threshold: float = EVEN
     actual = np.maximum(labels, 0)[:, None]
     losses = np.log(sums) - np.take_along_axis(shifted, actual, -1)[:, 0]
     squares = (shares**2).sum(-1) - 2 * np.take_along_axis(shares, actual, -1)[:, 0] + 1
-    answered = (shares[:, 1] >= threshold).astype(np.int64) if two and threshold != EVEN else logits.argmax(-1)
+    answered = answered_classes(shares, threshold) if threshold != EVEN else logits.argmax(-1)
     scores: dict[str, MetricState] = {
         "accuracy": MetricState(float((answered == labels).sum()), len(labels)),
         "loss": MetricState(losses[known].sum(), int(known.sum())),

@@ -7,7 +7,7 @@ import numpy as np
 
 from suite.contracts.metric import MetricState
 from suite.contracts.metric_meaning import register_metric
-from suite.data.preprocessing.decision import EVEN
+from suite.data.preprocessing.decision import EVEN, event_probabilities
 from suite.evaluation.metrics.ranking import AveragePrecision, CalibrationError, Ranking
 
 
@@ -43,7 +43,7 @@ def click_scores(
     logits = np.asarray(outputs["logits"], np.float64)[mask]
     labels = np.asarray(batch["label"], np.float64)[mask]
     losses = np.logaddexp(0, logits) - labels * logits
-    predicted = np.exp(-np.logaddexp(0, -logits))
+    predicted = event_probabilities(logits)
     place = np.minimum((predicted * bins).astype(int), bins - 1)
     gaps = np.bincount(place, predicted - labels, bins)
     answered, happened = predicted >= threshold, labels > 0.5

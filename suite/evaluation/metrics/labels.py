@@ -6,6 +6,7 @@ import numpy as np
 
 from suite.contracts.metric import MetricState
 from suite.contracts.metric_meaning import register_metric
+from suite.data.preprocessing.decision import EVEN, event_probabilities
 from suite.evaluation.metrics.ranking import label_areas
 from suite.evaluation.metrics.rows import Measure, Rows, mean_of_known, ratio
 
@@ -35,7 +36,9 @@ class LabelAreas(Rows):
         return lambda weights: mean_of_known(areas(weights))
 
 
-def label_scores(logits: np.ndarray, right: np.ndarray, thresholds: np.ndarray | float = 0.5) -> dict[str, MetricState]:
+def label_scores(
+    logits: np.ndarray, right: np.ndarray, thresholds: np.ndarray | float = EVEN
+) -> dict[str, MetricState]:
     """Scores of the log odds (n, c) of c labels against those that records have.
 
     Args:
@@ -47,7 +50,7 @@ def label_scores(logits: np.ndarray, right: np.ndarray, thresholds: np.ndarray |
         ``micro_f1``, ``macro_f1``, ``hamming``, ``macro_auc`` and ``loss``, the cross-entropy in nats, a label.
     """
     logits, right = np.asarray(logits, np.float64), np.asarray(right) > 0.5
-    answered = np.exp(-np.logaddexp(0, -logits)) >= thresholds
+    answered = event_probabilities(logits) >= thresholds
     hits, either = float((answered & right).sum()), float(answered.sum() + right.sum())
     losses = (np.logaddexp(0, logits) - right * logits).mean(-1)
     return {

@@ -1,7 +1,7 @@
-"""Losses (jitted) and scores (host, float64) shared by the tasks, as tallies that add."""
+"""Scores of rankings (host, float64): areas under curves, average precision, calibration."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,27 +12,17 @@ from suite.evaluation.metrics.rows import Measure, Rows
 
 
 @dataclass(frozen=True)
-class Ranking(MetricState):
-    """The area under the ROC curve over all rows, exact. It is no sum of parts, so the rows themselves add up.
+class Ranking(Rows):
+    """The area under the ROC curve over all rows, exact; nan where all labels are equal.
 
     Attributes:
         total: arrays (n,) of scores, one a batch.
         count: arrays (n,) of labels, 0 or 1.
     """
 
-    def __add__(self, other: MetricState) -> "Ranking":
-        return replace(self, total=self.total + other.total, count=self.count + other.count)
-
-    def value(self) -> float:
-        """The area; nan where all labels are equal."""
-        return auc(np.concatenate(self.total), np.concatenate(self.count))
-
-    @staticmethod
-    def resampled(rows: Sequence[MetricState], weights: np.ndarray) -> np.ndarray:
-        scores = np.concatenate([part for row in rows for part in row.total])
-        labels = np.concatenate([part for row in rows for part in row.count])
-        grouped = _by_score(scores, labels)
-        return np.array([_area(*grouped(w)) for w in weights])
+    def measure(self, said: np.ndarray, right: np.ndarray) -> Measure:
+        grouped = _by_score(said, right)
+        return lambda weights: _area(*grouped(weights))
 
 
 @dataclass(frozen=True)
@@ -66,11 +56,11 @@ class AveragePrecision(Rows):
 
         def average(weights: np.ndarray) -> float:
             ones, zeros = (counts[::-1] for counts in grouped(weights))  # from the highest score down
-            found = np.cumsum(ones)
-            answered = found + np.cumsum(zeros)
-            if not len(ones) or not found[-1]:
+            hits = np.cumsum(ones)
+            answered = hits + np.cumsum(zeros)
+            if not len(ones) or not hits[-1]:
                 return float("nan")
-            return float((ones * found / np.maximum(answered, 1e-300)).sum() / found[-1])
+            return float((ones * hits / np.maximum(answered, 1e-300)).sum() / hits[-1])
 
         return average
 

@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from suite.data.sources.memory import evenly_spaced
 from suite.evaluation.artifacts import LabelCounts, Scatter
 from suite.evaluation.metrics.numbers import number_scores
 from suite.reporting.blocks import Block, Figure, Folded, Plot, Table, Text
 from suite.reporting.drawings.registry import draws
-from suite.reporting.glossary import percent, shown
+from suite.reporting.glossary import percent, precision_recall_f1, shown
 from suite.reporting.svg import Axis, Series, chart
 
 DOTS = 1500
@@ -31,7 +32,7 @@ def scatter(exhibit: Scatter) -> list[Block]:
         f"{_number(float(np.median(targets)))}, would be {shown('mae', always)} off. "
         f"R² is {shown('r2', scores['r2'].value())}: that share of the variance of {quantity} is explained."
     )
-    places = np.arange(min(DOTS, len(targets))) * len(targets) // min(DOTS, len(targets))
+    places = evenly_spaced(targets, DOTS)
     low, high = (float(f(np.concatenate([predicted, targets]))) for f in (np.min, np.max))
     room = 0.03 * (high - low)
     both, upward = (Axis(label, low - room, high + room) for label in ("predicted", ""))
@@ -90,7 +91,7 @@ def labels(exhibit: LabelCounts) -> list[Block]:
     rows = []
     for place in np.argsort(-exhibit.actual, kind="stable"):
         hits, actual, answered = (int(counts[place]) for counts in (exhibit.hits, exhibit.actual, exhibit.answered))
-        shares = percent(hits, answered), percent(hits, actual), percent(2 * hits, actual + answered)
+        shares = precision_recall_f1(hits, answered, actual)
         rows.append((exhibit.names[place], f"{actual:,}", f"{answered:,}", *shares))
     head = ("label", "actual", "predicted", "precision", "recall", "F1")
     table = Table(head, tuple(rows), "Records with each label, actual and predicted, the most frequent first.")

@@ -6,7 +6,7 @@ from suite.evaluation.artifacts import MarkedText
 from suite.evaluation.span_artifacts import SpanTable
 from suite.reporting.blocks import Block, Marked, Table
 from suite.reporting.drawings.registry import draws
-from suite.reporting.glossary import percent
+from suite.reporting.glossary import precision_recall_f1
 
 Labelled = tuple[int, int, str]
 """First character, the one behind the last, and a label."""
@@ -24,12 +24,7 @@ def span_table(exhibit: SpanTable) -> list[Block]:
 
 
 def _row(name: str, right: int, answered: int, wanted: int) -> tuple[str, ...]:
-    shares = (percent(part, whole) if whole else "–" for part, whole in _shares(right, answered, wanted))
-    return (name, f"{wanted:,}", f"{answered:,}", f"{right:,}", *shares)
-
-
-def _shares(right: int, answered: int, wanted: int) -> Sequence[tuple[int, int]]:
-    return (right, answered), (right, wanted), (2 * right, answered + wanted)
+    return (name, f"{wanted:,}", f"{answered:,}", f"{right:,}", *precision_recall_f1(right, answered, wanted))
 
 
 def marked(given: MarkedText, most: int = 700) -> Marked:
@@ -44,8 +39,8 @@ def parts(
     ends = {0, len(text), *(place for span in (*wanted, *answered) for place in span[:2])}
     cuts = sorted(min(end, most) for end in ends)
     stretches = [(start, end) for start, end in zip(cuts, cuts[1:], strict=False) if start < end]
-    found = [(text[start:end], _at(wanted, start), _at(answered, start)) for start, end in stretches]
-    return (*found, ("…", "", "")) if len(text) > most else tuple(found)
+    pieces = [(text[start:end], _at(wanted, start), _at(answered, start)) for start, end in stretches]
+    return (*pieces, ("…", "", "")) if len(text) > most else tuple(pieces)
 
 
 def _at(spans: Sequence[Labelled], place: int) -> str:
