@@ -1,3 +1,13 @@
+"""Several labels for each of your own images, or none.
+
+source:   your table, split 80/10/10 by a seeded hash where it has no splits
+data:     a CSV, JSONL or Parquet table with a column of pictures, as bytes or as paths relative to the table, and a
+          column of labels: a list, or a text such as "cat|dog"
+expected: depends on the data
+time:     depends on the data
+command:  suite train vision.label --data photos.csv --task.image photo --target tags
+"""
+
 from dataclasses import replace
 
 from suite.configs.vision import regress

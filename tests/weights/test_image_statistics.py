@@ -43,8 +43,7 @@ def test_images_are_normalised_as_the_weights_state(tmp_path, changes, capsys):
     published = weights(tmp_path, stated, model_type="vit")
     fit(PixelStatistics(), published, tmp_path / "s.json")
     statistics = PixelStatistics(file=str(tmp_path / "s.json"))
-    task = ImageClassification(data=None, statistics=statistics)
-    np.testing.assert_allclose(task.normalised(PIXELS), given(stated, PIXELS), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(statistics.normalised(PIXELS), given(stated, PIXELS), rtol=1e-5, atol=1e-5)
     assert f"({PREPROCESSOR}), 8 x 8 pixels" in capsys.readouterr().err
 
 
