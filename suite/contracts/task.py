@@ -82,6 +82,12 @@ class Task(ABC):
         """
         return []
 
+    def strata(self, source: Source) -> np.ndarray | None:
+        """The class of each record (n,), of which balanced sampling draws as many of each; None where a record has no
+        one class. Host; preprocessors are fitted.
+        """
+        return None
+
     @abstractmethod
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """Model-ready rows: arrays (b, ...) or Ragged. Augments only when ``rng`` is given. Host.

@@ -118,6 +118,9 @@ class Classification(Task):
         lines = remarks(self.label, counts, numeric, self.labels.names)
         return [*lines, *unread_columns(train, {*used, self.label}, self.data)]
 
+    def strata(self, source: Source) -> np.ndarray:
+        return self.labels.encode(source.column(self.label, np.arange(len(source))))
+
     @abstractmethod
     def logits(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Logits (b, c); ``rngs`` as in ``loss``. Jitted."""

@@ -110,6 +110,11 @@ class Prediction(Task):
             return {}
         return {"target": self.answer.encode(columns[self.target], held_out=rng is None)}
 
+    def strata(self, source: Source) -> np.ndarray | None:
+        if self.answer.kind in ("number", "labels"):
+            return None
+        return self.answer.encode(source.column(self.target, np.arange(len(source))))
+
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         kind, targets, mask = self.answer.kind, batch["target"], batch["mask"]
         logits = problems.members(self.logits(model, batch, rngs))

@@ -109,6 +109,9 @@ class Pipeline:
     """Processes that encode batches. 0: a thread of this process."""
     prefetch: int = 4
     """Batches prepared ahead."""
+    sampling: Literal["shuffle", "balanced"] = "shuffle"
+    """Which training records an epoch holds: each once, in a random order; or as many of each class, drawn from it
+    without repetition until all of the class have been (balanced). An epoch has as many records either way."""
     buckets: tuple[int, ...] | Mapping[str, tuple[int, ...]] = ()
     """Padded lengths for ragged data, rising; each compiles once. Empty: about four, multiples of 8 near the quantiles
     of the lengths. Of a task whose rows run along several axes AXIS=LENGTH,LENGTH for each that should not be so."""

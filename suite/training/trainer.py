@@ -241,6 +241,7 @@ def _prepared(experiment: Experiment, folder: Path, source: Source) -> tuple[Exp
         seed=train.seed,
         buckets=experiment.pipeline.buckets,
         cache=folder / "assets" / "lengths-train.npy",
+        balanced=experiment.pipeline.sampling == "balanced",
     )
 
 

@@ -92,6 +92,9 @@ class ClickPrediction(Task):
                 lines.append(f"column {self.label}: {every}: the area under the ROC curve is not defined there")
         return lines
 
+    def strata(self, source: Source) -> np.ndarray:
+        return self._clicks(source)
+
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``dense`` float32 (b, i), ``ids`` int32 (b, s), ``weights`` float32 (b, w) and ``label`` float32 (b,)."""
         columns = self.codec.opened(columns)

@@ -47,6 +47,30 @@ def test_order_depends_on_seed_and_epoch_alone(plan):
     assert (ids_of(other, 2) != later).any()
 
 
+STRATA = np.repeat([3, 7, 5], [80, 20, 3])
+"""Classes of the records of a split of 103."""
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS[:103]])
+def test_a_balanced_epoch_holds_as_many_of_each_class(lengths):
+    plan = Plan(103, 8, seed=0, lengths=lengths, buckets=BUCKETED.buckets, strata=STRATA)
+    ids = ids_of(plan, 0)
+    drawn = ids[ids >= 0]
+    assert len(drawn) == 103 and plan.batches_per_epoch == 13
+    assert sorted(np.bincount(STRATA[drawn])[[3, 5, 7]]) == [34, 34, 35]
+    times = np.bincount(drawn, minlength=103)
+    for name in (3, 5, 7):  # none twice as often as another of its class and once more
+        assert np.ptp(times[name == STRATA]) <= 1
+    seen = np.unique(np.concatenate([ids_of(plan, epoch) for epoch in range(12)]))
+    assert set(range(103)) <= set(seen.tolist())  # what one epoch leaves out, others hold
+
+
+def test_records_without_classes_cannot_be_balanced():
+    task = Parity()
+    with pytest.raises(InputError, match="sampling shuffle"):
+        make_plan(task, task.source("train"), 8, seed=0, balanced=True)
+
+
 def test_without_a_seed_the_order_is_that_of_the_records():
     assert ids_of(Plan(10, 4), 5).tolist() == [*range(10), -1, -1]
 

@@ -73,6 +73,7 @@ def test_balanced_classes_count_as_much(tmp_path):
     task = bound(dataclasses.replace(task, class_weight="balanced"), tmp_path)
     logits, labels = np.zeros((3, 2), np.float32), np.array([0, 1, 1])
     np.testing.assert_allclose(task.cross_entropy(logits, labels), np.log(2) * np.array([1.5, 0.75, 0.75]), rtol=1e-6)
+    assert np.bincount(task.strata(task.source("train"))).tolist() == [20, 40]
     plain = dataclasses.replace(task, class_weight="none")
     np.testing.assert_allclose(plain.cross_entropy(logits, labels), np.log(2), rtol=1e-6)
     (tmp_path / "labels.json").write_text('{"names": ["no", "yes"], "indexed": false}')  # of version 0.1

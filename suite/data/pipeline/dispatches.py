@@ -84,6 +84,7 @@ class Plan:
         lengths: (size,) encoded lengths of ragged data along the default axis, or None.
         buckets: padded lengths of the default axis, rising.
         others: the same of other axes, by name.
+        strata: (size,) class of each record, of which an epoch holds as many of each; None: an epoch holds each once.
     """
 
     size: int
@@ -92,6 +93,7 @@ class Plan:
     lengths: np.ndarray | None = None
     buckets: tuple[int, ...] = ()
     others: Mapping[str, tuple[np.ndarray, tuple[int, ...]]] = field(default_factory=dict)
+    strata: np.ndarray | None = None
 
     @property
     def all_buckets(self) -> dict[str, tuple[int, ...]]:
@@ -129,7 +131,10 @@ class Plan:
 
     def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         rng = None if self.seed is None else np.random.default_rng((self.seed, epoch))
-        order = np.arange(self.size) if rng is None else rng.permutation(self.size)
+        if rng is None:
+            order = np.arange(self.size)
+        else:
+            order = rng.permutation(self.size if self.strata is None else _balanced(self.strata, rng))
         if self.lengths is None:
             return _rows(order, self.batch_size), np.zeros(-(-self.size // self.batch_size), np.int64)
         batches, lengths = self._bucketed(order)
@@ -155,6 +160,21 @@ class Plan:
         return np.concatenate(batches), np.concatenate(lengths)
 
 
+def _balanced(strata: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Records (n,), as many of each of ``strata`` (n,), to one: of each, all of it as often as they fit, then some."""
+    groups = np.split(np.argsort(strata, kind="stable"), np.cumsum(np.unique(strata, return_counts=True)[1])[:-1])
+    whole, over = divmod(len(strata), len(groups))
+    more = np.isin(np.arange(len(groups)), rng.permutation(len(groups))[:over])
+    drawn = [_drawn(group, whole + int(one), rng) for group, one in zip(groups, more, strict=True)]
+    return np.concatenate(drawn)
+
+
+def _drawn(records: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """``count`` of the records, none twice as often as another and once more."""
+    times, over = divmod(count, len(records))
+    return np.concatenate([np.tile(records, times), rng.permutation(records)[:over]])
+
+
 def _rows(order: np.ndarray, batch_size: int) -> np.ndarray:
     """``order`` (n,) as (ceil(n / batch_size), batch_size), -1 behind the end."""
     count = -(-len(order) // batch_size)
@@ -164,14 +184,23 @@ def _rows(order: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def make_plan(
-    task: Task, source: Source, batch_size: int, *, seed: int | None, buckets: Buckets = (), cache: Path | None = None
+    task: Task,
+    source: Source,
+    batch_size: int,
+    *,
+    seed: int | None,
+    buckets: Buckets = (),
+    cache: Path | None = None,
+    balanced: bool = False,
 ) -> Plan:
-    """The plan of a split: shuffled where ``seed`` is given, bucketed by length where rows are ragged.
+    """The plan of a split: shuffled where ``seed`` is given, bucketed by length where rows are ragged, and with as many
+    records of each class an epoch where it is ``balanced``.
 
     Axes without ``buckets`` take theirs from the lengths of the rows.
 
     Raises:
-        InputError: the split is empty, or the buckets do not rise from 1 or more.
+        InputError: the split is empty, the buckets do not rise from 1 or more, or records that are to be balanced have
+            no classes.
     """
     if len(source) == 0:
         raise InputError("split", "has no records", fix="check the data's path, its splits and what cleaning dropped")
@@ -189,7 +218,14 @@ def make_plan(
     lengths = ragged_lengths(task, source, cache)
     known = {**{axis: default_buckets(rows) for axis, rows in lengths.items() if axis not in known}, **known}
     others = {axis: (rows, known[axis]) for axis, rows in lengths.items() if axis}
-    return Plan(len(source), batch_size, seed, lengths.get(""), known.get("", ()), others)
+    strata = task.strata(source) if balanced else None
+    if balanced and strata is None:
+        raise InputError(
+            "field pipeline.sampling",
+            "is balanced, and the records have no classes, of which one would draw as many of each.",
+            fix="--pipeline.sampling shuffle",
+        )
+    return Plan(len(source), batch_size, seed, lengths.get(""), known.get("", ()), others, strata)
 
 
 @dataclass(frozen=True)
