@@ -7,7 +7,7 @@ import functools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from suite.data.reading import changed, present
 from suite.data.recordings import Recordings, decode, joined
 from suite.data.sources.memory import evenly_spaced
 from suite.nn.audio.spectral import LogMel, standardise
+from suite.runtime import json_files
 
 CHUNK = 32
 """Recordings whose features are computed at a time where they are learnt from."""
@@ -114,5 +115,7 @@ class AudioFeatures(Preprocessor):
 
 @functools.lru_cache(maxsize=32)
 def _stored(file: str, written: int) -> tuple[np.ndarray, np.ndarray, int]:
-    content = json.loads(Path(file).read_text(encoding="utf-8"))
-    return np.array(content["mean"], np.float32), np.array(content["std"], np.float32), content.get("stored", 0)
+    def build(content: Any) -> tuple[np.ndarray, np.ndarray, int]:
+        return np.array(content["mean"], np.float32), np.array(content["std"], np.float32), content.get("stored", 0)
+
+    return json_files.load(file, build)

@@ -24,7 +24,7 @@ from suite.contracts.preprocessor import Preprocessor
 from suite.data.pipeline.padding import Seed
 from suite.errors import InputError
 from suite.experiment import serialization
-from suite.runtime import allocation
+from suite.runtime import allocation, json_files
 from suite.runtime.compilation import enable_cache
 from suite.weights import safetensors
 
@@ -67,7 +67,7 @@ class Bundle:
         allocation.keep_memory()
         if cache:
             enable_cache()
-        where, maker = f'bundle "{folder}"', str(about.made.get("versions", {}).get("jax", "?"))
+        where, maker = f'bundle "{folder}"', about.made.get("versions", {}).get("jax", "?")
         here = platform()
         if here not in about.platforms:
             raise InputError(
@@ -85,7 +85,8 @@ class Bundle:
         exported = {key: programs.read(contents[file], f'{where}, file "{file}"', maker) for key, file in files.items()}
         arrays = [safetensors.read(folder / file, data) for file, data in sorted(stored.items(), reverse=True)]
         for (name, length), program in exported.items():
-            _check_fit(f'{where}, file "{files[name, length]}"', program, arrays, about.programs[name].signature)
+            place = f'{where}, file "{files[name, length]}"'
+            _check_fit(place, program, arrays, about.programs[name].signature, length)
         # Copies, so that no array keeps the memory of all of the file: a CPU's would lie in it, with may_alias=False
         # too.
         copies = [{name: np.array(value) for name, value in tensors.items()} for tensors in arrays]
@@ -195,9 +196,12 @@ def _codec(folder: Path, about: Manifest, stored: Mapping[str, Any], allow: tupl
         member = serialization.from_json(stored, allow, CODECS)
     except InputError as error:
         raise InputError(where, f"its codec {error.problem}", found=error.found, fix=error.fix) from None
-    except (AttributeError, RecursionError, TypeError) as error:
+    except json_files.CONTENT_ERRORS as error:
         raise InputError(
-            where, "its codec is not as suite export writes it.", found=f"{type(error).__name__}: {error}", fix=AGAIN
+            where,
+            "its codec is not as suite export writes it.",
+            found=f"{type(error).__name__}: {error!s:.200}",
+            fix=AGAIN,
         ) from None
     if not isinstance(member, Codec):
         raise InputError(where, "its codec is none.", found=type(member).__name__, fix=AGAIN)
@@ -205,21 +209,27 @@ def _codec(folder: Path, about: Manifest, stored: Mapping[str, Any], allow: tupl
     return codec
 
 
-def _check_fit(where: str, exported: Any, arrays: Sequence[Mapping[str, np.ndarray]], signature: Signature) -> None:
+def _check_fit(
+    where: str, exported: Any, arrays: Sequence[Mapping[str, np.ndarray]], signature: Signature, length: int
+) -> None:
     """Raises InputError: a program takes other weights, other reference arrays, or other inputs, than there are."""
     try:
         (weights, batch, *reference), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
         different = sorted(batch.keys() ^ signature.inputs.keys())
+        for name in sorted(batch.keys() & signature.inputs.keys()):
+            stated, taken = signature.inputs[name], batch[name]
+            if (stated.sized(taken.shape[0], length), stated.dtype) != (taken.shape, str(taken.dtype)):
+                different.append(name)
         wanted = [weights, *reference]
         if len(wanted) != len(arrays):
             different.append(manifest.REFERENCE)
-        for taken, given in zip(wanted, arrays, strict=False):
+        for needed, given in zip(wanted, arrays, strict=False):
             ours, theirs = (
-                {name: (array.shape, str(array.dtype)) for name, array in part.items()} for part in (taken, given)
+                {name: (array.shape, str(array.dtype)) for name, array in part.items()} for part in (needed, given)
             )
             names = ours.keys() | theirs.keys()
             different += sorted(name for name in names if ours.get(name) != theirs.get(name))
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         different = [str(error)]
     if different:
         raise InputError(where, "does not fit the weights and inputs.", found=", ".join(different[:5]), fix=AGAIN)

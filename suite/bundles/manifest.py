@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from suite.errors import InputError
+from suite.runtime import json_files
 from suite.runtime.files import write_text
 
 FORMATS = (1, 2)
@@ -27,6 +28,8 @@ PREDICT = "predict"
 """The program that answers where none is named."""
 SEED = "seed"
 """The input (b,) uint32 of a program that draws random numbers: each row's come from its seed."""
+MADE = ("by", "checked", "from", "licence", "recipe", "revision")
+"""Texts of ``made``, the part of ``bundle.json`` that says what a bundle was made of and by."""
 AGAIN = "fetch the bundle again, or export the run again"
 MOST, MOST_PROGRAM, MOST_ASSET = 16 << 20, 256 << 20, 1 << 30
 """Bytes of the largest text, such as ``bundle.json``, of the largest program and of the largest asset."""
@@ -180,19 +183,22 @@ def read(folder: Path) -> Manifest:
         )
     try:
         return _manifest(content)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except json_files.CONTENT_ERRORS as error:
         raise InputError(
-            where, f"its {NAME} is not as suite export writes it.", found=f"{type(error).__name__}: {error}", fix=AGAIN
+            where,
+            f"its {NAME} is not as suite export writes it.",
+            found=f"{type(error).__name__}: {error!s:.200}",
+            fix=AGAIN,
         ) from None
 
 
 def _parsed(folder: Path, where: str) -> dict[str, Any]:
     try:
-        content = json.loads(_content(folder, NAME, MOST))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
+        content = json_files.parse(_content(folder, NAME, MOST), NAME, AGAIN)
+    except InputError as error:
+        if error.where != NAME:
             raise
-        raise InputError(where, f"its {NAME} is not JSON: {error}", fix=AGAIN) from None
+        raise InputError(where, f"its {NAME} {error.problem}", found=error.found, fix=AGAIN) from None
     if not isinstance(content, dict):
         raise InputError(where, f"its {NAME} is no JSON object.", found=type(content).__name__, fix=AGAIN)
     return content
@@ -212,6 +218,13 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
     for about in objects["files"].values():
         _of(int, about["bytes"], "bytes")
         _of(str, about["sha256"], "sha256")
+    for name, about in objects["metrics"].items():
+        for value in (_of(dict, about, f"metric {name:.60}")["value"], *about.values()):
+            _of((int, float), value, f"metric {name:.60}")
+    for version in _of(dict, objects["made"].get("versions", {}), "versions").values():
+        _of(str, version, "versions")
+    for name in MADE:
+        _of(str, objects["made"].get(name, ""), name)
     return Manifest(**texts, **objects, programs=programs, platforms=platforms)
 
 
@@ -219,18 +232,26 @@ def _program(content: Mapping[str, Any]) -> Program:
     codec, signature = (_of(dict, content[name], name) for name in ("codec", "signature"))
     arrays = {
         part: {
-            name: Array(tuple(about["shape"]), _of(str, about["dtype"], "dtype"))
+            name: Array(tuple(map(_side, about["shape"])), _of(str, about["dtype"], "dtype"))
             for name, about in signature[part].items()
         }
         for part in ("inputs", "outputs")
     }
     lengths = tuple(_of(int, length, "lengths") for length in content["lengths"])
+    if any(isinstance(length, bool) or not 0 <= length < 10**9 for length in lengths):
+        raise ValueError(f"lengths {lengths}")
     if not lengths or list(lengths) != sorted(set(lengths)):
         raise ValueError(f"lengths {lengths}")
     return Program(codec, Signature(**arrays), lengths)
 
 
-def _of(kind: type, value: Any, name: str) -> Any:
+def _side(side: Any) -> int | str | None:
+    if side not in ("b", "length", None) and not (type(side) is int and 0 <= side < 2**31):
+        raise ValueError(f"shape of {side!r:.60}")
+    return side  # type: ignore[no-any-return]
+
+
+def _of(kind: type | tuple[type, ...], value: Any, name: str) -> Any:
     if not isinstance(value, kind):
         raise TypeError(f"{name} {value!r:.60}")
     return value

@@ -85,7 +85,8 @@ def _print(bundle: Any) -> None:
     print(f"programs for {', '.join(about.platforms)}{rows}")
     if len(bundle.programs) > 1:
         print(f"answers by {', '.join(bundle.programs)}")
-    print(f"answers {about.made['checked']} as {about.made['from']} does")
+    if {"checked", "from"} <= about.made.keys():
+        print(f"answers {about.made['checked']} as {about.made['from']} does")
     print(bundle.folder)
 
 

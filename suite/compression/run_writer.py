@@ -13,7 +13,7 @@ from suite.errors import InputError, RunError
 from suite.experiment import serialization
 from suite.experiment.sections import Experiment
 from suite.runs.results import versions
-from suite.runtime import files
+from suite.runtime import files, json_files
 from suite.surgery.quantize import is_rounded
 from suite.training.assemble import assemble
 from suite.training.checkpoint import Checkpoints, Progress
@@ -64,7 +64,7 @@ def is_written(experiment: Experiment, run: Path, folder: Path) -> bool:
     """
     if not files.is_run(run):
         return False
-    stored = json.loads((run / "experiment.json").read_text(encoding="utf-8"))
+    stored = json_files.read_object(run / "experiment.json")
     if _anywhere(stored) != _anywhere(json.loads(json.dumps(serialization.to_json(experiment)))):
         raise InputError(
             f'--run-dir "{folder}"',

@@ -1,6 +1,5 @@
 """Verdict of a compression: two runs compared on the same records, by metric, size and speed."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from suite.errors import InputError
 from suite.evaluation.bootstrap import Interval, Scores
 from suite.experiment.sections import Experiment
 from suite.runs.run import Run
-from suite.runtime import files
+from suite.runtime import files, json_files
 
 FILE = "compression.json"
 
@@ -108,7 +107,7 @@ def read(folder: str | Path) -> dict[str, Any]:
             found="a run" if there else "no run",
             fix="the folder that suite compress printed last",
         )
-    outcome: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    outcome: dict[str, Any] = json_files.read_object(path)
     return outcome
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from suite.distribution import missing
 from suite.errors import InputError
+from suite.runtime import json_files
 from suite.runtime.compilation import cache_root
 
 CHUNK = 4096
@@ -60,7 +61,7 @@ def split_names(folder: Path) -> list[str]:
 
 def info(folder: Path) -> dict[str, Any]:
     """The dataset_info.json of a prepared dataset."""
-    description: dict[str, Any] = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+    description: dict[str, Any] = json_files.read_object(folder / "dataset_info.json")
     return description
 
 
@@ -116,7 +117,7 @@ def _store(target: Path, decoded: Decoded) -> None:
 
 
 def _load(target: Path) -> Decoded:
-    meta = json.loads((target / "meta.json").read_text(encoding="utf-8"))
+    meta = json_files.read_object(target / "meta.json")
     columns: dict[str, Any] = {}
     for number, name in enumerate(meta["columns"]):
         data = np.load(target / f"{number}.npy", mmap_mode="r")

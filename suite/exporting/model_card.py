@@ -1,7 +1,6 @@
 """The model card of a bundle: what is known of a model, and what is not, for people who are to use it."""
 
 import inspect
-import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +19,7 @@ from suite.experiment import recipes, serialization
 from suite.experiment.sections import Experiment
 from suite.runs import baselines
 from suite.runs.run import Run
+from suite.runtime import json_files
 from suite.training.preprocessors import preprocessors_of
 from suite.tuning.recipe import differences
 
@@ -188,9 +188,7 @@ def _making(trained_run: Run, content: Mapping[str, Any]) -> list[str]:
 def _trained(trained_run: Run) -> dict[str, Any]:
     """What training said of itself, if it ended."""
     result = trained_run.folder / "result.json"
-    trained: dict[str, Any] = (
-        json.loads(result.read_text(encoding="utf-8")).get("trained", {}) if result.exists() else {}
-    )
+    trained: dict[str, Any] = json_files.read_object(result).get("trained", {}) if result.exists() else {}
     return trained
 
 
@@ -200,7 +198,7 @@ def _flags(trained_run: Run) -> list[str]:
         recipe = serialization.to_json(recipes.load(trained_run.experiment.name))
     except InputError:
         return []
-    stored = json.loads((trained_run.folder / "experiment.json").read_text(encoding="utf-8"))
+    stored = json_files.read_object(trained_run.folder / "experiment.json")
     changed = {
         name: value
         for name, (_, value) in differences(recipe, stored).items()

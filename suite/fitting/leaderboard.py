@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from suite.evaluation.bootstrap import Difference, Interval
-from suite.runtime import files
+from suite.runtime import files, json_files
 
 FILE = "leaderboard.json"
 ALPHA = 0.05
@@ -88,7 +88,7 @@ def write(board: Leaderboard, folder: Path) -> None:
 def read(folder: Path) -> Leaderboard | None:
     """The leaderboard of a folder; None where there is none that is whole."""
     try:
-        stored = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        stored = json_files.read_object(folder / FILE)
         entries = tuple(_entry(entry) for entry in stored["entries"])
         mappings = {name: _intervals(stored[name]) for name in ("test", "baseline")}
         ahead = {name: Difference(**about) for name, about in stored["ahead"].items()}

@@ -9,7 +9,7 @@ from typing import Any
 from suite.contracts.data import Data
 from suite.errors import InputError, unused
 from suite.experiment.serialization import to_json
-from suite.runtime import files
+from suite.runtime import files, json_files
 
 FILE = "fit.json"
 OWN = ("claim", FILE)
@@ -69,7 +69,7 @@ def note_cut(folder: Path, run: str) -> None:
 
 def _noted(folder: Path) -> dict[str, Any] | None:
     try:
-        noted: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        noted: dict[str, Any] = json_files.read_object(folder / FILE)
     except (OSError, ValueError):
         return None
     return noted

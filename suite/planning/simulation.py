@@ -18,6 +18,7 @@ from typing import Any
 
 from suite.errors import InputError, RunError
 from suite.experiment.sections import Experiment
+from suite.runtime import json_files
 
 MOST = 1024
 """Devices simulated at the most."""
@@ -86,7 +87,7 @@ def simulated_cost(experiment: Experiment, shapes: Shapes, total_steps: int, dev
         if not answer.exists():
             said = "\n".join(done.stderr.strip().splitlines()[-8:])
             raise RunError(f"compiling for {devices} simulated devices failed (exit code {done.returncode}):\n{said}")
-        cost: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+        cost: dict[str, Any] = json_files.read_object(answer)
     if "refused" in cost:
         raise InputError(**cost["refused"])
     return cost

@@ -9,6 +9,7 @@ from typing import Any
 from suite.experiment import recipes, serialization
 from suite.reporting.blocks import Block, Code, Folded, Table, Text
 from suite.reporting.evidence import Evidence
+from suite.runtime import json_files
 
 
 def flat(value: Any, name: str = "") -> dict[str, Any]:
@@ -30,7 +31,7 @@ def differing(first: Mapping[str, Any], *others: Mapping[str, Any]) -> list[str]
 
 def stored(folder: Path) -> dict[str, Any]:
     """Fields of ``experiment.json`` by dotted name."""
-    return flat(json.loads((folder / "experiment.json").read_text(encoding="utf-8")))
+    return flat(json_files.read_object(folder / "experiment.json"))
 
 
 def configuration(evidence: Evidence) -> list[Block]:

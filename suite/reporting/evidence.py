@@ -1,7 +1,6 @@
 """All that a run folder and an evaluation say of a run, and what they don't: each thing that is missing, with why."""
 
 import functools
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from suite.experiment.sections import Experiment
 from suite.runs import baselines, run, verbs
 from suite.runs.baselines import Comparison
 from suite.runs.run import Run
+from suite.runtime import json_files
 from suite.training.logging.jsonl import history
 
 T = TypeVar("T")
@@ -189,7 +189,7 @@ def _made_from(folder: Path, other: Path) -> dict[str, Any]:
 def read_json(path: Path) -> dict[str, Any]:
     """What a file of a run folder holds; nothing where there is none, or half of one."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json_files.read_object(path)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -23,7 +23,7 @@ from suite.experiment.defaults import settled
 from suite.experiment.sections import Experiment
 from suite.parallel import hosts
 from suite.runs.run import Run
-from suite.runtime import files
+from suite.runtime import files, json_files
 from suite.training.preprocessors import prepare
 from suite.weights import pretrained
 
@@ -260,7 +260,7 @@ def _data_flags(task: Task) -> str:
 def stored(folder: Path, split: str) -> Comparison | None:
     """What ``baseline.json`` of a run folder holds of a split; None where it does not, or the run has gone on since."""
     try:
-        content = json.loads((folder / FILE).read_text(encoding="utf-8"))[split]
+        content = json_files.read_object(folder / FILE)[split]
         entries = [
             {
                 **entry,
@@ -304,7 +304,7 @@ def _keep(folder: Path, compared: Comparison) -> None:
     """Add a split's comparison to the run folder."""
     path = folder / FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json_files.read_object(path)
     except (OSError, ValueError):
         content = {}
     content[compared.split] = _finite(dataclasses.asdict(compared))

@@ -11,7 +11,7 @@ import jax
 
 from suite import distribution
 from suite.experiment import recipes
-from suite.runtime import files
+from suite.runtime import files, json_files
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -60,7 +60,7 @@ def write_result(folder: Path, verb: str, name: str, metrics: dict[str, float], 
         "devices": devices(),
         "revision": revision(),
     }
-    before = json.loads(path.read_text(encoding="utf-8")).get("trained", {}) if path.exists() else {}
+    before = json_files.read_object(path).get("trained", {}) if path.exists() else {}
     trained = outcome if verb == "train" and (rate or not before) else before
     result = {"verb": verb, "experiment": name, **outcome, "versions": versions(), "trained": trained}
     files.write_text(path, json.dumps(result, indent=1) + "\n")

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import shlex
 import sys
 import time
@@ -34,7 +33,7 @@ from suite.experiment.sections import Experiment
 from suite.parallel import hosts
 from suite.parallel.layout import Layout
 from suite.runs.results import write_result
-from suite.runtime import allocation
+from suite.runtime import allocation, json_files
 from suite.runtime.compilation import enable_cache
 from suite.training.assemble import Program, assemble
 from suite.training.logging.jsonl import history
@@ -264,7 +263,7 @@ class Run:
 def _chosen(search: Path) -> str:
     """The run that a search in this folder chose; nothing where it is no search that has ended."""
     try:
-        run = search / json.loads((search / "verdict.json").read_text())["chosen"]["folder"]
+        run = search / json_files.read_object(search / "verdict.json")["chosen"]["folder"]
     except (OSError, ValueError, LookupError, TypeError):
         return ""
     return str(run) if (run / "experiment.json").is_file() else ""
@@ -303,16 +302,14 @@ def open(folder: str | Path, allow: tuple[str, ...] = (), *, offline: bool = Fal
             fix=f"suite train --resume {shlex.quote(str(folder))}",
         )
     result = folder / "result.json"
-    metrics = json.loads(result.read_text())["metrics"] if result.exists() else {}
+    metrics = json_files.load(result, lambda content: dict(content["metrics"])) if result.exists() else {}
     return Run(folder, bind(experiment, folder), metrics)
 
 
 def read_experiment(path: Path, allow: tuple[str, ...] = ()) -> Experiment:
     """The experiment stored in a JSON file."""
-    try:
-        value = serialization.from_json(json.loads(path.read_text(encoding="utf-8")), allow)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(str(path), f"is not JSON: {error}", fix="train again, or restore the file") from None
+    fix = "train again, or restore the file"
+    value = json_files.load(path, lambda content: serialization.from_json(content, allow), fix)
     if not isinstance(value, Experiment):
         raise InputError(str(path), "does not hold an experiment.")
     return value

@@ -28,7 +28,7 @@ from suite.planning.hardware import hardware
 from suite.runs import baselines
 from suite.runs.results import new_folder, versions, write_result
 from suite.runs.run import Run, open, read_experiment
-from suite.runtime import files
+from suite.runtime import files, json_files
 from suite.surgery import lora, quantize
 from suite.training.loop import OnEvaluation
 from suite.training.preprocessors import bind, prepare, preprocessors_of
@@ -140,7 +140,7 @@ def _resized(experiment: Experiment, folder: Path) -> Experiment:
 
 def as_stored(experiment: Experiment, folder: Path) -> Experiment:
     """With the model's sizes as training took them from published weights, and its open fields as they were chosen."""
-    stored = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
+    stored = json_files.read_object(folder / "experiment.json")
     if experiment.defaults is not None:
         whole: Experiment = serialization.from_json(stored, serialization.packages(experiment))
         return dataclasses.replace(whole, callbacks=experiment.callbacks)

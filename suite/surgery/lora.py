@@ -25,6 +25,7 @@ from suite.experiment.sections import Checkpoint, Finetune, Optim
 from suite.nn.linear import Linear
 from suite.nn.lora import Bottleneck, LowRank, training
 from suite.parallel import hosts
+from suite.runtime import json_files
 from suite.runtime.files import write_text
 from suite.surgery.freezing import frozen_paths
 from suite.tree import nest, paths
@@ -296,13 +297,7 @@ def _tensors(file: Path) -> dict[str, np.ndarray]:
 
 def _about(folder: Path) -> dict[str, Any]:
     """What ``delta.json`` says."""
-    try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(str(folder / ABOUT), f"is not JSON: {error}") from None
-    if not isinstance(about, dict):
-        raise InputError(str(folder / ABOUT), "is no JSON object.", found=type(about).__name__)
-    return about
+    return json_files.read_object(folder / ABOUT, "write it again: suite convert RUN --delta")
 
 
 def _check_same(finetune: Finetune, about: Mapping[str, Any]) -> None:

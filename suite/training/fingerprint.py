@@ -19,7 +19,7 @@ import numpy as np
 from suite.contracts.data import Source
 from suite.contracts.task import Task
 from suite.errors import InputError
-from suite.runtime import files
+from suite.runtime import files, json_files
 
 FILE = "data.json"
 BYTES = 4 << 20
@@ -72,7 +72,7 @@ def check(
         folder.mkdir(parents=True, exist_ok=True)
         _write(path, now)
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = json_files.read_object(path)
     changed = [*_differences(before, now), *_changed_assets(folder, before.get("assets", {}))]
     if not changed:
         return
@@ -92,7 +92,7 @@ def check(
 def note_assets(folder: Path) -> None:
     """Add hashes of the run's fitted preprocessors to its fingerprint."""
     path = folder / FILE
-    noted = json.loads(path.read_text(encoding="utf-8"))
+    noted = json_files.read_object(path)
     assets = {file.name: _checksum(file) for file in _assets(folder)}
     if noted.get("assets") != assets:
         _write(path, {**noted, "assets": assets})

@@ -1,7 +1,6 @@
 """Preprocessors of a run: fitted once on the training split, kept as files, read back by every later verb."""
 
 import dataclasses
-import json
 import os
 import shlex
 import shutil
@@ -23,6 +22,7 @@ from suite.data.sources.memory import Stacked
 from suite.errors import InputError, closest
 from suite.experiment.former_names import current_name
 from suite.experiment.sections import Experiment, replace
+from suite.runtime import json_files
 from suite.runtime.files import is_run
 from suite.weights import published
 from suite.weights.image_statistics import ImageStatistics, image_statistics
@@ -54,7 +54,7 @@ def output_names(task: Task, part: str = "") -> list[str]:
 
 def run_outputs(folder: Path, part: str = "") -> list[str]:
     """`output_names` of the run in ``folder``, whose classes need not be those of its own recipe any more."""
-    stored = json.loads((folder / "experiment.json").read_text(encoding="utf-8")).get("task", {})
+    stored = json_files.read_object(folder / "experiment.json").get("task", {})
     for name, value in stored.items():
         kind = current_name(str(value.get("class"))) if isinstance(value, dict) else ""
         for known in (Labels, Target, Characters, Pieces):
@@ -169,7 +169,7 @@ def _theirs(name: str, asset: Preprocessor, run: Path) -> Path:
     own = preprocessor_file(run, name, asset)
     if own.is_file():
         return own
-    task = json.loads((run / "experiment.json").read_text(encoding="utf-8")).get("task", {})
+    task = json_files.read_object(run / "experiment.json").get("task", {})
     kind = f"{type(asset).__module__}.{type(asset).__qualname__}"
     alike = [
         preprocessor_file(run, field, asset)

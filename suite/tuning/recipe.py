@@ -8,7 +8,7 @@ from typing import Any
 from suite.errors import InputError, unused
 from suite.experiment.sections import Experiment
 from suite.experiment.serialization import from_json, packages, to_json
-from suite.runtime import files
+from suite.runtime import files, json_files
 
 RECIPE = "recipe.json"
 """The experiment. Under this name, since the folder of a search is no run folder."""
@@ -62,7 +62,7 @@ def stored(folder: Path, experiment: Experiment) -> Experiment | None:
 
 def _stored(folder: Path, experiment: Experiment) -> Any:
     """The recipe of the search as this version writes it: a search begun by an earlier one goes on."""
-    stored = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+    stored = json_files.read_object(folder / RECIPE)
     try:
         return json.loads(json.dumps(to_json(from_json(stored, packages(experiment)))))
     except InputError:  # another recipe's, of classes that are not here
@@ -93,7 +93,7 @@ def _study(folder: Path, name: str, storage: str) -> str:
     file = folder / STUDY
     if not file.exists():
         files.write_text(file, json.dumps({"name": f"{name}-{uuid.uuid4().hex[:8]}", "storage": storage}) + "\n")
-    stored = json.loads(file.read_text(encoding="utf-8"))
+    stored = json_files.read_object(file)
     if stored["storage"] != storage:
         raise InputError(
             "flag --storage",

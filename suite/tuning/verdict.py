@@ -13,7 +13,7 @@ from suite.experiment.goal import Choice
 from suite.experiment.sections import Experiment
 from suite.runs.run import Run
 from suite.runs.verbs import as_stored
-from suite.runtime import files
+from suite.runtime import files, json_files
 from suite.training.preprocessors import bind
 from suite.tuning.space import Dimension, shown
 
@@ -110,7 +110,7 @@ def read(folder: Path, experiment: Experiment, dimensions: Sequence[Dimension]) 
     """The verdict of the search in a folder, if there is one."""
     if not (folder / VERDICT).exists():
         return None
-    told = json.loads((folder / VERDICT).read_text(encoding="utf-8"))
+    told = json_files.read_object(folder / VERDICT)
     chosen, values = told["chosen"], {}
     for part in dimensions:
         value = chosen["values"][part.field]

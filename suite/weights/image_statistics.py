@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import InputError
+from suite.runtime import json_files
 from suite.weights.published import CONFIG, Published
 
 PREPROCESSOR = "preprocessor_config.json"
@@ -44,12 +45,14 @@ def image_statistics(weights: Published) -> ImageStatistics | None:
     file = weights.folder / PREPROCESSOR
     try:
         if file.is_file():
-            stated = json.loads(file.read_text(encoding="utf-8"))
+            stated = json_files.read_object(file, "fetch it again")
             if "image_mean" in stated or "do_normalize" in stated:
                 return _of_transformers(stated, weights.config)
         if "model_type" not in weights.config:
             return _of_timm(weights.config)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except json_files.CONTENT_ERRORS as error:
+        if isinstance(error, InputError):
+            raise
         where = str(file if file.is_file() else weights.folder / CONFIG)
         found = f"{type(error).__name__}: {error}"
         raise InputError(where, "holds no statistics of images.", found=found, fix="fetch it again") from None

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from suite.errors import InputError
+from suite.runtime import json_files
 from suite.weights import flax_msgpack, hub, safetensors
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -144,13 +145,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(str(path), f"is not JSON: {error}", fix="fetch it again") from None
-    if not isinstance(value, dict):
-        raise InputError(str(path), "is no JSON object.", found=type(value).__name__, fix="fetch it again")
-    return value
+    return json_files.read_object(path, "fetch it again")
 
 
 def _tensors(path: Path) -> dict[str, Callable[[], np.ndarray]]:

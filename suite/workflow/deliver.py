@@ -24,7 +24,7 @@ from suite.experiment.sections import Experiment
 from suite.exporting import exporting
 from suite.reporting import reports
 from suite.runs import results, run
-from suite.runtime import files
+from suite.runtime import files, json_files
 from suite.training.preemption import stopped_by_sigterm
 from suite.tuning import tuning
 from suite.tuning import verdict as verdicts
@@ -165,7 +165,7 @@ def _claim(folder: Path, asked: dict[str, Any]) -> None:
     """
     path = folder / ASKED
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = json_files.read_object(path)
         for key, value in asked.items():
             if before.get(key) != value and any((folder / product).exists() for product in MADE_WITH[key]):
                 raise InputError(

@@ -1,7 +1,6 @@
 """Encoders: published weights, or a run that answers with something else, as a run whose answers are vectors."""
 
 import dataclasses
-import json
 import re
 import shlex
 import sys
@@ -19,6 +18,7 @@ from suite.evaluation.embedding import Embedding
 from suite.experiment import recipes, serialization
 from suite.experiment.sections import Experiment, replace
 from suite.runs.run import Run
+from suite.runtime import json_files
 from suite.surgery.quantize import is_rounded
 from suite.training.preprocessors import prepare, unbind
 from suite.weights import image_statistics, pretrained, published
@@ -122,7 +122,9 @@ def _modules(file: Path) -> list[str]:
     """Kinds of the modules that sentence-transformers put one behind the other; none where it wrote no file."""
     if not file.is_file():
         return []
-    return [str(module.get("type", "")).rpartition(".")[2] for module in json.loads(file.read_text(encoding="utf-8"))]
+    return json_files.load(
+        file, lambda modules: [str(module.get("type", "")).rpartition(".")[2] for module in modules], "fetch it again"
+    )
 
 
 def unchanged(source: str) -> Mapping[str, Any]:

@@ -24,6 +24,7 @@ from suite.contracts.codec import Codec
 from suite.contracts.kinds import extension_of
 from suite.contracts.signature import File
 from suite.errors import InputError, unused
+from suite.runtime import json_files
 from suite.runtime.files import is_bundle, write_text
 from suite.tree import paths
 from suite.workflow import encoders, vector_files
@@ -250,7 +251,7 @@ class _Parts:
                     fix=f"wait for it, or --to {_other(self.target)}",
                 ) from error
             if stated.exists():
-                self._check(json.loads(stated.read_text(encoding="utf-8")))
+                self._check(json_files.read_object(stated))
             else:
                 for name in self._names():  # of a job that was done
                     name.unlink()

@@ -1,6 +1,5 @@
 """Defaults of small residual networks: size, channels, augmentation, network and epochs, by the pictures."""
 
-import json
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -16,6 +15,7 @@ from suite.data.preprocessing.image import MODES, dimensions, is_grey
 from suite.data.sources.memory import evenly_spaced
 from suite.data.suggestion import same_records
 from suite.evaluation.embedding import EmbeddingDefaults
+from suite.runtime import json_files
 
 SIZED, COLOURED = 1000, 100
 """Pictures whose size, and whose colours, are looked at."""
@@ -147,7 +147,7 @@ def _names(task: Any, train: Source) -> list[str]:
 def _of_run(start: str) -> dict[str, Any]:
     """The model of a run that training starts from; empty where it starts from no run."""
     file = Path(start, "experiment.json")
-    stored = json.loads(file.read_text(encoding="utf-8")) if start and file.is_file() else {}
+    stored = json_files.read_object(file) if start and file.is_file() else {}
     return dict(stored.get("model", {}))
 
 

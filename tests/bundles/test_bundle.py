@@ -218,7 +218,12 @@ def test_a_manifest_that_was_changed(copy):
     ("content", "said"),
     [
         (b"{", "its bundle.json is not JSON: Expecting property name"),
-        (b"[" * 100_000, "its bundle.json is not JSON: maximum recursion depth exceeded"),
+        (b"[" * 100_000, "its bundle.json is nested too deeply."),
+        (b"[" * 101 + b"]" * 101, "its bundle.json is nested too deeply."),
+        (
+            b'{"format": ' + b"9" * 5000 + b"}",
+            "its bundle.json holds an integer that is too long.\n  found: 5,000 digits; at most 40",
+        ),
         (b"\xff\xfe", "its bundle.json is not JSON: "),
         (b"[]", "its bundle.json is no JSON object.\n  found: list"),
         (
@@ -242,6 +247,47 @@ def test_a_manifest_of_wrong_types(copy, field, value):
     content["version"] = manifest._version(content)
     (copy / "bundle.json").write_text(json.dumps(content))
     assert refusal(copy).startswith('bundle "FOLDER": its bundle.json is not as suite export writes it.\n  found: ')
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("made", "versions"), 1),
+        (("made", "versions", "jax"), {}),
+        (("made", "recipe"), ["x"]),
+        (("made", "checked"), 3),
+        (("metrics", "test/accuracy"), 1.0),
+        (("metrics", "test/accuracy"), {"value": "high"}),
+        (("signature", "inputs", "tokens", "shape"), ["b", "width"]),
+        (("signature", "inputs", "tokens", "shape"), ["b", -1]),
+        (("signature", "inputs", "tokens", "dtype"), 32),
+        (("lengths",), [-8, 8]),
+        (("lengths",), [10**39]),
+        (("lengths",), [True]),
+        (("files", "weights.safetensors"), 1),
+        (("files", "weights.safetensors", "bytes"), "all"),
+    ],
+    ids=lambda value: ".".join(value) if isinstance(value, tuple) else None,
+)
+def test_a_manifest_of_wrong_types_within(copy, path, value):
+    content = json.loads((copy / "bundle.json").read_text())
+    *outer, last = path
+    part = content
+    for name in outer:
+        part = part[name]
+    part[last] = value
+    content["version"] = manifest._version(content)
+    (copy / "bundle.json").write_text(json.dumps(content))
+    assert refusal(copy).startswith('bundle "FOLDER": its bundle.json is not as suite export writes it.\n  found: ')
+
+
+@pytest.mark.parametrize("change", [{"dtype": "float64"}, {"shape": ["b", 3]}])
+def test_a_manifest_that_states_other_inputs_than_its_programs(copy, change):
+    """The server would compile for the inputs that are stated, and fail there."""
+    signature = json.loads((copy / "bundle.json").read_text())["signature"]
+    signature["inputs"]["tokens"] |= change
+    resealed(copy, signature=signature)
+    assert "does not fit the weights and inputs.\n  found: tokens" in refusal(copy)
 
 
 def test_what_is_no_bundle(tmp_path, refused):

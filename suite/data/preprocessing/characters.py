@@ -17,6 +17,7 @@ from suite.contracts.preprocessor import Preprocessor
 from suite.data.preprocessing.text import BEGIN, END, PAD, UNKNOWN
 from suite.data.reading import changed
 from suite.errors import InputError
+from suite.runtime import json_files
 
 _FIRST = max(PAD, UNKNOWN, BEGIN, END) + 1
 """Id of the first character; 0 is padding, 1 unknown, 2 the beginning and 3 the end, as in every vocabulary."""
@@ -74,5 +75,5 @@ class Characters(Preprocessor):
 
 @functools.lru_cache(maxsize=16)
 def _stored(file: str, written: int) -> tuple[list[str], dict[str, int]]:
-    names = json.loads(Path(file).read_text(encoding="utf-8"))
+    names = json_files.load(file, json_files.texts)
     return names, {name: place + _FIRST for place, name in enumerate(names)}

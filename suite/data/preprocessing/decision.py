@@ -4,16 +4,15 @@ Both are learnt on the validation split at the end of training, and change nothi
 """
 
 import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from suite.contracts.preprocessor import Postprocessor
 from suite.data.reading import changed
+from suite.runtime import json_files
 
 EVEN = 0.5
 """The threshold where none is chosen."""
@@ -84,5 +83,4 @@ class Decision(Postprocessor):
 
 @functools.lru_cache(maxsize=32)
 def _learnt(file: str, written: int) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(Path(file).read_text(encoding="utf-8"))
-    return content
+    return json_files.read_object(file)

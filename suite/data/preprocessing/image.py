@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 import json
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from suite.contracts.values import IMAGE_FORMATS
 from suite.data.augment import Augmentation, Crop, Cutout, Flip, Mixup, RandAugment, ResizedCrop
 from suite.data.reading import changed, file_key, present
 from suite.errors import InputError
+from suite.runtime import json_files
 
 __all__ = ["Augmentation", "Crop", "Cutout", "Flip", "Mixup", "PixelStatistics", "RandAugment", "ResizedCrop"]
 __all__ += ["decode", "decode_batch", "is_readable"]
@@ -403,6 +405,8 @@ class PixelStatistics(Preprocessor):
 
 @functools.lru_cache(maxsize=32)
 def _stored(file: str, written: int) -> tuple[tuple[int, int, int], np.ndarray, np.ndarray]:
-    content = json.loads(Path(file).read_text(encoding="utf-8"))
-    height, width, channels = content["shape"]
-    return (height, width, channels), np.array(content["mean"], np.float32), np.array(content["std"], np.float32)
+    def build(content: Any) -> tuple[tuple[int, int, int], np.ndarray, np.ndarray]:
+        height, width, channels = map(operator.index, content["shape"])
+        return (height, width, channels), np.array(content["mean"], np.float32), np.array(content["std"], np.float32)
+
+    return json_files.load(file, build)

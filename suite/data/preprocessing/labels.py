@@ -15,6 +15,7 @@ from suite.data.class_names import class_name, class_names, spelled
 from suite.data.preprocessing.label_checks import check_classes, class_counts, counted, is_numeric, remarks
 from suite.data.reading import changed
 from suite.errors import InputError, closest
+from suite.runtime import json_files
 
 SHOWN = 20
 """Classes that a description counts."""
@@ -147,8 +148,10 @@ def unseen_class(value: str, names: Sequence[str], where: str) -> InputError:
 
 @functools.lru_cache(maxsize=32)
 def _stored(file: str, written: int) -> tuple[list[str], bool, list[int]]:
-    content = json.loads(Path(file).read_text(encoding="utf-8"))
-    return content["names"], content["indexed"], content.get("counts", [])
+    def build(content: Any) -> tuple[list[str], bool, list[int]]:
+        return json_files.texts(content["names"]), bool(content["indexed"]), list(content.get("counts", []))
+
+    return json_files.load(file, build)
 
 
 @functools.lru_cache(maxsize=8)

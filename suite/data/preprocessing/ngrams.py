@@ -24,6 +24,7 @@ from suite.data.preprocessing.text import clean
 from suite.data.reading import changed, is_missing
 from suite.data.sources.memory import evenly_spaced
 from suite.errors import InputError
+from suite.runtime import json_files
 
 COUNTED = 5_000_000
 """N-grams that are counted at a time; beyond it those that occurred once are forgotten."""
@@ -188,8 +189,11 @@ class _Vocabulary:
 
 @functools.lru_cache(maxsize=8)
 def _read(file: str, written: int) -> _Vocabulary:
-    content = json.loads(Path(file).read_text(encoding="utf-8"))
-    grams = content["ngrams"]
+    return json_files.load(file, _of_content)
+
+
+def _of_content(content: Any) -> _Vocabulary:
+    grams = json_files.texts(content["ngrams"])
     of_characters = np.array([gram.startswith(_WITHIN) for gram in grams], np.int64)
     places = {gram: row for row, gram in enumerate(grams)}
     return _Vocabulary(places, np.asarray(content["idf"], np.float64), of_characters, {})

@@ -15,6 +15,7 @@ from suite.data.preprocessing.tabular_values import numbers
 from suite.data.preprocessing.target import with_targets
 from suite.data.reading import changed
 from suite.errors import InputError
+from suite.runtime import json_files
 
 _FIX = "correct the record, or name another column: --task.similarity COLUMN"
 
@@ -72,5 +73,4 @@ class ScoreRange(Preprocessor):
 
 @functools.lru_cache(maxsize=8)
 def _stored(file: str, written: int) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(Path(file).read_text(encoding="utf-8"))
-    return content
+    return json_files.read_object(file)

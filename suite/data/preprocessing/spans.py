@@ -19,6 +19,7 @@ from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
 from suite.data.reading import changed
 from suite.errors import InputError
+from suite.runtime import json_files
 
 CHUNK = 1000
 """Records read at a time."""
@@ -141,8 +142,7 @@ class SpanLabels(Preprocessor):
 
 @functools.lru_cache(maxsize=16)
 def _stored(file: str, written: int) -> list[str]:
-    names: list[str] = json.loads(Path(file).read_text(encoding="utf-8"))
-    return names
+    return json_files.load(file, json_files.texts)
 
 
 def tag_names(labels: Sequence[str]) -> list[str]:

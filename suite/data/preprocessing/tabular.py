@@ -22,6 +22,7 @@ from suite.data.preprocessing.tabular_statistics import CHUNK, CategoryStatistic
 from suite.data.preprocessing.tabular_values import items, texts
 from suite.data.reading import changed
 from suite.errors import InputError, closest
+from suite.runtime import json_files
 
 _NEVER = -2
 """A row that no value has."""
@@ -255,6 +256,8 @@ class Fields(Preprocessor):
 
 @functools.lru_cache(maxsize=8)
 def _stored(file: str, written: int) -> tuple[tuple[Number, ...], tuple[Field, ...]]:
-    content = json.loads(Path(file).read_text(encoding="utf-8"))
-    fields = tuple(Field(**{**field, "values": tuple(field["values"])}) for field in content["fields"])
-    return tuple(Number(**number) for number in content["numbers"]), fields
+    def build(content: Any) -> tuple[tuple[Number, ...], tuple[Field, ...]]:
+        fields = tuple(Field(**{**field, "values": tuple(field["values"])}) for field in content["fields"])
+        return tuple(Number(**number) for number in content["numbers"]), fields
+
+    return json_files.load(file, build)

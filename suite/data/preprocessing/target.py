@@ -22,6 +22,7 @@ from suite.data.preprocessing.target_scale import LARGEST, Scale, Scaling, usual
 from suite.data.reading import changed
 from suite.data.sources.memory import cleaned
 from suite.errors import InputError
+from suite.runtime import json_files
 
 COLUMN = "of targets"
 """How an error names the column where its name is not known."""
@@ -312,9 +313,12 @@ class _Learnt:
 
 @functools.lru_cache(maxsize=32)
 def _learnt(file: str, written: int) -> _Learnt:
-    content = json.loads(Path(file).read_text(encoding="utf-8"))
+    return json_files.load(file, _of_content)
+
+
+def _of_content(content: Any) -> _Learnt:
     assert content["problem"] in get_args(Problem)
-    names = tuple(content["names"])
+    names = tuple(json_files.texts(content["names"]))
     scale = Scale.read(content["scale"]) if "scale" in content else None
     return _Learnt(
         content["problem"],

@@ -2,7 +2,6 @@
 
 import base64
 import functools
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from suite.data.reading import read_text
 from suite.errors import InputError
+from suite.runtime import json_files
 
 Located = tuple[Sequence[int], Sequence[tuple[int, int]]]
 """Ids of a row and the place of each."""
@@ -154,7 +154,9 @@ def _trimmed(text: str, place: tuple[int, int]) -> tuple[int, int]:
 def engine(file: str, written: int) -> Fast | Pieces:
     text = read_text(Path(file))
     try:
-        about = json.loads(text)
+        about = json_files.parse(text, f"tokenizer {file}", "fetch it again")
         return Pieces(about) if "sentencepiece" in about else Fast(text)
+    except InputError:
+        raise
     except Exception as error:  # the library raises bare ones
         raise InputError(f"tokenizer {file}", f"cannot be read: {error}", fix="fetch it again") from None

@@ -7,6 +7,7 @@ from typing import Any
 
 from suite.data.reading import lines, read_text
 from suite.errors import InputError
+from suite.runtime import json_files
 
 PIECES = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
 """Names under which SentencePiece models are published."""
@@ -48,10 +49,7 @@ def _json(path: Path) -> dict[str, Any]:
     """A JSON object; an empty one where there is no file."""
     if not path.is_file():
         return {}
-    try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(str(path), f"is not JSON: {error}", fix="fetch it again") from None
+    content = json_files.read(path, "fetch it again")
     return content if isinstance(content, dict) else {}
 
 

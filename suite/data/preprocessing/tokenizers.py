@@ -23,8 +23,9 @@ from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
 from suite.data.preprocessing.tokenizer_engines import Fast, Located, Pieces, Typed, engine
 from suite.data.preprocessing.tokenizer_files import collected
-from suite.data.reading import changed, read_text
+from suite.data.reading import changed
 from suite.errors import InputError
+from suite.runtime import json_files
 from suite.runtime.files import write_text
 
 
@@ -222,7 +223,7 @@ class Published(Tokenizer):
         return self._engine.closes
 
     def publish(self, folder: Path) -> None:
-        about = json.loads(read_text(Path(self.file)))
+        about = json_files.read_object(self.file)
         if "sentencepiece" not in about:
             super().publish(folder)
             return

@@ -20,6 +20,7 @@ from suite.data.preprocessing.text import BEGIN, END, PAD, SentencePiece, clean
 from suite.data.reading import changed
 from suite.data.sources.memory import Subset, cleaned
 from suite.errors import InputError
+from suite.runtime import json_files
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 """How a symbol that training has not seen is written."""
@@ -191,7 +192,7 @@ def _ragged(rows: list[list[int]], to: int) -> Ragged:
 
 @functools.lru_cache(maxsize=16)
 def _characters(file: str, written: int) -> list[str]:
-    return ["", UNKNOWN, *json.loads(Path(file).read_text(encoding="utf-8"))["characters"]]
+    return ["", UNKNOWN, *json_files.load(file, lambda content: json_files.texts(list(content["characters"])))]
 
 
 @functools.lru_cache(maxsize=16)

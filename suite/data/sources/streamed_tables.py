@@ -26,6 +26,7 @@ from suite.data.sources.memory import LeftOut, Memory
 from suite.data.sources.table_columns import numbered_note, renamed, row_numbers, tidied, typing_notes
 from suite.data.sources.table_text import Layout, Utf8, layout
 from suite.errors import InputError
+from suite.runtime import json_files
 
 BLOCK = 8 << 20
 """Bytes of a CSV file read at a time."""
@@ -198,7 +199,7 @@ class Mapped(Memory):
 
 
 def _opened(folder: Path) -> Mapped:
-    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    meta = json_files.read_object(folder / "meta.json")
     types = {name: ColumnType(**kind) for name, kind in meta["columns"].items()}
     stored = {name: _column(folder, place, kind.kind) for place, (name, kind) in enumerate(types.items())}
     held = {name: column for name, column in stored.items() if name not in meta["row_numbers"]}

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from suite.contracts.callback import Outcome
 from suite.distribution import missing
 from suite.errors import InputError, closest
-from suite.runtime import files
+from suite.runtime import files, json_files
 
 LOGGERS = {"tensorboard": ("tensorboardX", ""), "mlflow": ("mlflow", "mlflow"), "wandb": ("wandb", "wandb")}
 """Name -> the package that it needs, and the extra that brings it."""
@@ -90,11 +90,11 @@ def flattened(value: Any, name: str = "") -> dict[str, Any]:
 def known_run(folder: Path, logger: str) -> str:
     """What a logger calls the run in a folder; empty where it does not know it."""
     path = folder / RUNS
-    return str(json.loads(path.read_text(encoding="utf-8")).get(logger, "")) if path.exists() else ""
+    return str(json_files.read_object(path).get(logger, "")) if path.exists() else ""
 
 
 def note_run(folder: Path, logger: str, name: str) -> None:
     """Keep what a logger calls the run in a folder, so that it goes on there."""
     path = folder / RUNS
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    known = json_files.read_object(path) if path.exists() else {}
     files.write_text(path, json.dumps({**known, logger: name}) + "\n")

@@ -1,0 +1,119 @@
+"""JSON files of runs, bundles and published weights: read within bounds, their faults told in words."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from suite.errors import InputError
+
+T = TypeVar("T")
+
+MOST_LEVELS = 100
+"""Objects and arrays within one another. What reads a value goes down to its leaves by recursion."""
+MOST_DIGITS = 40
+"""Digits of an integer. Published tokenizers state 10**30 where they mean no limit."""
+FIX = "restore the file, or make or fetch the folder that it lies in again"
+CONTENT_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What code raises that takes the content of a file to be of its usual form."""
+
+
+def parse(text: str | bytes, where: str, fix: str = FIX) -> Any:
+    """The value of a JSON text.
+
+    Args:
+        text: of the file, UTF-8 where it is bytes.
+        where: how errors call it.
+        fix: what errors advise.
+
+    Raises:
+        InputError: it is not JSON, is nested deeper than MOST_LEVELS, or holds an integer longer than MOST_DIGITS.
+    """
+    try:
+        value = json.loads(text, parse_int=_integer)
+    except RecursionError:
+        raise _too_deep(where, fix) from None
+    except InputError as error:
+        raise InputError(where, error.problem, found=error.found, fix=fix) from None
+    except ValueError as error:
+        raise InputError(where, f"is not JSON: {error}", fix=fix) from None
+    level = [value]
+    for _ in range(MOST_LEVELS):
+        level = [inner for outer in level for inner in _within(outer)]
+        if not level:
+            return value
+    raise _too_deep(where, fix)
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        found = f"{len(digits):,} digits; at most {MOST_DIGITS}"
+        raise InputError("", "holds an integer that is too long.", found=found)
+    return int(digits)
+
+
+def _within(value: Any) -> list[Any]:
+    """Objects and arrays that are items of ``value``."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [item for item in items if isinstance(item, dict | list)]
+
+
+def _too_deep(where: str, fix: str) -> InputError:
+    found = f"more than {MOST_LEVELS} objects and arrays within one another"
+    return InputError(where, "is nested too deeply.", found=found, fix=fix)
+
+
+def read(path: str | Path, fix: str = FIX) -> Any:
+    """The value of a JSON file, see `parse`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: its content cannot be read.
+    """
+    return parse(Path(path).read_bytes(), str(path), fix)
+
+
+def read_object(path: str | Path, fix: str = FIX) -> dict[str, Any]:
+    """The object of a JSON file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: its content cannot be read, or is no object.
+    """
+    value = read(path, fix)
+    if not isinstance(value, dict):
+        raise InputError(str(path), "is no JSON object.", found=type(value).__name__, fix=fix)
+    return value
+
+
+def load(path: str | Path, build: Callable[[Any], T], fix: str = FIX) -> T:
+    """What ``build`` makes of the value of a JSON file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: its content cannot be read, or ``build`` raises one of CONTENT_ERRORS.
+    """
+    value = read(path, fix)
+    try:
+        return build(value)
+    except InputError:
+        raise
+    except CONTENT_ERRORS as error:
+        found = f"{type(error).__name__}: {error!s:.200}"
+        raise InputError(str(path), "has not the form that it was written in.", found=found, fix=fix) from None
+
+
+def texts(value: Any) -> list[str]:
+    """``value`` as a list of texts. Raises TypeError: it is none."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise TypeError(f"no list of texts: {value!r:.60}")
+    return value
