@@ -9,7 +9,7 @@ import pytest
 import suite
 from suite.contracts.signature import File, Output
 from suite.errors import InputError
-from suite.serving.predict_endpoint import asked_file
+from suite.serving.predict_protocol import asked_file
 from suite.workflow import folders
 from tests import pages, plugin_answers
 from tests.plugin_answers import png, wav

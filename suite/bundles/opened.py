@@ -127,9 +127,9 @@ class Program:
         outputs = jax.device_get(self._call(length, taken))
         return {name: np.asarray(value)[real] for name, value in outputs.items()}
 
-    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> list[dict[str, Any]]:
-        """One answer a row, see `Codec.decode`."""
-        return list(self.codec.decode(outputs, columns))
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns, every: bool = False) -> list[dict[str, Any]]:
+        """One answer a row, see `Codec.decode`; with ``every``, see `Codec.decode_all`."""
+        return list(self.codec.decode_all(outputs, columns) if every else self.codec.decode(outputs, columns))
 
     def computed(self, length: int, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The program's outputs on a batch as its signature says, nothing left out."""

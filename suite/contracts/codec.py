@@ -87,5 +87,6 @@ class Codec(ABC):
         """
 
     def decode_all(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
-        """As `decode`, but with the probability of every class where that names the likeliest few."""
+        """As `decode`, but with the probability of every class where that names the likeliest few and an Output lists
+        the classes."""
         return self.decode(outputs, columns)

@@ -24,7 +24,8 @@ from suite.serving.endpoint import Endpoint
 from suite.serving.errors import Headers, Refused
 from suite.serving.models import Model, Models
 from suite.serving.monitoring import Monitor
-from suite.serving.predict_endpoint import COMMON, JSON, Answering, refuse
+from suite.serving.predict_endpoint import COMMON, Answering, refuse
+from suite.serving.protocol import JSON
 from suite.serving.request_body import Body, Receive, Scope, Send
 from suite.serving.settings import Settings
 

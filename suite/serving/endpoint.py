@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,14 @@ from suite.serving.checks import Checks
 from suite.serving.errors import Refused, refused
 from suite.serving.settings import Settings
 
-Asked = tuple[Row, Record, int]
-"""A record, encoded and as it was asked, with its seed."""
+
+class Asked(NamedTuple):
+    """A record as it waits: encoded, as it was asked, its seed, and whether its answer names every class."""
+
+    row: Row
+    record: Record
+    seed: int
+    every: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +39,13 @@ class Endpoint:
     checks: Checks
     batcher: Batcher
 
-    def rows(self, columns: dict[str, list[Any]], seeds: Sequence[int]) -> list[tuple[Asked, int]]:
-        """Each record, encoded and as it was asked, with its seed, and the length it is padded to.
+    def rows(self, columns: dict[str, list[Any]], seeds: Sequence[int], every: bool = False) -> list[tuple[Asked, int]]:
+        """Each record and the length it is padded to.
+
+        Args:
+            columns: checked values, one a record.
+            seeds: one a record.
+            every: whether answers name every class.
 
         Raises:
             Refused: a record cannot be encoded, or is longer than any program takes; says which.
@@ -44,8 +55,8 @@ class Endpoint:
             rows = split(self.program.encode(columns), count)
         except InputError as error:
             raise self._which(columns, count, error) from None
-        asked = zip(rows, records(columns, count), seeds, strict=True)
-        return [(one, self._length(one[0], place)) for place, one in enumerate(asked)]
+        given = zip(rows, records(columns, count), seeds, strict=True)
+        return [(Asked(*one, every), self._length(one[0], place)) for place, one in enumerate(given)]
 
     def _length(self, row: Row, place: int) -> int:
         try:
@@ -88,6 +99,13 @@ def endpoint_of(
 
 def _answers(program: Program, asked: Sequence[Asked], length: int, size: int) -> list[dict[str, Any]]:
     """One answer a record."""
-    rows, given, seeds = zip(*asked, strict=True)
+    rows, given, seeds, every = zip(*asked, strict=True)
     outputs = program.outputs(joined(rows), length, size, np.array(seeds, np.uint32))
-    return program.decode(outputs, gathered(given))
+    columns = gathered(given)
+    if not any(every):
+        return program.decode(outputs, columns)
+    full = program.decode(outputs, columns, every=True)
+    if all(every):
+        return full
+    likeliest = program.decode(outputs, columns)
+    return [full[place] if wanted else likeliest[place] for place, wanted in enumerate(every)]

@@ -89,6 +89,12 @@ class Version:
             raise Refused(404, "unknown_program", f'{self.model} has no program "{name:.100}".', fix=nearest)
         return self.endpoints[name]
 
+    def check_number(self, number: str) -> None:
+        """Raises Refused: 404, another version than this one is asked for; empty: any will do."""
+        if number and number != self.bundle.version:
+            message = f'{self.model} is not served in version "{number:.100}".'
+            raise Refused(404, "unknown_version", message, fix=self.bundle.version)
+
     def close(self, why: str) -> None:
         """Refuse what waits and what comes."""
         for endpoint in self.endpoints.values():

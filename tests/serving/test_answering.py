@@ -29,7 +29,7 @@ def asked(test):
     """Runs ``test(answering, ask, endpoint, codes)`` in an event loop; ``ask()`` sends a body for the encoders."""
     encoded = []
 
-    def rows(columns, seeds):
+    def rows(columns, seeds, every):
         encoded.append(columns)
         return []
 
@@ -38,8 +38,11 @@ def asked(test):
         rows=rows,
         encoded=encoded,
         batcher=SimpleNamespace(submit=None),
+        program=SimpleNamespace(codec=SimpleNamespace(outputs=())),
     )
-    version = SimpleNamespace(endpoint=lambda program: endpoint, endpoints={"predict": endpoint})
+    version = SimpleNamespace(
+        endpoint=lambda program: endpoint, endpoints={"predict": endpoint}, check_number=lambda number: None
+    )
     model = SimpleNamespace(current=version)
     models = SimpleNamespace(by_name={"words": model}, version=lambda name: nullcontext(version))
     counts = Counts()
@@ -88,7 +91,7 @@ def test_bytes_are_held_as_long_as_a_thread_has_them():
 
 def test_a_request_that_is_cancelled_is_not_counted_as_answered():
     async def test(answering, ask, endpoint, codes):
-        endpoint.rows = lambda columns, seeds: threading.Event().wait(0.2)
+        endpoint.rows = lambda columns, seeds, every: threading.Event().wait(0.2)
         task = asyncio.create_task(ask())
         await asyncio.sleep(0.01)
         task.cancel()
