@@ -17,7 +17,7 @@ from suite.experiment.sections import Experiment
 from suite.runs import results
 from suite.runs.run import Run
 from suite.runs.run import open as open_run
-from suite.runtime import files
+from suite.runtime import files, locks
 from suite.training.preemption import stopped_by_sigterm
 from suite.training.preprocessors import unbind
 
@@ -86,7 +86,7 @@ def compress(
 
     Raises:
         InputError: the run cannot be made smaller in this way, what is made of it would be evaluated on other records,
-            or the folder already holds a run and ``resume`` is False.
+            the folder already holds a run and ``resume`` is False, or another process writes there.
         Interrupted: it was asked to stop; ``resume`` goes on.
     """
     run = run if isinstance(run, Run) else open_run(run, allow)
@@ -102,8 +102,10 @@ def compress(
             before = verdict.measured(run, split)
             verdict.ruler(run.experiment, before.scores)
             _check_same_records(run, experiment, before.split)
-            _make(run, method, experiment, folder)
-            return _judged(before, method, experiment, folder, max_drop, allow)
+            fresh = not folder.exists()
+            with locks.writing(folder):
+                _make(run, method, experiment, folder, fresh)
+                return _judged(before, method, experiment, folder, max_drop, allow)
     except Interrupted as stopped:
         raise stopped.within(folder, again) from None
     except KeyboardInterrupt:
@@ -117,8 +119,7 @@ def _check_same_records(run: Run, experiment: Experiment, split: str) -> None:
         check_same_records([(str(run.folder), tasks[0]), (experiment.name, tasks[1])], split)
 
 
-def _make(run: Run, method: Method, experiment: Experiment, folder: Path) -> None:
-    fresh = not folder.exists()
+def _make(run: Run, method: Method, experiment: Experiment, folder: Path, fresh: bool) -> None:
     try:
         method.make(run, experiment, folder)
     except InputError:

@@ -33,10 +33,11 @@ from suite.fitting.ranking import Tried, best, ranked
 from suite.fitting.request import Request
 from suite.runs import results, run, verbs
 from suite.runs.run import Run
+from suite.runtime import locks
+from suite.runtime.locks import Claim
 from suite.training.preemption import stopped_by_sigterm
 from suite.training.preprocessors import prepare
-from suite.tuning import locks, tuning, verdict
-from suite.tuning.locks import Claim
+from suite.tuning import tuning, verdict
 from suite.tuning.search import Search, say
 from suite.tuning.space import shown
 from suite.tuning.verdict import lasted
@@ -102,7 +103,7 @@ def fit(
     folder = Path(run_dir) if run_dir else results.new_folder(f"{stem(data)}-fit")
     claim = Claim.take(folder)
     if claim is None:
-        raise InputError(f'--run-dir "{folder}"', "is being worked on by another process.", fix="wait for its end")
+        raise locks.busy(folder, request.command(folder, str(data), target))
     try:
         with claim, stopped_by_sigterm():
             asked.begin(folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 from suite.fitting.leaderboard import Leaderboard
 from suite.runs.baselines import baseline
 from suite.runs.run import Run
-from suite.tuning import locks
+from suite.runtime import locks
 
 
 def with_test(board: Leaderboard, chosen: Run, compared: bool) -> Leaderboard:

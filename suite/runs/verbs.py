@@ -1,5 +1,6 @@
 """The verbs: each a function that returns a Run (or a report), used by notebooks and by the command line."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -28,7 +29,7 @@ from suite.planning.hardware import hardware
 from suite.runs import baselines
 from suite.runs.results import new_folder, versions, write_result
 from suite.runs.run import Run, open, read_experiment
-from suite.runtime import files, json_files
+from suite.runtime import files, json_files, locks
 from suite.surgery import lora, quantize
 from suite.training.loop import OnEvaluation
 from suite.training.preprocessors import bind, prepare, preprocessors_of
@@ -38,6 +39,7 @@ from suite.weights import image_statistics, pretrained
 from suite.weights.pretrained import Written
 
 MADE = (
+    locks.CLAIM,
     "experiment.json",
     "versions.json",
     "data.json",
@@ -77,52 +79,69 @@ def train(
         measure_baseline: after training, where ``train.baseline`` asks for it; False: not for this run.
 
     Raises:
-        InputError: the input cannot be used, the folder already holds a run and ``resume`` is False, or the data are
-            not those that the run was begun with.
+        InputError: the input cannot be used, the folder already holds a run and ``resume`` is False, another process
+            writes there, or the data are not those that the run was begun with.
     """
-    name, added = hosts.agreed(lambda: _taken(experiment.name, run_dir, resume))
-    folder, start = Path(name), time.perf_counter()
-    try:
-        experiment = _resized(experiment, folder)
-        outcome = fit(
-            experiment,
-            folder,
-            on_dispatch=on_dispatch,
-            on_evaluation=on_evaluation,
-            enough=enough,
-            accept_changed_data=accept_changed_data,
-        )
-    except InputError:
-        if hosts.is_first() and not begun(folder):  # so that the corrected command finds no run there
-            for path in map(Path, added):
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
-        raise
-    rate, before = outcome.pop("train/examples_per_second"), outcome.pop("train/seconds_before")
-    if hosts.is_first():
-        write_result(folder, "train", experiment.name, outcome, before + time.perf_counter() - start, rate)
-    run = Run(folder, bind(as_stored(experiment, folder), folder), outcome)
-    if measure_baseline:
-        baselines.after_training(run)
-    return run
+    with contextlib.ExitStack() as claim:  # of the first of several processes
+        name, added = hosts.agreed(lambda: _taken(experiment.name, run_dir, resume, claim))
+        folder, start = Path(name), time.perf_counter()
+        try:
+            experiment = _resized(experiment, folder)
+            outcome = fit(
+                experiment,
+                folder,
+                on_dispatch=on_dispatch,
+                on_evaluation=on_evaluation,
+                enough=enough,
+                accept_changed_data=accept_changed_data,
+            )
+        except InputError:
+            if hosts.is_first() and not begun(folder):  # so that the corrected command finds no run there
+                for path in map(Path, added):
+                    if path.is_dir():
+                        shutil.rmtree(path, ignore_errors=True)
+                    else:
+                        path.unlink(missing_ok=True)
+            raise
+        rate, before = outcome.pop("train/examples_per_second"), outcome.pop("train/seconds_before")
+        if hosts.is_first():
+            write_result(folder, "train", experiment.name, outcome, before + time.perf_counter() - start, rate)
+        run = Run(folder, bind(as_stored(experiment, folder), folder), outcome)
+        if measure_baseline:
+            baselines.after_training(run)
+        return run
 
 
-def _taken(name: str, run_dir: str | Path, resume: bool) -> tuple[str, list[str]]:
-    """The run folder, with the versions that it is made by; and what a start that is refused leaves there, to be
-    removed: the folder where it is new, in one that was there what training adds, in one that holds a run nothing."""
-    folder = Path(run_dir) if run_dir else new_folder(name)
+def _taken(name: str, run_dir: str | Path, resume: bool, claim: contextlib.ExitStack) -> tuple[str, list[str]]:
+    """The run folder, claimed, with the versions that it is made by; and what a start that is refused leaves there, to
+    be removed: the folder where it is new, in one that was there what training adds, in one that holds a run
+    nothing."""
+    folder, fresh = _made(name, run_dir)
+    again = f"suite train --resume {shlex.quote(str(folder))}"
+    candidates = [folder] if fresh else [path for path in (folder / name for name in MADE) if not path.exists()]
+    claim.enter_context(locks.writing(folder, again))
     held = (folder / "experiment.json").exists()
     if held and not resume:
-        raise InputError(
-            f'--run-dir "{folder}"', "already holds a run.", fix=f"suite train --resume {shlex.quote(str(folder))}"
-        )
-    candidates = [folder / name for name in MADE] if folder.exists() else [folder]
-    added = [] if held else [str(path) for path in candidates if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+        if folder / locks.CLAIM in candidates:
+            (folder / locks.CLAIM).unlink()
+        raise InputError(f'--run-dir "{folder}"', "already holds a run.", fix=again)
+    added = [] if held else [str(path) for path in candidates]
     files.write_text(folder / "versions.json", json.dumps(versions(), indent=1) + "\n")
     return str(folder), added
+
+
+def _made(name: str, run_dir: str | Path) -> tuple[Path, bool]:
+    """The run folder, and whether it was made by this call; by default one whose name no other process takes."""
+    while True:
+        folder = Path(run_dir) if run_dir else new_folder(name)
+        try:
+            folder.mkdir(parents=True)
+            return folder, True
+        except FileExistsError:
+            if run_dir and folder.is_dir():
+                return folder, False
+            if run_dir:
+                raise InputError(f'--run-dir "{folder}"', "is no folder.", fix=f"--run-dir {unused(folder)}") from None
 
 
 def _resized(experiment: Experiment, folder: Path) -> Experiment:

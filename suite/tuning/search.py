@@ -17,9 +17,10 @@ from suite.experiment import sections
 from suite.experiment.goal import Goal
 from suite.experiment.sections import Experiment
 from suite.runs import results, run, verbs
+from suite.runtime import locks
+from suite.runtime.locks import Claim
 from suite.training.logging.jsonl import history
-from suite.tuning import locks, verdict
-from suite.tuning.locks import Claim
+from suite.tuning import verdict
 from suite.tuning.space import Dimension, shown
 from suite.tuning.verdict import Verdict, lasted
 

@@ -19,10 +19,11 @@ from suite.experiment.goal import Budget, Goal
 from suite.experiment.goal import Search as SearchSpace
 from suite.experiment.sections import Experiment
 from suite.runs import results
+from suite.runtime import locks
 from suite.training import fingerprint
 from suite.training.logging.jsonl import history
 from suite.training.preemption import stopped_by_sigterm
-from suite.tuning import locks, recipe, space, verdict
+from suite.tuning import recipe, space, verdict
 from suite.tuning.search import Search, say
 from suite.tuning.space import Dimension
 from suite.tuning.verdict import Verdict

@@ -10,7 +10,7 @@ from suite.errors import InputError
 from suite.experiment.goal import Choice, Goal, Range, Search
 from suite.experiment.sections import replace
 from suite.tuning import space
-from suite.tuning.locks import Claim, held, seconds
+from suite.runtime.locks import Claim, held, seconds
 from suite.tuning.study import STARTUP, Study, storage_url, without_password
 from tests import toy
 
@@ -176,7 +176,7 @@ def test_one_process_has_a_trial(tmp_path, child):
     holder = f"""
 from pathlib import Path
 import os, signal
-from suite.tuning.locks import Claim
+from suite.runtime.locks import Claim
 claim = Claim.take(Path({str(tmp_path)!r}))
 claim.note(0.0)
 if os.fork() == 0:

@@ -17,7 +17,7 @@ from suite.errors import InputError, RunError, unused
 from suite.experiment.goal import Budget, Choice, Goal, Range, Search
 from suite.experiment.sections import replace
 from suite.tuning import recipe, space, tuning
-from suite.tuning.locks import Claim
+from suite.runtime.locks import Claim
 from tests import toy
 from tests.conftest import ROOT
 from tests.tuning.tuning_recipe import experiment
