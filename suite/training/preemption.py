@@ -42,6 +42,11 @@ class Interruption:
         for number in list(self._before):
             self._restore(number)
 
+    @property
+    def noted(self) -> bool:
+        """Whether a signal came that this process obeys by itself."""
+        return self._requested and not self._distributed
+
     def after(self, before: int, step: int) -> bool:
         """Whether to stop, having taken the steps from ``before`` to ``step``; the same on every host.
 

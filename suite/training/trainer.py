@@ -155,6 +155,7 @@ def fit(
                 train.steps_per_dispatch,
                 workers=pipe.workers,
                 prefetch=pipe.prefetch,
+                stopped=lambda: interruption.noted,
             )
             with contextlib.closing(items):
                 _train(loop, items, plan, part, on_dispatch, enough)
@@ -279,6 +280,8 @@ def _train(
             return
         if loop.interruption.after(before, after) and after < loop.steps:
             loop.leave()
+    if loop.interruption.noted and loop.progress.next_batch < loop.steps and not loop.out_of_patience():
+        loop.leave()  # it waited for a data worker
 
 
 def _compiles(log: Log, shapes: set[Any], item: Dispatch, plan: Plan) -> bool:

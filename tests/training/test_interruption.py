@@ -1,6 +1,7 @@
 """Interruptions of a run: signals, damaged checkpoints, losses that are no numbers, a disk without room."""
 
 import contextlib
+import multiprocessing
 import os
 import re
 import shutil
@@ -437,7 +438,7 @@ def test_a_data_worker_that_dies(times, tmp_path, capfd):
     error = pytest.raises(InputError) if times == 2 else contextlib.nullcontext()
     with error as refusal:
         made.extend(dispatches(Encoder(experiment.task, source, plan, True), 0, steps, workers=1, prefetch=2))
-    assert capfd.readouterr().err.count(f"a data worker died at batch {step}; all are started again from batch") == 1
+    assert capfd.readouterr().err.count(f"a data worker died at batch {step}; it is started again from batch") == 1
     if times == 2:
         assert str(refusal.value).startswith(f"data worker: died twice at batch {step}.\n  found: training records ")
         assert refusal.value.found.startswith(f"training records {', '.join(map(str, indices))}; ")
@@ -446,6 +447,23 @@ def test_a_data_worker_that_dies(times, tmp_path, capfd):
     for one, other in zip(made, calm, strict=True):
         assert one.indices.tolist() == other.indices.tolist()
         assert all(np.array_equal(one.batch[name], other.batch[name]) for name in other.batch)
+
+
+def test_a_run_that_waits_for_a_stopped_worker_is_ended_by_a_signal(undisturbed, tmp_path):
+    """And goes on as if nothing had happened."""
+
+    def stop():
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGSTOP)
+        terminate()
+
+    ids = Ids(7, stop)
+    with pytest.raises(Interrupted) as error:
+        suite.train(changed(pipeline__workers=1, pipeline__prefetch=1), tmp_path / "run", on_dispatch=ids)
+    assert 8 <= error.value.step <= 13 and error.value.saved == error.value.step
+    assert not multiprocessing.active_children()
+    after = Ids()
+    run = suite.resume(tmp_path / "run", allow=("tests",), on_dispatch=after)
+    assert_as_if_nothing_had_happened(run, {**ids.seen, **after.seen}, undisturbed)
 
 
 # Losses that are no numbers

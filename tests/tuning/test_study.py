@@ -9,8 +9,8 @@ import suite
 from suite.errors import InputError
 from suite.experiment.goal import Choice, Goal, Range, Search
 from suite.experiment.sections import replace
-from suite.tuning import space
 from suite.runtime.locks import Claim, held, seconds
+from suite.tuning import space
 from suite.tuning.study import STARTUP, Study, storage_url, without_password
 from tests import toy
 

@@ -16,8 +16,8 @@ from suite.distribution import install
 from suite.errors import InputError, RunError, unused
 from suite.experiment.goal import Budget, Choice, Goal, Range, Search
 from suite.experiment.sections import replace
-from suite.tuning import recipe, space, tuning
 from suite.runtime.locks import Claim
+from suite.tuning import recipe, space, tuning
 from tests import toy
 from tests.conftest import ROOT
 from tests.tuning.tuning_recipe import experiment

@@ -355,14 +355,24 @@ def spans(start: int, stop: int, steps: int) -> list[tuple[int, int]]:
 
 
 def dispatches(
-    encoder: Encoder, start: int, stop: int, steps: int = 1, *, workers: int = 0, prefetch: int = 4
+    encoder: Encoder,
+    start: int,
+    stop: int,
+    steps: int = 1,
+    *,
+    workers: int = 0,
+    prefetch: int = 4,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Generator[Dispatch, None, None]:
-    """Dispatches that cover global batches ``start`` to ``stop``, the same with any number of workers."""
+    """Dispatches that cover global batches ``start`` to ``stop``, the same with any number of workers.
+
+    Where ``stopped`` says that the run is to stop, a wait for a worker ends, and the dispatches with it.
+    """
     if start >= stop:
         return
     wanted = spans(start, stop, steps)
     if workers:
-        with contextlib.closing(in_workers(encoder, wanted, workers, prefetch)) as elements:
+        with contextlib.closing(in_workers(encoder, wanted, workers, prefetch, stopped)) as elements:
             yield from map(_dispatch, elements)
         return
     # One object a dispatch, as Grain measures every array of a tree that it passes on.
