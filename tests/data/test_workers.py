@@ -66,7 +66,7 @@ def test_workers_killed_at_their_start_are_replaced(at_start, capfd):
 
 def test_a_worker_killed_at_its_start_twice_ends_in_words(at_start):
     at_start(signal.SIGKILL, 2)
-    with pytest.raises(InputError, match="data worker: died twice in a row.\n  found: .* code -9\n  try:   --pipeline"):
+    with pytest.raises(InputError, match=r"died twice in a row\.\n  found: .* code -9\n  try:   --pipeline"):
         list(in_workers(Squares(), SPANS, 1, 2))
     assert not multiprocessing.active_children()
 
