@@ -35,6 +35,13 @@ class RunError(RuntimeError):
     """A run that cannot go on, through no fault of its input: what happened, and what to do."""
 
 
+class StorageError(RunError, OSError):
+    """A disk that cannot be written to: it is full, over its quota or failing. What is lost, what remains, what to do.
+
+    It says nothing of the work itself, which goes on once there is room.
+    """
+
+
 class Missed(RuntimeError):
     """What was to be reached was not: a goal, or the most that a metric may lose. The work itself is done and saved."""
 

@@ -14,7 +14,7 @@ import suite
 from suite.bundles.manifest import NAME
 from suite.cli.app import main
 from suite.data.sources.datasets import Folder, Table
-from suite.errors import InputError
+from suite.errors import InputError, StorageError
 from suite.experiment import recipes, serialization
 from suite.experiment.sections import replace
 from tests import toy
@@ -371,17 +371,26 @@ def test_a_full_disk_at_the_start(small_disk, refused):
 
 
 def test_a_disk_that_fills_up_while_training(small_disk, capsys):
-    """Saves are skipped with a message; training goes on, and the checkpoint before is served."""
+    """Saves are skipped, which is said once; training goes on to its end, where it is said what is lost. The checkpoint
+    before is served, and once there is room the run goes on from it."""
 
     def fill(item):
         if item.first == 15:
             with open(small_disk / "filler", "wb") as file:
                 file.write(bytes(os.statvfs(small_disk).f_bavail * 4096 - 2**19))
 
-    run = suite.train(toy.experiment(), small_disk / "run", on_dispatch=fill)
+    folder = small_disk / "run"
+    with pytest.raises(StorageError) as error:
+        suite.train(toy.experiment(), folder, on_dispatch=fill)
     printed = capsys.readouterr().err
-    for step in (20, 30, 40):
-        assert re.search(rf"checkpoint at step {step} not written, training goes on: 0\.\d MiB free", printed)
-    assert run.metrics["train/steps"] == 40
+    assert re.findall(r"checkpoint at step (\d+) not written, training goes on: 0\.\d MiB free", printed) == ["20"]
+    assert re.fullmatch(
+        r"the checkpoint of step 40, the last, was not written: what was trained after step 10 is lost, the checkpoint "
+        r"of step 10 is there\.\n  found: 0\.\d MiB free, a checkpoint needs 1\.\d\n"
+        rf"  try:   free some space on the disk of {folder}; then suite train --resume {folder}",
+        str(error.value),
+    ), str(error.value)
     assert [path.name for path in (small_disk / "run" / "checkpoints").iterdir() if path.name.isdecimal()] == ["10"]
-    assert len(run.predict([[1, 2], [3]])) == 2
+    assert len(suite.predict(folder, [[1, 2], [3]], allow=("tests",))) == 2
+    (small_disk / "filler").unlink()
+    assert suite.resume(folder, allow=("tests",)).metrics["train/steps"] == 40

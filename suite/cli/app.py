@@ -40,6 +40,7 @@ from suite.cli import help as help_
 from suite.cli import list as list_
 from suite.cli.flags import HELP, Verb, is_flag, nearest, options, replaced
 from suite.errors import InputError, Interrupted, Missed, RunError
+from suite.runtime import files
 
 UNREAD = 141
 """128 + SIGPIPE, as a shell reports a program whose output nobody reads any more."""
@@ -123,18 +124,27 @@ def _run(arguments: list[str]) -> None:
         _end(f"suite {name}: {error}", INTERRUPTED)
     except RunError as error:
         _end(f"suite {name}: {error}", 1)
+    except OSError as error:
+        if not files.is_disk_fault(error):
+            _fail(name, error)
+        _end(f"suite {name}: {files.storage_error(error, 'the disk cannot be written to')}", 1)
     except KeyboardInterrupt:
         _end(f"suite {name}: stopped; go on with suite train --resume RUN", 1)
     except Exception as error:
-        lacking = distribution.of_module(error.name or "") if isinstance(error, ModuleNotFoundError) else None
-        if lacking is not None:
-            _end(f"suite {name}: {lacking}", 2)
-        if (watch := _watch()) is None:
-            raise
-        watch.explain()
-        traceback.print_exc()
-        watch.leave(f"{type(error).__name__}: {error}", 1)
-        _exit(1)
+        _fail(name, error)
+
+
+def _fail(name: str, error: Exception) -> NoReturn:
+    """What nobody foresaw: a traceback, which all processes of a run come to together; or an extra that lacks."""
+    lacking = distribution.of_module(error.name or "") if isinstance(error, ModuleNotFoundError) else None
+    if lacking is not None:
+        _end(f"suite {name}: {lacking}", 2)
+    if (watch := _watch()) is None:
+        raise error
+    watch.explain()
+    traceback.print_exc()
+    watch.leave(f"{type(error).__name__}: {error}", 1)
+    _exit(1)
 
 
 def _split(arguments: list[str]) -> tuple[str, list[str]]:

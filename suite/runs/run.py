@@ -23,7 +23,7 @@ from suite.contracts.task import Program as TaskProgram
 from suite.data.notes import notes
 from suite.data.pipeline.dispatches import Plan, make_plan, stored_lengths
 from suite.data.pipeline.padding import Lengths, Seed, by_axis, count, default_buckets, pad, padded_lengths
-from suite.errors import InputError, beside
+from suite.errors import InputError, StorageError, beside
 from suite.evaluation.bootstrap import Scores
 from suite.evaluation.evaluate import Answers, collect, examine, make_answer, make_evaluate, make_predict, score_records
 from suite.evaluation.evaluate import evaluate as evaluate_split
@@ -120,7 +120,11 @@ class Run:
         seconds = time.perf_counter() - begun
         metrics = {f"{split}/{name}": value for name, value in values.items()}
         if hosts.is_first():
-            write_result(self.folder, "evaluate", self.experiment.name, metrics, seconds, len(source) / seconds)
+            try:
+                write_result(self.folder, "evaluate", self.experiment.name, metrics, seconds, len(source) / seconds)
+            except StorageError as error:
+                measured = ", ".join(f"{name} {value:.6g}" for name, value in metrics.items())
+                raise StorageError(f"{error}\n  measured: {measured}") from None
         return dataclasses.replace(self, metrics=metrics)
 
     def scores(self, split: str = "test") -> Scores:

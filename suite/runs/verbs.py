@@ -81,10 +81,13 @@ def train(
     Raises:
         InputError: the input cannot be used, the folder already holds a run and ``resume`` is False, another process
             writes there, or the data are not those that the run was begun with.
+        StorageError: the disk is full or fails; what was trained since the last checkpoint is lost.
     """
     with contextlib.ExitStack() as claim:  # of the first of several processes
         name, added = hosts.agreed(lambda: _taken(experiment.name, run_dir, resume, claim))
         folder, start = Path(name), time.perf_counter()
+        again = f"then suite train --resume {shlex.quote(str(folder))}"
+        claim.enter_context(files.storing(f'run "{folder}" could not be written to its end', again))
         try:
             experiment = _resized(experiment, folder)
             outcome = fit(
@@ -230,6 +233,15 @@ def convert(source: str | Path, to: str | Path, *, offline: bool = False, allow:
     folder = Path(to)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f'--to "{folder}"', "is there and not empty.", fix=f"--to {unused(folder)}")
+    try:
+        return _written(source, folder, offline, allow)
+    except OSError:  # so that the same command finds the folder as it was
+        for path in folder.iterdir() if folder.is_dir() else ():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise
+
+
+def _written(source: str | Path, folder: Path, offline: bool, allow: tuple[str, ...]) -> Written:
     if not files.is_run(source):
         return pretrained.rewrite(source, folder, offline=offline)
     opened = open(source, allow)

@@ -15,6 +15,7 @@ import json
 import logging
 import math
 import re
+import shlex
 import shutil
 import sys
 import threading
@@ -27,7 +28,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from suite.errors import InputError, Interrupted, RunError
+from suite.errors import InputError, Interrupted, RunError, StorageError
 from suite.parallel import hosts
 from suite.training import integrity
 from suite.tree import paths
@@ -124,6 +125,8 @@ class Checkpoints:
         self._under_way: tuple[int, threading.Thread] | None = None
         self._failed: Exception | None = None
         self._unwritten: set[int] = set()
+        self._missed: list[int] = []
+        self._why = ""
         self._copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
         self._finite = jax.jit(_finite)
         if not writing:
@@ -151,7 +154,11 @@ class Checkpoints:
         try:
             self.settle()
         finally:
-            self._orbax.close()
+            try:
+                self._orbax.close()
+            except Exception:  # that of a save that failed, once more, which was told
+                if not self._missed:
+                    raise
         if hosts.is_first():
             self._discard()
 
@@ -200,12 +207,17 @@ class Checkpoints:
 
         A checkpoint that this step already has stays until the new one is complete.
 
-        Raises:
-            OSError: the disk has no room; nothing was written.
+        A save that fails is told in a line, and so is the first that is written again; training goes on between them.
+        ``check_written`` says what is lost at the end.
         """
         assert self._orbax is not None, "opened for reading"
         self.settle()
-        if hosts.agreed(lambda: self._make_way(step, state)):
+        try:
+            way_made = hosts.agreed(lambda: self._make_way(step, state))
+        except OSError as error:
+            self._miss(step, str(error))
+            return
+        if way_made:
             self._orbax.reload()
         snapshot = self._copy(state)  # the state's own buffers are donated to the next step
         response = self._orbax.save_checkpointables_async(
@@ -255,9 +267,39 @@ class Checkpoints:
         hosts.agreed(functools.partial(self._tidy_failed, bool(reason)))
         if reason:
             self._orbax.reload()
+            self._miss(step, reason)
+            return
+        if self._missed:
+            self.say(f"checkpoints are written again, from step {step}; lost: {self._missed_steps()}")
+            self._missed = []
+        self.on_saved(step, self._at(step))
+
+    def _miss(self, step: int, reason: str) -> None:
+        if not self._missed:
             self.say(f"checkpoint at step {step} not written, training goes on: {reason}")
-        else:
-            self.on_saved(step, self._at(step))
+        self._missed.append(step)
+        self._why = reason
+
+    def _missed_steps(self) -> str:
+        first, last, count = self._missed[0], self._missed[-1], len(self._missed)
+        return f"that of step {first}" if count == 1 else f"{count} from step {first} to step {last}"
+
+    def check_written(self) -> None:
+        """To be called at the end of training, which waits for the save under way.
+
+        Raises:
+            StorageError: the last checkpoint could not be written: what is lost, and what training goes on from.
+        """
+        self.settle()
+        if not self._missed:
+            return
+        run, latest = self.folder.parent, self.latest
+        kept = "no checkpoint is" if latest is None else f"the checkpoint of step {latest} is"
+        raise StorageError(
+            f"the checkpoint of step {self._missed[-1]}, the last, was not written: what was trained after step "
+            f"{latest or 0} is lost, {kept} there.\n  found: {self._why}\n"
+            f"  try:   free some space on the disk of {run}; then suite train --resume {shlex.quote(str(run))}"
+        )
 
     def _tidy(self) -> None:
         """What a run finds that begins or goes on: process 0 alone does this."""
@@ -315,7 +357,7 @@ class Checkpoints:
         while (step := self.latest) is not None:
             restore = functools.partial(self.restore, step, abstract)
             try:
-                return hosts.together(restore), self._known_best(self.progress(step))
+                return hosts.together(restore), self.known_best(self.progress(step))
             except InputError:
                 raise
             except Exception as error:
@@ -328,8 +370,8 @@ class Checkpoints:
                     self._orbax.reload()
         return None
 
-    def _known_best(self, progress: Progress) -> Progress:
-        """With the best step that there is, where that of ``progress`` was set aside."""
+    def known_best(self, progress: Progress) -> Progress:
+        """With the best step that there is, where that of ``progress`` was set aside, or could not be written."""
         ranks = self._ranks()
         if progress.best is None or progress.best_step in ranks or not ranks:
             return progress

@@ -150,10 +150,7 @@ class Loop:
         """Begin to write a checkpoint, if the disk has room. To be called after ``check``."""
         step = self.progress.next_batch
         progress = dataclasses.replace(self.progress, tallied=self.interval.carried, seconds=self.seconds)
-        try:
-            self.checkpoints.save(step, to_stored(self.state), progress, score)
-        except OSError as error:
-            self.log.say(f"checkpoint at step {step} not written, training goes on: {error}")
+        self.checkpoints.save(step, to_stored(self.state), progress, score)
 
     def leave(self) -> NoReturn:
         """Save what was reached, unless it is saved, and stop."""
@@ -161,6 +158,7 @@ class Loop:
         if self.checkpoints.latest != step:
             self.check()
             self.save()
+        self.checkpoints.settle()  # so that what is named is there
         raise Interrupted(self.folder, step, self.checkpoints.latest)
 
     def out_of_patience(self) -> bool:

@@ -164,7 +164,8 @@ def fit(
             if hosts.is_first():
                 for remark in course.remarks(history(folder), train):
                     log.say(remark.text)
-        checkpoints.settle()  # so that callbacks hear of the last checkpoint before the end
+        checkpoints.check_written()  # so that callbacks hear of the last checkpoint before the end
+        loop.progress = checkpoints.known_best(loop.progress)  # one that was not written is no outcome
         best = {} if loop.progress.best is None else {"train/best_step": loop.progress.best_step}
         outcome = {
             "train/steps": loop.progress.next_batch,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from suite.data.pipeline.dispatches import Dispatch
-from suite.errors import InputError, RunError
+from suite.errors import InputError, RunError, StorageError
 from suite.experiment import sections
 from suite.experiment.goal import Goal
 from suite.experiment.sections import Experiment
@@ -182,6 +182,8 @@ class Search:
             metrics = Attempt(self, number, claim).train(sections.replace(self.experiment, values))
         except Ended as error:
             self._note(claim, "pruned", reason=str(error))
+        except StorageError:  # says nothing of the trial's values: it goes on once there is room
+            raise
         except RunError as error:
             self._note(claim, "failed", reason=_first_line(error))
         except InputError as error:

@@ -15,7 +15,7 @@ from suite.contracts.kinds import extension_of, output_kind
 from suite.contracts.signature import File
 from suite.data.pipeline.padding import Seed
 from suite.errors import InputError, unused
-from suite.runtime.files import is_bundle, is_run, write_text
+from suite.runtime.files import is_bundle, is_disk_fault, is_run, write_text
 from suite.weights import hub
 from suite.weights.published import CONFIG
 
@@ -140,7 +140,8 @@ def write_answers(answers: Sequence[Mapping[str, Any]], folder: str | Path) -> l
             lines.append(line)
         write_text(target, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     except OSError as error:
-        fix = "--to FOLDER in a folder that you may write"
+        room = "free some space, or --to FOLDER on another disk"
+        fix = room if is_disk_fault(error) else "--to FOLDER in a folder that you may write"
         raise InputError(f'folder "{folder}"', "cannot be written.", found=str(error.strerror), fix=fix) from error
     return lines
 

@@ -25,7 +25,7 @@ from suite.contracts.kinds import extension_of
 from suite.contracts.signature import File
 from suite.errors import InputError, unused
 from suite.runtime import json_files
-from suite.runtime.files import is_bundle, write_text
+from suite.runtime.files import is_bundle, storing, write_text
 from suite.tree import paths
 from suite.workflow import encoders, vector_files
 from suite.workflow.answer_table import AnswerTable, flat, json_text
@@ -152,8 +152,10 @@ def predict_file(
     parts = _Parts(target, job)
     with parts.held():
         if not parts.written:
-            _write_parts(opened, records, table, parts, program, seed, batch_size)
-            parts.join(table)
+            lost = f"{target} was not written; the answers so far are kept in {parts.folder}"
+            with storing(lost, "then the same command again, which goes on from them"):
+                _write_parts(opened, records, table, parts, program, seed, batch_size)
+                parts.join(table)
         predicted = parts.counted(table.error, records.dropped)
         if target.name.lower().endswith(vector_files.FORMATS):
             predicted = replace(predicted, arrays=vector_files.described(target))

@@ -2,10 +2,41 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 METRICS = "metrics.jsonl"
+
+
+class Lines:
+    """Lines appended to a file. What the disk has no room for is kept, and written with the lines to come."""
+
+    def __init__(self, path: Path):
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._pending = b""
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Append a line.
+
+        Raises:
+            OSError: it could not be written; so far.
+        """
+        self._pending += json.dumps(line).encode() + b"\n"
+        while self._pending:  # a disk that fills up takes the beginning of a line
+            self._pending = self._pending[os.write(self._file, self._pending) :]
+
+    def close(self) -> None:
+        """Write what is kept, where there is room now.
+
+        Raises:
+            OSError: there is none; those lines are lost.
+        """
+        try:
+            while self._pending:
+                self._pending = self._pending[os.write(self._file, self._pending) :]
+        finally:
+            os.close(self._file)
 
 
 def history(folder: Path | str) -> dict[str, list[Any]]:

@@ -1,15 +1,15 @@
 """Log of a run: metrics for programs (metrics.jsonl and loggers), progress for people."""
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Self
 
 from suite.contracts.callback import Outcome
 from suite.errors import InputError
 from suite.training.callbacks import outcome_of
+from suite.training.logging import jsonl
 from suite.training.logging.bar import Bar, Lines, Pace, interactive
 from suite.training.logging.jsonl import METRICS, cut
 from suite.training.logging.loggers import About, Logger
@@ -46,7 +46,7 @@ class Log:
         self.total = total
         self.writing = writing
         self._loggers: dict[str, Logger] = {}
-        self._file: TextIO | None = None
+        self._file: jsonl.Lines | None = None
         self._resumed = resume_step or 0
         self._pace = Pace(total, self._resumed)
         self._bar: Bar | Lines | None = None
@@ -55,7 +55,7 @@ class Log:
             self.folder.mkdir(parents=True, exist_ok=True)
             if resume_step is not None:
                 cut(self.folder / METRICS, resume_step)
-            self._file = (self.folder / METRICS).open("a", encoding="utf-8")
+            self._file = jsonl.Lines(self.folder / METRICS)
             self._start(names, about or About("", self.folder, {}, self._resumed))
 
     def __enter__(self) -> Self:
@@ -69,17 +69,14 @@ class Log:
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Append one line ``{"step": step, name: value, ...}``, and give the same values to the loggers.
 
-        A full disk or a server that is gone loses lines, is told of once, and stops no training.
+        A full disk, which is given the lines once it has room, or a server that is gone, which loses them, is told of
+        once and stops no training.
         """
         if self._file is None:
             return
         file, numbers = self._file, {name: float(value) for name, value in values.items()}
 
-        def write() -> None:
-            file.write(json.dumps({"step": int(step), **numbers}) + "\n")
-            file.flush()
-
-        self._try(METRICS, write)
+        self._try(METRICS, lambda: file.add({"step": int(step), **numbers}))
         for name, logger in self._loggers.items():
             self._try(name, lambda logger=logger: logger.metrics(int(step), numbers))  # type: ignore[misc]
 
@@ -109,7 +106,8 @@ class Log:
             self._try(name, lambda logger=logger: logger.close(outcome))  # type: ignore[misc]
         self._loggers = {}
         if self._file is not None:
-            self._try(METRICS, self._file.close)
+            file, self._file = self._file, None
+            self._try(METRICS, file.close)
 
     def _start(self, names: Sequence[str], about: About) -> None:
         for name in names:
