@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import hashlib
-import hmac
 import logging
 import re
 import time
@@ -20,6 +19,7 @@ from suite.bundles.manifest import PREDICT
 from suite.contracts.kinds import input_kind, output_kind
 from suite.contracts.signature import Input
 from suite.serving import monitoring, openapi
+from suite.serving.admission import Admission
 from suite.serving.endpoint import Endpoint
 from suite.serving.errors import Headers, Refused
 from suite.serving.models import Model, Models
@@ -67,6 +67,7 @@ class Server:
         settings: the limits.
         monitor: what is counted.
         token: that requests must carry; empty: none.
+        local: whether only this machine reaches it.
         begun: called once all models are warm.
         failed: called with what kept them from it.
         draining: whether the server has been asked to stop.
@@ -76,13 +77,14 @@ class Server:
     settings: Settings
     monitor: Monitor
     token: str
+    local: bool
     begun: Callable[[], None]
     failed: Callable[[Exception], None]
     draining: bool = False
 
 
 class Gate:
-    """The application: checks the token, and parts requests for answers from all others.
+    """The application: checks who asks, and parts requests for answers from all others.
 
     Args:
         server: what it is about.
@@ -90,7 +92,7 @@ class Gate:
 
     def __init__(self, server: Server):
         self._server = server
-        self._token = f"Bearer {server.token}".encode() if server.token else b""
+        self._admission = Admission(server.token, server.local, server.settings.hosts)
         self._answering = Answering(server.models, server.settings, server.monitor)
         self._others = _others(server, self._answering)
 
@@ -102,8 +104,7 @@ class Gate:
         path, begun = scope["path"], time.perf_counter()
         asked = ASKED.fullmatch(path)
         try:
-            if self._token and path not in OPEN and not path.startswith("/page/"):
-                self._check_token(scope)
+            self._admission.check(scope, open_to_all=path in OPEN or path.startswith("/page/"))
             if asked and scope["method"] != "POST":
                 raise Refused(
                     405, "method_not_allowed", f"{scope['method']} is not understood here.", allow="POST", fix="POST"
@@ -117,13 +118,6 @@ class Gate:
             await self._answering(asked[1], asked[2], scope, receive, send)
         else:
             await self._others(scope, receive, _shielded(send))
-
-    def _check_token(self, scope: Scope) -> None:
-        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        if not hmac.compare_digest(given, self._token):
-            raise Refused(
-                401, "unauthorized", "the bearer token is missing or wrong.", fix="Authorization: Bearer TOKEN"
-            )
 
 
 def _shielded(send: Send) -> Send:

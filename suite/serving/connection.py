@@ -1,4 +1,5 @@
-"""One connection: uvicorn's protocol, with a clock for slow heads and slow readers, a bound on heads, and draining."""
+"""One connection: uvicorn's protocol, with a clock for slow heads and slow readers, a bound on heads, one reading of
+where a request ends, and draining."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +11,8 @@ from suite.serving.errors import Refused, encoded
 from suite.serving.settings import Settings
 
 HEAD_BYTES = 65_536
-"""Most bytes of a request's head, and of what follows it and is no body: trailers, sizes of chunks."""
+"""Most bytes of a request's head, and of what follows it and is no body: trailers, sizes of chunks. The parser is given
+no more at a time, so that what it has not yet made anything of is bounded too."""
 WRITE_SECONDS = 30.0
 """How long a client may leave an answer unread."""
 LINGER_SECONDS = 1.0
@@ -22,7 +24,9 @@ LOST = "suite.lost"
 
 class Connection(HttpToolsProtocol):
     """What uvicorn's own leaves open: a head that never ends, an answer that is never read, a request that meets a
-    server which is stopping. While an answer is awaited the connection has no clock: the request has its own.
+    server which is stopping, and a request whose end another reader of HTTP may see elsewhere (RFC 9112, sections 6 and
+    11.2), which is refused, or is the last of its connection. While an answer is awaited the connection has no clock:
+    the request has its own.
 
     Args:
         settings: the limits.
@@ -33,9 +37,13 @@ class Connection(HttpToolsProtocol):
         super().__init__(**uvicorn)
         self._settings = settings
         self._reading, self._writing = _Clock(self.loop), _Clock(self.loop)
-        self._in_head = self._draining = self._refused = self._lost = False
-        self._besides = 0
-        """Bytes that are no body, since the last that were."""
+        self._in_head = self._draining = self._ended = self._lost = False
+        self._head = self._besides = 0
+        """Bytes of the head that the parser has told of; bytes given to it since it last told of a head or a body."""
+        self._fault: Refused | None = None
+        """What a callback found wrong with the request that is being parsed."""
+        self._refusal: Refused | None = None
+        """The last answer of the connection, while requests before it are answered."""
         self._when_lost: list[Callable[[], None]] = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -62,45 +70,99 @@ class Connection(HttpToolsProtocol):
             self._when_lost.append(call)
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
-            return
-        self._besides += len(data)
-        if self._in_head and self._besides > HEAD_BYTES:
-            message = f"the head of the request has more than {HEAD_BYTES:,} bytes."
-            self._refuse(Refused(431, "head_too_large", message, close=True))
-            return
-        super().data_received(data)
-        if self._besides > HEAD_BYTES and not self._in_head:
-            self._cut_off()
-            return
+        if len(data) <= HEAD_BYTES:
+            self._parse(data)
+        else:
+            view = memoryview(data)
+            for begin in range(0, len(data), HEAD_BYTES):
+                self._parse(view[begin : begin + HEAD_BYTES])
         if self._busy:
             self._reading.stop()
-        elif not self.transport.is_closing():
+        elif not self._ended and not self.transport.is_closing():
             self._reading.start(self._settings.head_s, self._too_slow)
 
+    def _parse(self, data: bytes | memoryview) -> None:
+        """At most ``HEAD_BYTES`` more; nothing once the connection has had its last request."""
+        if self._ended:
+            return
+        self._besides += len(data)
+        super().data_received(data)  # type: ignore[arg-type]
+        if self._besides > HEAD_BYTES and not self._ended:
+            self._refuse(self._too_large())
+
+    def _too_large(self) -> Refused:
+        if self._in_head:
+            message = f"the head of the request has more than {HEAD_BYTES:,} bytes."
+            return Refused(431, "head_too_large", message, close=True)
+        message = f"what comes beside the body has more than {HEAD_BYTES:,} bytes."
+        return Refused(431, "trailers_too_large", message, close=True)
+
     def on_message_begin(self) -> None:
-        self._in_head, self._besides = True, 0
+        self._in_head, self._head, self._besides = True, 0, 0
         super().on_message_begin()
 
+    def on_url(self, url: bytes) -> None:
+        self._count_head(len(url))
+        super().on_url(url)
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # trailers are read by nobody
-            super().on_header(name, value)
+        if not self._in_head:  # trailers are read by nobody
+            return
+        self._count_head(len(name) + len(value) + len(b": \r\n"))
+        super().on_header(name, value)
+
+    def _count_head(self, more: int) -> None:
+        self._head += more
+        if self._head > HEAD_BYTES:
+            raise self._at_fault(self._too_large())
+
+    def _at_fault(self, fault: Refused) -> Refused:
+        """To be raised in a callback: the parser stops, and says only that it did."""
+        self._fault = fault
+        return fault
 
     def on_body(self, body: bytes) -> None:
         self._besides = 0
         super().on_body(body)
 
     def on_headers_complete(self) -> None:
+        self._check_framing()
         self._in_head, self._besides = False, 0
-        self._when_lost = []
         self.scope[LOST] = self._on_lost  # type: ignore[literal-required]
         super().on_headers_complete()
-        if self._draining:
+        if self._draining or self.parser.should_upgrade():
             self.cycle.keep_alive = False
+
+    def _check_framing(self) -> None:
+        """Refuses a request of which another reader may think that it ends elsewhere. The rest of them httptools
+        refuses itself: lengths that are stated twice, folded lines, lines that end otherwise than by CR LF."""
+        version, upgrade = self.parser.get_http_version(), self.parser.should_upgrade()
+        announced, host = False, b""
+        for name, value in self.headers:
+            if name == b"transfer-encoding":
+                announced = True
+                if value.strip().lower() != b"chunked" or version == "1.0":
+                    raise self._at_fault(_unreadable(f"a body coded as {value.decode('latin-1')[:50]} is not read."))
+            elif name == b"content-length":
+                announced = value.strip(b" \t0") != b""
+            elif name == b"host":
+                host = value
+        if version not in ("1.0", "1.1"):
+            raise self._at_fault(_unreadable(f"HTTP {version} is not spoken here; HTTP/1.1 is."))
+        if not self.url.startswith((b"/", b"*")) and self.url.partition(b"://")[2].partition(b"/")[0] != host:
+            raise self._at_fault(_unreadable("the address of the request names another host than its header Host."))
+        if upgrade and announced:  # the parser would take its body for what follows the change of protocol
+            message = "a request that would change the protocol must have no body."
+            raise self._at_fault(_unreadable(message, fix="leave out Connection: upgrade"))
 
     def on_response_complete(self) -> None:
         self._when_lost = []
+        waiting = bool(self.pipeline)
         super().on_response_complete()
+        if self._refusal is not None and not waiting:
+            self._say_last(self._refusal)
+        elif self._in_head and not self.transport.is_closing():  # of a request that came while this was answered
+            self._reading.start(self._settings.head_s, self._too_slow)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -110,8 +172,12 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
         self._writing.stop()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """The head asked for another protocol: its request is the last, whatever follows."""
+        self._ended = True
+
     def send_400_response(self, msg: str) -> None:
-        self._refuse(Refused(400, "invalid_http", msg, close=True))
+        self._refuse(self._fault or _unreadable(msg))
 
     def shutdown(self) -> None:
         """The server is stopping: the answer in progress is the last; without one, a request that is on its way is."""
@@ -137,22 +203,33 @@ class Connection(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _cut_off(self) -> None:
-        """The body is followed by more than trailers may be; whoever reads the request is told that it has ended."""
-        if not self._busy or self.cycle.response_started:
-            self.transport.close()
-            return
-        self.cycle.disconnected = True
-        self.cycle.message_event.set()
-        message = f"what comes beside the body has more than {HEAD_BYTES:,} bytes."
-        self._refuse(Refused(431, "trailers_too_large", message, close=True))
-
     def _refuse(self, error: Refused) -> None:
-        """An answer without a request, and the end; what still comes is ignored for a moment, since a client whose
-        bytes are not taken would lose the answer."""
-        if self.transport.is_closing() or self._refused:
+        """The end of the connection, with an answer once those before it have been given. A request whose body is
+        being read is told that it has ended, and this is its answer, unless it has begun another."""
+        if self.transport.is_closing() or self._ended:
             return
-        self._refused = True
+        self._ended = True
+        if self._busy and self.cycle.more_body and not self._in_head:
+            cut, waiting = self.cycle, len(self.pipeline)
+            if waiting and self.pipeline[0][0] is cut:
+                self.pipeline.popleft()
+            elif cut.response_started:
+                self.transport.close()
+                return
+            cut.disconnected = True
+            cut.message_event.set()
+            if not waiting:
+                self._say_last(error)
+                return
+        if self._busy or self.pipeline:
+            self._refusal = error
+        else:
+            self._say_last(error)
+
+    def _say_last(self, error: Refused) -> None:
+        """What still comes is ignored for a moment, since a client whose bytes are not taken would lose the answer."""
+        if self.transport.is_closing():
+            return
         self.connections.discard(self)
         body = encoded(error.body)
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *error.headers]
@@ -160,6 +237,10 @@ class Connection(HttpToolsProtocol):
         self.transport.write(b"".join(lines))
         self.transport.write_eof()
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+
+def _unreadable(message: str, fix: str = "") -> Refused:
+    return Refused(400, "invalid_http", message, fix=fix, close=True)
 
 
 class _Clock:

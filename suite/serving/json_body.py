@@ -12,10 +12,13 @@ STRUCTURES = 100_000
 """Most arrays and objects of a body: each takes a hundred times the bytes it is written with."""
 VALUES = 1_000_000
 """Most values of a body."""
+KEYS = 10_000
+"""Most keys of an object: it is made at once, while nothing else is."""
 DIGITS = 400
 """Most digits of an integer; no float has more."""
 
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # possessive, the end optional: linear whatever the bytes
+_MARK = re.compile(rb'(?:[^"\[\]{}:,]++|"(?:[^"\\]++|\\.)*+"?)*+([\[\]{}:,]|\Z)', re.DOTALL)
+"""The next mark that is in no string, or the end; possessive, the ends optional: linear whatever the bytes."""
 EXAMPLE = '{"inputs": [...]}'
 
 
@@ -47,7 +50,7 @@ def parsed(body: bytes) -> Any:
 
     Raises:
         Refused: not UTF-8, not JSON, NaN or Infinity, a key that occurs twice, an integer of more than ``DIGITS``
-            digits, or arrays and objects nested too deep or too many.
+            digits, arrays and objects nested too deep or too many, or an object of more than ``KEYS`` keys.
     """
     _check_amount(body)
     try:
@@ -65,12 +68,30 @@ def parsed(body: bytes) -> Any:
 
 def _check_amount(body: bytes) -> None:
     """Few bytes may stand for many objects: counted before any is made, without those inside strings."""
-    if body.count(b"[") + body.count(b"{") <= STRUCTURES and body.count(b",") <= VALUES:
+    brackets, commas, colons = body.count(b"[") + body.count(b"{"), body.count(b","), body.count(b":")
+    if brackets <= STRUCTURES and commas <= VALUES and colons <= KEYS:
         return
-    bare = _STRING.sub(b"", body)
-    if bare.count(b"[") + bare.count(b"{") > STRUCTURES or bare.count(b",") > VALUES:
-        message = f"the body holds more than {STRUCTURES:,} arrays and objects, or {VALUES:,} values."
-        raise Refused(413, "too_many_values", message, fix="send fewer records a request")
+    structures = values = 0
+    around: list[int] = []  # keys of the objects around, 0 for arrays
+    for found in _MARK.finditer(body):
+        mark = found[1]
+        if mark == b",":
+            values += 1
+        elif mark == b":":
+            if not around:
+                return  # no JSON, which the parser says
+            around[-1] += 1
+            if around[-1] > KEYS:
+                message = f"an object of the body holds more than {KEYS:,} keys."
+                raise Refused(413, "too_many_columns", message, fix="send the columns that the model takes")
+        elif mark in (b"[", b"{"):
+            structures += 1
+            around.append(0)
+        elif around and mark:
+            around.pop()
+        if structures > STRUCTURES or values > VALUES:
+            message = f"the body holds more than {STRUCTURES:,} arrays and objects, or {VALUES:,} values."
+            raise Refused(413, "too_many_values", message, fix="send fewer records a request")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -39,6 +39,7 @@ def serve(bundles: Sequence[str | Path], settings: Settings | None = None, *, of
     token = read_token(settings.token_file)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("suite.serving").setLevel(logging.INFO)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a form that is broken is told to its sender
     from suite.serving.uvicorn_server import run
 
     run([_local(str(bundle), offline) for bundle in bundles], settings, token)

@@ -1,11 +1,13 @@
 """Settings of the server: each field is a flag of ``suite serve``."""
 
 import math
+import re
 from dataclasses import dataclass, field, fields
 
 from suite.errors import InputError
 
 MIB = 1 << 20
+HOST_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +20,9 @@ class Settings:
     """Port to listen at; 0: any that is free."""
     token_file: str = field(default="", metadata={"value": "FILE", "example": "token.txt", "otherwise": "SUITE_TOKEN"})
     """File with the bearer token that requests must carry; else the variable SUITE_TOKEN, else none is asked for."""
+    hosts: tuple[str, ...] = field(default=(), metadata={"value": "NAME", "example": "models.example.org"})
+    """Names that the server is called by, besides localhost and addresses; others are refused. None given: of a server
+    for this machine without a token no other, else any."""
     allow: tuple[str, ...] = field(default=(), metadata={"value": "PACKAGE", "example": "my_package"})
     """Packages whose classes the codecs of the bundles may name, besides the suite's."""
     sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
@@ -74,6 +79,10 @@ class Settings:
             )
         if self.port > 65535:
             raise InputError(_flag("port"), "is none.", found=str(self.port), fix="--port 8080")
+        for name in self.hosts:
+            if not HOST_NAME.fullmatch(name.lower()):
+                found, fix = name, "--hosts models.example.org"
+                raise InputError(_flag("hosts"), "is no name of a host, without a port.", found=found, fix=fix)
         if self.queue < self.max_records:
             raise InputError(
                 _flag("queue"),

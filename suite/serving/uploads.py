@@ -16,7 +16,7 @@ from suite.data.sources.table_text import Utf8, layout
 from suite.errors import InputError
 from suite.serving.checks import Checks
 from suite.serving.errors import Refused, refused
-from suite.serving.json_body import parsed
+from suite.serving.json_body import KEYS, parsed
 from suite.serving.seeds import FIELD
 
 TABLES = {
@@ -28,7 +28,7 @@ TABLES = {
 """Media types of tables, and what a file of that type is called."""
 FILE = "file"
 """Name of a part that stands for the primary input, or for a table."""
-MOST_COLUMNS = 10_000
+MOST_COLUMNS = KEYS
 """Most columns of a table."""
 MOST_PARTS = 1_000
 """Most parts of a form."""

@@ -40,9 +40,10 @@ def _listen_and_answer(
     models: Models, settings: Settings, monitor: Monitor, token: str, failures: list[Exception]
 ) -> None:
     bound = listen(settings.host, settings.port)
-    if not token and not is_local(bound):
+    local = is_local(bound)
+    if not token and not local:
         log.warning("%s is reached from other machines, and asks for no token (--token-file)", url(bound))
-    server = Server(models, settings, monitor, token, lambda: _say_ready(models, bound), failures.append)
+    server = Server(models, settings, monitor, token, local, lambda: _say_ready(models, bound), failures.append)
     stopping = _Uvicorn(server, failures)
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal again when it has obeyed it
         signal.signal(number, stopping.handle_exit)

@@ -167,7 +167,7 @@ def test_a_client_that_leaves_while_its_file_is_decoded(server):
     before = counted(server, 200, "digits"), counted(server, 499, "digits")
     with socket.create_connection(("127.0.0.1", server.port)) as made:
         made.sendall(
-            b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+            b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
             b"Content-Length: %d\r\n\r\n" % len(body) + body
         )
         time.sleep(0.05)

@@ -92,6 +92,25 @@ def test_few_bytes_that_would_become_many_objects():
     assert said(b"[" * 200_000 + rb"\"" * 2_000_000) == (413, expected), "quotes that never end"
 
 
+def test_an_object_of_too_many_keys_is_refused_before_it_is_made(monkeypatch):
+    """Each in an object of its own: those of the records, and of lines of JSONL."""
+    keys = b",".join(b'"k%d":1' % i for i in range(json_body.KEYS + 1))
+    most = keys.rpartition(b",")[0]
+    assert len(json_body.request_of(b'{"inputs": [{' + most + b"}, {" + most + b"}]}")["inputs"]) == 2
+    monkeypatch.setattr(json_body.json, "loads", lambda *_, **__: pytest.fail("it was made"))
+    expected = {
+        "code": "too_many_columns",
+        "fix": "send the columns that the model takes",
+        "message": "an object of the body holds more than 10,000 keys.",
+    }
+    for body in (b'{"inputs": [{' + keys + b"}]}", b'{"inputs": [1], "a": {"b": [{}], ' + keys, b"{" + keys + b"}"):
+        assert said(body) == (413, expected)
+
+
+def test_colons_outside_objects_are_left_to_the_parser():
+    assert said(b":" * 20_000)[1]["message"].startswith("the body is not JSON: Expecting value")
+
+
 def test_brackets_inside_a_text_are_no_arrays():
-    text = '[{, \\" ' * 300_000
+    text = '[{:, \\" ' * 300_000
     assert json_body.request_of(json.dumps({"inputs": [text]}).encode())["inputs"] == [text]

@@ -89,7 +89,7 @@ def test_a_request_whose_body_is_still_coming_is_answered(bundles):
     with Serving(bundles["clicks"], *SIZES) as server, socket.create_connection(("127.0.0.1", server.port)) as made:
         body = b'{"inputs": [{"shop": "a"}]}'
         made.sendall(
-            b"POST /v1/models/clicks:predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"POST /v1/models/clicks:predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Content-Length: %d\r\n\r\n" % len(body)
         )
         time.sleep(0.2)
@@ -108,7 +108,7 @@ def test_what_takes_longer_than_the_drain_is_told_so(bundles):
         Serving(bundles["clicks"], *SIZES, "--drain-s", "1") as server,
         socket.create_connection(("127.0.0.1", server.port)) as made,
     ):
-        made.sendall(b"POST /v1/models/clicks:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        made.sendall(b"POST /v1/models/clicks:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
         time.sleep(0.2)
         begun = time.perf_counter()
         assert server.stop() == 0
