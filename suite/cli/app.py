@@ -127,7 +127,7 @@ def _run(arguments: list[str]) -> None:
     except OSError as error:
         if not files.is_disk_fault(error):
             _fail(name, error)
-        _end(f"suite {name}: {files.storage_error(error, 'the disk cannot be written to')}", 1)
+        _end(f"suite {name}: {files.storage_error(error, 'a file could not be written or read')}", 1)
     except KeyboardInterrupt:
         _end(f"suite {name}: stopped; go on with suite train --resume RUN", 1)
     except Exception as error:

@@ -5,6 +5,7 @@ import gzip
 import os
 import re
 import shlex
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ IMAGES = KINDS["image"].extensions
 """Extensions of images."""
 AUDIO = KINDS["audio"].extensions
 """Extensions of recordings."""
+DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error)
+"""What unpacking a .gz file that is damaged raises."""
 SYSTEM = ("__macosx", "@eadir", "$recycle.bin", "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini")
 """Names, in small letters, of what systems put beside a user's files."""
 
@@ -122,8 +125,13 @@ def read_bytes(file: Path) -> bytes:
         return data
     try:
         return gzip.decompress(data)
-    except (OSError, EOFError) as error:
-        raise InputError(str(file), "this .gz file is damaged", found=str(error)) from error
+    except DAMAGED as error:
+        raise damaged(str(file), error) from error
+
+
+def damaged(where: str, error: Exception) -> InputError:
+    """The refusal of a .gz file that cannot be unpacked."""
+    return InputError(where, "this .gz file is damaged", found=str(error), fix="fetch or pack it again")
 
 
 def wide_encoding(data: bytes) -> str:

@@ -4,9 +4,11 @@ Readers of tables apply them to whole columns, `suite.data.preprocessing.tabular
 that a value is the same in training and in a request, whatever the format.
 """
 
+import json
 import math
 import re
 from collections.abc import Iterable
+from typing import Any
 
 NULLS = (
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
@@ -26,6 +28,7 @@ COMMA = rf"[+-]?(?:[1-9][0-9]{{0,2}}(?:[.'’{BLANKS}][0-9]{{3}})+|0|[1-9][0-9]*
 """Numbers with a decimal comma: 1.234,56, 1 234,56 or 1234,56."""
 THOUSANDS = rf"[+-]?[1-9][0-9]{{0,2}}(?:,[0-9]{{3}})+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|{DECIMAL}"
 """Numbers with commas between thousands: 1,234.56."""
+_HALVES = re.compile("[\ud800-\udfff]")
 STYLES = {"": DECIMAL, "decimal comma": COMMA, "thousands comma": THOUSANDS}
 """How numbers are written -> pattern."""
 DIGITS = "digits"
@@ -84,3 +87,45 @@ def looks_like_data(names: Iterable[str]) -> bool:
     listed = [name.strip() for name in names]
     filled = [name for name in listed if name]
     return any(is_number(name) for name in filled) or len(set(filled)) < len(filled)
+
+
+def from_json(text: str | bytes, **how: Any) -> Any:
+    """The value of a JSON text, with U+FFFD for halves of surrogate pairs: JSON can write them, but they are no
+    characters, and no file of UTF-8 holds them.
+
+    Args:
+        text: see ``json.loads``.
+        how: the same.
+
+    Raises:
+        ValueError, RecursionError: it is no JSON, or nested too deep.
+    """
+    value = json.loads(text, **how)
+    return with_characters(value) if may_have_halves(text) else value
+
+
+def may_have_halves(text: str | bytes) -> bool:
+    """Whether a JSON text writes surrogates, in pairs or not."""
+    if isinstance(text, str):
+        return "\\ud" in text or "\\uD" in text
+    return b"\\ud" in text or b"\\uD" in text
+
+
+def with_characters(value: Any) -> Any:
+    """A value of JSON with U+FFFD for halves of surrogate pairs."""
+    if isinstance(value, str):
+        return _HALVES.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [with_characters(item) for item in value]
+    if isinstance(value, dict):
+        return {with_characters(name): with_characters(item) for name, item in value.items()}
+    return value
+
+
+def has_half(value: Any) -> bool:
+    """Whether a value of JSON holds half of a surrogate pair."""
+    if isinstance(value, str):
+        return _HALVES.search(value) is not None
+    if isinstance(value, list):
+        return any(map(has_half, value))
+    return isinstance(value, dict) and any(has_half(item) for pair in value.items() for item in pair)

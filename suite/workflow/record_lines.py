@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.contracts.codec import Codec
+from suite.data import written
 from suite.data.sources.column_types import ColumnType, Judge, Reading, judged, of_values
 from suite.data.sources.table_text import Utf8
 from suite.errors import InputError
@@ -48,7 +49,7 @@ def is_lines(path: Path) -> bool:
 
 def _parsed(line: str) -> Any:
     try:
-        return json.loads(line)
+        return written.from_json(line)
     except (ValueError, RecursionError):
         return None
 

@@ -84,7 +84,7 @@ def test_any_verb_says_that_the_disk_is_full(trained, capsys, monkeypatch):
         app.main(["report", str(trained)])
     assert stop.value.code == 1
     assert capsys.readouterr().err == (
-        "suite report: the disk cannot be written to.\n  found: No space left on device: /disk/page.html\n"
+        "suite report: a file could not be written or read.\n  found: No space left on device: /disk/page.html\n"
         "  try:   free some space; then the same command again\n"
     )
 

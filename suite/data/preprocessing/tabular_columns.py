@@ -60,8 +60,10 @@ class Number:
         return numbers(values, self.name, self.style)
 
     def scaled(self, x: np.ndarray) -> np.ndarray:
-        """``(f(x) - mean) / std``."""
-        return ((logarithm(x) if self.log else x) - self.mean) / self.std
+        """``(f(x) - mean) / std``, within what float32 holds."""
+        with np.errstate(over="ignore"):
+            scaled = ((logarithm(x) if self.log else x) - self.mean) / self.std
+        return np.clip(scaled, -_LARGEST, _LARGEST)
 
     @property
     def places(self) -> int:
@@ -83,7 +85,7 @@ class Number:
         missing = np.isnan(x)
         scaled = np.where(missing, 0.0, self.scaled(x))
         columns = [scaled, missing] if self.gaps else [scaled]
-        return np.clip(np.stack(columns, -1), -_LARGEST, _LARGEST).astype(np.float32)
+        return np.stack(columns, -1).astype(np.float32)
 
 
 @dataclass(frozen=True)

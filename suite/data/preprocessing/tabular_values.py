@@ -152,11 +152,12 @@ def clicks(values: Sequence[Any] | np.ndarray, column: str, positive: str = "") 
         InputError: a value that is neither.
     """
     if not positive and isinstance(values, np.ndarray) and values.dtype.kind in "iufb":
-        array = values.astype(np.float32)
+        array = values.astype(np.float64)
         other = array[~(np.isnan(array) | (array == 0) | (array == 1))]
         if other.size:
-            raise _no_click(column, [text(number) or "" for number in other.tolist()])
-        return array
+            told = [str(number) if abs(number) > 1e15 else text(number) or "" for number in other.tolist()]
+            raise _no_click(column, told)
+        return array.astype(np.float32)
     labels = texts(values, "text")
     if positive:
         wanted = category(positive, "text")
@@ -200,7 +201,7 @@ def from_records(records: Sequence[Any]) -> dict[str, list[Any]]:
 def _record(record: Any) -> Mapping[str, Any]:
     if isinstance(record, str):
         with contextlib.suppress(json.JSONDecodeError):
-            record = json.loads(record)
+            record = written.from_json(record)
     if not isinstance(record, Mapping):
         raise InputError(
             "record",

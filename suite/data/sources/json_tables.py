@@ -6,14 +6,15 @@ from typing import Any
 
 from suite.data.reading import lines
 from suite.data.sources.memory import LeftOut
+from suite.data.written import has_half, may_have_halves, with_characters
 from suite.errors import InputError
 
 DIGITS = 400
 """Most digits of an integer; one of more is a text."""
 
 
-def records(text: str, path: str) -> tuple[dict[str, list[Any]], LeftOut, str]:
-    """The values of each column, None where a record has none; lines that are no object, left out; and a note.
+def records(text: str, path: str) -> tuple[dict[str, list[Any]], LeftOut, list[str]]:
+    """The values of each column, None where a record has none; lines that are no object, left out; and notes.
 
     Raises:
         InputError: there is no record.
@@ -23,7 +24,8 @@ def records(text: str, path: str) -> tuple[dict[str, list[Any]], LeftOut, str]:
         columns = by_columns(whole)
         if columns:
             count = len(next(iter(columns.values())))
-            return columns, LeftOut(), f"an object of {len(columns):,} columns, read as {count:,} records"
+            columns, notes = _with_characters(columns, text)
+            return columns, LeftOut(), [f"an object of {len(columns):,} columns, read as {count:,} records", *notes]
     objects = whole if isinstance(whole, list) else [whole] if isinstance(whole, Mapping) else list(_lines(text))
     rows = [row for row in objects if isinstance(row, Mapping)]
     if not rows:
@@ -32,7 +34,18 @@ def records(text: str, path: str) -> tuple[dict[str, list[Any]], LeftOut, str]:
     for place, row in enumerate(objects, 1):
         if not isinstance(row, Mapping):
             left.add("not a JSON object", f"record {place}")
-    return _columns(rows), left, ""
+    columns, notes = _with_characters(_columns(rows), text)
+    return columns, left, notes
+
+
+def _with_characters(columns: dict[str, list[Any]], text: str) -> tuple[dict[str, list[Any]], list[str]]:
+    """With U+FFFD for halves of surrogate pairs, and a note on them."""
+    if not may_have_halves(text):
+        return columns, []
+    halves = has_half(list(columns)) + sum(has_half(value) for values in columns.values() for value in values)
+    if not halves:
+        return columns, []
+    return with_characters(columns), [f"{halves:,} values with half of a surrogate pair, read as U+FFFD"]
 
 
 def _columns(rows: list[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -48,7 +61,8 @@ def by_columns(value: Mapping[str, Any]) -> dict[str, list[Any]]:
     if {"columns", "data"} <= value.keys() <= {"columns", "index", "data"}:
         rows = value["data"]
         names = value["columns"]
-        if isinstance(rows, list) and all(isinstance(row, list) and len(row) == len(names) for row in rows):
+        both = isinstance(names, list) and isinstance(rows, list)
+        if both and all(isinstance(row, list) and len(row) == len(names) for row in rows):
             return {str(name): [row[place] for row in rows] for place, name in enumerate(names)}
     if value.keys() == {"schema", "data"} and isinstance(value["data"], list):
         return _columns([row for row in value["data"] if isinstance(row, Mapping)])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from suite.contracts.data import Data, Source
+from suite.data import written
 from suite.data.reading import AUDIO, existing, lines, read_text
 from suite.data.recordings import Piece, timing
 from suite.data.sources import tables
@@ -159,7 +160,7 @@ _EXAMPLE = '{"audio": "a.wav", "text": "what is said"}'
 
 def _row(line: str, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = written.from_json(line)
     except json.JSONDecodeError as error:
         raise InputError(where, f"this is not JSON: {error.msg}", found=line[:80]) from error
     key = next((name for name in KEYS if isinstance(row, dict) and name in row), "audio")
@@ -185,7 +186,7 @@ def _first(file: Path) -> dict[str, Any]:
         with contextlib.closing(Utf8(file)) as stream:
             head = stream.read(1 << 16)
         if name.endswith(".jsonl"):
-            row = json.loads(head.partition(b"\n")[0])
+            row = written.from_json(head.partition(b"\n")[0])
             return row if isinstance(row, dict) else {}
         how = layout(head, name, Reading())
         rows = list(csv.reader(head.decode("utf-8", "replace").splitlines()[how.skip :][:2], delimiter=how.delimiter))

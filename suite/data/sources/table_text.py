@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from suite.data.reading import not_utf8, wide_encoding
+from suite.data.reading import DAMAGED, damaged, not_utf8, wide_encoding
 from suite.data.sources.column_types import CURRENT, Reading
 
 HEAD = 8 << 20
@@ -136,17 +136,17 @@ class Utf8(io.RawIOBase):
             self._stream: Any = io.BytesIO(content)
         else:
             self._stream = (gzip.open if str(file).lower().endswith(".gz") else open)(file, "rb")
-        mark = self._stream.read(4)
+        mark = self._read(4)
         self.encoding = wide_encoding(mark)
         self._decoder = codecs.getincrementaldecoder(self.encoding or "utf-8-sig")()
         self._chunks = self._utf8(mark)
         self._offset = 0
 
     def _utf8(self, mark: bytes) -> Iterator[bytes]:
-        chunk, begun = mark + self._stream.read(STEP), False
+        chunk, begun = mark + self._read(STEP), False
         while chunk:
             offset, self._offset = self._offset, self._offset + len(chunk)
-            following = self._stream.read(STEP)
+            following = self._read(STEP)
             try:
                 text = self._decoder.decode(chunk, final=not following)
             except UnicodeDecodeError as error:
@@ -158,6 +158,13 @@ class Utf8(io.RawIOBase):
             if text:
                 yield text.encode("utf-8", "replace")
             chunk = following
+
+    def _read(self, size: int) -> bytes:
+        try:
+            content: bytes = self._stream.read(size)
+        except DAMAGED as error:
+            raise damaged(self._where, error) from None
+        return content
 
     def peek(self) -> bytes:
         """The beginning of the file, at most `HEAD` bytes."""

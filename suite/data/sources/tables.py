@@ -190,11 +190,11 @@ def _held(
 
 def _json(text: str, path: str, how: Reading) -> Memory:
     """Lines that are no object are dropped and counted, absent keys are missing values."""
-    values, broken, note = json_tables.records(text, path)
+    values, broken, notes = json_tables.records(text, path)
     names = tidied(list(values), path, how.keep, how.rules)
     told = [of_values(column, name, how) for name, column in zip(names, values.values(), strict=True)]
     judges = {name: judge for name, (_, judge) in zip(names, told, strict=True)}
     types = judged(judges, decimal=how.decimal)
     columns = {name: types[name].convert(array) for name, (array, _) in zip(names, told, strict=True)}
-    notes = [*([note] if note else []), *renamed(list(values), names), *typing_notes(judges, types)]
+    notes = [*notes, *renamed(list(values), names), *typing_notes(judges, types)]
     return _held(columns, types, how, broken, notes)
