@@ -156,7 +156,8 @@ def engine(file: str, written: int) -> Fast | Pieces:
     try:
         about = json_files.parse(text, f"tokenizer {file}", "fetch it again")
         return Pieces(about) if "sentencepiece" in about else Fast(text)
-    except InputError:
-        raise
+    except InputError as error:
+        problem = f"cannot be read: it {error.problem}"
+        raise InputError(error.where, problem, found=error.found, fix=error.fix) from None
     except Exception as error:  # the library raises bare ones
         raise InputError(f"tokenizer {file}", f"cannot be read: {error}", fix="fetch it again") from None
