@@ -28,7 +28,7 @@ PREDICT = "predict"
 """The program that answers where none is named."""
 SEED = "seed"
 """The input (b,) uint32 of a program that draws random numbers: each row's come from its seed."""
-MADE = ("by", "checked", "from", "licence", "recipe", "revision")
+MADE = ("by", "checked", "date", "from", "licence", "recipe", "refreshed", "revision")
 """Texts of ``made``, the part of ``bundle.json`` that says what a bundle was made of and by."""
 AGAIN = "fetch the bundle again, or export the run again"
 MOST, MOST_PROGRAM, MOST_ASSET = 16 << 20, 256 << 20, 1 << 30
@@ -92,7 +92,7 @@ class Manifest:
         programs: by name, ``predict`` first.
         platforms: that the programs are for.
         metrics: ``"<split>/<metric>"`` -> ``value``, and its interval ``low`` and ``high`` where it is known.
-        made: by what, and when.
+        made: by what, of what, and how it was checked.
         files: name -> ``bytes`` and ``sha256``.
     """
 

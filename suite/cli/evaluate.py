@@ -20,7 +20,7 @@ class Evaluate(Allowing, Together):
         "suite evaluate bundles/reviews --split validation --batch-size 64",
         "suite evaluate published/reviews --data reviews.csv --task.text review",
     )
-    notes = "Fields of the experiment, --task.NAME VALUE, go with --data alone: runs and bundles have their own."
+    notes = "Fields of the experiment, --task.NAME VALUE, go with published weights: runs and bundles have their own."
 
     source: str = word(
         "RUN|BUNDLE|FOLDER|OWNER/NAME", example="runs/reviews", fix="suite train text.classify --data reviews.csv"
@@ -31,7 +31,8 @@ class Evaluate(Allowing, Together):
     batch_size: int = flag(0, example="64", otherwise="as in training", least=0)
     """Records evaluated at a time."""
     data: str = flag("", value="PATH", example="reviews.csv", otherwise="the data of the run or bundle")
-    """Records that published weights are measured on, without any training: a file or a folder."""
+    """Records that published weights are measured on, without any training: a file or a folder; of a bundle, where the
+    data of its run lie now."""
     recipe: str = flag("", value="EXPERIMENT", example="text.finetune", otherwise="that of the weights' family")
     """Recipe whose task published weights are measured by."""
     run_dir: str = flag("", value="DIR", example="runs/published", otherwise="runs/NAME-TIME")
@@ -45,23 +46,23 @@ def evaluate(given: Evaluate) -> None:
     from suite.runtime.files import is_bundle, is_run
     from suite.workflow import folders
 
-    own = is_bundle(given.source) or is_run(given.source)
-    if given.fields and not given.data:
+    bundle = is_bundle(given.source)
+    if given.fields and (bundle or not given.data):
         raise InputError(
             f"flag {given.fields[0]}",
-            "is not one of suite evaluate without --data.",
+            f"is not one of suite evaluate {'of a bundle' if bundle else 'without --data'}.",
             found=" ".join(given.fields),
             fix="suite evaluate --help",
         )
-    if own and (given.data or given.recipe):
-        extra = "--data" if given.data else "--recipe"
+    extra = "--recipe" if given.recipe else "--data" if given.data and not bundle else ""
+    if extra and (bundle or is_run(given.source)):
         raise InputError(
             f"flag {extra}", "goes with published weights.", found=f"{given.source}, which has its own data"
         )
-    if is_bundle(given.source):
+    if bundle:
         from suite.exporting.measure import measured
 
-        measures = measured(given.source, given.split, given.batch_size, given.allowed).metrics
+        measures = measured(given.source, given.split, given.batch_size, given.allowed, data=given.data).metrics
         for name, about in measures.items():
             print(f"{name:32} {about['value']:.6g}")
         print(given.source)

@@ -9,6 +9,7 @@ from typing import Any
 
 from suite.errors import InputError
 from suite.experiment.former_names import FORMER_DEFAULTS, current_name, current_sections
+from suite.experiment.local_paths import without_folders
 from suite.runtime.files import write_text
 
 OWN_PACKAGES = ("suite",)
@@ -105,6 +106,7 @@ def _class(name: Any, allowed: tuple[str, ...]) -> type:
     return member
 
 
-def dump(experiment: Any, path: Path) -> None:
-    """Write the experiment as JSON, atomically."""
-    write_text(path, json.dumps(to_json(experiment), indent=1) + "\n")
+def dump(experiment: Any, path: Path, *, local: bool = True) -> None:
+    """Write the experiment as JSON, atomically; unless ``local``, without the folders of this machine."""
+    stored = to_json(experiment)
+    write_text(path, json.dumps(stored if local else without_folders(stored), indent=1) + "\n")

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import datetime
 import os
 import re
 import shutil
@@ -22,6 +21,7 @@ from suite.contracts.data import Source
 from suite.data.sources.memory import evenly_spaced, take
 from suite.errors import InputError, RunError, unused
 from suite.experiment import sections, serialization
+from suite.experiment.local_paths import without_folders
 from suite.experiment.sections import Experiment, Finetune
 from suite.exporting import model_card, tracing
 from suite.exporting.agreement import alike, check_outputs, exact
@@ -259,14 +259,14 @@ def _write(trained_run: Run, folder: Path, asked: Mapping[str, Any], about: Mapp
     for asset in preprocessors.preprocessors_of(task).values():
         if asset.file:
             _kept(asset.file, folder)
-    serialization.dump(preprocessors.unbind(experiment), folder / manifest.EXPERIMENT)
+    serialization.dump(preprocessors.unbind(experiment), folder / manifest.EXPERIMENT, local=False)
     content = {
         "name": about["name"],
         "experiment": experiment.name,
         **manifest.about_programs(
             {
                 name: manifest.Program(
-                    serialization.to_json(rebased(program.codec, lambda file: _kept(file, folder))),
+                    without_folders(serialization.to_json(rebased(program.codec, lambda file: _kept(file, folder)))),
                     traced[name].signature,
                     tuple(traced[name].by_length),
                 )
@@ -312,12 +312,11 @@ def _lengths(trained_run: Run, codec: Codec) -> tuple[int, ...]:
 
 
 def maker() -> dict[str, Any]:
-    """What makes a bundle now: versions, revision of the source, date."""
+    """What makes a bundle now: versions and revision of the source. Neither time nor place: one run, the same bytes."""
     versions = results.versions()
     return {
         "by": f"suite {versions['suite']}",
         "revision": results.revision(),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {name: versions[name] for name in VERSIONS},
     }
 

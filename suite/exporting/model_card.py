@@ -16,6 +16,7 @@ from suite.data.preprocessing.target import Target
 from suite.data.sources.memory import SPLITS
 from suite.errors import InputError
 from suite.experiment import recipes, serialization
+from suite.experiment.local_paths import text_without_folders, without_folders
 from suite.experiment.sections import Experiment
 from suite.runs import baselines
 from suite.runs.run import Run
@@ -111,7 +112,7 @@ def _data(experiment: Experiment) -> list[str]:
         try:
             records = task.source(split)
         except InputError as error:
-            lines.append(f"| {split} | none | {error.problem} |")
+            lines.append(f"| {split} | none | {text_without_folders(error.problem)} |")
             continue
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in records.dropped.items())
         lines.append(f"| {split} | {len(records):,} | {dropped or 'none'} |")
@@ -170,7 +171,7 @@ def _making(trained_run: Run, content: Mapping[str, Any]) -> list[str]:
     ends = {part: "/".join(source.split("/")[-2:]) for part, source in sources.items()}  # of a path, or a hub's name
     start = ", ".join(f"{end} ({part})" if part else end for part, end in ends.items())
     lines = [
-        f"- exported on {by['date']} by {by['by']}{revision}; {versions}",
+        f"- exported by {by['by']}{revision}; {versions}",
         f"- recipe `{experiment.name}`, seed {experiment.train.seed}",
         f"- training began with {f'the weights {start}' if start else 'fresh parameters'}",
     ]
@@ -204,7 +205,7 @@ def _flags(trained_run: Run) -> list[str]:
         for name, (_, value) in differences(recipe, stored).items()
         if not name.endswith((".class", ".file"))
     }
-    return [f"--{name} {_written(value)}" for name, value in changed.items()]
+    return [f"--{name} {_written(without_folders(value))}" for name, value in changed.items()]
 
 
 def _written(value: Any) -> str:

@@ -68,7 +68,8 @@ def refresh(
                 (partial / name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(source / name, partial / name)
         exporting.write_programs(partial, traced)
-        maker = {**about.made, "versions": exporting.maker()["versions"], "refreshed": exporting.maker()["date"]}
+        maker = exporting.maker()
+        made = {**about.made, "versions": maker["versions"], "refreshed": f"by {maker['by']}"}
         changed = {
             **manifest.about_programs(
                 {
@@ -77,7 +78,7 @@ def refresh(
                 }
             ),
             "platforms": list(chosen),
-            "made": maker,
+            "made": made,
         }
         same = {"name": about.name, "experiment": about.experiment, "metrics": about.metrics}
         manifest.write(partial, {**same, **changed})

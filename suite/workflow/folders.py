@@ -163,20 +163,21 @@ def evaluate(
         split: train, validation or test.
         batch_size: records at a time; 0: as in training.
         allow: packages whose classes it may name, besides the suite's.
-        data: records that published weights are measured on, a file or a folder.
+        data: records that published weights are measured on, a file or a folder; of a bundle, where the data of its
+            run lie now.
         changes: fields of the experiment by dotted name, such as ``{"task.text": "review"}``, for published weights.
         **options: of `suite.workflow.imported.evaluate`.
     """
+    if is_bundle(folder):
+        from suite.exporting.measure import measured
+
+        return measured(folder, split, batch_size, allow, data=data)
     if data:
         from suite.experiment.sections import replace
         from suite.workflow import imported
 
         change = options.pop("change", lambda experiment: replace(experiment, changes))
         return imported.evaluate(str(folder), data, split, batch_size, changes=change, **options)
-    if is_bundle(folder):
-        from suite.exporting.measure import measured
-
-        return measured(folder, split, batch_size, allow)
     from suite.runs import run
 
     return run.open(folder, allow).evaluate(split, batch_size)

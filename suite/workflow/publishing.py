@@ -119,7 +119,7 @@ def _run(opened: Run, source: str | Path, folder: Path, allow: tuple[str, ...]) 
     for name in ("result.json", "versions.json"):
         if (Path(source) / name).is_file():
             shutil.copyfile(Path(source) / name, folder / RUN / name)
-    serialization.dump(experiment, folder / RUN / "experiment.json")
+    serialization.dump(experiment, folder / RUN / "experiment.json", local=False)
 
 
 def _metadata(experiment: Experiment, name: str, metrics: Mapping[str, float], licence: str) -> str:
