@@ -220,13 +220,14 @@ def test_the_command(tmp_path, command, refused):
 
 def test_a_bundle_is_measured(exported):
     """By its own outputs: they tell the BLEU of translations, and not how likely a text is that nobody asks for."""
-    bundle = exported("translations")[1]
-    found = suite.evaluate(bundle.folder, "test", exporting.ROWS).metrics
+    run, bundle = exported("translations")
+    found = suite.evaluate(bundle.folder, "test", exporting.ROWS, data=run.experiment.task.data.path).metrics
     assert found.keys() == {"test/bleu", "test/chrf"} < bundle.metrics.keys()  # those that the run had
     assert all(about["value"] == pytest.approx(bundle.metrics[name]["value"]) for name, about in found.items())
-    folder = exported("continuations")[1].folder
+    run, bundle = exported("continuations")
+    folder = bundle.folder
     with pytest.raises(InputError) as error:
-        suite.evaluate(folder, "validation")
+        suite.evaluate(folder, "validation", data=run.experiment.task.data.path)
     assert str(error.value) == (
         f'bundle "{folder}": answers requests, and its task is scored by something else.\n'
         "  found: tokens, characters, bytes\n  try:   suite evaluate RUN"

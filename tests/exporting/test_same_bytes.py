@@ -31,7 +31,7 @@ for name in sys.argv[2:]:
     run.predict(exporting.held_back(run)[1])  # what is traced before the export keeps its places
     suite.export(run, folder / name / "bundle", name="mine")
 """
-PATH = re.compile(rb"(?:^|[^\x20-\x7e])((?:file:/*)?/[\x21-\x7e]+/[\x21-\x7e]+)")
+PATH = re.compile(rb"(?:^|[^\x20-\x7e])((?:file:/*)?/[\w.-]{2,}/[\w. -]{3,})")
 """What ``strings FILE | grep ^/`` shows."""
 
 
@@ -64,7 +64,7 @@ def contents(folder):
 
 def test_the_same_run_in_two_places(tmp_path):
     """Two checkouts, temporary folders, homes, working folders, orders of sets: one sequence of bytes."""
-    names, tasks, started = ("one", "a longer name"), ("clicks", "texts"), []
+    names, tasks, started = ("one", "a longer name"), ("clicks", "images"), []
     for number, name in enumerate(names):
         checkout = tmp_path / name / "checkout"
         for part in ("suite", "tasks", "configs", "tests"):
