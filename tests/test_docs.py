@@ -96,7 +96,14 @@ def test_flags_in_prose_are_flags(page):
 
 
 FLAGS = {option.name for verb in VERBS.values() for option in options(verb.flags)} | {"--help", "--dry-run", "--peers"}
-RECIPES = ("text.classify", "text.language_model", "text.translate", "vision.classify", "speech.fsdd_ctc")
+RECIPES = (
+    "text.classify",
+    "text.language_model",
+    "text.translate",
+    "vision.classify",
+    "speech.fsdd_ctc",
+    "recommendation.sequence",
+)
 TARGETS = ("recommendation.click", "table.predict", "text.pair", "vision.label")
 TEXTS = ("text.embed", "text.encoder", "text.tag")
 SECTIONS = [recipes.load(name) for name in (*RECIPES, *TARGETS, *TEXTS)]

@@ -30,6 +30,8 @@ DIMS = {
     "recommendation.movielens_dnn": {"rows": 2700, "fields": 6, "lists": (6,), "inputs": 1},
     "recommendation.movielens_fm": {"rows": 2700, "fields": 6, "lists": (6,), "inputs": 1},
     "recommendation.movielens_lr": {"rows": 2700, "fields": 6, "lists": (6,), "inputs": 1},
+    "recommendation.movielens_sasrec": {"vocab_size": 1680},
+    "recommendation.sequence": {"vocab_size": 1002},
     "speech.an4_ctc": {"inputs": 13, "outputs": 29},
     "speech.classify": {"inputs": 64, "outputs": 5},
     "speech.fsdd_ctc": {"inputs": 40, "outputs": 17},

@@ -84,6 +84,15 @@ class Data(ABC):
         they are. Data whose columns have types of their own are the same."""
         return self
 
+    def whole(self) -> Source | None:
+        """All records in the order of the data, for a task that splits them by itself: by time, or a user's events
+        from each other. None: their splits are given.
+
+        Raises:
+            InputError: there is nothing to read.
+        """
+        return None
+
     @property
     def origin(self) -> str:
         """Who made the records, and where they are from; empty where the data doesn't say."""

@@ -42,6 +42,24 @@ SPANS = ("spans", "entities", "annotations")
 """Names of columns that hold spans of a text."""
 SCORES = ("score", "similarity", "rating", "stars", "target", "price", "y")
 """Names of columns that hold a number to predict, the likeliest first."""
+EVENTS = (
+    ("user", "user_id", "userid", "customer", "customer_id", "session", "session_id", "visitor", "reader", "member"),
+    (
+        "item",
+        "item_id",
+        "itemid",
+        "product",
+        "product_id",
+        "movie",
+        "movie_id",
+        "article",
+        "article_id",
+        "track",
+        "sku",
+    ),
+    ("time", "timestamp", "date", "datetime", "ts", "created_at"),
+)
+"""Names of columns that say who took what, and when."""
 TAGS = ("tags", "genres", "topics", "categories", "keywords")
 """Names of columns that hold several labels."""
 
@@ -89,7 +107,20 @@ def suggested(data: Data, known: Sequence[str]) -> Suggestion:
         if said:
             return Suggestion("speech.recognize", _flag("text", said, kinds), "recordings with what is said in them")
         return Suggestion("speech.classify", _flag("label", label, kinds), "recordings with a class")
-    return _of_spans(data, kinds) or _of_table(source, kinds, known)
+    return _of_spans(data, kinds) or _of_events(kinds, known) or _of_table(source, kinds, known)
+
+
+def _of_events(kinds: dict[str, str], known: Sequence[str]) -> Suggestion | None:
+    """The recipe for a table of who took what, and when, without a label; None for another."""
+    user, item, time = (_named(list(kinds), names) for names in EVENTS)
+    if (
+        not (user and item and time)
+        or _named(list(kinds), (*CLICKS, *LABELS))
+        or "recommendation.sequence" not in known
+    ):
+        return None
+    flags = (*_flag("user", user, kinds), *_flag("item", item, kinds), "--task.time", time)
+    return Suggestion("recommendation.sequence", flags, f"events: {item} of {user}, by {time}")
 
 
 def _of_spans(data: Data, kinds: dict[str, str]) -> Suggestion | None:

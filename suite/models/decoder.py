@@ -235,6 +235,12 @@ class Decoder(nnx.Module):
         Raises:
             InputError: more tokens than learned positions.
         """
+        return self.logits(self.hidden(tokens, mask, rngs=rngs))
+
+    def hidden(
+        self, tokens: Int[Array, "b t"], mask: Bool[Array, "b t"] | None = None, *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b t d"]:
+        """What the logits of the next token are made of, at every token. See the call."""
         places = None if mask is None else jnp.maximum(jnp.cumsum(mask, 1) - 1, 0)
         x = self.tokens(tokens)
         if self.positions is not None:
@@ -242,7 +248,11 @@ class Decoder(nnx.Module):
             x = x + (there if places is None else self.positions.at(places))
         x = self.dropout(x, rngs)
         x = run_layers(self.layers, x, mask, places, rngs=rngs, remat=self.remat, scan=self.scan_layers)
-        return self._logits(x)
+        return edge(self.norm(x))
+
+    def output_table(self) -> Float[Array, "v d"]:
+        """The vectors whose products with `hidden` are the logits."""
+        return self.tokens.embedding[...] if self.head is None else self.head.kernel[...].T
 
     def cache(self, rows: int, length: int, dtype: str = "float32") -> Cache:
         """An empty cache for ``rows`` sequences of at most ``length`` tokens.
@@ -268,11 +278,11 @@ class Decoder(nnx.Module):
             x, cached = block.step(x, cached, cache.length, visible, places)
             layers.append(cached)
         cache = Cache(tuple(layers), cache.added(mask), cache.length + tokens.shape[1])
-        return self._logits(x[:, -1:])[:, 0], cache
+        return self.logits(edge(self.norm(x[:, -1:])))[:, 0], cache
 
-    def _logits(self, x: Float[Array, "b q d"]) -> Float[Array, "b q v"]:
-        x = edge(self.norm(x))
-        return self.tokens.attend(x) if self.head is None else self.head(x)
+    def logits(self, hidden: Float[Array, "... d"]) -> Float[Array, "... v"]:
+        """Logits of what `hidden` gives."""
+        return self.tokens.attend(hidden) if self.head is None else self.head(hidden)
 
 
 def _norm(config: Config) -> Norm:

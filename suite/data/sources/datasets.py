@@ -100,6 +100,11 @@ class Tfds(Data):
             source = Subset(source, np.flatnonzero(part == SPLITS.index(split)))
         return not_empty(source, split, where)
 
+    def whole(self) -> Source | None:
+        folder = self._folder()
+        names = cache.split_names(folder)
+        return Memory(*cache.opened(folder, self.name, names[0])) if len(names) == 1 else None
+
     def _folder(self) -> Path:
         """The folder of the newest prepared version, or of the one that was named."""
         name, _, version = self.name.partition(":")

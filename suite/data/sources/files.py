@@ -111,6 +111,10 @@ class Table(Data):
         notes = files_notes(path, files) if files else _unused_splits(table)
         return noted(records_of(table, split, self, part, list(files), fix), notes)
 
+    def whole(self) -> Source | None:
+        path = existing(self.path)
+        return None if path.is_dir() or self.split else self._load(path)
+
     def with_classes(self, column: str) -> "Table":
         return replace(self, stratify=column) if self.stratify == AUTO else self
 

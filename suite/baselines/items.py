@@ -1,0 +1,86 @@
+"""Baselines of recommendation, without training: what is popular, and what occurs with the latest items."""
+
+from typing import Any
+
+import numpy as np
+
+from suite.contracts.baseline import Baseline, Rows
+from suite.contracts.batch import Columns, Ragged
+from suite.data.preprocessing.items import FIRST
+
+PLACES = 50
+"""Items that are ranked."""
+DECAY = 0.6
+"""Weight of an item of the history, to that of the one after it."""
+
+
+class _Counted(Baseline):
+    """Takes in histories and ranks the catalogue.
+
+    Args:
+        count: items.
+    """
+
+    def __init__(self, count: int):
+        self.count = count
+        self.histories: list[np.ndarray] = []
+
+    def add(self, columns: Columns, rows: Rows) -> None:
+        self.histories += [row[row >= FIRST] - FIRST for row in _rows(rows["items"])]
+
+    def scores(self, history: np.ndarray) -> np.ndarray:
+        """Score (n,) of each item, by the items of a history (t,)."""
+        raise NotImplementedError
+
+    def outputs(self, columns: Columns, rows: Rows) -> dict[str, np.ndarray]:
+        """``top`` (b, k) int32, ``hits`` (b, k) and ``unseen`` (b,)."""
+        places = min(PLACES, self.count)
+        top = np.zeros((len(rows["unseen"]), places), np.int32)
+        hits = np.zeros(top.shape, bool)
+        for place, (seen, targets) in enumerate(zip(_rows(rows["seen"]), _rows(rows["targets"]), strict=True)):
+            scores = np.array(self.scores(seen - FIRST), np.float64)
+            scores[seen - FIRST] = -np.inf
+            best = np.argsort(-scores, kind="stable")[:places]
+            top[place] = np.where(np.isfinite(scores[best]), best + FIRST, 0)
+            hits[place] = np.isin(top[place], targets)
+        return {"top": top, "hits": hits, "unseen": np.asarray(rows["unseen"])}
+
+
+class Popularity(_Counted):
+    """Items by the number of their training events."""
+
+    def fit(self) -> str:
+        self._counts = np.bincount(np.concatenate(self.histories), minlength=self.count)
+        return ""
+
+    def scores(self, history: np.ndarray) -> np.ndarray:
+        return self._counts
+
+
+class ItemCosine(_Counted):
+    """Items by the cosine of who had them with who had those of the history, the latest counting most."""
+
+    def fit(self) -> str:
+        from scipy.sparse import csr_matrix
+
+        lengths = [len(history) for history in self.histories]
+        user = np.repeat(np.arange(len(lengths)), lengths)
+        item = np.concatenate(self.histories)
+        had: Any = csr_matrix((np.ones(len(item), np.float32), (user, item)), (len(lengths), self.count))
+        had.data[:] = 1  # an item that was had twice counts once
+        norms = np.sqrt(np.maximum(np.asarray(had.sum(0)).ravel(), 1))
+        unit = had.multiply(1 / norms[None, :]).tocsr()
+        cosines = (unit.T @ unit).tolil()
+        cosines.setdiag(0)
+        self._cosines = cosines.tocsr()
+        return f"each item of a history counts {DECAY:g} of the next"
+
+    def scores(self, history: np.ndarray) -> np.ndarray:
+        if not len(history):
+            return np.zeros(self.count)
+        weights = DECAY ** np.arange(len(history) - 1, -1, -1)
+        return np.asarray(weights @ self._cosines[history]).ravel()
+
+
+def _rows(values: Ragged) -> list[np.ndarray]:
+    return np.split(np.asarray(values.values), np.cumsum(values.lengths)[:-1])

@@ -1,0 +1,88 @@
+"""The codec of recommendations: a history in, items out. Dims: b records, t items of a history, k recommended items."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from suite.codecs.columns import column
+from suite.contracts.batch import Columns, Ragged
+from suite.contracts.codec import Codec, Input, Output
+from suite.data.preprocessing import tabular_values
+from suite.data.preprocessing.items import BEGINNING, FIRST, Items
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextItems(Codec):
+    """What a user may want next, by what the user had."""
+
+    history: str
+    """Name of the column of the user's items, in the order of time."""
+    items: Items
+    """What can be recommended."""
+    max_length: int
+    """Items of a history that are read, the latest."""
+    max_seen: int
+    """Items of a history that are not recommended again, the latest."""
+    separator: str = "|"
+    """Parts the items of a history that is a text."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        about = (
+            f"items in the order of time; the latest {self.max_length} are read, and the latest {self.max_seen:,} are "
+            "not recommended again"
+        )
+        names = self.items.names
+        return (
+            Input(
+                name=self.history,
+                kind="list",
+                description=about,
+                example=names[: min(3, len(names))],
+                limit=self.max_seen,
+                choices=tuple(names[:100]),
+                required=False,
+            ),
+        )
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        about = "items of the history that training had not"
+        return (
+            Output(name="items", kind="ranking", description="the items that fit best, the best first"),
+            Output(name="unseen", kind="number", description=about, low=0, whole=True),
+        )
+
+    @property
+    def longest(self) -> int:
+        return 1 + self.max_length
+
+    def encode(self, columns: Columns) -> dict[str, Any]:
+        """``items`` int32 Ragged, the beginning and the latest items; ``seen`` int32 Ragged, the latest known items;
+        and ``unseen`` int32 (b,), how many are not known."""
+        lists = tabular_values.items(column(columns, self.history), self.separator)
+        known, unseen = self.items.numbers(lists)
+        read = [[BEGINNING, *row[-self.max_length :]] for row in known]
+        seen = ragged([row[-self.max_seen :] for row in known], to=self.max_seen)
+        return {"items": ragged(read), "seen": seen, "unseen": unseen}
+
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
+        """``{"items": [{"item", "score"}, ...], "unseen"}`` for each record."""
+        names = self.items.names
+        answers = []
+        for items, scores, unseen in zip(outputs["top"], outputs["score"], outputs["unseen"], strict=True):
+            ranked = [
+                {"item": names[item - FIRST], "score": round(float(score), 6)}
+                for item, score in zip(items.tolist(), scores.tolist(), strict=True)
+                if item >= FIRST
+            ]
+            answers.append({"items": ranked, "unseen": int(unseen)})
+        return answers
+
+
+def ragged(rows: Sequence[Sequence[int]], axis: str = "", to: int = 0) -> Ragged:
+    """Lists of numbers as int32 rows."""
+    values = np.array([number for row in rows for number in row], np.int32)
+    return Ragged(values, np.array([len(row) for row in rows], np.int32), to, axis)

@@ -1,0 +1,258 @@
+"""Events: who did something with what, and when; split into what is learnt from and what is held out of each user."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from suite.contracts.data import Data, Source
+from suite.data.preprocessing.columns import origin, require
+from suite.data.preprocessing.tabular_values import text
+from suite.data.reading import existing, lines, read_text, split_files
+from suite.data.sources.memory import SPLITS, LeftOut, Memory, check_split, hash_places, not_empty
+from suite.errors import InputError
+
+LISTS = (".txt", ".txt.gz")
+"""Endings of files of lists."""
+By = Literal["auto", "leave_last_out", "time", "random", "given"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemLists(Data):
+    """A text file with a user a line: the user, then the items in the order of time, parted by blanks; or a folder with
+    such a file a split. Columns ``user`` and ``item``, an event a record."""
+
+    path: str
+    """The file or folder; files may end in .gz."""
+
+    def open(self, split: str) -> Source:
+        """Events of a split, where the path is a folder; of a file all are training.
+
+        Raises:
+            InputError: no such path or split, or no event.
+        """
+        path = existing(self.path)
+        check_split(split, self.path)
+        files = split_files(path, LISTS) if path.is_dir() else {"train": path}
+        if split not in files:
+            problem = f"there is no file of the split '{split}'"
+            raise InputError(self.path, problem, found=", ".join(files) or "no file of a split")
+        return not_empty(_read_lists(files[split]), split, self.path)
+
+    def whole(self) -> Source | None:
+        path = existing(self.path)
+        return None if path.is_dir() else not_empty(_read_lists(path), "train", self.path)
+
+
+def _read_lists(file: Path) -> Memory:
+    rows = [line.split() for line in lines(read_text(file))]
+    counts = [max(len(row) - 1, 0) for row in rows]
+    users = np.repeat(np.array([row[0] if row else "" for row in rows]), counts)
+    return Memory({"user": users, "item": np.array([item for row in rows for item in row[1:]], np.str_)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventSplit:
+    """Which events are held out of data that have no splits of their own."""
+
+    by: By = "auto"
+    """leave_last_out: each user's last event is test, the one before it validation. time: the latest share of all
+    events is test, the share before it validation; the only one that never learns from what came later. random: a
+    share by a hash of user and item. given: the splits are those of the data. auto: given where there are such, else
+    leave_last_out where events have an order, else random."""
+    validation: float = 0.1
+    """Share of the events, of time and random."""
+    test: float = 0.1
+    """The same of the test split."""
+    seed: int = 0
+    """Seeds a random split."""
+
+    def __post_init__(self) -> None:
+        if min(self.validation, self.test) < 0 or self.validation + self.test >= 1:
+            shares = f"{self.validation:g}, {self.test:g}"
+            fix = "--task.split.validation 0.1 --task.split.test 0.1"
+            raise InputError("fields task.split.validation and .test", "must be shares of 1.", found=shares, fix=fix)
+
+
+@dataclass(frozen=True)
+class Events:
+    """Events of all splits, each user's in the order of time; those of one time in that of the data.
+
+    Attributes:
+        users, items: names, sorted.
+        user, item: (n,) int32 places in them; users rise.
+        part: (n,) int8 split of each, as positions in ``SPLITS``.
+        by: how they are split.
+        dropped: reason -> number of events left out.
+        notes: what a reader should know of the split, a sentence each.
+    """
+
+    users: list[str]
+    items: list[str]
+    user: np.ndarray
+    item: np.ndarray
+    part: np.ndarray
+    by: str
+    dropped: dict[str, int]
+    notes: tuple[str, ...]
+
+
+def read_events(data: Data, user: str, item: str, time: str, split: EventSplit) -> Events:
+    """The events of ``data``, split.
+
+    Args:
+        data: with a record an event.
+        user, item: names of the columns.
+        time: of the column of times, numbers or dates; empty: the order of the data is that of time.
+        split: how they are split.
+
+    Raises:
+        InputError: a column is missing, a time cannot be read, or the splits are asked for and are not there.
+    """
+    data = data.with_texts((user, item))
+    whole = None if split.by == "given" else data.whole()
+    if whole is None and split.by not in ("auto", "given"):
+        problem = f"is {split.by}, and the data have splits of their own."
+        raise InputError("field task.split.by", problem, fix="--task.split.by given, or name a single file")
+    sources = [whole] if whole is not None else _given(data)
+    fields = {"user": user, "item": item} | ({"time": time} if time else {})
+    for source in sources:
+        if source is not None:
+            require(source, fields, origin(data))
+    read = [(place, source, _columns(source, fields)) for place, source in enumerate(sources) if source is not None]
+    parts = np.concatenate([np.full(len(source), place, np.int8) for place, source, _ in read])
+    columns = {key: [value for *_, each in read for value in each[key]] for key in ("user", "item")}
+    times = _times([value for *_, each in read for value in each["time"]], time) if time else None
+    left = LeftOut()
+    for _, source, _ in read:
+        for reason, count in source.dropped.items():
+            left.add(reason, count=count)
+    kept = _kept(columns, times, left)
+    users, user_of = np.unique([columns["user"][place] for place in kept], return_inverse=True)
+    items, item_of = np.unique([columns["item"][place] for place in kept], return_inverse=True)
+    parts, times = parts[kept], None if times is None else times[kept]
+    order = np.lexsort((np.arange(len(kept)), parts, user_of) if times is None else (times, user_of))
+    if times is not None and whole is None:  # given splits decide what comes before what
+        order = np.lexsort((times, parts, user_of))
+    by = (
+        ("given" if whole is None else "leave_last_out" if time or not _unordered(data) else "random")
+        if (split.by == "auto")
+        else split.by
+    )
+    sorted_times = None if times is None else times[order]
+    if whole is not None:
+        parts = _parts(by, split, users, items, user_of[order], item_of[order], sorted_times)
+    else:
+        parts = parts[order]
+    notes = [note for _, source, _ in read for note in source.notes]
+    if by == "leave_last_out" and sorted_times is not None:
+        notes += _leaks(parts, sorted_times)
+    if by == "leave_last_out" and not time:
+        notes.append("the order of the records is taken for that of time (task.time names a column of times)")
+    return Events(
+        users.tolist(),
+        items.tolist(),
+        user_of[order].astype(np.int32),
+        item_of[order].astype(np.int32),
+        parts,
+        by,
+        left.counts,
+        tuple(dict.fromkeys(notes)),
+    )
+
+
+def _unordered(data: Data) -> bool:
+    """Whether the records of the data are in no order that means anything."""
+    return not isinstance(data, ItemLists)
+
+
+def _given(data: Data) -> list[Source | None]:
+    """The data's own splits; None for one that is not there."""
+    sources: list[Source | None] = [data.open("train")]
+    for name in SPLITS[1:]:
+        try:
+            sources.append(data.open(name))
+        except InputError:
+            sources.append(None)
+    return sources
+
+
+def _columns(source: Source, fields: dict[str, str]) -> dict[str, Sequence[Any]]:
+    every = np.arange(len(source))
+    return {key: list(source.column(name, every)) for key, name in fields.items()}
+
+
+def _kept(columns: dict[str, list[Any]], times: np.ndarray | None, left: LeftOut) -> np.ndarray:
+    """Places of the events that have a user, an item and a time; the others are counted. Names become texts."""
+    gaps = []
+    for key in ("user", "item"):
+        columns[key] = [text(value) for value in columns[key]]
+        gaps.append((f"no {key}", np.array([not value for value in columns[key]], bool)))
+    if times is not None:
+        gaps.append(("no time", np.isnan(times)))
+    missing = np.zeros(len(columns["user"]), bool)
+    for reason, gap in gaps:
+        if count := int((gap & ~missing).sum()):
+            left.add(reason, count=count)
+        missing |= gap
+    if missing.all():
+        raise InputError("data", "no record has a user and an item.", found=f"{len(missing):,} records")
+    return np.flatnonzero(~missing)
+
+
+def _times(values: Sequence[Any], column: str) -> np.ndarray:
+    """Times (n,) float64, nan where one is missing: numbers as they are, dates of ISO 8601 in seconds."""
+    known = [value for value in values if value is not None and value == value and value != ""]
+    try:
+        if all(isinstance(value, int | float | np.number) for value in known):
+            return np.array([np.nan if value is None else value for value in values], np.float64)
+        moments = np.array([str(value or "NaT").removesuffix("Z") for value in values], "datetime64[us]")
+    except ValueError as error:
+        raise InputError(
+            f"column {column}",
+            "holds what is no time.",
+            found=str(error)[:200],
+            fix="numbers, or dates as 2026-11-29T08:30",
+        ) from None
+    seconds = moments.astype(np.int64) / 1e6
+    return np.where(np.isnat(moments), np.nan, seconds)
+
+
+def _parts(
+    by: str,
+    split: EventSplit,
+    users: np.ndarray,
+    items: np.ndarray,
+    user: np.ndarray,
+    item: np.ndarray,
+    times: np.ndarray | None,
+) -> np.ndarray:
+    """Split (n,) int8 of each event; users rise, and each one's events are in the order of time."""
+    if by == "random":
+        keys = [f"{users[u]}\0{items[i]}" for u, i in zip(user.tolist(), item.tolist(), strict=True)]
+        place = hash_places(keys, split.seed)  # the same event twice is on one side
+        return np.where(place < split.test, 2, np.where(place < split.test + split.validation, 1, 0)).astype(np.int8)
+    if by == "time":
+        if times is None:
+            raise InputError("field task.split.by", "is time, and no column of times is named.", fix="--task.time time")
+        first, second = np.quantile(times, [1 - split.test - split.validation, 1 - split.test])
+        return np.where(times > second, 2, np.where(times > first, 1, 0)).astype(np.int8)
+    _, starts, counts = np.unique(user, return_index=True, return_counts=True)
+    count = np.repeat(counts, counts)
+    left = count - (np.arange(len(user)) - np.repeat(starts, counts))  # 1 for a user's last event
+    return np.where(count < len(SPLITS), 0, np.where(left == 1, 2, np.where(left == 2, 1, 0))).astype(np.int8)
+
+
+def _leaks(parts: np.ndarray, times: np.ndarray) -> list[str]:
+    """A sentence on what is learnt from that came after events that are held out; none where nothing does."""
+    if not (parts == 2).any():
+        return []
+    later = float((times[parts == 0] > np.median(times[parts == 2])).mean())
+    if not later:
+        return []
+    return [
+        f"leave_last_out holds out each user's last event: {100 * later:.1f} % of the training events came after half "
+        "of the test events, so other users' future is learnt from (--task.split.by time does not)"
+    ]

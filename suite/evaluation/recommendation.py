@@ -1,0 +1,281 @@
+"""Recommendation: the items of a catalogue ranked for a user, all of them, by the user's history.
+
+Dims: b users, t items of a history, n items, d width, k places.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from suite.baselines.items import ItemCosine, Popularity
+from suite.codecs.items import NextItems, ragged
+from suite.contracts.artifact import Artifact
+from suite.contracts.baseline import Baseline
+from suite.contracts.batch import Batch, Columns
+from suite.contracts.data import Data, Source
+from suite.contracts.metric import MetricState
+from suite.contracts.metric_meaning import register_metric
+from suite.contracts.task import Task
+from suite.data.preprocessing.columns import origin
+from suite.data.preprocessing.items import FIRST, Items
+from suite.data.sources.events import EventSplit, read_events
+from suite.data.sources.histories import EVENTS, ITEMS, Histories
+from suite.data.sources.memory import not_empty
+from suite.errors import InputError
+from suite.evaluation.artifacts import Example, Gallery, Spread
+from suite.evaluation.metrics.recommendation import PLACES, recommendation_scores
+
+TARGETS = "targets"
+"""Axis of held-out items."""
+BLOCK = 1 << 16
+"""Items that are scored at a time: the memory of a ranking does not grow with the catalogue."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation(Task):
+    """Events, each of a user and an item, are parted into what is learnt from and what is held out of each user; all
+    items but those of the user's history are ranked, and the held-out ones looked for."""
+
+    data: Data
+    """Where the events come from, a record each."""
+    user: str = "user"
+    """Name of the column of users."""
+    item: str = "item"
+    """Name of the column of items."""
+    time: str = ""
+    """Name of the column of times, numbers or dates. Empty: events are in the order of time."""
+    split: EventSplit = field(default_factory=EventSplit)
+    """Which events are held out."""
+    history: str = "history"
+    """Name of the list of a user's items in a request."""
+    items: Items = field(default_factory=Items)
+    """What can be recommended, learnt from the training split."""
+    max_length: int = 50
+    """Items of a history that are read, the latest."""
+    max_seen: int = 1024
+    """Items of a history that are not recommended again, the latest."""
+    top: int = 10
+    """Items that an answer names."""
+
+    events: ClassVar[str] = EVENTS
+
+    def __post_init__(self) -> None:
+        for name in ("max_length", "max_seen", "top"):
+            if getattr(self, name) < 1:
+                raise InputError(f"field task.{name}", "must be at least 1", found=str(getattr(self, name)))
+
+    @property
+    def codec(self) -> NextItems:
+        return NextItems(history=self.history, items=self.items, max_length=self.max_length, max_seen=self.max_seen)
+
+    def source(self, split: str) -> Source:
+        events = read_events(self.data, self.user, self.item, self.time, self.split)
+        fix = "add events, or --task.split.by random"
+        return not_empty(Histories(events, split, self.history, self.max_length), split, origin(self.data), fix)
+
+    def remarks(self, splits: Mapping[str, Source]) -> list[str]:
+        lines = []
+        for split, source in splits.items():
+            assert isinstance(source, Histories)
+            if split == "train":
+                lines.append(
+                    f"train: {source.about}; candidates: all {len(self.items.names):,} items of the training split"
+                )
+                continue
+            every = np.arange(len(source))
+            wanted = source.column(ITEMS, every)
+            unknown = int(self.items.numbers(wanted)[1].sum())
+            line = f"{split}: {sum(map(len, wanted)):,} held-out items of {len(source):,} users"
+            lines.append(
+                f"{line}, {unknown:,} of them unknown to training, which no ranking finds" if unknown else line
+            )
+            if long := sum(len(row) > self.max_seen for row in source.column(self.history, every)):
+                most = f"more than {self.max_seen:,} items, of which the latest alone are not ranked (task.max_seen)"
+                lines.append(f"{split}: {long:,} users had {most}")
+        return lines
+
+    def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """``items`` int32 Ragged, the beginning and what follows. Of a held-out record and of a request also ``seen``
+        int32 Ragged and ``unseen`` int32 (b,); of a held-out one ``targets`` int32 Ragged, those of the held-out items
+        that are known, and ``wanted`` int32 (b,), how many there are."""
+        if EVENTS in columns:
+            return {"items": self.codec.encode({self.history: columns[EVENTS]})["items"]}
+        encoded = self.codec.encode(columns)
+        if ITEMS in columns:
+            known, unknown = self.items.numbers(columns[ITEMS])
+            encoded["targets"] = ragged(known, TARGETS)
+            encoded["wanted"] = unknown + np.array([len(row) for row in known], np.int32)
+        return encoded
+
+    @abstractmethod
+    def vectors(self, model: Any, batch: Batch) -> jax.Array:
+        """What stands for each user (b, d). Jitted."""
+
+    @abstractmethod
+    def item_vectors(self, model: Any) -> jax.Array:
+        """The vectors (`FIRST` + n, d) whose products with a user's are the scores. Jitted."""
+
+    def ranked(self, model: Any, batch: Batch, places: int) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        """The first ``places`` items by number, padding where there are fewer, and their scores, (b, k) both; the
+        users' vectors (b, d) and those of the items. Jitted."""
+        users, table = self.vectors(model, batch), self.item_vectors(model)
+        seen = jnp.where(batch["seen_mask"], batch["seen"], 0)
+        items, scores = best_items(users, table, seen, min(places, table.shape[0] - FIRST))
+        return jnp.where(jnp.isfinite(scores), items, 0), jnp.where(jnp.isfinite(scores), scores, 0), users, table
+
+    def predict(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
+        items, scores, _, _ = self.ranked(model, batch, self.top)
+        return {"top": items, "score": scores, "unseen": batch["unseen"]}
+
+    def evaluate(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
+        items, scores, users, table = self.ranked(model, batch, PLACES[-1])
+        found = (items[:, :, None] == batch["targets"][:, None, :]) & batch["targets_mask"][:, None, :]
+        nats = target_losses(users, table, batch["targets"])
+        count = batch["targets_mask"].sum(-1)
+        mean = jnp.where(batch["targets_mask"], nats, 0).sum(-1) / jnp.maximum(count, 1)
+        outputs = {"top": items, "score": scores, "unseen": batch["unseen"], "hits": found.any(-1)}
+        return {**outputs, "nats": mean, "known": count}
+
+    def score(
+        self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, MetricState]:
+        """Recall, NDCG, HR and MRR at 5, 10, 20 and 50; ``coverage_10``; and ``loss``, of models that have one."""
+        mask = np.asarray(batch["mask"])
+        scores = recommendation_scores(np.asarray(outputs["hits"])[mask], np.asarray(batch["wanted"])[mask])
+        shown = np.asarray(outputs["top"])[mask][:, :10]
+        numbers = np.bincount(shown[shown >= FIRST] - FIRST, minlength=len(self.items.names))
+        scores["coverage_10"] = Coverage(numbers, int(mask.sum()))
+        if "nats" in outputs:
+            known = mask & (np.asarray(outputs["known"]) > 0)
+            scores["loss"] = MetricState(float(np.asarray(outputs["nats"], np.float64)[known].sum()), int(known.sum()))
+        return scores
+
+    def baselines(self) -> Mapping[str, Baseline]:
+        count = len(self.items.names)
+        return {"most popular": Popularity(count), "item cosine, recent items first": ItemCosine(count)}
+
+    def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
+        names, counts = self.items.names, self.items.counts
+        top, hits = np.asarray(outputs["top"]), np.asarray(outputs["hits"])
+        known = [
+            np.asarray(row)[np.asarray(real)] - FIRST
+            for row, real in zip(batch["targets"], batch["targets_mask"], strict=True)
+        ]
+        listed = lambda row: ", ".join(names[number - FIRST] for number in row[:5].tolist() if number >= FIRST)
+
+        def show(place: int) -> Example:
+            history = columns[self.history][place]
+            given = {"user": str(columns["user"][place]), "latest items": ", ".join(history[-5:])}
+            wanted = ", ".join(map(str, columns[ITEMS][place][:5]))
+            return Example(given, wanted, listed(top[place]), float(outputs["nats"][place]))
+
+        lost = np.where(hits.any(-1), np.nan, np.asarray(outputs["nats"], np.float64))
+        first = top[:, :10]
+        wanted = np.concatenate([counts[row] for row in known]) if known else np.zeros(0)
+        popularity = {"held out": wanted, "recommended": counts[first[first >= FIRST] - FIRST]}
+        about = f"Users of whom no held-out item is among the first {PLACES[-1]}, by how unlikely theirs were."
+        return {
+            "Users ranked worst": Gallery.worst(about, lost, show),
+            "How popular is what is recommended?": Spread("training events of the item", popularity),
+        }
+
+
+@dataclass(frozen=True)
+class Coverage(MetricState):
+    """Share of the catalogue that is recommended to anyone.
+
+    Attributes:
+        total: (n,) how often each item is.
+        count: users.
+    """
+
+    by_record: ClassVar[bool] = False
+
+    def __add__(self, other: MetricState) -> "Coverage":
+        return Coverage(self.total + other.total, self.count + other.count)
+
+    def value(self) -> float:
+        return float((np.asarray(self.total) > 0).mean())
+
+
+def best_items(users: jax.Array, table: jax.Array, seen: jax.Array, places: int) -> tuple[jax.Array, jax.Array]:
+    """Numbers and scores (b, k) of the items of the highest scores, falling. Jitted.
+
+    Of equal scores the lower number comes first, which is the more frequent item.
+
+    Args:
+        users: vectors (b, d).
+        table: vectors (`FIRST` + n, d) of the items.
+        seen: numbers (b, t) that are left out; 0 for none.
+        places: k, n at most.
+    """
+    users = users.astype(jnp.float32)
+    if table.shape[0] <= BLOCK:
+        scores = _without(users @ table.T.astype(jnp.float32), seen, 0)
+        best, items = jax.lax.top_k(scores, places)
+        return items, best
+    count = -(-table.shape[0] // BLOCK)
+    padded = jnp.pad(table, ((0, count * BLOCK - table.shape[0]), (0, 0))).reshape(count, BLOCK, -1)
+
+    def step(best: tuple[jax.Array, jax.Array], at: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
+        rows, start = at
+        scores = _without(users @ rows.T.astype(jnp.float32), seen, start)
+        scores = jnp.where(start + jnp.arange(BLOCK) < table.shape[0], scores, -jnp.inf)
+        block_scores, block_items = jax.lax.top_k(scores, places)
+        # What came before has lower numbers, and stands first: equal scores keep their order.
+        merged = jnp.concatenate([best[0], block_scores], 1), jnp.concatenate([best[1], start + block_items], 1)
+        kept, chosen = jax.lax.top_k(merged[0], places)
+        return (kept, jnp.take_along_axis(merged[1], chosen, 1)), None
+
+    none = jnp.full((users.shape[0], places), -jnp.inf), jnp.zeros((users.shape[0], places), jnp.int32)
+    (best, items), _ = jax.lax.scan(step, none, (padded, jnp.arange(count) * BLOCK))
+    return items, best
+
+
+def _without(scores: jax.Array, seen: jax.Array, start: jax.Array | int) -> jax.Array:
+    """Scores (b, n) of the numbers from ``start`` on, those of ``seen`` (b, t) and what is no item at -inf."""
+    rows = jnp.arange(scores.shape[0])[:, None]
+    places = jnp.where(seen >= start, seen - start, scores.shape[1])
+    scores = scores.at[rows, places].set(-jnp.inf, mode="drop")
+    return jnp.where(start + jnp.arange(scores.shape[1]) < FIRST, -jnp.inf, scores)
+
+
+def target_losses(users: jax.Array, table: jax.Array, targets: jax.Array) -> jax.Array:
+    """How unlikely each of ``targets`` (b, m) is among all items, in nats. Jitted; items are scored in blocks.
+
+    It is the softmax of the products of ``users`` (b, d) with ``table`` (`FIRST` + n, d).
+    """
+    users, items = users.astype(jnp.float32), table[FIRST:].astype(jnp.float32)
+    wanted = jnp.einsum("bd,bmd->bm", users, table.at[targets].get(mode="clip").astype(jnp.float32))
+    if items.shape[0] <= BLOCK:
+        return jax.nn.logsumexp(users @ items.T, -1)[:, None] - wanted
+    count = -(-items.shape[0] // BLOCK)
+    padded = jnp.pad(items, ((0, count * BLOCK - items.shape[0]), (0, 0))).reshape(count, BLOCK, -1)
+
+    def step(total: jax.Array, at: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        rows, start = at
+        scores = jnp.where(start + jnp.arange(BLOCK) < items.shape[0], users @ rows.T, -jnp.inf)
+        return jnp.logaddexp(total, jax.nn.logsumexp(scores, -1)), None
+
+    begin = jnp.full((users.shape[0],), -jnp.inf)
+    total, _ = jax.lax.scan(step, begin, (padded, jnp.arange(count) * BLOCK))
+    return total[:, None] - wanted
+
+
+register_metric(
+    "coverage_10",
+    "Share of the catalogue that is among the first 10 of any user of the split. A model that recommends the same few "
+    "items to everyone has little of it.",
+    "higher",
+    title="Coverage@10",
+    share=True,
+)
