@@ -216,7 +216,7 @@ class Connection(HttpToolsProtocol):
             elif cut.response_started:
                 self.transport.close()
                 return
-            cut.disconnected = True
+            cut.disconnected, cut.waiting_for_100_continue = True, False
             cut.message_event.set()
             if not waiting:
                 self._say_last(error)

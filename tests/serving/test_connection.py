@@ -167,6 +167,13 @@ def test_requests_of_one_connection_are_answered_in_their_order(echo):
     assert [status for status, _ in made] == [400]
 
 
+def test_a_request_that_is_cut_off_is_not_asked_for_its_body(echo, caplog):
+    """Its body is at fault before it was read; nothing is written behind the last answer."""
+    made = answers(echo.raw(POST + b"Expect: 100-continue\r\n" + CHUNKED + b"\r\nnonsense\r\n"))
+    assert [status for status, _ in made] == [400]
+    assert not [record for record in caplog.records if record.levelname == "ERROR"], caplog.text
+
+
 HEAD_BYTES = 65_536
 LARGE = b"x" * 200_000
 
