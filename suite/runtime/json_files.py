@@ -79,7 +79,11 @@ def read(path: str | Path, fix: str = FIX) -> Any:
         FileNotFoundError: there is no such file.
         InputError: its content cannot be read.
     """
-    return parse(Path(path).read_bytes(), str(path), fix)
+    try:
+        content = Path(path).read_bytes()
+    except IsADirectoryError:
+        raise InputError(str(path), "is a folder, not a file.", fix=fix) from None
+    return parse(content, str(path), fix)
 
 
 def read_object(path: str | Path, fix: str = FIX) -> dict[str, Any]:
