@@ -1,8 +1,8 @@
 """Chaos: random kills and faults of trainings. Nothing is lost beyond the last checkpoint, nothing hangs, and what can
 go on ends with the very parameters of a run that was left alone.
 
-A case is one fault at a random moment of a small training, then the same command again until it has ended. Where no
-number of cases is asked for, two recipes take part; else all whose data are there.
+A case is one fault at a random moment of a small training, then the same command again. `FUZZ_RECIPES` names the recipes
+that take part; without it two do where no number of cases is asked for, else all whose data are there.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from suite.training.logging.jsonl import history
 from tests.conftest import ROOT
 from tests.training.test_interruption import stored, timeless
 
-STEPS, EVERY, PAUSE = 24, 4, 0.02
+STEPS, EVERY, PAUSE = 20, 4, 0.02
 HANGS = 150
 """Seconds after which a process is said to hang, on a machine that does much else."""
 FAULTS = (
@@ -109,7 +109,7 @@ class Training:
         self.arguments = [
             *("train", recipe, "--smoke", *flags, "--run-dir", str(folder), "--continue"),
             *("--train.steps", str(STEPS), "--train.steps_per_dispatch", "1", "--train.log_every", "1"),
-            *("--train.eval_every", "12", "--checkpoint.every", str(EVERY), "--optim.warmup_steps", "2"),
+            *("--train.eval_every", "10", "--checkpoint.every", str(EVERY), "--optim.warmup_steps", "2"),
         ]
         self.pid, self.code = 0, None
 
@@ -198,9 +198,11 @@ def takes_part(name):
 @pytest.fixture(scope="module")
 def candidates(trainings):
     """Recipe -> the flags of its data."""
+    own = own_data(trainings.folder)
+    if chosen := os.environ.get("FUZZ_RECIPES"):
+        return {name: own.get(name, []) for name in chosen.split()}
     if not os.environ.get("FUZZ_CASES"):
         return {name: [] for name in QUICK}
-    own = own_data(trainings.folder)
     return {**{name: [] for name in recipes.names() if name not in own and takes_part(name)}, **own}
 
 
