@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -348,10 +349,15 @@ def survive(trainings, recipe, flags, fault, rng, disk, scratch):
 
 
 def test_chaos(budget, trainings, candidates, mounted, tmp_path):
-    disk = mounted(192)
+    faults = FAULTS
+    try:
+        disk = mounted(192)
+    except pytest.skip.Exception:  # only root may mount a disk that can be filled
+        disk, faults = tmp_path / "folder", tuple(fault for fault in FAULTS if fault != "full")
+        disk.mkdir()
     names, survived = list(candidates), {}
     for number, rng in budget:
-        recipe, fault = names[rng.integers(len(names))], FAULTS[rng.integers(len(FAULTS))]
+        recipe, fault = names[rng.integers(len(names))], faults[rng.integers(len(faults))]
         scratch = tmp_path / f"case{number}"
         try:
             if survive(trainings, recipe, candidates[recipe], fault, rng, disk, scratch):
@@ -360,7 +366,8 @@ def test_chaos(budget, trainings, candidates, mounted, tmp_path):
             printed = "".join(path.read_text() for path in sorted(scratch.rglob("log")))
             budget.failed(f"{recipe}, {fault}: {error}\n{printed[-4000:]}", f"{recipe} {fault}\n{printed}".encode())
         finally:
-            subprocess.run(["rm", "-rf", *map(str, disk.iterdir())], check=True)
+            for path in disk.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         print(f"{number} {shlex.quote(fault)} {recipe}", flush=True)
     print(f"survived {sum(survived.values())}: {survived}")
     assert sum(survived.values()) or budget.done < 3
