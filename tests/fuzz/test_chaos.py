@@ -1,8 +1,8 @@
 """Chaos: random kills and faults of trainings. Nothing is lost beyond the last checkpoint, nothing hangs, and what can
 go on ends with the very parameters of a run that was left alone.
 
-A case is one fault at a random moment of a small training, then the same command again. `FUZZ_RECIPES` names the recipes
-that take part; without it two do where no number of cases is asked for, else all whose data are there.
+A case is one fault at a random moment of a small training, then the same command again. `FUZZ_RECIPES` names the
+recipes that take part; without it two do where no number of cases is asked for, else all whose data are there.
 """
 
 import contextlib
