@@ -56,6 +56,10 @@ class NextItems(Codec):
         )
 
     @property
+    def purpose(self) -> str:
+        return "Ranks items for a user, by the items that the user had"
+
+    @property
     def longest(self) -> int:
         return 1 + self.max_length
 
