@@ -82,7 +82,7 @@ def short(value: Any, most: int = 300) -> str:
         return f"{value:.4f}".rstrip("0").rstrip(".")
     if isinstance(value, dict):
         return ", ".join(f"{name}: {short(item)}" for name, item in value.items())
-    text = str(value)
+    text = ", ".join(map(short, value)) if isinstance(value, list | tuple) else str(value)
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
