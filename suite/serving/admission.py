@@ -11,6 +11,7 @@ from suite.serving.errors import Refused
 from suite.serving.request_body import Scope
 
 _HOST = re.compile(rb"(?:\[([0-9a-fA-F:.]+)\]|([^\s:/?#@\[\]\\,]*))(?::\d{0,5})?")
+_LOOKED_AT = frozenset({b"host", b"authorization", b"origin", b"sec-fetch-site"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change and compute nothing; a page of another origin is not shown their answers by the browser."""
 
@@ -45,37 +46,46 @@ class Admission:
             Refused: 400, Host is missing, occurs twice or is none; 401; 403, a browser asks for a page of another
                 origin; 421, the server is not called by this name.
         """
-        hosts = [value for name, value in scope["headers"] if name == b"host"]
-        if len(hosts) == 1:
-            self._check_host(hosts[0])
-        elif hosts or scope["http_version"] != "1.0":
-            message = f"the request has {len(hosts) or 'no'} header{'s' if len(hosts) > 1 else ''} Host; one is needed."
-            raise Refused(400, "invalid_host", message, field="Host", close=True)
+        host, authorization, origin, site = None, b"", None, None
+        for name, value in scope["headers"]:
+            if name not in _LOOKED_AT:
+                continue
+            if name == b"host":
+                if host is not None:
+                    raise _wrong_host("the request has two headers Host.")
+                host = value
+            elif name == b"authorization":
+                authorization = value
+            elif name == b"origin":
+                origin = value
+            else:
+                site = value
+        if host is not None:
+            self._check_host(host)
+        elif scope["http_version"] != "1.0":
+            raise _wrong_host("the request has no header Host.")
         if not self._token:
-            if scope["method"] not in _READING:
-                self._check_origin(dict(scope["headers"]), hosts[0] if hosts else b"")
-        elif not open_to_all:
-            given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-            if not hmac.compare_digest(given, self._token):
-                message = "the bearer token is missing or wrong."
-                raise Refused(401, "unauthorized", message, fix="Authorization: Bearer TOKEN")
+            if scope["method"] not in _READING and not (origin is None and site is None):
+                self._check_origin(site, origin, host or b"")
+        elif not open_to_all and not hmac.compare_digest(authorization, self._token):
+            message = "the bearer token is missing or wrong."
+            raise Refused(401, "unauthorized", message, fix="Authorization: Bearer TOKEN")
 
     def _check_host(self, value: bytes) -> None:
         name = self._name(value)
         if name is None:
-            raise Refused(400, "invalid_host", "is no name of a host.", field="Host", close=True)
+            raise _wrong_host("is no name of a host.")
         if self._any_host or name in self._hosts or _is_address(name):
             return
         fix = f"--hosts {shlex.quote(name)}" if name else "Host: localhost"
         message = f'this server is not called "{name:.100}".'
         raise Refused(421, "unknown_host", message, field="Host", fix=fix, close=True)
 
-    def _check_origin(self, headers: dict[bytes, bytes], host: bytes) -> None:
+    def _check_origin(self, site: bytes | None, origin: bytes | None, host: bytes) -> None:
         """A page of another origin could have its visitor's machine compute; what it would ask needs no permission."""
-        if (site := headers.get(b"sec-fetch-site")) is not None:
+        if site is not None:
             field, own = "Sec-Fetch-Site", site in (b"same-origin", b"none")
         else:
-            origin = headers.get(b"origin")
             field, own = "Origin", origin is None or self._is_own(origin, host)
         if not own:
             message = "a page of another origin asks, and no token is needed here."
@@ -85,6 +95,10 @@ class Admission:
         """Whether a page of ``origin`` is the server's; behind a proxy that puts another Host in, by ``--hosts``."""
         authority = origin.partition(b"://")[2]
         return authority.lower() == host.lower() or self._name(authority) in self._named
+
+
+def _wrong_host(message: str) -> Refused:
+    return Refused(400, "invalid_host", message, field="Host", close=True)
 
 
 def _name(value: bytes) -> str | None:

@@ -18,6 +18,7 @@ WRITE_SECONDS = 30.0
 LINGER_SECONDS = 1.0
 """How long a connection that is idle stays open when the server stops, since a request may be on its way; and one that
 is refused, since its client may still be sending."""
+_LOOKED_AT = frozenset({b"transfer-encoding", b"expect"})
 LOST = "suite.lost"
 """Key of the scope: called with a function that is to be called when the client has gone, at once if it has."""
 
@@ -40,6 +41,8 @@ class Connection(HttpToolsProtocol):
         self._in_head = self._draining = self._ended = self._lost = False
         self._head = self._besides = 0
         """Bytes of the head that the parser has told of; bytes given to it since it last told of a head or a body."""
+        self._coded = False
+        """Whether the head names a transfer coding."""
         self._fault: Refused | None = None
         """What a callback found wrong with the request that is being parsed."""
         self._refusal: Refused | None = None
@@ -98,23 +101,28 @@ class Connection(HttpToolsProtocol):
         return Refused(431, "trailers_too_large", message, close=True)
 
     def on_message_begin(self) -> None:
-        self._in_head, self._head, self._besides = True, 0, 0
+        self._in_head, self._coded, self._head, self._besides = True, False, 0, 0
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        self._count_head(len(url))
-        super().on_url(url)
+        self.url += url
+        if len(self.url) > HEAD_BYTES:
+            raise self._at_fault(self._too_large())
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """As uvicorn's, which would be called for every line of every request."""
         if not self._in_head:  # trailers are read by nobody
             return
-        self._count_head(len(name) + len(value) + len(b": \r\n"))
-        super().on_header(name, value)
-
-    def _count_head(self, more: int) -> None:
-        self._head += more
-        if self._head > HEAD_BYTES:
+        self._head += len(name) + len(value) + 4  # colon, space and the line's end
+        if self._head + len(self.url) > HEAD_BYTES:
             raise self._at_fault(self._too_large())
+        name = name.lower()
+        if name in _LOOKED_AT:
+            if name == b"transfer-encoding":
+                self._coded = True
+            elif value.lower() == b"100-continue":
+                self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def _at_fault(self, fault: Refused) -> Refused:
         """To be raised in a callback: the parser stops, and says only that it did."""
@@ -126,17 +134,18 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_headers_complete(self) -> None:
-        self._check_framing()
+        version, upgrade = self.parser.get_http_version(), self.parser.should_upgrade()
+        if upgrade or self._coded or version != "1.1" or self.url[:1] != b"/":
+            self._check_framing(version, upgrade)
         self._in_head, self._besides = False, 0
         self.scope[LOST] = self._on_lost  # type: ignore[literal-required]
         super().on_headers_complete()
-        if self._draining or self.parser.should_upgrade():
+        if self._draining or upgrade:
             self.cycle.keep_alive = False
 
-    def _check_framing(self) -> None:
+    def _check_framing(self, version: str, upgrade: bool) -> None:
         """Refuses a request of which another reader may think that it ends elsewhere. The rest of them httptools
         refuses itself: lengths that are stated twice, folded lines, lines that end otherwise than by CR LF."""
-        version, upgrade = self.parser.get_http_version(), self.parser.should_upgrade()
         announced, host = False, b""
         for name, value in self.headers:
             if name == b"transfer-encoding":
