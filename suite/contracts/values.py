@@ -7,7 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from suite.contracts.plain_files import is_plain_image, is_plain_recording
 from suite.contracts.signature import Input
+from suite.runtime import decoders
 
 CHANNELS = 8
 """Most channels of a recording: each is as long as the whole."""
@@ -23,6 +25,15 @@ IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 """Extensions of images."""
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")
 """Extensions of recordings."""
+AUDIO_FORMATS = {
+    "WAV": ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"),
+    "FLAC": ("PCM_S8", "PCM_16", "PCM_24"),
+    "OGG": ("VORBIS", "OPUS"),
+    "MP3": ("MPEG_LAYER_III",),
+}
+"""Formats and encodings that libsndfile may decode, by its names; its parsers of some 20 rarer formats stay closed."""
+AUDIO_READ = "WAV (PCM, float, A-law, µ-law), FLAC, OGG (Vorbis, Opus) and MP3 are read"
+"""The same in words."""
 
 Limits = Mapping[str, float]
 """A unit (``"characters"``, ``"pixels"``, ``"seconds"``) -> how many of it one value may have."""
@@ -123,7 +134,10 @@ def several(entry: Input, value: Any, limits: Limits) -> list[Any]:
 def image(entry: Input, value: Any, limits: Limits) -> bytes:
     """The bytes of an image, its size judged by the header. Of an animation the codec takes the first frame."""
     data = content(value)
-    width, height = _image_size(data)
+    try:
+        width, height = _image_size(data)
+    except decoders.Ended as error:
+        raise _ended("image", error) from None
     most = least(limits.get("pixels", 0), entry.limit)
     if width * height > most:
         message = f"the image has {width:,} x {height:,} pixels, of at most {most:,.0f}."
@@ -131,6 +145,13 @@ def image(entry: Input, value: Any, limits: Limits) -> bytes:
     return data
 
 
+def _ended(what: str, error: decoders.Ended) -> Unfit:
+    """The refusal of a file that its decoder was ended for."""
+    found = f": {error.found}" if error.found else ""
+    return Unfit(f"undecodable_{what}", f"the {what} {error.problem}{found}.", fix="send another file", status=422)
+
+
+@decoders.bounded(is_plain_image, lambda data: "image")
 def _image_size(data: bytes) -> tuple[int, int]:
     """Width and height by the header; nothing is unpacked."""
     from PIL import Image, UnidentifiedImageError
@@ -150,7 +171,10 @@ def _image_size(data: bytes) -> tuple[int, int]:
 def audio(entry: Input, value: Any, limits: Limits) -> bytes:
     """The bytes of a recording, its length judged by the header."""
     data = content(value)
-    seconds, channels, rate = _audio_size(data)
+    try:
+        seconds, channels, rate = _audio_size(data)
+    except decoders.Ended as error:
+        raise _ended("recording", error) from None
     if rate > MAX_RATE:
         message = f"the recording has {rate:,} samples a second, of at most {MAX_RATE:,}."
         raise Unfit("sample_rate_too_high", message, fix="resample it")
@@ -164,16 +188,32 @@ def audio(entry: Input, value: Any, limits: Limits) -> bytes:
     return data
 
 
+@decoders.bounded(is_plain_recording, lambda data: "recording")
 def _audio_size(data: bytes) -> tuple[float, int, int]:
     """Seconds, channels and samples a second by the header; nothing is unpacked."""
     import soundfile
 
+    unknown = Unfit("unreadable_recording", f"the file is no recording that is read here; {AUDIO_READ}.")
+    if not begins_as_audio(data[:4]):
+        raise unknown
     try:
         about = soundfile.info(io.BytesIO(data))
-    except (soundfile.LibsndfileError, OSError, ValueError, RuntimeError, TypeError):
-        message = f"the file is no recording that is read here, or a damaged one; {' '.join(AUDIO)} are."
+    except Exception:  # of damaged files soundfile raises errors of five kinds
+        message = f"the file is no recording that is read here, or a damaged one; {AUDIO_READ}."
         raise Unfit("unreadable_recording", message) from None
+    if about.subtype not in AUDIO_FORMATS.get(audio_format(about.format), ()):
+        raise unknown
     return about.frames / max(about.samplerate, 1), about.channels, about.samplerate
+
+
+def begins_as_audio(head: bytes) -> bool:
+    """Whether the first four bytes of a file are those of a recording of AUDIO_FORMATS, of MP3 with or without tags."""
+    return head in (b"RIFF", b"fLaC", b"OggS") or head[:3] == b"ID3" or (head[:1] == b"\xff" and head[1:2] >= b"\xe0")
+
+
+def audio_format(name: str) -> str:
+    """A format of libsndfile's by its name in AUDIO_FORMATS: a WAV with more than two channels or 16 bits is its WAVEX."""
+    return "WAV" if name == "WAVEX" else name
 
 
 def content(value: Any) -> bytes:

@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from suite.contracts.batch import Ragged
-from suite.contracts.values import CHANNELS, MAX_RATE
+from suite.contracts.plain_files import is_plain_recording
+from suite.contracts.values import AUDIO_FORMATS, AUDIO_READ, CHANNELS, MAX_RATE, audio_format, begins_as_audio
 from suite.data.reading import AUDIO
 from suite.distribution import missing
 from suite.errors import InputError
+from suite.runtime import decoders
 
 MAX_SAMPLES = 1 << 26
 """Recordings of more samples, over all channels, are refused before they are unpacked."""
@@ -185,6 +187,17 @@ def joined(rows: list[np.ndarray]) -> Ragged:
     return Ragged(np.concatenate(rows) if rows else np.zeros(0, np.float32), lengths)
 
 
+def name_of(value: Any) -> str:
+    """What an error calls a recording."""
+    return str(value) if isinstance(value, str | Path | Piece) else "recording"
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a recording, or the one that a piece is of, needs no process of its own."""
+    return is_plain_recording(value.path if isinstance(value, Piece) else value)
+
+
+@decoders.bounded(_is_plain, name_of)
 def decode(value: Any, rate: int, longest: float = math.inf) -> np.ndarray:
     """One recording as float32 samples (n,) in -1..1 at ``rate`` a second, or its features (t, f) as they are.
 
@@ -196,9 +209,10 @@ def decode(value: Any, rate: int, longest: float = math.inf) -> np.ndarray:
         longest: seconds of the longest recording that is taken.
 
     Raises:
-        Unusable: not a recording, damaged, without samples, longer than ``longest`` seconds, of more than MAX_SAMPLES,
+        Unusable: not a recording of AUDIO_FORMATS, damaged, without samples, longer than ``longest`` seconds, of more than MAX_SAMPLES,
             at a rate above MAX_RATE, of samples that are not finite or channels that cancel each other, a piece past
             the end of its recording, or an array of another type or shape.
+        Ended: decoding it had to be ended.
     """
     if isinstance(value, np.ndarray):
         return _from_array(value)
@@ -216,6 +230,7 @@ def decode(value: Any, rate: int, longest: float = math.inf) -> np.ndarray:
     return samples
 
 
+@decoders.bounded(_is_plain, name_of)
 def extent(value: Any) -> tuple[float, int]:
     """(seconds, samples a second) of a recording or a piece of one, by its header.
 
@@ -238,6 +253,19 @@ def examine(value: Any, rate: int, hop: int, longest: float) -> str:
         hop: samples from one frame to the next, where the value holds features.
         longest: seconds of the longest recording that is taken.
     """
+    try:
+        return _examined(value, rate, hop, longest)
+    except decoders.Ended:
+        return ENDED
+
+
+ENDED = "decoding had to be ended"
+"""What is counted of recordings that take too much time or memory, or end their decoder."""
+
+
+@decoders.bounded(_is_plain, name_of)
+def _examined(value: Any, rate: int, hop: int, longest: float) -> str:
+    """See `examine`."""
     try:
         if isinstance(value, np.ndarray):
             array = _from_array(value)
@@ -272,7 +300,10 @@ def _opened(value: Any) -> Iterator[Any]:
     path = value.path if isinstance(value, Piece) else value
     name = name_of(value)
     try:
+        _check_start(name, path)
         with soundfile.SoundFile(io.BytesIO(path) if isinstance(path, bytes) else str(path)) as file:
+            if file.subtype not in AUDIO_FORMATS.get(audio_format(file.format), ()):
+                raise _unknown_format(name, f"{file.format} {file.subtype}")
             if file.samplerate > MAX_RATE or file.samplerate < 1:
                 problem = f"this recording has more than {MAX_RATE:,} samples a second"
                 found = f"{file.samplerate:,} a second"
@@ -283,7 +314,7 @@ def _opened(value: Any) -> Iterator[Any]:
             yield file
     except InputError:
         raise
-    except (soundfile.LibsndfileError, OSError, ValueError, RuntimeError, TypeError) as error:
+    except Exception as error:  # of damaged files soundfile raises errors of five kinds
         if isinstance(path, str | Path) and not Path(path).exists():
             fix = "correct the path, or remove the record"
             raise Unusable("no such recording", name, "no such recording", fix=fix) from error
@@ -294,6 +325,30 @@ def _opened(value: Any) -> Iterator[Any]:
         raise Unusable(
             "broken recording", name, "this recording cannot be decoded", found=found, fix=_REPLACE
         ) from error
+
+
+def _check_start(name: str, path: Any) -> None:
+    """No parser of another format is opened."""
+    if isinstance(path, bytes):
+        head = path[:4]
+    else:
+        with open(path, "rb") as file:
+            head = file.read(4)
+    if head and not begins_as_audio(head):
+        raise _unknown_format(name, f"a file that begins with {head!r}")
+
+
+def _unknown_format(name: str, found: str) -> Unusable:
+    problem = f"this recording has a format that is not read; {AUDIO_READ}"
+    return Unusable("format that is not read", name, problem, found=found, fix=_converted(name))
+
+
+def _converted(name: str) -> str:
+    """How to write a recording in a format that is read."""
+    path = Path(name)
+    if not path.is_file():
+        return "send it as FLAC"
+    return shlex.join(["ffmpeg", "-i", name, str(path.with_name(f"{path.stem}.flac"))])
 
 
 def _extent(value: Any, file: Any) -> tuple[int, int]:
@@ -324,9 +379,6 @@ def _read(name: str, file: Any, start: int, count: int) -> np.ndarray:
             f"{count:,} in {file.channels} channels",
         )
         raise Unusable(f"more than {MAX_SAMPLES:,} samples", name, problem, found=extent)
-    if not file.seekable():
-        found = f"{file.format} {file.subtype}"
-        raise Unusable("broken recording", name, "this recording cannot be decoded", found=found, fix=_REPLACE)
     file.seek(start)
     samples: np.ndarray = file.read(count, dtype="float32", always_2d=True)
     if not len(samples):
@@ -415,7 +467,3 @@ def _from_array(value: np.ndarray) -> np.ndarray:
     _check_finite("recording", value)
     return value.astype(np.float32)
 
-
-def name_of(value: Any) -> str:
-    """What an error calls a recording."""
-    return str(value) if isinstance(value, str | Path | Piece) else "recording"

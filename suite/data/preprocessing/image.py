@@ -13,12 +13,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from suite.contracts.data import Source
+from suite.contracts.plain_files import is_plain_image
 from suite.contracts.preprocessor import Preprocessor
 from suite.contracts.values import IMAGE_FORMATS
 from suite.data.augment import Augmentation, Crop, Cutout, Flip, Mixup, RandAugment, ResizedCrop
 from suite.data.reading import changed, file_key, present
 from suite.errors import InputError
-from suite.runtime import json_files
+from suite.runtime import decoders, json_files
 
 __all__ = ["Augmentation", "Crop", "Cutout", "Flip", "Mixup", "PixelStatistics", "RandAugment", "ResizedCrop"]
 __all__ += ["decode", "decode_batch", "is_readable"]
@@ -33,6 +34,12 @@ ANIMATED = ("GIF", "WEBP", "PNG")
 """Formats whose further frames are an animation's; those of a JPEG are other views of the same picture."""
 
 
+def _name_of(value: Any) -> str:
+    """What an error calls an image."""
+    return str(value) if isinstance(value, str | Path) else "image"
+
+
+@decoders.bounded(is_plain_image, _name_of)
 def decode(value: Any, size: tuple[int, int] | None = None, channels: int = 0, background: str = "white") -> np.ndarray:
     """One image as uint8 (h, w, c).
 
@@ -47,7 +54,8 @@ def decode(value: Any, size: tuple[int, int] | None = None, channels: int = 0, b
             alpha; empty: alpha is dropped, and the colour beneath it seen.
 
     Raises:
-        InputError: not an image, damaged, larger than MAX_PIXELS, or an array of another type or shape.
+        InputError: not an image, damaged, larger than MAX_PIXELS, one that decoding had to be ended of, or an array of
+            another type or shape.
     """
     if isinstance(value, np.ndarray):
         return _from_array(value, size, channels, background)
@@ -60,7 +68,7 @@ def _opened(value: Any) -> Iterator[Any]:
     """The Pillow image of bytes or of a path, upright; what Pillow raises while it is read is an InputError."""
     from PIL import Image, UnidentifiedImageError
 
-    name = "image" if isinstance(value, bytes) else str(value)
+    name = _name_of(value)
     bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # Pillow's own limit, above ours
     try:
         with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value, formats=IMAGE_FORMATS) as image:
@@ -200,6 +208,7 @@ ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
 """The tag by which a camera says how it was held, and its values for a quarter turn."""
 
 
+@decoders.bounded(is_plain_image, _name_of)
 def dimensions(value: Any) -> tuple[int, int]:
     """Height and width of an image as it is seen, by the head of its file alone.
 
@@ -236,21 +245,34 @@ def examine(value: Any) -> tuple[str, tuple[str, ...]]:
     """What keeps an image from being read, empty where nothing does, and what decoding changes of it.
 
     Returns:
-        ``"broken image"``, ``"empty file"``, ``"no such image file"`` or ``""``; and of ``"transparent"``,
+        ``"broken image"``, ``"empty file"``, ``"no such image file"``, ENDED or ``""``; and of ``"transparent"``,
         ``"animated"``, ``"16 bits"`` and ``"CMYK"`` those that it is.
     """
     if isinstance(value, np.ndarray):
         return "", ("transparent",) if value.ndim == 3 and value.shape[2] == 4 and (value[..., 3] < 255).any() else ()
     known = file_key(value) if isinstance(value, str | Path) else None
-    return _examined_file(*known) if known else _examined(value)
+    return _examined_file(*known) if known else _examined_once(value)
 
 
 @functools.lru_cache(maxsize=1 << 18)
 def _examined_file(path: str, written: int, size: int) -> tuple[str, tuple[str, ...]]:
     """That of a file, which is decoded once: a split is opened several times before training begins."""
-    return _examined(path)
+    return _examined_once(path)
 
 
+def _examined_once(value: Any) -> tuple[str, tuple[str, ...]]:
+    """See `examine`."""
+    try:
+        return _examined(value)
+    except decoders.Ended:
+        return ENDED, ()
+
+
+ENDED = "decoding had to be ended"
+"""What is counted of images that take too much time or memory, or end their decoder."""
+
+
+@decoders.bounded(is_plain_image, _name_of)
 def _examined(value: Any) -> tuple[str, tuple[str, ...]]:
     """See `examine`; of a file or of bytes."""
     try:

@@ -1,0 +1,424 @@
+"""Decoder processes: what a hostile file may make endless, huge or fatal is decoded in processes of their own.
+
+A decoder process loads no JAX, has `MEMORY` bytes of address space and a clock of processor time for each call. One that
+dies or is ended is replaced; the call that ended it raises `Ended`. Processes are started when they are first needed.
+
+What a decoder process answers is read as numbers, texts and arrays and never unpickled: a decoder that was taken over by
+a file can say something wrong of that file, and nothing else.
+"""
+
+import atexit
+import contextlib
+import dataclasses
+import functools
+import importlib
+import json
+import math
+import os
+import pickle
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import numpy as np
+
+from suite.errors import InputError, RunError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MEMORY = 2 << 30
+"""Bytes of address space of a decoder process: an image of the most pixels that are read needs about half of it."""
+SECONDS = 20.0
+"""Seconds of processor time that a call may take, where nothing else is said."""
+LONGEST = 300.0
+"""Seconds by the clock that a call may take, where nothing else is said: a process that sleeps uses no processor."""
+SIZE = max(2, min(16, os.cpu_count() or 1))
+"""Most decoder processes of a process."""
+ANSWER = 1 << 30
+"""Most bytes of an answer."""
+ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV", "SYSTEMROOT")
+"""Variables that a decoder process is given; tokens and keys are not among them."""
+
+
+class Ended(InputError):
+    """A file that its decoder was ended for: it took too long, needed too much memory, or crashed it."""
+
+
+class Busy(Exception):
+    """No decoder process was free in time."""
+
+
+class Elsewhere(Exception):
+    """A call that has to wait for a decoder process, from where nothing may wait: see `never`."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What bounds the calls of a request.
+
+    Attributes:
+        until: on the monotonic clock, when their time is over.
+        seconds: of processor time of one call.
+    """
+
+    until: float = math.inf
+    seconds: float = SECONDS
+
+
+_limits: ContextVar[Limits | None] = ContextVar("limits", default=Limits())
+_inside = False
+"""Whether this is a decoder process."""
+
+
+@contextlib.contextmanager
+def within(until: float, seconds: float) -> Iterator[None]:
+    """Calls inside are bounded; see `Limits`."""
+    token = _limits.set(Limits(until, seconds))
+    try:
+        yield
+    finally:
+        _limits.reset(token)
+
+
+@contextlib.contextmanager
+def never() -> Iterator[None]:
+    """Calls inside raise `Elsewhere`, so that a thread that others depend on waits for no decoder process."""
+    token = _limits.set(None)
+    try:
+        yield
+    finally:
+        _limits.reset(token)
+
+
+def bounded(
+    plain: Callable[[Any], bool], name: Callable[[Any], str]
+) -> Callable[[Callable[Concatenate[Any, P], T]], Callable[Concatenate[Any, P], T]]:
+    """A function of a module whose calls go to a decoder process.
+
+    Args:
+        plain: whether the first argument needs none, as its header proves.
+        name: what errors call it.
+    """
+
+    def wrap(function: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+        @functools.wraps(function)
+        def called(value: Any, *args: P.args, **kwargs: P.kwargs) -> T:
+            if _inside or plain(value):
+                return function(value, *args, **kwargs)
+            return call(name(value), f"{function.__module__}:{function.__qualname__}", value, *args, **kwargs)
+
+        return called
+
+    return wrap
+
+
+def call(where: str, function: str, *args: Any, **kwargs: Any) -> Any:
+    """What ``function``, named ``module:name``, returns in a decoder process; what it raises, where that is one of the
+    suite's errors.
+
+    Args:
+        where: what errors call the file.
+        function: returns None, a boolean, a number, a text, an array, or lists, tuples and dicts of these.
+        args, kwargs: of the function.
+
+    Raises:
+        Ended: the process had to be ended, or died.
+        Busy: none was free in time.
+        Elsewhere: see `never`.
+    """
+    if _inside:
+        return _resolved(function)(*args, **kwargs)
+    limits = _limits.get()
+    if limits is None:
+        raise Elsewhere
+    request = pickle.dumps((function, args, kwargs, limits.seconds, _folder()), protocol=5)
+    return _pool.call(where, request, limits)
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return "/"
+
+
+def _resolved(name: str) -> Any:
+    module, _, attributes = name.partition(":")
+    return functools.reduce(getattr, attributes.split("."), importlib.import_module(module))
+
+
+class _Decoder:
+    """One decoder process, and the connection to it."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        for end in (self._socket, theirs):  # so that a usual file or answer passes at once
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        paths = [os.path.abspath(path) for path in sys.path]
+        given = {name: value for name, value in os.environ.items() if name in ENVIRONMENT or name[:3] == "LC_"}
+        # One thread: the address space that others reserve counts.
+        single = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS")}
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _MAIN, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # C libraries write lines of their own about damaged files
+                env={**given, **single, "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": os.pathsep.join(paths)},
+                start_new_session=True,  # Ctrl-C is for the process that asks
+            )
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def ask(self, request: bytes, until: float) -> Any:
+        """What comes back; raises EOFError where the process died, TimeoutError where the time is over."""
+        self._write(struct.pack("<Q", len(request)), until)
+        self._write(request, until)
+        (length,) = struct.unpack("<Q", self._read(8, until))
+        head = json.loads(self._read(_bounded(length), until))
+        arrays = [self._array(dtype, shape, until) for dtype, shape in head["arrays"]]
+        value = _unpacked(head["value"], arrays)
+        if head["raised"]:
+            raise _error(*value)
+        return value
+
+    def _write(self, data: bytes, until: float) -> None:
+        self._set_clock(until)
+        try:
+            self._socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            raise EOFError from None
+
+    def _read(self, count: int, until: float) -> bytearray:
+        data = bytearray(count)
+        self._fill(memoryview(data), until)
+        return data
+
+    def _array(self, dtype: str, shape: list[int], until: float) -> np.ndarray:
+        parsed = np.dtype(dtype)
+        if parsed.kind not in "biuf" or any(size < 0 for size in shape):
+            raise EOFError
+        _bounded(math.prod(shape) * parsed.itemsize)
+        array = np.empty(shape, parsed)
+        self._fill(memoryview(array.reshape(-1).view(np.uint8)), until)
+        return array
+
+    def _fill(self, view: memoryview, until: float) -> None:
+        while len(view):
+            self._set_clock(until)
+            try:
+                count = self._socket.recv_into(view)
+            except ConnectionResetError:
+                count = 0
+            if not count:
+                raise EOFError
+            view = view[count:]
+
+    def _set_clock(self, until: float) -> None:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(None if left == math.inf else left)
+
+    def end(self) -> int:
+        """Ends the process; its exit code, or the signal that it died of as a negative number."""
+        self._socket.close()
+        # A process that has closed its connection is about to end; the reason is its own.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(0.2)
+        self._process.kill()
+        return self._process.wait()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._socket.close()
+
+
+_MAIN = "import sys; from suite.runtime.decoder_process import main; main(int(sys.argv[1]))"
+
+
+def _bounded(length: int) -> int:
+    if length > ANSWER:
+        raise EOFError
+    return length
+
+
+class _Pool:
+    """The decoder processes of this process."""
+
+    def __init__(self) -> None:
+        self._free: list[_Decoder] = []
+        self._places = threading.BoundedSemaphore(SIZE)
+
+    def call(self, where: str, request: bytes, limits: Limits) -> Any:
+        """See `call`."""
+        wait = limits.until - time.monotonic()
+        if not self._places.acquire(timeout=None if wait == math.inf else max(wait, 0.0)):
+            raise Busy
+        try:
+            decoder = self._decoder()
+            until = min(limits.until, time.monotonic() + LONGEST)
+            try:
+                answer = decoder.ask(request, until)
+            except (EOFError, TimeoutError) as error:
+                raise _ended(where, decoder, isinstance(error, TimeoutError), limits) from None
+            except _Failed as error:
+                decoder.kill()
+                raise Ended(where, "cannot be decoded" if error.text else _MORE_MEMORY, found=error.text, fix=_FIX) from None
+            except (InputError, _Raised):
+                self._free.append(decoder)
+                raise
+            except Exception as error:  # what a decoder that was taken over may send
+                decoder.kill()
+                raise Ended(where, "its decoder answered nonsense", found=type(error).__name__, fix=_FIX) from None
+            except BaseException:
+                decoder.kill()
+                raise
+            self._free.append(decoder)
+            return answer
+        except _Raised as raised:
+            raise raised.error from None
+        finally:
+            self._places.release()
+
+    def _decoder(self) -> _Decoder:
+        while (decoder := self._pop()) is not None:
+            if decoder.alive:  # it may have been killed meanwhile, which is no fault of this file
+                return decoder
+            decoder.kill()
+        return _Decoder()
+
+    def _pop(self) -> _Decoder | None:
+        try:
+            return self._free.pop()
+        except IndexError:
+            return None
+
+    def close(self) -> None:
+        while (decoder := self._pop()) is not None:
+            decoder.kill()
+
+
+_FIX = "replace or remove it"
+_MORE_MEMORY = f"needs more than {MEMORY >> 30} GiB of memory to be decoded"
+
+
+def _ended(where: str, decoder: _Decoder, late: bool, limits: Limits) -> Exception:
+    """What became of a decoder process that gives no answer."""
+    if late:
+        decoder.kill()
+        return Ended(where, "takes too long to be decoded", fix=_FIX)
+    code = decoder.end()
+    if code == -signal.SIGXCPU:
+        return Ended(where, f"takes more than {limits.seconds:g} s of processor time to be decoded", fix=_FIX)
+    if code == STARTING:
+        return RunError("a decoder process cannot be started: python -c 'import suite.runtime.decoder_process' says why")
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return Ended(where, f"ends its decoder by {signal.Signals(-code).name}", fix=_FIX)
+    return Ended(where, f"ends its decoder with exit code {code}", fix=_FIX)
+
+
+STARTING = 1
+"""Exit code of a process that Python could not start."""
+ENDED = 3
+"""Exit code of a decoder process that could not answer."""
+
+
+class _Failed(Exception):
+    """The decoder failed at the file.
+
+    Args:
+        text: how; empty where it ran out of memory.
+    """
+
+    def __init__(self, text: str):
+        self.text = text
+
+
+class _Raised(Exception):
+    """An error of the suite's that the function raised; the decoder is well."""
+
+    def __init__(self, error: Exception):
+        self.error = error
+
+
+def packed(value: Any, arrays: list[np.ndarray]) -> Any:
+    """A value as JSON; its arrays are added to ``arrays``, and stand in it by their place there."""
+    if isinstance(value, np.ndarray):
+        arrays.append(np.ascontiguousarray(value))
+        return {"array": len(arrays) - 1}
+    if isinstance(value, tuple):
+        return {"tuple": [packed(item, arrays) for item in value]}
+    if isinstance(value, list):
+        return [packed(item, arrays) for item in value]
+    if isinstance(value, dict):
+        return {"dict": {key: packed(item, arrays) for key, item in value.items()}}
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _unpacked(value: Any, arrays: list[np.ndarray]) -> Any:
+    if isinstance(value, list):
+        return [_unpacked(item, arrays) for item in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "array":
+        return arrays[content]
+    if kind == "tuple":
+        return tuple(_unpacked(item, arrays) for item in content)
+    return {key: _unpacked(item, arrays) for key, item in content.items()}
+
+
+def error_fields(error: BaseException) -> tuple[str, str, str, dict[str, Any]]:
+    """Module, name, text and fields of one of the suite's errors."""
+    fields = {name: value for name, value in vars(error).items() if isinstance(value, str | int | float)}
+    return type(error).__module__, type(error).__qualname__, str(error), fields
+
+
+def _error(module: str, name: str, text: str, fields: dict[str, Any]) -> Exception:
+    """The error that `error_fields` was made of: of a class of the suite's that this process knows."""
+    if not module:
+        return _Failed(str(text))
+    known = getattr(sys.modules.get(module), name, None) if module.partition(".")[0] == "suite" else None
+    if not (isinstance(known, type) and issubclass(known, Exception)):
+        return ValueError(name)
+    error = known.__new__(known, text)
+    vars(error).update({str(key): value for key, value in fields.items()})
+    return _Raised(error)
+
+
+_pool = _Pool()
+_before_fork: list[_Pool] = []
+"""Pools of processes that this one was forked from: their decoders are those of the parent."""
+
+
+def _forked() -> None:
+    global _pool
+    _before_fork.append(_pool)
+    _pool = _Pool()
+
+
+def become_decoder() -> None:
+    """From now on this process decodes itself."""
+    global _inside
+    _inside = True
+
+
+os.register_at_fork(after_in_child=_forked)
+atexit.register(lambda: _pool.close())
