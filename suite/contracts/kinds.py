@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from suite.contracts import schemas, values
+from suite.contracts import plain_files, schemas, values
 from suite.contracts.schemas import Schema
 from suite.contracts.signature import File, Input, Output
 from suite.contracts.values import LARGEST, Limits
@@ -44,6 +44,9 @@ class Kind:
 
     check: Check | None = None
     """Judges a value of a request."""
+    plain: Callable[[bytes], bool] | None = None
+    """Of files: whether one is proven by its header to be decoded in proportionate time. The others are looked at and
+    decoded in processes that can be ended. None: all are."""
     wanted: str = "a value"
     """What JSON holds of it: "a string"."""
     schema: Callable[[Input, Limits], Schema] | None = None
@@ -232,6 +235,7 @@ for _each in (
         extensions=values.IMAGES,
         drawing="image",
         check=values.image,
+        plain=plain_files.is_plain_image,
         wanted="a string (the file in base64)",
         schema=schemas.base64(_PICTURES[0]),
         unit="pixels",
@@ -251,6 +255,7 @@ for _each in (
         extensions=values.AUDIO,
         drawing="audio",
         check=values.audio,
+        plain=plain_files.is_plain_recording,
         wanted="a string (the file in base64)",
         schema=schemas.base64(_SOUNDS[0]),
         unit="seconds",

@@ -5,9 +5,9 @@ The proofs are those of PNG, JPEG and WAV, by what a file can make a decoder rep
 
 - A PNG is unpacked once, row by row, as far as its height says. Left are its chunks, each of which Pillow parses in
   Python: few of them, and of what a camera notes few entries.
-- A baseline or progressive JPEG by Huffman codes is walked once a scan over all of its blocks, however few bytes the scan
-  has. So scans times pixels are bounded. The two bytes that begin a scan stand nowhere within one, and counting them
-  finds every scan.
+- A baseline or progressive JPEG by Huffman codes is walked once a scan over all of its blocks, however few bytes the
+  scan has. So scans times pixels are bounded. The two bytes that begin a scan stand nowhere within one, and counting
+  them finds every scan.
 - A WAV of samples as they are has no more samples than bytes. Left are its chunks.
 
 GIF, WebP, BMP, FLAC, OGG and MP3 have no such short proof: lists of blocks of a few bytes, animations, run lengths,
@@ -39,8 +39,8 @@ WALKED = 1_000_000_000
 WAV_CHUNKS, WAV_NOTES = 64, 1 << 20
 """Most chunks of a WAV, and bytes of those that hold no samples."""
 SAMPLES_AS_THEY_ARE = (1, 3, 6, 7, 0xFFFE)
-"""Encodings of a WAV that have a sample in each few bytes: integers, floats, the laws of telephony; 0xFFFE says further on
-which one of these it is."""
+"""Encodings of a WAV that have a sample in each few bytes: integers, floats, the laws of telephony; 0xFFFE says further
+on which one of these it is."""
 
 
 def is_plain_image(value: Any) -> bool:
@@ -114,7 +114,7 @@ def _is_plain_jpeg(data: bytes) -> bool:
         content = data[place + 4 : place + 2 + length]
         if marker == 0xDA:
             scans = data.count(b"\xff\xda", place)
-            return 0 < pixels and scans <= SCANS and scans * pixels <= WALKED
+            return pixels > 0 and scans <= SCANS and scans * pixels <= WALKED
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8):
             if marker > 0xC2:  # arithmetic codes, and what no decoder knows
                 return False

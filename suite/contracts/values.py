@@ -7,9 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from suite.contracts.plain_files import is_plain_image, is_plain_recording
 from suite.contracts.signature import Input
-from suite.runtime import decoders
 
 CHANNELS = 8
 """Most channels of a recording: each is as long as the whole."""
@@ -134,10 +132,7 @@ def several(entry: Input, value: Any, limits: Limits) -> list[Any]:
 def image(entry: Input, value: Any, limits: Limits) -> bytes:
     """The bytes of an image, its size judged by the header. Of an animation the codec takes the first frame."""
     data = content(value)
-    try:
-        width, height = _image_size(data)
-    except decoders.Ended as error:
-        raise _ended("image", error) from None
+    width, height = _image_size(data)
     most = least(limits.get("pixels", 0), entry.limit)
     if width * height > most:
         message = f"the image has {width:,} x {height:,} pixels, of at most {most:,.0f}."
@@ -145,13 +140,6 @@ def image(entry: Input, value: Any, limits: Limits) -> bytes:
     return data
 
 
-def _ended(what: str, error: decoders.Ended) -> Unfit:
-    """The refusal of a file that its decoder was ended for."""
-    found = f": {error.found}" if error.found else ""
-    return Unfit(f"undecodable_{what}", f"the {what} {error.problem}{found}.", fix="send another file", status=422)
-
-
-@decoders.bounded(is_plain_image, lambda data: "image")
 def _image_size(data: bytes) -> tuple[int, int]:
     """Width and height by the header; nothing is unpacked."""
     from PIL import Image, UnidentifiedImageError
@@ -171,10 +159,7 @@ def _image_size(data: bytes) -> tuple[int, int]:
 def audio(entry: Input, value: Any, limits: Limits) -> bytes:
     """The bytes of a recording, its length judged by the header."""
     data = content(value)
-    try:
-        seconds, channels, rate = _audio_size(data)
-    except decoders.Ended as error:
-        raise _ended("recording", error) from None
+    seconds, channels, rate = _audio_size(data)
     if rate > MAX_RATE:
         message = f"the recording has {rate:,} samples a second, of at most {MAX_RATE:,}."
         raise Unfit("sample_rate_too_high", message, fix="resample it")
@@ -188,7 +173,6 @@ def audio(entry: Input, value: Any, limits: Limits) -> bytes:
     return data
 
 
-@decoders.bounded(is_plain_recording, lambda data: "recording")
 def _audio_size(data: bytes) -> tuple[float, int, int]:
     """Seconds, channels and samples a second by the header; nothing is unpacked."""
     import soundfile
@@ -212,7 +196,7 @@ def begins_as_audio(head: bytes) -> bool:
 
 
 def audio_format(name: str) -> str:
-    """A format of libsndfile's by its name in AUDIO_FORMATS: a WAV with more than two channels or 16 bits is its WAVEX."""
+    """A format of libsndfile's by its name in AUDIO_FORMATS: a WAV of many channels or bits is its WAVEX."""
     return "WAV" if name == "WAVEX" else name
 
 

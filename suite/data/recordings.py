@@ -209,9 +209,9 @@ def decode(value: Any, rate: int, longest: float = math.inf) -> np.ndarray:
         longest: seconds of the longest recording that is taken.
 
     Raises:
-        Unusable: not a recording of AUDIO_FORMATS, damaged, without samples, longer than ``longest`` seconds, of more than MAX_SAMPLES,
-            at a rate above MAX_RATE, of samples that are not finite or channels that cancel each other, a piece past
-            the end of its recording, or an array of another type or shape.
+        Unusable: not a recording of AUDIO_FORMATS, damaged, without samples, longer than ``longest`` seconds, of more
+            than MAX_SAMPLES, at a rate above MAX_RATE, of samples that are not finite or channels that cancel each
+            other, a piece past the end of its recording, or an array of another type or shape.
         Ended: decoding it had to be ended.
     """
     if isinstance(value, np.ndarray):
@@ -466,4 +466,3 @@ def _from_array(value: np.ndarray) -> np.ndarray:
         raise Unusable(reason, "recording", problem, found=shape)
     _check_finite("recording", value)
     return value.astype(np.float32)
-

@@ -1,17 +1,16 @@
 """Decoder processes: what a hostile file may make endless, huge or fatal is decoded in processes of their own.
 
-A decoder process loads no JAX, has `MEMORY` bytes of address space and a clock of processor time for each call. One that
-dies or is ended is replaced; the call that ended it raises `Ended`. Processes are started when they are first needed.
+A decoder process loads no JAX, has `MEMORY` bytes of address space and a clock of processor time for each call. One
+that dies or is ended is replaced; the call that ended it raises `Ended`. Processes are started when they are first
+needed.
 
-What a decoder process answers is read as numbers, texts and arrays and never unpickled: a decoder that was taken over by
-a file can say something wrong of that file, and nothing else.
+What a decoder process answers is read as numbers, texts and arrays and never unpickled.
 """
 
 import atexit
 import contextlib
 import dataclasses
 import functools
-import importlib
 import json
 import math
 import os
@@ -74,7 +73,8 @@ class Limits:
     seconds: float = SECONDS
 
 
-_limits: ContextVar[Limits | None] = ContextVar("limits", default=Limits())
+_DEFAULT = Limits()
+_limits: ContextVar[Limits | None] = ContextVar("limits", default=_DEFAULT)
 _inside = False
 """Whether this is a decoder process."""
 
@@ -114,21 +114,23 @@ def bounded(
         def called(value: Any, *args: P.args, **kwargs: P.kwargs) -> T:
             if _inside or plain(value):
                 return function(value, *args, **kwargs)
-            return call(name(value), f"{function.__module__}:{function.__qualname__}", value, *args, **kwargs)
+            result: T = call(name(value), called, value, *args, **kwargs)
+            return result
 
         return called
 
     return wrap
 
 
-def call(where: str, function: str, *args: Any, **kwargs: Any) -> Any:
-    """What ``function``, named ``module:name``, returns in a decoder process; what it raises, where that is one of the
-    suite's errors.
+def call(where: str, function: Callable[..., Any], *args: Any, seconds: float = 0.0, **kwargs: Any) -> Any:
+    """What a function of a module returns in a decoder process; what it raises, where that is one of the suite's
+    errors.
 
     Args:
         where: what errors call the file.
         function: returns None, a boolean, a number, a text, an array, or lists, tuples and dicts of these.
         args, kwargs: of the function.
+        seconds: of processor time that it may take; 0: as `Limits` says.
 
     Raises:
         Ended: the process had to be ended, or died.
@@ -136,10 +138,11 @@ def call(where: str, function: str, *args: Any, **kwargs: Any) -> Any:
         Elsewhere: see `never`.
     """
     if _inside:
-        return _resolved(function)(*args, **kwargs)
+        return function(*args, **kwargs)
     limits = _limits.get()
     if limits is None:
         raise Elsewhere
+    limits = dataclasses.replace(limits, seconds=seconds or limits.seconds)
     request = pickle.dumps((function, args, kwargs, limits.seconds, _folder()), protocol=5)
     return _pool.call(where, request, limits)
 
@@ -149,11 +152,6 @@ def _folder() -> str:
         return os.getcwd()
     except OSError:  # it was removed
         return "/"
-
-
-def _resolved(name: str) -> Any:
-    module, _, attributes = name.partition(":")
-    return functools.reduce(getattr, attributes.split("."), importlib.import_module(module))
 
 
 class _Decoder:
@@ -269,30 +267,34 @@ class _Pool:
         if not self._places.acquire(timeout=None if wait == math.inf else max(wait, 0.0)):
             raise Busy
         try:
-            decoder = self._decoder()
-            until = min(limits.until, time.monotonic() + LONGEST)
-            try:
-                answer = decoder.ask(request, until)
-            except (EOFError, TimeoutError) as error:
-                raise _ended(where, decoder, isinstance(error, TimeoutError), limits) from None
-            except _Failed as error:
-                decoder.kill()
-                raise Ended(where, "cannot be decoded" if error.text else _MORE_MEMORY, found=error.text, fix=_FIX) from None
-            except (InputError, _Raised):
-                self._free.append(decoder)
-                raise
-            except Exception as error:  # what a decoder that was taken over may send
-                decoder.kill()
-                raise Ended(where, "its decoder answered nonsense", found=type(error).__name__, fix=_FIX) from None
-            except BaseException:
-                decoder.kill()
-                raise
-            self._free.append(decoder)
-            return answer
-        except _Raised as raised:
-            raise raised.error from None
+            return self._answer(where, request, limits)
+        except _Killed:  # by another, perhaps before it knew of this file: the second time it was the file
+            return self._answer(where, request, limits, last=True)
         finally:
             self._places.release()
+
+    def _answer(self, where: str, request: bytes, limits: Limits, last: bool = False) -> Any:
+        decoder = self._decoder()
+        try:
+            answer = decoder.ask(request, min(limits.until, time.monotonic() + LONGEST))
+        except _Raised as raised:
+            self._free.append(decoder)
+            raise raised.error from None
+        except (EOFError, TimeoutError) as error:
+            raise _ended(where, decoder, isinstance(error, TimeoutError), limits, last) from None
+        except _Failed as error:
+            decoder.kill()
+            problem = "cannot be read" if error.text else _MORE_MEMORY
+            raise Ended(where, problem, found=error.text, fix=_FIX) from None
+        except Exception as error:  # what a decoder that was taken over may send
+            decoder.kill()
+            problem = "the process that reads it answers nonsense"
+            raise Ended(where, problem, found=type(error).__name__, fix=_FIX) from None
+        except BaseException:
+            decoder.kill()
+            raise
+        self._free.append(decoder)
+        return answer
 
     def _decoder(self) -> _Decoder:
         while (decoder := self._pop()) is not None:
@@ -313,29 +315,37 @@ class _Pool:
 
 
 _FIX = "replace or remove it"
-_MORE_MEMORY = f"needs more than {MEMORY >> 30} GiB of memory to be decoded"
+_MORE_MEMORY = f"needs more than {MEMORY >> 30} GiB of memory to be read"
 
 
-def _ended(where: str, decoder: _Decoder, late: bool, limits: Limits) -> Exception:
+def _ended(where: str, decoder: _Decoder, late: bool, limits: Limits, last: bool) -> Exception:
     """What became of a decoder process that gives no answer."""
     if late:
         decoder.kill()
-        return Ended(where, "takes too long to be decoded", fix=_FIX)
+        return Ended(where, "takes too long to be read", fix=_FIX)
     code = decoder.end()
     if code == -signal.SIGXCPU:
-        return Ended(where, f"takes more than {limits.seconds:g} s of processor time to be decoded", fix=_FIX)
+        return Ended(where, f"takes more than {limits.seconds:g} s of processor time to be read", fix=_FIX)
+    if code == -signal.SIGKILL and not last:
+        return _Killed()
     if code == STARTING:
-        return RunError("a decoder process cannot be started: python -c 'import suite.runtime.decoder_process' says why")
+        return RunError(
+            "a decoder process cannot be started: python -c 'import suite.runtime.decoder_process' says why"
+        )
     if code < 0:
         with contextlib.suppress(ValueError):
-            return Ended(where, f"ends its decoder by {signal.Signals(-code).name}", fix=_FIX)
-    return Ended(where, f"ends its decoder with exit code {code}", fix=_FIX)
+            return Ended(where, f"ends the process that reads it by {signal.Signals(-code).name}", fix=_FIX)
+    return Ended(where, f"ends the process that reads it with exit code {code}", fix=_FIX)
 
 
 STARTING = 1
 """Exit code of a process that Python could not start."""
 ENDED = 3
 """Exit code of a decoder process that could not answer."""
+
+
+class _Killed(Exception):
+    """The decoder was killed: by the system where memory ran out, or by somebody."""
 
 
 class _Failed(Exception):
@@ -412,6 +422,11 @@ def _forked() -> None:
     global _pool
     _before_fork.append(_pool)
     _pool = _Pool()
+
+
+def is_decoder() -> bool:
+    """Whether this is a decoder process."""
+    return _inside
 
 
 def become_decoder() -> None:

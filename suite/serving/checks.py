@@ -6,9 +6,10 @@ from typing import Any
 
 from suite.contracts.kinds import Kind, checked, input_kind
 from suite.contracts.signature import Input
-from suite.contracts.values import Unfit, json_type
+from suite.contracts.values import Limits, Unfit, content, json_type
 from suite.errors import closest
-from suite.serving.errors import Refused
+from suite.runtime import decoders
+from suite.serving.errors import Refused, refused
 from suite.serving.settings import Settings
 
 
@@ -122,7 +123,30 @@ class Checks:
 
     def _value(self, entry: Input, value: Any, field: str, from_file: bool) -> Any:
         try:
-            return checked(entry, value, self.settings.limits, from_file)
+            return _checked(entry, value, self.settings.limits, from_file)
+        except decoders.Ended as error:
+            raise refused(error, field) from None
         except Unfit as error:
             field += error.place
             raise Refused(error.status, error.code, str(error), field=field, fix=error.fix) from None
+
+
+def _checked(entry: Input, value: Any, limits: Limits, from_file: bool) -> Any:
+    """As `suite.contracts.kinds.checked`; the head of a file that is not plain is looked at in a decoder process."""
+    plain = input_kind(entry.kind).plain
+    if value is None or plain is None:
+        return checked(entry, value, limits, from_file)
+    data = content(value)
+    if plain(data):
+        return checked(entry, data, limits, from_file)
+    decoders.call(input_kind(entry.kind).name, examine_file, entry, data, limits)
+    return data
+
+
+def examine_file(entry: Input, data: bytes, limits: Limits) -> None:
+    """Checks a file, and returns nothing of it.
+
+    Raises:
+        Unfit: see `suite.contracts.kinds.checked`.
+    """
+    checked(entry, data, limits)

@@ -5,6 +5,7 @@ from typing import Any
 
 from suite.contracts.signature import file_to_json
 from suite.errors import InputError
+from suite.runtime.decoders import Ended
 
 Headers = list[tuple[bytes, bytes]]
 """Names, in small letters, and values."""
@@ -78,6 +79,8 @@ class Refused(Exception):
 def refused(error: InputError, field: str = "") -> Refused:
     """What preparing a record found wrong with it, as an answer."""
     shown = f" (found: {error.found})" if error.found else ""
+    if isinstance(error, Ended):
+        return Refused(422, "undecodable", f"{error.where}: {error.problem}{shown}", field=field, fix=error.fix)
     return Refused(400, "invalid_input", f"{error.where}: {error.problem}{shown}", field=field, fix=error.fix)
 
 

@@ -1,14 +1,12 @@
 """A request for answers, from its bytes to the answer's: the path that is taken thousands of times a second."""
 
-import asyncio
 import logging
-import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from suite.serving.batching import GONE
 from suite.serving.connection import LOST
+from suite.serving.encoding import Encoders
 from suite.serving.endpoint import Asked, Endpoint
 from suite.serving.errors import Headers, Refused
 from suite.serving.models import Models, Version
@@ -42,7 +40,7 @@ class Answering:
         self._models, self._settings, self._monitor = models, settings, monitor
         self.held = Held(settings.max_held_bytes)
         self.in_flight = 0
-        self._encoders = ThreadPoolExecutor(max(os.cpu_count() or 1, 2), "encode")
+        self._encoders = Encoders(settings.decoder_s)
 
     async def __call__(
         self,
@@ -92,28 +90,15 @@ class Answering:
         seconds = self._deadline(body)
         data = await body.read()
         begun = time.perf_counter()
-        if endpoint.checks.files or len(data) > AT_ONCE:
-            question, rows = await self._elsewhere(endpoint, body, data, seconds, protocol)
-        else:
-            question, rows = _prepared(endpoint, body, data, protocol)
+        at_once = not endpoint.checks.files and len(data) <= AT_ONCE
+        prepare = functools.partial(_prepared, endpoint, body, data, protocol)
+        question, rows = await self._encoders.run(prepare, body, at_once, time.monotonic() + seconds, seconds)
         ticket = endpoint.batcher.submit(rows)
         if LOST in scope:
             scope[LOST](ticket.leave)
         seconds = min(seconds, question.seconds)
         answers = await ticket.answers(seconds, begun + seconds - time.perf_counter())
         return question.write(version, answers, [asked.seed for asked, _ in rows] if endpoint.program.samples else [])
-
-    async def _elsewhere(
-        self, endpoint: Endpoint, body: Body, data: bytes, seconds: float, protocol: Protocol
-    ) -> Prepared:
-        """Encoded in another thread, so that others are answered meanwhile."""
-        work = asyncio.get_running_loop().run_in_executor(self._encoders, _prepared, endpoint, body, data, protocol)
-        try:
-            async with asyncio.timeout(seconds):
-                return await asyncio.shield(work)  # cancelled, it would keep the bytes all the same until its turn
-        except TimeoutError:
-            body.keep_until(work)
-            raise Refused(504, "deadline", f"not answered within {seconds:g} s.", retry=1) from None
 
     def _deadline(self, body: Body) -> float:
         """Seconds that the request may take once it has come."""

@@ -45,6 +45,8 @@ class Settings:
     """Pixels of one image, by its header."""
     max_seconds: float = 60.0
     """Seconds of one recording, by its header."""
+    decoder_s: float = 5.0
+    """Seconds of processor time in which a picture or recording is decoded; the decoder of a slower one is ended."""
     max_connections: int = 512
     """Connections that are open at a time; more are refused with 503."""
     head_s: float = 10.0

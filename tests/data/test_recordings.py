@@ -85,12 +85,17 @@ def test_unusable_recordings_are_dropped_and_counted(tmp_path):
     paths = [good[0], str(tmp_path / "bad.wav"), none, str(tmp_path / "gone.wav"), long, good[1]]
     kept = audio.without_unusable(Memory({"audio": paths}), "audio", RATE, FRONT_END.hop, 1.0)
     assert kept[np.arange(2)]["audio"] == [paths[0], paths[5]] and len(kept) == 2
-    assert kept.dropped == {"no such recording": 1, "broken recording": 1, "empty recording": 1, "longer than 1 s": 1}
+    assert kept.dropped == {
+        "no such recording": 1,
+        "format that is not read": 1,
+        "empty recording": 1,
+        "longer than 1 s": 1,
+    }
     with pytest.raises(InputError) as error:
         audio.without_unusable(Memory({"audio": paths[1:2]}), "audio", RATE, FRONT_END.hop, 1.0)
     assert str(error.value) == (
         "column audio: no recording can be used.\n"
-        f"  found: 1 left out, broken recording: {paths[1]}\n"
+        f"  found: 1 left out, format that is not read: {paths[1]}\n"
         "  try:   check the paths, or raise --task.max_seconds"
     )
 
@@ -342,7 +347,12 @@ def unusable(folder):
         "channels that cancel each other": [(stereo, {}), (np.concatenate([stereo, stereo], 1), {"subtype": "PCM_16"})],
         "sample rate above 1 MHz": [(wave, {"samplerate": 2_000_000})],
         "empty recording": [(wave[:40], {"samplerate": 900_000}), (wave[:0], {})],
-        "broken recording": [(wave, {"subtype": "GSM610"}), (wave, {"subtype": "DPCM_16", "format": "XI"})],
+        "format that is not read": [
+            *((wave, {"subtype": subtype}) for subtype in ("GSM610", "IMA_ADPCM", "MS_ADPCM", "G721_32")),
+            *((wave, {"format": name}) for name in ("AIFF", "AU", "CAF", "W64", "NIST", "VOC", "SVX", "PAF", "IRCAM")),
+            *((wave, {"format": name}) for name in ("RF64", "MAT5", "HTK", "PVF", "AVR", "MPC2K", "SDS")),
+            (wave, {"subtype": "DPCM_16", "format": "XI"}),
+        ],
         "more than 8 channels": [(np.stack([wave] * 9, 1), {})],
     }
     paths = {}
@@ -363,7 +373,8 @@ def test_recordings_that_training_leaves_out_by_name_are_refused_in_requests_by_
     assert source[np.arange(len(source))]["audio"] == good
     assert source.dropped == {reason: list(paths.values()).count(reason) for reason in paths.values()}
     for path, reason in paths.items():
-        assert path in source.dropped_names[reason]
+        named = source.dropped_names[reason]  # the first few
+        assert path in named or len(named) < list(paths.values()).count(reason)
         for value in (path, Path(path).read_bytes()):
             with pytest.raises(recordings.Unusable) as error:
                 recordings.decode(value, RATE)

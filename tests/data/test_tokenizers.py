@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,19 @@ import pytest
 import sentencepiece
 
 from suite.contracts.batch import Ragged
+from suite.data.preprocessing import tokenizer_engines
 from suite.data.preprocessing.text import SentencePiece, token_dropout
+from suite.data.preprocessing.tokenizer_engines import Bounded, Fast
+from suite.data.preprocessing.tokenizer_proofs import EXPRESSIONS, is_linear
 from suite.data.preprocessing.tokenizers import Published
 from suite.data.sources.datasets import Memory, SyntheticSentiment
 from suite.errors import InputError
 from suite.experiment.sections import Experiment, replace
 from suite.models import transformer
+from suite.runtime import decoders
 from suite.tasks.text.classification import TextClassification
 from suite.training.preprocessors import bind, fill, prepare
+from tests import hostile
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "film", "##s", "cafe", "fine", ".", "\u96fb", "not"]
 GPT2 = {"a": 0, "b": 1, "\u0120": 2, "ab": 3, "\u0120ab": 4, "<|endoftext|>": 5}
@@ -304,3 +310,87 @@ def test_targets_end_where_a_decoder_is_done(pieces, tmp_path):
     assert [*source_row[1:], own.end] == target_row and source_row[0] == 2 and own.end == 3
     assert own.decode([target_row]) == ["a bad film"] and rows(own.targets(["a bad film"], 2)) == [target_row[:2]]
     assert not own.targets([], 4).lengths.size
+
+
+def tokenizer_file(folder, about):
+    """A ``tokenizer.json`` as a run or a bundle keeps it."""
+    path = folder / "kept.json"
+    path.write_text(json.dumps(about))
+    return Published(file=str(path))
+
+
+@pytest.mark.parametrize(
+    "about, message",
+    [
+        (hostile.ENDLESS, "it fails at this text"),
+        (hostile.PANICKING, "cannot be read: range end index"),
+        (hostile.ABORTING, "it ends the process that reads it by SIGABRT"),
+        (hostile.GROWING, "it (ends the process that reads it|needs more than|takes more than)"),
+    ],
+    ids=["endless", "panicking", "aborting", "growing"],
+)
+def test_tokenizers_that_end_the_process_or_never_end_are_refused(tmp_path, monkeypatch, about, message):
+    monkeypatch.setattr(tokenizer_engines, "PROBING", 1.0)
+    kept = tokenizer_file(tmp_path, about)
+    with pytest.raises(InputError, match=message) as error:
+        kept.sizes()
+    assert error.value.where == f"tokenizer {kept.file}" and error.value.fix
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text(json.dumps(about))
+    with pytest.raises(InputError, match=message):
+        Published(source=str(folder)).fit(None, "text", tmp_path / "fitted.json")
+    assert not (tmp_path / "fitted.json").exists()
+
+
+def test_a_tokenizer_that_is_not_known_to_be_linear_is_asked_with_a_clock(tmp_path):
+    """It passes the texts that it is tried on; a text that takes it too long is refused, and the next is not."""
+    slow = tokenizer_file(tmp_path, hostile.tokenizer(pre_tokenizer=hostile.splitting("(x+x+)+y|.")))
+    assert isinstance(slow._engine, Bounded)
+    assert slow.encode(["a", "q"], 8).values.tolist() == [1, 0] and slow.sizes() == {"vocab_size": 3}
+    assert slow.decode([[1]]) == ["a"]
+    with decoders.within(time.monotonic() + 1.0, 1.0), pytest.raises(InputError, match=r"tokenizer: fails|text: takes"):
+        slow.encode(["x" * 30_000], 8)
+    assert slow.encode(["a"], 8).values.tolist() == [1]
+    with decoders.never(), pytest.raises(decoders.Elsewhere):
+        slow.encode(["a"], 8)
+
+
+def test_known_tokenizers_are_asked_in_the_process(bert):
+    assert isinstance(published(bert)._engine, Fast)
+    for expression in EXPRESSIONS:
+        assert is_linear(hostile.tokenizer(pre_tokenizer=hostile.splitting(expression)))
+
+
+@pytest.mark.parametrize("expression", sorted(EXPRESSIONS))
+def test_known_expressions_take_time_in_proportion_to_a_text(expression):
+    """By texts that make others backtrack: runs of one kind of character, before one that ends no match."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(json.dumps(hostile.tokenizer(pre_tokenizer=hostile.splitting(expression))))
+    for run in ("a", "A", "Aa", "1", " ", "\n", " \n", "'", "漢", "̀", "ʰ", "!", "!\n", "a1", " a", "\u2029", "ǅ"):
+        begun = time.perf_counter()
+        tokenizer.encode(run * 50_000 + "\x00")
+        assert time.perf_counter() - begun < 5, run
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"normalizer": {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}},
+        {"normalizer": {"type": "Replace", "pattern": {"Regex": "(a|a)*b"}, "content": ""}},
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": ""}},
+        {"normalizer": {"type": "Prepend", "prepend": "a" * 1000}},
+        {"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFKD"}] * 9}},
+        {"normalizer": {"type": "Sequence", "normalizers": [{"type": "Sequence", "normalizers": []}]}},
+        {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [hostile.splitting("(.+)+$")]}},
+        {"pre_tokenizer": {"type": "Unheard"}},
+        {"decoder": {"type": "Replace", "pattern": {"String": "a"}, "content": "aaaa"}},
+        {"model": {"type": "WordPiece", "vocab": {"a": 0}, "max_input_chars_per_word": 1_000_000}},
+        {"model": {"type": "Unheard", "vocab": {}}},
+        {"normalizer": "NFC"},
+        {"model": []},
+    ],
+)
+def test_what_is_not_known_to_be_linear(parts):
+    assert is_linear(hostile.tokenizer()) and not is_linear(hostile.tokenizer(**parts))

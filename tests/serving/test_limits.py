@@ -306,7 +306,6 @@ def unusable():
         (sound(broken, subtype="FLOAT"), "samples that are not finite"),
         (sound(np.stack([wave, -wave], 1)), "its channels cancel each other"),
         (sound(wave[:3], 900_000), "holds no samples at"),
-        (sound(wave, subtype="GSM610"), "cannot be decoded"),
     ]
 
 
@@ -325,6 +324,12 @@ def lasting(frames, rate):
     return b"RIFF" + struct.pack("<I", 36 + 2 * frames) + head + b"data" + struct.pack("<I", 2 * frames)
 
 
+UNREAD = {
+    "code": "unreadable_recording",
+    "field": "inputs[0].audio",
+    "message": "the file is no recording that is read here; WAV (PCM, float, A-law, µ-law), FLAC, OGG (Vorbis, Opus) "
+    "and MP3 are read.",
+}
 RECORDINGS = [
     (
         b"RIFFnothing",
@@ -365,6 +370,9 @@ RECORDINGS = [
             "fix": "resample it",
         },
     ),
+    (sound([0.0] * 800, subtype="GSM610"), 400, UNREAD),
+    (sound([0.0] * 800, format="AIFF"), 400, UNREAD),
+    (sound([0.0] * 800, format="XI", subtype="DPCM_16"), 400, UNREAD),
     (tone()[:30], 400, None),
     (tone()[:44], 400, None),
     (lasting(1 << 30, 8000), None, None),

@@ -2,15 +2,20 @@
 
 import base64
 import functools
+import multiprocessing
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
+from suite.data.preprocessing.tokenizer_proofs import is_linear
 from suite.data.reading import read_text
 from suite.errors import InputError
-from suite.runtime import json_files
+from suite.runtime import decoders, json_files
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Located = tuple[Sequence[int], Sequence[tuple[int, int]]]
 """Ids of a row and the place of each."""
@@ -41,6 +46,26 @@ def surfaces(model: Any, text: str) -> list[tuple[str, int, tuple[int, int]]]:
     return found
 
 
+def _unless_it_panics(function: Callable[P, T]) -> Callable[P, T]:
+    """A method whose panics, which the library raises as no Exception, are an InputError."""
+
+    @functools.wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            if not _is_panic(error):
+                raise
+            found = str(error)[:200]
+            raise InputError("tokenizer", "fails at this text", found=found, fix="fetch it again") from None
+
+    return called
+
+
+def _is_panic(error: BaseException) -> bool:
+    return type(error).__name__ == "PanicException"
+
+
 class Fast:
     """A ``tokenizer.json``, by the ``tokenizers`` library."""
 
@@ -65,19 +90,23 @@ class Fast:
         tokenizer.enable_truncation(max_length)
         return tokenizer
 
+    @_unless_it_panics
     def encode(self, texts: list[str], max_length: int) -> list[list[int]]:
         return [row.ids for row in self._cut(max_length).encode_batch_fast(texts)]
 
+    @_unless_it_panics
     def located(self, texts: list[str], max_length: int) -> list[Located]:
         rows = self._cut(max_length).encode_batch(texts)
         return [
             (row.ids, [_trimmed(text, place) for place in row.offsets]) for text, row in zip(texts, rows, strict=True)
         ]
 
+    @_unless_it_panics
     def pairs(self, first: list[str], second: list[str], max_length: int) -> list[Typed]:
         rows = self._cut(max_length).encode_batch(list(zip(first, second, strict=True)))
         return [(row.ids, row.type_ids) for row in rows]
 
+    @_unless_it_panics
     def decode(self, rows: list[list[int]]) -> list[str]:
         return self._tokenizer.decode_batch(rows, skip_special_tokens=True)
 
@@ -150,14 +179,117 @@ def _trimmed(text: str, place: tuple[int, int]) -> tuple[int, int]:
     return end - len(text[start:end].lstrip()), end
 
 
+class Bounded:
+    """A ``tokenizer.json`` that is not proven to be linear: it is asked in a decoder process, with a clock."""
+
+    def __init__(self, file: str, written: int):
+        self._file, self._written = file, written
+        about = decoders.call("tokenizer", facts, file, written)
+        self.specials, self.pair_specials, self.closes, self.size = about
+
+    def encode(self, texts: list[str], max_length: int) -> list[list[int]]:
+        rows: list[list[int]] = self._asked("encode", texts, max_length)
+        return rows
+
+    def located(self, texts: list[str], max_length: int) -> list[Located]:
+        rows: list[Located] = self._asked("located", texts, max_length)
+        return rows
+
+    def pairs(self, first: list[str], second: list[str], max_length: int) -> list[Typed]:
+        rows: list[Typed] = self._asked("pairs", first, second, max_length)
+        return rows
+
+    def decode(self, rows: list[list[int]]) -> list[str]:
+        texts: list[str] = self._asked("decode", rows)
+        return texts
+
+    def _asked(self, method: str, *args: Any) -> Any:
+        return decoders.call("text", asked, self._file, self._written, method, *args)
+
+
+Engine = Fast | Pieces | Bounded
+"""What a published tokenizer is asked through."""
+
+PROBES = (
+    "",
+    "a",
+    "a" * 30 + "b",
+    "1" * 30 + "x",
+    " " * 30 + "x" + " " * 30,
+    "A man, aged 37, said: \"It's 1,000.50 € — isn't it?\"\n\n\tHe'd been there.",
+    "Ünïcödé ﬁ ㍿ Å e\u0301 ǅ İstanbul ß 漢字かな交じり文 한국어 हिन्दी العربية עברית ไทย 👩‍👩‍👧 🙂\ufeff\u200b\x00\x7f",
+    "".join(chr(code) for code in (*range(0x20, 0x3000, 7), *range(0xF900, 0xFFF0, 5), *range(0x1F300, 0x1F700, 9))),
+    "word " * 400 + "w" * 2_000,
+)
+"""Texts that a tokenizer is tried on before it is used."""
+PROBING = 10.0
+"""Seconds of processor time in which a tokenizer is read and tried."""
+
+
+def facts(file: str, written: int) -> tuple[int, int, bool, int]:
+    """Special tokens of a row and of a pair, whether a row closes with one, and the size; in a decoder process."""
+    fast = engine(file, written)
+    return fast.specials, fast.pair_specials, fast.closes, fast.size
+
+
+def asked(file: str, written: int, method: str, *args: Any) -> Any:
+    """What a method of the engine of ``file`` returns; in a decoder process."""
+    return getattr(engine(file, written), method)(*args)
+
+
+def probed(file: str, written: int) -> None:
+    """Tries a tokenizer on PROBES; in a decoder process, which bad ones end."""
+    fast = engine(file, written)
+    room = fast.pair_specials + 64
+    rows = fast.encode(list(PROBES), room)
+    fast.located(list(PROBES), room)
+    fast.pairs(list(PROBES), list(reversed(PROBES)), room)
+    fast.decode(rows)
+
+
 @functools.lru_cache(maxsize=16)
-def engine(file: str, written: int) -> Fast | Pieces:
+def engine(file: str, written: int) -> Engine:
+    """The engine of a tokenizer that a run or a bundle keeps.
+
+    A ``tokenizer.json`` is first read and tried in a decoder process, so that one which ends the process, or never
+    ends, is refused in words.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    name = f"tokenizer {file}"
     text = read_text(Path(file))
     try:
-        about = json_files.parse(text, f"tokenizer {file}", "fetch it again")
-        return Pieces(about) if "sentencepiece" in about else Fast(text)
+        about = json_files.parse(text, name, "fetch it again")
+        if "sentencepiece" in about:
+            return Pieces(about)
     except InputError as error:
-        problem = f"cannot be read: it {error.problem}"
-        raise InputError(error.where, problem, found=error.found, fix=error.fix) from None
+        raise InputError(name, f"cannot be read: it {error.problem}", found=error.found, fix=error.fix) from None
     except Exception as error:  # the library raises bare ones
-        raise InputError(f"tokenizer {file}", f"cannot be read: {error}", fix="fetch it again") from None
+        raise _unreadable(name, error) from None
+    if not decoders.is_decoder():
+        _try(name, file, written)
+        if not is_linear(about):
+            return Bounded(file, written)
+    try:
+        return Fast(text)
+    except BaseException as error:  # a panic of the library's is no Exception
+        if isinstance(error, MemoryError) or not (isinstance(error, Exception) or _is_panic(error)):
+            raise
+        raise _unreadable(name, error) from None
+
+
+def _try(name: str, file: str, written: int) -> None:
+    """Refuses a tokenizer that fails at PROBES. Data workers leave that to the process that started them."""
+    if multiprocessing.parent_process() is not None:
+        return
+    try:
+        decoders.call(name, probed, file, written, seconds=PROBING)
+    except InputError as error:
+        tells = isinstance(error, decoders.Ended) or error.where != name
+        problem = f"cannot be used: it {error.problem}" if tells else error.problem
+        raise InputError(name, problem, found=error.found, fix="fetch it again") from None
+
+
+def _unreadable(name: str, error: Exception) -> InputError:
+    return InputError(name, f"cannot be read: {error}", fix="fetch it again")

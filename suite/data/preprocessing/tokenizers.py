@@ -21,7 +21,7 @@ import numpy as np
 from suite.contracts.batch import Ragged
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
-from suite.data.preprocessing.tokenizer_engines import Fast, Located, Pieces, Typed, engine
+from suite.data.preprocessing.tokenizer_engines import Engine, Located, Typed, engine
 from suite.data.preprocessing.tokenizer_files import collected
 from suite.data.reading import changed
 from suite.errors import InputError
@@ -232,5 +232,5 @@ class Published(Tokenizer):
             write_text(folder / "vocab.json", json.dumps(about["vocab"], ensure_ascii=False) + "\n")
 
     @property
-    def _engine(self) -> Fast | Pieces:
+    def _engine(self) -> Engine:
         return engine(self.file, changed(self.file))
