@@ -10,6 +10,7 @@ import zlib
 import pytest
 from PIL import Image
 
+from suite.contracts.values import AUDIO_READ
 from tests.serving.asking import MULTIPART, Serving, form, same
 from tests.serving.conftest import png, tone
 
@@ -327,8 +328,7 @@ def lasting(frames, rate):
 UNREAD = {
     "code": "unreadable_recording",
     "field": "inputs[0].audio",
-    "message": "the file is no recording that is read here; WAV (PCM, float, A-law, µ-law), FLAC, OGG (Vorbis, Opus) "
-    "and MP3 are read.",
+    "message": f"the file is no recording that is read here; {AUDIO_READ}.",
 }
 RECORDINGS = [
     (
@@ -337,7 +337,7 @@ RECORDINGS = [
         {
             "code": "unreadable_recording",
             "field": "inputs[0].audio",
-            "message": "the file is no recording that is read here, or a damaged one; .wav .flac .ogg .mp3 are.",
+            "message": f"the file is no recording that is read here, or a damaged one; {AUDIO_READ}.",
         },
     ),
     (
