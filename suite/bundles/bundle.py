@@ -206,7 +206,24 @@ def _codec(folder: Path, about: Manifest, stored: Mapping[str, Any], allow: tupl
     if not isinstance(member, Codec):
         raise InputError(where, "its codec is none.", found=type(member).__name__, fix=AGAIN)
     codec: Codec = rebased(member, place)
+    _check_preprocessors(codec)
     return codec
+
+
+def _check_preprocessors(value: Any) -> None:
+    """Raises InputError: a file of a codec's preprocessors cannot be used, or would end the process."""
+    if isinstance(value, Preprocessor) and value.file:
+        value.check()
+    if isinstance(value, Mapping):
+        inner = list(value.values())
+    else:
+        inner = [getattr(value, field.name) for field in dataclasses.fields(value)] if _is_part(value) else []
+    for part in inner:
+        _check_preprocessors(part)
+
+
+def _is_part(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
 def _check_fit(

@@ -40,6 +40,14 @@ class Preprocessor(ABC):
         """Sizes, or tuples of sizes, that a model must agree with, by the name of the ModelConfig field:
         ``{"outputs": 10}``. Of the part ``text`` they fill ``text.outputs``."""
 
+    def check(self) -> None:
+        """Looks at its file before anything is asked, where reading one from elsewhere may end a process.
+
+        Raises:
+            InputError: it cannot be used.
+        """
+        return
+
     @property
     def outputs(self) -> list[str]:
         """Names of the outputs whose number ``sizes`` states, in the model's order; empty where they have none."""

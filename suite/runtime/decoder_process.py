@@ -72,7 +72,7 @@ def _answer(connection: socket.socket, request: bytearray) -> None:
     head = json.dumps(about).encode()
     connection.sendall(struct.pack("<Q", len(head)) + head)
     for array in arrays:
-        connection.sendall(array.reshape(-1).view(np.uint8))
+        connection.sendall(array.reshape(-1).view(np.uint8).data)
 
 
 def _set_clock(seconds: float) -> None:

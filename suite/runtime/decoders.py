@@ -90,6 +90,17 @@ def within(until: float, seconds: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def for_seconds(seconds: float) -> Iterator[None]:
+    """Calls inside may take so much processor time each; what else bounds them stays."""
+    limits = _limits.get()
+    token = _limits.set(None if limits is None else dataclasses.replace(limits, seconds=seconds))
+    try:
+        yield
+    finally:
+        _limits.reset(token)
+
+
+@contextlib.contextmanager
 def never() -> Iterator[None]:
     """Calls inside raise `Elsewhere`, so that a thread that others depend on waits for no decoder process."""
     token = _limits.set(None)
@@ -122,7 +133,7 @@ def bounded(
     return wrap
 
 
-def call(where: str, function: Callable[..., Any], *args: Any, seconds: float = 0.0, **kwargs: Any) -> Any:
+def call(where: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """What a function of a module returns in a decoder process; what it raises, where that is one of the suite's
     errors.
 
@@ -130,7 +141,6 @@ def call(where: str, function: Callable[..., Any], *args: Any, seconds: float = 
         where: what errors call the file.
         function: returns None, a boolean, a number, a text, an array, or lists, tuples and dicts of these.
         args, kwargs: of the function.
-        seconds: of processor time that it may take; 0: as `Limits` says.
 
     Raises:
         Ended: the process had to be ended, or died.
@@ -142,7 +152,6 @@ def call(where: str, function: Callable[..., Any], *args: Any, seconds: float = 
     limits = _limits.get()
     if limits is None:
         raise Elsewhere
-    limits = dataclasses.replace(limits, seconds=seconds or limits.seconds)
     request = pickle.dumps((function, args, kwargs, limits.seconds, _folder()), protocol=5)
     return _pool.call(where, request, limits)
 
@@ -210,7 +219,7 @@ class _Decoder:
             raise EOFError
         _bounded(math.prod(shape) * parsed.itemsize)
         array = np.empty(shape, parsed)
-        self._fill(memoryview(array.reshape(-1).view(np.uint8)), until)
+        self._fill(memoryview(array.reshape(-1).view(np.uint8).data), until)
         return array
 
     def _fill(self, view: memoryview, until: float) -> None:

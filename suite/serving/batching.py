@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from suite.serving.errors import Refused
+from suite.runtime.decoders import Ended
+from suite.serving.errors import Refused, refused
 
 Compute = Callable[[list[Any], int, int], Sequence[Any]]
 """(encoded records, padded length, batch size at least their number) -> one answer a record; in a worker thread."""
@@ -267,7 +268,9 @@ class Batcher:
         if self._seconds:
             self._seconds[length, size] += LEARNT * (seconds - self._seconds[length, size])
         for item, answer in zip(items, answers, strict=True):
-            if isinstance(answer, Exception):
+            if isinstance(answer, Ended):
+                item.ticket.fail(refused(answer))
+            elif isinstance(answer, Exception):
                 item.ticket.fail(Refused(500, "failed", "the model could not be computed for this record."))
             else:
                 item.ticket.give(item.place, answer)

@@ -1,4 +1,4 @@
-"""Where requests are read and encoded: in the loop's thread, in other threads, or with the help of decoder processes."""
+"""Where requests are read and encoded: in the thread of the loop, in others, or with the help of decoder processes."""
 
 import asyncio
 import os

@@ -1,5 +1,6 @@
 """A request for answers, from its bytes to the answer's: the path that is taken thousands of times a second."""
 
+import functools
 import logging
 import time
 from collections.abc import Sequence

@@ -162,7 +162,7 @@ def test_pictures_and_recordings(kind: str, budget: Budget) -> None:
         if plain and (seconds > SLOW or grown > GROWN):
             budget.failed(f"a plain file took {seconds:.1f} s and {grown >> 20} MiB", data)
     print(dict(sorted(outcomes.items(), key=lambda pair: -pair[1])))
-    assert budget.done < 500 or len(outcomes) > 4
+    assert budget.done < 500 or ("" in outcomes and len(outcomes) > 2)  # some are read, others refused in several ways
 
 
 def tokenizers() -> list[str]:

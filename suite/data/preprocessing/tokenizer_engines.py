@@ -284,12 +284,13 @@ def _try(name: str, file: str, written: int) -> None:
     if multiprocessing.parent_process() is not None:
         return
     try:
-        decoders.call(name, probed, file, written, seconds=PROBING)
+        with decoders.for_seconds(PROBING):
+            decoders.call(name, probed, file, written)
     except InputError as error:
         tells = isinstance(error, decoders.Ended) or error.where != name
         problem = f"cannot be used: it {error.problem}" if tells else error.problem
         raise InputError(name, problem, found=error.found, fix="fetch it again") from None
 
 
-def _unreadable(name: str, error: Exception) -> InputError:
+def _unreadable(name: str, error: BaseException) -> InputError:
     return InputError(name, f"cannot be read: {error}", fix="fetch it again")

@@ -164,6 +164,9 @@ class Published(Tokenizer):
         engine(str(partial), changed(str(partial)))  # so that a file that can't be used is refused now
         os.replace(partial, path)
 
+    def check(self) -> None:
+        _ = self._engine
+
     def sizes(self) -> dict[str, int]:
         """``vocab_size``: ids in use, the largest plus one."""
         return {"vocab_size": self._engine.size}
