@@ -56,6 +56,30 @@ def test_files_in_json(server, bundle):
     assert [answer["same"] for answer in accepted[1]["answers"]] == ROWS, "of two records, JSON whatever is accepted"
 
 
+def test_files_and_structure_in_tensors(server):
+    """By the Open Inference Protocol: files as they are behind the JSON, or in base64 within it."""
+    rows = {"name": "digits", "shape": [2], "datatype": "BYTES", "data": [json.dumps(row) for row in ROWS]}
+    outputs = [{"name": name} for name in ("picture", "same", "order", "logits")]
+
+    def asked(binary):
+        body = json.dumps({"inputs": [rows], "outputs": outputs, "parameters": {"binary_data_output": binary}})
+        status, headers, answered = server.request("POST", "/v2/models/shows/infer", body.encode())
+        assert status == 200, answered
+        length = int(headers.get("inference-header-content-length", len(answered)))
+        return {each["name"]: each for each in json.loads(answered[:length])["outputs"]}, answered[length:]
+
+    plain, behind = asked(False)
+    assert behind == b"" and [base64.b64decode(data) for data in plain["picture"]["data"]] == [png(row) for row in ROWS]
+    assert plain["picture"]["parameters"] == {"content_type": "image/png"}
+    assert [json.loads(data) for data in plain["same"]["data"]] == ROWS
+    assert json.loads(plain["order"]["data"][0])[0] == {"item": 1, "score": 1.0}
+    assert plain["logits"]["shape"] == [2, 2] and len(plain["logits"]["data"]) == 4
+    binary, behind = asked(True)
+    size = len(png(ROWS[0]))
+    assert behind[:4] == size.to_bytes(4, "little") and behind[4 : 4 + size] == png(ROWS[0])
+    assert sum(each["parameters"]["binary_data_size"] for each in binary.values()) == len(behind)
+
+
 def test_a_file_alone(server):
     def asked(accept):
         body = json.dumps({"inputs": [ROWS[0]]})

@@ -24,13 +24,18 @@ from suite.serving.endpoint import Endpoint
 from suite.serving.errors import Headers, Refused
 from suite.serving.models import Model, Models
 from suite.serving.monitoring import Monitor
+from suite.serving.open_inference import OPEN_INFERENCE
+from suite.serving.open_inference_routes import add_routes
 from suite.serving.predict_endpoint import COMMON, Answering, refuse
-from suite.serving.protocol import JSON
+from suite.serving.predict_protocol import PREDICT_PROTOCOL
+from suite.serving.protocol import JSON, Protocol
 from suite.serving.request_body import Body, Receive, Scope, Send
 from suite.serving.settings import Settings
 
-ASKED = re.compile(r"/v1/models/([^/]+?)[:/]([^/:]+)")
+ASKED = re.compile(r"/v1/models/(?P<model>[^/]+?)[:/](?P<program>[^/:]+)")
 """Where a program of a model is asked: ``/v1/models/MODEL:PROGRAM``, or a slash in place of the colon."""
+INFER = re.compile(r"/v2/models/(?P<model>[^/:]+)(:(?P<program>[^/:]+))?(/versions/(?P<number>[^/]+))?/infer")
+"""The same by the Open Inference Protocol: ``/v2/models/MODEL/infer`` asks the default program."""
 PAGE = Path(__file__).parent / "page"
 TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -39,7 +44,7 @@ TYPES = {
 }
 PAGES = {"index.html": "/", "docs.html": "/docs"}
 """Addresses of pages; their other files stand under /page/."""
-OPEN = {*PAGES.values(), "/healthz", "/readyz"}
+OPEN = {*PAGES.values(), "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
 """Addresses that need no token: pages hold nothing, and ask for one themselves. So do their files, under /page/."""
 SECURITY: Headers = [
     (
@@ -102,7 +107,9 @@ class Gate:
             await self._others(scope, receive, send)
             return
         path, begun = scope["path"], time.perf_counter()
-        asked = ASKED.fullmatch(path)
+        protocol = protocol_of(path)
+        match = (ASKED if protocol is PREDICT_PROTOCOL else INFER).fullmatch(path)
+        asked = (match["model"], match["program"] or PREDICT) if match else None
         try:
             self._admission.check(scope, open_to_all=path in OPEN or path.startswith("/page/"))
             if asked and scope["method"] != "POST":
@@ -110,14 +117,20 @@ class Gate:
                     405, "method_not_allowed", f"{scope['method']} is not understood here.", allow="POST", fix="POST"
                 )
         except Refused as error:
-            await refuse(send, error, Body(scope, receive, self._server.settings, self._answering.held))
+            await refuse(send, error, Body(scope, receive, self._server.settings, self._answering.held), protocol)
             if asked:
-                self._answering.count(asked[1], asked[2], error.status, begun)
+                self._answering.count(*asked, error.status, begun)
             return
-        if asked:
-            await self._answering(asked[1], asked[2], scope, receive, send)
+        if match and asked:
+            number = match.groupdict().get("number") or ""
+            await self._answering(*asked, scope, receive, send, protocol, number)
         else:
             await self._others(scope, receive, _shielded(send))
+
+
+def protocol_of(path: str) -> Protocol:
+    """What requests for ``path`` are written in, and why they are refused."""
+    return OPEN_INFERENCE if path == "/v2" or path.startswith("/v2/") else PREDICT_PROTOCOL
 
 
 def _shielded(send: Send) -> Send:
@@ -152,12 +165,15 @@ def _others(server: Server, answering: Answering) -> FastAPI:
     def alive() -> Any:
         return {"status": "alive"}
 
+    def why_not_ready() -> str:
+        if models.ready and not server.draining:
+            return ""
+        return "the server is stopping." if server.draining else f"{models.progress or 'models are being compiled'}."
+
     @app.get("/readyz")
     async def ready() -> Any:
-        if models.ready and not server.draining:
-            return {"status": "ready"}
-        why = "the server is stopping." if server.draining else f"{models.progress or 'models are being compiled'}."
-        return _json(Refused(503, "not_ready", why, retry=1))
+        why = why_not_ready()
+        return _json(Refused(503, "not_ready", why, retry=1)) if why else {"status": "ready"}
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -191,6 +207,7 @@ def _others(server: Server, answering: Answering) -> FastAPI:
         now = [model.current for model in models.by_name.values() if model.current]
         return JSONResponse(openapi.describe(now, settings, bool(server.token)))
 
+    add_routes(app, models, why_not_ready)
     for path, content, media in page_files():
         app.add_route(path, _file(content, media), methods=["GET"])
     return app
@@ -332,17 +349,17 @@ def _file(content: bytes, media: str) -> Callable[[Request], Response]:
     return answer  # type: ignore[return-value]
 
 
-def _json(error: Refused) -> Response:
+def _json(error: Refused, path: str = "") -> Response:
     headers = {name.decode(): value.decode() for name, value in error.headers}
-    return JSONResponse(error.body, error.status, headers, media_type=JSON.decode())
+    return Response(protocol_of(path).refusal(error), error.status, headers, JSON.decode())
 
 
 async def _unknown(request: Request, error: HTTPException) -> Response:
     """No such address, or no such method there."""
+    path = request.url.path
     if error.status_code == 405:
         allow = (error.headers or {}).get("Allow", "GET")
-        return _json(
-            Refused(405, "method_not_allowed", f"{request.method} is not understood here.", allow=allow, fix=allow)
-        )
+        message = f"{request.method} is not understood here."
+        return _json(Refused(405, "method_not_allowed", message, allow=allow, fix=allow), path)
     code = "not_found" if error.status_code == 404 else "refused"
-    return _json(Refused(error.status_code, code, f"{request.url.path[:200]}: {error.detail}", fix="/openapi.json"))
+    return _json(Refused(error.status_code, code, f"{path[:200]}: {error.detail}", fix="/openapi.json"), path)

@@ -64,6 +64,12 @@ class Checks:
             [{name: known_columns[name][i] for name in known_columns} for i in range(count)], from_file=True
         )
 
+    def unknown(self, name: str, field: str) -> Refused:
+        """The refusal of a name that no input has, in the part ``field`` of a request."""
+        names = [entry.name for entry in self.inputs]
+        fix = closest(name[:100], names) or ", ".join(names)[:300]
+        return Refused(400, "unknown", "is no input of this model.", field=field, fix=fix)
+
     def count(self, records: int) -> None:
         """Refuses more records than one request may have."""
         if records > self.settings.max_records:
@@ -99,13 +105,7 @@ class Checks:
             )
         unknown = next((name for name in value if name not in names), None)
         if unknown is not None:
-            raise Refused(
-                400,
-                "unknown",
-                "is no input of this model.",
-                field=f"inputs[{place}].{unknown:.100}",
-                fix=closest(unknown[:100], names) or ", ".join(names)[:300],
-            )
+            raise self.unknown(unknown, f"inputs[{place}].{unknown:.100}")
         if not value:
             raise Refused(400, "empty", "the record is empty.", field=f"inputs[{place}]", fix=", ".join(names)[:300])
         return value

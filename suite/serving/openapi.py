@@ -10,6 +10,7 @@ from suite.data.pipeline.padding import SEEDS
 from suite.serving.checks import Checks
 from suite.serving.endpoint import Endpoint
 from suite.serving.models import Version
+from suite.serving.open_inference_openapi import TENSOR_ERROR, tensor_paths
 from suite.serving.seeds import FIELD
 from suite.serving.settings import Settings
 
@@ -68,11 +69,12 @@ def describe(versions: Sequence[Version], settings: Settings, secured: bool) -> 
         for name, endpoint in version.endpoints.items():
             described = _answers(version.model, name, endpoint, settings, secured)
             paths[f"/v1/models/{version.model}:{name}"] = {"post": described}
+    paths |= tensor_paths(versions, REFUSALS, secured)
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "suite serve", "version": "1", "description": "Answers of trained models."},
         "paths": paths,
-        "components": {"schemas": {"Error": ERROR}},
+        "components": {"schemas": {"Error": ERROR, "TensorError": TENSOR_ERROR}},
     }
     if secured:
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}

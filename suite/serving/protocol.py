@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from suite.serving.endpoint import Endpoint
-from suite.serving.errors import Headers, Refused
+from suite.serving.errors import Headers, Refused, encoded
 from suite.serving.models import Version
 
 Written = tuple[bytes, Headers, bytes]
@@ -66,7 +66,16 @@ def records_in(columns: Mapping[str, Sequence[Any]]) -> int:
     return len(next(iter(columns.values())))
 
 
-def not_finite(place: int) -> Refused:
-    """The refusal of a request whose record at ``place`` has an answer that is not finite."""
+def not_finite(answers: Sequence[Any]) -> Refused:
+    """The refusal of a request with an answer that JSON does not hold, since a number of it is not finite."""
+    place = next((place for place, answer in enumerate(answers) if not _is_json(answer)), 0)
     message = "lies so far from what the model was trained on that its answer is no number."
     return Refused(422, "no_number", message, field=f"inputs[{place}]")
+
+
+def _is_json(answer: Any) -> bool:
+    try:
+        encoded(answer)
+    except ValueError:
+        return False
+    return True

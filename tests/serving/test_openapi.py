@@ -39,6 +39,10 @@ include-path-regex = "(digits|sounds|clicks):predict"
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]
+include-path-regex = "/infer$"
+checks.positive_data_acceptance.enabled = false
+
+[[operations]]
 include-path-regex = "words:predict"
 checks.positive_data_acceptance.expected-statuses = ["2xx"]
 """

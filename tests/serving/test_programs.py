@@ -202,3 +202,25 @@ def test_what_is_served_is_warm(bundle, monkeypatch):
         return watch.compilations
 
     assert asyncio.run(asked()) == 0
+
+
+def test_a_program_draws_for_tensors_as_for_records(two):
+    """By the Open Inference Protocol, whose parameters are single values: several seeds have commas between them."""
+    rows = {"name": "digits", "shape": [3], "datatype": "BYTES", "data": [json.dumps(row) for row in ROWS]}
+
+    def drawn(**parameters):
+        body = json.dumps({"inputs": [rows], "parameters": parameters})
+        status, _, answered = two.request("POST", "/v2/models/two:draw/infer", body.encode())
+        return status, json.loads(answered)
+
+    status, first = drawn()
+    assert status == 200 and first["model_name"] == "two:draw"
+    assert drawn(**first["parameters"])[1] == first
+    seeds = [int(seed) for seed in first["parameters"]["seed"].split(",")]
+    expected = post(two, "draw", {"inputs": ROWS, "seed": seeds})[1]["answers"]
+    assert first["outputs"][0]["data"] == [answer["more"] for answer in expected]
+    assert drawn(seed=5)[1]["outputs"][0]["data"] == [
+        answer["more"] for answer in post(two, "draw", {"inputs": ROWS, "seed": 5})[1]["answers"]
+    ]
+    for seed in ("1,2", "x", -1, True):
+        assert drawn(seed=seed)[0] == 400, seed
