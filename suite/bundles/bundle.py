@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from suite.bundles import manifest, programs
+from suite.bundles import integrity, manifest, programs, signing
 from suite.bundles.answering import BATCH, chosen
 from suite.bundles.manifest import AGAIN, PREDICT, Manifest, Signature
 from suite.bundles.opened import Program
@@ -41,15 +41,19 @@ class Bundle:
         manifest: what it says of itself.
         weights: by name, on the device.
         programs: by name, ``predict`` first.
+        signed_by: what the key is called that signed it; empty where none did, or nothing was there to check it.
     """
 
     folder: Path
     manifest: Manifest
     weights: dict[str, Any]
     programs: dict[str, Program]
+    signed_by: str = ""
 
     @classmethod
-    def open(cls, folder: str | Path, allow: tuple[str, ...] = (), *, cache: bool = True) -> "Bundle":
+    def open(
+        cls, folder: str | Path, allow: tuple[str, ...] = (), *, cache: bool = True, trust: str | Path = ""
+    ) -> "Bundle":
         """The bundle in ``folder``, whole and unchanged, its weights on the device. Preprocessors are read there when
         they are first needed: leave the folder as it is while the bundle is in use.
 
@@ -57,13 +61,17 @@ class Bundle:
             folder: what suite export wrote.
             allow: packages whose classes its codec may name, besides the suite's.
             cache: keep compiled programs on disk, see `suite.runtime.compilation`.
+            trust: public keys, a file or a folder, one of which must have signed it; empty: it need not be signed.
 
         Raises:
-            InputError: it is no bundle, is damaged, was changed, asks for what it may not, or is for other devices.
+            InputError: it is no bundle, is not signed by a key of ``trust``, is damaged, was changed, asks for what it
+                may not, or is for other devices.
         """
         folder = Path(folder)
-        about = manifest.read(folder)
-        contents, stored = manifest.check(folder, about)
+        stated = manifest.read_bytes(folder)
+        signer = signing.signed_by(folder, stated, trust)
+        about = manifest.read(folder, stated)
+        contents, stored = integrity.check(folder, about)
         allocation.keep_memory()
         if cache:
             enable_cache()
@@ -101,7 +109,7 @@ class Bundle:
             )
             for name, program in about.programs.items()
         }
-        return cls(folder, about, placed[0], opened)
+        return cls(folder, about, placed[0], opened, signer)
 
     @property
     def name(self) -> str:

@@ -1,9 +1,8 @@
-"""``bundle.json``: what a bundle is, and that all its files are there and untouched, before any of them is parsed."""
+"""``bundle.json``: what a bundle is."""
 
 import dataclasses
 import hashlib
 import json
-import mmap
 import os
 import re
 import shlex
@@ -11,8 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from suite.errors import InputError
 from suite.runtime import json_files
@@ -24,6 +21,8 @@ arrays, seeds."""
 NAME, WEIGHTS, CARD, EXPERIMENT = "bundle.json", "weights.safetensors", "model_card.md", "experiment.json"
 REFERENCE = "reference.safetensors"
 """Reference arrays of the task; only some tasks have any."""
+SIGNATURE = "signature.json"
+"""Over ``bundle.json``, and so over the checksums of all else; only signed bundles have one."""
 PREDICT = "predict"
 """The program that answers where none is named."""
 SEED = "seed"
@@ -33,11 +32,6 @@ MADE = ("by", "checked", "date", "from", "licence", "recipe", "refreshed", "revi
 AGAIN = "fetch the bundle again, or export the run again"
 MOST, MOST_PROGRAM, MOST_ASSET = 16 << 20, 256 << 20, 1 << 30
 """Bytes of the largest text, such as ``bundle.json``, of the largest program and of the largest asset."""
-_PLAIN = re.compile(
-    r"weights\.safetensors|reference\.safetensors|model_card\.md|experiment\.json"
-    r"|program/([A-Za-z][A-Za-z0-9_]{0,63}-)?[0-9]{1,9}\.stablehlo"
-    r"|assets/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
-)
 
 
 @dataclass(frozen=True)
@@ -136,8 +130,9 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
             `about_programs`.
     """
     files = {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": _digest(folder / name)}
-        for name in sorted(_inside(folder))
+        name: {"bytes": (folder / name).stat().st_size, "sha256": digest_of(folder / name)}
+        for name in sorted(inside(folder))
+        if name not in (NAME, SIGNATURE)
     }
     more = "programs" in content or REFERENCE in files or SEED in content["signature"]["inputs"]
     whole = {"format": FORMATS[more], **content, "files": files}
@@ -150,11 +145,11 @@ def _version(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def read(folder: Path) -> Manifest:
-    """What the bundle in ``folder`` says of itself; nothing else of it is looked at.
+def read_bytes(folder: Path) -> bytes:
+    """The bytes of ``bundle.json``, of which nothing is parsed.
 
     Raises:
-        InputError: it is no bundle, of another format, or its ``bundle.json`` was changed.
+        InputError: ``folder`` holds no bundle.
     """
     where = f'bundle "{folder}"'
     if not (folder / NAME).is_file():
@@ -165,8 +160,22 @@ def read(folder: Path) -> Manifest:
         fix = f"{export} && {shlex.join(['suite', 'serve', to])}" if is_run else "suite export RUN --to BUNDLE"
         raise InputError(where, f"is none: it has no {NAME}.", found=inside or "nothing", fix=fix)
     if (folder / NAME).is_symlink():
-        raise _no_plain_file(folder, NAME, "a link")
-    content = _parsed(folder, where)
+        raise no_plain_file(folder, NAME, "a link")
+    return content_of(folder, NAME, MOST)
+
+
+def read(folder: Path, stored: bytes | None = None) -> Manifest:
+    """What the bundle in ``folder`` says of itself; nothing else of it is looked at.
+
+    Args:
+        folder: of the bundle.
+        stored: what `read_bytes` gave; None: it is read.
+
+    Raises:
+        InputError: it is no bundle, of another format, or its ``bundle.json`` was changed.
+    """
+    where = f'bundle "{folder}"'
+    content = _parsed(read_bytes(folder) if stored is None else stored, where)
     if content.get("format") not in FORMATS:
         raise InputError(
             where,
@@ -192,12 +201,10 @@ def read(folder: Path) -> Manifest:
         ) from None
 
 
-def _parsed(folder: Path, where: str) -> dict[str, Any]:
+def _parsed(stored: bytes, where: str) -> dict[str, Any]:
     try:
-        content = json_files.parse(_content(folder, NAME, MOST), NAME, AGAIN)
+        content = json_files.parse(stored, NAME, AGAIN)
     except InputError as error:
-        if error.where != NAME:
-            raise
         raise InputError(where, f"its {NAME} {error.problem}", found=error.found, fix=AGAIN) from None
     if not isinstance(content, dict):
         raise InputError(where, f"its {NAME} is no JSON object.", found=type(content).__name__, fix=AGAIN)
@@ -257,89 +264,7 @@ def _of(kind: type | tuple[type, ...], value: Any, name: str) -> Any:
     return value
 
 
-def check(folder: Path, manifest: Manifest) -> tuple[dict[str, bytes], dict[str, np.ndarray]]:
-    """Compares every file with the manifest; returns the programs by file, and by file the bytes (n,) of the weights
-    and of the reference arrays where there are any, as they were compared: what is used of them is never read again,
-    whatever becomes of the files meanwhile.
-
-    Raises:
-        InputError: a name that leads elsewhere, a link, a file that is missing, changed, or named nowhere.
-    """
-    where, named = f'bundle "{folder}"', manifest.files
-    odd = next((name for name in named if not _PLAIN.fullmatch(name)), None)
-    if odd is not None:
-        raise InputError(where, f"its {NAME} names a file that no bundle has.", found=repr(odd), fix=AGAIN)
-    present = set(_inside(folder))
-    files = {program(length, name) for name, about in manifest.programs.items() for length in about.lengths}
-    wanted = {*named, WEIGHTS, EXPERIMENT, *files}
-    missing, extra = sorted(wanted - present), sorted(present - {*named, NAME})
-    if missing:
-        raise InputError(where, "is not complete.", found=f"no {', '.join(missing)}", fix=AGAIN)
-    if extra or wanted - set(named):
-        fix = f"take them out, or {AGAIN}"
-        strange = ", ".join(extra or sorted(wanted - set(named)))
-        raise InputError(where, f"holds files that its {NAME} does not name.", found=strange, fix=fix)
-    programs, arrays = {}, {}
-    for name, about in named.items():
-        _check_size(folder, name, about["bytes"])
-        if name in (WEIGHTS, REFERENCE):
-            arrays[name] = _arrays(folder, name, about["bytes"])
-            digest = hashlib.sha256(arrays[name].data).hexdigest()
-        elif name.startswith("program/"):
-            programs[name] = _content(folder, name, MOST_PROGRAM)
-            digest = hashlib.sha256(programs[name]).hexdigest()
-        else:
-            digest = _digest(folder / name)
-        if digest != about["sha256"]:
-            raise InputError(
-                f'{where}, file "{name}"',
-                "was changed: its checksum differs.",
-                found=f"sha256 {digest[:16]}..., not {about['sha256'][:16]}...",
-                fix=AGAIN,
-            )
-    return programs, arrays
-
-
-def _arrays(folder: Path, name: str, size: int) -> np.ndarray:
-    """The first ``size`` bytes of a file of arrays; zeros where the file has become shorter.
-
-    In pages of their own, which the system gets back however the C library keeps what it is given.
-    """
-    if not size:
-        return np.zeros(0, np.uint8)
-    try:
-        data = np.frombuffer(mmap.mmap(-1, size), np.uint8)
-    except (OSError, OverflowError) as error:
-        raise InputError(
-            f'bundle "{folder}", file "{name}"',
-            "is larger than this machine's memory.",
-            found=f"{size:,} bytes",
-            fix="a machine with more",
-        ) from error
-    room = data.data
-    with open(folder / name, "rb", buffering=0) as file:
-        while room and (count := file.readinto(room)):
-            room = room[count:]
-    return data
-
-
-def _check_size(folder: Path, name: str, wanted: int) -> None:
-    size = (folder / name).stat().st_size
-    most = {"program": MOST_PROGRAM, "assets": MOST_ASSET, WEIGHTS: size, REFERENCE: size}.get(
-        name.partition("/")[0], MOST
-    )
-    if size > most:
-        raise _too_large(folder, name, size, most)
-    if size != wanted:
-        raise InputError(
-            f'bundle "{folder}", file "{name}"',
-            "has another size than it was written with.",
-            found=f"{size:,} bytes, not {wanted:,}",
-            fix=AGAIN,
-        )
-
-
-def _inside(folder: Path, folders: tuple[str, ...] = ("assets", "program")) -> Iterator[str]:
+def inside(folder: Path, folders: tuple[str, ...] = ("assets", "program")) -> Iterator[str]:
     """Names of all files in a bundle, and in its two folders.
 
     Raises:
@@ -348,28 +273,28 @@ def _inside(folder: Path, folders: tuple[str, ...] = ("assets", "program")) -> I
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.is_dir(follow_symlinks=False) and entry.name in folders:
-                yield from (f"{entry.name}/{name}" for name in _inside(Path(entry.path), ()))
+                yield from (f"{entry.name}/{name}" for name in inside(Path(entry.path), ()))
             elif entry.is_file(follow_symlinks=False):
                 yield entry.name
             else:
-                raise _no_plain_file(folder, entry.name, "a link" if entry.is_symlink() else "no plain file")
+                raise no_plain_file(folder, entry.name, "a link" if entry.is_symlink() else "no plain file")
 
 
-def _no_plain_file(folder: Path, name: str, kind: str) -> InputError:
+def no_plain_file(folder: Path, name: str, kind: str) -> InputError:
     problem = "holds something that is no plain file."
     return InputError(f'bundle "{folder}"', problem, found=f"{name}: {kind}", fix=AGAIN)
 
 
-def _content(folder: Path, name: str, most: int) -> bytes:
+def content_of(folder: Path, name: str, most: int) -> bytes:
     """A file's bytes. Raises InputError: there are more than ``most``."""
     with open(folder / name, "rb") as file:
         content = file.read(most + 1)
     if len(content) > most:
-        raise _too_large(folder, name, (folder / name).stat().st_size, most)
+        raise too_large(folder, name, (folder / name).stat().st_size, most)
     return content
 
 
-def _too_large(folder: Path, name: str, size: int, most: int) -> InputError:
+def too_large(folder: Path, name: str, size: int, most: int) -> InputError:
     return InputError(
         f'bundle "{folder}", file "{name}"',
         "is too large for what it is.",
@@ -378,6 +303,6 @@ def _too_large(folder: Path, name: str, size: int, most: int) -> InputError:
     )
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

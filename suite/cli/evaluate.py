@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from suite.cli.flags import Verb, flag, word
-from suite.cli.shared_flags import Allowing, Together
+from suite.cli.shared_flags import Together, Trusting
 from suite.cli.train import print_run
 from suite.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(Allowing, Together):
+class Evaluate(Trusting, Together):
     """Measures a run or a bundle on a split of its data, or published weights on yours."""
 
     verb = "evaluate"
@@ -62,11 +62,13 @@ def evaluate(given: Evaluate) -> None:
     if bundle:
         from suite.exporting.measure import measured
 
-        measures = measured(given.source, given.split, given.batch_size, given.allowed, data=given.data).metrics
-        for name, about in measures.items():
+        found = measured(given.source, given.split, given.batch_size, given.allowed, data=given.data, trust=given.trust)
+        for name, about in found.metrics.items():
             print(f"{name:32} {about['value']:.6g}")
         print(given.source)
         return
+    if given.trust:
+        raise folders.not_signed(given.source)
     with rendezvous.joined(rendezvous.find_place(given.place)):
         print_run(
             _published(given)

@@ -1,7 +1,9 @@
 """suite export: what a server or another library needs."""
 
 import shlex
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from suite.cli.flags import Verb, flag, word
@@ -16,6 +18,7 @@ class Export(Allowing):
     verb = "export"
     examples = (
         "suite export runs/reviews --to bundles/reviews",
+        "suite export runs/reviews --to bundles/reviews --sign key.pem",
         "suite export runs/reviews --format huggingface --to published/reviews",
         "suite export --refresh bundles/reviews --to bundles/reviews-new",
     )
@@ -32,18 +35,27 @@ class Export(Allowing):
     """Licence that the model card states."""
     format: Literal["bundle", "huggingface"] = flag("bundle", example="huggingface")
     """bundle, or weights as Transformers reads them."""
+    sign: str = flag("", value="KEY", example="key.pem", otherwise="the bundle is not signed")
+    """File of the private key that the bundle is signed with; openssl genpkey -algorithm ed25519 -out KEY makes one."""
     refresh: str = flag("", value="BUNDLE", example="bundles/reviews", otherwise="a run is exported")
     """A bundle whose programs are written again by this version."""
 
 
 def export(given: Export) -> None:
     from suite.bundles.bundle import Bundle
+    from suite.bundles.manifest import SIGNATURE
     from suite.exporting import exporting, refreshing
     from suite.exporting.tracing import PLATFORMS
 
     if given.refresh:
         _nothing_fixed(given)
-        _print(refreshing.refresh(given.refresh, given.to, platforms=given.platforms, allow=given.allowed))
+        was_signed = (Path(given.refresh) / SIGNATURE).exists()
+        bundle = refreshing.refresh(
+            given.refresh, given.to, platforms=given.platforms, allow=given.allowed, sign=given.sign
+        )
+        _print(bundle)
+        if was_signed and not given.sign:
+            print("the old signature does not fit any more, and was left out: --sign KEY", file=sys.stderr)
         return
     if not given.run:
         raise InputError("RUN", "is missing.", fix=Export.examples[0])
@@ -57,6 +69,7 @@ def export(given: Export) -> None:
         licence=given.licence,
         format=given.format,
         allow=given.allowed,
+        sign=given.sign,
     )
     if isinstance(exported, Bundle):
         _print(exported)
@@ -87,6 +100,8 @@ def _print(bundle: Any) -> None:
         print(f"answers by {', '.join(bundle.programs)}")
     if {"checked", "from"} <= about.made.keys():
         print(f"answers {about.made['checked']} as {about.made['from']} does")
+    if bundle.signed_by:
+        print(f"signed with the key {bundle.signed_by}")
     print(bundle.folder)
 
 

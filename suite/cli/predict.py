@@ -4,12 +4,12 @@ import json
 from dataclasses import dataclass
 
 from suite.cli.flags import Verb, flag, word
-from suite.cli.shared_flags import Allowing
+from suite.cli.shared_flags import Trusting
 from suite.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict(Allowing):
+class Predict(Trusting):
     """Answers records: one line of JSON each, or a table of answers for many."""
 
     verb = "predict"
@@ -49,7 +49,7 @@ class Predict(Allowing):
 def predict(given: Predict) -> None:
     from suite.workflow import folders, predict_file
 
-    opened = folders.open(given.source, given.allowed, offline=given.offline)
+    opened = folders.open(given.source, given.allowed, offline=given.offline, trust=given.trust)
     if not given.input:
         raise InputError("flag --input", "is missing.", fix='--input "some text"')
     if predict_file.is_table(given.to):

@@ -28,13 +28,15 @@ class Publish(Allowing):
     """Let nobody but the owner see a new name."""
     licence: str = flag("", value="NAME", example="apache-2.0", otherwise="the bundle's own, or none")
     """Licence under which the model may be used, by the hub's name."""
+    sign: str = flag("", value="KEY", example="key.pem", otherwise="a bundle is sent as it is")
+    """File of the private key that a bundle is signed with."""
 
 
 def publish(given: Publish) -> None:
     from suite.workflow import publishing
 
     sent = publishing.publish(
-        given.source, given.name, private=given.private, licence=given.licence, allow=given.allowed
+        given.source, given.name, private=given.private, licence=given.licence, allow=given.allowed, sign=given.sign
     )
     print(f"files: {', '.join(sent.files)}")
     print(sent.address)

@@ -33,6 +33,8 @@ class Run(Aiming, Methods):
     """What the server calls the bundle."""
     licence: str = flag("", value="TEXT", example="Apache-2.0", otherwise="none is stated")
     """Licence that the model card states."""
+    sign: str = flag("", value="KEY", example="key.pem", otherwise="the bundle is not signed")
+    """File of the private key that the bundle is signed with."""
     storage: str = flag("", value="URL", example="postgresql://USER:PASSWORD@HOST/DATABASE", otherwise="a file in DIR")
     """Database in which several machines share one study."""
     max_drop: float | None = flag(None, value="X", example="0.005", otherwise="0.005")
@@ -56,6 +58,7 @@ def run(given: Run) -> None:
             max_drop=deliver.MAX_DROP if given.max_drop is None else given.max_drop,
             name=given.name,
             licence=given.licence,
+            sign=given.sign,
             storage=given.storage,
             accept_changed_data=given.accept_changed_data,
         )

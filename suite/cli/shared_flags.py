@@ -28,6 +28,14 @@ class Allowing(Flags):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trusting(Allowing):
+    """A verb that opens bundles of others."""
+
+    trust: str = flag("", value="KEYS", example="keys", otherwise="a bundle need not be signed")
+    """Public keys, a PEM file or a folder of them: a bundle that none of them has signed is refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class OfRun(Allowing):
     """A verb that is about a run folder."""
 

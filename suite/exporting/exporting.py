@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 
 from suite import tree
-from suite.bundles import manifest
+from suite.bundles import manifest, signing
 from suite.bundles.bundle import Bundle, platform, rebased
 from suite.contracts.codec import Codec
 from suite.contracts.data import Source
@@ -57,6 +57,7 @@ def export(
     licence: str = "",
     format: str = "bundle",
     allow: tuple[str, ...] = (),
+    sign: str | Path = "",
 ) -> Bundle | Written:
     """A run as a bundle, opened: what `suite.bundles.bundle` loads and a server serves.
 
@@ -68,13 +69,18 @@ def export(
         licence: under which the model may be used, for the model card.
         format: ``"bundle"``; or ``"huggingface"``, the layout of that library, where the family has one.
         allow: packages whose classes the run's experiment may name.
+        sign: the file of the private key that the bundle is signed with, see `suite.bundles.signing`; empty: none.
 
     Raises:
-        InputError: ``to`` is there already, or the run has no data to check the bundle with.
+        InputError: ``to`` is there already, the run has no data to check the bundle with, or ``sign`` holds no key to
+            sign with.
         RunError: the bundle does not answer as the run does; nothing is left of it.
     """
     trained_run = source if isinstance(source, Run) else run.open(source, allow)
+    signer = signing.read_signer(sign) if str(sign) else None
     if HUGGINGFACE in (str(to), format):
+        if signer is not None:
+            raise InputError("flag --sign", "is for bundles.", found=HUGGINGFACE, fix="--format bundle")
         return verbs.convert(
             trained_run.folder, trained_run.folder / HUGGINGFACE if str(to) == HUGGINGFACE else to, allow=allow
         )
@@ -92,6 +98,8 @@ def export(
             asked,
             {"name": name, "checked": checked, "licence": licence, "platforms": tuple(platforms)},
         )
+        if signer is not None:
+            signing.sign(folder, signer)
         _verify(trained_run, Bundle.open(folder, allow), asked)
     return Bundle.open(to, allow)
 

@@ -24,7 +24,13 @@ ROWS = 64
 
 
 def measured(
-    folder: str | Path, split: str = "test", batch_size: int = 0, allow: tuple[str, ...] = (), *, data: str = ""
+    folder: str | Path,
+    split: str = "test",
+    batch_size: int = 0,
+    allow: tuple[str, ...] = (),
+    *,
+    data: str = "",
+    trust: str | Path = "",
 ) -> Bundle:
     """The bundle in ``folder`` with its metrics on ``split``, in place of those it was exported with; writes nothing.
 
@@ -35,15 +41,16 @@ def measured(
         allow: packages whose classes it may name.
         data: where the data of its run lie now, a file or a folder: a bundle knows them by name alone where the run
             knew them by an absolute path. Empty: where the bundle says.
+        trust: public keys, one of which must have signed it; empty: it need not be signed.
 
     Raises:
         InputError: the data are not there, or what the task is scored by is nothing that a request is answered with.
     """
-    bundle, batch_size = Bundle.open(folder, allow), batch_size or ROWS
+    bundle, batch_size = Bundle.open(folder, allow, trust=trust), batch_size or ROWS
     program = bundle.programs[PREDICT]
     task = bind(run.read_experiment(bundle.folder / EXPERIMENT, allow), bundle.folder).task
     if data:
-        task = dataclasses.replace(task, data=_elsewhere(task.data, data, bundle))
+        task = dataclasses.replace(task, data=_elsewhere(task.data, data, bundle))  # type: ignore[type-var]
     elif name := _absent(task.data):
         fix = f"suite evaluate {shlex.quote(str(bundle.folder))} --data FOLDER/{shlex.quote(name)}"
         raise InputError(f'bundle "{folder}"', "does not know where the data of its run lie.", found=name, fix=fix)

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from suite.bundles import answering, manifest
+from suite.bundles import answering, integrity, manifest, signing
 from suite.bundles.bundle import Bundle
 from suite.evaluation.evaluate import make_answer
 from suite.exporting import exporting, tracing
@@ -27,7 +27,12 @@ ROWS = 2
 
 
 def refresh(
-    folder: str | Path, to: str | Path = "", *, platforms: Sequence[str] = (), allow: tuple[str, ...] = ()
+    folder: str | Path,
+    to: str | Path = "",
+    *,
+    platforms: Sequence[str] = (),
+    allow: tuple[str, ...] = (),
+    sign: str | Path = "",
 ) -> Bundle:
     """The bundle in ``folder`` with programs made by the JAX that is here, compared with the model itself.
 
@@ -36,15 +41,17 @@ def refresh(
         to: a new folder; empty: it takes the old one's place.
         platforms: of which devices the programs are for; empty: as before.
         allow: packages whose classes its experiment and its codec may name.
+        sign: the file of the private key that it is signed with; empty: it is not signed, whether or not it was.
 
     Raises:
-        InputError: it is no bundle, or was changed.
+        InputError: it is no bundle, or was changed, or ``sign`` holds no key to sign with.
         RunError: a program does not answer as the model does; the old bundle stays as it was.
     """
     source = Path(folder)
     place = Path(to) if to else source.resolve()  # before it is replaced: "." would still be the old one
+    signer = signing.read_signer(sign) if str(sign) else None
     about = manifest.read(source)
-    manifest.check(source, about)
+    integrity.check(source, about)
     chosen = tuple(platforms or about.platforms)
     exporting.check_platforms(chosen)
     trained_run = Run(source, bind(run.read_experiment(source / manifest.EXPERIMENT, allow), source))
@@ -82,6 +89,8 @@ def refresh(
         }
         same = {"name": about.name, "experiment": about.experiment, "metrics": about.metrics}
         manifest.write(partial, {**same, **changed})
+        if signer is not None:
+            signing.sign(partial, signer)
         _compare(trained_run, Bundle.open(partial, allow))
     return Bundle.open(place, allow)
 

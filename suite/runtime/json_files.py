@@ -106,14 +106,22 @@ def load(path: str | Path, build: Callable[[Any], T], fix: str = FIX) -> T:
         FileNotFoundError: there is no such file.
         InputError: its content cannot be read, or ``build`` raises one of CONTENT_ERRORS.
     """
-    value = read(path, fix)
+    return made_of(read(path, fix), build, str(path), fix)
+
+
+def made_of(value: Any, build: Callable[[Any], T], where: str, fix: str = FIX) -> T:
+    """What ``build`` makes of a value that was read; ``where`` is how errors call it.
+
+    Raises:
+        InputError: ``build`` raises one of CONTENT_ERRORS.
+    """
     try:
         return build(value)
     except InputError:
         raise
     except CONTENT_ERRORS as error:
         found = f"{type(error).__name__}: {error!s:.200}"
-        raise InputError(str(path), "has not the form that it was written in.", found=found, fix=fix) from None
+        raise InputError(where, "has not the form that it was written in.", found=found, fix=fix) from None
 
 
 def texts(value: Any) -> list[str]:

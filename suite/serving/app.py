@@ -241,6 +241,7 @@ def _brief(model: Model) -> dict[str, Any]:
     description: dict[str, Any] = {"name": model.name, "ready": model.current is not None}
     if model.current is not None:
         description["version"] = model.current.bundle.version
+        description["signed_by"] = model.current.bundle.signed_by or None
         description["programs"] = {name: _signature(endpoint) for name, endpoint in model.current.endpoints.items()}
     if model.problem:
         description["refused"] = model.problem

@@ -24,16 +24,13 @@ from suite.serving.endpoint import Endpoint, endpoint_of
 from suite.serving.errors import Refused
 from suite.serving.monitoring import Monitor
 from suite.serving.settings import Settings
-from suite.serving.snapshots import Copy, sweep
+from suite.serving.snapshots import Copy, Identity, identity, sweep
 from suite.serving.warming import Warming
 
 T = TypeVar("T")
 log = logging.getLogger("suite.serving")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-Identity = tuple[tuple[str, int, int, int], ...]
-"""Of a folder: path, inode, bytes and time of each file."""
 
 
 @dataclass(eq=False)
@@ -155,7 +152,7 @@ class Models:
         sweep()
         for model in found(self.given):
             model.tried = model.seen = identity(model.folder)
-            bundle, copy = opened(model.folder, self.settings.allow)
+            bundle, copy = self._opened_from(model.folder)
             self._opened.append((model, bundle, copy))
             if not model.stated:
                 model.name = bundle.name
@@ -228,11 +225,14 @@ class Models:
                     model.tried = now
                     await self._swap(model)
 
+    def _opened_from(self, folder: Path) -> tuple[Bundle, Copy]:
+        return opened(folder, self.settings.allow, self.settings.trust)
+
     async def _swap(self, model: Model) -> None:
         """Open and warm the new version beside the old one, and let it answer; a bad one changes nothing."""
         copy = None
         try:
-            bundle, copy = await in_thread(functools.partial(opened, model.folder, self.settings.allow))
+            bundle, copy = await in_thread(functools.partial(self._opened_from, model.folder))
             if not model.stated and model.current and not _same_model(model.current.bundle, bundle):
                 raise InputError(
                     f"bundle {model.folder}",
@@ -272,6 +272,8 @@ class Models:
             model.warming = None
         card = bundle.folder / CARD
         text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+        if bundle.signed_by:
+            text += f"\n## Signature\n\nThis bundle was signed with the key `{bundle.signed_by}`.\n"
         before, model.current = model.current, Version(model.name, bundle, endpoints, copy, text)
         if before is not None:
             before.retire()
@@ -357,15 +359,16 @@ def _same_model(before: Bundle, now: Bundle) -> bool:
     return bool({before.name, tails[0]} & {now.name, tails[1]} - {""})
 
 
-def opened(folder: Path, allow: tuple[str, ...] = ()) -> tuple[Bundle, Copy]:
+def opened(folder: Path, allow: tuple[str, ...] = (), trust: str = "") -> tuple[Bundle, Copy]:
     """The bundle in ``folder``, from a copy that is the server's own; and that copy.
 
     Args:
         folder: what suite export wrote.
         allow: packages whose classes its codec may name.
+        trust: public keys, one of which must have signed it; empty: it need not be signed.
 
     Raises:
-        InputError: it is no bundle, or a damaged one.
+        InputError: it is no bundle, a damaged one, or not signed by one of these keys.
     """
     if not (folder / MANIFEST).is_file():
         Bundle.open(folder)  # says what is wrong, before anything is copied
@@ -374,7 +377,7 @@ def opened(folder: Path, allow: tuple[str, ...] = ()) -> tuple[Bundle, Copy]:
     except OSError as error:
         raise InputError(f'bundle "{folder}"', "cannot be copied.", found=str(error)) from None
     try:
-        bundle = Bundle.open(copy.folder, allow)
+        bundle = Bundle.open(copy.folder, allow, trust=trust)
         copy.opened()
         return bundle, copy
     except BaseException as error:
@@ -385,19 +388,6 @@ def opened(folder: Path, allow: tuple[str, ...] = ()) -> tuple[Bundle, Copy]:
             text.replace(str(copy.folder), str(folder)) for text in (error.where, error.problem, error.found, error.fix)
         )
         raise InputError(where, problem, found=found, fix=fix) from None
-
-
-def identity(folder: Path) -> Identity:
-    """What tells one state of a folder from another; empty where there is no bundle."""
-    try:
-        root = folder.resolve(strict=True)
-        if not (root / MANIFEST).is_file():
-            return ()
-        files = sorted(path for path in root.rglob("*") if path.is_file())
-        stats = [(str(path.relative_to(root)), path.stat()) for path in files]
-    except OSError:  # it is being replaced
-        return ()
-    return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
 
 def _settle() -> None:

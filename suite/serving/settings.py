@@ -25,6 +25,10 @@ class Settings:
     for this machine without a token no other, else any."""
     allow: tuple[str, ...] = field(default=(), metadata={"value": "PACKAGE", "example": "my_package"})
     """Packages whose classes the codecs of the bundles may name, besides the suite's."""
+    trust: str = field(
+        default="", metadata={"value": "KEYS", "example": "keys", "otherwise": "bundles need not be signed"}
+    )
+    """Public keys, a PEM file or a folder of them: bundles that none of them has signed are refused."""
     sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     """Batch sizes that are compiled before the server is ready."""
     max_wait_ms: float = 2.0

@@ -7,9 +7,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from suite.bundles.manifest import REFERENCE, WEIGHTS
+from suite.bundles.manifest import NAME, REFERENCE, WEIGHTS
 
 PREFIX = "suite-serve-"
+Identity = tuple[tuple[str, int, int, int], ...]
+"""Of a folder: path, inode, bytes and time of each file."""
 
 
 class Copy:
@@ -91,3 +93,16 @@ def _link_or_copy(source: str, target: str) -> None:
             os.link(source, target)
             return
     shutil.copyfile(source, target)
+
+
+def identity(folder: Path) -> Identity:
+    """What tells one state of a folder from another; empty where there is no bundle."""
+    try:
+        root = folder.resolve(strict=True)
+        if not (root / NAME).is_file():
+            return ()
+        files = sorted(path for path in root.rglob("*") if path.is_file())
+        stats = [(str(path.relative_to(root)), path.stat()) for path in files]
+    except OSError:  # it is being replaced
+        return ()
+    return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from suite.bundles import manifest
+from suite.bundles import manifest, signing
 from suite.compression import compressing
 from suite.compression import verdict as compressions
 from suite.compression.compressing import Method
@@ -92,6 +92,7 @@ def deliver(
     max_drop: float = MAX_DROP,
     name: str = "",
     licence: str = "",
+    sign: str | Path = "",
     storage: str = "",
     accept_changed_data: bool = False,
 ) -> Delivery:
@@ -109,6 +110,7 @@ def deliver(
         max_drop: loss of the goal's metric that this may cost.
         name: of the model, as a server calls it; empty: that of the folder.
         licence: under which the model may be used, for its card.
+        sign: the file of the private key that the bundle is signed with; empty: it is not signed.
         storage, accept_changed_data: see `suite.tune`.
 
     Raises:
@@ -121,6 +123,8 @@ def deliver(
     if method is not None:
         method.check()
     exporting.named(experiment, name)
+    if str(sign):
+        signing.read_signer(sign)
     folder = Path(run_dir) if run_dir else results.new_folder(f"{experiment.name}-run")
     _claim(
         folder,
@@ -132,7 +136,7 @@ def deliver(
         with stopped_by_sigterm():
             tuned = tuning.tune(experiment, folder / TUNED, storage=storage, accept_changed_data=accept_changed_data)
             small = _compressed(tuned, folder, method, max_drop) if tuned.met and method is not None else None
-            bundle = _exported(tuned, folder, small, name, licence, allow) if tuned.met else None
+            bundle = _exported(tuned, folder, small, name, licence, allow, sign) if tuned.met else None
             delivery = Delivery(folder, tuned, small, bundle, folder / REPORT)
             if not (folder / FILE).exists():
                 _tell(delivery, allow)
@@ -191,14 +195,20 @@ def _compressed(tuned: Verdict, folder: Path, method: Method, max_drop: float) -
 
 
 def _exported(
-    tuned: Verdict, folder: Path, small: Mapping[str, Any] | None, name: str, licence: str, allow: tuple[str, ...]
+    tuned: Verdict,
+    folder: Path,
+    small: Mapping[str, Any] | None,
+    name: str,
+    licence: str,
+    allow: tuple[str, ...],
+    sign: str | Path,
 ) -> Path:
     target = folder / BUNDLE
     if not (target / manifest.NAME).exists():
         _say("export", target)
         delivered = run.open(folder / SMALL, allow) if small is not None and small["met"] else tuned.run
         name = exporting.named(delivered.experiment, name, (folder,))
-        exporting.export(delivered, target, name=name, licence=licence, allow=allow)
+        exporting.export(delivered, target, name=name, licence=licence, allow=allow, sign=sign)
     return target
 
 

@@ -28,7 +28,9 @@ ANSWERS = "answers.jsonl"
 """The file of answers in the folder that ``suite predict --to`` writes."""
 
 
-def open(folder: str | Path, allow: tuple[str, ...] = (), *, offline: bool = False) -> "Run | Bundle":
+def open(
+    folder: str | Path, allow: tuple[str, ...] = (), *, offline: bool = False, trust: str | Path = ""
+) -> "Run | Bundle":
     """The run or the bundle in a folder; of published weights, a run whose answers are the vectors of their encoder.
 
     Args:
@@ -36,15 +38,18 @@ def open(folder: str | Path, allow: tuple[str, ...] = (), *, offline: bool = Fal
             publish`` sent.
         allow: packages whose classes it may name, besides the suite's.
         offline: take names on the hub from the local cache only.
+        trust: public keys, a PEM file or a folder of them, one of which must have signed the bundle; empty: none need.
 
     Raises:
-        InputError: it is neither, or names a class that is not allowed.
+        InputError: it is neither, names a class that is not allowed, or is not signed by a key of ``trust``.
     """
     folder = hub.local(folder, offline)
     if is_bundle(folder):
         from suite.bundles.bundle import Bundle
 
-        return Bundle.open(folder, allow)
+        return Bundle.open(folder, allow, trust=trust)
+    if str(trust):
+        raise not_signed(folder)
     if not is_run(folder) and (folder / CONFIG).is_file():
         from suite.workflow import encoders
 
@@ -52,6 +57,11 @@ def open(folder: str | Path, allow: tuple[str, ...] = (), *, offline: bool = Fal
     from suite.runs import run
 
     return run.open(folder, allow)
+
+
+def not_signed(source: str | Path) -> InputError:
+    """The error of whoever trusts keys alone, and opens what bears no signature."""
+    return InputError("flag --trust", "is for bundles: nothing else is signed.", found=str(source))
 
 
 def predict(
@@ -153,6 +163,7 @@ def evaluate(
     allow: tuple[str, ...] = (),
     *,
     data: str = "",
+    trust: str | Path = "",
     changes: Mapping[str, Any] = MappingProxyType({}),
     **options: Any,
 ) -> "Run | Bundle":
@@ -165,13 +176,16 @@ def evaluate(
         allow: packages whose classes it may name, besides the suite's.
         data: records that published weights are measured on, a file or a folder; of a bundle, where the data of its
             run lie now.
+        trust: public keys, one of which must have signed the bundle, see `open`.
         changes: fields of the experiment by dotted name, such as ``{"task.text": "review"}``, for published weights.
         **options: of `suite.workflow.imported.evaluate`.
     """
     if is_bundle(folder):
         from suite.exporting.measure import measured
 
-        return measured(folder, split, batch_size, allow, data=data)
+        return measured(folder, split, batch_size, allow, data=data, trust=trust)
+    if str(trust):
+        raise not_signed(folder)
     if data:
         from suite.experiment.sections import replace
         from suite.workflow import imported

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from suite.bundles import signing
 from suite.bundles.bundle import Bundle
 from suite.bundles.manifest import CARD
 from suite.data.preprocessing.labels import Labels
@@ -53,7 +54,13 @@ class Sent:
 
 
 def publish(
-    source: str | Path, name: str, *, private: bool = False, licence: str = "", allow: tuple[str, ...] = ()
+    source: str | Path,
+    name: str,
+    *,
+    private: bool = False,
+    licence: str = "",
+    allow: tuple[str, ...] = (),
+    sign: str | Path = "",
 ) -> Sent:
     """Put a run or a bundle on the hub, under ``owner/name``, which is made where it is not there.
 
@@ -63,6 +70,7 @@ def publish(
         private: whether a new repository is to be seen by its owner alone.
         licence: the hub's name of the licence, such as ``apache-2.0``; empty: the bundle's own, or none.
         allow: packages whose classes the run or bundle may name.
+        sign: the file of the private key that a bundle is signed with; empty: it is sent as it is, signed or not.
 
     Raises:
         InputError: the name is none, there is no run or bundle, the original library has no such model, or the hub
@@ -73,21 +81,35 @@ def publish(
         raise InputError("OWNER/NAME", "is no name on the Hugging Face hub.", found=name, fix="my-name/reviews")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "repository"
-        compose(source, folder, name, licence, allow)
+        compose(source, folder, name, licence, allow, sign)
         files = tuple(sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()))
         return Sent(_sent(folder, name, private), files)
 
 
-def compose(source: str | Path, folder: Path, name: str, licence: str = "", allow: tuple[str, ...] = ()) -> None:
+def compose(
+    source: str | Path, folder: Path, name: str, licence: str = "", allow: tuple[str, ...] = (), sign: str | Path = ""
+) -> None:
     """Write the files of the repository into ``folder``, which is new; nothing is sent."""
+    signer = signing.read_signer(sign) if str(sign) else None
     if is_bundle(source):
         bundle = Bundle.open(source, allow)
         shutil.copytree(source, folder / BUNDLE)
+        if signer is not None:
+            signing.sign(folder / BUNDLE, signer)
+        signed_by = signer.id if signer is not None else bundle.signed_by
         experiment = run.read_experiment(folder / BUNDLE / "experiment.json", allow)
         metrics = {metric: float(about["value"]) for metric, about in bundle.metrics.items()}
         licence = licence or str(bundle.manifest.made.get("licence", ""))
         text = (folder / BUNDLE / CARD).read_text(encoding="utf-8")
         body = text.partition("\n")[2] + _use(name, f"suite serve {name}")
+        if signed_by:
+            body += f"\nSigned with the key `{signed_by}`: `suite serve {name} --trust KEYS`.\n"
+    elif signer is not None:
+        problem = "is for bundles: the weights of a run are not signed."
+        fix = (
+            f"suite export {shlex.quote(str(source))} --to bundles/mine && suite publish bundles/mine {name} --sign KEY"
+        )
+        raise InputError("flag --sign", problem, found=str(source), fix=fix)
     elif is_run(source):
         opened = run.open(source, allow)
         _run(opened, source, folder, allow)

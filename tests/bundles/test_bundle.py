@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from suite.bundles import manifest
+from suite.bundles import integrity, manifest
 from suite.bundles.bundle import Bundle
 from suite.errors import InputError
 from suite.experiment.serialization import to_json
@@ -101,7 +101,7 @@ def test_an_opened_bundle_is_its_own(copy):
 
 def test_weights_are_read_once(copy, monkeypatch):
     """Those that were compared are those that answer, though the file is another as soon as it has been compared."""
-    answers, check = Bundle.open(copy).predict(COLUMNS), manifest.check
+    answers, check = Bundle.open(copy).predict(COLUMNS), integrity.check
 
     def replaced(folder, about):
         made = check(folder, about)
@@ -109,7 +109,7 @@ def test_weights_are_read_once(copy, monkeypatch):
             file.truncate(4096)
         return made
 
-    monkeypatch.setattr(manifest, "check", replaced)
+    monkeypatch.setattr(integrity, "check", replaced)
     assert Bundle.open(copy).predict(COLUMNS) == answers
 
 

@@ -57,7 +57,7 @@ def test_a_version_that_comes_while_models_compile_stays(tmp_path, monkeypatch):
     all_, model = made(), Model("words", tmp_path, stated=False)
     all_.by_name["words"], all_._opened = model, [(model, old, Closed())]
     monkeypatch.setattr(models, "identity", lambda folder: (("bundle.json", 1, 1, 1),))
-    monkeypatch.setattr(models, "opened", lambda folder, allow: (new, Closed()))
+    monkeypatch.setattr(models, "opened", lambda folder, allow, trust: (new, Closed()))
 
     async def serve(model, bundle, copy):
         await asyncio.sleep(0.1 if bundle is old else 0)

@@ -175,6 +175,44 @@ def test_a_bad_version_is_refused_and_the_old_one_stays(bundles, second, opened,
         assert server.stop() == 0
 
 
+def test_versions_that_nobody_trusted_has_signed(bundles, second, opened, tmp_path):
+    """With --trust: at the start, and whenever another version is put in place."""
+    from suite.bundles import signing
+
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    signers = []
+    for _ in range(2):
+        key = ed25519.Ed25519PrivateKey.generate()
+        signers.append(signing.Signer(key, key.public_key().public_bytes_raw()))
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(signers[0].key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    place = tmp_path / "words"
+    shutil.copytree(bundles["words"], place)
+    with Serving(place, *SIZES, "--trust", trusted, wait=False) as server:
+        assert server.process.wait(60) == 2
+        assert "is not signed, and only bundles that are signed by a trusted key" in "".join(server.log)
+    signing.sign(place, signers[0])
+    with Serving(place, *SIZES, "--trust", trusted, "--watch-s", "0.2") as server:
+        for number, (signer, word) in enumerate(
+            [(None, "is not signed"), (signers[1], "is signed by a key that is not")]
+        ):
+            new = shutil.copytree(second, tmp_path / f"new-{number}")
+            if signer is not None:
+                signing.sign(new, signer)
+            os.rename(place, tmp_path / f"old-{number}")
+            os.rename(new, place)
+            refusal(server, word)
+        assert server.post("words", {"inputs": ["a film"]})[1]["version"] == opened["words"].version
+        signing.sign(place, signers[0])
+        until = time.monotonic() + 30
+        while (about := server.get("/v1/models/words")[1])["version"] == opened["words"].version:
+            assert time.monotonic() < until, "".join(server.log)
+            time.sleep(0.05)
+        assert about["signed_by"] == signers[0].id and signers[0].id in about["card"] and "refused" not in about
+
+
 def refusal(server, word):
     """Why the newest version is not served, once it is not, in a message with ``word``."""
     until = time.monotonic() + 20
