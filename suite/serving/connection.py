@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from suite.serving.errors import Refused, encoded
@@ -13,6 +14,8 @@ from suite.serving.settings import Settings
 HEAD_BYTES = 65_536
 """Most bytes of a request's head, and of what follows it and is no body: trailers, sizes of chunks. The parser is given
 no more at a time, so that what it has not yet made anything of is bounded too."""
+PIECE_BYTES = 4_096
+"""Bytes that the parser is given at a time where they may be many requests: each takes a hundred times its bytes."""
 WRITE_SECONDS = 30.0
 """How long a client may leave an answer unread."""
 LINGER_SECONDS = 1.0
@@ -43,6 +46,8 @@ class Connection(HttpToolsProtocol):
         """Bytes of the head that the parser has told of; bytes given to it since it last told of a head or a body."""
         self._coded = False
         """Whether the head names a transfer coding."""
+        self._unparsed: bytes | memoryview = b""
+        """What came behind requests that wait for their turn; while it is held, nothing is read."""
         self._fault: Refused | None = None
         """What a callback found wrong with the request that is being parsed."""
         self._refusal: Refused | None = None
@@ -51,6 +56,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = _Flow(transport, self._may_read)
         if len(self.connections) > self._settings.max_connections:
             message = f"{self._settings.max_connections} connections are open, which is the limit."
             self._refuse(Refused(503, "too_many_connections", message, retry=1, close=True))
@@ -73,16 +79,27 @@ class Connection(HttpToolsProtocol):
             self._when_lost.append(call)
 
     def data_received(self, data: bytes) -> None:
-        if len(data) <= HEAD_BYTES:
+        if len(data) <= PIECE_BYTES and not self._unparsed:
             self._parse(data)
         else:
-            view = memoryview(data)
-            for begin in range(0, len(data), HEAD_BYTES):
-                self._parse(view[begin : begin + HEAD_BYTES])
+            self._unparsed = memoryview(bytes(self._unparsed) + data)
+            self._parse_held()
         if self._busy:
             self._reading.stop()
         elif not self._ended and not self.transport.is_closing():
             self._reading.start(self._settings.head_s, self._too_slow)
+
+    def _parse_held(self) -> None:
+        """Piece by piece, until a request has to wait."""
+        while self._unparsed and not self.pipeline and not self._ended:
+            size = HEAD_BYTES if self._in_body else PIECE_BYTES
+            piece, self._unparsed = self._unparsed[:size], self._unparsed[size:]
+            self._parse(piece)
+        if self._ended:
+            self._unparsed = b""
+
+    def _may_read(self) -> bool:
+        return not self.pipeline and not self._unparsed
 
     def _parse(self, data: bytes | memoryview) -> None:
         """At most ``HEAD_BYTES`` more; nothing once the connection has had its last request."""
@@ -168,9 +185,14 @@ class Connection(HttpToolsProtocol):
         self._when_lost = []
         waiting = bool(self.pipeline)
         super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        if self._unparsed and not self.pipeline:
+            self._parse_held()
+            self.flow.resume_reading()
         if self._refusal is not None and not waiting:
             self._say_last(self._refusal)
-        elif self._in_head and not self.transport.is_closing():  # of a request that came while this was answered
+        elif self._in_head and not self._busy:  # of a request that came while this was answered
             self._reading.start(self._settings.head_s, self._too_slow)
 
     def pause_writing(self) -> None:
@@ -201,6 +223,11 @@ class Connection(HttpToolsProtocol):
         """Whether an answer is awaited."""
         return self.cycle is not None and not self.cycle.response_complete
 
+    @property
+    def _in_body(self) -> bool:
+        """Whether what comes belongs to the body of a request that is not yet answered."""
+        return self._busy and self.cycle.more_body and not self._in_head
+
     def _close_idle(self) -> None:
         if not self._busy:
             self.transport.close()
@@ -218,7 +245,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing() or self._ended:
             return
         self._ended = True
-        if self._busy and self.cycle.more_body and not self._in_head:
+        if self._in_body:
             cut, waiting = self.cycle, len(self.pipeline)
             if waiting and self.pipeline[0][0] is cut:
                 self.pipeline.popleft()
@@ -250,6 +277,19 @@ class Connection(HttpToolsProtocol):
 
 def _unreadable(message: str, fix: str = "") -> Refused:
     return Refused(400, "invalid_http", message, fix=fix, close=True)
+
+
+class _Flow(FlowControl):
+    """Reads on only where what comes has a place: uvicorn's own asks for more with each answer, however many requests
+    wait already."""
+
+    def __init__(self, transport: asyncio.Transport, may_read: Callable[[], bool]):
+        super().__init__(transport)
+        self._may_read = may_read
+
+    def resume_reading(self) -> None:
+        if self._may_read():
+            super().resume_reading()
 
 
 class _Clock:

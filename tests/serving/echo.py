@@ -62,6 +62,11 @@ class Echo:
         """Connections that the server holds."""
         return len(self._server.server_state.connections)
 
+    @property
+    def waiting(self):
+        """Requests that wait for their turn on the connection that has most of them."""
+        return max((len(each.pipeline) for each in list(self._server.server_state.connections)), default=0)
+
     def raw(self, *parts, pause=0.02, timeout=10):
         """All that comes back for bytes sent as they are, until the server closes or says nothing for a moment."""
         with socket.create_connection(("127.0.0.1", self.port), timeout) as made:

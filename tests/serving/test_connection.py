@@ -1,6 +1,8 @@
 """Where a request ends: by bytes on a socket, against the server's own connection."""
 
 import re
+import socket
+import threading
 import time
 
 import pytest
@@ -188,6 +190,29 @@ def test_a_small_head_in_two_packets_with_a_large_body(echo, cut):
 def test_many_small_requests_in_one_go(echo):
     made = answers(echo.raw(GET * 9_000 + GET[:-2] + CLOSE + b"\r\n", timeout=60))
     assert len(made) == 9_001 and {status for status, _ in made} == {200}
+
+
+def test_requests_that_wait_for_their_turn_are_bounded(echo):
+    """However many are sent: they are taken in as those before them are answered."""
+    count, most, received = 20_000, 0, b""
+    with socket.create_connection(("127.0.0.1", echo.port), 60) as made:
+        sending = threading.Thread(target=made.sendall, args=(GET * count + GET[:-2] + CLOSE + b"\r\n",))
+        sending.start()
+        while chunk := made.recv(1 << 16):
+            received += chunk
+            most = max(most, echo.waiting)
+        sending.join()
+    assert received.count(b"HTTP/1.1 200 ") == count + 1 and most < 200
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_a_large_body_behind_a_slow_answer(echo, pieces):
+    """It waits unread, and is whole when its turn comes."""
+    body = b"Content-Length: %d\r\n\r\n" % len(LARGE) + LARGE
+    sent = GET.replace(b"/a", b"/slow") + POST + body + POST + CLOSE + body
+    parts = [sent[len(sent) * i // pieces : len(sent) * (i + 1) // pieces] for i in range(pieces)]
+    made = answers(echo.raw(*parts))
+    assert [len(answer["body"]) for _, answer in made] == [0, len(LARGE), len(LARGE)]
 
 
 def test_heads_are_counted_by_what_they_hold(echo):
