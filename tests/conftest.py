@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PROCESSES = {
     "tests.distributed",
+    "tests.fuzz",
     "tests.planning",
     "tests.serving",
     "tests.test_delivery",

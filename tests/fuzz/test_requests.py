@@ -17,6 +17,8 @@ from tests.serving.asking import MULTIPART, Serving, form
 bundles = serving.bundles
 
 DEADLINE = 10
+JSON = {"Content-Type": "application/json"}
+HEAD = "Inference-Header-Content-Length"
 VALUES = [
     *(
         None,
@@ -50,6 +52,7 @@ MEDIA = [
     ),
 ]
 HEADERS = [
+    *((HEAD, value) for value in ("0", "-1", "10", "99999999", "x")),
     *(("X-Request-Timeout", value) for value in ("1", "0.001", "nan", "-1", "1e999", "soon")),
     *(("Accept", value) for value in ("*/*", "image/png", "image/*;q=0.5,application/json;q=x", "," * 300)),
     *(("Content-Encoding", value) for value in ("gzip", "identity", "\xff")),
@@ -84,33 +87,70 @@ WAITING = {503: {"not_ready", "too_many_connections", "stopping"}, 504: {"deadli
 
 
 def good():
-    """Model -> (media type, body) of requests that it answers."""
+    """Model -> (path, headers, body) of requests that it answers."""
     picture, sound = serving.png(90), serving.tone()
     click = {"price": 3.5, "shop": "a", "tags": ["x1", "y2"]}
+    texts = {"name": "review", "shape": [2], "datatype": "BYTES", "data": ["a fine film", "dull"]}
+    price = {"name": "price", "shape": [2, 1], "datatype": "FP32", "data": [3.5, 1]}
+    shop = {"name": "shop", "shape": [2], "datatype": "BYTES", "data": ["a", "nowhere"]}
 
     def several(*values):
-        return "application/json", json.dumps({"inputs": values}).encode()
+        return JSON, json.dumps({"inputs": values}).encode()
+
+    def infer(*tensors):
+        return JSON, json.dumps({"inputs": tensors, "id": "1"}).encode()
 
     def coded(file):
         return base64.b64encode(file).decode()
 
-    return {
+    def file(media, content):
+        return {"Content-Type": media}, content
+
+    def binary(name, *values):
+        raw = b"".join(len(value).to_bytes(4, "little") + value for value in values)
+        about = {
+            "name": name,
+            "shape": [len(values)],
+            "datatype": "BYTES",
+            "parameters": {"binary_data_size": len(raw)},
+        }
+        head = json.dumps({"inputs": [about]}).encode()
+        return {HEAD: str(len(head)), "Content-Type": "application/octet-stream"}, head + raw
+
+    predicted = {
         "words": [
             several("a fine and moving film", {"review": "a dull film"}),
-            ("text/plain", b"a fine film"),
-            ("text/csv", b'review,stars\na fine film,3\n"dull, tired",1\n'),
-            ("application/jsonl", b'{"review": "a fine film"}\n{"review": "dull"}\n'),
-            (MULTIPART, form(("review", "a fine film"), ("review", "dull"))),
+            file("text/plain", b"a fine film"),
+            file("text/csv", b'review,stars\na fine film,3\n"dull, tired",1\n'),
+            file("application/jsonl", b'{"review": "a fine film"}\n{"review": "dull"}\n'),
+            file(MULTIPART, form(("review", "a fine film"), ("review", "dull"))),
         ],
-        "digits": [several(coded(picture)), ("image/png", picture), (MULTIPART, form(("image", "a.png", picture)))],
-        "sounds": [several(coded(sound)), ("audio/wav", sound), (MULTIPART, form(("audio", "a.wav", sound)))],
+        "digits": [
+            several(coded(picture)),
+            file("image/png", picture),
+            file(MULTIPART, form(("image", "a.png", picture))),
+        ],
+        "sounds": [several(coded(sound)), file("audio/wav", sound), file(MULTIPART, form(("audio", "a.wav", sound)))],
         "clicks": [
             several(click, {"price": None, "shop": "nowhere"}),
-            ("text/csv", b"price,shop,tags\n3.5,a,x1|y2\n,b,\n"),
-            ("text/tab-separated-values", b"price\tshop\ttags\n3.5\ta\tx1|y2\n"),
-            ("application/jsonl", json.dumps(click).encode() + b"\n"),
-            (MULTIPART, form(("price", "3.5"), ("shop", "a"), ("tags", "x1|y2"))),
+            file("text/csv", b"price,shop,tags\n3.5,a,x1|y2\n,b,\n"),
+            file("text/tab-separated-values", b"price\tshop\ttags\n3.5\ta\tx1|y2\n"),
+            file("application/jsonl", json.dumps(click).encode() + b"\n"),
+            file(MULTIPART, form(("price", "3.5"), ("shop", "a"), ("tags", "x1|y2"))),
         ],
+    }
+    inferred = {
+        "words": [infer(texts), binary("review", b"a fine film", b"dull")],
+        "digits": [binary("image", picture)],
+        "sounds": [binary("audio", sound)],
+        "clicks": [infer(price, shop)],
+    }
+    return {
+        name: [
+            *((f"/v1/models/{name}:predict", *request) for request in predicted[name]),
+            *((f"/v2/models/{name}/infer", *request) for request in inferred[name]),
+        ]
+        for name in predicted
     }
 
 
@@ -141,19 +181,19 @@ def case(sources, generator):
     """(method, path, headers, body, source) of a request; the source's name and place where nothing was changed."""
     name = pick(list(sources), generator)
     place = int(generator.integers(len(sources[name])))
-    media, body = sources[name][place]
-    method, path, headers = "POST", f"/v1/models/{name}:predict", {"Content-Type": media}
+    path, headers, body = sources[name][place]
+    method, headers = "POST", dict(headers)
     match int(generator.integers(10)):
         case 0:
             return method, path, headers, body, (name, place)
-        case 1 | 2 if media == "application/json":
+        case 1 | 2 if headers["Content-Type"] == "application/json":
             body = json.dumps(altered(json.loads(body), generator), allow_nan=True).encode("utf-8", "surrogatepass")
         case 3:
             headers["Content-Type"] = pick(MEDIA, generator)
         case 4:
             method, path = pick([*METHODS, "POST"], generator), pick(PATHS, generator)
         case 5:
-            path = f"/v1/models/{pick(list(sources), generator)}:predict"
+            path = pick(sources[pick(list(sources), generator)], generator)[0]
         case _:
             body = mutated(
                 body, generator, (*TELLING, b"--xyz", b"\r\n\r\n", b"base64,", b"1e999", b"NaN", b"\xef\xbb\xbf")
@@ -204,6 +244,8 @@ def fault(status, headers, body, hidden):
     if status < 400 or not body:
         return "" if status < 500 else "it says nothing"
     error = json.loads(body)["error"]
+    if isinstance(error, str):  # of the Open Inference Protocol, which knows no codes
+        return "" if error and (status < 500 or status in WAITING) else "it is the server's fault"
     if status >= 500 and error["code"] not in WAITING.get(status, ()):
         return "it is the server's fault"
     return "" if error["code"] and error["message"] else "it does not say why"
@@ -231,10 +273,10 @@ def test_requests(budget, served):
     sources, client = good(), Client(served)
     expected = {}
     for name, requests in sources.items():
-        for place, (media, body) in enumerate(requests):
-            status, made = served.post(name, body, media)
+        for place, request in enumerate(requests):
+            status, _, made = client.ask("POST", *request)
             assert status == 200, (name, place, made)
-            expected[name, place] = made["answers"]
+            expected[name, place] = answered(made)
     hidden = [served.folder.encode(), str(Path.home()).encode() + b"/", b"/site-packages/", b"Traceback"]
     settled = None
     for number, generator in budget:
@@ -246,7 +288,7 @@ def test_requests(budget, served):
             wrong = fault(status, told, answer, hidden)
         except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException) as error:
             status, answer, wrong = 0, b"", f"{type(error).__name__}: {error}"
-        if source and (status != 200 or not near(json.loads(answer)["answers"], expected[source])):
+        if source and (status != 200 or not near(answered(answer), expected[source])):
             wrong = wrong or f"it differs from {expected[source]}"
         if time.monotonic() - begun > DEADLINE + 15:
             wrong = "it came long after the deadline"
@@ -266,6 +308,12 @@ def test_requests(budget, served):
         )
         assert after.memory < settled.memory + 100 and after.descriptors <= settled.descriptors + 2
     assert not [line for line in served.log if "Traceback" in line], "".join(served.log)
+
+
+def answered(body):
+    """What an answer says of its records, by either protocol."""
+    made = json.loads(body)
+    return made["answers"] if "answers" in made else made["outputs"]
 
 
 def near(made, expected):
