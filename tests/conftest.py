@@ -10,6 +10,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+QUICK = (
+    "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"
+)
+"""What a test computes is small: to compile it quickly is worth more than to compile it well. A program is compiled in
+one piece, since the other core has tests of its own, and its fusions by the emitter that takes a third of the time."""
+if QUICK not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{QUICK} {os.environ.get('XLA_FLAGS', '')}".strip()
+# Threads of scikit-learn, PyTorch and BLAS wait for each other in loops, which costs most where the other core is busy.
+for _library in ("OMP", "OPENBLAS"):
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 PROCESSES = {
     "tests.distributed",
     "tests.fuzz",
@@ -79,6 +89,12 @@ def memory():
         gc.collect()
         if sys.platform == "linux":
             ctypes.CDLL(None).malloc_trim(0)
+
+
+def simulated(devices):
+    """Environment variables of a process with so many devices, all of them this processor."""
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    return {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
 
 
 def check_command(line, given):

@@ -56,8 +56,7 @@ def test_the_notebook_is_what_its_source_gives(source):
 def executed(name, folder):
     """(standard output, figures) of a notebook run in ``folder``."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
-    # Compiling is most of what a few steps cost.
-    environment = {**os.environ, "SMOKE": "1", "PYTHONPATH": path, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    environment = {**os.environ, "SMOKE": "1", "PYTHONPATH": path}
     command = [sys.executable, "-W", "error::UserWarning", "-W", "error::RuntimeWarning"]
     done = subprocess.run(
         [*command, ROOT / "scripts/notebooks.py", "run", name, "--figures", "figures"],

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, simulated
 from tests.serving.asking import Serving
 from tests.serving.browser import PHONE, answer, chromium, show, tab
 
@@ -62,13 +62,7 @@ def run(site):
 
 
 def environment(site, devices=1):
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(map(str, (site, PLUGIN, ROOT))),
-        "XLA_FLAGS": flags,
-        "JAX_PLATFORMS": "cpu",
-    }
+    return {**os.environ, **simulated(devices), "PYTHONPATH": os.pathsep.join(map(str, (site, PLUGIN, ROOT)))}
 
 
 @pytest.fixture(scope="module")

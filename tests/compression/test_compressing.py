@@ -21,6 +21,7 @@ from suite.experiment.compression import Sparsity
 from suite.experiment.sections import replace
 from suite.tree import paths
 from tests import toy
+from tests.conftest import simulated
 
 KINDS = ("int8", "int4", "int8-dynamic", "int8-static")
 
@@ -143,8 +144,7 @@ for changes in ({{}}, {{"parallel.data": 1, "parallel.fsdp": 2}}):
     assert made._program.mesh.size == 2
     print(json.dumps(made.evaluate("validation").metrics))
 """,
-        XLA_FLAGS="--xla_force_host_platform_device_count=2",
-        JAX_PLATFORMS="cpu",
+        **simulated(2),
     )
     for line in printed.splitlines():
         assert json.loads(line) == pytest.approx(rounded["int8-dynamic"].metrics, abs=1e-5)

@@ -20,6 +20,7 @@ from suite.training.optim.sparsity import Masked, living, masked, pruned_paths, 
 from suite.training.state import to_stored
 from suite.tree import paths
 from tests import toy
+from tests.conftest import simulated
 from tests.training.test_interruption import Spoilt
 
 
@@ -369,9 +370,6 @@ print(json.dumps([jax.device_count(), int((kernel == 0).sum()), str(kernel.shard
 """
 
 
-EIGHT = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-
-
 @pytest.mark.slow
 def test_eight_devices_prune_as_one(child, tmp_path):
     changes = {
@@ -385,7 +383,7 @@ def test_eight_devices_prune_as_one(child, tmp_path):
         "optim.sparsity.share": 0.5,
         "optim.sparsity.criterion": "movement",
     }
-    printed = child(MESH.format(changes=changes, folder=str(tmp_path / "eight")), JAX_PLATFORMS="cpu", XLA_FLAGS=EIGHT)
+    printed = child(MESH.format(changes=changes, folder=str(tmp_path / "eight")), **simulated(8))
     devices, zeros, spec = json.loads(printed.splitlines()[-1])
     one = suite.train(
         replace(suite.load("vision.digits_dnn"), {**changes, "parallel.fsdp": 1, "parallel.data": 1}), tmp_path / "one"

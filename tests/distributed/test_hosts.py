@@ -26,7 +26,7 @@ from suite.training.assemble import assemble
 from suite.training.checkpoint import Checkpoints
 from suite.training.restore import restore
 from tests import toy
-from tests.conftest import ROOT
+from tests.conftest import ROOT, simulated
 
 RECIPE = str(ROOT / "tests" / "distributed" / "hosts_recipe.py")
 TRAIN = ["train", RECIPE, "--allow", "tests"]
@@ -40,12 +40,11 @@ def free_port():
 
 def start(arguments, devices, **pipes):
     """``suite`` on that many simulated devices a process."""
-    flags = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         [sys.executable, "-m", "suite", *map(str, arguments)],
         cwd=ROOT,
         text=True,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        env={**os.environ, **simulated(devices)},
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **pipes},
     )
 
@@ -199,7 +198,7 @@ for parallel in (Parallel(data=1, fsdp=8), Parallel(data=1), Parallel(data=2, fs
     seen.append([np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)])
 assert seen[0] == seen[1] == seen[2]
 """
-    printed = child(code, XLA_FLAGS="--xla_force_host_platform_device_count=8", JAX_PLATFORMS="cpu")
+    printed = child(code, **simulated(8))
     assert printed.splitlines() == ["8 20 True", "1 20 False", "4 20 True"]
 
 
@@ -224,8 +223,7 @@ def lines_of_each(module, count, arguments, codes, **variables):
 
 
 def test_two_processes_agree(tmp_path):
-    flags = "--xla_force_host_platform_device_count=2"
-    lines_of_each("tests.distributed.hosts_child", 2, lambda i: (i, tmp_path), [0, 0], XLA_FLAGS=flags)
+    lines_of_each("tests.distributed.hosts_child", 2, lambda i: (i, tmp_path), [0, 0], **simulated(2))
     blind = "is not shared: not every process sees what process 0 writes there."
     common = [
         "agreed ['said by', 0] 1099511627776",

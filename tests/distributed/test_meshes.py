@@ -10,14 +10,8 @@ import pytest
 
 import suite
 from suite.errors import InputError
-from tests.conftest import ROOT
+from tests.conftest import ROOT, simulated
 from tests.families import FAMILIES, need_data, small
-
-
-def simulated(devices: int) -> dict[str, str]:
-    """The environment of a process with so many; its programs are compiled in haste, as each runs a few times."""
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
-    return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
 
 
 def run(module, *arguments):
@@ -25,7 +19,7 @@ def run(module, *arguments):
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
-        env=simulated(8),
+        env={**os.environ, **simulated(8)},
         capture_output=True,
         text=True,
         timeout=600,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 from suite.planning import hlo
+from tests.conftest import simulated
 
 N, M = 256, 96
 """Rows and columns of the matrix that eight devices share."""
@@ -27,7 +28,7 @@ def module(function, *shapes, donate=()):
 def on_eight():
     """Programs compiled for eight devices, in one process: name -> text."""
     program = Path(__file__).parent / "collectives_child.py"
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    environment = {**os.environ, **simulated(8)}
     done = subprocess.run([sys.executable, program, str(N), str(M)], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return {name: hlo.parse(text) for name, text in json.loads(done.stdout).items()}

@@ -15,7 +15,7 @@ from suite.experiment import recipes
 from suite.planning.hardware import GIB, HARDWARE, Hardware, hardware
 from suite.planning.planning import advice, fits, parts, plan_step, render, report, sent_bytes
 from suite.runs import verbs
-from tests.conftest import ROOT
+from tests.conftest import ROOT, simulated
 
 RECIPE = '''"""A task of the recipe's own, that no other process can import."""
 import suite
@@ -191,8 +191,7 @@ def recipe(tmp_path_factory):
 def on_eight(recipe):
     """What a process with eight devices finds: see planning_child.py."""
     program = Path(__file__).parent / "planning_child.py"
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"  # its speed is not the point
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **simulated(8), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, program, recipe.parent / "fitted", recipe]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

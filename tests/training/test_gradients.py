@@ -25,6 +25,7 @@ from suite.training.gradients import groups, make_loss
 from suite.training.state import from_stored, to_stored
 from suite.tree import paths
 from tests import toy
+from tests.conftest import simulated
 from tests.training import rules
 
 
@@ -189,11 +190,7 @@ def test_rules_that_do_not_fit_the_experiment_are_refused(changes, message):
 
 
 def test_rules_from_outside_run_on_eight_devices(child):
-    printed = child(
-        "import runpy; runpy.run_module('tests.training.rules_child', run_name='__main__')",
-        JAX_PLATFORMS="cpu",
-        XLA_FLAGS="--xla_force_host_platform_device_count=8",
-    )
+    printed = child("import runpy; runpy.run_module('tests.training.rules_child', run_name='__main__')", **simulated(8))
     several = json.loads(printed.splitlines()[-1])
     for name, recipe in (("private", rules.private(noise=0.5)), ("duel", rules.duel(ema=0.9))):
         one = rules.summary(recipe)

@@ -19,7 +19,7 @@ from suite.training.assemble import assemble
 from suite.training.checkpoint import Checkpoints
 from suite.training.optim import schedules, sparse_embeddings
 from suite.training.state import from_stored, to_stored
-from tests.conftest import ROOT
+from tests.conftest import ROOT, simulated
 
 N, D, B, S = 12, 3, 4, 5
 NAME, KEY = "table/embedding", "ids"
@@ -252,10 +252,9 @@ np.savez("OUT", **leaves(state.params))
 
 def test_sharded_over_devices_it_is_the_same(tmp_path):
     out = tmp_path / "sharded.npz"
-    flags = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     done = subprocess.run(
         [sys.executable, "-c", SHARDED.replace("OUT", str(out))],
-        env=flags,
+        env={**os.environ, **simulated(4)},
         capture_output=True,
         text=True,
         timeout=300,

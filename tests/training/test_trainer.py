@@ -23,6 +23,7 @@ from suite.training.preprocessors import prepare
 from suite.training.state import to_stored
 from suite.tree import paths
 from tests import toy
+from tests.conftest import simulated
 
 
 def program_of(experiment, steps=20):
@@ -334,11 +335,7 @@ def test_eight_devices_train_as_one(child, tmp_path):
         "train.ema": 0.9,
         "optim.warmup_steps": 2,
     }
-    printed = child(
-        SHARDED.format(changes=changes, folder=str(tmp_path / "eight")),
-        JAX_PLATFORMS="cpu",
-        XLA_FLAGS="--xla_force_host_platform_device_count=8",
-    )
+    printed = child(SHARDED.format(changes=changes, folder=str(tmp_path / "eight")), **simulated(8))
     assert "fsdp" in printed and printed.split()[-2:] == ["(32,", "128)"], printed
     one = suite.train(
         replace(suite.load("vision.digits_dnn"), {**changes, "parallel.fsdp": 1, "parallel.data": 1}), tmp_path / "one"

@@ -22,6 +22,7 @@ from suite.tree import paths
 from suite.weights import pretrained, published
 from suite.weights.correspondence import Filling
 from suite.weights.imports import Map, linear
+from tests.conftest import simulated
 from tests.parity import golden
 from tests.tiny_bert import CASE, folder, refusal, rewritten, variables
 
@@ -243,5 +244,5 @@ assert [shard.data.shape for shard in kernel.addressable_shards] == [(8, 16), (8
 _, model = pretrained.load({str(folder)!r})
 np.testing.assert_array_equal(kernel, model.encoder.layers[0].attention.query.kernel[...])
 """,
-        XLA_FLAGS="--xla_force_host_platform_device_count=2",
+        **simulated(2),
     )

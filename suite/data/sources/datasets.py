@@ -1,6 +1,7 @@
 """Datasets by name: prepared TFDS sets, and two small sets that need no file."""
 
 import functools
+import importlib.util
 import os
 import shlex
 from dataclasses import dataclass, field
@@ -145,14 +146,20 @@ class Digits(Data):
 
 @functools.lru_cache(maxsize=1)
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise missing("scikit-learn", "for its digits", "examples") from error
+    """Images (1797, 8, 8, 1) of bytes and classes (1797,), of the table that scikit-learn is installed with.
 
-    loaded = load_digits()
-    images = np.rint(loaded.images * (255 / 16)).astype(np.uint8)[..., None]
-    return images, loaded.target.astype(np.int64)
+    scikit-learn itself is not imported: with SciPy and pandas it takes longer than a small model takes to train.
+    """
+    try:
+        found = importlib.util.find_spec("sklearn")
+    except ValueError:  # a module that has no spec
+        found = None
+    table = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz" if found and found.origin else None
+    if table is None or not table.is_file():
+        raise missing("scikit-learn", "for its digits", "examples")
+    values = np.loadtxt(table, delimiter=",")
+    images = np.rint(values[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)[..., None]
+    return images, values[:, -1].astype(np.int64)
 
 
 SUBJECTS = (
