@@ -66,6 +66,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker("heavy")
 
 
+def pytest_collection_finish():
+    """What is imported by now stays: to look through it at each collection of garbage is a twelfth of the run."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_runtest_setup(item):
     """Comparisons with PyTorch import packages whose compiled parts may be of another build."""
     if item.get_closest_marker("peers"):
@@ -87,6 +93,7 @@ def memory():
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
         gc.collect()
+        gc.freeze()
         if sys.platform == "linux":
             ctypes.CDLL(None).malloc_trim(0)
 

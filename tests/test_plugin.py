@@ -99,21 +99,30 @@ print(json.dumps([made.hexdigest(), {{k: np.asarray(v).tolist() for k, v in path
     return digest, {name: np.array(value) for name, value in values.items()}
 
 
+# By SGD: Adam makes of a gradient that is but rounding a step like any other.
+SHORT = ["--train.steps", "12", "--train.eval_every", "6", "--optim.name", "sgd", "--optim.learning_rate", "0.05"]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, run, recipe, site):
+    """Parameters that a short training on one device ends with."""
+    folder = tmp_path_factory.mktemp("alone")
+    run("train", recipe, "--run-dir", "one", *SHORT, where=folder)
+    return parameters(folder / "one", site)[1]
+
+
 @pytest.mark.parametrize("ways", [("data", 8), ("fsdp", 8), ("pmap", 8)], ids=lambda ways: ways[0])
-def test_eight_devices_train_as_one(folder, run, recipe, site, tmp_path, ways):
+def test_eight_devices_train_as_one(folder, alone, run, recipe, site, tmp_path, ways):
     kind, devices = ways
     flags = {
         "data": [],
         "fsdp": ["--parallel.data", "2", "--parallel.fsdp", "4"],
         "pmap": ["--parallel.engine", "pmap"],
     }[kind]
-    # By SGD: Adam makes of a gradient that is but rounding a step like any other.
-    short = ["--train.steps", "12", "--train.eval_every", "6", "--optim.name", "sgd", "--optim.learning_rate", "0.05"]
-    run("train", recipe, "--run-dir", "several", *short, *flags, where=tmp_path, devices=devices)
-    run("train", recipe, "--run-dir", "one", *short, where=tmp_path)
-    (_, ours), (_, one) = parameters(tmp_path / "several", site, devices), parameters(tmp_path / "one", site)
-    assert ours.keys() == one.keys()
-    for name, value in one.items():
+    run("train", recipe, "--run-dir", "several", *SHORT, *flags, where=tmp_path, devices=devices)
+    _, ours = parameters(tmp_path / "several", site, devices)
+    assert ours.keys() == alone.keys()
+    for name, value in alone.items():
         np.testing.assert_allclose(ours[name], value, rtol=2e-3, atol=2e-4, err_msg=name)
 
 

@@ -360,7 +360,7 @@ def changed(run, other):
 
 
 def test_a_part_can_be_frozen(runs, tmp_path):
-    first = begun(pairs.experiment(), tmp_path / "first")
+    first = runs[0]
     changes = {
         "checkpoint.init_from": str(first.folder),
         "optim.frozen": (r"^question/",),
@@ -372,8 +372,8 @@ def test_a_part_can_be_frozen(runs, tmp_path):
     assert moved and all(path.startswith("answer/") for path in moved)
 
 
-def test_low_rank_additions_and_trained_patterns_name_parts(tmp_path):
-    first = begun(pairs.experiment(), tmp_path / "first")
+def test_low_rank_additions_and_trained_patterns_name_parts(runs, tmp_path):
+    first = runs[0]
     finetune = Finetune(kind="lora", rank=2, targets=(r"^answer/.*(query|value)$",), trained=(r"^question/head",))
     changes = {"checkpoint.init_from": str(first.folder), "finetune": finetune, "train.steps": 3, **ONE_SHAPE}
     experiment = suite.replace(pairs.experiment(), changes)
