@@ -55,8 +55,30 @@ HEAVY = {
 """Packages and modules whose tests compile for minutes."""
 
 
+LONG = (
+    "tests.test_plugin",
+    "tests.distributed.test_meshes",
+    "tests.test_recipes",
+    "tests.models.test_parts",
+    "tests.test_notebooks",
+    "tests.distributed.test_hosts",
+    "tests.test_docs_commands",
+    "tests.training.test_resume",
+    "tests.training.test_interruption",
+    "tests.training.test_trainer",
+    "tests.test_legacy",
+    "tests.tuning.test_tuning",
+    "tests.tasks.test_translation",
+    "tests.models.test_audio",
+)
+"""Modules that take longest, the longest first."""
+
+
 def pytest_collection_modifyitems(items):
-    """Marks tests by what they cost: the quick tier of scripts/test leaves both kinds out."""
+    """Marks tests by what they cost: the quick tier of scripts/test leaves both kinds out. What takes longest comes
+    first, so that no process is left with it at the end."""
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.module.__name__, len(LONG)))
     for item in items:
         name = item.module.__name__
         within = lambda names, name=name: any(name == part or name.startswith(f"{part}.") for part in names)

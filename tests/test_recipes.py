@@ -228,7 +228,7 @@ def test_own_texts(command, tmp_path):
     data, folder = tmp_path / "my.csv", tmp_path / "run"
     data.write_text("\n".join(lines) + "\n")
     flags = ["--task.text", "review", "--task.label", "verdict", "--run-dir", folder, "--pipeline.buckets", "128"]
-    command("train", "text.classify", "--data", data, *flags)
+    command("train", "text.classify", "--data", data, "--train.baseline", "False", *flags)
     assert suite.evaluate(folder, "test").metrics["test/accuracy"] > 0.9
     (tmp_path / "asked.txt").write_text("the film was superb.\n\nits cast was tedious.\n")
     answers = [json.loads(line) for line in command("predict", folder, "--input", tmp_path / "asked.txt").splitlines()]

@@ -109,6 +109,8 @@ def test_own_clicks(command, capsys, tmp_path, parquet):
         "16",
         "--optim.learning_rate",
         "1e-2",
+        "--train.baseline",
+        "False",
         "--task.bootstrap",
         "100",
         "--task.user",

@@ -8,13 +8,15 @@ from suite.experiment.sections import replace
 from tests import toy
 from tests.training.noting import noting
 
+STEPS = 300
+
 
 def experiment(workers: int):
-    """Six hundred steps in dispatches of two; saves every ten steps, large enough to be caught at it."""
+    """Steps in dispatches of two; saves every ten steps, large enough to be caught at it."""
     return replace(
         toy.experiment(),
         {
-            "train.steps": 600,
+            "train.steps": STEPS,
             "train.steps_per_dispatch": 2,
             "train.eval_every": 100,
             "train.log_every": 50,

@@ -15,7 +15,7 @@ from suite.training.assemble import assemble
 from suite.training.checkpoint import Checkpoints
 from suite.training.restore import restore
 from tests.conftest import ROOT
-from tests.training.resume_child import experiment
+from tests.training.resume_child import STEPS, experiment
 
 
 def start(folder, ids, workers, log):
@@ -58,10 +58,10 @@ def wait_and_kill(process, folder, ids, steps, while_writing):
 
 
 def final_state(folder, workers):
-    program = assemble(experiment(workers), 600)
+    program = assemble(experiment(workers), STEPS)
     with Checkpoints(folder / "checkpoints") as checkpoints:
         state, progress = restore(program, checkpoints, experiment(workers))
-    assert progress.next_batch == 600
+    assert progress.next_batch == STEPS
     return state, progress
 
 
@@ -88,12 +88,12 @@ def test_killed_and_resumed(workers, kills, in_writing, never_killed, tmp_path):
     state, progress, expected = never_killed
     folder, ids = tmp_path / "run", tmp_path / "ids"
     rng = np.random.default_rng((workers, kills))
-    caught = 0
+    caught, most = 0, min(40, 240 // kills)  # so that the last kill comes before the end
     with open(tmp_path / "log", "w") as log:
         for number in range(kills):
             process = start(folder, ids, workers, log)
             while_writing = number % 3 == 0 and caught < in_writing
-            caught += wait_and_kill(process, folder, ids, int(rng.integers(3, 40)), while_writing)
+            caught += wait_and_kill(process, folder, ids, int(rng.integers(3, most)), while_writing)
         process = start(folder, ids, workers, log)
         assert process.wait(timeout=120) == 0, (tmp_path / "log").read_text()[-3000:]
     assert "Traceback" not in (tmp_path / "log").read_text()
@@ -116,4 +116,4 @@ def test_killed_and_resumed(workers, kills, in_writing, never_killed, tmp_path):
     history = suite.open(folder, allow=("tests",)).history
     assert history["step"] == sorted(history["step"])  # what was logged after the last save was cut off
     logged = [s for s, loss in zip(history["step"], history["train/loss"], strict=True) if loss is not None]
-    assert logged == list(range(50, 601, 50))
+    assert logged == list(range(50, STEPS + 1, 50))
