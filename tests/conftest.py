@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -108,11 +109,16 @@ def cache(tmp_path_factory):
     os.environ.setdefault("SUITE_CACHE", str(tmp_path_factory.mktemp("suite-cache")))
 
 
+MOST_MEMORY = 3 * 2**30
+"""Bytes of a worker's memory beyond which its compiled programs go at the end of a file."""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def memory():
-    """A file's compiled programs go with it: kept, they are gigabytes by the end of a worker's files."""
+    """Compiled programs go with the file that leaves too many: kept, they are gigabytes by the end of a worker's files,
+    and cleared after each file, the common ones are traced and loaded again by the next."""
     yield
-    if "jax" in sys.modules:
+    if "jax" in sys.modules and psutil.Process().memory_info().rss > MOST_MEMORY:
         sys.modules["jax"].clear_caches()
         gc.collect()
         gc.freeze()
