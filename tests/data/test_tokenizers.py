@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import sentencepiece
 
+from suite.bundles.bundle import _check_preprocessors
+from suite.codecs.text import Translations
 from suite.contracts.batch import Ragged
 from suite.data.preprocessing import tokenizer_engines
 from suite.data.preprocessing.text import SentencePiece, token_dropout
@@ -341,6 +343,13 @@ def test_tokenizers_that_end_the_process_or_never_end_are_refused(tmp_path, monk
     with pytest.raises(InputError, match=message):
         Published(source=str(folder)).fit(None, "text", tmp_path / "fitted.json")
     assert not (tmp_path / "fitted.json").exists()
+
+
+def test_a_tokenizer_that_ends_the_process_is_refused_when_its_bundle_is_opened(tmp_path):
+    kept = tokenizer_file(tmp_path, hostile.ABORTING)
+    codec = Translations(source_text="de", tokenizer=SentencePiece(), target_tokenizer=kept, max_length=8)
+    with pytest.raises(InputError, match="by SIGABRT"):
+        _check_preprocessors(codec)
 
 
 def test_a_tokenizer_that_is_not_known_to_be_linear_is_asked_with_a_clock(tmp_path):
