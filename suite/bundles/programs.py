@@ -37,7 +37,7 @@ def read(content: bytes, where: str, maker: str) -> jax.export.Exported:
     try:
         exported = jax.export.deserialize(bytearray(content))
         later = exported.calling_convention_version > jax.export.maximum_supported_calling_convention_version
-        text = "" if later else exported.mlir_module()
+        strange = [] if later else sorted(_strange(exported.mlir_module()))
     except ImportError as error:
         raise missing("flatbuffers", "to read programs", "serve") from error
     except Exception as error:  # of flatbuffers, of JAX and of MLIR: many kinds
@@ -45,7 +45,6 @@ def read(content: bytes, where: str, maker: str) -> jax.export.Exported:
         raise _unreadable(where, maker, reason) from None
     if later:
         raise _unreadable(where, maker, f"calling convention {exported.calling_convention_version}")
-    strange = sorted(_strange(text))
     if strange:
         raise InputError(
             where,

@@ -25,15 +25,18 @@ def cache_folder() -> Path | None:
     return None if root is None else root / "xla"
 
 
-def enable_cache() -> Path | None:
+def enable_cache(folder: Path | None = None) -> Path | None:
     """Keep every compiled program on disk, so that the next start of the same experiment compiles nothing.
 
     A folder that cannot be written turns the cache off instead of failing the run.
 
+    Args:
+        folder: where; None: see `cache_folder`.
+
     Returns:
         The folder, or None where the cache is off.
     """
-    folder = cache_folder()
+    folder = folder or cache_folder()
     if folder is None:
         return None
     import jax
@@ -51,6 +54,15 @@ def enable_cache() -> Path | None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return folder
+
+
+def disable_cache() -> None:
+    """Keep compiled programs in memory alone from now on."""
+    import jax
+    from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+    jax.config.update("jax_compilation_cache_dir", None)
+    reset_cache()
 
 
 class CompileWatch:

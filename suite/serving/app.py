@@ -22,7 +22,8 @@ from suite.serving import monitoring, openapi
 from suite.serving.admission import Admission
 from suite.serving.endpoint import Endpoint
 from suite.serving.errors import Headers, Refused
-from suite.serving.models import Model, Models
+from suite.serving.model import Model
+from suite.serving.models import Models
 from suite.serving.monitoring import Monitor
 from suite.serving.open_inference import OPEN_INFERENCE
 from suite.serving.open_inference_routes import add_routes
@@ -178,13 +179,16 @@ def _others(server: Server, answering: Answering) -> FastAPI:
     @app.get("/metrics")
     async def metrics() -> Response:
         now = {name: model.current for name, model in models.by_name.items() if model.current}
+        batchers = {
+            (name, program): endpoint.batcher
+            for name, version in now.items()
+            for program, endpoint in version.endpoints.items()
+        }
         text = server.monitor.text(
             versions={name: version.bundle.version for name, version in now.items()},
-            waiting={
-                (name, program): endpoint.batcher.waiting
-                for name, version in now.items()
-                for program, endpoint in version.endpoints.items()
-            },
+            refused={name: model.error is not None for name, model in models.by_name.items()},
+            waiting={names: batcher.waiting for names, batcher in batchers.items()},
+            computing={names: batcher.computing for names, batcher in batchers.items()},
             in_flight=answering.in_flight,
             held=answering.held.bytes,
             ready=models.ready,
@@ -216,35 +220,45 @@ def _others(server: Server, answering: Answering) -> FastAPI:
 @contextlib.asynccontextmanager
 async def _running(server: Server) -> AsyncIterator[None]:
     """Models are warmed, and watched, while the server runs."""
-    task = asyncio.create_task(_tend(server))
+    tasks = [asyncio.create_task(_warm(server)), asyncio.create_task(_watch(server.models, server.settings.watch_s))]
     yield
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    await server.models.stop()
 
 
-async def _tend(server: Server) -> None:
+async def _warm(server: Server) -> None:
     try:
         await server.models.warm()
     except Exception as error:
         server.failed(error)
         return
     server.begun()
+
+
+async def _watch(models: Models, every: float) -> None:
+    """New versions are looked for every so many seconds, where these are not 0; what cannot be served is tended."""
+    looked = time.monotonic()
     while True:
-        await asyncio.sleep(server.settings.watch_s or 3600)
-        if server.settings.watch_s:
-            await server.models.look()
+        await asyncio.sleep(min(every or 1.0, 1.0))
+        await models.tend()
+        if every and time.monotonic() - looked >= every:
+            await models.look()
+            looked = time.monotonic()
 
 
 def _brief(model: Model) -> dict[str, Any]:
     """A line of the list of models."""
-    description: dict[str, Any] = {"name": model.name, "ready": model.current is not None}
+    description: dict[str, Any] = {"name": model.name, "ready": model.current is not None and not model.current.stuck}
     if model.current is not None:
         description["version"] = model.current.bundle.version
         description["signed_by"] = model.current.bundle.signed_by or None
         description["programs"] = {name: _signature(endpoint) for name, endpoint in model.current.endpoints.items()}
     if model.problem:
         description["refused"] = model.problem
+    if model.current is not None and model.current.stuck:
+        description["unhealthy"] = model.current.stuck
     if model.warming:
         description["warming"] = model.warming.to_json()
     return description

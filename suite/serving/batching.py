@@ -137,6 +137,7 @@ class Batcher:
         """Records in the queue, those of clients that have gone included."""
         self._expected = 1
         self._busy = self._asked = False
+        self._begun = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._closed = ""
         self._work: queue.SimpleQueue[tuple[list[Item], int, int] | None] = queue.SimpleQueue()
@@ -160,6 +161,11 @@ class Batcher:
         self.waiting += len(rows)
         self._ask()
         return ticket
+
+    @property
+    def computing(self) -> float:
+        """Seconds for which the batch at work has been computed; 0 where none is."""
+        return self._loop.time() - self._begun if self._busy else 0.0
 
     def close(self, why: str) -> None:
         """Refuse what waits and what comes; the batch in progress is still answered."""
@@ -216,7 +222,7 @@ class Batcher:
         self._take(self._queues[oldest.length], 1, items)
         for other in sorted((other for other in self._queues if other <= length), reverse=True):
             self._take(self._queues[other], size, items)
-        self._busy, self._expected = True, len(items)
+        self._busy, self._expected, self._begun = True, len(items), self._loop.time()
         self._work.put((items, length, size))
 
     def _take(self, waiting: deque[Item], size: int, items: list[Item]) -> None:

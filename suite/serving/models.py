@@ -1,126 +1,39 @@
-"""Models by name, each in its current version: opened, warmed, put in place of the one before, and let go."""
+"""Models by name, each in its current version: tried, opened, warmed, put in place of the one before, and let go."""
 
 import asyncio
 import contextlib
 import functools
 import gc
 import logging
-import re
-import shlex
+import math
+import os
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
+import suite.bundles.bundle as bundles
+from suite.bundles import manifest
 from suite.bundles.bundle import Bundle
 from suite.bundles.manifest import CARD
-from suite.bundles.manifest import NAME as MANIFEST
-from suite.errors import InputError, beside, closest
-from suite.serving.endpoint import Endpoint, endpoint_of
+from suite.errors import InputError, RunError
+from suite.runtime.compilation import disable_cache, enable_cache
+from suite.serving.endpoint import endpoint_of
 from suite.serving.errors import Refused
+from suite.serving.model import Model, found, same_model
 from suite.serving.monitoring import Monitor
 from suite.serving.settings import Settings
-from suite.serving.snapshots import Copy, Identity, identity, sweep
+from suite.serving.snapshots import Compiled, Copy, Identity, identity, sweep
+from suite.serving.trial import Passing, Trial
+from suite.serving.versions import Version
 from suite.serving.warming import Warming
 
 T = TypeVar("T")
+TRIALS = max(2, min(4, (os.cpu_count() or 1) // 2))
+"""Versions that are tried at a time: at least two, so that one without end keeps none waiting."""
 log = logging.getLogger("suite.serving")
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-@dataclass(eq=False)
-class Version:
-    """One version of a model, from its first request to its last.
-
-    Attributes:
-        model: the name it is served under.
-        bundle: what answers.
-        endpoints: program -> what it is asked at.
-        copy: the server's own copy of the bundle, so that nothing changes under a version that answers.
-        card: the model card, in Markdown.
-        users: requests that are being answered.
-        retired: whether another version is in its place.
-    """
-
-    model: str
-    bundle: Bundle
-    endpoints: dict[str, Endpoint]
-    copy: Copy
-    card: str = ""
-    users: int = 0
-    retired: bool = False
-
-    def __enter__(self) -> "Version":
-        self.users += 1
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.users -= 1
-        self._let_go()
-
-    def retire(self) -> None:
-        """No new request begins with it; when the last one has its answer, it is let go."""
-        self.retired = True
-        self._let_go()
-
-    def _let_go(self) -> None:
-        if self.retired and not self.users:
-            self.close("this version is no longer served.")
-            self.copy.remove()
-
-    def endpoint(self, name: str) -> Endpoint:
-        """What the program of that name is asked at.
-
-        Raises:
-            Refused: 404, there is none.
-        """
-        if name not in self.endpoints:
-            nearest = closest(name[:100], self.endpoints) or ", ".join(self.endpoints)[:300]
-            raise Refused(404, "unknown_program", f'{self.model} has no program "{name:.100}".', fix=nearest)
-        return self.endpoints[name]
-
-    def check_number(self, number: str) -> None:
-        """Raises Refused: 404, another version than this one is asked for; empty: any will do."""
-        if number and number != self.bundle.version:
-            message = f'{self.model} is not served in version "{number:.100}".'
-            raise Refused(404, "unknown_version", message, fix=self.bundle.version)
-
-    def close(self, why: str) -> None:
-        """Refuse what waits and what comes."""
-        for endpoint in self.endpoints.values():
-            endpoint.batcher.close(why)
-
-
-@dataclass(eq=False)
-class Model:
-    """A name, where its versions are put, and the one that answers.
-
-    Attributes:
-        name: in addresses.
-        folder: where new versions are looked for.
-        stated: whether the user gave the name, whatever the bundle calls itself.
-        current: the version that answers; None until the first is warm.
-        problem: why the newest version in the folder is not served; empty where it is.
-        warming: of the version that is being compiled, if one is.
-        tried: identity of the folder when it was last opened.
-        seen: the same at the last look.
-    """
-
-    name: str
-    folder: Path
-    stated: bool
-    current: Version | None = None
-    problem: str = ""
-    warming: Warming | None = None
-    tried: Identity = ()
-    seen: Identity = ()
 
 
 @dataclass(eq=False)
@@ -137,148 +50,230 @@ class Models:
     settings: Settings
     monitor: Monitor
     by_name: dict[str, Model] = field(default_factory=dict)
-    _opened: list[tuple[Model, Bundle, Copy]] = field(default_factory=list)
-    """Those that are not warm yet."""
+    _compiled: Compiled | None = None
+    """What trials hand over; None before the first, or where there is no room for it."""
     _retired: list[Version] = field(default_factory=list)
     """Versions that still answer what they have begun, and perhaps some that no longer do."""
+    _copies: set[Copy] = field(default_factory=set)
+    """Those of versions that don't answer yet."""
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _trials: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TRIALS))
 
     def open(self) -> None:
-        """Open all bundles, before anything is listened for.
+        """See what is given, before anything is listened for.
 
         Raises:
-            InputError: one is none, is damaged, or two have one name.
+            InputError: one is no bundle, or two have one name.
         """
         sweep()
-        for model in found(self.given):
-            model.tried = model.seen = identity(model.folder)
-            bundle, copy = self._opened_from(model.folder)
-            self._opened.append((model, bundle, copy))
-            if not model.stated:
-                model.name = bundle.name
-        _tell_apart([model for model, _, _ in self._opened])
-        for model, _, _ in self._opened:
-            if not _NAME.fullmatch(model.name):
-                raise InputError(
-                    f'model name "{model.name}"',
-                    "is none for an address.",
-                    fix=f"suite serve NAME={shlex.quote(str(model.folder))}",
-                )
-            if model.name in self.by_name:
-                raise InputError(
-                    f'model name "{model.name}"',
-                    "is that of two bundles.",
-                    found=f"{self.by_name[model.name].folder}, {model.folder}",
-                    fix=f"suite serve OTHER_NAME={shlex.quote(str(model.folder))}",
-                )
-            self.by_name[model.name] = model
+        self.by_name = found(self.given)
 
     async def warm(self) -> None:
-        """Compile what was opened; each model answers as soon as it is warm. New versions are not looked at meanwhile:
-        what was opened first would take the place of one that came after it."""
-        async with self._looking:
-            while self._opened:
-                model, bundle, copy = self._opened[0]
-                seconds = await self._serve(model, bundle, copy)
-                log.info("%s %s is ready after %.1f s", model.name, bundle.version, seconds)
-                del self._opened[0]
-        _settle()
+        """Take the first version of each model; each answers as soon as it is warm. One that cannot be served keeps no
+        other from it.
+
+        Raises:
+            InputError, RunError: none can be served; says why.
+        """
+        for model in self.by_name.values():
+            self._begin(model)
+        while tasks := self._tasks():  # another version may have come meanwhile
+            await asyncio.wait(tasks)
+        errors = [model.error for model in self.by_name.values() if model.error]
+        if errors and not any(model.current for model in self.by_name.values()):
+            raise errors[0] if isinstance(errors[0], InputError) else RunError(str(errors[0])) from errors[0]
 
     @property
     def ready(self) -> bool:
-        """Whether every model answers."""
-        return all(model.current for model in self.by_name.values())
+        """Whether every model answers that can be served, and one at least."""
+        models = self.by_name.values()
+        answering = [model for model in models if model.current]
+        return bool(answering) and all(model.current or (model.error and not model.is_being_taken) for model in models)
 
     @property
     def progress(self) -> str:
         """How far the models are, such as "reviews: compiling 7 of 30; photos: waiting"; empty where all answer."""
         waiting = [model for model in self.by_name.values() if model.current is None]
-        return "; ".join(str(model.warming or f"{model.name}: waiting") for model in waiting)
+        return "; ".join(str(model.warming or f"{model.name}: {_state(model)}") for model in waiting)
 
     def version(self, name: str) -> Version:
         """The current version of a model.
 
         Raises:
-            Refused: 404, there is no such model; 503, it is not warm yet.
+            Refused: 404, there is no such model; 503, it is not warm yet, cannot be served, or computes without end.
         """
         model = self.by_name.get(name)
         if model is None:
             raise Refused(404, "unknown_model", f'there is no model "{name:.100}".', fix=", ".join(self.by_name)[:300])
         if model.current is None:
             why = f"{model.warming}." if model.warming else f"{name} is being compiled."
+            if model.error and not model.is_being_taken:
+                why = f"{name} cannot be served: {model.problem}"
             raise Refused(503, "not_ready", why, fix="wait until /readyz says so", retry=1)
+        if model.current.stuck:
+            message = f"{name} takes no requests: {model.current.stuck}."
+            raise Refused(503, "not_ready", message, fix="another version, or another server", retry=10)
         return model.current
 
     async def look(self, at_once: bool = False) -> None:
-        """See whether a folder holds another version, and serve it.
+        """See whether a folder holds another version, and begin to take it; nothing waits for its end.
 
         A folder that is still being written is left alone until two looks in turn found it the same.
 
         Args:
-            at_once: don't wait for the second look.
+            at_once: don't wait for the second look; versions that could not be served are tried again.
         """
         async with self._looking:
             for model in list(self.by_name.values()):
                 now = await in_thread(functools.partial(identity, model.folder))
                 settled, model.seen = at_once or now == model.seen, now
-                if now and now != model.tried and settled:
-                    model.tried = now
-                    await self._swap(model)
+                another = now != model.tried and settled
+                if now and (another or (at_once and model.error and not model.is_being_taken)):
+                    await self._begin_anew(model, now)
 
-    def _opened_from(self, folder: Path) -> tuple[Bundle, Copy]:
-        return opened(folder, self.settings.allow, self.settings.trust)
+    async def tend(self) -> None:
+        """Try again what could not be served a while ago, and see whether all models answer what they were asked."""
+        for model in self.by_name.values():
+            if time.monotonic() >= model.again and not model.is_being_taken:
+                await self._begin_anew(model, model.tried)
+            if model.current is not None:
+                before, now = model.current.stuck, model.current.look(self.settings.deadline_s)
+                if now and not before:
+                    log.error("%s takes no more requests: %s; a new version or a new start helps", model.name, now)
+                elif before and not now:
+                    log.info("%s answers again", model.name)
 
-    async def _swap(self, model: Model) -> None:
-        """Open and warm the new version beside the old one, and let it answer; a bad one changes nothing."""
-        copy = None
+    async def _begin_anew(self, model: Model, now: Identity) -> None:
+        """Take what is in the folder now, instead of what was there before."""
+        if model.taking is not None and model.is_being_taken:
+            model.taking.cancel()
+            await asyncio.wait([model.taking])
+        model.tried = now
+        self._begin(model)
+
+    def _begin(self, model: Model) -> asyncio.Task[None]:
+        model.again = math.inf
+        model.taking = asyncio.create_task(self._take(model))
+        return model.taking
+
+    async def _take(self, model: Model) -> None:
+        """Try and warm the new version beside the old one, and let it answer; a bad one changes nothing."""
+        begun, copy, first = time.perf_counter(), None, model.current is None
         try:
-            bundle, copy = await in_thread(functools.partial(self._opened_from, model.folder))
-            if not model.stated and model.current and not _same_model(model.current.bundle, bundle):
+            async with self._trials:
+                copy = await self._copied(model.folder)
+                await self._tried(model, copy)
+                bundle = await in_thread(functools.partial(self._opened, model, copy))
+                await self._serve(model, bundle, copy)
+        except Exception as error:  # whatever a bad version does, the old one stays
+            self._refuse(model, error, time.perf_counter() - begun)
+            self._drop(copy)
+            return
+        except asyncio.CancelledError:  # the server is stopping, or another version has come
+            self._drop(copy)
+            raise
+        model.error, model.failures = None, 0
+        how = "is ready" if first else "answers from now on"
+        log.info("%s %s %s after %.1f s", model.name, bundle.version, how, time.perf_counter() - begun)
+        if not first:
+            self.monitor.swapped(model.name, "done")
+        _settle()
+
+    def _refuse(self, model: Model, error: Exception, spent: float) -> None:
+        passing = isinstance(error, Passing | OSError | MemoryError)
+        model.error, again = error, ""
+        if passing:
+            pause = model.pause(spent)
+            model.again, again = time.monotonic() + pause, f"; it is tried again in {pause:.0f} s, and on SIGHUP"
+        log.error("%s: the new version in %s is refused: %s%s", model.name, model.folder, error, again)
+        self.monitor.swapped(model.name, "postponed" if passing else "refused")
+
+    async def _copied(self, folder: Path) -> Copy:
+        """The server's own copy of a folder."""
+
+        def copied() -> Copy:
+            try:
+                copy = Copy(folder.resolve())
+            except OSError as error:
+                raise Passing(f'bundle "{folder}"', "cannot be copied.", found=error.strerror or str(error)) from None
+            self._copies.add(copy)
+            return copy
+
+        copying = asyncio.ensure_future(in_thread(copied))
+        try:
+            return await asyncio.shield(copying)
+        except asyncio.CancelledError:
+            copying.add_done_callback(lambda done: self._drop(None if done.exception() else done.result()))
+            raise
+
+    def _drop(self, copy: Copy | None) -> None:
+        if copy is not None:
+            copy.remove()
+            self._copies.discard(copy)
+
+    async def _tried(self, model: Model, copy: Copy) -> None:
+        """Another process opens, compiles and runs a version."""
+        settings, current = self.settings, model.current
+        with _called(copy, model.folder):
+            about = await in_thread(functools.partial(manifest.read, copy.folder))
+            if not model.stated and current and not same_model(current.bundle.manifest, about):
                 raise InputError(
                     f"bundle {model.folder}",
                     "is that of another model.",
-                    found=bundle.name,
+                    found=about.name,
                     fix=f"restart with {model.name}={model.folder}",
                 )
-            seconds = await self._serve(model, bundle, copy)
-        except Exception as error:  # whatever a bad version does, the old one stays
-            model.problem = str(error)
-            log.error("%s: the new version in %s is refused: %s", model.name, model.folder, error)
-            self.monitor.swapped(model.name, False)
-            if copy is not None:
-                copy.remove()
-            return
-        except asyncio.CancelledError:  # the server is stopping
-            if copy is not None:
-                copy.remove()
-            raise
-        model.problem = ""
-        log.info("%s %s answers from now on, after %.1f s", model.name, bundle.version, seconds)
-        self.monitor.swapped(model.name, True)
-        _settle()
+            if self._compiled is None:
+                with contextlib.suppress(OSError):
+                    self._compiled = Compiled()
+            trial = Trial(
+                f'bundle "{copy.folder}"',
+                copy.folder,
+                self._compiled.root if self._compiled else copy.root / "compiled",
+                settings.allow,
+                settings.trust,
+                settings.sizes,
+                settings.warm_s,
+                settings.warm_bytes,
+                compile=current is None or bundles.platform() != "tpu",  # which one process has at a time
+            )
+            count = sum(len(program.lengths) for program in about.programs.values()) * len(settings.sizes)
+            model.warming = warming = Warming(model.name, count)
+            try:
+                await trial.run(warming.next)
+            finally:
+                model.warming = None
 
-    async def _serve(self, model: Model, bundle: Bundle, copy: Copy) -> float:
-        """Warm a bundle and let it answer; the version before answers what it has begun. Returns the seconds."""
-        begun = time.perf_counter()
-        settings = self.settings
-        endpoints = {}
-        count = sum(len(program.lengths) for program in bundle.programs.values()) * len(settings.sizes)
-        model.warming = warming = Warming(model.name, count)
+    def _opened(self, model: Model, copy: Copy) -> Bundle:
+        """The bundle of a copy, which is no longer needed for its weights."""
+        with _called(copy, model.folder):
+            if self._compiled is not None:
+                enable_cache(self._compiled.root)
+            bundle = Bundle.open(copy.folder, self.settings.allow, cache=False, trust=self.settings.trust)
+            copy.opened()
+            return bundle
+
+    async def _serve(self, model: Model, bundle: Bundle, copy: Copy) -> None:
+        """Warm a bundle and let it answer; the version before answers what it has begun."""
+        settings, endpoints = self.settings, {}
         try:
-            for name, program in bundle.programs.items():
-                measured = await in_thread(functools.partial(program.warm, settings.sizes, warming.next))
-                endpoints[name] = endpoint_of(program, settings, measured, self.monitor.batches(model.name, name))
-        finally:
-            model.warming = None
+            async with asyncio.timeout(settings.warm_s):
+                for name, program in bundle.programs.items():
+                    measured = await in_thread(functools.partial(program.warm, settings.sizes))
+                    endpoints[name] = endpoint_of(program, settings, measured, self.monitor.batches(model.name, name))
+        except TimeoutError:
+            raise Passing(f'bundle "{model.folder}"', f"is not warm after {settings.warm_s:g} s.") from None
+        if self._compiled is not None:
+            await in_thread(self._compiled.keep)
         card = bundle.folder / CARD
         text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
         if bundle.signed_by:
             text += f"\n## Signature\n\nThis bundle was signed with the key `{bundle.signed_by}`.\n"
         before, model.current = model.current, Version(model.name, bundle, endpoints, copy, text)
+        self._copies.discard(copy)
         if before is not None:
             before.retire()
             self._retired = [version for version in (*self._retired, before) if version.users]
-        return time.perf_counter() - begun
 
     def close(self, why: str) -> None:
         """Refuse what waits, at versions that are no longer served too."""
@@ -286,13 +281,31 @@ class Models:
             if version is not None:
                 version.close(why)
 
+    async def stop(self) -> None:
+        """Take no more versions, and end the processes that try them."""
+        for task in self._tasks():
+            task.cancel()
+            await asyncio.wait([task])
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        """What is at work on new versions."""
+        return [model.taking for model in self.by_name.values() if model.taking is not None and model.is_being_taken]
+
     def let_go(self) -> None:
         """Leave nothing behind on disk."""
-        for copy in (*(copy for *_, copy in self._opened), *(version.copy for version in self._retired)):
+        for copy in (*self._copies, *(version.copy for version in self._retired)):
             copy.remove()
         for model in self.by_name.values():
             if model.current is not None:
                 model.current.retire()
+        if self._compiled is not None:
+            self._compiled.remove()
+            if enable_cache() is None:
+                disable_cache()
+
+
+def _state(model: Model) -> str:
+    return f"cannot be served: {model.problem}" if model.error and not model.is_being_taken else "waiting"
 
 
 async def in_thread(call: Callable[[], T]) -> T:
@@ -316,78 +329,15 @@ async def in_thread(call: Callable[[], T]) -> T:
     return await future
 
 
-def found(given: Sequence[str]) -> list[Model]:
-    """What the command line names, not yet opened.
-
-    Raises:
-        InputError: nothing is named, or there is no such folder, or no bundle in it.
-    """
-    models: list[Model] = []
-    for item in given:
-        name, equals, path = item.partition("=")
-        folder = Path(path if equals else item)
-        if not folder.is_dir():
-            fix = beside(folder, MANIFEST) or "the folder that suite export printed last"
-            raise InputError(f'bundle "{folder}"', "is no folder.", fix=fix)
-        inside = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
-        if (folder / MANIFEST).is_file() or equals or not inside:
-            models.append(Model(name if equals else "", folder, bool(equals)))
-        else:
-            models += [Model("", bundle, False) for bundle in inside]
-    if not models:
-        raise InputError("BUNDLE", "is missing.", fix="suite serve BUNDLE")
-    return models
-
-
-def _tell_apart(models: Sequence[Model]) -> None:
-    """Bundles that were given no name on the command line and share theirs with others are named after their folders,
-    where these differ."""
-    count = Counter(model.name for model in models)
-    for model in models:
-        name = model.folder.absolute().name
-        if count[model.name] > 1 and not model.stated and not count[name] and _NAME.fullmatch(name):
-            log.info('%s is served as "%s": other bundles are called "%s", too', model.folder, name, model.name)
-            model.name = name
-
-
-def _same_model(before: Bundle, now: Bundle) -> bool:
-    """Whether a bundle may take the place of another: both have one recipe, or one name where either doesn't say it."""
-    recipes = [bundle.manifest.made.get("recipe") for bundle in (before, now)]
-    if all(recipes):
-        return recipes[0] == recipes[1]
-    tails = [str(recipe or "").rpartition(".")[2] for recipe in recipes]
-    return bool({before.name, tails[0]} & {now.name, tails[1]} - {""})
-
-
-def opened(folder: Path, allow: tuple[str, ...] = (), trust: str = "") -> tuple[Bundle, Copy]:
-    """The bundle in ``folder``, from a copy that is the server's own; and that copy.
-
-    Args:
-        folder: what suite export wrote.
-        allow: packages whose classes its codec may name.
-        trust: public keys, one of which must have signed it; empty: it need not be signed.
-
-    Raises:
-        InputError: it is no bundle, a damaged one, or not signed by one of these keys.
-    """
-    if not (folder / MANIFEST).is_file():
-        Bundle.open(folder)  # says what is wrong, before anything is copied
+@contextlib.contextmanager
+def _called(copy: Copy, folder: Path) -> Iterator[None]:
+    """Errors call a bundle by the folder that the user knows, and not by the server's copy."""
     try:
-        copy = Copy(folder.resolve())
-    except OSError as error:
-        raise InputError(f'bundle "{folder}"', "cannot be copied.", found=str(error)) from None
-    try:
-        bundle = Bundle.open(copy.folder, allow, trust=trust)
-        copy.opened()
-        return bundle, copy
-    except BaseException as error:
-        copy.remove()
-        if not isinstance(error, InputError):
-            raise
-        where, problem, found, fix = (
-            text.replace(str(copy.folder), str(folder)) for text in (error.where, error.problem, error.found, error.fix)
-        )
-        raise InputError(where, problem, found=found, fix=fix) from None
+        yield
+    except InputError as error:
+        given = (error.where, error.problem, error.found, error.fix)
+        where, problem, found, fix = (text.replace(str(copy.folder), str(folder)) for text in given)
+        raise type(error)(where, problem, found=found, fix=fix) from None
 
 
 def _settle() -> None:

@@ -47,12 +47,21 @@ class Monitor:
         )
         self._swaps = Counter(
             "suite_swaps",
-            "New versions, by whether they answer now or were refused.",
+            "New versions, by whether they answer now, were refused, or are tried again.",
             ("model", "result"),
             registry=registry,
         )
         self._version = Gauge(
             "suite_model_info", "1 for the version that answers.", ("model", "version"), registry=registry
+        )
+        self._refused = Gauge(
+            "suite_model_refused", "Whether the newest version is not served.", ("model",), registry=registry
+        )
+        self._computing_for = Gauge(
+            "suite_batch_age_seconds",
+            "For which the batch at work is computed.",
+            ("model", "program"),
+            registry=registry,
         )
         self._waiting = Gauge("suite_queue_records", "Records that wait.", ("model", "program"), registry=registry)
         self._in_flight = Gauge("suite_requests_in_flight", "Requests being read or answered.", registry=registry)
@@ -84,18 +93,29 @@ class Monitor:
 
         return observe
 
-    def swapped(self, model: str, done: bool) -> None:
-        """A new version was put in place of the one before, or refused."""
-        self._swaps.labels(model, "done" if done else "refused").inc()
+    def swapped(self, model: str, result: str) -> None:
+        """A new version was put in place of the one before, "done"; or is not served: "refused", or "postponed" where
+        it is tried again."""
+        self._swaps.labels(model, result).inc()
 
     def text(
-        self, *, versions: dict[str, str], waiting: dict[tuple[str, str], int], in_flight: int, held: int, ready: bool
+        self,
+        *,
+        versions: dict[str, str],
+        refused: dict[str, bool],
+        waiting: dict[tuple[str, str], int],
+        computing: dict[tuple[str, str], float],
+        in_flight: int,
+        held: int,
+        ready: bool,
     ) -> bytes:
         """All of it, in Prometheus's text format.
 
         Args:
             versions: model -> the version that answers.
+            refused: model -> whether its newest version is not served.
             waiting: (model, program) -> records that wait.
+            computing: (model, program) -> seconds for which the batch at work has been computed.
             in_flight: requests being read or answered.
             held: their bytes.
             ready: whether all models answer.
@@ -103,6 +123,11 @@ class Monitor:
         self._version.clear()
         for model, version in versions.items():
             self._version.labels(model, version).set(1)
+        for model, problem in refused.items():
+            self._refused.labels(model).set(problem)
+        self._computing_for.clear()
+        for names, seconds in computing.items():
+            self._computing_for.labels(*names).set(seconds)
         self._waiting.clear()
         for names, count in waiting.items():
             self._waiting.labels(*names).set(count)

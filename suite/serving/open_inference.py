@@ -18,11 +18,11 @@ from suite.serving.checks import Checks
 from suite.serving.endpoint import Endpoint
 from suite.serving.errors import Headers, Refused, encoded
 from suite.serving.json_body import parsed, request_of
-from suite.serving.models import Version
 from suite.serving.protocol import JSON, Question, Written, media_of, not_finite
 from suite.serving.seeds import FIELD, FIX, seeds_of
 from suite.serving.tensor_signature import OutputTensor, model_name, output_tensors, types_of
 from suite.serving.tensors import BYTES, Tensor
+from suite.serving.versions import Version
 
 HEAD = b"inference-header-content-length"
 """Header with the bytes of the JSON that binary tensors stand behind."""

@@ -6,9 +6,9 @@ from typing import Any
 
 from suite.contracts.signature import Input
 from suite.serving.endpoint import Endpoint
-from suite.serving.models import Version
 from suite.serving.tensor_signature import input_datatype, model_name, output_tensors
 from suite.serving.tensors import AXES, BYTES, NUMBERS
+from suite.serving.versions import Version
 
 TENSOR_ERROR = {
     "type": "object",

@@ -9,10 +9,11 @@ from fastapi.responses import JSONResponse, Response
 from suite import distribution
 from suite.bundles.manifest import PREDICT
 from suite.serving.errors import Refused
-from suite.serving.models import Models, Version
+from suite.serving.models import Models
 from suite.serving.open_inference import OPEN_INFERENCE
 from suite.serving.protocol import JSON
 from suite.serving.tensor_signature import metadata
+from suite.serving.versions import Version
 
 
 def add_routes(app: FastAPI, models: Models, why_not_ready: Callable[[], str]) -> None:

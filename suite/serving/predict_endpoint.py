@@ -10,13 +10,14 @@ from suite.serving.connection import LOST
 from suite.serving.encoding import Encoders
 from suite.serving.endpoint import Asked, Endpoint
 from suite.serving.errors import Headers, Refused
-from suite.serving.models import Models, Version
+from suite.serving.models import Models
 from suite.serving.monitoring import Monitor
 from suite.serving.predict_protocol import PREDICT_PROTOCOL
 from suite.serving.protocol import JSON, Protocol, Question, Written, records_in
 from suite.serving.request_body import Body, Gone, Held, Receive, Scope, Send
 from suite.serving.seeds import drawn
 from suite.serving.settings import Settings
+from suite.serving.versions import Version
 
 AT_ONCE = 16_384
 """Bytes up to which a body is read and encoded in the loop's own thread: handing it to another takes longer."""

@@ -9,10 +9,10 @@ from suite.contracts.signature import File, Output
 from suite.serving.endpoint import Endpoint
 from suite.serving.errors import Headers, Refused, encoded
 from suite.serving.json_body import request_of
-from suite.serving.models import Version
 from suite.serving.protocol import JSON, Question, Written, media_of, not_finite, records_in
 from suite.serving.seeds import FIELD, seeds_of, written
 from suite.serving.uploads import form, whole
+from suite.serving.versions import Version
 
 ALONE: Headers = [(b"content-security-policy", b"default-src 'none'; sandbox"), (b"vary", b"accept")]
 """Further headers of an answer that is a file: opened by a browser, it runs nothing."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from suite.serving.endpoint import Endpoint
 from suite.serving.errors import Headers, Refused, encoded
-from suite.serving.models import Version
+from suite.serving.versions import Version
 
 Written = tuple[bytes, Headers, bytes]
 """An answer: its content, its headers, its media type."""

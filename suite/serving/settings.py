@@ -63,6 +63,10 @@ class Settings:
     """Seconds that a server which is asked to stop takes for what it has accepted."""
     watch_s: float = 2.0
     """Seconds between looks for new versions of the bundles; 0: only on SIGHUP."""
+    warm_s: float = 600.0
+    """Seconds in which a version is opened, compiled and run by the process that tries it, else it is not served."""
+    warm_bytes: int = 0
+    """Bytes of memory of that process; 0: what the machine has free when it begins."""
 
     @property
     def limits(self) -> dict[str, float]:
@@ -73,7 +77,7 @@ class Settings:
         """Raises InputError: a value that no server can run with."""
         for setting in fields(self):
             value = getattr(self, setting.name)
-            least = 0 if setting.name in ("port", "max_wait_ms", "watch_s", "drain_s") else 1e-3
+            least = 0 if setting.name in ("port", "max_wait_ms", "watch_s", "drain_s", "warm_bytes") else 1e-3
             if isinstance(value, int | float) and not least <= value < math.inf:
                 raise InputError(_flag(setting.name), "must be a positive number.", found=str(value))
         if not self.sizes or list(self.sizes) != sorted(set(self.sizes)) or self.sizes[0] < 1:

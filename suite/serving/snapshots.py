@@ -1,4 +1,5 @@
-"""The server's own copies of bundles: nothing changes under a version that answers, and none outlives its server."""
+"""Folders of the server's own, none of which outlives it: copies of bundles, so that nothing changes under a version
+that answers, and the compiled programs that the process which tries versions hands over."""
 
 import contextlib
 import fcntl
@@ -8,13 +9,69 @@ import tempfile
 from pathlib import Path
 
 from suite.bundles.manifest import NAME, REFERENCE, WEIGHTS
+from suite.runtime.compilation import cache_folder
 
 PREFIX = "suite-serve-"
+COMPILED = "suite-compiled-"
 Identity = tuple[tuple[str, int, int, int], ...]
 """Of a folder: path, inode, bytes and time of each file."""
 
 
-class Copy:
+class Own:
+    """A private folder in the system's temporary one, until ``remove``.
+
+    Args:
+        prefix: of its name.
+
+    Raises:
+        OSError: there is no room.
+    """
+
+    def __init__(self, prefix: str):
+        self.root, self._lock = _locked(prefix)
+
+    def remove(self) -> None:
+        """With all that is in it."""
+        shutil.rmtree(self.root, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+class Compiled(Own):
+    """A compilation cache of one server. What was compiled by former ones is linked into it, and what is new is kept
+    for later ones, where there is a folder for that (`suite.runtime.compilation.cache_folder`): a process that is ended
+    while it writes damages nothing there.
+
+    Raises:
+        OSError: there is no room.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(COMPILED)
+        kept = cache_folder()
+        with contextlib.suppress(OSError), os.scandir(kept or self.root) as entries:
+            for entry in entries:
+                os.symlink(os.path.abspath(entry.path), self.root / entry.name)
+
+    def keep(self) -> None:
+        """Keep what is new."""
+        kept = cache_folder()
+        with contextlib.suppress(OSError), os.scandir(self.root) as entries:
+            for entry in entries if kept else ():
+                target = Path(kept or "") / entry.name
+                if entry.is_symlink() or not entry.is_file() or target.exists():
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                partial = target.with_name(f"partial-{os.getpid()}-{entry.name}")
+                try:
+                    shutil.copyfile(entry.path, partial)
+                    os.replace(partial, target)
+                finally:
+                    partial.unlink(missing_ok=True)
+
+
+class Copy(Own):
     """A copy of a folder in the system's temporary one, until ``remove``.
 
     Weights are linked where they can be: they are read once, while the bundle is opened.
@@ -27,9 +84,9 @@ class Copy:
     """
 
     def __init__(self, source: Path):
-        self._root, self._lock = _locked()
+        super().__init__(PREFIX)
         try:
-            self.folder = self._root / "bundle"
+            self.folder = self.root / "bundle"
             _copy(source, self.folder)
         except BaseException:
             self.remove()
@@ -40,17 +97,11 @@ class Copy:
         for name in (WEIGHTS, REFERENCE):
             (self.folder / name).unlink(missing_ok=True)
 
-    def remove(self) -> None:
-        """What was opened from it must have been read."""
-        shutil.rmtree(self._root, ignore_errors=True)
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
 
 def sweep() -> None:
-    """Remove what servers that were killed have left: copies that nobody holds the lock of."""
-    for root in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    """Remove what servers that were killed have left: folders that nobody holds the lock of."""
+    temporary = Path(tempfile.gettempdir())
+    for root in (*temporary.glob(f"{PREFIX}*"), *temporary.glob(f"{COMPILED}*")):
         with contextlib.suppress(OSError):
             lock = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
@@ -60,11 +111,11 @@ def sweep() -> None:
                 os.close(lock)
 
 
-def _locked() -> tuple[Path, int | None]:
+def _locked(prefix: str) -> tuple[Path, int | None]:
     """A new folder and the lock on it. On the folder itself: what cleans temporary files by their age, such as
     systemd-tmpfiles, leaves a folder with a lock alone, with all that lies in it."""
     while True:
-        root = Path(tempfile.mkdtemp(prefix=PREFIX))
+        root = Path(tempfile.mkdtemp(prefix=prefix))
         with contextlib.suppress(FileNotFoundError):  # another server that starts has swept it away before its lock
             lock = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(lock, fcntl.LOCK_EX)

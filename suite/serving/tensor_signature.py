@@ -14,8 +14,8 @@ from suite.bundles.manifest import PREDICT
 from suite.contracts.kinds import input_kind, output_kind
 from suite.contracts.signature import Input, Output
 from suite.serving.errors import encoded
-from suite.serving.models import Version
 from suite.serving.tensors import BYTES
+from suite.serving.versions import Version
 
 PLATFORM = "jax_stablehlo"
 """What a bundle is, as PROJECT_FORMAT."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import uvicorn
 
-from suite.errors import RunError
+from suite.errors import InputError, RunError
 from suite.serving.address import is_local, listen, url
 from suite.serving.app import Gate, Server
 from suite.serving.connection import Connection
@@ -32,6 +32,8 @@ def run(bundles: Sequence[str], settings: Settings, token: str) -> None:
         _listen_and_answer(models, settings, monitor, token, failures)
     finally:
         models.let_go()
+    if failures and isinstance(failures[0], InputError):
+        raise failures[0]
     if failures:
         raise RunError(f"the models cannot be compiled: {failures[0]}") from failures[0]
 

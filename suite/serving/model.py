@@ -1,0 +1,150 @@
+"""A model: a name, the folder its versions are put into, and the version that answers; as the command line names it."""
+
+import asyncio
+import logging
+import math
+import re
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from suite.bundles import manifest
+from suite.bundles.manifest import Manifest
+from suite.errors import InputError, beside
+from suite.serving.snapshots import Identity, identity
+from suite.serving.versions import Version
+from suite.serving.warming import Warming
+
+log = logging.getLogger("suite.serving")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_PATH = re.compile(r'"/[^"\n]*"|(?<![\w./:])/[^\s"\',;:()]+')
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 3600.0
+"""Before a version that could not be served is tried again."""
+
+
+@dataclass(eq=False)
+class Model:
+    """A name, where its versions are put, and the one that answers.
+
+    Attributes:
+        name: in addresses.
+        folder: where new versions are looked for.
+        stated: whether the user gave the name, whatever the bundle calls itself.
+        current: the version that answers; None until the first is warm.
+        error: why the newest version in the folder is not served; None where it is.
+        warming: of the version that is being compiled, if one is.
+        taking: the work on a new version, while there is some.
+        tried: identity of the folder when it was last opened.
+        seen: the same at the last look.
+        failures: in turn, for reasons that may pass.
+        again: on the monotonic clock, when the newest version is tried again.
+    """
+
+    name: str
+    folder: Path
+    stated: bool
+    current: Version | None = None
+    error: Exception | None = None
+    warming: Warming | None = None
+    taking: asyncio.Task[None] | None = None
+    tried: Identity = ()
+    seen: Identity = ()
+    failures: int = 0
+    again: float = math.inf
+
+    @property
+    def problem(self) -> str:
+        """Why the newest version in the folder is not served, for clients: without paths of this machine."""
+        if self.error is None:
+            return ""
+        if isinstance(self.error, InputError):
+            text = f"{self.error.problem} {self.error.found}".strip()
+            file = re.search(r'file "(program/[\w.-]+|assets/[\w.-]+|[\w-]+\.\w+)"', self.error.where)
+            text = f"{file[1]} {text}" if file else text
+        else:
+            text = getattr(self.error, "strerror", "") or str(self.error)
+        return _PATH.sub("...", text)
+
+    @property
+    def is_being_taken(self) -> bool:
+        """Whether a version is being copied, tried or warmed."""
+        return self.taking is not None and not self.taking.done()
+
+    def pause(self, spent: float) -> float:
+        """Seconds until a version that failed after ``spent`` of them is tried again: longer each time."""
+        self.failures += 1
+        return float(min(max(spent, _FIRST_PAUSE_S) * 2 ** min(self.failures - 1, 20), _LONGEST_PAUSE_S))
+
+
+def found(given: Sequence[str]) -> dict[str, Model]:
+    """What the command line names, by the names that addresses have; nothing is opened but ``bundle.json``.
+
+    Raises:
+        InputError: nothing is named, there is no such folder, no bundle in it, or two have one name.
+    """
+    models = _folders(given)
+    for model in models:
+        model.tried = model.seen = identity(model.folder)
+        about = manifest.read(model.folder)
+        if not model.stated:
+            model.name = about.name
+    _tell_apart(models)
+    by_name: dict[str, Model] = {}
+    for model in models:
+        if not _NAME.fullmatch(model.name):
+            raise InputError(
+                f'model name "{model.name}"',
+                "is none for an address.",
+                fix=f"suite serve NAME={shlex.quote(str(model.folder))}",
+            )
+        if model.name in by_name:
+            raise InputError(
+                f'model name "{model.name}"',
+                "is that of two bundles.",
+                found=f"{by_name[model.name].folder}, {model.folder}",
+                fix=f"suite serve OTHER_NAME={shlex.quote(str(model.folder))}",
+            )
+        by_name[model.name] = model
+    return by_name
+
+
+def _folders(given: Sequence[str]) -> list[Model]:
+    """Models of what the command line names, not yet called after their bundles."""
+    models: list[Model] = []
+    for item in given:
+        name, equals, path = item.partition("=")
+        folder = Path(path if equals else item)
+        if not folder.is_dir():
+            fix = beside(folder, manifest.NAME) or "the folder that suite export printed last"
+            raise InputError(f'bundle "{folder}"', "is no folder.", fix=fix)
+        inside = sorted(path.parent for path in folder.glob(f"*/{manifest.NAME}"))
+        if (folder / manifest.NAME).is_file() or equals or not inside:
+            models.append(Model(name if equals else "", folder, bool(equals)))
+        else:
+            models += [Model("", bundle, False) for bundle in inside]
+    if not models:
+        raise InputError("BUNDLE", "is missing.", fix="suite serve BUNDLE")
+    return models
+
+
+def _tell_apart(models: Sequence[Model]) -> None:
+    """Bundles that were given no name on the command line and share theirs with others are named after their folders,
+    where these differ."""
+    count = Counter(model.name for model in models)
+    for model in models:
+        name = model.folder.absolute().name
+        if count[model.name] > 1 and not model.stated and not count[name] and _NAME.fullmatch(name):
+            log.info('%s is served as "%s": other bundles are called "%s", too', model.folder, name, model.name)
+            model.name = name
+
+
+def same_model(before: Manifest, now: Manifest) -> bool:
+    """Whether a bundle may take the place of another: both have one recipe, or one name where either doesn't say it."""
+    recipes = [about.made.get("recipe") for about in (before, now)]
+    if all(recipes):
+        return bool(recipes[0] == recipes[1])
+    tails = [str(recipe or "").rpartition(".")[2] for recipe in recipes]
+    return bool({before.name, tails[0]} & {now.name, tails[1]} - {""})

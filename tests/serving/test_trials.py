@@ -1,0 +1,152 @@
+"""Versions that end, block or exhaust the process that tries them: the server answers on, and swaps other models."""
+
+import asyncio
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from suite.errors import InputError
+from suite.serving.trial import Passing, Trial
+from tests import hostile_programs as hostile
+from tests.serving.asking import Serving
+from tests.serving.conftest import bundle
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory):
+    """Another version of the model ``clicks``."""
+    return bundle(tmp_path_factory.mktemp("second"), "clicks", version=2)
+
+
+def tried(folder, cache, seconds=300.0, most=0, allow=()):
+    """What a trial of the bundle in ``folder`` raises, as text; empty where nothing."""
+    begun = []
+    trial = Trial(f'bundle "{folder}"', folder, cache, allow, "", (1,), seconds, most)
+    try:
+        asyncio.run(trial.run(lambda: begun.append(time.monotonic())))
+    except InputError as error:
+        return type(error), str(error), len(begun)
+    return None, "", len(begun)
+
+
+def test_what_a_trial_compiles_is_compiled(bundles, tmp_path, monkeypatch):
+    from suite.bundles.bundle import Bundle
+    from suite.runtime.compilation import CompileWatch, disable_cache, enable_cache
+
+    assert tried(bundles["clicks"], tmp_path) == (None, "", 1)
+    enable_cache(tmp_path)
+    try:
+        opened = Bundle.open(bundles["clicks"], cache=False)
+        with CompileWatch() as watch:
+            opened.programs["predict"].warm((1,))
+        assert watch.misses == 0 and watch.hits == watch.compilations > 0
+    finally:
+        disable_cache()
+
+
+def test_a_program_without_end_has_a_clock(bundles, tmp_path):
+    hostile.with_programs(bundles["clicks"], tmp_path / "bad", hostile.ENDLESS)
+    begun = time.monotonic()
+    kind, why, _ = tried(tmp_path / "bad", tmp_path, seconds=8.0)
+    assert kind is Passing and "is not ready after 8 s.\n  try:   --warm-s 16" in why
+    assert time.monotonic() - begun < 60 and not children(os.getpid())
+
+
+def test_a_program_has_no_more_memory_than_it_is_given(bundles, tmp_path):
+    hostile.with_programs(bundles["clicks"], tmp_path / "bad", hostile.HUGE)
+    kind, why, begun = tried(tmp_path / "bad", tmp_path, most=4 << 30)
+    assert begun == 1 and kind is Passing and "memory" in why.lower(), why
+
+
+@pytest.mark.parametrize("damage", [b"", b"ML\xefR", b"\x00" * 64])
+def test_what_cannot_be_read_is_refused_in_words(bundles, tmp_path, damage):
+    hostile.with_programs(bundles["clicks"], tmp_path / "bad", lambda stored: damage + stored[64:])
+    kind, why, _ = tried(tmp_path / "bad", tmp_path)
+    assert kind is InputError and 'file "program/0.stablehlo": cannot be read: it was made by jax' in why
+
+
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGSEGV, InputError), (signal.SIGKILL, Passing)])
+def test_a_trial_that_dies_is_told_by_its_signal(bundles, tmp_path, monkeypatch, number, kind):
+    """Killed is what happens where memory runs out, which may pass; a crash does not."""
+    (tmp_path / "sitecustomize.py").write_text(f"import os\nos.kill(os.getpid(), {int(number)})")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    raised, why, _ = tried(bundles["clicks"], tmp_path)
+    assert raised is kind
+    assert ("ends the process that tries it.\n  found: SIGSEGV" in why) == (number == signal.SIGSEGV)
+
+
+def test_no_secret_reaches_a_trial(monkeypatch):
+    from suite.serving.trial import _environment
+
+    monkeypatch.setenv("SUITE_TOKEN", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    assert not {"a", "b"} & set(_environment().values()) and "PATH" in _environment()
+
+
+def children(process):
+    """Processes that another has started and that still run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == process and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def test_a_hostile_version_blocks_no_other_model(bundles, second, opened, tmp_path):
+    """One without end, then one that cannot be read; meanwhile the other model is swapped, and at last this one."""
+    for name in ("words", "clicks"):
+        shutil.copytree(bundles[name], tmp_path / name)
+    hostile.with_programs(bundles["words"], tmp_path / ".endless", hostile.ENDLESS)
+    hostile.with_programs(bundles["words"], tmp_path / ".broken", lambda stored: b"\x00" * 64 + stored[64:])
+
+    def put(name, source):
+        os.rename(tmp_path / name, tmp_path / f".old-{time.monotonic()}")
+        os.rename(source, tmp_path / name)
+
+    def about(name):
+        (found,) = (model for model in server.get("/v1/models")[1]["models"] if model["name"] == name)
+        return found
+
+    def wait(done):
+        until = time.monotonic() + 120
+        while not done():
+            assert time.monotonic() < until, "".join(server.log)
+            time.sleep(0.1)
+
+    with Serving(tmp_path / "words", tmp_path / "clicks", "--sizes", "1", "--watch-s", "0.2") as server:
+        first = about("words")["version"]
+        put("words", tmp_path / ".endless")
+        wait(lambda: about("words").get("warming", {}).get("compiling"))
+        (trying,) = children(server.process.pid)
+        before = about("clicks")["version"]
+        put("clicks", shutil.copytree(second, tmp_path / ".second"))
+        wait(lambda: about("clicks")["version"] != before)
+        assert about("words")["version"] == first and trying in children(server.process.pid)
+        assert server.ask("words", ["a fine film"]) == opened["words"].predict(["a fine film"])
+        put("words", tmp_path / ".broken")  # it need not wait for the end of the one before
+        wait(lambda: "refused" in about("words"))
+        assert trying not in children(server.process.pid)
+        why = about("words")["refused"]
+        assert why.startswith("program/8.stablehlo cannot be read: it was made by jax") and str(tmp_path) not in why
+        metrics = server.request("GET", "/metrics")[2].decode()
+        assert (
+            'suite_model_refused{model="words"} 1.0' in metrics and 'suite_model_refused{model="clicks"} 0.0' in metrics
+        )
+        hostile.with_programs(bundles["words"], tmp_path / ".endless", hostile.ENDLESS)
+        put("words", tmp_path / ".endless")
+        wait(lambda: about("words").get("warming", {}).get("compiling"))
+        (trying,) = children(server.process.pid)
+        server.process.kill()
+        server.process.wait()
+        until = time.monotonic() + 20
+        while Path(f"/proc/{trying}/stat").exists() and " Z " not in Path(f"/proc/{trying}/stat").read_text():
+            assert time.monotonic() < until, "it outlives its server"
+            time.sleep(0.1)
