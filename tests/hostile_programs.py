@@ -45,3 +45,16 @@ def adding(weapon, stored):
 
 
 ENDLESS, HUGE = partial(adding, endless), partial(adding, huge)
+
+
+def damaged(place, value):
+    """A small program with one byte of its bytecode changed, and no other fault."""
+    array = jax.ShapeDtypeStruct((4, 4), jnp.float32)
+    made = jax.export.export(jax.jit(lambda x, y: x + 1), platforms=("cpu",))(array, array)
+    stored = bytearray(made.serialize())
+    stored[stored.index(b"ML\xefR") + place] = value
+    return bytes(stored)
+
+
+CRASHING, ABORTING, HANGING = partial(damaged, 560, 13), partial(damaged, 44, 4), partial(damaged, 237, 0)
+"""What its reader is ended by, or never ends at; where a later JAX reads these bytes otherwise, nothing but damaged."""

@@ -69,6 +69,14 @@ def test_what_cannot_be_read_is_refused_in_words(bundles, tmp_path, damage):
     assert kind is InputError and 'file "program/0.stablehlo": cannot be read: it was made by jax' in why
 
 
+@pytest.mark.parametrize("stored", [hostile.CRASHING, hostile.ABORTING, hostile.HANGING])
+def test_a_byte_that_ends_its_reader_ends_the_trial(bundles, tmp_path, stored):
+    hostile.with_programs(bundles["clicks"], tmp_path / "bad", lambda _: stored())
+    kind, why, begun = tried(tmp_path / "bad", tmp_path, seconds=10.0)
+    assert kind in (InputError, Passing) and not begun, why
+    assert any(word in why for word in ("SIGSEGV", "SIGABRT", "is not ready after", "cannot be read", "not fit")), why
+
+
 @pytest.mark.parametrize(("number", "kind"), [(signal.SIGSEGV, InputError), (signal.SIGKILL, Passing)])
 def test_a_trial_that_dies_is_told_by_its_signal(bundles, tmp_path, monkeypatch, number, kind):
     """Killed is what happens where memory runs out, which may pass; a crash does not."""
@@ -105,7 +113,7 @@ def test_a_hostile_version_blocks_no_other_model(bundles, second, opened, tmp_pa
     for name in ("words", "clicks"):
         shutil.copytree(bundles[name], tmp_path / name)
     hostile.with_programs(bundles["words"], tmp_path / ".endless", hostile.ENDLESS)
-    hostile.with_programs(bundles["words"], tmp_path / ".broken", lambda stored: b"\x00" * 64 + stored[64:])
+    hostile.with_programs(bundles["words"], tmp_path / ".broken", lambda _: hostile.CRASHING())
 
     def put(name, source):
         os.rename(tmp_path / name, tmp_path / f".old-{time.monotonic()}")
@@ -135,7 +143,7 @@ def test_a_hostile_version_blocks_no_other_model(bundles, second, opened, tmp_pa
         wait(lambda: "refused" in about("words"))
         assert trying not in children(server.process.pid)
         why = about("words")["refused"]
-        assert why.startswith("program/8.stablehlo cannot be read: it was made by jax") and str(tmp_path) not in why
+        assert why.startswith(("ends the process that tries it. SIGSEGV", "program/")) and str(tmp_path) not in why
         metrics = server.request("GET", "/metrics")[2].decode()
         assert (
             'suite_model_refused{model="words"} 1.0' in metrics and 'suite_model_refused{model="clicks"} 0.0' in metrics
