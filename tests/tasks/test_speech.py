@@ -326,6 +326,6 @@ def test_broken_recordings_alone_are_refused(tmp_path, refused):
     printed = refused("train", "speech.recognize", "--data", path, "--run-dir", tmp_path / "run")
     assert printed == (
         "suite train: column audio: no recording can be used.\n"
-        "  found: 1 left out, format that is not read: 0.wav\n"
+        "  found: 1 left out, broken recording: 0.wav\n"
         "  try:   check the paths, or raise --task.max_seconds\n"
     )
