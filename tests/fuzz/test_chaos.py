@@ -300,13 +300,16 @@ def inject(training, fault, rng, disk):
     elif fault == "second process":
         second = Training(training.trainings, "", [], training.folder, training.scratch / "second")
         second.arguments = training.arguments
+        training.signal(signal.SIGSTOP)  # so that it is at work as long as the second one tries
+        at_work = bool(training.noted())
         second.start()
         second.wait()
-        first_at_work = not training.ended()
-        printed = second.log.read_text()
-        if first_at_work:
-            assert second.code == 2 and "is being written by another process" in printed, printed[-2000:]
-            assert f"process {training.pid} on " in printed and not second.noted()
+        training.signal(signal.SIGCONT)
+        assert second.code == 2 if at_work else second.code in (0, 2)
+        if second.code == 2:
+            printed = second.log.read_text()
+            assert "is being written by another process" in printed, printed[-2000:]
+            assert f"process {training.pid} on " in printed and not (training.scratch / "second" / "steps").read_text()
         training.wait()
         assert training.code == 0
     training.wait()
