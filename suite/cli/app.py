@@ -77,10 +77,25 @@ VERBS["completion"] = completion.verb_of(VERBS)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one verb. A refused input prints its one error and exits with 2."""
+    """Run one verb, by default that of this program. A refused input prints its one error and exits with 2."""
+    if arguments is not None:
+        _main(arguments)
+        return
+    code: Any = 0
+    try:
+        _main(sys.argv[1:])
+    except SystemExit as stop:
+        code = stop.code
+    checkpoint = sys.modules.get("suite.training.checkpoint")
+    if checkpoint is not None and checkpoint.saves_failed():
+        _exit(code)
+    sys.exit(code)
+
+
+def _main(arguments: list[str]) -> None:
     try:
         try:
-            _run(sys.argv[1:] if arguments is None else arguments)
+            _run(arguments)
         finally:
             sys.stdout.flush()  # here, where the reader's absence is handled, and not while the interpreter ends
     except BrokenPipeError:

@@ -1,8 +1,10 @@
 """Experiment: one typed value that says everything about a run. Objects, not files; fork, don't inherit."""
 
 import dataclasses
+import functools
 import importlib
 import json
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,7 +71,30 @@ def from_json(value: Any, allow: tuple[str, ...] = (), own: tuple[str, ...] = OW
             found=", ".join(sorted(known)),
             fix="write the run again with this version",
         )
-    return kind(**{name: from_json(item, allow, own) for name, item in value.items() if name != "class"})
+    fields = {name: from_json(item, allow, own) for name, item in value.items() if name != "class"}
+    for name, wanted in _objects_of(kind).items():
+        if name in fields and not isinstance(fields[name], wanted):
+            raise InputError(
+                f"experiment, {kind.__name__}",
+                f"has a {name} that is no {wanted.__name__}.",
+                found=f"{fields[name]!r:.60}",
+                fix="restore the file, or write the run again",
+            )
+    return kind(**fields)
+
+
+@functools.cache
+def _objects_of(kind: type) -> dict[str, type]:
+    """Fields that hold a dataclass, by the class that they are declared as."""
+    try:
+        hints = typing.get_type_hints(kind)
+    except (NameError, TypeError):  # of a user's class, whose types are imported for the type checker alone
+        return {}
+    return {
+        field.name: hints[field.name]
+        for field in dataclasses.fields(kind)
+        if isinstance(hints.get(field.name), type) and dataclasses.is_dataclass(hints[field.name])
+    }
 
 
 def packages(value: Any) -> tuple[str, ...]:

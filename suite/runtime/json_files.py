@@ -1,9 +1,10 @@
 """JSON files of runs, bundles and published weights: read within bounds, their faults told in words."""
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from suite.errors import InputError
 
@@ -129,3 +130,30 @@ def texts(value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise TypeError(f"no list of texts: {value!r:.60}")
     return value
+
+
+def built(kind: type[T], content: Mapping[str, Any]) -> T:
+    """A dataclass of plain values from an object, lists as tuples.
+
+    Raises:
+        TypeError: a value is not of its field's type: a text, a truth value, a number, one of a Literal, or a tuple of
+            these; or the object has other fields.
+    """
+    hints = get_type_hints(kind)
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    for name, value in fields.items():
+        if name in hints and not _fits(value, hints[name]):
+            raise TypeError(f"{name} is {value!r:.60}")
+    return kind(**fields)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_fits(item, get_args(hint)[0]) for item in value)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return not isinstance(hint, type) or isinstance(value, hint)

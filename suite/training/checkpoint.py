@@ -92,6 +92,15 @@ def rank(metrics: Mapping[str, float]) -> tuple[float, float, float]:
     return float(metrics["best"]), -float(metrics.get("loss", math.inf)), -float(metrics.get("step", 0.0))
 
 
+_SAVES_FAILED = threading.Event()
+
+
+def saves_failed() -> bool:
+    """Whether a save has failed in this process. Threads of Orbax then wait for what it would have made, for up to 20
+    minutes, and the interpreter's end waits for them."""
+    return _SAVES_FAILED.is_set()
+
+
 def _finite(params: Any) -> jax.Array:
     floats = [leaf for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.array([jnp.isfinite(leaf).all() for leaf in floats], bool).all()
@@ -278,6 +287,7 @@ class Checkpoints:
         if not self._missed:
             self.say(f"checkpoint at step {step} not written, training goes on: {reason}")
         self._missed.append(step)
+        _SAVES_FAILED.set()
         self._why = reason
 
     def _missed_steps(self) -> str:

@@ -33,7 +33,13 @@ def fault(folder: Path) -> str:
         return _unreadable([folder / "_CHECKPOINT_METADATA", folder / "metrics" / "metrics"], folder)
     try:
         sums = {name: tuple(digest) for name, digest in json.loads((folder / MANIFEST).read_bytes())["files"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError):  # a flipped byte may leave it JSON of another form
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ):  # a flipped byte may leave it JSON of another form
         return f"{MANIFEST}: it cannot be read"
     return next((f"{name}: {what}" for name, known in sums.items() if (what := _differs(folder / name, known))), "")
 

@@ -60,7 +60,8 @@ def _train(asked: dict) -> None:
 
     verbs.fit = noted
     _break(asked.get("fault") or {})
-    app.main(asked["arguments"])
+    sys.argv = ["suite", *asked["arguments"]]
+    app.main()
 
 
 def _break(fault: dict) -> None:

@@ -257,7 +257,7 @@ class Fields(Preprocessor):
 @functools.lru_cache(maxsize=8)
 def _stored(file: str, written: int) -> tuple[tuple[Number, ...], tuple[Field, ...]]:
     def build(content: Any) -> tuple[tuple[Number, ...], tuple[Field, ...]]:
-        fields = tuple(Field(**{**field, "values": tuple(field["values"])}) for field in content["fields"])
-        return tuple(Number(**number) for number in content["numbers"]), fields
+        fields = tuple(json_files.built(Field, field) for field in content["fields"])
+        return tuple(json_files.built(Number, number) for number in content["numbers"]), fields
 
     return json_files.load(file, build)

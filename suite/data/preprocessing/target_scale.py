@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from suite.runtime import json_files
+
 Scaling = Literal["standard", "log", "quantile"]
 LARGEST = 1e100
 """Numbers beyond it are no targets: their squares cannot be summed."""
@@ -58,7 +60,10 @@ class Scale:
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> "Scale":
         """As ``stored`` writes it."""
-        return cls(**{**stored, "points": tuple(stored["points"])})
+        scale = json_files.built(cls, stored)
+        if not scale.std > 0 or (scale.scaling == "quantile" and not scale.points):
+            raise ValueError("a scale without an extent")
+        return scale
 
     @property
     def stored(self) -> dict[str, Any]:

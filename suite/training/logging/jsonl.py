@@ -45,27 +45,33 @@ def history(folder: Path | str) -> dict[str, list[Any]]:
     A run folder without metrics has one empty column, ``"step"``.
     """
     path = Path(folder) / METRICS
-    rows = _rows(path.read_text(encoding="utf-8")) if path.exists() else []
+    rows = _rows(path)
     names = dict.fromkeys(["step", *(name for row in rows for name in row)])
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _rows(text: str) -> list[dict[str, Any]]:
-    """Lines that are whole: a process that was killed may have left half of its last one."""
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Lines that are whole, a step and numbers: a process that was killed may have left half of its last one."""
     rows = []
-    for line in text.splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int) and all(map(_is_number, row.values())):
+            rows.append(row)
     return rows
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def cut(path: Path, step: int) -> None:
     """Drop lines after ``step``, leaving either the old file or the new one whenever the power goes."""
     if not path.exists():
         return
-    rows = [row for row in _rows(path.read_text(encoding="utf-8")) if row["step"] <= step]
+    rows = [row for row in _rows(path) if row["step"] <= step]
     partial = path.with_suffix(".part")
     with partial.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
