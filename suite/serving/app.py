@@ -30,8 +30,10 @@ from suite.serving.open_inference_routes import add_routes
 from suite.serving.predict_endpoint import COMMON, Answering, refuse
 from suite.serving.predict_protocol import PREDICT_PROTOCOL
 from suite.serving.protocol import JSON, Protocol
+from suite.serving.rates import Rates
 from suite.serving.request_body import Body, Receive, Scope, Send
 from suite.serving.settings import Settings
+from suite.serving.tracing import TRACE, Tracing
 
 ASKED = re.compile(r"/v1/models/(?P<model>[^/]+?)[:/](?P<program>[^/:]+)")
 """Where a program of a model is asked: ``/v1/models/MODEL:PROGRAM``, or a slash in place of the colon."""
@@ -77,6 +79,7 @@ class Server:
         begun: called once all models are warm.
         failed: called with what kept them from it.
         draining: whether the server has been asked to stop.
+        tracing: begins traces; None: there are none.
     """
 
     models: Models
@@ -87,6 +90,7 @@ class Server:
     begun: Callable[[], None]
     failed: Callable[[Exception], None]
     draining: bool = False
+    tracing: Tracing | None = None
 
 
 class Gate:
@@ -99,6 +103,8 @@ class Gate:
     def __init__(self, server: Server):
         self._server = server
         self._admission = Admission(server.token, server.local, server.settings.hosts)
+        settings = server.settings
+        self._rates = Rates(settings.rate, settings.most_at_once, settings.client_header) if settings.rate else None
         self._answering = Answering(server.models, server.settings, server.monitor)
         self._others = _others(server, self._answering)
 
@@ -111,8 +117,13 @@ class Gate:
         protocol = protocol_of(path)
         match = (ASKED if protocol is PREDICT_PROTOCOL else INFER).fullmatch(path)
         asked = (match["model"], match["program"] or PREDICT) if match else None
+        if asked and self._server.tracing is not None:
+            scope[TRACE] = self._server.tracing.begin(scope, *asked)
+        open_to_all = path in OPEN or path.startswith("/page/")
         try:
-            self._admission.check(scope, open_to_all=path in OPEN or path.startswith("/page/"))
+            if self._rates is not None and not open_to_all:
+                self._check_rate(self._rates, scope)
+            self._admission.check(scope, open_to_all)
             if asked and scope["method"] != "POST":
                 raise Refused(
                     405, "method_not_allowed", f"{scope['method']} is not understood here.", allow="POST", fix="POST"
@@ -120,13 +131,20 @@ class Gate:
         except Refused as error:
             await refuse(send, error, Body(scope, receive, self._server.settings, self._answering.held), protocol)
             if asked:
-                self._answering.count(*asked, error.status, begun)
+                self._answering.count(*asked, error.status, begun, scope.get(TRACE))
             return
         if match and asked:
             number = match.groupdict().get("number") or ""
             await self._answering(*asked, scope, receive, send, protocol, number)
         else:
             await self._others(scope, receive, _shielded(send))
+
+    def _check_rate(self, rates: Rates, scope: Scope) -> None:
+        try:
+            rates.check(scope)
+        except Refused:
+            self._server.monitor.rate_limited()
+            raise
 
 
 def protocol_of(path: str) -> Protocol:

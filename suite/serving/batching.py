@@ -23,6 +23,10 @@ Compute = Callable[[list[Any], int, int], Sequence[Any]]
 Observe = Callable[[int, int, float], None]
 """Called after each batch with its records, its size and its seconds."""
 
+Batches = dict[float, tuple[float, int, int]]
+"""Batches that computed the records of a request: when each began, on the clock of `time.perf_counter` -> its seconds,
+its records and its size."""
+
 LEARNT = 0.1
 """Weight of the latest batch in what a batch is expected to take."""
 GONE = 499
@@ -36,9 +40,13 @@ class Ticket:
 
     Args:
         count: how many they are.
+
+    Attributes:
+        batches: that computed them, where that is traced; else None.
     """
 
     def __init__(self, count: int):
+        self.batches: Batches | None = None
         self.future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._answers: list[Any] = [None] * count
         self._missing = count
@@ -256,7 +264,7 @@ class Batcher:
             answers = self._answers(items, length, size)
             seconds = time.perf_counter() - begun
             with contextlib.suppress(RuntimeError):  # the loop has ended before this batch
-                self._loop.call_soon_threadsafe(self._done, items, answers, length, size, seconds)
+                self._loop.call_soon_threadsafe(self._done, items, answers, length, size, begun, seconds)
 
     def _answers(self, items: list[Item], length: int, size: int) -> Sequence[Any]:
         """Answers; where the batch fails as a whole, each record is tried alone, and an error stands for its answer."""
@@ -268,12 +276,16 @@ class Batcher:
                 return [error]
             return [self._answers([item], length, self._sizes[0])[0] for item in items]
 
-    def _done(self, items: list[Item], answers: Sequence[Any], length: int, size: int, seconds: float) -> None:
+    def _done(
+        self, items: list[Item], answers: Sequence[Any], length: int, size: int, begun: float, seconds: float
+    ) -> None:
         """Hand answers out, and let the next batch leave."""
         self._busy = False
         if self._seconds:
             self._seconds[length, size] += LEARNT * (seconds - self._seconds[length, size])
         for item, answer in zip(items, answers, strict=True):
+            if item.ticket.batches is not None:
+                item.ticket.batches[begun] = seconds, len(items), size
             if isinstance(answer, Ended):
                 item.ticket.fail(refused(answer))
             elif isinstance(answer, Exception):

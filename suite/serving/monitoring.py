@@ -51,6 +51,7 @@ class Monitor:
             ("model", "result"),
             registry=registry,
         )
+        self._rated = Counter("suite_rate_limited", "Requests beyond the rate of their client.", registry=registry)
         self._version = Gauge(
             "suite_model_info", "1 for the version that answers.", ("model", "version"), registry=registry
         )
@@ -80,6 +81,10 @@ class Monitor:
         if (model, program) not in self._latencies:
             self._latencies[model, program] = self._seconds.labels(model, program)
         self._latencies[model, program].observe(seconds)
+
+    def rate_limited(self) -> None:
+        """A request was refused, since its client has made too many."""
+        self._rated.inc()
 
     def batches(self, model: str, program: str) -> Observe:
         """What a program's queue tells of its batches."""

@@ -17,6 +17,7 @@ from suite.serving.protocol import JSON, Protocol, Question, Written, records_in
 from suite.serving.request_body import Body, Gone, Held, Receive, Scope, Send
 from suite.serving.seeds import drawn
 from suite.serving.settings import Settings
+from suite.serving.tracing import TRACE, Trace
 from suite.serving.versions import Version
 
 AT_ONCE = 16_384
@@ -56,6 +57,7 @@ class Answering:
     ) -> None:
         """Answer one request for a program of the model ``name``, in the version ``number`` where one is asked for."""
         begun, status = time.perf_counter(), 500  # what it is where the request is cancelled
+        trace: Trace | None = scope.get(TRACE)
         body = Body(scope, receive, self._settings, self.held)
         self.in_flight += 1
         try:
@@ -76,11 +78,13 @@ class Answering:
         finally:
             self.in_flight -= 1
             body.release()
-            self.count(name, program, status, begun)
+            self.count(name, program, status, begun, trace)
 
-    def count(self, name: str, program: str, status: int, begun: float) -> None:
+    def count(self, name: str, program: str, status: int, begun: float, trace: Trace | None) -> None:
         """A request for a program of the model ``name``, there or not, that came at ``begun``, has been answered, or
         not."""
+        if trace is not None:
+            trace.end(status)
         model = self._models.by_name.get(name)
         known = model is not None and model.current is not None and program in model.current.endpoints
         seconds = time.perf_counter() - begun
@@ -89,17 +93,31 @@ class Answering:
     async def _answer(
         self, version: Version, endpoint: Endpoint, scope: Scope, body: Body, protocol: Protocol
     ) -> Written:
+        trace: Trace | None = scope.get(TRACE)
         seconds = self._deadline(body)
+        if trace is not None:
+            trace.say(version=version.bundle.version)
+            trace.step("read")
         data = await body.read()
+        if trace is not None:
+            trace.step("encode")
         begun = time.perf_counter()
         at_once = not endpoint.checks.files and len(data) <= AT_ONCE
         prepare = functools.partial(_prepared, endpoint, body, data, protocol)
         question, rows = await self._encoders.run(prepare, body, at_once, time.monotonic() + seconds, seconds)
+        if trace is not None:
+            trace.say(records=len(rows))
+            trace.step("wait")
         ticket = endpoint.batcher.submit(rows)
+        if trace is not None:
+            ticket.batches = {}
         if LOST in scope:
             scope[LOST](ticket.leave)
         seconds = min(seconds, question.seconds)
         answers = await ticket.answers(seconds, begun + seconds - time.perf_counter())
+        if trace is not None:
+            trace.computed(ticket.batches or {})
+            trace.step("answer")
         return question.write(version, answers, [asked.seed for asked, _ in rows] if endpoint.program.samples else [])
 
     def _deadline(self, body: Body) -> float:

@@ -9,6 +9,9 @@ from suite.errors import InputError
 MIB = 1 << 20
 HOST_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
 
+HEADER_NAME = re.compile(r"[A-Za-z0-9_-]{0,100}")
+_MAY_BE_ZERO = {"port", "max_wait_ms", "watch_s", "drain_s", "warm_bytes", "rate", "burst", "trace"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -61,12 +64,27 @@ class Settings:
     """Seconds that a connection may stay open without a request."""
     drain_s: float = 30.0
     """Seconds that a server which is asked to stop takes for what it has accepted."""
+    rate: float = field(default=0.0, metadata={"example": "20", "otherwise": "no limit"})
+    """Requests a second that one client may make; more are refused with 429."""
+    burst: int = field(default=0, metadata={"example": "40", "otherwise": "those of two seconds"})
+    """Requests that a client with a --rate may make at once."""
+    client_header: str = field(
+        default="", metadata={"value": "NAME", "example": "X-Forwarded-For", "otherwise": "its address"}
+    )
+    """Header that a client is told by, for --rate: what a proxy sets, or Authorization where each has a token."""
+    trace: bool = False
+    """Send traces of requests by OpenTelemetry, to where the variables OTEL_EXPORTER_OTLP_* say."""
     watch_s: float = 2.0
     """Seconds between looks for new versions of the bundles; 0: only on SIGHUP."""
     warm_s: float = 600.0
     """Seconds in which a version is opened, compiled and run by the process that tries it, else it is not served."""
     warm_bytes: int = 0
     """Bytes of memory of that process; 0: what the machine has free when it begins."""
+
+    @property
+    def most_at_once(self) -> int:
+        """Requests that a client with a rate may make at once."""
+        return self.burst or max(1, math.ceil(2 * self.rate))
 
     @property
     def limits(self) -> dict[str, float]:
@@ -77,7 +95,7 @@ class Settings:
         """Raises InputError: a value that no server can run with."""
         for setting in fields(self):
             value = getattr(self, setting.name)
-            least = 0 if setting.name in ("port", "max_wait_ms", "watch_s", "drain_s", "warm_bytes") else 1e-3
+            least = 0 if setting.name in _MAY_BE_ZERO else 1e-3
             if isinstance(value, int | float) and not least <= value < math.inf:
                 raise InputError(_flag(setting.name), "must be a positive number.", found=str(value))
         if not self.sizes or list(self.sizes) != sorted(set(self.sizes)) or self.sizes[0] < 1:
@@ -93,6 +111,12 @@ class Settings:
             if not HOST_NAME.fullmatch(name.lower()):
                 found, fix = name, "--hosts models.example.org"
                 raise InputError(_flag("hosts"), "is no name of a host, without a port.", found=found, fix=fix)
+        if not self.rate and (self.burst or self.client_header):
+            given = "burst" if self.burst else "client_header"
+            raise InputError(_flag(given), "says nothing without a rate.", fix="--rate 20")
+        if not HEADER_NAME.fullmatch(self.client_header):
+            found, fix = self.client_header, "--client-header X-Forwarded-For"
+            raise InputError(_flag("client_header"), "is no name of a header.", found=found, fix=fix)
         if self.queue < self.max_records:
             raise InputError(
                 _flag("queue"),

@@ -18,20 +18,24 @@ from suite.serving.connection import Connection
 from suite.serving.models import Models
 from suite.serving.monitoring import Monitor
 from suite.serving.settings import Settings
+from suite.serving.tracing import Tracing, open_tracing
 
 log = logging.getLogger("suite.serving")
 
 
 def run(bundles: Sequence[str], settings: Settings, token: str) -> None:
     """Open ``bundles``, answer requests, return when asked to stop. See `suite.serving.server.serve`."""
+    tracing = open_tracing() if settings.trace else None
     monitor = Monitor(settings.sizes)
     models = Models(bundles, settings, monitor)
     failures: list[Exception] = []
     try:
         models.open()
-        _listen_and_answer(models, settings, monitor, token, failures)
+        _listen_and_answer(models, settings, monitor, token, failures, tracing)
     finally:
         models.let_go()
+        if tracing is not None:
+            tracing.close()
     if failures and isinstance(failures[0], InputError):
         raise failures[0]
     if failures:
@@ -39,13 +43,14 @@ def run(bundles: Sequence[str], settings: Settings, token: str) -> None:
 
 
 def _listen_and_answer(
-    models: Models, settings: Settings, monitor: Monitor, token: str, failures: list[Exception]
+    models: Models, settings: Settings, monitor: Monitor, token: str, failures: list[Exception], tracing: Tracing | None
 ) -> None:
     bound = listen(settings.host, settings.port)
     local = is_local(bound)
     if not token and not local:
         log.warning("%s is reached from other machines, and asks for no token (--token-file)", url(bound))
     server = Server(models, settings, monitor, token, local, lambda: _say_ready(models, bound), failures.append)
+    server.tracing = tracing
     stopping = _Uvicorn(server, failures)
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal again when it has obeyed it
         signal.signal(number, stopping.handle_exit)

@@ -73,7 +73,8 @@ def test_bytes_are_held_as_long_as_a_thread_has_them():
     free, held = threading.Event(), []
 
     async def test(answering, ask, endpoint, codes):
-        busy = [answering._encoders.submit(free.wait, 20) for _ in range(answering._encoders._max_workers)]
+        threads = answering._encoders._encoders
+        busy = [threads.submit(free.wait, 20) for _ in range(threads._max_workers)]
         assert await ask() == 504 and codes == [("words", "predict", 504)]
         held.append(answering.held.bytes)
         free.set()
