@@ -337,11 +337,12 @@ def test_tokenizers_that_end_the_process_or_never_end_are_refused(tmp_path, monk
     with pytest.raises(InputError, match=message) as error:
         kept.sizes()
     assert error.value.where == f"tokenizer {kept.file}" and error.value.fix
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    (folder / "tokenizer.json").write_text(json.dumps(about))
-    with pytest.raises(InputError, match=message):
-        Published(source=str(folder)).fit(None, "text", tmp_path / "fitted.json")
+
+
+def test_a_run_takes_no_tokenizer_that_ends_the_process(tmp_path):
+    (tmp_path / "tokenizer.json").write_text(json.dumps(hostile.ABORTING))
+    with pytest.raises(InputError, match="by SIGABRT"):
+        Published(source=str(tmp_path)).fit(None, "text", tmp_path / "fitted.json")
     assert not (tmp_path / "fitted.json").exists()
 
 
@@ -379,8 +380,8 @@ def test_known_expressions_take_time_in_proportion_to_a_text(expression):
     tokenizer = Tokenizer.from_str(json.dumps(hostile.tokenizer(pre_tokenizer=hostile.splitting(expression))))
     for run in ("a", "A", "Aa", "1", " ", "\n", " \n", "'", "漢", "̀", "ʰ", "!", "!\n", "a1", " a", "\u2029", "ǅ"):
         begun = time.perf_counter()
-        tokenizer.encode(run * 50_000 + "\x00")
-        assert time.perf_counter() - begun < 5, run
+        tokenizer.encode(run * 20_000 + "\x00")
+        assert time.perf_counter() - begun < 3, run
 
 
 @pytest.mark.parametrize(
