@@ -4,6 +4,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from suite.contracts.codec import Codec
 from suite.contracts.kinds import file_types
 from suite.contracts.signature import File, Output
 from suite.serving.endpoint import Endpoint
@@ -19,6 +20,9 @@ ALONE: Headers = [(b"content-security-policy", b"default-src 'none'; sandbox"), 
 
 SEED = b"x-seed"
 """Header of a file that was drawn: what it was drawn by."""
+
+_ANYTHING = {b"", b"*/*"}
+"""Values of Accept that want JSON, as most clients send them: the outputs need not be looked at."""
 
 
 class PredictProtocol:
@@ -38,7 +42,7 @@ class PredictProtocol:
                 seeds = written(fields, records_in(columns))
         else:
             columns = whole(data, media.decode("latin-1"), checks)
-        write = functools.partial(_written, endpoint.program.codec.outputs, headers.get(b"accept", b""))
+        write = functools.partial(_written, endpoint.program.codec, headers.get(b"accept", b""))
         return Question(columns, write, seeds)
 
     def refusal(self, error: Refused) -> bytes:
@@ -82,12 +86,10 @@ def _weights(accept: bytes) -> dict[str, float]:
     return weights
 
 
-def _written(
-    outputs: Sequence[Output], accept: bytes, version: Version, answers: list[Any], seeds: list[int]
-) -> Written:
+def _written(codec: Codec, accept: bytes, version: Version, answers: list[Any], seeds: list[int]) -> Written:
     """The file that ``accept`` wants, or the answers as JSON; with the seeds that they were drawn by, so that they can
     be asked for again."""
-    file = asked_file(answers, outputs, accept)
+    file = None if accept in _ANYTHING else asked_file(answers, codec.outputs, accept)
     if file is not None:
         return file.data, [*ALONE, *((SEED, str(seed).encode()) for seed in seeds)], file.media_type.encode()
     content = {"model": version.model, "version": version.bundle.version, "answers": answers}

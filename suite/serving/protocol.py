@@ -15,7 +15,7 @@ Written = tuple[bytes, Headers, bytes]
 JSON = b"application/json"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Question:
     """What one request asks.
 
