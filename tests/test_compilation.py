@@ -1,5 +1,7 @@
 """The compilation cache and its watch."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ SETTINGS = (
     "jax_compilation_cache_dir",
     "jax_persistent_cache_min_compile_time_secs",
     "jax_persistent_cache_min_entry_size_bytes",
+    "jax_persistent_cache_enable_xla_caches",
 )
 
 
@@ -49,6 +52,19 @@ def test_a_small_program_is_read_back(settings, tmp_path, monkeypatch):
     assert first.compilations == 1 and first.hits == 0 and first.misses == 1
     assert second.compilations == 1 and second.hits == 1 and second.misses == 0
     assert "1 from the cache" in second.summary()
+
+
+def test_what_a_folder_of_ones_own_holds_is_of_use_in_another(settings, tmp_path):
+    """As the folders of two servers, of which the second begins with what the first compiled."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    enable_cache(first)
+    jax.jit(lambda x: jnp.tanh(x) * 5)(jnp.ones((5, 3))).block_until_ready()
+    shutil.copytree(first, second)
+    enable_cache(second)
+    x = jnp.ones((5, 3))
+    with CompileWatch() as watch:
+        jax.jit(lambda x: jnp.tanh(x) * 5)(x).block_until_ready()
+    assert watch.hits == watch.compilations >= 1 and watch.misses == 0
 
 
 def test_recompilation_is_counted():

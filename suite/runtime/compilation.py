@@ -36,11 +36,16 @@ def enable_cache(folder: Path | None = None) -> Path | None:
     Returns:
         The folder, or None where the cache is off.
     """
-    folder = folder or cache_folder()
+    private, folder = folder is not None, folder or cache_folder()
     if folder is None:
         return None
     import jax
     from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+    if private:
+        # Caches of XLA's own would lie in the folder, whose name is then a part of every program's key: what one folder
+        # holds would be of no use in another.
+        jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

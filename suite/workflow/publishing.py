@@ -107,7 +107,8 @@ def compose(
     elif signer is not None:
         problem = "is for bundles: the weights of a run are not signed."
         fix = (
-            f"suite export {shlex.quote(str(source))} --to bundles/mine && suite publish bundles/mine {name} --sign KEY"
+            f"suite export {shlex.quote(str(source))} --to bundles/mine && "
+            f"suite publish bundles/mine {shlex.quote(name)} --sign KEY"
         )
         raise InputError("flag --sign", problem, found=str(source), fix=fix)
     elif is_run(source):

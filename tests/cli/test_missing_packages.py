@@ -1,6 +1,7 @@
 """A package that is not installed is told in two lines, with the command that installs it, by every verb."""
 
 import sys
+import wave
 
 import pytest
 
@@ -32,7 +33,9 @@ def test_a_missing_package_is_told_in_two_lines(module, refused, tmp_path, monke
     for name in ("a", "b"):
         (tmp_path / "sounds" / name).mkdir(parents=True)
         for i in range(8):
-            (tmp_path / "sounds" / name / f"{i}.wav").write_bytes(b"RIFF")
+            with wave.open(str(tmp_path / "sounds" / name / f"{i}.wav"), "wb") as sound:
+                sound.setparams((1, 2, 8000, 0, "NONE", ""))
+                sound.writeframes(bytes(range(200)) * 40)
     monkeypatch.chdir(tmp_path)
     datasets._digits.cache_clear()
     for loaded in [module, *(name for name in sys.modules if name.startswith(f"{module}."))]:

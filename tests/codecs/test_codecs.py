@@ -26,6 +26,7 @@ from suite.data.recordings import Recordings
 from suite.data.sources.memory import Memory
 from suite.errors import InputError
 from suite.experiment.serialization import from_json, to_json
+from suite.runtime import decoders
 
 TEXTS = [f"the film was {word}" for word in ("good", "bad", "fine", "dull")] * 5
 
@@ -190,6 +191,7 @@ def test_recordings(labels):
 def test_a_recording_is_not_unpacked_before_its_length_is_known(monkeypatch):
     """A day of silence in a few kilobytes: its header is enough to refuse it."""
     content = flac(np.zeros((2_000_000, 8), np.int16), 100)
+    monkeypatch.setattr(decoders, "_inside", True)  # as in a decoder process
     monkeypatch.delattr(soundfile.SoundFile, "read")
     with pytest.raises(InputError) as error:
         Recordings(rate=4000, hop=40, longest=30.0).encode([content])

@@ -282,7 +282,7 @@ def _read(channel: socket.socket, size: int) -> Any:
     """So many bytes. Raises EOFError: the other end is closed."""
     content, done = np.empty(size, np.uint8), 0
     while done < size:
-        taken = channel.recv_into(content.data[done:])
+        taken = channel.recv_into(memoryview(content)[done:])  # type: ignore[arg-type]
         if not taken:
             raise EOFError
         done += taken

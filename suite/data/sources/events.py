@@ -115,7 +115,7 @@ def read_events(data: Data, user: str, item: str, time: str, split: EventSplit) 
     whole = None if split.by == "given" else data.whole()
     if whole is None and split.by not in ("auto", "given"):
         problem = f"is {split.by}, and the data have splits of their own."
-        raise InputError("field task.split.by", problem, fix="--task.split.by given, or name a single file")
+        raise InputError("field task.split.by", problem, fix="--task.split.by given")
     sources = [whole] if whole is not None else _given(data)
     fields = {"user": user, "item": item} | ({"time": time} if time else {})
     for source in sources:
