@@ -213,8 +213,16 @@ def _codec(folder: Path, about: Manifest, stored: Mapping[str, Any], allow: tupl
         ) from None
     if not isinstance(member, Codec):
         raise InputError(where, "its codec is none.", found=type(member).__name__, fix=AGAIN)
-    codec: Codec = rebased(member, place)
-    _check_preprocessors(codec)
+    try:
+        codec: Codec = rebased(member, place)
+        _check_preprocessors(codec)
+        # Fields of other types than the class states show when they are used: here, rather than at a request.
+        _ = codec.inputs, codec.outputs, codec.answer_schema
+    except InputError:
+        raise
+    except json_files.CONTENT_ERRORS as error:
+        found = f"{type(error).__name__}: {error!s:.200}"
+        raise InputError(where, "its codec is not as suite export writes it.", found=found, fix=AGAIN) from None
     return codec
 
 

@@ -21,9 +21,11 @@ from flax import nnx
 from suite.contracts.model import ModelConfig
 from suite.errors import InputError, RunError, closest
 from suite.experiment.sections import Experiment
+from suite.runtime import json_files
 from suite.runtime.files import is_run
 from suite.tree import paths
 from suite.weights import heads, published
+from suite.weights.config_sizes import check
 from suite.weights.correspondence import Filling, abstract, applications
 from suite.weights.imports import Map
 from suite.weights.published import Published
@@ -83,7 +85,7 @@ def format_of(weights: Published) -> str:
         InputError: no family reads them.
     """
     kind = weights.config.get("model_type", "")
-    if kind in formats():
+    if isinstance(kind, str) and kind in formats():
         return kind
     names = list(weights.readers)
     for name, table in formats().items():
@@ -112,7 +114,12 @@ def load(source: str | Path, *, offline: bool = False, **changes: Any) -> tuple[
     weights = published.open(source, offline)
     table = formats()[format_of(weights)]
     config = dataclasses.replace(_config(table, weights), **changes)  # type: ignore[type-var]
-    graph, params, model_state = abstract(config)
+    try:
+        graph, params, model_state = abstract(config)
+    except json_files.CONTENT_ERRORS as error:
+        if isinstance(error, InputError):
+            raise
+        raise _no_model(weights, error) from None
     return config, nnx.merge(graph, *Filling(table, config, weights, exact=True)(params, model_state))
 
 
@@ -332,7 +339,9 @@ def report(folder: str | Path, left_out: Sequence[str] = ()) -> Written:
 def _config(table: Map, weights: Published) -> ModelConfig:
     """Our config of the published one; values of types that no library writes are refused like any other."""
     try:
-        return table.settle(table.config(weights.config), weights)
+        config = table.settle(table.config(weights.config), weights)
+        check(config, len(weights.readers))
+        return config
     except InputError as error:
         if not error.where.startswith("field model"):
             raise
@@ -342,13 +351,14 @@ def _config(table: Map, weights: Published) -> ModelConfig:
             found=error.found,
             fix="the one that was published with the tensors",
         ) from None
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise InputError(
-            str(weights.folder / published.CONFIG),
-            "holds values that make no model.",
-            found=f"{type(error).__name__}: {error}",
-            fix="fetch it again",
-        ) from None
+    except json_files.CONTENT_ERRORS as error:
+        raise _no_model(weights, error) from None
+
+
+def _no_model(weights: Published, error: Exception) -> InputError:
+    found = f"{type(error).__name__}: {error!s:.200}"
+    where = str(weights.folder / published.CONFIG)
+    return InputError(where, "holds values that make no model.", found=found, fix="fetch it again")
 
 
 def _write(

@@ -128,7 +128,7 @@ def _read(data: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _array(data: np.ndarray, dtype: str, shape: list[int], data_offsets: list[int]) -> np.ndarray:
-    name = next((name for name, code in CODES.items() if code == dtype), dtype)
+    name = {code: name for name, code in CODES.items()}[dtype]  # no other: NumPy evaluates texts it takes for types
     kind = np.dtype(getattr(ml_dtypes, name, name))
     begin, end = data_offsets
     if not 0 <= begin <= end <= len(data) or end - begin != math.prod(shape) * kind.itemsize:

@@ -451,6 +451,7 @@ def test_offsets_outside_the_file_are_refused(tmp_path):
         {"dtype": "F32", "shape": [2], "data_offsets": [0, 800]},
         {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]},
         {"dtype": "X", "shape": [2], "data_offsets": [0, 8]},
+        {"dtype": ",", "shape": [2], "data_offsets": [0, 8]},
         {"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]},
         {"dtype": "F32", "shape": [2**70], "data_offsets": [0, 8]},
         {"dtype": "F32", "shape": [2]},

@@ -287,3 +287,26 @@ def test_a_hub_out_of_reach(monkeypatch):
         "  found: [Errno -3] Temporary failure in name resolution\n"
         "  try:   a local folder, the right owner/name, or a network connection"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("num_hidden_layers", 10**9, "ValueError: a size of 1,000,000,000; at most 16,777,216"),
+        ("num_hidden_layers", 10**6, "ValueError: 1,000,001 layers, and 41 tensors"),
+        ("num_hidden_layers", 0.5, "TypeError: layers 0.5 is no int"),
+        ("vocab_size", 10**39, "ValueError: a size of 1,000,"),
+    ],
+)
+def test_sizes_of_no_model(folder, name, value, said):
+    """Found before a model is built, which would take hours or all memory."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, name: value}))
+    refused = refusal(pretrained.load, folder)
+    assert refused.startswith(f"{folder / 'config.json'}: holds values that make no model.\n  found: {said}")
+
+
+def test_a_family_that_is_no_text(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": {}}))
+    assert "are of no known format" in refusal(pretrained.load, folder)
