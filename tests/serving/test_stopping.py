@@ -112,7 +112,7 @@ def test_what_takes_longer_than_the_drain_is_told_so(bundles):
         time.sleep(0.2)
         begun = time.perf_counter()
         assert server.stop() == 0
-        assert time.perf_counter() - begun < 8
+        assert time.perf_counter() - begun < 15  # of --body-s it would be 30
 
 
 def test_a_new_version_takes_over_without_a_lost_or_a_wrong_answer(bundles, second, opened, tmp_path):

@@ -50,10 +50,10 @@ def test_what_a_trial_compiles_is_compiled(bundles, tmp_path, monkeypatch):
 
 def test_a_program_without_end_has_a_clock(bundles, tmp_path):
     hostile.with_programs(bundles["clicks"], tmp_path / "bad", hostile.ENDLESS)
-    begun = time.monotonic()
+    begun, before = time.monotonic(), set(children(os.getpid()))  # decoders of other tests among them
     kind, why, _ = tried(tmp_path / "bad", tmp_path, seconds=8.0)
     assert kind is Passing and "is not ready after 8 s.\n  try:   --warm-s 16" in why
-    assert time.monotonic() - begun < 60 and not children(os.getpid())
+    assert time.monotonic() - begun < 60 and set(children(os.getpid())) <= before
 
 
 def test_a_program_has_no_more_memory_than_it_is_given(bundles, tmp_path):
