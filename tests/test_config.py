@@ -124,3 +124,19 @@ def test_replace_names_the_nearest_field(typo, near):
 def test_replace_below_a_value():
     with pytest.raises(InputError, match=r'"value" is no field here'):
         replace(toy.experiment(), {"train.steps.value": 1})
+
+
+def test_a_field_holds_what_it_is_declared_as_or_another_of_its_contract():
+    """A tokenizer in the place of another, as where published weights bring their own; neither a text nor a model."""
+    from suite.data.preprocessing.characters import Characters
+    from suite.data.preprocessing.tokenizers import Published
+    from suite.data.sources.datasets import SyntheticSentiment
+    from suite.decoding.generation import Decoding
+    from suite.tasks.text.language_modelling import LanguageModelling
+
+    stored = to_json(LanguageModelling(data=SyntheticSentiment(), decoding=Decoding()))
+    assert from_json({**stored, "vocabulary": to_json(Published())}).vocabulary == Published()
+    assert from_json({**stored, "vocabulary": to_json(Characters())}).vocabulary == Characters()
+    for wrong in ("tokens.json", 7, None, to_json(Characters())):
+        with pytest.raises(InputError, match="has a decoding that is no Decoding"):
+            from_json({**stored, "decoding": wrong})

@@ -5,6 +5,7 @@ import functools
 import importlib
 import json
 import typing
+from abc import ABC
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def from_json(value: Any, allow: tuple[str, ...] = (), own: tuple[str, ...] = OW
         )
     fields = {name: from_json(item, allow, own) for name, item in value.items() if name != "class"}
     for name, wanted in _objects_of(kind).items():
-        if name in fields and not isinstance(fields[name], wanted):
+        if name in fields and not _alike(type(fields[name]), wanted):
             raise InputError(
                 f"experiment, {kind.__name__}",
                 f"has a {name} that is no {wanted.__name__}.",
@@ -81,6 +82,13 @@ def from_json(value: Any, allow: tuple[str, ...] = (), own: tuple[str, ...] = OW
                 fix="restore the file, or write the run again",
             )
     return kind(**fields)
+
+
+@functools.cache
+def _alike(kind: type, wanted: type) -> bool:
+    """Whether both are of one contract: a field that is declared as one tokenizer may hold another, such as that of
+    published weights, and no text."""
+    return bool({*kind.__mro__} & {*wanted.__mro__} - {object, ABC})
 
 
 @functools.cache
