@@ -84,7 +84,6 @@ def from_json(value: Any, allow: tuple[str, ...] = (), own: tuple[str, ...] = OW
     return kind(**fields)
 
 
-@functools.cache
 def _alike(kind: type, wanted: type) -> bool:
     """Whether both are of one contract: a field that is declared as one tokenizer may hold another, such as that of
     published weights, and no text."""
