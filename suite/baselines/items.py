@@ -1,5 +1,6 @@
 """Baselines of recommendation, without training: what is popular, and what occurs with the latest items."""
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,9 @@ class _Counted(Baseline):
     def add(self, columns: Columns, rows: Rows) -> None:
         self.histories += [row[row >= FIRST] - FIRST for row in _rows(rows["items"])]
 
+    @abstractmethod
     def scores(self, history: np.ndarray) -> np.ndarray:
         """Score (n,) of each item, by the items of a history (t,)."""
-        raise NotImplementedError
 
     def outputs(self, columns: Columns, rows: Rows) -> dict[str, np.ndarray]:
         """``top`` (b, k) int32, ``hits`` (b, k) and ``unseen`` (b,)."""

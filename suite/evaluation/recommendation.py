@@ -220,16 +220,12 @@ def best_items(users: jax.Array, table: jax.Array, seen: jax.Array, places: int)
     """
     users = users.astype(jnp.float32)
     if table.shape[0] <= BLOCK:
-        scores = _without(users @ table.T.astype(jnp.float32), seen, 0)
-        best, items = jax.lax.top_k(scores, places)
+        best, items = jax.lax.top_k(_without(_scores(users, table, 0, table.shape[0]), seen, 0), places)
         return items, best
-    count = -(-table.shape[0] // BLOCK)
-    padded = jnp.pad(table, ((0, count * BLOCK - table.shape[0]), (0, 0))).reshape(count, BLOCK, -1)
 
-    def step(best: tuple[jax.Array, jax.Array], at: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
-        rows, start = at
-        scores = _without(users @ rows.T.astype(jnp.float32), seen, start)
-        scores = jnp.where(start + jnp.arange(BLOCK) < table.shape[0], scores, -jnp.inf)
+    def step(best: tuple[jax.Array, jax.Array], block: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
+        rows, start = block
+        scores = _without(_scores(users, rows, start, table.shape[0]), seen, start)
         block_scores, block_items = jax.lax.top_k(scores, places)
         # What came before has lower numbers, and stands first: equal scores keep their order.
         merged = jnp.concatenate([best[0], block_scores], 1), jnp.concatenate([best[1], start + block_items], 1)
@@ -237,16 +233,8 @@ def best_items(users: jax.Array, table: jax.Array, seen: jax.Array, places: int)
         return (kept, jnp.take_along_axis(merged[1], chosen, 1)), None
 
     none = jnp.full((users.shape[0], places), -jnp.inf), jnp.zeros((users.shape[0], places), jnp.int32)
-    (best, items), _ = jax.lax.scan(step, none, (padded, jnp.arange(count) * BLOCK))
+    (best, items), _ = jax.lax.scan(step, none, _blocks(table))
     return items, best
-
-
-def _without(scores: jax.Array, seen: jax.Array, start: jax.Array | int) -> jax.Array:
-    """Scores (b, n) of the numbers from ``start`` on, those of ``seen`` (b, t) and what is no item at -inf."""
-    rows = jnp.arange(scores.shape[0])[:, None]
-    places = jnp.where(seen >= start, seen - start, scores.shape[1])
-    scores = scores.at[rows, places].set(-jnp.inf, mode="drop")
-    return jnp.where(start + jnp.arange(scores.shape[1]) < FIRST, -jnp.inf, scores)
 
 
 def target_losses(users: jax.Array, table: jax.Array, targets: jax.Array) -> jax.Array:
@@ -254,21 +242,36 @@ def target_losses(users: jax.Array, table: jax.Array, targets: jax.Array) -> jax
 
     It is the softmax of the products of ``users`` (b, d) with ``table`` (`FIRST` + n, d).
     """
-    users, items = users.astype(jnp.float32), table[FIRST:].astype(jnp.float32)
+    users = users.astype(jnp.float32)
     wanted = jnp.einsum("bd,bmd->bm", users, table.at[targets].get(mode="clip").astype(jnp.float32))
-    if items.shape[0] <= BLOCK:
-        return jax.nn.logsumexp(users @ items.T, -1)[:, None] - wanted
-    count = -(-items.shape[0] // BLOCK)
-    padded = jnp.pad(items, ((0, count * BLOCK - items.shape[0]), (0, 0))).reshape(count, BLOCK, -1)
+    if table.shape[0] <= BLOCK:  # the scores are those of the ranking, which the compiler takes from there
+        return jax.nn.logsumexp(_scores(users, table, 0, table.shape[0]), -1)[:, None] - wanted
 
-    def step(total: jax.Array, at: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        rows, start = at
-        scores = jnp.where(start + jnp.arange(BLOCK) < items.shape[0], users @ rows.T, -jnp.inf)
-        return jnp.logaddexp(total, jax.nn.logsumexp(scores, -1)), None
+    def step(total: jax.Array, block: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        return jnp.logaddexp(total, jax.nn.logsumexp(_scores(users, *block, table.shape[0]), -1)), None
 
-    begin = jnp.full((users.shape[0],), -jnp.inf)
-    total, _ = jax.lax.scan(step, begin, (padded, jnp.arange(count) * BLOCK))
+    total, _ = jax.lax.scan(step, jnp.full((users.shape[0],), -jnp.inf), _blocks(table))
     return total[:, None] - wanted
+
+
+def _blocks(table: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The rows of a table in blocks of `BLOCK`, zeros behind the last, and the number of the first row of each."""
+    count = -(-table.shape[0] // BLOCK)
+    padded = jnp.pad(table, ((0, count * BLOCK - table.shape[0]), (0, 0)))
+    return padded.reshape(count, BLOCK, -1), jnp.arange(count) * BLOCK
+
+
+def _scores(users: jax.Array, rows: jax.Array, start: jax.Array | int, end: int) -> jax.Array:
+    """Scores (b, n) of the numbers from ``start`` on; -inf of what is no item: before `FIRST`, and from ``end`` on."""
+    numbers = start + jnp.arange(rows.shape[0])
+    return jnp.where((numbers < FIRST) | (numbers >= end), -jnp.inf, users @ rows.T.astype(jnp.float32))
+
+
+def _without(scores: jax.Array, seen: jax.Array, start: jax.Array | int) -> jax.Array:
+    """Scores (b, n) of the numbers from ``start`` on, those of ``seen`` (b, t) at -inf."""
+    rows = jnp.arange(scores.shape[0])[:, None]
+    places = jnp.where(seen >= start, seen - start, scores.shape[1])
+    return scores.at[rows, places].set(-jnp.inf, mode="drop")
 
 
 register_metric(

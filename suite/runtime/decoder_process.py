@@ -1,4 +1,4 @@
-"""What a decoder process runs: see `suite.runtime.decoders`."""
+"""The decoder process: answers calls, see `suite.runtime.decoders`."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from suite.runtime import decoders
+from suite.runtime import child, decoders
 
 
 def main(descriptor: int) -> None:
@@ -20,8 +20,8 @@ def main(descriptor: int) -> None:
     Args:
         descriptor: of the connection to the process that asks.
     """
-    _limit(resource.RLIMIT_AS, decoders.MEMORY)
-    _limit(resource.RLIMIT_CORE, 0)
+    child.limit(resource.RLIMIT_AS, decoders.MEMORY)
+    child.limit(resource.RLIMIT_CORE, 0)
     decoders.become_decoder()
     with socket.socket(fileno=descriptor) as connection:
         try:
@@ -32,13 +32,6 @@ def main(descriptor: int) -> None:
             return  # the process that asks has ended
         except Exception:
             os._exit(decoders.ENDED)
-
-
-def _limit(resource_kind: int, most: int) -> None:
-    try:
-        resource.setrlimit(resource_kind, (most, resource.getrlimit(resource_kind)[1]))
-    except (ValueError, OSError):
-        return  # a system that doesn't know this limit
 
 
 def _received(connection: socket.socket, length: int) -> bytearray:
@@ -78,4 +71,4 @@ def _answer(connection: socket.socket, request: bytearray) -> None:
 def _set_clock(seconds: float) -> None:
     """The system ends this process where the next call takes more processor time."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    _limit(resource.RLIMIT_CPU, math.ceil(usage.ru_utime + usage.ru_stime + seconds))
+    child.limit(resource.RLIMIT_CPU, math.ceil(usage.ru_utime + usage.ru_stime + seconds))

@@ -30,6 +30,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 
 from suite.errors import InputError, RunError
+from suite.runtime.child import import_path
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -170,7 +171,6 @@ class _Decoder:
         self._socket, theirs = socket.socketpair()
         for end in (self._socket, theirs):  # so that a usual file or answer passes at once
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        paths = [os.path.abspath(path) for path in sys.path]
         given = {name: value for name, value in os.environ.items() if name in ENVIRONMENT or name[:3] == "LC_"}
         # One thread: the address space that others reserve counts.
         single = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS")}
@@ -181,7 +181,7 @@ class _Decoder:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # C libraries write lines of their own about damaged files
-                env={**given, **single, "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": os.pathsep.join(paths)},
+                env={**given, **single, "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": import_path()},
                 start_new_session=True,  # Ctrl-C is for the process that asks
             )
 

@@ -73,6 +73,11 @@ class Model:
         """Whether a version is being copied, tried or warmed."""
         return self.taking is not None and not self.taking.done()
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether the newest version in the folder cannot be served, and no other is being taken."""
+        return self.error is not None and not self.is_being_taken
+
     def pause(self, spent: float) -> float:
         """Seconds until a version that failed after ``spent`` of them is tried again: longer each time."""
         self.failures += 1

@@ -88,7 +88,7 @@ class Models:
         """Whether every model answers that can be served, and one at least."""
         models = self.by_name.values()
         answering = [model for model in models if model.current]
-        return bool(answering) and all(model.current or (model.error and not model.is_being_taken) for model in models)
+        return bool(answering) and all(model.current or model.is_refused for model in models)
 
     @property
     def progress(self) -> str:
@@ -107,7 +107,7 @@ class Models:
             raise Refused(404, "unknown_model", f'there is no model "{name:.100}".', fix=", ".join(self.by_name)[:300])
         if model.current is None:
             why = f"{model.warming}." if model.warming else f"{name} is being compiled."
-            if model.error and not model.is_being_taken:
+            if model.is_refused:
                 why = f"{name} cannot be served: {model.problem}"
             raise Refused(503, "not_ready", why, fix="wait until /readyz says so", retry=1)
         if model.current.stuck:
@@ -128,7 +128,7 @@ class Models:
                 now = await in_thread(functools.partial(identity, model.folder))
                 settled, model.seen = at_once or now == model.seen, now
                 another = now != model.tried and settled
-                if now and (another or (at_once and model.error and not model.is_being_taken)):
+                if now and (another or (at_once and model.is_refused)):
                     await self._begin_anew(model, now)
 
     async def tend(self) -> None:
@@ -305,7 +305,7 @@ class Models:
 
 
 def _state(model: Model) -> str:
-    return f"cannot be served: {model.problem}" if model.error and not model.is_being_taken else "waiting"
+    return f"cannot be served: {model.problem}" if model.is_refused else "waiting"
 
 
 async def in_thread(call: Callable[[], T]) -> T:

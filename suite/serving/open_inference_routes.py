@@ -43,7 +43,8 @@ def add_routes(app: FastAPI, models: Models, why_not_ready: Callable[[], str]) -
 
     @app.get("/v2/health/ready")
     async def ready() -> Any:
-        return JSONResponse({"ready": not why_not_ready()}, 503 if why_not_ready() else 200)
+        is_ready = not why_not_ready()
+        return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
 
     @app.get("/v2/models/{name}")
     @app.get("/v2/models/{name}/versions/{number}")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import InputError
+from suite.runtime.child import import_path
 
 SECRET = re.compile("TOKEN|SECRET|PASSW|KEY|CREDENTIAL", re.IGNORECASE)
 """Variables that the process is not given."""
@@ -139,8 +140,7 @@ class Trial:
 def _environment() -> dict[str, str]:
     """Of the server, without its secrets; memory of a GPU is taken as it is needed."""
     given = {name: value for name, value in os.environ.items() if not SECRET.search(name)}
-    paths = [os.path.abspath(path) for path in sys.path]
-    return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **given, "PYTHONPATH": os.pathsep.join(paths)}
+    return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **given, "PYTHONPATH": import_path()}
 
 
 async def _last(stream: asyncio.StreamReader | None) -> str:

@@ -1,27 +1,24 @@
-"""What the process runs that tries a version before the server touches it: see `suite.serving.trial`."""
+"""The process that tries a version before the server touches it: see `suite.serving.trial`."""
 
 import contextlib
-import ctypes
 import json
 import os
 import resource
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from suite.errors import InputError
-
-_PDEATHSIG = 1
-"""Option of prctl(2)."""
+from suite.runtime import child
 
 Say = Callable[[dict[str, Any]], None]
 
 
 def main() -> None:
     """Reads what to try from the standard input, one line, and writes a line of JSON for each step."""
-    _end_with(os.getppid())
+    child.limit(resource.RLIMIT_CORE, 0)
+    child.end_with(os.getppid())
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is not taken for a line of ours
 
@@ -66,15 +63,6 @@ def _try(request: dict[str, Any], say: Say) -> None:
     bundle = Bundle.open(folder, tuple(request["allow"]), cache=False, trust=request["trust"])
     for program in bundle.programs.values():
         program.warm(request["sizes"], lambda: say({"begun": True}))
-
-
-def _end_with(parent: int) -> None:
-    """The system ends this process with the server, however that ends."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
 
 
 def _yield_to_others() -> None:

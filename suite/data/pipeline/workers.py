@@ -5,7 +5,6 @@ every read from it and every write to it: nothing waits for a process that is no
 """
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import pickle
@@ -25,6 +24,7 @@ import cloudpickle
 import numpy as np
 
 from suite.errors import InputError
+from suite.runtime import child
 
 Span = tuple[int, int]
 Encode = Callable[[Span], dict[str, Any]]
@@ -34,8 +34,6 @@ LOOK_SECONDS = 0.5
 """How often a wait for a worker looks whether the run is to stop."""
 END_SECONDS = 1.0
 """That workers are given to end by themselves."""
-_DEATH_SIGNAL = 1
-"""PR_SET_PDEATHSIG of prctl(2)."""
 
 
 def in_workers(
@@ -233,10 +231,7 @@ def _leave_signals() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     trainer: Any = multiprocessing.parent_process()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
-        if os.getppid() != trainer.pid:
-            os._exit(1)
+    child.end_with(trainer.pid)
     threading.Thread(target=_end_with, args=(trainer,), daemon=True).start()
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from suite.contracts.data import Data, Source
 from suite.data.sources.datasets import Tfds
+from suite.data.sources.events import from_the_last
 from suite.data.sources.memory import SPLITS, Memory, Subset, check_split, not_empty
 
 CRITEO_NUMBERS = tuple(f"I{i}" for i in range(1, 14))
@@ -102,9 +103,7 @@ def split_by_time(users: np.ndarray, times: np.ndarray, share: float = 0.1) -> n
     """Split (n,) int8 of each event, as positions in SPLITS: of each user's events the last ``share`` is test, the
     ``share`` before it validation. Events of the same second keep their order."""
     order = np.lexsort((times, users))
-    _, starts, counts = np.unique(users[order], return_index=True, return_counts=True)
-    count = np.repeat(counts, counts)
-    left = count - (np.arange(len(users)) - np.repeat(starts, counts))  # 1 for a user's last event
+    left, count = from_the_last(users[order])
     part = np.where(left <= share * count, 2, np.where(left <= 2 * share * count, 1, 0))
     placed = np.empty(len(users), np.int8)
     placed[order] = part

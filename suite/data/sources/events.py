@@ -133,19 +133,17 @@ def read_events(data: Data, user: str, item: str, time: str, split: EventSplit) 
     users, user_of = np.unique([columns["user"][place] for place in kept], return_inverse=True)
     items, item_of = np.unique([columns["item"][place] for place in kept], return_inverse=True)
     parts, times = parts[kept], None if times is None else times[kept]
-    order = np.lexsort((np.arange(len(kept)), parts, user_of) if times is None else (times, user_of))
-    if times is not None and whole is None:  # given splits decide what comes before what
-        order = np.lexsort((times, parts, user_of))
-    by = (
-        ("given" if whole is None else "leave_last_out" if time or not _unordered(data) else "random")
-        if (split.by == "auto")
-        else split.by
-    )
+    # Given splits decide what comes before what, then times; all of data without splits are of one part here.
+    order = np.lexsort((np.arange(len(kept)) if times is None else times, parts, user_of))
+    user_of, item_of, parts = user_of[order], item_of[order], parts[order]
     sorted_times = None if times is None else times[order]
+    by = split.by
+    if by == "auto" and whole is None:
+        by = "given"
+    elif by == "auto":  # lists are in the order of time
+        by = "leave_last_out" if time or isinstance(data, ItemLists) else "random"
     if whole is not None:
-        parts = _parts(by, split, users, items, user_of[order], item_of[order], sorted_times)
-    else:
-        parts = parts[order]
+        parts = _parts(by, split, users, items, user_of, item_of, sorted_times)
     notes = [note for _, source, _ in read for note in source.notes]
     if by == "leave_last_out" and sorted_times is not None:
         notes += _leaks(parts, sorted_times)
@@ -154,18 +152,13 @@ def read_events(data: Data, user: str, item: str, time: str, split: EventSplit) 
     return Events(
         users.tolist(),
         items.tolist(),
-        user_of[order].astype(np.int32),
-        item_of[order].astype(np.int32),
+        user_of.astype(np.int32),
+        item_of.astype(np.int32),
         parts,
         by,
         left.counts,
         tuple(dict.fromkeys(notes)),
     )
-
-
-def _unordered(data: Data) -> bool:
-    """Whether the records of the data are in no order that means anything."""
-    return not isinstance(data, ItemLists)
 
 
 def _given(data: Data) -> list[Source | None]:
@@ -239,10 +232,16 @@ def _parts(
             raise InputError("field task.split.by", "is time, and no column of times is named.", fix="--task.time time")
         first, second = np.quantile(times, [1 - split.test - split.validation, 1 - split.test])
         return np.where(times > second, 2, np.where(times > first, 1, 0)).astype(np.int8)
-    _, starts, counts = np.unique(user, return_index=True, return_counts=True)
-    count = np.repeat(counts, counts)
-    left = count - (np.arange(len(user)) - np.repeat(starts, counts))  # 1 for a user's last event
+    left, count = from_the_last(user)
     return np.where(count < len(SPLITS), 0, np.where(left == 1, 2, np.where(left == 2, 1, 0))).astype(np.int8)
+
+
+def from_the_last(users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Place (n,) of each event from its user's last one, which is 1, and how many events its user has; of events that
+    are sorted by user, and each one's by time."""
+    _, starts, counts = np.unique(users, return_index=True, return_counts=True)
+    count = np.repeat(counts, counts)
+    return count - (np.arange(len(users)) - np.repeat(starts, counts)), count
 
 
 def _leaks(parts: np.ndarray, times: np.ndarray) -> list[str]:
