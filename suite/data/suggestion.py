@@ -98,6 +98,8 @@ def suggested(data: Data, known: Sequence[str]) -> Suggestion:
         return Suggestion("text.translate", (), "two files of lines that translate each other")
     if kind == "TaggedText":
         return Suggestion("text.tag", (), "words with a tag each")
+    if kind == "ItemLists" and "recommendation.sequence" in known:
+        return Suggestion("recommendation.sequence", (), "lists of the items of a user each")
     if kind == "Lines":
         return Suggestion("text.language_model", (), "running text")
     if of("image"):

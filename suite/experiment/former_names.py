@@ -34,6 +34,7 @@ FORMER_MODULES = {
 """Modules that moved whole: former name -> name."""
 
 FORMER_CLASSES = {
+    "suite.data.sources.events.ItemLists": "suite.data.sources.item_lists.ItemLists",
     "suite.config.Compression": "suite.experiment.compression.Compression",
     "suite.config.Budget": "suite.experiment.goal.Budget",
     "suite.config.Range": "suite.experiment.goal.Range",

@@ -5,9 +5,10 @@ import gzip
 import numpy as np
 import pytest
 
-from suite.data.sources.datasets import Table
-from suite.data.sources.events import EventSplit, ItemLists, read_events
+from suite.data.sources.datasets import Lines, Table, from_path
+from suite.data.sources.events import EventSplit, read_events
 from suite.data.sources.histories import EVENTS, Histories
+from suite.data.sources.item_lists import ItemLists
 from suite.data.suggestion import suggested
 from suite.errors import InputError
 from suite.experiment import recipes
@@ -172,3 +173,67 @@ def test_events_are_recognised(tmp_path, header, flags):
 def test_events_with_a_label_are_clicks(tmp_path):
     log = [(user, item, place, place % 2) for place, (user, item, _) in enumerate(LOG * 9)]
     assert suggested(table(tmp_path, log, "user,item,time,clicked"), recipes.names()).recipe == "recommendation.click"
+
+
+def published(folder, train="0 0 1 2\n1 1 2\n", test="0 3\n1 0 3\n", **others):
+    """The layout of LightGCN's sets."""
+    for name, text in {"train": train, "test": test, **others}.items():
+        (folder / f"{name}.txt").write_text(text)
+    return from_path(str(folder))
+
+
+def test_the_published_layout_keeps_its_test_split_and_holds_validation_out_of_training(tmp_path):
+    train = "".join(f"{user} {' '.join(map(str, range(user % 3, 30)))}\n" for user in range(40))
+    data = published(tmp_path, train, "".join(f"{user} 30 31\n" for user in range(40)))
+    assert isinstance(data, ItemLists) and suggested(data, recipes.names()).recipe == "recommendation.sequence"
+    events = read_events(data, "user", "item", "", EventSplit(validation=0.2))
+    assert events.by == "given" and int((events.part == 2).sum()) == 80
+    held_out = int((events.part == 1).sum())
+    assert 0.15 < held_out / int((events.part < 2).sum()) < 0.25
+    assert any(f"no validation split: {held_out:,}" in note for note in events.notes)
+    with_own = published(tmp_path, train, valid="0 30\n")
+    assert int((read_events(with_own, "user", "item", "", EventSplit()).part == 1).sum()) == 1
+
+
+def test_numbers_of_the_published_layout_bear_their_names(tmp_path):
+    items, users = "org_id remap_id\nB00 x 0\nB01 1\nB02 2\nB03 3\n", "org_id remap_id\nann 0\nbob 1\n"
+    data = published(tmp_path, item_list=items, user_list=users)
+    assert rows(opened(data, "test", time="", by="given", validation=0.0)) == {
+        "ann": (["B00 x", "B01", "B02"], ["B03"]),
+        "bob": (["B01", "B02"], ["B00 x", "B03"]),
+    }
+    (tmp_path / "item_list.txt").write_text(items + "again 3\n")
+    with pytest.raises(InputError, match=r"item_list\.txt line 6.*has a name"):
+        data.open("train")
+
+
+def test_lines_of_lists_that_cannot_be_read_are_counted_and_named(tmp_path):
+    train = "0 1 2 3\n1\n\n" + "".join(f"{user} 1 2\n" for user in range(2, 12_000)) + "x 1\n3 2,4\n4 -1 2\n"
+    items, users = "org_id remap_id\na 1\nb 2\n", "org_id remap_id\nann 0\n"
+    data = published(tmp_path, train, "0 2\n", item_list=items, user_list=users)
+    assert data.open("train").dropped == {
+        "items that item_list does not name": 1,
+        "users without items": 1,
+        "users that user_list does not name": 11_998,
+        "lines that hold more than numbers": 3,
+    }
+    source = opened(data, "train", time="", validation=0.0)
+    assert source.dropped["lines that hold more than numbers"] == 3
+    named = source.dropped_names
+    assert named["lines that hold more than numbers"] == [f"train.txt line {place}" for place in (12002, 12003, 12004)]
+    assert named["users without items"] == ["train.txt line 2"]
+
+
+def test_a_damaged_split_is_not_taken_for_a_missing_one(tmp_path):
+    published(tmp_path)
+    (tmp_path / "valid.txt.gz").write_bytes(b"\x1f\x8b and no more")
+    with pytest.raises(InputError, match="damaged"):
+        opened(from_path(str(tmp_path)), "train", time="")
+
+
+def test_running_text_is_no_list_of_items(tmp_path):
+    for name, text in (("train", "1984 is a novel\n2001 is another\n"), ("test", "7\n")):
+        (tmp_path / f"{name}.txt").write_text(text)
+    assert isinstance(from_path(str(tmp_path)), Lines)
+    (tmp_path / "lists.txt.gz").write_bytes(gzip.compress(b"7 1 2\n8 2 3\n"))
+    assert isinstance(from_path(str(tmp_path / "lists.txt.gz")), ItemLists)

@@ -2,55 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from suite.contracts.data import Data, Source
 from suite.data.preprocessing.columns import origin, require
-from suite.data.preprocessing.tabular_values import text
-from suite.data.reading import existing, lines, read_text, split_files
-from suite.data.sources.memory import SPLITS, LeftOut, Memory, check_split, hash_places, not_empty
+from suite.data.preprocessing.tabular_values import texts
+from suite.data.sources.item_lists import ItemLists
+from suite.data.sources.memory import NAMED, SPLITS, LeftOut, hash_places
 from suite.errors import InputError
 
-LISTS = (".txt", ".txt.gz")
-"""Endings of files of lists."""
 By = Literal["auto", "leave_last_out", "time", "random", "given"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ItemLists(Data):
-    """A text file with a user a line: the user, then the items in the order of time, parted by blanks; or a folder with
-    such a file a split. Columns ``user`` and ``item``, an event a record."""
-
-    path: str
-    """The file or folder; files may end in .gz."""
-
-    def open(self, split: str) -> Source:
-        """Events of a split, where the path is a folder; of a file all are training.
-
-        Raises:
-            InputError: no such path or split, or no event.
-        """
-        path = existing(self.path)
-        check_split(split, self.path)
-        files = split_files(path, LISTS) if path.is_dir() else {"train": path}
-        if split not in files:
-            problem = f"there is no file of the split '{split}'"
-            raise InputError(self.path, problem, found=", ".join(files) or "no file of a split")
-        return not_empty(_read_lists(files[split]), split, self.path)
-
-    def whole(self) -> Source | None:
-        path = existing(self.path)
-        return None if path.is_dir() else not_empty(_read_lists(path), "train", self.path)
-
-
-def _read_lists(file: Path) -> Memory:
-    rows = [line.split() for line in lines(read_text(file))]
-    counts = [max(len(row) - 1, 0) for row in rows]
-    users = np.repeat(np.array([row[0] if row else "" for row in rows]), counts)
-    return Memory({"user": users, "item": np.array([item for row in rows for item in row[1:]], np.str_)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +26,8 @@ class EventSplit:
     share by a hash of user and item. given: the splits are those of the data. auto: given where there are such, else
     leave_last_out where events have an order, else random."""
     validation: float = 0.1
-    """Share of the events, of time and random."""
+    """Share of the events, of time and random; of given, share of the training events by a hash of user and item, where
+    the data have no validation split."""
     test: float = 0.1
     """The same of the test split."""
     seed: int = 0
@@ -86,6 +50,7 @@ class Events:
         part: (n,) int8 split of each, as positions in ``SPLITS``.
         by: how they are split.
         dropped: reason -> number of events left out.
+        dropped_names: reason -> what the first of them are called.
         notes: what a reader should know of the split, a sentence each.
     """
 
@@ -96,6 +61,7 @@ class Events:
     part: np.ndarray
     by: str
     dropped: dict[str, int]
+    dropped_names: dict[str, list[str]]
     notes: tuple[str, ...]
 
 
@@ -129,6 +95,8 @@ def read_events(data: Data, user: str, item: str, time: str, split: EventSplit) 
     for _, source, _ in read:
         for reason, count in source.dropped.items():
             left.add(reason, count=count)
+        for reason, names in source.dropped_names.items():
+            left.names[reason] = [*left.names.get(reason, []), *names][:NAMED]
     kept = _kept(columns, times, left)
     users, user_of = np.unique([columns["user"][place] for place in kept], return_inverse=True)
     items, item_of = np.unique([columns["item"][place] for place in kept], return_inverse=True)
@@ -145,6 +113,13 @@ def read_events(data: Data, user: str, item: str, time: str, split: EventSplit) 
     if whole is not None:
         parts = _parts(by, split, users, items, user_of, item_of, sorted_times)
     notes = [note for _, source, _ in read for note in source.notes]
+    if whole is None and sources[1] is None and split.validation:
+        held_out = (parts == 0) & (_places(split, users, items, user_of, item_of) < split.validation)
+        parts = np.where(held_out, 1, parts).astype(np.int8)
+        notes.append(
+            f"the data have no validation split: {int(held_out.sum()):,} training events, "
+            f"{100 * split.validation:g} %, are held out for it (task.split.validation)"
+        )
     if by == "leave_last_out" and sorted_times is not None:
         notes += _leaks(parts, sorted_times)
     if by == "leave_last_out" and not time:
@@ -157,6 +132,7 @@ def read_events(data: Data, user: str, item: str, time: str, split: EventSplit) 
         parts,
         by,
         left.counts,
+        left.names,
         tuple(dict.fromkeys(notes)),
     )
 
@@ -167,21 +143,27 @@ def _given(data: Data) -> list[Source | None]:
     for name in SPLITS[1:]:
         try:
             sources.append(data.open(name))
-        except InputError:
+        except InputError as error:
+            if not (error.problem.startswith("there is no") or error.problem.endswith("is empty")):
+                raise
             sources.append(None)
     return sources
 
 
 def _columns(source: Source, fields: dict[str, str]) -> dict[str, Sequence[Any]]:
     every = np.arange(len(source))
-    return {key: list(source.column(name, every)) for key, name in fields.items()}
+    columns = {key: source.column(name, every) for key, name in fields.items()}
+    return {
+        key: values.tolist() if isinstance(values, np.ndarray) and values.dtype.kind == "U" else list(values)
+        for key, values in columns.items()
+    }
 
 
 def _kept(columns: dict[str, list[Any]], times: np.ndarray | None, left: LeftOut) -> np.ndarray:
     """Places of the events that have a user, an item and a time; the others are counted. Names become texts."""
     gaps = []
     for key in ("user", "item"):
-        columns[key] = [text(value) for value in columns[key]]
+        columns[key] = texts(columns[key])
         gaps.append((f"no {key}", np.array([not value for value in columns[key]], bool)))
     if times is not None:
         gaps.append(("no time", np.isnan(times)))
@@ -224,8 +206,7 @@ def _parts(
 ) -> np.ndarray:
     """Split (n,) int8 of each event; users rise, and each one's events are in the order of time."""
     if by == "random":
-        keys = [f"{users[u]}\0{items[i]}" for u, i in zip(user.tolist(), item.tolist(), strict=True)]
-        place = hash_places(keys, split.seed)  # the same event twice is on one side
+        place = _places(split, users, items, user, item)
         return np.where(place < split.test, 2, np.where(place < split.test + split.validation, 1, 0)).astype(np.int8)
     if by == "time":
         if times is None:
@@ -234,6 +215,12 @@ def _parts(
         return np.where(times > second, 2, np.where(times > first, 1, 0)).astype(np.int8)
     left, count = from_the_last(user)
     return np.where(count < len(SPLITS), 0, np.where(left == 1, 2, np.where(left == 2, 1, 0))).astype(np.int8)
+
+
+def _places(split: EventSplit, users: np.ndarray, items: np.ndarray, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    """Place (n,) of each event between 0 and 1, by its user and item: the same event twice is on one side."""
+    keys = [f"{users[u]}\0{items[i]}" for u, i in zip(user.tolist(), item.tolist(), strict=True)]
+    return hash_places(keys, split.seed)
 
 
 def from_the_last(users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from suite.data.notes import printable
 from suite.data.reading import AUDIO, IMAGES, TABLES, existing, lines, read_text, split_files, there, wide_encoding
 from suite.data.sources import arrays, folders, tables
 from suite.data.sources.column_types import CURRENT, Reading
+from suite.data.sources.item_lists import ItemLists, is_item_lists, item_list_files
 from suite.data.sources.memory import (
     SPLITS,
     LeftOut,
@@ -263,6 +264,8 @@ def from_path(path: str) -> Data:
             return TaggedText(path=path)
         if "train" in split_files(file, TABLES):
             return Table(path=path)
+        if item_list_files(file):
+            return ItemLists(path=path)
         if "train" in split_files(file, (".txt",)):
             return Lines(path=path)
         if spoken := languages(file):
@@ -277,6 +280,8 @@ def from_path(path: str) -> Data:
         return TaggedText(path=path)
     if name.endswith(TABLES) or (name.endswith(".txt") and is_unicode_text(file)):
         return Table(path=path)
+    if name.endswith((".txt", ".txt.gz")) and is_item_lists(file):
+        return ItemLists(path=path)
     if name.endswith((".npz", ".txt")):
         return ArrayFile(path=path) if name.endswith(".npz") else Lines(path=path)
     known = f"{' '.join((*TABLES, *EXTENSIONS))} .npz .txt .tar .tar.gz .tar.xz, or a folder with one folder a class"

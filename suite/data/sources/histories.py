@@ -82,6 +82,11 @@ class Histories(Source):
         return self._dropped
 
     @property
+    def dropped_names(self) -> dict[str, list[str]]:
+        """Reason -> what the first lines or records left out on reading are called."""
+        return self._events.dropped_names
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a reader should know of the split."""
         return self._events.notes
