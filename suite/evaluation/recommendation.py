@@ -32,6 +32,7 @@ from suite.evaluation.metrics.recommendation import PLACES, recommendation_score
 
 TARGETS = "targets"
 """Axis of held-out items."""
+Reference = Mapping[str, jax.Array] | None
 BLOCK = 1 << 16
 """Items that are scored at a time: the memory of a ranking does not grow with the catalogue."""
 
@@ -113,33 +114,40 @@ class Recommendation(Task):
         return encoded
 
     @abstractmethod
-    def vectors(self, model: Any, batch: Batch) -> jax.Array:
+    def vectors(self, model: Any, batch: Batch, reference: Reference = None) -> jax.Array:
         """What stands for each user (b, d). Jitted."""
 
     @abstractmethod
-    def item_vectors(self, model: Any) -> jax.Array:
+    def item_vectors(self, model: Any, reference: Reference = None) -> jax.Array:
         """The vectors (`FIRST` + n, d) whose products with a user's are the scores. Jitted."""
 
-    def ranked(self, model: Any, batch: Batch, places: int) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    def candidates(self, reference: Reference = None) -> jax.Array | None:
+        """Which numbers (`FIRST` + n,) are ranked; None: all items. Jitted."""
+        return None
+
+    def ranked(
+        self, model: Any, batch: Batch, places: int, reference: Reference = None
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         """The first ``places`` items by number, padding where there are fewer, and their scores, (b, k) both; the
         users' vectors (b, d) and those of the items. Jitted."""
-        users, table = self.vectors(model, batch), self.item_vectors(model)
+        users, table = self.vectors(model, batch, reference), self.item_vectors(model, reference)
         seen = jnp.where(batch["seen_mask"], batch["seen"], 0)
-        items, scores = best_items(users, table, seen, min(places, table.shape[0] - FIRST))
+        count = min(places, table.shape[0] - FIRST)
+        items, scores = best_items(users, table, seen, count, self.candidates(reference))
         return jnp.where(jnp.isfinite(scores), items, 0), jnp.where(jnp.isfinite(scores), scores, 0), users, table
 
     def predict(
         self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
     ) -> dict[str, jax.Array]:
-        items, scores, _, _ = self.ranked(model, batch, self.top)
+        items, scores, _, _ = self.ranked(model, batch, self.top, reference)
         return {"top": items, "score": scores, "unseen": batch["unseen"]}
 
     def evaluate(
         self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
     ) -> dict[str, jax.Array]:
-        items, scores, users, table = self.ranked(model, batch, PLACES[-1])
+        items, scores, users, table = self.ranked(model, batch, PLACES[-1], reference)
         found = (items[:, :, None] == batch["targets"][:, None, :]) & batch["targets_mask"][:, None, :]
-        nats = target_losses(users, table, batch["targets"])
+        nats = target_losses(users, table, batch["targets"], self.candidates(reference))
         count = batch["targets_mask"].sum(-1)
         mean = jnp.where(batch["targets_mask"], nats, 0).sum(-1) / jnp.maximum(count, 1)
         outputs = {"top": items, "score": scores, "unseen": batch["unseen"], "hits": found.any(-1)}
@@ -207,7 +215,9 @@ class Coverage(MetricState):
         return float((np.asarray(self.total) > 0).mean())
 
 
-def best_items(users: jax.Array, table: jax.Array, seen: jax.Array, places: int) -> tuple[jax.Array, jax.Array]:
+def best_items(
+    users: jax.Array, table: jax.Array, seen: jax.Array, places: int, ranked: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
     """Numbers and scores (b, k) of the items of the highest scores, falling. Jitted.
 
     Of equal scores the lower number comes first, which is the more frequent item.
@@ -217,15 +227,16 @@ def best_items(users: jax.Array, table: jax.Array, seen: jax.Array, places: int)
         table: vectors (`FIRST` + n, d) of the items.
         seen: numbers (b, t) that are left out; 0 for none.
         places: k, n at most.
+        ranked: which numbers (`FIRST` + n,) are; None: all.
     """
-    users = users.astype(jnp.float32)
+    users, allowed = users.astype(jnp.float32), _items(table, ranked)
     if table.shape[0] <= BLOCK:
-        best, items = jax.lax.top_k(_without(_scores(users, table, 0, table.shape[0]), seen, 0), places)
+        best, items = jax.lax.top_k(_without(_scores(users, table, allowed), seen, 0), places)
         return items, best
 
-    def step(best: tuple[jax.Array, jax.Array], block: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
-        rows, start = block
-        scores = _without(_scores(users, rows, start, table.shape[0]), seen, start)
+    def step(best: tuple[jax.Array, jax.Array], block: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[Any, None]:
+        rows, start, allowed = block
+        scores = _without(_scores(users, rows, allowed), seen, start)
         block_scores, block_items = jax.lax.top_k(scores, places)
         # What came before has lower numbers, and stands first: equal scores keep their order.
         merged = jnp.concatenate([best[0], block_scores], 1), jnp.concatenate([best[1], start + block_items], 1)
@@ -233,38 +244,47 @@ def best_items(users: jax.Array, table: jax.Array, seen: jax.Array, places: int)
         return (kept, jnp.take_along_axis(merged[1], chosen, 1)), None
 
     none = jnp.full((users.shape[0], places), -jnp.inf), jnp.zeros((users.shape[0], places), jnp.int32)
-    (best, items), _ = jax.lax.scan(step, none, _blocks(table))
+    (best, items), _ = jax.lax.scan(step, none, _blocks(table, allowed))
     return items, best
 
 
-def target_losses(users: jax.Array, table: jax.Array, targets: jax.Array) -> jax.Array:
+def target_losses(users: jax.Array, table: jax.Array, targets: jax.Array, ranked: jax.Array | None = None) -> jax.Array:
     """How unlikely each of ``targets`` (b, m) is among all items, in nats. Jitted; items are scored in blocks.
 
-    It is the softmax of the products of ``users`` (b, d) with ``table`` (`FIRST` + n, d).
+    It is the softmax of the products of ``users`` (b, d) with ``table`` (`FIRST` + n, d); ``ranked`` as in
+    `best_items`.
     """
-    users = users.astype(jnp.float32)
+    users, allowed = users.astype(jnp.float32), _items(table, ranked)
     wanted = jnp.einsum("bd,bmd->bm", users, table.at[targets].get(mode="clip").astype(jnp.float32))
     if table.shape[0] <= BLOCK:  # the scores are those of the ranking, which the compiler takes from there
-        return jax.nn.logsumexp(_scores(users, table, 0, table.shape[0]), -1)[:, None] - wanted
+        return jax.nn.logsumexp(_scores(users, table, allowed), -1)[:, None] - wanted
 
-    def step(total: jax.Array, block: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        return jnp.logaddexp(total, jax.nn.logsumexp(_scores(users, *block, table.shape[0]), -1)), None
+    def step(total: jax.Array, block: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        rows, _, allowed = block
+        return jnp.logaddexp(total, jax.nn.logsumexp(_scores(users, rows, allowed), -1)), None
 
-    total, _ = jax.lax.scan(step, jnp.full((users.shape[0],), -jnp.inf), _blocks(table))
+    total, _ = jax.lax.scan(step, jnp.full((users.shape[0],), -jnp.inf), _blocks(table, allowed))
     return total[:, None] - wanted
 
 
-def _blocks(table: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The rows of a table in blocks of `BLOCK`, zeros behind the last, and the number of the first row of each."""
+def _items(table: jax.Array, ranked: jax.Array | None) -> jax.Array:
+    """Which rows (`FIRST` + n,) of a table are items, of those that are ``ranked``."""
+    items = jnp.arange(table.shape[0]) >= FIRST
+    return items if ranked is None else items & ranked
+
+
+def _blocks(table: jax.Array, allowed: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The rows of a table in blocks of `BLOCK`, zeros behind the last, the number of the first row of each, and which
+    rows are ranked."""
     count = -(-table.shape[0] // BLOCK)
-    padded = jnp.pad(table, ((0, count * BLOCK - table.shape[0]), (0, 0)))
-    return padded.reshape(count, BLOCK, -1), jnp.arange(count) * BLOCK
+    short = count * BLOCK - table.shape[0]
+    rows = jnp.pad(table, ((0, short), (0, 0))).reshape(count, BLOCK, -1)
+    return rows, jnp.arange(count) * BLOCK, jnp.pad(allowed, (0, short)).reshape(count, BLOCK)
 
 
-def _scores(users: jax.Array, rows: jax.Array, start: jax.Array | int, end: int) -> jax.Array:
-    """Scores (b, n) of the numbers from ``start`` on; -inf of what is no item: before `FIRST`, and from ``end`` on."""
-    numbers = start + jnp.arange(rows.shape[0])
-    return jnp.where((numbers < FIRST) | (numbers >= end), -jnp.inf, users @ rows.T.astype(jnp.float32))
+def _scores(users: jax.Array, rows: jax.Array, allowed: jax.Array) -> jax.Array:
+    """Scores (b, n) of rows; -inf of those that are not ``allowed`` (n,)."""
+    return jnp.where(allowed, users @ rows.T.astype(jnp.float32), -jnp.inf)
 
 
 def _without(scores: jax.Array, seen: jax.Array, start: jax.Array | int) -> jax.Array:

@@ -12,7 +12,7 @@ from suite.contracts.batch import Batch
 from suite.contracts.metric import MetricState
 from suite.data.preprocessing.items import FIRST
 from suite.errors import InputError
-from suite.evaluation.recommendation import Recommendation
+from suite.evaluation.recommendation import Recommendation, Reference
 
 ROWS = 1 << 26
 """Logits that are held at a time."""
@@ -35,12 +35,12 @@ class SequentialRecommendation(Recommendation):
         if self.negatives < 0:
             raise InputError("field task.negatives", "must be at least 0", found=str(self.negatives))
 
-    def vectors(self, model: Any, batch: Batch) -> jax.Array:
+    def vectors(self, model: Any, batch: Batch, reference: Reference = None) -> jax.Array:
         hidden = model.hidden(batch["items"], batch["items_mask"])
         last = batch["items_mask"].sum(-1) - 1
         return jnp.take_along_axis(hidden, jnp.maximum(last, 0)[:, None, None], 1)[:, 0].astype(jnp.float32)
 
-    def item_vectors(self, model: Any) -> jax.Array:
+    def item_vectors(self, model: Any, reference: Reference = None) -> jax.Array:
         return model.output_table()
 
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
