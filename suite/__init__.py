@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from suite.serving.server import serve
     from suite.tuning.tuning import tune
     from suite.tuning.verdict import Verdict
+    from suite.workflow.catalogue import replace_catalogue
     from suite.workflow.deliver import Delivery, deliver
     from suite.workflow.doctor import doctor
     from suite.workflow.folders import evaluate, open, predict
@@ -67,6 +68,7 @@ _HOMES = {
     "predict": "suite.workflow.folders",
     "predict_file": "suite.workflow.predict_file",
     "replace": "suite.experiment.sections",
+    "replace_catalogue": "suite.workflow.catalogue",
     "report": "suite.reporting.reports",
     "resume": "suite.runs.verbs",
     "serve": "suite.serving.server",
@@ -106,6 +108,7 @@ __all__ = [
     "predict",
     "predict_file",
     "replace",
+    "replace_catalogue",
     "report",
     "resume",
     "serve",

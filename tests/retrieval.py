@@ -155,6 +155,10 @@ class Retrieval(Task):
     def reference(self, split: str) -> Source:
         return Catalogue(self.data.items)
 
+    @property
+    def catalogue(self) -> Nearest:
+        return self.codec
+
     def embed(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
         return {"vector": model(batch["digits"], batch["digits_mask"]), "record": batch["seed"]}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.export
 import numpy as np
 
 from suite.bundles import integrity, manifest, programs, signing
@@ -84,7 +85,7 @@ class Bundle:
                 found=", ".join(about.platforms),
                 fix=f"suite export RUN --platforms {shlex.quote(here)} --to BUNDLE",
             )
-        codecs = {name: _codec(folder, about, program.codec, allow) for name, program in about.programs.items()}
+        codecs = {name: read_codec(folder, about, program.codec, allow) for name, program in about.programs.items()}
         files = {
             (name, length): manifest.program(length, name)
             for name, program in about.programs.items()
@@ -192,7 +193,12 @@ def rebased(value: Any, place: Callable[[str], str]) -> Any:
     return dataclasses.replace(value, **changes)
 
 
-def _codec(folder: Path, about: Manifest, stored: Mapping[str, Any], allow: tuple[str, ...]) -> Codec:
+def read_codec(folder: Path, about: Manifest, stored: Mapping[str, Any], allow: tuple[str, ...]) -> Codec:
+    """A codec of a bundle, its files those in ``folder``.
+
+    Raises:
+        InputError: it is none, names a class that is not allowed, or a file that is no asset of the bundle.
+    """
     where = f'bundle "{folder}"'
 
     def place(file: str) -> str:
@@ -257,9 +263,11 @@ def _check_fit(
         if len(wanted) != len(arrays):
             different.append(manifest.REFERENCE)
         for needed, given in zip(wanted, arrays, strict=False):
-            ours, theirs = (
-                {name: (array.shape, str(array.dtype)) for name, array in part.items()} for part in (needed, given)
-            )
+            theirs = {name: (array.shape, str(array.dtype)) for name, array in given.items()}
+            ours = {name: (array.shape, str(array.dtype)) for name, array in needed.items()}
+            if any(jax.export.is_symbolic_dim(size) for shape, _ in ours.values() for size in shape[:1]):
+                count = next(iter(theirs.values()))[0][0] or 1  # any number of records, of all arrays the same
+                ours = {name: ((count, *shape[1:]), dtype) for name, (shape, dtype) in ours.items()}
             names = ours.keys() | theirs.keys()
             different += sorted(name for name in names if ours.get(name) != theirs.get(name))
     except (AttributeError, LookupError, TypeError, ValueError) as error:

@@ -9,6 +9,7 @@ import numpy as np
 
 from suite.bundles.manifest import (
     AGAIN,
+    CATALOGUE,
     EXPERIMENT,
     MOST,
     MOST_ASSET,
@@ -46,7 +47,8 @@ def check(folder: Path, manifest: Manifest) -> tuple[dict[str, bytes], dict[str,
     if odd is not None:
         raise InputError(where, f"its {NAME} names a file that no bundle has.", found=repr(odd), fix=AGAIN)
     present = set(inside(folder))
-    files = {program(length, name) for name, about in manifest.programs.items() for length in about.lengths}
+    programs = {**manifest.programs, **({CATALOGUE: manifest.catalogue} if manifest.catalogue else {})}
+    files = {program(length, name) for name, about in programs.items() for length in about.lengths}
     wanted = {*named, WEIGHTS, EXPERIMENT, *files}
     missing, extra = sorted(wanted - present), sorted(present - {*named, NAME, SIGNATURE})
     if missing:
@@ -55,15 +57,15 @@ def check(folder: Path, manifest: Manifest) -> tuple[dict[str, bytes], dict[str,
         fix = f"take them out, or {AGAIN}"
         strange = ", ".join(extra or sorted(wanted - set(named)))
         raise InputError(where, f"holds files that its {NAME} does not name.", found=strange, fix=fix)
-    programs, arrays = {}, {}
+    contents, arrays = {}, {}
     for name, about in named.items():
         _check_size(folder, name, about["bytes"])
         if name in (WEIGHTS, REFERENCE):
             arrays[name] = _arrays(folder, name, about["bytes"])
             digest = hashlib.sha256(arrays[name].data).hexdigest()
         elif name.startswith("program/"):
-            programs[name] = content_of(folder, name, MOST_PROGRAM)
-            digest = hashlib.sha256(programs[name]).hexdigest()
+            contents[name] = content_of(folder, name, MOST_PROGRAM)
+            digest = hashlib.sha256(contents[name]).hexdigest()
         else:
             digest = digest_of(folder / name)
         if digest != about["sha256"]:
@@ -73,7 +75,7 @@ def check(folder: Path, manifest: Manifest) -> tuple[dict[str, bytes], dict[str,
                 found=f"sha256 {digest[:16]}..., not {about['sha256'][:16]}...",
                 fix=AGAIN,
             )
-    return programs, arrays
+    return contents, arrays
 
 
 def _arrays(folder: Path, name: str, size: int) -> np.ndarray:

@@ -15,19 +15,22 @@ from suite.errors import InputError
 from suite.runtime import json_files
 from suite.runtime.files import write_text
 
-FORMATS = (1, 2)
+FORMATS = (1, 2, 3)
 """That are read. A bundle is written in the second where the first could not hold it: several programs, reference
-arrays, seeds."""
+arrays, seeds; in the third where its catalogue can be replaced."""
 NAME, WEIGHTS, CARD, EXPERIMENT = "bundle.json", "weights.safetensors", "model_card.md", "experiment.json"
 REFERENCE = "reference.safetensors"
 """Reference arrays of the task; only some tasks have any."""
 SIGNATURE = "signature.json"
 """Over ``bundle.json``, and so over the checksums of all else; only signed bundles have one."""
+CATALOGUE = "catalogue"
+"""The program that embeds a catalogue's records, which answers no requests; only bundles whose catalogue can be
+replaced have one."""
 PREDICT = "predict"
 """The program that answers where none is named."""
 SEED = "seed"
 """The input (b,) uint32 of a program that draws random numbers: each row's come from its seed."""
-MADE = ("by", "checked", "date", "from", "licence", "recipe", "refreshed", "revision")
+MADE = ("by", "catalogue", "checked", "date", "from", "licence", "recipe", "refreshed", "revision")
 """Texts of ``made``, the part of ``bundle.json`` that says what a bundle was made of and by."""
 AGAIN = "fetch the bundle again, or export the run again"
 MOST, MOST_PROGRAM, MOST_ASSET = 16 << 20, 256 << 20, 1 << 30
@@ -88,6 +91,7 @@ class Manifest:
         metrics: ``"<split>/<metric>"`` -> ``value``, and its interval ``low`` and ``high`` where it is known.
         made: by what, of what, and how it was checked.
         files: name -> ``bytes`` and ``sha256``.
+        catalogue: the program that embeds the records of a catalogue; None where it cannot be replaced.
     """
 
     name: str
@@ -98,6 +102,7 @@ class Manifest:
     metrics: dict[str, dict[str, float]]
     made: dict[str, Any]
     files: dict[str, dict[str, Any]]
+    catalogue: Program | None = None
 
 
 def program(length: int, name: str = PREDICT) -> str:
@@ -107,18 +112,20 @@ def program(length: int, name: str = PREDICT) -> str:
 
 def check_program_name(name: str) -> None:
     """Raises ValueError: a name that a program of a bundle may not have."""
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name):
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name) or name == CATALOGUE:
         raise ValueError(f"program {name!r:.100}")
 
 
-def about_programs(programs: Mapping[str, Program]) -> dict[str, Any]:
+def about_programs(programs: Mapping[str, Program], catalogue: Program | None = None) -> dict[str, Any]:
     """Fields of ``bundle.json``: those of ``predict`` are where bundles of one program have always had them."""
-    entries = {
-        name: {"codec": about.codec, "signature": dataclasses.asdict(about.signature), "lengths": list(about.lengths)}
-        for name, about in programs.items()
-    }
+    entries = {name: _entry(about) for name, about in programs.items()}
     first = entries.pop(PREDICT)
-    return {**first, "programs": entries} if entries else first
+    more = {} if catalogue is None else {CATALOGUE: _entry(catalogue)}
+    return {**first, **({"programs": entries} if entries else {}), **more}
+
+
+def _entry(about: Program) -> dict[str, Any]:
+    return {"codec": about.codec, "signature": dataclasses.asdict(about.signature), "lengths": list(about.lengths)}
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
@@ -135,7 +142,7 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
         if name not in (NAME, SIGNATURE)
     }
     more = "programs" in content or REFERENCE in files or SEED in content["signature"]["inputs"]
-    whole = {"format": FORMATS[more], **content, "files": files}
+    whole = {"format": 3 if CATALOGUE in content else FORMATS[more], **content, "files": files}
     whole["version"] = _version(whole)
     write_text(folder / NAME, json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
 
@@ -232,7 +239,8 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
         _of(str, version, "versions")
     for name in MADE:
         _of(str, objects["made"].get(name, ""), name)
-    return Manifest(**texts, **objects, programs=programs, platforms=platforms)
+    catalogue = _program(_of(dict, content[CATALOGUE], CATALOGUE)) if CATALOGUE in content else None
+    return Manifest(**texts, **objects, programs=programs, platforms=platforms, catalogue=catalogue)
 
 
 def _program(content: Mapping[str, Any]) -> Program:

@@ -21,10 +21,11 @@ class Export(Allowing):
         "suite export runs/reviews --to bundles/reviews --sign key.pem",
         "suite export runs/reviews --format huggingface --to published/reviews",
         "suite export --refresh bundles/reviews --to bundles/reviews-new",
+        "suite export bundles/films --to bundles/films-new --catalogue new_items.csv",
     )
 
     run: str = word("RUN", example="runs/reviews", fix=examples[0], default="")
-    """Run folder."""
+    """Run folder; with --catalogue, or a bundle."""
     to: str = flag("", value="FOLDER", example="bundles/reviews", otherwise="must be given")
     """Folder that is written."""
     platforms: tuple[Literal["cpu", "cuda", "tpu"], ...] = flag((), example="cpu cuda", otherwise="cpu cuda tpu")
@@ -37,6 +38,8 @@ class Export(Allowing):
     """bundle, or weights as Transformers reads them."""
     sign: str = flag("", value="KEY", example="key.pem", otherwise="the bundle is not signed")
     """File of the private key that the bundle is signed with; openssl genpkey -algorithm ed25519 -out KEY makes one."""
+    catalogue: str = flag("", value="FILE", example="new_items.csv", otherwise="the one that the task states")
+    """Records that requests are compared with in place of the task's: a table, or a folder of files."""
     refresh: str = flag("", value="BUNDLE", example="bundles/reviews", otherwise="a run is exported")
     """A bundle whose programs are written again by this version."""
 
@@ -61,6 +64,9 @@ def export(given: Export) -> None:
         raise InputError("RUN", "is missing.", fix=Export.examples[0])
     if not given.to:
         raise InputError("flag --to", "is missing.", fix="--to bundles/mine")
+    if given.catalogue:
+        _with_catalogue(given)
+        return
     exported = exporting.export(
         given.run,
         given.to,
@@ -77,9 +83,30 @@ def export(given: Export) -> None:
         print(f"{exported.format}: {exported.tensors} tensors, {exported.values:,} values\n{exported.folder}")
 
 
+def _with_catalogue(given: Export) -> None:
+    from suite.workflow.catalogue import replace_catalogue
+
+    if given.format != "bundle":
+        raise InputError("flag --catalogue", "is for bundles.", found=given.format, fix="--format bundle")
+    stated = {"platforms": given.platforms, "name": given.name, "licence": given.licence}
+    options = {name: value for name, value in stated.items() if value}
+    bundle, embedded = replace_catalogue(
+        given.run, given.catalogue, given.to, allow=given.allowed, sign=given.sign, **options
+    )
+    _print(bundle)
+    print(f"catalogue of {len(embedded):,} records")
+    for line in embedded.left_out.lines():
+        print(f"  {line}")
+
+
 def _nothing_fixed(given: Export) -> None:
     """Raises InputError: a flag says what a refreshed bundle keeps as it is."""
-    fixed = {"--name": given.name, "--licence": given.licence, "--format": given.format.replace("bundle", "")}
+    fixed = {
+        "--catalogue": given.catalogue,
+        "--name": given.name,
+        "--licence": given.licence,
+        "--format": given.format.replace("bundle", ""),
+    }
     fixed = {name: value for name, value in {**fixed, "RUN": given.run}.items() if value}
     for name, value in fixed.items():
         raise InputError(

@@ -143,6 +143,18 @@ class Task(ABC):
         """What is kept of a batch of the records of ``reference``, each (b, ...). Jitted."""
         raise NotImplementedError(f"{type(self).__name__} has reference records, and no embed that says what to keep")
 
+    @property
+    def catalogue(self) -> Codec | None:
+        """What a record of ``reference("predict")`` becomes, as ``embed`` is given it; None where a bundle keeps the
+        records it was exported with.
+
+        With it a bundle's records can be replaced without training code. Programs are then exported for any number of
+        them: what depends on that number is computed from the shapes of ``reference``, and never compared with it in
+        Python. A record is named by the codec's ``primary``, where `suite.data.preprocessing.catalogue.Catalogue`
+        holds names.
+        """
+        return None
+
     @abstractmethod
     def score(
         self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None

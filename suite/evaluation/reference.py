@@ -46,11 +46,11 @@ def reference_arrays(
     if not len(source):
         where = f"reference records of {type(task).__name__}"
         raise InputError(where, "are none.", found="0 records", fix="a source of at least one record")
-    size = min(len(source), ROWS)
+    size, encode = min(len(source), ROWS), task.encode if task.catalogue is None else task.catalogue.encode
     parts: list[dict[str, np.ndarray]] = []
     for start in range(0, len(source), size):
         indices = np.arange(start, min(start + size, len(source)))
-        rows = task.encode(source[indices])
+        rows = encode(source[indices])
         real = np.arange(size) < count(rows)
         batch = pad(rows, real, padded_lengths(rows, buckets), indices)
         arrays = hosts.fetched(embed(params, model_state, batch))

@@ -2,10 +2,9 @@
 
 import contextlib
 import dataclasses
-import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,13 @@ import numpy as np
 from flax import nnx
 
 from suite import tree
-from suite.bundles import manifest, signing
+from suite.bundles import catalogue, manifest, signing
 from suite.bundles.bundle import Bundle, platform, rebased
 from suite.contracts.codec import Codec
 from suite.contracts.data import Source
+from suite.contracts.task import Program
 from suite.data.sources.memory import evenly_spaced, take
-from suite.errors import InputError, RunError, unused
+from suite.errors import InputError, RunError
 from suite.experiment import sections, serialization
 from suite.experiment.local_paths import without_folders
 from suite.experiment.sections import Experiment, Finetune
@@ -88,7 +88,7 @@ def export(
         raise InputError(f'--format "{format}"', "is none.", found=f"bundle, {HUGGINGFACE}")
     name = named(trained_run.experiment, name, (Path(to), trained_run.folder))
     check_platforms(platforms)
-    with new_folder(Path(to)) as folder:
+    with files.new_folder(Path(to)) as folder:
         split, asked = held_back(trained_run)
         check_programs(trained_run, asked)
         checked = f"{len(next(iter(asked.values())))} records of the {split} split"
@@ -100,7 +100,7 @@ def export(
         )
         if signer is not None:
             signing.sign(folder, signer)
-        _verify(trained_run, Bundle.open(folder, allow), asked)
+        _verify(trained_run, Bundle.open(folder, allow), asked, allow)
     return Bundle.open(to, allow)
 
 
@@ -140,31 +140,6 @@ def check_platforms(platforms: Sequence[str]) -> None:
             found=", ".join(platforms) or "none",
             fix=f"--platforms {' '.join((platform(), *platforms))}",
         )
-
-
-@contextlib.contextmanager
-def new_folder(target: Path, replacing: bool = False) -> Iterator[Path]:
-    """A folder beside ``target`` that takes its place at the end, and is gone after an error. Of a link it is the place
-    that the link leads to.
-
-    Raises:
-        InputError: ``target`` is there already, and is not to be replaced.
-    """
-    if not replacing and (target.exists() or target.is_symlink()):
-        raise InputError(f'--to "{target}"', "is there already.", fix=f"--to {unused(target)}")
-    target = target.resolve() if replacing else target
-    partial, old = (target.with_name(f"{word}-{target.name}") for word in ("partial", "replaced"))
-    shutil.rmtree(partial, ignore_errors=True)  # what a process that was killed left
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if replacing:
-            shutil.rmtree(old, ignore_errors=True)  # target is whole: what was put aside for it is no longer wanted
-            os.rename(target, old)
-        os.rename(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _held_out(trained_run: Run) -> dict[str, Source]:
@@ -252,12 +227,23 @@ def _write(trained_run: Run, folder: Path, asked: Mapping[str, Any], about: Mapp
     served, weights = _served(trained_run)
     experiment = served.experiment
     task, reference = experiment.task, trained_run.reference_arrays
+    embedding = catalogue_program(trained_run)
+    programs = {**task.programs(), **({manifest.CATALOGUE: embedding} if embedding else {})}
     traced = {}
-    for name, program in task.programs().items():
-        inputs = tracing.inputs_of(program.codec.encode(given(program.codec, asked, np.arange(1))), trained_run.buckets)
-        lengths = _lengths(trained_run, program.codec)
+    for name, program in programs.items():
+        if program is embedding:
+            records, beside = trained_run.experiment.task.reference("predict")[np.arange(1)], None
+        else:
+            records, beside = given(program.codec, asked, np.arange(1)), reference
         traced[name] = tracing.trace_all(
-            served.graph, program.function, weights, inputs, lengths, about["platforms"], reference
+            served.graph,
+            program.function,
+            weights,
+            tracing.inputs_of(program.codec.encode(records), trained_run.buckets),
+            _lengths(trained_run, program.codec),
+            about["platforms"],
+            beside,
+            embedding is not None,
         )
     write_programs(folder, traced)
     safetensors.write(folder / manifest.WEIGHTS, lambda: weights.items())
@@ -268,19 +254,19 @@ def _write(trained_run: Run, folder: Path, asked: Mapping[str, Any], about: Mapp
         if asset.file:
             _kept(asset.file, folder)
     serialization.dump(preprocessors.unbind(experiment), folder / manifest.EXPERIMENT, local=False)
+    entries = {
+        name: manifest.Program(
+            without_folders(serialization.to_json(rebased(program.codec, lambda file: _kept(file, folder)))),
+            traced[name].signature,
+            tuple(traced[name].by_length),
+        )
+        for name, program in programs.items()
+    }
+    embedded = entries.pop(manifest.CATALOGUE, None)
     content = {
         "name": about["name"],
         "experiment": experiment.name,
-        **manifest.about_programs(
-            {
-                name: manifest.Program(
-                    without_folders(serialization.to_json(rebased(program.codec, lambda file: _kept(file, folder)))),
-                    traced[name].signature,
-                    tuple(traced[name].by_length),
-                )
-                for name, program in task.programs().items()
-            }
-        ),
+        **manifest.about_programs(entries, embedded),
         "platforms": list(about["platforms"]),
         "metrics": _metrics(trained_run),
         "made": {
@@ -294,6 +280,13 @@ def _write(trained_run: Run, folder: Path, asked: Mapping[str, Any], about: Mapp
     card = model_card.write(trained_run, content, weights)
     files.write_text(folder / manifest.CARD, card)
     manifest.write(folder, content)
+
+
+def catalogue_program(trained_run: Run) -> Program | None:
+    """What embeds the records of a catalogue; None where the bundle keeps the ones it has."""
+    task = trained_run.experiment.task
+    codec = task.catalogue
+    return Program(task.embed, codec) if codec is not None and trained_run.reference_arrays is not None else None
 
 
 def _kept(file: str, folder: Path) -> str:
@@ -344,7 +337,7 @@ def _metrics(trained_run: Run) -> dict[str, dict[str, float]]:
     return {name: about for name, about in finite.items() if "value" in about}
 
 
-def _verify(trained_run: Run, bundle: Bundle, asked: Mapping[str, Any]) -> None:
+def _verify(trained_run: Run, bundle: Bundle, asked: Mapping[str, Any], allow: tuple[str, ...]) -> None:
     """Raises RunError: outputs or answers of a program of the bundle are not the run's (`Run.portable`)."""
     trained_run = trained_run if exact(trained_run.experiment) else trained_run.portable
     count = len(next(iter(asked.values())))
@@ -360,3 +353,16 @@ def _verify(trained_run: Run, bundle: Bundle, asked: Mapping[str, Any]) -> None:
             check_outputs(ours, theirs, name)
             if not alike(program.decode(ours, part), list(codec.decode(theirs, part))):
                 raise RunError("the bundle's answers are not the run's, though what the model says is")
+    if bundle.manifest.catalogue is not None:
+        _verify_catalogue(trained_run, bundle, allow)
+
+
+def _verify_catalogue(trained_run: Run, bundle: Bundle, allow: tuple[str, ...]) -> None:
+    """Raises RunError: the bundle keeps something else of the first records of the catalogue than the run."""
+    source = trained_run.experiment.task.reference("predict")
+    assert source is not None and trained_run.reference_arrays is not None
+    embedding, indices = catalogue.program(bundle, allow), np.arange(min(ROWS, len(source)))
+    rows = embedding.codec.encode(source[indices])
+    ours = embedding.outputs(rows, embedding.bucket(rows), ROWS, indices)
+    theirs = {name: value[indices] for name, value in trained_run.reference_arrays.items()}
+    check_outputs(ours, theirs, manifest.CATALOGUE)

@@ -6,11 +6,12 @@ Programs age: a later JAX may cease to read them. Weights and experiment do not,
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
-from suite.bundles import answering, integrity, manifest, signing
+from suite.bundles import answering, catalogue, integrity, manifest, signing
 from suite.bundles.bundle import Bundle
 from suite.evaluation.evaluate import make_answer
 from suite.exporting import exporting, tracing
@@ -18,6 +19,7 @@ from suite.exporting.agreement import check_outputs, exact
 from suite.parallel.layout import Layout
 from suite.runs import run
 from suite.runs.run import Run
+from suite.runtime.files import new_folder
 from suite.training.preprocessors import bind
 from suite.tree import nest
 from suite.weights import safetensors
@@ -57,19 +59,26 @@ def refresh(
     trained_run = Run(source, bind(run.read_experiment(source / manifest.EXPERIMENT, allow), source))
     weights = safetensors.read(source / manifest.WEIGHTS)
     reference = safetensors.read(source / manifest.REFERENCE) if manifest.REFERENCE in about.files else None
+    programs = {**about.programs, **({manifest.CATALOGUE: about.catalogue} if about.catalogue else {})}
     traced = {
         name: tracing.trace_all(
             trained_run.graph,
-            answering.chosen(trained_run.programs, name).function,
+            _function(trained_run, name),
             weights,
             program.signature.inputs,
             program.lengths,
             chosen,
-            reference,
+            None if name == manifest.CATALOGUE else reference,
+            about.catalogue is not None,
         )
-        for name, program in about.programs.items()
+        for name, program in programs.items()
     }
-    with exporting.new_folder(place, replacing=not to) as partial:
+    entries = {
+        name: manifest.Program(program.codec, traced[name].signature, tuple(traced[name].by_length))
+        for name, program in programs.items()
+    }
+    embedding = entries.pop(manifest.CATALOGUE, None)
+    with new_folder(place, replacing=not to) as partial:
         for name in about.files:
             if not name.startswith("program/"):
                 (partial / name).parent.mkdir(exist_ok=True)
@@ -77,30 +86,31 @@ def refresh(
         exporting.write_programs(partial, traced)
         maker = exporting.maker()
         made = {**about.made, "versions": maker["versions"], "refreshed": f"by {maker['by']}"}
-        changed = {
-            **manifest.about_programs(
-                {
-                    name: manifest.Program(program.codec, traced[name].signature, tuple(traced[name].by_length))
-                    for name, program in about.programs.items()
-                }
-            ),
-            "platforms": list(chosen),
-            "made": made,
-        }
+        changed = {**manifest.about_programs(entries, embedding), "platforms": list(chosen), "made": made}
         same = {"name": about.name, "experiment": about.experiment, "metrics": about.metrics}
         manifest.write(partial, {**same, **changed})
         if signer is not None:
             signing.sign(partial, signer)
-        _compare(trained_run, Bundle.open(partial, allow))
+        _compare(trained_run, Bundle.open(partial, allow), allow)
     return Bundle.open(place, allow)
 
 
-def _compare(trained_run: Run, bundle: Bundle) -> None:
+def _function(trained_run: Run, name: str) -> Any:
+    """That a program of a bundle is made of."""
+    if name == manifest.CATALOGUE:
+        return trained_run.experiment.task.embed
+    return answering.chosen(trained_run.programs, name).function
+
+
+def _compare(trained_run: Run, bundle: Bundle, allow: tuple[str, ...]) -> None:
     """Raises RunError: a program says something else than the model, of numbers that are drawn."""
     layout = Layout(portable=not exact(trained_run.experiment))
     variables, rng = nest(bundle.weights), np.random.default_rng(0)
-    for name, program in bundle.programs.items():
-        predict = make_answer(trained_run.graph, trained_run.programs[name].function, layout)
+    programs = dict(bundle.programs)
+    if bundle.manifest.catalogue is not None:
+        programs[manifest.CATALOGUE] = catalogue.program(bundle, allow)
+    for name, program in programs.items():
+        predict = make_answer(trained_run.graph, _function(trained_run, name), layout)
         for length in program.lengths:
             shapes = tracing.batch_of(program.signature.inputs, ROWS, length)
             drawn = {name: _drawn(shape, rng) for name, shape in shapes.items()}

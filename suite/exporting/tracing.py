@@ -76,6 +76,7 @@ def trace(
     length: int,
     platforms: Sequence[str] = PLATFORMS,
     reference: Mapping[str, Any] | None = None,
+    replaceable: bool = False,
 ) -> jax.export.Exported:
     """A program's function, (weights, batch[, reference]) -> outputs, for rows of one padded length.
 
@@ -87,13 +88,15 @@ def trace(
         length: that rows are padded to; 0 where they are of one shape.
         platforms: of which devices the program is for.
         reference: arrays by name, as weights; None where the task has none.
+        replaceable: whether the program takes any number of reference records.
 
     Raises:
         ValueError: the model takes no rows of that length.
         RunError: the program would hold more constants than it may.
     """
-    (rows,) = jax.export.symbolic_shape("b")
-    answer, arguments = _answer(graph, function), _arguments(weights, batch_of(inputs, rows, length), reference)
+    rows, records = jax.export.symbolic_shape("b, n")
+    batch = batch_of(inputs, rows, length)
+    answer, arguments = _answer(graph, function), _arguments(weights, batch, reference, records if replaceable else 0)
     with _nameless():
         exported = jax.export.export(jax.jit(answer), platforms=platforms)(*arguments)
     size = constants(exported.mlir_module())
@@ -117,15 +120,24 @@ def _answer(graph: Any, function: Function) -> Callable[..., dict[str, jax.Array
 
 
 def _arguments(
-    weights: Mapping[str, Any], batch: dict[str, jax.ShapeDtypeStruct], reference: Mapping[str, Any] | None
+    weights: Mapping[str, Any],
+    batch: dict[str, jax.ShapeDtypeStruct],
+    reference: Mapping[str, Any] | None,
+    records: Any = 0,
 ) -> tuple[dict[str, jax.ShapeDtypeStruct], ...]:
-    """What a program is called with, as shapes. A task without reference records has programs of two arguments."""
-    shapes = [
-        {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in arrays.items()}
-        for arrays in (weights, reference)
-        if arrays is not None
-    ]
-    return shapes[0], batch, *shapes[1:]
+    """What a program is called with, as shapes. A task without reference records has programs of two arguments;
+    ``records`` is how many they are, a number or a symbol; 0: as many as there are."""
+    shapes = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in weights.items()}
+    if reference is None:
+        return shapes, batch
+    return (
+        shapes,
+        batch,
+        {
+            name: jax.ShapeDtypeStruct((records or leaf.shape[0], *leaf.shape[1:]), leaf.dtype)
+            for name, leaf in reference.items()
+        },
+    )
 
 
 @contextlib.contextmanager
@@ -188,8 +200,10 @@ def trace_all(
     lengths: Sequence[int],
     platforms: Sequence[str] = PLATFORMS,
     reference: Mapping[str, Any] | None = None,
+    replaceable: bool = False,
 ) -> Traced:
-    """A program for each length. The last one is left out where the model takes no rows as long.
+    """A program for each length; arguments as of `trace`. The last one is left out where the model takes no rows as
+    long.
 
     Raises:
         InputError: a program cannot be made.
@@ -200,7 +214,7 @@ def trace_all(
     by_length: dict[int, jax.export.Exported] = {}
     for length in lengths:
         try:
-            by_length[length] = trace(graph, function, weights, inputs, length, platforms, reference)
+            by_length[length] = trace(graph, function, weights, inputs, length, platforms, reference, replaceable)
         except ValueError as error:
             if isinstance(error, InputError) or length != lengths[-1] or not by_length:
                 raise
@@ -209,5 +223,5 @@ def trace_all(
 
 def _side(sizes: tuple[Any, ...]) -> int | str | None:
     if jax.export.is_symbolic_dim(sizes[0]):
-        return "b"
+        return "b" if str(sizes[0]) == "b" else None
     return int(sizes[0]) if len(set(sizes)) == 1 else None

@@ -3,10 +3,11 @@
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from suite.errors import StorageError
+from suite.errors import InputError, StorageError, unused
 
 DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 """Of a disk that is full, over its quota, at the size limit of a file, failing, or mounted for reading alone."""
@@ -41,6 +42,37 @@ def write_text(path: Path, text: str) -> None:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise
+
+
+def check_new(target: Path) -> None:
+    """Raises InputError: the folder that is to be written is there already."""
+    if target.exists() or target.is_symlink():
+        raise InputError(f'--to "{target}"', "is there already.", fix=f"--to {unused(target)}")
+
+
+@contextlib.contextmanager
+def new_folder(target: Path, replacing: bool = False) -> Iterator[Path]:
+    """A folder beside ``target`` that takes its place at the end, and is gone after an error. Of a link it is the place
+    that the link leads to.
+
+    Raises:
+        InputError: ``target`` is there already, and is not to be replaced.
+    """
+    if not replacing:
+        check_new(target)
+    target = target.resolve() if replacing else target
+    partial, old = (target.with_name(f"{word}-{target.name}") for word in ("partial", "replaced"))
+    shutil.rmtree(partial, ignore_errors=True)  # what a process that was killed left
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if replacing:
+            shutil.rmtree(old, ignore_errors=True)  # target is whole: what was put aside for it is no longer wanted
+            os.rename(target, old)
+        os.rename(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def is_disk_fault(error: BaseException) -> bool:

@@ -305,6 +305,10 @@ class Distilled(Task):
     def embed(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
         return self.task.embed(model, batch)
 
+    @property
+    def catalogue(self) -> Codec | None:
+        return self.task.catalogue
+
     def programs(self) -> dict[str, Program]:
         return self.task.programs()
 

@@ -227,11 +227,11 @@ def test_a_manifest_that_was_changed(copy):
         (b"\xff\xfe", "its bundle.json is not JSON: "),
         (b"[]", "its bundle.json is no JSON object.\n  found: list"),
         (
-            b'{"format": 3}',
-            "is of another format than this version reads.\n  found: format 3, not 1 or 2\n"
+            b'{"format": 4}',
+            "is of another format than this version reads.\n  found: format 4, not 1 or 2 or 3\n"
             "  try:   the version of the suite that wrote it, or export the run again",
         ),
-        (b"{}", "is of another format than this version reads.\n  found: format None, not 1 or 2"),
+        (b"{}", "is of another format than this version reads.\n  found: format None, not 1 or 2 or 3"),
         (b" " * (16 << 20) + b"{}", "is too large for what it is.\n  found: 16,777,218 bytes; at most 16,777,216"),
     ],
 )

@@ -73,6 +73,10 @@ class PictureCaptions(Task):
     def reference(self, split: str) -> Source | None:
         return catalogue()
 
+    @property
+    def catalogue(self) -> PictureVector:
+        return self.pictures
+
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         encoded = self.codec.encode(columns)
         if self.match in columns:
