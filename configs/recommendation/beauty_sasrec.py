@@ -26,9 +26,10 @@ def experiment() -> Experiment:
             "task.data": ItemLists(path=os.path.join(folder, "Beauty.txt.gz")),
             "model.max_length": 64,
             "model.dropout": 0.5,
+            "optim.learning_rate": 2e-3,
             "train.batch_size": 256,
             "train.eval_batch_size": 1024,
-            "pipeline.buckets": (11, 21, 51),
+            "pipeline.buckets": (4, 5, 6, 8, 11, 16, 26, 51),
             "goal": Goal(metric="ndcg_10", at_least=0.0468, on="test"),
         },
     )

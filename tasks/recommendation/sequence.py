@@ -72,14 +72,16 @@ class SequentialRecommendation(Recommendation):
 def _exact(model: Any, hidden: jax.Array, targets: jax.Array) -> jax.Array:
     """Cross-entropy in nats (m,) of ``targets`` (m,) among all items, by rows (m, d); where logits of all rows would be
     too many, some rows after others, whose logits the backward pass computes again."""
+    table = model.output_table()
 
     def losses(rows: jax.Array, wanted: jax.Array) -> jax.Array:
         logits = model.logits(rows).astype(jnp.float32)
         logits = jnp.where(jnp.arange(logits.shape[-1]) < FIRST, -jnp.inf, logits)
-        own = jnp.take_along_axis(logits, jnp.maximum(wanted, FIRST)[:, None], -1)[:, 0]
+        # From the rows, since the gradient of a choice among the logits is as large as they are.
+        own = (rows * table[jnp.maximum(wanted, FIRST)]).sum(-1)
         return jax.nn.logsumexp(logits, -1) - own
 
-    parts = -(-hidden.shape[0] * model.output_table().shape[0] // ROWS)
+    parts = -(-hidden.shape[0] * table.shape[0] // ROWS)
     if parts <= 1:
         return losses(hidden, targets)
     size = -(-hidden.shape[0] // parts)
