@@ -17,13 +17,17 @@ from suite.experiment.sections import Experiment
 from suite.experiment.sections import replace as changed
 
 
+def beauty(file: str) -> str:
+    """The path of a file of the data."""
+    return os.path.join(os.environ.get("SUITE_DATA", "data"), "amazon_beauty", file)
+
+
 def experiment() -> Experiment:
     recipe = replace(sequence.experiment(), name="recommendation.beauty_sasrec")
-    folder = os.path.join(os.environ.get("SUITE_DATA", "data"), "amazon_beauty")
     return changed(
         recipe,
         {
-            "task.data": ItemLists(path=os.path.join(folder, "Beauty.txt.gz")),
+            "task.data": ItemLists(path=beauty("Beauty.txt.gz")),
             "model.max_length": 64,
             "model.dropout": 0.5,
             "optim.learning_rate": 2e-3,

@@ -238,11 +238,19 @@ class Decoder(nnx.Module):
         return self.logits(self.hidden(tokens, mask, rngs=rngs))
 
     def hidden(
-        self, tokens: Int[Array, "b t"], mask: Bool[Array, "b t"] | None = None, *, rngs: nnx.Rngs | None = None
+        self,
+        tokens: Int[Array, "b t"],
+        mask: Bool[Array, "b t"] | None = None,
+        *,
+        added: Float[Array, "b t d"] | None = None,
+        rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "b t d"]:
-        """What the logits of the next token are made of, at every token. See the call."""
+        """What the logits of the next token are made of, at every token. See the call.
+
+        ``added`` is what else is known of each token, which is added to its vector.
+        """
         places = None if mask is None else jnp.maximum(jnp.cumsum(mask, 1) - 1, 0)
-        x = self.tokens(tokens)
+        x = self.tokens(tokens) if added is None else self.tokens(tokens) + added
         if self.positions is not None:
             there = self.positions(tokens.shape[1])
             x = x + (there if places is None else self.positions.at(places))

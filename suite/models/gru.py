@@ -87,10 +87,19 @@ class Recurrent(nnx.Module):
         return self.logits(self.hidden(tokens, mask, rngs=rngs))
 
     def hidden(
-        self, tokens: Int[Array, "b t"], mask: Bool[Array, "b t"], *, rngs: nnx.Rngs | None = None
+        self,
+        tokens: Int[Array, "b t"],
+        mask: Bool[Array, "b t"],
+        *,
+        added: Float[Array, "b t d"] | None = None,
+        rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "b t d"]:
-        """What the logits of the next token are made of, at every token."""
-        x = self.dropout(self.tokens(tokens), rngs)
+        """What the logits of the next token are made of, at every token.
+
+        ``added`` is what else is known of each token, which is added to its vector.
+        """
+        x = self.tokens(tokens) if added is None else self.tokens(tokens) + added
+        x = self.dropout(x, rngs)
         for layer in self.layers:
             x = self.dropout(edge(layer(x, mask)), rngs)
         return self.out(x)

@@ -1,5 +1,6 @@
 """Sequential recommendation: the item that a user takes next, by what the user took before, in its order."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from flax import nnx
 
 from suite.contracts.batch import Batch
 from suite.contracts.metric import MetricState
+from suite.data.preprocessing.item_tags import ItemTags
 from suite.data.preprocessing.items import FIRST
 from suite.errors import InputError
 from suite.evaluation.recommendation import Recommendation, Reference
@@ -29,6 +31,8 @@ class SequentialRecommendation(Recommendation):
 
     negatives: int = 0
     """Items of each batch that stand for all others in the loss, drawn by their frequency. 0: all items."""
+    tags: ItemTags | None = None
+    """What is known of the items besides; the model then has the parts ``sequence`` and ``tags``."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -36,25 +40,46 @@ class SequentialRecommendation(Recommendation):
             raise InputError("field task.negatives", "must be at least 0", found=str(self.negatives))
 
     def vectors(self, model: Any, batch: Batch, reference: Reference = None) -> jax.Array:
-        hidden = model.hidden(batch["items"], batch["items_mask"])
+        hidden = self._hidden(model, batch["items"], batch["items_mask"], self._tagged(model), None)
         last = batch["items_mask"].sum(-1) - 1
         return jnp.take_along_axis(hidden, jnp.maximum(last, 0)[:, None, None], 1)[:, 0].astype(jnp.float32)
 
     def item_vectors(self, model: Any, reference: Reference = None) -> jax.Array:
-        return model.output_table()
+        return self._table(model, self._tagged(model))
+
+    def _tagged(self, model: Any) -> jax.Array | None:
+        """What the tags of each item add up to (`FIRST` + n, d); None where none are known."""
+        if self.tags is None:
+            return None
+        items, tags, weights = self.tags.pairs(self.items.names)
+        return model.tags(FIRST + items, tags, weights, FIRST + len(self.items.names))
+
+    def _hidden(
+        self, model: Any, items: jax.Array, real: jax.Array, tagged: jax.Array | None, rngs: nnx.Rngs | None
+    ) -> jax.Array:
+        if tagged is None:
+            return model.hidden(items, real, rngs=rngs)
+        return model.sequence.hidden(items, real, added=tagged[items], rngs=rngs)
+
+    def _table(self, model: Any, tagged: jax.Array | None) -> jax.Array:
+        return model.output_table() if tagged is None else model.sequence.output_table() + tagged
 
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         items, real = batch["items"], batch["items_mask"]
-        hidden = model.hidden(items[:, :-1], real[:, :-1], rngs=rngs)
+        tagged = self._tagged(model)
+        table = self._table(model, tagged)
+        hidden = self._hidden(model, items[:, :-1], real[:, :-1], tagged, rngs)
         hidden, targets = hidden.reshape(-1, hidden.shape[-1]), items[:, 1:].reshape(-1)
         weights = (real[:, 1:] & batch["mask"][:, None]).reshape(-1).astype(jnp.float32)
-        losses = (
-            self._sampled(model, hidden, targets, rngs) if self.negatives and rngs else _exact(model, hidden, targets)
-        )
+        if self.negatives and rngs:
+            losses = self._sampled(table, hidden, targets, rngs)
+        else:
+            logits = model.logits if tagged is None else lambda rows: rows @ table.T
+            losses = _exact(logits, table, hidden, targets)
         total = MetricState((losses * weights).sum(), weights.sum())
         return total.total / jnp.maximum(total.count, 1), {"loss": total}
 
-    def _sampled(self, model: Any, hidden: jax.Array, targets: jax.Array, rngs: nnx.Rngs) -> jax.Array:
+    def _sampled(self, table: jax.Array, hidden: jax.Array, targets: jax.Array, rngs: nnx.Rngs) -> jax.Array:
         """Cross-entropy in nats (m,) against negatives that all rows share. Each stands for the items that were not
         drawn, by the inverse of how often it is expected to be (`Bengio and Senecal, 2008
         <https://doi.org/10.1109/TNN.2007.912312>`_)."""
@@ -62,20 +87,20 @@ class SequentialRecommendation(Recommendation):
         drawn = jax.random.uniform(rngs.dropout(), (self.negatives,))
         negatives = FIRST + jnp.searchsorted(jnp.asarray(np.cumsum(shares)[:-1], jnp.float32), drawn)
         expected = jnp.asarray(np.concatenate([np.zeros(FIRST), np.log(shares * self.negatives)]), jnp.float32)
-        table = model.output_table()
         own = (hidden * table[targets]).sum(-1)
         others = hidden @ table[negatives].T - expected[negatives]
         others = jnp.where(negatives[None] == targets[:, None], -jnp.inf, others)
         return jnp.logaddexp(jax.nn.logsumexp(others, -1), own) - own
 
 
-def _exact(model: Any, hidden: jax.Array, targets: jax.Array) -> jax.Array:
+def _exact(
+    logits_of: Callable[[jax.Array], jax.Array], table: jax.Array, hidden: jax.Array, targets: jax.Array
+) -> jax.Array:
     """Cross-entropy in nats (m,) of ``targets`` (m,) among all items, by rows (m, d); where logits of all rows would be
     too many, some rows after others, whose logits the backward pass computes again."""
-    table = model.output_table()
 
     def losses(rows: jax.Array, wanted: jax.Array) -> jax.Array:
-        logits = model.logits(rows).astype(jnp.float32)
+        logits = logits_of(rows).astype(jnp.float32)
         logits = jnp.where(jnp.arange(logits.shape[-1]) < FIRST, -jnp.inf, logits)
         # From the rows, since the gradient of a choice among the logits is as large as they are.
         own = (rows * table[jnp.maximum(wanted, FIRST)]).sum(-1)

@@ -1,0 +1,111 @@
+"""Tags of items: categories, genres, brands, which make items known that few users had."""
+
+import functools
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from suite.contracts.data import Data, Source
+from suite.contracts.preprocessor import Preprocessor
+from suite.data.preprocessing import tabular_values
+from suite.data.preprocessing.items import CHUNK
+from suite.data.preprocessing.columns import origin, require
+from suite.data.reading import changed
+from suite.data.sources.item_columns import read_items
+from suite.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemTags(Preprocessor):
+    """The tags of the items of the training split, the most frequent first, from a table of items."""
+
+    suffix: ClassVar[str] = ".json"
+
+    column: str = "events"
+    """Field of the task that names the column of lists of items."""
+    part: str = "tags"
+    """The part of the model that has a vector for each tag."""
+    data: Data
+    """The table of items, a record an item."""
+    item: str = "item"
+    """Name of its column of items, which are called what they are in the events."""
+    columns: tuple[str, ...] = ("tags",)
+    """Names of its columns of tags: lists, texts that a separator parts, or one value an item."""
+    separator: str = "|"
+    """Parts the tags of a text."""
+
+    def fit(self, source: Source, column: str, path: Path) -> None:
+        """Writes the tags, and those of each item, to ``path``.
+
+        Raises:
+            InputError: a column is missing, or no item of the training split has a tag.
+        """
+        tags = self._read()
+        trained: set[str] = set()
+        for start in range(0, len(source), CHUNK):
+            for row in source.column(column, np.arange(start, min(start + CHUNK, len(source)))):
+                trained.update(row)
+        counts = Counter(tag for name, own in tags.items() if name in trained for tag in own)
+        if not counts:
+            known = f"{', '.join(list(tags)[:3])}; in the events {', '.join(sorted(trained)[:3])}"
+            problem = "no item of the training split has a tag."
+            raise InputError("field task.tags.item", problem, found=known, fix=f"--task.tags.item {self.item}")
+        names = sorted(counts, key=lambda tag: (-counts[tag], tag))
+        number = {tag: place for place, tag in enumerate(names)}
+        items = {name: [number[tag] for tag in own if tag in number] for name, own in tags.items()}
+        bare = sum(not items.get(name) for name in trained)
+        content = {"tags": names, "items": items, "trained": len(trained), "bare": bare}
+        path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+    def _read(self) -> dict[str, list[str]]:
+        """The tags of each item, without repetition; where several columns hold tags, with the name of their own."""
+        source = read_items(self.data, self.item, "tags.item", self.columns)
+        for column in self.columns:
+            require(source, {"tags.columns": column}, origin(self.data))
+        every = np.arange(len(source))
+        names = [tabular_values.text(value) for value in source.column(self.item, every)]
+        tags: dict[str, list[str]] = {name: [] for name in names}
+        for column in self.columns:
+            rows = tabular_values.items(source.column(column, every), self.separator)
+            prefix = f"{column}: " if len(self.columns) > 1 else ""
+            for name, row in zip(names, rows, strict=True):
+                tags[name] += dict.fromkeys(prefix + tag for tag in row)
+        return tags
+
+    def sizes(self) -> dict[str, int]:
+        """``size``: how many tags there are."""
+        return {"size": len(self._stored["tags"])}
+
+    @property
+    def notes(self) -> str:
+        """How many tags there are, and how many items have none, in words."""
+        stored = self._stored
+        line = f"tags: {len(stored['tags']):,} of {stored['trained']:,} items"
+        return f"{line}, {stored['bare']:,} of which have none" if stored["bare"] else line
+
+    def pairs(self, items: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The tags of each of ``items``: its place (m,) int32, rising, the tag (m,) int32, and 1 over the number of the
+        item's tags (m,) float32."""
+        known = self._stored["items"]
+        rows = [known.get(name, ()) for name in items]
+        counts = np.array([len(row) for row in rows], np.int64)
+        tags = np.array([tag for row in rows for tag in row], np.int32)
+        return (
+            np.repeat(np.arange(len(rows), dtype=np.int32), counts),
+            tags,
+            np.repeat(1 / np.maximum(counts, 1), counts).astype(np.float32),
+        )
+
+    @property
+    def _stored(self) -> dict[str, Any]:
+        return _content(self.file, changed(self.file))
+
+
+@functools.lru_cache(maxsize=8)
+def _content(file: str, written: int) -> dict[str, Any]:
+    return json.loads(Path(file).read_text(encoding="utf-8"))
