@@ -1,7 +1,7 @@
 """Your own events with a table of items: what a user takes next, by what the user took before and what is known of it.
 
 source:   your table of events, as for recommendation.sequence, and a table of items with a row each
-data:     the items' table has the column that names items in the events, and columns of tags: texts parted by |, or lists
+data:     the table of items has the column that names items in the events, and tags: texts parted by |, or lists
 expected: depends on the data
 time:     depends on the data
 command:  suite train recommendation.sequence_tags --data events.csv --task.time time --task.tags.data.path items.csv

@@ -49,7 +49,7 @@ class Tags(nnx.Module):
         self.table = Embedding(config.size, config.width, rngs=rngs)
 
     def __call__(
-        self, items: Int[Array, "m"], tags: Int[Array, "m"], weights: Float[Array, "m"], count: int
+        self, items: Int[Array, " m"], tags: Int[Array, " m"], weights: Float[Array, " m"], count: int
     ) -> Float[Array, "n d"]:
         """What each item's tags add up to.
 

@@ -13,8 +13,8 @@ import numpy as np
 from suite.contracts.data import Data, Source
 from suite.contracts.preprocessor import Preprocessor
 from suite.data.preprocessing import tabular_values
-from suite.data.preprocessing.items import CHUNK
 from suite.data.preprocessing.columns import origin, require
+from suite.data.preprocessing.items import CHUNK
 from suite.data.reading import changed
 from suite.data.sources.item_columns import read_items
 from suite.errors import InputError
