@@ -24,6 +24,9 @@ from suite.tree import paths
 GOLDEN = Path(__file__).parent / "golden"
 DIMS = {
     "recommendation.avazu_deepfm": {"rows": 4000, "fields": 21, "lists": (), "inputs": 0},
+    "recommendation.beauty_gru4rec": {"vocab_size": 12070},
+    "recommendation.beauty_sasrec": {"vocab_size": 12070},
+    "recommendation.beauty_tags": {"sequence.vocab_size": 12070, "tags.size": 637},
     "recommendation.click": {"rows": 1000, "fields": 5, "lists": (3,), "inputs": 4},
     "recommendation.criteo_deepfm": {"rows": 9000, "fields": 26, "lists": (), "inputs": 25},
     "recommendation.movielens_deepfm": {"rows": 2700, "fields": 6, "lists": (6,), "inputs": 1},
@@ -32,6 +35,7 @@ DIMS = {
     "recommendation.movielens_lr": {"rows": 2700, "fields": 6, "lists": (6,), "inputs": 1},
     "recommendation.movielens_sasrec": {"vocab_size": 1680},
     "recommendation.sequence": {"vocab_size": 1002},
+    "recommendation.sequence_tags": {"sequence.vocab_size": 1002, "tags.size": 20},
     "speech.an4_ctc": {"inputs": 13, "outputs": 29},
     "speech.classify": {"inputs": 64, "outputs": 5},
     "speech.fsdd_ctc": {"inputs": 40, "outputs": 17},
@@ -160,6 +164,9 @@ def smoke(name):
 
 
 SLOW = {
+    "recommendation.beauty_gru4rec",
+    "recommendation.beauty_sasrec",
+    "recommendation.beauty_tags",
     "recommendation.movielens_fm",
     "recommendation.movielens_lr",
     "speech.an4_ctc",

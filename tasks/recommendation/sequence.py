@@ -1,6 +1,6 @@
 """Sequential recommendation: the item that a user takes next, by what the user took before, in its order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from suite.contracts.batch import Batch
+from suite.contracts.data import Source
 from suite.contracts.metric import MetricState
 from suite.data.preprocessing.item_tags import ItemTags
 from suite.data.preprocessing.items import FIRST
@@ -38,6 +39,10 @@ class SequentialRecommendation(Recommendation):
         super().__post_init__()
         if self.negatives < 0:
             raise InputError("field task.negatives", "must be at least 0", found=str(self.negatives))
+
+    def remarks(self, splits: Mapping[str, Source]) -> list[str]:
+        tags = self.tags.notes if self.tags and "train" in splits else []
+        return [*super().remarks(splits), *tags]
 
     def vectors(self, model: Any, batch: Batch, reference: Reference = None) -> jax.Array:
         hidden = self._hidden(model, batch["items"], batch["items_mask"], self._tagged(model), None)

@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 
 import suite
+from suite.data.preprocessing.item_tags import ItemTags
 from suite.data.preprocessing.items import BEGINNING, FIRST, Items
 from suite.data.sources.datasets import Table
 from suite.evaluation import recommendation
@@ -19,6 +20,8 @@ from suite.evaluation.metrics.recommendation import recommendation_scores
 from suite.evaluation.recommendation import best_items, target_losses
 from suite.experiment import recipes, sections
 from suite.models import decoder, gru
+from suite.models import tags as tags_model
+from suite.models.parts import Parts
 from suite.tasks.recommendation import sequence
 from suite.tasks.recommendation.sequence import SequentialRecommendation
 
@@ -175,15 +178,15 @@ def test_a_history_is_read_from_its_end(run):
     assert encoded["seen"].lengths.tolist() == [3]  # what was had is left out, however long ago
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        decoder.Config(
-            vocab_size=FIRST + ITEMS, layers=1, width=8, heads=2, dropout=0.0, attention_dropout=0.0, max_length=16
-        ),
-        gru.Config(vocab_size=FIRST + ITEMS, width=8, state=8, dropout=0.0),
-    ],
-)
+SIZES = {"vocab_size": FIRST + ITEMS, "width": 8, "dropout": 0.0}
+BODIES = [
+    decoder.Config(**SIZES, layers=1, heads=2, attention_dropout=0.0, max_length=16),
+    gru.Config(**SIZES, state=8),
+]
+"""A small model of each family."""
+
+
+@pytest.mark.parametrize("config", BODIES)
 def test_losses_by_parts_and_by_negatives_are_the_cross_entropy(run, config, monkeypatch):
     """Of so many negatives that each item is drawn in proportion, the sampled loss is the exact one."""
     task = task_of(run)
@@ -201,6 +204,34 @@ def test_losses_by_parts_and_by_negatives_are_the_cross_entropy(run, config, mon
     assert float(task.loss(model, batch, None)[0]) == pytest.approx(float(loss), rel=1e-6)
     sampled = dataclasses.replace(task, negatives=100_000).loss(model, batch, nnx.Rngs(0))[0]
     assert float(sampled) == pytest.approx(float(loss), rel=0.02)
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_the_tags_of_an_item_are_added_to_its_vector(run, body, tmp_path):
+    """At both ends: a table with the tags in it, and no tags, has the same loss and ranks the same items."""
+    (tmp_path / "items.csv").write_text("item,tags\nitem 00,new|red\nitem 03,red\nitem 99,blue\n")
+    plain = task_of(run)
+    tags = ItemTags(data=Table(path=str(tmp_path / "items.csv")))
+    tags.fit(plain.source("train"), "events", tmp_path / "tags.json")
+    tagged = dataclasses.replace(plain, tags=dataclasses.replace(tags, file=str(tmp_path / "tags.json")))
+    config = Parts(parts={"sequence": body, "tags": tags_model.Config(width=8, **tagged.tags.sizes())})
+    model = config.build(rngs=nnx.Rngs(0))
+    vectors = {
+        name: np.asarray(tagged.item_vectors(model))[number] for number, name in enumerate(plain.items.names, FIRST)
+    }
+    own = np.asarray(model.sequence.output_table())
+    red, new = np.asarray(model.tags.table.embedding[...])  # by frequency
+    (numbers,), _ = plain.items.numbers([["item 00", "item 03", "item 05"]])
+    np.testing.assert_allclose(vectors["item 00"], own[numbers[0]] + (red + new) / 2, rtol=1e-5)
+    np.testing.assert_allclose(vectors["item 03"], own[numbers[1]] + red, rtol=1e-5)
+    np.testing.assert_allclose(vectors["item 05"], own[numbers[2]], rtol=1e-5)
+    items = RNG.integers(FIRST, FIRST + ITEMS, (3, 6)).astype(np.int32)
+    batch = {"items": items, "items_mask": np.arange(6) < np.array([[6], [4], [2]]), "mask": np.array([1, 1, 0], bool)}
+    request = {**batch, "seen": items, "seen_mask": batch["items_mask"], "unseen": np.zeros(3, np.int32)}
+    loss, answers = tagged.loss(model, batch, None)[0], tagged.predict(model, request)
+    model.sequence.tokens.embedding[...] = tagged.item_vectors(model)
+    assert float(plain.loss(model.sequence, batch, None)[0]) == pytest.approx(float(loss), rel=1e-5)
+    np.testing.assert_array_equal(plain.predict(model.sequence, request)["top"], answers["top"])
 
 
 def test_a_gru_is_that_of_pytorch():

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 
 from suite.contracts.data import Data, Source
 from suite.contracts.preprocessor import Preprocessor
+from suite.data.notes import told
 from suite.data.preprocessing import tabular_values
 from suite.data.preprocessing.columns import origin, require
 from suite.data.preprocessing.items import CHUNK
@@ -45,48 +47,58 @@ class ItemTags(Preprocessor):
         Raises:
             InputError: a column is missing, or no item of the training split has a tag.
         """
-        tags = self._read()
+        table = read_items(self.data, self.item, "tags.item", self.columns)
+        tags = self._tags(table)
         trained: set[str] = set()
         for start in range(0, len(source), CHUNK):
             for row in source.column(column, np.arange(start, min(start + CHUNK, len(source)))):
                 trained.update(row)
         counts = Counter(tag for name, own in tags.items() if name in trained for tag in own)
         if not counts:
-            known = f"{', '.join(list(tags)[:3])}; in the events {', '.join(sorted(trained)[:3])}"
-            problem = "no item of the training split has a tag."
-            raise InputError("field task.tags.item", problem, found=known, fix=f"--task.tags.item {self.item}")
+            raise self._no_tags(table, trained)
         names = sorted(counts, key=lambda tag: (-counts[tag], tag))
         number = {tag: place for place, tag in enumerate(names)}
         items = {name: [number[tag] for tag in own if tag in number] for name, own in tags.items()}
         bare = sum(not items.get(name) for name in trained)
-        content = {"tags": names, "items": items, "trained": len(trained), "bare": bare}
+        dropped = told(table.dropped, table.dropped_names)
+        content = {"tags": names, "items": items, "trained": len(trained), "bare": bare, "dropped": dropped}
         path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
-    def _read(self) -> dict[str, list[str]]:
+    def _tags(self, table: Source) -> dict[str, list[str]]:
         """The tags of each item, without repetition; where several columns hold tags, with the name of their own."""
-        source = read_items(self.data, self.item, "tags.item", self.columns)
         for column in self.columns:
-            require(source, {"tags.columns": column}, origin(self.data))
-        every = np.arange(len(source))
-        names = [tabular_values.text(value) for value in source.column(self.item, every)]
+            require(table, {"tags.columns": column}, origin(self.data))
+        every = np.arange(len(table))
+        names = [str(tabular_values.text(value)) for value in table.column(self.item, every)]
         tags: dict[str, list[str]] = {name: [] for name in names}
         for column in self.columns:
-            rows = tabular_values.items(source.column(column, every), self.separator)
+            rows = tabular_values.items(table.column(column, every), self.separator)
             prefix = f"{column}: " if len(self.columns) > 1 else ""
             for name, row in zip(names, rows, strict=True):
                 tags[name] += dict.fromkeys(prefix + tag for tag in row)
         return tags
+
+    def _no_tags(self, table: Source, trained: set[str]) -> InputError:
+        every = np.arange(len(table))
+        values = {name: [str(value) for value in table.column(name, every)] for name in table.schema}
+        of_items = next((name for name, column in values.items() if not trained.isdisjoint(column)), "")
+        known = f"{', '.join(values[self.item][:3])}; in the events {', '.join(sorted(trained)[:3])}"
+        fix = "a table whose items are called what they are in the events"
+        if of_items and of_items != self.item:
+            fix = f"--task.tags.item {shlex.quote(of_items)}"
+        return InputError("field task.tags.item", "no item of the training split has a tag.", found=known, fix=fix)
 
     def sizes(self) -> dict[str, int]:
         """``size``: how many tags there are."""
         return {"size": len(self._stored["tags"])}
 
     @property
-    def notes(self) -> str:
-        """How many tags there are, and how many items have none, in words."""
+    def notes(self) -> list[str]:
+        """How many tags there are, how many items have none, and what was left out of the table, a line each."""
         stored = self._stored
         line = f"tags: {len(stored['tags']):,} of {stored['trained']:,} items"
-        return f"{line}, {stored['bare']:,} of which have none" if stored["bare"] else line
+        line += f", {stored['bare']:,} of which have none" if stored["bare"] else ""
+        return [line, *(f"table of items: {dropped}" for dropped in stored["dropped"])]
 
     def pairs(self, items: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The tags of each of ``items``: its place (m,) int32, rising, the tag (m,) int32, and 1 over the number of the
