@@ -103,6 +103,7 @@ RECIPES = (
     "vision.classify",
     "speech.fsdd_ctc",
     "recommendation.sequence",
+    "recommendation.sequence_tags",
 )
 TARGETS = ("recommendation.click", "table.predict", "text.pair", "vision.label")
 TEXTS = ("text.embed", "text.encoder", "text.tag")

@@ -11,7 +11,7 @@ import os
 from dataclasses import replace
 
 from suite.configs.recommendation import sequence
-from suite.data.sources.events import ItemLists
+from suite.data.sources.item_lists import ItemLists
 from suite.experiment.goal import Goal
 from suite.experiment.sections import Experiment
 from suite.experiment.sections import replace as changed
