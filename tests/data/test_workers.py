@@ -125,7 +125,7 @@ from suite.data.pipeline.workers import in_workers
 from tests.data.test_workers import SPANS, Squares
 if __name__ == "__main__":
     encoded = in_workers(Squares(), SPANS, 2, 1)
-    next(encoded)
+    next(encoded), next(encoded)  # of either: a process that still starts has not asked for its end yet
     print(*[child.pid for child in multiprocessing.active_children()], flush=True)
     time.sleep(60)
 """
@@ -142,11 +142,16 @@ def test_no_worker_outlives_its_trainer(tmp_path):
     assert len(pids) == 2
     os.kill(pids[0], signal.SIGSTOP)
     trainer.kill()
-    trainer.communicate()
+    trainer.wait()
+    trainer.stdout.close()
     until = time.monotonic() + 10
-    while any(map(_alive, pids)):
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    try:
+        while any(map(_alive, pids)):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+    finally:
+        for pid in filter(_alive, pids):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _alive(pid):
