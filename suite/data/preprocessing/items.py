@@ -33,7 +33,7 @@ class Items(Preprocessor):
     """Field of the task that names the column of lists of items."""
 
     def fit(self, source: Source, column: str, path: Path) -> None:
-        """Writes names and frequencies to ``path``.
+        """Writes names and frequencies to ``path``; items of ``source.others``, where it has such, are of no event.
 
         Raises:
             InputError: there are fewer than two items.
@@ -42,6 +42,7 @@ class Items(Preprocessor):
         for start in range(0, len(source), CHUNK):
             for row in source.column(column, np.arange(start, min(start + CHUNK, len(source)))):
                 counts.update(row)
+        counts.update(dict.fromkeys(getattr(source, "others", ()), 0))
         if len(counts) < 2:
             raise InputError(f"column {column}", "there is only one item to recommend", found=", ".join(counts))
         names = sorted(counts, key=lambda name: (-counts[name], name))

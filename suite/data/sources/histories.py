@@ -1,5 +1,7 @@
 """Histories: the events of a split as a record a user, with what came before and what is to be found."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -110,6 +112,30 @@ class Histories(Source):
     @staticmethod
     def _named(items: np.ndarray, begins: np.ndarray, ends: np.ndarray, names: list[str]) -> list[list[str]]:
         return [[names[item] for item in items[begin:end].tolist()] for begin, end in zip(begins, ends, strict=True)]
+
+
+class Pairs(Histories):
+    """The training events, each pair of a user and an item once: columns ``user``, and ``events`` of that one item.
+
+    Args:
+        events: of all splits.
+        others: names of items that can be recommended besides those of the events.
+    """
+
+    def __init__(self, events: Events, others: Callable[[], Sequence[str]] = tuple):
+        keys = events.user.astype(np.int64) * len(events.items) + events.item
+        train = np.flatnonzero(events.part == 0)
+        first = np.sort(train[np.unique(keys[train], return_index=True)[1]])
+        fields = {name: getattr(events, name)[first] for name in ("user", "item", "part")}
+        super().__init__(replace(events, **fields), "train", "", 1)
+        if again := len(train) - len(first):
+            self._dropped["events of a user and an item that came before"] = again
+        self._others = others
+
+    @property
+    def others(self) -> Sequence[str]:
+        """Items that can be recommended besides those of the events."""
+        return self._others()
 
 
 def _stretches(user: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
