@@ -1,6 +1,7 @@
 """Baselines of recommendation, without training: what is popular, and what occurs with the latest items."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,14 +21,19 @@ class _Counted(Baseline):
 
     Args:
         count: items.
+        histories: places of the items of each training user, where training records are none; None: they are.
     """
 
-    def __init__(self, count: int):
-        self.count = count
-        self.histories: list[np.ndarray] = []
+    def __init__(self, count: int, histories: Sequence[np.ndarray] | None = None):
+        self.count, self._given = count, histories is not None
+        self.histories: list[np.ndarray] = list(histories or ())
 
     def add(self, columns: Columns, rows: Rows) -> None:
-        self.histories += [row[row >= FIRST] - FIRST for row in _rows(rows["items"])]
+        if not self._given:
+            self.histories += [row[row >= FIRST] - FIRST for row in _rows(rows["items"])]
+
+    parts: np.ndarray | None = None
+    """Split (n,) of each item, where a record ranks those of its own split, ``part``, alone."""
 
     @abstractmethod
     def scores(self, history: np.ndarray) -> np.ndarray:
@@ -41,6 +47,8 @@ class _Counted(Baseline):
         for place, (seen, targets) in enumerate(zip(_rows(rows["seen"]), _rows(rows["targets"]), strict=True)):
             scores = np.array(self.scores(seen - FIRST), np.float64)
             scores[seen - FIRST] = -np.inf
+            if self.parts is not None:
+                scores[self.parts != rows["part"][place]] = -np.inf
             best = np.argsort(-scores, kind="stable")[:places]
             top[place] = np.where(np.isfinite(scores[best]), best + FIRST, 0)
             hits[place] = np.isin(top[place], targets)
@@ -59,7 +67,16 @@ class Popularity(_Counted):
 
 
 class ItemCosine(_Counted):
-    """Items by the cosine of who had them with who had those of the history, the latest counting most."""
+    """Items by the cosine of who had them with who had those of the history, the latest counting most.
+
+    Args:
+        count, histories: see above.
+        decay: weight of an item of the history, to that of the one after it.
+    """
+
+    def __init__(self, count: int, histories: Sequence[np.ndarray] | None = None, decay: float = DECAY):
+        super().__init__(count, histories)
+        self.decay = decay
 
     def fit(self) -> str:
         from scipy.sparse import csr_matrix
@@ -74,13 +91,36 @@ class ItemCosine(_Counted):
         cosines = (unit.T @ unit).tolil()
         cosines.setdiag(0)
         self._cosines = cosines.tocsr()
-        return f"each item of a history counts {DECAY:g} of the next"
+        return f"each item of a history counts {self.decay:g} of the next"
 
     def scores(self, history: np.ndarray) -> np.ndarray:
         if not len(history):
             return np.zeros(self.count)
-        weights = DECAY ** np.arange(len(history) - 1, -1, -1)
+        weights = self.decay ** np.arange(len(history) - 1, -1, -1)
         return np.asarray(weights @ self._cosines[history]).ravel()
+
+
+class AttributeCosine(_Counted):
+    """Items by the cosine of their attributes with the sum of those of the history.
+
+    Args:
+        count: items.
+        attributes: weights (n, s) of the attributes of each, sparse, of rows of length 1.
+        parts: see above.
+    """
+
+    def __init__(self, count: int, attributes: Any, parts: np.ndarray | None = None):
+        super().__init__(count, ())
+        self.attributes, self.parts = attributes, parts
+
+    def fit(self) -> str:
+        return ""
+
+    def scores(self, history: np.ndarray) -> np.ndarray:
+        if not len(history):
+            return np.zeros(self.count)
+        profile = np.asarray(self.attributes[history].sum(0)).ravel()
+        return self.attributes @ profile
 
 
 def _rows(values: Ragged) -> list[np.ndarray]:

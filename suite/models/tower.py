@@ -98,7 +98,9 @@ class Tower(nnx.Module):
             return vectors
         described = mask.any(-1)
         if rngs is not None and self.config.id_dropout:
-            dropped = for_rows(lambda shape: jax.random.bernoulli(rngs.dropout(), self.config.id_dropout, shape), described.shape)
+            dropped = for_rows(
+                lambda shape: jax.random.bernoulli(rngs.dropout(), self.config.id_dropout, shape), described.shape
+            )
             vectors = jnp.where((dropped & described)[:, None, None], 0, vectors)
         weights = self.dropout(jnp.where(mask, weights, 0), rngs)
         return vectors + jnp.einsum("bs,bsd->bd", weights, self.attributes(features))[:, None]

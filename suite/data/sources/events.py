@@ -13,7 +13,7 @@ from suite.data.sources.item_lists import ItemLists
 from suite.data.sources.memory import NAMED, SPLITS, LeftOut, hash_places
 from suite.errors import InputError
 
-By = Literal["auto", "leave_last_out", "time", "random", "given"]
+By = Literal["auto", "leave_last_out", "time", "random", "cold_items", "given"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +23,12 @@ class EventSplit:
     by: By = "auto"
     """leave_last_out: each user's last event is test, the one before it validation. time: the latest share of all
     events is test, the share before it validation; the only one that never learns from what came later. random: a
-    share by a hash of user and item. given: the splits are those of the data. auto: given where there are such, else
-    leave_last_out where events have an order, else random."""
+    share by a hash of user and item. cold_items: a share of the items by a hash, each with all of its events, which a
+    model of attributes ranks among each other. given: the splits are those of the data. auto: given where there are
+    such, else leave_last_out where events have an order, else random."""
     validation: float = 0.1
-    """Share of the events, of time and random; of given, share of the training events by a hash of user and item, where
-    the data have no validation split."""
+    """Share of the events, of time and random, or of the items, of cold_items; of given, share of the training events
+    by a hash of user and item, where the data have no validation split."""
     test: float = 0.1
     """The same of the test split."""
     seed: int = 0
@@ -38,6 +39,12 @@ class EventSplit:
             shares = f"{self.validation:g}, {self.test:g}"
             fix = "--task.split.validation 0.1 --task.split.test 0.1"
             raise InputError("fields task.split.validation and .test", "must be shares of 1.", found=shares, fix=fix)
+
+    def parts(self, keys: Sequence[str]) -> np.ndarray:
+        """Split (n,) int8 of each key by a hash, as positions in ``SPLITS``: of random those of users and items, of
+        cold_items names of items."""
+        place = hash_places(keys, self.seed)
+        return np.where(place < self.test, 2, np.where(place < self.test + self.validation, 1, 0)).astype(np.int8)
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,7 @@ def read_events(data: Data, user: str, item: str, time: str, split: EventSplit) 
         parts = _parts(by, split, users, items, user_of, item_of, sorted_times)
     notes = [note for _, source, _ in read for note in source.notes]
     if whole is None and sources[1] is None and split.validation:
-        held_out = (parts == 0) & (_places(split, users, items, user_of, item_of) < split.validation)
+        held_out = (parts == 0) & (hash_places(_keys(users, items, user_of, item_of), split.seed) < split.validation)
         parts = np.where(held_out, 1, parts).astype(np.int8)
         notes.append(
             f"the data have no validation split: {int(held_out.sum()):,} training events, "
@@ -206,8 +213,9 @@ def _parts(
 ) -> np.ndarray:
     """Split (n,) int8 of each event; users rise, and each one's events are in the order of time."""
     if by == "random":
-        place = _places(split, users, items, user, item)
-        return np.where(place < split.test, 2, np.where(place < split.test + split.validation, 1, 0)).astype(np.int8)
+        return split.parts(_keys(users, items, user, item))
+    if by == "cold_items":
+        return split.parts(items.tolist())[item]
     if by == "time":
         if times is None:
             raise InputError("field task.split.by", "is time, and no column of times is named.", fix="--task.time time")
@@ -217,10 +225,9 @@ def _parts(
     return np.where(count < len(SPLITS), 0, np.where(left == 1, 2, np.where(left == 2, 1, 0))).astype(np.int8)
 
 
-def _places(split: EventSplit, users: np.ndarray, items: np.ndarray, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-    """Place (n,) of each event between 0 and 1, by its user and item: the same event twice is on one side."""
-    keys = [f"{users[u]}\0{items[i]}" for u, i in zip(user.tolist(), item.tolist(), strict=True)]
-    return hash_places(keys, split.seed)
+def _keys(users: np.ndarray, items: np.ndarray, user: np.ndarray, item: np.ndarray) -> list[str]:
+    """What each of n events is split by at random: the same event twice is on one side."""
+    return [f"{users[u]}\0{items[i]}" for u, i in zip(user.tolist(), item.tolist(), strict=True)]
 
 
 def from_the_last(users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

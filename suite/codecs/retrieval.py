@@ -1,0 +1,103 @@
+"""The codec of retrieval: a user, or a history, in; items out. Dims: b records, t items of a history."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from suite.codecs.items import NextItems, ragged
+from suite.contracts.batch import Columns, Ragged
+from suite.contracts.codec import Input, Output
+from suite.data.preprocessing.attributes import Attributes, Column
+from suite.data.preprocessing.interactions import UNKNOWN, Interactions
+
+BASES = ("popularity", "history", "attributes", "history and attributes", "user")
+"""What an answer rests on."""
+CHOICES = 100
+"""Values of an attribute that an input lists."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrieved(NextItems):
+    """What a user may want, by what training knows of the user, or by a history, or by attributes."""
+
+    user: str
+    """Name of the column of users."""
+    pairs: Interactions
+    """Who had what in training."""
+    user_attributes: Attributes
+    """What is known of users besides."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The user, the history, and a column for each attribute of users; none is required."""
+        users = tuple(self.pairs.had.users[:CHOICES])
+        about = "a user of training; of another one, or without one, the history and the attributes decide"
+        (history,) = super().inputs
+        user = Input(
+            name=self.user, kind="text", description=about, example=users[0], choices=users[:CHOICES], required=False
+        )
+        values = self.user_attributes.values
+        attributes = [_input(one, values[one.name]) for one in self.user_attributes.columns if one.name != self.user]
+        return (user, history, *attributes)
+
+    @property
+    def primary(self) -> str:
+        return self.history
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        about = "what the ranking rests on: user, history, attributes, history and attributes, or popularity"
+        return (*super().outputs, Output(name="basis", kind="text", description=about))
+
+    @property
+    def purpose(self) -> str:
+        return "Ranks items for a user, or for a list of items"
+
+    def encode(self, columns: Columns) -> dict[str, Any]:
+        """``user_ids`` int32 (b, 1), rows of users, -1 of new ones; ``items`` int32 Ragged, the latest items of the
+        history; ``seen`` int32 Ragged, what the user had in training and in the history; ``unseen`` int32 (b,), how
+        many items of the history are not known; and tokens of attributes, where training had them."""
+        count = len(next(iter(columns.values())))
+        histories = columns.get(self.history, [None] * count)
+        encoded = super().encode({self.history: histories})
+        users = columns.get(self.user, [None] * count)
+        rows = self.pairs.user_rows(users)
+        encoded["user_ids"] = rows[:, None]
+        encoded["seen"] = self._seen(rows, encoded["seen"])
+        if self.user_attributes.columns:
+            encoded |= self._attributes(users, columns)
+        return encoded
+
+    def _seen(self, users: np.ndarray, histories: Ragged) -> Ragged:
+        """Items of the histories, and before them those that known users had in training."""
+        if (users == UNKNOWN).all():
+            return histories
+        had = self.pairs.had
+        numbers, _ = self.items.numbers([[name] for name in had.items])
+        number = np.array([row[0] if row else 0 for row in numbers], np.int32)  # 0: it is not recommended any more
+        own = np.split(histories.values, np.cumsum(histories.lengths)[:-1])
+        rows = []
+        for user, latest in zip(users.tolist(), own, strict=True):
+            before = number[had.rows[had.starts[user] : had.starts[user + 1]]] if user != UNKNOWN else latest[:0]
+            before = before[(before > 0) & ~np.isin(before, latest)]
+            rows.append(np.concatenate([before, latest])[-self.max_seen :])
+        return ragged([row.tolist() for row in rows], to=self.max_seen)
+
+    def _attributes(self, users: Sequence[Any], columns: Columns) -> dict[str, Any]:
+        """Those that are given, else those that training had of the user."""
+        given = {one.name: columns[one.name] for one in self.user_attributes.columns if one.name in columns}
+        features, weights = self.user_attributes.encode(given) if given else self.user_attributes.named(users)
+        return {"user_features": features, "user_weights": weights}
+
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
+        """``{"items": [{"item", "score"}, ...], "unseen", "basis"}`` for each record."""
+        answers = super().decode(outputs, columns)
+        return [{**answer, "basis": BASES[int(basis)]} for answer, basis in zip(answers, outputs["basis"], strict=True)]
+
+
+def _input(column: Column, values: Sequence[str]) -> Input:
+    kind = {"number": "number", "list": "list", "text": "text", "category": "text"}[column.kind]
+    choices = tuple(values[:CHOICES]) if column.kind in ("list", "category") else ()
+    return Input(name=column.name, kind=kind, choices=choices, required=False)

@@ -1,0 +1,342 @@
+"""Retrieval: the items of a catalogue that a user may want, by vectors of users and of items.
+
+Dims: b rows, k items of a row, u users, i items of training, n items of the catalogue, d width.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from suite.baselines.items import AttributeCosine, ItemCosine, Popularity
+from suite.codecs.retrieval import BASES, Retrieved
+from suite.contracts.baseline import Baseline
+from suite.contracts.batch import Batch, Columns
+from suite.contracts.data import Source
+from suite.contracts.metric import MetricState
+from suite.data.preprocessing.attributes import Attributes
+from suite.data.preprocessing.columns import origin
+from suite.data.preprocessing.interactions import Interactions
+from suite.data.preprocessing.items import FIRST
+from suite.data.sources.events import read_events
+from suite.data.sources.histories import EVENTS, ITEMS, USER, Pairs
+from suite.data.sources.memory import SPLITS, Memory, not_empty
+from suite.errors import InputError
+from suite.evaluation.contrast import unit
+from suite.evaluation.losses import masked_mean, tally
+from suite.evaluation.recommendation import Recommendation, Reference
+from suite.models.lightgcn import Graph, LightGCN
+from suite.parallel.layout import batch_rows, first_row
+
+CELLS = 1 << 28
+"""Most pairs of a user and an item for which it is looked up on the device whether the user had the item."""
+RANKED = "ranked"
+"""Column of whether an item of the catalogue is ranked in a split."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrieval(Recommendation):
+    """Two towers, of users and of items, learn vectors whose product says how well the two fit.
+
+    The catalogue is the reference pass: the vectors of all items. An item that training had not has those of its
+    attributes; a user that training had not, the mean of the vectors of the history.
+    """
+
+    pairs: Interactions = field(default_factory=Interactions)
+    """Users, items and who had what, learnt from the training split."""
+    item_attributes: Attributes = field(
+        default_factory=lambda: Attributes(column="item", part="item", axis="item_attributes")
+    )
+    """A table of items."""
+    user_attributes: Attributes = field(
+        default_factory=lambda: Attributes(column="user", part="user", axis="user_attributes")
+    )
+    """A table of users."""
+    objective: Literal["softmax", "bpr"] = "softmax"
+    """softmax: cross-entropy of a pair's item among others, by cosines. bpr: the pair's item before another that the
+    user had not, by products (`Rendle et al., 2009 <https://arxiv.org/abs/1205.2618>`_)."""
+    negatives: Literal["batch", "all"] = "batch"
+    """What stands for all items in the softmax. batch: the items of the batch, on all devices, each weighted by the
+    inverse of how often it is drawn (`Yi et al., 2019 <https://doi.org/10.1145/3298689.3346996>`_). all: all items,
+    of models without attributes."""
+    temperature: float = 0.15
+    """What cosines are divided by."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, kind in (("objective", "objective"), ("negatives", "negatives")):
+            choices = get_args(type(self).__annotations__[kind])
+            if getattr(self, name) not in choices:
+                raise InputError(f"field task.{name}", "no such choice", getattr(self, name), ", ".join(choices))
+        if self.temperature <= 0:
+            raise InputError("field task.temperature", "must be above 0", found=str(self.temperature))
+
+    @property
+    def codec(self) -> Retrieved:
+        return Retrieved(
+            history=self.history,
+            items=self.items,
+            max_length=self.max_length,
+            max_seen=self.max_seen,
+            user=self.user,
+            pairs=self.pairs,
+            user_attributes=self.user_attributes,
+        )
+
+    def source(self, split: str) -> Source:
+        """Of the training split a record a pair, each once."""
+        if split != "train":
+            return super().source(split)
+        events = read_events(self.data, self.user, self.item, self.time, self.split)
+        pairs = Pairs(events, lambda: self.item_attributes.described(self.item))
+        return not_empty(pairs, split, origin(self.data), "add events")
+
+    def remarks(self, splits: Mapping[str, Source]) -> list[str]:
+        lines = super().remarks(splits)
+        new = int((self.items.counts == 0).sum())
+        if new:
+            lines.append(
+                f"catalogue: {new:,} of {len(self.items.names):,} items are in no training event: attributes rank them"
+            )
+        if self.item_attributes.given:
+            described = set(self.item_attributes.names)
+            bare = sum(name not in described for name in self.items.names)
+            if bare:
+                lines.append(
+                    f"catalogue: {bare:,} of {len(self.items.names):,} items have no record in the table of items"
+                )
+        return lines
+
+    def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """Of a training pair ``user_ids`` int32 (b, 1) and ``item_ids`` int32 (b, k), the pair's item and, for bpr,
+        one that the user had not; of an item of the catalogue ``item_ids`` int32 (b, 1) and ``ranked`` (b,); of a
+        held-out record and a request what the codec says; and tokens of attributes, where there are some."""
+        if EVENTS in columns:
+            rows = self.pairs.user_rows(columns[USER])
+            names = [row[0] for row in columns[EVENTS]]
+            encoded = {"user_ids": rows[:, None], **self._items(names)}
+            if self.user_attributes.columns:
+                features, weights = self.user_attributes.named(columns[USER])
+                encoded |= {"user_features": features, "user_weights": weights}
+            if rng is not None and self.objective == "bpr" and "item_features" not in encoded:
+                others = self.pairs.others(rows, 1, rng)
+                encoded["item_ids"] = np.concatenate([encoded["item_ids"], others], 1)
+            return encoded
+        if RANKED in columns:
+            return {**self._items(columns[self.item], columns), RANKED: np.asarray(columns[RANKED], bool)}
+        if ITEMS in columns:
+            columns = {**columns, self.user: columns[USER]}
+        encoded = super().encode(columns, rng)
+        if ITEMS in columns and self.split.by == "cold_items":
+            encoded["part"] = self.split.parts([row[0] for row in columns[ITEMS]])
+        return encoded
+
+    def _items(self, names: Any, columns: Columns | None = None) -> dict[str, Any]:
+        encoded: dict[str, Any] = {"item_ids": self.pairs.item_rows(names)[:, None]}
+        if read := self.item_attributes.columns:
+            given = {one.name: columns[one.name] for one in read if one.name in columns} if columns else {}
+            features, weights = self.item_attributes.encode(given) if given else self.item_attributes.named(names)
+            encoded |= {"item_features": features, "item_weights": weights}
+        return encoded
+
+    def reference(self, split: str) -> Source:
+        """The catalogue; of items that were held out whole, those of the split are ranked among each other."""
+        names = self.items.names
+        ranked = np.ones(len(names), bool)
+        if self.split.by == "cold_items" and split in SPLITS:
+            ranked = self.split.parts(names) == SPLITS.index(split)
+        return Memory({self.item: np.array(names), RANKED: ranked})
+
+    def embed(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+        return {"vector": self._scaled(_tower(model, "item", batch)[:, 0]), RANKED: batch[RANKED]}
+
+    def item_vectors(self, model: Any, reference: Reference = None) -> jax.Array:
+        assert reference is not None
+        return jnp.pad(reference["vector"], ((FIRST, 0), (0, 0)))
+
+    def candidates(self, reference: Reference = None) -> jax.Array | None:
+        return None if reference is None else jnp.pad(reference[RANKED], (FIRST, 0))
+
+    def vectors(self, model: Any, batch: Batch, reference: Reference = None) -> jax.Array:
+        own = self._scaled(_tower(model, "user", batch)[:, 0])
+        history, basis = self._history(batch, reference), self._basis(batch)
+        # One's own vector says more than a mean of others'.
+        users = jnp.where((basis == BASES.index("user"))[:, None], own, own + history)
+        return self._scaled(users) / (self.temperature if self.objective == "softmax" else 1.0)
+
+    def _history(self, batch: Batch, reference: Reference) -> jax.Array:
+        """The mean (b, d) of the vectors of the items of the history; zeros where there are none."""
+        table = self.item_vectors(None, reference)
+        real = (batch["items"] >= FIRST) & batch["items_mask"]
+        total = jnp.where(real[..., None], table.at[batch["items"]].get(mode="clip"), 0).sum(1)
+        return self._scaled(total / jnp.maximum(real.sum(-1), 1)[:, None])
+
+    def _basis(self, batch: Batch) -> jax.Array:
+        """What the user's vector rests on (b,), as a place in ``BASES``."""
+        known = batch["user_ids"][:, 0] >= 0
+        history = ((batch["items"] >= FIRST) & batch["items_mask"]).any(-1)
+        described = batch["user_features_mask"].any(-1) if "user_features_mask" in batch else jnp.zeros_like(known)
+        return jnp.where(known, BASES.index("user"), history + 2 * described)
+
+    def predict(self, model: Any, batch: Batch, reference: Reference = None) -> dict[str, jax.Array]:
+        return {**super().predict(model, batch, reference), "basis": self._basis(batch)}
+
+    def evaluate(self, model: Any, batch: Batch, reference: Reference = None) -> dict[str, jax.Array]:
+        return {**super().evaluate(model, batch, reference), "basis": self._basis(batch)}
+
+    def _scaled(self, vectors: jax.Array) -> jax.Array:
+        """Of length one, where cosines are compared."""
+        return unit(vectors) if self.objective == "softmax" else vectors.astype(jnp.float32)
+
+    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
+        tables = None
+        if isinstance(model, LightGCN):
+            tables = model.passed(_graph(self.pairs.file))
+            if rngs is not None:
+                model.keep(*tables)
+        elif self.objective == "softmax" and self.negatives == "all":
+            tables = _whole(model)
+        users, items = (
+            _tower(model, side, batch, rngs) if tables is None else tables[place][batch[f"{side}_ids"]]
+            for place, side in enumerate(("user", "item"))
+        )
+        if self.objective == "bpr":
+            losses, real = self._pairwise(users[:, 0], items, batch)
+        elif tables is not None and self.negatives == "all":
+            losses, real = self._among_all(*tables, batch), batch["mask"]
+        else:
+            losses, real = self._among_batch(unit(users[:, 0]), unit(items[:, 0]), batch), batch["mask"]
+        return masked_mean(losses, real), {"loss": tally(losses, real)}
+
+    def _pairwise(self, users: jax.Array, items: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        """Nats (b,) of the pair's item standing before the other, and which rows have one."""
+        real, own = batch["mask"], (users * items[:, 0]).sum(-1)
+        if items.shape[1] > 1:
+            return jax.nn.softplus((users * items[:, 1]).sum(-1) - own), real
+        every = batch_rows(
+            {"vector": items[:, 0], "user": batch["user_ids"][:, 0], "item": batch["item_ids"][:, 0], "mask": real}
+        )
+        place = (first_row(len(real)) + jnp.arange(len(real)) + 1) % len(every["mask"])
+        other = {name: values[place] for name, values in every.items()}
+        had = self._had(batch["user_ids"][:, 0], other["item"][:, None])[:, 0] | (
+            other["user"] == batch["user_ids"][:, 0]
+        )
+        return jax.nn.softplus((users * other["vector"]).sum(-1) - own), real & other["mask"] & ~had
+
+    def _among_batch(self, users: jax.Array, items: jax.Array, batch: Batch) -> jax.Array:
+        """Cross-entropy in nats (b,) of the pair's item among the items of all pairs of the batch, on all devices, but
+        for others that the user had."""
+        user, item = batch["user_ids"][:, 0], batch["item_ids"][:, 0]
+        every = batch_rows({"vector": items, "user": user, "item": item, "mask": batch["mask"]})
+        counts = self.pairs.had.counts
+        drawn = jnp.asarray(np.log(counts / counts.sum()), jnp.float32)
+        scores = users @ every["vector"].T / self.temperature - drawn[every["item"]]
+        mine = (first_row(len(user)) + jnp.arange(len(user)))[:, None] == jnp.arange(len(every["mask"]))
+        had = (user[:, None] == every["user"]) | (item[:, None] == every["item"])
+        had |= self._had(user, jnp.broadcast_to(every["item"], (len(user), len(every["item"]))))
+        scores = jnp.where(mine | (~had & every["mask"]), scores, -jnp.inf)
+        return jax.nn.logsumexp(scores, -1) - jnp.where(mine, scores, 0).sum(-1)
+
+    def _among_all(self, users: jax.Array, items: jax.Array, batch: Batch) -> jax.Array:
+        """Cross-entropy in nats (b,) of the pair's item among all items of training, but for others that the user had.
+
+        Args:
+            users, items: vectors of all rows, (u, d) and (i, d).
+            batch: of pairs.
+        """
+        users, items = unit(users), unit(items)
+        user, item = batch["user_ids"][:, 0], batch["item_ids"][:, 0]
+        own = (users[user] * items[item]).sum(-1) / self.temperature
+        bits = _bits(self.pairs.file)
+        if bits is None:
+            problem = "is all, and there are too many pairs of a user and an item."
+            had = self.pairs.had
+            found = f"{len(had.users):,} users, {len(had.items):,} items"
+            raise InputError("field task.negatives", problem, found, "--task.negatives batch")
+        rows = jnp.arange(len(bits)) if len(bits) <= len(user) else user  # of few users, each once
+        open_ = ~jnp.unpackbits(jnp.asarray(bits)[rows], axis=1).astype(bool)
+        count = open_.shape[1]
+        scores = jnp.where(open_, users[rows] @ items[:count].T / self.temperature, -jnp.inf)
+        others = jax.nn.logsumexp(scores, -1)
+        return jnp.logaddexp(others[user] if len(bits) <= len(user) else others, own) - own
+
+    def _had(self, users: jax.Array, items: jax.Array) -> jax.Array:
+        """Whether users (b,) had items (b, n) in training; False where there are too many to look up."""
+        bits = _bits(self.pairs.file)
+        if bits is None:
+            return jnp.zeros(items.shape, bool)
+        return (jnp.asarray(bits)[users[:, None], items >> 3] >> (7 - (items & 7)).astype(jnp.uint8)) & 1 == 1
+
+    def baselines(self) -> Mapping[str, Baseline]:
+        names, had = self.items.names, self.pairs.had
+        features, weights = self.item_attributes.named(names)
+        described: dict[str, Baseline] = {}
+        if self.item_attributes.given:
+            from scipy.sparse import csr_matrix
+
+            starts = np.concatenate([[0], np.cumsum(features.lengths)])
+            size = (len(names), self.item_attributes.sizes()["features"])
+            rows: Any = csr_matrix((weights.values, features.values, starts), size)
+            lengths = np.sqrt(np.maximum(np.asarray(rows.multiply(rows).sum(1)), 1e-12))
+            parts = self.split.parts(names) if self.split.by == "cold_items" else None
+            described = {"attribute cosine": AttributeCosine(len(names), rows.multiply(1 / lengths).tocsr(), parts)}
+            if parts is not None:  # of items held out whole nothing else is known
+                return described
+        number = np.array(
+            [row[0] - FIRST if row else -1 for row in self.items.numbers([[one] for one in had.items])[0]]
+        )
+        histories = [number[row][number[row] >= 0] for row in np.split(had.rows, had.starts[1:-1])]
+        return {
+            "most popular": Popularity(len(names), histories),
+            **described,
+            "item cosine": ItemCosine(len(names), histories, decay=1.0),
+        }
+
+
+def _tower(model: Any, side: str, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:
+    """Vectors (b, k, d) of the users or items that a batch names: of LightGCN those that training left."""
+    ids = batch[f"{side}_ids"]
+    if isinstance(model, LightGCN):
+        table = model.users[...] if side == "user" else model.items[...]
+        return jnp.where((ids >= 0)[..., None], table.at[ids].get(mode="clip"), 0)
+    read = (batch.get(f"{side}_{name}") for name in ("features", "weights", "features_mask"))
+    return getattr(model, side)(ids, *read, rngs=rngs)
+
+
+def _whole(model: Any) -> tuple[jax.Array, jax.Array]:
+    """The vectors of all users and of all items.
+
+    Raises:
+        InputError: the model has attributes, or a step reads the rows of its batch alone.
+    """
+    tables = tuple(getattr(model, side).own.embedding[...] for side in ("user", "item"))
+    if any(getattr(model, side).attributes is not None for side in ("user", "item")):
+        problem = "is all, and vectors of attributes are made for the items of a batch alone."
+        raise InputError("field task.negatives", problem, fix="--task.negatives batch")
+    if tables[0].ndim > 2:
+        problem = "leaves rows of a batch alone to a step, and task.negatives all reads all of them."
+        raise InputError("field optim.tables", problem, fix="--optim.tables dense")
+    return tables[0], tables[1]
+
+
+@lru_cache(maxsize=2)
+def _graph(file: str) -> Graph:
+    had = Interactions(file=file).had
+    return Graph(had.owners, had.rows)
+
+
+@lru_cache(maxsize=2)
+def _bits(file: str) -> np.ndarray | None:
+    """Whether each user had each item, 8 items a byte; None where there are too many."""
+    had = Interactions(file=file).had
+    if len(had.users) * len(had.items) > CELLS:
+        return None
+    whole = np.zeros((len(had.users), -(-len(had.items) // 8) * 8), bool)
+    whole[:, len(had.items) :] = True  # rows of no item
+    whole[had.owners, had.rows] = True
+    return np.packbits(whole, axis=1)
