@@ -102,6 +102,7 @@ RECIPES = (
     "text.translate",
     "vision.classify",
     "speech.fsdd_ctc",
+    "recommendation.retrieve",
     "recommendation.sequence",
     "recommendation.sequence_tags",
 )

@@ -34,6 +34,7 @@ DIMS = {
     "recommendation.movielens_fm": {"rows": 2700, "fields": 6, "lists": (6,), "inputs": 1},
     "recommendation.movielens_lr": {"rows": 2700, "fields": 6, "lists": (6,), "inputs": 1},
     "recommendation.movielens_sasrec": {"vocab_size": 1680},
+    "recommendation.retrieve": {"user.rows": 960, "item.rows": 1728, "item.features": 64},
     "recommendation.sequence": {"vocab_size": 1002},
     "recommendation.sequence_tags": {"sequence.vocab_size": 1002, "tags.size": 20},
     "speech.an4_ctc": {"inputs": 13, "outputs": 29},

@@ -4,7 +4,7 @@ Dims: b rows, k items of a row, u users, i items of training, n items of the cat
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
@@ -33,6 +33,8 @@ from suite.evaluation.recommendation import Recommendation, Reference
 from suite.models.lightgcn import Graph, LightGCN
 from suite.parallel.layout import batch_rows, first_row
 
+Objective = Literal["softmax", "bpr"]
+Negatives = Literal["batch", "all"]
 CELLS = 1 << 28
 """Most pairs of a user and an item for which it is looked up on the device whether the user had the item."""
 RANKED = "ranked"
@@ -57,10 +59,10 @@ class Retrieval(Recommendation):
         default_factory=lambda: Attributes(column="user", part="user", axis="user_attributes")
     )
     """A table of users."""
-    objective: Literal["softmax", "bpr"] = "softmax"
+    objective: Objective = "softmax"
     """softmax: cross-entropy of a pair's item among others, by cosines. bpr: the pair's item before another that the
     user had not, by products (`Rendle et al., 2009 <https://arxiv.org/abs/1205.2618>`_)."""
-    negatives: Literal["batch", "all"] = "batch"
+    negatives: Negatives = "batch"
     """What stands for all items in the softmax. batch: the items of the batch, on all devices, each weighted by the
     inverse of how often it is drawn (`Yi et al., 2019 <https://doi.org/10.1145/3298689.3346996>`_). all: all items,
     of models without attributes."""
@@ -69,10 +71,9 @@ class Retrieval(Recommendation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, kind in (("objective", "objective"), ("negatives", "negatives")):
-            choices = get_args(type(self).__annotations__[kind])
+        for name, choices in (("objective", get_args(Objective)), ("negatives", get_args(Negatives))):
             if getattr(self, name) not in choices:
-                raise InputError(f"field task.{name}", "no such choice", getattr(self, name), ", ".join(choices))
+                raise InputError(f"field task.{name}", "no such choice", found=getattr(self, name), fix=choices[0])
         if self.temperature <= 0:
             raise InputError("field task.temperature", "must be above 0", found=str(self.temperature))
 
@@ -85,7 +86,7 @@ class Retrieval(Recommendation):
             max_seen=self.max_seen,
             user=self.user,
             pairs=self.pairs,
-            user_attributes=self.user_attributes,
+            user_attributes=replace(self.user_attributes, path="", data=None),  # what was learnt of it is in its file
         )
 
     def source(self, split: str) -> Source:
@@ -257,7 +258,7 @@ class Retrieval(Recommendation):
             problem = "is all, and there are too many pairs of a user and an item."
             had = self.pairs.had
             found = f"{len(had.users):,} users, {len(had.items):,} items"
-            raise InputError("field task.negatives", problem, found, "--task.negatives batch")
+            raise InputError("field task.negatives", problem, found=found, fix="--task.negatives batch")
         rows = jnp.arange(len(bits)) if len(bits) <= len(user) else user  # of few users, each once
         open_ = ~jnp.unpackbits(jnp.asarray(bits)[rows], axis=1).astype(bool)
         count = open_.shape[1]

@@ -134,7 +134,10 @@ class Attributes(Preprocessor):
             near = closest(name, table.schema)
             fix = f"--task.{self._field}.id {shlex.quote(near or next(iter(table.schema)))}"
             raise InputError(
-                f"field task.{self._field}.id", f'column "{name}" is not in {where}.', ", ".join(table.schema), fix
+                f"field task.{self._field}.id",
+                f'column "{name}" is not in {where}.',
+                found=", ".join(table.schema),
+                fix=fix,
             )
         return table, name, where
 
@@ -209,7 +212,7 @@ class Attributes(Preprocessor):
                 fix = f"--task.{self._field}.{fields[kind]} {shlex.quote(near)}" if near else ""
                 found = ", ".join(table.schema)
                 raise InputError(
-                    f"field task.{self._field}.{fields[kind]}", f'column "{column}" is not there.', found, fix
+                    f"field task.{self._field}.{fields[kind]}", f'column "{column}" is not there.', found=found, fix=fix
                 )
         guesses = guess(table, (name,), stated, self.separator, self.infer, all_kinds=True)
         print(_render(guesses, name, self._field), file=sys.stderr)
