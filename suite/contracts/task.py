@@ -64,6 +64,11 @@ class Task(ABC):
         """What a request needs of this task."""
 
     @property
+    def protocol(self) -> str:
+        """How the task is learnt and measured, where the same metric has several ways: said beside each result."""
+        return ""
+
+    @property
     def split_data(self) -> Data:
         """The data as ``source`` splits them: where they have no splits of their own, what is predicted may decide that
         each split gets a share of each class."""

@@ -268,6 +268,28 @@ class Spread(Artifact):
 
 
 @dataclass(frozen=True)
+class Shares(Artifact):
+    """How often each of several things comes about, by group.
+
+    Attributes:
+        of: what is counted, such as ``"held-out items"``.
+        groups: names of the g groups.
+        events: names of the m things.
+        counts: (g,) int64 of each group.
+        happened: (g, m) int64, how often each came about.
+    """
+
+    of: str
+    groups: tuple[str, ...]
+    events: tuple[str, ...]
+    counts: np.ndarray
+    happened: np.ndarray
+
+    def __add__(self, other: "Shares") -> "Shares":
+        return replace(self, counts=self.counts + other.counts, happened=self.happened + other.happened)
+
+
+@dataclass(frozen=True)
 class Scatter(Artifact):
     """Predicted numbers beside the right ones.
 

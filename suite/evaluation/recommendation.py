@@ -29,6 +29,7 @@ from suite.data.sources.memory import not_empty
 from suite.errors import InputError
 from suite.evaluation.artifacts import Example, Gallery, Spread
 from suite.evaluation.metrics.recommendation import PLACES, recommendation_scores
+from suite.evaluation.popularity import recall_by_popularity
 
 TARGETS = "targets"
 """Axis of held-out items."""
@@ -79,14 +80,29 @@ class Recommendation(Task):
         fix = "add events, or --task.split.by random"
         return not_empty(Histories(events, split, self.history, self.max_length), split, origin(self.data), fix)
 
+    @property
+    def objective(self) -> str:
+        """What training minimises, in words; empty where nothing is trained."""
+        return ""
+
+    @property
+    def protocol(self) -> str:
+        """The loss, the candidates, the split and the places: figures of other protocols are not to be compared."""
+        places = ", ".join(map(str, PLACES))
+        parts = [
+            f"loss: {self.objective}" if self.objective else "",
+            f"candidates: all {len(self.items.names):,} items of the training split but those of the user's history",
+            f"split: {self.items.split or self.split.by}",
+            f"k: {places}",
+        ]
+        return "; ".join(part for part in parts if part)
+
     def remarks(self, splits: Mapping[str, Source]) -> list[str]:
         lines = []
         for split, source in splits.items():
             assert isinstance(source, Histories)
             if split == "train":
-                lines.append(
-                    f"train: {source.about}; candidates: all {len(self.items.names):,} items of the training split"
-                )
+                lines.append(f"train: {source.about}")
                 continue
             every = np.arange(len(source))
             wanted = source.column(ITEMS, every)
@@ -98,7 +114,7 @@ class Recommendation(Task):
             if long := sum(len(row) > self.max_seen for row in source.column(self.history, every)):
                 most = f"more than {self.max_seen:,} items, of which the latest alone are not ranked (task.max_seen)"
                 lines.append(f"{split}: {long:,} users had {most}")
-        return lines
+        return [*lines, f"protocol: {self.protocol}"]
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``items`` int32 Ragged, the beginning and what follows. Of a held-out record and of a request also ``seen``
@@ -178,6 +194,7 @@ class Recommendation(Task):
             np.asarray(row)[np.asarray(real)] - FIRST
             for row, real in zip(batch["targets"], batch["targets_mask"], strict=True)
         ]
+        unknown = int(np.asarray(batch["wanted"]).sum()) - sum(map(len, known))
         listed = lambda row: ", ".join(names[number - FIRST] for number in row[:5].tolist() if number >= FIRST)
 
         def show(place: int) -> Example:
@@ -193,6 +210,7 @@ class Recommendation(Task):
         about = f"Users of whom no held-out item is among the first {PLACES[-1]}, by how unlikely theirs were."
         return {
             "Users ranked worst": Gallery.worst(about, lost, show),
+            "Are rare items found?": recall_by_popularity(counts, known, top - FIRST, unknown),
             "How popular is what is recommended?": Spread("training events of the item", popularity),
         }
 

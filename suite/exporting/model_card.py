@@ -41,7 +41,11 @@ def write(trained_run: Run, content: Mapping[str, Any], weights: Mapping[str, np
     sections = {
         "What it does": _purpose(experiment, codec, content, weights),
         "Data": _data(experiment),
-        "Metrics": [*_metrics(experiment, content["metrics"]), *_baselines(trained_run)],
+        "Metrics": [
+            *_metrics(experiment, content["metrics"]),
+            *([f"Protocol: {protocol}."] if (protocol := experiment.task.protocol) else []),
+            *_baselines(trained_run),
+        ],
         "Limits": _limits(codec, content),
         "Intended use": [
             "Not stated by those who made it. It was trained and measured on the data above alone: what "

@@ -94,6 +94,8 @@ def _results(evidence: Evidence) -> list[Block]:
     run = evidence.run
     assets = preprocessors_of(run.experiment.task).values() if run else ()
     notes = [note for asset in assets if isinstance(asset, Postprocessor) for note in asset.notes]
+    if run and run.experiment.task.protocol:
+        notes.append(f"Protocol: {run.experiment.task.protocol}.")
     return [*results, *(Text(note, "note") for note in notes)]
 
 

@@ -31,17 +31,19 @@ def records(run: Run, split: str, count: int) -> tuple[Columns, Columns]:
     return columns, named or columns
 
 
-def answers(run: Run, split: str) -> list[Block]:
-    """Some records and what is answered: each value as its kind is drawn."""
+def answers(run: Run, split: str, others: Sequence[Run] = ()) -> list[Block]:
+    """Some records and what is answered: each value as its kind is drawn. ``others`` are asked the same, and their
+    answers stand beside those of the run, each with its number."""
     columns, request = records(run, split, ASKED)
     classes, codec = run.experiment.task.source(split).classes, run.codec
-    answers = run.predict(request)
-    note = f"{len(answers)} records of {split}, evenly spaced, correct or not. Behind the arrows: the prediction."
+    asked = [(f"{place} " if others else "", other) for place, other in enumerate((run, *others), 1)]
+    answered = [(label, other.codec, other.predict(records(other, split, ASKED)[1])) for label, other in asked]
+    whose = "what each run predicts, by its number" if others else "the prediction"
+    note = f"{ASKED} records of {split}, evenly spaced, correct or not. Behind the arrows: {whose}."
     beside = {name: _named(values, classes.get(name)) for name, values in columns.items()}
-    outputs = {output.name: output for output in codec.outputs}
     inputs = {entry.name: entry for entry in codec.inputs}
     cards = []
-    for place, answer in enumerate(answers):
+    for place in range(ASKED):
         given = Given(codec.inputs, {name: values[place] for name, values in request.items()})
         fields = [
             (name, part)
@@ -49,9 +51,11 @@ def answers(run: Run, split: str) -> list[Block]:
             if name not in request or len(request) > 1
             for part in (shown(inputs[name], values[place], given) if name in inputs else [short(values[place])])
         ]
-        for name, value in answer.items():
-            parts = shown(outputs[name], value, given) if name in outputs else [short(value)]
-            fields += [(f"→ {name}", part) for part in parts]
+        for label, own, predictions in answered:
+            outputs = {output.name: output for output in own.outputs}
+            for name, value in predictions[place].items():
+                parts = shown(outputs[name], value, given) if name in outputs else [short(value)]
+                fields += [(f"{label}→ {name}", part) for part in parts]
         lone = next(iter(request)) if len(request) == 1 else ""
         cards.append(_card(inputs.get(lone), given.record.get(lone), given, place, tuple(fields)))
     if len(request) > 1 and all(isinstance(part, str) for card in cards for _, part in card.fields):

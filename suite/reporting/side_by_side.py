@@ -4,8 +4,9 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
+from suite.errors import InputError
 from suite.evaluation.bootstrap import DRAWS
-from suite.reporting import training
+from suite.reporting import sample_predictions, training
 from suite.reporting.blocks import Block, Figure, Page, Part, Plot, Section, Table, Terms, Text, Verdict
 from suite.reporting.comparisons import Compared, Comparison, Judged
 from suite.reporting.glossary import capital, difference, ranged, term, way
@@ -71,11 +72,14 @@ def _judgement(metric: str, judged: Judged) -> str:
 
 def _how(comparison: Comparison) -> list[str]:
     count = len(comparison.runs) - 1
+    protocols = dict.fromkeys(run.run.experiment.task.protocol for run in comparison.runs)
+    said = [f"Protocol: {protocol}." for protocol in protocols if protocol]
     corrected = [f"p is corrected for the {count} comparisons of each metric (Holm)."] if count > 1 else []
     return [
         f"In brackets: 95 % intervals by the bootstrap, {DRAWS:,} draws of records, the same for both of a pair.",
         *corrected,
         "They tell of chance in records, not in training: that takes other seeds.",
+        *said,
     ]
 
 
@@ -105,6 +109,7 @@ def page(comparison: Comparison) -> Page:
     table = Table(("run", *(term(name).title for name in comparison.metrics), "parameters", "seconds"), rows)
     sections = [
         Section("results", "Results", (table, *_differences(comparison))),
+        Section("predictions", "Predictions", tuple(_predictions(comparison))),
         Section("training", "Training", tuple(_curves(comparison))),
         Section("configuration", "What differs between them", (_settings(comparison),)),
         Section(
@@ -121,6 +126,15 @@ def page(comparison: Comparison) -> Page:
     recipes = dict.fromkeys(run.run.experiment.name for run in comparison.runs)
     title = f"{len(comparison.runs)} runs of {' and '.join(recipes)}"
     return Page(title, "Comparison", about, tuple(summary), tuple(sections))
+
+
+def _predictions(comparison: Comparison) -> list[Block]:
+    """What each run says of the same records."""
+    first, *others = (compared.run for compared in comparison.runs)
+    try:
+        return sample_predictions.answers(first, comparison.split, others)
+    except InputError as error:  # such as of a split whose records lack what a request needs
+        return [Text(f"No predictions: {error}", "note")]
 
 
 def _verdict(comparison: Comparison, metric: str, place: int, judged: Judged) -> Verdict:

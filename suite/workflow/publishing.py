@@ -185,6 +185,7 @@ def _about(opened: Run) -> str:
     if opened.metrics:
         rows = [f"| {metric} | {value:.4g} |" for metric, value in opened.metrics.items()]
         lines += ["## Metrics", "", "| metric | value |", "|---|---|", *rows, ""]
+        lines += [f"Protocol: {experiment.task.protocol}.", ""] if experiment.task.protocol else []
     return "\n".join(lines)
 
 

@@ -40,6 +40,11 @@ class SequentialRecommendation(Recommendation):
         if self.negatives < 0:
             raise InputError("field task.negatives", "must be at least 0", found=str(self.negatives))
 
+    @property
+    def objective(self) -> str:
+        among = f"{self.negatives:,} shared negatives" if self.negatives else "all items"
+        return f"cross-entropy over {among}"
+
     def remarks(self, splits: Mapping[str, Source]) -> list[str]:
         tags = self.tags.notes if self.tags and "train" in splits else []
         return [*super().remarks(splits), *tags]

@@ -129,6 +129,21 @@ def test_lists_of_items_are_events_in_their_order(tmp_path):
     assert rows(source) == {"u1": (["a", "b", "c"], ["d"]), "u3": (["b", "c"], ["a"])}
 
 
+def test_a_log_is_read_once_for_all_splits_and_again_where_it_changes(tmp_path, monkeypatch):
+    data = table(tmp_path, LOG)
+    reads = []
+    whole = Table.whole
+    monkeypatch.setattr(Table, "whole", lambda self: reads.append(self) or whole(self))
+    for split in ("train", "validation", "test"):
+        opened(data, split)
+    assert len(reads) == 1
+    opened(data, "test", by="random")
+    assert len(reads) == 2
+    assert "dan" in rows(
+        opened(table(tmp_path, [*LOG, ("dan", "a", 1)]), "train", by="random", test=0.0, validation=0.0)
+    )
+
+
 def test_given_splits_stay_what_they_are(tmp_path):
     for name, text in (("train", "u1 a b\nu2 c\n"), ("valid", "u1 c\n"), ("test", "u1 d\nu2 a b\n")):
         (tmp_path / f"{name}.txt").write_text(text)

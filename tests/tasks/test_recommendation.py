@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +18,13 @@ from suite.data.sources.datasets import Table
 from suite.evaluation import recommendation
 from suite.evaluation.baselines import measure
 from suite.evaluation.metrics.recommendation import recommendation_scores
+from suite.evaluation.popularity import popularity_thirds, recall_by_popularity
 from suite.evaluation.recommendation import best_items, target_losses
 from suite.experiment import recipes, sections
 from suite.models import decoder, gru
 from suite.models import tags as tags_model
 from suite.models.parts import Parts
+from suite.reporting import comparisons, side_by_side
 from suite.tasks.recommendation import sequence
 from suite.tasks.recommendation.sequence import SequentialRecommendation
 
@@ -52,6 +55,25 @@ def test_scores_are_those_of_scikit_learn():
     scores = recommendation_scores(hits, relevant.sum(1))
     for places in (5, 10, 20, 50):
         assert scores[f"ndcg_{places}"].value() == pytest.approx(ndcg_score(relevant, predicted, k=places))
+
+
+def test_scores_are_those_of_trec_eval():
+    """Of users of whom one, some or more than fifty items were held out, and none, some or all are found."""
+    ir_measures = pytest.importorskip("ir_measures")
+    from ir_measures import RR, R, Success, nDCG
+
+    relevant = RNG.random((40, 80)) < np.repeat([0.02, 0.2, 0.8, 0.95], 10)[:, None]
+    relevant[:, 0] = True
+    ranking = np.argsort(RNG.random((40, 80)), 1)
+    ours = recommendation_scores(np.take_along_axis(relevant, ranking, 1)[:, :50], relevant.sum(1))
+    held_out = {str(user): {str(item): 1 for item in np.flatnonzero(row)} for user, row in enumerate(relevant)}
+    run = {str(user): {str(item): -float(place) for place, item in enumerate(row)} for user, row in enumerate(ranking)}
+    kinds = {"recall": R, "ndcg": nDCG, "hit_rate": Success, "mrr": RR}
+    measures = {f"{name}_{places}": kind @ places for name, kind in kinds.items() for places in (5, 10, 20, 50)}
+    values = ir_measures.calc_aggregate(list(measures.values()), held_out, run)
+    assert set(measures) == set(ours)
+    for name, theirs in measures.items():
+        assert ours[name].value() == pytest.approx(values[theirs]), name
 
 
 @pytest.mark.parametrize("block", [1 << 16, 8, 5])
@@ -141,11 +163,48 @@ def test_a_bundle_answers_as_the_run_does(run, tmp_path):
     folder = suite.export(run.folder, to=tmp_path / "bundle").folder
     asked = {"history": [["item 03", "item 04"], ["item 07"], []]}
     assert json.dumps(suite.open(folder).predict(asked)) == json.dumps(run.predict(asked))
+    assert f"Protocol: {task_of(run).protocol}." in (folder / "model_card.md").read_text()
 
 
-def test_the_report_shows_users_and_popularity(run, tmp_path):
+PROTOCOL = (
+    "loss: cross-entropy over all items; candidates: all 12 items of the training split but those of the user&#39;s "
+    "history; split: leave_last_out; k: 5, 10, 20, 50"
+)
+
+
+def test_the_report_shows_users_popularity_and_protocol(run, tmp_path):
     page = suite.report(run.folder).read_text()
     assert "How popular is what is recommended?" in page
+    assert "Are rare items found?" in page and "least popular: " in page
+    assert PROTOCOL in page
+
+
+def test_the_protocol_stands_beside_each_result(run, tmp_path, capsys):
+    plain = PROTOCOL.replace("&#39;", "'")
+    run.evaluate("test")
+    assert f"protocol: {plain}" in capsys.readouterr().err
+    shutil.copytree(run.folder, tmp_path / "other")
+    comparison = comparisons.compare([run.folder, tmp_path / "other"], "test")
+    assert plain in side_by_side.render(comparison)
+    page = tmp_path / "comparison.html"
+    side_by_side.save(comparison, page)
+    assert "1 → items" in page.read_text() and "2 → items" in page.read_text()
+    sampled = dataclasses.replace(task_of(run), negatives=256)
+    assert "cross-entropy over 256 shared negatives" in sampled.protocol
+
+
+def test_recall_is_counted_by_thirds_of_the_training_events():
+    """Ten events: the first item has a third of them, the next two the second, the others the last."""
+    counts = np.array([4, 2, 2, 1, 1])
+    assert popularity_thirds(counts).tolist() == [0, 1, 1, 2, 2]
+    wanted = [np.array([0, 3]), np.array([2]), np.array([4])]
+    top = np.full((3, 50), -2)
+    top[0, :2], top[1, 6], top[2, 49] = [3, 1], 2, 4
+    shares = recall_by_popularity(counts, wanted, top, unknown=2)
+    assert shares.counts.tolist() == [1, 1, 2, 2]
+    assert shares.happened.tolist() == [[0, 0, 0, 0], [0, 1, 1, 1], [1, 1, 1, 2], [0, 0, 0, 0]]
+    assert (shares + shares).happened.tolist() == (2 * shares.happened).tolist()
+    assert shares.groups[1] == "in between: 2 items, 2 to 2 training events each"
 
 
 def task_of(run, **changes) -> SequentialRecommendation:

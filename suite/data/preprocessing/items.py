@@ -46,7 +46,8 @@ class Items(Preprocessor):
         if len(counts) < 2:
             raise InputError(f"column {column}", "there is only one item to recommend", found=", ".join(counts))
         names = sorted(counts, key=lambda name: (-counts[name], name))
-        content = {"names": names, "counts": [counts[name] for name in names]}
+        split = getattr(source, "by", "")
+        content = {"names": names, "counts": [counts[name] for name in names], "split": split}
         path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
     def sizes(self) -> dict[str, int]:
@@ -63,6 +64,11 @@ class Items(Preprocessor):
         """(n,) training events of each."""
         return _stored(self.file, changed(self.file))[1]
 
+    @property
+    def split(self) -> str:
+        """How the events were split that they were learnt from; empty where that was not kept."""
+        return _stored(self.file, changed(self.file))[3]
+
     def numbers(self, lists: Sequence[Sequence[Any]]) -> tuple[list[list[int]], np.ndarray]:
         """The numbers of the known items of each list, and how many (b,) int32 of each are not known."""
         places = _stored(self.file, changed(self.file))[2]
@@ -72,7 +78,8 @@ class Items(Preprocessor):
 
 
 @functools.lru_cache(maxsize=8)
-def _stored(file: str, written: int) -> tuple[list[str], np.ndarray, dict[str, int]]:
+def _stored(file: str, written: int) -> tuple[list[str], np.ndarray, dict[str, int], str]:
     content = json.loads(Path(file).read_text(encoding="utf-8"))
     names = content["names"]
-    return names, np.array(content["counts"], np.int64), {name: place for place, name in enumerate(names, FIRST)}
+    places = {name: place for place, name in enumerate(names, FIRST)}
+    return names, np.array(content["counts"], np.int64), places, content.get("split", "")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from suite.contracts.data import Data, Source
 from suite.data.preprocessing.columns import origin, require
 from suite.data.preprocessing.tabular_values import texts
+from suite.data.reading import file_key
 from suite.data.sources.item_lists import ItemLists
 from suite.data.sources.memory import NAMED, SPLITS, LeftOut, hash_places
 from suite.errors import InputError
@@ -72,8 +74,12 @@ class Events:
     notes: tuple[str, ...]
 
 
+_latest: tuple[Any, Events] | None = None
+"""What was read last, by what it was asked for: every split of a task is of the same events."""
+
+
 def read_events(data: Data, user: str, item: str, time: str, split: EventSplit) -> Events:
-    """The events of ``data``, split.
+    """The events of ``data``, split. Of files that are as they were when they were read last, nothing is read again.
 
     Args:
         data: with a record an event.
@@ -84,6 +90,25 @@ def read_events(data: Data, user: str, item: str, time: str, split: EventSplit) 
     Raises:
         InputError: a column is missing, a time cannot be read, or the splits are asked for and are not there.
     """
+    global _latest
+    files = _files(data)
+    asked = (data, user, item, time, split, files)
+    if files and _latest is not None and _latest[0] == asked:
+        return _latest[1]
+    events = _read_events(data, user, item, time, split)
+    _latest = (asked, events) if files else None
+    return events
+
+
+def _files(data: Data) -> list[tuple[str, int, int]]:
+    """What the files of data are known by; empty where they are no files."""
+    path = Path(getattr(data, "path", "") or "")
+    # Beside a file of lists others may name its numbers.
+    found = sorted(path.iterdir()) if path.is_dir() else [path, *sorted(path.parent.glob("*_list.txt"))]
+    return [known for file in found if file.is_file() and (known := file_key(file)) is not None]
+
+
+def _read_events(data: Data, user: str, item: str, time: str, split: EventSplit) -> Events:
     data = data.with_texts((user, item))
     whole = None if split.by == "given" else data.whole()
     if whole is None and split.by not in ("auto", "given"):

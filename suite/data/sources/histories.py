@@ -70,12 +70,17 @@ class Histories(Source):
         )
 
     @property
+    def by(self) -> str:
+        """How events are held out."""
+        return self._events.by
+
+    @property
     def about(self) -> str:
         """How many there are of what, and how events are held out, in words."""
         events = self._events
         return (
             f"{int((events.part == 0).sum()):,} events of {len(events.users):,} users with {len(events.items):,} "
-            f"items; held out: {events.by}"
+            f"items; held out: {self.by}"
         )
 
     @property

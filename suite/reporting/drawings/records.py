@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from suite.evaluation.alignment import align
-from suite.evaluation.artifacts import Edits, Example, Gallery, Given, Image, MarkedText, Sound, Spread
+from suite.evaluation.artifacts import Edits, Example, Gallery, Given, Image, MarkedText, Shares, Sound, Spread
 from suite.reporting import pictures
 from suite.reporting.blocks import Block, Card, Cards, Figure, Marked, Plot, Table, Text
 from suite.reporting.drawings.registry import draws
@@ -41,6 +41,17 @@ def spread(exhibit: Spread) -> list[Block]:
     plot = Plot(title, chart(lines, Axis(exhibit.quantity), Axis(low=0.0), f"{title}: {', '.join(kinds)}"))
     rows = tuple(_quantiles(kind, values) for kind, values in kinds.items())
     return [Figure((plot,), ""), Table(("", "records", "mean", "5 %", "median", "95 %"), rows)]
+
+
+@draws(Shares)
+def shares(exhibit: Shares) -> list[Block]:
+    """How often each thing comes about in each group that has records."""
+    rows = tuple(
+        (group, f"{count:,}", *(percent(number / count) for number in happened))
+        for group, count, happened in zip(exhibit.groups, exhibit.counts, exhibit.happened, strict=True)
+        if count
+    )
+    return [Table(("", exhibit.of, *exhibit.events), rows)]
 
 
 def _quantiles(kind: str, values: np.ndarray) -> tuple[str, ...]:
