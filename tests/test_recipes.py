@@ -29,8 +29,11 @@ DIMS = {
     "recommendation.beauty_tags": {"sequence.vocab_size": 12070, "tags.size": 637},
     "recommendation.click": {"rows": 1000, "fields": 5, "lists": (3,), "inputs": 4},
     "recommendation.criteo_deepfm": {"rows": 9000, "fields": 26, "lists": (), "inputs": 25},
+    "recommendation.gowalla_filter": {"vocab_size": 40_981},
+    "recommendation.linear": {"vocab_size": 1002},
     "recommendation.movielens_deepfm": {"rows": 2700, "fields": 6, "lists": (6,), "inputs": 1},
     "recommendation.movielens_dnn": {"rows": 2700, "fields": 6, "lists": (6,), "inputs": 1},
+    "recommendation.movielens_ease": {"vocab_size": 1654},
     "recommendation.movielens_fm": {"rows": 2700, "fields": 6, "lists": (6,), "inputs": 1},
     "recommendation.movielens_lr": {"rows": 2700, "fields": 6, "lists": (6,), "inputs": 1},
     "recommendation.movielens_sasrec": {"vocab_size": 1680},
@@ -168,6 +171,7 @@ SLOW = {
     "recommendation.beauty_gru4rec",
     "recommendation.beauty_sasrec",
     "recommendation.beauty_tags",
+    "recommendation.gowalla_filter",
     "recommendation.movielens_fm",
     "recommendation.movielens_lr",
     "speech.an4_ctc",
@@ -188,9 +192,12 @@ SLOW = {
 def test_a_recipe_trains_evaluates_and_predicts(name, tmp_path):
     experiment = smoke(name)
     run = suite.train(experiment, tmp_path / "run")
-    losses = [value for value in run.history["train/loss"] if value is not None]
-    assert losses and np.isfinite(losses).all()
-    assert run.metrics["train/steps"] == experiment.train.steps
+    if experiment.task.solved:
+        assert run.metrics["train/steps"] == 1
+    else:
+        losses = [value for value in run.history["train/loss"] if value is not None]
+        assert losses and np.isfinite(losses).all()
+        assert run.metrics["train/steps"] == experiment.train.steps
     metrics = run.evaluate(experiment.goal.on).metrics
     assert np.isfinite(metrics[f"{experiment.goal.on}/{experiment.goal.metric}"])
     task = suite.open(run.folder).experiment.task

@@ -27,6 +27,8 @@ class NextItems(Codec):
     """Items of a history that are not recommended again, the latest."""
     separator: str = "|"
     """Parts the items of a history that is a text."""
+    distinct: bool = False
+    """Whether an item that occurs again counts once, where it is last."""
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -68,6 +70,8 @@ class NextItems(Codec):
         and ``unseen`` int32 (b,), how many are not known."""
         lists = tabular_values.items(column(columns, self.history), self.separator)
         known, unseen = self.items.numbers(lists)
+        if self.distinct:
+            known = [list(dict.fromkeys(reversed(row)))[::-1] for row in known]
         read = [[BEGINNING, *row[-self.max_length :]] for row in known]
         seen = ragged([row[-self.max_seen :] for row in known], to=self.max_seen)
         return {"items": ragged(read), "seen": seen, "unseen": unseen}

@@ -8,7 +8,7 @@ This module loads neither JAX nor Flax: what answers requests may do without eit
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -184,6 +184,32 @@ class Task(ABC):
     def programs(self) -> dict[str, Program]:
         """What is exported and served, by name. ``"predict"`` answers where no name is given."""
         return {"predict": Program(self.predict, self.codec)}
+
+    @property
+    def solved(self) -> tuple[str, ...]:
+        """Splits that ``solve`` computes the parameters from, in closed form; empty: they are learnt in steps.
+
+        ``("train",)``; or ``("train", "validation")``: the parameters of training alone are measured on validation,
+        then those of both take their place, and what is measured on validation later says little.
+        """
+        return ()
+
+    def solve(self, model: Any, batches: "Callable[[], Iterator[Batch]]") -> Mapping[str, Any]:
+        """The variables that are computed, in a task that is ``solved``: path -> array of the variable's shape. Host.
+
+        Every process computes them from all records, so they are the same on each. A solution that is killed begins
+        anew.
+
+        Args:
+            model: as it begins: fresh, or with the weights that it starts from.
+            batches: each call passes over the records, encoded without augmentation, as arrays of the host.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is solved, and has no solve that says how")
+
+    def solved_records(self) -> Source:
+        """The records of all splits that ``solved`` names, as those of training. Host; preprocessors are fitted, on the
+        training split alone."""
+        return self.source("train")
 
     def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> "jax.Array":
         """How far a student's answers are from a teacher's: nats (b,) a row, 0 for padding rows. Jitted.

@@ -3,7 +3,6 @@
 Dims: b users, t items of a history, n items, d width, k places.
 """
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -75,10 +74,15 @@ class Recommendation(Task):
     def codec(self) -> NextItems:
         return NextItems(history=self.history, items=self.items, max_length=self.max_length, max_seen=self.max_seen)
 
+    @property
+    def stretch(self) -> int:
+        """Most items of a training record; a longer history makes several. 0: a record is a whole history."""
+        return self.max_length
+
     def source(self, split: str) -> Source:
         events = read_events(self.data, self.user, self.item, self.time, self.split)
         fix = "add events, or --task.split.by random"
-        return not_empty(Histories(events, split, self.history, self.max_length), split, origin(self.data), fix)
+        return not_empty(Histories(events, split, self.history, self.stretch), split, origin(self.data), fix)
 
     @property
     def objective(self) -> str:
@@ -129,13 +133,13 @@ class Recommendation(Task):
             encoded["wanted"] = unknown + np.array([len(row) for row in known], np.int32)
         return encoded
 
-    @abstractmethod
     def vectors(self, model: Any, batch: Batch, reference: Reference = None) -> jax.Array:
-        """What stands for each user (b, d). Jitted."""
+        """What stands for each user (b, d), of models that score so. Jitted."""
+        raise NotImplementedError(f"{type(self).__name__} has neither vectors nor predict and evaluate without them")
 
-    @abstractmethod
     def item_vectors(self, model: Any, reference: Reference = None) -> jax.Array:
         """The vectors (`FIRST` + n, d) whose products with a user's are the scores. Jitted."""
+        raise NotImplementedError(f"{type(self).__name__} has neither vectors nor predict and evaluate without them")
 
     def candidates(self, reference: Reference = None) -> jax.Array | None:
         """Which numbers (`FIRST` + n,) are ranked; None: all items. Jitted."""
@@ -147,10 +151,9 @@ class Recommendation(Task):
         """The first ``places`` items by number, padding where there are fewer, and their scores, (b, k) both; the
         users' vectors (b, d) and those of the items. Jitted."""
         users, table = self.vectors(model, batch, reference), self.item_vectors(model, reference)
-        seen = jnp.where(batch["seen_mask"], batch["seen"], 0)
         count = min(places, table.shape[0] - FIRST)
-        items, scores = best_items(users, table, seen, count, self.candidates(reference))
-        return jnp.where(jnp.isfinite(scores), items, 0), jnp.where(jnp.isfinite(scores), scores, 0), users, table
+        items, scores = best_items(users, table, seen_items(batch), count, self.candidates(reference))
+        return *padded(items, scores), users, table
 
     def predict(
         self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
@@ -162,11 +165,10 @@ class Recommendation(Task):
         self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
     ) -> dict[str, jax.Array]:
         items, scores, users, table = self.ranked(model, batch, PLACES[-1], reference)
-        found = (items[:, :, None] == batch["targets"][:, None, :]) & batch["targets_mask"][:, None, :]
         nats = target_losses(users, table, batch["targets"], self.candidates(reference))
         count = batch["targets_mask"].sum(-1)
         mean = jnp.where(batch["targets_mask"], nats, 0).sum(-1) / jnp.maximum(count, 1)
-        outputs = {"top": items, "score": scores, "unseen": batch["unseen"], "hits": found.any(-1)}
+        outputs = {"top": items, "score": scores, "unseen": batch["unseen"], "hits": hits(items, batch)}
         return {**outputs, "nats": mean, "known": count}
 
     def score(
@@ -189,7 +191,8 @@ class Recommendation(Task):
 
     def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
         names, counts = self.items.names, self.items.counts
-        top, hits = np.asarray(outputs["top"]), np.asarray(outputs["hits"])
+        top, found = np.asarray(outputs["top"]), np.asarray(outputs["hits"])
+        unlikely = np.asarray(outputs["nats"] if "nats" in outputs else batch["wanted"], np.float64)
         known = [
             np.asarray(row)[np.asarray(real)] - FIRST
             for row, real in zip(batch["targets"], batch["targets_mask"], strict=True)
@@ -201,13 +204,14 @@ class Recommendation(Task):
             history = columns[self.history][place]
             given = {"user": str(columns["user"][place]), "latest items": ", ".join(history[-5:])}
             wanted = ", ".join(map(str, columns[ITEMS][place][:5]))
-            return Example(given, wanted, listed(top[place]), float(outputs["nats"][place]))
+            return Example(given, wanted, listed(top[place]), float(unlikely[place]))
 
-        lost = np.where(hits.any(-1), np.nan, np.asarray(outputs["nats"], np.float64))
+        lost = np.where(found.any(-1), np.nan, unlikely)
         first = top[:, :10]
         wanted = np.concatenate([counts[row] for row in known]) if known else np.zeros(0)
         popularity = {"held out": wanted, "recommended": counts[first[first >= FIRST] - FIRST]}
-        about = f"Users of whom no held-out item is among the first {PLACES[-1]}, by how unlikely theirs were."
+        order = "how unlikely theirs were" if "nats" in outputs else "how many they have"
+        about = f"Users of whom no held-out item is among the first {PLACES[-1]}, by {order}."
         return {
             "Users ranked worst": Gallery.worst(about, lost, show),
             "Are rare items found?": recall_by_popularity(counts, known, top - FIRST, unknown),
@@ -249,8 +253,7 @@ def best_items(
     """
     users, allowed = users.astype(jnp.float32), _items(table, ranked)
     if table.shape[0] <= BLOCK:
-        best, items = jax.lax.top_k(_without(_scores(users, table, allowed), seen, 0), places)
-        return items, best
+        return best_scored(_scores(users, table, allowed), seen, places)
 
     def step(best: tuple[jax.Array, jax.Array], block: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[Any, None]:
         rows, start, allowed = block
@@ -264,6 +267,29 @@ def best_items(
     none = jnp.full((users.shape[0], places), -jnp.inf), jnp.zeros((users.shape[0], places), jnp.int32)
     (best, items), _ = jax.lax.scan(step, none, _blocks(table, allowed))
     return items, best
+
+
+def best_scored(scores: jax.Array, seen: jax.Array, places: int) -> tuple[jax.Array, jax.Array]:
+    """The same of the scores (b, `FIRST` + n) themselves; those of what is no item are not read. Jitted."""
+    numbers = jnp.arange(scores.shape[1])
+    best, items = jax.lax.top_k(_without(jnp.where(numbers < FIRST, -jnp.inf, scores), seen, 0), places)
+    return items, best
+
+
+def padded(items: jax.Array, scores: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Items and scores, 0 both where there was no item left to rank. Jitted."""
+    known = jnp.isfinite(scores)
+    return jnp.where(known, items, 0), jnp.where(known, scores, 0)
+
+
+def seen_items(batch: Batch) -> jax.Array:
+    """Numbers (b, t) of the items that are not recommended again, 0 for none. Jitted."""
+    return jnp.where(batch["seen_mask"], batch["seen"], 0)
+
+
+def hits(items: jax.Array, batch: Batch) -> jax.Array:
+    """Which of the recommended items (b, k) are held-out ones. Jitted."""
+    return ((items[:, :, None] == batch["targets"][:, None, :]) & batch["targets_mask"][:, None, :]).any(-1)
 
 
 def target_losses(users: jax.Array, table: jax.Array, targets: jax.Array, ranked: jax.Array | None = None) -> jax.Array:

@@ -112,6 +112,9 @@ def baseline(of: "Run | Experiment", split: str = "validation", limit: float = 0
     check_split(split, "--split", HELD_OUT)
     if isinstance(of, Run):
         task = of.experiment.task
+        if split in task.solved:
+            problem = f"the parameters of the run were computed from the {split} split, too: no comparison there."
+            raise InputError("baseline", problem, fix=f"suite baseline {shlex.quote(str(of.folder))} --split test")
         compared = _compared(of.experiment, task, task.source("train"), split, of.scores, limit)
         compared = dataclasses.replace(compared, checkpoints=_checkpoints(of.folder))
         _keep(of.folder, compared)

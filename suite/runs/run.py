@@ -108,7 +108,7 @@ class Run:
         """This run with its metrics on ``split``; also written to ``result.json``."""
         task, begun = self.experiment.task, time.perf_counter()
         hosts.check_shared(self.folder)
-        source = hosts.after_first(lambda: task.source(split))
+        source = hosts.after_first(lambda: self._source(split))
         if hosts.is_first():
             for line in (*notes({split: source}), *task.remarks({split: source})):
                 print(line, file=sys.stderr)
@@ -127,22 +127,32 @@ class Run:
                 raise StorageError(f"{error}\n  measured: {measured}") from None
         return dataclasses.replace(self, metrics=metrics)
 
+    def _source(self, split: str) -> Source:
+        """The records of a split; says where the parameters were computed from them."""
+        if split != "train" and split in self.experiment.task.solved and hosts.is_first():
+            print(
+                f"{split}: the parameters were computed from it, too, so these figures are too good; metrics.jsonl has "
+                "those from before",
+                file=sys.stderr,
+            )
+        return self.experiment.task.source(split)
+
     def scores(self, split: str = "test") -> Scores:
         """What each record of ``split`` adds to each metric: intervals, and differences from another run."""
         task = self.experiment.task
-        source, reference = task.source(split), self.reference(split)
+        source, reference = self._source(split), self.reference(split)
         return score_records(self._program.evaluate, *self._weights, task, source, self._plan(source), reference)
 
     def examine(self, split: str = "test") -> tuple[Scores, dict[str, Artifact]]:
         """``scores``, and what the task has to show of the split, by title."""
         task = self.experiment.task
-        source, reference = task.source(split), self.reference(split)
+        source, reference = self._source(split), self.reference(split)
         return examine(self._program.evaluate, *self._weights, task, source, self._plan(source), reference)
 
     def collect(self, split: str = "validation") -> Answers:
         """``scores``, with what the model says of each record of ``split`` and what is right of it."""
         task = self.experiment.task
-        source, reference = task.source(split), self.reference(split)
+        source, reference = self._source(split), self.reference(split)
         return collect(self._program.evaluate, *self._weights, task, source, self._plan(source), reference)
 
     def check(self) -> "Run":

@@ -84,9 +84,12 @@ def assemble(experiment: Experiment, total_steps: int = 0) -> Program:
     frozen = frozen_paths(settings, dense)
     layer_of, depth = model_config.layer_of, model_config.depth
     gradients.check_sparsity(rule, settings)
-    if gradients.is_whole(rule):
+    trained: dict[str, Collection[str]]
+    if experiment.task.solved:  # an optimiser's state may be twice as large as the model
+        optimizers, trained = groups.Optimizers(lambda params: {}, lambda *_: ({}, {})), {}
+    elif gradients.is_whole(rule):
         optimizers = _one_optimizer(settings, experiment, dense, tables, total_steps * len(rule.rounds))
-        trained: dict[str, Collection[str]] = {rule.rounds[0].group: names.keys() - frozen}
+        trained = {rule.rounds[0].group: names.keys() - frozen}
     else:
         members = gradients.groups(rule, names, frozen)
         optimizers = groups.build(settings, dense, members, total_steps, layer_of, depth)

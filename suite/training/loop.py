@@ -119,9 +119,10 @@ class Loop:
         if not self.checkpoints.finite(self.state.params):
             raise self._not_finite(f"a parameter is no finite number after step {self.progress.next_batch}.")
 
-    def look(self) -> None:
+    def look(self, before_saving: Callable[[], None] = lambda: None) -> None:
         """Evaluate this step, save it with its score, then tell what was found. To be called after ``check``."""
         metrics, score = self.evaluate()
+        before_saving()
         self.save(score)
         step, best = self.progress.next_batch, self.progress.best_step
         self.callbacks.evaluation(Evaluated(step, metrics, score is not None and best == step))

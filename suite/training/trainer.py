@@ -39,6 +39,7 @@ from suite.training.optim import schedules, sparsity
 from suite.training.preemption import Interruption
 from suite.training.preprocessors import prepare, unbind
 from suite.training.restore import begun, restore
+from suite.training.solution import SOLUTION, check_solved, solve
 from suite.weights import pretrained
 
 OnDispatch = Callable[[Dispatch], None]
@@ -87,6 +88,7 @@ def fit(
     """
     sharding.check(experiment)  # before data are read
     quantize.check(experiment)
+    check_solved(experiment)
     loggers.check(experiment.train.loggers)
     callbacks = Callbacks(experiment.callbacks, active=hosts.is_first())
     fresh = hosts.agreed(lambda: not begun(folder))
@@ -108,7 +110,7 @@ def fit(
     if fresh:
         hosts.agreed(lambda: _say_remarks(experiment, data))
     train, pipe = experiment.train, experiment.pipeline
-    steps = total_steps(train, plan)
+    steps = SOLUTION if experiment.task.solved else total_steps(train, plan)
     if train.on_nan == "skip":
         sparsity.check_spare(experiment.optim.sparsity, steps)
     program, interruption = assemble(experiment, steps), Interruption()
@@ -144,13 +146,16 @@ def fit(
                 Interval(progress.tallied),
                 on_evaluation,
             )
-            if progress.due:
+            if experiment.task.solved and (progress.due or not progress.next_batch):  # what was left begins anew
+                solve(loop, source, plan)
+            elif progress.due:
                 loop.look()
-            end = progress.next_batch if loop.out_of_patience() else steps  # a run that stopped early stays stopped
+            first = loop.progress.next_batch
+            end = first if loop.out_of_patience() else steps  # a run that stopped early stays stopped
             encoder = Encoder(experiment.task, source, plan, augment=True, rows=None if part is None else part.rows)
             items = dispatches(
                 encoder,
-                progress.next_batch,
+                first,
                 end,
                 train.steps_per_dispatch,
                 workers=pipe.workers,

@@ -27,16 +27,18 @@ class Histories(Source):
         split: one of them.
         history: name of the column of histories.
         stretch: most items of a training record; 0: all.
+        parts: splits whose events make up the training records, the first ones: 2, those of training and validation.
     """
 
-    def __init__(self, events: Events, split: str, history: str, stretch: int = 0):
+    def __init__(self, events: Events, split: str, history: str, stretch: int = 0, parts: int = 1):
         part = SPLITS.index(split)
         self._events, self._history, self._held_out = events, history, part > 0
         self._dropped = dict(events.dropped)
         count = len(events.users)
         if part == 0:
-            self._before = events.item[events.part == 0]
-            self._user, self._begins, self._ends = _stretches(events.user[events.part == 0], stretch)
+            learnt = events.part < parts
+            self._before = events.item[learnt]
+            self._user, self._begins, self._ends = _stretches(events.user[learnt], stretch)
             return
         earlier, held = events.part < part, events.part == part
         self._before, before = events.item[earlier], events.user[earlier]
