@@ -104,6 +104,7 @@ RECIPES = (
     "speech.fsdd_ctc",
     "recommendation.retrieve",
     "recommendation.sequence",
+    "recommendation.linear",
     "recommendation.sequence_tags",
 )
 TARGETS = ("recommendation.click", "table.predict", "text.pair", "vision.label")

@@ -2,7 +2,7 @@
 
 source:   check-ins of Gowalla (SNAP), in the form in which LightGCN is published with them
 data:     $SUITE_DATA/gowalla: 29,858 users, 40,981 places; train 719,081, validation 91,047, test 217,242 events
-expected: TO BE MEASURED
+expected: validation recall_20 0.196 without validation's events (goal test recall_20 0.187)
 time:     two minutes on 2 CPU cores
 command:  suite train recommendation.gowalla_filter
 """

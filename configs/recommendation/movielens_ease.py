@@ -2,7 +2,7 @@
 
 source:   GroupLens, for research alone; prepared by TFDS
 data:     movielens/100k-ratings: 943 users, 1,682 films, 100,000 ratings; a tenth at random is test, another validation
-expected: TO BE MEASURED
+expected: test recall_20 0.400, ndcg_20 0.362 (one split; goal test ndcg_20 0.36); penalty chosen on validation
 time:     seconds on 2 CPU cores
 command:  suite train recommendation.movielens_ease
 """

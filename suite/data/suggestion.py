@@ -98,8 +98,9 @@ def suggested(data: Data, known: Sequence[str]) -> Suggestion:
         return Suggestion("text.translate", (), "two files of lines that translate each other")
     if kind == "TaggedText":
         return Suggestion("text.tag", (), "words with a tag each")
-    if kind == "ItemLists" and "recommendation.sequence" in known:
-        return Suggestion("recommendation.sequence", (), "lists of the items of a user each")
+    if kind == "ItemLists":  # those with splits of their own are published in the order of the items' numbers
+        recipe = "recommendation.sequence" if data.whole() else "recommendation.linear"
+        return Suggestion(recipe if recipe in known else "", (), "lists of the items of a user each")
     if kind == "Lines":
         return Suggestion("text.language_model", (), "running text")
     if of("image"):

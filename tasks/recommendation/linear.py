@@ -58,6 +58,12 @@ class LinearRecommendation(Recommendation):
         return 0
 
     @property
+    def objective(self) -> str:
+        if self.method == "filter":
+            return "none, the weights are those of the normalised item-item filter"
+        return f"squared error with penalty {self.strength:g}, in closed form"
+
+    @property
     def solved(self) -> tuple[str, ...]:
         return ("train", "validation") if self.refit else ("train",)
 

@@ -200,7 +200,7 @@ def published(folder, train="0 0 1 2\n1 1 2\n", test="0 3\n1 0 3\n", **others):
 def test_the_published_layout_keeps_its_test_split_and_holds_validation_out_of_training(tmp_path):
     train = "".join(f"{user} {' '.join(map(str, range(user % 3, 30)))}\n" for user in range(40))
     data = published(tmp_path, train, "".join(f"{user} 30 31\n" for user in range(40)))
-    assert isinstance(data, ItemLists) and suggested(data, recipes.names()).recipe == "recommendation.sequence"
+    assert isinstance(data, ItemLists) and suggested(data, recipes.names()).recipe == "recommendation.linear"
     events = read_events(data, "user", "item", "", EventSplit(validation=0.2))
     assert events.by == "given" and int((events.part == 2).sum()) == 80
     held_out = int((events.part == 1).sum())
