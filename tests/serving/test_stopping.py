@@ -76,7 +76,7 @@ def test_requests_on_their_way_are_answered_before_the_end(bundles, number):
         time.sleep(0.5)
         begun = time.perf_counter()
         code = server.stop(number)
-        assert time.perf_counter() - begun < 10
+        assert time.perf_counter() - begun < 20
         asking.end()
         assert code == 0, "".join(server.log)
         assert asking.answers and not asking.others and asking.lost == 0
@@ -112,7 +112,7 @@ def test_what_takes_longer_than_the_drain_is_told_so(bundles):
         time.sleep(0.2)
         begun = time.perf_counter()
         assert server.stop() == 0
-        assert time.perf_counter() - begun < 15  # of --body-s it would be 30
+        assert time.perf_counter() - begun < 25  # of --body-s it would be 30
 
 
 def test_a_new_version_takes_over_without_a_lost_or_a_wrong_answer(bundles, second, opened, tmp_path):
