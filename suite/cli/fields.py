@@ -35,7 +35,18 @@ def apply_flags(experiment: "Experiment", arguments: list[str], program: str, ow
     except SystemExit as stop:
         if not stop.code:
             raise
+        if (refused := _raised_by_a_field(stop)) is not None:
+            raise refused from None
     raise _refusal(experiment, arguments, program, said.getvalue(), own)
+
+
+def _raised_by_a_field(stop: BaseException) -> InputError | None:
+    """What the check of a section said of its own values, behind the words of the parser; None where they are of the
+    wrong type."""
+    behind: BaseException | None = stop
+    while behind is not None and not isinstance(behind, InputError):
+        behind = behind.__cause__ or behind.__context__
+    return behind
 
 
 def _read(experiment: "Experiment", arguments: list[str], program: str) -> "Experiment":

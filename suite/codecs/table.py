@@ -13,7 +13,7 @@ from suite.data.preprocessing import dates
 from suite.data.preprocessing.decision import Decision, event_probabilities
 from suite.data.preprocessing.tabular import Fields
 from suite.data.preprocessing.tabular_columns import Field, Number
-from suite.data.preprocessing.tabular_values import from_records, text
+from suite.data.preprocessing.tabular_values import from_records, items, text
 from suite.data.written import DIGITS
 
 CHOICES = 100
@@ -51,6 +51,28 @@ class TableInputs(Codec):
         columns: tuple[Number | Field, ...] = (*self.fields.numbers, *self.fields.fields)
         return {column.name: column.style for column in columns if column.style not in ("", DIGITS)}
 
+    @property
+    def histories(self) -> tuple[Field, ...]:
+        """Columns of earlier items."""
+        return tuple(field for field in self.fields.fields if field.of)
+
+    def cut_output(self) -> tuple[Output, ...]:
+        """The output ``cut``, where there are histories."""
+        about = "items of histories that were too long and so not read, the earliest ones"
+        return (Output(name="cut", kind="number", description=about, low=0, whole=True),) if self.histories else ()
+
+    def cut(self, columns: Columns, count: int) -> list[dict[str, int]]:
+        """``{"cut"}`` of each of ``count`` records: items of histories that are not read; nothing without histories."""
+        histories, columns = self.histories, self.opened(columns)
+        if not histories:
+            return [{}] * count
+        excess = np.zeros(count, np.int64)
+        for history in histories:
+            if history.name in columns:
+                rows = items(columns[history.name], self.fields.separator, history.form)
+                excess += np.array([max(len(row) - history.length, 0) for row in rows], np.int64)
+        return [{"cut": int(number)} for number in excess]
+
     def opened(self, columns: Columns) -> Columns:
         """The columns of whole records, where those are given."""
         return from_records(columns[self.record]) if self.record in columns else columns
@@ -66,7 +88,8 @@ class Clicks(TableInputs):
     @property
     def outputs(self) -> tuple[Output, ...]:
         about = "values that training had not, or too rarely"
-        return (probability("of the event"), Output(name="unseen", kind="number", description=about, low=0, whole=True))
+        unseen = Output(name="unseen", kind="number", description=about, low=0, whole=True)
+        return (probability("of the event"), unseen, *self.cut_output())
 
     @property
     def purpose(self) -> str:
@@ -77,12 +100,13 @@ class Clicks(TableInputs):
         return dict(self.fields.encode(self.opened(columns)))
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
-        """``{"probability", "unseen"}``: of a click, and the number of values that training had not."""
+        """``{"probability", "unseen"}``: of a click, and the number of values that training had not; with histories
+        ``"cut"``, the number of items that were not read."""
         logits = np.asarray(self.decision.applied(outputs)["logits"], np.float64)
         probabilities = event_probabilities(logits)
         return [
-            {"probability": round(float(p), 6), "unseen": int(n)}
-            for p, n in zip(probabilities, outputs["unseen"], strict=True)
+            {"probability": round(float(p), 6), "unseen": int(n), **cut}
+            for p, n, cut in zip(probabilities, outputs["unseen"], self.cut(columns, len(probabilities)), strict=True)
         ]
 
 
@@ -120,7 +144,9 @@ def _is_number(value: str) -> bool:
 def _category(field: Field) -> Input:
     known = field.values[:CHOICES]
     if field.length:
-        about = f"several values, of which the first {field.length} are read"
+        end = "last" if field.of else "first"
+        about = f"several values, of which the {end} {field.length} are read"
+        about += f": earlier values of {field.of}, the latest last" if field.of else ""
         return Input(
             name=field.name, kind="list", required=False, example=list(known[:2]), choices=known, description=about
         )

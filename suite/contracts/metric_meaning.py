@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from suite.errors import InputError, closest
@@ -52,7 +52,12 @@ def register_metric(name: str, meaning: str, better: Better = "", *, title: str 
 
 
 def meaning(name: str) -> Meaning:
-    """What is known of a metric; of one that nobody registered, its name."""
+    """What is known of a metric; of one that nobody registered, its name. ``GOAL.METRIC`` is the metric of one of
+    several goals, such as ``click.auc``."""
+    goal, _, metric = name.rpartition(".")
+    if name not in METRICS and goal and metric in METRICS:
+        known = METRICS[metric]
+        return replace(known, title=f"{known.title} of {goal}")
     return METRICS.get(name) or Meaning(_plain(name), "A metric of this task; its documentation says more.")
 
 
@@ -99,14 +104,19 @@ def check_selection(best: str, where: str = "train.best") -> None:
     if best.startswith("-") and better(name) == "higher":
         problem = f'"{best}" would keep the lowest {name}, and higher is better.'
         raise InputError(f"field {where}", problem, fix=f"--{where} {shlex.quote(name)}")
-    if name in METRICS and better(name) not in ("higher", "lower"):
+    if _is_known(name) and better(name) not in ("higher", "lower"):
         ideal = f"it should be {better(name)}" if better(name) else "no way is better"
         raise InputError(f"field {where}", f'"{name}" ranks nothing: {ideal}.', fix=f"--{where} loss")
 
 
 def undirected(best: str) -> bool:
     """Whether nothing says which way a metric that ``train.best`` names is better: higher is assumed."""
-    return bool(best) and not best.startswith("-") and best not in METRICS
+    return bool(best) and not best.startswith("-") and not _is_known(best)
+
+
+def _is_known(name: str) -> bool:
+    """Whether the metric, or that of a goal, is registered."""
+    return name in METRICS or name.rpartition(".")[2] in METRICS
 
 
 def _plain(name: str) -> str:

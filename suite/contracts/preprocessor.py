@@ -19,12 +19,14 @@ class Preprocessor(ABC):
 
     suffix: ClassVar[str]
     """Extension of the file."""
+    stacks: ClassVar[bool] = True
+    """Whether several columns are learnt from as one; otherwise ``fit`` and ``describe`` are given all their names."""
 
     file: str = ""
     """A file fitted before. Empty: fit on the training split."""
     column: str
-    """The attribute of the task that names the column this is learnt from; a tuple names several, learnt from as
-    one. Each class has a default, so a task with two of a kind names another for the second."""
+    """The attribute of the task that names the column this is learnt from; a tuple names several (``stacks``). Each
+    class has a default, so a task with two of a kind names another for the second."""
     part: str = ""
     """The part of a composite model whose sizes these are; empty: the model's own."""
     shares: bool = False

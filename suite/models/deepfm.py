@@ -2,7 +2,9 @@
 
 DeepFM (`Guo et al., 2017 <https://arxiv.org/abs/1703.04247>`_), Wide & Deep (`Cheng et al., 2016
 <https://arxiv.org/abs/1606.07792>`_), DCN-v2 (`Wang et al., 2020 <https://arxiv.org/abs/2008.13535>`_), and their
-parts alone. A number takes part in the factorisation machine as its value times a vector of its own.
+parts alone. A number takes part in the factorisation machine as its value times a vector of its own. A history of
+earlier items is read by its attention to the candidate item (DIN, `Zhou et al., 2018
+<https://arxiv.org/abs/1706.06978>`_).
 
 Dims: b batch, i numbers, f fields (categories and lists), s values an example (a list has several), w values of
 lists, d width of an embedding, x features of the deep part.
@@ -24,6 +26,7 @@ from suite.errors import InputError
 from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
 from suite.nn import Dropout, Linear
 from suite.nn.interaction import CrossNetwork, pairwise_sum
+from suite.nn.interest import HistoryPooling, Interest
 from suite.nn.table import StackedTable, pooled
 from suite.parallel.layout import edge
 from suite.surgery.units import hidden
@@ -56,13 +59,20 @@ class Config(ModelConfig):
     """Layers of the cross network of dcn."""
     dropout: float = 0.0
     """Fraction of the deep part's inputs and hidden values that training drops."""
+    histories: tuple[tuple[int, int], ...] = ()
+    """(list, field) places of each history and of the candidate that it is compared with. (): from the task."""
+    history_pooling: HistoryPooling = "attention"
+    """How the vectors of a history's items become one: by their attention to the candidate, which multiplies the
+    weights that the task gives them, by a softmax of it, or by those weights alone."""
+    attention_hidden: tuple[int, ...] = (36,)
+    """Hidden widths of the attention's network."""
 
     def __post_init__(self):
-        check_choices(self, {"kind": get_args(Kind)})
+        check_choices(self, {"kind": get_args(Kind), "history_pooling": get_args(HistoryPooling)})
         check_sizes(self, 0, "rows", "fields", "inputs")
         check_sizes(self, 1, "width", "cross_layers")
         check_fractions(self, "dropout")
-        for name in ("hidden", "lists"):
+        for name in ("hidden", "lists", "attention_hidden"):
             if any(size < 1 for size in getattr(self, name)):
                 raise InputError(f"field model.{name}", "sizes must be at least 1", found=str(getattr(self, name)))
 
@@ -82,6 +92,11 @@ class Config(ModelConfig):
         return self.kind in ("dnn", "wide_deep", "deepfm", "dcn")
 
     @property
+    def attends(self) -> bool:
+        """Whether histories are compared with their candidates."""
+        return bool(self.histories) and self.history_pooling != "mean"
+
+    @property
     def columns(self) -> int:
         """Width of a row of the table: the embedding, then the first-order weight."""
         return self.width * (self.second_order or self.deep) + self.first_order
@@ -90,6 +105,10 @@ class Config(ModelConfig):
         check_given(self, "rows")
         if not self.fields + len(self.lists) + self.inputs:
             raise InputError("field model.fields", "there is nothing to predict from", fix="name columns of the data")
+        if self.attends and self.kind == "lr":
+            problem = "there is no attention in logistic regression, which has no vectors."
+            fix = "--model.history_pooling mean"
+            raise InputError("field model.history_pooling", problem, found=self.history_pooling, fix=fix)
         return DeepFM(self, rngs=rngs)
 
     @property
@@ -117,6 +136,7 @@ class DeepFM(nnx.Module):
         cross: the cross network, or None.
         layers: the deep part.
         head: from the deep part, and from the cross network where there is one; or None.
+        interest: the attention of each history to its candidate, or None.
     """
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
@@ -135,6 +155,9 @@ class DeepFM(nnx.Module):
         joined = (widths[-1] + (features if self.cross is not None else 0)) if config.deep else 0
         self.head = Linear(joined, 1, rngs=rngs, use_bias=False) if config.deep else None
         self.dropout = Dropout(config.dropout)
+        self.interest = (
+            Interest(len(config.histories), width, config.attention_hidden, rngs) if config.attends else None
+        )
 
     def __call__(
         self,
@@ -153,7 +176,12 @@ class DeepFM(nnx.Module):
             rngs: given in training.
         """
         config = self.config
-        fields = pooled(self.table(ids), weights, config.fields, config.lists)
+        values = self.table(ids)
+        if self.interest is not None:
+            weights = self.interest(
+                values, weights, config.fields, config.lists, config.histories, config.history_pooling == "softmax"
+            )
+        fields = pooled(values, weights, config.fields, config.lists)
         logits = jnp.broadcast_to(self.bias[...], (dense.shape[0],))
         if config.first_order:
             logits += fields[..., -1].sum(-1)

@@ -103,7 +103,7 @@ def _fit(name: str, asset: Preprocessor, experiment: Experiment, train: Source, 
         local = _folder(asset.source or start, experiment.checkpoint.offline)
         asset = dataclasses.replace(asset, source=str(local))
     column = column_of(experiment.task, name, asset)
-    if isinstance(column, tuple):
+    if isinstance(column, tuple) and asset.stacks:
         train, column = Stacked(train, column), column[0]
     if isinstance(asset, PixelStatistics) and start:
         _fit_images(

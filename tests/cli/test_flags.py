@@ -184,6 +184,12 @@ def test_a_field_with_a_value_of_another_type(arguments, value, refused):
     assert len(printed.splitlines()) == 3 and not set(printed) & set("│╭╰─")
 
 
+def test_a_value_that_its_section_refuses(refused):
+    """What a section says of its own values is told as it is, and not as a value of another type."""
+    printed = refused("train", "vision.digits_dnn", "--model.dropout", "2")
+    assert printed.startswith("suite train: field model.dropout: must be at least 0 and below 1")
+
+
 def test_a_field_whose_choice_is_unknown(refused):
     printed = refused("train", "vision.digits_dnn", "--optim.name", "adam")
     assert printed.startswith("suite train: flag --optim.name: ") and "adamw" in printed

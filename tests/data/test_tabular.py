@@ -16,7 +16,7 @@ from suite.data.preprocessing.tabular_order import names_things
 from suite.data.preprocessing.tabular_schema import guess
 from suite.data.preprocessing.tabular_values import clicks, items, numbers, texts
 from suite.data.sources import streamed_tables, tables
-from suite.data.sources.clicks import CRITEO, MovieLens, split_by_time
+from suite.data.sources.clicks import CRITEO, MovieLens, histories, split_by_time
 from suite.data.sources.column_types import Reading
 from suite.data.sources.datasets import Table
 from suite.data.sources.memory import Memory
@@ -497,3 +497,76 @@ def test_bins_of_numbers_are_categories_beside_their_values(tmp_path):
     sizes = binned.sizes()
     assert sizes["fields"] == plain.sizes()["fields"] + 2 and ids.max() < sizes["rows"]
     assert (ids[:, 1:3] != binned.unseen_rows[1:3]).all()
+
+
+def viewed():
+    """Records with what was seen before: five items, of which e is rare."""
+    return Memory(
+        {
+            "item": ["a", "b", "c", "d", "a", "b", "c", "d", "e"],
+            "seen": [[], ["a"], ["a", "b"], ["a", "b", "c"], [], ["b"], ["zzz", "e"], ["a"], ["d"]],
+            "clicked": [0, 1, 0, 1, 0, 1, 0, 1, 0],
+        }
+    )
+
+
+def test_a_history_has_the_rows_of_its_candidates_and_keeps_the_latest(tmp_path, capsys):
+    made = fitted(viewed(), tmp_path, categorical=("item",), histories=(("seen", "item"),), history_length=2)
+    said = capsys.readouterr().err
+    assert "column seen: items of column item, 1.2 a record; 2 of 9 records have none, 1 have more" in said
+    item, seen = made.fields
+    assert (seen.of, seen.length, seen.start, seen.size) == ("item", 2, item.start, item.size)
+    assert made.sizes()["histories"] == ((0, 0),) and made.sizes()["rows"] == 64
+    row = {value: item.start + 2 + place for place, value in enumerate(item.values)}
+    asked = {"item": ["a", "a", "a", "a"], "seen": [["a", "b", "c"], "b|d", None, ["strange", "b"]]}
+    encoded = made.encode(asked)
+    assert encoded["ids"][:, 1:].tolist() == [
+        [row["b"], row["c"]],
+        [row["b"], row["d"]],
+        [NO_ROW, NO_ROW],
+        [item.start + UNSEEN, row["b"]],
+    ]
+    assert encoded["weights"].tolist() == [[0.5, 0.5], [0.5, 0.5], [0, 0], [0.5, 0.5]]
+    assert (encoded["ids"] == made.unseen_rows).sum(-1).tolist() == [0, 0, 0, 1]
+
+
+def test_a_history_of_hashed_candidates_has_their_hash(tmp_path):
+    made = fitted(viewed(), tmp_path, hashed=(("item", 100),), histories=(("seen", "item"),))
+    ids = made.encode({"item": ["c", "new"], "seen": [["c"], ["new"]]})["ids"]
+    assert (ids[:, 0] == ids[:, 1]).all()
+
+
+def test_an_answer_counts_the_items_of_histories_that_are_cut(tmp_path):
+    made = fitted(viewed(), tmp_path, categorical=("item",), histories=(("seen", "item"),), history_length=2)
+    codec = Clicks(record="record", fields=made)
+    assert [output.name for output in codec.outputs] == ["probability", "unseen", "cut"]
+    outputs = {"logits": np.zeros(2), "unseen": np.zeros(2)}
+    records = {"record": [{"item": "a", "seen": ["a", "b", "c", "d"]}, {"item": "b"}]}
+    assert [answer["cut"] for answer in codec.decode(outputs, records)] == [2, 0]
+    (seen,) = [entry for entry in codec.inputs if entry.name == "seen"]
+    assert seen.kind == "list" and "the last 2 are read" in seen.description
+
+
+@pytest.mark.parametrize(
+    ("histories", "where", "fix"),
+    [
+        ((("sen", "item"),), "field task.fields.histories", "--task.fields.histories seen item"),
+        ((("seen", "price"),), "field task.fields.histories", "--task.fields.categorical item price"),
+        ((("spaced", "item"),), "column spaced", "--task.fields.separator ' '"),
+        ((("empty", "item"),), "column empty", "name another column"),
+    ],
+)
+def test_histories_that_say_nothing_are_refused(histories, where, fix, tmp_path):
+    source = viewed()
+    more = {"price": np.arange(9) + 0.5, "spaced": ["a b", "c d"] * 4 + [""], "empty": [[]] * 9}
+    source = Memory({**source[np.arange(9)], **more})
+    with pytest.raises(InputError) as error:
+        fitted(source, tmp_path, categorical=("item",), dense=("price",), histories=histories, infer=False)
+    assert (error.value.where, error.value.fix) == (where, fix)
+
+
+def test_histories_of_events_hold_what_came_before_them():
+    users, times = np.array([1, 2, 1, 1, 1, 2, 1]), np.array([5, 1, 1, 5, 9, 2, 11])
+    liked = np.array([1, 1, 1, 0, 1, 1, 1], bool)
+    made = histories(users, times, list("abcdefg"), liked, 2)
+    assert made == [["c"], [], [], ["c"], ["c", "a"], ["b"], ["a", "e"]]

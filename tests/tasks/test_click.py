@@ -249,3 +249,36 @@ def test_labels_that_are_all_the_same(tmp_path):
     ]
     with pytest.raises(InputError, match="each of the 20 records of train is no click: there is nothing to tell apart"):
         task.remarks({"train": splits["validation"]})
+
+
+def test_a_history_is_trained_exported_and_answered(tmp_path):
+    """Whether an item is clicked is a matter of what was seen before: no model of the other columns knows it."""
+    rng = np.random.default_rng(0)
+    items = np.array([f"i{place}" for place in range(12)])
+    seen = [rng.choice(items, rng.integers(0, 5), replace=False).tolist() for _ in range(600)]
+    item = items[rng.integers(0, 12, 600)]
+    clicked = [
+        int(any(int(one[1:]) % 3 == int(own[1:]) % 3 for one in before)) for own, before in zip(item, seen, strict=True)
+    ]
+    pq.write_table(pa.table({"item": item.tolist(), "seen": seen, "clicked": clicked}), tmp_path / "seen.parquet")
+    changes = {
+        "task.fields.histories": (("seen", "item"),),
+        "task.fields.history_length": 3,
+        "model.hidden": (16,),
+        "model.dropout": 0.0,
+        "train.steps": 150,
+        "train.log_every": 50,
+        "train.batch_size": 64,
+        "train.baseline": False,
+        "optim.learning_rate": 2e-2,
+    }
+    run = suite.train(suite.replace(recipe(tmp_path / "seen.parquet"), changes), tmp_path / "run")
+    assert run.experiment.model.histories == ((0, 0),)
+    assert run.evaluate("test").metrics["test/auc"] > 0.75
+    records = [{"item": "i1", "seen": ["i4", "i7", "i10", "i1"]}, {"item": "i1", "seen": []}, {"item": "i1"}]
+    answers = run.predict(records)
+    assert [answer["cut"] for answer in answers] == [1, 0, 0] and answers[1] == answers[2]
+    assert answers[0]["probability"] > answers[1]["probability"]
+    bundle = suite.export(run.folder, tmp_path / "bundle", platforms=("cpu",))
+    for ours, theirs in zip(answers, bundle.predict(records), strict=True):
+        assert theirs == pytest.approx(ours, abs=1e-5)

@@ -7,6 +7,7 @@ import functools
 import json
 import shlex
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,6 +18,7 @@ from suite.contracts.batch import Columns
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
 from suite.data.preprocessing.tabular_columns import UNSEEN, Field, Number
+from suite.data.preprocessing.tabular_histories import HistoryStatistics
 from suite.data.preprocessing.tabular_schema import MEDIA, Guess, Kind, guess, render
 from suite.data.preprocessing.tabular_statistics import CHUNK, CategoryStatistics, NumberStatistics, of_dates
 from suite.data.preprocessing.tabular_values import items, texts
@@ -50,6 +52,7 @@ class Fields(Preprocessor):
     """
 
     suffix: ClassVar[str] = ".json"
+    stacks: ClassVar[bool] = False
 
     column: str = "label"
     """Field of the task that names the column of labels."""
@@ -88,35 +91,51 @@ class Fields(Preprocessor):
     """Give the bin of each number as a category, beside its value."""
     list_length: int = 16
     """Items that a list is cut at."""
+    histories: tuple[tuple[str, str], ...] = ()
+    """(column of histories, column of the candidate): lists of earlier items, the latest last, that share the rows of
+    the candidate's column, which a model compares them with."""
+    history_length: int = 50
+    """Items of a history that are read, the latest ones."""
     separator: str = "|"
     """What parts the items of a list that is written as a text."""
     pooling: Literal["mean", "sum"] = "mean"
     """How the vectors of a list's items become one."""
 
-    def describe(self, source: Source, column: str) -> str:
+    def describe(self, source: Source, column: str | tuple[str, ...]) -> str:
         """What each column is taken for."""
-        return render(self.judged(source, column), column)
+        return self._rendered(self.judged(source, column), column)
 
-    def fit(self, source: Source, column: str, path: Path) -> None:
+    @staticmethod
+    def _rendered(guesses: list[Guess], column: str | tuple[str, ...]) -> str:
+        return render(guesses, column if isinstance(column, str) else ", ".join(column))
+
+    def fit(self, source: Source, column: str | tuple[str, ...], path: Path) -> None:
         """Prints what columns are taken for, and writes numbers' statistics and categories to ``path``.
 
         Raises:
             InputError: a named column is not there, or none is left to predict from.
         """
         guesses = self.judged(source, column)
-        print(render(guesses, column), file=sys.stderr)
+        print(self._rendered(guesses, column), file=sys.stderr)
         taken = [(g.name, kind) for g in guesses for kind in KINDS_OF.get(g.kind, (g.kind,))]
         numbers = [NumberStatistics(source, name) for name, kind in taken if kind == "dense"]
         parts = [part for name, kind in taken if kind == "date" for part in of_dates(source, name)]
         rows = dict(self.hashed)
+        candidates = dict(self.histories)
         categories = [
             CategoryStatistics(source, name, kind == "list", self.separator, rows.get(name, 0))
             for name, kind in sorted(taken, key=lambda pair: pair[1] == "list")
-            if kind in ("categorical", "list")
+            if kind in ("categorical", "list") and name not in candidates
         ]
         if not (numbers or parts or categories) and not any(g.kind in MEDIA for g in guesses):
             raise InputError("field task.fields", "no column is left to predict from", fix="--task.fields.categorical")
-        learners: tuple[NumberStatistics | CategoryStatistics, ...] = (*numbers, *parts, *categories)
+        single = {entry.name: entry for entry in categories if not entry.several}
+        histories = [
+            HistoryStatistics(name, self._candidate(candidate, single), self.separator)
+            for name, candidate in self.histories
+        ]
+        learners: tuple[NumberStatistics | CategoryStatistics | HistoryStatistics, ...]
+        learners = (*numbers, *parts, *categories, *histories)
         for begin in range(0, len(source), CHUNK):
             indices = np.arange(begin, min(begin + CHUNK, len(source)))
             for learner in learners:
@@ -129,21 +148,41 @@ class Fields(Preprocessor):
         for several in categories:
             fields.append(several.field(start, self.min_count, self.list_length))
             start += fields[-1].size  # type: ignore[union-attr]
+        known = {entry.name: entry for entry in fields if isinstance(entry, Field) and not entry.length}
+        fields += [history.field(known[candidates[history.name]], self.history_length) for history in histories]
+        for history in histories:
+            print(history.told(known[candidates[history.name]], self.history_length), file=sys.stderr)
         stored = {
             "numbers": [asdict(m) for m in fields if isinstance(m, Number)],
             "fields": [asdict(m) for m in fields if isinstance(m, Field)],
         }
         path.write_text(json.dumps(stored, ensure_ascii=False), encoding="utf-8")
 
-    def judged(self, source: Source, label: str) -> list[Guess]:
-        """What each column but the label is.
+    @staticmethod
+    def _candidate(name: str, single: Mapping[str, CategoryStatistics]) -> CategoryStatistics:
+        """The column that a history's items are of.
+
+        Raises:
+            InputError: it is no column of single categories.
+        """
+        if name not in single:
+            raise InputError(
+                "field task.fields.histories",
+                f'column "{name}", whose values the items of a history are, is no column of categories.',
+                found=", ".join(single) or "no column of categories",
+                fix=shlex.join(["--task.fields.categorical", *single, name]),
+            )
+        return single[name]
+
+    def judged(self, source: Source, label: str | tuple[str, ...]) -> list[Guess]:
+        """What each column but the label, or the labels, is.
 
         Raises:
             InputError: a named column is not there.
         """
         kinds: dict[str, tuple[str, ...]] = {
             "dense": self.dense,
-            "list": self.lists,
+            "list": (*self.lists, *(history for history, _ in self.histories)),
             "date": self.dates,
             "text": self.texts,
             "image": self.images,
@@ -156,8 +195,8 @@ class Fields(Preprocessor):
         for kind, names in kinds.items():
             for name in names:
                 if name not in source.schema:
-                    field = FIELD_OF.get(kind, kind)
-                    near, given = closest(name, source.schema), getattr(self, field)
+                    field = "histories" if name in dict(self.histories) else FIELD_OF.get(kind, kind)
+                    near, given = closest(name, source.schema), _flat(getattr(self, field))
                     meant = [near if one == name else one for one in given]
                     raise InputError(
                         f"field task.fields.{field}",
@@ -165,7 +204,8 @@ class Fields(Preprocessor):
                         found=", ".join(source.schema),
                         fix=f"--task.fields.{field} {shlex.join(meant)}" if near and name in given else near,
                     )
-        return guess(source, (label,), stated, self.separator, self.infer, self.all_kinds)
+        labels = (label,) if isinstance(label, str) else label
+        return guess(source, labels, stated, self.separator, self.infer, self.all_kinds)
 
     @property
     def numbers(self) -> tuple[Number, ...]:
@@ -185,23 +225,33 @@ class Fields(Preprocessor):
         return np.array([*unseen[:single], *([_NEVER] * len(self._binned)), *unseen[single:]], np.int32)
 
     @property
+    def _end(self) -> int:
+        """The row behind those of all fields."""
+        return max((field.start + field.size for field in self.fields), default=0)
+
+    @property
     def _binned(self) -> tuple[Number, ...]:
         """Numbers whose bins are categories; their rows lie behind those of all fields."""
         return self.numbers if self.bins and self.bins_as_categories else ()
 
     def sizes(self) -> dict[str, Any]:
-        """``rows`` of the table, ``fields`` of one category, ``lists``: items of each list, ``inputs``: numbers.
+        """``rows`` of the table, ``fields`` of one category, ``lists``: items of each list, ``inputs``: numbers;
+        ``histories``: (place of the list, place of its candidate's field), where there are such.
 
         A few rows more than are used, so that any usual number of devices can share the table by its rows.
         """
         fields, binned = self.fields, self._binned
-        rows = sum(field.size for field in fields) + sum(number.places for number in binned)
+        rows = self._end + sum(number.places for number in binned)
+        single = [field.name for field in fields if not field.length]
+        lists = [field for field in fields if field.length]
+        histories = tuple((place, single.index(field.of)) for place, field in enumerate(lists) if field.of)
         return {
             "rows": -(-max(rows, 1) // ROWS_MULTIPLE) * ROWS_MULTIPLE,
             "fields": sum(not field.length for field in fields) + len(binned),
-            "lists": tuple(field.length for field in fields if field.length),
+            "lists": tuple(field.length for field in lists),
             "inputs": sum(number.width for number in self.numbers),
             **({"bins": self.edges.shape[1] - 1} if self.bins else {}),
+            **({"histories": histories} if histories else {}),
         }
 
     @property
@@ -242,7 +292,7 @@ class Fields(Preprocessor):
                 weights.append(weight)
             else:
                 single.append(field.rows(texts(values, field.form, field.style))[:, None])
-        start = sum(field.size for field in self.fields)
+        start = self._end
         for number in self._binned:
             single.append(start + number.place(columns.get(number.name, absent))[:, None])
             start += number.places
@@ -252,6 +302,11 @@ class Fields(Preprocessor):
             "ids": np.concatenate([empty.astype(np.int32), *single, *several], 1),
             "weights": np.concatenate([empty, *weights], 1),
         }
+
+
+def _flat(names: Iterable[str | tuple[str, ...]]) -> list[str]:
+    """Names, and those of pairs of them, in a row as the command line takes them."""
+    return [part for name in names for part in ((name,) if isinstance(name, str) else name)]
 
 
 @functools.lru_cache(maxsize=8)

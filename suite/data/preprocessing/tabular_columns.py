@@ -100,6 +100,7 @@ class Field:
         length: most items of a list; 0 for a single category.
         form: what its values are, by which a value is the same however it is written.
         style: how its numbers are written, of `suite.data.written.STYLES`.
+        of: of a history, the column of single values whose rows its items have; empty where the rows are its own.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Field:
     length: int = 0
     form: Form = ""
     style: str = ""
+    of: str = ""
 
     @property
     def hashed(self) -> bool:
@@ -130,16 +132,21 @@ class Field:
     def _bucket(self, value: str | None) -> int:
         if value is None:
             return self.start + MISSING
-        return self.start + 2 + zlib.crc32(f"{self.name}\x1f{value}".encode("utf-8", "surrogatepass")) % (self.size - 2)
+        key = f"{self.of or self.name}\x1f{value}"
+        return self.start + 2 + zlib.crc32(key.encode("utf-8", "surrogatepass")) % (self.size - 2)
 
     def lists(self, values: Sequence[list[str]], mean: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Rows (b, length) and weights (b, length) of the first items of each list; no items: ``MISSING``."""
-        lists: list[list[Any]] = [row[: self.length] or [None] for row in values]
+        """Rows (b, length) and weights (b, length) of the first items of each list; no items: ``MISSING``. Of a
+        history the last items, which are the latest; of none all weights are 0."""
+        lists: list[list[Any]] = [self._kept(row) for row in values]
         lengths = np.array([len(row) for row in lists], np.int64)
         real = np.arange(self.length) < lengths[:, None]
         ids = np.full(real.shape, NO_ROW, np.int32)
         ids[real] = self.rows([item for row in lists for item in row])
-        return ids, (real / lengths[:, None] if mean else real).astype(np.float32)
+        return ids, (real / np.maximum(lengths, 1)[:, None] if mean else real).astype(np.float32)
+
+    def _kept(self, row: list[str]) -> list[Any]:
+        return row[-self.length :] if self.of else row[: self.length] or [None]
 
 
 def logarithm(x: np.ndarray) -> np.ndarray:

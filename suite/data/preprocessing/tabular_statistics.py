@@ -119,6 +119,9 @@ class CategoryStatistics:
         several: whether it holds lists.
         separator: between the items of a list.
         rows: that its values share by their hash; 0: each has its own.
+
+    Attributes:
+        form: what its values are taken for.
     """
 
     def __init__(self, source: Source, name: str, several: bool, separator: str, rows: int):
@@ -126,7 +129,7 @@ class CategoryStatistics:
         self._style = source.styles.get(name, "")
         first = source.column(name, np.arange(min(len(source), CHUNK)))
         number = source.schema[name] != "text" or self._style == written.DIGITS or are_numbers(first)
-        self._form: Form = "number" if number and not several else "text"
+        self.form: Form = "number" if number and not several else "text"
         self._seen: set[str] = set()  # some values, until they are not all booleans
         self.blanks = 0
         self._counts: Counter[str] = Counter()
@@ -138,11 +141,11 @@ class CategoryStatistics:
         if not isinstance(values, np.ndarray):
             self.blanks += sum(isinstance(value, str) and value != value.strip() for value in values)
         if self.several:
-            rows = items(values, self._separator, self._form)
+            rows = items(values, self._separator, self.form)
             self._length = max(self._length, *(len(row) for row in rows))
             values_seen = [item for row in rows for item in set(row)]
         else:
-            values_seen = [value for value in texts(values, self._form) if value is not None]
+            values_seen = [value for value in texts(values, self.form) if value is not None]
         if len(self._seen) <= len(BOOLEANS):
             self._seen.update(values_seen)
         if not self.rows:
@@ -159,7 +162,7 @@ class CategoryStatistics:
             longest: items that a list is cut at.
         """
         length = min(self._length, longest) if self.several else 0
-        form: Form = "boolean" if self._form == "text" and is_boolean(self._seen) else self._form
+        form: Form = "boolean" if self.form == "text" and is_boolean(self._seen) else self.form
         if self.rows:
             return Field(self.name, start, self.rows, (), length, form, self._style)
         counts: Counter[str] = Counter()

@@ -90,13 +90,23 @@ def is_boolean(categories: Collection[str]) -> bool:
 def items(values: Sequence[Any], separator: str, form: Form = "") -> list[list[str]]:
     """The items of each list: a text parted by ``separator``, or a list. Missing: no items."""
     rows = []
+    known: dict[Any, str | None] = {}
+
+    def read(item: Any) -> str | None:
+        """The item as a category; each is judged once, since histories repeat them."""
+        if not isinstance(item, Hashable):
+            return category(item, form)
+        if (key := (type(item), item)) not in known:
+            known[key] = category(item, form)
+        return known[key]
+
     for value in values:
         if isinstance(value, list | tuple | np.ndarray):
-            parts = [category(item, form) if form else text(item) for item in value]
+            parts = [read(item) if form else text(item) for item in value]
         else:
             parts = [part.strip() for part in (text(value) or "").split(separator)]
             if form:
-                parts = [category(part, form) for part in parts]
+                parts = [read(part) for part in parts]
         rows.append([part for part in parts if part])
     return rows
 

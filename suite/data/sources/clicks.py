@@ -2,7 +2,9 @@
 
 import functools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +61,11 @@ class MovieLens(Data):
     """Folder of prepared datasets. Empty: TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     liked: float = 4.0
     """Least rating that is a click."""
+    favourite: float = 0.0
+    """Least rating that is 1 in a column ``favourite``. 0: no such column."""
+    history: int = 0
+    """Films in a column ``history``: those that the user had liked before the second of the rating, at most so many of
+    the latest ones, the latest last. 0: no such column."""
 
     @property
     def origin(self) -> str:
@@ -75,12 +82,12 @@ class MovieLens(Data):
             InputError: the dataset is not prepared, or there is no such split.
         """
         check_split(split, self.name)
-        whole, part = _rated(self.name, self.data_dir, self.liked)
+        whole, part = _rated(self.name, self.data_dir, self.liked, self.favourite, self.history)
         return not_empty(Subset(whole, np.flatnonzero(part == SPLITS.index(split))), split, self.name)
 
 
-@functools.lru_cache(maxsize=1)
-def _rated(name: str, data_dir: str, liked: float) -> tuple[Memory, np.ndarray]:
+@functools.lru_cache(maxsize=2)
+def _rated(name: str, data_dir: str, liked: float, favourite: float, history: int) -> tuple[Memory, np.ndarray]:
     """All ratings, and the split (n,) of each."""
     raw = Tfds(name=name, data_dir=data_dir).open("train")
     rated = raw[np.arange(len(raw))]
@@ -96,7 +103,40 @@ def _rated(name: str, data_dir: str, liked: float) -> tuple[Memory, np.ndarray]:
         "zip": [code[:2] for code in rated["user_zip_code"]],
         "click": (np.asarray(rated["user_rating"]) >= liked).astype(np.int64),
     }
-    return Memory(columns), split_by_time(np.array(rated["user_id"]), np.asarray(rated["timestamp"]))
+    users, times = np.array(rated["user_id"]), np.asarray(rated["timestamp"])
+    if favourite:
+        columns["favourite"] = (np.asarray(rated["user_rating"]) >= favourite).astype(np.int64)
+    if history:
+        columns["history"] = histories(users, times, rated["movie_id"], columns["click"] == 1, history)
+    return Memory(columns), split_by_time(users, times)
+
+
+def histories(
+    users: np.ndarray, times: np.ndarray, items: Sequence[Any], counts: np.ndarray, longest: int
+) -> list[list[Any]]:
+    """The items of each event's user before its time, in the order of time, at most the latest ``longest``.
+
+    Events of the same time know nothing of each other.
+
+    Args:
+        users, times: (n,) of the events.
+        items: of the events.
+        counts: (n,) bool, the events whose items become part of histories.
+        longest: most items of a history.
+    """
+    earlier: list[list[Any]] = [[] for _ in users]
+    had: list[Any] = []
+    waiting: list[Any] = []
+    user, time = None, None
+    for place in np.lexsort((times, users)).tolist():
+        if users[place] != user:
+            had, waiting, user, time = [], [], users[place], times[place]
+        elif times[place] != time:
+            had, waiting, time = [*had, *waiting][-longest:], [], times[place]
+        earlier[place] = had
+        if counts[place]:
+            waiting.append(items[place])
+    return earlier
 
 
 def split_by_time(users: np.ndarray, times: np.ndarray, share: float = 0.1) -> np.ndarray:

@@ -37,6 +37,8 @@ class Rows(MetricState):
     def resampled(rows: Sequence[MetricState], weights: np.ndarray) -> np.ndarray:
         said = np.concatenate([part for row in rows for part in row.total])
         right = np.concatenate([part for row in rows for part in row.count])
+        if len(said) != len(rows):  # a record without a label has no row
+            weights = np.repeat(weights, [sum(map(len, row.total)) for row in rows], axis=1)
         measure = rows[0].measure(said, right)  # type: ignore[attr-defined]
         return np.array([measure(draw) for draw in weights.astype(np.float64)])
 
