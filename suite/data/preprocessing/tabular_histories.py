@@ -59,13 +59,12 @@ class HistoryStatistics:
         if not candidate.hashed and not set(candidate.values) & self._items.keys():
             first = next(iter(self._items))
             sign = next((sign for sign in (" ", ",", ";", "|") if sign in first), "")
+            another = "name the column whose values the items are: --task.fields.histories"
             raise InputError(
                 f"column {self.name}",
                 f'no item of a history is a value of column "{candidate.name}" that two training records have.',
                 found=f"{first!r:.60}",
-                fix=shlex.join(["--task.fields.separator", sign])
-                if sign
-                else f"--task.fields.histories {self.name} COLUMN",
+                fix=shlex.join(["--task.fields.separator", sign]) if sign else another,
             )
 
     def told(self, candidate: Field, longest: int) -> str:
