@@ -138,6 +138,16 @@ class Bundle:
         return self.manifest.metrics
 
     @property
+    def catalogue(self) -> dict[str, Any] | None:
+        """Of the records that requests are compared with, where they can be replaced: ``version``, a digest of what is
+        kept of them, and ``records``, how many they are."""
+        if self.manifest.catalogue is None:
+            return None
+        kept = next(iter(self.programs[PREDICT].arrays[1].values()))
+        digest = self.manifest.files[manifest.REFERENCE]["sha256"]
+        return {"version": digest[:16], "records": int(kept.shape[0])}
+
+    @property
     def lengths(self) -> tuple[int, ...]:
         """Padded lengths, rising; (0,) where rows are of one shape."""
         return self.programs[PREDICT].lengths

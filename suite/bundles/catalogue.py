@@ -62,9 +62,9 @@ def replace(
     allow: tuple[str, ...] = (),
     sign: str | Path = "",
     trust: str | Path = "",
-    cache: bool = True,
-) -> tuple[Bundle, Embedded]:
-    """The bundle in ``folder`` with another catalogue, opened, and what became of the records.
+    check: bool = True,
+) -> Embedded:
+    """Writes the bundle in ``folder`` with another catalogue, and says what became of the records.
 
     A record that cannot be read, has no name or that of one before it is left out, and counted.
 
@@ -76,14 +76,14 @@ def replace(
         allow: packages whose classes its codecs may name.
         sign: the file of the private key that it is signed with; empty: it is not signed, whether or not it was.
         trust: public keys, one of which must have signed the old bundle; empty: it need not be signed.
-        cache: keep compiled programs on disk.
+        check: open the new bundle and run its programs beside as many records; not where another process does.
 
     Raises:
         InputError: it is no bundle, or was changed; its catalogue cannot be replaced; no record can be used; or a
             program does not take as many.
     """
     source, signer = Path(folder), signing.read_signer(sign) if str(sign) else None
-    bundle = Bundle.open(source, allow, cache=cache, trust=trust)
+    bundle = Bundle.open(source, allow, cache=check, trust=trust)
     embedded = embed(bundle, blocks, allow)
     about = bundle.manifest
     with new_folder(Path(to)) as partial:
@@ -113,9 +113,9 @@ def replace(
         manifest.write(partial, content)
         if signer is not None:
             signing.sign(partial, signer)
-        for program in Bundle.open(partial, allow, cache=cache).programs.values():
-            _run(partial, program, len(embedded))
-    return Bundle.open(to, allow, cache=cache), embedded
+        for one in Bundle.open(partial, allow).programs.values() if check else ():
+            _run(partial, one, len(embedded))
+    return embedded
 
 
 def program(bundle: Bundle, allow: tuple[str, ...] = ()) -> Program:

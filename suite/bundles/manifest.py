@@ -112,7 +112,7 @@ def program(length: int, name: str = PREDICT) -> str:
 
 def check_program_name(name: str) -> None:
     """Raises ValueError: a name that a program of a bundle may not have."""
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name) or name == CATALOGUE:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name):
         raise ValueError(f"program {name!r:.100}")
 
 

@@ -185,6 +185,8 @@ def check_programs(trained_run: Run, asked: Mapping[str, Any]) -> None:
         except ValueError:
             problem = "must be named by letters, digits and underscores, at most 64, a letter first."
             raise InputError(where, problem, found=repr(name), fix=re.sub(r"\W+", "_", name)) from None
+        if name == manifest.CATALOGUE:
+            raise InputError(where, "may have none of the name of what embeds a catalogue.", found=name, fix="predict")
         missing = [entry.name for entry in program.codec.inputs if entry.required and entry.name not in asked]
         if missing:
             problem = f"cannot be checked: the held-back records lack what {name} is asked with."

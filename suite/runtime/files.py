@@ -61,17 +61,23 @@ def new_folder(target: Path, replacing: bool = False) -> Iterator[Path]:
     if not replacing:
         check_new(target)
     target = target.resolve() if replacing else target
-    partial, old = (target.with_name(f"{word}-{target.name}") for word in ("partial", "replaced"))
+    partial = target.with_name(f"partial-{target.name}")
     shutil.rmtree(partial, ignore_errors=True)  # what a process that was killed left
     partial.mkdir(parents=True)
     try:
         yield partial
-        if replacing:
-            shutil.rmtree(old, ignore_errors=True)  # target is whole: what was put aside for it is no longer wanted
-            os.rename(target, old)
-        os.rename(partial, target)
+        put(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def put(folder: Path, target: Path) -> None:
+    """Moves a whole folder to ``target``, on the same disk, in the place of what is there."""
+    old = target.with_name(f"replaced-{target.name}")
+    if target.exists():
+        shutil.rmtree(old, ignore_errors=True)  # target is whole: what was put aside for it is no longer wanted
+        os.rename(target, old)
+    os.rename(folder, target)
     shutil.rmtree(old, ignore_errors=True)
 
 

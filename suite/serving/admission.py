@@ -28,23 +28,25 @@ class Admission:
         local: whether the server listens to this machine alone.
         hosts: names that Host may be, besides ``localhost`` and addresses; none: of a local server without a token no
             other, of others any.
+        admin: token that requests which change what is served must carry; empty: none may.
     """
 
-    def __init__(self, token: str, local: bool, hosts: Collection[str]):
-        self._token = f"Bearer {token}".encode() if token else b""
+    def __init__(self, token: str, local: bool, hosts: Collection[str], admin: str = ""):
+        self._token, self._admin = (f"Bearer {known}".encode() if known else b"" for known in (token, admin))
         self._hosts = frozenset({*(name.lower() for name in hosts), "localhost"})
         self._named = self._hosts - {"localhost"}
         self._any_host = not hosts and (bool(token) or not local)
         self._name = functools.lru_cache(maxsize=64)(_name)
 
-    def check(self, scope: Scope, open_to_all: bool) -> None:
+    def check(self, scope: Scope, open_to_all: bool, changes: bool = False) -> None:
         """Args:
             scope: the request.
             open_to_all: whether what it asks for needs no token.
+            changes: whether it changes what is served.
 
         Raises:
             Refused: 400, Host is missing, occurs twice or is none; 401; 403, a browser asks for a page of another
-                origin; 421, the server is not called by this name.
+                origin, or nothing is changed here; 421, the server is not called by this name.
         """
         host, authorization, origin, site = None, b"", None, None
         for name, value in scope["headers"]:
@@ -64,10 +66,14 @@ class Admission:
             self._check_host(host)
         elif scope["http_version"] != "1.0":
             raise _wrong_host("the request has no header Host.")
-        if not self._token:
+        if changes and not self._admin:
+            message = "no request changes what this server serves: it was given no token for that."
+            raise Refused(403, "not_allowed", message, fix="--admin-token-file admin.txt", close=True)
+        token = self._admin if changes else self._token
+        if not token:
             if scope["method"] not in _READING and not (origin is None and site is None):
                 self._check_origin(site, origin, host or b"")
-        elif not open_to_all and not hmac.compare_digest(authorization, self._token):
+        elif not open_to_all and not hmac.compare_digest(authorization, token):
             message = "the bearer token is missing or wrong."
             raise Refused(401, "unauthorized", message, fix="Authorization: Bearer TOKEN")
 

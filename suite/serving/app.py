@@ -16,13 +16,11 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from suite.bundles.manifest import PREDICT
-from suite.contracts.kinds import input_kind, output_kind
-from suite.contracts.signature import Input
 from suite.serving import monitoring, openapi
 from suite.serving.admission import Admission
-from suite.serving.endpoint import Endpoint
+from suite.serving.catalogues import Catalogues
+from suite.serving.descriptions import brief, full
 from suite.serving.errors import Headers, Refused
-from suite.serving.model import Model
 from suite.serving.models import Models
 from suite.serving.monitoring import Monitor
 from suite.serving.open_inference import OPEN_INFERENCE
@@ -37,6 +35,8 @@ from suite.serving.tracing import TRACE, Tracing
 
 ASKED = re.compile(r"/v1/models/(?P<model>[^/]+?)[:/](?P<program>[^/:]+)")
 """Where a program of a model is asked: ``/v1/models/MODEL:PROGRAM``, or a slash in place of the colon."""
+CATALOGUE = re.compile(r"/v1/models/(?P<model>[^/:]+)/catalogue")
+"""Where the catalogue of a model is put."""
 INFER = re.compile(r"/v2/models/(?P<model>[^/:]+)(:(?P<program>[^/:]+))?(/versions/(?P<number>[^/]+))?/infer")
 """The same by the Open Inference Protocol: ``/v2/models/MODEL/infer`` asks the default program."""
 PAGE = Path(__file__).parent / "page"
@@ -80,6 +80,7 @@ class Server:
         failed: called with what kept them from it.
         draining: whether the server has been asked to stop.
         tracing: begins traces; None: there are none.
+        admin: token that requests which change what is served must carry; empty: none may.
     """
 
     models: Models
@@ -91,6 +92,7 @@ class Server:
     failed: Callable[[Exception], None]
     draining: bool = False
     tracing: Tracing | None = None
+    admin: str = ""
 
 
 class Gate:
@@ -102,10 +104,11 @@ class Gate:
 
     def __init__(self, server: Server):
         self._server = server
-        self._admission = Admission(server.token, server.local, server.settings.hosts)
+        self._admission = Admission(server.token, server.local, server.settings.hosts, server.admin)
         settings = server.settings
         self._rates = Rates(settings.rate, settings.most_at_once, settings.client_header) if settings.rate else None
         self._answering = Answering(server.models, server.settings, server.monitor)
+        self._catalogues = Catalogues(server.models, server.settings, self._answering.held)
         self._others = _others(server, self._answering)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,7 +118,8 @@ class Gate:
             return
         path, begun = scope["path"], time.perf_counter()
         protocol = protocol_of(path)
-        match = (ASKED if protocol is PREDICT_PROTOCOL else INFER).fullmatch(path)
+        put = CATALOGUE.fullmatch(path) if scope["method"] == "PUT" else None
+        match = None if put else (ASKED if protocol is PREDICT_PROTOCOL else INFER).fullmatch(path)
         asked = (match["model"], match["program"] or PREDICT) if match else None
         if asked and self._server.tracing is not None:
             scope[TRACE] = self._server.tracing.begin(scope, *asked)
@@ -123,7 +127,7 @@ class Gate:
         try:
             if self._rates is not None and not open_to_all:
                 self._check_rate(self._rates, scope)
-            self._admission.check(scope, open_to_all)
+            self._admission.check(scope, open_to_all, changes=put is not None)
             if asked and scope["method"] != "POST":
                 raise Refused(
                     405, "method_not_allowed", f"{scope['method']} is not understood here.", allow="POST", fix="POST"
@@ -136,6 +140,8 @@ class Gate:
         if match and asked:
             number = match.groupdict().get("number") or ""
             await self._answering(*asked, scope, receive, send, protocol, number)
+        elif put:
+            await self._catalogues(put["model"], scope, receive, send)
         else:
             await self._others(scope, receive, _shielded(send))
 
@@ -204,6 +210,7 @@ def _others(server: Server, answering: Answering) -> FastAPI:
         }
         text = server.monitor.text(
             versions={name: version.bundle.version for name, version in now.items()},
+            catalogues={name: about["records"] for name, version in now.items() if (about := version.bundle.catalogue)},
             refused={name: model.error is not None for name, model in models.by_name.items()},
             waiting={names: batcher.waiting for names, batcher in batchers.items()},
             computing={names: batcher.computing for names, batcher in batchers.items()},
@@ -215,19 +222,19 @@ def _others(server: Server, answering: Answering) -> FastAPI:
 
     @app.get("/v1/models")
     async def listed() -> Any:
-        return {"models": [_brief(model) for model in models.by_name.values()]}
+        return {"models": [brief(model) for model in models.by_name.values()]}
 
     @app.get("/v1/models/{name}")
     async def described(name: str) -> Any:
         try:
-            return _full(models, name, settings)
+            return full(models, name, settings)
         except Refused as error:
             return _json(error)
 
     @app.get("/openapi.json")
     async def schema() -> Any:
         now = [model.current for model in models.by_name.values() if model.current]
-        return JSONResponse(openapi.describe(now, settings, bool(server.token)))
+        return JSONResponse(openapi.describe(now, settings, bool(server.token), bool(server.admin)))
 
     add_routes(app, models, why_not_ready)
     for path, content, media in page_files():
@@ -264,104 +271,6 @@ async def _watch(models: Models, every: float) -> None:
         if every and time.monotonic() - looked >= every:
             await models.look()
             looked = time.monotonic()
-
-
-def _brief(model: Model) -> dict[str, Any]:
-    """A line of the list of models."""
-    description: dict[str, Any] = {"name": model.name, "ready": model.current is not None and not model.current.stuck}
-    if model.current is not None:
-        description["version"] = model.current.bundle.version
-        description["signed_by"] = model.current.bundle.signed_by or None
-        description["programs"] = {name: _signature(endpoint) for name, endpoint in model.current.endpoints.items()}
-    if model.problem:
-        description["refused"] = model.problem
-    if model.current is not None and model.current.stuck:
-        description["unhealthy"] = model.current.stuck
-    if model.warming:
-        description["warming"] = model.warming.to_json()
-    return description
-
-
-def _signature(endpoint: Endpoint) -> dict[str, Any]:
-    """What a program is asked and what it answers, by name and kind."""
-    codec = endpoint.program.codec
-    return {
-        "inputs": [{"name": entry.name, "kind": entry.kind, "required": entry.required} for entry in codec.inputs],
-        "outputs": [{"name": entry.name, "kind": entry.kind} for entry in codec.outputs],
-        "samples": endpoint.program.samples,
-    }
-
-
-def _full(models: Models, name: str, settings: Settings) -> dict[str, Any]:
-    """All that can be said of a model."""
-    version = models.version(name)
-    programs = {name: _program(endpoint) for name, endpoint in version.endpoints.items()}
-    limits = {
-        "records": settings.max_records,
-        "bytes": settings.max_body_bytes,
-        "pixels": settings.max_pixels,
-        "characters": settings.max_characters,
-        "seconds": settings.max_seconds,
-    }
-    return {
-        **_brief(models.by_name[name]),
-        **programs[PREDICT],
-        "programs": programs,
-        "metrics": version.bundle.metrics,
-        "card": version.card,
-        "limits": limits,
-    }
-
-
-def _program(endpoint: Endpoint) -> dict[str, Any]:
-    """All that can be said of a program."""
-    codec = endpoint.program.codec
-    inputs = [
-        {
-            "name": entry.name,
-            "kind": entry.kind,
-            "description": entry.description,
-            "required": entry.required,
-            "example": entry.example,
-            "choices": list(entry.choices),
-            "limit": entry.limit,
-            **_field(entry),
-        }
-        for entry in codec.inputs
-    ]
-    outputs = [
-        {
-            "name": entry.name,
-            "kind": entry.kind,
-            "description": entry.description,
-            "of": entry.of,
-            "after": entry.after,
-            "empty": entry.empty,
-            "widget": output_kind(entry.kind).shown_by(entry),
-        }
-        for entry in codec.outputs
-    ]
-    return {
-        "primary": codec.primary,
-        "purpose": codec.purpose,
-        "inputs": inputs,
-        "outputs": outputs,
-        "answer": codec.answer_schema,
-        "lengths": endpoint.program.lengths,
-        "samples": endpoint.program.samples,
-    }
-
-
-def _field(entry: Input) -> dict[str, Any]:
-    """How the page asks for an input, by its kind."""
-    kind = input_kind(entry.kind)
-    return {
-        "widget": kind.field,
-        "file": kind.file,
-        "large": kind.large,
-        "several": kind.several,
-        "prompt": kind.prompt,
-    }
 
 
 def page_files() -> list[tuple[str, bytes, str]]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from suite.bundles import manifest
 from suite.bundles.manifest import Manifest
@@ -49,7 +50,7 @@ class Model:
     current: Version | None = None
     error: Exception | None = None
     warming: Warming | None = None
-    taking: asyncio.Task[None] | None = None
+    taking: asyncio.Task[Any] | None = None
     tried: Identity = ()
     seen: Identity = ()
     failures: int = 0
@@ -58,15 +59,7 @@ class Model:
     @property
     def problem(self) -> str:
         """Why the newest version in the folder is not served, for clients: without paths of this machine."""
-        if self.error is None:
-            return ""
-        if isinstance(self.error, InputError):
-            text = f"{self.error.problem} {self.error.found}".strip()
-            file = re.search(r'file "(program/[\w.-]+|assets/[\w.-]+|[\w-]+\.\w+)"', self.error.where)
-            text = f"{file[1]} {text}" if file else text
-        else:
-            text = getattr(self.error, "strerror", "") or str(self.error)
-        return _PATH.sub("...", text)
+        return "" if self.error is None else told_to_clients(self.error)
 
     @property
     def is_being_taken(self) -> bool:
@@ -82,6 +75,17 @@ class Model:
         """Seconds until a version that failed after ``spent`` of them is tried again: longer each time."""
         self.failures += 1
         return float(min(max(spent, _FIRST_PAUSE_S) * 2 ** min(self.failures - 1, 20), _LONGEST_PAUSE_S))
+
+
+def told_to_clients(error: Exception) -> str:
+    """Why a version is not served, without paths of this machine."""
+    if isinstance(error, InputError):
+        text = f"{error.problem} {error.found}".strip()
+        file = re.search(r'file "(program/[\w.-]+|assets/[\w.-]+|[\w-]+\.\w+)"', error.where)
+        text = f"{file[1]} {text}" if file else text
+    else:
+        text = getattr(error, "strerror", "") or str(error)
+    return _PATH.sub("...", text)
 
 
 def found(given: Sequence[str]) -> dict[str, Model]:

@@ -7,12 +7,12 @@ import gc
 import logging
 import math
 import os
-import threading
+import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import suite.bundles.bundle as bundles
 from suite.bundles import manifest
@@ -20,17 +20,18 @@ from suite.bundles.bundle import Bundle
 from suite.bundles.manifest import CARD
 from suite.errors import InputError, RunError
 from suite.runtime.compilation import disable_cache, enable_cache
+from suite.runtime.files import put
 from suite.serving.endpoint import endpoint_of
 from suite.serving.errors import Refused
 from suite.serving.model import Model, found, same_model
 from suite.serving.monitoring import Monitor
 from suite.serving.settings import Settings
 from suite.serving.snapshots import Compiled, Copy, Identity, identity, sweep
+from suite.serving.threads import in_thread
 from suite.serving.trial import Passing, Trial
 from suite.serving.versions import Version
 from suite.serving.warming import Warming
 
-T = TypeVar("T")
 TRIALS = max(2, min(4, (os.cpu_count() or 1) // 2))
 """Versions that are tried at a time: at least two, so that one without end keeps none waiting."""
 log = logging.getLogger("suite.serving")
@@ -151,7 +152,7 @@ class Models:
         model.tried = now
         self._begin(model)
 
-    def _begin(self, model: Model) -> asyncio.Task[None]:
+    def _begin(self, model: Model) -> asyncio.Task[Any]:
         model.again = math.inf
         model.taking = asyncio.create_task(self._take(model))
         return model.taking
@@ -162,8 +163,7 @@ class Models:
         try:
             async with self._trials:
                 copy = await self._copied(model.folder)
-                await self._tried(model, copy)
-                bundle = await in_thread(functools.partial(self._opened, model, copy))
+                bundle = await self._adopted(model, copy)
                 await self._serve(model, bundle, copy)
         except Exception as error:  # whatever a bad version does, the old one stays
             self._refuse(model, error, time.perf_counter() - begun)
@@ -178,6 +178,46 @@ class Models:
         if not first:
             self.monitor.swapped(model.name, "done")
         _settle()
+
+    async def _adopted(self, model: Model, copy: Copy) -> Bundle:
+        """A copy, opened, once another process has tried it."""
+        await self._tried(model, copy)
+        return await in_thread(functools.partial(self._opened, model, copy))
+
+    async def replace(self, model: Model, write: Callable[[Trial, Path], Awaitable[None]]) -> Version:
+        """The version of a model that another one of the same bundle has become: tried as any, put into the model's
+        folder, and served.
+
+        Args:
+            model: that has a version.
+            write: writes the other bundle into a new folder, by a process that may do what a trial may.
+
+        Raises:
+            Exception: it cannot be written, tried or put there; the version before goes on.
+        """
+        folder, begun = model.folder.resolve(), time.perf_counter()
+        place, copy = folder.with_name(f"partial-{folder.name}"), None
+        try:
+            async with self._trials:
+                await in_thread(functools.partial(_emptied, place))
+                await write(self._trial(model, folder, place / "compiled"), place / "bundle")
+                copy = await self._copied(place / "bundle")
+                bundle = await self._adopted(model, copy)
+                await in_thread(functools.partial(put, place / "bundle", folder))
+                model.tried = model.seen = await in_thread(functools.partial(identity, model.folder))
+                await self._serve(model, bundle, copy)
+        except BaseException as error:
+            self._drop(copy)
+            if isinstance(error, Exception):
+                self.monitor.swapped(model.name, "refused")
+            raise
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+        log.info("%s %s answers from now on after %.1f s", model.name, bundle.version, time.perf_counter() - begun)
+        self.monitor.swapped(model.name, "done")
+        _settle()
+        assert model.current is not None
+        return model.current
 
     def _refuse(self, model: Model, error: Exception, spent: float) -> None:
         passing = isinstance(error, Passing | OSError | MemoryError)
@@ -223,26 +263,31 @@ class Models:
                     found=about.name,
                     fix=f"restart with {model.name}={model.folder}",
                 )
-            if self._compiled is None:
-                with contextlib.suppress(OSError):
-                    self._compiled = Compiled()
-            trial = Trial(
-                f'bundle "{copy.folder}"',
-                copy.folder,
-                self._compiled.root if self._compiled else copy.root / "compiled",
-                settings.allow,
-                settings.trust,
-                settings.sizes,
-                settings.warm_s,
-                settings.warm_bytes,
-                compile=current is None or bundles.platform() != "tpu",  # which one process has at a time
-            )
+            trial = self._trial(model, copy.folder, copy.root / "compiled")
             count = sum(len(program.lengths) for program in about.programs.values()) * len(settings.sizes)
             model.warming = warming = Warming(model.name, count)
             try:
                 await trial.run(warming.next)
             finally:
                 model.warming = None
+
+    def _trial(self, model: Model, folder: Path, cache: Path) -> Trial:
+        """What a process for the bundle in ``folder`` may do, and where it may keep what it compiles."""
+        settings = self.settings
+        if self._compiled is None:
+            with contextlib.suppress(OSError):
+                self._compiled = Compiled()
+        return Trial(
+            f'bundle "{folder}"',
+            folder,
+            self._compiled.root if self._compiled else cache,
+            settings.allow,
+            settings.trust,
+            settings.sizes,
+            settings.warm_s,
+            settings.warm_bytes,
+            compile=model.current is None or bundles.platform() != "tpu",  # which one process has at a time
+        )
 
     def _opened(self, model: Model, copy: Copy) -> Bundle:
         """The bundle of a copy, which is no longer needed for its weights."""
@@ -287,7 +332,7 @@ class Models:
             task.cancel()
             await asyncio.wait([task])
 
-    def _tasks(self) -> list[asyncio.Task[None]]:
+    def _tasks(self) -> list[asyncio.Task[Any]]:
         """What is at work on new versions."""
         return [model.taking for model in self.by_name.values() if model.taking is not None and model.is_being_taken]
 
@@ -304,29 +349,22 @@ class Models:
                 disable_cache()
 
 
+def _emptied(folder: Path) -> None:
+    """A new, empty folder in the place of what a server that was killed has left.
+
+    Raises:
+        Passing: it cannot be made.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir()
+    except OSError as error:
+        problem = "cannot be replaced: the folder that it lies in cannot be written."
+        raise Passing(f'bundle "{folder}"', problem, found=error.strerror or str(error)) from None
+
+
 def _state(model: Model) -> str:
     return f"cannot be served: {model.problem}" if model.is_refused else "waiting"
-
-
-async def in_thread(call: Callable[[], T]) -> T:
-    """What ``call`` returns, from a thread that doesn't keep the process from ending."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(value: T | None, error: BaseException | None) -> None:
-        if not future.done():
-            future.set_result(value) if error is None else future.set_exception(error)  # type: ignore[arg-type]
-
-    def work() -> None:
-        try:
-            result, error = call(), None
-        except Exception as raised:
-            result, error = None, raised
-        with contextlib.suppress(RuntimeError):  # the loop has ended before
-            loop.call_soon_threadsafe(settle, result, error)
-
-    threading.Thread(target=work, name="load", daemon=True).start()
-    return await future
 
 
 @contextlib.contextmanager

@@ -55,6 +55,9 @@ class Monitor:
         self._version = Gauge(
             "suite_model_info", "1 for the version that answers.", ("model", "version"), registry=registry
         )
+        self._catalogue = Gauge(
+            "suite_catalogue_records", "Records that requests are compared with.", ("model",), registry=registry
+        )
         self._refused = Gauge(
             "suite_model_refused", "Whether the newest version is not served.", ("model",), registry=registry
         )
@@ -107,6 +110,7 @@ class Monitor:
         self,
         *,
         versions: dict[str, str],
+        catalogues: dict[str, int],
         refused: dict[str, bool],
         waiting: dict[tuple[str, str], int],
         computing: dict[tuple[str, str], float],
@@ -118,6 +122,7 @@ class Monitor:
 
         Args:
             versions: model -> the version that answers.
+            catalogues: model -> records of its catalogue, where it has one that can be replaced.
             refused: model -> whether its newest version is not served.
             waiting: (model, program) -> records that wait.
             computing: (model, program) -> seconds for which the batch at work has been computed.
@@ -128,6 +133,9 @@ class Monitor:
         self._version.clear()
         for model, version in versions.items():
             self._version.labels(model, version).set(1)
+        self._catalogue.clear()
+        for model, records in catalogues.items():
+            self._catalogue.labels(model).set(records)
         for model, problem in refused.items():
             self._refused.labels(model).set(problem)
         self._computing_for.clear()

@@ -12,6 +12,7 @@ from suite.serving.endpoint import Endpoint
 from suite.serving.open_inference_openapi import TENSOR_ERROR, tensor_paths
 from suite.serving.seeds import FIELD
 from suite.serving.settings import Settings
+from suite.serving.uploads import TABLES
 from suite.serving.versions import Version
 
 ERROR = {
@@ -32,6 +33,8 @@ ERROR = {
         }
     },
 }
+TOKEN, ADMIN = "token", "admin_token"
+"""Names of the bearer tokens: of all requests, and of those that change what is served."""
 SEED = {"type": "integer", "minimum": 0, "maximum": SEEDS - 1}
 """Schema of the seed of an answer's random numbers."""
 REFUSALS = {
@@ -48,13 +51,14 @@ REFUSALS = {
 }
 
 
-def describe(versions: Sequence[Version], settings: Settings, secured: bool) -> dict[str, Any]:
+def describe(versions: Sequence[Version], settings: Settings, secured: bool, admin: bool = False) -> dict[str, Any]:
     """The whole description.
 
     Args:
         versions: those that answer now.
         settings: the limits.
         secured: whether a bearer token is asked for.
+        admin: whether requests with a token of their own may change what is served.
     """
     paths: dict[str, Any] = {
         "/healthz": {"get": _open("healthz", "Whether the process is alive", {200: "it is"})},
@@ -67,8 +71,10 @@ def describe(versions: Sequence[Version], settings: Settings, secured: bool) -> 
             "get": _plain(f"describe {version.model}", f"Signature, card and metrics of {version.model}", secured)
         }
         for name, endpoint in version.endpoints.items():
-            described = _answers(version.model, name, endpoint, settings, secured)
+            described = _answers(version, name, endpoint, settings, secured)
             paths[f"/v1/models/{version.model}:{name}"] = {"post": described}
+        if admin and version.bundle.catalogue is not None:
+            paths[f"/v1/models/{version.model}/catalogue"] = {"put": _catalogue(version.model)}
     paths |= tensor_paths(versions, REFUSALS, secured)
     document: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -76,14 +82,51 @@ def describe(versions: Sequence[Version], settings: Settings, secured: bool) -> 
         "paths": paths,
         "components": {"schemas": {"Error": ERROR, "TensorError": TENSOR_ERROR}},
     }
+    schemes = {
+        name: {"type": "http", "scheme": "bearer"} for name, asked in ((TOKEN, secured), (ADMIN, admin)) if asked
+    }
+    if schemes:
+        document["components"]["securitySchemes"] = schemes
     if secured:
-        document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        document["security"] = [{"token": []}]
+        document["security"] = [{TOKEN: []}]
     return document
 
 
-def _answers(model: str, program: str, endpoint: Endpoint, settings: Settings, secured: bool) -> dict[str, Any]:
+def _catalogue(model: str) -> dict[str, Any]:
+    """The request that replaces a catalogue."""
+    table = {"schema": {"type": "string", "minLength": 1}}
+    answer = {
+        "type": "object",
+        "required": ["model", "version", "catalogue", "left_out"],
+        "additionalProperties": False,
+        "properties": {
+            "model": {"const": model},
+            "version": {"type": "string", "description": "the version that answers from now on"},
+            "catalogue": {
+                "type": "object",
+                "required": ["version", "records"],
+                "properties": {"version": {"type": "string"}, "records": {"type": "integer", "minimum": 1}},
+            },
+            "left_out": {"type": "array", "items": {"type": "string"}, "description": "records that are not used"},
+        },
+    }
+    why = "the catalogue is used from now on"
+    refusals = {**REFUSALS, 403: "no request changes what is served", 409: "it cannot be replaced now"}
+    return {
+        "operationId": f"catalogue {model}",
+        "summary": f"Replaces the records that requests to {model} are compared with",
+        "security": [{ADMIN: []}],
+        "requestBody": {"required": True, "content": {media: table for media in TABLES}},
+        "responses": {
+            "200": {"description": why, "content": {"application/json": {"schema": answer}}},
+            **{str(status): _refusal(why) for status, why in refusals.items()},
+        },
+    }
+
+
+def _answers(version: Version, program: str, endpoint: Endpoint, settings: Settings, secured: bool) -> dict[str, Any]:
     """The answers of a program of a model."""
+    model, catalogue = version.model, version.bundle.catalogue
     checks, codec = endpoint.checks, endpoint.program.codec
     record = record_schema(checks.inputs, settings)
     primary = next((entry for entry in checks.inputs if entry.name == checks.primary), None)
@@ -114,6 +157,10 @@ def _answers(model: str, program: str, endpoint: Endpoint, settings: Settings, s
             "answers": {"type": "array", "items": codec.answer_schema, "description": "one a record, in their order"},
         },
     }
+    if catalogue is not None:
+        answer["required"].append("catalogue")
+        about = "of the records that the request was compared with"
+        answer["properties"]["catalogue"] = {"type": "string", "description": f"the version {about}"}
     if checks.samples:
         answer["properties"][FIELD] = {**seeds, "description": "what each answer was drawn by"}
     answers: dict[str, Any] = {"application/json": {"schema": answer}}

@@ -92,7 +92,9 @@ def _written(codec: Codec, accept: bytes, version: Version, answers: list[Any], 
     file = None if accept in _ANYTHING else asked_file(answers, codec.outputs, accept)
     if file is not None:
         return file.data, [*ALONE, *((SEED, str(seed).encode()) for seed in seeds)], file.media_type.encode()
-    content = {"model": version.model, "version": version.bundle.version, "answers": answers}
+    catalogue = version.bundle.catalogue
+    known = {"catalogue": catalogue["version"]} if catalogue is not None else {}
+    content = {"model": version.model, "version": version.bundle.version, **known, "answers": answers}
     try:
         return encoded({**content, FIELD: seeds} if seeds else content), [], JSON
     except ValueError:

@@ -37,12 +37,13 @@ def serve(bundles: Sequence[str | Path], settings: Settings | None = None, *, of
     settings = settings or Settings()
     settings.check()
     token = read_token(settings.token_file)
+    admin = read_token(settings.admin_token_file) if settings.admin_token_file else ""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("suite.serving").setLevel(logging.INFO)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a form that is broken is told to its sender
     from suite.serving.uvicorn_server import run
 
-    run([_local(str(bundle), offline) for bundle in bundles], settings, token)
+    run([_local(str(bundle), offline) for bundle in bundles], settings, token, admin)
 
 
 def _local(given: str, offline: bool) -> str:

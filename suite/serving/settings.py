@@ -23,6 +23,10 @@ class Settings:
     """Port to listen at; 0: any that is free."""
     token_file: str = field(default="", metadata={"value": "FILE", "example": "token.txt", "otherwise": "SUITE_TOKEN"})
     """File with the bearer token that requests must carry; else the variable SUITE_TOKEN, else none is asked for."""
+    admin_token_file: str = field(
+        default="", metadata={"value": "FILE", "example": "admin.txt", "otherwise": "nothing is changed by requests"}
+    )
+    """File with the bearer token of requests that change what is served: PUT /v1/models/NAME/catalogue."""
     hosts: tuple[str, ...] = field(default=(), metadata={"value": "NAME", "example": "models.example.org"})
     """Names that the server is called by, besides localhost and addresses; others are refused. None given: of a server
     for this machine without a token no other, else any."""

@@ -12,13 +12,14 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from suite.errors import InputError
 from suite.runtime.child import import_path
+from suite.serving.errors import Refused
 
 SECRET = re.compile("TOKEN|SECRET|PASSW|KEY|CREDENTIAL", re.IGNORECASE)
 """Variables that the process is not given."""
@@ -45,6 +46,8 @@ class Trial:
         seconds: that it may take.
         most: bytes of memory; 0: what is free.
         compile: whether programs are compiled and run; else they are read alone.
+        catalogue: what becomes the catalogue of another bundle, which is written in place of the trial, as
+            `suite.serving.trial_process` takes it.
     """
 
     where: str
@@ -56,14 +59,16 @@ class Trial:
     seconds: float
     most: int = 0
     compile: bool = True
+    catalogue: Mapping[str, Any] | None = None
 
-    async def run(self, begun: Callable[[], None] = lambda: None) -> None:
-        """Returns where the version can be opened, compiled and run.
+    async def run(self, begun: Callable[[], None] = lambda: None) -> dict[str, Any]:
+        """What the process says where the version can be opened, compiled and run.
 
         Args:
             begun: called before each compilation.
 
         Raises:
+            Refused: the request's catalogue cannot be used.
             Passing: not in time, or not in the memory there is.
             InputError: it cannot; says why.
         """
@@ -88,6 +93,7 @@ class Trial:
                 process.kill()
             await asyncio.shield(process.wait())
         self._judge(told, code, written)
+        return told
 
     async def _told(self, process: asyncio.subprocess.Process, begun: Callable[[], None]) -> dict[str, Any]:
         """The last line of the process; empty where it is none of ours."""
@@ -113,12 +119,18 @@ class Trial:
             "sizes": self.sizes,
             "bytes": self.most,
             "compile": self.compile,
+            "catalogue": self.catalogue,
         }
 
     def _judge(self, told: dict[str, Any], code: int, written: str) -> None:
         """Raises what became of it."""
         if told.get("done") and code == 0:
             return
+        if "request" in told:
+            status, code_, message, field, fix = told["request"]
+            raise Refused(
+                int(status), str(code_)[:100], str(message)[:1000], field=str(field)[:300], fix=str(fix)[:300]
+            )
         if "refused" in told:
             where, problem, found, fix = (str(text)[:1000] for text in told["refused"])
             raise InputError(where, problem, found=found, fix=fix)

@@ -11,6 +11,7 @@ from typing import Any
 
 from suite.errors import InputError
 from suite.runtime import child
+from suite.serving.errors import Refused
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -27,8 +28,11 @@ def main() -> None:
         output.flush()
 
     try:
-        _try(json.loads(sys.stdin.readline()), say)
-        say({"done": True})
+        request = json.loads(sys.stdin.readline())
+        told = _try(request, say) if request["catalogue"] is None else _replace(request)
+        say({"done": True, **(told or {})})
+    except Refused as error:
+        say({"request": [error.status, error.code, error.message, error.field, error.fix]})
     except InputError as error:
         say({"refused": [error.where, error.problem, error.found, error.fix]})
     except (MemoryError, OSError) as error:
@@ -41,18 +45,12 @@ def main() -> None:
 
 def _try(request: dict[str, Any], say: Say) -> None:
     """Opens a bundle, compiles it and runs it; or reads its programs alone, where another process has the device."""
-    _yield_to_others()
-    import jax
-
+    _prepare(request)
     from suite.bundles import integrity, manifest, programs, signing
     from suite.bundles.bundle import Bundle
     from suite.runtime.compilation import enable_cache
 
     folder = Path(request["folder"])
-    if not request["compile"]:
-        jax.config.update("jax_platforms", "cpu")
-    if jax.default_backend() == "cpu":  # drivers of other devices reserve more than they use
-        _bound_memory(request["bytes"])
     if not request["compile"]:
         stated = manifest.read_bytes(folder)
         signing.signed_by(folder, stated, request["trust"])
@@ -63,6 +61,45 @@ def _try(request: dict[str, Any], say: Say) -> None:
     bundle = Bundle.open(folder, tuple(request["allow"]), cache=False, trust=request["trust"])
     for program in bundle.programs.values():
         program.warm(request["sizes"], lambda: say({"begun": True}))
+
+
+def _replace(request: dict[str, Any]) -> dict[str, Any]:
+    """Writes the bundle with the records of a request as its catalogue; says how many are used, and what is left out.
+
+    Raises:
+        Refused: the body is no table of such records.
+    """
+    _prepare(request)
+    from suite.bundles import catalogue, manifest
+    from suite.bundles.bundle import read_codec
+    from suite.runtime.compilation import enable_cache
+    from suite.serving.checks import Checks
+    from suite.serving.settings import Settings
+    from suite.serving.uploads import records_of
+
+    given, folder, allow = request["catalogue"], Path(request["folder"]), tuple(request["allow"])
+    about = manifest.read(folder)
+    if about.catalogue is None:
+        raise catalogue.no_catalogue(f'bundle "{folder}"', list(about.programs))
+    codec = read_codec(folder, about, about.catalogue.codec, allow)
+    checks = Checks(codec.inputs, codec.primary, codec.texts, Settings(**given["limits"]), styles=codec.styles)
+    columns = records_of(Path(given["body"]).read_bytes(), given["media"], checks)
+    enable_cache(Path(request["cache"]))
+    embedded = catalogue.replace(
+        folder, [columns], given["to"], called="a request", allow=allow, trust=request["trust"], check=False
+    )
+    return {"records": len(embedded), "left_out": embedded.left_out.lines()}
+
+
+def _prepare(request: dict[str, Any]) -> None:
+    """The process has the device, where another does not, and no more memory than it may."""
+    _yield_to_others()
+    import jax
+
+    if not request["compile"]:
+        jax.config.update("jax_platforms", "cpu")
+    if jax.default_backend() == "cpu":  # drivers of other devices reserve more than they use
+        _bound_memory(request["bytes"])
 
 
 def _yield_to_others() -> None:

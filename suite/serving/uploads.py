@@ -73,6 +73,25 @@ def whole(body: bytes, media: str, checks: Checks) -> dict[str, list[Any]]:
     return checks.written({checks.primary: [_value(wanted, body)]})
 
 
+def records_of(body: bytes, media: str, checks: Checks) -> dict[str, list[Any]]:
+    """The columns of a table of records, in which files may stand as JSON writes them.
+
+    Raises:
+        Refused: it is no table, or it holds what is refused.
+    """
+    if media not in TABLES:
+        raise not_read(media)
+    if TABLES[media].endswith(".jsonl"):
+        return checks.records(_objects(body, TABLES[media], checks))
+    return _table(body, TABLES[media], checks)
+
+
+def not_read(media: str) -> Refused:
+    """The refusal of a body that is no table, where one is wanted."""
+    message = f"a body of the type {media[:100] or 'nothing'} is not read here."
+    return Refused(415, "unsupported_media_type", message, fix=f"Content-Type: {', '.join(TABLES)}")
+
+
 def form(body: bytes, boundary: bytes, checks: Checks) -> tuple[dict[str, list[Any]], list[bytes]]:
     """The columns of a form: a field or a file an input, each as often as there are records; or one table. And what its
     fields ``seed`` hold, where the model draws its answers.
@@ -144,15 +163,21 @@ def _table(data: bytes, name: str, checks: Checks) -> dict[str, list[Any]]:
 
 def _jsonl(data: bytes, name: str, checks: Checks) -> dict[str, list[Any]]:
     """The columns of an object a line. Both numbers are known before they are multiplied."""
+    records = _objects(data, name, checks)
+    names = dict.fromkeys(key for record in records for key in record)
+    if len(names) > MOST_COLUMNS:
+        raise _too_wide(name)
+    return {key: [record.get(key) for record in records] for key in names}
+
+
+def _objects(data: bytes, name: str, checks: Checks) -> list[dict[str, Any]]:
+    """An object a line."""
     checks.count(sum(1 for _ in _LINE.finditer(data)))
     records = [parsed(line) for line in _LINE.findall(data)]
     for record in records:
         if not isinstance(record, dict):
             raise Refused(400, "wrong_type", f"each line must be an object, not {json_type(record)}.", field=name)
-    names = dict.fromkeys(key for record in records for key in record)
-    if len(names) > MOST_COLUMNS:
-        raise _too_wide(name)
-    return {key: [record.get(key) for record in records] for key in names}
+    return records
 
 
 def _too_wide(name: str) -> Refused:

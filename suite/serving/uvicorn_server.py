@@ -23,7 +23,7 @@ from suite.serving.tracing import Tracing, open_tracing
 log = logging.getLogger("suite.serving")
 
 
-def run(bundles: Sequence[str], settings: Settings, token: str) -> None:
+def run(bundles: Sequence[str], settings: Settings, token: str, admin: str = "") -> None:
     """Open ``bundles``, answer requests, return when asked to stop. See `suite.serving.server.serve`."""
     tracing = open_tracing() if settings.trace else None
     monitor = Monitor(settings.sizes)
@@ -31,7 +31,7 @@ def run(bundles: Sequence[str], settings: Settings, token: str) -> None:
     failures: list[Exception] = []
     try:
         models.open()
-        _listen_and_answer(models, settings, monitor, token, failures, tracing)
+        _listen_and_answer(models, settings, monitor, (token, admin), failures, tracing)
     finally:
         models.let_go()
         if tracing is not None:
@@ -43,14 +43,20 @@ def run(bundles: Sequence[str], settings: Settings, token: str) -> None:
 
 
 def _listen_and_answer(
-    models: Models, settings: Settings, monitor: Monitor, token: str, failures: list[Exception], tracing: Tracing | None
+    models: Models,
+    settings: Settings,
+    monitor: Monitor,
+    tokens: tuple[str, str],
+    failures: list[Exception],
+    tracing: Tracing | None,
 ) -> None:
+    token, admin = tokens
     bound = listen(settings.host, settings.port)
     local = is_local(bound)
     if not token and not local:
         log.warning("%s is reached from other machines, and asks for no token (--token-file)", url(bound))
     server = Server(models, settings, monitor, token, local, lambda: _say_ready(models, bound), failures.append)
-    server.tracing = tracing
+    server.tracing, server.admin = tracing, admin
     stopping = _Uvicorn(server, failures)
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal again when it has obeyed it
         signal.signal(number, stopping.handle_exit)

@@ -61,7 +61,7 @@ def replace_catalogue(
         raise no_catalogue(f'bundle "{source}"', list(about.programs), manifest.REFERENCE in about.files)
     given = open_records(str(records), read_codec(source, about, about.catalogue.codec, allow))
     blocks = (columns for _, columns in given.blocks(0, BLOCK))
-    bundle, embedded = catalogue.replace(source, blocks, to, called=Path(records).name, allow=allow, sign=sign)
+    embedded = catalogue.replace(source, blocks, to, called=Path(records).name, allow=allow, sign=sign)
     for reason, count in given.dropped.items():
         embedded.left_out.add(reason, count=count)
-    return bundle, embedded
+    return Bundle.open(to, allow), embedded
