@@ -4,7 +4,8 @@ For tests.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,7 +15,6 @@ import numpy as np
 from suite.contracts.batch import Batch, Columns, Ragged
 from suite.contracts.codec import Codec, Input, Output
 from suite.contracts.data import Source
-from suite.data.preprocessing.catalogue import Catalogue
 from suite.errors import InputError
 from suite.experiment.sections import Experiment
 from suite.experiment.sections import replace as changed
@@ -79,12 +79,19 @@ class Item(Codec):
 class Shelf(Codec):
     """Digits and names of items in, the three nearest items out."""
 
-    catalogue: Catalogue
+    names: tuple[str, ...]
     """What the items are called."""
 
     @property
+    def names_catalogue(self) -> bool:
+        return True
+
+    def with_catalogue(self, names: Sequence[str], file: Path) -> "Shelf":
+        return Shelf(names=tuple(names))
+
+    @property
     def inputs(self) -> tuple[Input, ...]:
-        seen = Input(name="seen", kind="list", required=False, example=self.catalogue.names[:1])
+        seen = Input(name="seen", kind="list", required=False, example=list(self.names[:1]))
         return (Input(name="digits", kind="text", example="0123"), seen)
 
     @property
@@ -96,14 +103,16 @@ class Shelf(Codec):
         return 12
 
     def encode(self, columns: Columns) -> dict[str, Any]:
-        lists = columns.get("seen", [[]] * len(columns["digits"]))
-        places, unseen = self.catalogue.places([row or [] for row in lists])
+        lists = [row or [] for row in columns.get("seen", [[]] * len(columns["digits"]))]
+        by_name = {name: place for place, name in enumerate(self.names)}
+        places = [[by_name[name] for name in row if name in by_name] for row in lists]
+        unseen = np.array([len(row) - len(known) for row, known in zip(lists, places, strict=True)], np.int32)
         lengths = np.array([len(row) for row in places])
         seen = Ragged(np.array([place for row in places for place in row], np.int32), lengths, 8)
         return {"digits": read(columns["digits"]), "seen": seen, "unseen": unseen}
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
-        names = self.catalogue.names
+        names = self.names
         pairs = [zip(*row, strict=True) for row in zip(outputs["top"].tolist(), outputs["score"].tolist(), strict=True)]
         ranked = [[{"item": names[place], "score": score} for place, score in row if place >= 0] for row in pairs]
         return [{"items": row, "unseen": int(n)} for row, n in zip(ranked, outputs["unseen"], strict=True)]
@@ -113,14 +122,9 @@ class Shelf(Codec):
 class Shop(retrieval.Retrieval):
     """The nearest items, by their names."""
 
-    item: str = "item"
-    """Name of the column of names."""
-    names: Catalogue = field(default_factory=Catalogue)
-    """What the items are called."""
-
     @property
     def codec(self) -> Shelf:  # type: ignore[override]
-        return Shelf(catalogue=self.names)
+        return Shelf(names=tuple(f"item {i}" for i in range(self.data.items)))
 
     @property
     def catalogue(self) -> Item:  # type: ignore[override]

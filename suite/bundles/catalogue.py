@@ -3,7 +3,7 @@ others take their place without training code."""
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from suite.bundles import integrity, manifest, programs, signing
-from suite.bundles.bundle import CODECS, Bundle, read_codec
-from suite.bundles.manifest import CATALOGUE
+from suite.bundles.bundle import Bundle, read_codec, rebased
+from suite.bundles.manifest import CATALOGUE, Manifest
 from suite.bundles.opened import Program
 from suite.contracts.batch import Columns
-from suite.data.preprocessing.catalogue import Catalogue
 from suite.data.reading import is_missing
-from suite.data.sources.memory import LeftOut, Memory, take
+from suite.data.sources.memory import LeftOut, take
 from suite.errors import InputError
 from suite.experiment import serialization
 from suite.runtime.files import new_folder
@@ -26,8 +25,8 @@ from suite.weights import safetensors
 
 ROWS = 64
 """Records that are embedded at a time."""
-FILE = "assets/catalogue.json"
-"""Where the names of a catalogue lie of which a bundle had none before."""
+FILE = "assets/catalogue-{}.json"
+"""Where the codec of a program keeps what it knows of the records."""
 CARD = """
 ## Catalogue
 
@@ -96,16 +95,14 @@ def replace(
         with open(partial / manifest.CARD, "a", encoding="utf-8") as card:
             card.write(CARD.format(about=said))
         entries = {
-            name: dataclasses.replace(entry, codec=_with_names(entry.codec, embedded.names, partial, allow))
-            for name, entry in {**about.programs, CATALOGUE: about.catalogue}.items()
-            if entry is not None
+            name: dataclasses.replace(entry, codec=_with_names(source, about, name, embedded, partial, allow))
+            for name, entry in about.programs.items()
         }
-        catalogue = entries.pop(CATALOGUE)
         made = {name: value for name, value in about.made.items() if name != "checked"}
         content = {
             "name": about.name,
             "experiment": about.experiment,
-            **manifest.about_programs(entries, catalogue),
+            **manifest.about_programs(entries, about.catalogue),
             "platforms": list(about.platforms),
             "metrics": about.metrics,
             "made": {**made, "catalogue": said},
@@ -151,8 +148,8 @@ def embed(bundle: Bundle, blocks: Iterable[Columns], allow: tuple[str, ...] = ()
         InputError: as of `program`, or none of the records can be used.
     """
     embedding = program(bundle, allow)
-    codecs = [embedding.codec, *(one.codec for one in bundle.programs.values())]
-    key = embedding.codec.primary if any(map(_catalogues, codecs)) else ""
+    named = any(one.codec.names_catalogue for one in bundle.programs.values())
+    key = embedding.codec.primary if named else ""
     names: list[str] = []
     parts: list[dict[str, np.ndarray]] = []
     left_out, seen, read = LeftOut(), set[str](), 0
@@ -240,40 +237,18 @@ def _embedded(
     return [([places[place] for place in kept.tolist()], {name: value[kept] for name, value in arrays.items()})]
 
 
-def _catalogues(value: Any) -> bool:
-    """Whether a codec holds names of a catalogue."""
-    found: list[Catalogue] = []
-    _each(value, lambda catalogue: found.append(catalogue) or catalogue)  # type: ignore[func-returns-value]
-    return bool(found)
-
-
-def _each(value: Any, change: Callable[[Catalogue], Catalogue]) -> Any:
-    """A codec with ``change(catalogue)`` for each Catalogue in it and in the codecs that it holds by name."""
-    if isinstance(value, Catalogue):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {name: _each(inner, change) for name, inner in value.items()}
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        return value
-    changes = {entry.name: _each(getattr(value, entry.name), change) for entry in dataclasses.fields(value)}
-    return dataclasses.replace(value, **changes)
-
-
 def _with_names(
-    stored: Mapping[str, Any], names: Sequence[str] | None, folder: Path, allow: tuple[str, ...]
+    source: Path, about: Manifest, name: str, embedded: Embedded, folder: Path, allow: tuple[str, ...]
 ) -> dict[str, Any]:
-    """A stored codec whose catalogues have these names, which are written into ``folder``."""
-    if names is None:
-        return dict(stored)
-
-    def renamed(catalogue: Catalogue) -> Catalogue:
-        file = catalogue.file or FILE
-        (folder / file).parent.mkdir(exist_ok=True)
-        catalogue.fit(Memory({"name": list(names)}), "name", folder / file)
-        return dataclasses.replace(catalogue, file=file)
-
-    codec = serialization.from_json(stored, allow, CODECS)
-    return dict(serialization.to_json(_each(codec, renamed)))
+    """The codec of a program for the new catalogue, as the bundle in ``folder`` stores it."""
+    stored = about.programs[name].codec
+    codec = read_codec(source, about, stored, allow)
+    if embedded.names is None or not codec.names_catalogue:
+        return stored
+    file = folder / FILE.format(name)
+    file.parent.mkdir(exist_ok=True)
+    changed = rebased(codec.with_catalogue(embedded.names, file), lambda path: f"assets/{Path(path).name}")
+    return dict(serialization.to_json(changed))
 
 
 def _run(folder: Path, program: Program, records: int) -> None:

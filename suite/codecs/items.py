@@ -1,7 +1,8 @@
 """The codec of recommendations: a history in, items out. Dims: b records, t items of a history, k recommended items."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ class NextItems(Codec):
     history: str
     """Name of the column of the user's items, in the order of time."""
     items: Items
-    """What can be recommended."""
+    """What training knows, and what can be recommended unless there is a catalogue."""
     max_length: int
     """Items of a history that are read, the latest."""
     max_seen: int
@@ -29,6 +30,20 @@ class NextItems(Codec):
     """Parts the items of a history that is a text."""
     distinct: bool = False
     """Whether an item that occurs again counts once, where it is last."""
+    catalogue: Items | None = None
+    """What can be recommended where that is not ``items``."""
+
+    @property
+    def ranked(self) -> Items:
+        """What can be recommended."""
+        return self.items if self.catalogue is None else self.catalogue
+
+    @property
+    def names_catalogue(self) -> bool:
+        return True
+
+    def with_catalogue(self, names: Sequence[str], file: Path) -> "NextItems":
+        return replace(self, catalogue=self.items.write(names, file))
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -66,19 +81,20 @@ class NextItems(Codec):
         return 1 + self.max_length
 
     def encode(self, columns: Columns) -> dict[str, Any]:
-        """``items`` int32 Ragged, the beginning and the latest items; ``seen`` int32 Ragged, the latest known items;
-        and ``unseen`` int32 (b,), how many are not known."""
+        """``items`` int32 Ragged, the beginning and the latest items; ``seen`` int32 Ragged, the latest of those that
+        can be recommended; and ``unseen`` int32 (b,), how many are not known."""
         lists = tabular_values.items(column(columns, self.history), self.separator)
         known, unseen = self.items.numbers(lists)
         if self.distinct:
             known = [list(dict.fromkeys(reversed(row)))[::-1] for row in known]
         read = [[BEGINNING, *row[-self.max_length :]] for row in known]
-        seen = ragged([row[-self.max_seen :] for row in known], to=self.max_seen)
+        recommendable = known if self.catalogue is None else self.catalogue.numbers(lists)[0]
+        seen = ragged([row[-self.max_seen :] for row in recommendable], to=self.max_seen)
         return {"items": ragged(read), "seen": seen, "unseen": unseen}
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         """``{"items": [{"item", "score"}, ...], "unseen"}`` for each record."""
-        names = self.items.names
+        names = self.ranked.names
         answers = []
         for items, scores, unseen in zip(outputs["top"], outputs["score"], outputs["unseen"], strict=True):
             ranked = [

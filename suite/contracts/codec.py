@@ -5,6 +5,7 @@ This module loads neither JAX nor Flax: what answers requests may do without eit
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,20 @@ class Codec(ABC):
     def answer_schema(self) -> dict[str, Any]:
         """JSON schema of one answer, by the kinds of ``outputs``."""
         return kinds.answer_schema(self.outputs)
+
+    @property
+    def names_catalogue(self) -> bool:
+        """Whether answers, or requests, name the records of the catalogue: then no two may be called alike."""
+        return False
+
+    def with_catalogue(self, names: Sequence[str], file: Path) -> "Codec":
+        """This codec for a catalogue of other records.
+
+        Args:
+            names: of the records, by place; of codecs with ``names_catalogue``.
+            file: where the codec may keep what it knows of them, as JSON.
+        """
+        return self
 
     def opened(self, columns: Columns) -> Columns:
         """The columns of whole records, where ``columns`` holds records; otherwise ``columns`` themselves."""

@@ -155,8 +155,7 @@ class Task(ABC):
 
         With it a bundle's records can be replaced without training code. Programs are then exported for any number of
         them: what depends on that number is computed from the shapes of ``reference``, and never compared with it in
-        Python. A record is named by the codec's ``primary``, where `suite.data.preprocessing.catalogue.Catalogue`
-        holds names.
+        Python. A record is named by the codec's ``primary``, where the codecs of the task's programs name records.
         """
         return None
 

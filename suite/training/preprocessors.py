@@ -13,7 +13,6 @@ from suite.contracts.data import Source
 from suite.contracts.model import ModelConfig
 from suite.contracts.preprocessor import Postprocessor, Preprocessor
 from suite.contracts.task import Task
-from suite.data.preprocessing.catalogue import Catalogue
 from suite.data.preprocessing.image import PixelStatistics
 from suite.data.preprocessing.labels import Labels
 from suite.data.preprocessing.target import Target
@@ -66,10 +65,8 @@ def run_outputs(folder: Path, part: str = "") -> list[str]:
 
 
 def prepare(experiment: Experiment, folder: Path, train: Source) -> Experiment:
-    """Fit what is not fitted yet, then ``bind``. A file the user named is copied into the run folder. Names of a
-    catalogue are those of the reference records, which the other preprocessors may have a part in."""
-    fields = preprocessors_of(experiment.task)
-    for name, asset in sorted(fields.items(), key=lambda field: isinstance(field[1], Catalogue)):
+    """Fit what is not fitted yet, then ``bind``. A file the user named is copied into the run folder."""
+    for name, asset in preprocessors_of(experiment.task).items():
         target = preprocessor_file(folder, name, asset)
         if target.exists() or (isinstance(asset, Postprocessor) and not asset.file):
             continue
@@ -78,18 +75,9 @@ def prepare(experiment: Experiment, folder: Path, train: Source) -> Experiment:
         if asset.file:
             _copy(name, asset, partial)
         else:
-            records = _catalogue(bind(experiment, folder).task) if isinstance(asset, Catalogue) else train
-            _fit(name, asset, experiment, records, partial)
+            _fit(name, asset, experiment, train, partial)
         os.replace(partial, target)
     return bind(experiment, folder)
-
-
-def _catalogue(task: Task) -> Source:
-    """The records that requests are compared with."""
-    source = task.reference("predict")
-    if source is None:
-        raise InputError(f"{type(task).__name__}.reference", "has no records for the names of a catalogue.")
-    return source
 
 
 def _fit(name: str, asset: Preprocessor, experiment: Experiment, train: Source, target: Path) -> None:

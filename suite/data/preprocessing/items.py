@@ -4,7 +4,7 @@ import functools
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -49,6 +49,13 @@ class Items(Preprocessor):
         split = getattr(source, "by", "")
         content = {"names": names, "counts": [counts[name] for name in names], "split": split}
         path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+    def write(self, names: Sequence[str], path: Path) -> "Items":
+        """Items of these names, in their order, written to ``path``: a catalogue of others."""
+        known = dict(zip(self.names, self.counts.tolist(), strict=True))
+        content = {"names": list(names), "counts": [known.get(name, 0) for name in names]}
+        path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        return replace(self, file=str(path))
 
     def sizes(self) -> dict[str, int]:
         """``vocab_size``: the items, and what stands before them."""
