@@ -11,7 +11,9 @@ from suite.codecs.columns import column
 from suite.contracts.batch import Columns, Ragged
 from suite.contracts.codec import Codec, Input, Output
 from suite.data.preprocessing import tabular_values
+from suite.data.preprocessing.item_tags import ItemTags
 from suite.data.preprocessing.items import BEGINNING, FIRST, Items
+from suite.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,62 @@ class NextItems(Codec):
             ]
             answers.append({"items": ranked, "unseen": int(unseen)})
         return answers
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueItems(Codec):
+    """Items of a catalogue: those of training, which have vectors of their own, and others that tags describe."""
+
+    item: str
+    """Name of the column of items."""
+    items: Items
+    """What training knows."""
+    tags: ItemTags | None = None
+    """What training knows of tags."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        about = "an item of training" + (", or another one that tags describe" if self.tags is not None else "")
+        names = self.items.names
+        item = Input(name=self.item, kind="text", description=about, example=names[0], choices=tuple(names[:100]))
+        tags = () if self.tags is None else self.tags.columns
+        described = "its tags; without them, those that training had of it"
+        return (item, *(Input(name=name, kind="list", description=described, required=False) for name in tags))
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        return (Output(name="vector", kind="vector", description="what histories are compared with"),)
+
+    @property
+    def purpose(self) -> str:
+        return "Gives the vectors of items"
+
+    @property
+    def longest(self) -> int:
+        return 0 if self.tags is None else self.tags.most
+
+    def encode(self, columns: Columns) -> dict[str, Any]:
+        """``number`` int32 (b,), 0 of an item that training had not; with tags ``item_tags`` int32 Ragged.
+
+        Raises:
+            InputError: an item that training had not, and that no known tag describes.
+        """
+        names = [str(name) for name in column(columns, self.item)]
+        numbers = np.array(
+            [row[0] if row else 0 for row in self.items.numbers([[name] for name in names])[0]], np.int32
+        )
+        rows = None if self.tags is None else self.tags.numbers(names, columns)
+        for place in np.flatnonzero(numbers == 0).tolist():
+            if rows is None or not rows[place]:
+                problem = "training had no such item, and none has a vector that it has not learnt."
+                if rows is not None:
+                    problem = "training had no such item, and none of its tags."
+                fix = "items of training, or train again" + (" with theirs" if rows is None else ", or give known tags")
+                raise InputError(f'column "{self.item}"', problem, found=names[place], fix=fix)
+        return {"number": numbers, **({} if rows is None else {"item_tags": ragged(rows)})}
+
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
+        return [{"vector": row.tolist()} for row in outputs["vector"]]
 
 
 def ragged(rows: Sequence[Sequence[int]], axis: str = "", to: int = 0) -> Ragged:

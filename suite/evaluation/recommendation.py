@@ -3,13 +3,14 @@
 Dims: b users, t items of a history, n items, d width, k places.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.export import is_symbolic_dim
 
 from suite.baselines.items import ItemCosine, Popularity
 from suite.codecs.items import NextItems, ragged
@@ -33,8 +34,10 @@ from suite.evaluation.popularity import recall_by_popularity
 TARGETS = "targets"
 """Axis of held-out items."""
 Reference = Mapping[str, jax.Array] | None
-BLOCK = 1 << 16
-"""Items that are scored at a time: the memory of a ranking does not grow with the catalogue."""
+BLOCK, SMALL_BLOCK = 1 << 16, 1 << 13
+"""Items that are scored at a time: the memory of a ranking does not grow with the catalogue. The second where a program
+takes a catalogue of any number of items."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +154,9 @@ class Recommendation(Task):
         """The first ``places`` items by number, padding where there are fewer, and their scores, (b, k) both; the
         users' vectors (b, d) and those of the items. Jitted."""
         users, table = self.vectors(model, batch, reference), self.item_vectors(model, reference)
-        count = min(places, table.shape[0] - FIRST)
-        items, scores = best_items(users, table, seen_items(batch), count, self.candidates(reference))
+        if not is_symbolic_dim(table.shape[0]):
+            places = min(places, table.shape[0] - FIRST)
+        items, scores = best_items(users, table, seen_items(batch), places, self.candidates(reference))
         return *padded(items, scores), users, table
 
     def predict(
@@ -252,20 +256,21 @@ def best_items(
         ranked: which numbers (`FIRST` + n,) are; None: all.
     """
     users, allowed = users.astype(jnp.float32), _items(table, ranked)
-    if table.shape[0] <= BLOCK:
+    if _is_small(table):
         return best_scored(_scores(users, table, allowed), seen, places)
 
-    def step(best: tuple[jax.Array, jax.Array], block: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[Any, None]:
-        rows, start, allowed = block
+    def step(
+        best: tuple[jax.Array, jax.Array], rows: jax.Array, start: jax.Array, allowed: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
         scores = _without(_scores(users, rows, allowed), seen, start)
         block_scores, block_items = jax.lax.top_k(scores, places)
         # What came before has lower numbers, and stands first: equal scores keep their order.
         merged = jnp.concatenate([best[0], block_scores], 1), jnp.concatenate([best[1], start + block_items], 1)
         kept, chosen = jax.lax.top_k(merged[0], places)
-        return (kept, jnp.take_along_axis(merged[1], chosen, 1)), None
+        return kept, jnp.take_along_axis(merged[1], chosen, 1)
 
     none = jnp.full((users.shape[0], places), -jnp.inf), jnp.zeros((users.shape[0], places), jnp.int32)
-    (best, items), _ = jax.lax.scan(step, none, _blocks(table, allowed))
+    best, items = _by_blocks(table, allowed, step, none, places)
     return items, best
 
 
@@ -300,14 +305,13 @@ def target_losses(users: jax.Array, table: jax.Array, targets: jax.Array, ranked
     """
     users, allowed = users.astype(jnp.float32), _items(table, ranked)
     wanted = jnp.einsum("bd,bmd->bm", users, table.at[targets].get(mode="clip").astype(jnp.float32))
-    if table.shape[0] <= BLOCK:  # the scores are those of the ranking, which the compiler takes from there
+    if _is_small(table):  # the scores are those of the ranking, which the compiler takes from there
         return jax.nn.logsumexp(_scores(users, table, allowed), -1)[:, None] - wanted
 
-    def step(total: jax.Array, block: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        rows, _, allowed = block
-        return jnp.logaddexp(total, jax.nn.logsumexp(_scores(users, rows, allowed), -1)), None
+    def step(total: jax.Array, rows: jax.Array, start: jax.Array, allowed: jax.Array) -> jax.Array:
+        return jnp.logaddexp(total, jax.nn.logsumexp(_scores(users, rows, allowed), -1))
 
-    total, _ = jax.lax.scan(step, jnp.full((users.shape[0],), -jnp.inf), _blocks(table, allowed))
+    total = _by_blocks(table, allowed, step, jnp.full((users.shape[0],), -jnp.inf))
     return total[:, None] - wanted
 
 
@@ -317,13 +321,36 @@ def _items(table: jax.Array, ranked: jax.Array | None) -> jax.Array:
     return items if ranked is None else items & ranked
 
 
-def _blocks(table: jax.Array, allowed: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The rows of a table in blocks of `BLOCK`, zeros behind the last, the number of the first row of each, and which
-    rows are ranked."""
-    count = -(-table.shape[0] // BLOCK)
-    short = count * BLOCK - table.shape[0]
-    rows = jnp.pad(table, ((0, short), (0, 0))).reshape(count, BLOCK, -1)
-    return rows, jnp.arange(count) * BLOCK, jnp.pad(allowed, (0, short)).reshape(count, BLOCK)
+def _is_small(table: jax.Array) -> bool:
+    """Whether all items are scored at once. Not where a program takes any number of them."""
+    return not is_symbolic_dim(table.shape[0]) and table.shape[0] <= BLOCK
+
+
+def _by_blocks(table: jax.Array, allowed: jax.Array, step: Callable[..., T], first: T, least: int = 1) -> T:
+    """What ``step(carry, rows, start, allowed)`` makes of all blocks of a table, from ``first`` on.
+
+    Blocks are of one size. The last one begins early enough to be whole, and what the one before had of it is not
+    allowed: the table is not copied. Of a program for any number of items blocks are smaller, since one at least is
+    computed, and a table of fewer rows is filled up.
+
+    Args:
+        table: rows (n, d).
+        allowed: which rows (n,) are ranked.
+        step: given rows (m, d), the number of the first one, and which of them (m,) are ranked.
+        first: the carry before the first block.
+        least: rows of a block at least.
+    """
+    size = max(SMALL_BLOCK, least) if is_symbolic_dim(table.shape[0]) else BLOCK
+    short = jax.core.max_dim(size - table.shape[0], 0) if is_symbolic_dim(table.shape[0]) else 0
+    rows, known = jnp.pad(table, ((0, short), (0, 0))), jnp.pad(allowed, (0, short))
+
+    def block(place: jax.Array, carry: T) -> T:
+        start = place * size
+        begin = jnp.minimum(start, rows.shape[0] - size)
+        part = jax.lax.dynamic_slice_in_dim(known, begin, size) & (begin + jnp.arange(size) >= start)
+        return step(carry, jax.lax.dynamic_slice_in_dim(rows, begin, size), begin, part)
+
+    return jax.lax.fori_loop(0, jnp.asarray(-(-rows.shape[0] // size), jnp.int32), block, first)
 
 
 def _scores(users: jax.Array, rows: jax.Array, allowed: jax.Array) -> jax.Array:

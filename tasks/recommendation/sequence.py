@@ -1,7 +1,7 @@
 """Sequential recommendation: the item that a user takes next, by what the user took before, in its order."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from suite.codecs.items import CatalogueItems
 from suite.contracts.batch import Batch
 from suite.contracts.data import Source
 from suite.contracts.metric import MetricState
 from suite.data.preprocessing.item_tags import ItemTags
 from suite.data.preprocessing.items import FIRST
+from suite.data.sources.memory import Memory
 from suite.errors import InputError
 from suite.evaluation.recommendation import Recommendation, Reference
 
@@ -55,7 +57,30 @@ class SequentialRecommendation(Recommendation):
         return jnp.take_along_axis(hidden, jnp.maximum(last, 0)[:, None, None], 1)[:, 0].astype(jnp.float32)
 
     def item_vectors(self, model: Any, reference: Reference = None) -> jax.Array:
+        if reference is not None:
+            return jnp.pad(reference["vector"], ((FIRST, 0), (0, 0)))
         return self._table(model, self._tagged(model))
+
+    @property
+    def catalogue(self) -> CatalogueItems:
+        tags = None if self.tags is None else replace(self.tags, data=None)  # what was learnt of it is in its file
+        return CatalogueItems(item=self.item, items=self.items, tags=tags)
+
+    def reference(self, split: str) -> Source | None:
+        """What requests are answered with; splits are scored by all items of training."""
+        return Memory({self.item: np.array(self.items.names)}) if split == "predict" else None
+
+    def embed(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+        number = batch["number"]
+        if self.tags is None:
+            return {"vector": model.output_table()[number].astype(jnp.float32)}
+        rows, most = batch["item_tags"].shape
+        real = batch["item_tags_mask"]
+        weights = jnp.where(real, 1 / jnp.maximum(real.sum(-1, keepdims=True), 1), 0)
+        places = jnp.repeat(jnp.arange(rows), most, total_repeat_length=rows * most)
+        tagged = model.tags(places, batch["item_tags"].reshape(-1), weights.reshape(-1), rows)
+        own = jnp.where((number >= FIRST)[:, None], model.sequence.output_table()[number], 0)
+        return {"vector": (own + tagged).astype(jnp.float32)}
 
     def _tagged(self, model: Any) -> jax.Array | None:
         """What the tags of each item add up to (`FIRST` + n, d); None where none are known."""

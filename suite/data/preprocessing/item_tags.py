@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from suite.contracts.batch import Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.preprocessor import Preprocessor
 from suite.data.notes import told
@@ -71,12 +72,38 @@ class ItemTags(Preprocessor):
         every = np.arange(len(table))
         names = [str(tabular_values.text(value)) for value in table.column(self.item, every)]
         tags: dict[str, list[str]] = {name: [] for name in names}
-        for column in self.columns:
-            rows = tabular_values.items(table.column(column, every), self.separator)
-            prefix = f"{column}: " if len(self.columns) > 1 else ""
-            for name, row in zip(names, rows, strict=True):
-                tags[name] += dict.fromkeys(prefix + tag for tag in row)
+        for name, own in zip(names, self._own({name: table.column(name, every) for name in self.columns}), strict=True):
+            tags[name] += own
         return tags
+
+    def _own(self, columns: Columns) -> list[list[str]]:
+        """The tags (b,) of records."""
+        tags: list[list[str]] = [[] for _ in next(iter(columns.values()))]
+        for column, values in columns.items():
+            prefix = f"{column}: " if len(self.columns) > 1 else ""
+            for own, row in zip(tags, tabular_values.items(values, self.separator), strict=True):
+                own += dict.fromkeys(prefix + tag for tag in row)
+        return tags
+
+    @property
+    def most(self) -> int:
+        """Tags of the item that has most of them, and of one that is described anew."""
+        return max(map(len, self._stored["items"].values()), default=1)
+
+    def numbers(self, names: Sequence[str], columns: Columns) -> list[list[int]]:
+        """The tags of each record that training has, at most `most` of them.
+
+        Args:
+            names: of the items (b,).
+            columns: with tags (b,), those that are given; of an item without any, those that training had of it.
+        """
+        stored = self._stored
+        given = {name: columns[name] for name in self.columns if name in columns}
+        number = {tag: place for place, tag in enumerate(stored["tags"])} if given else {}
+        rows = (
+            [[number[tag] for tag in own if tag in number] for own in self._own(given)] if given else [[]] * len(names)
+        )
+        return [(row or stored["items"].get(name, []))[: self.most] for name, row in zip(names, rows, strict=True)]
 
     def _no_tags(self, table: Source, trained: set[str]) -> InputError:
         every = np.arange(len(table))

@@ -1,0 +1,108 @@
+"""Catalogues of recommendation: items are removed, allowed again, and described anew, without training."""
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import suite
+from suite.data.preprocessing.item_tags import ItemTags
+from suite.data.preprocessing.items import FIRST
+from suite.data.sources.datasets import Table
+from suite.evaluation import recommendation
+from suite.evaluation.recommendation import best_items
+from suite.experiment import recipes
+from suite.models import decoder
+from suite.models import tags as tags_model
+from suite.models.parts import Parts
+from tests.tasks.test_recommendation import ITEMS, log
+from tests.untrained import untrained
+
+NAMES = [f"item {number:02d}" for number in range(ITEMS)]
+
+
+@pytest.mark.parametrize("block", [1 << 13, 8])
+def test_a_program_ranks_any_number_of_items(monkeypatch, block):
+    monkeypatch.setattr(recommendation, "SMALL_BLOCK", block)
+    rng = np.random.default_rng(0)
+    b, n = jax.export.symbolic_shape("b, n")
+    shapes = [jax.ShapeDtypeStruct((b, 2), "float32"), jax.ShapeDtypeStruct((n, 2), "float32")]
+    seen = jax.ShapeDtypeStruct((b, 4), "int32")
+    ranked = lambda users, vectors, seen: best_items(users, jnp.pad(vectors, ((FIRST, 0), (0, 0))), seen, 5)
+    program = jax.export.export(jax.jit(ranked))(*shapes, seen)
+    for count in (1, 4, 5, 30):
+        users = rng.integers(-2, 3, (3, 2)).astype(np.float32)
+        vectors = rng.integers(-2, 3, (count, 2)).astype(np.float32)  # many equal scores
+        seen = np.where(rng.random((3, 4)) < 0.7, rng.integers(FIRST, FIRST + count, (3, 4)), 0).astype(np.int32)
+        items, scores = map(np.asarray, program.call(users, vectors, seen))
+        padded = np.concatenate([np.full((FIRST, 2), np.nan, np.float32), vectors])
+        wanted, best = map(np.asarray, best_items(users, jnp.asarray(padded), seen, min(5, count)))
+        real = np.isfinite(best)
+        np.testing.assert_array_equal(np.isfinite(scores)[:, : min(5, count)], real)
+        assert not np.isfinite(scores[:, count:]).any()
+        np.testing.assert_array_equal(items[:, : min(5, count)][real], wanted[real])
+
+
+def experiment(folder, **changes):
+    recipe = recipes.load("recommendation.sequence", smoke=True)
+    log(folder / "log.csv")
+    fields = {"data": Table(path=str(folder / "log.csv")), "user": "who", "item": "what", "time": "when", "top": 3}
+    return suite.replace(recipe, {**{f"task.{name}": value for name, value in fields.items()}, **changes})
+
+
+def test_items_of_a_sequence_are_removed_and_allowed_again(tmp_path):
+    run = untrained(experiment(tmp_path), tmp_path / "run")
+    bundle = suite.export(run, tmp_path / "bundle", platforms=("cpu",))
+    table = np.asarray(run.experiment.task.item_vectors(run.model))[FIRST:]
+    np.testing.assert_array_equal(run.reference_arrays["vector"], table)
+    asked = {"history": [["item 03", "item 04"], [], ["item 05", "no item"]]}
+    before = bundle.predict(asked)
+    best = before[1]["items"][0]["item"]
+    kept = [name for name in reversed(NAMES) if name != best]
+    (tmp_path / "fewer.csv").write_text("\n".join(["what", *kept, "item 99", kept[0]]))
+    fewer, embedded = suite.replace_catalogue(bundle.folder, tmp_path / "fewer.csv", tmp_path / "fewer")
+    assert embedded.names == kept
+    assert embedded.left_out.lines() == [
+        f"1 left out, its what is that of a record before: {kept[0]}",
+        '1 left out, column "what": training had no such item, and none has a vector that it has not learnt.: item 99',
+    ]
+    (answer,) = fewer.predict({"history": [[]]})
+    assert [one["item"] for one in answer["items"][:2]] == [one["item"] for one in before[1]["items"][1:]]
+    for answer, history in zip(fewer.predict(asked), asked["history"], strict=True):
+        shown = {one["item"] for one in answer["items"]}
+        assert not shown & {best, *history}, "neither what was removed nor what was seen"
+    assert fewer.predict(asked)[2]["unseen"] == 1
+    removed = fewer.predict({"history": [[best, "item 03"]]})
+    assert removed[0]["unseen"] == 0, "the model knows what is no longer recommended"
+    (tmp_path / "all.csv").write_text("\n".join(["what", *run.experiment.task.items.names]))
+    again, _ = suite.replace_catalogue(fewer.folder, tmp_path / "all.csv", tmp_path / "again")
+    assert again.predict(asked) == before
+    (tmp_path / "two.csv").write_text("\n".join(["what", *NAMES[:2]]))
+    two, _ = suite.replace_catalogue(fewer.folder, tmp_path / "two.csv", tmp_path / "two")
+    assert len(two.predict({"history": [[]]})[0]["items"]) == 2, "fewer items than an answer has places"
+
+
+def test_tags_describe_new_items_of_a_sequence(tmp_path):
+    (tmp_path / "items.csv").write_text("item,tags\nitem 00,new|red\nitem 03,red\n")
+    body = decoder.Config(layers=1, width=8, heads=2, dropout=0.0, max_length=16)
+    changes = {
+        "task.tags": ItemTags(data=Table(path=str(tmp_path / "items.csv"))),
+        "model": Parts(parts={"sequence": body, "tags": tags_model.Config(width=8)}),
+    }
+    run = untrained(experiment(tmp_path, **changes), tmp_path / "run")
+    bundle = suite.export(run, tmp_path / "bundle", platforms=("cpu",))
+    table = np.asarray(run.experiment.task.item_vectors(run.model))[FIRST:]
+    np.testing.assert_allclose(run.reference_arrays["vector"], table, rtol=1e-5, atol=1e-6)
+    (tmp_path / "new.csv").write_text("what,tags\nitem 03,\nnewest,red\nworse,blue\nitem 05,new|blue\n")
+    changed, embedded = suite.replace_catalogue(bundle.folder, tmp_path / "new.csv", tmp_path / "changed")
+    assert embedded.names == ["item 03", "newest", "item 05"]
+    assert embedded.left_out.lines() == [
+        '1 left out, column "what": training had no such item, and none of its tags.: worse'
+    ]
+    number = dict(zip(run.experiment.task.items.names, range(ITEMS), strict=True))
+    red, new = np.asarray(run.model.tags.table.embedding[...])
+    expected = [table[number["item 03"]], red, table[number["item 05"]] + new]
+    np.testing.assert_allclose(embedded.arrays["vector"], expected, rtol=1e-5, atol=1e-6)
+    (answer,) = changed.predict({"history": [["item 03", "newest"]]})
+    assert [one["item"] for one in answer["items"]] == ["item 05"] and answer["unseen"] == 1
