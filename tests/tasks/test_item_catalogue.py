@@ -7,15 +7,11 @@ import numpy as np
 import pytest
 
 import suite
-from suite.data.preprocessing.item_tags import ItemTags
 from suite.data.preprocessing.items import FIRST
 from suite.data.sources.datasets import Table
 from suite.evaluation import recommendation
 from suite.evaluation.recommendation import best_items
 from suite.experiment import recipes
-from suite.models import decoder
-from suite.models import tags as tags_model
-from suite.models.parts import Parts
 from tests.tasks.test_recommendation import ITEMS, log
 from tests.untrained import untrained
 
@@ -44,8 +40,8 @@ def test_a_program_ranks_any_number_of_items(monkeypatch, block):
         np.testing.assert_array_equal(items[:, : min(5, count)][real], wanted[real])
 
 
-def experiment(folder, **changes):
-    recipe = recipes.load("recommendation.sequence", smoke=True)
+def experiment(folder, recipe="recommendation.sequence", **changes):
+    recipe = recipes.load(recipe, smoke=True)
     log(folder / "log.csv")
     fields = {"data": Table(path=str(folder / "log.csv")), "user": "who", "item": "what", "time": "when", "top": 3}
     return suite.replace(recipe, {**{f"task.{name}": value for name, value in fields.items()}, **changes})
@@ -85,12 +81,8 @@ def test_items_of_a_sequence_are_removed_and_allowed_again(tmp_path):
 
 def test_tags_describe_new_items_of_a_sequence(tmp_path):
     (tmp_path / "items.csv").write_text("item,tags\nitem 00,new|red\nitem 03,red\n")
-    body = decoder.Config(layers=1, width=8, heads=2, dropout=0.0, max_length=16)
-    changes = {
-        "task.tags": ItemTags(data=Table(path=str(tmp_path / "items.csv"))),
-        "model": Parts(parts={"sequence": body, "tags": tags_model.Config(width=8)}),
-    }
-    run = untrained(experiment(tmp_path, **changes), tmp_path / "run")
+    tags = {"task.tags.data": Table(path=str(tmp_path / "items.csv"))}
+    run = untrained(experiment(tmp_path, "recommendation.sequence_tags", **tags), tmp_path / "run")
     bundle = suite.export(run, tmp_path / "bundle", platforms=("cpu",))
     table = np.asarray(run.experiment.task.item_vectors(run.model))[FIRST:]
     np.testing.assert_allclose(run.reference_arrays["vector"], table, rtol=1e-5, atol=1e-6)
