@@ -94,7 +94,7 @@ def test_json_lines(server):
     [
         ("item,digits\na,x\n", CSV, 400, "has no record that can be used."),
         ("item,colour\na,red\n", CSV, 400, "digits"),
-        ('{"item": 3, "digits": "1"}', {**ADMIN, "Content-Type": "application/jsonl"}, 400, "must be a text"),
+        ('{"item": 3, "digits": "1"}', {**ADMIN, "Content-Type": "application/jsonl"}, 400, "must be a string"),
         ("item,digits\na,1\n", {**ADMIN, "Content-Type": "text/html"}, 415, "text/html is not read here"),
         ("item,digits\na,1\n", {"Content-Type": "text/csv"}, 401, "bearer token is missing or wrong"),
         ("item,digits\na,1\n", {"Authorization": "Bearer other", "Content-Type": "text/csv"}, 401, "wrong"),
