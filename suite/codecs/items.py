@@ -41,6 +41,11 @@ class NextItems(Codec):
         return self.items if self.catalogue is None else self.catalogue
 
     @property
+    def read(self) -> Items:
+        """What the model reads of a history."""
+        return self.items
+
+    @property
     def names_catalogue(self) -> bool:
         return True
 
@@ -86,12 +91,12 @@ class NextItems(Codec):
         """``items`` int32 Ragged, the beginning and the latest items; ``seen`` int32 Ragged, the latest of those that
         can be recommended; and ``unseen`` int32 (b,), how many are not known."""
         lists = tabular_values.items(column(columns, self.history), self.separator)
-        known, unseen = self.items.numbers(lists)
+        known, unseen = self.read.numbers(lists)
+        ranked = known if self.ranked is self.read else self.ranked.numbers(lists)[0]
         if self.distinct:
-            known = [list(dict.fromkeys(reversed(row)))[::-1] for row in known]
+            known, ranked = ([list(dict.fromkeys(reversed(row)))[::-1] for row in rows] for rows in (known, ranked))
         read = [[BEGINNING, *row[-self.max_length :]] for row in known]
-        recommendable = known if self.catalogue is None else self.catalogue.numbers(lists)[0]
-        seen = ragged([row[-self.max_seen :] for row in recommendable], to=self.max_seen)
+        seen = ragged([row[-self.max_seen :] for row in ranked], to=self.max_seen)
         return {"items": ragged(read), "seen": seen, "unseen": unseen}
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:

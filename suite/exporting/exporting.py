@@ -18,6 +18,7 @@ from suite.bundles.bundle import Bundle, platform, rebased
 from suite.contracts.codec import Codec
 from suite.contracts.data import Source
 from suite.contracts.task import Program
+from suite.data.pipeline.padding import axes, bucket
 from suite.data.sources.memory import evenly_spaced, take
 from suite.errors import InputError, RunError
 from suite.experiment import sections, serialization
@@ -38,6 +39,8 @@ from suite.weights.pretrained import Written
 
 RECORDS, ROWS = 64, 16
 """Held-back records that a bundle must answer as its run does, and how many of them are asked at a time."""
+CHUNK = 4096
+"""Records of a catalogue that are encoded at a time."""
 CHEAP = 1000
 """Records of a split up to which metrics get intervals."""
 HUGGINGFACE = "huggingface"
@@ -233,15 +236,16 @@ def _write(trained_run: Run, folder: Path, asked: Mapping[str, Any], about: Mapp
     programs = {**task.programs(), **({manifest.CATALOGUE: embedding} if embedding else {})}
     traced = {}
     for name, program in programs.items():
+        buckets, beside = trained_run.buckets, reference
         if program is embedding:
-            records, beside = trained_run.experiment.task.reference("predict")[np.arange(1)], None
+            rows, buckets, beside = *_catalogue_rows(trained_run, program.codec), None
         else:
-            records, beside = given(program.codec, asked, np.arange(1)), reference
+            rows = program.codec.encode(given(program.codec, asked, np.arange(1)))
         traced[name] = tracing.trace_all(
             served.graph,
             program.function,
             weights,
-            tracing.inputs_of(program.codec.encode(records), trained_run.buckets),
+            tracing.inputs_of(rows, buckets),
             _lengths(trained_run, program.codec),
             about["platforms"],
             beside,
@@ -289,6 +293,20 @@ def catalogue_program(trained_run: Run) -> Program | None:
     task = trained_run.experiment.task
     codec = task.catalogue
     return Program(task.embed, codec) if codec is not None and trained_run.reference_arrays is not None else None
+
+
+def _catalogue_rows(trained_run: Run, codec: Codec) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    """A record of the catalogue, encoded, and the padded lengths of training by axis, or longer ones where a record
+    is."""
+    source = trained_run.experiment.task.reference("predict")
+    assert source is not None
+    buckets = dict(trained_run.buckets)
+    for start in range(0, len(source), CHUNK):
+        rows = codec.encode(source[np.arange(start, min(start + CHUNK, len(source)))])
+        for axis in filter(None, axes(rows)):
+            known = buckets.get(axis, ())
+            buckets[axis] = tuple(sorted({*known, bucket(rows, known, axis)}))
+    return codec.encode(source[np.arange(1)]), buckets
 
 
 def _kept(file: str, folder: Path) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 
 from suite.baselines.items import AttributeCosine, ItemCosine, Popularity
-from suite.codecs.retrieval import BASES, Retrieved
+from suite.codecs.retrieval import BASES, RANKED, CatalogueItem, Retrieved
 from suite.contracts.baseline import Baseline
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Source
@@ -37,8 +37,6 @@ Objective = Literal["softmax", "bpr"]
 Negatives = Literal["batch", "all"]
 CELLS = 1 << 28
 """Most pairs of a user and an item for which it is looked up on the device whether the user had the item."""
-RANKED = "ranked"
-"""Column of whether an item of the catalogue is ranked in a split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +113,8 @@ class Retrieval(Recommendation):
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """Of a training pair ``user_ids`` int32 (b, 1) and ``item_ids`` int32 (b, k), the pair's item and, for bpr,
-        one that the user had not; of an item of the catalogue ``item_ids`` int32 (b, 1) and ``ranked`` (b,); of a
-        held-out record and a request what the codec says; and tokens of attributes, where there are some."""
+        one that the user had not; of a held-out record and a request what the codec says; and tokens of attributes,
+        where there are some."""
         if EVENTS in columns:
             rows = self.pairs.user_rows(columns[USER])
             names = [row[0] for row in columns[EVENTS]]
@@ -128,8 +126,6 @@ class Retrieval(Recommendation):
                 others = self.pairs.others(rows, 1, rng)
                 encoded["item_ids"] = np.concatenate([encoded["item_ids"], others], 1)
             return encoded
-        if RANKED in columns:
-            return {**self._items(columns[self.item], columns), RANKED: np.asarray(columns[RANKED], bool)}
         if ITEMS in columns:
             columns = {**columns, self.user: columns[USER]}
         encoded = super().encode(columns, rng)
@@ -137,11 +133,10 @@ class Retrieval(Recommendation):
             encoded["part"] = self.split.parts([row[0] for row in columns[ITEMS]])
         return encoded
 
-    def _items(self, names: Any, columns: Columns | None = None) -> dict[str, Any]:
+    def _items(self, names: Any) -> dict[str, Any]:
         encoded: dict[str, Any] = {"item_ids": self.pairs.item_rows(names)[:, None]}
-        if read := self.item_attributes.columns:
-            given = {one.name: columns[one.name] for one in read if one.name in columns} if columns else {}
-            features, weights = self.item_attributes.encode(given) if given else self.item_attributes.named(names)
+        if self.item_attributes.columns:
+            features, weights = self.item_attributes.named(names)
             encoded |= {"item_features": features, "item_weights": weights}
         return encoded
 
@@ -152,6 +147,11 @@ class Retrieval(Recommendation):
         if self.split.by == "cold_items" and split in SPLITS:
             ranked = self.split.parts(names) == SPLITS.index(split)
         return Memory({self.item: np.array(names), RANKED: ranked})
+
+    @property
+    def catalogue(self) -> CatalogueItem:
+        attributes = replace(self.item_attributes, path="", data=None)  # what was learnt of it is in its file
+        return CatalogueItem(item=self.item, items=self.items, pairs=self.pairs, attributes=attributes)
 
     def embed(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
         return {"vector": self._scaled(_tower(model, "item", batch)[:, 0]), RANKED: batch[RANKED]}

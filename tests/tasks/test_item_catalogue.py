@@ -98,3 +98,53 @@ def test_tags_describe_new_items_of_a_sequence(tmp_path):
     np.testing.assert_allclose(embedded.arrays["vector"], expected, rtol=1e-5, atol=1e-6)
     (answer,) = changed.predict({"history": [["item 03", "newest"]]})
     assert [one["item"] for one in answer["items"]] == ["item 05"] and answer["unseen"] == 1
+
+
+def test_items_of_retrieval_that_are_new_removed_and_described(tmp_path):
+    """An item that training had not has the vector of its attributes, in the ranking and in a history."""
+    events = [
+        ["who", "what"],
+        *([f"user {user}", f"item {(user * 5 + step) % 9}"] for user in range(40) for step in range(4)),
+    ]
+    items = [["what", "genres"], *([f"item {item}", f"g{item % 3}|all"] for item in range(9))]
+    for name, rows in (("events.csv", events), ("items.csv", items)):
+        (tmp_path / name).write_text("".join(",".join(row) + "\n" for row in rows))
+    tables = {name: Table(path=str(tmp_path / f"{name}.csv")) for name in ("events", "items")}
+    fields = {
+        "data": tables["events"],
+        "user": "who",
+        "item": "what",
+        "top": 20,
+        "item_attributes.data": tables["items"],
+    }
+    recipe = recipes.load("recommendation.retrieve", smoke=True)
+    run = untrained(suite.replace(recipe, {f"task.{name}": value for name, value in fields.items()}), tmp_path / "run")
+    bundle = suite.export(run, tmp_path / "bundle", platforms=("cpu",))
+    asked = {"history": [["item 1", "item 2"], []], "who": [None, "user 3"]}
+    before = bundle.predict(asked)
+    assert len(before[0]["items"]) == 7
+    rows = [
+        "what,genres,colour",
+        "item 4,,red",
+        "newest,g1|all,",
+        "item 1,,",
+        "strange,g9,",
+        "twin,g1|all,",
+        "item 4,g1,",
+    ]
+    (tmp_path / "new.csv").write_text("\n".join(rows))
+    changed, embedded = suite.replace_catalogue(bundle.folder, tmp_path / "new.csv", tmp_path / "changed")
+    assert embedded.names == ["item 4", "newest", "item 1", "twin"]
+    assert embedded.left_out.lines() == [
+        "1 left out, its what is that of a record before: item 4",
+        '1 left out, column "what": training had no such item, and nothing that describes it.: strange',
+    ]
+    places = [run.experiment.task.items.names.index(name) for name in ("item 4", "item 1")]
+    np.testing.assert_allclose(embedded.arrays["vector"][[0, 2]], run.reference_arrays["vector"][places], atol=1e-6)
+    np.testing.assert_allclose(*embedded.arrays["vector"][[1, 3]], atol=1e-6)
+    first, second = changed.predict(asked)
+    assert {one["item"] for one in first["items"]} == {"item 4", "newest", "twin"} and first["unseen"] == 1
+    scores = {one["item"]: one["score"] for one in second["items"]}
+    assert scores["newest"] == pytest.approx(scores["twin"], abs=1e-5)
+    (answer,) = changed.predict({"history": [["newest"]]})
+    assert answer["unseen"] == 0 and answer["items"][0]["item"] == "twin", "known by its attributes alone"

@@ -303,6 +303,16 @@ class Attributes(Preprocessor):
                     row += [known.by_token[place, token] for token in tokens if (place, token) in known.by_token]
         return self._weighted([np.array(sorted(row), np.int64) for row in rows])
 
+    def encode_named(self, names: Sequence[Any], columns: Columns) -> tuple[Ragged, Ragged]:
+        """As `encode`, but of a record without tokens those of its name, see `named`."""
+        if not columns:
+            return self.named(names)
+        known, (given, _) = self._known, self.encode(columns)
+        rows = np.split(given.values, np.cumsum(given.lengths)[:-1])
+        places = [known.places.get(name, -1) for name in tabular_values.texts(names)]
+        stored = [known.records[place] if place >= 0 else _NONE for place in places]
+        return self._weighted([row if len(row) else own for row, own in zip(rows, stored, strict=True)])
+
     def _weighted(self, records: Sequence[np.ndarray]) -> tuple[Ragged, Ragged]:
         known = self._known
         lengths = np.array([len(row) for row in records], np.int32)
