@@ -77,7 +77,7 @@ class SequentialRecommendation(Recommendation):
         rows, most = batch["item_tags"].shape
         real = batch["item_tags_mask"]
         weights = jnp.where(real, 1 / jnp.maximum(real.sum(-1, keepdims=True), 1), 0)
-        places = jnp.repeat(jnp.arange(rows), most, total_repeat_length=rows * most)
+        places = jnp.broadcast_to(jnp.arange(rows)[:, None], (rows, most)).reshape(-1)
         tagged = model.tags(places, batch["item_tags"].reshape(-1), weights.reshape(-1), rows)
         own = jnp.where((number >= FIRST)[:, None], model.sequence.output_table()[number], 0)
         return {"vector": (own + tagged).astype(jnp.float32)}
