@@ -163,6 +163,8 @@ class Recommendation(Task):
         self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
     ) -> dict[str, jax.Array]:
         items, scores, _, _ = self.ranked(model, batch, self.top, reference)
+        short = self.top - items.shape[1]  # an answer has as many places, whatever the catalogue
+        items, scores = (jnp.pad(values, ((0, 0), (0, short))) for values in (items, scores))
         return {"top": items, "score": scores, "unseen": batch["unseen"]}
 
     def evaluate(

@@ -12,7 +12,7 @@ from typing import Any
 
 from suite.errors import InputError
 from suite.serving.errors import Refused, encoded
-from suite.serving.model import Model, told_to_clients
+from suite.serving.model import Model, told_to_clients, without_paths
 from suite.serving.models import Models
 from suite.serving.predict_endpoint import refuse, reply
 from suite.serving.request_body import Body, Gone, Held, Receive, Scope, Send
@@ -116,7 +116,7 @@ class Catalogues:
             raise Refused(503, "not_replaced", told_to_clients(error), retry=10) from None
         except InputError as error:
             log.error("the catalogue of %s is not replaced: %s", model.name, error)
-            raise Refused(400, "invalid_input", told_to_clients(error), fix=error.fix) from None
+            raise Refused(400, "invalid_input", told_to_clients(error), fix=without_paths(error.fix)) from None
         except Exception:
             log.exception("the catalogue of %s is not replaced", model.name)
             raise Refused(500, "failed", "the server made a mistake; its log says which.") from None

@@ -85,6 +85,11 @@ def told_to_clients(error: Exception) -> str:
         text = f"{file[1]} {text}" if file else text
     else:
         text = getattr(error, "strerror", "") or str(error)
+    return without_paths(text)
+
+
+def without_paths(text: str) -> str:
+    """A text for clients, with an ellipsis for each path of this machine."""
     return _PATH.sub("...", text)
 
 

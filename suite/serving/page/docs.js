@@ -114,7 +114,8 @@ const quoted = (words) => `'${words.replaceAll("'", `'\\''`)}'`;
 
 function commandOf(method, path, operation) {
   const lines = [`curl ${new URL(path.slice(1), document.baseURI)}`];
-  if (description.security && !(operation.security?.length === 0)) lines.push('-H "Authorization: Bearer $TOKEN"');
+  if (description.security && !operation.security) lines.push('-H "Authorization: Bearer $TOKEN"');
+  else if (operation.security?.length) lines.push('-H "Authorization: Bearer $ADMIN_TOKEN"');
   const content = operation.requestBody?.content ?? {};
   const example = content["application/json"]?.example;
   const form = content["multipart/form-data"]?.schema.properties ?? {};
@@ -123,6 +124,8 @@ function commandOf(method, path, operation) {
       if (schema.items?.format === "binary") lines.push(`-F ${quoted(`${name}=@FILE`)}`);
       else if (example?.inputs?.[0]?.[name] !== undefined) lines.push(`-F ${quoted(`${name}=${example.inputs[0][name]}`)}`);
     }
+  } else if (method === "put") {
+    lines.push("-X PUT", `-H 'Content-Type: ${Object.keys(content)[0]}'`, "--data-binary @FILE");
   } else if (method === "post") {
     lines.push("-H 'Content-Type: application/json'", `-d ${quoted(JSON.stringify(example ?? { inputs: ["..."] }))}`);
   }
