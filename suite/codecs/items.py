@@ -158,7 +158,7 @@ class CatalogueItems(Codec):
         rows = None if self.tags is None else self.tags.numbers(names, columns)
         for place in np.flatnonzero(numbers == 0).tolist():
             if rows is None or not rows[place]:
-                problem = "training had no such item, and none has a vector that it has not learnt."
+                problem = "training had no such item, and has learnt nothing of it."
                 if rows is not None:
                     problem = "training had no such item, and none of its tags."
                 fix = "items of training, or train again" + (" with theirs" if rows is None else ", or give known tags")

@@ -5,19 +5,21 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from suite.codecs.items import NextItems
+from suite.codecs.items import CatalogueItems, NextItems
 from suite.contracts.batch import Batch
 from suite.contracts.data import Source
 from suite.contracts.metric import MetricState
 from suite.data.preprocessing.items import FIRST
 from suite.data.sources.events import read_events
 from suite.data.sources.histories import EVENTS, Histories
+from suite.data.sources.memory import Memory
 from suite.errors import InputError
 from suite.evaluation.metrics.recommendation import PLACES
-from suite.evaluation.recommendation import Recommendation, best_scored, hits, padded, seen_items
+from suite.evaluation.recommendation import Recommendation, Reference, best_scored, hits, padded, seen_items
 from suite.models.item_weights import DENSE
 from suite.tasks.recommendation.item_solutions import BLOCK, ease, filter_blocks, gigabytes, largest
 
@@ -133,7 +135,7 @@ class LinearRecommendation(Recommendation):
     def predict(
         self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
     ) -> dict[str, jax.Array]:
-        items, scores = self._best(model, batch, self.top)
+        items, scores = self._best(model, batch, self.top, reference)
         return {"top": items, "score": scores, "unseen": batch["unseen"]}
 
     def evaluate(
@@ -142,6 +144,22 @@ class LinearRecommendation(Recommendation):
         items, scores = self._best(model, batch, PLACES[-1])
         return {"top": items, "score": scores, "unseen": batch["unseen"], "hits": hits(items, batch)}
 
-    def _best(self, model: Any, batch: Batch, places: int) -> tuple[jax.Array, jax.Array]:
+    @property
+    def catalogue(self) -> CatalogueItems:
+        return CatalogueItems(item=self.item, items=self.items)
+
+    def reference(self, split: str) -> Source | None:
+        """What requests are answered with; splits are scored by all items of training."""
+        return Memory({self.item: np.array(self.items.names)}) if split == "predict" else None
+
+    def embed(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
+        return {"number": batch["number"]}
+
+    def _best(self, model: Any, batch: Batch, places: int, reference: Reference = None) -> tuple[jax.Array, jax.Array]:
         scores = model(batch["items"], batch["items_mask"])
-        return padded(*best_scored(scores, seen_items(batch), min(places, scores.shape[1] - FIRST)))
+        if reference is None:
+            places = min(places, scores.shape[1] - FIRST)
+        else:  # a catalogue may have fewer items than an answer has places
+            beside = ((0, 0), (FIRST, places))
+            scores = jnp.pad(scores[:, reference["number"]], beside, constant_values=-jnp.inf)
+        return padded(*best_scored(scores, seen_items(batch), places))

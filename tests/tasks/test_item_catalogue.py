@@ -61,7 +61,7 @@ def test_items_of_a_sequence_are_removed_and_allowed_again(tmp_path):
     assert embedded.names == kept
     assert embedded.left_out.lines() == [
         f"1 left out, its what is that of a record before: {kept[0]}",
-        '1 left out, column "what": training had no such item, and none has a vector that it has not learnt.: item 99',
+        '1 left out, column "what": training had no such item, and has learnt nothing of it.: item 99',
     ]
     (answer,) = fewer.predict({"history": [[]]})
     assert [one["item"] for one in answer["items"][:2]] == [one["item"] for one in before[1]["items"][1:]]
@@ -148,3 +148,22 @@ def test_items_of_retrieval_that_are_new_removed_and_described(tmp_path):
     assert scores["newest"] == pytest.approx(scores["twin"], abs=1e-5)
     (answer,) = changed.predict({"history": [["newest"]]})
     assert answer["unseen"] == 0 and answer["items"][0]["item"] == "twin", "known by its attributes alone"
+
+
+def test_items_of_a_linear_model_are_removed_and_allowed_again(tmp_path):
+    run = suite.train(experiment(tmp_path, "recommendation.linear"), tmp_path / "run")
+    bundle = suite.export(run, tmp_path / "bundle", platforms=("cpu",))
+    asked = {"history": [["item 03", "item 04"], ["item 05"]]}
+    before = bundle.predict(asked)
+    best = before[0]["items"][0]["item"]
+    (tmp_path / "fewer.csv").write_text("\n".join(["what", *[name for name in NAMES if name != best]]))
+    fewer, embedded = suite.replace_catalogue(bundle.folder, tmp_path / "fewer.csv", tmp_path / "fewer")
+    assert len(embedded) == ITEMS - 1
+    first, _ = fewer.predict(asked)
+    assert [one["item"] for one in first["items"][:2]] == [one["item"] for one in before[0]["items"][1:3]]
+    (tmp_path / "all.csv").write_text("\n".join(["what", *run.experiment.task.items.names]))
+    again, _ = suite.replace_catalogue(fewer.folder, tmp_path / "all.csv", tmp_path / "again")
+    assert again.predict(asked) == before
+    (tmp_path / "one.csv").write_text("what\nitem 07\n")
+    one, _ = suite.replace_catalogue(fewer.folder, tmp_path / "one.csv", tmp_path / "one")
+    assert [[item["item"] for item in answer["items"]] for answer in one.predict(asked)] == [["item 07"]] * 2
