@@ -305,7 +305,9 @@ def plan(experiment: Experiment, devices: str = "") -> dict[str, Any]:
     """
     if experiment.task.solved:
         problem = "is solved in closed form: there is no training step whose cost could be planned."
-        raise InputError(f"task {type(experiment.task).__name__}", problem, fix=f"suite train {experiment.name}")
+        raise InputError(
+            f"task {type(experiment.task).__name__}", problem, fix=shlex.join(["suite", "train", experiment.name])
+        )
     device, count = hardware(devices)
     sizes = [size for size in dataclasses.astuple(experiment.parallel) if isinstance(size, int) and size > 0]
     if not devices and math.prod(sizes) > count:

@@ -4,6 +4,7 @@ The run has one step, the solution, which is evaluated, logged and saved as any 
 """
 
 import dataclasses
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -42,7 +43,7 @@ def check_solved(experiment: Experiment) -> None:
         if value != off:
             problem = f"is {value}, and {type(experiment.task).__name__} is solved in closed form, without steps."
             plain = off if isinstance(off, str) else f"{off:g}"
-            raise InputError(f"field {name}", problem, fix=f"--{name} {plain}")
+            raise InputError(f"field {name}", problem, fix=f"--{name} {shlex.quote(plain)}")
 
 
 def solve(loop: Loop, source: Source, plan: Plan) -> None:
