@@ -23,6 +23,8 @@ def experiment() -> Experiment:
         {
             "task.data": ItemLists(path=os.path.join(os.environ.get("SUITE_DATA", "data"), "gowalla")),
             "task.method": "filter",
+            "task.user_power": 0.25,
+            "task.item_power": 0.4,
             "model.neighbours": 500,
             "task.refit": True,
             "train.baseline": False,

@@ -44,14 +44,21 @@ def ease(had: "csr_matrix", strength: float) -> np.ndarray:
     return inverse
 
 
-def filter_blocks(had: "csr_matrix") -> Iterator[tuple[int, "csr_matrix"]]:
-    """The product of the normalised matrix with itself, R'R with R = D_u^-1/2 had D_i^-1/2, which lets through what
-    varies slowly between items that the same users had (`Shen et al., 2021 <https://arxiv.org/abs/2108.07567>`_): rows
-    (`BLOCK`, n) at a time, each with the number of its first."""
+def filter_blocks(
+    had: "csr_matrix", user_power: float = 0.5, item_power: float = 0.5
+) -> Iterator[tuple[int, "csr_matrix"]]:
+    """The product of the normalised matrix with itself, R'R with R = D_u^-p had D_i^-q, which lets through what varies
+    slowly between items that the same users had (`Shen et al., 2021 <https://arxiv.org/abs/2108.07567>`_): rows
+    (`BLOCK`, n) at a time, each with the number of its first.
+
+    Args:
+        had: (u, n), 1 where a user had an item.
+        user_power, item_power: p and q, by which those with many entries count less.
+    """
     from scipy.sparse import diags
 
     users, items = (np.maximum(np.asarray(had.sum(axis)).ravel(), 1) for axis in (1, 0))
-    normalised = (diags(users**-0.5) @ had @ diags(items**-0.5)).tocsr().astype(np.float32)
+    normalised = (diags(users**-user_power) @ had @ diags(items**-item_power)).tocsr().astype(np.float32)
     transposed = normalised.T.tocsr()
     for start in range(0, had.shape[1], BLOCK):
         yield start, (transposed[start : start + BLOCK] @ normalised).tocsr()

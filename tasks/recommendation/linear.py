@@ -39,6 +39,10 @@ class LinearRecommendation(Recommendation):
     catalogues of any size with model.neighbours."""
     strength: float = 300.0
     """Penalty of ease on its weights; the more, the more users each weight rests on."""
+    user_power: float = 0.5
+    """Of filter: each user's items count by the number of them to minus this power. 0: all users count alike."""
+    item_power: float = 0.5
+    """Of filter: each item counts by the number of its users to minus this power. 0: what is popular weighs most."""
     refit: bool = False
     """Whether the weights are computed once more with the events of validation, after it is measured, as published
     results have them that know no validation split."""
@@ -49,11 +53,15 @@ class LinearRecommendation(Recommendation):
         super().__post_init__()
         if not self.strength > 0:
             raise InputError("field task.strength", "must be more than 0", found=f"{self.strength:g}")
+        for name in ("user_power", "item_power"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"field task.{name}", "must be from 0 to 1", found=f"{getattr(self, name):g}")
 
     @property
     def codec(self) -> NextItems:
-        about = {"max_length": self.max_length, "max_seen": self.max_seen}
-        return NextItems(history=self.history, items=self.items, distinct=True, **about)
+        return NextItems(
+            history=self.history, items=self.items, max_length=self.max_length, max_seen=self.max_seen, distinct=True
+        )
 
     @property
     def stretch(self) -> int:
@@ -62,7 +70,8 @@ class LinearRecommendation(Recommendation):
     @property
     def objective(self) -> str:
         if self.method == "filter":
-            return "none, the weights are those of the normalised item-item filter"
+            powers = f"powers {self.user_power:g} of users and {self.item_power:g} of items"
+            return f"none, the weights are those of the normalised item-item filter, {powers}"
         return f"squared error with penalty {self.strength:g}, in closed form"
 
     @property
@@ -123,7 +132,7 @@ class LinearRecommendation(Recommendation):
     def _blocks(self, had: Any) -> Iterator[tuple[int, Any]]:
         """The weights of `BLOCK` items at a time, with the number of the first of them."""
         if self.method == "filter":
-            yield from filter_blocks(had)
+            yield from filter_blocks(had, self.user_power, self.item_power)
             return
         weights = ease(had, self.strength)
         for start in range(0, len(weights), BLOCK):
