@@ -10,22 +10,23 @@ Dims: b images, h w height and width, c channels, i in, o out, d width of the la
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
-from suite.contracts.model import ModelConfig
 from suite.contracts.units import Units
 from suite.errors import InputError
 from suite.models.activations import PLAIN, published_activation, published_name
-from suite.models.blocks import adopted, published_classes
+from suite.models.blocks import published_classes
 from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
-from suite.nn import Activation, Dropout, Linear, activate
+from suite.models.pictures import PictureConfig
+from suite.nn import Activation, Dropout, Linear
 from suite.nn.batchnorm import BatchNorm, GroupNorm
-from suite.nn.conv import Conv, finish
+from suite.nn.conv import Conv
+from suite.nn.conv_norm import ConvNorm
 from suite.nn.pooling import max_pool
 from suite.parallel.layout import edge
 from suite.weights.imports import CONV2D, Map, Rule, linear
@@ -42,8 +43,10 @@ _NARROWING = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(ModelConfig):
+class Config(PictureConfig):
     """A residual network with a linear classifier. `resnet18`, `resnet50`, `cifar20` ... make the published ones."""
+
+    own: ClassVar[tuple[str, ...]] = ("outputs", "dropout", "momentum", "zero_init")
 
     channels: int = 0
     """Channels of an image. 0: from the task."""
@@ -142,9 +145,6 @@ class Config(ModelConfig):
         # Channels that are normalised in groups know of each other.
         return PRUNING if self.norm == "batch" else ()
 
-    def adopt(self, published: ModelConfig) -> "Config":
-        return adopted(self, published, "a ResNet", ("outputs", "dropout", "momentum", "zero_init"))
-
 
 def _made(changes: Mapping[str, Any], **fields: Any) -> Config:
     return Config(**{**fields, **changes})
@@ -238,47 +238,11 @@ def _norm(config: Config, channels: int, scale: float = 1.0) -> BatchNorm | Grou
     return BatchNorm(channels, scale=scale, momentum=config.momentum, epsilon=config.epsilon)
 
 
-class ConvNorm(nnx.Module):
-    """A convolution without bias, then a norm, and what a block does with them.
-
-    Attributes:
-        conv, norm: see `suite.nn.conv.Conv`, `suite.nn.batchnorm`.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        inputs: int,
-        outputs: int,
-        size: int,
-        stride: int = 1,
-        scale: float = 1.0,
-        *,
-        rngs: nnx.Rngs,
-    ):
-        self.conv = Conv(inputs, outputs, size, stride=stride, narrow=True, rngs=rngs)
-        self.norm = _norm(config, outputs, scale)
-
-    def __call__(
-        self,
-        x: Float[Array, "b h w i"],
-        rows: Bool[Array, "b"] | None,
-        training: bool,
-        added: Float[Array, "b y x o"] | None = None,
-        then: str = "",
-    ) -> Float[Array, "b y x o"]:
-        """The normalised maps plus ``added``, and the activation ``then`` of it, in the format of computing."""
-        relu = then == "relu"  # one operation with the convolution, where the device has it
-        y = self._normed(x, rows, training, added, relu)
-        return y if relu or not then else activate(then, y)
-
-    def _normed(
-        self, x: Array, rows: Array | None, training: bool, added: Array | None, relu: bool
-    ) -> Float[Array, "b y x o"]:
-        if not training and isinstance(self.conv, Conv) and isinstance(self.norm, BatchNorm):
-            return self.conv.finished(x, *self.norm.learned(), added, relu)
-        maps = self.conv(x)
-        return finish(self.norm(maps, rows, training=training), added, relu).astype(maps.dtype)
+def _conv_norm(
+    config: Config, inputs: int, outputs: int, size: int, stride: int = 1, scale: float = 1.0, *, rngs: nnx.Rngs
+) -> ConvNorm:
+    conv = Conv(inputs, outputs, size, stride=stride, narrow=True, rngs=rngs)
+    return ConvNorm(conv, _norm(config, outputs, scale))
 
 
 class Block(nnx.Module):
@@ -296,9 +260,9 @@ class Block(nnx.Module):
         else:
             first, middle = (stride, 1) if config.stride_in == "1x1" else (1, stride)
             plan = [(inputs, inner, 1, first, 1.0), (inner, inner, 3, middle, 1.0), (inner, outputs, 1, 1, last)]
-        self.layers = nnx.List([ConvNorm(config, *row, rngs=rngs) for row in plan])
+        self.layers = nnx.List([_conv_norm(config, *row, rngs=rngs) for row in plan])
         projected = config.shortcut == "projection" and (stride > 1 or inputs != outputs)
-        self.shortcut = ConvNorm(config, inputs, outputs, 1, stride, rngs=rngs) if projected else None
+        self.shortcut = _conv_norm(config, inputs, outputs, 1, stride, rngs=rngs) if projected else None
         self.stride, self.added = stride, outputs - inputs
         self.activation = config.activation
         self.before = self.added // 2 if config.shortcut == "padding_around" and self.added > 0 else 0
@@ -331,7 +295,7 @@ class ResNet(nnx.Module):
     """
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        self.stem = ConvNorm(
+        self.stem = _conv_norm(
             config, config.channels, config.stem_width, config.stem_kernel, config.stem_stride, rngs=rngs
         )
         stages, width = [], config.stem_width

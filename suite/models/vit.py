@@ -21,6 +21,7 @@ from suite.errors import InputError
 from suite.models.activations import PLAIN, published_activation, published_name
 from suite.models.blocks import BlockConfig, check_published_heads, published_classes
 from suite.models.checks import check_choices, check_given, check_sizes
+from suite.models.pictures import PictureConfig
 from suite.nn import Activation, Dropout, FeedForward, LayerNorm, Linear, SelfAttention
 from suite.nn.conv import Conv
 from suite.parallel.layout import edge
@@ -29,11 +30,10 @@ from suite.weights.imports import CONV2D, TRANSPOSED, Map, Rule, Split, linear, 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(BlockConfig):
+class Config(PictureConfig, BlockConfig):
     """A vision transformer with a linear classifier. `tiny`, `small`, `base` and `large` make the published ones."""
 
     size: ClassVar[str] = "hidden"
-    published: ClassVar[str] = "a vision transformer"
     own: ClassVar[tuple[str, ...]] = ("outputs", "dropout", "attention_dropout")
 
     height: int = 0

@@ -1,10 +1,12 @@
 """Published folders: ``config.json`` beside tensors by name, read one at a time and written in a stream.
 
-Tensors are safetensors (one file, or shards with ``model.safetensors.index.json``), an .npz file, or what Flax models
-were published in, ``flax_model.msgpack``. Pickles are never opened: reading one runs whatever code is in it.
+Tensors are safetensors (one file, or shards with ``model.safetensors.index.json``), an .npz file, what Flax models were
+published in, ``flax_model.msgpack``, or what ``torch.save`` wrote, ``pytorch_model.bin``. That is a pickle, a program:
+`suite.weights.tensor_pickle` reads the description of tensors in it, and nothing of it is run.
 """
 
 import json
+import shlex
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,16 +17,19 @@ import numpy as np
 
 from suite.errors import InputError
 from suite.runtime import json_files
-from suite.weights import flax_msgpack, hub, safetensors
+from suite.weights import flax_msgpack, hub, safetensors, torch_files, undescribed
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+PICKLES = (".pkl", ".pickle")
+"""Files of any Python objects."""
+BESIDE_TRAINING = ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth")
+"""What trainings leave beside the tensors of a model."""
 BESIDES = ("*.json", "*.txt", "*.model", "*.spm")
 """Small files that lie beside tensors: configs, tokenizers (Marian's are two .spm)."""
 WANTED = (*BESIDES, "*.safetensors", "*.npz")
 """Files taken from a hub."""
-FLAX = ("flax_model*.msgpack",)
-"""Files taken from a hub that has none of those tensors."""
+FALLBACKS = (("flax_model*.msgpack",), ("pytorch_model*.bin",))
+"""Files taken from a hub that has none of those tensors, in this order."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +74,18 @@ def open(source: str | Path, offline: bool = False) -> Published:
         offline: take names from that cache only.
 
     Raises:
-        InputError: nothing there, pickles only, no ``config.json``, or a file that is cut short or tampered with.
+        InputError: nothing there, pickles of more than tensors, no ``config.json`` where the tensors don't say what
+            they are of, or a file that is cut short or tampered with.
     """
     path = Path(source).expanduser()
     if path.suffix.lower() in PICKLES:
-        raise _pickle(path.parent, path.name)
+        raise _pickle(path, "a file of any Python objects")
     if path.is_file():
-        if path.suffix not in (".safetensors", ".npz", ".msgpack"):
+        if path.suffix not in (".safetensors", ".npz", ".msgpack", *torch_files.SUFFIXES):
             raise InputError(
                 f'weights "{path}"', "are in no known file format.", fix=f"a folder with {CONFIG} and {WEIGHTS}"
             )
-        return Published(path.parent, _config(path.parent), _tensors(path))
+        return _described(path.parent, _tensors(path))
     if not path.is_dir():
         if not hub.is_name(source):
             raise InputError(
@@ -88,60 +94,79 @@ def open(source: str | Path, offline: bool = False) -> Published:
                 fix=f"a folder with {CONFIG} and {WEIGHTS}, or owner/name",
             )
         path = _fetch(str(source), offline)
-    config = _config(path)
-    if (path / INDEX).is_file():
-        return Published(path, config, _shards(path, INDEX))
-    files = (
-        [path / WEIGHTS] if (path / WEIGHTS).is_file() else sorted([*path.glob("*.safetensors"), *path.glob("*.npz")])
-    )
-    if len(files) > 1:
-        raise InputError(
-            f'weights "{source}"',
-            f"have several files of tensors and no {INDEX}.",
-            found=", ".join(file.name for file in files),
-            fix=f"name one: {files[0]}",
-        )
-    if not files and (path / flax_msgpack.INDEX).is_file():
-        return Published(path, config, _shards(path, flax_msgpack.INDEX))
-    if not files and (path / flax_msgpack.WEIGHTS).is_file():
-        files = [path / flax_msgpack.WEIGHTS]
-    if not files:
-        raise _none(path, str(source))
-    return Published(path, config, _tensors(files[0]))
+    for name, index, patterns in (
+        (WEIGHTS, INDEX, ("*.safetensors", "*.npz")),
+        (flax_msgpack.WEIGHTS, flax_msgpack.INDEX, ()),
+        (torch_files.WEIGHTS, torch_files.INDEX, tuple(f"*{suffix}" for suffix in torch_files.SUFFIXES)),
+    ):
+        if (path / index).is_file():
+            return _described(path, _shards(path, index))
+        if (path / name).is_file():
+            return _described(path, _tensors(path / name))
+        files = sorted(file for pattern in patterns for file in path.glob(pattern) if file.name not in BESIDE_TRAINING)
+        if len(files) > 1:
+            raise InputError(
+                f'weights "{source}"',
+                f"have several files of tensors and no {index}.",
+                found=", ".join(file.name for file in files),
+                fix=f"name one: {files[0]}",
+            )
+        if files:
+            return _described(path, _tensors(files[0]))
+    raise _none(path, str(source))
+
+
+def _described(folder: Path, readers: Mapping[str, Callable[[], np.ndarray]]) -> Published:
+    """The tensors with what ``config.json`` says of them; without it, what their own names and shapes do."""
+    if not (folder / CONFIG).is_file():
+        known = undescribed.described(readers)
+        if known is not None:
+            return Published(folder, *known)
+    return Published(folder, _config(folder), readers)
 
 
 def _none(folder: Path, source: str) -> InputError:
+    if not (folder / CONFIG).is_file():
+        return _no_config(folder)
     names = sorted(file.name for file in folder.iterdir())
-    pickles = [name for name in names if Path(name).suffix.lower() in PICKLES]
+    pickles = [name for name in names if Path(name).suffix.lower() in PICKLES or name in BESIDE_TRAINING]
     if pickles:
-        return _pickle(folder, pickles[0])
+        return _pickle(folder / pickles[0], "a file of any Python objects")
     return InputError(
         f'weights "{source}"',
-        f"have no {WEIGHTS}, no {INDEX}, no .npz file and no {flax_msgpack.WEIGHTS}.",
+        f"have no {WEIGHTS}, no {INDEX}, no .npz file, no {flax_msgpack.WEIGHTS} and no {torch_files.WEIGHTS}.",
         found=", ".join(names),
-        fix="another revision or repository; those that hold pickles alone are refused",
+        fix="another revision or repository",
     )
 
 
 def _fetch(name: str, offline: bool) -> Path:
     """The folder in the hub's cache that holds the small files and tensors of ``name``."""
     folder = hub.fetch(name, offline, WANTED, nested=False)
-    if not [*folder.glob("*.safetensors"), *folder.glob("*.npz")]:
-        folder = hub.fetch(name, offline, (*WANTED, *FLAX), nested=False)
+    wanted = WANTED
+    for more in FALLBACKS:
+        if any([*folder.glob(pattern)] for pattern in wanted if pattern not in BESIDES):
+            break
+        wanted = (*wanted, *more)
+        folder = hub.fetch(name, offline, wanted, nested=False)
     return folder
 
 
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
-        inside = ", ".join(sorted(file.name for file in folder.iterdir())[:8]) or "nothing"
-        raise InputError(
-            f'weights "{folder}"',
-            f"have no {CONFIG}, which says what the tensors mean.",
-            found=inside,
-            fix=f"put the published {CONFIG} beside them",
-        )
+        raise _no_config(folder)
     return _json(path)
+
+
+def _no_config(folder: Path) -> InputError:
+    inside = ", ".join(sorted(file.name for file in folder.iterdir())[:8]) or "nothing"
+    return InputError(
+        f'weights "{folder}"',
+        f"have no {CONFIG}, which says what the tensors mean.",
+        found=inside,
+        fix=f"put the published {CONFIG} beside them",
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -158,6 +183,8 @@ def _tensors(path: Path) -> dict[str, Callable[[], np.ndarray]]:
             raise _broken(path, str(error)) from None
     if path.suffix == ".msgpack":
         return _flax(path)
+    if path.suffix in torch_files.SUFFIXES:
+        return _torch(path)
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -173,6 +200,15 @@ def _flax(path: Path) -> dict[str, Callable[[], np.ndarray]]:
     try:
         return flax_msgpack.tensors(path)
     except (UnpackException, ArithmeticError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
+        raise _broken(path, f"{type(error).__name__}: {error}") from None
+
+
+def _torch(path: Path) -> dict[str, Callable[[], np.ndarray]]:
+    try:
+        return torch_files.tensors(path)
+    except torch_files.Refused as error:
+        raise _pickle(path, str(error)) from None
+    except torch_files.ERRORS as error:
         raise _broken(path, f"{type(error).__name__}: {error}") from None
 
 
@@ -210,15 +246,16 @@ def _broken(path: Path, what: str) -> InputError:
     return InputError(f'weights "{path}"', "are cut short or tampered with.", found=what, fix="fetch them again")
 
 
-def _pickle(folder: Path, name: str) -> InputError:
+def _pickle(path: Path, asks: str) -> InputError:
     code = (
         "import sys, torch, safetensors.torch as s; s.save_file({k: v.clone().contiguous() for k, v in "
         "torch.load(sys.argv[1], weights_only=True).items()}, sys.argv[2])"
     )
     return InputError(
-        f'weights "{folder / name}"',
-        "are a pickle, and reading one runs the code in it: refused.",
-        fix=f'where PyTorch is: python -c "{code}" {name} {WEIGHTS}',
+        f'weights "{path}"',
+        "are a pickle that holds more than tensors by name, and reading such a one runs the code in it: refused.",
+        found=asks,
+        fix=f"where PyTorch is: python -c {shlex.quote(code)} {shlex.quote(path.name)} {WEIGHTS}",
     )
 
 

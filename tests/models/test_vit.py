@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from suite.errors import InputError
-from suite.models import resnet, vit
+from suite.models import dnn, vit
 from suite.tree import paths
 
 TINY = {"height": 8, "width": 12, "channels": 3, "outputs": 5, "patch": 4, "layers": 2, "hidden": 16, "heads": 4}
@@ -65,8 +65,8 @@ def test_adopting_published_sizes_keeps_what_training_decides():
     own = vit.Config(outputs=7, dropout=0.3)
     made = own.adopt(vit.small(height=32, width=32, channels=3, outputs=1000))
     assert made == vit.small(height=32, width=32, channels=3, outputs=7, dropout=0.3)
-    with pytest.raises(InputError, match=r"names weights of suite\.models\.resnet"):
-        own.adopt(resnet.Config())
+    with pytest.raises(InputError, match=r"names weights of suite\.models\.dnn"):
+        own.adopt(dnn.Config())
 
 
 @pytest.mark.parametrize(

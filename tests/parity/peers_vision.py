@@ -109,6 +109,17 @@ def timm_resnet(name: str) -> Golden:
     return answers(model, config, 32, (*CLASSIC, "layer2.1.conv2.weight"), "bn1", channels=1)
 
 
+def timm_lite() -> Golden:
+    """timm's own sizes, but for the channels of an image and the classes."""
+    import timm
+
+    name = "tf_efficientnet_lite0"
+    config = {"architecture": f"{name}.in1k", "num_classes": 4, "model_args": {"in_chans": 1}}
+    model = timm.create_model(name, num_classes=4, in_chans=1)
+    grads = ("conv_stem.weight", "blocks.0.0.conv_dw.weight", "blocks.1.0.conv_pw.weight", "blocks.6.0.bn3.weight")
+    return answers(model, config, 33, (*grads, "classifier.bias"), "bn1", channels=1)
+
+
 def vit() -> Golden:
     from transformers import ViTConfig, ViTForImageClassification
 
@@ -148,6 +159,7 @@ CASES: dict[str, Callable[[], Golden]] = {
     "resnet_torchvision": torchvision_resnet,
     "resnet_timm": lambda: timm_resnet("resnet18"),
     "resnet_timm_bottleneck": lambda: timm_resnet("resnet50"),
+    "efficientnet_timm": timm_lite,
     "vit": vit,
     "vit_timm": timm_vit,
 }

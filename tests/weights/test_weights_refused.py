@@ -1,6 +1,7 @@
 """Published weights that are refused, and how that reads; names on the hub."""
 
 import json
+import pickle
 import shutil
 
 import jax
@@ -106,25 +107,31 @@ def test_a_damaged_npz_file(folder):
 
 
 CONVERTER = (
-    'where PyTorch is: python -c "import sys, torch, safetensors.torch as s; s.save_file({k: v.clone().contiguous() '
-    'for k, v in torch.load(sys.argv[1], weights_only=True).items()}, sys.argv[2])" pytorch_model.bin model.safetensors'
+    "where PyTorch is: python -c 'import sys, torch, safetensors.torch as s; s.save_file({k: v.clone().contiguous() "
+    "for k, v in torch.load(sys.argv[1], weights_only=True).items()}, sys.argv[2])' pytorch_model.bin model.safetensors"
 )
 
 
-def test_a_pickle(folder):
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+def test_a_pickle_of_more_than_tensors(folder):
+    (folder / "model.safetensors").unlink()
+    file = folder / "pytorch_model.bin"
+    file.write_bytes(pickle.dumps(print))
     said = (
-        f'weights "{folder / "pytorch_model.bin"}": are a pickle, and reading one runs the code in it: refused.\n'
+        f'weights "{file}": are a pickle that holds more than tensors by name, and reading such a one runs the code in '
+        "it: refused.\n"
+        "  found: the name 'builtins.print'\n"
         f"  try:   {CONVERTER}"
     )
     assert refusal(pretrained.load, folder) == said
-    assert refusal(pretrained.load, folder / "pytorch_model.bin") == said
-    (folder / "pytorch_model.bin").unlink()
+    assert refusal(pretrained.load, file) == said
+    file.rename(folder / "model.pkl")
+    assert "found: a file of any Python objects" in refusal(pretrained.load, folder)
+    (folder / "model.pkl").unlink()
     assert refusal(pretrained.load, folder) == (
-        f'weights "{folder}": have no model.safetensors, no model.safetensors.index.json, no .npz file and no '
-        "flax_model.msgpack.\n"
+        f'weights "{folder}": have no model.safetensors, no model.safetensors.index.json, no .npz file, no '
+        "flax_model.msgpack and no pytorch_model.bin.\n"
         "  found: config.json\n"
-        "  try:   another revision or repository; those that hold pickles alone are refused"
+        "  try:   another revision or repository"
     )
 
 
