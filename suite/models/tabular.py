@@ -7,19 +7,24 @@ Each member is trained by its own loss, and the answer is their mean. Numbers en
 <https://arxiv.org/abs/2506.16791>`_, TabM and RealMLP are the networks without pre-training that keep up with boosted
 trees.
 
+Two vectors or more also meet in products (`Kim et al., 2017 <https://arxiv.org/abs/1610.04325>`_): whether a text says
+what a picture shows is a matter of both, which a sum of what each says cannot tell.
+
 Dims: b batch, i numbers, n bins, e width of an embedding, s values of categories and lists, w values of lists, k
 members, d width of a layer, o outputs.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
@@ -51,6 +56,8 @@ class Config(ModelConfig):
     """Items of each column of lists. Empty: from the task."""
     vectors: tuple[int, ...] = ()
     """Sizes of the vectors that other parts of the model make of an example. Empty: from the task."""
+    interaction: int = 0
+    """Width of the space in which each two vectors of other parts are multiplied. 0: they are not."""
     outputs: int = 0
     """Values predicted. 0: from the task."""
     embedding: int = 16
@@ -65,7 +72,7 @@ class Config(ModelConfig):
     """Fraction of the vectors of other parts that training drops."""
 
     def __post_init__(self):
-        check_sizes(self, 0, "inputs", "bins", "rows", "fields", "outputs")
+        check_sizes(self, 0, "inputs", "bins", "rows", "fields", "outputs", "interaction")
         check_sizes(self, 1, "embedding", "members")
         check_fractions(self, "dropout", "vector_dropout")
         for name in ("hidden", "lists", "vectors"):
@@ -75,7 +82,8 @@ class Config(ModelConfig):
     @property
     def features(self) -> int:
         """Width of what enters the first layer."""
-        return (self.inputs + self.fields + len(self.lists)) * self.embedding + sum(self.vectors)
+        products = math.comb(len(self.vectors), 2) * (self.interaction + 1 if self.interaction else 0)
+        return (self.inputs + self.fields + len(self.lists)) * self.embedding + sum(self.vectors) + products
 
     def build(self, *, rngs: nnx.Rngs) -> "TabM":
         check_given(self, "outputs")
@@ -125,6 +133,26 @@ class BinEmbedding(nnx.Module):
         return jax.nn.relu(jnp.einsum("bin,ine->bie", encoded, self.kernel[...]) + self.bias[...])
 
 
+class Products(nnx.Module):
+    """Each two vectors of an example, mapped to one space and to length one, multiplied place by place; the sum of the
+    products, which is the cosine, stands beside them.
+
+    Attributes:
+        maps: linear, of each vector.
+    """
+
+    def __init__(self, vectors: Sequence[int], width: int, *, rngs: nnx.Rngs):
+        self.maps = nnx.List([Linear(size, width, rngs=rngs) for size in vectors])
+        self.width = width
+
+    def __call__(self, vectors: Sequence[Float[Array, "b _"]]) -> list[Float[Array, "b _"]]:
+        mapped = [layer(vector) for layer, vector in zip(self.maps, vectors, strict=True)]
+        unit = [x * lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6) for x in mapped]
+        products = [a * b for a, b in combinations(unit, 2)]
+        # As large as the values of the other features.
+        return [jnp.concatenate([self.width * x, self.width**0.5 * x.sum(-1, keepdims=True)], -1) for x in products]
+
+
 class MemberLinear(nnx.Module):
     """An affine map that all members share but for the scales around the matrix and the shift.
 
@@ -169,6 +197,7 @@ class TabM(nnx.Module):
     Attributes:
         numbers: vectors of the numbers, or None.
         table: vectors of categories and of items of lists, or None.
+        products: of the vectors of other parts, or None.
         layers: hidden layers.
         head: outputs.
     """
@@ -183,6 +212,8 @@ class TabM(nnx.Module):
         self.layers = nnx.List(
             [MemberLinear(i, o, members, rngs=rngs, first=place == 0) for place, (i, o) in enumerate(pairwise(widths))]
         )
+        multiplied = config.interaction and len(config.vectors) > 1
+        self.products = Products(config.vectors, config.interaction, rngs=rngs) if multiplied else None
         self.head = Heads(members, widths[-1], config.outputs, rngs=rngs)
         self.dropout = Dropout(config.dropout)
         self.vector_dropout = Dropout(config.vector_dropout)
@@ -213,7 +244,10 @@ class TabM(nnx.Module):
             features.append(self.numbers(dense, bins).reshape(rows, -1))
         if self.table is not None:
             features.append(pooled(self.table(ids), weights, config.fields, config.lists).reshape(rows, -1))
-        features += [self.vector_dropout(vector, rngs) for vector in vectors]
+        vectors = [self.vector_dropout(vector, rngs) for vector in vectors]
+        features += vectors
+        if self.products is not None:
+            features += self.products(vectors)
         x = jnp.concatenate(features, -1)
         x = jnp.broadcast_to(x[:, None], (rows, config.members, x.shape[-1]))
         for layer in self.layers:

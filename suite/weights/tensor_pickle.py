@@ -210,7 +210,7 @@ class _Machine:
         if not isinstance(identifier, tuple) or len(identifier) < 5 or identifier[0] != "storage":
             raise Refused("a persistent identifier of something else than a storage")
         _, kind, key, _, count = identifier[:5]
-        if not isinstance(kind, Global) or kind.name not in STORAGES or len(identifier) > 5 and identifier[5]:
+        if not isinstance(kind, Global) or kind.name not in STORAGES or any(identifier[5:]):
             raise Refused("a storage of no known kind")
         self._stack.append(Storage(_text(key), STORAGES[kind.name], _size(count)))
 

@@ -22,6 +22,8 @@ PARTS = {
 
 EVALUATED = 64
 """Records an evaluation batch, where there are pictures or recordings."""
+INTERACTION = 64
+"""Width of the space in which vectors of a text, a picture and a recording meet."""
 LOOKED_AT = 2000
 """Records whose recordings are looked at."""
 AVERAGED = 2
@@ -43,6 +45,8 @@ class TableDefaults(Defaults):
     occurrence."""
     text_frozen: tuple[str, ...] = ()
     """Parameters of the part for texts that training leaves alone."""
+    image_rate: float = 1.0
+    """Factor on the learning rate of the part for pictures, but for its head."""
     number_epochs: tuple[float, float] = (20.0, 60.0)
     """Passes over a large table and over a small one where a number is predicted."""
     class_epochs: float = 12.0
@@ -51,7 +55,7 @@ class TableDefaults(Defaults):
     def choose(self, experiment: Any, train: Source) -> Iterable[Chosen]:
         task: TablePrediction = experiment.task
         guesses = task.fields.judged(train, task.target)
-        widths, light = [], True
+        widths, light, rates = [], True, []
         for part, (preprocessors, what) in PARTS.items():
             names = getattr(task, f"{part}_columns") or tuple(guess.name for guess in guesses if guess.kind == part)
             if part not in experiment.model.parts:
@@ -68,11 +72,17 @@ class TableDefaults(Defaults):
             widths.append(width * (1 if part == "text" else len(names)))
             light = light and part == "text"
             if part == "text":
-                yield Chosen("optim.rates", ((r"^text/", self.text_rate),))
+                rates.append((r"^text/", self.text_rate))
                 yield Chosen("optim.frozen", self.text_frozen)
+            if part == "image" and self.image_rate != 1:
+                rates.append((r"^image/(?!head/)", self.image_rate))
             if part == "audio":
                 seconds = _longest(train, names, task.data)
                 yield Chosen("task.max_seconds", seconds, f"the longest recording, at most {MOST_SECONDS:g}")
+        if rates:
+            yield Chosen("optim.rates", tuple(rates))
+        if len(widths) > 1:
+            yield Chosen("model.parts.table.interaction", INTERACTION, "what two kinds of columns say together")
         if widths:
             yield Chosen("model.parts.table.vectors", tuple(widths))
         number = task.answer.judged(train, task.target).problem == "number"

@@ -181,7 +181,7 @@ def test_a_pickle_that_asks_for_more_than_tensors(name, tmp_path):
 
 
 def test_nothing_of_a_hostile_pickle_is_run(tmp_path):
-    path = archive(tmp_path / "pytorch_model.bin", pickle.dumps(Run(tmp_path), 2))
+    archive(tmp_path / "pytorch_model.bin", pickle.dumps(Run(tmp_path), 2))
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match="holds more than tensors by name"):
         published.open(tmp_path)
@@ -238,10 +238,6 @@ def test_a_damaged_file(write, tmp_path):
 
 
 def test_limits_of_time_and_memory(tmp_path, monkeypatch):
-    empty = b"\x80\x02" + b"}0" * 60
-    assert pytest.raises(
-        InputError, published._torch, archive(tmp_path / "a.pt", empty)
-    ).value.found  # POP is not known
     deep = b"\x80\x02" + b"]" + b"\x85" * 2000 + b"."  # a tuple in a tuple, and so on
     monkeypatch.setattr(tensor_pickle, "MOST_STEPS", 1000)
     with pytest.raises(InputError, match="refused"):
@@ -260,7 +256,9 @@ def test_a_compressed_archive_or_another_byte_order(tmp_path):
     bomb = archive(tmp_path / "a.pt", described(STATE), compression=zipfile.ZIP_DEFLATED)
     other = archive(tmp_path / "b.pt", described(STATE), order=b"big")
     for path, said in ((bomb, "a compressed archive"), (other, "another byte order")):
-        assert said in pytest.raises(InputError, published._torch, path).value.found
+        with pytest.raises(InputError) as refusal:
+            published._torch(path)
+        assert said in refusal.value.found
 
 
 def test_a_folder_of_shards_and_what_trainings_leave_beside(tmp_path):
