@@ -1,4 +1,4 @@
-"""ResNet of transformers, torchvision and timm, ViT of transformers and timm, tiny.
+"""ResNet and ConvNeXt of transformers and timm, torchvision's ResNet, timm's EfficientNet-Lite, ViT of both; tiny.
 
 The scalar whose gradients are stored is the sum of the squares of the logits, in evaluation mode. For residual networks
 ``batch_logits`` are those of training mode, with the statistics of the batch, and ``updated`` the running averages of
@@ -120,6 +120,31 @@ def timm_lite() -> Golden:
     return answers(model, config, 33, (*grads, "classifier.bias"), "bn1", channels=1)
 
 
+def convnext() -> Golden:
+    from transformers import ConvNextConfig, ConvNextForImageClassification
+
+    config = ConvNextConfig(hidden_sizes=[8, 12, 16], depths=[1, 2, 1], num_stages=3, num_labels=4)
+    grads = (
+        "convnext.embeddings.patch_embeddings.weight",
+        "convnext.encoder.stages.1.downsampling_layer.1.weight",
+        "convnext.encoder.stages.1.layers.1.dwconv.weight",
+        "convnext.encoder.stages.2.layers.0.layer_scale_parameter",
+        "convnext.layernorm.weight",
+    )
+    model = ConvNextForImageClassification(config)
+    return answers(model, plain(config, type(model)), 37, grads)
+
+
+def timm_convnext() -> Golden:
+    import timm
+
+    said = {"depths": [1, 1, 2, 1], "dims": [8, 12, 16, 20], "in_chans": 1}
+    config = {"architecture": "convnext_tiny.fb_in1k", "num_classes": 4, "model_args": said}
+    model = timm.create_model("convnext_tiny", num_classes=4, **said)
+    grads = ("stem.0.weight", "stages.1.downsample.0.bias", "stages.2.blocks.1.gamma", "head.norm.weight")
+    return answers(model, config, 33, grads, channels=1)
+
+
 def vit() -> Golden:
     from transformers import ViTConfig, ViTForImageClassification
 
@@ -160,6 +185,8 @@ CASES: dict[str, Callable[[], Golden]] = {
     "resnet_timm": lambda: timm_resnet("resnet18"),
     "resnet_timm_bottleneck": lambda: timm_resnet("resnet50"),
     "efficientnet_timm": timm_lite,
+    "convnext": convnext,
+    "convnext_timm": timm_convnext,
     "vit": vit,
     "vit_timm": timm_vit,
 }
