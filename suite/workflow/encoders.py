@@ -27,6 +27,8 @@ RECIPES = {
     "suite.models.transformer": "text.embed",
     "suite.models.resnet": "vision.embed",
     "suite.models.vit": "vision.embed",
+    "suite.models.efficientnet": "vision.embed",
+    "suite.models.convnext": "vision.embed",
 }
 """The recipe whose answers are the vectors of a family."""
 _POOLING = "pooling_mode_"

@@ -34,6 +34,8 @@ _RECIPES = {
     "suite.models.seq2seq": "text.translate",
     "suite.models.resnet": "vision.finetune",
     "suite.models.vit": "vision.finetune",
+    "suite.models.efficientnet": "vision.finetune",
+    "suite.models.convnext": "vision.finetune",
     "suite.models.wav2vec2": "speech.recognize",
 }
 """The recipe whose task weights of a family are measured by."""

@@ -37,8 +37,6 @@ two cores some minutes of small pictures."""
 EPOCHS = (8, 100)
 FEW = 20_000
 """Photos below which published weights, which have seen a million, mostly answer better."""
-WEIGHTS = "microsoft/resnet-18"
-"""Published weights of a small residual network."""
 HANDED = re.compile(r"(^|[^a-z])(left|right|clockwise|east|west)([^a-z]|$)", re.I)
 """Names of classes that a mirror exchanges."""
 SIGN = re.compile(r"(digit|letter|char|number|class|sample)?[ _-]*(\d{1,2}|\w)", re.I)
@@ -159,7 +157,7 @@ def _is_few(task: Any, look: Look, train: Source) -> bool:
 def _better(task: Any) -> str:
     """That recipe, as a command on the same records."""
     words = same_records(task.data, {"image": task.image, "label": task.label})
-    command = ["suite", "train", "vision.finetune", *words, "--checkpoint.init_from", WEIGHTS]
+    command = ["suite", "train", "vision.finetune", *words]
     return f"published weights, which have seen a million photos, mostly answer better: {shlex.join(command)}"
 
 

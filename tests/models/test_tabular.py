@@ -1,5 +1,7 @@
 """Networks for tables: against each member computed by itself, and the encoding of numbers against its formula."""
 
+from itertools import combinations
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,3 +88,30 @@ def test_numbers_alone_and_categories_alone():
 def test_nothing_to_predict_from_is_refused():
     with pytest.raises(InputError, match="nothing to predict from"):
         tabular.Config(outputs=1).build(rngs=nnx.Rngs(0))
+
+
+def test_vectors_meet_in_products():
+    """The last of the products of two vectors is their cosine in the common space; a member sees them all."""
+    config = tabular.Config(vectors=(3, 4, 5), interaction=6, outputs=1, hidden=(8,))
+    assert config.features == 3 + 4 + 5 + 3 * (6 + 1)
+    vectors = [jax.random.normal(jax.random.key(i), (2, size)) for i, size in enumerate(config.vectors)]
+
+    @jax.jit
+    def both(vectors):
+        model = config.build(rngs=nnx.Rngs(0))
+        none = jnp.zeros((2, 0))
+        answer = model(none, none[..., None], none.astype(int), none, vectors)
+        return (
+            answer,
+            model.products(vectors),
+            [part(vector) for part, vector in zip(model.products.maps, vectors, strict=True)],
+        )
+
+    answer, products, mapped = both(vectors)
+    assert answer.shape == (2, config.members, 1) and [product.shape for product in products] == [(2, 7)] * 3
+    for product, (one, other) in zip(products, combinations(np.asarray(mapped), 2), strict=True):
+        cosine = (one * other).sum(-1) / np.linalg.norm(one, axis=-1) / np.linalg.norm(other, axis=-1)
+        np.testing.assert_allclose(product[:, -1] / 6**0.5, cosine, rtol=1e-4)
+        np.testing.assert_allclose(product[:, :-1].sum(-1) / 6, cosine, rtol=1e-3, atol=1e-5)
+    alone = tabular.Config(vectors=(3,), interaction=6, outputs=1, hidden=(8,))
+    assert alone.features == 3 and nnx.eval_shape(lambda: alone.build(rngs=nnx.Rngs(0))).products is None

