@@ -50,8 +50,9 @@ def image_statistics(weights: Published) -> ImageStatistics | None:
                 return _of_transformers(stated, weights.config)
         if "model_type" not in weights.config:
             stated = _of_timm(weights.config)
-            described = (weights.folder / CONFIG).is_file()  # otherwise by what the tensors are known to be
-            return stated if described else replace(stated, origin="as the weights were published")
+            # Without the file it is known by the tensors what they are of.
+            known = "pretrained_cfg" in weights.config and not (weights.folder / CONFIG).is_file()
+            return replace(stated, origin="as the weights were published") if known else stated
     except json_files.CONTENT_ERRORS as error:
         if isinstance(error, InputError):
             raise
