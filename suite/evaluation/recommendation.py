@@ -25,7 +25,7 @@ from suite.data.preprocessing.columns import origin
 from suite.data.preprocessing.items import FIRST, Items
 from suite.data.sources.events import EventSplit, read_events
 from suite.data.sources.histories import EVENTS, ITEMS, Histories
-from suite.data.sources.memory import not_empty
+from suite.data.sources.memory import SPLITS, not_empty
 from suite.errors import InputError
 from suite.evaluation.artifacts import Example, Gallery, Spread
 from suite.evaluation.metrics.recommendation import PLACES, recommendation_scores
@@ -85,7 +85,18 @@ class Recommendation(Task):
     def source(self, split: str) -> Source:
         events = read_events(self.data, self.user, self.item, self.time, self.split)
         fix = "add events, or --task.split.by random"
-        return not_empty(Histories(events, split, self.history, self.stretch), split, origin(self.data), fix)
+        histories = Histories(events, split, self.history, self.stretch, self.trained_splits)
+        return not_empty(histories, split, origin(self.data), fix)
+
+    @property
+    def trained_splits(self) -> int:
+        """Splits whose events training records are made of: 1, or 2 with those of validation."""
+        return 1
+
+    @property
+    def learnt(self) -> tuple[str, ...]:
+        """Splits whose events are learnt from."""
+        return SPLITS[: self.trained_splits]
 
     @property
     def objective(self) -> str:
@@ -100,6 +111,7 @@ class Recommendation(Task):
             f"loss: {self.objective}" if self.objective else "",
             f"candidates: all {len(self.items.names):,} items of the training split but those of the user's history",
             f"split: {self.items.split or self.split.by}",
+            f"learnt from: {' and '.join(self.learnt)}",
             f"k: {places}",
         ]
         return "; ".join(part for part in parts if part)
@@ -121,6 +133,8 @@ class Recommendation(Task):
             if long := sum(len(row) > self.max_seen for row in source.column(self.history, every)):
                 most = f"more than {self.max_seen:,} items, of which the latest alone are not ranked (task.max_seen)"
                 lines.append(f"{split}: {long:,} users had {most}")
+            if split in SPLITS[: self.trained_splits]:
+                lines.append(f"{split}: its events are learnt from (task.refit), so that its figures say nothing")
         return [*lines, f"protocol: {self.protocol}"]
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:

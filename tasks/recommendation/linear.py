@@ -75,6 +75,10 @@ class LinearRecommendation(Recommendation):
         return f"squared error with penalty {self.strength:g}, in closed form"
 
     @property
+    def learnt(self) -> tuple[str, ...]:
+        return self.solved
+
+    @property
     def solved(self) -> tuple[str, ...]:
         return ("train", "validation") if self.refit else ("train",)
 

@@ -36,11 +36,18 @@ class SequentialRecommendation(Recommendation):
     """Items of each batch that stand for all others in the loss, drawn by their frequency. 0: all items."""
     tags: ItemTags | None = None
     """What is known of the items besides; the model then has the parts ``sequence`` and ``tags``."""
+    refit: bool = False
+    """Whether the events of validation are learnt from as well, for a last training whose settings are decided: what
+    comes shortly before the test says much of it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.negatives < 0:
             raise InputError("field task.negatives", "must be at least 0", found=str(self.negatives))
+
+    @property
+    def trained_splits(self) -> int:
+        return 2 if self.refit else 1
 
     @property
     def objective(self) -> str:

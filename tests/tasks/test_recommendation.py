@@ -170,7 +170,7 @@ def test_a_bundle_answers_as_the_run_does(run, tmp_path):
 
 PROTOCOL = (
     "loss: cross-entropy over all items; candidates: all 12 items of the training split but those of the user&#39;s "
-    "history; split: leave_last_out; k: 5, 10, 20, 50"
+    "history; split: leave_last_out; learnt from: train; k: 5, 10, 20, 50"
 )
 
 
@@ -193,6 +193,19 @@ def test_the_protocol_stands_beside_each_result(run, tmp_path, capsys):
     assert "1 → items" in page.read_text() and "2 → items" in page.read_text()
     sampled = dataclasses.replace(task_of(run), negatives=256)
     assert "cross-entropy over 256 shared negatives" in sampled.protocol
+
+
+def test_a_last_training_learns_from_validation_too(run):
+    """Each user's validation item ends the training record, and it is said that its figures say nothing."""
+    plain, refit = task_of(run), task_of(run, refit=True)
+    before, after = (task.source("train")[np.arange(3)]["events"] for task in (plain, refit))
+    held_out = plain.source("validation")[np.arange(3)]["items"]
+    assert after == [[*events, *items] for events, items in zip(before, held_out, strict=True)]
+    assert refit.source("test")[np.arange(3)] == plain.source("test")[np.arange(3)]
+    splits = {"validation": refit.source("validation")}
+    assert any("task.refit" in line for line in refit.remarks(splits))
+    assert not any("task.refit" in line for line in plain.remarks(splits))
+    assert "learnt from: train and validation" in refit.protocol
 
 
 def test_recall_is_counted_by_thirds_of_the_training_events():

@@ -81,7 +81,7 @@ class Histories(Source):
         """How many there are of what, and how events are held out, in words."""
         events = self._events
         return (
-            f"{int((events.part == 0).sum()):,} events of {len(events.users):,} users with {len(events.items):,} "
+            f"{len(self._before):,} events of {len(events.users):,} users with {len(events.items):,} "
             f"items; held out: {self.by}"
         )
 
