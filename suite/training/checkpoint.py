@@ -11,8 +11,6 @@ looks at the disk, renames and removes, and all do as it found.
 
 import contextlib
 import functools
-import json
-import logging
 import math
 import re
 import shlex
@@ -30,14 +28,9 @@ import jax.numpy as jnp
 
 from suite.errors import InputError, Interrupted, RunError, StorageError
 from suite.parallel import hosts
-from suite.training import integrity
+from suite.runtime import json_files
+from suite.training import integrity, orbax_noise
 from suite.tree import paths
-
-
-def _news(record: logging.LogRecord) -> bool:
-    """Waiting for the previous save is what a run of a few short epochs does; nobody need hear of it. Nor of the
-    errors of a save, each logged by several threads of Orbax on its way to ``Checkpoints``, which tells of it once."""
-    return not record.exc_info and not record.getMessage().startswith("Waiting for previous save")
 
 
 def _print(text: str) -> None:
@@ -124,7 +117,7 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int = 2, writing: bool = True):
         from orbax.checkpoint.experimental import v1 as ocp
 
-        logging.getLogger("absl").addFilter(_news)
+        orbax_noise.quieten()
         self.folder = folder.absolute()
         self.say: Callable[[str], None] = _print if hosts.is_first() else lambda text: None
         """What takes the lines for people."""
@@ -472,8 +465,8 @@ class Checkpoints:
         """Step -> rank, of those with a score. A damaged file has none; reading it is not what finds that out."""
         ranks: dict[int, tuple[float, float, float]] = {}
         for step in self._steps:
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                ranks[step] = rank(json.loads((self._at(step) / "metrics" / "metrics").read_bytes()))
+            with contextlib.suppress(OSError, InputError):
+                ranks[step] = json_files.load(self._at(step) / "metrics" / "metrics", rank)
         return ranks
 
     def _check_same(self, step: int, params: Any, part: str = "", without: str = "") -> None:

@@ -13,7 +13,7 @@ from suite.cli import app
 from suite.errors import RunError, StorageError
 from suite.runtime import files
 from suite.runtime.files import storing, write_text
-from suite.training import integrity
+from suite.training import integrity, orbax_noise
 from suite.training.checkpoint import Checkpoints
 from suite.training.logging.jsonl import Lines
 from tests import toy
@@ -167,3 +167,37 @@ def test_answers_go_on_once_there_is_room(trained, tmp_path, monkeypatch):
     assert not target.exists()
     monkeypatch.setattr(pq.ParquetWriter, "write_table", write)
     assert suite.predict_file(opened, tmp_path / "asked.jsonl", target).records == 50
+
+
+def test_writes_that_end_after_their_save_print_nothing(capsys, monkeypatch):
+    """The first error of a save ends the event loop that waits for its writes. TensorStore completes the others."""
+    import asyncio
+    import sys
+
+    import tensorstore
+
+    async def begun():
+        promise, written = tensorstore.Promise.new()
+        waiting = asyncio.ensure_future(wait(written))
+        await asyncio.sleep(0)
+        return promise, waiting
+
+    async def wait(written):
+        return await written
+
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    for quiet, expected in ((False, True), (True, False)):
+        if quiet:
+            orbax_noise.quieten.cache_clear()
+            orbax_noise.quieten()
+        loop = asyncio.new_event_loop()
+        promise, waiting = loop.run_until_complete(begun())
+        loop.close()
+        promise.set_result(1)
+        assert bool(told) == expected
+        told.clear()
+        waiting._log_destroy_pending = False
+    sys.unraisablehook(type("Given", (), {"exc_value": RuntimeError("other"), "object": None})())
+    assert len(told) == 1
+    orbax_noise.quieten.cache_clear()
