@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib
 import json
+import types
 import typing
 from abc import ABC
 from collections.abc import Mapping
@@ -73,15 +74,45 @@ def from_json(value: Any, allow: tuple[str, ...] = (), own: tuple[str, ...] = OW
             fix="write the run again with this version",
         )
     fields = {name: from_json(item, allow, own) for name, item in value.items() if name != "class"}
-    for name, wanted in _objects_of(kind).items():
-        if name in fields and not _alike(type(fields[name]), wanted):
+    for name, wanted in _types_of(kind).items():
+        if name in fields and not _fits(fields[name], wanted):
             raise InputError(
                 f"experiment, {kind.__name__}",
-                f"has a {name} that is no {wanted.__name__}.",
+                f"has a {name} that is no {_called(wanted)}.",
                 found=f"{fields[name]!r:.60}",
                 fix="restore the file, or write the run again",
             )
     return kind(**fields)
+
+
+@functools.cache
+def _types_of(kind: type) -> dict[str, Any]:
+    """Fields of a dataclass, by the types that they are declared with."""
+    try:
+        hints = typing.get_type_hints(kind)
+    except (NameError, TypeError):  # of a user's class, whose types are imported for the type checker alone
+        return {}
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.name in hints}
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    """Whether a value that was read may stand in a field of a type. JSON parts no whole numbers from others, and what
+    a field of another type may hold, such as a Mapping, is not looked at."""
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, each) for each in arguments)
+    if origin is typing.Literal:
+        return isinstance(value, tuple({type(each) for each in arguments}))
+    if origin is tuple:
+        every = arguments[0] if arguments[1:] == (...,) else Any
+        return isinstance(value, tuple) and all(_fits(item, every) for item in value)
+    if wanted in (int, float):
+        return isinstance(value, int | float)
+    if wanted in (str, bool, tuple, types.NoneType):
+        return isinstance(value, wanted)
+    if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
+        return _alike(type(value), wanted)
+    return True
 
 
 def _alike(kind: type, wanted: type) -> bool:
@@ -90,18 +121,12 @@ def _alike(kind: type, wanted: type) -> bool:
     return bool({*kind.__mro__} & {*wanted.__mro__} - {object, ABC})
 
 
-@functools.cache
-def _objects_of(kind: type) -> dict[str, type]:
-    """Fields that hold a dataclass, by the class that they are declared as."""
-    try:
-        hints = typing.get_type_hints(kind)
-    except (NameError, TypeError):  # of a user's class, whose types are imported for the type checker alone
-        return {}
-    return {
-        field.name: hints[field.name]
-        for field in dataclasses.fields(kind)
-        if isinstance(hints.get(field.name), type) and dataclasses.is_dataclass(hints[field.name])
-    }
+def _called(wanted: Any) -> str:
+    """A type as people call it."""
+    if typing.get_origin(wanted) is tuple or wanted is tuple:
+        return "list of its kind"
+    plain = {str: "text", bool: "truth value", int: "number", float: "number"}
+    return plain.get(wanted) or getattr(wanted, "__name__", "") or str(wanted).replace("typing.", "")
 
 
 def packages(value: Any) -> tuple[str, ...]:

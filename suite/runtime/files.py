@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,10 @@ from suite.errors import InputError, StorageError, unused
 
 DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 """Of a disk that is full, over its quota, at the size limit of a file, failing, or mounted for reading alone."""
+
+
+_NO_TEMPORARY = "No usable temporary directory"
+"""What Python says where none of the folders for temporary files takes a byte, whatever the disk answered."""
 
 
 def is_run(source: str | Path) -> bool:
@@ -23,15 +28,30 @@ def is_bundle(source: str | Path) -> bool:
     return (Path(source) / "bundle.json").is_file()
 
 
+@contextlib.contextmanager
+def written_at(path: Path) -> Iterator[None]:
+    """Within, a file is opened or put at ``path``.
+
+    Raises:
+        InputError: a folder stands there.
+    """
+    try:
+        yield
+    except IsADirectoryError:
+        fix = f"mv {shlex.quote(str(path))} {shlex.quote(f'{path}.folder')}; then the same command again"
+        raise InputError(f'"{path}"', "is a folder, where a file is to be written.", fix=fix) from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a small file so that a reader, or a loss of power, sees the old one or the new one.
 
     Raises:
         StorageError: the disk has no room, or fails; the old file stays.
+        InputError: a folder stands there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"partial-{os.getpid()}-{path.name}")
-    with storing(f"{path} was not written; what it held before is unchanged"):
+    with written_at(path), storing(f"{path} was not written; what it held before is unchanged"):
         try:
             with open(partial, "w", encoding="utf-8") as file:
                 file.write(text)
@@ -83,7 +103,7 @@ def put(folder: Path, target: Path) -> None:
 
 def is_disk_fault(error: BaseException) -> bool:
     """Whether an error is of a disk without room or a failing one, and not of a name or a permission."""
-    return isinstance(error, OSError) and error.errno in DISK_FAULTS
+    return isinstance(error, OSError) and (error.errno in DISK_FAULTS or _NO_TEMPORARY in str(error))
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from suite.errors import InputError
+from suite.runtime import files
 
 CLAIM = "claim"
 """File of a folder: locked while a process works there. It holds the seconds spent so far, and who holds the lock."""
@@ -40,7 +41,8 @@ def _locked(path: Path, wait: bool) -> int | None:
     """
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        with files.written_at(path):
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             if _is_at(file, path):

@@ -4,7 +4,10 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from suite.errors import InputError
+from suite.runtime import json_files
 from suite.runtime.files import write_text
 
 MANIFEST = "checksums.json"
@@ -32,19 +35,17 @@ def fault(folder: Path) -> str:
     if not is_sealed(folder):
         return _unreadable([folder / "_CHECKPOINT_METADATA", folder / "metrics" / "metrics"], folder)
     try:
-        sums = {name: tuple(digest) for name, digest in json.loads((folder / MANIFEST).read_bytes())["files"].items()}
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ):  # a flipped byte may leave it JSON of another form
+        sums = json_files.load(folder / MANIFEST, _sums)
+    except (OSError, InputError):  # a flipped byte may leave it JSON of another form
         return f"{MANIFEST}: it cannot be read"
     return next((f"{name}: {what}" for name, known in sums.items() if (what := _differs(folder / name, known))), "")
 
 
-def _differs(path: Path, known: tuple[int, ...]) -> str:
+def _sums(content: Any) -> dict[str, tuple[int, int]]:
+    return {name: (int(size), int(crc)) for name, (size, crc) in content["files"].items()}
+
+
+def _differs(path: Path, known: tuple[int, int]) -> str:
     if not path.is_file():
         return "it is missing"
     if (size := path.stat().st_size) != known[0]:
@@ -55,10 +56,10 @@ def _differs(path: Path, known: tuple[int, ...]) -> str:
 def _unreadable(paths: list[Path], folder: Path) -> str:
     for path in paths:
         try:
-            json.loads(path.read_bytes())
+            json_files.read(path)
         except FileNotFoundError:
             continue
-        except ValueError:
+        except InputError:
             return f"{path.relative_to(folder).as_posix()}: it cannot be read"
     return ""
 

@@ -53,8 +53,7 @@ def claim(folder: Path, experiment: Experiment, storage: str, *, decided: bool) 
 def stored(folder: Path, experiment: Experiment) -> Experiment | None:
     """The experiment of the search in ``folder``; None where there is none, or one of classes that are not here."""
     try:
-        text = (folder / RECIPE).read_text(encoding="utf-8")
-        recipe: Experiment = from_json(json.loads(text), packages(experiment))
+        recipe: Experiment = from_json(json_files.read(folder / RECIPE), packages(experiment))
     except (OSError, InputError):
         return None
     return recipe

@@ -40,6 +40,7 @@ QUICK = ("vision.digits_dnn", "text.synthetic_sentiment")
 SLOW = {
     *("recommendation.movielens_fm", "recommendation.movielens_lr", "speech.an4_ctc", "speech.fsdd_ctc"),
     *("text.imdb_encoder", "text.sst2_encoder", "text.sst2_minilm_10k", "text.sst2_student", "text.sst2_minilm"),
+    "text.multi30k_translation",
     *("vision.cifar10_resnet20", "vision.fashion_mnist_resnet18", "vision.imagenet_resnet50"),
 }
 """Minutes of reading or compiling; recipes beside them take the same way through the code."""

@@ -14,6 +14,7 @@ from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
 from suite.data.reading import changed
 from suite.errors import InputError
+from suite.runtime import json_files
 
 FIRST = 2
 """Number of the first item: before it are `PADDING` and `BEGINNING`."""
@@ -86,7 +87,11 @@ class Items(Preprocessor):
 
 @functools.lru_cache(maxsize=8)
 def _stored(file: str, written: int) -> tuple[list[str], np.ndarray, dict[str, int], str]:
-    content = json.loads(Path(file).read_text(encoding="utf-8"))
-    names = content["names"]
-    places = {name: place for place, name in enumerate(names, FIRST)}
-    return names, np.array(content["counts"], np.int64), places, content.get("split", "")
+    def build(content: Any) -> tuple[list[str], np.ndarray, dict[str, int], str]:
+        names, counts = json_files.texts(content["names"]), np.array(content["counts"], np.int64)
+        if counts.shape != (len(names),):
+            raise ValueError(f"{len(names)} names, counts of shape {counts.shape}")
+        places = {name: place for place, name in enumerate(names, FIRST)}
+        return names, counts, places, str(content.get("split", ""))
+
+    return json_files.load(file, build)

@@ -49,7 +49,7 @@ def spans_of(value: Any, text: str) -> list[Span]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise NotSpans("spans that are no JSON") from None
     if not isinstance(value, list | tuple):
         raise NotSpans("spans that are no list")

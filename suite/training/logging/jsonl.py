@@ -6,14 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from suite.runtime.files import written_at
+
 METRICS = "metrics.jsonl"
 
 
 class Lines:
-    """Lines appended to a file. What the disk has no room for is kept, and written with the lines to come."""
+    """Lines appended to a file. What the disk has no room for is kept, and written with the lines to come.
+
+    Raises:
+        InputError: a folder stands there.
+    """
 
     def __init__(self, path: Path):
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        with written_at(path):
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self._pending = b""
 
     def add(self, line: Mapping[str, Any]) -> None:
@@ -69,11 +76,11 @@ def _is_number(value: Any) -> bool:
 
 def cut(path: Path, step: int) -> None:
     """Drop lines after ``step``, leaving either the old file or the new one whenever the power goes."""
-    if not path.exists():
+    if not path.is_file():
         return
     rows = [row for row in _rows(path) if row["step"] <= step]
     partial = path.with_suffix(".part")
-    with partial.open("w", encoding="utf-8") as file:
+    with written_at(partial), partial.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
         file.flush()
         os.fsync(file.fileno())
