@@ -23,8 +23,8 @@ from suite.serving.descriptions import brief, full
 from suite.serving.errors import Headers, Refused
 from suite.serving.models import Models
 from suite.serving.monitoring import Monitor
-from suite.serving.open_inference import OPEN_INFERENCE
-from suite.serving.open_inference_routes import add_routes
+from suite.serving.open_inference.protocol import OPEN_INFERENCE
+from suite.serving.open_inference.routes import add_routes
 from suite.serving.predict_endpoint import COMMON, Answering, refuse
 from suite.serving.predict_protocol import PREDICT_PROTOCOL
 from suite.serving.protocol import JSON, Protocol

@@ -9,7 +9,7 @@ from suite.contracts.signature import Input
 from suite.data.pipeline.padding import SEEDS
 from suite.serving.checks import Checks
 from suite.serving.endpoint import Endpoint
-from suite.serving.open_inference_openapi import TENSOR_ERROR, tensor_paths
+from suite.serving.open_inference.openapi import TENSOR_ERROR, tensor_paths
 from suite.serving.seeds import FIELD
 from suite.serving.settings import Settings
 from suite.serving.uploads import TABLES

@@ -10,8 +10,8 @@ import pytest
 
 from suite.contracts.codec import Output
 from suite.serving.errors import Refused
-from suite.serving.tensor_signature import OutputTensor, output_tensors
-from suite.serving.tensors import packed, tensors
+from suite.serving.open_inference.signature import OutputTensor, output_tensors
+from suite.serving.open_inference.tensors import packed, tensors
 from tests.serving.asking import Serving
 from tests.serving.conftest import png, tone
 

@@ -14,7 +14,7 @@ from suite.bundles.manifest import PREDICT
 from suite.contracts.kinds import input_kind, output_kind
 from suite.contracts.signature import Input, Output
 from suite.serving.errors import encoded
-from suite.serving.tensors import BYTES
+from suite.serving.open_inference.tensors import BYTES
 from suite.serving.versions import Version
 
 PLATFORM = "jax_stablehlo"
