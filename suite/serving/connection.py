@@ -9,6 +9,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from suite.serving.errors import Refused, encoded
+from suite.serving.monitoring import Monitor
 from suite.serving.settings import Settings
 
 HEAD_BYTES = 65_536
@@ -34,12 +35,13 @@ class Connection(HttpToolsProtocol):
 
     Args:
         settings: the limits.
+        monitor: counts what is refused.
         uvicorn: what uvicorn gives its protocols.
     """
 
-    def __init__(self, *, settings: Settings, **uvicorn: Any):
+    def __init__(self, *, settings: Settings, monitor: Monitor, **uvicorn: Any):
         super().__init__(**uvicorn)
-        self._settings = settings
+        self._settings, self._monitor = settings, monitor
         self._reading, self._writing = _Clock(self.loop), _Clock(self.loop)
         self._in_head = self._draining = self._ended = self._lost = False
         self._head = self._besides = 0
@@ -245,6 +247,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing() or self._ended:
             return
         self._ended = True
+        self._monitor.connection_refused(error.code)
         if self._in_body:
             cut, waiting = self.cycle, len(self.pipeline)
             if waiting and self.pipeline[0][0] is cut:

@@ -52,6 +52,12 @@ class Monitor:
             registry=registry,
         )
         self._rated = Counter("suite_rate_limited", "Requests beyond the rate of their client.", registry=registry)
+        self._connections = Counter(
+            "suite_connections_refused",
+            "Connections that ended with a refusal of what they are or sent, before any address was asked, by reason.",
+            ("code",),
+            registry=registry,
+        )
         self._version = Gauge(
             "suite_model_info", "1 for the version that answers.", ("model", "version"), registry=registry
         )
@@ -88,6 +94,10 @@ class Monitor:
     def rate_limited(self) -> None:
         """A request was refused, since its client has made too many."""
         self._rated.inc()
+
+    def connection_refused(self, code: str) -> None:
+        """A connection was refused, or what it sent is no request: the code that its client was told."""
+        self._connections.labels(code).inc()
 
     def batches(self, model: str, program: str) -> Observe:
         """What a program's queue tells of its batches."""

@@ -1,5 +1,7 @@
 """A request for answers, from its bytes to the answer's: the path that is taken thousands of times a second."""
 
+import asyncio
+import contextlib
 import functools
 import logging
 import time
@@ -56,7 +58,7 @@ class Answering:
         number: str = "",
     ) -> None:
         """Answer one request for a program of the model ``name``, in the version ``number`` where one is asked for."""
-        begun, status = time.perf_counter(), 500  # what it is where the request is cancelled
+        begun, status, begins = time.perf_counter(), 500, False
         trace: Trace | None = scope.get(TRACE)
         body = Body(scope, receive, self._settings, self.held)
         self.in_flight += 1
@@ -64,6 +66,7 @@ class Answering:
             with self._models.version(name) as version:
                 version.check_number(number)
                 answer = await self._answer(version, version.endpoint(program), scope, body, protocol)
+            begins = True
             await reply(send, 200, *answer)
             status = 200
         except Refused as error:
@@ -71,6 +74,11 @@ class Answering:
             await refuse(send, error, body, protocol)
         except Gone:
             status = GONE
+        except asyncio.CancelledError:  # the server ends, having waited as long as it was told to
+            if not begins:
+                status, what = 503, "its answer" if body.whole else "all of its body"
+                log.warning("a request for %s:%s is given up: %s did not come before the end", name, program, what)
+                await refuse(send, Refused(503, "stopping", "the server is stopping.", close=True), protocol=protocol)
         except Exception:
             log.exception("a request for %s:%s failed", name, program)
             mistake = Refused(500, "failed", "the server made a mistake; its log says which.")
@@ -154,7 +162,8 @@ async def refuse(send: Send, error: Refused, body: Body | None = None, protocol:
     """Answer with why there is no answer; a body that has not been read ends the connection."""
     headers = error.headers
     if body is not None and not body.whole:
-        await body.discard()
+        with contextlib.suppress(asyncio.CancelledError):  # the server ends, and waits no longer for the rest of it
+            await body.discard()
         if not body.whole and not error.close:
             headers = [*headers, (b"connection", b"close")]
     await reply(send, error.status, protocol.refusal(error), headers)

@@ -77,7 +77,9 @@ class _Uvicorn(uvicorn.Server):
         settings = server.settings
         self._server, self._failures = server, failures
         self._looking: asyncio.Task[None] | None = None
-        protocol: Any = functools.partial(Connection, settings=settings)  # called as the class would be
+        protocol: Any = functools.partial(
+            Connection, settings=settings, monitor=server.monitor
+        )  # called as the class would be
         super().__init__(
             uvicorn.Config(
                 Gate(server),

@@ -11,6 +11,7 @@ import time
 import uvicorn
 
 from suite.serving.connection import Connection
+from suite.serving.monitoring import Monitor
 from suite.serving.settings import Settings
 
 
@@ -35,7 +36,8 @@ class Echo:
     """Answers on a port of its own, in a thread, until it is left."""
 
     def __init__(self, **settings):
-        protocol = functools.partial(Connection, settings=Settings(**settings))
+        self.monitor = Monitor((1,))
+        protocol = functools.partial(Connection, settings=Settings(**settings), monitor=self.monitor)
         how = {"lifespan": "off", "ws": "none", "loop": "uvloop", "interface": "asgi3", "log_config": None}
         self._server = uvicorn.Server(
             uvicorn.Config(tell, http=protocol, access_log=False, log_level=logging.ERROR, server_header=False, **how)

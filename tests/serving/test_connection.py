@@ -241,3 +241,22 @@ def test_no_connection_is_left_over(echo):
     while echo.open and time.monotonic() < until:
         time.sleep(0.1)
     assert echo.open == 0
+
+
+def test_refusals_at_the_connection_are_counted_by_their_reason():
+    refused = {"invalid_http": b"GET /a HTTP/9.9\r\n\r\n", "head_too_large": GET[:-2] + b"A: " + b"a" * 70_000}
+    with Echo(head_s=1, keep_alive_s=1) as echo:
+        assert answers(echo.raw(GET))[0][0] == 200 and not refusals(echo.monitor)
+        for code, sent in refused.items():
+            echo.raw(sent)
+            echo.raw(sent)
+            assert refusals(echo.monitor)[code] == 2
+        echo.raw(GET[:-2])  # and no more
+        assert refusals(echo.monitor) == {"invalid_http": 2, "head_too_large": 2, "head_too_slow": 1}
+
+
+def refusals(monitor):
+    """Code -> refusals, as the metrics say."""
+    now = {"versions": {}, "refused": {}, "waiting": {}, "computing": {}, "in_flight": 0, "held": 0, "ready": True}
+    found = re.findall(r'suite_connections_refused_total\{code="(\w+)"\} ([\d.]+)', monitor.text(**now).decode())
+    return {code: int(float(count)) for code, count in found}

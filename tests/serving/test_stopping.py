@@ -113,6 +113,10 @@ def test_what_takes_longer_than_the_drain_is_told_so(bundles):
         begun = time.perf_counter()
         assert server.stop() == 0
         assert time.perf_counter() - begun < 25  # of --body-s it would be 30
+        answer, log = made.recv(65536), "".join(server.log)
+        assert answer.startswith(b"HTTP/1.1 503 ") and b'"stopping"' in answer and b"connection: close" in answer
+        assert "a request for clicks:predict is given up: all of its body did not come before the end" in log
+        assert "Traceback" not in log
 
 
 def test_a_new_version_takes_over_without_a_lost_or_a_wrong_answer(bundles, second, opened, tmp_path):
@@ -128,7 +132,7 @@ def test_a_new_version_takes_over_without_a_lost_or_a_wrong_answer(bundles, seco
         time.sleep(0.5)
         (tmp_path / "next").symlink_to(second)
         os.replace(tmp_path / "next", link)
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while len({made["version"] for _, made in asking.answers[-5:]}) != 1 or (
             asking.answers[-1][1]["version"] == opened["words"].version
         ):
@@ -167,7 +171,7 @@ def test_a_bad_version_is_refused_and_the_old_one_stays(bundles, second, opened,
         shutil.rmtree(place)
         os.rename(shutil.copytree(second, tmp_path / "partial"), place)
         server.process.send_signal(signal.SIGHUP)
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while server.get("/v1/models/words")[1]["version"] == opened["words"].version:
             assert time.monotonic() < until, "".join(server.log)
             time.sleep(0.05)
@@ -206,7 +210,7 @@ def test_versions_that_nobody_trusted_has_signed(bundles, second, opened, tmp_pa
             refusal(server, word)
         assert server.post("words", {"inputs": ["a film"]})[1]["version"] == opened["words"].version
         signing.sign(place, signers[0])
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while (about := server.get("/v1/models/words")[1])["version"] == opened["words"].version:
             assert time.monotonic() < until, "".join(server.log)
             time.sleep(0.05)
@@ -215,7 +219,7 @@ def test_versions_that_nobody_trusted_has_signed(bundles, second, opened, tmp_pa
 
 def refusal(server, word):
     """Why the newest version is not served, once it is not, in a message with ``word``."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while time.monotonic() < until:
         if word in (why := server.get("/v1/models/words")[1].get("refused", "")):
             return why
