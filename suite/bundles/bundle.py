@@ -190,6 +190,11 @@ def platform() -> str:
     return "cuda" if backend == "gpu" else backend
 
 
+def device() -> str:
+    """The platform and the kind of what computes here."""
+    return f"{platform()} {jax.devices()[0].device_kind}"
+
+
 def rebased(value: Any, place: Callable[[str], str]) -> Any:
     """A codec with ``place(file)`` for the file of each Preprocessor in it that has one, and in the codecs that it
     holds by name."""

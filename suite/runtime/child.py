@@ -1,18 +1,48 @@
 """Children: what every process that the suite starts from a command line is given, and how it ends with its parent."""
 
+import contextlib
 import ctypes
 import os
+import re
 import resource
 import signal
 import sys
+from pathlib import Path
 
+_NAMES = {
+    *("PATH", "HOME", "USER", "TMPDIR", "LANG", "TZ", "VIRTUAL_ENV", "SYSTEMROOT", "SUITE_CACHE"),
+    *("LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+}
+_BEGINNINGS = (
+    "LC_",
+    "PYTHON",
+    "MALLOC_",
+    "JAX_",
+    "XLA_",
+    "CUDA_",
+    "NVIDIA_",
+    "ROCM_",
+    "HIP_",
+    "ROCR_",
+    "TPU_",
+    "LIBTPU",
+)
+_SECRET = re.compile("TOKEN|SECRET|PASSW|KEY|CREDENTIAL", re.IGNORECASE)
 _DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 
 
-def import_path() -> str:
-    """PYTHONPATH of a child that finds the packages which this process finds, from wherever it is started."""
-    return os.pathsep.join(os.path.abspath(path) for path in sys.path)
+def environment(**more: str) -> dict[str, str]:
+    """Variables of a child that meets content of strangers: where programs, libraries and temporary files lie, the
+    language, what JAX and its devices are told, and ``more``. All others of this process stay here, since tokens and
+    passwords stand in variables of any name. The child finds the packages that this process finds."""
+    given = {
+        name: value
+        for name, value in os.environ.items()
+        if (name in _NAMES or name.startswith(_BEGINNINGS)) and not _SECRET.search(name)
+    }
+    packages = os.pathsep.join(os.path.abspath(path) for path in sys.path)
+    return {**given, **more, "PYTHONPATH": packages}
 
 
 def end_with(parent: int) -> None:
@@ -29,3 +59,11 @@ def limit(kind: int, most: int) -> None:
         resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
     except (ValueError, OSError):
         return
+
+
+def available() -> int:
+    """Bytes of memory that the machine has free; 0 where it does not say."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    return 0

@@ -11,13 +11,11 @@ import atexit
 import contextlib
 import dataclasses
 import functools
-import json
 import math
 import os
 import pickle
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -27,10 +25,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import numpy as np
-
 from suite.errors import InputError, RunError
-from suite.runtime.child import import_path
+from suite.runtime.child import environment
+from suite.runtime.decoder_messages import Failed, Raised, ask
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,10 +40,6 @@ LONGEST = 300.0
 """Seconds by the clock that a call may take, where nothing else is said: a process that sleeps uses no processor."""
 SIZE = max(2, min(16, os.cpu_count() or 1))
 """Most decoder processes of a process."""
-ANSWER = 1 << 30
-"""Most bytes of an answer."""
-ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV", "SYSTEMROOT")
-"""Variables that a decoder process is given; tokens and keys are not among them."""
 
 
 class Ended(InputError):
@@ -171,7 +164,6 @@ class _Decoder:
         self._socket, theirs = socket.socketpair()
         for end in (self._socket, theirs):  # so that a usual file or answer passes at once
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        given = {name: value for name, value in os.environ.items() if name in ENVIRONMENT or name[:3] == "LC_"}
         # One thread: the address space that others reserve counts.
         single = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS")}
         with theirs:
@@ -181,7 +173,7 @@ class _Decoder:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # C libraries write lines of their own about damaged files
-                env={**given, **single, "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": import_path()},
+                env=environment(**single, TOKENIZERS_PARALLELISM="false"),
                 start_new_session=True,  # Ctrl-C is for the process that asks
             )
 
@@ -190,54 +182,8 @@ class _Decoder:
         return self._process.poll() is None
 
     def ask(self, request: bytes, until: float) -> Any:
-        """What comes back; raises EOFError where the process died, TimeoutError where the time is over."""
-        self._write(struct.pack("<Q", len(request)), until)
-        self._write(request, until)
-        (length,) = struct.unpack("<Q", self._read(8, until))
-        head = json.loads(self._read(_bounded(length), until))
-        arrays = [self._array(dtype, shape, until) for dtype, shape in head["arrays"]]
-        value = _unpacked(head["value"], arrays)
-        if head["raised"]:
-            raise _error(*value)
-        return value
-
-    def _write(self, data: bytes, until: float) -> None:
-        self._set_clock(until)
-        try:
-            self._socket.sendall(data)
-        except (BrokenPipeError, ConnectionResetError):
-            raise EOFError from None
-
-    def _read(self, count: int, until: float) -> bytearray:
-        data = bytearray(count)
-        self._fill(memoryview(data), until)
-        return data
-
-    def _array(self, dtype: str, shape: list[int], until: float) -> np.ndarray:
-        parsed = np.dtype(dtype)
-        if parsed.kind not in "biuf" or any(size < 0 for size in shape):
-            raise EOFError
-        _bounded(math.prod(shape) * parsed.itemsize)
-        array = np.empty(shape, parsed)
-        self._fill(memoryview(array.reshape(-1).view(np.uint8).data), until)
-        return array
-
-    def _fill(self, view: memoryview, until: float) -> None:
-        while len(view):
-            self._set_clock(until)
-            try:
-                count = self._socket.recv_into(view)
-            except ConnectionResetError:
-                count = 0
-            if not count:
-                raise EOFError
-            view = view[count:]
-
-    def _set_clock(self, until: float) -> None:
-        left = until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._socket.settimeout(None if left == math.inf else left)
+        """What comes back: see `suite.runtime.decoder_messages.ask`."""
+        return ask(self._socket, request, until)
 
     def end(self) -> int:
         """Ends the process; its exit code, or the signal that it died of as a negative number."""
@@ -255,12 +201,6 @@ class _Decoder:
 
 
 _MAIN = "import sys; from suite.runtime.decoder_process import main; main(int(sys.argv[1]))"
-
-
-def _bounded(length: int) -> int:
-    if length > ANSWER:
-        raise EOFError
-    return length
 
 
 class _Pool:
@@ -286,12 +226,12 @@ class _Pool:
         decoder = self._decoder()
         try:
             answer = decoder.ask(request, min(limits.until, time.monotonic() + LONGEST))
-        except _Raised as raised:
+        except Raised as raised:
             self._free.append(decoder)
             raise raised.error from None
         except (EOFError, TimeoutError) as error:
             raise _ended(where, decoder, isinstance(error, TimeoutError), limits, last) from None
-        except _Failed as error:
+        except Failed as error:
             decoder.kill()
             problem = "cannot be read" if error.text else _MORE_MEMORY
             raise Ended(where, problem, found=error.text, fix=_FIX) from None
@@ -355,71 +295,6 @@ ENDED = 3
 
 class _Killed(Exception):
     """The decoder was killed: by the system where memory ran out, or by somebody."""
-
-
-class _Failed(Exception):
-    """The decoder failed at the file.
-
-    Args:
-        text: how; empty where it ran out of memory.
-    """
-
-    def __init__(self, text: str):
-        self.text = text
-
-
-class _Raised(Exception):
-    """An error of the suite's that the function raised; the decoder is well."""
-
-    def __init__(self, error: Exception):
-        self.error = error
-
-
-def packed(value: Any, arrays: list[np.ndarray]) -> Any:
-    """A value as JSON; its arrays are added to ``arrays``, and stand in it by their place there."""
-    if isinstance(value, np.ndarray):
-        arrays.append(np.ascontiguousarray(value))
-        return {"array": len(arrays) - 1}
-    if isinstance(value, tuple):
-        return {"tuple": [packed(item, arrays) for item in value]}
-    if isinstance(value, list):
-        return [packed(item, arrays) for item in value]
-    if isinstance(value, dict):
-        return {"dict": {key: packed(item, arrays) for key, item in value.items()}}
-    if isinstance(value, np.generic):
-        return value.item()
-    return value
-
-
-def _unpacked(value: Any, arrays: list[np.ndarray]) -> Any:
-    if isinstance(value, list):
-        return [_unpacked(item, arrays) for item in value]
-    if not isinstance(value, dict):
-        return value
-    ((kind, content),) = value.items()
-    if kind == "array":
-        return arrays[content]
-    if kind == "tuple":
-        return tuple(_unpacked(item, arrays) for item in content)
-    return {key: _unpacked(item, arrays) for key, item in content.items()}
-
-
-def error_fields(error: BaseException) -> tuple[str, str, str, dict[str, Any]]:
-    """Module, name, text and fields of one of the suite's errors."""
-    fields = {name: value for name, value in vars(error).items() if isinstance(value, str | int | float)}
-    return type(error).__module__, type(error).__qualname__, str(error), fields
-
-
-def _error(module: str, name: str, text: str, fields: dict[str, Any]) -> Exception:
-    """The error that `error_fields` was made of: of a class of the suite's that this process knows."""
-    if not module:
-        return _Failed(str(text))
-    known = getattr(sys.modules.get(module), name, None) if module.partition(".")[0] == "suite" else None
-    if not (isinstance(known, type) and issubclass(known, Exception)):
-        return ValueError(name)
-    error = known.__new__(known, text)
-    vars(error).update({str(key): value for key, value in fields.items()})
-    return _Raised(error)
 
 
 _pool = _Pool()

@@ -90,7 +90,7 @@ class Catalogues:
             await in_thread(functools.partial(body.write_bytes, data))
             limits = {**dataclasses.asdict(self.settings), "max_records": sys.maxsize}
             given = {"body": str(body), "media": media, "limits": limits, "to": str(to)}
-            told.update(await dataclasses.replace(trial, catalogue=given).run())
+            told.update(await dataclasses.replace(trial, catalogue=given).run(self.models.nursery))
 
         version = await self.models.replace(model, write)
         left_out = [str(line)[:1000] for line in told["left_out"][:100]]

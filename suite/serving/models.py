@@ -25,10 +25,12 @@ from suite.serving.endpoint import endpoint_of
 from suite.serving.errors import Refused
 from suite.serving.model import Model, found, same_model
 from suite.serving.monitoring import Monitor
+from suite.serving.nursery import Nursery
 from suite.serving.settings import Settings
 from suite.serving.snapshots import Compiled, Copy, Identity, identity, sweep
 from suite.serving.threads import in_thread
 from suite.serving.trial import Passing, Trial
+from suite.serving.tried import Record, Took, record_of
 from suite.serving.versions import Version
 from suite.serving.warming import Warming
 
@@ -51,6 +53,8 @@ class Models:
     settings: Settings
     monitor: Monitor
     by_name: dict[str, Model] = field(default_factory=dict)
+    nursery: Nursery = field(default_factory=Nursery)
+    """Starts trials."""
     _compiled: Compiled | None = None
     """What trials hand over; None before the first, or where there is no room for it."""
     _retired: list[Version] = field(default_factory=list)
@@ -163,8 +167,8 @@ class Models:
         try:
             async with self._trials:
                 copy = await self._copied(model.folder)
-                bundle = await self._adopted(model, copy)
-                await self._serve(model, bundle, copy)
+                bundle, keep = await self._adopted(model, copy)
+                await self._serve(model, bundle, copy, keep)
         except Exception as error:  # whatever a bad version does, the old one stays
             self._refuse(model, error, time.perf_counter() - begun)
             self._drop(copy)
@@ -179,10 +183,10 @@ class Models:
             self.monitor.swapped(model.name, "done")
         _settle()
 
-    async def _adopted(self, model: Model, copy: Copy) -> Bundle:
-        """A copy, opened, once another process has tried it."""
-        await self._tried(model, copy)
-        return await in_thread(functools.partial(self._opened, model, copy))
+    async def _adopted(self, model: Model, copy: Copy) -> tuple[Bundle, Callable[[], None] | None]:
+        """A copy, opened, once another process has tried it, and what ``_tried`` says of it."""
+        keep = await self._tried(model, copy)
+        return await in_thread(functools.partial(self._opened, model, copy)), keep
 
     async def replace(self, model: Model, write: Callable[[Trial, Path], Awaitable[None]]) -> Version:
         """The version of a model that another one of the same bundle has become: tried as any, put into the model's
@@ -202,10 +206,10 @@ class Models:
                 await in_thread(functools.partial(_emptied, place))
                 await write(self._trial(model, folder, place / "compiled"), place / "bundle")
                 copy = await self._copied(place / "bundle")
-                bundle = await self._adopted(model, copy)
+                bundle, keep = await self._adopted(model, copy)
                 await in_thread(functools.partial(put, place / "bundle", folder))
                 model.tried = model.seen = await in_thread(functools.partial(identity, model.folder))
-                await self._serve(model, bundle, copy)
+                await self._serve(model, bundle, copy, keep)
         except BaseException as error:
             self._drop(copy)
             if isinstance(error, Exception):
@@ -251,8 +255,9 @@ class Models:
             copy.remove()
             self._copies.discard(copy)
 
-    async def _tried(self, model: Model, copy: Copy) -> None:
-        """Another process opens, compiles and runs a version."""
+    async def _tried(self, model: Model, copy: Copy) -> Callable[[], None] | None:
+        """Another process opens, compiles and runs a version, unless that was done before. What it returns makes that
+        known to later servers, and is to be called once the version is warm; None: nothing is to be made known."""
         settings, current = self.settings, model.current
         with _called(copy, model.folder):
             about = await in_thread(functools.partial(manifest.read, copy.folder))
@@ -263,13 +268,21 @@ class Models:
                     found=about.name,
                     fix=f"restart with {model.name}={model.folder}",
                 )
-            trial = self._trial(model, copy.folder, copy.root / "compiled")
+            trial, record = self._trial(model, copy.folder, copy.root / "compiled"), None
+            if trial.compile and not settings.allow:  # packages of others change without notice
+                record = await in_thread(functools.partial(_record, copy.folder, settings))
+            if record is not None and await in_thread(functools.partial(record.stands, bundles.device)):
+                log.info("%s: this version was tried before on this machine", model.name)
+                return None
             count = sum(len(program.lengths) for program in about.programs.values()) * len(settings.sizes)
             model.warming = warming = Warming(model.name, count)
             try:
-                await trial.run(warming.next)
+                told = await trial.run(self.nursery, warming.next)
             finally:
                 model.warming = None
+            if record is None:
+                return None
+            return functools.partial(record.keep, Took(int(told.get("bytes", 0)), str(told.get("device", ""))))
 
     def _trial(self, model: Model, folder: Path, cache: Path) -> Trial:
         """What a process for the bundle in ``folder`` may do, and where it may keep what it compiles."""
@@ -298,8 +311,8 @@ class Models:
             copy.opened()
             return bundle
 
-    async def _serve(self, model: Model, bundle: Bundle, copy: Copy) -> None:
-        """Warm a bundle and let it answer; the version before answers what it has begun."""
+    async def _serve(self, model: Model, bundle: Bundle, copy: Copy, keep: Callable[[], None] | None = None) -> None:
+        """Warm a bundle and let it answer; the version before answers what it has begun. ``keep`` is called between."""
         settings, endpoints = self.settings, {}
         try:
             async with asyncio.timeout(settings.warm_s):
@@ -310,6 +323,8 @@ class Models:
             raise Passing(f'bundle "{model.folder}"', f"is not warm after {settings.warm_s:g} s.") from None
         if self._compiled is not None:
             await in_thread(self._compiled.keep)
+        if keep is not None:
+            await in_thread(keep)
         card = bundle.folder / CARD
         text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
         if bundle.signed_by:
@@ -337,7 +352,8 @@ class Models:
         return [model.taking for model in self.by_name.values() if model.taking is not None and model.is_being_taken]
 
     def let_go(self) -> None:
-        """Leave nothing behind on disk."""
+        """Leave nothing behind on disk, and no process."""
+        self.nursery.close()
         for copy in (*self._copies, *(version.copy for version in self._retired)):
             copy.remove()
         for model in self.by_name.values():
@@ -361,6 +377,10 @@ def _emptied(folder: Path) -> None:
     except OSError as error:
         problem = "cannot be replaced: the folder that it lies in cannot be written."
         raise Passing(f'bundle "{folder}"', problem, found=error.strerror or str(error)) from None
+
+
+def _record(folder: Path, settings: Settings) -> Record | None:
+    return record_of(manifest.read_bytes(folder), settings.sizes)
 
 
 def _state(model: Model) -> str:

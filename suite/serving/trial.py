@@ -6,24 +6,16 @@ compiled in a folder, so that the server compiles nothing again.
 """
 
 import asyncio
-import contextlib
-import json
-import os
-import re
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from suite.errors import InputError
-from suite.runtime.child import import_path
 from suite.serving.errors import Refused
+from suite.serving.nursery import Nursery, Running
 
-SECRET = re.compile("TOKEN|SECRET|PASSW|KEY|CREDENTIAL", re.IGNORECASE)
-"""Variables that the process is not given."""
-_MAIN = "from suite.serving.trial_process import main; main()"
 _TOLD = 4096
 """Bytes that are kept of what libraries write before the process ends."""
 
@@ -61,10 +53,11 @@ class Trial:
     compile: bool = True
     catalogue: Mapping[str, Any] | None = None
 
-    async def run(self, begun: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    async def run(self, nursery: Nursery, begun: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """What the process says where the version can be opened, compiled and run.
 
         Args:
+            nursery: starts the process.
             begun: called before each compilation.
 
         Raises:
@@ -72,42 +65,22 @@ class Trial:
             Passing: not in time, or not in the memory there is.
             InputError: it cannot; says why.
         """
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-c", _MAIN),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=_environment(),
-            start_new_session=True,  # Ctrl-C is for the server
-        )
+        told: dict[str, Any] = {}
+
+        async def listened(running: Running) -> None:
+            nonlocal told
+            async for told in running.told():
+                if "begun" in told:
+                    begun()
+
         try:
-            async with asyncio.timeout(self.seconds):
-                told, written = await asyncio.gather(self._told(process, begun), _last(process.stderr))
-                code = await process.wait()
+            async with nursery.trial(self._request()) as running, asyncio.timeout(self.seconds):
+                _, written = await asyncio.gather(listened(running), running.written(_TOLD))
         except TimeoutError:
             raise Passing(
                 self.where, f"is not ready after {self.seconds:g} s.", fix=f"--warm-s {2 * self.seconds:g}"
             ) from None
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await asyncio.shield(process.wait())
-        self._judge(told, code, written)
-        return told
-
-    async def _told(self, process: asyncio.subprocess.Process, begun: Callable[[], None]) -> dict[str, Any]:
-        """The last line of the process; empty where it is none of ours."""
-        assert process.stdin is not None and process.stdout is not None
-        told: dict[str, Any] = {}
-        with contextlib.suppress(ConnectionError):
-            process.stdin.write(json.dumps(self._request()).encode() + b"\n")
-            await process.stdin.drain()
-            process.stdin.close()
-        with contextlib.suppress(ValueError):  # no JSON, or a line without end: the process was taken over
-            async for line in process.stdout:
-                told = dict(json.loads(line))
-                if "begun" in told:
-                    begun()
+        self._judge(told, running.code, written)
         return told
 
     def _request(self) -> dict[str, Any]:
@@ -122,7 +95,7 @@ class Trial:
             "catalogue": self.catalogue,
         }
 
-    def _judge(self, told: dict[str, Any], code: int, written: str) -> None:
+    def _judge(self, told: dict[str, Any], code: int | None, written: str) -> None:
         """Raises what became of it."""
         if told.get("done") and code == 0:
             return
@@ -141,24 +114,9 @@ class Trial:
         if code == -signal.SIGKILL or "bad_alloc" in written:
             more = "--warm-bytes BYTES, or a machine with more"
             raise Passing(self.where, "needs more memory to be compiled and run than there is.", fix=more)
-        if code < 0:
+        if code is not None and code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
             fix = "a bundle from a source that you trust"
             raise InputError(self.where, "ends the process that tries it.", found=name, fix=fix)
-        found = written.strip().rpartition("\n")[2] or f"exit code {code}"
+        found = written.strip().rpartition("\n")[2] or (f"exit code {code}" if code is not None else "")
         raise Passing(self.where, "cannot be tried: the process for it ended at once.", found=found)
-
-
-def _environment() -> dict[str, str]:
-    """Of the server, without its secrets; memory of a GPU is taken as it is needed."""
-    given = {name: value for name, value in os.environ.items() if not SECRET.search(name)}
-    return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **given, "PYTHONPATH": import_path()}
-
-
-async def _last(stream: asyncio.StreamReader | None) -> str:
-    """The end of what is written to a stream."""
-    assert stream is not None
-    kept = b""
-    while chunk := await stream.read(1 << 16):
-        kept = (kept + chunk)[-_TOLD:]
-    return kept.decode("utf-8", "replace")

@@ -1,13 +1,12 @@
-"""The process that tries a version before the server touches it: see `suite.serving.trial`."""
+"""What a process does that tries a version before the server touches it: see `suite.serving.trial`."""
 
 import contextlib
 import json
 import os
 import resource
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from suite.errors import InputError
 from suite.runtime import child
@@ -16,21 +15,26 @@ from suite.serving.errors import Refused
 Say = Callable[[dict[str, Any]], None]
 
 
-def main() -> None:
-    """Reads what to try from the standard input, one line, and writes a line of JSON for each step."""
-    child.limit(resource.RLIMIT_CORE, 0)
-    child.end_with(os.getppid())
-    output = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is not taken for a line of ours
+def load() -> None:
+    """Imports what a trial needs, and asks for no device."""
+    import jax  # noqa: F401
+
+    import suite.bundles.bundle
+    import suite.bundles.signing
+    import suite.runtime.compilation  # noqa: F401
+
+
+def answer(request: dict[str, Any], output: TextIO) -> None:
+    """Tries what is asked for, and writes a line of JSON for each step to ``output``."""
 
     def say(message: dict[str, Any]) -> None:
         output.write(json.dumps(message) + "\n")
         output.flush()
 
     try:
-        request = json.loads(sys.stdin.readline())
         told = _try(request, say) if request["catalogue"] is None else _replace(request)
-        say({"done": True, **(told or {})})
+        took = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        say({"done": True, "bytes": took, **told})
     except Refused as error:
         say({"request": [error.status, error.code, error.message, error.field, error.fix]})
     except InputError as error:
@@ -40,14 +44,14 @@ def main() -> None:
     except Exception as error:  # of JAX and XLA: many kinds
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
         say({"passing" if "RESOURCE_EXHAUSTED" in str(error) else "failed": reason})
-    os._exit(0)  # threads may still compute
 
 
-def _try(request: dict[str, Any], say: Say) -> None:
-    """Opens a bundle, compiles it and runs it; or reads its programs alone, where another process has the device."""
+def _try(request: dict[str, Any], say: Say) -> dict[str, Any]:
+    """Opens a bundle, compiles it and runs it; or reads its programs alone, where another process has the device. Says
+    what computed."""
     _prepare(request)
     from suite.bundles import integrity, manifest, programs, signing
-    from suite.bundles.bundle import Bundle
+    from suite.bundles.bundle import Bundle, device
     from suite.runtime.compilation import enable_cache
 
     folder = Path(request["folder"])
@@ -56,11 +60,12 @@ def _try(request: dict[str, Any], say: Say) -> None:
         signing.signed_by(folder, stated, request["trust"])
         for file, content in integrity.check(folder, manifest.read(folder, stated))[0].items():
             programs.read(content, f'bundle "{folder}", file "{file}"', "?")
-        return
+        return {"device": ""}
     enable_cache(Path(request["cache"]))
     bundle = Bundle.open(folder, tuple(request["allow"]), cache=False, trust=request["trust"])
     for program in bundle.programs.values():
         program.warm(request["sizes"], lambda: say({"begun": True}))
+    return {"device": device()}
 
 
 def _replace(request: dict[str, Any]) -> dict[str, Any]:
@@ -111,10 +116,7 @@ def _yield_to_others() -> None:
 
 def _bound_memory(most: int) -> None:
     """Allocations beyond ``most`` bytes fail; 0: beyond what the machine has free."""
-    if not most:
-        with contextlib.suppress(OSError, StopIteration):
-            lines = Path("/proc/meminfo").read_text().splitlines()
-            most = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    most = most or child.available()
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     if most and (hard == resource.RLIM_INFINITY or most <= hard):
         resource.setrlimit(resource.RLIMIT_DATA, (most, hard))

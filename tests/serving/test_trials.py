@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from suite.errors import InputError
+from suite.serving.nursery import Nursery
 from suite.serving.trial import Passing, Trial
 from tests import hostile_programs as hostile
 from tests.serving.asking import Serving
@@ -27,7 +28,8 @@ def tried(folder, cache, seconds=300.0, most=0, allow=()):
     begun = []
     trial = Trial(f'bundle "{folder}"', folder, cache, allow, "", (1,), seconds, most)
     try:
-        asyncio.run(trial.run(lambda: begun.append(time.monotonic())))
+        with Nursery() as nursery:
+            asyncio.run(trial.run(nursery, lambda: begun.append(time.monotonic())))
     except InputError as error:
         return type(error), str(error), len(begun)
     return None, "", len(begun)
@@ -78,21 +80,41 @@ def test_a_byte_that_ends_its_reader_ends_the_trial(bundles, tmp_path, stored):
 
 
 @pytest.mark.parametrize(("number", "kind"), [(signal.SIGSEGV, InputError), (signal.SIGKILL, Passing)])
-def test_a_trial_that_dies_is_told_by_its_signal(bundles, tmp_path, monkeypatch, number, kind):
+def test_a_trial_that_dies_is_told_by_its_signal(bundles, tmp_path, number, kind):
     """Killed is what happens where memory runs out, which may pass; a crash does not."""
-    (tmp_path / "sitecustomize.py").write_text(f"import os\nos.kill(os.getpid(), {int(number)})")
+    hostile.with_programs(bundles["clicks"], tmp_path / "bad", hostile.ENDLESS)
+    trial = Trial("it", tmp_path / "bad", tmp_path, (), "", (1,), 100.0)
+    with Nursery() as nursery, pytest.raises(InputError) as raised:
+        asyncio.run(trial.run(nursery, lambda: os.kill(trial_of(os.getpid()), number)))
+    assert raised.type is kind
+    assert ("ends the process that tries it.\n  found: SIGSEGV" in str(raised.value)) == (number == signal.SIGSEGV)
+
+
+def test_a_nursery_that_has_ended_is_replaced(bundles, tmp_path):
+    trial = Trial("it", bundles["clicks"], tmp_path, (), "", (1,), 100.0, compile=False)
+    with Nursery() as nursery:
+        nursery.start()
+        nursery._process.kill()
+        nursery._process.wait()
+        asyncio.run(trial.run(nursery))
+
+
+def test_a_nursery_that_cannot_start_says_why(bundles, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("import os\nos.write(2, b'no library')\nos._exit(3)")
     monkeypatch.syspath_prepend(str(tmp_path))
-    raised, why, _ = tried(bundles["clicks"], tmp_path)
-    assert raised is kind
-    assert ("ends the process that tries it.\n  found: SIGSEGV" in why) == (number == signal.SIGSEGV)
+    kind, why, _ = tried(bundles["clicks"], tmp_path)
+    assert kind is Passing and "cannot be tried: the process for it ended at once.\n  found: no library" in why
 
 
-def test_no_secret_reaches_a_trial(monkeypatch):
-    from suite.serving.trial import _environment
+def test_only_what_a_child_needs_of_the_environment_reaches_it(monkeypatch):
+    from suite.runtime.child import environment
 
-    monkeypatch.setenv("SUITE_TOKEN", "a")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
-    assert not {"a", "b"} & set(_environment().values()) and "PATH" in _environment()
+    kept = {"JAX_PLATFORMS": "cpu", "LC_ALL": "C.UTF-8", "SUITE_CACHE": "/c"}
+    for name, value in {**kept, "SUITE_TOKEN": "a", "JAX_API_KEY": "a", "DATABASE_URL": "postgres://u:a@h"}.items():
+        monkeypatch.setenv(name, value)
+    given = environment(ONE="1")
+    assert not any(value == "a" or "postgres" in value for value in given.values())
+    assert given.items() >= {**kept, "PATH": os.environ["PATH"], "ONE": "1"}.items()
 
 
 def children(process):
@@ -106,6 +128,21 @@ def children(process):
         if int(fields[1]) == process and fields[0] != "Z":
             found.append(int(stat.parent.name))
     return found
+
+
+def alive(process):
+    """Whether a process runs."""
+    try:
+        return " Z " not in Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
+
+
+def trial_of(process):
+    """The process of the trial that is at work for another, below its nursery and its watcher."""
+    trials = [trial for nursery in children(process) for watcher in children(nursery) for trial in children(watcher)]
+    (trial,) = trials
+    return trial
 
 
 def test_a_hostile_version_blocks_no_other_model(bundles, second, opened, tmp_path):
@@ -133,15 +170,15 @@ def test_a_hostile_version_blocks_no_other_model(bundles, second, opened, tmp_pa
         first = about("words")["version"]
         put("words", tmp_path / ".endless")
         wait(lambda: about("words").get("warming", {}).get("compiling"))
-        (trying,) = children(server.process.pid)
+        trying = trial_of(server.process.pid)
         before = about("clicks")["version"]
         put("clicks", shutil.copytree(second, tmp_path / ".second"))
         wait(lambda: about("clicks")["version"] != before)
-        assert about("words")["version"] == first and trying in children(server.process.pid)
+        assert about("words")["version"] == first and alive(trying)
         assert server.ask("words", ["a fine film"]) == opened["words"].predict(["a fine film"])
         put("words", tmp_path / ".broken")  # it need not wait for the end of the one before
         wait(lambda: "refused" in about("words"))
-        assert trying not in children(server.process.pid)
+        assert not alive(trying)
         why = about("words")["refused"]
         assert why.startswith(("ends the process that tries it. SIGSEGV", "program/")) and str(tmp_path) not in why
         metrics = server.request("GET", "/metrics")[2].decode()
@@ -151,10 +188,10 @@ def test_a_hostile_version_blocks_no_other_model(bundles, second, opened, tmp_pa
         hostile.with_programs(bundles["words"], tmp_path / ".endless", hostile.ENDLESS)
         put("words", tmp_path / ".endless")
         wait(lambda: about("words").get("warming", {}).get("compiling"))
-        (trying,) = children(server.process.pid)
+        trying = trial_of(server.process.pid)
         server.process.kill()
         server.process.wait()
         until = time.monotonic() + 20
-        while Path(f"/proc/{trying}/stat").exists() and " Z " not in Path(f"/proc/{trying}/stat").read_text():
+        while alive(trying):
             assert time.monotonic() < until, "it outlives its server"
             time.sleep(0.1)
