@@ -259,6 +259,20 @@ def test_export_holds_two_programs_and_the_catalogue(folder):
     assert "caption" in card and "match" in card
 
 
+def test_pictures_of_the_catalogue_are_replaced(folder, run, asked):
+    """By a folder of pictures, which no answer names."""
+    _, pictures = asked
+    (folder / "pictures").mkdir()
+    (folder / "pictures" / "only.png").write_bytes(pictures[1])
+    printed = run("export", "bundle", "--catalogue", "pictures", "--to", "other-pictures", *ALLOW, where=folder)
+    assert "catalogue of 1 records" in printed
+    opened = suite.Bundle.open(folder / "other-pictures", ("captioned_shapes",))
+    answers = opened.predict({"image": pictures, "caption": ["a red square", "a green bar"]})
+    wanted = np.asarray(Image.open(io.BytesIO(pictures[1])))
+    for answer in answers:
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer["best"].data))), wanted)
+
+
 @pytest.fixture(scope="module")
 def server(folder, site):
     before = dict(os.environ)
