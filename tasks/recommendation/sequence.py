@@ -70,7 +70,7 @@ class SequentialRecommendation(Recommendation):
 
     @property
     def catalogue(self) -> CatalogueItems:
-        tags = None if self.tags is None else replace(self.tags, data=None)  # what was learnt of it is in its file
+        tags = None if self.tags is None else replace(self.tags, data=None)  # type: ignore[arg-type]  # it is learnt
         return CatalogueItems(item=self.item, items=self.items, tags=tags)
 
     def reference(self, split: str) -> Source | None:

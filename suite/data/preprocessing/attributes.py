@@ -289,7 +289,7 @@ class Attributes(Preprocessor):
         """Rows int32 and weights float32 of the tokens of users or items of the table by name, of the same lengths; of
         one that the table has not there are none."""
         known = self._known
-        places = [known.places.get(name, -1) for name in tabular_values.texts(names)]
+        places = [known.places.get(name or "", -1) for name in tabular_values.texts(names)]
         return self._weighted([known.records[place] if place >= 0 else _NONE for place in places])
 
     def encode(self, columns: Columns) -> tuple[Ragged, Ragged]:
@@ -309,7 +309,7 @@ class Attributes(Preprocessor):
             return self.named(names)
         known, (given, _) = self._known, self.encode(columns)
         rows = np.split(given.values, np.cumsum(given.lengths)[:-1])
-        places = [known.places.get(name, -1) for name in tabular_values.texts(names)]
+        places = [known.places.get(name or "", -1) for name in tabular_values.texts(names)]
         stored = [known.records[place] if place >= 0 else _NONE for place in places]
         return self._weighted([row if len(row) else own for row, own in zip(rows, stored, strict=True)])
 
