@@ -269,8 +269,8 @@ def test_pictures_of_the_catalogue_are_replaced(folder, run, asked):
     opened = suite.Bundle.open(folder / "other-pictures", ("captioned_shapes",))
     answers = opened.predict({"image": pictures, "caption": ["a red square", "a green bar"]})
     wanted = np.asarray(Image.open(io.BytesIO(pictures[1])))
-    for answer in answers:
-        assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer["best"].data))), wanted)
+    for one in answers:
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(one["best"].data))), wanted)
 
 
 @pytest.fixture(scope="module")

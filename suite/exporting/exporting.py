@@ -15,6 +15,7 @@ from flax import nnx
 from suite import tree
 from suite.bundles import catalogue, manifest, signing
 from suite.bundles.bundle import Bundle, platform, rebased
+from suite.contracts.batch import Batch
 from suite.contracts.codec import Codec
 from suite.contracts.data import Source
 from suite.contracts.task import Program
@@ -292,7 +293,13 @@ def catalogue_program(trained_run: Run) -> Program | None:
     """What embeds the records of a catalogue; None where the bundle keeps the ones it has."""
     task = trained_run.experiment.task
     codec = task.catalogue
-    return Program(task.embed, codec) if codec is not None and trained_run.reference_arrays is not None else None
+    if codec is None or trained_run.reference_arrays is None:
+        return None
+
+    def embedded(model: Any, batch: Batch, reference: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        return task.embed(model, batch)
+
+    return Program(embedded, codec)
 
 
 def _catalogue_rows(trained_run: Run, codec: Codec) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
