@@ -57,6 +57,8 @@ def measured(
     source = task.source(split)
     for line in (*notes({split: source}), *task.remarks({split: source})):
         print(line, file=sys.stderr)
+    if replaced := bundle.manifest.made.get("catalogue"):
+        print(f"{split}: compared with a catalogue that replaced the one of the export: {replaced}", file=sys.stderr)
     sums: dict[str, MetricState] = {}
     for start in range(0, len(source), batch_size):
         indices = np.arange(start, min(start + batch_size, len(source)))
