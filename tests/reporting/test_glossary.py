@@ -4,7 +4,15 @@ import pytest
 
 import suite.tasks.recommendation.click
 import suite.tasks.speech.recognition  # noqa: F401  (both register what their metrics mean)
-from suite.contracts.metric_meaning import METRICS, better, lower_is_better, register_metric
+from suite.contracts.metric_meaning import (
+    METRICS,
+    better,
+    check_selection,
+    lower_is_better,
+    meaning,
+    register_metric,
+    undirected,
+)
 from suite.errors import InputError
 from suite.evaluation.bootstrap import Interval
 from suite.reporting.glossary import apart, difference, ranged, shown, term, way
@@ -69,3 +77,11 @@ def test_which_way_is_better():
         False,
         False,
     ]
+
+
+def test_a_metric_of_one_of_several_goals_is_that_metric():
+    assert meaning("click.auc").title == "AUC of click" and better("click.auc") == "higher"
+    assert lower_is_better("watch time.mae") and not undirected("click.auc") and undirected("click.unheard_of")
+    check_selection("click.auc")
+    with pytest.raises(InputError, match="ranks nothing"):
+        check_selection("click.calibration")
