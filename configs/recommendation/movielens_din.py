@@ -2,7 +2,7 @@
 
 source:   GroupLens, Harper & Konstan 2015; for research only, no redistribution: fetch it by tfds build
 data:     TFDS movielens/100k-ratings 0.1.1, split as in movielens_deepfm, with the latest 50 films liked before each
-expected: test auc 0.794 (seed 0; goal auc 0.79), no better than without histories
+expected: test auc 0.794 (seed 0; goal auc 0.79), which is no gain: 0.796 without histories, 0.797 with the mean of 20
 time:     a minute on 2 CPU cores, beside other work
 command:  suite train recommendation.movielens_din
 """
@@ -15,6 +15,7 @@ CHANGES = {
     "name": "recommendation.movielens_din",
     "task.data.history": 50,
     "task.fields.histories": (("history", "movie"),),
+    "model.history_pooling": "attention",
     "goal.at_least": 0.79,
 }
 

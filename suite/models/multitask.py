@@ -59,9 +59,9 @@ class Config(ModelConfig):
     """Fraction of the inputs and hidden values that training drops."""
     histories: tuple[tuple[int, int], ...] = ()
     """(list, field) places of each history and of the candidate that it is compared with. (): from the task."""
-    history_pooling: HistoryPooling = "attention"
-    """How the vectors of a history's items become one: by their attention to the candidate, which multiplies the
-    weights that the task gives them, by a softmax of it, or by those weights alone."""
+    history_pooling: HistoryPooling = "mean"
+    """How the vectors of a history's items become one: by the weights that the task gives them, a mean or sum; by their
+    attention to the candidate, which multiplies these weights; or by a softmax of that attention."""
     attention_hidden: tuple[int, ...] = (36,)
     """Hidden widths of the attention's network."""
 

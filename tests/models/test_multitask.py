@@ -84,7 +84,7 @@ def test_separate_goals_share_no_parameter():
 
 
 def test_a_history_is_read_by_each_of_separate_goals():
-    model = built(kind="separate", histories=((0, 1),))
+    model = built(kind="separate", histories=((0, 1),), history_pooling="attention")
     assert len(model.interests) == 2 and model(*inputs()).shape == (2, 2)
 
 

@@ -264,6 +264,7 @@ def test_a_history_is_trained_exported_and_answered(tmp_path):
     changes = {
         "task.fields.histories": (("seen", "item"),),
         "task.fields.history_length": 3,
+        "model.history_pooling": "attention",
         "model.hidden": (16,),
         "model.dropout": 0.0,
         "train.steps": 150,
