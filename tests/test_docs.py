@@ -103,6 +103,7 @@ RECIPES = (
     "vision.classify",
     "speech.fsdd_ctc",
     "recommendation.retrieve",
+    "recommendation.movielens_din",
     "recommendation.sequence",
     "recommendation.linear",
     "recommendation.sequence_tags",
