@@ -20,7 +20,7 @@ from suite.contracts.model import ModelConfig
 from suite.models.checks import check_fractions, check_given, check_sizes
 from suite.nn import Dropout
 from suite.nn.table import StackedTable
-from suite.parallel.layout import for_rows
+from suite.parallel.layout import alone, for_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,14 +96,45 @@ class Tower(nnx.Module):
         vectors = jnp.where(known[..., None], self.own(ids), 0)
         if self.attributes is None or features is None or weights is None or mask is None:
             return vectors
-        described = mask.any(-1)
-        if rngs is not None and self.config.id_dropout:
-            dropped = for_rows(
-                lambda shape: jax.random.bernoulli(rngs.dropout(), self.config.id_dropout, shape), described.shape
-            )
-            vectors = jnp.where((dropped & described)[:, None, None], 0, vectors)
+        vectors = self._dropped(vectors, mask.any(-1), rngs)
         weights = self.dropout(jnp.where(mask, weights, 0), rngs)
         return vectors + jnp.einsum("bs,bsd->bd", weights, self.attributes(features))[:, None]
+
+    def whole(
+        self,
+        features: Int[Array, "s"],
+        weights: Float[Array, "s"],
+        owners: Int[Array, "s"],
+        *,
+        rngs: nnx.Rngs | None = None,
+    ) -> Float[Array, "n d"]:
+        """Vectors of all rows of the table.
+
+        Args:
+            features: rows of the tokens of attributes of all.
+            weights: of the tokens.
+            owners: the row whose each token is, rising.
+            rngs: given in training.
+        """
+        own = self.own.embedding[...]
+        assert self.attributes is not None
+        described = jnp.zeros(len(own), bool).at[jnp.asarray(owners)].set(True)
+        with alone():  # rows of the table are not those of a batch, of which each device has some
+            vectors = self._dropped(own[:, None], described, rngs)[:, 0]
+            kept = self.dropout(jnp.asarray(weights), rngs)
+        weighted = kept[:, None] * self.attributes.embedding[...][jnp.asarray(features)]
+        return vectors + jax.ops.segment_sum(weighted, jnp.asarray(owners), len(own), indices_are_sorted=True)
+
+    def _dropped(
+        self, vectors: Float[Array, "b k d"], described: Bool[Array, "b"], rngs: nnx.Rngs | None
+    ) -> Float[Array, "b k d"]:
+        """Own vectors, some of those of records with attributes left out."""
+        share = self.config.id_dropout
+        if rngs is None or not share:
+            return vectors
+        key = rngs.dropout()
+        dropped = for_rows(lambda shape: jax.random.bernoulli(key, share, shape), described.shape)
+        return jnp.where((dropped & described)[:, None, None], 0, vectors)
 
 
 SHARDING = ((r"(own|attributes)/embedding$", P("fsdp")),)

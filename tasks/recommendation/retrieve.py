@@ -66,12 +66,23 @@ class Retrieval(Recommendation):
     of models without attributes."""
     temperature: float = 0.15
     """What cosines are divided by."""
+    drawn: int = 1
+    """Items drawn for each pair of bpr, of which that of the highest score is compared (`Zhang et al., 2013
+    <https://doi.org/10.1145/2484028.2484126>`_)."""
+    l2: float = 0.0
+    """Weight in the loss of the squared lengths of the vectors that a pair is compared by, of bpr."""
+    whole: bool = False
+    """A step makes the vectors of all users and items of training, and takes those of the batch from them: less work
+    where a batch names most of them, or many attributes. LightGCN and negatives all do. It takes optim.tables dense."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, choices in (("objective", get_args(Objective)), ("negatives", get_args(Negatives))):
             if getattr(self, name) not in choices:
                 raise InputError(f"field task.{name}", "no such choice", found=getattr(self, name), fix=choices[0])
+        if self.drawn < 1 or self.l2 < 0:
+            found = f"{self.drawn}, {self.l2:g}"
+            raise InputError("fields task.drawn and .l2", "must be at least 1, and at least 0", found=found)
         if self.temperature <= 0:
             raise InputError("field task.temperature", "must be above 0", found=str(self.temperature))
 
@@ -118,12 +129,11 @@ class Retrieval(Recommendation):
         if EVENTS in columns:
             rows = self.pairs.user_rows(columns[USER])
             names = [row[0] for row in columns[EVENTS]]
-            encoded = {"user_ids": rows[:, None], **self._items(names)}
-            if self.user_attributes.columns:
-                features, weights = self.user_attributes.named(columns[USER])
-                encoded |= {"user_features": features, "user_weights": weights}
+            whole = self.whole or self.negatives == "all"
+            encoded = {"user_ids": rows[:, None], **({} if whole else self._users(columns[USER]))}
+            encoded |= {"item_ids": self.pairs.item_rows(names)[:, None]} if whole else self._items(names)
             if rng is not None and self.objective == "bpr" and "item_features" not in encoded:
-                others = self.pairs.others(rows, 1, rng)
+                others = self.pairs.others(rows, self.drawn, rng)
                 encoded["item_ids"] = np.concatenate([encoded["item_ids"], others], 1)
             return encoded
         if ITEMS in columns:
@@ -132,6 +142,12 @@ class Retrieval(Recommendation):
         if ITEMS in columns and self.split.by == "cold_items":
             encoded["part"] = self.split.parts([row[0] for row in columns[ITEMS]])
         return encoded
+
+    def _users(self, names: Any) -> dict[str, Any]:
+        if not self.user_attributes.columns:
+            return {}
+        features, weights = self.user_attributes.named(names)
+        return {"user_features": features, "user_weights": weights}
 
     def _items(self, names: Any) -> dict[str, Any]:
         encoded: dict[str, Any] = {"item_ids": self.pairs.item_rows(names)[:, None]}
@@ -200,15 +216,16 @@ class Retrieval(Recommendation):
             tables = model.passed(_graph(self.pairs.file))
             if rngs is not None:
                 model.keep(*tables)
-        elif self.objective == "softmax" and self.negatives == "all":
-            tables = _whole(model)
+        elif self.whole or self.negatives == "all":
+            tables = self._whole(model, "user", rngs), self._whole(model, "item", rngs)
         users, items = (
             _tower(model, side, batch, rngs) if tables is None else tables[place][batch[f"{side}_ids"]]
             for place, side in enumerate(("user", "item"))
         )
         if self.objective == "bpr":
             losses, real = self._pairwise(users[:, 0], items, batch)
-        elif tables is not None and self.negatives == "all":
+        elif self.negatives == "all":
+            assert tables is not None
             losses, real = self._among_all(*tables, batch), batch["mask"]
         else:
             losses, real = self._among_batch(unit(users[:, 0]), unit(items[:, 0]), batch), batch["mask"]
@@ -218,16 +235,17 @@ class Retrieval(Recommendation):
         """Nats (b,) of the pair's item standing before the other, and which rows have one."""
         real, own = batch["mask"], (users * items[:, 0]).sum(-1)
         if items.shape[1] > 1:
-            return jax.nn.softplus((users * items[:, 1]).sum(-1) - own), real
-        every = batch_rows(
-            {"vector": items[:, 0], "user": batch["user_ids"][:, 0], "item": batch["item_ids"][:, 0], "mask": real}
-        )
-        place = (first_row(len(real)) + jnp.arange(len(real)) + 1) % len(every["mask"])
-        other = {name: values[place] for name, values in every.items()}
-        had = self._had(batch["user_ids"][:, 0], other["item"][:, None])[:, 0] | (
-            other["user"] == batch["user_ids"][:, 0]
-        )
-        return jax.nn.softplus((users * other["vector"]).sum(-1) - own), real & other["mask"] & ~had
+            hardest = jnp.einsum("bd,bkd->bk", users, items[:, 1:]).argmax(-1)
+            other = jnp.take_along_axis(items, 1 + hardest[:, None, None], 1)[:, 0]
+        else:  # of attributes, which are made for the pairs of the batch alone, the item of the next pair
+            every = batch_rows({"vector": items[:, 0], "item": batch["item_ids"][:, 0], "mask": real})
+            place = (first_row(len(real)) + jnp.arange(len(real)) + 1) % len(every["mask"])
+            item, other = every["item"][place], every["vector"][place]
+            user = batch["user_ids"][:, 0]
+            had = self._had(user, item[:, None])[:, 0] | (item == batch["item_ids"][:, 0])
+            real &= every["mask"][place] & ~had
+        lengths = sum(jnp.square(vectors).sum(-1) for vectors in (users, items[:, 0], other))
+        return jax.nn.softplus((users * other).sum(-1) - own) + self.l2 * lengths, real
 
     def _among_batch(self, users: jax.Array, items: jax.Array, batch: Batch) -> jax.Array:
         """Cross-entropy in nats (b,) of the pair's item among the items of all pairs of the batch, on all devices, but
@@ -265,6 +283,22 @@ class Retrieval(Recommendation):
         scores = jnp.where(open_, users[rows] @ items[:count].T / self.temperature, -jnp.inf)
         others = jax.nn.logsumexp(scores, -1)
         return jnp.logaddexp(others[user] if len(bits) <= len(user) else others, own) - own
+
+    def _whole(self, model: Any, side: str, rngs: nnx.Rngs | None) -> jax.Array:
+        """The vectors (u, d) or (i, d) of all users, or items, of training.
+
+        Raises:
+            InputError: a step is given the rows of its batch alone.
+        """
+        tower = getattr(model, side)
+        own = tower.own.embedding[...]
+        if own.ndim > 2:
+            problem = "gives a step the rows of its batch alone, and task.whole and task.negatives all read every row."
+            raise InputError("field optim.tables", problem, fix="--optim.tables dense")
+        if tower.attributes is None:
+            return own
+        about = self.item_attributes if side == "item" else self.user_attributes
+        return tower.whole(*_described(about.file, self.pairs.file, side), rngs=rngs)
 
     def _had(self, users: jax.Array, items: jax.Array) -> jax.Array:
         """Whether users (b,) had items (b, n) in training; False where there are too many to look up."""
@@ -309,20 +343,12 @@ def _tower(model: Any, side: str, batch: Batch, rngs: nnx.Rngs | None = None) ->
     return getattr(model, side)(ids, *read, rngs=rngs)
 
 
-def _whole(model: Any) -> tuple[jax.Array, jax.Array]:
-    """The vectors of all users and of all items.
-
-    Raises:
-        InputError: the model has attributes, or a step reads the rows of its batch alone.
-    """
-    tables = tuple(getattr(model, side).own.embedding[...] for side in ("user", "item"))
-    if any(getattr(model, side).attributes is not None for side in ("user", "item")):
-        problem = "is all, and vectors of attributes are made for the items of a batch alone."
-        raise InputError("field task.negatives", problem, fix="--task.negatives batch")
-    if tables[0].ndim > 2:
-        problem = "leaves rows of a batch alone to a step, and task.negatives all reads all of them."
-        raise InputError("field optim.tables", problem, fix="--optim.tables dense")
-    return tables[0], tables[1]
+@lru_cache(maxsize=4)
+def _described(attributes: str, pairs: str, side: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of all users, or items, of training: rows (s,) of the tokens, their weights, and the row that each is of."""
+    had = Interactions(file=pairs).had
+    features, weights = Attributes(file=attributes).named(had.items if side == "item" else had.users)
+    return features.values, weights.values, np.repeat(np.arange(len(features.lengths)), features.lengths)
 
 
 @lru_cache(maxsize=2)

@@ -5,6 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
+from suite.data.sources.citeulike import CiteULike
 from suite.data.sources.datasets import Lines, Table, from_path
 from suite.data.sources.events import EventSplit, read_events
 from suite.data.sources.histories import EVENTS, Histories
@@ -252,3 +253,23 @@ def test_running_text_is_no_list_of_items(tmp_path):
     assert isinstance(from_path(str(tmp_path)), Lines)
     (tmp_path / "lists.txt.gz").write_bytes(gzip.compress(b"7 1 2\n8 2 3\n"))
     assert isinstance(from_path(str(tmp_path / "lists.txt.gz")), ItemLists)
+
+
+def test_libraries_of_articles_and_their_tags_are_read_by_place(tmp_path):
+    """Lines whose count is not that of what follows are left out, and others keep their places."""
+    (tmp_path / "users.dat").write_text("2 5 0\n3 1\n1 2\n")
+    (tmp_path / "item-tag.dat").write_text("1 0\n0\n2 1 7\n")
+    (tmp_path / "tags.dat").write_text("biology\nphysics\n")
+    events = CiteULike(path=str(tmp_path)).open("train")
+    assert events[np.arange(3)]["user"].tolist() == ["0", "0", "2"] and events[np.arange(3)]["item"].tolist() == [
+        "5",
+        "0",
+        "2",
+    ]
+    assert events.dropped == {"lines of another form": 1}
+    tags = CiteULike(path=str(tmp_path), part="tags").whole()
+    assert tags[np.arange(3)]["tags"] == [["biology"], [], ["physics"]] and tags.dropped == {
+        "tags that tags.dat does not name": 1
+    }
+    with pytest.raises(InputError, match=r"has no users\.dat"):
+        CiteULike(path=str(tmp_path.parent)).open("train")

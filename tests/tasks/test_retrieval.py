@@ -263,22 +263,50 @@ def test_the_softmax_in_the_batch_is_corrected_by_frequency(run, monkeypatch, lo
     assert float(task.loss(model, batch, None)[0]) == pytest.approx(np.mean(losses), rel=1e-5)
 
 
-def test_bpr_compares_with_an_item_that_the_user_had_not(run):
-    task, parts = bare(run, objective="bpr")
+@pytest.mark.parametrize("drawn", [1, 3])
+def test_bpr_compares_with_the_hardest_of_items_that_the_user_had_not(run, drawn):
+    task, parts = bare(run, objective="bpr", drawn=drawn, l2=0.1)
     model = Parts(parts=parts).build(rngs=nnx.Rngs(0))
     encoded = task.encode(task.source("train")[np.arange(60)], np.random.default_rng(0))
     had = task.pairs.had
     keys = set(had.keys.tolist())
     pairs = encoded["user_ids"].astype(np.int64) * len(had.items) + encoded["item_ids"]
-    assert pairs.shape == (60, 2)
-    assert all(key in keys for key in pairs[:, 0].tolist()) and not any(key in keys for key in pairs[:, 1].tolist())
+    assert pairs.shape == (60, 1 + drawn) and all(key in keys for key in pairs[:, 0].tolist())
+    assert not any(key in keys for key in pairs[:, 1:].ravel().tolist())
     batch = {**encoded, "mask": np.ones(60, bool)}
     users, items = (np.asarray(getattr(model, side).own.embedding[...], np.float64) for side in ("user", "item"))
-    first, second = (
-        (users[encoded["user_ids"][:, 0]] * items[encoded["item_ids"][:, place]]).sum(1) for place in (0, 1)
-    )
-    expected = np.log1p(np.exp(second - first)).mean()
-    assert float(task.loss(model, batch, None)[0]) == pytest.approx(expected, rel=1e-5)
+    user, item = users[encoded["user_ids"][:, 0]], items[encoded["item_ids"]]
+    scores = np.einsum("bd,bkd->bk", user, item)
+    hardest = 1 + scores[:, 1:].argmax(1)
+    other = item[np.arange(60), hardest]
+    losses = np.log1p(np.exp(scores[np.arange(60), hardest] - scores[:, 0]))
+    losses += 0.1 * ((user**2).sum(1) + (item[:, 0] ** 2).sum(1) + (other**2).sum(1))
+    assert float(task.loss(model, batch, None)[0]) == pytest.approx(losses.mean(), rel=1e-5)
+
+
+def test_bpr_of_attributes_compares_with_the_next_pair(run):
+    task = task_of(run, objective="bpr")
+    model = suite.open(run.folder).model
+    encoded = task.encode(task.source("train")[np.arange(40)], np.random.default_rng(0))
+    batch = pad(encoded, np.ones(40, bool), padded_lengths(encoded, ()), np.arange(40))
+    had = task.pairs.had
+    user, item = batch["user_ids"][:, 0], batch["item_ids"][:, 0]
+    other = np.roll(np.arange(40), -1)
+    keys = set(had.keys.tolist())
+    open_ = [int(u) * len(had.items) + int(i) not in keys for u, i in zip(user, item[other], strict=True)]
+    loss, states = task.loss(model, batch, None)
+    assert float(states["loss"].count) == sum(open_) > 0 and np.isfinite(float(loss))
+
+
+def test_vectors_made_of_the_whole_catalogue_are_those_made_of_the_batch(run):
+    task, model = task_of(run), suite.open(run.folder).model
+    rows = task.source("train")[np.arange(40)]
+    losses = []
+    for one in (task, dataclasses.replace(task, whole=True)):
+        encoded = one.encode(rows)
+        batch = pad(encoded, np.ones(40, bool), padded_lengths(encoded, ()), np.arange(40))
+        losses.append(float(one.loss(model, batch, None)[0]))
+    assert "item_features" not in encoded and losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_vectors_are_passed_as_by_the_matrix_of_pairs(run):

@@ -22,10 +22,13 @@ import numpy as np
 from suite.contracts.batch import Columns, Ragged
 from suite.contracts.data import Data, Source
 from suite.contracts.preprocessor import Preprocessor
+from suite.data.notes import told
 from suite.data.preprocessing import tabular_values
+from suite.data.preprocessing.columns import origin
 from suite.data.preprocessing.tabular_schema import Guess, Kind, guess
 from suite.data.reading import changed
 from suite.data.sources.files import from_path
+from suite.data.sources.item_columns import read_items
 from suite.errors import InputError, closest
 from suite.runtime import json_files
 
@@ -124,35 +127,24 @@ class Attributes(Preprocessor):
             content = self._learnt(column)
         path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
-    def _table(self, column: str) -> tuple[Source, str, str]:
-        """The table, the name of its column of names, and what it is called."""
+    def _table(self, column: str) -> tuple[Source, str]:
+        """The table, a record a name, and the name of its column of names."""
         name = self.id or column
-        data = (self.data or from_path(self.path)).with_texts((name,))
-        table = data.whole() or data.open("train")
-        where = self.path or data.origin or "the table"
-        if name not in table.schema:
-            near = closest(name, table.schema)
-            fix = f"--task.{self._field}.id {shlex.quote(near or next(iter(table.schema)))}"
-            raise InputError(
-                f"field task.{self._field}.id",
-                f'column "{name}" is not in {where}.',
-                found=", ".join(table.schema),
-                fix=fix,
-            )
-        return table, name, where
+        return read_items(self.data or from_path(self.path), name, f"{self._field}.id"), name
 
     def described(self, column: str) -> list[str]:
         """Names of what the table describes, read from it; ``column`` is that of the events."""
-        return self._names(*self._table(column))[0] if self.given else []
+        return _named(*self._table(column)) if self.given else []
 
     def _learnt(self, column: str) -> dict[str, Any]:
-        table, name, where = self._table(column)
+        table, name = self._table(column)
+        where = self.path or (self.data and origin(self.data)) or "the table"
         columns = self._columns(table, name)
-        names, first = self._names(table, name, where)
+        names = _named(table, name)
         counts: list[Counter[str]] = [Counter() for _ in columns]
         tokens: list[list[list[str]]] = [[] for _ in columns]
-        for start in range(0, len(first), CHUNK):
-            places = first[start : start + CHUNK]
+        for start in range(0, len(names), CHUNK):
+            places = np.arange(start, min(start + CHUNK, len(names)))
             for place, read in enumerate(columns):
                 found = self._tokens(read, table.column(read.name, places))
                 tokens[place] += found
@@ -179,6 +171,8 @@ class Attributes(Preprocessor):
             )
             for record in range(len(names))
         ]
+        for line in told(table.dropped, table.dropped_names):
+            print(f"{where}: {line}", file=sys.stderr)
         print(f"{where}: {len(names):,} records, {len(rows):,} values that {self.min_count} or more have; "
               f"{sum(not row for row in records):,} records have none of them", file=sys.stderr)  # fmt: skip
         return {
@@ -222,25 +216,6 @@ class Attributes(Preprocessor):
                 edges = _edges(table, one.name, self.ranges) if kind == "number" else ()
                 read.append(Column(one.name, kind, edges))
         return read
-
-    def _names(self, table: Source, name: str, where: str) -> tuple[list[str], np.ndarray]:
-        """Names of the records, and the place of each: of several of one name the first, of which it is told."""
-        places: dict[str, int] = {}
-        missing = 0
-        for start in range(0, len(table), CHUNK):
-            chunk = np.arange(start, min(start + CHUNK, len(table)))
-            for place, value in zip(chunk.tolist(), tabular_values.texts(table.column(name, chunk)), strict=True):
-                if value is None:
-                    missing += 1
-                else:
-                    places.setdefault(value, place)
-        for count, what in (
-            (missing, f"without {name} are left out"),
-            (len(table) - missing - len(places), f"of a {name} that came before are left out"),
-        ):
-            if count:
-                print(f"{where}: {count:,} records {what}", file=sys.stderr)
-        return list(places), np.array(list(places.values()), np.int64)
 
     def _tokens(self, column: Column, values: Any) -> list[list[str]]:
         """The tokens of each value, each once."""
@@ -366,6 +341,10 @@ def _of_content(content: Any) -> _Known:
     records = np.split(rows, np.cumsum(lengths)[:-1]) if len(names) else []
     by_token = {(place, token): row for row, (place, token) in enumerate(zip(of.tolist(), tokens, strict=True))}
     return _Known(columns, names, {name: i for i, name in enumerate(names)}, records, tokens, of, idf, by_token)
+
+
+def _named(table: Source, name: str) -> list[str]:
+    return [str(value) for value in tabular_values.texts(table.column(name, np.arange(len(table))))]
 
 
 def _edges(table: Source, name: str, ranges: int) -> tuple[float, ...]:

@@ -1,0 +1,43 @@
+"""Scientific articles that nobody has yet, for the users of citeulike-a, by the articles' tags.
+
+source:   js05212/citeulike-a; citation asked for
+data:     SUITE_DATA/citeulike_a: 5,551 users, 16,980 articles, 46,391 tags; a fifth of the articles is held out whole
+expected: not measured yet (goal test recall_20 0.4)
+time:     not measured yet
+command:  suite train recommendation.citeulike_tags
+"""
+
+import os
+from dataclasses import replace
+
+from suite.configs.recommendation import retrieve
+from suite.data.sources.citeulike import CiteULike
+from suite.experiment.goal import Goal
+from suite.experiment.sections import Experiment
+from suite.experiment.sections import replace as changed
+
+
+def experiment() -> Experiment:
+    archive = os.path.join(os.environ.get("SUITE_DATA", "data"), "citeulike_a", "citeulike_a.tar.gz")
+    return changed(
+        replace(retrieve.experiment(), name="recommendation.citeulike_tags"),
+        {
+            "task.data": CiteULike(path=archive),
+            "task.split.by": "cold_items",
+            "task.split.validation": 0.05,
+            "task.split.test": 0.2,
+            "task.item_attributes.data": CiteULike(path=archive, part="tags"),
+            "task.item_attributes.lists": ("tags",),
+            "task.whole": True,
+            "optim.tables": "dense",
+            "train.epochs": 10,
+            "train.batch_size": 2048,
+            "train.eval_batch_size": 512,
+            "train.best": "recall_20",
+            "goal": Goal(metric="recall_20", at_least=0.40, on="test"),
+        },
+    )
+
+
+def smoke() -> Experiment:
+    return retrieve.shrunk(experiment())
