@@ -27,15 +27,19 @@ DIMS = {
     "recommendation.beauty_gru4rec": {"vocab_size": 12070},
     "recommendation.beauty_sasrec": {"vocab_size": 12070},
     "recommendation.beauty_tags": {"sequence.vocab_size": 12070, "tags.size": 637},
+    "recommendation.citeulike_tags": {"user.rows": 5568, "item.rows": 12800, "item.features": 19136},
     "recommendation.click": {"rows": 1000, "fields": 5, "lists": (3,), "inputs": 4},
     "recommendation.criteo_deepfm": {"rows": 9000, "fields": 26, "lists": (), "inputs": 25},
     "recommendation.gowalla_filter": {"vocab_size": 40_981},
     "recommendation.linear": {"vocab_size": 1002},
+    "recommendation.gowalla_lightgcn": {"user.rows": 29888, "item.rows": 41024},
+    "recommendation.movielens_bpr": {"user.rows": 960, "item.rows": 1728},
     "recommendation.movielens_deepfm": {"rows": 2700, "fields": 6, "lists": (6,), "inputs": 1},
     "recommendation.movielens_din": {"rows": 2700, "fields": 6, "lists": (6, 50), "inputs": 1, "histories": ((1, 1),)},
     "recommendation.movielens_dnn": {"rows": 2700, "fields": 6, "lists": (6,), "inputs": 1},
     "recommendation.movielens_ease": {"vocab_size": 1654},
     "recommendation.movielens_fm": {"rows": 2700, "fields": 6, "lists": (6,), "inputs": 1},
+    "recommendation.movielens_lightgcn": {"user.rows": 960, "item.rows": 1728},
     "recommendation.movielens_lr": {"rows": 2700, "fields": 6, "lists": (6,), "inputs": 1},
     "recommendation.movielens_mmoe": {"rows": 2700, "fields": 6, "lists": (6,), "inputs": 1, "outputs": 2},
     "recommendation.movielens_sasrec": {"vocab_size": 1680},
@@ -171,6 +175,7 @@ def smoke(name):
 
 
 SLOW = {
+    "recommendation.gowalla_lightgcn",
     "recommendation.beauty_gru4rec",
     "recommendation.beauty_sasrec",
     "recommendation.beauty_tags",

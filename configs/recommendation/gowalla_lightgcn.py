@@ -30,6 +30,7 @@ def experiment() -> Experiment:
             "train.eval_batch_size": 1024,
             "train.eval_every": 440,
             "train.best": "recall_20",
+            "train.baseline": False,
             "goal": Goal(metric="recall_20", at_least=0.175, on="test"),
         },
     )

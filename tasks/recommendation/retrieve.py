@@ -31,7 +31,7 @@ from suite.evaluation.contrast import unit
 from suite.evaluation.losses import masked_mean, tally
 from suite.evaluation.recommendation import Recommendation, Reference
 from suite.models.lightgcn import Graph, LightGCN
-from suite.parallel.layout import batch_rows, first_row
+from suite.parallel.layout import batch_rows, first_row, for_rows
 
 Objective = Literal["softmax", "bpr"]
 Negatives = Literal["batch", "all"]
@@ -75,6 +75,10 @@ class Retrieval(Recommendation):
     """A step makes the vectors of all users and items of training, and takes those of the batch from them: less work
     where a batch names most of them, or many attributes. LightGCN and negatives all do. It takes optim.tables dense."""
 
+    profile: bool = False
+    """The vector of a user is the sum of its own and of the mean of its items, those of training and of the request;
+    in training without the item that is compared. It takes task.whole, and the softmax in the batch."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, choices in (("objective", get_args(Objective)), ("negatives", get_args(Negatives))):
@@ -83,6 +87,12 @@ class Retrieval(Recommendation):
         if self.drawn < 1 or self.l2 < 0:
             found = f"{self.drawn}, {self.l2:g}"
             raise InputError("fields task.drawn and .l2", "must be at least 1, and at least 0", found=found)
+        if self.profile and not (self.whole and self.objective == "softmax" and self.negatives == "batch"):
+            found = f"task.whole {self.whole}, task.objective {self.objective}, task.negatives {self.negatives}"
+            fix = "--task.whole True --task.objective softmax --task.negatives batch --optim.tables dense"
+            raise InputError(
+                "field task.profile", "is of the softmax in the batch, and takes task.whole", found=found, fix=fix
+            )
         if self.temperature <= 0:
             raise InputError("field task.temperature", "must be above 0", found=str(self.temperature))
 
@@ -182,15 +192,16 @@ class Retrieval(Recommendation):
     def vectors(self, model: Any, batch: Batch, reference: Reference = None) -> jax.Array:
         own = self._scaled(_tower(model, "user", batch)[:, 0])
         history, basis = self._history(batch, reference), self._basis(batch)
-        # One's own vector says more than a mean of others'.
-        users = jnp.where((basis == BASES.index("user"))[:, None], own, own + history)
+        # Where training did not add them, one's own vector says more than a mean of others'.
+        alone = (basis == BASES.index("user")) & (not self.profile)
+        users = jnp.where(alone[:, None], own, own + history)
         return self._scaled(users) / (self.temperature if self.objective == "softmax" else 1.0)
 
     def _history(self, batch: Batch, reference: Reference) -> jax.Array:
         """The mean (b, d) of the vectors of the items of the history; zeros where there are none."""
-        table = self.item_vectors(None, reference)
-        real = (batch["items"] >= FIRST) & batch["items_mask"]
-        total = jnp.where(real[..., None], table.at[batch["items"]].get(mode="clip"), 0).sum(1)
+        table, name = self.item_vectors(None, reference), "seen" if self.profile else "items"
+        real = (batch[name] >= FIRST) & batch[f"{name}_mask"]
+        total = jnp.where(real[..., None], table.at[batch[name]].get(mode="clip"), 0).sum(1)
         return self._scaled(total / jnp.maximum(real.sum(-1), 1)[:, None])
 
     def _basis(self, batch: Batch) -> jax.Array:
@@ -228,7 +239,10 @@ class Retrieval(Recommendation):
             assert tables is not None
             losses, real = self._among_all(*tables, batch), batch["mask"]
         else:
-            losses, real = self._among_batch(unit(users[:, 0]), unit(items[:, 0]), batch), batch["mask"]
+            own = unit(users[:, 0])
+            if self.profile and tables is not None:
+                own = self._profiled(own, unit(tables[1]), batch, model.user.config.id_dropout, rngs)
+            losses, real = self._among_batch(own, unit(items[:, 0]), batch), batch["mask"]
         return masked_mean(losses, real), {"loss": tally(losses, real)}
 
     def _pairwise(self, users: jax.Array, items: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
@@ -246,6 +260,27 @@ class Retrieval(Recommendation):
             real &= every["mask"][place] & ~had
         lengths = sum(jnp.square(vectors).sum(-1) for vectors in (users, items[:, 0], other))
         return jax.nn.softplus((users * other).sum(-1) - own) + self.l2 * lengths, real
+
+    def _profiled(
+        self, own: jax.Array, items: jax.Array, batch: Batch, share: float, rngs: nnx.Rngs | None
+    ) -> jax.Array:
+        """Own vectors (b, d) of users, a share of them left out in training, and the mean of the user's other items.
+
+        Args:
+            own: unit vectors.
+            items: unit vectors (i, d) of all items of training.
+            batch: of pairs.
+            share: of own vectors that are left out.
+            rngs: given in training.
+        """
+        had = self.pairs.had
+        total = jax.ops.segment_sum(items[had.rows], jnp.asarray(had.owners), len(had.users), indices_are_sorted=True)
+        others = unit(total[batch["user_ids"][:, 0]] - items[batch["item_ids"][:, 0]])
+        if rngs is not None and share:
+            key = rngs.dropout()
+            left = for_rows(lambda shape: jax.random.bernoulli(key, share, shape), own.shape[:1])
+            own = jnp.where(left[:, None], 0, own)
+        return unit(own + others)
 
     def _among_batch(self, users: jax.Array, items: jax.Array, batch: Batch) -> jax.Array:
         """Cross-entropy in nats (b,) of the pair's item among the items of all pairs of the batch, on all devices, but

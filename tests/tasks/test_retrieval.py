@@ -380,7 +380,7 @@ def test_attributes_are_weighted_by_inverse_document_frequency(films, tmp_path, 
     )
     how.fit(Memory({"x": [1]}), "item", tmp_path / "a")
     said = capsys.readouterr().err
-    assert "1 records without film" in said and "1 records of a film that came before" in said
+    assert "1 left out, no item" in said and "1 left out, an item that stands there before" in said
     assert {column.name: column.kind for column in how.columns}["genres"] == "list"
     rows, weights = how.named(["f4", "no such film", "f0"])
     assert rows.lengths[1] == 0 and len(rows.values) == len(weights.values) == rows.lengths.sum()
