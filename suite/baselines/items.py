@@ -79,7 +79,7 @@ class ItemCosine(_Counted):
         self.decay = decay
 
     def fit(self) -> str:
-        from scipy.sparse import csr_matrix
+        from scipy.sparse import csr_matrix, diags
 
         lengths = [len(history) for history in self.histories]
         user = np.repeat(np.arange(len(lengths)), lengths)
@@ -88,9 +88,8 @@ class ItemCosine(_Counted):
         had.data[:] = 1  # an item that was had twice counts once
         norms = np.sqrt(np.maximum(np.asarray(had.sum(0)).ravel(), 1))
         unit = had.multiply(1 / norms[None, :]).tocsr()
-        cosines = (unit.T @ unit).tolil()
-        cosines.setdiag(0)
-        self._cosines = cosines.tocsr()
+        cosines: Any = (unit.T @ unit).tocsr()
+        self._cosines = cosines - diags(cosines.diagonal(), format="csr")  # an item is not counted for itself
         return f"each item of a history counts {self.decay:g} of the next"
 
     def scores(self, history: np.ndarray) -> np.ndarray:
