@@ -2,8 +2,8 @@
 
 source:   GroupLens, for research alone; prepared by TFDS
 data:     movielens/100k-ratings: 943 users, 1,682 films, 100,000 ratings; a tenth by a hash of user and film is test
-expected: not measured yet (goal test recall_20 0.38)
-time:     not measured yet
+expected: test recall_20 0.394, ndcg_20 0.356 (one seed; goal recall_20 0.38; EASE 0.400 and 0.362)
+time:     3 minutes on 2 CPU cores shared with other work, 36 s of CPU time
 command:  suite train recommendation.movielens_bpr
 """
 

@@ -62,8 +62,8 @@ class Retrieval(Recommendation):
     user had not, by products (`Rendle et al., 2009 <https://arxiv.org/abs/1205.2618>`_)."""
     negatives: Negatives = "batch"
     """What stands for all items in the softmax. batch: the items of the batch, on all devices, each weighted by the
-    inverse of how often it is drawn (`Yi et al., 2019 <https://doi.org/10.1145/3298689.3346996>`_). all: all items,
-    of models without attributes."""
+    inverse of how often it is drawn (`Yi et al., 2019 <https://doi.org/10.1145/3298689.3346996>`_). all: all items
+    of training."""
     temperature: float = 0.15
     """What cosines are divided by."""
     drawn: int = 1
