@@ -17,9 +17,7 @@ from suite.experiment.sections import replace as changed
 def experiment() -> Experiment:
     return changed(
         replace(
-            movielens_lightgcn.experiment(),
-            name="recommendation.movielens_bpr",
-            model=retrieve.experiment().model,
+            movielens_lightgcn.experiment(), name="recommendation.movielens_bpr", model=retrieve.experiment().model
         ),
         {
             "task.objective": "bpr",
