@@ -47,7 +47,7 @@ class MarkedText:
     answered: tuple[tuple[int, int, str], ...]
 
 
-Given = str | Image | Sound | MarkedText | Mapping[str, str]
+Given = str | Image | Sound | MarkedText | Mapping[str, str | Image]
 """Input of a model: a text, a picture, a recording, a text in which spans are marked, or a record by column."""
 
 

@@ -1,6 +1,7 @@
 """All that a run folder and an evaluation say of a run, and what they don't: each thing that is missing, with why."""
 
 import functools
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 from suite.contracts.artifact import Artifact
 from suite.data.sources.memory import SPLITS
 from suite.errors import InputError, closest
+from suite.evaluation.baselines import TooSlow
 from suite.evaluation.bootstrap import Scores
 from suite.experiment.sections import Experiment
 from suite.runs import baselines, run, verbs
@@ -81,7 +83,7 @@ class Evidence:
         try:
             return ask()
         except InputError as error:
-            self.missing.append(Missing(what, str(error)))
+            self.missing.append(Missing(what, str(error).removeprefix(f"{what}: ")))
             return None
 
 
@@ -153,7 +155,16 @@ def _baseline(evidence: Evidence, run: Run) -> Comparison | None:
     known = baselines.stored(run.folder, evidence.split)
     if known is not None or not run.experiment.train.baseline or not run.experiment.task.baselines():
         return known
-    return evidence.tried("baseline", lambda: baselines.baseline(run, evidence.split, baselines.BESIDE_TRAINING))
+
+    def measured() -> Comparison:
+        try:
+            return baselines.baseline(run, evidence.split, baselines.BESIDE_TRAINING)
+        except TooSlow:
+            command = shlex.join(["suite", "baseline", str(run.folder), "--split", evidence.split])
+            problem = f"given up after {baselines.BESIDE_TRAINING:.0f} s of reading."
+            raise InputError("baseline", problem, fix=command) from None
+
+    return evidence.tried("baseline", measured)
 
 
 def _chosen(folder: Path) -> Path:

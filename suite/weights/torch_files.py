@@ -21,8 +21,8 @@ WEIGHTS, INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 NESTED = ("state_dict", "model_state_dict", "model")
 """Where a checkpoint of a training keeps the tensors of the model, in this order."""
-ERRORS = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError, struct.error)
-ERRORS += (zipfile.BadZipFile, RuntimeError)
+ERRORS: tuple[type[Exception], ...] = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError)
+ERRORS += (ValueError, struct.error, zipfile.BadZipFile)
 """What damaged files raise here."""
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001

@@ -22,7 +22,7 @@ from suite.data.preprocessing.target import Target
 from suite.data.preprocessing.tokenizers import Tokenizer
 from suite.data.reading import is_missing
 from suite.data.sources.memory import cleaned, not_empty
-from suite.evaluation.artifacts import Given, record
+from suite.evaluation.artifacts import Given, Image, record
 from suite.evaluation.prediction import Prediction
 from suite.models.tabular import piecewise_linear
 from suite.tasks.audio_features import AudioFeatures
@@ -142,7 +142,16 @@ class TablePrediction(Prediction):
 
     def given(self, columns: Columns, batch: Batch) -> Callable[[int], Given]:
         names = [name for name in columns if name != self.target and name not in self.fields.ignored]
-        return lambda i: record(columns, names, i)
+
+        def shown(i: int) -> Given:
+            pictures = {
+                name: Image(batch["image"][i, place].copy())
+                for place, name in enumerate(self.image_columns if "image" in batch else ())
+                if batch["image_there"][i, place]
+            }
+            return {**record(columns, names, i), **pictures}
+
+        return shown
 
 
 def _broken(source: Source, name: str) -> dict[str, np.ndarray]:

@@ -25,7 +25,9 @@ SHAPES = [
     (7, 9, 2, 2, 0, 1, 17, 3),  # the last row and column meet nothing
     (9, 9, 1, 3, 1, 1, 20, 2),  # the kernel is smaller than the stride
     (8, 8, 3, 2, 1, 2, 4, 6),
-    (9, 9, 3, 1, 2, 4, 4, 4),
+    (9, 9, 3, 1, 2, 4, 4, 4),  # each channel by itself
+    (8, 7, 5, 2, 2, 6, 6, 6),
+    (8, 8, 3, 1, 1, 2, 2, 4),
 ]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from suite.errors import InputError
-from suite.evaluation.artifacts import Image, Sound, class_artifacts
+from suite.evaluation.artifacts import Example, Gallery, Image, Sound, class_artifacts
 from suite.evaluation.bootstrap import Interval
 from suite.reporting import pictures, svg
 from suite.reporting.blocks import (
@@ -190,3 +190,19 @@ def test_a_classifier_is_readable_on_a_desk_and_on_a_phone(tmp_path):
             small = """() => [...document.querySelectorAll(".matrix td")].filter((each) => each.textContent)
                 .filter((each) => each.scrollWidth > each.clientWidth + 1).length"""
             assert tab.evaluate(small) == 0, "counts fit their cells"
+
+
+def test_records_with_pictures_are_cards_that_show_them():
+    """A picture in a cell would be a path; what stands beside it is told by column."""
+    picture = Image(np.full((4, 4, 3), 200, np.uint8))
+    examples = (
+        Example({"caption": "a dog", "photo": picture, "width": "200"}, "yes (1 %)", "no (99 %)", 4.6),
+        Example({"caption": "a cat", "width": "333"}, "no", "yes", 2.0),  # its picture is missing
+    )
+    (cards,) = drawn(Gallery("The worst.", examples, 9))
+    first, second = cards.cards
+    assert first.picture is not None and second.picture is None
+    assert first.fields == (("caption", "a dog"), ("width", "200")) and second.fields[0] == ("caption", "a cat")
+    assert (first.wanted, first.answered, cards.caption) == ("yes (1 %)", "no (99 %)", "The worst. 2 of 9.")
+    (table, _) = drawn(Gallery("The worst.", examples[1:], 1))
+    assert table.rows == (("yes", "no", "a cat", "333"),)

@@ -3,6 +3,7 @@
 Dims: see `suite.nn.conv`.
 """
 
+import functools
 import math
 from functools import partial
 
@@ -121,10 +122,16 @@ def _grid(stride: int, padding: int, size: tuple[int, int], kernel: Array, grad:
 
 
 def _grouped(stride: int, padding: int, groups: int, x: Array, kernel: Array) -> Float[Array, "b y x o"]:
-    """One batched product over groups, in float32: XLA's CPU backend has no batched form of other operands."""
+    """One batched product over groups, in float32: XLA's CPU backend has no batched form of other operands.
+
+    Where each channel is a group of its own there is nothing to sum over but the taps: XLA makes one loop of it.
+    """
     rows, columns, i, o = kernel.shape
     x, kernel = x.astype(jnp.float32), kernel.astype(jnp.float32)
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    if i == 1 and o == groups:
+        met = windows.met(x, (rows, columns), stride)
+        return functools.reduce(jnp.add, [a * tap for a, tap in zip(met, kernel.reshape(-1, o), strict=True)])
     window = jnp.stack(windows.met(x, (rows, columns), stride), 3)
     window = window.reshape(*window.shape[:4], groups, i)
     weights = kernel.reshape(rows * columns, i, groups, o // groups)

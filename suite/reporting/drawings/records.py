@@ -87,6 +87,8 @@ def gallery(exhibit: Gallery) -> list[Block]:
         return [Text("There is none.", "note")]
     among = f" {len(exhibit.examples)} of {exhibit.among:,}." if exhibit.among > len(exhibit.examples) else ""
     given = [example.given for example in exhibit.examples]
+    if _show_something(given):
+        return [Cards(tuple(map(_record_card, exhibit.examples)), exhibit.about + among)]
     if isinstance(given[0], Mapping):
         return [_records(exhibit.examples), Text(exhibit.about + among, "note")]
     beside = " Above: actual. Below, where it differs: predicted." if exhibit.aligned else ""
@@ -95,12 +97,31 @@ def gallery(exhibit: Gallery) -> list[Block]:
     ]
 
 
+def _show_something(given: Sequence[Given]) -> bool:
+    """Whether records have pictures, for which a cell of a table is no place."""
+    return any(isinstance(record, Mapping) and any(isinstance(v, Image) for v in record.values()) for record in given)
+
+
+def _record_card(example: Example) -> Card:
+    """A record whose first picture stands above its other columns."""
+    assert isinstance(example.given, Mapping)
+    shown = [name for name, value in example.given.items() if isinstance(value, Image)]
+    first = example.given[shown[0]] if shown else None
+    picture = pictures.image(first, f"{shown[0]}: {example.wanted}") if isinstance(first, Image) else None
+    fields = tuple(
+        (name, pictures.image(value, name) if isinstance(value, Image) else value)
+        for name, value in example.given.items()
+        if name not in shown[:1]
+    )
+    return Card(example.wanted, example.answered, example.note, picture=picture, fields=fields)
+
+
 def _records(examples: Sequence[Example]) -> Table:
     """Records by column, a row each."""
     given = [example.given for example in examples if isinstance(example.given, Mapping)]
     names = list(dict.fromkeys(name for record in given for name in record))
     rows = tuple(
-        (example.answered, example.wanted, *(record.get(name, "") for name in names))
+        (example.answered, example.wanted, *(str(record.get(name, "")) for name in names))
         for example, record in zip(examples, given, strict=True)
     )
     words = any(not row[0][:1].isdecimal() and not row[0].startswith(("-", "+")) for row in rows)
