@@ -78,7 +78,7 @@ def from_json(value: Any, allow: tuple[str, ...] = (), own: tuple[str, ...] = OW
         if name in fields and not _fits(fields[name], wanted):
             raise InputError(
                 f"experiment, {kind.__name__}",
-                f"has a {name} that is no {_called(wanted)}.",
+                f"its {name} is no {_called(wanted)}.",
                 found=f"{fields[name]!r:.60}",
                 fix="restore the file, or write the run again",
             )

@@ -75,3 +75,12 @@ def test_nothing_to_learn_from_is_refused(tmp_path):
         fitted(tmp_path, ["one", "two"])
     with pytest.raises(InputError, match="no n-gram is to be made"):
         NGrams(words=0)
+
+
+@pytest.mark.parametrize(
+    "field", [{"words": 10**9}, {"characters": (3, 51)}, {"max_words": -5}, {"max_ngrams": 0}, {"min_count": 0}]
+)
+def test_numbers_that_make_no_n_grams_or_too_many_are_refused(field):
+    """A bundle says them as well: its texts would be worked at without end."""
+    with pytest.raises(InputError, match=f"field {next(iter(field))} "):
+        NGrams(**field)

@@ -346,6 +346,23 @@ def test_advice_on_encodings_works_when_it_is_pasted(tmp_path, name):
     assert made.name == {"train.csv": "train.csv", "dev.csv.gz": "dev.csv"}.get(name, made.name)
 
 
+def test_a_line_that_tells_excel_no_delimiter_is_a_line(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"sep=\0\n" + b"a\nx\n" * 3)
+    made = Table(path=str(tmp_path / "t.csv"), validation=0, test=0).open("train")
+    assert list(made.schema) == ["sep=\0"] and len(made) == 6
+
+
+@pytest.mark.parametrize("delimiter", [";;", "\0", "é", '"', "\n"])
+def test_a_delimiter_that_parts_nothing_is_refused(delimiter):
+    with pytest.raises(InputError, match=r"field data\.delimiter: must be one ASCII character"):
+        Table(path="t.csv", delimiter=delimiter)
+
+
+def test_a_decimal_sign_that_is_none_is_refused():
+    with pytest.raises(InputError, match=r'field data\.decimal: must be "," or "\."'):
+        Table(path="t.csv", decimal=";")
+
+
 @pytest.mark.parametrize("line", ["sep=;", '"sep=;"', "SEP=;"])
 def test_the_line_that_tells_excel_the_delimiter(tmp_path, line):
     (tmp_path / "t.csv").write_text(f"\ufeff{line}\r\na,b;c\r\n1;2\r\n3;4\r\n")

@@ -82,7 +82,7 @@ def test_a_checkpoint_without_readable_scores_has_no_rank(tmp_path, content):
 def test_fields_of_another_type_are_told_when_an_experiment_is_read(change):
     stored = to_json(toy.experiment())
     stored["optim"] = {**stored["optim"], **change}
-    with pytest.raises(InputError, match=f"experiment, Optim: has a {next(iter(change))} that is no "):
+    with pytest.raises(InputError, match=f"experiment, Optim: its {next(iter(change))} is no "):
         from_json(stored, ("tests",))
 
 

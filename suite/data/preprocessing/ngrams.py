@@ -32,6 +32,8 @@ ROWS_MULTIPLE = 64
 """Of which the rows of the table are a multiple."""
 REMEMBERED = 200_000
 """Words whose n-grams of characters are remembered."""
+LONGEST = 50
+"""Words or characters of an n-gram, at most: each of them is made of each text."""
 
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _MARKS = (
@@ -84,6 +86,14 @@ class NGrams(Preprocessor):
                 found=f"words {self.words}, characters {self.characters}",
                 fix="words 2, or characters 3 4 5",
             )
+        for name, longest in (("words", self.words), ("characters", max(self.characters, default=0))):
+            if longest > LONGEST:
+                raise InputError(
+                    f"field {name} of n-grams", f"must be at most {LONGEST}", found=str(longest), fix=f"{name} 2"
+                )
+        for name in ("min_count", "most", "max_words", "max_ngrams", "max_texts"):
+            if getattr(self, name) < 1:
+                raise InputError(f"field {name} of n-grams", "must be at least 1", found=str(getattr(self, name)))
 
     def fit(self, source: Source, column: str, path: Path) -> None:
         """Counts the n-grams of the training texts and writes those that are kept, with their idf, to ``path``.

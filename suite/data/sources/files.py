@@ -90,6 +90,16 @@ class Table(Data):
     in_memory: int = tables.LARGE
     """Bytes of the largest CSV or Parquet file that is held in memory."""
 
+    def __post_init__(self) -> None:
+        if self.delimiter and (len(self.delimiter) > 1 or not self.delimiter.isascii() or self.delimiter in '\0"\r\n'):
+            problem = "must be one ASCII character, and neither a quote nor a line break"
+            raise InputError(
+                "field data.delimiter", problem, found=repr(self.delimiter), fix="--task.data.delimiter ';'"
+            )
+        if self.decimal not in ("", ",", "."):
+            fix = "--task.data.decimal ,"
+            raise InputError("field data.decimal", 'must be "," or "."', found=repr(self.decimal), fix=fix)
+
     def open(self, split: str) -> Source:
         """Records of a split.
 

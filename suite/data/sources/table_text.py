@@ -20,7 +20,7 @@ LINES = 50
 """Lines by which the delimiter is judged."""
 DELIMITERS = (",", "\t", ";", "|")
 
-_SEP = re.compile(rb'"?sep=(.)"?[ ,;\t]*(?:\r\n|\n|\r|$)', re.IGNORECASE)
+_SEP = re.compile(rb'"?sep=([^\0])"?[ ,;\t]*(?:\r\n|\n|\r|$)', re.IGNORECASE)
 _FIELD = re.compile(rb'(^|[\t\n])"((?:[^"]|"")*+)"(?=[\t\r\n]|$)')
 """A field of a tab-separated file that begins and ends with quotes, each quote inside doubled."""
 _OPENED = re.compile(rb'(?:^|[\t\n])"')
