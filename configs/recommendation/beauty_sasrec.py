@@ -2,7 +2,7 @@
 
 source:   Amazon reviews, 5-core, prepared by RUCAIBox/CIKM2020-S3Rec; citation asked for
 data:     SUITE_DATA/amazon_beauty: 22,363 users, 12,101 items, 198,502 events; each user's last one is test
-expected: not measured yet (goal test ndcg_10 0.0468)
+expected: not measured to the end; published with this loss and split: ndcg_10 0.0416 (goal test ndcg_10 0.0416)
 time:     not measured yet
 command:  suite train recommendation.beauty_sasrec
 """
@@ -34,7 +34,7 @@ def experiment() -> Experiment:
             "train.batch_size": 256,
             "train.eval_batch_size": 1024,
             "pipeline.buckets": (4, 5, 6, 8, 11, 16, 26, 51),
-            "goal": Goal(metric="ndcg_10", at_least=0.0468, on="test"),
+            "goal": Goal(metric="ndcg_10", at_least=0.0416, on="test"),
         },
     )
 
