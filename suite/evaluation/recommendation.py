@@ -104,12 +104,17 @@ class Recommendation(Task):
         return ""
 
     @property
+    def ranked_among(self) -> str:
+        """The items that are ranked, in words."""
+        return f"all {len(self.items.names):,} items of the training split but those of the user's history"
+
+    @property
     def protocol(self) -> str:
         """The loss, the candidates, the split and the places: figures of other protocols are not to be compared."""
         places = ", ".join(map(str, PLACES))
         parts = [
             f"loss: {self.objective}" if self.objective else "",
-            f"candidates: all {len(self.items.names):,} items of the training split but those of the user's history",
+            f"candidates: {self.ranked_among}",
             f"split: {self.items.split or self.split.by}",
             f"learnt from: {' and '.join(self.learnt)}",
             f"k: {places}",

@@ -108,6 +108,12 @@ class Retrieval(Recommendation):
             user_attributes=replace(self.user_attributes, path="", data=None),  # what was learnt of it is in its file
         )
 
+    @property
+    def ranked_among(self) -> str:
+        if self.split.by == "cold_items":
+            return "the items that the split holds out whole"
+        return f"all {len(self.items.names):,} items of the catalogue but those of the user's history"
+
     def source(self, split: str) -> Source:
         """Of the training split a record a pair, each once."""
         if split != "train":

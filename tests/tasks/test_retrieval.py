@@ -203,6 +203,7 @@ def test_items_that_are_held_out_whole_are_ranked_among_each_other(run, tmp_path
     every = np.arange(len(catalogue))
     assert set(np.array(task.items.names)[catalogue.column("ranked", every)]) == held
     assert task.reference("predict").column("ranked", every).all()
+    assert "candidates: the items that the split holds out whole; split: cold_items" in task.protocol
     (cosine,) = measure(task, train, test)
     assert cosine.name == "attribute cosine" and cosine.scores.values()["recall_5"] > 0.9
 

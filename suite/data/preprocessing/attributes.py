@@ -212,9 +212,9 @@ class Attributes(Preprocessor):
         print(_render(guesses, name, self._field), file=sys.stderr)
         read = []
         for one in guesses:
-            if kind := READ.get(one.kind):
-                edges = _edges(table, one.name, self.ranges) if kind == "number" else ()
-                read.append(Column(one.name, kind, edges))
+            if form := READ.get(one.kind):
+                edges = _edges(table, one.name, self.ranges) if form == "number" else ()
+                read.append(Column(one.name, form, edges))
         return read
 
     def _tokens(self, column: Column, values: Any) -> list[list[str]]:
