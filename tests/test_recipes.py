@@ -180,6 +180,7 @@ SLOW = {
     "recommendation.beauty_sasrec",
     "recommendation.beauty_tags",
     "recommendation.gowalla_filter",
+    "recommendation.movielens_din",
     "recommendation.movielens_fm",
     "recommendation.movielens_lr",
     "recommendation.movielens_mmoe",

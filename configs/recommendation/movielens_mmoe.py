@@ -2,7 +2,7 @@
 
 source:   GroupLens, Harper & Konstan 2015; for research only, no redistribution: fetch it by tfds build
 data:     TFDS movielens/100k-ratings 0.1.1, split as in movielens_deepfm; click: 4 or 5 stars, favourite: 5 stars
-expected: not measured yet
+expected: test click.auc 0.797, favourite.auc 0.812 (seed 0; goal favourite.auc 0.79)
 time:     a minute on 2 CPU cores, beside other work
 command:  suite train recommendation.movielens_mmoe
 """
