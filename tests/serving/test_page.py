@@ -62,6 +62,7 @@ def test_another_model_is_picked(page):
 
 def test_a_picture_is_chosen_dropped_and_pasted(page, opened):
     show(page, "digits")
+    assert page.is_hidden(".field > .name"), "the only input needs no name"
     label = opened["digits"].predict([png(0)])[0]["label"]
     page.set_input_files("input[type=file]", {"name": "a.png", "mimeType": "image/png", "buffer": png(0)})
     page.wait_for_selector("figure img.tiny")

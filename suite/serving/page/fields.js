@@ -80,7 +80,7 @@ function list(input, limits, changed) {
   };
 }
 
-// What images and recordings share: a place to drop a file on, or to choose one at.
+// What images and recordings share: a place to drop a file on, or to choose one at, and the name of it.
 function dropped(input, types, words, take) {
   const id = idOf(input);
   const chooser = element("input", { type: "file", accept: types, id, onchange: () => chooser.files[0] && take(chooser.files[0]) });
@@ -97,7 +97,8 @@ function dropped(input, types, words, take) {
     over(false)(event);
     if (event.dataTransfer.files.length) take(event.dataTransfer.files[0]);
   });
-  return { place, chooser };
+  const name = element("span", { class: "name", hidden: true }, input.name);
+  return { name, place, chooser };
 }
 
 const size = (bytes) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
@@ -106,7 +107,7 @@ function image(input, limits, changed, anew) {
   let file;
   const problem = element("p", { class: "error", role: "alert", hidden: true });
   const preview = element("figure", { class: "preview", hidden: true });
-  const { place, chooser } = dropped(input, "image/*", "Drop a picture, paste one, or choose a file", take);
+  const { name, place, chooser } = dropped(input, "image/*", "Drop a picture, paste one, or choose a file", take);
 
   async function take(given) {
     anew();
@@ -136,7 +137,7 @@ function image(input, limits, changed, anew) {
     preview.replaceChildren();
   }
 
-  const node = element("div", { class: "field" }, element("span", { class: "name", hidden: true }, input.name), place, problem, preview);
+  const node = element("div", { class: "field" }, name, place, problem, preview);
   return { node, value: () => file, fill: take, clear, focus: () => chooser.focus(), paste: take, preview };
 }
 
@@ -150,7 +151,7 @@ function audio(input, limits, changed, anew) {
   const preview = element("figure", { class: "preview", hidden: true });
   const clock = element("output", { "aria-live": "off" });
   const button = element("button", { type: "button", class: "quiet", "aria-pressed": "false", onclick: toggle }, "Record");
-  const { place, chooser } = dropped(input, "audio/*", "Drop a recording, or choose a file", take);
+  const { name, place, chooser } = dropped(input, "audio/*", "Drop a recording, or choose a file", take);
 
   async function take(given) {
     anew();
@@ -227,6 +228,6 @@ function audio(input, limits, changed, anew) {
   }
 
   const recorder = element("div", { class: "record row" }, button, clock);
-  const node = element("div", { class: "field" }, place, recorder, problem, preview);
+  const node = element("div", { class: "field" }, name, place, recorder, problem, preview);
   return { node, value: () => file, fill: take, clear, focus: () => chooser.focus(), preview };
 }

@@ -132,6 +132,8 @@ function build() {
   const small = fields.filter(({ input }) => !input.large).map((field) => field.node);
   const grid = small.length ? [element("fieldset", { class: "grid", "aria-label": "The columns of the record" }, ...small)] : [];
   at("fields").replaceChildren(...large, ...grid);
+  // Alone, a picture or a recording needs no name; of several inputs each has its own.
+  for (const name of at("fields").querySelectorAll(".field > .name")) name.hidden = fields.length < 2;
   const made = examples();
   at("examples").hidden = !made.length;
   at("examples").replaceChildren(...made.map(([words, record]) => element("button", { type: "button", title: words, onclick: () => use(record()) }, words)));
