@@ -217,9 +217,9 @@ def _read(published: Mapping[str, Any]) -> Config:
     if missing:
         raise InputError("config.json", f"does not state {', '.join(missing)}.", fix="the one that was published")
     stated = {ours: published[theirs] for ours, theirs in (_SIZES | _REST).items() if theirs in published}
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in stated.items()}
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in stated.items()}
     return Config(
-        **{"channels": 3, "epsilon": 1e-12, **values},
+        **({"channels": 3, "epsilon": 1e-12} | values),
         activation=published_activation(published, "hidden_act"),  # type: ignore[arg-type]
         outputs=published_classes(published),
     )

@@ -30,7 +30,7 @@ from suite.weights.imports import CONV2D, TRANSPOSED, Map, Rule, Split, linear, 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(PictureConfig, BlockConfig):
+class Config(PictureConfig, BlockConfig):  # type: ignore[misc]  # it adopts any family of images
     """A vision transformer with a linear classifier. `tiny`, `small`, `base` and `large` make the published ones."""
 
     size: ClassVar[str] = "hidden"

@@ -49,10 +49,10 @@ def image_statistics(weights: Published) -> ImageStatistics | None:
             if "image_mean" in stated or "do_normalize" in stated:
                 return _of_transformers(stated, weights.config)
         if "model_type" not in weights.config:
-            stated = _of_timm(weights.config)
+            timm = _of_timm(weights.config)
             # Without the file it is known by the tensors what they are of.
             known = "pretrained_cfg" in weights.config and not (weights.folder / CONFIG).is_file()
-            return replace(stated, origin="as the weights were published") if known else stated
+            return replace(timm, origin="as the weights were published") if known else timm
     except json_files.CONTENT_ERRORS as error:
         if isinstance(error, InputError):
             raise
