@@ -78,7 +78,7 @@ def test_nothing_to_learn_from_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "field", [{"words": 10**9}, {"characters": (3, 51)}, {"max_words": -5}, {"max_ngrams": 0}, {"min_count": 0}]
+    "field", [{"words": 10**9}, {"characters": (3, 51)}, {"max_words": -5}, {"max_ngrams": 0}, {"min_count": -1}]
 )
 def test_numbers_that_make_no_n_grams_or_too_many_are_refused(field):
     """A bundle says them as well: its texts would be worked at without end."""

@@ -91,9 +91,12 @@ class NGrams(Preprocessor):
                 raise InputError(
                     f"field {name} of n-grams", f"must be at most {LONGEST}", found=str(longest), fix=f"{name} 2"
                 )
-        for name in ("min_count", "most", "max_words", "max_ngrams", "max_texts"):
-            if getattr(self, name) < 1:
-                raise InputError(f"field {name} of n-grams", "must be at least 1", found=str(getattr(self, name)))
+        least = {"min_count": 0, "most": 1, "max_words": 1, "max_ngrams": 1, "max_texts": 1}  # 0: left open by a recipe
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise InputError(
+                    f"field {name} of n-grams", f"must be at least {smallest}", found=str(getattr(self, name))
+                )
 
     def fit(self, source: Source, column: str, path: Path) -> None:
         """Counts the n-grams of the training texts and writes those that are kept, with their idf, to ``path``.
