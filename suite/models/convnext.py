@@ -218,8 +218,9 @@ def _read(published: Mapping[str, Any]) -> Config:
         raise InputError("config.json", f"does not state {', '.join(missing)}.", fix="the one that was published")
     stated = {ours: published[theirs] for ours, theirs in (_SIZES | _REST).items() if theirs in published}
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in stated.items()}
+    usual: dict[str, Any] = {"channels": 3, "epsilon": 1e-12}
     return Config(
-        **({"channels": 3, "epsilon": 1e-12} | values),
+        **(usual | values),
         activation=published_activation(published, "hidden_act"),  # type: ignore[arg-type]
         outputs=published_classes(published),
     )

@@ -143,11 +143,11 @@ def _none(folder: Path, source: str) -> InputError:
 def _fetch(name: str, offline: bool) -> Path:
     """The folder in the hub's cache that holds the small files and tensors of ``name``."""
     folder = hub.fetch(name, offline, WANTED, nested=False)
-    wanted: tuple[str, ...] = WANTED
+    wanted = tuple(WANTED)
     for more in FALLBACKS:
         if any([*folder.glob(pattern)] for pattern in wanted if pattern not in BESIDES):
             break
-        wanted = (*wanted, *more)
+        wanted += tuple(more)
         folder = hub.fetch(name, offline, wanted, nested=False)
     return folder
 
