@@ -137,7 +137,7 @@ def program(bundle: Bundle, allow: tuple[str, ...] = ()) -> Program:
 def no_catalogue(where: str, programs: Sequence[str], fixed: bool = False) -> InputError:
     """The error of whoever gives a catalogue to a model that takes none; ``fixed``: it has one that stays."""
     problem = "keeps the catalogue it was exported with." if fixed else "has no catalogue to replace."
-    fix = "suite export RUN --to BUNDLE, by a version that exports catalogues for replacing" if fixed else ""
+    fix = "export the run again: a bundle of this version has one to replace" if fixed else ""
     return InputError(where, problem, found=f"answers by {', '.join(programs)}", fix=fix)
 
 

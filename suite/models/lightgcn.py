@@ -44,7 +44,8 @@ class Config(Parts):
         user, item = self.parts["user"], self.parts["item"]
         if user.width != item.width:
             widths = f"user {user.width}, item {item.width}"
-            fix = f"--model.parts.item.width {user.width}"
+            width: int = user.width
+            fix = f"--model.parts.item.width {width:d}"
             raise InputError("field model.parts", "must be of one width.", found=widths, fix=fix)
         if user.features or item.features:
             problem = "passes own vectors alone, and there are attributes."

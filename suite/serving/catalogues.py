@@ -71,7 +71,7 @@ class Catalogues:
             raise Refused(409, "no_catalogue", message, fix="a bundle that suite export says one of")
         if self.settings.trust:
             message = "bundles must be signed here, which a server does not."
-            fix = "suite export BUNDLE --catalogue FILE --to FOLDER --sign KEY, in the place of the bundle"
+            fix = "suite export BUNDLE --catalogue FILE --to FOLDER --sign KEY"
             raise Refused(409, "signed", message, fix=fix)
         return self.models.by_name[name]
 

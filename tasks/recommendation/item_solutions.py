@@ -45,21 +45,22 @@ def ease(had: "csr_matrix", strength: float) -> np.ndarray:
 
 
 def filter_blocks(
-    had: "csr_matrix", user_power: float = 0.5, item_power: float = 0.5
+    had: "csr_matrix", user_power: float = 0.5, history_power: float = 0.5, candidate_power: float = 0.5
 ) -> Iterator[tuple[int, "csr_matrix"]]:
-    """The product of the normalised matrix with itself, R'R with R = D_u^-p had D_i^-q, which lets through what varies
+    """The product of the normalised matrix with itself, D_i^-q had' D_u^-2p had D_i^-s, which lets through what varies
     slowly between items that the same users had (`Shen et al., 2021 <https://arxiv.org/abs/2108.07567>`_): rows
-    (`BLOCK`, n) at a time, each with the number of its first.
+    (`BLOCK`, n) at a time, each with the number of its first. Rows are items of a history, columns what is ranked.
 
     Args:
         had: (u, n), 1 where a user had an item.
-        user_power, item_power: p and q, by which those with many entries count less.
+        user_power, history_power, candidate_power: p, q and s, by which those with many entries count less.
     """
     from scipy.sparse import diags
 
     users, items = (np.maximum(np.asarray(had.sum(axis)).ravel(), 1) for axis in (1, 0))
-    normalised = (diags(users**-user_power) @ had @ diags(items**-item_power)).tocsr().astype(np.float32)
-    transposed = normalised.T.tocsr()
+    shared = diags(users**-user_power) @ had
+    normalised = (shared @ diags(items**-candidate_power)).tocsr().astype(np.float32)
+    transposed = (shared @ diags(items**-history_power)).T.tocsr().astype(np.float32)
     for start in range(0, had.shape[1], BLOCK):
         yield start, (transposed[start : start + BLOCK] @ normalised).tocsr()
 

@@ -41,8 +41,11 @@ class LinearRecommendation(Recommendation):
     """Penalty of ease on its weights; the more, the more users each weight rests on."""
     user_power: float = 0.5
     """Of filter: each user's items count by the number of them to minus this power. 0: all users count alike."""
-    item_power: float = 0.5
-    """Of filter: each item counts by the number of its users to minus this power. 0: what is popular weighs most."""
+    history_power: float = 0.5
+    """Of filter: each item of a history counts by the number of its users to minus this power."""
+    candidate_power: float = 0.5
+    """Of filter: each item that is ranked counts by the number of its users to minus this power. The less, the more is
+    recommended what is popular."""
     refit: bool = False
     """Whether the weights are computed once more with the events of validation, after it is measured, as published
     results have them that know no validation split."""
@@ -53,7 +56,7 @@ class LinearRecommendation(Recommendation):
         super().__post_init__()
         if not self.strength > 0:
             raise InputError("field task.strength", "must be more than 0", found=f"{self.strength:g}")
-        for name in ("user_power", "item_power"):
+        for name in ("user_power", "history_power", "candidate_power"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"field task.{name}", "must be from 0 to 1", found=f"{getattr(self, name):g}")
 
@@ -70,7 +73,8 @@ class LinearRecommendation(Recommendation):
     @property
     def objective(self) -> str:
         if self.method == "filter":
-            powers = f"powers {self.user_power:g} of users and {self.item_power:g} of items"
+            items = f"{self.history_power:g} of items had and {self.candidate_power:g} of items ranked"
+            powers = f"powers {self.user_power:g} of users, {items}"
             return f"none, the weights are those of the normalised item-item filter, {powers}"
         return f"squared error with penalty {self.strength:g}, in closed form"
 
@@ -136,7 +140,7 @@ class LinearRecommendation(Recommendation):
     def _blocks(self, had: Any) -> Iterator[tuple[int, Any]]:
         """The weights of `BLOCK` items at a time, with the number of the first of them."""
         if self.method == "filter":
-            yield from filter_blocks(had, self.user_power, self.item_power)
+            yield from filter_blocks(had, self.user_power, self.history_power, self.candidate_power)
             return
         weights = ease(had, self.strength)
         for start in range(0, len(weights), BLOCK):

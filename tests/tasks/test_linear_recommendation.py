@@ -35,14 +35,15 @@ def test_ease_is_the_ridge_regression_of_each_item_on_the_others(monkeypatch, bl
         assert weights[item, item] == 0
 
 
-@pytest.mark.parametrize("block, powers", [(1024, (0.5, 0.5)), (4, (0.25, 0.4))])
+@pytest.mark.parametrize("block, powers", [(1024, (0.5, 0.5, 0.5)), (4, (0.25, 0.75, 0.4))])
 def test_the_filter_is_the_product_of_the_normalised_matrix(monkeypatch, block, powers):
     monkeypatch.setattr(item_solutions, "BLOCK", block)
     users, items = np.maximum(HAD.sum(1, keepdims=True), 1), np.maximum(HAD.sum(0), 1)
-    normalised = HAD / users ** powers[0] / items ** powers[1]
+    user, history, candidate = powers
+    expected = (HAD / users**user / items**history).T @ (HAD / users**user / items**candidate)
     blocks = list(filter_blocks(csr_matrix(HAD), *powers))
     assert [start for start, _ in blocks] == list(range(0, ITEMS, block))
-    np.testing.assert_allclose(np.vstack([rows.toarray() for _, rows in blocks]), normalised.T @ normalised, atol=1e-6)
+    np.testing.assert_allclose(np.vstack([rows.toarray() for _, rows in blocks]), expected, atol=1e-6)
 
 
 def test_the_largest_weights_fall_and_leave_out_the_item_itself():

@@ -97,7 +97,7 @@ class Table(Data):
                 "field data.delimiter", problem, found=repr(self.delimiter), fix="--task.data.delimiter ';'"
             )
         if self.decimal not in ("", ",", "."):
-            fix = "--task.data.decimal ,"
+            fix = "--task.data.decimal ."
             raise InputError("field data.decimal", 'must be "," or "."', found=repr(self.decimal), fix=fix)
 
     def open(self, split: str) -> Source:
