@@ -3,13 +3,40 @@ result that is not good enough."""
 
 import difflib
 import itertools
+import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that a terminal or a reader of logs obeys or cannot show; a tab and a line's end are none of them."""
+SHOWN = 2_000
+"""Most characters of a value that are shown."""
+
+
+def shown(text: str) -> str:
+    """A text of strangers for a terminal or a log: control characters as their escapes, and long ones cut."""
+    return escaped(cut(text))
+
+
+def escaped(text: str) -> str:
+    """A text with control characters as their escapes."""
+    return _CONTROL.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def shown_on_a_line(text: str) -> str:
+    """The same on one line."""
+    return shown(text).replace("\n", "\\n")
+
+
+def cut(text: str) -> str:
+    """A text, or its beginning and how long it is."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text):,} characters)"
+
 
 class InputError(ValueError):
-    """Something the user gave cannot be used. Reads as: where, what is wrong, what was found, what to try.
+    """Something the user gave cannot be used. Reads as: where, what is wrong, what was found, what to try, each
+    as `shown` has it, since it may hold what a file of strangers does.
 
     Args:
         where: the field, flag or file at fault, e.g. ``"field task.label"``.
@@ -20,11 +47,11 @@ class InputError(ValueError):
 
     def __init__(self, where: str, problem: str, *, found: str = "", fix: str = ""):
         self.where, self.problem, self.found, self.fix = where, problem, found, fix
-        lines = [f"{where}: {problem}"]
+        lines = [f"{shown_on_a_line(where)}: {shown(problem)}"]
         if found:
-            lines.append(f"  found: {found}")
+            lines.append(f"  found: {shown(found)}")
         if fix:
-            lines.append(f"  try:   {fix}")
+            lines.append(f"  try:   {shown(fix)}")
         super().__init__("\n".join(lines))
 
     def __reduce__(self):  # so that a data worker's error reaches the main process whole

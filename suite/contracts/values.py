@@ -4,6 +4,7 @@ import base64
 import binascii
 import io
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -132,28 +133,46 @@ def several(entry: Input, value: Any, limits: Limits) -> list[Any]:
 def image(entry: Input, value: Any, limits: Limits) -> bytes:
     """The bytes of an image, its size judged by the header. Of an animation the codec takes the first frame."""
     data = content(value)
-    width, height = _image_size(data)
     most = least(limits.get("pixels", 0), entry.limit)
+    width, height = _image_size(data, most)
     if width * height > most:
         message = f"the image has {width:,} x {height:,} pixels, of at most {most:,.0f}."
         raise Unfit("too_many_pixels", message, status=413, fix="scale it down")
     return data
 
 
-def _image_size(data: bytes) -> tuple[int, int]:
-    """Width and height by the header; nothing is unpacked."""
+def _image_size(data: bytes, most: float) -> tuple[int, int]:
+    """Width and height by the header; nothing is unpacked. The words on more than Pillow's own limit name ``most``."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as opened:
             return opened.width, opened.height
     except Image.DecompressionBombError as error:
-        raise Unfit("too_many_pixels", f"{error}.", status=413, fix="scale it down") from None
+        most = least(most, 2 * (Image.MAX_IMAGE_PIXELS or 0))
+        message = f"the image has {image_fault(error)}, of at most {most:,.0f}."
+        raise Unfit("too_many_pixels", message, status=413, fix="scale it down") from None
     except UnidentifiedImageError:
         message = f"the file is no image that is read here; {', '.join(IMAGE_FORMATS)} are."
         raise Unfit("unreadable_image", message) from None
     except Exception as error:  # of damaged files Pillow raises whatever its parsers do: IndexError, struct.error, ...
-        raise Unfit("unreadable_image", f"the image is damaged: {error}"[:300]) from None
+        raise Unfit("unreadable_image", f"the image is damaged: {image_fault(error)}"[:300]) from None
+
+
+def image_fault(error: Exception) -> str:
+    """What Pillow raised, in words of ours where it refuses what would be large when it is unpacked: the pixels that
+    it counted, or a text or colour profile."""
+    from PIL import Image
+
+    text = str(error)
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        count = re.search(r"\d+", text)
+        return f"{int(count[0]):,} pixels" if count else "too many pixels"
+    if "too large" in text.lower() and "MAX_TEXT" in text:
+        return "a text or colour profile in it is too large when it is unpacked"
+    if isinstance(error, OSError | SyntaxError | ValueError):
+        return text
+    return f"{type(error).__name__}: {text}"
 
 
 def audio(entry: Input, value: Any, limits: Limits) -> bytes:

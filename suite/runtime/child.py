@@ -28,6 +28,8 @@ _BEGINNINGS = (
     "LIBTPU",
 )
 _SECRET = re.compile("TOKEN|SECRET|PASSW|KEY|CREDENTIAL", re.IGNORECASE)
+_ROOT = str(Path(os.path.abspath(__file__)).parents[2])
+"""Folder that this very suite was imported from."""
 _DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 
@@ -41,8 +43,17 @@ def environment(**more: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if (name in _NAMES or name.startswith(_BEGINNINGS)) and not _SECRET.search(name)
     }
-    packages = os.pathsep.join(os.path.abspath(path) for path in sys.path)
-    return {**given, **more, "PYTHONPATH": packages}
+    return {**given, **more, "PYTHONPATH": os.pathsep.join(_packages())}
+
+
+def _packages() -> list[str]:
+    """Where this process finds packages, and the suite itself: a relative entry of ``sys.path`` may have meant another
+    folder when the suite was imported, and an editable installation may name another checkout."""
+    paths = [os.path.abspath(path) for path in sys.path]
+    first = next((place for place, path in enumerate(paths) if os.path.isfile(f"{path}/suite/__init__.py")), len(paths))
+    if paths[first : first + 1] != [_ROOT]:
+        paths.insert(first, _ROOT)
+    return paths
 
 
 def end_with(parent: int) -> None:

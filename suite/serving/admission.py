@@ -32,7 +32,7 @@ class Admission:
     """
 
     def __init__(self, token: str, local: bool, hosts: Collection[str], admin: str = ""):
-        self._token, self._admin = (f"Bearer {known}".encode() if known else b"" for known in (token, admin))
+        self._token, self._admin = (f"bearer {known}".encode() if known else b"" for known in (token, admin))
         self._hosts = frozenset({*(name.lower() for name in hosts), "localhost"})
         self._named = self._hosts - {"localhost"}
         self._any_host = not hosts and (bool(token) or not local)
@@ -73,7 +73,7 @@ class Admission:
         if not token:
             if scope["method"] not in _READING and not (origin is None and site is None):
                 self._check_origin(site, origin, host or b"")
-        elif not open_to_all and not hmac.compare_digest(authorization, token):
+        elif not open_to_all and not hmac.compare_digest(credentials(authorization), token):
             message = "the bearer token is missing or wrong."
             raise Refused(401, "unauthorized", message, fix="Authorization: Bearer TOKEN")
 
@@ -101,6 +101,13 @@ class Admission:
         """Whether a page of ``origin`` is the server's; behind a proxy that puts another Host in, by ``--hosts``."""
         authority = origin.partition(b"://")[2]
         return authority.lower() == host.lower() or self._name(authority) in self._named
+
+
+def credentials(value: bytes) -> bytes:
+    """The value of a header Authorization in one spelling: the scheme in small letters, one space, no others around
+    (RFC 9110, sections 5.5 and 11.4)."""
+    scheme, _, rest = value.strip(b" \t").partition(b" ")
+    return scheme.lower() + b" " + rest.lstrip(b" ")
 
 
 def _wrong_host(message: str) -> Refused:

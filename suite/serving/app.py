@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from suite.bundles.manifest import PREDICT
@@ -20,7 +20,7 @@ from suite.serving import monitoring, openapi
 from suite.serving.admission import Admission
 from suite.serving.catalogues import Catalogues
 from suite.serving.descriptions import brief, full
-from suite.serving.errors import Headers, Refused
+from suite.serving.errors import Headers, Refused, encoded, failed, of_each
 from suite.serving.models import Models
 from suite.serving.monitoring import Monitor
 from suite.serving.open_inference.protocol import OPEN_INFERENCE
@@ -124,6 +124,7 @@ class Gate:
         if asked and self._server.tracing is not None:
             scope[TRACE] = self._server.tracing.begin(scope, *asked)
         open_to_all = path in OPEN or path.startswith("/page/")
+        refusal = None
         try:
             if self._rates is not None and not open_to_all:
                 self._check_rate(self._rates, scope)
@@ -133,9 +134,14 @@ class Gate:
                     405, "method_not_allowed", f"{scope['method']} is not understood here.", allow="POST", fix="POST"
                 )
         except Refused as error:
-            await refuse(send, error, Body(scope, receive, self._server.settings, self._answering.held), protocol)
+            refusal = error
+        except Exception:
+            log.exception("a request for %s failed", path)
+            refusal = failed()
+        if refusal is not None:
+            await refuse(send, refusal, Body(scope, receive, self._server.settings, self._answering.held), protocol)
             if asked:
-                self._answering.count(*asked, error.status, begun, scope.get(TRACE))
+                self._answering.count(*asked, refusal.status, begun, scope.get(TRACE))
             return
         if match and asked:
             number = match.groupdict().get("number") or ""
@@ -143,7 +149,10 @@ class Gate:
         elif put:
             await self._catalogues(put["model"], scope, receive, send)
         else:
-            await self._others(scope, receive, _shielded(send))
+            try:
+                await self._others(scope, receive, _shielded(send))
+            except Exception:  # raised again once it has been answered
+                log.exception("a request for %s failed", path)
 
     def _check_rate(self, rates: Rates, scope: Scope) -> None:
         try:
@@ -174,6 +183,10 @@ def _shielded(send: Send) -> Send:
 def _others(server: Server, answering: Answering) -> FastAPI:
     """Everything but answers."""
     off = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+
+    def answer(content: Any) -> Response:
+        return Response(encoded(content), media_type=JSON.decode())
+
     app = FastAPI(
         title="suite serve",
         docs_url=None,
@@ -184,6 +197,7 @@ def _others(server: Server, answering: Answering) -> FastAPI:
         telemetry=off,  # type: ignore[arg-type]
     )
     app.add_exception_handler(HTTPException, _unknown)  # type: ignore[arg-type]
+    app.add_exception_handler(Exception, _failed)
     models, settings = server.models, server.settings
 
     @app.get("/healthz")
@@ -222,19 +236,24 @@ def _others(server: Server, answering: Answering) -> FastAPI:
 
     @app.get("/v1/models")
     async def listed() -> Any:
-        return {"models": [brief(model) for model in models.by_name.values()]}
+        described, others = of_each(models.by_name, brief)
+        names = {
+            name: described.get(name) or {"name": name, "ready": model.current is not None}
+            for name, model in models.by_name.items()
+        }
+        return answer({"models": list(names.values()), **({"undescribed": others} if others else {})})
 
     @app.get("/v1/models/{name}")
     async def described(name: str) -> Any:
         try:
-            return full(models, name, settings)
+            return answer(full(models, name, settings))
         except Refused as error:
             return _json(error)
 
     @app.get("/openapi.json")
     async def schema() -> Any:
-        now = [model.current for model in models.by_name.values() if model.current]
-        return JSONResponse(openapi.describe(now, settings, bool(server.token), bool(server.admin)))
+        now = {name: model.current for name, model in models.by_name.items() if model.current}
+        return answer(openapi.describe(now, settings, bool(server.token), bool(server.admin)))
 
     add_routes(app, models, why_not_ready)
     for path, content, media in page_files():
@@ -291,6 +310,11 @@ def _file(content: bytes, media: str) -> Callable[[Request], Response]:
     return answer  # type: ignore[return-value]
 
 
+async def _failed(request: Request, error: Exception) -> Response:
+    """The server made a mistake."""
+    return _json(failed(), request.url.path)
+
+
 def _json(error: Refused, path: str = "") -> Response:
     headers = {name.decode(): value.decode() for name, value in error.headers}
     return Response(protocol_of(path).refusal(error), error.status, headers, JSON.decode())
@@ -304,4 +328,5 @@ async def _unknown(request: Request, error: HTTPException) -> Response:
         message = f"{request.method} is not understood here."
         return _json(Refused(405, "method_not_allowed", message, allow=allow, fix=allow), path)
     code = "not_found" if error.status_code == 404 else "refused"
-    return _json(Refused(error.status_code, code, f"{path[:200]}: {error.detail}", fix="/openapi.json"), path)
+    message = f'there is no address "{path[:200]}".' if error.status_code == 404 else f"{error.detail}."
+    return _json(Refused(error.status_code, code, message, fix="/openapi.json"), path)

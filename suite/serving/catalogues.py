@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import InputError
-from suite.serving.errors import Refused, encoded
+from suite.serving.errors import Refused, encoded, failed
 from suite.serving.model import Model, told_to_clients, without_paths
 from suite.serving.models import Models
 from suite.serving.predict_endpoint import refuse, reply
@@ -56,6 +56,9 @@ class Catalogues:
             await refuse(send, error, body)
         except Gone:
             pass
+        except Exception:
+            log.exception("a request for the catalogue of %s failed", name)
+            await refuse(send, failed(), body)
         finally:
             body.release()
 
@@ -119,4 +122,4 @@ class Catalogues:
             raise Refused(400, "invalid_input", told_to_clients(error), fix=without_paths(error.fix)) from None
         except Exception:
             log.exception("the catalogue of %s is not replaced", model.name)
-            raise Refused(500, "failed", "the server made a mistake; its log says which.") from None
+            raise failed() from None

@@ -1,10 +1,12 @@
 """Descriptions of models under /v1/models: their programs, signatures, metrics and limits, as JSON."""
 
+import math
 from typing import Any
 
 from suite.bundles.manifest import PREDICT
 from suite.contracts.kinds import input_kind, output_kind
 from suite.contracts.signature import Input
+from suite.contracts.values import ITEMS, least
 from suite.serving.endpoint import Endpoint
 from suite.serving.model import Model
 from suite.serving.models import Models
@@ -42,7 +44,7 @@ def _signature(endpoint: Endpoint) -> dict[str, Any]:
 def full(models: Models, name: str, settings: Settings) -> dict[str, Any]:
     """All that can be said of a model."""
     version = models.version(name)
-    programs = {name: _program(endpoint) for name, endpoint in version.endpoints.items()}
+    programs = {name: _program(endpoint, settings) for name, endpoint in version.endpoints.items()}
     limits = {
         "records": settings.max_records,
         "bytes": settings.max_body_bytes,
@@ -60,7 +62,7 @@ def full(models: Models, name: str, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _program(endpoint: Endpoint) -> dict[str, Any]:
+def _program(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
     """All that can be said of a program."""
     codec = endpoint.program.codec
     inputs = [
@@ -71,7 +73,7 @@ def _program(endpoint: Endpoint) -> dict[str, Any]:
             "required": entry.required,
             "example": entry.example,
             "choices": list(entry.choices),
-            "limit": entry.limit,
+            "limit": _limit(entry, settings),
             **_field(entry),
         }
         for entry in codec.inputs
@@ -97,6 +99,12 @@ def _program(endpoint: Endpoint) -> dict[str, Any]:
         "lengths": endpoint.program.lengths,
         "samples": endpoint.program.samples,
     }
+
+
+def _limit(entry: Input, settings: Settings) -> float:
+    """Most that a value may have, by the input and by the server, in the unit of its kind; 0: none."""
+    most = least(entry.limit, {"items": ITEMS, **settings.limits}.get(input_kind(entry.kind).unit, 0))
+    return most if most < math.inf else 0
 
 
 def _field(entry: Input) -> dict[str, Any]:

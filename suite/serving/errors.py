@@ -1,11 +1,17 @@
 """Errors of the server: status, a code for programs, a sentence and a fix for people."""
 
 import json
-from typing import Any
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from suite.contracts.signature import file_to_json
 from suite.errors import InputError
 from suite.runtime.decoders import Ended
+
+K = TypeVar("K")
+T = TypeVar("T")
+log = logging.getLogger("suite.serving")
 
 Headers = list[tuple[bytes, bytes]]
 """Names, in small letters, and values."""
@@ -82,6 +88,26 @@ def refused(error: InputError, field: str = "") -> Refused:
     if isinstance(error, Ended):
         return Refused(422, "undecodable", f"{error.where}: {error.problem}{shown}", field=field, fix=error.fix)
     return Refused(400, "invalid_input", f"{error.where}: {error.problem}{shown}", field=field, fix=error.fix)
+
+
+def failed() -> Refused:
+    """The answer to a request at which the server made a mistake, which its log tells."""
+    return Refused(500, "failed", "the server made a mistake; its log says which.")
+
+
+def of_each(things: Mapping[str, K], describe: Callable[[K], T]) -> tuple[dict[str, T], list[str]]:
+    """What ``describe`` says of each of several models, by name, and the names of those of which nothing can be said in
+    JSON: what is wrong with one of them, which the log tells, keeps no other from being described."""
+    described: dict[str, T] = {}
+    for name, thing in things.items():
+        try:
+            said = describe(thing)
+            encoded(said)
+        except Exception:
+            log.exception("%s cannot be described", name)
+        else:
+            described[name] = said
+    return described, [name for name in things if name not in described]
 
 
 def encoded(value: Any) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 
 from suite.bundles import manifest
 from suite.bundles.manifest import Manifest
-from suite.errors import InputError, beside
+from suite.errors import InputError, beside, cut
 from suite.serving.snapshots import Identity, identity
 from suite.serving.versions import Version
 from suite.serving.warming import Warming
@@ -85,7 +85,7 @@ def told_to_clients(error: Exception) -> str:
         text = f"{file[1]} {text}" if file else text
     else:
         text = getattr(error, "strerror", "") or str(error)
-    return without_paths(text)
+    return without_paths(cut(text))
 
 
 def without_paths(text: str) -> str:
@@ -96,38 +96,87 @@ def without_paths(text: str) -> str:
 def found(given: Sequence[str]) -> dict[str, Model]:
     """What the command line names, by the names that addresses have; nothing is opened but ``bundle.json``.
 
+    What is wrong with one bundle keeps no other from being served. One that cannot be read has the name of its folder,
+    as has one whose own name is none for an address: what is put there later may be served. Of a folder of bundles, one
+    that has no name of its own is left out, and the log says so.
+
     Raises:
-        InputError: nothing is named, there is no such folder, no bundle in it, or two have one name.
+        InputError: nothing is named, there is no such folder, no bundle in it, or none that can be served; a name on
+            the command line is none for an address, or that of two bundles.
     """
-    models = _folders(given)
+    models, listed = _folders(given)
+    problems: dict[Path, InputError] = {}
     for model in models:
         model.tried = model.seen = identity(model.folder)
-        about = manifest.read(model.folder)
+        try:
+            own = manifest.read(model.folder).name
+        except InputError as error:
+            if not (model.folder / manifest.NAME).is_file():
+                raise
+            problems[model.folder], own = error, ""
         if not model.stated:
-            model.name = about.name
-    _tell_apart(models)
-    by_name: dict[str, Model] = {}
+            model.name = own
+    if len(problems) == len(models):
+        raise problems[models[0].folder]
     for model in models:
         if not _NAME.fullmatch(model.name):
-            raise InputError(
-                f'model name "{model.name}"',
-                "is none for an address.",
-                fix=f"suite serve NAME={shlex.quote(str(model.folder))}",
-            )
-        if model.name in by_name:
-            raise InputError(
-                f'model name "{model.name}"',
-                "is that of two bundles.",
-                found=f"{by_name[model.name].folder}, {model.folder}",
-                fix=f"suite serve OTHER_NAME={shlex.quote(str(model.folder))}",
-            )
-        by_name[model.name] = model
-    return by_name
+            problem = _bad_name(model)
+            if model.stated or not _named_after_its_folder(model, models):
+                problems.setdefault(model.folder, problem)
+            elif model.folder not in problems:
+                log.warning('%s is served as "%s": %s', model.folder, model.name, _on_one_line(problem))
+    _tell_apart(models)
+    by_name: dict[str, Model] = {}
+    for model in sorted(models, key=lambda model: not (model.stated or model.folder.name == model.name)):
+        problem = None
+        if not _NAME.fullmatch(model.name):
+            problem = problems[model.folder]
+        elif model.name in by_name:
+            problem = _same_name(by_name[model.name], model)
+        if problem is None:
+            by_name[model.name] = model
+        elif model.folder in listed:
+            problems[model.folder] = problem
+            log.error("%s is not served: %s", model.folder, _on_one_line(problem))
+        else:
+            raise problem
+    if not by_name:
+        raise problems[models[0].folder]
+    return {model.name: model for model in models if by_name.get(model.name) is model}
 
 
-def _folders(given: Sequence[str]) -> list[Model]:
-    """Models of what the command line names, not yet called after their bundles."""
+def _bad_name(model: Model) -> InputError:
+    fix = f"suite serve NAME={shlex.quote(str(model.folder))}"
+    return InputError(f'model name "{model.name:.100}"', "is none for an address.", fix=fix)
+
+
+def _same_name(one: Model, other: Model) -> InputError:
+    return InputError(
+        f'model name "{one.name}"',
+        "is that of two bundles.",
+        found=f"{one.folder}, {other.folder}",
+        fix=f"suite serve OTHER_NAME={shlex.quote(str(other.folder))}",
+    )
+
+
+def _named_after_its_folder(model: Model, models: Sequence[Model]) -> bool:
+    """Gives a model the name of its folder, where that is one for an address and no other's; says whether it is."""
+    name = model.folder.absolute().name
+    if not _NAME.fullmatch(name) or name in {other.name for other in models}:
+        return False
+    model.name = name
+    return True
+
+
+def _on_one_line(error: InputError) -> str:
+    return f"{error.where} {error.problem}"
+
+
+def _folders(given: Sequence[str]) -> tuple[list[Model], set[Path]]:
+    """Models of what the command line names, not yet called after their bundles, and which of their folders it does not
+    name itself, but the folder that they lie in."""
     models: list[Model] = []
+    listed: set[Path] = set()
     for item in given:
         name, equals, path = item.partition("=")
         folder = Path(path if equals else item)
@@ -139,9 +188,10 @@ def _folders(given: Sequence[str]) -> list[Model]:
             models.append(Model(name if equals else "", folder, bool(equals)))
         else:
             models += [Model("", bundle, False) for bundle in inside]
+            listed.update(inside)
     if not models:
         raise InputError("BUNDLE", "is missing.", fix="suite serve BUNDLE")
-    return models
+    return models, listed
 
 
 def _tell_apart(models: Sequence[Model]) -> None:

@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 description of what is served, made of the models' signatures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from suite.bundles.manifest import PREDICT
@@ -9,7 +9,8 @@ from suite.contracts.signature import Input
 from suite.data.pipeline.padding import SEEDS
 from suite.serving.checks import Checks
 from suite.serving.endpoint import Endpoint
-from suite.serving.open_inference.openapi import TENSOR_ERROR, tensor_paths
+from suite.serving.errors import of_each
+from suite.serving.open_inference.openapi import TENSOR_ERROR, model_paths, server_paths, tensor_refusals
 from suite.serving.seeds import FIELD
 from suite.serving.settings import Settings
 from suite.serving.uploads import TABLES
@@ -51,11 +52,11 @@ REFUSALS = {
 }
 
 
-def describe(versions: Sequence[Version], settings: Settings, secured: bool, admin: bool = False) -> dict[str, Any]:
+def describe(versions: Mapping[str, Version], settings: Settings, secured: bool, admin: bool = False) -> dict[str, Any]:
     """The whole description.
 
     Args:
-        versions: those that answer now.
+        versions: model -> the one that answers now.
         settings: the limits.
         secured: whether a bearer token is asked for.
         admin: whether requests with a token of their own may change what is served.
@@ -66,19 +67,24 @@ def describe(versions: Sequence[Version], settings: Settings, secured: bool, adm
         "/metrics": {"get": _text("metrics", "Prometheus metrics")},
         "/v1/models": {"get": _plain("models", "The models that are served", secured)},
     }
-    for version in versions:
-        paths[f"/v1/models/{version.model}"] = {
-            "get": _plain(f"describe {version.model}", f"Signature, card and metrics of {version.model}", secured)
-        }
-        for name, endpoint in version.endpoints.items():
-            described = _answers(version, name, endpoint, settings, secured)
-            paths[f"/v1/models/{version.model}:{name}"] = {"post": described}
-        if admin and version.bundle.catalogue is not None:
-            paths[f"/v1/models/{version.model}/catalogue"] = {"put": _catalogue(version.model)}
-    paths |= tensor_paths(versions, REFUSALS, secured)
+    described, others = of_each(
+        versions,
+        lambda version: (
+            _paths(version, settings, secured, admin),
+            model_paths(version, tensor_refusals(REFUSALS, secured)),
+        ),
+    )
+    for own, _ in described.values():
+        paths |= own
+    paths |= server_paths(tensor_refusals(REFUSALS, secured))
+    for _, own in described.values():
+        paths |= own
+    about = "Answers of trained models."
+    if others:
+        about += f" Not described, since what they say of themselves is not JSON: {', '.join(others)}."
     document: dict[str, Any] = {
         "openapi": "3.1.0",
-        "info": {"title": "suite serve", "version": "1", "description": "Answers of trained models."},
+        "info": {"title": "suite serve", "version": "1", "description": about},
         "paths": paths,
         "components": {"schemas": {"Error": ERROR, "TensorError": TENSOR_ERROR}},
     }
@@ -90,6 +96,17 @@ def describe(versions: Sequence[Version], settings: Settings, secured: bool, adm
     if secured:
         document["security"] = [{TOKEN: []}]
     return document
+
+
+def _paths(version: Version, settings: Settings, secured: bool, admin: bool) -> dict[str, Any]:
+    """The addresses of a model under /v1."""
+    summary = f"Signature, card and metrics of {version.model}"
+    paths = {f"/v1/models/{version.model}": {"get": _plain(f"describe {version.model}", summary, secured)}}
+    for name, endpoint in version.endpoints.items():
+        paths[f"/v1/models/{version.model}:{name}"] = {"post": _answers(version, name, endpoint, settings, secured)}
+    if admin and version.bundle.catalogue is not None:
+        paths[f"/v1/models/{version.model}/catalogue"] = {"put": _catalogue(version.model)}
+    return paths
 
 
 def _catalogue(model: str) -> dict[str, Any]:

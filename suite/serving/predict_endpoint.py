@@ -11,11 +11,11 @@ from suite.serving.batching import GONE
 from suite.serving.connection import LOST
 from suite.serving.encoding import Encoders
 from suite.serving.endpoint import Asked, Endpoint
-from suite.serving.errors import Headers, Refused
+from suite.serving.errors import Headers, Refused, failed
 from suite.serving.models import Models
 from suite.serving.monitoring import Monitor
 from suite.serving.predict_protocol import PREDICT_PROTOCOL
-from suite.serving.protocol import JSON, Protocol, Question, Written, records_in
+from suite.serving.protocol import JSON, Protocol, Question, Written, decimal, records_in
 from suite.serving.request_body import Body, Gone, Held, Receive, Scope, Send
 from suite.serving.seeds import drawn
 from suite.serving.settings import Settings
@@ -81,8 +81,7 @@ class Answering:
                 await refuse(send, Refused(503, "stopping", "the server is stopping.", close=True), protocol=protocol)
         except Exception:
             log.exception("a request for %s:%s failed", name, program)
-            mistake = Refused(500, "failed", "the server made a mistake; its log says which.")
-            await refuse(send, mistake, body, protocol)
+            await refuse(send, failed(), body, protocol)
         finally:
             self.in_flight -= 1
             body.release()
@@ -133,15 +132,12 @@ class Answering:
         asked = body.headers.get(b"x-request-timeout")
         if asked is None:
             return self._settings.deadline_s
-        try:
-            seconds = float(asked)
-        except ValueError:
-            seconds = 0.0
-        if not seconds > 0:  # nan too
+        seconds = decimal(asked)
+        if not seconds:
             raise Refused(
                 400,
                 "invalid_timeout",
-                "is no number of seconds.",
+                "is no positive number of seconds, in decimal digits.",
                 field="X-Request-Timeout",
                 fix=f"X-Request-Timeout: {self._settings.deadline_s:g}",
             )

@@ -10,7 +10,7 @@ from suite.contracts.signature import File, Output
 from suite.serving.endpoint import Endpoint
 from suite.serving.errors import Headers, Refused, encoded
 from suite.serving.json_body import request_of
-from suite.serving.protocol import JSON, Question, Written, media_of, not_finite, records_in
+from suite.serving.protocol import JSON, Question, Written, decimal, media_of, not_finite, records_in
 from suite.serving.seeds import FIELD, seeds_of, written
 from suite.serving.uploads import form, whole
 from suite.serving.versions import Version
@@ -79,10 +79,7 @@ def _weights(accept: bytes) -> dict[str, float]:
     for item in accept.decode("latin-1").lower().split(",")[:100]:
         media, *parameters = (part.strip() for part in item.split(";"))
         given = next((part[2:] for part in parameters if part.startswith("q=")), "1")
-        try:
-            weights[media] = float(given)
-        except ValueError:
-            weights[media] = 0.0
+        weights[media] = decimal(given.encode("latin-1")) or 0.0
     return weights
 
 

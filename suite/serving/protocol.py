@@ -1,6 +1,7 @@
 """Protocol: how a request for answers is read and how its answer is written. What lies between is the same for all."""
 
 import math
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from suite.serving.versions import Version
 Written = tuple[bytes, Headers, bytes]
 """An answer: its content, its headers, its media type."""
 JSON = b"application/json"
+_DECIMAL = re.compile(rb"\d{1,12}(?:\.\d{0,12})?|\.\d{1,12}")
 
 
 @dataclass(slots=True)
@@ -59,6 +61,13 @@ def media_of(headers: Mapping[bytes, bytes]) -> bytes:
         message = f"a body that is packed by {coding.decode('latin-1'):.20} is not read."
         raise Refused(415, "unsupported_encoding", message, fix="send it unpacked")
     return headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+
+
+def decimal(value: bytes) -> float | None:
+    """A number in a header, in decimal digits as HTTP writes them; None where it is written otherwise, such as
+    ``1_0``, ``1e9``, ``inf`` or ``nan``, which Python reads."""
+    value = value.strip(b" \t")
+    return float(value) if _DECIMAL.fullmatch(value) else None
 
 
 def records_in(columns: Mapping[str, Sequence[Any]]) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from suite.distribution import missing
 from suite.errors import InputError
 from suite.runtime.files import is_bundle
+from suite.serving.logs import LineFormatter
 from suite.serving.settings import Settings
 from suite.weights import hub
 
@@ -38,7 +39,9 @@ def serve(bundles: Sequence[str | Path], settings: Settings | None = None, *, of
     settings.check()
     token = read_token(settings.token_file)
     admin = read_token(settings.admin_token_file) if settings.admin_token_file else ""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("suite.serving").setLevel(logging.INFO)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a form that is broken is told to its sender
     from suite.serving.uvicorn_server import run

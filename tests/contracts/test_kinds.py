@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import json
+import zlib
 
 import jsonschema
 import pytest
@@ -170,3 +171,22 @@ def test_kinds_that_are_refused():
     with pytest.raises(InputError, match="neither an input's nor an output's"):
         register_kind(Kind(name="nothing", plural="nothing"))
     assert "nothing" not in KINDS
+
+
+def test_pictures_that_unpack_to_too_much_are_refused_in_words_of_ours():
+    """Pillow refuses them itself, before any limit of ours is asked."""
+    entry = Input(name="image", kind="image")
+    head = lambda name, content: (
+        len(content).to_bytes(4, "big") + name + content + zlib.crc32(name + content).to_bytes(4, "big")
+    )
+    picture = png()
+    wide = picture[:8] + head(b"IHDR", (2**31 - 1).to_bytes(4, "big") * 2 + picture[24:29]) + picture[33:]
+    with pytest.raises(Unfit) as unfit:
+        checked(entry, wide, LIMITS)
+    assert str(unfit.value) == "the image has 4,611,686,014,132,420,609 pixels, of at most 100."
+    with pytest.raises(Unfit, match=r"of at most [0-9,]+\.$"):
+        checked(entry, wide, {})
+    for name, before in ((b"zTXt", b"a\0\0"), (b"iCCP", b"a\0\0")):
+        packed = head(name, before + zlib.compress(bytes(1 << 25)))
+        with pytest.raises(Unfit, match="damaged: a text or colour profile in it is too large when it is unpacked"):
+            checked(entry, picture[:33] + packed + picture[33:], LIMITS)

@@ -122,3 +122,15 @@ def test_a_token():
     for headers in ([], [(b"authorization", b"Bearer wrong")], [(b"authorization", b"secret")]):
         assert judged(how, HOST, *headers)[1]["code"] == "unauthorized"
     assert judged(how, HOST, (b"authorization", b"Bearer secret")) == (200, {})
+
+
+@pytest.mark.parametrize("value", [b"Bearer s3", b"bearer s3", b"BEARER  s3", b" Bearer s3 ", b"Bearer s3\t"])
+def test_a_token_is_taken_as_http_lets_it_be_written(value):
+    assert judged({**LOCAL, "token": "s3"}, (b"host", b"localhost"), (b"authorization", value)) == (200, {})
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"s3", b"Bearer", b"Bearer ", b"Bearer S3", b"Basic s3", b"Bearer s3 s3", b"Bearer \xff"]
+)
+def test_another_token_is_refused(value):
+    assert judged({**LOCAL, "token": "s3"}, (b"host", b"localhost"), (b"authorization", value))[0] == 401

@@ -549,13 +549,13 @@ def test_a_connection_that_says_nothing_is_closed(strict):
 
 
 def test_a_timeout_that_is_none(strict):
-    for value in ("soon", "-1", "nan", "0"):
+    for value in ("soon", "-1", "nan", "0", "1_0", "inf", "1e1"):
         found, error = strict.error("words", GOOD, X_Request_Timeout=value)
         assert (found, error) == (
             400,
             {
                 "code": "invalid_timeout",
-                "message": "is no number of seconds.",
+                "message": "is no positive number of seconds, in decimal digits.",
                 "field": "X-Request-Timeout",
                 "fix": "X-Request-Timeout: 20",
             },

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import fcntl
+import logging
 import math
 import os
 import shutil
@@ -19,6 +20,7 @@ from suite.serving import models, uvicorn_server
 from suite.serving.batching import Batcher
 from suite.serving.endpoint import Endpoint
 from suite.serving.errors import Refused
+from suite.serving.logs import LineFormatter
 from suite.serving.model import Model, same_model
 from suite.serving.models import Models
 from suite.serving.monitoring import Monitor
@@ -26,6 +28,7 @@ from suite.serving.settings import Settings
 from suite.serving.snapshots import Copy
 from suite.serving.trial import Passing
 from suite.serving.versions import Version
+from tests.untrained import resealed
 
 
 @pytest.fixture
@@ -314,6 +317,47 @@ def test_bundles_of_one_name_are_told_apart_by_their_folders(bundles, temporary,
     assert names(f"mood={bundles['words']}", tmp_path / "photos", tmp_path / "reviews") == ["mood", "photos", "reviews"]
     with pytest.raises(InputError, match='model name "photos": is that of two bundles'):
         names(tmp_path / "photos", tmp_path / "other" / "photos")
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31m\n\0", "a" * 100_000, "", "a/b", "unreadable"])
+def test_one_bundle_with_a_bad_name_keeps_no_other_from_being_served(bundles, temporary, tmp_path, caplog, name):
+    """It is called after its folder, or left out where that is no name either; what cannot be read is refused later."""
+    for folder in ("good", "bad", "no name"):
+        copied = shutil.copytree(bundles["words"], tmp_path / "all" / folder)
+        if folder != "good" and name == "unreadable":
+            (copied / "bundle.json").write_text("{")
+        elif folder != "good":
+            resealed(copied, name=name)
+    assert list(opened_names(tmp_path / "all")) == ["bad", "words"]
+    assert f"{tmp_path / 'all' / 'no name'} is not served: " in caplog.text
+    assert ('is served as "bad": model name' in caplog.text) == (name != "unreadable")
+    assert len(caplog.text) < 5_000
+    if name != "unreadable":
+        assert list(opened_names(tmp_path / "all" / "bad")) == ["bad"]
+    shutil.rmtree(tmp_path / "all" / "good")
+    shutil.rmtree(tmp_path / "all" / "bad")
+    with pytest.raises(InputError) as error:
+        opened_names(tmp_path / "all")
+    assert str(error.value).isprintable() or set(filter(lambda letter: not letter.isprintable(), str(error.value))) == {
+        "\n"
+    }
+
+
+def test_of_two_bundles_of_one_name_that_is_served_whose_folder_has_it(bundles, temporary, tmp_path, caplog):
+    for folder in ("! first", "words"):
+        shutil.copytree(bundles["words"], tmp_path / folder)
+    served = opened_names(tmp_path)
+    assert {name: model.folder.name for name, model in served.items()} == {"words": "words"}
+    assert "! first is not served: " in caplog.text
+
+
+def test_the_log_shows_what_names_hold_and_obeys_none_of_it():
+    line = LineFormatter("%(message)s").format(
+        logging.LogRecord(
+            "x", logging.INFO, "x", 1, "%s: %s (%d)", ("a\x1b[31m\nb\x9b\u202e\ud800", "c" * 10_000, 3), None
+        )
+    )
+    assert line.startswith("a\\x1b[31m\\nb\\x9b\\u202e\\ud800: ccc") and line.endswith("c... (10,000 characters) (3)")
 
 
 def opened_names(*given):

@@ -4,8 +4,11 @@ import json
 
 import pytest
 
+from suite.contracts.signature import File, Output
 from suite.serving import json_body
 from suite.serving.errors import Refused
+from suite.serving.predict_protocol import asked_file
+from suite.serving.protocol import decimal
 
 
 def said(body):
@@ -114,3 +117,21 @@ def test_colons_outside_objects_are_left_to_the_parser():
 def test_brackets_inside_a_text_are_no_arrays():
     text = '[{:, \\" ' * 300_000
     assert json_body.request_of(json.dumps({"inputs": [text]}).encode())["inputs"] == [text]
+
+
+@pytest.mark.parametrize("value", [b"1", b"0.5", b".5", b"5.", b" 2 ", b"007"])
+def test_a_number_in_a_header(value):
+    assert decimal(value) == float(value)
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b".", b"1_0", b"inf", b"nan", b"1e3", b"-1", b"+1", b"0x1", "\u0663".encode(), b"1" * 30]
+)
+def test_what_is_no_decimal_number_in_a_header(value):
+    assert decimal(value) is None
+
+
+@pytest.mark.parametrize("quality, wanted", [("0.5", True), ("1", True), ("0", False), ("nan", False), ("inf", False)])
+def test_a_quality_is_a_decimal_number(quality, wanted):
+    outputs, answers = [Output(name="picture", kind="image")], [{"picture": File("image/png", b"p")}]
+    assert (asked_file(answers, outputs, f"image/png;q={quality}".encode()) is not None) is wanted

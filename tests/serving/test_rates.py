@@ -61,6 +61,52 @@ def test_clients_are_apart():
     assert allowed(limit, request("2001:db8:0:1::1"))[0] == 2
 
 
+SPELLINGS = (
+    (
+        "7.7.7.7",
+        "7.7.7.7:8080",
+        " 7.7.7.7 ",
+        "::ffff:7.7.7.7",
+        "::FFFF:0707:0707",
+        "[::ffff:7.7.7.7]:5",
+        "6.6.6.6, 7.7.7.7",
+    ),
+    (
+        "2001:db8::1",
+        "2001:DB8:0:0:1::2",
+        "[2001:db8::3]",
+        "[2001:0db8::4]:443",
+        "2001:db8::5%eth0",
+        "[fe80::1%eth0], [2001:db8::6%1]:9",
+    ),
+    ("fe80::1", "fe80::2%eth0", "[fe80::3%eth0]:1"),
+    ("a token", "b, a token"),
+    ("007.7.7.7", "x, 007.7.7.7"),  # octal to some readers: no address
+)
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", ""])
+def test_spellings_of_an_address_are_one_client(header):
+    limit = Rates(1, 2, header, clock=Clock())
+
+    def asked(value):
+        last = value.rpartition(", ")[2].strip()
+        return {"client": ("9.9.9.9" if header else last, 5), "headers": [(b"x-forwarded-for", value.encode())]}
+
+    for first, *others in SPELLINGS:
+        assert allowed(limit, asked(first))[0] == 2, first
+        for other in others:
+            assert allowed(limit, asked(other))[0] == 0, other
+
+
+def test_spellings_of_a_token_are_one_client():
+    limit = Rates(1, 2, "Authorization", clock=Clock())
+    assert allowed(limit, request(authorization="Bearer abc"))[0] == 2
+    for same in ("bearer abc", "BEARER  abc", " Bearer abc "):
+        assert allowed(limit, request(authorization=same))[0] == 0
+    assert allowed(limit, request(authorization="Bearer Abc"))[0] == 2
+
+
 def test_few_things_are_remembered_of_few_clients(monkeypatch):
     monkeypatch.setattr(rates, "CLIENTS", 3)
     limit = Rates(1, 1, "authorization", clock=Clock())

@@ -15,7 +15,7 @@ import numpy as np
 from suite.contracts.data import Source
 from suite.contracts.plain_files import is_plain_image
 from suite.contracts.preprocessor import Preprocessor
-from suite.contracts.values import IMAGE_FORMATS
+from suite.contracts.values import IMAGE_FORMATS, image_fault
 from suite.data.augment import Augmentation, Crop, Cutout, Flip, Mixup, RandAugment, ResizedCrop
 from suite.data.reading import changed, file_key, present
 from suite.errors import InputError
@@ -81,18 +81,14 @@ def _opened(value: Any) -> Iterator[Any]:
     except (InputError, MemoryError):
         raise
     except bombs as error:
-        raise InputError(
-            name, f"this image has more than {MAX_PIXELS:,} pixels", found=str(error), fix="scale it down"
-        ) from error
+        problem = f"this image has more than {MAX_PIXELS:,} pixels"
+        raise InputError(name, problem, found=image_fault(error), fix="scale it down") from error
     except FileNotFoundError as error:
         raise InputError(name, "no such image file", fix="correct the path, or remove the record") from error
     except UnidentifiedImageError as error:
         raise InputError(name, "this image cannot be decoded", found=_unknown(value, error), fix=_REPLACE) from error
     except Exception as error:  # of damaged files Pillow raises whatever its parsers do: IndexError, struct.error, ...
-        found = (
-            f"{error}" if isinstance(error, OSError | SyntaxError | ValueError) else f"{type(error).__name__}: {error}"
-        )
-        raise InputError(name, "this image cannot be decoded", found=found, fix=_REPLACE) from error
+        raise InputError(name, "this image cannot be decoded", found=image_fault(error), fix=_REPLACE) from error
 
 
 _REPLACE = "replace or remove the file"

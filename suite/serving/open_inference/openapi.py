@@ -1,7 +1,6 @@
 """The addresses of /v2 in the OpenAPI description."""
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from suite.contracts.signature import Input
@@ -19,48 +18,54 @@ TENSOR_ERROR = {
 _PARAMETERS = {"type": ["object", "null"], "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}
 
 
-def tensor_paths(versions: Sequence[Version], refusals: dict[int, str], secured: bool) -> dict[str, Any]:
-    """The paths.
+_ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/TensorError"}}}
+_OBJECT = {"application/json": {"schema": {"type": "object"}}}
+_NOT_READY = {"503": {"description": "not yet", "content": _OBJECT}}
+
+
+def tensor_refusals(refusals: dict[int, str], secured: bool) -> dict[str, Any]:
+    """Responses of refused requests.
 
     Args:
-        versions: those that answer now.
-        refusals: statuses of refused requests, and why.
+        refusals: their statuses, and why.
         secured: whether a bearer token is asked for.
     """
-    error = {"application/json": {"schema": {"$ref": "#/components/schemas/TensorError"}}}
-    refused = {
-        str(status): {"description": why, "content": error}
+    return {
+        str(status): {"description": why, "content": _ERROR}
         for status, why in refusals.items()
         if secured or status != 401
     }
-    token = {status: refused[status] for status in ("401",) if secured}
-    found = {**token, "404": {"description": "there is no such model, or not in this version", "content": error}}
 
-    def described(name: str, summary: str, more: dict[str, Any], **others: Any) -> dict[str, Any]:
-        content = {"application/json": {"schema": {"type": "object"}}}
-        return {
-            "get": {
-                "operationId": name,
-                "summary": summary,
-                "responses": {"200": {"description": summary, "content": content}, **more},
-                **others,
-            }
-        }
 
-    not_ready = {"503": {"description": "not yet", "content": {"application/json": {"schema": {"type": "object"}}}}}
-    paths: dict[str, Any] = {
-        "/v2": described("v2", "The server, by the Open Inference Protocol", token),
-        "/v2/health/live": described("v2 live", "Whether the process is alive", {}, security=[]),
-        "/v2/health/ready": described("v2 ready", "Whether all models are warm", not_ready, security=[]),
+def server_paths(refused: dict[str, Any]) -> dict[str, Any]:
+    """The paths that are no model's. ``refused`` is what `tensor_refusals` returns."""
+    return {
+        "/v2": _described("v2", "The server, by the Open Inference Protocol", _token(refused)),
+        "/v2/health/live": _described("v2 live", "Whether the process is alive", {}, security=[]),
+        "/v2/health/ready": _described("v2 ready", "Whether all models are warm", _NOT_READY, security=[]),
     }
-    for version in versions:
-        for program, endpoint in version.endpoints.items():
-            name = model_name(version.model, program)
-            path = f"/v2/models/{name}"
-            paths[path] = described(f"v2 describe {name}", f"Tensors of {name}", found)
-            paths[f"{path}/ready"] = described(f"v2 ready {name}", f"Whether {name} answers", {**found, **not_ready})
-            paths[f"{path}/infer"] = {"post": _inference(name, endpoint, refused)}
+
+
+def model_paths(version: Version, refused: dict[str, Any]) -> dict[str, Any]:
+    """The paths of a model's programs."""
+    absent = {"404": {"description": "there is no such model, or not in this version", "content": _ERROR}}
+    found, paths = {**_token(refused), **absent}, {}
+    for program, endpoint in version.endpoints.items():
+        name = model_name(version.model, program)
+        path = f"/v2/models/{name}"
+        paths[path] = _described(f"v2 describe {name}", f"Tensors of {name}", found)
+        paths[f"{path}/ready"] = _described(f"v2 ready {name}", f"Whether {name} answers", {**found, **_NOT_READY})
+        paths[f"{path}/infer"] = {"post": _inference(name, endpoint, refused)}
     return paths
+
+
+def _token(refused: dict[str, Any]) -> dict[str, Any]:
+    return {status: response for status, response in refused.items() if status == "401"}
+
+
+def _described(name: str, summary: str, more: dict[str, Any], **others: Any) -> dict[str, Any]:
+    responses = {"200": {"description": summary, "content": _OBJECT}, **more}
+    return {"get": {"operationId": name, "summary": summary, "responses": responses, **others}}
 
 
 def _inference(name: str, endpoint: Endpoint, refused: dict[str, Any]) -> dict[str, Any]:

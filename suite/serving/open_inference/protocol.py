@@ -126,10 +126,10 @@ class OpenInference:
         )
 
     def refusal(self, error: Refused) -> bytes:
-        """``{"error": "why, and what to do"}``."""
+        """``{"error": "why, and on a line of its own what to do"}``."""
         where = _PLACE.sub(lambda match: f"{match[2]}[{match[1]}]" if match[2] else f"record {match[1]}", error.field)
         said = f"{where}: {error.message}" if where else error.message
-        return encoded({"error": f"{said} Try: {error.fix}" if error.fix else said})
+        return encoded({"error": f"{said}\nTry: {error.fix}" if error.fix else said})
 
 
 OPEN_INFERENCE = OpenInference()

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, Response
 
 from suite import distribution
 from suite.bundles.manifest import PREDICT
-from suite.serving.errors import Refused
+from suite.serving.errors import Refused, encoded
 from suite.serving.models import Models
 from suite.serving.open_inference.protocol import OPEN_INFERENCE
 from suite.serving.open_inference.signature import metadata
@@ -31,7 +31,7 @@ def add_routes(app: FastAPI, models: Models, why_not_ready: Callable[[], str]) -
         except Refused as error:
             headers = {name.decode(): value.decode() for name, value in error.headers}
             return Response(OPEN_INFERENCE.refusal(error), error.status, headers, JSON.decode())
-        return JSONResponse(content, status)
+        return Response(encoded(content), status, media_type=JSON.decode())
 
     @app.get("/v2")
     async def server() -> Any:
