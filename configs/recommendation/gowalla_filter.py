@@ -2,7 +2,7 @@
 
 source:   check-ins of Gowalla (SNAP), in the form in which LightGCN is published with them
 data:     $SUITE_DATA/gowalla: 29,858 users, 40,981 places; train 719,081, validation 91,047, test 217,242 events
-expected: test recall_20 0.172, ndcg_20 0.138 (goal test recall_20 0.17); powers chosen on 2,000 users of validation
+expected: test recall_20 0.186, ndcg_20 0.153 (goal test recall_20 0.185); powers chosen on 3,000 users of validation
 time:     45 seconds of a core, and 30 for the test
 command:  suite train recommendation.gowalla_filter
 """
@@ -23,13 +23,13 @@ def experiment() -> Experiment:
         {
             "task.data": ItemLists(path=os.path.join(os.environ.get("SUITE_DATA", "data"), "gowalla")),
             "task.method": "filter",
-            "task.user_power": 0.25,
+            "task.user_power": 0.35,
             "task.history_power": 0.75,
             "task.candidate_power": 0.25,
             "model.neighbours": 500,
             "task.refit": True,
             "train.baseline": False,
-            "goal": Goal(metric="recall_20", at_least=0.17, on="test"),
+            "goal": Goal(metric="recall_20", at_least=0.185, on="test"),
         },
     )
 
