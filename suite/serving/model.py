@@ -128,18 +128,18 @@ def found(given: Sequence[str]) -> dict[str, Model]:
     _tell_apart(models)
     by_name: dict[str, Model] = {}
     for model in sorted(models, key=lambda model: not (model.stated or model.folder.name == model.name)):
-        problem = None
+        fault: InputError | None = None
         if not _NAME.fullmatch(model.name):
-            problem = problems[model.folder]
+            fault = problems[model.folder]
         elif model.name in by_name:
-            problem = _same_name(by_name[model.name], model)
-        if problem is None:
+            fault = _same_name(by_name[model.name], model)
+        if fault is None:
             by_name[model.name] = model
         elif model.folder in listed:
-            problems[model.folder] = problem
-            log.error("%s is not served: %s", model.folder, _on_one_line(problem))
+            problems[model.folder] = fault
+            log.error("%s is not served: %s", model.folder, _on_one_line(fault))
         else:
-            raise problem
+            raise fault
     if not by_name:
         raise problems[models[0].folder]
     return {model.name: model for model in models if by_name.get(model.name) is model}

@@ -51,7 +51,8 @@ class Nursery:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env=environment(XLA_PYTHON_CLIENT_PREALLOCATE="false"),  # memory of a GPU is taken as it is needed
+                # Memory of a GPU is taken as it is needed; and it has one thread, so that it can be forked.
+                env=environment(XLA_PYTHON_CLIENT_PREALLOCATE="false", OPENBLAS_NUM_THREADS="1"),
                 start_new_session=True,  # Ctrl-C is for the server
             )
 

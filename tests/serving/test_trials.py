@@ -97,6 +97,7 @@ def test_a_nursery_that_has_ended_is_replaced(bundles, tmp_path):
         nursery._process.kill()
         nursery._process.wait()
         asyncio.run(trial.run(nursery))
+        assert len(os.listdir(f"/proc/{nursery._process.pid}/task")) == 1, "a process with threads is not forked"
 
 
 def test_a_nursery_that_cannot_start_says_why(bundles, tmp_path, monkeypatch):
@@ -189,6 +190,7 @@ def test_a_hostile_version_blocks_no_other_model(bundles, second, opened, tmp_pa
         put("words", tmp_path / ".endless")
         wait(lambda: about("words").get("warming", {}).get("compiling"))
         trying = trial_of(server.process.pid)
+        assert "Warning" not in "".join(server.log), "such as of a fork where threads run"
         server.process.kill()
         server.process.wait()
         until = time.monotonic() + 20
