@@ -10,7 +10,8 @@ from suite.codecs.columns import check_columns, unknown_input
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec
 from suite.data.pipeline.padding import Seed, row_seeds
-from suite.errors import InputError, closest
+from suite.errors import InputError, RunError, closest
+from suite.runtime import json_files
 
 T = TypeVar("T")
 Outputs = Callable[[dict[str, Any], int, np.ndarray], Mapping[str, np.ndarray]]
@@ -69,7 +70,8 @@ def answer(
     answers: list[dict[str, Any]] = []
     for start in range(0, count, batch_size):
         part = {name: values[start : start + batch_size] for name, values in columns.items()}
-        answers += codec.decode(outputs(codec.encode(part), size, seeds[start : start + batch_size]), part)
+        said = outputs(codec.encode(part), size, seeds[start : start + batch_size])
+        answers += worded(codec.decode, said, part)
     return answers
 
 
@@ -85,7 +87,8 @@ def answer_each(
     def attempt(places: list[int]) -> None:
         part = _at(columns, places)
         try:
-            decoded = codec.decode_all(outputs(codec.encode(part), batch_size, seeds[places]), part)
+            said = outputs(codec.encode(part), batch_size, seeds[places])
+            decoded = worded(codec.decode_all, said, part)
         except InputError as error:
             if len(places) == 1:
                 answers[places[0]] = error
@@ -99,6 +102,25 @@ def answer_each(
     for start in range(0, count, batch_size):
         attempt(list(range(start, min(start + batch_size, count))))
     return answers
+
+
+def worded(
+    decode: Callable[[Mapping[str, np.ndarray], Columns], Sequence[dict[str, Any]]],
+    outputs: Mapping[str, np.ndarray],
+    columns: Columns,
+) -> Sequence[dict[str, Any]]:
+    """What ``Codec.decode``, or ``decode_all``, makes of the outputs.
+
+    Raises:
+        RunError: the codec has no words for them, such as a name for a place: it is not that of this program.
+    """
+    try:
+        return decode(outputs, columns)
+    except LookupError as error:
+        raise RunError(
+            "the program gives what its codec has no name for: the folder holds files that do not belong together "
+            f"({json_files.in_words(error)})"
+        ) from error
 
 
 def _at(columns: Columns, places: Sequence[int]) -> Columns:

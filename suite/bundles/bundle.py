@@ -4,9 +4,8 @@ Nothing of it is run but what `suite.bundles.programs` lets through, and nothing
 compared.
 """
 
-import dataclasses
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,20 +16,16 @@ import numpy as np
 
 from suite.bundles import integrity, manifest, programs, signing
 from suite.bundles.answering import BATCH, chosen
-from suite.bundles.manifest import AGAIN, PREDICT, Manifest, Signature
+from suite.bundles.codecs import check_names, read_codec
+from suite.bundles.manifest import AGAIN, PREDICT, Array, Manifest, Signature
 from suite.bundles.opened import Program
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec
-from suite.contracts.preprocessor import Preprocessor
 from suite.data.pipeline.padding import Seed
 from suite.errors import InputError
-from suite.experiment import serialization
-from suite.runtime import allocation, json_files
+from suite.runtime import allocation
 from suite.runtime.compilation import enable_cache
 from suite.weights import safetensors
-
-CODECS = ("suite.codecs", "suite.data.preprocessing", "suite.data.recordings", "suite.decoding")
-"""Rooms whose classes a bundle's codec may name without being asked."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +68,7 @@ class Bundle:
         signer = signing.signed_by(folder, stated, trust)
         about = manifest.read(folder, stated)
         contents, stored = integrity.check(folder, about)
+        integrity.check_json(folder, about)
         allocation.keep_memory()
         if cache:
             enable_cache()
@@ -96,6 +92,9 @@ class Bundle:
         for (name, length), program in exported.items():
             place = f'{where}, file "{files[name, length]}"'
             _check_fit(place, program, arrays, about.programs[name].signature, length)
+        records = next(iter(arrays[1].values())).shape[:1] if arrays[1:] and arrays[1] else ()
+        for name, codec in codecs.items():
+            check_names(where, codec, about.programs[name].signature, *records)
         # Copies, so that no array keeps the memory of all of the file: a CPU's would lie in it, with may_alias=False
         # too.
         copies = [{name: np.array(value) for name, value in tensors.items()} for tensors in arrays]
@@ -195,85 +194,19 @@ def device() -> str:
     return f"{platform()} {jax.devices()[0].device_kind}"
 
 
-def rebased(value: Any, place: Callable[[str], str]) -> Any:
-    """A codec with ``place(file)`` for the file of each Preprocessor in it that has one, and in the codecs that it
-    holds by name."""
-    if isinstance(value, Mapping):
-        return {name: rebased(inner, place) for name, inner in value.items()}
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        return value
-    changes = {field.name: rebased(getattr(value, field.name), place) for field in dataclasses.fields(value)}
-    if isinstance(value, Preprocessor) and value.file:
-        changes["file"] = place(value.file)
-    return dataclasses.replace(value, **changes)
-
-
-def read_codec(folder: Path, about: Manifest, stored: Mapping[str, Any], allow: tuple[str, ...]) -> Codec:
-    """A codec of a bundle, its files those in ``folder``.
-
-    Raises:
-        InputError: it is none, names a class that is not allowed, or a file that is no asset of the bundle.
-    """
-    where = f'bundle "{folder}"'
-
-    def place(file: str) -> str:
-        if file not in about.files or not file.startswith("assets/"):
-            raise InputError(where, "its codec names a file that is no asset of it.", found=repr(file), fix=AGAIN)
-        return str(folder / file)
-
-    try:
-        member = serialization.from_json(stored, allow, CODECS)
-    except InputError as error:
-        raise InputError(where, f"its codec {error.problem}", found=error.found, fix=error.fix) from None
-    except json_files.CONTENT_ERRORS as error:
-        raise InputError(
-            where,
-            "its codec is not as suite export writes it.",
-            found=f"{type(error).__name__}: {error!s:.200}",
-            fix=AGAIN,
-        ) from None
-    if not isinstance(member, Codec):
-        raise InputError(where, "its codec is none.", found=type(member).__name__, fix=AGAIN)
-    try:
-        codec: Codec = rebased(member, place)
-        _check_preprocessors(codec)
-        # Fields of other types than the class states show when they are used: here, rather than at a request.
-        _ = codec.inputs, codec.outputs, codec.answer_schema
-    except InputError:
-        raise
-    except json_files.CONTENT_ERRORS as error:
-        found = f"{type(error).__name__}: {error!s:.200}"
-        raise InputError(where, "its codec is not as suite export writes it.", found=found, fix=AGAIN) from None
-    return codec
-
-
-def _check_preprocessors(value: Any) -> None:
-    """Raises InputError: a file of a codec's preprocessors cannot be used, or would end the process."""
-    if isinstance(value, Preprocessor) and value.file:
-        value.check()
-    if isinstance(value, Mapping):
-        inner = list(value.values())
-    else:
-        inner = [getattr(value, field.name) for field in dataclasses.fields(value)] if _is_part(value) else []
-    for part in inner:
-        _check_preprocessors(part)
-
-
-def _is_part(value: Any) -> bool:
-    return dataclasses.is_dataclass(value) and not isinstance(value, type)
-
-
 def _check_fit(
     where: str, exported: Any, arrays: Sequence[Mapping[str, np.ndarray]], signature: Signature, length: int
 ) -> None:
-    """Raises InputError: a program takes other weights, other reference arrays, or other inputs, than there are."""
+    """Raises InputError: a program takes other weights, other reference arrays or other inputs than there are, or gives
+    other outputs than are stated."""
     try:
         (weights, batch, *reference), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
-        different = sorted(batch.keys() ^ signature.inputs.keys())
-        for name in sorted(batch.keys() & signature.inputs.keys()):
-            stated, taken = signature.inputs[name], batch[name]
-            if (stated.sized(taken.shape[0], length), stated.dtype) != (taken.shape, str(taken.dtype)):
-                different.append(name)
+        outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
+        rows = batch["mask"].shape[0]
+        different = [
+            *_different(signature.inputs, batch, rows, length),
+            *_different(signature.outputs, outputs, rows, length),
+        ]
         wanted = [weights, *reference]
         if len(wanted) != len(arrays):
             different.append(manifest.REFERENCE)
@@ -288,4 +221,17 @@ def _check_fit(
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         different = [str(error)]
     if different:
-        raise InputError(where, "does not fit the weights and inputs.", found=", ".join(different[:5]), fix=AGAIN)
+        problem = "does not fit the weights, inputs and outputs."
+        raise InputError(where, problem, found=", ".join(different[:5]), fix=AGAIN)
+
+
+def _different(stated: Mapping[str, Array], arrays: Mapping[str, Any], rows: Any, length: int) -> list[str]:
+    """Names of the arrays of a program that are not as its signature states them, sorted. A side that is stated as None
+    may be any."""
+    different = stated.keys() ^ arrays.keys()
+    for name in stated.keys() & arrays.keys():
+        shape, own = stated[name].sized(rows, length), arrays[name].shape
+        sides = [side == other or side is None for side, other in zip(shape, own, strict=False)]
+        if len(shape) != len(own) or not all(sides) or stated[name].dtype != str(arrays[name].dtype):
+            different.add(name)
+    return sorted(different)

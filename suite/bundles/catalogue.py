@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from suite.bundles import integrity, manifest, programs, signing
-from suite.bundles.bundle import Bundle, read_codec, rebased
+from suite.bundles.bundle import Bundle
+from suite.bundles.codecs import read_codec, rebased
 from suite.bundles.manifest import CATALOGUE, Manifest
 from suite.bundles.opened import Program
 from suite.contracts.batch import Columns

@@ -26,6 +26,7 @@ from suite.bundles.manifest import (
     too_large,
 )
 from suite.errors import InputError
+from suite.runtime import json_files
 
 _PLAIN = re.compile(
     r"weights\.safetensors|reference\.safetensors|model_card\.md|experiment\.json"
@@ -76,6 +77,14 @@ def check(folder: Path, manifest: Manifest) -> tuple[dict[str, bytes], dict[str,
                 fix=AGAIN,
             )
     return contents, arrays
+
+
+def check_json(folder: Path, manifest: Manifest) -> None:
+    """Raises InputError: a JSON file of a bundle cannot be read, or parsers may read it differently."""
+    for name in manifest.files:
+        if name.endswith(".json"):
+            content = content_of(folder, name, MOST_ASSET)
+            json_files.parse(content, f'bundle "{folder}", file "{name}"', AGAIN, strict=True)
 
 
 def _arrays(folder: Path, name: str, size: int) -> np.ndarray:

@@ -201,16 +201,13 @@ def read(folder: Path, stored: bytes | None = None) -> Manifest:
         return _manifest(content)
     except json_files.CONTENT_ERRORS as error:
         raise InputError(
-            where,
-            f"its {NAME} is not as suite export writes it.",
-            found=f"{type(error).__name__}: {error!s:.200}",
-            fix=AGAIN,
+            where, f"its {NAME} is not as suite export writes it.", found=json_files.in_words(error), fix=AGAIN
         ) from None
 
 
 def _parsed(stored: bytes, where: str) -> dict[str, Any]:
     try:
-        content = json_files.parse(stored, NAME, AGAIN)
+        content = json_files.parse(stored, NAME, AGAIN, strict=True)
     except InputError as error:
         raise InputError(where, f"its {NAME} {error.problem}", found=error.found, fix=AGAIN) from None
     if not isinstance(content, dict):
@@ -228,47 +225,54 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
         if name in programs:
             raise ValueError(f"program {name!r}, twice")
         programs[name] = _program(about)
-    platforms = tuple(_of(str, platform, "platforms") for platform in content["platforms"])
-    for about in objects["files"].values():
-        _of(int, about["bytes"], "bytes")
-        _of(str, about["sha256"], "sha256")
+    platforms = tuple(_of(str, platform, "platforms") for platform in _of(list, content["platforms"], "platforms"))
+    for name, about in objects["files"].items():
+        size, digest = (_of(dict, about, f"file {name:.60}")[part] for part in ("bytes", "sha256"))
+        _of(int, size, f"bytes of file {name:.60}")
+        _of(str, digest, f"sha256 of file {name:.60}")
     for name, about in objects["metrics"].items():
         for value in (_of(dict, about, f"metric {name:.60}")["value"], *about.values()):
             _of((int, float), value, f"metric {name:.60}")
     for version in _of(dict, objects["made"].get("versions", {}), "versions").values():
         _of(str, version, "versions")
     for name in MADE:
-        _of(str, objects["made"].get(name, ""), name)
+        _of(str, objects["made"].get(name, ""), f"made.{name}")
     catalogue = _program(_of(dict, content[CATALOGUE], CATALOGUE)) if CATALOGUE in content else None
     return Manifest(**texts, **objects, programs=programs, platforms=platforms, catalogue=catalogue)
 
 
-def _program(content: Mapping[str, Any]) -> Program:
-    codec, signature = (_of(dict, content[name], name) for name in ("codec", "signature"))
-    arrays = {
-        part: {
-            name: Array(tuple(map(_side, about["shape"])), _of(str, about["dtype"], "dtype"))
-            for name, about in signature[part].items()
-        }
-        for part in ("inputs", "outputs")
-    }
-    lengths = tuple(_of(int, length, "lengths") for length in content["lengths"])
+def _program(content: Any) -> Program:
+    about = _of(dict, content, "program")
+    codec, signature = (_of(dict, about[name], name) for name in ("codec", "signature"))
+    inputs, outputs = (_arrays(_of(dict, signature[part], part), part) for part in ("inputs", "outputs"))
+    lengths = tuple(_of(int, length, "lengths") for length in _of(list, about["lengths"], "lengths"))
     if any(isinstance(length, bool) or not 0 <= length < 10**9 for length in lengths):
-        raise ValueError(f"lengths {lengths}")
+        raise ValueError(f"lengths {lengths!s:.60}")
     if not lengths or list(lengths) != sorted(set(lengths)):
-        raise ValueError(f"lengths {lengths}")
-    return Program(codec, Signature(**arrays), lengths)
+        raise ValueError(f"lengths {lengths!s:.60}")
+    return Program(codec, Signature(inputs, outputs), lengths)
 
 
-def _side(side: Any) -> int | str | None:
+def _arrays(content: Mapping[str, Any], part: str) -> dict[str, Array]:
+    """The arrays of a signature's part."""
+    arrays = {}
+    for name, about in content.items():
+        called = f"{part} {name:.60}"
+        shape, dtype = (_of(dict, about, called)[field] for field in ("shape", "dtype"))
+        sides = tuple(_side(side, called) for side in _of(list, shape, f"shape of {called}"))
+        arrays[name] = Array(sides, _of(str, dtype, f"dtype of {called}"))
+    return arrays
+
+
+def _side(side: Any, name: str) -> int | str | None:
     if side not in ("b", "length", None) and not (type(side) is int and 0 <= side < 2**31):
-        raise ValueError(f"shape of {side!r:.60}")
+        raise ValueError(f"shape of {name} {side!r:.60}")
     return side  # type: ignore[no-any-return]
 
 
 def _of(kind: type | tuple[type, ...], value: Any, name: str) -> Any:
     if not isinstance(value, kind):
-        raise TypeError(f"{name} {value!r:.60}")
+        raise json_files.Malformed(f"{name} {value!r:.60}")
     return value
 
 

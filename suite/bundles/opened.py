@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from suite.bundles.answering import BATCH, answer, answer_each
+from suite.bundles.answering import BATCH, answer, answer_each, worded
 from suite.bundles.manifest import SEED, Signature
 from suite.bundles.programs import Call
 from suite.contracts.batch import Columns, Ragged
@@ -129,7 +129,7 @@ class Program:
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns, every: bool = False) -> list[dict[str, Any]]:
         """One answer a row, see `Codec.decode`; with ``every``, see `Codec.decode_all`."""
-        return list(self.codec.decode_all(outputs, columns) if every else self.codec.decode(outputs, columns))
+        return list(worded(self.codec.decode_all if every else self.codec.decode, outputs, columns))
 
     def computed(self, length: int, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The program's outputs on a batch as its signature says, nothing left out."""

@@ -6,8 +6,10 @@ Ed25519 (RFC 8032) over ``bundle.json``, which holds the size and the checksum o
 import base64
 import hashlib
 import json
+import os
 import re
 import shlex
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +130,12 @@ def _public_keys(path: Path) -> list[bytes]:
 
 def _text(where: str, path: Path, fix: str) -> str:
     try:
-        with open(path, "rb") as file:
+        # Without waiting for a writer, which a pipe in a folder of keys may never have.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                kind = "a pipe" if stat.S_ISFIFO(mode) else "a device"
+                raise InputError(where, "is no regular file.", found=kind, fix=fix)
             content = file.read(MOST + 1)
         if len(content) > MOST:
             raise InputError(where, "is too large for a key.", found=f"more than {MOST:,} bytes", fix=fix)
@@ -199,16 +206,27 @@ def signed_by(folder: Path, stored: bytes, trust: str | Path = "") -> str:
 
 
 def _stated(folder: Path, where: str) -> Any:
-    return json_files.parse(content_of(folder, SIGNATURE, MOST), f'{where}, file "{SIGNATURE}"', AGAIN)
+    return json_files.parse(content_of(folder, SIGNATURE, MOST), f'{where}, file "{SIGNATURE}"', AGAIN, strict=True)
 
 
 def _parts(content: Any) -> tuple[bytes, bytes]:
+    if not isinstance(content, dict):
+        raise json_files.Malformed(f"no JSON object: {content!r:.60}")
     if content["algorithm"] != "ed25519":
-        raise ValueError(f"algorithm {content['algorithm']!r:.60}")
-    public, signature = (base64.b64decode(content[name], validate=True) for name in ("key", "signature"))
-    if (len(public), len(signature)) != (32, 64):
-        raise ValueError(f"{len(public)} bytes of a key and {len(signature)} of a signature")
-    return public, signature
+        raise json_files.Malformed(f"algorithm {content['algorithm']!r:.60}")
+    return _decoded(content, "key", 32), _decoded(content, "signature", 64)
+
+
+def _decoded(content: Mapping[str, Any], name: str, size: int) -> bytes:
+    """The bytes of a field in base64."""
+    value = content[name]
+    try:
+        decoded = base64.b64decode(value.encode("ascii"), validate=True)
+    except (AttributeError, ValueError):
+        raise json_files.Malformed(f"{name} is no base64: {value!r:.60}") from None
+    if len(decoded) != size:
+        raise json_files.Malformed(f"{name} of {len(decoded)} bytes, not {size}")
+    return decoded
 
 
 def _library() -> tuple[Any, Any]:

@@ -73,6 +73,10 @@ class Transcripts(Codec):
         return (Output(name="text", kind="text", description="what is said", empty="Nothing was heard."),)
 
     @property
+    def place_names(self) -> Mapping[str, Sequence[str]]:
+        return {"log_probs": self.transcriber.units}
+
+    @property
     def purpose(self) -> str:
         return "Writes down what is said"
 

@@ -26,6 +26,10 @@ class Classes(Codec):
     def outputs(self) -> tuple[Output, ...]:
         return class_outputs(self.labels.names)
 
+    @property
+    def place_names(self) -> Mapping[str, Sequence[str]]:
+        return {"logits": self.labels.names}
+
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         return self._answers(outputs)
 

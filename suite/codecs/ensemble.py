@@ -56,6 +56,10 @@ class EnsembleCodec(Codec):
     def purpose(self) -> str:
         return self.first.purpose
 
+    @property
+    def place_names(self) -> Mapping[str, Sequence[str]]:
+        return self.first.place_names
+
     def opened(self, columns: Columns) -> Columns:
         return self.first.opened(columns)
 

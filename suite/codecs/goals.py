@@ -40,6 +40,10 @@ class GoalPredictions(TableInputs):
         return (*outputs, unseen, *self.cut_output())
 
     @property
+    def place_names(self) -> Mapping[str, Sequence[str]]:
+        return {"logits": self.goals.names}
+
+    @property
     def purpose(self) -> str:
         return f"Predicts {', '.join(self.goals.names)} of a record"
 

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from suite.codecs.columns import column
 from suite.contracts.batch import Columns, Ragged
+from suite.contracts.bounds import LENGTH, Bounds
 from suite.contracts.codec import Codec, Input, Output
 from suite.data.preprocessing import tabular_values
 from suite.data.preprocessing.item_tags import ItemTags
@@ -19,6 +20,8 @@ from suite.errors import InputError
 @dataclass(frozen=True, kw_only=True)
 class NextItems(Codec):
     """What a user may want next, by what the user had."""
+
+    bounds: ClassVar[Bounds] = {"max_length": LENGTH, "max_seen": LENGTH}
 
     history: str
     """Name of the column of the user's items, in the order of time."""
@@ -48,6 +51,10 @@ class NextItems(Codec):
     @property
     def names_catalogue(self) -> bool:
         return True
+
+    @property
+    def catalogue_names(self) -> Sequence[str]:
+        return self.ranked.names
 
     def with_catalogue(self, names: Sequence[str], file: Path) -> "NextItems":
         return replace(self, catalogue=self.items.write(names, file))

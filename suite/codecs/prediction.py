@@ -45,6 +45,10 @@ class Predictions(Codec):
             Output(name="top", kind="classes", description=about),
         )
 
+    @property
+    def place_names(self) -> Mapping[str, Sequence[str]]:
+        return {} if self.answer.kind == "number" else {"logits": self.answer.names}
+
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         """``{TARGET: 12.3}`` of a number; ``{"label", "probability", "top"}`` of classes; ``{"labels", "top"}`` of
         labels."""

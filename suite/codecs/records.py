@@ -5,13 +5,14 @@ Dims: b records, s n-grams of a text, n columns of pictures or recordings.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from suite.codecs.prediction import Predictions
 from suite.codecs.table import TableInputs
 from suite.contracts.batch import Columns, Ragged
+from suite.contracts.bounds import LENGTH, Bounds
 from suite.contracts.codec import Input
 from suite.data.preprocessing.image import MAX_PIXELS, PixelStatistics, decode_batch
 from suite.data.preprocessing.ngrams import NGrams
@@ -26,6 +27,8 @@ Decode = Callable[[Sequence[Any]], np.ndarray]
 @dataclass(frozen=True, kw_only=True)
 class RecordPredictions(TableInputs, Predictions):
     """What is predicted of a record, by all of its columns. Any value may be missing, but not all."""
+
+    bounds: ClassVar[Bounds] = {"max_length": LENGTH}
 
     text_columns: tuple[str, ...] = ()
     """Columns of texts, which are read as one."""

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from suite.codecs.columns import text_input, texts
 from suite.contracts.batch import Columns
+from suite.contracts.bounds import LENGTH, Bounds
 from suite.contracts.codec import Codec, Input, Output
 from suite.data.preprocessing.spans import SpanLabels, likeliest_tags, spans_of_tags
 from suite.data.preprocessing.tokenizers import Tokenizer
@@ -18,6 +19,8 @@ from suite.data.preprocessing.units import Units, units
 class TextSpans(Codec):
     """A model gives each token logits of its tags; the likeliest valid tags of the words make spans of the text as it
     was given."""
+
+    bounds: ClassVar[Bounds] = {"max_length": LENGTH}
 
     text: str
     """Name of the input."""
@@ -40,6 +43,10 @@ class TextSpans(Codec):
     def outputs(self) -> tuple[Output, ...]:
         about = "parts of the text: characters from start to before end, their label and its probability"
         return (Output(name="spans", kind="spans", description=about, choices=tuple(self.labels.names)),)
+
+    @property
+    def place_names(self) -> Mapping[str, Sequence[str]]:
+        return {"logits": self.labels.outputs}
 
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``tokens`` int32 Ragged."""

@@ -11,6 +11,7 @@ from suite.codecs.classes import Classes
 from suite.codecs.columns import text_input, texts
 from suite.codecs.prediction import Predictions
 from suite.contracts.batch import Columns, Ragged
+from suite.contracts.bounds import LENGTH, Bounds
 from suite.contracts.codec import Codec, Input, Output
 from suite.data.preprocessing.characters import Characters
 from suite.data.preprocessing.ngrams import NGrams
@@ -24,6 +25,7 @@ class ReadText(Codec):
 
     example: ClassVar[str] = "It was better than I had expected."
     """A text that can be asked."""
+    bounds: ClassVar[Bounds] = {"max_length": LENGTH}
 
     text: str
     """Name of the input."""
@@ -73,6 +75,8 @@ class TextPredictions(ReadText, Predictions):
 class PairPredictions(Predictions):
     """A number, a class or labels of two texts, which are read as one row: the first, a separator, the second."""
 
+    bounds: ClassVar[Bounds] = {"max_length": LENGTH}
+
     text: str
     """Name of the input that is the first text."""
     other: str
@@ -102,6 +106,8 @@ class PairPredictions(Predictions):
 @dataclass(frozen=True, kw_only=True)
 class Continuations(Codec):
     """A model goes on with a beginning."""
+
+    bounds: ClassVar[Bounds] = {"room": LENGTH}
 
     text: str
     """Name of the input."""
@@ -143,6 +149,8 @@ class Continuations(Codec):
 @dataclass(frozen=True, kw_only=True)
 class Translations(Codec):
     """A text is made of a text."""
+
+    bounds: ClassVar[Bounds] = {"max_length": LENGTH}
 
     source_text: str
     """Name of the input."""

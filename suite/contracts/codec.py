@@ -6,12 +6,13 @@ This module loads neither JAX nor Flax: what answers requests may do without eit
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from suite.contracts import kinds
 from suite.contracts.batch import Columns
+from suite.contracts.bounds import Bounds, check_bounds
 from suite.contracts.signature import File, Input, Output
 
 __all__ = ["Codec", "File", "Input", "Output"]
@@ -23,6 +24,12 @@ class Codec(ABC):
     A final, frozen dataclass, made by `Task.codec` and stored as JSON; what it has learnt lies in the files of its
     Preprocessors. It is all that serving needs of a task, so it loads neither JAX nor Flax nor the task.
     """
+
+    bounds: ClassVar[Bounds] = {}
+    """Of its numbers: a bundle may come from anybody."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self, self.bounds)
 
     @property
     @abstractmethod
@@ -70,6 +77,17 @@ class Codec(ABC):
     def names_catalogue(self) -> bool:
         """Whether answers, or requests, name the records of the catalogue: then no two may be called alike."""
         return False
+
+    @property
+    def place_names(self) -> Mapping[str, Sequence[str]]:
+        """Output of the program -> what the places of its last axis are called, such as classes. A bundle whose program
+        has other places is refused when it is opened."""
+        return {}
+
+    @property
+    def catalogue_names(self) -> Sequence[str]:
+        """What the records of the catalogue are called, by place, where answers name them; else empty."""
+        return ()
 
     def with_catalogue(self, names: Sequence[str], file: Path) -> "Codec":
         """This codec for a catalogue of other records.

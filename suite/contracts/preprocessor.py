@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from suite.contracts.bounds import Bounds, check_bounds
 from suite.contracts.data import Source
 
 
@@ -21,6 +22,8 @@ class Preprocessor(ABC):
     """Extension of the file."""
     stacks: ClassVar[bool] = True
     """Whether several columns are learnt from as one; otherwise ``fit`` and ``describe`` are given all their names."""
+    bounds: ClassVar[Bounds] = {}
+    """Of its numbers."""
 
     file: str = ""
     """A file fitted before. Empty: fit on the training split."""
@@ -32,6 +35,9 @@ class Preprocessor(ABC):
     shares: bool = False
     """Whether another preprocessor may state the same sizes, which must then be equal, as where two tokenizers index
     one table. Without it a size that is stated twice is refused."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self, self.bounds)
 
     @abstractmethod
     def fit(self, source: Source, column: str, path: Path) -> None:

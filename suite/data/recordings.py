@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from suite.contracts.batch import Ragged
+from suite.contracts.bounds import check_bounds
 from suite.contracts.plain_files import is_plain_recording
 from suite.contracts.values import AUDIO_FORMATS, AUDIO_READ, CHANNELS, MAX_RATE, audio_format, begins_as_audio
 from suite.data.reading import AUDIO
@@ -153,6 +154,10 @@ class Recordings:
     """Features a frame, where they do. 0: recordings are samples."""
     longest: float = 30.0
     """Seconds of the longest one."""
+
+    def __post_init__(self) -> None:
+        rates = {"rate": (1, MAX_RATE), "hop": (1, MAX_RATE)}
+        check_bounds(self, {**rates, "features": (0, 65_536), "longest": (0.0, 1e6)})
 
     @property
     def room(self) -> int:

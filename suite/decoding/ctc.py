@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from suite.contracts.bounds import check_bounds
 from suite.decoding.ngrams import END, Vocabulary
 from suite.errors import InputError
 
@@ -68,6 +69,8 @@ class Beam(Decoder):
     def __post_init__(self):
         if self.width < 1:
             raise InputError("field decoder.width", "must be at least 1", found=str(self.width))
+        weights = dict.fromkeys(("alpha", "beta", "cutoff"), (-1e6, 1e6))
+        check_bounds(self, {"width": (1, 10_000), **weights})
 
     def __call__(
         self, log_probs: np.ndarray, lengths: np.ndarray, units: Sequence[str], words: Vocabulary | None = None

@@ -14,7 +14,8 @@ from flax import nnx
 
 from suite import tree
 from suite.bundles import catalogue, manifest, signing
-from suite.bundles.bundle import Bundle, platform, rebased
+from suite.bundles.bundle import Bundle, platform
+from suite.bundles.codecs import rebased
 from suite.contracts.batch import Batch
 from suite.contracts.codec import Codec
 from suite.contracts.data import Source

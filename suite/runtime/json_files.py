@@ -1,7 +1,10 @@
 """JSON files of runs, bundles and published weights: read within bounds, their faults told in words."""
 
+import dataclasses
 import json
 import math
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -26,21 +29,30 @@ CONTENT_ERRORS = (
     ValueError,
 )
 """What code raises that takes the content of a file to be of its usual form."""
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+"""How a surrogate can stand in a JSON text. Two in a row, escaped, are one character."""
 
 
-def parse(text: str | bytes, where: str, fix: str = FIX) -> Any:
+class Malformed(TypeError, ValueError):
+    """Content that has not the form it should have; the message says which value, in words."""
+
+
+def parse(text: str | bytes, where: str, fix: str = FIX, strict: bool = False) -> Any:
     """The value of a JSON text.
 
     Args:
         text: of the file, UTF-8 where it is bytes.
         where: how errors call it.
         fix: what errors advise.
+        strict: refuse what parsers read differently: a key that an object has twice, and half a character (a lone
+            surrogate), which no UTF-8 holds.
 
     Raises:
-        InputError: it is not JSON, is nested deeper than MOST_LEVELS, or holds an integer longer than MOST_DIGITS.
+        InputError: it is not JSON, is nested deeper than MOST_LEVELS, holds an integer longer than MOST_DIGITS, or what
+            ``strict`` refuses.
     """
     try:
-        value = json.loads(text, parse_int=_integer)
+        value = json.loads(text, parse_int=_integer, object_pairs_hook=_unique if strict else None)
     except RecursionError:
         raise _too_deep(where, fix) from None
     except InputError as error:
@@ -51,8 +63,46 @@ def parse(text: str | bytes, where: str, fix: str = FIX) -> Any:
     for _ in range(MOST_LEVELS):
         level = [inner for outer in level for inner in _within(outer)]
         if not level:
-            return value
-    raise _too_deep(where, fix)
+            break
+    else:
+        raise _too_deep(where, fix)
+    if strict:
+        _check_characters(text, value, where, fix)
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these keys and values."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        raise InputError("", "has a key twice in one object.", found=repr(counts.most_common(1)[0][0])[:100])
+    return content
+
+
+def _check_characters(text: str | bytes, value: Any, where: str, fix: str) -> None:
+    """Raises InputError: a text in ``value`` holds half a character."""
+    written = text.decode(json.detect_encoding(text), "surrogatepass") if isinstance(text, bytes) else text
+    if not _SURROGATE.search(written):
+        return
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        found = repr(error.object[max(error.start - 20, 0) : error.end])
+        raise InputError(where, "holds a lone surrogate, which is no character.", found=found, fix=fix) from None
+
+
+def in_words(error: BaseException) -> str:
+    """What one of CONTENT_ERRORS says of the content, without the names that Python has for it."""
+    if isinstance(error, KeyError):
+        return f'no field "{error.args[0] if error.args else ""!s:.100}"'
+    if isinstance(error, ValueError) and str(error):
+        return f"{error!s:.200}"
+    if isinstance(error, IndexError):
+        return "a list that is too short"
+    if isinstance(error, MemoryError | RecursionError | ArithmeticError):
+        return "a value that is too large"
+    return "a value of another type than its field has"
 
 
 def _integer(digits: str) -> int:
@@ -121,14 +171,14 @@ def made_of(value: Any, build: Callable[[Any], T], where: str, fix: str = FIX) -
     except InputError:
         raise
     except CONTENT_ERRORS as error:
-        found = f"{type(error).__name__}: {error!s:.200}"
+        found = in_words(error)
         raise InputError(where, "has not the form that it was written in.", found=found, fix=fix) from None
 
 
 def texts(value: Any) -> list[str]:
-    """``value`` as a list of texts. Raises TypeError: it is none."""
+    """``value`` as a list of texts. Raises Malformed: it is none."""
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise TypeError(f"no list of texts: {value!r:.60}")
+        raise Malformed(f"no list of texts: {value!r:.60}")
     return value
 
 
@@ -136,15 +186,19 @@ def built(kind: type[T], content: Mapping[str, Any]) -> T:
     """A dataclass of plain values from an object, lists as tuples.
 
     Raises:
-        TypeError: a value is not of its field's type: a text, a truth value, a number, one of a Literal, or a tuple of
-            these; or the object has other fields.
+        Malformed: a value is not of its field's type: a text, a truth value, a number, one of a Literal, or a tuple of
+            these; or the object lacks a field, or has others.
     """
     hints = get_type_hints(kind)
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
     for name, value in fields.items():
         if name in hints and not _fits(value, hints[name]):
-            raise TypeError(f"{name} is {value!r:.60}")
-    return kind(**fields)
+            raise Malformed(f"{name} is {value!r:.60}")
+    try:
+        return kind(**fields)
+    except TypeError:
+        has, known = ", ".join(map(str, fields)), ", ".join(field.name for field in dataclasses.fields(kind))
+        raise Malformed(f"an object with the fields {has:.100}, not {known:.100}") from None
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -76,7 +76,7 @@ def _replace(request: dict[str, Any]) -> dict[str, Any]:
     """
     _prepare(request)
     from suite.bundles import catalogue, manifest
-    from suite.bundles.bundle import read_codec
+    from suite.bundles.codecs import read_codec
     from suite.runtime.compilation import enable_cache
     from suite.serving.checks import Checks
     from suite.serving.settings import Settings

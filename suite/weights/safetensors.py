@@ -15,6 +15,7 @@ import ml_dtypes
 import numpy as np
 
 from suite.errors import InputError
+from suite.runtime import json_files
 
 CODES: dict[str, str] = {
     "bool": "BOOL",
@@ -111,7 +112,7 @@ def read(path: Path, data: np.ndarray | None = None) -> dict[str, np.ndarray]:
     try:
         return _read(np.memmap(path, np.uint8, "r") if data is None else data)
     except (ArithmeticError, AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = json_files.in_words(error).splitlines()[0]
         raise InputError(
             f'weights "{path}"', "are cut short or tampered with.", found=reason, fix="fetch them again"
         ) from None
@@ -121,7 +122,8 @@ def _read(data: np.ndarray) -> dict[str, np.ndarray]:
     length = int.from_bytes(data[:8].tobytes(), "little")
     if length > min(MOST_HEADER, len(data) - 8):
         raise ValueError(f"a header of {length:,} bytes in a file of {len(data):,}")
-    header, data = json.loads(data[8 : 8 + length].tobytes()), data[8 + length :]
+    header = json_files.parse(data[8 : 8 + length].tobytes(), "its header", strict=True)
+    data = data[8 + length :]
     halves = json.loads(header.pop("__metadata__", {}).get("halves", "{}"))
     arrays = {name: _array(data, **about) for name, about in header.items()}
     return arrays | {name: _unpacked(arrays[name], kind, shape) for name, (kind, shape) in halves.items()}

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from suite.bundles import catalogue, manifest
-from suite.bundles.bundle import Bundle, read_codec
+from suite.bundles.bundle import Bundle
 from suite.bundles.catalogue import Embedded, no_catalogue
+from suite.bundles.codecs import read_codec
 from suite.errors import InputError
 from suite.runtime.files import check_new, is_bundle
 from suite.workflow.record_blocks import open_records
@@ -45,7 +46,11 @@ def replace_catalogue(
         from suite.runs import run
 
         trained_run = run.open(source, allow)
-        if trained_run.experiment.task.catalogue is None:
+        task = trained_run.experiment.task
+        if task.catalogue is None and task.reference("predict") is not None:
+            problem = "keeps its catalogue: its kind of model embeds no other records."
+            raise InputError(f'run "{source}"', problem, found=f"the task {type(task).__name__}")
+        if task.catalogue is None:
             raise no_catalogue(f'run "{source}"', list(trained_run.programs))
         Path(to).parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="partial-", dir=Path(to).parent) as partial:

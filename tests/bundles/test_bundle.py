@@ -225,6 +225,8 @@ def test_a_manifest_that_was_changed(copy):
             "its bundle.json holds an integer that is too long.\n  found: 5,000 digits; at most 40",
         ),
         (b"\xff\xfe", "its bundle.json is not JSON: "),
+        (b'{"format": 1, "format": 1}', "its bundle.json has a key twice in one object.\n  found: 'format'"),
+        (b'{"name": "a\\ud800"}', "its bundle.json holds a lone surrogate, which is no character."),
         (b"[]", "its bundle.json is no JSON object.\n  found: list"),
         (
             b'{"format": 4}',
@@ -287,7 +289,15 @@ def test_a_manifest_that_states_other_inputs_than_its_programs(copy, change):
     signature = json.loads((copy / "bundle.json").read_text())["signature"]
     signature["inputs"]["tokens"] |= change
     resealed(copy, signature=signature)
-    assert "does not fit the weights and inputs.\n  found: tokens" in refusal(copy)
+    assert "does not fit the weights, inputs and outputs.\n  found: tokens" in refusal(copy)
+
+
+@pytest.mark.parametrize("change", [{"dtype": "int32"}, {"shape": ["b", 3]}, {"shape": ["b"]}])
+def test_a_manifest_that_states_other_outputs_than_its_programs(copy, change):
+    signature = json.loads((copy / "bundle.json").read_text())["signature"]
+    signature["outputs"]["logits"] |= change
+    resealed(copy, signature=signature)
+    assert "does not fit the weights, inputs and outputs.\n  found: logits" in refusal(copy)
 
 
 def test_what_is_no_bundle(tmp_path, refused):
@@ -325,10 +335,10 @@ def test_classes_that_a_codec_may_not_name(copy, name):
     [
         (
             {"class": "suite.codecs.text.TextClasses"},
-            "its codec is not as suite export writes it.\n  found: TypeError: ",
+            "its codec is not as suite export writes it.\n  found: a value of another type than its field has",
         ),
         ({"class": "suite.data.preprocessing.labels.Labels", "file": ""}, "its codec is none.\n  found: Labels"),
-        ([], "its bundle.json is not as suite export writes it.\n  found: TypeError: codec []"),
+        ([], "its bundle.json is not as suite export writes it.\n  found: codec []"),
         ({"class": "suite.codecs.text.Codec"}, "its codec names"),
         ({"class": "suite.codecs.text.TextClasses", "more": 1}, "its codec has no field more."),
     ],
@@ -351,7 +361,8 @@ def test_weights_that_do_not_fit(copy):
     safetensors.write(copy / "weights.safetensors", lambda: arrays.items())
     said = refusal(resealed(copy))
     assert said == (
-        f'bundle "FOLDER", file "program/8.stablehlo": does not fit the weights and inputs.\n  found: params/more{FIX}'
+        'bundle "FOLDER", file "program/8.stablehlo": does not fit the weights, inputs and outputs.\n'
+        f"  found: params/more{FIX}"
     )
 
 
@@ -398,18 +409,21 @@ def test_a_program_of_a_later_jax(copy):
         return {"logits": batch["tokens"][:, :2].astype(jnp.float32)}
 
     said = refusal(replaced_program(copy, answer, calling_convention_version=99))
-    made = f"it was made by jax {jax.__version__}, and this is jax {jax.__version__}."
     assert said == (
-        f'bundle "FOLDER", file "program/8.stablehlo": cannot be read: {made}\n'
-        f"  found: calling convention 99\n  try:   install jax {jax.__version__}, "
-        "or where the training code is: suite export --refresh BUNDLE"
+        f'bundle "FOLDER", file "program/8.stablehlo": is no program that jax {jax.__version__} can read.\n'
+        f"  found: calling convention 99{FIX}"
     )
+    made = json.loads((copy / "bundle.json").read_text())["made"]
+    said = refusal(resealed(copy, made={**made, "versions": {**made["versions"], "jax": "99.0.0"}}))
+    assert f"cannot be read: it was made by jax 99.0.0, and this is jax {jax.__version__}." in said
+    assert "  try:   install jax 99.0.0, or where the training code is: suite export --refresh BUNDLE" in said
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 64, b"no program", bytes(range(256)) * 40])
 def test_a_program_that_is_none(copy, content):
     (copy / "program" / "8.stablehlo").write_bytes(content)
-    assert 'file "program/8.stablehlo": cannot be read: it was made by jax' in refusal(resealed(copy))
+    said = refusal(resealed(copy))
+    assert f'file "program/8.stablehlo": is no program that jax {jax.__version__} can read.' in said
 
 
 def test_programs_for_other_devices(copy):

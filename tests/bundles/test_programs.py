@@ -136,7 +136,7 @@ def test_reference_arrays_that_are_not_those_of_the_export(bundle, tmp_path):
     )
     safetensors.write(folder / "reference.safetensors", lambda: [("logits", np.zeros((3, 2), np.float32))])
     said = refusal(resealed(folder))
-    assert said.startswith('bundle "FOLDER", file "program/6.stablehlo": does not fit the weights and inputs.')
+    assert said.startswith('bundle "FOLDER", file "program/6.stablehlo": does not fit the weights, inputs and outputs.')
     (folder / "reference.safetensors").unlink()
     assert "found: reference.safetensors" in refusal(resealed(folder))
 
@@ -145,11 +145,11 @@ def test_programs_of_a_manifest_are_checked(bundle, tmp_path):
     folder = copied(bundle, tmp_path / "changed")
     entry = json.loads((folder / "bundle.json").read_text())["programs"]["draw"]
     for programs, said in (
-        ([], "TypeError: programs []"),
-        ({"predict": entry}, "ValueError: program 'predict', twice"),
-        ({"../x": entry}, "ValueError: program '../x'"),
-        ({"draw": {**entry, "lengths": []}}, "ValueError: lengths ()"),
-        ({"draw": 7}, "TypeError"),
+        ([], "programs []"),
+        ({"predict": entry}, "program 'predict', twice"),
+        ({"../x": entry}, "program '../x'"),
+        ({"draw": {**entry, "lengths": []}}, "lengths ()"),
+        ({"draw": 7}, "program 7"),
     ):
         assert said in refusal(resealed(folder, programs=programs))
     inputs = {
@@ -159,7 +159,7 @@ def test_programs_of_a_manifest_are_checked(bundle, tmp_path):
     }
     changed = {**entry, "signature": {**entry["signature"], "inputs": inputs}}
     assert refusal(resealed(folder, programs={"draw": changed})).startswith(
-        'bundle "FOLDER", file "program/draw-6.stablehlo": does not fit the weights and inputs.\n  found: more'
+        'bundle "FOLDER", file "program/draw-6.stablehlo": does not fit the weights, inputs and outputs.\n  found: more'
     )
     (folder / "program" / "draw-6.stablehlo").unlink()
     assert "is not complete.\n  found: no program/draw-6.stablehlo" in refusal(

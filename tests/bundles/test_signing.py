@@ -266,3 +266,33 @@ except InputError as error:
     first, second, third = child(code).splitlines()
     assert first == "''" and second == "package cryptography: is needed for signatures of bundles, and not installed."
     assert third.endswith("[sign]'")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"algorithm": None}, "algorithm None"),
+        ({"key": None}, "key is no base64: None"),
+        ({"signature": "!!!"}, "signature is no base64: '!!!'"),
+        ({"signature": "AAAA"}, "signature of 3 bytes, not 64"),
+    ],
+)
+def test_a_signature_of_another_form_is_told_by_its_field(signed, change, said):
+    path = signed / "signature.json"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps({**stored, **change}))
+    problem = "has not the form that it was written in."
+    assert f'file "signature.json": {problem}\n  found: {said}\n' in refusal(Bundle.open, signed)
+    path.write_text(json.dumps({name: value for name, value in stored.items() if name not in change}))
+    assert f'found: no field "{next(iter(change))}"' in refusal(Bundle.open, signed)
+    path.write_text('{"key": "", ' + json.dumps(stored)[1:])
+    assert "has a key twice in one object.\n  found: 'key'" in refusal(Bundle.open, signed)
+
+
+def test_a_key_is_a_regular_file(tmp_path):
+    """A pipe that nobody writes to would be waited for."""
+    os.mkfifo(tmp_path / "key.pem")
+    for source in (tmp_path, tmp_path / "key.pem"):
+        assert "is no regular file.\n  found: a pipe" in refusal(signing.read_trusted, source)
+    assert "is no regular file.\n  found: a pipe" in refusal(signing.read_signer, tmp_path / "key.pem")
+    assert "is no regular file.\n  found: a device" in refusal(signing.read_trusted, "/dev/zero")

@@ -4,6 +4,7 @@ Both are learnt on the validation split at the end of training, and change nothi
 """
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -83,4 +84,16 @@ class Decision(Postprocessor):
 
 @functools.lru_cache(maxsize=32)
 def _learnt(file: str, written: int) -> dict[str, Any]:
-    return json_files.read_object(file)
+    return json_files.load(file, _checked)
+
+
+def _checked(content: Any) -> dict[str, Any]:
+    """What a file holds, its numbers finite."""
+    if not isinstance(content, dict):
+        raise json_files.Malformed("no JSON object")
+    temperature, thresholds = content.get("temperature", 1.0), content.get("thresholds") or []
+    if not (isinstance(temperature, int | float) and 0 < temperature < math.inf):
+        raise json_files.Malformed(f"temperature {temperature!r:.60}")
+    if not (isinstance(thresholds, list) and all(isinstance(one, int | float) for one in thresholds)):
+        raise json_files.Malformed(f"thresholds {thresholds!r:.60}")
+    return content

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from suite.contracts.bounds import check_bounds
 from suite.contracts.data import Source
 from suite.contracts.plain_files import is_plain_image
 from suite.contracts.preprocessor import Preprocessor
@@ -337,6 +338,9 @@ class PixelStatistics(Preprocessor):
     is dropped, and the colour beneath it seen."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size is not None:
+            check_bounds(self, {"size": (1, MAX_PIXELS)})
         if self.background not in ("", "white"):
             _colour(self.background)
 
@@ -425,6 +429,8 @@ class PixelStatistics(Preprocessor):
 def _stored(file: str, written: int) -> tuple[tuple[int, int, int], np.ndarray, np.ndarray]:
     def build(content: Any) -> tuple[tuple[int, int, int], np.ndarray, np.ndarray]:
         height, width, channels = map(operator.index, content["shape"])
+        if min(height, width) < 1 or height * width > MAX_PIXELS or not 1 <= channels <= 4:
+            raise json_files.Malformed(f"shape {[height, width, channels]}")
         return (height, width, channels), np.array(content["mean"], np.float32), np.array(content["std"], np.float32)
 
     return json_files.load(file, build)

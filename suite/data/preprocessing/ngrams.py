@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from suite.contracts.batch import Ragged
+from suite.contracts.bounds import LENGTH, Bounds
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
 from suite.data.preprocessing.text import clean
@@ -56,6 +57,12 @@ class NGrams(Preprocessor):
     """
 
     suffix: ClassVar[str] = ".json"
+    bounds: ClassVar[Bounds] = {
+        "words": (0, LONGEST),
+        "characters": (1, LONGEST),
+        "max_words": LENGTH,
+        "max_ngrams": LENGTH,
+    }
 
     column: str = "text"
     """Field of the task that names the column of texts."""
@@ -97,6 +104,7 @@ class NGrams(Preprocessor):
                 raise InputError(
                     f"field {name} of n-grams", f"must be at least {smallest}", found=str(getattr(self, name))
                 )
+        super().__post_init__()
 
     def fit(self, source: Source, column: str, path: Path) -> None:
         """Counts the n-grams of the training texts and writes those that are kept, with their idf, to ``path``.

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from suite.contracts.batch import Columns
+from suite.contracts.bounds import LENGTH, Bounds
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
 from suite.data.preprocessing.tabular_columns import UNSEEN, Field, Number
@@ -52,6 +53,7 @@ class Fields(Preprocessor):
     """
 
     suffix: ClassVar[str] = ".json"
+    bounds: ClassVar[Bounds] = {"list_length": LENGTH, "history_length": LENGTH}
     stacks: ClassVar[bool] = False
 
     column: str = "label"
@@ -313,6 +315,9 @@ def _flat(names: Iterable[str | tuple[str, ...]]) -> list[str]:
 def _stored(file: str, written: int) -> tuple[tuple[Number, ...], tuple[Field, ...]]:
     def build(content: Any) -> tuple[tuple[Number, ...], tuple[Field, ...]]:
         fields = tuple(json_files.built(Field, field) for field in content["fields"])
+        long = next((field for field in fields if not 0 <= field.length <= LENGTH[1]), None)
+        if long is not None:
+            raise json_files.Malformed(f"length {long.length} of the list {long.name:.60}")
         return tuple(json_files.built(Number, number) for number in content["numbers"]), fields
 
     return json_files.load(file, build)

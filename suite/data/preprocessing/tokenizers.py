@@ -143,6 +143,7 @@ class Published(Tokenizer):
     """Which of the two of a translation model that has one for each language; both index one table."""
 
     def __post_init__(self):
+        super().__post_init__()
         if self.side == "target":
             object.__setattr__(self, "shares", True)
 
