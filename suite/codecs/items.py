@@ -21,7 +21,7 @@ from suite.errors import InputError
 class NextItems(Codec):
     """What a user may want next, by what the user had."""
 
-    bounds: ClassVar[Bounds] = {"max_length": LENGTH, "max_seen": LENGTH}
+    number_bounds: ClassVar[Bounds] = {"max_length": LENGTH, "max_seen": LENGTH}
 
     history: str
     """Name of the column of the user's items, in the order of time."""

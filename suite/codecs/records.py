@@ -28,7 +28,7 @@ Decode = Callable[[Sequence[Any]], np.ndarray]
 class RecordPredictions(TableInputs, Predictions):
     """What is predicted of a record, by all of its columns. Any value may be missing, but not all."""
 
-    bounds: ClassVar[Bounds] = {"max_length": LENGTH}
+    number_bounds: ClassVar[Bounds] = {"max_length": LENGTH}
 
     text_columns: tuple[str, ...] = ()
     """Columns of texts, which are read as one."""

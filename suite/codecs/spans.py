@@ -20,7 +20,7 @@ class TextSpans(Codec):
     """A model gives each token logits of its tags; the likeliest valid tags of the words make spans of the text as it
     was given."""
 
-    bounds: ClassVar[Bounds] = {"max_length": LENGTH}
+    number_bounds: ClassVar[Bounds] = {"max_length": LENGTH}
 
     text: str
     """Name of the input."""

@@ -25,7 +25,7 @@ class ReadText(Codec):
 
     example: ClassVar[str] = "It was better than I had expected."
     """A text that can be asked."""
-    bounds: ClassVar[Bounds] = {"max_length": LENGTH}
+    number_bounds: ClassVar[Bounds] = {"max_length": LENGTH}
 
     text: str
     """Name of the input."""
@@ -75,7 +75,7 @@ class TextPredictions(ReadText, Predictions):
 class PairPredictions(Predictions):
     """A number, a class or labels of two texts, which are read as one row: the first, a separator, the second."""
 
-    bounds: ClassVar[Bounds] = {"max_length": LENGTH}
+    number_bounds: ClassVar[Bounds] = {"max_length": LENGTH}
 
     text: str
     """Name of the input that is the first text."""
@@ -107,7 +107,7 @@ class PairPredictions(Predictions):
 class Continuations(Codec):
     """A model goes on with a beginning."""
 
-    bounds: ClassVar[Bounds] = {"room": LENGTH}
+    number_bounds: ClassVar[Bounds] = {"room": LENGTH}
 
     text: str
     """Name of the input."""
@@ -150,7 +150,7 @@ class Continuations(Codec):
 class Translations(Codec):
     """A text is made of a text."""
 
-    bounds: ClassVar[Bounds] = {"max_length": LENGTH}
+    number_bounds: ClassVar[Bounds] = {"max_length": LENGTH}
 
     source_text: str
     """Name of the input."""

@@ -25,11 +25,11 @@ class Codec(ABC):
     Preprocessors. It is all that serving needs of a task, so it loads neither JAX nor Flax nor the task.
     """
 
-    bounds: ClassVar[Bounds] = {}
+    number_bounds: ClassVar[Bounds] = {}
     """Of its numbers: a bundle may come from anybody."""
 
     def __post_init__(self) -> None:
-        check_bounds(self, self.bounds)
+        check_bounds(self, self.number_bounds)
 
     @property
     @abstractmethod

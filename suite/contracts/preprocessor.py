@@ -22,7 +22,7 @@ class Preprocessor(ABC):
     """Extension of the file."""
     stacks: ClassVar[bool] = True
     """Whether several columns are learnt from as one; otherwise ``fit`` and ``describe`` are given all their names."""
-    bounds: ClassVar[Bounds] = {}
+    number_bounds: ClassVar[Bounds] = {}
     """Of its numbers."""
 
     file: str = ""
@@ -37,7 +37,7 @@ class Preprocessor(ABC):
     one table. Without it a size that is stated twice is refused."""
 
     def __post_init__(self) -> None:
-        check_bounds(self, self.bounds)
+        check_bounds(self, self.number_bounds)
 
     @abstractmethod
     def fit(self, source: Source, column: str, path: Path) -> None:

@@ -1,6 +1,5 @@
 """JSON files of runs, bundles and published weights: read within bounds, their faults told in words."""
 
-import dataclasses
 import json
 import math
 import re
@@ -197,7 +196,7 @@ def built(kind: type[T], content: Mapping[str, Any]) -> T:
     try:
         return kind(**fields)
     except TypeError:
-        has, known = ", ".join(map(str, fields)), ", ".join(field.name for field in dataclasses.fields(kind))
+        has, known = ", ".join(map(str, fields)), ", ".join(hints)
         raise Malformed(f"an object with the fields {has:.100}, not {known:.100}") from None
 
 

@@ -93,7 +93,7 @@ def test_numbers_without_sense_are_refused_where_they_are_stated(kind, field, wr
     stated = {name: value for name, value in stated.items() if name != "decision"}
     kind(**stated)
     for value in wrong:
-        assert f"field {field}" in refusal(kind, **{**stated, field: value}).replace("decoder.", "")
+        assert field in refusal(kind, **{**stated, field: value}).splitlines()[0]
 
 
 def test_numbers_of_files_without_sense(tmp_path):

@@ -57,7 +57,7 @@ class NGrams(Preprocessor):
     """
 
     suffix: ClassVar[str] = ".json"
-    bounds: ClassVar[Bounds] = {
+    number_bounds: ClassVar[Bounds] = {
         "words": (0, LONGEST),
         "characters": (1, LONGEST),
         "max_words": LENGTH,

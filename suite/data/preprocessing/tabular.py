@@ -53,7 +53,7 @@ class Fields(Preprocessor):
     """
 
     suffix: ClassVar[str] = ".json"
-    bounds: ClassVar[Bounds] = {"list_length": LENGTH, "history_length": LENGTH}
+    number_bounds: ClassVar[Bounds] = {"list_length": LENGTH, "history_length": LENGTH}
     stacks: ClassVar[bool] = False
 
     column: str = "label"
