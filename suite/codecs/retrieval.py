@@ -42,11 +42,11 @@ class Retrieved(NextItems):
     @property
     def inputs(self) -> tuple[Input, ...]:
         """The user, the history, and a column for each attribute of users; none is required."""
-        users = tuple(self.pairs.had.users[:CHOICES])
+        known = tuple(self.pairs.had.users[:CHOICES])
         about = "a user of training; of another one, or without one, the history and the attributes decide"
         (history,) = super().inputs
         user = Input(
-            name=self.user, kind="text", description=about, example=users[0], choices=users[:CHOICES], required=False
+            name=self.user, kind="category", description=about, example=known[0], choices=known, required=False
         )
         values = self.user_attributes.values
         attributes = [_input(one, values[one.name]) for one in self.user_attributes.columns if one.name != self.user]
@@ -58,7 +58,7 @@ class Retrieved(NextItems):
 
     @property
     def outputs(self) -> tuple[Output, ...]:
-        about = "what the ranking rests on: user, history, attributes, history and attributes, or popularity"
+        about = "what the ranking rests on"
         return (*super().outputs, Output(name="basis", kind="text", description=about))
 
     @property

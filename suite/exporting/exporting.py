@@ -362,7 +362,9 @@ def _metrics(trained_run: Run) -> dict[str, dict[str, float]]:
     finite = {
         name: {key: value for key, value in about.items() if np.isfinite(value)} for name, about in measured.items()
     }
-    return {name: about for name, about in finite.items() if "value" in about}
+    goal = trained_run.experiment.goal
+    first = sorted(finite, key=lambda name: not (goal and name.endswith(f"/{goal.metric}")))  # what is named of a model
+    return {name: finite[name] for name in first if "value" in finite[name]}
 
 
 def _verify(trained_run: Run, bundle: Bundle, asked: Mapping[str, Any], allow: tuple[str, ...]) -> None:

@@ -124,7 +124,7 @@ def _records(examples: Sequence[Example]) -> Table:
         (example.answered, example.wanted, *(str(record.get(name, "")) for name in names))
         for example, record in zip(examples, given, strict=True)
     )
-    words = any(not row[0][:1].isdecimal() and not row[0].startswith(("-", "+")) for row in rows)
+    words = any(", " in row[0] or not (row[0][:1].isdecimal() or row[0].startswith(("-", "+"))) for row in rows)
     return Table(("predicted", "actual", *names), rows, words=frozenset(range(0 if words else 1, len(names) + 2)))
 
 

@@ -16,7 +16,7 @@ export function answerOf(answer, context = {}) {
     const widget = WIDGETS[output.widget];
     const value = answer[output.name];
     if (!widget && outputs.length === 1 && typeof value === "number") parts.push(amount(value, output));
-    else if (!widget || value === null || value === undefined) rest.push([output.description || output.name, value]);
+    else if (!widget || value === null || value === undefined || (widget === said && parts.length)) rest.push([output.description || output.name, value]);
     else parts.push(widget(value, output, within));
   }
   const known = new Set(outputs.map((output) => output.name));
