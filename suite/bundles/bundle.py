@@ -213,6 +213,8 @@ def _check_fit(
         for needed, given in zip(wanted, arrays, strict=False):
             theirs = {name: (array.shape, str(array.dtype)) for name, array in given.items()}
             ours = {name: (array.shape, str(array.dtype)) for name, array in needed.items()}
+            if not theirs and ours:
+                raise ValueError(f"no arrays, but {', '.join(sorted(ours)):.100}")
             if any(jax.export.is_symbolic_dim(size) for shape, _ in ours.values() for size in shape[:1]):
                 count = next(iter(theirs.values()))[0][0] or 1  # any number of records, of all arrays the same
                 ours = {name: ((count, *shape[1:]), dtype) for name, (shape, dtype) in ours.items()}

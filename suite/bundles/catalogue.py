@@ -13,7 +13,7 @@ import numpy as np
 
 from suite.bundles import integrity, manifest, programs, signing
 from suite.bundles.bundle import Bundle
-from suite.bundles.codecs import read_codec, rebased
+from suite.bundles.codecs import LONGEST_NAME, read_codec, rebased
 from suite.bundles.manifest import CATALOGUE, Manifest
 from suite.bundles.opened import Program
 from suite.contracts.batch import Columns
@@ -202,12 +202,25 @@ def _named(columns: Columns, key: str, read: int, seen: set[str], left_out: Left
         called.append(str(value))
         if is_missing(value):
             left_out.add(f"without {key}", places[place])
+        elif len(called[-1]) > LONGEST_NAME:
+            left_out.add(f"its {key} has more than {LONGEST_NAME:,} characters", places[place])
+        elif not _is_text(called[-1]):
+            left_out.add(f"its {key} holds a lone surrogate, which is no character", places[place])
         elif called[-1] in seen:
             left_out.add(f"its {key} is that of a record before", called[-1])
         else:
             seen.add(called[-1])
             kept.append(place)
     return called, kept
+
+
+def _is_text(name: str) -> bool:
+    """Whether UTF-8 can hold it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _embedded(

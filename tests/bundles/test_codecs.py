@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from suite.bundles import codecs, manifest
+from suite.bundles import catalogue, codecs, manifest
 from suite.bundles.answering import worded
 from suite.bundles.bundle import Bundle
 from suite.codecs.image import ImageClasses
@@ -22,6 +22,7 @@ from suite.data.preprocessing.ngrams import NGrams
 from suite.data.preprocessing.spans import SpanLabels
 from suite.data.preprocessing.tabular import Fields
 from suite.data.recordings import Recordings
+from suite.data.sources.memory import LeftOut
 from suite.decoding.ctc import Beam
 from suite.errors import InputError, RunError
 from suite.runtime.json_files import parse
@@ -130,3 +131,11 @@ def test_an_output_without_a_name_is_told_in_words(tmp_path):
     codec = ImageClasses(image="image", statistics=None, labels=Labels(file=str(path)))
     with pytest.raises(RunError, match="the program gives what its codec has no name for"):
         worded(codec.decode, {"logits": np.array([[0.0, 1.0]])}, {})
+
+
+def test_names_of_a_catalogue_that_no_bundle_may_hold():
+    left_out = LeftOut()
+    names = ["a", "b" * 1001, "\ud800", "a", "c"]
+    assert catalogue._named({"item": names}, "item", 0, set(), left_out)[1] == [0, 4]
+    said = "\n".join(left_out.lines())
+    assert "more than 1,000 characters" in said and "lone surrogate" in said and "bbb" not in said
