@@ -138,5 +138,5 @@ def test_a_field_holds_what_it_is_declared_as_or_another_of_its_contract():
     assert from_json({**stored, "vocabulary": to_json(Published())}).vocabulary == Published()
     assert from_json({**stored, "vocabulary": to_json(Characters())}).vocabulary == Characters()
     for wrong in ("tokens.json", 7, None, to_json(Characters())):
-        with pytest.raises(InputError, match="has a decoding that is no Decoding"):
+        with pytest.raises(InputError, match="its decoding is no Decoding"):
             from_json({**stored, "decoding": wrong})

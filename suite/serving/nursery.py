@@ -101,9 +101,22 @@ class Nursery:
 
     def last_words(self) -> str:
         """What it wrote before it ended; empty where it lives."""
-        if self._process is None or self._process.poll() is None or self._process.stderr is None:
+        if self._process is None or self._process.stderr is None or not self._ended():
             return ""
         return self._process.stderr.read().decode("utf-8", "replace")
+
+    def _ended(self) -> bool:
+        assert self._process is not None and self._socket is not None
+        try:
+            open_ = bool(self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            open_ = True
+        except OSError:  # it ended with a request that it had not read
+            open_ = False
+        if not open_:  # its end of the socket closes a moment before it is known to have ended
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(1)
+        return self._process.poll() is not None
 
 
 class Running:
