@@ -114,7 +114,7 @@ def test_a_bundle_is_published_opened_and_served(fake, exported, monkeypatch):
     from suite.serving import server, uvicorn_server
 
     served = []
-    monkeypatch.setattr(uvicorn_server, "run", lambda bundles, settings, token: served.extend(bundles))
+    monkeypatch.setattr(uvicorn_server, "run", lambda bundles, settings, token, admin: served.extend(bundles))
     suite.serve(["me/digits", "mine=me/digits", str(bundle.folder)], offline=True)
     folder = str(opened.folder)
     assert served == [f"digits={folder}", f"mine={folder}", str(bundle.folder)]

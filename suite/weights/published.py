@@ -94,6 +94,8 @@ def open(source: str | Path, offline: bool = False) -> Published:
                 fix=f"a folder with {CONFIG} and {WEIGHTS}, or owner/name",
             )
         path = _fetch(str(source), offline)
+    if (path / CONFIG).is_file():
+        _config(path)  # a damaged one is told before what else the folder lacks
     for name, index, patterns in (
         (WEIGHTS, INDEX, ("*.safetensors", "*.npz")),
         (flax_msgpack.WEIGHTS, flax_msgpack.INDEX, ()),
