@@ -107,6 +107,12 @@ def test_an_integer_of_more_digits_than_python_reads_is_a_text(tmp_path, monkeyp
         assert columns(read(tmp_path / "t.csv", kind))["id"] == [digits, "1"]
 
 
+def test_an_integer_beyond_all_floats_among_floats_is_infinite(tmp_path):
+    large = "9" * 400
+    (tmp_path / "t.jsonl").write_text("".join(f'{{"x": {value}}}\n' for value in (0.5, large, f"-{large}")))
+    assert columns(tables.load(tmp_path / "t.jsonl"))["x"] == [0.5, np.inf, -np.inf]
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_codes_with_leading_zeros_and_texts_that_a_task_names_stay_texts(tmp_path, kind):
     rows = [{"code": f"{i:03d}", "text": str(10 + i) if i % 2 else f"{i:06d}", "number": 40 + i} for i in range(7)]
