@@ -233,12 +233,17 @@ def test_the_page_and_its_headers(server):
             405,
             {"code": "method_not_allowed", "message": "DELETE is not understood here.", "fix": "GET"},
         ),
-        ("GET", "/redoc", 404, {"code": "not_found", "message": "/redoc: Not Found", "fix": "/openapi.json"}),
+        (
+            "GET",
+            "/redoc",
+            404,
+            {"code": "not_found", "message": 'there is no address "/redoc".', "fix": "/openapi.json"},
+        ),
         (
             "GET",
             "/page/../app.py",
             404,
-            {"code": "not_found", "message": "/page/../app.py: Not Found", "fix": "/openapi.json"},
+            {"code": "not_found", "message": 'there is no address "/page/../app.py".', "fix": "/openapi.json"},
         ),
     ],
 )
