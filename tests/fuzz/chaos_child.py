@@ -6,6 +6,7 @@ line in a session of its own and is answered with its process id, ``{"wait": id}
 
 import functools
 import importlib
+import importlib.util
 import itertools
 import json
 import os
@@ -17,7 +18,8 @@ from pathlib import Path
 
 def main() -> None:
     for name in ("orbax.checkpoint.experimental.v1", "pandas", "pyarrow.parquet", "scipy.stats", "sklearn.datasets"):
-        importlib.import_module(name)  # what each of them would spend seconds on
+        if importlib.util.find_spec(name.partition(".")[0]):  # scikit-learn takes pandas where it is installed
+            importlib.import_module(name)  # what each of them would spend seconds on
     import suite.cli.app
     import suite.configs
     import suite.runs.verbs
