@@ -410,7 +410,7 @@ def test_a_program_of_a_later_jax(copy):
 
     said = refusal(replaced_program(copy, answer, calling_convention_version=99))
     assert said == (
-        f'bundle "FOLDER", file "program/8.stablehlo": is no program that jax {jax.__version__} can read.\n'
+        f'bundle "FOLDER", file "program/8.stablehlo": cannot be read: it is no program of jax {jax.__version__}.\n'
         f"  found: calling convention 99{FIX}"
     )
     made = json.loads((copy / "bundle.json").read_text())["made"]
@@ -423,7 +423,7 @@ def test_a_program_of_a_later_jax(copy):
 def test_a_program_that_is_none(copy, content):
     (copy / "program" / "8.stablehlo").write_bytes(content)
     said = refusal(resealed(copy))
-    assert f'file "program/8.stablehlo": is no program that jax {jax.__version__} can read.' in said
+    assert f'file "program/8.stablehlo": cannot be read: it is no program of jax {jax.__version__}.' in said
 
 
 def test_programs_for_other_devices(copy):

@@ -68,7 +68,7 @@ def test_a_program_has_no_more_memory_than_it_is_given(bundles, tmp_path):
 def test_what_cannot_be_read_is_refused_in_words(bundles, tmp_path, damage):
     hostile.with_programs(bundles["clicks"], tmp_path / "bad", lambda stored: damage + stored[64:])
     kind, why, _ = tried(tmp_path / "bad", tmp_path)
-    assert kind is InputError and 'file "program/0.stablehlo": cannot be read: it was made by jax' in why
+    assert kind is InputError and 'file "program/0.stablehlo": cannot be read: it is no program of jax' in why
 
 
 @pytest.mark.parametrize("stored", [hostile.CRASHING, hostile.ABORTING, hostile.HANGING])
