@@ -10,7 +10,7 @@ from pathlib import Path
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that a terminal or a reader of logs obeys or cannot show; a tab and a line's end are none of them."""
-SHOWN = 2_000
+SHOWN = 20_000
 """Most characters of a value that are shown."""
 
 
