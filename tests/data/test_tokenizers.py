@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from suite.bundles.bundle import _check_preprocessors
+from suite.bundles.codecs import _check_preprocessors
 from suite.codecs.text import Translations
 from suite.contracts.batch import Ragged
 from suite.data.preprocessing import tokenizer_engines
