@@ -162,7 +162,7 @@ class Program:
 
     def _seconds(self, length: int, size: int) -> float:
         """Of a run, after one that compiles; the least of some, since other work on the machine only adds to one."""
-        taken = []
+        taken: list[float] = []
         while len(taken) < 2 or (len(taken) < RUNS and sum(taken[1:]) < MEASURED_SECONDS):
             begun = time.perf_counter()
             jax.block_until_ready(self._call(length, self._blank(length, size)))
