@@ -85,7 +85,7 @@ def open(source: str | Path, offline: bool = False) -> Published:
             raise InputError(
                 f'weights "{path}"', "are in no known file format.", fix=f"a folder with {CONFIG} and {WEIGHTS}"
             )
-        return _described(path.parent, _tensors(path))
+        return _described(path.parent, _tensors(path), _stated(path.parent))
     if not path.is_dir():
         if not hub.is_name(source):
             raise InputError(
@@ -94,17 +94,16 @@ def open(source: str | Path, offline: bool = False) -> Published:
                 fix=f"a folder with {CONFIG} and {WEIGHTS}, or owner/name",
             )
         path = _fetch(str(source), offline)
-    if (path / CONFIG).is_file():
-        _config(path)  # a damaged one is told before what else the folder lacks
+    stated = _stated(path)  # a damaged one is told before what else the folder lacks
     for name, index, patterns in (
         (WEIGHTS, INDEX, ("*.safetensors", "*.npz")),
         (flax_msgpack.WEIGHTS, flax_msgpack.INDEX, ()),
         (torch_files.WEIGHTS, torch_files.INDEX, tuple(f"*{suffix}" for suffix in torch_files.SUFFIXES)),
     ):
         if (path / index).is_file():
-            return _described(path, _shards(path, index))
+            return _described(path, _shards(path, index), stated)
         if (path / name).is_file():
-            return _described(path, _tensors(path / name))
+            return _described(path, _tensors(path / name), stated)
         files = sorted(file for pattern in patterns for file in path.glob(pattern) if file.name not in BESIDE_TRAINING)
         if len(files) > 1:
             raise InputError(
@@ -114,17 +113,20 @@ def open(source: str | Path, offline: bool = False) -> Published:
                 fix=f"name one: {files[0]}",
             )
         if files:
-            return _described(path, _tensors(files[0]))
+            return _described(path, _tensors(files[0]), stated)
     raise _none(path, str(source))
 
 
-def _described(folder: Path, readers: Mapping[str, Callable[[], np.ndarray]]) -> Published:
-    """The tensors with what ``config.json`` says of them; without it, what their own names and shapes do."""
-    if not (folder / CONFIG).is_file():
-        known = undescribed.described(readers)
-        if known is not None:
-            return Published(folder, *known)
-    return Published(folder, _config(folder), readers)
+def _described(
+    folder: Path, readers: Mapping[str, Callable[[], np.ndarray]], stated: dict[str, Any] | None
+) -> Published:
+    """The tensors with what ``config.json`` has ``stated`` of them; without it, what their own names and shapes do."""
+    if stated is not None:
+        return Published(folder, stated, readers)
+    known = undescribed.described(readers)
+    if known is None:
+        raise _no_config(folder)
+    return Published(folder, *known)
 
 
 def _none(folder: Path, source: str) -> InputError:
@@ -154,11 +156,10 @@ def _fetch(name: str, offline: bool) -> Path:
     return folder
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _stated(folder: Path) -> dict[str, Any] | None:
+    """What ``config.json`` says; None where there is none."""
     path = folder / CONFIG
-    if not path.is_file():
-        raise _no_config(folder)
-    return _json(path)
+    return _json(path) if path.is_file() else None
 
 
 def _no_config(folder: Path) -> InputError:
