@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -70,6 +71,26 @@ def limit(kind: int, most: int) -> None:
         resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
     except (ValueError, OSError):
         return
+
+
+def start(main: str, descriptor: int, errors: int, **more: str) -> subprocess.Popen[bytes]:
+    """A Python process that meets content of strangers, in a session of its own, so that Ctrl-C is for this one.
+
+    Args:
+        main: what it runs, in whose ``sys.argv[1]`` the descriptor stands.
+        descriptor: that it inherits.
+        errors: where its standard error goes, as `subprocess.Popen` takes it.
+        **more: variables, see `environment`.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", main, str(descriptor)],
+        pass_fds=[descriptor],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        env=environment(**more),
+        start_new_session=True,
+    )
 
 
 def available() -> int:

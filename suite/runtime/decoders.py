@@ -17,7 +17,6 @@ import pickle
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from suite.errors import InputError, RunError
-from suite.runtime.child import environment
+from suite.runtime import child
 from suite.runtime.decoder_messages import Failed, Raised, ask
 
 P = ParamSpec("P")
@@ -167,15 +166,9 @@ class _Decoder:
         # One thread: the address space that others reserve counts.
         single = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS")}
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _MAIN, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # C libraries write lines of their own about damaged files
-                env=environment(**single, TOKENIZERS_PARALLELISM="false"),
-                start_new_session=True,  # Ctrl-C is for the process that asks
-            )
+            # C libraries write lines of their own about damaged files, which nobody reads.
+            silent = {**single, "TOKENIZERS_PARALLELISM": "false"}
+            self._process = child.start(_MAIN, theirs.fileno(), subprocess.DEVNULL, **silent)
 
     @property
     def alive(self) -> bool:

@@ -10,12 +10,11 @@ import contextlib
 import json
 import socket
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Self
 
-from suite.runtime.child import environment
+from suite.runtime import child
 
 IDLE_SECONDS = 60.0
 """After which a nursery without work ends; the next trial starts another."""
@@ -45,16 +44,9 @@ class Nursery:
         self.close()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _MAIN, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                # Memory of a GPU is taken as it is needed; and it has one thread, so that it can be forked.
-                env=environment(XLA_PYTHON_CLIENT_PREALLOCATE="false", OPENBLAS_NUM_THREADS="1"),
-                start_new_session=True,  # Ctrl-C is for the server
-            )
+            # Memory of a GPU is taken as it is needed; and it has one thread, so that it can be forked.
+            single = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "OPENBLAS_NUM_THREADS": "1"}
+            self._process = child.start(_MAIN, theirs.fileno(), subprocess.PIPE, **single)
 
     def close(self) -> None:
         """End it, and the trials that it has started."""
