@@ -155,9 +155,7 @@ class DeepFM(nnx.Module):
         joined = (widths[-1] + (features if self.cross is not None else 0)) if config.deep else 0
         self.head = Linear(joined, 1, rngs=rngs, use_bias=False) if config.deep else None
         self.dropout = Dropout(config.dropout)
-        self.interest = (
-            Interest(len(config.histories), width, config.attention_hidden, rngs) if config.attends else None
-        )
+        self.interest = Interest(config, rngs=rngs) if config.attends else None
 
     def __call__(
         self,
@@ -178,9 +176,7 @@ class DeepFM(nnx.Module):
         config = self.config
         values = self.table(ids)
         if self.interest is not None:
-            weights = self.interest(
-                values, weights, config.fields, config.lists, config.histories, config.history_pooling == "softmax"
-            )
+            weights = self.interest(values, weights)
         fields = pooled(values, weights, config.fields, config.lists)
         logits = jnp.broadcast_to(self.bias[...], (dense.shape[0],))
         if config.first_order:

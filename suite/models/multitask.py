@@ -163,9 +163,8 @@ class Multitask(nnx.Module):
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         self.config = config
         self.table = StackedTable(config.rows, config.width * config.copies, rngs=rngs)
-        histories = config.copies if config.attends else 0
-        interest = lambda: Interest(len(config.histories), config.width, config.attention_hidden, rngs)
-        self.interests = nnx.List([interest() for _ in range(histories)])
+        interests = config.copies if config.attends else 0
+        self.interests = nnx.List([Interest(config, rngs=rngs) for _ in range(interests)])
         dropout, wide = config.dropout, config.hidden[-1]
         self.bottoms = nnx.List(
             [Network(config.features, config.hidden, dropout, rngs=rngs) for _ in range(config.bottoms)]
@@ -214,9 +213,7 @@ class Multitask(nnx.Module):
         """All embeddings of one table end to end, and the numbers."""
         config = self.config
         if config.attends:
-            weights = self.interests[place](
-                values, weights, config.fields, config.lists, config.histories, config.history_pooling == "softmax"
-            )
+            weights = self.interests[place](values, weights)
         vectors = pooled(values, weights, config.fields, config.lists)
         return jnp.concatenate([vectors.reshape(vectors.shape[0], -1), dense], -1)
 

@@ -3,7 +3,7 @@ lists, t items of a history, d width of a vector."""
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import Literal
+from typing import Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,40 @@ _NEVER = -1e30
 """Score of padding."""
 
 HistoryPooling = Literal["attention", "softmax", "mean"]
+
+
+class Histories(Protocol):
+    """What the configuration of a model says of its histories."""
+
+    @property
+    def fields(self) -> int:
+        """Columns of single values."""
+        ...
+
+    @property
+    def lists(self) -> Sequence[int]:
+        """Items of each list."""
+        ...
+
+    @property
+    def histories(self) -> Sequence[tuple[int, int]]:
+        """(list, field) places of each history and of its candidate."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Size of a vector."""
+        ...
+
+    @property
+    def attention_hidden(self) -> Sequence[int]:
+        """Hidden widths of the network of each history."""
+        ...
+
+    @property
+    def history_pooling(self) -> HistoryPooling:
+        """``"softmax"``: the weights of a history sum to 1; otherwise they tell how strong an interest is, too."""
+        ...
 
 
 class ActivationUnit(nnx.Module):
@@ -50,36 +84,26 @@ class Interest(nnx.Module):
         units: of each history.
     """
 
-    def __init__(self, histories: int, width: int, hidden: Sequence[int], rngs: nnx.Rngs):
-        self.width = width
-        self.units = nnx.List([ActivationUnit(width, hidden, rngs=rngs) for _ in range(histories)])
+    def __init__(self, config: Histories, *, rngs: nnx.Rngs):
+        self.config = config
+        width, hidden = config.width, config.attention_hidden
+        self.units = nnx.List([ActivationUnit(width, hidden, rngs=rngs) for _ in config.histories])
 
-    def __call__(
-        self,
-        values: Float[Array, "b s c"],
-        weights: Float[Array, "b w"],
-        fields: int,
-        lists: Sequence[int],
-        histories: Sequence[tuple[int, int]],
-        softmax: bool,
-    ) -> Float[Array, "b w"]:
+    def __call__(self, values: Float[Array, "b s c"], weights: Float[Array, "b w"]) -> Float[Array, "b w"]:
         """The weights with those of histories replaced; items of weight 0 keep it.
 
         Args:
             values: rows of the table, whose first ``width`` values are the vectors: one of each field, then the lists.
             weights: of the items of lists, 0 for padding; scores of the items multiply them.
-            fields: columns of single values.
-            lists: items of each list.
-            histories: (list, field) places of each history and of its candidate.
-            softmax: whether the weights of a history sum to 1; otherwise they tell how strong an interest is, too.
         """
-        vectors, weights = values[..., : self.width], jnp.asarray(weights)
-        bounds = list(pairwise(accumulate(lists, initial=0)))
-        for unit, (place, candidate) in zip(self.units, histories, strict=True):
+        config, fields = self.config, self.config.fields
+        vectors, weights = values[..., : config.width], jnp.asarray(weights)
+        bounds = list(pairwise(accumulate(config.lists, initial=0)))
+        for unit, (place, candidate) in zip(self.units, config.histories, strict=True):
             start, end = bounds[place]
             plain = weights[:, start:end]
             scores = unit(vectors[:, fields + start : fields + end], vectors[:, candidate])
-            if softmax:
+            if config.history_pooling == "softmax":
                 real = plain > 0
                 # An empty history has no item to share among: all its weights stay 0.
                 attended = jax.nn.softmax(jnp.where(real, scores.astype(jnp.float32), _NEVER)) * real

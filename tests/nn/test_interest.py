@@ -1,5 +1,7 @@
 """Attention of histories to their candidate: against its formula, masked items, empty histories."""
 
+from types import SimpleNamespace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,8 +13,15 @@ FIELDS, LISTS = 2, (2, 3)
 """Two categories, a list, and a history of three items whose candidate is the second category."""
 
 
-def random_interest():
-    interest = Interest(1, 4, (5,), nnx.Rngs(0))
+def new_interest(pooling="attention"):
+    config = SimpleNamespace(
+        fields=FIELDS, lists=LISTS, histories=((1, 1),), width=4, attention_hidden=(5,), history_pooling=pooling
+    )
+    return Interest(config, rngs=nnx.Rngs(0))
+
+
+def random_interest(pooling="attention"):
+    interest = new_interest(pooling)
     rng = np.random.default_rng(0)
     head = interest.units[0].head
     head.kernel[...] = jnp.asarray(rng.standard_normal((5, 1)), jnp.float32)
@@ -36,13 +45,13 @@ def scores(interest, values):
     return (hidden @ np.asarray(head.kernel[...]) + np.asarray(head.bias[...]))[..., 0]
 
 
-@pytest.mark.parametrize("softmax", [False, True])
-def test_attention_is_its_formula_and_leaves_other_lists_alone(softmax):
-    interest, (values, weights) = random_interest(), inputs()
-    attended = np.asarray(interest(values, weights, FIELDS, LISTS, ((1, 1),), softmax))
+@pytest.mark.parametrize("pooling", ["attention", "softmax"])
+def test_attention_is_its_formula_and_leaves_other_lists_alone(pooling):
+    interest, (values, weights) = random_interest(pooling), inputs()
+    attended = np.asarray(interest(values, weights))
     np.testing.assert_array_equal(attended[:, :2], weights[:, :2])
     raw, plain = scores(interest, values), weights[:, 2:]
-    if softmax:
+    if pooling == "softmax":
         shares = np.exp(raw) * (plain > 0)
         expected = shares / np.maximum(shares.sum(1, keepdims=True), 1e-30)
     else:
@@ -53,14 +62,14 @@ def test_attention_is_its_formula_and_leaves_other_lists_alone(softmax):
 
 def test_a_new_history_is_its_plain_mean():
     values, weights = inputs()
-    attended = Interest(1, 4, (5,), nnx.Rngs(0))(values, weights, FIELDS, LISTS, ((1, 1),), False)
+    attended = new_interest()(values, weights)
     np.testing.assert_array_equal(attended, weights)
 
 
 def test_padding_of_a_history_has_no_influence():
-    interest, (values, weights) = random_interest(), inputs()
+    values, weights = inputs()
     other = values.copy()
     other[0, -1] = 99
-    for softmax in (False, True):
-        one, two = (interest(given, weights, FIELDS, LISTS, ((1, 1),), softmax) for given in (values, other))
+    for pooling in ("attention", "softmax"):
+        one, two = (random_interest(pooling)(given, weights) for given in (values, other))
         np.testing.assert_array_equal(one[0], two[0])
