@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from suite.codecs.columns import column
+from suite.codecs.vectors import vector_answers
 from suite.contracts.batch import Columns, Ragged
 from suite.contracts.bounds import LENGTH, Bounds
 from suite.contracts.codec import Codec, Input, Output
@@ -15,6 +16,9 @@ from suite.data.preprocessing import tabular_values
 from suite.data.preprocessing.item_tags import ItemTags
 from suite.data.preprocessing.items import BEGINNING, FIRST, Items
 from suite.errors import InputError
+
+CHOICES = 100
+"""Values that an input lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +77,7 @@ class NextItems(Codec):
                 description=about,
                 example=names[: min(3, len(names))],
                 limit=self.max_seen,
-                choices=tuple(names[:100]),
+                choices=tuple(names[:CHOICES]),
                 required=False,
             ),
         )
@@ -121,32 +125,53 @@ class NextItems(Codec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CatalogueItems(Codec):
-    """Items of a catalogue: those of training, which have vectors of their own, and others that tags describe."""
+class Catalogue(Codec):
+    """Items of a catalogue become vectors: those of training, and others that something describes."""
+
+    by: ClassVar[str]
+    """What describes others; of a codec."""
+    compared: ClassVar[str]
+    """What is compared with the vectors; of a codec."""
 
     item: str
     """Name of the column of items."""
     items: Items
     """What training knows."""
+
+    def _item(self, described: bool) -> Input:
+        """The column of items; ``described``: whether there is something that describes others."""
+        about = "an item of training" + (f", or another one that {self.by} describe" if described else "")
+        names = self.items.names
+        return Input(name=self.item, kind="text", description=about, example=names[0], choices=tuple(names[:CHOICES]))
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        return (Output(name="vector", kind="vector", description=f"what {self.compared} are compared with"),)
+
+    @property
+    def purpose(self) -> str:
+        return "Gives the vectors of items"
+
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
+        return vector_answers(outputs["vector"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueItems(Catalogue):
+    """Items of a catalogue: those of training, which have vectors of their own, and others that tags describe."""
+
+    by: ClassVar[str] = "tags"
+    compared: ClassVar[str] = "histories"
+
     tags: ItemTags | None = None
     """What training knows of tags."""
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        about = "an item of training" + (", or another one that tags describe" if self.tags is not None else "")
-        names = self.items.names
-        item = Input(name=self.item, kind="text", description=about, example=names[0], choices=tuple(names[:100]))
+        item = self._item(self.tags is not None)
         tags = () if self.tags is None else self.tags.columns
         described = "its tags; without them, those that training had of it"
         return (item, *(Input(name=name, kind="list", description=described, required=False) for name in tags))
-
-    @property
-    def outputs(self) -> tuple[Output, ...]:
-        return (Output(name="vector", kind="vector", description="what histories are compared with"),)
-
-    @property
-    def purpose(self) -> str:
-        return "Gives the vectors of items"
 
     @property
     def longest(self) -> int:
@@ -159,9 +184,7 @@ class CatalogueItems(Codec):
             InputError: an item that training had not, and that no known tag describes.
         """
         names = [str(name) for name in column(columns, self.item)]
-        numbers = np.array(
-            [row[0] if row else 0 for row in self.items.numbers([[name] for name in names])[0]], np.int32
-        )
+        numbers = self.items.number(names)
         rows = None if self.tags is None else self.tags.numbers(names, columns)
         for place in np.flatnonzero(numbers == 0).tolist():
             if rows is None or not rows[place]:
@@ -171,9 +194,6 @@ class CatalogueItems(Codec):
                 fix = "items of training, or train again" + (" with theirs" if rows is None else ", or give known tags")
                 raise InputError(f'column "{self.item}"', problem, found=names[place], fix=fix)
         return {"number": numbers, **({} if rows is None else {"item_tags": ragged(rows)})}
-
-    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
-        return [{"vector": row.tolist()} for row in outputs["vector"]]
 
 
 def ragged(rows: Sequence[Sequence[int]], axis: str = "", to: int = 0) -> Ragged:

@@ -1,27 +1,27 @@
 """The codec of retrieval: a user, or a history, in; items out. Dims: b records, t items of a history."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from suite.codecs.columns import column
-from suite.codecs.items import NextItems, ragged
+from suite.codecs.items import CHOICES, Catalogue, NextItems, ragged
 from suite.contracts.batch import Columns, Ragged
-from suite.contracts.codec import Codec, Input, Output
+from suite.contracts.codec import Input, Output
 from suite.data.preprocessing import tabular_values
 from suite.data.preprocessing.attributes import Attributes, Column
 from suite.data.preprocessing.interactions import UNKNOWN, Interactions
 from suite.data.preprocessing.items import Items
+from suite.data.reading import changed
 from suite.errors import InputError
 
 BASES = ("popularity", "history", "attributes", "history and attributes", "user")
 """What an answer rests on."""
 RANKED = "ranked"
 """Column of whether an item of the catalogue is ranked in a split."""
-CHOICES = 100
-"""Values of an attribute that an input lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +85,7 @@ class Retrieved(NextItems):
         if (users == UNKNOWN).all():
             return histories
         had = self.pairs.had
-        numbers, _ = self.ranked.numbers([[name] for name in had.items])
-        number = np.array([row[0] if row else 0 for row in numbers], np.int32)  # 0: it is not recommended any more
+        number = _numbers(self.ranked, changed(self.ranked.file), self.pairs, changed(self.pairs.file))
         own = np.split(histories.values, np.cumsum(histories.lengths)[:-1])
         rows = []
         for user, latest in zip(users.tolist(), own, strict=True):
@@ -108,13 +107,12 @@ class Retrieved(NextItems):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CatalogueItem(Codec):
+class CatalogueItem(Catalogue):
     """An item of a catalogue: its vector is that of training, with those of its attributes."""
 
-    item: str
-    """Name of the column of items."""
-    items: Items
-    """The items of the catalogue that training had."""
+    by: ClassVar[str] = "attributes"
+    compared: ClassVar[str] = "users"
+
     pairs: Interactions
     """Who had what in training."""
     attributes: Attributes
@@ -122,23 +120,12 @@ class CatalogueItem(Codec):
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        about = "an item of training" + (", or another one that attributes describe" if self._columns else "")
-        names = self.items.names
-        item = Input(name=self.item, kind="text", description=about, example=names[0], choices=tuple(names[:CHOICES]))
         values = self.attributes.values
-        return (item, *(_input(one, values[one.name]) for one in self._columns))
+        return (self._item(bool(self._columns)), *(_input(one, values[one.name]) for one in self._columns))
 
     @property
     def _columns(self) -> list[Column]:
         return [one for one in self.attributes.columns if one.name != self.item]
-
-    @property
-    def outputs(self) -> tuple[Output, ...]:
-        return (Output(name="vector", kind="vector", description="what users are compared with"),)
-
-    @property
-    def purpose(self) -> str:
-        return "Gives the vectors of items"
 
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``item_ids`` int32 (b, 1), rows of items, -1 of new ones; ``ranked`` (b,), whether the item is recommended;
@@ -156,18 +143,21 @@ class CatalogueItem(Codec):
             tokens, weights = self.attributes.encode_named(names, given)
             encoded |= {"item_features": tokens, "item_weights": weights}
             described = tokens.lengths
-        known = self.items.numbers([[name] for name in names])[1] == 0
+        known = self.items.number(names) > 0
         for place in np.flatnonzero(~known & (rows == UNKNOWN) & (described == 0)).tolist():
             problem = "training had no such item, and nothing that describes it."
             fix = "items of training" + (", or known attributes" if read else "")
             raise InputError(f'column "{self.item}"', problem, found=str(names[place]), fix=fix)
         return {**encoded, RANKED: np.asarray(columns.get(RANKED, np.ones(len(names))), bool)}
 
-    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
-        return [{"vector": row.tolist()} for row in outputs["vector"]]
-
 
 def _input(about: Column, values: Sequence[str]) -> Input:
     kind = {"number": "number", "list": "list", "text": "text", "category": "text"}[about.kind]
     choices = tuple(values[:CHOICES]) if about.kind in ("list", "category") else ()
     return Input(name=about.name, kind=kind, choices=choices, required=False)
+
+
+@functools.lru_cache(maxsize=4)
+def _numbers(ranked: Items, ranked_written: int, pairs: Interactions, pairs_written: int) -> np.ndarray:
+    """Numbers (i,) of the items of training in a ranking, 0 of those that are not recommended any more."""
+    return ranked.number(pairs.had.items)

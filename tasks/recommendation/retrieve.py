@@ -363,9 +363,7 @@ class Retrieval(Recommendation):
             described = {"attribute cosine": AttributeCosine(len(names), rows.multiply(1 / lengths).tocsr(), parts)}
             if parts is not None:  # of items held out whole nothing else is known
                 return described
-        number = np.array(
-            [row[0] - FIRST if row else -1 for row in self.items.numbers([[one] for one in had.items])[0]]
-        )
+        number = self.items.number(had.items) - FIRST
         histories = [number[row][number[row] >= 0] for row in np.split(had.rows, had.starts[1:-1])]
         return {
             "most popular": Popularity(len(names), histories),

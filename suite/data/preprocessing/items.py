@@ -77,6 +77,11 @@ class Items(Preprocessor):
         """How the events were split that they were learnt from; empty where that was not kept."""
         return _stored(self.file, changed(self.file))[3]
 
+    def number(self, names: Sequence[Any]) -> np.ndarray:
+        """The numbers (n,) int32 of items by name, 0 of those that are not known."""
+        places = _stored(self.file, changed(self.file))[2]
+        return np.array([places.get(name, 0) for name in names], np.int32)
+
     def numbers(self, lists: Sequence[Sequence[Any]]) -> tuple[list[list[int]], np.ndarray]:
         """The numbers of the known items of each list, and how many (b,) int32 of each are not known."""
         places = _stored(self.file, changed(self.file))[2]
