@@ -21,6 +21,7 @@ from suite.data.preprocessing.items import CHUNK
 from suite.data.reading import changed
 from suite.data.sources.item_columns import read_items
 from suite.errors import InputError
+from suite.runtime import json_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,4 +148,18 @@ class ItemTags(Preprocessor):
 
 @functools.lru_cache(maxsize=8)
 def _content(file: str, written: int) -> dict[str, Any]:
-    return json.loads(Path(file).read_text(encoding="utf-8"))
+    return json_files.load(file, _of_content)
+
+
+def _of_content(content: Any) -> dict[str, Any]:
+    tags, items = json_files.texts(content["tags"]), dict(content["items"])
+    if any(not 0 <= int(tag) < len(tags) for own in items.values() for tag in own):
+        raise ValueError("an item has a tag that is not there")
+    dropped = json_files.texts(content["dropped"])
+    return {
+        "tags": tags,
+        "items": items,
+        "trained": int(content["trained"]),
+        "bare": int(content["bare"]),
+        "dropped": dropped,
+    }
