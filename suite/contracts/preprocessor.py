@@ -9,6 +9,9 @@ from typing import Any, ClassVar
 from suite.contracts.bounds import Bounds, check_bounds
 from suite.contracts.data import Source
 
+ROWS_MULTIPLE = 64
+"""Of which the rows of a table are a multiple."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessor(ABC):
@@ -101,3 +104,8 @@ class Conclusion:
 
     content: Mapping[str, Any]
     notes: tuple[str, ...]
+
+
+def padded_rows(count: int) -> int:
+    """Rows of a table for ``count`` of what is learnt: a few more, so that any usual number of devices can share it."""
+    return -(-count // ROWS_MULTIPLE) * ROWS_MULTIPLE

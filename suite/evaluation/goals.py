@@ -18,6 +18,7 @@ from suite.contracts.codec import Codec
 from suite.contracts.metric import MetricState
 from suite.data.preprocessing.decision import EVEN
 from suite.data.preprocessing.goals import GoalDecisions, Goals, shares_after
+from suite.data.sources.memory import take
 from suite.evaluation.losses import binary_cross_entropy, binary_distillation_loss
 from suite.evaluation.metrics.events import click_scores
 from suite.evaluation.metrics.numbers import number_scores
@@ -121,7 +122,7 @@ class OfGoals(Baseline):
         for place, part in enumerate(self._parts):
             known = np.flatnonzero(rows["known"][:, place])
             if len(known):
-                part.add({name: _taken(values, known) for name, values in columns.items()}, _of(rows, place, known))
+                part.add({name: take(values, known) for name, values in columns.items()}, _of(rows, place, known))
 
     def fit(self) -> str:
         chosen = [part.fit() for part in self._parts]
@@ -132,10 +133,6 @@ class OfGoals(Baseline):
         count = len(rows["labels"])
         parts = [part.outputs(columns, _of(rows, place, np.arange(count))) for place, part in enumerate(self._parts)]
         return {"logits": np.stack([part["logits"] for part in parts], 1), "unseen": np.zeros(count)}
-
-
-def _taken(values: Any, places: np.ndarray) -> Any:
-    return values[places] if isinstance(values, np.ndarray) else [values[place] for place in places.tolist()]
 
 
 def _of(rows: Rows, place: int, known: np.ndarray) -> dict[str, Any]:

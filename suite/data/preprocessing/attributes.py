@@ -21,7 +21,7 @@ import numpy as np
 
 from suite.contracts.batch import Columns, Ragged
 from suite.contracts.data import Data, Source
-from suite.contracts.preprocessor import Preprocessor
+from suite.contracts.preprocessor import Preprocessor, padded_rows
 from suite.data.notes import told
 from suite.data.preprocessing import tabular_values
 from suite.data.preprocessing.columns import origin
@@ -32,8 +32,6 @@ from suite.data.sources.item_columns import read_items
 from suite.errors import InputError, closest
 from suite.runtime import json_files
 
-ROWS_MULTIPLE = 64
-"""Of which the rows of the table are a multiple."""
 CHUNK = 4096
 """Records read at a time."""
 READ: dict[Kind, str] = {
@@ -235,7 +233,7 @@ class Attributes(Preprocessor):
     def sizes(self) -> dict[str, int]:
         """``features``: rows of the table of tokens; nothing where there are no attributes."""
         count = len(self._known.idf)
-        return {"features": -(-count // ROWS_MULTIPLE) * ROWS_MULTIPLE} if count else {}
+        return {"features": padded_rows(count)} if count else {}
 
     @property
     def names(self) -> list[str]:
@@ -263,9 +261,13 @@ class Attributes(Preprocessor):
     def named(self, names: Sequence[Any]) -> tuple[Ragged, Ragged]:
         """Rows int32 and weights float32 of the tokens of users or items of the table by name, of the same lengths; of
         one that the table has not there are none."""
+        return self._weighted(self._stored_rows(names))
+
+    def _stored_rows(self, names: Sequence[Any]) -> list[np.ndarray]:
+        """Rows of the tokens of users or items of the table by name."""
         known = self._known
         places = [known.places.get(name or "", -1) for name in tabular_values.texts(names)]
-        return self._weighted([known.records[place] if place >= 0 else _NONE for place in places])
+        return [known.records[place] if place >= 0 else _NONE for place in places]
 
     def encode(self, columns: Columns) -> tuple[Ragged, Ragged]:
         """The same of records (b, ...) by column; a column that is absent has no tokens."""
@@ -282,11 +284,11 @@ class Attributes(Preprocessor):
         """As `encode`, but of a record without tokens those of its name, see `named`."""
         if not columns:
             return self.named(names)
-        known, (given, _) = self._known, self.encode(columns)
+        given, _ = self.encode(columns)
         rows = np.split(given.values, np.cumsum(given.lengths)[:-1])
-        places = [known.places.get(name or "", -1) for name in tabular_values.texts(names)]
-        stored = [known.records[place] if place >= 0 else _NONE for place in places]
-        return self._weighted([row if len(row) else own for row, own in zip(rows, stored, strict=True)])
+        return self._weighted(
+            [row if len(row) else own for row, own in zip(rows, self._stored_rows(names), strict=True)]
+        )
 
     def _weighted(self, records: Sequence[np.ndarray]) -> tuple[Ragged, Ragged]:
         known = self._known

@@ -10,13 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from suite.contracts.data import Source
-from suite.contracts.preprocessor import Preprocessor
+from suite.contracts.preprocessor import Preprocessor, padded_rows
 from suite.data.preprocessing.tabular_values import texts
 from suite.data.reading import changed
 from suite.runtime import json_files
 
-ROWS_MULTIPLE = 64
-"""Of which the rows of a table are a multiple, so that any usual number of devices can share it."""
 UNKNOWN = -1
 """Row of a user or an item that training had not."""
 
@@ -88,8 +86,7 @@ class Interactions(Preprocessor):
     def sizes(self) -> dict[str, int]:
         """``user.rows`` and ``item.rows``: those of the tables of two towers."""
         had = self.had
-        padded = lambda count: -(-count // ROWS_MULTIPLE) * ROWS_MULTIPLE
-        return {"user.rows": padded(len(had.users)), "item.rows": padded(len(had.items))}
+        return {"user.rows": padded_rows(len(had.users)), "item.rows": padded_rows(len(had.items))}
 
     @property
     def had(self) -> Had:

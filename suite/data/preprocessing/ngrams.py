@@ -20,7 +20,7 @@ import numpy as np
 from suite.contracts.batch import Ragged
 from suite.contracts.bounds import LENGTH, Bounds
 from suite.contracts.data import Source
-from suite.contracts.preprocessor import Preprocessor
+from suite.contracts.preprocessor import Preprocessor, padded_rows
 from suite.data.preprocessing.text import clean
 from suite.data.reading import changed, is_missing
 from suite.data.sources.memory import evenly_spaced
@@ -29,8 +29,6 @@ from suite.runtime import json_files
 
 COUNTED = 5_000_000
 """N-grams that are counted at a time; beyond it those that occurred once are forgotten."""
-ROWS_MULTIPLE = 64
-"""Of which the rows of the table are a multiple."""
 REMEMBERED = 200_000
 """Words whose n-grams of characters are remembered."""
 LONGEST = 50
@@ -141,7 +139,7 @@ class NGrams(Preprocessor):
 
     def sizes(self) -> dict[str, int]:
         """``rows`` of the table: a few more than n-grams, so that any usual number of devices can share it."""
-        return {"rows": -(-len(_read(self.file, changed(self.file)).idf) // ROWS_MULTIPLE) * ROWS_MULTIPLE}
+        return {"rows": padded_rows(len(_read(self.file, changed(self.file)).idf))}
 
     def encode(self, texts: Sequence[Any] | np.ndarray) -> tuple[Ragged, Ragged]:
         """Rows int32 and weights float32 of the n-grams of each of b texts, of the same lengths, the n-grams of most

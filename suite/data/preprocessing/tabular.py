@@ -17,7 +17,7 @@ import numpy as np
 from suite.contracts.batch import Columns
 from suite.contracts.bounds import LENGTH, Bounds
 from suite.contracts.data import Source
-from suite.contracts.preprocessor import Preprocessor
+from suite.contracts.preprocessor import Preprocessor, padded_rows
 from suite.data.preprocessing.tabular_columns import UNSEEN, Field, Number
 from suite.data.preprocessing.tabular_histories import HistoryStatistics
 from suite.data.preprocessing.tabular_schema import MEDIA, Guess, Kind, guess, render
@@ -29,8 +29,6 @@ from suite.runtime import json_files
 
 _NEVER = -2
 """A row that no value has."""
-ROWS_MULTIPLE = 64
-"""Of which the rows of the table are a multiple."""
 KINDS_OF: dict[Kind, tuple[Kind, ...]] = {
     "both": ("dense", "categorical"),
     "ignored": (),
@@ -248,7 +246,7 @@ class Fields(Preprocessor):
         lists = [field for field in fields if field.length]
         histories = tuple((place, single.index(field.of)) for place, field in enumerate(lists) if field.of)
         return {
-            "rows": -(-max(rows, 1) // ROWS_MULTIPLE) * ROWS_MULTIPLE,
+            "rows": padded_rows(max(rows, 1)),
             "fields": sum(not field.length for field in fields) + len(binned),
             "lists": tuple(field.length for field in lists),
             "inputs": sum(number.width for number in self.numbers),
