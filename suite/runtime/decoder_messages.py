@@ -1,4 +1,4 @@
-"""What passes between a process and its decoder processes: requests that are pickled, and answers that never are."""
+"""Messages between a process and its decoder processes: requests that are pickled, and answers that never are."""
 
 import json
 import math

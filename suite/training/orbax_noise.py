@@ -1,4 +1,4 @@
-"""What Orbax and the array library below it print of a save, beside what `suite.training.checkpoint` says of it."""
+"""Noise of Orbax and of the array library below it: lines on a save beside those of `suite.training.checkpoint`."""
 
 import functools
 import logging

@@ -149,16 +149,21 @@ class Attributes(Preprocessor):
                 for row in found:
                     counts[place].update(row)
         kept = sorted(
-            ((count, place, token) for place, each in enumerate(counts) for token, count in each.items()
-             if count >= self.min_count),
+            (
+                (count, place, token)
+                for place, each in enumerate(counts)
+                for token, count in each.items()
+                if count >= self.min_count
+            ),
             key=lambda one: (-one[0], one[1:]),
-        )[: self.most]  # fmt: skip
+        )[: self.most]
         if not kept:
             raise InputError(
-                where, f"no value of its columns is that of {self.min_count} records: there is nothing to learn from.",
+                where,
+                f"no value of its columns is that of {self.min_count} records: there is nothing to learn from.",
                 found=", ".join(read.name for read in columns) or "no column that is read",
                 fix=f"--task.{self._field}.lists COLUMN",
-            )  # fmt: skip
+            )
         rows = {(place, token): row for row, (_, place, token) in enumerate(kept)}
         records = [
             sorted(
@@ -171,8 +176,11 @@ class Attributes(Preprocessor):
         ]
         for line in told(table.dropped, table.dropped_names):
             print(f"{where}: {line}", file=sys.stderr)
-        print(f"{where}: {len(names):,} records, {len(rows):,} values that {self.min_count} or more have; "
-              f"{sum(not row for row in records):,} records have none of them", file=sys.stderr)  # fmt: skip
+        print(
+            f"{where}: {len(names):,} records, {len(rows):,} values that {self.min_count} or more have; "
+            f"{sum(not row for row in records):,} records have none of them",
+            file=sys.stderr,
+        )
         return {
             "columns": [{"name": read.name, "kind": read.kind, "edges": list(read.edges)} for read in columns],
             "names": names,
