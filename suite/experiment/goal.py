@@ -108,7 +108,7 @@ class Search:
     """Seeds the sampler (a tree-structured Parzen estimator)."""
 
 
-COMPARISON = re.compile(r"(?:(validation|test)\s*/\s*)?([-\w./]+?)\s*(?:(>=|<=)\s*(\S+))?")
+COMPARISON = re.compile(r"(?:(validation|test)\s*/\s*)?([-\w./@]+?)\s*(?:(>=|<=)\s*(\S+))?")
 """A goal in words: split, metric, comparison, value."""
 
 
@@ -196,7 +196,8 @@ def _goal(text: str) -> tuple[str, str, float | None, float | None]:
             "is not a metric with >= or <= and a number, in quotes since a shell takes > for a redirection.",
             fix='--goal "accuracy>=0.9"',
         )
-    on, metric, comparison = match[1] or "validation", match[2], match[3]
+    # Papers write Recall@20 where a metric is called recall_20.
+    on, metric, comparison = match[1] or "validation", match[2].replace("@", "_"), match[3]
     return on, metric, number if comparison == ">=" else None, number if comparison == "<=" else None
 
 

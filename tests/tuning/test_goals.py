@@ -36,6 +36,7 @@ OWN_DATA = (
     ("text", "goal"),
     [
         ("accuracy>=0.9", Goal(metric="accuracy", at_least=0.9)),
+        ("test/recall@20>=0.3", Goal(metric="recall_20", at_least=0.3, on="test")),
         (" test/wer <= 10% ", Goal(metric="wer", at_least=None, at_most=0.1, on="test")),
         ("validation/top-5>=.5", Goal(metric="top-5", at_least=0.5)),
         ("loss<=1e-3", Goal(metric="loss", at_least=None, at_most=0.001)),
