@@ -58,6 +58,10 @@ class InputError(ValueError):
         return _rebuild, (self.where, self.problem, self.found, self.fix)
 
 
+class MissingSplit(InputError):
+    """Data have no split of a name, or no record in it."""
+
+
 class RunError(RuntimeError):
     """A run that cannot go on, through no fault of its input: what happened, and what to do."""
 

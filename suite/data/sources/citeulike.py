@@ -11,7 +11,7 @@ import numpy as np
 from suite.contracts.data import Data, Source
 from suite.data.reading import DAMAGED, existing, lines
 from suite.data.sources.memory import LeftOut, Memory, check_split, not_empty
-from suite.errors import InputError
+from suite.errors import InputError, MissingSplit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class CiteULike(Data):
         """
         check_split(split, self.path)
         if split != "train":
-            raise InputError(self.path, f"there is no split '{split}'", found="train")
+            raise MissingSplit(self.path, f"there is no split '{split}'", found="train")
         return not_empty(self._events() if self.part == "events" else self._tags(), split, self.path)
 
     def whole(self) -> Source | None:

@@ -25,7 +25,7 @@ from suite.data.sources.memory import (
 )
 from suite.data.sources.parallel_text import ParallelLines
 from suite.distribution import install, missing
-from suite.errors import InputError
+from suite.errors import InputError, MissingSplit
 
 __all__ = [
     "SPLITS",
@@ -91,7 +91,7 @@ class Tfds(Data):
         known = {ALIASES.get(name, name): name for name in cache.split_names(folder)}
         if split == "validation" and "validation" not in known and self.validation <= 0:
             fix = "set validation=0.1 to hold out a tenth of train"
-            raise InputError(where, "there is no split 'validation'", found=", ".join(known), fix=fix)
+            raise MissingSplit(where, "there is no split 'validation'", found=", ".join(known), fix=fix)
         carved = carves_validation(split, list(known), self.validation, where)
         stored = known["train"] if carved and split == "validation" else known[split]
         columns, schema, classes = cache.opened(folder, self.name, stored)

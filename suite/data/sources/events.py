@@ -13,7 +13,7 @@ from suite.data.preprocessing.tabular_values import texts
 from suite.data.reading import file_key
 from suite.data.sources.item_lists import ItemLists
 from suite.data.sources.memory import NAMED, SPLITS, LeftOut, hash_places
-from suite.errors import InputError
+from suite.errors import InputError, MissingSplit
 
 By = Literal["auto", "leave_last_out", "time", "random", "cold_items", "given"]
 
@@ -175,9 +175,7 @@ def _given(data: Data) -> list[Source | None]:
     for name in SPLITS[1:]:
         try:
             sources.append(data.open(name))
-        except InputError as error:
-            if not (error.problem.startswith("there is no") or error.problem.endswith("is empty")):
-                raise
+        except MissingSplit:
             sources.append(None)
     return sources
 

@@ -11,7 +11,7 @@ from suite.data.preprocessing.columns import origin, require, some_left
 from suite.data.preprocessing.tabular_values import text
 from suite.data.reading import existing, read_text
 from suite.data.sources.memory import Memory, check_split, cleaned, not_empty
-from suite.errors import InputError
+from suite.errors import InputError, MissingSplit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class TagsOfItems(Data):
         """
         check_split(split, self.path)
         if split != "train":
-            raise InputError(self.path, f"there is no split '{split}' of items", found="train")
+            raise MissingSplit(self.path, f"there is no split '{split}' of items", found="train")
         try:
             value = json.loads(read_text(existing(self.path)))
         except json.JSONDecodeError as error:

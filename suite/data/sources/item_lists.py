@@ -11,7 +11,7 @@ import numpy as np
 from suite.contracts.data import Data, Source
 from suite.data.reading import DAMAGED, existing, lines, read_text, split_files
 from suite.data.sources.memory import LeftOut, Memory, check_split, not_empty
-from suite.errors import InputError
+from suite.errors import InputError, MissingSplit
 
 LISTS = (".txt", ".txt.gz")
 """Endings of files of lists."""
@@ -46,7 +46,7 @@ class ItemLists(Data):
         files = split_files(path, LISTS) if path.is_dir() else {"train": path}
         if split not in files:
             problem = f"there is no file of the split '{split}'"
-            raise InputError(self.path, problem, found=", ".join(files) or "no file of a split")
+            raise MissingSplit(self.path, problem, found=", ".join(files) or "no file of a split")
         return not_empty(_read(files[split]), split, self.path)
 
     def whole(self) -> Source | None:

@@ -10,7 +10,7 @@ from suite.contracts.data import Source
 from suite.data.cache import Packed
 from suite.data.notes import told
 from suite.data.sources.split_names import ALIASES, SPLITS, split_of
-from suite.errors import InputError, closest
+from suite.errors import InputError, MissingSplit, closest
 
 __all__ = ["ALIASES", "SPLITS", "LeftOut", "Memory", "Stacked", "Subset", "cleaned", "evenly_spaced", "kind_of", "take"]
 __all__ += [
@@ -364,11 +364,11 @@ def _as_bytes(key: bytes | str | int) -> bytes:
 
 
 def check_split(split: str, where: str, known: Sequence[str] = SPLITS) -> None:
-    """Raises InputError where ``split`` is not among ``known``."""
+    """Raises MissingSplit where ``split`` is not among ``known``."""
     if split not in known:
         near = closest(split, known) or next(iter(known), "")
         fix = f"use '{near}'" if near else ""
-        raise InputError(where, f"there is no split '{split}'", found=", ".join(known) or "no split at all", fix=fix)
+        raise MissingSplit(where, f"there is no split '{split}'", found=", ".join(known) or "no split at all", fix=fix)
 
 
 def carves_validation(split: str, given: Sequence[str], validation: float, where: str) -> bool:
@@ -390,5 +390,5 @@ def not_empty(source: Source, split: str, where: str, fix: str = "") -> Source:
     """
     if not len(source):
         dropped = ", ".join(f"{count} dropped as {reason}" for reason, count in source.dropped.items())
-        raise InputError(where, f"the {split} split is empty", found=dropped or "0 records", fix=fix)
+        raise MissingSplit(where, f"the {split} split is empty", found=dropped or "0 records", fix=fix)
     return source
