@@ -107,7 +107,7 @@ _BOX: Schema = {"type": "array", "items": _NUMBER, "minItems": 4, "maxItems": 4}
 
 spans = listed(("start", "end", "label"), start=_PLACE, end=_PLACE, label=_NAME, text=_NAME, probability=PROBABILITY)
 """Spans of characters, each with its label."""
-boxes = listed(("box", "label"), box=_BOX, label=_NAME, probability=PROBABILITY)
+boxes = listed(("box", "label"), box=_BOX, label=_NAME, probability=PROBABILITY, score=PROBABILITY)
 """Boxes [left, top, right, bottom] in pixels of the image that was asked, each with its label."""
 ranking = listed(("item",), item={"type": ["string", "number"]}, title=_NAME, score=_NUMBER)
 """Items, the best first."""

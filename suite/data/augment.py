@@ -99,6 +99,36 @@ class ResizedCrop(Augmentation):
         return changed
 
 
+@dataclass(frozen=True)
+class Colour(Augmentation):
+    """Changes brightness, contrast and saturation of each image at random. For 1, 3 or 4 channels; alpha stays."""
+
+    brightness: float = 0.2
+    """Most that brightness is raised or lowered, as a share of it."""
+    contrast: float = 0.2
+    """Most that the distance from the image's mean grey is raised or lowered, as a share of it."""
+    saturation: float = 0.2
+    """Most that the distance of a colour from grey is raised or lowered, as a share of it."""
+
+    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """uint8 (b, h, w, c) -> the same."""
+        most = np.array([self.brightness, self.contrast, self.saturation])
+        factors = 1 + rng.uniform(-1, 1, (len(images), 3)) * most
+        changed = np.array(images)
+        for place, (brightness, contrast, saturation) in enumerate(factors.astype(np.float32).tolist()):
+            colours = images[place, ..., :3].astype(np.float32)
+            grey = colours @ _LUMA if colours.shape[2] == 3 else colours[..., 0]
+            # Linear in the pixel: brightness, then contrast about the mean, then saturation about each pixel's grey.
+            offset = brightness * (1 - contrast) * float(grey.mean())
+            colours *= brightness * contrast * saturation
+            colours += (brightness * contrast * (1 - saturation) * grey + offset)[..., None]
+            changed[place, ..., :3] = np.clip(colours + 0.5, 0, 255)
+        return changed
+
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Shares of red, green and blue in grey (ITU-R BT.601)."""
+
 Named = Literal["none", "shift", "crop", "flip"]
 """Augmentations that need no setting."""
 SHIFTED = 14

@@ -39,7 +39,7 @@ class DecodedImages:
         return np.stack([self._decoded(value) for value in values])
 
     def _decoded(self, value: Any) -> np.ndarray:
-        key = _key(value)
+        key = content_key(value)
         if key is not None and (kept := self._kept.get(key)) is not None:
             return kept
         pixels = decode(value, self._size, self._channels, self._background)
@@ -49,7 +49,7 @@ class DecodedImages:
         return pixels
 
 
-def _key(value: Any) -> Hashable | None:
+def content_key(value: Any) -> Hashable | None:
     """What an image is known by: a digest of its content, so that large files are not kept, or its path with the time
     and size of the file; None of an array."""
     if isinstance(value, bytes):

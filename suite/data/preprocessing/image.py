@@ -215,10 +215,28 @@ def dimensions(value: Any) -> tuple[int, int]:
     if isinstance(value, np.ndarray):
         return value.shape[0], value.shape[1]
     with _opened(value) as image:
-        turned = False
-        with contextlib.suppress(Exception):  # what the parser of a damaged note raises; nothing is turned then
-            turned = image.getexif().get(ORIENTATION) in SIDEWAYS
+        turned = _orientation(image) in SIDEWAYS
         return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def _orientation(image: Any) -> int:
+    """What the camera noted of how it was held; 1, upright, where it noted nothing."""
+    with contextlib.suppress(Exception):  # what the parser of a damaged note raises; nothing is turned then
+        return int(image.getexif().get(ORIENTATION, 1))
+    return 1
+
+
+@decoders.bounded(is_plain_image, _name_of)
+def orientation(value: Any) -> int:
+    """How the camera was held, 1 to 8 as Exif counts it: what `decode` turns an image by. 1: nothing is turned.
+
+    Raises:
+        InputError: not an image, or larger than MAX_PIXELS.
+    """
+    if isinstance(value, np.ndarray):
+        return 1
+    with _opened(value) as image:
+        return _orientation(image)
 
 
 TINT = 8

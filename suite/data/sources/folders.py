@@ -77,7 +77,7 @@ def scan(path: Path) -> Tree:
     if archives and not inside:
         entries = []
         for file in archives:
-            members, refused = _archived(str(file), file.stat().st_mtime_ns)
+            members, refused = archived(str(file), file.stat().st_mtime_ns)
             entries += members
             for reason, name in refused:
                 left.add(reason, name)
@@ -142,8 +142,17 @@ def _refused(parts: tuple[str, ...], is_folder: bool, size: int | None) -> str:
 
 
 @functools.lru_cache(maxsize=2)
-def _archived(path: str, changed: int) -> tuple[list[Entry], list[tuple[str, str]]]:
-    """The regular files of an archive, sorted, and (reason, name) of what is left out. Nothing is written to disk."""
+def archived(path: str, changed: int, extensions: tuple[str, ...] = ()) -> tuple[list[Entry], list[tuple[str, str]]]:
+    """The regular files of an archive, sorted, and (reason, name) of what is left out. Nothing is written to disk.
+
+    Args:
+        path: of the archive.
+        changed: when it was written.
+        extensions: of files that are read besides images, recordings and texts.
+
+    Raises:
+        InputError: the archive is damaged.
+    """
     entries: list[Entry] = []
     refused: list[tuple[str, str]] = []
     try:
@@ -157,7 +166,7 @@ def _archived(path: str, changed: int) -> tuple[list[Entry], list[tuple[str, str
                 reason = next(filter(None, above), own)
                 if reason:
                     refused.append((reason, "/".join(parts)))
-                elif _kind(parts[-1]):
+                elif _kind(parts[-1]) or parts[-1].lower().endswith(extensions):
                     entries.append((parts, archive.extractfile(member).read()))  # type: ignore[union-attr]
                 else:
                     entries.append((parts, b""))  # counted as of another kind
