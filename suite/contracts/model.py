@@ -52,6 +52,12 @@ class ModelConfig(ABC):
         return r"^head/"
 
     @property
+    def omitted(self) -> str:
+        """Regular expression on the paths of the parameters that published weights of the family have, and this model,
+        besides its head, leaves out."""
+        return r"(?!)"
+
+    @property
     def shared_by_tensor(self) -> dict[str, int]:
         """Sizes that ``parallel.tensor`` must divide, by field: attention heads, each of which stays on one device."""
         return {}

@@ -5,9 +5,9 @@ Dims: b images, h w height and width, c channels, d width of a stage, n outputs.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import nnx
@@ -19,7 +19,7 @@ from suite.errors import InputError
 from suite.models.activations import PLAIN, published_activation, published_name
 from suite.models.blocks import published_classes
 from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
-from suite.models.pictures import PictureConfig
+from suite.models.pictures import PictureConfig, by_stride, cumulative_strides
 from suite.nn import Activation, Dropout, FeedForward, LayerNorm, Linear
 from suite.nn.conv import Conv
 from suite.parallel.layout import edge
@@ -36,6 +36,8 @@ _MOST_STAGES = 8
 @dataclass(frozen=True, kw_only=True)
 class Config(PictureConfig):
     """A ConvNeXt with a linear classifier. `tiny`, `small`, `base` and `large` make the published ones."""
+
+    after: ClassVar[tuple[str, ...]] = ("norm",)
 
     channels: int = 0
     """Channels of an image. 0: from the task."""
@@ -55,9 +57,12 @@ class Config(PictureConfig):
     """Added to variances of the last norm. Hugging Face: 1e-12."""
     dropout: float = 0.0
     """Fraction of the pooled features that training drops."""
+    coarsest: int = 0
+    """Stride of the coarsest feature maps that are built, where feature maps alone are wanted, as by a detector: deeper
+    stages, what follows them and the head are left out. 0: everything is built."""
 
     def __post_init__(self):
-        check_sizes(self, 0, "channels", "outputs")
+        check_sizes(self, 0, "channels", "outputs", "coarsest")
         check_sizes(self, 1, "patch")
         check_choices(self, {"activation": PLAIN})
         check_fractions(self, "dropout")
@@ -66,6 +71,7 @@ class Config(PictureConfig):
             raise InputError("field model.widths", "needs one width of at least 1 for each stage", found=stated)
         if len(self.blocks) > _MOST_STAGES:
             raise InputError("field model.blocks", f"has more than {_MOST_STAGES} stages", found=stated)
+        self._check_coarsest()
 
     def build(self, *, rngs: nnx.Rngs) -> "ConvNeXt":
         check_given(self, "channels")
@@ -74,6 +80,13 @@ class Config(PictureConfig):
     @property
     def sharding(self) -> tuple[tuple[str, Any], ...]:
         return SHARDING if self.outputs else SHARDING[:-1]  # a rule that matches nothing is an error
+
+    @property
+    def stage_strides(self) -> tuple[int, ...]:
+        return cumulative_strides(self.patch, [2 if place else 1 for place in range(len(self.blocks))])
+
+    def _stage_path(self, place: int) -> str:
+        return f"stages/{place}|halvings/{place - 1}"
 
     def layer_of(self, path: str) -> int:
         """0 the first convolution, 1 to ``sum(blocks)`` the blocks, each stage's first with what halves its input, and
@@ -88,7 +101,7 @@ class Config(PictureConfig):
 
     @property
     def depth(self) -> int:
-        return sum(self.blocks) + 1
+        return sum(self.blocks[: self.built]) + 1
 
     @property
     def prunable(self) -> tuple[Units, ...]:
@@ -158,33 +171,46 @@ class ConvNeXt(nnx.Module):
         stem_norm: after it.
         halvings: before each stage but the first.
         stages: lists of `Block`.
-        norm: of the pooled features.
+        norm: of the pooled features; None where deeper stages are left out.
         head: (d, n), or None where the model has no outputs of its own.
     """
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        widths, patch = config.widths, config.patch
+        widths, patch = config.widths[: config.built], config.patch
         self.stem = Conv(config.channels, widths[0], patch, stride=patch, padding=0, use_bias=True, rngs=rngs)
         self.stem_norm = LayerNorm(widths[0], epsilon=_EPSILON)
         self.halvings = nnx.List([Halving(i, o, rngs=rngs) for i, o in zip(widths, widths[1:], strict=False)])
         self.stages = nnx.List(
             [
                 nnx.List([Block(config, width, rngs=rngs) for _ in range(count)])
-                for count, width in zip(config.blocks, widths, strict=True)
+                for count, width in zip(config.blocks, widths, strict=False)
             ]
         )
-        self.norm = LayerNorm(widths[-1], epsilon=config.epsilon)
+        self.norm = None if config.coarsest else LayerNorm(widths[-1], epsilon=config.epsilon)
+        self.strides = config.stage_strides
         self.dropout = Dropout(config.dropout)
         self.head = Linear(widths[-1], config.outputs, rngs=rngs) if config.outputs else None
 
     def features(self, images: Float[Array, "b h w c"]) -> Float[Array, "b y x d"]:
         """The last stage's feature maps."""
+        *_, x = self._stages(images)
+        return x
+
+    def maps(
+        self, images: Float[Array, "b h w c"], rows: Bool[Array, "b"] | None = None, *, training: bool = False
+    ) -> dict[int, Float[Array, "b y x o"]]:
+        """Stride -> feature maps, finest first; see `Config.maps`. Neither ``rows`` nor ``training`` changes any."""
+        del rows, training
+        return by_stride(self.strides, self._stages(images))
+
+    def _stages(self, images: Float[Array, "b h w c"]) -> Iterator[Array]:
+        """The feature maps that each stage returns."""
         x = self.stem_norm(self.stem(images))
         for place, stage in enumerate(self.stages):
             x = self.halvings[place - 1](x) if place else x
             for block in stage:
                 x = block(edge(x))
-        return x
+            yield x
 
     def __call__(
         self, images: Float[Array, "b h w c"], *, rows: Bool[Array, "b"] | None = None, rngs: nnx.Rngs | None = None
@@ -194,7 +220,8 @@ class ConvNeXt(nnx.Module):
         Dropout acts only where ``rngs`` is given. No image depends on other ``rows``.
         """
         del rows
-        x = self.norm(self.features(images).mean((1, 2), dtype=jnp.float32))
+        x = self.features(images).mean((1, 2), dtype=jnp.float32)
+        x = x if self.norm is None else self.norm(x)
         return x if self.head is None else self.head(edge(self.dropout(x, rngs)))
 
 

@@ -9,8 +9,9 @@ Dims: b images, h w height and width, c channels, i in, o out, d width of the la
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from jaxtyping import Array, Bool, Float
 
 from suite.errors import InputError
 from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
-from suite.models.pictures import PictureConfig
+from suite.models.pictures import PictureConfig, by_stride, cumulative_strides
 from suite.nn import Dropout, Linear
 from suite.nn.batchnorm import BatchNorm
 from suite.nn.conv import Conv
@@ -38,7 +39,8 @@ _STRIDES = (1, 2, 2, 2, 1, 2, 1)
 class Config(PictureConfig):
     """An EfficientNet-Lite with a linear classifier. `lite0` to `lite4` make the published ones."""
 
-    own: ClassVar[tuple[str, ...]] = ("outputs", "dropout", "momentum")
+    own: ClassVar[tuple[str, ...]] = ("outputs", "dropout", "momentum", "coarsest")
+    after: ClassVar[tuple[str, ...]] = ("last",)
 
     channels: int = 0
     """Channels of an image. 0: from the task."""
@@ -66,9 +68,12 @@ class Config(PictureConfig):
     """Added to variances. Weights trained by PyTorch: 1e-5."""
     dropout: float = 0.2
     """Fraction of the pooled features that training drops."""
+    coarsest: int = 0
+    """Stride of the coarsest feature maps that are built, where feature maps alone are wanted, as by a detector: deeper
+    stages, what follows them and the head are left out. 0: everything is built."""
 
     def __post_init__(self):
-        check_sizes(self, 0, "channels", "outputs")
+        check_sizes(self, 0, "channels", "outputs", "coarsest")
         check_sizes(self, 1, "expansion", "stem_width", "head_width")
         check_choices(self, {"padding": ("same", "symmetric")})
         check_fractions(self, "dropout")
@@ -82,6 +87,7 @@ class Config(PictureConfig):
                 )
         if any(size % 2 == 0 for size in self.kernels):
             raise InputError("field model.kernels", "must be odd", found=str(self.kernels))
+        self._check_coarsest()
 
     def build(self, *, rngs: nnx.Rngs) -> "EfficientNet":
         check_given(self, "channels")
@@ -90,6 +96,10 @@ class Config(PictureConfig):
     @property
     def sharding(self) -> tuple[tuple[str, Any], ...]:
         return SHARDING if self.outputs else SHARDING[:-1]  # a rule that matches nothing is an error
+
+    @property
+    def stage_strides(self) -> tuple[int, ...]:
+        return cumulative_strides(2, self.strides)
 
     def layer_of(self, path: str) -> int:
         """0 the stem, 1 to ``sum(blocks)`` the blocks, and then the last convolution and the head."""
@@ -100,7 +110,7 @@ class Config(PictureConfig):
 
     @property
     def depth(self) -> int:
-        return sum(self.blocks) + 1
+        return sum(self.blocks[: self.built]) + 1
 
 
 def _scaled(changes: Mapping[str, Any], width: float, depth: float) -> Config:
@@ -177,7 +187,7 @@ class EfficientNet(nnx.Module):
     Attributes:
         stem: the first convolution and its norm.
         stages: lists of `Block`.
-        last: the convolution after the stages, and its norm.
+        last: the convolution after the stages, and its norm; None where deeper stages are left out.
         head: (d, n), or None where the model has no outputs of its own.
     """
 
@@ -185,7 +195,7 @@ class EfficientNet(nnx.Module):
         self.stem = _conv_norm(config, config.channels, config.stem_width, 3, 2, rngs=rngs)
         stages, width = [], config.stem_width
         plan = zip(config.blocks, config.widths, config.kernels, config.strides, strict=True)
-        for place, (count, outputs, kernel, stride) in enumerate(plan):
+        for place, (count, outputs, kernel, stride) in enumerate(islice(plan, config.built)):
             blocks = []
             for step in range(count):
                 inner = width * (config.expansion if place else 1)
@@ -193,7 +203,8 @@ class EfficientNet(nnx.Module):
                 width = outputs
             stages.append(nnx.List(blocks))
         self.stages = nnx.List(stages)
-        self.last = _conv_norm(config, width, config.head_width, rngs=rngs)
+        self.last = None if config.coarsest else _conv_norm(config, width, config.head_width, rngs=rngs)
+        self.strides = config.stage_strides
         self.dropout = Dropout(config.dropout)
         self.head = Linear(config.head_width, config.outputs, rngs=rngs) if config.outputs else None
 
@@ -201,11 +212,24 @@ class EfficientNet(nnx.Module):
         self, images: Float[Array, "b h w c"], rows: Bool[Array, "b"] | None = None, *, training: bool = False
     ) -> Float[Array, "b y x d"]:
         """The last convolution's feature maps."""
-        x = self.stem(images, rows, training, then="relu6")
+        *_, x = self._stages(self._start(images, rows, training), rows, training)
+        return x if self.last is None else self.last(edge(x), rows, training, then="relu6")
+
+    def maps(
+        self, images: Float[Array, "b h w c"], rows: Bool[Array, "b"] | None = None, *, training: bool = False
+    ) -> dict[int, Float[Array, "b y x o"]]:
+        """Stride -> feature maps, finest first; see `Config.maps`. Norms use the batch's statistics in training."""
+        return by_stride(self.strides, self._stages(self._start(images, rows, training), rows, training))
+
+    def _start(self, images: Float[Array, "b h w c"], rows: Bool[Array, "b"] | None, training: bool) -> Array:
+        return self.stem(images, rows, training, then="relu6")
+
+    def _stages(self, x: Float[Array, "b h w i"], rows: Bool[Array, "b"] | None, training: bool) -> Iterator[Array]:
+        """The feature maps that each stage returns."""
         for stage in self.stages:
             for block in stage:
                 x = block(edge(x), rows, training)
-        return self.last(edge(x), rows, training, then="relu6")
+            yield x
 
     def __call__(
         self, images: Float[Array, "b h w c"], *, rows: Bool[Array, "b"] | None = None, rngs: nnx.Rngs | None = None

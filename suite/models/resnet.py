@@ -8,8 +8,9 @@ Dims: b images, h w height and width, c channels, i in, o out, d width of the la
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ from suite.errors import InputError
 from suite.models.activations import PLAIN, published_activation, published_name
 from suite.models.blocks import published_classes
 from suite.models.checks import check_choices, check_fractions, check_given, check_sizes
-from suite.models.pictures import PictureConfig
+from suite.models.pictures import PictureConfig, by_stride, cumulative_strides
 from suite.nn import Activation, Dropout, Linear
 from suite.nn.batchnorm import BatchNorm, GroupNorm
 from suite.nn.conv import Conv
@@ -46,7 +47,7 @@ _NARROWING = 4
 class Config(PictureConfig):
     """A residual network with a linear classifier. `resnet18`, `resnet50`, `cifar20` ... make the published ones."""
 
-    own: ClassVar[tuple[str, ...]] = ("outputs", "dropout", "momentum", "zero_init")
+    own: ClassVar[tuple[str, ...]] = ("outputs", "dropout", "momentum", "zero_init", "coarsest")
 
     channels: int = 0
     """Channels of an image. 0: from the task."""
@@ -88,9 +89,12 @@ class Config(PictureConfig):
     """Start the last norm of each block at zero, so that the block is the identity at first."""
     dropout: float = 0.0
     """Fraction of the pooled features that training drops."""
+    coarsest: int = 0
+    """Stride of the coarsest feature maps that are built, where feature maps alone are wanted, as by a detector: deeper
+    stages, what follows them and the head are left out. 0: everything is built."""
 
     def __post_init__(self):
-        check_sizes(self, 0, "channels", "outputs", "stem_width", "stem_kernel", "stem_stride")
+        check_sizes(self, 0, "channels", "outputs", "coarsest", "stem_width", "stem_kernel", "stem_stride")
         check_choices(self, _CHOICES)
         check_fractions(self, "dropout")
         if self.blocks and self.widths and len(self.blocks) != len(self.widths):
@@ -105,12 +109,18 @@ class Config(PictureConfig):
             raise InputError(
                 "field model.widths", f"bottlenecks need multiples of {_NARROWING}", found=str(self.widths)
             )
+        self._check_coarsest()
         if self.norm == "group" and any(width % self.groups for width in self._normed()):
             raise InputError(
                 "field model.groups",
                 "must divide every width that is normalised",
                 found=f"{self.groups} groups of {sorted(set(self._normed()))}",
             )
+
+    @property
+    def stage_strides(self) -> tuple[int, ...]:
+        first = self.stem_stride * (2 if self.stem_pool else 1)
+        return cumulative_strides(first, [2 if place else 1 for place in range(len(self.blocks))])
 
     @property
     def between(self) -> tuple[int, ...]:
@@ -138,7 +148,7 @@ class Config(PictureConfig):
 
     @property
     def depth(self) -> int:
-        return sum(self.blocks) + 1
+        return sum(self.blocks[: self.built]) + 1
 
     @property
     def prunable(self) -> tuple[Units, ...]:
@@ -300,7 +310,7 @@ class ResNet(nnx.Module):
         )
         stages, width = [], config.stem_width
         sizes = zip(config.blocks, config.between, config.widths, strict=True)
-        for place, (count, inner, outputs) in enumerate(sizes):
+        for place, (count, inner, outputs) in enumerate(islice(sizes, config.built)):
             blocks = []
             for step in range(count):
                 blocks.append(Block(config, width, inner, outputs, 2 if place and not step else 1, rngs=rngs))
@@ -310,19 +320,32 @@ class ResNet(nnx.Module):
         self.dropout = Dropout(config.dropout)
         self.head = Linear(width, config.outputs, rngs=rngs) if config.outputs else None
         self.pooled = config.stem_pool
+        self.strides = config.stage_strides
         self.activation = config.activation
 
     def features(
         self, images: Float[Array, "b h w c"], rows: Bool[Array, "b"] | None = None, *, training: bool = False
     ) -> Float[Array, "b y x d"]:
         """The last stage's feature maps."""
+        *_, x = self._stages(self._start(images, rows, training), rows, training)
+        return x
+
+    def maps(
+        self, images: Float[Array, "b h w c"], rows: Bool[Array, "b"] | None = None, *, training: bool = False
+    ) -> dict[int, Float[Array, "b y x o"]]:
+        """Stride -> feature maps, finest first; see `Config.maps`. Norms use the batch's statistics in training."""
+        return by_stride(self.strides, self._stages(self._start(images, rows, training), rows, training))
+
+    def _start(self, images: Float[Array, "b h w c"], rows: Bool[Array, "b"] | None, training: bool) -> Array:
         x = self.stem(images, rows, training, then=self.activation)
-        if self.pooled:
-            x = max_pool(x, 3, 2, 1)
+        return max_pool(x, 3, 2, 1) if self.pooled else x
+
+    def _stages(self, x: Float[Array, "b h w i"], rows: Bool[Array, "b"] | None, training: bool) -> Iterator[Array]:
+        """The feature maps that each stage returns."""
         for stage in self.stages:
             for block in stage:
                 x = block(edge(x), rows, training)
-        return x
+            yield x
 
     def __call__(
         self, images: Float[Array, "b h w c"], *, rows: Bool[Array, "b"] | None = None, rngs: nnx.Rngs | None = None

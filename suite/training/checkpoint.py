@@ -407,16 +407,15 @@ class Checkpoints:
         self._check_same(step, params, part, without)
         abstract = jax.tree.map(lambda _: ..., self._saved(step))
         served = "params" if abstract["ema"] is None else "ema"
-        saved = abstract[served][part] if part else abstract[served]
-        more = {name: tree for name, tree in saved.items() if name not in params}  # what `without` stands for
-        both = {served: {**params, **more}, "rest": model_state}
+        saved = {kind: abstract[kind].get(part, {}) if part else abstract[kind] for kind in (served, "rest")}
+        both = {served: _with(params, saved[served]), "rest": _with(model_state, saved["rest"])}
         if part:
             both = {kind: {**abstract[kind], part: tree} if tree else abstract[kind] for kind, tree in both.items()}
         restored = self._reader.load_checkpointables(self._at(step), {"state": {**abstract, **both}})["state"]
         rest = restored["rest"]
         if part:
             restored, rest = {served: restored[served][part]}, rest[part] if model_state else model_state
-        return {name: tree for name, tree in restored[served].items() if name not in more}, rest
+        return _like(params, restored[served]), _like(model_state, rest)
 
     def parameters(self, step: int) -> dict[str, tuple[int, ...]]:
         """Path -> shape of the parameters saved at ``step``."""
@@ -491,3 +490,18 @@ class Checkpoints:
             found="; ".join(wrong[:5]) + more,
             fix="use the run folder's own experiment.json, or another --run-dir",
         )
+
+
+def _with(wanted: Any, saved: Any) -> Any:
+    """``wanted``, and what ``saved`` has besides: of layers that the model leaves out."""
+    if not (isinstance(wanted, Mapping) and isinstance(saved, Mapping)):
+        return wanted
+    own = {name: _with(tree, saved.get(name)) for name, tree in wanted.items()}
+    return {**own, **{name: tree for name, tree in saved.items() if name not in wanted}}
+
+
+def _like(wanted: Any, restored: Any) -> Any:
+    """Of ``restored`` what ``wanted`` has."""
+    if not isinstance(wanted, Mapping):
+        return restored
+    return {name: _like(tree, restored[name]) for name, tree in wanted.items()}

@@ -64,7 +64,7 @@ def _loaded(experiment: Experiment, abstract: Weights, fresh: Weights, part: str
     if not is_run(source):
         return pretrained.fill(experiment.model, *fresh, source, offline=offline, outputs=outputs)
     headless = not any(re.search(experiment.model.head, path) for path in paths(abstract[0]))
-    without = experiment.model.head if headless else ""
+    without = "|".join([experiment.model.head] * headless + [experiment.model.omitted])
     params, model_state = best_weights(Path(source), *abstract, fresh[0], part, without)
     theirs = run_outputs(Path(source), part) or run_outputs(Path(source))
     if not outputs or not theirs or outputs == theirs:

@@ -150,7 +150,7 @@ class Filling:
                 self._problems["ambiguous"].append(f"{name} (fits {rules})")
                 continue
             if not any(self._has(hit, have) for hit in hits):
-                skipped = any(re.search(rule, known) for rule in self.table.skip) or self._of_a_head(hits)
+                skipped = any(re.search(rule, known) for rule in self.table.skip) or self._is_left_out(hits)
                 (self.left_out if skipped else self._problems["unused"]).append(name)
                 continue
             number, place, numbers = hits[0]
@@ -199,10 +199,12 @@ class Filling:
                         hits.add((number, place, tuple(sorted(match.groupdict().items()))))
         return sorted(hits)
 
-    def _of_a_head(self, hits: Sequence[Hit]) -> bool:
-        """Whether the tensor is for a head, which the model lacks: one that gives vectors leaves it out."""
+    def _is_left_out(self, hits: Sequence[Hit]) -> bool:
+        """Whether the tensor is for what the model lacks on purpose: for a head, of a model that gives vectors, or for
+        layers that it leaves out."""
         targets = [path.format(**dict(numbers)) for number, _, numbers in hits for path in self._rules[number].paths]
-        return bool(targets) and all(re.search(self.model.head, path) for path in targets)
+        lacking = f"{self.model.head}|{self.model.omitted}"
+        return bool(targets) and all(re.search(lacking, path) for path in targets)
 
     def _has(self, hit: Hit, have: Collection[str]) -> bool:
         return any(path.format(**dict(hit[2])) in have for path in self._rules[hit[0]].paths)
