@@ -208,10 +208,14 @@ class CrossAttention(Computing):
         memory: Float[Array, "b s d"],
         mask: Bool[Array, "b s"] | None = None,
         rngs: nnx.Rngs | None = None,
+        *,
+        keyed: Float[Array, "b s d"] | None = None,
     ) -> Float[Array, "b t d"]:
-        """``mask`` is True where a token of the memory is real; None where all are."""
+        """``mask`` is True where a token of the memory is real; None where all are. ``keyed`` is what keys are made of
+        where that is not the memory itself, such as the memory with its positions."""
+        keyed = memory if keyed is None else keyed
         q, k, v = (
-            _split(part(y), self.size) for part, y in ((self.query, x), (self.key, memory), (self.value, memory))
+            _split(part(y), self.size) for part, y in ((self.query, x), (self.key, keyed), (self.value, memory))
         )
         visible = None if mask is None else mask[:, None, None, :]
         mixed = attend(

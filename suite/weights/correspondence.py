@@ -220,11 +220,13 @@ class Filling:
         except ValueError as error:
             self._problems["misshapen"].append(f"{shown} ({error})")
             return None
-        if self.head is not None and all(re.search(self.model.head, path) for path in targets):
+        of_head = [re.search(self.model.head, path) is not None for path in targets]
+        if self.head is not None and any(of_head):
             self._headed = True
             if not self.head.rows:
                 return None
-            arrays = [array[..., list(self.head.rows)] for array in arrays]
+            rows = list(self.head.rows)
+            arrays = [array[..., rows] if own else array for own, array in zip(of_head, arrays, strict=True)]
         wanted = [shapes.get(path) for path in targets]
         if [array.shape for array in arrays] == wanted:
             return arrays
