@@ -194,6 +194,7 @@ class Detr(Composite):
     def __call__(
         self,
         images: Float[Array, "b h w c"],
+        *,
         rows: Bool[Array, "b"] | None = None,
         content: Float[Array, "b 4"] | None = None,
         rngs: nnx.Rngs | None = None,
@@ -244,8 +245,8 @@ class Detr(Composite):
         crowd: Bool[Array, "b m"],
         mask: Bool[Array, "b"],
     ) -> dict[str, Float[Array, "b"]]:
-        """Weighted terms of each picture, summed over the layers of the decoder: ``class`` a query, ``box`` and
-        ``overlap`` a true box.
+        """Terms of the loss of each image, summed over the layers of the decoder: ``class_loss`` a query, ``box_loss``
+        and ``overlap_loss`` a true box, weighted; 0 for padding rows.
 
         Args:
             predictions: of a call.
@@ -287,7 +288,8 @@ class Detr(Composite):
         of_layers = jax.vmap(each, (None, 0))
         terms = jax.vmap(of_layers)((wanted, classes, real), (logits, answered, at))
         by_class, apart, overlap = (term.sum(1) for term in terms)
-        return {"class": by_class, "box": BOX * apart / count, "overlap": OVERLAP * overlap / count}
+        losses = {"class": by_class, "box": BOX * apart / count, "overlap": OVERLAP * overlap / count}
+        return {f"{name}_loss": jnp.where(mask, values, 0) for name, values in losses.items()}
 
     @staticmethod
     def _costs(

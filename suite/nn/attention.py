@@ -214,9 +214,7 @@ class CrossAttention(Computing):
         """``mask`` is True where a token of the memory is real; None where all are. ``keyed`` is what keys are made of
         where that is not the memory itself, such as the memory with its positions."""
         keyed = memory if keyed is None else keyed
-        q, k, v = (
-            _split(part(y), self.size) for part, y in ((self.query, x), (self.key, keyed), (self.value, memory))
-        )
+        q, k, v = (_split(part(y), self.size) for part, y in ((self.query, x), (self.key, keyed), (self.value, memory)))
         visible = None if mask is None else mask[:, None, None, :]
         mixed = attend(
             q,

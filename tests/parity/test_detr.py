@@ -47,7 +47,7 @@ def test_a_detector_agrees_with_its_peer(name, source, tmp_path):
     for part in ("logits", "boxes"):
         assert np.abs(predictions[part][:, -1] - made.outputs[part]).max() <= 2e-5, part
     weighted = np.array([1, detr.BOX, detr.OVERLAP]) * made.outputs["loss"]
-    np.testing.assert_allclose([terms[part][0] for part in ("class", "box", "overlap")], weighted, rtol=1e-4)
+    np.testing.assert_allclose([terms[f"{part}_loss"][0] for part in ("class", "box", "overlap")], weighted, rtol=1e-4)
     table = pretrained.formats()["detr"]
     ours = published_gradients(table, paths(nnx.to_pure_dict(grads)), made.grads)
     assert ours.keys() == made.grads.keys()
