@@ -12,7 +12,7 @@ from suite.contracts.bounds import Bounds
 from suite.contracts.codec import Codec, Input, Output
 from suite.data.preprocessing.boxes import BoxLabels
 from suite.data.preprocessing.image import MAX_PIXELS, PixelStatistics, decode
-from suite.data.preprocessing.letterbox import PLACED, letterboxed, onto_pictures, placement, placements
+from suite.data.preprocessing.letterbox import content, letterboxed, onto_pictures, placement, placements
 
 MOST = 1000
 """Most boxes of an answer."""
@@ -39,7 +39,7 @@ class PictureBoxes(Codec):
     @property
     def inputs(self) -> tuple[Input, ...]:
         height, width, _ = self.statistics.shape
-        about = f"an image, scaled to fit in {width} x {height} pixels, aspect kept; of an animation the first frame"
+        about = f"an image, scaled to fit in {width} x {height} pixels, aspect kept; of animations the first frame"
         return (Input(name=self.image, kind="image", description=about, limit=MAX_PIXELS),)
 
     @property
@@ -48,17 +48,15 @@ class PictureBoxes(Codec):
         return (Output(name="boxes", kind="boxes", description=about, choices=tuple(self.labels.names)),)
 
     def encode(self, columns: Columns) -> dict[str, Any]:
-        """``image`` uint8 (b, h, w, c), letterboxed, and ``placed`` float32 (b, 6), see
-        `suite.data.preprocessing.letterbox.placement`."""
+        """``image`` uint8 (b, h, w, c), letterboxed; ``content`` float32 (b, 4), left, top, right and bottom of what is
+        picture there, not canvas."""
         height, width, channels = self.statistics.shape
         size = height, width
         pixels = [decode(value, None, channels, self.statistics.background) for value in column(columns, self.image)]
         if not pixels:
-            return {"image": np.zeros((0, *size, channels), np.uint8), "placed": np.zeros((0, PLACED), np.float32)}
-        return {
-            "image": np.stack([letterboxed(picture, size) for picture in pixels]),
-            "placed": np.stack([placement((picture.shape[0], picture.shape[1]), size) for picture in pixels]),
-        }
+            return {"image": np.zeros((0, *size, channels), np.uint8), "content": np.zeros((0, 4), np.float32)}
+        placed = np.stack([placement((picture.shape[0], picture.shape[1]), size) for picture in pixels])
+        return {"image": np.stack([letterboxed(picture, size) for picture in pixels]), "content": content(placed)}
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         """One answer a picture, of ``boxes`` (b, k, 4) in pixels of the canvas, ``scores`` (b, k), 0 where there is no

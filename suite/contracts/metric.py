@@ -30,6 +30,11 @@ class MetricState:
     def __add__(self, other: "MetricState") -> "MetricState":
         return MetricState(self.total + other.total, self.count + other.count)
 
+    @property
+    def absent(self) -> bool:
+        """Whether a split has nothing that the metric is of, such as no small thing: the metric is left out then."""
+        return False
+
     def value(self) -> float:
         """total / count, nan over nothing."""
         return float(self.total) / float(self.count) if float(self.count) else float("nan")

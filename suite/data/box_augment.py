@@ -1,7 +1,8 @@
 """Changes to training pictures with boxes, which move with the pixels.
 
 A scene is a dict of ``image`` uint8 (b, h, w, c), ``boxes`` float32 (b, m, 4) in its pixels, ``labels`` int32 (b, m),
--1 where a place holds no box, and ``crowd`` bool (b, m), True where nothing is to be learnt. b pictures, m places.
+-1 where a place holds no box, ``crowd`` bool (b, m), True where nothing is to be learnt, and ``content`` float32 (b,
+4): left, top, right and bottom of what is picture, not canvas. Dims: b pictures, m places.
 """
 
 from abc import ABC, abstractmethod
@@ -44,7 +45,9 @@ class Move(BoxAugmentation):
         images = moved_images(scene["image"], moves, GREY)
         boxes = moved_boxes(scene["boxes"], moves)
         limits = np.array([0, 0, width, height], np.float32)
-        return {**scene, "image": images, **cut(boxes, scene["labels"], scene["crowd"], limits, self.visible)}
+        content = np.clip(moved_boxes(scene["content"][:, None], moves)[:, 0], 0, np.tile(limits[2:], 2))
+        seen = cut(boxes, scene["labels"], scene["crowd"], limits, self.visible)
+        return {**scene, "image": images, "content": content, **seen}
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ class Mosaic(BoxAugmentation):
                 continue
             for (x0, y0, x1, y1), part in ((part["limits"], part) for part in parts):
                 result["image"][row, y0:y1, x0:x1] = part["image"]
+            result["content"][row] = 0, 0, width, height
             places = slice(0, int(kept.sum()))
             result["labels"][row], result["crowd"][row], result["boxes"][row] = NO_BOX, False, 0
             for name, values in zip(_NAMES, (boxes, labels, crowd), strict=True):

@@ -240,4 +240,5 @@ def joined(parts: Sequence[Scores]) -> Scores:
         for name, state in part.whole.items():
             whole[name] = whole[name] + state if name in whole else state
     places = [np.asarray(part.records, np.int64) for part in parts]
+    rows = {name: states for name, states in rows.items() if not all(state.absent for state in states)}
     return Scores(rows, np.concatenate(places) if places else np.zeros(0, np.int64), whole)

@@ -105,7 +105,7 @@ def evaluate(
             empty = rows, batch
     if not sums and empty is not None:  # a process without records has the metrics' names all the same
         sums = task.score(*empty, reference)
-    return {name: state.value() for name, state in hosts.added(sums).items()}
+    return {name: state.value() for name, state in hosts.added(sums).items() if not state.absent}
 
 
 def score_records(

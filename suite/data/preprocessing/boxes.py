@@ -19,6 +19,7 @@ from suite.contracts.bounds import check_bounds
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
 from suite.data.reading import changed
+from suite.data.sources.memory import cleaned
 from suite.errors import InputError
 from suite.runtime import json_files
 
@@ -115,6 +116,20 @@ def box_faults(values: Sequence[Any]) -> dict[str, np.ndarray]:
         if reason:
             faults.setdefault(reason, np.zeros(len(values), bool))[place] = True
     return faults
+
+
+def without_unreadable_boxes(source: Source, name: str) -> Source:
+    """The records whose column of boxes can be read; the others are dropped, counted and named."""
+    faults = box_faults(source.column(name, np.arange(len(source))))
+    kept = cleaned(source, faults)
+    if not len(kept):
+        raise InputError(
+            f"column {name}",
+            "no record states boxes.",
+            found="; ".join(f"{count:,} with {reason}" for reason, count in kept.dropped.items()),
+            fix='[{"box": [4, 8, 20, 30], "label": "cat"}], or another column by --task.boxes',
+        )
+    return kept
 
 
 @dataclass(frozen=True, kw_only=True)

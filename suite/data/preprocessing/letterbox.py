@@ -36,6 +36,12 @@ def placement(stored: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
     return np.array([wide / width, high / height, left, top, width, height], np.float32)
 
 
+def content(placed: np.ndarray) -> np.ndarray:
+    """Left, top, right and bottom of the pictures on their canvases, float32 (b, 4), by `placement` (b, 6)."""
+    corner, sides = placed[:, 2:4], placed[:, :2] * placed[:, 4:]
+    return np.concatenate([corner, corner + np.round(sides)], 1).astype(np.float32)
+
+
 def placements(values: Sequence[Any] | np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """That of pictures, float32 (b, 6), by the heads of their files.
 

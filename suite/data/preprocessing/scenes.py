@@ -12,7 +12,7 @@ from suite.data.box_augment import NO_BOX, BoxAugmentation
 from suite.data.notes import listed
 from suite.data.preprocessing.boxes import CHUNK, Box, BoxLabels, boxes_of
 from suite.data.preprocessing.image import PixelStatistics
-from suite.data.preprocessing.letterbox import letterboxes, onto_canvas
+from suite.data.preprocessing.letterbox import content, letterboxes, onto_canvas
 
 
 def scenes(
@@ -28,14 +28,15 @@ def scenes(
 
     Args:
         columns: records.
-        image, boxes: names of their columns; without the second only ``image`` and ``placed`` are made.
+        image, boxes: names of their columns; without the second only ``image`` and ``content`` are made.
         statistics: size and channels of the canvas.
         labels: classes, and how many places of boxes a row has.
         rng: draws the augmentations.
         augment: applied in order.
 
     Returns:
-        ``image`` uint8 (b, h, w, c). ``boxes`` float32 (b, m, 4): left, top, right, bottom, in pixels of the canvas;
+        ``image`` uint8 (b, h, w, c), and ``content`` float32 (b, 4): left, top, right and bottom of what is picture
+        there, not canvas. ``boxes`` float32 (b, m, 4): left, top, right, bottom, in pixels of the canvas;
         ``labels`` int32 (b, m), -1 where a place holds no box; ``crowd`` bool (b, m), where nothing is to be learnt and
         nothing is counted. Without ``rng`` also ``area`` float32 (b, m), in pixels of the stored picture, and
         ``placed`` float32 (b, 6), see `suite.data.preprocessing.letterbox.placement`. Boxes of labels that training
@@ -46,12 +47,13 @@ def scenes(
     """
     images, placed = letterboxes(statistics)(columns[image])
     if boxes not in columns:
-        return {"image": images, "placed": placed}
+        return {"image": images, "content": content(placed)}
     names = {name: place for place, name in enumerate(labels.names)}
     rows = [fitting(boxes_of(value), names, labels.most) for value in columns[boxes]]
     shape = len(rows), labels.most
     scene: dict[str, Any] = {
         "image": images,
+        "content": content(placed),
         "boxes": np.zeros((*shape, 4), np.float32),
         "labels": np.full(shape, NO_BOX, np.int32),
         "crowd": np.zeros(shape, bool),

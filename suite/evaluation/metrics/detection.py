@@ -51,15 +51,22 @@ class DetectionScore(MetricState):
         threshold: place in `THRESHOLDS` of the one that counts; -1: their mean.
         area: place in `AREAS`.
         most: answers of a picture and class that count.
+        of_class: whether it is of one class.
     """
 
     recall: bool = False
     threshold: int = -1
     area: int = 0
     most: int = MOST
+    of_class: bool = False
 
     def __add__(self, other: MetricState) -> "DetectionScore":
         return replace(self, total=self.total + other.total, count=self.count + other.count)
+
+    @property
+    def absent(self) -> bool:
+        """Whether no thing is of the size, or of the class, that the metric is of."""
+        return (self.area > 0 or self.of_class) and not any(part["counts"][:, self.area].any() for part in self.count)
 
     def value(self) -> float:
         """The mean over classes that have a box."""
@@ -242,7 +249,7 @@ def detection_scores(
     if len(names) > 1:
         for label, name in enumerate(names):
             own = answers[answers["label"] == label], truths[truths["label"] == label]
-            states[f"{name}.AP"] = DetectionScore((own[0],), (own[1],))
+            states[f"{name}.AP"] = DetectionScore((own[0],), (own[1],), of_class=True)
     return states
 
 
@@ -268,7 +275,7 @@ for _name, _at in (("AP50", "0.5"), ("AP75", "0.75")):
 for _name, _of in (("small", "less than 32 x 32"), ("medium", "32 x 32 to 96 x 96"), ("large", "more than 96 x 96")):
     register_metric(
         f"AP_{_name}",
-        f"mAP of things of {_of} pixels of the stored picture. Not known where there are none. {_BEST}",
+        f"mAP of things of {_of} pixels of the stored picture; left out where there are none. {_BEST}",
         "higher",
         title=f"mAP, {_name}",
         share=True,
