@@ -47,7 +47,31 @@ class MarkedText:
     answered: tuple[tuple[int, int, str], ...]
 
 
-Given = str | Image | Sound | MarkedText | Mapping[str, str | Image]
+@dataclass(frozen=True)
+class Framed:
+    """A box on a picture.
+
+    Attributes:
+        box: left, top, right and bottom, in pixels.
+        label: what stands beside it.
+        right: whether it is found, or an answer that is right.
+    """
+
+    box: tuple[float, float, float, float]
+    label: str
+    right: bool
+
+
+@dataclass(frozen=True)
+class FramedImage:
+    """A picture, uint8 (h, w, 1, 3 or 4), with the boxes that there are and those predicted."""
+
+    pixels: np.ndarray
+    wanted: tuple[Framed, ...]
+    answered: tuple[Framed, ...]
+
+
+Given = str | Image | Sound | MarkedText | FramedImage | Mapping[str, str | Image]
 """Input of a model: a text, a picture, a recording, a text in which spans are marked, or a record by column."""
 
 

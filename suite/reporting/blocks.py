@@ -70,11 +70,12 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as a data URI: a ``photo``, a ``small`` one that is drawn larger with sharp pixels, or a ``sound``."""
+    """An image as a data URI: a ``photo``, a ``small`` one that is drawn larger with sharp pixels, a ``framed`` one
+    with boxes on it, or a ``sound``."""
 
     uri: str
     alt: str
-    kind: Literal["photo", "small", "sound"] = "photo"
+    kind: Literal["photo", "small", "framed", "sound"] = "photo"
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,18 @@ POINTS = 160
 """Most points of a curve."""
 
 
-def precision_recall(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(recall, precision) (k,) at falling thresholds; from the first record on, where precision is known."""
+def precision_recall(
+    scores: np.ndarray, truth: np.ndarray, positives: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(recall, precision) (k,) at falling thresholds; from the first record on, where precision is known.
+
+    Args:
+        scores: (n,).
+        truth: (n,) bool, which records are of the class.
+        positives: how many there are, where some have no score at all; None: those of ``truth``.
+    """
     true, false = _found(scores, truth)
-    return _thinned(true / truth.sum(), true / (true + false))
+    return _thinned(true / (truth.sum() if positives is None else positives), true / (true + false))
 
 
 def roc(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -29,7 +29,7 @@ AREAS = ("all", "small", "medium", "large")
 """Ranges of area."""
 LIMITS = np.array([[0, 1e10], [0, 32**2], [32**2, 96**2], [96**2, 1e10]], np.float64)
 """Least and largest area of each, in pixels of the stored picture."""
-LARGEST = 200_000
+LARGEST = 50_000
 """Answers above which a metric has no interval: a thousand draws would take many minutes."""
 
 ANSWERS = np.dtype([("score", "f8"), ("label", "i4"), ("rank", "u1"), ("matched", "u2", (4,)), ("ignored", "u2", (4,))])
@@ -68,9 +68,13 @@ class DetectionScore(MetricState):
         """Whether no thing is of the size, or of the class, that the metric is of."""
         return (self.area > 0 or self.of_class) and not any(part["counts"][:, self.area].any() for part in self.count)
 
+    def rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """All `ANSWERS`, and all `TRUTHS`."""
+        return _joined(self.total, ANSWERS), _joined(self.count, TRUTHS)
+
     def value(self) -> float:
         """The mean over classes that have a box."""
-        answers, truths = _joined(self.total, ANSWERS), _joined(self.count, TRUTHS)
+        answers, truths = self.rows()
         return self._measure(answers, truths)(np.ones(len(answers)), np.ones(len(truths)))
 
     def _measure(self, answers: np.ndarray, truths: np.ndarray) -> Callable[[np.ndarray, np.ndarray], float]:

@@ -5,9 +5,21 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from suite.evaluation.alignment import align
-from suite.evaluation.artifacts import Edits, Example, Gallery, Given, Image, MarkedText, Shares, Sound, Spread
+from suite.evaluation.artifacts import (
+    Edits,
+    Example,
+    FramedImage,
+    Gallery,
+    Given,
+    Image,
+    MarkedText,
+    Shares,
+    Sound,
+    Spread,
+)
 from suite.reporting import pictures
 from suite.reporting.blocks import Block, Card, Cards, Figure, Marked, Plot, Table, Text
+from suite.reporting.drawings.boxes import framed
 from suite.reporting.drawings.registry import draws
 from suite.reporting.drawings.spans import marked
 from suite.reporting.glossary import percent
@@ -139,6 +151,8 @@ def _card(example: Example, aligned: bool) -> Card:
 def _pictured(given: Given, wanted: str) -> tuple[pictures.Picture | None, str]:
     if isinstance(given, Image):
         return pictures.image(given, f"image: {wanted}"), ""
+    if isinstance(given, FramedImage):
+        return framed(given), ""
     if isinstance(given, Sound):
         lasts = f" of {len(given.values) / given.rate:.1f} s" if given.values.ndim == 1 else ""
         return pictures.spectrogram(given, f"spectrogram{lasts}: {wanted}"), pictures.audible(given)

@@ -1,6 +1,5 @@
 """Drawings of values that a model is given and answers with, by the name that their kind gives (`Kind.drawing`)."""
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from suite.data.preprocessing.image import decode
 from suite.errors import InputError
 from suite.evaluation.artifacts import Image
 from suite.reporting import pictures
-from suite.reporting.blocks import Audio, Items, Marked, Picture, Shown
+from suite.reporting.blocks import Audio, Items, Marked, Shown
+from suite.reporting.drawings.boxes import LETTERED, RIGHT, drawn_boxes
 from suite.reporting.drawings.spans import parts
 
 MOST_BYTES = 2 << 20
@@ -22,7 +22,6 @@ MOST_BYTES = 2 << 20
 FIRST = 6
 """Numbers of a vector, and items of a list, that are shown."""
 _SOUNDS = {b"RIFF": "audio/wav", b"fLaC": "audio/flac", b"OggS": "audio/ogg"}
-_COLOUR = (216, 67, 21)
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,8 @@ def boxes(value: Any, name: str, given: Given) -> Sequence[Shown]:
     asked = given.first("image")
     if asked is None:
         return [rows]
-    return [_framed(decode(asked), value, f"{name}: {', '.join(map(_labelled, value)) or 'none'}"), rows]
+    frames = [(tuple(box["box"]), _labelled(box) if len(value) <= LETTERED else "", RIGHT, False) for box in value]
+    return [drawn_boxes(decode(asked), frames, f"{name}: {', '.join(map(_labelled, value)) or 'none'}"), rows]
 
 
 @draws_value("names")
@@ -162,24 +162,5 @@ def _items(rows: Sequence[tuple[str, str]]) -> Items:
 
 
 def _labelled(part: Mapping[str, Any]) -> str:
-    share = f" {100 * part['probability']:.0f} %" if "probability" in part else ""
-    return f"{part['label']}{share}"
-
-
-def _framed(pixels: np.ndarray, boxes: Sequence[Mapping[str, Any]], alt: str) -> Picture:
-    """The image with a frame around each box, [left, top, right, bottom] in its pixels."""
-    from PIL import Image as Pillow
-    from PIL import ImageDraw
-
-    image = Pillow.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
-    scale = min(1.0, pictures.LARGEST / max(image.size))
-    image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
-    draw = ImageDraw.Draw(image)
-    for box in boxes:
-        left, top, right, bottom = (scale * side for side in box["box"])
-        (left, right), (top, bottom) = sorted((left, right)), sorted((top, bottom))
-        draw.rectangle((left, top, right, bottom), outline=_COLOUR, width=2)
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    small = max(image.size) <= pictures.SMALL
-    return Picture(pictures.uri("image/png", file.getvalue()), alt, "small" if small else "photo")
+    share = part.get("probability", part.get("score"))
+    return part["label"] if share is None else f"{part['label']} {100 * share:.0f} %"
