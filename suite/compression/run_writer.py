@@ -15,6 +15,7 @@ from suite.experiment.sections import Experiment
 from suite.runs.results import versions
 from suite.runtime import files, json_files
 from suite.surgery.quantize import is_rounded
+from suite.training import privacy
 from suite.training.assemble import assemble
 from suite.training.checkpoint import Checkpoints, Progress
 from suite.training.preprocessors import bind, unbind
@@ -32,7 +33,7 @@ def write(experiment: Experiment, params: Any, model_state: Any, folder: Path, a
         params: nested dict of arrays.
         model_state: the model's other variables.
         folder: made if missing.
-        assets: the folder of fitted assets to copy.
+        assets: the folder of fitted assets to copy, in that of the run that the weights are from.
 
     Raises:
         InputError: the disk has no room.
@@ -40,6 +41,7 @@ def write(experiment: Experiment, params: Any, model_state: Any, folder: Path, a
     """
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(assets, folder / "assets", dirs_exist_ok=True)
+    privacy.keep(assets.parent, folder)
     files.write_text(folder / "versions.json", json.dumps(versions(), indent=1) + "\n")
     experiment = unbind(experiment)
     state = _state(bind(experiment, folder), params, model_state)

@@ -123,6 +123,10 @@ class GradientRule(ABC):
         """
         return None
 
+    def told(self, steps: int) -> Mapping[str, float]:
+        """What is logged beside the metrics of an evaluation after so many steps, by name. Host."""
+        return {}
+
     @abstractmethod
     def __call__(self, loss: Loss, params: Any, model_state: Any, batch: Batch, key: Any, context: Context) -> Gradient:
         """The gradients of one round. Jitted.

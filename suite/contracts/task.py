@@ -210,6 +210,13 @@ class Task(ABC):
         training split alone."""
         return self.source("train")
 
+    @property
+    def coupled(self) -> str:
+        """What makes the loss of a batch more than a mean of losses of single records, in words that go on from "in its
+        loss": ``"records are negatives of each other"``. Empty: nothing does, as gradients of single records need it.
+        """
+        return ""
+
     def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> "jax.Array":
         """How far a student's answers are from a teacher's: nats (b,) a row, 0 for padding rows. Jitted.
 

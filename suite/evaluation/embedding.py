@@ -148,6 +148,10 @@ class Embedding(Task):
         """Vectors (b, d) float32 of length one."""
         return unit(self.hidden(model, batch, side, rngs))
 
+    @property
+    def coupled(self) -> str:
+        return "" if self.similarity else "records are negatives of each other"
+
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         own, other = (self.vectors(model, batch, side, rngs) for side in ("", "other_"))
         if self.similarity:

@@ -15,6 +15,7 @@ from suite.experiment.compression import Compression, Sparsity
 from suite.experiment.former_names import current_field
 from suite.experiment.goal import Goal, Search
 from suite.experiment.mean_gradient import Mean
+from suite.experiment.privacy import Privacy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +202,7 @@ class Experiment:
     train: Train = field(default_factory=Train)
     gradient: GradientRule = field(default_factory=Mean)
     """How a step gets from the loss to gradients: of the mean over the batch, unless a recipe names another rule."""
+    privacy: Privacy = field(default_factory=Privacy)
     pipeline: Pipeline = field(default_factory=Pipeline)
     parallel: Parallel = field(default_factory=Parallel)
     precision: Precision = field(default_factory=Precision)

@@ -35,7 +35,7 @@ from suite.runs import results, run, verbs
 from suite.runs.run import Run
 from suite.runtime import files
 from suite.surgery import lora
-from suite.training import preprocessors
+from suite.training import preprocessors, privacy
 from suite.weights import safetensors
 from suite.weights.pretrained import Written
 
@@ -271,6 +271,7 @@ def _write(trained_run: Run, folder: Path, asked: Mapping[str, Any], about: Mapp
         for name, program in programs.items()
     }
     embedded = entries.pop(manifest.CATALOGUE, None)
+    guarantee = privacy.read(trained_run.folder)
     content = {
         "name": about["name"],
         "experiment": experiment.name,
@@ -283,6 +284,7 @@ def _write(trained_run: Run, folder: Path, asked: Mapping[str, Any], about: Mapp
             "from": trained_run.folder.name,
             "licence": about["licence"],
             "checked": about["checked"],
+            **({"privacy": dataclasses.asdict(guarantee)} if guarantee else {}),
         },
     }
     card = model_card.write(trained_run, content, weights)

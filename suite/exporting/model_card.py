@@ -21,6 +21,7 @@ from suite.experiment.sections import Experiment
 from suite.runs import baselines
 from suite.runs.run import Run
 from suite.runtime import json_files
+from suite.training import privacy
 from suite.training.preprocessors import preprocessors_of
 from suite.tuning.recipe import differences
 
@@ -46,6 +47,7 @@ def write(trained_run: Run, content: Mapping[str, Any], weights: Mapping[str, np
             *([f"Protocol: {protocol}."] if (protocol := experiment.task.protocol) else []),
             *_baselines(trained_run),
         ],
+        **({"Privacy": guarantee.lines} if (guarantee := privacy.read(trained_run.folder)) else {}),
         "Limits": _limits(codec, content),
         "Intended use": [
             "Not stated by those who made it. It was trained and measured on the data above alone: what "

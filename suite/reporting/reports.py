@@ -14,6 +14,7 @@ from suite.reporting.evidence import Evidence, gather
 from suite.reporting.glossary import term
 from suite.reporting.page import templates, write
 from suite.runs.run import Run
+from suite.training import privacy
 from suite.training.preprocessors import preprocessors_of
 
 FILE = "report.html"
@@ -96,6 +97,8 @@ def _results(evidence: Evidence) -> list[Block]:
     notes = [note for asset in assets if isinstance(asset, Postprocessor) for note in asset.notes]
     if run and run.experiment.task.protocol:
         notes.append(f"Protocol: {run.experiment.task.protocol}.")
+    if run and (guarantee := privacy.read(run.folder)):
+        notes += guarantee.lines
     return [*results, *(Text(note, "note") for note in notes)]
 
 

@@ -12,6 +12,7 @@ from suite.reporting.comparisons import Compared, Comparison, Judged
 from suite.reporting.glossary import capital, difference, ranged, term, way
 from suite.reporting.page import write
 from suite.reporting.svg import TONES, Axis, Kind, Series, chart, ranges
+from suite.training import privacy
 
 _UNKNOWN = "it has no interval"
 
@@ -74,6 +75,9 @@ def _how(comparison: Comparison) -> list[str]:
     count = len(comparison.runs) - 1
     protocols = dict.fromkeys(run.run.experiment.task.protocol for run in comparison.runs)
     said = [f"Protocol: {protocol}." for protocol in protocols if protocol]
+    for place, run in enumerate(comparison.runs):
+        if guarantee := privacy.read(run.run.folder):
+            said.append(f"{_named(comparison, place)}: {guarantee}.")
     corrected = [f"p is corrected for the {count} comparisons of each metric (Holm)."] if count > 1 else []
     return [
         f"In brackets: 95 % intervals by the bootstrap, {DRAWS:,} draws of records, the same for both of a pair.",

@@ -43,6 +43,8 @@ MADE = (
     "experiment.json",
     "versions.json",
     "data.json",
+    "privacy.json",
+    "privacy-key",
     "loggers.json",
     "assets",
     "metrics.jsonl",

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
+from suite.contracts.gradient import GradientRule
 from suite.errors import InputError
 from suite.evaluation.evaluate import make_answer, make_evaluate, make_predict
 from suite.experiment.sections import Experiment, Optim
@@ -19,6 +20,8 @@ from suite.surgery import lora, quantize
 from suite.surgery.freezing import frozen_paths
 from suite.training import gradients, precision
 from suite.training.optim import groups, optimizer, schedules, sparse_embeddings, sparsity
+from suite.training.privacy import check_model, is_private
+from suite.training.private_gradient import Private
 from suite.training.state import State
 from suite.training.step import Halves, make_step
 from suite.tree import map_paths, paths
@@ -40,6 +43,7 @@ class Program:
         embed: (params, model_state, batch) -> what is kept of reference records. Jitted.
         layout: how ``predict`` computes.
         learning_rate: step -> learning rate.
+        rule: what makes the gradients.
     """
 
     graph: Any
@@ -53,15 +57,17 @@ class Program:
     embed: Any
     layout: Layout
     learning_rate: Callable[[int], Any]
+    rule: GradientRule
 
 
-def assemble(experiment: Experiment, total_steps: int = 0) -> Program:
+def assemble(experiment: Experiment, total_steps: int = 0, rule: GradientRule | None = None) -> Program:
     """The program of a bound experiment (see assets.bind).
 
     Args:
         experiment: bound.
         total_steps: optimiser steps of the whole run; 0: any number that the schedule takes, for a program that is
             not trained.
+        rule: of gradients. None: that of the experiment; of a private one as it is but for noise and the batch.
     """
     train, model_config = experiment.train, experiment.model
     total_steps = total_steps or max(train.steps, experiment.optim.warmup_steps + 1)
@@ -74,11 +80,13 @@ def assemble(experiment: Experiment, total_steps: int = 0) -> Program:
         model = quantize.attach(model, experiment.compression)
         return precision.apply(model, experiment.precision)
 
-    graph, params, _ = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
-    rule, names = experiment.gradient, paths(nnx.to_pure_dict(params))
+    graph, params, state = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
+    rule, names = rule or _rule(experiment), paths(nnx.to_pure_dict(params))
+    if is_private(experiment):
+        check_model(state)
     whole = experiment.finetune.kind == "full"  # else a table is frozen like the rest of the body
     tables = model_config.tables if whole and experiment.optim.tables != "dense" else {}
-    _check_tables(tables, experiment)
+    _check_tables(tables, experiment, rule)
     dense, _ = sparse_embeddings.split(nnx.to_pure_dict(params), tables)
     settings = lora.freeze(experiment.optim, experiment.finetune, dense)
     frozen = frozen_paths(settings, dense)
@@ -126,6 +134,7 @@ def assemble(experiment: Experiment, total_steps: int = 0) -> Program:
         embed=make_answer(graph, experiment.task.embed, layout),
         layout=layout,
         learning_rate=jax.jit(schedules.schedule(experiment.optim, total_steps)),
+        rule=rule,
     )
 
 
@@ -146,9 +155,13 @@ def _one_optimizer(
     return groups.Optimizers(lambda params: sparse_embeddings.init(tx, params, tables, settings), update)
 
 
-def _check_tables(tables: Mapping[str, str], experiment: Experiment) -> None:
+def _rule(experiment: Experiment) -> GradientRule:
+    return Private(clip_norm=experiment.privacy.clip_norm) if is_private(experiment) else experiment.gradient
+
+
+def _check_tables(tables: Mapping[str, str], experiment: Experiment, rule: GradientRule) -> None:
     """What would cost a table's whole size at each step is refused where tables are row-sparse."""
-    train, rule = experiment.train, experiment.gradient
+    train = experiment.train
     for name, value, off in (
         ("train.ema", train.ema, 0.0),
         ("gradient.accumulate", rule.microbatches, 1),

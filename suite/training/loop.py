@@ -138,6 +138,7 @@ class Loop:
         except Left:
             self.progress = dataclasses.replace(self.progress, due=True)
             self.leave()
+        metrics |= {f"train/{name}": value for name, value in self.program.rule.told(step).items()}
         self.log.metrics(step, metrics)
         counts = sparsity.complete(self.experiment.optim.sparsity, self.steps, state.opt)
         told = hosts.agreed(lambda: self.best.score(metrics))  # without a metric it is a clock's

@@ -24,7 +24,7 @@ from suite.parallel.batch_shards import Part, own_part, placer
 from suite.runtime import allocation
 from suite.runtime.compilation import CompileWatch, enable_cache
 from suite.surgery import quantize
-from suite.training import course, fingerprint
+from suite.training import course, fingerprint, privacy
 from suite.training.assemble import assemble
 from suite.training.callbacks import Callbacks
 from suite.training.checkpoint import Checkpoints
@@ -89,6 +89,8 @@ def fit(
     sharding.check(experiment)  # before data are read
     quantize.check(experiment)
     check_solved(experiment)
+    if privacy.is_private(experiment):
+        privacy.check(experiment)
     loggers.check(experiment.train.loggers)
     callbacks = Callbacks(experiment.callbacks, active=hosts.is_first())
     fresh = hosts.agreed(lambda: not begun(folder))
@@ -113,8 +115,14 @@ def fit(
     steps = SOLUTION if experiment.task.solved else total_steps(train, plan)
     if train.on_nan == "skip":
         sparsity.check_spare(experiment.optim.sparsity, steps)
-    program, interruption = assemble(experiment, steps), Interruption()
-    part = own_part(program.mesh, train.batch_size)
+    private = None
+    if privacy.is_private(experiment):
+        full, mesh = plan, sharding.make_mesh(experiment.parallel)
+        private = hosts.after_first(lambda: privacy.prepare(experiment, folder, source, full, steps, mesh))
+        _say_what_is_private(private, steps)
+        plan, steps = private.plan, private.steps
+    program, interruption = assemble(experiment, steps, None if private is None else private.rule), Interruption()
+    part = own_part(program.mesh, plan.batch_size)
     guarded = interruption.guard(program.evaluate)
     make = lambda: Evaluator(experiment, guarded, program.embed, program.mesh, held_out, folder, plan)
     evaluator = hosts.after_first(make)
@@ -181,6 +189,8 @@ def fit(
             **hosts.agreed(lambda: best_metrics(folder, loop.progress)),
             **conclude(experiment, folder, program, evaluator, _print if hosts.is_first() else lambda line: None),
         }
+        if private is not None and hosts.is_first():
+            privacy.write(folder, private.guarantee.after(loop.progress.next_batch))
         callbacks.finish(loop.progress.next_batch, outcome)
     return outcome
 
@@ -209,6 +219,15 @@ def _say_what_is_assumed(experiment: Experiment, steps: int, log: Log) -> None:
             f'train.best: nothing says which way "{best}" is better, so the highest is kept; '
             f"--train.best=-{best} keeps the lowest"
         )
+
+
+def _say_what_is_private(private: privacy.Prepared, wanted: int) -> None:
+    if not hosts.is_first():
+        return
+    _print(f"privacy: {private.guarantee}; a batch has at most {private.plan.batch_size:,} rows")
+    _print(f"privacy: not covered: {', '.join(private.guarantee.outside)}")
+    if private.steps < wanted:
+        _print(f"privacy: the run ends at step {private.steps:,} of {wanted:,}, where its budget is spent")
 
 
 def _print(text: str) -> None:

@@ -227,6 +227,10 @@ class Retrieval(Recommendation):
         """Of length one, where cosines are compared."""
         return unit(vectors) if self.objective == "softmax" else vectors.astype(jnp.float32)
 
+    @property
+    def coupled(self) -> str:
+        return "items of other records are negatives, or neighbours of its own"
+
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         tables = None
         if isinstance(model, LightGCN):

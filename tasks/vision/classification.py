@@ -31,6 +31,10 @@ class ImageClassification(Pictures, Classification):
     def codec(self) -> ImageClasses:
         return ImageClasses(image=self.image, statistics=self.statistics, **self.answering)
 
+    @property
+    def coupled(self) -> str:
+        return "images are mixed with each other (task.mixup)" if self.mixup else ""
+
     def source(self, split: str) -> Source:
         opened = self.data.with_classes(self.label).open(split)
         require(opened, {"image": self.image, "label": self.label}, origin(self.data))

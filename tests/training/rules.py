@@ -17,9 +17,10 @@ from suite.contracts.model import ModelConfig
 from suite.evaluation.losses import masked_mean, tally
 from suite.evaluation.metrics.classification import classification_scores
 from suite.experiment.mean_gradient import Mean
-from suite.experiment.sections import Experiment, Optim, Pipeline, Train
+from suite.experiment.sections import Experiment, Optim, Pipeline, Train, replace
 from suite.nn import Linear
 from suite.training.assemble import assemble
+from suite.training.private_gradient import Private as SuitePrivate
 from suite.tree import paths
 from tests import toy
 
@@ -145,14 +146,20 @@ def duel(**train: Any) -> Experiment:
     )
 
 
-def trained(experiment: Experiment, steps: int = 13) -> tuple[Any, list[Any]]:
+def privately() -> tuple[Experiment, SuitePrivate]:
+    """The suite's own private rule, on the task of `private`."""
+    rule = SuitePrivate(clip_norm=0.1, noise=0.5, expected=16, parts=2, key=(1, 2))
+    return replace(private(), {"gradient": Mean(), "privacy.epsilon": 1.0}), rule
+
+
+def trained(experiment: Experiment, steps: int = 13, rule: GradientRule | None = None) -> tuple[Any, list[Any]]:
     """The state after an epoch, of which one batch is short, and the metrics of each step."""
     from suite.data.pipeline.dispatches import Encoder, dispatches, make_plan, to_device
     from suite.parallel.batch_shards import placer
 
     source = experiment.task.source("train")
     plan = make_plan(experiment.task, source, experiment.train.batch_size, seed=0, buckets=experiment.pipeline.buckets)
-    program, encoder = assemble(experiment, steps), Encoder(experiment.task, source, plan, augment=True)
+    program, encoder = assemble(experiment, steps, rule), Encoder(experiment.task, source, plan, augment=True)
     state, logged = program.init(), []
     for _, batch in to_device(dispatches(encoder, 0, steps), placer(program.mesh, None, leading=1)):
         state, metrics = program.step(state, batch)
@@ -160,9 +167,9 @@ def trained(experiment: Experiment, steps: int = 13) -> tuple[Any, list[Any]]:
     return state, logged
 
 
-def summary(experiment: Experiment) -> dict[str, Any]:
+def summary(experiment: Experiment, rule: GradientRule | None = None) -> dict[str, Any]:
     """What training leaves, as JSON."""
-    state, logged = trained(experiment)
+    state, logged = trained(experiment, rule=rule)
     values = {name: np.asarray(leaf, np.float64).ravel().tolist() for name, leaf in paths(state.params).items()}
     rule = jax.tree.map(lambda leaf: np.asarray(leaf).tolist(), state.rule_state)
     return {"params": values, "rule": rule, "losses": [metrics["loss"] for metrics in logged]}

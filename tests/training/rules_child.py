@@ -15,10 +15,11 @@ LAYOUTS = {
 
 if __name__ == "__main__":
     assert jax.device_count() == 8
-    recipes = {"private": rules.private(noise=0.5), "duel": rules.duel(ema=0.9)}
+    recipes = {"private": (rules.private(noise=0.5), None), "duel": (rules.duel(ema=0.9), None)}
+    recipes["privately"] = rules.privately()
     made = {
-        f"{name} {layout}": rules.summary(replace(recipe, fields))
-        for name, recipe in recipes.items()
+        f"{name} {layout}": rules.summary(replace(recipe, fields), rule)
+        for name, (recipe, rule) in recipes.items()
         for layout, fields in LAYOUTS.items()
     }
     print(json.dumps(made))

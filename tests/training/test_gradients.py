@@ -189,11 +189,15 @@ def test_rules_that_do_not_fit_the_experiment_are_refused(changes, message):
 # On several devices
 
 
-def test_rules_from_outside_run_on_eight_devices(child):
+def test_rules_run_on_eight_devices(child):
     printed = child("import runpy; runpy.run_module('tests.training.rules_child', run_name='__main__')", **simulated(8))
     several = json.loads(printed.splitlines()[-1])
-    for name, recipe in (("private", rules.private(noise=0.5)), ("duel", rules.duel(ema=0.9))):
-        one = rules.summary(recipe)
+    for name, given in {
+        "private": (rules.private(noise=0.5),),
+        "duel": (rules.duel(ema=0.9),),
+        "privately": rules.privately(),
+    }.items():
+        one = rules.summary(*given)
         for layout in ("mesh", "fsdp", "pmap"):
             other = several[f"{name} {layout}"]
             assert other["rule"] == one["rule"]

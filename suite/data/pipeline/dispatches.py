@@ -277,10 +277,9 @@ class Encoder:
         real = held >= 0
         if real.any():
             batch = pad(self._encoded(first, indices, held, real), real, length, held[real])
-        else:  # the last batch ends before this process's rows: zeros of the form that the others have
-            one = self.task.encode(
-                self.source[indices[indices >= 0][:1]], self._rng(first, 0) if self.augment else None
-            )
+        else:  # no row of this process holds a record: zeros of the form that the others have
+            template = np.append(indices[indices >= 0], 0)[:1]
+            one = self.task.encode(self.source[template], self._rng(first, 0) if self.augment else None)
             batch = {name: np.zeros_like(value) for name, value in pad(one, _only_first(real), length).items()}
         return {"span": np.asarray(span), "indices": indices, "batch": batch}
 

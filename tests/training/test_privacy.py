@@ -1,0 +1,303 @@
+"""Differentially private training: clipped gradients, Poisson batches, the accountant, and what a run says of it."""
+
+import dataclasses
+import json
+import os
+import signal
+import stat
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import suite
+from suite.data.pipeline.dispatches import Encoder, Plan
+from suite.data.pipeline.poisson import PoissonPlan, poisson_plan
+from suite.errors import InputError, Interrupted
+from suite.experiment.mean_gradient import Mean
+from suite.experiment.privacy import Privacy
+from suite.experiment.sections import replace
+from suite.training import accountant, privacy
+from suite.training.assemble import assemble
+from suite.training.gradients import make_loss
+from suite.training.private_gradient import Private
+from suite.tree import paths
+from tests import toy
+from tests.training import rules
+from tests.training.test_gradients import batches
+
+INFINITE = 1e9
+"""A clipping norm that clips nothing."""
+
+
+def plain(**fields):
+    """Steps of plain gradient descent with rate 1 and without dropout, so that a step shows its gradient."""
+    recipe = replace(rules.private(), {"gradient": Mean(), "model": toy.Config(dropout=0.0), "train.steps": 12})
+    return replace(recipe, fields)
+
+
+def gradient(experiment, batch, rule=None):
+    """What one step takes from the parameters, by path."""
+    program = assemble(experiment, 13, rule)
+    before = jax.device_get(paths(program.init().params))
+    state, _ = program.step(program.init(), {name: np.asarray(value)[None] for name, value in batch.items()})
+    return {name: before[name] - np.asarray(leaf) for name, leaf in paths(state.params).items()}
+
+
+@pytest.fixture(scope="module")
+def whole_batch():
+    return next(batch for batch in batches(plain()) if batch["mask"].all())
+
+
+@pytest.fixture(scope="module")
+def short_batch():
+    return next(batch for batch in batches(plain()) if not batch["mask"].all())
+
+
+# Gradients
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_without_noise_and_clipping_it_is_the_plain_gradient(whole_batch, parts):
+    private = gradient(plain(), whole_batch, Private(clip_norm=INFINITE, expected=16, parts=parts))
+    for name, value in gradient(plain(), whole_batch).items():
+        np.testing.assert_allclose(private[name], value, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.peers
+def test_the_clipped_sum_is_that_of_jax_privacy(short_batch):
+    clipping = pytest.importorskip("jax_privacy.clipping")
+    program = assemble(plain(), 13)
+    loss, params = make_loss(program.graph, plain().task), program.init().params
+    rows = {name: value[short_batch["mask"]] for name, value in short_batch.items()}
+    of_row = lambda params, row: loss(params, {}, row, jax.random.key(0))[0]
+    theirs = clipping.clipped_grad(of_row, l2_clip_norm=0.05)(params, rows)
+    ours = gradient(plain(), short_batch, Private(clip_norm=0.05, expected=1, parts=2))
+    for name, leaf in paths(theirs).items():
+        np.testing.assert_allclose(ours[name], leaf, atol=1e-6, err_msg=name)
+
+
+def test_the_rows_of_a_unit_are_clipped_together(whole_batch):
+    """Beside a loop over units of four rows, the last of them half padding."""
+    batch = {**whole_batch, "mask": np.arange(16) < 14}
+    ours = gradient(plain(), batch, Private(clip_norm=0.05, expected=4, rows=4))
+    program = assemble(plain(), 13)
+    loss, params = make_loss(program.graph, plain().task), program.init().params
+    total = jax.tree.map(jnp.zeros_like, params)
+    for start in range(0, 16, 4):
+        unit = {name: value[start : start + 4] for name, value in batch.items()}
+        grads = jax.grad(loss, has_aux=True)(params, {}, unit, jax.random.key(0))[0]
+        assert optax.global_norm(grads) > 0.05
+        total = jax.tree.map(lambda t, g, norm=optax.global_norm(grads): t + 0.05 * g / norm, total, grads)
+    for name, leaf in paths(total).items():
+        np.testing.assert_allclose(ours[name], leaf / 4, atol=1e-6, err_msg=name)
+
+
+def test_the_noise_is_of_the_stated_size_and_of_the_key_and_the_step(short_batch):
+    rule = Private(clip_norm=0.1, noise=2.0, expected=16, key=(1, 2))
+    noiseless = gradient(plain(), short_batch, dataclasses.replace(rule, noise=0.0))
+
+    def noise(rule):
+        noisy = gradient(plain(), short_batch, rule)
+        return np.concatenate([(noisy[name] - noiseless[name]).ravel() for name in noisy])
+
+    drawn = noise(rule)
+    assert np.std(drawn) == pytest.approx(2.0 * 0.1 / 16, rel=0.2)
+    np.testing.assert_array_equal(noise(rule), drawn)
+    assert abs(np.corrcoef(noise(dataclasses.replace(rule, key=(1, 3))), drawn)[0, 1]) < 0.3
+
+
+# Batches
+
+
+def plan(units, expected, steps, **fields):
+    size = len(fields["unit_of"]) if "unit_of" in fields else units
+    return poisson_plan(Plan(size, expected, 0), steps, (7, 8), 4, **fields)
+
+
+def test_each_record_is_in_a_batch_with_the_same_probability_whatever_the_others_do():
+    drawn = plan(50, 10, 2000)
+    inside = np.zeros((2000, 50), bool)
+    for step in range(2000):
+        indices, _ = drawn.batch(step)
+        real = indices[indices >= 0]
+        assert len(np.unique(real)) == len(real)
+        inside[step, real] = True
+    deviation = np.sqrt(0.2 * 0.8 / 2000)
+    np.testing.assert_allclose(inside.mean(0), 0.2, atol=4.5 * deviation)
+    together = (inside[:, :1] & inside[:, 1:]).mean(0)
+    np.testing.assert_allclose(together, 0.04, atol=4.5 * np.sqrt(0.04 * 0.96 / 2000))
+    assert np.var(inside.sum(1)) == pytest.approx(50 * 0.2 * 0.8, rel=0.15)  # of a fixed size it would be 0
+
+
+def test_a_batch_has_room_for_the_largest_of_the_run_and_is_the_same_when_drawn_again():
+    drawn = plan(1000, 30, 100)
+    counts = [int((drawn.batch(step)[0] >= 0).sum()) for step in range(100)]
+    assert drawn.batch_size % 4 == 0 and max(counts) <= drawn.batch_size < max(counts) + 4
+    np.testing.assert_array_equal(drawn.batch(5)[0], plan(1000, 30, 100).batch(5)[0])
+    assert not np.array_equal(drawn.batch(5)[0], drawn.batch(6)[0])
+    assert drawn.batches_per_epoch == 33
+
+
+def test_of_a_unit_a_batch_holds_few_records_side_by_side():
+    unit_of = np.repeat(np.arange(20), np.arange(1, 21))
+    drawn = plan(20, 5, 50, unit_of=unit_of, per_unit=3)
+    assert drawn.units == 20 and drawn.batch_size % 12 == 0
+    for step in range(50):
+        for rows in drawn.batch(step)[0].reshape(-1, 3):
+            real = rows[rows >= 0]
+            assert len(np.unique(real)) == len(real)
+            assert len(real) == 0 or (np.ptp(unit_of[real]) == 0 and len(real) == min(unit_of[real[0]] + 1, 3))
+
+
+def test_a_batch_of_nobody_is_padding_alone():
+    source = toy.Parity().source("train")
+    nobody = PoissonPlan(size=200, batch_size=4, expected=0, key=(1,), lengths=None)
+    item = Encoder(toy.Parity(), source, dataclasses.replace(nobody, lengths=np.ones(200), buckets=(12,)), True)((0, 1))
+    assert not item["batch"]["mask"].any() and item["batch"]["digits"].shape == (1, 4, 12)
+
+
+# Accountant
+
+
+def test_epsilon_is_that_of_dp_accounting():
+    from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
+    from dp_accounting.pld import PLDAccountant
+
+    event = SelfComposedDpEvent(PoissonSampledDpEvent(0.1, GaussianDpEvent(2.0)), 50)
+    assert accountant.epsilon(2.0, 0.1, 50, 1e-5) == PLDAccountant().compose(event).get_epsilon(1e-5)
+    assert accountant.renyi_epsilon(2.0, 0.1, 50, 1e-5) >= accountant.epsilon(2.0, 0.1, 50, 1e-5)
+    assert accountant.epsilon(2.0, 0.1, 0, 1e-5) == 0 and accountant.epsilon(0.0, 0.1, 1, 1e-5) == np.inf
+
+
+@pytest.mark.parametrize("target", [0.5, 3.0, 20.0])
+def test_the_noise_spends_the_budget_and_no_more(target):
+    noise = accountant.solve_noise(target, 0.1, 50, 1e-5)
+    assert 0.99 * target <= accountant.epsilon(noise, 0.1, 50, 1e-5) <= target
+    assert accountant.steps_within(target, noise, 0.1, 200, 1e-5) in (50, 51)
+
+
+def test_delta_is_below_one_over_the_records():
+    assert [Privacy().delta_for(units) for units in (60_000, 2_700, 1_000, 999)] == [1e-5, 1e-4, 1e-4, 1e-3]
+    assert Privacy(delta=1e-6).delta_for(10) == 1e-6
+
+
+# Runs
+
+
+def private(**fields):
+    recipe = toy.experiment(steps=20, eval_every=10, log_every=10)
+    return replace(recipe, {"privacy.epsilon": 4.0, "privacy.microbatch": 8, "privacy.key": "5eed", **fields})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return suite.train(private(), tmp_path_factory.mktemp("private") / "run")
+
+
+def test_a_run_says_what_it_guarantees(run, capsys):
+    guarantee = privacy.read(run.folder)
+    assert guarantee.steps == 20 and guarantee.unit == "record" and guarantee.rate == 16 / 200
+    assert 3.9 < guarantee.epsilon <= guarantee.budget == 4.0 < guarantee.renyi_epsilon
+    assert guarantee.delta == 1e-3 and guarantee.outside == privacy.OUTSIDE
+    logged = [value for value in run.history["train/epsilon"] if value is not None]
+    assert logged == [guarantee.after(10).epsilon, guarantee.epsilon]
+    assert stat.S_IMODE((run.folder / privacy.KEY).stat().st_mode) == 0o600
+    assert "(4, 1e-03)-differential privacy of each record, by 20 steps of 16 of 200" in str(guarantee)
+
+
+def test_a_private_run_resumes_bit_exactly_and_tells_no_more(run, tmp_path):
+    def stop(dispatch):
+        if dispatch.first == 12:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        suite.train(private(), tmp_path / "cut", on_dispatch=stop)
+    again = suite.resume(tmp_path / "cut", allow=("tests",))
+    for name, leaf in paths(run._weights[0]).items():
+        np.testing.assert_array_equal(leaf, paths(again._weights[0])[name])
+    assert privacy.read(again.folder) == privacy.read(run.folder)
+    other = suite.train(private(**{"privacy.key": ""}), tmp_path / "other")  # drawn by the operating system
+    assert any((paths(other._weights[0])[name] != leaf).any() for name, leaf in paths(run._weights[0]).items())
+
+
+def test_a_run_that_goes_on_for_longer_ends_where_its_budget_is_spent(run, tmp_path):
+    experiment = private()
+    prepared = privacy.prepare(
+        experiment, run.folder, experiment.task.source("train"), Plan(200, 16, 0), 1000, assemble(experiment, 20).mesh
+    )
+    assert prepared.steps in (20, 21) and prepared.guarantee.epsilon <= 4.0
+
+
+def test_the_noise_hides_nothing_where_it_is_not_drawn_from_a_secret(tmp_path):
+    with pytest.raises(InputError, match="is not hexadecimal"):
+        suite.train(private(**{"privacy.key": "secret"}), tmp_path / "run")
+
+
+def test_users_are_protected_with_all_their_records(tmp_path):
+    trained = suite.train(private(**{"privacy.unit": "label", "privacy.delta": 0.4}), tmp_path / "run")
+    guarantee = privacy.read(trained.folder)
+    assert (guarantee.unit, guarantee.units, guarantee.expected) == ("label", 2, 2)
+    assert "of each label (all of its records)" in str(guarantee)
+
+
+def test_cards_bundles_reports_and_compressed_weights_state_it(run, tmp_path):
+    from suite.compression import run_writer
+
+    said = str(privacy.read(run.folder))
+    suite.export(run, tmp_path / "bundle", platforms=("cpu",), allow=("tests",))
+    assert json.loads((tmp_path / "bundle" / "bundle.json").read_text())["made"]["privacy"]["epsilon"] < 4
+    assert said in (tmp_path / "bundle" / "model_card.md").read_text()
+    assert not list((tmp_path / "bundle").rglob(f"*{privacy.KEY}*"))
+    suite.report(run.folder, "validation", to=tmp_path / "report.html", allow=("tests",))
+    assert said in (tmp_path / "report.html").read_text()
+    run_writer.write(run.experiment, *run._weights, tmp_path / "written", run.folder / "assets")
+    assert privacy.read(tmp_path / "written").outside == (*privacy.OUTSIDE, privacy.COMPRESSED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"privacy.epsilon": -1.0}, "privacy.epsilon: must be above 0"),
+        ({"privacy.delta": 0.1}, "must be below one over the number of records"),
+        ({"privacy.clip_norm": 0.0}, "privacy.clip_norm: must be above 0"),
+        ({"gradient.accumulate": 2}, "gradient.accumulate: is that of training without privacy"),
+        ({"gradient": rules.Private()}, "field gradient: is that of training without privacy"),
+        ({"pipeline.sampling": "balanced"}, "depends on the records"),
+        ({"train.on_nan": "skip"}, "depends on the records"),
+        ({"privacy.unit": "user"}, 'column "user" is not there'),
+    ],
+)
+def test_what_cannot_be_private_is_refused(changes, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        suite.train(private(**changes), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("vision.fashion_mnist_resnet", {}, "--model.norm group"),
+        ("vision.digits_dnn", {}, ""),
+        ("recommendation.movielens_ease", {}, "solved in closed form"),
+        ("recommendation.movielens_bpr", {}, "items of other records"),
+        ("recommendation.movielens_sasrec", {}, ""),
+    ],
+)
+def test_recipes_say_why_they_cannot_be_private(name, changes, message):
+    from suite.experiment import recipes
+
+    experiment = replace(recipes.load(name), {"privacy.epsilon": 3.0, **changes})
+    if not message:
+        return privacy.check(experiment)
+    with pytest.raises(InputError, match=message):
+        privacy.check(experiment)
+
+
+def test_mixed_images_are_no_single_records():
+    from suite.experiment import recipes
+
+    experiment = replace(recipes.load("vision.fashion_mnist_dnn"), {"privacy.epsilon": 3.0, "task.mixup": 0.2})
+    with pytest.raises(InputError, match=r"task\.mixup"):
+        privacy.check(experiment)
