@@ -16,7 +16,7 @@ class Source(ABC):
     @property
     @abstractmethod
     def schema(self) -> dict[str, str]:
-        """Column name -> what it holds: ``"text"``, ``"image"``, ``"class"``, ``"int"``, ``"float"``."""
+        """Column name -> what it holds: ``"text"``, ``"image"``, ``"boxes"``, ``"class"``, ``"int"``, ``"float"``."""
 
     @abstractmethod
     def __getitem__(self, indices: np.ndarray) -> dict[str, Any]:

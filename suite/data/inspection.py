@@ -30,7 +30,7 @@ def inspect(opener: Callable[[str], Source], most: int = 0, labels: Collection[s
 
     Returns:
         ``splits``: split -> ``count``, ``looked_at``, ``columns``, ``classes``, ``lengths``, ``sizes``, ``ranges``,
-        ``recordings``, ``dropped``, ``dropped_names``, ``notes``, ``broken``, ``duplicates``, ``conflicts``,
+        ``recordings``, ``boxes``, ``dropped``, ``dropped_names``, ``notes``, ``broken``, ``duplicates``, ``conflicts``,
         ``samples``, or ``missing``: why it cannot be opened; ``shared``: pairs of splits -> records of the latter whose
         content occurs in the former. All counts but ``count`` and ``dropped`` are of the records that were looked at.
         ``duplicates`` are equal in all columns but the name of the file; ``conflicts`` are records whose content is
@@ -72,6 +72,7 @@ def _split_report(source: Source, most: int, named: Collection[str]) -> tuple[di
     sizes: dict[str, Counter[str]] = {name: Counter() for name in content if schema[name] == "image"}
     ranges = {name: measures.Range() for name, kind in schema.items() if kind in measures.NUMBERS}
     spoken = {name: measures.Recordings() for name, kind in schema.items() if kind == "audio"}
+    boxed = {name: measures.Boxes() for name, kind in schema.items() if kind == "boxes"}
     broken: Counter[str] = Counter()
     hashes: Counter[bytes] = Counter()
     rows: Counter[bytes] = Counter()
@@ -94,6 +95,8 @@ def _split_report(source: Source, most: int, named: Collection[str]) -> tuple[di
             numbers.add(columns[name])
         for name, recorded in spoken.items():
             recorded.add(columns[name])
+        for name, boxes in boxed.items():
+            boxes.add(columns[name])
     broken.update({f"broken {name}": counter.pop("broken", 0) for name, counter in sizes.items()})
     report = {
         "count": len(source),
@@ -108,6 +111,7 @@ def _split_report(source: Source, most: int, named: Collection[str]) -> tuple[di
         "sizes": {name: dict(counter.most_common(5)) for name, counter in sizes.items()},
         "ranges": {name: measure.summary() for name, measure in ranges.items() if name not in labels},
         "recordings": {name: measure.summary() for name, measure in spoken.items()},
+        "boxes": {name: measure.summary() for name, measure in boxed.items()},
         "dropped": dict(source.dropped),
         "dropped_names": dict(source.dropped_names),
         "notes": list(source.notes),
@@ -243,6 +247,8 @@ def _body(part: dict[str, Any]) -> list[str]:
     lines.extend(f"  {measures.render_range(name, about)}" for name, about in part["ranges"].items())
     for name, about in part["recordings"].items():
         lines.extend(f"  {line}" for line in measures.render_recordings(name, about))
+    for name, about in part["boxes"].items():
+        lines.extend(f"  {line}" for line in measures.render_boxes(name, about))
     for title in ("dropped", "broken"):
         names = part["dropped_names"] if title == "dropped" else {}
         counts = [

@@ -1,4 +1,4 @@
-"""Measures of columns for the inspection of a dataset: ranges of numbers, lengths and rates of recordings."""
+"""Measures of columns for the inspection of a dataset: ranges of numbers, lengths of recordings, sizes of boxes."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from suite.data import recordings
+from suite.data.preprocessing.boxes import boxes_of
 from suite.errors import InputError
 
 NUMBERS = ("float", "int")
@@ -69,6 +70,48 @@ class Recordings:
         spread = {"min": low, "median": middle, "95%": most, "max": high}
         rates = dict(self.rates.most_common(5))
         return {"seconds": spread, "hours": sum(self.seconds) / 3600, "rates": rates, "broken": self.broken}
+
+
+class Boxes:
+    """Classes, numbers and sizes of the boxes of pictures."""
+
+    def __init__(self) -> None:
+        self.labels: Counter[str] = Counter()
+        self.numbers: list[int] = []
+        self.sides: list[float] = []
+
+    def add(self, values: Iterable[Any]) -> None:
+        """Takes the boxes of pictures in."""
+        for value in values:
+            boxes = boxes_of(value)
+            self.labels.update(box.label for box in boxes)
+            self.numbers.append(len(boxes))
+            self.sides += [((box.box[2] - box.box[0]) * (box.box[3] - box.box[1])) ** 0.5 for box in boxes]
+
+    def summary(self) -> dict[str, Any]:
+        """``labels``: class -> boxes; ``numbers``: boxes of a picture, min, median and max; ``sides``: pixels of the
+        side of a square of a box's area, min, median and max."""
+        spread = lambda values: dict(
+            zip(
+                ("min", "median", "max"), np.percentile(values or [0], [0, 50, 100], method="inverted_cdf"), strict=True
+            )
+        )
+        return {
+            "labels": dict(self.labels.most_common(100)),
+            "numbers": {name: int(number) for name, number in spread(self.numbers).items()},
+            "sides": {name: float(side) for name, side in spread(self.sides).items()},
+        }
+
+
+def render_boxes(name: str, about: dict[str, Any]) -> list[str]:
+    """Lines for a terminal."""
+    total = max(sum(about["labels"].values()), 1)
+    labels = ", ".join(
+        f"{label} {count:,} ({count / total:.1%})" for label, count in list(about["labels"].items())[:20]
+    )
+    numbers = ", ".join(f"{key} {value:,}" for key, value in about["numbers"].items())
+    sides = ", ".join(f"{key} {value:.0f}" for key, value in about["sides"].items())
+    return [f"{name}: {labels or 'none'}", f"{name} a picture: {numbers}; sides in pixels: {sides}"]
 
 
 def render_range(name: str, about: dict[str, float]) -> str:

@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from suite.data.notes import notes, told
+from suite.data.sources.datasets import Folder, Table, from_path
 from suite.data.sources.detection import BoxFolder
+from suite.data.suggestion import suggested
 from suite.errors import InputError
 from tests.boxes import (
     WRITERS,
@@ -263,3 +265,33 @@ def test_a_folder_without_boxes_says_what_lies_there(tmp_path):
     write_pictures(tmp_path, [BAD])
     with pytest.raises(InputError, match=r"holds no boxes that can be read\.\n  found: 1 \.png"):
         whole(tmp_path)
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_boxes_are_recognised_where_a_path_is_given(tmp_path, pictures, form):
+    folder = WRITERS[form](tmp_path / "set", pictures[:3])
+    data = from_path(str(folder))
+    assert isinstance(data, BoxFolder) and data.path == str(folder)
+    assert suggested(data, ["vision.detect"]).recipe == "vision.detect"
+    if form in ("coco", "table"):
+        file = next(folder.glob("boxes.*"))
+        assert records(whole(from_path(str(file)).path)) == records(whole(folder))
+
+
+def test_what_holds_no_boxes_is_read_as_before(tmp_path):
+    write_pictures(tmp_path / "photos" / "cat", [BAD])
+    write_pictures(tmp_path / "photos" / "dog", [BAD])
+    (tmp_path / "photos" / "dog" / "a.txt").write_text("a picture of a dog")
+    assert isinstance(from_path(str(tmp_path / "photos")), Folder)
+    (tmp_path / "houses.csv").write_text("left,right,price\n1,2,3\n2,3,4\n")
+    assert isinstance(from_path(str(tmp_path / "houses.csv")), Table)
+
+
+def test_a_file_of_boxes_finds_its_pictures_elsewhere(tmp_path):
+    write_pictures(tmp_path / "pictures", [stated([]), stated([], name="b.png")])
+    rows = ["path,class,x1,y1,x2,y2", f"{tmp_path / 'pictures' / 'a.png'},cat,1,2,3,9", "../pictures/b.png,cat,1,2,3,9"]
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "boxes.csv").write_text("\n".join(rows))
+    source = whole(tmp_path / "lists" / "boxes.csv")
+    assert [row[0]["label"] for row in boxes(source)] == ["cat", "cat"]
+    assert source.dropped == {}

@@ -1,10 +1,14 @@
 """The report on a dataset."""
 
+from collections import Counter
+
 import numpy as np
 
 from suite.data.inspection import inspect, render
 from suite.data.sources.datasets import Digits, Memory
+from suite.data.sources.detection import BoxFolder
 from suite.errors import InputError
+from tests.boxes import drawn, write_coco
 
 SPLITS = {
     "train": Memory(
@@ -89,3 +93,14 @@ def test_duplicates_are_whole_rows_and_equal_content_with_another_label_is_told(
     train = inspect(lambda split: pictures)["splits"]["train"]
     assert (train["duplicates"], train["conflicts"]) == (1, 3)
     assert "another label" not in render(inspect(lambda split: Memory({"text": ["a", "b"]})))
+
+
+def test_boxes_are_counted_by_class_and_picture(tmp_path):
+    data = BoxFolder(path=str(write_coco(tmp_path, drawn(6))), validation=0.0, test=0.0)
+    report = inspect(data.open)
+    things = [thing for picture in drawn(6) for thing in picture.things]
+    about = report["splits"]["train"]["boxes"]["boxes"]
+    assert about["labels"] == dict(Counter(thing.label for thing in things).most_common())
+    assert about["numbers"]["max"] == max(len(picture.things) for picture in drawn(6))
+    assert about["sides"]["max"] == max(thing.box[2] - thing.box[0] for thing in things)
+    assert "boxes a picture: min" in render(report)

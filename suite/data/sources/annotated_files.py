@@ -14,8 +14,8 @@ from suite.data.sources.memory import LeftOut
 from suite.data.sources.split_names import split_of
 from suite.errors import InputError
 
-ANNOTATIONS = (".xml", ".json", ".txt", ".csv", ".tsv", ".jsonl", ".parquet", ".yaml", ".yml", ".names", ".data")
-"""Extensions of files that hold annotations."""
+DESCRIPTIONS = (".yaml", ".yml")
+"""Extensions of descriptions of a folder: naming one is naming the folder."""
 MOST_BYTES = 1 << 30
 """Bytes of the largest file of annotations that is read."""
 
@@ -60,40 +60,53 @@ class Annotations(NamedTuple):
         self.left.setdefault(split, LeftOut()).add(reason, name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Files:
-    """The files of a folder or an archive.
+    """The files of a folder or an archive, or one file and what it names; equal where nothing that is read of them
+    changed.
 
     Attributes:
         root: the folder or the archive.
-        entries: name relative to the root, with "/" -> path, or content where it lies in an archive.
+        entries: name relative to the root, with "/" -> path, or content where it lies in an archive. Pictures that
+            annotations name elsewhere come to them.
         left: what is hidden or cannot be opened.
         state: changes where a file of annotations, or the number of files, does.
+        one: the file, where the others of its folder are looked at only for pictures that it names.
     """
 
     root: str
     entries: dict[str, str | bytes]
     left: LeftOut
     state: tuple[Any, ...]
+    one: str = ""
 
     @classmethod
     def of(cls, path: Path) -> "Files":
-        """Those below a folder, or in an archive.
+        """Those below a folder, or in an archive; or one file.
 
         Raises:
             InputError: an archive that is damaged, or a folder that cannot be opened.
         """
-        left = LeftOut()
-        if path.is_file():
-            changed = path.stat().st_mtime_ns
-            members, refused = folders.archived(str(path), changed, ANNOTATIONS)
-            for reason, name in refused:
-                left.add(reason, name)
-            return cls(str(path), {"/".join(parts): value for parts, value in members}, left, (changed,))
-        entries: dict[str, str | bytes] = {"/".join(parts): value for parts, value in folders.walk(path, left)}
-        written = [Path(str(file)).stat() for name, file in entries.items() if is_annotation(name)]
-        state = (len(entries), sum(hash((file.st_mtime_ns, file.st_size)) for file in written))
-        return cls(str(path), entries, left, state)
+        path = path.parent if path.name.lower().endswith(DESCRIPTIONS) else path
+        left, status = LeftOut(), path.stat()
+        if path.is_dir():
+            entries = _below(path, left)
+            written = [Path(str(file)).stat() for name, file in entries.items() if is_annotation(name)]
+            state = (len(entries), sum(hash((file.st_mtime_ns, file.st_size)) for file in written))
+            return cls(str(path), entries, left, state)
+        if not folders.is_archive(path):
+            state = (path.name, status.st_mtime_ns, status.st_size)
+            return cls(str(path.parent), {path.name: str(path)}, left, state, path.name)
+        members, refused = folders.archived(str(path), status.st_mtime_ns)
+        for reason, name in refused:
+            left.add(reason, name)
+        return cls(str(path), {"/".join(parts): value for parts, value in members}, left, (status.st_mtime_ns,))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Files) and (self.root, self.one, self.state) == (other.root, other.one, other.state)
+
+    def __hash__(self) -> int:
+        return hash((self.root, self.one, self.state))
 
     def named(self, *endings: str) -> list[str]:
         """Names of the files that end so, in any case, sorted."""
@@ -102,6 +115,8 @@ class Files:
     @functools.cached_property
     def pictures(self) -> dict[str, list[str]]:
         """Name without its folder -> names of the pictures called so."""
+        if self.one:
+            self.entries.update(_below(Path(self.root), LeftOut()))
         by_name: dict[str, list[str]] = {}
         for name in self.named(*IMAGES):
             by_name.setdefault(posixpath.basename(name), []).append(name)
@@ -151,9 +166,11 @@ class Files:
             stem: whether ``name`` lacks the extension.
         """
         plain = name.replace("\\", "/")
-        for folder in ("", beside):
+        for folder in () if stem else ("", beside):
             path = posixpath.normpath(posixpath.join(folder, plain))
-            if not stem and path in self.entries:
+            if path not in self.entries and Path(self.root).is_dir() and Path(self.root, path).is_file():
+                self.entries[path] = str(Path(self.root, path))
+            if path in self.entries:
                 return path
         base = posixpath.basename(plain)
         places = (self.stems if stem else self.pictures).get(base, [])
@@ -165,9 +182,14 @@ class Files:
         return places[0] if len(places) == 1 else ""
 
 
+def _below(folder: Path, left: LeftOut) -> dict[str, str | bytes]:
+    """The files below a folder."""
+    return {"/".join(parts): value for parts, value in folders.walk(folder, left)}
+
+
 def is_annotation(name: str) -> bool:
     """Whether a file may hold annotations, by its name."""
-    return name.lower().endswith(ANNOTATIONS)
+    return name.lower().endswith(folders.ANNOTATIONS)
 
 
 def split_in(name: str) -> str:

@@ -49,11 +49,13 @@ def _is_of_boxes(files: Files, name: str) -> bool:
     value = files.entries[name]
     try:
         if isinstance(value, str) and name.lower().endswith(".parquet"):
-            known = _columns(list(tables.load(Path(value)).schema))
+            import pyarrow.parquet as pq
+
+            known = _columns(pq.read_schema(value).names)
         else:
             head = value[: 1 << 16] if isinstance(value, bytes) else _head(value)
             known = _columns(list(tables.parse(head[: head.rfind(b"\n") + 1], name).schema))
-    except (InputError, ValueError):
+    except (InputError, ValueError, OSError):  # pyarrow's errors are both
         return False
     return "picture" in known and (known.keys() >= {*_SIDES, "label"} or "boxes" in known)
 

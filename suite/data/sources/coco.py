@@ -31,8 +31,8 @@ def _is_coco(files: Files, name: str) -> bool:
             stream.seek(0, 2)
             stream.seek(max(stream.tell() - HEAD, 0))
             head += stream.read()
-    keys = sum(f'"{key}"'.encode() in head for key in ("images", "annotations", "categories", "bbox", "file_name"))
-    return keys >= 3
+    has = lambda *keys: any(f'"{key}"'.encode() in head for key in keys)
+    return has("images", "file_name") and has("annotations", "bbox") and has("bbox", "categories")
 
 
 def read_coco(files: Files, names: list[str]) -> Annotations:

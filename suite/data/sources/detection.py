@@ -7,19 +7,20 @@ import posixpath
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from suite.contracts.data import Data, Source
 from suite.data.preprocessing.boxes import Box
 from suite.data.preprocessing.image import SIDEWAYS, dimensions, orientation
 from suite.data.reading import IMAGES, existing
-from suite.data.sources import folders
-from suite.data.sources.annotated_files import Annotations, Files, Stated, first_names
+from suite.data.sources.annotated_files import Annotations, Files, Stated, first_names, split_named
 from suite.data.sources.box_tables import box_tables, read_box_tables
 from suite.data.sources.coco import coco_files, read_coco
 from suite.data.sources.memory import SPLITS, LeftOut, Memory, check_split
-from suite.data.sources.split_names import read_as
 from suite.data.sources.splitting import own_split, records_of
 from suite.data.sources.voc import is_voc, read_voc
 from suite.data.sources.yolo import is_yolo, read_yolo
@@ -76,10 +77,7 @@ class BoxFolder(Data):
         """
         path = existing(self.path)
         check_split(split, self.path)
-        whole = path.is_dir() or folders.is_archive(path)
-        files = Files.of(path if whole else path.parent)
-        one = "" if whole else path.name
-        loaded = _load(_Hashed(files), one, self.format, self.first_pixel, not self.difficult)
+        loaded = _load(Files.of(path), self.format, self.first_pixel, not self.difficult)
         given = [name for name in SPLITS if name in loaded]
         stored = "train" if split == "validation" and split not in given else split
         source = loaded.get(stored) if given else loaded.get("")
@@ -89,37 +87,17 @@ class BoxFolder(Data):
         return records_of(source, split, self, part, given, "add pictures, or change the fractions")
 
 
-@dataclass(frozen=True, eq=False)
-class _Hashed:
-    """Files, equal where nothing that is read of them changed."""
-
-    files: Files
-    key: tuple[object, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "key", (self.files.root, self.files.state))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Hashed) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-
-_SCHEMA = {"image": "image", "boxes": "text", "file": "text"}
+_SCHEMA = {"image": "image", "boxes": "boxes", "file": "text"}
 
 
 def _names(source: Source) -> list[str]:
-    import numpy as np
-
     return [posixpath.basename(name) for name in source.column("file", np.arange(len(source)))]
 
 
 @functools.lru_cache(maxsize=4)
-def _load(hashed: _Hashed, one: str, stated: Format, first_pixel: str, ignore_difficult: bool) -> dict[str, Memory]:
+def _load(files: Files, stated: Format, first_pixel: str, ignore_difficult: bool) -> dict[str, Memory]:
     """Split -> its pictures; the split is empty where the data names none."""
-    files = hashed.files
-    form, names, said = _recognised(files, one, stated)
+    form, names, said = _recognised(files, stated)
     if form == "coco":
         annotations = read_coco(files, names)
     elif form == "voc":
@@ -136,40 +114,50 @@ def _load(hashed: _Hashed, one: str, stated: Format, first_pixel: str, ignore_di
         fix = "call one train, or leave the names of splits out"
         raise InputError(files.root, "no picture is of train.", found=", ".join(splits), fix=fix)
     unsaid = _unannotated(files, annotations)
+    if not annotations.splits:
+        reasons = "; ".join(line for left in annotations.left.values() for line in left.lines())
+        raise InputError(
+            files.root,
+            f"no picture of it has boxes, read as {TITLES[form]}.",
+            found=reasons or "no annotation",
+            fix="put the pictures where the annotations name them, or beside them",
+        )
     return {
         split: _memory(files, pictures, annotations, split, [*said, *annotations.notes, *unsaid])
         for split, pictures in annotations.splits.items()
-    } or _nothing(files, annotations, form)
+    }
 
 
-def _nothing(files: Files, annotations: Annotations, form: str) -> dict[str, Memory]:
-    reasons = "; ".join(line for left in annotations.left.values() for line in left.lines())
-    raise InputError(
-        files.root,
-        f"no picture of it has boxes, read as {TITLES[form]}.",
-        found=reasons or "no annotation",
-        fix="put the pictures where the annotations name them, or beside them",
-    )
+def holds_boxes(path: Path) -> bool:
+    """Whether a folder or an archive holds pictures with boxes, or a file boxes of pictures.
+
+    Raises:
+        InputError: an archive that is damaged, or a folder that cannot be opened.
+    """
+    files = Files.of(path)
+    return bool(files.one or files.named(*IMAGES)) and any(_present(files).values())
 
 
-def _recognised(files: Files, one: str, stated: Format) -> tuple[str, list[str], list[str]]:
+def _present(files: Files) -> dict[str, bool]:
+    """Format -> whether there are boxes of it."""
+    return {
+        "coco": bool(coco_files(files)),
+        "voc": not files.one and is_voc(files),
+        "yolo": is_yolo(files),
+        "table": bool(box_tables(files)),
+    }
+
+
+def _recognised(files: Files, stated: Format) -> tuple[str, list[str], list[str]]:
     """The format, the files that hold its boxes, and what is to be said of it.
 
     Raises:
         InputError: the files hold no boxes, or none of the format that is stated.
     """
-    coco = [name for name in coco_files(files) if one in ("", name)]
-    lists = [name for name in box_tables(files) if one in ("", name)] if not coco or stated == "table" else []
-    there = {
-        "coco": bool(coco),
-        "voc": not one and is_voc(files),
-        "yolo": (not one or one.lower().endswith((".yaml", ".yml"))) and is_yolo(files),
-        "table": bool(lists),
-    }
-    present = [form for form, known in there.items() if known]
+    present = [form for form, known in _present(files).items() if known]
     if not present or (stated and stated not in present):
         raise InputError(
-            posixpath.join(files.root, one) if one else files.root,
+            files.called(files.one) if files.one else files.root,
             f"holds no boxes that can be read{f' as {TITLES[stated]}' if stated else ''}.",
             found=_seen(files, present),
             fix=f"--task.data.format {present[0]}"
@@ -183,9 +171,9 @@ def _recognised(files: Files, one: str, stated: Format) -> tuple[str, list[str],
     if also and not stated:
         flags = " or ".join(shlex.join(["--task.data.format", other]) for other in also)
         said += f"; {', '.join(TITLES[other] for other in also)} lie there as well ({flags})"
-    chosen = coco if form == "coco" else lists
-    named = read_as((posixpath.basename(name).partition(".")[0] for name in chosen) if len(chosen) > 1 else (), "file")
-    return form, chosen, [said, *(line for line in named if '" as ""' not in line and " as ," not in line)]
+    chosen = coco_files(files) if form == "coco" else box_tables(files) if form == "table" else []
+    named = [f"{name} as {split}" for name in chosen if (split := split_named(name)) and len(chosen) > 1]
+    return form, chosen, [said, *([f"files that name splits: {', '.join(named)}"] if named else [])]
 
 
 def _seen(files: Files, present: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from suite.data.notes import printable
 from suite.data.reading import AUDIO, IMAGES, TABLES, existing, lines, read_text, split_files, there, wide_encoding
 from suite.data.sources import arrays, folders, tables
 from suite.data.sources.column_types import CURRENT, Reading
+from suite.data.sources.detection import BoxFolder, holds_boxes
 from suite.data.sources.item_lists import ItemLists, is_item_lists, item_list_files
 from suite.data.sources.memory import (
     SPLITS,
@@ -32,6 +33,9 @@ from suite.data.sources.split_names import split_of
 from suite.data.sources.splitting import AUTO, files_notes, known, names_of, own_split, records_of
 from suite.data.sources.tagged_text import EXTENSIONS, TaggedText, is_tagged, tagged_files
 from suite.errors import InputError
+
+BOXES = (".json", ".csv", ".tsv", ".jsonl", ".parquet", ".yaml", ".yml")
+"""Extensions of files that may state boxes of pictures."""
 
 
 def _unused_splits(table: Memory) -> list[str]:
@@ -267,6 +271,8 @@ def from_path(path: str) -> Data:
         InputError: nothing is there, or it is of no known kind.
     """
     file = existing(path)
+    if (file.is_dir() or folders.is_archive(file) or file.name.lower().endswith(BOXES)) and holds_boxes(file):
+        return BoxFolder(path=path)
     if file.is_dir():
         if (file / "metadata.csv").is_file() and (file / "wavs").is_dir():
             return LJSpeech(path=path)

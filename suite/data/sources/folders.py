@@ -21,6 +21,8 @@ from suite.errors import InputError
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz")
 """Extensions of archives."""
+ANNOTATIONS = (".xml", ".json", ".txt", ".csv", ".tsv", ".jsonl", ".parquet", ".yaml", ".yml", ".names", ".labels")
+"""Extensions of files that may hold annotations."""
 
 
 Entry = tuple[tuple[str, ...], str | bytes]
@@ -142,13 +144,12 @@ def _refused(parts: tuple[str, ...], is_folder: bool, size: int | None) -> str:
 
 
 @functools.lru_cache(maxsize=2)
-def archived(path: str, changed: int, extensions: tuple[str, ...] = ()) -> tuple[list[Entry], list[tuple[str, str]]]:
+def archived(path: str, changed: int) -> tuple[list[Entry], list[tuple[str, str]]]:
     """The regular files of an archive, sorted, and (reason, name) of what is left out. Nothing is written to disk.
 
     Args:
         path: of the archive.
         changed: when it was written.
-        extensions: of files that are read besides images, recordings and texts.
 
     Raises:
         InputError: the archive is damaged.
@@ -166,7 +167,7 @@ def archived(path: str, changed: int, extensions: tuple[str, ...] = ()) -> tuple
                 reason = next(filter(None, above), own)
                 if reason:
                     refused.append((reason, "/".join(parts)))
-                elif _kind(parts[-1]) or parts[-1].lower().endswith(extensions):
+                elif _kind(parts[-1]) or parts[-1].lower().endswith(ANNOTATIONS):
                     entries.append((parts, archive.extractfile(member).read()))  # type: ignore[union-attr]
                 else:
                     entries.append((parts, b""))  # counted as of another kind

@@ -7,7 +7,15 @@ from typing import Any
 
 from suite.data.preprocessing.boxes import Box
 from suite.data.reading import IMAGES
-from suite.data.sources.annotated_files import Annotations, Files, Stated, first_names, listed_names, split_in
+from suite.data.sources.annotated_files import (
+    DESCRIPTIONS,
+    Annotations,
+    Files,
+    Stated,
+    first_names,
+    listed_names,
+    split_in,
+)
 from suite.data.sources.split_names import SPLITS
 from suite.errors import InputError
 
@@ -24,6 +32,8 @@ def is_yolo(files: Files) -> bool:
     boxes."""
     if _description(files):
         return True
+    if files.one:
+        return False
     written = [text for picture in files.named(*IMAGES)[:200] if (text := _labels_of(files, picture))]
     lines = (line for text in written[:20] for line in listed_names(files.text(text)))
     return any(_box(line, []) is not None for line in lines)
@@ -100,7 +110,7 @@ def _labels_of(files: Files, picture: str) -> str:
 
 def _description(files: Files) -> dict[str, Any]:
     """What a YAML file says of the data, with the folder it lies in as ``here``; empty where none names classes."""
-    for name in sorted(files.named(".yaml", ".yml"), key=lambda name: (name.count("/"), name)):
+    for name in sorted(files.named(*DESCRIPTIONS), key=lambda name: (name.count("/"), name)):
         content = _yaml(files, name)
         if "names" in content and (content.keys() & _KEYS.keys() or "nc" in content):
             return {**content, "here": posixpath.dirname(name)}
