@@ -1,0 +1,141 @@
+"""Object detection: boxes around the things that a picture shows, each with a class and a score.
+
+Dims: b pictures of h x w pixels, m places of boxes, k detections.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from suite.codecs.boxes import PictureBoxes
+from suite.contracts.batch import Batch, Columns
+from suite.contracts.data import Data, Source
+from suite.contracts.metric import MetricState
+from suite.contracts.task import Task
+from suite.data.augment import Augmentation
+from suite.data.box_augment import BoxAugmentation
+from suite.data.preprocessing.boxes import BoxLabels, box_faults
+from suite.data.preprocessing.columns import origin, require, unread_columns, with_files, without_broken_images
+from suite.data.preprocessing.image import PixelStatistics
+from suite.data.preprocessing.scenes import box_remarks, scenes
+from suite.data.sources.memory import cleaned
+from suite.errors import InputError
+from suite.evaluation.losses import binary_distillation_loss, masked_mean, tally
+from suite.evaluation.metrics.detection import detection_scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectDetection(Task):
+    """Pictures are letterboxed: scaled to fit a canvas of one size, with their aspect kept.
+
+    The model says what a loss and an answer are made of, in pixels of the canvas: ``model(images, rows=, content=,
+    rngs=)`` gives predictions, ``model.loss(predictions, boxes, labels, crowd, mask)`` the terms of the loss of each
+    picture, and ``model.detections(predictions)`` boxes (b, k, 4), scores (b, k) and classes (b, k).
+    """
+
+    data: Data
+    """Where the pictures and boxes come from."""
+    image: str = "image"
+    """Name of the image column."""
+    boxes: str = "boxes"
+    """Name of the column of boxes: a list a picture, of objects with box, [left, top, right, bottom] in pixels of the
+    picture, and label."""
+    statistics: PixelStatistics = field(default_factory=lambda: PixelStatistics(channels=3))
+    """Size and channels of the canvas, mean and deviation of the pixels."""
+    labels: BoxLabels = field(default_factory=BoxLabels)
+    """Classes, and how many boxes of a picture are learnt, from the training split."""
+    augment: tuple[Augmentation | BoxAugmentation, ...] = ()
+    """Applied in order to training pictures and their boxes."""
+    threshold: float = 0.3
+    """Least score of a box that a request is answered with, and that a report draws. Metrics count all."""
+    most: int = 100
+    """Most boxes of an answer."""
+
+    @property
+    def codec(self) -> PictureBoxes:
+        return PictureBoxes(
+            image=self.image,
+            statistics=self.statistics,
+            labels=self.labels,
+            threshold=self.threshold,
+            most=self.most,
+        )
+
+    def source(self, split: str) -> Source:
+        opened = self.data.with_json((self.boxes,)).open(split)
+        require(opened, {"image": self.image, "boxes": self.boxes}, origin(self.data))
+        source = cleaned(opened, box_faults(opened.column(self.boxes, np.arange(len(opened)))))
+        if not len(source):
+            raise InputError(
+                f"column {self.boxes}",
+                "no record states the boxes of its picture.",
+                found="; ".join(f"{count:,} with {reason}" for reason, count in source.dropped.items()),
+                fix='[{"box": [12, 8, 60, 44], "label": "cat"}], or another column by --task.boxes',
+            )
+        statistics = self.statistics
+        source = with_files(source, self.image, self.data)
+        return without_broken_images(source, self.image, statistics.background, statistics.channels)
+
+    def remarks(self, splits: Mapping[str, Source]) -> list[str]:
+        lines = box_remarks(splits, self.boxes, self.labels)
+        if "train" in splits:
+            lines += unread_columns(splits["train"], {self.image, self.boxes, "file"}, self.data)
+        return lines
+
+    def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """See `suite.data.preprocessing.scenes.scenes`."""
+        return scenes(columns, self.image, self.boxes, self.statistics, self.labels, rng, self.augment)
+
+    def predictions(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> dict[str, jax.Array]:
+        """What the model says of a batch. Jitted."""
+        images = self.statistics.normalised(batch["image"])
+        return model(images, rows=batch["mask"], content=self._content(batch) if "content" in batch or "placed" in batch else None, rngs=rngs)
+
+    def _content(self, batch: Batch) -> jax.Array:
+        """Left, top, right and bottom (b, 4) of the picture on its canvas. Jitted."""
+        if "content" in batch:
+            return batch["content"]
+        scale, offset, size = (batch["placed"][:, start : start + 2] for start in (0, 2, 4))
+        return jnp.concatenate([offset, offset + scale * size], 1)
+
+    def loss(
+        self, model: Any, batch: Batch, rngs: nnx.Rngs | None
+    ) -> tuple[jax.Array, dict[str, MetricState]]:
+        predictions = self.predictions(model, batch, rngs)
+        terms = model.loss(predictions, batch["boxes"], batch["labels"], batch["crowd"], batch["mask"])
+        losses = sum(terms.values())
+        logged = {name: tally(values, batch["mask"]) for name, values in {"loss": losses, **terms}.items()}
+        return masked_mean(losses, batch["mask"]), logged
+
+    def predict(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
+        """``boxes`` (b, k, 4) in pixels of the canvas, cut where the picture ends, ``scores`` (b, k), 0 where there is
+        none, and ``labels`` int32 (b, k)."""
+        boxes, scores, labels = model.detections(self.predictions(model, batch))
+        low, high = (self._content(batch)[:, None, sides] for sides in (np.array([0, 1, 0, 1]), np.array([2, 3, 2, 3])))
+        return {"boxes": jnp.clip(boxes, low, high), "scores": scores, "labels": labels}
+
+    def score(
+        self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, MetricState]:
+        return detection_scores(outputs, batch, self.labels.names)
+
+    def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
+        """How far the classes of all places are apart, over the teacher's expected number of objects; of models that
+        say the classes of the same places, each by itself."""
+        if ours["logits"].shape != theirs["logits"].shape:
+            raise InputError(
+                "flag --distill",
+                "student and teacher say something of other places.",
+                found=f"{ours['logits'].shape[1:]} and {theirs['logits'].shape[1:]}",
+                fix="a student with the strides, the size of images and the classes of its teacher",
+            )
+        apart = binary_distillation_loss(ours["logits"], theirs["logits"], temperature).sum((1, 2))
+        objects = jax.nn.sigmoid(theirs["logits"]).max(-1).sum(-1)
+        return jnp.where(batch["mask"], apart / jnp.maximum(objects, 1), 0)
