@@ -47,7 +47,7 @@ def experiment() -> Experiment:
             frozen=(r"^backbone/stem/", r"^backbone/stages/[01]/"),
             rates=((r"^backbone/", 0.1),),
         ),
-        train=Train(epochs=40, batch_size=8, ema=0.995, eval_every=130, log_every=26, best="mAP"),
+        train=Train(epochs=25, batch_size=8, ema=0.995, eval_every=130, log_every=26, best="mAP"),
         checkpoint=Checkpoint(init_from={"backbone": weights()}),
         goal=Goal(metric="AP50", at_least=0.8, on="test"),
         search=Search(

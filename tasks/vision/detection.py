@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 
 from suite.codecs.boxes import PictureBoxes
+from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
@@ -25,6 +26,7 @@ from suite.data.preprocessing.image import PixelStatistics
 from suite.data.preprocessing.scenes import box_remarks, scenes
 from suite.data.sources.memory import cleaned
 from suite.errors import InputError
+from suite.evaluation.detection_artifacts import detection_artifacts
 from suite.evaluation.losses import binary_distillation_loss, masked_mean, tally
 from suite.evaluation.metrics.detection import detection_scores
 
@@ -59,11 +61,7 @@ class ObjectDetection(Task):
     @property
     def codec(self) -> PictureBoxes:
         return PictureBoxes(
-            image=self.image,
-            statistics=self.statistics,
-            labels=self.labels,
-            threshold=self.threshold,
-            most=self.most,
+            image=self.image, statistics=self.statistics, labels=self.labels, threshold=self.threshold, most=self.most
         )
 
     def source(self, split: str) -> Source:
@@ -94,7 +92,7 @@ class ObjectDetection(Task):
     def predictions(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> dict[str, jax.Array]:
         """What the model says of a batch. Jitted."""
         images = self.statistics.normalised(batch["image"])
-        return model(images, rows=batch["mask"], content=self._content(batch) if "content" in batch or "placed" in batch else None, rngs=rngs)
+        return model(images, rows=batch["mask"], content=self._content(batch), rngs=rngs)
 
     def _content(self, batch: Batch) -> jax.Array:
         """Left, top, right and bottom (b, 4) of the picture on its canvas. Jitted."""
@@ -103,9 +101,7 @@ class ObjectDetection(Task):
         scale, offset, size = (batch["placed"][:, start : start + 2] for start in (0, 2, 4))
         return jnp.concatenate([offset, offset + scale * size], 1)
 
-    def loss(
-        self, model: Any, batch: Batch, rngs: nnx.Rngs | None
-    ) -> tuple[jax.Array, dict[str, MetricState]]:
+    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         predictions = self.predictions(model, batch, rngs)
         terms = model.loss(predictions, batch["boxes"], batch["labels"], batch["crowd"], batch["mask"])
         losses = sum(terms.values())
@@ -139,3 +135,6 @@ class ObjectDetection(Task):
         apart = binary_distillation_loss(ours["logits"], theirs["logits"], temperature).sum((1, 2))
         objects = jax.nn.sigmoid(theirs["logits"]).max(-1).sum(-1)
         return jnp.where(batch["mask"], apart / jnp.maximum(objects, 1), 0)
+
+    def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
+        return detection_artifacts(columns, outputs, batch, self.labels.names, self.threshold)
