@@ -1,11 +1,10 @@
 """Your own pictures with boxes: things are found, each with its class and a score.
 
-FCOS on EfficientNet-Lite0 with published weights. COCO JSON, Pascal VOC XML, YOLO text files and tables are read as they
-are; size of the canvas, augmentation and epochs are chosen by a look at them. From published DETR weights:
---checkpoint.init_from FOLDER with a model of their family.
+FCOS on EfficientNet-Lite0 with published weights. COCO JSON, Pascal VOC XML, YOLO text files and tables are read as
+they are; size of the canvas, augmentation and epochs are chosen by a look at them.
 
 source:   your pictures, split 80/10/10 by a seeded hash, or as files, folders or a column name the splits
-data:     FOLDER with pictures and COCO .json, VOC .xml, YOLO .txt with data.yaml, or a table image,xmin,ymin,xmax,ymax,label
+data:     FOLDER of pictures with COCO .json, VOC .xml, YOLO .txt and data.yaml, or a table (see docs/tasks)
 expected: depends on the data
 time:     depends on the data
 command:  suite train vision.detect --data photos/

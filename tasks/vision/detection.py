@@ -92,14 +92,7 @@ class ObjectDetection(Task):
     def predictions(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> dict[str, jax.Array]:
         """What the model says of a batch. Jitted."""
         images = self.statistics.normalised(batch["image"])
-        return model(images, rows=batch["mask"], content=self._content(batch), rngs=rngs)
-
-    def _content(self, batch: Batch) -> jax.Array:
-        """Left, top, right and bottom (b, 4) of the picture on its canvas. Jitted."""
-        if "content" in batch:
-            return batch["content"]
-        scale, offset, size = (batch["placed"][:, start : start + 2] for start in (0, 2, 4))
-        return jnp.concatenate([offset, offset + scale * size], 1)
+        return model(images, rows=batch["mask"], content=batch["content"], rngs=rngs)
 
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         predictions = self.predictions(model, batch, rngs)
@@ -114,8 +107,8 @@ class ObjectDetection(Task):
         """``boxes`` (b, k, 4) in pixels of the canvas, cut where the picture ends, ``scores`` (b, k), 0 where there is
         none, and ``labels`` int32 (b, k)."""
         boxes, scores, labels = model.detections(self.predictions(model, batch))
-        low, high = (self._content(batch)[:, None, sides] for sides in (np.array([0, 1, 0, 1]), np.array([2, 3, 2, 3])))
-        return {"boxes": jnp.clip(boxes, low, high), "scores": scores, "labels": labels}
+        picture = batch["content"][:, None]
+        return {"boxes": jnp.clip(boxes, picture[..., [0, 1, 0, 1]], picture[..., [2, 3, 2, 3]]), "scores": scores, "labels": labels}
 
     def score(
         self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
