@@ -2,7 +2,7 @@
 
 source:   Shenggan/BCCD_Dataset; YOLOv7 from COCO's weights has AP50 90.6 and mAP 61 % on 73 pictures of another split
 data:     $SUITE_DATA/bccd/bccd.tar.gz, 364 photos of 640 x 480 with 4,888 boxes: train 205, validation 87, test 72
-expected: not measured yet
+expected: not measured yet (goal: test AP50 80 %)
 time:     not measured yet
 command:  suite train vision.bccd_lite0
 scratch:  suite train vision.bccd_lite0 --checkpoint.init_from= --model.frozen_statistics False --optim.frozen

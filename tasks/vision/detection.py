@@ -20,11 +20,10 @@ from suite.contracts.metric import MetricState
 from suite.contracts.task import Task
 from suite.data.augment import Augmentation
 from suite.data.box_augment import BoxAugmentation
-from suite.data.preprocessing.boxes import BoxLabels, box_faults
+from suite.data.preprocessing.boxes import BoxLabels, without_unreadable_boxes
 from suite.data.preprocessing.columns import origin, require, unread_columns, with_files, without_broken_images
 from suite.data.preprocessing.image import PixelStatistics
 from suite.data.preprocessing.scenes import box_remarks, scenes
-from suite.data.sources.memory import cleaned
 from suite.errors import InputError
 from suite.evaluation.detection_artifacts import detection_artifacts
 from suite.evaluation.losses import binary_distillation_loss, masked_mean, tally
@@ -67,14 +66,7 @@ class ObjectDetection(Task):
     def source(self, split: str) -> Source:
         opened = self.data.with_json((self.boxes,)).open(split)
         require(opened, {"image": self.image, "boxes": self.boxes}, origin(self.data))
-        source = cleaned(opened, box_faults(opened.column(self.boxes, np.arange(len(opened)))))
-        if not len(source):
-            raise InputError(
-                f"column {self.boxes}",
-                "no record states the boxes of its picture.",
-                found="; ".join(f"{count:,} with {reason}" for reason, count in source.dropped.items()),
-                fix='[{"box": [12, 8, 60, 44], "label": "cat"}], or another column by --task.boxes',
-            )
+        source = without_unreadable_boxes(opened, self.boxes)
         statistics = self.statistics
         source = with_files(source, self.image, self.data)
         return without_broken_images(source, self.image, statistics.background, statistics.channels)
@@ -107,8 +99,9 @@ class ObjectDetection(Task):
         """``boxes`` (b, k, 4) in pixels of the canvas, cut where the picture ends, ``scores`` (b, k), 0 where there is
         none, and ``labels`` int32 (b, k)."""
         boxes, scores, labels = model.detections(self.predictions(model, batch))
-        picture = batch["content"][:, None]
-        return {"boxes": jnp.clip(boxes, picture[..., [0, 1, 0, 1]], picture[..., [2, 3, 2, 3]]), "scores": scores, "labels": labels}
+        low, high = jnp.split(batch["content"][:, None], 2, -1)
+        boxes = jnp.clip(boxes, jnp.tile(low, 2), jnp.tile(high, 2))
+        return {"boxes": boxes, "scores": scores, "labels": labels}
 
     def score(
         self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
