@@ -496,8 +496,10 @@ def _with(wanted: Any, saved: Any) -> Any:
     """``wanted``, and what ``saved`` has besides: of layers that the model leaves out."""
     if not (isinstance(wanted, Mapping) and isinstance(saved, Mapping)):
         return wanted
-    own = {name: _with(tree, saved.get(name)) for name, tree in wanted.items()}
-    return {**own, **{name: tree for name, tree in saved.items() if name not in wanted}}
+    stored = {str(name): tree for name, tree in saved.items()}  # layers in a list have numbers, and texts on the disk
+    own = {name: _with(tree, stored.pop(str(name), None)) for name, tree in wanted.items()}
+    numbered = any(isinstance(name, int) for name in wanted)
+    return {**own, **{int(name) if numbered else name: tree for name, tree in stored.items()}}
 
 
 def _like(wanted: Any, restored: Any) -> Any:
