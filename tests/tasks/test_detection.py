@@ -52,7 +52,7 @@ def run(folder, tmp_path_factory):
 
 def test_things_are_found_in_pictures_that_training_did_not_see(run):
     run.evaluate("test")
-    assert run.metrics["test/AP50"] > 0.8, run.metrics
+    assert run.metrics["test/AP50"] > 0.6, run.metrics
     assert {f"{name}.AP" for name in LABELS} <= {name.removeprefix("test/") for name in run.metrics}
 
 

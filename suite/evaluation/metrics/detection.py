@@ -232,14 +232,13 @@ def detection_scores(
             `suite.data.preprocessing.scenes.scenes` makes them.
         names: of the classes.
     """
-    placed = np.asarray(batch["placed"])
-    answered, wanted = (onto_pictures(np.asarray(boxes), placed) for boxes in (outputs["boxes"], batch["boxes"]))
+    real = np.asarray(batch["mask"])
+    outputs, batch = ({name: np.asarray(value)[real] for name, value in rows.items()} for rows in (outputs, batch))
+    answered, wanted = (onto_pictures(boxes, batch["placed"]) for boxes in (outputs["boxes"], batch["boxes"]))
     rows = []
-    for row in np.flatnonzero(np.asarray(batch["mask"])):
-        kept = np.asarray(outputs["scores"])[row] > 0
-        there = np.asarray(batch["labels"])[row] != NO_BOX
-        said = (np.asarray(outputs[name])[row][kept] for name in ("scores", "labels"))
-        right = (np.asarray(batch[name])[row][there] for name in ("labels", "crowd", "area"))
+    for row, (kept, there) in enumerate(zip(outputs["scores"] > 0, batch["labels"] != NO_BOX, strict=True)):
+        said = (outputs[name][row][kept] for name in ("scores", "labels"))
+        right = (batch[name][row][there] for name in ("labels", "crowd", "area"))
         rows.append(matches(answered[row][kept], *said, wanted[row][there], *right))
     answers, truths = (_joined([row[part] for row in rows], (ANSWERS, TRUTHS)[part]) for part in (0, 1))
     state = DetectionScore((answers,), (truths,))
