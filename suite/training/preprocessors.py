@@ -13,6 +13,7 @@ from suite.contracts.data import Source
 from suite.contracts.model import ModelConfig
 from suite.contracts.preprocessor import Postprocessor, Preprocessor
 from suite.contracts.task import Task
+from suite.data.preprocessing.boxes import BoxLabels
 from suite.data.preprocessing.image import PixelStatistics
 from suite.data.preprocessing.labels import Labels
 from suite.data.preprocessing.target import Target
@@ -57,7 +58,7 @@ def run_outputs(folder: Path, part: str = "") -> list[str]:
     stored = json_files.read_object(folder / "experiment.json").get("task", {})
     for name, value in stored.items():
         kind = current_name(str(value.get("class"))) if isinstance(value, dict) else ""
-        for known in (Labels, Target, Characters, Pieces):
+        for known in (Labels, BoxLabels, Target, Characters, Pieces):
             if kind == f"{known.__module__}.{known.__qualname__}" and value.get("part", "") == part:
                 asset = known(file=str(preprocessor_file(folder, name, known())))
                 return asset.outputs if Path(asset.file).is_file() else []

@@ -15,6 +15,7 @@ from suite.experiment import sections
 from suite.experiment.defaults import settled
 from suite.models import fcos, resnet
 from suite.tasks.vision.detection_defaults import Look
+from suite.training.preprocessors import output_names, run_outputs
 from tests.boxes import LABELS, drawn, write_coco
 
 SIZE = 48, 64
@@ -129,6 +130,10 @@ def test_what_is_open_is_chosen_by_the_pictures_and_their_boxes(labels, flips, t
     assert any("small thing" in line for line in lines)
     stated, _ = settled(sections.replace(recipe, {"task.statistics.size": (96, 96)}), recipe.task.source("train"))
     assert stated.task.statistics.size == (96, 96)
+
+
+def test_classes_of_a_run_that_training_starts_from_are_known_by_name(run):
+    assert run_outputs(run.folder) == output_names(run.experiment.task) == list(LABELS)
 
 
 def test_fresh_parameters_say_that_nothing_is_there():
