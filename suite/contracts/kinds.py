@@ -351,9 +351,9 @@ for _each in (
         plural="masks",
         file=True,
         media_types=("image/png",),
-        drawing="image",
+        drawing="mask",
         answer=schemas.file("image/png"),
-        widget="image",
+        widget="mask",
         purpose="Marks areas of {given}",
     ),
     Kind(

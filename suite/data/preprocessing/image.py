@@ -227,6 +227,23 @@ def _orientation(image: Any) -> int:
 
 
 @decoders.bounded(is_plain_image, _name_of)
+def stored_values(value: Any) -> np.ndarray:
+    """The values of an image as they are stored, neither turned nor scaled: (h, w) grey ones or numbers of a palette's
+    colours, of 8 or 16 bits; or uint8 (h, w, 3) colours.
+
+    Raises:
+        InputError: see `decode`.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    with _opened(value) as image:
+        if image.mode in ("1", "LA"):
+            return np.asarray(image.convert("L"))
+        plain = image.mode in ("L", "P", "RGB") or image.mode.startswith("I")
+        return np.asarray(image if plain else image.convert("RGB"))
+
+
+@decoders.bounded(is_plain_image, _name_of)
 def orientation(value: Any) -> int:
     """How the camera was held, 1 to 8 as Exif counts it: what `decode` turns an image by. 1: nothing is turned.
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from suite.data.preprocessing.boxes import Box
 from suite.data.reading import IMAGES, check_utf8, read_bytes
 from suite.data.sources import folders
@@ -35,6 +37,22 @@ class Stated(NamedTuple):
     boxes: list[Box]
     size: tuple[int, int] | None
     shares: bool
+    where: str
+
+
+class Masked(NamedTuple):
+    """A picture with its mask.
+
+    Attributes:
+        split: empty where none is named.
+        picture: name of the picture among the files.
+        mask: uint8 (h, w), numbers of classes; 255 where pixels are of none.
+        where: what the annotation is called.
+    """
+
+    split: str
+    picture: str
+    mask: np.ndarray
     where: str
 
 

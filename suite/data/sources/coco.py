@@ -59,23 +59,23 @@ def _read(files: Files, name: str, split: str, annotations: Annotations) -> None
     content = json_files.parse(files.text(name), where, fix="export it again as COCO JSON")
     if not isinstance(content, dict):
         raise InputError(where, "is no COCO JSON: it must be an object.", fix=_EXAMPLE)
-    images, categories = _listed(content, "images", where), _listed(content, "categories", where)
-    labels = {_id(item): str(item.get("name", "")).strip() for item in categories}
+    images, categories = listed(content, "images", where), listed(content, "categories", where)
+    labels = {id_of(item): str(item.get("name", "")).strip() for item in categories}
     twice = [label for label, count in Counter(labels.values()).items() if count > 1]
     if twice:
         annotations.notes.append(f"categories of one name are taken for one class: {', '.join(sorted(twice)[:5])}")
-    boxes: dict[Any, list[Box]] = {_id(image): [] for image in images}
+    boxes: dict[Any, list[Box]] = {id_of(image): [] for image in images}
     beside = posixpath.dirname(name)
-    called = {_id(image): str(image.get("file_name", "")) for image in images}
-    for item in _listed(content, "annotations", where, required=False):
-        picture = _key(item.get("image_id"))
+    called = {id_of(image): str(image.get("file_name", "")) for image in images}
+    for item in listed(content, "annotations", where, required=False):
+        picture = key_of(item.get("image_id"))
         if picture not in boxes:
             annotations.leave_out(split, "box of no picture", f"annotation {item.get('id')}")
             continue
         boxes[picture].append(_box(item, labels))
     seen: set[Any] = set()
     for image in images:
-        key = _id(image)
+        key = id_of(image)
         if key in seen:
             annotations.leave_out(split, "picture with the id of another one", called[key])
             continue
@@ -93,7 +93,7 @@ def _read(files: Files, name: str, split: str, annotations: Annotations) -> None
 _EXAMPLE = '{"images": [...], "annotations": [...], "categories": [...]}'
 
 
-def _listed(content: Mapping[str, Any], key: str, where: str, required: bool = True) -> list[dict[str, Any]]:
+def listed(content: Mapping[str, Any], key: str, where: str, required: bool = True) -> list[dict[str, Any]]:
     """The objects of a list."""
     value = content.get(key, None if required else [])
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
@@ -101,13 +101,13 @@ def _listed(content: Mapping[str, Any], key: str, where: str, required: bool = T
     return value
 
 
-def _key(value: Any) -> Any:
+def key_of(value: Any) -> Any:
     """An id, as a key: 7 and "7" are two."""
     return value if isinstance(value, int | str) and not isinstance(value, bool) else repr(value)
 
 
-def _id(item: Mapping[str, Any]) -> Any:
-    return _key(item.get("id"))
+def id_of(item: Mapping[str, Any]) -> Any:
+    return key_of(item.get("id"))
 
 
 def _box(item: Mapping[str, Any], labels: Mapping[Any, str]) -> Box:
@@ -119,7 +119,7 @@ def _box(item: Mapping[str, Any], labels: Mapping[Any, str]) -> Box:
     else:
         around = _around(item.get("segmentation"))
     area = float(stated) if _is_number(stated) and stated > 0 else 0.0
-    return Box(around, labels.get(_key(item.get("category_id")), ""), bool(item.get("iscrowd")), area)
+    return Box(around, labels.get(key_of(item.get("category_id")), ""), bool(item.get("iscrowd")), area)
 
 
 def _is_number(value: Any) -> bool:

@@ -43,7 +43,7 @@ def confusion(exhibit: Confusion) -> list[Block]:
         caption = (
             "Rows: actual class. Columns: predicted class. The stronger the colour, the larger the share of its row."
         )
-        blocks.append(Matrix(exhibit.names, _cells(counts), caption))
+        blocks.append(Matrix(exhibit.names, shaded(counts), caption))
     classes = (
         _classes(exhibit),
         Text(
@@ -57,7 +57,8 @@ def confusion(exhibit: Confusion) -> list[Block]:
     return [*blocks, pairs] if pairs.rows and len(exhibit.names) > 2 else blocks
 
 
-def _cells(counts: np.ndarray) -> tuple[tuple[Cell, ...], ...]:
+def shaded(counts: np.ndarray) -> tuple[tuple[Cell, ...], ...]:
+    """Cells of a matrix (c, c), the stronger the larger the share of their row."""
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     shades = np.where(counts > 0, np.maximum(np.rint(10 * shares), 1), 0).astype(int)
     return tuple(

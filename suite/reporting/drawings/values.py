@@ -141,6 +141,23 @@ def boxes(value: Any, name: str, given: Given) -> Sequence[Shown]:
     return [drawn_boxes(decode(asked), frames, f"{name}: {', '.join(map(_labelled, value)) or 'none'}"), rows]
 
 
+@draws_value("mask")
+def mask(value: Any, name: str, given: Given) -> Sequence[Shown]:
+    """The colours of a mask over the image that was asked; a mask without a palette, or of no image, by itself."""
+    from PIL import Image as Pillow
+
+    asked = given.first("image")
+    if asked is None or not isinstance(value, File):
+        return image(value, name, given)
+    colours = decode(value.data, None, 4).astype(np.float32)
+    pixels = decode(asked, None, 3)
+    if pixels.shape[:2] != colours.shape[:2]:
+        pixels = np.asarray(Pillow.fromarray(pixels).resize(colours.shape[1::-1]))
+    weight = colours[..., 3:] / 255 / 2
+    shown = np.rint(pixels * (1 - weight) + colours[..., :3] * weight).astype(np.uint8)
+    return [pictures.image(Image(shown), name)]
+
+
 @draws_value("names")
 def names(value: Any, name: str, given: Given) -> Sequence[Shown]:
     """Names one after the other."""

@@ -3,7 +3,7 @@
 import { element, percent, sentence } from "./dom.js";
 
 // Each widget: (value, output, context) -> an element, or null where nothing is to be shown of it.
-const WIDGETS = { verdict, names, bars, share, said, spans, boxes, ranking, vector, image, audio };
+const WIDGETS = { verdict, names, bars, share, said, spans, boxes, ranking, vector, image, mask, audio };
 
 // context: outputs, as the server describes them; given, what was asked by the name of the input; picture, the element
 // that shows the picture that was asked. given and picture may be left out.
@@ -154,6 +154,30 @@ function image(file, output) {
   const shown = element("img", { src: address, alt: sentence(output.description || output.name) });
   shown.addEventListener("load", () => shown.classList.toggle("tiny", shown.naturalWidth < 100));
   return element("figure", { class: "preview" }, element("div", { class: "picture" }, shown));
+}
+
+// The colour of each class, as suite.data.preprocessing.masks has them: bits of its number, spread over three channels.
+function colourOf(number) {
+  const channel = (part) => [0, 1, 2].reduce((sum, bit) => sum | (((number >> (3 * bit + part)) & 1) << (7 - bit)), 0);
+  return `rgb(${channel(0)}, ${channel(1)}, ${channel(2)})`;
+}
+
+// A mask lies over the picture that was asked; without it, it stands by itself. Below, the classes that it shows.
+function mask(file, output, { picture, answer }) {
+  const address = addressOf(file, "image");
+  if (!address) return noFile(output);
+  const shown = element("img", { src: address, class: "mask", alt: sentence(output.name) });
+  const below = picture?.querySelector(".picture");
+  const names = (output.choices ?? []).map((name, number) => [name, number]).filter(([name, number]) => number && (!answer.shares || name in answer.shares));
+  const legend = names.map(([name, number]) => {
+    const swatch = element("span", { class: "swatch", "aria-hidden": "true" });
+    swatch.style.backgroundColor = colourOf(number);
+    return element("li", {}, swatch, name);
+  });
+  const listed = element("ul", { class: "legend" }, ...legend);
+  if (!below) return element("figure", { class: "preview" }, element("div", { class: "picture" }, shown), listed);
+  below.append(shown);
+  return listed;
 }
 
 function audio(file, output) {
