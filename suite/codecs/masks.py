@@ -11,7 +11,7 @@ from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec, File, Input, Output
 from suite.contracts.schemas import LISTED
 from suite.data.preprocessing.image import MAX_PIXELS, PixelStatistics, decode
-from suite.data.preprocessing.letterbox import PLACED, letterboxed, placement, placements
+from suite.data.preprocessing.letterbox import letterboxed, placements
 from suite.data.preprocessing.masks import MaskLabels, palette, png, stored_mask
 
 
@@ -45,17 +45,12 @@ class PictureMasks(Codec):
         )
 
     def encode(self, columns: Columns) -> dict[str, Any]:
-        """``image`` uint8 (b, h, w, c), letterboxed, and ``placed`` float32 (b, 6), see
-        `suite.data.preprocessing.letterbox.placement`."""
+        """``image`` uint8 (b, h, w, c), letterboxed."""
         height, width, channels = self.statistics.shape
-        size = height, width
-        pixels = [decode(value, None, channels, self.statistics.background) for value in column(columns, self.image)]
-        if not pixels:
-            return {"image": np.zeros((0, *size, channels), np.uint8), "placed": np.zeros((0, PLACED), np.float32)}
-        return {
-            "image": np.stack([letterboxed(picture, size) for picture in pixels]),
-            "placed": np.stack([placement((picture.shape[0], picture.shape[1]), size) for picture in pixels]),
-        }
+        background = self.statistics.background
+        pixels = [decode(value, None, channels, background) for value in column(columns, self.image)]
+        canvases = [letterboxed(picture, (height, width)) for picture in pixels]
+        return {"image": np.stack(canvases) if canvases else np.zeros((0, height, width, channels), np.uint8)}
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         """One answer a picture, of ``classes`` uint8 (b, h, w) on the canvas."""

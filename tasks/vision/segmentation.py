@@ -87,12 +87,11 @@ class SemanticSegmentation(Task):
         return lines
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
-        """``image`` uint8 (b, h, w, c) and ``placed`` float32 (b, 6), see
-        `suite.data.preprocessing.letterbox.placement`; and of records with masks ``classes`` uint8 (b, h, w), 255 where
-        a pixel does not count."""
-        images, placed = letterboxes(self.statistics)(columns[self.image])
+        """``image`` uint8 (b, h, w, c), and of records with masks ``classes`` uint8 (b, h, w), 255 where a pixel does
+        not count."""
+        images, _ = letterboxes(self.statistics)(columns[self.image])
         if self.mask not in columns:
-            return {"image": images, "placed": placed}
+            return {"image": images}
         size = images.shape[1], images.shape[2]
         classes = letterboxed_masks(columns[self.mask], size, len(self.labels.names))
         for change in self.augment if rng is not None else ():
@@ -102,7 +101,7 @@ class SemanticSegmentation(Task):
                 classes = moved_images(classes, moves, IGNORED, nearest=True)
             else:
                 images = change(images, rng)
-        return {"image": images, "placed": placed, "classes": classes}
+        return {"image": images, "classes": classes}
 
     def logits(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:
         """(b, h, w, n). Jitted."""

@@ -4,7 +4,7 @@ import posixpath
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -75,7 +75,7 @@ def read_mask_folders(
             pixels.update(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
     stated = _class_file(files, class_file)
     if stated:
-        classes, note = _stated(files, stated, coloured=any(code >= COLOUR for code in pixels)), f"classes by {stated}"
+        classes, note = _stated(files, stated, {*pixels} - {ignore}), f"classes by {stated}"
     else:
         classes, note = _guessed(files, pixels, ignore)
     table = {code: number for number, code in enumerate(classes.codes)}
@@ -102,16 +102,19 @@ def _masked(
 
 
 def _codes(files: Files, mask: str) -> np.ndarray | None:
-    """The codes of a mask, int64 (h, w); None where it cannot be read. Grey masks of three channels are of numbers."""
+    """The codes of a mask, int64 (h, w); None where it cannot be read. A grey pixel among colours has its number."""
     try:
         values = stored_values(files.entries[mask]).astype(np.int64)
     except InputError:
         return None
     if values.ndim == 2:
         return values
-    if (values == values[..., :1]).all():
-        return values[..., 0]
-    return COLOUR + (values[..., 0] << 16) + (values[..., 1] << 8) + values[..., 2]
+    red, green, blue = np.moveaxis(values, -1, 0)
+    return np.where((red == green) & (green == blue), red, _coded(red, green, blue))
+
+
+def _coded(red: Any, green: Any, blue: Any) -> Any:
+    return COLOUR + (red << 16) + (green << 8) + blue
 
 
 def _called(code: int) -> str:
@@ -158,7 +161,7 @@ def _class_file(files: Files, stated: str) -> str:
     return stated or next((there[name] for name in CLASS_FILES if name in there), "")
 
 
-def _stated(files: Files, name: str, coloured: bool) -> Classes:
+def _stated(files: Files, name: str, present: set[int]) -> Classes:
     """Classes a line: ``NAME``, ``NAME RED GREEN BLUE`` with blanks or commas, or CVAT's ``NAME:RED,GREEN,BLUE::``."""
     names, colours = [], []
     for line in listed_names(files.text(name)):
@@ -168,18 +171,18 @@ def _stated(files: Files, name: str, coloured: bool) -> Classes:
             continue
         names.append((parts[1] if parts else line).strip())
         if colour and max(colour) <= 255:
-            colours.append(COLOUR + (colour[0] << 16) + (colour[1] << 8) + colour[2])
+            colours.append(colour[0] if len({*colour}) == 1 else _coded(*colour))
     where = files.called(name)
     if not names or len(names) > IGNORED or len({*names}) < len(names):
         problem = f"must name 1 to {IGNORED} classes, a line each, none twice."
         raise InputError(where, problem, found=", ".join(names[:8]) or "no line")
-    if coloured and len(colours) != len(names):
+    numbers = range(len(names))
+    if max(present, default=0) >= COLOUR and len(colours) != len(names):
         problem = "must give the colour of each class, as masks are of colours."
         raise InputError(where, problem, found=f"{len(colours)} of {len(names)}", fix=f"{names[0]} 0 0 0")
-    if not coloured:
-        return Classes(names, list(range(len(names))))
-    grey = [code & 0xFF if code in {COLOUR + level * 0x010101 for level in range(256)} else code for code in colours]
-    return Classes(names, grey)
+    # Black and white alone may be numbers as well as colours.
+    coloured = len(colours) == len(names) and not present <= {*numbers} and present & {*colours}
+    return Classes(names, colours if coloured else list(numbers))
 
 
 def _guessed(files: Files, pixels: Counter[int], ignore: int) -> tuple[Classes, str]:

@@ -31,6 +31,19 @@ class MeanOverlap(MetricState):
         return np.array([mean_of_known(overlaps(total)) for total in totals])
 
 
+@dataclass(frozen=True)
+class ClassOverlap(MetricState):
+    """Intersection over union of one class."""
+
+    @property
+    def absent(self) -> bool:
+        """Whether the class is neither there nor answered."""
+        return not self.count
+
+    def __add__(self, other: MetricState) -> "ClassOverlap":
+        return ClassOverlap(self.total + other.total, self.count + other.count)
+
+
 def pixel_confusion(answered: np.ndarray, wanted: np.ndarray, classes: int) -> np.ndarray:
     """Pixels int64 (c, c) by actual (rows) and answered class; those of no class are left out."""
     counted = wanted < classes
@@ -58,7 +71,7 @@ def segmentation_scores(answered: np.ndarray, wanted: np.ndarray, names: Sequenc
     return {
         "mIoU": MeanOverlap(confusion, pixels),
         "pixel_accuracy": MetricState(float(hits.sum()), pixels),
-        **{f"{name}.IoU": MetricState(hits[k], float(either[k])) for k, name in enumerate(names)},
+        **{f"{name}.IoU": ClassOverlap(hits[k], float(either[k])) for k, name in enumerate(names)},
     }
 
 
@@ -73,7 +86,7 @@ register_metric(
 )
 register_metric(
     "IoU",
-    f"Intersection over union: {_COUNTED}. Not known of a class that is nowhere. 100 % is best.",
+    f"Intersection over union: {_COUNTED}. Left out of a class that is nowhere. 100 % is best.",
     "higher",
     share=True,
 )

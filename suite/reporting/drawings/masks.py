@@ -40,8 +40,8 @@ def pixel_classes(exhibit: PixelClasses) -> list[Block]:
     if absent:
         blocks.append(Text(f"Neither there nor predicted, and left out of the mean: {', '.join(absent)}.", "note"))
     caption = (
-        "Shares of all pixels that are of a class and that are predicted as it. IoU: the pixels that are both, over those "
-        "that are either. Precision: over those predicted. Recall: over those that are of the class."
+        "Shares of all pixels that are of a class and that are predicted as it. IoU: the pixels that are both, over "
+        "those that are either. Precision: over those predicted. Recall: over those that are of the class."
     )
     blocks.append(Table(("class", "actual", "predicted", "IoU", "precision", "recall"), rows, caption))
     if len(exhibit.names) <= MOST_IN_MATRIX:
