@@ -119,6 +119,7 @@ DIMS = {
         "blocks": (1, 1, 1),
         "widths": (32, 64, 128),
     },
+    "vision.segment": {"backbone.channels": 3, "outputs": 5},
     "vision.regress": {
         "channels": 3,
         "outputs": 1,

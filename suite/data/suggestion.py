@@ -98,6 +98,8 @@ def suggested(data: Data, known: Sequence[str]) -> Suggestion:
         return Suggestion("text.translate", (), "two files of lines that translate each other")
     if kind == "BoxFolder":
         return Suggestion("vision.detect" if "vision.detect" in known else "", (), "pictures with boxes")
+    if kind == "MaskFolder":
+        return Suggestion("vision.segment" if "vision.segment" in known else "", (), "pictures with masks")
     if kind == "TaggedText":
         return Suggestion("text.tag", (), "words with a tag each")
     if kind == "ItemLists":  # those with splits of their own are published in the order of the items' numbers

@@ -58,6 +58,10 @@ class Pyramid(nnx.Module):
 
 
 def enlarged(x: Float[Array, "b v u d"], height: int, width: int) -> Float[Array, "b y x d"]:
-    """Each place four times, in a square, cut to ``height`` and ``width``: maps of odd sides are halved upwards."""
+    """Each place four times, in a square, cut to ``height`` and ``width`` where maps of odd sides are halved upwards,
+    and with the last places once more where they are halved downwards."""
     twice = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+    short = [max(size - own, 0) for size, own in zip((height, width), twice.shape[1:3], strict=True)]
+    if any(short):
+        twice = jnp.pad(twice, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)), "edge")
     return twice[:, :height, :width]

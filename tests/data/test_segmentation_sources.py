@@ -10,7 +10,9 @@ from PIL import Image
 
 from suite.data.preprocessing.areas import NoArea, area_of, polygon
 from suite.data.preprocessing.masks import mask_of
+from suite.data.sources.files import from_path
 from suite.data.sources.segmentation import MaskFolder
+from suite.data.suggestion import suggested
 from suite.errors import InputError
 from tests.masks import NAMES, WRITERS, drawn, runs_of, write_coco, write_folders
 
@@ -153,3 +155,14 @@ def test_runs_are_those_of_pycocotools():
 def test_what_states_no_area_is_told(stated):
     with pytest.raises(NoArea):
         area_of(stated, (2, 2))
+
+
+def test_masks_are_recognised_where_a_path_is_given_and_classes_named_so_are_not(tmp_path, pairs):
+    data = from_path(str(write_folders(tmp_path / "a", pairs)))
+    assert data == MaskFolder(path=str(tmp_path / "a"))
+    assert suggested(data, ["vision.segment"]).recipe == "vision.segment"
+    for name in ("mask", "no_face"):
+        (tmp_path / "b" / name).mkdir(parents=True)
+        for place, (picture, _) in enumerate(pairs):
+            Image.fromarray(picture).save(tmp_path / "b" / name / f"{place}.png")
+    assert type(from_path(str(tmp_path / "b"))).__name__ == "Folder"

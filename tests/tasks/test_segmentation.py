@@ -47,9 +47,9 @@ def run(tmp_path_factory):
 
 
 def test_a_small_network_learns_the_classes_of_pixels(run):
-    scores = run.evaluate("test")
-    assert scores["mIoU"] > 0.8
-    assert {f"{name}.IoU" for name in NAMES} <= scores.keys()
+    scores = run.evaluate("test").metrics
+    assert scores["test/mIoU"] > 0.8
+    assert {f"test/{name}.IoU" for name in NAMES} <= scores.keys()
 
 
 def test_an_answer_is_a_mask_as_large_as_its_picture(run):

@@ -32,7 +32,8 @@ def _is_coco(files: Files, name: str) -> bool:
             stream.seek(max(stream.tell() - HEAD, 0))
             head += stream.read()
     has = lambda *keys: any(f'"{key}"'.encode() in head for key in keys)
-    return has("images", "file_name") and has("annotations", "bbox") and has("bbox", "categories")
+    inside = ("bbox", "segmentation")
+    return has("images", "file_name") and has("annotations", *inside) and has("categories", *inside)
 
 
 def read_coco(files: Files, names: list[str]) -> Annotations:

@@ -28,6 +28,7 @@ from suite.data.sources.memory import (
     noted,
 )
 from suite.data.sources.parallel_text import ParallelLines, languages
+from suite.data.sources.segmentation import MaskFolder, holds_masks
 from suite.data.sources.speech import AudioManifest, LJSpeech, is_manifest, read_manifest
 from suite.data.sources.split_names import split_of
 from suite.data.sources.splitting import AUTO, files_notes, known, names_of, own_split, records_of
@@ -273,6 +274,8 @@ def from_path(path: str) -> Data:
     file = existing(path)
     if (file.is_dir() or folders.is_archive(file) or file.name.lower().endswith(BOXES)) and holds_boxes(file):
         return BoxFolder(path=path)
+    if (file.is_dir() or folders.is_archive(file)) and holds_masks(file):
+        return MaskFolder(path=path)
     if file.is_dir():
         if (file / "metadata.csv").is_file() and (file / "wavs").is_dir():
             return LJSpeech(path=path)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from suite.data.preprocessing.image import stored_values
+from suite.data.preprocessing.image import dimensions, stored_values
 from suite.data.preprocessing.masks import IGNORED
 from suite.data.reading import IMAGES
 from suite.data.sources.annotated_files import Files, Masked, listed_names
@@ -20,6 +20,8 @@ MASKS = (".png", ".bmp", ".tif", ".tiff", ".gif")
 """Extensions of masks: of files that keep numbers as they are."""
 CLASS_FILES = ("classes.txt", "labels.txt", "labelmap.txt", "classes.csv", "class_dict.csv")
 """Files of classes, the first that is there."""
+LOOKED, FEW = 3, 64
+"""Masks that are looked at, and most numbers or colours of one, where nothing says that files are masks."""
 _WORDS = r"masks?|labels?|annot(?:ation)?s?|ground_?truths?|gt|targets?|segm?(?:entation)?s?(?:class|masks?)?"
 _FOLDER = re.compile(rf"(?:^|.*[ _-]|[a-z]*?)(?:{_WORDS})(?:$|[ _-].*|png|raw|aug)", re.I)
 _ENDING = re.compile(rf"[ _-](?:{_WORDS}|label_?ids|l)$", re.I)
@@ -31,6 +33,24 @@ def is_mask(name: str) -> bool:
     *above, base = name.split("/")
     stem, extension = posixpath.splitext(base)
     return extension.lower() in MASKS and (any(map(_FOLDER.fullmatch, above)) or bool(_ENDING.search(stem)))
+
+
+def are_masks(files: Files) -> bool:
+    """Whether there are masks of most pictures: files beside those of pictures of the same names, as large, and of few
+    numbers or colours."""
+    pairs = list(_paired(files, {}))
+    pictures = len(files.named(*IMAGES)) - len(pairs)
+    if not pairs or 2 * len(pairs) < pictures:
+        return False
+    return all(_is_mask_of(files, *pair[1:]) for pair in pairs[:LOOKED])
+
+
+def _is_mask_of(files: Files, picture: str, mask: str) -> bool:
+    codes = _codes(files, mask)
+    try:
+        return codes is not None and codes.shape == dimensions(files.entries[picture]) and len(np.unique(codes)) <= FEW
+    except InputError:
+        return False
 
 
 def _split_in(name: str) -> str:

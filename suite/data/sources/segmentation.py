@@ -3,8 +3,9 @@
 import functools
 import posixpath
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,11 +14,10 @@ from suite.contracts.data import Data, Source
 from suite.data.preprocessing.image import dimensions
 from suite.data.preprocessing.masks import png
 from suite.data.reading import existing, file_key
-from suite.data.sources import folders
 from suite.data.sources.annotated_files import Files, Masked
 from suite.data.sources.coco import coco_files
 from suite.data.sources.coco_masks import read_coco_masks
-from suite.data.sources.mask_folders import MASKS, is_mask, read_mask_folders
+from suite.data.sources.mask_folders import MASKS, are_masks, is_mask, read_mask_folders
 from suite.data.sources.memory import SPLITS, LeftOut, Memory, check_split
 from suite.data.sources.splitting import own_split, records_of
 from suite.errors import InputError
@@ -71,11 +71,7 @@ class MaskFolder(Data):
         """
         path = existing(self.path)
         check_split(split, self.path)
-        whole = path.is_dir() or folders.is_archive(path)
-        files = Files.of(path if whole else path.parent)
-        loaded = _load(
-            _Known(files, self.background), "" if whole else path.name, self.format, self.classes, self.ignore
-        )
+        loaded = _load(_Known(Files.of(path), self.background), self.format, self.classes, self.ignore)
         given = [name for name in SPLITS if name in loaded]
         stored = "train" if split == "validation" and split not in given else split
         source = loaded.get(stored) if given else loaded.get("")
@@ -89,38 +85,41 @@ class MaskFolder(Data):
 _SCHEMA = {"image": "image", "mask": "image", "file": "text"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Known:
     """Files, equal where nothing that is read of them changed, masks included."""
 
     files: Files
     background: str
-    key: tuple[object, ...] = field(init=False)
+    masks: tuple[Hashable, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         masks = [value for name, value in self.files.entries.items() if is_mask(name) and isinstance(value, str)]
-        state = hash(tuple(file_key(value) for value in masks))
-        object.__setattr__(self, "key", (self.files.root, self.files.state, state, self.background))
+        object.__setattr__(self, "masks", tuple(file_key(value) for value in masks))
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Known) and self.key == other.key
 
-    def __hash__(self) -> int:
-        return hash(self.key)
+def holds_masks(path: Path) -> bool:
+    """Whether a folder or an archive holds pictures and masks side by side.
+
+    Raises:
+        InputError: an archive that is damaged, or a folder that cannot be opened.
+    """
+    files = Files.of(path)
+    return not files.one and are_masks(files)
 
 
 @functools.lru_cache(maxsize=4)
-def _load(known: _Known, one: str, stated: Format, classes: str, ignore: int) -> dict[str, Memory]:
+def _load(known: _Known, stated: Format, classes: str, ignore: int) -> dict[str, Memory]:
     """Split -> its pictures; the split is empty where the data names none."""
     files = known.files
-    coco = [name for name in coco_files(files) if one in ("", name)]
-    there = {"png": not one and any(map(is_mask, files.named(*MASKS))), "coco": bool(coco)}
+    coco = coco_files(files)
+    there = {"png": not files.one and any(map(is_mask, files.named(*MASKS))), "coco": bool(coco)}
     present = [form for form, found in there.items() if found]
     if not present or (stated and stated not in present):
         endings = Counter(posixpath.splitext(name)[1].lower() or "no extension" for name in files.entries)
         seen = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(6)) or "no file"
         raise InputError(
-            posixpath.join(files.root, one) if one else files.root,
+            files.called(files.one) if files.one else files.root,
             f"holds no masks that can be read{f' as {TITLES[stated]}' if stated else ''}.",
             found=", ".join(TITLES[form] for form in present) or seen,
             fix=f"--task.data.format {present[0]}"
