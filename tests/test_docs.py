@@ -108,7 +108,14 @@ RECIPES = (
     "recommendation.linear",
     "recommendation.sequence_tags",
 )
-TARGETS = ("recommendation.click", "recommendation.multitask", "table.predict", "text.pair", "vision.label")
+TARGETS = (
+    "recommendation.click",
+    "recommendation.multitask",
+    "table.predict",
+    "text.pair",
+    "vision.label",
+    "vision.segment",
+)
 TEXTS = ("text.embed", "text.encoder", "text.tag")
 SECTIONS = [recipes.load(name) for name in (*RECIPES, *TARGETS, *TEXTS)]
 
