@@ -59,6 +59,13 @@ def test_classes(module):
         ("spans", [{"start": 1, "end": 3, "label": "PLACE"}], "O<mark>nc<small>PLACE</small></mark>e"),
         ("spans", [{"start": 0, "end": 3, "label": "A"}, {"start": 1, "end": 4, "label": EVIL}], "Onc<small>A</small>"),
         ("boxes", [{"box": [0, 0, 1, 1], "label": "cat", "probability": 0.8}], "80.0 %"),
+        ("boxes", [{"box": [0, 0, 1, 1], "label": EVIL, "score": 0.8}], '<span class="share">0.800</span>'),
+        (
+            "boxes",
+            [{"box": [0, 0, 1, 1], "label": name} for name in "ba"],
+            '<i class="swatch tone1" aria-hidden="true">',
+        ),
+        ("boxes", [], '<p class="said empty">Nothing is found.</p>'),
         ("vector", [3, 4], "<dt>Length</dt><dd>5.000</dd>"),
         ("image", File("image/png", b"p").to_json(), '<img src="data:image/png;base64,cA==" alt="Value">'),
         ("mask", {"media_type": "text/html", "data": "cA=="}, "Value cannot be shown."),

@@ -85,32 +85,38 @@ function ranking(items) {
   return ranked(items);
 }
 
-function ranked(items) {
+// Before each item stands what before(item) makes.
+function ranked(items, before = () => null) {
   const row = (item) => {
     const score = scoreOf(item);
     const shown = "probability" in item ? percent(score) : Number(score).toFixed(3);
-    return element("li", {}, nameOf(item), score === undefined ? null : element("span", { class: "share" }, shown));
+    return element("li", {}, before(item), nameOf(item), score === undefined ? null : element("span", { class: "share" }, shown));
   };
   return element("ol", { class: "ranked" }, ...items.map(row));
 }
 
-// Boxes are [left, top, right, bottom] in pixels of the picture.
+// Boxes are [left, top, right, bottom] in pixels of the picture; each label has a colour.
 function boxes(found, output, { picture }) {
+  if (!found.length) return element("p", { class: "said empty" }, "Nothing is found.");
+  const labels = [...new Set(found.map(nameOf))].sort();
+  const tone = (item) => `tone${labels.indexOf(nameOf(item)) % 6}`;
   const shown = picture?.querySelector("img");
   if (shown) {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     svg.setAttribute("viewBox", `0 0 ${shown.naturalWidth} ${shown.naturalHeight}`);
     svg.setAttribute("preserveAspectRatio", "none");
     svg.setAttribute("aria-hidden", "true");
-    for (const { box: [left, top, right, bottom] } of found) {
+    for (const item of found) {
+      const [left, top, right, bottom] = item.box;
       const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
       const sides = { x: left, y: top, width: right - left, height: bottom - top };
       for (const [name, value] of Object.entries(sides)) rect.setAttribute(name, value);
+      rect.setAttribute("class", tone(item));
       svg.append(rect);
     }
     picture.querySelector(".picture").append(svg);
   }
-  return ranked(found);
+  return ranked(found, (item) => element("i", { class: `swatch ${tone(item)}`, "aria-hidden": "true" }));
 }
 
 // Spans are characters of the text that was asked, from start to before end.
