@@ -101,6 +101,7 @@ RECIPES = (
     "text.language_model",
     "text.translate",
     "vision.classify",
+    "vision.detect",
     "speech.fsdd_ctc",
     "recommendation.retrieve",
     "recommendation.movielens_din",

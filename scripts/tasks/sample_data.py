@@ -36,7 +36,7 @@ SHAPES = ("circle", "square", "triangle")
 def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
     texts = (reviews, films, statements, paraphrases, sentences, pairs, novel)
-    for make in (*texts, photos, drawings, keywords, dictation, clicks, houses):
+    for make in (*texts, photos, scenes, drawings, keywords, dictation, clicks, houses):
         print(make(folder))
 
 
@@ -142,6 +142,28 @@ def photos(folder: Path, each: int = 24) -> Path:
     return folder / "photos"
 
 
+def scenes(folder: Path, count: int = 60) -> Path:
+    """``scenes/images/N.png`` and ``scenes/boxes.json``: one to four shapes on noise, with their boxes in COCO's form."""
+    rng = np.random.default_rng(0)
+    (folder / "scenes" / "images").mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    for number in range(count):
+        image = Image.fromarray(rng.integers(100, 156, (96, 128, 3), np.uint8))
+        for _ in range(int(rng.integers(1, 5))):
+            shape, side = int(rng.integers(len(SHAPES))), int(rng.integers(16, 40))
+            left, top = int(rng.integers(0, 128 - side)), int(rng.integers(0, 96 - side))
+            colour = tuple(rng.integers(0, 256, 3).tolist())
+            _draw(SHAPES[shape], image, (left, top, left + side - 1, top + side - 1), colour)
+            annotation = {"id": len(annotations), "image_id": number, "category_id": shape, "iscrowd": 0}
+            annotations.append({**annotation, "bbox": [left, top, side, side], "area": side * side})
+        name = f"{number:03d}.png"
+        image.save(folder / "scenes" / "images" / name)
+        images.append({"id": number, "file_name": name, "width": 128, "height": 96})
+    categories = [{"id": place, "name": name} for place, name in enumerate(SHAPES)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    return _written(folder / "scenes" / "boxes.json", [json.dumps(content)])
+
+
 def drawings(folder: Path, rows: int = 60) -> Path:
     """``photos.csv`` with photo (a path), side (pixels) and tags (labels), and the pictures in ``drawings/``."""
     rng = np.random.default_rng(0)
@@ -243,14 +265,19 @@ def _picture(shape: str, rng: np.random.Generator, side: int = 0) -> Image.Image
     image = Image.fromarray(noise)
     size, colour = side or int(rng.integers(18, 30)), tuple(rng.integers(120, 256, 3).tolist())
     x, y = rng.integers(2, 46 - size, 2).tolist()
-    box, draw = (x, y, x + size, y + size), ImageDraw.Draw(image)
+    _draw(shape, image, (x, y, x + size, y + size), colour)
+    return image
+
+
+def _draw(shape: str, image: Image.Image, box: tuple[int, int, int, int], colour: tuple[int, ...]) -> None:
+    """A shape that fills a box, left, top, right and bottom pixel included."""
+    draw, (left, top, right, bottom) = ImageDraw.Draw(image), box
     if shape == "circle":
         draw.ellipse(box, fill=colour)
     elif shape == "square":
         draw.rectangle(box, fill=colour)
     else:
-        draw.polygon([(x, y + size), (x + size, y + size), (x + size / 2, y)], fill=colour)
-    return image
+        draw.polygon([(left, bottom), (right, bottom), ((left + right) / 2, top)], fill=colour)
 
 
 def _recording(words: list[str], rng: np.random.Generator, path: Path) -> None:
