@@ -143,7 +143,7 @@ def photos(folder: Path, each: int = 24) -> Path:
 
 
 def scenes(folder: Path, count: int = 60) -> Path:
-    """``scenes/images/N.png`` and ``scenes/boxes.json``: one to four shapes on noise, with their boxes in COCO's form."""
+    """``scenes/images/N.png`` and ``scenes/boxes.json``: one to four shapes on noise, boxes as COCO JSON."""
     rng = np.random.default_rng(0)
     (folder / "scenes" / "images").mkdir(parents=True, exist_ok=True)
     images, annotations = [], []

@@ -111,7 +111,7 @@ class Mosaic(BoxAugmentation):
         centres = np.round(rng.uniform(0.3, 0.7, (count, 2)) * (width, height)).astype(int)
         shifts = rng.random((count, 4, 2))
         result = {name: np.array(values) for name, values in scene.items()}
-        for row in np.flatnonzero(chosen):
+        for row in np.flatnonzero(chosen).tolist():
             parts = [self._part(scene, *quarter) for quarter in self._quarters(scene, partners, centres, shifts, row)]
             boxes, labels, crowd = (np.concatenate([part[name] for part in parts]) for name in _NAMES)
             kept = labels != NO_BOX

@@ -158,8 +158,8 @@ class _Picture:
         counts = np.zeros((size + 1, size + 1), np.int64)
         found = self.of_answers >= 0
         np.add.at(counts, (self._classes[self.of_answers[found]], self._labels[found]), 1)
-        np.add.at(counts, (size, self._labels[self.false]), 1)
-        np.add.at(counts, (self._classes[(self.of_wanted < 0) & ~self._crowd], size), 1)
+        np.add.at(counts[size], self._labels[self.false], 1)
+        np.add.at(counts[:, size], self._classes[(self.of_wanted < 0) & ~self._crowd], 1)
         return counts
 
     @property

@@ -162,6 +162,8 @@ def test_boxes_beyond_the_places_of_a_row_and_unknown_labels_are_told(tmp_path):
         "(--task.labels.boxes_per_picture)" in lines
     )
     assert "test: 1 boxes of labels that training does not have are left out: owl" in lines
+    assert "test: no thing is large (above 96 x 96 pixels): AP_large is left out" in lines
+    assert not any("AP_small" in line for line in lines)
     encoded = scenes(train[np.arange(3)], "image", "boxes", statistics, labels)
     assert encoded["labels"].tolist() == [[0, 0, 0], [-1, -1, -1], [-1, -1, -1]]
     assert encoded["boxes"][0, :, 2].tolist() == [12, 13, 14]

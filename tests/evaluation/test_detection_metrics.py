@@ -138,7 +138,7 @@ def test_sums_over_batches_are_the_metrics_of_all():
         part = lambda arrays, start=start: {name: value[start : start + 5] for name, value in arrays.items()}
         sums = add(sums, detection_scores(part(outputs), part(batch), NAMES))
     assert values(sums) == values(whole)
-    masked = {**batch, "mask": np.arange(12) < 5}
+    masked = {**batch, "mask": np.arange(12) < 5, "placed": batch["placed"] * (np.arange(12) < 5)[:, None]}
     assert values(detection_scores(outputs, masked, NAMES)) != values(whole)
 
 

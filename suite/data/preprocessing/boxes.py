@@ -29,6 +29,8 @@ SHOWN = 20
 """Labels that a description counts."""
 EVEN = 8
 """The places of boxes of a row are a multiple of it."""
+SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+"""Classes of size, as COCO has them: least and largest area, in pixels of the stored picture."""
 MOST_PLACES = 4096
 """Places of boxes that a row can have."""
 

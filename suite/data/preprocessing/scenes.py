@@ -10,7 +10,7 @@ from suite.contracts.data import Source
 from suite.data.augment import Augmentation
 from suite.data.box_augment import NO_BOX, BoxAugmentation
 from suite.data.notes import listed
-from suite.data.preprocessing.boxes import CHUNK, Box, BoxLabels, boxes_of
+from suite.data.preprocessing.boxes import CHUNK, SIZES, Box, BoxLabels, boxes_of
 from suite.data.preprocessing.image import PixelStatistics
 from suite.data.preprocessing.letterbox import content, letterboxes, onto_canvas
 
@@ -87,12 +87,13 @@ def fitting(boxes: Sequence[Box], names: Mapping[str, int], most: int) -> list[B
 
 def box_remarks(splits: Mapping[str, Source], column: str, labels: BoxLabels) -> list[str]:
     """Lines on boxes that rows leave out: those of labels that training doesn't have, and those beyond the places of a
-    row; and on classes of which a split has no box."""
+    row; and on classes and sizes of which a split has no box."""
     names = {name: place for place, name in enumerate(labels.names)}
     lines = []
     for split, source in splits.items():
         unknown: dict[str, int] = {}
         known: set[str] = set()
+        absent_sizes = dict(SIZES)
         crowded = beyond = 0
         for start in range(0, len(source), CHUNK):
             for value in source.column(column, np.arange(start, min(start + CHUNK, len(source)))):
@@ -101,6 +102,8 @@ def box_remarks(splits: Mapping[str, Source], column: str, labels: BoxLabels) ->
                 crowded, beyond = crowded + (left > 0), beyond + max(left, 0)
                 for box in boxes:
                     known.add(box.label)
+                    for size in [size for size, (low, high) in absent_sizes.items() if low <= box.surface <= high]:
+                        del absent_sizes[size]
                     if box.label not in names:
                         unknown[box.label] = unknown.get(box.label, 0) + 1
         if unknown:
@@ -115,4 +118,8 @@ def box_remarks(splits: Mapping[str, Source], column: str, labels: BoxLabels) ->
             )
         if absent := sorted(names.keys() - known):
             lines.append(f"{split}: no box is of the class {listed(absent[:5], len(absent))}")
+        for size, (low, high) in absent_sizes.items() if split != "train" else ():
+            sides = f"{low**0.5:.0f} x {low**0.5:.0f}", f"{high**0.5:.0f} x {high**0.5:.0f}"
+            bounds = f"up to {sides[1]}" if not low else f"above {sides[0]}" if high > 1e9 else " to ".join(sides)
+            lines.append(f"{split}: no thing is {size} ({bounds} pixels): AP_{size} is left out")
     return lines

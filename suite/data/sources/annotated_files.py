@@ -110,7 +110,7 @@ class Files:
         if path.is_dir():
             entries = _below(path, left)
             written = [Path(str(file)).stat() for name, file in entries.items() if is_annotation(name)]
-            state = (len(entries), sum(hash((file.st_mtime_ns, file.st_size)) for file in written))
+            state: tuple[Any, ...] = (len(entries), sum(hash((file.st_mtime_ns, file.st_size)) for file in written))
             return cls(str(path), entries, left, state)
         if not folders.is_archive(path):
             state = (path.name, status.st_mtime_ns, status.st_size)

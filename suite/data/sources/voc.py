@@ -56,11 +56,11 @@ def read_voc(files: Files, first_pixel: str, ignore_difficult: bool) -> Annotati
             ignored = ignore_difficult and hard
             marked += ignored
             boxes.append(box._replace(crowd=ignored))
-        beside, stated = posixpath.dirname(name), (root.findtext("filename") or "").strip()
+        beside, called = posixpath.dirname(name), (root.findtext("filename") or "").strip()
         picture = files.find(stem, beside, split, stem=True)
-        if picture and stated and posixpath.basename(stated.replace("\\", "/")) != posixpath.basename(picture):
+        if picture and called and posixpath.basename(called.replace("\\", "/")) != posixpath.basename(picture):
             other.append(posixpath.basename(name))
-        picture = picture or (files.find(stated, beside, split) if stated else "")
+        picture = picture or (files.find(called, beside, split) if called else "")
         annotated.append((split, name, Stated(picture, boxes, _size(root), False, posixpath.basename(name))))
     sides = [side for _, _, stated in annotated for box in stated.boxes for side in box.box[:2]]
     from_one = first_pixel == "1" if first_pixel else 0.0 not in sides

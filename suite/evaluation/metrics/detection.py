@@ -16,6 +16,7 @@ from suite.contracts.batch import Batch
 from suite.contracts.metric import MetricState
 from suite.contracts.metric_meaning import register_metric
 from suite.data.box_augment import NO_BOX
+from suite.data.preprocessing.boxes import SIZES
 from suite.data.preprocessing.letterbox import onto_pictures
 from suite.evaluation.metrics.rows import mean_of_known
 
@@ -25,9 +26,9 @@ RECALLS = np.linspace(0.0, 1.0, 101)
 """Recalls at which precision is averaged."""
 MOST = 100
 """Answers of a picture and class that count."""
-AREAS = ("all", "small", "medium", "large")
+AREAS = ("all", *SIZES)
 """Ranges of area."""
-LIMITS = np.array([[0, 1e10], [0, 32**2], [32**2, 96**2], [96**2, 1e10]], np.float64)
+LIMITS = np.array([[0, 1e10], *SIZES.values()], np.float64)
 """Least and largest area of each, in pixels of the stored picture."""
 LARGEST = 50_000
 """Answers above which a metric has no interval: a thousand draws would take many minutes."""
@@ -232,14 +233,15 @@ def detection_scores(
             `suite.data.preprocessing.scenes.scenes` makes them.
         names: of the classes.
     """
-    real = np.asarray(batch["mask"])
-    outputs, batch = ({name: np.asarray(value)[real] for name, value in rows.items()} for rows in (outputs, batch))
+    mask = np.asarray(batch["mask"])
+    outputs, batch = ({name: np.asarray(values)[mask] for name, values in rows.items()} for rows in (outputs, batch))
     answered, wanted = (onto_pictures(boxes, batch["placed"]) for boxes in (outputs["boxes"], batch["boxes"]))
     rows = []
-    for row, (kept, there) in enumerate(zip(outputs["scores"] > 0, batch["labels"] != NO_BOX, strict=True)):
-        said = (outputs[name][row][kept] for name in ("scores", "labels"))
-        right = (batch[name][row][there] for name in ("labels", "crowd", "area"))
-        rows.append(matches(answered[row][kept], *said, wanted[row][there], *right))
+    for row in range(len(answered)):
+        kept, there = outputs["scores"][row] > 0, batch["labels"][row] != NO_BOX
+        scores, labels = (outputs[name][row][kept] for name in ("scores", "labels"))
+        classes, crowd, area = (batch[name][row][there] for name in ("labels", "crowd", "area"))
+        rows.append(matches(answered[row][kept], scores, labels, wanted[row][there], classes, crowd, area))
     answers, truths = (_joined([row[part] for row in rows], (ANSWERS, TRUTHS)[part]) for part in (0, 1))
     state = DetectionScore((answers,), (truths,))
     states = {
