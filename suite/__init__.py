@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from suite.parallel.launch import launch
     from suite.reporting.comparisons import compare
     from suite.reporting.reports import report
+    from suite.runs.audit import audit
     from suite.runs.baselines import baseline
     from suite.runs.run import Run
     from suite.runs.verbs import convert, plan, resume, train
@@ -52,6 +53,7 @@ _HOMES = {
     "Quantize": "suite.compression.quantization",
     "Run": "suite.runs.run",
     "Verdict": "suite.tuning.verdict",
+    "audit": "suite.runs.audit",
     "baseline": "suite.runs.baselines",
     "compare": "suite.reporting.comparisons",
     "compress": "suite.compression.compressing",
@@ -92,6 +94,7 @@ __all__ = [
     "Quantize",
     "Run",
     "Verdict",
+    "audit",
     "baseline",
     "compare",
     "compress",

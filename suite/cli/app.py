@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from suite import distribution
 from suite.cli import (
+    audit,
     baseline,
     compare,
     completion,
@@ -60,7 +61,9 @@ VERBS: dict[str, Verb] = {
         tune,
         fit,
         evaluate,
+        audit,
         baseline,
+        audit,
         predict,
         compress,
         report,

@@ -24,6 +24,12 @@ class Privacy:
     by itself."""
     per_unit: int = 8
     """Most records of a unit in one step, at random; with ``unit``."""
+    canaries: int = 0
+    """Training records of which a coin leaves out each second one, so that ``suite audit`` can guess which; with
+    ``epsilon`` or without."""
+    canary_column: str = ""
+    """Column, such as the label, whose values are shuffled among the canaries: what is wrong is remembered if anything
+    is, and tells an audit more. Empty: canaries stay as they are."""
     key: str = ""
     """Hexadecimal digits from which batches and noise are drawn. Empty: drawn by the operating system and kept in the
     run folder, which its readers can undo the noise with."""

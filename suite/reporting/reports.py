@@ -13,6 +13,7 @@ from suite.reporting.drawings import drawn
 from suite.reporting.evidence import Evidence, gather
 from suite.reporting.glossary import term
 from suite.reporting.page import templates, write
+from suite.runs import audit
 from suite.runs.run import Run
 from suite.training import privacy
 from suite.training.preprocessors import preprocessors_of
@@ -99,6 +100,8 @@ def _results(evidence: Evidence) -> list[Block]:
         notes.append(f"Protocol: {run.experiment.task.protocol}.")
     if run and (guarantee := privacy.read(run.folder)):
         notes += guarantee.lines
+    if run and (found := audit.stored(run.folder)):
+        notes += found.lines
     return [*results, *(Text(note, "note") for note in notes)]
 
 

@@ -139,9 +139,12 @@ class Run:
 
     def scores(self, split: str = "test") -> Scores:
         """What each record of ``split`` adds to each metric: intervals, and differences from another run."""
-        task = self.experiment.task
-        source, reference = self._source(split), self.reference(split)
-        return score_records(self._program.evaluate, *self._weights, task, source, self._plan(source), reference)
+        return self.score(self._source(split), self.reference(split))
+
+    def score(self, source: Source, reference: Reference = None) -> Scores:
+        """The same of any records of the task, cleaned."""
+        plan = self._plan(source)
+        return score_records(self._program.evaluate, *self._weights, self.experiment.task, source, plan, reference)
 
     def examine(self, split: str = "test") -> tuple[Scores, dict[str, Artifact]]:
         """``scores``, and what the task has to show of the split, by title."""

@@ -226,7 +226,7 @@ def prepare(experiment: Experiment, folder: Path, source: Source, plan: Plan, st
             fix=f"--privacy.delta {dataclasses.replace(privacy, delta=0.0).delta_for(units):g}",
         )
     stored = read(folder)
-    if stored is not None and not (folder / KEY).exists():  # it is of the weights that this run begins with
+    if stored is not None and COMPRESSED in stored.outside:  # it is of the weights that this run begins with
         stored = None
     if stored is None:
         noise = accountant.solve_noise(privacy.epsilon, expected / units, steps, delta)
@@ -247,7 +247,7 @@ def prepare(experiment: Experiment, folder: Path, source: Source, plan: Plan, st
         clip_norm=privacy.clip_norm,
         outside=stored.outside if stored else _outside(experiment, folder),
     ).after(steps)
-    key = tuple(_key(folder, privacy.key))
+    key = key_words(folder, privacy.key)
     devices = mesh.shape["data"] * mesh.shape["fsdp"]
     micro = min(privacy.microbatch, -(-expected // devices))
     poisson = poisson_plan(
@@ -289,8 +289,17 @@ def _units(source: Source, column: str) -> np.ndarray:
     return np.unique(np.array(values, np.str_), return_inverse=True)[1]
 
 
-def _key(folder: Path, given: str) -> list[int]:
-    """The words of 32 bits that noise (two) and batches (the others) are drawn from, kept from other users' eyes."""
+def key_words(folder: Path, given: str) -> tuple[int, ...]:
+    """The six words of 32 bits of the key of the run in ``folder``, drawn where there is none yet, for its owner's eyes
+    alone: two for noise, the others for batches and canaries.
+
+    Args:
+        folder: of the run.
+        given: hexadecimal digits; empty: the operating system's.
+
+    Raises:
+        InputError: they are none.
+    """
     path = folder / KEY
     try:
         if not path.exists():
@@ -303,7 +312,7 @@ def _key(folder: Path, given: str) -> list[int]:
                 os.fsync(stream.fileno())
             os.replace(partial, path)
         digits = path.read_text().strip()
-        return [int(digits[place : place + 8], 16) for place in range(0, 48, 8)]
+        return tuple(int(digits[place : place + 8], 16) for place in range(0, 48, 8))
     except ValueError:
         where = "field privacy.key" if given else str(path)
         raise InputError(where, "is not hexadecimal.", fix="--privacy.key 00ff17") from None

@@ -24,7 +24,7 @@ from suite.parallel.batch_shards import Part, own_part, placer
 from suite.runtime import allocation
 from suite.runtime.compilation import CompileWatch, enable_cache
 from suite.surgery import quantize
-from suite.training import course, fingerprint, privacy
+from suite.training import canaries, course, fingerprint, privacy
 from suite.training.assemble import assemble
 from suite.training.callbacks import Callbacks
 from suite.training.checkpoint import Checkpoints
@@ -108,6 +108,8 @@ def fit(
         for line in notes(data):
             _print(line)
     hosts.agreed(lambda: _check_data(experiment.task, folder, data, accept_changed_data))
+    asked, everyone = experiment.privacy, source
+    source = hosts.after_first(lambda: canaries.trained_on(asked, folder, everyone))
     experiment, plan = hosts.after_first(lambda: _prepared(experiment, folder, source))
     if fresh:
         hosts.agreed(lambda: _say_remarks(experiment, data))

@@ -19,7 +19,8 @@ from suite.errors import InputError, Interrupted
 from suite.experiment.mean_gradient import Mean
 from suite.experiment.privacy import Privacy
 from suite.experiment.sections import replace
-from suite.training import accountant, privacy
+from suite.runs import audit
+from suite.training import accountant, canaries, privacy
 from suite.training.assemble import assemble
 from suite.training.gradients import make_loss
 from suite.training.private_gradient import Private
@@ -301,3 +302,73 @@ def test_mixed_images_are_no_single_records():
     experiment = replace(recipes.load("vision.fashion_mnist_dnn"), {"privacy.epsilon": 3.0, "task.mixup": 0.2})
     with pytest.raises(InputError, match=r"task\.mixup"):
         privacy.check(experiment)
+
+
+# Audit
+
+
+def test_a_coin_leaves_out_each_second_canary(tmp_path):
+    source = toy.Parity().source("train")
+    given = Privacy(canaries=60, key="c0ffee")
+    (tmp_path / "run").mkdir()
+    drawn = canaries.drawn(given, tmp_path / "run", 200)
+    assert len(set(drawn.places.tolist())) == 60 and 15 < drawn.included.sum() < 45
+    kept = canaries.trained_on(given, tmp_path / "run", source)
+    assert len(kept) == 200 - (~drawn.included).sum()
+    left_out = set(drawn.places[~drawn.included].tolist())
+    rows = [source.column("digits", np.array([i]))[0].tolist() for i in range(200) if i not in left_out]
+    assert [row.tolist() for row in kept.column("digits", np.arange(len(kept)))] == rows
+    wrong = canaries.changed(dataclasses.replace(given, canary_column="label"), drawn, source)
+    labels, everyone = source.column("label", np.arange(200)), np.arange(200)
+    np.testing.assert_array_equal(wrong.column("label", drawn.places), labels[drawn.other])
+    np.testing.assert_array_equal(wrong[everyone]["label"], wrong.column("label", everyone))
+    plain = np.setdiff1d(everyone, drawn.places)
+    np.testing.assert_array_equal(wrong[plain]["label"], labels[plain])
+    assert (wrong[drawn.places]["label"] != labels[drawn.places]).any()
+    with pytest.raises(InputError, match="must be a number of training records"):
+        canaries.drawn(Privacy(canaries=201), tmp_path / "run", 200)
+
+
+@pytest.mark.parametrize("correct", [100, 80, 60, 52])
+@pytest.mark.parametrize("delta", [0.0, 1e-5])
+def test_the_bound_is_refuted_by_its_definition(correct, delta):
+    """The largest epsilon under which the guesses are a surprise: a little more would be none."""
+    bound = audit.one_run_bound(1000, 100, correct, delta, 0.05)
+    assert audit._chance(1000, 100, correct, bound, delta) <= 0.05 or bound == 0
+    assert audit._chance(1000, 100, correct, bound + 1e-3, delta) > 0.05
+    assert (bound > 0) == (correct > 52)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("delta", [1e-9, 1e-4])
+def test_the_bound_is_that_of_jax_privacy(delta):
+    auditing = pytest.importorskip("jax_privacy.auditing")
+    rng = np.random.default_rng(0)
+    inside, outside = rng.normal(1.5, 1, 500), rng.normal(0, 1, 500)
+    threshold = np.sort(np.concatenate([inside, outside]))[-200]
+    theirs = auditing.CanaryScoreAuditor(inside, outside).epsilon_one_run(
+        0.05, delta, threshold_strategy=auditing.Explicit(threshold)
+    )
+    ours = audit.one_run_bound(1000, 200, int((inside >= threshold).sum()), delta, 0.05)
+    assert ours > 1 and ours == pytest.approx(theirs, abs=1e-2)
+
+
+def test_a_run_that_remembers_is_told_from_one_that_does_not():
+    rng = np.random.default_rng(1)
+    included = rng.integers(0, 2, 1000).astype(bool)
+    bound, side, guesses, correct = audit.lower_bound(rng.normal(2.0 * included), included, 1e-5)
+    assert bound > 1 and correct > 0.8 * guesses
+    assert audit.lower_bound(rng.normal(size=1000), included, 1e-5)[0] < 0.3
+    _, side, *_ = audit.lower_bound(np.where(included, 0.0, -rng.exponential(9.0, 1000)), included, 0.0)
+    assert side in ("out", "both")
+
+
+def test_an_audit_is_kept_and_reported(tmp_path):
+    run = suite.train(private(**{"privacy.canaries": 100}), tmp_path / "run")
+    found = suite.audit(run)
+    assert found == audit.stored(run.folder) and found.canaries == 100 and found.epsilon <= found.stated <= 4.0
+    assert privacy.read(run.folder).units == 200 - 100 + found.included
+    assert "which holds" in found.lines[1]
+    other = suite.train(toy.experiment(steps=2, eval_every=2), tmp_path / "other")
+    with pytest.raises(InputError, match="was trained without canaries"):
+        suite.audit(other)
