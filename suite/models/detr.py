@@ -264,7 +264,7 @@ class Detr(Composite):
                 "field model.queries",
                 "is less than the boxes of a picture.",
                 found=f"{answered.shape[2]} queries, up to {boxes.shape[1]} boxes",
-                fix=f"--model.queries {boxes.shape[1]}",
+                fix=f"--model.queries {boxes.shape[1]:d}",
             )
         content, real = predictions["content"], (labels >= 0) & ~crowd & mask[:, None]
         size = jnp.maximum(content[:, 2:] - content[:, :2], 1)

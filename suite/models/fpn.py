@@ -4,6 +4,7 @@ of which knows what the coarser ones see.
 Dims: b images, y x height and width of a level, d width.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
@@ -33,7 +34,9 @@ def check_strides(strides: Sequence[int], maps: Mapping[int, int]) -> None:
         "field model.strides",
         "must be strides of the backbone's feature maps, each twice the one before.",
         found=f"{' '.join(map(str, strides)) or 'none'}; the backbone has {known}",
-        fix=f"--model.strides {known}" if maps else "a ResNet, an EfficientNet-Lite or a ConvNeXt as the backbone",
+        fix=f"--model.strides {shlex.join(map(str, maps))}"
+        if maps
+        else "a ResNet, an EfficientNet-Lite or a ConvNeXt as the backbone",
     )
 
 

@@ -160,7 +160,7 @@ def _recognised(files: Files, stated: Format) -> tuple[str, list[str], list[str]
             files.called(files.one) if files.one else files.root,
             f"holds no boxes that can be read{f' as {TITLES[stated]}' if stated else ''}.",
             found=_seen(files, present),
-            fix=f"--task.data.format {present[0]}"
+            fix=f"--task.data.format {shlex.quote(present[0])}"
             if present
             else "a COCO .json with images, annotations and categories; Pascal VOC .xml files; a YOLO data.yaml; or a "
             "table with the columns image,xmin,ymin,xmax,ymax,label",
