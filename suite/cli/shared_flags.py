@@ -74,7 +74,7 @@ class OfExperiment(Smoke):
         if self.data:
             from suite.data.sources.datasets import from_path
 
-            experiment = sections.replace(experiment, {"task.data": from_path(self.data)})
+            experiment = sections.replace(experiment, {"task.data": from_path(self.data, experiment.task.data)})
         if self.target:
             from suite.experiment.predicted import target_field
 

@@ -86,7 +86,7 @@ def evaluate(
     if isinstance(experiment.task, Embedding):
         experiment = encoders.as_published(experiment, weights, theirs)
         theirs = experiment.model
-    experiment = changes(replace(experiment, {"task.data": from_path(data)}))
+    experiment = changes(replace(experiment, {"task.data": from_path(data, experiment.task.data)}))
     target = Path(folder) if folder else new_folder(f"{Path(source).name}.evaluate")
     if is_run(target):
         raise InputError(f'--run-dir "{target}"', "already holds a run.", fix=f"--run-dir {unused(target)}")

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from suite.cli.shared_flags import OfExperiment
 from suite.data.notes import notes, told
 from suite.data.sources.datasets import Folder, Table, from_path
 from suite.data.sources.detection import BoxFolder
+from suite.data.sources.segmentation import MaskFolder
 from suite.data.suggestion import suggested
 from suite.errors import InputError
 from tests.boxes import (
@@ -276,6 +278,13 @@ def test_boxes_are_recognised_where_a_path_is_given(tmp_path, pictures, form):
     if form in ("coco", "table"):
         file = next(folder.glob("boxes.*"))
         assert records(whole(from_path(str(file)).path)) == records(whole(folder))
+
+
+def test_boxes_and_masks_of_one_place_are_read_as_the_recipe_has_them(tmp_path, pictures):
+    folder = str(write_coco(tmp_path, pictures[:2]))
+    assert isinstance(from_path(folder), BoxFolder)
+    of = lambda recipe: OfExperiment(experiment=recipe, data=folder).resolved().task.data
+    assert isinstance(of("vision.segment"), MaskFolder) and isinstance(of("vision.detect"), BoxFolder)
 
 
 def test_what_holds_no_boxes_is_read_as_before(tmp_path):

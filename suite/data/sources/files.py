@@ -265,15 +265,20 @@ class ArrayFile(Data):
         return records_of(source, split, self, lambda fractions: own_split(keys, self.seed, fractions, names), given)
 
 
-def from_path(path: str) -> Data:
+def from_path(path: str, own: Data | None = None) -> Data:
     """The Data that reads what lies at ``path``, judged by its name and what it holds.
+
+    Args:
+        path: the file or folder.
+        own: that of the recipe it is for: boxes of things and masks of their areas may lie in one place, as in COCO
+            JSON, and are read as what the recipe's own records are.
 
     Raises:
         InputError: nothing is there, or it is of no known kind.
     """
     file = existing(path)
     if (file.is_dir() or folders.is_archive(file) or file.name.lower().endswith(BOXES)) and holds_boxes(file):
-        return BoxFolder(path=path)
+        return MaskFolder(path=path) if isinstance(own, MaskFolder) else BoxFolder(path=path)
     if (file.is_dir() or folders.is_archive(file)) and holds_masks(file):
         return MaskFolder(path=path)
     if file.is_dir():
