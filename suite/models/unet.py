@@ -13,7 +13,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec as P
@@ -23,14 +22,11 @@ from suite.contracts.model import ModelConfig
 from suite.contracts.units import Units
 from suite.errors import InputError
 from suite.models.checks import check_fractions, check_given, check_sizes, divisors
-from suite.nn import Dropout, LayerNorm, Linear, SelfAttention
+from suite.models.denoising import Condition, check_patch, packed, unpacked
+from suite.nn import Dropout, LayerNorm, SelfAttention
 from suite.nn.conv import Conv
-from suite.nn.embedding import Embedding, sinusoids
 from suite.nn.modulation import ModulatedNorm
 from suite.parallel.layout import edge
-
-_TICKS = 1000.0
-"""Length of the scale on which sinusoids tell times apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,8 +168,7 @@ class UNet(nnx.Module):
     """Stem, levels down, middle, levels up, head.
 
     Attributes:
-        time: two layers of the sinusoids of time.
-        classes: (n + 1, e), the last row of pictures without a class; None where there are no classes.
+        condition: the vector of time and class.
         stem: first convolution.
         down: of each level `Block`s, in all but the first behind a convolution that reads squares of 2 x 2 places.
         middle: two `Block`s, the first with attention.
@@ -184,8 +179,7 @@ class UNet(nnx.Module):
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         size, inside = config.embedding, config.channels * config.patch**2
-        self.time = nnx.List([Linear(size, size, rngs=rngs), Linear(size, size, rngs=rngs)])
-        self.classes = Embedding(config.outputs + 1, size, rngs=rngs) if config.outputs else None
+        self.condition = Condition(size, config.outputs, rngs=rngs)
         self.stem = _conv(inside, config.widths[0], rngs=rngs)
         down, up, width = [], [], config.widths[0]
         for level, wide in enumerate(config.widths):
@@ -206,7 +200,7 @@ class UNet(nnx.Module):
         self.up = nnx.List(up)
         self.norm = ModulatedNorm(width, groups=config.groups, rngs=rngs)
         self.head = _conv(width, inside, zero=True, rngs=rngs)
-        self.size, self.patch = size, config.patch
+        self.patch = config.patch
 
     def __call__(
         self,
@@ -224,9 +218,10 @@ class UNet(nnx.Module):
             label: classes; ``n`` stands for none, and so does None.
             rngs: of dropout, in training.
         """
-        _check_divisible(images.shape[1:3], self.patch, len(self.down))
-        vector = self._condition(images.shape[0], time, label)
-        x = self.stem(_packed(images, self.patch))
+        check_patch(images.shape[1:3], self.patch)
+        _check_levels(images.shape[1:3], self.patch, len(self.down))
+        vector = self.condition(time, label)
+        x = self.stem(packed(images, self.patch))
         kept = []
         for level in self.down:
             for layer in level:
@@ -234,7 +229,7 @@ class UNet(nnx.Module):
                     x = layer(edge(x), vector, rngs)
                     kept.append(x)
                 else:
-                    x = layer(_packed(_even(x), 2))
+                    x = layer(packed(_even(x), 2))
         for block in self.middle:
             x = block(edge(x), vector, rngs)
         for level in self.up:
@@ -243,25 +238,10 @@ class UNet(nnx.Module):
                     x = layer(jnp.concatenate([edge(x), kept.pop()], -1), vector, rngs)
                 else:
                     x = layer(jnp.repeat(jnp.repeat(x, 2, 1), 2, 2)[:, : kept[-1].shape[1], : kept[-1].shape[2]])
-        return _unpacked(self.head(self.norm(x)).astype(jnp.float32), self.patch)
-
-    def _condition(self, rows: int, time: Float[Array, "b"], label: Int[Array, "b"] | None) -> Float[Array, "b e"]:
-        first, second = self.time
-        vector = second(jax.nn.silu(first(sinusoids(_TICKS * time, self.size))))
-        if self.classes is not None:
-            none = self.classes.embedding.shape[0] - 1
-            vector = vector + self.classes(jnp.full((rows,), none) if label is None else label)
-        return jax.nn.silu(vector)
+        return unpacked(self.head(self.norm(x)).astype(jnp.float32), self.patch)
 
 
-def _check_divisible(size: tuple[int, ...], patch: int, levels: int) -> None:
-    if any(side % patch for side in size):
-        raise InputError(
-            "field model.patch",
-            "must divide height and width of the images",
-            found=f"{patch}, of {size[0]} x {size[1]} pixels",
-            fix="--model.patch 1",
-        )
+def _check_levels(size: tuple[int, ...], patch: int, levels: int) -> None:
     if min(size) // patch < 2 ** (levels - 1):
         raise InputError(
             "field model.widths",
@@ -271,27 +251,10 @@ def _check_divisible(size: tuple[int, ...], patch: int, levels: int) -> None:
         )
 
 
-def _packed(images: Float[Array, "b h w c"], side: int) -> Float[Array, "b y x i"]:
-    """Squares of pixels as the channels of one place each."""
-    if side == 1:
-        return images
-    rows, height, width, channels = images.shape
-    split = images.reshape(rows, height // side, side, width // side, side, channels)
-    return split.transpose(0, 1, 3, 2, 4, 5).reshape(rows, height // side, width // side, side * side * channels)
-
-
 def _even(maps: Float[Array, "b h w d"]) -> Float[Array, "b y x d"]:
     """With a last row and column of zeros where there is an odd number of them."""
     odd = [side % 2 for side in maps.shape[1:3]]
     return jnp.pad(maps, ((0, 0), (0, odd[0]), (0, odd[1]), (0, 0))) if any(odd) else maps
-
-
-def _unpacked(maps: Float[Array, "b y x i"], side: int) -> Float[Array, "b h w c"]:
-    if side == 1:
-        return maps
-    rows, height, width, inside = maps.shape
-    split = maps.reshape(rows, height, width, side, side, inside // side**2)
-    return split.transpose(0, 1, 3, 2, 4, 5).reshape(rows, height * side, width * side, inside // side**2)
 
 
 SHARDING = (

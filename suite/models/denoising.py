@@ -1,0 +1,69 @@
+"""What models of noisy pictures share: the vector of time and class, and squares of pixels as channels.
+
+Dims: b images, h w height and width, y x those in squares, c channels, i channels of a square, e size of the vector, n
+classes.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from suite.errors import InputError
+from suite.models.checks import divisors
+from suite.nn import Embedding, Linear, sinusoids
+
+_TICKS = 1000.0
+"""Length of the scale on which sinusoids tell times apart."""
+
+
+class Condition(nnx.Module):
+    """The vector of the time of the noise and the class of the picture, which modulates a model's norms.
+
+    Attributes:
+        time: two layers, of the sinusoids of time.
+        classes: (n + 1, e), the last row of pictures without a class; None where there are no classes.
+    """
+
+    def __init__(self, size: int, classes: int, *, rngs: nnx.Rngs):
+        self.time = nnx.List([Linear(size, size, rngs=rngs), Linear(size, size, rngs=rngs)])
+        self.classes = Embedding(classes + 1, size, rngs=rngs) if classes else None
+        self.size = size
+
+    def __call__(self, time: Float[Array, "b"], label: Int[Array, "b"] | None) -> Float[Array, "b e"]:
+        """``label`` n stands for no class, and so does None."""
+        first, second = self.time
+        vector = second(jax.nn.silu(first(sinusoids(_TICKS * time, self.size))))
+        if self.classes is not None:
+            none = self.classes.embedding.shape[0] - 1
+            vector = vector + self.classes(jnp.full(time.shape, none) if label is None else label)
+        return jax.nn.silu(vector)
+
+
+def check_patch(size: tuple[int, ...], patch: int) -> None:
+    """InputError unless squares of this side fill images of this height and width."""
+    if any(side % patch for side in size):
+        raise InputError(
+            "field model.patch",
+            "must divide height and width of the images",
+            found=f"{patch}, of {size[0]} x {size[1]} pixels",
+            fix=f"one of {', '.join(n for n in divisors(size[0]).split(', ') if size[1] % int(n) == 0)}",
+        )
+
+
+def packed(images: Float[Array, "b h w c"], side: int) -> Float[Array, "b y x i"]:
+    """Squares of pixels as the channels of one place each."""
+    if side == 1:
+        return images
+    rows, height, width, channels = images.shape
+    split = images.reshape(rows, height // side, side, width // side, side, channels)
+    return split.transpose(0, 1, 3, 2, 4, 5).reshape(rows, height // side, width // side, side * side * channels)
+
+
+def unpacked(maps: Float[Array, "b y x i"], side: int) -> Float[Array, "b h w c"]:
+    """The inverse of `packed`."""
+    if side == 1:
+        return maps
+    rows, height, width, inside = maps.shape
+    split = maps.reshape(rows, height, width, side, side, inside // side**2)
+    return split.transpose(0, 1, 3, 2, 4, 5).reshape(rows, height * side, width * side, inside // side**2)
