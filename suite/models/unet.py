@@ -39,7 +39,8 @@ class Config(ModelConfig):
     """Classes of the condition. 0: from the task; where it has none, pictures have no condition."""
     patch: int = 1
     """Side of the squares of pixels that are one place of the first level, in whose channels they lie. It divides
-    height and width; more than 1 saves most of the time of a large picture's first level."""
+    height and width; more than 1 saves most of the time of a large picture's first level. 0: chosen by the recipe's
+    defaults, as are widths that are left open."""
     widths: tuple[int, ...] = (32, 64, 64)
     """Channels of each level, each of half the height and width of the one before."""
     blocks: int = 2
@@ -56,11 +57,15 @@ class Config(ModelConfig):
     """Fraction of the values between the convolutions of a block that training drops."""
 
     def __post_init__(self):
-        check_sizes(self, 0, "channels", "outputs")
-        check_sizes(self, 1, "patch", "blocks", "heads", "groups", "embedding")
+        check_sizes(self, 0, "channels", "outputs", "patch")
+        check_sizes(self, 1, "blocks", "heads", "groups", "embedding")
         check_fractions(self, "dropout")
-        if not self.widths or min(self.widths) < 1:
-            raise InputError("field model.widths", "needs a level of at least one channel", found=str(self.widths))
+        if self.widths:
+            self._check_levels()
+
+    def _check_levels(self) -> None:
+        if min(self.widths) < 1:
+            raise InputError("field model.widths", "sizes must be at least 1", found=str(self.widths))
         if any(width % self.groups for width in self.widths):
             raise InputError(
                 "field model.groups",
@@ -81,7 +86,7 @@ class Config(ModelConfig):
             )
 
     def build(self, *, rngs: nnx.Rngs) -> "UNet":
-        check_given(self, "channels")
+        check_given(self, "channels", "patch", "widths")
         return UNet(self, rngs=rngs)
 
     @property
