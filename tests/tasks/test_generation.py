@@ -224,7 +224,7 @@ def test_the_baseline_of_a_run_is_measured_in_its_features(run):
 
 
 def test_it_learns_and_withholds_classes(tmp_path):
-    changes = {"train.steps": 60, "train.batch_size": 64, "optim.learning_rate": 3e-3, "train.log_every": 20}
+    changes = {"train.steps": 40, "train.batch_size": 64, "optim.learning_rate": 3e-3, "train.log_every": 10}
     trained = suite.train(experiment(**changes), tmp_path / "run")
     assert trained.history["train/loss"][-1] < 0.8 * trained.history["train/loss"][0]
     again = open_run(tmp_path / "run")
