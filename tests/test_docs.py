@@ -102,6 +102,7 @@ RECIPES = (
     "text.translate",
     "vision.classify",
     "vision.detect",
+    "vision.generate",
     "speech.fsdd_ctc",
     "recommendation.retrieve",
     "recommendation.movielens_din",

@@ -108,9 +108,11 @@ DIMS = {
     "vision.digits_dnn": {"inputs": 64, "outputs": 10},
     "vision.embed": {"channels": 3, "stem_width": 32, "stem_stride": 2, "blocks": (1, 1, 1), "widths": (32, 64, 128)},
     "vision.fashion_mnist_dnn": {"inputs": 784, "outputs": 10},
+    "vision.fashion_mnist_flow": {"channels": 1, "outputs": 10},
     "vision.fashion_mnist_resnet": {"channels": 1, "outputs": 10},
     "vision.fashion_mnist_resnet18": {"channels": 1, "outputs": 10},
     "vision.finetune": {"channels": 3, "outputs": 5},
+    "vision.generate": {"channels": 3, "outputs": 5, "patch": 2, "widths": (64, 96, 128)},
     "vision.label": {
         "channels": 3,
         "outputs": 5,
