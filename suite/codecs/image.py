@@ -31,7 +31,8 @@ class ImageInput(Codec):
         """``image`` uint8 (b, h, w, c)."""
         height, width, channels = self.statistics.shape
         images = column(columns, self.image)
-        return {"image": decode_batch(images, (height, width), channels, self.statistics.background)}
+        statistics = self.statistics
+        return {"image": decode_batch(images, (height, width), channels, statistics.background, statistics.white)}
 
 
 @dataclass(frozen=True, kw_only=True)

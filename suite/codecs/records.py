@@ -131,10 +131,12 @@ class RecordPredictions(TableInputs, Predictions):
         assert self.statistics is not None
         height, width, channels = self.statistics.shape
         pictures = np.zeros((len(values), height, width, channels), np.uint8)
-        shown, background = present(values), self.statistics.background
+        shown, statistics = present(values), self.statistics
         if len(shown):
             pictures[_there(values)] = (
-                decoded(shown) if decoded else decode_batch(shown, (height, width), channels, background)
+                decoded(shown)
+                if decoded
+                else decode_batch(shown, (height, width), channels, statistics.background, statistics.white)
             )
         return pictures
 

@@ -10,8 +10,9 @@ The proofs are those of PNG, JPEG and WAV, by what a file can make a decoder rep
   them finds every scan.
 - A WAV of samples as they are has no more samples than bytes. Left are its chunks.
 
-GIF, WebP, BMP, FLAC, OGG and MP3 have no such short proof: lists of blocks of a few bytes, animations, run lengths,
-canvases larger than the picture, frames of a few bytes for 65,535 samples each, headers that other formats follow.
+GIF, WebP, BMP, TIFF, FLAC, OGG and MP3 have no such short proof: lists of blocks of a few bytes, animations, run
+lengths, entries that all show the whole file, canvases larger than the picture, frames of a few bytes for 65,535
+samples each, headers that other formats follow.
 """
 
 import io
@@ -22,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
-OTHERS = (b"GIF8", b"RIFF", b"BM")
-"""How images begin that are read and have no proof: GIF, WebP, BMP."""
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How a TIFF begins, of either order of bytes; the latter two have addresses of 64 bits, and are not read."""
+OTHERS = (b"GIF8", b"RIFF", b"BM", *TIFF)
+"""How images begin that are read and have no proof: GIF, WebP, BMP, TIFF."""
 CHUNKS = 256
 """Most chunks of a PNG besides its pixels', and most segments of a JPEG before its first scan."""
 PIXEL_CHUNKS = 16_384
@@ -138,6 +141,26 @@ def _is_short_note(tiff: bytes) -> bool:
     (offset,) = struct.unpack_from(f"{order}I", tiff, 4)
     (entries,) = struct.unpack_from(f"{order}H", tiff, offset)
     return bool(entries <= ENTRIES and len(tiff) <= NOTES)
+
+
+def tiff_size(data: bytes) -> tuple[int, int]:
+    """Width and height of the first page of a TIFF.
+
+    Raises:
+        ValueError: it says none.
+    """
+    order = "<" if data[:2] == b"II" else ">"
+    try:
+        (place,) = struct.unpack_from(f"{order}I", data, 4)
+        (entries,) = struct.unpack_from(f"{order}H", data, place)
+        sides: dict[int, int] = {}
+        for entry in range(min(entries, ENTRIES)):
+            tag, kind = struct.unpack_from(f"{order}HH", data, place + 2 + 12 * entry)
+            if tag in (256, 257):  # width and height, of 16 or 32 bits
+                (sides[tag],) = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", data, place + 10 + 12 * entry)
+        return sides[256], sides[257]
+    except (KeyError, struct.error):
+        raise ValueError("its head says no width and height") from None
 
 
 def _is_plain_wav(file: Any) -> bool:

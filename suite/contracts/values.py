@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from suite.contracts.plain_files import TIFF, tiff_size
 from suite.contracts.signature import Input
 
 CHANNELS = 8
@@ -18,9 +19,9 @@ LARGEST = 1e308
 """Largest number, either way."""
 ITEMS = 1_000
 """Most items of a list, where the signature says nothing."""
-IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
+IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 """Formats that Pillow may decode; its parsers of rarer formats stay closed."""
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 """Extensions of images."""
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")
 """Extensions of recordings."""
@@ -146,6 +147,8 @@ def _image_size(data: bytes, most: float) -> tuple[int, int]:
     from PIL import Image, UnidentifiedImageError
 
     try:
+        if data.startswith(TIFF):  # of which Pillow reads every entry to tell the size, be they huge
+            return tiff_size(data)
         with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as opened:
             return opened.width, opened.height
     except Image.DecompressionBombError as error:

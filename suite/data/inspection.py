@@ -13,6 +13,7 @@ from suite.data import measures
 from suite.data.notes import listed
 from suite.data.preprocessing.image import decode
 from suite.data.preprocessing.text import clean_mask
+from suite.data.reading import IMAGES
 from suite.data.sources.memory import SPLITS, evenly_spaced
 from suite.errors import InputError
 
@@ -171,7 +172,7 @@ def _content(value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
     text = str(value)
-    if text.lower().endswith((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")):
+    if text.lower().endswith(IMAGES):
         try:
             with open(text, "rb") as file:
                 return file.read()

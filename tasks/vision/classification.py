@@ -38,8 +38,8 @@ class ImageClassification(Pictures, Classification):
     def source(self, split: str) -> Source:
         opened = self.data.with_classes(self.label).open(split)
         require(opened, {"image": self.image, "label": self.label}, origin(self.data))
-        labelled, statistics = self.labelled(with_files(opened, self.image, self.data), split), self.statistics
-        return without_broken_images(labelled, self.image, statistics.background, statistics.channels)
+        labelled = self.labelled(with_files(opened, self.image, self.data), split)
+        return without_broken_images(labelled, self.image, *self.handling)
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``image`` uint8 (b, h, w, c) and ``label`` int32 (b,); with mixup ``other_label`` and ``weight``."""

@@ -42,7 +42,7 @@ class ImageEmbedding(Pictures, Embedding):
         self.check_fields(origin(self.data), opened, "image")
         for name in (self.image, self.other) if self.other else (self.image,):
             opened = with_files(opened, name, self.data)
-            opened = without_broken_images(opened, name, self.statistics.background, self.statistics.channels)
+            opened = without_broken_images(opened, name, *self.handling)
         return self.paired(opened)
 
     def rows(self, values: Any, rng: np.random.Generator | None = None) -> dict[str, Any]:

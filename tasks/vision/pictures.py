@@ -33,6 +33,11 @@ class Pictures:
         if self.background:  # one colour for the statistics, training and requests
             object.__setattr__(self, "statistics", replace(self.statistics, background=self.background))
 
+    @property
+    def handling(self) -> tuple[str, int, int]:
+        """Background, channels and white, as `without_broken_images` reads them."""
+        return self.statistics.background, self.statistics.channels, self.statistics.white
+
     def pixels(self, columns: Columns, rng: np.random.Generator | None = None) -> np.ndarray:
         """Images uint8 (b, h, w, c), augmented where ``rng`` is given. Host."""
         images = decoded_images(self.statistics)(column(columns, self.image))

@@ -24,10 +24,10 @@ class ImagePrediction(Pictures, Prediction):
         return ImagePredictions(image=self.image, statistics=self.statistics, **self.answering)
 
     def source(self, split: str) -> Source:
-        opened, statistics = self.opened(self.data, split), self.statistics
+        opened = self.opened(self.data, split)
         require(opened, {"image": self.image, "target": self.target}, origin(self.data))
         located = with_files(opened, self.image, self.data)
-        return without_broken_images(located, self.image, statistics.background, statistics.channels)
+        return without_broken_images(located, self.image, *self.handling)
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``image`` uint8 (b, h, w, c), and ``target`` as `Target.encode` says."""

@@ -43,6 +43,56 @@ def test_sixteen_bit_images_keep_their_brightness():
     np.testing.assert_array_equal(images.decode(png(wide))[..., 0], BATCH[0, ..., 0])
 
 
+DEEP = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+"""Grey of 16 bits."""
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate"])
+def test_a_tiff_is_read_as_a_png_of_the_same_pixels(compression):
+    for array in (BATCH[0], BATCH[0, ..., 0], DEEP):
+        file = encoded(Image.fromarray(array), "TIFF", compression=compression)
+        np.testing.assert_array_equal(images.decode(file), images.decode(png(array)))
+        assert images.dimensions(file) == array.shape[:2]
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+def test_white_of_sixteen_bit_images_may_be_that_of_a_camera_of_twelve(tmp_path, file_format):
+    twelve = encoded(Image.fromarray(DEEP >> 4), file_format)
+    source = without_broken_images(Memory({"image": [twelve]}), "image", "white", 1)
+    assert images.decode(twelve).max() == 15  # as the format says
+    assert images.examine(twelve) == ("", ("16 bits", "dark")) and "--task.statistics.white 4095" in source.notes[1]
+    np.testing.assert_array_equal(images.decode(twelve, white=4095), ((DEEP >> 4) * 255.0 / 4095).round()[..., None])
+    source = without_broken_images(Memory({"image": [twelve]}), "image", "white", 1, white=4095)
+    assert [note.split(":")[0] for note in source.notes] == [
+        "1 picture of 16 bits a channel, white at 4,095, read as 8 bits"
+    ]
+    # The statistics, training and requests read alike.
+    task = ImageClassification(data=Memory({}), statistics=images.PixelStatistics(white=4095))
+    task.statistics.fit(Memory({"image": [twelve]}), "image", tmp_path / "statistics.json")
+    task = replace(task, statistics=replace(task.statistics, file=str(tmp_path / "statistics.json")))
+    expected = images.decode(twelve, white=4095)[None]
+    np.testing.assert_allclose(task.statistics.mean, expected.mean() / 255, rtol=1e-6)
+    np.testing.assert_array_equal(task.encode({"image": [twelve]})["image"], expected)
+    np.testing.assert_array_equal(task.codec.encode({"image": [twelve]})["image"], expected)
+
+
+@pytest.mark.parametrize(
+    ("array", "fault"),
+    [
+        (DEEP.astype(np.float32), images.FLOATS),
+        (DEEP.astype(np.int32) * 2, images.WIDE),
+        (-DEEP.astype(np.int32), images.WIDE),
+    ],
+)
+def test_pixels_that_are_no_integers_of_sixteen_bits_are_refused_and_counted(tmp_path, array, fault):
+    Image.fromarray(array).save(tmp_path / "a.tif")
+    with pytest.raises(InputError, match=fault) as error:
+        images.decode(str(tmp_path / "a.tif"))
+    assert error.value.where.endswith("a.tif") and "8 or 16 bits" in error.value.fix
+    source = without_broken_images(Memory({"image": [str(tmp_path / "a.tif"), png(BATCH[0])]}), "image")
+    assert len(source) == 1 and source.dropped == {fault: 1}
+
+
 def test_corrupt_image_names_the_file(tmp_path):
     path = tmp_path / "bad.png"
     path.write_bytes(b"no image at all")
@@ -274,6 +324,7 @@ def test_the_background_is_one_for_statistics_training_and_requests(tmp_path):
         (encoded(Image.fromarray((np.arange(16).reshape(4, 4) * 4096).astype(np.uint16))), "16 bits"),
         (encoded(Image.new("CMYK", (4, 4), (0, 255, 255, 0)), "JPEG"), "CMYK"),
         (encoded(Image.new("L", (4, 4)), "GIF", save_all=True, append_images=[Image.new("L", (4, 4), 99)]), "animated"),
+        (encoded(Image.new("L", (4, 4)), "TIFF", save_all=True, append_images=[Image.new("L", (4, 4), 99)]), "pages"),
     ],
 )
 def test_what_decoding_changes_is_told(picture, trait):

@@ -230,7 +230,7 @@ IMAGES = [
         {
             "code": "unreadable_image",
             "field": "inputs[0].image",
-            "message": "the file is no image that is read here; PNG, JPEG, BMP, GIF, WEBP are.",
+            "message": "the file is no image that is read here; PNG, JPEG, BMP, GIF, WEBP, TIFF are.",
         },
     ),
     (bomb(30_000, 30_000), 413, None),

@@ -11,7 +11,7 @@ from suite.contracts.data import Data, Source
 from suite.data import written
 from suite.data.class_names import MISSING, class_names
 from suite.data.notes import listed, told
-from suite.data.preprocessing.image import MOST_CHANNELS, examine
+from suite.data.preprocessing.image import DARK, MOST_CHANNELS, examine
 from suite.data.preprocessing.text import text_faults
 from suite.data.reading import beside, file_kind
 from suite.data.recordings import Piece, timing
@@ -109,7 +109,7 @@ def without_empty_pairs(source: Source, names: tuple[str, str]) -> Source:
     return some_left(cleaned(source, faults), " and ".join(names), "no record has both texts.")
 
 
-def without_broken_images(source: Source, name: str, background: str = "", channels: int = 0) -> Source:
+def without_broken_images(source: Source, name: str, background: str = "", channels: int = 0, white: int = 0) -> Source:
     """The records whose image can be decoded; the others are dropped, counted and named.
 
     Adds a note of pictures whose transparency is laid on ``background``, of animations, of which the first frame is
@@ -120,6 +120,7 @@ def without_broken_images(source: Source, name: str, background: str = "", chann
         name: of that column.
         background: see `suite.data.preprocessing.image.decode`.
         channels: of the model; with 4, transparency stays.
+        white: value of white in pictures of 16 bits; 0: the largest of 16 bits.
     """
     first = source[np.arange(min(1, len(source)))][name]
     pixels = isinstance(first, np.ndarray) and first.dtype == np.uint8
@@ -138,7 +139,7 @@ def without_broken_images(source: Source, name: str, background: str = "", chann
     notes = [
         f"{sentence}: {listed(named(np.array(places[:NAMED])), len(places))}"
         for trait, places in traits.items()
-        if (sentence := _handled(trait, len(places), background, channels))
+        if (sentence := _handled(trait, len(places), background, channels, white))
     ]
     return some_left(cleaned(source, faults, named, notes), name, "no image can be decoded.")
 
@@ -171,15 +172,21 @@ def file_names(source: Source, column: str) -> Callable[[np.ndarray], list[str]]
     return named
 
 
-def _handled(trait: str, count: int, background: str, channels: int) -> str:
+def _handled(trait: str, count: int, background: str, channels: int, white: int) -> str:
     """What becomes of so many pictures of a trait; empty where nothing is lost."""
-    if trait == "transparent" and channels == MOST_CHANNELS:
+    if (trait == "transparent" and channels == MOST_CHANNELS) or (trait == "dark" and white):
         return ""
     laid = f"laid on {background} (--task.background)" if background else "dropped: what lies beneath is seen"
     one, rest = {
         "transparent": ("picture", f" with transparency, {laid}"),
         "animated": ("animation", ", of which the first frame is taken"),
-        "16 bits": ("picture", " of 16 bits a channel, read as 8 bits"),
+        "pages": ("file", " of several pages, of which the first is taken"),
+        "16 bits": ("picture", f" of 16 bits a channel, {f'white at {white:,}, ' if white else ''}read as 8 bits"),
+        "dark": (
+            "picture",
+            f" of 16 bits a channel with no value above {DARK - 1:,}, read as nearly black; where a "
+            f"camera of 12 bits wrote grey ones: --task.statistics.white {DARK - 1}",
+        ),
         "CMYK": ("picture", " of printing colours (CMYK), read as red, green and blue"),
     }[trait]
     return f"{count:,} {one}{'' if count == 1 else 's'}{rest}"

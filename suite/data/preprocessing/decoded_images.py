@@ -20,11 +20,11 @@ class DecodedImages:
 
     Args:
         shape: height, width and channels.
-        background: see `suite.data.preprocessing.image.decode`.
+        background, white: see `suite.data.preprocessing.image.decode`.
     """
 
-    def __init__(self, shape: tuple[int, int, int], background: str):
-        self._size, self._channels, self._background = shape[:2], shape[2], background
+    def __init__(self, shape: tuple[int, int, int], background: str, white: int = 0):
+        self._size, self._how = shape[:2], (shape[2], background, white)
         self._spare = MOST
         self._kept: dict[Hashable, np.ndarray] = {}
 
@@ -35,14 +35,14 @@ class DecodedImages:
             InputError: an image that cannot be decoded.
         """
         if isinstance(values, np.ndarray) or not len(values):
-            return decode_batch(values, self._size, self._channels, self._background)
+            return decode_batch(values, self._size, *self._how)
         return np.stack([self._decoded(value) for value in values])
 
     def _decoded(self, value: Any) -> np.ndarray:
         key = content_key(value)
         if key is not None and (kept := self._kept.get(key)) is not None:
             return kept
-        pixels = decode(value, self._size, self._channels, self._background)
+        pixels = decode(value, self._size, *self._how)
         if key is not None and pixels.nbytes <= self._spare:
             self._spare -= pixels.nbytes
             self._kept[key] = pixels
@@ -59,9 +59,9 @@ def content_key(value: Any) -> Hashable | None:
 
 def decoded_images(statistics: PixelStatistics) -> DecodedImages:
     """The images of the run that these statistics are of; those of the two latest runs are kept."""
-    return _of_run(statistics.file, changed(statistics.file), statistics.background)
+    return _of_run(statistics.file, changed(statistics.file), statistics.background, statistics.white)
 
 
 @functools.lru_cache(maxsize=2)
-def _of_run(file: str, written: int, background: str) -> DecodedImages:
-    return DecodedImages(PixelStatistics(file=file).shape, background)
+def _of_run(file: str, written: int, background: str, white: int) -> DecodedImages:
+    return DecodedImages(PixelStatistics(file=file).shape, background, white)

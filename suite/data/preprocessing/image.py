@@ -31,6 +31,10 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's mode for a number of channels."""
 MOST_CHANNELS = max(MODES)
 """Channels of an image with transparency."""
+DEEPEST = (1 << 16) - 1
+"""Largest value of a pixel of 16 bits."""
+DARK = 1 << 12
+"""Pictures of 16 bits whose values are all below it are likely a camera's of 12 bits at most, and look black."""
 ANIMATED = ("GIF", "WEBP", "PNG")
 """Formats whose further frames are an animation's; those of a JPEG are other views of the same picture."""
 
@@ -41,11 +45,13 @@ def _name_of(value: Any) -> str:
 
 
 @decoders.bounded(is_plain_image, _name_of)
-def decode(value: Any, size: tuple[int, int] | None = None, channels: int = 0, background: str = "white") -> np.ndarray:
+def decode(
+    value: Any, size: tuple[int, int] | None = None, channels: int = 0, background: str = "white", white: int = 0
+) -> np.ndarray:
     """One image as uint8 (h, w, c).
 
-    Of an animation the first frame is taken. The orientation that a camera wrote into the file is applied. Pictures
-    of 16 bits a channel keep the upper eight.
+    Of an animation the first frame is taken, of a file of several pages the first page. The orientation that a camera
+    wrote into the file is applied. Pictures of 16 bits a channel keep the upper eight.
 
     Args:
         value: uint8 array (h, w) or (h, w, c), encoded bytes, or a path.
@@ -53,15 +59,16 @@ def decode(value: Any, size: tuple[int, int] | None = None, channels: int = 0, b
         channels: 1 (grey), 3 (red, green, blue) or 4 (and alpha); 0: 1 for grey images, otherwise 3.
         background: colour, by name or as #rrggbb, that transparent pictures are laid on before they lose their
             alpha; empty: alpha is dropped, and the colour beneath it seen.
+        white: value of white in grey pictures of 16 bits; 0: 65,535.
 
     Raises:
-        InputError: not an image, damaged, larger than MAX_PIXELS, one that decoding had to be ended of, or an array of
-            another type or shape.
+        InputError: not an image, damaged, larger than MAX_PIXELS, of pixels that are no integers of 16 bits at most,
+            one that decoding had to be ended of, or an array of another type or shape.
     """
     if isinstance(value, np.ndarray):
         return _from_array(value, size, channels, background)
     with _opened(value) as image:
-        return _array(image, size, channels, background)
+        return _array(image, size, channels, background, white)
 
 
 @contextlib.contextmanager
@@ -81,6 +88,9 @@ def _opened(value: Any) -> Iterator[Any]:
             yield image
     except (InputError, MemoryError):
         raise
+    except _NoIntegers as error:
+        problem, found = error.args
+        raise InputError(name, problem, found=found, fix=_INTEGERS) from error
     except bombs as error:
         problem = f"this image has more than {MAX_PIXELS:,} pixels"
         raise InputError(name, problem, found=image_fault(error), fix="scale it down") from error
@@ -113,15 +123,17 @@ def _upright(image: Any) -> Any:
         return image
 
 
-def _array(image: Any, size: tuple[int, int] | None, channels: int, background: str) -> np.ndarray:
+def _array(image: Any, size: tuple[int, int] | None, channels: int, background: str, white: int = 0) -> np.ndarray:
     """A Pillow image, turned, laid on the background, converted and scaled, as an array."""
     from PIL import Image
 
+    if image.mode == "F":
+        raise _NoIntegers(FLOATS, "floating-point numbers")
     grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
     image = _upright(image)
     mode = MODES[channels or (1 if grey else 3)]
     if image.mode.startswith("I"):
-        image = _eight_bits(image)
+        image = _eight_bits(image, white)
     if mode != "RGBA" and background and image.has_transparency_data:
         below = Image.new("RGBA", image.size, (*_colour(background), 255))
         image = Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
@@ -132,12 +144,28 @@ def _array(image: Any, size: tuple[int, int] | None, channels: int, background: 
     return array[..., None] if array.ndim == 2 else array
 
 
-def _eight_bits(image: Any) -> Any:
-    """A grey image of 16 bits as one of 8, the value that stands for transparency, where there is one, included."""
+FLOATS, WIDE = "its pixels are no integers", "its pixels are no integers of 16 bits"
+_INTEGERS = "write it with integers of 8 or 16 bits from black to white"
+
+
+class _NoIntegers(Exception):
+    """Pixels that are not read: the problem, and what was found."""
+
+
+def _eight_bits(image: Any, white: int = 0) -> Any:
+    """A grey image of 16 bits as one of 8, the value that stands for transparency, where there is one, included.
+
+    Raises:
+        _NoIntegers: its values take more than 16 bits, or are negative.
+    """
     from PIL import Image
 
-    values = np.asarray(image).astype(np.uint32)
-    grey = Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
+    values = np.asarray(image).astype(np.int64)
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    if low < 0 or high > DEEPEST:
+        raise _NoIntegers(WIDE, f"values from {low:,} to {high:,}")
+    scaled = (values * 255 + white // 2) // white if white else values >> 8
+    grey = Image.fromarray(scaled.clip(0, 255).astype(np.uint8))
     clear = image.info.get("transparency")
     if not isinstance(clear, int):
         return grey
@@ -177,7 +205,11 @@ def _from_array(value: np.ndarray, size: tuple[int, int] | None, channels: int, 
 
 
 def decode_batch(
-    values: Sequence[Any] | np.ndarray, size: tuple[int, int] | None, channels: int, background: str = "white"
+    values: Sequence[Any] | np.ndarray,
+    size: tuple[int, int] | None,
+    channels: int,
+    background: str = "white",
+    white: int = 0,
 ) -> np.ndarray:
     """Images as uint8 (b, h, w, c), as by `decode`. A uint8 array that has this size and these channels is returned as
     it is.
@@ -189,7 +221,7 @@ def decode_batch(
         array = values[..., None] if values.ndim == 3 else values
         if array.shape[3] == channels and (size is None or array.shape[1:3] == tuple(size)):
             return array
-    images = [decode(value, size, channels, background) for value in values]
+    images = [decode(value, size, channels, background, white) for value in values]
     shapes = sorted({image.shape for image in images})
     if len(shapes) > 1:
         raise InputError(
@@ -201,6 +233,8 @@ def decode_batch(
     return np.stack(images) if images else np.zeros((0, *(size or (0, 0)), channels), np.uint8)
 
 
+BITS = 0x0102
+"""The tag of a TIFF's bits a channel."""
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
 """The tag by which a camera says how it was held, and its values for a quarter turn."""
 
@@ -277,8 +311,8 @@ def examine(value: Any) -> tuple[str, tuple[str, ...]]:
     """What keeps an image from being read, empty where nothing does, and what decoding changes of it.
 
     Returns:
-        ``"broken image"``, ``"empty file"``, ``"no such image file"``, ENDED or ``""``; and of ``"transparent"``,
-        ``"animated"``, ``"16 bits"`` and ``"CMYK"`` those that it is.
+        ``"broken image"``, ``"empty file"``, ``"no such image file"``, FLOATS, WIDE, ENDED or ``""``; and of
+        ``"transparent"``, ``"animated"``, ``"pages"``, ``"16 bits"``, ``"dark"`` and ``"CMYK"`` those that it is.
     """
     if isinstance(value, np.ndarray):
         return "", ("transparent",) if value.ndim == 3 and value.shape[2] == 4 and (value[..., 3] < 255).any() else ()
@@ -309,17 +343,22 @@ def _examined(value: Any) -> tuple[str, tuple[str, ...]]:
     """See `examine`; of a file or of bytes."""
     try:
         with _opened(value) as image:
-            animated = image.format in ANIMATED and _is_animated(image)
+            several = _is_animated(image)
+            animated, pages = several and image.format in ANIMATED, several and image.format == "TIFF"
             deep, printed = image.mode.startswith("I") or _sixteen(image), image.mode == "CMYK"
-            _array(image, None, 0, "white")
+            pixels = _array(image, None, 0, "")
+            dark = deep and int(pixels.max(initial=0)) < DARK >> 8
             whole = _eight_bits(image) if image.mode.startswith("I") else image
             clear = whole.has_transparency_data and whole.convert("RGBA").getextrema()[3][0] < 255
     except InputError as error:
         if "no such" in error.problem:
             return "no such image file", ()
+        if error.problem in (FLOATS, WIDE):
+            return error.problem, ()
         empty = value == b"" or (isinstance(value, str | Path) and Path(value).stat().st_size == 0)
         return "empty file" if empty else "broken image", ()
-    traits = {"transparent": clear, "animated": animated, "16 bits": deep, "CMYK": printed}
+    traits = {"transparent": clear, "animated": animated, "pages": pages, "16 bits": deep, "dark": dark}
+    traits["CMYK"] = printed
     return "", tuple(trait for trait, has in traits.items() if has)
 
 
@@ -332,7 +371,9 @@ def _is_animated(image: Any) -> bool:
 
 
 def _sixteen(image: Any) -> bool:
-    """Whether a PNG that Pillow opens in a mode of 8 bits has 16 a channel."""
+    """Whether a PNG or TIFF that Pillow opens in a mode of 8 bits has 16 a channel."""
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(BITS, (8,))) > 8
     return image.format == "PNG" and any("16B" in str(tile[3]) for tile in image.tile)
 
 
@@ -371,11 +412,14 @@ class PixelStatistics(Preprocessor):
     background: str = "white"
     """Colour that transparent pictures are laid on, by name or as #rrggbb, where channels hold no alpha. Empty: alpha
     is dropped, and the colour beneath it seen."""
+    white: int = 0
+    """Value of white in grey pictures of 16 bits a channel: 4095 where a camera of 12 bits wrote them. 0: 65535."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.size is not None:
             check_bounds(self, {"size": (1, MAX_PIXELS)})
+        check_bounds(self, {"white": (0, DEEPEST)})
         if self.background not in ("", "white"):
             _colour(self.background)
 
@@ -387,13 +431,13 @@ class PixelStatistics(Preprocessor):
         """
         if not len(source):
             raise InputError(f"column {column}", "there is no image to take statistics of")
-        first = decode(_first(source, column), self.size, self.channels, self.background)
+        first = self.decoded([_first(source, column)])[0]
         total, squares, count = np.zeros(first.shape[2]), np.zeros(first.shape[2]), 0
         for start in range(0, len(source), 1000):
             values = present(source[np.arange(start, min(start + 1000, len(source)))][column])
             if not len(values):
                 continue
-            images = decode_batch(values, self.size, first.shape[2], self.background)
+            images = self.decoded(values, first.shape[2])
             if images.shape[1:] != first.shape:
                 decode_batch([first, images[0]], None, first.shape[2])  # raises: says which sizes differ
             for channel in range(first.shape[2]):
@@ -419,7 +463,7 @@ class PixelStatistics(Preprocessor):
         """
         if not len(source):
             raise InputError(f"column {column}", "there is no image to take the size of")
-        height, width, channels = decode(_first(source, column), self.size, self.channels, self.background).shape
+        height, width, channels = self.decoded([_first(source, column)])[0].shape
         if not {len(mean), len(std)} <= {1, channels}:
             raise InputError(
                 "field task.statistics.channels",
@@ -433,6 +477,14 @@ class PixelStatistics(Preprocessor):
         }
         path.write_text(json.dumps({"shape": [height, width, channels], **stated}), encoding="utf-8")
         return height, width, channels
+
+    def decoded(self, values: Sequence[Any] | np.ndarray, channels: int = 0) -> np.ndarray:
+        """Images as uint8 (b, h, w, c), in the size that is stated here.
+
+        Raises:
+            InputError: see `decode_batch`.
+        """
+        return decode_batch(values, self.size, channels or self.channels, self.background, self.white)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -1,6 +1,6 @@
 // Pictures as the server takes them: other formats, and those of too many pixels, are drawn again as PNG or JPEG.
 
-const READ = ["image/png", "image/jpeg", "image/webp", "image/bmp"];
+const READ = ["image/png", "image/jpeg", "image/webp", "image/bmp", "image/tiff"];
 
 export async function prepared(file, pixels) {
   const bitmap = await createImageBitmap(file).catch(() => null);
