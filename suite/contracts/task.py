@@ -144,6 +144,13 @@ class Task(ABC):
         """
         return None
 
+    def encode_reference(self, columns: Columns) -> dict[str, Any]:
+        """Model-ready rows of the records of ``reference``, as ``embed`` takes them: by ``catalogue`` where there is
+        one, else by ``encode``. A task whose splits are compared with other records than its catalogue's overrides it.
+        Host.
+        """
+        return self.encode(columns) if self.catalogue is None else self.catalogue.encode(columns)
+
     def embed(self, model: Any, batch: Batch) -> "dict[str, jax.Array]":
         """What is kept of a batch of the records of ``reference``, each (b, ...). Jitted."""
         raise NotImplementedError(f"{type(self).__name__} has reference records, and no embed that says what to keep")

@@ -46,7 +46,7 @@ def reference_arrays(
     if not len(source):
         where = f"reference records of {type(task).__name__}"
         raise InputError(where, "are none.", found="0 records", fix="a source of at least one record")
-    size, encode = min(len(source), ROWS), task.encode if task.catalogue is None else task.catalogue.encode
+    size, encode = min(len(source), ROWS), task.encode_reference
     parts: list[dict[str, np.ndarray]] = []
     for start in range(0, len(source), size):
         indices = np.arange(start, min(start + size, len(source)))

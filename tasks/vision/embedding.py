@@ -1,10 +1,11 @@
 """Image embedding: a vector for each image, near those of the images that belong to it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -13,8 +14,10 @@ from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Source
 from suite.data.preprocessing.columns import origin, with_files, without_broken_images
 from suite.evaluation.artifacts import Given
+from suite.evaluation.contrast import unit
 from suite.evaluation.embedding import Embedding
 from suite.evaluation.vector_map import thumbnail
+from suite.evaluation.views import views
 from suite.tasks.vision.pictures import Pictures
 
 
@@ -50,7 +53,17 @@ class ImageEmbedding(Pictures, Embedding):
         return {"image": self.pixels({self.image: values}, rng)}
 
     def hidden(self, model: Any, batch: Batch, side: str, rngs: nnx.Rngs | None = None) -> jax.Array:
-        return model(self.statistics.normalised(batch[f"{side}image"]), rows=batch["mask"], rngs=rngs)
+        """With ``views``, outside training, the mean of the vectors of length one of all views."""
+        vectors = lambda seen: model(self.statistics.normalised(seen), rows=batch["mask"], rngs=rngs)
+        images = batch[f"{side}image"]
+        if rngs is not None or not self.views:
+            return vectors(images)
+        return jnp.stack([unit(vectors(seen)) for seen in views(images, self.views)]).mean(0)
+
+    def predict(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
+        return Embedding.predict(self, model, batch, reference)  # of `hidden`, which averages
 
     def given(self, columns: Columns, batch: Batch) -> Callable[[int], Given]:
         return lambda i: thumbnail(batch["image"][i])

@@ -1,8 +1,10 @@
 """Pictures of a task: decoding and augmentation, which all tasks on images share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+import jax
 import numpy as np
 
 from suite.codecs.columns import column
@@ -11,6 +13,7 @@ from suite.data.augment import Named, named
 from suite.data.preprocessing.decoded_images import decoded_images
 from suite.data.preprocessing.image import Augmentation, PixelStatistics
 from suite.evaluation.artifacts import Given, Image
+from suite.evaluation.views import View, views
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,10 @@ class Pictures:
     augment: tuple[Augmentation, ...] = ()
     """Applied in order to training images; with settings of their own."""
 
+    views: tuple[View, ...] = ()
+    """Test-time augmentation: further views of each picture, whose answers are averaged where it is evaluated or
+    predicted. flip: mirrored left to right; crops: four corners and the middle. Each view costs a pass."""
+
     def __post_init__(self) -> None:
         if self.background:  # one colour for the statistics, training and requests
             object.__setattr__(self, "statistics", replace(self.statistics, background=self.background))
@@ -46,6 +53,18 @@ class Pictures:
             for augmentation in (*named(self.augmentation, (height, width)), *self.augment):
                 images = augmentation(images, rng)
         return images
+
+    def predict(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
+        """The answer; with ``views`` the mean over them: of probabilities, or of numbers."""
+        answer, averaged = super().predict, self.averaged  # type: ignore[misc, attr-defined]
+        seen = views(batch["image"], self.views)
+        if len(seen) == 1:
+            return answer(model, batch, reference)
+        return averaged(
+            [answer(model, {**batch, "image": one}, reference) for one in seen], [1 / len(seen)] * len(seen)
+        )
 
     def given(self, columns: Columns, batch: Batch) -> Callable[[int], Given]:
         return lambda i: Image(batch["image"][i].copy())

@@ -1,0 +1,1 @@
+"""Recipes on pairs of modalities."""

@@ -1,0 +1,188 @@
+"""Codecs of pictures and texts in one space. Dims: b records, k texts of a record, t tokens."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from suite.codecs.columns import column
+from suite.codecs.image import ImageInput
+from suite.codecs.text import ReadText
+from suite.codecs.vectors import vector_answers
+from suite.contracts.batch import Columns
+from suite.contracts.bounds import LENGTH, Bounds
+from suite.contracts.codec import Input, Output
+from suite.data.preprocessing import tabular_values
+from suite.data.preprocessing.items import FIRST, Items
+from suite.data.preprocessing.partners import row_keys
+from suite.data.preprocessing.text import clean
+from suite.data.preprocessing.tokenizers import Tokenizer
+from suite.errors import InputError
+
+LABELS = 16
+"""Most labels of a request."""
+
+
+def token_rows(tokenizer: Tokenizer, lists: Sequence[Sequence[str]], length: int, most: int) -> dict[str, np.ndarray]:
+    """Texts (b, k) as arrays of one shape.
+
+    Args:
+        tokenizer: cuts texts into pieces.
+        lists: the texts of each record; those beyond ``most`` are left out.
+        length: t, tokens of a text that are read.
+        most: k.
+
+    Returns:
+        ``texts`` int32 (b, k, t), ``texts_mask`` (b, k, t), which tokens there are, ``texts_real`` (b, k), which texts,
+        and ``texts_content`` int32 (b, k, 2), keys of what the model is given.
+    """
+    flat = [clean(text) for row in lists for text in row[:most]]
+    real = np.arange(most) < np.array([min(len(row), most) for row in lists], np.int64)[:, None]
+    tokens, mask = np.zeros((*real.shape, length), np.int32), np.zeros((*real.shape, length), bool)
+    content = np.zeros((*real.shape, 2), np.int32)
+    if flat:
+        rows = tokenizer.encode(flat, length)
+        tokens[real], mask[real] = rows.padded(length)
+        content[real] = row_keys(rows)
+    mask[~real, 0] = True  # an encoder takes the mean over one token at least
+    return {"texts": tokens, "texts_mask": mask, "texts_real": real, "texts_content": content}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankedPictures(ReadText):
+    """A text in, the pictures of a catalogue that fit best out."""
+
+    example: ClassVar[str] = "a dog runs on the beach"
+
+    pictures: Items
+    """The pictures of the catalogue, by name."""
+    catalogue: Items | None = None
+    """Those of another catalogue, where there is one."""
+
+    @property
+    def ranked(self) -> Items:
+        """The pictures that are ranked."""
+        return self.pictures if self.catalogue is None else self.catalogue
+
+    @property
+    def names_catalogue(self) -> bool:
+        return True
+
+    @property
+    def catalogue_names(self) -> Sequence[str]:
+        return self.ranked.names
+
+    def with_catalogue(self, names: Sequence[str], file: Path) -> "RankedPictures":
+        return replace(self, catalogue=self.pictures.write(names, file))
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        return (Output(name="pictures", kind="ranking", description="the pictures that fit best, the best first"),)
+
+    @property
+    def purpose(self) -> str:
+        return "Ranks the pictures of a catalogue for a text"
+
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
+        """``{"pictures": [{"item", "score"}, ...]}`` for each text; the score is the cosine."""
+        names = self.ranked.names
+        return [
+            {
+                "pictures": [
+                    {"item": names[place - FIRST], "score": round(float(score), 6)}
+                    for place, score in zip(places.tolist(), scores.tolist(), strict=True)
+                    if place >= FIRST
+                ]
+            }
+            for places, scores in zip(outputs["top"], outputs["score"], strict=True)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureLabels(ImageInput):
+    """A picture and labels in any words in, how well each label fits out."""
+
+    number_bounds: ClassVar[Bounds] = {"max_length": LENGTH}
+
+    labels: str = "labels"
+    """Name of the input of labels."""
+    prompt: str
+    """Text that a label is put into, in the place of {}."""
+    tokenizer: Tokenizer
+    """Pieces of texts."""
+    max_length: int
+    """Tokens of a label in its prompt that are read."""
+    alone: bool = False
+    """Whether each label is judged by itself, as the sigmoid loss does; else the probabilities add up to 1."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        about = f"what the picture may show, in words: at most {LABELS}"
+        labels = Input(
+            name=self.labels, kind="list", description=about, example=["a dog", "a child", "a mountain"], limit=LABELS
+        )
+        return (*super().inputs, labels)
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        about = "how well each label fits" + ("" if self.alone else "; they add up to 1")
+        return (
+            Output(name="label", kind="class", description="the label that fits best"),
+            Output(name="probabilities", kind="classes", description=about),
+        )
+
+    @property
+    def purpose(self) -> str:
+        return "Says which of some labels fits a picture"
+
+    def encode(self, columns: Columns) -> dict[str, Any]:
+        """``image`` uint8 (b, h, w, c), and `token_rows` of the labels in their prompts.
+
+        Raises:
+            InputError: a record has no label, or too many.
+        """
+        lists = tabular_values.items(column(columns, self.labels), "|")
+        for row in lists:
+            if not 0 < len(row) <= LABELS:
+                problem = f"takes 1 to {LABELS} labels a picture."
+                raise InputError(f'input "{self.labels}"', problem, found=f"{len(row)}", fix="a dog|a child")
+        prompts = [[self.prompt.replace("{}", label) for label in row] for row in lists]
+        return {**super().encode(columns), **token_rows(self.tokenizer, prompts, self.max_length, LABELS)}
+
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
+        """``{"label", "probabilities": {label: probability, ...}}``, the likeliest first."""
+        answers = []
+        for row, shares in zip(tabular_values.items(columns[self.labels], "|"), outputs["probability"], strict=True):
+            order = np.argsort(-shares[: len(row)], kind="stable").tolist()
+            answers.append(
+                {
+                    "label": row[order[0]],
+                    "probabilities": {row[place]: round(float(shares[place]), 6) for place in order},
+                }
+            )
+        return answers
+
+
+@dataclass(frozen=True, kw_only=True)
+class CataloguePicture(ImageInput):
+    """A picture of a catalogue and its name in, its vector out."""
+
+    name: str
+    """Name of the input of names."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return (Input(name=self.name, kind="text", description="what the picture is called"), *super().inputs)
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        return (Output(name="vector", kind="vector", description="what texts are compared with"),)
+
+    @property
+    def purpose(self) -> str:
+        return "Gives the vectors of pictures"
+
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
+        return vector_answers(outputs["vector"])

@@ -1,0 +1,34 @@
+"""Views of pictures, whose answers are averaged (test-time augmentation). Jitted. Dims: b, h, w, c."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+View = Literal["flip", "crops"]
+SIDE = 7 / 8
+"""Share of each side that a crop has."""
+
+
+def views(images: jax.Array, names: Sequence[View]) -> list[jax.Array]:
+    """The images (b, h, w, c) themselves, and further views of them, of the same size.
+
+    Args:
+        images: of any scale.
+        names: ``crops``: the four corners and the middle, of 7/8 of each side, scaled to the whole (`Krizhevsky et al.,
+            2012 <https://papers.nips.cc/paper/4824>`_); ``flip``: each of these mirrored left to right, too.
+    """
+    seen = [images]
+    if "crops" in names:
+        seen += [_part(images, top, left) for top, left in ((0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5))]
+    return [*seen, *(image[:, :, ::-1] for image in seen)] if "flip" in names else seen
+
+
+def _part(images: jax.Array, top: float, left: float) -> jax.Array:
+    """A crop at a share of the room that it has, scaled to the whole."""
+    _, height, width, _ = images.shape
+    moved = jnp.array([-top * (1 - SIDE) * height, -left * (1 - SIDE) * width]) / SIDE
+    return jax.image.scale_and_translate(
+        images.astype(jnp.float32), images.shape, (1, 2), jnp.full(2, 1 / SIDE), moved, "linear", antialias=False
+    )
