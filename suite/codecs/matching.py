@@ -19,9 +19,10 @@ from suite.data.preprocessing.items import FIRST, Items
 from suite.data.preprocessing.partners import row_keys
 from suite.data.preprocessing.text import clean
 from suite.data.preprocessing.tokenizers import Tokenizer
+from suite.data.sources.captions import LABELS
 from suite.errors import InputError
 
-LABELS = 16
+MOST = 16
 """Most labels of a request."""
 
 
@@ -106,7 +107,7 @@ class PictureLabels(ImageInput):
 
     number_bounds: ClassVar[Bounds] = {"max_length": LENGTH}
 
-    labels: str = "labels"
+    labels: str = LABELS
     """Name of the input of labels."""
     prompt: str
     """Text that a label is put into, in the place of {}."""
@@ -119,9 +120,9 @@ class PictureLabels(ImageInput):
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        about = f"what the picture may show, in words: at most {LABELS}"
+        about = f"what the picture may show, in words: at most {MOST}"
         labels = Input(
-            name=self.labels, kind="list", description=about, example=["a dog", "a child", "a mountain"], limit=LABELS
+            name=self.labels, kind="list", description=about, example=["a dog", "a child", "a mountain"], limit=MOST
         )
         return (*super().inputs, labels)
 
@@ -145,11 +146,11 @@ class PictureLabels(ImageInput):
         """
         lists = tabular_values.items(column(columns, self.labels), "|")
         for row in lists:
-            if not 0 < len(row) <= LABELS:
-                problem = f"takes 1 to {LABELS} labels a picture."
+            if not 0 < len(row) <= MOST:
+                problem = f"takes 1 to {MOST} labels a picture."
                 raise InputError(f'input "{self.labels}"', problem, found=f"{len(row)}", fix="a dog|a child")
         prompts = [[self.prompt.replace("{}", label) for label in row] for row in lists]
-        return {**super().encode(columns), **token_rows(self.tokenizer, prompts, self.max_length, LABELS)}
+        return {**super().encode(columns), **token_rows(self.tokenizer, prompts, self.max_length, MOST)}
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         """``{"label", "probabilities": {label: probability, ...}}``, the likeliest first."""

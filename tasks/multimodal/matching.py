@@ -244,7 +244,7 @@ class ImageTextMatching(Pictures, Task):
         one = {"texts": batch["tokens"][:, None], "texts_mask": batch["tokens_mask"][:, None]}
         texts = self.text_vectors(model, {**batch, **one})[:, 0]
         table = jnp.pad(reference["vector"], ((FIRST, 0), (0, 0)))
-        none = jnp.zeros((len(texts), 1), jnp.int32)
+        none = jnp.zeros((texts.shape[0], 1), jnp.int32)
         places = self.top
         if isinstance(size := table.shape[0], int):  # else any number of pictures, which are ranked in blocks
             places = min(places, size - FIRST)

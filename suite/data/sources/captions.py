@@ -18,6 +18,8 @@ from suite.errors import InputError
 
 PICTURES = "pictures"
 """Column that names the picture of a record, in a list of one."""
+LABELS = "labels"
+"""Column of the first texts of a record, which an export asks the picture about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +88,9 @@ def _archived(path: str, written: int, table: str, image: str) -> Memory:
 
 
 def gathered(source: Source, image: str, text: str) -> Source:
-    """A record for each picture, in the order of the first row of each: the picture, the list of its texts, and its
-    name in `PICTURES`. Rows without a text are dropped and counted; a text may be a list of several.
+    """A record for each picture, in the order of the first row of each: the picture, the list of its texts, its name in
+    `PICTURES`, and what may be asked of it in `LABELS`. Rows without a text are dropped and counted; a text may be a
+    list of several.
 
     Args:
         source: a picture and a text a row.
@@ -114,8 +117,8 @@ def gathered(source: Source, image: str, text: str) -> Source:
         kept[places[key]][2].extend(own)
     rows = np.array([row for row, _, _ in kept], np.int64)
     columns = {image: source.column(image, rows), text: [own for _, _, own in kept]}
-    columns[PICTURES] = [[name] for _, name, _ in kept]
-    schema = {image: source.schema[image], text: "text", PICTURES: "text"}
+    columns[PICTURES], columns[LABELS] = [[name] for _, name, _ in kept], [own[:3] for _, _, own in kept]
+    schema = {image: source.schema[image], text: "text", PICTURES: "text", LABELS: "text"}
     counts = [len(own) for _, _, own in kept]
     about = (
         f"{sum(counts):,} texts of {len(kept):,} pictures, {min(counts, default=0)} to {max(counts, default=0)} of each"
