@@ -23,6 +23,8 @@ from suite.tree import paths
 
 GOLDEN = Path(__file__).parent / "golden"
 DIMS = {
+    "multimodal.flickr8k_match": {"image.channels": 3, "text.vocab_size": 30522},
+    "multimodal.match": {"image.channels": 3, "text.vocab_size": 30522},
     "recommendation.avazu_deepfm": {"rows": 4000, "fields": 21, "lists": (), "inputs": 0},
     "recommendation.beauty_gru4rec": {"vocab_size": 12070},
     "recommendation.beauty_sasrec": {"vocab_size": 12070},
