@@ -52,7 +52,8 @@ class PictureBoxes(Codec):
         picture there, not canvas."""
         height, width, channels = self.statistics.shape
         size = height, width
-        pixels = [decode(value, None, channels, self.statistics.background) for value in column(columns, self.image)]
+        how = channels, self.statistics.background, self.statistics.white
+        pixels = [decode(value, None, *how) for value in column(columns, self.image)]
         if not pixels:
             return {"image": np.zeros((0, *size, channels), np.uint8), "content": np.zeros((0, 4), np.float32)}
         placed = np.stack([placement((picture.shape[0], picture.shape[1]), size) for picture in pixels])

@@ -47,8 +47,8 @@ class PictureMasks(Codec):
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``image`` uint8 (b, h, w, c), letterboxed."""
         height, width, channels = self.statistics.shape
-        background = self.statistics.background
-        pixels = [decode(value, None, channels, background) for value in column(columns, self.image)]
+        how = channels, self.statistics.background, self.statistics.white
+        pixels = [decode(value, None, *how) for value in column(columns, self.image)]
         canvases = [letterboxed(picture, (height, width)) for picture in pixels]
         return {"image": np.stack(canvases) if canvases else np.zeros((0, height, width, channels), np.uint8)}
 

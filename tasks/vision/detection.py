@@ -69,7 +69,7 @@ class ObjectDetection(Task):
         source = without_unreadable_boxes(opened, self.boxes)
         statistics = self.statistics
         source = with_files(source, self.image, self.data)
-        return without_broken_images(source, self.image, statistics.background, statistics.channels)
+        return without_broken_images(source, self.image, statistics.background, statistics.channels, statistics.white)
 
     def remarks(self, splits: Mapping[str, Source]) -> list[str]:
         lines = box_remarks(splits, self.boxes, self.labels)

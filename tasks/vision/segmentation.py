@@ -78,7 +78,7 @@ class SemanticSegmentation(Task):
                 fix="PNGs of the numbers of classes, as large as their pictures, or another column by --task.mask",
             )
         statistics = self.statistics
-        return without_broken_images(source, self.image, statistics.background, statistics.channels)
+        return without_broken_images(source, self.image, statistics.background, statistics.channels, statistics.white)
 
     def remarks(self, splits: Mapping[str, Source]) -> list[str]:
         lines = mask_remarks(splits, self.mask, self.labels)

@@ -91,11 +91,12 @@ class Letterboxes:
 
     Args:
         shape: height, width and channels of the canvas.
-        background: see `suite.data.preprocessing.image.decode`.
+        background, white: see `suite.data.preprocessing.image.decode`.
     """
 
-    def __init__(self, shape: tuple[int, int, int], background: str):
-        self._size, self._channels, self._background = (shape[0], shape[1]), shape[2], background
+    def __init__(self, shape: tuple[int, int, int], background: str, white: int = 0):
+        self._size, self._channels = (shape[0], shape[1]), shape[2]
+        self._background, self._white = background, white
         self._spare = MOST
         self._kept: dict[Hashable, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -114,7 +115,7 @@ class Letterboxes:
         key = content_key(value)
         if key is not None and (kept := self._kept.get(key)) is not None:
             return kept
-        pixels = decode(value, None, self._channels, self._background)
+        pixels = decode(value, None, self._channels, self._background, self._white)
         drawn = letterboxed(pixels, self._size), placement((pixels.shape[0], pixels.shape[1]), self._size)
         if key is not None and drawn[0].nbytes <= self._spare:
             self._spare -= drawn[0].nbytes
@@ -124,9 +125,9 @@ class Letterboxes:
 
 def letterboxes(statistics: PixelStatistics) -> Letterboxes:
     """The letterboxed pictures of the run that these statistics are of; those of the two latest runs are kept."""
-    return _of_run(statistics.file, changed(statistics.file), statistics.background)
+    return _of_run(statistics.file, changed(statistics.file), statistics.background, statistics.white)
 
 
 @functools.lru_cache(maxsize=2)
-def _of_run(file: str, written: int, background: str) -> Letterboxes:
-    return Letterboxes(PixelStatistics(file=file).shape, background)
+def _of_run(file: str, written: int, background: str, white: int) -> Letterboxes:
+    return Letterboxes(PixelStatistics(file=file).shape, background, white)
