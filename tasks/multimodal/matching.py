@@ -35,7 +35,7 @@ from suite.evaluation.losses import masked_mean, tally
 from suite.evaluation.pairing import pairing_scores, pool_ranks, sigmoid_losses
 from suite.evaluation.recommendation import best_items, padded
 from suite.tasks.multimodal.features import Kept
-from suite.tasks.vision.pictures import Pictures
+from suite.tasks.pictures import Pictures
 
 Objective = Literal["softmax", "sigmoid", "cca"]
 Side = Literal["image", "text"]
@@ -274,8 +274,8 @@ class ImageTextMatching(Pictures, Task):
         self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, MetricState]:
         mask = np.asarray(batch["mask"])
-        ranks = (np.asarray(outputs[name])[mask] for name in ("image_rank", "text_rank"))
-        return pairing_scores(*ranks, np.asarray(batch["texts_real"])[mask])
+        image_ranks, text_ranks = (np.asarray(outputs[name])[mask] for name in ("image_rank", "text_rank"))
+        return pairing_scores(image_ranks, text_ranks, np.asarray(batch["texts_real"])[mask])
 
     @property
     def solved(self) -> tuple[str, ...]:

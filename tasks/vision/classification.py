@@ -15,7 +15,7 @@ from suite.data.preprocessing.columns import origin, require, with_files, withou
 from suite.data.preprocessing.image import Mixup
 from suite.evaluation.classification import Classification
 from suite.evaluation.losses import classification_loss
-from suite.tasks.vision.pictures import Pictures
+from suite.tasks.pictures import Pictures
 
 
 @dataclass(frozen=True, kw_only=True)

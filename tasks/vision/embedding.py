@@ -18,7 +18,7 @@ from suite.evaluation.contrast import unit
 from suite.evaluation.embedding import Embedding
 from suite.evaluation.vector_map import thumbnail
 from suite.evaluation.views import views
-from suite.tasks.vision.pictures import Pictures
+from suite.tasks.pictures import Pictures
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Source
 from suite.data.preprocessing.columns import origin, require, with_files, without_broken_images
 from suite.evaluation.prediction import Prediction
-from suite.tasks.vision.pictures import Pictures
+from suite.tasks.pictures import Pictures
 
 
 @dataclass(frozen=True, kw_only=True)
