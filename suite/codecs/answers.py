@@ -1,29 +1,37 @@
 """Answers of classifiers. Dims: b records, c classes."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from suite.contracts.schemas import LISTED
 from suite.contracts.signature import Output
-from suite.data.preprocessing.decision import EVEN, answered_classes
+from suite.data.preprocessing.decision import EVEN, Decision, answered_classes
 
 TOP = 3
 """Classes that an answer names."""
+CONFIDENCE = ("sure", "unsure")
 
 
 def class_answers(
-    logits: np.ndarray, names: Sequence[str], top: int = TOP, every: bool = False, threshold: float = EVEN
+    logits: np.ndarray,
+    names: Sequence[str],
+    top: int = TOP,
+    every: bool = False,
+    threshold: float = EVEN,
+    decision: Decision | None = None,
 ) -> list[dict[str, Any]]:
     """``{"label", "probability", "top": {name: probability}}`` for each row of ``logits`` (b, c), falling; with
     ``every``, all classes where they are few enough to be listed. Of two classes, the second one is the label from a
-    probability of ``threshold`` on."""
+    probability of ``threshold`` on. ``decision`` may add ``"set"``, the names of all classes that the right one is
+    among with a stated probability, and ``"confidence"``, one of `CONFIDENCE`."""
     shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, -1, keepdims=True))
     probabilities = shifted / shifted.sum(-1, keepdims=True)
     order = np.argsort(-probabilities, -1)[:, : len(names) if every and len(names) <= LISTED else top]
     said = answered_classes(probabilities, threshold) if threshold != EVEN else order[:, 0]
-    return [
+    answers: list[dict[str, Any]] = [
         {
             "label": names[label],
             "probability": round(float(row[label]), 6),
@@ -31,16 +39,35 @@ def class_answers(
         }
         for row, label, best in zip(probabilities, said, order, strict=True)
     ]
+    if decision is not None and not math.isnan(decision.margin):
+        for answer, row, held in zip(answers, probabilities, decision.sets(probabilities), strict=True):
+            answer["set"] = [names[place] for place in np.argsort(-row, kind="stable") if held[place]]
+    if decision is not None and not math.isnan(decision.least):
+        for answer, row in zip(answers, probabilities, strict=True):
+            answer["confidence"] = CONFIDENCE[int(row.max() < decision.least)]
+    return answers
 
 
-def class_outputs(names: Sequence[str]) -> tuple[Output, ...]:
+def class_outputs(names: Sequence[str], decision: Decision | None = None) -> tuple[Output, ...]:
     """The outputs that `class_answers` makes."""
     listed = tuple(names) if len(names) <= LISTED else ()
     return (
         Output(name="label", kind="class", description="the likeliest class", choices=listed),
         probability("of that class", of="label"),
         Output(name="top", kind="classes", description="probabilities of the likeliest classes, falling", of="label"),
+        *_sureness(decision, listed),
     )
+
+
+def _sureness(decision: Decision | None, choices: tuple[str, ...]) -> Iterator[Output]:
+    """The outputs of what a Decision has learnt of how sure an answer is."""
+    if decision is not None and not math.isnan(decision.margin):
+        chance = f"{decision.coverage:.0%}"
+        about = f"classes that hold the right one with a probability of {chance} or more, likeliest first"
+        yield Output(name="set", kind="list", description=about, choices=choices)
+    if decision is not None and not math.isnan(decision.least):
+        about = f"sure where the likeliest class has a probability of at least {decision.least:.3f}"
+        yield Output(name="confidence", kind="class", description=about, choices=CONFIDENCE)
 
 
 def probability(description: str, of: str = "") -> Output:

@@ -24,7 +24,7 @@ class Classes(Codec):
 
     @property
     def outputs(self) -> tuple[Output, ...]:
-        return class_outputs(self.labels.names)
+        return class_outputs(self.labels.names, self.decision)
 
     @property
     def place_names(self) -> Mapping[str, Sequence[str]]:
@@ -38,4 +38,5 @@ class Classes(Codec):
 
     def _answers(self, outputs: Mapping[str, np.ndarray], every: bool = False) -> Sequence[dict[str, Any]]:
         logits = self.decision.applied(outputs)["logits"]
-        return class_answers(logits, self.labels.names, every=every, threshold=self.decision.event)
+        decision = self.decision
+        return class_answers(logits, self.labels.names, every=every, threshold=decision.event, decision=decision)

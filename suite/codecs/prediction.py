@@ -3,6 +3,7 @@
 Dims: b records, c classes or labels.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,9 +36,17 @@ class Predictions(Codec):
     def outputs(self) -> tuple[Output, ...]:
         kind, names = self.answer.kind, self.answer.names
         if kind == "number":
-            return (Output(name=self.target, kind="number", description=f"the predicted {self.target}"),)
+            number = Output(name=self.target, kind="number", description=f"the predicted {self.target}")
+            if math.isnan(self.decision.margin):
+                return (number,)
+            about = f"with a probability of {self.decision.coverage:.0%} the right number is not"
+            return (
+                number,
+                Output(name=f"{self.target}_low", kind="number", description=f"{about} below it", of=self.target),
+                Output(name=f"{self.target}_high", kind="number", description=f"{about} above it", of=self.target),
+            )
         if kind != "labels":
-            return class_outputs(names)
+            return class_outputs(names, self.decision)
         listed = names if len(names) <= LISTED else ()
         about = "probabilities of the likeliest labels, falling"
         return (
@@ -60,12 +69,22 @@ class Predictions(Codec):
     def _answers(self, outputs: Mapping[str, np.ndarray], every: bool = False) -> Sequence[dict[str, Any]]:
         kind, names = self.answer.kind, self.answer.names
         if kind == "number":
-            values = self.answer.scale.raw(outputs["value"]).tolist()
-            return [{self.target: float(f"{value:.{DIGITS}g}")} for value in values]
+            return self._numbers(np.asarray(outputs["value"], np.float64))
         logits = self.decision.applied(outputs)["logits"]
         if kind == "labels":
             return label_answers(logits, names, self.decision.thresholds, every)
-        return class_answers(logits, names, every=every, threshold=self.decision.event)
+        return class_answers(logits, names, every=every, threshold=self.decision.event, decision=self.decision)
+
+    def _numbers(self, values: np.ndarray) -> Sequence[dict[str, Any]]:
+        """Of a number: it and, where that was learnt, the interval around it."""
+        named, reach = {self.target: values}, self.decision.margin
+        if not math.isnan(reach):
+            named |= {f"{self.target}_low": values - reach, f"{self.target}_high": values + reach}
+        columns = {name: self.answer.scale.raw(column).tolist() for name, column in named.items()}
+        return [
+            {name: float(f"{value:.{DIGITS}g}") for name, value in zip(columns, row, strict=True)}
+            for row in zip(*columns.values(), strict=True)
+        ]
 
 
 def label_answers(

@@ -25,7 +25,7 @@ from suite.data.preprocessing.decision import Decision
 from suite.data.preprocessing.label_checks import class_counts, is_numeric, remarks, unseen_note
 from suite.data.preprocessing.labels import Labels
 from suite.errors import InputError
-from suite.evaluation import averaging, deciding
+from suite.evaluation import averaging, conformal, deciding
 from suite.evaluation.artifacts import Given, class_artifacts
 from suite.evaluation.losses import balancing_weights, cross_entropy, distillation_loss
 from suite.evaluation.metrics.classification import classification_scores
@@ -145,7 +145,9 @@ class Classification(Task):
     def score(
         self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, MetricState]:
-        return classification_scores(self.decision.applied(outputs), batch, self.decision.event)
+        outputs, mask = self.decision.applied(outputs), np.asarray(batch["mask"])
+        sure = conformal.class_states(self.decision, outputs["logits"][mask], np.asarray(batch["label"])[mask])
+        return {**classification_scores(outputs, batch, self.decision.event), **sure}
 
     def conclude(self, evaluated: Iterable[tuple[Mapping[str, np.ndarray], Batch]]) -> Mapping[str, Conclusion]:
         event = f"the class {self.labels.names[-1]}"

@@ -11,6 +11,7 @@ from suite.contracts.metric_meaning import meaning
 from suite.contracts.preprocessor import Conclusion
 from suite.data.preprocessing.decision import EVEN, Aim, Decision, event_probabilities
 from suite.errors import InputError
+from suite.evaluation import conformal
 from suite.evaluation.artifacts import Calibration
 
 Kind = Literal["classes", "event", "labels"]
@@ -42,7 +43,7 @@ def conclude(
         InputError: see ``check``.
     """
     check(decision, kind)
-    if not decision.threshold and decision.calibration == "none":
+    if not asks(decision):
         return {}
     logits, right = _joined(evaluated, key)
     if not len(right):
@@ -58,6 +59,11 @@ def conclude(
             f"validation: there the expected calibration error was {before:.4f} and is {after:.4f}."
         )
     content = {"temperature": temperature, "thresholds": [], "notes": notes}
+    if kind != "labels":
+        shares = conformal.class_probabilities(logits / temperature)
+        more, told = conformal.learnt_of_classes(decision, shares, right)
+        content |= more
+        notes += told
     if decision.threshold:
         shares = event_probabilities(logits / temperature)
         columns = (shares[:, None], right[:, None]) if kind == "event" else (shares, right)
@@ -69,6 +75,30 @@ def conclude(
         what = f"{event[:1].upper()}{event[1:]} is" if kind == "event" else "Each label is"
         notes.append(_told(what, decision.threshold, chosen, *columns))
     return {FIELD: Conclusion(content, tuple(notes))}
+
+
+def conclude_number(
+    decision: Decision, evaluated: Iterable[tuple[Mapping[str, np.ndarray], Batch]], key: str
+) -> dict[str, Conclusion]:
+    """The same for a task that predicts a number, ``value`` (b,) of the outputs against ``key`` of the batch."""
+    check(decision, None)
+    if not decision.coverage:
+        return {}
+    distances = [
+        np.abs(np.asarray(outputs["value"], np.float64) - batch[key])[np.asarray(batch["mask"])]
+        for outputs, batch in evaluated
+    ]
+    known = np.concatenate(distances)
+    known = known[~np.isnan(known)]
+    if not len(known):
+        return {}
+    content, notes = conformal.learnt_of_numbers(decision, known)
+    return {FIELD: Conclusion({**content, "notes": notes}, tuple(notes))}
+
+
+def asks(decision: Decision) -> bool:
+    """Whether anything is to be learnt."""
+    return bool(decision.threshold or decision.calibration != "none" or decision.coverage or decision.abstention)
 
 
 def check(decision: Decision, kind: Kind | None) -> None:
@@ -90,6 +120,19 @@ def check(decision: Decision, kind: Kind | None) -> None:
             found=decision.threshold,
             fix=f"--task.{FIELD}.threshold ''",
         )
+    for name, what in (("coverage", "a probability below 1"), ("abstention", "a share below 1")):
+        value = getattr(decision, name)
+        if not 0 <= value < 1:
+            raise InputError(
+                f"field task.{FIELD}.{name}", f"must be {what}.", found=f"{value:g}", fix=f"--task.{FIELD}.{name} 0.9"
+            )
+    if kind == "labels" and (decision.coverage or decision.abstention):
+        name = "coverage" if decision.coverage else "abstention"
+        problem = "is of one class of several, or of a number; a record has several labels."
+        raise InputError(f"field task.{FIELD}.{name}", problem, fix=f"--task.{FIELD}.{name} 0")
+    if decision.abstention and kind is None:
+        problem = "is of probabilities, and a number is predicted; task.decision.coverage gives it an interval."
+        raise InputError(f"field task.{FIELD}.abstention", problem, fix=f"--task.{FIELD}.abstention 0")
     if decision.calibration != "none" and kind is None:
         raise InputError(
             f"field task.{FIELD}.calibration",

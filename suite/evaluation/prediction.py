@@ -1,5 +1,6 @@
 """Prediction: what tasks share that predict a column, a number, classes or labels, from anything."""
 
+import math
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,7 +28,7 @@ from suite.data.preprocessing.target import Target
 from suite.data.preprocessing.target_problem import Problem
 from suite.data.sources.memory import WithTexts
 from suite.errors import InputError
-from suite.evaluation import averaging, deciding, problems
+from suite.evaluation import averaging, conformal, deciding, problems
 from suite.evaluation.artifacts import Given
 from suite.evaluation.losses import balancing_weights, masked_mean, tally
 from suite.evaluation.metrics.classification import classification_scores, ordered_scores
@@ -156,12 +157,16 @@ class Prediction(Task):
         if kind == "labels":
             return label_scores(logits, targets, self.decision.thresholds)
         scores = classification_scores(outputs, batch, self.decision.event, key="target")
+        scores |= conformal.class_states(self.decision, logits, targets)
         return {**scores, **ordered_scores(logits, targets)} if kind == "ordered" else scores
 
     def _number_scores(self, values: np.ndarray, targets: np.ndarray) -> dict[str, MetricState]:
         scale, targets = self.answer.scale, targets.astype(np.float64)
         losses = problems.regression_loss(values - targets, self.regression_loss, np)
         scores = number_scores(scale.raw(values), scale.raw(targets, bounded=False), scale.centre)
+        if not math.isnan(reach := self.decision.margin):
+            low, high = scale.raw(values - reach), scale.raw(values + reach)
+            scores |= conformal.number_states(low, high, scale.raw(targets, bounded=False))
         return {**scores, "loss": MetricState(losses.sum(), len(targets))}
 
     def averaged(self, outputs: Sequence[Mapping[str, jax.Array]], weights: Sequence[float]) -> dict[str, jax.Array]:
@@ -192,7 +197,7 @@ class Prediction(Task):
     def conclude(self, evaluated: Iterable[tuple[Mapping[str, np.ndarray], Batch]]) -> Mapping[str, Conclusion]:
         kind = self._decided
         if kind is None:
-            return {}
+            return deciding.conclude_number(self.decision, evaluated, "target")
         event = f"the class {self.answer.names[-1]}"
         return deciding.conclude(self.decision, kind, evaluated, "target", event=event)
 

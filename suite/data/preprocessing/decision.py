@@ -1,6 +1,7 @@
-"""Decision: the temperature that probabilities are calibrated by, and the threshold that an answer is given from.
+"""Decision: the temperature that probabilities are calibrated by, the threshold that an answer is given from, and how
+sure an answer is: sets of classes and intervals that hold the right one, and answers that are better not relied on.
 
-Both are learnt on the validation split at the end of training, and change nothing where they are not asked for.
+All are learnt on the validation split at the end of training, and change nothing where they are not asked for.
 """
 
 import functools
@@ -17,6 +18,8 @@ from suite.runtime import json_files
 
 EVEN = 0.5
 """The threshold where none is chosen."""
+EVERYTHING = "all"
+"""A stored margin without bound."""
 Aim = Literal["", "f1", "balanced_accuracy", "accuracy"]
 
 
@@ -46,6 +49,13 @@ class Decision(Postprocessor):
     """How probabilities are calibrated: divided logits by a temperature, which is fitted on the validation split (arXiv
     1706.04599), or not at all. The order of answers stays."""
 
+    coverage: float = 0.0
+    """Probability with which the right class is in an answer's set of classes, or the right number in its interval, as
+    split conformal prediction fits it on the validation split (arXiv 2107.07511). 0: answers have neither."""
+    abstention: float = 0.0
+    """Share of the validation split, the least sure of it, that is answered as "unsure", as are later records of no
+    higher probability. 0: answers do not say."""
+
     @property
     def temperature(self) -> float:
         """What logits are divided by; 1 where nothing was learnt."""
@@ -64,6 +74,26 @@ class Decision(Postprocessor):
         """The threshold of two classes."""
         threshold = self.thresholds
         return threshold if isinstance(threshold, float) else EVEN
+
+    @property
+    def margin(self) -> float:
+        """What an answer's set or interval reaches to: a class belongs to the set if its probability is at least one
+        less it; an interval goes so far to both sides, in units of what the model learns. nan where nothing was
+        learnt; infinity where validation has too few records, and everything belongs."""
+        stored = self._content.get("margin")
+        return math.nan if stored is None else math.inf if stored == EVERYTHING else float(stored)
+
+    @property
+    def least(self) -> float:
+        """Probability of the likeliest class from which an answer is sure; nan where nothing was learnt."""
+        stored = self._content.get("least")
+        return math.nan if stored is None else float(stored)
+
+    def sets(self, probabilities: np.ndarray) -> np.ndarray:
+        """Which classes (b, c) are in the set of each row (b, c) of probabilities: always the likeliest one, and those
+        that `margin` says."""
+        likeliest = probabilities.argmax(-1)[:, None] == np.arange(probabilities.shape[-1])
+        return (probabilities >= 1 - self.margin) | likeliest
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -96,4 +126,8 @@ def _checked(content: Any) -> dict[str, Any]:
         raise json_files.Malformed(f"temperature {temperature!r:.60}")
     if not (isinstance(thresholds, list) and all(isinstance(one, int | float) for one in thresholds)):
         raise json_files.Malformed(f"thresholds {thresholds!r:.60}")
+    for name in ("margin", "least"):
+        value = content.get(name)
+        if value not in (None, EVERYTHING) and not (isinstance(value, int | float) and 0 <= value < math.inf):
+            raise json_files.Malformed(f"{name} {value!r:.60}")
     return content

@@ -1,0 +1,98 @@
+"""Sets and intervals that hold the right answer with a stated probability, and answers that are not sure."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import suite
+from suite.codecs.answers import class_answers, class_outputs
+from suite.data.preprocessing.decision import Decision
+from suite.errors import InputError
+from suite.evaluation import conformal, deciding
+from tests import predicting
+
+
+def drawn(rng, count, classes=4):
+    """Logits (n, c) and classes (n,) that they know something of."""
+    right = rng.integers(0, classes, count)
+    return rng.normal(size=(count, classes)) + 1.5 * np.eye(classes)[right], right
+
+
+def learnt(tmp_path, content, **asked):
+    (tmp_path / "decision.json").write_text(json.dumps(content))
+    return Decision(file=str(tmp_path / "decision.json"), **asked)
+
+
+@pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
+def test_new_records_are_covered_as_was_asked_for(coverage, tmp_path):
+    """On average over draws of both splits, of classes and of numbers."""
+    rng = np.random.default_rng(0)
+    classes, numbers = [], []
+    for _ in range(200):
+        logits, right = drawn(rng, 400)
+        probabilities = conformal.class_probabilities(logits)
+        reach = conformal.margin(1 - probabilities[np.arange(200), right[:200]], coverage)
+        classes.append((probabilities[np.arange(200, 400), right[200:]] >= 1 - reach).mean())
+        errors = rng.standard_t(3, 400)
+        numbers.append((np.abs(errors[200:]) <= conformal.margin(np.abs(errors[:200]), coverage)).mean())
+    for covered in (np.mean(classes), np.mean(numbers)):
+        assert coverage - 0.006 < covered < coverage + 1 / 201 + 0.006
+
+
+def test_few_records_promise_everything():
+    assert conformal.margin(np.arange(8.0), 0.9) == np.inf and conformal.margin(np.arange(9.0), 0.9) == 8
+    content, _ = conformal.learnt_of_classes(Decision(coverage=0.9), np.full((3, 2), 0.5), np.zeros(3))
+    assert content["margin"] == "all" == json.loads(json.dumps(content))["margin"]
+
+
+def test_answers_have_the_set_and_say_whether_they_are_sure(tmp_path):
+    decision = learnt(tmp_path, {"margin": 0.75, "least": 0.6}, coverage=0.9)
+    logits = np.log([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.34, 0.33, 0.33]])
+    answers = class_answers(logits, ["a", "b", "c"], decision=decision)
+    assert [answer["set"] for answer in answers] == [["a", "b"], ["c"], ["a", "b", "c"]]
+    assert [answer["confidence"] for answer in answers] == ["unsure", "sure", "unsure"]
+    assert list(answers[0]) == [output.name for output in class_outputs(["a", "b", "c"], decision)]
+    narrow = learnt(tmp_path, {"margin": 0.01}, coverage=0.9)
+    assert class_answers(logits, ["a", "b", "c"], decision=narrow)[2]["set"] == ["a"]  # never empty
+    assert "set" not in class_answers(logits, ["a", "b", "c"], decision=Decision(coverage=0.9))[0]  # not learnt yet
+
+
+def test_metrics_count_what_was_learnt(tmp_path):
+    decision = learnt(tmp_path, {"margin": 0.75, "least": 0.6}, coverage=0.9)
+    logits = np.log([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])
+    states = conformal.class_states(decision, logits, np.array([1, 2, 2, -1]))
+    values = {name: state.value() for name, state in states.items()}
+    assert values == {"coverage": 0.5, "set_size": 1.5, "sure": 0.5, "sure_accuracy": 0.5}
+    assert conformal.class_states(Decision(), logits, np.zeros(4)) == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "message"),
+    [
+        ({"coverage": 1.0}, "classes", "coverage: must be a probability below 1"),
+        ({"abstention": -0.1}, "classes", "abstention: must be a share below 1"),
+        ({"coverage": 0.9}, "labels", "a record has several labels"),
+        ({"abstention": 0.2}, None, "a number is predicted"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(asked, kind, message):
+    with pytest.raises(InputError, match=message):
+        deciding.check(Decision(**asked), kind)
+
+
+@pytest.mark.parametrize(("target", "names"), [("spam", {"set", "confidence"}), ("price", {"price_low", "price_high"})])
+def test_runs_and_bundles_answer_with_it(target, names, tmp_path):
+    asked = Decision(coverage=0.9, abstention=0.2) if target == "spam" else Decision(coverage=0.9)
+    recipe = predicting.experiment(predicting.table(tmp_path / "t.csv"), target, patience=3)
+    run = suite.train(
+        dataclasses.replace(recipe, task=dataclasses.replace(recipe.task, decision=asked)), tmp_path / "run"
+    )
+    assert 0.8 <= run.metrics["validation/coverage"] <= 1.0
+    bundle = suite.export(run, tmp_path / "bundle", platforms=("cpu",), allow=("tests",))
+    columns = {"a": np.array([0.1, 2.0]), "b": np.array([1.0, -1.0])}
+    answers = run.predict(columns)
+    assert all(names <= answer.keys() for answer in answers) and bundle.predict(columns) == answers
+    if target == "price":
+        assert all(answer["price_low"] < answer["price"] < answer["price_high"] for answer in answers)
