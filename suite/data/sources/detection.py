@@ -27,7 +27,7 @@ from suite.data.sources.yolo import is_yolo, read_yolo
 from suite.errors import InputError
 
 Format = Literal["", "coco", "voc", "yolo", "table"]
-TITLES = {"coco": "COCO JSON", "voc": "Pascal VOC XML", "yolo": "YOLO text files", "table": "a table with boxes"}
+TITLES = {"coco": "COCO JSON", "voc": "Pascal VOC XML", "yolo": "YOLO text files", "table": "a table of boxes"}
 """Formats, as a person calls them."""
 FIXED, SHARED = 6, 2
 """Digits behind the point of a side in pixels: where it is stated in pixels, and where it is stated as a share."""
