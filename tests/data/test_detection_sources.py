@@ -236,9 +236,11 @@ def test_polygons_and_numbers_for_classes_of_yolo(tmp_path):
     folder = write_yolo(tmp_path, [stated([])])
     (folder / "labels" / "a.txt").write_text("3 0.25 0.25 0.5 0.25 0.5 0.75\n3 0.1 0.1\n")
     (folder / "classes.txt").unlink()
+    write_pictures(folder / "images", [stated([], name="b.png")])
+    (folder / "labels" / "b.txt").write_bytes(b"0 0.5 0.5 0.1 0.1 \xff")
     source = whole(folder, format="yolo")
     assert boxes(source) == [[{"box": [16.0, 12.0, 32.0, 36.0], "label": "3"}]]
-    assert source.dropped == {"line that states no box": 1}
+    assert source.dropped == {"line that states no box": 1, "text file that is not UTF-8": 1}
     assert any("called by their numbers, 3" in note for note in source.notes)
 
 
@@ -290,7 +292,7 @@ def test_boxes_and_masks_of_one_place_are_read_as_the_recipe_has_them(tmp_path, 
 def test_what_holds_no_boxes_is_read_as_before(tmp_path):
     write_pictures(tmp_path / "photos" / "cat", [BAD])
     write_pictures(tmp_path / "photos" / "dog", [BAD])
-    (tmp_path / "photos" / "dog" / "a.txt").write_text("a picture of a dog")
+    (tmp_path / "photos" / "dog" / "a.txt").write_bytes("ein großer Hund".encode("latin1"))
     assert isinstance(from_path(str(tmp_path / "photos")), Folder)
     (tmp_path / "houses.csv").write_text("left,right,price\n1,2,3\n2,3,4\n")
     assert isinstance(from_path(str(tmp_path / "houses.csv")), Table)

@@ -6,7 +6,6 @@ width. Dims: n boxes of a picture.
 
 import functools
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,8 @@ EVEN = 8
 """The places of boxes of a row are a multiple of it."""
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 """Classes of size, as COCO has them: least and largest area, in pixels of the stored picture."""
+LARGEST = 1e12
+"""Above any side of a box, in pixels, and any area."""
 MOST_PLACES = 4096
 """Places of boxes that a row can have."""
 
@@ -100,7 +101,7 @@ def _box(item: Any) -> Box:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def box_faults(values: Sequence[Any]) -> dict[str, np.ndarray]:

@@ -120,7 +120,7 @@ def _box(item: Mapping[str, Any], labels: Mapping[Any, str]) -> Box:
     else:
         around = _around(item.get("segmentation"))
     area = float(stated) if _is_number(stated) and stated > 0 else 0.0
-    return Box(around, labels.get(key_of(item.get("category_id")), ""), bool(item.get("iscrowd")), area)
+    return Box(around, labels.get(key_of(item.get("category_id")), ""), item.get("iscrowd") in (1, "1"), area)
 
 
 def _is_number(value: Any) -> bool:

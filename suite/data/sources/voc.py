@@ -5,7 +5,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 
-from suite.data.preprocessing.boxes import Box
+from suite.data.preprocessing.boxes import LARGEST, Box
 from suite.data.reading import wide_encoding
 from suite.data.sources.annotated_files import Annotations, Files, Stated, first_names, listed_names, split_in
 from suite.data.sources.split_names import split_of
@@ -22,7 +22,7 @@ _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 def is_voc(files: Files) -> bool:
     """Whether one of the first XML files is an annotation of a picture."""
-    return any(_tree(files, name) is not None for name in files.named(".xml")[:5])
+    return any(_tree(files, name) is not None for name in files.named(".xml")[:50])
 
 
 def read_voc(files: Files, first_pixel: str, ignore_difficult: bool) -> Annotations:
@@ -139,7 +139,7 @@ def _number(text: str | None) -> float:
 def _size(root: ElementTree.Element) -> tuple[int, int] | None:
     """Width and height that are stated; None where they are not, or are 0."""
     width, height = (_number(root.findtext(f"size/{side}")) for side in ("width", "height"))
-    return (int(width), int(height)) if width > 0 and height > 0 else None
+    return (int(width), int(height)) if 0 < width < LARGEST and 0 < height < LARGEST else None
 
 
 def _lists(files: Files) -> dict[str, str]:

@@ -23,6 +23,8 @@ LISTS = ("classes.txt", "obj.names", "labels.txt", "_darknet.labels", "predefine
 """Names of files that list the classes, a line each."""
 MOST_YAML = 1 << 20
 """Bytes of the largest description of a data set."""
+MOST_CLASSES = 10_000
+"""Above any number of a class."""
 _KEYS = {"train": "train", "val": "validation", "test": "test"}
 _NAN = (math.nan,) * 4
 
@@ -35,8 +37,16 @@ def is_yolo(files: Files) -> bool:
     if files.one:
         return False
     written = [text for picture in files.named(*IMAGES)[:200] if (text := _labels_of(files, picture))]
-    lines = (line for text in written[:20] for line in listed_names(files.text(text)))
+    lines = (line for text in written[:20] for line in _lines(files, text) or ())
     return any(_box(line, []) is not None for line in lines)
+
+
+def _lines(files: Files, name: str) -> list[str] | None:
+    """The lines of a text file; None where it is no text."""
+    try:
+        return listed_names(files.text(name))
+    except InputError:
+        return None
 
 
 def read_yolo(files: Files) -> Annotations:
@@ -56,8 +66,12 @@ def read_yolo(files: Files) -> Annotations:
             continue
         labels = _labels_of(files, picture)
         bare += not labels
+        lines = _lines(files, labels) if labels else []
+        if lines is None:
+            annotations.leave_out(split, "text file that is not UTF-8", labels)
+            continue
         boxes = []
-        for line in listed_names(files.text(labels)) if labels else ():
+        for line in lines:
             box = _box(line, names)
             if box is None:
                 annotations.leave_out(split, "line that states no box", f"{labels}: {line:.40}")
@@ -85,7 +99,11 @@ def _box(line: str, names: Sequence[str]) -> Box | None:
         number, values = float(parts[0]), [float(part) for part in parts[1:]]
     except (IndexError, ValueError):
         return None
-    if number != int(number) or number < 0 or not all(math.isfinite(value) and -1 <= value <= 2 for value in values):
+    if (
+        not 0 <= number < MOST_CLASSES
+        or number != int(number)
+        or not all(math.isfinite(value) and -1 <= value <= 2 for value in values)
+    ):
         return None
     if len(values) == 4:
         across, down, width, height = values
@@ -135,7 +153,7 @@ def _names(files: Files, described: dict[str, Any]) -> list[str]:
     names = described.get("names")
     if isinstance(names, list):
         return [str(name).strip() for name in names]
-    if isinstance(names, dict) and all(isinstance(place, int) and 0 <= place < 10_000 for place in names):
+    if isinstance(names, dict) and all(isinstance(place, int) and 0 <= place < MOST_CLASSES for place in names):
         return [str(names.get(place, "")).strip() for place in range(max(names, default=-1) + 1)]
     for wanted in LISTS:
         for name in files.entries:
