@@ -107,6 +107,7 @@ DIMS = {
         "widths": (32, 64, 128),
     },
     "vision.detect": {"backbone.channels": 3, "outputs": 5},
+    "vision.detr": {"backbone.channels": 3, "outputs": 5},
     "vision.digits_dnn": {"inputs": 64, "outputs": 10},
     "vision.embed": {"channels": 3, "stem_width": 32, "stem_stride": 2, "blocks": (1, 1, 1), "widths": (32, 64, 128)},
     "vision.fashion_mnist_dnn": {"inputs": 784, "outputs": 10},

@@ -51,7 +51,7 @@ class Config(Parts):
     outputs: int = 0
     """Classes. 0: from the task."""
     queries: int = 100
-    """Most things that a picture can be answered with."""
+    """Most things that a picture can be answered with; of a picture with more, the others are not learnt."""
     layers: int = 6
     """Layers of the encoder."""
     decoder_layers: int = 6
@@ -254,28 +254,23 @@ class Detr(Composite):
             labels: -1 where there is no box.
             crowd: boxes around many things, which no query is to answer.
             mask: True where a picture is real.
-
-        Raises:
-            InputError: there may be more boxes in a picture than queries.
         """
         logits, answered = predictions["logits"], predictions["boxes"]
-        if boxes.shape[1] > answered.shape[2]:
-            raise InputError(
-                "field model.queries",
-                "is less than the boxes of a picture.",
-                found=f"{answered.shape[2]} queries, up to {boxes.shape[1]} boxes",
-                fix=f"--model.queries {boxes.shape[1]:d}",
-            )
         content, real = predictions["content"], (labels >= 0) & ~crowd & mask[:, None]
         size = jnp.maximum(content[:, 2:] - content[:, :2], 1)
         share = (boxes - jnp.tile(content[:, :2], 2)[:, None]) / jnp.tile(size, 2)[:, None]
         wanted, classes = centres(share), jnp.maximum(labels, 0)
-        at = jax.vmap(jax.vmap(assign, (0, None)))(self._costs(logits, answered, wanted, classes), real)
-        at, count = jnp.maximum(at, 0), jnp.maximum(real.sum(-1), 1)
+        costs, queries = self._costs(logits, answered, wanted, classes), answered.shape[2]
+        if (more := boxes.shape[1] - queries) > 0:  # boxes beyond the queries get none, those that cost most
+            dear = (jnp.ptp(costs, (2, 3), keepdims=True) + 1) * queries + costs.max((2, 3), keepdims=True)
+            costs = jnp.concatenate([costs, jnp.broadcast_to(dear, (*costs.shape[:3], more))], -1)
+        at = jax.vmap(jax.vmap(assign, (0, None)))(costs, real)
+        count = jnp.maximum(jnp.minimum(real.sum(-1), queries), 1)
 
         def each(picture: Any, layer: Array) -> tuple[Array, Array, Array]:
             logits, answered, at = layer
-            wanted, classes, real = picture
+            wanted, classes = picture
+            real, at = (at >= 0) & (at < queries), jnp.clip(at, 0, queries - 1)
             nothing = logits.shape[-1] - 1
             target = jnp.full(logits.shape[0], nothing).at[jnp.where(real, at, logits.shape[0])].set(classes)
             weights = jnp.where(target == nothing, LEAST_SHARE, 1.0)
@@ -286,7 +281,7 @@ class Detr(Composite):
             return (nats * weights).sum() / weights.sum(), (apart * real).sum(), (overlap * real).sum()
 
         of_layers = jax.vmap(each, (None, 0))
-        terms = jax.vmap(of_layers)((wanted, classes, real), (logits, answered, at))
+        terms = jax.vmap(of_layers)((wanted, classes), (logits, answered, at))
         by_class, apart, overlap = (term.sum(1) for term in terms)
         losses = {"class": by_class, "box": BOX * apart / count, "overlap": OVERLAP * overlap / count}
         return {f"{name}_loss": jnp.where(mask, values, 0) for name, values in losses.items()}

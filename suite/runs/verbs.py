@@ -16,6 +16,7 @@ import jax
 from suite.contracts.model import ModelConfig
 from suite.contracts.preprocessor import Preprocessor
 from suite.data.pipeline.dispatches import Encoder, make_plan
+from suite.data.preprocessing.boxes import BoxLabels
 from suite.data.preprocessing.image import PixelStatistics
 from suite.data.preprocessing.labels import Labels
 from suite.data.preprocessing.tokenizers import Tokenizer
@@ -251,7 +252,7 @@ def _written(source: str | Path, folder: Path, offline: bool, allow: tuple[str, 
     params, rest = opened._weights
     experiment, assets = opened.experiment, preprocessors_of(opened.experiment.task)
     params = lora.fold(params, experiment.finetune)
-    if not experiment.model.parts:
+    if not experiment.model.parts or pretrained.is_published(experiment.model):
         return _converted(experiment.model, params, rest, list(assets.values()), folder)
     written, refused = {}, {}
     for name, model in experiment.model.parts.items():
@@ -274,14 +275,15 @@ def _written(source: str | Path, folder: Path, offline: bool, allow: tuple[str, 
 
 def _converted(model: ModelConfig, params: Any, rest: Any, assets: list[Preprocessor], folder: Path) -> Written:
     """One model and what it was fitted with, as its original library publishes them."""
-    labels = next((list(asset.names) for asset in assets if isinstance(asset, Labels)), [])
+    labels = next((list(asset.names) for asset in assets if isinstance(asset, Labels | BoxLabels)), [])
     about = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
     pretrained.save(model, params, rest, folder, about=about if labels else None)
     for asset in assets:
         if isinstance(asset, Tokenizer):
             asset.publish(folder)
         elif isinstance(asset, PixelStatistics):
-            image_statistics.write(folder, asset.shape[:2], asset.mean.tolist(), asset.std.tolist())
+            detector = any(isinstance(other, BoxLabels) for other in assets)
+            image_statistics.write(folder, asset.shape[:2], asset.mean.tolist(), asset.std.tolist(), detector)
     return pretrained.report(folder)
 
 

@@ -62,12 +62,22 @@ def image_statistics(weights: Published) -> ImageStatistics | None:
     return None
 
 
-def write(folder: Path, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> None:
-    """Write ``preprocessor_config.json``: how a model of ours is given images, for Hugging Face's libraries."""
+def write(
+    folder: Path, size: tuple[int, int], mean: Sequence[float], std: Sequence[float], detector: bool = False
+) -> None:
+    """Write ``preprocessor_config.json``: how a model of ours is given images, for Hugging Face's libraries.
+
+    Args:
+        folder: of the weights.
+        size: height and width.
+        mean, std: of the pixels, on a scale of 0..1, a number a channel.
+        detector: whether images are scaled to fit the size, with their aspect kept, as a detector's.
+    """
+    fitting = {"shortest_edge": min(size), "longest_edge": max(size)}
     content = {
-        "image_processor_type": "ViTImageProcessor",
+        "image_processor_type": "DetrImageProcessor" if detector else "ViTImageProcessor",
         "do_resize": True,
-        "size": {"height": size[0], "width": size[1]},
+        "size": fitting if detector else {"height": size[0], "width": size[1]},
         "resample": 2,  # bilinear
         "do_rescale": True,
         "rescale_factor": 1 / 255,

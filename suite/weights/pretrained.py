@@ -39,6 +39,7 @@ __all__ = [
     "fill",
     "format_of",
     "formats",
+    "is_published",
     "load",
     "read",
     "report",
@@ -76,6 +77,11 @@ def formats() -> dict[str, Map]:
     for module in pkgutil.iter_modules(importlib.import_module("suite.models").__path__):
         maps |= getattr(importlib.import_module(f"suite.models.{module.name}"), "IMPORTS", {})
     return maps
+
+
+def is_published(model: ModelConfig) -> bool:
+    """Whether the model's family has a published format, also one of a model with parts."""
+    return bool(getattr(importlib.import_module(type(model).__module__), "IMPORTS", {}))
 
 
 def format_of(weights: Published) -> str:

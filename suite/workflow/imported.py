@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from suite.compression import run_writer
 from suite.contracts.data import Source
 from suite.contracts.model import ModelConfig
+from suite.data.preprocessing.boxes import BoxLabels, box_counts
 from suite.data.preprocessing.labels import Labels, class_names
 from suite.data.preprocessing.tokenizers import Published as PublishedTokenizer
 from suite.data.preprocessing.transcripts import UNKNOWN, Characters
@@ -36,6 +38,7 @@ _RECIPES = {
     "suite.models.vit": "vision.finetune",
     "suite.models.efficientnet": "vision.finetune",
     "suite.models.convnext": "vision.finetune",
+    "suite.models.detr": "vision.detr",
     "suite.models.wav2vec2": "speech.recognize",
 }
 """The recipe whose task weights of a family are measured by."""
@@ -139,6 +142,8 @@ def _outputs(experiment: Experiment, weights: published.Published, records: Sour
         file = preprocessor_file(folder, field, asset)
         if isinstance(asset, Labels):
             return _classes(records, str(column_of(experiment.task, field, asset)), names, file)
+        if isinstance(asset, BoxLabels):
+            return _things(asset, records, str(column_of(experiment.task, field, asset)), names, file)
         if isinstance(asset, Characters):
             return _letters(asset, names, file)
     return None
@@ -148,6 +153,32 @@ def _classes(records: Source, column: str, theirs: list[str], file: Path) -> hea
     """The data's classes, and behind them those of the weights that the data has no record of."""
     stated = records.classes.get(column)
     own = list(stated) if stated else sorted({*class_names(records[np.arange(len(records))][column])})
+    match, rest = _found(own, theirs, column)
+    names = [*own, *(theirs[place] for place in rest)]
+    content = {"names": names, "indexed": stated is not None}
+    file.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+    return heads.Match((*match.rows, *rest), match.said)
+
+
+def _things(asset: BoxLabels, records: Source, column: str, theirs: list[str], file: Path) -> heads.Match:
+    """As `_classes`, of boxes. Names that weights give several outputs, as to numbers that are of nothing, are told
+    apart by these."""
+    counts, most = box_counts(records, column)
+    own = sorted(counts)
+    match, rest = _found(own, theirs, column)
+    often = Counter([*own, *(theirs[place] for place in rest)])
+    names = [*own, *(theirs[k] if often[theirs[k]] == 1 else f"{theirs[k]} {k}" for k in rest)]
+    content = {"names": names, "counts": [counts[name] for name in names], "most": asset.places(most)}
+    file.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+    return heads.Match((*match.rows, *rest), match.said)
+
+
+def _found(own: list[str], theirs: list[str], column: str) -> tuple[heads.Match, list[int]]:
+    """The data's classes among those of the weights, and the places of the others.
+
+    Raises:
+        InputError: the weights have none of this name.
+    """
     match = heads.match(own, theirs, some=True)
     if not match.rows:
         raise InputError(
@@ -156,11 +187,7 @@ def _classes(records: Source, column: str, theirs: list[str], file: Path) -> hea
             found=match.said.removeprefix("new head: "),
             fix="the weights' names in that column, or id2label in config.json",
         )
-    rest = [place for place in range(len(theirs)) if place not in match.rows]
-    names = [*own, *(theirs[place] for place in rest)]
-    content = {"names": names, "indexed": stated is not None}
-    file.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
-    return heads.Match((*match.rows, *rest), match.said)
+    return match, [place for place in range(len(theirs)) if place not in match.rows]
 
 
 def _letters(asset: Characters, theirs: list[str], file: Path) -> heads.Match:

@@ -111,6 +111,9 @@ class ObjectDetection(Task):
     def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         """How far the classes of all places are apart, over the teacher's expected number of objects; of models that
         say the classes of the same places, each by itself."""
+        if theirs["logits"].ndim != 3:
+            problem = "says classes by queries, each in turn, which are of no place."
+            raise InputError("flag --distill", problem, fix="a teacher and a student of suite.models.fcos")
         if ours["logits"].shape != theirs["logits"].shape:
             raise InputError(
                 "flag --distill",

@@ -83,10 +83,15 @@ def test_filling_changes_no_answer(model):
     assert answers[0]["logits"].shape == (1, 2, 4, 3)
 
 
-def test_more_boxes_than_queries_are_refused(model):
-    boxes, labels = jnp.zeros((3, 5, 4)), jnp.zeros((3, 5), int)
-    with pytest.raises(InputError, match=r"--model\.queries 5"):
-        losses(model, perfect(), boxes=boxes, labels=labels)
+def test_boxes_beyond_the_queries_are_left_out_those_that_cost_most(model):
+    """Places of rows beyond the queries change nothing, and of more boxes than queries the best ones are learnt."""
+    places = jnp.pad(BOXES, ((0, 0), (0, 5), (0, 0))), jnp.pad(LABELS, ((0, 0), (0, 5)), constant_values=-1)
+    plain, padded = losses(model, perfect()), losses(model, perfect(), boxes=places[0], labels=places[1])
+    assert all(plain[name] == pytest.approx(padded[name], abs=1e-6) for name in plain)
+    predictions = {name: values[:, :, :2] if name != "content" else values for name, values in perfect().items()}
+    far = jnp.broadcast_to(jnp.array([0.0, 10.0, 1.0, 11.0]), (3, 1, 4))
+    terms = losses(model, predictions, boxes=jnp.concatenate([far, BOXES], 1), labels=jnp.pad(LABELS, ((0, 0), (1, 0))))
+    assert terms["box_loss"][0] < 1e-2
 
 
 @pytest.mark.parametrize("changes", [{"heads": 3}, {"width": 6, "heads": 2}, {"parts": {"image": BACKBONE}}])

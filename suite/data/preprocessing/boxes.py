@@ -188,9 +188,12 @@ class BoxLabels(Preprocessor):
                 fix="name another column by --task.boxes, or draw boxes",
             )
         names = sorted(counts)
-        places = self.boxes_per_picture or min(-(-most // EVEN) * EVEN, MOST_PLACES)
-        content = {"names": names, "counts": [counts[name] for name in names], "most": places}
+        content = {"names": names, "counts": [counts[name] for name in names], "most": self.places(most)}
         path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+
+    def places(self, most: int) -> int:
+        """Places of boxes that a row has, where a picture has ``most`` boxes at most."""
+        return self.boxes_per_picture or min(max(-(-most // EVEN), 1) * EVEN, MOST_PLACES)
 
     def describe(self, source: Source, column: str) -> str:
         counts, most = box_counts(source, column)
