@@ -63,6 +63,12 @@ class ModelConfig(ABC):
         return {}
 
     @property
+    def vector_sizes(self) -> dict[str, int]:
+        """Sizes that a part which is given this model's vectors must agree with: ``inputs``, the size of a vector, and
+        what else the family states. Empty: the model gives no vectors."""
+        return {}
+
+    @property
     def prunable(self) -> "tuple[Units, ...]":
         """The PRUNING table of the family: what can be taken out of its layers whole. See `suite.surgery.units`."""
         return ()

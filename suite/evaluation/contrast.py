@@ -54,6 +54,32 @@ def _losses(scores: jax.Array, right: jax.Array, counted: jax.Array) -> jax.Arra
     return total - jnp.where(right, scores, 0).sum(-1) / jnp.maximum(right.sum(-1), 1)
 
 
+def two_view_losses(first: jax.Array, second: jax.Array, batch: Batch, temperature: float) -> jax.Array:
+    """Cross-entropy in nats (b,) of finding a record's other view among all views of all other records of the batch, on
+    all devices; the mean of both views.
+
+    Normalised temperature-scaled cross-entropy (NT-Xent, `Chen et al., 2020 <https://arxiv.org/abs/2002.05709>`_).
+    Records that are equal before any augmentation are never told from each other.
+
+    Args:
+        first, second: unit vectors (b, d) of both views of each record.
+        batch: ``content`` (b, 2), keys of what the records are; ``mask`` (b,).
+        temperature: what cosines are divided by.
+    """
+    every = batch_rows({"first": first, "second": second, "content": batch["content"], "mask": batch["mask"]})
+    count = len(batch["mask"])
+    mine = (first_row(count) + jnp.arange(count))[:, None] == jnp.arange(len(every["mask"]))
+    others = every["mask"] & ~mine & ~same(batch["content"], every["content"])
+
+    def one_way(view: jax.Array, alike: jax.Array, partners: jax.Array) -> jax.Array:
+        scores = jnp.concatenate([view @ partners.T, view @ alike.T], 1) / temperature
+        right = jnp.concatenate([mine, jnp.zeros_like(mine)], 1)
+        return _losses(scores, right, right | jnp.concatenate([others, others], 1))
+
+    there = one_way(first, every["first"], every["second"])
+    return (there + one_way(second, every["second"], every["first"])) / 2
+
+
 def same(keys: jax.Array, others: jax.Array) -> jax.Array:
     """Whether keys (b, 2) are those of others (n, 2): (b, n)."""
     return (keys[:, None] == others[None]).all(-1)

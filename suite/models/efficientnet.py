@@ -94,6 +94,10 @@ class Config(PictureConfig):
         return EfficientNet(self, rngs=rngs)
 
     @property
+    def vector_sizes(self) -> dict[str, int]:
+        return {"inputs": self.head_width}
+
+    @property
     def sharding(self) -> tuple[tuple[str, Any], ...]:
         return SHARDING if self.outputs else SHARDING[:-1]  # a rule that matches nothing is an error
 

@@ -27,6 +27,8 @@ class Parts(ModelConfig):
 
     parts: Mapping[str, ModelConfig] = field()
     """Configurations by the name of the part, which is an attribute of the model."""
+    feeds: Mapping[str, str] = field(default_factory=dict)
+    """Part -> the part whose vectors it is given, from which its sizes come that are 0, such as ``inputs``."""
 
     def __post_init__(self):
         if not self.parts:
@@ -39,9 +41,22 @@ class Parts(ModelConfig):
                     found=", ".join(self.parts),
                     fix="a word in small letters that flax.nnx.Module doesn't use",
                 )
+        for name, source in self.feeds.items():
+            if name not in self.parts or source not in self.parts:
+                wrong = name if name not in self.parts else source
+                raise InputError("field model.feeds", f'"{wrong}" is no part.', found=", ".join(self.parts))
 
     def build(self, *, rngs: nnx.Rngs) -> "Composite":
-        return Composite(self, rngs=rngs)
+        parts = {name: self._fed(name, part) for name, part in self.parts.items()}
+        return Composite(replace(self, parts=parts), rngs=rngs)
+
+    def _fed(self, name: str, part: ModelConfig) -> ModelConfig:
+        """The part with the sizes that the part which feeds it states, where its own are 0."""
+        if name not in self.feeds:
+            return part
+        sizes = self.parts[self.feeds[name]].vector_sizes
+        changes = {field: size for field, size in sizes.items() if getattr(part, field, None) == 0}
+        return replace(part, **changes)  # type: ignore[type-var]
 
     @property
     def sharding(self) -> tuple[tuple[str, Any], ...]:

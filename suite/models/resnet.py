@@ -139,6 +139,10 @@ class Config(PictureConfig):
     def sharding(self) -> tuple[tuple[str, Any], ...]:
         return SHARDING if self.outputs else SHARDING[:1]  # a rule that matches nothing is an error
 
+    @property
+    def vector_sizes(self) -> dict[str, int]:
+        return {"inputs": self.widths[-1]}
+
     def layer_of(self, path: str) -> int:
         """0 the stem, 1 to ``sum(blocks)`` the blocks, and then the head."""
         match = re.search(r"stages\W(\d+)\W(\d+)", path)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from suite.contracts.units import Units
 from suite.errors import InputError
@@ -97,6 +97,11 @@ class Config(PictureConfig, BlockConfig):  # type: ignore[misc]  # it adopts any
         # A rule that matches nothing is an error, and all but the first are about blocks.
         return SHARDING if self.layers else SHARDING[:1]
 
+    @property
+    def vector_sizes(self) -> dict[str, int]:
+        sizes = ("patch", "height", "width", "channels")
+        return {"inputs": self.hidden, **{name: getattr(self, name) for name in sizes}}
+
     def below(self, path: str) -> bool:
         return re.search(r"patches|embedding", path) is not None
 
@@ -178,12 +183,26 @@ class ViT(nnx.Module):
         self.head = Linear(size, config.outputs, rngs=rngs, init=zeros) if config.outputs else None
         self.dropout = Dropout(config.dropout)
 
-    def features(self, images: Float[Array, "b h w c"], rngs: nnx.Rngs | None = None) -> Float[Array, "b t d"]:
-        """Normed vectors of the class token and, row by row, of the patches."""
+    def features(
+        self,
+        images: Float[Array, "b h w c"],
+        rngs: nnx.Rngs | None = None,
+        visible: Int[Array, "b k"] | None = None,
+    ) -> Float[Array, "b t d"]:
+        """Normed vectors of the class token and, row by row, of the patches.
+
+        ``visible``: places of the only patches that are looked at, in the order of the vectors. None: all of them.
+        """
         x = self.patches(images)
         x = x.reshape(x.shape[0], -1, x.shape[3])
+        places = self.position_embedding[...]
         first = jnp.broadcast_to(self.class_embedding[...], (x.shape[0], 1, x.shape[2]))
-        x = self.dropout(jnp.concatenate([first, x], 1) + self.position_embedding[...], rngs)
+        if visible is None:
+            x = jnp.concatenate([first, x], 1) + places
+        else:
+            seen = jnp.take_along_axis(x + places[:, 1:], visible[..., None], 1)
+            x = jnp.concatenate([first + places[:, :1], seen], 1)
+        x = self.dropout(x, rngs)
         for block in self.layers:
             x = block(edge(x), rngs)
         return self.norm(x)

@@ -143,10 +143,12 @@ def _names(task: Any, train: Source) -> list[str]:
 
 
 def _of_run(start: str) -> dict[str, Any]:
-    """The model of a run that training starts from; empty where it starts from no run."""
+    """The model of a run that training starts from, of several parts that of images; empty where it starts from no
+    run."""
     file = Path(start, "experiment.json")
     stored = json_files.read_object(file) if start and file.is_file() else {}
-    return dict(stored.get("model", {}))
+    model = dict(stored.get("model", {}))
+    return dict(model.get("parts", {}).get("image", model))
 
 
 def _is_few(task: Any, look: Look, train: Source) -> bool:
@@ -161,7 +163,9 @@ def _better(task: Any) -> str:
     return f"published weights, which have seen a million photos, mostly answer better: {shlex.join(command)}"
 
 
-def _network(model: Any, theirs: dict[str, Any], side: int, about: str, advice: str) -> Iterable[Chosen]:
+def _network(
+    model: Any, theirs: dict[str, Any], side: int, about: str, advice: str, where: str = "model"
+) -> Iterable[Chosen]:
     """The fields that a residual network leaves open; of another model none.
 
     Args:
@@ -170,6 +174,7 @@ def _network(model: Any, theirs: dict[str, Any], side: int, about: str, advice: 
         side: longer side of the images.
         about: that, for people.
         advice: told with the widths.
+        where: the field that holds the model.
     """
     stages = len(getattr(model, "widths", ()) or getattr(model, "blocks", ())) or 3
     fields = {
@@ -182,7 +187,7 @@ def _network(model: Any, theirs: dict[str, Any], side: int, about: str, advice: 
     for name, (value, why) in fields.items():
         if hasattr(model, name):
             stored = theirs.get(name, value)
-            yield Chosen(f"model.{name}", tuple(stored) if isinstance(stored, list) else stored, why)
+            yield Chosen(f"{where}.{name}", tuple(stored) if isinstance(stored, list) else stored, why)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,3 +197,33 @@ class EmbeddedPictures(ByPictures):
     def choose(self, experiment: Any, train: Source) -> Iterable[Chosen]:
         yield from EmbeddingDefaults().choose(experiment, train)
         yield from super().choose(experiment, train)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnlabelledPictures(Defaults):
+    """Of pre-training: by the pictures and their number. The part ``image`` of the model looks at them."""
+
+    examples: int = 600_000
+    """Pictures that training sees, where that is not in fewer than 10 epochs or more than 200."""
+
+    def choose(self, experiment: Any, train: Source) -> Iterable[Chosen]:
+        """Size, channels, network, batch size and epochs."""
+        task, start = experiment.task, experiment.checkpoint.start("image")
+        look = Look.of(train, task.image)
+        height, width = size = task.statistics.size or self._size(experiment.model.parts["image"], look)
+        if not start:
+            yield Chosen("task.statistics.size", size, f"{look.about}, and at most as many pixels as 64 x 64 have")
+            yield Chosen("task.statistics.channels", 1 if look.grey else 3, look.about)
+        about = f"images of {width} x {height} pixels"
+        yield from _network(experiment.model.parts["image"], {}, max(size), about, "", "model.parts.image")
+        records = f"{len(train):,} pictures"
+        epochs = max(min(round(self.examples / max(len(train), 1)), 200), 10)
+        yield Chosen("train.batch_size", 64 if len(train) < 1000 else 128 if len(train) < 5000 else 256, records)
+        yield Chosen("train.epochs", epochs, records)
+
+    @staticmethod
+    def _size(model: Any, look: Look) -> tuple[int, int]:
+        """Of pictures that are cut into patches, whole patches."""
+        patch = getattr(model, "patch", 1)
+        height, width = (max(round(side / patch), 2) * patch if patch > 1 else side for side in look.size)
+        return height, width

@@ -184,7 +184,7 @@ class Folder(Data):
         """
         path = existing(self.path)
         check_split(split, self.path)
-        tree = folders.scan(path)
+        tree = self._tree(path)
         given = tree.splits
         if given:
             carve = carves_validation(split, given, self.validation, self.path)
@@ -194,11 +194,14 @@ class Folder(Data):
         else:
             items, fractions = tree.items, (self.validation, self.test)
         if not given or fractions[0]:
-            names = [item.label for item in items] if self.stratify else None
+            names = [item.label for item in items] if self.stratify and tree.classes != [""] else None
             part = own_split([item.name for item in items], self.seed, fractions, names)
             items = [item for item, place in zip(items, part.tolist(), strict=True) if SPLITS[place] == split]
         source = Memory(*folders.columns(tree, items), tree.left.counts, tree.left.names, tree.notes)
         return not_empty(source, split, self.path, "add files, or change the fractions")
+
+    def _tree(self, path: Path) -> folders.Tree:
+        return folders.scan(path)
 
 
 @dataclass(frozen=True, kw_only=True)

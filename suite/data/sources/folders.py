@@ -8,7 +8,7 @@ import tarfile
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,18 +74,52 @@ def scan(path: Path) -> Tree:
             an archive is damaged.
     """
     left = LeftOut()
+    return _tree(str(path), _read(path, left), left)
+
+
+def scan_all(path: Path) -> Tree:
+    """The same of files that need no class: where some lie in no class folder, all files of one kind, without classes.
+    Folders at the top that are named as splits are splits.
+
+    Raises:
+        InputError: there is no image, recording or text, or an archive is damaged.
+    """
+    left = LeftOut()
+    entries = _read(path, left)
+    kinds = [_kind(parts[-1]) for parts, _ in entries]
+    kind = max(("image", "text", "audio"), key=kinds.count)
+    placed = [(parts, value) for parts, value in entries if _kind(parts[-1]) == kind]
+    if placed and all(len(parts) > 1 for parts, _ in placed):
+        classes = LeftOut()
+        with contextlib.suppress(InputError):
+            tree = _tree(str(path), entries, classes)
+            if len(tree.items) == len(placed):
+                return replace(tree, left=left)
+    for parts, _ in entries:
+        if _kind(parts[-1]) != kind:
+            left.add(f"not {kind}", "/".join(parts))
+    if not placed:
+        raise InputError(str(path), "no image, recording or text lies here", found="; ".join(left.lines()) or "no file")
+    split = lambda parts: split_of(parts[0]) if len(parts) > 1 else ""
+    splits = {split(parts) for parts, _ in placed}
+    whole = "" in splits  # files beside the folders of splits: all are of one set
+    items = [Item("" if whole else split(parts), "", "/".join(parts), value) for parts, value in placed]
+    return Tree(str(path), kind, items, left, ("files of no class: classes are not read from folders",))
+
+
+def _read(path: Path, left: LeftOut) -> list[Entry]:
+    """The files below a folder, or within an archive or a folder of archives."""
     archives = [path] if path.is_file() else sorted(file for file in _entries(path) if is_archive(file))
     inside = path.is_dir() and any(file.is_dir() and not is_hidden(file.name) for file in _entries(path))
-    if archives and not inside:
-        entries = []
-        for file in archives:
-            members, refused = archived(str(file), file.stat().st_mtime_ns)
-            entries += members
-            for reason, name in refused:
-                left.add(reason, name)
-    else:
-        entries = list(walk(path, left))
-    return _tree(str(path), entries, left)
+    if not archives or inside:
+        return list(walk(path, left))
+    entries = []
+    for file in archives:
+        members, refused = archived(str(file), file.stat().st_mtime_ns)
+        entries += members
+        for reason, name in refused:
+            left.add(reason, name)
+    return entries
 
 
 def _entries(path: Path) -> list[Path]:
@@ -307,6 +341,9 @@ def columns(tree: Tree, items: list[Item]) -> tuple[dict[str, Any], dict[str, st
     labels = np.array([places[item.label] for item in items], np.int64)
     values = [_text(item, tree.root) for item in items] if tree.kind == "text" else [item.value for item in items]
     content = {tree.kind: values, "label": labels, "file": [item.name for item in items]}
+    if tree.classes == [""]:
+        del content["label"]
+        return content, {tree.kind: tree.kind, "file": "text"}, {}
     return content, {tree.kind: tree.kind, "label": "class", "file": "text"}, {"label": tree.classes}
 
 

@@ -1,0 +1,52 @@
+"""CIFAR-10 without labels, by SimCLR, on a JPEG copy of the images; then a few labels are enough.
+
+source:   arXiv 2002.05709, which trains a ResNet-50 for 1,000 epochs with batches of 4,096 (linear probe 94 %)
+data:     $SUITE_DATA/cifar10_jpeg, archives of 50,000 training images (5 % held out for validation) and 10,000 of test
+expected: to be measured
+time:     to be measured
+command:  suite train vision.cifar10_simclr
+"""
+
+import os
+
+from suite.data.sources.unlabelled import Files
+from suite.experiment.sections import Experiment, Optim, Precision, Train
+from suite.experiment.sections import replace as changed
+from suite.models import dnn, resnet
+from suite.models.parts import Parts
+from suite.tasks.vision.pretraining import ContrastivePretraining
+
+
+def experiment() -> Experiment:
+    folder = os.path.join(os.environ.get("SUITE_DATA", "data"), "cifar10_jpeg")
+    return Experiment(
+        name="vision.cifar10_simclr",
+        task=ContrastivePretraining(data=Files(path=folder, validation=0.05)),
+        model=Parts(
+            parts={
+                "image": resnet.small(stem_pool=True, stem_width=32, blocks=(1, 1, 1), widths=(32, 64, 128)),
+                "projector": dnn.Config(hidden=(256,), outputs=128),
+            },
+            feeds={"projector": "image"},
+        ),
+        optim=Optim(learning_rate=2e-3, warmup_steps=100, weight_decay=1e-2),
+        precision=Precision(compute="bfloat16"),
+        train=Train(epochs=16, batch_size=512, eval_batch_size=256, log_every=20, best=""),
+    )
+
+
+def smoke() -> Experiment:
+    return changed(
+        experiment(),
+        {
+            "train.steps": 2,
+            "train.batch_size": 16,
+            "train.log_every": 1,
+            "task.probed": 64,
+            "optim.warmup_steps": 1,
+            "model.parts.image.stem_width": 4,
+            "model.parts.image.widths": (4, 8, 8),
+            "model.parts.projector.hidden": (16,),
+            "model.parts.projector.outputs": 8,
+        },
+    )
