@@ -82,6 +82,8 @@ DIMS = {
     "text.embed": {"vocab_size": 30522},
     "text.encoder": {"vocab_size": 4000, "outputs": 3},
     "text.finetune": {"vocab_size": 30522, "outputs": 3},
+    "text.imdb_mlm": {"text.vocab_size": 8000},
+    "text.pretrain": {"text.vocab_size": 8000},
     "text.imdb_encoder": {"vocab_size": 16000, "outputs": 2},
     "text.language_model": {"vocab_size": 4000},
     "text.multi30k_translation": {"vocab_size": 6000},
@@ -98,6 +100,7 @@ DIMS = {
     "text.translate": {"vocab_size": 8000},
     "vision.bccd_lite0": {"backbone.channels": 3, "outputs": 3},
     "vision.cifar10_resnet20": {"channels": 3, "outputs": 10},
+    "vision.cifar10_simclr": {"image.channels": 3},
     "vision.classify": {
         "channels": 3,
         "outputs": 5,
@@ -125,6 +128,14 @@ DIMS = {
         "widths": (32, 64, 128),
     },
     "vision.segment": {"backbone.channels": 3, "outputs": 5},
+    "vision.pretrain": {
+        "image.channels": 3,
+        "image.stem_width": 32,
+        "image.stem_stride": 2,
+        "image.blocks": (1, 1, 1),
+        "image.widths": (32, 64, 128),
+    },
+    "vision.pretrain_masked": {"image.channels": 3, "image.height": 64, "image.width": 64},
     "vision.regress": {
         "channels": 3,
         "outputs": 1,
@@ -195,11 +206,13 @@ SLOW = {
     "speech.an4_ctc",
     "speech.fsdd_ctc",
     "text.imdb_encoder",
+    "text.imdb_mlm",
     "text.sst2_encoder",
     "text.sst2_minilm_10k",
     "text.sst2_student",
     "vision.bccd_lite0",
     "vision.cifar10_resnet20",
+    "vision.cifar10_simclr",
     "vision.fashion_mnist_resnet18",
 }
 """Long to read, to compile or to evaluate; recipes beside them take the same way through the code."""

@@ -10,7 +10,7 @@ command:  suite train vision.cifar10_simclr
 import os
 
 from suite.data.sources.unlabelled import Files
-from suite.experiment.sections import Experiment, Optim, Precision, Train
+from suite.experiment.sections import Experiment, Optim, Train
 from suite.experiment.sections import replace as changed
 from suite.models import dnn, resnet
 from suite.models.parts import Parts
@@ -30,8 +30,7 @@ def experiment() -> Experiment:
             feeds={"projector": "image"},
         ),
         optim=Optim(learning_rate=2e-3, warmup_steps=100, weight_decay=1e-2),
-        precision=Precision(compute="bfloat16"),
-        train=Train(epochs=16, batch_size=512, eval_batch_size=256, log_every=20, best=""),
+        train=Train(epochs=12, batch_size=256, log_every=50, best=""),
     )
 
 

@@ -12,7 +12,7 @@ command:  suite train vision.pretrain --data photos/
 """
 
 from suite.data.sources.unlabelled import Files
-from suite.experiment.sections import Experiment, Optim, Precision, Train
+from suite.experiment.sections import Experiment, Optim, Train
 from suite.experiment.sections import replace as changed
 from suite.models import dnn, resnet
 from suite.models.parts import Parts
@@ -32,7 +32,6 @@ def experiment() -> Experiment:
             feeds={"projector": "image"},
         ),
         optim=Optim(learning_rate=2e-3, warmup_fraction=0.05, weight_decay=1e-2),
-        precision=Precision(compute="bfloat16"),
         train=Train(epochs=0, batch_size=0, eval_batch_size=256, best=""),
         defaults=UnlabelledPictures(),
     )

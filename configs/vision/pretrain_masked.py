@@ -46,10 +46,10 @@ def smoke() -> Experiment:
             "train.log_every": 2,
             "task.probed": 64,
             "model.parts.image.layers": 1,
-            "model.parts.image.hidden": 32,
             "model.parts.image.heads": 2,
+            "model.parts.image.hidden": 32,
             "model.parts.decoder.layers": 1,
-            "model.parts.decoder.hidden": 16,
             "model.parts.decoder.heads": 2,
+            "model.parts.decoder.hidden": 16,
         },
     )

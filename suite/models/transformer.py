@@ -118,6 +118,10 @@ class Config(BlockConfig):
         # A rule that matches nothing is an error, and all but the first are about blocks.
         return SHARDING if self.layers else SHARDING[:1]
 
+    @property
+    def vector_sizes(self) -> dict[str, int]:
+        return {"inputs": self.width, "vocab_size": self.vocab_size}
+
     def below(self, path: str) -> bool:
         return re.search(r"tokens|token_types|positions|embedding_norm", path) is not None
 

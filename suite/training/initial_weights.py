@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import re
 import shlex
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,61 @@ def best_weights(
             saved = {
                 name: shape for name, shape in saved.items() if not re.search(without, name.removeprefix(f"{part}/"))
             }
-        inner = {name.removeprefix(f"{part}/") for name in saved if part and name.startswith(f"{part}/")}
         alone = paths(plain).keys()
+        if fresh is not None and not part and not {*saved} & {*alone}:
+            if name := _part_like(plain, saved):
+                said, weights = _carried(checkpoints, step, (plain, model_state), fresh, name, saved)
+                _log.warning("%s: %s", folder, said)
+                return lora.with_additions(weights[0], fresh), weights[1]
+        inner = {name.removeprefix(f"{part}/") for name in saved if part and name.startswith(f"{part}/")}
         if not inner or saved.keys() == alone:
             part, inner = "", set(saved)
         if fresh is None or inner != alone:
             return checkpoints.weights(step, params, model_state, part, without)
         weights, others = checkpoints.weights(step, plain, model_state, part, without)
     return lora.with_additions(weights, fresh), others
+
+
+def _part_like(params: Any, saved: Mapping[str, tuple[int, ...]]) -> str:
+    """Name of the part of a composite run that a model can carry on from: all they have in common is of one shape, and
+    they have something in common. Empty: there is none.
+
+    Args:
+        params: shapes of the model's parameters.
+        saved: path -> shape of the run's.
+    """
+    own = {name: tuple(leaf.shape) for name, leaf in paths(params).items()}
+    for part in dict.fromkeys(name.partition("/")[0] for name in saved):
+        theirs = {name.removeprefix(f"{part}/"): shape for name, shape in saved.items() if name.startswith(f"{part}/")}
+        common = {name.partition("/")[0] for name in own} & {name.partition("/")[0] for name in theirs}
+        of = lambda shapes, common=common: {n: shape for n, shape in shapes.items() if n.partition("/")[0] in common}
+        if common and of(own) == of(theirs):
+            return part
+    return ""
+
+
+def _carried(
+    checkpoints: Checkpoints, step: int, abstract: Weights, fresh: Any, part: str, saved: Collection[str]
+) -> tuple[str, Weights]:
+    """What a person is told, and the variables: those of a run's part, and fresh ones where it has none, as of a head.
+
+    Args:
+        checkpoints: of the run.
+        step: whose variables are read.
+        abstract: shapes of the model's variables.
+        fresh: the model's parameters as arrays.
+        part: name of the part of the run.
+        saved: paths of all parameters of the run.
+    """
+    params, model_state = abstract
+    inner = {name.removeprefix(f"{part}/").partition("/")[0] for name in saved if name.startswith(f"{part}/")}
+    kept = {name: tree for name, tree in params.items() if name in inner}
+    own = "|".join(map(re.escape, inner - kept.keys())) or "$^"
+    weights, others = checkpoints.weights(step, kept, model_state, part, rf"^({own})/")
+    new = {name: fresh[name] for name in params if name not in kept}
+    left = sorted({name.partition("/")[0] for name in saved} - {part})
+    left += [f"{part}/{name}" for name in sorted(inner - kept.keys())]
+    said = f'{len(paths(kept))} parameters are those of its part "{part}"'
+    said += f"; new: {', '.join(new)}" if new else ""
+    said += f"; left behind: {', '.join(left)}" if left else ""
+    return said, ({name: weights.get(name, new.get(name)) for name in params}, others)

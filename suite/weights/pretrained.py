@@ -20,6 +20,8 @@ from flax import nnx
 
 from suite.contracts.model import ModelConfig
 from suite.errors import InputError, RunError, closest
+from suite.experiment import serialization
+from suite.experiment.former_names import current_name
 from suite.experiment.sections import Experiment
 from suite.runtime import json_files
 from suite.runtime.files import is_run
@@ -214,13 +216,16 @@ def headless(weights: Published) -> InputError:
 
 def adopt(experiment: Experiment) -> Experiment:
     """The experiment with the sizes of the weights that it, or a part of it, starts from; itself where it starts fresh
-    or from a run.
+    or from a run of a model of its own kind.
 
     Raises:
         InputError: the weights cannot be read or are of another family, or the model has no such part.
     """
 
     def theirs(name: str) -> ModelConfig:
+        source = experiment.checkpoint.start(name)
+        if is_run(source):
+            return _of_run(experiment.model.parts[name] if name else experiment.model, source)
         weights = published.open(experiment.checkpoint.start(name), experiment.checkpoint.offline)
         return _config(formats()[format_of(weights)], weights)
 
@@ -239,14 +244,33 @@ def _adopted(experiment: Experiment, theirs: Callable[[str], ModelConfig]) -> Ex
     names = [""] if isinstance(checkpoint.init_from, str) else list(checkpoint.init_from)
     for name in names:
         source = checkpoint.start(name)
-        if not source or is_run(source):
+        own = model.parts[name] if name else model
+        if not source or (is_run(source) and _of_run(own, source) is own):
             continue
         if name:
-            parts = {**model.parts, name: model.parts[name].adopt(theirs(name))}
+            parts = {**model.parts, name: own.adopt(theirs(name))}
             model = dataclasses.replace(model, parts=parts)  # type: ignore[type-var]
         else:
-            model = model.adopt(theirs(name))
+            model = own.adopt(theirs(name))
     return experiment if model is experiment.model else dataclasses.replace(experiment, model=model)
+
+
+def _of_run(model: ModelConfig, source: str) -> ModelConfig:
+    """The configuration that a run's own model has, or the part of it whose sizes ``model`` can take: a classifier
+    those of a network that was trained beside others. ``model`` itself where the run's is of its own class, or no part
+    fits, which reading the weights tells."""
+    stored = json_files.read_object(Path(source, "experiment.json")).get("model", {})
+    kind = f"{type(model).__module__}.{type(model).__qualname__}"
+    if current_name(str(stored.get("class"))) == kind or model.parts:
+        return model
+    for part in (stored, *dict(stored.get("parts") or {}).values()):
+        try:
+            theirs: ModelConfig = serialization.from_json(part, serialization.packages(model))
+            model.adopt(theirs)
+        except InputError:
+            continue
+        return theirs
+    return model
 
 
 def check_parts(experiment: Experiment) -> None:

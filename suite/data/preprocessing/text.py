@@ -175,6 +175,11 @@ class SentencePiece(Tokenizer):
     def end(self) -> int:
         return END
 
+    @property
+    def mask(self) -> int:
+        """That of unknown pieces: of either nothing is known, and the table has a row for it wherever it is used."""
+        return UNKNOWN
+
     def _rows(
         self, texts: Sequence[str], max_length: int, sample: np.random.Generator | None, alpha: float, **around: bool
     ) -> list[list[int]]:

@@ -109,6 +109,19 @@ class Tokenizer(Preprocessor):
         """Whether each row of `encode` ends with a special token."""
         return False
 
+    @property
+    def mask(self) -> int:
+        """Id that stands in the place of a hidden token.
+
+        Raises:
+            InputError: the tokenizer has none.
+        """
+        raise InputError(
+            "field task.tokenizer",
+            f"{type(self).__name__} has no token that stands for a hidden one.",
+            fix="a SentencePiece tokenizer, or that of BERT, MiniLM, DistilBERT or RoBERTa",
+        )
+
     def publish(self, folder: Path) -> None:
         """Write the tokenizer beside published weights, in a file that other libraries read."""
         shutil.copyfile(self.file, folder / f"tokenizer{self.suffix}")
@@ -225,6 +238,16 @@ class Published(Tokenizer):
     @property
     def closes(self) -> bool:
         return self._engine.closes
+
+    @property
+    def mask(self) -> int:
+        """BERT's ``[MASK]`` or RoBERTa's ``<mask>``."""
+        for name in ("[MASK]", "<mask>"):
+            ids = self._engine.encode([name], 16)[0]
+            alone = [i for i in ids if i not in self._engine.encode([""], 16)[0]]
+            if len(alone) == 1 and not self._engine.decode([alone])[0].strip():
+                return int(alone[0])
+        return super().mask
 
     def publish(self, folder: Path) -> None:
         about = json_files.read_object(self.file)
