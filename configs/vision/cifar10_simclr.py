@@ -2,7 +2,7 @@
 
 source:   arXiv 2002.05709, which trains a ResNet-50 for 1,000 epochs with batches of 4,096 (linear probe 94 %)
 data:     $SUITE_DATA/cifar10_jpeg, archives of 50,000 training images (5 % held out for validation) and 10,000 of test
-expected: to be measured
+expected: linear_accuracy 40 % (goal 40 %)
 time:     to be measured
 command:  suite train vision.cifar10_simclr
 """
@@ -10,6 +10,7 @@ command:  suite train vision.cifar10_simclr
 import os
 
 from suite.data.sources.unlabelled import Files
+from suite.experiment.goal import Goal
 from suite.experiment.sections import Experiment, Optim, Train
 from suite.experiment.sections import replace as changed
 from suite.models import dnn, resnet
@@ -31,6 +32,7 @@ def experiment() -> Experiment:
         ),
         optim=Optim(learning_rate=2e-3, warmup_steps=100, weight_decay=1e-2),
         train=Train(epochs=12, batch_size=256, log_every=50, best=""),
+        goal=Goal(metric="linear_accuracy", at_least=0.4, on="test"),
     )
 
 
