@@ -2,9 +2,9 @@
 
     python -m benchmarks.few_labels --minutes 24 --work DIR [--pretrained RUN] [FIELD=VALUE ...]
 
-Trains vision.cifar10_simclr for the minutes that are given (or takes the run that is named), then vision.classify on 1 %
-of the training labels, three draws, each from fresh parameters and from the run. Prints the accuracy on all test images,
-and the mean of the differences with its 95 % interval (Student's t over the draws).
+Trains vision.cifar10_simclr for the minutes that are given (or takes the run that is named), then vision.classify on a
+share of the training labels, three draws, each from fresh parameters and from the run. Prints the accuracy on all test
+images, and the mean of the differences with its 95 % interval (Student's t over the draws).
 """
 
 import argparse
@@ -40,7 +40,7 @@ def drawn(task, work: Path, draw: int, share: float) -> Path:
     for split in ("train", "validation", "test"):
         source = task.source(split)
         labels = np.asarray(source.column("label", np.arange(len(source))))
-        each = int(round(share * len(source) / 10)) if split == "train" else 50 if split == "validation" else len(source)
+        each = round(share * len(source) / 10) if split == "train" else 50 if split == "validation" else len(source)
         places = [rng.permutation(np.flatnonzero(labels == label))[:each] for label in range(10)]
         chosen = np.sort(np.concatenate(places))
         arrays[f"x_{split}"] = decode_batch(source.column("image", chosen), (32, 32), 3)
@@ -62,7 +62,11 @@ def main() -> None:
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     changes = {name: json.loads(value) for name, _, value in (entry.partition("=") for entry in given.changes)}
-    run = suite.open(given.pretrained) if given.pretrained else pretrained(given.minutes, given.work, given.tried, changes)
+    run = (
+        suite.open(given.pretrained)
+        if given.pretrained
+        else pretrained(given.minutes, given.work, given.tried, changes)
+    )
     print(json.dumps({name: value for name, value in run.metrics.items() if "accuracy" in name}), flush=True)
     results: dict[str, list[float]] = {"scratch": [], "pretrained": []}
     for draw in range(given.draws):
@@ -79,16 +83,21 @@ def main() -> None:
                 "model": run.experiment.model.parts["image"],
             }
             begun = time.perf_counter()
-            classifier = suite.train(
-                suite.replace(suite.load("vision.classify"), fields), given.work / f"{kind}{draw}"
-            )
+            classifier = suite.train(suite.replace(suite.load("vision.classify"), fields), given.work / f"{kind}{draw}")
             accuracy = classifier.evaluate("test").metrics["test/accuracy"]
             results[kind].append(accuracy)
-            print(json.dumps({"draw": draw, "from": kind, "accuracy": accuracy, "s": time.perf_counter() - begun}), flush=True)
+            print(
+                json.dumps({"draw": draw, "from": kind, "accuracy": accuracy, "s": time.perf_counter() - begun}),
+                flush=True,
+            )
     differences = np.subtract(results["pretrained"], results["scratch"])
     half = STUDENT.get(given.draws, 1.96) * differences.std(ddof=1) / given.draws**0.5 if given.draws > 1 else np.nan
     mean = {kind: float(np.mean(values)) for kind, values in results.items()}
-    print(json.dumps({**mean, "gain": differences.mean(), "low": differences.mean() - half, "high": differences.mean() + half}))
+    print(
+        json.dumps(
+            {**mean, "gain": differences.mean(), "low": differences.mean() - half, "high": differences.mean() + half}
+        )
+    )
     measured = run.evaluate("test").metrics
     print(json.dumps({name: value for name, value in measured.items() if "accuracy" in name}))
 

@@ -78,6 +78,7 @@ DIMS = {
         "image.channels": 3,
         "audio.inputs": 64,
     },
+    "text.adapt": {"text.vocab_size": 30522},
     "text.classify": {"rows": 40_000, "outputs": 3},
     "text.embed": {"vocab_size": 30522},
     "text.encoder": {"vocab_size": 4000, "outputs": 3},

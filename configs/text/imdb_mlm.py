@@ -2,8 +2,8 @@
 
 source:   arXiv 1810.04805, on 3.3 billion words; here 6 million
 data:     aclImdb, archive or folder, in $SUITE_DATA/imdb: 25,000 training reviews (5 % held out for validation)
-expected: not measured yet
-time:     not measured yet
+expected: accuracy of hidden tokens of validation above 10 % (goal 10 %; not measured)
+time:     not measured
 command:  suite train text.imdb_mlm
 """
 
@@ -11,6 +11,7 @@ import os
 
 from suite.configs.text import pretrain
 from suite.data.sources.datasets import Folder
+from suite.experiment.goal import Goal
 from suite.experiment.sections import Experiment
 from suite.experiment.sections import replace as changed
 
@@ -19,7 +20,12 @@ def experiment() -> Experiment:
     archive = os.path.join(os.environ.get("SUITE_DATA", "data"), "imdb", "aclImdb_labelled.tar.xz")
     return changed(
         pretrain.experiment(),
-        {"name": "text.imdb_mlm", "task.data": Folder(path=archive, validation=0.05), "train.epochs": 1.0},
+        {
+            "name": "text.imdb_mlm",
+            "task.data": Folder(path=archive, validation=0.05),
+            "train.epochs": 1.0,
+            "goal": Goal(metric="accuracy", at_least=0.1, on="validation"),
+        },
     )
 
 

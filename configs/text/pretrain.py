@@ -1,8 +1,7 @@
 """Your own texts without labels: an encoder learns from them what carries on in text.encoder and text.finetune.
 
 A share of the tokens of each passage is hidden and said from the others. Then: suite train text.encoder --data labelled
-with --checkpoint.init_from RUN. Published weights go on learning from your texts with --checkpoint.init_from text=FOLDER,
-the tokenizer and the sizes of their own: --task.tokenizer.class suite.data.preprocessing.tokenizers.Published.
+with --checkpoint.init_from RUN. From published weights: text.adapt.
 
 source:   your file, split 80/10/10 by a seeded hash where it has no splits
 data:     a column text, or another named by --task.text; a .txt file of lines; or texts in folders

@@ -24,10 +24,7 @@ def experiment() -> Experiment:
         name="vision.pretrain_masked",
         task=MaskedPretraining(data=Files(path=""), augmentation=("crop", "flip")),
         model=Parts(
-            parts={
-                "image": vit.tiny(patch=4, layers=6),
-                "decoder": mae.Config(layers=2, hidden=128, heads=4),
-            },
+            parts={"image": vit.tiny(patch=4, layers=6), "decoder": mae.Config(layers=2, hidden=128, heads=4)},
             feeds={"decoder": "image"},
         ),
         optim=Optim(learning_rate=1e-3, warmup_fraction=0.1, weight_decay=0.05, beta2=0.95),

@@ -54,7 +54,10 @@ class View(Augmentation):
         if self.widest < 1 or not 0 <= self.jitter <= 1:
             found = f"widest {self.widest:g}, jitter {self.jitter:g}"
             raise InputError(
-                "field task.view", "needs widest of at least 1 and jitter from 0 to 1", found=found, fix="leave them out"
+                "field task.view",
+                "needs widest of at least 1 and jitter from 0 to 1",
+                found=found,
+                fix="leave them out",
             )
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
 from suite.contracts.model import ModelConfig
-from suite.models.checks import check_choices, check_given, check_sizes
+from suite.models.checks import check_given, check_sizes
 from suite.nn import Activation, Embedding, LayerNorm, Linear, activate
 
 

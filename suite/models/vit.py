@@ -184,10 +184,7 @@ class ViT(nnx.Module):
         self.dropout = Dropout(config.dropout)
 
     def features(
-        self,
-        images: Float[Array, "b h w c"],
-        rngs: nnx.Rngs | None = None,
-        visible: Int[Array, "b k"] | None = None,
+        self, images: Float[Array, "b h w c"], rngs: nnx.Rngs | None = None, visible: Int[Array, "b k"] | None = None
     ) -> Float[Array, "b t d"]:
         """Normed vectors of the class token and, row by row, of the patches.
 

@@ -8,7 +8,11 @@ from flax import nnx
 
 
 def in_parts(
-    model: Any, call: Callable[[Any, dict[str, jax.Array], nnx.Rngs | None], jax.Array], batch: Any, parts: int, key: Any
+    model: Any,
+    call: Callable[[Any, dict[str, jax.Array], nnx.Rngs | None], jax.Array],
+    batch: Any,
+    parts: int,
+    key: Any,
 ) -> jax.Array:
     """``call(model, batch, rngs)``, of the rows of a batch, part by part in their order.
 

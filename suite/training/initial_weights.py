@@ -115,11 +115,10 @@ def best_weights(
                 name: shape for name, shape in saved.items() if not re.search(without, name.removeprefix(f"{part}/"))
             }
         alone = paths(plain).keys()
-        if fresh is not None and not part and not {*saved} & {*alone}:
-            if name := _part_like(plain, saved):
-                said, weights = _carried(checkpoints, step, (plain, model_state), fresh, name, saved)
-                _log.warning("%s: %s", folder, said)
-                return lora.with_additions(weights[0], fresh), weights[1]
+        if fresh is not None and not part and not {*saved} & {*alone} and (name := _part_like(plain, saved)):
+            said, weights = _carried(checkpoints, step, (plain, model_state), fresh, name, saved)
+            _log.warning("%s: %s", folder, said)
+            return lora.with_additions(weights[0], fresh), weights[1]
         inner = {name.removeprefix(f"{part}/") for name in saved if part and name.startswith(f"{part}/")}
         if not inner or saved.keys() == alone:
             part, inner = "", set(saved)

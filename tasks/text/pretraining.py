@@ -1,7 +1,7 @@
 """Masked language modelling: an encoder learns from texts without labels to say tokens that are hidden from it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from flax import nnx
 from suite.codecs.text import ReadText
 from suite.codecs.vectors import TextVectors
 from suite.contracts.artifact import Artifact
-from suite.contracts.batch import Batch, Columns, Ragged
+from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
 from suite.contracts.metric_meaning import register_metric
@@ -109,7 +109,9 @@ class MaskedLanguageModelling(Task):
         lines = [f"train: {train.texts:,} texts in {len(train):,} passages of at most {train.length:,} characters"]
         if long > 0.01:
             fix = f"--task.passage {train.length // 2}"
-            lines.append(f"{100 * long:.0f} % of the passages have more than {self.max_length} tokens and are cut: {fix}")
+            lines.append(
+                f"{100 * long:.0f} % of the passages have more than {self.max_length} tokens and are cut: {fix}"
+            )
         return lines + unread_columns(self.data.with_texts((self.text,)).open("train"), {self.text}, self.data)
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
@@ -175,7 +177,9 @@ class MaskedLanguageModelling(Task):
             draw = lambda key, shape: for_rows(lambda whole: jax.random.uniform(key, whole), (rows, *shape))
             return draw(keys[0], (length,)), draw(keys[1], (2, most))
         own = row_keys(batch["seed"], self.seed)
-        draw = lambda number, shape: jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, number), shape))(own)
+        draw = lambda number, shape: jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, number), shape))(
+            own
+        )
         return draw(0, (length,)), draw(1, (2, most))
 
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:

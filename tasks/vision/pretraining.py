@@ -318,8 +318,8 @@ class MaskedPretraining(Pretraining):
         # An even sample of the split, by the records' places alone.
         draws = np.asarray(batch["seed"], np.int64) * 2654435761 % 2**32 / 2**32
         about = (
-            "Images drawn evenly from the split, what the encoder saw of each, and the whole with the hidden patches as "
-            "the decoder answers them, each with the brightness and contrast of the true one."
+            "Images drawn evenly from the split, what the encoder saw of each, and the whole with the hidden patches "
+            "as the decoder answers them, each with the brightness and contrast of the true one."
         )
         show = self._reconstructed(outputs, batch, draws)
         return {**super().artifacts(columns, outputs, batch), "Reconstructions": Gallery.worst(about, draws, show)}

@@ -76,6 +76,39 @@ def bert(headed: bool) -> Golden:
     return answers(model, inputs, (*[prefix + name for name in names], *(["classifier.weight"] if headed else [])))
 
 
+def bert_masked() -> Golden:
+    """Hidden tokens, which the mask 4 stands for: logits at all places, and the mean cross-entropy of the hidden ones,
+    of which the gradients are."""
+    import torch
+    from transformers import BertConfig, BertForMaskedLM
+
+    model = BertForMaskedLM(BertConfig(**SIZES))
+    shapes, inputs = into(model), rows(0)
+    hidden = np.array([[1, 3, 6], [0, 2, 3], [0, 0, 0]])
+    wanted = np.take_along_axis(inputs["tokens"], hidden, 1)
+    counted = np.array([[True] * 3, [True] * 3, [True, False, False]])
+    labels = np.full_like(inputs["tokens"], -100)
+    for row, places in enumerate(hidden):
+        labels[row, places[counted[row]]] = wanted[row, counted[row]]
+    inputs["tokens"] = np.where(labels >= 0, 4, inputs["tokens"]).astype(np.int32)
+    made = model(
+        input_ids=torch.from_numpy(inputs["tokens"]).long(),
+        attention_mask=torch.from_numpy(inputs["mask"]).long(),
+        labels=torch.from_numpy(labels).long(),
+    )
+    made.loss.backward()
+    config = {**model.config.to_dict(), "architectures": ["BertForMaskedLM"]}
+    names = ("cls.predictions.bias", "bert.embeddings.word_embeddings.weight", "cls.predictions.transform.dense.weight")
+    parameters = dict(model.named_parameters())
+    return Golden(
+        config={key: value for key, value in config.items() if isinstance(value, str | int | float | list | dict)},
+        shapes=shapes,
+        inputs={**inputs, "hidden": hidden, "wanted": wanted, "counted": counted},
+        outputs={"logits": made.logits.detach().numpy(), "loss": made.loss.detach().numpy()[None]},
+        grads={name: parameters[name].grad.numpy() for name in names},
+    )
+
+
 def roberta(headed: bool) -> Golden:
     from transformers import RobertaConfig, RobertaForSequenceClassification, RobertaModel
 
@@ -135,6 +168,7 @@ def minilm() -> Golden:
 CASES: dict[str, Callable[[], Golden]] = {
     "bert": lambda: bert(False),
     "bert_classifier": lambda: bert(True),
+    "bert_masked": bert_masked,
     "roberta": lambda: roberta(False),
     "roberta_classifier": lambda: roberta(True),
     "distilbert": lambda: distilbert(False),

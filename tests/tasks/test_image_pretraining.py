@@ -81,7 +81,9 @@ def test_views_of_all_devices_are_told_apart(views):
 def test_a_batch_in_parts_has_the_loss_and_gradient_of_the_whole(views):
     _, _, batch = views
     rows = {"x": jnp.asarray(np.random.default_rng(1).standard_normal((2 * B, 3)), jnp.float32)}
-    graph, params, rest = nnx.split(dnn.Config(inputs=3, hidden=(5,), outputs=D).build(rngs=nnx.Rngs(0)), nnx.Param, ...)
+    graph, params, rest = nnx.split(
+        dnn.Config(inputs=3, hidden=(5,), outputs=D).build(rngs=nnx.Rngs(0)), nnx.Param, ...
+    )
 
     def loss(params, parts):
         model = nnx.merge(graph, params, rest)
@@ -149,7 +151,8 @@ def test_colours_change_as_their_fields_say(pixels):
     assert np.ptp(grey, axis=-1).max() <= 1
     np.testing.assert_allclose(grey[..., 0], pixels @ np.array([0.299, 0.587, 0.114]), atol=1)
     mirrored = draw(pixels, flip=True)
-    kinds = [(view == image).all() - int((view == image[:, ::-1]).all()) for view, image in zip(mirrored, pixels)]
+    same = lambda view, image: int((view == image).all())
+    kinds = [same(view, image) - same(view, image[:, ::-1]) for view, image in zip(mirrored, pixels, strict=True)]
     assert set(kinds) == {-1, 1}
     jittered = draw(pixels, jitter=1.0, jittered=1.0)
     assert (np.abs(jittered - pixels).mean((1, 2, 3)) > 5).all()
@@ -164,7 +167,11 @@ def test_colours_change_as_their_fields_say(pixels):
 
 
 def test_fields_of_a_view_are_checked():
-    for changes, said in (({"grey": 1.2}, "view.grey"), ({"smallest": 0.0}, "view.smallest"), ({"widest": 0.5}, "view")):
+    for changes, said in (
+        ({"grey": 1.2}, "view.grey"),
+        ({"smallest": 0.0}, "view.smallest"),
+        ({"widest": 0.5}, "view"),
+    ):
         with pytest.raises(InputError, match=said):
             View(**changes)
 
@@ -261,6 +268,10 @@ def tiny(name, folder, **changes):
     return suite.replace(suite.load(name), {**networks[name], **small, **changes})
 
 
+def model_of(run):
+    return nnx.merge(run._program.graph, *run._weights)
+
+
 @pytest.fixture(scope="module")
 def masked(photos, tmp_path_factory):
     return untrained(tiny("vision.pretrain_masked", photos), tmp_path_factory.mktemp("masked") / "run")
@@ -276,7 +287,7 @@ def test_patches_and_images_are_inverse(pixels):
 
 def test_hidden_patches_are_answered_without_being_seen(masked):
     """What the decoder answers depends on no pixel that is hidden, and the loss on no pixel answer that is visible."""
-    task, model = masked.experiment.task, masked._model
+    task, model = masked.experiment.task, model_of(masked)
     batch = task.encode(task.source("validation")[np.arange(2)])
     batch = {**batch, "mask": np.ones(2, bool), "seed": np.arange(2, dtype=np.uint32)}
     said = {name: np.asarray(value) for name, value in task.losses(model, batch, None).items()}
@@ -294,7 +305,7 @@ def test_hidden_patches_are_answered_without_being_seen(masked):
 
 
 def test_what_is_hidden_of_a_record_is_the_same_in_any_batch(masked):
-    task, model = masked.experiment.task, masked._model
+    task, model = masked.experiment.task, model_of(masked)
     encoded = task.encode(task.source("validation")[np.arange(3)])
     batch = {**encoded, "mask": np.ones(3, bool), "seed": np.array([0, 1, 2], np.uint32)}
     alone = {name: value[1:2] for name, value in batch.items()}

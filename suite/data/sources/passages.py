@@ -60,18 +60,17 @@ class Passages(Source):
 
 def passages(text: str, length: int) -> list[tuple[int, int]]:
     """First character of each passage of a text and the one behind its last. Passages are about equally long."""
-    size = len(text)
-    count = -(-size // length)
+    size = len(text.rstrip())
     found: list[tuple[int, int]] = []
-    start = 0
+    start = len(text) - len(text.lstrip())
     while start < size:
-        even = -(-(size - start) // max(count - len(found), 1))
-        end = size if size - start <= length and len(found) + 1 >= count else start + min(even, length)
+        left = -(-(size - start) // length)
+        end = start - (start - size) // left  # the remaining passages are equally long
         if end < size:
-            blank = max(text.rfind(" ", start, end + 1), text.rfind("\n", start, end + 1))
-            end = blank if blank > start else end
-        if text[start:end].strip():
-            found.append((start, end))
+            behind = next((place for place in range(end, start + length + 1) if text[place].isspace()), 0)
+            before = next((place for place in range(end, start, -1) if text[place].isspace()), end)
+            end = behind or before
+        found.append((start, end))
         start = end
         while start < size and text[start].isspace():
             start += 1

@@ -21,6 +21,4 @@ class Files(Folder):
 
 def unlabelled(data: Folder) -> Files:
     """The same folder, of which files need no class."""
-    return Files(
-        path=data.path, validation=data.validation, test=data.test, seed=data.seed, stratify=data.stratify
-    )
+    return Files(path=data.path, validation=data.validation, test=data.test, seed=data.seed, stratify=data.stratify)
