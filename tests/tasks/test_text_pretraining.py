@@ -59,8 +59,14 @@ def run(texts, tmp_path_factory):
     return untrained(experiment(texts), tmp_path_factory.mktemp("mlm") / "run")
 
 
-def model_of(run):
-    return nnx.merge(run._program.graph, *run._weights)
+def said_by(run, batch, seed=None):
+    """What the task says of a batch, in training where there is a seed, as arrays of the host."""
+
+    def said(weights, batch):
+        rngs = None if seed is None else nnx.Rngs(dropout=seed)
+        return run.experiment.task.said(nnx.merge(run._program.graph, *weights), batch, rngs)
+
+    return {name: np.asarray(value) for name, value in jax.jit(said)(run._weights, batch).items()}
 
 
 def batch_of(task, rows=6, length=24):
@@ -73,7 +79,7 @@ def batch_of(task, rows=6, length=24):
 
 def test_what_is_hidden_is_a_share_of_the_text_and_nothing_else(run):
     task, batch = run.experiment.task, batch_of(run.experiment.task)
-    said = {name: np.asarray(value) for name, value in task.said(model_of(run), batch, None).items()}
+    said = said_by(run, batch)
     batch = {name: np.asarray(value) for name, value in batch.items()}
     specials = set(task._special)
     for i in range(len(batch["mask"])):
@@ -86,21 +92,21 @@ def test_what_is_hidden_is_a_share_of_the_text_and_nothing_else(run):
 
 
 def test_eight_of_ten_hidden_tokens_are_masked_one_random_and_one_kept(run):
-    task, model = run.experiment.task, model_of(run)
+    task = run.experiment.task
     batch = {name: jnp.concatenate([value] * 40) for name, value in batch_of(task).items()}
     batch["seed"] = jnp.arange(len(batch["mask"]), dtype=jnp.uint32)
-    said = {name: np.asarray(value) for name, value in task.said(model, batch, None).items()}
+    said = said_by(run, batch)
     given, wanted = (said[name][said["counted"]] for name in ("given", "wanted"))
     shares = np.array([(given == task.tokenizer.mask).mean(), (given == wanted).mean()])
     assert abs(shares[0] - 0.8) < 0.08 and 0.05 < shares[1] < 0.2 and len(given) > 300
-    draw = lambda seed: task.said(model, batch, nnx.Rngs(dropout=seed))["places"]
-    assert (np.asarray(draw(0)) != np.asarray(draw(1))).any()  # another selection at each step
+    assert (
+        said_by(run, batch, 0)["places"] != said_by(run, batch, 1)["places"]
+    ).any()  # another selection at each step
 
 
 def test_what_is_hidden_of_a_row_is_the_same_alone(run):
-    task, model, batch = run.experiment.task, model_of(run), batch_of(run.experiment.task)
-    whole = task.said(model, batch, None)
-    alone = task.said(model, {name: value[2:3] for name, value in batch.items()}, None)
+    batch = batch_of(run.experiment.task)
+    whole, alone = said_by(run, batch), said_by(run, {name: value[2:3] for name, value in batch.items()})
     for name in ("places", "given"):
         np.testing.assert_array_equal(whole[name][2], alone[name][0])
     np.testing.assert_allclose(whole["nats"][2], alone["nats"][0], rtol=1e-5)
@@ -108,22 +114,26 @@ def test_what_is_hidden_of_a_row_is_the_same_alone(run):
 
 def test_what_training_hides_is_the_same_on_all_devices(run):
     """Under pmap a device sees its own rows."""
-    task, model, batch = run.experiment.task, model_of(run), batch_of(run.experiment.task)
-    whole = task.said(model, batch, nnx.Rngs(dropout=3))["places"]
+    task, batch = run.experiment.task, batch_of(run.experiment.task)
+    whole = said_by(run, batch, 3)["places"]
     parts = {name: jnp.reshape(value, (2, 3, *value.shape[1:])) for name, value in batch.items()}
 
     def shared(batch):
         with laid_out(Layout(axis="devices")):
-            return task.said(model, batch, nnx.Rngs(dropout=3))["places"]
+            return task.said(nnx.merge(run._program.graph, *run._weights), batch, nnx.Rngs(dropout=3))["places"]
 
-    np.testing.assert_array_equal(jax.vmap(shared, axis_name="devices")(parts).reshape(whole.shape), whole)
+    split = jax.jit(jax.vmap(shared, axis_name="devices"))
+    np.testing.assert_array_equal(split(parts).reshape(whole.shape), whole)
 
 
 def test_whole_words_are_hidden_together(texts, tmp_path):
-    run = untrained(experiment(texts, **{"task.whole_words": True, "task.hidden_share": 0.3}), tmp_path / "run")
+    run = untrained(
+        experiment(texts, **{"task.whole_words": True, "task.hidden_share": 0.3, "task.tokenizer.vocab_size": 26}),
+        tmp_path / "run",
+    )
     task = run.experiment.task
     batch = batch_of(task)
-    said = {name: np.asarray(value) for name, value in task.said(model_of(run), batch, None).items()}
+    said = said_by(run, batch)
     batch = {name: np.asarray(value) for name, value in batch.items()}
     together = 0
     for i in range(len(batch["mask"])):
@@ -208,7 +218,7 @@ def test_published_weights_go_on_learning(texts, tmp_path):
     run = suite.train(made, tmp_path / "run")
     assert run.experiment.model.parts["text"].token_types == 2 and run.experiment.task.tokenizer.mask == 4
     batch = batch_of(run.experiment.task, length=10)
-    said = {name: np.asarray(value) for name, value in run.experiment.task.said(model_of(run), batch, None).items()}
+    said = said_by(run, batch)
     assert (said["wanted"][said["counted"]] >= 5).all() and (said["given"][said["counted"]] == 4).any()
     same = {"task.data": Table(path=str(texts)), "task.max_length": 10, "task.tokenizer": Published()}
     _, found, fresh = carried("text.finetune", run, tmp_path / "new", **same)
