@@ -72,7 +72,7 @@ class View(Augmentation):
     def _seen(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         count, height, width, channels = images.shape
         upright, across = self._sides(count, height, width, rng)
-        x = images.astype(np.float32).reshape(count, height, width * channels)
+        x: np.ndarray = images.astype(np.float32).reshape(count, height, width * channels)
         x = np.matmul(upright, x).reshape(count, height, width, channels)
         x = x.transpose(0, 2, 1, 3).reshape(count, width, height * channels)
         x = np.matmul(across, x).reshape(count, width, height, channels)

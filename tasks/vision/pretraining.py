@@ -186,8 +186,8 @@ class Pretraining(Pictures, Task):
         scores = {"loss": MetricState(float(losses.sum()), len(losses))}
         if "neighbour" not in outputs:
             return scores
-        probes = (np.asarray(outputs[name])[mask] for name in ("neighbour", "linear"))
-        return {**scores, **probe_scores(*probes, np.asarray(batch["label"])[mask])}
+        neighbour, linear = (np.asarray(outputs[name])[mask] for name in ("neighbour", "linear"))
+        return {**scores, **probe_scores(neighbour, linear, np.asarray(batch["label"])[mask])}
 
     def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
         names = self.classes.names if self._probes else []
