@@ -225,7 +225,7 @@ def adopt(experiment: Experiment) -> Experiment:
     def theirs(name: str) -> ModelConfig:
         source = experiment.checkpoint.start(name)
         if is_run(source):
-            return _of_run(experiment.model.parts[name] if name else experiment.model, source)
+            return _of_run(experiment.model.parts[name] if name else experiment.model, source, name)
         weights = published.open(experiment.checkpoint.start(name), experiment.checkpoint.offline)
         return _config(formats()[format_of(weights)], weights)
 
@@ -245,7 +245,7 @@ def _adopted(experiment: Experiment, theirs: Callable[[str], ModelConfig]) -> Ex
     for name in names:
         source = checkpoint.start(name)
         own = model.parts[name] if name else model
-        if not source or (is_run(source) and _of_run(own, source) is own):
+        if not source or (is_run(source) and _of_run(own, source, name) is own):
             continue
         if name:
             parts = {**model.parts, name: own.adopt(theirs(name))}
@@ -255,15 +255,16 @@ def _adopted(experiment: Experiment, theirs: Callable[[str], ModelConfig]) -> Ex
     return experiment if model is experiment.model else dataclasses.replace(experiment, model=model)
 
 
-def _of_run(model: ModelConfig, source: str) -> ModelConfig:
-    """The configuration that a run's own model has, or the part of it whose sizes ``model`` can take: a classifier
-    those of a network that was trained beside others. ``model`` itself where the run's is of its own class, or no part
-    fits, which reading the weights tells."""
+def _of_run(model: ModelConfig, source: str, name: str) -> ModelConfig:
+    """The configuration that a run's own model has, or the first part of it whose sizes ``model`` can take: a
+    classifier those of a network that was trained beside others. ``model`` itself where the run's is of its own class,
+    or has a part of its ``name``, or no part fits, which reading the weights tells."""
     stored = json_files.read_object(Path(source, "experiment.json")).get("model", {})
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
-    if current_name(str(stored.get("class"))) == kind or model.parts:
+    parts = dict(stored.get("parts") or {})
+    if current_name(str(stored.get("class"))) == kind or model.parts or name in parts:
         return model
-    for part in (stored, *dict(stored.get("parts") or {}).values()):
+    for part in (stored, *parts.values()):
         try:
             theirs: ModelConfig = serialization.from_json(part, serialization.packages(model))
             model.adopt(theirs)
