@@ -21,10 +21,10 @@ from suite.data.preprocessing.columns import origin, require, unread_columns, wi
 from suite.data.preprocessing.image import PixelStatistics
 from suite.data.preprocessing.labels import UNSEEN, Labels
 from suite.data.preprocessing.partners import Renamed, row_keys
+from suite.data.random_views import RandomView
 from suite.data.sources.files import Folder
 from suite.data.sources.memory import Subset, evenly_spaced
 from suite.data.sources.unlabelled import unlabelled
-from suite.data.views import View
 from suite.decoding.generation import row_keys as keys_of_rows
 from suite.errors import InputError
 from suite.evaluation.artifacts import Example, Gallery, Given, Spread
@@ -32,11 +32,12 @@ from suite.evaluation.contrast import two_view_losses, unit
 from suite.evaluation.losses import masked_mean, tally
 from suite.evaluation.probes import linear_classes, neighbour_classes, probe_scores
 from suite.evaluation.vector_map import VectorMap, thumbnail
+from suite.evaluation.views import views
 from suite.models.mae import images_of, patches_of
 from suite.models.vit import ViT
 from suite.nn.parted import in_parts
 from suite.parallel.layout import for_rows
-from suite.tasks.vision.pictures import Pictures
+from suite.tasks.pictures import Pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +103,7 @@ class Pretraining(Pictures, Task):
     def source(self, split: str) -> Source:
         opened = self.split_data.open(split)
         require(opened, {"image": self.image}, origin(self.data))
-        statistics = self.statistics
-        opened = with_files(opened, self.image, self.data)
-        return without_broken_images(opened, self.image, statistics.background, statistics.channels)
+        return without_broken_images(with_files(opened, self.image, self.data), self.image, *self.handling)
 
     def remarks(self, splits: Mapping[str, Source]) -> list[str]:
         train = splits.get("train")
@@ -146,9 +145,13 @@ class Pretraining(Pictures, Task):
         return masked_mean(losses, batch["mask"]), {"loss": tally(losses, batch["mask"])}
 
     def hidden(self, model: Any, batch: Batch) -> jax.Array:
-        """The vectors (b, d) float32 that a classifier on top of the part ``image`` is given. Jitted."""
+        """The vectors (b, d) float32 that a classifier on top of the part ``image`` is given; with ``views``, the mean
+        of the vectors of length one of all views. Jitted."""
+        vectors = lambda images: model.image(images, rows=batch["mask"]).astype(jnp.float32)
         images = self.statistics.normalised(batch["image"])
-        return model.image(images, rows=batch["mask"]).astype(jnp.float32)
+        if not self.views:
+            return vectors(images)
+        return jnp.stack([unit(vectors(seen)) for seen in views(images, self.views)]).mean(0)
 
     def predict(
         self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
@@ -208,7 +211,7 @@ class ContrastivePretraining(Pretraining):
     The model has the parts ``image``, which gives vectors, and ``projector``, whose outputs are compared.
     """
 
-    view: View = field(default_factory=View)
+    view: RandomView = field(default_factory=RandomView)
     """How a view is drawn."""
     temperature: float = 0.2
     """What cosines are divided by in the loss."""
@@ -223,17 +226,21 @@ class ContrastivePretraining(Pretraining):
                 least = "above 0" if name == "temperature" else "at least 1"
                 raise InputError(f"field task.{name}", f"must be {least}", found=str(getattr(self, name)))
 
+    @property
+    def coupled(self) -> str:
+        return "views of other records are negatives"
+
     def targets(self, images: np.ndarray, rng: np.random.Generator | None) -> dict[str, Any]:
         """``view`` and ``other_view`` uint8 (b, h, w, c); ``content`` (b, 2), keys of the images."""
         content = row_keys(images)
         if rng is not None:
             return {"view": self.view(images, rng), "other_view": self.view(images, rng), "content": content}
         own = [np.random.default_rng(key.view(np.uint32)) for key in content]
-        views = [
+        drawn = [
             np.concatenate([images[:0], *(self.view(images[i : i + 1], rng) for i, rng in enumerate(own))])
             for _ in range(2)
         ]
-        return {"view": views[0], "other_view": views[1], "content": content}
+        return {"view": drawn[0], "other_view": drawn[1], "content": content}
 
     def losses(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> dict[str, jax.Array]:
         """``loss`` in nats; held out it depends on which records share a batch."""

@@ -9,8 +9,8 @@ from flax import nnx
 from PIL import Image
 
 import suite
+from suite.data.random_views import RandomView
 from suite.data.sources.unlabelled import Files
-from suite.data.views import View
 from suite.errors import InputError
 from suite.evaluation.contrast import two_view_losses, unit
 from suite.evaluation.probes import RIDGE, linear_classes, neighbour_classes, probe_scores
@@ -121,17 +121,17 @@ def pixels():
 
 
 def test_views_are_drawn_by_the_generator_alone(pixels):
-    view, before = View(blur=0.5), pixels.copy()
+    view, before = RandomView(blur=0.5), pixels.copy()
     once, again, other = (view(pixels, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert once.dtype == np.uint8 and once.shape == pixels.shape
     np.testing.assert_array_equal(once, again)
     assert (once != other).any() and (pixels == before).all()
-    np.testing.assert_array_equal(View(**PLAIN)(pixels, np.random.default_rng(0)), pixels)
+    np.testing.assert_array_equal(RandomView(**PLAIN)(pixels, np.random.default_rng(0)), pixels)
 
 
 def test_a_part_is_scaled_as_pillow_scales_it(pixels):
     """Bilinear with a triangle as wide as what is shortened; Pillow rounds between the two sides."""
-    view = View(**{**PLAIN, "smallest": 0.2, "widest": 4 / 3})
+    view = RandomView(**{**PLAIN, "smallest": 0.2, "widest": 4 / 3})
     found, rng = view(pixels, np.random.default_rng(3)), np.random.default_rng(3)
     count, height, width, _ = pixels.shape
     area, shape = rng.uniform(0.2, 1.0, count), np.exp(rng.uniform(-np.log(4 / 3), np.log(4 / 3), count))
@@ -146,7 +146,7 @@ def test_a_part_is_scaled_as_pillow_scales_it(pixels):
 
 
 def test_colours_change_as_their_fields_say(pixels):
-    draw = lambda images, **changes: View(**{**PLAIN, **changes})(images, np.random.default_rng(0)).astype(int)
+    draw = lambda images, **changes: RandomView(**{**PLAIN, **changes})(images, np.random.default_rng(0)).astype(int)
     grey = draw(pixels, grey=1.0)
     assert np.ptp(grey, axis=-1).max() <= 1
     np.testing.assert_allclose(grey[..., 0], pixels @ np.array([0.299, 0.587, 0.114]), atol=1)
@@ -173,7 +173,7 @@ def test_fields_of_a_view_are_checked():
         ({"widest": 0.5}, "view"),
     ):
         with pytest.raises(InputError, match=said):
-            View(**changes)
+            RandomView(**changes)
 
 
 def test_probes_tell_classes_by_their_definitions():

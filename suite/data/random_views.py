@@ -22,7 +22,7 @@ CACHED = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class View(Augmentation):
+class RandomView(Augmentation):
     """A random view of each image, as SimCLR draws it (`Chen et al., 2020 <https://arxiv.org/abs/2002.05709>`_).
 
     Changes of colour follow each other in the order brightness, contrast, saturation, hue; values are cut at black and
