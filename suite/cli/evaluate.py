@@ -30,6 +30,9 @@ class Evaluate(Trusting, Together):
     """train, validation or test."""
     batch_size: int = flag(0, example="64", otherwise="as in training", least=0)
     """Records evaluated at a time."""
+    by: str = flag("", value="COLUMN", example="country", otherwise="all records together")
+    """Also measures each group of records by itself, and which is better or worse off: by the values of a column of the
+    data, or by ranges of its numbers. For runs."""
     data: str = flag("", value="PATH", example="reviews.csv", otherwise="the data of the run or bundle")
     """Records that published weights are measured on, without any training: a file or a folder; of a bundle, where the
     data of its run lie now."""
@@ -54,6 +57,8 @@ def evaluate(given: Evaluate) -> None:
             found=" ".join(given.fields),
             fix="suite evaluate --help",
         )
+    if given.by and (bundle or given.data):
+        raise InputError("flag --by", "is of a run.", found=given.source, fix="suite evaluate --help")
     extra = "--recipe" if given.recipe else "--data" if given.data and not bundle else ""
     if extra and (bundle or is_run(given.source)):
         raise InputError(
@@ -69,6 +74,12 @@ def evaluate(given: Evaluate) -> None:
         return
     if given.trust:
         raise folders.not_signed(given.source)
+    if given.by:
+        from suite.runs import groups, run
+
+        for line in groups.by_group(run.open(given.source, given.allowed), given.by, given.split).lines:
+            print(line)
+        return
     with rendezvous.joined(rendezvous.find_place(given.place)):
         print_run(
             _published(given)

@@ -136,6 +136,20 @@ class Scores:
         ]
         return Difference.of(_whole(ours) - _whole(theirs), draws)
 
+    def apart(self, other: "Scores", metric: str, seed: int = 0) -> "Difference":
+        """This value less the other's, on other records: each is drawn by itself."""
+        ours, theirs = self._of(metric), other._of(metric)
+        own, their = (
+            np.concatenate([type(rows[0]).resampled(rows, block) for block in samples(len(rows), DRAWS, seed + place)])
+            for place, rows in enumerate((ours, theirs))
+        )
+        return Difference.of(_whole(ours) - _whole(theirs), [own - their])
+
+    def of(self, chosen: np.ndarray) -> "Scores":
+        """Those of the records where ``chosen`` (n,) is True, without metrics that do not split by record."""
+        places = np.flatnonzero(chosen)
+        return Scores({name: [states[i] for i in places] for name, states in self.rows.items()}, self.records[places])
+
     def sorted(self) -> "Scores":
         """In the order of the source."""
         order = np.argsort(self.records, kind="stable")

@@ -8,12 +8,12 @@ from typing import TypeVar
 from suite.contracts.preprocessor import Postprocessor
 from suite.fitting import leaderboard
 from suite.reporting import configuration, data_card, sample_predictions, training, verdicts
-from suite.reporting.blocks import Block, Page, Part, Section, Terms, Text
+from suite.reporting.blocks import Block, Page, Part, Section, Table, Terms, Text
 from suite.reporting.drawings import drawn
 from suite.reporting.evidence import Evidence, gather
-from suite.reporting.glossary import term
+from suite.reporting.glossary import capital, term
 from suite.reporting.page import templates, write
-from suite.runs import audit
+from suite.runs import audit, groups
 from suite.runs.run import Run
 from suite.training import privacy
 from suite.training.preprocessors import preprocessors_of
@@ -102,7 +102,17 @@ def _results(evidence: Evidence) -> list[Block]:
         notes += guarantee.lines
     if run and (found := audit.stored(run.folder)):
         notes += found.lines
-    return [*results, *(Text(note, "note") for note in notes)]
+    return [*results, *(Text(note, "note") for note in notes), *(_groups(run) if run else ())]
+
+
+def _groups(run: Run) -> list[Block]:
+    """For whom the model is better or worse, where that was measured."""
+    found = groups.read(run.folder)
+    if found is None:
+        return []
+    head, *rows = found.rows
+    caption = f"By {found.column}, records of {found.split} (suite evaluate --by)."
+    return [Table(head, tuple(rows), caption), Text(" ".join(f"{capital(line)}." for line in found.verdict), "note")]
 
 
 def _records(evidence: Evidence) -> list[Block | Part]:

@@ -1,0 +1,199 @@
+"""Metrics by group: for whom a model is worse, by the values of a column, with intervals and corrected p-values."""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from suite.contracts.metric_meaning import better
+from suite.data.preprocessing.tabular_values import texts
+from suite.errors import InputError, closest
+from suite.evaluation.bootstrap import Difference, Interval, Scores, holm
+from suite.evaluation.wording import difference, ranged, term, way
+from suite.runs.run import Run
+from suite.runtime import files, json_files
+
+FILE = "groups.json"
+MOST = 20
+"""Most groups, the largest; the values of other records are one group together."""
+FEWEST = 20
+"""Records below which a group is counted and not compared."""
+RANGES = 4
+"""Ranges of a column of many numbers, of equally many records each."""
+OTHERS, MISSING = "(others)", "(none)"
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Group:
+    """The records of one value of the column.
+
+    Attributes:
+        name: the value, or the range of it.
+        records: how many.
+        metrics: metric -> value with its interval.
+        apart: metric -> its value less that of all other records; none of a small group. Its p is corrected for the
+            number of groups (Holm).
+    """
+
+    name: str
+    records: int
+    metrics: dict[str, Interval]
+    apart: dict[str, Difference]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A split by the values of a column.
+
+    Attributes:
+        column: that parts the records.
+        split: what was scored.
+        metric: what decides: that which chooses the checkpoint.
+        groups: the largest first.
+    """
+
+    column: str
+    split: str
+    metric: str
+    groups: tuple[Group, ...]
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """A table of the metric that decides, its head first."""
+        metric = self.metric
+        rows = [(self.column, "records", term(metric).title, "less the others")]
+        for group in self.groups:
+            gap = group.apart.get(metric)
+            told = "too few records to compare" if gap is None else difference(metric, gap)
+            sure = " *" if gap is not None and gap.p < SIGNIFICANT else ""
+            rows.append((group.name, f"{group.records:,}", ranged(metric, group.metrics[metric]), told + sure))
+        return rows
+
+    @property
+    def lines(self) -> list[str]:
+        """The table for a terminal, and what it says."""
+        rows = self.rows
+        widths = [max(len(row[place]) for row in rows) for place in range(4)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return [*lines, *self.verdict]
+
+    @property
+    def verdict(self) -> list[str]:
+        """The largest gap, and for which groups the model is better or worse than chance explains."""
+        metric, compared = self.metric, [group for group in self.groups if self.metric in group.apart]
+        if len(compared) < 2:
+            return [f"fewer than two groups have {FEWEST} records: nothing is compared"]
+        values = [(group.metrics[metric].value, group.name) for group in compared]
+        (least, low), (most, high) = min(values), max(values)
+        title = term(metric).title
+        span = Interval(most - least, math.nan, math.nan)
+        lines = [f"largest gap of {title}: {difference(metric, span)} from {low} to {high}"]
+        sure = [group for group in compared if group.apart[metric].p < SIGNIFICANT]
+        for group in sure:
+            lines.append(f"* {way(metric, group.apart[metric].value)} for {group.name}, p {group.apart[metric].p:.3f}")
+        if not sure:
+            lines.append("no group differs from the others by more than chance explains")
+        return [*lines, "in brackets: 95 % intervals by the bootstrap; p is corrected for the number of groups (Holm)"]
+
+
+def by_group(run: Run, column: str, split: str = "test") -> Groups:
+    """The metrics of a split by the values of a column, also kept in ``groups.json`` of the run folder.
+
+    Args:
+        run: whose model is measured.
+        column: of its data, whether the model reads it or not. Of many numbers, `RANGES` ranges of them.
+        split: train, validation or test.
+
+    Raises:
+        InputError: no such column, or no metric of the task splits by record.
+    """
+    source = run.experiment.task.source(split)
+    if column not in source.schema:
+        known = list(source.schema)
+        raise InputError("flag --by", f'"{column}" is no column.', found=", ".join(known), fix=closest(column, known))
+    scores = run.scores(split).sorted()
+    names = [name for name in scores.rows if better(name) in ("higher", "lower")]
+    if not names:
+        raise InputError("flag --by", f"no metric of {type(run.experiment.task).__name__} splits by record.")
+    chosen = run.experiment.train.best.removeprefix("-")
+    metric = chosen if chosen in names else next((name for name in names if name != "loss"), names[0])
+    values = source.column(column, scores.records)
+    if classes := source.classes.get(column):
+        values = [classes[place] for place in np.asarray(values).tolist()]
+    found = Groups(column, split, metric, _groups(scores, np.array(_named(values)), names))
+    files.write_text(run.folder / FILE, json.dumps(dataclasses.asdict(found), indent=1) + "\n")
+    return found
+
+
+def _groups(scores: Scores, of: np.ndarray, names: list[str]) -> tuple[Group, ...]:
+    """The largest first; ``of`` (n,) is the group of each record."""
+    values, counts = np.unique(of, return_counts=True)
+    order = np.lexsort((values, -counts))
+    parts = [(str(values[place]), of == values[place]) for place in order]
+    gaps: dict[str, list[Difference | None]] = {}
+    for name in names:
+        own = [
+            scores.of(inside).apart(scores.of(~inside), name) if FEWEST <= inside.sum() <= len(of) - FEWEST else None
+            for _, inside in parts
+        ]
+        corrected = iter(holm([gap.p for gap in own if gap is not None]))
+        gaps[name] = [None if gap is None else dataclasses.replace(gap, p=next(corrected)) for gap in own]
+    return tuple(
+        Group(
+            value,
+            int(inside.sum()),
+            {name: scores.of(inside).interval(name) for name in names},
+            {name: gap for name in names if (gap := gaps[name][place]) is not None},
+        )
+        for place, (value, inside) in enumerate(parts)
+    )
+
+
+def _named(values: object) -> list[str]:
+    """The group of each value."""
+    known = texts(values)
+    distinct = {value for value in known if value}
+    if len(distinct) > MOST and (numbers := _numbers(known)) is not None:
+        inside = numbers[~np.isnan(numbers)]
+        edges = np.unique(np.quantile(inside, np.linspace(0, 1, RANGES + 1)))
+        places = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(edges) - 2)
+        ranges = [f"{low:g} to {high:g}" for low, high in zip(edges, edges[1:], strict=False)]
+        return [MISSING if math.isnan(one) else ranges[place] for one, place in zip(numbers, places, strict=True)]
+    counted, counts = np.unique([value or MISSING for value in known], return_counts=True)
+    kept = set(counted[np.argsort(-counts, kind="stable")[:MOST]].tolist())
+    return [name if (name := value or MISSING) in kept else OTHERS for value in known]
+
+
+def _numbers(values: list[str | None]) -> np.ndarray | None:
+    """The values as numbers (n,), nan where there is none; None where one is no number."""
+    try:
+        return np.array([float(value) if value else math.nan for value in values])
+    except ValueError:
+        return None
+
+
+def read(folder: Path) -> Groups | None:
+    """What `by_group` found last of the run in ``folder``; None where it was never asked.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = folder / FILE
+    return json_files.load(path, _of_content) if path.is_file() else None
+
+
+def _of_content(content: Any) -> Groups:
+    of = lambda kind, stored: {str(name): json_files.built(kind, value) for name, value in dict(stored).items()}
+    groups = tuple(
+        Group(str(one["name"]), int(one["records"]), of(Interval, one["metrics"]), of(Difference, one["apart"]))
+        for one in content["groups"]
+    )
+    found = Groups(str(content["column"]), str(content["split"]), str(content["metric"]), groups)
+    if any(found.metric not in group.metrics for group in groups):
+        raise json_files.Malformed(f"no {found.metric:.60} of a group")
+    return found
