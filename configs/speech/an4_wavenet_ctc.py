@@ -1,0 +1,41 @@
+"""AN4: names, addresses and numbers, spelt and spoken; from cepstra, by CTC with WaveNet's gated layers.
+
+source:   AN4 (CMU census database) as 13 MFCC a frame, with the word list and language model of its archive
+data:     948 recordings of 74 speakers (0.7 h; the 138 of 11 speakers held out for validation), 130 test recordings
+expected: not measured yet; goal test wer 20 %
+time:     not measured yet
+command:  suite train speech.an4_wavenet_ctc
+"""
+
+from suite.configs.speech import an4_ctc
+from suite.experiment.goal import Goal
+from suite.experiment.sections import Experiment
+from suite.experiment.sections import replace as changed
+from suite.models import wavenet_encoder
+
+
+def experiment() -> Experiment:
+    return changed(
+        an4_ctc.experiment(),
+        {
+            "name": "speech.an4_wavenet_ctc",
+            "model": wavenet_encoder.Config(subsampling=4, dropout=0.2),
+            "goal": Goal(metric="wer", at_most=0.20, on="test"),
+        },
+    )
+
+
+def smoke() -> Experiment:
+    return changed(
+        experiment(),
+        {
+            "train.steps": 4,
+            "train.eval_every": 4,
+            "train.log_every": 2,
+            "optim.warmup_steps": 2,
+            "model.width": 16,
+            "model.cycles": 1,
+            "model.dilations": 2,
+            "task.decoder.width": 4,
+        },
+    )
