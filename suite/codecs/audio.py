@@ -1,19 +1,25 @@
-"""Codecs of recordings: classes, and what is said. Dims: b recordings, t frames, v symbols."""
+"""Codecs of recordings: classes, what is said, and waveforms made anew.
+
+Dims: b recordings, n samples, t frames, v symbols.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
 from suite.codecs.classes import Classes
 from suite.codecs.columns import column
 from suite.contracts.batch import Columns
-from suite.contracts.codec import Codec, Input, Output
+from suite.contracts.bounds import Bounds
+from suite.contracts.codec import Codec, File, Input, Output
+from suite.data.preprocessing.speakers import Speakers
 from suite.data.preprocessing.transcripts import Transcriber
-from suite.data.recordings import Recordings
+from suite.data.recordings import Recordings, wav
 from suite.decoding.ctc import Decoder
 from suite.decoding.ngrams import NGrams, Vocabulary
+from suite.errors import InputError
 
 
 def _input(name: str, recordings: Recordings) -> Input:
@@ -100,3 +106,83 @@ class Transcripts(Codec):
             words = self.language_model.model(fold=self.transcriber.lowercase)
         rows = self.decoder(log_probs, frames, self.transcriber.units, words)
         return [self.transcriber.spell(row) for row in rows]
+
+
+HOTTEST = 2.0
+"""Largest temperature that samples are drawn with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waveforms(Codec):
+    """Recordings, or their mel bands, are made anew sample by sample."""
+
+    number_bounds: ClassVar[Bounds] = {"temperature": (0.0, HOTTEST)}
+
+    audio: str
+    """Name of the input."""
+    recordings: Recordings
+    """How they are read, and the rate of what is made."""
+    speaker: str = ""
+    """Name of the input that names a voice. Empty: there is none."""
+    speakers: Speakers
+    """Voices that can be named."""
+    temperature: float = 1.0
+    """Of a request that names none."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        names = tuple(self.speakers.names)
+        about = f"0 takes the likeliest sample, 1 draws as the model says; without, {self.temperature:g}"
+        voice = Input(
+            name=self.speaker,
+            kind="category",
+            description="whose voice",
+            choices=names,
+            example=names[0] if names else "",
+        )
+        return (
+            _input(self.audio, self.recordings),
+            *((voice,) if self.speaker else ()),
+            Input(name="temperature", kind="number", description=about, required=False, example=self.temperature),
+        )
+
+    @property
+    def longest(self) -> int:
+        return self.recordings.room
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        return (Output(name="audio", kind="audio", description="the recording, made anew", media_types=("audio/wav",)),)
+
+    @property
+    def purpose(self) -> str:
+        return "Makes recordings anew from their mel bands"
+
+    def encode(self, columns: Columns) -> dict[str, Any]:
+        """``audio`` float32 Ragged of samples, or of mel bands; ``temperature`` float32 (b,); where voices are named,
+        ``speaker`` int32 (b,)."""
+        audio = self.recordings.encode(column(columns, self.audio))
+        # Mel bands run on a scale of their own, so that they are not padded to as many places as samples.
+        encoded: dict[str, Any] = {"audio": audio if audio.values.ndim == 1 else replace(audio, axis="frames")}
+        given = columns.get("temperature")
+        stated = [self._temperature(value) for value in given] if given is not None else []
+        encoded["temperature"] = np.array(stated or [self.temperature] * len(audio.lengths), np.float32)
+        if self.speaker:
+            encoded["speaker"] = self.speakers.encode(column(columns, self.speaker))
+        return encoded
+
+    def _temperature(self, value: Any) -> float:
+        if value is None or value == "" or value != value:
+            return self.temperature
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = -1.0
+        if not 0 <= number <= HOTTEST:
+            problem = f"must be a number from 0 to {HOTTEST:g}."
+            raise InputError('input "temperature"', problem, found=f"{value!r:.60}", fix=f"{self.temperature:g}")
+        return number
+
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
+        rows = zip(np.asarray(outputs["samples"]), np.asarray(outputs["lengths"]), strict=True)
+        return [{"audio": File("audio/wav", wav(row[:length], self.recordings.rate))} for row, length in rows]

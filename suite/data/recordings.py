@@ -8,6 +8,7 @@ import contextlib
 import io
 import math
 import shlex
+import wave
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -447,6 +448,17 @@ def _check_length(value: Any, lasts: float, longest: float) -> None:
             found=f"limit {longest:g} s",
             fix="cut it, or train with a larger --task.max_seconds",
         )
+
+
+def wav(samples: np.ndarray, rate: int) -> bytes:
+    """A WAV file of 16 bits of the samples (n,); those beyond -1..1 are cut there."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(rate)
+        writer.writeframes((np.clip(samples, -1, 1) * (2**15 - 1)).astype("<i2").tobytes())
+    return file.getvalue()
 
 
 def resample(samples: np.ndarray, ratio: float, name: str = "recording") -> np.ndarray:

@@ -17,6 +17,8 @@ from suite.evaluation.alignment import Pair, align
 
 KEPT = 12
 """Examples that a gallery holds."""
+PLAYED = 6
+"""Records of which a page carries several recordings each."""
 BINS = 15
 """Bins of a calibration diagram."""
 MOST_CURVES = 20
@@ -212,6 +214,34 @@ class Gallery(Artifact):
     def __add__(self, other: "Gallery") -> "Gallery":
         both = sorted((*self.examples, *other.examples), key=lambda example: -example.loss)
         return replace(self, examples=tuple(both[:KEPT]), among=self.among + other.among)
+
+
+@dataclass(frozen=True)
+class Remade(Artifact):
+    """Recordings beside what a model made of them: those that are farthest from each other.
+
+    Attributes:
+        about: what they are, a sentence.
+        records: (distance, name, recordings by what each one is), the farthest first.
+        among: records that they were chosen from.
+    """
+
+    about: str
+    records: tuple[tuple[float, str, tuple[tuple[str, Sound], ...]], ...]
+    among: int
+
+    @classmethod
+    def farthest(
+        cls, about: str, distances: np.ndarray, show: Callable[[int], tuple[str, tuple[tuple[str, Sound], ...]]]
+    ) -> "Remade":
+        """The records of the largest distances (n,) of those that are not nan, each made by ``show`` of its place."""
+        real = np.flatnonzero(~np.isnan(distances))
+        chosen = real[np.argsort(-distances[real], kind="stable")][:PLAYED]
+        return cls(about, tuple((float(distances[place]), *show(int(place))) for place in chosen), len(real))
+
+    def __add__(self, other: "Remade") -> "Remade":
+        both = sorted((*self.records, *other.records), key=lambda record: -record[0])
+        return replace(self, records=tuple(both[:PLAYED]), among=self.among + other.among)
 
 
 @dataclass(frozen=True)

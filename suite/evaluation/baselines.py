@@ -13,7 +13,7 @@ from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Postprocessor
 from suite.contracts.task import Task
-from suite.data.pipeline.padding import row_seeds
+from suite.data.pipeline.padding import batched, row_seeds
 from suite.errors import InputError
 from suite.evaluation.bootstrap import Scores, by_record, joined
 
@@ -111,6 +111,5 @@ def _chunks(
 
 
 def _batch(rows: Mapping[str, Any], places: np.ndarray) -> Batch:
-    """What `Task.score` compares outputs with: the rows' arrays, those of one length alone."""
-    arrays = {name: value for name, value in rows.items() if isinstance(value, np.ndarray)}
-    return {**arrays, "mask": np.ones(len(places), bool), "seed": row_seeds(places, len(places))}
+    """What `Task.score` compares outputs with: the rows, padded to the longest of them."""
+    return {**batched(dict(rows), {}), "seed": row_seeds(places, len(places))}

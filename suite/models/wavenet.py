@@ -179,7 +179,10 @@ class WaveNet(nnx.Module):
         self.speakers = Embedding(config.speakers, condition, rngs=rngs) if config.speakers else None
         steps = config.steps
         self.layers = nnx.List(
-            [GatedLayer(width, config.taps, step, condition, i == len(steps) - 1, rngs=rngs) for i, step in enumerate(steps)]
+            [
+                GatedLayer(width, config.taps, step, condition, i == len(steps) - 1, rngs=rngs)
+                for i, step in enumerate(steps)
+            ]
         )
         self.skip = Linear(len(steps) * width, config.skip, rngs=rngs)
         self.hidden = Linear(config.skip, config.skip, rngs=rngs)
@@ -223,7 +226,9 @@ class WaveNet(nnx.Module):
             return read
         if speaker is None:
             raise ValueError("this model is conditioned on speakers, and no speaker is given")
-        vectors = jnp.broadcast_to(self.speakers(speaker)[:, None], (*frames.shape[:2], self.speakers.embedding.shape[1]))
+        vectors = jnp.broadcast_to(
+            self.speakers(speaker)[:, None], (*frames.shape[:2], self.speakers.embedding.shape[1])
+        )
         return vectors if read is None else read + vectors
 
     def generate(
@@ -251,7 +256,9 @@ class WaveNet(nnx.Module):
             added = jnp.stack([layer.condition(condition) for layer in self.layers], 2).swapaxes(0, 1)  # (t, b, l, 2 d)
 
         def frame(state: Any, number: Array) -> tuple[Any, Array]:
-            drawn = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, number), (hop, self.distribution.draws)))
+            drawn = jax.vmap(
+                lambda key: jax.random.uniform(jax.random.fold_in(key, number), (hop, self.distribution.draws))
+            )
             start = None if added is None else added[number]
             step = None if added is None else (added[number + 1] - added[number]) / hop
 
@@ -316,9 +323,6 @@ class Rings:
     buffers: tuple[Array, ...]
 
 
-SHARDING = (
-    (r"(conv|condition)\Wkernel$", P("fsdp", "tensor")),
-    (r"(skip|hidden|out)\Wkernel$", P("tensor", "fsdp")),
-)
+SHARDING = ((r"(conv|condition)\Wkernel$", P("fsdp", "tensor")), (r"(skip|hidden|out)\Wkernel$", P("tensor", "fsdp")))
 
 IMPORTS: dict[str, Any] = {}

@@ -57,7 +57,9 @@ class Config(ModelConfig):
         check_choices(self, {"subsampling": (1, 2, 4), "pooling": ("none", "mean")})
         check_fractions(self, "dropout")
         if self.taps % 2 == 0:
-            raise InputError("field model.taps", "must be odd: as many before a frame as behind it", found=str(self.taps))
+            raise InputError(
+                "field model.taps", "must be odd: as many before a frame as behind it", found=str(self.taps)
+            )
 
     def build(self, *, rngs: nnx.Rngs) -> "Recogniser":
         check_given(self, "inputs", "outputs")
@@ -125,9 +127,6 @@ class Recogniser(nnx.Module):
         return (self.head(edge(hidden)), mask) if self.pooling == "none" else self.head(edge(masked_mean(hidden, mask)))
 
 
-SHARDING = (
-    (r"layers\W\d+\Wconv\Wkernel$", P("fsdp", "tensor")),
-    (r"(skip|out)\Wkernel$", P("tensor", "fsdp")),
-)
+SHARDING = ((r"layers\W\d+\Wconv\Wkernel$", P("fsdp", "tensor")), (r"(skip|out)\Wkernel$", P("tensor", "fsdp")))
 
 IMPORTS: dict[str, Any] = {}

@@ -2,10 +2,10 @@
 
 import base64
 import io
-import wave
 
 import numpy as np
 
+from suite.data.recordings import wav
 from suite.evaluation.artifacts import Image, Sound
 from suite.reporting.blocks import Picture
 
@@ -67,13 +67,7 @@ def audible(sound: Sound) -> str:
     """The recording as a WAV of 16 bits; empty where only features are there, or it is too long to carry."""
     if sound.values.ndim == 2 or len(sound.values) > SECONDS * sound.rate:
         return ""
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(sound.rate)
-        writer.writeframes((np.clip(sound.values, -1, 1) * (2**15 - 1)).astype("<i2").tobytes())
-    return uri("audio/wav", file.getvalue())
+    return uri("audio/wav", wav(sound.values, sound.rate))
 
 
 def _png(image: "object") -> str:

@@ -119,11 +119,11 @@ class LogMel:
         if self.preemphasis:
             before = jnp.concatenate([windows[..., :1], windows[..., :-1]], -1)
             windows = windows - self.preemphasis * before
-        spectrum = jnp.fft.rfft(windows * _window(self.shape, self.window), self.fft)
+        spectrum = jnp.fft.rfft(windows * window_function(self.shape, self.window), self.fft)
         energy = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
         if self.power != 2:
             energy = energy ** (self.power / 2)
-        bands = _bands(
+        bands = mel_bands(
             self.sample_rate, self.fft, self.bins, self.low, self.high or self.sample_rate / 2, self.scale, self.area
         )
         features = self._logarithm(jnp.matmul(energy, bands, precision="highest"), real)
@@ -197,8 +197,8 @@ def _frames(x: Array, count: int, window: int, hop: int) -> Array:
 
 
 @functools.cache
-def _window(shape: str, size: int) -> np.ndarray:
-    """(k,) float32."""
+def window_function(shape: str, size: int) -> np.ndarray:
+    """(k,) float32: the window function that `LogMel.shape` names."""
     periodic = shape in ("hann", "hamming")
     angle = 2 * np.pi * np.arange(size) / (size if periodic else size - 1)
     values = 0.54 - 0.46 * np.cos(angle) if shape == "hamming" else 0.5 - 0.5 * np.cos(angle)
@@ -219,7 +219,7 @@ def _hertz(mel: np.ndarray, scale: str) -> np.ndarray:
 
 
 @functools.cache
-def _bands(rate: int, fft: int, bins: int, low: float, high: float, scale: str, area: bool) -> np.ndarray:
+def mel_bands(rate: int, fft: int, bins: int, low: float, high: float, scale: str, area: bool) -> np.ndarray:
     """(q, f) float32: triangles, each from the centre of the band below to that of the band above."""
     edges = np.linspace(_mel(low, scale), _mel(high, scale), bins + 2)
     places: np.ndarray = np.linspace(0, rate / 2, fft // 2 + 1)

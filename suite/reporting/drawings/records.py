@@ -13,6 +13,7 @@ from suite.evaluation.artifacts import (
     Given,
     Image,
     MarkedText,
+    Remade,
     Shares,
     Sound,
     Spread,
@@ -107,6 +108,21 @@ def gallery(exhibit: Gallery) -> list[Block]:
     return [
         Cards(tuple(_card(example, exhibit.aligned) for example in exhibit.examples), exhibit.about + among + beside)
     ]
+
+
+@draws(Remade)
+def remade(exhibit: Remade) -> list[Block]:
+    """The recordings of a record side by side, each to be seen and heard."""
+    if not exhibit.records:
+        return [Text("There is none.", "note")]
+    among = f" The {len(exhibit.records)} farthest apart of {exhibit.among:,}."
+    blocks: list[Block] = [Text(exhibit.about + among, "note")]
+    for _, name, sounds in exhibit.records:
+        cards = [
+            Card(note=what, picture=_pictured(sound, what)[0], sound=pictures.audible(sound)) for what, sound in sounds
+        ]
+        blocks.append(Cards(tuple(cards), name))
+    return blocks
 
 
 def _show_something(given: Sequence[Given]) -> bool:
