@@ -30,7 +30,7 @@ def experiment() -> Experiment:
         ),
         model=wavenet.Config(),
         optim=Optim(learning_rate=2e-3, warmup_steps=50, clip_norm=1.0),
-        train=Train(steps=1500, batch_size=16, ema=0.998, eval_every=1500, eval_batch_size=100, best="-loss"),
+        train=Train(steps=1500, batch_size=8, ema=0.998, eval_every=1500, eval_batch_size=100, best="-loss"),
         precision=Precision(compute="bfloat16"),
         goal=Goal(metric="loss", at_most=2.1, on="test"),
     )
