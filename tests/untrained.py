@@ -18,12 +18,13 @@ from suite.decoding import Beam, NGrams
 from suite.decoding.generation import Decoding
 from suite.experiment.defaults import settled
 from suite.experiment.serialization import dump
-from suite.models import audio, decoder, resnet, vit, wav2vec2, whisper
+from suite.models import audio, decoder, resnet, vit, wav2vec2, wavenet, whisper
 from suite.nn.audio.spectral import LogMel
 from suite.runs.run import Run
 from suite.tasks.audio_features import AudioFeatures
 from suite.tasks.speech.classification import AudioClassification
 from suite.tasks.speech.recognition import SpeechRecognition
+from suite.tasks.speech.vocoding import Vocoding
 from suite.tasks.text.language_modelling import LanguageModelling
 from suite.training.preprocessors import prepare, unbind
 
@@ -215,6 +216,22 @@ def whispers(folder):
     return keywords(folder, model)
 
 
+def vocoders(folder):
+    """Samples drawn one after the other, of two voices; operands of 16 bits."""
+    task = Vocoding(
+        data=recordings(folder / "speech"),
+        speaker="label",
+        features=AudioFeatures(front_end=FRONT_END),
+        seconds=0.5,
+        max_seconds=1.0,
+    )
+    model = wavenet.Config(cycles=1, dilations=2, width=8, skip=8, condition=8)
+    return suite.replace(
+        suite.load("speech.vocode", smoke=True),
+        {"task": task, "model": model, "pipeline.buckets": (1000,), "precision.compute": "bfloat16"},
+    )
+
+
 def adapted(folder):
     """Low-rank additions, as freshly drawn without effect, which `with_effect` changes."""
     return suite.replace(
@@ -237,6 +254,7 @@ TASKS = {
         keywords,
         waveforms,
         whispers,
+        vocoders,
     )
 }
 

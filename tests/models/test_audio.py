@@ -13,7 +13,7 @@ from flax import nnx
 
 from suite.errors import InputError
 from suite.experiment.sections import Precision
-from suite.models import audio, wav2vec2, whisper
+from suite.models import audio, wav2vec2, wavenet_encoder, whisper
 from suite.training import precision
 from suite.tree import paths
 
@@ -32,11 +32,14 @@ SHORT = {
     "mask_time_length": 2,
 }
 CONFORMER = {"inputs": 8, "outputs": 5, "layers": 1, "width": 16, "heads": 2, "kernel": 5}
+GATED = {"inputs": 8, "outputs": 5, "cycles": 2, "dilations": 2, "width": 12, "skip": 10}
 CONFIGS = {
     "conformer": audio.Config(**CONFORMER),
     "conformer layer rotary": audio.Config(**CONFORMER, norm="layer", positions="rotary", subsampling=2),
     "conformer plane": audio.Config(**CONFORMER, stem="conv2d", positions="none", subsampling=8),
     "conformer whole": audio.Config(**{**CONFORMER, "kernel": 4}, subsampling=1),
+    "wavenet": wavenet_encoder.Config(**GATED),
+    "wavenet subsampled": wavenet_encoder.Config(**GATED, subsampling=4, taps=5),
     "wav2vec2": wav2vec2.Config(**SHORT),
     "wav2vec2 large": wav2vec2.Config(**SHORT, conv_bias=True, feature_norm="layer", norm="pre"),
     "whisper": whisper.Config(inputs=8, outputs=5, layers=1, width=16, heads=2, feed_forward=24, max_length=30),
@@ -76,7 +79,7 @@ def test_padding_changes_no_output(name):
     np.testing.assert_allclose(outputs[1, :count], alone[0], atol=5e-6)
 
 
-@pytest.mark.parametrize("name", ["conformer", "wav2vec2"])
+@pytest.mark.parametrize("name", ["conformer", "wavenet", "wav2vec2"])
 def test_the_mean_is_of_real_frames(name):
     config = dataclasses.replace(CONFIGS[name], pooling="mean")
     model = nnx.jit(built(config))
@@ -132,6 +135,7 @@ def test_the_stem_rounds_frames_up(subsampling):
     [
         ("conformer", "bfloat16"),
         ("conformer plane", "float32"),
+        ("wavenet", "bfloat16"),
         ("wav2vec2", "bfloat16"),
         ("wav2vec2 large", "float32"),
         ("whisper", "float32"),

@@ -64,7 +64,7 @@ def from_mulaw(index: Int[Array, "..."], classes: int = 256) -> Float[Array, "..
     """The sample in the middle of each category."""
     mu = classes - 1
     y = 2 * index.astype(jnp.float32) / mu - 1
-    return jnp.sign(y) * jnp.expm1(jnp.abs(y) * math.log1p(mu)) / mu
+    return jnp.clip(jnp.sign(y) * jnp.expm1(jnp.abs(y) * math.log1p(mu)) / mu, -1.0, 1.0)
 
 
 @dataclass(frozen=True)
