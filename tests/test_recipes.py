@@ -15,6 +15,7 @@ from flax import nnx
 from PIL import Image
 
 import suite
+from suite.contracts.signature import file_to_json
 from suite.errors import InputError
 from suite.experiment import recipes
 from suite.experiment.sections import replace
@@ -50,10 +51,14 @@ DIMS = {
     "recommendation.sequence": {"vocab_size": 1002},
     "recommendation.sequence_tags": {"sequence.vocab_size": 1002, "tags.size": 20},
     "speech.an4_ctc": {"inputs": 13, "outputs": 29},
+    "speech.an4_wavenet_ctc": {"inputs": 13, "outputs": 29},
     "speech.classify": {"inputs": 64, "outputs": 5},
     "speech.fsdd_ctc": {"inputs": 40, "outputs": 17},
     "speech.fsdd_keyword": {"inputs": 40, "outputs": 10},
+    "speech.fsdd_wavenet": {"inputs": 64},
+    "speech.fsdd_wavenet_ctc": {"inputs": 40, "outputs": 17},
     "speech.recognize": {"inputs": 80, "outputs": 30},
+    "speech.vocode": {"inputs": 80, "speakers": 3},
     "table.finetune": {
         "table.inputs": 4,
         "table.bins": 48,
@@ -205,7 +210,9 @@ SLOW = {
     "recommendation.movielens_lr",
     "recommendation.movielens_mmoe",
     "speech.an4_ctc",
+    "speech.an4_wavenet_ctc",
     "speech.fsdd_ctc",
+    "speech.fsdd_wavenet_ctc",
     "text.imdb_encoder",
     "text.imdb_mlm",
     "text.sst2_encoder",
@@ -243,7 +250,7 @@ def test_a_recipe_trains_evaluates_and_predicts(name, tmp_path):
     assert len(answers) == 3 and all(isinstance(answer, dict) and answer for answer in answers)
     if hasattr(task, "labels") and "label" in answers[0]:
         assert all(answer["label"] in task.labels.names for answer in answers)
-    json.dumps(answers)
+    json.dumps(answers, default=file_to_json)
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(run._weights[0])}
     assert dtypes == {np.dtype("float32")}  # also where it computes in bfloat16
 

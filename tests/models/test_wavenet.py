@@ -131,9 +131,9 @@ def test_frames_are_joined_by_straight_lines():
 
 
 def test_wrong_fields_are_named():
-    with pytest.raises(InputError, match=r"model\.taps.*at least 2"):
+    with pytest.raises(InputError, match=r"(?s)model\.taps.*at least 2"):
         wavenet.Config(taps=1)
-    with pytest.raises(InputError, match=r"model\.output.*mulaw"):
+    with pytest.raises(InputError, match=r"(?s)model\.output.*mulaw"):
         wavenet.Config(output="softmax")
-    with pytest.raises(InputError, match=r"model\.inputs.*the task did not give it"):
+    with pytest.raises(InputError, match=r"(?s)model\.inputs.*the task did not give it"):
         wavenet.Config().build(rngs=nnx.Rngs(0))

@@ -20,6 +20,9 @@ LEVELS = 65_536
 _LEAST = -9.0
 """Least log of a scale: about a quarter of the distance of two levels of 16 bits."""
 
+_COLD = 1e-30
+"""What stands for a temperature of 0: only the likeliest category is left."""
+
 
 class Distribution(Protocol):
     """How a sample in -1..1 is distributed, given parameters (..., p)."""
@@ -89,7 +92,7 @@ class MuLaw:
     def draw(
         self, parameters: Float[Array, "b c"], uniform: Float[Array, "b 1"], temperature: Float[Array, "b"]
     ) -> Float[Array, "b"]:
-        scaled = (parameters - parameters.max(-1, keepdims=True)) / jnp.maximum(temperature, 1e-4)[:, None]
+        scaled = (parameters - parameters.max(-1, keepdims=True)) / jnp.maximum(temperature, _COLD)[:, None]
         return from_mulaw(categorical(scaled, uniform[:, 0]), self.classes)
 
 
@@ -127,7 +130,7 @@ class Logistics:
         self, parameters: Float[Array, "b p"], uniform: Float[Array, "b 2"], temperature: Float[Array, "b"]
     ) -> Float[Array, "b"]:
         weights, means, scales = _mixture(parameters)
-        cold = jnp.maximum(temperature, 1e-4)[:, None]
+        cold = jnp.maximum(temperature, _COLD)[:, None]
         index = categorical((weights - weights.max(-1, keepdims=True)) / cold, uniform[:, 0])[:, None]
         mean, scale = (jnp.take_along_axis(each, index, -1)[:, 0] for each in (means, scales))
         even = jnp.clip(uniform[:, 1], 1e-5, 1 - 1e-5)
