@@ -107,6 +107,7 @@ RECIPES = (
     "vision.pretrain_masked",
     "text.pretrain",
     "speech.fsdd_ctc",
+    "speech.vocode",
     "recommendation.retrieve",
     "recommendation.movielens_din",
     "recommendation.sequence",

@@ -32,12 +32,12 @@ def test_loudness_is_not_timbre():
 def test_a_cosine_of_the_logarithm_is_one_coefficient(order):
     """Its amplitude a is the difference of cepstrum ``order``: 10 / ln 10 times the root of 2 a squared."""
     distortion, _ = distances(noise(), filtered(noise(), lambda mel: np.exp(0.2 * np.cos(order * np.pi * mel))), RATE)
-    assert distortion == pytest.approx(10 / np.log(10) * np.sqrt(2) * 0.2, rel=0.06)
+    assert distortion == pytest.approx(10 / np.log(10) * np.sqrt(2) * 0.2, rel=0.1)
 
 
 def test_the_fourteenth_coefficient_is_left_out():
     distortion, _ = distances(noise(), filtered(noise(), lambda mel: np.exp(0.2 * np.cos(16 * np.pi * mel))), RATE)
-    assert distortion < 0.25
+    assert distortion < 0.3 * 10 / np.log(10) * np.sqrt(2) * 0.2
 
 
 def test_silence_counts_as_lying_80_decibels_below():

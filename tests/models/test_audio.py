@@ -227,7 +227,7 @@ def test_tables_match_the_parameters(name):
         assert matched, rule
         assert all(len(spec) <= leaves[path].ndim for path in matched), rule
     depths = {path: config.layer_of(path) for path in leaves}
-    assert set(depths.values()) == {0, 1, 2} and config.depth == 2
+    assert set(depths.values()) == {*range(config.depth + 1)} and config.depth == getattr(config, "layers", 4) + 1
     assert {path for path, depth in depths.items() if "layers/0" in path} == {p for p, d in depths.items() if d == 1}
     assert depths["head/kernel"] == 2
 

@@ -21,7 +21,7 @@ def tones(size=1600):
 
 def test_a_spectrum_becomes_the_samples_that_it_is_of():
     samples = tones()
-    again = waveform(FRONT_END, spectrum(FRONT_END, samples, 51))
+    again = waveform(FRONT_END, spectrum(FRONT_END, samples, 51), jnp.ones((1, 51), bool))
     np.testing.assert_allclose(again[0, 64:-64], samples[0, 64:-64], atol=1e-5)
 
 
@@ -65,9 +65,9 @@ def test_iterations_bring_the_magnitudes_nearer():
 def test_a_row_is_silent_behind_its_end_and_the_same_alone():
     samples = jnp.asarray(tones()).repeat(2, 0)
     features, mask = jax.jit(FRONT_END)(samples, jnp.arange(1600) < jnp.array([[1600], [640]]))
-    made = griffin_lim(FRONT_END, features, mask)
+    made = griffin_lim(FRONT_END, features, mask, 5)
     assert not made[1, 640:].any()
-    alone = griffin_lim(FRONT_END, features[1:, :21], mask[1:, :21])
+    alone = griffin_lim(FRONT_END, features[1:, :21], mask[1:, :21], 5)
     np.testing.assert_allclose(made[1, :640], alone[0], atol=1e-3)
 
 

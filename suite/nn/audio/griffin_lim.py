@@ -78,16 +78,18 @@ def spectrum(front_end: LogMel, samples: Float[Array, "b n"], frames: int) -> Co
     return jnp.fft.rfft(padded[:, index] * window)
 
 
-def waveform(front_end: LogMel, spectra: Complex[Array, "b t q"]) -> Float[Array, "b n"]:
-    """The samples whose spectrum is nearest in least squares (Griffin and Lim, 1984), n = (t - 1) hop."""
+def waveform(front_end: LogMel, spectra: Complex[Array, "b t q"], mask: Bool[Array, "b t"]) -> Float[Array, "b n"]:
+    """The samples whose spectrum is nearest in least squares (Griffin and Lim, 1984), n = (t - 1) hop; 0 behind a row's
+    last frame."""
     frames, half, window = spectra.shape[1], front_end.fft // 2, _window(front_end)
     size = (frames - 1) * front_end.hop + front_end.fft
     index = (np.arange(frames)[:, None] * front_end.hop + np.arange(front_end.fft)).reshape(-1)
     parts = jnp.fft.irfft(spectra, front_end.fft) * window
-    summed = jnp.zeros((spectra.shape[0], size)).at[:, index].add(parts.reshape(spectra.shape[0], -1))
-    weight = np.zeros(size)
-    np.add.at(weight, index, np.tile(np.square(window), frames))
-    return (summed / np.maximum(weight, 1e-3))[:, half : half + (frames - 1) * front_end.hop]
+    added = lambda parts: jnp.zeros((mask.shape[0], size)).at[:, index].add(parts.reshape(mask.shape[0], -1))
+    weights = added(mask[..., None] * np.square(window))
+    samples = added(jnp.where(mask[..., None], parts, 0)) / jnp.maximum(weights, 1e-3)
+    samples = samples[:, half : half + (frames - 1) * front_end.hop]
+    return jnp.where(jnp.repeat(mask[:, 1:], front_end.hop, 1), samples, 0)
 
 
 @partial(jax.jit, static_argnums=(0, 3, 4))
@@ -117,14 +119,12 @@ def griffin_lim(
 
     def iterate(_: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
         phases, before = state
-        rebuilt = spectrum(front_end, waveform(front_end, wanted * phases), frames)
+        rebuilt = spectrum(front_end, waveform(front_end, wanted * phases, mask), frames)
         ahead = rebuilt - momentum / (1 + momentum) * before
         return ahead / jnp.maximum(jnp.abs(ahead), 1e-16), rebuilt
 
     phases, _ = jax.lax.fori_loop(0, iterations, iterate, (phases, jnp.zeros_like(phases)))
-    samples = waveform(front_end, wanted * phases)
-    real = jnp.repeat(mask[:, 1:], front_end.hop, 1)
-    return jnp.where(real, samples, 0)
+    return waveform(front_end, wanted * phases, mask)
 
 
 def _window(front_end: LogMel) -> np.ndarray:
