@@ -264,7 +264,7 @@ def test_a_recipe_says_what_it_is(name):
     assert made.name == name == recipes.load(name, smoke=True).name
     if made.goal is not None:
         shown = f"{100 * made.goal.bound:g}"
-        plain = f"{made.goal.at_least:g}"  # of a metric that is no percentage
+        plain = f"{made.goal.bound:g}"  # of a metric that is no percentage
         assert shown in entry["expected"] or plain in entry["expected"] or "synthetic" in name
         assert made.goal.metric in entry["expected"]
 

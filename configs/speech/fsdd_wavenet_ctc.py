@@ -2,8 +2,8 @@
 
 source:   Free Spoken Digit Dataset (Jakobovski), official split: recordings 0 to 4 of each digit and speaker are test
 data:     3,000 recordings of 6 speakers, 8 kHz: 2,400 train, 300 validation (recordings 5 to 9), 300 test
-expected: not measured yet; goal test wer 3 %
-time:     not measured yet
+expected: test wer 4.0 % (seed 0, one run); goal 3 %, not met
+time:     8 minutes on 2 CPU cores beside a dozen programs
 command:  suite train speech.fsdd_wavenet_ctc
 """
 
