@@ -147,7 +147,7 @@ class Scores:
 
     def of(self, chosen: np.ndarray) -> "Scores":
         """Those of the records where ``chosen`` (n,) is True, without metrics that do not split by record."""
-        places = np.flatnonzero(chosen)
+        places = np.flatnonzero(chosen).tolist()
         return Scores({name: [states[i] for i in places] for name, states in self.rows.items()}, self.records[places])
 
     def sorted(self) -> "Scores":

@@ -65,7 +65,7 @@ def segmentation_artifacts(answered: np.ndarray, batch: Batch, names: Sequence[s
 
     about = "Pictures of the lowest mIoU: left with the actual mask, right with the predicted one."
     return {
-        "Classes of pixels": PixelClasses(tuple(names), np.sum(of_pictures, axis=0, dtype=np.int64)),
+        "Classes of pixels": PixelClasses(tuple(names), np.stack(of_pictures).sum(0, dtype=np.int64)),
         "Worst pictures": Gallery.worst(about, 1 - scores, show),
     }
 

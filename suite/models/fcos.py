@@ -10,6 +10,7 @@ Dims: b images, h w their height and width, c channels, p places of all levels, 
 k detections, d width.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -194,9 +195,8 @@ class FCOS(Composite):
             mask: whether a row is an image.
         """
         low, high = _ranges(self.strides)
-        chosen, positive, ignored = jax.vmap(lambda *one: _assigned(*one, low, high))(
-            predictions["places"], boxes, labels, crowd
-        )
+        assign = functools.partial(_assigned, low=low, high=high)
+        chosen, positive, ignored = jax.vmap(assign)(predictions["places"], boxes, labels, crowd)
         wanted = jnp.take_along_axis(boxes, chosen[..., None], 1)
         kinds = jnp.take_along_axis(labels, chosen, 1)
         targets = positive[..., None] & (kinds[..., None] == jnp.arange(predictions["logits"].shape[-1]))
@@ -226,7 +226,8 @@ class FCOS(Composite):
         best, places = lax.top_k(flat, min(self.candidates, flat.shape[1]))
         candidates = jnp.take_along_axis(boxes, places[..., None] // classes, 1)
         scores, labels = jnp.exp(best / 2), (places % classes).astype(jnp.int32)
-        return jax.vmap(lambda *one: best_detections(*one, self.overlap, self.most))(candidates, scores, labels)
+        best_of_one = functools.partial(best_detections, most_overlap=self.overlap, most=self.most)
+        return jax.vmap(best_of_one)(candidates, scores, labels)
 
 
 def _tower(config: Config, rngs: nnx.Rngs) -> nnx.List:

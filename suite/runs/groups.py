@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ class Groups:
     def rows(self) -> list[tuple[str, ...]]:
         """A table of the metric that decides, its head first."""
         metric = self.metric
-        rows = [(self.column, "records", term(metric).title, "less the others")]
+        rows: list[tuple[str, ...]] = [(self.column, "records", term(metric).title, "less the others")]
         for group in self.groups:
             gap = group.apart.get(metric)
             told = "too few records to compare" if gap is None else difference(metric, gap)
@@ -154,7 +155,7 @@ def _groups(scores: Scores, of: np.ndarray, names: list[str]) -> tuple[Group, ..
     )
 
 
-def _named(values: object) -> list[str]:
+def _named(values: Sequence[Any] | np.ndarray) -> list[str]:
     """The group of each value."""
     known = texts(values)
     distinct = {value for value in known if value}

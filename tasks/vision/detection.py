@@ -106,7 +106,7 @@ class ObjectDetection(Task):
     def score(
         self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, MetricState]:
-        return detection_scores(outputs, batch, self.labels.names)
+        return {**detection_scores(outputs, batch, self.labels.names)}
 
     def distillation_loss(self, ours: Any, theirs: Any, batch: Batch, temperature: float) -> jax.Array:
         """How far the classes of all places are apart, over the teacher's expected number of objects; of models that

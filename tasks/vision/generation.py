@@ -244,7 +244,12 @@ class ImageGeneration(Pictures, Task):
         features = self._features
         (vector, judged), (real_vector, real_judged) = map(features.describe, (made, batch["image"]))
         outputs = {"vector": vector, "real_vector": real_vector}
-        if judged is not None and self.labels is not None and set(self.labels.names) <= set(features.classes):
+        if (
+            judged is not None
+            and real_judged is not None
+            and self.labels is not None
+            and set(self.labels.names) <= set(features.classes)
+        ):
             place = jnp.asarray([features.classes.index(name) for name in self.labels.names])
             wanted = place[jnp.clip(batch["label"], 0, self._none - 1)]
             outputs |= {"agrees": judged.argmax(-1) == wanted, "real_agrees": real_judged.argmax(-1) == wanted}
@@ -258,7 +263,9 @@ class ImageGeneration(Pictures, Task):
         first = jnp.argsort(jnp.where(batch["mask"], batch["seed"], jnp.uint32(2**32 - 1)))[:few]
 
         def make() -> jax.Array:
-            some = {name: jnp.tile(batch[name][first], len(COURSE)) for name in ("seed", "label") if name in batch}
+            some: dict[str, Any] = {
+                name: jnp.tile(batch[name][first], len(COURSE)) for name in ("seed", "label") if name in batch
+            }
             steps = jnp.repeat(jnp.asarray(COURSE, jnp.int32), few)
             made = self._made(model, some, steps, jnp.full(steps.shape, self.guidance, jnp.float32))
             return empty.at[first].set(made.reshape(len(COURSE), few, *made.shape[1:]).swapaxes(0, 1))

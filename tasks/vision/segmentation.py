@@ -94,7 +94,9 @@ class SemanticSegmentation(Task):
             return {"image": images}
         size = images.shape[1], images.shape[2]
         classes = letterboxed_masks(columns[self.mask], size, len(self.labels.names))
-        for change in self.augment if rng is not None else ():
+        if rng is None:
+            return {"image": images, "classes": classes}
+        for change in self.augment:
             if isinstance(change, Move):
                 moves = change.moves(len(images), size, rng)
                 images = moved_images(images, moves, GREY)

@@ -175,8 +175,8 @@ def _paired(files: Files, left: dict[str, LeftOut]) -> Iterator[tuple[str, str, 
 def _class_file(files: Files, stated: str) -> str:
     """Name of the file of classes; empty where there is none."""
     if stated and stated not in files.entries:
-        there = ", ".join(name for name in files.named(".txt", ".csv")) or "no .txt and no .csv"
-        raise InputError("field task.data.classes", "is no file of the folder.", found=f"{stated}; there are {there}")
+        known = ", ".join(files.named(".txt", ".csv")) or "no .txt and no .csv"
+        raise InputError("field task.data.classes", "is no file of the folder.", found=f"{stated}; there are {known}")
     there = {posixpath.basename(name).lower(): name for name in sorted(files.entries, reverse=True)}
     return stated or next((there[name] for name in CLASS_FILES if name in there), "")
 
