@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests import forked
+
 ROOT = Path(__file__).parent.parent
 QUICK = (
     "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"
@@ -83,7 +85,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         name = item.module.__name__
         within = lambda names, name=name: any(name == part or name.startswith(f"{part}.") for part in names)
-        if "child" in item.fixturenames or within(PROCESSES):
+        if {"child", "forked_child"}.intersection(item.fixturenames) or within(PROCESSES):
             item.add_marker("processes")
         elif within(HEAVY):
             item.add_marker("heavy")
@@ -182,12 +184,9 @@ def command(capsys):
     return run
 
 
-@pytest.fixture
-def child():
-    """Runs Python code in a fresh process at the root of the repository; returns its standard output."""
-
-    def run(code, **environment):
-        done = subprocess.run(
+def _in_a_process(run):
+    def child(code, **environment):
+        done = run(
             [sys.executable, "-c", code],
             cwd=ROOT,
             env={**os.environ, **environment},
@@ -198,7 +197,19 @@ def child():
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    return run
+    return child
+
+
+@pytest.fixture
+def child():
+    """Runs Python code in a fresh interpreter at the root of the repository; returns its standard output."""
+    return _in_a_process(subprocess.run)
+
+
+@pytest.fixture
+def forked_child():
+    """The same in a process whose imports are done; for what does not ask what an interpreter loads."""
+    return _in_a_process(forked.run)
 
 
 @pytest.fixture(scope="session")

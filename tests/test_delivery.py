@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from suite.data.sources.datasets import Digits
 from suite.errors import InputError, Interrupted
 from suite.experiment.goal import Budget, Goal
 from suite.workflow import deliver
+from tests import forked
 from tests.conftest import ROOT
 from tests.delivery_recipe import experiment
 
@@ -38,7 +38,7 @@ def told(folder):
 def left_alone(tmp_path_factory):
     """A delivery that nothing disturbed, by the command line: folder, process, seconds."""
     folder, begun = tmp_path_factory.mktemp("delivery") / "digits", time.monotonic()
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "suite", "run", str(RECIPE), "--run-dir", str(folder)],
         cwd=ROOT,
         capture_output=True,
@@ -232,11 +232,9 @@ def killed_and_begun_again(folder, left_alone, moments):
     command = ["run", str(RECIPE), "--run-dir", str(folder)]
     for seconds in moments:
         child = [sys.executable, "-m", "tests.delivery_child", f"{seconds:.2f}", *command]
-        done = subprocess.run(child, cwd=ROOT, capture_output=True, text=True, check=False)
+        done = forked.run(child, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode in (-9, 0), done.stderr
-    done = subprocess.run(
-        [sys.executable, "-m", "suite", *command], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = forked.run([sys.executable, "-m", "suite", *command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert told(folder) == told(left_alone[0])
 

@@ -27,6 +27,7 @@ import suite
 from suite.cli.app import main
 from suite.experiment.sections import Parallel
 from suite.tree import paths
+from tests import forked
 from tests.conftest import ROOT, simulated
 from tests.serving.asking import Serving
 from tests.serving.browser import PHONE, answer, chromium, show, tab
@@ -78,7 +79,7 @@ def run(site, installed):
         return out.getvalue()
 
     def alone(*arguments, where, devices):
-        done = subprocess.run(
+        done = forked.run(
             [sys.executable, "-m", "suite", *map(str, arguments)],
             cwd=where,
             env=environment(site, devices),
@@ -152,7 +153,7 @@ def test_eight_devices_train_as_one(alone, run, recipe, tmp_path, ways):
 
 def test_a_kill_and_a_resumed_run_is_the_same_to_the_bit(folder, run, recipe, site, tmp_path):
     command = [sys.executable, "-m", "suite", "train", str(recipe), "--run-dir", "killed", "--checkpoint.every", "5"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment(site), stderr=subprocess.DEVNULL)
+    process = forked.process(command, cwd=tmp_path, env=environment(site), stderr=subprocess.DEVNULL)
     until = time.monotonic() + 120
     while not list(tmp_path.glob("killed/checkpoints/2[05]/checksums.json")) and process.poll() is None:
         assert time.monotonic() < until

@@ -110,8 +110,8 @@ def test_what_is_kept_must_be_said():
         toy.Parity().embed(None, {})
 
 
-def test_eight_devices_and_two_processes_say_the_same(run, child, tmp_path):
-    (line,) = child(
+def test_eight_devices_and_two_processes_say_the_same(run, forked_child, tmp_path):
+    (line,) = forked_child(
         f"from tests.distributed.evaluation_child import main; main({str(run.folder)!r})", **simulated(8)
     ).splitlines()
     found = json.loads(line)

@@ -131,10 +131,10 @@ def test_zeros_of_packed_weights_are_counted(rounded):
     assert 0 < zeros < count / 2
 
 
-def test_rounded_weights_on_two_devices(rounded, child):
+def test_rounded_weights_on_two_devices(rounded, forked_child):
     """A batch is shared, or each matrix too: the numbers stay what they are."""
     folder = rounded["int8-dynamic"].folder
-    printed = child(
+    printed = forked_child(
         f"""
 import dataclasses, json, suite
 from suite.experiment.sections import replace

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -18,6 +17,7 @@ from suite.errors import InputError, Interrupted
 from suite.experiment import recipes
 from suite.experiment.sections import Finetune, replace
 from suite.tree import paths
+from tests import forked
 from tests.conftest import ROOT
 from tests.families import need_data, small
 
@@ -326,7 +326,7 @@ def test_killed_it_ends_as_if_left_alone(run, tmp_path):
     ]
     folder = tmp_path / "killed"
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen([*command, "--run-dir", str(folder)], cwd=ROOT, stdout=log, stderr=log)
+        process = forked.process([*command, "--run-dir", str(folder)], cwd=ROOT, stdout=log, stderr=log)
         deadline = time.monotonic() + 120
         steps = lambda: [int(path.name) for path in folder.glob(f"{INSIDE}/checkpoints/*") if path.name.isdecimal()]
         while not any(steps()):
@@ -336,7 +336,7 @@ def test_killed_it_ends_as_if_left_alone(run, tmp_path):
         process.wait()
     assert not (folder / "compression.json").exists()
     for arguments in (["--run-dir", str(folder), "--continue"], ["--run-dir", str(tmp_path / "alone")]):
-        done = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+        done = forked.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     weights = [jax.tree.leaves(suite.open(each)._weights) for each in (folder, tmp_path / "alone")]
     for one, two in zip(*weights, strict=True):

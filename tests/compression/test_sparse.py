@@ -371,7 +371,7 @@ print(json.dumps([jax.device_count(), int((kernel == 0).sum()), str(kernel.shard
 
 
 @pytest.mark.slow
-def test_eight_devices_prune_as_one(child, tmp_path):
+def test_eight_devices_prune_as_one(forked_child, tmp_path):
     changes = {
         "train.steps": 12,
         "train.steps_per_dispatch": 3,
@@ -383,7 +383,7 @@ def test_eight_devices_prune_as_one(child, tmp_path):
         "optim.sparsity.share": 0.5,
         "optim.sparsity.criterion": "movement",
     }
-    printed = child(MESH.format(changes=changes, folder=str(tmp_path / "eight")), **simulated(8))
+    printed = forked_child(MESH.format(changes=changes, folder=str(tmp_path / "eight")), **simulated(8))
     devices, zeros, spec = json.loads(printed.splitlines()[-1])
     one = suite.train(
         replace(suite.load("vision.digits_dnn"), {**changes, "parallel.fsdp": 1, "parallel.data": 1}), tmp_path / "one"

@@ -25,7 +25,7 @@ from suite.parallel.rendezvous import Place, find_place, muster
 from suite.training.assemble import assemble
 from suite.training.checkpoint import Checkpoints
 from suite.training.restore import restore
-from tests import toy
+from tests import forked, toy
 from tests.conftest import ROOT, simulated
 
 RECIPE = str(ROOT / "tests" / "distributed" / "hosts_recipe.py")
@@ -40,7 +40,7 @@ def free_port():
 
 def start(arguments, devices, **pipes):
     """``suite`` on that many simulated devices a process."""
-    return subprocess.Popen(
+    return forked.process(
         [sys.executable, "-m", "suite", *map(str, arguments)],
         cwd=ROOT,
         text=True,
@@ -175,7 +175,7 @@ def test_a_notice_of_preemption_stops_all_at_one_step(two, tmp_path):
     assert logged(folder) == logged(two[0])
 
 
-def test_a_checkpoint_of_eight_devices_is_restored_on_one_and_on_four(child, tmp_path):
+def test_a_checkpoint_of_eight_devices_is_restored_on_one_and_on_four(forked_child, tmp_path):
     """Moved to other meshes bit by bit, and the batch that comes next is the same."""
     code = f"""
 import dataclasses, jax, numpy as np, suite
@@ -198,7 +198,7 @@ for parallel in (Parallel(data=1, fsdp=8), Parallel(data=1), Parallel(data=2, fs
     seen.append([np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)])
 assert seen[0] == seen[1] == seen[2]
 """
-    printed = child(code, **simulated(8))
+    printed = forked_child(code, **simulated(8))
     assert printed.splitlines() == ["8 20 True", "1 20 False", "4 20 True"]
 
 
@@ -207,7 +207,7 @@ def lines_of_each(module, count, arguments, codes, **variables):
     address = f"127.0.0.1:{free_port()}"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", **variables}
     running = [
-        subprocess.Popen(
+        forked.process(
             [sys.executable, "-m", module, address, *map(str, arguments(i))],
             cwd=ROOT,
             text=True,

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 
 import numpy as np
@@ -10,13 +9,14 @@ import pytest
 
 import suite
 from suite.errors import InputError
+from tests import forked
 from tests.conftest import ROOT, simulated
 from tests.families import FAMILIES, need_data, small
 
 
 def run(module, *arguments):
     """What a module prints as JSON, run over 8 simulated devices."""
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
         env={**os.environ, **simulated(8)},
@@ -86,9 +86,9 @@ assert whole / 4 < held < whole / 4 * 1.2, held
 """
 
 
-def test_rows_of_a_split_table_are_found_where_they_are(child):
+def test_rows_of_a_split_table_are_found_where_they_are(forked_child):
     """A step over a table of 65,536 rows moves no more values between devices than its batch picks."""
-    child(LOOKUP, **simulated(8))
+    forked_child(LOOKUP, **simulated(8))
 
 
 # What is refused
@@ -137,8 +137,8 @@ print(json.dumps(found))
 """
 
 
-def test_meshes_of_eight_devices(child):
-    heads, pmap, batch, grouped = json.loads(child(MESHES, **simulated(8)).splitlines()[-1])
+def test_meshes_of_eight_devices(forked_child):
+    heads, pmap, batch, grouped = json.loads(forked_child(MESHES, **simulated(8)).splitlines()[-1])
     assert heads.splitlines() == [
         "field parallel.tensor: is 8, which does not divide the model's heads.",
         "  found: model.heads 4",

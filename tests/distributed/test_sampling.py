@@ -21,9 +21,9 @@ def run(tmp_path_factory):
     return suite.train(experiment, folder / "run")
 
 
-def test_a_prompt_is_continued_alike_alone_in_company_and_on_any_devices(run, child):
+def test_a_prompt_is_continued_alike_alone_in_company_and_on_any_devices(run, forked_child):
     code = f"from tests.distributed.evaluation_child import main; main({str(run.folder)!r}, 'one two', '1', '2', '3')"
-    one, eight = (json.loads(child(code, **simulated(devices)).splitlines()[-1]) for devices in (1, 8))
+    one, eight = (json.loads(forked_child(code, **simulated(devices)).splitlines()[-1]) for devices in (1, 8))
     assert (one["devices"], eight["devices"]) == (1, 8)
     for seed in ("1", "2", "3"):
         answers = [answer for found in (one, eight) for engine in found["answers"].values() for answer in engine[seed]]

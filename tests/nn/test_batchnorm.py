@@ -100,8 +100,8 @@ print(max(jax.tree.leaves(worst)))
 """
 
 
-def test_eight_devices_have_the_statistics_of_one(child):
-    assert float(child(DEVICES, **simulated(8))) < 1e-5
+def test_eight_devices_have_the_statistics_of_one(forked_child):
+    assert float(forked_child(DEVICES, **simulated(8))) < 1e-5
 
 
 def test_group_norm_normalises_each_image_by_groups():

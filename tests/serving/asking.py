@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.conftest import ROOT
 
 MULTIPART = "multipart/form-data; boundary=xyz"
@@ -27,7 +28,7 @@ class Serving:
         self.lines, self.log = [], []
         self.folder = tempfile.mkdtemp()  # of its copies, which it can't remove where it is killed
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
-        self.process = subprocess.Popen(
+        self.process = forked.process(
             command,
             cwd=cwd,
             env={**os.environ, "TMPDIR": self.folder, "PYTHONPATH": path, **environment},

@@ -189,8 +189,9 @@ def test_rules_that_do_not_fit_the_experiment_are_refused(changes, message):
 # On several devices
 
 
-def test_rules_run_on_eight_devices(child):
-    printed = child("import runpy; runpy.run_module('tests.training.rules_child', run_name='__main__')", **simulated(8))
+def test_rules_run_on_eight_devices(forked_child):
+    code = "import runpy; runpy.run_module('tests.training.rules_child', run_name='__main__')"
+    printed = forked_child(code, **simulated(8))
     several = json.loads(printed.splitlines()[-1])
     for name, given in {
         "private": (rules.private(noise=0.5),),

@@ -28,7 +28,7 @@ from suite.training import integrity
 from suite.training.assemble import assemble
 from suite.training.checkpoint import Checkpoints, Progress, Score
 from suite.training.preemption import Interruption
-from tests import toy
+from tests import forked, toy
 from tests.conftest import ROOT
 from tests.training.interruption_child import experiment as long_experiment
 
@@ -143,7 +143,7 @@ def test_an_evaluation_is_left_and_made_up_for(at, step, undisturbed, tmp_path):
 
 
 def start(*arguments, cwd=ROOT):
-    return subprocess.Popen(
+    return forked.process(
         [sys.executable, *map(str, arguments)], cwd=cwd, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )
 
@@ -226,9 +226,9 @@ except suite.Interrupted as error:
 """
 
 
-def test_a_notice_of_preemption_where_hosts_run_together(child, tmp_path):
+def test_a_notice_of_preemption_where_hosts_run_together(forked_child, tmp_path):
     """It is JAX's service that takes the signal there and names the step, here of one host, in dispatches of two."""
-    step, saved = map(int, child(PREEMPTED.format(folder=str(tmp_path / "run"))).split())
+    step, saved = map(int, forked_child(PREEMPTED.format(folder=str(tmp_path / "run"))).split())
     assert 20 < step == saved < 300
     assert (tmp_path / "run" / "checkpoints" / str(step)).is_dir()
 

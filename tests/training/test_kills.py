@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import subprocess
 import sys
 import time
 
@@ -13,6 +12,7 @@ import suite
 from suite.cli.app import INTERRUPTED
 from suite.training import integrity
 from suite.training.checkpoint import Checkpoints
+from tests import forked
 from tests.conftest import ROOT
 from tests.families import FAMILIES, need_data
 from tests.training.test_interruption import stored
@@ -40,7 +40,7 @@ class Trainer:
             str(pause),
         ]
         with open(self.printed, "a") as out:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, start_new_session=True)
+            self.process = forked.process(command, cwd=ROOT, stdout=out, stderr=out, start_new_session=True)
         self.before = self.steps()
 
     def steps(self):

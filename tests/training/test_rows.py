@@ -1,7 +1,6 @@
 """Row-sparse tables: the same as dense Adam where every row is touched, exact where rows repeat, still elsewhere."""
 
 import os
-import subprocess
 import sys
 
 import jax
@@ -19,6 +18,7 @@ from suite.training.assemble import assemble
 from suite.training.checkpoint import Checkpoints
 from suite.training.optim import schedules, sparse_embeddings
 from suite.training.state import from_stored, to_stored
+from tests import forked
 from tests.conftest import ROOT, simulated
 
 N, D, B, S = 12, 3, 4, 5
@@ -252,7 +252,7 @@ np.savez("OUT", **leaves(state.params))
 
 def test_sharded_over_devices_it_is_the_same(tmp_path):
     out = tmp_path / "sharded.npz"
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-c", SHARDED.replace("OUT", str(out))],
         env={**os.environ, **simulated(4)},
         capture_output=True,

@@ -324,7 +324,7 @@ print(kernel.sharding.spec, len(kernel.sharding.device_set), kernel.addressable_
 """
 
 
-def test_eight_devices_train_as_one(child, tmp_path):
+def test_eight_devices_train_as_one(forked_child, tmp_path):
     changes = {
         "train.steps": 12,
         "train.steps_per_dispatch": 3,
@@ -335,7 +335,7 @@ def test_eight_devices_train_as_one(child, tmp_path):
         "train.ema": 0.9,
         "optim.warmup_steps": 2,
     }
-    printed = child(SHARDED.format(changes=changes, folder=str(tmp_path / "eight")), **simulated(8))
+    printed = forked_child(SHARDED.format(changes=changes, folder=str(tmp_path / "eight")), **simulated(8))
     assert "fsdp" in printed and printed.split()[-2:] == ["(32,", "128)"], printed
     one = suite.train(
         replace(suite.load("vision.digits_dnn"), {**changes, "parallel.fsdp": 1, "parallel.data": 1}), tmp_path / "one"

@@ -18,7 +18,7 @@ from suite.experiment.goal import Budget, Choice, Goal, Range, Search
 from suite.experiment.sections import replace
 from suite.runtime.locks import Claim
 from suite.tuning import recipe, space, tuning
-from tests import toy
+from tests import forked, toy
 from tests.conftest import ROOT
 from tests.tuning.tuning_recipe import experiment
 
@@ -42,7 +42,7 @@ def told(folder):
 def left_alone(tmp_path_factory):
     """A search that nothing disturbed, by the command line: folder, exit code, both outputs."""
     folder = tmp_path_factory.mktemp("search") / "search"
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "suite", "tune", str(RECIPE), "--run-dir", str(folder)],
         cwd=ROOT,
         capture_output=True,
@@ -149,7 +149,7 @@ def searched(arguments, places, scratch):
     reached.touch()
     while len(ends) <= len(places):
         command = [sys.executable, "-m", "tests.tuning.tuning_child", str(reached), ",".join(places), *arguments]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        done = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         ends.append(done)
         assert "Traceback" not in done.stderr, done.stderr
         if done.returncode in (0, 1, 2, 3):
@@ -184,7 +184,7 @@ def test_killed_at_random_moments(left_alone, tmp_path):
         folder, kills = tmp_path / str(number), 0
         command = [sys.executable, "-m", "suite", "tune", str(RECIPE), "--run-dir", str(folder)]
         while True:
-            process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            process = forked.process(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             try:
                 _, printed = process.communicate(timeout=float(rng.uniform(1, 5)) if kills < 5 else None)
             except subprocess.TimeoutExpired:
@@ -214,7 +214,7 @@ def test_two_processes_share_a_search(tmp_path):
         f"sqlite:///{tmp_path / 'trials.db'}",
     ]
     pair = [
-        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
+        forked.process(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
     ]
     outputs = [process.communicate(timeout=240) for process in pair]
     assert [process.returncode for process in pair] == [3, 3], outputs

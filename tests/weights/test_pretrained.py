@@ -220,9 +220,9 @@ def test_a_table_with_two_rules_for_one_name(monkeypatch):
     )
 
 
-def test_tensors_go_to_their_shards(child, folder):
+def test_tensors_go_to_their_shards(forked_child, folder):
     """On two devices that share the parameters, each gets its half."""
-    child(
+    forked_child(
         f"""
 import jax, numpy as np
 from flax import nnx
