@@ -30,6 +30,7 @@ PROCESSES = {
     "tests.serving",
     "tests.test_delivery",
     "tests.test_docs_commands",
+    "tests.test_forked",
     "tests.test_legacy",
     "tests.test_notebooks",
     "tests.test_packaging",

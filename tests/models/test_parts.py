@@ -48,9 +48,19 @@ FAMILIES = {
 MODEL = Parts(parts=FAMILIES)
 
 
-def abstract(config):
-    params = nnx.state(nnx.eval_shape(lambda: config.build(rngs=nnx.Rngs(0))), nnx.Param)
-    return nnx.to_pure_dict(params)
+def shapes(config):
+    """The model without numbers."""
+    return nnx.eval_shape(lambda: config.build(rngs=nnx.Rngs(0)))
+
+
+def abstract(model):
+    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """The model of all parts, without numbers."""
+    return shapes(MODEL)
 
 
 class Stop(Exception):
@@ -64,25 +74,26 @@ def refusal(function, *arguments):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_parameters_of_a_part_are_those_of_its_family(name):
-    own, whole = abstract(FAMILIES[name]), abstract(MODEL)[name]
+def test_parameters_of_a_part_are_those_of_its_family(name, whole):
+    alone = shapes(FAMILIES[name])
+    own = abstract(alone)
     assert {path: leaf.shape for path, leaf in paths(own).items()} == {
-        path: leaf.shape for path, leaf in paths(whole).items()
+        path: leaf.shape for path, leaf in paths(abstract(whole)[name]).items()
     }
     layers = {MODEL.layer_of(f"{name}/{path}") - FAMILIES[name].layer_of(path) for path in paths(own)}
     assert layers == {MODEL.depth - FAMILIES[name].depth}
-    assert FAMILIES[name].build(rngs=nnx.Rngs(0)).__class__ is getattr(MODEL.build(rngs=nnx.Rngs(0)), name).__class__
+    assert alone.__class__ is getattr(whole, name).__class__
 
 
-def test_each_part_lies_on_the_mesh_as_its_family_says():
+def test_each_part_lies_on_the_mesh_as_its_family_says(whole):
     mesh = make_mesh(dataclasses.replace(pairs.experiment().parallel, data=1))
-    whole = param_specs(abstract(MODEL), MODEL.sharding, mesh)
+    specs = param_specs(abstract(whole), MODEL.sharding, mesh)
     for name, part in FAMILIES.items():
-        alone = param_specs(abstract(part), part.sharding, mesh)
-        assert {path: whole[f"{name}/{path}"] for path in alone} == alone
+        alone = param_specs(abstract(shapes(part)), part.sharding, mesh)
+        assert {path: specs[f"{name}/{path}"] for path in alone} == alone
     nested = Parts(parts={"both": MODEL, "other": SMALL})
-    again = param_specs(abstract(nested), nested.sharding, mesh)
-    assert {path: again[f"both/{path}"] for path in whole} == whole
+    again = param_specs(abstract(shapes(nested)), nested.sharding, mesh)
+    assert {path: again[f"both/{path}"] for path in specs} == specs
 
 
 @pytest.mark.parametrize(

@@ -187,15 +187,15 @@ def test_what_is_served_is_warm(bundle, monkeypatch):
     from suite.serving.settings import Settings
 
     async def asked():
-        settings = Settings(sizes=(1, 2), allow=OWN)
+        settings = Settings(sizes=(1, 4), allow=OWN)  # those of the server above, whose programs are in the cache
         models = Models([str(bundle.folder)], settings, Monitor(settings.sizes))
         models.open()
         await models.warm()
         with CompileWatch() as watch:
             for endpoint in models.version("two").endpoints.values():
                 for row in ([1], [1] * 9, [1] * 12):
-                    rows = endpoint.rows({"digits": [row, row]}, [1, 2])
-                    for count in (1, 2):
+                    rows = endpoint.rows({"digits": [row] * 4}, [1, 2, 3, 4])
+                    for count in (1, 4):
                         await endpoint.batcher.submit(rows[:count]).answers(30, 30)
         models.close("the end.")
         models.let_go()

@@ -23,23 +23,30 @@ def second(tmp_path_factory):
     return bundle(tmp_path_factory.mktemp("second"), "clicks", version=2)
 
 
-def tried(folder, cache, seconds=300.0, most=0, allow=()):
+@pytest.fixture(scope="module")
+def nursery():
+    """What trials are forked from, as in a server: one for all."""
+    with Nursery() as made:
+        made.start()
+        yield made
+
+
+def tried(nursery, folder, cache, seconds=300.0, most=0, allow=()):
     """What a trial of the bundle in ``folder`` raises, as text; empty where nothing."""
     begun = []
     trial = Trial(f'bundle "{folder}"', folder, cache, allow, "", (1,), seconds, most)
     try:
-        with Nursery() as nursery:
-            asyncio.run(trial.run(nursery, lambda: begun.append(time.monotonic())))
+        asyncio.run(trial.run(nursery, lambda: begun.append(time.monotonic())))
     except InputError as error:
         return type(error), str(error), len(begun)
     return None, "", len(begun)
 
 
-def test_what_a_trial_compiles_is_compiled(bundles, tmp_path, monkeypatch):
+def test_what_a_trial_compiles_is_compiled(nursery, bundles, tmp_path, monkeypatch):
     from suite.bundles.bundle import Bundle
     from suite.runtime.compilation import CompileWatch, disable_cache, enable_cache
 
-    assert tried(bundles["clicks"], tmp_path) == (None, "", 1)
+    assert tried(nursery, bundles["clicks"], tmp_path) == (None, "", 1)
     enable_cache(tmp_path)
     try:
         opened = Bundle.open(bundles["clicks"], cache=False)
@@ -50,31 +57,31 @@ def test_what_a_trial_compiles_is_compiled(bundles, tmp_path, monkeypatch):
         disable_cache()
 
 
-def test_a_program_without_end_has_a_clock(bundles, tmp_path):
+def test_a_program_without_end_has_a_clock(nursery, bundles, tmp_path):
     hostile.with_programs(bundles["clicks"], tmp_path / "bad", hostile.ENDLESS)
-    begun, before = time.monotonic(), set(children(os.getpid()))  # decoders of other tests among them
-    kind, why, _ = tried(tmp_path / "bad", tmp_path, seconds=8.0)
-    assert kind is Passing and "is not ready after 8 s.\n  try:   --warm-s 16" in why
-    assert time.monotonic() - begun < 60 and set(children(os.getpid())) <= before
+    begun = time.monotonic()
+    kind, why, _ = tried(nursery, tmp_path / "bad", tmp_path, seconds=4.0)
+    assert kind is Passing and "is not ready after 4 s.\n  try:   --warm-s 8" in why
+    assert time.monotonic() - begun < 60 and not trials(nursery._process.pid)
 
 
-def test_a_program_has_no_more_memory_than_it_is_given(bundles, tmp_path):
+def test_a_program_has_no_more_memory_than_it_is_given(nursery, bundles, tmp_path):
     hostile.with_programs(bundles["clicks"], tmp_path / "bad", hostile.HUGE)
-    kind, why, begun = tried(tmp_path / "bad", tmp_path, most=4 << 30)
+    kind, why, begun = tried(nursery, tmp_path / "bad", tmp_path, most=4 << 30)
     assert begun == 1 and kind is Passing and "memory" in why.lower(), why
 
 
 @pytest.mark.parametrize("damage", [b"", b"ML\xefR", b"\x00" * 64])
-def test_what_cannot_be_read_is_refused_in_words(bundles, tmp_path, damage):
+def test_what_cannot_be_read_is_refused_in_words(nursery, bundles, tmp_path, damage):
     hostile.with_programs(bundles["clicks"], tmp_path / "bad", lambda stored: damage + stored[64:])
-    kind, why, _ = tried(tmp_path / "bad", tmp_path)
+    kind, why, _ = tried(nursery, tmp_path / "bad", tmp_path)
     assert kind is InputError and 'file "program/0.stablehlo": cannot be read: it is no program of jax' in why
 
 
 @pytest.mark.parametrize("stored", [hostile.CRASHING, hostile.ABORTING, hostile.HANGING])
-def test_a_byte_that_ends_its_reader_ends_the_trial(bundles, tmp_path, stored):
+def test_a_byte_that_ends_its_reader_ends_the_trial(nursery, bundles, tmp_path, stored):
     hostile.with_programs(bundles["clicks"], tmp_path / "bad", lambda _: stored())
-    kind, why, begun = tried(tmp_path / "bad", tmp_path, seconds=10.0)
+    kind, why, begun = tried(nursery, tmp_path / "bad", tmp_path, seconds=5.0)
     assert kind in (InputError, Passing) and not begun, why
     assert any(word in why for word in ("SIGSEGV", "SIGABRT", "is not ready after", "cannot be read", "not fit")), why
 
@@ -85,7 +92,7 @@ def test_a_trial_that_dies_is_told_by_its_signal(bundles, tmp_path, number, kind
     hostile.with_programs(bundles["clicks"], tmp_path / "bad", hostile.ENDLESS)
     trial = Trial("it", tmp_path / "bad", tmp_path, (), "", (1,), 100.0)
     with Nursery() as nursery, pytest.raises(InputError) as raised:
-        asyncio.run(trial.run(nursery, lambda: os.kill(trial_of(os.getpid()), number)))
+        asyncio.run(trial.run(nursery, lambda: os.kill(*trials(nursery._process.pid), number)))
     assert raised.type is kind
     assert ("ends the process that tries it.\n  found: SIGSEGV" in str(raised.value)) == (number == signal.SIGSEGV)
 
@@ -103,7 +110,8 @@ def test_a_nursery_that_has_ended_is_replaced(bundles, tmp_path):
 def test_a_nursery_that_cannot_start_says_why(bundles, tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text("import os\nos.write(2, b'no library')\nos._exit(3)")
     monkeypatch.syspath_prepend(str(tmp_path))
-    kind, why, _ = tried(bundles["clicks"], tmp_path)
+    with Nursery() as one:
+        kind, why, _ = tried(one, bundles["clicks"], tmp_path)
     assert kind is Passing and "cannot be tried: the process for it ended at once.\n  found: no library" in why
 
 
@@ -139,10 +147,14 @@ def alive(process):
         return False
 
 
-def trial_of(process):
-    """The process of the trial that is at work for another, below its nursery and its watcher."""
-    trials = [trial for nursery in children(process) for watcher in children(nursery) for trial in children(watcher)]
-    (trial,) = trials
+def trials(nursery):
+    """Processes of trials, each below a watcher that the nursery has forked."""
+    return [trial for watcher in children(nursery) for trial in children(watcher)]
+
+
+def trial_of(server):
+    """The process of the trial that is at work for a server."""
+    (trial,) = [trial for nursery in children(server) for trial in trials(nursery)]
     return trial
 
 
