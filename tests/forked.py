@@ -136,6 +136,11 @@ def _forker():
     return forker
 
 
+def started():
+    """Number of the process that forks, or 0 where none was asked for."""
+    return _forker()._process.pid if _forker.cache_info().currsize else 0
+
+
 # In the process that forks
 
 
