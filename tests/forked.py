@@ -40,7 +40,7 @@ def process(command, *, env=None, **given):
     env = dict(os.environ) if env is None else env
     command = list(map(str, command))
     assert command[0] == sys.executable, command
-    if sys.platform != "linux" or not _as_here(env):
+    if sys.platform != "linux" or not _forker().would_be(env):
         return subprocess.Popen(command, env=env, **given)
     return _Forked(command, env=env, **given)
 
@@ -59,12 +59,6 @@ def run(command, *, timeout=None, check=False, capture_output=False, **given):
     return subprocess.CompletedProcess(running.args, running.returncode, out, err)
 
 
-def _as_here(env):
-    """Whether what was read at the imports is what this process has; folders of PYTHONPATH can be added."""
-    names = {name for name in {*env, *os.environ} if name.startswith(_AT_IMPORT)} - {"PYTHONPATH", "JAX_PLATFORMS"}
-    return all(env.get(name) == os.environ.get(name) for name in names)
-
-
 class _Forked(subprocess.Popen):
     """A process that another one has forked, and waits for."""
 
@@ -73,7 +67,8 @@ class _Forked(subprocess.Popen):
         descriptors = [number if pipe == -1 else pipe for number, pipe in enumerate((pipes[0], pipes[3], pipes[5]))]
         asked = {"arguments": args[1:], "cwd": os.fspath(cwd or os.getcwd()), "env": env, "session": session}
         try:
-            self.pid = _forker().ask(asked, descriptors)
+            self._forker = _forker()
+            self.pid = self._forker.ask(asked, descriptors)
             self._child_created = True
         finally:
             self._close_pipe_fds(*pipes)
@@ -81,7 +76,7 @@ class _Forked(subprocess.Popen):
     def _try_wait(self, wait_flags):
         """Number and status of the process, or 0 and 0 where it lives and need not be waited for."""
         while True:
-            status = _forker().ask({"wait": self.pid})
+            status = self._forker.ask({"wait": self.pid})
             if status is not None:
                 return self.pid, status
             if wait_flags & os.WNOHANG:
@@ -106,23 +101,32 @@ class _Forker:
     def __init__(self):
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+        self._environment = dict(os.environ)
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.forked", str(theirs.fileno())],
                 cwd=ROOT,
-                env=environment,
+                env={**self._environment, "PYTHONPATH": path},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )
 
+    def would_be(self, env):
+        """Whether imports with ``env`` would have read what they read here; folders of PYTHONPATH can be added."""
+        names = {name for name in {*env, *self._environment} if name.startswith(_AT_IMPORT)}
+        different = {name for name in names if env.get(name) != self._environment.get(name)}
+        return different <= {"PYTHONPATH", "JAX_PLATFORMS"}
+
     def ask(self, what, descriptors=()):
-        with self._lock:
-            socket.send_fds(self._ours, [json.dumps(what).encode()], descriptors)
-            answer = self._ours.recv(_MOST)
-        assert answer, "the process that forks has ended"
-        return json.loads(answer)
+        try:
+            with self._lock:
+                socket.send_fds(self._ours, [json.dumps(what).encode()], descriptors)
+                return json.loads(self._ours.recv(_MOST))
+        except BaseException:  # a test's time was over, or it has ended: the next test asks another
+            _forker.cache_clear()
+            raise
 
     def close(self):
         self._ours.close()
@@ -154,7 +158,10 @@ def main(descriptor):
                 return None
             asked = json.loads(message)
             if "wait" in asked:
-                pid, status = os.waitpid(asked["wait"], os.WNOHANG)
+                try:
+                    pid, status = os.waitpid(asked["wait"], os.WNOHANG)
+                except ChildProcessError:  # as `subprocess` has it
+                    pid, status = asked["wait"], 0
                 answer = status if pid else None
             else:
                 answer = os.fork()
