@@ -17,9 +17,7 @@ def completed(arguments, **given):
 
 
 def test_it_has_its_arguments_variables_and_folder(tmp_path):
-    code = (
-        "import os, sys; print(sys.argv[1:], os.environ['GIVEN'], os.getcwd(), __name__, file=sys.stderr); sys.exit(3)"
-    )
+    code = "import os, sys; print(sys.argv[1:], os.environ['GIVEN'], os.getcwd(), file=sys.stderr); sys.exit(3)"
     done = completed(["-c", code, "a", "b c"], cwd=tmp_path, env={**os.environ, "GIVEN": "x"})
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == f"['a', 'b c'] x {tmp_path}\n"
