@@ -76,8 +76,8 @@ def way(metric: str, value: float) -> str:
 
 
 def capital(text: str) -> str:
-    """The text as the beginning of a sentence."""
-    return text[:1].upper() + text[1:]
+    """The text as the beginning of a sentence; a name that has a capital of its own, such as mAP, stays."""
+    return text if any(map(str.isupper, text.partition(" ")[0][1:])) else text[:1].upper() + text[1:]
 
 
 def percent(part: float, whole: float = 1.0, places: int = 1) -> str:

@@ -9,8 +9,9 @@ import numpy as np
 
 from suite.contracts.batch import Columns
 from suite.contracts.signature import Input
+from suite.data.preprocessing.boxes import boxes_of
 from suite.reporting.blocks import Audio, Block, Card, Cards, Picture, Shown, Table, Text
-from suite.reporting.drawings.values import Given, short, shown
+from suite.reporting.drawings.values import Given, boxes, short, shown
 from suite.runs.run import Run
 
 ASKED = 4
@@ -35,12 +36,13 @@ def answers(run: Run, split: str, others: Sequence[Run] = ()) -> list[Block]:
     """Some records and what is answered: each value as its kind is drawn. ``others`` are asked the same, and their
     answers stand beside those of the run, each with its number."""
     columns, request = records(run, split, ASKED)
-    classes, codec = run.experiment.task.source(split).classes, run.codec
+    source, codec = run.experiment.task.source(split), run.codec
     asked = [(f"{place} " if others else "", other) for place, other in enumerate((run, *others), 1)]
     answered = [(label, other.codec, other.predict(records(other, split, ASKED)[1])) for label, other in asked]
     whose = "what each run predicts, by its number" if others else "the prediction"
     note = f"{ASKED} records of {split}, evenly spaced, correct or not. Behind the arrows: {whose}."
-    beside = {name: _named(values, classes.get(name)) for name, values in columns.items()}
+    beside = {name: _named(values, source.classes.get(name)) for name, values in columns.items()}
+    stated = {name for name, kind in source.schema.items() if kind == "boxes" and name in columns}
     inputs = {entry.name: entry for entry in codec.inputs}
     cards = []
     for place in range(ASKED):
@@ -49,7 +51,13 @@ def answers(run: Run, split: str, others: Sequence[Run] = ()) -> list[Block]:
             (name, part)
             for name, values in beside.items()
             if name not in request or len(request) > 1
-            for part in (shown(inputs[name], values[place], given) if name in inputs else [short(values[place])])
+            for part in (
+                shown(inputs[name], values[place], given)
+                if name in inputs
+                else boxes([box.to_json() for box in boxes_of(values[place])], name, Given((), {}))
+                if name in stated
+                else [short(values[place])]
+            )
         ]
         for label, own, predictions in answered:
             outputs = {output.name: output for output in own.outputs}
@@ -57,6 +65,11 @@ def answers(run: Run, split: str, others: Sequence[Run] = ()) -> list[Block]:
                 parts = shown(outputs[name], value, given) if name in outputs else [short(value)]
                 fields += [(f"{label}→ {name}", part) for part in parts]
         lone = next(iter(request)) if len(request) == 1 else ""
+        framed = [field for field in fields if isinstance(field[1], Picture) and field[1].kind == "framed"]
+        if lone and len(framed) == 1:  # the picture that was asked, with what was answered on it
+            rest = tuple(field for field in fields if field is not framed[0])
+            cards.append(Card(picture=framed[0][1], fields=rest))
+            continue
         cards.append(_card(inputs.get(lone), given.record.get(lone), given, place, tuple(fields)))
     if len(request) > 1 and all(isinstance(part, str) for card in cards for _, part in card.fields):
         head = tuple(name for name, _ in cards[0].fields)

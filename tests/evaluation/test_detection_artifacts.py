@@ -2,6 +2,7 @@
 
 import base64
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,18 +10,20 @@ from PIL import Image
 
 from suite.contracts.signature import Input, Output
 from suite.data.preprocessing.letterbox import placement
+from suite.data.sources.memory import Memory
 from suite.evaluation.artifacts import Framed, FramedImage
 from suite.evaluation.detection_artifacts import detection_artifacts
 from suite.reporting.blocks import Items, Matrix, Picture, Table
 from suite.reporting.drawings import drawn
 from suite.reporting.drawings.boxes import RIGHT, WRONG, framed
 from suite.reporting.drawings.values import Given, shown
+from suite.reporting.sample_predictions import answers
 
 NAMES = ("cat", "dog")
 CAT, DOG, CROWD = [10, 10, 30, 30], [40, 10, 60, 30], [0, 50, 90, 90]
 
 
-def artifacts(answers, threshold=0.3):
+def artifacts(said, threshold=0.3):
     """Of one picture of 100 x 100 pixels with a cat, a dog and a crowd of dogs."""
     picture = np.full((100, 100, 3), 200, np.uint8)
     batch = {
@@ -31,15 +34,15 @@ def artifacts(answers, threshold=0.3):
         "area": np.array([[400.0, 400.0, 3600.0, 0.0]]),
     }
     outputs = {
-        "boxes": np.array([[box for box, *_ in answers]], np.float32),
-        "labels": np.array([[label for _, label, _ in answers]]),
-        "scores": np.array([[score for *_, score in answers]], np.float32),
+        "boxes": np.array([[box for box, *_ in said]], np.float32),
+        "labels": np.array([[label for _, label, _ in said]]),
+        "scores": np.array([[score for *_, score in said]], np.float32),
     }
     return detection_artifacts({"image": [picture]}, outputs, batch, NAMES, threshold)
 
 
 @pytest.mark.parametrize(
-    ("answers", "counts", "beside"),
+    ("said", "counts", "beside"),
     [
         pytest.param([(CAT, 0, 0.9), (DOG, 1, 0.9)], [[1, 0, 0], [0, 1, 0], [0, 0, 0]], 0, id="all are found"),
         pytest.param([(CAT, 0, 0.9), (DOG, 1, 0.2)], [[1, 0, 0], [0, 0, 1], [0, 0, 0]], 0, id="one is below the score"),
@@ -54,8 +57,8 @@ def artifacts(answers, threshold=0.3):
         pytest.param([([5, 52, 50, 88], 1, 0.9)], [[0, 0, 1], [0, 0, 1], [0, 0, 0]], 0, id="in a crowd"),
     ],
 )
-def test_boxes_are_found_missed_confused_and_made_up(answers, counts, beside):
-    confusion = artifacts(answers)["Confusions"]
+def test_boxes_are_found_missed_confused_and_made_up(said, counts, beside):
+    confusion = artifacts(said)["Confusions"]
     assert confusion.counts.tolist() == counts
     assert confusion.beside == beside
     both = confusion + confusion
@@ -107,3 +110,21 @@ def test_answered_boxes_are_drawn_over_the_picture_that_was_asked():
     scale = drawing.shape[1] / 200
     assert near(drawing[round(50 * scale), round(150 * scale)], RIGHT)
     assert items.rows == (("cat 90 %", "100, 20, 150, 70"),)
+
+
+def test_sample_predictions_show_the_picture_with_the_boxes_that_are_answered():
+    image = np.full((100, 200, 3), 255, np.uint8)
+    boxes = '[{"box": [10, 20, 60, 70], "label": "cat"}]'
+    source = Memory({"image": [image] * 4, "boxes": [boxes] * 4}, {"image": "image", "boxes": "boxes"})
+    codec = SimpleNamespace(
+        primary="image", inputs=(Input(name="image", kind="image"),), outputs=(Output(name="boxes", kind="boxes"),)
+    )
+    answer = {"boxes": [{"box": [100.0, 20.0, 150.0, 70.0], "label": "cat", "score": 0.9}]}
+    task = SimpleNamespace(source=lambda split: source)
+    run = SimpleNamespace(codec=codec, experiment=SimpleNamespace(task=task), predict=lambda request: [answer] * 4)
+    card = answers(run, "test")[0].cards[0]
+    assert card.picture.kind == "framed" and card.picture.alt == "boxes: cat 90 %"
+    assert card.fields == (
+        ("boxes", Items((("cat", "10, 20, 60, 70"),))),
+        ("→ boxes", Items((("cat 90 %", "100, 20, 150, 70"),))),
+    )

@@ -291,7 +291,7 @@ for _most in (1, 10, MOST):
         f"Share of the boxes that are found with {_most} answer{'s' if _most > 1 else ''} a picture and class, the "
         f"mean over classes and ten thresholds of the overlap from 0.5 to 0.95. {_BEST}",
         "higher",
-        title=f"recall, {_most} answers",
+        title=f"recall, {_most} answer{'s' if _most > 1 else ''}",
         share=True,
     )
 register_metric(

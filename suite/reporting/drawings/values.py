@@ -1,5 +1,6 @@
 """Drawings of values that a model is given and answers with, by the name that their kind gives (`Kind.drawing`)."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +138,9 @@ def boxes(value: Any, name: str, given: Given) -> Sequence[Shown]:
     asked = given.first("image")
     if asked is None:
         return [rows]
-    frames = [(tuple(box["box"]), _labelled(box) if len(value) <= LETTERED else "", RIGHT, False) for box in value]
+    usual = Counter(box["label"] for box in value).most_common(1)[0][0] if len(value) > LETTERED else None
+    lettered = lambda box: "" if box["label"] == usual else _labelled(box)  # of very many, those that are rarer
+    frames = [(tuple(box["box"]), lettered(box), RIGHT, False) for box in value]
     return [drawn_boxes(decode(asked), frames, f"{name}: {', '.join(map(_labelled, value)) or 'none'}"), rows]
 
 
