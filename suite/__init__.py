@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from suite.workflow.catalogue import replace_catalogue
     from suite.workflow.deliver import Delivery, deliver
     from suite.workflow.doctor import doctor
+    from suite.workflow.drift import drift
     from suite.workflow.folders import evaluate, open, predict
     from suite.workflow.predict_file import Predicted, predict_file
 
@@ -60,6 +61,7 @@ _HOMES = {
     "convert": "suite.runs.verbs",
     "deliver": "suite.workflow.deliver",
     "doctor": "suite.workflow.doctor",
+    "drift": "suite.workflow.drift",
     "evaluate": "suite.workflow.folders",
     "fit": "suite.fitting.fitting",
     "export": "suite.exporting.exporting",
@@ -101,6 +103,7 @@ __all__ = [
     "convert",
     "deliver",
     "doctor",
+    "drift",
     "evaluate",
     "export",
     "fit",

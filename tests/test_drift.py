@@ -1,0 +1,57 @@
+"""Drift: whether new records, and the answers to them, are like those of training."""
+
+import numpy as np
+import pytest
+
+import suite
+from suite.errors import InputError
+from suite.workflow import drift
+from tests import predicting
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drift")
+    recipe = predicting.experiment(predicting.table(folder / "t.csv"), "spam", best="accuracy", patience=3)
+    return suite.train(recipe, folder / "run")
+
+
+def records(path, shift, count=300):
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(shift, 1, count), rng.normal(size=count)
+    path.write_text("a,b\n" + "".join(f"{x:.4f},{y:.4f}\n" for x, y in zip(a, b, strict=True)))
+    return str(path)
+
+
+def test_records_of_the_same_kind_have_no_drift(run, tmp_path):
+    found = suite.drift(run, records(tmp_path / "new.csv", 0.0))
+    assert not [one.what for one in found.drifts if one.found] and found.records == 300
+    assert "no drift: 300 new records beside" in found.lines[-2]
+
+
+def test_a_column_that_has_moved_is_found_with_the_answers_that_it_changes(run, tmp_path):
+    found = {one.what: one for one in suite.drift(run, records(tmp_path / "new.csv", 1.5)).drifts}
+    assert found["a"].found and found["a"].effect > 0.4 and not found["b"].found
+    assert found["answer: label"].found
+
+
+def test_numbers_are_compared_by_kolmogorov_and_smirnov():
+    from scipy.stats import ks_2samp
+
+    rng = np.random.default_rng(0)
+    old, new = rng.normal(size=500), rng.normal(0.3, 1, 400)
+    one = drift._of_numbers("x", np.append(old, [np.nan] * 100), new)
+    assert (one.effect, one.p) == pytest.approx(tuple(ks_2samp(old, new)))
+    assert one.about == "0.0% missing, 16.7% in training"
+
+
+def test_categories_are_compared_by_their_shares():
+    one = drift._of_values("x", ["a"] * 60 + ["b"] * 40, ["a"] * 30 + ["c"] * 70)
+    assert one.effect == pytest.approx(0.7) and one.p < 1e-10 and one.about == "70.0% of values that training has not"
+    assert drift._of_values("x", ["a"] * 5, ["a"] * 9) == drift.Drift("x", "chi-squared", 0.0, 1.0)
+
+
+def test_what_cannot_be_compared_is_refused(run, tmp_path):
+    (tmp_path / "other.csv").write_text("c\n1\n")
+    with pytest.raises(InputError, match="a"):
+        suite.drift(run, str(tmp_path / "other.csv"))
