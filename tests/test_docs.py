@@ -117,6 +117,7 @@ RECIPES = (
 TARGETS = (
     "recommendation.click",
     "recommendation.multitask",
+    "multimodal.match",
     "table.predict",
     "text.pair",
     "vision.label",

@@ -5,7 +5,7 @@ norms and first layers stay as they are, and the rest of it learns a tenth as fa
 or without an accelerator, vision.detect learns faster.
 
 source:   your folder, split 80/10/10 by a seeded hash, or with splits of its own
-data:     COCO JSON, Pascal VOC XML, YOLO text files or a table, see vision.detect
+data:     COCO JSON, Pascal VOC XML, YOLO text files or a table (see docs/tasks)
 expected: depends on the data
 time:     depends on the data
 command:  suite train vision.detr --data photos/ --checkpoint.init_from facebook/detr-resnet-50

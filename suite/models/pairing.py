@@ -7,6 +7,7 @@ Dims: b batch, i width of an encoder's vectors, d width of the space.
 """
 
 import math
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +106,7 @@ class Head(nnx.Module):
         if vectors.shape[-1] != self.inputs:
             given = vectors.shape[-1]
             where, problem = f"field model.parts.heads.{self.name}", f"is {self.inputs}, and the encoder gives {given}."
-            raise InputError(where, problem, fix=f"--model.parts.heads.{self.name} {given}")
+            raise InputError(where, problem, fix=f"--model.parts.heads.{shlex.quote(self.name)} {given:d}")
         x = self.norm(vectors)
         if self.hidden is not None:
             x = gelu(self.hidden(x))

@@ -2,6 +2,7 @@
 
 import functools
 import posixpath
+import shlex
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -122,7 +123,7 @@ def _load(known: _Known, stated: Format, classes: str, ignore: int) -> dict[str,
             files.called(files.one) if files.one else files.root,
             f"holds no masks that can be read{f' as {TITLES[stated]}' if stated else ''}.",
             found=", ".join(TITLES[form] for form in present) or seen,
-            fix=f"--task.data.format {present[0]}"
+            fix=f"--task.data.format {shlex.quote(present[0])}"
             if present
             else f"pictures in {files.root}/images and their masks as PNG in {files.root}/masks, or COCO JSON with "
             "segmentation",
