@@ -135,7 +135,7 @@ def is_field(name):
     path = ["compression", "prune", *path] if path in (["criterion"], ["pattern"], ["units"]) else path
     for value in SECTIONS:
         for part in path:
-            value = getattr(value, part, MISSING)
+            value = value.get(part, MISSING) if isinstance(value, dict) else getattr(value, part, MISSING)
         if value is not MISSING:
             return True
     return False
