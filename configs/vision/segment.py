@@ -6,7 +6,7 @@ pyramid).
 source:   your folder, split 80/10/10 by a seeded hash, or with splits of its own
 data:     FOLDER/images/NAME.jpg and FOLDER/masks/NAME.png, or COCO JSON with polygons or runs
 expected: depends on the data
-time:     depends on the data; on 2 CPU cores some 2 seconds a step of 8 pictures of 256 x 256
+time:     depends on the data
 command:  suite train vision.segment --data photos/
 """
 

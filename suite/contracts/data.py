@@ -28,7 +28,8 @@ class Source(ABC):
 
     @property
     def classes(self) -> dict[str, list[str]]:
-        """Names of the values of each ``"class"`` column that carries them; a record then holds the integer."""
+        """Names of the values of each ``"class"`` column that carries them; a record then holds the integer. Of a
+        column of masks, names of the numbers in them."""
         return {}
 
     @property

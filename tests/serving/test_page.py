@@ -385,6 +385,9 @@ def test_answers_of_other_kinds(page):
     assert page.get_attribute("figure svg", "viewBox") == "0 0 40 40"
     sides = [page.get_attribute("figure rect", side) for side in ("x", "y", "width", "height")]
     assert sides == ["4", "8", "16", "22"]
+    draw(File("image/png", png(0, (40, 40))).to_json(), "mask", choices=("background", "cat"))
+    places = [page.locator(f"figure .picture img{which}").bounding_box() for which in (":not(.mask)", ".mask")]
+    assert places[0]["width"] - places[1]["width"] <= 2 and places[0]["x"] <= places[1]["x"]
 
 
 def test_columns_of_tables_are_not_cut_on_a_phone(page):

@@ -82,6 +82,17 @@ def test_each_kind(module, kind, value, expected):
     assert expected in html and "<b>" not in html and "<img src=x" not in html
 
 
+def test_a_mask_stands_with_the_classes_that_it_shows(module):
+    outputs = (
+        Output(name="value", kind="mask", choices=("background", EVIL, "cat")),
+        Output(name="shares", kind="classes"),
+    )
+    answer = {"value": File("image/png", b"p").to_json(), "shares": {"background": 0.9, EVIL: 0.1}}
+    html = drawn(module, answer, outputs)
+    assert '<img src="data:image/png;base64,cA==" class="mask"' in html
+    assert "&lt;img src=x onerror=alert(1)></li>" in html and "cat" not in html and "<img src=x" not in html
+
+
 def test_a_continuation_follows_what_was_asked(module):
     html = drawn(module, {"value": " upon"}, [Output(name="value", kind="text", after="text")], given={"text": "Once"})
     assert '<span class="given">Once</span> upon' in html

@@ -66,6 +66,11 @@ def test_an_answer_is_a_mask_as_large_as_its_picture(run):
     assert answer["shares"] == pytest.approx(shares, abs=1e-5) and next(iter(answer["shares"])) == "background"
 
 
+def test_a_report_lays_masks_over_the_pictures_that_were_asked(run):
+    page = suite.report(run).read_text(encoding="utf-8")
+    assert page.count("→ mask") >= 3 and "Worst pictures" in page
+
+
 def test_masks_move_with_their_pictures(run):
     task = run.experiment.task
     source = task.source("train")

@@ -246,7 +246,7 @@ function forget() {
 }
 
 function empty() {
-  preview()?.querySelector("svg")?.remove();
+  preview()?.querySelector("svg, img.mask")?.remove();
   at("answer").replaceChildren(element("p", { class: "waiting" }, "What the model says will appear here."));
   at("error").hidden = true;
   busy(false);
