@@ -41,7 +41,8 @@ def answers(run: Run, split: str, others: Sequence[Run] = ()) -> list[Block]:
     answered = [(label, other.codec, other.predict(records(other, split, ASKED)[1])) for label, other in asked]
     whose = "what each run predicts, by its number" if others else "the prediction"
     note = f"{ASKED} records of {split}, evenly spaced, correct or not. Behind the arrows: {whose}."
-    beside = {name: _named(values, source.classes.get(name)) for name, values in columns.items()}
+    classes = {name: names for name, names in source.classes.items() if source.schema.get(name) == "class"}
+    beside = {name: _named(values, classes.get(name)) for name, values in columns.items()}
     stated = {name for name, kind in source.schema.items() if kind == "boxes" and name in columns}
     inputs = {entry.name: entry for entry in codec.inputs}
     cards = []

@@ -67,7 +67,7 @@ def test_an_answer_is_a_mask_as_large_as_its_picture(run):
 
 
 def test_a_report_lays_masks_over_the_pictures_that_were_asked(run):
-    page = suite.report(run).read_text(encoding="utf-8")
+    page = suite.report(run.folder).read_text(encoding="utf-8")
     assert page.count("→ mask") >= 3 and "Worst pictures" in page
 
 
