@@ -166,6 +166,12 @@ class Task(ABC):
         """
         return None
 
+    @property
+    def continuous(self) -> bool:
+        """Whether outputs change little where the numbers of the model do. Not of what is chosen by rank, such as boxes:
+        a bundle is then compared with a run that computes in the same forms, in which no rank changes."""
+        return True
+
     @abstractmethod
     def score(
         self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None

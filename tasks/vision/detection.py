@@ -63,6 +63,10 @@ class ObjectDetection(Task):
             image=self.image, statistics=self.statistics, labels=self.labels, threshold=self.threshold, most=self.most
         )
 
+    @property
+    def continuous(self) -> bool:
+        return False
+
     def source(self, split: str) -> Source:
         opened = self.data.with_json((self.boxes,)).open(split)
         require(opened, {"image": self.image, "boxes": self.boxes}, origin(self.data))

@@ -157,6 +157,10 @@ def test_the_backbone_is_cut_at_the_coarsest_level_also_where_weights_decide_its
     assert again.layer_of("classes/kernel") == again.depth > again.layer_of("backbone/stem/conv/kernel")
 
 
+def test_fresh_parameters_say_that_every_class_is_improbable(model):
+    np.testing.assert_allclose(jax.nn.sigmoid(model.classes.bias[...]), 0.01, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -1,10 +1,8 @@
 """Object detection: what a run on own pictures learns and answers, what its loss leaves out, and what is chosen."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 import suite
 from suite.configs.vision import detect
@@ -52,9 +50,9 @@ def run(folder, tmp_path_factory):
 
 
 def test_things_are_found_in_pictures_that_training_did_not_see(run):
-    run.evaluate("test")
-    assert run.metrics["test/AP50"] > 0.6, run.metrics
-    assert {f"{name}.AP" for name in LABELS} <= {name.removeprefix("test/") for name in run.metrics}
+    metrics = run.evaluate("test").metrics
+    assert metrics["test/AP50"] > 0.6, metrics
+    assert {f"test/{name}.AP" for name in LABELS} <= metrics.keys()
 
 
 def test_answers_are_in_pixels_of_the_picture_as_it_was_given(run):
@@ -98,7 +96,7 @@ def test_rows_of_padding_count_neither_in_the_loss_nor_in_a_metric(run):
 
 def test_a_student_is_taught_the_classes_of_all_places(run):
     task, batch = run.experiment.task, batch_of(run, 2)
-    ours = task.predictions(run.model, batch)
+    ours = jax.jit(lambda rows: task.predictions(run.model, rows))(batch)
     other = {**ours, "logits": ours["logits"] + 1}
     np.testing.assert_allclose(task.distillation_loss(ours, ours, batch, 2.0), 0, atol=1e-6)
     assert (task.distillation_loss(other, ours, batch, 2.0) > 0.01).all()
@@ -125,7 +123,7 @@ def test_what_is_open_is_chosen_by_the_pictures_and_their_boxes(labels, flips, t
     folder = write_coco(tmp_path / "things", pictures, labels)
     recipe = sections.replace(detect.experiment(), {"task.data": BoxFolder(path=str(folder))})
     made, lines = settled(recipe, recipe.task.source("train"))
-    assert made.task.statistics.size == (192, 256) and made.train.epochs == 60
+    assert made.task.statistics.size == (224, 256) and made.train.epochs == 60
     assert sum(isinstance(change, FlipBoxes) for change in made.task.augment) == flips
     assert any("small thing" in line for line in lines)
     stated, _ = settled(sections.replace(recipe, {"task.statistics.size": (96, 96)}), recipe.task.source("train"))
@@ -134,9 +132,3 @@ def test_what_is_open_is_chosen_by_the_pictures_and_their_boxes(labels, flips, t
 
 def test_classes_of_a_run_that_training_starts_from_are_known_by_name(run):
     assert run_outputs(run.folder) == output_names(run.experiment.task) == list(LABELS)
-
-
-def test_fresh_parameters_say_that_nothing_is_there():
-    model = fcos.Config(**NETWORK, outputs=3, width=8).build(rngs=nnx.Rngs(0))
-    _, scores, _ = model.detections(model(jnp.zeros((1, 16, 16, 3))))
-    assert 0 < float(scores.max()) < 0.15
