@@ -2,8 +2,10 @@
 
 source:   Shenggan/BCCD_Dataset; YOLOv7 from COCO's weights has AP50 90.6 and mAP 61 % on 73 pictures of another split
 data:     $SUITE_DATA/bccd/bccd.tar.gz, 364 photos of 640 x 480 with 4,888 boxes: train 205, validation 87, test 72
-expected: not measured yet (goal: test AP50 80 %)
-time:     not measured yet
+expected: test AP50 86.2 % (goal 80 %) and mAP 53.8 % (seed 0): platelets 30.4, red cells 57.3, white cells 73.7 %.
+          Validation after 130, 260, 390, 520 and 650 steps: mAP 44.9, 52.4, 54.5, 55.6, 55.7 %. int8: AP50 86.3, mAP
+          54.0 %
+time:     19 minutes on 2 CPU cores beside much else; 9.5 minutes of CPU time
 command:  suite train vision.bccd_lite0
 scratch:  suite train vision.bccd_lite0 --checkpoint.init_from= --model.frozen_statistics False --optim.frozen
 """

@@ -168,8 +168,8 @@ class Task(ABC):
 
     @property
     def continuous(self) -> bool:
-        """Whether outputs change little where the numbers of the model do. Not of what is chosen by rank, such as boxes:
-        a bundle is then compared with a run that computes in the same forms, in which no rank changes."""
+        """Whether outputs change little where the numbers of the model do. Not of what is chosen by rank, such as
+        boxes: a bundle is then compared with its run in the same forms, in which no rank changes."""
         return True
 
     @abstractmethod
