@@ -24,6 +24,7 @@ from suite.tree import paths
 
 GOLDEN = Path(__file__).parent / "golden"
 DIMS = {
+    "multimodal.clip": {"channels": 3, "vocab_size": 49408},
     "multimodal.flickr8k_match": {"image.channels": 3, "text.vocab_size": 30522},
     "multimodal.match": {"image.channels": 3, "text.vocab_size": 30522},
     "recommendation.avazu_deepfm": {"rows": 4000, "fields": 21, "lists": (), "inputs": 0},

@@ -22,12 +22,11 @@ class FrozenEncoders(Defaults):
         frozen = tuple(side for side in SIDES if any(re.search(pattern, f"{side}/") for pattern in optim.frozen))
         if experiment.finetune.kind not in ("full", "head"):
             frozen = ()  # what is added to an encoder is trained
-        kept = {}
+        yield Chosen("task.frozen", frozen, f"optim.frozen names all of {' and '.join(frozen)}" if frozen else "")
         for side in frozen:
             start = experiment.checkpoint.start(side)
             plain = side == "text" or not (task.augmentation or task.augment)
-            if start and not is_run(start) and plain and experiment.pipeline.workers == 0:
-                kept[side] = start
-        yield Chosen("task.frozen", frozen, f"optim.frozen names all of {' and '.join(frozen)}" if frozen else "")
-        if kept:
-            yield Chosen("task.kept", kept, f"vectors of {' and '.join(kept)} are computed once, and kept in the cache")
+            part = experiment.model.parts.get(side)  # whose vectors are those of the weights alone, without a head
+            pooled = part is not None and (side == "image" or getattr(part, "pooling", "") == "mean")
+            if start and not is_run(start) and plain and pooled and experiment.pipeline.workers == 0:
+                yield Chosen(f"task.{side}_weights", start, "vectors are computed once, and kept in the cache")

@@ -21,8 +21,9 @@ from suite.contracts.metric import MetricState
 from suite.contracts.task import Program, Task
 from suite.data.preprocessing.columns import origin, require, with_files, without_broken_images
 from suite.data.preprocessing.image import PixelStatistics
-from suite.data.preprocessing.items import FIRST, Items
+from suite.data.preprocessing.items import FIRST
 from suite.data.preprocessing.partners import keys
+from suite.data.preprocessing.picture_names import PictureNames
 from suite.data.preprocessing.text import clean
 from suite.data.preprocessing.tokenizers import Published, Tokenizer
 from suite.data.sources.captions import PICTURES, gathered, identity, part_of, shared
@@ -59,7 +60,7 @@ class ImageTextMatching(Pictures, Task):
     """Image size, channels, mean and deviation: of the weights of the image encoder, or of the training split."""
     tokenizer: Tokenizer = field(default_factory=lambda: Published(part="text"))
     """Pieces: learnt from the training split, or those of published weights."""
-    pictures: Items = field(default_factory=lambda: Items(column="listed", part="heads"))
+    pictures: PictureNames = field(default_factory=PictureNames)
     """Names of the pictures of the training split, the catalogue of prediction."""
     max_length: int = 32
     """Tokens a text is cut at."""
@@ -72,8 +73,11 @@ class ImageTextMatching(Pictures, Task):
     """Share of its mean variance that is added to every feature's, of cca."""
     frozen: tuple[Side, ...] = ()
     """Encoders that training leaves as they are, and runs as in prediction. Empty: by optim.frozen."""
-    kept: Mapping[str, str] = field(default_factory=dict)
-    """Published weights of a frozen encoder, whose vectors are computed once. Empty: by checkpoint.init_from."""
+    image_weights: str = ""
+    """Published weights that the encoder of pictures is frozen at: its vectors are computed once, and kept. Empty: by
+    checkpoint.init_from and optim.frozen."""
+    text_weights: str = ""
+    """The same of the encoder of texts."""
     prompt: str = "a photo of {}."
     """Text that a label is put into, in the place of {}, where a picture is given labels."""
     top: int = 10
@@ -180,7 +184,7 @@ class ImageTextMatching(Pictures, Task):
         return self.encode(columns) if self.text in columns else self.catalogue.encode(columns)
 
     def _kept(self, side: Side) -> Kept | None:
-        source = self.kept.get(side, "")
+        source = self.image_weights if side == "image" else self.text_weights
         if not source or not self.tokenizer.file:
             return None
         if side == "text":

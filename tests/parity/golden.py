@@ -57,7 +57,7 @@ def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
     values = rng.standard_normal(shape)
     if len(shape) < 2:
         offset = 1.0 if name.endswith(("weight", "gamma", "scale")) else 0.0
-        return (offset + 0.1 * values).astype(np.float32)
+        return np.asarray(offset + 0.1 * values, np.float32)
     fan_in = int(np.prod(shape[1:]))
     return (values * min(0.5, fan_in**-0.5)).astype(np.float32)
 

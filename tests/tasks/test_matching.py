@@ -18,8 +18,11 @@ from suite.errors import InputError
 from suite.evaluation.contrast import unit
 from suite.evaluation.correlation import canonical_correlation
 from suite.evaluation.pairing import pairing_scores, pool_ranks, sigmoid_losses
+from suite.experiment.defaults import settled
 from suite.parallel.layout import Layout, laid_out
 from suite.tasks.multimodal.features import Kept
+from tests.conftest import simulated
+from tests.tasks import matching_child
 from tests.tasks.test_classes import bound
 from tests.tasks.test_embedding import keys
 from tests.untrained import untrained
@@ -171,7 +174,7 @@ def test_canonical_correlation_finds_what_two_sides_share():
 
 
 def test_a_run_is_measured_both_ways_among_a_stated_pool(run):
-    assert run.experiment.task.frozen == () and not run.experiment.task.kept
+    assert run.experiment.task.frozen == () and not run.experiment.task.image_weights
     task, source = run.experiment.task, run.experiment.task.source("test")
     assert any("a pool of 9 and " in line for line in task.remarks({"test": source}))
     metrics = run.evaluate("test").metrics
@@ -237,16 +240,19 @@ def test_kept_vectors_are_those_of_the_encoder_and_are_read_again(monkeypatch, t
 
 
 def test_encoders_that_are_frozen_are_kept_where_their_weights_are_published(table):
-    recipe = suite.load("multimodal.match")
-    chosen = lambda **changes: {
-        choice.field: choice.value
-        for choice in recipe.defaults.choose(suite.replace(recipe, changes), Memory({"image": []}))
-    }
-    both = chosen()
-    assert both["task.frozen"] == ("image", "text") and set(both["task.kept"]) == {"image", "text"}
-    assert chosen(**{"optim.frozen": ("^image/", "^text/encoder/layers/0/")})["task.frozen"] == ("image",)
-    assert chosen(**{"task.augmentation": ("crop",)})["task.kept"].keys() == {"text"}
-    assert chosen(**{"optim.frozen": ()})["task.frozen"] == ()
+    recipe, starts = suite.load("multimodal.match"), {"image": "pictures.bin", "text": "texts"}
+
+    def chosen(**changes):
+        changed = suite.replace(recipe, {"checkpoint.init_from": starts, **changes})
+        task = settled(changed, Memory({"image": []}))[0].task
+        return task.frozen, task.image_weights, task.text_weights
+
+    assert chosen() == (("image", "text"), "pictures.bin", "texts")
+    some = ("^image/", "^text/encoder/layers/0/")
+    assert chosen(**{"optim.frozen": some}) == (("image",), "pictures.bin", "")
+    assert chosen(**{"task.augmentation": ("crop",)}) == (("image", "text"), "", "texts")
+    assert chosen(**{"model.parts.text.pooling": "cls"}) == (("image", "text"), "pictures.bin", "")
+    assert chosen(**{"optim.frozen": ()}) == ((), "", "")
 
 
 def test_frozen_encoders_run_as_in_prediction(run, table):
@@ -262,3 +268,22 @@ def test_frozen_encoders_run_as_in_prediction(run, table):
     norms = {name: max(float(abs(leaf).max()) for leaf in jax.tree.leaves(grads[name])) for name in ("image", "text")}
     assert norms == {"image": 0, "text": 0}
     assert max(float(abs(leaf).max()) for leaf in jax.tree.leaves(grads["heads"])) > 0
+
+
+def test_losses_are_the_same_on_eight_devices_by_every_engine(run, child):
+    code = f"import runpy, sys; sys.argv = ['', {str(run.folder)!r}]; "
+    printed = child(f"{code}runpy.run_module('tests.tasks.matching_child', run_name='__main__')", **simulated(8))
+    several = json.loads(printed.splitlines()[-1])
+    one = {objective: matching_child.losses(run.folder, objective) for objective in ("softmax", "sigmoid")}
+    assert all(len(losses) == 2 and losses[0] != losses[1] for losses in one.values())
+    for name, losses in several.items():
+        np.testing.assert_allclose(losses, one[name.split()[0]], rtol=1e-5, err_msg=name)
+
+
+def test_clip_takes_the_place_of_the_parts(table, tmp_path):
+    own = {"task.data": Table(path=str(table), validation=0.25, test=0.25), "task.texts": 3, "task.max_length": 16}
+    own["task.tokenizer"] = SentencePiece(column="text", vocab_size=60)
+    run = untrained(suite.replace(suite.load("multimodal.clip", smoke=True), own), tmp_path / "run")
+    assert run.evaluate("test").metrics["test/text_to_image_10"] == 1  # of 9 pictures
+    (answer,) = run.predict(["a dark red square"])
+    assert len(answer["pictures"]) == 10
