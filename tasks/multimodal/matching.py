@@ -4,7 +4,7 @@ Dims: b pictures, k texts of a picture, t tokens, n pictures of a pool, d width.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -167,17 +167,27 @@ class ImageTextMatching(Pictures, Task):
         else:
             encoded["image"] = self.pixels(columns, rng)
         lists, most = [list(row) for row in columns[self.text]], self.texts
+        every, kept = lists, self._kept("text")
         if rng is not None:
             lists, most = [[row[rng.integers(len(row))]] for row in lists], 1
         encoded |= token_rows(self.tokenizer, lists, self.max_length, most)
-        if (kept := self._kept("text")) is not None:
-            tokens, mask, real = (encoded[name] for name in ("texts", "texts_mask", "texts_real"))
-            flat = [clean(text) for row in lists for text in row[:most]]
-            own = kept(flat, lambda places: (tokens[real][places], mask[real][places]))
+        if kept is not None:
+            if rng is not None:  # of all texts at once, be they drawn in this epoch or in a later one
+                self._text_vectors(kept, every)
+            real, own = encoded["texts_real"], self._text_vectors(kept, [row[:most] for row in lists])
             vectors = np.zeros((*real.shape, own.shape[-1]), np.float32)
             vectors[real] = own
             encoded["text_vector"] = vectors
         return encoded
+
+    def _text_vectors(self, kept: Kept, lists: Sequence[Sequence[str]]) -> np.ndarray:
+        """Vectors (n, i) of all texts of the lists, end to end."""
+        flat = [clean(text) for row in lists for text in row]
+
+        def rows(places: list[int]) -> tuple[np.ndarray, np.ndarray]:
+            return self.tokenizer.encode([flat[place] for place in places], self.max_length).padded(self.max_length)
+
+        return kept(flat, rows)
 
     def encode_reference(self, columns: Columns) -> dict[str, Any]:
         """Of a split as ``encode``; of the catalogue of prediction as its codec."""
