@@ -123,7 +123,7 @@ TARGETS = (
     "vision.label",
     "vision.segment",
 )
-TEXTS = ("text.embed", "text.encoder", "text.tag")
+TEXTS = ("multimodal.match", "text.embed", "text.encoder", "text.tag")
 SECTIONS = [recipes.load(name) for name in (*RECIPES, *TARGETS, *TEXTS)]
 
 

@@ -275,7 +275,7 @@ def test_losses_are_the_same_on_eight_devices_by_every_engine(run, child):
     printed = child(f"{code}runpy.run_module('tests.tasks.matching_child', run_name='__main__')", **simulated(8))
     several = json.loads(printed.splitlines()[-1])
     one = {objective: matching_child.losses(run.folder, objective) for objective in ("softmax", "sigmoid")}
-    assert all(len(losses) == 2 and losses[0] != losses[1] for losses in one.values())
+    assert all(len(set(losses)) > 1 for losses in one.values())
     for name, losses in several.items():
         np.testing.assert_allclose(losses, one[name.split()[0]], rtol=1e-5, err_msg=name)
 
