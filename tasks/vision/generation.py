@@ -26,9 +26,9 @@ from suite.errors import InputError
 from suite.evaluation.losses import masked_mean, tally
 from suite.evaluation.metrics.distributions import set_scores
 from suite.parallel.layout import for_rows
+from suite.tasks.pictures import Pictures
 from suite.tasks.vision.made_pictures import PictureRows, closest_copies
 from suite.tasks.vision.picture_features import Features, features_of
-from suite.tasks.vision.pictures import Pictures
 from suite.tasks.vision.pixel_baseline import GaussianPixels
 
 COURSE = (1, 5, 20, 50)
