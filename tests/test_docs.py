@@ -97,6 +97,7 @@ def test_flags_in_prose_are_flags(page):
 
 FLAGS = {option.name for verb in VERBS.values() for option in options(verb.flags)} | {"--help", "--dry-run", "--peers"}
 RECIPES = (
+    "multimodal.match",
     "text.classify",
     "text.language_model",
     "text.translate",
