@@ -3,7 +3,9 @@
 Dims: b pictures of h x w pixels, m places of boxes, k detections.
 """
 
-from collections.abc import Mapping
+import functools
+import operator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,17 +19,19 @@ from suite.contracts.artifact import Artifact
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
+from suite.contracts.preprocessor import Conclusion
 from suite.contracts.task import Task
 from suite.data.augment import Augmentation
 from suite.data.box_augment import BoxAugmentation
 from suite.data.preprocessing.boxes import BoxLabels, without_unreadable_boxes
 from suite.data.preprocessing.columns import origin, require, unread_columns, with_files, without_broken_images
 from suite.data.preprocessing.image import PixelStatistics
+from suite.data.preprocessing.least_score import LeastScore
 from suite.data.preprocessing.scenes import box_remarks, scenes
 from suite.errors import InputError
 from suite.evaluation.detection_artifacts import detection_artifacts
 from suite.evaluation.losses import binary_distillation_loss, masked_mean, tally
-from suite.evaluation.metrics.detection import detection_scores
+from suite.evaluation.metrics.detection import best_score, detection_scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +56,24 @@ class ObjectDetection(Task):
     """Classes, and how many boxes of a picture are learnt, from the training split."""
     augment: tuple[Augmentation | BoxAugmentation, ...] = ()
     """Applied in order to training pictures and their boxes."""
-    threshold: float = 0.3
-    """Least score of a box that a request is answered with, and that a report draws. Metrics count all."""
+    threshold: float = 0.0
+    """Least score of a box that a request is answered with, and that a report draws. 0: that of the best F1 on the
+    validation split. Metrics count all boxes."""
+    least_score: LeastScore = field(default_factory=LeastScore)
+    """That score, learnt at the end of training."""
     most: int = 100
     """Most boxes of an answer."""
 
     @property
     def codec(self) -> PictureBoxes:
         return PictureBoxes(
-            image=self.image, statistics=self.statistics, labels=self.labels, threshold=self.threshold, most=self.most
+            image=self.image, statistics=self.statistics, labels=self.labels, threshold=self.answered, most=self.most
         )
+
+    @property
+    def answered(self) -> float:
+        """Least score of a box that is answered."""
+        return self.threshold or self.least_score.value
 
     @property
     def continuous(self) -> bool:
@@ -130,4 +142,19 @@ class ObjectDetection(Task):
         return jnp.where(batch["mask"], apart / jnp.maximum(objects, 1), 0)
 
     def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
-        return detection_artifacts(columns, outputs, batch, self.labels.names, self.threshold)
+        return detection_artifacts(columns, outputs, batch, self.labels.names, self.answered)
+
+    def conclude(self, evaluated: Iterable[tuple[Mapping[str, np.ndarray], Batch]]) -> Mapping[str, Conclusion]:
+        if self.threshold:
+            return {}
+        states = [detection_scores(outputs, batch, self.labels.names)["mAP"] for outputs, batch in evaluated]
+        if not states:
+            return {}
+        score, precision, recall = best_score(functools.reduce(operator.add, states))
+        if not score:
+            return {}
+        note = (
+            f"Boxes are answered from a score of {score:.3f} on, which was best by F1 on validation: there "
+            f"{precision:.1%} of the answers are right, and {recall:.1%} of the boxes found (or task.threshold)."
+        )
+        return {"least_score": Conclusion({"score": score, "notes": [note]}, (note,))}

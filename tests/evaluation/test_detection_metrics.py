@@ -7,7 +7,7 @@ from suite.contracts.metric import add
 from suite.contracts.metric_meaning import METRICS
 from suite.data.preprocessing.letterbox import content, onto_canvas, onto_pictures, placement
 from suite.evaluation.bootstrap import Scores
-from suite.evaluation.metrics.detection import detection_scores
+from suite.evaluation.metrics.detection import best_score, detection_scores
 
 NAMES = ("cat", "dog", "owl")
 CANVAS = (256, 320)
@@ -186,3 +186,28 @@ def test_boxes_return_from_the_canvas_to_the_pixels_they_had(stored):
     left, top, right, bottom = content(placed[None])[0]
     assert left >= 0 and top >= 0 and right <= CANVAS[1] and bottom <= CANVAS[0]
     assert (right - left == CANVAS[1]) or (bottom - top == CANVAS[0])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_least_score_is_that_of_the_best_f1(seed):
+    """Beside F1 of every threshold, counted answer by answer."""
+    outputs, batch = made(seed)
+    state = detection_scores(outputs, batch, NAMES)["mAP"]
+    answers, truths = state.rows()
+    answers = answers[(answers["ignored"][:, 0] & 1) == 0]
+    boxes = truths["counts"][:, 0].sum()
+
+    def f1(score):
+        said = answers["score"] >= score
+        hits = (said & ((answers["matched"][:, 0] & 1) != 0)).sum()
+        return 2 * hits / (said.sum() + boxes), hits / max(said.sum(), 1), hits / boxes
+
+    score, precision, recall = best_score(state)
+    best = max(f1(one)[0] for one in np.unique(answers["score"]))
+    assert f1(score) == pytest.approx((best, precision, recall)) and 0 < score < 1
+
+
+def test_without_a_right_answer_no_least_score_is_learnt():
+    outputs, batch = made(0)
+    wrong = {**outputs, "labels": np.full_like(outputs["labels"], 99)}
+    assert best_score(detection_scores(wrong, batch, NAMES)["mAP"]) == (0.0, 0.0, 0.0)

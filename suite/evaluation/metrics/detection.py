@@ -258,6 +258,28 @@ def detection_scores(
     return states
 
 
+def best_score(state: DetectionScore) -> tuple[float, float, float]:
+    """The least score of an answer by which F1 is best, of all classes together at an intersection over union of 0.5,
+    and the precision and recall there. Midway to the next answer; 0 where nothing is right.
+
+    Args:
+        state: of a split.
+    """
+    answers, truths = state.rows()
+    boxes = int(truths["counts"][:, 0].sum())
+    known = answers[(answers["ignored"][:, 0] & _BITS[0]) == 0]
+    known = known[np.argsort(-known["score"], kind="stable")]
+    hits = np.cumsum((known["matched"][:, 0] & _BITS[0]) != 0)
+    if not boxes or not len(hits) or not hits[-1]:
+        return 0.0, 0.0, 0.0
+    last = np.flatnonzero(np.append(np.diff(known["score"]) != 0, True))  # of answers of one score
+    f1 = 2 * hits[last] / (last + 1 + boxes)
+    best = int(f1.argmax())
+    place = last[best]
+    below = known["score"][place + 1] if place + 1 < len(known) else 0.0
+    return float((known["score"][place] + below) / 2), float(hits[place] / (place + 1)), float(hits[place] / boxes)
+
+
 _BEST = "100 % is best."
 _OVERLAP = "an answer is right where its class is, and it shares enough area with a box (intersection over union)"
 register_metric(
