@@ -86,6 +86,7 @@ def _program(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
             "of": entry.of,
             "after": entry.after,
             "empty": entry.empty,
+            "choices": list(entry.choices),
             "widget": output_kind(entry.kind).shown_by(entry),
         }
         for entry in codec.outputs
