@@ -35,7 +35,7 @@ def test_a_cosine_of_the_logarithm_is_one_coefficient(order):
     assert distortion == pytest.approx(10 / np.log(10) * np.sqrt(2) * 0.2, rel=0.1)
 
 
-def test_the_fourteenth_coefficient_is_left_out():
+def test_what_lies_beyond_the_last_coefficient_is_left_out():
     distortion, _ = distances(noise(), filtered(noise(), lambda mel: np.exp(0.2 * np.cos(16 * np.pi * mel))), RATE)
     assert distortion < 0.3 * 10 / np.log(10) * np.sqrt(2) * 0.2
 
