@@ -151,7 +151,24 @@ def test_runs_are_those_of_pycocotools():
     assert np.array_equal(area_of({"counts": runs_of(covered)}, (37, 23)), covered)
 
 
-@pytest.mark.parametrize("stated", [None, [], [[1, 2, 3]], [["a"] * 6], {"counts": "\x01"}, {"counts": [1, -1, 5]}, {}])
+NO_AREAS = [
+    None,
+    [],
+    {},
+    [[1, 2, 3]],
+    [["a"] * 6],
+    [[1e300] * 6],
+    [[float("nan")] * 6],
+    [[[1, 2], [3, 4], [5, 6], 1, 2, 3]],
+    {"counts": "\x01"},
+    {"counts": [1, -1, 5]},
+    {"counts": [4], "size": 5},
+    {"counts": [4], "size": [4, 1]},
+    {"counts": [10**30]},
+]
+
+
+@pytest.mark.parametrize("stated", NO_AREAS)
 def test_what_states_no_area_is_told(stated):
     with pytest.raises(NoArea):
         area_of(stated, (2, 2))

@@ -9,6 +9,8 @@ import numpy as np
 
 MOST_CORNERS = 1 << 20
 """Corners of a polygon that are read."""
+FURTHEST = 1e6
+"""Pixels that a corner may lie outside of its picture."""
 
 
 class NoArea(ValueError):
@@ -37,9 +39,9 @@ def area_of(stated: Any, size: tuple[int, int]) -> np.ndarray:
         try:
             places = np.array(corners, np.float64)
         except (TypeError, ValueError):
-            raise NoArea("a corner that is no number") from None
-        if places.ndim != 1 or not np.isfinite(places).all():
-            raise NoArea("a corner that is no number")
+            raise NoArea("a corner that is no number, or far outside") from None
+        if places.ndim != 1 or not (np.abs(places) <= FURTHEST).all():
+            raise NoArea("a corner that is no number, or far outside")
         covered |= polygon(places.reshape(-1, 2), size)
     return covered
 
@@ -72,7 +74,7 @@ def _runs(stated: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
         counts = _unpacked(counts.encode() if isinstance(counts, str) else counts)
     if not isinstance(counts, list) or not all(isinstance(count, int) and count >= 0 for count in counts):
         raise NoArea("runs without lengths")
-    if tuple(stated.get("size") or size) != size or sum(counts) != size[0] * size[1]:
+    if stated.get("size", list(size)) not in (list(size), size) or sum(counts) != size[0] * size[1]:
         raise NoArea("runs of a picture of another size")
     inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     return inside.reshape(size[1], size[0]).T

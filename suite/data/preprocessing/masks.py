@@ -6,7 +6,7 @@ A mask is a PNG of numbers, uint8 (h, w): that of a class, or `IGNORED`. Dims: b
 import functools
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ from suite.contracts.preprocessor import Preprocessor
 from suite.data.notes import listed
 from suite.data.preprocessing.image import dimensions, stored_values
 from suite.data.preprocessing.letterbox import placement
-from suite.data.reading import changed
+from suite.data.reading import changed, file_key
 from suite.errors import InputError
 from suite.runtime import json_files
 
@@ -110,6 +110,18 @@ def mask_faults(source: Source, image: str, mask: str) -> dict[str, np.ndarray]:
 
 
 def _fault(picture: Any, value: Any) -> str:
+    if not isinstance(value, bytes) or not isinstance(picture, str | bytes):
+        return _looked_at(picture, value)
+    return _fault_once(picture, file_key(picture) if isinstance(picture, str) else None, value)
+
+
+@functools.lru_cache(maxsize=1 << 17)
+def _fault_once(picture: str | bytes, state: Hashable, mask: bytes) -> str:
+    """That of a mask that is decoded once: a split is opened several times before training begins."""
+    return _looked_at(picture, mask)
+
+
+def _looked_at(picture: Any, value: Any) -> str:
     if value is None or (isinstance(value, str) and not value.strip()):
         return "no mask"
     try:
