@@ -183,3 +183,5 @@ def test_masks_are_recognised_where_a_path_is_given_and_classes_named_so_are_not
         for place, (picture, _) in enumerate(pairs):
             Image.fromarray(picture).save(tmp_path / "b" / name / f"{place}.png")
     assert type(from_path(str(tmp_path / "b"))).__name__ == "Folder"
+    with pytest.raises(InputError, match="holds no masks"):
+        from_path(str(tmp_path / "b" / "no_face"), MaskFolder(path="")).open("train")

@@ -282,8 +282,10 @@ def from_path(path: str, own: Data | None = None) -> Data:
     file = existing(path)
     if (file.is_dir() or folders.is_archive(file) or file.name.lower().endswith(BOXES)) and holds_boxes(file):
         return MaskFolder(path=path) if isinstance(own, MaskFolder) else BoxFolder(path=path)
-    if (file.is_dir() or folders.is_archive(file)) and holds_masks(file):
-        return MaskFolder(path=path)
+    if (file.is_dir() or folders.is_archive(file)) and (
+        holds_masks(file) or (isinstance(own, MaskFolder) and not (file.is_dir() and split_files(file, TABLES)))
+    ):
+        return MaskFolder(path=path)  # where it holds no masks, opening it says how they have to lie
     if file.is_dir():
         if (file / "metadata.csv").is_file() and (file / "wavs").is_dir():
             return LJSpeech(path=path)
