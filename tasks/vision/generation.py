@@ -28,7 +28,7 @@ from suite.evaluation.metrics.distributions import set_scores
 from suite.parallel.layout import for_rows
 from suite.tasks.pictures import Pictures
 from suite.tasks.vision.made_pictures import PictureRows, closest_copies
-from suite.tasks.vision.picture_features import Features, features_of
+from suite.tasks.vision.picture_features import Features, features_of, name_of
 from suite.tasks.vision.pixel_baseline import GaussianPixels
 
 COURSE = (1, 5, 20, 50)
@@ -100,7 +100,7 @@ class ImageGeneration(Pictures, Task):
     @property
     def protocol(self) -> str:
         guided = f", guidance {self.guidance:g}" if self.labels is not None else ""
-        return f"{self.steps} steps ({self.method}){guided}; compared in {self._features.name}"
+        return f"{self.steps} steps ({self.method}){guided}; compared in {name_of(self.features)}"
 
     @property
     def _features(self) -> Features:

@@ -44,6 +44,11 @@ class Features:
     describe: Callable[[UInt8[Array, "b h w c"]], tuple[Float[Array, "b d"], Float[Array, "b n"] | None]]
 
 
+def name_of(source: str) -> str:
+    """What features are called, whether they are there or not."""
+    return f"features of {Path(source).name}" if source else f"{SIDE} x {SIDE} pixels"
+
+
 def features_of(source: str) -> Features:
     """The features that ``task.features`` names.
 
@@ -53,7 +58,7 @@ def features_of(source: str) -> Features:
     Raises:
         InputError: there is no such folder, or it holds no model of images.
     """
-    return _opened(source, _written(source)) if source else Features(f"{SIDE} x {SIDE} pixels", (), _few_pixels)
+    return _opened(source, _written(source)) if source else Features(name_of(source), (), _few_pixels)
 
 
 def _written(source: str) -> int:
@@ -84,7 +89,7 @@ def _of_run(source: str) -> Features:
     labels = getattr(task, "labels", None)
     classes = tuple(labels.names) if labels is not None and config.outputs else ()
     describe = _describing(trained.graph, trained.variables, (height, width), channels, statistics.normalised)
-    return Features(f"run {Path(source).name}", classes, describe)
+    return Features(name_of(source), classes, describe)
 
 
 def _of_weights(source: str) -> Features:
@@ -105,7 +110,7 @@ def _of_weights(source: str) -> Features:
     graph, params, rest = nnx.split(model, nnx.Param, ...)
     variables = nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
     describe = _describing(graph, variables, stated.size, config.channels, normalised)
-    return Features(f"weights {Path(source).name}", (), describe)
+    return Features(name_of(source), (), describe)
 
 
 def _unfit(source: str, found: str) -> InputError:

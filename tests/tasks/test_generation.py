@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
 import suite
@@ -169,7 +170,8 @@ def test_features_of_a_run_are_what_its_head_is_given(run, classifier):
 def test_a_classifier_judges_made_and_real_pictures(run, classifier):
     measured = suite.replace(run.experiment, {"task.features": str(classifier.folder)})
     task = measured.task
-    assert f"compared in run {classifier.folder.name}" in task.protocol
+    assert f"compared in features of {classifier.folder.name}" in task.protocol
+    assert "features of gone" in suite.replace(measured, {"task.features": "runs/gone"}).task.protocol
     batch = {**task.encode(task.source("test")[np.arange(30)]), "mask": np.arange(30) < 29, "seed": np.arange(30)}
     outputs = jax.jit(task.compared)(batch["image"], batch)
     scores = task.score(outputs, batch)
@@ -223,13 +225,29 @@ def test_the_baseline_of_a_run_is_measured_in_its_features(run):
     assert 0 < values["fid"] < run.evaluate("test").metrics["test/fid"]
 
 
-def test_it_learns_and_withholds_classes(tmp_path):
+def test_it_learns_and_is_opened_again(tmp_path):
     changes = {"train.steps": 40, "train.batch_size": 64, "optim.learning_rate": 3e-3, "train.log_every": 10}
     trained = suite.train(experiment(**changes), tmp_path / "run")
-    assert trained.history["train/loss"][-1] < 0.8 * trained.history["train/loss"][0]
-    again = open_run(tmp_path / "run")
-    (first,), (second,) = trained.predict(["3"], seed=4), again.predict(["3"], seed=4)
+    losses = [loss for loss in trained.history["train/loss"] if loss is not None]
+    assert losses[-1] < 0.85 * losses[0]
+    (first,), (second,) = trained.predict(["3"], seed=4), open_run(tmp_path / "run").predict(["3"], seed=4)
     assert first == second
+
+
+def test_classes_are_withheld_in_training(run):
+    task, model = run.experiment.task, run.model
+    rows = task.encode(task.source("train")[np.arange(16)])
+    batch = {**rows, "mask": np.ones(16, bool), "seed": np.arange(16, dtype=np.uint32)}
+    other = {**batch, "label": (batch["label"] + 1) % 10}
+
+    def loss(dropped, batch, rngs):
+        return float(suite.replace(run.experiment, {"task.label_dropout": dropped}).task.loss(model, batch, rngs)[0])
+
+    drawn = lambda: nnx.Rngs(dropout=0)
+    assert loss(0.0, batch, drawn()) != loss(0.0, other, drawn())
+    assert loss(0.9999, batch, drawn()) == loss(0.9999, other, drawn())
+    assert loss(0.0, batch, drawn()) == loss(0.0, batch, drawn()) != loss(0.0, batch, nnx.Rngs(dropout=1))
+    assert loss(0.9999, batch, None) != loss(0.9999, other, None), "evaluation withholds nothing"
 
 
 @pytest.mark.parametrize(
