@@ -66,6 +66,14 @@ def test_an_answer_is_a_mask_as_large_as_its_picture(run):
     assert answer["shares"] == pytest.approx(shares, abs=1e-5) and next(iter(answer["shares"])) == "background"
 
 
+def test_a_bundle_answers_with_the_masks_of_its_run(run, tmp_path):
+    bundle = suite.export(run, tmp_path / "bundle", platforms=("cpu",))
+    pictures = [picture for picture, _ in drawn(3, (50, 40), seed=7)]
+    for ours, theirs in zip(run.predict(pictures), bundle.predict(pictures), strict=True):
+        masks = [np.asarray(Image.open(io.BytesIO(answer["mask"].data))) for answer in (ours, theirs)]
+        assert masks[0].shape == (50, 40) and (masks[0] != masks[1]).mean() < 0.002  # of equal logits either is right
+
+
 def test_a_report_lays_masks_over_the_pictures_that_were_asked(run):
     page = suite.report(run.folder).read_text(encoding="utf-8")
     assert page.count("→ mask") >= 3 and "Worst pictures" in page
