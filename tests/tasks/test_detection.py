@@ -27,6 +27,7 @@ def experiment(folder, **changes):
         "task.data": BoxFolder(path=str(folder)),
         "task.statistics.size": SIZE,
         "task.augment": (FlipBoxes(),),
+        "task.threshold": 0.3,
         "model": fcos.Config(**NETWORK, width=16, depth=1, frozen_statistics=False, candidates=60, most=20),
         "checkpoint.init_from": "",
         "optim.frozen": (),
