@@ -70,14 +70,16 @@ class PictureBoxes(Codec):
         ]
 
     def _answer(self, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
-        """The boxes of a picture, the surest first."""
+        """The boxes of a picture, the surest first; none that is not finite or of no class, as a damaged model's."""
+        said = (scores > 0) & (scores >= self.threshold) & np.isfinite(boxes).all(-1)
+        said &= np.isfinite(scores) & (labels >= 0) & (labels < len(self.labels.names))
         order = np.argsort(-scores, kind="stable")
-        chosen = [place for place in order if scores[place] > 0 and scores[place] >= self.threshold][: self.most]
+        chosen = order[said[order]][: self.most]
         return [
             {
                 "box": [round(float(side), 2) for side in boxes[place]],
                 "label": self.labels.names[int(labels[place])],
-                "score": round(float(scores[place]), 6),
+                "score": round(min(float(scores[place]), 1.0), 6),
             }
             for place in chosen
         ]

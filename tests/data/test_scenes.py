@@ -184,9 +184,9 @@ def test_answers_are_in_pixels_of_the_picture_that_was_asked(pictures, stored):
     on_canvas = wanted * placed[[0, 1, 0, 1]] + placed[[2, 3, 2, 3]]
     beyond = np.array([-9, -9, 999, 999])
     outputs = {
-        "boxes": np.stack([on_canvas[0], beyond, on_canvas[0], on_canvas[0], on_canvas[0]])[None].astype(np.float32),
-        "scores": np.array([[0.3, 0.9, 0.0, 0.2, 0.26]], np.float32),
-        "labels": np.zeros((1, 5), np.int32),
+        "boxes": np.stack([on_canvas[0], beyond, *[on_canvas[0]] * 3, [np.nan] * 4, beyond, beyond])[None],
+        "scores": np.array([[0.3, 0.9, 0.0, 0.2, 0.26, 0.5, 0.6, np.nan]], np.float32),
+        "labels": np.array([[0, 0, 0, 0, 0, 0, 1, 0]]),
     }
     (answer,) = codec.decode(outputs, columns)
     assert [round(box["score"], 2) for box in answer["boxes"]] == [0.9, 0.3, 0.26]
