@@ -66,10 +66,10 @@ def answers(run: Run, split: str, others: Sequence[Run] = ()) -> list[Block]:
                 parts = shown(outputs[name], value, given) if name in outputs else [short(value)]
                 fields += [(f"{label}→ {name}", part) for part in parts]
         lone = next(iter(request)) if len(request) == 1 else ""
-        framed = [field for field in fields if isinstance(field[1], Picture) and field[1].kind == "framed"]
+        framed = [part for _, part in fields if isinstance(part, Picture) and part.kind == "framed"]
         if lone and len(framed) == 1:  # the picture that was asked, with what was answered on it
-            rest = tuple(field for field in fields if field is not framed[0])
-            cards.append(Card(picture=framed[0][1], fields=rest))
+            rest = tuple(field for field in fields if field[1] is not framed[0])
+            cards.append(Card(picture=framed[0], fields=rest))
             continue
         cards.append(_card(inputs.get(lone), given.record.get(lone), given, place, tuple(fields)))
     if len(request) > 1 and all(isinstance(part, str) for card in cards for _, part in card.fields):
