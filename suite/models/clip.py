@@ -303,6 +303,7 @@ def _read(published: Mapping[str, Any]) -> Config:
     for name, stated in both.items():
         if stated["image"] != stated["text"]:
             raise InputError(f"config.json, {name}", "differs between the two encoders.", found=f"{stated}")
+    values["activation"] = published_activation({"hidden_act": both["activation"]["text"]}, "hidden_act")
     side = sides["image"].get("image_size", 224)
     return Config(
         **values,
@@ -313,7 +314,6 @@ def _read(published: Mapping[str, Any]) -> Config:
         vocab_size=sides["text"].get("vocab_size", 49408),
         max_length=sides["text"].get("max_position_embeddings", 77),
         space=published.get("projection_dim", 512),
-        activation=published_activation({"hidden_act": both["activation"]["text"]}, "hidden_act"),
         epsilon=both["epsilon"]["text"],
     )
 

@@ -69,7 +69,7 @@ class ImageTextMatching(Pictures, Task):
     objective: Objective = "softmax"
     """softmax: cross-entropy of each side among the other sides of the batch, both ways (CLIP). sigmoid: each pair by
     itself, right or wrong (SigLIP). cca: linear heads in closed form, by regularised canonical correlation."""
-    ridge: float = 0.3
+    ridge: float = 3.0
     """Share of its mean variance that is added to every feature's, of cca."""
     frozen: tuple[Side, ...] = ()
     """Encoders that training leaves as they are, and runs as in prediction. Empty: by optim.frozen."""
@@ -92,7 +92,7 @@ class ImageTextMatching(Pictures, Task):
             problem = "has no {} that a label takes the place of."
             raise InputError("field task.prompt", problem, found=self.prompt, fix="--task.prompt 'a photo of {}.'")
         if self.ridge <= 0:
-            raise InputError("field task.ridge", "must be above 0", found=f"{self.ridge:g}", fix="--task.ridge 0.3")
+            raise InputError("field task.ridge", "must be above 0", found=f"{self.ridge:g}", fix="--task.ridge 3")
 
     @property
     def listed(self) -> str:
