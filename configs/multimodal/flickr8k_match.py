@@ -5,7 +5,7 @@ The figures are of a pool of 200 photos and their 1,000 captions, the share of t
 
 source:   the sample of Flickr8k (Hodosh et al., 2013) that quantumnaan/sic_translator carries
 data:     $SUITE_DATA/flickr8k_sample: 750 photos, 50 for validation, 200 for test
-expected: both ways, recall at 1, 5 and 10 of 200 photos: see docs/results.md
+expected: test, both ways, recall@1, 5 and 10: 25.2, 57.6, 71.8 %; by --task.objective cca 29.7, 62.7, 76.0 %
 time:     some minutes for the vectors of the encoders, which are kept; then seconds
 command:  suite train multimodal.flickr8k_match
 """
