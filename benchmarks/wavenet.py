@@ -16,7 +16,7 @@ from benchmarks.harness import main, variant
 
 CYCLES, DILATIONS, WIDTH, SKIP, CLASSES, BANDS, CONDITION, HOP = 2, 9, 48, 96, 256, 64, 64, 100
 STEPS = [2**i for i in range(DILATIONS)] * CYCLES
-FRAMES = 3
+FRAMES = 10
 """Hops that are generated at once."""
 ROWS, LENGTH = 8, 4000
 """Of a training step."""
