@@ -201,6 +201,7 @@ def smoke(name):
 
 
 SLOW = {
+    "multimodal.flickr8k_match",
     "recommendation.gowalla_lightgcn",
     "recommendation.beauty_gru4rec",
     "recommendation.beauty_sasrec",
