@@ -206,7 +206,7 @@ class TextEncoder(nnx.Module):
         """
         if tokens.shape[1] > self.longest:
             where, problem = "field task.max_length", f"exceeds the {self.longest} places of the encoder of texts."
-            raise InputError(where, problem, found=str(tokens.shape[1]), fix=f"--task.max_length {self.longest}")
+            raise InputError(where, problem, found=str(tokens.shape[1]), fix=f"--task.max_length {self.longest:d}")
         x = self.tokens(tokens) + self.position_embedding[: tokens.shape[1]]
         for block in self.layers:
             x = block(edge(x), mask, rngs)
