@@ -139,7 +139,8 @@ class ImageGeneration(Pictures, Task):
         return self.labels.encode(source.column(self.label, np.arange(len(source))))
 
     def reference(self, split: str) -> Source | None:
-        """All training records, with which the pictures of a measured split are compared."""
+        """All training records, with which the pictures of a measured split are compared; of training, those of
+        validation."""
         if split not in self.measured:
             return None
         _ = self._features  # opened before a program is traced
