@@ -22,12 +22,16 @@ class Condition(nnx.Module):
 
     Attributes:
         time: two layers, of the sinusoids of time.
-        classes: (n + 1, e), the last row of pictures without a class; None where there are no classes.
+        classes: (n + 1, e), standard normal at first, the last row of pictures without a class; None where there are no
+            classes.
     """
 
     def __init__(self, size: int, classes: int, *, rngs: nnx.Rngs):
         self.time = nnx.List([Linear(size, size, rngs=rngs), Linear(size, size, rngs=rngs)])
         self.classes = Embedding(classes + 1, size, rngs=rngs) if classes else None
+        if self.classes is not None:  # beside the time, classes of the usual deviation of 0.02 are long overlooked
+            table = self.classes.embedding
+            table[...] = jax.random.normal(rngs.params(), table.shape)
         self.size = size
 
     def __call__(self, time: Float[Array, "b"], label: Int[Array, "b"] | None) -> Float[Array, "b e"]:
