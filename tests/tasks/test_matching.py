@@ -287,3 +287,9 @@ def test_clip_takes_the_place_of_the_parts(table, tmp_path):
     assert run.evaluate("test").metrics["test/text_to_image_10"] == 1  # of 9 pictures
     (answer,) = run.predict(["a dark red square"])
     assert len(answer["pictures"]) == 10
+
+
+def test_the_texts_of_a_record_are_asked_as_one(run):
+    """As where the held-back records of an export are asked, whose captions are lists."""
+    (answer,) = run.predict([["a dark red square", "red"]])
+    assert len(answer["pictures"]) == 10
