@@ -93,12 +93,12 @@ def class_states(decision: Decision, logits: np.ndarray, right: np.ndarray) -> d
     if not math.isnan(decision.margin):
         sets = decision.sets(probabilities)
         held = sets[np.arange(len(right)), np.maximum(right, 0)] & (right >= 0)
-        states["coverage"] = MetricState(float(held.sum()), len(right))
+        states["empirical_coverage"] = MetricState(float(held.sum()), len(right))
         states["set_size"] = MetricState(float(sets.sum()), len(right))
     if not math.isnan(decision.least):
         sure = probabilities.max(-1) >= decision.least
         hits = sure & (probabilities.argmax(-1) == right)
-        states["sure"] = MetricState(float(sure.sum()), len(right))
+        states["sure_share"] = MetricState(float(sure.sum()), len(right))
         states["sure_accuracy"] = MetricState(float(hits.sum()), float(sure.sum()))
     return states
 
@@ -107,18 +107,18 @@ def number_states(low: np.ndarray, high: np.ndarray, right: np.ndarray) -> dict[
     """Metrics of intervals (n,) and the right numbers (n,), in the target's unit."""
     held = (low <= right) & (right <= high)
     return {
-        "coverage": MetricState(float(held.sum()), len(right)),
+        "empirical_coverage": MetricState(float(held.sum()), len(right)),
         "interval_width": MetricState(float((high - low).sum()), len(right)),
     }
 
 
 register_metric(
-    "coverage",
+    "empirical_coverage",
     "Share of the records whose right class is in the answer's set, or whose right number is in its interval. It "
     "should be what was asked for (task.decision.coverage).",
     share=True,
 )
 register_metric("set_size", "Classes in the set of an answer, on average. 1 is best.", "lower")
 register_metric("interval_width", "Width of the interval of an answer, on average, in the target's unit.", "lower")
-register_metric("sure", "Share of the records whose answer is sure (task.decision.abstention).", share=True)
+register_metric("sure_share", "Share of the records whose answer is sure (task.decision.abstention).", share=True)
 register_metric("sure_accuracy", "Share of the sure answers that are right.", "higher", share=True)

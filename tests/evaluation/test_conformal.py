@@ -64,7 +64,7 @@ def test_metrics_count_what_was_learnt(tmp_path):
     logits = np.log([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])
     states = conformal.class_states(decision, logits, np.array([1, 2, 2, -1]))
     values = {name: state.value() for name, state in states.items()}
-    assert values == {"coverage": 0.5, "set_size": 1.5, "sure": 0.5, "sure_accuracy": 0.5}
+    assert values == {"empirical_coverage": 0.5, "set_size": 1.5, "sure_share": 0.5, "sure_accuracy": 0.5}
     assert conformal.class_states(Decision(), logits, np.zeros(4)) == {}
 
 
@@ -89,7 +89,7 @@ def test_runs_and_bundles_answer_with_it(target, names, tmp_path):
     run = suite.train(
         dataclasses.replace(recipe, task=dataclasses.replace(recipe.task, decision=asked)), tmp_path / "run"
     )
-    assert 0.8 <= run.metrics["validation/coverage"] <= 1.0
+    assert 0.8 <= run.metrics["validation/empirical_coverage"] <= 1.0
     bundle = suite.export(run, tmp_path / "bundle", platforms=("cpu",), allow=("tests",))
     columns = {"a": np.array([0.1, 2.0]), "b": np.array([1.0, -1.0])}
     answers = run.predict(columns)
