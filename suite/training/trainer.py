@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from suite.contracts import metric_meaning
 from suite.contracts.callback import Saved, Started
 from suite.contracts.data import Source
 from suite.contracts.metric_meaning import check_metric, check_selection, undirected
@@ -207,8 +208,11 @@ def _check_metrics(experiment: Experiment, names: Collection[str]) -> None:
     """What a recipe names is a metric of its task, by all that is known before training."""
     if experiment.train.best:
         check_metric(experiment.train.best.removeprefix("-"), names, "train.best")
-    if experiment.goal is not None:
-        check_metric(experiment.goal.name, names, "goal.metric")
+    goal = experiment.goal
+    if goal is not None and not (
+        goal.on != "validation" and goal.name in metric_meaning.METRICS
+    ):  # a task may measure more there
+        check_metric(goal.name, names, "goal.metric")
 
 
 def _say_what_is_assumed(experiment: Experiment, steps: int, log: Log) -> None:
