@@ -46,6 +46,13 @@ def test_p_is_corrected_and_many_numbers_are_ranges(run):
     assert all(0 < group.apart["accuracy"].p <= 1 for group in found.groups)
 
 
+def test_what_a_group_cannot_have_is_left_out(run):
+    """The records of each verdict are of one class, and have no AUC."""
+    found = groups.by_group(run, "spam", "train")
+    assert all("auc" not in group.metrics and "accuracy" in group.metrics for group in found.groups)
+    assert groups.read(run.folder) == found and found.lines
+
+
 def test_groups_that_nobody_has_are_refused(run):
     with pytest.raises(InputError, match='"regoin" is no column') as error:
         groups.by_group(run, "regoin")

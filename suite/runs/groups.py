@@ -36,7 +36,8 @@ class Group:
     Attributes:
         name: the value, or the range of it.
         records: how many.
-        metrics: metric -> value with its interval.
+        metrics: metric -> value with its interval; without those that its records do not have, such as the AUC of a
+            group of one class.
         apart: metric -> its value less that of all other records; none of a small group. Its p is corrected for the
             number of groups (Holm).
     """
@@ -72,7 +73,8 @@ class Groups:
             gap = group.apart.get(metric)
             told = "too few records to compare" if gap is None else difference(metric, gap)
             sure = " *" if gap is not None and gap.p < SIGNIFICANT else ""
-            rows.append((group.name, f"{group.records:,}", ranged(metric, group.metrics[metric]), told + sure))
+            own = ranged(metric, group.metrics[metric]) if metric in group.metrics else "unknown"
+            rows.append((group.name, f"{group.records:,}", own, told + sure))
         return rows
 
     @property
@@ -86,7 +88,8 @@ class Groups:
     @property
     def verdict(self) -> list[str]:
         """The largest gap, and for which groups the model is better or worse than chance explains."""
-        metric, compared = self.metric, [group for group in self.groups if self.metric in group.apart]
+        metric = self.metric
+        compared = [group for group in self.groups if metric in group.apart and metric in group.metrics]
         if len(compared) < 2:
             return [f"fewer than two groups have {FEWEST} records: nothing is compared"]
         values = [(group.metrics[metric].value, group.name) for group in compared]
@@ -144,11 +147,12 @@ def _groups(scores: Scores, of: np.ndarray, names: list[str]) -> tuple[Group, ..
         ]
         corrected = iter(holm([gap.p for gap in own if gap is not None]))
         gaps[name] = [None if gap is None else dataclasses.replace(gap, p=next(corrected)) for gap in own]
+        gaps[name] = [gap if gap is not None and gap.known else None for gap in gaps[name]]
     return tuple(
         Group(
             value,
             int(inside.sum()),
-            {name: scores.of(inside).interval(name) for name in names},
+            {name: own for name in names if (own := scores.of(inside).interval(name)).known},
             {name: gap for name in names if (gap := gaps[name][place]) is not None},
         )
         for place, (value, inside) in enumerate(parts)
@@ -194,7 +198,4 @@ def _of_content(content: Any) -> Groups:
         Group(str(one["name"]), int(one["records"]), of(Interval, one["metrics"]), of(Difference, one["apart"]))
         for one in content["groups"]
     )
-    found = Groups(str(content["column"]), str(content["split"]), str(content["metric"]), groups)
-    if any(found.metric not in group.metrics for group in groups):
-        raise json_files.Malformed(f"no {found.metric:.60} of a group")
-    return found
+    return Groups(str(content["column"]), str(content["split"]), str(content["metric"]), groups)
