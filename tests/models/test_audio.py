@@ -228,7 +228,8 @@ def test_tables_match_the_parameters(name):
         assert all(len(spec) <= leaves[path].ndim for path in matched), rule
     depths = {path: config.layer_of(path) for path in leaves}
     assert set(depths.values()) == {*range(config.depth + 1)} and config.depth == getattr(config, "layers", 4) + 1
-    assert {path for path, depth in depths.items() if "layers/0" in path} == {p for p, d in depths.items() if d == 1}
+    first = {path for path in depths if "layers/0/" in path or path.startswith("norms/0/")}
+    assert first == {path for path, depth in depths.items() if depth == 1}
     assert depths["head/kernel"] == 2
 
 
