@@ -230,7 +230,7 @@ def test_tables_match_the_parameters(name):
     assert set(depths.values()) == {*range(config.depth + 1)} and config.depth == getattr(config, "layers", 4) + 1
     first = {path for path in depths if "layers/0/" in path or path.startswith("norms/0/")}
     assert first == {path for path, depth in depths.items() if depth == 1}
-    assert depths["head/kernel"] == 2
+    assert depths["head/kernel"] == config.depth
 
 
 def test_adopting_published_weights_keeps_what_training_decides():
