@@ -11,6 +11,7 @@ import functools
 import gc
 import importlib
 import json
+import logging
 import os
 import runpy
 import signal
@@ -204,6 +205,8 @@ def _become(asked, descriptors):
 
 
 def _take(env):
+    logging.root.handlers.clear()  # those of what was imported, which not every program imports
+    logging.root.setLevel(logging.WARNING)
     platforms = os.environ.get("JAX_PLATFORMS")
     os.environ.clear()
     os.environ.update(env)

@@ -59,7 +59,7 @@ def test_unknown_verb(refused):
 def test_unknown_experiment(refused):
     assert refused("train", "vision.digit_dnn") == (
         'suite train: experiment "vision.digit_dnn": is unknown.\n'
-        "  found: vision.digits_dnn, vision.fashion_mnist_dnn, vision.finetune\n"
+        "  found: vision.digits_dnn, vision.fashion_mnist_dnn, vision.detr\n"
         "  try:   suite train vision.digits_dnn\n"
     )
 
