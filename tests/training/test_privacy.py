@@ -173,7 +173,7 @@ def test_epsilon_is_that_of_dp_accounting():
     assert accountant.epsilon(2.0, 0.1, 0, 1e-5) == 0 and accountant.epsilon(0.0, 0.1, 1, 1e-5) == np.inf
 
 
-@pytest.mark.parametrize("target", [0.5, 3.0, 20.0])
+@pytest.mark.parametrize("target", [0.5, 3.0])
 def test_the_noise_spends_the_budget_and_no_more(target):
     noise = accountant.solve_noise(target, 0.1, 50, 1e-5)
     assert 0.99 * target <= accountant.epsilon(noise, 0.1, 50, 1e-5) <= target
