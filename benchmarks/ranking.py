@@ -93,7 +93,7 @@ def made_bundle(folder: Path, count: int) -> Path:
     export(run, folder / "bundle", name=NAME)
     names = run.experiment.task.items.names  # type: ignore[attr-defined]
     histories = [[names[item] for item in rng.integers(0, len(names), rng.integers(1, 50))] for _ in range(200)]
-    (folder / "bodies.json").write_text(json.dumps([json.dumps({"history": history}) for history in histories]))
+    (folder / "bodies.json").write_text(json.dumps([{"history": history} for history in histories]))
     return folder / "bundle"
 
 
