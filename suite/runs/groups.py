@@ -152,7 +152,7 @@ def _groups(scores: Scores, of: np.ndarray, names: list[str]) -> tuple[Group, ..
         Group(
             value,
             int(inside.sum()),
-            {name: own for name in names if (own := scores.of(inside).interval(name)).known},
+            {name: known for name in names if (known := scores.of(inside).interval(name)).known},
             {name: gap for name in names if (gap := gaps[name][place]) is not None},
         )
         for place, (value, inside) in enumerate(parts)

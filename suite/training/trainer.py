@@ -209,10 +209,9 @@ def _check_metrics(experiment: Experiment, names: Collection[str]) -> None:
     if experiment.train.best:
         check_metric(experiment.train.best.removeprefix("-"), names, "train.best")
     goal = experiment.goal
-    if goal is not None and not (
-        goal.on != "validation" and goal.name in metric_meaning.METRICS
-    ):  # a task may measure more there
-        check_metric(goal.name, names, "goal.metric")
+    if goal is None or (goal.on != "validation" and goal.name in metric_meaning.METRICS):
+        return  # of another split a task may measure more
+    check_metric(goal.name, names, "goal.metric")
 
 
 def _say_what_is_assumed(experiment: Experiment, steps: int, log: Log) -> None:
