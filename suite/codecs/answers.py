@@ -8,7 +8,7 @@ import numpy as np
 
 from suite.contracts.schemas import LISTED
 from suite.contracts.signature import Output
-from suite.data.preprocessing.decision import EVEN, Decision, answered_classes
+from suite.data.preprocessing.decision import EVEN, Decision, answered_classes, class_probabilities
 
 TOP = 3
 """Classes that an answer names."""
@@ -27,8 +27,7 @@ def class_answers(
     ``every``, all classes where they are few enough to be listed. Of two classes, the second one is the label from a
     probability of ``threshold`` on. ``decision`` may add ``"set"``, the names of all classes that the right one is
     among with a stated probability, and ``"confidence"``, one of `CONFIDENCE`."""
-    shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, -1, keepdims=True))
-    probabilities = shifted / shifted.sum(-1, keepdims=True)
+    probabilities = class_probabilities(logits)
     order = np.argsort(-probabilities, -1)[:, : len(names) if every and len(names) <= LISTED else top]
     said = answered_classes(probabilities, threshold) if threshold != EVEN else order[:, 0]
     answers: list[dict[str, Any]] = [

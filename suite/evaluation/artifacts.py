@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from suite.contracts.artifact import Artifact
-from suite.data.preprocessing.decision import EVEN, answered_classes
+from suite.data.preprocessing.decision import EVEN, answered_classes, class_probabilities
 from suite.evaluation.alignment import Pair, align
 
 KEPT = 12
@@ -410,9 +410,7 @@ def class_artifacts(
         threshold: of two classes, the probability from which the second one is answered.
     """
     known = np.flatnonzero(np.asarray(labels) >= 0)
-    logits, labels = np.asarray(logits, np.float64)[known], np.asarray(labels)[known]
-    shares = np.exp(logits - logits.max(-1, keepdims=True))
-    shares /= shares.sum(-1, keepdims=True)
+    shares, labels = class_probabilities(np.asarray(logits)[known]), np.asarray(labels)[known]
     rows, answered = np.arange(len(labels)), answered_classes(shares, threshold)
     surest, right = shares[rows, answered], answered == labels
 

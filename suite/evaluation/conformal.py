@@ -12,16 +12,12 @@ import numpy as np
 
 from suite.contracts.metric import MetricState
 from suite.contracts.metric_meaning import register_metric
-from suite.data.preprocessing.decision import EVERYTHING, Decision
+from suite.data.preprocessing.decision import EVERYTHING, Decision, class_probabilities, within
 
 
-def class_probabilities(logits: np.ndarray) -> np.ndarray:
+def of_all_classes(logits: np.ndarray) -> np.ndarray:
     """Probabilities (n, c) of logits (n, c), or of the log odds (n,) of the second of two classes."""
-    logits = np.asarray(logits, np.float64)
-    if logits.ndim == 1:
-        logits = np.stack([np.zeros_like(logits), logits], 1)
-    shares = np.exp(logits - logits.max(-1, keepdims=True))
-    return shares / shares.sum(-1, keepdims=True)
+    return class_probabilities(np.stack([np.zeros_like(logits), logits], 1) if logits.ndim == 1 else logits)
 
 
 def margin(distances: np.ndarray, coverage: float) -> float:
@@ -47,8 +43,7 @@ def learnt_of_classes(
     if decision.coverage:
         reach = margin(1 - probabilities[np.arange(count), right.astype(int)], decision.coverage)
         content["margin"] = _stored(reach)
-        likeliest = probabilities.argmax(-1)[:, None] == np.arange(probabilities.shape[-1])
-        sizes = ((probabilities >= 1 - reach) | likeliest).sum(-1)
+        sizes = within(probabilities, reach).sum(-1)
         notes.append(
             f"The set of an answer holds the right class with a probability of {decision.coverage:.0%} or more, by "
             f"split conformal prediction on {count:,} records of validation; there it has {sizes.mean():.2f} classes "
@@ -87,7 +82,7 @@ def class_states(decision: Decision, logits: np.ndarray, right: np.ndarray) -> d
         logits: (n, c), calibrated, or log odds (n,).
         right: (n,) classes; below 0 one that training does not have, which no set holds.
     """
-    probabilities = class_probabilities(logits)
+    probabilities = of_all_classes(logits)
     states: dict[str, MetricState] = {}
     right = right.astype(int)
     if not math.isnan(decision.margin):

@@ -9,7 +9,7 @@ import numpy as np
 from suite.contracts.batch import Batch
 from suite.contracts.metric_meaning import meaning
 from suite.contracts.preprocessor import Conclusion
-from suite.data.preprocessing.decision import EVEN, Aim, Decision, event_probabilities
+from suite.data.preprocessing.decision import EVEN, Aim, Decision, class_probabilities, event_probabilities
 from suite.errors import InputError
 from suite.evaluation import conformal
 from suite.evaluation.artifacts import Calibration
@@ -60,7 +60,7 @@ def conclude(
         )
     content = {"temperature": temperature, "thresholds": [], "notes": notes}
     if kind != "labels":
-        shares = conformal.class_probabilities(logits / temperature)
+        shares = conformal.of_all_classes(logits / temperature)
         more, told = conformal.learnt_of_classes(decision, shares, right)
         content |= more
         notes += told
@@ -205,8 +205,7 @@ def calibration_error(logits: np.ndarray, right: np.ndarray) -> float:
     """Expected calibration error: of classes that of the likeliest one, else of the event or of all labels."""
     if logits.ndim == right.ndim:
         return Calibration.of("", event_probabilities(logits).ravel(), (right > 0.5).ravel()).error
-    shares = np.exp(logits - logits.max(-1, keepdims=True))
-    shares /= shares.sum(-1, keepdims=True)
+    shares = class_probabilities(logits)
     return Calibration.of("", shares.max(-1), shares.argmax(-1) == right).error
 
 

@@ -13,7 +13,7 @@ k detections, d width.
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -24,12 +24,10 @@ from jax import lax
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
-from suite.errors import InputError
 from suite.models import efficientnet
 from suite.models.checks import check_fractions, check_given, check_sizes
-from suite.models.fpn import Pyramid, check_strides
+from suite.models.fpn import CHANNELS, Pyramid, cut_backbone
 from suite.models.parts import Composite, Parts
-from suite.models.pictures import PictureConfig
 from suite.nn.batchnorm import GroupNorm
 from suite.nn.boxes import best_detections, paired_giou, paired_iou
 from suite.nn.conv import Conv
@@ -51,8 +49,6 @@ _REACH = 8
 """Half of the longer side of the largest object of a level, in strides."""
 _SHARED = 0.75
 """Objects that have more than this share of the level below's reach are of both levels."""
-_CHANNELS = 8
-"""Channels that are normalised together."""
 _FURTHEST = 6.0
 """Largest logarithm of a side's distance, in strides."""
 
@@ -89,17 +85,7 @@ class Config(Parts):
         check_sizes(self, 0, "outputs", "depth")
         check_sizes(self, 1, "width", "candidates", "most")
         check_fractions(self, "overlap")
-        if set(self.parts) != {"backbone"}:
-            raise InputError("field model.parts", "must be one backbone.", found=", ".join(self.parts))
-        if self.width % _CHANNELS:
-            raise InputError("field model.width", f"must be a multiple of {_CHANNELS}", found=str(self.width))
-        backbone = self.parts["backbone"]
-        if not isinstance(backbone, PictureConfig):
-            found = type(backbone).__module__
-            raise InputError("field model.parts", "the backbone must be of images.", found=found)
-        check_strides(self.strides, replace(backbone, coarsest=0).maps if backbone.maps else {})  # type: ignore[type-var]
-        cut = replace(backbone, coarsest=self.strides[-1])  # type: ignore[type-var]
-        object.__setattr__(self, "parts", {"backbone": cut})
+        object.__setattr__(self, "parts", cut_backbone(self.parts, self.strides, self.width))
 
     def build(self, *, rngs: nnx.Rngs) -> "FCOS":
         check_given(self, "outputs")
@@ -233,7 +219,7 @@ class FCOS(Composite):
 def _tower(config: Config, rngs: nnx.Rngs) -> nnx.List:
     """The convolutions of one tower."""
     width = config.width
-    norm = lambda: GroupNorm(width, groups=width // _CHANNELS)
+    norm = lambda: GroupNorm(width, groups=width // CHANNELS)
     return nnx.List([ConvNorm(Conv(width, width, 3, narrow=True, rngs=rngs), norm()) for _ in range(config.depth)])
 
 

@@ -6,14 +6,20 @@ Dims: b images, y x height and width of a level, d width.
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from suite.errors import InputError
+from suite.models.pictures import PictureConfig
 from suite.nn.conv import Conv
 from suite.parallel.layout import edge
+
+CHANNELS = 8
+"""Channels that are normalised together."""
 
 
 def check_strides(strides: Sequence[int], maps: Mapping[int, int]) -> None:
@@ -38,6 +44,29 @@ def check_strides(strides: Sequence[int], maps: Mapping[int, int]) -> None:
         if maps
         else "a ResNet, an EfficientNet-Lite or a ConvNeXt as the backbone",
     )
+
+
+def cut_backbone(parts: Mapping[str, Any], strides: Sequence[int], width: int) -> dict[str, PictureConfig]:
+    """The one part of a model of feature maps, without stages that are coarser than the coarsest of ``strides``. To be
+    called where it is configured.
+
+    Args:
+        parts: of the model.
+        strides: of the maps that are read.
+        width: channels of what reads them.
+
+    Raises:
+        InputError: it is not one backbone of images, lacks a stride, or the width cannot be normalised in groups.
+    """
+    if set(parts) != {"backbone"}:
+        raise InputError("field model.parts", "must be one backbone.", found=", ".join(parts))
+    if width % CHANNELS:
+        raise InputError("field model.width", f"must be a multiple of {CHANNELS}", found=str(width))
+    backbone = parts["backbone"]
+    if not isinstance(backbone, PictureConfig):
+        raise InputError("field model.parts", "the backbone must be of images.", found=type(backbone).__module__)
+    check_strides(strides, replace(backbone, coarsest=0).maps if backbone.maps else {})  # type: ignore[type-var]
+    return {"backbone": replace(backbone, coarsest=strides[-1])}  # type: ignore[type-var]
 
 
 class Pyramid(nnx.Module):

@@ -8,7 +8,7 @@ enlarged to the finest and added. Both say what the finest map is of, and that i
 Dims: b images, h w height and width, c channels, y x those of a map, d width, n classes.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jax
@@ -20,17 +20,13 @@ from jaxtyping import Array, Bool, Float
 from suite.errors import InputError
 from suite.models import efficientnet
 from suite.models.checks import check_choices, check_given, check_sizes
-from suite.models.fpn import Pyramid, check_strides, enlarged
+from suite.models.fpn import CHANNELS, Pyramid, cut_backbone, enlarged
 from suite.models.parts import Composite, Parts
-from suite.models.pictures import PictureConfig
 from suite.nn import Dropout
 from suite.nn.batchnorm import GroupNorm
 from suite.nn.conv import Conv
 from suite.nn.conv_norm import ConvNorm
 from suite.parallel.layout import edge
-
-_CHANNELS = 8
-"""Channels that are normalised together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,19 +55,10 @@ class Config(Parts):
         check_sizes(self, 0, "outputs")
         check_sizes(self, 1, "width")
         check_choices(self, {"decoder": ("unet", "fpn")})
-        if set(self.parts) != {"backbone"}:
-            raise InputError("field model.parts", "must be one backbone.", found=", ".join(self.parts))
-        if self.width % _CHANNELS:
-            raise InputError("field model.width", f"must be a multiple of {_CHANNELS}", found=str(self.width))
-        backbone = self.parts["backbone"]
-        if not isinstance(backbone, PictureConfig):
-            found = type(backbone).__module__
-            raise InputError("field model.parts", "the backbone must be of images.", found=found)
-        check_strides(self.strides, replace(backbone, coarsest=0).maps if backbone.maps else {})  # type: ignore[type-var]
+        parts = cut_backbone(self.parts, self.strides, self.width)
         if len(self.strides) < 2:
             raise InputError("field model.strides", "must be two at least.", found=str(self.strides))
-        cut = replace(backbone, coarsest=self.strides[-1])  # type: ignore[type-var]
-        object.__setattr__(self, "parts", {"backbone": cut})
+        object.__setattr__(self, "parts", parts)
 
     def build(self, *, rngs: nnx.Rngs) -> "Segmenter":
         check_given(self, "outputs")
@@ -88,7 +75,7 @@ class Config(Parts):
     @property
     def steps(self) -> tuple[int, ...]:
         """Channels of a U-Net at each step, the coarsest first."""
-        return tuple(max(self.width >> step, _CHANNELS) for step in range(len(self.strides) - 1))
+        return tuple(max(self.width >> step, CHANNELS) for step in range(len(self.strides) - 1))
 
 
 class Step(nnx.Module):
@@ -163,7 +150,7 @@ class Segmenter(Composite):
 
 def _layer(inputs: int, outputs: int, rngs: nnx.Rngs) -> ConvNorm:
     conv = Conv(inputs, outputs, 3, narrow=True, rngs=rngs)
-    return ConvNorm(conv, GroupNorm(outputs, groups=outputs // _CHANNELS))
+    return ConvNorm(conv, GroupNorm(outputs, groups=outputs // CHANNELS))
 
 
 SHARDING = ((r"^(steps|pyramid|mixed)\W.*\Wkernel$", P(None, None, "fsdp", "tensor")),)

@@ -32,7 +32,7 @@ def test_new_records_are_covered_as_was_asked_for(coverage, tmp_path):
     classes, numbers = [], []
     for _ in range(200):
         logits, right = drawn(rng, 400)
-        probabilities = conformal.class_probabilities(logits)
+        probabilities = conformal.of_all_classes(logits)
         reach = conformal.margin(1 - probabilities[np.arange(200), right[:200]], coverage)
         classes.append((probabilities[np.arange(200, 400), right[200:]] >= 1 - reach).mean())
         errors = rng.standard_t(3, 400)

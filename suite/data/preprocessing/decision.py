@@ -28,6 +28,20 @@ def event_probabilities(log_odds: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0, -np.asarray(log_odds, np.float64)))
 
 
+def class_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Probabilities float64 (..., c) of logits (..., c) of several classes."""
+    logits = np.asarray(logits, np.float64)
+    shares = np.exp(logits - logits.max(-1, keepdims=True))
+    return shares / shares.sum(-1, keepdims=True)
+
+
+def within(probabilities: np.ndarray, margin: float) -> np.ndarray:
+    """Which classes (b, c) are in a set: those whose probability (b, c) is at least one less ``margin``, and always the
+    likeliest."""
+    likeliest = probabilities.argmax(-1)[:, None] == np.arange(probabilities.shape[-1])
+    return (probabilities >= 1 - margin) | likeliest
+
+
 def answered_classes(probabilities: np.ndarray, threshold: float = EVEN) -> np.ndarray:
     """The class (b,) that each row (b, c) is answered with: the likeliest; of two classes and another threshold than
     `EVEN`, the second one from that probability on."""
@@ -90,10 +104,8 @@ class Decision(Postprocessor):
         return math.nan if stored is None else float(stored)
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
-        """Which classes (b, c) are in the set of each row (b, c) of probabilities: always the likeliest one, and those
-        that `margin` says."""
-        likeliest = probabilities.argmax(-1)[:, None] == np.arange(probabilities.shape[-1])
-        return (probabilities >= 1 - self.margin) | likeliest
+        """Which classes (b, c) are in the set of each row (b, c) of probabilities, see `within`."""
+        return within(probabilities, self.margin)
 
     @property
     def notes(self) -> tuple[str, ...]:
