@@ -22,7 +22,7 @@ from suite.data.preprocessing.speakers import Speakers
 from suite.decoding.generation import row_keys
 from suite.errors import InputError
 from suite.evaluation.artifacts import Remade, Sound, Spread
-from suite.evaluation.metrics.speech import distances
+from suite.evaluation.metrics.speech_quality import Distances, distances
 from suite.nn.audio.griffin_lim import check_invertible, griffin_lim
 from suite.nn.audio.spectral import LogMel
 from suite.tasks.audio_features import AudioFeatures
@@ -157,21 +157,19 @@ class Vocoding(Task):
     def score(
         self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, MetricState]:
-        """``loss`` in nats a sample; ``mcd13`` and ``log_spectral_distance`` of what was made, in decibels."""
-        apart = self._distances(outputs, batch)
-        known = apart[~np.isnan(apart[:, 0])]
-        metrics = {
-            name: MetricState(float(column.sum()), len(known))
-            for name, column in zip(("mcd13", "log_spectral_distance"), known.T, strict=True)
-        }
+        """``loss`` in nats a sample; and of what was made `Distances` from the recordings."""
+        apart, metrics = self._distances(outputs, batch), {}
+        for name, values in zip(Distances._fields, apart.T, strict=True):
+            known = values[~np.isnan(values)]
+            metrics[name] = MetricState(float(known.sum()), len(known))
         if "nats" in outputs:  # which Griffin-Lim has not
             nats, counts = (np.asarray(outputs[name], np.float64).sum() for name in ("nats", "counts"))
             metrics["loss"] = MetricState(nats, counts)
         return metrics
 
     def _distances(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> np.ndarray:
-        """(b, 2) both distances of each row; nan where it is padding or has no frame."""
-        apart = np.full((len(batch["mask"]), 2), np.nan)
+        """(b, 4) `Distances` of each row; nan where it is padding or has no frame."""
+        apart = np.full((len(batch["mask"]), len(Distances._fields)), np.nan)
         for place, (original, made) in enumerate(_pairs(outputs, batch)):
             if batch["mask"][place] and len(made):
                 apart[place] = distances(original, made, self.features.rate)

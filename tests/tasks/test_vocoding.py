@@ -13,7 +13,7 @@ from suite.data.sources.memory import Memory
 from suite.errors import InputError
 from suite.evaluation import baselines
 from suite.evaluation.bootstrap import by_record
-from suite.evaluation.metrics.speech import distances
+from suite.evaluation.metrics.speech_quality import distances
 from suite.nn.audio.spectral import LogMel
 from suite.reporting.drawings import drawn
 from suite.tasks.audio_features import AudioFeatures
@@ -89,7 +89,7 @@ def test_griffin_lim_is_scored_beside_the_model(run):
         np.arange(2),
     )
     mean = lambda scores, name: np.mean([state.value() for state in scores.rows[name]])
-    assert set(measured.scores.rows) == {"mcd13", "log_spectral_distance"}
+    assert set(measured.scores.rows) == {"mcd13", "log_spectral_distance", "log_f0_error", "voicing_error"}
     assert mean(measured.scores, "mcd13") < 0.5 * mean(far, "mcd13")
 
 
