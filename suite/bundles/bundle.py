@@ -23,6 +23,7 @@ from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec
 from suite.data.pipeline.padding import Seed
 from suite.errors import InputError
+from suite.parallel.target import platform_of
 from suite.runtime import allocation
 from suite.runtime.compilation import enable_cache
 from suite.weights import safetensors
@@ -185,8 +186,7 @@ class Bundle:
 
 def platform() -> str:
     """The name that programs know this machine's devices by."""
-    backend = jax.default_backend()
-    return "cuda" if backend == "gpu" else backend
+    return platform_of(jax.devices()[0])
 
 
 def device() -> str:

@@ -17,7 +17,7 @@ from suite.nn.dot import Computing, einsum
 from suite.nn.dropout import Dropout
 from suite.nn.embedding import rotary
 from suite.nn.linear import Linear
-from suite.parallel.layout import portable
+from suite.parallel.layout import target_platform
 
 _HIDDEN = -1e9
 """Score of a key that is padding: its weight underflows to 0, and a row of nothing but padding stays finite."""
@@ -303,10 +303,10 @@ def _fused(kernel: Kernel, compute: str, size: int) -> Literal["xla", "cudnn"] |
 
     Not by `jax.lax.platform_dependent`, which traces all branches: cuDNN's refuses to be traced where it is absent.
     """
-    if kernel == "plain" or portable() or (kernel == "auto" and jax.default_backend() == "cpu"):
+    platform = target_platform()
+    if kernel == "plain" or platform is None or (kernel == "auto" and platform == "cpu"):
         return None
-    cuda = "cuda" in jax.devices()[0].client.platform_version.lower()
-    return "cudnn" if cuda and compute == "bfloat16" and size % 8 == 0 and size <= 128 else "xla"
+    return "cudnn" if platform == "cuda" and compute == "bfloat16" and size % 8 == 0 and size <= 128 else "xla"
 
 
 def _plain(

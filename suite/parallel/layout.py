@@ -11,14 +11,17 @@ Dims: b rows of the batch that the layer sees.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
+
+from suite.parallel.target import platform_of
 
 ROWS = ("data", "fsdp")
 """Mesh axes over which the rows of a batch are spread."""
@@ -33,12 +36,14 @@ class Layout:
         sequence: between blocks, activations (b, t, d) are split along t over the mesh axis ``tensor``.
         axis: inside pmap, the name of its axis.
         portable: what is traced will run elsewhere too: nothing is chosen by the devices that are here.
+        platform: of the devices that it will run on, see `suite.parallel.target.platform_of`; empty: those that are here.
     """
 
     mesh: Mesh | None = None
     sequence: bool = False
     axis: str | None = None
     portable: bool = False
+    platform: str = ""
 
 
 _ONE_DEVICE = Layout()
@@ -80,9 +85,16 @@ def portable() -> bool:
     return _LAYOUT.get().portable
 
 
+def target_platform() -> str | None:
+    """The platform that what is traced will run on; None where it will run on several."""
+    layout = _LAYOUT.get()
+    return None if layout.portable else layout.platform or platform_of(jax.devices()[0])
+
+
 def only_here() -> bool:
     """Whether what is traced will run on one device of this process, and nowhere else."""
-    return _LAYOUT.get() == _ONE_DEVICE
+    layout = _LAYOUT.get()
+    return layout.platform in ("", platform_of(jax.devices()[0])) and replace(layout, platform="") == _ONE_DEVICE
 
 
 def batch_sum(tree: Any) -> Any:

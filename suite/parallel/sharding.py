@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from suite.errors import InputError
 from suite.experiment.sections import Experiment, Parallel
+from suite.parallel import target
 from suite.parallel.layout import ROWS, Layout
 from suite.tree import paths
 
@@ -21,13 +22,14 @@ REPLICAS = "replicas"
 
 
 def make_mesh(parallel: Parallel) -> Mesh:
-    """The mesh (data, fsdp, tensor) over this process's view of all devices; ``dcn_data`` is the slow part of data.
+    """The mesh (data, fsdp, tensor) over `target.devices`; ``dcn_data`` is the slow part of data.
 
     Raises:
         InputError: no such mesh can be made of the devices there are.
     """
     sizes = [getattr(parallel, axis) for axis in AXES]
-    outer, count = parallel.dcn_data, jax.device_count()
+    available = target.devices()
+    outer, count = parallel.dcn_data, len(available)
     rest = outer * int(np.prod([size for size in sizes if size != -1]))
     if sizes.count(-1) > 1 or outer < 1 or any(size == 0 or size < -1 for size in sizes):
         shown = {**dict(zip(AXES, sizes, strict=True)), "dcn_data": outer}
@@ -44,7 +46,7 @@ def make_mesh(parallel: Parallel) -> Mesh:
             fix="--parallel.data -1 --parallel.fsdp 1 --parallel.tensor 1",
         )
     sizes = [count // rest if size == -1 else size for size in sizes]
-    devices = jax.devices()[: outer * int(np.prod(sizes))]
+    devices = available[: outer * int(np.prod(sizes))]
     axis_types = (AxisType.Auto,) * len(AXES)
     if outer == 1:
         return jax.make_mesh(tuple(sizes), AXES, axis_types=axis_types, devices=devices)
@@ -55,7 +57,7 @@ def make_mesh(parallel: Parallel) -> Mesh:
 
 def _groups(devices: Sequence[Any], count: int) -> list[list[Any]]:
     """Devices by the network that joins them: slices, else hosts; simulated ones have none, and are cut in order."""
-    for of in (lambda device: getattr(device, "slice_index", 0), lambda device: device.process_index):
+    for of in (lambda device: getattr(device, "slice_index", None) or 0, lambda device: device.process_index):
         names = sorted({of(device) for device in devices})
         if len(names) > 1:
             break
@@ -132,8 +134,9 @@ def _check_pmap(parallel: Parallel, microbatches: int, mesh: Mesh) -> None:
 
 
 def layout(parallel: Parallel, mesh: Mesh) -> Layout:
-    """What layers know of a jitted program over ``mesh``: nothing where it is one device."""
-    return Layout(mesh, parallel.sequence) if mesh.size > 1 else Layout()
+    """What layers know of a jitted program over ``mesh``: of one device its platform alone."""
+    platform = target.platform_of(mesh.devices.flat[0])
+    return Layout(mesh, parallel.sequence, platform=platform) if mesh.size > 1 else Layout(platform=platform)
 
 
 def replicate(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:

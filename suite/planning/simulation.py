@@ -35,13 +35,13 @@ def step_cost(experiment: Experiment, shapes: Shapes, total_steps: int) -> dict[
     """
     import jax
 
-    from suite.parallel import sharding
+    from suite.parallel import sharding, target
     from suite.planning import planning
     from suite.training.assemble import assemble
 
     program = assemble(experiment, total_steps)
     where = sharding.batch_sharding(program.mesh, leading=1)
-    placed = where if program.mesh.size > 1 else None
+    placed = where if program.mesh.size > 1 or target.is_described() else None
     batch = {name: jax.ShapeDtypeStruct(shape, kind, sharding=placed) for name, (shape, kind) in shapes.items()}
     cost = planning.plan_step(program.step, (program.abstract, batch))
     state = program.abstract
@@ -54,7 +54,8 @@ def step_cost(experiment: Experiment, shapes: Shapes, total_steps: int) -> dict[
     }
     cost["memory"] |= {name: _shard_bytes(tree) for name, tree in shards.items()}
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    return {**cost, "mesh": dict(program.mesh.shape), "parameters": count, "platform": jax.default_backend()}
+    platform = target.platform_of(program.mesh.devices.flat[0])
+    return {**cost, "mesh": dict(program.mesh.shape), "parameters": count, "platform": platform}
 
 
 def simulated_cost(experiment: Experiment, shapes: Shapes, total_steps: int, devices: int) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def assemble(experiment: Experiment, total_steps: int = 0, rule: GradientRule | 
     shardings = placed if mesh.size > 1 else None  # on one device they would only cost time at each call
     replicated = experiment.parallel.engine == "pmap" and mesh.size > 1
     pruned = sparsity.pruned_paths(settings.sparsity, dense, frozen, layer_of, depth)
-    where = Layout(axis=sharding.REPLICAS) if replicated else layout
+    where = Layout(axis=sharding.REPLICAS, platform=layout.platform) if replicated else layout
     step = make_step(graph, experiment.task, rule, optimizers, train, tables, trained, pruned, where)
     halves = step.halved() if mesh.size == 1 and step.rounds == 1 else None
     whole_step = sharding.replicate(step, mesh) if replicated else step
