@@ -1,6 +1,7 @@
 """suite plan: what a run will cost."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from suite.cli.flags import Verb, flag
 from suite.cli.shared_flags import OfExperiment
@@ -15,13 +16,15 @@ class Plan(OfExperiment):
 
     devices: str = flag("", value="NAME", example="a100", otherwise="the devices of this machine")
     """Devices to plan for, which need not be present."""
+    compiler: Literal["auto", "real", "simulated"] = flag("auto", example="simulated")
+    """auto: the devices' own where it is installed, else one for processors; real: none but their own; simulated."""
 
 
 def plan(given: Plan) -> None:
     from suite.planning import planning
     from suite.runs import verbs
 
-    print(planning.render(verbs.plan(given.resolved(), given.devices)))
+    print(planning.render(verbs.plan(given.resolved(), given.devices, given.compiler)))
 
 
 VERB = Verb(Plan, plan)

@@ -121,7 +121,9 @@ def generate(
     if decoding.temperature and keys is None:
         raise ValueError("drawing tokens needs a key for each row")
     rows = tokens.shape[0]
-    if rows == 1 and (target_platform() or jax.default_backend()) == "cpu" and _is_narrow(cache):  # never of a symbolic number of rows
+    if (
+        rows == 1 and (target_platform() or jax.default_backend()) == "cpu" and _is_narrow(cache)
+    ):  # never of a symbolic number of rows
         # XLA's product of a bfloat16 matrix with one vector is three times slower than with two.
         tokens, mask, cache = jnp.repeat(tokens, 2, 0), jnp.repeat(mask, 2, 0), cache.repeat(2)
         keys = None if keys is None else jnp.repeat(keys, 2, 0)

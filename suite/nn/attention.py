@@ -18,6 +18,7 @@ from suite.nn.dropout import Dropout
 from suite.nn.embedding import rotary
 from suite.nn.linear import Linear
 from suite.parallel.layout import target_platform
+from suite.parallel.target import has_cudnn
 
 _HIDDEN = -1e9
 """Score of a key that is padding: its weight underflows to 0, and a row of nothing but padding stays finite."""
@@ -77,10 +78,12 @@ class SelfAttention(Computing):
             kernel: see `Kernel`.
         """
         size = head_width or width // heads
-        self.query = Linear(width, heads * size, rngs=rngs, use_bias=use_bias, init=_query_init(scaled, size))
-        self.key = Linear(width, (kv_heads or heads) * size, rngs=rngs, use_bias=use_bias)
-        self.value = Linear(width, (kv_heads or heads) * size, rngs=rngs, use_bias=use_bias)
-        self.out = Linear(heads * size, width, rngs=rngs, use_bias=use_bias)
+        self.query = Linear(
+            width, heads * size, rngs=rngs, narrow=True, use_bias=use_bias, init=_query_init(scaled, size)
+        )
+        self.key = Linear(width, (kv_heads or heads) * size, rngs=rngs, narrow=True, use_bias=use_bias)
+        self.value = Linear(width, (kv_heads or heads) * size, rngs=rngs, narrow=True, use_bias=use_bias)
+        self.out = Linear(heads * size, width, rngs=rngs, narrow=True, use_bias=use_bias)
         self.dropout = Dropout(dropout)
         self.size = size
         self.kv_heads = kv_heads or heads
@@ -193,10 +196,12 @@ class CrossAttention(Computing):
         """Arguments as those of `SelfAttention`."""
         self.size = head_width or width // heads
         inside = heads * self.size
-        self.query = Linear(width, inside, rngs=rngs, use_bias=use_bias, init=_query_init(scaled, self.size))
-        self.key = Linear(width, inside, rngs=rngs, use_bias=use_bias)
-        self.value = Linear(width, inside, rngs=rngs, use_bias=use_bias)
-        self.out = Linear(inside, width, rngs=rngs, use_bias=use_bias)
+        self.query = Linear(
+            width, inside, rngs=rngs, narrow=True, use_bias=use_bias, init=_query_init(scaled, self.size)
+        )
+        self.key = Linear(width, inside, rngs=rngs, narrow=True, use_bias=use_bias)
+        self.value = Linear(width, inside, rngs=rngs, narrow=True, use_bias=use_bias)
+        self.out = Linear(inside, width, rngs=rngs, narrow=True, use_bias=use_bias)
         self.dropout = Dropout(dropout)
         self.scaled = scaled
         self.kernel = kernel
@@ -299,14 +304,17 @@ def attend(
 
 
 def _fused(kernel: Kernel, compute: str, size: int) -> Literal["xla", "cudnn"] | None:
-    """Which implementation of the fused kernel serves, None for the plain one. Decided while tracing.
+    """Which implementation of the fused kernel serves, None for the plain one. Decided while tracing, by the platform
+    that the program is for.
 
     Not by `jax.lax.platform_dependent`, which traces all branches: cuDNN's refuses to be traced where it is absent.
     """
     platform = target_platform()
     if kernel == "plain" or platform is None or (kernel == "auto" and platform == "cpu"):
         return None
-    return "cudnn" if platform == "cuda" and compute == "bfloat16" and size % 8 == 0 and size <= 128 else "xla"
+    if platform == "cuda" and compute == "bfloat16" and size % 8 == 0 and size <= 128 and has_cudnn():
+        return "cudnn"
+    return "xla"
 
 
 def _plain(
@@ -336,5 +344,5 @@ def _plain(
     weights = jax.nn.softmax(scores, -1)
     if drop is not None:
         weights = drop(weights)
-    mixed = einsum(f"b{heads}qs,{keys}->bq{heads}k", weights, v, compute)
+    mixed = einsum(f"b{heads}qs,{keys}->bq{heads}k", weights, v, compute, narrow=True)
     return mixed.reshape(*mixed.shape[:2], h, -1)

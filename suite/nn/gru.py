@@ -18,8 +18,8 @@ class GRU(nnx.Module):
     """
 
     def __init__(self, inputs: int, width: int, *, rngs: nnx.Rngs):
-        self.inputs = Linear(inputs, 3 * width, rngs=rngs)
-        self.state = Linear(width, 3 * width, rngs=rngs, init=nnx.initializers.orthogonal(column_axis=0))
+        self.inputs = Linear(inputs, 3 * width, rngs=rngs, narrow=True)
+        self.state = Linear(width, 3 * width, rngs=rngs, narrow=True, init=nnx.initializers.orthogonal(column_axis=0))
 
     def __call__(self, x: Float[Array, "b t i"], mask: Bool[Array, "b t"]) -> Float[Array, "b t d"]:
         """States after each step; a step that is masked leaves the state as it was."""

@@ -27,7 +27,7 @@ class CrossNetwork(nnx.Module):
     """
 
     def __init__(self, width: int, depth: int, *, rngs: nnx.Rngs):
-        self.layers = nnx.List([Linear(width, width, rngs=rngs) for _ in range(depth)])
+        self.layers = nnx.List([Linear(width, width, rngs=rngs, narrow=True) for _ in range(depth)])
 
     def __call__(self, features: Float[Array, "b x"]) -> Float[Array, "b x"]:
         x = features

@@ -103,9 +103,9 @@ class FeedForward(nnx.Module):
         """``use_bias``: None for biases where nothing is gated."""
         gated = activation in GATED
         use_bias = not gated if use_bias is None else use_bias
-        self.up = Linear(width, feed_forward, rngs=rngs, use_bias=use_bias)
-        self.gate = Linear(width, feed_forward, rngs=rngs, use_bias=use_bias) if gated else None
-        self.down = Linear(feed_forward, width, rngs=rngs, use_bias=use_bias)
+        self.up = Linear(width, feed_forward, rngs=rngs, narrow=True, use_bias=use_bias)
+        self.gate = Linear(width, feed_forward, rngs=rngs, narrow=True, use_bias=use_bias) if gated else None
+        self.down = Linear(feed_forward, width, rngs=rngs, narrow=True, use_bias=use_bias)
         self.dropout = Dropout(dropout)
         self.activation = activation
 

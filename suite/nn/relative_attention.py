@@ -35,11 +35,11 @@ class RelativeAttention(Computing):
     def __init__(self, width: int, heads: int, *, rngs: nnx.Rngs, dropout: float = 0.0, head_width: int = 0):
         """``head_width``: 0 for width / heads."""
         size = head_width or width // heads
-        self.query = Linear(width, heads * size, rngs=rngs)
-        self.key = Linear(width, heads * size, rngs=rngs)
-        self.value = Linear(width, heads * size, rngs=rngs)
-        self.out = Linear(heads * size, width, rngs=rngs)
-        self.distance = Linear(width, heads * size, rngs=rngs, use_bias=False)
+        self.query = Linear(width, heads * size, rngs=rngs, narrow=True)
+        self.key = Linear(width, heads * size, rngs=rngs, narrow=True)
+        self.value = Linear(width, heads * size, rngs=rngs, narrow=True)
+        self.out = Linear(heads * size, width, rngs=rngs, narrow=True)
+        self.distance = Linear(width, heads * size, rngs=rngs, narrow=True, use_bias=False)
         self.content_bias = nnx.Param(jnp.zeros((heads, size)))
         self.distance_bias = nnx.Param(jnp.zeros((heads, size)))
         self.dropout = Dropout(dropout)
@@ -58,7 +58,7 @@ class RelativeAttention(Computing):
         scores = by_content + align(by_distance)
         weights = jax.nn.softmax(jnp.where(mask[:, None, None, :], scores, _HIDDEN), -1)
         weights = self.dropout(weights, rngs)
-        return self.out(einsum("bhqs,bshk->bqhk", weights, v, self.compute).reshape(*x.shape[:2], -1))
+        return self.out(einsum("bhqs,bshk->bqhk", weights, v, self.compute, narrow=True).reshape(*x.shape[:2], -1))
 
 
 def distances(length: int, width: int, base: float = 10_000.0) -> Float[Array, "r d"]:

@@ -36,7 +36,7 @@ class Layout:
         sequence: between blocks, activations (b, t, d) are split along t over the mesh axis ``tensor``.
         axis: inside pmap, the name of its axis.
         portable: what is traced will run elsewhere too: nothing is chosen by the devices that are here.
-        platform: of the devices that it will run on, see `suite.parallel.target.platform_of`; empty: those that are here.
+        platform: of the devices that it will run on (`suite.parallel.target.platform_of`); empty: those that are here.
     """
 
     mesh: Mesh | None = None
@@ -91,6 +91,11 @@ def target_platform() -> str | None:
     return None if layout.portable else layout.platform or platform_of(jax.devices()[0])
 
 
+def on_mesh() -> bool:
+    """Whether what is traced is spread over several devices by XLA itself."""
+    return _LAYOUT.get().mesh is not None
+
+
 def only_here() -> bool:
     """Whether what is traced will run on one device of this process, and nowhere else."""
     layout = _LAYOUT.get()
@@ -107,6 +112,15 @@ def batch_rows(tree: Any) -> Any:
     """Arrays (b, ...) of the rows that a layer sees -> those of all rows, in their order."""
     axis = _LAYOUT.get().axis
     return tree if axis is None else lax.all_gather(tree, axis, tiled=True)
+
+
+def everywhere(tree: Any) -> Any:
+    """Arrays (b, ...) of the rows that a layer sees -> those of all rows, whole on each device under either engine."""
+    layout = _LAYOUT.get()
+    if layout.mesh is None:
+        return batch_rows(tree)
+    whole = NamedSharding(layout.mesh, P())
+    return jax.tree.map(lambda a: lax.with_sharding_constraint(a, whole), tree)
 
 
 def share(count: Array) -> Array | float:

@@ -2,8 +2,8 @@
 
 Both compile on a processor for a described device, and their program is the one that the device would run: its memory
 to the byte, its kernels, its communication. They come with the extras tpu, cuda12 and cuda13. Of CUDA the two packages
-of jax suffice (``pip install --no-deps jax-cuda13-plugin jax-cuda13-pjrt``, the versions of jax), without NVIDIA's
-libraries; what only such a library computes, cuDNN's attention, then stays as plain products.
+of jax suffice (``pip install --no-deps jax-cuda13-plugin jax-cuda13-pjrt``, the versions of jax), and cuDNN for its
+attention (nvidia-cudnn-cu13), which stays plain products without it.
 """
 
 import contextlib
@@ -21,7 +21,6 @@ from suite.errors import InputError
 
 Chosen = Literal["auto", "real", "simulated"]
 """Which compiler plans: that of the devices; none but it; or that for processors, for as many simulated ones."""
-CHOICES = ("auto", "real", "simulated")
 
 
 @dataclass(frozen=True)
@@ -31,12 +30,14 @@ class Described:
     Attributes:
         platform: ``"tpu"`` or ``"cuda"``.
         topology: how they are joined, as the compiler names it: ``"v5e:4x8"``.
-        options: what else describes them: of GPUs the ``target_config``.
+        options: what else describes them.
+        capability: of GPUs, their CUDA compute capability.
     """
 
     platform: str
     topology: str
     options: dict[str, Any]
+    capability: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ def compiler_of(name: str, count: int, slices: int = 1) -> Described | Absent:
     if name in _GPUS:
         if not any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (13, 12)):
             return Absent("no compiler for CUDA is installed", install("cuda13"))
-        return Described("cuda", f"{slices}x1x{count // slices}", {"target_config": _gpu(name)})
+        joined = f"{slices}x1x{count // slices}"
+        options = {"target_config": _gpu(name), "topology": joined}
+        return Described("cuda", f"{name}:{joined}", options, (_GPUS[name]["major"], _GPUS[name]["minor"]))
     if name not in _GENERATIONS:
         return Absent("libtpu describes TPU v4 by cores, not by chips" if name == "tpu-v4" else f"{name} needs none")
     if not importlib.util.find_spec("libtpu"):
@@ -134,8 +137,16 @@ def devices(described: Described) -> list[Any]:
             platform=described.platform, topology_name=described.topology, **described.options
         )
     if described.platform == "cuda":
-        _know_gpu()
+        _know_gpu(described.capability)
     return list(topology.devices)
+
+
+def has_cudnn() -> bool:
+    """Whether cuDNN is installed as NVIDIA's package."""
+    try:
+        return importlib.util.find_spec("nvidia.cudnn") is not None
+    except ModuleNotFoundError:  # nothing of NVIDIA's
+        return False
 
 
 def environment(described: Described, inherited: dict[str, str]) -> dict[str, str]:
@@ -150,14 +161,18 @@ def environment(described: Described, inherited: dict[str, str]) -> dict[str, st
         **{name: value for name, value in inherited.items() if name not in left_out},
         "JAX_PLATFORMS": "cpu",
         "TPU_SKIP_MDS_QUERY": "1",
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # no chip is touched, so nobody need wait for another
         "XLA_FLAGS": " ".join(flags),
     }
 
 
 @functools.cache
-def _know_gpu() -> None:
-    """Lets JAX (0.10 to 0.12) lower for the name "gpu" in a process that has no such device: to CUDA."""
+def _know_gpu(capability: tuple[int, int]) -> None:
+    """Lets JAX (0.10 to 0.12) lower for the name "gpu" in a process that has no such device: to CUDA, and cuDNN's
+    attention for the described compute capability. It asks the devices of the process for both.
+    """
     from jax._src import xla_bridge
+    from jax._src.cudnn import fused_attention_stablehlo as attention
 
     plain = xla_bridge.canonicalize_platform
 
@@ -170,6 +185,9 @@ def _know_gpu() -> None:
             return "cuda"
 
     xla_bridge.canonicalize_platform = canonical
+    of = lambda text: tuple(int(part) for part in text.split("."))
+    attention.check_compute_capability = lambda least: of(least) <= capability
+    attention.is_cuda_compute_capability_equal = lambda wanted: of(wanted) == capability
 
 
 @contextlib.contextmanager

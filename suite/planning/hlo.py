@@ -13,7 +13,7 @@ from dataclasses import dataclass
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
 """Kinds of communication, as XLA names them."""
 
-_FREE = {
+FREE = {
     "parameter",
     "constant",
     "tuple",
@@ -49,7 +49,8 @@ class Instruction:
     Attributes:
         name: unique in the program.
         opcode: e.g. ``"all-gather"``.
-        bytes: size of the result on one device, all parts of a tuple together.
+        shape: of the result on one device, such as ``f32[16,64]{1,0}``.
+        bytes: size of that, all parts of a tuple together.
         operands: names of instructions in the same computation.
         called: computations it runs, by role: ``"body"``, ``"condition"``, ``"calls"``, ``"to_apply"``, branches.
         text: the rest of the line: attributes, and for a constant its value, for a parameter its number.
@@ -58,6 +59,7 @@ class Instruction:
 
     name: str
     opcode: str
+    shape: str
     bytes: float
     operands: tuple[str, ...]
     called: tuple[tuple[str, str], ...]
@@ -155,15 +157,21 @@ def collectives(module: Module) -> dict[str, dict[str, float]]:
     ``count`` is how many there are; ``bytes`` how large what they make or take is on one device, whichever is larger
     (a gathered matrix is counted whole); ``sent`` what one device sends for them at the least: a group of n passes
     (n - 1) / n of that on, an all-reduce twice as much. An all-reduce of which each device goes on with its own part
-    alone counts as the reduce-scatter that it amounts to, and that compilers for accelerators make of it.
+    alone counts as the reduce-scatter that it amounts to, and that compilers for accelerators make of it. One that the
+    compiler for TPUs spreads over several kernels, to hide it behind their products, stands in each and counts once.
     """
     totals: dict[str, dict[str, float]] = {}
+    chained: set[str] = set()
     for name, lines in module.computations.items():
         for instruction in lines.values():
             kind = instruction.opcode.removesuffix("-start")
             size = _group(instruction, module.devices)
             if kind not in COLLECTIVES or not module.runs[name] or size < 2:
                 continue
+            spread = chain(instruction)
+            if spread and spread in chained:
+                continue
+            chained.add(spread)
             factor = {"all-reduce": 2 * (size - 1) / size, "collective-permute": 1.0, "collective-broadcast": 1.0}
             for seen, given in _by_kind(instruction, kind, size, lines, module).items():
                 whole = given * size if seen == "all-gather" else given
@@ -176,13 +184,29 @@ def collectives(module: Module) -> dict[str, dict[str, float]]:
 
 def traffic(module: Module) -> float:
     """Bytes that one call of the program reads from and writes to memory, each instruction by itself."""
-    fused = _fused(module)
+    inside = fused(module)
     return sum(
         module.runs[name] * _moved(instruction, lines, module)
         for name, lines in module.computations.items()
         for instruction in lines.values()
-        if name not in fused and module.runs[name]
+        if name not in inside and module.runs[name]
     )
+
+
+def fused(module: Module) -> set[str]:
+    """Computations whose intermediate values never reach memory."""
+    inside: set[str] = set()
+    for name in reversed(module.computations):
+        for instruction in module.computations[name].values():
+            if instruction.opcode == "fusion" or name in inside:
+                inside.update(called for _, called in instruction.called)
+    return inside
+
+
+def chain(instruction: Instruction) -> str:
+    """Names the collective that an instruction is a part of; empty where it is whole."""
+    channel = re.search(r"channel_id=(\d+)", instruction.text)
+    return channel[1] if channel and "chain_id=" in instruction.text else ""
 
 
 def _instruction(line: str) -> Instruction | None:
@@ -199,7 +223,7 @@ def _instruction(line: str) -> Instruction | None:
     plain = re.sub(r'"(?:[^"\\]|\\.)*"', '""', after)
     called = tuple((role, name) for role, names in _CALLED.findall(plain) for name in re.findall(r"[\w.\-]+", names))
     text = inside + after if opcode[1] in ("constant", "parameter") else after
-    return Instruction(start[2], opcode[1], _size(shape), operands, called, text, bool(start[1]))
+    return Instruction(start[2], opcode[1], shape, _size(shape), operands, called, text, bool(start[1]))
 
 
 def _balanced(text: str) -> tuple[str, str]:
@@ -277,20 +301,10 @@ def _used(name: str, size: float, module: Module) -> float:
     return total
 
 
-def _fused(module: Module) -> set[str]:
-    """Computations whose intermediate values never reach memory."""
-    fused: set[str] = set()
-    for name in reversed(module.computations):
-        for instruction in module.computations[name].values():
-            if instruction.opcode == "fusion" or name in fused:
-                fused.update(called for _, called in instruction.called)
-    return fused
-
-
 def _moved(instruction: Instruction, lines: dict[str, Instruction], module: Module) -> float:
     """Bytes that an instruction reads and writes."""
     if (
-        instruction.opcode in _FREE
+        instruction.opcode in FREE
         or instruction.opcode.endswith("-done")
         or instruction.opcode in ("async-start", "async-update")
     ):

@@ -1,6 +1,7 @@
 """Cost of a step before anything is allocated: FLOPs, memory, communication, time, and possible changes.
 
-The step is lowered and compiled for shapes alone (`suite.planning.simulation` does so for devices that are not here).
+The step is lowered and compiled for shapes alone (`suite.planning.simulation` does so for devices that are not here,
+by their own compiler where it is installed).
 The time is a roofline, the largest of arithmetic, memory traffic and communication at the hardware's peak, so it is
 what the program doesn't beat; a well-fed accelerator reaches about half of it. What is left out: the latency of each
 communication, and whatever a compiler for the hardware fuses beyond the one for processors that planned.
@@ -8,6 +9,7 @@ communication, and whatever a compiler for the hardware fuses beyond the one for
 
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,13 +28,15 @@ def plan_step(step: Any, arguments: tuple[Any, ...]) -> dict[str, Any]:
 
     Returns:
         For each device: ``flops`` and ``bytes`` (memory traffic) of a call, ``memory`` (bytes: ``arguments``,
-        ``outputs``, ``temporary``, ``aliased``, ``peak``), ``collectives`` (see ``hlo.collectives``). Then
+        ``outputs``, ``temporary``, ``aliased``, ``peak``), ``collectives`` (see ``hlo.collectives``) and how many of
+        them are ``hidden`` behind other work, ``kernels``, ``products`` (how many of each format of the result) and
+        ``library_calls`` (how many of each target). Then
         ``model_flops`` of all devices together, without what is computed twice to save memory; ``devices``;
         ``compile_seconds``; ``endless``, how many loops of unknown length were counted as one trip; ``vendor``, the
         compiler's own account of ``bytes`` and, where it has one, of the least ``seconds``, both with loops run once.
     """
 
-    from suite.planning import flops, hlo
+    from suite.planning import flops, hlo, kernels
 
     start = time.perf_counter()
     traced = step.trace(*arguments)
@@ -48,6 +52,10 @@ def plan_step(step: Any, arguments: tuple[Any, ...]) -> dict[str, Any]:
         "bytes": hlo.traffic(module),
         "memory": memory_of(compiled.memory_analysis()),
         "collectives": hlo.collectives(module),
+        "hidden": kernels.hidden(module),
+        "kernels": kernels.count(module),
+        "products": {kind: len(sizes) for kind, sizes in kernels.results(module).items()},
+        "library_calls": dict(Counter(kernels.library_calls(module))),
         "devices": devices,
         "compile_seconds": seconds,
         "endless": module.endless,
@@ -204,6 +212,8 @@ def _notes(plan: Mapping[str, Any], device: Hardware) -> list[str]:
         notes.append(f"{device.joined} x {device.name} are joined at the rate used here; beyond lies a slower network")
     if plan.get("endless"):
         notes.append(f"{plan['endless']} loops, whose length depends on the data, count as one trip")
+    if plan.get("note"):
+        notes.append(plan["note"])
     if _foreign(plan, device.name):
         notes.append(
             f"compiled for processors: a compiler for {device.name} usually fuses more, which takes less "
@@ -243,12 +253,19 @@ def render(report: Mapping[str, Any]) -> str:
         *((f"  {name}", f"{_si(seconds)}s") for name, seconds in report["parts"].items()),
         ("expected MFU", f"{100 * report['mfu']:.2g} % {most}"),
         ("examples/s", f"{report['examples_per_second']:,.0f} {most}"),
-        ("compile time", f"{report['compile_seconds']:.1f} s"),
+        ("compile time", f"{report['compile_seconds']:.1f} s{_by(report)}"),
         ("fits", "yes" if report["fits"] else "no: it doesn't fit"),
     ]
     lines = [f"{name:<18} {value}" for name, value in rows if value]
     notes = [f"  note: {line}" for line in report["notes"]]
     return "\n".join([*lines, *notes, *(f"  try: {line}" for line in report["advice"])])
+
+
+def _by(report: Mapping[str, Any]) -> str:
+    """Which compiler it was."""
+    if report.get("compiler"):
+        return f", by the compiler of {report['device']}: {report['compiler']}"
+    return ", by the compiler for processors" if report.get("platform") == "cpu" else ""
 
 
 _MEANING = {"parameters": "parameters", "optimizer": "optimiser state", "other": "statistics, EMA", "batch": "batch"}

@@ -1,4 +1,5 @@
-"""A step's cost on devices that are not here: compiled for as many simulated ones, in a process of their own.
+"""A step's cost on devices that are not here, compiled in a process of its own: by their compiler where it is
+installed (`suite.planning.compilers`), else for as many simulated ones.
 
 XLA's CPU platform takes any number of devices, and partitions a program for them as for others: the same mesh, the same
 shards, the same communication. Nothing is allocated and nothing runs. How many devices a process has is settled when
@@ -18,6 +19,9 @@ from typing import Any
 
 from suite.errors import InputError, RunError
 from suite.experiment.sections import Experiment
+from suite.parallel import target
+from suite.planning import compilers
+from suite.planning.compilers import Described
 from suite.runtime import json_files
 
 MOST = 1024
@@ -35,7 +39,7 @@ def step_cost(experiment: Experiment, shapes: Shapes, total_steps: int) -> dict[
     """
     import jax
 
-    from suite.parallel import sharding, target
+    from suite.parallel import sharding
     from suite.planning import planning
     from suite.training.assemble import assemble
 
@@ -65,8 +69,6 @@ def simulated_cost(experiment: Experiment, shapes: Shapes, total_steps: int, dev
         InputError: more than can be simulated; or the experiment's mesh or batch doesn't suit so many.
         RunError: the other process failed.
     """
-    import cloudpickle  # a recipe's own classes may be known to this process alone
-
     if devices > MOST:
         raise InputError(
             "flag --devices",
@@ -74,36 +76,69 @@ def simulated_cost(experiment: Experiment, shapes: Shapes, total_steps: int, dev
             found=f"{MOST} at the most",
             fix="a plan for fewer, with as many examples each",
         )
+    return _elsewhere(
+        (experiment, dict(shapes), total_steps), None, _environment(devices), f"{devices} simulated devices"
+    )
+
+
+def compiled_cost(experiment: Experiment, shapes: Shapes, total_steps: int, described: Described) -> dict[str, Any]:
+    """``step_cost`` by the compiler of ``described`` devices; ``compiler`` names it and its version.
+
+    Raises:
+        InputError: the experiment's mesh or batch doesn't suit so many.
+        RunError: the compiler gave up; of a program that the device's memory can't hold it says so.
+    """
+    environment = {**os.environ, **compilers.environment(described, dict(os.environ)), **_path()}
+    cost = _elsewhere((experiment, dict(shapes), total_steps), described, environment, described.topology)
+    plain = described.platform == "cuda" and not compilers.has_cudnn()
+    note = "cuDNN isn't installed, so attention was compiled as plain products" if plain else ""
+    return {**cost, "compiler": compilers.version(described.platform), "note": note}
+
+
+def _elsewhere(
+    wanted: tuple[Any, ...], described: Described | None, environment: Mapping[str, str], what: str
+) -> dict[str, Any]:
+    """``step_cost`` of the arguments ``wanted`` in a process of its own."""
+    import cloudpickle  # a recipe's own classes may be known to this process alone
+
     with tempfile.TemporaryDirectory(prefix="suite-plan-") as folder:
-        wanted, answer = Path(folder) / "wanted", Path(folder) / "made.json"
-        wanted.write_bytes(cloudpickle.dumps((experiment, dict(shapes), total_steps)))
-        command = [
-            sys.executable,
-            "-c",
-            "from suite.planning.simulation import answer; answer()",
-            str(wanted),
-            str(answer),
-        ]
-        done = subprocess.run(command, env=_environment(devices), capture_output=True, text=True, check=False)
+        question, answer = Path(folder) / "wanted", Path(folder) / "made.json"
+        question.write_bytes(cloudpickle.dumps((wanted, described)))
+        program = "from suite.planning.simulation import answer; answer()"
+        command = [sys.executable, "-c", program, str(question), str(answer)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if not answer.exists():
             said = "\n".join(done.stderr.strip().splitlines()[-8:])
-            raise RunError(f"compiling for {devices} simulated devices failed (exit code {done.returncode}):\n{said}")
+            raise RunError(f"compiling for {what} failed (exit code {done.returncode}):\n{said}")
         cost: dict[str, Any] = json_files.read_object(answer)
     if "refused" in cost:
         raise InputError(**cost["refused"])
+    if "failed" in cost:
+        raise RunError(cost["failed"])
     return cost
 
 
 def answer() -> None:
     """The other process: reads the file named first, writes the one named second."""
     import cloudpickle
+    import jax
 
-    wanted, answer = map(Path, sys.argv[1:3])
+    question, answer = map(Path, sys.argv[1:3])
+    wanted, described = cloudpickle.loads(question.read_bytes())
     try:
-        cost = step_cost(*cloudpickle.loads(wanted.read_bytes()))
+        with target.compiling_for(
+            compilers.devices(described) if described else (), not described or compilers.has_cudnn()
+        ):
+            cost = step_cost(*wanted)
     except InputError as error:
         cost = {"refused": {"where": error.where, "problem": error.problem, "found": error.found, "fix": error.fix}}
+    except jax.errors.JaxRuntimeError as error:
+        cost = {"failed": str(error).strip()}
     answer.write_text(json.dumps(cost), encoding="utf-8")
+
+
+def _path() -> dict[str, str]:
+    return {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def _environment(devices: int) -> dict[str, str]:
@@ -115,12 +150,7 @@ def _environment(devices: int) -> dict[str, str]:
     flags = re.sub(rf"--({'|'.join(own)})=\S+", "", os.environ.get("XLA_FLAGS", ""))
     flags = " ".join([flags, *(f"--{name}={value}" for name, value in own.items())]).strip()
     environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
-    return {
-        **environment,
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "XLA_FLAGS": flags,
-    }
+    return {**environment, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, **_path()}
 
 
 def _shard_bytes(tree: Any) -> int:

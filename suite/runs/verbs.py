@@ -20,12 +20,12 @@ from suite.data.preprocessing.boxes import BoxLabels
 from suite.data.preprocessing.image import PixelStatistics
 from suite.data.preprocessing.labels import Labels
 from suite.data.preprocessing.tokenizers import Tokenizer
-from suite.errors import InputError, unused
+from suite.errors import InputError, RunError, unused
 from suite.experiment import serialization
 from suite.experiment.defaults import settled
 from suite.experiment.sections import Experiment, Parallel
 from suite.parallel import hosts
-from suite.planning import planning, simulation
+from suite.planning import compilers, planning, simulation
 from suite.planning.hardware import hardware
 from suite.runs import baselines
 from suite.runs.results import new_folder, versions, write_result
@@ -296,16 +296,19 @@ def delta(folder: str | Path, to: str | Path, allow: tuple[str, ...] = ()) -> Pa
     return target
 
 
-def plan(experiment: Experiment, devices: str = "") -> dict[str, Any]:
+def plan(experiment: Experiment, devices: str = "", compiler: compilers.Chosen = "auto") -> dict[str, Any]:
     """What a training step of the experiment costs, compiled for shapes alone; ``planning.render`` prints it.
 
     Args:
         experiment: the recipe; its tokenizer and statistics are fitted in a temporary folder, to know sizes.
         devices: hardware to plan for, e.g. ``"tpu-v5e-32"``; empty: as many of this machine's as the mesh asks for.
-            Another number of devices than this process has is simulated.
+            Devices that are not here are compiled for by their own compiler where it is installed, else simulated.
+        compiler: ``"real"``: by no other than that of the devices; ``"simulated"``: by none but that for processors.
 
     Raises:
-        InputError: no such hardware, or the experiment's mesh or batch doesn't suit so many devices.
+        InputError: no such hardware, or the experiment's mesh or batch doesn't suit so many devices, or ``"real"`` and
+            their compiler is missing.
+        RunError: ``"real"``, and the compiler gave up.
     """
     if experiment.task.solved:
         problem = "is solved in closed form: there is no training step whose cost could be planned."
@@ -326,11 +329,7 @@ def plan(experiment: Experiment, devices: str = "") -> dict[str, Any]:
         batch = Encoder(bound.task, source, order, augment=True)((longest, 1))["batch"]
         shapes = {name: (value.shape, str(value.dtype)) for name, value in batch.items()}
         steps = total_steps(train, order)
-        cost = (
-            simulation.step_cost(bound, shapes, steps)
-            if count == jax.device_count()
-            else simulation.simulated_cost(bound, shapes, steps, count)
-        )
+        cost = _cost(bound, shapes, steps, (device.name, count), compiler)
     return planning.report(
         cost,
         device,
@@ -342,3 +341,33 @@ def plan(experiment: Experiment, devices: str = "") -> dict[str, Any]:
         mesh=cost["mesh"],
         devices=count,
     )
+
+
+def _cost(
+    bound: Experiment, shapes: simulation.Shapes, steps: int, devices: tuple[str, int], compiler: compilers.Chosen
+) -> dict[str, Any]:
+    """Of a step on devices, by name and how many; without their own compiler ``note`` says why."""
+    name, count = devices
+    cpu = jax.default_backend() == "cpu"
+    if count == jax.device_count() and name == ("cpu" if cpu else hardware()[0].name):
+        return simulation.step_cost(bound, shapes, steps)
+    note = ""
+    if compiler != "simulated" and name != "cpu":
+        found = compilers.compiler_of(name, count, bound.parallel.dcn_data)
+        if isinstance(found, compilers.Absent):
+            if compiler == "real":
+                raise compilers.refuse(found)
+            note = f"{found.why}, so it was simulated" + (f"; to have one: {found.fix}" if found.fix else "")
+        else:
+            try:
+                return simulation.compiled_cost(bound, shapes, steps, found)
+            except RunError as error:
+                if compiler == "real":
+                    raise
+                note = f"its own compiler gave up, so it was simulated: {str(error).splitlines()[0]}"
+    cost = (
+        simulation.step_cost(bound, shapes, steps)
+        if count == jax.device_count()
+        else simulation.simulated_cost(bound, shapes, steps, count)
+    )
+    return {**cost, "note": note}

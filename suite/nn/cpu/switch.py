@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array
 
 from suite.nn.cpu import onednn
-from suite.parallel.layout import only_here
+from suite.parallel.layout import only_here, target_platform
 
 
 def enabled() -> bool:
@@ -25,6 +25,14 @@ def by_platform(*operands: Any, cpu: Callable[..., Any], default: Callable[..., 
     if not enabled():
         return default(*operands)
     return lax.platform_dependent(*operands, cpu=cpu, default=default)
+
+
+def by_target(*operands: Any, cpu: Callable[..., Any], default: Callable[..., Any]) -> Any:
+    """`by_platform`, which traces one of the two where the program is for one platform alone."""
+    platform = target_platform()
+    if platform is None or not enabled():
+        return by_platform(*operands, cpu=cpu, default=default)
+    return (cpu if platform == "cpu" else default)(*operands)
 
 
 def by_library(

@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from suite.contracts.batch import Batch
 from suite.experiment.sections import Optim
-from suite.parallel.layout import batch_rows, batch_sum
+from suite.parallel.layout import batch_rows, batch_sum, everywhere, on_mesh
 from suite.tree import nest, paths
 
 Update = Callable[[Any, Any, Any, Any, Batch, jax.Array], tuple[Any, Any]]
@@ -51,18 +51,19 @@ def pick(params: Any, batch: Batch, tables: Mapping[str, str]) -> Any:
 def whole_gradients(grads: Any, tables: Mapping[str, str]) -> Any:
     """Gradients over the whole batch, from those by the rows that a device sees.
 
-    Nothing changes but inside pmap: gradients are added up, those of picked rows lined up.
+    Inside pmap gradients are added up, and those of picked rows lined up; on a mesh the latter go to all devices, each
+    of which then updates the rows by itself. It is the least that must be sent where each device has the table.
     """
     held = {name: leaf for name, leaf in paths(grads).items() if name in tables}
     dense = nest({name: leaf for name, leaf in paths(grads).items() if name not in tables})
-    return nest({**paths(batch_sum(dense)), **batch_rows(held)})
+    return nest({**paths(batch_sum(dense)), **everywhere(held)})
 
 
 def whole_rows(picked: Any, batch: Batch, tables: Mapping[str, str]) -> tuple[Any, Batch]:
     """The parameters as picked, and what of the batch decides about rows, of the whole batch."""
     decisive = {key: batch[key] for key in ("mask", *tables.values())}
     rows = {**paths(picked), **batch_rows(split(picked, tables)[1])}
-    return nest(rows), batch_rows(decisive)
+    return nest(rows), everywhere(decisive)
 
 
 def init(tx: optax.GradientTransformation, params: Any, tables: Mapping[str, str], optim: Optim) -> Any:
@@ -105,7 +106,7 @@ def updater(
                 held[name],
                 own,
                 batch[key],
-                old[name],
+                held[name].at[batch[key]].get(mode="clip") if on_mesh() else old[name],  # which sends nothing
                 row_grads[name],
                 batch["mask"],
                 step,
