@@ -29,7 +29,7 @@ def plan_step(step: Any, arguments: tuple[Any, ...]) -> dict[str, Any]:
     Returns:
         For each device: ``flops`` and ``bytes`` (memory traffic) of a call, ``memory`` (bytes: ``arguments``,
         ``outputs``, ``temporary``, ``aliased``, ``peak``), ``collectives`` (see ``hlo.collectives``) and how many of
-        them are ``hidden`` behind other work, ``kernels``, ``products`` (how many of each format of the result) and
+        them are ``hidden`` behind other work, ``kernels``, ``products`` (sizes of results by their format) and
         ``library_calls`` (how many of each target). Then
         ``model_flops`` of all devices together, without what is computed twice to save memory; ``devices``;
         ``compile_seconds``; ``endless``, how many loops of unknown length were counted as one trip; ``vendor``, the
@@ -54,7 +54,7 @@ def plan_step(step: Any, arguments: tuple[Any, ...]) -> dict[str, Any]:
         "collectives": hlo.collectives(module),
         "hidden": kernels.hidden(module),
         "kernels": kernels.count(module),
-        "products": {kind: len(sizes) for kind, sizes in kernels.results(module).items()},
+        "products": kernels.results(module),
         "library_calls": dict(Counter(kernels.library_calls(module))),
         "devices": devices,
         "compile_seconds": seconds,

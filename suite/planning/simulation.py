@@ -22,6 +22,7 @@ from suite.experiment.sections import Experiment
 from suite.parallel import target
 from suite.planning import compilers
 from suite.planning.compilers import Described
+from suite.planning.hardware import hardware
 from suite.runtime import json_files
 
 MOST = 1024
@@ -31,8 +32,44 @@ Shapes = Mapping[str, tuple[tuple[int, ...], str]]
 """Of a batch's arrays (steps, b, ...), by name: shape and format."""
 
 
-def step_cost(experiment: Experiment, shapes: Shapes, total_steps: int) -> dict[str, Any]:
-    """What a step of a bound experiment costs on the devices of this process; see ``planning.plan_step``.
+Wanted = tuple[Experiment, Shapes, int, bool]
+"""The arguments of `step_cost`."""
+
+
+def cost_on(name: str, count: int, wanted: Wanted, compiler: compilers.Chosen = "auto") -> dict[str, Any]:
+    """``step_cost`` on ``count`` devices ``name``: of this process where it has them, else by their own compiler where
+    it is installed, else simulated; ``note`` then says why.
+
+    Raises:
+        InputError: the experiment's mesh or batch doesn't suit so many, or ``"real"`` and their compiler is missing.
+        RunError: ``"real"``, and the compiler gave up; or a process failed.
+    """
+    import jax
+
+    here = "cpu" if jax.default_backend() == "cpu" else hardware()[0].name
+    if (name, count) == (here, jax.device_count()):
+        return step_cost(*wanted)
+    note = ""
+    if compiler != "simulated" and name != "cpu":
+        found = compilers.compiler_of(name, count, wanted[0].parallel.dcn_data)
+        if isinstance(found, Described):
+            try:
+                return compiled_cost(wanted, found)
+            except RunError as error:
+                if compiler == "real":
+                    raise
+                note = f"its own compiler gave up, so it was simulated: {str(error).splitlines()[0]}"
+        elif compiler == "real":
+            raise compilers.refuse(found)
+        else:
+            note = f"{found.why}, so it was simulated" + (f"; to have one: {found.fix}" if found.fix else "")
+    cost = step_cost(*wanted) if count == jax.device_count() else simulated_cost(*wanted[:3], count, wanted[3])
+    return {**cost, "note": note}
+
+
+def step_cost(experiment: Experiment, shapes: Shapes, total_steps: int, answers: bool = False) -> dict[str, Any]:
+    """What a step of a bound experiment costs on the devices of this process, or with ``answers`` the answers by which
+    a batch is scored; see ``planning.plan_step``.
 
     Besides: ``mesh``; ``parameters``, how many; ``platform``, which it was compiled for; and in ``memory`` the parts of
     what lies there between two steps (``planning.KEPT``).
@@ -47,8 +84,16 @@ def step_cost(experiment: Experiment, shapes: Shapes, total_steps: int) -> dict[
     where = sharding.batch_sharding(program.mesh, leading=1)
     placed = where if program.mesh.size > 1 or target.is_described() else None
     batch = {name: jax.ShapeDtypeStruct(shape, kind, sharding=placed) for name, (shape, kind) in shapes.items()}
-    cost = planning.plan_step(program.step, (program.abstract, batch))
     state = program.abstract
+    if answers:
+        where = sharding.batch_sharding(program.mesh)
+        batch = {
+            name: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype, sharding=where if placed else None)
+            for name, leaf in batch.items()
+        }
+        cost = planning.plan_step(program.evaluate, (state.params, state.model_state, batch))
+    else:
+        cost = planning.plan_step(program.step, (state, batch))
     rows = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), batch)
     shards = {
         "parameters": state.params,
@@ -62,7 +107,9 @@ def step_cost(experiment: Experiment, shapes: Shapes, total_steps: int) -> dict[
     return {**cost, "mesh": dict(program.mesh.shape), "parameters": count, "platform": platform}
 
 
-def simulated_cost(experiment: Experiment, shapes: Shapes, total_steps: int, devices: int) -> dict[str, Any]:
+def simulated_cost(
+    experiment: Experiment, shapes: Shapes, total_steps: int, devices: int, answers: bool = False
+) -> dict[str, Any]:
     """``step_cost`` on ``devices`` devices that need not be here.
 
     Raises:
@@ -77,11 +124,11 @@ def simulated_cost(experiment: Experiment, shapes: Shapes, total_steps: int, dev
             fix="a plan for fewer, with as many examples each",
         )
     return _elsewhere(
-        (experiment, dict(shapes), total_steps), None, _environment(devices), f"{devices} simulated devices"
+        (experiment, dict(shapes), total_steps, answers), None, _environment(devices), f"{devices} simulated devices"
     )
 
 
-def compiled_cost(experiment: Experiment, shapes: Shapes, total_steps: int, described: Described) -> dict[str, Any]:
+def compiled_cost(wanted: Wanted, described: Described) -> dict[str, Any]:
     """``step_cost`` by the compiler of ``described`` devices; ``compiler`` names it and its version.
 
     Raises:
@@ -89,14 +136,14 @@ def compiled_cost(experiment: Experiment, shapes: Shapes, total_steps: int, desc
         RunError: the compiler gave up; of a program that the device's memory can't hold it says so.
     """
     environment = {**os.environ, **compilers.environment(described, dict(os.environ)), **_path()}
-    cost = _elsewhere((experiment, dict(shapes), total_steps), described, environment, described.topology)
+    cost = _elsewhere(wanted, described, environment, described.topology)
     plain = described.platform == "cuda" and not compilers.has_cudnn()
     note = "cuDNN isn't installed, so attention was compiled as plain products" if plain else ""
     return {**cost, "compiler": compilers.version(described.platform), "note": note}
 
 
 def _elsewhere(
-    wanted: tuple[Any, ...], described: Described | None, environment: Mapping[str, str], what: str
+    wanted: Wanted, described: Described | None, environment: Mapping[str, str], what: str
 ) -> dict[str, Any]:
     """``step_cost`` of the arguments ``wanted`` in a process of its own."""
     import cloudpickle  # a recipe's own classes may be known to this process alone

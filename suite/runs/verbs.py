@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from suite.contracts.model import ModelConfig
 from suite.contracts.preprocessor import Preprocessor
 from suite.data.pipeline.dispatches import Encoder, make_plan
@@ -20,7 +18,7 @@ from suite.data.preprocessing.boxes import BoxLabels
 from suite.data.preprocessing.image import PixelStatistics
 from suite.data.preprocessing.labels import Labels
 from suite.data.preprocessing.tokenizers import Tokenizer
-from suite.errors import InputError, RunError, unused
+from suite.errors import InputError, unused
 from suite.experiment import serialization
 from suite.experiment.defaults import settled
 from suite.experiment.sections import Experiment, Parallel
@@ -296,7 +294,9 @@ def delta(folder: str | Path, to: str | Path, allow: tuple[str, ...] = ()) -> Pa
     return target
 
 
-def plan(experiment: Experiment, devices: str = "", compiler: compilers.Chosen = "auto") -> dict[str, Any]:
+def plan(
+    experiment: Experiment, devices: str = "", compiler: compilers.Chosen = "auto", answers: bool = False
+) -> dict[str, Any]:
     """What a training step of the experiment costs, compiled for shapes alone; ``planning.render`` prints it.
 
     Args:
@@ -304,6 +304,7 @@ def plan(experiment: Experiment, devices: str = "", compiler: compilers.Chosen =
         devices: hardware to plan for, e.g. ``"tpu-v5e-32"``; empty: as many of this machine's as the mesh asks for.
             Devices that are not here are compiled for by their own compiler where it is installed, else simulated.
         compiler: ``"real"``: by no other than that of the devices; ``"simulated"``: by none but that for processors.
+        answers: of a batch's answers instead, by which a split is scored.
 
     Raises:
         InputError: no such hardware, or the experiment's mesh or batch doesn't suit so many devices, or ``"real"`` and
@@ -329,7 +330,7 @@ def plan(experiment: Experiment, devices: str = "", compiler: compilers.Chosen =
         batch = Encoder(bound.task, source, order, augment=True)((longest, 1))["batch"]
         shapes = {name: (value.shape, str(value.dtype)) for name, value in batch.items()}
         steps = total_steps(train, order)
-        cost = _cost(bound, shapes, steps, (device.name, count), compiler)
+        cost = simulation.cost_on(device.name, count, (bound, shapes, steps, answers), compiler)
     return planning.report(
         cost,
         device,
@@ -341,33 +342,3 @@ def plan(experiment: Experiment, devices: str = "", compiler: compilers.Chosen =
         mesh=cost["mesh"],
         devices=count,
     )
-
-
-def _cost(
-    bound: Experiment, shapes: simulation.Shapes, steps: int, devices: tuple[str, int], compiler: compilers.Chosen
-) -> dict[str, Any]:
-    """Of a step on devices, by name and how many; without their own compiler ``note`` says why."""
-    name, count = devices
-    cpu = jax.default_backend() == "cpu"
-    if count == jax.device_count() and name == ("cpu" if cpu else hardware()[0].name):
-        return simulation.step_cost(bound, shapes, steps)
-    note = ""
-    if compiler != "simulated" and name != "cpu":
-        found = compilers.compiler_of(name, count, bound.parallel.dcn_data)
-        if isinstance(found, compilers.Absent):
-            if compiler == "real":
-                raise compilers.refuse(found)
-            note = f"{found.why}, so it was simulated" + (f"; to have one: {found.fix}" if found.fix else "")
-        else:
-            try:
-                return simulation.compiled_cost(bound, shapes, steps, found)
-            except RunError as error:
-                if compiler == "real":
-                    raise
-                note = f"its own compiler gave up, so it was simulated: {str(error).splitlines()[0]}"
-    cost = (
-        simulation.step_cost(bound, shapes, steps)
-        if count == jax.device_count()
-        else simulation.simulated_cost(bound, shapes, steps, count)
-    )
-    return {**cost, "note": note}

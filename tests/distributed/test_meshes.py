@@ -86,6 +86,28 @@ assert whole / 4 < held < whole / 4 * 1.2, held
 """
 
 
+UPDATE = """
+import jax
+from suite.parallel import sharding
+from suite.planning import hlo
+from tests.training.test_rows import assemble, batch, experiment
+program = assemble(experiment(model__rows=65_536, parallel__data=8), 9)
+where = sharding.batch_sharding(program.mesh, leading=1)
+arrays = batch(size=16)
+shapes = {name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where) for name, a in arrays.items()}
+step = program.step.lower(program.abstract, shapes).compile()
+sent = hlo.collectives(hlo.parse(step.as_text()))
+rows, columns = arrays["ids"].size, program.abstract.params["table"]["embedding"].shape[1]
+moved = 4 * rows * columns + 4 * rows + 16  # gradients of the picked rows, their ids, the mask
+assert moved / 2 < sent["all-gather"]["bytes"] <= moved, (sent, moved)
+"""
+
+
+def test_rows_are_sent_once_where_each_device_has_the_table(forked_child):
+    """Gradients of the picked rows go to all devices; the rows as they become, and their moments, do not."""
+    forked_child(UPDATE, **simulated(8))
+
+
 def test_rows_of_a_split_table_are_found_where_they_are(forked_child):
     """A step over a table of 65,536 rows moves no more values between devices than its batch picks."""
     forked_child(LOOKUP, **simulated(8))
