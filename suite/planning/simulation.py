@@ -31,7 +31,6 @@ MOST = 1024
 Shapes = Mapping[str, tuple[tuple[int, ...], str]]
 """Of a batch's arrays (steps, b, ...), by name: shape and format."""
 
-
 Wanted = tuple[Experiment, Shapes, int, bool]
 """The arguments of `step_cost`."""
 
@@ -58,7 +57,8 @@ def cost_on(name: str, count: int, wanted: Wanted, compiler: compilers.Chosen = 
             except RunError as error:
                 if compiler == "real":
                     raise
-                note = f"its own compiler gave up, so it was simulated: {str(error).splitlines()[0]}"
+                said = " ".join(str(error).splitlines()[:2])
+                note = f"its own compiler gave up, so it was simulated: {said}"
         elif compiler == "real":
             raise compilers.refuse(found)
         else:
@@ -135,7 +135,7 @@ def compiled_cost(wanted: Wanted, described: Described) -> dict[str, Any]:
         InputError: the experiment's mesh or batch doesn't suit so many.
         RunError: the compiler gave up; of a program that the device's memory can't hold it says so.
     """
-    environment = {**os.environ, **compilers.environment(described, dict(os.environ)), **_path()}
+    environment = {**compilers.environment(described, dict(os.environ)), **_path()}
     cost = _elsewhere(wanted, described, environment, described.topology)
     plain = described.platform == "cuda" and not compilers.has_cudnn()
     note = "cuDNN isn't installed, so attention was compiled as plain products" if plain else ""
