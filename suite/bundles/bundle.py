@@ -14,7 +14,7 @@ import jax
 import jax.export
 import numpy as np
 
-from suite.bundles import integrity, manifest, programs, signing
+from suite.bundles import integrity, manifest, onnx_files, programs, signing
 from suite.bundles.answering import BATCH, chosen
 from suite.bundles.codecs import check_names, read_codec
 from suite.bundles.manifest import AGAIN, PREDICT, Array, Manifest, Signature
@@ -89,6 +89,8 @@ class Bundle:
             for length in program.lengths
         }
         exported = {key: programs.read(contents[file], f'{where}, file "{file}"', maker) for key, file in files.items()}
+        for file in about.models.values():
+            onnx_files.check(contents[file], f'{where}, file "{file}"')
         arrays = [safetensors.read(folder / file, data) for file, data in sorted(stored.items(), reverse=True)]
         for (name, length), program in exported.items():
             place = f'{where}, file "{files[name, length]}"'
@@ -107,6 +109,7 @@ class Bundle:
                 program.signature,
                 {length: programs.runner(exported[name, length]) for length in program.lengths},
                 placed,
+                {length: contents[file] for (of, length), file in about.models.items() if of == name},
             )
             for name, program in about.programs.items()
         }

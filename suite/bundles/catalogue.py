@@ -88,7 +88,7 @@ def replace(
     about = bundle.manifest
     with new_folder(Path(to)) as partial:
         for name in about.files:
-            if name != manifest.REFERENCE:
+            if name != manifest.REFERENCE and not name.endswith(".onnx"):  # whose models hold the old records
                 (partial / name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(source / name, partial / name)
         safetensors.write(partial / manifest.REFERENCE, lambda: embedded.arrays.items())

@@ -13,6 +13,7 @@ from suite.bundles.manifest import (
     EXPERIMENT,
     MOST,
     MOST_ASSET,
+    MOST_MODEL,
     MOST_PROGRAM,
     NAME,
     REFERENCE,
@@ -30,15 +31,15 @@ from suite.runtime import json_files
 
 _PLAIN = re.compile(
     r"weights\.safetensors|reference\.safetensors|model_card\.md|experiment\.json"
-    r"|program/([A-Za-z][A-Za-z0-9_]{0,63}-)?[0-9]{1,9}\.stablehlo"
+    r"|program/([A-Za-z][A-Za-z0-9_]{0,63}-)?[0-9]{1,9}\.(stablehlo|onnx)"
     r"|assets/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
 )
 
 
 def check(folder: Path, manifest: Manifest) -> tuple[dict[str, bytes], dict[str, np.ndarray]]:
-    """Compares every file with the manifest; returns the programs by file, and by file the bytes (n,) of the weights
-    and of the reference arrays where there are any, as they were compared: what is used of them is never read again,
-    whatever becomes of the files meanwhile.
+    """Compares every file with the manifest; returns the programs and models by file, and by file the bytes (n,)
+    of the weights and of the reference arrays where there are any, as they were compared: what is used of them is never
+    read again, whatever becomes of the files meanwhile.
 
     Raises:
         InputError: a name that leads elsewhere, a link, a file that is missing, changed, or named nowhere.
@@ -50,7 +51,7 @@ def check(folder: Path, manifest: Manifest) -> tuple[dict[str, bytes], dict[str,
     present = set(inside(folder))
     programs = {**manifest.programs, **({CATALOGUE: manifest.catalogue} if manifest.catalogue else {})}
     files = {program(length, name) for name, about in programs.items() for length in about.lengths}
-    wanted = {*named, WEIGHTS, EXPERIMENT, *files}
+    wanted = {*named, WEIGHTS, EXPERIMENT, *files, *manifest.models.values()}
     missing, extra = sorted(wanted - present), sorted(present - {*named, NAME, SIGNATURE})
     if missing:
         raise InputError(where, "is not complete.", found=f"no {', '.join(missing)}", fix=AGAIN)
@@ -65,7 +66,7 @@ def check(folder: Path, manifest: Manifest) -> tuple[dict[str, bytes], dict[str,
             arrays[name] = _arrays(folder, name, about["bytes"])
             digest = hashlib.sha256(arrays[name].data).hexdigest()
         elif name.startswith("program/"):
-            contents[name] = content_of(folder, name, MOST_PROGRAM)
+            contents[name] = content_of(folder, name, _most_program(name))
             digest = hashlib.sha256(contents[name]).hexdigest()
         else:
             digest = digest_of(folder / name)
@@ -110,9 +111,14 @@ def _arrays(folder: Path, name: str, size: int) -> np.ndarray:
     return data
 
 
+def _most_program(name: str) -> int:
+    """Bytes of the largest file of a program; a model in ONNX holds its weights."""
+    return MOST_MODEL if name.endswith(".onnx") else MOST_PROGRAM
+
+
 def _check_size(folder: Path, name: str, wanted: int) -> None:
     size = (folder / name).stat().st_size
-    most = {"program": MOST_PROGRAM, "assets": MOST_ASSET, WEIGHTS: size, REFERENCE: size}.get(
+    most = {"program": _most_program(name), "assets": MOST_ASSET, WEIGHTS: size, REFERENCE: size}.get(
         name.partition("/")[0], MOST
     )
     if size > most:

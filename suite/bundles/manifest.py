@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ SIGNATURE = "signature.json"
 CATALOGUE = "catalogue"
 """The program that embeds a catalogue's records, which answers no requests; only bundles whose catalogue can be
 replaced have one."""
+ENGINES = "engines"
+"""The field of ``bundle.json`` on models in ONNX; only bundles for several engines have it."""
 PREDICT = "predict"
 """The program that answers where none is named."""
 SEED = "seed"
@@ -33,8 +35,9 @@ SEED = "seed"
 MADE = ("by", "catalogue", "checked", "date", "from", "licence", "recipe", "refreshed", "revision")
 """Texts of ``made``, the part of ``bundle.json`` that says what a bundle was made of and by."""
 AGAIN = "fetch the bundle again, or export the run again"
-MOST, MOST_PROGRAM, MOST_ASSET = 16 << 20, 256 << 20, 1 << 30
-"""Bytes of the largest text, such as ``bundle.json``, of the largest program and of the largest asset."""
+MOST, MOST_PROGRAM, MOST_ASSET, MOST_MODEL = 16 << 20, 256 << 20, 1 << 30, 2 << 30
+"""Bytes of the largest text, such as ``bundle.json``, of the largest program, of the largest asset and of the largest
+model in ONNX."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,9 @@ class Manifest:
         made: by what, of what, and how it was checked.
         files: name -> ``bytes`` and ``sha256``.
         catalogue: the program that embeds the records of a catalogue; None where it cannot be replaced.
+        engines: of bundles with models in ONNX beside the programs: ``models``, a program -> the padded lengths of its
+            models, 0 of one that takes any; ``tolerance``, a program -> how far its outputs may be from those of XLA;
+            ``precision``, that products may be computed in.
     """
 
     name: str
@@ -103,11 +109,23 @@ class Manifest:
     made: dict[str, Any]
     files: dict[str, dict[str, Any]]
     catalogue: Program | None = None
+    engines: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def models(self) -> dict[tuple[str, int], str]:
+        """(program, padded length) -> the file of its model in ONNX."""
+        stated = self.engines.get("models", {})
+        return {(name, length): model(length, name) for name, lengths in stated.items() for length in lengths}
 
 
 def program(length: int, name: str = PREDICT) -> str:
     """The file of a program for rows of a padded length."""
     return f"program/{length}.stablehlo" if name == PREDICT else f"program/{name}-{length}.stablehlo"
+
+
+def model(length: int, name: str = PREDICT) -> str:
+    """The file of a program as a model in ONNX for rows of a padded length; of the length 0, of any."""
+    return program(length, name).removesuffix("stablehlo") + "onnx"
 
 
 def check_program_name(name: str) -> None:
@@ -238,7 +256,23 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
     for name in MADE:
         _of(str, objects["made"].get(name, ""), f"made.{name}")
     catalogue = _program(_of(dict, content[CATALOGUE], CATALOGUE)) if CATALOGUE in content else None
-    return Manifest(**texts, **objects, programs=programs, platforms=platforms, catalogue=catalogue)
+    engines = _engines(_of(dict, content.get(ENGINES, {}), ENGINES), programs)
+    return Manifest(**texts, **objects, programs=programs, platforms=platforms, catalogue=catalogue, engines=engines)
+
+
+def _engines(content: Mapping[str, Any], programs: Mapping[str, Program]) -> dict[str, Any]:
+    """What a bundle says of its models in ONNX."""
+    if not content:
+        return {}
+    models, tolerance = (_of(dict, content[name], name) for name in ("models", "tolerance"))
+    if content["precision"] not in ("float32", "bfloat16") or models.keys() != tolerance.keys():
+        raise ValueError(f"engines {content!s:.60}")
+    for name, lengths in models.items():
+        known = programs[name].lengths
+        stated = {_of(int, length, "lengths of models") for length in _of(list, lengths, "models")}
+        if stated not in ({0}, set(known)) or not 0 <= float(_of((int, float), tolerance[name], "tolerance")) < 1e3:
+            raise ValueError(f"models of {name:.60}")
+    return {**content}
 
 
 def _program(content: Any) -> Program:

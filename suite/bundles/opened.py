@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,9 @@ class Program:
         calls: a padded length -> the function for it, rising; of the length 0 where rows are of one shape.
         arrays: the weights by name, and the reference arrays by name where the bundle has any; on the device, shared
             with the other programs.
+        models: a padded length -> the program as a model in ONNX, or 0 -> one for all lengths; where the bundle has
+            any, until an engine was chosen.
+        engine: what computes it.
     """
 
     name: str
@@ -42,6 +45,8 @@ class Program:
     signature: Signature
     calls: dict[int, Call]
     arrays: tuple[dict[str, Any], ...]
+    models: dict[int, bytes] = field(default_factory=dict, repr=False)
+    engine: str = "xla"
 
     @property
     def lengths(self) -> tuple[int, ...]:

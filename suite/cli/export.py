@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from suite.cli.flags import Verb, flag, word
 from suite.cli.shared_flags import Allowing
-from suite.errors import InputError
+from suite.errors import InputError, Missed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,8 @@ class Export(Allowing):
         "suite export runs/reviews --to bundles/reviews",
         "suite export runs/reviews --to bundles/reviews --sign key.pem",
         "suite export runs/reviews --format huggingface --to published/reviews",
+        "suite export runs/reviews --to bundles/reviews --engines onnxruntime openvino",
+        "suite export runs/reviews --format onnx --to onnx/reviews --int8 --max-drop 0.005",
         "suite export --refresh bundles/reviews --to bundles/reviews-new",
         "suite export bundles/films --to bundles/films-new --catalogue new_items.csv",
     )
@@ -34,8 +36,14 @@ class Export(Allowing):
     """What the server calls it."""
     licence: str = flag("", value="TEXT", example="Apache-2.0", otherwise="none is stated")
     """Licence that the model card states."""
-    format: Literal["bundle", "huggingface"] = flag("bundle", example="huggingface")
-    """bundle, or weights as Transformers reads them."""
+    format: Literal["bundle", "huggingface", "onnx"] = flag("bundle", example="onnx")
+    """bundle, weights as Transformers reads them, or models in ONNX."""
+    engines: tuple[Literal["onnxruntime", "openvino"], ...] = flag((), example="onnxruntime", otherwise="XLA alone")
+    """Engines of processors, besides XLA, that the bundle can be computed by."""
+    int8: bool = flag(False, otherwise="they are float32")
+    """Compute products of the models in ONNX with 8-bit numbers."""
+    max_drop: float | None = flag(None, value="X", example="0.005", otherwise="any loss is accepted")
+    """Loss of the metric that is allowed for --int8."""
     sign: str = flag("", value="KEY", example="key.pem", otherwise="the bundle is not signed")
     """File of the private key that the bundle is signed with; openssl genpkey -algorithm ed25519 -out KEY makes one."""
     catalogue: str = flag("", value="FILE", example="new_items.csv", otherwise="the one that the task states")
@@ -47,7 +55,9 @@ class Export(Allowing):
 def export(given: Export) -> None:
     from suite.bundles.bundle import Bundle
     from suite.bundles.manifest import SIGNATURE
+    from suite.compression.verdict import sentence
     from suite.exporting import exporting, refreshing
+    from suite.exporting.onnx import folder
     from suite.exporting.tracing import PLATFORMS
 
     if given.refresh:
@@ -76,14 +86,22 @@ def export(given: Export) -> None:
         format=given.format,
         allow=given.allowed,
         sign=given.sign,
+        engines=given.engines,
+        int8=given.int8,
+        max_drop=given.max_drop,
     )
     if isinstance(exported, Bundle):
         _print(exported)
+    elif isinstance(exported, folder.Written):
+        print("\n".join(exported.lines()))
+        if (judged := exported.content.get("int8")) and not judged["met"]:
+            raise Missed(sentence(judged))
     else:
         print(f"{exported.format}: {exported.tensors} tensors, {exported.values:,} values\n{exported.folder}")
 
 
 def _with_catalogue(given: Export) -> None:
+    from suite.bundles import manifest
     from suite.workflow.catalogue import replace_catalogue
 
     if given.format != "bundle":
@@ -94,6 +112,8 @@ def _with_catalogue(given: Export) -> None:
         given.run, given.catalogue, given.to, allow=given.allowed, sign=given.sign, **options
     )
     _print(bundle)
+    if (Path(given.run) / manifest.NAME).is_file() and manifest.read(Path(given.run)).engines:
+        print("models in ONNX hold the old catalogue, and were left out", file=sys.stderr)
     print(f"catalogue of {len(embedded):,} records")
     for line in embedded.left_out.lines():
         print(f"  {line}")
@@ -106,6 +126,8 @@ def _nothing_fixed(given: Export) -> None:
         "--name": given.name,
         "--licence": given.licence,
         "--format": given.format.replace("bundle", ""),
+        "--engines": " ".join(given.engines),
+        "--int8": "true" if given.int8 else "",
     }
     fixed = {name: value for name, value in {**fixed, "RUN": given.run}.items() if value}
     for name, value in fixed.items():
@@ -118,11 +140,19 @@ def _nothing_fixed(given: Export) -> None:
 
 
 def _print(bundle: Any) -> None:
+    from suite.compression.verdict import sentence
+
     about = bundle.manifest
     size = sum(file["bytes"] for file in about.files.values())
     print(f"{about.name}, version {about.version}: {len(about.files)} files, {size:,} bytes")
     rows = "" if bundle.lengths == (0,) else f"; rows padded to {', '.join(map(str, bundle.lengths))}"
     print(f"programs for {', '.join(about.platforms)}{rows}")
+    if about.engines:
+        print(f"models in ONNX for {', '.join(about.engines['checked'])}: {', '.join(about.engines['models'])}")
+        for name, why in about.engines.get("left_out", {}).items():
+            print(f"no model in ONNX: {name}, since it {why}")
+        if judged := about.engines.get("int8"):
+            print(f"int8, {judged['method']}: {sentence(judged)}")
     if len(bundle.programs) > 1:
         print(f"answers by {', '.join(bundle.programs)}")
     if {"checked", "from"} <= about.made.keys():

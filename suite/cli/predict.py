@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from suite.cli.flags import Verb, flag, word
 from suite.cli.shared_flags import Trusting
@@ -34,6 +35,10 @@ class Predict(Trusting):
     """A text, a file of records, an image or recording, a folder of them, or - for lines of standard input."""
     program: str = flag("predict", value="NAME")
     """Which of the model's programs answers."""
+    engine: Literal["auto", "xla", "onnxruntime", "openvino"] = flag(
+        "auto", example="onnxruntime", otherwise="XLA computes"
+    )
+    """What computes a bundle on a processor, of those that suite export --engines named."""
     seed: int = flag(0, least=0)
     """Seed of answers that are drawn."""
     to: str = flag("", value="FILE|FOLDER", example="answers.parquet", otherwise="answers are printed")
@@ -50,6 +55,8 @@ def predict(given: Predict) -> None:
     from suite.workflow import folders, predict_file
 
     opened = folders.open(given.source, given.allowed, offline=given.offline, trust=given.trust)
+    if given.engine != "auto":
+        opened = _by_engine(opened, given)
     if not given.input:
         raise InputError("flag --input", "is missing.", fix='--input "some text"')
     if predict_file.is_table(given.to):
@@ -75,6 +82,17 @@ def predict(given: Predict) -> None:
         lines = [folders.printable(codec, answer) for answer in answers]
     for line in lines:
         print(json.dumps(line, ensure_ascii=False))
+
+
+def _by_engine(opened: Any, given: Predict) -> Any:
+    from suite.bundles import engines
+    from suite.bundles.bundle import Bundle
+
+    if not isinstance(opened, Bundle):
+        raise InputError(
+            "flag --engine", "is for bundles.", found=given.source, fix="the same command without --engine"
+        )
+    return engines.chosen(opened, given.engine)
 
 
 VERB = Verb(Predict, predict)

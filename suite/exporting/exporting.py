@@ -8,44 +8,35 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
-from suite import tree
 from suite.bundles import catalogue, manifest, signing
 from suite.bundles.bundle import Bundle, platform
 from suite.bundles.codecs import rebased
 from suite.contracts.batch import Batch
 from suite.contracts.codec import Codec
-from suite.contracts.data import Source
 from suite.contracts.task import Program
 from suite.data.pipeline.padding import axes, bucket
-from suite.data.sources.memory import evenly_spaced, take
 from suite.errors import InputError, RunError
-from suite.experiment import sections, serialization
+from suite.experiment import serialization
 from suite.experiment.local_paths import without_folders
-from suite.experiment.sections import Experiment, Finetune
+from suite.experiment.sections import Experiment
 from suite.exporting import model_card, tracing
 from suite.exporting.agreement import alike, check_outputs, exact
-from suite.nn.conv import Conv
-from suite.nn.conv1d import Conv1d
-from suite.nn.linear import Linear
+from suite.exporting.asked import ROWS, given, held_back, held_out, padded_lengths, served
+from suite.exporting.onnx import beside, folder
 from suite.runs import results, run, verbs
 from suite.runs.run import Run
 from suite.runtime import files
-from suite.surgery import lora
 from suite.training import preprocessors, privacy
 from suite.weights import safetensors
 from suite.weights.pretrained import Written
 
-RECORDS, ROWS = 64, 16
-"""Held-back records that a bundle must answer as its run does, and how many of them are asked at a time."""
 CHUNK = 4096
 """Records of a catalogue that are encoded at a time."""
 CHEAP = 1000
 """Records of a split up to which metrics get intervals."""
-HUGGINGFACE = "huggingface"
+HUGGINGFACE, ONNX = "huggingface", "onnx"
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 """Names of models, which are parts of addresses."""
 UNTELLING = ("bundle", "export", "exported", "model", "out", "output", "run", "small", "tuned")
@@ -63,18 +54,25 @@ def export(
     format: str = "bundle",
     allow: tuple[str, ...] = (),
     sign: str | Path = "",
-) -> Bundle | Written:
+    engines: Sequence[str] = (),
+    int8: bool = False,
+    max_drop: float | None = None,
+) -> Bundle | Written | folder.Written:
     """A run as a bundle, opened: what `suite.bundles.bundle` loads and a server serves.
 
     Args:
         source: the run, or its folder.
-        to: a new folder; the word ``"huggingface"``: as ``format``, to that folder within the run's.
+        to: a new folder; the word ``"huggingface"`` or ``"onnx"``: as ``format``, to that folder within the run's.
         platforms: of which devices its programs are for.
         name: of the model, as a server calls it; empty: that of the folder ``to``, or of the run's.
         licence: under which the model may be used, for the model card.
-        format: ``"bundle"``; or ``"huggingface"``, the layout of that library, where the family has one.
+        format: ``"bundle"``; ``"huggingface"``, the layout of that library, where the family has one; or ``"onnx"``:
+            `suite.exporting.onnx.folder`.
         allow: packages whose classes the run's experiment may name.
         sign: the file of the private key that the bundle is signed with, see `suite.bundles.signing`; empty: none.
+        engines: of processors that the bundle has models in ONNX for, see `suite.bundles.engines`.
+        int8: whether products of the models in ONNX are of 8-bit numbers.
+        max_drop: loss of the metric that is allowed for that; None: any.
 
     Raises:
         InputError: ``to`` is there already, the run has no data to check the bundle with, or ``sign`` holds no key to
@@ -83,30 +81,46 @@ def export(
     """
     trained_run = source if isinstance(source, Run) else run.open(source, allow)
     signer = signing.read_signer(sign) if str(sign) else None
-    if HUGGINGFACE in (str(to), format):
-        if signer is not None:
-            raise InputError("flag --sign", "is for bundles.", found=HUGGINGFACE, fix="--format bundle")
-        return verbs.convert(
-            trained_run.folder, trained_run.folder / HUGGINGFACE if str(to) == HUGGINGFACE else to, allow=allow
-        )
-    if format != "bundle":
-        raise InputError(f'--format "{format}"', "is none.", found=f"bundle, {HUGGINGFACE}")
+    if str(to) in (HUGGINGFACE, ONNX):
+        format, to = str(to), trained_run.folder / str(to)
+    if format not in ("bundle", HUGGINGFACE, ONNX):
+        raise InputError(f'--format "{format}"', "is none.", found=f"bundle, {HUGGINGFACE}, {ONNX}")
+    _check_flags(format, {"sign": bool(sign), "engines": bool(engines), "int8": int8, "max-drop": max_drop is not None})
+    if format == HUGGINGFACE:
+        return verbs.convert(trained_run.folder, to, allow=allow)
     name = named(trained_run.experiment, name, (Path(to), trained_run.folder))
+    if format == ONNX:
+        return folder.export(trained_run, to, name, int8=int8, max_drop=max_drop)
+    beside.check_engines(engines)
     check_platforms(platforms)
-    with files.new_folder(Path(to)) as folder:
+    with files.new_folder(Path(to)) as place:
         split, asked = held_back(trained_run)
         check_programs(trained_run, asked)
         checked = f"{len(next(iter(asked.values())))} records of the {split} split"
-        _write(
-            trained_run,
-            folder,
-            asked,
-            {"name": name, "checked": checked, "licence": licence, "platforms": tuple(platforms)},
-        )
+        about: dict[str, Any] = {"name": name, "checked": checked, "licence": licence, "platforms": tuple(platforms)}
+        if engines:
+            (place / "program").mkdir()
+            about["engines"] = beside.write(trained_run, place, asked, engines, int8, max_drop)
+        _write(trained_run, place, asked, about)
         if signer is not None:
-            signing.sign(folder, signer)
-        _verify(trained_run, Bundle.open(folder, allow), asked, allow)
+            signing.sign(place, signer)
+        _verify(trained_run, Bundle.open(place, allow), asked, allow)
     return Bundle.open(to, allow)
+
+
+def _check_flags(format: str, given: Mapping[str, bool]) -> None:
+    """Raises InputError: a flag is for another format."""
+    formats = {"sign": ("bundle",), "engines": ("bundle",), "int8": ("bundle", ONNX), "max-drop": ("bundle", ONNX)}
+    for name, is_given in given.items():
+        if is_given and format not in formats[name]:
+            problem = "is for bundles." if formats[name] == ("bundle",) else "is for models in ONNX."
+            raise InputError(f"flag --{name}", problem, found=format, fix=f"--format {formats[name][0]}")
+    if given["int8"] and format == "bundle" and not given["engines"]:
+        raise InputError(
+            "flag --int8", "is for models in ONNX.", found="no --engines", fix="--engines onnxruntime --int8"
+        )
+    if given["max-drop"] and not given["int8"]:
+        raise InputError("flag --max-drop", "belongs to --int8.", fix="--int8 --max-drop 0.005")
 
 
 def named(experiment: Experiment, name: str = "", folders: Sequence[Path] = ()) -> str:
@@ -147,36 +161,6 @@ def check_platforms(platforms: Sequence[str]) -> None:
         )
 
 
-def _held_out(trained_run: Run) -> dict[str, Source]:
-    """The splits that the run was not trained on, as far as they can be read; first the one that decided nothing.
-
-    Raises:
-        InputError: none of them can.
-    """
-    sources, reasons = {}, []
-    for split in ("test", "validation"):
-        try:
-            sources[split] = trained_run.experiment.task.source(split)
-        except InputError as error:
-            reasons.append(f"{error.where}: {error.problem}")
-    if not sources:
-        raise InputError(
-            "held-back records",
-            "are what a bundle is checked with, and cannot be read.",
-            found=" ".join(dict.fromkeys(reasons)),
-            fix="put the run's data back where they were",
-        )
-    return sources
-
-
-def held_back(trained_run: Run) -> tuple[str, dict[str, Any]]:
-    """A split that the run was not trained on, and what requests have of its records, at most RECORDS of them."""
-    split, source = next(iter(_held_out(trained_run).items()))
-    columns = source[evenly_spaced(source, RECORDS)]
-    names = dict.fromkeys(entry.name for program in trained_run.programs.values() for entry in program.codec.inputs)
-    return split, {name: columns[name] for name in names if name in columns}
-
-
 def check_programs(trained_run: Run, asked: Mapping[str, Any]) -> None:
     """Raises InputError: a program has a name that none may have, there is no default one, or the held-back records
     lack a column that a program must be given, so that it cannot be checked."""
@@ -199,40 +183,10 @@ def check_programs(trained_run: Run, asked: Mapping[str, Any]) -> None:
             raise InputError(where, problem, found=f"no {', '.join(missing)}", fix=fix)
 
 
-def given(codec: Codec, asked: Mapping[str, Any], indices: np.ndarray) -> dict[str, Any]:
-    """Of these records what a request has that the codec takes."""
-    return {entry.name: take(asked[entry.name], indices) for entry in codec.inputs if entry.name in asked}
-
-
-def _served(trained_run: Run) -> tuple[Run, dict[str, np.ndarray]]:
-    """The run whose model takes the weights, and the weights: low-rank additions are folded in where that changes no
-    number beyond rounding."""
-    params, model_state = trained_run.variables
-    finetune = trained_run.experiment.finetune
-    if finetune.kind == "lora" and trained_run.experiment.precision.compute == "float32":
-        params = lora.fold(params, finetune)
-        trained_run = dataclasses.replace(
-            trained_run, experiment=sections.replace(trained_run.experiment, {"finetune": Finetune()})
-        )
-    return trained_run, _rounded_once(trained_run.graph, tracing.weights_of(params, model_state))
-
-
-def _rounded_once(graph: Any, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """With the matrices of layers that compute in bfloat16 in that format. Each call would round them again, to the
-    same numbers, which takes as long as the products of a small batch."""
-    model = nnx.merge(graph, *(tree.nest(tracing.named(weights, kind)) for kind in ("params", "rest")))
-    narrow = [
-        f"params/{'/'.join(map(str, path))}/kernel"
-        for path, layer in nnx.iter_modules(model)
-        if isinstance(layer, Linear | Conv | Conv1d) and layer.compute == "bfloat16"
-    ]
-    return {**weights, **{name: weights[name].astype(jnp.bfloat16) for name in narrow}}
-
-
 def _write(trained_run: Run, folder: Path, asked: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     """All files of a bundle."""
-    served, weights = _served(trained_run)
-    experiment = served.experiment
+    model_run, weights = served(trained_run)
+    experiment = model_run.experiment
     task, reference = experiment.task, trained_run.reference_arrays
     embedding = catalogue_program(trained_run)
     programs = {**task.programs(), **({manifest.CATALOGUE: embedding} if embedding else {})}
@@ -244,11 +198,11 @@ def _write(trained_run: Run, folder: Path, asked: Mapping[str, Any], about: Mapp
         else:
             rows = program.codec.encode(given(program.codec, asked, np.arange(1)))
         traced[name] = tracing.trace_all(
-            served.graph,
+            model_run.graph,
             program.function,
             weights,
             tracing.inputs_of(rows, buckets),
-            _lengths(trained_run, program.codec),
+            padded_lengths(trained_run, program.codec),
             about["platforms"],
             beside,
             embedding is not None,
@@ -277,6 +231,7 @@ def _write(trained_run: Run, folder: Path, asked: Mapping[str, Any], about: Mapp
         "experiment": experiment.name,
         **manifest.about_programs(entries, embedded),
         "platforms": list(about["platforms"]),
+        **({manifest.ENGINES: about["engines"]} if "engines" in about else {}),
         "metrics": _metrics(trained_run),
         "made": {
             **maker(),
@@ -329,17 +284,10 @@ def _kept(file: str, folder: Path) -> str:
 
 def write_programs(folder: Path, programs: Mapping[str, tracing.Traced]) -> None:
     """Each under its name and its length."""
-    (folder / "program").mkdir()
+    (folder / "program").mkdir(exist_ok=True)
     for name, traced in programs.items():
         for length, exported in traced.by_length.items():
             (folder / manifest.program(length, name)).write_bytes(bytes(exported.serialize()))
-
-
-def _lengths(trained_run: Run, codec: Codec) -> tuple[int, ...]:
-    """Padded lengths: those of training, and where none of them holds the longest that a request may have, one more."""
-    longest = codec.longest
-    enough = min([-(-longest // 8) * 8, *(length for length in trained_run.lengths if length >= longest)])
-    return (*(length for length in trained_run.lengths if length < longest), enough)
 
 
 def maker() -> dict[str, Any]:
@@ -355,7 +303,7 @@ def maker() -> dict[str, Any]:
 def _metrics(trained_run: Run) -> dict[str, dict[str, float]]:
     """What the run's last verb found; and of held-back splits that are small, each metric with its interval."""
     measured = {name: {"value": value} for name, value in trained_run.metrics.items() if not name.startswith("train/")}
-    for split, source in _held_out(trained_run).items():
+    for split, source in held_out(trained_run).items():
         if len(source) > CHEAP:
             continue
         with contextlib.suppress(InputError):  # such as a test split whose labels were never published

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from suite.bundles import answering, catalogue, integrity, manifest, signing
 from suite.bundles.bundle import Bundle
+from suite.bundles.engines import drawn
 from suite.evaluation.evaluate import make_answer
 from suite.exporting import exporting, tracing
 from suite.exporting.agreement import check_outputs, exact
@@ -80,13 +80,15 @@ def refresh(
     embedding = entries.pop(manifest.CATALOGUE, None)
     with new_folder(place, replacing=not to) as partial:
         for name in about.files:
-            if not name.startswith("program/"):
+            if not name.startswith("program/") or name.endswith(".onnx"):
                 (partial / name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(source / name, partial / name)
         exporting.write_programs(partial, traced)
         maker = exporting.maker()
         made = {**about.made, "versions": maker["versions"], "refreshed": f"by {maker['by']}"}
         changed = {**manifest.about_programs(entries, embedding), "platforms": list(chosen), "made": made}
+        if about.engines:
+            changed[manifest.ENGINES] = about.engines
         same = {"name": about.name, "experiment": about.experiment, "metrics": about.metrics}
         manifest.write(partial, {**same, **changed})
         if signer is not None:
@@ -113,17 +115,8 @@ def _compare(trained_run: Run, bundle: Bundle, allow: tuple[str, ...]) -> None:
         predict = make_answer(trained_run.graph, _function(trained_run, name), layout)
         for length in program.lengths:
             shapes = tracing.batch_of(program.signature.inputs, ROWS, length)
-            drawn = {name: _drawn(shape, rng) for name, shape in shapes.items()}
+            drawn = {name: drawn(shape, rng) for name, shape in shapes.items()}
             batch = {manifest.SEED: np.zeros(ROWS, np.uint32), **drawn}
             ours = program.computed(length, drawn)
             theirs = predict(variables.get("params", {}), variables.get("rest", {}), batch, *program.arrays[1:])
             check_outputs(ours, {key: np.asarray(value) for key, value in theirs.items()}, name)
-
-
-def _drawn(shape: jax.ShapeDtypeStruct, rng: np.random.Generator) -> np.ndarray:
-    """Noise; ones where it is said what is real; of whole numbers small ones, which every table has."""
-    if shape.dtype == bool:
-        return np.ones(shape.shape, bool)
-    if shape.dtype.kind in "iu":
-        return rng.integers(0, 4, shape.shape).astype(shape.dtype)
-    return rng.standard_normal(shape.shape).astype(shape.dtype)

@@ -96,7 +96,7 @@ def trace(
     """
     rows, records = jax.export.symbolic_shape("b, n")
     batch = batch_of(inputs, rows, length)
-    answer, arguments = _answer(graph, function), _arguments(weights, batch, reference, records if replaceable else 0)
+    answer, arguments = answering(graph, function), _arguments(weights, batch, reference, records if replaceable else 0)
     with _nameless():
         exported = jax.export.export(jax.jit(answer), platforms=platforms)(*arguments)
     size = constants(exported.mlir_module())
@@ -108,7 +108,8 @@ def trace(
     return exported
 
 
-def _answer(graph: Any, function: Function) -> Callable[..., dict[str, jax.Array]]:
+def answering(graph: Any, function: Function) -> Callable[..., dict[str, jax.Array]]:
+    """(weights by name, batch[, reference arrays by name]) -> outputs, in the forms that every device has."""
     predict = make_answer(graph, function, Layout(portable=True))
 
     def answer(weights: dict[str, Any], batch: dict[str, Any], *reference: dict[str, Any]) -> dict[str, jax.Array]:
@@ -162,7 +163,7 @@ def draws(
     """Whether the outputs depend on the rows' seeds; arguments as of `trace`."""
     batch = batch_of({**inputs, SEED: Array(("b",), "uint32")}, 2, length)
     arguments = _arguments(weights, batch, reference)
-    traced = jax.make_jaxpr(_answer(graph, function))(*arguments)
+    traced = jax.make_jaxpr(answering(graph, function))(*arguments)
     _, used = partial_eval.dce_jaxpr(traced.jaxpr, [True] * len(traced.jaxpr.outvars))
     places = jax.tree.unflatten(jax.tree.structure(arguments), used)
     return bool(places[1][SEED])

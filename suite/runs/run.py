@@ -25,10 +25,19 @@ from suite.data.pipeline.dispatches import Plan, make_plan, stored_lengths
 from suite.data.pipeline.padding import Lengths, Seed, by_axis, count, default_buckets, pad, padded_lengths
 from suite.errors import InputError, StorageError, beside
 from suite.evaluation.bootstrap import Scores
-from suite.evaluation.evaluate import Answers, collect, examine, make_answer, make_evaluate, make_predict, score_records
+from suite.evaluation.evaluate import (
+    Answers,
+    Predict,
+    collect,
+    examine,
+    make_answer,
+    make_evaluate,
+    make_predict,
+    score_records,
+)
 from suite.evaluation.evaluate import evaluate as evaluate_split
 from suite.evaluation.reference import Reference, on_devices, reference_arrays
-from suite.experiment import serialization
+from suite.experiment import sections, serialization
 from suite.experiment.sections import Experiment
 from suite.parallel import hosts
 from suite.parallel.layout import Layout
@@ -96,6 +105,22 @@ class Run:
         evaluate = make_evaluate(self.graph, task, predict, layout)
         same = dataclasses.replace(self)
         program = dataclasses.replace(self._program, predict=predict, evaluate=evaluate, layout=layout)
+        same.__dict__.update(_program=program, _weights=self._weights, reference_arrays=self.reference_arrays)
+        return same
+
+    @functools.cached_property
+    def in_float32(self) -> "Run":
+        """This run, computing in float32 throughout, in the forms that every device has; what it compares requests with
+        stays as it is."""
+        plain = sections.replace(self.experiment, {"precision.compute": "float32"})
+        same = dataclasses.replace(self, experiment=plain)
+        same.__dict__.update(_weights=self._weights, reference_arrays=self.reference_arrays)
+        return same.portable
+
+    def answered_by(self, predict: Predict) -> "Run":
+        """This run, measured by what something else says of its records: ``predict``, called as its own is."""
+        same = dataclasses.replace(self)
+        program = dataclasses.replace(self._program, predict=predict, evaluate=predict)
         same.__dict__.update(_program=program, _weights=self._weights, reference_arrays=self.reference_arrays)
         return same
 

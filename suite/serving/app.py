@@ -224,6 +224,11 @@ def _others(server: Server, answering: Answering) -> FastAPI:
         }
         text = server.monitor.text(
             versions={name: version.bundle.version for name, version in now.items()},
+            engines={
+                (name, program): endpoint.program.engine
+                for name, version in now.items()
+                for program, endpoint in version.endpoints.items()
+            },
             catalogues={name: about["records"] for name, version in now.items() if (about := version.bundle.catalogue)},
             refused={name: model.error is not None for name, model in models.by_name.items()},
             waiting={names: batcher.waiting for names, batcher in batchers.items()},

@@ -38,6 +38,7 @@ def _signature(endpoint: Endpoint) -> dict[str, Any]:
         "inputs": [{"name": entry.name, "kind": entry.kind, "required": entry.required} for entry in codec.inputs],
         "outputs": [{"name": entry.name, "kind": entry.kind} for entry in codec.outputs],
         "samples": endpoint.program.samples,
+        "engine": endpoint.program.engine,
     }
 
 
@@ -99,6 +100,7 @@ def _program(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
         "answer": codec.answer_schema,
         "lengths": endpoint.program.lengths,
         "samples": endpoint.program.samples,
+        "engine": endpoint.program.engine,
     }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import suite.bundles.bundle as bundles
-from suite.bundles import manifest
+from suite.bundles import engines, manifest
 from suite.bundles.bundle import Bundle
 from suite.bundles.manifest import CARD
 from suite.errors import InputError, RunError
@@ -299,6 +299,7 @@ class Models:
             settings.sizes,
             settings.warm_s,
             settings.warm_bytes,
+            settings.engine,
             compile=model.current is None or bundles.platform() != "tpu",  # which one process has at a time
         )
 
@@ -316,9 +317,12 @@ class Models:
         settings, endpoints = self.settings, {}
         try:
             async with asyncio.timeout(settings.warm_s):
+                note = functools.partial(log.info, "%s: %s", model.name)
+                warm = functools.partial(engines.warmed, bundle, settings.engine, settings.sizes, note=note)
+                bundle, measured = await in_thread(warm)
                 for name, program in bundle.programs.items():
-                    measured = await in_thread(functools.partial(program.warm, settings.sizes))
-                    endpoints[name] = endpoint_of(program, settings, measured, self.monitor.batches(model.name, name))
+                    observe = self.monitor.batches(model.name, name)
+                    endpoints[name] = endpoint_of(program, settings, measured[name], observe)
         except TimeoutError:
             raise Passing(f'bundle "{model.folder}"', f"is not warm after {settings.warm_s:g} s.") from None
         if self._compiled is not None:
@@ -380,7 +384,7 @@ def _emptied(folder: Path) -> None:
 
 
 def _record(folder: Path, settings: Settings) -> Record | None:
-    return record_of(manifest.read_bytes(folder), settings.sizes)
+    return record_of(manifest.read_bytes(folder), settings.sizes, settings.engine)
 
 
 def _state(model: Model) -> str:

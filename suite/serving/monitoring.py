@@ -61,6 +61,9 @@ class Monitor:
         self._version = Gauge(
             "suite_model_info", "1 for the version that answers.", ("model", "version"), registry=registry
         )
+        self._engine = Gauge(
+            "suite_program_info", "1 for the engine that computes.", ("model", "program", "engine"), registry=registry
+        )
         self._catalogue = Gauge(
             "suite_catalogue_records", "Records that requests are compared with.", ("model",), registry=registry
         )
@@ -120,6 +123,7 @@ class Monitor:
         self,
         *,
         versions: dict[str, str],
+        engines: dict[tuple[str, str], str],
         catalogues: dict[str, int],
         refused: dict[str, bool],
         waiting: dict[tuple[str, str], int],
@@ -132,6 +136,7 @@ class Monitor:
 
         Args:
             versions: model -> the version that answers.
+            engines: (model, program) -> what computes it.
             catalogues: model -> records of its catalogue, where it has one that can be replaced.
             refused: model -> whether its newest version is not served.
             waiting: (model, program) -> records that wait.
@@ -143,6 +148,9 @@ class Monitor:
         self._version.clear()
         for model, version in versions.items():
             self._version.labels(model, version).set(1)
+        self._engine.clear()
+        for names, engine in engines.items():
+            self._engine.labels(*names, engine).set(1)
         self._catalogue.clear()
         for model, records in catalogues.items():
             self._catalogue.labels(model).set(records)

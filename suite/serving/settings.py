@@ -3,7 +3,9 @@
 import math
 import re
 from dataclasses import dataclass, field, fields
+from typing import get_args
 
+from suite.contracts.engine import Engine
 from suite.errors import InputError
 
 MIB = 1 << 20
@@ -38,6 +40,8 @@ class Settings:
     """Public keys, a PEM file or a folder of them: bundles that none of them has signed are refused."""
     sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     """Batch sizes that are compiled before the server is ready."""
+    engine: Engine = "auto"
+    """What computes on a processor, for bundles with models in ONNX; auto: the fastest engine that is installed."""
     max_wait_ms: float = 2.0
     """Milliseconds that a record waits for others at most, where several clients ask at a time."""
     queue: int = 256
@@ -111,6 +115,8 @@ class Settings:
             )
         if self.port > 65535:
             raise InputError(_flag("port"), "is none.", found=str(self.port), fix="--port 8080")
+        if self.engine not in get_args(Engine):
+            raise InputError(_flag("engine"), "is none.", found=self.engine, fix=f"--engine {get_args(Engine)[0]}")
         for name in self.hosts:
             if not HOST_NAME.fullmatch(name.lower()):
                 found, fix = name, "--hosts models.example.org"

@@ -37,6 +37,7 @@ class Trial:
         sizes: of batches.
         seconds: that it may take.
         most: bytes of memory; 0: what is free.
+        engine: of `suite.contracts.engine.Engine`.
         compile: whether programs are compiled and run; else they are read alone.
         catalogue: what becomes the catalogue of another bundle, which is written in place of the trial, as
             `suite.serving.trial_process` takes it.
@@ -50,6 +51,7 @@ class Trial:
     sizes: tuple[int, ...]
     seconds: float
     most: int = 0
+    engine: str = "auto"
     compile: bool = True
     catalogue: Mapping[str, Any] | None = None
 
@@ -91,6 +93,7 @@ class Trial:
             "trust": self.trust,
             "sizes": self.sizes,
             "bytes": self.most,
+            "engine": self.engine,
             "compile": self.compile,
             "catalogue": self.catalogue,
         }

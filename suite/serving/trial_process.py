@@ -20,6 +20,7 @@ def load() -> None:
     import jax  # noqa: F401
 
     import suite.bundles.bundle
+    import suite.bundles.engines
     import suite.bundles.signing
     import suite.runtime.compilation  # noqa: F401
 
@@ -50,7 +51,7 @@ def _try(request: dict[str, Any], say: Say) -> dict[str, Any]:
     """Opens a bundle, compiles it and runs it; or reads its programs alone, where another process has the device. Says
     what computed."""
     _prepare(request)
-    from suite.bundles import integrity, manifest, programs, signing
+    from suite.bundles import engines, integrity, manifest, onnx_files, programs, signing
     from suite.bundles.bundle import Bundle, device
     from suite.runtime.compilation import enable_cache
 
@@ -59,12 +60,15 @@ def _try(request: dict[str, Any], say: Say) -> dict[str, Any]:
         stated = manifest.read_bytes(folder)
         signing.signed_by(folder, stated, request["trust"])
         for file, content in integrity.check(folder, manifest.read(folder, stated))[0].items():
-            programs.read(content, f'bundle "{folder}", file "{file}"', "?")
+            where = f'bundle "{folder}", file "{file}"'
+            if file.endswith(".onnx"):
+                onnx_files.check(content, where)
+            else:
+                programs.read(content, where, "?")
         return {"device": ""}
     enable_cache(Path(request["cache"]))
     bundle = Bundle.open(folder, tuple(request["allow"]), cache=False, trust=request["trust"])
-    for program in bundle.programs.values():
-        program.warm(request["sizes"], lambda: say({"begun": True}))
+    engines.warmed(bundle, request["engine"], request["sizes"], lambda: say({"begun": True}))
     return {"device": device()}
 
 

@@ -26,7 +26,7 @@ from suite.runtime.files import write_text
 FOLDER, KEY = "tried", "key"
 MOST = 1000
 """Records that are kept, the newest."""
-_LIBRARIES = ("jax", "jaxlib", "ml_dtypes", "numpy", "tokenizers")
+_LIBRARIES = ("jax", "jaxlib", "ml_dtypes", "numpy", "onnxruntime", "openvino", "tokenizers")
 _VARIABLES = ("JAX_", "XLA_")
 
 
@@ -83,12 +83,13 @@ class Record:
         return hmac.new(_key(self.folder), content, hashlib.sha256).hexdigest()
 
 
-def record_of(stated: bytes, sizes: tuple[int, ...]) -> Record | None:
+def record_of(stated: bytes, sizes: tuple[int, ...], engine: str = "auto") -> Record | None:
     """The record of a version; None where nothing is kept.
 
     Args:
         stated: its ``bundle.json``, which holds the checksums of all else.
         sizes: of the batches that are compiled.
+        engine: that is asked for, see `suite.contracts.engine`.
     """
     root = cache_root()
     if root is None:
@@ -96,6 +97,7 @@ def record_of(stated: bytes, sizes: tuple[int, ...]) -> Record | None:
     subject: dict[str, Any] = {
         "bundle": hashlib.sha256(stated).hexdigest(),
         "sizes": sizes,
+        "engine": engine,
         "machine": [platform.node(), platform.release(), platform.python_version(), _processor()],
         "libraries": {"suite": version(), **dict(_libraries())},
         "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(_VARIABLES)},

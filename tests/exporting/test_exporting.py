@@ -13,7 +13,7 @@ import suite
 from suite.contracts.signature import file_to_json
 from suite.data.sources.datasets import Table
 from suite.errors import InputError, RunError
-from suite.exporting import agreement, exporting, tracing
+from suite.exporting import agreement, asked, exporting, tracing
 from suite.surgery import lora
 from tests import toy
 from tests.exporting.test_same_bytes import tell_nothing
@@ -52,7 +52,7 @@ def test_a_bundle_answers_as_its_run(name, exported):
 def test_the_longest_request_has_a_program(buckets, lengths, tmp_path):
     """Rows of the toy have 12 digits at the most; what training didn't see is padded to eights, as in a run."""
     run = untrained(suite.replace(toy.experiment(), {"pipeline.buckets": buckets}), tmp_path)
-    assert exporting._lengths(run, run.codec) == lengths
+    assert asked.padded_lengths(run, run.codec) == lengths
 
 
 def test_matrices_that_are_always_rounded_are_rounded_once(tmp_path):
@@ -80,7 +80,7 @@ def test_low_rank_additions_are_folded(tmp_path):
 def test_what_cannot_be_folded_stays(changes, tmp_path):
     """Adapters, which are not linear; and additions where folding would round other numbers than the run does."""
     run = untrained(suite.replace(adapted(tmp_path), changes), tmp_path / "run")
-    served, weights = exporting._served(run)
+    served, weights = asked.served(run)
     assert served is run and any("addition" in name for name in weights)
 
 

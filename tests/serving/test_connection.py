@@ -258,6 +258,6 @@ def test_refusals_at_the_connection_are_counted_by_their_reason():
 def refusals(monitor):
     """Code -> refusals, as the metrics say."""
     now = {"versions": {}, "refused": {}, "waiting": {}, "computing": {}, "in_flight": 0, "held": 0, "ready": True}
-    now["catalogues"] = {}
+    now["catalogues"] = now["engines"] = {}
     found = re.findall(r'suite_connections_refused_total\{code="(\w+)"\} ([\d.]+)', monitor.text(**now).decode())
     return {code: int(float(count)) for code, count in found}

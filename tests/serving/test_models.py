@@ -46,7 +46,7 @@ def made(given=(), **settings):
 def fake(name, folder):
     """A bundle as far as it is asked for one here."""
     codec = SimpleNamespace(inputs=(), primary="", texts=(), styles={})
-    program = SimpleNamespace(warm=lambda *given: {}, codec=codec, samples=False, lengths=(1,))
+    program = SimpleNamespace(warm=lambda *given: {}, codec=codec, samples=False, lengths=(1,), models={}, engine="xla")
     return SimpleNamespace(
         name=name, version="1", folder=folder, programs={"predict": program}, signed_by="", catalogue=None
     )
@@ -177,7 +177,7 @@ def test_what_failed_for_a_passing_reason_is_tried_again(tmp_path, monkeypatch):
     again = [model.pause(1) for _ in range(30)]
     assert again[:4] == [5, 10, 20, 40] and again[-1] == 3600
     metrics = all_.monitor.text(
-        versions={}, catalogues={}, refused={}, waiting={}, computing={}, in_flight=0, held=0, ready=True
+        engines={}, versions={}, catalogues={}, refused={}, waiting={}, computing={}, in_flight=0, held=0, ready=True
     ).decode()
     assert 'suite_swaps_total{model="words",result="postponed"} 2.0' in metrics
     assert 'suite_swaps_total{model="words",result="refused"} 1.0' in metrics

@@ -64,6 +64,7 @@ def test_programs_are_listed(two):
         "inputs": [{"name": "digits", "kind": "list", "required": True}],
         "outputs": [{"name": "more", "kind": "text"}],
         "samples": True,
+        "engine": "xla",
     }
     assert not listed["programs"]["predict"]["samples"]
     described = two.get("/v1/models/two")[1]

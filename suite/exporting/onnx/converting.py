@@ -310,4 +310,4 @@ def _plain_name(size: Any) -> str | None:
 def _tensor(name: str, array: np.ndarray) -> Any:
     from onnx import numpy_helper
 
-    return numpy_helper.from_array(np.ascontiguousarray(array), name)
+    return numpy_helper.from_array(np.array(array, order="C"), name)  # a copy keeps arrays of no axes as they are

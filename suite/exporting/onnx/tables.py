@@ -140,7 +140,7 @@ def _scatter(reduction: str) -> Handler:
         table, updates = graph.full(table), graph.full(updates)
         indices = cast(graph, graph.full(indices), np.int64)
         named = tuple(numbers.scatter_dims_to_operand_dims)
-        rank, window = len(table.shape), tuple(numbers.update_window_dims)
+        window = tuple(numbers.update_window_dims)
         if len(named) == 1 and len(indices.shape) - 1 == len(numbers.operand_batching_dims):
             return _windows_written(graph, equation, table, indices, updates, reduction)
         places = len(updates.shape) - len(window)
@@ -148,9 +148,7 @@ def _scatter(reduction: str) -> Handler:
         if not plain or window != tuple(range(places, len(updates.shape))) or numbers.operand_batching_dims:
             raise Unsupported("writes parts of arrays at places that are computed")
         if equation.params["mode"] not in (GatherScatterMode.PROMISE_IN_BOUNDS, GatherScatterMode.CLIP, None):
-            most = graph.shape_of([table.shape[axis] for axis in named])
-            inside = graph.add("Less", [indices, most], indices.shape, bool)
-            return _dropped(graph, table, indices, updates, inside, rank, named, reduction)
+            indices, updates = _kept(graph, table, indices, updates, reduction)
         return graph.add("ScatterND", [table, indices, updates], table.shape, table.dtype, reduction=reduction)
 
     return write
@@ -194,20 +192,19 @@ def _windows_written(
     return graph.add("ScatterElements", operands, table.shape, table.dtype, axis=axis, reduction=reduction)
 
 
-def _dropped(
-    graph: Graph, table: Value, indices: Value, updates: Value, inside: Value, rank: int, named: Any, reduction: str
-) -> Value:
-    """Writes beyond the table go to a row that is cut off again."""
-    if len(named) != 1:
-        raise Unsupported("drops writes beyond an array of several axes")
-    size = graph.shape_of([table.shape[0]])
-    places = graph.add("Where", [inside, indices, size], indices.shape, np.int64)
-    longer = (table.shape[0] + 1, *table.shape[1:])
-    ends = graph.integers([0] * rank + [1] + [0] * (rank - 1))
-    padded = graph.add("Pad", [table, ends], longer, table.dtype)
-    written = graph.add("ScatterND", [padded, places, updates], longer, table.dtype, reduction=reduction)
-    operands = [written, graph.integers([0]), size, graph.integers([0])]
-    return graph.add("Slice", operands, table.shape, table.dtype)
+def _kept(graph: Graph, table: Value, indices: Value, updates: Value, reduction: str) -> tuple[Value, Value]:
+    """Indices within the table, and updates that change nothing where one was not."""
+    last, places = len(indices.shape) - 1, list(range(len(indices.shape) - 1))
+    most = graph.shape_of([table.shape[axis] - 1 for axis in range(int(indices.shape[-1]))])
+    low = graph.add("Max", [indices, constant(np.zeros((), np.int64))], indices.shape, np.int64)
+    inside = graph.add("Min", [low, most], indices.shape, np.int64)
+    numbers = cast(graph, graph.add("Equal", [inside, indices], indices.shape, bool), np.int32)
+    real = graph.add("ReduceMin", [numbers, graph.integers([last])], indices.shape[:-1], np.int32, keepdims=0)
+    real = graph.spread(cast(graph, real, bool), updates.shape, places)
+    before = constant(np.zeros((), table.dtype))
+    if reduction == "none":
+        before = graph.add("GatherND", [table, inside], updates.shape, table.dtype)
+    return inside, graph.full(chosen(graph, real, updates, before, updates.shape))
 
 
 TABLES: Mapping[str, Handler] = {
