@@ -81,7 +81,7 @@ def static(content: bytes, batches: list[dict[str, np.ndarray]]) -> bytes:
 
 def _batches(trained_run: Run, found: Models, length: int) -> Iterator[dict[str, np.ndarray]]:
     """Training records as the models take them, padded to one length."""
-    task, seed = trained_run.experiment.task, trained_run.experiment.seed
+    task, seed = trained_run.experiment.task, trained_run.experiment.train.seed
     buckets = {**trained_run.buckets, "": (length,)} if length else trained_run.buckets
     for batch in calibrate.training_batches(task, RECORDS, seed, buckets):
         yield {name: np.asarray(batch[name]) for name in found.signature.inputs}
