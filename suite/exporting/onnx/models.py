@@ -79,11 +79,11 @@ def all_models(trained_run: Run, asked: Mapping[str, Any]) -> tuple[dict[str, Mo
 
 def check_installed() -> None:
     """Raises InputError: a package that writes or reads ONNX is not there."""
-    for package in ("onnx", "onnxruntime"):
-        try:
-            __import__(package)
-        except ImportError as error:
-            raise missing(package, "to write models in ONNX and to check them", "onnx") from error
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise missing(error.name or "onnx", "to write models in ONNX and to check them", "onnx") from error
 
 
 def models(trained_run: Run, name: str, program: Program, asked: Mapping[str, Any]) -> Models:
