@@ -8,6 +8,7 @@ import suite.evaluation.metric_pytree  # noqa: F401 (losses return metric states
 from suite.contracts.batch import Batch
 from suite.contracts.metric import MetricState
 from suite.contracts.metric_meaning import register_metric
+from suite.nn.picking import value_at
 
 
 def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
@@ -20,7 +21,7 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) 
     """Cross-entropy in nats (b,) of ``logits`` (b, c) against integer ``labels`` (b,), label smoothing as in
     arXiv 1512.00567: ``smoothing`` of the target is spread evenly over all classes."""
     log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
-    picked = jnp.take_along_axis(log_probs, labels[:, None], axis=-1)[:, 0]
+    picked = value_at(log_probs, labels)
     return -(1 - smoothing) * picked - smoothing * log_probs.mean(-1) if smoothing else -picked
 
 

@@ -1,6 +1,7 @@
 """Activations and the position-wise feed-forward layer. Dims: d width, f feed-forward width."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import jax
@@ -9,6 +10,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
+from suite.nn.cpu.switch import recomputed
 from suite.nn.dropout import Dropout
 from suite.nn.linear import Linear
 
@@ -111,7 +113,8 @@ class FeedForward(nnx.Module):
 
     def __call__(self, x: Float[Array, "... d"], rngs: nnx.Rngs | None = None) -> Float[Array, "... d"]:
         if self.gate is not None:
-            hidden = activate(GATED[self.activation], self.gate(x)) * self.up(x)
+            gated = recomputed(lambda gate, up: activate(GATED[self.activation], gate) * up)
+            hidden = gated(self.gate(x), self.up(x))
         else:
-            hidden = activate(self.activation, self.up(x))
+            hidden = recomputed(partial(activate, self.activation))(self.up(x))
         return self.down(self.dropout(hidden, rngs))

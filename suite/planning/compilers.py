@@ -92,7 +92,7 @@ def compiler_of(name: str, count: int, slices: int = 1) -> Described | Absent:
     if sizes is None or math.prod(sizes) != count // slices:
         return Absent(f"there is no slice of {count // slices} {name}: their number is a power of two")
     hosts = (2, 2, 1) if min(sizes[:2]) > 1 else (sizes + (1,))[:3]
-    options = {"chips_per_host_bounds": list(hosts), **({"num_slices": slices} if slices > 1 else {})}
+    options: dict[str, Any] = {"chips_per_host_bounds": list(hosts), **({"num_slices": slices} if slices > 1 else {})}
     return Described("tpu", f"{generation}:{'x'.join(map(str, sizes))}", options)
 
 

@@ -27,6 +27,7 @@ from suite.decoding.generation import Decoding, generate, row_keys
 from suite.errors import InputError
 from suite.evaluation.artifacts import Example, Gallery, Spread
 from suite.evaluation.losses import distillation_loss
+from suite.nn.picking import value_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +168,7 @@ def _said(model: Any, batch: Batch, rngs: nnx.Rngs | None) -> dict[str, jax.Arra
     given, wanted, real = batch["tokens"][:, :-1], batch["tokens"][:, 1:], _counted(batch)
     # Padding is at the end, which no token before it sees.
     logits = model(given, rngs=rngs)
-    nats = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, wanted[..., None], -1)[..., 0]
+    nats = jax.nn.logsumexp(logits, -1) - value_at(logits, wanted)
     right = (logits.argmax(-1) == wanted) & real
     count = lambda x: x.sum(1).astype(jnp.float32)
     return {"nats": jnp.where(real, nats, 0).sum(1), "count": count(real), "right": count(right)}

@@ -27,6 +27,7 @@ from suite.errors import InputError
 from suite.evaluation.artifacts import Example, Gallery, Spread
 from suite.evaluation.contrast import unit
 from suite.nn.masking import masked_mean
+from suite.nn.picking import value_at
 from suite.parallel.layout import for_rows
 
 CHARACTERS = 4
@@ -158,7 +159,7 @@ class MaskedLanguageModelling(Task):
         vectors = model.text.encoder(seen, batch["tokens_mask"], rngs=rngs)
         picked = jnp.take_along_axis(vectors, order[..., None], 1)
         logits = model.predictor(picked, model.text.encoder.tokens)
-        nats = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, wanted[..., None], -1)[..., 0]
+        nats = jax.nn.logsumexp(logits, -1) - value_at(logits, wanted)
         return {
             "places": order,
             "counted": counted,

@@ -38,6 +38,7 @@ from suite.evaluation.artifacts import Example, Gallery, MarkedText
 from suite.evaluation.losses import distillation_loss
 from suite.evaluation.metrics.spans import span_counts, span_scores
 from suite.evaluation.span_artifacts import SpanTable
+from suite.nn.picking import value_at
 
 _IGNORED, _FIRST = 1, 2
 """What ``tags`` of a batch holds at a unit that nothing is said of, and at one of tag 0; other tokens hold 0."""
@@ -157,7 +158,7 @@ class TextTagging(Task):
         logits = self.logits(model, batch, rngs).astype(jnp.float32)
         tags, known = self._wanted(batch)
         log_probs = jax.nn.log_softmax(logits)
-        picked = jnp.take_along_axis(log_probs, tags[..., None], -1)[..., 0]
+        picked = value_at(log_probs, tags)
         smoothing = self.label_smoothing
         nats = -(1 - smoothing) * picked - (smoothing * log_probs.mean(-1) if smoothing else 0)
         count = known.sum().astype(jnp.float32)

@@ -27,6 +27,7 @@ from suite.errors import InputError
 from suite.evaluation.artifacts import Example, Gallery, Spread
 from suite.evaluation.losses import distillation_loss
 from suite.evaluation.metrics.translation import sacrebleu_metrics, translation_scores
+from suite.nn.picking import value_at
 
 _BYTES = 16
 """Bytes of a reference that are kept for each token of ``max_length``: sentences have about five."""
@@ -185,7 +186,7 @@ class Translation(Task):
 def _nats(logits: Float[Array, "b t v"], target: Int[Array, "b t"], smoothing: float) -> Float[Array, "b t"]:
     """Cross-entropy of each token, with label smoothing as in `suite.evaluation.losses.cross_entropy`."""
     logits = logits.astype(jnp.float32)
-    picked = jnp.take_along_axis(logits, target[..., None], -1)[..., 0]
+    picked = value_at(logits, target)
     wanted = (1 - smoothing) * picked + smoothing * logits.mean(-1) if smoothing else picked
     return jax.nn.logsumexp(logits, -1) - wanted
 

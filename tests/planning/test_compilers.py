@@ -4,11 +4,13 @@ import importlib.util
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from suite.errors import InputError
 from suite.nn import attention
 from suite.nn.dot import dot, dot_nt, einsum
+from suite.nn.picking import value_at
 from suite.parallel.layout import Layout, laid_out, only_here, target_platform
 from suite.parallel.target import compiling_for, devices, is_described
 from suite.planning import compilers, hlo, kernels
@@ -202,6 +204,24 @@ def test_products_on_a_processor_have_float32_results():
         assert set(products(function, *shapes)) == {"float32"}  # the tests' own devices
     # A program for several platforms has both forms.
     assert set(products(BLOCK, (4, 8), (8, 6), portable=True)) == {"float32", "bfloat16"}
+
+
+def test_the_value_of_each_row_without_a_scatter_on_accelerators():
+    """The same to the bit, forward and backward."""
+    x, index = jax.random.normal(jax.random.key(0), (3, 4, 7)), jnp.arange(12).reshape(3, 4) % 7
+
+    def both(platform):
+        def run(x):
+            with laid_out(Layout(platform=platform)):
+                values, pull = jax.vjp(lambda x: value_at(x, index), x)
+                return values, pull(values)[0]
+
+        return run
+
+    for here, there in zip(jax.jit(both("cpu"))(x), jax.jit(both("tpu"))(x), strict=True):
+        np.testing.assert_array_equal(here, there)
+    programs = [str(jax.make_jaxpr(both(platform))(x)) for platform in ("cpu", "tpu")]
+    assert ["scatter" in program for program in programs] == [True, False]
 
 
 def test_attention_is_chosen_by_the_platform_of_the_program():

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import jax
 from jax import lax
 from jaxtyping import Array
 
@@ -33,6 +34,14 @@ def by_target(*operands: Any, cpu: Callable[..., Any], default: Callable[..., An
     if platform is None or not enabled():
         return by_platform(*operands, cpu=cpu, default=default)
     return (cpu if platform == "cpu" else default)(*operands)
+
+
+def recomputed(function: Callable[..., Array]) -> Callable[..., Array]:
+    """``function`` of arrays, of which the backward pass keeps the operands alone where the program is for an
+    accelerator: memory bounds it there, and a scan over layers would keep each value inside. A processor has less to
+    gain, and keeps them.
+    """
+    return function if target_platform() in (None, "cpu") else jax.checkpoint(function, prevent_cse=False)
 
 
 def by_library(
