@@ -126,13 +126,12 @@ class Waveforms(Codec):
     """Name of the input that names a voice. Empty: there is none."""
     speakers: Speakers
     """Voices that can be named."""
-    temperature: float = 1.0
-    """Of a request that names none."""
+    temperature: float | None = 1.0
+    """Of a request that names none. None: nothing is drawn, and no request names one."""
 
     @property
     def inputs(self) -> tuple[Input, ...]:
         names = tuple(self.speakers.names)
-        about = f"0 takes the likeliest sample, 1 draws as the model says; without, {self.temperature:g}"
         voice = Input(
             name=self.speaker,
             kind="category",
@@ -143,7 +142,7 @@ class Waveforms(Codec):
         return (
             _input(self.audio, self.recordings),
             *((voice,) if self.speaker else ()),
-            Input(name="temperature", kind="number", description=about, required=False, example=self.temperature),
+            *(() if self.temperature is None else (_warmth(self.temperature),)),
         )
 
     @property
@@ -159,30 +158,42 @@ class Waveforms(Codec):
         return "Makes recordings anew from their mel bands"
 
     def encode(self, columns: Columns) -> dict[str, Any]:
-        """``audio`` float32 Ragged of samples, or of mel bands; ``temperature`` float32 (b,); where voices are named,
-        ``speaker`` int32 (b,)."""
+        """``audio`` float32 Ragged of samples, or of mel bands; where samples are drawn, ``temperature`` float32 (b,);
+        where voices are named, ``speaker`` int32 (b,)."""
         audio = self.recordings.encode(column(columns, self.audio))
         # Mel bands run on a scale of their own, so that they are not padded to as many places as samples.
         encoded: dict[str, Any] = {"audio": audio if audio.values.ndim == 1 else replace(audio, axis="frames")}
-        given = columns.get("temperature")
-        stated = [self._temperature(value) for value in given] if given is not None else []
-        encoded["temperature"] = np.array(stated or [self.temperature] * len(audio.lengths), np.float32)
+        if self.temperature is not None:
+            given = columns.get("temperature")
+            given = [None] * len(audio.lengths) if given is None else given
+            encoded["temperature"] = np.array([_stated(value, self.temperature) for value in given], np.float32)
         if self.speaker:
             encoded["speaker"] = self.speakers.encode(column(columns, self.speaker))
         return encoded
 
-    def _temperature(self, value: Any) -> float:
-        if value is None or value == "" or value != value:
-            return self.temperature
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = -1.0
-        if not 0 <= number <= HOTTEST:
-            problem = f"must be a number from 0 to {HOTTEST:g}."
-            raise InputError('input "temperature"', problem, found=f"{value!r:.60}", fix=f"{self.temperature:g}")
-        return number
-
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         rows = zip(np.asarray(outputs["samples"]), np.asarray(outputs["lengths"]), strict=True)
         return [{"audio": File("audio/wav", wav(row[:length], self.recordings.rate))} for row, length in rows]
+
+
+def _warmth(default: float) -> Input:
+    about = f"0 takes the likeliest sample, 1 draws as the model says; without, {default:g}"
+    return Input(name="temperature", kind="number", description=about, required=False, example=default)
+
+
+def _stated(value: Any, default: float) -> float:
+    """The temperature that a request states, or the default.
+
+    Raises:
+        InputError: it is no number, or too large.
+    """
+    if value is None or value == "" or value != value:
+        return default
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0 <= number <= HOTTEST:
+        problem = f"must be a number from 0 to {HOTTEST:g}."
+        raise InputError('input "temperature"', problem, found=f"{value!r:.60}", fix=f"{default:g}")
+    return number

@@ -47,6 +47,12 @@ class ModelConfig(ABC):
         return 0
 
     @property
+    def served(self) -> "ModelConfig":
+        """This configuration without parts that only training needs, such as discriminators: what a bundle holds. The
+        parameters that are left keep their paths."""
+        return self
+
+    @property
     def head(self) -> str:
         """Regular expression on the paths of the parameters whose last axis is the model's outputs."""
         return r"^head/"

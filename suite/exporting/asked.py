@@ -14,10 +14,11 @@ from suite.contracts.data import Source
 from suite.data.sources.memory import evenly_spaced, take
 from suite.errors import InputError
 from suite.experiment import sections
+from suite.experiment.mean_gradient import Mean
 from suite.experiment.sections import Finetune
 from suite.exporting import tracing
 from suite.nn.conv import Conv
-from suite.nn.conv1d import Conv1d
+from suite.nn.conv1d import Conv1d, ConvTranspose1d
 from suite.nn.linear import Linear
 from suite.runs.run import Run
 from suite.surgery import lora
@@ -62,10 +63,16 @@ def given(codec: Codec, asked: Mapping[str, Any], indices: np.ndarray) -> dict[s
 
 
 def served(trained_run: Run) -> tuple[Run, dict[str, np.ndarray]]:
-    """The run whose model takes the weights, and the weights: low-rank additions are folded in where that changes no
-    number beyond rounding."""
+    """The run whose model takes the weights, and the weights: what training alone needs is left out, and low-rank
+    additions are folded in where that changes no number beyond rounding."""
     params, model_state = trained_run.variables
-    finetune = trained_run.experiment.finetune
+    finetune, model = trained_run.experiment.finetune, trained_run.experiment.model
+    if model.served != model:
+        # A rule of gradients may name the parts that are left out.
+        answering = sections.replace(trained_run.experiment, {"model": model.served, "gradient": Mean()})
+        trained_run = dataclasses.replace(trained_run, experiment=answering)
+        left = tree.paths(trained_run.shapes[0])
+        params = tree.nest({name: leaf for name, leaf in tree.paths(params).items() if name in left})
     if finetune.kind == "lora" and trained_run.experiment.precision.compute == "float32":
         params = lora.fold(params, finetune)
         trained_run = dataclasses.replace(
@@ -81,7 +88,7 @@ def _rounded_once(graph: Any, weights: dict[str, np.ndarray]) -> dict[str, np.nd
     narrow = [
         f"params/{'/'.join(map(str, path))}/kernel"
         for path, layer in nnx.iter_modules(model)
-        if isinstance(layer, Linear | Conv | Conv1d) and layer.compute == "bfloat16"
+        if isinstance(layer, Linear | Conv | Conv1d | ConvTranspose1d) and layer.compute == "bfloat16"
     ]
     return {**weights, **{name: weights[name].astype(jnp.bfloat16) for name in narrow}}
 

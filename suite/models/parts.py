@@ -74,6 +74,10 @@ class Parts(ModelConfig):
         return max(part.depth for part in self.parts.values())
 
     @property
+    def served(self) -> "Parts":
+        return replace(self, parts={name: part.served for name, part in self.parts.items()})
+
+    @property
     def tables(self) -> dict[str, str]:
         """Tables of all parts. The batch's key, too, has the part's name before it: ``user_ids`` of the part ``user``,
         so that two parts of a family look up rows of their own."""

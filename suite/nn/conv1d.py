@@ -15,20 +15,41 @@ from jaxtyping import Array, Float
 
 from suite.nn.cpu import conv1d as on_cpu
 from suite.nn.cpu.switch import by_platform
-from suite.nn.dot import Computing
+from suite.nn.dot import Computing, dot
 
 _LECUN = nnx.initializers.lecun_normal()
 
 
 def conv1d(
-    x: Float[Array, "b t i"], w: Float[Array, "k i o"], stride: int = 1, compute: str = "float32"
+    x: Float[Array, "b t i"], w: Float[Array, "k i o"], stride: int = 1, compute: str = "float32", dilation: int = 1
 ) -> Float[Array, "b u o"]:
-    """``y[u] = sum over k of x[s u + k] @ w[k]``, float32, with u = (t - k) // s + 1 frames: no padding.
+    """``y[u] = sum over k of x[s u + dilation k] @ w[k]``, float32, where all taps meet a frame: no padding.
 
-    ``compute`` is the format of the operands, see `suite.nn.dot.dot`.
+    ``compute`` is the format of the operands, see `suite.nn.dot.dot`. Of stride and dilation one is 1.
     """
-    default = partial(_convolution, stride, 1, compute)
-    return by_platform(x, w, cpu=partial(on_cpu.convolve, stride, compute), default=default)
+    if stride > 1 and dilation > 1:
+        raise ValueError(f"a convolution has a stride ({stride}) or a dilation ({dilation}), not both")
+    default = partial(_convolution, stride, 1, compute, dilation=dilation)
+    return by_platform(x, w, cpu=partial(on_cpu.convolve, stride, compute, dilation=dilation), default=default)
+
+
+def conv_transpose1d(
+    x: Float[Array, "b t i"], w: Float[Array, "k i o"], stride: int, compute: str = "float32"
+) -> Float[Array, "b u o"]:
+    """``y[s t + k] += x[t] @ w[k]``, float32, with u = s (t - 1) + k frames: PyTorch's ``conv_transpose1d``, uncropped.
+
+    On every platform one product: s frames out are products of the same ceil(k / s) frames in.
+    """
+    (rows, frames, inputs), (taps, _, outputs) = x.shape, w.shape
+    joined = -(-taps // stride)
+    padded = jnp.pad(x, ((0, 0), (joined - 1, joined - 1), (0, 0)))
+    blocks = frames + joined - 1
+    # Taps j, j + stride, ... of a phase meet the frame itself, the one before, ...
+    shifted = jnp.concatenate([padded[:, joined - 1 - j : joined - 1 - j + blocks] for j in range(joined)], -1)
+    kernel = jnp.pad(w, ((0, joined * stride - taps), (0, 0), (0, 0))).reshape(joined, stride, inputs, outputs)
+    kernel = kernel.swapaxes(1, 2).reshape(joined * inputs, stride * outputs)
+    y = dot(shifted, kernel, compute).reshape(rows, blocks * stride, outputs)
+    return y[:, : (frames - 1) * stride + taps]
 
 
 def depthwise_conv1d(x: Float[Array, "b t d"], w: Float[Array, "k d"]) -> Float[Array, "b u d"]:
@@ -48,11 +69,17 @@ def grouped_conv1d(
     return by_platform(x, w, cpu=partial(on_cpu.by_frequency, block), default=default)
 
 
-def _convolution(stride: int, groups: int, compute: str, x: Array, w: Array) -> Array:
+def _convolution(stride: int, groups: int, compute: str, x: Array, w: Array, dilation: int = 1) -> Array:
     """XLA's convolution. In bfloat16 its result is, too, since its derivatives want one format throughout."""
     x, w = x.astype(compute), w.astype(compute)
     y = lax.conv_general_dilated(
-        x, w, (stride,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"), feature_group_count=groups
+        x,
+        w,
+        (stride,),
+        "VALID",
+        rhs_dilation=(dilation,),
+        dimension_numbers=("NWC", "WIO", "NWC"),
+        feature_group_count=groups,
     )
     return y.astype(jnp.float32)
 
@@ -63,6 +90,7 @@ class Conv1d(Computing):
     Attributes:
         kernel: (k, inputs, outputs).
         bias: (outputs,), zero at first; None where ``use_bias`` is False.
+        stride, dilation: frames from one output to the next, and from one tap to the next; one of them is 1.
         compute: format of the operands.
     """
 
@@ -75,6 +103,7 @@ class Conv1d(Computing):
         rngs: nnx.Rngs,
         stride: int = 1,
         padding: int = 0,
+        dilation: int = 1,
         use_bias: bool = True,
         init: Callable[..., Any] = _LECUN,
     ):
@@ -82,12 +111,37 @@ class Conv1d(Computing):
         self.bias = nnx.Param(jnp.zeros((outputs,))) if use_bias else None
         self.stride = stride
         self.padding = padding
+        self.dilation = dilation
         self.compute = "float32"
 
     def __call__(self, x: Float[Array, "b t i"]) -> Float[Array, "b u o"]:
         x = jnp.pad(x, ((0, 0), (self.padding, self.padding), (0, 0)))
-        y = conv1d(x, self.kernel[...], self.stride, self.compute)
+        y = conv1d(x, self.kernel[...], self.stride, self.compute, self.dilation)
         return y if self.bias is None else y + self.bias[...]
+
+
+class ConvTranspose1d(Computing):
+    """`conv_transpose1d` with weights of its own, cropped to ``stride`` frames for each frame in: of what is beyond
+    them, half at either end.
+
+    Attributes:
+        kernel: (k, inputs, outputs), k at least the stride.
+        bias: (outputs,), zero at first.
+        compute: format of the operands.
+    """
+
+    def __init__(self, inputs: int, outputs: int, taps: int, *, rngs: nnx.Rngs, stride: int):
+        # Each frame out sums over taps / stride frames in.
+        init = nnx.initializers.normal((inputs * max(taps // stride, 1)) ** -0.5)
+        self.kernel = nnx.Param(init(rngs.params(), (taps, inputs, outputs), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros((outputs,)))
+        self.stride = stride
+        self.compute = "float32"
+
+    def __call__(self, x: Float[Array, "b t i"]) -> Float[Array, "b u o"]:
+        start = (self.kernel.shape[0] - self.stride) // 2
+        y = conv_transpose1d(x, self.kernel[...], self.stride, self.compute)
+        return y[:, start : start + x.shape[1] * self.stride] + self.bias[...]
 
 
 class DepthwiseConv1d(nnx.Module):

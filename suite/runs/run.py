@@ -129,6 +129,11 @@ class Run:
         """Parameters and other variables that are evaluated and served, as `nnx.merge` takes them: nested dicts."""
         return self._weights
 
+    @property
+    def shapes(self) -> tuple[Any, Any]:
+        """Shapes and formats of `variables`."""
+        return self._program.abstract.params, self._program.abstract.model_state
+
     def evaluate(self, split: str = "test", batch_size: int = 0) -> "Run":
         """This run with its metrics on ``split``; also written to ``result.json``."""
         task, begun = self.experiment.task, time.perf_counter()

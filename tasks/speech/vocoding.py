@@ -1,6 +1,6 @@
 """Vocoding: the waveform behind the mel bands of a recording, sample by sample."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from suite.contracts.task import Task
 from suite.data.preprocessing.audio import require_audio, without_unusable
 from suite.data.preprocessing.columns import unread_columns, with_files
 from suite.data.preprocessing.speakers import Speakers
+from suite.data.recordings import joined
 from suite.decoding.generation import row_keys
 from suite.errors import InputError
 from suite.evaluation.artifacts import Remade, Sound, Spread
@@ -29,11 +30,9 @@ from suite.tasks.audio_features import AudioFeatures
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vocoding(Task):
-    """Recordings are padded as samples, and become mel bands on the device, from which the model makes samples again.
-
-    It is learnt and scored on a stretch of each recording, by the samples before each sample, and made from the mel
-    bands alone where it is heard.
+class Vocoder(Task):
+    """What tasks share that make recordings anew: they are padded as samples, and become mel bands on the device, from
+    which the model makes samples again.
     """
 
     data: Data
@@ -47,14 +46,9 @@ class Vocoding(Task):
     speakers: Speakers = field(default_factory=Speakers)
     """Names of the speakers, learnt from the training split."""
     seconds: float = 1.0
-    """Stretch of a longer recording that is read: in training at a random place, in evaluation at its beginning."""
+    """Stretch of a longer recording that training reads, at a random place."""
     max_seconds: float = 30.0
     """Longer recordings are left out, and refused in a request."""
-    temperature: float = 1.0
-    """Of requests that name none, and of what evaluation makes: 1 draws samples as the model says, below 1 nearer to
-    the likeliest ones, 0 takes those."""
-    seed: int = 0
-    """Draws the samples, together with the request's own."""
 
     def __post_init__(self):
         front_end = self.features.front_end
@@ -63,9 +57,6 @@ class Vocoding(Task):
             found = f"kind {self.features.kind}, normalise {self.features.normalise}"
             problem = "must be mel bands that are scaled by the training split, from which a waveform can be made"
             raise InputError("field task.features", problem, found=found, fix="AudioFeatures(front_end=LogMel())")
-        if not 0 <= self.temperature <= HOTTEST:
-            problem = f"must be from 0 to {HOTTEST:g}"
-            raise InputError("field task.temperature", problem, found=str(self.temperature))
         shortest = 2 * (self._margin + front_end.hop) / front_end.sample_rate
         if not shortest <= self.seconds <= self.max_seconds:
             problem = f"must be from {shortest:g} to max_seconds, {self.max_seconds:g}"
@@ -83,8 +74,13 @@ class Vocoding(Task):
             recordings=self.features.recordings(self.max_seconds),
             speaker=self.speaker,
             speakers=self.speakers,
-            temperature=self.temperature,
+            temperature=self._temperature,
         )
+
+    @property
+    def _temperature(self) -> float | None:
+        """Of requests that name none; None where nothing is drawn."""
+        return None
 
     def source(self, split: str) -> Source:
         opened = self.data.open(split)
@@ -97,29 +93,106 @@ class Vocoding(Task):
         return unread_columns(splits["train"], {self.audio, self.speaker}, self.data) if "train" in splits else []
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """What the codec makes of a request.
+
+        Raises:
+            InputError: recordings are stored as features, or a speaker is not one of training.
+        """
+        encoded = self.codec.encode(columns)
+        if encoded["audio"].values.ndim > 1:
+            problem = "holds features that were computed before, of which no sample can be learnt."
+            raise InputError(f"column {self.audio}", problem, fix="a column of recordings")
+        return encoded
+
+    @property
+    def _most(self) -> int:
+        """Samples of the longest stretch."""
+        return int(self.seconds * self.features.rate)
+
+    def _stretches(self, audio: Ragged, rng: np.random.Generator | None) -> Iterator[tuple[np.ndarray, int, int]]:
+        """A stretch of each recording, its first sample, and how many samples lie behind its last. Without ``rng``, it
+        is at the beginning."""
+        for row in np.split(audio.values, np.cumsum(audio.lengths)[:-1]):
+            spare = max(len(row) - self._most, 0)
+            start = int(rng.integers(spare + 1)) if rng is not None else 0
+            yield row[start : start + self._most], start, spare - start
+
+    def score(
+        self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, MetricState]:
+        """`Distances` of what was made from the recordings."""
+        apart, metrics = self._distances(outputs, batch), {}
+        for name, values in zip(Distances._fields, apart.T, strict=True):
+            known = values[~np.isnan(values)]
+            metrics[name] = MetricState(float(known.sum()), len(known))
+        return metrics
+
+    def _distances(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> np.ndarray:
+        """(b, 4) `Distances` of each row; nan where it is padding or has no frame."""
+        apart = np.full((len(batch["mask"]), len(Distances._fields)), np.nan)
+        for place, (original, made) in enumerate(_pairs(outputs, batch)):
+            if batch["mask"][place] and len(made):
+                apart[place] = distances(original, made, self.features.rate)
+        return apart
+
+    def baselines(self) -> Mapping[str, Baseline]:
+        return {"Griffin-Lim of the same mel bands, 60 iterations": GriffinLim(self.features.front_end)}
+
+    def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
+        """How far what was made is from the recordings; and the farthest, to be seen and heard beside them."""
+        apart, rate = self._distances(outputs, batch)[:, 0], self.features.rate
+        names = columns.get("file", columns[self.audio])
+
+        def show(place: int) -> tuple[str, tuple[tuple[str, Sound], ...]]:
+            original, made = list(_pairs(outputs, batch))[place]
+            name = names[place] if isinstance(names[place], str) else "recording"
+            sounds = (("recording", Sound(original, rate)), ("made anew", Sound(made, rate)))
+            return f"{name.rpartition('/')[2]}, {apart[place]:.1f} dB", sounds
+
+        farthest = Remade.farthest("Recordings beside what was made of their mel bands.", apart, show)
+        return {
+            "Distance of what was made": Spread("mel-cepstral distortion, dB", {"recordings": apart}),
+            "Recordings made anew": farthest,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocoding(Vocoder):
+    """Samples are drawn one after the other, from the mel bands and the samples before.
+
+    It is learnt and scored on a stretch of each recording, in evaluation its beginning, by the samples before each
+    sample; and made from the mel bands alone where it is heard.
+    """
+
+    temperature: float = 1.0
+    """Of requests that name none, and of what evaluation makes: 1 draws samples as the model says, below 1 nearer to
+    the likeliest ones, 0 takes those."""
+    seed: int = 0
+    """Draws the samples, together with the request's own."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 <= self.temperature <= HOTTEST:
+            problem = f"must be from 0 to {HOTTEST:g}"
+            raise InputError("field task.temperature", problem, found=str(self.temperature))
+
+    @property
+    def _temperature(self) -> float | None:
+        return self.temperature
+
+    def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """What the codec makes of a request, ``audio`` being a stretch; and ``counted`` int32 (b, 2), the first of its
         samples that are scored and the one behind the last: those beside a cut aren't.
 
         Raises:
             InputError: recordings are stored as features, or a speaker is not one of training.
         """
-        encoded = self.codec.encode(columns)
-        audio: Ragged = encoded["audio"]
-        if audio.values.ndim > 1:
-            problem = "holds features that were computed before, of which no sample can be learnt."
-            raise InputError(f"column {self.audio}", problem, fix="a column of recordings")
-        most = int(self.seconds * self.features.rate)
+        encoded = super().encode(columns, rng)
         rows, counted = [], []
-        for row in np.split(audio.values, np.cumsum(audio.lengths)[:-1]):
-            spare = max(len(row) - most, 0)
-            start = int(rng.integers(spare + 1)) if rng is not None else 0
-            stretch = row[start : start + most]
-            ends = start + len(stretch) < len(row)
+        for stretch, start, behind in self._stretches(encoded["audio"], rng):
             rows.append(stretch)
-            counted.append((self._margin if start else 0, len(stretch) - (self._margin if ends else 0)))
-        lengths = np.array([len(row) for row in rows], np.int64)
-        encoded["audio"] = Ragged(np.concatenate(rows) if rows else audio.values, lengths)
-        return {**encoded, "counted": np.array(counted, np.int32).reshape(-1, 2)}
+            counted.append((self._margin if start else 0, len(stretch) - (self._margin if behind else 0)))
+        return {**encoded, "audio": joined(rows), "counted": np.array(counted, np.int32).reshape(-1, 2)}
 
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         """Nats a sample."""
@@ -158,42 +231,11 @@ class Vocoding(Task):
         self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, MetricState]:
         """``loss`` in nats a sample; and of what was made `Distances` from the recordings."""
-        apart, metrics = self._distances(outputs, batch), {}
-        for name, values in zip(Distances._fields, apart.T, strict=True):
-            known = values[~np.isnan(values)]
-            metrics[name] = MetricState(float(known.sum()), len(known))
+        metrics = super().score(outputs, batch)
         if "nats" in outputs:  # which Griffin-Lim has not
             nats, counts = (np.asarray(outputs[name], np.float64).sum() for name in ("nats", "counts"))
             metrics["loss"] = MetricState(nats, counts)
         return metrics
-
-    def _distances(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> np.ndarray:
-        """(b, 4) `Distances` of each row; nan where it is padding or has no frame."""
-        apart = np.full((len(batch["mask"]), len(Distances._fields)), np.nan)
-        for place, (original, made) in enumerate(_pairs(outputs, batch)):
-            if batch["mask"][place] and len(made):
-                apart[place] = distances(original, made, self.features.rate)
-        return apart
-
-    def baselines(self) -> Mapping[str, Baseline]:
-        return {"Griffin-Lim of the same mel bands, 60 iterations": GriffinLim(self.features.front_end)}
-
-    def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
-        """How far what was made is from the recordings; and the farthest, to be seen and heard beside them."""
-        apart, rate = self._distances(outputs, batch)[:, 0], self.features.rate
-        names = columns.get("file", columns[self.audio])
-
-        def show(place: int) -> tuple[str, tuple[tuple[str, Sound], ...]]:
-            original, made = list(_pairs(outputs, batch))[place]
-            name = names[place] if isinstance(names[place], str) else "recording"
-            sounds = (("recording", Sound(original, rate)), ("made anew", Sound(made, rate)))
-            return f"{name.rpartition('/')[2]}, {apart[place]:.1f} dB", sounds
-
-        farthest = Remade.farthest("Recordings beside what was made of their mel bands.", apart, show)
-        return {
-            "Distance of what was made": Spread("mel-cepstral distortion, dB", {"recordings": apart}),
-            "Recordings made anew": farthest,
-        }
 
 
 def _pairs(outputs: Mapping[str, np.ndarray], batch: Batch) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from suite.nn import conv1d, relative_attention
-from suite.nn.conv1d import Conv1d, DepthwiseConv1d, PositionalConv
+from suite.nn.conv1d import Conv1d, ConvTranspose1d, DepthwiseConv1d, PositionalConv
 from suite.nn.cpu import conv1d as on_cpu
 from suite.nn.relative_attention import RelativeAttention
 
@@ -43,6 +43,48 @@ def test_products_are_the_strided_convolution(frames, taps, inputs, stride):
         (lambda x, w: conv1d.conv1d(x, w, stride, "bfloat16")): 0.012,
     }
     agree(lambda x, w: conv1d._convolution(stride, 1, "float32", x, w), ours, x, w)
+
+
+@pytest.mark.parametrize(("frames", "taps", "dilation"), [(37, 3, 5), (41, 7, 3), (9, 2, 8)])
+def test_products_are_the_dilated_convolution(frames, taps, dilation):
+    x, w = normal(0, 2, frames, 5), normal(1, taps, 5, 8)
+    ours = {
+        (lambda x, w: conv1d.conv1d(x, w, dilation=dilation)): 2e-6,
+        (lambda x, w: on_cpu.as_dilated_products(dilation, "bfloat16", x, w)): 0.012,
+        (lambda x, w: on_cpu.as_rows(1, "float32", x, w, dilation)): 2e-6,
+        (lambda x, w: on_cpu.as_rows(1, "bfloat16", x, w, dilation)): 0.012,
+        (lambda x, w: conv1d.conv1d(x, w, 1, "bfloat16", dilation)): 0.012,
+    }
+    agree(lambda x, w: conv1d._convolution(1, 1, "float32", x, w, dilation=dilation), ours, x, w)
+    with pytest.raises(ValueError, match="not both"):
+        conv1d.conv1d(x, w, 2, dilation=dilation)
+
+
+@pytest.mark.parametrize(("frames", "taps", "stride"), [(7, 10, 5), (5, 3, 3), (6, 7, 2), (1, 4, 4)])
+def test_products_are_the_transposed_convolution(frames, taps, stride):
+    """Which is the derivative of the strided convolution by its input."""
+    x, w = normal(0, 2, frames, 3), normal(1, taps, 3, 8)
+    ours = {
+        (lambda x, w: conv1d.conv_transpose1d(x, w, stride)): 2e-6,
+        (lambda x, w: conv1d.conv_transpose1d(x, w, stride, "bfloat16")): 0.012,
+    }
+    whole = jnp.zeros((2, (frames - 1) * stride + taps, 8))
+
+    def theirs(x, w):
+        strided = lambda y: conv1d._convolution(stride, 1, "float32", y, w.swapaxes(1, 2))
+        return jax.vjp(strided, whole)[1](x)[0]
+
+    agree(theirs, ours, x, w)
+
+
+@pytest.mark.parametrize(("taps", "stride"), [(10, 5), (9, 4), (3, 3)])
+def test_a_transposed_layer_gives_its_stride_of_frames_for_each_frame(taps, stride):
+    layer = ConvTranspose1d(3, 4, taps, stride=stride, rngs=nnx.Rngs(0))
+    x = jnp.zeros((1, 9, 3)).at[0, 4].set(1.0)
+    y = layer(x)
+    assert y.shape == (1, 9 * stride, 4)
+    start = 4 * stride - (taps - stride) // 2
+    np.testing.assert_allclose(y[0, start : start + taps], layer.kernel[...].sum(1), atol=1e-5)
 
 
 @pytest.mark.parametrize("taps", [1, 5])

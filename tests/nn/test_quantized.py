@@ -34,6 +34,7 @@ LAYERS = {
     "few": (Conv(3, 32, 3, rngs=RNGS), normal(2, 8, 8, 3)),
     "grouped": (Conv(32, 32, 3, groups=4, rngs=RNGS), normal(2, 8, 8, 32)),
     "conv1d": (Conv1d(40, 48, 3, stride=2, padding=1, rngs=RNGS), normal(2, 17, 40)),
+    "dilated": (Conv1d(40, 48, 3, padding=2, dilation=2, rngs=RNGS), normal(2, 17, 40)),
     "depthwise": (DepthwiseConv1d(64, 9, rngs=RNGS), normal(2, 20, 64)),
     "positional": (PositionalConv(32, 16, 4, rngs=RNGS), normal(2, 20, 32)),
     "embedding": (Embedding(300, 128, rngs=RNGS), numbers(4, 5)),

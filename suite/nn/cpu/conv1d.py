@@ -20,16 +20,29 @@ _NARROW = 256
 """Inputs of one product below which all taps are gathered into one product instead of adding up several."""
 
 
-def convolve(stride: int, compute: str, x: Array, w: Array) -> Array:
+def convolve(stride: int, compute: str, x: Array, w: Array, dilation: int = 1) -> Array:
     """`suite.nn.conv1d.conv1d`, in the faster of two forms."""
     if compute == "bfloat16" and by_library(x[:, None], w[None], stride, compute=compute):
-        return as_rows(stride, compute, x, w)
-    return as_products(stride, compute, x, w)
+        return as_rows(stride, compute, x, w, dilation)
+    return as_products(stride, compute, x, w) if dilation == 1 else as_dilated_products(dilation, compute, x, w)
 
 
-def as_rows(stride: int, compute: str, x: Array, w: Array) -> Array:
-    """As images of one row."""
-    return conv2d(x[:, None], w[None], stride, compute=compute)[:, 0]
+def as_rows(stride: int, compute: str, x: Array, w: Array, dilation: int = 1) -> Array:
+    """As images of one row; with a dilation, of as many columns, so that taps are places below one another."""
+    if dilation == 1:
+        return conv2d(x[:, None], w[None], stride, compute=compute)[:, 0]
+    rows, length, inputs = x.shape
+    frames = length - (w.shape[0] - 1) * dilation
+    image = jnp.pad(x, ((0, 0), (0, -length % dilation), (0, 0))).reshape(rows, -1, dilation, inputs)
+    return conv2d(image, w[:, None], compute=compute).reshape(rows, -1, w.shape[2])[:, :frames]
+
+
+def as_dilated_products(dilation: int, compute: str, x: Array, w: Array) -> Array:
+    """Taps gathered into one product."""
+    k, inputs, outputs = w.shape
+    frames = x.shape[1] - (k - 1) * dilation
+    shifted = [x[:, j * dilation : j * dilation + frames] for j in range(k)]
+    return dot(jnp.concatenate(shifted, -1), w.reshape(k * inputs, outputs), compute)
 
 
 def as_products(stride: int, compute: str, x: Array, w: Array) -> Array:

@@ -148,17 +148,17 @@ class QuantizedConv(Rounded):
 
 
 class QuantizedConv1d(Rounded):
-    """A `Conv1d` with rounded weights. Attributes: see `Rounded`; ``stride`` and ``padding`` as there."""
+    """A `Conv1d` with rounded weights. Attributes: see `Rounded`; ``stride``, ``padding`` and ``dilation`` as there."""
 
     def __init__(self, layer: Conv1d, how: Format, round: Round):
         self.hold(layer.kernel[...], layer.bias, how, round)
-        self.stride, self.padding = layer.stride, layer.padding
+        self.stride, self.padding, self.dilation = layer.stride, layer.padding, layer.dilation
 
     def __call__(self, x: Float[Array, "b t i"]) -> Float[Array, "b u o"]:
         w, scale = self._weights()
         x, factor = self._operand(x, (1, 2))
         x = jnp.pad(x, ((0, 0), (self.padding, self.padding), (0, 0)))
-        return self._plus_bias(conv1d(x, w, self.stride, "bfloat16") * (scale * factor))
+        return self._plus_bias(conv1d(x, w, self.stride, "bfloat16", self.dilation) * (scale * factor))
 
 
 class QuantizedDepthwise(Rounded):

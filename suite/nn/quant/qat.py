@@ -95,12 +95,12 @@ class AwareConv1d(_Aware):
 
     def __init__(self, layer: Conv1d, how: Format, round: Round):
         self.take(layer, how, round)
-        self.stride, self.padding = layer.stride, layer.padding
+        self.stride, self.padding, self.dilation = layer.stride, layer.padding, layer.dilation
 
     def __call__(self, x: Float[Array, "b t i"]) -> Float[Array, "b u o"]:
         x, w, scale = self._rounded(x, (1, 2))
         x = jnp.pad(x, ((0, 0), (self.padding, self.padding), (0, 0)))
-        return self._plus_bias(conv1d(x, w, self.stride, "bfloat16") * scale)
+        return self._plus_bias(conv1d(x, w, self.stride, "bfloat16", self.dilation) * scale)
 
 
 class AwareEmbedding(nnx.Module):
