@@ -18,10 +18,11 @@ from suite.decoding import Beam, NGrams
 from suite.decoding.generation import Decoding
 from suite.experiment.defaults import settled
 from suite.experiment.serialization import dump
-from suite.models import audio, decoder, resnet, vit, wav2vec2, wavenet, whisper
+from suite.models import audio, decoder, hifigan, resnet, vit, wav2vec2, wavenet, whisper
 from suite.nn.audio.spectral import LogMel
 from suite.runs.run import Run
 from suite.tasks.audio_features import AudioFeatures
+from suite.tasks.speech.adversarial_vocoding import AdversarialVocoding
 from suite.tasks.speech.classification import AudioClassification
 from suite.tasks.speech.recognition import SpeechRecognition
 from suite.tasks.speech.vocoding import Vocoding
@@ -232,6 +233,31 @@ def vocoders(folder):
     )
 
 
+def adversaries(folder):
+    """Samples made in one pass, of two voices; discriminators that a bundle leaves out; operands of 16 bits."""
+    task = AdversarialVocoding(
+        data=recordings(folder / "speech"),
+        speaker="label",
+        features=AudioFeatures(front_end=FRONT_END),
+        seconds=0.3,
+        max_seconds=1.0,
+    )
+    model = hifigan.Config(
+        channels=8,
+        upsampling=(5,),
+        spectral_hop=4,
+        kernels=(3,),
+        dilations=(1, 2),
+        periods=(2,),
+        scales=1,
+        discriminator_width=1,
+    )
+    return suite.replace(
+        suite.load("speech.fsdd_hifigan", smoke=True),
+        {"task": task, "model": model, "pipeline.buckets": (1000,), "precision.compute": "bfloat16"},
+    )
+
+
 def adapted(folder):
     """Low-rank additions, as freshly drawn without effect, which `with_effect` changes."""
     return suite.replace(
@@ -255,6 +281,7 @@ TASKS = {
         waveforms,
         whispers,
         vocoders,
+        adversaries,
     )
 }
 

@@ -28,11 +28,20 @@ def experiment() -> Experiment:
             seconds=0.3,
             max_seconds=3.0,
         ),
-        model=hifigan.Config(channels=256, upsampling=(5,), spectral_hop=20, kernels=(3, 7), dilations=(1, 3)),
-        optim=Optim(learning_rate=1e-3, warmup_steps=50, beta1=0.8, beta2=0.99, clip_norm=10.0, weight_decay=0.01),
-        train=Train(steps=3000, batch_size=16, ema=0.995, eval_every=1500, eval_batch_size=100, best="-mel_error"),
+        model=hifigan.Config(
+            channels=256,
+            upsampling=(5,),
+            spectral_hop=20,
+            kernels=(3, 7),
+            dilations=(1, 3),
+            periods=(2, 3, 5, 7),
+            scales=2,
+            discriminator_width=4,
+        ),
+        optim=Optim(learning_rate=8e-4, schedule="constant", warmup_steps=50, beta1=0.8, beta2=0.99, clip_norm=10.0),
+        train=Train(steps=2500, batch_size=8, ema=0.995, eval_every=2500, eval_batch_size=100, best="-mel_error"),
         precision=Precision(compute="bfloat16"),
-        gradient=Alternating(discriminator_rate=5e-4),
+        gradient=Alternating(discriminator_rate=4e-4),
     )
 
 

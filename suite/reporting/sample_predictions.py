@@ -3,13 +3,15 @@
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from suite.contracts.batch import Columns
+from suite.contracts.codec import File
 from suite.contracts.signature import Input
 from suite.data.preprocessing.boxes import boxes_of
+from suite.data.recordings import extent
 from suite.reporting.blocks import Audio, Block, Card, Cards, Picture, Shown, Table, Text
 from suite.reporting.drawings.values import Given, boxes, short, shown
 from suite.runs.run import Run
@@ -96,17 +98,31 @@ def _card(signature: Input | None, value: Any, given: Given, place: int, fields:
     return Card(text=short(value, 700), fields=fields)
 
 
-def latencies(run: Run, split: str) -> dict[int, list[float]]:
+class Taken(NamedTuple):
+    """How long answers took.
+
+    Attributes:
+        milliseconds: from the records to their answers, each time.
+        sound: seconds that the recordings last which the answers are, all of them together; 0 where they are none.
+    """
+
+    milliseconds: Sequence[float]
+    sound: float = 0.0
+
+
+def latencies(run: Run, split: str) -> dict[int, Taken]:
     """Milliseconds from records to answers, by how many are asked at a time; compiled before."""
-    seconds = {}
+    measured = {}
     for size in SIZES:
         _, request = records(run, split, size)
-        run.predict(request)
+        answered = run.predict(request)
         begun = time.perf_counter()
         taken: list[float] = []
         while len(taken) < 3 or (len(taken) < MOST and time.perf_counter() - begun < SECONDS):
             before = time.perf_counter()
             run.predict(request)
             taken.append(1000 * (time.perf_counter() - before))
-        seconds[size] = taken
-    return seconds
+        files = [value for answer in answered for value in answer.values() if isinstance(value, File)]
+        sounds = [file.data for file in files if file.media_type.startswith("audio/")]
+        measured[size] = Taken(taken, sum(extent(data)[0] for data in sounds))
+    return measured

@@ -10,6 +10,7 @@ from suite.contracts.metric_meaning import lower_is_better
 from suite.reporting.blocks import Block, Figure, Plot, Table, Text
 from suite.reporting.evidence import Evidence
 from suite.reporting.glossary import capital, shown, term
+from suite.reporting.sample_predictions import Taken
 from suite.reporting.svg import Axis, Series, Tone, chart
 from suite.training import course
 
@@ -119,7 +120,7 @@ def _numbers(name: str, lines: Sequence[Series]) -> Table:
     return Table(("step", *(line.name for line in lines)), rows, words=frozenset())
 
 
-def speed(evidence: Evidence, latencies: Mapping[int, Sequence[float]]) -> list[Block]:
+def speed(evidence: Evidence, latencies: Mapping[int, Taken]) -> list[Block]:
     """Examples a second, seconds, and, where it was measured, how long an answer takes."""
     rows: list[tuple[str, ...]] = []
     trained, result = evidence.trained, evidence.result
@@ -140,10 +141,14 @@ def speed(evidence: Evidence, latencies: Mapping[int, Sequence[float]]) -> list[
     if result.get("verb") == "evaluate":
         on = f"on {result['devices']}" if "devices" in result else ""
         rows.append(("evaluation, examples/s", f"{result['examples_per_second']:,.0f}", on))
-    for size, milliseconds in latencies.items():
-        middle, high = np.quantile(milliseconds, (0.5, 0.9))
-        how = f"median of {len(milliseconds)}, 90 % below {high:,.2f}; from records to answers, on this machine"
-        rows.append((f"answer to {size} record{'s' if size > 1 else ''}, ms", f"{middle:,.2f}", how))
+    for size, taken in latencies.items():
+        middle, high = np.quantile(taken.milliseconds, (0.5, 0.9))
+        how = f"median of {len(taken.milliseconds)}, 90 % below {high:,.2f}; from records to answers, on this machine"
+        asked = f"{size} record{'s' if size > 1 else ''}"
+        rows.append((f"answer to {asked}, ms", f"{middle:,.2f}", how))
+        if taken.sound:
+            factor = f"{middle / 1000 / taken.sound:,.4f}"
+            rows.append((f"real-time factor, {asked}", factor, "seconds for a second of the recordings answered"))
     if not rows:
         return [Text("Nothing is known of its speed.", "note")]
     table = Table(("", "", "how"), tuple(rows), words=frozenset({0, 2}))

@@ -27,6 +27,7 @@ from suite.evaluation.metrics.speech_quality import Distances, distances
 from suite.nn.audio.griffin_lim import check_invertible, griffin_lim
 from suite.nn.audio.spectral import LogMel
 from suite.tasks.audio_features import AudioFeatures
+from suite.tasks.speech.hearing import as_codes, check_recogniser, from_codes, round_trip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,11 @@ class Vocoder(Task):
     """Stretch of a longer recording that training reads, at a random place."""
     max_seconds: float = 30.0
     """Longer recordings are left out, and refused in a request."""
+    recogniser: str = ""
+    """What listens where a split is evaluated: the run folder of a speech recognition, or pocketsphinx, for English.
+    Empty: nothing does."""
+    text: str = "text"
+    """Name of the column of what is said, which a recogniser's words are compared with."""
 
     def __post_init__(self):
         front_end = self.features.front_end
@@ -82,18 +88,25 @@ class Vocoder(Task):
         """Of requests that name none; None where nothing is drawn."""
         return None
 
+    @property
+    def _named(self) -> tuple[str, ...]:
+        """Fields that name a column that is read."""
+        return ("audio", *(("speaker",) if self.speaker else ()), *(("text",) if self.recogniser else ()))
+
     def source(self, split: str) -> Source:
+        if self.recogniser:
+            check_recogniser(self.recogniser, "task.recogniser")
         opened = self.data.open(split)
-        named = {"audio": self.audio, **({"speaker": self.speaker} if self.speaker else {})}
-        require_audio(opened, named, self.data)
+        require_audio(opened, {name: getattr(self, name) for name in self._named}, self.data)
         located, front_end = with_files(opened, self.audio, self.data), self.features.front_end
         return without_unusable(located, self.audio, front_end.sample_rate, front_end.hop, self.max_seconds)
 
     def remarks(self, splits: Mapping[str, Source]) -> list[str]:
-        return unread_columns(splits["train"], {self.audio, self.speaker}, self.data) if "train" in splits else []
+        read = {getattr(self, name) for name in self._named}
+        return unread_columns(splits["train"], read, self.data) if "train" in splits else []
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
-        """What the codec makes of a request.
+        """What the codec makes of a request; and, where a recogniser listens, ``text``, characters as numbers.
 
         Raises:
             InputError: recordings are stored as features, or a speaker is not one of training.
@@ -102,6 +115,8 @@ class Vocoder(Task):
         if encoded["audio"].values.ndim > 1:
             problem = "holds features that were computed before, of which no sample can be learnt."
             raise InputError(f"column {self.audio}", problem, fix="a column of recordings")
+        if self.recogniser and self.text in columns:
+            encoded["text"] = as_codes(columns[self.text])
         return encoded
 
     @property
@@ -120,11 +135,17 @@ class Vocoder(Task):
     def score(
         self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, MetricState]:
-        """`Distances` of what was made from the recordings."""
+        """`Distances` of what was made from the recordings; and, where a recogniser listens, `round_trip`."""
         apart, metrics = self._distances(outputs, batch), {}
         for name, values in zip(Distances._fields, apart.T, strict=True):
             known = values[~np.isnan(values)]
             metrics[name] = MetricState(float(known.sum()), len(known))
+        if "text" in batch:
+            mask = np.asarray(batch["mask"])
+            pairs = [pair for pair, is_real in zip(_pairs(outputs, batch), mask, strict=True) if is_real]
+            texts = from_codes(np.asarray(batch["text"])[mask], np.asarray(batch["text_mask"])[mask])
+            natural, made = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+            metrics |= round_trip(self.recogniser, texts, natural, made, self.features.rate)
         return metrics
 
     def _distances(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> np.ndarray:
