@@ -109,6 +109,7 @@ RECIPES = (
     "text.pretrain",
     "speech.fsdd_ctc",
     "speech.vocode",
+    "speech.vocode_hifigan",
     "recommendation.retrieve",
     "recommendation.movielens_din",
     "recommendation.sequence",

@@ -55,11 +55,13 @@ DIMS = {
     "speech.an4_wavenet_ctc": {"inputs": 13, "outputs": 29},
     "speech.classify": {"inputs": 64, "outputs": 5},
     "speech.fsdd_ctc": {"inputs": 40, "outputs": 17},
+    "speech.fsdd_hifigan": {"inputs": 64},
     "speech.fsdd_keyword": {"inputs": 40, "outputs": 10},
     "speech.fsdd_wavenet": {"inputs": 64},
     "speech.fsdd_wavenet_ctc": {"inputs": 40, "outputs": 17},
     "speech.recognize": {"inputs": 80, "outputs": 30},
     "speech.vocode": {"inputs": 80, "speakers": 3},
+    "speech.vocode_hifigan": {"inputs": 80, "speakers": 3},
     "table.finetune": {
         "table.inputs": 4,
         "table.bins": 48,

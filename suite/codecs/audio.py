@@ -126,8 +126,10 @@ class Waveforms(Codec):
     """Name of the input that names a voice. Empty: there is none."""
     speakers: Speakers
     """Voices that can be named."""
-    temperature: float | None = 1.0
-    """Of a request that names none. None: nothing is drawn, and no request names one."""
+    temperature: float = 1.0
+    """Of a request that names none."""
+    drawn: bool = True
+    """Whether samples are drawn, so that a request may name a temperature."""
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -142,7 +144,7 @@ class Waveforms(Codec):
         return (
             _input(self.audio, self.recordings),
             *((voice,) if self.speaker else ()),
-            *(() if self.temperature is None else (_warmth(self.temperature),)),
+            *((_warmth(self.temperature),) if self.drawn else ()),
         )
 
     @property
@@ -163,7 +165,7 @@ class Waveforms(Codec):
         audio = self.recordings.encode(column(columns, self.audio))
         # Mel bands run on a scale of their own, so that they are not padded to as many places as samples.
         encoded: dict[str, Any] = {"audio": audio if audio.values.ndim == 1 else replace(audio, axis="frames")}
-        if self.temperature is not None:
+        if self.drawn:
             given = columns.get("temperature")
             given = [None] * len(audio.lengths) if given is None else given
             encoded["temperature"] = np.array([_stated(value, self.temperature) for value in given], np.float32)

@@ -3,10 +3,13 @@
 import functools
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from suite.bundles import manifest
+from suite.bundles.bundle import Bundle
 from suite.codecs.audio import Transcripts
 from suite.contracts.batch import Ragged
 from suite.contracts.metric import MetricState
@@ -62,7 +65,7 @@ def heard(recogniser: str, rows: Sequence[np.ndarray], rate: int) -> list[str]:
     """What is said in recordings; nothing in silent ones.
 
     Args:
-        recogniser: the folder of a run of speech recognition, or ``pocketsphinx``.
+        recogniser: the folder of a run of speech recognition or of a bundle of one, or ``pocketsphinx``.
         rows: samples of each.
         rate: samples a second.
 
@@ -85,12 +88,12 @@ def check_recogniser(recogniser: str, field: str) -> None:
     if recogniser == POCKETSPHINX:
         _sphinx()
         return
-    opened = runs.open(recogniser)
-    if not isinstance(opened.codec, Transcripts):
+    codec = _opened(recogniser).codec
+    if not isinstance(codec, Transcripts):
         raise InputError(
             f"field {field}",
-            "must be a run of speech recognition, or pocketsphinx.",
-            found=f"{recogniser}, a run of {opened.experiment.name}",
+            "must be a run of speech recognition, a bundle of one, or pocketsphinx.",
+            found=f"{recogniser}, which {codec.purpose[:1].lower()}{codec.purpose[1:]}",
             fix=f"--{field} {POCKETSPHINX}",
         )
 
@@ -104,7 +107,7 @@ def _by_run(folder: str, rows: Sequence[np.ndarray], rate: int) -> list[str]:
 
 @functools.lru_cache(maxsize=2)
 def _opened(folder: str) -> Any:
-    return runs.open(folder)
+    return Bundle.open(folder) if (Path(folder) / manifest.NAME).is_file() else runs.open(folder)
 
 
 def _by_pocketsphinx(rows: Sequence[np.ndarray], rate: int) -> list[str]:

@@ -1,7 +1,7 @@
 """Vocoding: the waveform behind the mel bands of a recording, sample by sample."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -51,8 +51,8 @@ class Vocoder(Task):
     max_seconds: float = 30.0
     """Longer recordings are left out, and refused in a request."""
     recogniser: str = ""
-    """What listens where a split is evaluated: the run folder of a speech recognition, or pocketsphinx, for English.
-    Empty: nothing does."""
+    """What listens where a split is evaluated: the folder of a run of speech recognition or of a bundle of one, or
+    pocketsphinx, for English. Empty: nothing does."""
     text: str = "text"
     """Name of the column of what is said, which a recogniser's words are compared with."""
 
@@ -80,13 +80,8 @@ class Vocoder(Task):
             recordings=self.features.recordings(self.max_seconds),
             speaker=self.speaker,
             speakers=self.speakers,
-            temperature=self._temperature,
+            drawn=False,
         )
-
-    @property
-    def _temperature(self) -> float | None:
-        """Of requests that name none; None where nothing is drawn."""
-        return None
 
     @property
     def _named(self) -> tuple[str, ...]:
@@ -198,8 +193,8 @@ class Vocoding(Vocoder):
             raise InputError("field task.temperature", problem, found=str(self.temperature))
 
     @property
-    def _temperature(self) -> float | None:
-        return self.temperature
+    def codec(self) -> Waveforms:
+        return replace(super().codec, temperature=self.temperature, drawn=True)
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """What the codec makes of a request, ``audio`` being a stretch; and ``counted`` int32 (b, 2), the first of its

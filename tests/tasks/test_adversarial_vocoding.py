@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 
 import jax
@@ -14,6 +15,7 @@ from suite.data.pipeline.padding import batched
 from suite.errors import InputError, Interrupted
 from suite.experiment.alternating_gradient import Alternating
 from suite.experiment.sections import replace
+from suite.parallel.batch_shards import placer
 from suite.tasks.speech.adversarial_vocoding import AdversarialVocoding
 from suite.training.assemble import assemble
 from suite.tree import paths
@@ -142,8 +144,6 @@ def losses(folder, fields):
     """What two steps of a run in a folder log, in float32, and a parameter after them."""
     experiment = replace(suite.open(folder).experiment, {"precision.compute": "float32", **fields})
     program = assemble(experiment, 10)
-    from suite.parallel.batch_shards import placer
-
     place, state = placer(program.mesh, None, leading=1), program.init()
     batch = {name: np.asarray(value)[None] for name, value in given(experiment.task, 8).items()}
     logged = []
@@ -164,8 +164,6 @@ def test_eight_devices_learn_what_one_does(run, forked_child):
 def test_the_rule_splits_any_model_in_two():
     first, again, last = Alternating(discriminator="critic/|judge/", updates=2, discriminator_rate=1e-4).rounds
     assert first == again and first.optim == {"learning_rate": 1e-4} and last.optim == {}
-    import re
-
     names = ["critic/kernel", "judge/bias", "maker/critic/kernel", "head/kernel"]
     in_round = lambda round: [name for name in names if re.search(round.parameters[0], name)]
     assert in_round(first) == names[:2] and in_round(last) == names[2:]
@@ -181,8 +179,8 @@ def test_weights_are_not_negative(run, name):
 
 
 def test_a_recogniser_hears_what_was_made_beside_the_recordings(run, exported):
-    listener = exported("transcripts")[0]
-    assert listener.experiment.task.features.rate == RATE
+    listener = exported("transcripts")[1]
+    assert listener.codec.recordings.rate == RATE
     task = replace(run.experiment, {"task.recogniser": str(listener.folder)}).task
     texts = ["one two", "three"]
     columns = {"audio": [noise(900), noise(300, 1)], "label": ["one", "two"], "text": texts}
