@@ -68,12 +68,11 @@ class Config(ModelConfig):
     def __post_init__(self):
         check_sizes(self, 0, "inputs", "speakers", "scales")
         check_sizes(self, 1, "channels", "spectral_hop", "discriminator_width")
-        for name, least in (("upsampling", 2), ("kernels", 1), ("dilations", 1), ("periods", 2)):
+        for name, least in (("upsampling", 2), ("kernels", 2), ("dilations", 1), ("periods", 2)):
             values = getattr(self, name)
             if not values or min(values) < least or (name == "kernels" and any(size % 2 == 0 for size in values)):
                 problem = f"must be {'odd numbers' if name == 'kernels' else 'numbers'} of at least {least}"
-                default = " ".join(map(str, type(self).__dataclass_fields__[name].default))
-                raise InputError(f"field model.{name}", problem, found=str(values), fix=f"--model.{name} {default}")
+                raise InputError(f"field model.{name}", problem, found=str(values), fix=f"--model.{name} {least + 1}")
         most = 2 ** len(self.upsampling)
         if self.channels % most:
             problem = f"must be a multiple of {most}, since each of {len(self.upsampling)} upsamplings halves it"
@@ -285,8 +284,11 @@ class HiFiGAN(nnx.Module):
         self.generator = Generator(config, rngs=rngs)
         shapes = [(period, 1) for period in config.periods] + [(1, 2**i) for i in range(config.scales)]
         width = config.discriminator_width
-        built = [Discriminator(*shape, width, rngs=rngs) for shape in shapes] if config.discriminators else None
-        self.discriminators = None if built is None else nnx.List(built)
+        self.discriminators = (
+            nnx.List([Discriminator(period, scale, width, rngs=rngs) for period, scale in shapes])
+            if config.discriminators
+            else None
+        )
 
     def __call__(
         self,
