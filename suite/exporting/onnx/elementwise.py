@@ -69,6 +69,17 @@ def _with(operator: str, number: float, first: bool = False, after: str = "") ->
     return write
 
 
+def _without_one(operator: str, negative: bool = False) -> Handler:
+    """What an operator gives less one; ``negative``: one less what it gives."""
+
+    def write(graph: Graph, equation: Any, x: Value) -> Value:
+        aval = result(equation)
+        parts = [applied(graph, operator, [x], aval.shape, aval.dtype), constant(np.asarray(1, x.dtype))]
+        return applied(graph, "Sub", parts[::-1] if negative else parts, aval.shape, aval.dtype)
+
+    return write
+
+
 def _unequal(graph: Graph, equation: Any, x: Value, y: Value) -> Value:
     aval = result(equation)
     return applied(graph, "Not", [applied(graph, "Equal", [x, y], aval.shape, bool)], aval.shape, bool)
@@ -178,17 +189,13 @@ ELEMENTWISE: Mapping[str, Handler] = {
     "exp2": _with("Pow", 2.0, first=True),
     "log": _simple("Log"),
     "log1p": _with("Add", 1.0, after="Log"),
-    "expm1": lambda graph, equation, x: applied(
-        graph, "Sub", [_simple("Exp")(graph, equation, x), constant(np.asarray(1, x.dtype))], x.shape, x.dtype
-    ),
+    "expm1": _without_one("Exp"),
     "sqrt": _simple("Sqrt"),
     "rsqrt": _composed("Sqrt", "Reciprocal"),
     "tanh": _simple("Tanh"),
     "logistic": _simple("Sigmoid"),
     "erf": _simple("Erf"),
-    "erfc": lambda graph, equation, x: applied(
-        graph, "Sub", [constant(np.asarray(1, x.dtype)), _simple("Erf")(graph, equation, x)], x.shape, x.dtype
-    ),
+    "erfc": _without_one("Erf", negative=True),
     "sin": _simple("Sin"),
     "cos": _simple("Cos"),
     "atan": _simple("Atan"),

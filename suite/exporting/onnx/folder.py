@@ -88,8 +88,8 @@ def export(
             judgement = judged(trained_run, made, narrow, ", ".join(sorted(methods)), max_drop)
             made = narrow
         for each, models in made.items():
-            for length, content in models.by_length.items():
-                (folder / file_of(each, length)).write_bytes(content)
+            for length, model in models.by_length.items():
+                (folder / file_of(each, length)).write_bytes(model)
         _copy_assets(trained_run, folder)
         count = len(next(iter(asked.values())))
         content = {

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from suite.exporting.onnx.graph import Graph, Value, static
+from suite.exporting.onnx.graph import Graph, Value, constant, static
 
 _PASSED = ("Unsqueeze", "Identity", "Squeeze")
 
@@ -64,10 +64,10 @@ def _softmax(graph: Graph, value: Value) -> Value | None:
     parts = _by(difference[0], "Sub")
     if parts is None or (most := _by(parts[1], "ReduceMax")) is None or most[0] is not parts[0] or parts[0].order:
         return None
-    axes = [reduced[1].constant for reduced in (sums, most)]
-    if any(axis is None or axis.size != 1 for axis in axes) or axes[0] != axes[1]:
+    axis, other = (reduced[1].scalar for reduced in (sums, most))
+    if axis is None or axis != other:
         return None
-    return graph.add("Softmax", [parts[0]], value.shape, value.dtype, axis=int(axes[0][0]))
+    return graph.add("Softmax", [parts[0]], value.shape, value.dtype, parts[0].thin, axis=int(axis))
 
 
 def _gelu(graph: Graph, value: Value) -> Value | None:
@@ -106,10 +106,8 @@ def _normalised(graph: Graph, value: Value) -> Value | None:
     same = factors is not None and all(_seen(each) is _seen(centred) for each in factors)
     if not same or (mean := _mean(parts[1], width, len(x.shape) - 1)) is None or mean is not x:
         return None
-    from suite.exporting.onnx.graph import constant
-
     operands = [x, constant(scale.reshape(width)), constant(bias.reshape(width))]
-    return graph.add("LayerNormalization", operands, value.shape, value.dtype, axis=-1, epsilon=float(moved[0]))
+    return graph.add("LayerNormalization", operands, value.shape, value.dtype, x.thin, axis=-1, epsilon=float(moved[0]))
 
 
 def _is_vector(value: Value) -> np.ndarray | None:
