@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -72,6 +73,8 @@ def _onnxruntime(content: bytes, precision: str) -> Call:
 
 
 def _openvino(content: bytes, precision: str) -> Call:
+    # To import it is told to its makers by a process that it forks, unless this package is missing.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
     model = openvino.Core().read_model(content, b"")

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -125,6 +126,12 @@ def test_engines_answer_as_the_bundle(beside, runs):
         for ours, theirs in zip(computed.predict(sentences), beside.predict(sentences), strict=True):
             assert ours["label"] == theirs["label"]
             assert ours["probability"] == pytest.approx(theirs["probability"], abs=1e-3)
+
+
+def test_openvino_tells_nobody_of_its_use(beside):
+    pytest.importorskip("openvino", reason="the extra openvino")
+    engines.chosen(beside, "openvino")
+    assert sys.modules["openvino_telemetry"] is None
 
 
 def test_the_fastest_engine_that_agrees_computes(beside, monkeypatch):
