@@ -25,7 +25,9 @@ from suite.tasks.audio_features import AudioFeatures
 from suite.tasks.speech.adversarial_vocoding import AdversarialVocoding
 from suite.tasks.speech.classification import AudioClassification
 from suite.tasks.speech.recognition import SpeechRecognition
+from suite.tasks.speech.synthesis import SpeechSynthesis
 from suite.tasks.speech.vocoding import Vocoding
+from suite.tasks.speech.voice import VoiceFeatures
 from suite.tasks.text.language_modelling import LanguageModelling
 from suite.training.preprocessors import prepare, unbind
 
@@ -258,6 +260,21 @@ def adversaries(folder):
     )
 
 
+def speakers(folder):
+    """Texts spoken in two voices, by Griffin and Lim; operands of 16 bits."""
+    task = SpeechSynthesis(
+        data=recordings(folder / "speech"),
+        speaker="label",
+        features=VoiceFeatures(part="acoustic", front_end=FRONT_END),
+        max_seconds=1.0,
+        max_symbols=24,
+        symbol_frames=6,
+        iterations=3,
+    )
+    changes = {"task": task, "pipeline.buckets": {"": (16,), "frames": (96,)}, "precision.compute": "bfloat16"}
+    return suite.replace(suite.load("speech.synthesize", smoke=True), changes)
+
+
 def adapted(folder):
     """Low-rank additions, as freshly drawn without effect, which `with_effect` changes."""
     return suite.replace(
@@ -282,6 +299,7 @@ TASKS = {
         whispers,
         vocoders,
         adversaries,
+        speakers,
     )
 }
 

@@ -16,7 +16,8 @@ class Chosen:
     Attributes:
         field: dotted name in the experiment, such as ``train.epochs``.
         value: what it becomes. None takes something out that the recipe states: an entry of a mapping, such as
-            ``model.parts.image``, or the value of a field that may be None.
+            ``model.parts.image``, or the value of a field that may be None. An entry that a mapping does not have is
+            added to it.
         why: what in the data speaks for it, for a person to read; empty: it is not told.
     """
 

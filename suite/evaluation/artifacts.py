@@ -34,10 +34,15 @@ class Image:
 
 @dataclass(frozen=True)
 class Sound:
-    """A recording: float32 samples (n,) at ``rate`` a second, or features (t, f) that were computed before."""
+    """A recording: float32 samples (n,) at ``rate`` a second, or features (t, f) that were computed before.
+
+    Attributes:
+        marks: (seconds, name) of what begins where in the samples, such as phones; none: nothing is marked.
+    """
 
     values: np.ndarray
     rate: int
+    marks: tuple[tuple[float, str], ...] = ()
 
 
 @dataclass(frozen=True)

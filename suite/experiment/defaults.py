@@ -40,6 +40,8 @@ def _with(experiment: Experiment, field: str, value: Any) -> tuple[Experiment, s
             rest = {key: entry for key, entry in owner.items() if key != name}
             return replace(experiment, {owner_name: rest}), f"without {field}" if name in owner else ""
         return replace(experiment, {field: None}), f"without {field}"
+    if isinstance(owner, Mapping) and name not in owner:  # an entry that is new, such as a part of the model
+        return replace(experiment, {owner_name: {**owner, name: value}}), f"with {field}"
     if not is_open(_at(experiment, field)):
         return experiment, ""
     return replace(experiment, {field: value}), _flag(field, value)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,8 @@ SECONDS = 15.0
 """Longest recording that a page carries; of longer ones it shows the spectrogram."""
 FRAMES = 480
 """Most columns of a spectrogram."""
+WIDE, STRIP = 960, 12
+"""Pixels of a spectrogram with marks, at least, and of the strip of their names."""
 DECIBELS = 70.0
 """Range of a spectrogram below its loudest point."""
 _COLOURS = np.array([(12, 14, 36), (72, 30, 110), (160, 50, 110), (228, 100, 74), (252, 180, 92), (252, 250, 200)])
@@ -38,7 +41,7 @@ def image(shown: Image, alt: str) -> Picture:
 
 
 def spectrogram(sound: Sound, alt: str) -> Picture:
-    """Time to the right, frequency (or feature) upwards, louder is brighter."""
+    """Time to the right, frequency (or feature) upwards, louder is brighter; marks are lines, named above them."""
     from PIL import Image as Pillow
 
     levels = _levels(sound)
@@ -46,7 +49,26 @@ def spectrogram(sound: Sound, alt: str) -> Picture:
     palette = [np.interp(places, np.arange(len(_COLOURS)), channel) for channel in _COLOURS.T]
     image = Pillow.fromarray((levels.T[::-1] * 255).astype(np.uint8), "L")
     image.putpalette(np.stack(palette, -1).astype(np.uint8).tobytes())
-    return Picture(_png(image), alt, "sound")
+    return Picture(_png(_marked(image, sound) if sound.marks else image), alt, "sound")
+
+
+def _marked(image: Any, sound: Sound) -> Any:
+    """The spectrogram with a line where each mark stands, and a strip above it with the names that have room."""
+    from PIL import Image as Pillow
+    from PIL import ImageDraw
+
+    wide = max(WIDE // image.width, 1)
+    image = image.resize((image.width * wide, image.height), Pillow.Resampling.NEAREST)
+    marked = Pillow.new("P", (image.width, image.height + STRIP))
+    marked.putpalette(image.getpalette())
+    marked.paste(image, (0, STRIP))
+    draw, seconds = ImageDraw.Draw(marked), len(sound.values) / sound.rate
+    places = [round(start / seconds * image.width) for start, _ in sound.marks]
+    for place, end, (_, name) in zip(places, [*places[1:], image.width], sound.marks, strict=True):
+        draw.line([(place, 0), (place, marked.height)], fill=255)
+        if name.isprintable() and name.isascii() and draw.textlength(name) < end - place:
+            draw.text(((place + end - draw.textlength(name)) / 2 + 1, 0), name, fill=255)
+    return marked
 
 
 def _levels(sound: Sound) -> np.ndarray:

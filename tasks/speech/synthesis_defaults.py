@@ -1,0 +1,76 @@
+"""Defaults of speech synthesis: the vocoder of another run, as a part of the model."""
+
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from suite.contracts.data import Source
+from suite.contracts.defaults import Chosen, Defaults
+from suite.errors import InputError
+from suite.experiment.sections import Experiment
+from suite.runs import run as runs
+from suite.runtime.files import is_run
+from suite.tasks.speech.synthesis import VOCODER
+from suite.tasks.speech.vocoding import Vocoding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocoded(Defaults):
+    """With the field ``task.vocoder`` the model has the vocoder of that run as a part, which training leaves alone."""
+
+    def choose(self, experiment: Any, train: Source) -> Iterable[Chosen]:
+        task, source = experiment.task, experiment.task.vocoder
+        if not source:
+            return
+        folder = Path(source).expanduser()
+        if not is_run(folder):
+            fix = "suite train speech.vocode --data manifest.jsonl --run-dir RUN, then --task.vocoder RUN"
+            raise InputError("field task.vocoder", f'"{source}" is no run folder.', fix=fix)
+        theirs = runs.open(folder).experiment
+        check_vocoder(theirs, task.features.front_end, source)
+        about = f"the vocoder of {folder.name}"
+        yield Chosen("model.parts.vocoder", theirs.model, about)
+        features = replace(theirs.task.features, part=VOCODER)
+        yield Chosen("task.vocoder_features", features, "")
+        self._check_open(experiment, source)
+        yield Chosen("checkpoint.init_from", {VOCODER: source}, "")
+        yield Chosen("optim.frozen", (f"^{VOCODER}/",), about)
+
+    @staticmethod
+    def _check_open(experiment: Experiment, source: str) -> None:
+        """InputError where a flag states what training starts from, or leaves alone, and forgets the vocoder."""
+        start, frozen = experiment.checkpoint.init_from, experiment.optim.frozen
+        named = shlex.quote(f"{VOCODER}={source}")
+        if start and not (isinstance(start, Mapping) and VOCODER in start):
+            problem = "must name the vocoder, too, where task.vocoder does."
+            raise InputError(
+                "field checkpoint.init_from",
+                problem,
+                found=str(start),
+                fix=f"--checkpoint.init_from acoustic=RUN {named}",
+            )
+        if frozen and not any(pattern.startswith(f"^{VOCODER}/") for pattern in frozen):
+            problem = "must name the vocoder, too: it does not learn here."
+            fix = f"--optim.frozen {' '.join(map(shlex.quote, (*frozen, f'^{VOCODER}/')))}"
+            raise InputError("field optim.frozen", problem, found=" ".join(frozen), fix=fix)
+
+
+def check_vocoder(experiment: Experiment, front_end: Any, source: str) -> None:
+    """InputError unless the run of ``experiment`` makes waveforms of the mel bands of ``front_end``, in any voice."""
+    task = experiment.task
+    if not isinstance(task, Vocoding):
+        problem = f'"{source}" is no run of a vocoder.'
+        fix = "a run of suite train speech.vocode"
+        raise InputError("field task.vocoder", problem, found=type(task).__name__, fix=fix)
+    if task.speaker:
+        problem = f'"{source}" is a vocoder of speakers of its own.'
+        fix = "one that was trained without --task.speaker"
+        raise InputError("field task.vocoder", problem, found=f"task.speaker {task.speaker}", fix=fix)
+    theirs = task.features.front_end
+    if theirs != front_end:
+        names = [name for name in vars(theirs) if getattr(theirs, name) != getattr(front_end, name)]
+        flags = [f"--task.features.front_end.{name} {getattr(theirs, name)}" for name in names]
+        problem = f'"{source}" was trained on other mel bands.'
+        raise InputError("field task.vocoder", problem, found=", ".join(names), fix=" ".join(flags))
