@@ -36,7 +36,7 @@ MONEY = {"$": "dollars", "£": "pounds", "€": "euros"}
 _ABBREVIATION = re.compile(rf"\b({'|'.join(map(re.escape, ABBREVIATIONS))})\.", re.IGNORECASE)
 _MONEY = re.compile(r"([$£€])\s?(\d[\d.,]*\d|\d)")
 _ORDINAL = re.compile(r"\b(\d[\d,]*)(?:st|nd|rd|th)\b", re.IGNORECASE)
-_SIGN = re.compile(f"[{re.escape(''.join(SIGNS))}]")
+_SIGN = re.compile(rf"\s*([{re.escape(''.join(SIGNS))}])(\w?)")
 LONGEST = 18
 """Digits beyond which a number is spoken digit by digit."""
 
@@ -50,7 +50,7 @@ def spoken(text: str, language: str) -> str:
     if language == "en":
         text = _ABBREVIATION.sub(lambda found: ABBREVIATIONS[found[1].lower()], text)
         text = _MONEY.sub(lambda found: f"{found[2]} {MONEY[found[1]]}", text)
-        text = _SIGN.sub(lambda found: f" {SIGNS[found[0]]} ", text)
+        text = _SIGN.sub(lambda found: f" {SIGNS[found[1]]}{found[2] and ' ' + found[2]}", text)
         text = _ORDINAL.sub(lambda found: _words(found[1].replace(",", ""), language, "ordinal"), text)
     if not any(letter.isdecimal() for letter in text):
         return text
