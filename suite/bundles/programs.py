@@ -98,14 +98,21 @@ def constants(text: str) -> int:
 
     def look(operation: Any) -> Any:
         nonlocal total
-        if operation.name == "stablehlo.constant":
-            value = operation.attributes["value"]
-            if not (isinstance(value, mlir.ir.DenseElementsAttr) and value.is_splat):
-                total += math.prod(mlir.ir.ShapedType(operation.results[0].type).shape)
+        if operation.name == "stablehlo.constant" and not _repeated(operation):
+            total += math.prod(mlir.ir.ShapedType(operation.results[0].type).shape)
         return mlir.ir.WalkResult.ADVANCE
 
     _walk(text, look)
     return total
+
+
+def _repeated(constant: Any) -> bool:
+    """Whether a constant is one number over and over."""
+    try:
+        value = constant.attributes["value"]
+    except TypeError:  # complex numbers, which MLIR does not hand to Python
+        return False
+    return isinstance(value, mlir.ir.DenseElementsAttr) and value.is_splat
 
 
 def _walk(text: str, look: Callable[[Any], Any]) -> None:

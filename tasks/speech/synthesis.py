@@ -14,6 +14,7 @@ from flax import nnx
 
 from suite.codecs.speech import SpokenTexts
 from suite.contracts.artifact import Artifact
+from suite.contracts.baseline import Baseline
 from suite.contracts.batch import Batch, Columns, Ragged
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
@@ -32,6 +33,7 @@ from suite.nn.audio.durations import alignment_loss, by_symbol, frame_symbols, l
 from suite.nn.audio.griffin_lim import check_invertible, griffin_lim
 from suite.tasks.audio_features import AudioFeatures
 from suite.tasks.speech.phone_times import frames_of, without_unaligned
+from suite.tasks.speech.symbol_means import SymbolMeans
 from suite.tasks.speech.voice import VoiceFeatures, pitch_of, without_silence
 
 ACOUSTIC, VOCODER = "acoustic", "vocoder"
@@ -117,6 +119,11 @@ class SpeechSynthesis(Task):
             speaker=self.speaker,
             speakers=self.speakers,
         )
+
+    @property
+    def continuous(self) -> bool:
+        """Not: durations are whole frames, which the smallest difference may round otherwise."""
+        return False
 
     def source(self, split: str) -> Source:
         opened, front_end = self.data.open(split), self.features.front_end
@@ -276,11 +283,17 @@ class SpeechSynthesis(Task):
                 continue
             same = distances(original, timed, rate)
             warped = distances(original, made, rate, "dtw").mcd13 if len(made) else np.nan
-            real = np.asarray(batch["symbols_mask"][place])
-            times = [np.asarray(outputs[name][place])[real] for name in ("durations", "frames")]
+            count = int(np.asarray(batch["symbols_mask"][place]).sum())
+            times = [np.asarray(outputs[name][place])[:count] for name in ("durations", "frames")]
             wrong = 1000 * duration_error(*times) / second
             apart[place] = same.mcd13, same.log_f0_error, same.voicing_error, warped, wrong
         return apart
+
+    def baselines(self) -> Mapping[str, Baseline]:
+        if not self.durations:  # without them nothing says which frames are a symbol's
+            return {}
+        means = SymbolMeans(self.features.front_end, self.iterations)
+        return {"means of each symbol's thirds, between its neighbours": means}
 
     def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
         """How far what is spoken is from the recordings; and the farthest, seen with their symbols and heard."""
@@ -289,9 +302,9 @@ class SpeechSynthesis(Task):
 
         def show(place: int) -> tuple[str, tuple[tuple[str, Sound], ...]]:
             original, timed, made = list(_sounds(outputs, batch))[place]
-            real = np.asarray(batch["symbols_mask"][place])
-            symbols = self.spelling.spell(np.asarray(batch["symbols"][place])[real].tolist())
-            theirs, own = (_times(outputs[name][place][real], symbols, second) for name in ("durations", "frames"))
+            count = int(np.asarray(batch["symbols_mask"][place]).sum())
+            symbols = self.spelling.spell(np.asarray(batch["symbols"][place])[:count].tolist())
+            theirs, own = (_times(outputs[name][place][:count], symbols, second) for name in ("durations", "frames"))
             sounds = (
                 ("recording", Sound(original, rate, theirs)),
                 ("spoken, with the recording's durations", Sound(timed, rate, theirs)),

@@ -11,6 +11,7 @@ import pytest
 import suite
 from suite.bundles import manifest
 from suite.bundles.bundle import Bundle
+from suite.bundles.programs import constants
 from suite.contracts.task import Program
 from suite.errors import InputError, RunError
 from suite.exporting import exporting, tracing
@@ -265,3 +266,10 @@ def test_programs_do_not_tell_where_they_were_made(run, bundle, exported, tmp_pa
         assert (other.folder / "program" / path.name).read_bytes() == path.read_bytes(), path.name
     for name in ("weights.safetensors", "reference.safetensors"):
         assert (other.folder / name).read_bytes() == (bundle.folder / name).read_bytes()
+
+
+def test_numbers_of_a_program_are_counted_complex_ones_too():
+    held = np.arange(6.0, dtype=np.float32)
+    counted = lambda function: constants(jax.export.export(jax.jit(function))(held).mlir_module())
+    assert counted(lambda x: x + 2) == 0 and counted(lambda x: x + held) == 6
+    assert counted(lambda x: x * (held + 1j * held)) == 6

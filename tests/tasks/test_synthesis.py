@@ -15,6 +15,7 @@ from suite.data.pipeline.padding import batched
 from suite.data.preprocessing.spelling import Spelling
 from suite.data.sources.memory import Memory
 from suite.errors import InputError
+from suite.evaluation import baselines
 from suite.experiment.defaults import settled
 from suite.models import fastspeech
 from suite.nn.audio.spectral import LogMel
@@ -205,6 +206,7 @@ def test_a_report_shows_symbols_above_spectrograms_and_plays_them(run):
 
 def test_the_vocoder_of_a_run_becomes_a_part_that_does_not_learn(tmp_path):
     vocoder = untrained(suite.replace(vocoders(tmp_path), {"task.speaker": ""}), tmp_path / "vocoder")
+    (tmp_path / "own").mkdir()
     recipe = suite.replace(speakers(tmp_path / "own"), {"task.vocoder": str(vocoder.folder)})
     source = recipe.task.source("train")
     chosen, lines = settled(recipe, source)
@@ -229,6 +231,7 @@ def test_the_vocoder_of_a_run_becomes_a_part_that_does_not_learn(tmp_path):
 )
 def test_a_vocoder_that_does_not_fit_is_refused_with_the_flag_that_helps(tmp_path, changes, said):
     vocoder = untrained(suite.replace(vocoders(tmp_path), {"task.speaker": ""}), tmp_path / "vocoder")
+    (tmp_path / "own").mkdir()
     recipe = suite.replace(speakers(tmp_path / "own"), {"task.vocoder": str(vocoder.folder), **changes})
     with pytest.raises(InputError, match=said):
         settled(recipe, recipe.task.source("train"))
@@ -256,3 +259,27 @@ def test_the_pitch_of_a_recording_is_computed_once(monkeypatch):
     first = pitch_of(sound, RATE, FRONT_END.hop)
     monkeypatch.setattr(voice, "fundamental_frequency", None)
     assert pitch_of(sound.copy(), RATE, FRONT_END.hop) is first
+
+
+def test_the_means_of_symbols_are_a_baseline_where_durations_are_known(run, tmp_path):
+    assert run.experiment.task.baselines() == {}
+    seconds = [[0.1, 0.2, 0.1, 0.05], [0.05, 0.1, 0.2, 0.1]]
+    hertz = {"_": 60.0, "a": 240.0, "b": 480.0}
+    texts = ["_ a b _", "_ b a _"]
+    audio = [
+        np.concatenate([tone(hertz[phone], lasts) for phone, lasts in zip(text.split(), times, strict=True)])
+        for text, times in zip(texts, seconds, strict=True)
+    ]
+    source = Memory({"audio": audio, "text": texts, "seconds": seconds})
+    features, spelling = VoiceFeatures(front_end=FRONT_END), Spelling(unit="phones")
+    features.fit(source, "audio", tmp_path / "features")
+    spelling.fit(source, "text", tmp_path / "spelling")
+    task = SpeechSynthesis(
+        data=run.experiment.task.data,
+        durations="seconds",
+        features=replace(features, file=str(tmp_path / "features")),
+        spelling=replace(spelling, file=str(tmp_path / "spelling")),
+    )
+    (measured,) = baselines.measure(task, source, source)
+    mean = lambda name: np.mean([state.value() for state in measured.scores.rows[name]])
+    assert mean("duration_error") <= 1000 * FRONT_END.hop / RATE and mean("mcd13") < 6
