@@ -271,7 +271,7 @@ def speakers(folder):
         symbol_frames=6,
         iterations=3,
     )
-    changes = {"task": task, "pipeline.buckets": {"": (16,), "frames": (96,)}, "precision.compute": "bfloat16"}
+    changes = {"task": task, "pipeline.buckets": {"": (24,), "frames": (96,)}, "precision.compute": "bfloat16"}
     return suite.replace(suite.load("speech.synthesize", smoke=True), changes)
 
 
