@@ -108,6 +108,7 @@ RECIPES = (
     "vision.pretrain_masked",
     "text.pretrain",
     "speech.fsdd_ctc",
+    "speech.synthesize",
     "speech.vocode",
     "speech.vocode_hifigan",
     "recommendation.retrieve",

@@ -167,7 +167,7 @@ def _files(path: Path) -> dict[str, dict[str, bytes]]:
         with tarfile.open(path) as archive:
             for member in archive:
                 if member.isreg():
-                    take(PurePosixPath(member.name), lambda member=member: archive.extractfile(member).read())
+                    take(PurePosixPath(member.name), lambda member=member: archive.extractfile(member).read())  # type: ignore[union-attr]
     except (tarfile.TarError, EOFError, OSError) as error:
         raise InputError(str(path), "cannot be read as a folder or a tar archive", found=str(error)) from error
     return found
