@@ -31,6 +31,7 @@ def experiment() -> Experiment:
             data=LabelledSpeech(path=data, test="arctic_b"),
             text="phones",
             durations="durations",
+            words="text",
             features=VoiceFeatures(part=ACOUSTIC, front_end=LogMel(window=640, hop=200, fft=1024)),
             spelling=Spelling(part=ACOUSTIC, unit="phones", language=""),
             max_symbols=200,

@@ -85,6 +85,10 @@ class Config(ModelConfig):
         return prod(self.upsampling) * self.spectral_hop
 
     @property
+    def omitted(self) -> str:
+        return super().omitted if self.discriminators else r"^discriminators/"
+
+    @property
     def served(self) -> "Config":
         return replace(self, discriminators=False)
 

@@ -32,6 +32,7 @@ from suite.evaluation.metrics.speech_quality import distances, duration_error
 from suite.nn.audio.durations import alignment_loss, by_symbol, frame_symbols, likeliest_durations, whole_durations
 from suite.nn.audio.griffin_lim import check_invertible, griffin_lim
 from suite.tasks.audio_features import AudioFeatures
+from suite.tasks.speech.hearing import as_codes, check_recogniser, from_codes, round_trip
 from suite.tasks.speech.phone_times import frames_of, without_unaligned
 from suite.tasks.speech.symbol_means import SymbolMeans
 from suite.tasks.speech.voice import VoiceFeatures, pitch_of, without_silence
@@ -87,6 +88,11 @@ class SpeechSynthesis(Task):
     """Of a vocoder that draws samples."""
     seed: int = 0
     """Draws the samples of such a vocoder, together with the request's own."""
+    recogniser: str = ""
+    """What listens where a split is evaluated: the folder of a run of speech recognition or of a bundle of one, or
+    pocketsphinx, for English. Empty: nothing does."""
+    words: str = ""
+    """Name of the column of what is said in words, which a recogniser's are compared with. Empty: the text."""
     variance_weight: float = 0.3
     """Weight of the predictors' losses beside that of the mel bands."""
 
@@ -126,9 +132,11 @@ class SpeechSynthesis(Task):
         return False
 
     def source(self, split: str) -> Source:
+        if self.recogniser:
+            check_recogniser(self.recogniser, "task.recogniser")
         opened, front_end = self.data.open(split), self.features.front_end
         named = {"audio": self.audio, "text": self.text}
-        named |= {name: getattr(self, name) for name in ("speaker", "durations") if getattr(self, name)}
+        named |= {name: getattr(self, name) for name in ("speaker", "durations", "words") if getattr(self, name)}
         require_audio(opened, named, self.data)
         located = with_files(opened, self.audio, self.data)
         heard = without_unusable(located, self.audio, front_end.sample_rate, front_end.hop, self.max_seconds)
@@ -136,7 +144,7 @@ class SpeechSynthesis(Task):
         return without_unaligned(spoken, self.audio, self.text, self.durations, self.spelling, front_end)
 
     def remarks(self, splits: Mapping[str, Source]) -> list[str]:
-        used = {self.audio, self.text, self.speaker, self.durations}
+        used = {self.audio, self.text, self.speaker, self.durations, self.words}
         lines = unread_columns(splits["train"], used, self.data) if "train" in splits else []
         for split, source in splits.items():
             lines += self.spelling.remark(source, self.text, split)
@@ -145,7 +153,7 @@ class SpeechSynthesis(Task):
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """What the codec makes of a request, and what is learnt of a recording: ``audio`` float32 Ragged (t, hop), in
         whole hops; ``pitch`` float32 Ragged (t,), logarithms of Hz, 0 without voice; and where the data have them
-        ``durations`` int32 Ragged, frames of each symbol.
+        ``durations`` int32 Ragged, frames of each symbol. Where a recogniser listens, ``words``, characters as numbers.
 
         Raises:
             InputError: recordings are stored as features, or durations and symbols do not go together.
@@ -171,6 +179,8 @@ class SpeechSynthesis(Task):
             given = zip(columns[self.text], columns[self.durations], (frames + 1).tolist(), strict=True)
             values = [frames_of(text, seconds, count, self.spelling, rate / hop) for text, seconds, count in given]
             encoded["durations"] = Ragged(np.concatenate(values), encoded["symbols"].lengths)
+        if self.recogniser and rng is None:
+            encoded["words"] = as_codes(columns[self.words or self.text])
         return encoded
 
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
@@ -265,13 +275,18 @@ class SpeechSynthesis(Task):
         self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, MetricState]:
         """``loss``; with the recording's durations ``mcd13``, ``log_f0_error`` and ``voicing_error``; with those of the
-        model ``mcd13_dtw`` and ``duration_error``."""
+        model ``mcd13_dtw``, ``duration_error`` and, where a recogniser listens, `round_trip`."""
         mask = np.asarray(batch["mask"])
         losses = {name: np.asarray(values, np.float64)[mask] for name, values in outputs.items() if "loss" in name}
         metrics = {name.removeprefix("loss_"): MetricState(row.sum(), len(row)) for name, row in losses.items()}
         for name, values in zip(_COMPARED, self._compared(outputs, batch).T, strict=True):
             known = values[~np.isnan(values)]
             metrics[name] = MetricState(float(known.sum()), len(known))
+        if "words" in batch:
+            texts = from_codes(np.asarray(batch["words"])[mask], np.asarray(batch["words_mask"])[mask])
+            rows = [row for row, is_real in zip(_sounds(outputs, batch), mask, strict=True) if is_real]
+            natural, made = [row[0] for row in rows], [row[2] for row in rows]
+            metrics |= round_trip(self.recogniser, texts, natural, made, self.features.rate)
         return metrics
 
     def _compared(self, outputs: Mapping[str, np.ndarray], batch: Batch) -> np.ndarray:

@@ -13,7 +13,7 @@ from suite.experiment.sections import Experiment
 from suite.runs import run as runs
 from suite.runtime.files import is_run
 from suite.tasks.speech.synthesis import VOCODER
-from suite.tasks.speech.vocoding import Vocoding
+from suite.tasks.speech.vocoding import Vocoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Vocoded(Defaults):
         theirs = runs.open(folder).experiment
         check_vocoder(theirs, task.features.front_end, source)
         about = f"the vocoder of {folder.name}"
-        yield Chosen("model.parts.vocoder", theirs.model, about)
+        yield Chosen("model.parts.vocoder", theirs.model.served, about)
         features = replace(theirs.task.features, part=VOCODER)
         yield Chosen("task.vocoder_features", features, "")
         self._check_open(experiment, source)
@@ -60,7 +60,7 @@ class Vocoded(Defaults):
 def check_vocoder(experiment: Experiment, front_end: Any, source: str) -> None:
     """InputError unless the run of ``experiment`` makes waveforms of the mel bands of ``front_end``, in any voice."""
     task = experiment.task
-    if not isinstance(task, Vocoding):
+    if not isinstance(task, Vocoder):
         problem = f'"{source}" is no run of a vocoder.'
         fix = "a run of suite train speech.vocode"
         raise InputError("field task.vocoder", problem, found=type(task).__name__, fix=fix)

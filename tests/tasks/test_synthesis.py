@@ -1,6 +1,7 @@
 """Speech synthesis: what is learnt of a recording, durations given and found, requests, reports, and its vocoder."""
 
 import io
+import re
 from dataclasses import replace
 
 import jax
@@ -23,7 +24,7 @@ from suite.tasks.speech.phone_times import frames_of, without_unaligned
 from suite.tasks.speech.synthesis import SpeechSynthesis
 from suite.tasks.speech.voice import VoiceFeatures, pitch_of, without_silence
 from suite.tree import paths
-from tests.untrained import FRONT_END, RATE, speakers, untrained, vocoders
+from tests.untrained import FRONT_END, RATE, adversaries, speakers, untrained, vocoders
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ def test_the_alignment_of_tones_is_learnt_from_text_and_sound_alone(run, tmp_pat
 def test_the_loss_is_that_of_evaluation_but_for_what_the_decoder_is_told(run):
     task = run.experiment.task
     columns = asked(audio=[tone(150, 0.5)])
-    batch = batched(task.encode(columns), {"": (16,), "frames": (96,)})
+    batch = batched(task.encode(columns), {"": (24,), "frames": (96,)})
     loss, metrics = task.loss(run.model, batch, None)
     outputs = jax.device_get(task.evaluate(run.model, batch))
     scores = task.score(outputs, batch)
@@ -192,7 +193,7 @@ def test_an_end_for_which_there_is_no_room_is_said(run):
 def test_a_report_shows_symbols_above_spectrograms_and_plays_them(run):
     task = run.experiment.task
     columns = asked(audio=[tone(150, 0.5)])
-    batch = batched(task.encode(columns), {"": (16,), "frames": (96,)})
+    batch = batched(task.encode(columns), {"": (24,), "frames": (96,)})
     spread, spoken = task.artifacts(columns, jax.device_get(task.evaluate(run.model, batch)), batch).values()
     assert {kind: len(values) for kind, values in spread.values.items()} == {
         "durations of the recordings": 1,
@@ -219,6 +220,28 @@ def test_the_vocoder_of_a_run_becomes_a_part_that_does_not_learn(tmp_path):
     np.testing.assert_array_equal(task.vocoder_features.mean, vocoder.experiment.task.features.mean)
     samples = samples_of(speaking.predict(asked(), seed=1)[0])
     assert len(samples) and (samples != samples_of(speaking.predict(asked(), seed=2)[0])).any()
+
+
+def test_a_vocoder_brings_no_discriminators(tmp_path):
+    vocoder = untrained(suite.replace(adversaries(tmp_path), {"task.speaker": ""}), tmp_path / "vocoder")
+    (tmp_path / "own").mkdir()
+    recipe = suite.replace(speakers(tmp_path / "own"), {"task.vocoder": str(vocoder.folder)})
+    part = settled(recipe, recipe.task.source("train"))[0].model.parts["vocoder"]
+    assert not part.discriminators and re.search(part.omitted, "discriminators/0/convs/0/kernel")
+    assert not re.search(part.omitted, "generator/head/kernel")
+
+
+def test_what_a_recogniser_hears_is_compared_with_the_words(run, monkeypatch):
+    from suite.tasks.speech import hearing
+
+    monkeypatch.setattr(hearing, "heard", lambda recogniser, rows, rate: ["one two" if len(rows[0]) < 900 else "one"])
+    task = replace(run.experiment.task, recogniser="pocketsphinx", words="said")
+    columns = asked(audio=[tone(150, 0.5)], said=["One, two."])
+    batch = batched(task.encode(columns), {"": (24,), "frames": (96,), "text": (16,)})
+    outputs = {"lengths": np.array([400]), "samples": np.zeros((1, 400)), "timed": np.zeros((1, 2000))}
+    outputs |= {name: np.zeros((1, 24), np.int32) for name in ("durations", "frames")}
+    scores = task.score(outputs, batch)
+    assert scores["round_trip_wer"].value() == 0 and scores["natural_wer"].value() == 0.5
 
 
 @pytest.mark.parametrize(
