@@ -13,6 +13,8 @@ from suite.data.preprocessing.decision import EVEN, Decision, answered_classes, 
 TOP = 3
 """Classes that an answer names."""
 CONFIDENCE = ("sure", "unsure")
+FAMILIARITY = "familiarity"
+"""The output that says how much a record is like those of training."""
 
 
 def class_answers(
@@ -26,7 +28,7 @@ def class_answers(
     """``{"label", "probability", "top": {name: probability}}`` for each row of ``logits`` (b, c), falling; with
     ``every``, all classes where they are few enough to be listed. Of two classes, the second one is the label from a
     probability of ``threshold`` on. ``decision`` may add ``"set"``, the names of all classes that the right one is
-    among with a stated probability, and ``"confidence"``, one of `CONFIDENCE`."""
+    among with a stated probability, ``"confidence"``, one of `CONFIDENCE`, and `FAMILIARITY`."""
     probabilities = class_probabilities(logits)
     order = np.argsort(-probabilities, -1)[:, : len(names) if every and len(names) <= LISTED else top]
     said = answered_classes(probabilities, threshold) if threshold != EVEN else order[:, 0]
@@ -44,6 +46,9 @@ def class_answers(
     if decision is not None and not math.isnan(decision.least):
         for answer, row in zip(answers, probabilities, strict=True):
             answer["confidence"] = CONFIDENCE[int(row.max() < decision.least)]
+    if decision is not None and len(decision.energies):
+        for answer, familiarity in zip(answers, decision.familiarities(logits), strict=True):
+            answer[FAMILIARITY] = round(float(familiarity), 6)
     return answers
 
 
@@ -67,6 +72,9 @@ def _sureness(decision: Decision | None, choices: tuple[str, ...]) -> Iterator[O
     if decision is not None and not math.isnan(decision.least):
         about = f"sure where the likeliest class has a probability of at least {decision.least:.3f}"
         yield Output(name="confidence", kind="class", description=about, choices=CONFIDENCE)
+    if decision is not None and len(decision.energies):
+        about = "share of the validation split that is no more like training; low: an unfamiliar record"
+        yield Output(name=FAMILIARITY, kind="number", description=about, low=0, high=1)
 
 
 def probability(description: str, of: str = "") -> Output:

@@ -12,7 +12,10 @@ import numpy as np
 
 from suite.contracts.metric import MetricState
 from suite.contracts.metric_meaning import register_metric
-from suite.data.preprocessing.decision import EVERYTHING, Decision, class_probabilities, within
+from suite.data.preprocessing.decision import EVERYTHING, Decision, class_probabilities, energy, within
+
+ENERGIES = 1000
+"""Energies that are stored at most, evenly spaced by rank."""
 
 
 def of_all_classes(logits: np.ndarray) -> np.ndarray:
@@ -59,6 +62,17 @@ def learnt_of_classes(
             f"validation, {hits[sure].mean():.2%} of which are right, against {hits.mean():.2%} of all."
         )
     return content, notes
+
+
+def learnt_of_energies(logits: np.ndarray) -> tuple[dict[str, Any], list[str]]:
+    """What a Decision stores of how familiar records are, by the calibrated logits (n, c) of validation."""
+    energies = np.sort(energy(logits))
+    if len(energies) > ENERGIES:
+        energies = np.quantile(energies, (np.arange(ENERGIES) + 0.5) / ENERGIES)
+    return {"energies": energies.tolist()}, [
+        f"An answer states how familiar its record is: the share of {len(logits):,} records of validation whose logits "
+        "have no lower energy. A low one is of a record unlike those of training."
+    ]
 
 
 def learnt_of_numbers(decision: Decision, distances: np.ndarray) -> tuple[dict[str, Any], list[str]]:

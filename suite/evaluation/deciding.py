@@ -48,6 +48,7 @@ def conclude(
     logits, right = _joined(evaluated, key)
     if not len(right):
         return {}
+    whole = logits if logits.ndim == 2 else np.stack([np.zeros_like(logits), logits], 1)
     if kind == "event" and logits.ndim == 2:
         logits = logits[:, 1] - logits[:, 0]
     temperature = fitted_temperature(logits, right) if decision.calibration == "temperature" else 1.0
@@ -62,6 +63,10 @@ def conclude(
     if kind != "labels":
         shares = conformal.of_all_classes(logits / temperature)
         more, told = conformal.learnt_of_classes(decision, shares, right)
+        content |= more
+        notes += told
+    if decision.familiarity:
+        more, told = conformal.learnt_of_energies(whole / temperature)
         content |= more
         notes += told
     if decision.threshold:
@@ -98,7 +103,7 @@ def conclude_number(
 
 def asks(decision: Decision) -> bool:
     """Whether anything is to be learnt."""
-    return bool(decision.threshold or decision.calibration != "none" or decision.coverage or decision.abstention)
+    return decision != Decision(file=decision.file)
 
 
 def check(decision: Decision, kind: Kind | None) -> None:
@@ -133,6 +138,10 @@ def check(decision: Decision, kind: Kind | None) -> None:
     if decision.abstention and kind is None:
         problem = "is of probabilities, and a number is predicted; task.decision.coverage gives it an interval."
         raise InputError(f"field task.{FIELD}.abstention", problem, fix=f"--task.{FIELD}.abstention 0")
+    if decision.familiarity and kind in ("labels", None):
+        what = "a number is predicted" if kind is None else "a record has several labels"
+        problem = f"is by the logits of one class of several, and {what}."
+        raise InputError(f"field task.{FIELD}.familiarity", problem, fix=f"--task.{FIELD}.familiarity false")
     if decision.calibration != "none" and kind is None:
         raise InputError(
             f"field task.{FIELD}.calibration",

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from suite.codecs.answers import FAMILIARITY
 from suite.contracts.codec import Codec
 from suite.data.preprocessing import tabular_values
 from suite.data.sources.memory import evenly_spaced
@@ -133,7 +134,12 @@ def drift(run: Run, data: str) -> Drifts:
         if not all(sides):
             continue
         if output.kind == "number":
-            made.append(_of_numbers(f"answer: {output.name}", *(np.array(side, float) for side in sides)))
+            known, strange = (np.array(side, float) for side in sides)
+            one = _of_numbers(f"answer: {output.name}", known, strange)
+            if output.name == FAMILIARITY:
+                told = f"tells new records from those of validation with an AUROC of {_auroc(known, strange):.3f}"
+                one = replace(one, about="; ".join(filter(None, (told, one.about))))
+            made.append(one)
         elif output.kind == "class":
             made.append(_of_values(f"answer: {output.name}", *(list(map(str, side)) for side in sides)))
     corrected = holm([one.p for one in made])
@@ -158,6 +164,13 @@ def _sampled(data: str, codec: Codec) -> dict[str, list[Any]]:
 
 def _answers(run: Run, columns: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [answer for answer in run.predict_each(columns) if isinstance(answer, dict)]
+
+
+def _auroc(higher: np.ndarray, lower: np.ndarray) -> float:
+    """Probability that one of the first is above one of the second; of ties one half."""
+    ordered = np.sort(lower)
+    below = np.searchsorted(ordered, higher, "left") + np.searchsorted(ordered, higher, "right")
+    return float(below.mean() / (2 * len(lower)))
 
 
 def _numbers(values: Sequence[Any] | np.ndarray) -> np.ndarray:

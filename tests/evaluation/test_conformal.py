@@ -59,6 +59,45 @@ def test_answers_have_the_set_and_say_whether_they_are_sure(tmp_path):
     assert "set" not in class_answers(logits, ["a", "b", "c"], decision=Decision(coverage=0.9))[0]  # not learnt yet
 
 
+def test_familiarity_is_evenly_distributed_over_records_like_validation_and_low_for_others(tmp_path):
+    rng = np.random.default_rng(0)
+    logits, right = drawn(rng, 1500)
+    evaluated = [({"logits": logits}, {"mask": np.ones(1500, bool), "label": right})]
+    asked = Decision(familiarity=True, calibration="temperature")
+    conclusion = deciding.conclude(asked, "classes", evaluated, "label")["decision"]
+    decision = learnt(tmp_path, conclusion.content, familiarity=True)
+    assert len(decision.energies) == 1000 and "how familiar" in conclusion.notes[-1]
+    alike, _ = drawn(rng, 2000)
+    said = decision.familiarities(alike / decision.temperature)
+    assert 0 < said.min() and said.max() <= 1
+    np.testing.assert_allclose(np.quantile(said, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.035)
+    nothing = {"logits": np.full((3, 4), -3.0)}  # no class speaks for itself
+    assert (decision.familiarities(decision.applied(nothing)["logits"]) < 0.02).all()
+    answers = class_answers(decision.applied(nothing)["logits"], list("abcd"), decision=decision)
+    assert list(answers[0]) == [output.name for output in class_outputs(list("abcd"), decision)]
+    assert answers[0]["familiarity"] < 0.02
+
+
+def test_familiarity_is_the_same_of_one_logit_and_of_two(tmp_path):
+    logits = np.linspace(-4, 4, 50)
+    batch = {"mask": np.ones(50, bool), "label": (logits > 0).astype(int)}
+    columns = np.stack([np.zeros(50), logits], 1)
+    stored = [
+        deciding.conclude(Decision(familiarity=True), "event", [({"logits": one}, batch)], "label")["decision"].content
+        for one in (logits, columns)
+    ]
+    np.testing.assert_allclose(stored[0]["energies"], stored[1]["energies"])
+    decision = learnt(tmp_path, stored[0], familiarity=True)
+    np.testing.assert_allclose(decision.familiarities(columns[-1:]), 1.0)
+    np.testing.assert_allclose(decision.familiarities(columns[:1]), 1 / 51)
+
+
+@pytest.mark.parametrize("energies", [[2.0, 1.0], ["a"], [float("nan")], {"a": 1}])
+def test_damaged_energies_are_refused(tmp_path, energies):
+    with pytest.raises(InputError, match="energies"):
+        learnt(tmp_path, {"energies": energies}, familiarity=True).energies  # noqa: B018
+
+
 def test_metrics_count_what_was_learnt(tmp_path):
     decision = learnt(tmp_path, {"margin": 0.75, "least": 0.6}, coverage=0.9)
     logits = np.log([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])
@@ -72,6 +111,8 @@ def test_metrics_count_what_was_learnt(tmp_path):
     ("asked", "kind", "message"),
     [
         ({"coverage": 1.0}, "classes", "coverage: must be a probability below 1"),
+        ({"familiarity": True}, "labels", "familiarity: is by the logits of one class of several, and a record has"),
+        ({"familiarity": True}, None, "familiarity: is by the logits of one class of several, and a number is"),
         ({"abstention": -0.1}, "classes", "abstention: must be a share below 1"),
         ({"coverage": 0.9}, "labels", "a record has several labels"),
         ({"abstention": 0.2}, None, "a number is predicted"),

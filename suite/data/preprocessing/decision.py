@@ -35,6 +35,14 @@ def class_probabilities(logits: np.ndarray) -> np.ndarray:
     return shares / shares.sum(-1, keepdims=True)
 
 
+def energy(logits: np.ndarray) -> np.ndarray:
+    """Energy (...) of logits (..., c): high where no class speaks for itself (`Liu et al., 2020
+    <https://arxiv.org/abs/2010.03759>`_)."""
+    logits = np.asarray(logits, np.float64)
+    highest = logits.max(-1)
+    return -(highest + np.log(np.exp(logits - highest[..., None]).sum(-1)))
+
+
 def within(probabilities: np.ndarray, margin: float) -> np.ndarray:
     """Which classes (b, c) are in a set: those whose probability (b, c) is at least one less ``margin``, and always the
     likeliest."""
@@ -69,6 +77,9 @@ class Decision(Postprocessor):
     abstention: float = 0.0
     """Share of the validation split, the least sure of it, that is answered as "unsure", as are later records of no
     higher probability. 0: answers do not say."""
+    familiarity: bool = False
+    """Whether an answer states how familiar its record is: the share of the validation split that is no more like
+    training, by the energy of the logits (arXiv 2010.03759)."""
 
     @property
     def temperature(self) -> float:
@@ -102,6 +113,18 @@ class Decision(Postprocessor):
         """Probability of the likeliest class from which an answer is sure; nan where nothing was learnt."""
         stored = self._content.get("least")
         return math.nan if stored is None else float(stored)
+
+    @property
+    def energies(self) -> np.ndarray:
+        """Energies of the validation split, rising, or as many quantiles of them; empty where nothing was learnt."""
+        return np.array(self._content.get("energies", ()), np.float64)
+
+    def familiarities(self, logits: np.ndarray) -> np.ndarray:
+        """Familiarity (b,) of the records of calibrated logits (b, c), in (0, 1]: that of records like those of
+        validation is evenly distributed, so that one in a hundred has 0.01 or less."""
+        known = self.energies
+        higher = len(known) - np.searchsorted(known, energy(logits), side="left")
+        return (higher + 1) / (len(known) + 1)
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
         """Which classes (b, c) are in the set of each row (b, c) of probabilities, see `within`."""
@@ -142,4 +165,9 @@ def _checked(content: Any) -> dict[str, Any]:
         value = content.get(name)
         if value not in (None, EVERYTHING) and not (isinstance(value, int | float) and 0 <= value < math.inf):
             raise json_files.Malformed(f"{name} {value!r:.60}")
+    energies = content.get("energies", [])
+    if not (isinstance(energies, list) and all(isinstance(one, int | float) for one in energies)):
+        raise json_files.Malformed(f"energies {energies!r:.60}")
+    if not np.isfinite(energies).all() or sorted(energies) != energies:
+        raise json_files.Malformed("energies that are not finite, or not sorted")
     return content
