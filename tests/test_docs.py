@@ -3,6 +3,7 @@
 tests/test_docs_commands.py runs its commands.
 """
 
+import json
 import re
 import shlex
 from dataclasses import MISSING
@@ -181,3 +182,20 @@ def test_the_complete_task_learns_and_answers(tmp_path, monkeypatch):
     assert answer["price"] == pytest.approx(1.0, abs=0.2)
     bundle = suite.export(run, "bundle", platforms=("cpu",), allow=("regression",))
     assert bundle.predict({"size": [0.5], "age": [0.5]})[0]["price"] == pytest.approx(answer["price"], abs=1e-5)
+
+
+def test_the_page_of_speed_is_what_its_figures_make():
+    from benchmarks import page
+
+    cases = page.read()
+    assert page.PAGE.read_text() == page.page(cases), "python -m benchmarks.page"
+    assert page.DRAWING.read_text() == page.drawing(cases), "python -m benchmarks.page"
+
+
+def test_of_two_figures_of_a_case_the_page_has_the_later_one(tmp_path):
+    from benchmarks import page
+
+    row = dict(case="a", kind="training", date="2026-01-01", ms=1, ratio=0.9, low=0.8, high=0.95, peer="p", command="c")
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps({**row, **new}) + "\n" for new in ({}, {"high": 1.2})))
+    (case,) = page.read(tmp_path / "r.jsonl")
+    assert case.verdict == "even" and page.Case(**row).verdict == "behind"

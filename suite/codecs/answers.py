@@ -40,16 +40,23 @@ def class_answers(
         }
         for row, label, best in zip(probabilities, said, order, strict=True)
     ]
-    if decision is not None and not math.isnan(decision.margin):
+    if decision is not None:
+        add_sureness(answers, logits, names, decision)
+    return answers
+
+
+def add_sureness(answers: list[dict[str, Any]], logits: np.ndarray, names: Sequence[str], decision: Decision) -> None:
+    """Adds what ``decision`` has learnt of how sure an answer is to those of ``logits`` (b, c): see `class_answers`."""
+    probabilities = class_probabilities(logits)
+    if not math.isnan(decision.margin):
         for answer, row, held in zip(answers, probabilities, decision.sets(probabilities), strict=True):
             answer["set"] = [names[place] for place in np.argsort(-row, kind="stable") if held[place]]
-    if decision is not None and not math.isnan(decision.least):
+    if not math.isnan(decision.least):
         for answer, row in zip(answers, probabilities, strict=True):
             answer["confidence"] = CONFIDENCE[int(row.max() < decision.least)]
-    if decision is not None and len(decision.energies):
+    if len(decision.energies):
         for answer, familiarity in zip(answers, decision.familiarities(logits), strict=True):
             answer[FAMILIARITY] = round(float(familiarity), 6)
-    return answers
 
 
 def class_outputs(names: Sequence[str], decision: Decision | None = None) -> tuple[Output, ...]:
@@ -59,20 +66,20 @@ def class_outputs(names: Sequence[str], decision: Decision | None = None) -> tup
         Output(name="label", kind="class", description="the likeliest class", choices=listed),
         probability("of that class", of="label"),
         Output(name="top", kind="classes", description="probabilities of the likeliest classes, falling", of="label"),
-        *_sureness(decision, listed),
+        *(() if decision is None else sureness_outputs(decision, listed)),
     )
 
 
-def _sureness(decision: Decision | None, choices: tuple[str, ...]) -> Iterator[Output]:
-    """The outputs of what a Decision has learnt of how sure an answer is."""
-    if decision is not None and not math.isnan(decision.margin):
+def sureness_outputs(decision: Decision, choices: tuple[str, ...]) -> Iterator[Output]:
+    """The outputs that `add_sureness` adds."""
+    if not math.isnan(decision.margin):
         chance = f"{decision.coverage:.0%}"
         about = f"classes that hold the right one with a probability of {chance} or more, likeliest first"
         yield Output(name="set", kind="list", description=about, choices=choices)
-    if decision is not None and not math.isnan(decision.least):
+    if not math.isnan(decision.least):
         about = f"sure where the likeliest class has a probability of at least {decision.least:.3f}"
         yield Output(name="confidence", kind="class", description=about, choices=CONFIDENCE)
-    if decision is not None and len(decision.energies):
+    if len(decision.energies):
         about = "share of the validation split that is no more like training; low: an unfamiliar record"
         yield Output(name=FAMILIARITY, kind="number", description=about, low=0, high=1)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from suite.codecs.answers import probability
+from suite.codecs.answers import add_sureness, probability, sureness_outputs
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec, Input, Output
 from suite.data.preprocessing import dates
@@ -17,6 +17,8 @@ from suite.data.preprocessing.tabular_values import from_records, items, text
 from suite.data.written import DIGITS
 
 CHOICES = 100
+EVENT = ("no", "yes")
+"""What an event may be, where an answer has a set."""
 """Values of a category that an input lists."""
 
 
@@ -83,13 +85,13 @@ class Clicks(TableInputs):
     """How likely an event is, from the columns of its record."""
 
     decision: Decision = field(default_factory=Decision)
-    """Temperature of the probability."""
+    """Temperature of the probability, and how sure an answer is."""
 
     @property
     def outputs(self) -> tuple[Output, ...]:
         about = "values that training had not, or too rarely"
         unseen = Output(name="unseen", kind="number", description=about, low=0, whole=True)
-        return (probability("of the event"), unseen, *self.cut_output())
+        return (probability("of the event"), unseen, *self.cut_output(), *sureness_outputs(self.decision, EVENT))
 
     @property
     def purpose(self) -> str:
@@ -104,10 +106,12 @@ class Clicks(TableInputs):
         ``"cut"``, the number of items that were not read."""
         logits = np.asarray(self.decision.applied(outputs)["logits"], np.float64)
         probabilities = event_probabilities(logits)
-        return [
+        answers = [
             {"probability": round(float(p), 6), "unseen": int(n), **cut}
             for p, n, cut in zip(probabilities, outputs["unseen"], self.cut(columns, len(probabilities)), strict=True)
         ]
+        add_sureness(answers, np.stack([np.zeros_like(logits), logits], 1), EVENT, self.decision)
+        return answers
 
 
 def _number(number: Number) -> Input:

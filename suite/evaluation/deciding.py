@@ -14,8 +14,9 @@ from suite.errors import InputError
 from suite.evaluation import conformal
 from suite.evaluation.artifacts import Calibration
 
-Kind = Literal["classes", "event", "labels"]
-"""Of what the logits are: classes (n, c); an event, as log odds (n,) or two classes (n, 2); labels, log odds (n, c)."""
+Kind = Literal["classes", "event", "labels", "goals"]
+"""Of what the logits are: classes (n, c); an event, as log odds (n,) or two classes (n, 2); labels, log odds (n, c), or
+several goals (n, g)."""
 FIELD = "decision"
 """Field of a task that holds its Decision."""
 COLDEST, HOTTEST = 0.05, 20.0
@@ -60,7 +61,7 @@ def conclude(
             f"validation: there the expected calibration error was {before:.4f} and is {after:.4f}."
         )
     content = {"temperature": temperature, "thresholds": [], "notes": notes}
-    if kind != "labels":
+    if kind in ("classes", "event"):
         shares = conformal.of_all_classes(logits / temperature)
         more, told = conformal.learnt_of_classes(decision, shares, right)
         content |= more
@@ -131,17 +132,18 @@ def check(decision: Decision, kind: Kind | None) -> None:
             raise InputError(
                 f"field task.{FIELD}.{name}", f"must be {what}.", found=f"{value:g}", fix=f"--task.{FIELD}.{name} 0.9"
             )
-    if kind == "labels" and (decision.coverage or decision.abstention):
+    several = {"labels": "a record has several labels", "goals": "several goals are predicted"}.get(str(kind))
+    if several and (decision.coverage or decision.abstention):
         name = "coverage" if decision.coverage else "abstention"
-        problem = "is of one class of several, or of a number; a record has several labels."
+        problem = f"is of one class of several, or of a number; {several}."
         raise InputError(f"field task.{FIELD}.{name}", problem, fix=f"--task.{FIELD}.{name} 0")
     if decision.abstention and kind is None:
         problem = "is of probabilities, and a number is predicted; task.decision.coverage gives it an interval."
         raise InputError(f"field task.{FIELD}.abstention", problem, fix=f"--task.{FIELD}.abstention 0")
-    if decision.familiarity and kind in ("labels", None):
-        what = "a number is predicted" if kind is None else "a record has several labels"
+    if decision.familiarity and (several or kind is None):
+        what = several or "a number is predicted"
         problem = f"is by the logits of one class of several, and {what}."
-        raise InputError(f"field task.{FIELD}.familiarity", problem, fix=f"--task.{FIELD}.familiarity false")
+        raise InputError(f"field task.{FIELD}.familiarity", problem, fix=f"--task.{FIELD}.familiarity False")
     if decision.calibration != "none" and kind is None:
         raise InputError(
             f"field task.{FIELD}.calibration",

@@ -151,8 +151,8 @@ def scattering(images: Float[Array, "b h w c"], scales: int = 2, angles: int = 8
     def moduli(real: jax.Array, imag: jax.Array, scale: int, before: int) -> jax.Array:
         """Moduli (..., l, n / 2**scale, n / 2**scale) of transforms (..., n / 2**before, n / 2**before)."""
         wavelet = _folded(jnp.asarray(wavelets[scale]), 2**before) * 4**before
-        banded = (_folded(part[..., None, :, :] * wavelet, 2 ** (scale - before)) for part in (real, imag))
-        real, imag = _transform(*banded, inverse=True)
+        real, imag = (_folded(part[..., None, :, :] * wavelet, 2 ** (scale - before)) for part in (real, imag))
+        real, imag = _transform(real, imag, inverse=True)
         return jnp.sqrt(real**2 + imag**2 + TINY)
 
     firsts, seconds = [], []

@@ -134,10 +134,10 @@ def drift(run: Run, data: str) -> Drifts:
         if not all(sides):
             continue
         if output.kind == "number":
-            known, strange = (np.array(side, float) for side in sides)
-            one = _of_numbers(f"answer: {output.name}", known, strange)
+            earlier, later = (np.array(side, float) for side in sides)
+            one = _of_numbers(f"answer: {output.name}", earlier, later)
             if output.name == FAMILIARITY:
-                told = f"tells new records from those of validation with an AUROC of {_auroc(known, strange):.3f}"
+                told = f"tells new records from those of validation with an AUROC of {_auroc(earlier, later):.3f}"
                 one = replace(one, about="; ".join(filter(None, (told, one.about))))
             made.append(one)
         elif output.kind == "class":

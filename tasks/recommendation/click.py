@@ -26,7 +26,7 @@ from suite.data.preprocessing.tabular_statistics import CHUNK
 from suite.data.preprocessing.tabular_values import clicks, event, listed_values, texts
 from suite.data.sources.memory import cleaned, not_empty
 from suite.errors import InputError
-from suite.evaluation import averaging, deciding
+from suite.evaluation import averaging, conformal, deciding
 from suite.evaluation.artifacts import Calibration, Example, Gallery, Lists, PrecisionRecall, Spread, record
 from suite.evaluation.losses import binary_cross_entropy, binary_distillation_loss, masked_mean, tally
 from suite.evaluation.metrics.events import click_scores
@@ -48,7 +48,8 @@ class ClickPrediction(Task):
     fields: Fields = field(default_factory=Fields)
     """What the columns are, learnt from the training split."""
     decision: Decision = field(default_factory=Decision)
-    """What is learnt of the answer at the end of training: a temperature, and the threshold of what is measured."""
+    """What is learnt of the answer at the end of training: a temperature, the threshold of what is measured, and how
+    sure an answer is."""
     user: str = ""
     """Name of the column of whom a list is made for; reports then rank the records within each. Empty: none."""
     item: str = ""
@@ -76,6 +77,7 @@ class ClickPrediction(Task):
         return np.concatenate([clicks(source.column(self.label, chunk), self.label, self.positive) for chunk in chunks])
 
     def remarks(self, splits: Mapping[str, Source]) -> list[str]:
+        deciding.check(self.decision, "event")
         lines = []
         for split, source in splits.items():
             clicked = self._clicks(source)
@@ -119,8 +121,12 @@ class ClickPrediction(Task):
     ) -> dict[str, MetricState]:
         """``auc``, ``loss``, ``calibration``, ``calibration_error``; ``unseen``: values a record that training had
         not, or too rarely; ``auc_low`` and ``auc_high`` with a bootstrap."""
-        scores = click_scores(self.decision.applied(outputs), batch, threshold=self.decision.event)
+        outputs = self.decision.applied(outputs)
+        scores = click_scores(outputs, batch, threshold=self.decision.event)
         mask = np.asarray(batch["mask"])
+        scores |= conformal.class_states(
+            self.decision, np.asarray(outputs["logits"])[mask], np.asarray(batch["label"])[mask]
+        )
         scores["unseen"] = MetricState(float(np.asarray(outputs["unseen"])[mask].sum()), int(mask.sum()))
         if self.bootstrap:
             rows = scores["auc"]

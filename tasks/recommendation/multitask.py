@@ -89,6 +89,7 @@ class Multitask(Task):
         return not_empty(labelled, split, f"columns {', '.join(self.labels)}", "name other label columns")
 
     def remarks(self, splits: Mapping[str, Source]) -> list[str]:
+        deciding.check(self.decision, "goals")
         lines = []
         for split, source in splits.items():
             if split == "train":  # what the labels are and lack there was said when they were learnt

@@ -69,7 +69,7 @@ def test_familiarity_is_evenly_distributed_over_records_like_validation_and_low_
     assert len(decision.energies) == 1000 and "how familiar" in conclusion.notes[-1]
     alike, _ = drawn(rng, 2000)
     said = decision.familiarities(alike / decision.temperature)
-    assert 0 < said.min() and said.max() <= 1
+    assert said.min() > 0 and said.max() <= 1
     np.testing.assert_allclose(np.quantile(said, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.035)
     nothing = {"logits": np.full((3, 4), -3.0)}  # no class speaks for itself
     assert (decision.familiarities(decision.applied(nothing)["logits"]) < 0.02).all()
@@ -112,6 +112,11 @@ def test_metrics_count_what_was_learnt(tmp_path):
     [
         ({"coverage": 1.0}, "classes", "coverage: must be a probability below 1"),
         ({"familiarity": True}, "labels", "familiarity: is by the logits of one class of several, and a record has"),
+        (
+            {"coverage": 0.9},
+            "goals",
+            "coverage: is of one class of several, or of a number; several goals are predicted",
+        ),
         ({"familiarity": True}, None, "familiarity: is by the logits of one class of several, and a number is"),
         ({"abstention": -0.1}, "classes", "abstention: must be a share below 1"),
         ({"coverage": 0.9}, "labels", "a record has several labels"),

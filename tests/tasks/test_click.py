@@ -117,9 +117,14 @@ def test_own_clicks(command, capsys, tmp_path, parquet):
         "city",
         "--task.item",
         "tags",
+        "--task.decision.coverage",
+        "0.9",
+        "--task.decision.familiarity",
+        "True",
     )
     run = suite.evaluate(folder, "test")
     found = run.metrics
+    assert 0.7 < found["test/empirical_coverage"] <= 1 <= found["test/set_size"] <= 2
     assert found["test/auc"] > 0.8 and found["test/auc_low"] < found["test/auc"] < found["test/auc_high"]
     assert 0.7 < found["test/calibration"] < 1.4 and found["test/calibration_error"] < 0.2
     assert found["test/unseen"] == 0
@@ -130,6 +135,9 @@ def test_own_clicks(command, capsys, tmp_path, parquet):
     answers = run.predict([likely, unlikely, strange])
     assert answers[0]["probability"] > 0.8 and answers[1]["probability"] < 0.2
     assert [answer["unseen"] for answer in answers] == [0, 0, 1]
+    assert answers[0]["set"] == ["yes"] and answers[1]["set"] == ["no"]
+    assert all(0 < answer["familiarity"] <= 1 for answer in answers)
+    assert list(answers[0]) == [output.name for output in run.codec.outputs]
     (tmp_path / "asked.json").write_text(json.dumps([likely, unlikely]))
     (tmp_path / "asked.csv").write_text("city,price,tags\nRome,0.5,sale|red\nOslo,9,new\n")
     for name in ("asked.json", "asked.csv"):
