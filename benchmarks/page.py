@@ -2,9 +2,9 @@
 
     python -m benchmarks.page        # writes docs/speed.md and docs/images/speed.svg from benchmarks/results.jsonl
 
-A line of results.jsonl is a case: its name, kind (training, inference, generation, data), date, ms of ours, ratio (fastest
-peer's time over ours, median of the rounds) with low and high, the bar it should reach where there is one, the fastest
-peer, the command, and a note. Of lines with the same case the last one counts, so a new figure is appended.
+A line of results.jsonl is a case: its name, kind (training, inference, generation, data), date, ms of ours, ratio
+(fastest peer's time over ours, median of the rounds) with low and high, the bar it should reach where there is one, the
+fastest peer, the command, and a note. Of lines with the same case the last one counts, so a new figure is appended.
 """
 
 import json
@@ -31,7 +31,8 @@ TICKS = (0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20)
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #1f2328; } .kind { font-weight: 600; } .tick { fill: #59636e; }
 .grid { stroke: #d1d9e0; } .one { stroke: #1f2328; stroke-width: 1.5; } .bar { stroke: #9a6700; stroke-width: 2; }
-.ahead { stroke: #1a7f37; fill: #1a7f37; } .behind { stroke: #cf222e; fill: #cf222e; } .even { stroke: #59636e; fill: #59636e; }
+.ahead { stroke: #1a7f37; fill: #1a7f37; } .behind { stroke: #cf222e; fill: #cf222e; }
+.even { stroke: #59636e; fill: #59636e; }
 svg { background: #ffffff; }
 @media (prefers-color-scheme: dark) {
   svg { background: #0d1117; } text { fill: #f0f6fc; } .tick { fill: #9198a1; } .grid { stroke: #3d444d; }
@@ -82,10 +83,10 @@ def drawing(cases: Sequence[Case]) -> str:
     """An SVG: a dot a case, its interval, its bar as a stroke, and a line at 1."""
     shown = [(kind, [case for case in cases if case.kind == kind]) for kind in KINDS]
     height = TOP + sum(ROW * (len(group) + 1.4) for _, group in shown if group) + BOTTOM
-    parts = [
-        element("line", x1=_across(tick), x2=_across(tick), y1=TOP, y2=height - BOTTOM, class_="one" if tick == 1 else "grid")
-        for tick in TICKS
-    ]  # fmt: skip
+    parts = []
+    for tick in TICKS:
+        at = _across(tick)
+        parts.append(element("line", x1=at, x2=at, y1=TOP, y2=height - BOTTOM, class_="one" if tick == 1 else "grid"))
     parts += [
         element("text", text=f"{tick:g}", x=_across(tick), y=height - BOTTOM + 16, text_anchor="middle", class_="tick")
         for tick in TICKS
@@ -102,8 +103,9 @@ def drawing(cases: Sequence[Case]) -> str:
             y += ROW
             middle = y - 4
             parts.append(element("text", text=case.case, x=LABELS - 10, y=y, text_anchor="end"))
-            ends = {"x1": _across(case.low), "x2": _across(case.high)}
-            parts.append(element("line", **ends, y1=middle, y2=middle, class_=case.verdict, stroke_width=3))
+            low, high = _across(case.low), _across(case.high)
+            spread = element("line", x1=low, x2=high, y1=middle, y2=middle, class_=case.verdict, stroke_width=3)
+            parts.append(spread)
             parts.append(element("circle", cx=_across(case.ratio), cy=middle, r=4.5, class_=case.verdict))
             if case.bar:
                 at = _across(case.bar)
@@ -119,18 +121,19 @@ def page(cases: Sequence[Case]) -> str:
     lines = [
         "# Speed",
         "",
-        "Written by `python -m benchmarks.page` from [results.jsonl](../benchmarks/results.jsonl). Each case ran beside its peers,",
-        "each in a process of its own, in turn; the ratio is the fastest peer's time over ours, median (and range) of the",
-        "rounds. Hardware, versions and what lies behind single figures: [RESULTS.md](../benchmarks/RESULTS.md).",
+        "Written by `python -m benchmarks.page` from [results.jsonl](../benchmarks/results.jsonl). Each case ran",
+        "beside its peers, each in a process of its own, in turn; the ratio is the fastest peer's time over ours, median (and",
+        "range) of the rounds. Hardware, versions and what lies behind single figures:",
+        "[RESULTS.md](../benchmarks/RESULTS.md).",
         "",
         "[![Ratios of all cases with their ranges](images/speed.svg)](images/speed.svg)",
         "",
-        "Green: ahead in every round; red: behind in every round; grey: neither. The yellow stroke is the bar that a case",
-        "should reach.",
+        "Green: ahead in every round; red: behind in every round; grey: neither. The yellow stroke is the bar that a",
+        "case should reach.",
         "",
         "| kind | cases | geometric mean | ahead in every round | behind in every round | bar reached |",
         "|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for kind, name in KINDS.items():
         group = [case for case in cases if case.kind == kind]
         barred = [case for case in group if case.bar]
@@ -139,7 +142,8 @@ def page(cases: Sequence[Case]) -> str:
         mean = geometric_mean(case.ratio for case in group)
         lines.append(f"| {name} | {len(group)} | {mean:.2f} | {counts[0]} | {counts[1]} | {reached} |")
     for kind, name in KINDS.items():
-        lines += ["", f"## {name}", "", "| case | ours, ms | ratio | bar | fastest peer | date | command |", "|---|---|---|---|---|---|---|"]  # fmt: skip
+        lines += ["", f"## {name}", "", "| case | ours, ms | ratio | bar | fastest peer | date | command |"]
+        lines.append("|---|---|---|---|---|---|---|")
         lines += [_row(case) for case in cases if case.kind == kind]
     return "\n".join(lines) + "\n"
 

@@ -2,8 +2,8 @@
 
 source:   arXiv 2209.03003, 2210.02747; times logit-normal as in arXiv 2403.03206
 data:     Fashion-MNIST (TFDS fashion_mnist 3.0.1), 5 % of train held out for validation
-expected: test copy_ratio 1.03 (goal 0.9), FID 0.093 in the vectors of fashion_mnist_resnet (real pictures 0.0037, normal
-          distribution of pixels 4.99), asked class seen in 94.0 %
+expected: test copy_ratio 1.03 (goal 0.9), FID 0.093 in the vectors of fashion_mnist_resnet (real pictures 0.0037,
+          normal distribution of pixels 4.99), asked class seen in 94.0 %
 time:     28 minutes on 2 CPU cores, beside a dozen programs
 command:  suite train vision.fashion_mnist_flow
 """

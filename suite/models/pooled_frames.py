@@ -37,10 +37,10 @@ class Config(ModelConfig):
     def __post_init__(self):
         check_sizes(self, 0, "inputs", "outputs")
         check_sizes(self, 1, "stretches")
-        self._network  # its own checks
+        self.network()
 
-    @property
-    def _network(self) -> dnn.Config:
+    def network(self) -> dnn.Config:
+        """The configuration of the network over the means, which checks its own fields."""
         inputs = self.inputs * self.stretches
         return dnn.Config(inputs=inputs, outputs=self.outputs, hidden=self.hidden, dropout=self.dropout)
 
@@ -66,7 +66,7 @@ class PooledFrames(nnx.Module):
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         self.stretches = config.stretches
-        self.network = config._network.build(rngs=rngs)
+        self.network = config.network().build(rngs=rngs)
 
     def __call__(
         self, frames: Float[Array, "b t f"], mask: Bool[Array, "b t"], *, rngs: nnx.Rngs | None = None

@@ -112,11 +112,7 @@ def test_metrics_count_what_was_learnt(tmp_path):
     [
         ({"coverage": 1.0}, "classes", "coverage: must be a probability below 1"),
         ({"familiarity": True}, "labels", "familiarity: is by the logits of one class of several, and a record has"),
-        (
-            {"coverage": 0.9},
-            "goals",
-            "coverage: is of one class of several, or of a number; several goals are predicted",
-        ),
+        ({"coverage": 0.9}, "goals", "coverage: is of one class of several, or of a number; several goals"),
         ({"familiarity": True}, None, "familiarity: is by the logits of one class of several, and a number is"),
         ({"abstention": -0.1}, "classes", "abstention: must be a share below 1"),
         ({"coverage": 0.9}, "labels", "a record has several labels"),
