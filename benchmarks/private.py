@@ -105,7 +105,8 @@ def peer(case: str, mode: str) -> Callable[[], Any]:
         model = torchvision.models.resnet18(num_classes=CLASSES, norm_layer=lambda channels: nn.GroupNorm(32, channels))
         for part in model.modules():
             if isinstance(part, nn.ReLU):
-                part.inplace = False  # whose backward hooks need the input
+                part.inplace = False
+        torchvision.models.resnet.BasicBlock.forward = _residual
         images = images.permute(0, 3, 1, 2).contiguous()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
     criterion: Any = nn.CrossEntropyLoss()
@@ -128,6 +129,13 @@ def peer(case: str, mode: str) -> Callable[[], Any]:
         return float(loss.item())
 
     return run
+
+
+def _residual(block: Any, x: Any) -> Any:
+    """torchvision's residual block without its sum in place, which Opacus's hooks forbid."""
+    shortcut = x if block.downsample is None else block.downsample(x)
+    inner = block.bn2(block.conv2(block.relu(block.bn1(block.conv1(x)))))
+    return block.relu(inner + shortcut)
 
 
 for _case in SHAPES:

@@ -2,8 +2,8 @@
 
 source:   GroupLens, Harper & Konstan 2015; for research only, no redistribution: fetch it by tfds build
 data:     TFDS movielens/100k-ratings 0.1.1, split as in movielens_deepfm
-expected: test auc not measured yet (goal auc 0.74); without privacy 0.782
-time:     not measured yet
+expected: test auc 0.770 (seed 0; goal auc 0.74); without privacy 0.782
+time:     40 seconds of one CPU core
 command:  suite train recommendation.movielens_private
 """
 

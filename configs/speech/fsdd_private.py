@@ -2,8 +2,8 @@
 
 source:   Free Spoken Digit Dataset (Jakobovski), official split: recordings 0 to 4 of each digit and speaker are test
 data:     3,000 recordings of 6 speakers, 8 kHz: 2,400 train, 300 validation (recordings 5 to 9), 300 test
-expected: test accuracy not measured yet (goal 86 %)
-time:     not measured yet
+expected: test accuracy 91.0 % (seed 0; goal 86 %)
+time:     1 minute of one CPU core, a minute of compiling included
 command:  suite train speech.fsdd_private
 """
 

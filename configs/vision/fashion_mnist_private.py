@@ -2,8 +2,8 @@
 
 source:   Tramer & Boneh, arXiv 2011.11660: 89.7 % at epsilon 3 by the same features, 86.0 % by a convolutional network
 data:     Fashion-MNIST (TFDS fashion_mnist 3.0.1), 5 % of train held out for validation
-expected: test accuracy not measured yet (goal 88.5 %)
-time:     not measured yet
+expected: test accuracy 89.4 % (seed 0; goal 88.5 %)
+time:     22 minutes of one CPU core
 command:  suite train vision.fashion_mnist_private
 """
 

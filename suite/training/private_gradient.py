@@ -28,7 +28,7 @@ class Private(GradientRule):
     expected: int = 1
     """Units of a batch on average."""
     parts: int = 1
-    """Parts that a batch is computed in, one after another, since the gradient of each unit is held."""
+    """Parts that a batch is computed in, one after another, since gradients of single units may be held."""
     rows: int = 1
     """Rows of a unit, which lie side by side."""
     key: tuple[int, int] = (0, 0)
@@ -47,22 +47,31 @@ class Private(GradientRule):
         devices = context.devices
         units = batch["mask"].shape[0] // self.rows
 
-        def clipped(unit: Batch, place: jax.Array) -> Any:
-            """The clipped gradient of the rows (m, ...) of one unit, and its metrics."""
+        def value(params: Any, unit: Batch, place: jax.Array) -> Any:
+            """The mean loss of the rows (m, ...) of one unit, and its metrics."""
+            with devices.alone():
+                mean, (metrics, _) = loss(params, model_state, unit, jax.random.fold_in(key, place))
+            return mean, metrics
 
-            def value(params: Any) -> Any:
-                with devices.alone():
-                    mean, (metrics, _) = loss(params, model_state, unit, jax.random.fold_in(key, place))
-                return mean, metrics
-
-            grads, metrics = jax.grad(value, has_aux=True)(params)
-            scale = jnp.minimum(1, self.clip_norm / jnp.maximum(optax.global_norm(grads), 1e-12))
-            drawn = unit["mask"].any()
-            return jax.tree.map(lambda g: jnp.where(drawn, scale * g, 0), grads), metrics
+        def measured(unit: Batch, place: jax.Array) -> Any:
+            """The norm of the gradient of one unit, and its metrics."""
+            grads, metrics = jax.grad(value, has_aux=True)(params, unit, place)
+            return optax.global_norm(grads), metrics
 
         def add(total: Any, part: Any) -> Any:
-            grads, metrics = jax.vmap(clipped)(*part)
-            return jax.tree.map(lambda t, g: t + g.sum(0), total, grads), jax.tree.map(lambda a: a.sum(0), metrics)
+            # Twice backwards: for the norms, from gradients of single units that are often never held, as those of a
+            # linear layer are reduced where they are made; and for the sum, whose products run over all units at once.
+            units, places = part
+            norms, metrics = jax.vmap(measured)(units, places)
+            scales = jnp.minimum(1, self.clip_norm / jnp.maximum(norms, 1e-12))
+            scales = jnp.where(units["mask"].any(1), scales, 0)
+
+            def clipped(params: Any) -> jax.Array:
+                means, _ = jax.vmap(value, in_axes=(None, 0, 0))(params, units, places)
+                return jnp.where(scales > 0, scales * means, 0).sum()  # a padded unit's loss may be no number
+
+            grads = jax.grad(clipped)(params)
+            return jax.tree.map(jnp.add, total, grads), jax.tree.map(lambda a: a.sum(0), metrics)
 
         def split(a: jax.Array, *rows: int) -> jax.Array:
             """Parts (p, u / p, ...), of which each has rows of every device."""
