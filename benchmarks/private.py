@@ -1,6 +1,6 @@
 """One private training step: gradients of single records, clipped, summed and noised, beside the plain step.
 
-Ours is the trainer's step with the gradient rule `Private`. Peer: Opacus (`pip install --no-deps opacus==1.6.0`), by hooks
+Ours is the trainer's step with the rule `Private`. Peer: Opacus (`pip install --no-deps opacus==1.6.0`), by hooks
 that keep the gradients of single records, and by ghost clipping. Both sides clip at norm 1 with noise 1, SGD.
 
     python -m benchmarks.private
