@@ -79,7 +79,7 @@ def compiler_of(name: str, count: int, slices: int = 1) -> Described | Absent:
         if not any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (13, 12)):
             return Absent("no compiler for CUDA is installed", install("cuda13"))
         joined = f"{slices}x1x{count // slices}"
-        options = {"target_config": _gpu(name), "topology": joined}
+        options: dict[str, Any] = {"target_config": _gpu(name), "topology": joined}
         return Described("cuda", f"{name}:{joined}", options, (_GPUS[name]["major"], _GPUS[name]["minor"]))
     if name not in _GENERATIONS:
         return Absent("libtpu describes TPU v4 by cores, not by chips" if name == "tpu-v4" else f"{name} needs none")
@@ -92,7 +92,7 @@ def compiler_of(name: str, count: int, slices: int = 1) -> Described | Absent:
     if sizes is None or math.prod(sizes) != count // slices:
         return Absent(f"there is no slice of {count // slices} {name}: their number is a power of two")
     hosts = (2, 2, 1) if min(sizes[:2]) > 1 else (sizes + (1,))[:3]
-    options: dict[str, Any] = {"chips_per_host_bounds": list(hosts), **({"num_slices": slices} if slices > 1 else {})}
+    options = {"chips_per_host_bounds": list(hosts), **({"num_slices": slices} if slices > 1 else {})}
     return Described("tpu", f"{generation}:{'x'.join(map(str, sizes))}", options)
 
 
