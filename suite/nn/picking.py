@@ -10,8 +10,8 @@ def value_at(x: Float[Array, "... c"], index: Int[Array, "..."]) -> Float[Array,
     """``x[..., index]``.
 
     On an accelerator by comparing all places with the index, which is part of the kernels around it. A gather is not,
-    and its derivative is a scatter into zeros of the size of ``x``: of logits over a vocabulary, a quarter of all bytes
-    that a step of a language model moves. An index outside ``x`` picks 0 there.
+    and its derivative is a scatter into zeros of the size of ``x``: of logits over a vocabulary, the largest array
+    of a step. An index outside ``x`` picks 0 there.
     """
     return by_target(x, index, cpu=_gathered, default=_compared)
 
