@@ -2,8 +2,8 @@
 
 source:   sentence-transformers/all-MiniLM-L6-v2
 data:     TFDS glue/sst2 2.0.0: 67,349 training phrases, 872 validation sentences
-expected: validation accuracy not measured yet (goal 78 %)
-time:     not measured yet
+expected: validation accuracy 80.6 % (goal 78 %), at epsilon 1.86: two of six epochs, with more noise than two take
+time:     17 minutes on 2 CPU cores, beside other trainings
 command:  suite train text.sst2_private
 """
 
@@ -19,9 +19,9 @@ CHANGES = {
     "optim": Optim(name="sgd", learning_rate=4.0, schedule="constant", beta1=0.9),
     "finetune.kind": "head",
     "privacy": Privacy(epsilon=3.0, delta=1e-5, clip_norm=1.0, microbatch=128),
-    "train.epochs": 6.0,
+    "train.epochs": 2.0,
     "train.batch_size": 4096,
-    "train.eval_every": 33,
+    "train.eval_every": 11,
     "train.log_every": 11,
     "train.ema": 0.9,
     "goal": Goal(metric="accuracy", at_least=0.78, on="validation"),
