@@ -5,6 +5,7 @@ Dims: b recordings, n samples, t frames, f features.
 
 import functools
 import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -34,6 +35,7 @@ class AudioFeatures(Preprocessor):
     """
 
     suffix: ClassVar[str] = ".json"
+    of_weights: ClassVar[tuple[str, ...]] = ("kind", "front_end", "normalise")
 
     column: str = "audio"
     """Field of the task that names the column of recordings."""
@@ -74,16 +76,9 @@ class AudioFeatures(Preprocessor):
         Raises:
             InputError: a recording that cannot be decoded, or features of different sizes.
         """
-        values = present(source[evenly_spaced(source, self.examples)][column])
-        rows = [decode(value, self.rate) for value in values]
-        computed = jax.jit(self.front_end)
-        longest = max(map(len, rows))
+        rows = sampled(source, column, self.examples, self.rate)
         sums, squares, frames = 0.0, 0.0, 0
-        for start in range(0, len(values), CHUNK):
-            x, mask = joined(rows[start : start + CHUNK]).padded(longest)
-            x = np.concatenate([x, np.zeros((CHUNK - len(x), *x.shape[1:]), x.dtype)])
-            mask = np.concatenate([mask, np.zeros((CHUNK - len(mask), longest), bool)])
-            features, real = computed(x, mask) if x.ndim == 2 else (x, mask)
+        for features, real in chunks(rows, self.front_end):
             chosen = np.asarray(features, np.float64)[np.asarray(real)]
             sums, squares, frames = sums + chosen.sum(0), squares + np.square(chosen).sum(0), frames + len(chosen)
         mean = sums / max(frames, 1)
@@ -111,6 +106,28 @@ class AudioFeatures(Preprocessor):
             spread = (jnp.square(features - mean) * weights).sum(1, keepdims=True) / count
             std = jnp.sqrt(jnp.maximum(spread, 1e-4 * jnp.square(std)))
         return jnp.where(real[..., None], (features - mean) / std, 0), real
+
+
+def sampled(source: Source, column: str, examples: int, rate: int) -> list[np.ndarray]:
+    """Recordings of a column as `decode` reads them, at most ``examples``, evenly spaced."""
+    return [decode(value, rate) for value in present(source[evenly_spaced(source, examples)][column])]
+
+
+def chunks(
+    rows: Sequence[np.ndarray], computed: Callable[[Any, Any], tuple[Any, Any]]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Features (b, t, f) of some recordings at a time, and which frames are real (b, t); rows of padding have none.
+
+    Args:
+        rows: recordings as samples (n,), or as features (t, f), which are taken as they are.
+        computed: samples (b, n) and their mask -> features and theirs.
+    """
+    computed, longest = jax.jit(computed), max(map(len, rows), default=0)
+    for start in range(0, len(rows), CHUNK):
+        x, mask = joined(list(rows[start : start + CHUNK])).padded(longest)
+        x = np.concatenate([x, np.zeros((CHUNK - len(x), *x.shape[1:]), x.dtype)])
+        mask = np.concatenate([mask, np.zeros((CHUNK - len(mask), longest), bool)])
+        yield computed(x, mask) if x.ndim == 2 else (x, mask)
 
 
 @functools.lru_cache(maxsize=32)

@@ -11,6 +11,7 @@ import numpy as np
 
 from suite.codecs.classes import Classes
 from suite.codecs.columns import column
+from suite.codecs.vectors import vector_answers, vector_output
 from suite.contracts.batch import Columns
 from suite.contracts.bounds import Bounds
 from suite.contracts.codec import Codec, File, Input, Output
@@ -49,6 +50,35 @@ class AudioClasses(Classes):
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``audio`` float32 Ragged."""
         return {"audio": self.recordings.encode(column(columns, self.audio))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioVectors(Codec):
+    """Recordings become vectors."""
+
+    audio: str
+    """Name of the input."""
+    recordings: Recordings
+    """How they are read."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return (_input(self.audio, self.recordings),)
+
+    @property
+    def longest(self) -> int:
+        return self.recordings.room
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        return vector_output("recording")
+
+    def encode(self, columns: Columns) -> dict[str, Any]:
+        """``audio`` float32 Ragged."""
+        return {"audio": self.recordings.encode(column(columns, self.audio))}
+
+    def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
+        return vector_answers(outputs["vector"])
 
 
 @dataclass(frozen=True, kw_only=True)

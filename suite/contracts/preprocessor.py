@@ -27,6 +27,9 @@ class Preprocessor(ABC):
     """Whether several columns are learnt from as one; otherwise ``fit`` and ``describe`` are given all their names."""
     number_bounds: ClassVar[Bounds] = {}
     """Of its numbers."""
+    of_weights: ClassVar[tuple[str, ...]] = ()
+    """Fields that are those of the run which its part starts from, and so is the file: what weights were trained on
+    they are given. Empty: learnt anew."""
 
     file: str = ""
     """A file fitted before. Empty: fit on the training split."""

@@ -8,7 +8,7 @@ Dims: b batch, t frames in, u frames out, f features a frame, d width, k taps, o
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 from flax import nnx
@@ -34,13 +34,16 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "stem": ("conv1d", "conv2d"),
     "positions": ("relative", "rotary", "none"),
     "norm": ("batch", "layer"),
-    "pooling": ("none", "mean"),
+    "pooling": ("none", "mean", "hidden"),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(BlockConfig):
     """A Conformer with a linear layer on top: for each frame, or for the mean of all."""
+
+    published: ClassVar[str] = "a run of a Conformer"
+    own: ClassVar[tuple[str, ...]] = ("outputs", "pooling", "dropout", "attention_dropout")
 
     inputs: int = 0
     """Features a frame. 0: from the task."""
@@ -66,8 +69,8 @@ class Config(BlockConfig):
     """How places enter the attention: scores by distance, as in the paper, turned queries and keys, or not."""
     norm: Literal["batch", "layer"] = "batch"
     """Normalisation inside the convolution module: over the real frames of a batch, as in the paper, or of a frame."""
-    pooling: Literal["none", "mean"] = "none"
-    """Outputs for each frame, or of the mean over a row's frames."""
+    pooling: Literal["none", "mean", "hidden"] = "none"
+    """Outputs for each frame, or of the mean over a row's frames; or the hidden vectors, without a head."""
     dropout: float = 0.1
     """Fraction of sublayer outputs that training drops."""
     attention_dropout: float = 0.1
@@ -82,12 +85,16 @@ class Config(BlockConfig):
             raise InputError("field model.subsampling", 'must be 2, 4 or 8 where the stem is "conv2d"', found="1")
 
     def build(self, *, rngs: nnx.Rngs) -> "AudioEncoder":
-        check_given(self, "inputs", "outputs")
+        check_given(self, "inputs", *([] if self.pooling == "hidden" else ["outputs"]))
         return AudioEncoder(self, rngs=rngs)
 
     @property
     def sharding(self) -> tuple[tuple[str, Any], ...]:
         return SHARDING
+
+    @property
+    def vector_sizes(self) -> dict[str, int]:
+        return {"inputs": self.width, "frames": self.subsampling}
 
     def below(self, path: str) -> bool:
         return "head" not in path
@@ -251,12 +258,12 @@ class AudioEncoder(nnx.Module):
 
     Attributes:
         encoder: see `Encoder`.
-        head: (width, outputs).
+        head: (width, outputs), or None where hidden vectors are asked for.
     """
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         self.encoder = Encoder(config, rngs=rngs)
-        self.head = Linear(config.width, config.outputs, rngs=rngs)
+        self.head = None if config.pooling == "hidden" else Linear(config.width, config.outputs, rngs=rngs)
         self.pooling = config.pooling
 
     def __call__(
@@ -268,6 +275,8 @@ class AudioEncoder(nnx.Module):
         given.
         """
         hidden, mask = self.encoder(features, mask, rngs=rngs)
+        if self.head is None:
+            return hidden, mask
         return (self.head(edge(hidden)), mask) if self.pooling == "none" else self.head(edge(masked_mean(hidden, mask)))
 
 

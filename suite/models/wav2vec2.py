@@ -156,6 +156,10 @@ class Config(BlockConfig):
         return samples * (samples > 0)
 
     @property
+    def vector_sizes(self) -> dict[str, int]:
+        return {"inputs": self.width, "frames": 1, "features": self.conv_widths[-1]}
+
+    @property
     def masks(self) -> bool:
         """Whether training masks anything."""
         return self.mask_time > 0 or self.mask_features > 0
@@ -274,12 +278,16 @@ class SpanMask(nnx.Module):
         self.time = config.mask_time, config.mask_time_length
         self.features = config.mask_features, config.mask_features_length
 
+    def hide(self, x: Float[Array, "b t d"], hidden: Bool[Array, "b t"]) -> Float[Array, "b t d"]:
+        """The vector in the place of the frames that are hidden."""
+        return jnp.where(hidden[..., None], self.vector[...], x)
+
     def __call__(self, x: Float[Array, "b t d"], rngs: nnx.Rngs | None) -> Float[Array, "b t d"]:
         if rngs is None:
             return x
         batch, frames, width = x.shape
         if self.time[0]:
-            x = jnp.where(_spans(rngs, (batch, frames), *self.time)[..., None], self.vector[...], x)
+            x = self.hide(x, _spans(rngs, (batch, frames), *self.time))
         if self.features[0]:
             x = jnp.where(_spans(rngs, (batch, width), *self.features)[:, None], 0, x)
         return x
@@ -324,22 +332,51 @@ class Encoder(nnx.Module):
         Raises:
             InputError: not one frame fits into n samples.
         """
-        x, mask = self._extract(waves, mask)
-        if self.projection_norm is not None:
-            x = self.projection_norm(x)
-        x = self.projection(x)
-        if self.masked is not None:
+        x, mask = self.extract(waves, mask)
+        return self.contextual(x, mask, rngs=rngs), mask
+
+    def contextual(
+        self,
+        features: Float[Array, "b t c"],
+        mask: Bool[Array, "b t"],
+        *,
+        hidden: Bool[Array, "b t"] | None = None,
+        rngs: nnx.Rngs | None = None,
+    ) -> Float[Array, "b t d"]:
+        """Hidden vectors of what `extract` gave.
+
+        Args:
+            features: of each frame.
+            mask: which frames are real.
+            hidden: frames that the learned vector takes the place of. None: training draws them.
+            rngs: given in training.
+
+        Raises:
+            InputError: frames are to be hidden, and the model has no vector for them.
+        """
+        x = self.projection(features)
+        if hidden is not None:
+            if self.masked is None:
+                problem = "masks nothing, so that there is no vector for frames that are hidden."
+                raise InputError("field model.mask_time", problem, found="0", fix="0.05")
+            x = self.masked.hide(x, hidden)
+        elif self.masked is not None:
             x = self.masked(x, rngs)
         x = silence(x, mask)
         x = x + activate(self.config.feature_activation, self.positions(x))
         x = self.dropout(x if self.config.norm == "pre" else self.norm(x), rngs)
         for block in self.layers:
             x = block(edge(x), mask, rngs)
-        return (self.norm(x) if self.config.norm == "pre" else x), mask
+        return self.norm(x) if self.config.norm == "pre" else x
 
-    def _extract(
+    def extract(
         self, waves: Float[Array, "b n"], mask: Bool[Array, "b n"]
     ) -> tuple[Float[Array, "b t c"], Bool[Array, "b t"]]:
+        """What the convolutions make of each frame, normalised, and which frames are real.
+
+        Raises:
+            InputError: not one frame fits into n samples.
+        """
         config, x = self.config, waves[..., None]
         if config.frames(waves.shape[1]) < 1:
             problem = f"recordings of {waves.shape[1]} samples give not one frame."
@@ -350,7 +387,7 @@ class Encoder(nnx.Module):
             frames = jnp.arange((x.shape[1] - kernel) // stride + 1)
             real = frames < lengths[:, None]
             x = layer(x, jnp.ones_like(real) if config.padded_statistics else real)
-        return x, real
+        return (x if self.projection_norm is None else self.projection_norm(x)), real
 
 
 class SpeechModel(nnx.Module):

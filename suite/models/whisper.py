@@ -79,6 +79,10 @@ class Config(BlockConfig):
     def sharding(self) -> tuple[tuple[str, Any], ...]:
         return SHARDING
 
+    @property
+    def vector_sizes(self) -> dict[str, int]:
+        return {"inputs": self.width, "frames": 2}
+
     def below(self, path: str) -> bool:
         return re.search(r"^head|encoder\Wnorm", path) is None
 

@@ -21,6 +21,7 @@ from suite.data.preprocessing.tokenizers import Published, Tokenizer
 from suite.data.preprocessing.transcripts import Characters, Pieces
 from suite.data.sources.memory import Stacked
 from suite.errors import InputError, closest
+from suite.experiment import serialization
 from suite.experiment.former_names import current_name
 from suite.experiment.sections import Experiment, replace
 from suite.runtime import json_files
@@ -81,12 +82,46 @@ def prepare(experiment: Experiment, folder: Path, train: Source) -> Experiment:
     return bind(experiment, folder)
 
 
+def adopt(experiment: Experiment) -> tuple[Experiment, list[str]]:
+    """The experiment whose preprocessors have the fields of those of the run that their part starts from
+    (`Preprocessor.of_weights`), and what a person is told."""
+    changes, lines = {}, []
+    for name, asset in preprocessors_of(experiment.task).items():
+        start = experiment.checkpoint.start(asset.part)
+        theirs = _of_run(name, asset, start)
+        if theirs is None:
+            continue
+        fields = {field: getattr(theirs, field) for field in asset.of_weights}
+        other = [field for field, value in fields.items() if getattr(asset, field) != value]
+        changes[f"task.{name}"] = dataclasses.replace(asset, **fields)
+        said = f", and other than in the recipe {', '.join(f'{name}.{field}' for field in other)}" if other else ""
+        lines.append(f'task.{name}: what was learnt is that of run "{start}"{said}')
+    return replace(experiment, changes) if changes else experiment, lines
+
+
+def _of_run(name: str, asset: Preprocessor, start: str) -> Preprocessor | None:
+    """The same preprocessor of a run, with its file; None where it is learnt anew, or the run has none."""
+    if not asset.of_weights or asset.file or not start or not is_run(start):
+        return None
+    try:
+        file = _theirs(name, asset, Path(start))
+    except InputError:  # a run on something else
+        return None
+    stored = json_files.read_object(Path(start) / "experiment.json")["task"].get(file.stem)
+    theirs = serialization.from_json(stored, serialization.packages(asset)) if stored else None
+    return dataclasses.replace(theirs, file=str(file)) if type(theirs) is type(asset) else None
+
+
 def _fit(name: str, asset: Preprocessor, experiment: Experiment, train: Source, target: Path) -> None:
     """Learn from the data; but a tokenizer is that of the weights its part starts from, whose table it indexes."""
     start = experiment.checkpoint.start(asset.part)
     named = isinstance(asset, Published) and asset.source
     if isinstance(asset, Tokenizer) and not named and start and is_run(start):
         shutil.copyfile(_theirs(name, asset, Path(start)), target)
+        return
+    theirs = _of_run(name, asset, start)
+    if theirs is not None and all(getattr(theirs, field) == getattr(asset, field) for field in asset.of_weights):
+        shutil.copyfile(theirs.file, target)
         return
     if isinstance(asset, Published) and (asset.source or start):
         local = _folder(asset.source or start, experiment.checkpoint.offline)

@@ -38,7 +38,7 @@ from suite.training.loop import Loop, OnEvaluation, crossed
 from suite.training.metric_accumulator import Interval
 from suite.training.optim import schedules, sparsity
 from suite.training.preemption import Interruption
-from suite.training.preprocessors import prepare, unbind
+from suite.training.preprocessors import adopt, prepare, unbind
 from suite.training.restore import begun, restore
 from suite.training.solution import SOLUTION, check_solved, solve
 from suite.weights import pretrained
@@ -248,10 +248,10 @@ def _settled(experiment: Experiment, fresh: bool) -> Experiment:
     """With the sizes of published weights, and open fields chosen; a run that goes on has both."""
     if not fresh:
         return experiment
-    experiment = pretrained.adopt(experiment)
-    if experiment.defaults is None:
-        return experiment
-    experiment, lines = settled(experiment, experiment.task.source("train"))
+    experiment, lines = adopt(pretrained.adopt(experiment))
+    if experiment.defaults is not None:
+        experiment, chosen = settled(experiment, experiment.task.source("train"))
+        lines += chosen
     for line in lines if hosts.is_first() else ():
         _print(line)
     return experiment
