@@ -1,30 +1,39 @@
 """A classifier of few labels, from scratch and from a run that was pre-trained without them, on the same draws.
 
-    python -m benchmarks.few_labels --minutes 24 --work DIR [--pretrained RUN] [FIELD=VALUE ...]
+    python -m benchmarks.few_labels --work DIR [--recipe speech.fsdd_pretrain] [--pretrained RUN] [FIELD=VALUE ...]
 
-Trains vision.cifar10_simclr for the minutes that are given (or takes the run that is named), then vision.classify on a
-share of the training labels, three draws, each from fresh parameters and from the run. Prints the accuracy on all test
-images, and the mean of the differences with its 95 % interval (Student's t over the draws).
+Trains the recipe (or takes the run that is named; --minutes 24 as many steps as fit), then the classifier of its domain
+on a few training labels of each class, three draws, each from fresh parameters and from the run. Prints the accuracy on
+all test records, and the mean of the differences with its 95 % interval (Student's t over the draws).
 """
 
 import argparse
+import csv
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import suite
+from suite.contracts.data import Data
 from suite.data.preprocessing.image import decode_batch
-from suite.data.sources.datasets import ArrayFile
+from suite.data.sources.datasets import ArrayFile, Table
+from suite.data.sources.speech import AudioManifest
 
+SPLITS = ("train", "validation", "test")
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 """The 97.5 % quantile of Student's t by the number of draws."""
+Drawn = dict[str, tuple[Any, np.ndarray]]
+"""Split -> values of the column, and the number of the class of each."""
 
 
-def pretrained(minutes: float, work: Path, tried: int, changes: dict) -> suite.Run:
-    """A run of as many steps as fit into the minutes."""
-    recipe = suite.replace(suite.load("vision.cifar10_simclr"), changes)
+def pretrained(recipe: Any, minutes: float, work: Path, tried: int) -> suite.Run:
+    """A run of the recipe, of as many steps as fit into the minutes; 0: as it is."""
+    if not minutes:
+        return suite.train(recipe, work / "pretrained")
     short = {"train.steps": tried, "train.log_every": tried // 3, "train.eval_every": tried}
     trial = suite.train(suite.replace(recipe, short), work / "trial")
     rate = [value for value in trial.history["train/examples_per_second"] if value][-1]
@@ -34,70 +43,107 @@ def pretrained(minutes: float, work: Path, tried: int, changes: dict) -> suite.R
     return suite.train(suite.replace(recipe, evaluated), work / "pretrained")
 
 
-def drawn(task, work: Path, draw: int, share: float) -> Path:
-    """An .npz of a share of the training labels, as many of each class, 500 records of validation and all of test."""
-    rng, arrays = np.random.default_rng(draw), {}
-    for split in ("train", "validation", "test"):
-        source = task.source(split)
-        labels = np.asarray(source.column("label", np.arange(len(source))))
-        each = round(share * len(source) / 10) if split == "train" else 50 if split == "validation" else len(source)
-        places = [rng.permutation(np.flatnonzero(labels == label))[:each] for label in range(10)]
+def drawn(data: Data, column: str, label: str, draw: int, each: int) -> Drawn:
+    """As many records of each class of training, up to 500 of validation, and all of test."""
+    rng, splits = np.random.default_rng(draw), {}
+    for split in SPLITS:
+        source = data.open(split)
+        _, labels = np.unique(np.asarray(source.column(label, np.arange(len(source)))), return_inverse=True)
+        count = labels.max() + 1
+        most = {"train": each, "validation": 500 // count}.get(split, len(source))
+        places = [rng.permutation(np.flatnonzero(labels == number))[:most] for number in range(count)]
         chosen = np.sort(np.concatenate(places))
-        arrays[f"x_{split}"] = decode_batch(source.column("image", chosen), (32, 32), 3)
-        arrays[f"y_{split}"] = labels[chosen]
-    np.savez(work / f"draw{draw}.npz", **arrays)
-    return work / f"draw{draw}.npz"
+        splits[split] = source.column(column, chosen), labels[chosen]
+    return splits
+
+
+def images(splits: Drawn, path: Path) -> Data:
+    """Of 32 x 32 pixels."""
+    arrays = {}
+    for split, (values, labels) in splits.items():
+        arrays[f"x_{split}"], arrays[f"y_{split}"] = decode_batch(values, (32, 32), 3), labels
+    np.savez(path.with_suffix(".npz"), **arrays)
+    return ArrayFile(path=str(path.with_suffix(".npz")))
+
+
+def recordings(splits: Drawn, path: Path) -> Data:
+    rows = [
+        {"audio": str(Path(value).resolve()), "label": f"{label}", "split": split}
+        for split, (values, labels) in splits.items()
+        for value, label in zip(values, labels.tolist(), strict=True)
+    ]
+    path.with_suffix(".jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return AudioManifest(path=str(path.with_suffix(".jsonl")))
+
+
+def texts(splits: Drawn, path: Path) -> Data:
+    with open(path.with_suffix(".csv"), "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label", "split"])
+        for split, (values, labels) in splits.items():
+            writer.writerows([value, f"class {label}", split] for value, label in zip(values, labels, strict=True))
+    return Table(path=str(path.with_suffix(".csv")))
+
+
+DOMAINS: dict[str, tuple[str, str, Callable[[Drawn, Path], Data], str, dict[str, Any]]] = {
+    "vision": ("image", "image", images, "vision.classify", {"task.augmentation": ("shift", "flip")}),
+    "speech": ("audio", "audio", recordings, "speech.fsdd_keyword", {"goal": None, "search": None}),
+    "text": ("text", "text", texts, "text.encoder", {"defaults": None}),
+}
+"""Domain -> column, part of the pre-trained model, what writes a draw, recipe of the classifier and its changes."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=24.0)
+    parser.add_argument("--recipe", default="vision.cifar10_simclr")
+    parser.add_argument("--minutes", type=float, default=0.0, help="of pre-training; 0: as the recipe says")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--pretrained", default="", help="a run, in the place of training one")
     parser.add_argument("--tried", type=int, default=30, help="steps by which the speed is measured first")
-    parser.add_argument("--share", type=float, default=0.0105, help="of the training images: 500 of 47,500")
+    parser.add_argument("--each", type=int, default=50, help="labels of a class")
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1000, help="of the classifier")
+    parser.add_argument("--classifier", default="", help='JSON of its fields, such as \'{"optim.learning_rate": 0.001}\'')
     parser.add_argument("changes", nargs="*", help="FIELD=VALUE of the pre-training")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     changes = {name: json.loads(value) for name, _, value in (entry.partition("=") for entry in given.changes)}
+    recipe = suite.replace(suite.load(given.recipe), changes)
+    column, part, write, classifier, fields = DOMAINS[given.recipe.partition(".")[0]]
     run = (
         suite.open(given.pretrained)
         if given.pretrained
-        else pretrained(given.minutes, given.work, given.tried, changes)
+        else pretrained(recipe, given.minutes, given.work, given.tried)
     )
     print(json.dumps({name: value for name, value in run.metrics.items() if "accuracy" in name}), flush=True)
+    model = run.experiment.model.parts[part]
+    plain = suite.load(classifier).model
+    own = {name: getattr(plain, name) for name in ("outputs", "pooling", "inputs") if hasattr(plain, name)}
     results: dict[str, list[float]] = {"scratch": [], "pretrained": []}
     for draw in range(given.draws):
-        data = ArrayFile(path=str(drawn(run.experiment.task, given.work, draw, given.share)))
+        data = write(drawn(run.experiment.task.data, column, "label", draw, given.each), given.work / f"draw{draw}")
         for kind in results:
-            fields = {
+            settings = {
                 "task.data": data,
-                "task.augmentation": ("shift", "flip"),
                 "train.steps": given.steps,
-                "train.eval_every": given.steps // 4,
+                "train.eval_every": max(given.steps // 4, 1),
                 "train.baseline": False,
                 "train.seed": draw,
                 "checkpoint.init_from": str(run.folder) if kind == "pretrained" else "",
-                "model": run.experiment.model.parts["image"],
+                "model": suite.replace(model, own),
             }
-            begun = time.perf_counter()
-            classifier = suite.train(suite.replace(suite.load("vision.classify"), fields), given.work / f"{kind}{draw}")
-            accuracy = classifier.evaluate("test").metrics["test/accuracy"]
+            settings |= {**fields, **json.loads(given.classifier or "{}")}
+            begun = time.process_time()
+            trained = suite.train(suite.replace(suite.load(classifier), settings), given.work / f"{kind}{draw}")
+            accuracy = trained.evaluate("test").metrics["test/accuracy"]
             results[kind].append(accuracy)
-            print(
-                json.dumps({"draw": draw, "from": kind, "accuracy": accuracy, "s": time.perf_counter() - begun}),
-                flush=True,
-            )
+            spent = time.process_time() - begun
+            print(json.dumps({"draw": draw, "from": kind, "accuracy": accuracy, "cpu_s": round(spent)}), flush=True)
     differences = np.subtract(results["pretrained"], results["scratch"])
     half = STUDENT.get(given.draws, 1.96) * differences.std(ddof=1) / given.draws**0.5 if given.draws > 1 else np.nan
     mean = {kind: float(np.mean(values)) for kind, values in results.items()}
-    print(
-        json.dumps(
-            {**mean, "gain": differences.mean(), "low": differences.mean() - half, "high": differences.mean() + half}
-        )
-    )
+    bounds = {"low": differences.mean() - half, "high": differences.mean() + half}
+    print(json.dumps({**mean, "gain": differences.mean(), **bounds}))
     measured = run.evaluate("test").metrics
     print(json.dumps({name: value for name, value in measured.items() if "accuracy" in name}))
 
