@@ -103,7 +103,9 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=50, help="labels of a class")
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1000, help="of the classifier")
-    parser.add_argument("--classifier", default="", help='JSON of its fields, such as \'{"optim.learning_rate": 0.001}\'')
+    parser.add_argument(
+        "--classifier", default="", help="JSON of its fields, such as '{\"optim.learning_rate\": 0.001}'"
+    )
     parser.add_argument("changes", nargs="*", help="FIELD=VALUE of the pre-training")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -111,9 +113,7 @@ def main() -> None:
     recipe = suite.replace(suite.load(given.recipe), changes)
     column, part, write, classifier, fields = DOMAINS[given.recipe.partition(".")[0]]
     run = (
-        suite.open(given.pretrained)
-        if given.pretrained
-        else pretrained(recipe, given.minutes, given.work, given.tried)
+        suite.open(given.pretrained) if given.pretrained else pretrained(recipe, given.minutes, given.work, given.tried)
     )
     print(json.dumps({name: value for name, value in run.metrics.items() if "accuracy" in name}), flush=True)
     model = run.experiment.model.parts[part]

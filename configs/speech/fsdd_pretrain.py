@@ -7,8 +7,6 @@ time:     not measured
 command:  suite train speech.fsdd_pretrain
 """
 
-import os
-
 from suite.configs.speech import fsdd_keyword, pretrain
 from suite.data.preprocessing.audio import Speed
 from suite.experiment.goal import Goal

@@ -31,8 +31,8 @@ def _input(name: str, recordings: Recordings) -> Input:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AudioClasses(Classes):
-    """Recordings are put into classes."""
+class AudioInput(Codec):
+    """The asking end of a codec: recordings."""
 
     audio: str
     """Name of the input."""
@@ -53,56 +53,32 @@ class AudioClasses(Classes):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AudioVectors(Codec):
+class AudioClasses(AudioInput, Classes):
+    """Recordings are put into classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioVectors(AudioInput):
     """Recordings become vectors."""
-
-    audio: str
-    """Name of the input."""
-    recordings: Recordings
-    """How they are read."""
-
-    @property
-    def inputs(self) -> tuple[Input, ...]:
-        return (_input(self.audio, self.recordings),)
-
-    @property
-    def longest(self) -> int:
-        return self.recordings.room
 
     @property
     def outputs(self) -> tuple[Output, ...]:
         return vector_output("recording")
-
-    def encode(self, columns: Columns) -> dict[str, Any]:
-        """``audio`` float32 Ragged."""
-        return {"audio": self.recordings.encode(column(columns, self.audio))}
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         return vector_answers(outputs["vector"])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transcripts(Codec):
+class Transcripts(AudioInput):
     """Recordings are written down."""
 
-    audio: str
-    """Name of the input."""
-    recordings: Recordings
-    """How they are read."""
     transcriber: Transcriber
     """Symbols."""
     decoder: Decoder
     """How transcripts are found."""
     language_model: NGrams | None = None
     """Words that the decoder expects."""
-
-    @property
-    def inputs(self) -> tuple[Input, ...]:
-        return (_input(self.audio, self.recordings),)
-
-    @property
-    def longest(self) -> int:
-        return self.recordings.room
 
     @property
     def outputs(self) -> tuple[Output, ...]:
@@ -115,10 +91,6 @@ class Transcripts(Codec):
     @property
     def purpose(self) -> str:
         return "Writes down what is said"
-
-    def encode(self, columns: Columns) -> dict[str, Any]:
-        """``audio`` float32 Ragged."""
-        return {"audio": self.recordings.encode(column(columns, self.audio))}
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         texts = self.transcripts(np.asarray(outputs["log_probs"]), np.asarray(outputs["frames"]))

@@ -1,25 +1,26 @@
-"""Codecs of pictures and texts in one space. Dims: b records, k texts of a record, t tokens."""
+"""Codecs of pictures, or recordings, and texts in one space. Dims: b records, k texts of a record, t tokens."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from suite.codecs.audio import AudioInput
 from suite.codecs.columns import column
 from suite.codecs.image import ImageInput
 from suite.codecs.text import ReadText
 from suite.codecs.vectors import vector_answers
 from suite.contracts.batch import Columns
 from suite.contracts.bounds import LENGTH, Bounds
-from suite.contracts.codec import Input, Output
+from suite.contracts.codec import Codec, Input, Output
 from suite.data.preprocessing import tabular_values
 from suite.data.preprocessing.items import FIRST, Items
 from suite.data.preprocessing.partners import row_keys
 from suite.data.preprocessing.text import clean
 from suite.data.preprocessing.tokenizers import Tokenizer
-from suite.data.sources.captions import LABELS
+from suite.data.sources.captions import LABELS, PICTURES, RECORDINGS
 from suite.errors import InputError
 
 MOST = 16
@@ -52,20 +53,20 @@ def token_rows(tokenizer: Tokenizer, lists: Sequence[Sequence[str]], length: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class RankedPictures(ReadText):
-    """A text in, the pictures of a catalogue that fit best out."""
+class Ranked(ReadText):
+    """A text in, the records of a catalogue that fit best out."""
 
-    example: ClassVar[str] = "a dog runs on the beach"
+    things: ClassVar[str]
+    """What is ranked: the name of the output, and of the field that holds the names of training."""
 
-    pictures: Items
-    """The pictures of the catalogue, by name."""
     catalogue: Items | None = None
     """Those of another catalogue, where there is one."""
 
     @property
     def ranked(self) -> Items:
-        """The pictures that are ranked."""
-        return self.pictures if self.catalogue is None else self.catalogue
+        """What is ranked, by name."""
+        known: Items = getattr(self, self.things)
+        return known if self.catalogue is None else self.catalogue
 
     @property
     def names_catalogue(self) -> bool:
@@ -75,23 +76,24 @@ class RankedPictures(ReadText):
     def catalogue_names(self) -> Sequence[str]:
         return self.ranked.names
 
-    def with_catalogue(self, names: Sequence[str], file: Path) -> "RankedPictures":
-        return replace(self, catalogue=self.pictures.write(names, file))
+    def with_catalogue(self, names: Sequence[str], file: Path) -> Self:
+        return replace(self, catalogue=getattr(self, self.things).write(names, file))
 
     @property
     def outputs(self) -> tuple[Output, ...]:
-        return (Output(name="pictures", kind="ranking", description="the pictures that fit best, the best first"),)
+        about = f"the {self.things} that fit best, the best first"
+        return (Output(name=self.things, kind="ranking", description=about),)
 
     @property
     def purpose(self) -> str:
-        return "Ranks the pictures of a catalogue for a text"
+        return f"Ranks the {self.things} of a catalogue for a text"
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
-        """``{"pictures": [{"item", "score"}, ...]}`` for each text; the score is the cosine."""
+        """``{things: [{"item", "score"}, ...]}`` for each text; the score is the cosine."""
         names = self.ranked.names
         return [
             {
-                "pictures": [
+                self.things: [
                     {"item": names[place - FIRST], "score": round(float(score), 6)}
                     for place, score in zip(places.tolist(), scores.tolist(), strict=True)
                     if place >= FIRST
@@ -102,10 +104,33 @@ class RankedPictures(ReadText):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureLabels(ImageInput):
-    """A picture and labels in any words in, how well each label fits out."""
+class RankedPictures(Ranked):
+    """A text in, the pictures of a catalogue that fit best out."""
+
+    example: ClassVar[str] = "a dog runs on the beach"
+    things: ClassVar[str] = PICTURES
+
+    pictures: Items
+    """The pictures of the catalogue, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankedRecordings(Ranked):
+    """A text in, the recordings of a catalogue that fit best out."""
+
+    example: ClassVar[str] = "one two three"
+    things: ClassVar[str] = RECORDINGS
+
+    recordings: Items
+    """The recordings of the catalogue, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InWords(Codec):
+    """The end of a codec that judges labels in any words; with a picture or a recording at the other."""
 
     number_bounds: ClassVar[Bounds] = {"max_length": LENGTH}
+    examples: ClassVar[tuple[str, ...]] = ("a dog", "a child", "a mountain")
 
     labels: str = LABELS
     """Name of the input of labels."""
@@ -120,11 +145,10 @@ class PictureLabels(ImageInput):
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        about = f"what the picture may show, in words: at most {MOST}"
-        labels = Input(
-            name=self.labels, kind="list", description=about, example=["a dog", "a child", "a mountain"], limit=MOST
-        )
-        return (*super().inputs, labels)
+        about = f"what it may be, in words: at most {MOST}"
+        example = list(self.examples)
+        labels = Input(name=self.labels, kind="list", description=about, example=example, limit=MOST)
+        return (*super().inputs, labels)  # type: ignore[safe-super]
 
     @property
     def outputs(self) -> tuple[Output, ...]:
@@ -134,12 +158,8 @@ class PictureLabels(ImageInput):
             Output(name="probabilities", kind="classes", description=about),
         )
 
-    @property
-    def purpose(self) -> str:
-        return "Says which of some labels fits a picture"
-
     def encode(self, columns: Columns) -> dict[str, Any]:
-        """``image`` uint8 (b, h, w, c), and `token_rows` of the labels in their prompts.
+        """What the picture or recording becomes, and `token_rows` of the labels in their prompts.
 
         Raises:
             InputError: a record has no label, or too many.
@@ -147,10 +167,11 @@ class PictureLabels(ImageInput):
         lists = tabular_values.items(column(columns, self.labels), "|")
         for row in lists:
             if not 0 < len(row) <= MOST:
-                problem = f"takes 1 to {MOST} labels a picture."
+                problem = f"takes 1 to {MOST} labels."
                 raise InputError(f'input "{self.labels}"', problem, found=f"{len(row)}", fix="a dog|a child")
         prompts = [[self.prompt.replace("{}", label) for label in row] for row in lists]
-        return {**super().encode(columns), **token_rows(self.tokenizer, prompts, self.max_length, MOST)}
+        texts = token_rows(self.tokenizer, prompts, self.max_length, MOST)
+        return {**super().encode(columns), **texts}  # type: ignore[safe-super]
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         """``{"label", "probabilities": {label: probability, ...}}``, the likeliest first."""
@@ -167,15 +188,39 @@ class PictureLabels(ImageInput):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CataloguePicture(ImageInput):
-    """A picture of a catalogue and its name in, its vector out."""
+class PictureLabels(InWords, ImageInput):
+    """A picture and labels in any words in, how well each label fits out."""
+
+    @property
+    def purpose(self) -> str:
+        return "Says which of some labels fits a picture"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingLabels(InWords, AudioInput):
+    """A recording and texts in any words in, how well each text fits out."""
+
+    examples: ClassVar[tuple[str, ...]] = ("one", "two", "three")
+
+    @property
+    def purpose(self) -> str:
+        return "Says which of some texts fits a recording"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueEntry(Codec):
+    """A record of a catalogue and its name in, its vector out."""
+
+    thing: ClassVar[str]
+    """What a record is."""
 
     name: str
     """Name of the input of names."""
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        return (Input(name=self.name, kind="text", description="what the picture is called"), *super().inputs)
+        name = Input(name=self.name, kind="text", description=f"what the {self.thing} is called")
+        return (name, *super().inputs)  # type: ignore[safe-super]
 
     @property
     def outputs(self) -> tuple[Output, ...]:
@@ -183,7 +228,21 @@ class CataloguePicture(ImageInput):
 
     @property
     def purpose(self) -> str:
-        return "Gives the vectors of pictures"
+        return f"Gives the vectors of {self.thing}s"
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         return vector_answers(outputs["vector"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CataloguePicture(CatalogueEntry, ImageInput):
+    """A picture of a catalogue and its name in, its vector out."""
+
+    thing: ClassVar[str] = "picture"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueRecording(CatalogueEntry, AudioInput):
+    """A recording of a catalogue and its name in, its vector out."""
+
+    thing: ClassVar[str] = "recording"

@@ -86,19 +86,22 @@ def pool_ranks(
     return {"image_rank": image_rank, "text_rank": text_rank, "right": best, "wrong": nearest}
 
 
-def pairing_scores(image_ranks: np.ndarray, text_ranks: np.ndarray, real: np.ndarray) -> dict[str, MetricState]:
+def pairing_scores(
+    image_ranks: np.ndarray, text_ranks: np.ndarray, real: np.ndarray, side: str = "image"
+) -> dict[str, MetricState]:
     """Recall at 1, 5 and 10 from picture to text, from text to picture, and the mean of both, as sums in float64.
 
     Args:
         image_ranks: (b,) from 1.
         text_ranks: (b, k).
         real: (b, k), which texts there are; each picture has one at least.
+        side: ``"image"``, or ``"audio"`` where recordings are in the place of pictures.
     """
     scores: dict[str, MetricState] = {}
     for first in FIRST:
         image, text = image_ranks <= first, (text_ranks <= first) & real
-        scores[f"image_to_text_{first}"] = MetricState(float(image.sum()), len(image))
-        scores[f"text_to_image_{first}"] = MetricState(float(text.sum()), int(real.sum()))
+        scores[f"{side}_to_text_{first}"] = MetricState(float(image.sum()), len(image))
+        scores[f"text_to_{side}_{first}"] = MetricState(float(text.sum()), int(real.sum()))
         both = (image + text.sum(-1) / real.sum(-1)) / 2
         scores[f"both_ways_{first}"] = MetricState(float(both.sum()), len(image))
     return scores
@@ -109,7 +112,13 @@ for _first in FIRST:
     for _name, _title, _about in (
         ("image_to_text", "Picture to text", "pictures one of whose texts is among the first {} of all texts"),
         ("text_to_image", "Text to picture", "texts whose picture is among the first {} of all pictures"),
-        ("both_ways", "Both ways", "pictures, and of the texts of each, that find the other side among the first {}"),
+        ("audio_to_text", "Recording to text", "recordings one of whose texts is among the first {} of all texts"),
+        ("text_to_audio", "Text to recording", "texts whose recording is among the first {} of all recordings"),
+        (
+            "both_ways",
+            "Both ways",
+            "pictures or recordings, and of the texts of each, that find the other side among the first {}",
+        ),
     ):
         register_metric(
             f"{_name}_{_first}",

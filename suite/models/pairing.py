@@ -32,6 +32,8 @@ class Config(ModelConfig):
 
     image: int = 1280
     """Width of the vectors of pictures. EfficientNet-Lite: 1280."""
+    audio: int = 0
+    """Width of the vectors of recordings, which take the place of pictures. 0: there are pictures."""
     text: int = 384
     """Width of the vectors of texts. MiniLM: 384."""
     width: int = 256
@@ -47,7 +49,7 @@ class Config(ModelConfig):
 
     def __post_init__(self):
         check_sizes(self, 1, "image", "text", "width")
-        check_sizes(self, 0, "hidden")
+        check_sizes(self, 0, "hidden", "audio")
         check_fractions(self, "dropout")
         if not 1 / SHARPEST <= self.temperature <= 1:
             problem = f"must be from {1 / SHARPEST:g} to 1"
@@ -65,13 +67,14 @@ class Heads(nnx.Module):
     """Both heads.
 
     Attributes:
-        image, text: (i, d) each.
+        image, text: (i, d) each; ``audio`` in the place of image where there are recordings.
         scale: () logarithm of what cosines are multiplied by.
         bias: () added to logits.
     """
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        self.image = Head(config, config.image, "image", rngs=rngs)
+        side = "audio" if config.audio else "image"
+        setattr(self, side, Head(config, getattr(config, side), side, rngs=rngs))
         self.text = Head(config, config.text, "text", rngs=rngs)
         self.scale = nnx.Param(jnp.float32(-math.log(config.temperature)))
         self.bias = nnx.Param(jnp.float32(config.shift))

@@ -1,10 +1,10 @@
 """Quantiser of wav2vec 2.0: frames to entries of code books, and both sides of its contrast in one space.
 
-`Baevski et al., 2020 <https://arxiv.org/abs/2006.11477>`_; entries are drawn by Gumbel noise in training, with gradients
-of the softmax (`Jang et al., 2017 <https://arxiv.org/abs/1611.01144>`_).
+`Baevski et al., 2020 <https://arxiv.org/abs/2006.11477>`_; entries are drawn by Gumbel noise in training, with
+gradients of the softmax (`Jang et al., 2017 <https://arxiv.org/abs/1611.01144>`_).
 
-Dims: b batch, t frames, c features of the convolutions, d size of the encoder's vectors, g code books, v entries of each,
-w width.
+Dims: b batch, t frames, c features of the convolutions, d size of the encoder's vectors, g code books, v entries of
+each, w width.
 """
 
 from dataclasses import dataclass

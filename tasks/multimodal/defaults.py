@@ -9,8 +9,6 @@ from suite.contracts.data import Source
 from suite.contracts.defaults import Chosen, Defaults
 from suite.runtime.files import is_run
 
-SIDES = ("image", "text")
-
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenEncoders(Defaults):
@@ -19,12 +17,16 @@ class FrozenEncoders(Defaults):
 
     def choose(self, experiment: Any, train: Source) -> Iterable[Chosen]:
         optim, task = experiment.optim, experiment.task
-        frozen = tuple(side for side in SIDES if any(re.search(pattern, f"{side}/") for pattern in optim.frozen))
+        frozen = tuple(
+            side for side in (task.side, "text") if any(re.search(pattern, f"{side}/") for pattern in optim.frozen)
+        )
         if experiment.finetune.kind not in ("full", "head"):
             frozen = ()  # what is added to an encoder is trained
         yield Chosen("task.frozen", frozen, f"optim.frozen names all of {' and '.join(frozen)}" if frozen else "")
         for side in frozen:
             start = experiment.checkpoint.start(side)
+            if side == "audio":
+                continue  # whose vectors are computed anew: recordings are of any length
             plain = side == "text" or not (task.augmentation or task.augment)
             part = experiment.model.parts.get(side)  # whose vectors are those of the weights alone, without a head
             pooled = part is not None and (side == "image" or getattr(part, "pooling", "") == "mean")

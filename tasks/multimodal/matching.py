@@ -1,103 +1,42 @@
-"""Image-text matching: pictures and texts as vectors in one space, near each other where they belong together.
-
-Dims: b pictures, k texts of a picture, t tokens, n pictures of a pool, d width.
-"""
+"""Image-text matching: pictures and texts as vectors in one space, near each other where they belong together."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from suite.codecs.matching import CataloguePicture, PictureLabels, RankedPictures, token_rows
-from suite.contracts.artifact import Artifact
+from suite.codecs.matching import CataloguePicture, PictureLabels, RankedPictures
 from suite.contracts.batch import Batch, Columns
-from suite.contracts.data import Data, Source
-from suite.contracts.metric import MetricState
-from suite.contracts.task import Program, Task
-from suite.data.preprocessing.columns import origin, require, with_files, without_broken_images
+from suite.contracts.data import Source
+from suite.data.preprocessing.columns import without_broken_images
 from suite.data.preprocessing.image import PixelStatistics
-from suite.data.preprocessing.items import FIRST
-from suite.data.preprocessing.partners import keys
 from suite.data.preprocessing.picture_names import PictureNames
-from suite.data.preprocessing.text import clean
-from suite.data.preprocessing.tokenizers import Published, Tokenizer
-from suite.data.sources.captions import PICTURES, gathered, identity, part_of, shared
-from suite.data.sources.memory import Memory
-from suite.errors import InputError
-from suite.evaluation.artifacts import Example, Gallery, Image, Spread
-from suite.evaluation.contrast import in_batch_losses, unit
-from suite.evaluation.correlation import canonical_correlation
-from suite.evaluation.losses import masked_mean, tally
-from suite.evaluation.pairing import pairing_scores, pool_ranks, sigmoid_losses
-from suite.evaluation.recommendation import best_items, padded
+from suite.data.sources.captions import PICTURES, identity
+from suite.evaluation.artifacts import Given, Image
+from suite.tasks.multimodal.dual_encoder import NAME, Matching, Side
 from suite.tasks.multimodal.features import Kept
 from suite.tasks.pictures import Pictures
 
-Objective = Literal["softmax", "sigmoid", "cca"]
-Side = Literal["image", "text"]
-NAME = "name"
-"""Input of a catalogue: what a picture is called."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class ImageTextMatching(Pictures, Task):
-    """A dual encoder: one of pictures, one of texts, and heads that bring both into one space (CLIP, SigLIP, LiT).
+class ImageTextMatching(Matching, Pictures):
+    """A dual encoder: one of pictures, one of texts, and heads that bring both into one space (CLIP, SigLIP, LiT)."""
 
-    Rows are of a picture and a text; those of one picture are one record, of which training draws one text a time. All
-    texts of a picture are right. Pictures are in one split with all of their texts.
-    """
+    side: ClassVar[Side] = "image"
+    things: ClassVar[str] = PICTURES
 
-    data: Data
-    """Where the rows come from."""
-    text: str = "caption"
-    """Name of the column of texts."""
     statistics: PixelStatistics = field(default_factory=lambda: PixelStatistics(part="image"))
     """Image size, channels, mean and deviation: of the weights of the image encoder, or of the training split."""
-    tokenizer: Tokenizer = field(default_factory=lambda: Published(part="text"))
-    """Pieces: learnt from the training split, or those of published weights."""
     pictures: PictureNames = field(default_factory=PictureNames)
     """Names of the pictures of the training split, the catalogue of prediction."""
-    max_length: int = 32
-    """Tokens a text is cut at."""
-    texts: int = 5
-    """Texts of a picture that are read where it is evaluated; training draws from all."""
-    objective: Objective = "softmax"
-    """softmax: cross-entropy of each side among the other sides of the batch, both ways (CLIP). sigmoid: each pair by
-    itself, right or wrong (SigLIP). cca: linear heads in closed form, by regularised canonical correlation."""
-    ridge: float = 3.0
-    """Share of its mean variance that is added to every feature's, of cca."""
-    frozen: tuple[Side, ...] = ()
-    """Encoders that training leaves as they are, and runs as in prediction. Empty: by optim.frozen."""
     image_weights: str = ""
     """Published weights that the encoder of pictures is frozen at: its vectors are computed once, and kept. Empty: by
     checkpoint.init_from and optim.frozen."""
-    text_weights: str = ""
-    """The same of the encoder of texts."""
     prompt: str = "a photo of {}."
-    """Text that a label is put into, in the place of {}, where a picture is given labels."""
-    top: int = 10
-    """Pictures that an answer names."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("texts", "top", "max_length"):
-            if getattr(self, name) < 1:
-                raise InputError(f"field task.{name}", "must be at least 1", found=str(getattr(self, name)))
-        if "{}" not in self.prompt:
-            problem = "has no {} that a label takes the place of."
-            raise InputError("field task.prompt", problem, found=self.prompt, fix="--task.prompt 'a photo of {}.'")
-        if self.ridge <= 0:
-            raise InputError("field task.ridge", "must be above 0", found=f"{self.ridge:g}", fix="--task.ridge 3")
-
-    @property
-    def listed(self) -> str:
-        """Column that names the picture of a record."""
-        return PICTURES
 
     @property
     def codec(self) -> RankedPictures:
@@ -109,9 +48,9 @@ class ImageTextMatching(Pictures, Task):
     def catalogue(self) -> CataloguePicture:
         return CataloguePicture(image=self.image, statistics=self.statistics, name=NAME)
 
-    def programs(self) -> dict[str, Program]:
-        """``predict``: a text ranks the pictures of a catalogue; ``labels``: a picture and labels, probabilities."""
-        labels = PictureLabels(
+    @property
+    def judge(self) -> PictureLabels:
+        return PictureLabels(
             image=self.image,
             statistics=self.statistics,
             prompt=self.prompt,
@@ -119,238 +58,37 @@ class ImageTextMatching(Pictures, Task):
             max_length=self.max_length,
             alone=self.objective == "sigmoid",
         )
-        return {"predict": Program(self.predict, self.codec), "labels": Program(self.labelled, labels)}
+
+    def usable(self, records: Source) -> Source:
+        return without_broken_images(records, self.image, *self.handling)
+
+    def media(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """``image`` uint8 (b, h, w, c), or where vectors are kept ``image_vector`` float32 (b, i)."""
+        kept = self._kept_images
+        if kept is None:
+            return {"image": self.pixels(columns, rng)}
+        values = columns[self.image]
+        rows = lambda places: self.pixels({self.image: [values[place] for place in places]})
+        return {"image_vector": kept([identity(value) for value in values], rows)}
 
     @property
-    def protocol(self) -> str:
-        """The loss, and what is ranked."""
-        return f"loss: {self.objective}; candidates: all pictures and up to {self.texts} texts of each of the split"
-
-    def source(self, split: str) -> Source:
-        data = self.data.with_texts((self.text,))
-        whole = data.whole()
-        opened = data.open(split) if whole is None else whole
-        require(opened, {"image": self.image, "text": self.text}, origin(self.data))
-        records = gathered(opened, self.image, self.text)
-        if whole is not None:
-            shares = (getattr(data, "validation", 0.1), getattr(data, "test", 0.1))
-            records = part_of(records, split, getattr(data, "seed", 0), shares, origin(self.data))
-        return without_broken_images(with_files(records, self.image, self.data), self.image, *self.handling)
-
-    def remarks(self, splits: Mapping[str, Source]) -> list[str]:
-        lines = []
-        for split, source in splits.items():
-            counts = np.array([len(row) for row in source.column(self.text, np.arange(len(source)))])
-            read = int(np.minimum(counts, self.texts).sum())
-            pool = "" if split == "train" else f", which are ranked: a pool of {len(source):,} and {read:,}"
-            lines.append(f"{split}: {len(source):,} pictures, {int(counts.sum()):,} texts{pool}")
-            if split != "train" and read < counts.sum():
-                left = int(counts.sum()) - read
-                lines.append(
-                    f"{split}: {left:,} texts beyond the first {self.texts} of a picture are left out (task.texts)"
-                )
-        if twice := shared(list(splits.values())):
-            lines.append(f"{twice:,} pictures are in more than one split, so that figures are too good")
-        return lines
-
-    def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
-        """``image`` uint8 (b, h, w, c), `token_rows` of texts, and ``content`` (b, 2), keys of pictures. Training has
-        one text of each picture, k = 1. Where vectors are kept, ``image_vector`` float32 (b, i) for ``image``, and
-        ``text_vector`` (b, k, i) beside the texts."""
-        known = [identity(value) for value in columns[self.image]]
-        encoded: dict[str, Any] = {"content": keys([one.encode("utf-8", "surrogatepass") for one in known])}
-        if (kept := self._kept("image")) is not None:
-            values = columns[self.image]
-            encoded["image_vector"] = kept(
-                known, lambda places: self.pixels({self.image: [values[place] for place in places]})
-            )
-        else:
-            encoded["image"] = self.pixels(columns, rng)
-        lists, most = [list(row) for row in columns[self.text]], self.texts
-        every, kept = lists, self._kept("text")
-        if rng is not None:
-            lists, most = [[row[rng.integers(len(row))]] for row in lists], 1
-        encoded |= token_rows(self.tokenizer, lists, self.max_length, most)
-        if kept is not None:
-            if rng is not None:  # of all texts at once, be they drawn in this epoch or in a later one
-                self._text_vectors(kept, every)
-            real, own = encoded["texts_real"], self._text_vectors(kept, [row[:most] for row in lists])
-            vectors = np.zeros((*real.shape, own.shape[-1]), np.float32)
-            vectors[real] = own
-            encoded["text_vector"] = vectors
-        return encoded
-
-    def _text_vectors(self, kept: Kept, lists: Sequence[Sequence[str]]) -> np.ndarray:
-        """Vectors (n, i) of all texts of the lists, end to end."""
-        flat = [clean(text) for row in lists for text in row]
-
-        def rows(places: list[int]) -> tuple[np.ndarray, np.ndarray]:
-            return self.tokenizer.encode([flat[place] for place in places], self.max_length).padded(self.max_length)
-
-        return kept(flat, rows)
-
-    def encode_reference(self, columns: Columns) -> dict[str, Any]:
-        """Of a split as ``encode``; of the catalogue of prediction as its codec."""
-        return self.encode(columns) if self.text in columns else self.catalogue.encode(columns)
-
-    def _kept(self, side: Side) -> Kept | None:
-        source = self.image_weights if side == "image" else self.text_weights
-        if not source or not self.tokenizer.file:
+    def _kept_images(self) -> Kept | None:
+        if not self.image_weights or not self.tokenizer.file:
             return None
-        if side == "text":
-            return _kept_texts(source, self.tokenizer.file, self.max_length)
-        return _kept_images(source, self.statistics)
+        return _kept_images(self.image_weights, self.statistics)
 
-    def image_vectors(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Vectors (b, d) of length one. Jitted."""
-        if "image_vector" in batch:
-            vectors = batch["image_vector"]
-        else:
-            trained = None if "image" in self.frozen else rngs
-            vectors = model.image(self.statistics.normalised(batch["image"]), rows=batch["mask"], rngs=trained)
-        return unit(model.heads.image(self._still("image", vectors), rngs=rngs))
+    def encoded(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:
+        vectors: jax.Array = model.image(self.statistics.normalised(batch["image"]), rows=batch["mask"], rngs=rngs)
+        return vectors
 
-    def text_vectors(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Vectors (b, k, d) of length one. Jitted."""
-        if "text_vector" in batch:
-            vectors = batch["text_vector"]
-        else:
-            b, k, t = batch["texts"].shape
-            trained = None if "text" in self.frozen else rngs
-            flat = model.text(batch["texts"].reshape(b * k, t), batch["texts_mask"].reshape(b * k, t), rngs=trained)
-            vectors = flat.reshape(b, k, -1)
-        headed = model.heads.text(self._still("text", vectors), rngs=rngs)
-        return unit(headed.reshape(-1, headed.shape[-1])).reshape(headed.shape)
-
-    def _still(self, side: Side, vectors: jax.Array) -> jax.Array:
-        return jax.lax.stop_gradient(vectors) if side in self.frozen else vectors
-
-    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
-        images, texts = self.image_vectors(model, batch, rngs), self.text_vectors(model, batch, rngs)[:, 0]
-        rows: Batch = {**batch, "other_content": batch["texts_content"][:, 0]}
-        heads = model.heads
-        if self.objective == "sigmoid":
-            losses = sigmoid_losses(images, texts, rows, heads.sharpness(), heads.bias[...])
-        else:
-            losses = in_batch_losses(images, texts, rows, 1 / heads.sharpness())
-        return masked_mean(losses, batch["mask"]), {"loss": tally(losses, batch["mask"])}
-
-    def reference(self, split: str) -> Source | None:
-        if split != "predict":
-            return self.source(split)
-        train = self.source("train")
-        every = np.arange(len(train))
-        place = {row[0]: i for i, row in enumerate(train.column(PICTURES, every))}
-        order = np.array([place[name] for name in self.pictures.names])
-        return Memory({NAME: list(self.pictures.names), self.image: train.column(self.image, order)})
-
-    def embed(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
-        vectors = {"vector": self.image_vectors(model, batch)}
-        if "texts" not in batch:
-            return vectors
-        same = {name: batch[name] for name in ("content", "texts_content", "texts_real")}
-        return {**vectors, "texts": self.text_vectors(model, batch), **same}
-
-    def predict(
-        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
-    ) -> dict[str, jax.Array]:
-        assert reference is not None
-        one = {"texts": batch["tokens"][:, None], "texts_mask": batch["tokens_mask"][:, None]}
-        texts = self.text_vectors(model, {**batch, **one})[:, 0]
-        table = jnp.pad(reference["vector"], ((FIRST, 0), (0, 0)))
-        none = jnp.zeros((texts.shape[0], 1), jnp.int32)
-        places = self.top
-        if isinstance(size := table.shape[0], int):  # else any number of pictures, which are ranked in blocks
-            places = min(places, size - FIRST)
-        items, scores = padded(*best_items(texts, table, none, places))
-        short = self.top - items.shape[1]
-        items, scores = (jnp.pad(values, ((0, 0), (0, short))) for values in (items, scores))
-        return {"top": items, "score": scores}
-
-    def labelled(
-        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
-    ) -> dict[str, jax.Array]:
-        """``probability`` (b, k) of each label. Jitted."""
-        heads = model.heads
-        images, texts = self.image_vectors(model, batch), self.text_vectors(model, batch)
-        logits = heads.sharpness() * jnp.einsum("bd,bkd->bk", images, texts)
-        if self.objective == "sigmoid":
-            return {"probability": jax.nn.sigmoid(logits + heads.bias[...])}
-        return {"probability": jax.nn.softmax(jnp.where(batch["texts_real"], logits, -jnp.inf), -1)}
-
-    def evaluate(
-        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
-    ) -> dict[str, jax.Array]:
-        assert reference is not None
-        return pool_ranks(self.image_vectors(model, batch), self.text_vectors(model, batch), batch, reference)
-
-    def score(
-        self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
-    ) -> dict[str, MetricState]:
-        mask = np.asarray(batch["mask"])
-        image_ranks, text_ranks = (np.asarray(outputs[name])[mask] for name in ("image_rank", "text_rank"))
-        return pairing_scores(image_ranks, text_ranks, np.asarray(batch["texts_real"])[mask])
-
-    @property
-    def solved(self) -> tuple[str, ...]:
-        return ("train",) if self.objective == "cca" else ()
-
-    def solve(self, model: Any, batches: Any) -> Mapping[str, Any]:
-        """Linear heads by canonical correlation of the vectors of all pairs of a picture and a text."""
-        if model.heads.image.hidden is not None:
-            fix = "--model.parts.heads.hidden 0"
-            raise InputError("field model.parts.heads.hidden", "is above 0, and cca solves linear heads.", fix=fix)
-        graph, state = nnx.split(model)
-        features = jax.jit(lambda state, batch: self._normed(nnx.merge(graph, state), batch))
-        images, texts = [], []
-        for batch in batches():
-            own, said = map(np.asarray, features(state, batch))
-            real = np.asarray(batch["texts_real"]) & np.asarray(batch["mask"])[:, None]
-            images.append(np.repeat(own, real.sum(-1), 0))
-            texts.append(said[real])
-        width = model.heads.image.project.kernel.shape[-1]
-        solution = canonical_correlation(np.concatenate(images), np.concatenate(texts), width, self.ridge)
-        names = ((side, name) for side in ("image", "text") for name in ("kernel", "bias"))
-        return {f"heads/{side}/project/{name}": value for (side, name), value in zip(names, solution, strict=True)}
-
-    def _normed(self, model: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """What the linear maps of the heads are given, (b, i) and (b, k, i)."""
-        if "image_vector" in batch:
-            image = batch["image_vector"]
-        else:
-            image = model.image(self.statistics.normalised(batch["image"]), rows=batch["mask"])
-        if "text_vector" in batch:
-            text = batch["text_vector"]
-        else:
-            b, k, t = batch["texts"].shape
-            text = model.text(batch["texts"].reshape(b * k, t), batch["texts_mask"].reshape(b * k, t)).reshape(b, k, -1)
-        return model.heads.image.norm(image), model.heads.text.norm(text)
-
-    def artifacts(self, columns: Columns, outputs: Mapping[str, np.ndarray], batch: Batch) -> dict[str, Artifact]:
-        right, wrong = (np.asarray(outputs[name], np.float64) for name in ("right", "wrong"))
-        ranks = np.asarray(outputs["image_rank"], np.float64)
+    def given(self, columns: Columns, batch: Batch) -> Callable[[int], Given]:
         pixels = batch.get("image")
         if pixels is None:
             pixels = self.pixels(columns)
-
-        def show(place: int) -> Example:
-            note = f"cosine {right[place]:.3f}, of the nearest text of another {wrong[place]:.3f}"
-            said = str(columns[self.text][place][0])
-            return Example(Image(np.asarray(pixels[place])), said, f"rank {int(ranks[place]):,}", ranks[place], note)
-
-        about = "Pictures the first of whose texts ranks last among all texts of the split."
-        return {
-            "Cosines": Spread("cosine", {"with a text of its own": right, "with the nearest other": wrong}),
-            "Pictures ranked worst": Gallery.worst(about, np.where(ranks > 1, ranks, np.nan), show),
-        }
+        return lambda place: Image(np.asarray(pixels[place]))
 
 
 @functools.lru_cache(maxsize=4)
 def _kept_images(source: str, statistics: PixelStatistics) -> Kept:
     about = repr((statistics.shape, statistics.mean.tolist(), statistics.std.tolist(), statistics.background))
     return Kept(source, {"outputs": 0}, lambda model, images: model(statistics.normalised(images)), about)
-
-
-@functools.lru_cache(maxsize=4)
-def _kept_texts(source: str, tokenizer: str, length: int) -> Kept:
-    return Kept(source, {"pooling": "mean"}, lambda model, rows: model(*rows), f"texts, {length} tokens")

@@ -1,5 +1,5 @@
-"""Pre-training on recordings without transcripts or labels: frames are hidden, and their clusters said (HuBERT) or their
-codes told from those of other frames (wav2vec 2.0).
+"""Pre-training on recordings without transcripts or labels: frames are hidden, and their clusters said (HuBERT) or
+their codes told from those of other frames (wav2vec 2.0).
 
 Dims: b recordings, n samples, t frames, u vectors of the encoder, d size of a vector, k clusters, m other frames.
 """
@@ -41,8 +41,8 @@ from suite.tasks.audio_features import AudioFeatures
 class SpeechPretraining(Task):
     """A model whose part ``audio`` is to carry on elsewhere, learnt from recordings alone; other parts are thrown away.
 
-    Spans of frames are hidden, others in each epoch. Where the encoder is given features, hidden frames have their mean,
-    which is 0; where it is given samples, a learned vector takes the place of what its convolutions say of the frame.
+    Spans of frames are hidden, others in each epoch. Where the encoder is given features, hidden frames have their
+    mean, which is 0; where it is given samples, a learned vector takes the place of what its convolutions say.
     """
 
     data: Data
@@ -101,9 +101,9 @@ class SpeechPretraining(Task):
     def seen(
         self, model: Any, batch: Batch, rngs: nnx.Rngs | None, keys: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """What the encoder says of recordings of which frames are hidden: its vectors (b, u, d); which frames are hidden
-        (b, t); and, where it is given samples, what its convolutions say of each frame, else the frames (b, t, f).
-        Jitted."""
+        """What the encoder says of recordings of which frames are hidden: its vectors (b, u, d); which frames are
+        hidden (b, t); and, where it is given samples, what its convolutions say of each frame (b, t, c), else the
+        frames. Jitted."""
         frames, real = self.features.frames(batch["audio"], batch["audio_mask"])
         samples = self.features.kind == "samples"
         if samples:
@@ -245,7 +245,9 @@ class MaskedClusters(SpeechPretraining):
             samples = self.features.kind == "samples"
             fix = f"--task.clusters.front_end.hop {hop}" if samples else "--model.parts.predictor.frames 0"
             found = f"{wanted} frames of clusters, {said} of the predictor"
-            raise InputError("field task.clusters.front_end.hop", "is not the step of the encoder.", found=found, fix=fix)
+            raise InputError(
+                "field task.clusters.front_end.hop", "is not the step of the encoder.", found=found, fix=fix
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

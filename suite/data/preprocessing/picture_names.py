@@ -1,4 +1,4 @@
-"""Names of pictures: the catalogue that texts are compared with."""
+"""Names of pictures and of recordings: the catalogue that texts are compared with."""
 
 from dataclasses import dataclass
 
@@ -15,3 +15,8 @@ class PictureNames(Items):
     def sizes(self) -> dict[str, int]:
         """A model agrees with none."""
         return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingNames(PictureNames):
+    """The recordings of the training split, by name."""

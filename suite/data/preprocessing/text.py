@@ -80,8 +80,8 @@ class SentencePiece(Tokenizer):
 
     vocab_size: int = 8000
     """Most pieces to learn."""
-    kind: Literal["unigram", "bpe", "word"] = "unigram"
-    """Algorithm."""
+    kind: Literal["unigram", "bpe", "word", "char"] = "unigram"
+    """Algorithm; char: each character is a piece."""
     character_coverage: float = 0.9995
     """Share of the characters of the corpus that get a piece; 1.0 for small alphabets."""
     lowercase: bool = True

@@ -1,4 +1,4 @@
-"""Captioned pictures: rows of a picture and a text, gathered to a record a picture; and archives of such."""
+"""Captioned pictures and recordings: rows of one and a text, gathered to a record of each; and archives of such."""
 
 import csv
 import functools
@@ -18,8 +18,10 @@ from suite.errors import InputError
 
 PICTURES = "pictures"
 """Column that names the picture of a record, in a list of one."""
+RECORDINGS = "recordings"
+"""The same of a recording."""
 LABELS = "labels"
-"""Column of the first texts of a record, which an export asks the picture about."""
+"""Column of the first texts of a record, which an export asks the picture or recording about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,41 +89,42 @@ def _archived(path: str, written: int, table: str, image: str) -> Memory:
     return Memory(columns, schema, dropped=left.counts, dropped_names=left.names)
 
 
-def gathered(source: Source, image: str, text: str) -> Source:
-    """A record for each picture, in the order of the first row of each: the picture, the list of its texts, its name in
-    `PICTURES`, and what may be asked of it in `LABELS`. Rows without a text are dropped and counted; a text may be a
-    list of several.
+def gathered(source: Source, medium: str, text: str, things: str = PICTURES) -> Source:
+    """A record for each picture or recording, in the order of the first row of each: it, the list of its texts, its
+    name in the column ``things``, and what may be asked of it in `LABELS`. Rows without a text are dropped and counted;
+    a text may be a list of several.
 
     Args:
-        source: a picture and a text a row.
-        image, text: names of these columns.
+        source: a picture or recording and a text a row.
+        medium, text: names of these columns.
+        things: `PICTURES` or `RECORDINGS`.
     """
     left, every = LeftOut(), np.arange(len(source))
     left.counts.update(source.dropped)
     left.names.update({reason: list(names) for reason, names in source.dropped_names.items()})
-    pictures, texts = source.column(image, every), source.column(text, every)
-    files = source.column("file", every) if "file" in source.schema and image != "file" else None
+    media, texts = source.column(medium, every), source.column(text, every)
+    files = source.column("file", every) if "file" in source.schema and medium != "file" else None
     places: dict[Hashable, int] = {}
     kept: list[tuple[int, str, list[str]]] = []
-    for row, (picture, said) in enumerate(zip(pictures, texts, strict=True)):
+    for row, (value, said) in enumerate(zip(media, texts, strict=True)):
         own = [str(one) for one in (said if isinstance(said, list | tuple) else [said]) if not _is_empty(one)]
         if not own:
             left.add(f"without {text}", source.record_names(np.array([row]))[0])
             continue
-        key = _key(picture) if files is None else str(files[row])
+        key = _key(value) if files is None else str(files[row])
         if key not in places:
             places[key] = len(kept)
-            named = isinstance(picture, str | Path)
-            name = str(files[row]) if files is not None else str(picture) if named else f"record {row + 1}"
+            named = isinstance(value, str | Path)
+            name = str(files[row]) if files is not None else str(value) if named else f"record {row + 1}"
             kept.append((row, name, []))
         kept[places[key]][2].extend(own)
     rows = np.array([row for row, _, _ in kept], np.int64)
-    columns = {image: source.column(image, rows), text: [own for _, _, own in kept]}
-    columns[PICTURES], columns[LABELS] = [[name] for _, name, _ in kept], [own[:3] for _, _, own in kept]
-    schema = {image: source.schema[image], text: "text", PICTURES: "text", LABELS: "text"}
+    columns = {medium: source.column(medium, rows), text: [own for _, _, own in kept]}
+    columns[things], columns[LABELS] = [[name] for _, name, _ in kept], [own[:3] for _, _, own in kept]
+    schema = {medium: source.schema[medium], text: "text", things: "text", LABELS: "text"}
     counts = [len(own) for _, _, own in kept]
     about = (
-        f"{sum(counts):,} texts of {len(kept):,} pictures, {min(counts, default=0)} to {max(counts, default=0)} of each"
+        f"{sum(counts):,} texts of {len(kept):,} {things}, {min(counts, default=0)} to {max(counts, default=0)} of each"
     )
     return Memory(columns, schema, None, left.counts, left.names, (*source.notes, about))
 
@@ -130,15 +133,18 @@ def _is_empty(text: Any) -> bool:
     return is_missing(text) or not str(text).strip()
 
 
-def _key(picture: Any) -> Hashable:
-    if isinstance(picture, np.ndarray):
-        return picture.shape, picture.tobytes()
-    return picture
+def _key(value: Any) -> Hashable:
+    if isinstance(value, np.ndarray):
+        return value.shape, value.tobytes()
+    key: Hashable = value
+    return key
 
 
-def part_of(source: Source, split: str, seed: int, fractions: tuple[float, float], where: str) -> Source:
-    """The pictures of a split: of the order by a hash of their names, the first share is test, the next validation, so
-    that the number of pictures that are ranked is stated, not drawn.
+def part_of(
+    source: Source, split: str, seed: int, fractions: tuple[float, float], where: str, things: str = PICTURES
+) -> Source:
+    """The pictures or recordings of a split: of the order by a hash of their names, the first share is test, the next
+    validation, so that the number of those that are ranked is stated, not drawn.
 
     Args:
         source: as by `gathered`.
@@ -146,6 +152,7 @@ def part_of(source: Source, split: str, seed: int, fractions: tuple[float, float
         seed: another seed is another order.
         fractions: shares of validation and test.
         where: what the data are called.
+        things: as of `gathered`.
 
     Raises:
         InputError: no such split, shares that leave nothing to train on, or an empty split.
@@ -155,23 +162,23 @@ def part_of(source: Source, split: str, seed: int, fractions: tuple[float, float
     if min(fractions) < 0 or validation + test >= 1:
         problem = "must be at least 0 and sum to less than 1"
         raise InputError("validation and test fractions", problem, found=f"{validation:g}, {test:g}")
-    names = [row[0] for row in source.column(PICTURES, np.arange(len(source)))]
+    names = [row[0] for row in source.column(things, np.arange(len(source)))]
     order = np.argsort(hash_places(names, seed), kind="stable")
     ends = np.round(np.cumsum([test, validation]) * len(order)).astype(int)
     part = np.zeros(len(order), np.int8)
     part[order[: ends[0]]], part[order[ends[0] : ends[1]]] = 2, 1
     places = np.flatnonzero(part == SPLITS.index(split))
     chosen = Subset(source, places, source.dropped, source.dropped_names, source.notes)
-    return not_empty(chosen, split, where, "add pictures, or hold out a larger share")
+    return not_empty(chosen, split, where, f"add {things}, or hold out a larger share")
 
 
-def shared(splits: Sequence[Source]) -> int:
-    """Pictures that are in more than one of the splits, by name."""
-    names = [{row[0] for row in source.column(PICTURES, np.arange(len(source)))} for source in splits]
+def shared(splits: Sequence[Source], things: str = PICTURES) -> int:
+    """Pictures or recordings that are in more than one of the splits, by name."""
+    names = [{row[0] for row in source.column(things, np.arange(len(source)))} for source in splits]
     return sum(map(len, names)) - len(set().union(*names))
 
 
 def identity(value: Any) -> str:
-    """What a picture is known by: its file with time and size, or what it holds."""
+    """What a picture or recording is known by: its file with time and size, or what it holds."""
     known = file_key(value) if isinstance(value, str | Path) else None
     return repr(known) if known else repr(_key(value))

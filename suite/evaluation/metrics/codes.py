@@ -41,8 +41,8 @@ class UsedCodes(MetricState):
 
 register_metric(
     "codes_used",
-    "How many codes are in use, were they all as frequent: the exponential of the entropy of those that are answered at "
-    "hidden frames. Near 1 the model answers the same everywhere; at most the number of clusters, or of entries of a book.",
+    "How many codes are in use, were they all as frequent: the exponential of the entropy of those that are answered "
+    "at hidden frames. Near 1 the model answers the same everywhere; at most the clusters, or the entries of a book.",
     "",
     title="codes in use",
 )

@@ -7,9 +7,7 @@ from jaxtyping import Array, Bool, Float
 from suite.parallel.layout import for_rows
 
 
-def hidden_spans(
-    draws: Float[Array, "b t"], real: Bool[Array, "b t"], share: float, length: int
-) -> Bool[Array, "b t"]:
+def hidden_spans(draws: Float[Array, "b t"], real: Bool[Array, "b t"], share: float, length: int) -> Bool[Array, "b t"]:
     """Which frames are hidden: each real frame begins a span with the probability ``share``, and spans may overlap
     (`Baevski et al., 2020 <https://arxiv.org/abs/2006.11477>`_). A recording has one span at least.
 

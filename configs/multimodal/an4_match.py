@@ -1,0 +1,45 @@
+"""AN4: recordings find what was said among all transcripts, and transcripts their recording.
+
+Begin with the encoder of a recogniser, which has learnt letters: suite train speech.an4_ctc --run-dir runs/an4, then
+--checkpoint.init_from audio=runs/an4. Equal transcripts are right for all of their recordings.
+
+source:   AN4 (CMU census database) as 13 MFCC a frame
+data:     948 recordings of 74 speakers (138 of 11 speakers held out for validation), 130 test recordings
+expected: test both_ways_1 (recall@1, mean of both ways) above 50 % of 130 recordings (goal 50 %; not measured)
+time:     not measured
+command:  suite train multimodal.an4_match
+"""
+
+from suite.configs.multimodal import match_sounds
+from suite.configs.speech import an4_ctc
+from suite.experiment.goal import Goal
+from suite.experiment.sections import Experiment
+from suite.experiment.sections import replace as changed
+from suite.models import audio
+
+
+def experiment() -> Experiment:
+    recogniser = an4_ctc.experiment()
+    return changed(
+        match_sounds.experiment(),
+        {
+            "name": "multimodal.an4_match",
+            "task.data": recogniser.task.data,
+            "task.features": changed(recogniser.task.features, {"part": "audio"}),
+            "task.spec_augment": recogniser.task.spec_augment,
+            "task.max_seconds": 20.0,
+            # The encoder of speech.an4_ctc.
+            "model.parts.audio": audio.Config(
+                layers=4, width=96, kernel=15, subsampling=4, dropout=0.2, pooling="hidden"
+            ),
+            "model.parts.heads.audio": 96,
+            "train.epochs": 40.0,
+            "train.eval_batch_size": 32,
+            "pipeline.buckets": (256, 384, 640),
+            "goal": Goal(metric="both_ways_1", at_least=0.5, on="test"),
+        },
+    )
+
+
+def smoke() -> Experiment:
+    return match_sounds.shrunk(experiment())
