@@ -369,7 +369,7 @@ def contrasted(
     shares = soft if noise is not None else chosen
     used = batch_sum(jnp.where(hidden[..., None, None], shares, 0).sum((0, 1)))
     used = used / jnp.maximum(batch_sum(hidden.sum()), 1)
-    perplexity = jnp.exp(-(used * jnp.log(used + 1e-7)).sum(-1)).sum()
+    perplexity = jnp.exp(-(used * jnp.log(jnp.maximum(used, 1e-12))).sum(-1)).sum()
     size = chosen.shape[-2] * chosen.shape[-1]
     return {
         "counted": hidden,
