@@ -112,6 +112,8 @@ RECIPES = (
     "speech.synthesize",
     "speech.vocode",
     "speech.vocode_hifigan",
+    "speech.pretrain",
+    "speech.pretrain_contrast",
     "recommendation.retrieve",
     "recommendation.movielens_din",
     "recommendation.sequence",

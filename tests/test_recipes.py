@@ -24,9 +24,11 @@ from suite.tree import paths
 
 GOLDEN = Path(__file__).parent / "golden"
 DIMS = {
+    "multimodal.an4_match": {"audio.inputs": 13, "text.vocab_size": 32},
     "multimodal.clip": {"channels": 3, "vocab_size": 49408},
     "multimodal.flickr8k_match": {"image.channels": 3, "text.vocab_size": 30522},
     "multimodal.match": {"image.channels": 3, "text.vocab_size": 30522},
+    "multimodal.match_sounds": {"audio.inputs": 80, "text.vocab_size": 40},
     "recommendation.avazu_deepfm": {"rows": 4000, "fields": 21, "lists": (), "inputs": 0},
     "recommendation.beauty_gru4rec": {"vocab_size": 12070},
     "recommendation.beauty_sasrec": {"vocab_size": 12070},
@@ -63,6 +65,9 @@ DIMS = {
     "speech.fsdd_private": {"inputs": 32, "outputs": 10},
     "speech.fsdd_wavenet": {"inputs": 64},
     "speech.fsdd_wavenet_ctc": {"inputs": 40, "outputs": 17},
+    "speech.fsdd_pretrain": {"audio.inputs": 40, "predictor.outputs": 100},
+    "speech.pretrain": {"audio.inputs": 80, "predictor.outputs": 100},
+    "speech.pretrain_contrast": {},
     "speech.recognize": {"inputs": 80, "outputs": 30},
     "speech.synthesize": {"acoustic.symbols": 40, "acoustic.bands": 80, "acoustic.speakers": 3},
     "speech.vocode": {"inputs": 80, "speakers": 3},

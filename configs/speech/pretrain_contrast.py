@@ -38,7 +38,7 @@ def experiment() -> Experiment:
 
 
 def smoke() -> Experiment:
-    sizes = {"audio.conv_widths": (16,) * 7, "audio.layers": 1, "audio.width": 32, "audio.heads": 2}
+    sizes = {"audio.conv_widths": (16,) * 7, "audio.layers": 1, "audio.heads": 2, "audio.width": 32}
     sizes |= {"audio.feed_forward": 64, "audio.position_kernel": 16, "audio.position_groups": 2}
     sizes |= {"quantizer.entries": 8, "quantizer.code": 8, "quantizer.width": 8}
     changes = {f"model.parts.{name}": value for name, value in sizes.items()}
