@@ -48,7 +48,8 @@ def test_the_contrast_agrees_with_transformers(source, tmp_path):
     config = {"num_codevector_groups": 2, **made.config}
     books = code_books(made, config)
     waves, hidden, others = (jnp.asarray(made.inputs[name]) for name in ("waves", "hidden", "others"))
-    (graph, params, rest), (own, codes, others_) = nnx.split(audio, nnx.Param, ...), nnx.split(books, nnx.Param, ...)
+    (graph, params, rest), (own, codes, cooled) = nnx.split(audio, nnx.Param, ...), nnx.split(books, nnx.Param, ...)
+    cooled = nnx.to_pure_dict(cooled)
     noise = jnp.zeros((*hidden.shape, books.config.books, books.config.entries))
 
     def losses(weights, noise):
@@ -56,7 +57,7 @@ def test_the_contrast_agrees_with_transformers(source, tmp_path):
         features, real = encoder.extract(waves, jnp.ones(waves.shape, bool))
         vectors = encoder.contextual(features, real, hidden=hidden)
         places = jnp.where(hidden[..., None], others, -1)
-        said = contrasted(nnx.merge(own, weights[1], others_), vectors, features, hidden, places, noise, 0.1)
+        said = contrasted(nnx.merge(own, weights[1], cooled), vectors, features, hidden, places, noise, 0.1)
         count = hidden.sum()
         parts = said["nats"].sum(), said["penalty"] * count
         total = parts[0] + config.get("diversity_loss_weight", 0.1) * parts[1]
