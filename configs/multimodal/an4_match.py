@@ -16,19 +16,20 @@ from suite.experiment.goal import Goal
 from suite.experiment.sections import Experiment
 from suite.experiment.sections import replace as changed
 from suite.models import audio
+from suite.nn.audio.spectral import LogMel, SpecAugment
 
 
 def experiment() -> Experiment:
-    recogniser = an4_ctc.experiment()
     return changed(
         match_sounds.experiment(),
         {
             "name": "multimodal.an4_match",
-            "task.data": recogniser.task.data,
-            "task.features": changed(recogniser.task.features, {"part": "audio"}),
-            "task.spec_augment": recogniser.task.spec_augment,
+            "task.data": an4_ctc.experiment().task.data,
+            # The features and the encoder are those of speech.an4_ctc.
+            "task.features.normalise": "recording",
+            "task.features.front_end": LogMel(bins=40, cepstra=13),
+            "task.spec_augment": SpecAugment(time_share=0.05, frequency_width=2),
             "task.max_seconds": 20.0,
-            # The encoder of speech.an4_ctc.
             "model.parts.audio": audio.Config(
                 layers=4, width=96, kernel=15, subsampling=4, dropout=0.2, pooling="hidden"
             ),

@@ -7,6 +7,8 @@ time:     not measured
 command:  suite train speech.fsdd_pretrain
 """
 
+from dataclasses import replace
+
 from suite.configs.speech import fsdd_keyword, pretrain
 from suite.data.preprocessing.audio import Speed
 from suite.experiment.goal import Goal
@@ -25,7 +27,7 @@ def experiment() -> Experiment:
             "name": "speech.fsdd_pretrain",
             "task.data": keyword.task.data,
             "task.features.front_end": front_end,
-            "task.clusters.front_end": changed(front_end, {"cepstra": 13}),
+            "task.clusters.front_end": replace(front_end, cepstra=13),
             "task.augment": (Speed(),),
             "task.max_seconds": 3.0,
             # The encoder of speech.fsdd_keyword.

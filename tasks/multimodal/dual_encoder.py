@@ -85,8 +85,9 @@ class Matching(Task):
     """Media that an answer names."""
 
     def __post_init__(self) -> None:
-        if hasattr(super(), "__post_init__"):
-            super().__post_init__()
+        check = getattr(super(), "__post_init__", None)
+        if check is not None:  # of what media share with other tasks
+            check()
         for name in ("texts", "top", "max_length"):
             if getattr(self, name) < 1:
                 raise InputError(f"field task.{name}", "must be at least 1", found=str(getattr(self, name)))
@@ -106,6 +107,11 @@ class Matching(Task):
     def listed(self) -> str:
         """Column that names the medium of a record."""
         return self.things
+
+    @property
+    @abstractmethod
+    def catalogue(self) -> Codec:
+        """Codec of a medium of the catalogue and its name."""
 
     @property
     @abstractmethod

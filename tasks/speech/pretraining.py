@@ -69,7 +69,8 @@ class SpeechPretraining(Task):
         if self.span < 1:
             raise InputError("field task.span", "must be at least 1", found=str(self.span), fix="--task.span 10")
         if self.max_seconds <= 0:
-            raise InputError("field task.max_seconds", "must be above 0", found=f"{self.max_seconds:g}")
+            found = f"{self.max_seconds:g}"
+            raise InputError("field task.max_seconds", "must be above 0", found=found, fix="--task.max_seconds 30")
 
     @property
     def codec(self) -> AudioVectors:
@@ -272,13 +273,14 @@ class ContrastiveCodes(SpeechPretraining):
         if self.features.kind != "samples":
             fix = "--task.features.kind samples"
             raise InputError("field task.features.kind", "must be samples", found=self.features.kind, fix=fix)
-        for name, right in (
-            ("others", self.others >= 1),
-            ("temperature", self.temperature > 0),
-            ("diversity", self.diversity >= 0),
+        for name, right, least in (
+            ("others", self.others >= 1, "at least 1"),
+            ("temperature", self.temperature > 0, "above 0"),
+            ("diversity", self.diversity >= 0, "at least 0"),
         ):
             if not right:
-                raise InputError(f"field task.{name}", "is too small", found=f"{getattr(self, name):g}")
+                fix, found = f"--task.{name} {getattr(type(self), name)}", f"{getattr(self, name):g}"
+                raise InputError(f"field task.{name}", f"must be {least}", found=found, fix=fix)
 
     @property
     def coupled(self) -> str:
