@@ -57,7 +57,7 @@ def test_lines_of_a_recording_are_one_record(run, manifest):
     assert len(source) == 12 and records[RECORDINGS][1] == ["1.wav"]
     assert records["text"][:2] == [["a low tone"], ["a middle tone", "tone number 1"]]
     assert run.experiment.task.remarks({"test": run.experiment.task.source("test")}) == [
-        "test: 9 recordings, 13 texts, which are ranked: a pool of 9 and 13"
+        "test: 9 recordings, 14 texts, which are ranked: a pool of 9 and 14"
     ]
     assert isinstance(run.experiment.task.tokenizer, SentencePiece) and run.experiment.task.tokenizer.kind == "char"
 
