@@ -124,6 +124,10 @@ class RankedRecordings(Ranked):
     recordings: Items
     """The recordings of the catalogue, by name."""
 
+    @property
+    def longest(self) -> int:
+        return 0
+
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``tokens`` int32 Ragged, of one length: buckets are those of recordings."""
         return {"tokens": replace(self.tokens(columns), to=self.max_length)}
