@@ -87,7 +87,7 @@ def texts(splits: Drawn, path: Path) -> Data:
 
 DOMAINS: dict[str, tuple[str, str, Callable[[Drawn, Path], Data], str, dict[str, Any]]] = {
     "vision": ("image", "image", images, "vision.classify", {"task.augmentation": ("shift", "flip")}),
-    "speech": ("audio", "audio", recordings, "speech.fsdd_keyword", {"goal": None, "search": None}),
+    "speech": ("audio", "audio", recordings, "speech.fsdd_keyword", {"goal": None}),
     "text": ("text", "text", texts, "text.encoder", {"defaults": None}),
 }
 """Domain -> column, part of the pre-trained model, what writes a draw, recipe of the classifier and its changes."""
