@@ -2,7 +2,7 @@
 
 source:   arXiv 2106.07447, first iteration, on 960 hours; here 17 minutes
 data:     Free Spoken Digit Dataset, 2,400 recordings without labels (300 for validation), 8 kHz
-expected: accuracy at hidden frames of validation 30.6 % after 12 of the 60 epochs, one run (goal 20 %); 65 clusters in use
+expected: accuracy at hidden frames of validation 30.6 % after 12 of the 60 epochs, one run (goal 20 %)
 time:     not measured
 command:  suite train speech.fsdd_pretrain
 """
