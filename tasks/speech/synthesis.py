@@ -187,7 +187,7 @@ class SpeechSynthesis(Task):
         """Distance of mel bands, in their deviations, with those of durations, pitch and loudness; and the alignment's
         nats a frame where it is learnt. Means of a record's frames and symbols, averaged over records."""
         losses = self._spoken(model, batch, rngs)[0]
-        total = sum(losses.values())
+        total = _total(losses)
         metrics = {name: tally(values, batch["mask"]) for name, values in losses.items()}
         return masked_mean(total, batch["mask"]), {"loss": tally(total, batch["mask"]), **metrics}
 
@@ -268,7 +268,7 @@ class SpeechSynthesis(Task):
         losses (b,)."""
         losses, made, real, durations = self._spoken(model, batch, None)
         timed = self._samples(model, made.astype(jnp.float32), real, batch["seed"])
-        outputs = {**self.predict(model, batch), "timed": timed, "durations": durations, "loss": sum(losses.values())}
+        outputs = {**self.predict(model, batch), "timed": timed, "durations": durations, "loss": _total(losses)}
         return {**outputs, **{f"loss_{name}": values for name, values in losses.items()}}
 
     def score(
@@ -334,6 +334,11 @@ class SpeechSynthesis(Task):
                 "Recordings beside what is spoken, with the places of symbols.", apart[:, 0], show
             ),
         }
+
+
+def _total(losses: Mapping[str, jax.Array]) -> jax.Array:
+    """(b,) the sum of losses (b,)."""
+    return jnp.stack([*losses.values()]).sum(0)
 
 
 def _mean(values: jax.Array, mask: jax.Array) -> jax.Array:

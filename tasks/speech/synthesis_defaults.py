@@ -10,9 +10,11 @@ from suite.contracts.data import Source
 from suite.contracts.defaults import Chosen, Defaults
 from suite.errors import InputError
 from suite.experiment.sections import Experiment
+from suite.nn.audio.spectral import LogMel
 from suite.runs import run as runs
 from suite.runtime.files import is_run
-from suite.tasks.speech.synthesis import VOCODER
+from suite.tasks.audio_features import AudioFeatures
+from suite.tasks.speech.synthesis import ACOUSTIC, VOCODER
 from suite.tasks.speech.vocoding import Vocoder
 
 
@@ -26,14 +28,13 @@ class Vocoded(Defaults):
             return
         folder = Path(source).expanduser()
         if not is_run(folder):
-            fix = "suite train speech.vocode --data manifest.jsonl --run-dir RUN, then --task.vocoder RUN"
+            fix = f"suite train speech.vocode --data manifest.jsonl --run-dir {shlex.quote(source)}"
             raise InputError("field task.vocoder", f'"{source}" is no run folder.', fix=fix)
         theirs = runs.open(folder).experiment
-        check_vocoder(theirs, task.features.front_end, source)
+        features = check_vocoder(theirs, task.features.front_end, source)
         about = f"the vocoder of {folder.name}"
         yield Chosen("model.parts.vocoder", theirs.model.served, about)
-        features = replace(theirs.task.features, part=VOCODER)
-        yield Chosen("task.vocoder_features", features, "")
+        yield Chosen("task.vocoder_features", replace(features, part=VOCODER), "")
         self._check_open(experiment, source)
         yield Chosen("checkpoint.init_from", {VOCODER: source}, "")
         yield Chosen("optim.frozen", (f"^{VOCODER}/",), about)
@@ -42,14 +43,15 @@ class Vocoded(Defaults):
     def _check_open(experiment: Experiment, source: str) -> None:
         """InputError where a flag states what training starts from, or leaves alone, and forgets the vocoder."""
         start, frozen = experiment.checkpoint.init_from, experiment.optim.frozen
-        named = shlex.quote(f"{VOCODER}={source}")
         if start and not (isinstance(start, Mapping) and VOCODER in start):
             problem = "must name the vocoder, too, where task.vocoder does."
+            given = start if isinstance(start, Mapping) else {ACOUSTIC: start}
+            parts = [f"{name}={run}" for name, run in {**given, VOCODER: source}.items()]
             raise InputError(
                 "field checkpoint.init_from",
                 problem,
                 found=str(start),
-                fix=f"--checkpoint.init_from acoustic=RUN {named}",
+                fix=f"--checkpoint.init_from {' '.join(map(shlex.quote, parts))}",
             )
         if frozen and not any(pattern.startswith(f"^{VOCODER}/") for pattern in frozen):
             problem = "must name the vocoder, too: it does not learn here."
@@ -57,8 +59,17 @@ class Vocoded(Defaults):
             raise InputError("field optim.frozen", problem, found=" ".join(frozen), fix=fix)
 
 
-def check_vocoder(experiment: Experiment, front_end: Any, source: str) -> None:
-    """InputError unless the run of ``experiment`` makes waveforms of the mel bands of ``front_end``, in any voice."""
+def check_vocoder(experiment: Experiment, front_end: LogMel, source: str) -> AudioFeatures:
+    """The features of a vocoder.
+
+    Args:
+        experiment: of the run.
+        front_end: what computes the mel bands that it is to make waveforms of.
+        source: how errors call the run.
+
+    Raises:
+        InputError: it makes none of these, or it has speakers of its own.
+    """
     task = experiment.task
     if not isinstance(task, Vocoder):
         problem = f'"{source}" is no run of a vocoder.'
@@ -74,3 +85,4 @@ def check_vocoder(experiment: Experiment, front_end: Any, source: str) -> None:
         flags = [f"--task.features.front_end.{name} {getattr(theirs, name)}" for name in names]
         problem = f'"{source}" was trained on other mel bands.'
         raise InputError("field task.vocoder", problem, found=", ".join(names), fix=" ".join(flags))
+    return task.features

@@ -249,7 +249,7 @@ def test_what_a_recogniser_hears_is_compared_with_the_words(run, monkeypatch):
     [
         ({"task.vocoder": "nowhere"}, "is no run folder"),
         ({"optim.frozen": ("^acoustic/encoder",)}, r"--optim\.frozen '\^acoustic/encoder' '\^vocoder/'"),
-        ({"checkpoint.init_from": "before"}, r"--checkpoint\.init_from acoustic=RUN vocoder="),
+        ({"checkpoint.init_from": "before"}, r"--checkpoint\.init_from acoustic=before vocoder="),
         ({"task.features.front_end.hop": 25}, r"--task\.features\.front_end\.hop 20"),
     ],
 )

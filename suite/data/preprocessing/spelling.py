@@ -112,7 +112,8 @@ class Spelling(Preprocessor):
         missing: Counter[str] = Counter()
         for start in range(0, len(source), 4096):
             texts = source.column(column, np.arange(start, min(start + 4096, len(source))))
-            missing += sum(self.encode(texts)[1], Counter())
+            for left_out in self.encode(texts)[1]:
+                missing.update(left_out)
         if not missing:
             return []
         named = ", ".join(f'"{symbol}" {count:,}' for symbol, count in missing.most_common(NAMED))
