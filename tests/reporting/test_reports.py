@@ -15,6 +15,7 @@ from suite.experiment.sections import replace
 from suite.experiment.serialization import to_json
 from suite.reporting import configuration, training
 from suite.reporting.evidence import Evidence
+from suite.reporting.sample_predictions import Taken
 from tests import pages, toy
 
 OWN = ("tests",)
@@ -403,3 +404,9 @@ def test_a_flag_whose_value_begins_with_a_minus():
 
 def stored_fields(experiment):
     return configuration.flat(to_json(experiment))
+
+
+def test_answers_that_are_recordings_have_a_real_time_factor(tmp_path):
+    (table, *_) = training.speed(Evidence(tmp_path, toy.experiment()), {1: Taken([10.0, 20.0, 30.0], 2.0)})
+    rows = {row[0]: row[1] for row in table.rows}
+    assert rows["answer to 1 record, ms"] == "20.00" and rows["real-time factor, 1 record"] == "0.0100"

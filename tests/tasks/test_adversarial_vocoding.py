@@ -12,10 +12,12 @@ import pytest
 import suite
 from suite.contracts.codec import File
 from suite.data.pipeline.padding import batched
+from suite.data.recordings import decode
 from suite.errors import InputError, Interrupted
 from suite.experiment.alternating_gradient import Alternating
 from suite.experiment.sections import replace
 from suite.parallel.batch_shards import placer
+from suite.reporting import sample_predictions
 from suite.tasks.speech.adversarial_vocoding import AdversarialVocoding
 from suite.training.assemble import assemble
 from suite.tree import paths
@@ -108,6 +110,15 @@ def test_a_bundle_answers_without_discriminators_or_temperature(exported):
     assert by_bands == by_samples
     (other,) = run.predict({"audio": asked["audio"][:1], "label": ["two"]})
     assert other != by_samples
+
+
+def test_the_sound_of_answers_is_measured_with_their_time(run, monkeypatch):
+    monkeypatch.setattr(sample_predictions, "SIZES", (2,))
+    monkeypatch.setattr(sample_predictions, "SECONDS", 0.0)
+    (taken,) = sample_predictions.latencies(run, "test").values()
+    _, asked = sample_predictions.records(run, "test", 2)
+    lengths = [len(decode(path, RATE)) // FRONT_END.hop * FRONT_END.hop for path in asked["audio"]]
+    assert len(taken.milliseconds) == 3 and taken.sound == pytest.approx(sum(lengths) / RATE)
 
 
 def trained(experiment, folder, **options):
