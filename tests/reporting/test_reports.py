@@ -407,6 +407,8 @@ def stored_fields(experiment):
 
 
 def test_answers_that_are_recordings_have_a_real_time_factor(tmp_path):
-    (table, *_) = training.speed(Evidence(tmp_path, toy.experiment()), {1: Taken([10.0, 20.0, 30.0], 2.0)})
+    (table, *_) = training.speed(
+        Evidence(tmp_path, toy.experiment(), history={"step": []}), {1: Taken([10.0, 20.0, 30.0], 2.0)}
+    )
     rows = {row[0]: row[1] for row in table.rows}
     assert rows["answer to 1 record, ms"] == "20.00" and rows["real-time factor, 1 record"] == "0.0100"
