@@ -110,6 +110,7 @@ RECIPES = (
     "text.pretrain",
     "speech.fsdd_ctc",
     "speech.synthesize",
+    "speech.transcribe",
     "speech.vocode",
     "speech.vocode_hifigan",
     "speech.pretrain",

@@ -70,6 +70,7 @@ DIMS = {
     "speech.pretrain_contrast": {},
     "speech.recognize": {"inputs": 80, "outputs": 30},
     "speech.synthesize": {"acoustic.symbols": 40, "acoustic.bands": 80, "acoustic.speakers": 3},
+    "speech.transcribe": {"vocab_size": 1000},
     "speech.vocode": {"inputs": 80, "speakers": 3},
     "speech.vocode_hifigan": {"inputs": 80, "speakers": 3},
     "table.finetune": {

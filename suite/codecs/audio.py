@@ -23,7 +23,8 @@ from suite.decoding.ngrams import NGrams, Vocabulary
 from suite.errors import InputError
 
 
-def _input(name: str, recordings: Recordings) -> Input:
+def recording_input(name: str, recordings: Recordings) -> Input:
+    """The input that is a recording."""
     about = f"a recording of at most {recordings.longest:g} seconds"
     if recordings.features:
         about += f", as {recordings.features} features a frame"
@@ -41,7 +42,7 @@ class AudioInput(Codec):
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        return (_input(self.audio, self.recordings),)
+        return (recording_input(self.audio, self.recordings),)
 
     @property
     def longest(self) -> int:
@@ -144,7 +145,7 @@ class Waveforms(Codec):
             example=names[0] if names else "",
         )
         return (
-            _input(self.audio, self.recordings),
+            recording_input(self.audio, self.recordings),
             *((voice,) if self.speaker else ()),
             *((_warmth(self.temperature),) if self.drawn else ()),
         )

@@ -323,6 +323,14 @@ for _each in (
         purpose="Marks spans of {given}",
     ),
     Kind(
+        name="segments",
+        plural="segments",
+        answer=schemas.segments,
+        drawing="segments",
+        widget="segments",
+        purpose="Says what is said when in {given}",
+    ),
+    Kind(
         name="boxes",
         plural="boxes",
         answer=schemas.boxes,

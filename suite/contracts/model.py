@@ -58,6 +58,11 @@ class ModelConfig(ABC):
         return r"^head/"
 
     @property
+    def headless(self) -> bool:
+        """Whether the model gives vectors alone, so that it answers nothing before a head is trained."""
+        return getattr(self, "outputs", None) == 0
+
+    @property
     def omitted(self) -> str:
         """Regular expression on the paths of the parameters that published weights of the family have, and this model,
         besides its head, leaves out."""

@@ -109,5 +109,9 @@ spans = listed(("start", "end", "label"), start=_PLACE, end=_PLACE, label=_NAME,
 """Spans of characters, each with its label."""
 boxes = listed(("box", "label"), box=_BOX, label=_NAME, probability=PROBABILITY, score=PROBABILITY)
 """Boxes [left, top, right, bottom] in pixels of the image that was asked, each with its label."""
+_SECONDS: Schema = {"type": "number", "minimum": 0}
+
+segments = listed(("start", "end", "text"), start=_SECONDS, end=_SECONDS, text=_NAME, no_speech=PROBABILITY)
+"""Stretches of a recording, in seconds, each with what is said in it."""
 ranking = listed(("item",), item={"type": ["string", "number"]}, title=_NAME, score=_NUMBER)
 """Items, the best first."""

@@ -36,8 +36,8 @@ class Output:
     name: str
     """Key of the answer."""
     kind: str
-    """Name of a kind of `suite.contracts.kinds.KINDS`: class, classes, number, text, spans, boxes, mask, ranking,
-    vector, image, audio, heatmap, or a plug-in's."""
+    """Name of a kind of `suite.contracts.kinds.KINDS`: class, classes, number, text, spans, segments, boxes, mask,
+    ranking, vector, image, audio, heatmap, or a plug-in's."""
     description: str = ""
     """What it is, for a person to read."""
     choices: tuple[str, ...] = ()

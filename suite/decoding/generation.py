@@ -22,6 +22,19 @@ _NEVER = -1e9
 """Added to the score of what must not be chosen."""
 
 
+class Rule(Protocol):
+    """What may follow what: a pytree whose arrays have a row (b, ...) for each row of a batch."""
+
+    def __call__(self, logits: Float[Array, "b v"], tokens: Int[Array, "b n"], count: Int[Array, ""]) -> Array:
+        """Logits (b, v), those of tokens that must not follow too low to be chosen.
+
+        Args:
+            logits: of the next token.
+            tokens: made so far; behind the first ``count`` they mean nothing.
+            count: () how many.
+        """
+
+
 class Continuable(Protocol):
     """What generation asks of a model."""
 
@@ -102,6 +115,7 @@ def generate(
     mask: Bool[Array, "b t"],
     decoding: Decoding,
     keys: Array | None = None,
+    rule: Rule | None = None,
 ) -> Continuation:
     """Continue each row of ``tokens``. A pure function, to be jitted with ``decoding`` fixed.
 
@@ -112,6 +126,7 @@ def generate(
         mask: True where a token is real; padding on either side, not between.
         decoding: how tokens are chosen.
         keys: (b,) what draws each row's, see `row_keys`; needed where the temperature is above 0.
+        rule: which tokens may follow those that are made so far; None: any may.
 
     Raises:
         ValueError: the cache is too small, or there is nothing to draw with.
@@ -127,12 +142,18 @@ def generate(
         # XLA's product of a bfloat16 matrix with one vector is three times slower than with two.
         tokens, mask, cache = jnp.repeat(tokens, 2, 0), jnp.repeat(mask, 2, 0), cache.repeat(2)
         keys = None if keys is None else jnp.repeat(keys, 2, 0)
+        rule = _repeated(rule, 2)
     logits, cache = model.step(*align(tokens, mask), cache)
     if decoding.beams > 1:
-        continuation = _search(model, cache, logits, decoding)
+        continuation = _search(model, cache, logits, decoding, _repeated(rule, decoding.beams))
     else:
-        continuation = _one_by_one(model, cache, logits, decoding, keys if decoding.temperature else None)
+        continuation = _one_by_one(model, cache, logits, decoding, keys if decoding.temperature else None, rule)
     return jax.tree.map(lambda a: a[:rows], continuation)
+
+
+def _repeated(rule: Rule | None, times: int) -> Rule | None:
+    """Every row of the rule ``times`` times over."""
+    return jax.tree.map(lambda a: jnp.repeat(a, times, 0), rule)
 
 
 def _is_narrow(cache: Cache) -> bool:
@@ -148,7 +169,7 @@ def row_keys(seeds: UInt32[Array, "b"], seed: int = 0) -> Array:
 
 
 def _one_by_one(
-    model: Continuable, cache: Cache, logits: Array, decoding: Decoding, keys: Array | None
+    model: Continuable, cache: Cache, logits: Array, decoding: Decoding, keys: Array | None, rule: Rule | None
 ) -> Continuation:
     rows = logits.shape[0]
     continuation = Continuation(jnp.full((rows, decoding.tokens), decoding.pad, jnp.int32), jnp.zeros((rows,)))
@@ -156,7 +177,10 @@ def _one_by_one(
     def put(i: Array, continuation: Continuation, over: Array, logits: Array) -> tuple[Continuation, Array, Array]:
         """Choose token ``i`` of each row: what is made so far, which rows are over, the tokens."""
         now = None if keys is None else jax.vmap(jax.random.fold_in, (0, None))(keys, i)
-        chosen = choose(_without(logits, decoding), decoding, now)
+        allowed = _without(logits, decoding)
+        if rule is not None:
+            allowed = logits = rule(allowed, continuation.tokens, i)
+        chosen = choose(allowed, decoding, now)
         gain = jnp.take_along_axis(jax.nn.log_softmax(logits), chosen[:, None], 1)[:, 0]
         chosen = jnp.where(over, decoding.pad, chosen)
         score = continuation.score + jnp.where(over, 0, gain)
@@ -222,7 +246,9 @@ class _Beams:
     parent: Array
 
 
-def _search(model: Continuable, cache: Cache, logits: Float[Array, "b v"], decoding: Decoding) -> Continuation:
+def _search(
+    model: Continuable, cache: Cache, logits: Float[Array, "b v"], decoding: Decoding, rule: Rule | None
+) -> Continuation:
     """Beam search in which ended sequences leave the beam, so that as many keep running."""
     rows, k, n = logits.shape[0], decoding.beams, decoding.tokens
     empty = jnp.full((rows, k, n), decoding.pad, jnp.int32)
@@ -245,17 +271,20 @@ def _search(model: Continuable, cache: Cache, logits: Float[Array, "b v"], decod
         last = lax.dynamic_index_in_dim(beams.running, beams.made - 1, 2, keepdims=False).reshape(-1, 1)
         cache = cache.rows((jnp.arange(rows)[:, None] * k + beams.parent).reshape(-1))
         logits, cache = model.step(last, jnp.ones(last.shape, bool), cache)
-        return _advance(beams, logits.reshape(rows, k, -1), decoding), cache
+        return _advance(beams, logits.reshape(rows, k, -1), decoding, rule), cache
 
-    start = _advance(beams, jnp.repeat(logits[:, None], k, 1), decoding), cache.repeat(k)
+    start = _advance(beams, jnp.repeat(logits[:, None], k, 1), decoding, rule), cache.repeat(k)
     beams = lax.while_loop(lambda state: state[0].more, body, start)[0]
     return Continuation(beams.finished[:, 0], beams.finished_score[:, 0])
 
 
-def _advance(beams: _Beams, logits: Float[Array, "b k v"], decoding: Decoding) -> _Beams:
+def _advance(beams: _Beams, logits: Float[Array, "b k v"], decoding: Decoding, rule: Rule | None) -> _Beams:
     """Each running sequence one token longer, those that end moved to the finished ones."""
     k, size = logits.shape[1:]
     gains = _without(jax.nn.log_softmax(logits), decoding)
+    if rule is not None:
+        n = beams.running.shape[2]
+        gains = rule(gains.reshape(-1, size), beams.running.reshape(-1, n), beams.made).reshape(gains.shape)
     total = (beams.running_score[:, :, None] + gains).reshape(logits.shape[0], -1)
     # Twice the beams: even if half of them end, enough go on.
     score, place = lax.top_k(total, 2 * k)

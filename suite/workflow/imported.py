@@ -40,6 +40,7 @@ _RECIPES = {
     "suite.models.convnext": "vision.finetune",
     "suite.models.detr": "vision.detr",
     "suite.models.wav2vec2": "speech.recognize",
+    "suite.models.whisper": "speech.transcribe",
 }
 """The recipe whose task weights of a family are measured by."""
 
@@ -76,7 +77,7 @@ def evaluate(
     theirs = pretrained.config_of(weights)
     family = type(theirs).__module__
     loaded = recipes.load(recipe) if recipe else None
-    if getattr(theirs, "outputs", None) == 0 and not (loaded and isinstance(loaded.task, Embedding)):
+    if theirs.headless and not (loaded and isinstance(loaded.task, Embedding)):
         raise pretrained.headless(weights)
     if not recipe and family not in _RECIPES:
         raise InputError(

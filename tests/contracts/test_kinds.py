@@ -68,6 +68,7 @@ PICTURE = File("image/png", b"p").to_json()
         ("number", [0, 1.5], ["1"]),
         ("list", [[], ["a", "b"]], ["a", [1]]),
         ("spans", [[], [{"start": 0, "end": 2, "label": "x", "probability": 0.5}]], [[{"start": -1, "end": 2}], {}]),
+        ("segments", [[], [{"start": 0.5, "end": 2, "text": "x"}]], [[{"start": -1, "end": 2, "text": "x"}], [{}]]),
         ("boxes", [[{"box": [0, 1, 2.5, 3], "label": "cat"}]], [[{"box": [0, 1, 2], "label": "cat"}]]),
         ("ranking", [[{"item": 3, "score": 0.5}, {"item": "a"}]], [[{"score": 1}]]),
         ("vector", [[0.5, 1]], [["a"], 1]),

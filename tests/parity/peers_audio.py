@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tests import tiny_whisper
 from tests.parity import golden
 from tests.parity.golden import Golden
 
@@ -113,6 +114,61 @@ def whisper(model: str) -> Golden:
     )
 
 
+def whisper_transcription() -> Golden:
+    """Logits of Whisper's decoder, and what it writes down: of windows and of recordings that are longer.
+
+    ``greedy``, ``beams`` and ``timed`` hold tokens behind the prompt, -1 behind the last one; ``long`` holds
+    (recording, start, end, token) a row for each token of each segment.
+    """
+    import torch
+    import transformers
+
+    config = transformers.WhisperConfig(**tiny_whisper.SIZES, suppress_tokens=None, begin_suppress_tokens=None)
+    net = transformers.WhisperForConditionalGeneration(config)
+    shapes = golden.into(net)
+    net.generation_config = transformers.GenerationConfig(**tiny_whisper.GENERATION)
+    rng = np.random.default_rng(0)
+    window = 2 * tiny_whisper.POSITIONS
+    inputs = {
+        "features": rng.standard_normal((4, window, tiny_whisper.BINS)).astype(np.float32),
+        "long": rng.standard_normal((3, 3 * window + 17, tiny_whisper.BINS)).astype(np.float32),
+        "tokens": rng.integers(0, tiny_whisper.SIZE, (4, 9)).astype(np.int32),
+    }
+    features, long = (torch.from_numpy(inputs[name]).transpose(1, 2) for name in ("features", "long"))
+    logits = net(features, decoder_input_ids=torch.from_numpy(inputs["tokens"]).long()).logits
+    outputs = {"logits": logits.detach().numpy(), "language": net.detect_language(features).numpy()}
+    asked = {"language": "de", "task": "translate"}
+    outputs["greedy"] = _padded(net.generate(features, **asked))
+    outputs["beams"] = _padded(net.generate(features, **asked, num_beams=3))
+    outputs["heard"] = _padded(net.generate(features, task="transcribe"))
+    outputs["timed"] = _segments(
+        [net.generate(features[i : i + 1], return_timestamps=True, return_segments=True, **asked) for i in range(4)]
+    )
+    outputs["long"] = _segments(
+        [net.generate(long[i : i + 1], return_timestamps=True, return_segments=True, **asked) for i in range(3)]
+    )
+    return Golden(config=_said(config, type(net).__name__), shapes=shapes, inputs=inputs, outputs=outputs)
+
+
+def _padded(tokens: Any) -> np.ndarray:
+    """int32 (b, n): tokens without the end and what follows it, -1 behind them."""
+    rows = [row[: row.index(tiny_whisper.END)] if tiny_whisper.END in row else row for row in tokens.tolist()]
+    return np.array([row + [-1] * (max(map(len, rows)) - len(row)) for row in rows], np.int32)
+
+
+def _segments(answers: list[Any]) -> np.ndarray:
+    """(n, 4): recording, start and end in seconds, and a token, for each token of each segment."""
+    return np.array(
+        [
+            (number, float(segment["start"]), float(segment["end"]), int(token))
+            for number, answer in enumerate(answers)
+            for segment in answer["segments"][0]
+            for token in segment["tokens"]
+        ],
+        np.float64,
+    )
+
+
 GRADED = (
     "conv_layers.0.conv.weight",
     "conv_layers.0.layer_norm.weight",
@@ -134,4 +190,5 @@ CASES: dict[str, Callable[[], Golden]] = {
     "hubert_large": lambda: speech("HubertModel", LARGE, GRADED),
     "whisper": lambda: whisper("WhisperModel"),
     "whisper_generation": lambda: whisper("WhisperForConditionalGeneration"),
+    "whisper_transcription": whisper_transcription,
 }

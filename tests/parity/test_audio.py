@@ -1,5 +1,7 @@
 """wav2vec 2.0, HuBERT and Whisper against transformers: outputs, gradients, and the files both read."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,15 +9,20 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
+from suite.codecs.transcription import segments
+from suite.data.preprocessing.speech_tokens import Special
+from suite.decoding.generation import Decoding
+from suite.decoding.transcription import Quiet, transcribe
 from suite.errors import InputError
 from suite.models import wav2vec2, whisper
 from suite.tree import paths
 from suite.weights import pretrained
 from suite.weights.imports import pattern
+from tests import tiny_whisper
 from tests.parity import golden, peers_audio
 
 SPEECH = [name for name in peers_audio.CASES if not name.startswith("whisper")]
-WHISPER = [name for name in peers_audio.CASES if name.startswith("whisper")]
+WHISPER = ["whisper", "whisper_generation"]
 LIVE = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]  # the peer's warnings are no faults of ours
 SOURCES = ["stored", pytest.param("live", marks=LIVE)]
 
@@ -104,9 +111,8 @@ def test_weights_come_back_bit_for_bit(name, tmp_path):
     saved = pretrained.save(config, nnx.to_pure_dict(params), nnx.to_pure_dict(rest), tmp_path / "ours", format=kind)
     assert saved == kind
     before, after = golden.weights(made.shapes), load_file(tmp_path / "ours" / "model.safetensors")
-    body = {
-        other: prefix + other for other in after for prefix in ("", "model.", "wav2vec2.") if prefix + other in before
-    }
+    forms = lambda name: (name, f"model.{name}", f"wav2vec2.{name}", name.removeprefix("model."))
+    body = {other: name for other in after for name in forms(other) if name in before}
     assert body.keys() == after.keys()
     left = before.keys() - set(body.values())
     assert all(part.startswith(("quantizer", "project_", "decoder", "model.decoder", "proj_out")) for part in left), (
@@ -230,3 +236,98 @@ def test_transformers_reads_what_we_write(name, tmp_path):
     with torch.no_grad():
         outputs = net.eval()(torch.from_numpy(made.inputs["waves"][1:, :length]))[0]
     assert differs(outputs, made.outputs["alone"]) <= 2e-5
+
+
+def written_down(model, features, timed, tokens, language=259, action=261, beams=1):
+    """What the tiny Whisper writes down of features (b, t, f), window by window."""
+    full = lambda value: jnp.full((len(features),), value, jnp.int32)
+    asked = {"mask": full(1) > 0, "language": full(language), "action": full(action), "timed": full(timed) > 0}
+    decoding, frames = Decoding(tokens=tokens, beams=beams), full(features.shape[1])
+    run = jax.jit(lambda x: transcribe(model, x, frames, asked, SPECIAL, decoding, 16, Quiet(1.0, 0.0)))
+    return jax.tree.map(np.asarray, run(jnp.asarray(features)))
+
+
+SPECIAL = Special(
+    start=tiny_whisper.START,
+    end=tiny_whisper.END,
+    languages={name[2:4]: token for name, token in tiny_whisper.LANGUAGES.items()},
+    actions=tiny_whisper.TASKS,
+    untimed=tiny_whisper.UNTIMED,
+    begin=tiny_whisper.BEGIN,
+    silence=tiny_whisper.SILENCE,
+    never=tuple(tiny_whisper.GENERATION["suppress_tokens"]),
+    first=tuple(tiny_whisper.GENERATION["begin_suppress_tokens"]),
+    latest=tiny_whisper.GENERATION["max_initial_timestamp_index"],
+)
+
+
+def without_end(rows):
+    return [row[: row.index(tiny_whisper.END)] if tiny_whisper.END in row else row for row in np.asarray(rows).tolist()]
+
+
+@pytest.fixture(scope="module", params=SOURCES)
+def transcribing(request, tmp_path_factory):
+    made = case("whisper_transcription", request.param)
+    config, model = pretrained.load(golden.folder(made, tmp_path_factory.mktemp("whisper")))
+    assert config.decoder_layers == 2 and config.decoder_heads == 2
+    return made, model
+
+
+def test_whispers_decoder_agrees_with_transformers(transcribing):
+    made, model = transcribing
+    features, tokens = made.inputs["features"], jnp.asarray(made.inputs["tokens"])
+    ones = jnp.ones(features.shape[:2], bool)
+    logits = jax.jit(lambda x: model(x, ones, tokens))(features)
+    assert differs(logits, made.outputs["logits"]) <= 2e-5
+    memory, mask = model.encoder(jnp.asarray(features), ones)
+    cache, cached = model.decoder.cache(memory, mask, tokens.shape[1]), []
+    for start, stop in ((0, 4), (4, 5), (5, 9)):
+        last, cache = model.decoder.step(tokens[:, start:stop], jnp.ones((4, stop - start), bool), cache)
+        cached.append(last)
+    assert differs(jnp.stack(cached, 1), made.outputs["logits"][:, [3, 4, 8]]) <= 2e-5
+
+
+@pytest.mark.parametrize(("name", "language", "beams"), [("greedy", 259, 1), ("heard", -1, 1), ("beams", 259, 3)])
+def test_whisper_writes_down_what_transformers_does(transcribing, name, language, beams):
+    made, model = transcribing
+    features = made.inputs["features"]
+    action = tiny_whisper.TASKS["transcribe" if name == "heard" else "translate"]
+    said = written_down(model, features, False, 36, language, action, beams)
+    assert said["windows"].tolist() == [1] * 4
+    assert without_end(said["tokens"][:, 0]) == [[t for t in row if t >= 0] for row in made.outputs[name].tolist()]
+    if name == "heard":
+        assert said["language"].tolist() == made.outputs["language"].tolist()
+
+
+@pytest.mark.parametrize("name", ["timed", "long"])
+def test_whispers_segments_are_those_of_transformers(transcribing, name):
+    made, model = transcribing
+    features = made.inputs["long" if name == "long" else "features"]
+    said = written_down(model, features, True, 37)
+    ours = []
+    for row in range(len(features)):
+        for window in range(said["windows"][row]):
+            start, length, whole = (int(said[part][row, window]) for part in ("starts", "lengths", "whole"))
+            (ids,) = without_end(said["tokens"][row, window][None])
+            for part in segments(ids, length, bool(whole), tiny_whisper.BEGIN):
+                texts = [token for token in part.tokens if token < tiny_whisper.END]
+                ours.append((row, round((start + part.start) / 100, 2), round((start + part.end) / 100, 2), texts))
+    theirs = [
+        (int(row), round(start, 2), round(end, 2), [int(line[3]) for line in lines if line[3] < tiny_whisper.END])
+        for (row, start, end), lines in itertools.groupby(made.outputs[name].tolist(), lambda line: tuple(line[:3]))
+    ]
+    assert ours == theirs and len(theirs) > len(features)
+
+
+def test_windows_that_are_left_are_enough_for_the_rest_of_a_recording(transcribing):
+    made, model = transcribing
+    long = made.inputs["long"]
+    frames = long.shape[1]
+    asked = {"mask": jnp.array([True, False, True]), "timed": jnp.ones(3, bool)}
+    asked |= {name: jnp.full((3,), token, jnp.int32) for name, token in (("language", 259), ("action", 261))}
+    run = lambda most: transcribe(
+        model, jnp.asarray(long), jnp.full((3,), frames), asked, SPECIAL, Decoding(tokens=37), most, Quiet(1.0, 0.0)
+    )
+    few = run(4)  # four windows are as many as it needs, so each is heard whole
+    assert few["windows"].tolist() == [4, 0, 4] and few["starts"][0].tolist() == [0, 60, 120, 180]
+    assert int((few["starts"] + few["lengths"])[0, -1]) == frames

@@ -58,6 +58,8 @@ def test_classes(module):
         ("spans", [{"start": 1, "end": 3, "label": "PLACE"}], "PLACE: nc"),
         ("spans", [{"start": 1, "end": 3, "label": "PLACE"}], "O<mark>nc<small>PLACE</small></mark>e"),
         ("spans", [{"start": 0, "end": 3, "label": "A"}, {"start": 1, "end": 4, "label": EVIL}], "Onc<small>A</small>"),
+        ("segments", [{"start": 61.5, "end": 62, "text": EVIL}], '<span class="share">1:01.50 – 1:02.00</span>'),
+        ("segments", [{"start": 0, "end": 2, "text": ""}], "nothing was heard"),
         ("boxes", [{"box": [0, 0, 1, 1], "label": "cat", "probability": 0.8}], "80.0 %"),
         ("boxes", [{"box": [0, 0, 1, 1], "label": EVIL, "score": 0.8}], '<span class="share">0.800</span>'),
         (

@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import json
 import multiprocessing
 import os
 import sys
@@ -263,6 +264,9 @@ def engine(file: str, written: int) -> Engine:
         about = json_files.parse(text, name, "fetch it again")
         if "sentencepiece" in about:
             return Pieces(about)
+        if isinstance(about.get("tokenizer"), dict):  # beside what else a run keeps of it
+            about = about["tokenizer"]
+            text = json.dumps(about, ensure_ascii=False)
     except InputError as error:
         raise InputError(name, f"cannot be read: it {error.problem}", found=error.found, fix=error.fix) from None
     except Exception as error:  # the library raises bare ones

@@ -131,6 +131,13 @@ def spans(value: Any, name: str, given: Given) -> Sequence[Shown]:
     return [*text, _items(rows)]
 
 
+@draws_value("segments")
+def segments(value: Any, name: str, given: Given) -> Sequence[Shown]:
+    """What is said from when to when, in seconds; nothing where no times were asked for."""
+    rows = [(short(part["text"] or "nothing was heard"), f"{part['start']:g} to {part['end']:g} s") for part in value]
+    return [_items(rows)] if rows else ["no times were asked for"]
+
+
 @draws_value("boxes")
 def boxes(value: Any, name: str, given: Given) -> Sequence[Shown]:
     """Boxes over the image that was asked, and what is in them."""

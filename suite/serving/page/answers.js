@@ -3,7 +3,7 @@
 import { element, percent, sentence } from "./dom.js";
 
 // Each widget: (value, output, context) -> an element, or null where nothing is to be shown of it.
-const WIDGETS = { verdict, names, bars, share, said, spans, boxes, ranking, vector, image, mask, audio };
+const WIDGETS = { verdict, names, bars, share, said, spans, segments, boxes, ranking, vector, image, mask, audio };
 
 // context: outputs, as the server describes them; given, what was asked by the name of the input; picture, the element
 // that shows the picture that was asked. given and picture may be left out.
@@ -125,6 +125,15 @@ function spans(marked, output, { given }) {
   const letters = [...text];
   const listed = ranked(marked.map((span) => ({ ...span, label: `${span.label}: ${span.text ?? letters.slice(span.start, span.end).join("")}` })));
   return letters.length && marked.length ? element("div", {}, highlighted(letters, marked), listed) : listed;
+}
+
+// Stretches of a recording, from start to end in seconds; of one without a text nothing was heard.
+function segments(stretches) {
+  if (!stretches.length) return null;
+  const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(2).padStart(5, "0")}`;
+  const row = (stretch) =>
+    element("li", {}, stretch.text || "nothing was heard", element("span", { class: "share" }, `${clock(stretch.start)} – ${clock(stretch.end)}`));
+  return element("ol", { class: "ranked" }, ...stretches.map(row));
 }
 
 // A text with its spans marked; one that begins within another is in the list alone.
