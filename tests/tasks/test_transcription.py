@@ -6,26 +6,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
-from safetensors.numpy import load_file
 
-import suite
-from suite import tree
 from suite.codecs.transcription import Segment, segments
 from suite.data.preprocessing.speech_tokens import SpeechTokens
 from suite.data.sources.memory import Memory
 from suite.data.sources.speech import AudioManifest
 from suite.decoding import timestamps
-from suite.decoding.generation import Decoding
 from suite.decoding.transcription import most_windows
 from suite.errors import InputError
-from suite.experiment.sections import replace as changed
-from suite.models import whisper
 from suite.tasks.speech.transcription import Transcription
-from suite.workflow import imported
 from tests import tiny_whisper
 from tests.tiny_bert import refusal
 from tests.tiny_whisper import BEGIN, END, GENERATION, UNTIMED
-from tests.untrained import recordings, untrained
 
 
 @pytest.fixture(scope="module")
