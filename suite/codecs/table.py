@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from suite.codecs.answers import add_sureness, probability, sureness_outputs
+from suite.codecs.table_units import column_units
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec, Input, Output
+from suite.contracts.division import Division
 from suite.data.preprocessing import dates
 from suite.data.preprocessing.decision import Decision, event_probabilities
 from suite.data.preprocessing.tabular import Fields
@@ -78,6 +80,9 @@ class TableInputs(Codec):
     def opened(self, columns: Columns) -> Columns:
         """The columns of whole records, where those are given."""
         return from_records(columns[self.record]) if self.record in columns else columns
+
+    def divide(self, columns: Columns, rows: Mapping[str, Any]) -> Sequence[Division]:
+        return [column_units(self.fields, ("dense", "ids", "weights"))] * len(rows["dense"])
 
 
 @dataclass(frozen=True, kw_only=True)

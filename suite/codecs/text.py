@@ -10,9 +10,11 @@ import numpy as np
 from suite.codecs.classes import Classes
 from suite.codecs.columns import text_input, texts
 from suite.codecs.prediction import Predictions
+from suite.codecs.text_units import ngram_divisions, pair_divisions, text_divisions
 from suite.contracts.batch import Columns, Ragged
 from suite.contracts.bounds import LENGTH, Bounds
 from suite.contracts.codec import Codec, Input, Output
+from suite.contracts.division import Division
 from suite.data.preprocessing.characters import Characters
 from suite.data.preprocessing.ngrams import NGrams
 from suite.data.preprocessing.text import SentencePiece, clean
@@ -60,6 +62,13 @@ class ReadText(Codec):
         cleaned = [clean(text) for text in texts(columns, self.text)]
         return self.tokenizer.encode(cleaned, self.max_length, sample, alpha)
 
+    def divide(self, columns: Columns, rows: Mapping[str, Any]) -> Sequence[Division]:
+        given = texts(columns, self.text)
+        if self.ngrams:
+            return ngram_divisions(given, self.text, self.ngrams, rows["ids"], "weights")
+        assert self.tokenizer is not None
+        return text_divisions(given, self.text, self.tokenizer, rows["tokens"], "tokens")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextClasses(ReadText, Classes):
@@ -101,6 +110,10 @@ class PairPredictions(Predictions):
         first, second = ([clean(text) for text in texts(columns, name)] for name in (self.text, self.other))
         tokens, types = self.tokenizer.pairs(first, second, self.max_length)
         return {"tokens": tokens, "types": types}
+
+    def divide(self, columns: Columns, rows: Mapping[str, Any]) -> Sequence[Division]:
+        first, second = (texts(columns, name) for name in (self.text, self.other))
+        return pair_divisions(first, second, (self.text, self.other), self.tokenizer, rows["tokens"])
 
 
 @dataclass(frozen=True, kw_only=True)

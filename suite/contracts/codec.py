@@ -13,6 +13,7 @@ import numpy as np
 from suite.contracts import kinds
 from suite.contracts.batch import Columns
 from suite.contracts.bounds import Bounds, check_bounds
+from suite.contracts.division import Division, plain
 from suite.contracts.signature import File, Input, Output
 
 __all__ = ["Codec", "File", "Input", "Output"]
@@ -118,6 +119,22 @@ class Codec(ABC):
             outputs: what the model says, each array (b, ...).
             columns: the records (b, ...) that were asked, as ``encode`` was given them.
         """
+
+    def divide(self, columns: Columns, rows: Mapping[str, Any]) -> Sequence[Division]:
+        """How each record splits into units that an explanation speaks of, and what stands for an absent one.
+
+        Args:
+            columns: records (b, ...), as ``encode`` was given them.
+            rows: what it made of them.
+
+        A codec that leaves this as it is has its numbers as units, one by one where they are few.
+        """
+        dense = {
+            name: np.asarray(value)
+            for name, value in rows.items()
+            if not hasattr(value, "lengths") and np.asarray(value).dtype.kind in "fiu" and np.asarray(value).ndim > 1
+        }
+        return plain(dense, len(next(iter(columns.values()), ())))
 
     def decode_all(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         """As `decode`, but with the probability of every class where that names the likeliest few and an Output lists

@@ -347,6 +347,14 @@ for _each in (
         purpose="Ranks items for {given}",
     ),
     Kind(
+        name="attributions",
+        plural="attributions",
+        answer=schemas.attributions,
+        drawing="attributions",
+        widget="attributions",
+        purpose="Says what answers about {given} are owed to",
+    ),
+    Kind(
         name="vector",
         plural="vectors",
         answer=schemas.vector,

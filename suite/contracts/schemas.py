@@ -115,3 +115,7 @@ segments = listed(("start", "end", "text"), start=_SECONDS, end=_SECONDS, text=_
 """Stretches of a recording, in seconds, each with what is said in it."""
 ranking = listed(("item",), item={"type": ["string", "number"]}, title=_NAME, score=_NUMBER)
 """Items, the best first."""
+attributions = listed(
+    ("unit", "column", "attribution"), unit=_NAME, column=_NAME, attribution=_NUMBER, start=_PLACE, end=_PLACE
+)
+"""Parts of what was asked, and what each adds to the number that is explained."""

@@ -121,6 +121,31 @@ class Task(ABC):
             reference: what ``embed`` said of the records of ``reference("predict")``; None where there are none.
         """
 
+    def explained(
+        self, model: Any, batch: Batch, reference: "Mapping[str, jax.Array] | None" = None
+    ) -> "dict[str, jax.Array]":
+        """What an explanation can be of. Jitted; by default of what ``predict`` says.
+
+        Returns:
+            One of ``logits`` (b, c) of classes that exclude each other, or (b,) of an event; ``log_odds`` (b, c) of
+            labels that do not; ``value`` (b,), a number.
+
+        Raises:
+            InputError: the task does not say what of its answer is one number.
+        """
+        outputs = self.predict(model, batch, reference)
+        if "logits" in outputs and outputs["logits"].ndim <= 2:
+            return {"logits": outputs["logits"]}
+        single = {name: value for name, value in outputs.items() if value.ndim == 1 and value.dtype.kind == "f"}
+        if len(single) == 1:
+            return {"value": next(iter(single.values()))}
+        raise InputError(
+            "explanation",
+            f"{type(self).__name__} does not say which number of its answer is to be explained.",
+            found=", ".join(outputs),
+            fix="a method explained of the task",
+        )
+
     def evaluate(
         self, model: Any, batch: Batch, reference: "Mapping[str, jax.Array] | None" = None
     ) -> "dict[str, jax.Array]":

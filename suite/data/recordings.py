@@ -163,7 +163,12 @@ class Recordings:
     @property
     def room(self) -> int:
         """Samples, or frames, of the longest one."""
-        return int(self.longest * self.rate / (self.hop if self.features else 1))
+        return int(self.longest * self.per_second)
+
+    @property
+    def per_second(self) -> float:
+        """Samples, or frames, a second."""
+        return self.rate / (self.hop if self.features else 1)
 
     def encode(self, values: Sequence[Any]) -> Ragged:
         """float32 rows of samples, or of features that were stored.

@@ -142,6 +142,11 @@ class Classification(Task):
     ) -> dict[str, jax.Array]:
         return {"logits": self.logits(model, batch)}
 
+    def explained(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
+        return {"logits": self.logits(model, batch)}
+
     def score(
         self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, MetricState]:

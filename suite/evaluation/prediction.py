@@ -144,6 +144,13 @@ class Prediction(Task):
     ) -> dict[str, jax.Array]:
         return problems.outputs(self.answer.kind, problems.members(self.logits(model, batch)))
 
+    def explained(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
+        """The number as it is learnt, classes, or labels."""
+        outputs = problems.outputs(self.answer.kind, problems.members(self.logits(model, batch)))
+        return {"log_odds": outputs["logits"]} if self.answer.kind == "labels" else outputs
+
     def score(
         self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, MetricState]:

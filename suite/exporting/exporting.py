@@ -21,6 +21,7 @@ from suite.errors import InputError, RunError
 from suite.experiment import serialization
 from suite.experiment.local_paths import without_folders
 from suite.experiment.sections import Experiment
+from suite.explaining.exported import with_explanations
 from suite.exporting import model_card, tracing
 from suite.exporting.agreement import alike, check_outputs, exact
 from suite.exporting.asked import ROWS, given, held_back, held_out, padded_lengths, served
@@ -57,6 +58,7 @@ def export(
     engines: Sequence[str] = (),
     int8: bool = False,
     max_drop: float | None = None,
+    explain: bool = False,
 ) -> Bundle | Written | folder.Written:
     """A run as a bundle, opened: what `suite.bundles.bundle` loads and a server serves.
 
@@ -73,6 +75,7 @@ def export(
         engines: of processors that the bundle has models in ONNX for, see `suite.bundles.engines`.
         int8: whether products of the models in ONNX are of 8-bit numbers.
         max_drop: loss of the metric that is allowed for that; None: any.
+        explain: add the program ``explain``, which says what an answer is owed to.
 
     Raises:
         InputError: ``to`` is there already, the run has no data to check the bundle with, or ``sign`` holds no key to
@@ -95,6 +98,8 @@ def export(
     check_platforms(platforms)
     with files.new_folder(Path(to)) as place:
         split, asked = held_back(trained_run)
+        if explain:
+            trained_run = with_explanations(trained_run, given(trained_run.codec, asked, np.arange(1)))
         check_programs(trained_run, asked)
         checked = f"{len(next(iter(asked.values())))} records of the {split} split"
         about: dict[str, Any] = {"name": name, "checked": checked, "licence": licence, "platforms": tuple(platforms)}
@@ -189,7 +194,7 @@ def _write(trained_run: Run, folder: Path, asked: Mapping[str, Any], about: Mapp
     experiment = model_run.experiment
     task, reference = experiment.task, trained_run.reference_arrays
     embedding = catalogue_program(trained_run)
-    programs = {**task.programs(), **({manifest.CATALOGUE: embedding} if embedding else {})}
+    programs = {**trained_run.programs, **({manifest.CATALOGUE: embedding} if embedding else {})}
     traced = {}
     for name, program in programs.items():
         buckets, beside = trained_run.buckets, reference

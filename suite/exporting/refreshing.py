@@ -14,6 +14,7 @@ from suite.bundles import answering, catalogue, integrity, manifest, signing
 from suite.bundles.bundle import Bundle
 from suite.bundles.engines import drawn
 from suite.evaluation.evaluate import make_answer
+from suite.explaining.exported import EXPLAIN, again
 from suite.exporting import exporting, tracing
 from suite.exporting.agreement import check_outputs, exact
 from suite.parallel.layout import Layout
@@ -57,6 +58,8 @@ def refresh(
     chosen = tuple(platforms or about.platforms)
     exporting.check_platforms(chosen)
     trained_run = Run(source, bind(run.read_experiment(source / manifest.EXPERIMENT, allow), source))
+    if EXPLAIN in about.programs:
+        trained_run = again(trained_run, about.programs[EXPLAIN])
     weights = safetensors.read(source / manifest.WEIGHTS)
     reference = safetensors.read(source / manifest.REFERENCE) if manifest.REFERENCE in about.files else None
     programs = {**about.programs, **({manifest.CATALOGUE: about.catalogue} if about.catalogue else {})}

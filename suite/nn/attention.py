@@ -13,6 +13,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from suite.nn.attention_weights import changed, watched
 from suite.nn.dot import Computing, einsum
 from suite.nn.dropout import Dropout
 from suite.nn.embedding import rotary
@@ -288,7 +289,7 @@ def attend(
         drop: dropout of the weights; given, it takes the plain kernel.
         kernel: see `Kernel`.
     """
-    implementation = None if drop is not None else _fused(kernel, compute, q.shape[-1])
+    implementation = None if drop is not None or watched() else _fused(kernel, compute, q.shape[-1])
     if implementation is None:
         if causal:
             order = jnp.tril(jnp.ones((q.shape[1], k.shape[1]), bool))[None, None]
@@ -344,5 +345,5 @@ def _plain(
     weights = jax.nn.softmax(scores, -1)
     if drop is not None:
         weights = drop(weights)
-    mixed = einsum(f"b{heads}qs,{keys}->bq{heads}k", weights, v, compute, narrow=True)
+    mixed = einsum(f"b{heads}qs,{keys}->bq{heads}k", changed(weights), v, compute, narrow=True)
     return mixed.reshape(*mixed.shape[:2], h, -1)

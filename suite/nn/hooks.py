@@ -1,8 +1,8 @@
-"""Hooks: capture what modules of a model are given and give out, and replace it, without a change to the model."""
+"""Hooks: capture what modules of a model are given and give out, and replace either, without a change to the model."""
 
 import contextlib
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,11 +27,16 @@ class Call:
     output: Any
 
 
+Feed = Callable[[tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]]
+"""(positional, keyword arguments) -> those that a module is called with instead."""
+
+
 @dataclass
 class _Hook:
     path: str
     capturing: bool
     replacement: Any = None
+    feed: Feed | None = None
     calls: list[Call] = field(default_factory=list)
     where: str = ""
     applied: bool = False
@@ -44,7 +49,11 @@ expensive, and two equal ones are still two."""
 
 @contextlib.contextmanager
 def hooks(
-    model: nnx.Module, capture: Iterable[str] = (), replace: Mapping[str, Any] = {}, where: str = "hooks"
+    model: nnx.Module,
+    capture: Iterable[str] = (),
+    replace: Mapping[str, Any] = {},
+    where: str = "hooks",
+    feed: Mapping[str, Feed] = {},
 ) -> Iterator[dict[str, list[Call]]]:
     """Within the context, calls of the modules at these paths are noted, and their outputs replaced.
 
@@ -57,6 +66,7 @@ def hooks(
         capture: paths as of parameters, ``"encoder/layers/0"``.
         replace: path -> array that is given out instead, or function of the output that returns what is.
         where: the field or flag that names the paths, for the message of an error.
+        feed: path -> function of the arguments that returns those the module is given instead; it need not be called.
 
     Yields:
         path of ``capture`` -> its calls so far, in order.
@@ -69,9 +79,9 @@ def hooks(
     modules = {"/".join(map(str, path)): module for path, module in nnx.iter_modules(model)}
     added: list[tuple[nnx.Module, type, _Hook]] = []
     try:
-        for path in dict.fromkeys([*capture, *replace]):
+        for path in dict.fromkeys([*capture, *replace, *feed]):
             module = _module(model, modules, path, where)
-            hook = _Hook(path, path in capture, replace.get(path), where=where)
+            hook = _Hook(path, path in capture, replace.get(path), feed.get(path), where=where)
             added.append((module, type(module), hook))
             _HOOKS.setdefault(id(module), []).append(hook)
             if not isinstance(module, _Hooked):
@@ -113,6 +123,9 @@ def _call(self: Any, kind: type, *inputs: Any, **named: Any) -> Any:
             f"a {kind.__name__} is scanned or computed again, so its calls cannot be noted.",
             fix="--model.scan_layers False --model.remat none",
         )
+    for hook in reversed(_HOOKS[id(self)]):
+        if hook.feed is not None:
+            inputs, named = hook.feed(inputs, named)
     output = kind.__call__(self, *inputs, **named)  # type: ignore[operator]
     for hook in reversed(_HOOKS[id(self)]):
         hook.applied = True

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from suite.nn.attention_weights import changed
 from suite.nn.dot import Computing, einsum
 from suite.nn.dropout import Dropout
 from suite.nn.linear import Linear
@@ -57,7 +58,7 @@ class RelativeAttention(Computing):
         by_distance = einsum("bqhk,rhk->bhqr", (q + self.distance_bias[...]) * scale, r, self.compute)
         scores = by_content + align(by_distance)
         weights = jax.nn.softmax(jnp.where(mask[:, None, None, :], scores, _HIDDEN), -1)
-        weights = self.dropout(weights, rngs)
+        weights = changed(self.dropout(weights, rngs))
         return self.out(einsum("bhqs,bshk->bqhk", weights, v, self.compute, narrow=True).reshape(*x.shape[:2], -1))
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from suite.contracts.preprocessor import Postprocessor
 from suite.fitting import leaderboard
-from suite.reporting import configuration, data_card, sample_predictions, training, verdicts
+from suite.reporting import configuration, data_card, explanations, sample_predictions, training, verdicts
 from suite.reporting.blocks import Block, Page, Part, Section, Table, Terms, Text
 from suite.reporting.drawings import drawn
 from suite.reporting.evidence import Evidence, gather
@@ -60,6 +60,7 @@ def page(evidence: Evidence, measure: bool = False) -> Page:
         ("results", "Results", _results(evidence)),
         ("baseline", "Baseline", verdicts.baseline(evidence.baseline) if evidence.baseline else []),
         ("records", "Predictions and errors", _records(evidence)),
+        ("explanations", "Explanations", explanations.section(evidence.run)),
         ("training", "Training", training.curves(evidence)),
         ("data", "Data", data_card.data_card(evidence)),
         ("search", "Search", verdicts.search(evidence.tuned) if evidence.tuned else []),

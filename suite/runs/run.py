@@ -105,7 +105,8 @@ class Run:
         evaluate = make_evaluate(self.graph, task, predict, layout)
         same = dataclasses.replace(self)
         program = dataclasses.replace(self._program, predict=predict, evaluate=evaluate, layout=layout)
-        same.__dict__.update(_program=program, _weights=self._weights, reference_arrays=self.reference_arrays)
+        kept = {"programs": self.programs, "reference_arrays": self.reference_arrays}
+        same.__dict__.update(_program=program, _weights=self._weights, **kept)
         return same
 
     @functools.cached_property

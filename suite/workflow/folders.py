@@ -80,13 +80,25 @@ def predict_input(
     opened: "Run | Bundle", value: str, *, seed: Seed = 0, program: str = "predict"
 ) -> list[dict[str, Any]]:
     """Answers for what ``--input`` names: a text, a file, a folder or ``-``; each carries its input."""
+    columns, shown = asked(codec_of(opened, program), value)
+    return [
+        {"input": item, **answer}
+        for item, answer in zip(shown, opened.predict(columns, seed=seed, program=program), strict=True)
+    ]
+
+
+def asked(codec: "Codec", value: str) -> tuple[Columns, list[str]]:
+    """Records that ``--input`` names, and how each is called; what a user should know of them is said.
+
+    Raises:
+        InputError: there are none, or a column is missing.
+    """
     from suite.bundles.answering import check_request
     from suite.data.reading import there
     from suite.data.sources.column_types import Reading
     from suite.data.sources.files import read_input, states_columns
     from suite.workflow.records import located
 
-    codec = codec_of(opened, program)
     kind = next((entry.kind for entry in codec.inputs if entry.name == codec.primary), "")
     columns = read_input(value, codec.primary, Reading.of_requests(codec), kind)
     for line in check_request(codec, columns, whole=states_columns(value)):
@@ -97,10 +109,7 @@ def predict_input(
     if shown is None:  # whole records
         plain = [values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values()]
         shown = [json.dumps(dict(zip(columns, row, strict=True))) for row in zip(*plain, strict=True)]
-    return [
-        {"input": item if isinstance(item, str) else str(item), **answer}
-        for item, answer in zip(shown, opened.predict(columns, seed=seed, program=program), strict=True)
-    ]
+    return columns, [item if isinstance(item, str) else str(item) for item in shown]
 
 
 def codec_of(opened: "Run | Bundle", program: str) -> "Codec":

@@ -71,6 +71,7 @@ PICTURE = File("image/png", b"p").to_json()
         ("segments", [[], [{"start": 0.5, "end": 2, "text": "x"}]], [[{"start": -1, "end": 2, "text": "x"}], [{}]]),
         ("boxes", [[{"box": [0, 1, 2.5, 3], "label": "cat"}]], [[{"box": [0, 1, 2], "label": "cat"}]]),
         ("ranking", [[{"item": 3, "score": 0.5}, {"item": "a"}]], [[{"score": 1}]]),
+        ("attributions", [[{"unit": "a", "column": "b", "attribution": -0.5}]], [[{"unit": "a"}]]),
         ("vector", [[0.5, 1]], [["a"], 1]),
         ("image", [PICTURE], [{"media_type": "text/html", "data": ""}, {"media_type": "image/png"}, "cA=="]),
         ("mask", [PICTURE], [File("image/jpeg", b"p").to_json()]),

@@ -55,6 +55,16 @@ def test_classes(module):
         ("text", EVIL, '<p class="said">&lt;img src=x onerror=alert(1)></p>'),
         ("text", " ", '<p class="said empty">Nothing.</p>'),
         ("ranking", [{"item": 3, "title": EVIL, "score": 0.5}], "&lt;img src=x"),
+        (
+            "attributions",
+            [{"unit": EVIL, "column": "a", "attribution": -0.5}],
+            '&lt;img src=x onerror=alert(1)><span class="share">−0.500',
+        ),
+        (
+            "attributions",
+            [{"unit": "no", "column": "a", "attribution": 2, "start": 0, "end": 2}],
+            '<mark class="why" title="2.00">no</mark>',
+        ),
         ("spans", [{"start": 1, "end": 3, "label": "PLACE"}], "PLACE: nc"),
         ("spans", [{"start": 1, "end": 3, "label": "PLACE"}], "O<mark>nc<small>PLACE</small></mark>e"),
         ("spans", [{"start": 0, "end": 3, "label": "A"}, {"start": 1, "end": 4, "label": EVIL}], "Onc<small>A</small>"),

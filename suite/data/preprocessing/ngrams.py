@@ -141,6 +141,14 @@ class NGrams(Preprocessor):
         """``rows`` of the table: a few more than n-grams, so that any usual number of devices can share it."""
         return {"rows": padded_rows(len(_read(self.file, changed(self.file)).idf))}
 
+    @property
+    def names(self) -> list[str]:
+        """N-grams by row; those of characters between dots."""
+        return [
+            f"·{gram.removeprefix(_WITHIN)}·" if gram.startswith(_WITHIN) else gram
+            for gram in _read(self.file, changed(self.file)).places
+        ]
+
     def encode(self, texts: Sequence[Any] | np.ndarray) -> tuple[Ragged, Ragged]:
         """Rows int32 and weights float32 of the n-grams of each of b texts, of the same lengths, the n-grams of most
         training texts first. A missing text has none."""

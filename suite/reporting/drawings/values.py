@@ -138,6 +138,13 @@ def segments(value: Any, name: str, given: Given) -> Sequence[Shown]:
     return [_items(rows)] if rows else ["no times were asked for"]
 
 
+@draws_value("attributions")
+def attributions(value: Any, name: str, given: Given) -> Sequence[Shown]:
+    """What adds most, and what speaks most against it."""
+    falling = sorted(value, key=lambda part: -abs(part["attribution"]))
+    return [_items([(short(part["unit"]), f"{part['attribution']:+.3g}") for part in falling])]
+
+
 @draws_value("boxes")
 def boxes(value: Any, name: str, given: Given) -> Sequence[Shown]:
     """Boxes over the image that was asked, and what is in them."""

@@ -3,7 +3,9 @@
 import { element, percent, sentence } from "./dom.js";
 
 // Each widget: (value, output, context) -> an element, or null where nothing is to be shown of it.
-const WIDGETS = { verdict, names, bars, share, said, spans, segments, boxes, ranking, vector, image, mask, audio };
+const WIDGETS = {
+  verdict, names, bars, share, said, spans, segments, boxes, ranking, attributions, vector, image, mask, audio,
+};
 
 // context: outputs, as the server describes them; given, what was asked by the name of the input; picture, the element
 // that shows the picture that was asked. given and picture may be left out.
@@ -93,6 +95,23 @@ function ranked(items, before = () => null) {
     return element("li", {}, before(item), nameOf(item), score === undefined ? null : element("span", { class: "share" }, shown));
   };
   return element("ol", { class: "ranked" }, ...items.map(row));
+}
+
+// What each part adds, red, or takes away, blue: words in their order, and below them the parts of most weight.
+function attributions(found) {
+  if (!found.length) return element("p", { class: "said empty" }, "Nothing could be absent.");
+  const size = (part) => Math.abs(part.attribution);
+  const largest = Math.max(...found.map(size)) || 1;
+  const words = found.filter((part) => part.start !== undefined);
+  const chip = (part) => {
+    const word = element("mark", { class: "why", title: part.attribution.toPrecision(3) }, String(part.unit));
+    word.style.backgroundColor = `rgba(${part.attribution > 0 ? "210, 40, 40" : "40, 90, 210"}, ${(0.7 * size(part)) / largest})`;
+    return word;
+  };
+  const text = words.length ? [element("p", { class: "marked" }, ...words.flatMap((part) => [chip(part), " "]))] : [];
+  const row = (part) => element("li", {}, String(part.unit), element("span", { class: "share" }, `${part.attribution > 0 ? "+" : "−"}${size(part).toPrecision(3)}`));
+  const falling = [...found].sort((a, b) => size(b) - size(a)).slice(0, 8);
+  return element("div", {}, ...text, element("ol", { class: "ranked" }, ...falling.map(row)));
 }
 
 // Boxes are [left, top, right, bottom] in pixels of the picture; each label has a colour.

@@ -7,6 +7,7 @@ import { fieldOf } from "./fields.js";
 
 const at = (id) => document.getElementById(id);
 const RETRY_MS = 1000;
+const EXPLAIN = "explain"; // the program that says why, asked by a button beside the answer
 
 let model = null; // as the server describes it
 let program = null; // the one of its programs that is asked
@@ -89,7 +90,7 @@ async function choose(name) {
   say("");
   document.title = `${name} · suite`;
   at("name").textContent = name;
-  const names = Object.keys(model.programs);
+  const names = Object.keys(model.programs).filter((each) => each !== EXPLAIN);
   at("program").replaceChildren(...names.map((each) => element("option", { value: each }, each)));
   at("programs").hidden = names.length < 2;
   const [inPlace, wanted] = inAddress();
@@ -223,7 +224,25 @@ function show(made, record, ms) {
   const context = { outputs: program.outputs, given: record, picture: preview() };
   const drawn = made.seed ? `, seed ${made.seed.join(", ")}` : "";
   const by = `Version ${short(made.version)}${drawn}, ${ms < 1000 ? `${Math.max(1, Math.round(ms))} ms` : `${(ms / 1000).toFixed(1)} s`}`;
-  at("answer").replaceChildren(...made.answers.map((answer) => answerOf(answer, context)), element("p", { class: "by" }, by));
+  const why = model.programs[EXPLAIN] ? [element("button", { type: "button", class: "quiet", id: "why", onclick: () => explain(record) }, "Why?")] : [];
+  at("answer").replaceChildren(...made.answers.map((answer) => answerOf(answer, context)), ...why, element("p", { class: "by" }, by));
+}
+
+// What the answer is owed to, in place of the button.
+async function explain(record) {
+  const mine = asked;
+  at("why").replaceWith(element("p", { class: "waiting", id: "why" }, "Looking for reasons …"));
+  try {
+    const path = `v1/models/${encodeURIComponent(model.name)}:${EXPLAIN}`;
+    const made = await call(path, { method: "POST", ...request(record) });
+    if (mine !== asked) return;
+    const own = new Set(program.outputs.map((output) => output.name));
+    const outputs = model.programs[EXPLAIN].outputs.filter((output) => !own.has(output.name));
+    const reasons = (answer) => Object.fromEntries(Object.entries(answer).filter(([name]) => !own.has(name)));
+    at("why").replaceWith(...made.answers.map((answer) => answerOf(reasons(answer), { outputs, given: record })));
+  } catch (error) {
+    if (mine === asked) at("why").textContent = sentence(error.message);
+  }
 }
 
 // The picture that is asked, with what an answer marks on it.

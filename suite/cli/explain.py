@@ -1,0 +1,88 @@
+"""suite explain: what answers are owed to."""
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+from suite.cli.flags import Verb, flag, word
+from suite.cli.shared_flags import Trusting
+from suite.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explain(Trusting):
+    """Says what an answer is owed to: words, patches of a picture, stretches of a recording, columns."""
+
+    verb = "explain"
+    examples = (
+        'suite explain runs/reviews --input "a wonderful film"',
+        "suite explain runs/photos --input photos/new --method gradcam --to why",
+        "suite explain runs/clicks --input new.csv --method shapley --json",
+        "suite explain runs/reviews --split validation",
+        'suite explain bundles/reviews --input "a wonderful film"',
+    )
+    notes = (
+        "With --split the records of a split are explained instead: what the model uses on the whole, and how far each "
+        "method can be believed on this run. A bundle explains where it was exported with --explain."
+    )
+
+    source: str = word("RUN|BUNDLE", example="runs/reviews", fix="suite train text.classify --data reviews.csv")
+    """Run folder or bundle."""
+    input: str = flag("", value="TEXT|FILE|FOLDER|-", example="new.csv", otherwise="--split must be given")
+    """A text, a file of records, an image or recording, a folder of them, or - for lines of standard input."""
+    method: Literal["", "integrated-gradients", "gradcam", "attention", "attention-rollout", "shapley", "occlusion"] = (
+        flag("", example="shapley", otherwise="integrated-gradients; with --split, several")
+    )
+    """How attributions are found."""
+    class_: str = flag("", value="NAME", example="positive", otherwise="the answered class")
+    """Class, label or goal that is explained."""
+    to: str = flag("", value="FOLDER", example="why", otherwise="explanations are printed")
+    """Folder for explanations as JSON lines, maps as pictures, and a page."""
+    json: bool = flag(False, otherwise="a table of the largest attributions")
+    """Print a line of JSON for each record."""
+    split: str = flag("", value="SPLIT", example="validation", otherwise="records of --input are explained")
+    """train, validation or test."""
+    records: int = flag(50, value="N", least=2)
+    """Records of the split that are explained."""
+
+
+def explain(given: Explain) -> None:
+    from suite.contracts.signature import file_to_json
+    from suite.workflow import explaining, folders
+
+    opened = folders.open(given.source, given.allowed, trust=given.trust)
+    if given.split:
+        _of_split(given, opened)
+        return
+    if not given.input:
+        raise InputError("flag --input", "is missing.", fix='--input "some text", or --split validation')
+    explained = explaining.explain(opened, given.input, given.method or explaining.INTEGRATED, given.class_)
+    if given.to:
+        for path in explaining.write_explanations(explained, given.to):
+            print(path)
+        return
+    for one in explained:
+        if given.json:
+            print(json.dumps(one.content, ensure_ascii=False, default=file_to_json))
+        else:
+            print("\n".join(one.lines))
+
+
+def _of_split(given: Explain, opened: object) -> None:
+    from suite.explaining import checking
+    from suite.runs.run import Run
+
+    if not isinstance(opened, Run):
+        raise InputError("flag --split", "is for runs.", found=given.source, fix="suite explain RUN --split validation")
+    for name in ("input", "class_", "to", "json"):
+        if getattr(given, name):
+            flag_name = f"--{name.rstrip('_')}"
+            raise InputError(f"flag {flag_name}", "goes with --input.", found="--split", fix="suite explain --help")
+    methods = (given.method,) if given.method else ()
+    told = lambda line: print(line, file=sys.stderr)
+    for line in checking.check(opened, given.split, methods, given.records, told=told).lines:
+        print(line)
+
+
+VERB = Verb(Explain, explain)
