@@ -54,7 +54,7 @@ def add_sureness(answers: list[dict[str, Any]], logits: np.ndarray, names: Seque
     if not math.isnan(decision.least):
         for answer, row in zip(answers, probabilities, strict=True):
             answer["confidence"] = CONFIDENCE[int(row.max() < decision.least)]
-    if len(decision.energies):
+    if len(decision.strangeness):
         for answer, familiarity in zip(answers, decision.familiarities(logits), strict=True):
             answer[FAMILIARITY] = round(float(familiarity), 6)
 
@@ -79,7 +79,7 @@ def sureness_outputs(decision: Decision, choices: tuple[str, ...]) -> Iterator[O
     if not math.isnan(decision.least):
         about = f"sure where the likeliest class has a probability of at least {decision.least:.3f}"
         yield Output(name="confidence", kind="class", description=about, choices=CONFIDENCE)
-    if len(decision.energies):
+    if len(decision.strangeness):
         about = "share of the validation split that is no more like training; low: an unfamiliar record"
         yield Output(name=FAMILIARITY, kind="number", description=about, low=0, high=1)
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from suite.contracts.metric import MetricState
 from suite.contracts.metric_meaning import register_metric
-from suite.data.preprocessing.decision import EVERYTHING, Decision, class_probabilities, energy, within
+from suite.data.preprocessing.decision import EVERYTHING, Decision, class_probabilities, within
 
-ENERGIES = 1000
-"""Energies that are stored at most, evenly spaced by rank."""
+STORED = 1000
+"""Records of validation whose strangeness is stored, at most, evenly spaced by rank."""
 
 
 def of_all_classes(logits: np.ndarray) -> np.ndarray:
@@ -64,14 +64,15 @@ def learnt_of_classes(
     return content, notes
 
 
-def learnt_of_energies(logits: np.ndarray) -> tuple[dict[str, Any], list[str]]:
+def learnt_of_strangeness(decision: Decision, logits: np.ndarray) -> tuple[dict[str, Any], list[str]]:
     """What a Decision stores of how familiar records are, by the calibrated logits (n, c) of validation."""
-    energies = np.sort(energy(logits))
-    if len(energies) > ENERGIES:
-        energies = np.quantile(energies, (np.arange(ENERGIES) + 0.5) / ENERGIES)
-    return {"energies": energies.tolist()}, [
-        f"An answer states how familiar its record is: the share of {len(logits):,} records of validation whose logits "
-        "have no lower energy. A low one is of a record unlike those of training."
+    known = np.sort(decision.strange(logits))
+    if len(known) > STORED:
+        known = np.quantile(known, (np.arange(STORED) + 0.5) / STORED)
+    by = "whose logits have no lower energy" if decision.familiarity == "energy" else "of which no class is likelier"
+    return {"strangeness": known.tolist()}, [
+        f"An answer states how familiar its record is: the share of {len(logits):,} records of validation {by}. A low "
+        "one is of a record unlike those of training."
     ]
 
 

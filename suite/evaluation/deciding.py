@@ -66,8 +66,8 @@ def conclude(
         more, told = conformal.learnt_of_classes(decision, shares, right)
         content |= more
         notes += told
-    if decision.familiarity:
-        more, told = conformal.learnt_of_energies(whole / temperature)
+    if decision.familiarity != "none":
+        more, told = conformal.learnt_of_strangeness(decision, whole / temperature)
         content |= more
         notes += told
     if decision.threshold:
@@ -140,10 +140,10 @@ def check(decision: Decision, kind: Kind | None) -> None:
     if decision.abstention and kind is None:
         problem = "is of probabilities, and a number is predicted; task.decision.coverage gives it an interval."
         raise InputError(f"field task.{FIELD}.abstention", problem, fix=f"--task.{FIELD}.abstention 0")
-    if decision.familiarity and (several or kind is None):
+    if decision.familiarity != "none" and (several or kind is None):
         what = several or "a number is predicted"
         problem = f"is by the logits of one class of several, and {what}."
-        raise InputError(f"field task.{FIELD}.familiarity", problem, fix=f"--task.{FIELD}.familiarity False")
+        raise InputError(f"field task.{FIELD}.familiarity", problem, fix=f"--task.{FIELD}.familiarity none")
     if decision.calibration != "none" and kind is None:
         raise InputError(
             f"field task.{FIELD}.calibration",

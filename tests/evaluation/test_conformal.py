@@ -59,14 +59,15 @@ def test_answers_have_the_set_and_say_whether_they_are_sure(tmp_path):
     assert "set" not in class_answers(logits, ["a", "b", "c"], decision=Decision(coverage=0.9))[0]  # not learnt yet
 
 
-def test_familiarity_is_evenly_distributed_over_records_like_validation_and_low_for_others(tmp_path):
+@pytest.mark.parametrize("by", ["probability", "energy"])
+def test_familiarity_is_evenly_distributed_over_records_like_validation_and_low_for_others(by, tmp_path):
     rng = np.random.default_rng(0)
     logits, right = drawn(rng, 1500)
     evaluated = [({"logits": logits}, {"mask": np.ones(1500, bool), "label": right})]
-    asked = Decision(familiarity=True, calibration="temperature")
+    asked = Decision(familiarity=by, calibration="temperature")
     conclusion = deciding.conclude(asked, "classes", evaluated, "label")["decision"]
-    decision = learnt(tmp_path, conclusion.content, familiarity=True)
-    assert len(decision.energies) == 1000 and "how familiar" in conclusion.notes[-1]
+    decision = learnt(tmp_path, conclusion.content, familiarity=by)
+    assert len(decision.strangeness) == 1000 and "how familiar" in conclusion.notes[-1]
     alike, _ = drawn(rng, 2000)
     said = decision.familiarities(alike / decision.temperature)
     assert said.min() > 0 and said.max() <= 1
@@ -83,19 +84,21 @@ def test_familiarity_is_the_same_of_one_logit_and_of_two(tmp_path):
     batch = {"mask": np.ones(50, bool), "label": (logits > 0).astype(int)}
     columns = np.stack([np.zeros(50), logits], 1)
     stored = [
-        deciding.conclude(Decision(familiarity=True), "event", [({"logits": one}, batch)], "label")["decision"].content
+        deciding.conclude(Decision(familiarity="energy"), "event", [({"logits": one}, batch)], "label")[
+            "decision"
+        ].content
         for one in (logits, columns)
     ]
-    np.testing.assert_allclose(stored[0]["energies"], stored[1]["energies"])
-    decision = learnt(tmp_path, stored[0], familiarity=True)
+    np.testing.assert_allclose(stored[0]["strangeness"], stored[1]["strangeness"])
+    decision = learnt(tmp_path, stored[0], familiarity="energy")
     np.testing.assert_allclose(decision.familiarities(columns[-1:]), 1.0)
     np.testing.assert_allclose(decision.familiarities(columns[:1]), 2 / 51)  # it is no less than itself
 
 
-@pytest.mark.parametrize("energies", [[2.0, 1.0], ["a"], [float("nan")], {"a": 1}])
-def test_damaged_energies_are_refused(tmp_path, energies):
-    with pytest.raises(InputError, match="energies"):
-        learnt(tmp_path, {"energies": energies}, familiarity=True).energies  # noqa: B018
+@pytest.mark.parametrize("strangeness", [[2.0, 1.0], ["a"], [float("nan")], {"a": 1}])
+def test_damaged_strangeness_is_refused(tmp_path, strangeness):
+    with pytest.raises(InputError, match="strangeness"):
+        learnt(tmp_path, {"strangeness": strangeness}, familiarity="energy").strangeness  # noqa: B018
 
 
 def test_metrics_count_what_was_learnt(tmp_path):
@@ -111,9 +114,13 @@ def test_metrics_count_what_was_learnt(tmp_path):
     ("asked", "kind", "message"),
     [
         ({"coverage": 1.0}, "classes", "coverage: must be a probability below 1"),
-        ({"familiarity": True}, "labels", "familiarity: is by the logits of one class of several, and a record has"),
+        (
+            {"familiarity": "energy"},
+            "labels",
+            "familiarity: is by the logits of one class of several, and a record has",
+        ),
         ({"coverage": 0.9}, "goals", "coverage: is of one class of several, or of a number; several goals"),
-        ({"familiarity": True}, None, "familiarity: is by the logits of one class of several, and a number is"),
+        ({"familiarity": "energy"}, None, "familiarity: is by the logits of one class of several, and a number is"),
         ({"abstention": -0.1}, "classes", "abstention: must be a share below 1"),
         ({"coverage": 0.9}, "labels", "a record has several labels"),
         ({"abstention": 0.2}, None, "a number is predicted"),

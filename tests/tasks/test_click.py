@@ -120,7 +120,7 @@ def test_own_clicks(command, capsys, tmp_path, parquet):
         "--task.decision.coverage",
         "0.9",
         "--task.decision.familiarity",
-        "True",
+        "probability",
     )
     run = suite.evaluate(folder, "test")
     found = run.metrics

@@ -77,9 +77,10 @@ class Decision(Postprocessor):
     abstention: float = 0.0
     """Share of the validation split, the least sure of it, that is answered as "unsure", as are later records of no
     higher probability. 0: answers do not say."""
-    familiarity: bool = False
-    """Whether an answer states how familiar its record is: the share of the validation split that is no more like
-    training, by the energy of the logits (arXiv 2010.03759)."""
+    familiarity: Literal["none", "probability", "energy"] = "none"
+    """Whether an answer states how familiar its record is, the share of the validation split that is no more like
+    training: by the probability of the likeliest class (arXiv 1610.02136), or by the energy of the logits (arXiv
+    2010.03759), which says little where training smooths labels."""
 
     @property
     def temperature(self) -> float:
@@ -115,15 +116,20 @@ class Decision(Postprocessor):
         return math.nan if stored is None else float(stored)
 
     @property
-    def energies(self) -> np.ndarray:
-        """Energies of the validation split, rising, or as many quantiles of them; empty where nothing was learnt."""
-        return np.array(self._content.get("energies", ()), np.float64)
+    def strangeness(self) -> np.ndarray:
+        """How strange the records of the validation split are, rising, or as many quantiles of it; empty where nothing
+        was learnt."""
+        return np.array(self._content.get("strangeness", ()), np.float64)
+
+    def strange(self, logits: np.ndarray) -> np.ndarray:
+        """How strange the records of calibrated logits (b, c) are, by what ``familiarity`` names."""
+        return energy(logits) if self.familiarity == "energy" else -class_probabilities(logits).max(-1)
 
     def familiarities(self, logits: np.ndarray) -> np.ndarray:
         """Familiarity (b,) of the records of calibrated logits (b, c), in (0, 1]: that of records like those of
         validation is evenly distributed, so that one in a hundred has 0.01 or less."""
-        known = self.energies
-        higher = len(known) - np.searchsorted(known, energy(logits), side="left")
+        known = self.strangeness
+        higher = len(known) - np.searchsorted(known, self.strange(logits), side="left")
         return (higher + 1) / (len(known) + 1)
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
@@ -165,9 +171,9 @@ def _checked(content: Any) -> dict[str, Any]:
         value = content.get(name)
         if value not in (None, EVERYTHING) and not (isinstance(value, int | float) and 0 <= value < math.inf):
             raise json_files.Malformed(f"{name} {value!r:.60}")
-    energies = content.get("energies", [])
-    if not (isinstance(energies, list) and all(isinstance(one, int | float) for one in energies)):
-        raise json_files.Malformed(f"energies {energies!r:.60}")
-    if not np.isfinite(energies).all() or sorted(energies) != energies:
-        raise json_files.Malformed("energies that are not finite, or not sorted")
+    known = content.get("strangeness", [])
+    if not (isinstance(known, list) and all(isinstance(one, int | float) for one in known)):
+        raise json_files.Malformed(f"strangeness {known!r:.60}")
+    if not np.isfinite(known).all() or sorted(known) != known:
+        raise json_files.Malformed("strangeness that is not finite, or not sorted")
     return content
