@@ -116,13 +116,14 @@ def freeze(optim: Optim, finetune: Finetune, params: Mapping[Any, Any]) -> Optim
     What ``optim.frozen`` names stays frozen, but for additions: they are there to be trained.
 
     Raises:
-        InputError: nothing but additions would be trained, or nothing at all: ``finetune.trained`` matches nothing.
+        InputError: nothing would be trained, or ``finetune.trained`` was set and matches nothing.
     """
     if finetune.kind == "full":
         return optim
     names = list(paths(params))
     chosen = [name for name in names if any(_search("trained", pattern, name) for pattern in finetune.trained)]
-    if finetune.trained and not chosen:
+    asked = finetune.trained != Finetune().trained  # a model without a head of its own, as GPT-2, has additions alone
+    if finetune.trained and not chosen and (asked or finetune.kind == "head"):
         _no_match("trained", finetune.trained, names, "parameter")
     still = frozen_paths(optim, params)
     trained = [name for name in names if _ADDITION in name or (name in chosen and name not in still)]

@@ -6,18 +6,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
+from safetensors.numpy import load_file
 
+import suite
+from suite import tree
 from suite.codecs.transcription import Segment, segments
 from suite.data.preprocessing.speech_tokens import SpeechTokens
 from suite.data.sources.memory import Memory
 from suite.data.sources.speech import AudioManifest
 from suite.decoding import timestamps
+from suite.decoding.generation import Decoding
 from suite.decoding.transcription import most_windows
 from suite.errors import InputError
+from suite.experiment.sections import replace as changed
+from suite.models import whisper
 from suite.tasks.speech.transcription import Transcription
+from suite.workflow import imported
 from tests import tiny_whisper
 from tests.tiny_bert import refusal
 from tests.tiny_whisper import BEGIN, END, GENERATION, UNTIMED
+from tests.untrained import recordings, untrained
 
 
 @pytest.fixture(scope="module")
@@ -234,3 +242,80 @@ def test_training_needs_a_language(tokens, tmp_path):
     encoded = task.encode(source[np.arange(2)], np.random.default_rng(0))
     assert encoded["language"].tolist() == [258, 258] and "written" not in encoded
     assert encoded["said"].lengths.tolist() == [32, 32] and encoded["said"].to == task.decoding.tokens
+
+
+def test_published_weights_are_measured_and_answer_requests(published, tmp_path):
+    recordings(tmp_path / "speech", 9)
+    named = {"task.language": "en", "task.longest": 1.0, "task.decoding.tokens": 6, "task.timestamps": True}
+    run = imported.evaluate(
+        str(published),
+        str(tmp_path / "speech" / "manifest.jsonl"),
+        folder=tmp_path / "run",
+        changes=lambda experiment: changed(experiment, named),
+    )
+    assert {f"test/{name}" for name in ("wer", "cer", "wer_written", "loss", "accuracy")} <= run.metrics.keys()
+    rng = np.random.default_rng(0)
+    long, short = (rng.standard_normal(size).astype(np.float32) * 0.1 for size in (14_000, 5_000))
+    asked = {"audio": [long, short], "language": [None, "de"], "task": ["translate", None], "timestamps": [None, "no"]}
+    answers = run.predict(asked)
+    assert answers[1]["language"] == "de" and answers[1]["segments"] == []
+    assert answers[0]["segments"][-1]["end"] <= 14_000 / 16_000 + 0.02  # the last fiftieth of a second that has sound
+    alone = run.predict({name: values[1:] for name, values in asked.items()})
+    assert alone == answers[1:]  # in company or alone
+
+
+def test_fine_tuning_by_additions_changes_them_alone(published, tmp_path):
+    manifest = recordings(tmp_path / "speech", 9).path
+    experiment = changed(
+        suite.load("speech.transcribe", smoke=True),
+        {
+            "task.data": AudioManifest(path=manifest),
+            "task.language": "en",
+            "task.max_seconds": 0.6,
+            "task.longest": 1.0,
+            "task.decoding.tokens": 8,
+            "checkpoint.init_from": str(published),
+            "finetune.kind": "lora",
+            "finetune.targets": ("decoder",),
+            "optim.learning_rate": 0.05,
+            "train.steps": 2,
+            "train.batch_size": 2,
+        },
+    )
+    run = suite.train(experiment, tmp_path / "run")
+    assert run.experiment.model.decoder_layers == 2 and run.experiment.model.vocab_size == tiny_whisper.SIZE
+    left = {name for name in run.experiment.task.source("train").dropped}
+    assert left == {"longer than 0.6 s"}
+    theirs = load_file(published / "model.safetensors")
+    ours = tree.paths(run.variables[0])
+    same = ours["decoder/tokens/embedding"]
+    np.testing.assert_array_equal(same, theirs["model.decoder.embed_tokens.weight"])
+    moved = [name for name, value in ours.items() if "addition" in name and np.abs(np.asarray(value)).max() > 0]
+    assert moved and all(name.startswith("decoder/") for name in moved)
+
+
+def test_a_bundle_answers_as_its_run(published, tmp_path):
+    task = Transcription(
+        data=recordings(tmp_path / "speech", 9),
+        tokens=SpeechTokens(source=str(published)),
+        language="en",
+        timestamps=True,
+        max_seconds=0.6,
+        longest=1.0,
+        decoding=Decoding(tokens=8),
+    )
+    body = dict(width=16, heads=2, feed_forward=24, max_length=tiny_whisper.POSITIONS)
+    model = whisper.Config(inputs=10, layers=1, decoder_layers=1, decoder_length=tiny_whisper.PLACES, **body)
+    experiment = changed(
+        suite.load("speech.transcribe", smoke=True),
+        {"task": task, "model": model, "pipeline.buckets": (16_000,), "precision.compute": "float32"},
+    )
+    run = untrained(experiment, tmp_path / "run")
+    bundle = suite.export(run, tmp_path / "bundle", platforms=("cpu",))
+    samples = (0.1 * np.random.default_rng(1).standard_normal(14_000)).astype(np.float32)
+    asked = {"audio": [samples], "language": ["ja"], "task": ["translate"], "timestamps": ["yes"]}
+    (answer,) = bundle.predict(asked)
+    assert answer == run.portable.predict(asked)[0] and answer["language"] == "ja"
+    assert answer.keys() == bundle.codec.answer_schema["properties"].keys()
+    with pytest.raises(InputError, match="language"):
+        bundle.predict({**asked, "language": ["fr"]})
