@@ -167,7 +167,7 @@ def _rivals(bundle: Bundle, program: Program, engine: str) -> tuple[str, ...]:
     if not program.models:
         if _has_models(bundle):
             return ()  # other programs have some, this one could not be written as ONNX
-        fix = f"suite export RUN --to BUNDLE --engines {engine}"
+        fix = "suite export RUN --to BUNDLE --engines onnxruntime openvino"
         raise InputError(f'bundle "{bundle.folder}"', f"has no models for {engine}.", found="programs for XLA", fix=fix)
     if engine not in installed():
         raise missing(engine, "for this engine", engine)

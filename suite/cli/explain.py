@@ -32,9 +32,9 @@ class Explain(Trusting):
     input: str = flag("", value="TEXT|FILE|FOLDER|-", example="new.csv", otherwise="--split must be given")
     """A text, a file of records, an image or recording, a folder of them, or - for lines of standard input."""
     method: Literal["", "integrated-gradients", "gradcam", "attention", "attention-rollout", "shapley", "occlusion"] = (
-        flag("", example="shapley", otherwise="integrated-gradients; with --split, several")
+        flag("", value="METHOD", example="shapley", otherwise="integrated-gradients; with --split, several")
     )
-    """How attributions are found."""
+    """integrated-gradients, gradcam, attention, attention-rollout, shapley or occlusion."""
     class_: str = flag("", value="NAME", example="positive", otherwise="the answered class")
     """Class, label or goal that is explained."""
     to: str = flag("", value="FOLDER", example="why", otherwise="explanations are printed")
@@ -56,7 +56,7 @@ def explain(given: Explain) -> None:
         _of_split(given, opened)
         return
     if not given.input:
-        raise InputError("flag --input", "is missing.", fix='--input "some text", or --split validation')
+        raise InputError("flag --input", "is missing.", fix="--split validation")
     explained = explaining.explain(opened, given.input, given.method or explaining.INTEGRATED, given.class_)
     if given.to:
         for path in explaining.write_explanations(explained, given.to):

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import functools
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,7 +119,7 @@ class Explainer:
             return ANSWERED
         names = [str(name) for name in self.names]
         if chosen not in names:
-            fix = f"--class {closest(chosen, names)}" if closest(chosen, names) else ""
+            fix = f"--class {shlex.quote(closest(chosen, names))}" if closest(chosen, names) else ""
             raise InputError("flag --class", f'"{chosen}" is no class.', found=", ".join(names[:20]) or "none", fix=fix)
         return names.index(chosen)
 

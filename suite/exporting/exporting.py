@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import re
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -119,7 +120,7 @@ def _check_flags(format: str, given: Mapping[str, bool]) -> None:
     for name, is_given in given.items():
         if is_given and format not in formats[name]:
             problem = "is for bundles." if formats[name] == ("bundle",) else "is for models in ONNX."
-            raise InputError(f"flag --{name}", problem, found=format, fix=f"--format {formats[name][0]}")
+            raise InputError(f"flag --{name}", problem, found=format, fix=f"--format {shlex.quote(formats[name][0])}")
     if given["int8"] and format == "bundle" and not given["engines"]:
         raise InputError(
             "flag --int8", "is for models in ONNX.", found="no --engines", fix="--engines onnxruntime --int8"

@@ -118,8 +118,8 @@ def _compare(trained_run: Run, bundle: Bundle, allow: tuple[str, ...]) -> None:
         predict = make_answer(trained_run.graph, _function(trained_run, name), layout)
         for length in program.lengths:
             shapes = tracing.batch_of(program.signature.inputs, ROWS, length)
-            drawn = {name: drawn(shape, rng) for name, shape in shapes.items()}
-            batch = {manifest.SEED: np.zeros(ROWS, np.uint32), **drawn}
-            ours = program.computed(length, drawn)
+            numbers = {column: drawn(shape, rng) for column, shape in shapes.items()}
+            batch = {manifest.SEED: np.zeros(ROWS, np.uint32), **numbers}
+            ours = program.computed(length, numbers)
             theirs = predict(variables.get("params", {}), variables.get("rest", {}), batch, *program.arrays[1:])
             check_outputs(ours, {key: np.asarray(value) for key, value in theirs.items()}, name)

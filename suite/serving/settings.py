@@ -116,7 +116,7 @@ class Settings:
         if self.port > 65535:
             raise InputError(_flag("port"), "is none.", found=str(self.port), fix="--port 8080")
         if self.engine not in get_args(Engine):
-            raise InputError(_flag("engine"), "is none.", found=self.engine, fix=f"--engine {get_args(Engine)[0]}")
+            raise InputError(_flag("engine"), "is none.", found=self.engine, fix="--engine auto")
         for name in self.hosts:
             if not HOST_NAME.fullmatch(name.lower()):
                 found, fix = name, "--hosts models.example.org"

@@ -2,6 +2,7 @@
 
 import functools
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def check_recogniser(recogniser: str, field: str) -> None:
             f"field {field}",
             "must be a run of speech recognition, a bundle of one, or pocketsphinx.",
             found=f"{recogniser}, which {codec.purpose[:1].lower()}{codec.purpose[1:]}",
-            fix=f"--{field} {POCKETSPHINX}",
+            fix=f"--{field} {shlex.quote(POCKETSPHINX)}",
         )
 
 

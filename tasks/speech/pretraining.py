@@ -211,7 +211,7 @@ class MaskedClusters(SpeechPretraining):
                 where = f"field task.clusters.front_end.{name}"
                 wanted = getattr(theirs, name)
                 problem = f"must be that of the features, {wanted}"
-                fix = f"--task.clusters.front_end.{name} {wanted}"
+                fix = f"--task.clusters.front_end.{name} {wanted:d}"
                 raise InputError(where, problem, found=str(getattr(own, name)), fix=fix)
         return super().source(split)
 
@@ -244,7 +244,7 @@ class MaskedClusters(SpeechPretraining):
         if abs(said - wanted) > max(4, 0.1 * wanted):
             hop = round(length / max(said, 1))
             samples = self.features.kind == "samples"
-            fix = f"--task.clusters.front_end.hop {hop}" if samples else "--model.parts.predictor.frames 0"
+            fix = f"--task.clusters.front_end.hop {hop:d}" if samples else "--model.parts.predictor.frames 0"
             found = f"{wanted} frames of clusters, {said} of the predictor"
             raise InputError(
                 "field task.clusters.front_end.hop", "is not the step of the encoder.", found=found, fix=fix

@@ -86,7 +86,7 @@ class Transcription(Task):
     def __post_init__(self):
         for name, usual in (("max_seconds", 30), ("longest", 300)):
             if not 0 < (value := getattr(self, name)) <= 86_400:
-                fix = f"--task.{name} {usual}"
+                fix = f"--task.{name} {usual:d}"
                 raise InputError(f"field task.{name}", "must be above 0 and at most a day", found=f"{value:g}", fix=fix)
         for name in ("label_smoothing", "no_speech"):
             value = getattr(self, name)

@@ -168,7 +168,7 @@ def test_weights_in_a_program_are_noticed(tmp_path):
             "flag --platforms: must have cpu, since a bundle is checked on this machine.\n  found: tpu\n"
             "  try:   --platforms cpu tpu",
         ),
-        ({"format": "onnx"}, '--format "onnx": is none.\n  found: bundle, huggingface'),
+        ({"format": "onyx"}, '--format "onyx": is none.\n  found: bundle, huggingface, onnx'),
     ],
 )
 def test_what_is_refused(options, said, tmp_path):
