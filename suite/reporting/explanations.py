@@ -63,7 +63,7 @@ def bars(values: Mapping[str, float], spans: Mapping[str, Interval] | None = Non
         ends += [abs(end) for name in shown for end in (spans[name].low, spans[name].high)]
     largest = max([end for end in ends if np.isfinite(end)], default=0.0) or 1.0
     negative = min([*shown.values(), *([spans[name].low for name in shown] if spans else [])], default=0.0) < 0
-    left = 150.0
+    left = 165.0
     room = WIDTH - left - 10
     zero = left + (room / 2 if negative else 0)
     scale = (room / 2 if negative else room) / largest
@@ -74,7 +74,7 @@ def bars(values: Mapping[str, float], spans: Mapping[str, Interval] | None = Non
         parts.append(element("text", text=label, x=left - 6, y=top + 11, text_anchor="end", class_="label"))
         start, width = min(zero, zero + value * scale), abs(value * scale)
         tone = "first" if value >= 0 else "second"
-        parts.append(element("rect", x=start, y=top + 1, width=max(width, 0.5), height=ROW - 6, class_=f"fill {tone}"))
+        parts.append(element("rect", x=start, y=top + 1, width=max(width, 0.5), height=ROW - 6, class_=f"bars {tone}"))
         if spans and np.isfinite(spans[name].low):
             low, high = zero + spans[name].low * scale, zero + spans[name].high * scale
             middle = top + 1 + (ROW - 6) / 2
