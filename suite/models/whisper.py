@@ -327,7 +327,7 @@ def _config(theirs: Mapping[str, Any]) -> Config:
         dropout=theirs.get("dropout", 0.0),
         attention_dropout=theirs.get("attention_dropout", 0.0),
         decoder_layers=theirs.get("decoder_layers", 4),
-        decoder_heads=theirs.get("decoder_attention_heads", 6),
+        decoder_heads=theirs.get("decoder_attention_heads", theirs.get("encoder_attention_heads", 6)),
         decoder_feed_forward=theirs.get("decoder_ffn_dim", 1536),
         decoder_length=theirs.get("max_target_positions", 448),
         vocab_size=theirs.get("vocab_size", 51865),
