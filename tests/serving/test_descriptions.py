@@ -52,7 +52,7 @@ def gate(tmp_path, **codecs):
     settings, monitor = Settings(), Monitor((1,))
     models = Models((), settings, monitor)
     for name, codec in codecs.items():
-        program = SimpleNamespace(name="predict", codec=codec, samples=False, lengths=(1,))
+        program = SimpleNamespace(name="predict", codec=codec, samples=False, lengths=(1,), engine="xla")
         bundle = SimpleNamespace(version="1", signed_by="", catalogue=None, metrics={}, programs={"predict": program})
         checks = Checks(codec.inputs, codec.primary, (), settings)
         endpoint = Endpoint(program, checks, SimpleNamespace(computing=0.0, waiting=0))
