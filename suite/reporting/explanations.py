@@ -102,7 +102,8 @@ def records(explanations: Sequence[tuple[str, Explanation, bytes | None]]) -> li
         said = f"{one.method} of {about.target}: {about.score:.4g}, and {about.blank:.4g} with everything absent."
         blocks: list[Block] = [Text(said)]
         if drawn is not None:
-            blocks.append(Cards((Card(picture=Picture(uri("image/png", drawn), name), note=""),), "Red: for it; blue: against it."))
+            card = Card(picture=Picture(uri("image/png", drawn), name), note="")
+            blocks.append(Cards((card,), "Red: for it; blue: against it."))
         title = f"What speaks for {about.name}" if about.name else "What it adds"
         blocks.append(Figure((Plot(title, bars(values)),), ""))
         blocks += [Text(f"{capital(line)}.", "note") for line in (one.division.about, *one.remarks)]
