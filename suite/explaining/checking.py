@@ -189,7 +189,7 @@ def read(folder: Path) -> Checked | None:
 
 
 def _of_content(content: Any) -> Checked:
-    of = lambda kind, stored: {str(name): json_files.built(kind, value) for name, value in dict(stored).items()}
+    of = json_files.built_by_name
     about = content["importance"]
     found = Importance(
         str(about["method"]),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from suite.evaluation.bootstrap import DRAWS, LEVEL, Interval
+from suite.evaluation.metrics.numbers import mid_ranks
 from suite.explaining.explainer import Case, Explainer
 from suite.explaining.explanation import COMPLETE, Explanation
 
@@ -73,15 +74,8 @@ def _levels(explainer: Explainer, case: Case, scores: np.ndarray) -> np.ndarray:
 
 def ranked_alike(one: np.ndarray, other: np.ndarray) -> float:
     """Spearman's rank correlation of the sizes of attributions; 0 where either is constant."""
-    ranks = np.stack([_ranks(np.abs(values)) for values in (one, other)])
+    ranks = np.stack([mid_ranks(np.abs(values))(np.ones(len(values))) for values in (one, other)])
     return float(np.corrcoef(ranks)[0, 1]) if ranks.std(1).min() > 0 else 0.0
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks (n,), of equal values their mean."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[places]
 
 
 def mean_interval(values: Sequence[float] | np.ndarray, seed: int = 0) -> Interval:

@@ -15,6 +15,7 @@ import numpy as np
 
 from suite.data.sources.memory import Subset
 from suite.errors import InputError
+from suite.evaluation.metrics.ranking import auc
 from suite.runs.run import Run
 from suite.runtime import files, json_files
 from suite.training import canaries, privacy
@@ -95,7 +96,7 @@ def audit(run: Run) -> Audit:
         side=side,
         guesses=guesses,
         correct=correct,
-        auc=_auc(-losses, chosen.included),
+        auc=auc(-losses, chosen.included) if 0 < chosen.included.sum() < len(losses) else 0.5,
         canaries=len(losses),
         included=int(chosen.included.sum()),
         stated=guarantee.epsilon if guarantee else None,
@@ -171,11 +172,3 @@ def _chance(canaries: int, guesses: int, correct: int, epsilon: float, delta: fl
     below = np.arange(1, correct + 1)
     steps = np.cumsum(binom.pmf(correct - below, guesses, right)) / below
     return min(tail + 2 * canaries * delta * float(steps.max(initial=0.0)), 1.0)
-
-
-def _auc(scores: np.ndarray, included: np.ndarray) -> float:
-    if included.all() or not included.any():
-        return 0.5
-    ours, others = scores[included], np.sort(scores[~included])
-    below = (np.searchsorted(others, ours, "left") + np.searchsorted(others, ours, "right")) / 2
-    return float(below.mean() / len(others))

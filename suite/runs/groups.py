@@ -193,7 +193,7 @@ def read(folder: Path) -> Groups | None:
 
 
 def _of_content(content: Any) -> Groups:
-    of = lambda kind, stored: {str(name): json_files.built(kind, value) for name, value in dict(stored).items()}
+    of = json_files.built_by_name
     groups = tuple(
         Group(str(one["name"]), int(one["records"]), of(Interval, one["metrics"]), of(Difference, one["apart"]))
         for one in content["groups"]

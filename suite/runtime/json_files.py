@@ -181,6 +181,11 @@ def texts(value: Any) -> list[str]:
     return value
 
 
+def built_by_name(kind: type[T], content: Mapping[str, Any]) -> dict[str, T]:
+    """Dataclasses by name, each as `built` makes it."""
+    return {str(name): built(kind, value) for name, value in dict(content).items()}
+
+
 def built(kind: type[T], content: Mapping[str, Any]) -> T:
     """A dataclass of plain values from an object, lists as tuples.
 

@@ -13,6 +13,7 @@ from suite.data.preprocessing import tabular_values
 from suite.data.sources.memory import evenly_spaced
 from suite.errors import InputError
 from suite.evaluation.bootstrap import holm
+from suite.evaluation.metrics.ranking import auc
 from suite.runs.run import Run
 from suite.workflow.record_blocks import open_records
 
@@ -137,7 +138,8 @@ def drift(run: Run, data: str) -> Drifts:
             earlier, later = (np.array(side, float) for side in sides)
             one = _of_numbers(f"answer: {output.name}", earlier, later)
             if output.name == FAMILIARITY:
-                told = f"tells new records from those of validation with an AUROC of {_auroc(earlier, later):.3f}"
+                area = auc(np.concatenate([earlier, later]), np.arange(len(earlier) + len(later)) < len(earlier))
+                told = f"tells new records from those of validation with an AUROC of {area:.3f}"
                 one = replace(one, about="; ".join(filter(None, (told, one.about))))
             made.append(one)
         elif output.kind == "class":
@@ -164,13 +166,6 @@ def _sampled(data: str, codec: Codec) -> dict[str, list[Any]]:
 
 def _answers(run: Run, columns: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [answer for answer in run.predict_each(columns) if isinstance(answer, dict)]
-
-
-def _auroc(higher: np.ndarray, lower: np.ndarray) -> float:
-    """Probability that one of the first is above one of the second; of ties one half."""
-    ordered = np.sort(lower)
-    below = np.searchsorted(ordered, higher, "left") + np.searchsorted(ordered, higher, "right")
-    return float(below.mean() / (2 * len(lower)))
 
 
 def _numbers(values: Sequence[Any] | np.ndarray) -> np.ndarray:

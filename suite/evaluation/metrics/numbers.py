@@ -49,7 +49,7 @@ class RankCorrelation(Rows):
     """Spearman's rank correlation (1904, doi 10.2307/1412159): Pearson's of the ranks, equal values sharing theirs."""
 
     def measure(self, said: np.ndarray, right: np.ndarray) -> Measure:
-        ranks = [_ranks(values) for values in (said, right)]
+        ranks = [mid_ranks(values) for values in (said, right)]
 
         def correlation(weights: np.ndarray) -> float:
             count = weights.sum()
@@ -66,7 +66,7 @@ class RankCorrelation(Rows):
         return correlation
 
 
-def _ranks(values: np.ndarray) -> "Measure":
+def mid_ranks(values: np.ndarray) -> "Measure":
     """How often each row counts (n,) -> its mid-rank (n,) in such a sample."""
     _, places = np.unique(values, return_inverse=True)
 
