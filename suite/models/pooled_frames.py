@@ -17,6 +17,7 @@ from suite.contracts.model import ModelConfig
 from suite.contracts.units import Units
 from suite.models import dnn
 from suite.models.checks import check_given, check_sizes
+from suite.nn.batchnorm import normalised_groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +80,7 @@ class PooledFrames(nnx.Module):
         shares = jnp.clip(jnp.minimum(frame + 1, ends) - jnp.maximum(frame, starts), 0, 1)
         weights = shares / jnp.maximum(shares.sum(-1, keepdims=True), 1e-9)
         means = jnp.einsum("bst,btf->bsf", weights, jnp.where(mask[..., None], frames, 0).astype(jnp.float32))
-        centred = means - means.mean((1, 2), keepdims=True)
-        scaled = centred / jnp.sqrt(jnp.square(centred).mean((1, 2), keepdims=True) + 1e-5)
-        return self.network(scaled, rngs=rngs)
+        return self.network(normalised_groups(means[:, :, None], groups=1), rngs=rngs)
 
 
 SHARDING = ((r"kernel$", P("fsdp", "tensor")), (r"bias$", P("tensor")))

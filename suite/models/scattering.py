@@ -9,7 +9,6 @@ Dims: b batch, h height, w width, c channels, o outputs.
 from dataclasses import dataclass
 from typing import Any
 
-import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
@@ -19,6 +18,7 @@ from suite.contracts.units import Units
 from suite.errors import InputError
 from suite.models.checks import check_given, check_sizes, divisors
 from suite.nn import Linear
+from suite.nn.batchnorm import normalised_groups
 from suite.nn.scattering import coefficients, places, scattering
 
 
@@ -85,9 +85,7 @@ class ScatteringNetwork(nnx.Module):
         """Outputs of each image, which depends on no other of ``rows``; nothing is dropped in training."""
         del rows, rngs
         maps = scattering(images, self.config.scales, self.config.angles)
-        grouped = maps.reshape(*maps.shape[:3], self.config.groups, -1)
-        centred = grouped - grouped.mean((1, 2, 4), keepdims=True)
-        scaled = centred / jnp.sqrt(jnp.square(centred).mean((1, 2, 4), keepdims=True) + 1e-5)
+        scaled = normalised_groups(maps.reshape(*maps.shape[:3], -1), self.config.groups)
         return self.head(scaled.reshape(len(images), -1))
 
 

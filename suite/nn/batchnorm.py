@@ -146,8 +146,12 @@ class GroupNorm(nnx.Module):
     ) -> Float[Array, "b h w c"]:
         """``rows`` and ``training`` change nothing: they are there so that either norm can stand in a network."""
         del rows, training
-        split = x.astype(jnp.float32).reshape(*x.shape[:3], self.groups, -1)
-        split = split - split.mean((1, 2, 4), keepdims=True)
-        variance = jnp.square(split).mean((1, 2, 4), keepdims=True)
-        whole = (split * lax.rsqrt(variance + self.epsilon)).reshape(x.shape)
-        return whole * self.scale[...] + self.bias[...]
+        return normalised_groups(x, self.groups, self.epsilon) * self.scale[...] + self.bias[...]
+
+
+def normalised_groups(x: Float[Array, "b h w c"], groups: int, epsilon: float = 1e-5) -> Float[Array, "b h w c"]:
+    """Zero mean and unit variance over the places and channels of each group of one image, in float32."""
+    split = x.astype(jnp.float32).reshape(*x.shape[:3], groups, -1)
+    split = split - split.mean((1, 2, 4), keepdims=True)
+    variance = jnp.square(split).mean((1, 2, 4), keepdims=True)
+    return (split * lax.rsqrt(variance + epsilon)).reshape(x.shape)

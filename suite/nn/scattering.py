@@ -55,11 +55,11 @@ def places(size: int, scales: int) -> int:
 def filters(height: int, width: int, scales: int, angles: int) -> tuple[Filters, tuple[np.ndarray, ...]]:
     """Filters of images of this size, and the averages of their other axis (rows, then columns)."""
     rows, columns = padded(height, scales), padded(width, scales)
+    turns = [math.pi * angle / angles for angle in range(angles)]
     wavelets = [
-        [np.fft.fft2(_morlet(rows, columns, 0.8 * 2**scale, math.pi * angle / angles, 4 / angles, scale)).real
-         for angle in range(angles)]
+        [np.fft.fft2(_morlet(rows, columns, 0.8 * 2**scale, turn, 4 / angles, scale)).real for turn in turns]
         for scale in range(scales)
-    ]  # fmt: skip
+    ]
     averages = [
         tuple(_average(side // 2**scale, places(size, scales), scales, scale) for scale in range(scales + 1))
         for size, side in ((height, rows), (width, columns))
