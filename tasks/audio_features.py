@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from suite.contracts.data import Source
@@ -20,6 +21,7 @@ from suite.contracts.preprocessor import Preprocessor
 from suite.data.reading import changed, present
 from suite.data.recordings import Recordings, decode, joined
 from suite.data.sources.memory import evenly_spaced
+from suite.errors import InputError
 from suite.nn.audio.spectral import LogMel, standardise
 from suite.runtime import json_files
 
@@ -136,3 +138,22 @@ def _stored(file: str, written: int) -> tuple[np.ndarray, np.ndarray, int]:
         return np.array(content["mean"], np.float32), np.array(content["std"], np.float32), content.get("stored", 0)
 
     return json_files.load(file, build)
+
+
+def frame_vectors(
+    encoder: Any, frames: jax.Array, mask: jax.Array, rngs: nnx.Rngs | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Vectors (b, u, d) of the part ``audio`` of a model, and which are real (b, u).
+
+    Raises:
+        InputError: it gives no vector for each frame.
+    """
+    vectors = encoder(frames, mask, rngs=rngs)
+    if not isinstance(vectors, tuple):
+        raise InputError(
+            "field model.parts.audio.pooling",
+            "must give a vector for each frame.",
+            found=str(getattr(encoder, "pooling", "")),
+            fix="--model.parts.audio.pooling hidden",
+        )
+    return vectors

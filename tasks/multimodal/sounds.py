@@ -18,11 +18,10 @@ from suite.data.preprocessing.text import SentencePiece
 from suite.data.preprocessing.tokenizers import Tokenizer
 from suite.data.recordings import decode
 from suite.data.sources.captions import RECORDINGS
-from suite.errors import InputError
 from suite.evaluation.artifacts import Given, Sound
 from suite.nn.audio.spectral import SpecAugment
 from suite.nn.masking import masked_mean
-from suite.tasks.audio_features import AudioFeatures
+from suite.tasks.audio_features import AudioFeatures, frame_vectors
 from suite.tasks.multimodal.dual_encoder import NAME, Matching, Side
 
 
@@ -91,15 +90,8 @@ class SoundTextMatching(Matching):
         frames, mask = self.features.frames(batch["audio"], batch["audio_mask"])
         if rngs is not None and self.spec_augment is not None:
             frames = self.spec_augment(frames, mask, rngs.dropout())
-        vectors = model.audio(frames, mask, rngs=rngs)
-        if not isinstance(vectors, tuple):
-            raise InputError(
-                "field model.parts.audio.pooling",
-                "must give a vector for each frame.",
-                found=str(getattr(model.audio, "pooling", "")),
-                fix="--model.parts.audio.pooling hidden",
-            )
-        return masked_mean(vectors[0].astype(jnp.float32), vectors[1])
+        vectors, real = frame_vectors(model.audio, frames, mask, rngs)
+        return masked_mean(vectors.astype(jnp.float32), real)
 
     def given(self, columns: Columns, batch: Batch) -> Callable[[int], Given]:
         return lambda place: Sound(decode(columns[self.audio][place], self.features.rate), self.features.rate)

@@ -34,7 +34,7 @@ from suite.nn.audio.spans import hidden_spans, uniform_frames, uniform_rows
 from suite.nn.masking import masked_mean
 from suite.parallel.layout import batch_sum
 from suite.tasks.audio_clusters import AudioClusters
-from suite.tasks.audio_features import AudioFeatures
+from suite.tasks.audio_features import AudioFeatures, frame_vectors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,15 +118,8 @@ class SpeechPretraining(Task):
         hidden = hidden_spans(draws, real & batch["mask"][:, None], self.starts, self.span)
         if samples:
             return model.audio.encoder.contextual(frames, real, hidden=hidden, rngs=rngs), hidden, frames
-        vectors = model.audio(jnp.where(hidden[..., None], 0, frames), real, rngs=rngs)
-        if not isinstance(vectors, tuple):
-            raise InputError(
-                "field model.parts.audio.pooling",
-                "must give a vector for each frame.",
-                found=str(getattr(model.audio, "pooling", "")),
-                fix="--model.parts.audio.pooling hidden",
-            )
-        return vectors[0], hidden, frames
+        vectors, _ = frame_vectors(model.audio, jnp.where(hidden[..., None], 0, frames), real, rngs)
+        return vectors, hidden, frames
 
     def keys(self, batch: Batch, rngs: nnx.Rngs | None) -> list[jax.Array]:
         """Two keys: of training for the whole batch, else (b,) of each row."""
@@ -143,14 +136,18 @@ class SpeechPretraining(Task):
     def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
         judged = self.judged(model, batch, rngs)
         count = judged["counted"].sum().astype(jnp.float32)
-        total = MetricState(judged["nats"].sum(), count)
+        total = MetricState(judged["nats"].sum() + self.penalty(judged) * count, count)
         right = (judged["right"] & judged["counted"]).sum().astype(jnp.float32)
         return total.total / jnp.maximum(count, 1), {"loss": total, "accuracy": MetricState(right, count)}
+
+    def penalty(self, judged: Mapping[str, jax.Array]) -> jax.Array | float:
+        """Nats a frame that training adds to the loss. Jitted."""
+        return 0.0
 
     def predict(
         self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
     ) -> dict[str, jax.Array]:
-        vectors, real = model.audio(*self.features.frames(batch["audio"], batch["audio_mask"]))
+        vectors, real = frame_vectors(model.audio, *self.features.frames(batch["audio"], batch["audio_mask"]))
         return {"vector": unit(masked_mean(vectors.astype(jnp.float32), real))}
 
     def evaluate(
@@ -301,13 +298,8 @@ class ContrastiveCodes(SpeechPretraining):
         others = other_places(draws, hidden)
         return contrasted(model.quantizer, vectors, features, hidden, others, noise, self.temperature)
 
-    def loss(self, model: Any, batch: Batch, rngs: nnx.Rngs | None) -> tuple[jax.Array, dict[str, MetricState]]:
-        """The mean over hidden frames of the contrast, and the penalty."""
-        judged = self.judged(model, batch, rngs)
-        count = judged["counted"].sum().astype(jnp.float32)
-        total = MetricState(judged["nats"].sum() + self.diversity * judged["penalty"] * count, count)
-        right = (judged["right"] & judged["counted"]).sum().astype(jnp.float32)
-        return total.total / jnp.maximum(count, 1), {"loss": total, "accuracy": MetricState(right, count)}
+    def penalty(self, judged: Mapping[str, jax.Array]) -> jax.Array | float:
+        return self.diversity * judged["penalty"]
 
     def evaluate(
         self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
