@@ -7,49 +7,23 @@ that keep the gradients of single records, and by ghost clipping. Both sides cli
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from benchmarks.harness import main, variant
-from suite.contracts.codec import Codec
-from suite.contracts.data import Data
-from suite.contracts.task import Task
-from suite.evaluation.losses import masked_mean, tally
+from suite.tasks.vision.classification import ImageClassification
 
 CLASSES = 10
 SHAPES = {"784-128-10, b512": (512, 28, 28, 1), "ResNet-18 with group norms, 32x32, b32": (32, 32, 32, 3)}
 MICROBATCH = 32
 
 
-@dataclass(frozen=True, kw_only=True)
-class Arrays(Task):
-    """Classes of arrays that are there already."""
+class Arrays(ImageClassification):
+    """Classes of arrays that are normalised already."""
 
-    data: Data
-
-    @property
-    def codec(self) -> Codec:
-        raise NotImplementedError
-
-    def source(self, split: str) -> Any:
-        raise NotImplementedError
-
-    def encode(self, columns: Any, rng: np.random.Generator | None = None) -> Any:
-        raise NotImplementedError
-
-    def predict(self, model: Any, batch: Any, reference: Any = None) -> Any:
-        return {"logits": model(batch["x"])}
-
-    def score(self, outputs: Any, batch: Any, reference: Any = None) -> Any:
-        raise NotImplementedError
-
-    def loss(self, model: Any, batch: Any, rngs: Any) -> Any:
-        import optax
-
-        losses = optax.softmax_cross_entropy_with_integer_labels(model(batch["x"], rngs=rngs), batch["y"])
-        return masked_mean(losses, batch["mask"]), {"loss": tally(losses, batch["mask"])}
+    def logits(self, model: Any, batch: Any, rngs: Any = None) -> Any:
+        return model(batch["image"], rows=batch["mask"], rngs=rngs)
 
 
 def data(case: str) -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +55,7 @@ def ours(case: str, private: bool) -> Callable[[], Any]:
     )
     program = assemble(experiment, 1000, rule)
     state = program.init()
-    batch = {"x": images, "y": labels, "mask": np.ones(count, bool), "seed": np.arange(count, dtype=np.uint32)}
+    batch = {"image": images, "label": labels, "mask": np.ones(count, bool), "seed": np.arange(count, dtype=np.uint32)}
     batches = jax.device_put({name: value[None] for name, value in batch.items()})
 
     def run() -> float:
@@ -114,11 +88,17 @@ def peer(case: str, mode: str) -> Callable[[], Any]:
         from opacus import PrivacyEngine
 
         loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images, labels), batch_size=len(images))
-        made = PrivacyEngine(accountant="rdp").make_private(
-            module=model, optimizer=optimizer, criterion=criterion, data_loader=loader, noise_multiplier=1.0,
-            max_grad_norm=1.0, poisson_sampling=False, grad_sample_mode=mode,
-        )  # fmt: skip
-        model, optimizer, *rest = made
+        private = PrivacyEngine(accountant="rdp").make_private(
+            module=model,
+            optimizer=optimizer,
+            criterion=criterion,
+            data_loader=loader,
+            noise_multiplier=1.0,
+            max_grad_norm=1.0,
+            poisson_sampling=False,
+            grad_sample_mode=mode,
+        )
+        model, optimizer, *rest = private
         criterion = rest[0] if mode == "ghost" else criterion
 
     def run() -> float:

@@ -65,7 +65,6 @@ VERBS: dict[str, Verb] = {
         evaluate,
         audit,
         baseline,
-        audit,
         drift,
         predict,
         explain,

@@ -1,4 +1,4 @@
-"""What is said in recordings of any length, window by window, as Whisper does it: in one compiled loop.
+"""Transcription of recordings of any length, window by window, as Whisper does it: in one compiled loop.
 
 A model has ``encoder(features, mask) -> (memory, mask)`` and a ``decoder`` that can be continued
 (`suite.decoding.generation`) and makes its ``cache`` of a memory.

@@ -1,4 +1,4 @@
-"""What an export takes of a run: records that it was not trained on, padded lengths, and the weights that it serves."""
+"""Parts of a run that an export takes: records that it was not trained on, padded lengths, the weights it serves."""
 
 import dataclasses
 from collections.abc import Mapping

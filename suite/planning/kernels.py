@@ -1,4 +1,4 @@
-"""What a compiled program consists of: kernels, products and the formats of their results, calls of libraries."""
+"""Contents of a compiled program: kernels, products and the formats of their results, calls of libraries."""
 
 import re
 

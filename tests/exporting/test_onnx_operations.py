@@ -1,4 +1,4 @@
-"""What a traced function computes, written as ONNX and computed by ONNX Runtime: the same numbers."""
+"""Traced functions written as ONNX and computed by ONNX Runtime: the same numbers."""
 
 import jax
 import jax.numpy as jnp
