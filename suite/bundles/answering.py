@@ -1,7 +1,7 @@
 """The path of a request to a run or a bundle: columns are encoded, padded and answered, and what was said decoded."""
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -66,13 +66,51 @@ def answer(
     count = len(next(iter(columns.values()), ()))
     if count:
         check_columns(codec.inputs, codec.opened(columns))
-    size, seeds = min(count, batch_size), row_seeds(seed, count)
+    rows, seeds = codec.rows_of(columns) if count else None, row_seeds(seed, count)
+    size = min(count if rows is None else int(rows.sum()), batch_size)
     answers: list[dict[str, Any]] = []
-    for start in range(0, count, batch_size):
-        part = {name: values[start : start + batch_size] for name, values in columns.items()}
-        said = outputs(codec.encode(part), size, seeds[start : start + batch_size])
-        answers += worded(codec.decode, said, part)
+    for part in _parts(rows, count, batch_size):
+        records = {name: values[part] for name, values in columns.items()}
+        said = computed(outputs, codec, records, size, seeds[part])
+        answers += worded(codec.decode, said, records)
     return answers
+
+
+def computed(
+    outputs: Outputs, codec: Codec, columns: Columns, size: int, seeds: np.ndarray
+) -> Mapping[str, np.ndarray]:
+    """What the model says of the rows of records (b, ...), each array (n, ...).
+
+    Args:
+        outputs: see `Outputs`.
+        codec: encodes them; a record may be several rows, see `Codec.rows_of`.
+        columns: the records.
+        size: rows that are computed together.
+        seeds: (b,), of the records; their rows have the same.
+    """
+    counts, rows = codec.rows_of(columns), codec.encode(columns)
+    if counts is None:
+        return outputs(rows, size, seeds)
+    seeds = np.repeat(seeds, counts)
+    said = [
+        outputs({name: value[start : start + size] for name, value in rows.items()}, size, seeds[start : start + size])
+        for start in range(0, len(seeds), size)
+    ]
+    return {name: np.concatenate([part[name] for part in said]) for name in said[0]}
+
+
+def _parts(rows: np.ndarray | None, count: int, most: int) -> Iterator[slice]:
+    """Neighbouring records that together have at most so many rows, or are one, so that memory holds what a batch
+    needs."""
+    begin = total = 0
+    for place in range(count):
+        of_this = 1 if rows is None else int(rows[place])
+        if total and total + of_this > most:
+            yield slice(begin, place)
+            begin, total = place, 0
+        total += of_this
+    if count:
+        yield slice(begin, count)
 
 
 def answer_each(
@@ -87,7 +125,7 @@ def answer_each(
     def attempt(places: list[int]) -> None:
         part = _at(columns, places)
         try:
-            said = outputs(codec.encode(part), batch_size, seeds[places])
+            said = computed(outputs, codec, part, batch_size, seeds[places])
             decoded = worded(codec.decode_all, said, part)
         except InputError as error:
             if len(places) == 1:
@@ -99,9 +137,20 @@ def answer_each(
         for place, value in zip(places, decoded, strict=True):
             answers[place] = value
 
-    for start in range(0, count, batch_size):
-        attempt(list(range(start, min(start + batch_size, count))))
+    for part in _parts(_rows_where_known(codec, columns, count), count, batch_size):
+        attempt(list(range(part.start, part.stop)))
     return answers
+
+
+def _rows_where_known(codec: Codec, columns: Columns, count: int) -> np.ndarray | None:
+    """As `Codec.rows_of`, with one row for a record of which that cannot be said: its error is said in its turn."""
+    try:
+        return codec.rows_of(columns) if count else None
+    except InputError:
+        if count == 1:
+            return None
+        rows = [_rows_where_known(codec, _at(columns, [place]), 1) for place in range(count)]
+        return np.array([1 if row is None else int(row[0]) for row in rows])
 
 
 def worded(

@@ -88,6 +88,10 @@ class Program:
                 )
         return self.codec.encode(columns)
 
+    def rows_of(self, columns: Columns) -> np.ndarray | None:
+        """See `Codec.rows_of`."""
+        return self.codec.rows_of(columns)
+
     def bucket(self, rows: Mapping[str, Any]) -> int:
         """The least length that is compiled and holds the rows, along the default axis.
 

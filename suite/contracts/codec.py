@@ -103,9 +103,21 @@ class Codec(ABC):
         """The columns of whole records, where ``columns`` holds records; otherwise ``columns`` themselves."""
         return columns
 
+    def rows_of(self, columns: Columns) -> np.ndarray | None:
+        """How many rows ``encode`` makes of each record (b,), where one may take several, such as the tiles of a large
+        picture; None: one of each.
+
+        The rows of a record follow each other, and are then arrays. Each is a row of a batch like any other, so that
+        the program is that of single rows; ``decode`` is given the outputs of all.
+
+        Raises:
+            InputError: as ``encode``, or a record takes more rows than it may.
+        """
+        return None
+
     @abstractmethod
     def encode(self, columns: Columns) -> dict[str, Any]:
-        """Model-ready rows: arrays (b, ...) or Ragged. Other columns than ``inputs`` are left alone.
+        """Model-ready rows: arrays (b, ...) or Ragged, see ``rows_of``. Other columns than ``inputs`` are left alone.
 
         Raises:
             InputError: a required column is missing, or holds what cannot be read.
@@ -116,7 +128,7 @@ class Codec(ABC):
         """One answer a record, that a person can read: the values that ``self.outputs`` names, in JSON or as `File`.
 
         Args:
-            outputs: what the model says, each array (b, ...).
+            outputs: what the model says of the rows, each array (b, ...), see ``rows_of``.
             columns: the records (b, ...) that were asked, as ``encode`` was given them.
         """
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from suite.bundles import catalogue, manifest, signing
+from suite.bundles import catalogue, manifest, opened, signing
+from suite.bundles.answering import computed
 from suite.bundles.bundle import Bundle, platform
 from suite.bundles.codecs import rebased
 from suite.contracts.batch import Batch
@@ -332,15 +333,27 @@ def _verify(trained_run: Run, bundle: Bundle, asked: Mapping[str, Any], allow: t
         for start in range(0, count, ROWS):
             indices = np.arange(start, min(start + ROWS, count))
             part = given(codec, asked, indices)
-            rows = program.codec.encode(part)
-            lengths = program.padded_lengths(rows)
-            ours = program.outputs(rows, lengths[""], ROWS, indices)
-            theirs = trained_run.outputs(codec.encode(part), lengths, ROWS, indices, name)
+            ours, theirs = _outputs_of_both(trained_run, program, part, indices)
             check_outputs(ours, theirs, name)
             if not alike(program.decode(ours, part), list(codec.decode(theirs, part))):
                 raise RunError("the bundle's answers are not the run's, though what the model says is")
     if bundle.manifest.catalogue is not None:
         _verify_catalogue(trained_run, bundle, allow)
+
+
+def _outputs_of_both(
+    trained_run: Run, program: opened.Program, part: Mapping[str, Any], indices: np.ndarray
+) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
+    """What a program of the bundle and the run say of records, padded alike."""
+
+    def ours(rows: dict[str, Any], size: int, seeds: np.ndarray) -> Mapping[str, np.ndarray]:
+        return program.outputs(rows, program.bucket(rows), size, seeds)
+
+    def theirs(rows: dict[str, Any], size: int, seeds: np.ndarray) -> Mapping[str, np.ndarray]:
+        return trained_run.outputs(rows, program.padded_lengths(rows), size, seeds, program.name)
+
+    codec = trained_run.programs[program.name].codec
+    return computed(ours, program.codec, part, ROWS, indices), computed(theirs, codec, part, ROWS, indices)
 
 
 def _verify_catalogue(trained_run: Run, bundle: Bundle, allow: tuple[str, ...]) -> None:

@@ -152,6 +152,14 @@ class Batcher:
         # A daemon: a computation that doesn't end must not keep the process from ending.
         threading.Thread(target=self._run, name="compute", daemon=True).start()
 
+    def check_room(self, rows: int) -> None:
+        """Raises Refused: 413, a request takes more rows than may ever wait."""
+        if rows > self._capacity:
+            message = (
+                f"takes {rows} rows of a batch, such as tiles of images, of at most {self._capacity} that may wait."
+            )
+            raise Refused(413, "too_many_rows", message, field="inputs", fix="fewer records, or smaller ones")
+
     def submit(self, rows: Sequence[tuple[Any, int]]) -> Ticket:
         """Queue the records of a request, each with the length it is padded to.
 

@@ -1,6 +1,7 @@
 """Endpoint: one program of a model as it is asked; records are checked, encoded, batched and answered."""
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,12 +18,14 @@ from suite.serving.settings import Settings
 
 
 class Asked(NamedTuple):
-    """A record as it waits: encoded, as it was asked, its seed, and whether its answer names every class."""
+    """A row as it waits: encoded, its record as it was asked, the record's seed, whether its answer names every class,
+    and where a record may be several rows, how many they are; else 0."""
 
     row: Row
     record: Record
     seed: int
     every: bool
+    rows: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +43,7 @@ class Endpoint:
     batcher: Batcher
 
     def rows(self, columns: dict[str, list[Any]], seeds: Sequence[int], every: bool = False) -> list[tuple[Asked, int]]:
-        """Each record and the length it is padded to.
+        """Each row and the length it is padded to; those of a record follow each other.
 
         Args:
             columns: checked values, one a record.
@@ -48,15 +51,41 @@ class Endpoint:
             every: whether answers name every class.
 
         Raises:
-            Refused: a record cannot be encoded, or is longer than any program takes; says which.
+            Refused: a record cannot be encoded, or is longer than any program takes; says which. Or all take more rows
+                than may wait.
         """
         count = len(next(iter(columns.values())))
         try:
-            rows = split(self.program.encode(columns), count)
+            of_each = self.program.rows_of(columns)
+            if of_each is not None:
+                self.batcher.check_room(int(of_each.sum()))
+            rows = split(self.program.encode(columns), count if of_each is None else int(of_each.sum()))
         except InputError as error:
             raise self._which(columns, count, error) from None
-        given = zip(rows, records(columns, count), seeds, strict=True)
-        return [(Asked(*one, every), self._length(one[0], place)) for place, one in enumerate(given)]
+        given = zip(records(columns, count), seeds, [0] * count if of_each is None else of_each.tolist(), strict=True)
+        asked, places = [], iter(rows)
+        for place, (record, seed, several) in enumerate(given):
+            for row in itertools.islice(places, several or 1):
+                asked.append((Asked(row, record, seed, every, several), self._length(row, place)))
+        return asked
+
+    def answers(self, asked: Sequence[Asked], said: Sequence[Any]) -> list[Any]:
+        """One answer a record.
+
+        Args:
+            asked: the rows of a request.
+            said: what was computed of each: the record's answer, or the outputs on one of its rows.
+        """
+        answers, place = [], 0
+        while place < len(asked):
+            rows, first = asked[place].rows, asked[place]
+            if not rows:
+                answers.append(said[place])
+            else:
+                outputs = joined(said[place : place + rows])
+                answers += self.program.decode(outputs, gathered([first.record]), first.every)
+            place += rows or 1
+        return answers
 
     def _length(self, row: Row, place: int) -> int:
         try:
@@ -98,9 +127,11 @@ def endpoint_of(
 
 
 def _answers(program: Program, asked: Sequence[Asked], length: int, size: int) -> list[dict[str, Any]]:
-    """One answer a record."""
-    rows, given, seeds, every = zip(*asked, strict=True)
+    """One answer a record; where one may be several rows, the outputs on each row, which `Endpoint.answers` joins."""
+    rows, given, seeds, every, several = zip(*asked, strict=True)
     outputs = program.outputs(joined(rows), length, size, np.array(seeds, np.uint32))
+    if any(several):
+        return split(outputs, len(rows))
     columns = gathered(given)
     if not any(every):
         return program.decode(outputs, columns)

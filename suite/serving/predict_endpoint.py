@@ -27,7 +27,7 @@ AT_ONCE = 16_384
 COMMON: Headers = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
 """Headers of every answer that is no page."""
 Prepared = tuple[Question, list[tuple[Asked, int]]]
-"""A question, and its records: each encoded, with its padded length."""
+"""A question, and the rows of its records: each encoded, with its padded length."""
 
 log = logging.getLogger("suite.serving")
 
@@ -113,7 +113,7 @@ class Answering:
         prepare = functools.partial(_prepared, endpoint, body, data, protocol)
         question, rows = await self._encoders.run(prepare, body, at_once, time.monotonic() + seconds, seconds)
         if trace is not None:
-            trace.say(records=len(rows))
+            trace.say(records=records_in(question.columns))
             trace.step("wait")
         ticket = endpoint.batcher.submit(rows)
         if trace is not None:
@@ -122,10 +122,15 @@ class Answering:
             scope[LOST](ticket.leave)
         seconds = min(seconds, question.seconds)
         answers = await ticket.answers(seconds, begun + seconds - time.perf_counter())
+        asked = [row for row, _ in rows]
+        if any(row.rows for row in asked):
+            until = time.monotonic() + begun + seconds - time.perf_counter()
+            join = functools.partial(endpoint.answers, asked, answers)
+            answers = await self._encoders.run(join, body, False, until, seconds)
         if trace is not None:
             trace.computed(ticket.batches or {})
             trace.step("answer")
-        return question.write(version, answers, [asked.seed for asked, _ in rows] if endpoint.program.samples else [])
+        return question.write(version, answers, list(question.seeds) if endpoint.program.samples else [])
 
     def _deadline(self, body: Body) -> float:
         """Seconds that the request may take once it has come."""
@@ -150,8 +155,8 @@ def _prepared(endpoint: Endpoint, body: Body, data: bytes, protocol: Protocol) -
         raise Gone  # nobody waits for it any more
     question = protocol.read(endpoint, body.headers, data)
     count = records_in(question.columns)
-    seeds = question.seeds or (drawn(count) if endpoint.checks.samples else [0] * count)
-    return question, endpoint.rows(question.columns, seeds, question.every)
+    question.seeds = question.seeds or (drawn(count) if endpoint.checks.samples else [0] * count)
+    return question, endpoint.rows(question.columns, question.seeds, question.every)
 
 
 async def refuse(send: Send, error: Refused, body: Body | None = None, protocol: Protocol = PREDICT_PROTOCOL) -> None:

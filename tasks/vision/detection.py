@@ -28,6 +28,7 @@ from suite.data.preprocessing.columns import origin, require, unread_columns, wi
 from suite.data.preprocessing.image import PixelStatistics
 from suite.data.preprocessing.least_score import LeastScore
 from suite.data.preprocessing.scenes import box_remarks, scenes
+from suite.data.preprocessing.tiles import Tiles
 from suite.errors import InputError
 from suite.evaluation.detection_artifacts import detection_artifacts
 from suite.evaluation.losses import binary_distillation_loss, masked_mean, tally
@@ -63,11 +64,19 @@ class ObjectDetection(Task):
     """That score, learnt at the end of training."""
     most: int = 100
     """Most boxes of an answer."""
+    tiles: Tiles = field(default_factory=Tiles)
+    """How pictures that are much larger than those of training are cut, whose things would be too small on the canvas:
+    requests are answered by the boxes of all tiles and of the whole. Metrics are of whole pictures."""
 
     @property
     def codec(self) -> PictureBoxes:
         return PictureBoxes(
-            image=self.image, statistics=self.statistics, labels=self.labels, threshold=self.answered, most=self.most
+            image=self.image,
+            statistics=self.statistics,
+            labels=self.labels,
+            threshold=self.answered,
+            most=self.most,
+            tiles=self.tiles,
         )
 
     @property

@@ -25,6 +25,7 @@ from suite.data.preprocessing.columns import origin, require, unread_columns, wi
 from suite.data.preprocessing.image import PixelStatistics
 from suite.data.preprocessing.letterbox import GREY, letterboxes
 from suite.data.preprocessing.masks import IGNORED, MaskLabels, letterboxed_masks, mask_faults, mask_remarks
+from suite.data.preprocessing.tiles import Tiles
 from suite.data.sources.memory import cleaned
 from suite.errors import InputError
 from suite.evaluation.losses import distillation_loss, masked_mean, tally
@@ -51,6 +52,9 @@ class SemanticSegmentation(Task):
     """Applied in order to training pictures; masks move with their pictures."""
     dice_weight: float = 0.5
     """Weight of the Dice loss (arXiv 1606.04797) of the classes that a picture has, beside 1 of the cross-entropy."""
+    tiles: Tiles = field(default_factory=Tiles)
+    """How pictures that are much larger than those of training are cut: requests are answered by the weighted logits of
+    all tiles. Metrics are of whole pictures."""
 
     def __post_init__(self) -> None:
         if self.dice_weight < 0:
@@ -58,7 +62,7 @@ class SemanticSegmentation(Task):
 
     @property
     def codec(self) -> PictureMasks:
-        return PictureMasks(image=self.image, statistics=self.statistics, labels=self.labels)
+        return PictureMasks(image=self.image, statistics=self.statistics, labels=self.labels, tiles=self.tiles)
 
     @property
     def protocol(self) -> str:
@@ -124,8 +128,16 @@ class SemanticSegmentation(Task):
     def predict(
         self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
     ) -> dict[str, jax.Array]:
-        """``classes`` uint8 (b, h, w)."""
-        return {"classes": self.logits(model, batch).argmax(-1).astype(jnp.uint8)}
+        """``classes`` uint8 (b, h, w), and where large pictures are cut into tiles ``logits`` (b, h, w, n)."""
+        logits = self.logits(model, batch)
+        classes = {"classes": logits.argmax(-1).astype(jnp.uint8)}
+        return classes if self.tiles.size is None else {**classes, "logits": logits}
+
+    def evaluate(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
+        """``classes``, as `predict`: logits of a split would fill memory."""
+        return {"classes": self.predict(model, batch)["classes"]}
 
     def score(
         self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None

@@ -108,7 +108,9 @@ def test_a_record_longer_than_any_program_is_the_clients_mistake():
             raise InputError('input "x"', "is longer than the model takes.", found="9", fix="at most 8")
         return 8
 
-    program = SimpleNamespace(encode=lambda columns: {"x": np.array(columns["x"])}, bucket=bucket)
+    program = SimpleNamespace(
+        rows_of=lambda columns: None, encode=lambda columns: {"x": np.array(columns["x"])}, bucket=bucket
+    )
     endpoint = Endpoint(program, None, None)
     assert [length for _, length in endpoint.rows({"x": [3, 8]}, [0, 0])] == [8, 8]
     with pytest.raises(Refused) as error:

@@ -184,7 +184,11 @@ def compared(
     """(padded length, outputs of the model, outputs of the run) of ROWS records from ``start``."""
     codec = run.programs[name].codec
     indices = np.arange(start, min(start + ROWS, len(next(iter(asked.values())))))
-    rows = codec.encode(given(codec, asked, indices))
+    part = given(codec, asked, indices)
+    rows, of_each = codec.encode(part), codec.rows_of(part)
+    if of_each is not None:  # the first of them say as much as all
+        indices = np.repeat(indices, of_each)[:ROWS]
+        rows = {name: value[:ROWS] for name, value in rows.items()}
     real = np.arange(ROWS) < len(indices)
     least = bucket(rows, found.lengths, "")
     others = {axis: run.buckets[axis][-1] for axis in axes(rows) if axis}
