@@ -9,6 +9,7 @@ from suite.evaluation.bootstrap import Difference, Scores, by_record, holm
 from suite.evaluation.metrics.events import click_scores
 from suite.evaluation.metrics.ranking import Ranking, RankingBound, auc
 from suite.evaluation.metrics.translation import translation_scores
+from suite.evaluation.shares import wilson
 
 
 def accuracy(right: np.ndarray) -> Scores:
@@ -126,3 +127,12 @@ def test_several_comparisons_are_corrected():
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_the_interval_of_a_share_is_that_of_wilson_also_where_all_records_are_right():
+    # Its ends are the shares that are 1.96 of their own standard errors away from what was seen.
+    shares, counts = np.array([0.95, 0.5, 1.0]), np.array([20, 100, 60])
+    for (low, high), share, count in zip(wilson(shares, counts), shares, counts, strict=True):
+        for end in (low, high):
+            assert abs(share - end) == pytest.approx(1.96 * np.sqrt(end * (1 - end) / count), abs=1e-7)
+        assert low < share <= high + 1e-12

@@ -6,6 +6,7 @@ import numpy as np
 
 from suite.evaluation.artifacts import Calibration, Confusion, PrecisionRecall
 from suite.evaluation.metrics.ranking import auc
+from suite.evaluation.shares import wilson
 from suite.reporting.blocks import Block, Cell, Figure, Folded, Matrix, Plot, Table, Text
 from suite.reporting.curves import average_precision, precision_recall, roc
 from suite.reporting.drawings.registry import draws
@@ -140,7 +141,7 @@ def calibration(exhibit: Calibration) -> list[Block]:
     counts, edges = exhibit.counts[there], np.linspace(0, 1, len(exhibit.counts) + 1)
     said, happened = exhibit.predicted[there] / counts, exhibit.happened[there] / counts
     across = Axis(f"predicted probability of {exhibit.event}", 0.0, 1.0)
-    dots = Series("", said, happened, kind="dots", spans=_likely(happened, counts), sizes=counts.astype(float))
+    dots = Series("", said, happened, kind="dots", spans=wilson(happened, counts), sizes=counts.astype(float))
     reliability = chart(
         [dots], across, SHARES, f"Observed frequency over the predicted probability of {exhibit.event}", diagonal=True
     )
@@ -165,11 +166,3 @@ def calibration(exhibit: Calibration) -> list[Block]:
         f"Expected calibration error: {exhibit.error:.4f}."
     )
     return [Figure(plots, caption)]
-
-
-def _likely(shares: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """(n, 2): the 95 % interval of each share of so many records (Wilson, 1927)."""
-    z = 1.96
-    middle = (shares + z**2 / (2 * counts)) / (1 + z**2 / counts)
-    reach = z * np.sqrt(shares * (1 - shares) / counts + (z / (2 * counts)) ** 2) / (1 + z**2 / counts)
-    return np.stack([middle - reach, middle + reach], -1)
