@@ -3,7 +3,8 @@
 command:  python -m benchmarks.generated_pictures RUN --features FEATURES [--pictures 2000] [--steps 1 5 20 50]
           [--guidance 1.5] [--method heun] [--gaussian]
 
-FEATURES is a run of an image classifier, such as of vision.fashion_mnist_resnet. Figures of one number of pictures
+FEATURES is a run of an image classifier, such as of vision.fashion_mnist_resnet, or a folder of published weights of
+images, such as Inception's. Figures of one number of pictures
 compare: beside each stands its floor, that of as many training pictures (fid_real). A line of JSON a row.
 """
 
@@ -17,6 +18,7 @@ import suite
 from suite.evaluation.baselines import measure
 from suite.runs.run import Run
 from suite.runs.run import open as open_run
+from suite.tasks.vision.picture_features import name_of
 
 
 def changed(run: Run, fields: dict[str, Any]) -> Run:
@@ -37,13 +39,13 @@ def main() -> None:
     parser.add_argument("--gaussian", action="store_true", help="the normal distribution of pixels, too")
     given = parser.parse_args()
     run = open_run(given.run)
+    features = name_of(given.features)
     common = {"task.features": given.features, "task.pictures": given.pictures}
     if given.gaussian:
         task = changed(run, common).experiment.task
         for baseline in measure(task, task.source("train"), task.source("test")):
-            print(
-                json.dumps({"model": baseline.name, "pictures": given.pictures, **baseline.scores.values()}), flush=True
-            )
+            row = {"model": baseline.name, "pictures": given.pictures, "features": features}
+            print(json.dumps({**row, **baseline.scores.values()}), flush=True)
     for method in given.method:
         for guidance in given.guidance:
             for steps in given.steps:
@@ -51,6 +53,7 @@ def main() -> None:
                 fields = {**common, "task.steps": steps, "task.guidance": guidance, "task.method": method}
                 metrics = changed(run, fields).evaluate("test").metrics
                 row = {"method": method, "steps": steps, "guidance": guidance, "pictures": given.pictures}
+                row["features"] = features
                 row |= {name.removeprefix("test/"): round(value, 5) for name, value in metrics.items()}
                 print(json.dumps({**row, "seconds": round(time.perf_counter() - begun, 1)}), flush=True)
 

@@ -84,7 +84,7 @@ class PictureConfig(ModelConfig):
                 "field checkpoint.init_from",
                 f"names weights of {type(published).__module__}.",
                 found=f"a model of {type(self).__module__}",
-                fix="weights of images: a ResNet, a vision transformer, an EfficientNet-Lite or a ConvNeXt",
+                fix="weights of images: a ResNet, a vision transformer, an EfficientNet-Lite, a ConvNeXt, an Inception",
             )
         shared = [name for name in self.own if name in published.own]
         return replace(published, **{name: getattr(self, name) for name in shared})  # type: ignore[type-var]

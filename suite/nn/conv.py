@@ -212,7 +212,7 @@ class Conv(Computing):
     """`conv2d` with weights of its own.
 
     Attributes:
-        kernel: (size, size, inputs / groups, outputs), normal with variance 2 / fan-out at first
+        kernel: (height, width, inputs / groups, outputs), normal with variance 2 / fan-out at first
             (`He et al., 2015 <https://arxiv.org/abs/1502.01852>`_).
         bias: (outputs,), zero at first; None where ``use_bias`` is False.
         stride, padding, groups: see `conv2d`.
@@ -224,7 +224,7 @@ class Conv(Computing):
         self,
         inputs: int,
         outputs: int,
-        size: int,
+        size: int | tuple[int, int],
         *,
         rngs: nnx.Rngs,
         stride: int = 1,
@@ -233,11 +233,13 @@ class Conv(Computing):
         use_bias: bool = False,
         narrow: bool = False,
     ):
-        """``padding`` None: ``size // 2``, which keeps height and width where the stride is 1 and the size odd."""
-        self.kernel = nnx.Param(_HE(rngs.params(), (size, size, inputs // groups, outputs), jnp.float32))
+        """``size`` is the kernel's side, or its height and width. ``padding`` None: half the height, which keeps height
+        and width where the stride is 1 and the kernel a square of an odd side."""
+        size = (size, size) if isinstance(size, int) else size
+        self.kernel = nnx.Param(_HE(rngs.params(), (*size, inputs // groups, outputs), jnp.float32))
         self.bias = nnx.Param(jnp.zeros((outputs,))) if use_bias else None
         self.stride = stride
-        self.padding = size // 2 if padding is None else padding
+        self.padding = size[0] // 2 if padding is None else padding
         self.groups = groups
         self.narrow = narrow
         self.compute = "float32"

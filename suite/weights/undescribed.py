@@ -14,7 +14,23 @@ Readers = Mapping[str, Callable[[], np.ndarray]]
 def described(readers: Readers) -> tuple[dict[str, Any], Readers] | None:
     """What ``config.json`` would say of the tensors, and the tensors by the names it goes with; None: they are not
     known."""
-    return _efficientnet_lite(readers)
+    return _efficientnet_lite(readers) or _inception(readers)
+
+
+def _inception(readers: Readers) -> tuple[dict[str, Any], Readers] | None:
+    """Inception-v3 as torchvision and pytorch-fid name it, both trained on (pixel - 127.5) / 127.5. The latter, from
+    TensorFlow's network, tells 1,008 classes apart."""
+    if not {"Conv2d_1a_3x3.conv.weight", "Mixed_7c.branch1x1.conv.weight"} <= {*readers}:
+        return None
+    classes = readers["fc.weight"]().shape[0] if "fc.weight" in readers else 0
+    channels = readers["Conv2d_1a_3x3.conv.weight"]().shape[1]
+    config = {
+        "architecture": "inception_v3_fid" if classes in (0, 1008) else "inception_v3",
+        "num_classes": classes,
+        "model_args": {"in_chans": channels},
+        "pretrained_cfg": {"mean": [0.5] * channels, "std": [0.5] * channels, "input_size": [channels, 299, 299]},
+    }
+    return config, readers
 
 
 _PIXELS = {"lite0": 224, "lite1": 240, "lite2": 260, "lite3": 280, "lite4": 300}

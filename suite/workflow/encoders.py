@@ -29,6 +29,7 @@ RECIPES = {
     "suite.models.vit": "vision.embed",
     "suite.models.efficientnet": "vision.embed",
     "suite.models.convnext": "vision.embed",
+    "suite.models.inception": "vision.embed",
 }
 """The recipe whose answers are the vectors of a family."""
 _POOLING = "pooling_mode_"

@@ -38,6 +38,7 @@ _RECIPES = {
     "suite.models.vit": "vision.finetune",
     "suite.models.efficientnet": "vision.finetune",
     "suite.models.convnext": "vision.finetune",
+    "suite.models.inception": "vision.finetune",
     "suite.models.detr": "vision.detr",
     "suite.models.wav2vec2": "speech.recognize",
     "suite.models.whisper": "speech.transcribe",

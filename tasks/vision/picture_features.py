@@ -45,8 +45,25 @@ class Features:
 
 
 def name_of(source: str) -> str:
-    """What features are called, whether they are there or not."""
-    return f"features of {Path(source).name}" if source else f"{SIDE} x {SIDE} pixels"
+    """What features are called, whether they are there or not; published weights by their network, too."""
+    if not source:
+        return f"{SIDE} x {SIDE} pixels"
+    network = _network(source)
+    return f"features of {Path(source).name}" + (f" ({network})" if network else "")
+
+
+@functools.lru_cache(maxsize=8)
+def _network(source: str) -> str:
+    """What published weights in a folder say that they are of, such as ``inception_v3_fid``; empty where they say
+    nothing, and of runs."""
+    folder = Path(source).expanduser()
+    if is_run(folder) or not folder.is_dir():
+        return ""
+    try:
+        stated = published.open(folder, True).config
+    except InputError:
+        return ""
+    return str(stated.get("architecture", ""))
 
 
 def features_of(source: str) -> Features:

@@ -177,6 +177,39 @@ def timm_vit() -> Golden:
     return answers(model, config, 12, ("cls_token", "blocks.1.attn.qkv.weight", "blocks.0.mlp.fc1.bias"))
 
 
+INCEPTION = ("Conv2d_1a_3x3.conv.weight", "Mixed_6b.branch7x7_2.bn.weight", "Mixed_7c.branch3x3dbl_3b.bn.weight")
+
+
+def torchvision_inception() -> Golden:
+    from torchvision.models.inception import Inception3
+
+    config = {"architecture": "inception_v3", "num_classes": 4}
+    model = Inception3(num_classes=4, aux_logits=False, init_weights=False)
+    return answers(model, config, 80, (*INCEPTION, "fc.bias"))
+
+
+def fid_inception() -> Golden:
+    """Torchvision's network with the poolings of TensorFlow's, as pytorch-fid has them."""
+    from types import SimpleNamespace
+
+    from torch.nn import functional
+    from torchvision.models import inception
+
+    def pooled(x: Any, kernel_size: int, stride: int, padding: int) -> Any:
+        if x.shape[1] == 2048:
+            return functional.max_pool2d(x, kernel_size, stride, padding)
+        return functional.avg_pool2d(x, kernel_size, stride, padding, count_include_pad=False)
+
+    parts = {name: getattr(functional, name) for name in ("relu", "max_pool2d", "adaptive_avg_pool2d")}
+    before, inception.F = inception.F, SimpleNamespace(avg_pool2d=pooled, **parts)
+    try:
+        model = inception.Inception3(num_classes=4, aux_logits=False, init_weights=False)
+        config = {"architecture": "inception_v3_fid", "num_classes": 4}
+        return answers(model, config, 80, (*INCEPTION, "fc.bias"))
+    finally:
+        inception.F = before
+
+
 CASES: dict[str, Callable[[], Golden]] = {
     "resnet_basic": lambda: resnet("basic"),
     "resnet_bottleneck": lambda: resnet("bottleneck"),
@@ -187,6 +220,8 @@ CASES: dict[str, Callable[[], Golden]] = {
     "efficientnet_timm": timm_lite,
     "convnext": convnext,
     "convnext_timm": timm_convnext,
+    "inception_torchvision": torchvision_inception,
+    "inception_fid": fid_inception,
     "vit": vit,
     "vit_timm": timm_vit,
 }
