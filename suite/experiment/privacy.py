@@ -18,7 +18,7 @@ class Privacy:
     clip_norm: float = 1.0
     """Norm to which the gradient of each record is scaled down."""
     microbatch: int = 32
-    """Records whose gradients a device holds at a time."""
+    """Records that a device computes at a time: more are faster, fewer take less memory."""
     unit: str = ""
     """Column that says whose a record is, such as a user: all records of one are protected together. Empty: each record
     by itself."""

@@ -4,10 +4,11 @@ On a CPU that operation has no bfloat16 form, and is slow by the kernel's gradie
 faster ones. The derivatives are written out, hence the custom rule, as in `suite.nn.dot`.
 
 Dims: b images, h w height and width of the input, y x those of the output, p q those of the kernel, i inputs,
-o outputs (channels), s stride, g groups.
+o outputs (channels), s stride, g groups, r records.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -17,7 +18,9 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
+from suite.nn import ghost
 from suite.nn.cpu import conv as on_cpu
+from suite.nn.cpu import windows
 from suite.nn.cpu.switch import by_library, by_platform
 from suite.nn.dot import Computing
 
@@ -49,7 +52,11 @@ def conv2d(
         result: format of what it returns, and to which the gradient by ``x`` is rounded: ``"float32"``, or that of the
             operands, which halves what the maps of a network weigh.
     """
-    return _conv(_place(x, kernel, stride, padding, groups, compute, result), x, kernel)
+    y = _conv(_place(x, kernel, stride, padding, groups, compute, result), x, kernel)
+    if groups > 1:
+        return y
+    taps = (kernel.shape[0], kernel.shape[1])
+    return ghost.reported(_Convolution(taps, stride, padding, compute, result), x, kernel, y)
 
 
 def conv2d_finished(
@@ -76,6 +83,30 @@ def finish(y: Float[Array, "b y x o"], added: Float[Array, "b y x o"] | None, re
     """``y`` plus ``added``, and the ReLU of it."""
     y = y if added is None else y + added
     return jax.nn.relu(y) if relu else y
+
+
+@dataclass(frozen=True)
+class _Convolution(ghost.Product):
+    """`conv2d` of one group: a matrix product of the kernel with the patches that it meets."""
+
+    taps: tuple[int, int]
+    stride: int
+    padding: int
+    compute: str
+    result: str
+
+    def apply(self, given: Float[Array, "r b h w i"], weight: Float[Array, "p q i o"]) -> Float[Array, "rb y x o"]:
+        x = given.reshape(-1, *given.shape[2:])
+        return conv2d(x, weight, self.stride, self.padding, 1, self.compute, self.result)
+
+    def squared_norms(self, given: Float[Array, "r b h w i"], grad: Float[Array, "r b y x o"]) -> Float[Array, "r"]:
+        records, around = len(given), (self.padding, self.padding)
+        x = jnp.pad(given.reshape(-1, *given.shape[2:]), ((0, 0), around, around, (0, 0)))
+        met = jnp.concatenate(windows.met(x, self.taps, self.stride), -1)
+        # Rounded like the operands of the gradient itself.
+        patches, g = (a.astype(self.compute).astype(jnp.float32) for a in (met, grad))
+        shaped = (a.reshape(records, -1, a.shape[-1]) for a in (patches, g))
+        return ghost.outer_squared_norms(*shaped)
 
 
 class _Place(NamedTuple):

@@ -1,10 +1,11 @@
 """Convolutions over time: XLA's, and on a CPU the faster forms of `suite.nn.cpu.conv1d`, which agree to rounding.
 
 Dims: b batch, t frames in, u frames out, k taps, s stride, i inputs, o outputs, d width, g groups, c inputs a group,
-e outputs a group.
+e outputs a group, r records.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
+from suite.nn import ghost
 from suite.nn.cpu import conv1d as on_cpu
 from suite.nn.cpu.switch import by_platform
 from suite.nn.dot import Computing, dot
@@ -29,8 +31,37 @@ def conv1d(
     """
     if stride > 1 and dilation > 1:
         raise ValueError(f"a convolution has a stride ({stride}) or a dilation ({dilation}), not both")
-    default = partial(_convolution, stride, 1, compute, dilation=dilation)
-    return by_platform(x, w, cpu=partial(on_cpu.convolve, stride, compute, dilation=dilation), default=default)
+    product = _Convolution(len(w), stride, compute, dilation)
+    return ghost.reported(product, x, w, product.of_rows(x, w))
+
+
+@dataclass(frozen=True)
+class _Convolution(ghost.Product):
+    """`conv1d`: a matrix product of the taps with the frames that they meet."""
+
+    taps: int
+    stride: int
+    compute: str
+    dilation: int
+
+    def of_rows(self, x: Float[Array, "b t i"], w: Float[Array, "k i o"]) -> Float[Array, "b u o"]:
+        default = partial(_convolution, self.stride, 1, self.compute, dilation=self.dilation)
+        cpu = partial(on_cpu.convolve, self.stride, self.compute, dilation=self.dilation)
+        return by_platform(x, w, cpu=cpu, default=default)
+
+    def apply(self, given: Float[Array, "r b t i"], weight: Float[Array, "k i o"]) -> Float[Array, "rb u o"]:
+        return self.of_rows(given.reshape(-1, *given.shape[2:]), weight)
+
+    def squared_norms(self, given: Float[Array, "r b t i"], grad: Float[Array, "r b u o"]) -> Float[Array, "r"]:
+        last = (grad.shape[2] - 1) * self.stride + 1
+        met = [
+            given[:, :, start : start + last : self.stride]
+            for start in range(0, self.taps * self.dilation, self.dilation)
+        ]
+        # Rounded like the operands of the gradient itself.
+        frames, g = (a.astype(self.compute).astype(jnp.float32) for a in (jnp.concatenate(met, -1), grad))
+        shaped = (a.reshape(len(a), -1, a.shape[-1]) for a in (frames, g))
+        return ghost.outer_squared_norms(*shaped)
 
 
 def conv_transpose1d(

@@ -12,6 +12,7 @@ stored operand, never against a transpose of it: XLA folds a transpose into the 
 Dims: i inputs, o outputs; "..." any leading axes.
 """
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Int8
 
+from suite.nn import ghost
 from suite.nn.cpu import dot as on_cpu
 from suite.nn.cpu.switch import by_platform, by_target
 
@@ -52,16 +54,12 @@ def dot(
     float32; derivatives have the formats of ``x`` and ``w``. With ``narrow`` the values of the result are rounded to
     bfloat16 on an accelerator, as the gradient by ``x`` always is there.
     """
-    if compute == "bfloat16":
-        return _dot(0, narrow, x, w)
-    return jnp.matmul(x, w, preferred_element_type=jnp.float32)
+    return ghost.reported(_Matrix(0, compute), x, w, _matmul(x, w, compute, narrow))
 
 
 def dot_nt(x: Float[Array, "... i"], w: Float[Array, "o i"], compute: Compute = "float32") -> Float[Array, "... o"]:
     """``x @ w.T`` in the manner of `dot`, for an output head that shares the matrix of an embedding."""
-    if compute == "bfloat16":
-        return _dot(1, False, x, w)
-    return _contract(x, w, x.ndim - 1, 1)
+    return ghost.reported(_Matrix(1, compute), x, w, _matmul_nt(x, w, compute))
 
 
 def einsum(
@@ -83,6 +81,34 @@ def dot_integers(x: Int8[Array, "... i"], w: Int8[Array, "i o"]) -> Float[Array,
     """``x @ w`` of integers, summed as integers of 32 bits, as float32."""
     product = lax.dot_general(x, w, (((x.ndim - 1,), (0,)), ((), ())), preferred_element_type=jnp.int32)
     return product.astype(jnp.float32)
+
+
+@dataclass(frozen=True)
+class _Matrix(ghost.Product):
+    """`dot` with weights (i, o), and with ``axis`` 1 `dot_nt` with weights (o, i)."""
+
+    axis: int
+    compute: Compute
+
+    def apply(self, given: Array, weight: Array) -> Array:
+        return _matmul_nt(given, weight, self.compute) if self.axis else _matmul(given, weight, self.compute, False)
+
+    def squared_norms(self, given: Array, grad: Array) -> Array:
+        # Rounded like the operands of the gradient itself.
+        x, g = (a.reshape(len(a), -1, a.shape[-1]).astype(self.compute).astype(jnp.float32) for a in (given, grad))
+        return ghost.outer_squared_norms(x, g)
+
+
+def _matmul(x: Array, w: Array, compute: Compute, narrow: bool) -> Array:
+    if compute == "bfloat16":
+        return _dot(0, narrow, x, w)
+    return jnp.matmul(x, w, preferred_element_type=jnp.float32)
+
+
+def _matmul_nt(x: Array, w: Array, compute: Compute) -> Array:
+    if compute == "bfloat16":
+        return _dot(1, False, x, w)
+    return _contract(x, w, x.ndim - 1, 1)
 
 
 def _narrow(x: Array) -> Array:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from suite.errors import InputError
 from suite.nn.dot import Computing, dot_nt
+from suite.nn.ghost import first_rows, gather
 
 
 class Embedding(Computing):
@@ -28,7 +29,7 @@ class Embedding(Computing):
 
     def __call__(self, index: Int[Array, "..."]) -> Float[Array, "... d"]:
         """Rows ``index``; one past either end takes the row at that end."""
-        return self.embedding[...].at[index].get(mode="clip").astype(jnp.float32)
+        return gather(self.embedding[...], index).astype(jnp.float32)
 
     def attend(self, x: Float[Array, "... d"]) -> Float[Array, "... v"]:
         """The dot product of ``x`` with every row: the logits of an output head tied to the table."""
@@ -52,11 +53,11 @@ class LearnedPositions(nnx.Module):
             InputError: there are fewer.
         """
         check_length(length, self.embedding.shape[0])
-        return self.embedding[:length].astype(jnp.float32)
+        return first_rows(self.embedding[...], length).astype(jnp.float32)
 
     def at(self, places: Int[Array, "..."]) -> Float[Array, "... d"]:
         """The vectors of ``places``; a place past the last has that one's."""
-        return self.embedding[...].at[places].get(mode="clip").astype(jnp.float32)
+        return gather(self.embedding[...], places).astype(jnp.float32)
 
 
 def check_length(length: int, limit: int) -> None:

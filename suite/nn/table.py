@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from suite.nn.ghost import gather
+
 _NORMAL = nnx.initializers.normal(0.01)
 
 
@@ -26,7 +28,7 @@ class StackedTable(nnx.Module):
     def __call__(self, ids: Int[Array, "b s"]) -> Float[Array, "b s d"]:
         """Rows ``ids``. A number outside the table, as padding has, gives some row: its weight must be 0."""
         table = self.embedding[...]
-        return table if table.ndim > 2 else table.at[ids].get(mode="clip")
+        return table if table.ndim > 2 else gather(table, ids)
 
 
 def pooled(

@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from suite.contracts.batch import Batch
 from suite.contracts.gradient import Context, Gradient, GradientRule, Loss
+from suite.training.record_gradients import clipped_sum, uses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Private(GradientRule):
     expected: int = 1
     """Units of a batch on average."""
     parts: int = 1
-    """Parts that a batch is computed in, one after another, since gradients of single units may be held."""
+    """Parts that a batch is computed in, one after another, as memory asks for."""
     rows: int = 1
     """Rows of a unit, which lie side by side."""
     key: tuple[int, int] = (0, 0)
@@ -53,24 +53,9 @@ class Private(GradientRule):
                 mean, (metrics, _) = loss(params, model_state, unit, jax.random.fold_in(key, place))
             return mean, metrics
 
-        def measured(unit: Batch, place: jax.Array) -> Any:
-            """The norm of the gradient of one unit, and its metrics."""
-            grads, metrics = jax.grad(value, has_aux=True)(params, unit, place)
-            return optax.global_norm(grads), metrics
-
         def add(total: Any, part: Any) -> Any:
-            # Twice backwards: for the norms, from gradients of single units that are often never held, as those of a
-            # linear layer are reduced where they are made; and for the sum, whose products run over all units at once.
             units, places = part
-            norms, metrics = jax.vmap(measured)(units, places)
-            scales = jnp.minimum(1, self.clip_norm / jnp.maximum(norms, 1e-12))
-            scales = jnp.where(units["mask"].any(1), scales, 0)
-
-            def clipped(params: Any) -> jax.Array:
-                means, _ = jax.vmap(value, in_axes=(None, 0, 0))(params, units, places)
-                return jnp.where(scales > 0, scales * means, 0).sum()  # a padded unit's loss may be no number
-
-            grads = jax.grad(clipped)(params)
+            grads, metrics = clipped_sum(value, params, units, places, self.clip_norm, found)
             return jax.tree.map(jnp.add, total, grads), jax.tree.map(lambda a: a.sum(0), metrics)
 
         def split(a: jax.Array, *rows: int) -> jax.Array:
@@ -79,6 +64,7 @@ class Private(GradientRule):
 
         places = split(jnp.asarray(devices.places(units)))
         items = (jax.tree.map(lambda a: split(a, self.rows), batch), places)
+        found = uses(value, params, *jax.tree.map(lambda a: a[0], items))
         total, metrics = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), items)
         metrics = jax.tree.map(lambda a: a.sum(0), metrics)
         state = context.state
