@@ -105,6 +105,7 @@ RECIPES = (
     "vision.classify",
     "vision.detect",
     "vision.generate",
+    "vision.generate_text",
     "vision.pretrain",
     "vision.pretrain_masked",
     "text.pretrain",

@@ -141,6 +141,12 @@ DIMS = {
     "vision.fashion_mnist_resnet18": {"channels": 1, "outputs": 10},
     "vision.finetune": {"channels": 3, "outputs": 5},
     "vision.generate": {"channels": 3, "outputs": 5, "patch": 2, "widths": (64, 96, 128)},
+    "vision.generate_text": {
+        "text.vocab_size": 30522,
+        "network.channels": 3,
+        "network.patch": 2,
+        "network.widths": (64, 96, 128),
+    },
     "vision.label": {
         "channels": 3,
         "outputs": 5,

@@ -1,18 +1,21 @@
-"""Codec of pictures that are made: a class, a number of steps and a guidance in, a picture as a file out."""
+"""Codecs of pictures that are made: a class or a text, a number of steps and a guidance in, a picture as a file out."""
 
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
+from suite.codecs.columns import text_input
 from suite.contracts.batch import Columns
-from suite.contracts.bounds import Bounds
+from suite.contracts.bounds import LENGTH, Bounds
 from suite.contracts.codec import Codec, File, Input, Output
 from suite.data.preprocessing.image import MODES
 from suite.data.preprocessing.labels import Labels
+from suite.data.preprocessing.text import clean
+from suite.data.preprocessing.tokenizers import Tokenizer
 from suite.errors import InputError
 
 STEPS, GUIDANCE, IMAGE = "steps", "guidance", "image"
@@ -21,15 +24,11 @@ MOST_GUIDANCE = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeneratedImages(Codec):
-    """Pictures out of noise, which the request's seed draws."""
+class MadeImages(Codec):
+    """Pictures out of noise, which the request's seed draws: what all requests may say of how they are made."""
 
     number_bounds: ClassVar[Bounds] = {"steps": (1, 1000), "most_steps": (1, 1000), "guidance": (0, MOST_GUIDANCE)}
 
-    label: str
-    """Name of the input that is the class; empty where pictures have none."""
-    labels: Labels | None
-    """Class names, or None."""
     steps: int
     """Steps where a request says none."""
     most_steps: int
@@ -38,52 +37,49 @@ class GeneratedImages(Codec):
     """Guidance where a request says none."""
 
     @property
-    def inputs(self) -> tuple[Input, ...]:
-        steps = Input(
+    def steps_input(self) -> Input:
+        """How many steps lead from noise to picture."""
+        return Input(
             name=STEPS,
             kind="number",
             required=False,
             example=self.steps,
             description=f"steps from noise to picture, 1 to {self.most_steps}; without, {self.steps}",
         )
-        if self.labels is None:
-            return (steps,)
-        names = tuple(self.labels.names)
-        about = "what the picture is to show; without, anything"
-        guidance = Input(
+
+    def guidance_input(self, of: str) -> Input:
+        """How strongly ``of``, such as the class, counts."""
+        return Input(
             name=GUIDANCE,
             kind="number",
             required=False,
             example=self.guidance,
-            description="how strongly the class counts: 0 not at all, 1 as it was learnt, more for pictures that are "
+            description=f"how strongly the {of} counts: 0 not at all, 1 as it was learnt, more for pictures that are "
             f"typical and alike; without, {self.guidance:g}",
         )
-        shown = Input(
-            name=self.label, kind="category", required=False, description=about, choices=names[:100], example=names[0]
-        )
-        return shown, steps, guidance
 
     @property
     def outputs(self) -> tuple[Output, ...]:
         return (Output(name=IMAGE, kind="image", description="the picture", media_types=("image/png",)),)
 
-    @property
-    def purpose(self) -> str:
-        return "Makes pictures" if self.labels is None else "Makes pictures of a class"
-
-    def encode(self, columns: Columns) -> dict[str, Any]:
-        """``steps`` int32 and ``guidance`` float32 (b,); with classes ``label`` int32 (b,), of which the number of
-        classes stands for none."""
-        rows = len(next(iter(columns.values()), ()))
-        steps = np.array([self._steps(value) for value in _column(columns, STEPS, rows)], np.int32)
-        if self.labels is None:
-            return {STEPS: steps}
-        guidance = [self._guidance(value) for value in _column(columns, GUIDANCE, rows)]
-        label = [self._class(self.labels, value) for value in _column(columns, self.label, rows)]
-        return {"label": np.array(label, np.int32), STEPS: steps, GUIDANCE: np.array(guidance, np.float32)}
-
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         return [{IMAGE: File("image/png", png(picture))} for picture in outputs[IMAGE]]
+
+    def steps_of(self, columns: Columns) -> np.ndarray:
+        """``steps`` int32 (b,).
+
+        Raises:
+            InputError: no whole number, or too many.
+        """
+        return np.array([self._steps(value) for value in _column(columns, STEPS)], np.int32)
+
+    def guidance_of(self, columns: Columns) -> np.ndarray:
+        """``guidance`` float32 (b,).
+
+        Raises:
+            InputError: no number, or out of its bounds.
+        """
+        return np.array([self._guidance(value) for value in _column(columns, GUIDANCE)], np.float32)
 
     def _steps(self, value: Any) -> int:
         number = _number(value, self.steps)
@@ -107,6 +103,41 @@ class GeneratedImages(Codec):
             )
         return number
 
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratedImages(MadeImages):
+    """Pictures of a class, or of any."""
+
+    label: str
+    """Name of the input that is the class; empty where pictures have none."""
+    labels: Labels | None
+    """Class names, or None."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        if self.labels is None:
+            return (self.steps_input,)
+        names = tuple(self.labels.names)
+        about = "what the picture is to show; without, anything"
+        shown = Input(
+            name=self.label, kind="category", required=False, description=about, choices=names[:100], example=names[0]
+        )
+        return shown, self.steps_input, self.guidance_input("class")
+
+    @property
+    def purpose(self) -> str:
+        return "Makes pictures" if self.labels is None else "Makes pictures of a class"
+
+    def encode(self, columns: Columns) -> dict[str, Any]:
+        """``steps`` int32 and ``guidance`` float32 (b,); with classes ``label`` int32 (b,), of which the number of
+        classes stands for none."""
+        steps = self.steps_of(columns)
+        if self.labels is None:
+            return {STEPS: steps}
+        guidance = self.guidance_of(columns)
+        label = [self._class(self.labels, value) for value in _column(columns, self.label)]
+        return {"label": np.array(label, np.int32), STEPS: steps, GUIDANCE: guidance}
+
     @staticmethod
     def _class(labels: Labels, value: Any) -> int:
         if _missing(value):
@@ -114,8 +145,50 @@ class GeneratedImages(Codec):
         return int(labels.encode([value])[0])
 
 
-def _column(columns: Columns, name: str, rows: int) -> Sequence[Any]:
-    return columns.get(name, [None] * rows)
+@dataclass(frozen=True, kw_only=True)
+class DescribedImages(MadeImages):
+    """Pictures of what a text says. Dims: t tokens of a text."""
+
+    number_bounds: ClassVar[Bounds] = {**MadeImages.number_bounds, "max_length": LENGTH}
+    example: ClassVar[str] = "a red house by the sea"
+    """A text that can be asked."""
+
+    text: str
+    """Name of the input."""
+    tokenizer: Tokenizer
+    """Pieces."""
+    max_length: int
+    """t: tokens a text is cut at."""
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        about = f"what the picture is to show, of which {self.max_length} tokens are read; without, anything"
+        said = replace(text_input(self.text, self.max_length, self.example, about), required=False)
+        return said, self.steps_input, self.guidance_input("text")
+
+    @property
+    def purpose(self) -> str:
+        return "Makes pictures of what a text says"
+
+    def encode(self, columns: Columns) -> dict[str, Any]:
+        """``steps`` int32 and ``guidance`` float32 (b,), and what `read` makes of the texts."""
+        steps, guidance = self.steps_of(columns), self.guidance_of(columns)
+        given = ["" if _missing(value) else str(value) for value in _column(columns, self.text)]
+        return {**self.read(given), STEPS: steps, GUIDANCE: guidance}
+
+    def read(self, given: Sequence[str]) -> dict[str, np.ndarray]:
+        """``tokens`` int32 (b, t), ``tokens_mask`` (b, t), and ``said`` (b,), False where a text is empty."""
+        cleaned = [clean(text) for text in given]
+        rows = self.tokenizer.encode(cleaned, self.max_length)
+        tokens, mask = rows.padded(self.max_length)
+        mask[:, 0] = True  # an encoder takes the mean over one token at least
+        return {"tokens": tokens, "tokens_mask": mask, "said": np.array([bool(text) for text in cleaned], bool)}
+
+
+def _column(columns: Columns, name: str) -> Sequence[Any]:
+    """The values of a column; of one that nothing was given of, None for each record."""
+    values: Sequence[Any] = columns.get(name, [None] * len(next(iter(columns.values()), ())))
+    return values
 
 
 def _missing(value: Any) -> bool:

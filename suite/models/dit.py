@@ -5,7 +5,7 @@ Patches are tokens at fixed places. Time and class scale and shift the norms of 
 first by zero (adaLN-zero).
 
 Dims: b images, h w height and width, c channels, t tokens, d size of a token's vector, e size of the vector of time and
-class, n classes.
+class, n classes, s size of a text's vector.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from suite.contracts.units import Units
 from suite.models.blocks import BlockConfig
@@ -30,14 +30,16 @@ _EPSILON = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Config(BlockConfig):
-    """A diffusion transformer of pictures, with or without classes."""
+    """A diffusion transformer of pictures, with or without classes or texts."""
 
     size: ClassVar[str] = "hidden"
 
     channels: int = 0
     """Channels of an image. 0: from the task."""
     outputs: int = 0
-    """Classes of the condition. 0: from the task; where it has none, pictures have no condition."""
+    """Classes of the condition. 0: from the task; where it has none, pictures have no class."""
+    text: int = 0
+    """Size of the vectors of texts that say what a picture shows. MiniLM: 384. 0: there are none."""
     patch: int = 4
     """Side of a patch; it divides height and width."""
     layers: int = 6
@@ -56,7 +58,7 @@ class Config(BlockConfig):
     """Fraction of the attention weights that training drops."""
 
     def __post_init__(self):
-        check_sizes(self, 0, "channels", "outputs", "feed_forward", "head_width")
+        check_sizes(self, 0, "channels", "outputs", "text", "feed_forward", "head_width")
         check_sizes(self, 1, "patch", "layers", "hidden", "heads")
         self._check_blocks()
 
@@ -132,7 +134,7 @@ class DiT(nnx.Module):
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         width, inside = config.hidden, config.channels * config.patch**2
         self.patches = Linear(inside, width, rngs=rngs)
-        self.condition = Condition(width, config.outputs, rngs=rngs)
+        self.condition = Condition(width, config.outputs, config.text, rngs=rngs)
         self.layers = nnx.List([Block(config, rngs=rngs) for _ in range(config.layers)])
         self.modulation = Linear(width, 2 * width, rngs=rngs, init=_ZEROS)
         self.head = Linear(width, inside, rngs=rngs, init=_ZEROS)
@@ -144,11 +146,14 @@ class DiT(nnx.Module):
         time: Float[Array, "b"],
         label: Int[Array, "b"] | None = None,
         *,
+        text: Float[Array, "b s"] | None = None,
+        said: Bool[Array, "b"] | None = None,
+        rows: Bool[Array, "b"] | None = None,
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "b h w c"]:
         """What the task has the model predict of noisy images; see `suite.models.unet.UNet`."""
         check_patch(images.shape[1:3], self.patch)
-        vector = self.condition(time, label)
+        vector = self.condition(time, label, text, said, rows, rngs is not None)
         squares = packed(images, self.patch)
         rows, height, width, _ = squares.shape
         x = self.patches(squares.reshape(rows, height * width, -1)) + _places(height, width, self.width)

@@ -1,12 +1,13 @@
 """U-Net: how a noisy picture is to change (`Ronneberger et al., 2015 <https://arxiv.org/abs/1505.04597>`_,
-`Ho et al., 2020 <https://arxiv.org/abs/2006.11239>`_), given the time of the noise and the class of the picture.
+`Ho et al., 2020 <https://arxiv.org/abs/2006.11239>`_), given the time of the noise and the class of the picture, or the
+vector of a text of it.
 
 Levels of residual blocks, each of half the height and width of the one above, down and up again; a block on the way up
 also sees what its counterpart on the way down made. Time and class scale and shift the norms. Attention where the map
 is small.
 
 Dims: b images, h w height and width, c channels of an image, d channels of a map, e size of the vector of time and
-class, n classes.
+class, n classes, s size of a text's vector.
 """
 
 import re
@@ -16,7 +17,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from suite.contracts.model import ModelConfig
 from suite.contracts.units import Units
@@ -31,12 +32,14 @@ from suite.parallel.layout import edge
 
 @dataclass(frozen=True, kw_only=True)
 class Config(ModelConfig):
-    """A U-Net of pictures, with or without classes."""
+    """A U-Net of pictures, with or without classes or texts."""
 
     channels: int = 0
     """Channels of an image. 0: from the task."""
     outputs: int = 0
-    """Classes of the condition. 0: from the task; where it has none, pictures have no condition."""
+    """Classes of the condition. 0: from the task; where it has none, pictures have no class."""
+    text: int = 0
+    """Size of the vectors of texts that say what a picture shows. MiniLM: 384. 0: there are none."""
     patch: int = 1
     """Side of the squares of pixels that are one place of the first level, in whose channels they lie. It divides
     height and width; more than 1 saves most of the time of a large picture's first level. 0: chosen by the recipe's
@@ -57,7 +60,7 @@ class Config(ModelConfig):
     """Fraction of the values between the convolutions of a block that training drops."""
 
     def __post_init__(self):
-        check_sizes(self, 0, "channels", "outputs", "patch")
+        check_sizes(self, 0, "channels", "outputs", "text", "patch")
         check_sizes(self, 1, "blocks", "heads", "groups", "embedding")
         check_fractions(self, "dropout")
         if self.widths:
@@ -184,7 +187,7 @@ class UNet(nnx.Module):
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
         size, inside = config.embedding, config.channels * config.patch**2
-        self.condition = Condition(size, config.outputs, rngs=rngs)
+        self.condition = Condition(size, config.outputs, config.text, rngs=rngs)
         self.stem = _conv(inside, config.widths[0], rngs=rngs)
         down, up, width = [], [], config.widths[0]
         for level, wide in enumerate(config.widths):
@@ -213,6 +216,9 @@ class UNet(nnx.Module):
         time: Float[Array, "b"],
         label: Int[Array, "b"] | None = None,
         *,
+        text: Float[Array, "b s"] | None = None,
+        said: Bool[Array, "b"] | None = None,
+        rows: Bool[Array, "b"] | None = None,
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "b h w c"]:
         """What the task has the model predict of noisy images.
@@ -221,11 +227,14 @@ class UNet(nnx.Module):
             images: noisy, of about unit deviation.
             time: of the noise.
             label: classes; ``n`` stands for none, and so does None.
+            text: vectors of texts.
+            said: False where there is no text.
+            rows: False where a row is padding, which counts in no statistics of texts.
             rngs: of dropout, in training.
         """
         check_patch(images.shape[1:3], self.patch)
         _check_levels(images.shape[1:3], self.patch, len(self.down))
-        vector = self.condition(time, label)
+        vector = self.condition(time, label, text, said, rows, rngs is not None)
         x = self.stem(packed(images, self.patch))
         kept = []
         for level in self.down:

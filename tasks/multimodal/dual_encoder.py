@@ -4,7 +4,6 @@ belong together.
 Dims: b media, k texts of each, t tokens, n media of a pool, i width of an encoder's vectors, d width of the space.
 """
 
-import functools
 import shlex
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +36,7 @@ from suite.evaluation.correlation import canonical_correlation
 from suite.evaluation.losses import masked_mean, tally
 from suite.evaluation.pairing import pairing_scores, pool_ranks, sigmoid_losses
 from suite.evaluation.recommendation import best_items, padded
-from suite.tasks.multimodal.features import Kept
+from suite.tasks.multimodal.features import Kept, kept_texts
 
 Objective = Literal["softmax", "sigmoid", "cca"]
 Side = Literal["image", "audio", "text"]
@@ -208,7 +207,7 @@ class Matching(Task):
         """Vectors of texts, where the encoder is frozen at published weights."""
         if not self.text_weights or not self.tokenizer.file:
             return None
-        return _kept_texts(self.text_weights, self.tokenizer.file, self.max_length)
+        return kept_texts(self.text_weights, self.tokenizer.file, self.max_length)
 
     def vectors(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Vectors (b, d) of length one of media. Jitted."""
@@ -348,8 +347,3 @@ class Matching(Task):
             "Cosines": Spread("cosine", {"with a text of its own": right, "with the nearest other": wrong}),
             f"{self.things.capitalize()} ranked worst": Gallery.worst(about, np.where(ranks > 1, ranks, np.nan), show),
         }
-
-
-@functools.lru_cache(maxsize=4)
-def _kept_texts(source: str, tokenizer: str, length: int) -> Kept:
-    return Kept(source, {"pooling": "mean"}, lambda model, rows: model(*rows), f"texts, {length} tokens")

@@ -99,6 +99,19 @@ class Kept:
             return
 
 
+@functools.lru_cache(maxsize=4)
+def kept_texts(source: str, tokenizer: str, length: int) -> Kept:
+    """Vectors of texts by the mean of their tokens'; the encoder is given tokens and mask (b, t) each.
+
+    Args:
+        source: published weights of an encoder of texts.
+        tokenizer: file of the tokenizer.
+        length: tokens that texts are cut at.
+    """
+    changes = {"outputs": 0, "pooling": "mean"}  # of a published classifier, too, the vector before its head
+    return Kept(source, changes, lambda model, rows: model(*rows), f"texts, {length} tokens")
+
+
 def _stamp(source: str) -> tuple[Any, ...]:
     """What the weights are known by: their name, and the sizes and times of their files."""
     path = Path(source).expanduser()

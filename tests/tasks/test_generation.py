@@ -19,7 +19,8 @@ from suite.errors import InputError
 from suite.models import dit, resnet
 from suite.reporting.drawings import drawn
 from suite.runs.run import open as open_run
-from suite.tasks.vision.generation import ImageGeneration, _nearest
+from suite.tasks.vision.conditional_generation import _nearest
+from suite.tasks.vision.generation import ImageGeneration
 from suite.tasks.vision.picture_features import _coloured, features_of
 from tests.serving.asking import Serving
 from tests.untrained import untrained
