@@ -5,9 +5,10 @@ Begin with the encoder of a recogniser, which has learnt letters: suite train sp
 
 source:   AN4 (CMU census database) as 13 MFCC a frame
 data:     948 recordings of 74 speakers (138 of 11 speakers held out for validation), 130 test recordings
-expected: test both_ways_1 (recall@1, mean of both ways) above 50 % of 130 recordings (goal 50 %; not measured)
-time:     not measured
-command:  suite train multimodal.an4_match
+expected: begun with speech.an4_ctc, test both_ways (mean of recordings by texts and texts by recordings) recall@1, 5, 10
+          of 130 recordings 81.9, 98.8, 99.6 % (goal 50 % at 1); seed 0, one run
+time:     4 minutes on 2 CPU cores beside other programs, and before it 23 of speech.an4_ctc
+command:  suite train multimodal.an4_match --checkpoint.init_from audio=runs/an4
 """
 
 from suite.configs.multimodal import match_sounds
@@ -34,7 +35,7 @@ def experiment() -> Experiment:
                 layers=4, width=96, kernel=15, subsampling=4, dropout=0.2, pooling="hidden"
             ),
             "model.parts.heads.audio": 96,
-            "train.epochs": 40.0,
+            "train.epochs": 12.0,
             "train.eval_batch_size": 32,
             "pipeline.buckets": (256, 384, 640),
             "goal": Goal(metric="both_ways_1", at_least=0.5, on="test"),

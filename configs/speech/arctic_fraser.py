@@ -2,8 +2,10 @@
 
 source:   CMU ARCTIC prompts read by Fraser Bowen (somtts/voicebuilding_seminar_16), phones with times by MAUS
 data:     450 recordings, 16 kHz: 361 train, 39 validation, 50 test (set b); 0.1 s of silence at both ends
-expected: not measured yet; goal test mcd13 4.2 dB with the recordings' durations
-time:     not measured yet
+expected: test mcd13 4.65 dB with the recordings' durations (goal 4.2: missed; means of each phone's thirds between
+          its neighbours 5.25 on validation), mcd13_dtw 4.23; PocketSphinx mishears 1.01 times as many words as of the
+          recordings (0.495 for 0.491); seed 0, one run
+time:     some 6 minutes on 2 CPU cores alone, 33 beside other programs
 command:  suite train speech.arctic_fraser
 """
 

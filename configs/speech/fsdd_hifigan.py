@@ -2,8 +2,9 @@
 
 source:   Free Spoken Digit Dataset (Jakobovski), official split: recordings 0 to 4 of each digit and speaker are test
 data:     3,000 recordings of 6 speakers, 8 kHz: 2,400 train, 300 validation (recordings 5 to 9), 300 test
-expected: not measured yet; goal test mcd13 1.1 dB, which Griffin-Lim has
-time:     not measured yet
+expected: test mcd13 2.10 dB (goal 1.1, which Griffin-Lim has: missed); of 300 digits speech.fsdd_keyword hears 98.3 %
+          right, of the recordings 98.7 % (python -m benchmarks.heard); seed 0, one run
+time:     12 minutes on 2 CPU cores beside other programs
 command:  suite train speech.fsdd_hifigan
 """
 
