@@ -101,6 +101,10 @@ class Train:
     folder, an MLflow server or store (MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME), or Weights & Biases (WANDB_PROJECT,
     WANDB_MODE)."""
 
+    def passes(self, records: int) -> float:
+        """How often a training split of so many records is seen."""
+        return self.steps * self.batch_size / records if self.steps else self.epochs
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
@@ -115,7 +119,8 @@ class Pipeline:
     without repetition until all of the class have been (balanced). An epoch has as many records either way."""
     buckets: tuple[int, ...] | Mapping[str, tuple[int, ...]] = ()
     """Padded lengths for ragged data, rising; each compiles once. Empty: about four, multiples of 8 near the quantiles
-    of the lengths. Of a task whose rows run along several axes AXIS=LENGTH,LENGTH for each that should not be so."""
+    of the lengths; fewer of few data, where padding costs less than compiling. Of a task whose rows run along several
+    axes AXIS=LENGTH,LENGTH for each that should not be so."""
 
 
 @dataclass(frozen=True, kw_only=True)

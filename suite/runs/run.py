@@ -304,7 +304,8 @@ class Run:
     def buckets(self) -> dict[str, tuple[int, ...]]:
         """Axis -> the padded lengths training used, so that a program compiled once serves every request."""
         stored = stored_lengths(self.folder / "assets" / "lengths-train.npy")
-        own = {axis: default_buckets(lengths) for axis, lengths in stored.items()}
+        passes = self.experiment.train.passes
+        own = {axis: default_buckets(lengths, passes(len(lengths))) for axis, lengths in stored.items()}
         return {**own, **by_axis(self.experiment.pipeline.buckets)}
 
 

@@ -325,7 +325,8 @@ def plan(
         source = experiment.task.source("train")
         bound = prepare(experiment, Path(folder), source)
         train = bound.train
-        order = make_plan(bound.task, source, train.batch_size, seed=None, buckets=bound.pipeline.buckets)
+        buckets, passes = bound.pipeline.buckets, train.passes(len(source))
+        order = make_plan(bound.task, source, train.batch_size, seed=None, buckets=buckets, passes=passes)
         longest = max(range(order.batches_per_epoch), key=lambda i: sum(order.padded_lengths(i).values()))
         batch = Encoder(bound.task, source, order, augment=True)((longest, 1))["batch"]
         shapes = {name: (value.shape, str(value.dtype)) for name, value in batch.items()}

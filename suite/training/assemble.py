@@ -14,11 +14,13 @@ from suite.contracts.gradient import GradientRule
 from suite.errors import InputError
 from suite.evaluation.evaluate import make_answer, make_evaluate, make_predict
 from suite.experiment.sections import Experiment, Optim
+from suite.nn.cpu import switch, threefry
 from suite.parallel import sharding
 from suite.parallel.layout import Layout
 from suite.surgery import lora, quantize
 from suite.surgery.freezing import frozen_paths
 from suite.training import gradients, precision
+from suite.training.initial_state import InitialState
 from suite.training.optim import groups, optimizer, schedules, sparse_embeddings, sparsity
 from suite.training.privacy import check_model, is_private
 from suite.training.private_gradient import Private
@@ -49,7 +51,7 @@ class Program:
     graph: Any
     abstract: State
     mesh: Mesh
-    init: Callable[[], State]
+    init: InitialState
     step: Any
     halves: Halves | None
     predict: Any
@@ -58,6 +60,15 @@ class Program:
     layout: Layout
     learning_rate: Callable[[int], Any]
     rule: GradientRule
+
+    def stepper(self, shapes: int, at_once: int) -> Any:
+        """What takes the steps of a training: ``step``, or ``halves`` where batches are of several shapes.
+
+        Args:
+            shapes: of batches.
+            at_once: steps a dispatch.
+        """
+        return self.halves if self.halves is not None and shapes > 1 and at_once == 1 else self.step
 
 
 def assemble(experiment: Experiment, total_steps: int = 0, rule: GradientRule | None = None) -> Program:
@@ -74,11 +85,14 @@ def assemble(experiment: Experiment, total_steps: int = 0, rule: GradientRule | 
     mesh = sharding.check(experiment)
     layout = sharding.layout(experiment.parallel, mesh)
 
+    own_draws = layout.platform == "cpu" and switch.enabled()
+
     def build() -> nnx.Module:
-        rngs = nnx.Rngs(train.seed)
+        rngs = nnx.Rngs(threefry.key(train.seed) if own_draws else train.seed)
         model = lora.attach(model_config.build(rngs=rngs), experiment.finetune, rngs)
         model = quantize.attach(model, experiment.compression)
-        return precision.apply(model, experiment.precision)
+        model = precision.apply(model, experiment.precision)
+        return threefry.with_own_keys(model) if own_draws else model
 
     graph, params, state = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
     rule, names = rule or _rule(experiment), paths(nnx.to_pure_dict(params))
@@ -111,9 +125,9 @@ def assemble(experiment: Experiment, total_steps: int = 0, rule: GradientRule | 
         rule_state = jax.tree.map(jnp.copy, rule.init(params))
         return State(jnp.int32(0), params, model_state, optimizers.init(params), ema, rule_state)
 
-    abstract = jax.eval_shape(init)
-    placed = sharding.state_shardings(abstract, model_config.sharding, mesh)
-    abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, placed)
+    initial = InitialState(init)
+    placed = sharding.state_shardings(initial.abstract, model_config.sharding, mesh)
+    abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), initial.abstract, placed)
     shardings = placed if mesh.size > 1 else None  # on one device they would only cost time at each call
     replicated = experiment.parallel.engine == "pmap" and mesh.size > 1
     pruned = sparsity.pruned_paths(settings.sparsity, dense, frozen, layer_of, depth)
@@ -126,7 +140,7 @@ def assemble(experiment: Experiment, total_steps: int = 0, rule: GradientRule | 
         graph=graph,
         abstract=abstract,
         mesh=mesh,
-        init=jax.jit(init, out_shardings=shardings),
+        init=initial.placed(shardings, on_host=layout.platform == "cpu" and mesh.size == 1),
         step=jax.jit(whole_step, donate_argnums=0, out_shardings=None if shardings is None else (shardings, None)),
         halves=halves,
         predict=predict,

@@ -115,15 +115,13 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, keep: int = 2, writing: bool = True):
-        from orbax.checkpoint.experimental import v1 as ocp
-
-        orbax_noise.quieten()
         self.folder = folder.absolute()
         self.say: Callable[[str], None] = _print if hosts.is_first() else lambda text: None
         """What takes the lines for people."""
         self.on_saved: Callable[[int, Path], None] = lambda step, path: None
         """Called with step and folder of a checkpoint that is found complete, in the thread that saves."""
-        self._reader, self._orbax = ocp, None
+        self._writing, self._keep = writing, keep
+        self._orbax: Any = None
         self._under_way: tuple[int, threading.Thread] | None = None
         self._failed: Exception | None = None
         self._unwritten: set[int] = set()
@@ -131,22 +129,35 @@ class Checkpoints:
         self._why = ""
         self._copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
         self._finite = jax.jit(_finite)
-        if not writing:
-            return
-        hosts.agreed(self._tidy)
-        policies = ocp.training.preservation_policies
-        best = policies.BestN(get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False)  # type: ignore[arg-type]
-        self._orbax = ocp.training.Checkpointer(
-            self.folder,
-            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(max(keep, 1)), best]),
-            cleanup_tmp_directories=True,  # what a save that was cut short left behind
-        )
+        if writing:
+            hosts.agreed(self._tidy)
+
+    @functools.cached_property
+    def _reader(self) -> Any:
+        """Orbax, loaded where it first reads or writes: that takes as long as compiling a small model's step."""
+        from orbax.checkpoint.experimental import v1 as ocp
+
+        orbax_noise.quieten()
+        return ocp
+
+    def _writer(self) -> Any:
+        """What writes, made for the first save."""
+        if self._orbax is None:
+            ocp = self._reader
+            policies = ocp.training.preservation_policies
+            best = policies.BestN(get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False)
+            self._orbax = ocp.training.Checkpointer(
+                self.folder,
+                preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(max(self._keep, 1)), best]),
+                cleanup_tmp_directories=True,  # what a save that was cut short left behind
+            )
+        return self._orbax
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
-        if self._orbax is None:
+        if not self._writing:
             return
         if hosts.several() and kind is not None and not issubclass(kind, Interrupted | RunError):
             # This process's own error: the others may be anywhere, so nothing that waits for them.
@@ -157,7 +168,8 @@ class Checkpoints:
             self.settle()
         finally:
             try:
-                self._orbax.close()
+                if self._orbax is not None:
+                    self._orbax.close()
             except Exception:  # that of a save that failed, once more, which was told
                 if not self._missed:
                     raise
@@ -212,17 +224,18 @@ class Checkpoints:
         A save that fails is told in a line, and so is the first that is written again; training goes on between them.
         ``check_written`` says what is lost at the end.
         """
-        assert self._orbax is not None, "opened for reading"
+        assert self._writing, "opened for reading"
         self.settle()
         try:
+            writer = self._writer()
             way_made = hosts.agreed(lambda: self._make_way(step, state))
         except OSError as error:
             self._miss(step, str(error))
             return
         if way_made:
-            self._orbax.reload()
+            writer.reload()
         snapshot = self._copy(state)  # the state's own buffers are donated to the next step
-        response = self._orbax.save_checkpointables_async(
+        response = writer.save_checkpointables_async(
             step,
             {"state": snapshot},
             custom_metadata=asdict(progress),
@@ -306,6 +319,7 @@ class Checkpoints:
 
     def _tidy(self) -> None:
         """What a run finds that begins or goes on: process 0 alone does this."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._put_back()
         self._set_aside({step: wrong for step in self._steps if (wrong := integrity.fault(self._at(step)))})
 

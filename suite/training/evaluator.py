@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from suite.contracts.batch import Batch
 from suite.contracts.data import Source
 from suite.contracts.metric_meaning import lower_is_better
 from suite.contracts.task import Task
@@ -72,6 +73,14 @@ class Evaluator:
         same = copy.copy(self)
         same._task, same._predict = task, predict
         return same
+
+    def forms(self, most: int) -> Iterator[Batch]:
+        """Zeros in place of a batch (b, ...) of each shape among the first ``most``; none where a reference enters."""
+        if self._reference is not None:
+            return
+        encoder = Encoder(self._task, self._source, self._plan, augment=False)
+        for batch in encoder.forms((i, 1) for i in range(min(self._plan.batches_per_epoch, most))):
+            yield {name: value[0] for name, value in batch.items()}
 
     def names(self, weights: Any, model_state: Any) -> tuple[str, ...]:
         """Names of the metrics, before anything is computed; empty where they cannot be told.

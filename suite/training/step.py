@@ -110,11 +110,26 @@ class Halves:
     apply: Any
 
     def __call__(self, state: State, batches: Batch) -> tuple[State, Metrics]:
-        others = state.model_state, state.rule_state
-        result = self.differentiate(state.params, others, state.step, batches)
-        bare = replace(state, model_state=None, rule_state=None)
-        changed: tuple[State, Metrics] = self.apply(bare, others, result)
+        first = _first_half(state, batches)
+        changed: tuple[State, Metrics] = self.apply(*_second_half(state, self.differentiate(*first)))
         return changed
+
+    def lower_first(self, state: State, batches: Batch) -> Any:
+        """``differentiate``, lowered for arguments of these shapes."""
+        return self.differentiate.lower(*_first_half(state, batches))
+
+    def lower_second(self, state: State, batches: Batch) -> Any:
+        """The same of ``apply``."""
+        result = jax.eval_shape(self.differentiate, *_first_half(state, batches))
+        return self.apply.lower(*_second_half(state, result))
+
+
+def _first_half(state: State, batches: Batch) -> tuple[Any, ...]:
+    return state.params, (state.model_state, state.rule_state), state.step, batches
+
+
+def _second_half(state: State, result: Any) -> tuple[Any, ...]:
+    return replace(state, model_state=None, rule_state=None), (state.model_state, state.rule_state), result
 
 
 def make_step(

@@ -25,7 +25,7 @@ from suite.parallel.batch_shards import Part, own_part, placer
 from suite.runtime import allocation
 from suite.runtime.compilation import CompileWatch, enable_cache
 from suite.surgery import quantize
-from suite.training import canaries, course, fingerprint, privacy
+from suite.training import canaries, compile_ahead, course, fingerprint, privacy
 from suite.training.assemble import assemble
 from suite.training.callbacks import Callbacks
 from suite.training.checkpoint import Checkpoints
@@ -126,13 +126,18 @@ def fit(
         plan, steps = private.plan, private.steps
     program, interruption = assemble(experiment, steps, None if private is None else private.rule), Interruption()
     part = own_part(program.mesh, plan.batch_size)
-    guarded = interruption.guard(program.evaluate)
+    ahead = compile_ahead.Ahead()
+    guarded = interruption.guard(ahead.awaited(program.evaluate))
     make = lambda: Evaluator(experiment, guarded, program.embed, program.mesh, held_out, folder, plan)
     evaluator = hosts.after_first(make)
+    encoder = Encoder(experiment.task, source, plan, augment=True, rows=None if part is None else part.rows)
     if fresh:
         _check_metrics(experiment, evaluator.names(program.abstract.params, program.abstract.model_state))
-    with callbacks, interruption, Checkpoints(folder / "checkpoints", experiment.checkpoint.keep) as checkpoints:
+        if compile_ahead.serves(experiment, program):
+            compile_ahead.begin(ahead, program, steps, train.steps_per_dispatch, encoder, evaluator)
+    with ahead, callbacks, interruption, Checkpoints(folder / "checkpoints", experiment.checkpoint.keep) as checkpoints:
         checkpoints.check_start(program.abstract)
+        ahead.wait("init")
         state, progress = restore(program, checkpoints, experiment)
         fields = loggers.flattened(to_json(unbind(experiment)))
         about = loggers.About(experiment.name, folder, fields, progress.next_batch)
@@ -163,7 +168,6 @@ def fit(
                 loop.look()
             first = loop.progress.next_batch
             end = first if loop.out_of_patience() else steps  # a run that stopped early stays stopped
-            encoder = Encoder(experiment.task, source, plan, augment=True, rows=None if part is None else part.rows)
             items = dispatches(
                 encoder,
                 first,
@@ -174,7 +178,7 @@ def fit(
                 stopped=lambda: interruption.noted,
             )
             with contextlib.closing(items):
-                _train(loop, items, plan, part, on_dispatch, enough)
+                _train(loop, ahead, items, plan, part, on_dispatch, enough)
             seconds = loop.seconds
             log.say(watch.summary())
             if hosts.is_first():
@@ -273,11 +277,13 @@ def _prepared(experiment: Experiment, folder: Path, source: Source) -> tuple[Exp
         buckets=experiment.pipeline.buckets,
         cache=folder / "assets" / "lengths-train.npy",
         balanced=experiment.pipeline.sampling == "balanced",
+        passes=train.passes(len(source)),
     )
 
 
 def _train(
     loop: Loop,
+    ahead: compile_ahead.Ahead,
     items: Iterator[Dispatch],
     plan: Plan,
     part: Part | None,
@@ -286,17 +292,23 @@ def _train(
 ) -> None:
     """Until the items end, patience does, it is enough, or the run is interrupted."""
     program = loop.program
-    shapes_in_all, at_once = plan.shapes, loop.experiment.train.steps_per_dispatch
-    step = program.halves if program.halves and shapes_in_all > 1 and at_once == 1 else program.step
+    step = program.stepper(plan.shapes, loop.experiment.train.steps_per_dispatch)
     shapes: set[Any] = set()
     loop.since = time.perf_counter()
     for item, batch in to_device(items, placer(program.mesh, part, leading=1)):
         if on_dispatch is not None:
             on_dispatch(item)
+        if not shapes:
+            loop.log.begin()
         compiles, called = _compiles(loop.log, shapes, item, plan), time.perf_counter()
+        if compiles:
+            ahead.wait(("step", compile_ahead.batch_shape(item.batch)))
+            ahead.wait("apply")
         loop.state, tallies = step(loop.state, batch)
-        if compiles:  # examples/s are those of training
+        if compiles:  # examples/s are those of training, as is the time left
             loop.since += time.perf_counter() - called
+            loop.log.pause(time.perf_counter() - called)
+            ahead.release()
         loop.interval.add(item, tallies)
         loop.examples += int((item.indices >= 0).sum())
         before, after = item.first, item.first + item.steps
@@ -316,7 +328,7 @@ def _train(
 
 def _compiles(log: Log, shapes: set[Any], item: Dispatch, plan: Plan) -> bool:
     """Each new shape compiles once. Those of the buckets are expected; any other after the second step is news."""
-    shape = tuple((name, value.shape) for name, value in sorted(item.batch.items()))
+    shape: Any = compile_ahead.batch_shape(item.batch)
     if shape in shapes:
         return False
     shapes.add(shape)

@@ -286,9 +286,10 @@ class Filling:
 
 
 def _placed(array: np.ndarray, old: Any) -> jax.Array:
-    """``array`` in the dtype and place of ``old``, whose memory is given back before."""
+    """``array`` in the dtype and place of ``old``, whose memory is given back before; bound to a device as it was."""
     where, dtype = getattr(old, "sharding", None), old.dtype
     if isinstance(old, jax.Array):
+        where = where if old.committed else None
         old.delete()
     contiguous = np.asarray(array, dtype, order="C")
     return jax.device_put(contiguous, where, may_alias=False)

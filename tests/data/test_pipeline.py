@@ -90,6 +90,21 @@ def test_default_buckets_hold_the_longest():
     assert buckets == tuple(sorted(set(buckets))) and buckets[-1] >= LENGTHS.max() > buckets[-1] - 8
 
 
+def test_few_rows_have_fewer_buckets():
+    """A bucket stands where its rows, in the next one, would be padded by more than a program costs."""
+    lengths = np.repeat([8, 16, 24, 56], [45, 30, 20, 10])
+    assert default_buckets(lengths) == default_buckets(lengths, passes=1000) == (8, 16, 24, 56)
+    assert default_buckets(lengths, passes=1) == (56,)
+    assert default_buckets(lengths, passes=150) == (8, 24, 56)  # 8 more for the 30 rows of 16 cost the least
+
+
+def test_forms_are_the_shapes_of_batches():
+    made = encoder()
+    batches = {tuple((n, v.shape, v.dtype) for n, v in sorted(i.batch.items())) for i in dispatches(made, 0, 26)}
+    forms = [tuple((n, v.shape, v.dtype) for n, v in sorted(form.items())) for form in made.forms(spans(0, 26, 1))]
+    assert len(forms) == len(set(forms)) == 2 and set(forms) == batches
+
+
 def test_a_short_batch_is_masked():
     made = encoder()
     last = next(i for i in range(made.plan.batches_per_epoch) if (made.plan.batch(i)[0] < 0).any())

@@ -11,13 +11,13 @@ import itertools
 import math
 import os
 import shlex
-from collections.abc import Callable, Generator, Iterator, Mapping
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import grain
 import numpy as np
 
 from suite.contracts.batch import Batch, Ragged
@@ -192,11 +192,13 @@ def make_plan(
     buckets: Buckets = (),
     cache: Path | None = None,
     balanced: bool = False,
+    passes: float = math.inf,
 ) -> Plan:
     """The plan of a split: shuffled where ``seed`` is given, bucketed by length where rows are ragged, and with as many
     records of each class an epoch where it is ``balanced``.
 
-    Axes without ``buckets`` take theirs from the lengths of the rows.
+    Axes without ``buckets`` take theirs from the lengths of the rows, fewer where these are few, see `default_buckets`;
+    ``passes`` is how often they are seen.
 
     Raises:
         InputError: the split is empty, the buckets do not rise from 1 or more, or records that are to be balanced have
@@ -216,7 +218,7 @@ def make_plan(
                 fix=f"--pipeline.buckets {shlex.join(typed)}",
             )
     lengths = ragged_lengths(task, source, cache)
-    known = {**{axis: default_buckets(rows) for axis, rows in lengths.items() if axis not in known}, **known}
+    known = {**{axis: default_buckets(rows, passes) for axis, rows in lengths.items() if axis not in known}, **known}
     others = {axis: (rows, known[axis]) for axis, rows in lengths.items() if axis}
     strata = task.strata(source) if balanced else None
     if balanced and strata is None:
@@ -271,17 +273,38 @@ class Encoder:
     def __call__(self, span: tuple[int, int]) -> dict[str, Any]:
         first, steps = span
         indices = np.stack([self.plan.batch(first + i)[0] for i in range(steps)])
-        planned = [self.plan.padded_lengths(first + i) for i in range(steps)]
-        length = {axis: max(lengths[axis] for lengths in planned) for axis in planned[0]}
+        length = self._padded_lengths(span)
         held = indices if self.rows is None else indices[:, self.rows]
         real = held >= 0
         if real.any():
             batch = pad(self._encoded(first, indices, held, real), real, length, held[real])
         else:  # no row of this process holds a record: zeros of the form that the others have
-            template = np.append(indices[indices >= 0], 0)[:1]
-            one = self.task.encode(self.source[template], self._rng(first, 0) if self.augment else None)
-            batch = {name: np.zeros_like(value) for name, value in pad(one, _only_first(real), length).items()}
+            batch = self._form(first, indices, real, length)
         return {"span": np.asarray(span), "indices": indices, "batch": batch}
+
+    def forms(self, spans: Iterable[tuple[int, int]]) -> Iterator[Batch]:
+        """Zeros (steps, b, ...) in place of the batch of each span whose shape none before it has.
+
+        One record is encoded for each.
+        """
+        known: set[tuple[Any, ...]] = set()
+        for span in spans:
+            length = self._padded_lengths(span)
+            shape = (span[1], *sorted(length.items()))
+            if shape not in known:
+                known.add(shape)
+                indices = np.stack([self.plan.batch(span[0] + i)[0] for i in range(span[1])])
+                held = indices if self.rows is None else indices[:, self.rows]
+                yield self._form(span[0], indices, held >= 0, length)
+
+    def _padded_lengths(self, span: tuple[int, int]) -> dict[str, int]:
+        planned = [self.plan.padded_lengths(span[0] + i) for i in range(span[1])]
+        return {axis: max(lengths[axis] for lengths in planned) for axis in planned[0]}
+
+    def _form(self, first: int, indices: np.ndarray, real: np.ndarray, length: Mapping[str, int]) -> Batch:
+        template = np.append(indices[indices >= 0], 0)[:1]
+        one = self.task.encode(self.source[template], self._rng(first, 0) if self.augment else None)
+        return {name: np.zeros_like(value) for name, value in pad(one, _only_first(real), length).items()}
 
     def _encoded(self, first: int, indices: np.ndarray, held: np.ndarray, real: np.ndarray) -> dict[str, Any]:
         wanted = held.reshape(-1) if real.all() else held[real]
@@ -374,6 +397,11 @@ def dispatches(
         with contextlib.closing(in_workers(encoder, wanted, workers, prefetch, stopped)) as elements:
             yield from map(_dispatch, elements)
         return
+    if "grain" not in sys.modules:  # it takes longer to load than two batches to encode, and a first step waits for two
+        head, wanted = wanted[:2], wanted[2:]
+        yield from (_dispatch(encoder(span)) for span in head)
+    import grain
+
     # One object a dispatch, as Grain measures every array of a tree that it passes on.
     dataset = grain.MapDataset.range(len(wanted)).map(lambda i: _dispatch(encoder(wanted[i])))
     iterator = iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=prefetch)))

@@ -31,17 +31,22 @@ def _clock(seconds: float) -> str:
 
 
 class Pace:
-    """Time left: from the steps since the first drawing, since what came before holds the compilation too."""
+    """Time left, by the steps since `begin`, pauses left out."""
 
     def __init__(self, total: int, resumed: int) -> None:
         self.total = total
-        self._step, self._start, self._first = resumed, time.monotonic(), True
+        self._resumed, self._start = resumed, time.monotonic()
+
+    def begin(self) -> None:
+        """The first step is about to be taken."""
+        self._start = time.monotonic()
+
+    def pause(self, seconds: float) -> None:
+        """Seconds that have passed and will not come again, such as those of compilation."""
+        self._start += seconds
 
     def left(self, step: int) -> str:
-        now = time.monotonic()
-        per_step = (now - self._start) / max(step - self._step, 1)
-        if self._first:
-            self._step, self._start, self._first = step, now, False
+        per_step = (time.monotonic() - self._start) / max(step - self._resumed, 1)
         return _clock(per_step * max(self.total - step, 0))
 
 

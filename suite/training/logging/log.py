@@ -80,6 +80,14 @@ class Log:
         for name, logger in self._loggers.items():
             self._try(name, lambda logger=logger: logger.metrics(int(step), numbers))  # type: ignore[misc]
 
+    def begin(self) -> None:
+        """The first step is about to be taken: the time left is reckoned from here."""
+        self._pace.begin()
+
+    def pause(self, seconds: float) -> None:
+        """Leave out of the time left seconds that have passed and will not come again, such as those of compilation."""
+        self._pace.pause(seconds)
+
     def progress(self, step: int, loss: float, examples_per_second: float) -> None:
         """Show how far the run is; cheap to call at every step, as most calls draw nothing."""
         if not self.writing:
