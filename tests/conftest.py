@@ -51,6 +51,7 @@ HEAVY = {
     "tests.tasks",
     "tests.test_adaptation",
     "tests.test_evaluation",
+    "tests.test_parameters",
     "tests.test_recipes",
     "tests.test_reference",
     "tests.training",

@@ -98,9 +98,9 @@ def test_plan(command):
     assert rows["fits"] == "yes"
 
 
-def test_doctor_prints_what_is_needed(child):
+def test_doctor_prints_what_is_needed(forked_child):
     """On a machine with faults it ends with 1, on others with 0."""
-    printed = child("""
+    printed = forked_child("""
 from suite.cli.app import main
 try:
     main(["doctor"])

@@ -5,6 +5,7 @@ asks for. By dp-accounting, whose privacy loss distributions are tight and whose
 import functools
 import logging
 import math
+from collections.abc import Callable
 from typing import Any
 
 from suite.distribution import missing
@@ -63,10 +64,36 @@ def solve_noise(target: float, rate: float, steps: int, delta: float) -> float:
     low = high / 2
     while epsilon(low, rate, steps, delta) <= target and low > 1e-3:
         high, low = low, low / 2
-    return _bisected(lambda noise: epsilon(noise, rate, steps, delta) <= target, low, high, FINEST)
+    return _least(lambda noise: epsilon(noise, rate, steps, delta) / target, low, high)
 
 
-def _bisected(enough: Any, low: float, high: float, finest: float) -> float:
+def _least(spent: Callable[[float], float], low: float, high: float) -> float:
+    """The least noise that spends at most 1, to a share of `FINEST` above it; ``low`` spends more.
+
+    What is spent is nearly a power of the noise, so that its logarithm is interpolated: each value costs seconds.
+    """
+    excess = lambda noise: math.log(min(max(spent(noise), 1e-300), 1e300))
+    above, below = excess(low), excess(high)
+    while below > 0:
+        low, high, above, below = high, 2 * high, below, excess(2 * high)
+    side = 0
+    while high - low > FINEST * low:
+        # Regula falsi of the Illinois kind, a third of the tolerance towards the end that has not moved, which then
+        # moves, too.
+        share = above / (above - below)
+        middle = low * (high / low) ** share * (1 + FINEST / 3) ** (-1 if side < 0 else 1)
+        middle = min(max(middle, low * (1 + FINEST / 3)), high / (1 + FINEST / 3))
+        found = excess(middle)
+        if found > 0:
+            below /= 2 if side > 0 else 1
+            low, above, side = middle, found, 1
+        else:
+            above /= 2 if side < 0 else 1
+            high, below, side = middle, found, -1
+    return high
+
+
+def _bisected(enough: Callable[[float], bool], low: float, high: float, finest: float) -> float:
     """A value that is enough, and at most a share of ``finest`` above one that is not."""
     while not enough(high):
         low, high = high, 2 * high

@@ -29,13 +29,16 @@ def run(module, *arguments):
 
 
 LAYOUTS = ("data", "fsdp", "mixed", "pmap")
-QUICK = {"audio": ("mixed", "pmap")}  # the slowest to compile; mixed has the parts of the others
+QUICK = ("mixed", "pmap")
+"""Mixed has the parts of the others."""
+WHOLE = ("dnn", "deepfm")
+"""Families that are shared in all ways, being quick to compile: products alone, and tables."""
 
 
 @pytest.mark.parametrize(
     "family, layouts",
-    [(family, QUICK.get(family, LAYOUTS)) for family in (*FAMILIES, "parts")]
-    + [pytest.param(family, LAYOUTS, marks=pytest.mark.slow) for family in QUICK],
+    [(family, LAYOUTS if family in WHOLE else QUICK) for family in (*FAMILIES, "parts")]
+    + [pytest.param(family, LAYOUTS, marks=pytest.mark.slow) for family in (*FAMILIES, "parts") if family not in WHOLE],
 )
 def test_twenty_steps_are_the_same_on_any_mesh(family, layouts):
     """Dropout is on. Statistics of the batch (ResNet, Conformer) end up equal too. Of several parts each is split."""

@@ -270,9 +270,9 @@ def test_frozen_encoders_run_as_in_prediction(run, table):
     assert max(float(abs(leaf).max()) for leaf in jax.tree.leaves(grads["heads"])) > 0
 
 
-def test_losses_are_the_same_on_eight_devices_by_every_engine(run, child):
+def test_losses_are_the_same_on_eight_devices_by_every_engine(run, forked_child):
     code = f"import runpy, sys; sys.argv = ['', {str(run.folder)!r}]; "
-    printed = child(f"{code}runpy.run_module('tests.tasks.matching_child', run_name='__main__')", **simulated(8))
+    printed = forked_child(f"{code}runpy.run_module('tests.tasks.matching_child', run_name='__main__')", **simulated(8))
     several = json.loads(printed.splitlines()[-1])
     one = {objective: matching_child.losses(run.folder, objective) for objective in ("softmax", "sigmoid")}
     assert all(len(set(losses)) > 1 for losses in one.values())

@@ -136,7 +136,7 @@ def test_a_disk_that_is_full_at_the_end(small_disk, capsys, monkeypatch):
     assert suite.resume(folder, allow=("tests",)).metrics["train/steps"] == 40
 
 
-def test_a_program_whose_saves_failed_ends_without_their_threads(child):
+def test_a_program_whose_saves_failed_ends_without_their_threads(forked_child):
     """Those wait for what the save would have made."""
     code = """
 import sys, threading, time
@@ -147,7 +147,7 @@ threading.Thread(target=time.sleep, args=(250,)).start()
 sys.argv = ["suite", "--version"]
 app.main()
 """
-    assert child(code).startswith("suite ")
+    assert forked_child(code).startswith("suite ")
 
 
 def test_answers_go_on_once_there_is_room(trained, tmp_path, monkeypatch):

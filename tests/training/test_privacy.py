@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import signal
 import stat
@@ -178,6 +179,30 @@ def test_the_noise_spends_the_budget_and_no_more(target):
     noise = accountant.solve_noise(target, 0.1, 50, 1e-5)
     assert 0.99 * target <= accountant.epsilon(noise, 0.1, 50, 1e-5) <= target
     assert accountant.steps_within(target, noise, 0.1, 200, 1e-5) in (50, 51)
+
+
+@pytest.mark.parametrize(
+    "spent, least",
+    [
+        (lambda noise: (1.7 / noise) ** 1.3, 1.7),
+        (lambda noise: math.exp(2.0 / noise) - 1, 2.0 / math.log(2)),
+        (lambda noise: math.inf if noise < 1.2 else 0.0, 1.2),
+        (lambda noise: (1.7 / noise) ** 40, 1.7),
+    ],
+    ids=["a power", "no power", "a step", "steep"],
+)
+def test_the_least_noise_is_found_whatever_the_curve(spent, least):
+    found = accountant._least(spent, 1.0, 1.5)
+    assert spent(found) <= 1 and found <= least * (1 + accountant.FINEST)
+
+
+def test_noise_is_found_by_few_looks_at_what_it_spends(monkeypatch):
+    """Each takes seconds for a long training."""
+    asked = []
+    exact = accountant.epsilon
+    monkeypatch.setattr(accountant, "epsilon", lambda noise, *given: asked.append(noise) or exact(noise, *given))
+    accountant.solve_noise(2.0, 0.1, 50, 1e-5)
+    assert len(set(asked)) <= 7
 
 
 def test_delta_is_below_one_over_the_records():
