@@ -36,7 +36,7 @@ from suite.evaluation.correlation import canonical_correlation
 from suite.evaluation.losses import masked_mean, tally
 from suite.evaluation.pairing import pairing_scores, pool_ranks, sigmoid_losses
 from suite.evaluation.recommendation import best_items, padded
-from suite.tasks.multimodal.features import Kept, kept_texts
+from suite.tasks.kept_vectors import Kept, kept_texts
 
 Objective = Literal["softmax", "sigmoid", "cca"]
 Side = Literal["image", "audio", "text"]

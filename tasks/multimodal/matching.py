@@ -17,8 +17,8 @@ from suite.data.preprocessing.image import PixelStatistics
 from suite.data.preprocessing.picture_names import PictureNames
 from suite.data.sources.captions import PICTURES, identity
 from suite.evaluation.artifacts import Given, Image
+from suite.tasks.kept_vectors import Kept
 from suite.tasks.multimodal.dual_encoder import NAME, Matching, Side
-from suite.tasks.multimodal.features import Kept
 from suite.tasks.pictures import Pictures
 
 

@@ -21,7 +21,7 @@ from suite.data.preprocessing.text import clean
 from suite.data.preprocessing.tokenizers import Published, Tokenizer
 from suite.data.sources.captions import PICTURES, gathered, part_of, shared
 from suite.errors import InputError
-from suite.tasks.multimodal.features import Kept, kept_texts
+from suite.tasks.kept_vectors import Kept, kept_texts
 from suite.tasks.vision.conditional_generation import Condition, ConditionalGeneration
 
 

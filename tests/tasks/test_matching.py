@@ -20,7 +20,7 @@ from suite.evaluation.correlation import canonical_correlation
 from suite.evaluation.pairing import pairing_scores, pool_ranks, sigmoid_losses
 from suite.experiment.defaults import settled
 from suite.parallel.layout import Layout, laid_out
-from suite.tasks.multimodal.features import Kept
+from suite.tasks.kept_vectors import Kept
 from tests.conftest import simulated
 from tests.tasks import matching_child
 from tests.tasks.test_classes import bound
