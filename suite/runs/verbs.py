@@ -327,10 +327,13 @@ def plan(
         train = bound.train
         buckets, passes = bound.pipeline.buckets, train.passes(len(source))
         order = make_plan(bound.task, source, train.batch_size, seed=None, buckets=buckets, passes=passes)
-        longest = max(range(order.batches_per_epoch), key=lambda i: sum(order.padded_lengths(i).values()))
-        batch = Encoder(bound.task, source, order, augment=True)((longest, 1))["batch"]
-        shapes = {name: (value.shape, str(value.dtype)) for name, value in batch.items()}
         steps = total_steps(train, order)
+        if answers:  # as a split is scored: without augmentation, and without what only training is given
+            source = bound.task.source("validation")
+            order = make_plan(bound.task, source, train.batch_size, seed=None, buckets=buckets)
+        longest = max(range(order.batches_per_epoch), key=lambda i: sum(order.padded_lengths(i).values()))
+        batch = Encoder(bound.task, source, order, augment=not answers)((longest, 1))["batch"]
+        shapes = {name: (value.shape, str(value.dtype)) for name, value in batch.items()}
         cost = simulation.cost_on(device.name, count, (bound, shapes, steps, answers), compiler)
     return planning.report(
         cost,

@@ -287,3 +287,16 @@ def test_a_table_of_26_million_rows():
     assert large["bytes"] == pytest.approx(small["bytes"], rel=0.01)
     assert large["bytes"] < 4 * 16 * 26e6 / 10
     assert large["flops"] == pytest.approx(small["flops"], rel=0.01)
+
+
+@pytest.mark.parametrize("name", ("recommendation.beauty_gru4rec", "vision.digits_dnn"))
+def test_answers_are_planned_as_a_split_is_scored(name):
+    """Not as training: with the catalogue that answers are ranked in, and without what is drawn for a step."""
+    experiment = recipes.load(name, smoke=True)
+    path = getattr(experiment.task.data, "path", "")
+    if path and not Path(path).exists():
+        pytest.skip(f"needs {path}")
+    step, answers = (verbs.plan(experiment, compiler="simulated", answers=answers) for answers in (False, True))
+    assert answers["flops"] > 0 and answers["parameters"] == step["parameters"]
+    if name == "vision.digits_dnn":
+        assert answers["flops"] < step["flops"]  # forward alone
