@@ -16,7 +16,8 @@ from suite.tasks.vision.classification import ImageClassification
 
 CLASSES = 10
 SHAPES = {"784-128-10, b512": (512, 28, 28, 1), "ResNet-18 with group norms, 32x32, b32": (32, 32, 32, 3)}
-MICROBATCH = 32
+MICROBATCHES = {"784-128-10, b512": 512, "ResNet-18 with group norms, 32x32, b32": 32}
+"""The whole batch: no gradient of a single record of a dense or convolutional layer is held."""
 
 
 class Arrays(ImageClassification):
@@ -48,7 +49,7 @@ def ours(case: str, private: bool) -> Callable[[], Any]:
         model: Any = dnn.Config(inputs=784, outputs=CLASSES)
     else:
         model = resnet.resnet18(channels=3, outputs=CLASSES, norm="group")
-    rule = Private(noise=1.0, expected=count, parts=count // MICROBATCH, key=(1, 2)) if private else None
+    rule = Private(noise=1.0, expected=count, parts=count // MICROBATCHES[case], key=(1, 2)) if private else None
     sgd = Optim(name="sgd", schedule="constant", learning_rate=1e-3)
     experiment = Experiment(
         name="benchmark", task=Arrays(data=None), model=model, optim=sgd, train=Train(batch_size=count)
