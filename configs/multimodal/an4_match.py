@@ -5,8 +5,8 @@ Begin with the encoder of a recogniser, which has learnt letters: suite train sp
 
 source:   AN4 (CMU census database) as 13 MFCC a frame
 data:     948 recordings of 74 speakers (138 of 11 speakers held out for validation), 130 test recordings
-expected: begun with speech.an4_ctc, test both_ways (mean of recordings by texts and texts by recordings) recall@1, 5,
-          10 of 130 recordings 81.9, 98.8, 99.6 % (goal 50 % at 1); seed 0, one run
+expected: test both_ways_1, both_ways_5 and both_ways_10 (recall@1, 5, 10, mean of recordings by texts and texts by
+          recordings) of 130 recordings 81.9, 98.8, 99.6 % (goal 50 % at 1), begun with speech.an4_ctc; seed 0, one run
 time:     4 minutes on 2 CPU cores beside other programs, and before it 23 of speech.an4_ctc
 command:  suite train multimodal.an4_match --checkpoint.init_from audio=runs/an4
 """
