@@ -75,7 +75,7 @@ class Condition(nnx.Module):
 def _check_text(given: int, size: int) -> None:
     if given != size:
         problem = f"is {size}, and the encoder of texts gives {given}."
-        raise InputError("field model.parts.network.text", problem, fix=f"--model.parts.network.text {given}")
+        raise InputError("field model.parts.network.text", problem, fix=f"--model.parts.network.text {given:d}")
 
 
 def check_patch(size: tuple[int, ...], patch: int) -> None:

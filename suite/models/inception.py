@@ -285,7 +285,7 @@ class Inception(nnx.Module):
                 "images",
                 f"must have at least {LEAST} pixels a side for Inception-v3.",
                 found=f"{images.shape[2]} x {images.shape[1]}",
-                fix=f"--task.statistics.size {SIDE} {SIDE}",
+                fix=f"--task.statistics.size {SIDE:d} {SIDE:d}",
             )
         x = images
         for step, layer in zip(_STEM, self.stem, strict=True):
