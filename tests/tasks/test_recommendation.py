@@ -153,7 +153,7 @@ def test_answers_name_items_that_were_not_had(run):
     assert strange["items"][0]["item"] == "item 03" and strange["unseen"] == 1
     (alone,) = run.predict(["item 03|item 04|item 05"])  # as a table writes it
     assert [entry["item"] for entry in alone["items"]] == [entry["item"] for entry in known["items"]]
-    assert [entry["score"] for entry in alone["items"]] == pytest.approx(scores, abs=1e-5)  # rounded as one row's product
+    assert [entry["score"] for entry in alone["items"]] == pytest.approx(scores, abs=1e-5)
     (most,) = run.predict({"history": [[f"item {place:02d}" for place in range(ITEMS - 1)]]})
     assert [entry["item"] for entry in most["items"]] == [f"item {ITEMS - 1:02d}"]  # nothing else is left
     (nothing,) = run.predict({"history": [[f"item {place:02d}" for place in range(ITEMS)]]})
