@@ -16,6 +16,8 @@ import jax
 import numpy as np
 from flax import nnx
 
+from suite.data.preprocessing.text import clean
+from suite.data.preprocessing.tokenizers import Tokenizer
 from suite.runtime.compilation import cache_root
 from suite.weights import pretrained
 
@@ -110,6 +112,16 @@ def kept_texts(source: str, tokenizer: str, length: int) -> Kept:
     """
     changes = {"outputs": 0, "pooling": "mean"}  # of a published classifier, too, the vector before its head
     return Kept(source, changes, lambda model, rows: model(*rows), f"texts, {length} tokens")
+
+
+def text_vectors(kept: Kept, texts: Sequence[str], tokenizer: Tokenizer, length: int) -> np.ndarray:
+    """Vectors (n, d) of texts, by `kept_texts` of the same tokenizer and length."""
+    cleaned = [clean(text) for text in texts]
+
+    def rows(places: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        return tokenizer.encode([cleaned[place] for place in places], length).padded(length)
+
+    return kept(cleaned, rows)
 
 
 def _stamp(source: str) -> tuple[Any, ...]:

@@ -15,6 +15,8 @@ from suite.training.preprocessors import fill
 from suite.tree import paths
 
 GOLDEN = Path(__file__).parent / "golden"
+SMALL = {"stem_width": 32, "stem_stride": 2, "blocks": (1, 1, 1), "widths": (32, 64, 128)}
+"""Of the residual network that small pictures get."""
 DIMS = {
     "multimodal.an4_match": {"audio.inputs": 13, "text.vocab_size": 32},
     "multimodal.clip": {"channels": 3, "vocab_size": 49408},
@@ -114,18 +116,11 @@ DIMS = {
     "vision.bccd_lite0": {"backbone.channels": 3, "outputs": 3},
     "vision.cifar10_resnet20": {"channels": 3, "outputs": 10},
     "vision.cifar10_simclr": {"image.channels": 3},
-    "vision.classify": {
-        "channels": 3,
-        "outputs": 5,
-        "stem_width": 32,
-        "stem_stride": 2,
-        "blocks": (1, 1, 1),
-        "widths": (32, 64, 128),
-    },
+    "vision.classify": {"channels": 3, "outputs": 5, **SMALL},
     "vision.detect": {"backbone.channels": 3, "outputs": 5},
     "vision.detr": {"backbone.channels": 3, "outputs": 5},
     "vision.digits_dnn": {"inputs": 64, "outputs": 10},
-    "vision.embed": {"channels": 3, "stem_width": 32, "stem_stride": 2, "blocks": (1, 1, 1), "widths": (32, 64, 128)},
+    "vision.embed": {"channels": 3, **SMALL},
     "vision.fashion_mnist_dnn": {"inputs": 784, "outputs": 10},
     "vision.fashion_mnist_flow": {"channels": 1, "outputs": 10},
     "vision.fashion_mnist_private": {"height": 28, "width": 28, "channels": 1, "outputs": 10},
@@ -139,31 +134,11 @@ DIMS = {
         "network.patch": 2,
         "network.widths": (64, 96, 128),
     },
-    "vision.label": {
-        "channels": 3,
-        "outputs": 5,
-        "stem_width": 32,
-        "stem_stride": 2,
-        "blocks": (1, 1, 1),
-        "widths": (32, 64, 128),
-    },
+    "vision.label": {"channels": 3, "outputs": 5, **SMALL},
     "vision.segment": {"backbone.channels": 3, "outputs": 5},
-    "vision.pretrain": {
-        "image.channels": 3,
-        "image.stem_width": 32,
-        "image.stem_stride": 2,
-        "image.blocks": (1, 1, 1),
-        "image.widths": (32, 64, 128),
-    },
+    "vision.pretrain": {"image.channels": 3, **{f"image.{name}": value for name, value in SMALL.items()}},
     "vision.pretrain_masked": {"image.channels": 3, "image.height": 64, "image.width": 64},
-    "vision.regress": {
-        "channels": 3,
-        "outputs": 1,
-        "stem_width": 32,
-        "stem_stride": 2,
-        "blocks": (1, 1, 1),
-        "widths": (32, 64, 128),
-    },
+    "vision.regress": {"channels": 3, "outputs": 1, **SMALL},
     "vision.imagenet_resnet50": {"channels": 3, "outputs": 1000},
 }
 """What the data of each recipe gives the model: sizes and classes."""

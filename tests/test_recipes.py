@@ -13,7 +13,7 @@ from suite.contracts.signature import file_to_json
 from suite.data.pipeline.dispatches import Encoder, make_plan
 from suite.data.sources.memory import Subset, evenly_spaced
 from suite.errors import InputError
-from suite.evaluation.reference import reference_arrays
+from suite.evaluation.reference import reference_shapes
 from suite.experiment import recipes
 from suite.experiment.defaults import settled
 from suite.experiment.sections import replace
@@ -186,9 +186,9 @@ def test_shapes_of_a_recipe(name, few, tmp_path):
         like = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
         assert like(after) == like(state) and "loss" in tallies
     batch = {name: rows[0] for name, rows in batch_of(bound, task.source("validation"), HELD_OUT).items()}
-    embed = lambda *given: jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), jax.eval_shape(program.embed, *given))
     variables = state.params, state.model_state
-    reference = reference_arrays(embed, *variables, task, task.reference("validation"), bound.pipeline.buckets)
+    split, buckets = task.reference("validation"), bound.pipeline.buckets
+    reference = reference_shapes(program.embed, *variables, task, split, buckets)
     answers = jax.eval_shape(program.evaluate, *variables, batch, reference)
     assert answers and all(leaf.shape[0] == HELD_OUT for leaf in jax.tree.leaves(answers))
 

@@ -58,6 +58,18 @@ def reference_arrays(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+def reference_shapes(
+    embed: Callable[..., Any], params: Any, model_state: Any, task: Task, source: Source | None, buckets: Buckets = ()
+) -> Mapping[str, jax.ShapeDtypeStruct] | None:
+    """What `reference_arrays` gives, as shapes alone: records are encoded, and nothing is computed of them."""
+
+    def zeros(*given: Any) -> dict[str, np.ndarray]:
+        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(embed, *given))  # type: ignore[no-any-return]
+
+    arrays = reference_arrays(zeros, params, model_state, task, source, buckets)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), arrays)  # type: ignore[no-any-return]
+
+
 def on_devices(reference: Reference, mesh: Mesh | None = None) -> dict[str, jax.Array] | None:
     """The arrays on each device of the mesh, so that they are not sent with every batch."""
     if reference is None:

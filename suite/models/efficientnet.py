@@ -27,7 +27,7 @@ from suite.nn.batchnorm import BatchNorm
 from suite.nn.conv import Conv
 from suite.nn.conv_norm import ConvNorm
 from suite.parallel.layout import edge
-from suite.weights.imports import CONV2D, Map, Rule, linear
+from suite.weights.imports import Map, Rule, conv_norm, linear
 
 _BLOCKS = (1, 2, 2, 3, 3, 4, 1)
 _WIDTHS = (16, 24, 40, 80, 112, 192, 320)
@@ -252,7 +252,6 @@ SHARDING = (
     (r"head\Wkernel$", P("fsdp", "tensor")),
 )
 
-_NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "variance"}
 _NAMED = {"lite0": lite0, "lite1": lite1, "lite2": lite2, "lite3": lite3, "lite4": lite4}
 _TENSORFLOW = {"padding": "same", "epsilon": 1e-3}
 _PYTORCH = {"padding": "symmetric", "epsilon": 1e-5}
@@ -286,14 +285,6 @@ def _publish(config: Config) -> dict[str, Any]:
     raise InputError("the model", "has sizes that none of the published EfficientNet-Lite has.", found=f"{config}")
 
 
-def _layer(conv: str, norm: str, ours: str) -> tuple[Rule, ...]:
-    """The rules of one convolution and its norm."""
-    return (
-        Rule(f"{conv}.weight", f"{ours}/conv/kernel", CONV2D),
-        *(Rule(f"{norm}.{theirs}", f"{ours}/norm/{own}") for theirs, own in _NORM.items()),
-    )
-
-
 def _stage(place: int) -> tuple[Rule, ...]:
     """timm's names of a stage: the first has no convolution that widens, and counts its norms from the next one on."""
     theirs, ours = f"blocks.{place}.{{i}}", f"stages/{place}/{{i}}"
@@ -303,7 +294,7 @@ def _stage(place: int) -> tuple[Rule, ...]:
     return tuple(
         rule
         for number, (conv, own) in enumerate(layers.items(), 1)
-        for rule in _layer(f"{theirs}.{conv}", f"{theirs}.bn{number}", f"{ours}/{own}")
+        for rule in conv_norm(f"{theirs}.{conv}", f"{theirs}.bn{number}", f"{ours}/{own}")
     )
 
 
@@ -314,9 +305,9 @@ def _is_lite(published: Mapping[str, Any], names: Sequence[str]) -> bool:
 IMPORTS: dict[str, Map] = {
     "efficientnet-lite": Map(
         rules=(
-            *_layer("conv_stem", "bn1", "stem"),
+            *conv_norm("conv_stem", "bn1", "stem"),
             *(rule for place in range(len(_BLOCKS)) for rule in _stage(place)),
-            *_layer("conv_head", "bn2", "last"),
+            *conv_norm("conv_head", "bn2", "last"),
             *linear("classifier", "head"),
         ),
         config=_read,

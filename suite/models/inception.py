@@ -26,7 +26,7 @@ from suite.nn.conv import Conv
 from suite.nn.conv_norm import ConvNorm
 from suite.nn.pooling import max_pool
 from suite.parallel.layout import edge
-from suite.weights.imports import CONV2D, Map, Rule, linear
+from suite.weights.imports import Map, Rule, conv_norm, linear
 
 VECTOR = 2048
 """Numbers of a pooled vector."""
@@ -308,7 +308,6 @@ class Inception(nnx.Module):
 
 SHARDING = ((r"conv\Wkernel$", P(None, None, "fsdp", "tensor")), (r"head\Wkernel$", P("fsdp", "tensor")))
 
-_NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "variance"}
 _ARCHITECTURES = {"inception_v3": "torchvision", "inception_v3_fid": "tensorflow"}
 
 
@@ -333,10 +332,7 @@ def _publish(config: Config) -> dict[str, Any]:
 
 def _layer(theirs: str, ours: str) -> tuple[Rule, ...]:
     """The rules of one convolution and its norm."""
-    return (
-        Rule(f"{theirs}.conv.weight", f"{ours}/conv/kernel", CONV2D),
-        *(Rule(f"{theirs}.bn.{name}", f"{ours}/norm/{own}") for name, own in _NORM.items()),
-    )
+    return conv_norm(f"{theirs}.conv", f"{theirs}.bn", ours)
 
 
 def _block(place: int, plan: _Plan) -> tuple[Rule, ...]:

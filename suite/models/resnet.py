@@ -30,7 +30,7 @@ from suite.nn.conv import Conv
 from suite.nn.conv_norm import ConvNorm
 from suite.nn.pooling import max_pool
 from suite.parallel.layout import edge
-from suite.weights.imports import CONV2D, Map, Rule, linear
+from suite.weights.imports import Map, Rule, conv_norm, linear
 
 _CHOICES = {
     "block": ("basic", "bottleneck"),
@@ -386,7 +386,6 @@ def _between(first: int) -> Units:
 PRUNING = (_between(0), _between(1))
 """The second is that of a bottleneck: a basic block has no third convolution to use its channels."""
 
-_NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "variance"}
 _CLASSIC = {"blocks": "layers", "widths": "channels", "channels": "in_chans"}
 """Our fields as arguments of timm's model."""
 _NAMED = {
@@ -405,19 +404,11 @@ _CIFAR = {
 }
 
 
-def _layer(conv: str, norm: str, ours: str) -> tuple[Rule, ...]:
-    """The rules of one convolution and its norm."""
-    return (
-        Rule(f"{conv}.weight", f"{ours}/conv/kernel", CONV2D),
-        *(Rule(f"{norm}.{theirs}", f"{ours}/norm/{own}") for theirs, own in _NORM.items()),
-    )
-
-
 def _classic_stage(stage: int) -> tuple[Rule, ...]:
     """torchvision and timm count stages and convolutions from 1."""
     theirs, ours = f"layer{stage}.{{i}}", f"stages/{stage - 1}/{{i}}"
-    convs = [_layer(f"{theirs}.conv{n}", f"{theirs}.bn{n}", f"{ours}/layers/{n - 1}") for n in (1, 2, 3)]
-    beside = _layer(f"{theirs}.downsample.0", f"{theirs}.downsample.1", f"{ours}/shortcut")
+    convs = [conv_norm(f"{theirs}.conv{n}", f"{theirs}.bn{n}", f"{ours}/layers/{n - 1}") for n in (1, 2, 3)]
+    beside = conv_norm(f"{theirs}.downsample.0", f"{theirs}.downsample.1", f"{ours}/shortcut")
     return (*(rule for rules in convs for rule in rules), *beside)
 
 
@@ -542,13 +533,13 @@ def _is_cifar(published: Mapping[str, Any], names: Sequence[str]) -> bool:
 IMPORTS: dict[str, Map] = {
     "resnet": Map(
         rules=(
-            *_layer("embedder.embedder.convolution", "embedder.embedder.normalization", "stem"),
-            *_layer(
+            *conv_norm("embedder.embedder.convolution", "embedder.embedder.normalization", "stem"),
+            *conv_norm(
                 "encoder.stages.{i}.layers.{j}.layer.{k}.convolution",
                 "encoder.stages.{i}.layers.{j}.layer.{k}.normalization",
                 "stages/{i}/{j}/layers/{k}",
             ),
-            *_layer(
+            *conv_norm(
                 "encoder.stages.{i}.layers.{j}.shortcut.convolution",
                 "encoder.stages.{i}.layers.{j}.shortcut.normalization",
                 "stages/{i}/{j}/shortcut",
@@ -563,7 +554,7 @@ IMPORTS: dict[str, Map] = {
     ),
     "resnet-classic": Map(
         rules=(
-            *_layer("conv1", "bn1", "stem"),
+            *conv_norm("conv1", "bn1", "stem"),
             *(rule for stage in (1, 2, 3, 4) for rule in _classic_stage(stage)),
             *linear("fc", "head"),
         ),
@@ -575,7 +566,7 @@ IMPORTS: dict[str, Map] = {
     ),
     "resnet-cifar": Map(
         rules=(
-            *_layer("conv1", "bn1", "stem"),
+            *conv_norm("conv1", "bn1", "stem"),
             *(rule for stage in (1, 2, 3) for rule in _classic_stage(stage)),
             *linear("linear", "head"),
         ),

@@ -75,7 +75,9 @@ def step_cost(experiment: Experiment, shapes: Shapes, total_steps: int, answers:
     what lies there between two steps (``planning.KEPT``).
     """
     import jax
+    from jax.sharding import NamedSharding, PartitionSpec
 
+    from suite.evaluation.reference import reference_shapes
     from suite.parallel import sharding
     from suite.planning import planning
     from suite.training.assemble import assemble
@@ -91,7 +93,12 @@ def step_cost(experiment: Experiment, shapes: Shapes, total_steps: int, answers:
             name: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype, sharding=where if placed else None)
             for name, leaf in batch.items()
         }
-        reference = _reference(experiment, program, placed is not None)
+        task, everywhere = experiment.task, NamedSharding(program.mesh, PartitionSpec()) if placed else None
+        split, buckets = task.reference("validation"), experiment.pipeline.buckets
+        reference = reference_shapes(program.embed, state.params, state.model_state, task, split, buckets)
+        reference = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), reference
+        )
         cost = planning.plan_step(program.evaluate, (state.params, state.model_state, batch, reference))
     else:
         cost = planning.plan_step(program.step, (state, batch))
@@ -106,25 +113,6 @@ def step_cost(experiment: Experiment, shapes: Shapes, total_steps: int, answers:
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     platform = target.platform_of(program.mesh.devices.flat[0])
     return {**cost, "mesh": dict(program.mesh.shape), "parameters": count, "platform": platform}
-
-
-def _reference(experiment: Experiment, program: Any, placed: bool) -> Any:
-    """Shapes of the arrays that a split's records are compared with, which lie on each device; None: there are none."""
-    import jax
-    import numpy as np
-    from jax.sharding import NamedSharding, PartitionSpec
-
-    from suite.evaluation.reference import reference_arrays
-
-    task, state = experiment.task, program.abstract
-
-    def embed(*given: Any) -> Any:
-        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(program.embed, *given))
-
-    split, buckets = task.reference("validation"), experiment.pipeline.buckets
-    arrays = reference_arrays(embed, state.params, state.model_state, task, split, buckets)
-    where = NamedSharding(program.mesh, PartitionSpec()) if placed else None
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), arrays)
 
 
 def simulated_cost(

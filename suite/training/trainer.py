@@ -306,8 +306,9 @@ def _train(
             ahead.wait("apply")
         loop.state, tallies = step(loop.state, batch)
         if compiles:  # examples/s are those of training, as is the time left
-            loop.since += time.perf_counter() - called
-            loop.log.pause(time.perf_counter() - called)
+            spent = time.perf_counter() - called
+            loop.since += spent
+            loop.log.pause(spent)
             ahead.release()
         loop.interval.add(item, tallies)
         loop.examples += int((item.indices >= 0).sum())

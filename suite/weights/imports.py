@@ -106,6 +106,17 @@ def linear(
     )
 
 
+_BATCH_NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "variance"}
+
+
+def conv_norm(conv: str, norm: str, ours: str) -> tuple[Rule, ...]:
+    """The rules of a PyTorch ``Conv2d`` without a bias and the ``BatchNorm2d`` behind it, as a `ConvNorm`."""
+    return (
+        Rule(f"{conv}.weight", f"{ours}/conv/kernel", CONV2D),
+        *(Rule(f"{norm}.{theirs}", f"{ours}/norm/{own}") for theirs, own in _BATCH_NORM.items()),
+    )
+
+
 def norm(theirs: str, ours: str) -> tuple[Rule, ...]:
     """The two rules of a PyTorch ``LayerNorm``."""
     return Rule(f"{theirs}.weight", f"{ours}/scale"), Rule(f"{theirs}.bias", f"{ours}/bias")

@@ -22,12 +22,11 @@ from suite.contracts.codec import Codec
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
 from suite.contracts.task import Program, Task
-from suite.data.preprocessing.columns import origin, require, with_files
+from suite.data.preprocessing.captioned import captioned, remark_on_shared
 from suite.data.preprocessing.items import FIRST
 from suite.data.preprocessing.partners import keys
-from suite.data.preprocessing.text import clean
 from suite.data.preprocessing.tokenizers import Published, Tokenizer
-from suite.data.sources.captions import gathered, identity, part_of, shared
+from suite.data.sources.captions import identity
 from suite.data.sources.memory import Memory
 from suite.errors import InputError
 from suite.evaluation.artifacts import Example, Gallery, Given, Spread
@@ -36,7 +35,7 @@ from suite.evaluation.correlation import canonical_correlation
 from suite.evaluation.losses import masked_mean, tally
 from suite.evaluation.pairing import pairing_scores, pool_ranks, sigmoid_losses
 from suite.evaluation.recommendation import best_items, padded
-from suite.tasks.kept_vectors import Kept, kept_texts
+from suite.tasks.kept_vectors import Kept, kept_texts, text_vectors
 
 Objective = Literal["softmax", "sigmoid", "cca"]
 Side = Literal["image", "audio", "text"]
@@ -145,15 +144,7 @@ class Matching(Task):
         )
 
     def source(self, split: str) -> Source:
-        data = self.data.with_texts((self.text,))
-        whole = data.whole()
-        opened = data.open(split) if whole is None else whole
-        require(opened, {self.side: self.medium, "text": self.text}, origin(self.data))
-        records = gathered(opened, self.medium, self.text, self.things)
-        if whole is not None:
-            shares = (getattr(data, "validation", 0.1), getattr(data, "test", 0.1))
-            records = part_of(records, split, getattr(data, "seed", 0), shares, origin(self.data), self.things)
-        return self.usable(with_files(records, self.medium, self.data))
+        return self.usable(captioned(self.data, split, self.side, self.medium, self.text, self.things))
 
     def remarks(self, splits: Mapping[str, Source]) -> list[str]:
         lines = []
@@ -165,9 +156,7 @@ class Matching(Task):
             if split != "train" and read < counts.sum():
                 left = int(counts.sum()) - read
                 lines.append(f"{split}: {left:,} texts beyond the first {self.texts} of each are left out (task.texts)")
-        if twice := shared(list(splits.values()), self.things):
-            lines.append(f"{twice:,} {self.things} are in more than one split, so that figures are too good")
-        return lines
+        return lines + remark_on_shared(list(splits.values()), self.things)
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """`media`, `token_rows` of texts, and ``content`` (b, 2), keys of media. Training has one text of each medium,
@@ -191,12 +180,7 @@ class Matching(Task):
 
     def _text_vectors(self, kept: Kept, lists: Sequence[Sequence[str]]) -> np.ndarray:
         """Vectors (n, i) of all texts of the lists, end to end."""
-        flat = [clean(text) for row in lists for text in row]
-
-        def rows(places: list[int]) -> tuple[np.ndarray, np.ndarray]:
-            return self.tokenizer.encode([flat[place] for place in places], self.max_length).padded(self.max_length)
-
-        return kept(flat, rows)
+        return text_vectors(kept, [text for row in lists for text in row], self.tokenizer, self.max_length)
 
     def encode_reference(self, columns: Columns) -> dict[str, Any]:
         """Of a split as ``encode``; of the catalogue of prediction as its codec."""

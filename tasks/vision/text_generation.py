@@ -15,13 +15,13 @@ from flax import nnx
 from suite.codecs.generation import DescribedImages
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
-from suite.data.preprocessing.columns import origin, require, with_files, without_broken_images
+from suite.data.preprocessing.captioned import captioned, remark_on_shared
+from suite.data.preprocessing.columns import without_broken_images
 from suite.data.preprocessing.image import PixelStatistics
 from suite.data.preprocessing.text import clean
 from suite.data.preprocessing.tokenizers import Published, Tokenizer
-from suite.data.sources.captions import PICTURES, gathered, part_of, shared
 from suite.errors import InputError
-from suite.tasks.kept_vectors import Kept, kept_texts
+from suite.tasks.kept_vectors import Kept, kept_texts, text_vectors
 from suite.tasks.vision.conditional_generation import Condition, ConditionalGeneration
 
 
@@ -82,22 +82,11 @@ class TextToImage(ConditionalGeneration):
         return self.text_dropout
 
     def source(self, split: str) -> Source:
-        data = self.data.with_texts((self.text,))
-        whole = data.whole()
-        opened = data.open(split) if whole is None else whole
-        require(opened, {"image": self.image, "text": self.text}, origin(self.data))
-        records = gathered(opened, self.image, self.text)
-        if whole is not None:  # all of a picture's texts are in one split
-            shares = (getattr(data, "validation", 0.1), getattr(data, "test", 0.1))
-            records = part_of(records, split, getattr(data, "seed", 0), shares, origin(self.data))
-        records = with_files(records, self.image, self.data)
+        records = captioned(self.data, split, "image", self.image, self.text)
         return self.measurable(without_broken_images(records, self.image, *self.handling), split)
 
     def remarks(self, splits: Any) -> list[str]:
-        lines = super().remarks(splits)
-        if twice := shared(list(splits.values())):
-            lines.append(f"{twice:,} {PICTURES} are in more than one split, so that figures are too good")
-        return lines
+        return super().remarks(splits) + remark_on_shared(list(splits.values()))
 
     def encode(self, columns: Columns, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """``image`` uint8 (b, h, w, c), and of one text of each record, the first or one that is drawn, what the codec
@@ -117,12 +106,7 @@ class TextToImage(ConditionalGeneration):
 
     def _vectors(self, kept: Kept, texts: Sequence[str]) -> np.ndarray:
         """Vectors (b, s)."""
-        cleaned = [clean(text) for text in texts]
-
-        def rows(places: list[int]) -> tuple[np.ndarray, np.ndarray]:
-            return self.tokenizer.encode([cleaned[place] for place in places], self.max_length).padded(self.max_length)
-
-        return kept(cleaned, rows)
+        return text_vectors(kept, texts, self.tokenizer, self.max_length)
 
     @property
     def _kept(self) -> Kept | None:

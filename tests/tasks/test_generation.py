@@ -64,15 +64,21 @@ def near(ours, theirs):
     return np.abs(ours - theirs).max() <= 1
 
 
-def test_a_picture_is_of_its_seed_alone(run):
-    together = [pixels(answer) for answer in run.predict(ASKED, seed=[5, 6, 7, 5])]
-    assert together[0].shape == (8, 8)
-    for row in range(4):
-        (alone,) = run.predict({name: [values[row]] for name, values in ASKED.items()}, seed=[5, 6, 7, 5][row])
+def check_seeds(run, asked, shape):
+    """Four records, of which the first and the last are equal: a picture is of its record and seed alone."""
+    seeds = [5, 6, 7, 5]
+    together = [pixels(answer) for answer in run.predict(asked, seed=seeds)]
+    assert together[0].shape == shape
+    for row, seed in enumerate(seeds):
+        (alone,) = run.predict({name: [values[row]] for name, values in asked.items()}, seed=seed)
         assert near(pixels(alone), together[row])
     assert near(together[0], together[3])
-    (other,) = run.predict({name: values[:1] for name, values in ASKED.items()}, seed=6)
+    (other,) = run.predict({name: values[:1] for name, values in asked.items()}, seed=6)
     assert not near(pixels(other), together[0])
+
+
+def test_a_picture_is_of_its_seed_alone(run):
+    check_seeds(run, ASKED, (8, 8))
 
 
 def test_class_steps_and_guidance_each_change_a_picture_and_have_defaults(run):

@@ -24,7 +24,7 @@ from suite.tasks.vision.text_generation import TextToImage
 from suite.weights import pretrained
 from tests.parity import golden
 from tests.serving.asking import Serving
-from tests.tasks.test_generation import moved, near, pixels
+from tests.tasks.test_generation import check_seeds, moved, near, pixels
 from tests.tiny_bert import CASE
 from tests.untrained import untrained
 
@@ -71,14 +71,7 @@ def run(table, tmp_path_factory):
 
 
 def test_a_picture_is_of_its_text_and_seed_alone(run):
-    together = [pixels(answer) for answer in run.predict(ASKED, seed=[5, 6, 7, 5])]
-    assert together[0].shape == (8, 8, 3)
-    for row in range(4):
-        (alone,) = run.predict({name: [values[row]] for name, values in ASKED.items()}, seed=[5, 6, 7, 5][row])
-        assert near(pixels(alone), together[row])
-    assert near(together[0], together[3])
-    (other,) = run.predict({name: values[:1] for name, values in ASKED.items()}, seed=6)
-    assert not near(pixels(other), together[0])
+    check_seeds(run, ASKED, (8, 8, 3))
 
 
 def test_text_steps_and_guidance_each_change_a_picture_and_have_defaults(run):
