@@ -24,6 +24,7 @@ from suite.contracts.model import ModelConfig
 from suite.contracts.task import Task
 from suite.contracts.units import Axis
 from suite.errors import InputError, closest
+from suite.nn.rngs import streams
 from suite.surgery.units import Layer, layers
 from suite.tree import nest, paths
 
@@ -185,7 +186,7 @@ def _slice(array: Any, axis: int, remaining_units: np.ndarray, count: int) -> An
 
 def _check_whole(smaller: Smaller) -> None:
     """ValueError where the arrays are not those that the config builds: the family's table lacks one."""
-    _, params, model_state = nnx.split(nnx.eval_shape(lambda: smaller.config.build(rngs=nnx.Rngs(0))), nnx.Param, ...)
+    _, params, model_state = nnx.split(nnx.eval_shape(lambda: smaller.config.build(rngs=streams(0))), nnx.Param, ...)
     wanted = _shapes(nnx.to_pure_dict(params), nnx.to_pure_dict(model_state))
     ours = _shapes(smaller.params, smaller.model_state)
     wrong = [

@@ -6,6 +6,8 @@ from typing import Any
 import jax
 from flax import nnx
 
+from suite.nn.rngs import streams
+
 
 def in_parts(
     model: Any,
@@ -27,7 +29,7 @@ def in_parts(
         parts: how many; 1 is a plain call.
         key: of dropout; None: the model does not train.
     """
-    rngs = lambda key: None if key is None else nnx.Rngs(dropout=key)
+    rngs = lambda key: None if key is None else streams(dropout=key)
     if parts == 1:
         return call(model, batch, rngs(key))
     graph, params, rest = nnx.split(model, nnx.Param, ...)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from suite.nn.rngs import streams
 from suite.parallel.layout import edge
 
 Remat = Literal["none", "full", "dots"]
@@ -56,7 +57,7 @@ def run_layers(
 
 
 def _rngs(key: Any) -> nnx.Rngs | None:
-    return None if key is None else nnx.Rngs(dropout=key)
+    return None if key is None else streams(dropout=key)
 
 
 def _checkpointed(apply: Callable[..., Any], remat: Remat) -> Callable[..., Any]:

@@ -35,6 +35,7 @@ from suite.evaluation.losses import masked_mean
 from suite.experiment.compression import Distillation
 from suite.nn.hooks import Call, hooks
 from suite.nn.linear import Linear
+from suite.nn.rngs import streams
 from suite.tree import nest, paths
 
 Weights = tuple[Any, Any]
@@ -101,7 +102,7 @@ def attached(pair: Pair, student: Weights, teacher: Weights, seed: int) -> Weigh
     """(params, model_state) of the pair, of those of its two models; projections are drawn by ``seed``."""
     params, model_state = student
     if pair.projections:
-        rngs = nnx.Rngs(seed)
+        rngs = streams(seed)
         learnt = nnx.List([Linear(ours, theirs, rngs=rngs) for ours, theirs in pair.projections])
         params = {**params, PROJECTIONS: nnx.to_pure_dict(nnx.state(learnt, nnx.Param))}
     return params, {**model_state, TEACHER: nest({**paths(teacher[0]), **paths(teacher[1])})}
@@ -356,7 +357,7 @@ def matched(pair: Pair, task: Task, batch: Batch, settings: Distillation) -> Pai
         seen.append((*shapes, heard.hidden))
         return heard.loss
 
-    nnx.eval_shape(lambda batch: called(pair.build(rngs=nnx.Rngs(0)), batch), batch)
+    nnx.eval_shape(lambda batch: called(pair.build(rngs=streams(0)), batch), batch)
     ours, theirs, hidden = seen[-1]
     if ours != theirs:
         raise InputError(

@@ -15,12 +15,13 @@ from suite.errors import InputError
 from suite.evaluation.evaluate import make_answer, make_evaluate, make_predict
 from suite.experiment.sections import Experiment, Optim
 from suite.nn.cpu import switch, threefry
+from suite.nn.rngs import streams
 from suite.parallel import sharding
 from suite.parallel.layout import Layout
 from suite.surgery import lora, quantize
 from suite.surgery.freezing import frozen_paths
 from suite.training import gradients, precision
-from suite.training.initial_state import InitialState
+from suite.training.initial_state import InitialState, replayed
 from suite.training.optim import groups, optimizer, schedules, sparse_embeddings, sparsity
 from suite.training.privacy import check_model, is_private
 from suite.training.private_gradient import Private
@@ -88,20 +89,27 @@ def assemble(experiment: Experiment, total_steps: int = 0, rule: GradientRule | 
     own_draws = layout.platform == "cpu" and switch.enabled()
 
     def build() -> nnx.Module:
-        rngs = nnx.Rngs(threefry.key(train.seed) if own_draws else train.seed)
+        rngs = streams(threefry.key(train.seed) if own_draws else train.seed)
         model = lora.attach(model_config.build(rngs=rngs), experiment.finetune, rngs)
         model = quantize.attach(model, experiment.compression)
         model = precision.apply(model, experiment.precision)
         return threefry.with_own_keys(model) if own_draws else model
 
-    graph, params, state = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
-    rule, names = rule or _rule(experiment), paths(nnx.to_pure_dict(params))
-    if is_private(experiment):
-        check_model(state)
+    graphs: list[Any] = []
+
+    def variables() -> tuple[Any, Any]:
+        graph, params, model_state = nnx.split(build(), nnx.Param, ...)
+        if is_private(experiment):
+            check_model(model_state)
+        graphs.append(graph)
+        return nnx.to_pure_dict(params), nnx.to_pure_dict(model_state)
+
+    built, (params, _) = replayed(variables)  # Python builds the model once
+    rule, names, graph = rule or _rule(experiment), paths(params), graphs[0]
     whole = experiment.finetune.kind == "full"  # else a table is frozen like the rest of the body
     tables = model_config.tables if whole and experiment.optim.tables != "dense" else {}
     _check_tables(tables, experiment, rule)
-    dense, _ = sparse_embeddings.split(nnx.to_pure_dict(params), tables)
+    dense, _ = sparse_embeddings.split(params, tables)
     settings = lora.freeze(experiment.optim, experiment.finetune, dense)
     frozen = frozen_paths(settings, dense)
     layer_of, depth = model_config.layer_of, model_config.depth
@@ -118,8 +126,7 @@ def assemble(experiment: Experiment, total_steps: int = 0, rule: GradientRule | 
         trained = {name: group.names for name, group in members.items()}
 
     def init() -> State:
-        _, params, model_state = nnx.split(build(), nnx.Param, ...)
-        params, model_state = nnx.to_pure_dict(params), nnx.to_pure_dict(model_state)
+        params, model_state = built()
         # Copies: two names for one buffer could not both be donated.
         ema = jax.tree.map(jnp.copy, params) if train.ema else None
         rule_state = jax.tree.map(jnp.copy, rule.init(params))

@@ -15,6 +15,7 @@ from suite.contracts.metric import MetricState
 from suite.contracts.task import Task
 from suite.errors import InputError, closest
 from suite.experiment.sections import Optim
+from suite.nn.rngs import streams
 from suite.parallel.layout import alone, batch_sum, first_row, share
 from suite.surgery import lora
 from suite.training.optim import sparse_embeddings
@@ -109,7 +110,7 @@ def make_loss(graph: Any, task: Task, name: str = "loss") -> Loss:
     def loss(params: Any, model_state: Any, batch: Batch, key: jax.Array) -> tuple[Any, tuple[dict[str, Any], Any]]:
         model = nnx.merge(graph, params, model_state)
         with lora.training(key):
-            value, metrics = getattr(task, name)(model, batch, nnx.Rngs(dropout=key))
+            value, metrics = getattr(task, name)(model, batch, streams(dropout=key))
         return value, (metrics, nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param))))
 
     return loss

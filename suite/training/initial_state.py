@@ -16,6 +16,17 @@ from suite.training.state import State
 _UNKNOWN = object()
 
 
+def replayed(make: Callable[[], Any]) -> tuple[Callable[[], Any], Any]:
+    """A function that does again what ``make`` did when it was traced, and shapes and dtypes of what it gives.
+
+    Args:
+        make: () -> arrays in any structure, of traceable operations.
+    """
+    closed, abstract = jax.make_jaxpr(make, return_shape=True)()
+    every, structure = jaxpr_as_fun(closed), jax.tree.structure(abstract)
+    return lambda: jax.tree.unflatten(structure, every()), abstract
+
+
 class InitialState:
     """A function () -> State, traced once.
 

@@ -17,6 +17,7 @@ from flax import nnx
 
 from suite.contracts.model import ModelConfig
 from suite.errors import InputError
+from suite.nn.rngs import streams
 from suite.tree import map_paths, paths
 from suite.weights import published
 from suite.weights.heads import Match
@@ -32,7 +33,7 @@ Hit = tuple[int, int, tuple[tuple[str, str], ...]]
 
 def abstract(model: ModelConfig) -> tuple[Any, dict[Any, Any], dict[Any, Any]]:
     """(graph, params, model_state) of the model's shapes; nothing is allocated."""
-    graph, params, model_state = nnx.split(nnx.eval_shape(lambda: model.build(rngs=nnx.Rngs(0))), nnx.Param, ...)
+    graph, params, model_state = nnx.split(nnx.eval_shape(lambda: model.build(rngs=streams(0))), nnx.Param, ...)
     return graph, nnx.to_pure_dict(params), nnx.to_pure_dict(model_state)
 
 
@@ -262,7 +263,7 @@ class Filling:
         """Initial values of some variables; the compiler leaves out the work for all others."""
 
         def build() -> dict[str, Any]:
-            _, params, model_state = nnx.split(self.model.build(rngs=nnx.Rngs(0)), nnx.Param, ...)
+            _, params, model_state = nnx.split(self.model.build(rngs=streams(0)), nnx.Param, ...)
             values = paths(nnx.to_pure_dict(params)) | paths(nnx.to_pure_dict(model_state))
             return {path: values[path] for path in wanted}
 
