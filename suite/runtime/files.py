@@ -3,12 +3,17 @@
 import contextlib
 import errno
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from suite.errors import InputError, StorageError, unused
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 """Of a disk that is full, over its quota, at the size limit of a file, failing, or mounted for reading alone."""
@@ -16,6 +21,8 @@ DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 _NO_TEMPORARY = "No usable temporary directory"
 """What Python says where none of the folders for temporary files takes a byte, whatever the disk answered."""
+_CUT_SHORT = re.compile(r"(\d+) requested and (\d+) written|Not enough free space to write \d+ bytes.*")
+"""What NumPy says where a disk does not take the whole of an array, whatever it answered."""
 
 
 def is_run(source: str | Path) -> bool:
@@ -42,19 +49,15 @@ def written_at(path: Path) -> Iterator[None]:
         raise InputError(f'"{path}"', "is a folder, where a file is to be written.", fix=fix) from None
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a small file so that a reader, or a loss of power, sees the old one or the new one.
-
-    Raises:
-        StorageError: the disk has no room, or fails; the old file stays.
-        InputError: a folder stands there.
-    """
+@contextlib.contextmanager
+def _replaced(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of ``path`` at the end, and is gone after an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"partial-{os.getpid()}-{path.name}")
     with written_at(path), storing(f"{path} was not written; what it held before is unchanged"):
         try:
-            with open(partial, "w", encoding="utf-8") as file:
-                file.write(text)
+            with open(partial, "wb") as file:
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)
@@ -62,6 +65,25 @@ def write_text(path: Path, text: str) -> None:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file so that a reader, or a loss of power, sees the old one or the new one.
+
+    Raises:
+        StorageError: the disk has no room, or fails; the old file stays.
+        InputError: a folder stands there.
+    """
+    with _replaced(path) as file:
+        file.write(text.encode())
+
+
+def write_array(path: Path, array: "np.ndarray") -> None:
+    """Write an .npy file as `write_text` does a text."""
+    import numpy as np
+
+    with _replaced(path) as file:
+        np.save(file, array)
 
 
 def check_new(target: Path) -> None:
@@ -103,7 +125,9 @@ def put(folder: Path, target: Path) -> None:
 
 def is_disk_fault(error: BaseException) -> bool:
     """Whether an error is of a disk without room or a failing one, and not of a name or a permission."""
-    return isinstance(error, OSError) and (error.errno in DISK_FAULTS or _NO_TEMPORARY in str(error))
+    if not isinstance(error, OSError):
+        return False
+    return error.errno in DISK_FAULTS or _NO_TEMPORARY in str(error) or _CUT_SHORT.fullmatch(str(error)) is not None
 
 
 @contextlib.contextmanager
@@ -131,6 +155,8 @@ def storage_error(error: OSError, lost: str, fix: str = "") -> StorageError:
     """The error of a disk in words: see ``storing``."""
     named = f": {error.filename}" if error.filename else ""
     again = fix or "then the same command again"
-    told = StorageError(f"{lost}.\n  found: {error.strerror or error}{named}\n  try:   free some space; {again}")
-    told.errno = error.errno
+    cut = _CUT_SHORT.fullmatch(str(error))
+    found = f"the disk took {cut[2]} of the {cut[1]} numbers of an array" if cut and cut[1] else error.strerror or error
+    told = StorageError(f"{lost}.\n  found: {found}{named}\n  try:   free some space; {again}")
+    told.errno = error.errno or errno.EIO
     return told

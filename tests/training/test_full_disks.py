@@ -6,13 +6,14 @@ import os
 import re
 import time
 
+import numpy as np
 import pytest
 
 import suite
 from suite.cli import app
 from suite.errors import RunError, StorageError
 from suite.runtime import files
-from suite.runtime.files import storing, write_text
+from suite.runtime.files import storing, write_array, write_text
 from suite.training import integrity, orbax_noise
 from suite.training.checkpoint import Checkpoints
 from suite.training.logging.jsonl import Lines
@@ -53,6 +54,24 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(number, faulty, tmp_path):
         "  try:   free some space; then the same command again"
     )
     assert (tmp_path / "file").read_text() == "old" and len(os.listdir(tmp_path)) == 1
+
+
+def test_an_array_that_a_disk_does_not_take_whole(small_disk):
+    """NumPy tells how much was written, without the number of the error."""
+    kept = small_disk / "array.npy"
+    write_array(kept, np.arange(10))
+    for size, found in (
+        (10**7, "Not enough free space to write 40000000 bytes"),
+        (10**6, r"the disk took \d+ of the 10{6}"),
+    ):
+        with open(small_disk / "filler", "wb") as filler:
+            filler.write(bytes(2**22 if size == 10**6 else 0))
+        with pytest.raises(
+            StorageError, match=f"what it held before is unchanged.\n  found: {found} .*\n  try: "
+        ) as error:
+            write_array(kept, np.zeros(size, np.int32))
+        assert error.value.errno == errno.EIO and sorted(os.listdir(small_disk)) == ["array.npy", "filler"]
+        assert (np.load(kept) == np.arange(10)).all()
 
 
 def test_other_errors_of_files_are_none_of_the_disk():

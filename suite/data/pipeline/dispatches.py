@@ -9,7 +9,6 @@ import contextlib
 import functools
 import itertools
 import math
-import os
 import shlex
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -26,6 +25,7 @@ from suite.contracts.task import Task
 from suite.data.pipeline.padding import Buckets, axes, by_axis, default_buckets, fitting, pad, row_lengths
 from suite.data.pipeline.workers import in_workers
 from suite.errors import InputError
+from suite.runtime.files import write_array
 
 CHUNK = 4096
 """Records encoded at a time where a whole split is walked."""
@@ -55,7 +55,7 @@ def ragged_lengths(task: Task, source: Source, cache: Path | None = None) -> dic
     lengths = {axis: np.concatenate(part).astype(np.int32) for axis, part in parts.items()}
     if cache is not None:
         for axis in reversed(known):
-            _store(cache.with_stem(f"{cache.stem}-{axis}" if axis else cache.stem), lengths[axis])
+            write_array(cache.with_stem(f"{cache.stem}-{axis}" if axis else cache.stem), lengths[axis])
     return lengths
 
 
@@ -64,13 +64,6 @@ def stored_lengths(cache: Path) -> dict[str, np.ndarray]:
     others = {path.stem.removeprefix(f"{cache.stem}-"): path for path in cache.parent.glob(f"{cache.stem}-*.npy")}
     files = {"": cache, **dict(sorted(others.items()))}
     return {axis: np.load(path) for axis, path in files.items() if path.exists()}
-
-
-def _store(cache: Path, lengths: np.ndarray) -> None:
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    partial = cache.with_name(f"partial-{os.getpid()}-{cache.name}")
-    np.save(partial, lengths)
-    os.replace(partial, cache)  # a run that is killed leaves no half of it, with which it could not go on
 
 
 @dataclass(frozen=True)

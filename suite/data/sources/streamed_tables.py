@@ -27,6 +27,7 @@ from suite.data.sources.table_columns import numbered_note, renamed, row_numbers
 from suite.data.sources.table_text import Layout, Utf8, layout
 from suite.errors import InputError
 from suite.runtime import json_files
+from suite.runtime.files import write_array
 
 BLOCK = 8 << 20
 """Bytes of a CSV file read at a time."""
@@ -192,9 +193,7 @@ class Mapped(Memory):
         """An array that takes long to make, from the file ``name`` of the folder once it is made."""
         file = self._folder / name
         if not file.exists():
-            partial = file.with_name(f"partial-{os.getpid()}-{name}")
-            np.save(partial, make())
-            os.replace(partial, file)
+            write_array(file, make())
         return np.load(file)
 
 
