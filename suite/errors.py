@@ -10,6 +10,7 @@ from pathlib import Path
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that a terminal or a reader of logs obeys or cannot show; a tab and a line's end are none of them."""
+_TRACEBACK = "Traceback (most recent call last):"
 SHOWN = 20_000
 """Most characters of a value that are shown."""
 
@@ -27,6 +28,14 @@ def escaped(text: str) -> str:
 def shown_on_a_line(text: str) -> str:
     """The same on one line."""
     return shown(text).replace("\n", "\\n")
+
+
+def first_line(error: BaseException, most: int = 300) -> str:
+    """What an exception of a library says, in one line of at most so many characters; of one that quotes a traceback
+    what that ends with, since its beginning says nothing."""
+    text = str(error).strip()
+    lines = text.rpartition(_TRACEBACK)[2].splitlines()[-1:] if _TRACEBACK in text else text.splitlines()
+    return (lines or [type(error).__name__])[0].strip()[:most]
 
 
 def cut(text: str) -> str:

@@ -14,7 +14,7 @@ import suite
 from suite.bundles.manifest import NAME
 from suite.cli.app import main
 from suite.data.sources.datasets import Folder, Table
-from suite.errors import InputError, StorageError
+from suite.errors import InputError, StorageError, first_line
 from suite.experiment import recipes, serialization
 from suite.experiment.sections import replace
 from tests import toy
@@ -394,3 +394,16 @@ def test_a_disk_that_fills_up_while_training(small_disk, capsys):
     assert len(suite.predict(folder, [[1, 2], [3]], allow=("tests",))) == 2
     (small_disk / "filler").unlink()
     assert suite.resume(folder, allow=("tests",)).metrics["train/steps"] == 40
+
+
+def test_what_a_library_says_is_one_line():
+    """MLIR quotes the traceback of what its walk calls, whose beginning says nothing."""
+    import jax.export
+    from jax.interpreters import mlir
+
+    exported = jax.export.export(jax.jit(lambda x: x + 1))(1.0)
+    with mlir.make_ir_context(), pytest.raises(Exception, match="Traceback") as error:
+        mlir.ir.Module.parse(exported.mlir_module()).operation.walk(lambda operation: 1 / 0)
+    assert first_line(error.value) == "ZeroDivisionError: division by zero"
+    assert first_line(ValueError("one\ntwo")) == "one" and first_line(KeyError()) == "KeyError"
+    assert first_line(ValueError("x" * 400)) == "x" * 300

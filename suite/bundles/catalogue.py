@@ -19,7 +19,7 @@ from suite.bundles.opened import Program
 from suite.contracts.batch import Columns
 from suite.data.reading import is_missing
 from suite.data.sources.memory import LeftOut, take
-from suite.errors import InputError
+from suite.errors import InputError, first_line
 from suite.experiment import serialization
 from suite.runtime.files import new_folder
 from suite.weights import safetensors
@@ -270,6 +270,6 @@ def _run(folder: Path, program: Program, records: int) -> None:
     try:
         program.warm((1,))
     except Exception as error:  # of JAX and XLA: many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        reason = first_line(error)
         where = f'bundle "{folder}", program "{program.name}"'
         raise InputError(where, f"cannot be run beside {records:,} records.", found=reason) from None

@@ -20,7 +20,7 @@ from suite.bundles.opened import Program
 from suite.bundles.programs import Call
 from suite.contracts.engine import READS_ONNX
 from suite.distribution import missing
-from suite.errors import InputError
+from suite.errors import InputError, first_line
 
 TOLERANCE = 1e-4
 """How far outputs of an engine may be from the run's, relative to those above 1, where a bundle states nothing else."""
@@ -49,7 +49,7 @@ def call_of(engine: str, content: bytes, precision: str = "float32") -> Call:
     except ImportError as error:
         raise missing(engine, "for this engine", engine) from error
     except Exception as error:  # of two libraries: many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        reason = first_line(error)
         raise InputError(
             f"engine {engine}", "cannot read a model of the bundle.", found=reason, fix="--engine xla"
         ) from None

@@ -9,7 +9,7 @@ from jax.interpreters import mlir
 
 from suite.bundles.manifest import AGAIN
 from suite.distribution import missing
-from suite.errors import InputError
+from suite.errors import InputError, first_line
 
 DIALECTS = ("builtin", "func", "stablehlo", "chlo")
 """Whose operations a program may consist of."""
@@ -41,7 +41,7 @@ def read(content: bytes, where: str, maker: str) -> jax.export.Exported:
     except ImportError as error:
         raise missing("flatbuffers", "to read programs", "serve") from error
     except Exception as error:  # of flatbuffers, of JAX and of MLIR: many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise _unreadable(where, maker, reason) from None
     if later:
         raise _unreadable(where, maker, f"calling convention {exported.calling_convention_version}")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from suite.errors import InputError
+from suite.errors import InputError, first_line
 from suite.runtime import child
 from suite.serving.errors import Refused
 
@@ -43,7 +43,7 @@ def answer(request: dict[str, Any], output: TextIO) -> None:
     except (MemoryError, OSError) as error:
         say({"passing": f"{type(error).__name__}: {getattr(error, 'strerror', '') or error}"})
     except Exception as error:  # of JAX and XLA: many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
+        reason = first_line(error, 500)
         say({"passing" if "RESOURCE_EXHAUSTED" in str(error) else "failed": reason})
 
 

@@ -18,7 +18,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from suite.errors import InputError
+from suite.errors import InputError, first_line
 from suite.experiment.goal import Choice, Goal, Search
 from suite.tuning.space import Dimension
 
@@ -206,7 +206,7 @@ def _opened(url: str) -> optuna.storages.RDBStorage:
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs=options)
     except (SQLAlchemyError, ImportError, RuntimeError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+        reason = first_line(error.__cause__ or error)
         raise InputError(
             "flag --storage",
             "is no database that can be opened.",

@@ -13,7 +13,7 @@ from typing import get_args, get_type_hints
 
 from suite.contracts.metric_meaning import better, check_selection
 from suite.distribution import missing
-from suite.errors import InputError, Interrupted, RunError, closest, unused
+from suite.errors import InputError, Interrupted, RunError, closest, first_line, unused
 from suite.experiment.defaults import settled
 from suite.experiment.goal import Budget, Goal
 from suite.experiment.goal import Search as SearchSpace
@@ -77,7 +77,7 @@ def tune(
     except KeyboardInterrupt:
         raise Interrupted(folder, None, None, again=again) from None
     except Lost as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+        reason = first_line(error.__cause__ or error)
         how = f"once it is back: the same command with --run-dir {folder}"
         raise RunError(f"the database of the trials failed: {reason}\n  try:   {how}") from None
     except InputError:

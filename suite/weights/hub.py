@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from suite.errors import InputError
+from suite.errors import InputError, first_line
 from suite.runtime.compilation import cache_root
 from suite.runtime.files import is_bundle, is_run
 
@@ -83,7 +83,7 @@ def fetch(
         )
     except Exception as error:  # the hub's own, the HTTP library's and the system's
         verb, them = ("are", "them") if what == "weights" else ("is", "it")
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         if offline:
             raise InputError(
                 f'{what} "{name}"',

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from suite import distribution
+from suite.errors import first_line
 from suite.runtime.compilation import cache_folder
 
 PYTHONS = ((3, 11), (3, 13))
@@ -152,7 +153,7 @@ def _devices(faults: list[dict[str, str]]) -> dict[str, Any]:
             for d in jax.devices()
         ]
     except Exception as error:  # whatever a broken driver or plugin raises is what the user must read
-        message = (str(error).splitlines() or [type(error).__name__])[0]
+        message = first_line(error)
         _fault(faults, f"jax finds no device: {message}", "pip install -c constraints.txt jax, then suite doctor again")
         return {"found": [], "gpu_present": gpu_present(), "tpu_present": tpu_present()}
     platforms = {row["platform"] for row in devices}

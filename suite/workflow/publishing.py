@@ -19,7 +19,7 @@ from suite.bundles.manifest import CARD
 from suite.data.preprocessing.labels import Labels
 from suite.data.preprocessing.target import Target
 from suite.distribution import NAME as DISTRIBUTION
-from suite.errors import InputError, RunError
+from suite.errors import InputError, RunError, first_line
 from suite.experiment import serialization
 from suite.experiment.sections import Checkpoint, Experiment, Finetune, replace
 from suite.runs import run, verbs
@@ -202,7 +202,7 @@ def _sent(folder: Path, name: str, private: bool) -> str:
         address = api.create_repo(name, private=private or None, exist_ok=True)
         api.upload_folder(repo_id=name, folder_path=folder, commit_message="Published by suite publish")
     except (HfHubHTTPError, LocalTokenNotFoundError, OSError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         status = getattr(getattr(error, "response", None), "status_code", 0)
         if status in (401, 403) or isinstance(error, LocalTokenNotFoundError):
             raise InputError(
