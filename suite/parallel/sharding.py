@@ -47,12 +47,10 @@ def make_mesh(parallel: Parallel) -> Mesh:
         )
     sizes = [count // rest if size == -1 else size for size in sizes]
     devices = available[: outer * int(np.prod(sizes))]
-    axis_types = (AxisType.Auto,) * len(AXES)
-    if outer == 1:
-        return jax.make_mesh(tuple(sizes), AXES, axis_types=axis_types, devices=devices)
-    groups = _groups(devices, outer)
-    inner = [mesh_utils.create_device_mesh(sizes, group) for group in groups]
-    return Mesh(np.concatenate(inner), AXES, axis_types=axis_types)
+    groups = [devices] if outer == 1 else _groups(devices, outer)
+    # Of a torus, 4 x 8 x 8 chips say, an axis of the mesh takes whole sides where they fit, and else parts of them.
+    inner = [mesh_utils.create_device_mesh(sizes, group, allow_split_physical_axes=True) for group in groups]
+    return Mesh(np.concatenate(inner), AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def _groups(devices: Sequence[Any], count: int) -> list[list[Any]]:

@@ -1,6 +1,8 @@
 """How devices that are not here are described to their compilers, and what a plan does without one."""
 
 import importlib.util
+import itertools
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +10,11 @@ import numpy as np
 import pytest
 
 from suite.errors import InputError
+from suite.experiment.sections import Parallel
 from suite.nn import attention
 from suite.nn.dot import dot, dot_nt, einsum
 from suite.nn.picking import value_at
+from suite.parallel import sharding
 from suite.parallel.layout import Layout, laid_out, only_here, target_platform
 from suite.parallel.target import compiling_for, devices, is_described
 from suite.planning import compilers, hlo, kernels
@@ -243,3 +247,28 @@ def test_meshes_are_of_described_devices():
     with compiling_for(jax.devices()[:1] * 3):
         assert len(devices()) == 3 and is_described()
     assert not is_described()
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A described TPU, as far as meshes look at it."""
+
+    id: int
+    coords: tuple[int, int, int]
+    platform: str = "tpu"
+    device_kind: str = "TPU v5"
+    core_on_chip: int = 0
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"data": 16, "fsdp": 16}, {"data": 1, "fsdp": 256}, {"data": 2, "fsdp": 64, "tensor": 2}]
+)
+def test_axes_of_a_mesh_may_take_parts_of_the_sides_of_a_torus(sizes):
+    """Of 4 x 8 x 8 chips no sides have 16 in all."""
+    chips = [
+        Chip(id=64 * x + 8 * y + z, coords=(x, y, z)) for x, y, z in itertools.product(range(4), range(8), range(8))
+    ]
+    with compiling_for(chips):
+        mesh = sharding.make_mesh(Parallel(**sizes))
+    assert mesh.shape == {"data": 1, "fsdp": 1, "tensor": 1, **sizes}
+    assert sorted(chip.id for chip in mesh.devices.flat) == list(range(256))
