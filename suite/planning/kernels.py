@@ -29,12 +29,18 @@ def count(module: hlo.Module) -> float:
 
 
 def results(module: hlo.Module) -> dict[str, list[tuple[int, ...]]]:
-    """Formats of the results of matrix products and convolutions -> their sizes: ``"bf16"`` -> ``[(8, 1024, 768)]``."""
+    """Formats of the results of matrix products and convolutions -> their sizes: ``"bf16"`` -> ``[(8, 1024, 768)]``.
+
+    A result that is rounded at once, in the same kernel, is of the format that it is rounded to: no other is kept.
+    """
     sizes: dict[str, list[tuple[int, ...]]] = {}
     for name, lines in module.computations.items():
         for instruction in lines.values():
             if module.runs[name] and instruction.opcode in ("dot", "convolution"):
-                kind, _, dims = instruction.shape.partition("{")[0].rstrip("]").partition("[")
+                uses = [other for other in lines.values() if instruction.name in other.operands]
+                rounded = len(uses) == 1 and uses[0].opcode == "convert"
+                shape = uses[0].shape if rounded else instruction.shape
+                kind, _, dims = shape.partition("{")[0].rstrip("]").partition("[")
                 sizes.setdefault(kind, []).append(tuple(int(size) for size in dims.split(",") if size))
     return sizes
 

@@ -153,6 +153,31 @@ def test_kernels_of_a_program():
     assert kernels.library_calls(module) == ["library"]
 
 
+ROUNDED = """HloModule rounded, entry_computation_layout={(bf16[8,4]{1,0}, bf16[4,2]{1,0})->bf16[8,2]{1,0}}
+
+%fused (p.0: bf16[8,4], p.1: bf16[4,2]) -> bf16[8,2] {
+  %p.0 = bf16[8,4]{1,0} parameter(0)
+  %p.1 = bf16[4,2]{1,0} parameter(1)
+  %dot.0 = f32[8,2]{1,0} dot(%p.0, %p.1), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  ROOT %convert.0 = bf16[8,2]{1,0} convert(%dot.0)
+}
+
+ENTRY %main (a.0: bf16[8,4], b.0: bf16[4,2]) -> bf16[8,2] {
+  %a.0 = bf16[8,4]{1,0} parameter(0)
+  %b.0 = bf16[4,2]{1,0} parameter(1)
+  ROOT %fusion.0 = bf16[8,2]{1,0} fusion(%a.0, %b.0), kind=kOutput, calls=%fused
+}
+"""
+
+
+def test_a_sum_that_is_rounded_in_its_kernel_is_kept_narrow():
+    assert kernels.results(hlo.parse(ROUNDED)) == {"bf16": [(8, 2)]}
+    wide = ROUNDED.replace("ROOT %convert.0", "%convert.0").replace(
+        "convert(%dot.0)\n", "convert(%dot.0)\n  ROOT %add.0 = f32[8,2]{1,0} add(%dot.0, %dot.0)\n"
+    )
+    assert kernels.results(hlo.parse(wide)) == {"f32": [(8, 2)]}
+
+
 def products(function, *shapes, platform="", portable=False):
     """Formats of the results of the products of a function and its gradients, as it is traced for a platform."""
     arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
