@@ -168,3 +168,18 @@ def test_the_advice_to_install_is_of_the_checkout_or_of_the_distribution(monkeyp
     monkeypatch.setattr(distribution, "project", lambda: {})
     assert distribution.install("tune") == "pip install 'jax-model-suite[tune]'"
     assert distribution.install() == "pip install jax-model-suite"
+
+
+def test_lines_of_the_log_have_no_module_before_them(child):
+    """Some library logs by the root, which gives each later line the name of its module otherwise."""
+    printed = child(
+        "import contextlib, io, logging, sys; from suite.cli import app\n"
+        "def verb(rest):\n"
+        "    logging.warning('the library')\n"
+        "    logging.getLogger('suite.weights').warning('the suite')\n"
+        "app._verb = lambda *named: verb\n"
+        "with contextlib.redirect_stderr(io.StringIO()) as told:\n"
+        "    app._run(['list'])\n"
+        "print(told.getvalue())"
+    )
+    assert printed == "the library\nthe suite\n\n"

@@ -5,6 +5,7 @@ was interrupted and can go on, 141 the reader of the output has gone.
 Nothing heavy is imported before a verb is known, so ``suite --help`` answers at once.
 """
 
+import logging
 import os
 import re
 import select
@@ -136,6 +137,8 @@ def _run(arguments: list[str]) -> None:
         if _asks_for_help(verb, rest):
             print(help_.page(verb))
             return
+        if name != "serve":  # which dates its lines
+            _log_plainly()
         verb(rest)
     except InputError as error:
         _end(f"suite {name}: {_advised(error, name, rest)}", 2)
@@ -153,6 +156,14 @@ def _run(arguments: list[str]) -> None:
         _end(f"suite {name}: stopped; go on with suite train --resume RUN", 1)
     except Exception as error:
         _fail(name, error)
+
+
+def _log_plainly() -> None:
+    """Lines of the log as they are: a library that logs by the root would otherwise have all of them begin with the
+    name of a module."""
+    root = logging.getLogger()
+    if not root.handlers and logging.lastResort is not None:
+        root.addHandler(logging.lastResort)
 
 
 def _fail(name: str, error: Exception) -> NoReturn:
