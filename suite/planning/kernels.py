@@ -38,7 +38,7 @@ def results(module: hlo.Module) -> dict[str, list[tuple[int, ...]]]:
         for instruction in lines.values():
             if module.runs[name] and instruction.opcode in ("dot", "convolution"):
                 uses = [other for other in lines.values() if instruction.name in other.operands]
-                rounded = len(uses) == 1 and uses[0].opcode == "convert"
+                rounded = len(uses) == 1 and uses[0].opcode == "convert" and uses[0].bytes < instruction.bytes
                 shape = uses[0].shape if rounded else instruction.shape
                 kind, _, dims = shape.partition("{")[0].rstrip("]").partition("[")
                 sizes.setdefault(kind, []).append(tuple(int(size) for size in dims.split(",") if size))

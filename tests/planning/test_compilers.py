@@ -176,6 +176,8 @@ def test_a_sum_that_is_rounded_in_its_kernel_is_kept_narrow():
         "convert(%dot.0)\n", "convert(%dot.0)\n  ROOT %add.0 = f32[8,2]{1,0} add(%dot.0, %dot.0)\n"
     )
     assert kernels.results(hlo.parse(wide)) == {"f32": [(8, 2)]}
+    widened = ROUNDED.replace("f32[8,2]", "f16[8,2]").replace("ROOT %convert.0 = bf16", "ROOT %convert.0 = f32")
+    assert kernels.results(hlo.parse(widened)) == {"f16": [(8, 2)]}
 
 
 def products(function, *shapes, platform="", portable=False):
