@@ -181,10 +181,9 @@ def test_pad_spreads_rows_over_what_is_real():
 def test_lengths_that_were_not_written_to_their_end_are_found_again(tmp_path, monkeypatch):
     task, cache, whole = Parity(), tmp_path / "lengths.npy", np.save
 
-    def killed(path, values):
-        whole(path, values)
-        with open(path, "r+b") as file:
-            file.truncate(150)
+    def killed(file, values):
+        whole(file, values)
+        file.truncate(150)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(np, "save", killed)
