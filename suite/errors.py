@@ -30,9 +30,9 @@ def shown_on_a_line(text: str) -> str:
     return shown(text).replace("\n", "\\n")
 
 
-def first_line(error: BaseException, most: int = 300) -> str:
-    """What an exception of a library says, in one line of at most so many characters; of one that quotes a traceback
-    what that ends with, since its beginning says nothing."""
+def first_line(error: BaseException, most: int = SHOWN) -> str:
+    """The first line of an exception's message, cut after ``most`` characters, or its type where it has none. Of a
+    message that quotes a traceback the last line, which names the error."""
     text = str(error).strip()
     lines = text.rpartition(_TRACEBACK)[2].splitlines()[-1:] if _TRACEBACK in text else text.splitlines()
     return (lines or [type(error).__name__])[0].strip()[:most]

@@ -406,4 +406,4 @@ def test_what_a_library_says_is_one_line():
         mlir.ir.Module.parse(exported.mlir_module()).operation.walk(lambda operation: 1 / 0)
     assert first_line(error.value) == "ZeroDivisionError: division by zero"
     assert first_line(ValueError("one\ntwo")) == "one" and first_line(KeyError()) == "KeyError"
-    assert first_line(ValueError("x" * 400)) == "x" * 300
+    assert first_line(ValueError("x" * 400), 300) == "x" * 300 and first_line(ValueError("x" * 400)) == "x" * 400

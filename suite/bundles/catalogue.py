@@ -270,6 +270,5 @@ def _run(folder: Path, program: Program, records: int) -> None:
     try:
         program.warm((1,))
     except Exception as error:  # of JAX and XLA: many kinds
-        reason = first_line(error)
         where = f'bundle "{folder}", program "{program.name}"'
-        raise InputError(where, f"cannot be run beside {records:,} records.", found=reason) from None
+        raise InputError(where, f"cannot be run beside {records:,} records.", found=first_line(error, 300)) from None

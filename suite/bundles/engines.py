@@ -49,9 +49,8 @@ def call_of(engine: str, content: bytes, precision: str = "float32") -> Call:
     except ImportError as error:
         raise missing(engine, "for this engine", engine) from error
     except Exception as error:  # of two libraries: many kinds
-        reason = first_line(error)
         raise InputError(
-            f"engine {engine}", "cannot read a model of the bundle.", found=reason, fix="--engine xla"
+            f"engine {engine}", "cannot read a model of the bundle.", found=first_line(error, 300), fix="--engine xla"
         ) from None
 
 

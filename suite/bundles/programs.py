@@ -41,8 +41,7 @@ def read(content: bytes, where: str, maker: str) -> jax.export.Exported:
     except ImportError as error:
         raise missing("flatbuffers", "to read programs", "serve") from error
     except Exception as error:  # of flatbuffers, of JAX and of MLIR: many kinds
-        reason = first_line(error)
-        raise _unreadable(where, maker, reason) from None
+        raise _unreadable(where, maker, first_line(error)) from None
     if later:
         raise _unreadable(where, maker, f"calling convention {exported.calling_convention_version}")
     if strange:

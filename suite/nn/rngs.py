@@ -25,7 +25,7 @@ def streams(default: Array | int | None = None, **named: Array | int) -> nnx.Rng
         default: key or seed of the stream that is drawn from where the one asked for is not ``named``.
         named: those of others.
     """
-    made = nnx.Rngs()
+    rngs = nnx.Rngs()
     for name, key in {**({} if default is None else {"default": default}), **named}.items():
-        setattr(made, name, Stream(key, tag=name))
-    return made
+        setattr(rngs, name, Stream(key, tag=name))
+    return rngs

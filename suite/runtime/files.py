@@ -155,8 +155,9 @@ def storage_error(error: OSError, lost: str, fix: str = "") -> StorageError:
     """The error of a disk in words: see ``storing``."""
     named = f": {error.filename}" if error.filename else ""
     again = fix or "then the same command again"
-    cut = _CUT_SHORT.fullmatch(str(error))
-    found = f"the disk took {cut[2]} of the {cut[1]} numbers of an array" if cut and cut[1] else error.strerror or error
-    told = StorageError(f"{lost}.\n  found: {found}{named}\n  try:   free some space; {again}")
+    reason = error.strerror or str(error)
+    if (cut := _CUT_SHORT.fullmatch(reason)) and cut[1]:
+        reason = f"the disk took {cut[2]} of the {cut[1]} numbers of an array"
+    told = StorageError(f"{lost}.\n  found: {reason}{named}\n  try:   free some space; {again}")
     told.errno = error.errno or errno.EIO
     return told

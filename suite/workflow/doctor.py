@@ -153,8 +153,8 @@ def _devices(faults: list[dict[str, str]]) -> dict[str, Any]:
             for d in jax.devices()
         ]
     except Exception as error:  # whatever a broken driver or plugin raises is what the user must read
-        message = first_line(error)
-        _fault(faults, f"jax finds no device: {message}", "pip install -c constraints.txt jax, then suite doctor again")
+        problem = f"jax finds no device: {first_line(error)}"
+        _fault(faults, problem, "pip install -c constraints.txt jax, then suite doctor again")
         return {"found": [], "gpu_present": gpu_present(), "tpu_present": tpu_present()}
     platforms = {row["platform"] for row in devices}
     if gpu_present() and not platforms & {"gpu", "cuda", "rocm"} and "tpu" not in platforms:

@@ -10,7 +10,7 @@ from suite.nn.rngs import streams
 
 def drawn(rngs):
     first = [jax.random.key_data(rngs.params()), jax.random.key_data(rngs.dropout()), jax.random.key_data(rngs())]
-    forked = rngs.fork() if hasattr(rngs, "fork") else rngs
+    forked = rngs.fork()
     return jnp.stack([*first, jax.random.key_data(forked.params()), jax.random.key_data(rngs.params())])
 
 
