@@ -5,6 +5,7 @@ r heads that share one of them (h = g * r), k head width.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import jax
@@ -14,6 +15,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from suite.nn.attention_weights import changed, watched
+from suite.nn.cpu import attention as on_cpu
+from suite.nn.cpu.switch import on_one_cpu
 from suite.nn.dot import Computing, einsum
 from suite.nn.dropout import Dropout
 from suite.nn.embedding import rotary
@@ -123,7 +126,7 @@ class SelfAttention(Computing):
             bias=bias,
             scale=self._scale,
             compute=self.compute,
-            drop=_active(self.dropout, rngs),
+            drop=active(self.dropout, rngs),
             kernel=self.kernel,
         )
         return self._out(mixed)
@@ -229,7 +232,7 @@ class CrossAttention(Computing):
             visible=visible,
             scale=self._scale,
             compute=self.compute,
-            drop=_active(self.dropout, rngs),
+            drop=active(self.dropout, rngs),
             kernel=self.kernel,
         )
         return self.out(mixed.reshape(*mixed.shape[:2], -1))
@@ -259,7 +262,7 @@ def _split(x: Float[Array, "b t hk"], size: int) -> Float[Array, "b t h k"]:
     return x.reshape(*x.shape[:2], -1, size)
 
 
-def _active(dropout: Dropout, rngs: nnx.Rngs | None) -> Callable[[Array], Array] | None:
+def active(dropout: Dropout, rngs: nnx.Rngs | None) -> Callable[[Array], Array] | None:
     """Dropout as a function of the weights; None where it does nothing."""
     return None if rngs is None or not dropout.rate else lambda weights: dropout(weights, rngs)
 
@@ -331,9 +334,14 @@ def _plain(
 ) -> Float[Array, "b q h k"]:
     """`attend` by two einsums; ``layout`` names the axes of keys and values."""
     h, g = q.shape[2], k.shape[layout.index("g")]
+    q, k, v = q * scale, k.astype(q.dtype), v.astype(q.dtype)  # a cache may be bfloat16
+    if on_one_cpu():
+        k, v = (x.swapaxes(1, 2) if layout == "bsgk" else x for x in (k, v))
+        weigh = None if drop is None and not watched() else lambda weights: changed(drop(weights) if drop else weights)
+        product = partial(einsum, compute=compute)
+        return on_cpu.attend(product, _HIDDEN, q.swapaxes(1, 2), k, v, visible, bias, weigh).swapaxes(1, 2)
     # One letter for the heads where each has its own key: XLA then makes the two products as they are written.
     heads, keys = ("h", layout.replace("g", "h")) if h == g else ("gr", layout)
-    q, k, v = q * scale, k.astype(q.dtype), v.astype(q.dtype)  # a cache may be bfloat16
     if h != g:
         q = q.reshape(*q.shape[:2], g, h // g, q.shape[3])
     scores = einsum(f"bq{heads}k,{keys}->b{heads}qs", q, k, compute)

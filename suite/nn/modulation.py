@@ -102,10 +102,11 @@ _norm_silu.defvjp(_forward, _backward)
 
 
 def _grouped(sums: Float[Array, "b c"], groups: int) -> Float[Array, "b c"]:
-    """Each channel's sum over its group."""
-    rows, channels = sums.shape
-    whole = sums.reshape(rows, groups, -1).sum(-1, keepdims=True)
-    return jnp.broadcast_to(whole, (rows, groups, channels // groups)).reshape(rows, channels)
+    """Each channel's sum over its group: by a product, as a CPU reads a group's value for each element of a map some
+    six times more slowly than a channel's."""
+    group = jnp.arange(sums.shape[1]) // (sums.shape[1] // groups)
+    same = (group[:, None] == group).astype(sums.dtype)
+    return jnp.matmul(sums, same, precision=lax.Precision.HIGHEST)
 
 
 def _affine(x: Array, mean: Array, inverse: Array, scale: Array, shift: Array) -> Float[Array, "b h w c"]:

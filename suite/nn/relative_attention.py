@@ -3,18 +3,14 @@
 Dims: b batch, t = q = s frames (all, asking, answering), d width, h heads, k head width, r = 2t - 1 distances.
 """
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from suite.nn.attention_weights import changed
+from suite.nn.attention import active, attend
 from suite.nn.dot import Computing, einsum
 from suite.nn.dropout import Dropout
 from suite.nn.linear import Linear
-
-_HIDDEN = -1e9
-"""Score of a key that is padding, as in `suite.nn.attention`."""
 
 
 class RelativeAttention(Computing):
@@ -54,12 +50,19 @@ class RelativeAttention(Computing):
         q, k, v = (part(x).reshape(*x.shape[:2], self.heads, -1) for part in (self.query, self.key, self.value))
         r = self.distance(distances(x.shape[1], x.shape[2])).reshape(-1, *q.shape[2:])
         scale = q.shape[-1] ** -0.5
-        by_content = einsum("bqhk,bshk->bhqs", (q + self.content_bias[...]) * scale, k, self.compute)
         by_distance = einsum("bqhk,rhk->bhqr", (q + self.distance_bias[...]) * scale, r, self.compute)
-        scores = by_content + align(by_distance)
-        weights = jax.nn.softmax(jnp.where(mask[:, None, None, :], scores, _HIDDEN), -1)
-        weights = changed(self.dropout(weights, rngs))
-        return self.out(einsum("bhqs,bshk->bqhk", weights, v, self.compute, narrow=True).reshape(*x.shape[:2], -1))
+        mixed = attend(
+            q + self.content_bias[...],
+            k,
+            v,
+            visible=mask[:, None, None, :],
+            bias=align(by_distance),
+            scale=scale,
+            compute=self.compute,
+            drop=active(self.dropout, rngs),
+            kernel="plain",
+        )
+        return self.out(mixed.reshape(*x.shape[:2], -1))
 
 
 def distances(length: int, width: int, base: float = 10_000.0) -> Float[Array, "r d"]:

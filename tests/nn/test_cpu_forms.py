@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import suite
+from suite.nn import attention
 from suite.nn.batchnorm import BatchNorm
 from suite.nn.conv import conv2d, conv2d_finished
 from suite.nn.conv1d import conv1d, depthwise_conv1d, grouped_conv1d
@@ -17,6 +18,7 @@ from suite.nn.cpu import onednn, switch
 from suite.nn.dot import dot, einsum
 from suite.nn.pooling import max_pool
 from suite.nn.quant import int8
+from suite.parallel import layout
 from suite.workflow.doctor import doctor
 
 SUITE = Path(suite.__file__).parent
@@ -137,6 +139,60 @@ def test_off_leaves_the_plain_forms_of_integers(name, monkeypatch):
     text = plain.lower().as_text()
     assert "platform_index" not in str(plain.jaxpr) and present in text and absent not in text
     compare(usual.lower().compile()(*operands), plain.lower().compile()(*operands), 2.0**-7)
+
+
+MASKS = {
+    "all": (None, None),
+    "rows": ((3, 1, 1, 6), None),
+    "order": ((1, 1, 5, 6), None),
+    "rows and order": ((3, 1, 5, 6), None),
+    "a bias": ((3, 1, 1, 6), (1, 4, 5, 6)),
+    "a bias of rows": (None, (3, 4, 5, 6)),
+}
+
+
+def attending(keys, mask, changes):
+    """`attention.attend` of 3 rows, 5 tokens, 6 keys and 4 heads, with its operands."""
+    visible, bias = MASKS[mask]
+    visible = None if visible is None else jax.random.bernoulli(jax.random.key(25), 0.7, visible).at[..., 0].set(True)
+    kept = jax.random.bernoulli(jax.random.key(26), 0.8, (3, 4, 5, 6))
+    drop = (lambda weights: weights * kept.reshape(weights.shape)) if changes else None
+    operands = normal(21, 3, 5, 4, 8), normal(22, 3, 6, keys, 8), normal(23, 3, 6, keys, 8)
+    if bias is None:
+        return partial(attention.attend, visible=visible, scale=0.3, drop=drop, kernel="plain"), operands
+
+    def biased(q, k, v, bias):
+        return attention.attend(q, k, v, bias=bias, visible=visible, scale=0.3, drop=drop, kernel="plain")
+
+    return biased, (*operands, normal(24, *bias))
+
+
+@pytest.mark.parametrize("changes", [False, True], ids=["", "changed weights"])
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("keys", [4, 2, 1])
+def test_attention_has_one_axis_of_rows_and_heads(keys, mask, changes, monkeypatch):
+    function, operands = attending(keys, mask, changes)
+    usual = traced(function, operands)
+    merged = f"tensor<{3 * keys}x6x8xf32>"  # keys
+    assert merged in usual.lower().as_text()
+    monkeypatch.setenv("SUITE_CPU_FORMS", "off")
+    plain = traced(function, operands)
+    assert merged not in plain.lower().as_text()
+    compare(usual.lower().compile()(*operands), plain.lower().compile()(*operands), 1e-5)
+
+
+def test_attention_on_a_mesh_keeps_heads_apart_from_rows():
+    function, operands = attending(4, "rows", changes=False)
+    mesh = jax.make_mesh((1, 1, 1), ("data", "fsdp", "tensor"))
+    with layout.laid_out(layout.Layout(mesh=mesh)):
+        assert "tensor<12x6x8xf32>" not in traced(function, operands).lower().as_text()
+
+
+def test_attention_of_padding_alone_is_finite():
+    q, k, v = (normal(n, 2, 4, 2, 8) for n in range(3))
+    nothing = jnp.zeros((2, 1, 1, 4), bool)
+    mixed = attention.attend(100 * q, 100 * k, v, visible=nothing, kernel="plain")
+    assert np.isfinite(mixed).all()
 
 
 def test_off_calls_no_library(monkeypatch):
