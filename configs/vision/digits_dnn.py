@@ -19,9 +19,9 @@ def experiment() -> Experiment:
     return Experiment(
         name="vision.digits_dnn",
         task=ImageClassification(data=Digits()),
-        model=dnn.Config(hidden=(128,), dropout=0.2),
+        model=dnn.Config(hidden=(256,), dropout=0.4),
         optim=Optim(learning_rate=3e-3, warmup_steps=20, weight_decay=0.02),
-        train=Train(epochs=40, batch_size=64, steps_per_dispatch=10, eval_every=100, log_every=50),
+        train=Train(epochs=60, batch_size=64, steps_per_dispatch=10, eval_every=100, log_every=50),
         goal=Goal(metric="accuracy", at_least=0.96, on="test"),
     )
 
