@@ -16,12 +16,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from suite.nn.attention_weights import changed, watched
 from suite.nn.cpu import attention as on_cpu
-from suite.nn.cpu.switch import on_one_cpu
+from suite.nn.cpu.switch import by_target
 from suite.nn.dot import Computing, einsum
 from suite.nn.dropout import Dropout
 from suite.nn.embedding import rotary
 from suite.nn.linear import Linear
-from suite.parallel.layout import target_platform
+from suite.parallel.layout import on_mesh, target_platform
 from suite.parallel.target import has_cudnn
 
 _HIDDEN = -1e9
@@ -332,14 +332,44 @@ def _plain(
     compute: str,
     layout: Literal["bsgk", "bgsk"],
 ) -> Float[Array, "b q h k"]:
-    """`attend` by two einsums; ``layout`` names the axes of keys and values."""
+    """`attend` by two products; ``layout`` names the axes of keys and values."""
+    weigh = None if drop is None and not watched() else lambda weights: changed(drop(weights) if drop else weights)
+    operands = q * scale, k.astype(q.dtype), v.astype(q.dtype), visible, bias  # a cache may be bfloat16
+    apart, folded = (partial(form, compute, layout, weigh) for form in (_apart, _folded))
+    # Axes that a mesh splits are not folded into one; and who looks at weights sees them in one form alone.
+    if on_mesh() or (weigh is not None and target_platform() is None):
+        return apart(*operands)
+    return by_target(*operands, cpu=folded, default=apart)
+
+
+def _folded(
+    compute: str,
+    layout: str,
+    weigh: Callable[[Array], Array] | None,
+    q: Float[Array, "b q h k"],
+    k: Array,
+    v: Array,
+    visible: Bool[Array, "#b 1 #q s"] | None,
+    bias: Float[Array, "#b h q s"] | None,
+) -> Float[Array, "b q h k"]:
+    """Scaled queries' answers in the form for a CPU."""
+    k, v = (x.swapaxes(1, 2) if layout == "bsgk" else x for x in (k, v))
+    product = partial(einsum, compute=compute)
+    return on_cpu.attend(product, _HIDDEN, q.swapaxes(1, 2), k, v, visible, bias, weigh).swapaxes(1, 2)
+
+
+def _apart(
+    compute: str,
+    layout: str,
+    weigh: Callable[[Array], Array] | None,
+    q: Float[Array, "b q h k"],
+    k: Array,
+    v: Array,
+    visible: Bool[Array, "#b 1 #q s"] | None,
+    bias: Float[Array, "#b h q s"] | None,
+) -> Float[Array, "b q h k"]:
+    """Scaled queries' answers by products whose axes stay apart."""
     h, g = q.shape[2], k.shape[layout.index("g")]
-    q, k, v = q * scale, k.astype(q.dtype), v.astype(q.dtype)  # a cache may be bfloat16
-    if on_one_cpu():
-        k, v = (x.swapaxes(1, 2) if layout == "bsgk" else x for x in (k, v))
-        weigh = None if drop is None and not watched() else lambda weights: changed(drop(weights) if drop else weights)
-        product = partial(einsum, compute=compute)
-        return on_cpu.attend(product, _HIDDEN, q.swapaxes(1, 2), k, v, visible, bias, weigh).swapaxes(1, 2)
     # One letter for the heads where each has its own key: XLA then makes the two products as they are written.
     heads, keys = ("h", layout.replace("g", "h")) if h == g else ("gr", layout)
     if h != g:
@@ -351,7 +381,7 @@ def _plain(
         visible = visible.reshape(visible.shape[0], *(1 for _ in heads), *visible.shape[2:])
         scores = jnp.where(visible, scores, _HIDDEN)
     weights = jax.nn.softmax(scores, -1)
-    if drop is not None:
-        weights = drop(weights)
-    mixed = einsum(f"b{heads}qs,{keys}->bq{heads}k", changed(weights), v, compute, narrow=True)
+    if weigh is not None:
+        weights = weigh(weights)
+    mixed = einsum(f"b{heads}qs,{keys}->bq{heads}k", weights, v, compute, narrow=True)
     return mixed.reshape(*mixed.shape[:2], h, -1)

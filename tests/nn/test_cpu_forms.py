@@ -188,6 +188,17 @@ def test_attention_on_a_mesh_keeps_heads_apart_from_rows():
         assert "tensor<12x6x8xf32>" not in traced(function, operands).lower().as_text()
 
 
+@pytest.mark.parametrize("changes", [False, True], ids=["", "changed weights"])
+def test_attention_of_a_program_for_several_platforms(changes):
+    function, operands = attending(2, "rows and order", changes)
+    usual = traced(function, operands, gradient=False).lower().compile()
+    with layout.laid_out(layout.Layout(portable=True)):
+        exported = jax.export.export(jax.jit(function), platforms=("cpu", "cuda"))(*operands)
+    # Who changes weights is asked once, in the form that serves everywhere.
+    assert ("tensor<6x6x8xf32>" in exported.mlir_module()) != changes
+    compare(usual(*operands), exported.call(*operands), 1e-5)
+
+
 def test_attention_of_padding_alone_is_finite():
     q, k, v = (normal(n, 2, 4, 2, 8) for n in range(3))
     nothing = jnp.zeros((2, 1, 1, 4), bool)

@@ -38,7 +38,7 @@ def attend(
     b, h, asked, size = q.shape
     g, s = k.shape[1:3]
     shape = b, h, asked, s
-    scores = product("nmk,nsk->nms", q.reshape(b * g, -1, size), k.reshape(b * g, s, size))
+    scores = product("nmk,nsk->nms", q.reshape(b * g, h // g * asked, size), k.reshape(b * g, s, size))
     added = partial(_added, shape=shape, groups=g)
     if bias is not None:
         scores = scores + added(bias)

@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array
 
 from suite.nn.cpu import onednn
-from suite.parallel.layout import on_mesh, only_here, target_platform
+from suite.parallel.layout import only_here, target_platform
 
 
 def enabled() -> bool:
@@ -34,12 +34,6 @@ def by_target(*operands: Any, cpu: Callable[..., Any], default: Callable[..., An
     if platform is None or not enabled():
         return by_platform(*operands, cpu=cpu, default=default)
     return (cpu if platform == "cpu" else default)(*operands)
-
-
-def on_one_cpu() -> bool:
-    """Whether a layer may merge axes that a mesh would split: the program is for CPUs alone, and XLA spreads none of
-    its arrays over several."""
-    return enabled() and target_platform() == "cpu" and not on_mesh()
 
 
 def recomputed(function: Callable[..., Array]) -> Callable[..., Array]:
