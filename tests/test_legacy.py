@@ -18,6 +18,9 @@ NEAR = 1e-5
 SAMPLED = ("running",)
 """Runs whose answers are drawn. Random numbers come by record now, so a run draws other tokens than it did; a bundle,
 which carries its program, draws the same."""
+ATTENDING = ("running", "speech", "texts")
+"""Runs with attention, which sums in another order now: nowhere to the bit. Of a key's bias only rounding decides, as
+the softmax takes no notice of it."""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,7 @@ def same(ours, theirs, exact):
 def test_it_answers_as_it_did(found, name, kind):
     expected, exact = stored(name)
     if kind == "bundle" or name not in SAMPLED:
-        same(found[name][kind], expected[kind], exact)
+        same(found[name][kind], expected[kind], exact and (kind == "bundle" or name not in ATTENDING))
     assert found[name][kind]["by folder"] == found[name][kind]["answers"]
 
 
@@ -59,10 +62,14 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(found, name):
     """Parameters and other variables, what was measured on the way and on the test split, and answers; what is
     measured besides today is new."""
     expected, exact = stored(name)
+    exact = exact and name not in ATTENDING
     hashes = () if exact else ("parameters", "rest")  # the norms of all arrays stand for them
     hashes += ("answers",) if name in SAMPLED else ()
     without = lambda values: {name: value for name, value in values.items() if name not in hashes}
     now, then = without(found[name]["resumed"]), without(expected["resumed"])
+    for norms in (now["norms"], then["norms"]):
+        for key in [key for key in norms if key.endswith("attention/key/bias")]:
+            assert norms.pop(key) < 0.1
     for measured in ("metrics", "test"):
         now[measured] = {metric: now[measured][metric] for metric in then[measured]}
     same(now, then, exact)

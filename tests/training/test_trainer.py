@@ -336,7 +336,7 @@ def test_eight_devices_train_as_one(forked_child, tmp_path):
         "optim.warmup_steps": 2,
     }
     printed = forked_child(SHARDED.format(changes=changes, folder=str(tmp_path / "eight")), **simulated(8))
-    assert "fsdp" in printed and printed.split()[-2:] == ["(32,", "128)"], printed
+    assert "fsdp" in printed and printed.split()[-2:] == ["(32,", "256)"], printed
     one = suite.train(
         replace(suite.load("vision.digits_dnn"), {**changes, "parallel.fsdp": 1, "parallel.data": 1}), tmp_path / "one"
     )
