@@ -85,7 +85,7 @@ def test_a_comparison_as_a_page(runs, tmp_path):
     assert "Significant: run 2 is worse. Accuracy: run 2 less run 1 is -" in page.words
     values = page.tables[0].column("accuracy")
     assert values[f"1 {runs['good']}"].startswith(f"{100 * made.runs[0].values['accuracy'].value:.1f}"[:3])
-    assert page.tables[0].column("parameters")[f"1 {runs['good']}"] == f"{64 * 128 + 128 + 128 * 10 + 10:,}"
+    assert page.tables[0].column("parameters")[f"1 {runs['good']}"] == f"{64 * 256 + 256 + 256 * 10 + 10:,}"
     assert len(page.alts) >= 6
 
 
