@@ -25,9 +25,9 @@ KINDS = {
     "generation": "Generation, a token or a sample",
     "data": "Data",
 }
-WIDTH, LABELS, ROW, TOP, BOTTOM = 900, 440, 21, 26, 34
-LOWEST, HIGHEST = 0.5, 20.0
-TICKS = (0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20)
+WIDTH, LABELS, ROW, TOP, BOTTOM = 915, 455, 21, 26, 34
+LOWEST, HIGHEST = 0.25, 20.0
+TICKS = (0.25, 0.35, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20)
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #1f2328; } .kind { font-weight: 600; } .tick { fill: #59636e; }
 .grid { stroke: #d1d9e0; } .one { stroke: #1f2328; stroke-width: 1.5; } .bar { stroke: #9a6700; stroke-width: 2; }
