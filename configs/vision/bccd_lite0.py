@@ -7,7 +7,8 @@ expected: test AP50 86.2 % (goal 80 %) and mAP 53.8 % (seed 0): platelets 30.4, 
           54.0 %
 time:     19 minutes on 2 CPU cores beside much else; 9.5 minutes of CPU time
 command:  suite train vision.bccd_lite0
-scratch:  the same with --checkpoint.init_from= --model.frozen_statistics False --optim.frozen --optim.rates
+scratch:  the same with --checkpoint.init_from= --model.frozen_statistics False --optim.frozen --optim.rates: test AP50
+          82.5, mAP 51.1 %, validation mAP 53.7 %; 10 minutes, 17 of CPU time
 """
 
 import os
