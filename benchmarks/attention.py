@@ -27,7 +27,8 @@ class Shape(NamedTuple):
     def arrays(self) -> list[np.ndarray]:
         """Queries, keys and values (b, t, h, k)."""
         rng = np.random.default_rng(0)
-        lengths = self.tokens, self.cache or self.tokens, self.cache or self.tokens
+        keys = self.cache or self.tokens
+        lengths = self.tokens, keys, keys
         return [rng.normal(size=(self.rows, t, self.heads, self.width)).astype(np.float32) for t in lengths]
 
 

@@ -335,27 +335,12 @@ def _plain(
     """`attend` by two products; ``layout`` names the axes of keys and values."""
     weigh = None if drop is None and not watched() else lambda weights: changed(drop(weights) if drop else weights)
     operands = q * scale, k.astype(q.dtype), v.astype(q.dtype), visible, bias  # a cache may be bfloat16
-    apart, folded = (partial(form, compute, layout, weigh) for form in (_apart, _folded))
+    apart = partial(_apart, compute, layout, weigh)
+    folded = partial(on_cpu.attend, partial(einsum, compute=compute), _HIDDEN, layout, weigh)
     # Axes that a mesh splits are not folded into one; and who looks at weights sees them in one form alone.
     if on_mesh() or (weigh is not None and target_platform() is None):
         return apart(*operands)
     return by_target(*operands, cpu=folded, default=apart)
-
-
-def _folded(
-    compute: str,
-    layout: str,
-    weigh: Callable[[Array], Array] | None,
-    q: Float[Array, "b q h k"],
-    k: Array,
-    v: Array,
-    visible: Bool[Array, "#b 1 #q s"] | None,
-    bias: Float[Array, "#b h q s"] | None,
-) -> Float[Array, "b q h k"]:
-    """Scaled queries' answers in the form for a CPU."""
-    k, v = (x.swapaxes(1, 2) if layout == "bsgk" else x for x in (k, v))
-    product = partial(einsum, compute=compute)
-    return on_cpu.attend(product, _HIDDEN, q.swapaxes(1, 2), k, v, visible, bias, weigh).swapaxes(1, 2)
 
 
 def _apart(

@@ -155,8 +155,8 @@ def attending(keys, mask, changes):
     """`attention.attend` of 3 rows, 5 tokens, 6 keys and 4 heads, with its operands."""
     visible, bias = MASKS[mask]
     visible = None if visible is None else jax.random.bernoulli(jax.random.key(25), 0.7, visible).at[..., 0].set(True)
-    kept = jax.random.bernoulli(jax.random.key(26), 0.8, (3, 4, 5, 6))
-    drop = (lambda weights: weights * kept.reshape(weights.shape)) if changes else None
+    retained = jax.random.bernoulli(jax.random.key(26), 0.8, (3, 4, 5, 6))
+    drop = (lambda weights: weights * retained.reshape(weights.shape)) if changes else None
     operands = normal(21, 3, 5, 4, 8), normal(22, 3, 6, keys, 8), normal(23, 3, 6, keys, 8)
     if bias is None:
         return partial(attention.attend, visible=visible, scale=0.3, drop=drop, kernel="plain"), operands

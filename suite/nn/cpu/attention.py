@@ -22,21 +22,25 @@ Product = Callable[[str, Array, Array], Array]
 def attend(
     product: Product,
     hidden: float,
-    q: Float[Array, "b h q k"],
-    k: Float[Array, "b g s k"],
-    v: Float[Array, "b g s k"],
+    layout: str,
+    weigh: Callable[[Array], Array] | None,
+    q: Float[Array, "b q h k"],
+    k: Array,
+    v: Array,
     visible: Bool[Array, "#b 1 #q s"] | None,
     bias: Float[Array, "#b h q s"] | None,
-    weigh: Callable[[Array], Array] | None,
-) -> Float[Array, "b h q k"]:
+) -> Float[Array, "b q h k"]:
     """Values averaged by the softmax of ``q . k + bias`` over the keys that are visible.
 
     Args:
         product: of two arrays of three axes.
         hidden: added to the score of a key that is not visible.
-        q, k, v, visible, bias: see `suite.nn.attention.attend`.
+        layout: axes of keys and values, ``"bsgk"`` or ``"bgsk"``.
         weigh: what the weights (b, h, q, s) go through; None for nothing.
+        q, k, v, visible, bias: see `suite.nn.attention.attend`; queries are scaled.
     """
+    q = q.swapaxes(1, 2)
+    k, v = (x.swapaxes(1, 2) if layout == "bsgk" else x for x in (k, v))
     b, h, asked, size = q.shape
     g, s = k.shape[1:3]
     shape = b, h, asked, s
@@ -49,9 +53,11 @@ def attend(
     values = v.reshape(b * g, s, size)
     if weigh is not None:
         weights = weigh(jax.nn.softmax(scores, -1).reshape(shape)).reshape(scores.shape)
-        return product("nms,nsk->nmk", weights, values).reshape(q.shape)
-    parts = jnp.exp(scores - lax.stop_gradient(scores.max(-1, keepdims=True)))
-    return (product("nms,nsk->nmk", parts, values) / parts.sum(-1, keepdims=True)).reshape(q.shape)
+        mixed = product("nms,nsk->nmk", weights, values)
+    else:
+        parts = jnp.exp(scores - lax.stop_gradient(scores.max(-1, keepdims=True)))
+        mixed = product("nms,nsk->nmk", parts, values) / parts.sum(-1, keepdims=True)
+    return mixed.reshape(q.shape).swapaxes(1, 2)
 
 
 def _added(
@@ -66,6 +72,4 @@ def _added(
         return values.reshape(1, places, s)
     if heads == 1 and places == 1:
         return jnp.broadcast_to(values, (b, groups, 1, s)).reshape(b * groups, 1, s)
-    if heads == 1 and shared == 1:
-        return jnp.broadcast_to(values, (b, h, places, s)).reshape(b * h, places, s)
     return jnp.broadcast_to(values, shape).reshape(b * groups, shared * asked, s)
