@@ -1,7 +1,7 @@
 """Figures of a run of image generation by steps, guidance and method, beside those of a normal distribution of pixels.
 
 command:  python -m benchmarks.generated_pictures RUN --features FEATURES [--pictures 2000] [--steps 1 5 20 50]
-          [--guidance 1.5] [--method heun] [--gaussian]
+          [--guidance 1.5] [--method heun] [--gaussian] [--split test]
 
 FEATURES is a run of an image classifier, such as of vision.fashion_mnist_resnet, or a folder of published weights of
 images, such as Inception's. Figures of one number of pictures
@@ -36,14 +36,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="*", default=[1, 5, 20, 50])
     parser.add_argument("--guidance", type=float, nargs="*", default=[1.5])
     parser.add_argument("--method", nargs="*", default=["heun"])
+    parser.add_argument("--split", default="test", help="whose records are compared with")
     parser.add_argument("--gaussian", action="store_true", help="the normal distribution of pixels, too")
     given = parser.parse_args()
     run = open_run(given.run)
     features = name_of(given.features)
-    common = {"task.features": given.features, "task.pictures": given.pictures}
+    common = {"task.features": given.features, "task.pictures": given.pictures, "task.measured": (given.split,)}
     if given.gaussian:
         task = changed(run, common).experiment.task
-        for baseline in measure(task, task.source("train"), task.source("test")):
+        for baseline in measure(task, task.source("train"), task.source(given.split)):
             row = {"model": baseline.name, "pictures": given.pictures, "features": features}
             print(json.dumps({**row, **baseline.scores.values()}), flush=True)
     for method in given.method:
@@ -51,10 +52,10 @@ def main() -> None:
             for steps in given.steps:
                 begun = time.perf_counter()
                 fields = {**common, "task.steps": steps, "task.guidance": guidance, "task.method": method}
-                metrics = changed(run, fields).evaluate("test").metrics
+                metrics = changed(run, fields).evaluate(given.split).metrics
                 row = {"method": method, "steps": steps, "guidance": guidance, "pictures": given.pictures}
                 row["features"] = features
-                row |= {name.removeprefix("test/"): round(value, 5) for name, value in metrics.items()}
+                row |= {name.removeprefix(f"{given.split}/"): round(value, 5) for name, value in metrics.items()}
                 print(json.dumps({**row, "seconds": round(time.perf_counter() - begun, 1)}), flush=True)
 
 

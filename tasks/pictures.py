@@ -34,7 +34,8 @@ class Pictures:
 
     views: tuple[View, ...] = ()
     """Test-time augmentation: further views of each picture, whose answers are averaged where it is evaluated or
-    predicted. flip: mirrored left to right; crops: four corners and the middle. Each view costs a pass."""
+    predicted. flip: mirrored left to right; crops: four corners and the middle; close: the same, smaller. Each view
+    costs a pass."""
 
     def __post_init__(self) -> None:
         if self.background:  # one colour for the statistics, training and requests

@@ -44,7 +44,7 @@ from suite.cli import help as help_
 from suite.cli import list as list_
 from suite.cli.flags import HELP, Verb, is_flag, nearest, options, replaced
 from suite.errors import InputError, Interrupted, Missed, RunError
-from suite.runtime import files
+from suite.runtime import allocation, files
 
 UNREAD = 141
 """128 + SIGPIPE, as a shell reports a program whose output nobody reads any more."""
@@ -139,6 +139,7 @@ def _run(arguments: list[str]) -> None:
             return
         if name != "serve":  # which dates its lines
             _log_plainly()
+        allocation.keep_memory(early=True)
         verb(rest)
     except InputError as error:
         _end(f"suite {name}: {_advised(error, name, rest)}", 2)

@@ -28,7 +28,7 @@ from suite.planning.hardware import hardware
 from suite.runs import baselines
 from suite.runs.results import new_folder, versions, write_result
 from suite.runs.run import Run, open, read_experiment
-from suite.runtime import files, json_files, locks
+from suite.runtime import allocation, files, json_files, locks
 from suite.surgery import lora, quantize
 from suite.training.loop import OnEvaluation
 from suite.training.preprocessors import bind, prepare, preprocessors_of
@@ -84,6 +84,7 @@ def train(
             writes there, or the data are not those that the run was begun with.
         StorageError: the disk is full or fails; what was trained since the last checkpoint is lost.
     """
+    allocation.keep_memory()
     with contextlib.ExitStack() as claim:  # of the first of several processes
         name, added = hosts.agreed(lambda: _taken(experiment.name, run_dir, resume, claim))
         folder, start = Path(name), time.perf_counter()

@@ -1,6 +1,7 @@
 """A setting of the C library without which a CPU spends a third of a step on page faults."""
 
 import ctypes
+import os
 import sys
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -9,15 +10,20 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 """Parameters of glibc's mallopt(3)."""
 
 
-def keep_memory() -> bool:
+def keep_memory(early: bool = False) -> bool:
     """Make the C library keep the memory it is given back. True where it acts.
 
     On a CPU, XLA allocates a step's temporaries anew on each call. glibc takes such big blocks from the system and
-    returns them afterwards, so each step faults all of their pages in again. Call before anything asks JAX for a
-    device: threads that have started keep arenas of their own, which the setting doesn't reach. Acts on Linux with
-    glibc, where JAX computes on the CPU; elsewhere it does nothing.
+    returns them afterwards, so each step faults all of their pages in again. Acts on Linux with glibc, where JAX
+    computes on the CPU; elsewhere it does nothing.
+
+    Call it before anything asks JAX for a device. Threads that have started keep arenas of their own, which the setting
+    doesn't reach; a thread that starts later may be given one of these, too. The fewer threads there are, the better.
+
+    Args:
+        early: do nothing where only a started backend tells what JAX computes on.
     """
-    if sys.platform != "linux" or not _on_cpu():
+    if sys.platform != "linux" or not _on_cpu(early):
         return False
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "gnu_get_libc_version"):
@@ -26,11 +32,18 @@ def keep_memory() -> bool:
     return all([libc.mallopt(name, value) == 1 for name, value in settings])
 
 
-def _on_cpu() -> bool:
+def _on_cpu(early: bool) -> bool:
     """Whether JAX will compute on the CPU, without starting JAX's backend where that can be told."""
+    jax = sys.modules.get("jax")
+    platforms = jax.config.jax_platforms if jax else os.environ.get("JAX_PLATFORMS")
+    if platforms:
+        return bool(platforms.split(",")[0] == "cpu")
+    if not (any(entry_points(group="jax_plugins")) or find_spec("jax_plugins") or find_spec("libtpu")):
+        return True
+    return not early and _backend() == "cpu"
+
+
+def _backend() -> str:
     import jax
 
-    if jax.config.jax_platforms:
-        return jax.config.jax_platforms.split(",")[0] == "cpu"
-    plugins = any(entry_points(group="jax_plugins")) or find_spec("jax_plugins") or find_spec("libtpu")
-    return jax.default_backend() == "cpu" if plugins else True
+    return jax.default_backend()

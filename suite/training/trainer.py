@@ -22,7 +22,6 @@ from suite.experiment.sections import Experiment, Train
 from suite.experiment.serialization import dump, to_json
 from suite.parallel import hosts, sharding
 from suite.parallel.batch_shards import Part, own_part, placer
-from suite.runtime import allocation
 from suite.runtime.compilation import CompileWatch, enable_cache
 from suite.surgery import quantize
 from suite.training import canaries, compile_ahead, course, fingerprint, privacy
@@ -97,7 +96,6 @@ def fit(
     fresh = hosts.agreed(lambda: not begun(folder))
     if fresh:
         check_selection(experiment.train.best)
-    allocation.keep_memory()
     enable_cache()
     watch = CompileWatch()
     hosts.check_shared(folder)

@@ -70,8 +70,10 @@ class Matching(Task):
     objective: Objective = "softmax"
     """softmax: cross-entropy of each side among the other sides of the batch, both ways (CLIP). sigmoid: each pair by
     itself, right or wrong (SigLIP). cca: linear heads in closed form, by regularised canonical correlation."""
-    ridge: float = 3.0
-    """Share of its mean variance that is added to every feature's, of cca."""
+    ridge: float = 5.0
+    """Share of their mean variance that is added to the variance of every feature of media, of cca."""
+    text_ridge: float = 1.0
+    """The same of texts."""
     frozen: tuple[Side, ...] = ()
     """Encoders that training leaves as they are, and runs as in prediction. Empty: by optim.frozen."""
     text_weights: str = ""
@@ -92,8 +94,10 @@ class Matching(Task):
         if "{}" not in self.prompt:
             problem = "has no {} that a label takes the place of."
             raise InputError("field task.prompt", problem, found=self.prompt, fix=f"--task.prompt {shlex.quote('{}')}")
-        if self.ridge <= 0:
-            raise InputError("field task.ridge", "must be above 0", found=f"{self.ridge:g}", fix="--task.ridge 3")
+        for name in ("ridge", "text_ridge"):
+            if (share := getattr(self, name)) <= 0:
+                fix = f"--task.{name} 1"
+                raise InputError(f"field task.{name}", "must be above 0", found=f"{share:g}", fix=fix)
 
     @property
     def medium(self) -> str:
@@ -307,7 +311,8 @@ class Matching(Task):
             media.append(np.repeat(own, real.sum(-1), 0))
             texts.append(said[real])
         width = model.heads.text.project.kernel.shape[-1]
-        solution = canonical_correlation(np.concatenate(media), np.concatenate(texts), width, self.ridge)
+        ridges = self.ridge, self.text_ridge
+        solution = canonical_correlation(np.concatenate(media), np.concatenate(texts), width, ridges)
         names = ((side, name) for side in (self.side, "text") for name in ("kernel", "bias"))
         return {f"heads/{side}/project/{name}": value for (side, name), value in zip(names, solution, strict=True)}
 

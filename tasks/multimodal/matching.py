@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -17,6 +18,7 @@ from suite.data.preprocessing.image import PixelStatistics
 from suite.data.preprocessing.picture_names import PictureNames
 from suite.data.sources.captions import PICTURES, identity
 from suite.evaluation.artifacts import Given, Image
+from suite.evaluation.views import View, views
 from suite.tasks.kept_vectors import Kept
 from suite.tasks.multimodal.dual_encoder import NAME, Matching, Side
 from suite.tasks.pictures import Pictures
@@ -75,11 +77,12 @@ class ImageTextMatching(Matching, Pictures):
     def _kept_images(self) -> Kept | None:
         if not self.image_weights or not self.tokenizer.file:
             return None
-        return _kept_images(self.image_weights, self.statistics)
+        return _kept_images(self.image_weights, self.statistics, self.views)
 
     def encoded(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:
-        vectors: jax.Array = model.image(self.statistics.normalised(batch["image"]), rows=batch["mask"], rngs=rngs)
-        return vectors
+        """The mean over ``views``, but where the encoder is trained."""
+        encode = lambda images: model.image(self.statistics.normalised(images), rows=batch["mask"], rngs=rngs)
+        return _mean_of_views(encode, batch["image"], () if rngs is not None else self.views)
 
     def given(self, columns: Columns, batch: Batch) -> Callable[[int], Given]:
         pixels = batch.get("image")
@@ -89,6 +92,12 @@ class ImageTextMatching(Matching, Pictures):
 
 
 @functools.lru_cache(maxsize=4)
-def _kept_images(source: str, statistics: PixelStatistics) -> Kept:
-    about = repr((statistics.shape, statistics.mean.tolist(), statistics.std.tolist(), statistics.background))
-    return Kept(source, {"outputs": 0}, lambda model, images: model(statistics.normalised(images)), about)
+def _kept_images(source: str, statistics: PixelStatistics, names: tuple[View, ...]) -> Kept:
+    about = repr((statistics.shape, statistics.mean.tolist(), statistics.std.tolist(), statistics.background, *names))
+    encode = lambda model, images: _mean_of_views(lambda view: model(statistics.normalised(view)), images, names)
+    return Kept(source, {"outputs": 0}, encode, about)
+
+
+def _mean_of_views(encode: Callable[[jax.Array], jax.Array], images: jax.Array, names: tuple[View, ...]) -> jax.Array:
+    """Vectors (b, i) of images (b, h, w, c)."""
+    return jnp.stack([encode(view) for view in views(images, names)]).mean(0)

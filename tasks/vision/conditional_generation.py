@@ -88,6 +88,9 @@ class ConditionalGeneration(Pictures, Task):
         if not 1 <= self.steps <= self.most_steps:
             problem = f"must be from 1 to {self.most_steps}, which task.most_steps says"
             raise InputError("field task.steps", problem, found=str(self.steps))
+        if self.views:
+            problem = "are of pictures that are looked at, and here pictures are made."
+            raise InputError("field task.views", problem, found=" ".join(self.views), fix="--task.views")
 
     @property
     @abstractmethod

@@ -109,6 +109,11 @@ def test_requests_that_cannot_be_answered_are_refused(run, given, message):
         run.predict(given)
 
 
+def test_views_of_pictures_that_are_made_are_refused():
+    with pytest.raises(InputError, match=r"field task\.views: are of pictures that are looked at"):
+        suite.replace(suite.load("vision.generate", smoke=True), {"task.views": ("flip",)})
+
+
 def test_pictures_are_made_of_measured_splits_alone(run):
     task = run.experiment.task
     validation = run.evaluate("validation").metrics

@@ -166,7 +166,7 @@ def test_canonical_correlation_finds_what_two_sides_share():
     shared = rng.standard_normal((400, 3))
     first = np.hstack([shared @ rng.standard_normal((3, 6)), rng.standard_normal((400, 2))]) + 4
     second = np.hstack([rng.standard_normal((400, 5)), shared @ rng.standard_normal((3, 4))])
-    kernel, bias, other, shift = canonical_correlation(first, second, 5, 1e-6)
+    kernel, bias, other, shift = canonical_correlation(first, second, 5, (1e-6, 1e-6))
     ours, theirs = first @ kernel + bias, second @ other + shift
     np.testing.assert_allclose(np.corrcoef(ours[:, :3].T, theirs[:, :3].T)[:3, 3:], np.eye(3), atol=1e-3)
     np.testing.assert_allclose(ours[:, :3].std(0), 1, atol=1e-3)  # scaled by correlations, which are 1
@@ -212,9 +212,23 @@ def test_a_bundle_ranks_pictures_for_a_text_and_judges_labels_of_a_picture(run, 
     assert {row["item"] for row in fewer.predict(asked)[0]["pictures"]} == {"mine", "yours"}
 
 
+def test_a_picture_and_its_mirror_are_judged_alike_where_both_are_views(table, tmp_path):
+    picture, mirror = (table.parent / "photos" / "3.png").read_bytes(), io.BytesIO()
+    Image.open(io.BytesIO(picture)).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mirror, "PNG")
+    asked = {"image": [picture, mirror.getvalue()], "labels": [["red", "blue"]] * 2}
+    judged = lambda run: [answer["probabilities"]["red"] for answer in run.predict(asked, program="labels")]
+    one, other = judged(untrained(experiment(table), tmp_path / "one"))
+    both = untrained(experiment(table, **{"task.views": ("flip",)}), tmp_path / "both")
+    assert abs(one - other) > 1e-5
+    for model in (both, suite.export(both, tmp_path / "bundle", platforms=("cpu",))):
+        first, second = judged(model)
+        assert first == pytest.approx(second, abs=1e-6) and first != pytest.approx(one, abs=1e-6)
+
+
 def test_the_closed_form_is_one_step_and_finds_colours(table, tmp_path):
     """Of fresh encoders, whose vectors tell colours apart as it is."""
-    run = suite.train(experiment(table, **{"task.objective": "cca", "task.ridge": 0.05}), tmp_path / "run")
+    closed = {"task.objective": "cca", "task.ridge": 0.05, "task.text_ridge": 0.05}
+    run = suite.train(experiment(table, **closed), tmp_path / "run")
     assert run.evaluate("train").metrics["train/both_ways_10"] > 0.8
     heads = {"task.objective": "cca", "model.parts.heads.hidden": 8}
     with pytest.raises(InputError, match="solves linear heads"):

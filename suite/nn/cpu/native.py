@@ -8,6 +8,7 @@ version of it that is not among `KNOWN` nothing here is used (`known`).
 
 import ctypes
 import re
+import threading
 from collections.abc import Callable, Sequence
 from ctypes import POINTER, Structure, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_void_p
 from functools import cache
@@ -131,6 +132,7 @@ _SIZES = {
 }
 """Of the structures that lie within a frame: one of another size would move what comes after it."""
 _as_handler = ctypes.CFUNCTYPE(c_void_p, POINTER(_Frame))
+_thread = threading.local()
 _registered: list[Any] = []
 """Handlers, which must live as long as the process: XLA may call them at any time."""
 
@@ -162,6 +164,7 @@ def register(name: str, handler: Handler) -> None:
             told.traits = 0
             return None
         try:
+            _stay()
             _check(frame)
             numbers = frame.attributes.items[0].contents
             operands = [_read(frame.operands.items[n].contents) for n in range(frame.operands.size)]
@@ -175,6 +178,14 @@ def register(name: str, handler: Handler) -> None:
     called = _as_handler(answer)
     _registered.append(called)
     jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(ctypes.cast(called, c_void_p).value), platform="cpu")
+
+
+def _stay() -> None:
+    """Keep Python's state of this thread, which would otherwise be made anew for each call: some pages of memory that
+    the system gives and takes, for which all cores wait."""
+    if not getattr(_thread, "stays", False):
+        ctypes.pythonapi.PyGILState_Ensure()
+        _thread.stays = True
 
 
 def _check(frame: Any) -> None:
