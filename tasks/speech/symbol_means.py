@@ -10,6 +10,7 @@ import numpy as np
 
 from suite.contracts.baseline import Baseline, Rows
 from suite.contracts.batch import Columns, Ragged
+from suite.evaluation.metrics.speech_quality import mel_distortion
 from suite.nn.audio.griffin_lim import griffin_lim
 from suite.nn.audio.spectral import LogMel
 
@@ -54,11 +55,12 @@ class SymbolMeans(Baseline):
         return f"{len(self._lasts):,} contexts"
 
     def outputs(self, columns: Columns, rows: Rows) -> dict[str, np.ndarray]:
-        timed, spoken, given, own = [], [], [], []
-        for _, symbols, durations in self._records(rows):
+        timed, spoken, given, own, apart = [], [], [], [], []
+        for mels, symbols, durations in self._records(rows):
             lasts = [self._duration(symbols, place) for place in range(len(symbols))]
             counts = np.diff(np.round(np.cumsum(lasts)), prepend=0).astype(np.int64)
             timed.append(self._mel_bands(symbols, durations))
+            apart.append(self._distortion(mels, timed[-1]))
             spoken.append(self._mel_bands(symbols, counts))
             given.append(durations)
             own.append(counts)
@@ -66,6 +68,7 @@ class SymbolMeans(Baseline):
             "timed": self._samples(timed),
             "samples": self._samples(spoken),
             "lengths": np.array([max(len(row) - 1, 0) * self._front_end.hop for row in spoken], np.int32),
+            "mel_mcd13": np.array(apart),
             "durations": _dense(given),
             "frames": _dense(own),
         }
@@ -73,7 +76,7 @@ class SymbolMeans(Baseline):
     def _records(self, rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Mel bands (t, f), symbols (u,) and durations (u,) of each record."""
         audio, hop = rows["audio"], self._front_end.hop
-        longest = -(-int(audio.lengths.max(initial=1)) // 64) * 64  # few shapes are compiled
+        longest = _filled(int(audio.lengths.max(initial=1)))
         samples, mask = audio.padded(longest)
         split = lambda value: np.split(value.values, np.cumsum(value.lengths)[:-1])
         for row, real, symbols, durations in zip(
@@ -81,6 +84,13 @@ class SymbolMeans(Baseline):
         ):
             mels, frames = self._features(row.reshape(1, -1), np.repeat(real, hop)[None])
             yield np.asarray(mels[0], np.float64)[np.asarray(frames[0])], symbols, durations
+
+    def _distortion(self, mels: np.ndarray, made: np.ndarray) -> float:
+        count = min(len(mels), len(made))
+        padded = np.zeros((2, 1, _filled(count), mels.shape[1]), np.float32)
+        padded[:, 0, :count] = mels[:count], made[:count]
+        real = np.arange(padded.shape[2])[None] < count
+        return float(mel_distortion(self._front_end, padded[0], padded[1], real)[0])
 
     def _duration(self, symbols: np.ndarray, place: int) -> float:
         known = next((self._lasts[each] for each in _contexts(symbols, place) if each in self._lasts), np.ones(2))
@@ -98,7 +108,7 @@ class SymbolMeans(Baseline):
 
     def _samples(self, rows: list[np.ndarray]) -> np.ndarray:
         lengths = np.array([len(row) for row in rows], np.int64)
-        longest = -(-max(int(lengths.max(initial=1)), 2) // 64) * 64 + 1
+        longest = _filled(max(int(lengths.max(initial=1)), 2)) + 1
         mels, mask = Ragged(np.concatenate(rows), lengths).padded(longest)
         return np.asarray(griffin_lim(self._front_end, mels, mask, self._iterations))
 
@@ -109,6 +119,11 @@ def _contexts(symbols: np.ndarray, place: int) -> list[Context]:
     own = int(symbols[place])
     behind = int(symbols[place + 1]) if place + 1 < len(symbols) else -1
     return [(before, own, behind), (before, own, -2), (-2, own, behind), (-2, own, -2)]
+
+
+def _filled(length: int) -> int:
+    """A multiple of 64 frames, so that few shapes are compiled."""
+    return -(-length // 64) * 64
 
 
 def _parts(count: int) -> np.ndarray:

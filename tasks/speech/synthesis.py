@@ -28,7 +28,7 @@ from suite.decoding.generation import row_keys
 from suite.errors import InputError
 from suite.evaluation.artifacts import Remade, Sound, Spread
 from suite.evaluation.losses import masked_mean, tally
-from suite.evaluation.metrics.speech_quality import distances, duration_error
+from suite.evaluation.metrics.speech_quality import distances, duration_error, mel_distortion
 from suite.nn.audio.durations import alignment_loss, by_symbol, frame_symbols, likeliest_durations, whole_durations
 from suite.nn.audio.griffin_lim import check_invertible, griffin_lim
 from suite.tasks.audio_features import AudioFeatures
@@ -193,9 +193,9 @@ class SpeechSynthesis(Task):
 
     def _spoken(
         self, model: Any, batch: Batch, rngs: nnx.Rngs | None
-    ) -> tuple[dict[str, jax.Array], jax.Array, jax.Array, jax.Array]:
-        """Losses (b,) by name; and mel bands (b, t, f) with the durations (b, u) of the recording, which frames are
-        real (b, t), and those durations."""
+    ) -> tuple[dict[str, jax.Array], jax.Array, jax.Array, jax.Array, jax.Array]:
+        """Losses (b,) by name; mel bands (b, t, f) with the durations (b, u) of the recording, and those of the
+        recording; which frames are real (b, t), and those durations."""
         acoustic, symbols, mask = model.acoustic, batch["symbols"], batch["symbols_mask"]
         hop, rows = self.features.front_end.hop, batch["mask"].shape[0]
         wanted, real = self.features.frames(
@@ -227,7 +227,7 @@ class SpeechSynthesis(Task):
         losses["mel"] = _mean(apart.mean(-1), real) + 0.1 * _mean(steps.mean(-1), both)
         for name, ours, theirs in zip(("duration", "pitch", "loudness"), said, truth, strict=True):
             losses[name] = self.variance_weight * _mean(jnp.square(ours - theirs), mask)
-        return losses, made, real, durations
+        return losses, made, wanted, real, durations
 
     def predict(
         self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
@@ -250,7 +250,7 @@ class SpeechSynthesis(Task):
     def _samples(self, model: Any, mels: jax.Array, real: jax.Array, seeds: jax.Array) -> jax.Array:
         """(b, n) of scaled mel bands (b, t, f), n = (t - 1) hop; 0 behind a row's end."""
         front_end = self.features.front_end
-        logs = mels * jnp.asarray(self.features.std) + jnp.asarray(self.features.mean)
+        logs = self._logs(mels)
         if self.vocoder_features is None:
             return griffin_lim(front_end, jnp.where(real[..., None], logs, 0), real, self.iterations)
         theirs = self.vocoder_features
@@ -261,24 +261,31 @@ class SpeechSynthesis(Task):
         made = model.vocoder.generate(frames, real, front_end.hop, keys, heat)
         return jnp.where(jnp.repeat(real[:, 1:], front_end.hop, 1), made, 0)
 
+    def _logs(self, mels: jax.Array) -> jax.Array:
+        """Mel bands (b, t, f) as the front end has them, of scaled ones."""
+        return mels * jnp.asarray(self.features.std) + jnp.asarray(self.features.mean)
+
     def evaluate(
         self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
     ) -> dict[str, jax.Array]:
-        """What ``predict`` gives; ``timed`` (b, n), spoken with the ``durations`` (b, u) of the recording; and the
-        losses (b,)."""
-        losses, made, real, durations = self._spoken(model, batch, None)
+        """What ``predict`` gives; ``timed`` (b, n), spoken with the ``durations`` (b, u) of the recording;
+        ``mel_mcd13`` (b,) of its mel bands; and the losses (b,)."""
+        losses, made, wanted, real, durations = self._spoken(model, batch, None)
         timed = self._samples(model, made.astype(jnp.float32), real, batch["seed"])
         outputs = {**self.predict(model, batch), "timed": timed, "durations": durations, "loss": _total(losses)}
+        mels = self._logs(wanted), self._logs(made.astype(jnp.float32))
+        outputs["mel_mcd13"] = mel_distortion(self.features.front_end, mels[0], mels[1], real)
         return {**outputs, **{f"loss_{name}": values for name, values in losses.items()}}
 
     def score(
         self, outputs: Mapping[str, np.ndarray], batch: Batch, reference: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, MetricState]:
-        """``loss``; with the recording's durations ``mcd13``, ``log_f0_error`` and ``voicing_error``; with those of the
-        model ``mcd13_dtw``, ``duration_error`` and, where a recogniser listens, `round_trip`."""
+        """``loss``; with the recording's durations ``mel_mcd13``, ``mcd13``, ``log_f0_error`` and ``voicing_error``;
+        with those of the model ``mcd13_dtw``, ``duration_error`` and, where a recogniser listens, `round_trip`."""
         mask = np.asarray(batch["mask"])
         losses = {name: np.asarray(values, np.float64)[mask] for name, values in outputs.items() if "loss" in name}
         metrics = {name.removeprefix("loss_"): MetricState(row.sum(), len(row)) for name, row in losses.items()}
+        metrics["mel_mcd13"] = MetricState(float(np.asarray(outputs["mel_mcd13"])[mask].sum()), int(mask.sum()))
         for name, values in zip(_COMPARED, self._compared(outputs, batch).T, strict=True):
             known = values[~np.isnan(values)]
             metrics[name] = MetricState(float(known.sum()), len(known))

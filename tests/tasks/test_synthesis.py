@@ -16,6 +16,7 @@ from suite.data.pipeline.padding import batched
 from suite.data.preprocessing.spelling import Spelling
 from suite.data.sources.memory import Memory
 from suite.errors import InputError
+from suite.evaluation.metrics.speech_quality import mel_cepstral_distortion
 from suite.experiment.defaults import settled
 from suite.models import fastspeech
 from suite.nn.audio.spectral import LogMel
@@ -130,7 +131,7 @@ def test_the_alignment_of_tones_is_learnt_from_text_and_sound_alone(run, tmp_pat
         params, state, mel = step(params, state)
         mels.append(float(mel))
     outputs = jax.device_get(jax.jit(lambda model: task._spoken(model, batch, None))(nnx.merge(graph, params, rest)))
-    durations = outputs[3][:, 1:4]
+    durations = outputs[4][:, 1:4]
     assert np.mean(np.abs(durations - np.array(truth)) <= 2) > 0.9
     assert np.mean(mels[-10:]) < 0.5 * mels[0]
 
@@ -146,6 +147,9 @@ def test_the_loss_is_that_of_evaluation_but_for_what_the_decoder_is_told(run):
     assert {*metrics} == {"loss", "mel", "alignment", "duration", "pitch", "loudness"} <= {*scores}
     assert outputs["durations"].sum() == batch["audio_mask"].sum() + 1
     assert scores["mcd13"].count == 1 and scores["duration_error"].value() > 0
+    _, made, wanted, real, _ = jax.device_get(task._spoken(run.model, batch, None))
+    logs = [(values[real] * task.features.std + task.features.mean) / 2 for values in (wanted, made)]
+    assert scores["mel_mcd13"].value() == pytest.approx(mel_cepstral_distortion(*logs), rel=1e-4)
 
 
 def test_a_bundle_answers_as_its_run_alone_and_in_company(exported):
@@ -239,7 +243,7 @@ def test_what_a_recogniser_hears_is_compared_with_the_words(run, monkeypatch):
     columns = asked(audio=[tone(150, 0.5)], said=["One, two."])
     batch = batched(task.encode(columns), {"": (24,), "frames": (96,), "text": (16,)})
     outputs = {"lengths": np.array([400]), "samples": np.zeros((1, 400)), "timed": np.zeros((1, 2000))}
-    outputs |= {name: np.zeros((1, 24), np.int32) for name in ("durations", "frames")}
+    outputs |= {name: np.zeros((1, 24), np.int32) for name in ("durations", "frames")} | {"mel_mcd13": np.zeros(1)}
     scores = task.score(outputs, batch)
     assert scores["round_trip_wer"].value() == 0 and scores["natural_wer"].value() == 0.5
 
@@ -310,6 +314,7 @@ def test_the_means_of_symbols_are_a_baseline_where_durations_are_known(run, tmp_
     assert means.fit() == "25 contexts"
     outputs, batch = means.outputs(columns, encoded), batched(encoded, {"": (8,), "frames": (48,)})
     scores = task.score(outputs, batch)
+    assert 0 < scores["mel_mcd13"].value() < scores["mcd13"].value()
     assert scores["duration_error"].value() <= 1000 * FRONT_END.hop / RATE and np.isfinite(scores["mcd13"].value())
     loudest = lambda samples: np.asarray(FRONT_END(samples[None], np.ones((1, len(samples)), bool))[0][0]).argmax(1)
     made, recorded = loudest(outputs["timed"][0]), loudest(audio[0])

@@ -4,16 +4,20 @@ Frames are Hann windows of 25 ms every 12.5 ms, compared at the same time, silen
 cepstral distance, where lengths differ. What lies more than 80 dB below the loudest point of the original counts as if
 it lay there.
 
-Dims: n samples, t frames, u frames of the other, q frequencies of the FFT, m mel bands, c cepstra, p phones.
+Dims: b recordings, n samples, t frames, u frames of the other, q frequencies of the FFT, m mel bands, c cepstra, p
+phones.
 """
 
 from typing import Literal, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from suite.contracts.metric_meaning import register_metric
 from suite.data.preprocessing.pitch import fundamental_frequency
-from suite.nn.audio.spectral import mel_bands
+from suite.nn.audio.griffin_lim import mel_energies
+from suite.nn.audio.spectral import LogMel, mel_bands
 
 WINDOW, HOP = 0.025, 0.0125
 """Seconds of a frame, and from one frame to the next."""
@@ -96,9 +100,28 @@ def mel_cepstra(log_mels: np.ndarray) -> np.ndarray:
 
     They are the orthonormal cosine transform of type 2, times the root of 2 / m.
     """
-    size = log_mels.shape[1]
+    return log_mels @ _cosines(log_mels.shape[1])
+
+
+def _cosines(size: int) -> np.ndarray:
+    """(m, CEPSTRA)."""
     places = (np.arange(size) + 0.5) * np.pi / size
-    return log_mels @ np.cos(np.outer(places, np.arange(1, CEPSTRA + 1))) * (2 / size)
+    return np.cos(np.outer(places, np.arange(1, CEPSTRA + 1))) * (2 / size)
+
+
+def mel_distortion(
+    front_end: LogMel, reference: Float[Array, "b t m"], made: Float[Array, "b t m"], real: Bool[Array, "b t"]
+) -> Float[Array, "b"]:
+    """Mel-cepstral distortion in decibels of features of a front end, before a waveform is made of them: the mean over
+    frames that are ``real``. Jitted.
+    """
+    logs = [
+        jnp.log(jnp.maximum(mel_energies(front_end, bands), front_end.floor)) / front_end.power
+        for bands in (reference, made)
+    ]
+    apart = jnp.matmul(logs[0] - logs[1], _cosines(front_end.bins).astype(np.float32), precision="highest")
+    frames = jnp.where(real, _DECIBELS * jnp.sqrt(2 * jnp.square(apart).sum(-1)), 0)
+    return frames.sum(1) / jnp.maximum(real.sum(1), 1)
 
 
 def mel_cepstral_distortion(reference: np.ndarray, made: np.ndarray, align: Align = "time") -> float:
@@ -189,6 +212,13 @@ register_metric(
     "silence included, at most 80 dB below the loudest point. 0 is best; figures of other definitions do not compare.",
     "lower",
     title="mel-cepstral distortion (MCD13, dB)",
+)
+register_metric(
+    "mel_mcd13",
+    "The mel-cepstral distortion of the mel bands that a model predicts, before a waveform is made of them, in frames "
+    "of its front end; else as MCD13. 0 is best.",
+    "lower",
+    title="mel-cepstral distortion of mel bands (MCD13, dB)",
 )
 register_metric(
     "mcd13_dtw",
