@@ -17,7 +17,7 @@ from suite.experiment.sections import Experiment
 from suite.runs import results
 from suite.runs.run import Run
 from suite.runs.run import open as open_run
-from suite.runtime import files, locks
+from suite.runtime import allocation, files, locks
 from suite.training.preemption import stopped_by_sigterm
 from suite.training.preprocessors import unbind
 
@@ -89,6 +89,7 @@ def compress(
             the folder already holds a run and ``resume`` is False, or another process writes there.
         Interrupted: it was asked to stop; ``resume`` goes on.
     """
+    allocation.keep_memory()
     run = run if isinstance(run, Run) else open_run(run, allow)
     experiment = method.start(run) if experiment is None else experiment
     name = method.name(experiment)

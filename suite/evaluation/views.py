@@ -1,6 +1,6 @@
 """Views of pictures, whose answers are averaged (test-time augmentation). Jitted. Dims: b, h, w, c."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import jax
@@ -24,6 +24,11 @@ def views(images: jax.Array, names: Sequence[View]) -> list[jax.Array]:
     sides = [side for name, side in SIDES.items() if name in names]
     seen = [images, *(_part(images, side, *corner) for side in sides for corner in _CORNERS)]
     return [*seen, *(image[:, :, ::-1] for image in seen)] if "flip" in names else seen
+
+
+def mean_over_views(answer: Callable[[jax.Array], jax.Array], images: jax.Array, names: Sequence[View]) -> jax.Array:
+    """Mean (b, ...) of what ``answer`` makes of each view."""
+    return jnp.stack([answer(seen) for seen in views(images, names)]).mean(0)
 
 
 def _part(images: jax.Array, side: float, top: float, left: float) -> jax.Array:

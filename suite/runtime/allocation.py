@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 
@@ -34,16 +35,20 @@ def keep_memory(early: bool = False) -> bool:
 
 def _on_cpu(early: bool) -> bool:
     """Whether JAX will compute on the CPU, without starting JAX's backend where that can be told."""
-    jax = sys.modules.get("jax")
-    platforms = jax.config.jax_platforms if jax else os.environ.get("JAX_PLATFORMS")
+    loaded = sys.modules.get("jax")
+    platforms = loaded.config.jax_platforms if loaded else os.environ.get("JAX_PLATFORMS")
     if platforms:
         return bool(platforms.split(",")[0] == "cpu")
-    if not (any(entry_points(group="jax_plugins")) or find_spec("jax_plugins") or find_spec("libtpu")):
+    if not _plugins():
         return True
-    return not early and _backend() == "cpu"
-
-
-def _backend() -> str:
+    if early:
+        return False
     import jax
 
-    return jax.default_backend()
+    return jax.default_backend() == "cpu"
+
+
+@cache
+def _plugins() -> bool:
+    """Whether JAX has backends besides its own."""
+    return bool(find_spec("jax_plugins") or find_spec("libtpu") or any(entry_points(group="jax_plugins")))

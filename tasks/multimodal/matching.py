@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -18,7 +17,7 @@ from suite.data.preprocessing.image import PixelStatistics
 from suite.data.preprocessing.picture_names import PictureNames
 from suite.data.sources.captions import PICTURES, identity
 from suite.evaluation.artifacts import Given, Image
-from suite.evaluation.views import View, views
+from suite.evaluation.views import View, mean_over_views
 from suite.tasks.kept_vectors import Kept
 from suite.tasks.multimodal.dual_encoder import NAME, Matching, Side
 from suite.tasks.pictures import Pictures
@@ -82,7 +81,7 @@ class ImageTextMatching(Matching, Pictures):
     def encoded(self, model: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:
         """The mean over ``views``, but where the encoder is trained."""
         encode = lambda images: model.image(self.statistics.normalised(images), rows=batch["mask"], rngs=rngs)
-        return _mean_of_views(encode, batch["image"], () if rngs is not None else self.views)
+        return mean_over_views(encode, batch["image"], () if rngs is not None else self.views)
 
     def given(self, columns: Columns, batch: Batch) -> Callable[[int], Given]:
         pixels = batch.get("image")
@@ -94,10 +93,5 @@ class ImageTextMatching(Matching, Pictures):
 @functools.lru_cache(maxsize=4)
 def _kept_images(source: str, statistics: PixelStatistics, names: tuple[View, ...]) -> Kept:
     about = repr((statistics.shape, statistics.mean.tolist(), statistics.std.tolist(), statistics.background, *names))
-    encode = lambda model, images: _mean_of_views(lambda view: model(statistics.normalised(view)), images, names)
+    encode = lambda model, images: mean_over_views(lambda view: model(statistics.normalised(view)), images, names)
     return Kept(source, {"outputs": 0}, encode, about)
-
-
-def _mean_of_views(encode: Callable[[jax.Array], jax.Array], images: jax.Array, names: tuple[View, ...]) -> jax.Array:
-    """Vectors (b, i) of images (b, h, w, c)."""
-    return jnp.stack([encode(view) for view in views(images, names)]).mean(0)

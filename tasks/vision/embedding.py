@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -17,7 +16,7 @@ from suite.evaluation.artifacts import Given
 from suite.evaluation.contrast import unit
 from suite.evaluation.embedding import Embedding
 from suite.evaluation.vector_map import thumbnail
-from suite.evaluation.views import views
+from suite.evaluation.views import mean_over_views
 from suite.tasks.pictures import Pictures
 
 
@@ -58,7 +57,7 @@ class ImageEmbedding(Pictures, Embedding):
         images = batch[f"{side}image"]
         if rngs is not None or not self.views:
             return vectors(images)
-        return jnp.stack([unit(vectors(seen)) for seen in views(images, self.views)]).mean(0)
+        return mean_over_views(lambda seen: unit(vectors(seen)), images, self.views)
 
     def predict(
         self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None

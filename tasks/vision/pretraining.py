@@ -32,7 +32,7 @@ from suite.evaluation.contrast import two_view_losses, unit
 from suite.evaluation.losses import masked_mean, tally
 from suite.evaluation.probes import linear_classes, neighbour_classes, probe_scores
 from suite.evaluation.vector_map import VectorMap, thumbnail
-from suite.evaluation.views import views
+from suite.evaluation.views import mean_over_views
 from suite.models.mae import images_of, patches_of
 from suite.models.vit import ViT
 from suite.nn.parted import in_parts
@@ -151,7 +151,7 @@ class Pretraining(Pictures, Task):
         images = self.statistics.normalised(batch["image"])
         if not self.views:
             return vectors(images)
-        return jnp.stack([unit(vectors(seen)) for seen in views(images, self.views)]).mean(0)
+        return mean_over_views(lambda seen: unit(vectors(seen)), images, self.views)
 
     def predict(
         self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
