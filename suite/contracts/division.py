@@ -3,6 +3,7 @@
 A unit is present, or absent: then the values of its elements are those of a blank, which the division states, too.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -68,7 +69,8 @@ def fitted(labels: np.ndarray, shape: Sequence[int], filled: float = 0.0) -> np.
     """
     shape = tuple(shape)
     if filled:
-        long = max(min(round(filled * shape[0]), shape[0]), 1)
+        # A frame too many is padding, which no score depends on; one too few would keep what belongs to the record.
+        long = min(math.ceil(filled * shape[0]), shape[0])
         rows = np.full(shape[0], KEPT)
         rows[:long] = np.arange(long) * labels.shape[0] // long
         sizes = zip(shape[1:], labels.shape[1:], strict=False)

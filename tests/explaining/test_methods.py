@@ -202,6 +202,11 @@ def test_ranks_of_sizes_and_orders_of_deletion():
 def test_labels_fit_padded_rows_and_grids():
     assert fitted(np.array([0, 1]), (4,)).tolist() == [0, 1, KEPT, KEPT]
     assert fitted(np.arange(4).reshape(1, 2, 2), (2, 2, 3)).shape == (2, 2, 3)
+    # 4,261 of 6,144 samples, 80 a frame: 54 frames, each in a unit
+    grid = np.arange(6).reshape(3, 2)
+    for samples in (4261, 80, 79, 6144, 6080):
+        labels = fitted(grid, (77, 4), samples / 6144)
+        assert (labels[: samples // 80 + 1] != KEPT).all()
     grid = fitted(np.arange(4).reshape(2, 2), (8, 4), filled=0.5)
     assert grid[:4].tolist() == [[0, 0, 1, 1]] * 2 + [[2, 2, 3, 3]] * 2 and (grid[4:] == KEPT).all()
     assert summed(np.ones((8, 4)), grid, 4).tolist() == [4, 4, 4, 4]
