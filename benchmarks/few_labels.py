@@ -4,7 +4,7 @@
 
 Trains the recipe (or takes the run that is named; --minutes 24 as many steps as fit), then the classifier of its domain
 on a few training labels of each class, three draws, each from fresh parameters and from the run. Prints the accuracy on
-all test records, and the mean of the differences with its 95 % interval (Student's t over the draws).
+test records, and the mean of the differences with its 95 % interval (Student's t over the draws).
 """
 
 import argparse
@@ -43,14 +43,14 @@ def pretrained(recipe: Any, minutes: float, work: Path, tried: int) -> suite.Run
     return suite.train(suite.replace(recipe, evaluated), work / "pretrained")
 
 
-def drawn(data: Data, column: str, label: str, draw: int, each: int) -> Drawn:
-    """As many records of each class of training, up to 500 of validation, and all of test."""
+def drawn(data: Data, column: str, label: str, draw: int, each: int, test: int) -> Drawn:
+    """As many records of each class of training, up to 500 of validation, and as many of test; 0: all."""
     rng, splits = np.random.default_rng(draw), {}
     for split in SPLITS:
         source = data.open(split)
         _, labels = np.unique(np.asarray(source.column(label, np.arange(len(source)))), return_inverse=True)
         count = labels.max() + 1
-        most = {"train": each, "validation": 500 // count}.get(split, len(source))
+        most = {"train": each, "validation": 500 // count}.get(split, test // count or len(source))
         places = [rng.permutation(np.flatnonzero(labels == number))[:most] for number in range(count)]
         chosen = np.sort(np.concatenate(places))
         splits[split] = source.column(column, chosen), labels[chosen]
@@ -89,8 +89,10 @@ DOMAINS: dict[str, tuple[str, str, Callable[[Drawn, Path], Data], str, dict[str,
     "vision": ("image", "image", images, "vision.classify", {"task.augmentation": ("shift", "flip")}),
     "speech": ("audio", "audio", recordings, "speech.fsdd_keyword", {"goal": None}),
     "text": ("text", "text", texts, "text.encoder", {"defaults": None}),
+    "text.adapt": ("text", "text", texts, "text.finetune", {}),
 }
-"""Domain -> column, part of the pre-trained model, what writes a draw, recipe of the classifier and its changes."""
+"""Recipe, or else its domain -> column, part of the pre-trained model, what writes a draw, recipe of the classifier and
+its changes. What that recipe begins with, fresh parameters or published weights, is called scratch."""
 
 
 def main() -> None:
@@ -101,6 +103,7 @@ def main() -> None:
     parser.add_argument("--pretrained", default="", help="a run, in the place of training one")
     parser.add_argument("--tried", type=int, default=30, help="steps by which the speed is measured first")
     parser.add_argument("--each", type=int, default=50, help="labels of a class")
+    parser.add_argument("--test", type=int, default=0, help="records of the test split; 0: all")
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1000, help="of the classifier")
     parser.add_argument(
@@ -111,7 +114,7 @@ def main() -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     changes = {name: json.loads(value) for name, _, value in (entry.partition("=") for entry in given.changes)}
     recipe = suite.replace(suite.load(given.recipe), changes)
-    column, part, write, classifier, fields = DOMAINS[given.recipe.partition(".")[0]]
+    column, part, write, classifier, fields = DOMAINS.get(given.recipe) or DOMAINS[given.recipe.partition(".")[0]]
     run = (
         suite.open(given.pretrained) if given.pretrained else pretrained(recipe, given.minutes, given.work, given.tried)
     )
@@ -121,7 +124,8 @@ def main() -> None:
     own = {name: getattr(plain, name) for name in ("outputs", "pooling", "inputs") if hasattr(plain, name)}
     results: dict[str, list[float]] = {"scratch": [], "pretrained": []}
     for draw in range(given.draws):
-        data = write(drawn(run.experiment.task.data, column, "label", draw, given.each), given.work / f"draw{draw}")
+        records = drawn(run.experiment.task.data, column, "label", draw, given.each, given.test)
+        data = write(records, given.work / f"draw{draw}")
         for kind in results:
             settings = {
                 "task.data": data,
@@ -129,10 +133,11 @@ def main() -> None:
                 "train.eval_every": max(given.steps // 4, 1),
                 "train.baseline": False,
                 "train.seed": draw,
-                "checkpoint.init_from": str(run.folder) if kind == "pretrained" else "",
                 "model": suite.replace(model, own),
             }
             settings |= {**fields, **json.loads(given.classifier or "{}")}
+            if kind == "pretrained":
+                settings["checkpoint.init_from"] = str(run.folder)
             begun = time.process_time()
             trained = suite.train(suite.replace(suite.load(classifier), settings), given.work / f"{kind}{draw}")
             accuracy = trained.evaluate("test").metrics["test/accuracy"]
