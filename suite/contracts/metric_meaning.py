@@ -121,3 +121,21 @@ def _is_known(name: str) -> bool:
 
 def _plain(name: str) -> str:
     return name.replace("_", " ")
+
+
+# Of all tasks, so that both are known before one measures them.
+register_metric(
+    "loss",
+    "What training makes small. Mean cross-entropy of what was wanted, in nats; of labels a label, of language models "
+    "a token, of speech a symbol: 0 is being sure of what is right, and its exponential is the perplexity. Of numbers "
+    "the error on the scale that is learnt. Comparable between runs of the same data and vocabulary alone.",
+    "lower",
+)
+register_metric(
+    "accuracy",
+    "Share of answers that are right: of records, or of tokens where text is said. 100 % is best; what the most "
+    "frequent answer alone would reach is the least to expect. A record of a class that training does not have counts "
+    "as wrong.",
+    "higher",
+    share=True,
+)

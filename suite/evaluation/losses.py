@@ -7,7 +7,6 @@ import numpy as np
 import suite.evaluation.metric_pytree  # noqa: F401 (losses return metric states from jitted functions)
 from suite.contracts.batch import Batch
 from suite.contracts.metric import MetricState
-from suite.contracts.metric_meaning import register_metric
 from suite.nn.picking import value_at
 
 
@@ -64,20 +63,3 @@ def binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Cross-entropy in nats (b,) of ``logits`` (b,), the log odds of 1, against ``labels`` (b,) in 0..1."""
     logits = logits.astype(jnp.float32)
     return jax.nn.softplus(logits) - labels * logits
-
-
-register_metric(
-    "loss",
-    "What training makes small. Mean cross-entropy of what was wanted, in nats; of labels a label, of language models "
-    "a token, of speech a symbol: 0 is being sure of what is right, and its exponential is the perplexity. Of numbers "
-    "the error on the scale that is learnt. Comparable between runs of the same data and vocabulary alone.",
-    "lower",
-)
-register_metric(
-    "accuracy",
-    "Share of answers that are right: of records, or of tokens where text is said. 100 % is best; what the most "
-    "frequent answer alone would reach is the least to expect. A record of a class that training does not have counts "
-    "as wrong.",
-    "higher",
-    share=True,
-)

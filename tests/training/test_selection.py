@@ -9,8 +9,9 @@ import sys
 import pytest
 
 import suite
-from suite.contracts.metric_meaning import check_metric, check_selection, register_metric, undirected
+from suite.contracts.metric_meaning import check_metric, check_selection, lower_is_better, register_metric, undirected
 from suite.errors import InputError
+from suite.experiment import recipes
 from suite.experiment.sections import Train, replace
 from suite.runtime.files import is_run
 from suite.training.checkpoint import Checkpoints, Progress, Score, rank
@@ -30,6 +31,15 @@ def tracked(best, *evaluations):
 @pytest.mark.parametrize("best", ["loss", "-loss"])
 def test_a_loss_is_better_lower_with_or_without_a_minus(best):
     assert tracked(best, {"loss": 4.0}, {"loss": 3.6}, {"loss": 3.9}).best_step == 2
+
+
+def test_which_way_the_metrics_of_recipes_are_better_is_known_before_a_task_is_loaded():
+    """A recipe whose task measures its loss itself kept the highest."""
+    chosen = {recipes.load(name).train.best for name in recipes.names()}
+    lower = sorted(name for name in chosen if not name.startswith("-") and lower_is_better(name))
+    assert "loss" in lower
+    code = f"from suite.contracts import metric_meaning as m; assert all(map(m.lower_is_better, {lower}))"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_of_equal_scores_the_lower_loss_then_the_earlier_step():
