@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from suite.codecs.classes import Classes
-from suite.codecs.columns import column
+from suite.codecs.columns import column, told
 from suite.codecs.grid_units import sound_divisions
 from suite.codecs.vectors import vector_answers, vector_output
 from suite.contracts.batch import Columns
@@ -205,5 +205,5 @@ def _stated(value: Any, default: float) -> float:
         number = -1.0
     if not 0 <= number <= HOTTEST:
         problem = f"must be a number from 0 to {HOTTEST:g}."
-        raise InputError('input "temperature"', problem, found=f"{value!r:.60}", fix=f"{default:g}")
+        raise InputError('input "temperature"', problem, found=told(value), fix=f"{default:g}")
     return number

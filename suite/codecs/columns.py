@@ -3,6 +3,8 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
+
 from suite.contracts.batch import Columns
 from suite.contracts.signature import Input
 from suite.errors import InputError, closest
@@ -22,6 +24,11 @@ def column(columns: Columns, name: str) -> Any:
     if name not in columns:
         raise _missing(name, columns)
     return columns[name]
+
+
+def told(value: Any) -> str:
+    """A value of a request, as an error shows it: NumPy's numbers, which tables have, as Python's."""
+    return f"{value.item() if isinstance(value, np.generic) else value!r:.60}"
 
 
 def check_columns(inputs: Sequence[Input], given: Collection[str], whole: bool = False) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from suite.codecs.columns import text_input
+from suite.codecs.columns import text_input, told
 from suite.contracts.batch import Columns
 from suite.contracts.bounds import LENGTH, Bounds
 from suite.contracts.codec import Codec, File, Input, Output
@@ -87,7 +87,7 @@ class MadeImages(Codec):
             raise InputError(
                 f'input "{STEPS}"',
                 f"must be a whole number from 1 to {self.most_steps}.",
-                found=f"{value!r:.40}",
+                found=told(value),
                 fix=f"{STEPS} {self.steps}",
             )
         return int(number)
@@ -98,7 +98,7 @@ class MadeImages(Codec):
             raise InputError(
                 f'input "{GUIDANCE}"',
                 f"must be a number from 0 to {MOST_GUIDANCE:g}.",
-                found=f"{value!r:.40}",
+                found=told(value),
                 fix=f"{GUIDANCE} {self.guidance:g}",
             )
         return number

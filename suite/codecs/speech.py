@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from suite.codecs.columns import column
+from suite.codecs.columns import column, told
 from suite.contracts.batch import Columns
 from suite.contracts.bounds import Bounds
 from suite.contracts.codec import Codec, File, Input, Output
@@ -151,5 +151,5 @@ def _number(name: str, value: Any) -> float:
         number = float("nan")
     if not low <= number <= high:
         problem = f"must be a number from {low:g} to {high:g}."
-        raise InputError(f'input "{name}"', problem, found=f"{value!r:.60}", fix=f"{usual:g}")
+        raise InputError(f'input "{name}"', problem, found=told(value), fix=f"{usual:g}")
     return number

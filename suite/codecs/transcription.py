@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from suite.codecs.audio import recording_input
-from suite.codecs.columns import column
+from suite.codecs.columns import column, told
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec, Input, Output
 from suite.data.preprocessing.speech_tokens import ACTIONS, SpeechTokens
@@ -120,7 +120,7 @@ class SpokenText(Codec):
             return int(self.timestamps)
         asked = str(value).strip().lower()
         if asked not in _SAID:
-            raise InputError(f'input "{TIMESTAMPS}"', "must be yes or no.", found=f"{value!r:.40}", fix="yes")
+            raise InputError(f'input "{TIMESTAMPS}"', "must be yes or no.", found=told(value), fix="yes")
         if _SAID[asked] and not self.tokens.special.begin:
             problem = "are none that this model can say: it has learnt no times."
             raise InputError(f'input "{TIMESTAMPS}"', problem, fix=f'leave "{TIMESTAMPS}" out')

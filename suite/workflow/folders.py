@@ -80,11 +80,25 @@ def predict_input(
     opened: "Run | Bundle", value: str, *, seed: Seed = 0, program: str = "predict"
 ) -> list[dict[str, Any]]:
     """Answers for what ``--input`` names: a text, a file, a folder or ``-``; each carries its input."""
-    columns, shown = asked(codec_of(opened, program), value)
-    return [
-        {"input": item, **answer}
-        for item, answer in zip(shown, opened.predict(columns, seed=seed, program=program), strict=True)
-    ]
+    codec = codec_of(opened, program)
+    columns, shown = asked(codec, value)
+    try:
+        answers = opened.predict(columns, seed=seed, program=program)
+    except InputError as error:
+        raise _of_record(codec, columns, error) from None
+    return [{"input": item, **answer} for item, answer in zip(shown, answers, strict=True)]
+
+
+def _of_record(codec: "Codec", columns: Columns, error: InputError) -> InputError:
+    """The error with the number of the first record that cannot be read; as it is where there is one record, or where
+    each can be read by itself."""
+    rows = len(next(iter(columns.values()), ()))
+    for row in range(rows if rows > 1 else 0):
+        try:
+            codec.encode(codec.opened({name: values[row : row + 1] for name, values in columns.items()}))
+        except InputError as own:
+            return InputError(f"record {row + 1} of {rows}, {own.where}", own.problem, found=own.found, fix=own.fix)
+    return error
 
 
 def asked(codec: "Codec", value: str) -> tuple[Columns, list[str]]:

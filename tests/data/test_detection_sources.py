@@ -15,6 +15,8 @@ from suite.data.sources.detection import BoxFolder
 from suite.data.sources.segmentation import MaskFolder
 from suite.data.suggestion import suggested
 from suite.errors import InputError
+from suite.evaluation.bootstrap import check_same_records
+from suite.tasks.vision.detection import ObjectDetection
 from tests.boxes import (
     WRITERS,
     Drawn,
@@ -60,6 +62,15 @@ def test_each_format_gives_the_same_records_in_each_split(tmp_path, pictures, fo
     every = [thing for split in ("train", "validation", "test") for row in boxes(data.open(split)) for thing in row]
     drawn_boxes = sorted((list(map(float, thing.box)), thing.label) for p in pictures for thing in p.things)
     assert sorted((thing["box"], thing["label"]) for thing in every) == drawn_boxes
+
+
+def test_runs_on_one_set_in_two_formats_can_be_compared(tmp_path, pictures):
+    made = {form: BoxFolder(path=str(WRITERS[form](tmp_path / form, pictures))) for form in ("voc", "table")}
+    tasks = [(form, ObjectDetection(data=data)) for form, data in made.items()]
+    check_same_records(tasks, "train")
+    (tmp_path / "table" / "boxes.csv").write_text((tmp_path / "table" / "boxes.csv").read_text().replace("disc", "elf"))
+    with pytest.raises(InputError, match="other records"):
+        check_same_records(tasks, "train")
 
 
 @pytest.mark.parametrize("form", WRITERS)
@@ -204,6 +215,67 @@ def test_boxes_of_a_picture_that_the_camera_turned_turn_with_it(tmp_path):
         wanted = [across.min(), down.min(), across.max() + 1, down.max() + 1]
         assert boxes(source)[0][0]["box"] == wanted
         assert "1 pictures that the camera turned, whose boxes are turned with them" in source.notes
+
+
+@pytest.mark.parametrize(("turn", "size"), [(3, (40, 60)), (2, (40, 60)), (6, (40, 40))])
+def test_boxes_of_a_turned_picture_whose_size_says_nothing_are_taken_as_of_the_upright_one_and_counted(
+    tmp_path, turn, size
+):
+    folder = write_voc(tmp_path, [stated([("disc", (5, 10, 15, 30))], size)])
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    Image.new("RGB", size[::-1]).save(folder / "JPEGImages" / "a.png", exif=exif)
+    source = whole(folder)
+    assert boxes(source)[0][0]["box"] == [5, 10, 15, 30]
+    assert "1 pictures that the camera turned, whose boxes are taken as of the upright picture" in source.notes
+
+
+def test_pictures_that_share_an_id_are_left_out_as_their_boxes_are_of_no_one(tmp_path):
+    folder = write_coco(tmp_path, [stated([("disc", (1, 1, 9, 9))], name=f"{name}.png") for name in "abc"])
+    content = json.loads((folder / "boxes.json").read_text())
+    first, second, _ = content["images"]
+    second["id"] = first["id"]
+    content["images"].append(content["images"][2])  # the same picture twice is one
+    (folder / "boxes.json").write_text(json.dumps(content))
+    source = whole(folder)
+    assert [name for name, _ in records(source)] == ["c.png"]
+    lines = told(source.dropped, source.dropped_names)
+    assert "2 left out, picture with the id of another one: a.png, b.png" in lines
+
+
+def test_text_files_without_a_picture_are_named_and_numbers_of_classes_are_kept(tmp_path):
+    folder = write_yolo(tmp_path, [stated([("disc", (1, 1, 9, 9)), ("square", (20, 20, 30, 30))])])
+    for file in folder.glob("*.yaml"):
+        file.unlink()
+    (folder / "classes.txt").write_text("disc\n\nsquare\n\n")
+    (folder / "labels" / "a.txt").write_text("0 0.1 0.1 0.1 0.1\n2 0.5 0.5 0.1 0.1\n")
+    (folder / "labels" / "ghost.txt").write_text("0 0.1 0.1 0.1 0.1\n")
+    (folder / "labels" / "readme.txt").write_text("made by hand\n")
+    source = whole(folder)
+    assert [thing["label"] for thing in boxes(source)[0]] == ["disc", "square"]
+    assert source.dropped == {"text file without a picture": 1}
+    assert told(source.dropped, source.dropped_names) == ["1 left out, text file without a picture: labels/ghost.txt"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("names: [Größe]\ntrain: images".encode("latin-1"), "iconv"), (b"names:\n\t- disc\n", "line 2")],
+)
+def test_a_description_that_cannot_be_read_is_refused(tmp_path, pictures, content, message):
+    folder = write_yolo(tmp_path, pictures)
+    for file in folder.glob("*.yaml"):
+        file.unlink()
+    (folder / "data.yaml").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        whole(folder)
+
+
+def test_a_table_of_boxes_in_another_encoding_is_refused_with_a_command(tmp_path, pictures):
+    folder = WRITERS["table"](tmp_path, pictures)
+    rows = (folder / "boxes.csv").read_text().replace("disc", "größe")
+    (folder / "boxes.csv").write_bytes(rows.encode("latin-1"))
+    with pytest.raises(InputError, match="iconv"):
+        whole(folder)
 
 
 def test_documents_with_entities_are_not_read(tmp_path):

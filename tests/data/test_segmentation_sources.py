@@ -6,7 +6,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from suite.data.preprocessing.areas import NoArea, area_of, polygon
 from suite.data.preprocessing.masks import mask_of
@@ -62,9 +62,48 @@ def test_masks_of_0_and_255_are_of_two_classes_and_others_of_numbers(tmp_path, p
     ignored = [(picture, np.where(mask == 2, 255, 3 * mask).astype(np.uint8)) for picture, mask in pairs]
     source = whole(write_folders(tmp_path / "b", ignored, names=False))
     assert source.classes["mask"] == ["0", "3"] and set(np.unique(masks(source))) == {0, 1, 255}
-    assert any("255 is ignored" in note for note in source.notes)
+    share = np.mean([mask == 2 for _, mask in pairs])
+    assert any(note.startswith(f"{share:.1%} of the pixels of masks are 255, and are ignored") for note in source.notes)
     source = whole(tmp_path / "b", ignore=-1)
     assert source.classes["mask"] == ["0", "3", "255"]
+    (tmp_path / "a" / "classes.txt").write_text("ground\nthing\n")
+    source = whole(tmp_path / "a")
+    assert source.classes["mask"] == ["ground", "thing"] and set(np.unique(masks(source))) == {0, 1}
+
+
+def test_masks_of_one_bit_are_of_0_and_1(tmp_path, pairs):
+    folder = write_folders(tmp_path, pairs, names=False)
+    for place, (_, mask) in enumerate(pairs):
+        Image.fromarray(mask > 0).save(folder / "masks" / f"{place:02}.png")
+    source = whole(folder)
+    assert source.classes["mask"] == ["background", "foreground"]
+    assert all(np.array_equal(own, mask > 0) for own, (_, mask) in zip(masks(source), pairs, strict=True))
+    (folder / "classes.txt").write_text("ground\nthing\nother\n")
+    assert set(np.unique(masks(whole(folder)))) == {0, 1}
+
+
+@pytest.mark.parametrize("turn", [5, 6, 7, 8])
+def test_a_mask_of_the_stored_picture_turns_with_it(tmp_path, pairs, turn):
+    picture, mask = pairs[0]
+    folder = write_folders(tmp_path, [pairs[0]])
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    Image.fromarray(picture).save(folder / "images" / "00.png", exif=exif)
+    held = Image.fromarray(mask)
+    held.getexif()[0x0112] = turn
+    source = whole(folder)
+    assert np.array_equal(masks(source)[0], np.asarray(ImageOps.exif_transpose(held)))
+    assert "1 pictures that the camera turned, whose masks are turned with them" in source.notes
+
+
+def test_pictures_that_share_an_id_are_left_out_as_their_areas_are_of_no_one(tmp_path, pairs):
+    folder = write_coco(tmp_path / "a", pairs[:3])
+    content = json.loads((folder / "annotations.json").read_text())
+    content["images"][1]["id"] = content["images"][0]["id"]
+    (folder / "annotations.json").write_text(json.dumps(content))
+    source = whole(folder)
+    assert source.column("file", np.arange(len(source))) == ["02.png"]
+    assert source.dropped == {"picture with the id of another one": 2, "area of no picture": 2}
 
 
 def test_colours_of_no_class_are_ignored_and_counted(tmp_path, pairs):

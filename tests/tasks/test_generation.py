@@ -98,6 +98,7 @@ def test_class_steps_and_guidance_each_change_a_picture_and_have_defaults(run):
         ({"label": ["3"], "steps": [2.5]}, 'input "steps"'),
         ({"label": ["3"], "steps": ["many"]}, 'input "steps"'),
         ({"label": ["3"], "steps": [101]}, "from 1 to 100"),
+        ({"label": ["3"], "steps": np.array([0.0])}, "found: 0.0"),
         ({"label": ["3"], "steps": [float("inf")]}, 'input "steps"'),
         ({"label": ["3"], "guidance": [-1]}, 'input "guidance"'),
         ({"label": ["3"], "guidance": [float("inf")]}, 'input "guidance"'),
@@ -306,3 +307,4 @@ def test_a_bundle_and_a_server_make_the_pictures_of_the_run(run, tmp_path):
         assert near(np.asarray(Image.open(io.BytesIO(data)), np.int32), ours[1]) and answered["seed"] == [6]
         status, refused = server.post("makes", {"inputs": [{"label": "7", "steps": 1000}]})
         assert status == 400 and "steps" in str(refused)
+        assert server.post("makes", {"inputs": [{}], "seed": 6})[0] == 200, "all that is asked for may be absent"

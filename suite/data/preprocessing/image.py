@@ -239,18 +239,28 @@ ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
 """The tag by which a camera says how it was held, and its values for a quarter turn."""
 
 
-@decoders.bounded(is_plain_image, _name_of)
 def dimensions(value: Any) -> tuple[int, int]:
     """Height and width of an image as it is seen, by the head of its file alone.
 
     Raises:
         InputError: not an image, or larger than MAX_PIXELS.
     """
+    return dimensions_and_turn(value)[:2]
+
+
+@decoders.bounded(is_plain_image, _name_of)
+def dimensions_and_turn(value: Any) -> tuple[int, int, int]:
+    """Height and width of an image as it is seen, and how the camera was held, 1 to 8 as Exif counts it: what `decode`
+    turns an image by. 1: nothing is turned.
+
+    Raises:
+        InputError: not an image, or larger than MAX_PIXELS.
+    """
     if isinstance(value, np.ndarray):
-        return value.shape[0], value.shape[1]
+        return value.shape[0], value.shape[1], 1
     with _opened(value) as image:
-        turned = _orientation(image) in SIDEWAYS
-        return (image.width, image.height) if turned else (image.height, image.width)
+        turn = _orientation(image)
+        return (image.width, image.height, turn) if turn in SIDEWAYS else (image.height, image.width, turn)
 
 
 def _orientation(image: Any) -> int:
@@ -263,7 +273,7 @@ def _orientation(image: Any) -> int:
 @decoders.bounded(is_plain_image, _name_of)
 def stored_values(value: Any) -> np.ndarray:
     """The values of an image as they are stored, neither turned nor scaled: (h, w) grey ones or numbers of a palette's
-    colours, of 8 or 16 bits; or uint8 (h, w, 3) colours.
+    colours, of 1, 8 or 16 bits; or uint8 (h, w, 3) colours.
 
     Raises:
         InputError: see `decode`.
@@ -271,23 +281,21 @@ def stored_values(value: Any) -> np.ndarray:
     if isinstance(value, np.ndarray):
         return value
     with _opened(value) as image:
-        if image.mode in ("1", "LA"):
+        if image.mode == "1":
+            return np.asarray(image).astype(np.uint8)
+        if image.mode == "LA":
             return np.asarray(image.convert("L"))
         plain = image.mode in ("L", "P", "RGB") or image.mode.startswith("I")
         return np.asarray(image if plain else image.convert("RGB"))
 
 
-@decoders.bounded(is_plain_image, _name_of)
-def orientation(value: Any) -> int:
-    """How the camera was held, 1 to 8 as Exif counts it: what `decode` turns an image by. 1: nothing is turned.
-
-    Raises:
-        InputError: not an image, or larger than MAX_PIXELS.
-    """
-    if isinstance(value, np.ndarray):
-        return 1
-    with _opened(value) as image:
-        return _orientation(image)
+def upright(values: np.ndarray, turn: int) -> np.ndarray:
+    """Values (h, w, ...) of an image as it is stored, turned as Exif says the camera was held."""
+    if turn in SIDEWAYS:
+        values = values.swapaxes(0, 1)
+    if turn in (3, 4, 7, 8):
+        values = values[::-1]
+    return values[:, ::-1] if turn in (2, 3, 6, 7) else values
 
 
 TINT = 8

@@ -2,6 +2,7 @@
 
 import math
 import posixpath
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def box_tables(files: Files) -> list[str]:
 
 
 def _is_of_boxes(files: Files, name: str) -> bool:
-    value = files.entries[name]
+    value, head = files.entries[name], b""
     try:
         if isinstance(value, str) and name.lower().endswith(".parquet"):
             import pyarrow.parquet as pq
@@ -54,9 +55,19 @@ def _is_of_boxes(files: Files, name: str) -> bool:
             known = _columns(pq.read_schema(value).names)
         else:
             head = value[: 1 << 16] if isinstance(value, bytes) else _head(value)
-            known = _columns(list(tables.parse(head[: head.rfind(b"\n") + 1], name).schema))
-    except (InputError, ValueError, OSError):  # pyarrow's errors are both
+            known = _columns(list(tables.parse(head[: head.rfind(b"\n") + 1], files.called(name)).schema))
+    except InputError:
+        # Not UTF-8, or no table: where its first line names the columns of boxes, that is said.
+        line = head.partition(b"\n")[0].decode("latin-1")
+        if not _are_of_boxes(_columns(re.split("[,;\t]", line.strip().replace('"', "")))):
+            return False
+        raise
+    except (ValueError, OSError):  # pyarrow's errors are both
         return False
+    return _are_of_boxes(known)
+
+
+def _are_of_boxes(known: Mapping[str, str]) -> bool:
     return "picture" in known and (known.keys() >= {*_SIDES, "label"} or "boxes" in known)
 
 

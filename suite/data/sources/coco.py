@@ -3,7 +3,7 @@
 import math
 import posixpath
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from suite.data.preprocessing.boxes import Box
@@ -67,30 +67,28 @@ def _read(files: Files, name: str, split: str, annotations: Annotations) -> None
         annotations.notes.append(f"categories of one name are taken for one class: {', '.join(sorted(twice)[:5])}")
     boxes: dict[Any, list[Box]] = {id_of(image): [] for image in images}
     beside = posixpath.dirname(name)
-    called = {id_of(image): str(image.get("file_name", "")) for image in images}
     for item in listed(content, "annotations", where, required=False):
         picture = key_of(item.get("image_id"))
         if picture not in boxes:
             annotations.leave_out(split, "box of no picture", f"annotation {item.get('id')}")
             continue
         boxes[picture].append(_box(item, labels))
-    seen: set[Any] = set()
-    for image in images:
-        key = id_of(image)
-        if key in seen:
-            annotations.leave_out(split, "picture with the id of another one", called[key])
+    for image, alone in identified(images):
+        called = str(image.get("file_name", ""))
+        if not alone:
+            annotations.leave_out(split, SAME_ID, called)
             continue
-        seen.add(key)
-        picture = files.find(called[key], beside, split) if called[key] else ""
+        picture = files.find(called, beside, split) if called else ""
         if not picture:
-            annotations.leave_out(split, "no such picture", called[key] or f"image {image.get('id')}")
+            annotations.leave_out(split, "no such picture", called or f"image {image.get('id')}")
             continue
         width, height = image.get("width"), image.get("height")
         stated = isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0
         size = (int(width), int(height)) if stated else None  # type: ignore[arg-type]
-        annotations.add(split, Stated(picture, boxes[key], size, False, called[key]))
+        annotations.add(split, Stated(picture, boxes[id_of(image)], size, False, called))
 
 
+SAME_ID = "picture with the id of another one"
 _EXAMPLE = '{"images": [...], "annotations": [...], "categories": [...]}'
 
 
@@ -109,6 +107,15 @@ def key_of(value: Any) -> Any:
 
 def id_of(item: Mapping[str, Any]) -> Any:
     return key_of(item.get("id"))
+
+
+def identified(images: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], bool]]:
+    """Each image once, and whether no other one has its id: else nothing says which of them its annotations are of."""
+    names: dict[Any, dict[str, Mapping[str, Any]]] = {}
+    for image in images:
+        names.setdefault(id_of(image), {}).setdefault(str(image.get("file_name", "")), image)
+    for same in names.values():
+        yield from ((image, len(same) == 1) for image in same.values())
 
 
 def _box(item: Mapping[str, Any], labels: Mapping[Any, str]) -> Box:

@@ -10,7 +10,7 @@ from suite.data.preprocessing.areas import NoArea, area_of
 from suite.data.preprocessing.image import MAX_PIXELS
 from suite.data.preprocessing.masks import IGNORED
 from suite.data.sources.annotated_files import Files, Masked, split_named
-from suite.data.sources.coco import id_of, key_of, listed
+from suite.data.sources.coco import SAME_ID, id_of, identified, key_of, listed
 from suite.data.sources.memory import LeftOut
 from suite.errors import InputError
 from suite.runtime import json_files
@@ -70,12 +70,14 @@ def _pictures(files: Files, name: str, split: str, labels: list[str], left: dict
         label = categories.get(key_of(item.get("category_id")), "")
         areas.setdefault(key_of(item.get("image_id")), []).append((label, item.get("segmentation"), told))
     dropped = left.setdefault(split, LeftOut())
-    for image in listed(content, "images", where):
+    for image, alone in identified(listed(content, "images", where)):
         called = str(image.get("file_name", ""))
         picture = files.find(called, posixpath.dirname(name), split) if called else ""
         height, width = image.get("height"), image.get("width")
         own = areas.pop(id_of(image), [])
-        if not picture:
+        if not alone:
+            dropped.add(SAME_ID, called)
+        elif not picture:
             dropped.add("no such picture", called or f"image {image.get('id')}")
         elif not isinstance(height, int) or not isinstance(width, int) or not 0 < height * width <= MAX_PIXELS:
             dropped.add("picture whose annotation states no width and height", called)

@@ -15,7 +15,7 @@ import numpy as np
 
 from suite.contracts.data import Data, Source
 from suite.data.preprocessing.boxes import Box
-from suite.data.preprocessing.image import SIDEWAYS, dimensions, orientation
+from suite.data.preprocessing.image import SIDEWAYS, dimensions_and_turn
 from suite.data.reading import IMAGES, existing
 from suite.data.sources.annotated_files import Annotations, Files, Stated, first_names, split_named
 from suite.data.sources.box_tables import box_tables, read_box_tables
@@ -231,17 +231,19 @@ def _cleaned(files: Files, stated: Stated, left: LeftOut, changes: Counter[str])
     """The boxes of a picture, in pixels of it as it is seen; None where it is left out."""
     value = files.entries[stated.picture]
     try:
-        height, width = dimensions(value)
+        height, width, held = dimensions_and_turn(value)
     except InputError:
         left.add("broken image", stated.where)
         return None
     turn = 1
     if stated.size is not None and stated.size != (width, height):
-        turn = orientation(value)
+        turn = held
         if turn not in SIDEWAYS or stated.size != (height, width):
             left.add("picture of another size than its annotation states", stated.where)
             return None
         changes["pictures that the camera turned, whose boxes are turned with them"] += 1
+    elif held != 1 and not (held in SIDEWAYS and stated.size and width != height):
+        changes["pictures that the camera turned, whose boxes are taken as of the upright picture"] += 1
     boxes: dict[Box, None] = {}
     for box in stated.boxes:
         fixed, reason = _fixed(box, stated, turn, (width, height))
@@ -274,7 +276,7 @@ def _fixed(box: Box, stated: Stated, turn: int, size: tuple[int, int]) -> tuple[
         return None, "box outside its picture"
     inside = (max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height)))
     whole = inside == (left, top, right, bottom)
-    left, top, right, bottom = (round(side, FIXED) for side in inside)
+    left, top, right, bottom = (round(side, FIXED) + 0.0 for side in inside)  # never -0.0
     if right <= left or bottom <= top:
         return None, "box without area"
     surface = (right - left) * (bottom - top)

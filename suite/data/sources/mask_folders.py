@@ -96,10 +96,18 @@ def read_mask_folders(
     stated = _class_file(files, class_file)
     if stated:
         classes, note = _stated(files, stated, {*pixels} - {ignore}), f"classes by {stated}"
+        if {*pixels} == {0, IGNORED} and classes.codes == [0, 1]:
+            classes = Classes(classes.names, [0, IGNORED])
+            note += f"; masks of 0 and 255 alone: taken for {' and '.join(classes.names)}"
     else:
         classes, note = _guessed(files, pixels, ignore)
     table = {code: number for number, code in enumerate(classes.codes)}
     notes = [note]
+    if ignore in pixels and ignore not in table:
+        share = pixels[ignore] / pixels.total()
+        notes.append(
+            f"{share:.1%} of the pixels of masks are {ignore}, and are ignored: --task.data.ignore -1 reads them"
+        )
     unknown = {code: count for code, count in pixels.items() if code not in table and code != ignore}
     if unknown:
         shown = ", ".join(map(_called, sorted(unknown)[:5])) + (", ..." if len(unknown) > 5 else "")
@@ -207,9 +215,11 @@ def _stated(files: Files, name: str, present: set[int]) -> Classes:
 
 def _guessed(files: Files, pixels: Counter[int], ignore: int) -> tuple[Classes, str]:
     """Classes of masks alone, and what is to be said of them."""
-    if {*pixels} == {0, IGNORED}:
-        return Classes(["background", "foreground"], [0, IGNORED]), (
-            "masks of 0 and 255 alone: taken for background and foreground (--task.data.classes names a file of names)"
+    if {*pixels} in ({0, IGNORED}, {0, 1}):
+        most = max(pixels)
+        return Classes(["background", "foreground"], [0, most]), (
+            f"masks of 0 and {most} alone: taken for background and foreground "
+            "(--task.data.classes names a file of names)"
         )
     codes = sorted(code for code in pixels if code != ignore)
     if len(codes) > IGNORED:
@@ -221,4 +231,4 @@ def _guessed(files: Files, pixels: Counter[int], ignore: int) -> tuple[Classes, 
         raise InputError(files.root, "masks hold no pixel of a class.", found=f"{len(pixels)} numbers")
     names = [_called(code) for code in codes]
     said = f"no file of classes ({', '.join(CLASS_FILES)}): they are called by their numbers or colours"
-    return Classes(names, codes), f"{said}; {ignore} is ignored" if ignore in pixels else said
+    return Classes(names, codes), said

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from suite.contracts.data import Data, Source
-from suite.data.preprocessing.image import dimensions
+from suite.data.preprocessing.image import SIDEWAYS, dimensions_and_turn, upright
 from suite.data.preprocessing.masks import png
 from suite.data.reading import existing, file_key
 from suite.data.sources.annotated_files import Files, Masked
@@ -37,7 +37,8 @@ class MaskFolder(Data):
     - folders of pictures and of masks side by side, such as ``images/`` and ``masks/``, or masks beside their pictures
       as ``NAME_mask.png``. A mask is a PNG (BMP, TIFF, GIF) of numbers, of a palette, or of the colours that
       ``classes.txt`` gives. ``classes.txt`` has a class a line, ``NAME`` or ``NAME RED GREEN BLUE``; without it numbers
-      name themselves. Masks of 0 and 255 alone are of background and foreground;
+      name themselves. Masks of 0 and 255 alone, or of one bit, are of background and
+      foreground, or of the two classes that the file names;
     - COCO JSON with polygons or runs. Pixels within none are background, and of areas that overlap the smaller is seen.
 
     Columns: ``image``, a path (bytes, from an archive); ``mask``, a PNG of the numbers of classes, 255 where pixels are
@@ -144,7 +145,8 @@ def _memories(
 ) -> dict[str, Memory]:
     columns: dict[str, dict[str, list[str | bytes]]] = {}
     seen: set[str] = set()
-    for masked in _fitting(files, read, left):
+    turned = Counter[str]()
+    for masked in _fitting(files, read, left, turned):
         if masked.picture in seen:
             left.setdefault(masked.split, LeftOut()).add("mask of a picture that has one", masked.where)
             continue
@@ -161,6 +163,7 @@ def _memories(
         reasons = "; ".join(line for part in left.values() for line in part.lines())
         problem = "no picture is of train." if columns else "no picture of it has a mask."
         raise InputError(files.root, problem, found=", ".join(sorted(given)) or reasons or "no mask", fix=_FIX)
+    notes += [f"{count:,} {what}" for what, count in turned.items()]
     return {split: _memory(part, names, notes, left, split) for split, part in columns.items()}
 
 
@@ -182,15 +185,21 @@ def _memory(
     return Memory(columns, _SCHEMA, {"mask": names}, dropped.counts, dropped.names, notes)
 
 
-def _fitting(files: Files, read: Iterable[Masked], left: dict[str, LeftOut]) -> Iterator[Masked]:
-    """Those whose mask is as large as its picture."""
+def _fitting(files: Files, read: Iterable[Masked], left: dict[str, LeftOut], turned: Counter[str]) -> Iterator[Masked]:
+    """Those whose mask is as large as its picture, or as the file that the camera turned; ``turned`` counts these."""
     for masked in read:
         try:
-            fits = dimensions(files.entries[masked.picture]) == masked.mask.shape
+            *size, turn = dimensions_and_turn(files.entries[masked.picture])
         except InputError:
             left.setdefault(masked.split, LeftOut()).add("broken image", masked.picture)
             continue
-        if fits:
+        shape = [*masked.mask.shape]
+        if shape == size:
+            if turn != 1 and not (turn in SIDEWAYS and size[0] != size[1]):
+                turned["pictures that the camera turned, whose masks are taken as of the upright picture"] += 1
             yield masked
+        elif turn in SIDEWAYS and shape == size[::-1]:
+            turned["pictures that the camera turned, whose masks are turned with them"] += 1
+            yield masked._replace(mask=upright(masked.mask, turn))
         else:
             left.setdefault(masked.split, LeftOut()).add("mask of another size than its picture", masked.where)

@@ -59,12 +59,14 @@ def read_yolo(files: Files) -> Annotations:
     names = _names(files, described)
     bare = unlisted = 0
     numbers: set[int] = set()
+    used: set[str] = set()
     for picture in pictures:
         split = place.get(picture) if place else split_in(picture)
         if split is None:
             unlisted += 1
             continue
         labels = _labels_of(files, picture)
+        used.add(labels)
         bare += not labels
         lines = _lines(files, labels) if labels else []
         if lines is None:
@@ -79,6 +81,8 @@ def read_yolo(files: Files) -> Annotations:
             numbers.add(int(float(line.split()[0])))
             boxes.append(box)
         annotations.add(split, Stated(picture, boxes, None, True, posixpath.basename(picture)))
+    for name in _unused(files, used):
+        annotations.leave_out(split_in(name), "text file without a picture", name)
     if bare:
         annotations.notes.append(f"{bare:,} pictures without a text file, read as pictures without a box")
     if unlisted:
@@ -126,8 +130,25 @@ def _labels_of(files: Files, picture: str) -> str:
     return next((f"{place}.txt" for place in (*swapped[::-1], stem, *beside) if f"{place}.txt" in files.entries), "")
 
 
+def _unused(files: Files, used: set[str]) -> list[str]:
+    """Text files of boxes beside those that pictures have."""
+    folders = {posixpath.dirname(name) for name in used if name}
+    return [
+        name
+        for name in files.named(".txt")
+        if name not in used
+        and posixpath.basename(name).lower() not in LISTS
+        and (posixpath.dirname(name) in folders or "labels" in name.split("/")[:-1])
+        and any(_box(line, []) for line in _lines(files, name) or ())
+    ]
+
+
 def _description(files: Files) -> dict[str, Any]:
-    """What a YAML file says of the data, with the folder it lies in as ``here``; empty where none names classes."""
+    """What a YAML file says of the data, with the folder it lies in as ``here``; empty where none names classes.
+
+    Raises:
+        InputError: a file that seems to name them cannot be read.
+    """
     for name in sorted(files.named(*DESCRIPTIONS), key=lambda name: (name.count("/"), name)):
         content = _yaml(files, name)
         if "names" in content and (content.keys() & _KEYS.keys() or "nc" in content):
@@ -139,12 +160,21 @@ def _yaml(files: Files, name: str) -> dict[str, Any]:
     import yaml  # type: ignore[import-untyped]
 
     data = files.data(name)
+    names_classes = b"names" in data
+    if not names_classes and len(data) > MOST_YAML:
+        return {}
     if len(data) > MOST_YAML:
-        return {}
+        raise InputError(files.called(name), f"is larger than {MOST_YAML:,} bytes.", found=f"{len(data):,} bytes")
+    text = files.text(name) if names_classes else data
     try:
-        content = yaml.safe_load(data)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return {}
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if not names_classes:
+            return {}
+        mark = getattr(error, "problem_mark", None)
+        found = f"{getattr(error, 'problem', '') or error}"[:200] + (f", line {mark.line + 1}" if mark else "")
+        fix = "names: [first, second]"
+        raise InputError(files.called(name), "is no YAML that can be read.", found=found, fix=fix) from None
     return content if isinstance(content, dict) else {}
 
 
@@ -158,7 +188,8 @@ def _names(files: Files, described: dict[str, Any]) -> list[str]:
     for wanted in LISTS:
         for name in files.entries:
             if posixpath.basename(name).lower() == wanted:
-                return [line.strip() for line in files.text(name).splitlines() if line.strip()]
+                # A line's number is its class's, so that an empty one counts but at the end.
+                return [line.strip() for line in files.text(name).rstrip().splitlines()]
     return []
 
 
