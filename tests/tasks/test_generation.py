@@ -22,6 +22,7 @@ from suite.runs.run import open as open_run
 from suite.tasks.vision.conditional_generation import _nearest
 from suite.tasks.vision.generation import ImageGeneration
 from suite.tasks.vision.picture_features import _coloured, features_of
+from suite.workflow.folders import predict_input
 from tests.serving.asking import Serving
 from tests.untrained import untrained
 
@@ -108,6 +109,12 @@ def test_class_steps_and_guidance_each_change_a_picture_and_have_defaults(run):
 def test_requests_that_cannot_be_answered_are_refused(run, given, message):
     with pytest.raises(InputError, match=message):
         run.predict(given)
+
+
+def test_the_record_of_a_file_that_cannot_be_answered_is_named(run, tmp_path):
+    (tmp_path / "wishes.csv").write_text("label,steps\n3,2\n7,0\n")
+    with pytest.raises(InputError, match=r'record 2 of 2, input "steps".*\n  found: 0\n'):
+        predict_input(run, str(tmp_path / "wishes.csv"))
 
 
 def test_views_of_pictures_that_are_made_are_refused():
