@@ -112,7 +112,7 @@ def test_requests_that_cannot_be_answered_are_refused(run, given, message):
 
 
 def test_the_record_of_a_file_that_cannot_be_answered_is_named(run, tmp_path):
-    (tmp_path / "wishes.csv").write_text("label,steps\n3,2\n7,0\n")
+    (tmp_path / "wishes.csv").write_text("label,steps,guidance\n3,2,1\n7,0,1\n")
     with pytest.raises(InputError, match=r'record 2 of 2, input "steps".*\n  found: 0\n'):
         predict_input(run, str(tmp_path / "wishes.csv"))
 
