@@ -188,7 +188,7 @@ class Waveforms(Codec):
 
 def _warmth(default: float) -> Input:
     about = f"0 takes the likeliest sample, 1 draws as the model says; without, {default:g}"
-    return Input(name="temperature", kind="number", description=about, required=False, example=default)
+    return Input(name="temperature", kind="number", description=about, required=False, option=True, example=default)
 
 
 def _stated(value: Any, default: float) -> float:

@@ -38,7 +38,7 @@ def check_columns(inputs: Sequence[Input], given: Collection[str], whole: bool =
         inputs: of the model.
         given: names of the columns of a request.
         whole: whether the request states all of its columns, as a table does: one that may hold missing values must be
-            there all the same. Of records in JSON a key may be absent.
+            there all the same, unless it is an option. Of records in JSON a key may be absent.
 
     Raises:
         InputError: a column that is no input has nearly the name of one that is not there, or an input is missing.
@@ -50,7 +50,7 @@ def check_columns(inputs: Sequence[Input], given: Collection[str], whole: bool =
         if near := closest(name[:COMPARED], missing):
             raise unknown_input(name, near)
     for entry in inputs:
-        if entry.name in missing and (entry.required or whole):
+        if entry.name in missing and (entry.required or (whole and not entry.option)):
             raise _missing(entry.name, given, "" if entry.required else ", empty where it is not known")
     return extra
 

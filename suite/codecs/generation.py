@@ -43,6 +43,7 @@ class MadeImages(Codec):
             name=STEPS,
             kind="number",
             required=False,
+            option=True,
             example=self.steps,
             description=f"steps from noise to picture, 1 to {self.most_steps}; without, {self.steps}",
         )
@@ -53,6 +54,7 @@ class MadeImages(Codec):
             name=GUIDANCE,
             kind="number",
             required=False,
+            option=True,
             example=self.guidance,
             description=f"how strongly the {of} counts: 0 not at all, 1 as it was learnt, more for pictures that are "
             f"typical and alike; without, {self.guidance:g}",

@@ -172,7 +172,7 @@ class InWords(Codec):
         Raises:
             InputError: a record has no label, or too many.
         """
-        lists = tabular_values.items(column(columns, self.labels), "|")
+        lists = self._lists(columns)
         for row in lists:
             if not 0 < len(row) <= MOST:
                 problem = f"takes 1 to {MOST} labels."
@@ -181,10 +181,14 @@ class InWords(Codec):
         texts = token_rows(self.tokenizer, prompts, self.max_length, MOST)
         return {**super().encode(columns), **texts}  # type: ignore[safe-super]
 
+    def _lists(self, columns: Columns) -> list[list[str]]:
+        """The labels of each record, none twice: equal ones would share their probability."""
+        return [list(dict.fromkeys(row)) for row in tabular_values.items(column(columns, self.labels), "|")]
+
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         """``{"label", "probabilities": {label: probability, ...}}``, the likeliest first."""
         answers = []
-        for row, shares in zip(tabular_values.items(columns[self.labels], "|"), outputs["probability"], strict=True):
+        for row, shares in zip(self._lists(columns), outputs["probability"], strict=True):
             order = np.argsort(-shares[: len(row)], kind="stable").tolist()
             answers.append(
                 {

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from suite.codecs.columns import column, told
+from suite.codecs.columns import texts as spoken_texts
 from suite.contracts.batch import Columns
 from suite.contracts.bounds import Bounds
 from suite.contracts.codec import Codec, File, Input, Output
@@ -66,8 +67,8 @@ class SpokenTexts(Codec):
         return (
             Input(name=self.text, kind="text", description=about, example=example, limit=self.max_symbols * written),
             *((voice,) if self.speaker else ()),
-            Input(name=SPEED, kind="number", description=faster, required=False, example=1.0),
-            Input(name=PITCH, kind="number", description=higher, required=False, example=0.0),
+            Input(name=SPEED, kind="number", description=faster, required=False, option=True, example=1.0),
+            Input(name=PITCH, kind="number", description=higher, required=False, option=True, example=0.0),
         )
 
     @property
@@ -92,7 +93,10 @@ class SpokenTexts(Codec):
         Raises:
             InputError: a text of nothing that is spoken, or of more than ``max_symbols``; a number out of its range.
         """
-        texts = column(columns, self.text)
+        texts = spoken_texts(columns, self.text)
+        for value in columns[self.text]:
+            if isinstance(value, list | tuple | dict):
+                raise InputError(f'input "{self.text}"', "must be a text.", found=told(value), fix="one text a record")
         symbols, _ = self.spelling.encode(texts)
         for text, length in zip(texts, symbols.lengths.tolist(), strict=True):
             if length < 2:

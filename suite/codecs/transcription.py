@@ -76,7 +76,9 @@ class SpokenText(Codec):
 
     @staticmethod
     def _option(name: str, about: str, choices: tuple[str, ...], example: str) -> Input:
-        return Input(name=name, kind="category", required=False, description=about, choices=choices, example=example)
+        return Input(
+            name=name, kind="category", required=False, option=True, description=about, choices=choices, example=example
+        )
 
     @property
     def longest(self) -> int:

@@ -20,6 +20,8 @@ class Input:
     """What it is, for a person to read."""
     required: bool = True
     """Whether a request must give it; else it may be absent or null."""
+    option: bool = False
+    """Whether it says how to answer, rather than being a part of the record: a table of records may lack its column."""
     example: Any = None
     """A value in JSON that can be asked; None for what JSON does not hold."""
     limit: float = 0

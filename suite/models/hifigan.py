@@ -332,8 +332,12 @@ class HiFiGAN(nnx.Module):
         Raises:
             InputError: the frames are ``hop`` samples apart, and the model's are not.
         """
-        check_hop(self.generator.hop, hop)
+        self.check_hop(hop)
         return self.generator(frames, mask, speaker)
+
+    def check_hop(self, hop: int) -> None:
+        """InputError unless the model makes ``hop`` samples of a frame."""
+        check_hop(self.generator.hop, hop)
 
 
 def check_hop(made: int, hop: int) -> None:

@@ -218,7 +218,7 @@ def _theirs(name: str, asset: Preprocessor, run: Path) -> Path:
         f"field task.{name}",
         f'the run "{run}" has no {own.name}.',
         found=", ".join(sorted(path.name for path in own.parent.glob("*"))) or "nothing",
-        fix="a recipe with the same kind of tokenizer",
+        fix="a recipe that learns it as the run did: text.encoder after text.pretrain, text.finetune after text.adapt",
     )
 
 

@@ -57,6 +57,7 @@ class AdversarialVocoding(Vocoder):
         """What the model makes of the mel bands (b, n), the recordings that it should be, and which samples are
         real."""
         frames, mask = self.features.frames(batch["audio"], batch["audio_mask"])
+        model.check_hop(self.features.front_end.hop)
         made = model(frames, mask, batch.get("speaker"), rngs=rngs)
         real = jnp.repeat(mask[:, 1:], self.features.front_end.hop, 1)
         return made, jnp.where(real, batch["audio"][:, : made.shape[1]], 0), real

@@ -238,4 +238,6 @@ def test_a_misspelt_or_missing_column_is_refused(given, whole, where, fix):
 
 def test_columns_beside_the_inputs_are_named():
     assert check_columns(INPUTS, ("id", "member", "price", "review", "label"), whole=True) == ["id", "label"]
+    option = Input(name="speed", kind="number", required=False, option=True)
+    assert check_columns((*INPUTS, option), ("member", "price", "review"), whole=True) == []
     assert check_columns(INPUTS, ("review",)) == []

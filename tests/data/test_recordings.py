@@ -190,6 +190,14 @@ def test_ljspeech_layout(tmp_path):
     columns = data.open("train")[np.arange(len(data.open("train")))]
     assert {text.split()[0] for text in columns["text"]} == {"doctor", "plain"}
     assert columns["audio"][0] == str(tmp_path / "wavs" / f"{columns['file'][0]}.wav")
+    assert "speaker" not in columns
+    for last in ("", "a plain text|"):
+        lines = [f"LJ-{i}|plain text {i}|{last}{'ann' if i % 3 else 'ben'}" for i in range(60)]
+        (tmp_path / "metadata.csv").write_text("\n".join(lines))
+        source = data.open("train")
+        columns = source[np.arange(len(source))]
+        assert {*columns["speaker"]} == {"ann", "ben"} and all("plain text" in text for text in columns["text"])
+        assert bool(source.notes) == (not last)
     (tmp_path / "metadata.csv").write_text("LJ-0|a\nLJ-1 b\n")
     with pytest.raises(InputError, match=r"metadata\.csv, line 2: holds no | between name and text"):
         data.open("train")

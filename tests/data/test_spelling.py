@@ -59,11 +59,24 @@ def test_records_without_anything_to_be_spoken_are_dropped_and_counted(tmp_path)
         ("a4b", "a four b"),
         ("No numbers.", "No numbers."),
         ("9" * 19, " ".join(["nine"] * 19)),
+        ("agent 007", "agent zero zero seven"),
+        ("it was -5", "it was minus five"),
+        ("5-6", "five-six"),
+        ("$1.2 billion", "one point two billion dollars"),
+        ("$1, £2.50 and 5€", "one dollar, two pounds and fifty pence and five euros"),
+        ("1,00,000", "one hundred thousand"),
+        ("Main St. is near St. Paul", "Main street is near saint Paul"),
+        ("10 ms. later", "ten ms. later"),
+        ("I like etc. Then we go, etc.", "I like et cetera. Then we go, et cetera."),
+        ("in the 1990s", "in the nineteen nineties"),
+        ("10:30, 9:05, 8:00", "ten thirty, nine oh five, eight o'clock"),
+        ("version 1.2.3", "version one point two point three"),
     ],
 )
 def test_numbers_abbreviations_and_signs_are_spoken_in_english(text, said):
     pytest.importorskip("num2words", reason="the extra speech-text is not installed")
-    assert " ".join(spoken_numbers.spoken(text, "en").split()) == said
+    for language in ("en", "en_GB"):
+        assert " ".join(spoken_numbers.spoken(text, language).split()) == said
 
 
 def test_numbers_of_other_languages_are_read_as_they_write_them():

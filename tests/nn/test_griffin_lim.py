@@ -25,6 +25,14 @@ def test_a_spectrum_becomes_the_samples_that_it_is_of():
     np.testing.assert_allclose(again[0, 64:-64], samples[0, 64:-64], atol=1e-5)
 
 
+def test_a_program_is_no_larger_for_a_longer_recording():
+    """Exported programs hold no table of the recording's length."""
+    size = lambda frames: len(
+        griffin_lim.lower(FRONT_END, jnp.zeros((1, frames, 48)), jnp.ones((1, frames), bool)).as_text()
+    )
+    assert size(800) < 1.1 * size(50)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

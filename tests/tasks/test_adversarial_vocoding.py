@@ -50,6 +50,11 @@ def moved(experiment):
     return [max(value for name, value in apart.items() if name.startswith(part)) for part in parts]
 
 
+def test_a_generator_of_another_hop_is_refused_before_it_trains(run):
+    with pytest.raises(InputError, match=r"(?s)model\.upsampling.*--model\.upsampling"):
+        moved(replace(run.experiment, {"model.upsampling": (3, 7)}))
+
+
 def test_neither_loss_moves_the_parameters_of_the_other(run):
     still = {"optim.learning_rate": 1e-3, "optim.warmup_steps": 0, "optim.weight_decay": 0.0}
     experiment = replace(run.experiment, still)

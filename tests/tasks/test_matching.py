@@ -202,6 +202,7 @@ def test_a_bundle_ranks_pictures_for_a_text_and_judges_labels_of_a_picture(run, 
     answers = bundle.predict(request, program="labels")
     assert set(answers[0]["probabilities"]) == {"red", "blue", "green"}
     assert sum(answers[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert answers[1]["probabilities"] == {"red": 1.0}, "equal labels are one"
     assert answers[0]["label"] == max(answers[0]["probabilities"], key=answers[0]["probabilities"].get)
     with pytest.raises(InputError, match="1 to 16 labels"):
         run.experiment.task.programs()["labels"].codec.encode({"image": [picture], "labels": [[]]})

@@ -185,6 +185,9 @@ def test_what_is_not_spoken_is_said(run):
         run.predict(asked(text=["###"]))
     with pytest.raises(InputError, match="more than 24 symbols"):
         run.predict(asked(text=["one two " * 4]))
+    for nothing in (None, ["one"]):
+        with pytest.raises(InputError, match='input "text"'):
+            run.predict(asked(text=[nothing]))
 
 
 def test_an_end_for_which_there_is_no_room_is_said(run):

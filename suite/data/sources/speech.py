@@ -210,14 +210,15 @@ def _first_of_parquet(file: Path) -> dict[str, Any]:
 class LJSpeech(Data):
     """A folder in LJSpeech's layout: ``metadata.csv`` with ``name|text|normalised text`` a line, and ``wavs/name.wav``.
 
-    The normalised text is taken where there is one.
+    The normalised text is taken where there is one. A fourth field is the speaker, and so is a third that few values
+    share and that is shorter than the text, which is said; then there is a column ``speaker``.
     """
 
     path: str
     """The folder."""
-    validation: float = 0.05
+    validation: float = 0.1
     """Share held out for validation."""
-    test: float = 0.05
+    test: float = 0.1
     """Share held out for test."""
     seed: int = 0
     """Seeds what is held out, by a hash of the name."""
@@ -233,10 +234,28 @@ class LJSpeech(Data):
             raise InputError(f"{file}, line {short}", "holds no | between name and text", found=rows[short - 1][0][:80])
         names = [row[0].strip() for row in rows]
         audio = [str(folder / "wavs" / (name if name.lower().endswith(AUDIO) else f"{name}.wav")) for name in names]
-        texts = [(row[2:3] or [""])[0].strip() or row[1].strip() for row in rows]
+        third, fourth = ([(row[place : place + 1] or [""])[0].strip() for row in rows] for place in (2, 3))
+        plain, notes = [row[1].strip() for row in rows], []
+        if not any(fourth) and _are_speakers(third, plain):
+            third, fourth = [""] * len(rows), third
+            count = len({*fourth} - {""})
+            notes = [
+                f"metadata.csv: the third field has {count:,} values: taken for speakers, not for normalised texts"
+            ]
+        texts = [normalised or text for normalised, text in zip(third, plain, strict=True)]
         columns = {"audio": audio, "text": texts, "file": names}
-        source = Memory(columns, {"audio": "audio", "text": "text", "file": "text"})
+        schema = {"audio": "audio", "text": "text", "file": "text"}
+        if any(fourth):
+            columns, schema = {**columns, "speaker": fourth}, {**schema, "speaker": "text"}
+        source = Memory(columns, schema, None, {}, {}, tuple(notes))
         return records_of(source, split, self, lambda shares: own_split(names, self.seed, shares))
+
+
+def _are_speakers(values: list[str], texts: list[str]) -> bool:
+    """Whether values beside texts are few, and too short to be the texts again."""
+    given = [(value, text) for value, text in zip(values, texts, strict=True) if value]
+    few = len({value for value, _ in given}) <= len(given) / 4
+    return few and sum(len(value) for value, _ in given) < sum(len(text) for _, text in given) / 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Complex, Float
+from jaxtyping import Array, Bool, Complex, Float, Int
 
 from suite.errors import InputError
 from suite.nn.audio.spectral import LogMel, mel_bands, window_function
@@ -74,8 +74,7 @@ def spectrum(front_end: LogMel, samples: Float[Array, "b n"], frames: int) -> Co
     half, window = front_end.fft // 2, _window(front_end)
     needed = (frames - 1) * front_end.hop + front_end.fft
     padded = jnp.pad(samples, ((0, 0), (half, max(needed - half - samples.shape[1], 0))))
-    index = np.arange(frames)[:, None] * front_end.hop + np.arange(front_end.fft)
-    return jnp.fft.rfft(padded[:, index] * window)
+    return jnp.fft.rfft(padded[:, _places(front_end, frames)] * window)
 
 
 def waveform(front_end: LogMel, spectra: Complex[Array, "b t q"], mask: Bool[Array, "b t"]) -> Float[Array, "b n"]:
@@ -83,7 +82,7 @@ def waveform(front_end: LogMel, spectra: Complex[Array, "b t q"], mask: Bool[Arr
     last frame."""
     frames, half, window = spectra.shape[1], front_end.fft // 2, _window(front_end)
     size = (frames - 1) * front_end.hop + front_end.fft
-    index = (np.arange(frames)[:, None] * front_end.hop + np.arange(front_end.fft)).reshape(-1)
+    index = _places(front_end, frames).reshape(-1)
     parts = jnp.fft.irfft(spectra, front_end.fft) * window
     added = lambda parts: jnp.zeros((mask.shape[0], size)).at[:, index].add(parts.reshape(mask.shape[0], -1))
     weights = added(mask[..., None] * np.square(window))
@@ -125,6 +124,12 @@ def griffin_lim(
 
     phases, _ = jax.lax.fori_loop(0, iterations, iterate, (phases, jnp.zeros_like(phases)))
     return waveform(front_end, wanted * phases, mask)
+
+
+def _places(front_end: LogMel, frames: int) -> Int[Array, "t k"]:
+    """Samples of each window, counted where they are used: a table of them would be as long as the recording, and part
+    of an exported program."""
+    return jnp.arange(frames)[:, None] * front_end.hop + jnp.arange(front_end.fft)
 
 
 def _window(front_end: LogMel) -> np.ndarray:
