@@ -121,7 +121,8 @@ def main() -> None:
     print(json.dumps({name: value for name, value in run.metrics.items() if "accuracy" in name}), flush=True)
     model = run.experiment.model.parts[part]
     plain = suite.load(classifier).model
-    own = {name: getattr(plain, name) for name in ("outputs", "pooling", "inputs", "vocab_size") if hasattr(plain, name)}
+    of_data = ("outputs", "pooling", "inputs", "vocab_size")
+    own = {name: getattr(plain, name) for name in of_data if hasattr(plain, name)}
     results: dict[str, list[float]] = {"scratch": [], "pretrained": []}
     for draw in range(given.draws):
         records = drawn(run.experiment.task.data, column, "label", draw, given.each, given.test)

@@ -2,8 +2,8 @@
 
 source:   arXiv 1810.04805, on 3.3 billion words; here 6 million
 data:     aclImdb, archive or folder, in $SUITE_DATA/imdb: 25,000 training reviews (5 % held out for validation)
-expected: accuracy of hidden tokens of validation above 10 % (goal 10 %; not measured)
-time:     not measured
+expected: accuracy of hidden tokens of validation 23.3 % (seed 0, one run; goal 20 %)
+time:     20 minutes on 2 CPU cores beside other programs
 command:  suite train text.imdb_mlm
 """
 
@@ -23,8 +23,12 @@ def experiment() -> Experiment:
         {
             "name": "text.imdb_mlm",
             "task.data": Folder(path=archive, validation=0.05),
-            "train.epochs": 1.0,
-            "goal": Goal(metric="accuracy", at_least=0.1, on="validation"),
+            "optim.learning_rate": 2e-3,
+            "train.steps": 3000,
+            "train.batch_size": 32,
+            "train.eval_every": 1000,
+            "precision.compute": "bfloat16",
+            "goal": Goal(metric="accuracy", at_least=0.2, on="validation"),
         },
     )
 
