@@ -2,8 +2,8 @@
 
 source:   arXiv 2106.07447, first iteration, on 960 hours; here 17 minutes
 data:     Free Spoken Digit Dataset, 2,400 recordings without labels (300 for validation), 8 kHz
-expected: accuracy at hidden frames of validation 39.6 % (seed 0; goal 20 %); then ten labels a digit give 89.2 % of test
-          digits right, and 81.9 % from fresh parameters (three draws)
+expected: accuracy at hidden frames of validation 39.6 % (seed 0; goal 20 %); then ten labels a digit give 89.2 % of
+          test digits right, and 81.9 % from fresh parameters (three draws)
 time:     5 minutes on 2 CPU cores beside other programs
 command:  suite train speech.fsdd_pretrain
 """
