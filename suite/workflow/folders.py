@@ -114,7 +114,7 @@ def asked(codec: "Codec", value: str) -> tuple[Columns, list[str]]:
     from suite.workflow.records import located
 
     kind = next((entry.kind for entry in codec.inputs if entry.name == codec.primary), "")
-    columns = read_input(value, codec.primary, Reading.of_requests(codec), kind)
+    columns = _typed(codec, value) or read_input(value, codec.primary, Reading.of_requests(codec), kind)
     for line in check_request(codec, columns, whole=states_columns(value)):
         print(line, file=sys.stderr)
     shown = columns.get("file", columns.get(codec.primary))
@@ -124,6 +124,18 @@ def asked(codec: "Codec", value: str) -> tuple[Columns, list[str]]:
         plain = [values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values()]
         shown = [json.dumps(dict(zip(columns, row, strict=True))) for row in zip(*plain, strict=True)]
     return columns, [item if isinstance(item, str) else str(item) for item in shown]
+
+
+def _typed(codec: "Codec", value: str) -> dict[str, Any] | None:
+    """A record that is typed as a JSON object, with inputs of the model as its keys; None of what is none."""
+    if not value.lstrip().startswith("{"):
+        return None
+    try:
+        record = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    known = isinstance(record, dict) and record.keys() & {entry.name for entry in codec.inputs}
+    return {name: [given] for name, given in record.items()} if known else None
 
 
 def codec_of(opened: "Run | Bundle", program: str) -> "Codec":

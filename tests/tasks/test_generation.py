@@ -117,6 +117,13 @@ def test_the_record_of_a_file_that_cannot_be_answered_is_named(run, tmp_path):
         predict_input(run, str(tmp_path / "wishes.csv"))
 
 
+def test_a_record_may_be_typed_as_a_json_object_and_a_table_may_lack_options(run, tmp_path):
+    (tmp_path / "wishes.csv").write_text("label\n7\n")
+    (ours,) = predict_input(run, '{"label": "7", "steps": 2}', seed=3)
+    (theirs,) = predict_input(run, str(tmp_path / "wishes.csv"), seed=3)
+    assert near(pixels(ours), pixels(theirs))
+
+
 def test_views_of_pictures_that_are_made_are_refused():
     with pytest.raises(InputError, match=r"field task\.views: are of pictures that are looked at"):
         suite.replace(suite.load("vision.generate", smoke=True), {"task.views": ("flip",)})

@@ -185,6 +185,8 @@ def test_what_is_not_spoken_is_said(run):
         run.predict(asked(text=["###"]))
     with pytest.raises(InputError, match="more than 24 symbols"):
         run.predict(asked(text=["one two " * 4]))
+    with pytest.raises(InputError, match='speaker: "zoe" is no speaker'):
+        run.predict(asked(label=["zoe"]))
     for nothing in (None, ["one"]):
         with pytest.raises(InputError, match='input "text"'):
             run.predict(asked(text=[nothing]))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from suite.contracts.data import Source
 from suite.data.preprocessing.labels import Labels
+from suite.errors import InputError, closest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,13 @@ class Speakers(Labels):
 
     def describe(self, source: Source, column: str) -> str:
         return super().describe(source, column) if column else ""
+
+    def unseen(self, value: str) -> InputError:
+        """The error that a speaker is none of training."""
+        near = closest(value, self.names)
+        found = f"{', '.join(self.names[:20])}{' ...' if len(self.names) > 20 else ''}"
+        problem = f'"{value}" is no speaker of the training split.'
+        return InputError("speaker", problem, found=found, fix=near or self.names[0])
 
     def sizes(self) -> dict[str, int]:
         """``speakers``: their number; nothing without any."""
