@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from suite.codecs.columns import unknown_input
 from suite.contracts.batch import Columns
 from suite.contracts.kinds import extension_of, output_kind
 from suite.contracts.signature import File
 from suite.data.pipeline.padding import Seed
-from suite.errors import InputError, unused
+from suite.errors import InputError, closest, unused
 from suite.runtime.files import is_bundle, is_disk_fault, is_run, write_text
 from suite.weights import hub
 from suite.weights.published import CONFIG
@@ -127,15 +128,24 @@ def asked(codec: "Codec", value: str) -> tuple[Columns, list[str]]:
 
 
 def _typed(codec: "Codec", value: str) -> dict[str, Any] | None:
-    """A record that is typed as a JSON object, with inputs of the model as its keys; None of what is none."""
-    if not value.lstrip().startswith("{"):
+    """A record that is typed as a JSON object, with inputs of the model as its keys; None of what is none, and where a
+    record as a whole is the primary input, which reads it itself.
+
+    Raises:
+        InputError: another key is no input.
+    """
+    names = [entry.name for entry in codec.inputs]
+    if codec.primary not in names or not value.lstrip().startswith("{"):
         return None
     try:
         record = json.loads(value)
     except (ValueError, RecursionError):
         return None
-    known = isinstance(record, dict) and record.keys() & {entry.name for entry in codec.inputs}
-    return {name: [given] for name, given in record.items()} if known else None
+    if not isinstance(record, dict) or not record.keys() & {*names}:
+        return None
+    for name in record.keys() - {*names}:
+        raise unknown_input(name, closest(name, names) or ", ".join(names))
+    return {name: [given] for name, given in record.items()}
 
 
 def codec_of(opened: "Run | Bundle", program: str) -> "Codec":

@@ -122,6 +122,8 @@ def test_a_record_may_be_typed_as_a_json_object_and_a_table_may_lack_options(run
     (ours,) = predict_input(run, '{"label": "7", "steps": 2}', seed=3)
     (theirs,) = predict_input(run, str(tmp_path / "wishes.csv"), seed=3)
     assert near(pixels(ours), pixels(theirs))
+    with pytest.raises(InputError, match=r'input "lable": is no input of this model\.\n  try:   label'):
+        predict_input(run, '{"lable": "7", "steps": 2}')
 
 
 def test_views_of_pictures_that_are_made_are_refused():
