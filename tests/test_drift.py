@@ -51,6 +51,21 @@ def test_categories_are_compared_by_their_shares():
     assert drift._of_values("x", ["a"] * 5, ["a"] * 9) == drift.Drift("x", "chi-squared", 0.0, 1.0)
 
 
+def test_few_records_are_compared_with_permutations_of_them():
+    one = drift._of_values("x", ["a"] * 300 + ["b"] * 300, ["c"])
+    assert one.test == "chi-squared, permuted" and 0.001 < one.p < 0.005  # one of 601 records is the new one
+    assert drift._of_values("x", ["a"] * 300 + ["b"] * 300, ["a"]).p > 0.5
+
+
+def test_a_column_that_lost_its_numbers_has_drifted_and_a_text_in_it_is_named(run, tmp_path):
+    (tmp_path / "lost.jsonl").write_text('{"a": null, "b": 0.1}\n' * 300)
+    found = {one.what: one for one in suite.drift(run, str(tmp_path / "lost.jsonl")).drifts}
+    assert found["a: missing"].found and "a" not in found and not np.isnan([one.p for one in found.values()]).any()
+    (tmp_path / "wrong.csv").write_text("a,b\nabc,0.1\n1,0.2\n")
+    with pytest.raises(InputError, match=r"(?s)column a.*abc.*leave it empty"):
+        suite.drift(run, str(tmp_path / "wrong.csv"))
+
+
 def test_what_cannot_be_compared_is_refused(run, tmp_path):
     (tmp_path / "other.csv").write_text("c\n1\n")
     with pytest.raises(InputError, match="a"):

@@ -2,8 +2,8 @@
 
 source:   AN4 (CMU census database) as 13 MFCC a frame, with the word list and language model of its archive
 data:     948 recordings of 74 speakers (0.7 h; the 138 of 11 speakers held out for validation), 130 test recordings
-expected: not measured yet; goal test wer 20 %
-time:     not measured yet
+expected: test wer 18.1 % with the words of the archive, 25.5 % without (wer_greedy); seed 0, one run; goal wer 20 %
+time:     10 minutes of CPU time on 2 cores, 13 minutes beside other programs
 command:  suite train speech.an4_wavenet_ctc
 """
 
@@ -12,6 +12,7 @@ from suite.experiment.goal import Goal
 from suite.experiment.sections import Experiment
 from suite.experiment.sections import replace as changed
 from suite.models import wavenet_encoder
+from suite.nn.audio.spectral import SpecAugment
 
 
 def experiment() -> Experiment:
@@ -19,7 +20,8 @@ def experiment() -> Experiment:
         an4_ctc.experiment(),
         {
             "name": "speech.an4_wavenet_ctc",
-            "model": wavenet_encoder.Config(subsampling=4, dropout=0.2),
+            "model": wavenet_encoder.Config(subsampling=4, dropout=0.3),
+            "task.spec_augment": SpecAugment(time_share=0.1, frequency_width=3),
             "goal": Goal(metric="wer", at_most=0.20, on="test"),
         },
     )

@@ -142,11 +142,23 @@ def _value(experiment: "Experiment", name: str) -> str:
 
 
 def _grammar() -> Any:
-    """How tyro reads fields that hold one value, or one by name: ``SOURCE`` or ``PART=SOURCE ...``, and ``8 16`` or
-    ``AXIS=8,16 ...``."""
+    """How tyro reads switches, and fields that hold one value, or one by name: ``SOURCE`` or ``PART=SOURCE ...``, and
+    ``8 16`` or ``AXIS=8,16 ...``."""
     from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
     registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def switch(info: PrimitiveTypeInfo) -> Any:
+        if info.type is not bool:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="{True,False}",
+            instance_from_str=lambda arguments: _switched(arguments[0]),
+            is_instance=lambda value: isinstance(value, bool),
+            str_from_instance=lambda value: [str(value)],
+        )
 
     @registry.primitive_rule
     def by_axis(info: PrimitiveTypeInfo) -> Any:
@@ -179,6 +191,17 @@ def _grammar() -> Any:
         )
 
     return registry
+
+
+def _switched(text: str) -> bool:
+    """True or False, in letters of any size.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"{text} is neither True nor False")
+    return text.lower() == "true"
 
 
 def lengths(arguments: list[str]) -> tuple[int, ...] | dict[str, tuple[int, ...]]:

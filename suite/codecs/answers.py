@@ -63,11 +63,17 @@ def class_outputs(names: Sequence[str], decision: Decision | None = None) -> tup
     """The outputs that `class_answers` makes."""
     listed = tuple(names) if len(names) <= LISTED else ()
     return (
-        Output(name="label", kind="class", description="the likeliest class", choices=listed),
+        Output(name="label", kind="class", description=_answered(names, decision), choices=listed),
         probability("of that class", of="label"),
         Output(name="top", kind="classes", description="probabilities of the likeliest classes, falling", of="label"),
         *(() if decision is None else sureness_outputs(decision, listed)),
     )
+
+
+def _answered(names: Sequence[str], decision: Decision | None) -> str:
+    if decision is None or decision.event == EVEN or len(names) != 2:
+        return "the likeliest class"
+    return f"{names[1]} from a probability of {decision.event:.3g} on, else {names[0]}"
 
 
 def sureness_outputs(decision: Decision, choices: tuple[str, ...]) -> Iterator[Output]:

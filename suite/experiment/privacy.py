@@ -1,7 +1,7 @@
 """Differential privacy of an experiment: what its training may tell of a record."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +30,9 @@ class Privacy:
     canary_column: str = ""
     """Column, such as the label, whose values are shuffled among the canaries: what is wrong is remembered if anything
     is, and tells an audit more. Empty: canaries stay as they are."""
-    key: str = ""
+    key: str = field(default="", metadata={"secret": True})
     """Hexadecimal digits from which batches and noise are drawn. Empty: drawn by the operating system and kept in the
-    run folder, which its readers can undo the noise with."""
+    run folder, which its readers can undo the noise with. Nothing else that is written holds it."""
 
     def delta_for(self, units: int) -> float:
         """``delta``, or the largest power of ten below 1 / ``units``."""

@@ -26,12 +26,18 @@ EXPERIMENT = "suite.experiment.sections.Experiment"
 def to_json(value: Any) -> Any:
     """Dataclasses as ``{"class": "module.Name", field: value, ...}``, tuples as lists, the rest as it is.
 
+    Of fields whose metadata says ``secret`` the default is written: what is stored may be published.
+
     Raises:
         InputError: a value has no place in JSON, or a mapping would be read back as a dataclass or not at all.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind = type(value)
-        fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        fields = {
+            f.name: to_json(f.default if f.metadata.get("secret") else getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if f.init
+        }
         return {"class": f"{kind.__module__}.{kind.__qualname__}", **fields}
     if isinstance(value, tuple | list):
         return [to_json(item) for item in value]

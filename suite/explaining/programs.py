@@ -3,6 +3,7 @@
 Dims: b rows, c classes, l tokens, h heads.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from suite.contracts.batch import Batch
 from suite.contracts.task import Task
+from suite.data.preprocessing.decision import EVEN, Decision
 from suite.explaining.entries import Entries, Entry, kept_shape, spread
 from suite.nn.attention_weights import weighed
 from suite.nn.hooks import hooks
@@ -47,7 +49,17 @@ class Explained:
     def scores(self, model: Any, batch: Batch, reference: Reference = None) -> dict[str, jax.Array]:
         """``score`` (b,), see `score_of`, and ``answered`` (b,), the likeliest class."""
         outputs = self._mixed(model, batch, _kept(batch), reference)
-        return {"score": score_of(outputs, batch[CLASS]), "answered": answered(outputs)}
+        said = self.answered(outputs)
+        return {"score": score_of(outputs, jnp.where(batch[CLASS] == ANSWERED, said, batch[CLASS])), "answered": said}
+
+    def answered(self, outputs: Mapping[str, jax.Array]) -> jax.Array:
+        """The class (b,) int32 that is answered: the likeliest, or of two that from whose threshold on it is; 0 of an
+        event and of a number."""
+        value, decision = next(iter(outputs.values())), getattr(self.task, "decision", None)
+        if isinstance(decision, Decision) and value.ndim == 2 and value.shape[1] == 2 and decision.event != EVEN:
+            odds = (value[:, 1] - value[:, 0]) / decision.temperature
+            return (odds >= math.log(decision.event / (1 - decision.event))).astype(jnp.int32)
+        return answered(outputs)
 
     def gradients(self, model: Any, batch: Batch, reference: Reference = None) -> dict[str, jax.Array]:
         """``scores``, and of each array ``gradient_NAME``: the derivative by how far each element is present."""
@@ -76,7 +88,7 @@ class Explained:
         """
         plain = {name: value for name, value in batch.items() if not name.startswith(OTHER)}
         said = self.task.predict(model, plain, reference)
-        chosen = answered(self.task.explained(model, plain, reference))
+        chosen = self.answered(self.task.explained(model, plain, reference))
         ones = self.shapes(model, plain, reference)
         single, shares = nodes(NODES)
         ends = np.array(STRETCHES)

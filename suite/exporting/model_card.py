@@ -184,7 +184,7 @@ def _making(trained_run: Run, content: Mapping[str, Any]) -> list[str]:
     trained = _trained(trained_run)
     if trained:
         lines.append(f"- trained in {trained['seconds']:,.0f} s on {trained['devices']}")
-    flags = _flags(trained_run)
+    flags = [flag for flag in _flags(trained_run) if not flag.startswith("--privacy.key")]
     shown = "".join(f" {flag}" for flag in flags[:LISTED])
     lines.append(f"- command: `suite train {experiment.name}{shown}`")
     if len(flags) > LISTED:

@@ -7,7 +7,6 @@ loss.
 
 import dataclasses
 import json
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,10 +76,11 @@ def audit(run: Run) -> Audit:
     """
     experiment = run.experiment
     if not experiment.privacy.canaries:
+        count = min(len(experiment.task.source("train")), 1000)
         raise InputError(
             f'run "{run.folder}"',
             "was trained without canaries, records of which a coin left out each second one.",
-            fix=f"suite train {shlex.quote(experiment.name)} --privacy.canaries 1000",
+            fix=f"the command of its training with --privacy.canaries {count}",
         )
     if not (run.folder / privacy.KEY).is_file():
         raise InputError(f'run "{run.folder}"', f"has lost its {privacy.KEY}, which says what was left out.")

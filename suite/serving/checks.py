@@ -106,8 +106,6 @@ class Checks:
         unknown = next((name for name in value if name not in names), None)
         if unknown is not None:
             raise self.unknown(unknown, f"inputs[{place}].{unknown:.100}")
-        if not value and not any(entry.required for entry in self.inputs):
-            return {names[0]: None}  # nothing is asked for but an answer
         if not value:
             raise Refused(400, "empty", "the record is empty.", field=f"inputs[{place}]", fix=", ".join(names)[:300])
         return value

@@ -42,7 +42,14 @@ def _epsilon(kind: str, noise: float, rate: float, steps: int, delta: float) -> 
     if noise == 0:
         return math.inf
     accounting = _accounting()
-    accountant = accounting.pld.PLDAccountant() if kind == "pld" else accounting.rdp.RdpAccountant()
+    # Little noise spreads the losses wide: a tenth of the values then costs a millionth of epsilon, which stays an
+    # upper bound.
+    interval = 1e-4 if noise >= 0.5 else 1e-3
+    accountant = (
+        accounting.pld.PLDAccountant(value_discretization_interval=interval)
+        if kind == "pld"
+        else accounting.rdp.RdpAccountant()
+    )
     step = accounting.PoissonSampledDpEvent(rate, accounting.GaussianDpEvent(noise))
     absl = logging.getLogger("absl")
     level = absl.level
@@ -61,9 +68,9 @@ def solve_noise(target: float, rate: float, steps: int, delta: float) -> float:
     """
     # Rényi divergences cost a tenth and are above the true value, so that what they allow bounds the search.
     high = _bisected(lambda noise: renyi_epsilon(noise, rate, steps, delta) <= target, 0.1, 1.0, 0.05)
-    low = high / 2
-    while epsilon(low, rate, steps, delta) <= target and low > 1e-3:
-        high, low = low, low / 2
+    low = 0.7 * high
+    while epsilon(low, rate, steps, delta) <= target and low > 1e-2:
+        high, low = low, 0.7 * low
     return _least(lambda noise: epsilon(noise, rate, steps, delta) / target, low, high)
 
 

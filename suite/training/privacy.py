@@ -24,6 +24,7 @@ from suite.contracts.model import ModelConfig
 from suite.contracts.preprocessor import Postprocessor
 from suite.data.pipeline.dispatches import Plan
 from suite.data.pipeline.poisson import PoissonPlan, poisson_plan
+from suite.data.reading import is_missing
 from suite.errors import InputError
 from suite.experiment.mean_gradient import Mean
 from suite.experiment.sections import Experiment
@@ -37,6 +38,9 @@ OUTSIDE = ("metrics of training batches in the log", "the validation split, whic
 """What no run's guarantee covers."""
 BEGUN = "the weights that training began with, if they were learnt from the same records"
 COMPRESSED = "records that compression looked at"
+MOST = 1000.0
+"""Largest epsilon."""
+ALONE = "records without a {}, each of which counts as one of its own ({:,})"
 CHUNK = 65536
 """Records whose unit is read at a time."""
 
@@ -126,7 +130,7 @@ def check(experiment: Experiment) -> None:
     """
     privacy, task = experiment.privacy, experiment.task
     for name, sound, expected in (
-        ("epsilon", privacy.epsilon > 0, "above 0"),
+        ("epsilon", 0 < privacy.epsilon <= MOST, f"above 0 and at most {MOST:g}, beyond which nothing is promised"),
         ("delta", 0 <= privacy.delta < 1, "a probability below one over the number of records"),
         ("clip_norm", privacy.clip_norm > 0, "above 0"),
         ("microbatch", privacy.microbatch >= 1, "1 or more"),
@@ -164,12 +168,11 @@ def check(experiment: Experiment) -> None:
         if value != plain:
             problem = f"is {value}, which depends on the records in a way that the guarantee does not count."
             raise InputError(f"field {field}", problem, fix=f"--{field} {shlex.quote(plain)}")
-    if normed := next(_batch_norms(experiment.model, "model"), None):
-        field, others = normed
+    if normed := list(_batch_norms(experiment.model, "model")):
         raise InputError(
-            f"field {field}",
+            f"field {normed[0][0]}",
             "is batch, whose statistics mix the records of a batch, so that no gradient is of one record alone.",
-            fix=f"--{field} {shlex.quote(others[0])}",
+            fix=" ".join(f"--{field} {shlex.quote(others[0])}" for field, others in normed),
         )
 
 
@@ -214,7 +217,7 @@ def prepare(experiment: Experiment, folder: Path, source: Source, plan: Plan, st
         InputError: delta is not below one over the number of units, a unit column is missing, or dp-accounting is.
     """
     privacy = experiment.privacy
-    unit_of = None if not privacy.unit else _units(source, privacy.unit)
+    unit_of, alone = (None, 0) if not privacy.unit else _units(source, privacy.unit)
     units = plan.size if unit_of is None else int(unit_of.max()) + 1
     delta, expected = privacy.delta_for(units), min(plan.batch_size, units)
     if delta >= 1 / units:
@@ -245,7 +248,9 @@ def prepare(experiment: Experiment, folder: Path, source: Source, plan: Plan, st
         units=units,
         unit=privacy.unit or "record",
         clip_norm=privacy.clip_norm,
-        outside=stored.outside if stored else _outside(experiment, folder),
+        outside=stored.outside
+        if stored
+        else (*_outside(experiment, folder), *([ALONE.format(privacy.unit, alone)] if alone else [])),
     ).after(steps)
     key = key_words(folder, privacy.key)
     devices = mesh.shape["data"] * mesh.shape["fsdp"]
@@ -278,15 +283,21 @@ def _outside(experiment: Experiment, folder: Path) -> tuple[str, ...]:
     return (*learnt, *([BEGUN] if begun else []), *OUTSIDE)
 
 
-def _units(source: Source, column: str) -> np.ndarray:
-    """The number of the unit of each record."""
+def _units(source: Source, column: str) -> tuple[np.ndarray, int]:
+    """The number of the unit of each record, and how many records have none and are units by themselves."""
     if column not in source.schema:
         known = ", ".join(source.schema)
         raise InputError("field privacy.unit", f'column "{column}" is not there.', found=known)
     values: list[str] = []
+    missing: list[int] = []
     for start in range(0, len(source), CHUNK):
-        values += map(str, source.column(column, np.arange(start, min(start + CHUNK, len(source)))))
-    return np.unique(np.array(values, np.str_), return_inverse=True)[1]
+        for value in source.column(column, np.arange(start, min(start + CHUNK, len(source)))):
+            if is_missing(value):
+                missing.append(len(values))
+            values.append(str(value))
+    units = np.unique(np.array(values, np.str_), return_inverse=True)[1]
+    units[missing] = len(units) + np.arange(len(missing))
+    return np.unique(units, return_inverse=True)[1], len(missing)
 
 
 def key_words(folder: Path, given: str) -> tuple[int, ...]:

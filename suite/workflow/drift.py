@@ -24,6 +24,9 @@ VALUES = 50
 SIGNIFICANT, NOTABLE = 0.05, 0.1
 """A drift has a corrected p-value below the first and an effect of at least the second: of many records, differences
 that matter to nobody are significant."""
+FEWEST, PERMUTATIONS = 5, 9999
+"""Records that each cell of a table must expect for the chi-squared distribution to hold, and tables that are drawn
+where one does not."""
 BLOCK = 1024
 UNSEEN, MISSING = "(others)", "(none)"
 
@@ -115,7 +118,12 @@ def drift(run: Run, data: str) -> Drifts:
         old = train.column(entry.name, places)
         old = [names[place] for place in np.asarray(old).tolist()] if names else old
         if entry.kind == "number":
-            made.append(_of_numbers(entry.name, _numbers(old), _numbers(new[entry.name])))
+            numbers = [_numbers(side, entry.name) for side in (old, new[entry.name])]
+            if all(np.isfinite(side).any() for side in numbers):
+                made.append(_of_numbers(entry.name, *numbers))
+            absent = [np.where(np.isnan(side), MISSING, "there").tolist() for side in numbers]
+            if any(MISSING in side for side in absent):
+                made.append(_of_values(f"{entry.name}: missing", *absent))
         elif entry.kind == "text":
             lengths = [
                 np.array([len(value or "") for value in tabular_values.texts(side)], float)
@@ -136,6 +144,8 @@ def drift(run: Run, data: str) -> Drifts:
             continue
         if output.kind == "number":
             earlier, later = (np.array(side, float) for side in sides)
+            if not np.isfinite(earlier).any() or not np.isfinite(later).any():
+                continue
             one = _of_numbers(f"answer: {output.name}", earlier, later)
             if output.name == FAMILIARITY:
                 area = auc(np.concatenate([earlier, later]), np.arange(len(earlier) + len(later)) < len(earlier))
@@ -168,8 +178,12 @@ def _answers(run: Run, columns: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [answer for answer in run.predict_each(columns) if isinstance(answer, dict)]
 
 
-def _numbers(values: Sequence[Any] | np.ndarray) -> np.ndarray:
-    return tabular_values.numbers(values, "")
+def _numbers(values: Sequence[Any] | np.ndarray, name: str) -> np.ndarray:
+    try:
+        return tabular_values.numbers(values, name)
+    except InputError as error:
+        fix = "correct the value, or leave it empty"
+        raise InputError(error.where, error.problem, found=error.found, fix=fix) from None
 
 
 def _values(values: Sequence[Any] | np.ndarray, kind: str) -> list[str]:
@@ -207,4 +221,19 @@ def _of_values(what: str, old: Sequence[str], new: Sequence[str]) -> Drift:
         return Drift(what, "chi-squared", 0.0, 1.0, about)
     shares = table / table.sum(1, keepdims=True)
     effect = float(np.abs(shares[0] - shares[1]).sum() / 2)
-    return Drift(what, "chi-squared", effect, float(chi2_contingency(table).pvalue), about)
+    result = chi2_contingency(table)
+    if result.expected_freq.min() >= FEWEST:
+        return Drift(what, "chi-squared", effect, float(result.pvalue), about)
+    return Drift(what, "chi-squared, permuted", effect, _permuted(table), about)
+
+
+def _permuted(table: np.ndarray) -> float:
+    """The p-value of the chi-squared statistic of a table (2, k) among tables of the same margins, which are what
+    permuted records give: its distribution is not that of many records where a cell expects few."""
+    rng = np.random.default_rng(0)
+    columns, rows = table.sum(0).astype(int), table.sum(1)
+    drawn = rng.multivariate_hypergeometric(columns, int(rows[1]), PERMUTATIONS, method="marginals")
+    expected = rows[1] * columns / rows.sum()
+    # Of two rows the statistic rises with the distance of one of them.
+    distance = lambda row: (np.square(row - expected) / expected).sum(-1)
+    return float((1 + (distance(drawn) >= distance(table[1]) - 1e-9).sum()) / (1 + PERMUTATIONS))

@@ -56,6 +56,10 @@ def test_answers_have_the_set_and_say_whether_they_are_sure(tmp_path):
     assert list(answers[0]) == [output.name for output in class_outputs(["a", "b", "c"], decision)]
     narrow = learnt(tmp_path, {"margin": 0.01}, coverage=0.9)
     assert class_answers(logits, ["a", "b", "c"], decision=narrow)[2]["set"] == ["a"]  # never empty
+    early = learnt(tmp_path, {"margin": 0.01, "thresholds": [0.3]}, coverage=0.9, threshold="f1")
+    (answer,) = class_answers(np.log([[0.6, 0.4]]), ["no", "yes"], threshold=early.event, decision=early)
+    assert answer["label"] == "yes" and answer["set"] == ["no", "yes"], "the answer is in its own set"
+    assert class_outputs(["no", "yes"], early)[0].description == "yes from a probability of 0.3 on, else no"
     assert "set" not in class_answers(logits, ["a", "b", "c"], decision=Decision(coverage=0.9))[0]  # not learnt yet
 
 

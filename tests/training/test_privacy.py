@@ -16,6 +16,7 @@ import pytest
 import suite
 from suite.data.pipeline.dispatches import Encoder, Plan
 from suite.data.pipeline.poisson import PoissonPlan, poisson_plan
+from suite.data.sources.memory import Memory
 from suite.errors import InputError, Interrupted
 from suite.experiment.mean_gradient import Mean
 from suite.experiment.privacy import Privacy
@@ -205,6 +206,12 @@ def test_noise_is_found_by_few_looks_at_what_it_spends(monkeypatch):
     assert len(set(asked)) <= 7
 
 
+def test_large_budgets_are_solved_for_in_seconds():
+    for target in (10.0, 50.0):
+        noise = accountant.solve_noise(target, 32 / 1458, 10, 1e-4)
+        assert 0.9 * target < accountant.epsilon(noise, 32 / 1458, 10, 1e-4) <= target
+
+
 def test_delta_is_below_one_over_the_records():
     assert [Privacy().delta_for(units) for units in (60_000, 2_700, 1_000, 999)] == [1e-5, 1e-4, 1e-4, 1e-3]
     assert Privacy(delta=1e-6).delta_for(10) == 1e-6
@@ -269,6 +276,11 @@ def test_users_are_protected_with_all_their_records(tmp_path):
     assert "of each label (all of its records)" in str(guarantee)
 
 
+def test_a_record_of_no_user_is_a_unit_by_itself():
+    units, alone = privacy._units(Memory({"user": ["ann", None, "ben", "", "ann"]}), "user")
+    assert alone == 2 and units[0] == units[4] and len({*units.tolist()}) == 4 == units.max() + 1
+
+
 def test_cards_bundles_reports_and_compressed_weights_state_it(run, tmp_path):
     from suite.compression import run_writer
 
@@ -277,6 +289,10 @@ def test_cards_bundles_reports_and_compressed_weights_state_it(run, tmp_path):
     assert json.loads((tmp_path / "bundle" / "bundle.json").read_text())["made"]["privacy"]["epsilon"] < 4
     assert said in (tmp_path / "bundle" / "model_card.md").read_text()
     assert not list((tmp_path / "bundle").rglob(f"*{privacy.KEY}*"))
+    written = [*(tmp_path / "bundle").rglob("*"), run.folder / "experiment.json"]
+    assert not [file for file in written if file.is_file() and b"5eed" in file.read_bytes()], (
+        "nor the key that was given"
+    )
     suite.report(run.folder, "validation", to=tmp_path / "report.html", allow=("tests",))
     assert said in (tmp_path / "report.html").read_text()
     run_writer.write(run.experiment, *run._weights, tmp_path / "written", run.folder / "assets")
@@ -287,6 +303,7 @@ def test_cards_bundles_reports_and_compressed_weights_state_it(run, tmp_path):
     ("changes", "message"),
     [
         ({"privacy.epsilon": -1.0}, "privacy.epsilon: must be above 0"),
+        ({"privacy.epsilon": float("inf")}, "privacy.epsilon: must be above 0 and at most 1000"),
         ({"privacy.delta": 0.1}, "must be below one over the number of records"),
         ({"privacy.clip_norm": 0.0}, "privacy.clip_norm: must be above 0"),
         ({"gradient.accumulate": 2}, "gradient.accumulate: is that of training without privacy"),

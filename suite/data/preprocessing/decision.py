@@ -133,8 +133,10 @@ class Decision(Postprocessor):
         return (higher + 1) / (len(known) + 1)
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
-        """Which classes (b, c) are in the set of each row (b, c) of probabilities, see `within`."""
-        return within(probabilities, self.margin)
+        """Which classes (b, c) are in the set of each row (b, c) of probabilities, see `within`; so is the answered
+        one."""
+        said = answered_classes(probabilities, self.event)[:, None] == np.arange(probabilities.shape[-1])
+        return within(probabilities, self.margin) | said
 
     @property
     def notes(self) -> tuple[str, ...]:
