@@ -37,6 +37,8 @@ def test_the_group_that_is_worse_off_is_found(run, capsys):
     assert by_name["south"].metrics["accuracy"].value == pytest.approx(share)
     text = "\n".join(found.lines)
     assert "* worse for south" in text and "from south to north" in text and "too few records to compare" in text
+    gaps = [line for line in found.lines if line.startswith("largest gap of")]
+    assert len(gaps) > 2 and "accuracy" in gaps[0].lower() and any("loss" in line for line in gaps[1:])
     assert groups.read(run.folder) == found
 
 

@@ -55,7 +55,8 @@ class Groups:
     Attributes:
         column: that parts the records.
         split: what was scored.
-        metric: what decides: that which chooses the checkpoint.
+        metric: what decides: that which chooses the checkpoint, or where that is the loss, the first that is read with
+            more ease.
         groups: the largest first.
     """
 
@@ -87,22 +88,30 @@ class Groups:
 
     @property
     def verdict(self) -> list[str]:
-        """The largest gap, and for which groups the model is better or worse than chance explains."""
-        metric = self.metric
+        """The largest gap of each metric, and for which groups the model is better or worse than chance explains."""
+        lines = self._gap(self.metric)
+        if not lines:
+            return [f"fewer than two groups have {FEWEST} records: nothing is compared"]
+        if len(lines) == 1:
+            lines.append("no group differs from the others by more than chance explains")
+        names = dict.fromkeys(name for group in self.groups for name in group.metrics if name != self.metric)
+        lines += [line for name in names for line in self._gap(name)]
+        return [*lines, "in brackets: 95 % intervals by the bootstrap; p is corrected for the number of groups (Holm)"]
+
+    def _gap(self, metric: str) -> list[str]:
+        """The largest gap of a metric, and groups that differ surely; nothing where fewer than two can be compared."""
         compared = [group for group in self.groups if metric in group.apart and metric in group.metrics]
         if len(compared) < 2:
-            return [f"fewer than two groups have {FEWEST} records: nothing is compared"]
+            return []
         values = [(group.metrics[metric].value, group.name) for group in compared]
         (least, low), (most, high) = min(values), max(values)
-        title = term(metric).title
         span = Interval(most - least, math.nan, math.nan)
-        lines = [f"largest gap of {title}: {difference(metric, span)} from {low} to {high}"]
-        sure = [group for group in compared if group.apart[metric].p < SIGNIFICANT]
-        for group in sure:
-            lines.append(f"* {way(metric, group.apart[metric].value)} for {group.name}, p {group.apart[metric].p:.3f}")
-        if not sure:
-            lines.append("no group differs from the others by more than chance explains")
-        return [*lines, "in brackets: 95 % intervals by the bootstrap; p is corrected for the number of groups (Holm)"]
+        lines = [f"largest gap of {term(metric).title}: {difference(metric, span)} from {low} to {high}"]
+        for group in compared:
+            gap = group.apart[metric]
+            if gap.p < SIGNIFICANT:
+                lines.append(f"* {way(metric, gap.value)} for {group.name}, p {gap.p:.3f}")
+        return lines
 
 
 def by_group(run: Run, column: str, split: str = "test") -> Groups:
@@ -125,7 +134,8 @@ def by_group(run: Run, column: str, split: str = "test") -> Groups:
     if not names:
         raise InputError("flag --by", f"no metric of {type(run.experiment.task).__name__} splits by record.")
     chosen = run.experiment.train.best.removeprefix("-")
-    metric = chosen if chosen in names else next((name for name in names if name != "loss"), names[0])
+    plain = next((name for name in names if name != "loss"), names[0])
+    metric = chosen if chosen in names and chosen != "loss" else plain
     values = source.column(column, scores.records)
     if classes := source.classes.get(column):
         values = [classes[place] for place in np.asarray(values).tolist()]
