@@ -11,7 +11,7 @@ import argparse
 import csv
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,14 @@ STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 """The 97.5 % quantile of Student's t by the number of draws."""
 Drawn = dict[str, tuple[Any, np.ndarray]]
 """Split -> values of the column, and the number of the class of each."""
+
+
+def paired(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
+    """By how much the first figures exceed the second, on average over the draws, and its 95 % interval."""
+    differences = np.subtract(first, second)
+    draws, gain = len(differences), float(differences.mean())
+    half = STUDENT.get(draws, 1.96) * float(differences.std(ddof=1)) / draws**0.5 if draws > 1 else np.nan
+    return gain, gain - half, gain + half
 
 
 def pretrained(recipe: Any, minutes: float, work: Path, tried: int) -> suite.Run:
@@ -145,11 +153,9 @@ def main() -> None:
             results[kind].append(accuracy)
             spent = time.process_time() - begun
             print(json.dumps({"draw": draw, "from": kind, "accuracy": accuracy, "cpu_s": round(spent)}), flush=True)
-    differences = np.subtract(results["pretrained"], results["scratch"])
-    half = STUDENT.get(given.draws, 1.96) * differences.std(ddof=1) / given.draws**0.5 if given.draws > 1 else np.nan
+    gain, low, high = paired(results["pretrained"], results["scratch"])
     mean = {kind: float(np.mean(values)) for kind, values in results.items()}
-    bounds = {"low": differences.mean() - half, "high": differences.mean() + half}
-    print(json.dumps({**mean, "gain": differences.mean(), **bounds}))
+    print(json.dumps({**mean, "gain": gain, "low": low, "high": high}))
     measured = run.evaluate("test").metrics
     print(json.dumps({name: value for name, value in measured.items() if "accuracy" in name}))
 

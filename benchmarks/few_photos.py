@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 import suite
-from benchmarks.few_labels import STUDENT
+from benchmarks.few_labels import paired
 from suite.data.sources.datasets import Folder
 
 KINDS = {
@@ -54,13 +54,13 @@ def photos(folder: Path) -> dict[str, list[Path]]:
     with open(folder / "data" / "captions.txt", newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             captions[row["image"]].append(row["caption"].lower())
-    found: dict[str, list[Path]] = {kind: [] for kind in KINDS}
+    by_kind: dict[str, list[Path]] = {kind: [] for kind in KINDS}
     for image, texts in sorted(captions.items()):
         says = {kind: sum(bool(re.search(words, text)) for text in texts) for kind, words in KINDS.items()}
         kinds = [kind for kind, count in says.items() if count]
         if len(kinds) == 1 and says[kinds[0]] >= 3:
-            found[kinds[0]].append(folder / "data" / "images" / image)
-    return found
+            by_kind[kinds[0]].append(folder / "data" / "images" / image)
+    return by_kind
 
 
 def drawn(kinds: dict[str, list[Path]], draw: int, folder: Path) -> Folder:
@@ -99,12 +99,9 @@ def main() -> None:
             print(json.dumps({"draw": draw, "from": name, "accuracy": results[name][-1], "cpu_s": spent}), flush=True)
     first, *others = results
     for other in others:
-        differences = np.subtract(results[first], results[other])
-        spread = differences.std(ddof=1) if given.draws > 1 else np.nan
-        half = STUDENT.get(given.draws, 1.96) * spread / given.draws**0.5
+        gain, low, high = paired(results[first], results[other])
         mean = {name: float(np.mean(results[name])) for name in (first, other)}
-        gain = differences.mean()
-        print(json.dumps({**mean, "lead": gain, "low": gain - half, "high": gain + half}))
+        print(json.dumps({**mean, "lead": gain, "low": low, "high": high}))
 
 
 if __name__ == "__main__":

@@ -59,7 +59,9 @@ def test_few_records_are_compared_with_permutations_of_them():
 
 def test_a_column_that_lost_its_numbers_has_drifted_and_a_text_in_it_is_named(run, tmp_path):
     (tmp_path / "lost.jsonl").write_text('{"a": null, "b": 0.1}\n' * 300)
-    found = {one.what: one for one in suite.drift(run, str(tmp_path / "lost.jsonl")).drifts}
+    compared = suite.drift(run, str(tmp_path / "lost.jsonl"))
+    found = {one.what: one for one in compared.drifts}
+    assert "a has no number on one side, and is compared by what is missing alone" in compared.lines
     assert found["a: missing"].found and "a" not in found and not np.isnan([one.p for one in found.values()]).any()
     (tmp_path / "wrong.csv").write_text("a,b\nabc,0.1\n1,0.2\n")
     with pytest.raises(InputError, match=r"(?s)column a.*abc.*leave it empty"):

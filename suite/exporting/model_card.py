@@ -184,7 +184,7 @@ def _making(trained_run: Run, content: Mapping[str, Any]) -> list[str]:
     trained = _trained(trained_run)
     if trained:
         lines.append(f"- trained in {trained['seconds']:,.0f} s on {trained['devices']}")
-    flags = [flag for flag in _flags(trained_run) if not flag.startswith("--privacy.key")]
+    flags = _flags(trained_run)
     shown = "".join(f" {flag}" for flag in flags[:LISTED])
     lines.append(f"- command: `suite train {experiment.name}{shown}`")
     if len(flags) > LISTED:
@@ -209,7 +209,7 @@ def _flags(trained_run: Run) -> list[str]:
     changed = {
         name: value
         for name, (_, value) in differences(recipe, stored).items()
-        if not name.endswith((".class", ".file"))
+        if not name.endswith((".class", ".file")) and name != "privacy.key"
     }
     return [f"--{name} {_written(without_folders(value))}" for name, value in changed.items()]
 

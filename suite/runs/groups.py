@@ -55,8 +55,7 @@ class Groups:
     Attributes:
         column: that parts the records.
         split: what was scored.
-        metric: what decides: that which chooses the checkpoint, or where that is the loss, the first that is read with
-            more ease.
+        metric: what decides: that which chooses the checkpoint, or where that is the loss, the first other one.
         groups: the largest first.
     """
 

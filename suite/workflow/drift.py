@@ -1,6 +1,5 @@
 """Drift: whether new records, and a model's answers to them, are distributed as those of its training are."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -119,8 +118,10 @@ def drift(run: Run, data: str) -> Drifts:
         old = [names[place] for place in np.asarray(old).tolist()] if names else old
         if entry.kind == "number":
             numbers = [_numbers(side, entry.name) for side in (old, new[entry.name])]
-            if all(np.isfinite(side).any() for side in numbers):
+            if _have_numbers(numbers):
                 made.append(_of_numbers(entry.name, *numbers))
+            else:
+                left.append(f"{entry.name} has no number on one side, and is compared by what is missing alone")
             absent = [np.where(np.isnan(side), MISSING, "there").tolist() for side in numbers]
             if any(MISSING in side for side in absent):
                 made.append(_of_values(f"{entry.name}: missing", *absent))
@@ -144,7 +145,8 @@ def drift(run: Run, data: str) -> Drifts:
             continue
         if output.kind == "number":
             earlier, later = (np.array(side, float) for side in sides)
-            if not np.isfinite(earlier).any() or not np.isfinite(later).any():
+            if not _have_numbers((earlier, later)):
+                left.append(f"answer: {output.name} has no number on one side, and is not compared")
                 continue
             one = _of_numbers(f"answer: {output.name}", earlier, later)
             if output.name == FAMILIARITY:
@@ -193,14 +195,16 @@ def _values(values: Sequence[Any] | np.ndarray, kind: str) -> list[str]:
     return [value[:7] for value in texts] if kind == "date" else texts  # a month
 
 
+def _have_numbers(sides: Sequence[np.ndarray]) -> bool:
+    return all((~np.isnan(side)).any() for side in sides)
+
+
 def _of_numbers(what: str, old: np.ndarray, new: np.ndarray) -> Drift:
     from scipy.stats import ks_2samp
 
     missing = [float(np.isnan(side).mean()) for side in (old, new)]
     about = f"{missing[1]:.1%} missing, {missing[0]:.1%} in training" if abs(missing[1] - missing[0]) >= 0.01 else ""
     old, new = old[~np.isnan(old)], new[~np.isnan(new)]
-    if not len(old) or not len(new):
-        return Drift(what, "Kolmogorov-Smirnov", math.nan, math.nan, "no number on one side")
     result = ks_2samp(old, new)
     return Drift(what, "Kolmogorov-Smirnov", float(result.statistic), float(result.pvalue), about)
 

@@ -289,6 +289,12 @@ def stored_values(value: Any) -> np.ndarray:
         return np.asarray(image if plain else image.convert("RGB"))
 
 
+def untold(turn: int, height: int, width: int) -> bool:
+    """Whether an image is turned, and its size is the same stored and upright, so that it does not tell one from the
+    other."""
+    return turn != 1 and (turn not in SIDEWAYS or height == width)
+
+
 def upright(values: np.ndarray, turn: int) -> np.ndarray:
     """Values (h, w, ...) of an image as it is stored, turned as Exif says the camera was held."""
     if turn in SIDEWAYS:

@@ -33,9 +33,9 @@ class Speakers(Labels):
     def unseen(self, value: str) -> InputError:
         """The error that a speaker is none of training."""
         near = closest(value, self.names)
-        found = f"{', '.join(self.names[:20])}{' ...' if len(self.names) > 20 else ''}"
+        known = f"{', '.join(self.names[:20])}{' ...' if len(self.names) > 20 else ''}"
         problem = f'"{value}" is no speaker of the training split.'
-        return InputError("speaker", problem, found=found, fix=near or self.names[0])
+        return InputError("speaker", problem, found=known, fix=near or self.names[0])
 
     def sizes(self) -> dict[str, int]:
         """``speakers``: their number; nothing without any."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from suite.contracts.data import Data, Source
 from suite.data.preprocessing.boxes import Box
-from suite.data.preprocessing.image import SIDEWAYS, dimensions_and_turn
+from suite.data.preprocessing.image import SIDEWAYS, dimensions_and_turn, untold
 from suite.data.reading import IMAGES, existing
 from suite.data.sources.annotated_files import Annotations, Files, Stated, first_names, split_named
 from suite.data.sources.box_tables import box_tables, read_box_tables
@@ -242,7 +242,7 @@ def _cleaned(files: Files, stated: Stated, left: LeftOut, changes: Counter[str])
             left.add("picture of another size than its annotation states", stated.where)
             return None
         changes["pictures that the camera turned, whose boxes are turned with them"] += 1
-    elif held != 1 and not (held in SIDEWAYS and stated.size and width != height):
+    elif untold(held, height, width) or (held != 1 and stated.size is None):
         changes["pictures that the camera turned, whose boxes are taken as of the upright picture"] += 1
     boxes: dict[Box, None] = {}
     for box in stated.boxes:

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from suite.contracts.data import Data, Source
-from suite.data.preprocessing.image import SIDEWAYS, dimensions_and_turn, upright
+from suite.data.preprocessing.image import SIDEWAYS, dimensions_and_turn, untold, upright
 from suite.data.preprocessing.masks import png
 from suite.data.reading import existing, file_key
 from suite.data.sources.annotated_files import Files, Masked
@@ -195,7 +195,7 @@ def _fitting(files: Files, read: Iterable[Masked], left: dict[str, LeftOut], tur
             continue
         shape = [*masked.mask.shape]
         if shape == size:
-            if turn != 1 and not (turn in SIDEWAYS and size[0] != size[1]):
+            if untold(turn, *size):
                 turned["pictures that the camera turned, whose masks are taken as of the upright picture"] += 1
             yield masked
         elif turn in SIDEWAYS and shape == size[::-1]:

@@ -160,21 +160,18 @@ def _yaml(files: Files, name: str) -> dict[str, Any]:
     import yaml  # type: ignore[import-untyped]
 
     data = files.data(name)
-    names_classes = b"names" in data
-    if not names_classes and len(data) > MOST_YAML:
+    if b"names" not in data.replace(b"\0", b""):  # not in UTF-16 either
         return {}
     if len(data) > MOST_YAML:
         raise InputError(files.called(name), f"is larger than {MOST_YAML:,} bytes.", found=f"{len(data):,} bytes")
-    text = files.text(name) if names_classes else data
+    text = files.text(name)
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if not names_classes:
-            return {}
         mark = getattr(error, "problem_mark", None)
-        found = f"{getattr(error, 'problem', '') or error}"[:200] + (f", line {mark.line + 1}" if mark else "")
+        said = f"{getattr(error, 'problem', '') or error}"[:200] + (f", line {mark.line + 1}" if mark else "")
         fix = "names: [first, second]"
-        raise InputError(files.called(name), "is no YAML that can be read.", found=found, fix=fix) from None
+        raise InputError(files.called(name), "is no YAML that can be read.", found=said, fix=fix) from None
     return content if isinstance(content, dict) else {}
 
 
