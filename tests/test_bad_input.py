@@ -167,7 +167,7 @@ def test_an_empty_split(refused, here):
     assert refused(*TEXT, "--data", "reviews.csv") == (
         "suite train: reviews.csv: the validation split is empty\n"
         "  found: 0 records\n"
-        "  try:   add rows, or change the fractions or the column of splits\n"
+        "  try:   add rows, or hold out more of them: --task.data.validation 0.3\n"
     )
 
 

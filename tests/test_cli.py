@@ -13,6 +13,7 @@ import suite
 from suite import distribution
 from suite.cli import app, fields, help
 from suite.cli.flags import Verb
+from suite.errors import InputError
 from suite.experiment import recipes
 from suite.experiment.sections import replace
 from tests.conftest import ROOT
@@ -144,6 +145,15 @@ def test_the_flags_are_the_fields():
     flags = ["--train.steps", "7", "--pipeline.buckets", "8", "16", "--train.best=-loss"]
     made = fields.apply_flags(experiment, flags, "suite")
     assert made == replace(experiment, {"train.steps": 7, "pipeline.buckets": (8, 16), "train.best": "-loss"})
+
+
+def test_a_value_that_is_no_number_is_answered_by_one_that_switches_on():
+    """Zero, which is the recipe's, would leave it off."""
+    experiment = recipes.load("vision.digits_dnn")
+    for flag, proposed in (("privacy.epsilon", "3.0"), ("task.decision.coverage", "0.9"), ("optim.clip_norm", "0.0")):
+        with pytest.raises(InputError) as error:
+            fields.apply_flags(experiment, [f"--{flag}", "abc"], "suite")
+        assert error.value.problem == '"abc" is not a number.' and error.value.fix == f"--{flag} {proposed}"
 
 
 def test_version(command, child, monkeypatch):

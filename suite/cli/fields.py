@@ -103,9 +103,8 @@ def _refusal(
     own, shape = _value(experiment, at.removeprefix("--")), known[at]
     problem, meant = _problem(_behind(arguments, given[at]), shape, text)
     found = ", ".join(shape[1:-1].split(",")) if shape.startswith("{") else f"{own or 'nothing'} in the recipe"
-    return InputError(
-        f"flag {at}", problem, found=found, fix=f"{at} {meant or own}" if meant or own else f"{program} --help"
-    )
+    meant = meant or _example(experiment, at.removeprefix("--")) or own
+    return InputError(f"flag {at}", problem, found=found, fix=f"{at} {meant}" if meant else f"{program} --help")
 
 
 SHAPES = {"FLOAT": "a number", "INT": "a whole number", "{True,False}": "True or False"}
@@ -139,6 +138,16 @@ def _value(experiment: "Experiment", name: str) -> str:
     if isinstance(value, tuple | list):
         return shlex.join(map(str, value))
     return shlex.quote(str(value)) if isinstance(value, str | int | float) and value != "" else ""
+
+
+def _example(experiment: "Experiment", name: str) -> str:
+    """A value that switches on what the field's own one may leave off; empty where the field has none."""
+    *sections, last = name.split(".")
+    section: Any = experiment
+    for part in sections:
+        section = section.get(part) if isinstance(section, Mapping) else getattr(section, part, None)
+    fields = getattr(section, "__dataclass_fields__", {})
+    return str(fields[last].metadata.get("example", "")) if last in fields else ""
 
 
 def _grammar() -> Any:

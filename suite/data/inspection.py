@@ -219,13 +219,27 @@ def _shown(values: Any, names: list[str] | None) -> list[str]:
 def render(report: dict[str, Any]) -> str:
     """The report as text for a terminal."""
     lines: list[str] = []
+    shared = _shared([part for part in report["splits"].values() if "count" in part])
+    if shared:
+        lines += ["all splits together:", *(f"  {line}" for line in shared)]
     for split, part in report["splits"].items():
         lines.extend([f"{split}: {part['count']:,} records"] if "count" in part else [f"{split}: not there"])
-        lines.extend(_missing(part["missing"]) if "missing" in part else _body(part))
+        body = _missing(part["missing"]) if "missing" in part else _body(part)
+        lines.extend(line for line in body if line.strip() not in shared)
     for pair, count in report["shared"].items():
         first, second = pair.split("/")
         lines.append(f"records of {second} that are also in {first}: {count:,}")
     return "\n".join(lines)
+
+
+def _shared(parts: Sequence[dict[str, Any]]) -> list[str]:
+    """Notes and counts of what was left out that are of all records, since each of several splits has the same."""
+    if len(parts) < 2:
+        return []
+    notes = [note for note in parts[0]["notes"] if all(note in part["notes"] for part in parts)]
+    left = [(part["dropped"], part["dropped_names"]) for part in parts]
+    counted = parts[0]["dropped"] and all(one == left[0] for one in left)
+    return notes + ([_counts("dropped", parts[0])] if counted else [])
 
 
 def _missing(message: str) -> list[str]:
@@ -250,15 +264,19 @@ def _body(part: dict[str, Any]) -> list[str]:
         lines.extend(f"  {line}" for line in measures.render_recordings(name, about))
     for name, about in part["boxes"].items():
         lines.extend(f"  {line}" for line in measures.render_boxes(name, about))
-    for title in ("dropped", "broken"):
-        names = part["dropped_names"] if title == "dropped" else {}
-        counts = [
-            f"{reason} {count:,}" + (f" ({listed(names[reason], count)})" if names.get(reason) else "")
-            for reason, count in part[title].items()
-        ]
-        lines.append(f"  {title}: {', '.join(counts) or 'none'}")
+    lines.extend(f"  {_counts(title, part)}" for title in ("dropped", "broken"))
     lines.append(f"  exact duplicates: {part['duplicates']:,}")
     if part["conflicts"]:
         lines.append(f"  records whose content occurs with another label: {part['conflicts']:,}")
     lines.extend(f"  e.g. {', '.join(f'{name}={value}' for name, value in row.items())}" for row in part["samples"])
     return lines
+
+
+def _counts(title: str, part: dict[str, Any]) -> str:
+    """The ``dropped`` or ``broken`` records of a split by reason, the first few named."""
+    names = part["dropped_names"] if title == "dropped" else {}
+    counts = [
+        f"{reason} {count:,}" + (f" ({listed(names[reason], count)})" if names.get(reason) else "")
+        for reason, count in part[title].items()
+    ]
+    return f"{title}: {', '.join(counts) or 'none'}"

@@ -11,7 +11,7 @@ class Privacy:
     solved for. Neighbouring data differ by one record, which is added or removed, or by all records of a unit.
     """
 
-    epsilon: float = 0.0
+    epsilon: float = field(default=0.0, metadata={"example": 3.0})
     """Most that all steps of the run may tell of one record, at ``delta``. 0: training is not private."""
     delta: float = 0.0
     """Probability that they tell more, below one over the number of records. 0: the largest power of ten that is."""

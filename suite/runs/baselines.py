@@ -133,7 +133,9 @@ def _compared(
     model = None if scored is None else scored(split)
     if not measured:
         name = type(task).__name__
-        raise InputError("baseline", f"there is no classical baseline for this task, {name}.", fix="suite list")
+        raise InputError(
+            "baseline", f"there is no classical baseline for this task, {name}.", fix="suite compare RUN OTHER"
+        )
     names = [name for name in measured[-1].scores.rows if better(name) in ("higher", "lower")]
     if not names:
         raise InputError("baseline", "no metric of this task says which way it is better, record by record.")

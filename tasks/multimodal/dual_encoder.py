@@ -22,7 +22,7 @@ from suite.contracts.codec import Codec
 from suite.contracts.data import Data, Source
 from suite.contracts.metric import MetricState
 from suite.contracts.task import Program, Task
-from suite.data.preprocessing.captioned import captioned, remark_on_shared
+from suite.data.preprocessing.captioned import CaptionedRows, captioned, remark_on_shared
 from suite.data.preprocessing.items import FIRST
 from suite.data.preprocessing.partners import keys
 from suite.data.preprocessing.tokenizers import Published, Tokenizer
@@ -146,6 +146,10 @@ class Matching(Task):
         return (
             f"loss: {self.objective}; candidates: all {self.things} and up to {self.texts} texts of each of the split"
         )
+
+    @property
+    def split_data(self) -> Data:
+        return CaptionedRows(rows=self.data, side=self.side, medium=self.medium, text=self.text, things=self.things)
 
     def source(self, split: str) -> Source:
         return self.usable(captioned(self.data, split, self.side, self.medium, self.text, self.things))

@@ -19,6 +19,7 @@ from suite.data.recordings import AUDIBLE, resample
 from suite.distribution import missing
 from suite.errors import InputError
 from suite.runs import run as runs
+from suite.runtime.files import is_run
 from suite.tasks.speech.recognition import edits
 
 POCKETSPHINX = "pocketsphinx"
@@ -89,14 +90,14 @@ def check_recogniser(recogniser: str, field: str) -> None:
     if recogniser == POCKETSPHINX:
         _sphinx()
         return
-    codec = _opened(recogniser).codec
-    if not isinstance(codec, Transcripts):
-        raise InputError(
-            f"field {field}",
-            "must be a run of speech recognition, a bundle of one, or pocketsphinx.",
-            found=f"{recogniser}, which {codec.purpose[:1].lower()}{codec.purpose[1:]}",
-            fix=f"--{field} {shlex.quote(POCKETSPHINX)}",
-        )
+    found = f"{recogniser}, which is neither"
+    if is_run(Path(recogniser)) or (Path(recogniser) / manifest.NAME).is_file():
+        codec = _opened(recogniser).codec
+        if isinstance(codec, Transcripts):
+            return
+        found = f"{recogniser}, which {codec.purpose[:1].lower()}{codec.purpose[1:]}"
+    problem = "must be a run of speech recognition, a bundle of one, or pocketsphinx."
+    raise InputError(f"field {field}", problem, found=found, fix=f"--{field} {shlex.quote(POCKETSPHINX)}")
 
 
 def _by_run(folder: str, rows: Sequence[np.ndarray], rate: int) -> list[str]:

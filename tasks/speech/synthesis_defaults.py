@@ -73,11 +73,11 @@ def check_vocoder(experiment: Experiment, front_end: LogMel, source: str) -> Aud
     task = experiment.task
     if not isinstance(task, Vocoder):
         problem = f'"{source}" is no run of a vocoder.'
-        fix = "a run of suite train speech.vocode"
+        fix = "suite train speech.vocode --data manifest.jsonl --run-dir runs/vocoder"
         raise InputError("field task.vocoder", problem, found=type(task).__name__, fix=fix)
     if task.speaker:
         problem = f'"{source}" is a vocoder of speakers of its own.'
-        fix = "one that was trained without --task.speaker"
+        fix = "suite train speech.vocode --data manifest.jsonl --run-dir runs/vocoder"
         raise InputError("field task.vocoder", problem, found=f"task.speaker {task.speaker}", fix=fix)
     theirs = task.features.front_end
     if theirs != front_end:

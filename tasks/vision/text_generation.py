@@ -15,7 +15,7 @@ from flax import nnx
 from suite.codecs.generation import DescribedImages
 from suite.contracts.batch import Batch, Columns
 from suite.contracts.data import Data, Source
-from suite.data.preprocessing.captioned import captioned, remark_on_shared
+from suite.data.preprocessing.captioned import CaptionedRows, captioned, remark_on_shared
 from suite.data.preprocessing.columns import without_broken_images
 from suite.data.preprocessing.image import PixelStatistics
 from suite.data.preprocessing.text import clean
@@ -80,6 +80,10 @@ class TextToImage(ConditionalGeneration):
     @property
     def dropout(self) -> float:
         return self.text_dropout
+
+    @property
+    def split_data(self) -> Data:
+        return CaptionedRows(rows=self.data, side="image", medium=self.image, text=self.text)
 
     def source(self, split: str) -> Source:
         records = captioned(self.data, split, "image", self.image, self.text)

@@ -47,6 +47,15 @@ def test_missing_split_does_not_stop_the_report():
     assert "label: yes 3 (60.0%), no 2 (40.0%)" in text
 
 
+def test_what_all_splits_share_is_said_once():
+    left = lambda count: Memory({"text": ["a", "b"]}, None, None, {"blank line": count}, {}, ("read as latin-1",))
+    text = render(inspect(lambda split: left(3)))
+    assert text.startswith("all splits together:\n  read as latin-1\n  dropped: blank line 3\ntrain: 2 records\n")
+    assert text.count("blank line") == text.count("latin-1") == 1
+    apart = render(inspect(lambda split: left(len(split))))
+    assert [apart.count(f"dropped: blank line {len(split)}") for split in ("train", "validation", "test")] == [1, 1, 1]
+
+
 def test_a_label_that_is_empty_is_shown():
     source = Memory({"text": ["a", "b"], "label": ["x", ""]}, {"text": "text", "label": "text"})
     assert "label: x 1 (50.0%), (empty) 1 (50.0%)" in render(inspect(lambda split: source, labels=("label",)))

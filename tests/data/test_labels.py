@@ -71,6 +71,11 @@ def test_ids_and_free_texts_are_no_labels(tmp_path):
     with pytest.raises(InputError, match="holds lists: several labels a record") as error:
         fitted(tmp_path, [["a", "b"], ["a"]] * 20, **{"main genre": ["a", "b"] * 20})
     assert error.value.fix == "--task.label 'main genre'"
+    others = {"said": ["one", "two", "three", "four"] * 10, "who": ["a", "b"] * 20}
+    for name, proposed in (("note", "who"), ("a label", "'a label'")):  # the name decides, then the fewest classes
+        with pytest.raises(InputError) as error:
+            fitted(tmp_path, np.arange(40) / 7, **others, **{name: ["x", "y", "z", "w", "v"] * 8})
+        assert error.value.fix == f"--task.label {proposed}"
 
 
 def test_quantities_of_a_manifest_are_no_labels(tmp_path):

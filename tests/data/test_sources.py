@@ -154,7 +154,7 @@ def test_empty_split_message(tmp_path):
     assert str(error.value) == (
         f"{path}: the validation split is empty\n"
         "  found: 0 records\n"
-        "  try:   add rows, or change the fractions or the column of splits"
+        "  try:   add rows, or hold out more of them: --task.data.validation 0.3"
     )
 
 

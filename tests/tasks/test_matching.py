@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +66,8 @@ def test_rows_of_a_picture_are_one_record_in_one_split(table):
     assert records["image"] == ["a", "c"] and records[PICTURES] == [["a"], ["c"]]
     assert records["caption"] == [["one", "two"], ["three", "four"]]
     assert gathered(rows, "image", "caption").dropped == {"without caption": 1}
+    bare = gathered(Memory({"image": ["", "a", None], "caption": ["one", "two", "three"]}), "image", "caption")
+    assert bare.dropped == {"without image": 2} and len(bare) == 1
     whole = gathered(Table(path=str(table)).whole(), "image", "caption")
     named = lambda split, seed=0: [
         row[0] for row in part_of(whole, split, seed, (0.25, 0.25), "").column(PICTURES, np.arange(9))
@@ -73,6 +76,20 @@ def test_rows_of_a_picture_are_one_record_in_one_split(table):
     assert len(set(parts[1]) | set(parts[2])) == 18 and not set(parts[0]) & set(parts[1] + parts[2])
     assert len(part_of(whole, "train", 0, (0.25, 0.25), "")) == 18
     assert set(named("test", seed=1)) != set(parts[2])
+
+
+def test_inspection_has_the_splits_of_training(table):
+    task = experiment(table).task
+    for split in ("train", "validation", "test"):
+        rows, records = task.split_data.open(split), task.source(split)
+        assert sorted(set(map(name_of, rows.column("image", np.arange(len(rows)))))) == sorted(
+            map(name_of, records.column("image", np.arange(len(records))))
+        )
+        assert len(rows) == sum(map(len, records.column("caption", np.arange(len(records)))))
+
+
+def name_of(path):
+    return Path(path).name
 
 
 def test_an_archive_of_captions_is_read_as_its_folder(table, tmp_path):

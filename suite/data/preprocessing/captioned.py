@@ -1,10 +1,41 @@
 """Captioned pictures and recordings as a task reads them: the records of a split, and what is said of the splits."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from suite.contracts.data import Data, Source
 from suite.data.preprocessing.columns import origin, require, with_files
-from suite.data.sources.captions import PICTURES, gathered, part_of, shared
+from suite.data.sources.captions import PICTURES, gathered, media_names, part_of, shared
+from suite.data.sources.memory import Subset, noted
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionedRows(Data):
+    """The rows of captioned pictures or recordings in the splits of `captioned`: all texts of one in one split."""
+
+    rows: Data
+    """Rows of one and a text of it."""
+    side: str
+    """Field of the task that names the column of media."""
+    medium: str
+    """Name of this column."""
+    text: str
+    """Name of the column of texts."""
+    things: str = PICTURES
+    """What the media are called: `PICTURES` or ``RECORDINGS``."""
+
+    def open(self, split: str) -> Source:
+        """Raises InputError: a column or the split is missing, or there is nothing in it."""
+        read = self.rows.with_texts((self.text,))
+        chosen = captioned(self.rows, split, self.side, self.medium, self.text, self.things)
+        counts = f"{len(chosen):,} {self.things}, each with all its texts"
+        if (whole := read.whole()) is None:
+            return noted(read.open(split), (counts,))
+        own = {row[0] for row in chosen.column(self.things, np.arange(len(chosen)))}
+        places = [place for place, name in enumerate(media_names(whole, self.medium)) if name in own]
+        return noted(Subset(whole, np.array(places, np.int64), chosen.dropped, chosen.dropped_names), (counts,))
 
 
 def captioned(data: Data, split: str, side: str, medium: str, text: str, things: str = PICTURES) -> Source:

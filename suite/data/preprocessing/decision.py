@@ -7,7 +7,7 @@ All are learnt on the validation split at the end of training, and change nothin
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -71,10 +71,10 @@ class Decision(Postprocessor):
     """How probabilities are calibrated: divided logits by a temperature, which is fitted on the validation split (arXiv
     1706.04599), or not at all. The order of answers stays."""
 
-    coverage: float = 0.0
+    coverage: float = field(default=0.0, metadata={"example": 0.9})
     """Probability with which the right class is in an answer's set of classes, or the right number in its interval, as
     split conformal prediction fits it on the validation split (arXiv 2107.07511). 0: answers have neither."""
-    abstention: float = 0.0
+    abstention: float = field(default=0.0, metadata={"example": 0.1})
     """Share of the validation split, the least sure of it, that is answered as "unsure", as are later records of no
     higher probability. 0: answers do not say."""
     familiarity: Literal["none", "probability", "energy"] = "none"

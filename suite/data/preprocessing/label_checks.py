@@ -98,23 +98,23 @@ def fractions(counts: Mapping[str, int], numeric: bool) -> bool:
 
 def _flag(source: Source, column: str, flag: str) -> str:
     """The flag with another column that holds classes; empty where none does."""
-    another = class_column(source, column)
+    another = class_column(source, column, flag.rpartition(".")[2])
     return shlex.join([flag, another]) if another else ""
 
 
-def class_column(source: Source, but: str = "") -> str:
-    """The first column other than ``but`` that holds classes, by records that are evenly spaced; empty where none
-    does."""
-    rows = evenly_spaced(source, LOOKED_AT)
+def class_column(source: Source, but: str = "", word: str = "label") -> str:
+    """The column other than ``but`` that most likely holds classes, by records that are evenly spaced: one whose name
+    has ``word`` in it, otherwise that of the fewest; empty where none does."""
+    rows, likely = evenly_spaced(source, LOOKED_AT), {}
     for name, kind in source.schema.items():
         if name == but or kind not in ("text", "int", "class"):
             continue
         values = source.column(name, rows)
         if any(isinstance(value, list | tuple | np.ndarray) for value in values):
             continue
-        if 2 <= len(set(map(class_name, values))) <= min(FEW, len(rows) // 2):
-            return name
-    return ""
+        if 2 <= (count := len(set(map(class_name, values)))) <= min(FEW, len(rows) // 2):
+            likely[name] = (word not in name.lower(), count)
+    return min(likely, key=likely.__getitem__, default="")
 
 
 def remarks(

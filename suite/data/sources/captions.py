@@ -14,6 +14,7 @@ import numpy as np
 from suite.contracts.data import Data, Source
 from suite.data.reading import DAMAGED, existing, file_key, is_missing
 from suite.data.sources.memory import SPLITS, LeftOut, Memory, Subset, check_split, hash_places, not_empty
+from suite.data.sources.splitting import held_out_fix
 from suite.errors import InputError
 
 PICTURES = "pictures"
@@ -91,8 +92,8 @@ def _archived(path: str, written: int, table: str, image: str) -> Memory:
 
 def gathered(source: Source, medium: str, text: str, things: str = PICTURES) -> Source:
     """A record for each picture or recording, in the order of the first row of each: it, the list of its texts, its
-    name in the column ``things``, and what may be asked of it in `LABELS`. Rows without a text are dropped and counted;
-    a text may be a list of several.
+    name in the column ``things``, and what may be asked of it in `LABELS`. Rows that lack the text or the medium are
+    dropped and counted; a text may be a list of several.
 
     Args:
         source: a picture or recording and a text a row.
@@ -102,22 +103,18 @@ def gathered(source: Source, medium: str, text: str, things: str = PICTURES) -> 
     left, every = LeftOut(), np.arange(len(source))
     left.counts.update(source.dropped)
     left.names.update({reason: list(names) for reason, names in source.dropped_names.items()})
-    media, texts = source.column(medium, every), source.column(text, every)
-    files = source.column("file", every) if "file" in source.schema and medium != "file" else None
-    places: dict[Hashable, int] = {}
+    texts = source.column(text, every)
+    places: dict[str, int] = {}
     kept: list[tuple[int, str, list[str]]] = []
-    for row, (value, said) in enumerate(zip(media, texts, strict=True)):
+    for row, (name, said) in enumerate(zip(media_names(source, medium), texts, strict=True)):
         own = [str(one) for one in (said if isinstance(said, list | tuple) else [said]) if not _is_empty(one)]
-        if not own:
-            left.add(f"without {text}", source.record_names(np.array([row]))[0])
+        if not name or not own:
+            left.add(f"without {text if name else medium}", source.record_names(np.array([row]))[0])
             continue
-        key = _key(value) if files is None else str(files[row])
-        if key not in places:
-            places[key] = len(kept)
-            named = isinstance(value, str | Path)
-            name = str(files[row]) if files is not None else str(value) if named else f"record {row + 1}"
+        if name not in places:
+            places[name] = len(kept)
             kept.append((row, name, []))
-        kept[places[key]][2].extend(own)
+        kept[places[name]][2].extend(own)
     rows = np.array([row for row, _, _ in kept], np.int64)
     columns = {medium: source.column(medium, rows), text: [own for _, _, own in kept]}
     columns[things], columns[LABELS] = [[name] for _, name, _ in kept], [own[:3] for _, _, own in kept]
@@ -127,6 +124,19 @@ def gathered(source: Source, medium: str, text: str, things: str = PICTURES) -> 
         f"{sum(counts):,} texts of {len(kept):,} {things}, {min(counts, default=0)} to {max(counts, default=0)} of each"
     )
     return Memory(columns, schema, None, left.counts, left.names, (*source.notes, about))
+
+
+def media_names(source: Source, medium: str) -> list[str]:
+    """What the picture or recording of each row is called, the same in all rows of it; empty where a row has none."""
+    every = np.arange(len(source))
+    if "file" in source.schema and medium != "file":
+        return [str(name) for name in source.column("file", every)]
+    first: dict[Hashable, str] = {}
+    names = []
+    for row, value in enumerate(source.column(medium, every)):
+        name = str(value) if isinstance(value, str | Path) else f"record {row + 1}"
+        names.append("" if is_missing(value) else first.setdefault(_key(value), name))
+    return names
 
 
 def _is_empty(text: Any) -> bool:
@@ -169,7 +179,7 @@ def part_of(
     part[order[: ends[0]]], part[order[ends[0] : ends[1]]] = 2, 1
     places = np.flatnonzero(part == SPLITS.index(split))
     chosen = Subset(source, places, source.dropped, source.dropped_names, source.notes)
-    return not_empty(chosen, split, where, f"add {things}, or hold out a larger share")
+    return not_empty(chosen, split, where, held_out_fix(things, split))
 
 
 def shared(splits: Sequence[Source], things: str = PICTURES) -> int:

@@ -21,7 +21,7 @@ from suite.data.sources.annotated_files import Annotations, Files, Stated, first
 from suite.data.sources.box_tables import box_tables, read_box_tables
 from suite.data.sources.coco import coco_files, read_coco
 from suite.data.sources.memory import SPLITS, LeftOut, Memory, check_split
-from suite.data.sources.splitting import own_split, records_of
+from suite.data.sources.splitting import held_out_fix, own_split, records_of
 from suite.data.sources.voc import is_voc, read_voc
 from suite.data.sources.yolo import is_yolo, read_yolo
 from suite.errors import InputError
@@ -84,7 +84,7 @@ class BoxFolder(Data):
         if source is None:
             source = Memory({"image": [], "boxes": [], "file": []}, _SCHEMA)
         part = lambda fractions: own_split(_names(source), self.seed, fractions)
-        return records_of(source, split, self, part, given, "add pictures, or change the fractions")
+        return records_of(source, split, self, part, given, held_out_fix("pictures", split))
 
 
 _SCHEMA = {"image": "image", "boxes": "boxes", "file": "text"}

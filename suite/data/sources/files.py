@@ -31,7 +31,7 @@ from suite.data.sources.parallel_text import ParallelLines, languages
 from suite.data.sources.segmentation import MaskFolder, holds_masks
 from suite.data.sources.speech import AudioManifest, LJSpeech, is_manifest, read_manifest
 from suite.data.sources.split_names import split_of
-from suite.data.sources.splitting import AUTO, files_notes, known, names_of, own_split, records_of
+from suite.data.sources.splitting import AUTO, files_notes, held_out_fix, known, names_of, own_split, records_of
 from suite.data.sources.tagged_text import EXTENSIONS, TaggedText, is_tagged, tagged_files
 from suite.errors import InputError
 
@@ -118,11 +118,12 @@ class Table(Data):
             listing = ", ".join(sorted(item.name for item in path.iterdir())[:10]) or "an empty folder"
             raise InputError(self.path, "no table named train.* in this folder", found=listing, fix="name a file")
         table = self._load(files.get(_stored(split, list(files)), files["train"]) if files else path)
-        fix = "add rows, or change the fractions or the column of splits"
+        fix = held_out_fix("rows", split)
         if table.dropped.get("wrong number of fields", 0) > len(table):
             fix = f"look at the lines of {self.path}: --task.data.delimiter says what parts their fields"
         if self.split and not files:
-            return not_empty(named_part(table, self._named(table), split), split, self.path, fix)
+            named = f'write {split} in the column "{self.split}" of some rows, or hold out shares: --task.data.split ""'
+            return not_empty(named_part(table, self._named(table), split), split, self.path, named)
         part = lambda fractions: tables.parts(table, self.seed, fractions, known(self.stratify))
         notes = files_notes(path, files) if files else _unused_splits(table)
         return noted(records_of(table, split, self, part, list(files), fix), notes)
@@ -198,7 +199,7 @@ class Folder(Data):
             part = own_split([item.name for item in items], self.seed, fractions, names)
             items = [item for item, place in zip(items, part.tolist(), strict=True) if SPLITS[place] == split]
         source = Memory(*folders.columns(tree, items), tree.left.counts, tree.left.names, tree.notes)
-        return not_empty(source, split, self.path, "add files, or change the fractions")
+        return not_empty(source, split, self.path, held_out_fix("files", split))
 
     def _tree(self, path: Path) -> folders.Tree:
         return folders.scan(path)
@@ -229,7 +230,7 @@ class Lines(Data):
         filled = [line for line in texts if line.strip()]
         source = Memory({"text": filled}, {"text": "text"}, dropped={"blank line": len(texts) - len(filled)})
         part = lambda fractions: own_split(filled, self.seed, fractions)
-        chosen = records_of(source, split, self, part, list(files), "add lines, or change the fractions")
+        chosen = records_of(source, split, self, part, list(files), held_out_fix("lines", split))
         return noted(chosen, files_notes(path, files) if files else ())
 
 

@@ -19,6 +19,7 @@ from suite.data.sources.memory import (
     seeded_split,
 )
 from suite.data.sources.split_names import split_of
+from suite.data.sources.splitting import held_out_fix
 from suite.errors import InputError
 
 _PACKED = (".gz", ".txt")
@@ -72,7 +73,7 @@ class ParallelLines(Data):
             keys = [f"{said}\n{same}" for said, same in zip(columns["source"], columns["target"], strict=True)]
             part = seeded_split(keys, self.seed, (self.validation, 0.0))
             source = Subset(source, np.flatnonzero(part == SPLITS.index(split)))
-        return not_empty(source, split, self.path, "add lines, or change the fraction held out")
+        return not_empty(source, split, self.path, held_out_fix("lines", split))
 
     def _pair(self, folder: Path, split: str) -> tuple[Path, Path] | None:
         """The two files of a split; None where it has neither."""

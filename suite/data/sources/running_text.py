@@ -10,6 +10,7 @@ import numpy as np
 from suite.contracts.data import Data, Source
 from suite.data.reading import existing, read_text, split_files
 from suite.data.sources.memory import SPLITS, Memory, carves_validation, check_split, not_empty
+from suite.data.sources.splitting import held_out_fix
 from suite.errors import InputError
 
 
@@ -41,7 +42,7 @@ class RunningText(Data):
             raise InputError(self.path, "no train.txt in this folder", fix="name a file")
         text = self._carved(split, files) if files else self._part(split, read_text(path))
         source = Memory({"text": [text] if text.strip() else []}, {"text": "text"})
-        return not_empty(source, split, self.path, "name a longer text, or change the fractions")
+        return not_empty(source, split, self.path, held_out_fix("text", split))
 
     def _part(self, split: str, text: str) -> str:
         given = ["train", "validation"] + (["test"] if self.test else [])

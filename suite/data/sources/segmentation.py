@@ -20,7 +20,7 @@ from suite.data.sources.coco import coco_files
 from suite.data.sources.coco_masks import read_coco_masks
 from suite.data.sources.mask_folders import MASKS, are_masks, is_mask, read_mask_folders
 from suite.data.sources.memory import SPLITS, LeftOut, Memory, check_split
-from suite.data.sources.splitting import own_split, records_of
+from suite.data.sources.splitting import held_out_fix, own_split, records_of
 from suite.errors import InputError
 
 Format = Literal["", "png", "coco"]
@@ -81,7 +81,7 @@ class MaskFolder(Data):
             source = Memory({"image": [], "mask": [], "file": []}, _SCHEMA)
         names = [posixpath.basename(name) for name in source.column("file", np.arange(len(source)))]
         part = lambda fractions: own_split(names, self.seed, fractions)
-        return records_of(source, split, self, part, given, "add pictures, or change the fractions")
+        return records_of(source, split, self, part, given, held_out_fix("pictures", split))
 
 
 _SCHEMA = {"image": "image", "mask": "image", "file": "text"}

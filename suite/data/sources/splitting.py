@@ -138,7 +138,7 @@ def records_of(
     data: Shares,
     part: Callable[[tuple[float, float]], np.ndarray],
     given: Sequence[str] = (),
-    fix: str = "add records, or change the fractions",
+    fix: str = "",
 ) -> Source:
     """The records of a split: those that the data give it, or its share of what they do not part.
 
@@ -148,15 +148,23 @@ def records_of(
         data: whose shares are held out.
         part: (shares of validation and test) -> position in ``SPLITS`` of the split of each record.
         given: splits that the data have; without any, validation and test are shares of all records.
-        fix: what to do where the split is empty.
+        fix: what to do where the split is empty; by default as by `held_out_fix`.
 
     Raises:
         InputError: there is no such split, or it is empty.
     """
+    fix = fix or held_out_fix("records", split)
     fractions = (data.validation, 0.0 if given else data.test)
     if given and (not carves_validation(split, given, data.validation, data.path) or split == "test"):
         return not_empty(source, split, data.path, fix)
     return not_empty(Subset(source, np.flatnonzero(part(fractions) == SPLITS.index(split))), split, data.path, fix)
+
+
+def held_out_fix(things: str, split: str) -> str:
+    """What to do where a split is empty that holds a share of ``things``."""
+    if split == SPLITS[0]:
+        return f"add {things}, or hold out fewer of them: --task.data.validation 0.1 --task.data.test 0.1"
+    return f"add {things}, or hold out more of them: --task.data.{split} 0.3"
 
 
 def files_notes(folder: Path, files: Mapping[str, Path]) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from suite.contracts.data import Data, Source
 from suite.data.reading import existing, lines, read_text, split_files, wide_encoding
 from suite.data.sources.memory import LeftOut, Memory, check_split, noted
-from suite.data.sources.splitting import files_notes, own_split, records_of
+from suite.data.sources.splitting import files_notes, held_out_fix, own_split, records_of
 from suite.errors import InputError
 
 EXTENSIONS = (".conll", ".bio", ".iob", ".iob2", ".bioes", ".bilou")
@@ -61,7 +61,7 @@ class TaggedText(Data):
         given = "train" if split == "validation" and split not in files else split
         source = _read(files.get(given, files["train"]) if files else path)
         part = lambda fractions: own_split(source.column("text", np.arange(len(source))), self.seed, fractions)
-        chosen = records_of(source, split, self, part, list(files), "add sentences, or change the fractions")
+        chosen = records_of(source, split, self, part, list(files), held_out_fix("sentences", split))
         return noted(chosen, files_notes(path, files) if files else ())
 
 
