@@ -31,7 +31,7 @@ def margin(distances: np.ndarray, coverage: float) -> float:
 
 
 def learnt_of_classes(
-    decision: Decision, probabilities: np.ndarray, right: np.ndarray
+    decision: Decision, probabilities: np.ndarray, right: np.ndarray, answered: np.ndarray
 ) -> tuple[dict[str, Any], list[str]]:
     """What a Decision stores of classes, and the sentences on it.
 
@@ -39,6 +39,7 @@ def learnt_of_classes(
         decision: what is asked for.
         probabilities: (n, c), calibrated.
         right: (n,) classes.
+        answered: (n,) classes, by `answered_classes`.
     """
     content: dict[str, Any] = {}
     notes = []
@@ -56,7 +57,7 @@ def learnt_of_classes(
         surest = probabilities.max(-1)
         least = float(np.quantile(surest, decision.abstention, method="higher"))
         content["least"] = least
-        sure, hits = surest >= least, probabilities.argmax(-1) == right
+        sure, hits = surest >= least, answered == right
         notes.append(
             f"An answer is sure from a probability of {least:.3f} on: {sure.mean():.1%} of {count:,} records of "
             f"validation, {hits[sure].mean():.2%} of which are right, against {hits.mean():.2%} of all."

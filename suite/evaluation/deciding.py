@@ -9,7 +9,14 @@ import numpy as np
 from suite.contracts.batch import Batch
 from suite.contracts.metric_meaning import meaning
 from suite.contracts.preprocessor import Conclusion
-from suite.data.preprocessing.decision import EVEN, Aim, Decision, class_probabilities, event_probabilities
+from suite.data.preprocessing.decision import (
+    EVEN,
+    Aim,
+    Decision,
+    answered_classes,
+    class_probabilities,
+    event_probabilities,
+)
 from suite.errors import InputError
 from suite.evaluation import conformal
 from suite.evaluation.artifacts import Calibration
@@ -60,26 +67,27 @@ def conclude(
             f"Probabilities are calibrated by a temperature of {temperature:.3g}, fitted on {len(right):,} records of "
             f"validation: there the expected calibration error was {before:.4f} and is {after:.4f}."
         )
-    content = {"temperature": temperature, "thresholds": [], "notes": notes}
+    thresholds: list[float] = []
+    if decision.threshold:
+        shares = event_probabilities(logits / temperature)
+        columns = (shares[:, None], right[:, None]) if kind == "event" else (shares, right)
+        thresholds = [
+            best_threshold(said, real > 0.5, decision.threshold)
+            for said, real in zip(columns[0].T, columns[1].T, strict=True)
+        ]
+        what = f"{event[:1].upper()}{event[1:]} is" if kind == "event" else "Each label is"
+        notes.append(_told(what, decision.threshold, thresholds, *columns))
+    content = {"temperature": temperature, "thresholds": thresholds, "notes": notes}
     if kind in ("classes", "event"):
         shares = conformal.of_all_classes(logits / temperature)
-        more, told = conformal.learnt_of_classes(decision, shares, right)
+        answered = answered_classes(shares, *thresholds)
+        more, told = conformal.learnt_of_classes(decision, shares, right, answered)
         content |= more
         notes += told
     if decision.familiarity != "none":
         more, told = conformal.learnt_of_strangeness(decision, whole / temperature)
         content |= more
         notes += told
-    if decision.threshold:
-        shares = event_probabilities(logits / temperature)
-        columns = (shares[:, None], right[:, None]) if kind == "event" else (shares, right)
-        chosen = [
-            best_threshold(said, real > 0.5, decision.threshold)
-            for said, real in zip(columns[0].T, columns[1].T, strict=True)
-        ]
-        content["thresholds"] = chosen
-        what = f"{event[:1].upper()}{event[1:]} is" if kind == "event" else "Each label is"
-        notes.append(_told(what, decision.threshold, chosen, *columns))
     return {FIELD: Conclusion(content, tuple(notes))}
 
 

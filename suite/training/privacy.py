@@ -10,7 +10,7 @@ import os
 import secrets
 import shlex
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,10 +208,19 @@ def _batch_norms(config: ModelConfig, path: str) -> Iterator[tuple[str, list[str
             yield f"{path}.norm", [choice for choice in choices if choice != "batch"]
 
 
-def prepare(experiment: Experiment, folder: Path, source: Source, plan: Plan, steps: int, mesh: Mesh) -> Prepared:
+def prepare(
+    experiment: Experiment,
+    folder: Path,
+    source: Source,
+    plan: Plan,
+    steps: int,
+    mesh: Mesh,
+    settings: Sequence[str] = (),
+) -> Prepared:
     """The batches, the gradient rule and the steps of a private run; what is guaranteed is written to its folder.
 
-    A run that goes on keeps the noise that it began with, and ends where its budget is spent.
+    A run that goes on keeps the noise that it began with, and ends where its budget is spent. ``settings`` are the
+    lines of `settled`, which say what was chosen from the records.
 
     Raises:
         InputError: delta is not below one over the number of units, a unit column is missing, or dp-accounting is.
@@ -250,7 +259,7 @@ def prepare(experiment: Experiment, folder: Path, source: Source, plan: Plan, st
         clip_norm=privacy.clip_norm,
         outside=stored.outside
         if stored
-        else (*_outside(experiment, folder), *([ALONE.format(privacy.unit, alone)] if alone else [])),
+        else (*_outside(experiment, folder, settings), *([ALONE.format(privacy.unit, alone)] if alone else [])),
     ).after(steps)
     key = key_words(folder, privacy.key)
     devices = mesh.shape["data"] * mesh.shape["fsdp"]
@@ -272,7 +281,7 @@ def prepare(experiment: Experiment, folder: Path, source: Source, plan: Plan, st
     return Prepared(poisson, rule, steps, guarantee)
 
 
-def _outside(experiment: Experiment, folder: Path) -> tuple[str, ...]:
+def _outside(experiment: Experiment, folder: Path, settings: Sequence[str]) -> tuple[str, ...]:
     """What the guarantee does not cover."""
     learnt = [
         f"task.{name} ({type(asset).__name__})"
@@ -280,7 +289,9 @@ def _outside(experiment: Experiment, folder: Path) -> tuple[str, ...]:
         if not asset.file and not isinstance(asset, Postprocessor)
     ]
     begun = bool(experiment.checkpoint.init_from) or (folder / FILE).exists()
-    return (*learnt, *([BEGUN] if begun else []), *OUTSIDE)
+    flags = [line.strip().partition(": ")[0] for line in settings[1:]]
+    chosen = [f"settings chosen from the records ({', '.join(flags)})"] if flags else []
+    return (*learnt, *chosen, *([BEGUN] if begun else []), *OUTSIDE)
 
 
 def _units(source: Source, column: str) -> tuple[np.ndarray, int]:

@@ -100,7 +100,7 @@ def fit(
     watch = CompileWatch()
     hosts.check_shared(folder)
     # What process 0 decodes, fetches and fits, the others find.
-    experiment = hosts.after_first(lambda: _settled(experiment, fresh))
+    experiment, settings = hosts.after_first(lambda: _settled(experiment, fresh))
     source, held_out = hosts.after_first(lambda: tuple(map(experiment.task.source, ("train", "validation"))))
     data = {"train": source, "validation": held_out}
     if hosts.is_first():
@@ -119,7 +119,7 @@ def fit(
     private = None
     if privacy.is_private(experiment):
         full, mesh = plan, sharding.make_mesh(experiment.parallel)
-        private = hosts.after_first(lambda: privacy.prepare(experiment, folder, source, full, steps, mesh))
+        private = hosts.after_first(lambda: privacy.prepare(experiment, folder, source, full, steps, mesh, settings))
         _say_what_is_private(private, steps)
         plan, steps = private.plan, private.steps
     program, interruption = assemble(experiment, steps, None if private is None else private.rule), Interruption()
@@ -246,17 +246,17 @@ def _say_remarks(experiment: Experiment, splits: Mapping[str, Source]) -> None:
         _print(line)
 
 
-def _settled(experiment: Experiment, fresh: bool) -> Experiment:
-    """With the sizes of published weights, and open fields chosen; a run that goes on has both."""
+def _settled(experiment: Experiment, fresh: bool) -> tuple[Experiment, list[str]]:
+    """With the sizes of published weights, and open fields chosen, and what was chosen; a run that goes on has both."""
     if not fresh:
-        return experiment
+        return experiment, []
     experiment, lines = adopt(pretrained.adopt(experiment))
+    chosen: list[str] = []
     if experiment.defaults is not None:
         experiment, chosen = settled(experiment, experiment.task.source("train"))
-        lines += chosen
-    for line in lines if hosts.is_first() else ():
+    for line in [*lines, *chosen] if hosts.is_first() else ():
         _print(line)
-    return experiment
+    return experiment, chosen
 
 
 def _prepared(experiment: Experiment, folder: Path, source: Source) -> tuple[Experiment, Plan]:

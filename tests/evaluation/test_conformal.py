@@ -43,7 +43,7 @@ def test_new_records_are_covered_as_was_asked_for(coverage, tmp_path):
 
 def test_few_records_promise_everything():
     assert conformal.margin(np.arange(8.0), 0.9) == np.inf and conformal.margin(np.arange(9.0), 0.9) == 8
-    content, _ = conformal.learnt_of_classes(Decision(coverage=0.9), np.full((3, 2), 0.5), np.zeros(3))
+    content, _ = conformal.learnt_of_classes(Decision(coverage=0.9), np.full((3, 2), 0.5), np.zeros(3), np.zeros(3))
     assert content["margin"] == "all" == json.loads(json.dumps(content))["margin"]
 
 
@@ -61,6 +61,18 @@ def test_answers_have_the_set_and_say_whether_they_are_sure(tmp_path):
     assert answer["label"] == "yes" and answer["set"] == ["no", "yes"], "the answer is in its own set"
     assert class_outputs(["no", "yes"], early)[0].description == "yes from a probability of 0.3 on, else no"
     assert "set" not in class_answers(logits, ["a", "b", "c"], decision=Decision(coverage=0.9))[0]  # not learnt yet
+
+
+def test_the_share_that_is_right_is_of_what_is_answered():
+    """Of two classes by the threshold, not by the likelier one."""
+    right = np.repeat([0, 1], [60, 40])
+    logits = np.log(np.where(right[:, None] == 1, [[0.6, 0.4]], [[0.9, 0.1]]))  # the second class is never likelier
+    evaluated = [({"logits": logits}, {"mask": np.ones(100, bool), "label": right})]
+    asked = Decision(threshold="f1", abstention=0.5, coverage=0.9)
+    conclusion = deciding.conclude(asked, "event", evaluated, "label")["decision"]
+    assert any("against 100.00% of all" in note for note in conclusion.notes), conclusion.notes
+    plain = deciding.conclude(Decision(abstention=0.5), "event", evaluated, "label")["decision"]
+    assert any("against 60.00% of all" in note for note in plain.notes)
 
 
 @pytest.mark.parametrize("by", ["probability", "energy"])

@@ -14,6 +14,7 @@ import optax
 import pytest
 
 import suite
+from suite.contracts.defaults import Chosen, Defaults
 from suite.data.pipeline.dispatches import Encoder, Plan
 from suite.data.pipeline.poisson import PoissonPlan, poisson_plan
 from suite.data.sources.memory import Memory
@@ -274,6 +275,22 @@ def test_users_are_protected_with_all_their_records(tmp_path):
     guarantee = privacy.read(trained.folder)
     assert (guarantee.unit, guarantee.units, guarantee.expected) == ("label", 2, 2)
     assert "of each label (all of its records)" in str(guarantee)
+
+
+@dataclasses.dataclass(frozen=True)
+class Decayed(Defaults):
+    def choose(self, experiment, train):
+        yield Chosen("optim.end_fraction", 0.5, f"{len(train)} records")
+
+
+def test_settings_chosen_from_the_records_are_not_covered(tmp_path):
+    """Nor are they forgotten where the run goes on."""
+    trained = suite.train(private(defaults=Decayed(), **{"train.steps": 4}), tmp_path / "run")
+    said = ("settings chosen from the records (--optim.end_fraction 0.5)", *privacy.OUTSIDE)
+    assert privacy.read(trained.folder).outside == said
+    assert privacy.read(suite.resume(tmp_path / "run", allow=("tests",)).folder).outside == said
+    stated = private(defaults=Decayed(), **{"train.steps": 4, "optim.end_fraction": 0.1})
+    assert privacy.read(suite.train(stated, tmp_path / "stated").folder).outside == privacy.OUTSIDE
 
 
 def test_a_record_of_no_user_is_a_unit_by_itself():
