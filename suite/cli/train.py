@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from suite.cli.fields import apply_flags
@@ -61,8 +62,37 @@ def _trained(given: Train) -> Any:
     if not given.continue_:
         return verbs.train(experiment, given.run_dir)
     folder_named(given.run_dir, given)
-    begun = hosts.agreed(lambda: is_run(given.run_dir))
-    return _resumed(given.run_dir, given) if begun else verbs.train(experiment, given.run_dir)
+    if not hosts.agreed(lambda: is_run(given.run_dir)):
+        return verbs.train(experiment, given.run_dir)
+    _check_as_begun(given, experiment.name)
+    return _resumed(given.run_dir, given)
+
+
+def _check_as_begun(given: Train, name: str) -> None:
+    """InputError where the recipe of this ``name``, the data or a flag are others than the run was begun with."""
+    from suite.experiment.predicted import target_field
+    from suite.experiment.sections import replace
+    from suite.experiment.serialization import to_json
+    from suite.runs import verbs
+    from suite.tuning.recipe import differences
+
+    stored = verbs.stored(given.run_dir, given.allowed)
+    asked = apply_flags(stored, _parallel_flags(given.fields)[1], given.program) if stored.name == name else stored
+    if given.target:
+        asked = replace(asked, {f"task.{target_field(asked)}": given.target})
+    changed = differences(to_json(stored), to_json(asked))
+    if stored.name != name:
+        changed = {"name": (stored.name, name)}
+    path = getattr(stored.task.data, "path", "")
+    if given.data and path and Path(given.data) != Path(path):
+        changed["task.data.path"] = (path, given.data)
+    if changed:
+        raise InputError(
+            "flag --continue",
+            "goes on with the run as it was begun, and these are other values.",
+            found="; ".join(f"{field} was {before!r:.40}, now {now!r:.40}" for field, (before, now) in changed.items()),
+            fix=f"suite train --resume {shlex.quote(given.run_dir)}",
+        )
 
 
 def _resumed(folder: str, given: Train) -> Any:
