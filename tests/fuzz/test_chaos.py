@@ -116,7 +116,8 @@ class Training:
         self.pid, self.code = 0, None
 
     def start(self, fault=None, workers=0, pause=PAUSE):
-        arguments = [*self.arguments, *(["--pipeline.workers", str(workers)] if workers else [])]
+        begins = not (self.folder / "experiment.json").exists()  # a run that goes on keeps the workers it has
+        arguments = [*self.arguments, *(["--pipeline.workers", str(workers)] if workers and begins else [])]
         self.pid = self.trainings.ask(
             arguments=arguments, log=str(self.log), steps=str(self.steps), pause=pause, fault=fault
         )
