@@ -156,6 +156,35 @@ def test_a_value_that_is_no_number_is_answered_by_one_that_switches_on():
         assert error.value.problem == '"abc" is not a number.' and error.value.fix == f"--{flag} {proposed}"
 
 
+@pytest.mark.parametrize(
+    ("typed", "where", "problem", "fix"),
+    [
+        ("--task.tiles.size 480", "flag --task.tiles.size", "None or 2 whole numbers", "--task.tiles.size 480 480"),
+        ("--task.tiles.size 0 0", "flag --task.tiles.size", "an integer from 1 to", "--task.tiles.size 1 1"),
+        ("--task.tiles.overlap=1.0", "flag --task.tiles.overlap", "from 0.0 to 0.75", "--task.tiles.overlap 0.75"),
+        ("--task.tile.size 9 9", "flag --task.tile.size", "is not a field", "suite --task.tiles.size 9 9"),
+        ("--train.loggers wandby", "flag --train.loggers", '"wandby" is unknown', "--train.loggers wandb"),
+        # The nearest by its letters is the overlap of tiles, which means something else.
+        ("--task.decision.coverage 0.9", "flag --task.decision.coverage", "is not a field", "suite --help"),
+    ],
+)
+def test_a_refused_field_names_its_flag_and_a_value_that_it_takes(typed, where, problem, fix):
+    with pytest.raises(InputError) as error:
+        fields.apply_flags(recipes.load("vision.detect"), typed.split(), "suite")
+    assert error.value.where == where and problem in error.value.problem and error.value.fix == fix
+
+
+def test_going_on_with_other_flags_is_refused(command, refused, tmp_path):
+    begun = ("train", "vision.digits_dnn", "--smoke", "--run-dir", tmp_path / "run", "--continue")
+    command(*begun, "--train.seed", "3")
+    command(*begun)  # what is not stated stays
+    assert command(*begun, "--train.seed", "3", "--parallel.data", "1").splitlines()[-1] == str(tmp_path / "run")
+    said = refused(*begun, "--train.seed", "4", "--optim.learning_rate", "0.5")
+    assert "optim.learning_rate was 0.0" in said and "train.seed was 3, now 4" in said
+    assert "name was 'vision.digits_dnn', now 'text.classify'" in refused("train", "text.classify", *begun[2:])
+    assert suite.open(tmp_path / "run").experiment.train.seed == 3
+
+
 def test_version(command, child, monkeypatch):
     """Of the checkout; of an installed distribution from its metadata."""
     stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite.cli.flags import is_flag, nearest
+from suite.cli.flags import is_flag, is_spelling, nearest
 from suite.errors import InputError, closest
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def apply_flags(experiment: "Experiment", arguments: list[str], program: str, ow
         if not stop.code:
             raise
         if (refused := _raised_by_a_field(stop)) is not None:
-            raise refused from None
+            raise _of_flag(refused, arguments) from None
     raise _refusal(experiment, arguments, program, said.getvalue(), own)
 
 
@@ -47,6 +47,18 @@ def _raised_by_a_field(stop: BaseException) -> InputError | None:
     while behind is not None and not isinstance(behind, InputError):
         behind = behind.__cause__ or behind.__context__
     return behind
+
+
+def _of_flag(error: InputError, arguments: Sequence[str]) -> InputError:
+    """The error with the flag in place of the field, where it names a field of a class and one flag sets such a one."""
+    named = re.fullmatch(r"field (\w+) of [\w -]+", error.where)
+    names = [item.partition("=")[0] for item in arguments if is_flag(item)]
+    flags = [name for name in names if named and name.rpartition(".")[2].replace("-", "_") == named[1]]
+    if not named or len(flags) != 1:
+        return error
+    field, _, value = error.fix.partition(" ")
+    fix = f"{flags[0]} {value}" if field == named[1] else error.fix
+    return InputError(f"flag {flags[0]}", error.problem, found=error.found, fix=fix)
 
 
 def _read(experiment: "Experiment", arguments: list[str], program: str) -> "Experiment":
@@ -87,7 +99,7 @@ def _refusal(
             name = argument.partition("=")[0]
             near = nearest(name, [*own_flags, *known])
             fix = " ".join([*program.split(), "--help"])
-            if near:
+            if near and is_spelling(name, near[0]):  # of another meaning, it would do something else in silence
                 instead = [*arguments[:place], argument.replace(name, near[0], 1), *arguments[place + 1 :]]
                 fix = f"{program} {shlex.join(instead)}"
             return InputError(f"flag {name}", f"is not a field of {experiment.name}.", found=", ".join(near), fix=fix)
@@ -102,12 +114,20 @@ def _refusal(
         return InputError(f'word "{" ".join(extra)}"', "is one too many: it belongs to no flag.", fix=fix)
     own, shape = _value(experiment, at.removeprefix("--")), known[at]
     problem, meant = _problem(_behind(arguments, given[at]), shape, text)
-    found = ", ".join(shape[1:-1].split(",")) if shape.startswith("{") else f"{own or 'nothing'} in the recipe"
-    meant = meant or _example(experiment, at.removeprefix("--")) or own
+    found = ", ".join(_choices(shape)) or (f"{own} in the recipe" if own else "")
+    meant = (
+        meant or _example(experiment, at.removeprefix("--")) or own or _repeated(_behind(arguments, given[at]), shape)
+    )
     return InputError(f"flag {at}", problem, found=found, fix=f"{at} {meant}" if meant else f"{program} --help")
 
 
-SHAPES = {"FLOAT": "a number", "INT": "a whole number", "{True,False}": "True or False"}
+SHAPES = {"FLOAT": "a number", "INT": "a whole number", "{True,False}": "True or False", "{None}": "None"}
+
+
+def _choices(shape: str) -> list[str]:
+    """The words that a flag takes one or more of; none where it takes other values."""
+    words = re.search(r"\{(\w[^{} ]*)\}", shape)
+    return words[1].split(",") if words and shape not in SHAPES and words[1] != "None" else []
 
 
 def _problem(values: list[str], shape: str, said: str) -> tuple[str, str]:
@@ -115,10 +135,30 @@ def _problem(values: list[str], shape: str, said: str) -> tuple[str, str]:
     given = " ".join(values)
     if not values:
         return "needs a value.", ""
-    if shape.startswith("{") and shape not in SHAPES:
-        return f'"{given}" is unknown.', closest(given, shape[1:-1].split(","))
+    if choices := _choices(shape):
+        unknown = next((value for value in values if value not in choices), given)
+        return f'"{unknown}" is unknown.', closest(unknown, choices)
     own = re.search(r"one SOURCE, or PART=SOURCE once for each part", said)  # of the rules below
-    return (f"takes {own[0]}." if own else f'"{given}" is not {SHAPES.get(shape, f"of the form {shape}")}.'), ""
+    if own:
+        return f"takes {own[0]}.", ""
+    return f'"{given}" is not {" or ".join(map(_form, shape.split("|")))}.', ""
+
+
+def _form(shape: str) -> str:
+    """What a value must be, by the form that tyro writes, such as ``INT INT``."""
+    if shape in SHAPES:
+        return SHAPES[shape]
+    words = shape.strip("{}").split()
+    if len(words) > 1 and set(words) in ({"INT"}, {"FLOAT"}):
+        return f"{len(words)} {SHAPES[words[0]].partition(' ')[2]}s"
+    return f"of the form {shape}"
+
+
+def _repeated(values: list[str], shape: str) -> str:
+    """One number as often as the flag takes it, such as the side of a square."""
+    some = re.search(r"\b(INT|FLOAT)(?: \1)+(?=$|\})", shape)
+    alone = len(values) == 1 and values[0].isdecimal()
+    return " ".join(values * len(some[0].split())) if some and alone else ""
 
 
 def _behind(arguments: list[str], place: int) -> list[str]:

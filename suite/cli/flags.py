@@ -381,13 +381,16 @@ def _fits(option: Option, text: str) -> bool:
 
 
 def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """Names that ``name`` may have meant, the best first: by its last part, by initials (``--lr`` is
-    ``--optim.learning_rate``), or by letters."""
+    """Names that ``name`` may have meant, the best first: by its last part, the whole being most like it, by initials
+    (``--lr`` is ``--optim.learning_rate``), or by letters."""
+    import difflib
+
     names = list(known)
     plain = lambda flag: flag.lstrip("-").replace("_", "-").lower()
     tail = lambda flag: plain(flag).rpartition(".")[2]
     asked = tail(name)
-    ranked = [flag for flag in names if tail(flag) == asked]
+    alike = lambda flag: difflib.SequenceMatcher(None, plain(name), plain(flag)).ratio()
+    ranked = sorted((flag for flag in names if tail(flag) == asked), key=alike, reverse=True)
     ranked += [flag for flag in names if "".join(part[0] for part in tail(flag).split("-") if part) == asked]
     whole = {plain(flag): flag for flag in names}
     ranked += [whole[near] for near in _close(plain(name), whole)]
@@ -398,10 +401,18 @@ def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     return list(dict.fromkeys(ranked))[:most]
 
 
-def _close(name: str, known: Iterable[str]) -> list[str]:
+def is_spelling(name: str, flag: str) -> bool:
+    """Whether a name is a flag, but for its section, for initials, or for some letters."""
+    tail = lambda text: text.lstrip("-").replace("_", "-").lower().rpartition(".")[2]
+    asked, meant = tail(name), tail(flag)
+    initials = "".join(part[0] for part in meant.split("-") if part)
+    return asked in (meant, initials) or bool(_close(asked, [meant], 0.75)) or meant.startswith(asked)
+
+
+def _close(name: str, known: Iterable[str], cutoff: float = 0.6) -> list[str]:
     import difflib
 
-    return difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return difflib.get_close_matches(name, list(known), n=3, cutoff=cutoff)
 
 
 def replaced(arguments: Sequence[str], flags: Sequence[str], kind: type[Flags]) -> str:

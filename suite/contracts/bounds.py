@@ -24,8 +24,10 @@ def check_bounds(value: Any, bounds: Bounds) -> None:
             fits = isinstance(number, int if whole else int | float) and not isinstance(number, bool)
             if not (fits and low <= number <= high):
                 kind = "an integer" if whole else "a number"
+                near = low if not fits or number < low else high
                 raise InputError(
                     f"field {name} of {type(value).__name__}",
                     f"must be {kind} from {low:,} to {high:,}",
                     found=f"{number!r:.60}",
+                    fix=f"{name} {' '.join([str(near)] * (len(given) if isinstance(given, tuple) else 1))}",
                 )

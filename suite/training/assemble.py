@@ -197,9 +197,6 @@ def _check_tables(tables: Mapping[str, str], experiment: Experiment, rule: Gradi
                 fix=f"--{name} {shlex.quote(plain)}",
             )
     if tables and not (rule.row_sparse and gradients.is_whole(rule) and len(rule.rounds) == 1):
-        raise InputError(
-            "field gradient",
-            f"{type(rule).__name__} needs whole tables, but {', '.join(tables)} is updated by rows.",
-            found="optim.tables other than dense",
-            fix="--optim.tables dense",
-        )
+        named = "private training" if is_private(experiment) else f"gradient rule {type(rule).__name__}"
+        problem = f"updates the rows of a batch alone in {', '.join(tables)}, and {named} changes all rows."
+        raise InputError("field optim.tables", problem, found=experiment.optim.tables, fix="--optim.tables dense")

@@ -123,7 +123,8 @@ def is_private(experiment: Experiment) -> bool:
 
 
 def check(experiment: Experiment) -> None:
-    """That an experiment can be trained privately, as far as is known before its data are read.
+    """That an experiment can be trained privately, as far as is known: where ``defaults`` are open, the records may yet
+    leave out a part of the model.
 
     Raises:
         InputError: it cannot.
@@ -168,7 +169,7 @@ def check(experiment: Experiment) -> None:
         if value != plain:
             problem = f"is {value}, which depends on the records in a way that the guarantee does not count."
             raise InputError(f"field {field}", problem, fix=f"--{field} {shlex.quote(plain)}")
-    if normed := list(_batch_norms(experiment.model, "model")):
+    if experiment.defaults is None and (normed := list(_batch_norms(experiment.model, "model"))):
         raise InputError(
             f"field {normed[0][0]}",
             "is batch, whose statistics mix the records of a batch, so that no gradient is of one record alone.",

@@ -101,6 +101,8 @@ def fit(
     hosts.check_shared(folder)
     # What process 0 decodes, fetches and fits, the others find.
     experiment, settings = hosts.after_first(lambda: _settled(experiment, fresh))
+    if privacy.is_private(experiment):
+        privacy.check(experiment)
     source, held_out = hosts.after_first(lambda: tuple(map(experiment.task.source, ("train", "validation"))))
     data = {"train": source, "validation": held_out}
     if hosts.is_first():

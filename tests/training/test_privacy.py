@@ -24,7 +24,7 @@ from suite.experiment.privacy import Privacy
 from suite.experiment.sections import replace
 from suite.runs import audit
 from suite.training import accountant, canaries, privacy
-from suite.training.assemble import assemble
+from suite.training.assemble import _check_tables, assemble
 from suite.training.gradients import make_loss
 from suite.training.private_gradient import Private
 from suite.tree import paths
@@ -333,6 +333,22 @@ def test_cards_bundles_reports_and_compressed_weights_state_it(run, tmp_path):
 def test_what_cannot_be_private_is_refused(changes, message, tmp_path):
     with pytest.raises(InputError, match=message):
         suite.train(private(**changes), tmp_path / "run")
+
+
+def test_parts_that_the_records_may_leave_out_are_judged_once_they_are_known():
+    """A table of numbers has no pictures, whose part normalises by batches."""
+    from suite.experiment import recipes
+
+    open_ = replace(recipes.load("table.predict"), {"privacy.epsilon": 3.0})
+    privacy.check(open_)
+    with pytest.raises(InputError, match=r"model\.parts\.image\.norm: is batch"):
+        privacy.check(replace(open_, {"defaults": None}))
+
+
+def test_tables_that_are_updated_by_rows_are_named_with_their_field():
+    with pytest.raises(InputError, match="updates the rows of a batch alone in table, and private training") as error:
+        _check_tables({"table": "ids"}, private(**{"train.ema": 0.0}), Private(clip_norm=1.0))
+    assert (error.value.where, error.value.fix) == ("field optim.tables", "--optim.tables dense")
 
 
 @pytest.mark.parametrize(
