@@ -134,7 +134,7 @@ def check(decision: Decision, kind: Kind | None) -> None:
             found=decision.threshold,
             fix=f"--task.{FIELD}.threshold ''",
         )
-    for name, what in (("coverage", "a probability below 1"), ("abstention", "a share below 1")):
+    for name, what in (("coverage", "a probability from 0 to below 1"), ("abstention", "a share from 0 to below 1")):
         value = getattr(decision, name)
         if not 0 <= value < 1:
             raise InputError(

@@ -127,7 +127,8 @@ def _check_flags(format: str, given: Mapping[str, bool]) -> None:
             "flag --int8", "is for models in ONNX.", found="no --engines", fix="--engines onnxruntime --int8"
         )
     if given["max-drop"] and not given["int8"]:
-        raise InputError("flag --max-drop", "belongs to --int8.", fix="--int8 --max-drop 0.005")
+        fix = "--int8" if format == ONNX or given["engines"] else "--engines onnxruntime --int8"
+        raise InputError("flag --max-drop", "belongs to --int8.", fix=fix)
 
 
 def named(experiment: Experiment, name: str = "", folders: Sequence[Path] = ()) -> str:

@@ -95,7 +95,13 @@ def hardware(name: str = "") -> tuple[Hardware, int]:
             "flag --devices",
             f'there is no device "{name}".',
             found=", ".join([*HARDWARE, "cpu"]) + "; with -8 at the end: 8 of them",
-            fix=f"--devices {shlex.quote(near)}" if near else "",
+            fix=f"--devices {shlex.quote(near or 'a100')}",
+        )
+    if kind.startswith("tpu") and count & (count - 1):
+        larger = 1 << count.bit_length()
+        problem = "is no slice: the chips of one are a power of two."
+        raise InputError(
+            "flag --devices", problem, found=str(count), fix=f"--devices {shlex.quote(f'{kind}-{larger}')}"
         )
     return (_shared(count), count) if kind == "cpu" else (HARDWARE[kind], count)
 

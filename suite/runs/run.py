@@ -42,7 +42,7 @@ from suite.experiment.sections import Experiment
 from suite.parallel import hosts
 from suite.parallel.layout import Layout
 from suite.runs.results import write_result
-from suite.runtime import allocation, json_files
+from suite.runtime import allocation, files, json_files
 from suite.runtime.compilation import enable_cache
 from suite.training.assemble import Program, assemble
 from suite.training.logging.jsonl import history
@@ -330,6 +330,11 @@ def open(folder: str | Path, allow: tuple[str, ...] = (), *, offline: bool = Fal
         InputError: the folder is no run, or its experiment names a class that is not allowed.
     """
     folder = hub.local(folder, offline)
+    if files.is_bundle(folder):
+        made = json_files.load(folder / "bundle.json", lambda content: str(content["made"]["from"]))
+        problem = "is a bundle, which answers; this needs the run that it was exported from."
+        found = f'the bundle of the run "{made}"'
+        raise InputError(f'run folder "{folder}"', problem, found=found, fix="the folder of that run")
     stored = folder / "experiment.json"
     if not stored.is_file():
         inside = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []

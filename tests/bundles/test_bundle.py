@@ -19,6 +19,7 @@ from suite.bundles.bundle import Bundle
 from suite.errors import InputError
 from suite.experiment.serialization import to_json
 from suite.exporting.tracing import batch_of
+from suite.runs import run
 from suite.runtime.compilation import CompileWatch
 from suite.weights import safetensors
 from tests.untrained import copied, resealed
@@ -57,6 +58,13 @@ def test_it_is_what_the_run_said(bundle):
         "model_card.md",
         "experiment.json",
     }
+
+
+def test_it_is_no_run(bundle):
+    """What reads its experiment as a run's would find neither the data nor the weights of one."""
+    with pytest.raises(InputError, match="is a bundle, which answers; this needs the run that it was") as error:
+        run.open(bundle.folder)
+    assert error.value.found.startswith("the bundle of the run")
 
 
 def test_answers_in_parts_and_as_a_whole(bundle):

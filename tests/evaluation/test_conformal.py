@@ -129,7 +129,7 @@ def test_metrics_count_what_was_learnt(tmp_path):
 @pytest.mark.parametrize(
     ("asked", "kind", "message"),
     [
-        ({"coverage": 1.0}, "classes", "coverage: must be a probability below 1"),
+        ({"coverage": 1.0}, "classes", "coverage: must be a probability from 0 to below 1"),
         (
             {"familiarity": "energy"},
             "labels",
@@ -137,7 +137,7 @@ def test_metrics_count_what_was_learnt(tmp_path):
         ),
         ({"coverage": 0.9}, "goals", "coverage: is of one class of several, or of a number; several goals"),
         ({"familiarity": "energy"}, None, "familiarity: is by the logits of one class of several, and a number is"),
-        ({"abstention": -0.1}, "classes", "abstention: must be a share below 1"),
+        ({"abstention": -0.1}, "classes", "abstention: must be a share from 0 to below 1"),
         ({"coverage": 0.9}, "labels", "a record has several labels"),
         ({"abstention": 0.2}, None, "a number is predicted"),
     ],

@@ -228,8 +228,11 @@ def test_a_plan_for_devices_that_are_not_here(recipe, on_eight):
 
 def test_a_mesh_that_does_not_suit(recipe):
     with pytest.raises(InputError, match="multiples of 8 devices") as refused:
-        verbs.plan(recipes.load(str(recipe)), "tpu-v5e-12")
+        verbs.plan(recipes.load(str(recipe)), "h200-12")
     assert "found: 12 devices" in str(refused.value)
+    with pytest.raises(InputError, match="is no slice: the chips of one are a power of two") as refused:
+        verbs.plan(recipes.load(str(recipe)), "tpu-v5e-12")
+    assert refused.value.fix == "--devices tpu-v5e-16"
     with pytest.raises(InputError, match="more than can be simulated"):
         verbs.plan(recipes.load(str(recipe)), "tpu-v5p-4096")
 
