@@ -174,6 +174,12 @@ def test_a_refused_field_names_its_flag_and_a_value_that_it_takes(typed, where, 
     assert error.value.where == where and problem in error.value.problem and error.value.fix == fix
 
 
+def test_advice_for_training_is_given_where_it_can_be_followed():
+    error = InputError("column age", "is no number.", fix="correct the record, or --task.fields.categorical age")
+    assert app._advised(error, "train", ["table.predict"]).fix == error.fix
+    assert app._advised(error, "predict", ["run"]).fix == "correct the record"
+
+
 def test_going_on_with_other_flags_is_refused(command, refused, tmp_path):
     begun = ("train", "vision.digits_dnn", "--smoke", "--run-dir", tmp_path / "run", "--continue")
     command(*begun, "--train.seed", "3")

@@ -217,10 +217,14 @@ def _advised(error: InputError, name: str, arguments: list[str]) -> InputError:
         right = [error.fix if word == wrong else word for word in arguments]
         fix = shlex.join(["suite", *name.split(), *right])
         return InputError(error.where, error.problem, found=error.found, fix=fix)
-    if not is_advice(error.fix):
-        return error
-    flags = shlex.split(error.fix)
     own = {option.name for option in options(verb.flags)}
+    if not is_advice(error.fix):
+        # "correct the record, or --task.fields.categorical sex": the second is for training alone.
+        first, otherwise, flag = error.fix.partition(", or --")
+        if not otherwise or verb.flags.takes_fields or f"--{flag.split()[0]}" in own:
+            return error
+        return InputError(error.where, error.problem, found=error.found, fix=first)
+    flags = shlex.split(error.fix)
     foreign = [item for item in flags if is_flag(item) and item.partition("=")[0].replace("_", "-") not in own]
     if foreign and not verb.flags.takes_fields:
         fix = f"train with {error.fix}"
