@@ -50,7 +50,7 @@ def written_at(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _replaced(path: Path) -> Iterator[IO[bytes]]:
+def replaced(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the place of ``path`` at the end, and is gone after an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"partial-{os.getpid()}-{path.name}")
@@ -67,6 +67,13 @@ def _replaced(path: Path) -> Iterator[IO[bytes]]:
             raise
 
 
+def put_file(partial: Path, target: Path) -> None:
+    """Moves a complete file to ``target``: a loss of power leaves what was there before, or the whole new one."""
+    with open(partial, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, target)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a small file so that a reader, or a loss of power, sees the old one or the new one.
 
@@ -74,7 +81,7 @@ def write_text(path: Path, text: str) -> None:
         StorageError: the disk has no room, or fails; the old file stays.
         InputError: a folder stands there.
     """
-    with _replaced(path) as file:
+    with replaced(path) as file:
         file.write(text.encode())
 
 
@@ -82,7 +89,7 @@ def write_array(path: Path, array: "np.ndarray") -> None:
     """Write an .npy file as `write_text` does a text."""
     import numpy as np
 
-    with _replaced(path) as file:
+    with replaced(path) as file:
         np.save(file, array)
 
 

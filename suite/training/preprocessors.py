@@ -1,7 +1,6 @@
 """Preprocessors of a run: fitted once on the training split, kept as files, read back by every later verb."""
 
 import dataclasses
-import os
 import shlex
 import shutil
 import sys
@@ -25,7 +24,7 @@ from suite.experiment import serialization
 from suite.experiment.former_names import current_name
 from suite.experiment.sections import Experiment, replace
 from suite.runtime import json_files
-from suite.runtime.files import is_run
+from suite.runtime.files import is_run, put_file
 from suite.weights import published
 from suite.weights.image_statistics import ImageStatistics, image_statistics
 
@@ -78,7 +77,7 @@ def prepare(experiment: Experiment, folder: Path, train: Source) -> Experiment:
             _copy(name, asset, partial)
         else:
             _fit(name, asset, experiment, train, partial)
-        os.replace(partial, target)
+        put_file(partial, target)
     return bind(experiment, folder)
 
 

@@ -6,7 +6,6 @@ has no types of four bits: two such values share a byte, and the object says so 
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 
 from suite.errors import InputError
 from suite.runtime import json_files
+from suite.runtime.files import replaced
 
 CODES: dict[str, str] = {
     "bool": "BOOL",
@@ -51,18 +51,11 @@ def write(path: Path, arrays: Arrays, about: Mapping[str, str] | None = None) ->
         arrays: gives the named arrays; called twice, for the header and for the data, so that no two need be held.
         about: texts for ``__metadata__``.
     """
-    partial = path.with_name(f"partial-{os.getpid()}-{path.name}")
-    try:
-        with partial.open("wb") as file:
-            file.write(_header(arrays(), about or {}))
-            for _, array in arrays():
-                stored = _packed(array)
-                file.write(np.ascontiguousarray(stored).view(np.uint8).data if stored.size else b"")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replaced(path) as file:
+        file.write(_header(arrays(), about or {}))
+        for _, array in arrays():
+            stored = _packed(array)
+            file.write(np.ascontiguousarray(stored).view(np.uint8).data if stored.size else b"")
 
 
 def _header(arrays: Iterable[tuple[str, np.ndarray]], about: Mapping[str, str]) -> bytes:

@@ -12,11 +12,13 @@ import pytest
 import suite
 from suite.cli import app
 from suite.errors import RunError, StorageError
+from suite.experiment import recipes
 from suite.runtime import files
 from suite.runtime.files import storing, write_array, write_text
 from suite.training import integrity, orbax_noise
 from suite.training.checkpoint import Checkpoints
 from suite.training.logging.jsonl import Lines
+from suite.training.preprocessors import prepare
 from tests import toy
 
 FAULTS = [errno.ENOSPC, errno.EIO, errno.EDQUOT]
@@ -35,6 +37,21 @@ def faulty(monkeypatch):
             monkeypatch.setattr(files.os, "fsync", fsync)
 
     return fail
+
+
+def test_what_was_fitted_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """Else a loss of power leaves an empty file of that name, which the run that goes on takes for fitted."""
+    synced, fsync, replace = set(), os.fsync, os.replace
+
+    def synced_first(partial, target):
+        assert os.stat(partial).st_ino in synced, target
+        replace(partial, target)
+
+    monkeypatch.setattr(files.os, "fsync", lambda file: (synced.add(os.fstat(file).st_ino), fsync(file)))
+    monkeypatch.setattr(files.os, "replace", synced_first)
+    experiment = recipes.load("vision.digits_dnn")
+    prepare(experiment, tmp_path, experiment.task.source("train"))
+    assert len(synced) == len([file for file in (tmp_path / "assets").rglob("*") if file.is_file()]) == 2
 
 
 @pytest.fixture(scope="module")

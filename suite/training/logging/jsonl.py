@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from suite.runtime.files import written_at
+from suite.runtime.files import write_text, written_at
 
 METRICS = "metrics.jsonl"
 
@@ -79,9 +79,4 @@ def cut(path: Path, step: int) -> None:
     if not path.is_file():
         return
     rows = [row for row in _rows(path) if row["step"] <= step]
-    partial = path.with_suffix(".part")
-    with written_at(partial), partial.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
