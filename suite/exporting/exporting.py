@@ -90,7 +90,8 @@ def export(
         format, to = str(to), trained_run.folder / str(to)
     if format not in ("bundle", HUGGINGFACE, ONNX):
         raise InputError(f'--format "{format}"', "is none.", found=f"bundle, {HUGGINGFACE}, {ONNX}")
-    _check_flags(format, {"sign": bool(sign), "engines": bool(engines), "int8": int8, "max-drop": max_drop is not None})
+    flags = {"sign": bool(sign), "engines": bool(engines), "int8": int8, "max-drop": max_drop is not None}
+    _check_flags(format, {**flags, "explain": explain})
     if format == HUGGINGFACE:
         return verbs.convert(trained_run.folder, to, allow=allow)
     name = named(trained_run.experiment, name, (Path(to), trained_run.folder))
@@ -117,7 +118,8 @@ def export(
 
 def _check_flags(format: str, given: Mapping[str, bool]) -> None:
     """Raises InputError: a flag is for another format."""
-    formats = {"sign": ("bundle",), "engines": ("bundle",), "int8": ("bundle", ONNX), "max-drop": ("bundle", ONNX)}
+    formats = dict.fromkeys(("sign", "engines", "explain"), ("bundle",))
+    formats |= dict.fromkeys(("int8", "max-drop"), ("bundle", ONNX))
     for name, is_given in given.items():
         if is_given and format not in formats[name]:
             problem = "is for bundles." if formats[name] == ("bundle",) else "is for models in ONNX."
