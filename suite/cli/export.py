@@ -109,12 +109,7 @@ def _with_catalogue(given: Export) -> None:
 
     if given.format != "bundle":
         raise InputError("flag --catalogue", "is for bundles.", found=given.format, fix="--format bundle")
-    stated = {
-        "platforms": given.platforms,
-        "name": given.name,
-        "licence": given.licence,
-        "explain": given.explain,
-    }
+    stated = {"platforms": given.platforms, "name": given.name, "licence": given.licence, "explain": given.explain}
     options = {name: value for name, value in stated.items() if value}
     bundle, embedded = replace_catalogue(
         given.run, given.catalogue, given.to, allow=given.allowed, sign=given.sign, **options

@@ -99,7 +99,7 @@ def records(explanations: Sequence[tuple[str, Explanation, bytes | None]]) -> li
             for unit, place in zip(names, chosen, strict=True)
         }
         about = one.subject
-        said = f"{one.method} of {about.target}: {about.score:.4g}, and {about.blank:.4g} with everything absent."
+        said = f"{one.method} of {about.summary}."
         blocks: list[Block] = [Text(said)]
         if drawn is not None:
             card = Card(picture=Picture(uri("image/png", drawn), name), note="")

@@ -16,7 +16,7 @@ from suite.contracts.signature import file_to_json
 from suite.errors import InputError, unused
 from suite.explaining import checking
 from suite.explaining.explainer import Case, Explainer
-from suite.explaining.explanation import Explanation
+from suite.explaining.explanation import Explanation, complete, listed, scores
 from suite.explaining.exported import EXPLAIN
 from suite.explaining.methods import method as chosen_method
 from suite.reporting import explanations as drawing
@@ -110,12 +110,10 @@ def _of_bundle(bundle: Bundle, value: str, method: str, chosen: str) -> list[Exp
     columns, names = folders.asked(program.codec, value)
     explained = []
     for name, answer in zip(names, program.predict(columns), strict=True):
-        parts = sorted(answer["attributions"], key=lambda part: -abs(part["attribution"]))[:12]
-        width = max((len(part["unit"]) for part in parts), default=0)
-        listed = [f"  {part['unit']:{width}}  {part['attribution']:+10.4g}" for part in parts]
-        file = answer.get("map")
-        scores = f"  {answer['score']:.4g}, and {answer['blank_score']:.4g} with everything absent"
-        lines = [name, f"  {answer['explained']}", scores, *listed]
+        parts, file = answer["attributions"], answer.get("map")
+        units, values = [part["unit"] for part in parts], np.array([part["attribution"] for part in parts])
+        lines = [name, f"  {answer['explained']}", f"  {scores(answer['score'], answer['blank_score'])}"]
+        lines += [*listed(units, values), complete(answer["completeness_error"])]
         explained.append(Explained(name, {"input": name, **answer}, lines, None, file.data if file else None))
     return explained
 
