@@ -122,7 +122,7 @@ class Explanation:
 
 def scores(score: float, blank: float) -> str:
     """The number of a record and of the blank, for people."""
-    return f"{_shown(score)}, and {_shown(blank)} with everything absent"
+    return f"{shown(score)}, and {shown(blank)} with everything absent"
 
 
 def listed(units: Sequence[str], values: np.ndarray, errors: np.ndarray | None = None, most: int = 12) -> list[str]:
@@ -141,7 +141,7 @@ def listed(units: Sequence[str], values: np.ndarray, errors: np.ndarray | None =
     for place in order:
         error = "" if errors is None else f" ± {errors[place]:.2g}"
         bar = "█" * round(20 * abs(values[place]) / largest)
-        lines.append(f"  {units[place]:{width}}  {_shown(values[place], '+'):>10}{error}  {bar}".rstrip())
+        lines.append(f"  {units[place]:{width}}  {shown(values[place], '+'):>10}{error}  {bar}".rstrip())
     more = len(values) - len(order)
     return [*lines, f"  and {more:,} more"] if more else lines
 
@@ -151,7 +151,7 @@ def complete(missed: float) -> str:
     return f"  completeness error {missed:.2%}"
 
 
-def _shown(value: float, sign: str = "") -> str:
+def shown(value: float, sign: str = "") -> str:
     """A number of four digits, or as a large whole one."""
     return f"{value:{sign},.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:{sign}.4g}"
 
