@@ -9,6 +9,9 @@ from suite.cli.flags import Verb, flag, word
 from suite.cli.shared_flags import Trusting
 from suite.errors import InputError
 
+RECORDS = 50
+"""Records of a split that are explained."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Explain(Trusting):
@@ -43,8 +46,8 @@ class Explain(Trusting):
     """Print a line of JSON for each record."""
     split: str = flag("", value="SPLIT", example="validation", otherwise="records of --input are explained")
     """train, validation or test."""
-    records: int = flag(50, value="N", least=2)
-    """Records of the split that are explained."""
+    records: int = flag(0, value="N", example="20", otherwise="50 of --split, all of --input", least=0)
+    """Records that are explained: of a split evenly spaced, of --input the first."""
 
 
 def explain(given: Explain) -> None:
@@ -57,7 +60,8 @@ def explain(given: Explain) -> None:
         return
     if not given.input:
         raise InputError("flag --input", "is missing.", fix="--split validation")
-    explained = explaining.explain(opened, given.input, given.method or explaining.INTEGRATED, given.class_)
+    method = given.method or explaining.INTEGRATED
+    explained = explaining.explain(opened, given.input, method, given.class_, given.records)
     if given.to:
         for path in explaining.write_explanations(explained, given.to):
             print(path)
@@ -79,9 +83,11 @@ def _of_split(given: Explain, opened: object) -> None:
         if getattr(given, name):
             flag_name = f"--{name.rstrip('_')}"
             raise InputError(f"flag {flag_name}", "goes with --input.", found="--split", fix="suite explain --help")
+    if given.records == 1:
+        raise InputError("flag --records", "is 2 or more: measures are over records.", found="1", fix="--records 50")
     methods = (given.method,) if given.method else ()
     told = lambda line: print(line, file=sys.stderr)
-    for line in checking.check(opened, given.split, methods, given.records, told=told).lines:
+    for line in checking.check(opened, given.split, methods, given.records or RECORDS, told=told).lines:
         print(line)
 
 

@@ -109,7 +109,7 @@ def _with_catalogue(given: Export) -> None:
 
     if given.format != "bundle":
         raise InputError("flag --catalogue", "is for bundles.", found=given.format, fix="--format bundle")
-    stated = {"platforms": given.platforms, "name": given.name, "licence": given.licence}
+    stated = {"platforms": given.platforms, "name": given.name, "licence": given.licence, "explain": given.explain}
     options = {name: value for name, value in stated.items() if value}
     bundle, embedded = replace_catalogue(
         given.run, given.catalogue, given.to, allow=given.allowed, sign=given.sign, **options
@@ -131,6 +131,7 @@ def _nothing_fixed(given: Export) -> None:
         "--format": given.format.replace("bundle", ""),
         "--engines": " ".join(given.engines),
         "--int8": "true" if given.int8 else "",
+        "--explain": "true" if given.explain else "",
     }
     fixed = {name: value for name, value in {**fixed, "RUN": given.run}.items() if value}
     for name, value in fixed.items():

@@ -8,6 +8,7 @@ import numpy as np
 
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec, Input, Output
+from suite.contracts.division import NumberScale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,9 @@ class EnsembleCodec(Codec):
     @property
     def place_names(self) -> Mapping[str, Sequence[str]]:
         return self.first.place_names
+
+    def number_scale(self, place: int) -> NumberScale | None:
+        return self.first.number_scale(place)
 
     def opened(self, columns: Columns) -> Columns:
         return self.first.opened(columns)

@@ -1,5 +1,6 @@
 """The codec of explained answers: the answer, and what it is owed to, unit by unit. Dims: b records."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,15 @@ import numpy as np
 from suite.codecs.heatmaps import over_time, overlay
 from suite.contracts.batch import Columns, Ragged
 from suite.contracts.codec import Codec, File, Input, Output
-from suite.contracts.division import KEPT, Division, fitted, summed
+from suite.contracts.division import KEPT, Division, NumberScale, fitted, summed
+from suite.errors import InputError
 
 OTHER, FOUND = "other_", "explained_"
 """Before the name of a row that stands for an absent one, and before what an explanation adds to a program's outputs.
 """
+DIGITS = 7
+"""Significant digits of scores and attributions: those of a float32."""
+EVENT = "the log odds of the event"
 MOST = 256
 """Units that an answer lists, those of the largest attributions."""
 
@@ -41,6 +46,7 @@ class ExplainedAnswers(Codec):
             Output(name="score", kind="number", description="of what was asked"),
             Output(name="blank_score", kind="number", description="with everything absent"),
             Output(name="attributed", kind="number", description="all parts together, nearly the difference"),
+            Output(name="completeness_error", kind="number", description="share of the difference that they miss"),
             Output(name="attributions", kind="attributions", description="what each part adds to it"),
             *((drawn,) if self._mapped else ()),
         )
@@ -80,7 +86,7 @@ class ExplainedAnswers(Codec):
     def encode(self, columns: Columns) -> dict[str, Any]:
         """The rows of the codec, and of each array that is looked up what stands for its absence."""
         rows = self.codec.encode(columns)
-        divisions = self.codec.divide(self.codec.opened(columns), rows)
+        divisions = divided(self.codec, self.codec.opened(columns), rows)
         blanks = {name: [one.blank[name] for one in divisions] for name in (divisions[0].blank if divisions else {})}
         return {**rows, **{f"{OTHER}{name}": _as(rows[name], of) for name, of in blanks.items() if of[0] is not None}}
 
@@ -122,21 +128,61 @@ class ExplainedAnswers(Codec):
             elif drawn is None and found.ndim == 3 and division.shapes:
                 pixels = np.asarray(rows[name][place])
                 drawn = overlay(pixels.reshape(pixels.shape[-3:]), found.sum(-1))
-        scores = {name: float(f"{float(outputs[f'{FOUND}{name}'][place]):.6g}") for name in ("score", "blank_score")}
+        target, _, scale = told(self.codec, self.kind, int(outputs[f"{FOUND}answered"][place]))
+        scale = scale or NumberScale()
+        values *= scale.factor
+        score, blank = (scale.read(float(outputs[f"{FOUND}{name}"][place])) for name in ("score", "blank_score"))
         answer: dict[str, Any] = {
-            "explained": f"{self._subject(int(outputs[f'{FOUND}answered'][place]))}, by integrated gradients; "
-            f"{division.about}",
-            **scores,
-            "attributed": float(f"{values.sum():.6g}"),
+            "explained": f"{target}, by integrated gradients; {division.about}",
+            "score": rounded(score),
+            "blank_score": rounded(blank),
+            "attributed": rounded(values.sum()),
+            "completeness_error": rounded(completeness(values, score - blank)),
             "attributions": _listed(division, values),
         }
         return {**answer, "map": File("image/png", drawn)} if drawn and self._mapped else answer
 
-    def _subject(self, place: int) -> str:
-        names = self.place_names.get("logits", ())
-        if self.kind == "value":
-            return self.codec.outputs[0].name
-        return f'the log odds of "{names[place]}"' if names else "the log odds of the event"
+
+def divided(codec: Codec, columns: Columns, rows: Mapping[str, Any]) -> Sequence[Division]:
+    """The divisions of records that are to be explained; arguments as of `Codec.divide`.
+
+    Raises:
+        InputError: a record has no unit that could be absent.
+    """
+    divisions = codec.divide(columns, rows)
+    if not all(one.units for one in divisions):
+        entry = next(entry for entry in codec.inputs if entry.name == codec.primary)
+        example = f", such as {json.dumps(entry.example, ensure_ascii=False)}" if entry.example else ""
+        problem = "holds nothing that an answer could be owed to, such as a word."
+        raise InputError(f'input "{entry.name}"', problem, fix=f"give a record with content{example}")
+    return divisions
+
+
+def completeness(values: np.ndarray, difference: float) -> float:
+    """By which share of the difference of two scores the sum of attributions (u,) misses it."""
+    return float(abs(values.sum() - difference) / max(abs(difference), 1e-12))
+
+
+def rounded(value: float) -> float:
+    """A number of an explanation in JSON."""
+    return float(f"{float(value):.{DIGITS}g}")
+
+
+def told(codec: Codec, kind: str, place: int) -> tuple[str, str, NumberScale | None]:
+    """What the explained number is called; the name of the class, empty of a number; and how it is read, None of log
+    odds.
+
+    Args:
+        codec: of the answer.
+        kind: key of what `Task.explained` gives.
+        place: of the class, label or goal; 0 of a single number.
+    """
+    names = () if kind == "value" else codec.place_names.get("logits", ())
+    scale = codec.number_scale(place) or (NumberScale() if kind == "value" else None)
+    if scale is not None:
+        target = str(names[place]) if names else codec.outputs[0].name
+        return f"{scale.of} of {target}" if scale.of else target, "", scale
+    return (f'the log odds of "{names[place]}"', str(names[place]), None) if names else (EVENT, "", None)
 
 
 def _said(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -149,7 +195,7 @@ def _listed(division: Division, values: np.ndarray) -> list[dict[str, Any]]:
     listed = []
     for place in chosen.tolist():
         unit = division.units[place]
-        entry = {"unit": unit.name, "column": unit.column, "attribution": float(f"{values[place]:.6g}")}
+        entry = {"unit": unit.name, "column": unit.column, "attribution": rounded(values[place])}
         if unit.place and unit.column in division.texts:
             entry |= {"start": int(unit.place[0]), "end": int(unit.place[1])}
         listed.append(entry)

@@ -10,6 +10,7 @@ from suite.codecs.prediction import DIGITS
 from suite.codecs.table import TableInputs
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Output
+from suite.contracts.division import NumberScale
 from suite.data.preprocessing.decision import event_probabilities
 from suite.data.preprocessing.goals import GoalDecisions, Goals, shares_after
 
@@ -46,6 +47,10 @@ class GoalPredictions(TableInputs):
     @property
     def purpose(self) -> str:
         return f"Predicts {', '.join(self.goals.names)} of a record"
+
+    def number_scale(self, place: int) -> NumberScale | None:
+        scale = self.goals.goals[place].scale
+        return scale.explained if scale else None
 
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``dense`` float32 (b, i), ``ids`` int32 (b, s), ``weights`` float32 (b, w): see `Fields.encode`."""

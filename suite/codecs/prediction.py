@@ -13,6 +13,7 @@ import numpy as np
 from suite.codecs.answers import TOP, class_answers, class_outputs
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec, Output
+from suite.contracts.division import NumberScale
 from suite.contracts.schemas import LISTED
 from suite.data.preprocessing.decision import EVEN, Decision, event_probabilities
 from suite.data.preprocessing.target import Target
@@ -57,6 +58,9 @@ class Predictions(Codec):
     @property
     def place_names(self) -> Mapping[str, Sequence[str]]:
         return {} if self.answer.kind == "number" else {"logits": self.answer.names}
+
+    def number_scale(self, place: int) -> NumberScale | None:
+        return self.answer.scale.explained if self.answer.kind == "number" else None
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         """``{TARGET: 12.3}`` of a number; ``{"label", "probability", "top"}`` of classes; ``{"labels", "top"}`` of

@@ -13,7 +13,7 @@ import numpy as np
 from suite.contracts import kinds
 from suite.contracts.batch import Columns
 from suite.contracts.bounds import Bounds, check_bounds
-from suite.contracts.division import Division, plain
+from suite.contracts.division import Division, NumberScale, plain
 from suite.contracts.signature import File, Input, Output
 
 __all__ = ["Codec", "File", "Input", "Output"]
@@ -147,6 +147,14 @@ class Codec(ABC):
             if not hasattr(value, "lengths") and np.asarray(value).dtype.kind in "fiu" and np.asarray(value).ndim > 1
         }
         return plain(dense, len(next(iter(columns.values()), ())))
+
+    def number_scale(self, place: int) -> NumberScale | None:
+        """How an explained number is read; None of log odds, and of numbers that are learnt as they are.
+
+        Args:
+            place: of the number among ``place_names``; 0 of a single one.
+        """
+        return None
 
     def decode_all(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         """As `decode`, but with the probability of every class where that names the likeliest few and an Output lists

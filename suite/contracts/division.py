@@ -6,6 +6,7 @@ A unit is present, or absent: then the values of its elements are those of a bla
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -54,6 +55,24 @@ class Division:
     texts: Mapping[str, str] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     scaled: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class NumberScale:
+    """How an explained number is read: ``factor * learnt + offset``, in the unit of its target where that is a line.
+
+    Attributes:
+        factor, offset: 1 and 0 where the way from what is learnt to that unit is no line.
+        of: what the number is of its target then, such as ``"the standardised logarithm"``; empty in its unit.
+    """
+
+    factor: float = 1.0
+    offset: float = 0.0
+    of: str = ""
+
+    def read(self, learnt: Any) -> Any:
+        """Numbers of any shape, as they are read."""
+        return self.factor * learnt + self.offset
 
 
 def fitted(labels: np.ndarray, shape: Sequence[int], filled: float = 0.0) -> np.ndarray:

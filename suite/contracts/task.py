@@ -131,7 +131,7 @@ class Task(ABC):
             labels that do not; ``value`` (b,), a number.
 
         Raises:
-            InputError: the task does not say what of its answer is one number.
+            InputError: the task's answers are not explained.
         """
         outputs = self.predict(model, batch, reference)
         if "logits" in outputs and outputs["logits"].ndim <= 2:
@@ -141,9 +141,10 @@ class Task(ABC):
             return {"value": next(iter(single.values()))}
         raise InputError(
             "explanation",
-            f"{type(self).__name__} does not say which number of its answer is to be explained.",
-            found=", ".join(outputs),
-            fix="a method explained of the task",
+            "is of a class, labels, an event or a number, and this model answers with something else.",
+            found=self.codec.purpose,
+            fix="a run of text.classify, vision.classify, speech.classify, table.predict or another recipe that "
+            "docs/explanations.md lists",
         )
 
     def evaluate(

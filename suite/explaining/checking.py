@@ -16,7 +16,7 @@ from suite.errors import InputError
 from suite.evaluation.bootstrap import Difference, Interval
 from suite.explaining import importance
 from suite.explaining.explainer import Case, Explainer
-from suite.explaining.explanation import Explanation
+from suite.explaining.explanation import Explanation, shown
 from suite.explaining.importance import Importance
 from suite.explaining.measures import FILLINGS, Curves, Verdict, curves, ranked_alike, verdict
 from suite.explaining.methods import METHODS, method
@@ -72,7 +72,8 @@ class Checked:
         found = self.importance
         lines = [f"mean size of attributions by {found.method} on {self.split}:"]
         width = max(map(len, found.attributed), default=0)
-        lines += [f"  {name:{width}}  {interval}" for name, interval in found.attributed.items()]
+        for name, one in found.attributed.items():
+            lines.append(f"  {name:{width}}  {shown(one.value)} ({shown(one.low)} to {shown(one.high)})")
         if found.exchanged:
             lines.append(f"how much worse {found.metric} is where a column has the values of other records:")
             width = max(map(len, found.exchanged))

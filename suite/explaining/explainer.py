@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from suite.codecs.columns import check_columns
+from suite.codecs.explained import divided, told
 from suite.contracts.batch import Columns, Ragged
 from suite.contracts.division import KEPT, Division, fitted
 from suite.data.pipeline.padding import pad, padded_lengths
@@ -19,7 +20,7 @@ from suite.errors import InputError, closest
 from suite.evaluation.evaluate import make_answer
 from suite.evaluation.reference import on_devices
 from suite.explaining.entries import Entries, find, shapes_of
-from suite.explaining.explanation import Subject, told
+from suite.explaining.explanation import Subject
 from suite.explaining.programs import ANSWERED, CLASS, KEEP, OTHER, Explained
 from suite.parallel.layout import Layout
 from suite.runs.run import Run
@@ -83,10 +84,9 @@ class Explainer:
         columns = self._codec.opened(columns)
         check_columns(self._codec.inputs, columns)
         rows = self._codec.encode(columns)
-        division = self._codec.divide(columns, rows)[0]
         batch = self.batch(rows)
-        if not division.units:
-            raise InputError("explanation", "the record has nothing that could be absent.", found="an empty one")
+        self._check(batch)
+        division = divided(self._codec, columns, rows)[0]
         self._prepare(batch, division)
         shapes = self._shapes_of(batch)
         labels = {}
@@ -99,15 +99,15 @@ class Explainer:
             for name, row in division.blank.items()
             if row is not None and name in labels
         }
-        empty = Subject("", "", ANSWERED, 0.0, 0.0)
-        bare = Case(columns, division, batch, labels, blank, empty)
+        bare = Case(columns, division, batch, labels, blank, Subject("", "", ANSWERED, 0.0, 0.0))
         place = self._place(chosen)
         whole = self._asked("scores", bare, np.ones((1, bare.count)), place)
         place = int(whole["answered"][0]) if place == ANSWERED else place
         without = self._asked("scores", bare, np.zeros((1, bare.count)), place)
-        target, name = told(self.names, place, self.kind, self._codec.outputs[0].name)
-        subject = Subject(target, name, place, float(whole["score"][0]), float(without["score"][0]))
-        return dataclasses.replace(bare, subject=subject)
+        target, name, scale = told(self._codec, self.kind, place)
+        subject = Subject(target, name, place, 0.0, 0.0, scale)
+        score, none = (float(subject.read(float(ends["score"][0]))) for ends in (whole, without))
+        return dataclasses.replace(bare, subject=dataclasses.replace(subject, score=score, blank=none))
 
     @property
     def names(self) -> Sequence[str]:
@@ -136,22 +136,31 @@ class Explainer:
         whole[kept] = row[kept]
         return whole[None]
 
-    def _prepare(self, batch: Mapping[str, np.ndarray], division: Division) -> None:
-        """Finds where the batch enters the model, once."""
-        if self._explained is not None:
+    def _check(self, batch: Mapping[str, np.ndarray]) -> None:
+        """Finds what kind of number is explained, once, before anything is asked of the record.
+
+        Raises:
+            InputError: the task's answers are not explained.
+        """
+        if self.kind:
             return
-        task, reference = self.run.experiment.task, self._reference
-        run = lambda model, rows: task.explained(model, rows, reference)
-        entries = find(self.run.graph, self.weights, shapes_of(batch), run, tuple(division.labels))
-        self._explained = Explained(task, entries)
-        self._left = tuple(name for name in division.labels if name not in entries.names)
 
         def keys(params: Any, state: Any, rows: Any) -> dict[str, Any]:
             from flax import nnx
 
-            return run(nnx.merge(self.run.graph, params, state), rows)
+            return self._run(nnx.merge(self.run.graph, params, state), rows)
 
         self.kind = next(iter(jax.eval_shape(keys, *self.weights, shapes_of(batch))))
+
+    def _run(self, model: Any, rows: Any) -> dict[str, Any]:
+        return dict(self.run.experiment.task.explained(model, rows, self._reference))
+
+    def _prepare(self, batch: Mapping[str, np.ndarray], division: Division) -> None:
+        """Finds where the batch enters the model, once."""
+        if self._explained is not None:
+            return
+        entries = find(self.run.graph, self.weights, shapes_of(batch), self._run, tuple(division.labels))
+        self._explained = Explained(self.run.experiment.task, entries)
 
     @property
     def entries(self) -> Entries:
@@ -201,7 +210,7 @@ class Explainer:
             others: n records whose values stand in the place of what is absent; None: the blank.
         """
         outputs = self._asked("scores", case, np.asarray(present, np.float32), case.subject.place, others)
-        return outputs["score"].astype(np.float64)
+        return np.asarray(case.subject.read(outputs["score"].astype(np.float64)))
 
     def gradients(self, case: Case, places: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Array -> derivatives (n, ...) by how far each element is present, at places (n,) on the way from the blank,
@@ -215,8 +224,9 @@ class Explainer:
             }
 
         outputs = self._computed("gradients", case, len(places), keep, case.subject.place)
-        slopes = {name: outputs[f"gradient_{name}"].astype(np.float64) for name in case.labels}
-        return slopes, outputs["score"].astype(np.float64)
+        factor = case.subject.scale.factor if case.subject.scale else 1.0
+        slopes = {name: factor * outputs[f"gradient_{name}"].astype(np.float64) for name in case.labels}
+        return slopes, np.asarray(case.subject.read(outputs["score"].astype(np.float64)))
 
     def inside(self, case: Case, name: str, path: str = "") -> dict[str, np.ndarray]:
         """What a program on the record as it is says, such as ``attention``."""

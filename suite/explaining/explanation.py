@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from suite.contracts.division import Division
+from suite.codecs.explained import completeness, rounded
+from suite.contracts.division import Division, NumberScale
 
 COMPLETE = 0.01
 """Share of the difference of scores up to which attributions may miss it and still be called complete."""
@@ -23,6 +24,7 @@ class Subject:
         place: of it among the classes.
         score: the number, of the record as it is.
         blank: the number where all units are absent.
+        scale: how what the model says is read as that number; None of log odds.
     """
 
     target: str
@@ -30,6 +32,16 @@ class Subject:
     place: int
     score: float
     blank: float
+    scale: NumberScale | None = None
+
+    def read(self, learnt: Any) -> Any:
+        """What the model says, of any shape, as the number that is explained."""
+        return learnt if self.scale is None else self.scale.read(learnt)
+
+    @property
+    def summary(self) -> str:
+        """What is explained and its two values, for people."""
+        return f"{self.target}: {scores(self.score, self.blank)}"
 
     @property
     def difference(self) -> float:
@@ -66,7 +78,7 @@ class Explanation:
         """By which share of the difference of scores the attributions miss it; nan where they need not reach it."""
         if not self.additive:
             return math.nan
-        return completeness(self.values, self.subject)
+        return completeness(self.values, self.subject.difference)
 
     @property
     def order(self) -> np.ndarray:
@@ -81,17 +93,17 @@ class Explanation:
                 "unit": unit.name,
                 "column": unit.column,
                 **({"place": [round(float(side), 4) for side in unit.place]} if unit.place else {}),
-                "attribution": _rounded(value),
-                **({} if self.errors is None else {"standard_error": _rounded(self.errors[place])}),
+                "attribution": rounded(value),
+                **({} if self.errors is None else {"standard_error": rounded(self.errors[place])}),
             }
             for place, (unit, value) in enumerate(zip(self.division.units, self.values, strict=True))
         ]
-        missed = {} if math.isnan(self.completeness) else {"completeness_error": _rounded(self.completeness)}
+        missed = {} if math.isnan(self.completeness) else {"completeness_error": rounded(self.completeness)}
         return {
             "method": self.method,
             "explained": about.target,
-            "score": _rounded(about.score),
-            "blank_score": _rounded(about.blank),
+            "score": rounded(about.score),
+            "blank_score": rounded(about.blank),
             "blank": self.division.about,
             **missed,
             "remarks": list(self.remarks),
@@ -100,51 +112,50 @@ class Explanation:
 
     def lines(self, most: int = 12) -> list[str]:
         """For a terminal: the units of the largest size first, a line each."""
-        about = self.subject
-        lines = [
-            f"{self.method} of {about.target}: {about.score:.4g}, and {about.blank:.4g} with everything absent",
-            f"  {self.division.about}",
-        ]
-        order = np.argsort(-np.abs(self.values), kind="stable")[:most]
-        width = max((len(self.division.units[place].name) for place in order), default=0)
-        largest = float(np.abs(self.values).max(initial=0)) or 1.0
-        for place in order:
-            error = "" if self.errors is None else f" ± {self.errors[place]:.2g}"
-            bar = "█" * round(20 * abs(self.values[place]) / largest)
-            unit = self.division.units[place]
-            lines.append(f"  {unit.name:{width}}  {self.values[place]:+10.4g}{error}  {bar}".rstrip())
-        if len(self.values) > most:
-            lines.append(f"  and {len(self.values) - most} more")
+        units = [unit.name for unit in self.division.units]
+        lines = [f"{self.method} of {self.subject.summary}", f"  {self.division.about}"]
+        lines += listed(units, self.values, self.errors, most)
         if not math.isnan(self.completeness):
-            lines.append(f"  completeness error {self.completeness:.2%}")
+            lines.append(complete(self.completeness))
         return [*lines, *(f"  {remark}" for remark in self.remarks)]
 
 
-def completeness(values: np.ndarray, subject: Subject) -> float:
-    """By which share of the difference of scores the sum of ``values`` misses it."""
-    return float(abs(values.sum() - subject.difference) / max(abs(subject.difference), 1e-12))
+def scores(score: float, blank: float) -> str:
+    """The number of a record and of the blank, for people."""
+    return f"{shown(score)}, and {shown(blank)} with everything absent"
+
+
+def listed(units: Sequence[str], values: np.ndarray, errors: np.ndarray | None = None, most: int = 12) -> list[str]:
+    """Lines for a terminal of the units of the largest size, and how many more there are.
+
+    Args:
+        units: their names.
+        values: (u,) attributions.
+        errors: (u,) standard errors.
+        most: units that get a line.
+    """
+    order = np.argsort(-np.abs(values), kind="stable")[:most]
+    width = max((len(units[place]) for place in order), default=0)
+    largest = float(np.abs(values).max(initial=0)) or 1.0
+    lines = []
+    for place in order:
+        error = "" if errors is None else f" ± {errors[place]:.2g}"
+        bar = "█" * round(20 * abs(values[place]) / largest)
+        lines.append(f"  {units[place]:{width}}  {shown(values[place], '+'):>10}{error}  {bar}".rstrip())
+    more = len(values) - len(order)
+    return [*lines, f"  and {more:,} more"] if more else lines
+
+
+def complete(missed: float) -> str:
+    """The line on how far attributions miss the difference of scores."""
+    return f"  completeness error {missed:.2%}"
+
+
+def shown(value: float, sign: str = "") -> str:
+    """A number of four digits, or as a large whole one."""
+    return f"{value:{sign},.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:{sign}.4g}"
 
 
 def incomplete(missed: float, effort: str) -> tuple[str, ...]:
     """The remark on attributions that miss the difference of scores by more than `COMPLETE`."""
     return () if missed <= COMPLETE else (f"the attributions miss the difference of scores by {missed:.1%} {effort}",)
-
-
-def _rounded(value: float) -> float:
-    return float(f"{float(value):.6g}")
-
-
-def told(names: Sequence[str], place: int, kind: str, target: str) -> tuple[str, str]:
-    """What the number is called that is explained, and the name of the class.
-
-    Args:
-        names: of the classes; empty of an event or a number.
-        place: of the class.
-        kind: key of what `Task.explained` gives.
-        target: name of the first output.
-    """
-    if kind == "value":
-        return target, ""
-    if not names:
-        return "the log odds of the event", ""
-    return f'the log odds of "{names[place]}"', str(names[place])

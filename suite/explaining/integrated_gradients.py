@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from suite.codecs.explained import completeness
 from suite.contracts.division import summed
 from suite.explaining.explainer import Case, Explainer
-from suite.explaining.explanation import COMPLETE, Explanation, completeness, incomplete
+from suite.explaining.explanation import COMPLETE, Explanation, incomplete
 from suite.explaining.programs import nodes
 
 FIRST, HALF = 30, 14
@@ -38,7 +39,7 @@ def integrated_gradients(explainer: Explainer, case: Case) -> Explanation:
     while True:
         maps = {name: np.sum([one.maps[name] for one in stretches], 0) for name in case.labels}
         values = np.sum([summed(maps[name], case.labels[name], case.count) for name in maps], 0)
-        missed = completeness(values, case.subject)
+        missed = completeness(values, case.subject.difference)
         if missed <= COMPLETE or used >= MOST:
             break
         worst = max(stretches, key=lambda one: abs(one.missed))

@@ -60,13 +60,13 @@ def curves(
     asked = np.concatenate([~removed, removed]).reshape(-1, count)
     others = None if other is None else [other] * len(asked)
     scores = explainer.scores(case, asked, others).reshape(2, len(orders), len(cuts))
-    areas = np.trapezoid(_levels(explainer, case, scores), cuts / count, axis=2)
+    areas = np.trapezoid(_levels(case, scores), cuts / count, axis=2)
     return Curves(areas[0, 0], areas[1, 0], areas[0, 1:].mean(), areas[1, 1:].mean())
 
 
-def _levels(explainer: Explainer, case: Case, scores: np.ndarray) -> np.ndarray:
+def _levels(case: Case, scores: np.ndarray) -> np.ndarray:
     """Probabilities, or how much of the difference of a number is there."""
-    if explainer.kind == "value":
+    if case.subject.scale is not None:
         whole, none = scores[0, :, :1], scores[0, :, -1:]
         return (scores - none) / np.where(np.abs(whole - none) > 1e-12, whole - none, 1)
     return 1 / (1 + np.exp(-np.clip(scores, -60, 60)))

@@ -19,6 +19,7 @@ from suite.contracts.batch import Batch
 from suite.contracts.codec import Codec
 from suite.contracts.task import Program
 from suite.data.pipeline.padding import axes, bucket
+from suite.data.sources.memory import take
 from suite.errors import InputError, RunError
 from suite.experiment import serialization
 from suite.experiment.local_paths import without_folders
@@ -90,7 +91,8 @@ def export(
         format, to = str(to), trained_run.folder / str(to)
     if format not in ("bundle", HUGGINGFACE, ONNX):
         raise InputError(f'--format "{format}"', "is none.", found=f"bundle, {HUGGINGFACE}, {ONNX}")
-    _check_flags(format, {"sign": bool(sign), "engines": bool(engines), "int8": int8, "max-drop": max_drop is not None})
+    flags = {"sign": bool(sign), "engines": bool(engines), "int8": int8, "max-drop": max_drop is not None}
+    _check_flags(format, {**flags, "explain": explain})
     if format == HUGGINGFACE:
         return verbs.convert(trained_run.folder, to, allow=allow)
     name = named(trained_run.experiment, name, (Path(to), trained_run.folder))
@@ -101,7 +103,7 @@ def export(
     with files.new_folder(Path(to)) as place:
         split, asked = held_back(trained_run)
         if explain:
-            trained_run = with_explanations(trained_run, given(trained_run.codec, asked, np.arange(1)))
+            trained_run, asked = _explained(trained_run, asked)
         check_programs(trained_run, asked)
         checked = f"{len(next(iter(asked.values())))} records of the {split} split"
         about: dict[str, Any] = {"name": name, "checked": checked, "licence": licence, "platforms": tuple(platforms)}
@@ -115,9 +117,19 @@ def export(
     return Bundle.open(to, allow)
 
 
+def _explained(trained_run: Run, asked: Mapping[str, Any]) -> tuple[Run, dict[str, Any]]:
+    """The run with the program that explains, and those of the held-back records that it takes: not a blank text."""
+    codec = trained_run.codec
+    columns = given(codec, asked, np.arange(len(next(iter(asked.values())))))
+    divisions = codec.divide(codec.opened(columns), codec.encode(columns))
+    held = np.flatnonzero([bool(one.units) for one in divisions])
+    kept = {name: take(values, held) for name, values in asked.items()} if len(held) else dict(asked)
+    return with_explanations(trained_run, given(codec, kept, np.arange(1))), kept
+
+
 def _check_flags(format: str, given: Mapping[str, bool]) -> None:
     """Raises InputError: a flag is for another format."""
-    formats = {"sign": ("bundle",), "engines": ("bundle",), "int8": ("bundle", ONNX), "max-drop": ("bundle", ONNX)}
+    formats = {name: ("bundle", ONNX) if name in ("int8", "max-drop") else ("bundle",) for name in given}
     for name, is_given in given.items():
         if is_given and format not in formats[name]:
             problem = "is for bundles." if formats[name] == ("bundle",) else "is for models in ONNX."

@@ -6,7 +6,7 @@ import numpy as np
 
 from suite.evaluation.bootstrap import Interval
 from suite.explaining.checking import Checked, read
-from suite.explaining.explanation import Explanation
+from suite.explaining.explanation import Explanation, shown
 from suite.reporting.blocks import Block, Card, Cards, Figure, Part, Picture, Plot, Table, Text
 from suite.reporting.glossary import capital
 from suite.reporting.pictures import uri
@@ -50,7 +50,7 @@ def overall(checked: Checked) -> list[Block | Part]:
 
 
 def _numbers(intervals: Mapping[str, Interval]) -> Table:
-    rows = tuple((name, f"{one.value:.3g}", f"{one.low:.3g} to {one.high:.3g}") for name, one in intervals.items())
+    rows = tuple((name, shown(one.value), f"{shown(one.low)} to {shown(one.high)}") for name, one in intervals.items())
     return Table(("", "value", "95 % interval"), rows)
 
 
@@ -99,7 +99,7 @@ def records(explanations: Sequence[tuple[str, Explanation, bytes | None]]) -> li
             for unit, place in zip(names, chosen, strict=True)
         }
         about = one.subject
-        said = f"{one.method} of {about.target}: {about.score:.4g}, and {about.blank:.4g} with everything absent."
+        said = f"{one.method} of {about.summary}."
         blocks: list[Block] = [Text(said)]
         if drawn is not None:
             card = Card(picture=Picture(uri("image/png", drawn), name), note="")

@@ -11,12 +11,14 @@ import numpy as np
 
 from suite.bundles.bundle import Bundle
 from suite.codecs.heatmaps import over_time, overlay
+from suite.contracts.batch import Columns
+from suite.contracts.codec import Codec
 from suite.contracts.division import KEPT
 from suite.contracts.signature import file_to_json
 from suite.errors import InputError, unused
 from suite.explaining import checking
 from suite.explaining.explainer import Case, Explainer
-from suite.explaining.explanation import Explanation
+from suite.explaining.explanation import Explanation, complete, listed, scores
 from suite.explaining.exported import EXPLAIN
 from suite.explaining.methods import method as chosen_method
 from suite.reporting import explanations as drawing
@@ -51,7 +53,7 @@ class Explained:
 
 
 def explain(
-    source: Run | Bundle | str | Path, value: str, method: str = INTEGRATED, chosen: str = ""
+    source: Run | Bundle | str | Path, value: str, method: str = INTEGRATED, chosen: str = "", records: int = 0
 ) -> list[Explained]:
     """Explain the answers to some records.
 
@@ -60,6 +62,7 @@ def explain(
         value: a text, a file, a folder or ``-``, as ``suite predict --input`` takes it.
         method: of `suite.explaining.methods`; a bundle has integrated gradients.
         chosen: name of the class that is explained; empty: the answered one.
+        records: how many are explained, the first ones; 0: all.
 
     Raises:
         InputError: a record cannot be read, there is no such method or class, the bundle explains nothing, or the
@@ -67,9 +70,9 @@ def explain(
     """
     opened = folders.open(source) if isinstance(source, str | Path) else source
     if isinstance(opened, Bundle):
-        return _of_bundle(opened, value, method, chosen)
+        return _of_bundle(opened, value, method, chosen, records)
     explaining = chosen_method(method)
-    columns, names = folders.asked(opened.codec, value)
+    columns, names = _asked(opened.codec, value, records)
     explainer, known = Explainer(opened), checking.read(opened.folder)
     verdict = known.verdicts.get(method) if known else None
     doubts = [f"on this run the method fails a test: {fault}" for fault in (verdict.faults if verdict else [])]
@@ -81,6 +84,13 @@ def explain(
         content = {"input": name, **one.to_json(), **({"doubts": doubts} if doubts else {})}
         explained.append(Explained(name, content, lines, one, drawn(case, one)))
     return explained
+
+
+def _asked(codec: Codec, value: str, records: int) -> tuple[Columns, list[str]]:
+    """As `suite.workflow.folders.asked`, the first records alone where ``records`` says how many."""
+    columns, names = folders.asked(codec, value)
+    first = slice(records or None)
+    return {name: values[first] for name, values in columns.items()}, names[first]
 
 
 def drawn(case: Case, one: Explanation) -> bytes | None:
@@ -96,7 +106,7 @@ def drawn(case: Case, one: Explanation) -> bytes | None:
     return None
 
 
-def _of_bundle(bundle: Bundle, value: str, method: str, chosen: str) -> list[Explained]:
+def _of_bundle(bundle: Bundle, value: str, method: str, chosen: str, records: int) -> list[Explained]:
     where = f'bundle "{bundle.folder}"'
     if EXPLAIN not in bundle.programs:
         fix = f"suite export RUN --explain --to {shlex.quote(f'{bundle.folder}-explained')}"
@@ -107,15 +117,13 @@ def _of_bundle(bundle: Bundle, value: str, method: str, chosen: str) -> list[Exp
             problem = "is for runs: a bundle explains the answered class by integrated gradients."
             raise InputError(f"flag {flag}", problem, found=given, fix="suite explain RUN")
     program = bundle.programs[EXPLAIN]
-    columns, names = folders.asked(program.codec, value)
+    columns, names = _asked(program.codec, value, records)
     explained = []
     for name, answer in zip(names, program.predict(columns), strict=True):
-        parts = sorted(answer["attributions"], key=lambda part: -abs(part["attribution"]))[:12]
-        width = max((len(part["unit"]) for part in parts), default=0)
-        listed = [f"  {part['unit']:{width}}  {part['attribution']:+10.4g}" for part in parts]
-        file = answer.get("map")
-        scores = f"  {answer['score']:.4g}, and {answer['blank_score']:.4g} with everything absent"
-        lines = [name, f"  {answer['explained']}", scores, *listed]
+        parts, file = answer["attributions"], answer.get("map")
+        units, values = [part["unit"] for part in parts], np.array([part["attribution"] for part in parts])
+        lines = [name, f"  {answer['explained']}", f"  {scores(answer['score'], answer['blank_score'])}"]
+        lines += [*listed(units, values), complete(answer["completeness_error"])]
         explained.append(Explained(name, {"input": name, **answer}, lines, None, file.data if file else None))
     return explained
 

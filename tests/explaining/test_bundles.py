@@ -7,10 +7,13 @@ import pytest
 
 import suite
 from suite.bundles.bundle import Bundle
+from suite.data.preprocessing.target import Target
+from suite.errors import InputError
 from suite.explaining.explainer import Explainer
 from suite.explaining.integrated_gradients import integrated_gradients
 from suite.exporting import exporting, refreshing
-from tests import untrained
+from suite.workflow import explaining
+from tests import predicting, untrained
 
 TEXT = "the cast was not good, really"
 
@@ -68,3 +71,65 @@ def test_a_bundle_without_the_program_says_how_to_get_it(tmp_path, refused):
     plain = suite.export(run, tmp_path / "images", platforms=("cpu",))
     assert isinstance(plain, Bundle)
     assert "--explain" in refused("explain", str(plain.folder), "--input", str(tmp_path / "none.png"))
+
+
+def test_the_command_tells_of_a_bundle_what_it_tells_of_a_run(texts, bundle, command, tmp_path):
+    """How many parts more there are, how complete they are, and as many records as are asked for."""
+    words = "so it was " * 3
+    (tmp_path / "new.csv").write_text("text\n" + "".join(f"the cast was not good and {words}{i}\n" for i in range(3)))
+    for opened in (texts, bundle):
+        explained = explaining.explain(opened, str(tmp_path / "new.csv"), records=2)
+        assert len(explained) == 2
+        for one in explained:
+            assert any(line.endswith(" more") for line in one.lines) and "completeness error" in "\n".join(one.lines)
+    out = command("explain", str(bundle.folder), "--input", str(tmp_path / "new.csv"), "--records", "1", "--json")
+    assert json.loads(out)["input"].endswith("0")
+
+
+@pytest.mark.parametrize("text", ["   ", ""])
+def test_a_blank_record_is_refused_by_every_door(text, texts, bundle):
+    with pytest.raises(InputError, match='input "text": holds nothing') as refused:
+        explaining.explain(texts, text)
+    with pytest.raises(InputError, match='input "text": holds nothing') as again:
+        bundle.predict([text], program="explain")
+    assert refused.value.fix == again.value.fix and refused.value.fix
+    assert bundle.predict([text])  # an answer it has
+
+
+def test_a_number_is_explained_in_the_unit_of_its_target(tmp_path):
+    experiment = predicting.experiment(predicting.table(tmp_path / "t.csv"), "price")
+    run = untrained.untrained(experiment, tmp_path / "run")
+    record = {"a": [0.3], "b": [-0.7]}
+    said = run.predict(record)[0]["price"]
+    one = explaining.explain(run, str(_file(tmp_path, record)))[0].explanation
+    assert one.subject.score == pytest.approx(said, rel=1e-5) and one.completeness < 0.01
+    assert one.values.sum() == pytest.approx(said - one.subject.blank, rel=0.01)
+    bundle = exporting.export(run, tmp_path / "bundle", platforms=("cpu",), explain=True, allow=("tests",))
+    answer = bundle.predict(record, program="explain")[0]
+    assert answer["score"] == pytest.approx(answer["price"], rel=1e-5) == pytest.approx(said, rel=1e-5)
+    assert answer["attributed"] == pytest.approx(one.values.sum(), rel=0.02) and answer["completeness_error"] < 0.02
+    assert answer["explained"].startswith("price, by")
+
+
+def test_a_number_that_is_learnt_on_no_line_says_on_which_scale_it_is_explained(tmp_path):
+    plain = predicting.experiment(predicting.table(tmp_path / "t.csv"), "price")
+    experiment = suite.replace(plain, {"task.answer": Target(scaling="log")})
+    run = untrained.untrained(experiment, tmp_path / "run")
+    one = explaining.explain(run, str(_file(tmp_path, {"a": [0.3], "b": [-0.7]})))[0]
+    assert one.content["explained"] == "the standardised logarithm of price" and abs(one.content["score"]) < 20
+
+
+def _file(folder, record):
+    path = folder / "record.csv"
+    path.write_text("a,b\n" + ",".join(str(values[0]) for values in record.values()) + "\n")
+    return path
+
+
+def test_answers_that_are_not_explained_are_named(tmp_path):
+    run = untrained.untrained(untrained.continuations(tmp_path), tmp_path / "run")
+    for text in ("once upon a time", "   "):
+        with pytest.raises(InputError, match="something else") as refused:
+            explaining.explain(run, text)
+        assert "Goes on with a text" in str(refused.value) and "text.classify" in refused.value.fix
+    with pytest.raises(InputError, match="something else"):
+        exporting.export(run, tmp_path / "bundle", platforms=("cpu",), explain=True)

@@ -106,6 +106,7 @@ def test_eight_bits_are_judged(name, method, runs, tmp_path):
 def test_flags_of_other_formats_are_refused(runs, tmp_path):
     for options, flag in (
         ({"format": "onnx", "engines": ("onnxruntime",)}, "flag --engines"),
+        ({"format": "onnx", "explain": True}, "flag --explain"),
         ({"int8": True}, "flag --int8"),
         ({"format": "onnx", "max_drop": 0.1}, "flag --max-drop"),
         ({"engines": ("tensorrt",)}, "flag --engines"),
@@ -126,6 +127,14 @@ def test_engines_answer_as_the_bundle(beside, runs):
         for ours, theirs in zip(computed.predict(sentences), beside.predict(sentences), strict=True):
             assert ours["label"] == theirs["label"]
             assert ours["probability"] == pytest.approx(theirs["probability"], abs=1e-3)
+
+
+def test_explanations_are_computed_by_xla_beside_engines(runs, tmp_path):
+    both = suite.export(runs("clicks"), tmp_path / "bundle", engines=("onnxruntime",), explain=True, platforms=("cpu",))
+    about = both.manifest.engines
+    assert list(about["models"]) == ["predict"] and "which XLA computes" in about["left_out"]["explain"]
+    computed = engines.chosen(both, "onnxruntime").programs
+    assert computed["predict"].engine == "onnxruntime" and computed["explain"].engine == "xla"
 
 
 def test_openvino_tells_nobody_of_its_use(beside):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from suite.contracts.division import NumberScale
 from suite.runtime import json_files
 
 Scaling = Literal["standard", "log", "quantile"]
@@ -74,6 +75,13 @@ class Scale:
     def centre(self) -> float:
         """A raw number in the middle of the training targets."""
         return float(self.raw(np.zeros(1))[0])
+
+    @property
+    def explained(self) -> NumberScale:
+        """How an explained prediction is read: attributions add up in the target's unit where f is the identity."""
+        if self.scaling == "standard":
+            return NumberScale(self.std, self.mean)
+        return NumberScale(of="the standardised logarithm" if self.scaling == "log" else "the standardised quantile")
 
     def scaled(self, values: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
         """What the model learns (n,) of raw numbers (n,); nan stays nan."""

@@ -17,6 +17,7 @@ from suite.contracts.task import Program
 from suite.data.pipeline.padding import axes, bucket, pad
 from suite.distribution import missing
 from suite.errors import InputError, RunError
+from suite.explaining.exported import EXPLAIN
 from suite.exporting import tracing
 from suite.exporting.asked import ROWS, given, padded_lengths, served
 from suite.exporting.onnx.converting import convert
@@ -64,8 +65,12 @@ def all_models(trained_run: Run, asked: Mapping[str, Any]) -> tuple[dict[str, Mo
         RunError: a model does not say what the run says.
     """
     check_installed()
-    made, left_out = {}, {}
+    made: dict[str, Models] = {}
+    left_out: dict[str, str] = {}
     for name, program in trained_run.programs.items():
+        if name == EXPLAIN:  # derivatives are not the task's answer: no engine need be fast at them
+            left_out[name] = "takes derivatives, which XLA computes"
+            continue
         try:
             made[name] = models(trained_run, name, program, asked)
         except Unsupported as error:
