@@ -90,12 +90,28 @@ def _recommend(advice: "Suggestion", given: Inspect) -> None:
     if not advice.recipe:
         print(f"\nrecipe: none fits: {advice.why}")
         return
+    if fault := _refusal(advice, given):
+        print(f"\nrecipe: {advice.recipe} for {advice.why}, but it does not take these records yet:\n  {fault}")
+        return
     print(f"\nrecipe: {advice.recipe}, for {advice.why}")
     flags = _others(advice.flags, given.fields)
     settled = any(field.partition("=")[0] == "--task.label" for field in given.fields)
     for label in advice.labels if advice.labels and not settled else ("",):
         of = ["--task.label", label] if label else []
         print("  " + shlex.join(["suite", "train", advice.recipe, "--data", given.data, *flags, *of, *given.fields]))
+
+
+def _refusal(advice: "Suggestion", given: Inspect) -> str:
+    """What the recommended recipe says against these records, such as paths that lead nowhere; empty: nothing."""
+    flags = _others(advice.flags, given.fields)
+    columns = dict(zip((flag.removeprefix("--") for flag in flags[::2]), flags[1::2], strict=True))
+    if advice.labels:
+        columns.setdefault("task.label", advice.labels[0])
+    try:
+        dataclasses.replace(given, experiment=advice.recipe).resolved(columns).task.source("train")
+    except InputError as error:
+        return str(error).replace("\n", "\n  ")
+    return ""
 
 
 def _others(flags: tuple[str, ...], fields: tuple[str, ...]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ from suite.contracts.data import Source
 from suite.contracts.kinds import KINDS
 from suite.data import measures
 from suite.data.notes import listed
-from suite.data.preprocessing.image import decode
+from suite.data.preprocessing.columns import file_names
+from suite.data.preprocessing.image import decode, examine
 from suite.data.preprocessing.text import clean_mask
 from suite.data.reading import IMAGES
-from suite.data.sources.memory import SPLITS, evenly_spaced
+from suite.data.sources.memory import NAMED, SPLITS, LeftOut, evenly_spaced
 from suite.errors import InputError
 
 CHUNK = 1000
@@ -31,8 +32,8 @@ def inspect(opener: Callable[[str], Source], most: int = 0, labels: Collection[s
 
     Returns:
         ``splits``: split -> ``count``, ``looked_at``, ``columns``, ``classes``, ``lengths``, ``sizes``, ``ranges``,
-        ``recordings``, ``boxes``, ``dropped``, ``dropped_names``, ``notes``, ``broken``, ``duplicates``, ``conflicts``,
-        ``samples``, or ``missing``: why it cannot be opened; ``shared``: pairs of splits -> records of the latter whose
+        ``recordings``, ``boxes``, ``dropped``, ``dropped_names``, ``notes``, ``broken``, ``broken_names``,
+        ``duplicates``, ``conflicts``, ``samples``, or ``missing``: why it cannot be opened; ``shared``: pairs of splits -> records of the latter whose
         content occurs in the former. All counts but ``count`` and ``dropped`` are of the records that were looked at.
         ``duplicates`` are equal in all columns but the name of the file; ``conflicts`` are records whose content is
         that of another with another label, content being texts and files, or, where there are none, all columns but
@@ -74,12 +75,13 @@ def _split_report(source: Source, most: int, named: Collection[str]) -> tuple[di
     ranges = {name: measures.Range() for name, kind in schema.items() if kind in measures.NUMBERS}
     spoken = {name: measures.Recordings() for name, kind in schema.items() if kind == "audio"}
     boxed = {name: measures.Boxes() for name, kind in schema.items() if kind == "boxes"}
-    broken: Counter[str] = Counter()
+    broken = LeftOut()
     hashes: Counter[bytes] = Counter()
     rows: Counter[bytes] = Counter()
     labelled: dict[bytes, Counter[bytes]] = {}
     for start in range(0, looked, CHUNK):
-        columns = source[places[start : start + CHUNK]]
+        chunk = places[start : start + CHUNK]
+        columns = source[chunk]
         inputs = content_hashes([columns[name] for name in compared])
         hashes.update(inputs)
         rows.update(content_hashes([columns[name] for name in schema if name != "file" or len(schema) == 1]))
@@ -89,16 +91,19 @@ def _split_report(source: Source, most: int, named: Collection[str]) -> tuple[di
             counter.update(_names(columns[name], source.classes.get(name)))
         for name, lengths in words.items():
             lengths.extend(len(str(text).split()) for text in columns[name] if text is not None)
-            broken.update({f"{reason} {name}": n for reason, n in clean_mask(columns[name])[1].items() if n})
+            for reason, count in clean_mask(columns[name])[1].items():
+                if count:
+                    broken.add(f"{reason} {name}", count=count)
         for name, counter in sizes.items():
-            counter.update(_sizes(columns[name]))
+            shapes, faults = _sizes(columns[name])
+            counter.update(shapes)
+            _add_named(broken, source, name, chunk, faults)
         for name, numbers in ranges.items():
             numbers.add(columns[name])
         for name, recorded in spoken.items():
-            recorded.add(columns[name])
+            _add_named(broken, source, name, chunk, recorded.add(columns[name]))
         for name, boxes in boxed.items():
             boxes.add(columns[name])
-    broken.update({f"broken {name}": counter.pop("broken", 0) for name, counter in sizes.items()})
     report = {
         "count": len(source),
         "looked_at": looked,
@@ -116,7 +121,8 @@ def _split_report(source: Source, most: int, named: Collection[str]) -> tuple[di
         "dropped": dict(source.dropped),
         "dropped_names": dict(source.dropped_names),
         "notes": list(source.notes),
-        "broken": {reason: count for reason, count in broken.items() if count},
+        "broken": broken.counts,
+        "broken_names": broken.names,
         "duplicates": sum(rows.values()) - len(rows),
         "conflicts": sum(sum(counts.values()) for counts in labelled.values() if len(counts) > 1),
         "samples": _samples(source),
@@ -181,17 +187,34 @@ def _content(value: Any) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _sizes(images: Any) -> Counter[str]:
-    """Image shapes as height x width x channels, and how many images are ``broken``."""
+def _add_named(broken: LeftOut, source: Source, name: str, places: np.ndarray, faults: Mapping[int, str]) -> None:
+    """Count what is wrong with the files of a column, and name the first records of each reason.
+
+    Args:
+        broken: takes them in.
+        source: the records.
+        name: of the column.
+        places: of the records that were looked at.
+        faults: position among ``places`` -> reason.
+    """
+    named = file_names(source, name)
+    for position, reason in faults.items():
+        more = len(broken.names.get(reason, ())) < NAMED
+        broken.add(reason, named(places[position : position + 1])[0] if more else "")
+
+
+def _sizes(images: Any) -> tuple[Counter[str], dict[int, str]]:
+    """Image shapes as height x width x channels; and place -> why an image cannot be decoded."""
     if isinstance(images, np.ndarray) and images.ndim > 2:
-        return Counter({"x".join(map(str, images.shape[1:])): len(images)})
+        return Counter({"x".join(map(str, images.shape[1:])): len(images)}), {}
     counter: Counter[str] = Counter()
-    for image in images:
+    faults: dict[int, str] = {}
+    for place, image in enumerate(images):
         try:
             counter["x".join(map(str, decode(image).shape))] += 1
         except InputError:
-            counter["broken"] += 1
-    return counter
+            faults[place] = examine(image)[0] or "broken image"
+    return counter, faults
 
 
 def _spread(lengths: list[int]) -> dict[str, int]:
@@ -274,7 +297,7 @@ def _body(part: dict[str, Any]) -> list[str]:
 
 def _counts(title: str, part: dict[str, Any]) -> str:
     """The ``dropped`` or ``broken`` records of a split by reason, the first few named."""
-    names = part["dropped_names"] if title == "dropped" else {}
+    names = part[f"{title}_names"]
     counts = [
         f"{reason} {count:,}" + (f" ({listed(names[reason], count)})" if names.get(reason) else "")
         for reason, count in part[title].items()

@@ -45,11 +45,11 @@ class Recordings:
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self.rates: Counter[int] = Counter()
-        self.broken = 0
 
-    def add(self, values: Iterable[Any]) -> None:
-        """Takes recordings in, which are not decoded; those that cannot be opened are counted."""
-        for value in values:
+    def add(self, values: Iterable[Any]) -> dict[int, str]:
+        """Takes recordings in, which are not decoded. Returns place -> reason of those that cannot be opened."""
+        faults: dict[int, str] = {}
+        for place, value in enumerate(values):
             if isinstance(value, np.ndarray):
                 continue  # samples alone say nothing of their rate
             try:
@@ -57,19 +57,20 @@ class Recordings:
             except InputError as error:
                 if error.where.startswith("package "):
                     raise
-                self.broken += 1
+                faults[place] = error.reason if isinstance(error, recordings.Unusable) else recordings.ENDED
                 continue
             self.seconds.append(seconds)
             self.rates[rate] += 1
+        return faults
 
     def summary(self) -> dict[str, Any]:
-        """``seconds``: min, median, 95% and max; ``hours`` in all; ``rates``: Hz -> recordings; ``broken``."""
+        """``seconds``: min, median, 95% and max; ``hours`` in all; ``rates``: Hz -> recordings. Empty: of none."""
         if not self.seconds:
-            return {"broken": self.broken}
+            return {}
         low, middle, most, high = np.percentile(self.seconds, [0, 50, 95, 100], method="inverted_cdf").tolist()
         spread = {"min": low, "median": middle, "95%": most, "max": high}
         rates = dict(self.rates.most_common(5))
-        return {"seconds": spread, "hours": sum(self.seconds) / 3600, "rates": rates, "broken": self.broken}
+        return {"seconds": spread, "hours": sum(self.seconds) / 3600, "rates": rates}
 
 
 class Boxes:
@@ -127,10 +128,8 @@ def render_range(name: str, about: dict[str, float]) -> str:
 
 def render_recordings(name: str, about: dict[str, Any]) -> list[str]:
     """Lines for a terminal."""
-    broken = f"{about['broken']:,} recordings cannot be opened"
-    if "seconds" not in about:
-        return [f"{name}: {broken}"]
+    if not about:
+        return [f"{name}: no recording can be opened"]
     seconds = ", ".join(f"{key} {value:.3g}" for key, value in about["seconds"].items())
     rates = ", ".join(f"{rate:,} Hz ({count:,})" for rate, count in about["rates"].items())
-    lines = [f"{name}, seconds: {seconds}; {about['hours']:.3g} hours in all", f"{name}, sample rates: {rates}"]
-    return lines + ([f"{name}: {broken}"] if about["broken"] else [])
+    return [f"{name}, seconds: {seconds}; {about['hours']:.3g} hours in all", f"{name}, sample rates: {rates}"]

@@ -24,6 +24,10 @@ CLICKS = ("click", "clicked", "label", "target", "converted", "conversion", "chu
 """Names of columns that hold yes or no, the likeliest first."""
 FEW = 3
 """Columns up to which one of names of files is what a record is about, and no feature among others."""
+SAID = ("text", "transcript", "transcription", "sentence", "txt", "normalized_text", "words", "utterance")
+"""Names of columns that hold what is said in a recording, the likeliest first."""
+CAPTIONS = ("caption", "captions", "text", "description", "alt", "alt_text", "title")
+"""Names of columns that hold texts of a picture, the likeliest first."""
 PAIRS = (("source", "target"), ("src", "tgt"), ("en", "de"), ("english", "german"), ("question", "answer"))
 """Columns of texts that belong together."""
 
@@ -93,7 +97,6 @@ def suggested(data: Data, known: Sequence[str]) -> Suggestion:
     source = data.open("train")
     kinds, kind = dict(source.schema), type(data).__name__
     of = lambda wanted: [name for name, is_kind in kinds.items() if is_kind == wanted]
-    label = _named(list(kinds), LABELS)
     if kind == "ParallelLines":
         return Suggestion("text.translate", (), "two files of lines that translate each other")
     if kind == "BoxFolder":
@@ -107,13 +110,10 @@ def suggested(data: Data, known: Sequence[str]) -> Suggestion:
         return Suggestion(recipe if recipe in known else "", (), "lists of the items of a user each")
     if kind == "Lines":
         return Suggestion("text.language_model", (), "running text")
-    if of("image"):
-        return Suggestion("vision.classify", _flag("label", label, kinds), "images with a class")
-    if of("audio"):
-        said = _named(of("text"), ("text", "transcript", "sentence"))
-        if said:
-            return Suggestion("speech.recognize", _flag("text", said, kinds), "recordings with what is said in them")
-        return Suggestion("speech.classify", _flag("label", label, kinds), "recordings with a class")
+    if images := of("image"):
+        return _of_files("image", images[0], source, kinds, known)
+    if recordings := of("audio"):
+        return _of_files("audio", recordings[0], source, kinds, known)
     return _of_spans(data, kinds) or _of_events(kinds, known) or _of_table(source, kinds, known)
 
 
@@ -155,25 +155,62 @@ def _of_pair(texts: Sequence[str], kinds: dict[str, str], likely: Sequence[str])
     return Suggestion("text.pair", flags, f"pairs of texts in {pair[0]} and {pair[1]}, with {wanted}")
 
 
+def _of_files(held: str, name: str, source: Source, kinds: dict[str, str], known: Sequence[str]) -> Suggestion:
+    """The recipe for pictures or recordings, by what stands beside them.
+
+    Args:
+        held: ``"image"`` or ``"audio"``.
+        name: of the column that holds them, or names their files.
+        source, kinds, known: as in `suggested`.
+    """
+    rows = source[np.arange(min(len(source), LOOK))]
+    what = "images" if held == "image" else "recordings"
+    what, flags = what if kinds[name] == held else f"{what} named in {name}", _flag(held, name, kinds)
+    others = [other for other in kinds if other not in (name, "file")]
+    texts = [other for other in others if kinds[other] == "text" and not file_kind(rows[other])]
+    label, spoken = _named(others, LABELS), held == "audio"
+    told = _named(texts, SAID) if spoken else ""
+    if not told and not label:
+        free = [other for other in texts if not _is_category(rows[other])]
+        told = _named(free, CAPTIONS) or next((other for other in free if _words(rows[other]) > WORDS), "")
+    recipe = "speech.recognize" if spoken else "multimodal.match"
+    if told and recipe in known:
+        usual = "text" if spoken else "caption"
+        flags = (*flags, *_flag("text", told, kinds, usual))
+        return Suggestion(recipe, flags, f"{what}, with {'what is said' if spoken else 'texts of them'} in {told}")
+    number = others[0] if not label and len(others) == 1 and kinds[others[0]] == "float" else label
+    if not spoken and kinds.get(number) == "float":
+        return Suggestion(
+            "vision.regress", (*flags, *_flag("target", number, kinds)), f"{what}, and a number for each in {number}"
+        )
+    classes = [label] if label else [other for other in others if _is_category(rows[other])]
+    recipe = "speech.classify" if spoken else "vision.classify"
+    if len(classes) == 1:
+        return Suggestion(recipe, (*flags, *_flag("label", classes[0], kinds)), f"{what}, with a class in {classes[0]}")
+    if classes:
+        return Suggestion(recipe, flags, f"{what}; which column is the label?", tuple(classes[:5]))
+    if spoken and texts and "speech.recognize" in known:
+        flags = (*flags, *_flag("text", texts[0], kinds))
+        return Suggestion("speech.recognize", flags, f"{what}, with what is said in {texts[0]}")
+    recipe = "speech.pretrain" if spoken else "vision.pretrain"
+    return Suggestion(recipe if recipe in known else "", flags, f"{what}, and no label")
+
+
+def _is_category(values: Any) -> bool:
+    """Whether a column may hold classes: each value occurs twice on average, and there are several."""
+    return 2 <= _distinct(values) <= min(CLASSES, len(values) // 2)
+
+
 def _of_table(source: Source, kinds: dict[str, str], known: Sequence[str]) -> Suggestion:
     """The recipe for a table: by whether a column is running text, and by how many values the label has."""
     rows = source[np.arange(min(len(source), LOOK))]
     distinct = {name: _distinct(values) for name, values in rows.items()}
     texts = [name for name, kind in kinds.items() if kind == "text" and _words(rows[name]) > WORDS]
     for name, held in ((name, file_kind(rows[name])) for name, kind in kinds.items() if kind == "text"):
-        label = _named([other for other in kinds if other != name], LABELS)
-        if not held or not (label or len(kinds) <= FEW):
-            continue
-        flags = (*_flag(held, name, kinds), *_flag("label", label, kinds))
-        others = [other for other in kinds if other != name]
-        target = label or (others[0] if len(others) == 1 else "")
-        if held == "image" and kinds.get(target) == "float":
-            flags = (*_flag("image", name, kinds), *_flag("target", target, kinds))
-            return Suggestion("vision.regress", flags, f"images named in {name}, and a number for each")
-        if held == "image":
-            return Suggestion("vision.classify", flags, f"images named in {name}")
-        if held == "audio":
-            return Suggestion("speech.classify", flags, f"recordings named in {name}")
+        if held and (
+            len(kinds) <= FEW or _named([other for other in kinds if other != name], (*LABELS, *CAPTIONS[:2]))
+        ):
+            return _of_files(held, name, source, kinds, known)
     likely = [
         name for name, count in distinct.items() if name not in texts and 2 <= count <= min(CLASSES, len(source) // 2)
     ]

@@ -30,6 +30,7 @@ from suite.runs.results import new_folder, versions, write_result
 from suite.runs.run import Run, open, read_experiment
 from suite.runtime import allocation, files, json_files, locks
 from suite.surgery import lora, quantize
+from suite.training.initial_weights import check_runs
 from suite.training.loop import OnEvaluation
 from suite.training.preprocessors import bind, prepare, preprocessors_of
 from suite.training.restore import begun
@@ -322,6 +323,7 @@ def plan(
     if not devices and math.prod(sizes) > count:
         device, count = hardware(f"{device.name}-{math.prod(sizes)}")
     with tempfile.TemporaryDirectory() as folder:
+        check_runs(experiment)
         experiment, _ = settled(pretrained.adopt(experiment), experiment.task.source("train"))
         source = experiment.task.source("train")
         bound = prepare(experiment, Path(folder), source)

@@ -99,6 +99,10 @@ def _finite(params: Any) -> jax.Array:
     return jnp.array([jnp.isfinite(leaf).all() for leaf in floats], bool).all()
 
 
+class OtherModel(InputError):
+    """A checkpoint is of another model than the one that it is read for."""
+
+
 class Checkpoints:
     """The ``checkpoints`` folder of a run. Use as a context manager: leaving waits for saves under way.
 
@@ -498,7 +502,7 @@ class Checkpoints:
             if saved.get(name) != wanted.get(name)
         ]
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise InputError(
+        raise OtherModel(
             f"checkpoint {self.folder / str(step)}",
             "was written by another model.",
             found="; ".join(wrong[:5]) + more,

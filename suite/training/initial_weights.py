@@ -1,5 +1,6 @@
 """Initial weights: what a run starts from, the best parameters of another run or published weights, part by part."""
 
+import contextlib
 import dataclasses
 import logging
 import re
@@ -13,10 +14,14 @@ import numpy as np
 
 from suite.contracts.model import ModelConfig
 from suite.errors import InputError
+from suite.experiment import recipes
+from suite.experiment.former_names import current_name
 from suite.experiment.sections import Experiment
+from suite.experiment.serialization import to_json
+from suite.runtime import json_files
 from suite.runtime.files import is_run
 from suite.surgery import lora
-from suite.training.checkpoint import Checkpoints
+from suite.training.checkpoint import Checkpoints, OtherModel
 from suite.training.preprocessors import output_names, run_outputs
 from suite.tree import map_paths, paths
 from suite.weights import heads, pretrained
@@ -25,6 +30,70 @@ _log = logging.getLogger(__name__)
 
 Weights = tuple[Any, Any]
 """(params, model_state): nested dicts of arrays or of their shapes."""
+
+
+def check_runs(experiment: Experiment) -> None:
+    """Sizes are compared when the weights are read; this compares families, before anything is taken over from a run.
+
+    Raises:
+        InputError: ``checkpoint.init_from`` names a run whose model has nothing for that of the recipe, or for the part
+            it is named for.
+    """
+    pretrained.check_parts(experiment)
+    start, model = experiment.checkpoint.init_from, experiment.model
+    for name, source in {"": start}.items() if isinstance(start, str) else start.items():
+        if not source or not is_run(source):
+            continue
+        own = model.parts[name] if name else model
+        run = json_files.read_object(Path(source, "experiment.json"))
+        stored = run.get("model") or {}
+        if _fits(own, stored, name):
+            continue
+        parts = {name: own} if name or not own.parts else dict(own.parts)
+        fitting = [f"{part}={shlex.quote(source)}" for part, inner in parts.items() if _fits(inner, stored, part)]
+        raise InputError(
+            "field checkpoint.init_from",
+            f'the run "{source}" has a model of another kind than {f"the part {name}" if name else "the recipe"}.',
+            found=f"{_described(stored)} in the run, of {run.get('name')}; {_described(to_json(own))} in the recipe",
+            fix=f"--checkpoint.init_from {' '.join(fitting)}" if fitting else _runs_that_fit(parts),
+        )
+
+
+def _kind(model: Any) -> str:
+    """The class of a configuration, or of a stored one."""
+    if isinstance(model, ModelConfig):
+        return f"{type(model).__module__}.{type(model).__qualname__}"
+    return current_name(str(model.get("class")))
+
+
+def _fits(own: ModelConfig, stored: Mapping[str, Any], name: str) -> bool:
+    """Whether a model, or the part ``name`` of one, can begin with weights of a model by its stored configuration."""
+    parts = dict(stored.get("parts") or {})
+    if own.parts:  # open fields may have added parts to the run, or left some out
+        same = parts.keys() <= own.parts.keys() or own.parts.keys() <= parts.keys()
+        return _kind(stored) == _kind(own) and same
+    held = [stored, parts[name]] if name in parts else [stored] if name else [stored, *parts.values()]
+    return any(_kind(model) == _kind(own) or pretrained.taken(own, model) for model in held)
+
+
+def _described(stored: Mapping[str, Any]) -> str:
+    parts = dict(stored.get("parts") or {})
+    return ", ".join(f"{name}: {_described(part)}" for name, part in parts.items()) or _kind(stored).rpartition(".")[0]
+
+
+def _runs_that_fit(parts: Mapping[str, ModelConfig]) -> str:
+    """Advice on what a model, or the first of its parts that anything fits, can begin with: runs of recipes, those of
+    pre-training first, and those of published data last."""
+    models = {}
+    for recipe in sorted(recipes.names(), key=lambda recipe: ("pretrain" not in recipe, "_" in recipe)):
+        with contextlib.suppress(InputError, ImportError):  # such as of an extra that is not installed
+            models[recipe] = to_json(recipes.load(recipe).model)
+    for part, own in parts.items():
+        names = [recipe for recipe, stored in models.items() if _fits(own, stored, part)]
+        if names:
+            flag = f"--checkpoint.init_from {part}=RUN" if part else "--checkpoint.init_from RUN"
+            return f"a run of {' or of '.join(names[:3])} as {flag}, or leave --checkpoint.init_from out"
+    return "--checkpoint.init_from="
 
 
 def initial_weights(experiment: Experiment, abstract: Weights, fresh: Weights) -> Weights:
@@ -66,11 +135,30 @@ def _loaded(experiment: Experiment, abstract: Weights, fresh: Weights, part: str
         return pretrained.fill(experiment.model, *fresh, source, offline=offline, outputs=outputs)
     headless = not any(re.search(experiment.model.head, path) for path in paths(abstract[0]))
     without = "|".join([experiment.model.head] * headless + [experiment.model.omitted])
-    params, model_state = best_weights(Path(source), *abstract, fresh[0], part, without)
+    try:
+        params, model_state = best_weights(Path(source), *abstract, fresh[0], part, without)
+    except OtherModel as error:
+        raise InputError(
+            "field checkpoint.init_from",
+            f'the run "{source}" was written by another model.',
+            found=error.found,
+            fix=_sizes(experiment.model, Path(source), part) or "--checkpoint.init_from=",
+        ) from None
     theirs = run_outputs(Path(source), part) or run_outputs(Path(source))
     if not outputs or not theirs or outputs == theirs:
         return params, model_state
     return _by_name(experiment.model, params, fresh[0], heads.match(outputs, theirs), source), model_state
+
+
+def _sizes(model: ModelConfig, run: Path, part: str) -> str:
+    """Flags that give a model, or a part of one, the sizes of a run's, as far as the run's recipe states them."""
+    stored = json_files.read_object(run / "experiment.json").get("model") or {}
+    parts = dict(stored.get("parts") or {})
+    named = (parts.get(part) or {}, stored, *parts.values())
+    held = next((theirs for theirs in named if _kind(theirs) == _kind(model)), {})
+    where = f"model.parts.{part}" if part else "model"
+    sizes = {name: held.get(name) for name, own in to_json(model).items() if type(own) is int and held.get(name) != own}
+    return " ".join(f"--{where}.{name} {size}" for name, size in sizes.items() if size)
 
 
 def _by_name(model: ModelConfig, params: Any, fresh: Any, head: heads.Match, source: str) -> Any:

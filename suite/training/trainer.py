@@ -30,6 +30,7 @@ from suite.training.callbacks import Callbacks
 from suite.training.checkpoint import Checkpoints
 from suite.training.conclusion import conclude
 from suite.training.evaluator import BestTracker, Evaluator, best_metrics
+from suite.training.initial_weights import check_runs
 from suite.training.logging import loggers
 from suite.training.logging.jsonl import METRICS, history
 from suite.training.logging.log import Log
@@ -252,6 +253,7 @@ def _settled(experiment: Experiment, fresh: bool) -> tuple[Experiment, list[str]
     """With the sizes of published weights, and open fields chosen, and what was chosen; a run that goes on has both."""
     if not fresh:
         return experiment, []
+    check_runs(experiment)
     experiment, lines = adopt(pretrained.adopt(experiment))
     chosen: list[str] = []
     if experiment.defaults is not None:

@@ -48,6 +48,7 @@ __all__ = [
     "resized",
     "rewrite",
     "save",
+    "taken",
 ]
 
 
@@ -264,14 +265,17 @@ def _of_run(model: ModelConfig, source: str, name: str) -> ModelConfig:
     parts = dict(stored.get("parts") or {})
     if current_name(str(stored.get("class"))) == kind or model.parts or name in parts:
         return model
-    for part in (stored, *parts.values()):
-        try:
-            theirs: ModelConfig = serialization.from_json(part, serialization.packages(model))
-            model.adopt(theirs)
-        except InputError:
-            continue
-        return theirs
-    return model
+    return next(filter(None, (taken(model, part) for part in (stored, *parts.values()))), model)
+
+
+def taken(model: ModelConfig, stored: Mapping[str, Any]) -> ModelConfig | None:
+    """The stored configuration, where ``model`` can take its sizes."""
+    try:
+        theirs: ModelConfig = serialization.from_json(stored, serialization.packages(model))
+        model.adopt(theirs)
+    except InputError:
+        return None
+    return theirs
 
 
 def check_parts(experiment: Experiment) -> None:

@@ -11,7 +11,7 @@ from suite.contracts.codec import Codec
 from suite.contracts.kinds import KINDS
 from suite.data.reading import TABLES, there
 from suite.data.sources.column_types import Reading
-from suite.data.sources.files import is_unicode_text, read_input, states_columns
+from suite.data.sources.files import is_text_table, read_input, states_columns
 from suite.data.sources.speech import is_manifest
 from suite.workflow.record_lines import JsonLines, TextLines, is_lines
 from suite.workflow.record_tables import CsvRecords, ParquetRecords
@@ -47,7 +47,7 @@ def _opened(value: str, path: Path | None, codec: Codec, keep: Sequence[str]) ->
         return _held(value, path, codec, keep, how)
     if name.endswith(".parquet"):
         return ParquetRecords(path, codec, keep, how)
-    if name.endswith((".csv", ".tsv")) or is_unicode_text(path):
+    if name.endswith((".csv", ".tsv")) or is_text_table(path):
         return CsvRecords(path, codec, keep, how)
     if name.endswith(".jsonl") and is_lines(path):
         return JsonLines(path, codec, keep, how)

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from suite.cli.app import VERBS
 from suite.cli.flags import parse
+from suite.contracts.data import Data
 from suite.data.sources.datasets import Memory, from_path
 from suite.data.suggestion import suggested
 from suite.experiment import recipes
@@ -76,6 +78,21 @@ def made(kind, folder):
             pixels = RNG.integers(0, 255, (8, 8, 3), np.uint8)
             Image.fromarray(pixels).save(folder / "photos" / "ab"[i % 2] / f"{i}.png")
         return folder / "photos", "vision.classify", []
+    if kind in ("captions", "captions.txt"):
+        for i in range(30):
+            Image.fromarray(RNG.integers(0, 255, (8, 8, 3), np.uint8)).save(folder / f"{i}.jpg")
+        path = folder / ("captions.txt" if kind == "captions.txt" else "captions.csv")
+        return table(path, "image,caption", lambda i: f"{i // 2}.jpg,a dog number {i} in the snow"), MATCH, []
+    if kind in ("named", "classes"):
+        for i in range(12):
+            wav(folder / f"{i}.wav")
+        told = "txt" if kind == "named" else "mood"
+        rows = [
+            json.dumps({"file": f"{i}.wav", told: f"number {i}" if told == "txt" else "ab"[i % 2]}) for i in range(12)
+        ]
+        (folder / "list.jsonl").write_text("\n".join(rows))
+        recipe, field = ("speech.recognize", "text") if kind == "named" else ("speech.classify", "label")
+        return folder / "list.jsonl", recipe, ["--task.audio", "file", f"--task.{field}", told]
     if kind == "sounds":
         for i in range(12):
             wav(folder / "sounds" / "ab"[i % 2] / f"{i}.wav")
@@ -87,8 +104,11 @@ def made(kind, folder):
     return folder / "manifest.jsonl", "speech.recognize", []
 
 
+MATCH = "multimodal.match"
+ALT = ("--task.text", "alt")
 KINDS = ("texts", "pairs", "running", "lines", "clicks", "images", "sounds", "manifest")
 KINDS += ("tagged", "spans", "labels", "compared", "measured")
+KINDS += ("captions", "captions.txt", "named", "classes")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -100,6 +120,52 @@ def test_the_recipe_that_fits_is_recommended_with_its_command(kind, command, tmp
     experiment = parse(VERBS["train"].flags, shlex.split(line)[2:]).resolved()  # its fields exist
     columns = experiment.task.source("train").schema
     assert columns and all(flag in columns for flag in flags[1::2])
+
+
+def test_a_recipe_that_refuses_the_records_says_why_in_place_of_a_command(command, tmp_path):
+    path = table(tmp_path / "captions.csv", "image,caption", lambda i: f"{i // 2}.jpg,a dog number {i} in the snow")
+    printed = command("data", "inspect", "--data", path)
+    assert "\nrecipe: multimodal.match for images named in image, with texts of them in caption, but it does" in printed
+    assert "no such image file: 0.jpg" in printed and "suite train" not in printed
+
+
+@pytest.mark.parametrize(
+    "columns, recipe, flags",
+    [
+        ({"audio": "audio", "speaker": list("ab") * 6}, "speech.classify", ("--task.label", "speaker")),
+        ({"audio": "audio"}, "speech.pretrain", ()),
+        ({"image": "image"}, "vision.pretrain", ()),
+        ({"image": "image", "price": [i / 7 for i in range(12)]}, "vision.regress", ("--task.target", "price")),
+        ({"photo": "image", "alt": [f"a dog {i} runs" for i in range(12)]}, MATCH, ("--task.image", "photo", *ALT)),
+    ],
+)
+def test_files_are_recommended_by_what_stands_beside_them(columns, recipe, flags):
+    values = {name: ["x"] * 12 if isinstance(held, str) else held for name, held in columns.items()}
+    kinds = {name: held if isinstance(held, str) else "text" for name, held in columns.items()}
+    source = Memory(values, {name: "float" if name == "price" else kind for name, kind in kinds.items()})
+    advice = suggested(Opened(source), recipes.names())
+    assert (advice.recipe, advice.flags) == (recipe, flags)
+
+
+@dataclass(frozen=True)
+class Opened(Data):
+    """Records as they are."""
+
+    records: Memory
+
+    def open(self, split):
+        return self.records
+
+
+def test_lines_that_are_no_table_stay_lines(tmp_path):
+    for name, text in {
+        "poem.txt": "Hello, world\nOh, no\nAh, yes\n",
+        "names.txt": "a.jpg,b.jpg\nc.jpg,d.jpg\ne.jpg,f.jpg\n",
+        "said.txt": "image,caption\na.jpg,one\nand then, he said, it rained\n",
+        "none.txt": "\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+        assert type(from_path(str(tmp_path / name))).__name__ == "Lines"
 
 
 def test_what_is_left_to_the_user_is_asked(command, tmp_path):

@@ -1,14 +1,18 @@
 """The report on a dataset."""
 
+import json
 from collections import Counter
 
 import numpy as np
+import pytest
 
 from suite.data.inspection import inspect, render
 from suite.data.sources.datasets import Digits, Memory
 from suite.data.sources.detection import BoxFolder
+from suite.data.sources.speech import AudioManifest
 from suite.errors import InputError
 from tests.boxes import drawn, write_coco
+from tests.hostile import wav
 
 SPLITS = {
     "train": Memory(
@@ -71,6 +75,31 @@ def test_images_are_measured():
 def test_broken_images_are_counted():
     source = Memory({"image": [b"no image"], "label": [1]}, {"image": "image", "label": "int"})
     assert inspect(lambda split: source)["splits"]["train"]["broken"] == {"broken image": 1}
+
+
+def test_broken_files_are_named_with_the_reason(tmp_path):
+    """Recordings by their headers and pieces, pictures by decoding, the first three of a reason by name."""
+    pytest.importorskip("soundfile")
+    (tmp_path / "a.wav").write_bytes(wav(np.zeros(800), 8000))
+    (tmp_path / "b.wav").write_bytes(b"nothing")
+    rows = [{"audio": "a.wav"}, {"audio": "a.wav", "offset": 100}, {"audio": "a.wav", "duration": 400}]
+    rows += [{"audio": "b.wav"}] + [{"audio": f"{place}.wav"} for place in range(4)]
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text("\n".join(json.dumps({**row, "split": "train"}) for row in rows))
+    report = inspect(AudioManifest(path=str(manifest)).open)
+    part, audio = report["splits"]["train"], tmp_path / "a.wav"
+    assert part["broken"] == {
+        "piece past the end of its recording": 2,
+        "format that is not read": 1,
+        "no such recording": 4,
+    }
+    assert part["recordings"]["audio"]["seconds"]["max"] == 0.1
+    text = render(report)
+    assert f"({audio} from 100 s, {audio} from 0 to 400 s)" in text and "format that is not read 1 (b.wav)" in text
+    assert "no such recording 4 (0.wav, 1.wav, 2.wav, ...)" in text and "broken: none" not in text
+    pictures = Memory({"image": [str(tmp_path / "b.wav"), str(tmp_path / "no.png")]}, {"image": "image"})
+    text = render(inspect(lambda split: pictures))
+    assert f"broken: broken image 1 ({tmp_path / 'b.wav'}), no such image file 1 ({tmp_path / 'no.png'})" in text
 
 
 def test_a_target_of_sentences_is_no_class():

@@ -13,10 +13,11 @@ from suite.cli.fields import apply_flags
 from suite.data.preprocessing.tokenizers import Published
 from suite.errors import InputError
 from suite.experiment.sections import Finetune
-from suite.experiment.serialization import from_json, to_json
+from suite.experiment.serialization import dump, from_json, to_json
 from suite.models import deepfm, dnn, resnet, transformer, vit, wav2vec2
 from suite.models.parts import Parts, prefixed
 from suite.parallel.sharding import make_mesh, param_specs
+from suite.training.initial_weights import check_runs
 from suite.training.preprocessors import bind, fill
 from suite.tree import paths
 from suite.weights import pretrained
@@ -363,6 +364,45 @@ def test_published_weights_without_a_part_are_refused(tmp_path):
 def test_parts_that_there_are_not_are_refused(start, said, tmp_path):
     text = refusal(suite.train, suite.replace(pairs.experiment(), {"checkpoint.init_from": start}), tmp_path / "run")
     assert said in text and "try:   --checkpoint.init_from answer=" in text
+
+
+def test_a_run_of_another_model_is_refused_before_anything_is_taken_over(tmp_path):
+    """The family of both is named, and what fits: a part of the run, a part of the model, or runs of other recipes."""
+    runs = {name: tmp_path / name.replace(".", "_") for name in ("speech.vocode", "speech.pretrain", "speech.classify")}
+    for name, folder in runs.items():
+        folder.mkdir()
+        dump(suite.load(name), folder / "experiment.json")
+    begun = lambda recipe, start: suite.replace(suite.load(recipe), {"checkpoint.init_from": start})
+    for recipe, start in (
+        ("speech.recognize", str(runs["speech.pretrain"])),
+        ("speech.recognize", str(runs["speech.classify"])),
+        ("speech.pretrain", str(runs["speech.pretrain"])),
+        ("multimodal.match_sounds", {"audio": str(runs["speech.pretrain"])}),
+        ("multimodal.match_sounds", {"audio": str(runs["speech.classify"])}),
+    ):
+        check_runs(begun(recipe, start))
+    vocoder = str(runs["speech.vocode"])
+    assert refusal(check_runs, begun("speech.recognize", vocoder)) == (
+        f'field checkpoint.init_from: the run "{vocoder}" has a model of another kind than the recipe.\n'
+        "  found: suite.models.wavenet in the run, of speech.vocode; suite.models.audio in the recipe\n"
+        "  try:   a run of speech.pretrain or of speech.fsdd_pretrain or of speech.classify as "
+        "--checkpoint.init_from RUN, or leave --checkpoint.init_from out"
+    )
+    said = refusal(check_runs, begun("multimodal.match_sounds", vocoder))
+    assert "audio: suite.models.audio, text: suite.models.transformer" in said
+    assert "or of speech.classify as --checkpoint.init_from audio=RUN, or leave" in said
+    assert "than the part text.\n" in refusal(check_runs, begun("multimodal.match_sounds", {"text": vocoder}))
+    for name in ("speech.pretrain", "speech.classify"):  # one part fits
+        said = refusal(check_runs, begun("multimodal.match_sounds", str(runs[name])))
+        assert said.endswith(f"try:   --checkpoint.init_from audio={runs[name]}")
+
+
+def test_a_run_of_other_sizes_is_refused_with_its_sizes(runs, tmp_path):
+    sizes = {"model.parts.answer.width": 24, "checkpoint.init_from": {"answer": str(runs[0].folder)}}
+    said = refusal(suite.train, suite.replace(pairs.experiment(), sizes), tmp_path / "run")
+    held = runs[0].experiment.model.parts["answer"].width
+    assert said.startswith("field checkpoint.init_from: ") and "was written by another model" in said
+    assert said.endswith(f"try:   --model.parts.answer.width {held}")
 
 
 def changed(run, other):

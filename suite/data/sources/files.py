@@ -1,5 +1,6 @@
 """Records from files and folders that a user points at: tables, folders of images or texts, arrays, lines."""
 
+import csv
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -11,7 +12,18 @@ import numpy as np
 
 from suite.contracts.data import Data, Source
 from suite.data.notes import printable
-from suite.data.reading import AUDIO, IMAGES, TABLES, existing, lines, read_text, split_files, there, wide_encoding
+from suite.data.reading import (
+    AUDIO,
+    IMAGES,
+    TABLES,
+    existing,
+    file_kind,
+    lines,
+    read_text,
+    split_files,
+    there,
+    wide_encoding,
+)
 from suite.data.sources import arrays, folders, tables
 from suite.data.sources.column_types import CURRENT, Reading
 from suite.data.sources.detection import BoxFolder, holds_boxes
@@ -308,7 +320,7 @@ def from_path(path: str, own: Data | None = None) -> Data:
         return AudioManifest(path=path)
     if name.endswith(EXTENSIONS) or (name.endswith((".txt", ".tsv")) and is_tagged(file)):
         return TaggedText(path=path)
-    if name.endswith(TABLES) or (name.endswith(".txt") and is_unicode_text(file)):
+    if name.endswith(TABLES) or (name.endswith(".txt") and is_text_table(file)):
         return Table(path=path)
     if name.endswith((".txt", ".txt.gz")) and is_item_lists(file):
         return ItemLists(path=path)
@@ -318,11 +330,25 @@ def from_path(path: str, own: Data | None = None) -> Data:
     raise InputError(path, "this kind of file is not known", found=file.suffix or "no extension", fix=f"use {known}")
 
 
-def is_unicode_text(file: Path) -> bool:
-    """Whether a .txt file is a table that Excel saved as "Unicode text": UTF-16, with tabs in its first line."""
+def is_text_table(file: Path) -> bool:
+    """Whether a text file is a table: as Excel saves "Unicode text", UTF-16 with tabs in its first line; or with names
+    of columns in its first line, one of which names a picture or recording in each of the next, as Flickr8k's captions.
+    """
     with open(file, "rb") as stream:
         head = stream.read(1 << 16)
-    return wide_encoding(head) == "utf-16" and "\t" in head.decode("utf-16", "replace").partition("\n")[0]
+    if wide_encoding(head) == "utf-16":
+        return "\t" in head.decode("utf-16", "replace").partition("\n")[0]
+    if not file.name.lower().endswith(".txt") or b"\0" in head:
+        return False
+    first, *rest = [line for line in head.decode("utf-8-sig", "replace").splitlines()[:NAMING] if line] or [""]
+    names, *rows = csv.reader([first, *rest], delimiter=max(",\t;|", key=first.count))
+    if len(names) < 2 or len(rows) < 2 or any(len(row) != len(names) for row in rows):
+        return False
+    return not any(file_kind([name]) for name in names) and any(map(file_kind, zip(*rows, strict=True)))
+
+
+NAMING = 20
+"""Lines of a text file that are looked at for names of pictures and recordings."""
 
 
 def read_input(
@@ -357,7 +383,7 @@ def read_input(
         return {column: [str(path)], "file": [printable(str(path))]}
     if is_manifest(path):
         return read_manifest(path)
-    if path.name.lower().endswith(TABLES) or is_unicode_text(path):
+    if path.name.lower().endswith(TABLES) or is_text_table(path):
         table = tables.load(path, how)
         if table.dropped:
             found = ", ".join(f"{count:,} with {reason}" for reason, count in table.dropped.items())
@@ -375,7 +401,7 @@ def states_columns(value: str) -> bool:
     if path is None or path.is_dir():
         return False
     name = path.name.lower().removesuffix(".gz")
-    return is_unicode_text(path) or (name.endswith(TABLES) and not name.endswith((".jsonl", ".json")))
+    return is_text_table(path) or (name.endswith(TABLES) and not name.endswith((".jsonl", ".json")))
 
 
 def _files_of(folder: Path, extensions: tuple[str, ...], say: Callable[[str], None]) -> list[str]:
