@@ -52,7 +52,7 @@ def test_tiles_cover_the_picture_and_share_what_they_must(height, width):
 
 def test_a_picture_of_too_many_tiles_is_refused_and_so_are_numbers_that_are_none():
     few = Tiles(size=(10, 10), most=3)
-    with pytest.raises(InputError, match="photo.png: takes more than 3 tiles, each 10 wide, 10 high") as error:
+    with pytest.raises(InputError, match=r"photo\.png: takes more than 3 tiles, each 10 wide, 10 high") as error:
         few.places(40, 10, "photo.png")
     assert error.value.found == "10 wide, 40 high: 5 tiles"
     larger = ast.literal_eval(error.value.fix.partition('"task.tiles.size": ')[2].partition("}")[0])
